@@ -1,0 +1,132 @@
+//! What can be called: groups of deployments, as data. No model is named in code.
+//!
+//! A catalogue is part of a snapshot and never changes; limits, breakers and learned state live beside it
+//! and follow deployment ids from one catalogue to the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use secrecy::SecretString;
+
+use crate::chat::DialectName;
+use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
+use crate::limits::LimitSpec;
+use crate::money::Prices;
+use crate::upstream::Timeouts;
+
+/// Every group, by the name clients send.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// In name order, so that listings and iteration are the same everywhere.
+    pub groups: BTreeMap<GroupName, Arc<Group>>,
+}
+
+/// A public model name and the deployments that serve it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The name clients send.
+    pub name: GroupName,
+    /// In the order of the configuration: the built-in order a faulty policy falls back to. Never empty.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// Who decides among them.
+    pub router: RouterChoice,
+    /// How often a request may be tried again after a retryable fault, over all deployments.
+    pub retries: u32,
+    /// Timeouts of requests to this group where the deployment says nothing else.
+    pub timeouts: Timeouts,
+}
+
+/// A router and what it is told when configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterChoice {
+    /// The policy's name.
+    pub policy: PolicyName,
+    /// Its settings, a JSON object as text.
+    pub settings: Arc<str>,
+}
+
+/// How a deployment is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Over HTTP: scheme, host, port and base path, without a trailing slash.
+    Http(Arc<str>),
+    /// The in-process simulated provider with this behaviour (index into the snapshot's list is not
+    /// needed: the behaviour is the deployment's own).
+    Simulated(Arc<SimulatedModel>),
+}
+
+/// One callable target: a provider, its model, our credential and what we know of both.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Unique over the catalogue, stable across reloads and restarts.
+    pub id: DeploymentId,
+    /// The API family, as configuration spells it.
+    pub provider: ProviderName,
+    /// The wire format it speaks.
+    pub dialect: DialectName,
+    /// The model as the provider names it.
+    pub model: String,
+    /// Where it is.
+    pub origin: Origin,
+    /// Our credential there. `None` for local servers that want none.
+    pub credential: Option<SecretString>,
+    /// The version of the provider's API, where configured.
+    pub api_version: Option<String>,
+    /// Headers added to every call.
+    pub headers: HeaderMap,
+    /// Its limits. All `None` is unlimited.
+    pub limits: LimitSpec,
+    /// Share of the traffic under simple-shuffle; `None` where not given.
+    pub weight: Option<f64>,
+    /// Lower is preferred; a higher one is used when all lower ones cannot serve.
+    pub order: u32,
+    /// Free words for policies.
+    pub tags: Vec<String>,
+    /// `None` is unknown, which is not free.
+    pub prices: Option<Prices>,
+    /// Tokens that fit in, input and output together; `None` is unknown.
+    pub context_window: Option<u32>,
+    /// The model's own bound of output tokens; `None` is unknown.
+    pub max_output_tokens: Option<u32>,
+    /// Timeouts.
+    pub timeouts: Timeouts,
+}
+
+/// How the simulated provider behaves as one model. Times in milliseconds of the clock it runs on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulatedModel {
+    /// Seed of its draws; the same request under the same seed gets the same reply.
+    pub seed: u64,
+    /// Median time to the first token.
+    pub ttft_ms: f64,
+    /// Spread of the time to the first token: sigma of a log-normal. 0 is no spread.
+    pub ttft_sigma: f64,
+    /// Output tokens per second after the first. 0 is instant.
+    pub tokens_per_second: f64,
+    /// Median output tokens of a reply that nothing cuts shorter.
+    pub output_tokens: u32,
+    /// Share of requests answered with a 500, 0 to 1.
+    pub error_rate: f64,
+    /// Strict requests per minute, counted on arrival over a sliding window.
+    pub rpm: Option<u64>,
+    /// Strict tokens per minute (input and reserved output), counted on arrival over a sliding window.
+    pub tpm: Option<u64>,
+}
+
+impl Eq for SimulatedModel {}
+
+impl Default for SimulatedModel {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            ttft_ms: 0.0,
+            ttft_sigma: 0.0,
+            tokens_per_second: 0.0,
+            output_tokens: 64,
+            error_rate: 0.0,
+            rpm: None,
+            tpm: None,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A streamed reply, piece by piece.
+
+use serde_json::Value;
+
+use super::{FinishReason, Rest, Usage};
+
+/// One step of a streamed reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// Which alternative it belongs to, from 0.
+    pub choice: u32,
+    /// What happened.
+    pub delta: Delta,
+    /// Fields of the provider's event without a canonical meaning.
+    pub rest: Rest,
+}
+
+impl Chunk {
+    /// A step of the first alternative, with nothing beside it.
+    #[must_use]
+    pub fn of(delta: Delta) -> Self {
+        Self { choice: 0, delta, rest: Rest::new() }
+    }
+}
+
+/// What a step adds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delta {
+    /// The reply begins. Always first, once.
+    Start {
+        /// The provider's id of the reply.
+        id: String,
+        /// The upstream model that answers.
+        model: String,
+        /// Seconds since the Unix epoch, where the provider said.
+        created: Option<u64>,
+    },
+    /// More text.
+    Text(String),
+    /// More of a refusal.
+    Refusal(String),
+    /// More thinking.
+    Reasoning(String),
+    /// The provider's signature under the thinking so far.
+    ReasoningSignature(String),
+    /// A tool call begins.
+    ToolCall {
+        /// Its place among the reply's tool calls, from 0.
+        index: u32,
+        /// Ties the call to its result.
+        id: String,
+        /// The tool's name.
+        name: String,
+    },
+    /// More of a tool call's arguments, as JSON text.
+    ToolArguments {
+        /// The tool call it belongs to.
+        index: u32,
+        /// The text to append.
+        fragment: String,
+    },
+    /// The alternative is complete.
+    Finish(FinishReason),
+    /// Tokens so far; a later one replaces it.
+    Usage(Usage),
+    /// An event only its own dialect understands, kept whole.
+    Other {
+        /// The event's name on the wire, where the dialect names events.
+        event: String,
+        /// Its data.
+        value: Value,
+    },
+}
+
+impl Delta {
+    /// Whether the client has received something of the reply itself once this is sent: from here on
+    /// no other deployment may take over.
+    #[must_use]
+    pub const fn is_content(&self) -> bool {
+        !matches!(self, Self::Start { .. } | Self::Usage(_))
+    }
+}

@@ -1,0 +1,220 @@
+//! A request for a chat reply, free of any vendor's spelling.
+
+use serde_json::Value;
+
+use super::{DialectName, Rest};
+
+/// One request, as parsed by a face and as handed to a provider's dialect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatRequest {
+    /// The group asked for, exactly as the client wrote it.
+    pub model: String,
+    /// The conversation. Instructions are messages with [`Role::System`] or [`Role::Developer`].
+    pub messages: Vec<Message>,
+    /// Tools the model may call.
+    pub tools: Vec<Tool>,
+    /// Whether and which tool must be called.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether several tools may be called in one reply.
+    pub parallel_tool_calls: Option<bool>,
+    /// Upper bound of output tokens, reasoning included.
+    pub max_tokens: Option<u32>,
+    /// How many alternative replies are wanted; 1 unless the client said more.
+    pub choices: u32,
+    /// Sampling temperature, in the client's own scale.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Sampling from the k likeliest tokens.
+    pub top_k: Option<u32>,
+    /// Texts that end the reply.
+    pub stop: Vec<String>,
+    /// The shape the reply must have.
+    pub output: Option<OutputFormat>,
+    /// How much to think before answering.
+    pub reasoning: Option<Reasoning>,
+    /// The end user's name for the provider's abuse checks.
+    pub user: Option<String>,
+    /// Whether the reply is streamed.
+    pub stream: bool,
+    /// Whether the client wants usage at the end of a stream.
+    pub stream_usage: bool,
+    /// The dialect `rest` (here and in parts and tools) belongs to.
+    pub dialect: DialectName,
+    /// Fields without a canonical meaning.
+    pub rest: Rest,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions.
+    System,
+    /// Instructions, in OpenAI's newer spelling.
+    Developer,
+    /// The person or program asking.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool call; its parts are [`PartKind::ToolResult`].
+    Tool,
+}
+
+/// One turn of the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said, in order.
+    pub parts: Vec<Part>,
+    /// The participant's name, where one was given.
+    pub name: Option<String>,
+    /// Fields without a canonical meaning.
+    pub rest: Rest,
+}
+
+/// One piece of a message or of a reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// Fields without a canonical meaning (cache marks, citations …).
+    pub rest: Rest,
+}
+
+impl Part {
+    /// A part of plain text.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { kind: PartKind::Text(text.into()), rest: Rest::new() }
+    }
+}
+
+impl From<PartKind> for Part {
+    fn from(kind: PartKind) -> Self {
+        Self { kind, rest: Rest::new() }
+    }
+}
+
+/// The kinds of content that more than one dialect knows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PartKind {
+    /// Plain text.
+    Text(String),
+    /// A picture.
+    Image(ImageSource),
+    /// The model asks for a tool.
+    ToolCall {
+        /// Ties the call to its result.
+        id: String,
+        /// The tool's name.
+        name: String,
+        /// The arguments as JSON text, exactly as the model wrote it (it may be invalid).
+        arguments: String,
+    },
+    /// What a tool answered.
+    ToolResult {
+        /// The call it answers.
+        call_id: String,
+        /// The answer.
+        content: Vec<Part>,
+        /// Whether the tool failed.
+        is_error: bool,
+    },
+    /// The model's thinking, with the provider's signature where there is one.
+    Reasoning {
+        /// Readable thinking.
+        text: String,
+        /// Opaque proof the provider wants back.
+        signature: Option<String>,
+    },
+    /// The model declines.
+    Refusal(String),
+    /// Content only its own dialect understands, kept whole.
+    Other(Value),
+}
+
+/// Where a picture is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// Somewhere the provider fetches it from; never fetched here.
+    Url {
+        /// The address.
+        url: String,
+        /// How closely to look (`low`, `high`, `auto`), where the client said.
+        detail: Option<String>,
+    },
+    /// In the request itself.
+    Base64 {
+        /// For instance `image/png`.
+        media_type: String,
+        /// The picture, base64.
+        data: String,
+        /// How closely to look, where the client said.
+        detail: Option<String>,
+    },
+}
+
+/// A tool the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tool {
+    /// A function with a JSON schema.
+    Function {
+        /// Its name.
+        name: String,
+        /// What it does.
+        description: Option<String>,
+        /// JSON schema of its arguments; `None` where the client gave none.
+        parameters: Option<Value>,
+        /// Whether the schema must be followed exactly.
+        strict: Option<bool>,
+        /// Fields without a canonical meaning.
+        rest: Rest,
+    },
+    /// A tool the provider runs itself, kept whole for its own dialect.
+    Other(Value),
+}
+
+/// Whether and which tool must be called.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolChoice {
+    /// The model decides.
+    Auto,
+    /// No tool.
+    None,
+    /// Some tool.
+    Required,
+    /// This tool.
+    Function(String),
+    /// A choice only its own dialect understands.
+    Other(Value),
+}
+
+/// The shape a reply must have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutputFormat {
+    /// Plain text, said explicitly.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that follows a schema.
+    JsonSchema {
+        /// The schema's name; dialects without names write `output`.
+        name: Option<String>,
+        /// What it is for.
+        description: Option<String>,
+        /// The schema.
+        schema: Value,
+        /// Whether it must be followed exactly.
+        strict: Option<bool>,
+    },
+}
+
+/// How much to think. At least one field is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasoning {
+    /// `low`, `medium`, `high` … as the client wrote it.
+    pub effort: Option<String>,
+    /// A budget in tokens.
+    pub budget_tokens: Option<u32>,
+}

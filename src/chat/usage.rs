@@ -1,0 +1,24 @@
+//! Tokens as providers bill them, in one way of counting.
+
+use serde::{Deserialize, Serialize};
+
+use super::Rest;
+
+/// Tokens of one reply. `input_tokens` is all of the input: what was fresh, what was read from the
+/// provider's cache and what was written to it. (OpenAI counts so; Anthropic reports the three apart.)
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// All input tokens.
+    pub input_tokens: u64,
+    /// Of these, read from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Of these, written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// All output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Of these, spent on reasoning.
+    pub reasoning_tokens: u64,
+    /// Fields without a canonical meaning, in the dialect of the reply they came with.
+    #[serde(skip)]
+    pub rest: Rest,
+}

@@ -1,0 +1,254 @@
+//! What goes wrong, in two sentences: an [`AttemptFault`] ends one call to one provider and may be
+//! retried elsewhere; a [`Refusal`] ends the request and is what the client reads.
+//!
+//! Neither ever carries a secret: messages of providers are scrubbed before they are put in here.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Why one call to a provider failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The provider's own limit (429).
+    RateLimited,
+    /// The provider is down, overloaded or cannot be reached (5xx, connection faults).
+    Unavailable,
+    /// It took longer than one of the timeouts.
+    TimedOut,
+    /// The provider refused the request itself (4xx); another deployment would too.
+    Rejected,
+    /// The provider does not accept our credential or does not know the model (401, 403, 404).
+    Misconfigured,
+    /// The reply was cut off or is not what its dialect says.
+    BrokenStream,
+    /// The client went away.
+    Cancelled,
+}
+
+impl FaultKind {
+    /// Every kind, for documentation and its test.
+    pub const ALL: [Self; 7] = [
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::TimedOut,
+        Self::Rejected,
+        Self::Misconfigured,
+        Self::BrokenStream,
+        Self::Cancelled,
+    ];
+
+    /// The stable name: metric label and error code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate-limited",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed-out",
+            Self::Rejected => "rejected",
+            Self::Misconfigured => "misconfigured",
+            Self::BrokenStream => "broken-stream",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether another deployment may succeed where this one failed.
+    #[must_use]
+    pub const fn may_succeed_elsewhere(self) -> bool {
+        !matches!(self, Self::Rejected | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One failed call to a provider.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct AttemptFault {
+    /// What happened.
+    pub kind: FaultKind,
+    /// The provider's HTTP status, where it answered.
+    pub status: Option<u16>,
+    /// The provider's error type or code (`context_length_exceeded`, `overloaded_error` …).
+    pub code: Option<String>,
+    /// The provider's words, or ours where it said nothing.
+    pub message: String,
+    /// The field of the request the provider blames.
+    pub param: Option<String>,
+    /// How long the provider asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl AttemptFault {
+    /// A fault the provider gave no details of.
+    #[must_use]
+    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self { kind, status: None, code: None, message: message.into(), param: None, retry_after: None }
+    }
+}
+
+/// Why a request ends without a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The body is not a request this surface understands (400).
+    InvalidRequest,
+    /// No key, or one that is not known (401).
+    Unauthorized,
+    /// The request comes from where it may not (403).
+    Forbidden,
+    /// No group has this name (404).
+    UnknownModel,
+    /// No such path, or not with this method (404, 405).
+    UnknownPath,
+    /// The client took too long to send its request (408).
+    SlowRequest,
+    /// The body is larger than `max_request_size_mb` (413).
+    TooLarge,
+    /// No deployment's limit can ever hold this request (429; waiting does not help).
+    NeverFits,
+    /// A limit is reached and the queue is full or the wait too long (429).
+    RateLimited,
+    /// The provider refused the request itself (its own status).
+    Rejected,
+    /// Every attempt failed (502).
+    Upstream,
+    /// No deployment may be called: all are cooling down, or the gateway is stopping (503).
+    Unavailable,
+    /// The total time ran out (504).
+    TimedOut,
+    /// A fault of the gateway (500).
+    Internal,
+}
+
+impl RefusalKind {
+    /// Every kind, for documentation and its test.
+    pub const ALL: [Self; 14] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::UnknownModel,
+        Self::UnknownPath,
+        Self::SlowRequest,
+        Self::TooLarge,
+        Self::NeverFits,
+        Self::RateLimited,
+        Self::Rejected,
+        Self::Upstream,
+        Self::Unavailable,
+        Self::TimedOut,
+        Self::Internal,
+    ];
+
+    /// The stable name: metric label and error code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid-request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::UnknownModel => "unknown-model",
+            Self::UnknownPath => "unknown-path",
+            Self::SlowRequest => "slow-request",
+            Self::TooLarge => "too-large",
+            Self::NeverFits => "never-fits",
+            Self::RateLimited => "rate-limited",
+            Self::Rejected => "rejected",
+            Self::Upstream => "upstream",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed-out",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status, unless the refusal carries the provider's own.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest | Self::Rejected => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::UnknownModel | Self::UnknownPath => 404,
+            Self::SlowRequest => 408,
+            Self::TooLarge => 413,
+            Self::NeverFits | Self::RateLimited => 429,
+            Self::Upstream => 502,
+            Self::Unavailable => 503,
+            Self::TimedOut => 504,
+            Self::Internal => 500,
+        }
+    }
+}
+
+/// The end of a request that gets no reply, in any caller's dialect.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What happened.
+    pub kind: RefusalKind,
+    /// The HTTP status sent.
+    pub status: u16,
+    /// The provider's error code, where the refusal is the provider's.
+    pub code: Option<String>,
+    /// What, where, and what to do about it.
+    pub message: String,
+    /// The field of the request to blame.
+    pub param: Option<String>,
+    /// When trying again makes sense; sent as `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// A refusal of the gateway's own.
+    #[must_use]
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self { kind, status: kind.status(), code: None, message: message.into(), param: None, retry_after: None }
+    }
+
+    /// The same, blaming a field of the request.
+    #[must_use]
+    pub fn at(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// The same, telling when to come back.
+    #[must_use]
+    pub const fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl From<AttemptFault> for Refusal {
+    /// The last attempt's fault, as the client reads it. A provider's own words and status pass through
+    /// where they are about the request; a fault between us and the provider becomes a gateway status.
+    fn from(fault: AttemptFault) -> Self {
+        let kind = match fault.kind {
+            FaultKind::RateLimited => RefusalKind::RateLimited,
+            FaultKind::Rejected => RefusalKind::Rejected,
+            FaultKind::TimedOut => RefusalKind::TimedOut,
+            FaultKind::Unavailable | FaultKind::Misconfigured | FaultKind::BrokenStream | FaultKind::Cancelled => {
+                RefusalKind::Upstream
+            }
+        };
+        let status = match (kind, fault.status) {
+            (RefusalKind::Rejected, Some(status)) => status,
+            _ => kind.status(),
+        };
+        Self {
+            kind,
+            status,
+            code: fault.code,
+            message: fault.message,
+            param: fault.param,
+            retry_after: fault.retry_after,
+        }
+    }
+}

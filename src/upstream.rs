@@ -1,0 +1,74 @@
+//! The pipeline's only door to providers: one call out, one answer back, its body in pieces.
+//!
+//! Real HTTP and the in-process simulated provider both stand behind [`Upstream`], so nothing above
+//! knows which it speaks to. Dropping the future or the body ends the call at once.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, StatusCode};
+
+use crate::fault::AttemptFault;
+
+/// One call to a provider: always a POST of JSON.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Scheme, host and path.
+    pub url: String,
+    /// Headers, the credential among them (marked sensitive).
+    pub headers: HeaderMap,
+    /// The JSON body.
+    pub body: Bytes,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+}
+
+/// How long a call may take. The total time is the pipeline's to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// Until the response's head has come, from the start of the call.
+    pub first_byte: Duration,
+    /// Between two pieces of the body.
+    pub idle: Duration,
+    /// For the whole request: every wait, attempt and the last byte of the reply.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(120),
+            total: Duration::from_secs(6000),
+        }
+    }
+}
+
+/// The pieces of a body; a fault is the last item.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, AttemptFault>> + Send>>;
+
+/// The head of an answer, its body still to come.
+pub struct Answer {
+    /// The provider's status.
+    pub status: StatusCode,
+    /// The provider's headers.
+    pub headers: HeaderMap,
+    /// The body, with the idle timeout kept inside.
+    pub body: Body,
+}
+
+/// Where calls go.
+pub trait Upstream: Send + Sync {
+    /// Sends a call and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// `Unavailable` where no connection could be had or it broke, `TimedOut` where a timeout ran out.
+    /// The message names the host and the cause, never a header.
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, AttemptFault>>;
+}
