@@ -13,6 +13,7 @@ pub mod limits;
 pub mod record;
 pub mod signal;
 pub mod upstream;
-// L2: edges
+// L2: edges, which never import each other
 pub mod clock;
+pub mod policy;
 pub mod telemetry;
