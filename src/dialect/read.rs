@@ -1,222 +1,240 @@
-//! JSON, taken apart with the place of every part at hand, so that a wrong shape is blamed exactly:
-//! `messages[2].content[0].source.url`. Syntax is blamed by line and column.
-//!
-//! The body is read once into a tree; texts are then moved out of it, never copied.
+//! Reading JSON that strangers wrote: known fields are taken out by name, what stays is `rest`, and a
+//! complaint always says where: the line and column of bad syntax, the field path of a bad shape.
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::chat::Rest;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 
-/// A part that is not what the dialect says.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Shape {
-    /// The field; empty for the whole body.
-    pub(super) path: String,
-    /// What is wrong with it.
-    pub(super) problem: String,
-}
-
-impl From<Shape> for Refusal {
-    fn from(shape: Shape) -> Self {
-        if shape.path.is_empty() {
-            return Self::new(RefusalKind::InvalidRequest, shape.problem);
-        }
-        Self::new(RefusalKind::InvalidRequest, format!("`{}`: {}", shape.path, shape.problem)).at(shape.path)
-    }
-}
-
-impl From<Shape> for AttemptFault {
-    fn from(shape: Shape) -> Self {
-        let place = if shape.path.is_empty() { String::new() } else { format!("`{}`: ", shape.path) };
-        Self::new(FaultKind::BrokenStream, format!("the provider's reply is not of its dialect: {place}{}", shape.problem))
-    }
-}
-
-/// Where a part is. Links to its parent, so that nothing is written unless something is wrong.
+/// Where in a document a value stands. Borrowed step by step, so that only a complaint allocates.
 #[derive(Clone, Copy)]
-pub(super) struct Path<'a> {
-    parent: Option<&'a Path<'a>>,
-    step: Step<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Step<'a> {
+pub(super) enum Path<'a> {
     Root,
-    Key(&'a str),
-    Index(usize),
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
 }
 
 impl<'a> Path<'a> {
-    /// The body itself.
-    pub(super) const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
-
-    /// The field `name` of this.
     pub(super) const fn key(&'a self, name: &'a str) -> Self {
-        Self { parent: Some(self), step: Step::Key(name) }
+        Self::Key(self, name)
     }
 
-    /// The item `index` of this.
     pub(super) const fn index(&'a self, index: usize) -> Self {
-        Self { parent: Some(self), step: Step::Index(index) }
-    }
-
-    /// Blames this place.
-    pub(super) fn wrong(&self, problem: impl Into<String>) -> Shape {
-        Shape { path: self.to_string(), problem: problem.into() }
-    }
-
-    fn expected(&self, what: &str, found: &Value) -> Shape {
-        self.wrong(format!("expected {what}, found {}", kind(found)))
-    }
-
-    /// The text `value` must be.
-    pub(super) fn string(&self, value: Value) -> Result<String, Shape> {
-        match value {
-            Value::String(text) => Ok(text),
-            other => Err(self.expected("a string", &other)),
-        }
-    }
-
-    /// The object `value` must be.
-    pub(super) fn fields(&'a self, value: Value) -> Result<Fields<'a>, Shape> {
-        match value {
-            Value::Object(map) => Ok(Fields { path: self, map }),
-            other => Err(self.expected("an object", &other)),
-        }
-    }
-
-    /// The array `value` must be.
-    pub(super) fn array(&self, value: Value) -> Result<Vec<Value>, Shape> {
-        match value {
-            Value::Array(items) => Ok(items),
-            other => Err(self.expected("an array", &other)),
-        }
-    }
-
-    /// The array of texts `value` must be.
-    pub(super) fn strings(&self, value: Value) -> Result<Vec<String>, Shape> {
-        let items = self.array(value)?;
-        items.into_iter().enumerate().map(|(index, item)| self.index(index).string(item)).collect()
+        Self::Index(self, index)
     }
 }
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            parent.fmt(f)?;
-            if matches!((parent.step, self.step), (Step::Key(_) | Step::Index(_), Step::Key(_))) {
-                f.write_str(".")?;
-            }
-        }
-        match self.step {
-            Step::Root => Ok(()),
-            Step::Key(name) => f.write_str(name),
-            Step::Index(index) => write!(f, "[{index}]"),
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, name) => f.write_str(name),
+            Self::Key(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+/// A value that is not what its place in the document asks for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Mismatch {
+    path: String,
+    problem: String,
+}
+
+impl Mismatch {
+    /// `problem` at `path`.
+    pub(super) fn new(path: &Path<'_>, problem: impl Into<String>) -> Self {
+        Self { path: path.to_string(), problem: problem.into() }
+    }
+
+    /// `found` stands at `path` where `expected` should.
+    pub(super) fn expected(path: &Path<'_>, expected: &str, found: &Value) -> Self {
+        Self::new(path, format!("expected {expected}, found {}", describe(found)))
+    }
+
+    /// The field `path` is not there and must be.
+    pub(super) fn missing(path: &Path<'_>) -> Self {
+        Self::new(path, "this field is required")
+    }
+
+    /// The same, about a provider's words.
+    pub(super) fn into_fault(self) -> AttemptFault {
+        AttemptFault::new(
+            FaultKind::BrokenStream,
+            format!("the provider's reply is not understood: {}", self.sentence()),
+        )
+    }
+
+    fn sentence(&self) -> String {
+        if self.path.is_empty() { self.problem.clone() } else { format!("`{}`: {}", self.path, self.problem) }
+    }
+}
+
+impl From<Mismatch> for Refusal {
+    fn from(mismatch: Mismatch) -> Self {
+        let refusal = Self::new(RefusalKind::InvalidRequest, mismatch.sentence());
+        if mismatch.path.is_empty() { refusal } else { refusal.at(mismatch.path) }
+    }
+}
+
+fn describe(value: &Value) -> String {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        // Long texts (a picture, a prompt) do not belong into a message.
+        Value::String(text) if text.len() <= 40 => format!("{text:?}"),
+        Value::String(_) => "a text".to_owned(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
     }
 }
 
-/// The fields of one object, taken out one by one; what is left is its `rest`. `null` is as good as absent.
-pub(super) struct Fields<'a> {
-    path: &'a Path<'a>,
-    map: Map<String, Value>,
+/// A client's body as JSON.
+///
+/// # Errors
+/// `InvalidRequest` with line and column.
+pub(super) fn request_body(body: &[u8]) -> Result<Value, Refusal> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Refusal::new(RefusalKind::InvalidRequest, "the request has no body; a JSON object is expected"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::new(RefusalKind::InvalidRequest, format!("the body is not JSON: {}", position(&error)))
+    })
 }
 
-impl Fields<'_> {
-    /// Any value.
+/// A provider's body or event as JSON.
+///
+/// # Errors
+/// `BrokenStream` with line and column.
+pub(super) fn reply_body(body: &[u8]) -> Result<Value, AttemptFault> {
+    serde_json::from_slice(body).map_err(|error| {
+        AttemptFault::new(FaultKind::BrokenStream, format!("the provider's reply is not JSON: {}", position(&error)))
+    })
+}
+
+/// `line 3, column 14: expected value`.
+fn position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+    format!("line {}, column {}: {problem}", error.line(), error.column())
+}
+
+/// An object being read. A field that is `null` counts as absent: that is what it means in both dialects.
+pub(super) struct Fields<'p> {
+    map: Rest,
+    path: &'p Path<'p>,
+}
+
+impl<'p> Fields<'p> {
+    /// The object at `path`.
+    pub(super) fn of(value: Value, path: &'p Path<'p>) -> Result<Self, Mismatch> {
+        match value {
+            Value::Object(map) => Ok(Self { map, path }),
+            other => Err(Mismatch::expected(path, "an object", &other)),
+        }
+    }
+
+    /// Where the object stands.
+    pub(super) const fn path(&self) -> &'p Path<'p> {
+        self.path
+    }
+
+    /// The field as it stands, left in place.
+    pub(super) fn peek(&self, name: &str) -> Option<&Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The field, whatever it is.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        // `shift_remove` keeps the order of what is left; `remove` would not.
         self.map.shift_remove(name).filter(|value| !value.is_null())
     }
 
-    /// A value that must be there.
-    pub(super) fn required(&mut self, name: &str) -> Result<Value, Shape> {
-        self.take(name).ok_or_else(|| self.path.key(name).wrong("this field is required"))
-    }
-
     /// A text.
-    pub(super) fn string(&mut self, name: &str) -> Result<Option<String>, Shape> {
-        self.take(name).map(|value| self.path.key(name).string(value)).transpose()
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Mismatch> {
+        self.read(name, "a text", |value| match value {
+            Value::String(text) => Ok(text),
+            other => Err(other),
+        })
     }
 
     /// A text that must be there.
-    pub(super) fn required_string(&mut self, name: &str) -> Result<String, Shape> {
-        let value = self.required(name)?;
-        self.path.key(name).string(value)
+    pub(super) fn need_text(&mut self, name: &str) -> Result<String, Mismatch> {
+        self.text(name)?.ok_or_else(|| Mismatch::missing(&self.path.key(name)))
     }
 
-    /// A boolean.
-    pub(super) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Shape> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Bool(value)) => Ok(Some(value)),
-            Some(other) => Err(self.path.key(name).expected("a boolean", &other)),
-        }
+    /// True or false.
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Mismatch> {
+        self.read(name, "true or false", |value| value.as_bool().ok_or(value))
     }
 
-    /// A whole number from 0 that fits in 32 bits.
-    pub(super) fn count(&mut self, name: &str) -> Result<Option<u32>, Shape> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
-            Some(number) => Ok(Some(number)),
-            None if value.is_number() => {
-                Err(self.path.key(name).wrong(format!("expected a whole number from 0 to {}, found {value}", u32::MAX)))
-            }
-            None => Err(self.path.key(name).expected("a whole number", &value)),
-        }
+    /// A whole number that fits 32 bits.
+    pub(super) fn whole(&mut self, name: &str) -> Result<Option<u32>, Mismatch> {
+        self.read(name, "a whole number from 0 to 4294967295", |value| {
+            value.as_u64().and_then(|number| u32::try_from(number).ok()).ok_or(value)
+        })
     }
 
     /// A number.
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<f64>, Shape> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        value.as_f64().map(Some).ok_or_else(|| self.path.key(name).expected("a number", &value))
+    pub(super) fn number(&mut self, name: &str) -> Result<Option<f64>, Mismatch> {
+        self.read(name, "a number", |value| value.as_f64().ok_or(value))
     }
 
-    /// Whether the field is there and not `null`.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.map.get(name).is_some_and(|value| !value.is_null())
+    /// A list.
+    pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, Mismatch> {
+        self.read(name, "an array", |value| match value {
+            Value::Array(items) => Ok(items),
+            other => Err(other),
+        })
     }
 
-    /// The text of a field, which stays where it is.
-    pub(super) fn peek(&self, name: &str) -> Option<&str> {
-        self.map.get(name).and_then(Value::as_str)
+    /// A count a provider reports: absent and nonsense are 0, a float loses its fraction.
+    pub(super) fn count(&mut self, name: &str) -> u64 {
+        self.take(name).map_or(0, |value| lenient_count(&value))
     }
 
-    /// Puts a field back among those left.
+    /// Puts back what was left of a field that was read in part, under its own name.
+    pub(super) fn keep(&mut self, name: &str, left: Rest) {
+        if !left.is_empty() {
+            self.map.insert(name.to_owned(), Value::Object(left));
+        }
+    }
+
+    /// Puts a field back, or adds one.
     pub(super) fn put(&mut self, name: &str, value: Value) {
         self.map.insert(name.to_owned(), value);
     }
 
-    /// Whether nothing is left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.map.is_empty()
-    }
-
-    /// What nobody took, in the order it came.
-    pub(super) fn rest(self) -> Map<String, Value> {
+    /// What was not read.
+    pub(super) fn rest(self) -> Rest {
         self.map
     }
+
+    /// What was not read and says something: `null` is left out.
+    pub(super) fn telling_rest(mut self) -> Rest {
+        self.map.retain(|_, value| !value.is_null());
+        self.map
+    }
+
+    fn read<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        convert: impl FnOnce(Value) -> Result<T, Value>,
+    ) -> Result<Option<T>, Mismatch> {
+        self.take(name)
+            .map(|value| convert(value).map_err(|found| Mismatch::expected(&self.path.key(name), expected, &found)))
+            .transpose()
+    }
 }
 
-/// The JSON in a request's body.
-pub(super) fn body(bytes: &[u8]) -> Result<Value, Shape> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        let text = error.to_string();
-        let cause = text.strip_suffix(&place).unwrap_or(&text);
-        Path::ROOT.wrong(format!("invalid JSON at line {}, column {}: {cause}", error.line(), error.column()))
-    })
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; a count is what is meant")]
+fn lenient_count(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_f64().map(|number| number as u64)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,114 +1,122 @@
-//! JSON, written straight into the buffer that is sent: no tree is built and no text is copied twice.
+//! Writing JSON straight into the outgoing buffer: no tree is built, no text is copied twice.
+//!
+//! Brackets close when their writer goes out of scope, so they cannot be forgotten.
 
+use bytes::{BufMut, BytesMut};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::chat::Rest;
 
-/// Writes one object through `fill` and appends it to `out`.
-pub(super) fn object(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
-    out.push(b'{');
-    fill(&mut Object { out, empty: true });
-    out.push(b'}');
+/// Appends one value.
+pub(super) fn value<T: Serialize + ?Sized>(out: &mut BytesMut, value: &T) {
+    let written = serde_json::to_writer(out.writer(), value);
+    // The buffer grows as needed, and what is written here has text for keys: there is nothing to fail.
+    debug_assert!(written.is_ok(), "a value could not be written as JSON");
 }
 
-/// Appends any value. What cannot be JSON (a map whose keys are no text) becomes `null`; nothing here is.
-pub(super) fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    let start = out.len();
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        out.truncate(start);
-        out.extend_from_slice(b"null");
-    }
-}
-
-/// An object under way.
+/// An object being written.
 pub(super) struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    empty: bool,
+    out: &'a mut BytesMut,
+    first: bool,
 }
 
-impl Object<'_> {
-    fn key(&mut self, name: &str) {
-        if !self.empty {
-            self.out.push(b',');
-        }
-        self.empty = false;
-        value(self.out, name);
-        self.out.push(b':');
+impl<'a> Object<'a> {
+    /// Opens an object.
+    pub(super) fn open(out: &'a mut BytesMut) -> Self {
+        out.put_u8(b'{');
+        Self { out, first: true }
     }
 
-    /// A field of any value.
-    pub(super) fn field<T: Serialize + ?Sized>(&mut self, name: &str, content: &T) -> &mut Self {
-        self.key(name);
+    /// Goes on with an object whose bracket and first fields stand in the buffer already.
+    pub(super) const fn resume(out: &'a mut BytesMut) -> Self {
+        Self { out, first: false }
+    }
+
+    /// A field.
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, name: &str, content: &T) {
+        self.name(name);
         value(self.out, content);
-        self
     }
 
-    /// A field, where there is a value.
-    pub(super) fn some<T: Serialize>(&mut self, name: &str, content: Option<T>) -> &mut Self {
+    /// A field, where there is something to say.
+    pub(super) fn optional<T: Serialize>(&mut self, name: &str, content: Option<T>) {
         if let Some(content) = content {
             self.field(name, &content);
         }
-        self
     }
 
     /// A field that is an object.
-    pub(super) fn object(&mut self, name: &str, fill: impl FnOnce(&mut Object<'_>)) -> &mut Self {
-        self.key(name);
-        object(self.out, fill);
-        self
+    pub(super) fn object(&mut self, name: &str) -> Object<'_> {
+        self.name(name);
+        Object::open(self.out)
     }
 
     /// A field that is an array.
-    pub(super) fn array(&mut self, name: &str, fill: impl FnOnce(&mut Array<'_>)) -> &mut Self {
-        self.key(name);
-        self.out.push(b'[');
-        fill(&mut Array { out: self.out, empty: true });
-        self.out.push(b']');
-        self
+    pub(super) fn array(&mut self, name: &str) -> Array<'_> {
+        self.name(name);
+        Array::open(self.out)
     }
 
-    /// Every field of `rest`, as it is.
-    pub(super) fn rest(&mut self, rest: &Rest) -> &mut Self {
+    /// Every field of `rest` but those `without`, which are written elsewhere.
+    pub(super) fn rest(&mut self, rest: &Rest, without: &[&str]) {
         for (name, content) in rest {
-            self.field(name, content);
+            if !without.contains(&name.as_str()) {
+                self.field(name, content);
+            }
         }
-        self
+    }
+
+    fn name(&mut self, name: &str) {
+        if !self.first {
+            self.out.put_u8(b',');
+        }
+        self.first = false;
+        value(self.out, name);
+        self.out.put_u8(b':');
     }
 }
 
-/// An array under way.
+impl Drop for Object<'_> {
+    fn drop(&mut self) {
+        self.out.put_u8(b'}');
+    }
+}
+
+/// An array being written.
 pub(super) struct Array<'a> {
-    out: &'a mut Vec<u8>,
-    empty: bool,
+    out: &'a mut BytesMut,
+    first: bool,
 }
 
-impl Array<'_> {
-    fn next(&mut self) {
-        if !self.empty {
-            self.out.push(b',');
-        }
-        self.empty = false;
+impl<'a> Array<'a> {
+    /// Opens an array.
+    pub(super) fn open(out: &'a mut BytesMut) -> Self {
+        out.put_u8(b'[');
+        Self { out, first: true }
     }
 
-    /// An item of any value.
+    /// An item.
     pub(super) fn item<T: Serialize + ?Sized>(&mut self, content: &T) {
-        self.next();
+        self.comma();
         value(self.out, content);
     }
 
     /// An item that is an object.
-    pub(super) fn object(&mut self, fill: impl FnOnce(&mut Object<'_>)) {
-        self.next();
-        object(self.out, fill);
+    pub(super) fn object(&mut self) -> Object<'_> {
+        self.comma();
+        Object::open(self.out)
+    }
+
+    fn comma(&mut self) {
+        if !self.first {
+            self.out.put_u8(b',');
+        }
+        self.first = false;
     }
 }
 
-/// `text` as JSON without parsing it into a tree, where it is one JSON object; `None` otherwise.
-pub(super) fn raw_object(text: &str) -> Option<&RawValue> {
-    let trimmed = text.trim();
-    if !trimmed.starts_with('{') {
-        return None;
+impl Drop for Array<'_> {
+    fn drop(&mut self) {
+        self.out.put_u8(b']');
     }
-    serde_json::from_str(trimmed).ok()
 }
