@@ -9,6 +9,7 @@ pub mod money;
 pub mod seed;
 // L1: machines and contracts; time is an argument, nothing here does I/O
 pub mod catalog;
+pub mod dialect;
 pub mod limits;
 pub mod record;
 pub mod signal;
