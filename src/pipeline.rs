@@ -61,8 +61,6 @@ pub struct Gateway {
     pub clock: Clock,
     /// Providers over the network.
     pub http: Arc<dyn Upstream>,
-    /// The simulated provider, in process.
-    pub simulated: Arc<dyn Upstream>,
     /// Told of every request.
     pub recorder: Arc<dyn Recorder>,
     /// Where randomness comes from.

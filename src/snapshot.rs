@@ -15,9 +15,9 @@ use crate::id::GroupName;
 use crate::limits::ScopeId;
 use crate::policy::Router;
 use crate::queue::Queue;
+use crate::upstream::Upstream;
 
 /// Everything a request needs to know, frozen.
-#[derive(Debug)]
 pub struct Snapshot {
     /// Counts applied builds from 1.
     pub generation: u64,
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The groups, ready to serve.
     pub groups: BTreeMap<GroupName, Arc<Serving>>,
+    /// The simulated provider with the models this configuration gives it.
+    pub simulated: Arc<dyn Upstream>,
     /// The scope of everything.
     pub global: ScopeId,
     /// What the last build complained of without being stopped by it.
@@ -70,7 +72,6 @@ pub struct Slot {
 }
 
 /// The pointer requests read once.
-#[derive(Debug)]
 pub struct Live(ArcSwap<Snapshot>);
 
 impl Live {

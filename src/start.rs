@@ -1,5 +1,6 @@
 //! Putting the parts together: the only place that knows them all. Nothing is decided here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use crate::clock::Clock;
 use crate::http::HttpUpstream;
 use crate::pipeline::{Gateway, Recorder, Seeds};
 use crate::policy::{Compiler, Engine, EngineOptions};
-use crate::provider::Simulated;
+use crate::provider::simulated::Simulated;
 use crate::record::Record;
 use crate::reload::{Books, Builder, Environment, Reloader, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
@@ -50,7 +51,8 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let engine = Engine::new(EngineOptions { cache_dir: cache, compiler, ..EngineOptions::default() })
         .map_err(|problem| one(problem.to_string()))?;
     let books = Arc::new(Books::default());
-    let mut builder = Builder::new(engine, sources, environment, Arc::clone(&books), seed);
+    let simulated = Simulated::new(clock, BTreeMap::new());
+    let mut builder = Builder::new(engine, sources, environment, Arc::clone(&books), simulated, seed);
     let draft = builder.build(None)?;
     for problem in draft.problems() {
         tracing::warn!("{problem}");
@@ -58,20 +60,16 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let snapshot = builder.publish(draft, 1, clock.now());
     let metrics = Arc::new(Metrics::new());
     metrics.applied(1);
-    let simulated = Simulated::new(clock);
-    simulated.apply(&snapshot.settings.catalog);
-    let simulated = Arc::new(simulated);
     let gateway = Arc::new(Gateway {
         live: Live::new(snapshot),
         limits: Arc::clone(&books.limits),
         freed: crate::queue::Freed::default(),
         clock,
         http: Arc::new(HttpUpstream::new()),
-        simulated: Arc::clone(&simulated) as Arc<_>,
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
     });
-    let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics), simulated };
+    let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     let reloader = Reloader::start(builder, swap, clock).map_err(one)?;
     Ok(Running { gateway, metrics, reloader })
 }
@@ -93,7 +91,6 @@ impl Recorder for Telemetry {
 struct Swap {
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
-    simulated: Arc<Simulated>,
 }
 
 impl Target for Swap {
@@ -107,7 +104,6 @@ impl Target for Swap {
         if !snapshot.problems.is_empty() {
             self.kept(&snapshot.problems);
         }
-        self.simulated.apply(&snapshot.settings.catalog);
         self.gateway.live.publish(snapshot);
         self.gateway.freed.tell();
         tracing::info!(generation, "a new generation of configuration and policies is in force");

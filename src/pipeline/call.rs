@@ -12,6 +12,7 @@ use crate::catalog::{Deployment, Origin};
 use crate::chat::PartKind;
 use crate::dialect::{self, Encoded, Target};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::provider::simulated::Simulated;
 use crate::upstream::{Answer, Body, Call};
 
 use super::route::Plan;
@@ -42,7 +43,7 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
     ticket.sent();
     let upstream = match deployment.origin {
         Origin::Http(_) => &asked.gateway.http,
-        Origin::Simulated(_) => &asked.gateway.simulated,
+        Origin::Simulated(_) => &asked.snapshot.simulated,
     };
     let answer = upstream.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
     ticket.answered();
@@ -78,7 +79,7 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
 fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded) -> Call {
     let url = match &deployment.origin {
         Origin::Http(base) => format!("{base}{}", encoded.path),
-        Origin::Simulated(_) => format!("simulated://{}{}", deployment.id, encoded.path),
+        Origin::Simulated(_) => format!("{}{}", Simulated::origin(&deployment.id), encoded.path),
     };
     let mut headers: HeaderMap = encoded.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

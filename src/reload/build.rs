@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::catalog::Group;
+use crate::catalog::{Group, Origin};
 use crate::config::{self, Settings};
 use crate::id::PolicyName;
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
 use crate::policy::{Component, Digest, Engine, Facts, Router, Setup, Succession};
+use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::shipped::SHIPPED;
 use crate::snapshot::{Serving, Slot, Snapshot};
@@ -33,6 +34,7 @@ pub struct Builder {
     sources: Sources,
     environment: Environment,
     books: Arc<Books>,
+    simulated: Simulated,
     seed: u64,
     /// Components by digest: a file that did not change is not loaded again.
     components: BTreeMap<Digest, Arc<Component>>,
@@ -65,8 +67,15 @@ enum Next {
 impl Builder {
     /// A builder that has loaded nothing yet. `seed` is the parent of every router's own.
     #[must_use]
-    pub fn new(engine: Engine, sources: Sources, environment: Environment, books: Arc<Books>, seed: u64) -> Self {
-        Self { engine, sources, environment, books, seed, components: BTreeMap::new() }
+    pub fn new(
+        engine: Engine,
+        sources: Sources,
+        environment: Environment,
+        books: Arc<Books>,
+        simulated: Simulated,
+        seed: u64,
+    ) -> Self {
+        Self { engine, sources, environment, books, simulated, seed, components: BTreeMap::new() }
     }
 
     /// Reads the configuration and says where policies are looked for.
@@ -225,6 +234,11 @@ impl Builder {
         let Draft { settings, groups, specs, problems, fingerprint } = draft;
         let limits = &self.books.limits;
         limits.apply(&specs, now);
+        let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
+            let Origin::Simulated(model) = &deployment.origin else { return None };
+            Some((deployment.id.clone(), Arc::clone(model)))
+        });
+        let simulated = Arc::new(self.simulated.with_models(models.collect()));
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
             let router = match prepared.router {
@@ -251,7 +265,7 @@ impl Builder {
             (group.name.clone(), Arc::new(serving))
         });
         let groups = groups.collect();
-        Snapshot { generation, settings, groups, global: limits.id(&Scope::Global), problems, fingerprint }
+        Snapshot { generation, settings, groups, simulated, global: limits.id(&Scope::Global), problems, fingerprint }
     }
 }
 

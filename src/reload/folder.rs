@@ -56,7 +56,7 @@ fn read_one(path: &Path, lock: Option<&str>) -> Result<Vec<u8>, String> {
     }
     let bytes = fs::read(path).map_err(|fault| format!("{shown}: cannot be read: {fault}"))?;
     if let Some(lock) = lock {
-        let digest = Digest::of(&bytes).hex();
+        let digest = Digest::of(&bytes).to_string();
         if !lock.contains(&digest) {
             return Err(format!(
                 "{shown}: its digest {digest} is not in policies.lock, which a gateway that serves other machines requires\nhint: add it to policies.lock beside the file"
