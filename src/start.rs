@@ -10,10 +10,12 @@ use crate::http::HttpUpstream;
 use crate::pipeline::{Gateway, Recorder, Seeds};
 use crate::policy::{Compiler, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
+use crate::queue::Freed;
 use crate::record::Record;
 use crate::reload::{Books, Builder, Environment, Reloader, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::{self, Metrics};
+use crate::upstream::Upstream;
 
 /// What a gateway is started with.
 pub struct Options {
@@ -41,15 +43,24 @@ pub struct Running {
     pub reloader: Reloader,
 }
 
-/// Builds the first snapshot and starts to watch for the next. Blocks while policies compile.
+/// A gateway that serves but does not look for changes.
+pub struct Assembled {
+    /// The pipeline.
+    pub gateway: Arc<Gateway>,
+    /// What it has counted.
+    pub metrics: Arc<Metrics>,
+    /// Builds the next snapshot.
+    pub builder: Builder,
+}
+
+/// Builds the first snapshot and a gateway around it. Blocks while policies compile.
 ///
 /// # Errors
 /// Every reason why nothing can be served, one text each.
-pub fn start(options: Options) -> Result<Running, Vec<String>> {
-    let one = |problem: String| vec![problem];
+pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, Vec<String>> {
     let Options { sources, cache, compiler, environment, clock, seed } = options;
     let engine = Engine::new(EngineOptions { cache_dir: cache, compiler, ..EngineOptions::default() })
-        .map_err(|problem| one(problem.to_string()))?;
+        .map_err(|problem| vec![problem.to_string()])?;
     let books = Arc::new(Books::default());
     let simulated = Simulated::new(clock, BTreeMap::new());
     let mut builder = Builder::new(engine, sources, environment, Arc::clone(&books), simulated, seed);
@@ -63,14 +74,25 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let gateway = Arc::new(Gateway {
         live: Live::new(snapshot),
         limits: Arc::clone(&books.limits),
-        freed: crate::queue::Freed::default(),
+        freed: Freed::default(),
         clock,
-        http: Arc::new(HttpUpstream::new()),
+        http,
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
     });
+    Ok(Assembled { gateway, metrics, builder })
+}
+
+/// A gateway over the network that watches its sources and keeps itself up to date. Blocks while policies
+/// compile.
+///
+/// # Errors
+/// As [`assemble`]; or files cannot be watched.
+pub fn start(options: Options) -> Result<Running, Vec<String>> {
+    let clock = options.clock;
+    let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()))?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
-    let reloader = Reloader::start(builder, swap, clock).map_err(one)?;
+    let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
     Ok(Running { gateway, metrics, reloader })
 }
 
