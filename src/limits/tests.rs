@@ -208,6 +208,25 @@ fn a_reload_keeps_usage_and_holds_whatever_becomes_of_the_window() {
 }
 
 #[test]
+fn what_expired_before_a_reload_edits_nothing_after_it() {
+    let window = |seconds| {
+        BTreeMap::from([(deployment("a"), LimitSpec { window: Duration::from_secs(seconds), ..tokens(100) })])
+    };
+    let limits = Limits::new(&window(10));
+    let a = limits.id(&deployment("a"));
+    let (_, _, stream) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    limits.answered(at(0), &stream);
+    let (_, _, other) = granted(limits.reserve(at(20), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    limits.answered(at(20), &other);
+    // In slices of a minute both moments are the same: the end of the first must not be taken from the second.
+    limits.apply(&window(3600), at(21));
+    limits.settle(at(22), stream, demand(1, 0));
+    assert_eq!(limits.used(at(22), a).tokens, 100);
+    limits.settle(at(23), other, demand(60, 0));
+    assert_eq!(limits.used(at(23), a).tokens, 60);
+}
+
+#[test]
 fn a_scope_that_goes_and_comes_back_finds_what_it_used() {
     let specs = BTreeMap::from([(deployment("a"), tokens(100))]);
     let limits = Limits::new(&specs);

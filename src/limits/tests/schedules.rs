@@ -70,8 +70,8 @@ fn named(specs: &[Option<LimitSpec>]) -> BTreeMap<Scope, LimitSpec> {
 fn usable(limit: Option<u64>, margin: f64) -> u64 {
     let Some(limit) = limit else { return u64::MAX };
     // Margins in these tests are whole tenths.
-    let tenths = (margin * 10.0).round() as u64;
-    (limit * tenths / 10).max(limit.min(1))
+    let tenths = (1..10_u32).find(|tenths| f64::from(*tenths) / 10.0 >= margin).unwrap_or(10);
+    (limit * u64::from(tenths) / 10).max(limit.min(1))
 }
 
 impl Run {
@@ -164,11 +164,11 @@ impl Run {
                 self.chased += 1;
             }
             Decision::Until(None) if chase => {
-                self.now = self.now + Duration::from_secs(300);
+                self.now = self.now + Duration::from_mins(5);
                 assert_eq!(ask(self, self.now), Decision::Until(None), "time alone does not help");
             }
             Decision::Never(_) => {
-                let later = self.now + Duration::from_secs(300);
+                let later = self.now + Duration::from_mins(5);
                 let empty = Run::new(self.specs.clone());
                 assert!(matches!(ask(&empty, later), Decision::Never(_)), "it would not fit empty limits either");
             }
@@ -215,7 +215,7 @@ impl Run {
             self.step(Step::Pass(777_777_777));
             self.step(Step::Settle(0, 100));
         }
-        let longest = Duration::from_secs(2 * 120);
+        let longest = Duration::from_mins(4);
         let used = self.all_used(self.now + longest);
         for used in used {
             assert_eq!(Used { free: Free::default(), ..used }, Used::default(), "an ending leaks");
@@ -271,9 +271,9 @@ fn any_demand() -> impl Strategy<Value = Demand> {
 
 fn any_spec() -> impl Strategy<Value = Option<LimitSpec>> {
     let window = prop_oneof![
-        Just(Duration::from_secs(60)),
+        Just(Duration::from_mins(1)),
         Just(Duration::from_secs(1)),
-        Just(Duration::from_secs(120)),
+        Just(Duration::from_mins(2)),
         (1_000_u64..20_000_000_000).prop_map(Duration::from_nanos),
     ];
     let limit = |range: std::ops::Range<u64>| prop::option::weighted(0.5, range);
