@@ -64,9 +64,7 @@ fn parse_source(source: &Value) -> Option<ImageSource> {
     let text = |name: &str| source.get(name).and_then(Value::as_str).map(str::to_owned);
     match text("type")?.as_str() {
         "url" => Some(ImageSource::Url { url: text("url")?, detail: None }),
-        "base64" => {
-            Some(ImageSource::Base64 { media_type: text("media_type")?, data: text("data")?, detail: None })
-        }
+        "base64" => Some(ImageSource::Base64 { media_type: text("media_type")?, data: text("data")?, detail: None }),
         _ => None,
     }
 }

@@ -82,8 +82,8 @@ pub(super) fn read_inside_stream(value: &Value) -> AttemptFault {
     fault
 }
 
-/// The cause's own code where there is one, else the category. A bare text for `error` and FastAPI's
-/// `detail` are what imitators send.
+/// The cause's own code where there is one, else the category. A bare text for `error` and the bare
+/// `detail` of some frameworks are what imitators send.
 fn details(value: &Value) -> AttemptFault {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let error = value.get("error").unwrap_or(value);

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::blocks;
-use crate::chat::{ChatRequest, DialectName, Message, OutputFormat, Part, PartKind, Reasoning, Rest, Role, Tool, ToolChoice};
+use crate::chat::{
+    ChatRequest, DialectName, Message, OutputFormat, Part, PartKind, Reasoning, Rest, Role, Tool, ToolChoice,
+};
 use crate::dialect::read::{Fields, Mismatch, Path, request_body};
 use crate::fault::Refusal;
 

@@ -42,7 +42,8 @@ fn read_value(value: Value) -> Result<Reply, Mismatch> {
     Ok(Reply { id, model, created: None, choices: vec![choice], usage, dialect: DialectName::Anthropic, rest })
 }
 
-/// `stop_reason` and `stop_sequence`.
+/// `stop_reason` and `stop_sequence`. The full context window is a length to every dialect; the word stays
+/// in `rest`, so that this one gets it back.
 pub(super) fn finish(fields: &mut Fields<'_>) -> Result<Option<FinishReason>, Mismatch> {
     let sequence = fields.text("stop_sequence")?;
     Ok(fields.text("stop_reason")?.map(|word| match word.as_str() {
@@ -51,12 +52,23 @@ pub(super) fn finish(fields: &mut Fields<'_>) -> Result<Option<FinishReason>, Mi
         "max_tokens" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::Refusal,
+        "model_context_window_exceeded" => {
+            fields.put("stop_reason", Value::String(word));
+            FinishReason::Length
+        }
         _ => FinishReason::Other(word),
     }))
 }
 
-/// Writes `stop_reason` and `stop_sequence`. A reason of another dialect's own ends the turn, as any does.
-pub(super) fn write_finish(reason: Option<&FinishReason>, refused: bool, own: bool, object: &mut Object<'_>) {
+/// Writes `stop_reason`, `stop_sequence` and, where the reply is of this dialect, what was `left` beside
+/// them. A reason of another dialect's own ends the turn, as any does.
+pub(super) fn write_finish(
+    reason: Option<&FinishReason>,
+    refused: bool,
+    left: Option<&Rest>,
+    own: bool,
+    object: &mut Object<'_>,
+) {
     let word = match reason {
         Some(FinishReason::Length) => "max_tokens",
         Some(FinishReason::ToolCalls) => "tool_use",
@@ -66,12 +78,17 @@ pub(super) fn write_finish(reason: Option<&FinishReason>, refused: bool, own: bo
         Some(FinishReason::Stop | FinishReason::Other(_)) | None if refused => "refusal",
         Some(FinishReason::Stop | FinishReason::Other(_)) | None => "end_turn",
     };
-    object.field("stop_reason", word);
+    let left = left.filter(|_| own);
+    let spelled = left.and_then(|left| left.get("stop_reason")).and_then(Value::as_str);
+    object.field("stop_reason", spelled.unwrap_or(word));
     let sequence = match reason {
         Some(FinishReason::StopSequence(sequence)) => sequence.as_deref(),
         _ => None,
     };
     object.field("stop_sequence", &sequence);
+    if let Some(left) = left {
+        object.rest(left, &["stop_reason"]);
+    }
 }
 
 /// Writes a reply: its first alternative, for this dialect knows no others.
@@ -88,13 +105,11 @@ pub(super) fn write(reply: &Reply) -> Bytes {
         object.field("model", &reply.model);
         write_content(parts, own, &mut object);
         let refused = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
-        write_finish(choice.and_then(|choice| choice.finish.as_ref()), refused, own, &mut object);
+        let reason = choice.and_then(|choice| choice.finish.as_ref());
+        write_finish(reason, refused, Some(&reply.rest), own, &mut object);
         // The dialect's clients count on usage; a provider that told none has counted nothing.
         let counted = reply.usage.clone().unwrap_or_default();
         usage::write(&counted, own, &mut object.object("usage"));
-        if own {
-            object.rest(&reply.rest, &[]);
-        }
     }
     out.freeze()
 }
