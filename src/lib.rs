@@ -12,4 +12,5 @@ pub mod catalog;
 pub mod dialect;
 pub mod limits;
 pub mod signal;
+pub mod sse;
 pub mod upstream;

@@ -1,6 +1,6 @@
 //! OpenAI's chat completions, and all that imitate it.
 //!
-//! The wire truth is the vendor's own client (`openai` on PyPI, 3.54). Where imitators differ, reading is
+//! The wire truth is the vendor's own client (`openai` 3.54 for Python). Where imitators differ, reading is
 //! tolerant and writing is what the vendor documents.
 
 use bytes::Bytes;
@@ -86,12 +86,11 @@ fn finish_reason(word: &str, refused: bool) -> FinishReason {
 /// answer; another dialect's own reason reads as `stop`, for clients know a closed set of words.
 fn finish_word(reason: &FinishReason, refused: bool, own: bool) -> &str {
     match reason {
-        FinishReason::Stop | FinishReason::StopSequence(_) => "stop",
-        FinishReason::Refusal if refused => "stop",
-        FinishReason::Refusal | FinishReason::ContentFilter => "content_filter",
+        FinishReason::Other(word) if own => word,
+        FinishReason::Refusal if !refused => "content_filter",
+        FinishReason::ContentFilter => "content_filter",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
-        FinishReason::Other(word) if own => word,
-        FinishReason::Other(_) => "stop",
+        FinishReason::Stop | FinishReason::StopSequence(_) | FinishReason::Refusal | FinishReason::Other(_) => "stop",
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn read_inside_stream(value: &Value) -> AttemptFault {
 }
 
 /// Code, message and parameter out of the shapes in use: the vendor's, a bare text for `error`, the object
-/// itself, FastAPI's `detail`, and any of them in a list of one.
+/// itself, the `detail` of Python servers, and any of them in a list of one.
 fn details(value: &Value) -> AttemptFault {
     let value = value.get(0).unwrap_or(value);
     let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
