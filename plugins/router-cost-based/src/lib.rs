@@ -31,7 +31,7 @@ impl Router for CostBased {
     fn configure(setup: Setup) -> Result<(Self, Needs), String> {
         let mut settings = Settings::parse(&setup.settings)?;
         let by_request = settings.word("by", &["price", "request"])? == Some(1);
-        settings.number("ttl", 0.0..=f64::MAX)?;
+        settings.number("ttl", "at least 0", 0.0..=f64::MAX)?;
         settings.finish()?;
         let prices = (!by_request).then(|| setup.deployments.iter().map(price).collect());
         let columns: &[&str] = if by_request { &[WAIT_MS, COST_USD] } else { &[WAIT_MS] };

@@ -30,7 +30,11 @@ impl PartialEq for History {
 }
 
 impl Rule {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the setting is from 0 to 1e12 seconds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the setting is from 0 to 1e12 seconds"
+    )]
     pub(crate) fn new(ttl_seconds: f64, size: u32) -> Self {
         Self { ttl_ms: (ttl_seconds * 1_000.0) as u64, size: size as usize }
     }

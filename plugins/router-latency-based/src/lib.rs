@@ -56,17 +56,18 @@ struct LatencyBased {
 impl Router for LatencyBased {
     fn configure(setup: Setup) -> Result<(Self, Needs), String> {
         let mut settings = Settings::parse(&setup.settings)?;
-        let ttl = settings.number("ttl", 0.0..=1e12)?.unwrap_or(3_600.0);
-        let buffer = settings.number("lowest_latency_buffer", 0.0..=1e6)?.unwrap_or(0.0);
+        let ttl = settings.number("ttl", "0 to 1e12", 0.0..=1e12)?.unwrap_or(3_600.0);
+        let buffer = settings.number("lowest_latency_buffer", "0 to 1e6", 0.0..=1e6)?.unwrap_or(0.0);
         let size = settings.whole("max_latency_list_size", 1..=1_000)?.unwrap_or(10);
-        let percentile = settings.number("ttft_percentile", f64::MIN_POSITIVE..=1.0)?;
+        let percentile = settings.number("ttft_percentile", "above 0, at most 1", f64::MIN_POSITIVE..=1.0)?;
         settings.finish()?;
-        let mut known = setup.state.map(|saved| state::read(&saved)).unwrap_or_else(|| Ok(BTreeMap::new())).unwrap_or_else(
-            |problem| {
-                log::warn(&format!("starting without what was learned: {problem}"));
-                BTreeMap::new()
-            },
-        );
+        let mut known =
+            setup.state.map(|saved| state::read(&saved)).unwrap_or_else(|| Ok(BTreeMap::new())).unwrap_or_else(
+                |problem| {
+                    log::warn(&format!("starting without what was learned: {problem}"));
+                    BTreeMap::new()
+                },
+            );
         let ids: Vec<String> = setup.deployments.into_iter().map(|deployment| deployment.id).collect();
         let rule = Rule::new(ttl, size);
         let learned = ids.iter().map(|id| known.remove(id).unwrap_or_default().trimmed(&rule)).collect();

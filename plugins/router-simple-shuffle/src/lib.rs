@@ -8,7 +8,9 @@
 //! breaker open) takes the second as LiteLLM would have drawn it from the rest. Differences, on purpose: a weight
 //! that is negative or no number is 0 (LiteLLM's draw then depends on the order of the list). No settings.
 
-use witgate_policy::{Ask, Choice, Deployment, Needs, Random, Refusal, Router, Settings, Setup, Signals, export_router};
+use witgate_policy::{
+    Ask, Choice, Deployment, Needs, Random, Refusal, Router, Settings, Setup, Signals, export_router,
+};
 
 struct SimpleShuffle {
     /// Per deployment: weight, requests per minute, tokens per minute, and 1.

@@ -18,7 +18,7 @@ struct UsageBased;
 impl Router for UsageBased {
     fn configure(setup: Setup) -> Result<(Self, Needs), String> {
         let mut settings = Settings::parse(&setup.settings)?;
-        settings.number("ttl", 0.0..=f64::MAX)?;
+        settings.number("ttl", "at least 0", 0.0..=f64::MAX)?;
         settings.finish()?;
         Ok((Self, Needs { pure: true, ..Needs::signals(&[WAIT_MS, TOKENS_USED]) }))
     }

@@ -121,7 +121,7 @@ macro_rules! export_router {
                 }
             }
 
-            $crate::bindings::__export_router_world!(Component with_types_in $crate::bindings);
+    $crate::bindings::__export_router_world!(Component with_types_in $crate::bindings);
         };
     };
 }

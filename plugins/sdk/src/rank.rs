@@ -21,10 +21,7 @@ impl Score {
     #[must_use]
     pub fn new(wait: Column<'_>, index: usize, value: f64) -> Self {
         let wait = wait.at(index);
-        Self {
-            wait: if wait > 0.0 { wait } else { 0.0 },
-            value: if value.is_nan() { f64::INFINITY } else { value },
-        }
+        Self { wait: if wait > 0.0 { wait } else { 0.0 }, value: if value.is_nan() { f64::INFINITY } else { value } }
     }
 
     fn order(&self, other: &Self) -> Ordering {
