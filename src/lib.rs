@@ -10,7 +10,10 @@ pub mod seed;
 // L1: machines and contracts; time is an argument, nothing here does I/O
 pub mod catalog;
 pub mod limits;
+pub mod record;
 pub mod signal;
 pub mod upstream;
 // L2: edges; they never import each other
 pub mod http;
+pub mod clock;
+pub mod telemetry;
