@@ -11,15 +11,18 @@ use secrecy::SecretString;
 use crate::chat::{ChatRequest, Chunk, DialectName, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
-mod anthropic;
 mod openai;
+mod read;
+mod rest;
+mod status;
+mod write;
 
 /// The face that speaks `name`.
 #[must_use]
 pub fn face(name: DialectName) -> &'static dyn Face {
     match name {
         DialectName::Openai => &openai::OpenAi,
-        DialectName::Anthropic => &anthropic::Anthropic,
+        DialectName::Anthropic => unreachable!("the Anthropic dialect is built on a branch of its own"),
     }
 }
 
@@ -28,7 +31,7 @@ pub fn face(name: DialectName) -> &'static dyn Face {
 pub fn provider(name: DialectName) -> &'static dyn Provider {
     match name {
         DialectName::Openai => &openai::OpenAi,
-        DialectName::Anthropic => &anthropic::Anthropic,
+        DialectName::Anthropic => unreachable!("the Anthropic dialect is built on a branch of its own"),
     }
 }
 

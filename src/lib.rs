@@ -9,9 +9,11 @@ pub mod money;
 pub mod seed;
 // L1: machines and contracts; time is an argument, nothing here does I/O
 pub mod catalog;
+pub mod dialect;
 pub mod limits;
 pub mod record;
 pub mod signal;
+pub mod sse;
 pub mod upstream;
 // L2: edges; they never import each other
 pub mod http;
