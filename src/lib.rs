@@ -13,9 +13,9 @@ pub mod dialect;
 pub mod limits;
 pub mod record;
 pub mod signal;
-pub mod sse;
 pub mod upstream;
 // L2: edges; they never import each other
-pub mod http;
 pub mod clock;
+pub mod http;
+pub mod provider;
 pub mod telemetry;
