@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod limits;
 pub mod record;
 pub mod signal;
+pub mod sse;
 pub mod upstream;
 // L2: edges; they never import each other
 pub mod clock;
