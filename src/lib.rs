@@ -9,6 +9,8 @@ pub mod money;
 pub mod seed;
 // L1: machines and contracts; time is an argument, nothing here does I/O
 pub mod catalog;
+pub mod health;
 pub mod limits;
 pub mod signal;
+pub mod tokens;
 pub mod upstream;
