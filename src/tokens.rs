@@ -11,7 +11,7 @@
 //! - a picture is 1600 tokens, or 85 with `detail: low` (OpenAI's tiles come to 1445 at most, Anthropic's pixels to
 //!   about 1600);
 //! - a tool is its JSON text and 8 tokens, a tool call or result its text and 8 tokens, an output schema its JSON text;
-//! - content only its own dialect knows is its JSON text, but a string of 1 KiB or more without a blank in it (a file,
+//! - content only its own dialect knows is the JSON text of its values and a token per bracket, name and value, but a string of 1 KiB or more without a blank in it (a file,
 //!   a recording) is one token per 16 bytes;
 //! - fields of `rest` and signatures under a model's thinking are not counted.
 //!
@@ -67,7 +67,7 @@ pub fn count_text(text: &str, model: &str) -> Count {
 /// Loads the encoding of `model`, if it has one and it is not loaded. Blocks for about 0.2 s.
 pub fn load(model: &str) {
     if let Some(encoding) = Encoding::of(model) {
-        encoding.count("");
+        encoding.load();
     }
 }
 

@@ -13,7 +13,8 @@ pub enum Encoding {
 
 use Encoding::{Cl100k, O200k};
 
-/// Beginnings of model names; the longest that fits decides. A name fits where it ends or goes on with one of `-.:@`.
+/// Beginnings of model names; the longest that fits decides. A name fits where it ends, goes on with one of `-:@`, or
+/// anyhow where the beginning ends with a dot.
 /// Source: tiktoken's own table (`model.py`, 0.14), names of discontinued models left out.
 pub(super) const MODELS: &[(&str, Encoding)] = &[
     ("chatgpt-4o", O200k),
@@ -26,6 +27,7 @@ pub(super) const MODELS: &[(&str, Encoding)] = &[
     ("gpt-4.5", O200k),
     ("gpt-4o", O200k),
     ("gpt-5", O200k),
+    ("gpt-5.", O200k),
     ("gpt-oss", O200k),
     ("o1", O200k),
     ("o3", O200k),
@@ -48,7 +50,9 @@ impl Encoding {
         let model = model.rsplit('/').next().unwrap_or(model);
         let model = model.strip_prefix("ft:").unwrap_or(model);
         let fits = |beginning: &str| {
-            model.strip_prefix(beginning).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', ':', '@']))
+            model
+                .strip_prefix(beginning)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', ':', '@']) || beginning.ends_with('.'))
         };
         let fitting = MODELS.iter().filter(|(beginning, _)| fits(beginning));
         fitting.max_by_key(|(beginning, _)| beginning.len()).map(|(_, encoding)| *encoding)
@@ -66,6 +70,11 @@ impl Encoding {
             rest = next;
         }
         (tokens, exact)
+    }
+
+    /// Loads the encoding, if it is not loaded. Blocks for about 0.2 s.
+    pub fn load(self) {
+        self.table();
     }
 
     fn table(self) -> &'static CoreBPE {

@@ -42,7 +42,7 @@ fn texts(parts: &[Part], act: &mut impl FnMut(&str)) {
     }
 }
 
-/// Bytes in code fences, the fences themselves included. As in CommonMark, a fence is a line that begins with three
+/// Bytes in code fences, the fences themselves included. As in `CommonMark`, a fence is a line that begins with three
 /// backticks or tildes, is closed by at least as many of the same, and else runs to the end of the text.
 fn fenced(text: &str) -> usize {
     let mut open: Option<(u8, usize)> = None;

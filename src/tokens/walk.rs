@@ -2,7 +2,7 @@
 
 use std::io;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::chat::{ChatRequest, ImageSource, OutputFormat, Part, PartKind, Role, Tool};
 
@@ -89,32 +89,28 @@ fn parts(parts: &[Part], tally: &mut impl Tally) {
     }
 }
 
-/// JSON that may carry a file: long strings without a blank are taken out of it.
+/// JSON that may carry a file: long strings without a blank count by their length alone.
 fn opaque(value: &Value, tally: &mut impl Tally) {
     tally.approximate();
-    if !has_file(value) {
-        tally.json(value);
-        return;
-    }
+    tally.fixed(1);
     match value {
-        Value::String(text) => tally.fixed((text.len() as u64).div_ceil(OPAQUE_BYTES_PER_TOKEN)),
-        Value::Array(items) => items.iter().for_each(|item| opaque(item, tally)),
+        Value::String(text) if text.len() >= OPAQUE && !text.bytes().any(|byte| byte.is_ascii_whitespace()) => {
+            tally.fixed((text.len() as u64).div_ceil(OPAQUE_BYTES_PER_TOKEN));
+        }
+        Value::String(text) => tally.text(text),
+        Value::Array(items) => {
+            tally.fixed(1);
+            items.iter().for_each(|item| opaque(item, tally));
+        }
         Value::Object(fields) => {
+            tally.fixed(1);
             for (name, field) in fields {
-                tally.json(&json!(name));
+                tally.fixed(1);
+                tally.text(name);
                 opaque(field, tally);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => tally.json(value),
-    }
-}
-
-fn has_file(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.len() >= OPAQUE && !text.bytes().any(|byte| byte.is_ascii_whitespace()),
-        Value::Array(items) => items.iter().any(has_file),
-        Value::Object(fields) => fields.values().any(has_file),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
