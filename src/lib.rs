@@ -12,3 +12,5 @@ pub mod catalog;
 pub mod limits;
 pub mod signal;
 pub mod upstream;
+// L2: edges; they never import each other
+pub mod config;
