@@ -181,20 +181,19 @@ fn origin(params: &Section<'_, '_>, row: &Provider, base: Option<String>, given:
     if given && base.is_none() {
         return None;
     }
-    let from_variable = || row.base_env.iter().find_map(|name| params.reader.variable(name));
-    let Some(base) = base.or_else(from_variable).or_else(|| row.base.clone()) else {
-        params.complain(
-            "api_base",
-            format!("`{}` needs an `api_base`", row.name),
-            "for example http://localhost:8000/v1",
-        );
+    let named = |name: &String| Some((params.reader.variable(name)?, format!("the variable `{name}`")));
+    let given = base.map(|base| (base, "`api_base`".to_owned()));
+    let found = given.or_else(|| row.base_env.iter().find_map(named));
+    let Some((base, source)) = found.or_else(|| Some((row.base.clone()?, row.name.clone()))) else {
+        let hint = "for example http://localhost:8000/v1";
+        params.complain("api_base", format!("`{}` needs an `api_base`", row.name), hint);
         return None;
     };
     let address = address(&base, row);
     if address.is_none() {
         // The address is not repeated: it may hold a password.
         let hint = "scheme, host, port and path: http://localhost:8000/v1, without user, query and fragment";
-        params.complain("api_base", "`api_base` is not an address that can be called", hint);
+        params.complain("api_base", format!("{source} is not an address that can be called"), hint);
     }
     address.map(|address| Origin::Http(address.into()))
 }
@@ -240,6 +239,10 @@ fn credential(
     }
     let from_variable = |name: &String| Some((Some(SecretString::from(params.reader.variable(name)?)), name.clone()));
     if let Some(found) = row.key_env.iter().find_map(from_variable) {
+        if own_address {
+            // As in LiteLLM; told, since the key goes to an address of the file's.
+            params.downgrade("api_base", Grade::Exact, format!("called with the key of {}", found.1));
+        }
         return Some(found);
     }
     if row.needs_key() && !own_address {
@@ -271,10 +274,10 @@ fn simulated(params: &mut Section<'_, '_>) -> Option<SimulatedModel> {
 
 /// The entry's own limits, which LiteLLM reads first, are in `limits` already.
 fn read_limits(limits: &mut LimitSpec, params: &mut Section<'_, '_>, info: &mut Section<'_, '_>, defaults: &Defaults) {
-    let (rpm, tpm) = (info.count("rpm"), info.count("tpm"));
-    let (own_rpm, own_tpm) = (params.count("rpm"), params.count("tpm"));
-    limits.requests = limits.requests.or(own_rpm).or(rpm);
-    limits.tokens = limits.tokens.or(own_tpm).or(tpm);
+    // All are read, so that all are checked and reported, whichever wins.
+    let (requests, tokens) = ([params.count("rpm"), info.count("rpm")], [params.count("tpm"), info.count("tpm")]);
+    limits.requests = limits.requests.or(requests[0]).or(requests[1]);
+    limits.tokens = limits.tokens.or(tokens[0]).or(tokens[1]);
     limits.input_tokens = params.count("itpm");
     limits.output_tokens = params.count("otpm");
     let unlimited = limits.requests.is_none() && limits.tokens.is_none();
@@ -401,5 +404,6 @@ fn short_digest(parts: &[&str]) -> String {
         hash.update(part.len().to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let digest = hash.finalize();
+    format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
 }

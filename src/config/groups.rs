@@ -45,6 +45,13 @@ pub(super) fn deployments(
     let mut ids: BTreeMap<DeploymentId, Place> = BTreeMap::new();
     for (index, node) in list.map_or(&[] as &[Node], |list| reader.list(list, "model_list")).iter().enumerate() {
         let section = reader.section(node, "model_list", &format!("model_list[{index}]"));
+        if !matches!(node.value, Value::Map(_)) {
+            // Told by the line above, but for an empty entry.
+            if matches!(node.value, Value::Null) {
+                reader.problem(node.at, "an empty deployment", "remove the dash, or write a `model_name`");
+            }
+            continue;
+        }
         let Some(mut entry) = deployment::read(section, defaults) else { continue };
         if entry.own_id {
             if let Some(first) = ids.get(&entry.deployment.id) {
@@ -169,7 +176,7 @@ impl Groups {
             };
             match priorities.get(model).copied().filter(|_| by_priority) {
                 Some(order) => {
-                    deployments.extend(found.iter().map(|one| Arc::new(Deployment { order, ..(**one).clone() })))
+                    deployments.extend(found.iter().map(|one| Arc::new(Deployment { order, ..(**one).clone() })));
                 }
                 None => deployments.extend(found.iter().cloned()),
             }

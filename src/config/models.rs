@@ -13,7 +13,8 @@ use crate::money::{Price, Prices};
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub(super) provider: String,
-    pub(super) model: String,
+    #[serde(rename = "model")]
+    pub(super) name: String,
     /// USD per token.
     input: f64,
     output: f64,
@@ -51,13 +52,13 @@ static TABLE: LazyLock<Table> =
 
 /// A provider's model.
 pub(super) fn of_provider(provider: &str, model: &str) -> Option<&'static Model> {
-    TABLE.models.iter().find(|row| row.provider == provider && row.model == model)
+    TABLE.models.iter().find(|row| row.provider == provider && row.name == model)
 }
 
 /// A model by its name alone, or as `provider/name`.
 pub(super) fn named(name: &str) -> Option<&'static Model> {
     let by_both = name.split_once('/').and_then(|(provider, model)| of_provider(provider, model));
-    by_both.or_else(|| TABLE.models.iter().find(|row| row.model == name))
+    by_both.or_else(|| TABLE.models.iter().find(|row| row.name == name))
 }
 
 /// The models a provider is served with where no configuration names any.
@@ -75,7 +76,7 @@ mod tests {
         assert!(table.models.len() > 150);
         let mut seen = std::collections::BTreeSet::new();
         for row in &table.models {
-            let name = format!("{}/{}", row.provider, row.model);
+            let name = format!("{}/{}", row.provider, row.name);
             let prices = row.prices().unwrap_or_else(|| panic!("prices of {name}"));
             assert!(row.output >= row.input || row.input == 0.0, "output is cheaper than input: {name}");
             assert!(prices.cache_read.is_none_or(|price| price <= prices.input), "reading a cache costs more: {name}");

@@ -113,7 +113,7 @@ pub(super) fn find(model: &str, custom: Option<&str>, api_base: Option<&str>) ->
     if let Some(row) = TABLE.providers.iter().find(known).filter(|_| host != Some("localhost")) {
         return Found::Spoken(row, model.to_owned());
     }
-    let by_name = models::named(model).filter(|row| row.model == model).map(|row| row.provider.as_str());
+    let by_name = models::named(model).filter(|row| row.name == model).map(|row| row.provider.as_str());
     let by_prefix = || TABLE.bare_names.iter().find(|row| model.starts_with(&row.prefix));
     match by_name.or_else(|| by_prefix().map(|row| row.provider.as_str())) {
         Some(provider) => named(provider, model),

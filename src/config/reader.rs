@@ -26,7 +26,7 @@ pub(super) struct Reader<'e> {
     /// The file's own `environment_variables`; they win over the environment.
     variables: RefCell<BTreeMap<String, String>>,
     problems: RefCell<Vec<Problem>>,
-    report: RefCell<Vec<KeyReport>>,
+    report: RefCell<Vec<(Place, KeyReport)>>,
     /// Every key that was asked for, by section: a test holds them against the table of keys.
     asked: RefCell<BTreeSet<(&'static str, &'static str)>>,
 }
@@ -46,8 +46,8 @@ impl<'e> Reader<'e> {
     /// What was found: the problems, and the report in the order of the file.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<KeyReport>) {
         let mut report = self.report.into_inner();
-        report.sort_by_key(|row| row.line);
-        (self.problems.into_inner(), report)
+        report.sort_by_key(|(at, _)| *at);
+        (self.problems.into_inner(), report.into_iter().map(|(_, row)| row).collect())
     }
 
     #[cfg(test)]
@@ -114,10 +114,7 @@ impl<'e> Reader<'e> {
         let number = match &node.value {
             Value::Integer(number) => Some(*number as f64),
             Value::Float(number) => Some(*number),
-            Value::Text(text) => match self.resolve(text, node.at)?.trim().parse() {
-                Ok(number) => Some(number),
-                Err(_) => None,
-            },
+            Value::Text(text) => self.resolve(text, node.at)?.trim().parse().ok(),
             _ => None,
         };
         if number.is_none() {
@@ -179,7 +176,7 @@ impl<'e> Reader<'e> {
 
     /// A mapping as a section. `path` is the report's, empty at the top.
     pub(super) fn section<'r>(&'r self, node: &'r Node, name: &'static str, path: &str) -> Section<'r, 'e> {
-        let entries = self.map(node, if path.is_empty() { "the file" } else { path });
+        let entries = self.map(node, if path.is_empty() { "(the file)" } else { path });
         Section {
             reader: self,
             name,
@@ -207,7 +204,7 @@ pub(super) struct Section<'r, 'e> {
     strict: bool,
 }
 
-impl<'r, 'e> Section<'r, 'e> {
+impl<'r> Section<'r, '_> {
     /// The same as a section of our own, in which an unknown key is a problem.
     pub(super) fn strict(mut self) -> Self {
         self.strict = true;
@@ -357,8 +354,8 @@ impl<'r, 'e> Section<'r, 'e> {
     fn note(&self, key: &str, at: Place, grade: Grade, note: String) {
         let key = self.path_of(key);
         let mut report = self.reader.report.borrow_mut();
-        if report.iter().all(|row| row.key != key) {
-            report.push(KeyReport { key, line: at.line, grade, note });
+        if report.iter().all(|(_, row)| row.key != key) {
+            report.push((at, KeyReport { key, line: at.line, grade, note }));
         }
     }
 

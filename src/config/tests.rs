@@ -94,6 +94,8 @@ fn describe_deployment(one: &Deployment) -> String {
 fn check(path: &Path) {
     let text = std::fs::read_to_string(path).unwrap();
     let name = path.file_name().unwrap().to_string_lossy();
+    let debugged = format!("{:?}", parse(&text, &name, &env));
+    assert!(!debugged.contains("sk-"), "a secret shows in the debug output of {name}");
     let found = outcome(&text, &name);
     assert!(!found.contains("sk-"), "a secret shows in {name}:\n{found}");
     let expected = path.with_extension("txt");
@@ -123,7 +125,8 @@ fn every_file_comes_to_what_stands_beside_it() {
 #[test]
 fn every_example_loads() {
     for path in files("examples") {
-        let variables = |name: &str| Some(format!("value of {name}"));
+        let variables =
+            |name: &str| (!name.ends_with("_BASE") && !name.ends_with("_URL")).then(|| format!("value of {name}"));
         let loaded = load(&path, &variables).unwrap_or_else(|problems| panic!("{problems}"));
         let unknown: Vec<_> = loaded.report.iter().filter(|row| row.note.starts_with("unknown key")).collect();
         assert!(unknown.is_empty(), "{}: {unknown:?}", path.display());
@@ -168,7 +171,7 @@ fn without_a_file_the_simulated_provider_is_served_and_the_providers_whose_keys_
 fn a_key_that_changes_leaves_the_id_as_it_was() {
     let text = "model_list: [{ model_name: a, litellm_params: { model: openai/a, api_key: os.environ/KEY } }]";
     let id = |key: &'static str| {
-        let env = move |_: &str| Some(key.to_owned());
+        let env = move |name: &str| (name == "KEY").then(|| key.to_owned());
         let loaded = parse(text, "a.yaml", &env).unwrap();
         loaded.settings.catalog.groups["a"].deployments[0].id.clone()
     };
@@ -195,4 +198,23 @@ fn other_files_are_read_into_types_with_the_place_of_what_is_wrong() {
     assert!(
         yaml::read::<Scenario>("seed: 7\nseed: 8\n", "s.yaml").unwrap_err().to_string().starts_with("s.yaml:2:1: ")
     );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+
+    #[test]
+    fn no_file_makes_the_reader_panic(which in 0_usize..100, at in 0.0_f64..1.0, cut in 0_usize..40, put in ".{0,12}") {
+        let files = files("examples");
+        let mut text: Vec<char> = std::fs::read_to_string(&files[which % files.len()]).unwrap().chars().collect();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short text")]
+        let start = (at * text.len() as f64) as usize;
+        let end = (start + cut).min(text.len());
+        text.splice(start..end, put.chars());
+        let text: String = text.into_iter().collect();
+        match parse(&text, "a.yaml", &env) {
+            Ok(loaded) => proptest::prop_assert!(!loaded.settings.catalog.groups.is_empty()),
+            Err(problems) => proptest::prop_assert!(!problems.to_string().is_empty()),
+        }
+    }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
 
@@ -180,15 +180,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<Node>()? {
-            let name = match key.value {
-                Value::Text(text) => text,
-                Value::Integer(number) => number.to_string(),
-                Value::Float(number) => number.to_string(),
-                Value::Bool(flag) => flag.to_string(),
-                other => return Err(A::Error::custom(format!("a key must be text, not {}", other.kind()))),
-            };
-            entries.push(Entry { key: name, at: key.at, node: map.next_value()? });
+        // As text, so that a key `on` or `1` stays as it is written.
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            entries.push(Entry { key: key.value, at: place(key.referenced), node: map.next_value()? });
         }
         Ok(Value::Map(entries))
     }
