@@ -39,8 +39,6 @@ use reader::{Reader, Section};
 
 /// LiteLLM's default of retries after the first attempt.
 const RETRIES: u32 = 2;
-/// LiteLLM's default of `allowed_fails`.
-const ALLOWED_FAILS: u32 = 3;
 /// LiteLLM's default of `cooldown_time`.
 const COOLDOWN: Duration = Duration::from_secs(5);
 /// Room for a long conversation with images.
@@ -248,7 +246,7 @@ fn breaker(sections: &mut Sections<'_, '_>) -> BreakerSettings {
     let (own, other) = (sections.router.small("allowed_fails"), sections.litellm.small("allowed_fails"));
     let cooldown = sections.router.seconds_or_none("cooldown_time").unwrap_or(COOLDOWN);
     BreakerSettings {
-        allowed_fails: own.or(other).unwrap_or(ALLOWED_FAILS),
+        allowed_fails: own.or(other),
         cooldown,
         // A cooldown of nothing is none, as in LiteLLM.
         disabled: sections.router.flag("disable_cooldowns").unwrap_or(false) || cooldown.is_zero(),

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     pub(super) deployment: Deployment,
     /// Whether the id is one the file gives, and not derived.
     pub(super) own_id: bool,
+    /// Whether the file gives an order.
+    pub(super) ordered: bool,
     /// Blocked ones are read, and left out of their group.
     pub(super) blocked: bool,
 }
@@ -86,7 +88,7 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
     let organization = params.text("organization");
     let api_version = params.text("api_version");
     let headers = headers(&mut params, route.as_ref(), organization.as_deref());
-    let order = params.small("order").or(order).unwrap_or(0);
+    let order = params.small("order").or(order);
     let (weight, tags) = (params.amount("weight"), params.texts("tags"));
     let timeouts = timeouts(&mut params, defaults.timeouts);
     if params.has("litellm_credential_name") {
@@ -110,14 +112,15 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
         headers,
         limits,
         weight,
-        order,
+        order: order.unwrap_or(0),
         tags,
         prices,
         context_window: max_input.or_else(|| known?.max_input),
         max_output_tokens: max_output.or(max_tokens).or_else(|| known?.max_output),
         timeouts,
     };
-    Some(Entry { group: GroupName::from(group), deployment, own_id, blocked: blocked == Some(true) })
+    let (ordered, blocked) = (order.is_some(), blocked == Some(true));
+    Some(Entry { group: GroupName::from(group), deployment, own_id, ordered, blocked })
 }
 
 /// What the simulated provider charges unless told otherwise.
@@ -168,7 +171,9 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
         Found::Unknown => {
             let written = custom.as_deref().or_else(|| model.split_once('/').map(|(provider, _)| provider));
             let hint = match written.and_then(|written| closest(written, providers::names())) {
-                Some(name) => format!("did you mean `{name}`?"),
+                Some(name) => {
+                    format!("did you mean the provider `{name}`? else write it first, as in `openai/{model}`")
+                }
                 None => format!("write the provider first: `openai/{model}` for OpenAI and all that imitate it"),
             };
             params.complain("model", "no known provider in `model`", hint);

@@ -41,7 +41,7 @@ pub(super) fn deployments(
     list: Option<&Node>,
     defaults: &Defaults,
 ) -> BTreeMap<GroupName, Vec<Arc<Deployment>>> {
-    let mut groups: BTreeMap<GroupName, Vec<Arc<Deployment>>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupName, Vec<deployment::Entry>> = BTreeMap::new();
     let mut ids: BTreeMap<DeploymentId, Place> = BTreeMap::new();
     for (index, node) in list.map_or(&[] as &[Node], |list| reader.list(list, "model_list")).iter().enumerate() {
         let section = reader.section(node, "model_list", &format!("model_list[{index}]"));
@@ -70,10 +70,22 @@ pub(super) fn deployments(
         }
         ids.insert(entry.deployment.id.clone(), node.at);
         if !entry.blocked {
-            groups.entry(entry.group).or_default().push(Arc::new(entry.deployment));
+            groups.entry(entry.group.clone()).or_default().push(entry);
         }
     }
-    groups
+    groups.into_iter().map(|(name, entries)| (name, in_order(entries))).collect()
+}
+
+/// As in LiteLLM, a deployment without an order comes after those of its group that have one.
+fn in_order(entries: Vec<deployment::Entry>) -> Vec<Arc<Deployment>> {
+    let any = entries.iter().any(|entry| entry.ordered);
+    let ordered = |mut entry: deployment::Entry| {
+        if any && !entry.ordered {
+            entry.deployment.order = u32::MAX;
+        }
+        Arc::new(entry.deployment)
+    };
+    entries.into_iter().map(ordered).collect()
 }
 
 /// Who decides where nothing else is said: `routing_strategy` and its arguments.

@@ -79,8 +79,8 @@ pub struct PolicySettings {
 /// When a deployment is left alone after faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// Faults in a row or in a minute that are borne (`allowed_fails`); the machine's rule says which.
-    pub allowed_fails: u32,
+    /// Faults that are borne (`allowed_fails`). `None`: the breaker's own rule, by the share that fails.
+    pub allowed_fails: Option<u32>,
     /// How long it is left alone (`cooldown_time`) where the provider does not say. Zero: not at all.
     pub cooldown: Duration,
     /// Whether no deployment is ever left alone (`disable_cooldowns`).
