@@ -15,8 +15,9 @@ pub mod record;
 pub mod signal;
 pub mod sse;
 pub mod upstream;
-// L2: edges; they never import each other
+// L2: edges, which never import each other
 pub mod clock;
 pub mod http;
+pub mod policy;
 pub mod provider;
 pub mod telemetry;

@@ -61,7 +61,7 @@ pub struct Record {
     /// The group that served it; `None` where none was found.
     pub group: Option<GroupName>,
     /// The deciding policy, `NAME@DIGEST`, or `built-in`.
-    pub policy: Option<String>,
+    pub policy: Option<std::sync::Arc<str>>,
     /// Whether the reply was streamed.
     pub streamed: bool,
     /// Every call made, in order.

@@ -32,7 +32,7 @@ pub(super) fn write(record: &Record) {
     let group = record.group.as_ref().map_or("", |group| group.as_str());
     let caller = record.caller.as_ref().map_or("", |caller| caller.as_str());
     let policy = record.policy.as_deref().unwrap_or_default();
-    let ms = |length: std::time::Duration| length.as_micros() as f64 / 1e3;
+    let ms = |length: std::time::Duration| length.as_secs_f64() * 1e3;
     macro_rules! line {
         ($level:ident) => {
             $level!(

@@ -1,0 +1,198 @@
+//! A router that misbehaves on demand: the host's tests name the misbehaviour in its settings.
+//!
+//! Unless told otherwise it ranks the deployments in their order, counts outcomes, and saves the count. What
+//! is to happen in `route` happens only to requests of priority 666, so that it passes the host's self-test.
+
+#![expect(unsafe_code, reason = "the exports of a component and the static its one thread uses")]
+
+use std::cell::RefCell;
+use std::hint::black_box;
+
+wit_bindgen::generate!({ world: "router", path: "../../wit" });
+
+use exports::witgate::policy::routing::{
+    Choice, Guest, Needs, Outcome, Refusal, Request, SavedState, Setup,
+};
+use witgate::policy::log::{Level, write};
+
+/// The priority of requests on which `route` misbehaves.
+const CURSED: i32 = 666;
+
+struct Hostile;
+
+#[derive(Default)]
+struct State {
+    settings: String,
+    deployments: u32,
+    outcomes: u64,
+    weight: u64,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+fn told_to(what: &str) -> bool {
+    STATE.with_borrow(|state| state.settings.contains(what))
+}
+
+impl Guest for Hostile {
+    fn configure(setup: Setup) -> Result<Needs, String> {
+        STATE.with_borrow_mut(|state| {
+            state.settings.clone_from(&setup.settings);
+            state.deployments = u32::try_from(setup.deployments.len()).unwrap_or(u32::MAX);
+        });
+        if told_to("configure-loop") {
+            endless();
+        }
+        if told_to("configure-refuse") {
+            return Err("these settings will not do".to_owned());
+        }
+        if let Some(saved) = setup.state {
+            if told_to("state-trap") {
+                unreachable();
+            }
+            if told_to("state-refuse") {
+                return Err("what is this?".to_owned());
+            }
+            if saved.schema == "count" {
+                let number = |at: usize| saved.bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+                STATE.with_borrow_mut(|state| {
+                    state.outcomes = number(0).unwrap_or_default();
+                    state.weight = number(8).unwrap_or_default();
+                });
+            }
+        }
+        let mut signals = Vec::new();
+        if told_to("unknown-signal") {
+            signals.push("phase-of-the-moon".to_owned());
+        }
+        if told_to("eight-columns") {
+            let names = [
+                "wait-ms", "in-flight", "latency-ms", "ttft-ms", "failure-rate", "cost-usd", "tokens-used", "tokens-free",
+            ];
+            signals.extend(names.map(str::to_owned));
+        }
+        if told_to("too-many-needs") {
+            signals.extend((0..100).map(|_| "wait-ms".to_owned()));
+        }
+        let features = if told_to("unknown-feature") { vec!["smell".to_owned()] } else { Vec::new() };
+        Ok(Needs { signals, features, attributes: Vec::new(), exact_tokens: false, pure: told_to("pure") })
+    }
+
+    fn route(request: Request, signals: Vec<f32>, _: Vec<f32>, _: Vec<String>) -> Result<Vec<Choice>, Refusal> {
+        let deployments = STATE.with_borrow(|state| state.deployments);
+        if told_to("self-test-trap") {
+            unreachable();
+        }
+        if request.priority == CURSED {
+            return misbehave(deployments);
+        }
+        if told_to("eight-columns") {
+            return Ok(least_waiting(&signals, deployments as usize));
+        }
+        Ok(in_order(deployments))
+    }
+
+    fn observe(outcome: Outcome) {
+        if told_to("observe-loop") {
+            endless();
+        }
+        if told_to("observe-trap") {
+            unreachable();
+        }
+        STATE.with_borrow_mut(|state| {
+            state.outcomes += 1;
+            state.weight += u64::from(outcome.deployment);
+        });
+    }
+
+    fn save() -> Option<SavedState> {
+        if told_to("save-loop") {
+            endless();
+        }
+        if told_to("save-huge") {
+            return Some(SavedState { schema: "huge".to_owned(), bytes: vec![7; 32 << 20] });
+        }
+        if told_to("save-nothing") {
+            return None;
+        }
+        let bytes = STATE.with_borrow(|state| [state.outcomes.to_le_bytes(), state.weight.to_le_bytes()].concat());
+        Some(SavedState { schema: "count".to_owned(), bytes })
+    }
+}
+
+fn misbehave(deployments: u32) -> Result<Vec<Choice>, Refusal> {
+    let settings = STATE.with_borrow(|state| state.settings.clone());
+    let of = |deployment, propensity| Ok(vec![Choice { deployment, propensity }]);
+    match settings.as_str() {
+        "route-loop" => endless(),
+        "route-call-loop" => loop {
+            write(Level::Debug, "again");
+        },
+        "route-trap" => unreachable(),
+        "route-panic" => panic!("on purpose"),
+        "memory-hog" => {
+            let mut kept = Vec::new();
+            loop {
+                kept.push(black_box(vec![1_u8; 1 << 20]));
+            }
+        }
+        "stack-overflow" => {
+            black_box(deeper(1));
+        }
+        "out-of-range" => return of(deployments, 1.0),
+        "far-out-of-range" => return of(u32::MAX, 1.0),
+        "propensity-nan" => return of(0, f32::NAN),
+        "propensity-negative" => return of(0, -0.5),
+        "propensity-zero" => return of(0, 0.0),
+        "propensity-above-one" => return of(0, 1.5),
+        "empty" => return Ok(Vec::new()),
+        "duplicate" => return Ok([in_order(deployments), in_order(1)].concat()),
+        "huge-list" => return Ok(vec![Choice { deployment: 0, propensity: 1.0 }; 4 << 20]),
+        "log-flood" => (0..2_000).for_each(|n| write(Level::Info, &format!("line {n}"))),
+        "log-long" => write(Level::Warn, &"ä".repeat(8 << 10)),
+        "log-endless" => write(Level::Warn, &"x".repeat(8 << 20)),
+        "wait" => return Err(Refusal::Wait(1500)),
+        "reject" => return Err(Refusal::Reject("no".repeat(1000))),
+        _ => {}
+    }
+    Ok(in_order(deployments))
+}
+
+fn in_order(deployments: u32) -> Vec<Choice> {
+    (0..deployments).map(|deployment| Choice { deployment, propensity: 1.0 }).collect()
+}
+
+/// A ranking that reads all its columns, for measuring.
+fn least_waiting(signals: &[f32], deployments: usize) -> Vec<Choice> {
+    let (wait, rest) = signals.split_at(deployments);
+    let score = |at: usize| {
+        let others: f32 = rest.iter().skip(at).step_by(deployments).sum();
+        wait[at] * 1000.0 + others
+    };
+    let mut ranked: Vec<(f32, u32)> = (0_u32..).take(deployments).map(|at| (score(at as usize), at)).collect();
+    ranked.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
+    ranked.into_iter().map(|(_, deployment)| Choice { deployment, propensity: 1.0 }).collect()
+}
+
+fn endless() -> ! {
+    let mut n = 0_u64;
+    loop {
+        n = black_box(n.wrapping_add(1));
+    }
+}
+
+fn unreachable() -> ! {
+    #[cfg(target_arch = "wasm32")]
+    core::arch::wasm32::unreachable();
+    #[cfg(not(target_arch = "wasm32"))]
+    std::process::abort()
+}
+
+#[expect(unconditional_recursion, reason = "that is the point")]
+fn deeper(n: u64) -> u64 {
+    black_box(deeper(black_box(n + 1)) + n)
+}
+
+export!(Hostile);

@@ -1,0 +1,103 @@
+//! What a component is, read from its bytes before anything is compiled: the role and version from the name
+//! of the interface it exports (a built component keeps no world name), and what it wants imported.
+
+use wasmparser::{Encoding, Parser, Payload};
+
+use super::problem::PolicyProblem;
+
+const LOG: &str = "witgate:policy/log@0.1.0";
+const NAMESPACE: &str = "witgate:policy/";
+const SERVED: &str = "0.1.0";
+
+/// What a policy decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Which deployments serve a request.
+    Router,
+}
+
+impl Role {
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+        }
+    }
+
+    fn of_interface(name: &str) -> Option<Self> {
+        (name == "routing").then_some(Self::Router)
+    }
+}
+
+/// What a component says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Its role.
+    pub role: Role,
+    /// The version of the role's interface it was built against.
+    pub version: String,
+    /// What it imports, in the component's order.
+    pub imports: Vec<String>,
+}
+
+/// Reads a component's role, version and imports, and refuses what no policy may be. Nothing is compiled.
+///
+/// # Errors
+/// Not a component, no or an unknown interface of ours, a version not served, an import no policy is given.
+pub fn inspect(bytes: &[u8], allow_wasi_stubs: bool) -> Result<Inspection, PolicyProblem> {
+    let (imports, exports) = names(bytes)?;
+    let (role, version) = role(&exports)?;
+    check_imports(&imports, allow_wasi_stubs)?;
+    Ok(Inspection { role, version, imports })
+}
+
+/// The names of the outermost component's imports and exports.
+fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), PolicyProblem> {
+    let damaged = |error: wasmparser::BinaryReaderError| PolicyProblem::NotWasm(error.to_string());
+    let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0_usize);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(damaged)? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(PolicyProblem::CoreModule),
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    imports.push(import.map_err(damaged)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    exports.push(export.map_err(damaged)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((imports, exports))
+}
+
+fn role(exports: &[String]) -> Result<(Role, String), PolicyProblem> {
+    let ours = exports.iter().filter_map(|export| export.strip_prefix(NAMESPACE).map(|rest| (export, rest)));
+    for (export, rest) in ours {
+        let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+        let Some(role) = Role::of_interface(interface) else { continue };
+        if version != SERVED {
+            return Err(PolicyProblem::Version { found: export.clone(), served: SERVED });
+        }
+        return Ok((role, version.to_owned()));
+    }
+    let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+    Err(PolicyProblem::NoRole { found })
+}
+
+fn check_imports(imports: &[String], allow_wasi_stubs: bool) -> Result<(), PolicyProblem> {
+    let (wasi, others): (Vec<_>, Vec<_>) = imports.iter().partition(|import| import.starts_with("wasi:"));
+    if !wasi.is_empty() && !allow_wasi_stubs {
+        return Err(PolicyProblem::Wasi(wasi.into_iter().cloned().collect()));
+    }
+    match others.into_iter().find(|import| *import != LOG) {
+        Some(import) => Err(PolicyProblem::Import(import.clone())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,326 @@
+//! The one wasmtime engine of a process, and the components it has loaded.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use super::artefact::{Cache, Key};
+use super::bindings::RouterPre;
+use super::bindings::witgate::policy::log;
+use super::check::{Inspection, inspect};
+use super::compile::Compiler;
+use super::problem::PolicyProblem;
+use super::store::{HostState, PARTS, TABLE_ELEMENTS};
+use super::ticker::{Ticker, stopwatch};
+use crate::id::PolicyName;
+
+/// Instances that may live at once: one or a few per group, twice that during a swap. Slots cost address
+/// space until they are used, not memory.
+const INSTANCES: u32 = 512;
+/// Core instances, memories and tables those may have together; a component has one to four of each.
+const SLOTS: u32 = 4 * INSTANCES;
+/// Stack of one call. Async threads have 2 MiB.
+const WASM_STACK: usize = 512 * 1024;
+/// Bytes of a slot that stay resident when it is given back, so that reuse needs no page faults.
+const KEEP_RESIDENT: usize = 64 * 1024;
+
+/// How policies are compiled and bounded.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where compiled policies are kept; must be ours alone (0700). `None` keeps nothing.
+    pub cache_dir: Option<PathBuf>,
+    /// Where components are compiled.
+    pub compiler: Compiler,
+    /// `Some`: calls are bounded by this much fuel instead of CPU time, which is the same on every machine;
+    /// for tests and simulations.
+    pub fuel: Option<u64>,
+    /// Memory one instance may have, bytes.
+    pub memory_bytes: usize,
+    /// CPU time of one call. Setting an instance up may take fifty times as long.
+    pub cpu_budget: Duration,
+    /// How long a component may compile.
+    pub compile_timeout: Duration,
+    /// The largest component taken, bytes.
+    pub max_component_bytes: usize,
+    /// Take components that import WASI; every call of it traps.
+    pub allow_wasi_stubs: bool,
+    /// Keep what policies log for [`super::Router::take_log`], besides writing it to the gateway's log.
+    pub capture_log: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            compiler: Compiler::InProcess,
+            fuel: None,
+            memory_bytes: 64 << 20,
+            cpu_budget: Duration::from_millis(10),
+            compile_timeout: Duration::from_secs(30),
+            max_component_bytes: 64 << 20,
+            allow_wasi_stubs: false,
+            capture_log: false,
+        }
+    }
+}
+
+/// The engine. Cloning it is cheap; all clones are one engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: EngineOptions,
+    wasm: wasmtime::Engine,
+    linker: Linker<HostState>,
+    /// `None` where fuel bounds the calls.
+    ticker: Option<Ticker>,
+    cache: Option<Cache>,
+}
+
+impl Engine {
+    /// Sets the engine up.
+    ///
+    /// # Errors
+    /// The machine cannot run it, or the cache folder is not ours alone.
+    pub fn new(options: EngineOptions) -> Result<Self, PolicyProblem> {
+        let failed = |error: wasmtime::Error| PolicyProblem::Engine(format!("{error:#}"));
+        let cache = options.cache_dir.as_deref().map(Cache::open).transpose()?;
+        let mut config = code_config(options.fuel.is_some());
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options.memory_bytes)));
+        let wasm = wasmtime::Engine::new(&config).map_err(failed)?;
+        let mut linker = Linker::new(&wasm);
+        log::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state).map_err(failed)?;
+        let ticker = match options.fuel {
+            Some(_) => None,
+            None => Some(Ticker::start(&wasm).map_err(|error| PolicyProblem::Engine(error.to_string()))?),
+        };
+        Ok(Self { inner: Arc::new(Inner { options, wasm, linker, ticker, cache }) })
+    }
+
+    /// Checks, compiles and links a component. Blocks for as long as compiling takes: call it off the async
+    /// threads.
+    ///
+    /// # Errors
+    /// Everything that keeps a component from being instantiated.
+    pub fn load(&self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, PolicyProblem> {
+        let options = &self.inner.options;
+        if bytes.len() > options.max_component_bytes {
+            return Err(PolicyProblem::TooLarge { bytes: bytes.len(), limit: options.max_component_bytes });
+        }
+        let inspection = inspect(bytes, options.allow_wasi_stubs)?;
+        let start = stopwatch();
+        let key = self.key(bytes);
+        let cached = self.inner.cache.as_ref().and_then(|cache| cache.find(&key));
+        let (compiled, from_cache) = match cached.and_then(|artefact| self.revive(&artefact).ok()) {
+            Some(compiled) => (compiled, true),
+            None => (self.compile(&key, bytes)?, false),
+        };
+        let load_time = stopwatch().saturating_sub(start);
+        let unfit = |error: wasmtime::Error| PolicyProblem::Interface(format!("{error:#}"));
+        let mut linker = self.inner.linker.clone();
+        if options.allow_wasi_stubs {
+            linker.define_unknown_imports_as_traps(&compiled).map_err(unfit)?;
+        }
+        let pre = linker.instantiate_pre(&compiled).and_then(RouterPre::new).map_err(unfit)?;
+        Ok(Arc::new(Component {
+            name: name.clone(),
+            digest: Digest::of(bytes),
+            bytes: bytes.len(),
+            inspection,
+            load_time,
+            from_cache,
+            pre,
+            engine: self.clone(),
+        }))
+    }
+
+    /// How it was set up.
+    #[must_use]
+    pub fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    pub(super) fn wasm(&self) -> &wasmtime::Engine {
+        &self.inner.wasm
+    }
+
+    pub(super) fn ticker(&self) -> Option<&Ticker> {
+        self.inner.ticker.as_ref()
+    }
+
+    fn compile(&self, key: &Key, bytes: &[u8]) -> Result<wasmtime::component::Component, PolicyProblem> {
+        let Inner { options, wasm, cache, .. } = &*self.inner;
+        let artefact = options.compiler.compile(wasm, options.fuel.is_some(), bytes, options.compile_timeout)?;
+        let compiled = self.revive(&artefact).map_err(|error| PolicyProblem::Compile(format!("{error:#}")))?;
+        if let Some(cache) = cache {
+            cache.keep(key, &artefact);
+        }
+        Ok(compiled)
+    }
+
+    /// Makes machine code of an artefact that [`Compiler`] has just made or [`Cache`] has vouched for.
+    fn revive(&self, artefact: &[u8]) -> wasmtime::Result<wasmtime::component::Component> {
+        #[expect(
+            unsafe_code,
+            reason = "the bytes must be what wasmtime's own compiler wrote. They come from it directly, in this \
+                      process or over a pipe from our own child, or from a folder only this user can write to, \
+                      under our checksum; wasmtime itself checks version and settings"
+        )]
+        // SAFETY: see the reason above; the two callers are the only ones.
+        unsafe {
+            wasmtime::component::Component::deserialize(&self.inner.wasm, artefact)
+        }
+    }
+
+    fn key(&self, bytes: &[u8]) -> Key {
+        // The hash of the settings includes wasmtime's version and the processor's features.
+        let mut settings = DefaultHasher::new();
+        self.inner.wasm.precompile_compatibility_hash().hash(&mut settings);
+        Digest(Sha256::new().chain_update(settings.finish().to_le_bytes()).chain_update(bytes).finalize().into())
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+/// Everything that shapes machine code, the same here and in the compiling child.
+pub(super) fn code_config(fuel: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        // The same bits on every machine: a decision can be replayed.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .concurrency_support(false)
+        .max_wasm_stack(WASM_STACK)
+        .wasm_backtrace_max_frames(None)
+        .consume_fuel(fuel)
+        .epoch_interruption(!fuel);
+    config
+}
+
+fn pool(memory_bytes: usize) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES)
+        .total_core_instances(SLOTS)
+        .total_memories(INSTANCES)
+        .total_tables(SLOTS)
+        .max_core_instances_per_component(PARTS)
+        .max_memories_per_component(PARTS)
+        .max_tables_per_component(PARTS)
+        .max_memory_size(memory_bytes)
+        .table_elements(TABLE_ELEMENTS)
+        .max_unused_warm_slots(4)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT);
+    pool
+}
+
+/// A component that is checked, compiled and linked.
+pub struct Component {
+    name: PolicyName,
+    digest: Digest,
+    bytes: usize,
+    inspection: Inspection,
+    load_time: Duration,
+    from_cache: bool,
+    pre: RouterPre<HostState>,
+    engine: Engine,
+}
+
+impl Component {
+    /// The policy's name.
+    #[must_use]
+    pub const fn name(&self) -> &PolicyName {
+        &self.name
+    }
+
+    /// The digest of its bytes.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Its role, interface version and imports.
+    #[must_use]
+    pub const fn inspection(&self) -> &Inspection {
+        &self.inspection
+    }
+
+    /// How long compiling it, or reading the kept artefact, took.
+    #[must_use]
+    pub const fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// Whether a kept artefact was used.
+    #[must_use]
+    pub const fn from_cache(&self) -> bool {
+        self.from_cache
+    }
+
+    /// The engine it was loaded by.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) const fn pre(&self) -> &RouterPre<HostState> {
+        &self.pre
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 of a component's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The first twelve hexadecimal digits: enough to tell versions apart.
+    #[must_use]
+    pub fn short(self) -> String {
+        let mut hex = self.to_string();
+        hex.truncate(12);
+        hex
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

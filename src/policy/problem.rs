@@ -1,0 +1,106 @@
+//! Why a policy is not taken into service. Every message says what is wrong and what to do about it; the
+//! caller adds the policy's name and file.
+
+use std::time::Duration;
+
+use super::words::PolicyFault;
+
+/// Why a component was refused, or the engine could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyProblem {
+    /// wasmtime refused our configuration, or the machine cannot run it.
+    #[error("the WebAssembly engine cannot be set up on this machine: {0}")]
+    Engine(String),
+    /// The folder for compiled policies cannot be used.
+    #[error("the folder for compiled policies, `{folder}`, cannot be used: {cause}; {hint}")]
+    CacheFolder {
+        /// The folder.
+        folder: String,
+        /// What is wrong with it.
+        cause: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The file is larger than a component may be.
+    #[error("the component has {bytes} bytes, {limit} are allowed; strip it, or raise the limit")]
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Not WebAssembly, or damaged.
+    #[error("not a WebAssembly component: {0}")]
+    NotWasm(String),
+    /// A core module, which has no interface types.
+    #[error(
+        "a core WebAssembly module, not a component; wrap it with `wasm-tools component new` or the wit-component crate"
+    )]
+    CoreModule,
+    /// It exports none of our interfaces.
+    #[error("exports no interface of a policy (found: {found}); a router exports `witgate:policy/routing@0.1.0`")]
+    NoRole {
+        /// The exports it has.
+        found: String,
+    },
+    /// One of our interfaces in a version we do not serve.
+    #[error("exports `{found}`, and this gateway serves {served}; rebuild it against the files in wit/")]
+    Version {
+        /// The export.
+        found: String,
+        /// The versions served, as a list.
+        served: &'static str,
+    },
+    /// It imports something no policy is given.
+    #[error("imports `{0}`, which no policy is given; only `witgate:policy/log@0.1.0` may be imported")]
+    Import(String),
+    /// It imports WASI.
+    #[error(
+        "imports {}, and policies get no WASI; build for wasm32-unknown-unknown, or set `allow_wasi_stubs` to have every \
+         such call trap", .0.join(", ")
+    )]
+    Wasi(Vec<String>),
+    /// The compiler refused it.
+    #[error("does not compile: {0}")]
+    Compile(String),
+    /// The compiler was stopped.
+    #[error("was still compiling after {} s and was stopped; make it smaller, or raise the limit", .0.as_secs_f32())]
+    CompileTimeout(Duration),
+    /// It compiled but its exports or imports are not those of the interface.
+    #[error("does not fit the interface: {0}")]
+    Interface(String),
+    /// `configure` said no.
+    #[error("refused its configuration: {0}")]
+    Configure(String),
+    /// A call failed while it was set up.
+    #[error("failed in `{call}` while it was set up: it {fault}")]
+    Setup {
+        /// Which call.
+        call: &'static str,
+        /// How.
+        fault: PolicyFault,
+    },
+    /// It wants a signal or a feature there is not.
+    #[error("wants the {kind} `{name}`, which this gateway does not have; it has {known}")]
+    UnknownNeed {
+        /// "signal" or "feature".
+        kind: &'static str,
+        /// The name it gave.
+        name: String,
+        /// All there are.
+        known: String,
+    },
+    /// It wants more than a policy may ask for.
+    #[error("wants {asked} {kind}s, at most {limit} may be asked for")]
+    TooManyNeeds {
+        /// "signal", "feature" or "attribute".
+        kind: &'static str,
+        /// How many.
+        asked: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The router it is to succeed is already replaced, or being replaced.
+    #[error("the router it is to succeed is already replaced or being replaced; prepare from the newest one")]
+    AlreadySucceeded,
+}

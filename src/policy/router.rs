@@ -1,0 +1,460 @@
+//! A router in service: one component configured for one group.
+//!
+//! One instance behind a short lock, or several where the policy says that its answers depend on its
+//! arguments alone; those are made when calls first meet. An instance that fails is dropped, and the next call
+//! makes another from the last saved state. Locks are always taken in the order memory, seat, saved.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use super::bindings::exports::witgate::policy::routing as wit;
+use super::engine::Component;
+use super::instance::{Budget, Instance};
+use super::problem::PolicyProblem;
+use super::report::{RouterReport, Tally};
+use super::setup::{make_ready, self_test};
+use super::store::{LogLine, Sink, cut};
+use super::succession::Succession;
+use super::words::{Choice, Needs, Outcome, PolicyFault, Question, RouteEnd, SavedState, Setup};
+use crate::id::DeploymentId;
+use crate::moment::Moment;
+
+/// Outcomes after which a router is asked to save.
+const SAVE_EVERY: u32 = 1000;
+/// Time after which a router that did anything is asked to save.
+const SAVE_AFTER: Duration = Duration::from_secs(10);
+/// Bytes of a rejection's words that are kept.
+const REJECT_BYTES: usize = 1024;
+/// Instances of a pure router at most.
+const MOST_SEATS: usize = 16;
+
+/// A router in service.
+pub struct Router {
+    component: Arc<Component>,
+    setup: Setup,
+    places: BTreeMap<DeploymentId, u32>,
+    needs: Needs,
+    generation: u64,
+    state_refused: bool,
+    call: Budget,
+    recovery: Budget,
+    sink: Option<Arc<Sink>>,
+    tally: Tally,
+    /// The first seat is the one that observes and saves.
+    seats: Box<[Mutex<Option<Instance>>]>,
+    saved: Mutex<Option<SavedState>>,
+    memory: Mutex<Memory>,
+    line: Arc<Line>,
+}
+
+/// What happened to a router that its instance does not know.
+#[derive(Default)]
+pub(super) struct Memory {
+    unsaved: u32,
+    /// Calls counted when it was last asked to save: a policy may learn from calls too.
+    saved_calls: u64,
+    saved_at: Option<Moment>,
+    /// Outcomes observed since a successor was given the state. `None` when there is no swap under way.
+    pub(super) replay: Option<Vec<Outcome>>,
+    /// Outcomes go to the newest of the line.
+    pub(super) succeeded: bool,
+}
+
+/// All routers that followed one another. Old ones hold it to find the newest; nobody is kept alive by it.
+pub(super) struct Line {
+    pub(super) newest: Mutex<Weak<Router>>,
+}
+
+impl Router {
+    /// Puts a component into service: instantiates and configures it, checks what it wants, and tries it on
+    /// requests nobody sent. Blocks; call it off the async threads.
+    ///
+    /// # Errors
+    /// Any of these steps fails.
+    pub fn start(
+        component: Arc<Component>,
+        setup: Setup,
+        state: Option<SavedState>,
+    ) -> Result<Arc<Self>, PolicyProblem> {
+        let line = Arc::new(Line { newest: Mutex::new(Weak::new()) });
+        let router = Self::make(component, setup, state, Arc::clone(&line), 1)?;
+        *lock(&line.newest) = Arc::downgrade(&router);
+        Ok(router)
+    }
+
+    /// Replaces `predecessor` at once: [`Succession::prepare`] and [`Succession::publish`] in one.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; or the predecessor is already replaced. It then goes on as if nothing had been.
+    pub fn succeed(
+        component: Arc<Component>,
+        setup: Setup,
+        predecessor: &Arc<Self>,
+    ) -> Result<Arc<Self>, PolicyProblem> {
+        Ok(Succession::prepare(component, setup, predecessor)?.publish())
+    }
+
+    pub(super) fn make(
+        component: Arc<Component>,
+        setup: Setup,
+        state: Option<SavedState>,
+        line: Arc<Line>,
+        generation: u64,
+    ) -> Result<Arc<Self>, PolicyProblem> {
+        let deployments = setup.deployments.len();
+        let budget = Budget::setup(&component, deployments);
+        let call = Budget::call(&component, deployments);
+        // What it logs while it is tried is kept only once.
+        let trial = make_ready(&component, None, budget, &setup, state.as_ref())?;
+        self_test(trial, call, &setup)?;
+        let sink = component.engine().options().capture_log.then(Arc::default);
+        let ready = make_ready(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
+        let seats = if ready.needs.pure { seats() } else { 1 };
+        let places = setup.deployments.iter().map(|facts| facts.id.clone()).zip(0..).collect();
+        let router = Self {
+            recovery: Budget::recovery(&component, deployments, ready.cpu),
+            component,
+            setup,
+            places,
+            needs: ready.needs,
+            generation,
+            state_refused: ready.state_refused,
+            call,
+            sink,
+            tally: Tally::new(),
+            seats: (0..seats).map(|_| Mutex::new(None)).collect(),
+            saved: Mutex::new(state.filter(|_| !ready.state_refused)),
+            memory: Mutex::default(),
+            line,
+        };
+        *lock(router.first_seat()) = Some(ready.instance);
+        Ok(Arc::new(router))
+    }
+
+    /// What it asked to be told.
+    #[must_use]
+    pub const fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    /// The component it runs.
+    #[must_use]
+    pub const fn component(&self) -> &Arc<Component> {
+        &self.component
+    }
+
+    /// What it was configured with.
+    #[must_use]
+    pub const fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Asks for a ranking, best first, into `out` (emptied first). `signals` holds the columns of
+    /// [`Needs::signals`] one after another, `features` and `attributes` one value for each asked for.
+    ///
+    /// # Errors
+    /// The policy failed (use the built-in order), wants the request to wait, or refuses it.
+    pub fn route(
+        &self,
+        question: &Question,
+        signals: &[f32],
+        features: &[f32],
+        attributes: &[&str],
+        out: &mut Vec<Choice>,
+    ) -> Result<(), RouteEnd> {
+        out.clear();
+        let start = self.tally.call(question.now);
+        let answer = self.ask(question, signals, features, attributes);
+        if let Some(start) = start {
+            self.tally.timed(start);
+        }
+        let ranking = match answer.map_err(|fault| self.failed(fault))? {
+            Ok(ranking) => ranking,
+            Err(wit::Refusal::Wait(millis)) => return Err(RouteEnd::Wait(Duration::from_millis(millis.into()))),
+            Err(wit::Refusal::Reject(mut words)) => {
+                cut(&mut words, REJECT_BYTES);
+                return Err(RouteEnd::Reject(words));
+            }
+        };
+        validate(&ranking, self.setup.deployments.len(), out).map_err(|fault| self.failed(fault).into())
+    }
+
+    fn ask(
+        &self,
+        question: &Question,
+        signals: &[f32],
+        features: &[f32],
+        attributes: &[&str],
+    ) -> Result<Result<Vec<wit::Choice>, wit::Refusal>, PolicyFault> {
+        if self.tally.quarantined() {
+            return Err(PolicyFault::Quarantined);
+        }
+        debug_assert_eq!(signals.len(), self.needs.signals.len() * self.setup.deployments.len(), "a whole matrix");
+        let mut seat = self.free_seat();
+        let answer = self.with_instance(&mut seat, |instance| {
+            let answer = instance.route(self.call, question, signals, features, attributes);
+            if self.component.engine().options().fuel.is_some() {
+                self.tally.fuel(instance.fuel_used());
+            }
+            answer
+        });
+        // The answer is checked after the lock is given back.
+        drop(seat);
+        answer
+    }
+
+    /// Tells an outcome. One told to a router that has been replaced reaches the newest of its line.
+    pub fn observe(&self, outcome: &Outcome) {
+        let mut memory = lock(&self.memory);
+        if memory.succeeded {
+            drop(memory);
+            self.forward(outcome);
+            return;
+        }
+        if outcome.deployment as usize >= self.setup.deployments.len() {
+            return;
+        }
+        self.tally.outcomes.fetch_add(1, Ordering::Relaxed);
+        if let Some(replay) = &mut memory.replay {
+            replay.push(outcome.clone());
+        }
+        if self.tally.quarantined() {
+            return;
+        }
+        let told = self.with_instance(&mut lock(self.first_seat()), |instance| instance.observe(self.call, outcome));
+        if let Err(fault) = told {
+            self.failed(fault);
+        }
+        memory.unsaved += 1;
+        if memory.unsaved >= SAVE_EVERY {
+            self.ask_to_save(&mut memory);
+        }
+    }
+
+    /// What the policy knows now; what it saved last where it cannot be asked.
+    #[must_use]
+    pub fn save(&self) -> Option<SavedState> {
+        let mut memory = lock(&self.memory);
+        if memory.unsaved > 0 || memory.saved_calls != self.tally.calls() || lock(&self.saved).is_none() {
+            self.ask_to_save(&mut memory);
+        }
+        lock(&self.saved).clone()
+    }
+
+    /// To be called now and then: asks the policy to save when ten seconds have passed and it did anything.
+    pub fn tick(&self, now: Moment) {
+        self.tally.saw(now);
+        let mut memory = lock(&self.memory);
+        let saved_at = *memory.saved_at.get_or_insert(now);
+        let active = memory.unsaved > 0 || memory.saved_calls != self.tally.calls();
+        if active && !memory.succeeded && now.since(saved_at) >= SAVE_AFTER {
+            memory.saved_at = Some(now);
+            self.ask_to_save(&mut memory);
+        }
+    }
+
+    /// Its work so far.
+    #[must_use]
+    pub fn report(&self) -> RouterReport {
+        let faults_by_kind = self.tally.faults();
+        let quarantined = faults_by_kind[PolicyFault::Quarantined.index()];
+        RouterReport {
+            policy: self.component.name().clone(),
+            digest: self.component.digest(),
+            generation: self.generation,
+            calls: self.tally.calls(),
+            outcomes: self.tally.outcomes.load(Ordering::Relaxed),
+            saves: self.tally.saves.load(Ordering::Relaxed),
+            faults: faults_by_kind.iter().sum::<u64>() - quarantined,
+            faults_by_kind,
+            quarantined: self.tally.quarantined(),
+            state_refused: self.state_refused,
+            times: self.tally.times(),
+            fuel: self.component.engine().options().fuel.map(|_| self.tally.fuel_used()),
+        }
+    }
+
+    /// What it logged since the last time; nothing where the engine does not capture logs.
+    #[must_use]
+    pub fn take_log(&self) -> Vec<LogLine> {
+        self.sink.as_ref().map(|sink| sink.take()).unwrap_or_default()
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        lock(&self.memory)
+    }
+
+    pub(super) const fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The saved state after asking for it, with the memory's lock held by the caller.
+    pub(super) fn state(&self, memory: &mut Memory) -> Option<SavedState> {
+        self.ask_to_save(memory);
+        lock(&self.saved).clone()
+    }
+
+    /// Observes what was observed by `other`, whose deployments may stand in another order. One that is not
+    /// here any more has nobody to tell.
+    pub(super) fn observe_of(&self, other: &Self, outcome: &Outcome) {
+        let facts = other.setup.deployments.get(outcome.deployment as usize);
+        if let Some(&deployment) = facts.and_then(|facts| self.places.get(&facts.id)) {
+            self.observe(&Outcome { deployment, ..outcome.clone() });
+        }
+    }
+
+    fn forward(&self, outcome: &Outcome) {
+        let newest = lock(&self.line.newest).upgrade();
+        if let Some(newest) = newest {
+            newest.observe_of(self, outcome);
+        }
+    }
+
+    fn ask_to_save(&self, memory: &mut Memory) {
+        if self.tally.quarantined() {
+            return;
+        }
+        memory.unsaved = 0;
+        memory.saved_calls = self.tally.calls();
+        // Bound here, so that the seat's lock is given back before another is taken.
+        let saved = self.with_instance(&mut lock(self.first_seat()), |instance| instance.save(self.call));
+        match saved {
+            Ok(Some(state)) => {
+                self.tally.saves.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.saved) = Some(state);
+            }
+            Ok(None) => {}
+            Err(fault) => {
+                self.failed(fault);
+            }
+        }
+    }
+
+    /// Calls the instance in a seat, making one where there is none. One that fails is dropped.
+    fn with_instance<R>(
+        &self,
+        seat: &mut Option<Instance>,
+        call: impl FnOnce(&mut Instance) -> Result<R, PolicyFault>,
+    ) -> Result<R, PolicyFault> {
+        let mut instance = match seat.take() {
+            Some(instance) => instance,
+            None => self.recover()?,
+        };
+        let result = call(&mut instance);
+        if result.is_ok() {
+            *seat = Some(instance);
+        }
+        result
+    }
+
+    fn recover(&self) -> Result<Instance, PolicyFault> {
+        let state = lock(&self.saved).clone();
+        let ready = make_ready(&self.component, self.sink.as_ref(), self.recovery, &self.setup, state.as_ref());
+        match ready {
+            Ok(ready) if ready.needs == self.needs => Ok(ready.instance),
+            Ok(_) => Err(PolicyFault::Contract("it wants other signals than when it started".to_owned())),
+            Err(PolicyProblem::Setup { fault, .. }) => Err(fault),
+            Err(problem) => Err(PolicyFault::Contract(format!("set up again, it {problem}"))),
+        }
+    }
+
+    fn failed(&self, fault: PolicyFault) -> PolicyFault {
+        let last = self.tally.fault(&fault);
+        if fault != PolicyFault::Quarantined {
+            tracing::warn!(policy = %self.component.name(), digest = %self.component.digest().short(), %fault, "policy fault");
+        }
+        if last {
+            tracing::error!(policy = %self.component.name(), "policy quarantined; the built-in order applies until it is replaced");
+        }
+        fault
+    }
+
+    fn first_seat(&self) -> &Mutex<Option<Instance>> {
+        &self.seats[0]
+    }
+
+    /// The first seat nobody sits in, so that little traffic needs one instance; else the wait is for the first.
+    fn free_seat(&self) -> MutexGuard<'_, Option<Instance>> {
+        let free = self.seats.iter().find_map(|seat| match seat.try_lock() {
+            Ok(seat) => Some(seat),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        free.unwrap_or_else(|| lock(self.first_seat()))
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("component", &self.component)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Rule 1: the host decides. A ranking names deployments that were offered, each once, with probabilities.
+/// It may be shorter than the list; empty it may be only where nothing was offered.
+pub(super) fn validate(ranking: &[wit::Choice], deployments: usize, out: &mut Vec<Choice>) -> Result<(), PolicyFault> {
+    let broken = |words: String| Err(PolicyFault::Contract(words));
+    if ranking.is_empty() && deployments > 0 {
+        return broken("the ranking is empty".to_owned());
+    }
+    let mut seen = SeenSet::new(deployments);
+    for (place, choice) in ranking.iter().enumerate() {
+        let wit::Choice { deployment, propensity } = *choice;
+        let index = deployment as usize;
+        let fault = if index >= deployments {
+            format!("place {place} names deployment {deployment} of {deployments}")
+        } else if !seen.insert(index) {
+            format!("place {place} names deployment {deployment} again")
+        } else if propensity.is_nan() || propensity <= 0.0 || propensity > 1.0 {
+            format!("place {place} has propensity {propensity}, which is not above 0 to 1")
+        } else {
+            out.push(Choice { deployment, propensity });
+            continue;
+        };
+        out.clear();
+        return broken(fault);
+    }
+    Ok(())
+}
+
+/// Which deployments were named; without an allocation for groups of up to 128.
+struct SeenSet {
+    first: u128,
+    more: Vec<bool>,
+}
+
+impl SeenSet {
+    fn new(size: usize) -> Self {
+        Self { first: 0, more: vec![false; size.saturating_sub(128)] }
+    }
+
+    /// False if it was in already.
+    fn insert(&mut self, index: usize) -> bool {
+        if let Some(beyond) = index.checked_sub(128) {
+            return self.more.get_mut(beyond).is_some_and(|seen| !std::mem::replace(seen, true));
+        }
+        let bit = 1_u128 << index;
+        let new = self.first & bit == 0;
+        self.first |= bit;
+        new
+    }
+}
+
+fn seats() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SEATS)
+}
+
+/// A panic elsewhere must not make a lock useless; what it guards is always whole between two statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

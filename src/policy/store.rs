@@ -1,0 +1,173 @@
+//! What one instance has on the host's side: its bounds, and the log it may write to.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use wasmtime::{ResourceLimiter, UpdateDeadline};
+
+use super::bindings::witgate::policy::log;
+use super::ticker::thread_cpu;
+use crate::id::PolicyName;
+
+/// Lines a policy may log in one call.
+const LINES_A_CALL: u32 = 20;
+/// Bytes of a line that are kept.
+const LINE_BYTES: usize = 1024;
+/// Lines a capturing sink keeps.
+const CAPTURED_LINES: usize = 10_000;
+/// Elements of one table; the largest guests (an interpreter inside) have some ten thousand.
+pub(super) const TABLE_ELEMENTS: usize = 100_000;
+/// Core instances, memories and tables of one component: wit-component makes a handful.
+pub(super) const PARTS: u32 = 32;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// For the policy's author.
+    Debug,
+    /// For the operator.
+    Info,
+    /// Something the operator should look at.
+    Warn,
+}
+
+/// A line a policy wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: LogLevel,
+    /// The text, at most 1 KiB.
+    pub message: String,
+}
+
+/// Where captured lines wait to be taken.
+#[derive(Debug, Default)]
+pub(super) struct Sink(Mutex<Vec<LogLine>>);
+
+impl Sink {
+    pub(super) fn take(&self) -> Vec<LogLine> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn push(&self, line: LogLine) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() < CAPTURED_LINES {
+            lines.push(line);
+        }
+    }
+}
+
+/// The data of one instance's store.
+pub(super) struct HostState {
+    policy: PolicyName,
+    sink: Option<Arc<Sink>>,
+    lines: u32,
+    cpu_budget: Duration,
+    cpu_from: Option<Duration>,
+    memory_limit: usize,
+    memory_used: usize,
+    refused_space: bool,
+}
+
+impl HostState {
+    pub(super) fn new(policy: PolicyName, sink: Option<Arc<Sink>>, memory_limit: usize) -> Self {
+        Self {
+            policy,
+            sink,
+            lines: 0,
+            cpu_budget: Duration::ZERO,
+            cpu_from: None,
+            memory_limit,
+            memory_used: 0,
+            refused_space: false,
+        }
+    }
+
+    /// Starts a call: the budgets of a call are whole again.
+    pub(super) fn begin(&mut self, cpu_budget: Duration) {
+        self.lines = 0;
+        self.cpu_budget = cpu_budget;
+        self.cpu_from = None;
+        self.refused_space = false;
+    }
+
+    /// Whether memory or table space was refused during this call.
+    pub(super) const fn refused_space(&self) -> bool {
+        self.refused_space
+    }
+
+    /// Called at every beat a call lives through. The first one only notes the time, so a call shorter than a
+    /// beat never reads a clock.
+    pub(super) fn beat(&mut self) -> UpdateDeadline {
+        let now = thread_cpu();
+        let from = *self.cpu_from.get_or_insert(now);
+        if now.saturating_sub(from) > self.cpu_budget { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
+    }
+}
+
+impl ResourceLimiter for HostState {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // All memories of the component together.
+        let used = self.memory_used.saturating_add(desired.saturating_sub(current));
+        let granted = used <= self.memory_limit;
+        if granted {
+            self.memory_used = used;
+        }
+        self.refused_space |= !granted;
+        Ok(granted)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let granted = desired <= TABLE_ELEMENTS;
+        self.refused_space |= !granted;
+        Ok(granted)
+    }
+
+    fn instances(&self) -> usize {
+        PARTS as usize
+    }
+
+    fn tables(&self) -> usize {
+        PARTS as usize
+    }
+
+    fn memories(&self) -> usize {
+        PARTS as usize
+    }
+}
+
+impl log::Host for HostState {
+    fn write(&mut self, level: log::Level, mut message: String) {
+        self.lines += 1;
+        if self.lines > LINES_A_CALL {
+            if self.lines == LINES_A_CALL + 1 {
+                tracing::warn!(policy = %self.policy, "more than {LINES_A_CALL} log lines in one call; the rest is dropped");
+            }
+            return;
+        }
+        cut(&mut message, LINE_BYTES);
+        let policy = &self.policy;
+        let level = match level {
+            log::Level::Debug => {
+                tracing::debug!(%policy, "{message}");
+                LogLevel::Debug
+            }
+            log::Level::Info => {
+                tracing::info!(%policy, "{message}");
+                LogLevel::Info
+            }
+            log::Level::Warn => {
+                tracing::warn!(%policy, "{message}");
+                LogLevel::Warn
+            }
+        };
+        if let Some(sink) = &self.sink {
+            sink.push(LogLine { level, message });
+        }
+    }
+}
+
+/// Cuts a text at the last whole character within `limit` bytes.
+pub(super) fn cut(text: &mut String, limit: usize) {
+    text.truncate(text.floor_char_boundary(limit));
+}

@@ -1,0 +1,240 @@
+//! What crosses the boundary, as plain Rust: nothing above this module sees a type of wasmtime's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Deployment;
+use crate::fault::FaultKind;
+use crate::id::DeploymentId;
+use crate::moment::Moment;
+use crate::signal::{Feature, Signal};
+
+/// What a router is told about one deployment and what never changes while it lives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// The deployment's id; outcomes follow it over a swap.
+    pub id: DeploymentId,
+    /// The API family.
+    pub provider: String,
+    /// The model as the provider names it.
+    pub model: String,
+    /// Free words.
+    pub tags: Vec<String>,
+    /// Share of the traffic, where given.
+    pub weight: Option<f64>,
+    /// Lower is preferred.
+    pub order: u32,
+    /// US dollars per million fresh input tokens; `None` is unknown.
+    pub input_price: Option<f64>,
+    /// US dollars per million output tokens; `None` is unknown.
+    pub output_price: Option<f64>,
+    /// Tokens that fit in, input and output together; `None` is unknown.
+    pub context_window: Option<u32>,
+    /// Requests per minute.
+    pub rpm: Option<u64>,
+    /// Tokens per minute.
+    pub tpm: Option<u64>,
+    /// Input tokens per minute.
+    pub itpm: Option<u64>,
+    /// Output tokens per minute.
+    pub otpm: Option<u64>,
+}
+
+impl Facts {
+    /// The facts of a deployment. Limits of another window than a minute are scaled to one.
+    #[must_use]
+    pub fn of(deployment: &Deployment) -> Self {
+        let limits = &deployment.limits;
+        let a_minute = |limit: Option<u64>| limit.map(|limit| per_minute(limit, limits.window));
+        Self {
+            id: deployment.id.clone(),
+            provider: deployment.provider.to_string(),
+            model: deployment.model.clone(),
+            tags: deployment.tags.clone(),
+            weight: deployment.weight,
+            order: deployment.order,
+            input_price: deployment.prices.map(|prices| prices.input.as_usd_per_million()),
+            output_price: deployment.prices.map(|prices| prices.output.as_usd_per_million()),
+            context_window: deployment.context_window,
+            rpm: a_minute(limits.requests),
+            tpm: a_minute(limits.tokens),
+            itpm: a_minute(limits.input_tokens),
+            otpm: a_minute(limits.output_tokens),
+        }
+    }
+}
+
+fn per_minute(limit: u64, window: Duration) -> u64 {
+    let scaled = u128::from(limit) * 60_000 / window.as_millis().max(1);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// What a router is configured with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// The policy's settings, a JSON object as text.
+    pub settings: Arc<str>,
+    /// The group's deployments; indexes in answers and outcomes are places in this list.
+    pub deployments: Vec<Facts>,
+    /// The instance's own seed.
+    pub seed: u64,
+}
+
+/// What a policy learned, in a shape only it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// The policy's name for the shape of `bytes`.
+    pub schema: String,
+    /// The state.
+    pub bytes: Vec<u8>,
+}
+
+/// What a router asked to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Columns of the signal matrix, in this order.
+    pub signals: Vec<Signal>,
+    /// Facts about the prompt, in this order.
+    pub features: Vec<Feature>,
+    /// Facts about the caller, in this order; an unknown one is told as "".
+    pub attributes: Vec<String>,
+    /// Whether `input_tokens` must be counted; otherwise an upper bound will do.
+    pub exact_tokens: bool,
+    /// Whether `route` depends on its arguments alone, so that several instances may serve.
+    pub pure: bool,
+}
+
+/// What kind of request it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the interface's flags, one to one")]
+pub struct Traits {
+    /// The client wants a stream.
+    pub streaming: bool,
+    /// Tools are offered.
+    pub tools: bool,
+    /// Images are sent.
+    pub images: bool,
+    /// JSON is asked for.
+    pub json: bool,
+}
+
+/// One request, as a router sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The moment of the decision.
+    pub now: Moment,
+    /// The request's seed: every draw comes from it, and outcomes name it.
+    pub seed: u64,
+    /// Input tokens, exact or an upper bound as [`Needs::exact_tokens`] says.
+    pub input_tokens: u32,
+    /// Output tokens reckoned with.
+    pub expected_output_tokens: u32,
+    /// The client's own bound.
+    pub max_output_tokens: Option<u32>,
+    /// Higher is more urgent.
+    pub priority: i32,
+    /// Milliseconds left.
+    pub deadline_ms: Option<u32>,
+    /// What kind of request it is.
+    pub traits: Traits,
+}
+
+/// One place of a ranking.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Index in [`Setup::deployments`].
+    pub deployment: u32,
+    /// The probability with which it was drawn for this place, above 0 to 1.
+    pub propensity: f32,
+}
+
+/// How one attempt ended, or a quality score that came late.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The seed of the request it belongs to.
+    pub seed: u64,
+    /// Which attempt of the request, from 0.
+    pub attempt: u32,
+    /// Index in the [`Setup::deployments`] of the router it is reported to.
+    pub deployment: u32,
+    /// Why it failed; `None` where the reply was whole.
+    pub fault: Option<FaultKind>,
+    /// Input tokens used.
+    pub input_tokens: u32,
+    /// Output tokens used.
+    pub output_tokens: u32,
+    /// What it cost, US dollars.
+    pub cost_usd: f64,
+    /// Milliseconds from call to last byte.
+    pub latency_ms: f32,
+    /// Milliseconds to the first token, on a stream.
+    pub ttft_ms: Option<f32>,
+    /// A score, where one was given.
+    pub quality: Option<f32>,
+}
+
+/// Why a call to `route` gave no ranking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteEnd {
+    /// The policy failed; the built-in order applies.
+    Fault(PolicyFault),
+    /// The policy wants the request asked again after this time. The caller caps it.
+    Wait(Duration),
+    /// The policy refuses the request with these words (at most 1 KiB). Needs a grant.
+    Reject(String),
+}
+
+/// How a policy failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyFault {
+    /// It trapped: the reason.
+    #[error("trapped: {0}")]
+    Trap(String),
+    /// It used up the CPU time (or fuel) of one call.
+    #[error("used up the CPU time of one call")]
+    CpuBudget,
+    /// It was refused memory or table space and gave up.
+    #[error("asked for more memory than a policy may have")]
+    Memory,
+    /// It ran out of stack.
+    #[error("ran out of stack")]
+    StackOverflow,
+    /// Its answer breaks the contract: how.
+    #[error("gave an answer that breaks the contract: {0}")]
+    Contract(String),
+    /// It failed too often and is not asked until it is replaced.
+    #[error("is quarantined after repeated faults, until it is replaced")]
+    Quarantined,
+}
+
+impl PolicyFault {
+    /// Every kind's stable name, in the order of [`Self::index`]: metric labels.
+    pub const KINDS: [&'static str; 6] = ["trap", "cpu-budget", "memory", "stack-overflow", "contract", "quarantined"];
+
+    /// The stable name: metric label.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        Self::KINDS[self.index()]
+    }
+
+    /// The place of its kind in [`Self::KINDS`].
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        match self {
+            Self::Trap(_) => 0,
+            Self::CpuBudget => 1,
+            Self::Memory => 2,
+            Self::StackOverflow => 3,
+            Self::Contract(_) => 4,
+            Self::Quarantined => 5,
+        }
+    }
+}
+
+impl From<PolicyFault> for RouteEnd {
+    fn from(fault: PolicyFault) -> Self {
+        Self::Fault(fault)
+    }
+}
