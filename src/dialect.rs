@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use crate::chat::{ChatRequest, Chunk, DialectName, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
+mod anthropic;
 mod openai;
 mod read;
 mod rest;
@@ -22,7 +23,7 @@ mod write;
 pub fn face(name: DialectName) -> &'static dyn Face {
     match name {
         DialectName::Openai => &openai::OpenAi,
-        DialectName::Anthropic => unreachable!("the Anthropic dialect is built on a branch of its own"),
+        DialectName::Anthropic => &anthropic::Anthropic,
     }
 }
 
@@ -31,7 +32,7 @@ pub fn face(name: DialectName) -> &'static dyn Face {
 pub fn provider(name: DialectName) -> &'static dyn Provider {
     match name {
         DialectName::Openai => &openai::OpenAi,
-        DialectName::Anthropic => unreachable!("the Anthropic dialect is built on a branch of its own"),
+        DialectName::Anthropic => &anthropic::Anthropic,
     }
 }
 

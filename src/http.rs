@@ -23,8 +23,10 @@ use tokio::time::{Instant, Sleep};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Answer, Body, Call, Upstream};
 
+pub use ask::get_json;
 pub use scrub::scrub;
 
+mod ask;
 mod scrub;
 #[cfg(test)]
 mod tests;
@@ -146,10 +148,12 @@ fn root(error: &dyn Error) -> String {
 
 fn no_answer(host: &str, error: &reqwest::Error, connect: Duration) -> AttemptFault {
     if error.is_timeout() {
-        return AttemptFault::new(FaultKind::TimedOut, format!("{host}: no connection within {connect:?}"));
+        let message = format!("{host}: no connection within {connect:?}");
+        return AttemptFault::new(FaultKind::TimedOut, message).before_sending();
     }
     let what = if error.is_connect() { "cannot connect" } else { "the connection broke before the answer" };
-    AttemptFault::new(FaultKind::Unavailable, format!("{host}: {what}: {}", root(error)))
+    let fault = AttemptFault::new(FaultKind::Unavailable, format!("{host}: {what}: {}", root(error)));
+    if error.is_connect() { fault.before_sending() } else { fault }
 }
 
 /// A reply's body. The idle time counts while somebody waits for a piece, so that a slow reader of ours is

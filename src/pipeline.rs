@@ -34,6 +34,7 @@ use crate::seed;
 use crate::snapshot::{Live, Serving, Snapshot};
 use crate::upstream::Upstream;
 
+pub use auth::authenticate;
 pub use stream::ReplyStream;
 pub use ticket::{Ending, Ticket};
 

@@ -17,7 +17,7 @@ use crate::id::GroupName;
 use crate::limits::Limits;
 use crate::queue::Queue;
 
-pub use build::{Builder, Draft};
+pub use build::{Builder, Draft, Environment};
 pub use watch::{Reloader, Target};
 
 /// Where configuration and policies come from.

@@ -39,7 +39,7 @@ impl Snapshot {
     /// The group that serves `model`, aliases resolved.
     #[must_use]
     pub fn group(&self, model: &str) -> Option<&Arc<Serving>> {
-        self.groups.get(model).or_else(|| self.groups.get(self.settings.aliases.get(model)?))
+        self.groups.get(model).or_else(|| self.groups.get(&self.settings.aliases.get(model)?.group))
     }
 }
 

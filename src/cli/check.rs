@@ -11,11 +11,15 @@ use super::{environment, fail, say};
 pub(super) fn check(file: &Path, json: bool) -> ExitCode {
     match config::load(file, &environment) {
         Ok(loaded) => {
-            say(if json { config::report::json(&loaded.report) } else { config::report::table(&loaded.report) });
+            if json {
+                say(config::report::json(&loaded.report));
+            } else {
+                say(config::report::table(&loaded.report));
+            }
             ExitCode::SUCCESS
         }
         Err(problems) => {
-            let count = problems.len();
+            let count = problems.iter().count();
             for problem in problems.iter() {
                 say(problem);
             }

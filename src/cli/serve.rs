@@ -1,6 +1,8 @@
 //! `witgate serve` and `witgate simulate-provider`.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +37,7 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
             compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
             environment: Arc::new(environment),
             clock: Clock::system(),
-            seed: arguments.seed.unwrap_or_else(|| fastrand::Rng::new().u64(..)),
+            seed: arguments.seed.unwrap_or_else(|| drawn()),
         };
         let running = start::start(options).map_err(|problems| problems.join("\n"))?;
         serve_until_told(running).await
@@ -128,6 +130,11 @@ async fn told_to_stop() {
         _ = terminated.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+}
+
+/// A number from the operating system: the standard library's hash keys are drawn from it.
+fn drawn() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Where compiled policies are kept unless told otherwise.

@@ -11,7 +11,7 @@ use crate::id::KeyId;
 ///
 /// # Errors
 /// `Unauthorized` where a master key is configured and another one, or none, was shown.
-pub(crate) fn authenticate(settings: &Settings, key: Option<&SecretString>) -> Result<KeyId, Refusal> {
+pub fn authenticate(settings: &Settings, key: Option<&SecretString>) -> Result<KeyId, Refusal> {
     let Some(master) = &settings.server.master_key else { return Ok(KeyId::from("anonymous")) };
     let Some(key) = key else {
         let message = "no API key was sent; send the gateway's key as `Authorization: Bearer KEY` or `x-api-key: KEY`";

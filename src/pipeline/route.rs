@@ -61,7 +61,7 @@ fn ask(
     let now = asked.gateway.clock.now();
     let signals = signals(asked, &needs.signals, now, estimate);
     let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, asked.request)).collect();
-    let attributes: Vec<String> = needs.attributes.iter().map(|name| attribute(name, ticket)).collect();
+    let attributes: Vec<&str> = needs.attributes.iter().map(|name| attribute(name, ticket)).collect();
     let question = Question {
         now,
         seed: ticket.seed,
@@ -93,12 +93,13 @@ fn signals(asked: &Asked<'_>, wanted: &[Signal], now: Moment, estimate: &Estimat
     })
 }
 
-fn attribute(name: &str, ticket: &Ticket) -> String {
+/// A fact about the caller; "" where it is not known.
+fn attribute<'a>(name: &str, ticket: &'a Ticket) -> &'a str {
     match name {
-        "caller" => ticket.record.caller.as_ref().map(ToString::to_string).unwrap_or_default(),
-        "group" => ticket.record.group.as_ref().map(ToString::to_string).unwrap_or_default(),
-        "face" => ticket.record.face.as_str().to_owned(),
-        _ => String::new(),
+        "caller" => ticket.record.caller.as_ref().map_or("", |caller| caller.as_str()),
+        "group" => ticket.record.group.as_ref().map_or("", |group| group.as_str()),
+        "face" => ticket.record.face.as_str(),
+        _ => "",
     }
 }
 

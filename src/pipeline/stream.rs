@@ -70,10 +70,12 @@ impl Source {
         let Self { body, sse, decoder, chunks } = self;
         let piece = body.next().await.transpose()?;
         let ended = piece.is_none();
-        let mut decode = |name: &str, data: &str| decoder.event(name, data, chunks);
         match piece {
-            Some(piece) => sse.push(&piece, &mut decode)?,
-            None => sse.finish(&mut decode)?,
+            Some(piece) => sse.push(&piece),
+            None => sse.finish(),
+        }
+        while let Some(event) = sse.next_event()? {
+            decoder.event(event.name, event.data, chunks)?;
         }
         if ended && !decoder.is_complete() {
             return Err(AttemptFault::new(

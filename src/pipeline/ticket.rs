@@ -145,7 +145,7 @@ impl Ticket {
         let Some(mut attempt) = self.attempt.take() else { return };
         let now = self.gateway.clock.now();
         let refused = fault.is_some_and(|fault| fault.status.is_some_and(|status| (400..500).contains(&status)));
-        let given_back = refused || !attempt.sent;
+        let given_back = refused || !attempt.sent || fault.is_some_and(|fault| !fault.was_sent());
         let (usage, estimated) = attempt.final_usage(given_back);
         let demand = Demand { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens };
         if let Some(hold) = attempt.hold.take() {

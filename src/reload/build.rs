@@ -113,7 +113,7 @@ impl Builder {
     /// The folder watched for policies.
     #[must_use]
     pub fn folder(&self, settings: &Settings) -> PathBuf {
-        self.sources.policies.clone().unwrap_or_else(|| settings.policies.dir.clone())
+        self.sources.policies.clone().or_else(|| settings.policies.dir.clone()).unwrap_or_else(|| PathBuf::from("policies"))
     }
 
     /// Builds everything `previous` would be replaced by. Blocks for as long as compiling takes.
@@ -296,7 +296,7 @@ fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
     let mut specs: BTreeMap<Scope, LimitSpec> = deployments
         .map(|deployment| (Scope::Deployment(deployment.id.clone()), deployment.limits.clone()))
         .collect();
-    specs.insert(Scope::Global, settings.limits.clone());
+    specs.insert(Scope::Global, settings.global_limits.clone());
     specs
 }
 

@@ -24,7 +24,6 @@ pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) ->
         .values()
         .filter_map(|serving| {
             let report = serving.router.as_ref()?.report();
-            let mean_us = if report.calls == 0 { 0.0 } else { report.time.as_secs_f64() * 1e6 / report.calls as f64 };
             Some(json!({
                 "name": report.policy.as_str(),
                 "digest": report.digest.to_string(),
@@ -34,7 +33,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) ->
                 "outcomes": report.outcomes,
                 "faults": report.faults,
                 "quarantined": report.quarantined,
-                "mean_us": mean_us,
+                "mean_us": report.times.mean.as_secs_f64() * 1e6,
             }))
         })
         .collect();

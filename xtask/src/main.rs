@@ -1,1 +1,38 @@
-fn main() {}
+//! Chores of this repository, as `cargo xtask VERB`. One module per verb.
+
+mod policies;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask VERB
+
+  policies           build the shipped policies into policies/ and write policies.lock
+  policies --check   verify the lock; rebuild aside and compare behaviour, where a wasm target is installed
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (verb, rest) = match arguments.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("", [].as_slice()),
+    };
+    let done = match verb {
+        "policies" => policies::run(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            // Nobody is left to tell if the terminal is gone.
+            let _ = writeln!(std::io::stderr(), "{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells the person at the terminal.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -10,9 +10,7 @@ use std::hint::black_box;
 
 wit_bindgen::generate!({ world: "router", path: "../../wit" });
 
-use exports::witgate::policy::routing::{
-    Choice, Guest, Needs, Outcome, Refusal, Request, SavedState, Setup,
-};
+use exports::witgate::policy::routing::{Choice, Guest, Needs, Outcome, Refusal, Request, SavedState, Setup};
 use witgate::policy::log::{Level, write};
 
 /// The priority of requests on which `route` misbehaves.
@@ -24,6 +22,9 @@ struct Hostile;
 struct State {
     settings: String,
     deployments: u32,
+    // Read once: what is measured in `route` is the host.
+    eight_columns: bool,
+    self_test_trap: bool,
     outcomes: u64,
     weight: u64,
 }
@@ -41,6 +42,8 @@ impl Guest for Hostile {
         STATE.with_borrow_mut(|state| {
             state.settings.clone_from(&setup.settings);
             state.deployments = u32::try_from(setup.deployments.len()).unwrap_or(u32::MAX);
+            state.eight_columns = setup.settings == "eight-columns";
+            state.self_test_trap = setup.settings == "self-test-trap";
         });
         if told_to("configure-loop") {
             endless();
@@ -56,7 +59,8 @@ impl Guest for Hostile {
                 return Err("what is this?".to_owned());
             }
             if saved.schema == "count" {
-                let number = |at: usize| saved.bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+                let number =
+                    |at: usize| saved.bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
                 STATE.with_borrow_mut(|state| {
                     state.outcomes = number(0).unwrap_or_default();
                     state.weight = number(8).unwrap_or_default();
@@ -69,7 +73,14 @@ impl Guest for Hostile {
         }
         if told_to("eight-columns") {
             let names = [
-                "wait-ms", "in-flight", "latency-ms", "ttft-ms", "failure-rate", "cost-usd", "tokens-used", "tokens-free",
+                "wait-ms",
+                "in-flight",
+                "latency-ms",
+                "ttft-ms",
+                "failure-rate",
+                "cost-usd",
+                "tokens-used",
+                "tokens-free",
             ];
             signals.extend(names.map(str::to_owned));
         }
@@ -81,14 +92,15 @@ impl Guest for Hostile {
     }
 
     fn route(request: Request, signals: Vec<f32>, _: Vec<f32>, _: Vec<String>) -> Result<Vec<Choice>, Refusal> {
-        let deployments = STATE.with_borrow(|state| state.deployments);
-        if told_to("self-test-trap") {
+        let (deployments, eight_columns, self_test_trap) =
+            STATE.with_borrow(|state| (state.deployments, state.eight_columns, state.self_test_trap));
+        if self_test_trap {
             unreachable();
         }
         if request.priority == CURSED {
             return misbehave(deployments);
         }
-        if told_to("eight-columns") {
+        if eight_columns {
             return Ok(least_waiting(&signals, deployments as usize));
         }
         Ok(in_order(deployments))
@@ -152,7 +164,7 @@ fn misbehave(deployments: u32) -> Result<Vec<Choice>, Refusal> {
         "huge-list" => return Ok(vec![Choice { deployment: 0, propensity: 1.0 }; 4 << 20]),
         "log-flood" => (0..2_000).for_each(|n| write(Level::Info, &format!("line {n}"))),
         "log-long" => write(Level::Warn, &"ä".repeat(8 << 10)),
-        "log-endless" => write(Level::Warn, &"x".repeat(8 << 20)),
+        "log-endless" => write(Level::Warn, &"x".repeat(128 << 10)),
         "wait" => return Err(Refusal::Wait(1500)),
         "reject" => return Err(Refusal::Reject("no".repeat(1000))),
         _ => {}

@@ -1,1 +1,127 @@
+//! Write a router for Witgate in Rust: implement [`Router`], name it in [`export_router!`], build for
+//! `wasm32-unknown-unknown`. `wit/README.md` walks through a whole policy of twenty lines.
+//!
+//! What a router may know is handed to it: time, seeds, signals. There is no clock, no file and no network
+//! in here, so the same inputs always give the same answer, in the gateway and in its test runner.
 
+pub mod bindings;
+pub mod log;
+pub mod random;
+pub mod rank;
+pub mod settings;
+pub mod signals;
+
+mod glue;
+
+use std::ops::Deref;
+
+pub use bindings::exports::witgate::policy::routing::{
+    Choice, Deployment, Fault, Needs, Outcome, Refusal, Request, SavedState, Setup, Traits,
+};
+pub use random::Random;
+pub use settings::Settings;
+pub use signals::Signals;
+
+#[doc(hidden)]
+pub use glue::Held;
+
+/// Ranks the deployments of one group, request by request. One instance serves one group; calls never overlap.
+pub trait Router: Sized + 'static {
+    /// Starts with the settings, the group's deployments and what a predecessor saved, and says what it needs
+    /// to know at each decision.
+    ///
+    /// # Errors
+    /// One sentence about a setting that makes no sense; the gateway then keeps what it had.
+    fn configure(setup: Setup) -> Result<(Self, Needs), String>;
+
+    /// Answers deployments, best first, as indices into the setup's list. Name as many as could serve: the
+    /// gateway takes the first that its limits and breakers allow.
+    ///
+    /// # Errors
+    /// [`Refusal::Wait`] to be asked again later, [`Refusal::Reject`] (needs a grant) to end the request.
+    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal>;
+
+    /// Learns how an attempt ended.
+    fn observe(&mut self, outcome: &Outcome) {
+        let _ = outcome;
+    }
+
+    /// What a successor or the next start should know.
+    fn save(&self) -> Option<SavedState> {
+        None
+    }
+}
+
+/// One question: the request, and the facts about it the router asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The request; its fields can be read on the `Ask` itself.
+    pub request: Request,
+    /// One number per wanted feature, in the order of [`Needs::features`]; NaN where unknown.
+    pub features: Vec<f32>,
+    /// One text per wanted attribute, in the order of [`Needs::attributes`]; empty where absent.
+    pub attributes: Vec<String>,
+}
+
+impl Deref for Ask {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        &self.request
+    }
+}
+
+impl Needs {
+    /// Asks for these columns and nothing else. Chain with struct update syntax for the rest.
+    #[must_use]
+    pub fn signals(names: &[&str]) -> Self {
+        Self {
+            signals: names.iter().map(|name| (*name).to_owned()).collect(),
+            features: Vec::new(),
+            attributes: Vec::new(),
+            exact_tokens: false,
+            pure: false,
+        }
+    }
+}
+
+/// Makes a type that implements [`Router`] the component's router. Once per crate.
+#[macro_export]
+macro_rules! export_router {
+    ($router:ty) => {
+        const _: () = {
+            use $crate::bindings::exports::witgate::policy::routing as world;
+
+            thread_local! {
+                static HELD: $crate::Held<$router> = const { $crate::Held::empty() };
+            }
+
+            struct Component;
+
+            impl world::Guest for Component {
+                fn configure(setup: world::Setup) -> Result<world::Needs, String> {
+                    HELD.with(|held| held.configure(setup))
+                }
+
+                fn route(
+                    request: world::Request,
+                    signals: Vec<f32>,
+                    features: Vec<f32>,
+                    attributes: Vec<String>,
+                ) -> Result<Vec<world::Choice>, world::Refusal> {
+                    HELD.with(|held| held.route(request, &signals, features, attributes))
+                }
+
+                fn observe(outcome: world::Outcome) {
+                    HELD.with(|held| held.observe(&outcome));
+                }
+
+                fn save() -> Option<world::SavedState> {
+                    HELD.with(|held| held.save())
+                }
+            }
+
+    $crate::bindings::__export_router_world!(Component with_types_in $crate::bindings);
+        };
+    };
+}

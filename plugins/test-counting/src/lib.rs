@@ -1,0 +1,45 @@
+//! Counts the outcomes it is told of, over all its predecessors: what the reload tests check. Saves schema
+//! `count`, a little-endian u64. Prefers the first deployment, or with feature `last` the last one.
+
+use witgate_policy::{
+    Ask, Choice, Needs, Outcome, Refusal, Router, SavedState, Settings, Setup, Signals, export_router,
+};
+
+struct Counting {
+    deployments: u32,
+    outcomes: u64,
+}
+
+impl Router for Counting {
+    fn configure(setup: Setup) -> Result<(Self, Needs), String> {
+        Settings::parse(&setup.settings)?.finish()?;
+        let deployments = u32::try_from(setup.deployments.len()).map_err(|problem| problem.to_string())?;
+        let outcomes = match setup.state {
+            Some(saved) if saved.schema == "count" => {
+                let bytes = saved.bytes.try_into().map_err(|_| "a count has 8 bytes")?;
+                u64::from_le_bytes(bytes)
+            }
+            _ => 0,
+        };
+        Ok((Self { deployments, outcomes }, Needs::signals(&[])))
+    }
+
+    fn route(&mut self, _: &Ask, _: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+        let choice = |deployment| Choice { deployment, propensity: 1.0 };
+        Ok(if cfg!(feature = "last") {
+            (0..self.deployments).rev().map(choice).collect()
+        } else {
+            (0..self.deployments).map(choice).collect()
+        })
+    }
+
+    fn observe(&mut self, _: &Outcome) {
+        self.outcomes += 1;
+    }
+
+    fn save(&self) -> Option<SavedState> {
+        Some(SavedState { schema: "count".to_owned(), bytes: self.outcomes.to_le_bytes().to_vec() })
+    }
+}
+
+export_router!(Counting);

@@ -1,0 +1,108 @@
+//! `cargo xtask policies`: from sources in `plugins/` to components in `policies/`.
+//!
+//! The built components are committed, so that building the gateway needs no wasm target. `--check` keeps the
+//! two together: the lock's digests must be those of the files, and what is rebuilt from source must pass the same
+//! scenarios. Bytes are not compared, for every compiler version gives others.
+
+mod build;
+mod lock;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use witgate::scenario::{Options, Report, run as run_scenarios};
+
+use crate::say;
+use build::{Built, Guest};
+use lock::Lock;
+
+/// What is shipped: the policy's name is the crate's without its role.
+const ROUTERS: [&str; 6] =
+    ["cost-based", "latency-based", "least-busy", "simple-shuffle", "tpm-aware", "usage-based"];
+
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    let root = root()?;
+    match arguments {
+        [] => write(&root),
+        [flag] if flag == "--check" => check(&root),
+        _ => Err("`cargo xtask policies` takes `--check` or nothing".to_owned()),
+    }
+}
+
+/// The folder of the workspace: this crate's parent.
+fn root() -> Result<PathBuf, String> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(Path::to_path_buf).ok_or_else(|| format!("`{}` has no parent folder", here.display()))
+}
+
+fn shipped() -> Vec<Guest> {
+    let guest = |name: &&str| Guest { crate_name: format!("router-{name}"), name: (*name).to_owned(), features: "" };
+    ROUTERS.iter().map(guest).collect()
+}
+
+fn fixtures() -> Vec<Guest> {
+    let guest = |name: &str, features| Guest { crate_name: "test-counting".to_owned(), name: name.to_owned(), features };
+    vec![guest("counting-a", ""), guest("counting-b", "last")]
+}
+
+fn write(root: &Path) -> Result<(), String> {
+    if !build::target_is_there()? {
+        return Err(format!("no {} target; add it with `rustup target add {}`", build::TARGET, build::TARGET));
+    }
+    let policies = root.join("policies");
+    let built = build::all(root, &shipped())?;
+    put(&policies, &built)?;
+    put(&root.join("tests/fixtures/policies"), &build::all(root, &fixtures())?)?;
+    let lock = Lock::of(&built);
+    fs::write(policies.join(lock::FILE), lock.to_string()).map_err(|error| format!("{}: {error}", lock::FILE))?;
+    for policy in &built {
+        say(&format!("{:>7} bytes  policies/{}.wasm", policy.bytes.len(), policy.guest.name));
+    }
+    Ok(())
+}
+
+fn put(folder: &Path, built: &[Built]) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(folder).map_err(failed)?;
+    for policy in built {
+        // A gateway may be watching: it must never see half a file.
+        let aside = folder.join(format!("{}.tmp", policy.guest.name));
+        fs::write(&aside, &policy.bytes).map_err(failed)?;
+        fs::rename(&aside, folder.join(format!("{}.wasm", policy.guest.name))).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn check(root: &Path) -> Result<(), String> {
+    let policies = root.join("policies");
+    let text = fs::read_to_string(policies.join(lock::FILE)).map_err(|error| format!("{}: {error}", lock::FILE))?;
+    let lock: Lock = text.parse()?;
+    let names: Vec<&str> = lock.names().collect();
+    if names != ROUTERS {
+        return Err(format!("{} lists {names:?}, shipped are {ROUTERS:?}", lock::FILE));
+    }
+    lock.verify(&policies)?;
+    say(&format!("{} components are those of {}", names.len(), lock::FILE));
+    if !build::target_is_there()? {
+        say(&format!("no {} target here: sources were not rebuilt", build::TARGET));
+        return Ok(());
+    }
+    let aside = root.join("target/rebuilt-policies");
+    put(&aside, &build::all(root, &shipped())?)?;
+    for name in names {
+        for folder in [&policies, &aside] {
+            let suite = root.join("scenarios").join(format!("{name}.yaml"));
+            let policy = folder.join(format!("{name}.wasm"));
+            verdict(&policy, &run_scenarios(&suite, &Options { policy: Some(policy.clone()), ..Options::default() }))?;
+        }
+    }
+    Ok(())
+}
+
+fn verdict(policy: &Path, report: &Report) -> Result<(), String> {
+    if report.exit_code() == 0 {
+        say(&format!("{}: {}", policy.display(), report.summary()));
+        return Ok(());
+    }
+    Err(format!("{}:\n{report}", policy.display()))
+}

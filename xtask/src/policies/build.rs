@@ -1,0 +1,62 @@
+//! Builds guests to core modules with cargo and wraps them as components.
+
+use std::path::Path;
+use std::process::Command;
+
+use wit_component::ComponentEncoder;
+
+/// Nothing of WASI, so nothing to stub.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+
+/// A guest crate and what its component is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) crate_name: String,
+    pub(crate) name: String,
+    pub(crate) features: &'static str,
+}
+
+/// A component.
+pub(crate) struct Built {
+    pub(crate) guest: Guest,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Whether the compiler can build for [`TARGET`].
+pub(crate) fn target_is_there() -> Result<bool, String> {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()
+        .map_err(|error| format!("rustc: {error}"))?;
+    let folder = String::from_utf8_lossy(&output.stdout);
+    Ok(output.status.success() && Path::new(folder.trim()).is_dir())
+}
+
+pub(crate) fn all(root: &Path, guests: &[Guest]) -> Result<Vec<Built>, String> {
+    guests.iter().map(|guest| one(root, guest)).collect()
+}
+
+fn one(root: &Path, guest: &Guest) -> Result<Built, String> {
+    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let home = home.map_err(|error| format!("neither CARGO_HOME nor HOME is set: {error}"))?;
+    // A component must not tell where it was built.
+    let flags = format!("--remap-path-prefix={home}=cargo --remap-path-prefix={}=.", root.display());
+    let status = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .env("RUSTFLAGS", flags)
+        .args(["build", "--quiet", "--locked", "--profile", "guest", "--target", TARGET])
+        .args(["--target-dir", "target/guest", "--package", &guest.crate_name, "--features", guest.features])
+        .status()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if !status.success() {
+        return Err(format!("building `{}` failed", guest.crate_name));
+    }
+    let file = format!("target/guest/{TARGET}/guest/{}.wasm", guest.crate_name.replace('-', "_"));
+    let module = std::fs::read(root.join(&file)).map_err(|error| format!("{file}: {error}"))?;
+    let bytes = ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| format!("`{}` is no component: {error:#}", guest.crate_name))?;
+    Ok(Built { guest: guest.clone(), bytes })
+}
