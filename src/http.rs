@@ -76,13 +76,14 @@ impl HttpUpstream {
     async fn call(&self, call: Call) -> Result<Answer, AttemptFault> {
         let Call { url, headers, body, timeouts } = call;
         let url = Url::parse(&url).map_err(|cause| {
-            AttemptFault::new(FaultKind::Misconfigured, format!("the deployment's `api_base` is not a URL: {cause}"))
+            let message = format!("the deployment's `api_base` is not a URL: {cause}");
+            AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
         })?;
         let host = host_of(&url);
         let kind = Kind { encrypted: url.scheme() == "https", connect: timeouts.connect };
         let client = self.client(kind).map_err(|cause| {
             let cause = root(&cause);
-            AttemptFault::new(FaultKind::Unavailable, format!("{host}: cannot set up TLS: {cause}"))
+            AttemptFault::new(FaultKind::Unavailable, format!("{host}: cannot set up TLS: {cause}")).before_sending()
         })?;
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = headers;

@@ -49,8 +49,8 @@ mod wire;
 /// The scheme of a call to the simulated provider in this process.
 const SCHEME: &str = "simulated://";
 
-/// The model that answers to every name nobody else has, over HTTP.
-const ANY: &str = "*";
+/// A model of this name answers, over HTTP, to every name that no other model has.
+pub const ANY: &str = "*";
 
 /// The simulated provider, with its models as one snapshot knows them.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Simulated {
         let target = call.url.strip_prefix(SCHEME).and_then(split);
         let Some((id, dialect)) = target else {
             let message = format!("the simulated provider serves nothing at `{}`", call.url);
-            return Err(AttemptFault::new(FaultKind::Misconfigured, message));
+            return Err(AttemptFault::new(FaultKind::Misconfigured, message).before_sending());
         };
         let Some((id, model)) = self.models.get_key_value(id) else {
             let message = format!("the simulated provider has no model `{id}`");
