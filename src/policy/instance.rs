@@ -139,7 +139,7 @@ impl Instance {
         self.fuel_used
     }
 
-    /// Linear memory it has, bytes.
+    /// Bytes of linear memory it has.
     pub(super) fn memory_bytes(&self) -> usize {
         self.store.data().memory_used()
     }
