@@ -21,7 +21,7 @@ pub mod signal;
 pub mod sse;
 pub mod tokens;
 pub mod upstream;
-// L2: edges, which never import each other
+// L2: edges; they never import each other
 pub mod clock;
 pub mod config;
 pub mod http;

@@ -96,11 +96,6 @@ impl HostState {
         self.refused_space = false;
     }
 
-    /// Linear memory of the instance, bytes.
-    pub(super) const fn memory_used(&self) -> usize {
-        self.memory_used
-    }
-
     /// Whether memory or table space was refused during this call.
     pub(super) const fn refused_space(&self) -> bool {
         self.refused_space
