@@ -236,13 +236,18 @@ fn credential(
             Some(name) => name.to_owned(),
             None => short_digest(&[key.expose_secret()]),
         };
+        if HeaderValue::from_str(key.expose_secret()).is_err() {
+            params.complain("api_key", "`api_key` holds what no header can carry", "is it cut, or more than the key?");
+            return None;
+        }
         return Some((Some(key), name));
     }
     if params.has("api_key") {
         // It was given and could not be read; that is told already.
         return None;
     }
-    let from_variable = |name: &String| Some((Some(SecretString::from(params.reader.variable(name)?)), name.clone()));
+    let from_variable =
+        |name: &String| Some((Some(SecretString::from(params.reader.variable(name)?.trim())), name.clone()));
     if let Some(found) = row.key_env.iter().find_map(from_variable) {
         if own_address {
             // As in LiteLLM; told, since the key goes to an address of the file's.

@@ -270,7 +270,8 @@ impl<'r> Section<'r, '_> {
             Value::Text(written) => written.strip_prefix(FROM_ENVIRONMENT),
             _ => None,
         };
-        Some((SecretString::from(text), variable))
+        // Files of secrets end with a newline more often than not.
+        Some((SecretString::from(text.trim()), variable))
     }
 
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {

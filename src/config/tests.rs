@@ -29,8 +29,8 @@ fn nothing(_: &str) -> Option<String> {
 }
 
 /// What came of a file, with every secret hidden but for where it is from.
-fn outcome(text: &str, file: &str) -> String {
-    match parse(text, file, &env) {
+fn outcome(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> String {
+    match parse(text, file, env) {
         Err(problems) => format!("{problems}\n"),
         Ok(loaded) => format!("{}\n{}", report::table(&loaded.report), describe(&loaded.settings)),
     }
@@ -90,20 +90,18 @@ fn describe_deployment(one: &Deployment) -> String {
     out
 }
 
-/// Holds what comes of `text` against the file beside it.
-fn check(path: &Path) {
+/// Holds what comes of a file against the text that is expected of it.
+fn check(path: &Path, expected: &Path, env: &dyn Fn(&str) -> Option<String>) {
     let text = std::fs::read_to_string(path).unwrap();
     let name = path.file_name().unwrap().to_string_lossy();
-    let debugged = format!("{:?}", parse(&text, &name, &env));
-    assert!(!debugged.contains("sk-"), "a secret shows in the debug output of {name}");
-    let found = outcome(&text, &name);
+    let found = outcome(&text, &name, env);
     assert!(!found.contains("sk-"), "a secret shows in {name}:\n{found}");
-    let expected = path.with_extension("txt");
+    let debugged = format!("{:?}", parse(&text, &name, env));
+    assert!(!debugged.contains("sk-"), "a secret shows in the debug output of {name}");
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
-        std::fs::write(&expected, &found).unwrap();
+        std::fs::write(expected, &found).unwrap();
     }
-    let expected = std::fs::read_to_string(&expected).unwrap_or_default();
-    assert_eq!(found, expected, "{name}");
+    assert_eq!(found, std::fs::read_to_string(expected).unwrap_or_default(), "{name}");
 }
 
 fn files(folder: &str) -> Vec<std::path::PathBuf> {
@@ -118,18 +116,23 @@ fn files(folder: &str) -> Vec<std::path::PathBuf> {
 #[test]
 fn every_file_comes_to_what_stands_beside_it() {
     for path in files("tests/fixtures/config") {
-        check(&path);
+        check(&path, &path.with_extension("txt"), &env);
     }
 }
 
 #[test]
-fn every_example_loads() {
+fn every_example_loads_and_every_key_of_it_is_known() {
+    let variables = |name: &str| {
+        let kept = !name.ends_with("_BASE") && !name.ends_with("_URL");
+        kept.then(|| format!("sk-value-of-{name}"))
+    };
+    let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/examples");
     for path in files("examples") {
-        let variables =
-            |name: &str| (!name.ends_with("_BASE") && !name.ends_with("_URL")).then(|| format!("value of {name}"));
         let loaded = load(&path, &variables).unwrap_or_else(|problems| panic!("{problems}"));
         let unknown: Vec<_> = loaded.report.iter().filter(|row| row.note.starts_with("unknown key")).collect();
         assert!(unknown.is_empty(), "{}: {unknown:?}", path.display());
+        let stem = path.file_stem().unwrap();
+        check(&path, &expected.join(stem).with_extension("txt"), &variables);
     }
 }
 
