@@ -180,6 +180,19 @@ fn an_overtaken_probe_does_not_close_what_opened_since() {
     slow.end(at(6000), &failed(FaultKind::RateLimited));
     probe.answering();
     assert_eq!(open_until(&health, at(6000)), Some(at(11_000)));
+    probe.end(at(6500), &Ended::default());
+    assert_eq!(open_until(&health, at(6500)), Some(at(11_000)));
+}
+
+#[test]
+fn an_overtaken_probe_does_not_move_the_end_either() {
+    let health = health(BreakerRule::default());
+    let slow = health.begin(at(0)).expect("closed");
+    fail(&health, at(0), FaultKind::Misconfigured);
+    let probe = health.begin(at(5000)).expect("the probe");
+    slow.end(at(6000), &failed(FaultKind::RateLimited));
+    probe.end(at(8000), &failed(FaultKind::Unavailable));
+    assert_eq!(open_until(&health, at(8000)), Some(at(11_000)));
 }
 
 #[test]

@@ -100,7 +100,9 @@ fn opaque(value: &Value, tally: &mut impl Tally) {
         Value::String(text) => tally.text(text),
         Value::Array(items) => {
             tally.fixed(1);
-            items.iter().for_each(|item| opaque(item, tally));
+            for item in items {
+                opaque(item, tally);
+            }
         }
         Value::Object(fields) => {
             tally.fixed(1);
