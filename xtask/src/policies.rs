@@ -17,8 +17,7 @@ use build::{Built, Guest};
 use lock::Lock;
 
 /// What is shipped: the policy's name is the crate's without its role.
-const ROUTERS: [&str; 6] =
-    ["cost-based", "latency-based", "least-busy", "simple-shuffle", "tpm-aware", "usage-based"];
+const ROUTERS: [&str; 6] = ["cost-based", "latency-based", "least-busy", "simple-shuffle", "tpm-aware", "usage-based"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let root = root()?;
@@ -41,7 +40,8 @@ fn shipped() -> Vec<Guest> {
 }
 
 fn fixtures() -> Vec<Guest> {
-    let guest = |name: &str, features| Guest { crate_name: "test-counting".to_owned(), name: name.to_owned(), features };
+    let guest =
+        |name: &str, features| Guest { crate_name: "test-counting".to_owned(), name: name.to_owned(), features };
     vec![guest("counting-a", ""), guest("counting-b", "last")]
 }
 
