@@ -35,7 +35,7 @@ struct Choice {
 impl Encoder {
     /// A writer that shows usage at the end if `wants_usage`.
     pub(super) fn new(wants_usage: bool) -> Self {
-        Self { wants_usage, envelope: Bytes::new(), own: true, usage: None, choices: Vec::new() }
+        Self { wants_usage, envelope: envelope("", "", 0), own: true, usage: None, choices: Vec::new() }
     }
 }
 
