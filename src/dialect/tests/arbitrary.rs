@@ -1,5 +1,6 @@
 //! Nothing a stranger sends can crash a dialect, and whatever was read can be written: as JSON.
 
+use std::fmt::Write;
 use std::sync::LazyLock;
 
 use http::HeaderMap;
@@ -114,7 +115,7 @@ fn exercise_stream(events: &[Value]) {
             body.push_str("data: {\"type\":\"message_start\",\"message\":{\"usage\":{}}}\n\n");
         }
         for event in events {
-            body.push_str(&format!("data: {event}\n\n"));
+            writeln!(body, "data: {event}\n").unwrap();
         }
         let read = read_stream(dialect, [body.as_bytes()]);
         for to in DIALECTS {

@@ -1,5 +1,7 @@
 //! The golden matrix: fixture × dialect × face.
 
+use std::fmt::Write;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -183,7 +185,7 @@ fn requests_that_are_none() {
     ] {
         let refusal = face(dialect).parse(body.as_bytes()).expect_err(body);
         assert_eq!(refusal.kind, RefusalKind::InvalidRequest, "{body}");
-        shown.push_str(&format!("{} {body}\n  → {}\n", dialect.as_str(), refusal.message));
+        writeln!(shown, "{} {body}\n  → {}", dialect.as_str(), refusal.message).unwrap();
     }
     assert_snapshot!("bad_requests", shown);
 }

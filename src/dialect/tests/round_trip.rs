@@ -12,13 +12,13 @@ fn requests_come_out_as_they_went_in() {
     for dialect in DIALECTS {
         for (name, body) in fixtures(&format!("requests/{}", dialect.as_str())) {
             let request = face(dialect).parse(&body).unwrap();
-            if request.choices > 1 && dialect == DialectName::Anthropic {
-                continue;
-            }
             // The version that knows every field.
             let target = Target { model: &request.model, api_version: Some("2023-06-01"), default_max_tokens: 1 };
             let encoded = provider(dialect).encode(&request, &target).unwrap();
-            assert_eq!(encoded.dropped, Vec::<String>::new(), "{name}");
+            // Signed thinking is another vendor's: nobody else who speaks OpenAI's dialect takes it.
+            let signed = dialect == DialectName::Openai && name == "thinking_history";
+            let dropped: &[&str] = if signed { &["messages[1].content[0]", "messages[1].content[1]"] } else { &[] };
+            assert_eq!(encoded.dropped, dropped, "{name}");
             let (mut expected, mut found) = (json(&body), json(&encoded.body));
             for request in [&mut expected, &mut found] {
                 match dialect {
@@ -44,10 +44,10 @@ fn plain_openai(request: &mut Value) {
     }
 }
 
-/// Readable thinking is in the signed blocks too, and the blocks are what goes back.
+/// No content and null, a text and a list of one plain text. (Readable thinking is in the signed blocks, too.)
 fn plain_message(message: &mut Value) {
     let Some(message) = message.as_object_mut() else { return };
-    if message.contains_key("thinking_blocks") {
+    if message.shift_remove("thinking_blocks").is_some() {
         message.shift_remove("reasoning_content");
     }
     if message.get("content") == Some(&Value::Null) {
