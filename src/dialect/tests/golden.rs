@@ -1,6 +1,7 @@
 //! The golden matrix: fixture × dialect × face.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use insta::assert_snapshot;
@@ -128,64 +129,14 @@ fn refusals_of_our_own() {
 #[test]
 fn requests_that_are_none() {
     let mut shown = String::new();
-    for (dialect, body) in [
-        (DialectName::Openai, ""),
-        (DialectName::Openai, "{\"model\": \"x\",\n \"messages\": [}"),
-        (DialectName::Openai, "[]"),
-        (DialectName::Openai, "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}"),
-        (DialectName::Openai, "{\"model\":\"x\"}"),
-        (DialectName::Openai, "{\"model\":\"x\",\"messages\":[]}"),
-        (DialectName::Openai, "{\"model\":\"x\",\"messages\":[{\"role\":\"robot\",\"content\":\"Hi\"}]}"),
-        (
-            DialectName::Openai,
-            "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":3}}]}]}",
-        ),
-        (
-            DialectName::Openai,
-            "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":-1}",
-        ),
-        (DialectName::Openai, "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"stop\":[1]}"),
-        (DialectName::Anthropic, "nothing"),
-        (DialectName::Anthropic, "{\n  \"model\": \"x\",\n  \"max_tokens\": 1,\n  \"messages\": [,]\n}"),
-        (DialectName::Anthropic, "\"text\""),
-        (DialectName::Anthropic, "{\"max_tokens\":1,\"messages\":[]}"),
-        (DialectName::Anthropic, "{\"model\":\"x\",\"max_tokens\":1}"),
-        (DialectName::Anthropic, "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[]}"),
-        (DialectName::Anthropic, "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}"),
-        (
-            DialectName::Anthropic,
-            "{\"model\":\"x\",\"max_tokens\":1.5,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}",
-        ),
-        (
-            DialectName::Anthropic,
-            "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"tool\",\"content\":\"Hi\"}]}",
-        ),
-        (DialectName::Anthropic, "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\"}]}"),
-        (DialectName::Anthropic, "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":7}]}"),
-        (
-            DialectName::Anthropic,
-            "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"Hi\"}]}]}",
-        ),
-        (
-            DialectName::Anthropic,
-            "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t\",\"content\":[{\"type\":\"text\",\"text\":false}]}]}]}",
-        ),
-        (
-            DialectName::Anthropic,
-            "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"tools\":[{\"name\":\"t\"}]}",
-        ),
-        (
-            DialectName::Anthropic,
-            "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"output_config\":{\"format\":{\"type\":\"xml\"}}}",
-        ),
-        (
-            DialectName::Anthropic,
-            "{\"model\":\"x\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":\"many\"}}",
-        ),
-    ] {
-        let refusal = face(dialect).parse(body.as_bytes()).expect_err(body);
-        assert_eq!(refusal.kind, RefusalKind::InvalidRequest, "{body}");
-        writeln!(shown, "{} {body}\n  → {}", dialect.as_str(), refusal.message).unwrap();
+    for dialect in DIALECTS {
+        let path = format!("tests/fixtures/dialect/bad/{}.txt", dialect.as_str());
+        let bodies = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        for body in bodies.trim_end().split("\n---\n") {
+            let refusal = face(dialect).parse(body.as_bytes()).expect_err(body);
+            assert_eq!(refusal.kind, RefusalKind::InvalidRequest, "{body}");
+            writeln!(shown, "{} {body}\n  → {}", dialect.as_str(), refusal.message).unwrap();
+        }
     }
     assert_snapshot!("bad_requests", shown);
 }
