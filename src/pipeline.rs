@@ -176,7 +176,10 @@ impl Gateway {
             Ok(Ok(answered)) => Ok(answered.finish(ticket)),
             Ok(Err(refusal)) => Err(ticket.refuse(refusal)),
             Err(_elapsed) => {
-                let why = format!("no reply within {} s, the request's total time; raise `request_timeout` or ask for less", total.as_secs());
+                let why = format!(
+                    "no reply within {} s, the request's total time; raise `request_timeout` or ask for less",
+                    total.as_secs()
+                );
                 ticket.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));
                 Err(ticket.refuse(Refusal::new(RefusalKind::TimedOut, why)))
             }

@@ -37,9 +37,19 @@ pub struct SseDecoder {
     /// The event under way.
     name: String,
     data: String,
-    has_data: bool,
-    /// The event was handed out: its texts are to be emptied.
-    taken: bool,
+    stage: Stage,
+}
+
+/// How far the event under way is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// No data yet: a blank line would drop it.
+    #[default]
+    Empty,
+    /// Some data.
+    Filled,
+    /// Handed out: its texts are to be emptied.
+    Taken,
 }
 
 impl SseDecoder {
@@ -68,7 +78,7 @@ impl SseDecoder {
     /// # Errors
     /// `BrokenStream` where an event is larger than [`MAX_EVENT_BYTES`]. The body cannot be read on.
     pub fn next_event(&mut self) -> Result<Option<SseEvent<'_>>, AttemptFault> {
-        if self.taken {
+        if self.stage == Stage::Taken {
             self.clear();
         }
         if !self.begun && !self.skip_byte_order_mark() {
@@ -78,8 +88,8 @@ impl SseDecoder {
             if start < end {
                 self.field(start, end);
                 self.check_size()?;
-            } else if self.has_data {
-                self.taken = true;
+            } else if self.stage == Stage::Filled {
+                self.stage = Stage::Taken;
                 return Ok(Some(SseEvent { name: &self.name, data: &self.data }));
             } else {
                 self.clear();
@@ -92,8 +102,7 @@ impl SseDecoder {
     fn clear(&mut self) {
         self.name.clear();
         self.data.clear();
-        self.has_data = false;
-        self.taken = false;
+        self.stage = Stage::Empty;
     }
 
     /// Whether it is known by now that the body begins with a mark or does not.
@@ -139,10 +148,10 @@ impl SseDecoder {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
             b"data" => {
-                if self.has_data {
+                if self.stage == Stage::Filled {
                     self.data.push('\n');
                 }
-                self.has_data = true;
+                self.stage = Stage::Filled;
                 self.data.push_str(&String::from_utf8_lossy(value));
             }
             b"event" => {

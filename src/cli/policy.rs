@@ -5,9 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::id::PolicyName;
-use crate::policy::{Engine, EngineOptions};
-use crate::scenario;
+use crate::scenario::{self, Options, Report};
 
 use super::{AskArgs, fail, say};
 
@@ -21,7 +19,9 @@ pub(super) fn list(arguments: &AskArgs) -> ExitCode {
     let answer = match runtime.block_on(crate::http::get_json(&url, arguments.key.as_deref())) {
         Ok(answer) => answer,
         Err(fault) => {
-            return fail(format!("{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key"));
+            return fail(format!(
+                "{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key"
+            ));
         }
     };
     if arguments.json {
@@ -57,31 +57,25 @@ fn table(answer: &Value) {
     }
 }
 
-/// Says whether a component can be taken into service.
+/// Says whether a component can be taken into service, and runs the checks every policy gets.
 pub(super) fn check(file: &Path) -> ExitCode {
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(fault) => return fail(format!("{}: cannot be read: {fault}", file.display())),
-    };
-    let name = PolicyName::from(file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("policy"));
-    let loaded = Engine::new(EngineOptions::default()).and_then(|engine| engine.load(&name, &bytes));
-    match loaded {
-        Ok(component) => {
-            let about = component.inspection();
-            say(format_args!("{}: fit for service", file.display()));
-            say(format_args!("  digest    {}", component.digest()));
-            say(format_args!("  role      {:?}", about.role));
-            say(format_args!("  size      {} bytes", component.bytes()));
-            say(format_args!("  compiled  in {:.0} ms", component.load_time().as_secs_f64() * 1e3));
-            ExitCode::SUCCESS
-        }
-        Err(problem) => fail(format!("{}: {problem}", file.display())),
-    }
+    tell(&scenario::check(file, &Options::default()), false)
 }
 
 /// Runs scenarios and prints what held and what did not.
 pub(super) fn test(path: &Path, policy: Option<&Path>, json: bool) -> ExitCode {
-    let report = scenario::run(path, policy);
-    say(if json { report.json() } else { report.text() });
-    report.exit_code()
+    let options = Options { policy: policy.map(Path::to_owned), ..Options::default() };
+    tell(&scenario::run(path, &options), json)
+}
+
+fn tell(report: &Report, json: bool) -> ExitCode {
+    if json {
+        match report.to_json() {
+            Ok(text) => say(text),
+            Err(fault) => return fail(fault),
+        }
+    } else {
+        say(report);
+    }
+    ExitCode::from(report.exit_code())
 }

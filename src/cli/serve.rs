@@ -37,7 +37,7 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
             compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
             environment: Arc::new(environment),
             clock: Clock::system(),
-            seed: arguments.seed.unwrap_or_else(|| drawn()),
+            seed: arguments.seed.unwrap_or_else(drawn),
         };
         let running = start::start(options).map_err(|problems| problems.join("\n"))?;
         serve_until_told(running).await
@@ -103,7 +103,8 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
     block_on(async {
         let listening = server::listen(address).await.map_err(|fault| fault.to_string())?;
         say(format_args!("simulated provider listening on http://{}", listening.address));
-        let simulated = Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
+        let simulated =
+            Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
         let router = server::simulated_router(simulated);
         server::serve(listening, router, None, told_to_stop(), GRACE).await.map_err(|fault| fault.to_string())
     })

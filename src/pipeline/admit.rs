@@ -50,7 +50,8 @@ pub(super) async fn admit(
     let arrived = asked.gateway.clock.now();
     let capacity = asked.snapshot.settings.queue.max_waiting;
     let Some(_place) = queue.join(capacity) else {
-        let message = format!("the queue of `{}` is full ({capacity} requests wait for a limit)", asked.serving.group.name);
+        let message =
+            format!("the queue of `{}` is full ({capacity} requests wait for a limit)", asked.serving.group.name);
         return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
     };
     let patience = asked.gateway.clock.instant(asked.patience(arrived));
@@ -120,7 +121,7 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
     let gateway = asked.gateway;
     let now = gateway.clock.now();
     let slots = &asked.serving.slots;
-    let mut open_until: Option<Moment> = None;
+    let mut closed: Vec<Option<Moment>> = Vec::new();
     let mut too_long = None;
     let mut candidates: Vec<usize> = Vec::with_capacity(plan.order.len());
     for &index in plan.order.iter().filter(|index| !failed.contains(index)) {
@@ -136,14 +137,16 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
         }
         match slot.health.admission(now) {
             Admission::Yes | Admission::Probe => candidates.push(index),
-            Admission::No { until } => open_until = Some(open_until.map_or(until, |other| other.min(until))),
+            Admission::No { until } => closed.push(until),
         }
     }
+    // The first breaker to let a probe through; one whose probe is under way tells when that has ended.
+    let open_until = closed.iter().flatten().min().copied();
     if candidates.is_empty() {
-        return match (open_until, too_long) {
-            (Some(until), _) => Look::Wait(Some(until), Why::Breaker),
-            (None, Some(window)) => Look::Never(context_refusal(estimate.input(), window)),
-            (None, None) => Look::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
+        return match too_long {
+            _ if !closed.is_empty() => Look::Wait(open_until, Why::Breaker),
+            Some(window) => Look::Never(context_refusal(estimate.input(), window)),
+            None => Look::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
         };
     }
     reserve(asked, ticket, &candidates, estimate, now, open_until)
@@ -159,8 +162,7 @@ fn reserve(
 ) -> Look {
     let gateway = asked.gateway;
     let slots = &asked.serving.slots;
-    let shared: &[ScopeId] =
-        if ticket.shared.is_some() { &[] } else { &[asked.snapshot.global, asked.serving.scope] };
+    let shared: &[ScopeId] = if ticket.shared.is_some() { &[] } else { &[asked.snapshot.global, asked.serving.scope] };
     let scopes: Vec<ScopeId> =
         shared.iter().copied().chain(candidates.iter().map(|index| slots[*index].scope)).collect();
     let largest = |estimate: &Estimate| {
@@ -175,11 +177,19 @@ fn reserve(
         candidates.iter().map(|index| (slots[*index].scope, estimate.demand(&slots[*index].deployment))).collect();
     match gateway.limits.reserve(now, shared, largest(estimate), &offers) {
         Decision::Granted { index, shared, own } => {
-            if shared.is_some() {
-                ticket.shared = shared;
+            let slot = &slots[candidates[index]];
+            match slot.health.begin(now) {
+                Ok(attempt) => {
+                    ticket.shared = shared.or(ticket.shared.take());
+                    ticket.begin_attempt(asked.serving, candidates[index], attempt, own, offers[index].1);
+                    Look::Granted(candidates[index])
+                }
+                // Another thread took the breaker's probe since we looked.
+                Err(open) => {
+                    shared.into_iter().chain([own]).for_each(|hold| gateway.limits.refund(now, hold));
+                    Look::Wait(open.until, Why::Breaker)
+                }
             }
-            ticket.begin_attempt(asked.serving, candidates[index], own, offers[index].1);
-            Look::Granted(candidates[index])
         }
         Decision::Until(until) => {
             let until = match (until, open_until) {
@@ -206,7 +216,9 @@ fn excess_refusal(excess: &Excess, asked: &Asked<'_>, estimate: &Estimate) -> Re
         Scope::Global => "the gateway".to_owned(),
         Scope::Key(key) => format!("the key `{key}`"),
         Scope::Group(group) => format!("the group `{group}`"),
-        Scope::Deployment(deployment) => format!("the deployment `{deployment}`, the largest of `{}`", asked.serving.group.name),
+        Scope::Deployment(deployment) => {
+            format!("the deployment `{deployment}`, the largest of `{}`", asked.serving.group.name)
+        }
     };
     let what = match excess.dimension {
         Dimension::Requests => "requests per window",

@@ -55,15 +55,14 @@ impl Estimate {
     /// What one deployment would be asked for. Output is the client's bound, else the model's, but never
     /// more than a quarter of the deployment's token limit where the client set none.
     pub(super) fn demand(&self, deployment: &Deployment) -> Demand {
-        let output = match self.max_tokens {
-            Some(bound) => u64::from(bound),
-            None => {
+        let output = self.max_tokens.map_or_else(
+            || {
                 let model = deployment.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
-                let limits = &deployment.limits;
-                let quarter = limits.tokens.into_iter().chain(limits.output_tokens).min().map_or(u64::MAX, |limit| limit / 4);
-                model.min(quarter)
-            }
-        };
+                let limit = deployment.limits.tokens.into_iter().chain(deployment.limits.output_tokens).min();
+                model.min(limit.map_or(u64::MAX, |limit| limit / 4))
+            },
+            u64::from,
+        );
         Demand { input_tokens: self.input(), output_tokens: output.saturating_mul(self.choices) }
     }
 

@@ -17,6 +17,9 @@ use crate::tokens;
 
 use super::{Asked, Estimate, Ticket};
 
+/// Told where something under way has to end first and nobody knows when.
+const UNKNOWN_WAIT_MS: f32 = 1000.0;
+
 /// The deployments to try, best first, as indices into the group.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -47,12 +50,7 @@ fn built_in(serving: &Serving) -> Vec<usize> {
     (0..serving.slots.len()).collect()
 }
 
-fn ask(
-    asked: &Asked<'_>,
-    router: &Router,
-    estimate: &mut Estimate,
-    ticket: &Ticket,
-) -> Result<Vec<Choice>, RouteEnd> {
+fn ask(asked: &Asked<'_>, router: &Router, estimate: &mut Estimate, ticket: &Ticket) -> Result<Vec<Choice>, RouteEnd> {
     let needs = router.needs();
     let slots = &asked.serving.slots;
     if needs.exact_tokens {
@@ -105,9 +103,8 @@ fn attribute<'a>(name: &str, ticket: &'a Ticket) -> &'a str {
 
 fn traits(asked: &Asked<'_>) -> Traits {
     let request = asked.request;
-    let pictures = |kind: &PartKind| {
-        matches!(kind, PartKind::Image(ImageSource::Url { .. } | ImageSource::Base64 { .. }))
-    };
+    let pictures =
+        |kind: &PartKind| matches!(kind, PartKind::Image(ImageSource::Url { .. } | ImageSource::Base64 { .. }));
     Traits {
         streaming: request.stream,
         tools: !request.tools.is_empty(),
@@ -134,7 +131,7 @@ fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, slot: &Slot, dem
         | Signal::LatencyPerTokenMs
         | Signal::TtftMs
         | Signal::FailureRate
-        | Signal::Healthy => slot.health.signal(signal, now),
+        | Signal::Healthy => slot.health.report(now).signal(signal).unwrap_or(f32::NAN),
     }
 }
 
@@ -143,13 +140,13 @@ fn wait(limits: &mut Reading<'_>, now: Moment, slot: &Slot, demand: Demand) -> f
     let limited = match limits.wait(slot.scope, demand) {
         Wait::Now => 0.0,
         Wait::At(moment) => millis(moment.since(now)),
-        // Something under way has to end first; nobody knows when.
-        Wait::Unknown => 1000.0,
+        Wait::Unknown => UNKNOWN_WAIT_MS,
         Wait::Never => f32::INFINITY,
     };
     match slot.health.admission(now) {
         Admission::Yes | Admission::Probe => limited,
-        Admission::No { until } => limited.max(millis(until.since(now))),
+        Admission::No { until: Some(until) } => limited.max(millis(until.since(now))),
+        Admission::No { until: None } => limited.max(UNKNOWN_WAIT_MS),
     }
 }
 

@@ -129,14 +129,14 @@ impl Pump {
             self.encode();
             if self.begun.source.decoder.is_complete() {
                 self.begun.encoder.end(&mut self.out);
-                self.ticket.take().map(Ticket::complete);
+                if let Some(ticket) = self.ticket.take() {
+                    ticket.complete();
+                }
             }
             if !self.out.is_empty() {
                 return Some((self.out.split().freeze(), self));
             }
-            if self.ticket.is_none() {
-                return None;
-            }
+            self.ticket.as_ref()?;
             let read = tokio::time::timeout_at(self.begun.deadline, self.begun.source.read()).await;
             let fault = match read {
                 Ok(Ok(())) => continue,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::chat::Usage;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
-use crate::health::Ended;
+use crate::health::{self, Ended};
 use crate::limits::{Demand, Hold};
 use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
@@ -38,6 +38,7 @@ struct Attempt {
     router: Option<Arc<Router>>,
     index: usize,
     hold: Option<Hold>,
+    health: health::Attempt,
     begun: Moment,
     first_content: Option<Moment>,
     sent: bool,
@@ -77,12 +78,18 @@ impl Ticket {
     }
 
     /// A reservation was granted: the attempt begins.
-    pub(super) fn begin_attempt(&mut self, serving: &Serving, index: usize, hold: Hold, estimated: Demand) {
+    pub(super) fn begin_attempt(
+        &mut self,
+        serving: &Serving,
+        index: usize,
+        health: health::Attempt,
+        hold: Hold,
+        estimated: Demand,
+    ) {
         let begun = self.gateway.clock.now();
-        let slot = Arc::clone(&serving.slots[index]);
-        slot.health.begin(begun);
         self.attempt = Some(Attempt {
-            slot,
+            slot: Arc::clone(&serving.slots[index]),
+            health,
             router: serving.router.clone(),
             index,
             hold: Some(hold),
@@ -119,6 +126,7 @@ impl Ticket {
         let now = self.gateway.clock.now();
         if let Some(attempt) = &mut self.attempt {
             attempt.first_content.get_or_insert(now);
+            attempt.health.answering();
         }
         self.record.ttft.get_or_insert(now.since(self.record.arrived));
     }
@@ -159,7 +167,7 @@ impl Ticket {
         self.used.output_tokens += demand.output_tokens;
         let latency = now.since(attempt.begun);
         let ttft = attempt.first_content.map(|at| at.since(attempt.begun));
-        attempt.slot.health.end(
+        attempt.health.end(
             now,
             &Ended {
                 fault: fault.map(|fault| fault.kind),
@@ -247,11 +255,8 @@ impl Attempt {
         if let Some(usage) = self.usage.take() {
             return (usage, false);
         }
-        let estimate = Usage {
-            input_tokens: self.estimated.input_tokens,
-            output_tokens: self.seen.tokens(),
-            ..Usage::default()
-        };
+        let estimate =
+            Usage { input_tokens: self.estimated.input_tokens, output_tokens: self.seen.tokens(), ..Usage::default() };
         (estimate, true)
     }
 }

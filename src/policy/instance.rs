@@ -139,6 +139,11 @@ impl Instance {
         self.fuel_used
     }
 
+    /// Bytes of linear memory it has.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_used()
+    }
+
     fn call<R>(
         &mut self,
         budget: Budget,

@@ -38,7 +38,7 @@ pub struct Router {
     places: BTreeMap<DeploymentId, u32>,
     needs: Needs,
     generation: u64,
-    state_refused: bool,
+    state_problem: Option<PolicyProblem>,
     call: Budget,
     recovery: Budget,
     sink: Option<Arc<Sink>>,
@@ -121,12 +121,12 @@ impl Router {
             places,
             needs: ready.needs,
             generation,
-            state_refused: ready.state_refused,
             call,
             sink,
             tally: Tally::new(),
             seats: (0..seats).map(|_| Mutex::new(None)).collect(),
-            saved: Mutex::new(state.filter(|_| !ready.state_refused)),
+            saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
+            state_problem: ready.state_problem,
             memory: Mutex::default(),
             line,
         };
@@ -271,10 +271,23 @@ impl Router {
             faults: faults_by_kind.iter().sum::<u64>() - quarantined,
             faults_by_kind,
             quarantined: self.tally.quarantined(),
-            state_refused: self.state_refused,
+            state_refused: self.state_problem.is_some(),
             times: self.tally.times(),
+            memory_bytes: lock(self.first_seat()).as_ref().map_or(0, Instance::memory_bytes),
             fuel: self.component.engine().options().fuel.map(|_| self.tally.fuel_used()),
         }
+    }
+
+    /// Why it would not take the state it was offered.
+    #[must_use]
+    pub const fn state_problem(&self) -> Option<&PolicyProblem> {
+        self.state_problem.as_ref()
+    }
+
+    /// Bytes of linear memory of its first instance; 0 while there is none.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        lock(self.first_seat()).as_ref().map_or(0, Instance::memory_bytes)
     }
 
     /// What it logged since the last time; nothing where the engine does not capture logs.

@@ -23,8 +23,8 @@ pub(super) struct Ready {
     pub(super) needs: Needs,
     /// CPU time `configure` took.
     pub(super) cpu: Duration,
-    /// Whether it would not take the state and began empty.
-    pub(super) state_refused: bool,
+    /// Why it would not take the state and began empty.
+    pub(super) state_problem: Option<PolicyProblem>,
 }
 
 /// Makes and configures an instance. One that will not take the state it is offered begins empty: a state is
@@ -40,7 +40,7 @@ pub(super) fn make_ready(
     let (Some(state), Err(problem)) = (state, &with_state) else { return with_state };
     tracing::warn!(policy = %component.name(), schema = %state.schema, %problem, "saved state not taken; it begins empty");
     let ready = configured(component, sink, budget, setup, None)?;
-    Ok(Ready { state_refused: true, ..ready })
+    Ok(Ready { state_problem: Some(problem.clone()), ..ready })
 }
 
 fn configured(
@@ -54,7 +54,7 @@ fn configured(
     let mut instance = Instance::new(component, sink.cloned(), budget).map_err(failed("its start"))?;
     let (answer, cpu) = instance.configure(budget, setup, state).map_err(failed("configure"))?;
     let needs = answer.map_err(PolicyProblem::Configure).and_then(needs)?;
-    Ok(Ready { instance, needs, cpu, state_refused: false })
+    Ok(Ready { instance, needs, cpu, state_problem: None })
 }
 
 fn needs(wanted: wit::Needs) -> Result<Needs, PolicyProblem> {

@@ -83,6 +83,11 @@ impl HostState {
         }
     }
 
+    /// Bytes of linear memory it has.
+    pub(super) const fn memory_used(&self) -> usize {
+        self.memory_used
+    }
+
     /// Starts a call: the budgets of a call are whole again.
     pub(super) fn begin(&mut self, cpu_budget: Duration) {
         self.lines = 0;

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::catalog::{Group, Origin};
 use crate::config::{self, Settings};
-use crate::id::PolicyName;
+use crate::health::BreakerRule;
+use crate::id::{DeploymentId, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
 use crate::policy::{Component, Digest, Engine, Facts, Router, Setup, Succession};
@@ -88,7 +89,8 @@ impl Builder {
             Some(path) => config::load(path, &environment),
             None => config::builtin(&environment),
         };
-        let mut settings = loaded.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?.settings;
+        let mut settings =
+            loaded.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?.settings;
         if let Some(host) = self.sources.host {
             settings.server.host = host;
         }
@@ -113,7 +115,11 @@ impl Builder {
     /// The folder watched for policies.
     #[must_use]
     pub fn folder(&self, settings: &Settings) -> PathBuf {
-        self.sources.policies.clone().or_else(|| settings.policies.dir.clone()).unwrap_or_else(|| PathBuf::from("policies"))
+        self.sources
+            .policies
+            .clone()
+            .or_else(|| settings.policies.dir.clone())
+            .unwrap_or_else(|| PathBuf::from("policies"))
     }
 
     /// Builds everything `previous` would be replaced by. Blocks for as long as compiling takes.
@@ -191,8 +197,10 @@ impl Builder {
         if let Some(known) = self.components.get(&digest).filter(|known| known.name() == name) {
             return Ok(Arc::clone(known));
         }
-        let component =
-            self.engine.load(name, bytes).map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))?;
+        let component = self
+            .engine
+            .load(name, bytes)
+            .map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))?;
         self.components.insert(digest, Arc::clone(&component));
         Ok(component)
     }
@@ -218,7 +226,9 @@ impl Builder {
             deployments: group.deployments.iter().map(|deployment| Facts::of(deployment)).collect(),
             seed: seed::derive(self.seed, stable_hash(group.name.as_str())),
         };
-        let failed = |problem| format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short());
+        let failed = |problem| {
+            format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short())
+        };
         let before = previous.and_then(|snapshot| snapshot.groups.get(&group.name)?.router.clone());
         match before {
             Some(router) if router.component().digest() == component.digest() && *router.setup() == setup => {
@@ -230,10 +240,12 @@ impl Builder {
     }
 
     /// Puts a draft in force: nothing in here can fail.
+    #[must_use]
     pub fn publish(&self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
         let Draft { settings, groups, specs, problems, fingerprint } = draft;
         let limits = &self.books.limits;
         limits.apply(&specs, now);
+        self.books.health.apply(&rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
             Some((deployment.id.clone(), Arc::clone(model)))
@@ -245,11 +257,10 @@ impl Builder {
                 Next::Kept(router) | Next::New(router) => router,
                 Next::Heir(succession) => succession.publish(),
             };
-            let alone = group.deployments.len() == 1;
             let slots = group.deployments.iter().map(|deployment| {
                 Arc::new(Slot {
                     deployment: Arc::clone(deployment),
-                    health: self.books.health.of(&deployment.id, &settings.breaker, alone),
+                    health: self.books.health.of(&deployment.id),
                     scope: limits.id(&Scope::Deployment(deployment.id.clone())),
                 })
             });
@@ -293,11 +304,24 @@ fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
 
 fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
     let deployments = settings.catalog.groups.values().flat_map(|group| &group.deployments);
-    let mut specs: BTreeMap<Scope, LimitSpec> = deployments
-        .map(|deployment| (Scope::Deployment(deployment.id.clone()), deployment.limits.clone()))
-        .collect();
+    let mut specs: BTreeMap<Scope, LimitSpec> =
+        deployments.map(|deployment| (Scope::Deployment(deployment.id.clone()), deployment.limits.clone())).collect();
     specs.insert(Scope::Global, settings.global_limits.clone());
     specs
+}
+
+fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> {
+    let breaker = &settings.breaker;
+    let of = |group: &Arc<Group>| {
+        let rule = BreakerRule {
+            allowed_fails: breaker.allowed_fails,
+            cooldown: breaker.cooldown,
+            disabled: breaker.disabled,
+            alone: group.deployments.len() == 1,
+        };
+        group.deployments.iter().map(move |deployment| (deployment.id.clone(), rule)).collect::<Vec<_>>()
+    };
+    settings.catalog.groups.values().flat_map(of).collect()
 }
 
 /// The same number for the same text in every process.

@@ -142,7 +142,10 @@ impl<T: Target> Worker<T> {
         wanted.extend(self.builder.config().map(parent));
         for folder in wanted {
             // A folder that was removed and made again needs a new watch, so each is asked for every time.
-            if folder.is_dir() && self.watcher.watch(&folder, RecursiveMode::NonRecursive).is_ok() && !self.watched.contains(&folder) {
+            if folder.is_dir()
+                && self.watcher.watch(&folder, RecursiveMode::NonRecursive).is_ok()
+                && !self.watched.contains(&folder)
+            {
                 tracing::debug!(folder = %folder.display(), "watching");
                 self.watched.push(folder);
             }

@@ -37,7 +37,10 @@ pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) ->
             }))
         })
         .collect();
-    probe::json_response(StatusCode::OK, &json!({"generation": snapshot.generation, "policies": list, "problems": snapshot.problems}))
+    probe::json_response(
+        StatusCode::OK,
+        &json!({"generation": snapshot.generation, "policies": list, "problems": snapshot.problems}),
+    )
 }
 
 /// The same for `/metrics`.

@@ -52,8 +52,7 @@ pub(super) async fn handle(State(app): State<Arc<App>>, face: DialectName, reque
 async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         let message = format!(
-            "the request body is larger than {} bytes; send less or raise `general_settings.max_request_size_mb`",
-            limit
+            "the request body is larger than {limit} bytes; send less or raise `general_settings.max_request_size_mb`"
         );
         Refusal::new(RefusalKind::TooLarge, message)
     };

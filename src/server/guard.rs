@@ -27,7 +27,10 @@ pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: N
 }
 
 fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(|a| a.as_str()));
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
     let host_name = host.map(name_of).unwrap_or_default();
     if open && !is_local(host_name) {
         let message = format!(
@@ -76,7 +79,11 @@ pub(super) fn key(headers: &HeaderMap) -> Option<SecretString> {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    text("x-litellm-api-key").map(|key| key.strip_prefix("Bearer ").unwrap_or(key)).or(bearer).or(text("x-api-key")).map(SecretString::from)
+    text("x-litellm-api-key")
+        .map(|key| key.strip_prefix("Bearer ").unwrap_or(key))
+        .or(bearer)
+        .or(text("x-api-key"))
+        .map(SecretString::from)
 }
 
 /// Whose words a path's refusals are in.

@@ -241,11 +241,14 @@ fn fuel_is_the_same_every_time() {
 }
 
 #[test]
-fn calls_are_timed() {
+fn calls_are_timed_and_memory_is_known() {
     let router = start("");
+    let memory = router.report().memory_bytes;
+    assert!((64 << 10..2 << 20).contains(&memory), "{memory}");
     for _ in 0..80 {
         ask(&router, 0, at(0)).unwrap();
     }
+    assert_eq!(router.report().memory_bytes, memory, "answering keeps nothing");
     let times = router.report().times;
     assert_eq!(times.samples, 10);
     assert!(times.p50 <= times.p99 && times.p99 <= times.max && times.mean <= times.max, "{times:?}");

@@ -80,7 +80,7 @@ fn another_dialects_reply_reads_well() {
     let thinking = |text: &str, signature: &str| {
         Part::from(PartKind::Reasoning { text: text.to_owned(), signature: Some(signature.to_owned()) })
     };
-    let cited = Part { kind: PartKind::Text("is it.".to_owned()), rest: object(json!({"citations": []})) };
+    let cited = Part { kind: PartKind::Text("is it.".to_owned()), rest: object(&json!({"citations": []})) };
     let sealed = PartKind::Other(json!({"type": "redacted_thinking", "data": "d"}));
     let foreign = PartKind::Other(json!({"type": "server_tool_use"}));
     let call = PartKind::ToolCall { id: "toolu_1".to_owned(), name: "f".to_owned(), arguments: String::new() };
@@ -100,18 +100,18 @@ fn another_dialects_reply_reads_well() {
                 call.into(),
             ],
             finish: Some(FinishReason::ToolCalls),
-            rest: object(json!({"stop_sequence": null})),
+            rest: object(&json!({"stop_sequence": null})),
             message_rest: Rest::new(),
         }],
         usage: Some(Usage {
             input_tokens: 10,
             output_tokens: 5,
             cache_read_tokens: 4,
-            rest: object(json!({"geo": 1})),
+            rest: object(&json!({"geo": 1})),
             ..Usage::default()
         }),
         dialect: DialectName::Anthropic,
-        rest: object(json!({"container": null})),
+        rest: object(&json!({"container": null})),
     };
     assert_eq!(
         written(&reply),
@@ -141,6 +141,6 @@ fn another_dialects_reply_reads_well() {
     assert_eq!(word(FinishReason::Other("pause_turn".to_owned()), vec![]), "stop");
 }
 
-fn object(value: Value) -> Rest {
+fn object(value: &Value) -> Rest {
     value.as_object().unwrap().clone()
 }

@@ -85,9 +85,9 @@ fn the_same_dialect_gets_everything_back() {
 
 #[test]
 fn meaning_is_read_out_of_it() {
+    use Role::{Assistant, Developer, System, Tool as ToolRole, User};
     let request = parse(&everything());
     let roles: Vec<Role> = request.messages.iter().map(|message| message.role).collect();
-    use Role::{Assistant, Developer, System, Tool as ToolRole, User};
     assert_eq!(roles, [Developer, System, User, Assistant, ToolRole, ToolRole, Assistant, ToolRole, Assistant, User]);
     assert_eq!(
         request.messages[2].parts[2].kind,
@@ -246,7 +246,7 @@ fn said(role: Role, parts: Vec<Part>) -> Message {
     Message { role, parts, name: None, rest: crate::chat::Rest::new() }
 }
 
-fn object(value: Value) -> crate::chat::Rest {
+fn object(value: &Value) -> crate::chat::Rest {
     value.as_object().unwrap().clone()
 }
 
@@ -255,8 +255,8 @@ fn what_another_dialect_said_is_dropped_and_reported() {
     let mut request = foreign();
     request.top_k = Some(5);
     request.reasoning = Some(Reasoning { effort: None, budget_tokens: Some(5000) });
-    request.rest = object(json!({"container": "c", "max_tokens": null, "metadata": {"tenant": 1}}));
-    request.messages[0].parts[0].rest = object(json!({"cache_control": {"type": "ephemeral"}}));
+    request.rest = object(&json!({"container": "c", "max_tokens": null, "metadata": {"tenant": 1}}));
+    request.messages[0].parts[0].rest = object(&json!({"cache_control": {"type": "ephemeral"}}));
     let thinking = PartKind::Reasoning { text: "hm".to_owned(), signature: Some("sig".to_owned()) };
     let sealed = PartKind::Other(json!({"type": "redacted_thinking", "data": "x"}));
     request.messages.push(said(Role::Assistant, vec![thinking.into(), sealed.into(), Part::text("well")]));
@@ -266,7 +266,7 @@ fn what_another_dialect_said_is_dropped_and_reported() {
         description: None,
         parameters: Some(json!({"type": "object"})),
         strict: None,
-        rest: object(json!({"cache_control": {}})),
+        rest: object(&json!({"cache_control": {}})),
     }];
     let encoded = encode(&request);
     assert_eq!(

@@ -34,12 +34,12 @@ fn encode(chunks: &[Chunk], wants_usage: bool) -> Vec<Value> {
     events.map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
-fn event(choices: Value) -> Value {
+fn event(choices: &Value) -> Value {
     json!({"id": "c1", "object": "chat.completion.chunk", "created": 5, "model": "gpt-x", "choices": choices})
 }
 
-fn delta(delta: Value) -> Value {
-    event(json!([{"index": 0, "delta": delta, "finish_reason": null}]))
+fn delta(delta: &Value) -> Value {
+    event(&json!([{"index": 0, "delta": delta, "finish_reason": null}]))
 }
 
 fn deltas(chunks: &[Chunk]) -> Vec<Delta> {
@@ -57,27 +57,27 @@ fn the_same_dialect_gets_everything_back() {
         event
     };
     let events = [
-        with(delta(json!({"role": "assistant", "content": ""})), "system_fingerprint", json!("fp")),
-        with(delta(json!({"content": "Hel"})), "obfuscation", json!("xyz")),
-        event(json!([{"index": 0, "delta": {"content": "lo"}, "logprobs": {"content": [1]}, "finish_reason": null}])),
-        event(json!([{"index": 1, "delta": {"role": "assistant", "content": "Two"}, "finish_reason": null}])),
-        delta(json!({"reasoning_content": "hm"})),
-        delta(json!({"refusal": "No"})),
-        delta(json!({"tool_calls": [{"index": 0, "id": "a", "type": "function",
+        with(delta(&json!({"role": "assistant", "content": ""})), "system_fingerprint", json!("fp")),
+        with(delta(&json!({"content": "Hel"})), "obfuscation", json!("xyz")),
+        event(&json!([{"index": 0, "delta": {"content": "lo"}, "logprobs": {"content": [1]}, "finish_reason": null}])),
+        event(&json!([{"index": 1, "delta": {"role": "assistant", "content": "Two"}, "finish_reason": null}])),
+        delta(&json!({"reasoning_content": "hm"})),
+        delta(&json!({"refusal": "No"})),
+        delta(&json!({"tool_calls": [{"index": 0, "id": "a", "type": "function",
             "function": {"name": "f", "arguments": ""}, "extra_content": {"x": 1}}]})),
-        delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"q\":"}}]})),
-        delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]})),
+        delta(&json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"q\":"}}]})),
+        delta(&json!({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]})),
         delta(
-            json!({"tool_calls": [{"index": 1, "id": "b", "type": "custom", "custom": {"name": "g", "input": "i"}}]}),
+            &json!({"tool_calls": [{"index": 1, "id": "b", "type": "custom", "custom": {"name": "g", "input": "i"}}]}),
         ),
-        delta(json!({"audio": {"data": "AAAA"}})),
-        event(json!([{"index": 1, "delta": {}, "finish_reason": "length"}])),
-        event(json!([{"index": 0, "delta": {}, "finish_reason": "tool_calls"}])),
-        with(event(json!([])), "moderation", json!({"input": {}})),
+        delta(&json!({"audio": {"data": "AAAA"}})),
+        event(&json!([{"index": 1, "delta": {}, "finish_reason": "length"}])),
+        event(&json!([{"index": 0, "delta": {}, "finish_reason": "tool_calls"}])),
+        with(event(&json!([])), "moderation", json!({"input": {}})),
     ];
     let mut all = events.to_vec();
     all.push(with(
-        event(json!([])),
+        event(&json!([])),
         "usage",
         json!({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13,
         "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 1}, "x": 1}),
@@ -87,9 +87,40 @@ fn the_same_dialect_gets_everything_back() {
     assert_eq!(encode(&chunks, false), events);
 }
 
+/// Plain text is read a short way, and only it. A null beside it sends the same event the long way.
+#[test]
+fn the_short_way_reads_like_the_long_one() {
+    let piece = |delta: Value| event(&json!([{"index": 2, "delta": delta, "logprobs": null, "finish_reason": null}]));
+    let said = json!({"role": "assistant", "content": "a\n\u{2028}\"é", "refusal": null, "tool_calls": null});
+    let mut full = piece(said);
+    for (name, value) in [
+        ("service_tier", json!("flex")),
+        ("system_fingerprint", json!("fp")),
+        ("obfuscation", json!("xx")),
+        ("usage", json!(null)),
+    ] {
+        full[name] = value;
+    }
+    let mut bare = piece(json!({"content": "x"}));
+    bare.as_object_mut().unwrap().retain(|name, _| name == "choices");
+    let mut odd = full.clone();
+    odd["system_fingerprint"] = json!("f\"p");
+    let thinking = piece(json!({"content": null, "reasoning_content": "hm"}));
+    let empty = piece(json!({"content": "", "role": "assistant"}));
+    let both = piece(json!({"content": "x", "reasoning_content": "y"}));
+    let short_ways = [&full, &bare, &odd, &thinking, &empty, &both].map(|piece| {
+        let mut long = piece.clone();
+        long["nothing"] = Value::Null;
+        let first = delta(&json!({"role": "assistant"}));
+        assert_eq!(decode(&[first.clone(), piece.clone()]).unwrap(), decode(&[first, long]).unwrap(), "{piece}");
+        crate::dialect::openai::decoder::text_piece(&piece.to_string()).is_some()
+    });
+    assert_eq!(short_ways, [true, true, false, true, false, false]);
+}
+
 #[test]
 fn one_event_may_say_several_things() {
-    let mut whole = event(json!([{"index": 0, "finish_reason": "stop", "logprobs": {"content": [2]},
+    let mut whole = event(&json!([{"index": 0, "finish_reason": "stop", "logprobs": {"content": [2]},
         "delta": {"role": "assistant", "content": "Hi", "refusal": null, "tool_calls": [
             {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}},
             {"index": 1, "id": "b", "function": {"name": "g", "arguments": "{}"}}]}}]));
@@ -120,7 +151,7 @@ fn one_event_may_say_several_things() {
 #[test]
 fn tool_calls_are_told_apart() {
     let piece = |index: Value, id: Value, name: Value, arguments: &str| {
-        delta(json!({"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]}))
+        delta(&json!({"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]}))
     };
     let null = Value::Null;
     for (what, pieces, expected) in [
@@ -187,7 +218,8 @@ fn tool_calls_are_told_apart() {
 fn the_reply_begins_where_it_begins() {
     let filter = json!({"id": "", "model": "", "choices": [], "prompt_filter_results": [1]});
     let chunks =
-        decode(&[filter, delta(json!({"role": "assistant", "content": ""})), delta(json!({"content": "x"}))]).unwrap();
+        decode(&[filter, delta(&json!({"role": "assistant", "content": ""})), delta(&json!({"content": "x"}))])
+            .unwrap();
     assert_eq!(deltas(&chunks), [start(), Delta::Text("x".to_owned())]);
     assert_eq!(Value::Object(chunks[0].rest.clone()), json!({"prompt_filter_results": [1]}));
 }
@@ -202,7 +234,7 @@ fn an_error_ends_the_stream() {
         (json!({"error": {"message": "m", "code": "504"}}), FaultKind::TimedOut),
         (json!({"error": "m"}), FaultKind::Unavailable),
     ] {
-        let fault = decode(&[delta(json!({"content": "x"})), error.clone()]).unwrap_err();
+        let fault = decode(&[delta(&json!({"content": "x"})), error.clone()]).unwrap_err();
         assert_eq!((fault.kind, fault.message.as_str()), (kind, "m"), "{error}");
     }
     let mut decoder = Provider::stream(&OpenAi);
