@@ -14,3 +14,5 @@ pub mod signal;
 pub mod upstream;
 // L2: edges, which never import each other
 pub mod policy;
+// L4: the request, and trying things out
+pub mod scenario;

@@ -10,9 +10,7 @@ use std::hint::black_box;
 
 wit_bindgen::generate!({ world: "router", path: "../../wit" });
 
-use exports::witgate::policy::routing::{
-    Choice, Guest, Needs, Outcome, Refusal, Request, SavedState, Setup,
-};
+use exports::witgate::policy::routing::{Choice, Guest, Needs, Outcome, Refusal, Request, SavedState, Setup};
 use witgate::policy::log::{Level, write};
 
 /// The priority of requests on which `route` misbehaves.
@@ -56,7 +54,8 @@ impl Guest for Hostile {
                 return Err("what is this?".to_owned());
             }
             if saved.schema == "count" {
-                let number = |at: usize| saved.bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+                let number =
+                    |at: usize| saved.bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
                 STATE.with_borrow_mut(|state| {
                     state.outcomes = number(0).unwrap_or_default();
                     state.weight = number(8).unwrap_or_default();
@@ -69,7 +68,14 @@ impl Guest for Hostile {
         }
         if told_to("eight-columns") {
             let names = [
-                "wait-ms", "in-flight", "latency-ms", "ttft-ms", "failure-rate", "cost-usd", "tokens-used", "tokens-free",
+                "wait-ms",
+                "in-flight",
+                "latency-ms",
+                "ttft-ms",
+                "failure-rate",
+                "cost-usd",
+                "tokens-used",
+                "tokens-free",
             ];
             signals.extend(names.map(str::to_owned));
         }
