@@ -85,7 +85,8 @@ pub struct Deployment {
     pub tags: Vec<String>,
     /// `None` is unknown, which is not free.
     pub prices: Option<Prices>,
-    /// Tokens that fit in, input and output together; `None` is unknown.
+    /// Input tokens the model takes (LiteLLM's `max_input_tokens`). Whether the output must fit in too differs by
+    /// provider. `None` is unknown.
     pub context_window: Option<u32>,
     /// The model's own bound of output tokens; `None` is unknown.
     pub max_output_tokens: Option<u32>,

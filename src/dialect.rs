@@ -13,6 +13,10 @@ use crate::fault::{AttemptFault, Refusal};
 
 mod anthropic;
 mod openai;
+mod read;
+mod rest;
+mod status;
+mod write;
 
 /// The face that speaks `name`.
 #[must_use]

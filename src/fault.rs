@@ -86,6 +86,22 @@ pub struct AttemptFault {
 }
 
 impl AttemptFault {
+    /// The code of a fault that came before the provider was reached.
+    const NOT_SENT: &str = "not-connected";
+
+    /// The same fault, known to have come before a byte of the request was sent: nothing was spent.
+    #[must_use]
+    pub fn before_sending(mut self) -> Self {
+        self.code = Some(Self::NOT_SENT.to_owned());
+        self
+    }
+
+    /// Whether the provider can have seen the request.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.status.is_some() || self.code.as_deref() != Some(Self::NOT_SENT)
+    }
+
     /// A fault the provider gave no details of.
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {

@@ -1,4 +1,8 @@
 //! Witgate: an LLM gateway whose decisions are WebAssembly components you can swap while it runs.
+//!
+//! A request's life is one sentence, in [`pipeline`]: `authenticate → parse → build prompt → estimate → route →
+//! reserve → call → stream/parse → settle → record`. Modules stand here from the lowest layer to the highest;
+//! imports go up this list, never down.
 
 // L0: words
 pub mod chat;
@@ -9,10 +13,30 @@ pub mod money;
 pub mod seed;
 // L1: machines and contracts; time is an argument, nothing here does I/O
 pub mod catalog;
+pub mod dialect;
+pub mod health;
 pub mod limits;
+pub mod record;
 pub mod signal;
+pub mod sse;
+pub mod tokens;
 pub mod upstream;
-// L2: edges, which never import each other
+// L2: edges; they never import each other
+pub mod clock;
+pub mod config;
+pub mod http;
 pub mod policy;
-// L4: the request, and trying things out
+pub mod provider;
+pub mod telemetry;
+// L3: state
+pub mod queue;
+pub mod reload;
+pub mod shipped;
+pub mod snapshot;
+// L4: the request
+pub mod pipeline;
 pub mod scenario;
+// L5: faces
+pub mod cli;
+pub mod server;
+pub mod start;

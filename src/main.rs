@@ -1,3 +1,7 @@
 //! The `witgate` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    witgate::cli::run()
+}

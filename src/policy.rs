@@ -27,6 +27,9 @@ mod succession;
 mod ticker;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 pub use check::{Inspection, Role, inspect};
 pub use compile::{CHILD_COMMAND, Compiler, compile_child_main};
 pub use engine::{Component, Digest, Engine, EngineOptions};

@@ -1,6 +1,6 @@
 //! Randomness is an argument: every draw comes from a seed, every seed from another one.
 
-/// One step of SplitMix64: turns any two different seeds into unrelated ones.
+/// One step of the `SplitMix64` generator: turns any two different seeds into unrelated ones.
 /// Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
 #[must_use]
 pub const fn mix(seed: u64) -> u64 {

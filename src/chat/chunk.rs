@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FinishReason, Rest, Usage};
+use super::{DialectName, FinishReason, Rest, Usage};
 
 /// One step of a streamed reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +11,8 @@ pub struct Chunk {
     pub choice: u32,
     /// What happened.
     pub delta: Delta,
-    /// Fields of the provider's event without a canonical meaning.
+    /// Fields of the provider's event without a canonical meaning, nested as they were on the wire.
+    /// An event that says several things leaves them with the first.
     pub rest: Rest,
 }
 
@@ -34,6 +35,8 @@ pub enum Delta {
         model: String,
         /// Seconds since the Unix epoch, where the provider said.
         created: Option<u64>,
+        /// The dialect that every chunk's `rest` and every [`Delta::Other`] of this reply belongs to.
+        dialect: DialectName,
     },
     /// More text.
     Text(String),

@@ -9,7 +9,10 @@ use super::words::PolicyFault;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyProblem {
     /// wasmtime refused our configuration, or the machine cannot run it.
-    #[error("the WebAssembly engine cannot be set up on this machine: {0}")]
+    #[error(
+        "the WebAssembly engine cannot be set up on this machine: {0}; it reserves two TiB of address space, without \
+         using it, so a limit on that (`ulimit -v`) must be lifted"
+    )]
     Engine(String),
     /// The folder for compiled policies cannot be used.
     #[error("the folder for compiled policies, `{folder}`, cannot be used: {cause}; {hint}")]

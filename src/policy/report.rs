@@ -46,6 +46,8 @@ pub struct RouterReport {
     pub state_refused: bool,
     /// The time calls to `route` take, sampled.
     pub times: CallTimes,
+    /// Linear memory of its (first) instance, bytes; 0 while it has none.
+    pub memory_bytes: usize,
     /// Fuel of the last call to `route`, and the most of any; `None` where CPU time bounds calls.
     pub fuel: Option<(u64, u64)>,
 }

@@ -273,6 +273,7 @@ impl Router {
             quarantined: self.tally.quarantined(),
             state_refused: self.state_problem.is_some(),
             times: self.tally.times(),
+            memory_bytes: lock(self.first_seat()).as_ref().map_or(0, Instance::memory_bytes),
             fuel: self.component.engine().options().fuel.map(|_| self.tally.fuel_used()),
         }
     }

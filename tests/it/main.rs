@@ -1,1 +1,12 @@
-fn main() {}
+//! One binary for all that needs more than one module: built once, run in parallel.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test's helper that fails fails its test"
+)]
+
+mod licences;
+mod support;
+mod tidy;
+mod transport;

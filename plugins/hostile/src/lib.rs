@@ -22,6 +22,9 @@ struct Hostile;
 struct State {
     settings: String,
     deployments: u32,
+    // Read once: what is measured in `route` is the host.
+    eight_columns: bool,
+    self_test_trap: bool,
     outcomes: u64,
     weight: u64,
 }
@@ -39,6 +42,8 @@ impl Guest for Hostile {
         STATE.with_borrow_mut(|state| {
             state.settings.clone_from(&setup.settings);
             state.deployments = u32::try_from(setup.deployments.len()).unwrap_or(u32::MAX);
+            state.eight_columns = setup.settings == "eight-columns";
+            state.self_test_trap = setup.settings == "self-test-trap";
         });
         if told_to("configure-loop") {
             endless();
@@ -87,14 +92,15 @@ impl Guest for Hostile {
     }
 
     fn route(request: Request, signals: Vec<f32>, _: Vec<f32>, _: Vec<String>) -> Result<Vec<Choice>, Refusal> {
-        let deployments = STATE.with_borrow(|state| state.deployments);
-        if told_to("self-test-trap") {
+        let (deployments, eight_columns, self_test_trap) =
+            STATE.with_borrow(|state| (state.deployments, state.eight_columns, state.self_test_trap));
+        if self_test_trap {
             unreachable();
         }
         if request.priority == CURSED {
             return misbehave(deployments);
         }
-        if told_to("eight-columns") {
+        if eight_columns {
             return Ok(least_waiting(&signals, deployments as usize));
         }
         Ok(in_order(deployments))
@@ -158,7 +164,7 @@ fn misbehave(deployments: u32) -> Result<Vec<Choice>, Refusal> {
         "huge-list" => return Ok(vec![Choice { deployment: 0, propensity: 1.0 }; 4 << 20]),
         "log-flood" => (0..2_000).for_each(|n| write(Level::Info, &format!("line {n}"))),
         "log-long" => write(Level::Warn, &"ä".repeat(8 << 10)),
-        "log-endless" => write(Level::Warn, &"x".repeat(8 << 20)),
+        "log-endless" => write(Level::Warn, &"x".repeat(128 << 10)),
         "wait" => return Err(Refusal::Wait(1500)),
         "reject" => return Err(Refusal::Reject("no".repeat(1000))),
         _ => {}

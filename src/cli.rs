@@ -1,0 +1,199 @@
+//! The `witgate` command: what can be asked of it, and what each word does.
+
+mod check;
+mod policy;
+mod serve;
+
+use std::fmt;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::policy::{CHILD_COMMAND, compile_child_main};
+use crate::telemetry::LogFormat;
+
+/// An LLM gateway whose decisions are WebAssembly components you can swap while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "witgate", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve requests. Without a configuration: the simulated provider, and OpenAI and Anthropic where their
+    /// keys are in the environment.
+    Serve(ServeArgs),
+    /// Say what a configuration file means here, key by key, and every problem in it.
+    Check {
+        /// A LiteLLM `config.yaml`, with or without a `witgate:` section.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the policies a running gateway decides with: digest, generation, calls, faults, time per call.
+    Policies(AskArgs),
+    /// Check and test policies with no gateway running.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Serve the simulated provider over HTTP, in the shapes of OpenAI and Anthropic.
+    SimulateProvider(SimulateArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The configuration, in LiteLLM's format.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to listen on; 127.0.0.1 unless configured.
+    #[arg(long, value_name = "ADDR")]
+    host: Option<IpAddr>,
+    /// The port; 4000 unless configured, 0 takes any free one.
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// The folder watched for policies; `policies` unless configured.
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// Where compiled policies are kept; `$XDG_CACHE_HOME/witgate` unless given.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// The parent of all random draws; drawn from the operating system unless given.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogShape::Text)]
+    log_format: LogShape,
+    /// What is logged, in the language of `tracing`: `info`, `warn`, `witgate=debug` …
+    #[arg(long, default_value = "info", env = "WITGATE_LOG")]
+    log: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogShape {
+    Text,
+    Json,
+}
+
+impl LogArgs {
+    fn start(&self) {
+        let format = match self.log_format {
+            LogShape::Text => LogFormat::Text,
+            LogShape::Json => LogFormat::Json,
+        };
+        crate::telemetry::init_log(format, &self.log);
+    }
+}
+
+#[derive(Debug, Args)]
+struct AskArgs {
+    /// The running gateway.
+    #[arg(long, default_value = "http://127.0.0.1:4000")]
+    url: String,
+    /// Its master key.
+    #[arg(long, env = "WITGATE_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Whether a component can be taken into service, and what it is.
+    Check {
+        /// The component.
+        file: PathBuf,
+    },
+    /// Run scenarios against components: virtual clock, seeded randomness, fuel instead of time.
+    Test {
+        /// A scenario file, or a folder of them.
+        path: PathBuf,
+        /// Test this component instead of the one the scenarios name.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct SimulateArgs {
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port; 0 takes any free one.
+    #[arg(long, value_name = "N", default_value_t = 4010)]
+    port: u16,
+    /// Median time to the first token, milliseconds.
+    #[arg(long, default_value_t = 200.0)]
+    ttft_ms: f64,
+    /// Spread of the time to the first token: sigma of a log-normal.
+    #[arg(long, default_value_t = 0.3)]
+    ttft_sigma: f64,
+    /// Output tokens per second; 0 is instant.
+    #[arg(long, default_value_t = 80.0)]
+    tokens_per_second: f64,
+    /// Median output tokens of a reply.
+    #[arg(long, default_value_t = 64)]
+    output_tokens: u32,
+    /// Share of requests answered with a 500, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    error_rate: f64,
+    /// Strict requests per minute.
+    #[arg(long)]
+    rpm: Option<u64>,
+    /// Strict tokens per minute.
+    #[arg(long)]
+    tpm: Option<u64>,
+    /// The parent of all random draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn run() -> ExitCode {
+    // The compiling child is not for people, so it does not stand among the words above.
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|word| word == CHILD_COMMAND) {
+        return compile_child_main(arguments);
+    }
+    match Cli::parse().command {
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Check { file, json } => check::check(&file, json),
+        Command::Policies(arguments) => policy::list(&arguments),
+        Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
+        Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
+        Command::SimulateProvider(arguments) => serve::simulate(&arguments),
+    }
+}
+
+/// Writes to standard output; a reader that went away is no fault of ours.
+fn say(text: impl fmt::Display) {
+    let _reader_left = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Writes to standard error and fails.
+fn fail(text: impl fmt::Display) -> ExitCode {
+    let _reader_left = writeln!(std::io::stderr().lock(), "error: {text}");
+    ExitCode::FAILURE
+}
+
+/// The process's environment.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,81 @@
+//! `witgate policies`, `witgate policy check` and `witgate policy test`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::scenario::{self, Options, Report};
+
+use super::{AskArgs, fail, say};
+
+/// Prints what decides in a running gateway.
+pub(super) fn list(arguments: &AskArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return fail(format!("no runtime: {fault}")),
+    };
+    let url = format!("{}/admin/policies", arguments.url.trim_end_matches('/'));
+    let answer = match runtime.block_on(crate::http::get_json(&url, arguments.key.as_deref())) {
+        Ok(answer) => answer,
+        Err(fault) => {
+            return fail(format!(
+                "{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key"
+            ));
+        }
+    };
+    if arguments.json {
+        say(answer);
+    } else {
+        table(&answer);
+    }
+    ExitCode::SUCCESS
+}
+
+fn table(answer: &Value) {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let count = |row: &Value, key: &str| row[key].as_u64().unwrap_or_default();
+    say(format_args!(
+        "{:<16} {:<12} {:<24} {:>10} {:>10} {:>8} {:>9}",
+        "POLICY", "DIGEST", "GROUP", "GENERATION", "CALLS", "FAULTS", "MEAN µs"
+    ));
+    for row in answer["policies"].as_array().into_iter().flatten() {
+        let note = if row["quarantined"].as_bool() == Some(true) { "  quarantined" } else { "" };
+        say(format_args!(
+            "{:<16} {:<12.12} {:<24} {:>10} {:>10} {:>8} {:>9.1}{note}",
+            text(row, "name"),
+            text(row, "digest"),
+            text(row, "group"),
+            count(row, "generation"),
+            count(row, "calls"),
+            count(row, "faults"),
+            row["mean_us"].as_f64().unwrap_or_default(),
+        ));
+    }
+    for problem in answer["problems"].as_array().into_iter().flatten() {
+        say(format_args!("not applied: {}", problem.as_str().unwrap_or_default()));
+    }
+}
+
+/// Says whether a component can be taken into service, and runs the checks every policy gets.
+pub(super) fn check(file: &Path) -> ExitCode {
+    tell(&scenario::check(file, &Options::default()), false)
+}
+
+/// Runs scenarios and prints what held and what did not.
+pub(super) fn test(path: &Path, policy: Option<&Path>, json: bool) -> ExitCode {
+    let options = Options { policy: policy.map(Path::to_owned), ..Options::default() };
+    tell(&scenario::run(path, &options), json)
+}
+
+fn tell(report: &Report, json: bool) -> ExitCode {
+    if json {
+        match report.to_json() {
+            Ok(text) => say(text),
+            Err(fault) => return fail(fault),
+        }
+    } else {
+        say(report);
+    }
+    ExitCode::from(report.exit_code())
+}

@@ -1,0 +1,147 @@
+//! `witgate serve` and `witgate simulate-provider`.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::catalog::SimulatedModel;
+use crate::clock::Clock;
+use crate::policy::Compiler;
+use crate::provider::simulated::Simulated;
+use crate::reload::Sources;
+use crate::server::{self, App};
+use crate::snapshot::Snapshot;
+use crate::start::{self, GRACE, Options, Running};
+
+use super::{ServeArgs, SimulateArgs, environment, fail, say};
+
+/// Serves until told to stop.
+pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
+    arguments.log.start();
+    block_on(async {
+        let options = Options {
+            sources: Sources {
+                config: arguments.config.clone(),
+                policies: arguments.policies.clone(),
+                host: arguments.host,
+                port: arguments.port,
+            },
+            cache: arguments.cache.clone().or_else(cache_folder),
+            compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
+            environment: Arc::new(environment),
+            clock: Clock::system(),
+            seed: arguments.seed.unwrap_or_else(drawn),
+        };
+        let running = start::start(options).map_err(|problems| problems.join("\n"))?;
+        serve_until_told(running).await
+    })
+}
+
+async fn serve_until_told(running: Running) -> Result<(), String> {
+    let Running { gateway, metrics, reloader } = running;
+    let snapshot = gateway.live.read();
+    let settings = &snapshot.settings.server;
+    let listening =
+        server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
+    greet(&snapshot, listening.address);
+    let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
+    let mut hang_up = signal(SignalKind::hangup()).map_err(|fault| fault.to_string())?;
+    let reloads = async {
+        while hang_up.recv().await.is_some() {
+            reloader.reload();
+        }
+    };
+    let served = server::serve(listening, server::router(Arc::clone(&app)), Some(app), told_to_stop(), GRACE);
+    tokio::select! {
+        biased;
+        ended = served => ended.map_err(|fault| fault.to_string()),
+        () = reloads => Ok(()),
+    }
+}
+
+/// What is served, and a call that works.
+fn greet(snapshot: &Snapshot, address: SocketAddr) {
+    say(format_args!("witgate {} listening on http://{address}", env!("CARGO_PKG_VERSION")));
+    for serving in snapshot.groups.values() {
+        let group = &serving.group;
+        let providers: Vec<String> = group
+            .deployments
+            .iter()
+            .map(|deployment| format!("{}/{}", deployment.provider, deployment.model))
+            .collect();
+        say(format_args!("  {:<24} {}   decided by {}", group.name.as_str(), providers.join(", "), serving.policy));
+    }
+    let Some(first) = snapshot.groups.keys().next() else { return };
+    let model = if snapshot.groups.contains_key("simulated") { "simulated" } else { first.as_str() };
+    let key = if snapshot.settings.server.master_key.is_some() { " -H \"Authorization: Bearer $KEY\"" } else { "" };
+    say(format_args!(
+        "try:\n  curl -N http://{address}/v1/chat/completions -H 'Content-Type: application/json'{key} \\\n    -d '{{\"model\": \"{model}\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'"
+    ));
+}
+
+/// Serves the simulated provider until told to stop.
+pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
+    arguments.log.start();
+    let model = SimulatedModel {
+        seed: arguments.seed,
+        ttft_ms: arguments.ttft_ms,
+        ttft_sigma: arguments.ttft_sigma,
+        tokens_per_second: arguments.tokens_per_second,
+        output_tokens: arguments.output_tokens,
+        error_rate: arguments.error_rate,
+        rpm: arguments.rpm,
+        tpm: arguments.tpm,
+    };
+    let address = SocketAddr::new(arguments.host, arguments.port);
+    block_on(async {
+        let listening = server::listen(address).await.map_err(|fault| fault.to_string())?;
+        say(format_args!("simulated provider listening on http://{}", listening.address));
+        let simulated =
+            Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
+        let router = server::simulated_router(simulated);
+        server::serve(listening, router, None, told_to_stop(), GRACE).await.map_err(|fault| fault.to_string())
+    })
+}
+
+fn block_on(work: impl Future<Output = Result<(), String>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return fail(format!("no runtime: {fault}")),
+    };
+    let ended = runtime.block_on(work);
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(problem),
+    }
+}
+
+/// Completes at an interrupt or a termination signal.
+async fn told_to_stop() {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        biased;
+        _ = terminated.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// A number from the operating system: the standard library's hash keys are drawn from it.
+fn drawn() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Where compiled policies are kept unless told otherwise.
+fn cache_folder() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    base.is_absolute().then(|| base.join("witgate"))
+}

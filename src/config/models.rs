@@ -1,0 +1,107 @@
+//! What is publicly known of models: windows, bounds and prices, as data (`data/models.json`). A configuration
+//! that says something itself always wins.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::money::{Price, Prices};
+
+/// What is known of one model.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Model {
+    pub(super) provider: String,
+    #[serde(rename = "model")]
+    pub(super) name: String,
+    /// USD per token.
+    input: f64,
+    output: f64,
+    #[serde(default)]
+    cache_read: Option<f64>,
+    #[serde(default)]
+    cache_write: Option<f64>,
+    #[serde(default)]
+    pub(super) max_input: Option<u32>,
+    #[serde(default)]
+    pub(super) max_output: Option<u32>,
+}
+
+impl Model {
+    /// Its prices; `None` where a number of the table is none a price can be.
+    pub(super) fn prices(&self) -> Option<Prices> {
+        Some(Prices {
+            input: Price::from_usd_per_token(self.input)?,
+            output: Price::from_usd_per_token(self.output)?,
+            cache_read: self.cache_read.and_then(Price::from_usd_per_token),
+            cache_write: self.cache_write.and_then(Price::from_usd_per_token),
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Table {
+    offered: BTreeMap<String, Vec<String>>,
+    models: Vec<Model>,
+}
+
+/// A table that could not be read is empty; a test reads it.
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../data/models.json")).unwrap_or_default());
+
+/// A provider's model.
+pub(super) fn of_provider(provider: &str, model: &str) -> Option<&'static Model> {
+    TABLE.models.iter().find(|row| row.provider == provider && row.name == model)
+}
+
+/// A model by its name alone, or as `provider/name`.
+pub(super) fn named(name: &str) -> Option<&'static Model> {
+    let by_both = name.split_once('/').and_then(|(provider, model)| of_provider(provider, model));
+    by_both.or_else(|| TABLE.models.iter().find(|row| row.name == name))
+}
+
+/// The models a provider is served with where no configuration names any.
+pub(super) fn offered(provider: &str) -> &'static [String] {
+    TABLE.offered.get(provider).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_read_and_makes_sense() {
+        let table: Table = serde_json::from_str(include_str!("../../data/models.json")).expect("the table is JSON");
+        assert!(table.models.len() > 150);
+        let mut seen = std::collections::BTreeSet::new();
+        for row in &table.models {
+            let name = format!("{}/{}", row.provider, row.name);
+            let prices = row.prices().unwrap_or_else(|| panic!("prices of {name}"));
+            assert!(row.output >= row.input || row.input == 0.0, "output is cheaper than input: {name}");
+            assert!(prices.cache_read.is_none_or(|price| price <= prices.input), "reading a cache costs more: {name}");
+            assert!(row.max_input.is_none_or(|tokens| tokens >= 2_000), "context of {name}");
+            assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
+            assert!(seen.insert(name.clone()), "twice: {name}");
+        }
+    }
+
+    #[test]
+    fn what_is_offered_is_known() {
+        for provider in ["openai", "anthropic"] {
+            assert!(!offered(provider).is_empty());
+            for model in offered(provider) {
+                assert!(of_provider(provider, model).is_some(), "{provider}/{model}");
+            }
+        }
+    }
+
+    #[test]
+    fn prices_are_per_million_tokens_in_nano_dollars() {
+        let model = named("anthropic/claude-haiku-4-5").expect("a known model");
+        let prices = model.prices().expect("prices");
+        assert_eq!((prices.input.0, prices.output.0), (1_000_000_000, 5_000_000_000));
+        assert_eq!(named("claude-haiku-4-5"), Some(model));
+        assert_eq!(model.max_input, Some(200_000));
+    }
+}

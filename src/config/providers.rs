@@ -1,0 +1,202 @@
+//! The providers by the names LiteLLM gives them (`data/providers.json`): which dialect they speak, where they
+//! are, which variable holds their key. `simulated` is ours and has neither place nor key.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::models;
+use crate::chat::DialectName;
+
+/// The name of the in-process provider.
+pub(super) const SIMULATED: &str = "simulated";
+
+/// One provider.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Provider {
+    pub(super) name: String,
+    dialect: Dialect,
+    /// Where it is; `None` where every deployment must say.
+    #[serde(default)]
+    pub(super) base: Option<String>,
+    key: Key,
+    /// Variables that may hold its key, first one first.
+    #[serde(default)]
+    pub(super) key_env: Vec<String>,
+    /// Variables that may say where it is.
+    #[serde(default)]
+    pub(super) base_env: Vec<String>,
+    /// What the path of its address must end with.
+    #[serde(default)]
+    pub(super) suffix: Option<String>,
+    /// What differs from LiteLLM.
+    #[serde(default)]
+    pub(super) note: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Dialect {
+    Openai,
+    Anthropic,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Key {
+    Required,
+    Optional,
+}
+
+impl Provider {
+    pub(super) const fn dialect(&self) -> DialectName {
+        match self.dialect {
+            Dialect::Openai => DialectName::Openai,
+            Dialect::Anthropic => DialectName::Anthropic,
+        }
+    }
+
+    /// Whether it answers nobody without a key.
+    pub(super) fn needs_key(&self) -> bool {
+        self.key == Key::Required
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Prefix {
+    prefix: String,
+    provider: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Table {
+    providers: Vec<Provider>,
+    /// Whose models begin so, where a name stands alone and is not in the table of models.
+    bare_names: Vec<Prefix>,
+    /// Names of LiteLLM's whose dialect is not spoken yet.
+    not_yet: Vec<String>,
+}
+
+/// A table that could not be read is empty; a test reads it.
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../data/providers.json")).unwrap_or_default());
+
+/// Who a deployment is.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The in-process provider, and the model there.
+    Simulated(String),
+    /// A provider that is spoken, and the model as it names it.
+    Spoken(&'static Provider, String),
+    /// A provider LiteLLM speaks and Witgate does not yet.
+    NotYet(String),
+    /// Nobody known.
+    Unknown,
+}
+
+/// Finds the provider of a deployment, by LiteLLM's rule: `custom_llm_provider`; else what stands before the
+/// first slash of `model`; else whose address `api_base` is; else whose model has this name.
+pub(super) fn find(model: &str, custom: Option<&str>, api_base: Option<&str>) -> Found {
+    if let Some(custom) = custom {
+        let rest = model.strip_prefix(custom).and_then(|rest| rest.strip_prefix('/'));
+        return named(custom, rest.unwrap_or(model));
+    }
+    if let Some((provider, rest)) = model.split_once('/') {
+        let found = named(provider, rest);
+        if !matches!(found, Found::Unknown) {
+            return found;
+        }
+    }
+    let host = api_base.and_then(host_of);
+    let known = |row: &&Provider| row.base.as_deref().and_then(host_of).is_some_and(|base| Some(base) == host);
+    if let Some(row) = TABLE.providers.iter().find(known).filter(|_| host != Some("localhost")) {
+        return Found::Spoken(row, model.to_owned());
+    }
+    let by_name = models::named(model).filter(|row| row.name == model).map(|row| row.provider.as_str());
+    let by_prefix = || TABLE.bare_names.iter().find(|row| model.starts_with(&row.prefix));
+    match by_name.or_else(|| by_prefix().map(|row| row.provider.as_str())) {
+        Some(provider) => named(provider, model),
+        None => Found::Unknown,
+    }
+}
+
+fn named(provider: &str, model: &str) -> Found {
+    if provider == SIMULATED {
+        return Found::Simulated(model.to_owned());
+    }
+    if let Some(row) = TABLE.providers.iter().find(|row| row.name == provider) {
+        return Found::Spoken(row, model.to_owned());
+    }
+    if TABLE.not_yet.iter().any(|name| name == provider) {
+        return Found::NotYet(provider.to_owned());
+    }
+    Found::Unknown
+}
+
+/// Every name that is spoken, for "did you mean".
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.providers.iter().map(|row| row.name.as_str()).chain([SIMULATED])
+}
+
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', ':', '?']).unwrap_or(rest.len());
+    Some(&rest[..end]).filter(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_read_and_makes_sense() {
+        let table: Table = serde_json::from_str(include_str!("../../data/providers.json")).expect("the table is JSON");
+        assert!(table.providers.len() > 60 && table.not_yet.len() > 50);
+        let mut seen = std::collections::BTreeSet::new();
+        for row in &table.providers {
+            assert!(seen.insert(row.name.as_str()), "twice: {}", row.name);
+            assert!(!row.needs_key() || !row.key_env.is_empty(), "no variable: {}", row.name);
+            if let Some(base) = &row.base {
+                let uri: http::Uri = base.parse().unwrap_or_else(|_| panic!("address of {}", row.name));
+                assert!(uri.scheme_str().is_some_and(|scheme| scheme.starts_with("http")) && !base.ends_with('/'));
+                assert!(row.suffix.as_deref().is_none_or(|suffix| base.ends_with(suffix)), "suffix: {}", row.name);
+            }
+        }
+        for name in &table.not_yet {
+            assert!(seen.insert(name.as_str()), "twice: {name}");
+        }
+        for row in &table.bare_names {
+            assert!(table.providers.iter().any(|provider| provider.name == row.provider));
+        }
+    }
+
+    #[test]
+    fn a_provider_is_found_as_litellm_finds_it() {
+        let cases = [
+            ("openai/gpt-4o", None, None, "openai gpt-4o"),
+            ("gpt-4o", None, None, "openai gpt-4o"),
+            ("ft:gpt-4o-mini:acme::1", None, None, "openai ft:gpt-4o-mini:acme::1"),
+            ("claude-newer-9", None, None, "anthropic claude-newer-9"),
+            ("groq/llama-3.1-8b", None, None, "groq llama-3.1-8b"),
+            ("openrouter/anthropic/claude-sonnet-5", None, None, "openrouter anthropic/claude-sonnet-5"),
+            ("meta-llama/Llama-3", Some("openai"), None, "openai meta-llama/Llama-3"),
+            ("openai/gpt-4o", Some("openai"), None, "openai gpt-4o"),
+            ("llama-3.1-8b", None, Some("https://api.groq.com/openai/v1"), "groq llama-3.1-8b"),
+            ("simulated/talker", None, None, "simulated talker"),
+            ("azure/gpt-4o", None, None, "not yet azure"),
+            ("gemini-2.5-pro", None, None, "not yet gemini"),
+            ("mystery", None, None, "unknown"),
+            ("meta-llama/Llama-3", None, Some("http://localhost:8000/v1"), "unknown"),
+        ];
+        for (model, custom, base, expected) in cases {
+            let found = match find(model, custom, base) {
+                Found::Simulated(model) => format!("simulated {model}"),
+                Found::Spoken(row, model) => format!("{} {model}", row.name),
+                Found::NotYet(name) => format!("not yet {name}"),
+                Found::Unknown => "unknown".to_owned(),
+            };
+            assert_eq!(found, expected, "{model}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a configuration comes to: every default filled in, nothing a reader must doubt.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::catalog::Catalog;
+use crate::id::GroupName;
+use crate::limits::LimitSpec;
+
+/// One whole configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What can be called.
+    pub catalog: Catalog,
+    /// Other names of groups (`model_group_alias`). Each leads to a group of the catalogue.
+    pub aliases: BTreeMap<GroupName, Alias>,
+    /// How clients reach us.
+    pub server: ServerSettings,
+    /// Limits over everything that passes through.
+    pub global_limits: LimitSpec,
+    /// Where requests wait that no deployment may take yet.
+    pub queue: QueueSettings,
+    /// Where policies come from.
+    pub policies: PolicySettings,
+    /// When a deployment is left alone.
+    pub breaker: BreakerSettings,
+    /// The shortest wait before a retry (`retry_after`).
+    pub retry_after: Duration,
+    /// Whether deployments whose context window is too small are left out before routing.
+    pub check_context_window: bool,
+    /// Whether fields a provider has no word for may be left out without telling (`drop_params`).
+    pub drop_params: bool,
+}
+
+/// Another name of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The group it stands for.
+    pub group: GroupName,
+    /// Whether it is left out of `/v1/models`.
+    pub hidden: bool,
+}
+
+/// How clients reach us.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The address to listen on. Loopback unless configured.
+    pub host: IpAddr,
+    /// The port to listen on.
+    pub port: u16,
+    /// The largest request body, in bytes.
+    pub max_request_bytes: usize,
+    /// How long one request may take in all: waits, attempts, the last byte of the reply.
+    pub request_timeout: Duration,
+    /// The key every client must send. `None`: none is asked for.
+    pub master_key: Option<SecretString>,
+}
+
+/// The queue's bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// How many requests may wait at once.
+    pub max_waiting: usize,
+    /// How long one may wait.
+    pub max_wait: Duration,
+}
+
+/// Where policies come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// The watched folder. `None`: `policies/` where there is one, else those built into the program.
+    pub dir: Option<PathBuf>,
+}
+
+/// When a deployment is left alone after faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Faults that are borne (`allowed_fails`). `None`: the breaker's own rule, by the share that fails.
+    pub allowed_fails: Option<u32>,
+    /// How long it is left alone (`cooldown_time`) where the provider does not say. Zero: not at all.
+    pub cooldown: Duration,
+    /// Whether no deployment is ever left alone (`disable_cooldowns`).
+    pub disabled: bool,
+}

@@ -1,0 +1,222 @@
+//! A folder of files, each with what is to come of it: problems, or the report and the settings.
+//! `UPDATE_EXPECTED=1 cargo test --lib config` writes what comes of them now.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::catalog::{Deployment, Origin};
+use crate::money::Price;
+
+/// The environment of every test.
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "OPENAI_API_KEY" => "sk-openai-from-env",
+        "ANTHROPIC_API_KEY" => "sk-ant-from-env",
+        "MASTER_KEY" => "sk-master-from-env",
+        "RPM" => "120",
+        "TIER" => "gold",
+        "EMPTY" => "  ",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+/// What came of a file, with every secret hidden but for where it is from.
+fn outcome(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> String {
+    match parse(text, file, env) {
+        Err(problems) => format!("{problems}\n"),
+        Ok(loaded) => format!("{}\n{}", report::table(&loaded.report), describe(&loaded.settings)),
+    }
+}
+
+fn describe(settings: &Settings) -> String {
+    let mut out = String::new();
+    let Settings { catalog, aliases, server, global_limits, queue, policies, breaker, .. } = settings;
+    for group in catalog.groups.values() {
+        let router = &group.router;
+        writeln!(out, "group {} ({} {}, {} retries)", group.name, router.policy, router.settings, group.retries)
+            .unwrap();
+        for deployment in &group.deployments {
+            writeln!(out, "  {}", describe_deployment(deployment)).unwrap();
+        }
+    }
+    for (name, alias) in aliases {
+        writeln!(out, "alias {name} -> {}{}", alias.group, if alias.hidden { " (hidden)" } else { "" }).unwrap();
+    }
+    let key = if server.master_key.is_some() { "a master key" } else { "no master key" };
+    let (host, port, bytes, total) = (server.host, server.port, server.max_request_bytes, server.request_timeout);
+    writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
+    writeln!(out, "global {global_limits:?}\n{queue:?}\n{policies:?}\n{breaker:?}").unwrap();
+    let (retry, window, drop) = (settings.retry_after, settings.check_context_window, settings.drop_params);
+    writeln!(out, "retry after {retry:?}, check context window {window}, drop params {drop}").unwrap();
+    out
+}
+
+fn describe_deployment(one: &Deployment) -> String {
+    let origin = match &one.origin {
+        Origin::Http(base) => base.to_string(),
+        Origin::Simulated(model) => format!("{model:?}"),
+    };
+    let key = one.credential.as_ref().map_or("no key", |key| match key.expose_secret() {
+        "sk-openai-from-env" => "key of OPENAI_API_KEY",
+        "sk-ant-from-env" => "key of ANTHROPIC_API_KEY",
+        _ => "a key",
+    });
+    let headers: Vec<&str> = one.headers.keys().map(http::HeaderName::as_str).collect();
+    let mut out = format!("{} {}:{} {} at {origin}, {key}", one.id, one.provider, one.model, one.dialect.as_str());
+    let limits = LimitSpec { window: one.limits.window, margin: one.limits.margin, ..LimitSpec::default() };
+    if one.limits != limits || one.limits.window != LimitSpec::default().window {
+        write!(out, "\n    {:?}", one.limits).unwrap();
+    }
+    let rest = (&one.api_version, headers, one.weight, one.order, &one.tags);
+    if rest != (&None, Vec::new(), None, 0, &Vec::new()) {
+        write!(out, "\n    version, headers, weight, order, tags: {rest:?}").unwrap();
+    }
+    if let Some(prices) = one.prices {
+        let usd = |price: Price| price.as_usd_per_million();
+        let cached = (prices.cache_read.map(usd), prices.cache_write.map(usd));
+        write!(out, "\n    $ per million: {} in, {} out, cached {cached:?}", usd(prices.input), usd(prices.output))
+            .unwrap();
+    }
+    write!(out, "\n    window {:?}, output {:?}, {:?}", one.context_window, one.max_output_tokens, one.timeouts)
+        .unwrap();
+    out
+}
+
+/// Holds what comes of a file against the text that is expected of it.
+fn check(path: &Path, expected: &Path, env: &dyn Fn(&str) -> Option<String>) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let name = path.file_name().unwrap().to_string_lossy();
+    let found = outcome(&text, &name, env);
+    assert!(!found.contains("sk-"), "a secret shows in {name}:\n{found}");
+    let debugged = format!("{:?}", parse(&text, &name, env));
+    assert!(!debugged.contains("sk-"), "a secret shows in the debug output of {name}");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(expected, &found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(expected).unwrap_or_default(), "{name}");
+}
+
+fn files(folder: &str) -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn every_file_comes_to_what_stands_beside_it() {
+    for path in files("tests/fixtures/config") {
+        check(&path, &path.with_extension("txt"), &env);
+    }
+}
+
+#[test]
+fn every_example_loads_and_every_key_of_it_is_known() {
+    let variables = |name: &str| {
+        let kept = !name.ends_with("_BASE") && !name.ends_with("_URL");
+        kept.then(|| format!("sk-value-of-{name}"))
+    };
+    let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/examples");
+    for path in files("examples") {
+        let loaded = load(&path, &variables).unwrap_or_else(|problems| panic!("{problems}"));
+        let unknown: Vec<_> = loaded.report.iter().filter(|row| row.note.starts_with("unknown key")).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", path.display());
+        let stem = path.file_stem().unwrap();
+        check(&path, &expected.join(stem).with_extension("txt"), &variables);
+    }
+}
+
+#[test]
+fn the_keys_that_act_are_the_keys_the_table_says_act() {
+    let text = "model_list: [{ model_name: a, litellm_params: { model: openai/a } }]\n\
+                router_settings: { routing_groups: [{ group_name: g, models: [a] }], model_group_alias: { b: { model: a } } }\n";
+    let root = yaml::tree(text, "a.yaml").unwrap();
+    let reader = Reader::new("a.yaml", &env);
+    read(&reader, &root);
+    let litellm: std::collections::BTreeSet<_> = report::KNOWN.iter().map(|row| row.section).collect();
+    let asked: Vec<_> = reader.asked().into_iter().filter(|(section, _)| litellm.contains(section)).collect();
+    let mut acting: Vec<_> = report::KNOWN
+        .iter()
+        .filter(|row| matches!(row.grade, Grade::Exact | Grade::Approximate))
+        .map(|row| (row.section, row.key))
+        .collect();
+    acting.sort_unstable();
+    assert_eq!(asked, acting);
+}
+
+#[test]
+fn without_a_file_the_simulated_provider_is_served_and_the_providers_whose_keys_are_there() {
+    let bare = builtin(&nothing).unwrap().settings;
+    assert_eq!(bare.catalog.groups.keys().map(crate::id::GroupName::as_str).collect::<Vec<_>>(), ["simulated"]);
+    assert!(bare.server.host.is_loopback() && bare.server.port == 4000 && bare.server.master_key.is_none());
+    let full = builtin(&env).unwrap().settings;
+    for provider in ["openai", "anthropic"] {
+        for model in models::offered(provider) {
+            let group = &full.catalog.groups[model.as_str()];
+            let one = &group.deployments[0];
+            assert_eq!((one.provider.as_str(), one.model.as_str()), (provider, model.as_str()));
+            assert!(one.prices.is_some() && one.context_window.is_some() && one.credential.is_some());
+        }
+    }
+}
+
+#[test]
+fn a_key_that_changes_leaves_the_id_as_it_was() {
+    let text = "model_list: [{ model_name: a, litellm_params: { model: openai/a, api_key: os.environ/KEY } }]";
+    let id = |key: &'static str| {
+        let env = move |name: &str| (name == "KEY").then(|| key.to_owned());
+        let loaded = parse(text, "a.yaml", &env).unwrap();
+        loaded.settings.catalog.groups["a"].deployments[0].id.clone()
+    };
+    assert_eq!(id("sk-old"), id("sk-new"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_one_problem_without_a_line() {
+    let problems = load(Path::new("/nowhere/at/all.yaml"), &nothing).unwrap_err();
+    let text = problems.to_string();
+    assert!(text.starts_with("/nowhere/at/all.yaml: cannot be read:"), "{text}");
+}
+
+#[test]
+fn other_files_are_read_into_types_with_the_place_of_what_is_wrong() {
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Scenario {
+        seed: u64,
+    }
+    assert_eq!(yaml::read::<Scenario>("seed: 7", "s.yaml").unwrap().seed, 7);
+    let problems = yaml::read::<Scenario>("seed: 7\nsede: 8\n", "s.yaml").unwrap_err();
+    assert!(problems.to_string().starts_with("s.yaml:2:1: "), "{problems}");
+    assert!(
+        yaml::read::<Scenario>("seed: 7\nseed: 8\n", "s.yaml").unwrap_err().to_string().starts_with("s.yaml:2:1: ")
+    );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+
+    #[test]
+    fn no_file_makes_the_reader_panic(which in 0_usize..100, at in 0_usize..10_000, cut in 0_usize..40, put in ".{0,12}") {
+        let files = files("examples");
+        let mut text: Vec<char> = std::fs::read_to_string(&files[which % files.len()]).unwrap().chars().collect();
+        let start = at % text.len();
+        let end = (start + cut).min(text.len());
+        text.splice(start..end, put.chars());
+        let text: String = text.into_iter().collect();
+        match parse(&text, "a.yaml", &env) {
+            Ok(loaded) => proptest::prop_assert!(!loaded.settings.catalog.groups.is_empty()),
+            Err(problems) => proptest::prop_assert!(!problems.to_string().is_empty()),
+        }
+    }
+}

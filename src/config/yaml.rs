@@ -1,0 +1,189 @@
+//! YAML, read in one of two ways: into a caller's own type ([`read`]), or into a tree in which every
+//! key and value knows its line and column (`tree`), so that a problem of meaning has a place too.
+//!
+//! Anchors and merge keys are expanded. A key written twice is a problem here, where YAML tools often take
+//! the last one in silence.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
+
+use super::problem::{Problem, Problems};
+
+/// Reads YAML text into a type of the caller's.
+///
+/// # Errors
+/// The first thing that is not YAML or not of this type, with its place in `file`. The YAML crate reads on
+/// no further.
+pub fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Problems> {
+    serde_saphyr::from_str(text).map_err(|error| Problems::one(problem(&error, file)))
+}
+
+/// A place in a file: line and column, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+/// A value and where it stands.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) at: Place,
+}
+
+/// A value. Integers are wide enough for every number a file may hold.
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+impl Value {
+    /// What it is, for messages; never what it says.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "true or false",
+            Self::Integer(_) | Self::Float(_) => "a number",
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// A key, where it stands, and its value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) at: Place,
+    pub(super) node: Node,
+}
+
+/// Reads a file into a tree. Keys written twice are in it twice; [`duplicates`] finds them.
+pub(super) fn tree(text: &str, file: &str) -> Result<Node, Problems> {
+    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(Node { value: Value::Null, at: Place { line: 1, column: 1 } });
+    }
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| Problems::one(problem(&error, file)))
+}
+
+/// Every key that is written twice in one mapping: the later place, the key, the earlier place.
+pub(super) fn duplicates<'a>(node: &'a Node, found: &mut Vec<(Place, &'a str, Place)>) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| duplicates(item, found)),
+        Value::Map(entries) => {
+            for (index, entry) in entries.iter().enumerate() {
+                if let Some(first) = entries[..index].iter().find(|earlier| earlier.key == entry.key) {
+                    found.push((entry.at, &entry.key, first.at));
+                }
+                duplicates(&entry.node, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What the YAML crate says, in our form. Its words for users name what was expected, not what was read.
+fn problem(error: &Error, file: &str) -> Problem {
+    let (line, column) = error.location().map_or((0, 0), |at| (place(at).line, place(at).column));
+    let inner = error.without_snippet();
+    let message = UserMessageFormatter.format_message(inner).trim().replace('\n', " ");
+    Problem { file: file.to_owned(), line, column, message, hint: None }
+}
+
+fn place(at: serde_saphyr::Location) -> Place {
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Place { line: narrow(at.line()), column: narrow(at.column()) }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self { value: spanned.value, at: place(spanned.referenced) })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Integer(value.into()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Value, E> {
+        i128::try_from(value).map(Value::Integer).map_err(|_| E::custom("the number is too large"))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        // As text, so that a key `on` or `1` stays as it is written.
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            entries.push(Entry { key: key.value, at: place(key.referenced), node: map.next_value()? });
+        }
+        Ok(Value::Map(entries))
+    }
+}

@@ -1,0 +1,94 @@
+//! The messages API of Anthropic, as a face and as a provider.
+//!
+//! The rules: instructions are `system`, tool results are blocks of a user turn, turns of one speaker are
+//! one message, and `input_tokens` on the wire is what no cache touched (the canonical count is all of it).
+//! A single text block without further fields and a plain string are the same thing; the string is written.
+//!
+//! The API has two versions in use. `2026-10-21` takes bearer keys and refuses the sampling fields
+//! `temperature`, `top_p` and `top_k` at any value; `2023-06-01` takes `x-api-key` and still knows them.
+//! Where a deployment names no version, the one the vendor's own clients send by default is used.
+
+use bytes::{Bytes, BytesMut};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Encoded, Face, Provider, StreamDecoder, StreamEncoder, Target};
+use crate::chat::{ChatRequest, Reply};
+use crate::fault::{AttemptFault, Refusal};
+
+mod blocks;
+mod decoder;
+mod encode;
+mod encoder;
+mod error;
+mod history;
+mod parse;
+mod reply;
+mod usage;
+
+/// The version the vendor's SDKs send by default; the first that refuses sampling fields.
+const CURRENT_VERSION: &str = "2026-10-21";
+
+/// The dialect. It has no state: what a stream must remember is in its reader or writer.
+pub(super) struct Anthropic;
+
+/// The version spoken to `target`.
+fn version<'a>(target: &Target<'a>) -> &'a str {
+    target.api_version.unwrap_or(CURRENT_VERSION)
+}
+
+/// Whether `version` is older than the one that dropped sampling and `x-api-key`. Versions are dates, so
+/// their order is the order of their text.
+fn is_legacy(version: &str) -> bool {
+    version < CURRENT_VERSION
+}
+
+impl Provider for Anthropic {
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        encode::request(request, target)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
+        reply::read(body)
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+        error::read(status, headers, body)
+    }
+
+    fn stream(&self) -> Box<dyn StreamDecoder> {
+        Box::<decoder::Decoder>::default()
+    }
+
+    fn credential(&self, key: &SecretString, target: &Target<'_>) -> Option<(HeaderName, HeaderValue)> {
+        let (name, text) = if is_legacy(version(target)) {
+            (HeaderName::from_static("x-api-key"), key.expose_secret().to_owned())
+        } else {
+            (AUTHORIZATION, format!("Bearer {}", key.expose_secret()))
+        };
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    }
+}
+
+impl Face for Anthropic {
+    fn parse(&self, body: &[u8]) -> Result<ChatRequest, Refusal> {
+        parse::request(body)
+    }
+
+    fn reply(&self, reply: &Reply) -> Bytes {
+        reply::write(reply)
+    }
+
+    fn refusal(&self, refusal: &Refusal, request_id: &str) -> Bytes {
+        let mut out = BytesMut::with_capacity(256);
+        error::write(refusal, request_id, &mut out);
+        out.freeze()
+    }
+
+    fn stream(&self, _request: &ChatRequest) -> Box<dyn StreamEncoder> {
+        Box::<encoder::Encoder>::default()
+    }
+}

@@ -1,0 +1,96 @@
+//! OpenAI's chat completions, and all that imitate it.
+//!
+//! The wire truth is the vendor's own client (`openai` 3.54 for Python). Where imitators differ, reading is
+//! tolerant and writing is what the vendor documents.
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Encoded, Face, Provider, StreamDecoder, StreamEncoder, Target};
+use crate::chat::{ChatRequest, FinishReason, Reply};
+use crate::fault::{AttemptFault, Refusal};
+
+mod decoder;
+mod encode;
+mod encoder;
+mod error;
+mod history;
+mod message;
+mod parse;
+mod reply;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+/// The dialect. It keeps no state; streams do.
+pub(super) struct OpenAi;
+
+impl Face for OpenAi {
+    fn parse(&self, body: &[u8]) -> Result<ChatRequest, Refusal> {
+        parse::request(body)
+    }
+
+    fn reply(&self, reply: &Reply) -> Bytes {
+        reply::write(reply)
+    }
+
+    fn refusal(&self, refusal: &Refusal, _request_id: &str) -> Bytes {
+        error::write(refusal).freeze()
+    }
+
+    fn stream(&self, request: &ChatRequest) -> Box<dyn StreamEncoder> {
+        Box::new(encoder::Encoder::new(request.stream_usage))
+    }
+}
+
+impl Provider for OpenAi {
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        encode::request(request, target)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
+        reply::read(body)
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+        error::read(status, headers, body)
+    }
+
+    fn stream(&self) -> Box<dyn StreamDecoder> {
+        Box::new(decoder::Decoder::default())
+    }
+
+    fn credential(&self, key: &SecretString, _target: &Target<'_>) -> Option<(HeaderName, HeaderValue)> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some((AUTHORIZATION, value))
+    }
+}
+
+/// The reason an alternative ended. With a refusal in it, `stop` means that the model declined.
+fn finish_reason(word: &str, refused: bool) -> FinishReason {
+    match word {
+        "stop" if refused => FinishReason::Refusal,
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}
+
+/// The word for it. A refusal without a text of its own reads as a filter's work, or it would pass for an
+/// answer; another dialect's own reason reads as `stop`, for clients know a closed set of words.
+fn finish_word(reason: &FinishReason, refused: bool, own: bool) -> &str {
+    match reason {
+        FinishReason::Other(word) if own => word,
+        FinishReason::Refusal if !refused => "content_filter",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Stop | FinishReason::StopSequence(_) | FinishReason::Refusal | FinishReason::Other(_) => "stop",
+    }
+}

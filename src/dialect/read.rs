@@ -1,0 +1,240 @@
+//! Reading JSON that strangers wrote: known fields are taken out by name, what stays is `rest`, and a
+//! complaint always says where: the line and column of bad syntax, the field path of a bad shape.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::chat::Rest;
+use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
+
+/// Where in a document a value stands. Borrowed step by step, so that only a complaint allocates.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl<'a> Path<'a> {
+    pub(super) const fn key(&'a self, name: &'a str) -> Self {
+        Self::Key(self, name)
+    }
+
+    pub(super) const fn index(&'a self, index: usize) -> Self {
+        Self::Index(self, index)
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, name) => f.write_str(name),
+            Self::Key(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// A value that is not what its place in the document asks for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Mismatch {
+    path: String,
+    problem: String,
+}
+
+impl Mismatch {
+    /// `problem` at `path`.
+    pub(super) fn new(path: &Path<'_>, problem: impl Into<String>) -> Self {
+        Self { path: path.to_string(), problem: problem.into() }
+    }
+
+    /// `found` stands at `path` where `expected` should.
+    pub(super) fn expected(path: &Path<'_>, expected: &str, found: &Value) -> Self {
+        Self::new(path, format!("expected {expected}, found {}", describe(found)))
+    }
+
+    /// The field `path` is not there and must be.
+    pub(super) fn missing(path: &Path<'_>) -> Self {
+        Self::new(path, "this field is required")
+    }
+
+    /// The same, about a provider's words.
+    pub(super) fn into_fault(self) -> AttemptFault {
+        AttemptFault::new(
+            FaultKind::BrokenStream,
+            format!("the provider's reply is not understood: {}", self.sentence()),
+        )
+    }
+
+    fn sentence(&self) -> String {
+        if self.path.is_empty() { self.problem.clone() } else { format!("`{}`: {}", self.path, self.problem) }
+    }
+}
+
+impl From<Mismatch> for Refusal {
+    fn from(mismatch: Mismatch) -> Self {
+        let refusal = Self::new(RefusalKind::InvalidRequest, mismatch.sentence());
+        if mismatch.path.is_empty() { refusal } else { refusal.at(mismatch.path) }
+    }
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        // Long texts (a picture, a prompt) do not belong into a message.
+        Value::String(text) if text.len() <= 40 => format!("{text:?}"),
+        Value::String(_) => "a text".to_owned(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// A client's body as JSON.
+///
+/// # Errors
+/// `InvalidRequest` with line and column.
+pub(super) fn request_body(body: &[u8]) -> Result<Value, Refusal> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Refusal::new(RefusalKind::InvalidRequest, "the request has no body; a JSON object is expected"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Refusal::new(RefusalKind::InvalidRequest, format!("the body is not JSON: {}", position(&error)))
+    })
+}
+
+/// A provider's body or event as JSON.
+///
+/// # Errors
+/// `BrokenStream` with line and column.
+pub(super) fn reply_body(body: &[u8]) -> Result<Value, AttemptFault> {
+    serde_json::from_slice(body).map_err(|error| {
+        AttemptFault::new(FaultKind::BrokenStream, format!("the provider's reply is not JSON: {}", position(&error)))
+    })
+}
+
+/// `line 3, column 14: expected value`.
+fn position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+    format!("line {}, column {}: {problem}", error.line(), error.column())
+}
+
+/// An object being read. A field that is `null` counts as absent: that is what it means in both dialects.
+pub(super) struct Fields<'p> {
+    map: Rest,
+    path: &'p Path<'p>,
+}
+
+impl<'p> Fields<'p> {
+    /// The object at `path`.
+    pub(super) fn of(value: Value, path: &'p Path<'p>) -> Result<Self, Mismatch> {
+        match value {
+            Value::Object(map) => Ok(Self { map, path }),
+            other => Err(Mismatch::expected(path, "an object", &other)),
+        }
+    }
+
+    /// Where the object stands.
+    pub(super) const fn path(&self) -> &'p Path<'p> {
+        self.path
+    }
+
+    /// The field as it stands, left in place.
+    pub(super) fn peek(&self, name: &str) -> Option<&Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The field, whatever it is.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.map.shift_remove(name).filter(|value| !value.is_null())
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Mismatch> {
+        self.read(name, "a text", |value| match value {
+            Value::String(text) => Ok(text),
+            other => Err(other),
+        })
+    }
+
+    /// A text that must be there.
+    pub(super) fn need_text(&mut self, name: &str) -> Result<String, Mismatch> {
+        self.text(name)?.ok_or_else(|| Mismatch::missing(&self.path.key(name)))
+    }
+
+    /// True or false.
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Mismatch> {
+        self.read(name, "true or false", |value| value.as_bool().ok_or(value))
+    }
+
+    /// A whole number that fits 32 bits.
+    pub(super) fn whole(&mut self, name: &str) -> Result<Option<u32>, Mismatch> {
+        self.read(name, "a whole number from 0 to 4294967295", |value| {
+            value.as_u64().and_then(|number| u32::try_from(number).ok()).ok_or(value)
+        })
+    }
+
+    /// A number.
+    pub(super) fn number(&mut self, name: &str) -> Result<Option<f64>, Mismatch> {
+        self.read(name, "a number", |value| value.as_f64().ok_or(value))
+    }
+
+    /// A list.
+    pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, Mismatch> {
+        self.read(name, "an array", |value| match value {
+            Value::Array(items) => Ok(items),
+            other => Err(other),
+        })
+    }
+
+    /// A count a provider reports: absent and nonsense are 0, a float loses its fraction.
+    pub(super) fn count(&mut self, name: &str) -> u64 {
+        self.take(name).map_or(0, |value| lenient_count(&value))
+    }
+
+    /// Puts back what was left of a field that was read in part, under its own name.
+    pub(super) fn keep(&mut self, name: &str, left: Rest) {
+        if !left.is_empty() {
+            self.map.insert(name.to_owned(), Value::Object(left));
+        }
+    }
+
+    /// Puts a field back, or adds one.
+    pub(super) fn put(&mut self, name: &str, value: Value) {
+        self.map.insert(name.to_owned(), value);
+    }
+
+    /// What was not read.
+    pub(super) fn rest(self) -> Rest {
+        self.map
+    }
+
+    /// What was not read and says something: `null` is left out.
+    pub(super) fn telling_rest(mut self) -> Rest {
+        self.map.retain(|_, value| !value.is_null());
+        self.map
+    }
+
+    fn read<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        convert: impl FnOnce(Value) -> Result<T, Value>,
+    ) -> Result<Option<T>, Mismatch> {
+        self.take(name)
+            .map(|value| convert(value).map_err(|found| Mismatch::expected(&self.path.key(name), expected, &found)))
+            .transpose()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; a count is what is meant")]
+fn lenient_count(value: &Value) -> u64 {
+    value.as_u64().or_else(|| value.as_f64().map(|number| number as u64)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

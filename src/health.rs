@@ -1,0 +1,316 @@
+//! How each deployment does: what is under way, how fast it was, how often it failed, and whether it may be called.
+//!
+//! Rules, in prose.
+//!
+//! *What counts.* A rate limit, an unavailable or timed-out provider, a broken stream and a misconfigured deployment
+//! are failures. A request the provider rejected and a client that went away say nothing about the deployment: they
+//! count neither as failure nor as success. Means are over the last 10 replies that were whole; the failure share is
+//! over the last 20 attempts that counted. All start unknown.
+//!
+//! *When the breaker opens.* A deployment whose group has others opens at once on a rate limit and on a
+//! misconfiguration. On other failures it opens if the last minute held at least 5 attempts of which more than half
+//! failed; or, where `allowed_fails` is set, if the last minute held more failures than that. A deployment alone in
+//! its group has nobody to hand over to: it opens only if the last minute held at least 20 attempts and all of them
+//! failed, and a rate limit does not count there, since the limits and the queue answer it better.
+//!
+//! *For how long.* For as long as the provider asked (`Retry-After`, uncapped), else for the cooldown. A length of zero
+//! does not open. Opening again never brings the end nearer. While it is open, attempts begun before may still end:
+//! only a rate limit or a misconfiguration among them moves the end.
+//!
+//! *How it closes.* When the time is over it is half-open: one attempt at a time goes through as a probe. A probe that
+//! begins to answer or succeeds closes the breaker, and the last minute is forgotten. A probe that fails opens it
+//! again. A probe that says nothing (rejected, cancelled) leaves it half-open for the next one.
+//!
+//! Breakers and means belong to a deployment's id and survive reloads.
+
+mod averages;
+mod breaker;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::fault::FaultKind;
+use crate::id::DeploymentId;
+use crate::moment::Moment;
+use crate::signal::Signal;
+use averages::{Mean, Shares};
+use breaker::{Breaker, Verdict};
+
+/// When a deployment's breaker opens, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerRule {
+    /// Failures per minute that are borne; one more opens. `None`: more than half of at least 5 attempts.
+    pub allowed_fails: Option<u32>,
+    /// How long it stays open where the provider does not say.
+    pub cooldown: Duration,
+    /// It never opens.
+    pub disabled: bool,
+    /// The deployment is the only one of its group.
+    pub alone: bool,
+}
+
+impl Default for BreakerRule {
+    fn default() -> Self {
+        Self { allowed_fails: None, cooldown: Duration::from_secs(5), disabled: false, alone: false }
+    }
+}
+
+/// Whether a deployment may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may.
+    Yes,
+    /// It may, once: the attempt decides whether the breaker closes.
+    Probe,
+    /// Not before this moment. `None`: a probe is under way, and nobody knows when it ends.
+    No {
+        /// When the breaker lets a probe through.
+        until: Option<Moment>,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Why it failed; `None` is a whole reply.
+    pub fault: Option<FaultKind>,
+    /// How long the provider asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// From sending to the last byte.
+    pub latency: Duration,
+    /// From sending to the first token, where the reply was streamed.
+    pub ttft: Option<Duration>,
+    /// Output tokens of the reply; 0 where unknown.
+    pub output_tokens: u64,
+}
+
+/// What is known of a deployment now. Milliseconds; NaN is unknown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HealthReport {
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Mean time of the last 10 whole replies.
+    pub latency_ms: f32,
+    /// Mean time per output token of the last 10 whole replies.
+    pub latency_per_token_ms: f32,
+    /// Mean time to the first token of the last 10 streamed replies.
+    pub ttft_ms: f32,
+    /// Share of failures among the last 20 attempts, 0 to 1.
+    pub failure_rate: f32,
+    /// Whether it may be called.
+    pub admission: Admission,
+}
+
+impl HealthReport {
+    /// The value of a signal that is about health; `None` for those that are not.
+    #[must_use]
+    pub fn signal(&self, signal: Signal) -> Option<f32> {
+        match signal {
+            #[expect(clippy::cast_precision_loss, reason = "nobody runs 16 million attempts at once")]
+            Signal::InFlight => Some(self.in_flight as f32),
+            Signal::LatencyMs => Some(self.latency_ms),
+            Signal::LatencyPerTokenMs => Some(self.latency_per_token_ms),
+            Signal::TtftMs => Some(self.ttft_ms),
+            Signal::FailureRate => Some(self.failure_rate),
+            Signal::Healthy => Some(f32::from(!matches!(self.admission, Admission::No { .. }))),
+            Signal::WaitMs
+            | Signal::CostUsd
+            | Signal::TokensUsed
+            | Signal::RequestsUsed
+            | Signal::TokensFree
+            | Signal::RequestsFree => None,
+        }
+    }
+}
+
+/// One deployment's health, behind a short mutex of its own.
+#[derive(Debug, Default)]
+pub struct Health {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rule: BreakerRule,
+    in_flight: u32,
+    latency: Mean,
+    per_token: Mean,
+    ttft: Mean,
+    failures: Shares,
+    breaker: Breaker,
+}
+
+impl Health {
+    /// Whether an attempt may begin; asking changes nothing.
+    #[must_use]
+    pub fn admission(&self, now: Moment) -> Admission {
+        let state = self.lock();
+        state.breaker.admission(now, &state.rule)
+    }
+
+    /// Begins an attempt.
+    ///
+    /// # Errors
+    /// The breaker is open or its one probe is under way: when to ask again, where that is known.
+    pub fn begin(self: &Arc<Self>, now: Moment) -> Result<Attempt, BreakerOpen> {
+        let mut state = self.lock();
+        let rule = state.rule;
+        let probe = match state.breaker.admission(now, &rule) {
+            Admission::Yes => None,
+            Admission::Probe => Some(state.breaker.probe()),
+            Admission::No { until } => return Err(BreakerOpen { until }),
+        };
+        state.in_flight += 1;
+        drop(state);
+        Ok(Attempt { health: Arc::clone(self), probe, over: false })
+    }
+
+    /// All that is known, under one lock.
+    #[must_use]
+    pub fn report(&self, now: Moment) -> HealthReport {
+        let state = self.lock();
+        HealthReport {
+            in_flight: state.in_flight,
+            latency_ms: state.latency.value(),
+            latency_per_token_ms: state.per_token.value(),
+            ttft_ms: state.ttft.value(),
+            failure_rate: state.failures.value(),
+            admission: state.breaker.admission(now, &state.rule),
+        }
+    }
+
+    fn restrict(&self, rule: BreakerRule) {
+        self.lock().rule = rule;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The breaker does not let an attempt through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerOpen {
+    /// When it lets a probe through. `None`: when the probe under way has ended.
+    pub until: Option<Moment>,
+}
+
+impl fmt::Display for BreakerOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deployment is cooling down after failures")
+    }
+}
+
+impl std::error::Error for BreakerOpen {}
+
+/// An attempt under way. Dropping it without [`Attempt::end`] ends it as cancelled, so that no ending leaks.
+#[derive(Debug)]
+#[must_use = "dropping an attempt ends it as cancelled"]
+pub struct Attempt {
+    health: Arc<Health>,
+    /// The number of the probe this attempt is.
+    probe: Option<u64>,
+    over: bool,
+}
+
+impl Attempt {
+    /// Whether this attempt decides about the breaker.
+    #[must_use]
+    pub const fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// The reply has begun: a probe closes the breaker without waiting for a long stream to end.
+    pub fn answering(&mut self) {
+        if let Some(probe) = self.probe.take() {
+            self.health.lock().breaker.close(probe);
+        }
+    }
+
+    /// Ends the attempt.
+    pub fn end(mut self, now: Moment, ended: &Ended) {
+        self.finish(Some((now, ended)));
+    }
+
+    fn finish(&mut self, ended: Option<(Moment, &Ended)>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let probe = self.probe.take();
+        let mut state = self.health.lock();
+        let state = &mut *state;
+        state.in_flight = state.in_flight.saturating_sub(1);
+        let verdict = match ended {
+            None => Verdict::Nothing,
+            Some((_, ended)) => Verdict::of(ended, &state.rule),
+        };
+        if let Some((now, ended)) = ended {
+            match ended.fault {
+                None => state.succeeded(ended),
+                Some(FaultKind::Rejected | FaultKind::Cancelled) => {}
+                Some(_) => state.failures.add(true),
+            }
+            state.breaker.record(now, probe, verdict, &state.rule);
+        } else if let Some(probe) = probe {
+            state.breaker.abandon(probe);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.finish(None);
+    }
+}
+
+impl State {
+    fn succeeded(&mut self, ended: &Ended) {
+        let millis = |length: Duration| length.as_secs_f64() * 1000.0;
+        self.failures.add(false);
+        self.latency.add(millis(ended.latency));
+        if ended.output_tokens > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+            self.per_token.add(millis(ended.latency) / ended.output_tokens as f64);
+        }
+        if let Some(ttft) = ended.ttft {
+            self.ttft.add(millis(ttft));
+        }
+    }
+}
+
+/// The health of every deployment, by id. It outlives catalogues.
+#[derive(Debug, Default)]
+pub struct HealthBook {
+    entries: Mutex<BTreeMap<DeploymentId, Arc<Health>>>,
+}
+
+impl HealthBook {
+    /// A deployment's health, to be kept by a snapshot; a new one where the id is new.
+    pub fn of(&self, id: &DeploymentId) -> Arc<Health> {
+        Arc::clone(self.lock().entry(id.clone()).or_default())
+    }
+
+    /// Sets the rules, as a snapshot is swapped in. Deployments without one are forgotten here; snapshots in use
+    /// keep theirs.
+    pub fn apply(&self, rules: &BTreeMap<DeploymentId, BreakerRule>) {
+        let mut entries = self.lock();
+        entries.retain(|id, _| rules.contains_key(id));
+        for (id, rule) in rules {
+            entries.entry(id.clone()).or_default().restrict(*rule);
+        }
+    }
+
+    /// Every deployment, in the order of the ids.
+    #[must_use]
+    pub fn all(&self) -> Vec<(DeploymentId, Arc<Health>)> {
+        self.lock().iter().map(|(id, health)| (id.clone(), Arc::clone(health))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Arc<Health>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

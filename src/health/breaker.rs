@@ -1,0 +1,125 @@
+//! The breaker of one deployment: closed, open until a moment, half-open from then on. The rules stand in `health`.
+
+use std::time::Duration;
+
+use super::averages::Minute;
+use super::{Admission, BreakerRule, Ended};
+use crate::fault::FaultKind;
+use crate::moment::Moment;
+
+/// Attempts in a minute below which a share of failures says nothing.
+const ENOUGH: u32 = 5;
+/// The same for a deployment that is alone in its group.
+const ENOUGH_ALONE: u32 = 20;
+
+/// What an ended attempt says about the deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing.
+    Nothing,
+    /// It works.
+    Good,
+    /// It failed, which counts towards the thresholds; if it opens, then for this long.
+    Bad(Duration),
+    /// It failed in a way that opens at once for this long.
+    Fatal(Duration),
+}
+
+impl Verdict {
+    pub(super) fn of(ended: &Ended, rule: &BreakerRule) -> Self {
+        let length = ended.retry_after.unwrap_or(rule.cooldown);
+        match ended.fault {
+            None => Self::Good,
+            Some(FaultKind::Rejected | FaultKind::Cancelled) => Self::Nothing,
+            Some(FaultKind::RateLimited) if rule.alone => Self::Nothing,
+            Some(FaultKind::RateLimited | FaultKind::Misconfigured) if !rule.alone => Self::Fatal(length),
+            Some(_) => Self::Bad(length),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    /// `None` is closed. From this moment on it is half-open.
+    until: Option<Moment>,
+    /// The probe under way.
+    probing: Option<u64>,
+    /// How many probes there were; a late one is told from the present one by its number.
+    probes: u64,
+    minute: Minute,
+}
+
+impl Breaker {
+    pub(super) fn admission(&self, now: Moment, rule: &BreakerRule) -> Admission {
+        match self.until {
+            _ if rule.disabled => Admission::Yes,
+            None => Admission::Yes,
+            Some(until) if now < until => Admission::No { until: Some(until) },
+            Some(_) if self.probing.is_some() => Admission::No { until: None },
+            Some(_) => Admission::Probe,
+        }
+    }
+
+    /// Lets the one probe through, and gives its number.
+    pub(super) fn probe(&mut self) -> u64 {
+        self.probes += 1;
+        self.probing = Some(self.probes);
+        self.probes
+    }
+
+    /// A probe that said nothing.
+    pub(super) fn abandon(&mut self, probe: u64) {
+        if self.probing == Some(probe) {
+            self.probing = None;
+        }
+    }
+
+    /// A probe that succeeded. One that was overtaken by another opening is only over.
+    pub(super) fn close(&mut self, probe: u64) {
+        if self.probing == Some(probe) {
+            *self = Self { probes: self.probes, ..Self::default() };
+        }
+    }
+
+    pub(super) fn record(&mut self, now: Moment, probe: Option<u64>, verdict: Verdict, rule: &BreakerRule) {
+        let probe = probe.filter(|probe| self.probing == Some(*probe));
+        if let (Some(probe), Verdict::Good) = (probe, verdict) {
+            self.close(probe);
+        } else if let Some(probe) = probe {
+            self.abandon(probe);
+        }
+        match verdict {
+            Verdict::Nothing => return,
+            Verdict::Good => self.minute.add(now, false),
+            Verdict::Bad(_) | Verdict::Fatal(_) => self.minute.add(now, true),
+        }
+        match verdict {
+            Verdict::Fatal(length) => self.open(now, length, rule),
+            Verdict::Bad(length) if probe.is_some() || (self.until.is_none() && self.tripped(now, rule)) => {
+                self.open(now, length, rule);
+            }
+            _ => {}
+        }
+    }
+
+    fn tripped(&self, now: Moment, rule: &BreakerRule) -> bool {
+        let (attempts, failures) = self.minute.counts(now);
+        if rule.alone {
+            return attempts >= ENOUGH_ALONE && failures == attempts;
+        }
+        match rule.allowed_fails {
+            Some(allowed) => failures > allowed,
+            None => attempts >= ENOUGH && u64::from(failures) * 2 > u64::from(attempts),
+        }
+    }
+
+    fn open(&mut self, now: Moment, length: Duration, rule: &BreakerRule) {
+        if rule.disabled || length.is_zero() {
+            return;
+        }
+        let until = now + length;
+        self.until = Some(self.until.map_or(until, |other| other.max(until)));
+        // Whoever was probing has its answer: it must not close what has just opened.
+        self.probing = None;
+    }
+}

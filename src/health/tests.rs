@@ -1,0 +1,327 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const COOLDOWN: Duration = Duration::from_secs(5);
+
+fn at(millis: u64) -> Moment {
+    Moment::from_millis(1_700_000_000_000 + millis)
+}
+
+fn health(rule: BreakerRule) -> Arc<Health> {
+    let book = HealthBook::default();
+    let id = DeploymentId::from("a");
+    book.apply(&BTreeMap::from([(id.clone(), rule)]));
+    book.of(&id)
+}
+
+fn failed(kind: FaultKind) -> Ended {
+    Ended { fault: Some(kind), ..Ended::default() }
+}
+
+fn attempt(health: &Arc<Health>, now: Moment, ended: &Ended) {
+    health.begin(now).expect("the breaker lets it through").end(now, ended);
+}
+
+fn fail(health: &Arc<Health>, now: Moment, kind: FaultKind) {
+    attempt(health, now, &failed(kind));
+}
+
+fn open_until(health: &Arc<Health>, now: Moment) -> Option<Moment> {
+    match health.admission(now) {
+        Admission::No { until } => until,
+        _ => None,
+    }
+}
+
+#[test]
+fn more_than_half_of_five_attempts_opens() {
+    let health = health(BreakerRule::default());
+    attempt(&health, at(0), &Ended::default());
+    attempt(&health, at(0), &Ended::default());
+    fail(&health, at(0), FaultKind::Unavailable);
+    fail(&health, at(0), FaultKind::TimedOut);
+    assert_eq!(health.admission(at(0)), Admission::Yes);
+    fail(&health, at(0), FaultKind::BrokenStream);
+    assert_eq!(health.admission(at(0)), Admission::No { until: Some(at(0) + COOLDOWN) });
+    assert_eq!(health.begin(at(4999)).err(), Some(BreakerOpen { until: Some(at(5000)) }));
+}
+
+#[test]
+fn failures_older_than_a_minute_are_forgotten() {
+    let health = health(BreakerRule::default());
+    for second in 0..4 {
+        fail(&health, at(second * 1000), FaultKind::Unavailable);
+    }
+    fail(&health, at(63_000), FaultKind::Unavailable);
+    assert_eq!(health.admission(at(63_000)), Admission::Yes);
+    for _ in 0..4 {
+        fail(&health, at(63_000), FaultKind::Unavailable);
+    }
+    assert_eq!(open_until(&health, at(63_000)), Some(at(68_000)));
+}
+
+#[test]
+fn allowed_fails_are_a_number_whatever_the_share() {
+    let health = health(BreakerRule { allowed_fails: Some(2), ..BreakerRule::default() });
+    for _ in 0..100 {
+        attempt(&health, at(0), &Ended::default());
+    }
+    fail(&health, at(0), FaultKind::Unavailable);
+    fail(&health, at(0), FaultKind::Unavailable);
+    assert_eq!(health.admission(at(0)), Admission::Yes);
+    fail(&health, at(0), FaultKind::Unavailable);
+    assert_eq!(open_until(&health, at(0)), Some(at(5000)));
+}
+
+#[test]
+fn rate_limits_and_misconfigurations_open_at_once_where_there_are_others() {
+    for (fault, retry_after, until) in [
+        (FaultKind::RateLimited, None, Some(at(5000))),
+        (FaultKind::RateLimited, Some(30), Some(at(30_000))),
+        (FaultKind::RateLimited, Some(0), None),
+        (FaultKind::Misconfigured, None, Some(at(5000))),
+        (FaultKind::Unavailable, Some(30), None),
+    ] {
+        let health = health(BreakerRule::default());
+        let retry_after = retry_after.map(Duration::from_secs);
+        attempt(&health, at(0), &Ended { retry_after, ..failed(fault) });
+        assert_eq!(open_until(&health, at(0)), until, "{fault} after {retry_after:?}");
+    }
+}
+
+#[test]
+fn a_lonely_deployment_opens_only_if_nothing_works() {
+    let rule = BreakerRule { alone: true, allowed_fails: Some(0), ..BreakerRule::default() };
+    let health = health(rule);
+    for _ in 0..100 {
+        attempt(&health, at(0), &Ended { retry_after: Some(COOLDOWN), ..failed(FaultKind::RateLimited) });
+    }
+    for _ in 0..19 {
+        fail(&health, at(0), FaultKind::Misconfigured);
+    }
+    assert_eq!(health.admission(at(0)), Admission::Yes);
+    fail(&health, at(0), FaultKind::Unavailable);
+    assert_eq!(open_until(&health, at(0)), Some(at(5000)));
+
+    let health = self::health(rule);
+    attempt(&health, at(0), &Ended::default());
+    for _ in 0..40 {
+        fail(&health, at(0), FaultKind::Unavailable);
+    }
+    assert_eq!(health.admission(at(0)), Admission::Yes);
+}
+
+#[test]
+fn rejected_and_cancelled_never_count() {
+    let health = health(BreakerRule { allowed_fails: Some(0), ..BreakerRule::default() });
+    for _ in 0..30 {
+        fail(&health, at(0), FaultKind::Rejected);
+        fail(&health, at(0), FaultKind::Cancelled);
+        drop(health.begin(at(0)));
+    }
+    let report = health.report(at(0));
+    assert_eq!((report.admission, report.in_flight), (Admission::Yes, 0));
+    assert!(report.failure_rate.is_nan() && report.latency_ms.is_nan());
+}
+
+#[test]
+fn opening_again_never_brings_the_end_nearer() {
+    let health = health(BreakerRule::default());
+    let [first, second, third] = [(); 3].map(|()| health.begin(at(0)).expect("closed"));
+    let limited = |seconds| Ended { retry_after: Some(Duration::from_secs(seconds)), ..failed(FaultKind::RateLimited) };
+    first.end(at(0), &limited(60));
+    second.end(at(1000), &limited(1));
+    assert_eq!(open_until(&health, at(1000)), Some(at(60_000)));
+    third.end(at(2000), &limited(90));
+    assert_eq!(open_until(&health, at(2000)), Some(at(92_000)));
+}
+
+#[test]
+fn half_open_lets_exactly_one_probe_through() {
+    let health = health(BreakerRule::default());
+    fail(&health, at(0), FaultKind::Misconfigured);
+    assert_eq!(health.admission(at(4999)), Admission::No { until: Some(at(5000)) });
+    assert_eq!(health.admission(at(5000)), Admission::Probe);
+    assert_eq!(health.admission(at(5000)), Admission::Probe, "asking changes nothing");
+    let probe = health.begin(at(5000)).expect("the probe");
+    assert!(probe.is_probe());
+    assert_eq!(health.begin(at(5000)).err(), Some(BreakerOpen { until: None }));
+    drop(probe);
+    assert_eq!(health.admission(at(5001)), Admission::Probe, "a probe that says nothing gives its place back");
+    let probe = health.begin(at(5001)).expect("the probe");
+    probe.end(at(5001), &failed(FaultKind::Unavailable));
+    assert_eq!(open_until(&health, at(5001)), Some(at(10_001)), "a failed probe opens again, thresholds or not");
+    let probe = health.begin(at(10_001)).expect("the probe");
+    probe.end(at(10_002), &Ended::default());
+    assert_eq!(health.admission(at(10_002)), Admission::Yes);
+    assert!(!health.begin(at(10_002)).expect("closed").is_probe());
+}
+
+#[test]
+fn a_probe_that_begins_to_answer_closes_and_may_still_fail() {
+    let health = health(BreakerRule::default());
+    for _ in 0..5 {
+        fail(&health, at(0), FaultKind::Unavailable);
+    }
+    let mut probe = health.begin(at(5000)).expect("the probe");
+    probe.answering();
+    assert_eq!(health.admission(at(5000)), Admission::Yes);
+    probe.end(at(6000), &failed(FaultKind::BrokenStream));
+    assert_eq!(health.admission(at(6000)), Admission::Yes, "one failure of the new minute is not enough");
+}
+
+#[test]
+fn an_overtaken_probe_does_not_close_what_opened_since() {
+    let health = health(BreakerRule::default());
+    let slow = health.begin(at(0)).expect("closed");
+    fail(&health, at(0), FaultKind::Misconfigured);
+    let mut probe = health.begin(at(5000)).expect("the probe");
+    slow.end(at(6000), &failed(FaultKind::RateLimited));
+    probe.answering();
+    assert_eq!(open_until(&health, at(6000)), Some(at(11_000)));
+    probe.end(at(6500), &Ended::default());
+    assert_eq!(open_until(&health, at(6500)), Some(at(11_000)));
+}
+
+#[test]
+fn an_overtaken_probe_does_not_move_the_end_either() {
+    let health = health(BreakerRule::default());
+    let slow = health.begin(at(0)).expect("closed");
+    fail(&health, at(0), FaultKind::Misconfigured);
+    let probe = health.begin(at(5000)).expect("the probe");
+    slow.end(at(6000), &failed(FaultKind::RateLimited));
+    probe.end(at(8000), &failed(FaultKind::Unavailable));
+    assert_eq!(open_until(&health, at(8000)), Some(at(11_000)));
+}
+
+#[test]
+fn a_disabled_breaker_never_opens() {
+    let health = health(BreakerRule { disabled: true, ..BreakerRule::default() });
+    for _ in 0..50 {
+        fail(&health, at(0), FaultKind::RateLimited);
+    }
+    assert_eq!(health.admission(at(0)), Admission::Yes);
+}
+
+#[test]
+fn a_reload_keeps_health_by_id_and_forgets_who_is_gone() {
+    let book = HealthBook::default();
+    let (a, b) = (DeploymentId::from("a"), DeploymentId::from("b"));
+    let rules = |ids: &[&DeploymentId]| ids.iter().map(|id| ((*id).clone(), BreakerRule::default())).collect();
+    book.apply(&rules(&[&a, &b]));
+    fail(&book.of(&a), at(0), FaultKind::RateLimited);
+    fail(&book.of(&b), at(0), FaultKind::RateLimited);
+    book.apply(&rules(&[&a]));
+    assert_eq!(open_until(&book.of(&a), at(1)), Some(at(5000)));
+    assert_eq!(book.all().len(), 1);
+    book.apply(&rules(&[&a, &b]));
+    assert_eq!(book.of(&b).admission(at(1)), Admission::Yes);
+}
+
+#[test]
+fn means_are_of_the_last_ten_and_the_share_of_the_last_twenty() {
+    let health = health(BreakerRule { disabled: true, ..BreakerRule::default() });
+    let unknown = health.report(at(0));
+    for signal in [Signal::LatencyMs, Signal::LatencyPerTokenMs, Signal::TtftMs, Signal::FailureRate] {
+        assert!(unknown.signal(signal).expect("a health signal").is_nan());
+    }
+    for millis in 1..=15 {
+        let latency = Duration::from_millis(millis * 100);
+        let ttft = (millis % 2 == 0).then_some(Duration::from_millis(millis));
+        attempt(&health, at(0), &Ended { latency, ttft, output_tokens: 100, ..Ended::default() });
+    }
+    for _ in 0..4 {
+        fail(&health, at(0), FaultKind::TimedOut);
+    }
+    attempt(&health, at(0), &Ended { latency: Duration::from_millis(1050), ..Ended::default() });
+    let under_way = health.begin(at(0));
+    let report = health.report(at(0));
+    let value = |signal| report.signal(signal).expect("a health signal");
+    // 700 … 1500 and 1050; per token 6 … 15 (the last reply told no tokens); first tokens 2, 4 … 14.
+    assert!((value(Signal::LatencyMs) - 1095.0).abs() < 1e-3);
+    assert!((value(Signal::LatencyPerTokenMs) - 10.5).abs() < 1e-4);
+    assert!((value(Signal::TtftMs) - 8.0).abs() < 1e-4);
+    assert!((value(Signal::FailureRate) - 0.2).abs() < 1e-6);
+    assert!((value(Signal::InFlight) - 1.0).abs() < 1e-6);
+    assert!((value(Signal::Healthy) - 1.0).abs() < 1e-6);
+    assert_eq!(report.signal(Signal::CostUsd), None);
+    drop(under_way);
+    for _ in 0..20 {
+        fail(&health, at(0), FaultKind::TimedOut);
+    }
+    assert!((health.report(at(0)).failure_rate - 1.0).abs() < 1e-6);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(u64),
+    Begin,
+    Answering(usize),
+    End(usize, usize, Option<u64>),
+    Drop(usize),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0_u64..20_000).prop_map(Step::Pass),
+        4 => Just(Step::Begin),
+        1 => any::<usize>().prop_map(Step::Answering),
+        4 => (any::<usize>(), 0..=FaultKind::ALL.len(), prop::option::of(0_u64..20)).prop_map(|(which, fault, after)| Step::End(which, fault, after)),
+        1 => any::<usize>().prop_map(Step::Drop),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn no_ending_leaks_one_probe_at_most_and_no_deadline_shrinks(
+        steps in prop::collection::vec(any_step(), 1..100),
+        alone in any::<bool>(),
+        allowed_fails in prop::option::of(0_u32..5),
+    ) {
+        let health = health(BreakerRule { allowed_fails, alone, ..BreakerRule::default() });
+        let mut live = Vec::new();
+        let mut now = at(0);
+        let mut deadline = None;
+        for step in steps {
+            match step {
+                Step::Pass(millis) => now = now + Duration::from_millis(millis),
+                Step::Begin => {
+                    let admission = health.admission(now);
+                    match health.begin(now) {
+                        Ok(attempt) => {
+                            prop_assert_eq!(attempt.is_probe(), admission == Admission::Probe);
+                            live.push(attempt);
+                        }
+                        Err(open) => prop_assert_eq!(Admission::No { until: open.until }, admission),
+                    }
+                }
+                Step::Answering(which) if !live.is_empty() => {
+                    let which = which % live.len();
+                    live[which].answering();
+                }
+                Step::End(which, fault, after) if !live.is_empty() => {
+                    let fault = FaultKind::ALL.get(fault).copied();
+                    let ended = Ended { fault, retry_after: after.map(Duration::from_secs), ..Ended::default() };
+                    live.swap_remove(which % live.len()).end(now, &ended);
+                }
+                Step::Drop(which) if !live.is_empty() => drop(live.swap_remove(which % live.len())),
+                _ => {}
+            }
+            prop_assert_eq!(health.report(now).in_flight as usize, live.len());
+            let until = open_until(&health, now);
+            if let (Some(before), Some(until)) = (deadline, until) {
+                prop_assert!(until >= before);
+            } else if let Some(before) = deadline {
+                prop_assert!(now >= before, "it closed before its time");
+            }
+            deadline = until;
+        }
+        drop(live);
+        prop_assert_eq!(health.report(now).in_flight, 0);
+        let later = now + Duration::from_mins(1);
+        prop_assert!(!matches!(health.admission(later), Admission::No { .. }), "a place of a probe is lost");
+    }
+}

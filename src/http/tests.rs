@@ -1,0 +1,176 @@
+use futures_util::StreamExt;
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::upstream::Timeouts;
+
+/// A provider that reads one request, answers with `answer` and holds the connection until told.
+async fn provider(answer: &'static [u8]) -> (String, oneshot::Receiver<String>, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/chat?key=secret", listener.local_addr().unwrap());
+    let (seen, request) = oneshot::channel();
+    let (close, closed) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        seen.send(read_request(&mut socket).await).unwrap();
+        socket.write_all(answer).await.unwrap();
+        drop(closed.await);
+    });
+    (url, request, close)
+}
+
+async fn read_request(socket: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while !text.ends_with(b"{}") {
+        let read = socket.read(&mut buffer).await.unwrap();
+        assert_ne!(read, 0, "the client closed before its request was whole");
+        text.extend_from_slice(&buffer[..read]);
+    }
+    String::from_utf8(text).unwrap().to_ascii_lowercase()
+}
+
+fn call(url: &str) -> Call {
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", HeaderValue::from_static("Bearer top-secret"));
+    Call { url: url.to_owned(), headers, body: Bytes::from_static(b"{}"), timeouts: Timeouts::default() }
+}
+
+async fn fault_of(call: Call) -> AttemptFault {
+    match HttpUpstream::new().send(call).await {
+        Ok(answer) => panic!("answered {}", answer.status),
+        Err(fault) => fault,
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_a_post_of_json_and_its_answer_comes_in_pieces() {
+    let (url, request, _close) =
+        provider(b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\ncontent-length: 5\r\n\r\nhello").await;
+    let upstream = HttpUpstream::new();
+    let answer = upstream.send(call(&url)).await.unwrap();
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers["retry-after"], "3");
+    let body: Vec<Bytes> = answer.body.map(Result::unwrap).collect().await;
+    assert_eq!(body.concat(), b"hello");
+    let request = request.await.unwrap();
+    assert!(request.starts_with("post /v1/chat?key=secret http/1.1\r\n"), "{request}");
+    for header in ["content-type: application/json", "content-length: 2", "authorization: bearer top-secret"] {
+        assert!(request.contains(header), "{header} is not in {request}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (url, _request, _close) =
+        provider(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
+    let answer = HttpUpstream::new().send(call(&url)).await.unwrap();
+    assert_eq!(answer.status, StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn a_refused_connection_names_host_and_cause_and_nothing_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let fault = fault_of(call(&format!("http://{address}/v1/chat?key=secret"))).await;
+    assert_eq!(fault.kind, FaultKind::Unavailable);
+    assert!(fault.message.starts_with(&format!("{address}: cannot connect: Connection refused")), "{fault}");
+    assert!(!fault.message.contains("secret"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_bad_origin_is_a_fault_of_the_configuration() {
+    let fault = fault_of(call("not a url")).await;
+    assert_eq!(fault.kind, FaultKind::Misconfigured);
+    let fault = fault_of(call("ftp://127.0.0.1/")).await;
+    assert_eq!(fault.kind, FaultKind::Unavailable, "{fault}");
+}
+
+#[tokio::test]
+async fn a_connection_closed_before_the_head_is_unavailable() {
+    let (url, _request, close) = provider(b"").await;
+    close.send(()).unwrap();
+    let fault = fault_of(call(&url)).await;
+    assert_eq!(fault.kind, FaultKind::Unavailable, "{fault}");
+    assert!(!fault.message.contains("secret"), "{fault}");
+}
+
+#[tokio::test]
+async fn no_head_within_its_time_is_timed_out() {
+    let (url, request, _close) = provider(b"").await;
+    let mut call = call(&url);
+    call.timeouts.first_byte = Duration::from_secs(7);
+    let sent = tokio::spawn(fault_of(call));
+    request.await.unwrap();
+    tokio::time::pause();
+    let fault = sent.await.unwrap();
+    assert_eq!(fault.kind, FaultKind::TimedOut);
+    assert!(fault.message.ends_with("no answer within 7s"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_body_cut_short_is_a_broken_stream() {
+    let (url, _request, close) = provider(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    let mut answer = HttpUpstream::new().send(call(&url)).await.unwrap();
+    assert_eq!(answer.body.next().await.unwrap().unwrap(), "abc");
+    close.send(()).unwrap();
+    let fault = answer.body.next().await.unwrap().unwrap_err();
+    assert_eq!(fault.kind, FaultKind::BrokenStream, "{fault}");
+}
+
+#[tokio::test]
+async fn silence_inside_the_body_is_timed_out_after_the_idle_time() {
+    let (url, _request, _close) = provider(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    let mut call = call(&url);
+    call.timeouts.idle = Duration::from_secs(11);
+    let mut answer = HttpUpstream::new().send(call).await.unwrap();
+    assert_eq!(answer.body.next().await.unwrap().unwrap(), "abc");
+    tokio::time::pause();
+    let before = Instant::now();
+    let fault = answer.body.next().await.unwrap().unwrap_err();
+    assert_eq!(fault.kind, FaultKind::TimedOut, "{fault}");
+    assert!((11_000..11_010).contains(&before.elapsed().as_millis()), "{:?}", before.elapsed());
+}
+
+#[tokio::test]
+async fn dropping_the_body_closes_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        // Returns only when the client has gone away.
+        socket.read_to_end(&mut rest).await.map_or(0, |read| read)
+    });
+    let upstream = HttpUpstream::new();
+    let mut answer = upstream.send(call(&url)).await.unwrap();
+    assert_eq!(answer.body.next().await.unwrap().unwrap(), "abc");
+    drop(answer);
+    assert_eq!(server.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        for _ in 0..3 {
+            read_request(&mut socket).await;
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        }
+    });
+    let upstream = HttpUpstream::new();
+    for _ in 0..3 {
+        let answer = upstream.send(call(&url)).await.unwrap();
+        let body: Vec<Bytes> = answer.body.map(Result::unwrap).collect().await;
+        assert_eq!(body.concat(), b"ok");
+    }
+    server.await.unwrap();
+}

@@ -1,0 +1,118 @@
+//! The reservations under way: one entry per hold and scope, in one table that reuses its places.
+//!
+//! An entry lives from the reservation to its settling or refund. Entries of one hold are linked, so that a hold is
+//! one number and reserving allocates nothing once the table has grown.
+
+use super::window::{Amount, Stand};
+use super::{Hold, ScopeId};
+
+/// No further entry.
+const END: u32 = u32::MAX;
+
+/// What one hold holds of one scope.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) scope: ScopeId,
+    pub(super) amount: Amount,
+    pub(super) stand: Stand,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// Grows whenever the place is freed: a hold of an earlier use finds nothing.
+    generation: u32,
+    /// The hold's next entry, or the next free place.
+    next: u32,
+    entry: Option<Entry>,
+}
+
+/// All entries.
+#[derive(Debug)]
+pub(super) struct Holds {
+    places: Vec<Place>,
+    free: u32,
+}
+
+impl Default for Holds {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: END }
+    }
+}
+
+impl Holds {
+    /// A hold on each of these scopes.
+    pub(super) fn open(&mut self, scopes: impl Iterator<Item = ScopeId>, amount: Amount) -> Hold {
+        let mut first = END;
+        for scope in scopes {
+            first = self.insert(Entry { scope, amount, stand: Stand::Open }, first);
+        }
+        let generation = self.places.get(first as usize).map_or(0, |place| place.generation);
+        Hold(u64::from(generation) << 32 | u64::from(first))
+    }
+
+    fn insert(&mut self, entry: Entry, next: u32) -> u32 {
+        let at = self.free;
+        if let Some(place) = self.places.get_mut(at as usize) {
+            self.free = place.next;
+            place.next = next;
+            place.entry = Some(entry);
+            return at;
+        }
+        // Four billion requests under way do not fit in memory; should they, the last place is shared, not overrun.
+        let at = u32::try_from(self.places.len()).unwrap_or(END - 1).min(END - 1);
+        self.places.push(Place { generation: 0, next, entry: Some(entry) });
+        at
+    }
+
+    fn first(&self, hold: &Hold) -> u32 {
+        let (generation, first) = split(hold);
+        match self.places.get(first as usize) {
+            Some(place) if place.generation == generation => first,
+            _ => END,
+        }
+    }
+
+    /// Every entry of a hold, to be changed.
+    pub(super) fn each(&mut self, hold: &Hold, mut act: impl FnMut(&mut Entry)) {
+        let mut at = self.first(hold);
+        while let Some(place) = self.places.get_mut(at as usize) {
+            if let Some(entry) = &mut place.entry {
+                act(entry);
+            }
+            at = place.next;
+        }
+    }
+
+    /// Ends a hold; every entry of it is handed out a last time.
+    #[expect(clippy::needless_pass_by_value, reason = "taking the hold is what makes a second ending impossible")]
+    pub(super) fn close(&mut self, hold: Hold, mut act: impl FnMut(Entry)) {
+        let mut at = self.first(&hold);
+        while let Some(place) = self.places.get_mut(at as usize) {
+            if let Some(entry) = place.entry.take() {
+                act(entry);
+            }
+            place.generation = place.generation.wrapping_add(1);
+            let next = std::mem::replace(&mut place.next, self.free);
+            self.free = at;
+            at = next;
+        }
+    }
+
+    /// Every entry on one scope, to be changed.
+    pub(super) fn of(&mut self, scope: ScopeId) -> impl Iterator<Item = &mut Entry> {
+        self.places.iter_mut().filter_map(|place| place.entry.as_mut()).filter(move |entry| entry.scope == scope)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are what was put together")]
+const fn split(hold: &Hold) -> (u32, u32) {
+    ((hold.0 >> 32) as u32, hold.0 as u32)
+}
+
+#[cfg(test)]
+impl Holds {
+    /// Entries that have not ended.
+    pub(super) fn open_entries(&self) -> usize {
+        self.places.iter().filter(|place| place.entry.is_some()).count()
+    }
+}

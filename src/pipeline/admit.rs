@@ -1,0 +1,238 @@
+//! Reserve, or wait exactly as long as it must, or refuse at once what can never fit.
+//!
+//! The first deployment of the plan whose limits and breaker let the request through is taken; if none
+//! does now, the request queues behind its group's others until the moment the limits name.
+
+use std::time::Duration;
+
+use crate::fault::{Refusal, RefusalKind};
+use crate::health::Admission;
+use crate::limits::{Decision, Demand, Dimension, Excess, Scope, ScopeId};
+use crate::moment::Moment;
+
+use super::route::Plan;
+use super::{Asked, Estimate, Ticket};
+
+/// What one look at limits and breakers gave.
+enum Look {
+    Granted(usize),
+    /// Until then, or until something under way ends.
+    Wait(Option<Moment>, Why),
+    Never(Refusal),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Limit,
+    Breaker,
+}
+
+/// Reserves at the best deployment that can take the request and opens the attempt there.
+///
+/// # Errors
+/// `NeverFits` where no deployment can ever take it, `RateLimited` or `Unavailable` where the wait would be
+/// too long or the queue is full, with the time after which trying again makes sense.
+pub(super) async fn admit(
+    asked: &Asked<'_>,
+    ticket: &mut Ticket,
+    plan: &Plan,
+    failed: &[usize],
+    estimate: &mut Estimate,
+) -> Result<usize, Refusal> {
+    let queue = &asked.serving.queue;
+    if queue.is_empty() || ticket.shared.is_some() {
+        match look(asked, ticket, plan, failed, estimate) {
+            Look::Granted(index) => return Ok(index),
+            Look::Never(refusal) => return Err(refusal),
+            Look::Wait(until, why) => bearable(asked, until, why)?,
+        }
+    }
+    let arrived = asked.gateway.clock.now();
+    let capacity = asked.snapshot.settings.queue.max_waiting;
+    let Some(_place) = queue.join(capacity) else {
+        let message =
+            format!("the queue of `{}` is full ({capacity} requests wait for a limit)", asked.serving.group.name);
+        return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
+    };
+    let patience = asked.gateway.clock.instant(asked.patience(arrived));
+    let admitted = tokio::time::timeout_at(patience, head(asked, ticket, plan, failed, estimate)).await;
+    ticket.record.waited += asked.gateway.clock.now().since(arrived);
+    admitted.unwrap_or_else(|_elapsed| {
+        let waited = asked.snapshot.settings.queue.max_wait.as_secs_f64();
+        let message = format!(
+            "no capacity came free for `{}` within {waited} s, the longest wait the configuration allows",
+            asked.serving.group.name
+        );
+        Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)))
+    })
+}
+
+/// Waits for the turn, then for capacity.
+async fn head(
+    asked: &Asked<'_>,
+    ticket: &mut Ticket,
+    plan: &Plan,
+    failed: &[usize],
+    estimate: &mut Estimate,
+) -> Result<usize, Refusal> {
+    let _turn = asked.serving.queue.turn().await;
+    loop {
+        let freed = asked.gateway.freed.next();
+        tokio::pin!(freed);
+        // Registered before the look, so that nothing freed in between goes unheard.
+        freed.as_mut().enable();
+        let until = match look(asked, ticket, plan, failed, estimate) {
+            Look::Granted(index) => return Ok(index),
+            Look::Never(refusal) => return Err(refusal),
+            Look::Wait(until, why) => {
+                bearable(asked, until, why)?;
+                until
+            }
+        };
+        match until {
+            Some(until) => {
+                tokio::select! { biased; () = freed => {}, () = asked.gateway.clock.sleep_until(until) => {} }
+            }
+            None => freed.await,
+        }
+    }
+}
+
+/// Refuses a wait that is known to be longer than allowed, instead of waiting in vain.
+fn bearable(asked: &Asked<'_>, until: Option<Moment>, why: Why) -> Result<(), Refusal> {
+    let now = asked.gateway.clock.now();
+    let Some(until) = until.filter(|until| *until > asked.patience(now)) else { return Ok(()) };
+    let wait = until.since(now);
+    let group = &asked.serving.group.name;
+    let (kind, what) = match why {
+        Why::Limit => (RefusalKind::RateLimited, "every deployment is at a limit"),
+        Why::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures"),
+    };
+    let message = format!(
+        "`{group}`: {what}; the next can start in {:.1} s, which is longer than requests may wait here ({} s)",
+        wait.as_secs_f64(),
+        asked.snapshot.settings.queue.max_wait.as_secs_f64()
+    );
+    Err(Refusal::new(kind, message).after(wait))
+}
+
+/// One look: breakers and context windows first, then one reservation over all that remain.
+fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], estimate: &mut Estimate) -> Look {
+    let gateway = asked.gateway;
+    let now = gateway.clock.now();
+    let slots = &asked.serving.slots;
+    let mut closed: Vec<Option<Moment>> = Vec::new();
+    let mut too_long = None;
+    let mut candidates: Vec<usize> = Vec::with_capacity(plan.order.len());
+    for &index in plan.order.iter().filter(|index| !failed.contains(index)) {
+        let slot = &slots[index];
+        if let Some(window) = slot.deployment.context_window {
+            if estimate.may_overflow(window) {
+                estimate.count(asked.request, &slot.deployment.model);
+            }
+            if estimate.overflows(window) {
+                too_long = Some(too_long.unwrap_or(0).max(window));
+                continue;
+            }
+        }
+        match slot.health.admission(now) {
+            Admission::Yes | Admission::Probe => candidates.push(index),
+            Admission::No { until } => closed.push(until),
+        }
+    }
+    // The first breaker to let a probe through; one whose probe is under way tells when that has ended.
+    let open_until = closed.iter().flatten().min().copied();
+    if candidates.is_empty() {
+        return match too_long {
+            _ if !closed.is_empty() => Look::Wait(open_until, Why::Breaker),
+            Some(window) => Look::Never(context_refusal(estimate.input(), window)),
+            None => Look::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
+        };
+    }
+    reserve(asked, ticket, &candidates, estimate, now, open_until)
+}
+
+fn reserve(
+    asked: &Asked<'_>,
+    ticket: &mut Ticket,
+    candidates: &[usize],
+    estimate: &mut Estimate,
+    now: Moment,
+    open_until: Option<Moment>,
+) -> Look {
+    let gateway = asked.gateway;
+    let slots = &asked.serving.slots;
+    let shared: &[ScopeId] = if ticket.shared.is_some() { &[] } else { &[asked.snapshot.global, asked.serving.scope] };
+    let scopes: Vec<ScopeId> =
+        shared.iter().copied().chain(candidates.iter().map(|index| slots[*index].scope)).collect();
+    let largest = |estimate: &Estimate| {
+        let output = candidates.iter().map(|index| estimate.demand(&slots[*index].deployment).output_tokens).max();
+        Demand { input_tokens: estimate.input(), output_tokens: output.unwrap_or(0) }
+    };
+    if !gateway.limits.roomy(now, &scopes, largest(estimate)) {
+        estimate.count(asked.request, &slots[candidates[0]].deployment.model);
+    }
+    ticket.record.estimated_input_tokens = estimate.input();
+    let offers: Vec<(ScopeId, Demand)> =
+        candidates.iter().map(|index| (slots[*index].scope, estimate.demand(&slots[*index].deployment))).collect();
+    match gateway.limits.reserve(now, shared, largest(estimate), &offers) {
+        Decision::Granted { index, shared, own } => {
+            let slot = &slots[candidates[index]];
+            match slot.health.begin(now) {
+                Ok(attempt) => {
+                    ticket.shared = shared.or(ticket.shared.take());
+                    ticket.begin_attempt(asked.serving, candidates[index], attempt, own, offers[index].1);
+                    Look::Granted(candidates[index])
+                }
+                // Another thread took the breaker's probe since we looked.
+                Err(open) => {
+                    shared.into_iter().chain([own]).for_each(|hold| gateway.limits.refund(now, hold));
+                    Look::Wait(open.until, Why::Breaker)
+                }
+            }
+        }
+        Decision::Until(until) => {
+            let until = match (until, open_until) {
+                (Some(limit), Some(breaker)) => Some(limit.min(breaker)),
+                (limit, breaker) => limit.or(breaker),
+            };
+            Look::Wait(until, Why::Limit)
+        }
+        Decision::Never(excess) => Look::Never(excess_refusal(&excess, asked, estimate)),
+    }
+}
+
+fn context_refusal(input: u64, window: u32) -> Refusal {
+    let message = format!(
+        "the request has {input} input tokens and the largest context window here holds {window}; shorten it or use a model with a larger window"
+    );
+    let mut refusal = Refusal::new(RefusalKind::InvalidRequest, message).at("messages");
+    refusal.code = Some("context_length_exceeded".to_owned());
+    refusal
+}
+
+fn excess_refusal(excess: &Excess, asked: &Asked<'_>, estimate: &Estimate) -> Refusal {
+    let whose = match &excess.scope {
+        Scope::Global => "the gateway".to_owned(),
+        Scope::Key(key) => format!("the key `{key}`"),
+        Scope::Group(group) => format!("the group `{group}`"),
+        Scope::Deployment(deployment) => {
+            format!("the deployment `{deployment}`, the largest of `{}`", asked.serving.group.name)
+        }
+    };
+    let what = match excess.dimension {
+        Dimension::Requests => "requests per window",
+        Dimension::Tokens => "tokens per window",
+        Dimension::InputTokens => "input tokens per window",
+        Dimension::OutputTokens => "output tokens per window",
+        Dimension::InFlight => "requests at once",
+    };
+    let counted = if estimate.is_exact() { "" } else { " (estimated)" };
+    let message = format!(
+        "request too large: it needs {} {what} ({} input{counted} and the output bound) and the limit of {whose} is {}; waiting does not help: shorten the prompt, lower `max_tokens` or raise the limit",
+        excess.asked,
+        estimate.input(),
+        excess.limit
+    );
+    Refusal::new(RefusalKind::NeverFits, message)
+}

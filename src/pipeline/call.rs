@@ -1,0 +1,151 @@
+//! One attempt: write the request in the provider's words, send it, read what comes back.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
+
+use crate::catalog::{Deployment, Origin};
+use crate::chat::PartKind;
+use crate::dialect::{self, Encoded, Target};
+use crate::fault::{AttemptFault, FaultKind};
+use crate::provider::simulated::Simulated;
+use crate::upstream::{Answer, Body, Call};
+
+use super::route::Plan;
+use super::ticket::attempt_seed;
+use super::{About, Answered, Asked, Ticket, stream};
+
+/// The largest whole reply read from a provider.
+const MAX_REPLY: usize = 256 << 20;
+/// The largest error body read from a provider.
+const MAX_ERROR: usize = 1 << 20;
+
+/// Calls the deployment `index` and reads a whole reply, or a streamed one up to its first content.
+///
+/// # Errors
+/// What went wrong with this one call; the attempt is still open.
+pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -> Result<Answered, AttemptFault> {
+    let slot = &asked.serving.slots[index];
+    let deployment = &*slot.deployment;
+    let dialect = dialect::provider(deployment.dialect);
+    let target = Target {
+        model: &deployment.model,
+        api_version: deployment.api_version.as_deref(),
+        default_max_tokens: deployment.max_output_tokens.unwrap_or(4096).min(8192),
+    };
+    let encoded = dialect.encode(asked.request, &target)?;
+    let dropped = encoded.dropped.clone();
+    let outgoing = outgoing(deployment, &target, encoded);
+    ticket.sent();
+    let upstream = match deployment.origin {
+        Origin::Http(_) => &asked.gateway.http,
+        Origin::Simulated(_) => &asked.snapshot.simulated,
+    };
+    let answer = upstream.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
+    ticket.answered();
+    if !answer.status.is_success() {
+        return Err(scrubbed(refused(deployment, answer).await, deployment));
+    }
+    let about = About {
+        id: ticket.record.id,
+        deployment: deployment.id.to_string(),
+        policy: ticket.record.policy.clone().unwrap_or_else(|| "built-in".into()),
+        group: asked.serving.group.name.to_string(),
+        attempts: ticket.attempts(),
+        waited: ticket.record.waited,
+        dropped,
+    };
+    if asked.request.stream {
+        let begun = stream::begin(asked, ticket, deployment, answer.body).await;
+        return begun.map(|begun| Answered::Begun(begun, about)).map_err(|fault| scrubbed(fault, deployment));
+    }
+    let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
+    let reply = dialect.decode(&body)?;
+    ticket.first_content();
+    for part in reply.choices.iter().flat_map(|choice| &choice.parts) {
+        ticket.saw(spoken(&part.kind));
+    }
+    if let Some(usage) = &reply.usage {
+        ticket.usage(usage);
+    }
+    Ok(Answered::Whole(dialect::face(ticket.record.face).reply(&reply), about))
+}
+
+/// Adds what a dialect must not know: origin, credential, the operator's own headers.
+fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded) -> Call {
+    let url = match &deployment.origin {
+        Origin::Http(base) => format!("{base}{}", encoded.path),
+        Origin::Simulated(_) => format!("{}{}", Simulated::origin(&deployment.id), encoded.path),
+    };
+    let mut headers: HeaderMap = encoded.headers;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    if let Some(key) = &deployment.credential
+        && let Some((name, value)) = dialect::provider(deployment.dialect).credential(key, target)
+    {
+        headers.insert(name, value);
+    }
+    for (name, value) in &deployment.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    Call { url, headers, body: encoded.body, timeouts: deployment.timeouts }
+}
+
+async fn refused(deployment: &Deployment, answer: Answer) -> AttemptFault {
+    let status = answer.status.as_u16();
+    let body = collect(answer.body, MAX_ERROR).await.unwrap_or_default();
+    dialect::provider(deployment.dialect).decode_error(status, &answer.headers, &body)
+}
+
+async fn collect(mut body: Body, most: usize) -> Result<Bytes, AttemptFault> {
+    let Some(first) = body.next().await.transpose()? else { return Ok(Bytes::new()) };
+    let mut whole: Option<BytesMut> = None;
+    while let Some(piece) = body.next().await.transpose()? {
+        let whole = whole.get_or_insert_with(|| BytesMut::from(&first[..]));
+        if whole.len() + piece.len() > most {
+            let message = format!("the provider's reply is larger than {} MiB", most >> 20);
+            return Err(AttemptFault::new(FaultKind::BrokenStream, message));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.map_or(first, BytesMut::freeze))
+}
+
+/// Providers sometimes quote the key they were sent; nobody else is to read it.
+fn scrubbed(mut fault: AttemptFault, deployment: &Deployment) -> AttemptFault {
+    if let Some(key) = &deployment.credential {
+        let key = key.expose_secret();
+        if !key.is_empty() && fault.message.contains(key) {
+            fault.message = fault.message.replace(key, "[redacted]");
+        }
+    }
+    fault
+}
+
+/// Bytes of a part that a tokenizer would see.
+fn spoken(kind: &PartKind) -> usize {
+    match kind {
+        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len(),
+        PartKind::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
+        PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => 0,
+    }
+}
+
+/// How long to wait before attempt number `attempt` (from 1): not at all where another deployment has not
+/// been tried yet; else what the provider asked for, up to a minute; else 0.5 s doubled each time, at most
+/// 8 s, and up to 0.75 s more so that many do not return at once.
+pub(super) fn pause(fault: &AttemptFault, attempt: u32, plan: &Plan, failed: &[usize], seed: u64) -> Duration {
+    if plan.order.iter().any(|index| !failed.contains(index)) {
+        return Duration::ZERO;
+    }
+    if let Some(asked) = fault.retry_after.filter(|asked| !asked.is_zero() && *asked <= Duration::from_secs(60)) {
+        return asked;
+    }
+    let doubled = Duration::from_millis(500).saturating_mul(1 << attempt.saturating_sub(1).min(4));
+    let jitter = fastrand::Rng::with_seed(attempt_seed(seed, u64::from(attempt))).u64(0..=750);
+    doubled.min(Duration::from_secs(8)) + Duration::from_millis(jitter)
+}

@@ -1,0 +1,78 @@
+//! How large a request is, before it is sent.
+//!
+//! Counting tokens is dear, so the length in bytes, which no count can exceed, stands in for it until a
+//! decision depends on more: a limit that is more than half used, a context window, a policy that asks.
+
+use crate::catalog::Deployment;
+use crate::chat::ChatRequest;
+use crate::limits::Demand;
+use crate::tokens;
+
+/// Reserved for output where neither the client nor the catalogue knows a bound.
+const UNKNOWN_OUTPUT: u64 = 4096;
+
+/// What a request is expected to use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estimate {
+    upper_bound: u64,
+    counted: Option<u64>,
+    exact: bool,
+    max_tokens: Option<u32>,
+    choices: u64,
+}
+
+impl Estimate {
+    /// The cheap estimate.
+    pub(super) fn of(request: &ChatRequest) -> Self {
+        Self {
+            upper_bound: tokens::upper_bound(request),
+            counted: None,
+            exact: false,
+            max_tokens: request.max_tokens,
+            choices: u64::from(request.choices.max(1)),
+        }
+    }
+
+    /// Counts, once.
+    pub(super) fn count(&mut self, request: &ChatRequest, model: &str) {
+        if self.counted.is_none() {
+            let count = tokens::count(request, model);
+            self.counted = Some(count.tokens);
+            self.exact = count.exact;
+        }
+    }
+
+    /// Input tokens: counted, else the upper bound.
+    pub(super) fn input(&self) -> u64 {
+        self.counted.unwrap_or(self.upper_bound)
+    }
+
+    /// Whether [`Estimate::input`] is the provider's own way of counting.
+    pub(super) const fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// What one deployment would be asked for. Output is the client's bound, else the model's, but never
+    /// more than a quarter of the deployment's token limit where the client set none.
+    pub(super) fn demand(&self, deployment: &Deployment) -> Demand {
+        let output = self.max_tokens.map_or_else(
+            || {
+                let model = deployment.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
+                let limit = deployment.limits.tokens.into_iter().chain(deployment.limits.output_tokens).min();
+                model.min(limit.map_or(u64::MAX, |limit| limit / 4))
+            },
+            u64::from,
+        );
+        Demand { input_tokens: self.input(), output_tokens: output.saturating_mul(self.choices) }
+    }
+
+    /// Whether the request certainly does not fit into a context window of so many tokens.
+    pub(super) fn overflows(&self, window: u32) -> bool {
+        self.exact && self.input() > u64::from(window)
+    }
+
+    /// Whether it takes a count to tell if the request fits.
+    pub(super) fn may_overflow(&self, window: u32) -> bool {
+        self.input() > u64::from(window)
+    }
+}

@@ -1,0 +1,171 @@
+//! A streamed reply. Until its first content another deployment may take over, so nothing is sent before;
+//! after it, a fault becomes an error event in the caller's dialect, never a quiet end.
+//!
+//! The client pulls: a piece of the provider's body is read when the client wants more. Dropping the stream
+//! drops the provider's body with it, which ends the call at once.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use tokio::time::Instant;
+
+use crate::catalog::Deployment;
+use crate::chat::{Chunk, Delta};
+use crate::dialect::{self, StreamDecoder, StreamEncoder};
+use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::sse::SseDecoder;
+use crate::upstream::Body;
+
+use super::{Asked, Ticket};
+
+/// How long the end of a provider's body is awaited after the reply is whole, so that the connection can
+/// be used again.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// A provider's stream, decoded as it is read.
+struct Source {
+    body: Body,
+    sse: SseDecoder,
+    decoder: Box<dyn StreamDecoder>,
+    chunks: Vec<Chunk>,
+}
+
+/// A reply whose first content has come.
+pub(super) struct Begun {
+    source: Source,
+    encoder: Box<dyn StreamEncoder>,
+    deadline: Instant,
+}
+
+/// Reads until the first content.
+///
+/// # Errors
+/// What went wrong before any content; another deployment may still serve the request.
+pub(super) async fn begin(
+    asked: &Asked<'_>,
+    ticket: &mut Ticket,
+    deployment: &Deployment,
+    body: Body,
+) -> Result<Begun, AttemptFault> {
+    let decoder = dialect::provider(deployment.dialect).stream();
+    let mut source = Source { body, sse: SseDecoder::default(), decoder, chunks: Vec::new() };
+    while !source.chunks.iter().any(|chunk| chunk.delta.is_content()) {
+        if source.decoder.is_complete() {
+            break;
+        }
+        source.read().await?;
+    }
+    ticket.first_content();
+    let encoder = dialect::face(ticket.record.face).stream(asked.request);
+    Ok(Begun { source, encoder, deadline: asked.gateway.clock.instant(asked.deadline) })
+}
+
+impl Source {
+    /// Reads one piece of the body and decodes what is whole.
+    async fn read(&mut self) -> Result<(), AttemptFault> {
+        let Self { body, sse, decoder, chunks } = self;
+        let piece = body.next().await.transpose()?;
+        let ended = piece.is_none();
+        match piece {
+            Some(piece) => sse.push(&piece),
+            None => sse.finish(),
+        }
+        while let Some(event) = sse.next_event()? {
+            decoder.event(event.name, event.data, chunks)?;
+        }
+        if ended && !decoder.is_complete() {
+            return Err(AttemptFault::new(
+                FaultKind::BrokenStream,
+                "the provider's stream ended before the reply was whole",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads the little that may follow the reply's end, for the connection's sake.
+    async fn linger(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
+        let _given_up = tokio::time::timeout(LINGER, rest).await;
+    }
+}
+
+impl Begun {
+    pub(super) fn with(self, ticket: Ticket) -> ReplyStream {
+        let pump = Pump { begun: self, ticket: Some(ticket), out: BytesMut::with_capacity(1024) };
+        ReplyStream(Box::pin(futures_util::stream::unfold(pump, Pump::next)))
+    }
+}
+
+/// The reply as server-sent events in the caller's dialect.
+pub struct ReplyStream(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
+
+impl Stream for ReplyStream {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context).map(|piece| piece.map(Ok))
+    }
+}
+
+struct Pump {
+    begun: Begun,
+    /// Present until the ending is recorded.
+    ticket: Option<Ticket>,
+    out: BytesMut,
+}
+
+impl Pump {
+    /// The next piece for the client.
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        if self.ticket.is_none() {
+            self.begun.source.linger().await;
+            return None;
+        }
+        loop {
+            self.encode();
+            if self.begun.source.decoder.is_complete() {
+                self.begun.encoder.end(&mut self.out);
+                if let Some(ticket) = self.ticket.take() {
+                    ticket.complete();
+                }
+            }
+            if !self.out.is_empty() {
+                return Some((self.out.split().freeze(), self));
+            }
+            self.ticket.as_ref()?;
+            let read = tokio::time::timeout_at(self.begun.deadline, self.begun.source.read()).await;
+            let fault = match read {
+                Ok(Ok(())) => continue,
+                Ok(Err(fault)) => fault,
+                Err(_elapsed) => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
+            };
+            self.encode();
+            self.break_off(&fault);
+        }
+    }
+
+    /// Turns what was decoded into the caller's events.
+    fn encode(&mut self) {
+        let Some(ticket) = &mut self.ticket else { return };
+        for chunk in self.begun.source.chunks.drain(..) {
+            match &chunk.delta {
+                Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => ticket.saw(text.len()),
+                Delta::ToolArguments { fragment, .. } => ticket.saw(fragment.len()),
+                Delta::ToolCall { name, .. } => ticket.saw(name.len()),
+                Delta::Usage(usage) => ticket.usage(usage),
+                Delta::Start { .. } | Delta::ReasoningSignature(_) | Delta::Finish(_) | Delta::Other { .. } => {}
+            }
+            self.begun.encoder.chunk(&chunk, &mut self.out);
+        }
+    }
+
+    fn break_off(&mut self, fault: &AttemptFault) {
+        let Some(ticket) = self.ticket.take() else { return };
+        self.begun.encoder.error(&Refusal::from(fault.clone()), &ticket.id(), &mut self.out);
+        ticket.broke(fault);
+    }
+}

@@ -1,0 +1,113 @@
+//! The record: one per request, whatever its ending. Logs, metrics and later the ledger are made of it.
+
+use std::time::Duration;
+
+use crate::chat::{DialectName, Usage};
+use crate::fault::{FaultKind, RefusalKind};
+use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId};
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client got a whole reply.
+    Whole,
+    /// The client got a refusal and nothing else.
+    Refused(RefusalKind),
+    /// The reply broke off after it had begun; the client got an error event.
+    Broken(FaultKind),
+    /// The client went away first.
+    Cancelled,
+}
+
+impl Ending {
+    /// The stable name: metric label and log field.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Refused(kind) => kind.as_str(),
+            Self::Broken(kind) => kind.as_str(),
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One call to a provider, as the record keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptRecord {
+    /// Who was called.
+    pub deployment: DeploymentId,
+    /// Its API family.
+    pub provider: ProviderName,
+    /// What went wrong; `None` for a whole reply.
+    pub fault: Option<FaultKind>,
+    /// From the call to its end.
+    pub latency: Duration,
+}
+
+/// Everything worth keeping of one request. Never a prompt, a reply or a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Identity.
+    pub id: RequestId,
+    /// When the request arrived.
+    pub arrived: Moment,
+    /// The surface it came through.
+    pub face: DialectName,
+    /// Who asked; `None` before authentication succeeded.
+    pub caller: Option<KeyId>,
+    /// The group that served it; `None` where none was found.
+    pub group: Option<GroupName>,
+    /// The deciding policy, `NAME@DIGEST`, or `built-in`.
+    pub policy: Option<std::sync::Arc<str>>,
+    /// Whether the reply was streamed.
+    pub streamed: bool,
+    /// Every call made, in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// Input tokens as estimated before the call.
+    pub estimated_input_tokens: u64,
+    /// Tokens as reported, or as estimated where the provider reported none.
+    pub usage: Usage,
+    /// Whether `usage` is our estimate.
+    pub usage_estimated: bool,
+    /// What it cost; `None` where the price is unknown.
+    pub cost: Option<NanoUsd>,
+    /// Time spent waiting for a limit.
+    pub waited: Duration,
+    /// From arrival to the first content sent.
+    pub ttft: Option<Duration>,
+    /// From arrival to the end.
+    pub latency: Duration,
+    /// The HTTP status sent.
+    pub status: u16,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+impl Record {
+    /// The record of a request that has just arrived; its ending until told otherwise is that the client left.
+    #[must_use]
+    pub fn new(id: RequestId, arrived: Moment, face: DialectName) -> Self {
+        Self {
+            id,
+            arrived,
+            face,
+            caller: None,
+            group: None,
+            policy: None,
+            streamed: false,
+            attempts: Vec::new(),
+            estimated_input_tokens: 0,
+            usage: Usage::default(),
+            usage_estimated: true,
+            cost: None,
+            waited: Duration::ZERO,
+            ttft: None,
+            latency: Duration::ZERO,
+            status: 499,
+            ending: Ending::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Start-up and reload are one code path: build aside, check, swap. A build that fails changes nothing; the
+//! old snapshot serves on, the reasons are logged and listed, and a gauge drops to 0.
+//!
+//! What is learned and counted (limits, health, queues, a policy's state) lives in [`Books`] and is found
+//! again by name, so it survives.
+
+mod build;
+mod folder;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::health::HealthBook;
+use crate::id::GroupName;
+use crate::limits::Limits;
+use crate::queue::Queue;
+
+pub use build::{Builder, Draft, Environment};
+pub use watch::{Reloader, Target};
+
+/// Where configuration and policies come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The configuration file; `None` serves what needs none.
+    pub config: Option<PathBuf>,
+    /// The folder of policies given on the command line; it wins over the configuration's.
+    pub policies: Option<PathBuf>,
+    /// The address given on the command line; it wins over the configuration's.
+    pub host: Option<std::net::IpAddr>,
+    /// The port given on the command line; it wins over the configuration's.
+    pub port: Option<u16>,
+}
+
+/// What outlives every snapshot.
+#[derive(Debug)]
+pub struct Books {
+    /// Reservations and usage, by scope.
+    pub limits: Arc<Limits>,
+    /// Breakers and averages, by deployment.
+    pub health: HealthBook,
+    queues: Mutex<BTreeMap<GroupName, Arc<Queue>>>,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self {
+            limits: Arc::new(Limits::new(&BTreeMap::new())),
+            health: HealthBook::default(),
+            queues: Mutex::default(),
+        }
+    }
+}
+
+impl Books {
+    /// The queue of a group: the same one for as long as anybody holds it.
+    fn queue(&self, group: &GroupName) -> Arc<Queue> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(queues.entry(group.clone()).or_default())
+    }
+}

@@ -1,0 +1,331 @@
+//! Building a snapshot aside: everything that can fail happens here, before anything is changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::catalog::{Group, Origin};
+use crate::config::{self, Settings};
+use crate::health::BreakerRule;
+use crate::id::{DeploymentId, PolicyName};
+use crate::limits::{LimitSpec, Scope};
+use crate::moment::Moment;
+use crate::policy::{Component, Digest, Engine, Facts, Router, Setup, Succession};
+use crate::provider::simulated::Simulated;
+use crate::seed;
+use crate::shipped::SHIPPED;
+use crate::snapshot::{Serving, Slot, Snapshot};
+
+use super::folder::{self, Contents};
+use super::{Books, Sources};
+
+/// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
+const DEFAULT: &str = "default";
+/// Who decides where nobody was asked to.
+const FALLBACK: &str = "simple-shuffle";
+
+/// Reads an environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Builds snapshots from the same sources, again and again.
+pub struct Builder {
+    engine: Engine,
+    sources: Sources,
+    environment: Environment,
+    books: Arc<Books>,
+    simulated: Simulated,
+    seed: u64,
+    /// Components by digest: a file that did not change is not loaded again.
+    components: BTreeMap<Digest, Arc<Component>>,
+}
+
+/// A snapshot that is ready but not in force.
+pub struct Draft {
+    settings: Arc<Settings>,
+    groups: Vec<Prepared>,
+    specs: BTreeMap<Scope, LimitSpec>,
+    problems: Vec<String>,
+    fingerprint: [u8; 32],
+}
+
+struct Prepared {
+    group: Arc<Group>,
+    router: Next,
+}
+
+/// How a group comes by its router.
+enum Next {
+    /// Nothing about it changed.
+    Kept(Arc<Router>),
+    /// It has no predecessor.
+    New(Arc<Router>),
+    /// It takes over what its predecessor learned, at the moment of the swap.
+    Heir(Succession),
+}
+
+impl Builder {
+    /// A builder that has loaded nothing yet. `seed` is the parent of every router's own.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        sources: Sources,
+        environment: Environment,
+        books: Arc<Books>,
+        simulated: Simulated,
+        seed: u64,
+    ) -> Self {
+        Self { engine, sources, environment, books, simulated, seed, components: BTreeMap::new() }
+    }
+
+    /// Reads the configuration and says where policies are looked for.
+    ///
+    /// # Errors
+    /// All problems of the configuration.
+    pub fn settings(&self) -> Result<Settings, Vec<String>> {
+        let environment = |name: &str| (self.environment)(name);
+        let loaded = match &self.sources.config {
+            Some(path) => config::load(path, &environment),
+            None => config::builtin(&environment),
+        };
+        let mut settings =
+            loaded.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?.settings;
+        if let Some(host) = self.sources.host {
+            settings.server.host = host;
+        }
+        if let Some(port) = self.sources.port {
+            settings.server.port = port;
+        }
+        if !settings.server.host.is_loopback() && settings.server.master_key.is_none() {
+            return Err(vec![format!(
+                "{} is reachable from other machines and no key is configured\nhint: set `general_settings.master_key`, or serve 127.0.0.1",
+                settings.server.host
+            )]);
+        }
+        Ok(settings)
+    }
+
+    /// The configuration file, where there is one.
+    #[must_use]
+    pub fn config(&self) -> Option<&Path> {
+        self.sources.config.as_deref()
+    }
+
+    /// The folder watched for policies.
+    #[must_use]
+    pub fn folder(&self, settings: &Settings) -> PathBuf {
+        self.sources
+            .policies
+            .clone()
+            .or_else(|| settings.policies.dir.clone())
+            .unwrap_or_else(|| PathBuf::from("policies"))
+    }
+
+    /// Builds everything `previous` would be replaced by. Blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    /// Every reason why it cannot be put in force.
+    pub fn build(&mut self, previous: Option<&Snapshot>) -> Result<Draft, Vec<String>> {
+        let settings = self.settings()?;
+        let locked = !settings.server.host.is_loopback();
+        let mut problems = Vec::new();
+        let contents = folder::read(&self.folder(&settings), locked).map_err(|problem| vec![problem])?;
+        let found = self.load(&settings, &contents, previous, &mut problems);
+        let mut groups = Vec::new();
+        for group in settings.catalog.groups.values() {
+            match self.router(group, &found, previous) {
+                Ok(router) => groups.push(Prepared { group: Arc::clone(group), router }),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if groups.len() < settings.catalog.groups.len() {
+            return Err(problems);
+        }
+        let specs = specs(&settings);
+        let text = self.sources.config.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let fingerprint = Sha256::digest(&text).into();
+        Ok(Draft { settings: Arc::new(settings), groups, specs, problems, fingerprint })
+    }
+
+    /// Loads every policy some group needs and every file of the folder, so that a bad one is told of when it
+    /// arrives and not when it is needed. A bad file leaves the component it was to replace in place.
+    fn load(
+        &mut self,
+        settings: &Settings,
+        contents: &Contents,
+        previous: Option<&Snapshot>,
+        problems: &mut Vec<String>,
+    ) -> BTreeMap<PolicyName, Arc<Component>> {
+        let mut found = BTreeMap::new();
+        for (name, bytes) in contents {
+            let loaded = match bytes {
+                Ok(bytes) => self.component(name, bytes),
+                Err(problem) => Err(problem.clone()),
+            };
+            match loaded {
+                Ok(component) => {
+                    found.insert(name.clone(), component);
+                }
+                Err(problem) => {
+                    problems.push(problem);
+                    if let Some(component) = previous.and_then(|snapshot| in_force(snapshot, name)) {
+                        found.insert(name.clone(), component);
+                    }
+                }
+            }
+        }
+        let wanted = |name: &str| settings.catalog.groups.values().any(|group| group.router.policy.as_str() == name);
+        for (name, bytes) in SHIPPED {
+            let needed = wanted(name) || (name == FALLBACK && wanted(DEFAULT));
+            if needed && !contents.contains_key(name) {
+                let name = PolicyName::from(name);
+                match self.component(&name, bytes) {
+                    Ok(component) => {
+                        found.insert(name, component);
+                    }
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        self.components.retain(|digest, _| found.values().any(|component| component.digest() == *digest));
+        found
+    }
+
+    fn component(&mut self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, String> {
+        let digest = Digest::of(bytes);
+        if let Some(known) = self.components.get(&digest).filter(|known| known.name() == name) {
+            return Ok(Arc::clone(known));
+        }
+        let component = self
+            .engine
+            .load(name, bytes)
+            .map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))?;
+        self.components.insert(digest, Arc::clone(&component));
+        Ok(component)
+    }
+
+    fn router(
+        &self,
+        group: &Group,
+        found: &BTreeMap<PolicyName, Arc<Component>>,
+        previous: Option<&Snapshot>,
+    ) -> Result<Next, String> {
+        let asked = &group.router.policy;
+        let fallback = (asked.as_str() == DEFAULT).then(|| found.get(FALLBACK)).flatten();
+        let Some(component) = found.get(asked).or(fallback) else {
+            let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+            return Err(format!(
+                "group `{}`: no policy is named `{asked}`\nhint: put {asked}.wasm into the policies folder, or use one of {}",
+                group.name,
+                known.join(", ")
+            ));
+        };
+        let setup = Setup {
+            settings: Arc::clone(&group.router.settings),
+            deployments: group.deployments.iter().map(|deployment| Facts::of(deployment)).collect(),
+            seed: seed::derive(self.seed, stable_hash(group.name.as_str())),
+        };
+        let failed = |problem| {
+            format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short())
+        };
+        let before = previous.and_then(|snapshot| snapshot.groups.get(&group.name)?.router.clone());
+        match before {
+            Some(router) if router.component().digest() == component.digest() && *router.setup() == setup => {
+                Ok(Next::Kept(router))
+            }
+            Some(router) => Succession::prepare(Arc::clone(component), setup, &router).map(Next::Heir).map_err(failed),
+            None => Router::start(Arc::clone(component), setup, None).map(Next::New).map_err(failed),
+        }
+    }
+
+    /// Puts a draft in force: nothing in here can fail.
+    #[must_use]
+    pub fn publish(&self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
+        let Draft { settings, groups, specs, problems, fingerprint } = draft;
+        let limits = &self.books.limits;
+        limits.apply(&specs, now);
+        self.books.health.apply(&rules(&settings));
+        let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
+            let Origin::Simulated(model) = &deployment.origin else { return None };
+            Some((deployment.id.clone(), Arc::clone(model)))
+        });
+        let simulated = Arc::new(self.simulated.with_models(models.collect()));
+        let groups = groups.into_iter().map(|prepared| {
+            let group = prepared.group;
+            let router = match prepared.router {
+                Next::Kept(router) | Next::New(router) => router,
+                Next::Heir(succession) => succession.publish(),
+            };
+            let slots = group.deployments.iter().map(|deployment| {
+                Arc::new(Slot {
+                    deployment: Arc::clone(deployment),
+                    health: self.books.health.of(&deployment.id),
+                    scope: limits.id(&Scope::Deployment(deployment.id.clone())),
+                })
+            });
+            let component = router.component();
+            let serving = Serving {
+                policy: format!("{}@{}", component.name(), component.digest().short()).into(),
+                router: Some(router.clone()),
+                slots: slots.collect(),
+                scope: limits.id(&Scope::Group(group.name.clone())),
+                queue: self.books.queue(&group.name),
+                group: Arc::clone(&group),
+            };
+            (group.name.clone(), Arc::new(serving))
+        });
+        let groups = groups.collect();
+        Snapshot { generation, settings, groups, simulated, global: limits.id(&Scope::Global), problems, fingerprint }
+    }
+}
+
+impl Draft {
+    /// What is wrong without keeping the draft from being put in force: policy files nobody needs yet, or
+    /// whose predecessors go on.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Whether putting it in force would change anything that `current` serves or reports.
+    #[must_use]
+    pub fn changes(&self, current: &Snapshot) -> bool {
+        let kept = self.groups.iter().all(|prepared| matches!(prepared.router, Next::Kept(_)));
+        !kept || self.fingerprint != current.fingerprint || self.problems != current.problems
+    }
+}
+
+/// The component that decides now under this name.
+fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
+    let routers = snapshot.groups.values().filter_map(|serving| serving.router.as_ref());
+    routers.map(|router| router.component()).find(|component| component.name() == name).cloned()
+}
+
+fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
+    let deployments = settings.catalog.groups.values().flat_map(|group| &group.deployments);
+    let mut specs: BTreeMap<Scope, LimitSpec> =
+        deployments.map(|deployment| (Scope::Deployment(deployment.id.clone()), deployment.limits.clone())).collect();
+    specs.insert(Scope::Global, settings.global_limits.clone());
+    specs
+}
+
+fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> {
+    let breaker = &settings.breaker;
+    let of = |group: &Arc<Group>| {
+        let rule = BreakerRule {
+            allowed_fails: breaker.allowed_fails,
+            cooldown: breaker.cooldown,
+            disabled: breaker.disabled,
+            alone: group.deployments.len() == 1,
+        };
+        group.deployments.iter().map(move |deployment| (deployment.id.clone(), rule)).collect::<Vec<_>>()
+    };
+    settings.catalog.groups.values().flat_map(of).collect()
+}
+
+/// The same number for the same text in every process.
+fn stable_hash(text: &str) -> u64 {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+}

@@ -1,0 +1,57 @@
+//! The HTTP faces: thin handlers over the pipeline, one way to answer a refusal, one list of exemptions.
+//!
+//! Every surface is guarded the same way before its handler runs (`guard`); what needs no key says so in
+//! [`router`]. Handlers know HTTP and nothing of limits, policies or providers.
+
+mod admin;
+mod chat;
+mod guard;
+mod probe;
+mod refusal;
+mod serve;
+mod simulated;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::chat::DialectName;
+use crate::pipeline::Gateway;
+use crate::telemetry::Metrics;
+
+pub use serve::{Listening, listen, serve};
+pub use simulated::router as simulated_router;
+
+/// What handlers share.
+pub struct App {
+    /// The pipeline.
+    pub gateway: Arc<Gateway>,
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Set while shutting down: readiness fails, requests under way finish.
+    pub draining: AtomicBool,
+}
+
+/// All surfaces.
+pub fn router(app: Arc<App>) -> Router {
+    let openai = |app, request| chat::handle(app, DialectName::Openai, request);
+    let anthropic = |app, request| chat::handle(app, DialectName::Anthropic, request);
+    Router::new()
+        .route("/v1/chat/completions", post(openai))
+        .route("/chat/completions", post(openai))
+        .route("/v1/messages", post(anthropic))
+        .route("/v1/models", get(probe::models))
+        .route("/models", get(probe::models))
+        .route("/admin/policies", get(admin::policies))
+        // No key: load balancers and scrapers ask these, and they tell nothing about requests.
+        .route("/health/liveliness", get(probe::alive))
+        .route("/health/liveness", get(probe::alive))
+        .route("/health/readiness", get(probe::ready))
+        .route("/metrics", get(probe::metrics))
+        .fallback(refusal::unknown_path)
+        .method_not_allowed_fallback(refusal::unknown_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::check))
+        .with_state(app)
+}

@@ -1,0 +1,59 @@
+//! What operators ask: which policies decide, how they fare. Behind the master key.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::chat::DialectName;
+use crate::pipeline;
+use crate::telemetry::PolicyFigures;
+
+use super::{App, guard, probe, refusal};
+
+/// Every router in force: `witgate policies` prints this.
+pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let snapshot = app.gateway.live.read();
+    if let Err(why) = pipeline::authenticate(&snapshot.settings, guard::key(&headers).as_ref()) {
+        return refusal::response(DialectName::Openai, &why, "");
+    }
+    let list: Vec<Value> = snapshot
+        .groups
+        .values()
+        .filter_map(|serving| {
+            let report = serving.router.as_ref()?.report();
+            Some(json!({
+                "name": report.policy.as_str(),
+                "digest": report.digest.to_string(),
+                "group": serving.group.name.as_str(),
+                "generation": report.generation,
+                "calls": report.calls,
+                "outcomes": report.outcomes,
+                "faults": report.faults,
+                "quarantined": report.quarantined,
+                "mean_us": report.times.mean.as_secs_f64() * 1e6,
+            }))
+        })
+        .collect();
+    probe::json_response(
+        StatusCode::OK,
+        &json!({"generation": snapshot.generation, "policies": list, "problems": snapshot.problems}),
+    )
+}
+
+/// The same for `/metrics`.
+pub(super) fn figures(app: &App) -> Vec<PolicyFigures> {
+    let snapshot = app.gateway.live.read();
+    let of = |serving: &Arc<crate::snapshot::Serving>| {
+        let report = serving.router.as_ref()?.report();
+        Some(PolicyFigures {
+            group: serving.group.name.to_string(),
+            policy: serving.policy.to_string(),
+            calls: report.calls,
+            faults: report.faults,
+        })
+    };
+    snapshot.groups.values().filter_map(of).collect()
+}

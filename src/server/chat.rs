@@ -1,0 +1,96 @@
+//! The two chat surfaces: read the body within bounds, serve it, say in headers who answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::chat::DialectName;
+use crate::fault::{Refusal, RefusalKind};
+use crate::pipeline::{About, Arrival, Served};
+
+use super::{App, guard, refusal};
+
+/// How long a client may take to send its request.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves one chat request that came through the surface `face`.
+pub(super) async fn handle(State(app): State<Arc<App>>, face: DialectName, request: Request) -> Response {
+    let ticket = app.gateway.arrive(face);
+    let id = ticket.id();
+    let (head, body) = request.into_parts();
+    let limit = app.gateway.live.read().settings.server.max_request_bytes;
+    let body = match guard::is_json(&head.headers) {
+        Ok(()) => read(&head.headers, body, limit).await,
+        Err(refusal) => Err(refusal),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(why) => return refusal::response(face, &ticket.refuse(why), &id),
+    };
+    let arrival = Arrival { face, key: guard::key(&head.headers), body };
+    match app.gateway.serve(ticket, arrival).await {
+        Ok(Served::Whole { body, about }) => {
+            respond(face, Body::from(body), HeaderValue::from_static("application/json"), &about)
+        }
+        Ok(Served::Streamed { stream, about }) => {
+            let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
+            let mut response = respond(face, Body::from_stream(stream), kind, &about);
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            response
+        }
+        Err(why) => refusal::response(face, &why, &id),
+    }
+}
+
+async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        let message = format!(
+            "the request body is larger than {limit} bytes; send less or raise `general_settings.max_request_size_mb`"
+        );
+        Refusal::new(RefusalKind::TooLarge, message)
+    };
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(fault)) => {
+            Err(Refusal::new(RefusalKind::InvalidRequest, format!("the request body could not be read: {fault}")))
+        }
+        Err(_elapsed) => {
+            let message = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            Err(Refusal::new(RefusalKind::SlowRequest, message))
+        }
+    }
+}
+
+fn respond(face: DialectName, body: Body, kind: HeaderValue, about: &About) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, kind);
+    refusal::identify(face, headers, &about.id.to_string());
+    let mut tell = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    tell("x-witgate-policy", &about.policy);
+    tell("x-witgate-deployment", &about.deployment);
+    tell("x-witgate-attempts", &about.attempts.to_string());
+    tell("x-witgate-waited-ms", &about.waited.as_millis().to_string());
+    if !about.dropped.is_empty() {
+        tell("x-witgate-dropped", &about.dropped.join(", "));
+    }
+    tell("x-litellm-model-group", &about.group);
+    tell("x-litellm-model-id", &about.deployment);
+    response
+}

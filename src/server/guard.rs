@@ -1,0 +1,92 @@
+//! What every request passes before its handler: a web page must not be able to spend the keys.
+//!
+//! A gateway without a key is for this machine only, so it answers only names of this machine (`Host`
+//! checked: DNS rebinding). A browser's foreign `Origin` is always refused and no CORS header is ever sent.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use secrecy::SecretString;
+
+use crate::chat::DialectName;
+use crate::fault::{Refusal, RefusalKind};
+
+use super::{App, refusal};
+
+/// Refuses what comes from where it may not.
+pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let open = app.gateway.live.read().settings.server.master_key.is_none();
+    match allowed(request.headers(), request.uri(), open) {
+        Ok(()) => next.run(request).await,
+        Err(why) => refusal::response(face_of(request.uri().path()), &why, ""),
+    }
+}
+
+fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
+    let host_name = host.map(name_of).unwrap_or_default();
+    if open && !is_local(host_name) {
+        let message = format!(
+            "a gateway without a key answers only to names of this machine, not `{host_name}`; set `general_settings.master_key` to serve others"
+        );
+        return Err(Refusal::new(RefusalKind::Forbidden, message));
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let same = origin.to_str().ok().and_then(|origin| origin.split_once("://")).is_some_and(|(_, of)| Some(of) == host);
+    if same {
+        return Ok(());
+    }
+    let message = "requests from web pages of another origin are refused; call the gateway from a server or a command";
+    Err(Refusal::new(RefusalKind::Forbidden, message))
+}
+
+/// `localhost:4000` → `localhost`, `[::1]:4000` → `[::1]`.
+fn name_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
+fn is_local(name: &str) -> bool {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A form or plain text is what a foreign page can send without asking first.
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = format!("the body must be JSON: send `Content-Type: application/json`, not `{essence}`");
+    Err(Refusal::new(RefusalKind::InvalidRequest, message))
+}
+
+/// The key a client showed: `Authorization: Bearer`, `x-api-key`, or LiteLLM's own header.
+pub(super) fn key(headers: &HeaderMap) -> Option<SecretString> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text(AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    text("x-litellm-api-key")
+        .map(|key| key.strip_prefix("Bearer ").unwrap_or(key))
+        .or(bearer)
+        .or(text("x-api-key"))
+        .map(SecretString::from)
+}
+
+/// Whose words a path's refusals are in.
+pub(super) fn face_of(path: &str) -> DialectName {
+    if path.starts_with("/v1/messages") { DialectName::Anthropic } else { DialectName::Openai }
+}

@@ -1,0 +1,94 @@
+//! One snapshot per request: configuration, catalogue and policies as one immutable value.
+//!
+//! A request reads the live snapshot once and keeps it to its end. What must outlive a snapshot (limits,
+//! health, queues, learned state) is only pointed to from here and found again by name at the next build.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::catalog::{Deployment, Group};
+use crate::config::Settings;
+use crate::health::Health;
+use crate::id::GroupName;
+use crate::limits::ScopeId;
+use crate::policy::Router;
+use crate::queue::Queue;
+use crate::upstream::Upstream;
+
+/// Everything a request needs to know, frozen.
+pub struct Snapshot {
+    /// Counts applied builds from 1.
+    pub generation: u64,
+    /// What the configuration says.
+    pub settings: Arc<Settings>,
+    /// The groups, ready to serve.
+    pub groups: BTreeMap<GroupName, Arc<Serving>>,
+    /// The simulated provider with the models this configuration gives it.
+    pub simulated: Arc<dyn Upstream>,
+    /// The scope of everything.
+    pub global: ScopeId,
+    /// What the last build complained of without being stopped by it.
+    pub problems: Vec<String>,
+    /// Digest of the configuration's text: a build that changes nothing is told by it.
+    pub fingerprint: [u8; 32],
+}
+
+impl Snapshot {
+    /// The group that serves `model`, aliases resolved.
+    #[must_use]
+    pub fn group(&self, model: &str) -> Option<&Arc<Serving>> {
+        self.groups.get(model).or_else(|| self.groups.get(&self.settings.aliases.get(model)?.group))
+    }
+}
+
+/// A group with what decides and what is known about it.
+#[derive(Debug)]
+pub struct Serving {
+    /// As configured.
+    pub group: Arc<Group>,
+    /// Who decides; `None` is the built-in order.
+    pub router: Option<Arc<Router>>,
+    /// `NAME@DIGEST` of the router, or `built-in`.
+    pub policy: Arc<str>,
+    /// The deployments, in the order of the configuration: the router's indices.
+    pub slots: Vec<Arc<Slot>>,
+    /// The group's own limits.
+    pub scope: ScopeId,
+    /// Who waits.
+    pub queue: Arc<Queue>,
+}
+
+/// A deployment and its state.
+#[derive(Debug)]
+pub struct Slot {
+    /// As configured.
+    pub deployment: Arc<Deployment>,
+    /// Breaker, averages, requests under way.
+    pub health: Arc<Health>,
+    /// Its limits.
+    pub scope: ScopeId,
+}
+
+/// The pointer requests read once.
+pub struct Live(ArcSwap<Snapshot>);
+
+impl Live {
+    /// Begins with `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    /// The snapshot in force now.
+    #[must_use]
+    pub fn read(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Puts `snapshot` in force; requests under way keep theirs.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}

@@ -1,0 +1,143 @@
+//! Putting the parts together: the only place that knows them all. Nothing is decided here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::http::HttpUpstream;
+use crate::pipeline::{Gateway, Recorder, Seeds};
+use crate::policy::{Compiler, Engine, EngineOptions};
+use crate::provider::simulated::Simulated;
+use crate::queue::Freed;
+use crate::record::Record;
+use crate::reload::{Books, Builder, Environment, Reloader, Sources, Target};
+use crate::snapshot::{Live, Snapshot};
+use crate::telemetry::{self, Metrics};
+use crate::upstream::Upstream;
+
+/// What a gateway is started with.
+pub struct Options {
+    /// Where configuration and policies come from.
+    pub sources: Sources,
+    /// Where compiled policies are kept, a folder of this user's alone. `None` compiles at every start.
+    pub cache: Option<PathBuf>,
+    /// Where policies are compiled.
+    pub compiler: Compiler,
+    /// Reads an environment variable.
+    pub environment: Environment,
+    /// The one clock.
+    pub clock: Clock,
+    /// The one seed.
+    pub seed: u64,
+}
+
+/// A gateway that serves, and keeps itself up to date until it is dropped.
+pub struct Running {
+    /// The pipeline.
+    pub gateway: Arc<Gateway>,
+    /// What it has counted.
+    pub metrics: Arc<Metrics>,
+    /// The watching thread.
+    pub reloader: Reloader,
+}
+
+/// A gateway that serves but does not look for changes.
+pub struct Assembled {
+    /// The pipeline.
+    pub gateway: Arc<Gateway>,
+    /// What it has counted.
+    pub metrics: Arc<Metrics>,
+    /// Builds the next snapshot.
+    pub builder: Builder,
+}
+
+/// Builds the first snapshot and a gateway around it. Blocks while policies compile.
+///
+/// # Errors
+/// Every reason why nothing can be served, one text each.
+pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, Vec<String>> {
+    let Options { sources, cache, compiler, environment, clock, seed } = options;
+    let engine = Engine::new(EngineOptions { cache_dir: cache, compiler, ..EngineOptions::default() })
+        .map_err(|problem| vec![problem.to_string()])?;
+    let books = Arc::new(Books::default());
+    let simulated = Simulated::new(clock, BTreeMap::new());
+    let mut builder = Builder::new(engine, sources, environment, Arc::clone(&books), simulated, seed);
+    let draft = builder.build(None)?;
+    for problem in draft.problems() {
+        tracing::warn!("{problem}");
+    }
+    let snapshot = builder.publish(draft, 1, clock.now());
+    let metrics = Arc::new(Metrics::new());
+    metrics.applied(1);
+    let gateway = Arc::new(Gateway {
+        live: Live::new(snapshot),
+        limits: Arc::clone(&books.limits),
+        freed: Freed::default(),
+        clock,
+        http,
+        recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
+        seeds: Seeds::new(seed),
+    });
+    Ok(Assembled { gateway, metrics, builder })
+}
+
+/// A gateway over the network that watches its sources and keeps itself up to date. Blocks while policies
+/// compile.
+///
+/// # Errors
+/// As [`assemble`]; or files cannot be watched.
+pub fn start(options: Options) -> Result<Running, Vec<String>> {
+    let clock = options.clock;
+    let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()))?;
+    let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
+    let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
+    Ok(Running { gateway, metrics, reloader })
+}
+
+/// Records go to the log and the metrics.
+struct Telemetry(Arc<Metrics>);
+
+impl Recorder for Telemetry {
+    fn begun(&self) {
+        self.0.begun();
+    }
+
+    fn ended(&self, record: &Record) {
+        telemetry::write(record, &self.0);
+    }
+}
+
+/// Where reloads go.
+struct Swap {
+    gateway: Arc<Gateway>,
+    metrics: Arc<Metrics>,
+}
+
+impl Target for Swap {
+    fn current(&self) -> Arc<Snapshot> {
+        self.gateway.live.read()
+    }
+
+    fn applied(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation;
+        self.metrics.applied(generation);
+        if !snapshot.problems.is_empty() {
+            self.kept(&snapshot.problems);
+        }
+        self.gateway.live.publish(snapshot);
+        self.gateway.freed.tell();
+        tracing::info!(generation, "a new generation of configuration and policies is in force");
+    }
+
+    fn kept(&self, problems: &[String]) {
+        self.metrics.kept();
+        for problem in problems {
+            tracing::error!("not applied, the old state serves on: {problem}");
+        }
+    }
+}
+
+/// How long requests under way may take to finish once the gateway is told to stop.
+pub const GRACE: Duration = Duration::from_secs(30);

@@ -1,0 +1,15 @@
+//! What operators see: one log line and a set of metrics per record. No prompt, no reply, no secret.
+
+mod log;
+mod metrics;
+
+pub use log::{LogFormat, init as init_log};
+pub use metrics::{Metrics, PolicyFigures};
+
+use crate::record::Record;
+
+/// Writes a finished request to the log and the metrics.
+pub fn write(record: &Record, metrics: &Metrics) {
+    log::write(record);
+    metrics.write(record);
+}

@@ -1,0 +1,229 @@
+//! Prometheus metrics. A registry per gateway, none global: tests run side by side.
+//!
+//! Labels are bounded by the configuration (groups, deployments, kinds), never by what clients send.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::record::Record;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    group: String,
+    face: &'static str,
+    ending: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AttemptLabels {
+    deployment: String,
+    provider: String,
+    fault: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TokenLabels {
+    group: String,
+    deployment: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GroupLabels {
+    group: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PolicyLabels {
+    group: String,
+    policy: String,
+}
+
+/// A policy's figures at the moment of a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyFigures {
+    /// The group it decides for.
+    pub group: String,
+    /// `NAME@DIGEST`.
+    pub policy: String,
+    /// Calls of `route`.
+    pub calls: u64,
+    /// Traps, timeouts and bad answers.
+    pub faults: u64,
+}
+
+type Histograms = Family<GroupLabels, Histogram, fn() -> Histogram>;
+
+/// The gateway's metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    cost_nano_usd: Family<GroupLabels, Counter>,
+    latency: Histograms,
+    ttft: Histograms,
+    waited: Histograms,
+    under_way: Gauge,
+    generation: Gauge,
+    reload_ok: Gauge,
+    policy_calls: Family<PolicyLabels, Gauge>,
+    policy_faults: Family<PolicyLabels, Gauge>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Seconds, from a simulated reply to a long piece of reasoning.
+fn seconds() -> Histogram {
+    Histogram::new([0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0])
+}
+
+impl Metrics {
+    /// Metrics that have counted nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("witgate"),
+            requests: Family::default(),
+            attempts: Family::default(),
+            tokens: Family::default(),
+            cost_nano_usd: Family::default(),
+            latency: Family::new_with_constructor(seconds),
+            ttft: Family::new_with_constructor(seconds),
+            waited: Family::new_with_constructor(seconds),
+            under_way: Gauge::default(),
+            generation: Gauge::default(),
+            reload_ok: Gauge::default(),
+            policy_calls: Family::default(),
+            policy_faults: Family::default(),
+        };
+        metrics.register();
+        metrics.reload_ok.set(1);
+        metrics
+    }
+
+    fn register(&mut self) {
+        let Self { registry, .. } = self;
+        registry.register("requests", "Finished requests by group, face, ending and status", self.requests.clone());
+        registry.register("attempts", "Calls to providers by deployment and fault", self.attempts.clone());
+        registry.register("tokens", "Tokens by group, deployment and kind", self.tokens.clone());
+        registry.register("cost_nano_usd", "Cost in billionths of a dollar", self.cost_nano_usd.clone());
+        registry.register("latency_seconds", "From arrival to the end of the reply", self.latency.clone());
+        registry.register("ttft_seconds", "From arrival to the first content sent", self.ttft.clone());
+        registry.register("waited_seconds", "Time spent waiting for a limit", self.waited.clone());
+        registry.register("under_way", "Requests under way", self.under_way.clone());
+        registry.register("generation", "Generation of configuration and policies in use", self.generation.clone());
+        registry.register(
+            "reload_ok",
+            "1 if the last reload was applied, 0 if the old state was kept",
+            self.reload_ok.clone(),
+        );
+        registry.register("policy_calls", "Decisions asked of a policy since it was loaded", self.policy_calls.clone());
+        registry.register("policy_faults", "Faults of a policy since it was loaded", self.policy_faults.clone());
+    }
+
+    /// A request arrived.
+    pub fn begun(&self) {
+        self.under_way.inc();
+    }
+
+    /// A reload was applied as `generation`.
+    pub fn applied(&self, generation: u64) {
+        self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.reload_ok.set(1);
+    }
+
+    /// A reload failed and the old state was kept.
+    pub fn kept(&self) {
+        self.reload_ok.set(0);
+    }
+
+    /// Counts a finished request.
+    pub fn write(&self, record: &Record) {
+        self.under_way.dec();
+        let group = record.group.as_ref().map_or_else(String::new, ToString::to_string);
+        let ending = record.ending.as_str();
+        self.requests
+            .get_or_create(&RequestLabels {
+                group: group.clone(),
+                face: record.face.as_str(),
+                ending,
+                status: record.status,
+            })
+            .inc();
+        for attempt in &record.attempts {
+            let fault = attempt.fault.map_or("none", |kind| kind.as_str());
+            let labels = AttemptLabels {
+                deployment: attempt.deployment.to_string(),
+                provider: attempt.provider.to_string(),
+                fault,
+            };
+            self.attempts.get_or_create(&labels).inc();
+        }
+        let labels = GroupLabels { group };
+        let observe = |histograms: &Histograms, length: Duration| {
+            histograms.get_or_create(&labels).observe(length.as_secs_f64());
+        };
+        observe(&self.latency, record.latency);
+        observe(&self.waited, record.waited);
+        if let Some(ttft) = record.ttft {
+            observe(&self.ttft, ttft);
+        }
+        if let Some(cost) = record.cost {
+            self.cost_nano_usd.get_or_create(&labels).inc_by(cost.0);
+        }
+        self.count_tokens(record, &labels.group);
+    }
+
+    fn count_tokens(&self, record: &Record, group: &str) {
+        let Some(last) = record.attempts.last() else { return };
+        let kinds = [
+            ("input", record.usage.input_tokens),
+            ("cache_read", record.usage.cache_read_tokens),
+            ("output", record.usage.output_tokens),
+        ];
+        for (kind, tokens) in kinds {
+            if tokens > 0 {
+                let labels = TokenLabels { group: group.to_owned(), deployment: last.deployment.to_string(), kind };
+                self.tokens.get_or_create(&labels).inc_by(tokens);
+            }
+        }
+    }
+
+    /// All metrics in Prometheus' text format, with the policies' figures as they are now.
+    ///
+    /// # Errors
+    /// Only where formatting itself fails.
+    pub fn render(&self, policies: &[PolicyFigures]) -> Result<String, fmt::Error> {
+        self.policy_calls.clear();
+        self.policy_faults.clear();
+        for figures in policies {
+            let labels = PolicyLabels { group: figures.group.clone(), policy: figures.policy.clone() };
+            let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            self.policy_calls.get_or_create(&labels).set(count(figures.calls));
+            self.policy_faults.get_or_create(&labels).set(count(figures.faults));
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,113 @@
+//! Which encoding a model has, as data, and counting with it in bounded pieces.
+
+use tiktoken_rs::CoreBPE;
+
+/// The encodings that are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `o200k_base`: gpt-4o and later, the reasoning models. `o200k_harmony` is the same but for special tokens.
+    O200k,
+    /// `cl100k_base`: gpt-4, gpt-3.5.
+    Cl100k,
+}
+
+use Encoding::{Cl100k, O200k};
+
+/// Beginnings of model names; the longest that fits decides. A name fits where it ends, goes on with one of `-:@`, or
+/// anyhow where the beginning ends with a dot.
+/// Source: tiktoken's own table (`model.py`, 0.14), names of discontinued models left out.
+pub(super) const MODELS: &[(&str, Encoding)] = &[
+    ("chatgpt-4o", O200k),
+    ("codex-mini", O200k),
+    ("gpt-3.5", Cl100k),
+    ("gpt-3.5-turbo", Cl100k),
+    ("gpt-35-turbo", Cl100k),
+    ("gpt-4", Cl100k),
+    ("gpt-4.1", O200k),
+    ("gpt-4.5", O200k),
+    ("gpt-4o", O200k),
+    ("gpt-5", O200k),
+    ("gpt-5.", O200k),
+    ("gpt-oss", O200k),
+    ("o1", O200k),
+    ("o3", O200k),
+    ("o4-mini", O200k),
+    ("text-embedding-3-large", Cl100k),
+    ("text-embedding-3-small", Cl100k),
+    ("text-embedding-ada-002", Cl100k),
+];
+
+/// From this length on a text is cut where that changes no token.
+const PIECE: usize = 16 * 1024;
+/// At this length it is cut wherever a character ends: the regular expressions behind an encoding give up (and panic)
+/// on very long matches.
+const LONGEST_PIECE: usize = 32 * 1024;
+
+impl Encoding {
+    /// The encoding of a model, as its provider names it: behind a vendor's `name/`, and also fine-tuned (`ft:`).
+    #[must_use]
+    pub fn of(model: &str) -> Option<Self> {
+        let model = model.rsplit('/').next().unwrap_or(model);
+        let model = model.strip_prefix("ft:").unwrap_or(model);
+        let fits = |beginning: &str| {
+            model
+                .strip_prefix(beginning)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', ':', '@']) || beginning.ends_with('.'))
+        };
+        let fitting = MODELS.iter().filter(|(beginning, _)| fits(beginning));
+        fitting.max_by_key(|(beginning, _)| beginning.len()).map(|(_, encoding)| *encoding)
+    }
+
+    /// Tokens of a text, and whether it could be counted without cutting it at random. Special tokens in it are text.
+    pub(super) fn count(self, text: &str) -> (u64, bool) {
+        let table = self.table();
+        let (mut tokens, mut exact, mut rest) = (0, true, text);
+        while !rest.is_empty() {
+            let (end, clean) = piece(rest);
+            let (this, next) = rest.split_at(end);
+            tokens += table.encode_ordinary(this).len() as u64;
+            exact &= clean;
+            rest = next;
+        }
+        (tokens, exact)
+    }
+
+    /// Loads the encoding, if it is not loaded. Blocks for about 0.2 s.
+    pub fn load(self) {
+        self.table();
+    }
+
+    fn table(self) -> &'static CoreBPE {
+        match self {
+            O200k => tiktoken_rs::o200k_base_singleton(),
+            Cl100k => tiktoken_rs::cl100k_base_singleton(),
+        }
+    }
+}
+
+/// Where the first piece of a text ends, and whether the encoding would cut there too: it does before a single space
+/// between a letter and a letter.
+fn piece(text: &str) -> (usize, bool) {
+    if text.len() <= PIECE {
+        return (text.len(), true);
+    }
+    let bytes = text.as_bytes();
+    let last = text.len().min(LONGEST_PIECE);
+    let seam = (PIECE..last - 1)
+        .find(|at| bytes[*at] == b' ' && bytes[at - 1].is_ascii_alphabetic() && bytes[at + 1].is_ascii_alphabetic());
+    match seam {
+        Some(at) => (at, true),
+        None if text.len() <= LONGEST_PIECE => (text.len(), true),
+        None => (text.floor_char_boundary(LONGEST_PIECE), false),
+    }
+}
+
+/// The fallback for models without a known encoding.
+pub(super) fn by_words(text: &str) -> u64 {
+    const LONG: usize = 12;
+    let words: u64 = text
+        .split_whitespace()
+        .map(|word| if word.len() <= LONG { 1 } else { (word.len() as u64).div_ceil(4) })
+        .fold(0, u64::saturating_add);
+    (words.saturating_mul(13)).div_ceil(10).min(text.len() as u64)
+}

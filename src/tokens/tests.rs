@@ -1,0 +1,296 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
+
+use super::encoding::MODELS;
+use super::*;
+use crate::chat::{DialectName, ImageSource, Message, OutputFormat, Part, PartKind, Rest, Role, Tool};
+use crate::signal::Feature;
+
+fn request(messages: Vec<Message>) -> ChatRequest {
+    ChatRequest {
+        model: "group".to_owned(),
+        messages,
+        tools: Vec::new(),
+        tool_choice: None,
+        parallel_tool_calls: None,
+        max_tokens: None,
+        choices: 1,
+        temperature: None,
+        top_p: None,
+        top_k: None,
+        stop: Vec::new(),
+        output: None,
+        reasoning: None,
+        user: None,
+        stream: false,
+        stream_usage: false,
+        dialect: DialectName::Openai,
+        rest: Rest::new(),
+    }
+}
+
+fn message(role: Role, name: Option<&str>, parts: Vec<PartKind>) -> Message {
+    let parts = parts.into_iter().map(Part::from).collect();
+    Message { role, parts, name: name.map(str::to_owned), rest: Rest::new() }
+}
+
+fn said(role: Role, name: Option<&str>, text: &str) -> Message {
+    message(role, name, vec![PartKind::Text(text.to_owned())])
+}
+
+fn user(text: &str) -> ChatRequest {
+    request(vec![said(Role::User, None, text)])
+}
+
+/// The example of OpenAI's cookbook, with the counts its API reported.
+#[test]
+fn the_cookbooks_example_counts_as_the_api_does() {
+    let (them, us) = (Some("example_user"), Some("example_assistant"));
+    let request = request(vec![
+        said(
+            Role::System,
+            None,
+            "You are a helpful, pattern-following assistant that translates corporate jargon into plain English.",
+        ),
+        said(Role::System, them, "New synergies will help drive top-line growth."),
+        said(Role::System, us, "Things working well together will increase revenue."),
+        said(
+            Role::System,
+            them,
+            "Let's circle back when we have more bandwidth to touch base on opportunities for increased leverage.",
+        ),
+        said(Role::System, us, "Let's talk later when we're less busy about how to do better."),
+        said(
+            Role::User,
+            None,
+            "This late pivot means we don't have time to boil the ocean for the client deliverable.",
+        ),
+    ]);
+    for model in ["gpt-4-0613", "gpt-3.5-turbo-0125"] {
+        assert_eq!(count(&request, model), Count { tokens: 129, exact: true }, "{model}");
+    }
+    for model in ["gpt-4o-2024-08-06", "gpt-4o-mini"] {
+        assert_eq!(count(&request, model), Count { tokens: 124, exact: true }, "{model}");
+    }
+    assert!(upper_bound(&request) >= 129);
+}
+
+#[test]
+fn every_row_of_the_table_is_what_tiktoken_says() {
+    for (row, (beginning, encoding)) in MODELS.iter().enumerate() {
+        for model in
+            [format!("{beginning}-2099-01-01"), format!("ft:{beginning}-x:org::id"), format!("vendor/{beginning}-x")]
+        {
+            assert_eq!(Encoding::of(&model), Some(*encoding), "{model}");
+        }
+        let theirs = get_tokenizer(beginning).or_else(|| get_tokenizer(&format!("{beginning}-2099-01-01")));
+        let expected: &[Tokenizer] = match encoding {
+            Encoding::O200k => &[Tokenizer::O200kBase, Tokenizer::O200kHarmony],
+            Encoding::Cl100k => &[Tokenizer::Cl100kBase],
+        };
+        // Embedding models have no dated names in tiktoken's table, but all rows are known to it.
+        assert!(theirs.is_some_and(|theirs| expected.contains(&theirs)), "{beginning}: {theirs:?}");
+        assert!(row == 0 || MODELS[row - 1].0 < *beginning, "{beginning} is out of order");
+    }
+}
+
+#[test]
+fn names_that_only_begin_alike_are_unknown() {
+    for (model, encoding) in [
+        ("gpt-5.4-mini", Some(Encoding::O200k)),
+        ("gpt-4", Some(Encoding::Cl100k)),
+        ("gpt-4-turbo", Some(Encoding::Cl100k)),
+        ("openai/gpt-4.1-nano", Some(Encoding::O200k)),
+        ("gpt-4.9", None),
+        ("gpt-50", None),
+        ("o11", None),
+        ("claude-sonnet-4-5", None),
+        ("simulated", None),
+        ("", None),
+        ("ft:", None),
+    ] {
+        assert_eq!(Encoding::of(model), encoding, "{model}");
+    }
+}
+
+#[test]
+fn the_fallback_is_words_and_a_third_but_never_more_than_bytes() {
+    for (text, tokens) in [
+        ("", 0),
+        ("a", 1),
+        ("one two", 3),
+        ("one two three four five six seven eight nine ten", 13),
+        // 24 bytes: six words.
+        ("数据数据数据数据", 8),
+        ("   ", 0),
+    ] {
+        assert_eq!(count_text(text, "unknown"), Count { tokens, exact: false }, "{text}");
+    }
+}
+
+#[test]
+fn special_tokens_in_a_text_are_text() {
+    assert!(count_text("<|endoftext|>", "gpt-4o").tokens > 1);
+    assert_eq!(count_text("tiktoken is great!", "gpt-4"), Count { tokens: 6, exact: true });
+}
+
+#[test]
+fn whatever_is_approximated_is_not_exact() {
+    let text = || PartKind::Text("x".to_owned());
+    let picture = |detail: Option<&str>| {
+        PartKind::Image(ImageSource::Url { url: "https://e.invalid/p".to_owned(), detail: detail.map(str::to_owned) })
+    };
+    let plain = count(&user("x"), "gpt-4o");
+    assert_eq!(plain, Count { tokens: 3 + 3 + 1 + 1, exact: true });
+    for (part, more) in [(picture(None), 1600), (picture(Some("low")), 85)] {
+        let with = request(vec![message(Role::User, None, vec![text(), part])]);
+        assert_eq!(count(&with, "gpt-4o"), Count { tokens: plain.tokens + more, exact: false });
+    }
+    let mut with = user("x");
+    with.tools.push(Tool::Other(json!({"type": "web_search"})));
+    assert!(!count(&with, "gpt-4o").exact);
+    let mut with = user("x");
+    with.output = Some(OutputFormat::JsonSchema { name: None, description: None, schema: json!({}), strict: None });
+    assert_eq!(count(&with, "gpt-4o"), Count { tokens: plain.tokens + 1, exact: false });
+}
+
+#[test]
+fn a_file_counts_by_its_length_not_as_text() {
+    let file = "A".repeat(1_600_000);
+    let part = PartKind::Other(json!({"type": "file", "file": {"file_data": file}}));
+    let request = request(vec![message(Role::User, None, vec![part])]);
+    let bound = upper_bound(&request);
+    assert!((100_000..100_100).contains(&bound), "{bound}");
+    assert!((100_000..=bound).contains(&count(&request, "gpt-4o").tokens));
+}
+
+#[test]
+fn cutting_a_long_text_changes_no_token() {
+    let sentence =
+        "It's a truth universally acknowledged, that 1234567 men   in possession\n\n of `code` must\r\n\tbe here… ";
+    let text = sentence.repeat(1200);
+    assert!(text.len() > 100_000);
+    for (model, table) in
+        [("gpt-4o", tiktoken_rs::o200k_base_singleton()), ("gpt-4", tiktoken_rs::cl100k_base_singleton())]
+    {
+        let whole = table.encode_ordinary(&text).len() as u64;
+        assert_eq!(count_text(&text, model), Count { tokens: whole, exact: true });
+    }
+}
+
+#[test]
+fn a_long_run_of_anything_is_counted_and_breaks_nothing() {
+    for unit in
+        ["a", "A", " ", "\n", " \n", "!", "7", "é", "数", "\u{301}", "\u{2028}", "aB", "'s", "/\n", "\t x", "👩‍👩‍👧", "\0"]
+    {
+        let length = if matches!(unit, "a" | " ") { 1_000_000 } else { 100_000 };
+        let text = unit.repeat(length / unit.len());
+        for model in ["gpt-4o", "gpt-4", "unknown"] {
+            let count = count_text(&text, model);
+            assert!(count.tokens <= text.len() as u64, "{unit:?}");
+            assert!(count.tokens > 0 || text.trim().is_empty(), "{unit:?}");
+        }
+    }
+}
+
+#[test]
+fn features_are_of_the_text_the_model_reads() {
+    let with_code = "Look:\n```rust\nfn f() {}\n```\nDone.\n";
+    let result = PartKind::ToolResult {
+        call_id: "1".to_owned(),
+        content: vec![Part::text("~~~~\n```\nstill code")],
+        is_error: false,
+    };
+    let request = request(vec![said(Role::User, None, with_code), message(Role::Tool, None, vec![result])]);
+    let bytes = |bytes: usize| f32::from(u16::try_from(bytes).expect("a short text"));
+    let code = "```rust\nfn f() {}\n```\n".len() + "~~~~\n```\nstill code".len();
+    let length = with_code.len() + "~~~~\n```\nstill code".len();
+    let close = |found: f32, expected: f32| assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    close(feature(Feature::Messages, &request), 2.0);
+    close(feature(Feature::Length, &request), bytes(length));
+    close(feature(Feature::CodeShare, &request), bytes(code) / bytes(length));
+    close(feature(Feature::CodeShare, &user("no `code` here\n    ```\n")), 0.0);
+    close(feature(Feature::CodeShare, &user("")), 0.0);
+    close(feature(Feature::CodeShare, &user("```\n````\n``` x\n```\nout")), 19.0 / 22.0);
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        (1000_usize..3000).prop_map(|length| Value::from("Q".repeat(length))),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((any::<String>(), inner), 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_part() -> impl Strategy<Value = PartKind> {
+    let picture = || {
+        PartKind::Image(ImageSource::Base64 {
+            media_type: "image/png".to_owned(),
+            data: "AAAA".to_owned(),
+            detail: None,
+        })
+    };
+    prop_oneof![
+        4 => any::<String>().prop_map(PartKind::Text),
+        1 => "[a-z ,.]{0,300}".prop_map(PartKind::Text),
+        1 => Just(()).prop_map(move |()| picture()),
+        1 => any::<[String; 3]>().prop_map(|[id, name, arguments]| PartKind::ToolCall { id, name, arguments }),
+        1 => any::<String>().prop_map(|text| PartKind::ToolResult {
+            call_id: String::new(), content: vec![Part::text(text)], is_error: true,
+        }),
+        1 => any::<String>().prop_map(|text| PartKind::Reasoning { text, signature: None }),
+        1 => any_json().prop_map(PartKind::Other),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+    #[test]
+    fn the_bound_is_never_below_the_count(
+        messages in prop::collection::vec((prop::option::of("[a-z]{1,8}"), prop::collection::vec(any_part(), 0..4)), 0..5),
+        tools in prop::collection::vec((any::<String>(), prop::option::of(any_json())), 0..3),
+    ) {
+        let messages = messages.into_iter().map(|(name, parts)| message(Role::Developer, name.as_deref(), parts));
+        let mut request = request(messages.collect());
+        request.tools = tools.into_iter().map(|(name, parameters)| Tool::Function {
+            name, description: Some("What it does".to_owned()), parameters, strict: None, rest: Rest::new(),
+        }).collect();
+        let bound = upper_bound(&request);
+        for model in ["gpt-4o", "gpt-4", "unknown"] {
+            prop_assert!(count(&request, model).tokens <= bound, "{} under {model}", count(&request, model).tokens);
+        }
+    }
+}
+
+/// Run with `cargo test --lib tokens -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+#[expect(clippy::disallowed_methods, reason = "it measures real time")]
+fn measure_bound_count_and_load() {
+    let start = std::time::Instant::now();
+    load("gpt-4o");
+    println!("load {:?}", start.elapsed());
+    let request = user(&"The quick brown fox jumps over the lazy dog, again. ".repeat(400));
+    let start = std::time::Instant::now();
+    let bounds: u64 = (0..1000).map(|_| std::hint::black_box(upper_bound(&request))).sum();
+    println!("bound {} of 20 KB in {:?}", bounds / 1000, start.elapsed() / 1000);
+    let start = std::time::Instant::now();
+    println!("{:?} in {:?}", count(&request, "gpt-4o"), start.elapsed());
+    for unit in ["a", "A", " ", "\n", " \n", "!", "7", "é", "数", "\u{301}", "aB", "/\n", "\t x", "👩‍👩‍👧", "word "]
+    {
+        let start = std::time::Instant::now();
+        let count = count_text(&unit.repeat(1_000_000 / unit.len()), "gpt-4o");
+        println!("1 MB of {unit:?}: {count:?} in {:?}", start.elapsed());
+    }
+}
