@@ -1,7 +1,9 @@
 //! Chores of this repository, as `cargo xtask VERB`. One module per verb.
 
+#[cfg(feature = "gateway")]
 mod bench;
 mod policies;
+#[cfg(feature = "gateway")]
 mod prove;
 
 use std::io::Write as _;
@@ -23,7 +25,9 @@ fn main() -> ExitCode {
         None => ("", [].as_slice()),
     };
     let done = match verb {
+        #[cfg(feature = "gateway")]
         "bench" => bench::run(rest),
+        #[cfg(feature = "gateway")]
         "prove" => prove::run(rest),
         "policies" => policies::run(rest),
         _ => Err(USAGE.to_owned()),
