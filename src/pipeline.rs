@@ -93,6 +93,8 @@ struct Asked<'a> {
     snapshot: &'a Snapshot,
     serving: &'a Arc<Serving>,
     request: &'a ChatRequest,
+    /// Lower is more urgent.
+    priority: i32,
     deadline: Moment,
 }
 
@@ -201,8 +203,9 @@ impl Gateway {
         let serving = find(snapshot, &request.model)?;
         ticket.record.group = Some(serving.group.name.clone());
         ticket.record.policy = Some(Arc::clone(&serving.policy));
-        let request = prompt::build(request);
-        let asked = Asked { gateway: self, snapshot, serving, request: &request, deadline };
+        let mut request = prompt::build(request);
+        let priority = priority(&mut request);
+        let asked = Asked { gateway: self, snapshot, serving, request: &request, priority, deadline };
         Self::attempts(ticket, &asked).await
     }
 
@@ -263,6 +266,12 @@ impl Answered {
             Self::Begun(begun, about) => Served::Streamed { stream: Box::new(begun.with(ticket)), about },
         }
     }
+}
+
+/// The urgency a client gave the request, in LiteLLM's field; ours to read, not the provider's.
+fn priority(request: &mut ChatRequest) -> i32 {
+    let said = request.rest.shift_remove("priority").and_then(|value| value.as_i64());
+    said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
 }
 
 fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<Serving>, Refusal> {

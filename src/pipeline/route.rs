@@ -66,7 +66,7 @@ fn ask(asked: &Asked<'_>, router: &Router, estimate: &mut Estimate, ticket: &Tic
         input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
         expected_output_tokens: u32::try_from(estimate.demand(&slots[0].deployment).output_tokens).unwrap_or(u32::MAX),
         max_output_tokens: asked.request.max_tokens,
-        priority: 0,
+        priority: asked.priority,
         deadline_ms: u32::try_from(asked.deadline.since(now).as_millis()).ok(),
         traits: traits(asked),
     };

@@ -133,7 +133,7 @@ pub struct Question {
     pub expected_output_tokens: u32,
     /// The client's own bound.
     pub max_output_tokens: Option<u32>,
-    /// Higher is more urgent.
+    /// Lower is more urgent, as in LiteLLM; 0 where the client said nothing.
     pub priority: i32,
     /// Milliseconds left.
     pub deadline_ms: Option<u32>,

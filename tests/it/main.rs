@@ -6,7 +6,11 @@
     reason = "a test's helper that fails fails its test"
 )]
 
+mod chat;
+mod hostile;
 mod licences;
+mod limits;
+mod reload;
 mod support;
 mod tidy;
 mod transport;
