@@ -1,12 +1,13 @@
 //! Putting the parts together: the only place that knows them all. Nothing is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::http::HttpUpstream;
+use crate::limits::LimitSpec;
 use crate::pipeline::{Gateway, Recorder, Seeds};
 use crate::policy::{Compiler, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
@@ -15,6 +16,7 @@ use crate::record::Record;
 use crate::reload::{Books, Builder, Environment, Reloader, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::{self, Metrics};
+use crate::tokens;
 use crate::upstream::Upstream;
 
 /// What a gateway is started with.
@@ -92,8 +94,27 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let clock = options.clock;
     let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()))?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
+    load_encodings(&gateway.live.read())?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
     Ok(Running { gateway, metrics, reloader })
+}
+
+/// Loads, on a thread of its own, the encodings that limits will want counted with. Without token limits nothing
+/// is counted and nothing is loaded.
+fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
+    let limited = |limits: &LimitSpec| limits.tokens.or(limits.input_tokens).or(limits.output_tokens).is_some();
+    let all = limited(&snapshot.settings.global_limits);
+    let deployments = snapshot.groups.values().flat_map(|serving| &serving.group.deployments);
+    let models: BTreeSet<String> = deployments
+        .filter(|deployment| all || limited(&deployment.limits))
+        .map(|deployment| deployment.model.clone())
+        .collect();
+    if models.is_empty() {
+        return Ok(());
+    }
+    let load = move || models.iter().for_each(|model| tokens::load(model));
+    let spawned = std::thread::Builder::new().name("encodings".to_owned()).spawn(load);
+    spawned.map(drop).map_err(|fault| vec![format!("no thread to load encodings on: {fault}")])
 }
 
 /// Records go to the log and the metrics.

@@ -64,7 +64,8 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
         return begun.map(|begun| Answered::Begun(begun, about)).map_err(|fault| scrubbed(fault, deployment));
     }
     let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
-    let reply = dialect.decode(&body)?;
+    let mut reply = dialect.decode(&body)?;
+    reply.created.get_or_insert(asked.gateway.clock.now().as_millis() / 1000);
     ticket.first_content();
     for part in reply.choices.iter().flat_map(|choice| &choice.parts) {
         ticket.saw(spoken(&part.kind));

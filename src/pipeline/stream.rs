@@ -59,6 +59,12 @@ pub(super) async fn begin(
         }
         source.read().await?;
     }
+    let now = asked.gateway.clock.now();
+    for chunk in &mut source.chunks {
+        if let Delta::Start { created, .. } = &mut chunk.delta {
+            created.get_or_insert(now.as_millis() / 1000);
+        }
+    }
     ticket.first_content();
     let encoder = dialect::face(ticket.record.face).stream(asked.request);
     Ok(Begun { source, encoder, deadline: asked.gateway.clock.instant(asked.deadline) })

@@ -41,18 +41,27 @@ pub fn best_first(scores: &[Score]) -> Vec<Choice> {
 pub fn best_first_within(scores: &[Score], slack: f64, random: &mut Random) -> Vec<Choice> {
     let mut order = sorted(scores);
     let mut choices = Vec::with_capacity(order.len());
+    // Sorted, so the equals of a place stand together at the front of the rest, and where they end only grows.
+    let mut end = 0;
     for place in 0..order.len() {
-        let rest = &mut order[place..];
-        let best = rest[0].1;
+        let best = order[place].1;
         let worst = best.value + slack * best.value;
-        // Sorted, so the equals stand together at the front. The first is one of them whatever the slack.
-        let beyond = |score: Score| score.wait > best.wait || score.value > worst;
-        let equals = 1 + rest[1..].iter().take_while(|(_, score)| !beyond(*score)).count();
-        if equals > 1 {
-            let drawn = random.below(u32::try_from(equals).unwrap_or(u32::MAX)) as usize;
-            rest[..=drawn].rotate_right(1);
+        end = end.max(place + 1);
+        while order.get(end).is_some_and(|(_, next)| next.wait <= best.wait && !(next.value > worst)) {
+            end += 1;
         }
-        choices.push(Choice { deployment: rest[0].0, propensity: share(equals) });
+        let equals = &mut order[place..end];
+        if equals.len() > 1 {
+            let drawn = random.below(u32::try_from(equals.len()).unwrap_or(u32::MAX)) as usize;
+            if equals.last().is_some_and(|(_, last)| last.value > best.value) {
+                // The rest must stay sorted.
+                equals[..=drawn].rotate_right(1);
+            } else {
+                equals.swap(0, drawn);
+            }
+        }
+        let propensity = share(equals.len());
+        choices.push(Choice { deployment: order[place].0, propensity });
     }
     choices
 }

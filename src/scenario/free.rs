@@ -1,0 +1,287 @@
+//! What every policy is checked for, whatever it decides: no number, list, setting or state makes it trap, use
+//! up a call's fuel or break the contract, and it does not grow.
+
+use std::sync::Arc;
+
+use crate::fault::FaultKind;
+use crate::id::DeploymentId;
+use crate::moment::Moment;
+use crate::policy::{
+    Component, Facts, Outcome, PolicyFault, PolicyProblem, Question, RouteEnd, Router, SavedState, Setup, Traits,
+};
+use crate::seed;
+
+use super::report::SuiteReport;
+
+/// Deployments of the largest group tried.
+const MANY: usize = 1_000;
+/// Calls over which memory must not grow, and after how many it is measured first.
+const CALLS: u64 = 10_000;
+const WARM: u64 = 1_000;
+/// Growth that is not one: an allocator may round up once more.
+const PAGE: usize = 64 * 1024;
+
+/// Values a signal may have when something is wrong upstream of it.
+const STRANGE: [f32; 8] =
+    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, -0.0, f32::MIN_POSITIVE];
+
+/// Runs every check on a component, with the deployments and settings of `setup` where a check needs some.
+pub(super) fn all(component: &Arc<Component>, setup: &Setup, report: &mut SuiteReport) {
+    let trial = Trial { component, setup };
+    let started = trial.started();
+    if let Ok(router) = &started {
+        report.signals = router.needs().signals.iter().map(|signal| signal.as_str()).collect();
+    }
+    report.general("starts, and asks for signals there are", started.map(drop));
+    report.general("a group with no deployment", trial.empty());
+    report.general("a group of 1,000 deployments", trial.many());
+    report.general("the largest and smallest numbers", trial.extremes());
+    report.general("signals that are unknown, infinite or negative", trial.strange_signals());
+    report.general("settings that make no sense", trial.strange_settings());
+    report.general("a saved state that makes no sense", trial.strange_states());
+    report.general("outcomes that make no sense", trial.strange_outcomes());
+    match trial.memory() {
+        Ok(bytes) => {
+            report.memory_bytes = Some(bytes);
+            report.general("memory does not grow over 10,000 calls", Ok(()));
+        }
+        Err(problem) => report.general("memory does not grow over 10,000 calls", Err(problem)),
+    }
+}
+
+struct Trial<'a> {
+    component: &'a Arc<Component>,
+    setup: &'a Setup,
+}
+
+impl Trial<'_> {
+    fn start(&self, setup: Setup, state: Option<SavedState>) -> Result<Arc<Router>, PolicyProblem> {
+        Router::start(Arc::clone(self.component), setup, state)
+    }
+
+    /// Starts, where saying no is a good answer too: `Ok(None)`.
+    fn may_refuse(&self, setup: Setup) -> Result<Option<Arc<Router>>, String> {
+        match self.start(setup, None) {
+            Ok(router) => Ok(Some(router)),
+            Err(PolicyProblem::Configure(_)) => Ok(None),
+            Err(problem) => Err(problem.to_string()),
+        }
+    }
+
+    fn started(&self) -> Result<Arc<Router>, String> {
+        self.start(self.setup.clone(), None).map_err(|problem| problem.to_string())
+    }
+
+    fn empty(&self) -> Result<(), String> {
+        let setup = Setup { deployments: Vec::new(), ..self.setup.clone() };
+        self.may_refuse(setup)?.map_or(Ok(()), |router| ask(&router, &question(0), 0.0))
+    }
+
+    fn many(&self) -> Result<(), String> {
+        let copies = self.setup.deployments.iter().cycle().take(MANY).zip(0..);
+        let deployments =
+            copies.map(|(facts, n)| Facts { id: DeploymentId::from(format!("d{n}")), ..facts.clone() }).collect();
+        let Some(router) = self.may_refuse(Setup { deployments, ..self.setup.clone() })? else { return Ok(()) };
+        (0..10).try_for_each(|n| ask(&router, &question(n), 0.0))
+    }
+
+    fn extremes(&self) -> Result<(), String> {
+        for (float, whole) in [(f64::MAX, u64::MAX), (f64::MIN, 0), (f64::NAN, 1), (0.0, 0), (f64::INFINITY, u64::MAX)]
+        {
+            let narrow = u32::try_from(whole).unwrap_or(u32::MAX);
+            let extreme = |facts: &Facts| Facts {
+                weight: Some(float),
+                order: narrow,
+                input_price: Some(float),
+                output_price: Some(float),
+                context_window: Some(narrow),
+                rpm: Some(whole),
+                tpm: Some(whole),
+                itpm: Some(whole),
+                otpm: Some(whole),
+                ..facts.clone()
+            };
+            let deployments = self.setup.deployments.iter().map(extreme).collect();
+            let setup = Setup { deployments, seed: whole, ..self.setup.clone() };
+            let Some(router) = self.may_refuse(setup)? else { continue };
+            let question = Question {
+                now: Moment::from_nanos(whole),
+                seed: whole,
+                input_tokens: narrow,
+                expected_output_tokens: narrow,
+                max_output_tokens: Some(narrow),
+                priority: if whole == 0 { i32::MIN } else { i32::MAX },
+                deadline_ms: Some(narrow),
+                traits: Traits { streaming: true, tools: true, images: true, json: true },
+            };
+            #[expect(clippy::cast_possible_truncation, reason = "too large for f32 is infinite, which is meant")]
+            ask(&router, &question, float as f32)?;
+        }
+        Ok(())
+    }
+
+    fn strange_signals(&self) -> Result<(), String> {
+        let router = self.started()?;
+        STRANGE.into_iter().try_for_each(|value| ask(&router, &question(0), value))?;
+        // Every mixture of neighbours.
+        let cells = router.needs().signals.len() * self.setup.deployments.len();
+        (0..STRANGE.len()).try_for_each(|shift| {
+            let signals: Vec<f32> = STRANGE.into_iter().cycle().skip(shift).take(cells).collect();
+            ask_with(&router, &question(0), &signals, f32::NAN)
+        })
+    }
+
+    fn strange_settings(&self) -> Result<(), String> {
+        let deep = "[".repeat(100_000);
+        let long = format!("{{\"{}\": 1}}", "x".repeat(60_000));
+        let texts = [
+            "",
+            " ",
+            "null",
+            "[]",
+            "1",
+            "\"\"",
+            "{",
+            "}",
+            "{}}",
+            "{\"",
+            "{\"\u{0}\":1}",
+            "{\"a\":1e999999}",
+            "{\"a\":-",
+            "{\"a\":\"\\ud800\"}",
+            "{\"no such setting\":{\"a\":[1,2,{}]}}",
+            "\u{feff}{}",
+            "{'a':1}",
+            &deep,
+            &long,
+        ];
+        for text in texts {
+            let setup = Setup { settings: Arc::from(text), ..self.setup.clone() };
+            self.may_refuse(setup).map_err(|problem| {
+                let shown: String = text.chars().take(40).collect();
+                format!("settings {shown:?}: {problem}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// States nobody saved, and the policy's own, damaged.
+    fn strange_states(&self) -> Result<(), String> {
+        let router = self.started()?;
+        (0..20).for_each(|n| router.observe(&outcome(n, 0)));
+        let own = router.save();
+        let mut states = vec![
+            SavedState { schema: String::new(), bytes: Vec::new() },
+            SavedState { schema: "no such schema".to_owned(), bytes: vec![0xFF; 10_000] },
+        ];
+        if let Some(SavedState { schema, bytes }) = own {
+            let damaged = [
+                Vec::new(),
+                bytes[..bytes.len() / 2].to_vec(),
+                bytes.iter().map(|byte| !byte).collect(),
+                vec![0xFF; bytes.len().max(64)],
+                [bytes.as_slice(), &[0; 7]].concat(),
+            ];
+            states.extend(damaged.map(|bytes| SavedState { schema: schema.clone(), bytes }));
+        }
+        for state in states {
+            let told = format!("a state of {} bytes called `{}`", state.bytes.len(), state.schema);
+            let router = self.start(self.setup.clone(), Some(state)).map_err(|problem| format!("{told}: {problem}"))?;
+            // The host then starts it with no state; that is the host's merit, not the policy's.
+            match router.state_problem() {
+                None | Some(PolicyProblem::Configure(_)) => ask(&router, &question(0), 0.0)?,
+                Some(problem) => return Err(format!("{told}: {problem}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn strange_outcomes(&self) -> Result<(), String> {
+        let router = self.started()?;
+        let deployments = u32::try_from(self.setup.deployments.len()).unwrap_or(u32::MAX).max(1);
+        for (n, value) in (0..).zip(STRANGE) {
+            for fault in FaultKind::ALL.into_iter().map(Some).chain([None]) {
+                router.observe(&Outcome {
+                    seed: n,
+                    attempt: u32::MAX,
+                    deployment: u32::try_from(n).unwrap_or(0) % deployments,
+                    fault,
+                    input_tokens: u32::MAX,
+                    output_tokens: if n % 2 == 0 { 0 } else { u32::MAX },
+                    cost_usd: f64::from(value),
+                    latency_ms: value,
+                    ttft_ms: Some(value),
+                    quality: (n % 2 == 0).then_some(value),
+                });
+            }
+        }
+        let faults = router.report().faults;
+        if faults > 0 {
+            return Err(format!("{faults} faults"));
+        }
+        ask(&router, &question(0), 0.0)
+    }
+
+    fn memory(&self) -> Result<usize, String> {
+        let router = self.started()?;
+        let deployments = u64::try_from(self.setup.deployments.len()).unwrap_or(u64::MAX).max(1);
+        let mut warm = 0;
+        for n in 0..CALLS {
+            ask(&router, &question(n), 0.0)?;
+            router.observe(&outcome(n, u32::try_from(n % deployments).unwrap_or(0)));
+            if n == WARM {
+                warm = router.memory_bytes();
+            }
+        }
+        let grown = router.memory_bytes();
+        match grown.saturating_sub(warm) {
+            0..=PAGE => Ok(grown),
+            growth => Err(format!("it grew by {growth} bytes from call {WARM} to call {CALLS}")),
+        }
+    }
+}
+
+fn question(n: u64) -> Question {
+    Question {
+        now: Moment::from_millis(1_767_225_600_000 + n),
+        seed: seed::mix(n),
+        input_tokens: 1_000,
+        expected_output_tokens: 500,
+        max_output_tokens: None,
+        priority: 0,
+        deadline_ms: None,
+        traits: Traits { streaming: n.is_multiple_of(2), ..Traits::default() },
+    }
+}
+
+fn outcome(n: u64, deployment: u32) -> Outcome {
+    Outcome {
+        seed: seed::mix(n),
+        attempt: 0,
+        deployment,
+        fault: n.is_multiple_of(10).then_some(FaultKind::TimedOut),
+        input_tokens: 1_000,
+        output_tokens: 100,
+        cost_usd: 0.01,
+        latency_ms: 1_500.0,
+        ttft_ms: Some(300.0),
+        quality: None,
+    }
+}
+
+/// Asks with the same number in every cell.
+fn ask(router: &Router, question: &Question, value: f32) -> Result<(), String> {
+    let cells = router.needs().signals.len() * router.setup().deployments.len();
+    ask_with(router, question, &vec![value; cells], value)
+}
+
+fn ask_with(router: &Router, question: &Question, signals: &[f32], feature: f32) -> Result<(), String> {
+    let needs = router.needs();
+    let features = vec![feature; needs.features.len()];
+    let attributes = vec![""; needs.attributes.len()];
+    match router.route(question, signals, &features, &attributes, &mut Vec::new()) {
+        Ok(()) | Err(RouteEnd::Wait(_) | RouteEnd::Reject(_)) => Ok(()),
+        Err(RouteEnd::Fault(PolicyFault::Quarantined)) => Err("it failed too often to be asked".to_owned()),
+        Err(RouteEnd::Fault(fault)) => Err(format!("with signals {signals:?}: it {fault}").chars().take(300).collect()),
+    }
+}

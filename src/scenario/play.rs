@@ -1,0 +1,105 @@
+//! Plays a scenario: one router, case after case, on a clock that moves only when a case says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::moment::Moment;
+use crate::policy::{Component, LogLine, Outcome, PolicyProblem, Router, Setup};
+use crate::seed;
+
+use super::answer::Answer;
+use super::suite::{Case, Suite, Table};
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// One for each repetition.
+    pub(super) answers: Vec<Answer>,
+    /// The most fuel a call used.
+    pub(super) fuel: u64,
+    pub(super) log: Vec<LogLine>,
+    /// What a router started from what this one had saved answers to the first question.
+    pub(super) restored: Option<Answer>,
+}
+
+/// Plays all cases on a fresh instance.
+///
+/// # Errors
+/// The policy does not start, or cannot be started again.
+pub(super) fn play(component: &Arc<Component>, suite: &Suite) -> Result<Vec<Run>, String> {
+    let router =
+        Router::start(Arc::clone(component), suite.setup.clone(), None).map_err(|problem| problem.to_string())?;
+    let setup = suite.setup.clone();
+    let mut player =
+        Player { component, suite, router, setup, now: suite.start, table: suite.signals.clone(), asked: 0, last: 0 };
+    suite.cases.iter().map(|case| player.case(case)).collect()
+}
+
+struct Player<'a> {
+    component: &'a Arc<Component>,
+    suite: &'a Suite,
+    router: Arc<Router>,
+    setup: Setup,
+    now: Moment,
+    table: Table,
+    /// Questions so far: each has its own seed.
+    asked: u64,
+    /// The seed of the last question, to which outcomes belong.
+    last: u64,
+}
+
+impl Player<'_> {
+    fn case(&mut self, case: &Case) -> Result<Run, String> {
+        self.now = self.now + Duration::from_millis(case.advance_ms);
+        self.router.tick(self.now);
+        let mut log = Vec::new();
+        if let Some(settings) = &case.settings {
+            let setup = Setup { settings: Arc::clone(settings), ..self.setup.clone() };
+            match Router::succeed(Arc::clone(self.component), setup.clone(), &self.router) {
+                Ok(successor) => {
+                    log.append(&mut self.router.take_log());
+                    (self.router, self.setup) = (successor, setup);
+                }
+                Err(PolicyProblem::Configure(words)) => {
+                    let answers = vec![Answer::Refused(words)];
+                    return Ok(Run { answers, fuel: 0, log: self.router.take_log(), restored: None });
+                }
+                Err(problem) => return Err(format!("case `{}`: {problem}", case.name)),
+            }
+        }
+        if case.restart {
+            log.append(&mut self.router.take_log());
+            self.router = self.fresh().map_err(|problem| format!("case `{}`: {problem}", case.name))?;
+        }
+        for &(deployment, signal, value) in &case.signals {
+            self.table.set(deployment, signal, value);
+        }
+        for (attempt, outcome) in (0..).zip(&case.outcomes) {
+            self.router.observe(&Outcome { seed: self.last, attempt, ..outcome.clone() });
+        }
+        let restored = if self.suite.forgets { None } else { Some(self.restored(case)?) };
+        let mut answers = Vec::new();
+        let mut fuel = 0;
+        for _ in 0..case.repeat {
+            let seed = seed::derive(self.setup.seed, self.asked);
+            let ask = case.ask(self.now, seed, &self.table, &self.setup, self.router.needs());
+            self.last = ask.question.seed;
+            self.asked += 1;
+            answers.push(Answer::of(&self.router, &ask));
+            fuel = fuel.max(self.router.report().fuel.map_or(0, |(last, _)| last));
+        }
+        log.append(&mut self.router.take_log());
+        Ok(Run { answers, fuel, log, restored })
+    }
+
+    /// Another router from what this one has saved.
+    fn fresh(&self) -> Result<Arc<Router>, PolicyProblem> {
+        Router::start(Arc::clone(self.component), self.setup.clone(), self.router.save())
+    }
+
+    fn restored(&self, case: &Case) -> Result<Answer, String> {
+        let fresh = self.fresh().map_err(|problem| format!("case `{}`, started again: {problem}", case.name))?;
+        let seed = seed::derive(self.setup.seed, self.asked);
+        Ok(Answer::of(&fresh, &case.ask(self.now, seed, &self.table, &self.setup, fresh.needs())))
+    }
+}

@@ -1,0 +1,191 @@
+//! What came of it all, for people and for programs.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::policy::{Component, LogLevel, LogLine};
+
+/// Everything that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Scenario files, or components checked, in the order they were run.
+    pub suites: Vec<SuiteReport>,
+}
+
+/// One scenario file, or one component checked.
+#[derive(Clone, Debug, Serialize)]
+pub struct SuiteReport {
+    /// The file.
+    pub file: String,
+    /// Why it could not be tried; nothing below is known then.
+    pub broken: Option<String>,
+    /// The policy's name.
+    pub policy: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// The interface it exports.
+    pub interface: String,
+    /// Interfaces it imports.
+    pub imports: Vec<String>,
+    /// Bytes of the component.
+    pub bytes: usize,
+    /// Milliseconds it took to compile.
+    pub compile_ms: u64,
+    /// Bytes of memory an instance has after ten thousand calls; `None` where that was not tried.
+    pub memory_bytes: Option<usize>,
+    /// Columns it asks for.
+    pub signals: Vec<&'static str>,
+    /// The cases of the file.
+    pub cases: Vec<Check>,
+    /// What every policy is checked for.
+    pub general: Vec<Check>,
+}
+
+/// One thing that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// What is wrong; empty where it passed.
+    pub problems: Vec<String>,
+    /// The most fuel a call used.
+    pub fuel: Option<u64>,
+    /// What the policy logged; kept where something is wrong.
+    pub log: Vec<String>,
+}
+
+impl Report {
+    pub(super) const fn new(suites: Vec<SuiteReport>) -> Self {
+        Self { suites }
+    }
+
+    /// 0: all passed. 1: something failed. 2: something could not be tried.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.suites.iter().any(|suite| suite.broken.is_some()) {
+            return 2;
+        }
+        u8::from(self.count().1 > 0)
+    }
+
+    /// One line of counts.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let (passed, failed) = self.count();
+        let broken = self.suites.iter().filter(|suite| suite.broken.is_some()).count();
+        let broken = if broken > 0 { format!(", {broken} could not be tried") } else { String::new() };
+        format!("{passed} passed, {failed} failed{broken}")
+    }
+
+    /// All of it as JSON.
+    ///
+    /// # Errors
+    /// Never in practice: it holds nothing that JSON cannot.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+
+    fn count(&self) -> (usize, usize) {
+        let checks = self.suites.iter().flat_map(|suite| suite.cases.iter().chain(&suite.general));
+        let (mut passed, mut failed) = (0, 0);
+        for check in checks {
+            *if check.problems.is_empty() { &mut passed } else { &mut failed } += 1;
+        }
+        (passed, failed)
+    }
+}
+
+impl SuiteReport {
+    pub(super) fn new(file: &Path, component: &Component) -> Self {
+        let inspection = component.inspection();
+        Self {
+            file: file.display().to_string(),
+            broken: None,
+            policy: component.name().to_string(),
+            digest: component.digest().to_string(),
+            interface: format!("{}@{}", inspection.role.as_str(), inspection.version),
+            imports: inspection.imports.clone(),
+            bytes: component.bytes(),
+            compile_ms: u64::try_from(component.load_time().as_millis()).unwrap_or(u64::MAX),
+            memory_bytes: None,
+            signals: Vec::new(),
+            cases: Vec::new(),
+            general: Vec::new(),
+        }
+    }
+
+    pub(super) fn broken(file: &Path, problem: String) -> Self {
+        Self {
+            file: file.display().to_string(),
+            broken: Some(problem),
+            policy: String::new(),
+            digest: String::new(),
+            interface: String::new(),
+            imports: Vec::new(),
+            bytes: 0,
+            compile_ms: 0,
+            memory_bytes: None,
+            signals: Vec::new(),
+            cases: Vec::new(),
+            general: Vec::new(),
+        }
+    }
+
+    pub(super) fn case(&mut self, name: &str, fuel: u64, problems: Vec<String>, log: &[LogLine]) {
+        let line = |line: &LogLine| {
+            let level = match line.level {
+                LogLevel::Debug => "debug",
+                LogLevel::Info => "info",
+                LogLevel::Warn => "warn",
+            };
+            format!("{level}: {}", line.message)
+        };
+        let log = if problems.is_empty() { Vec::new() } else { log.iter().map(line).collect() };
+        self.cases.push(Check { name: name.to_owned(), problems, fuel: Some(fuel), log });
+    }
+
+    pub(super) fn general(&mut self, name: &str, result: Result<(), String>) {
+        let problems = result.err().into_iter().collect();
+        self.general.push(Check { name: name.to_owned(), problems, fuel: None, log: Vec::new() });
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for suite in &self.suites {
+            suite.fmt(f)?;
+        }
+        writeln!(f, "{}", self.summary())
+    }
+}
+
+impl fmt::Display for SuiteReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = &self.broken {
+            // A problem of the file itself begins with its name already.
+            let file = if problem.starts_with(&self.file) { String::new() } else { format!("{}: ", self.file) };
+            return writeln!(f, "{file}{problem}");
+        }
+        let Self { file, policy, interface, bytes, compile_ms, .. } = self;
+        let digest: String = self.digest.chars().take(12).collect();
+        writeln!(f, "{file}: {policy}@{digest}, {interface}, {bytes} bytes, compiled in {compile_ms} ms")?;
+        let listed = |names: String| if names.is_empty() { "nothing".to_owned() } else { names };
+        let memory = self.memory_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
+        let (imports, signals) = (listed(self.imports.join(", ")), listed(self.signals.join(", ")));
+        writeln!(f, "  imports {imports}; asks for {signals}; memory {memory}")?;
+        for check in self.cases.iter().chain(&self.general) {
+            let fuel = check.fuel.filter(|fuel| *fuel > 0).map_or_else(String::new, |fuel| format!("  ({fuel} fuel)"));
+            let verdict = if check.problems.is_empty() { "ok  " } else { "FAIL" };
+            writeln!(f, "  {verdict}  {}{fuel}", check.name)?;
+            for problem in &check.problems {
+                writeln!(f, "        {problem}")?;
+            }
+            for line in &check.log {
+                writeln!(f, "        log {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
