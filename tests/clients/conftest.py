@@ -50,7 +50,13 @@ def gateway(providers, tmp_path_factory):
         text=True,
     )
     lines = queue.Queue()
-    threading.Thread(target=lambda: [lines.put(line) for line in [*process.stdout, None]], daemon=True).start()
+
+    def read():
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
     said = []
     while True:
         line = lines.get(timeout=60)
