@@ -15,12 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Pieces of content in a streamed reply.
 pub(crate) const CHUNKS: u32 = 32;
-/// The word each piece holds, so that a reader can count them.
-pub(crate) const WORD: &str = "tok";
+/// The word each piece holds, so that a reader can count them; it stands nowhere else in a reply.
+pub(crate) const WORD: &str = "zap";
+/// Words in a whole reply, so that its body is about 1 KB.
+pub(crate) const WORDS: usize = 253;
 /// Between two pieces of a paced stream.
 const PACE: Duration = Duration::from_millis(1);
-/// Content of a whole reply, so that its body is about 1 KB.
-const WHOLE_BYTES: usize = 760;
 
 /// A provider that runs until the process ends.
 pub(crate) struct Upstream {
@@ -71,7 +71,7 @@ struct Replies {
 
 impl Replies {
     fn new() -> Self {
-        let content = WORD.repeat(WHOLE_BYTES / WORD.len());
+        let content = WORD.repeat(WORDS);
         let body = format!(
             r#"{{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"bench-model","choices":[{{"index":0,"message":{{"role":"assistant","content":"{content}"}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":150,"completion_tokens":32,"total_tokens":182}}}}"#
         );
