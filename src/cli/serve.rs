@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
 use crate::policy::Compiler;
-use crate::provider::simulated::{ANY, Simulated};
+use crate::provider::simulated::Simulated;
 use crate::reload::Sources;
 use crate::server::{self, App};
 use crate::snapshot::Snapshot;
@@ -103,7 +103,7 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
     block_on(async {
         let listening = server::listen(address).await.map_err(|fault| fault.to_string())?;
         say(format_args!("simulated provider listening on http://{}", listening.address));
-        let simulated = Arc::new(Simulated::new(Clock::system(), BTreeMap::from([(ANY.into(), Arc::new(model))])));
+        let simulated = Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
         let router = server::simulated_router(simulated);
         server::serve(listening, router, None, told_to_stop(), GRACE).await.map_err(|fault| fault.to_string())
     })

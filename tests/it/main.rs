@@ -10,6 +10,7 @@ mod chat;
 mod hostile;
 mod licences;
 mod limits;
+mod parity;
 mod reload;
 mod support;
 mod tidy;
