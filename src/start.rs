@@ -67,14 +67,12 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, 
     let simulated = Simulated::new(clock, BTreeMap::new());
     let mut builder = Builder::new(engine, sources, environment, Arc::clone(&books), simulated, seed);
     let draft = builder.build(None)?;
-    for problem in draft.problems() {
-        tracing::warn!("{problem}");
-    }
+    let problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
     let metrics = Arc::new(Metrics::new());
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
-        live: Live::new(snapshot),
+        live: Live::new(snapshot, Vec::new()),
         limits: Arc::clone(&books.limits),
         freed: Freed::default(),
         clock,
@@ -82,6 +80,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, 
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
     });
+    report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
 }
 
@@ -141,23 +140,37 @@ impl Target for Swap {
         self.gateway.live.read()
     }
 
-    fn applied(&self, snapshot: Snapshot) {
+    fn applied(&self, snapshot: Snapshot, problems: Vec<String>) {
         let generation = snapshot.generation;
-        self.metrics.applied(generation);
-        if !snapshot.problems.is_empty() {
-            self.kept(&snapshot.problems);
+        if let Err(told) = load_encodings(&snapshot) {
+            tracing::warn!("{}", told.join("; "));
         }
         self.gateway.live.publish(snapshot);
+        self.metrics.applied(generation);
         self.gateway.freed.tell();
         tracing::info!(generation, "a new generation of configuration and policies is in force");
+        self.unchanged(problems);
     }
 
-    fn kept(&self, problems: &[String]) {
-        self.metrics.kept();
-        for problem in problems {
-            tracing::error!("not applied, the old state serves on: {problem}");
+    fn unchanged(&self, problems: Vec<String>) {
+        report(&self.gateway, &self.metrics, problems);
+    }
+
+    fn kept(&self, problems: Vec<String>) {
+        tracing::error!("the last change was not applied; the old state serves on");
+        report(&self.gateway, &self.metrics, problems);
+    }
+}
+
+/// The last build's complaints, for the log, the gauge and whoever asks.
+fn report(gateway: &Gateway, metrics: &Metrics, problems: Vec<String>) {
+    metrics.reload_ok(problems.is_empty());
+    if *gateway.live.problems() != problems {
+        for problem in &problems {
+            tracing::error!("{problem}");
         }
     }
+    gateway.live.complain(problems);
 }
 
 /// How long requests under way may take to finish once the gateway is told to stop.

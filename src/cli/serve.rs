@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -103,7 +104,8 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
     block_on(async {
         let listening = server::listen(address).await.map_err(|fault| fault.to_string())?;
         say(format_args!("simulated provider listening on http://{}", listening.address));
-        let simulated = Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
+        let simulated =
+            Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
         let router = server::simulated_router(simulated);
         server::serve(listening, router, None, told_to_stop(), GRACE).await.map_err(|fault| fault.to_string())
     })
@@ -115,7 +117,8 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> ExitCode {
         Err(fault) => return fail(format!("no runtime: {fault}")),
     };
     let ended = runtime.block_on(work);
-    runtime.shutdown_background();
+    // Whoever was cut off is still recorded: dropping its task writes the record.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(problem),

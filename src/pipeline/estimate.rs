@@ -54,6 +54,11 @@ impl Estimate {
         self.counted.unwrap_or(self.upper_bound)
     }
 
+    /// Whether tokens were counted.
+    pub(super) const fn is_counted(&self) -> bool {
+        self.counted.is_some()
+    }
+
     /// Whether [`Estimate::input`] is the provider's own way of counting.
     pub(super) const fn is_exact(&self) -> bool {
         self.exact

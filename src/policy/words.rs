@@ -165,7 +165,7 @@ pub struct Outcome {
     pub input_tokens: u32,
     /// Output tokens used.
     pub output_tokens: u32,
-    /// What it cost, US dollars.
+    /// What it cost, US dollars; NaN where the price is unknown.
     pub cost_usd: f64,
     /// Milliseconds from call to last byte.
     pub latency_ms: f32,

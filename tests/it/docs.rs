@@ -10,7 +10,11 @@ const README: &str = include_str!("../../README.md");
 
 fn witgate(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_witgate"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).env_remove("OPENAI_API_KEY").env_remove("ANTHROPIC_API_KEY");
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(arguments)
+        .env_remove("OPENAI_API_KEY")
+        .env_remove("ANTHROPIC_API_KEY");
     command
 }
 
@@ -51,7 +55,12 @@ fn check_grades_every_example() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             let output = witgate(&["check", path.to_str().expect("a path")])
-                .envs([("OPENAI_API_KEY", "k"), ("ANTHROPIC_API_KEY", "k"), ("AZURE_API_KEY", "k"), ("LITELLM_MASTER_KEY", "k")])
+                .envs([
+                    ("OPENAI_API_KEY", "k"),
+                    ("ANTHROPIC_API_KEY", "k"),
+                    ("AZURE_API_KEY", "k"),
+                    ("LITELLM_MASTER_KEY", "k"),
+                ])
                 .envs(variables(&path))
                 .output()
                 .expect("the binary runs");
@@ -74,7 +83,11 @@ fn variables(path: &Path) -> Vec<(String, String)> {
 fn check_tells_every_problem_at_once_with_its_place() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("config.yaml");
-    std::fs::write(&file, "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, rpm: many}}\n  - {model_name: h}\n").expect("written");
+    std::fs::write(
+        &file,
+        "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, rpm: many}}\n  - {model_name: h}\n",
+    )
+    .expect("written");
     let output = run(&["check", file.to_str().expect("a path")]);
     let told = text(&output);
     assert!(!output.status.success());
@@ -167,7 +180,15 @@ fn serve_with_an_example_and_the_simulated_provider_over_http() {
     );
     std::fs::write(&config, yaml).expect("written");
     let cache = folder.path().join("cache");
-    let arguments = ["serve", "--config", config.to_str().expect("a path"), "--port", "0", "--cache", cache.to_str().expect("a path")];
+    let arguments = [
+        "serve",
+        "--config",
+        config.to_str().expect("a path"),
+        "--port",
+        "0",
+        "--cache",
+        cache.to_str().expect("a path"),
+    ];
     let server = Server::start(&arguments, "-d '");
     let body = "{\"model\": \"g\", \"max_tokens\": 9, \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}";
     let answer = server.ask(&post("/v1/messages", body, &server.address));

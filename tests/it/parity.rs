@@ -105,7 +105,9 @@ async fn on_a_port(mortals: Mortals) -> String {
     async fn handle(State(mortals): State<Arc<Mortals>>, request: Request) -> Response {
         let path = request.uri().path().to_owned();
         let body = to_bytes(request.into_body(), usize::MAX).await.expect("a body");
-        let Some(answer) = mortals.answer(&path, &body).await else { return axum::http::StatusCode::NOT_FOUND.into_response() };
+        let Some(answer) = mortals.answer(&path, &body).await else {
+            return axum::http::StatusCode::NOT_FOUND.into_response();
+        };
         let mut response = Response::new(Body::from_stream(answer.body));
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
@@ -126,7 +128,8 @@ fn scenario() -> Scenario {
 
 /// Who served each request after how many attempts, or why nobody did.
 fn live(scenario: &Scenario) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let origin = on_a_port(Mortals::new(Clock::system(), &scenario.dies_after)).await;
         let gateway = Gateway::start(&scenario.config.replace("ORIGIN", &origin)).await;
@@ -146,11 +149,11 @@ fn live(scenario: &Scenario) -> Vec<String> {
 }
 
 fn virtually(scenario: &Scenario) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
         let mortals = Mortals::new(Clock::starting_at(BEGIN), &scenario.dies_after);
-        let gateway =
-            assemble_over(&scenario.config.replace("ORIGIN", "http://virtual"), Arc::new(InProcess(mortals)));
+        let gateway = assemble_over(&scenario.config.replace("ORIGIN", "http://virtual"), Arc::new(InProcess(mortals)));
         let mut decisions = Vec::new();
         for step in &scenario.requests {
             for _ in 0..step.repeat.unwrap_or(1) {

@@ -11,7 +11,7 @@ use witgate::clock::Clock;
 use witgate::fault::Refusal;
 use witgate::http::HttpUpstream;
 use witgate::moment::Moment;
-use witgate::pipeline::{About, Arrival, Gateway, Served};
+use witgate::pipeline::{About, Gateway, Served};
 use witgate::start::{Assembled, assemble};
 use witgate::upstream::Upstream;
 
@@ -39,8 +39,7 @@ pub(crate) fn assembled(config: &str) -> Arc<Gateway> {
 /// One request to its very end.
 pub(crate) async fn ask(gateway: &Arc<Gateway>, face: DialectName, body: &Value) -> Result<(About, Bytes), Refusal> {
     let ticket = gateway.arrive(face);
-    let arrival = Arrival { face, key: None, body: Bytes::from(body.to_string()) };
-    match gateway.serve(ticket, arrival).await? {
+    match gateway.serve(ticket, Bytes::from(body.to_string())).await? {
         Served::Whole { body, about } => Ok((about, body)),
         Served::Streamed { stream, about } => {
             let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;
