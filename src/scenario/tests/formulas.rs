@@ -176,8 +176,9 @@ fn least_busy() {
 fn cost_based() {
     on_random_inputs("cost-based", r#"{"ttl": 60}"#, learns_nothing, |(), asked| {
         asked.follows(false, 0.0, |one| {
-            let per_token = |price: Option<f64>| price.map_or(5.0, |price| price / 1e6);
-            per_token(asked.facts[one].input_price) + per_token(asked.facts[one].output_price)
+            // Five dollars a token, the others being by the million.
+            let per_million = |price: Option<f64>| price.unwrap_or(5.0 * 1e6);
+            per_million(asked.facts[one].input_price) + per_million(asked.facts[one].output_price)
         });
     });
 }
