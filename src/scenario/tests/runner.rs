@@ -30,7 +30,7 @@ fn every_end_of_a_question_can_be_expected() {
     let ends = [
         ("route-trap", "{fault: trap}"),
         ("route-loop", "{fault: cpu-budget}"),
-        ("stack-overflow", "{fault: memory}"),
+        ("stack-overflow", "{fault: stack-overflow}"),
         ("out-of-range", "{fault: contract}"),
         ("duplicate", "{fault: contract}"),
         ("propensity-nan", "{fault: contract}"),
