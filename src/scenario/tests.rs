@@ -58,3 +58,12 @@ fn every_signal_and_feature_is_documented_and_named_in_the_sdk() {
         assert!(readme.contains(&format!("| `{feature}` |")), "{feature} is not in wit/README.md");
     }
 }
+
+#[test]
+fn the_policy_of_the_readme_is_the_one_that_is_built() {
+    let readme = fs::read_to_string(at("wit/README.md")).unwrap();
+    let source = fs::read_to_string(at("examples/policies/calm/src/lib.rs")).unwrap();
+    let (about, code) = source.split_once("\n\n").unwrap();
+    assert!(about.starts_with("//! "));
+    assert!(readme.contains(&format!("```rust\n{code}```\n")), "wit/README.md shows something else");
+}

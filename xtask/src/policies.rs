@@ -34,14 +34,29 @@ fn root() -> Result<PathBuf, String> {
 }
 
 fn shipped() -> Vec<Guest> {
-    let guest = |name: &&str| Guest { crate_name: format!("router-{name}"), name: (*name).to_owned(), features: "" };
+    let guest = |name: &&str| Guest {
+        crate_name: format!("router-{name}"),
+        name: (*name).to_owned(),
+        features: "",
+        manifest: None,
+    };
     ROUTERS.iter().map(guest).collect()
 }
 
 fn fixtures() -> Vec<Guest> {
-    let guest =
-        |name: &str, features| Guest { crate_name: "test-counting".to_owned(), name: name.to_owned(), features };
+    let guest = |name: &str, features| Guest {
+        crate_name: "test-counting".to_owned(),
+        name: name.to_owned(),
+        features,
+        manifest: None,
+    };
     vec![guest("counting-a", ""), guest("counting-b", "last")]
+}
+
+/// The policy of the documentation: built only to be tried.
+fn example() -> Guest {
+    let name = "calm".to_owned();
+    Guest { crate_name: name.clone(), name, features: "", manifest: Some("examples/policies/calm/Cargo.toml") }
 }
 
 fn write(root: &Path) -> Result<(), String> {
@@ -95,7 +110,8 @@ fn check(root: &Path) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    put(&aside, &build::all(root, &[example()])?)?;
+    scenarios(root, &root.join("examples/policies/calm/scenarios.yaml"), &aside.join("calm.wasm"))
 }
 
 /// A policy's scenario files: those whose names begin with its own.
