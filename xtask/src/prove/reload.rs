@@ -107,7 +107,11 @@ impl Scene {
         })?;
         let Running { gateway, metrics, reloader, .. } = running;
         let address = listening.address;
-        let app = Arc::new(App { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics), draining: AtomicBool::new(false) });
+        let app = Arc::new(App {
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            draining: AtomicBool::new(false),
+        });
         let forever = std::future::pending();
         runtime.spawn(server::serve(listening, server::router(app), None, forever, Duration::ZERO));
         let deciders = [0, 1].map(|index| format!("counting@{}", Digest::of(&folder.policies[index]).short()));
@@ -184,7 +188,10 @@ impl Scene {
         let start = now();
         while !come() {
             if start.elapsed() > PATIENCE {
-                return Err(format!("waited {PATIENCE:?} for {what}; problems: {:?}", self.gateway.live.read().problems));
+                return Err(format!(
+                    "waited {PATIENCE:?} for {what}; problems: {:?}",
+                    self.gateway.live.read().problems
+                ));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
