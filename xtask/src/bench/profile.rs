@@ -28,8 +28,7 @@ impl Profile {
     /// Builds them. Chosen together, the two packages agree on the features of what they share, so nothing is
     /// compiled twice.
     pub(crate) fn build(self, root: &Path) -> Result<Programs, String> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
+        let built = cargo()
             .current_dir(root)
             .args(["build", "--quiet", "--package", "witgate", "--package", "xtask", "--bins"])
             .args(["--profile", self.name()])
@@ -47,6 +46,19 @@ impl Profile {
         });
         Ok(Programs { xtask: folder.join("xtask"), witgate: folder.join("witgate") })
     }
+}
+
+/// A cargo that does not know it was started by another: what `cargo run` tells about this package are reasons for build
+/// scripts (ring's, for one) to run again, and then half of the world is compiled again.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let about_us = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(about_us) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 impl Programs {
