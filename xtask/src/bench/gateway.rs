@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -36,10 +36,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Builds the binary and writes its configuration.
-    pub(crate) fn new(root: &Path, profile: Profile, upstream: SocketAddr) -> Result<Self, String> {
+    /// Writes a configuration for a built binary.
+    pub(crate) fn new(binary: PathBuf, upstream: SocketAddr) -> Result<Self, String> {
         let failed = |problem: std::io::Error| format!("the gateway could not be set up: {problem}");
-        let binary = build(root, profile)?;
         let folder = tempfile::tempdir().map_err(failed)?;
         fs::create_dir(folder.path().join("policies")).map_err(failed)?;
         fs::write(folder.path().join("config.yaml"), configuration(upstream)).map_err(failed)?;
@@ -92,42 +91,6 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// How the gateway is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Profile {
-    Dev,
-    Release,
-}
-
-impl Profile {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Dev => "dev",
-            Self::Release => "release",
-        }
-    }
-}
-
-fn build(root: &Path, profile: Profile) -> Result<PathBuf, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(root)
-        .args(["build", "--quiet", "--package", "witgate", "--bin", "witgate", "--profile", profile.name()])
-        .status()
-        .map_err(|problem| format!("cargo could not be run: {problem}"))?;
-    if !built.success() {
-        return Err("the gateway does not build".to_owned());
-    }
-    // This program stands in TARGET/PROFILE.
-    let here = std::env::current_exe().map_err(|problem| problem.to_string())?;
-    let target = here.parent().and_then(Path::parent).ok_or("this program does not stand in a target folder")?;
-    let folder = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => "release",
-    };
-    Ok(target.join(folder).join("witgate"))
 }
 
 /// The address in the line that tells it; `None` if the output ends before.

@@ -16,6 +16,9 @@ pub(crate) struct Row {
     pub(crate) witgate: Cell,
 }
 
+/// One path's cell of a row.
+type PathOf = fn(&Row) -> Cell;
+
 /// Everything a run measured.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
@@ -111,9 +114,9 @@ impl Measured {
     }
 
     fn case(&self, case: Case) -> Vec<String> {
-        let paths: [(&str, fn(&Row) -> Cell); 3] =
+        let paths: [(&str, PathOf); 3] =
             [("direct", |row| row.direct), ("nginx", |row| row.nginx), ("witgate", |row| row.witgate)];
-        let line = |(name, path): (&str, fn(&Row) -> Cell)| {
+        let line = |(name, path): (&str, PathOf)| {
             let of = |value: fn(&Cell) -> f64| self.middle(case, |row| value(&path(row)));
             let share = self.middle(case, |row| path(row).per_second / row.nginx.per_second);
             let added = self.middle(case, |row| path(row).p50 - row.direct.p50);

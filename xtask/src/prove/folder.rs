@@ -27,7 +27,7 @@ impl Bad {
 
 /// A configuration and a folder of policies.
 pub(super) struct Folder {
-    folder: TempDir,
+    place: TempDir,
     upstream: SocketAddr,
     /// Two policies that count outcomes; they prefer different deployments.
     pub(super) policies: [Vec<u8>; 2],
@@ -42,24 +42,24 @@ impl Folder {
         };
         let policies = [read("counting-a.wasm")?, read("counting-b.wasm")?];
         let failed = |problem: std::io::Error| format!("no folder to work in: {problem}");
-        let folder = tempfile::tempdir().map_err(failed)?;
-        fs::create_dir(folder.path().join("policies")).map_err(failed)?;
-        let folder = Self { folder, upstream, policies };
+        let place = tempfile::tempdir().map_err(failed)?;
+        fs::create_dir(place.path().join("policies")).map_err(failed)?;
+        let folder = Self { place, upstream, policies };
         folder.put_policy(&folder.policies[0])?;
         folder.put_config(0)?;
         Ok(folder)
     }
 
     pub(super) fn config(&self) -> PathBuf {
-        self.folder.path().join("config.yaml")
+        self.place.path().join("config.yaml")
     }
 
     pub(super) fn policies(&self) -> PathBuf {
-        self.folder.path().join("policies")
+        self.place.path().join("policies")
     }
 
     pub(super) fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache")
+        self.place.path().join("cache")
     }
 
     pub(super) fn put_policy(&self, bytes: &[u8]) -> Result<(), String> {
@@ -98,7 +98,7 @@ impl Folder {
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
-        let path = self.folder.path().join(name);
+        let path = self.place.path().join(name);
         let aside = path.with_extension("tmp");
         let put = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, &path));
         put.map_err(|problem| format!("{}: {problem}", path.display()))
