@@ -81,8 +81,9 @@ impl Account {
         Some(std::mem::replace(&mut self.window, resized))
     }
 
-    /// Nobody names it any more. Its limits stay: requests that began on an older snapshot still ask for it.
-    pub(super) fn retire(&mut self, now: Moment) {
+    /// No limits any more. The window keeps its length, so that nothing is forgotten if they come back.
+    pub(super) fn release(&mut self, now: Moment) {
+        self.usable = Usable::default();
         self.window.advance(now);
         self.window.shrink();
     }

@@ -24,7 +24,7 @@ impl State {
         for (scope, id) in &self.ids {
             let Some(account) = self.accounts.get_mut(index(*id)) else { continue };
             let Some(spec) = specs.get(scope) else {
-                account.retire(now);
+                account.release(now);
                 continue;
             };
             if let Some(before) = account.restrict(spec, now) {

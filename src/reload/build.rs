@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -27,6 +28,9 @@ const DEFAULT: &str = "default";
 /// Who decides where nobody was asked to.
 const FALLBACK: &str = "simple-shuffle";
 
+/// How long a removed deployment's limits are remembered: longer than any request under way lasts.
+const LONGEST_REQUEST: Duration = Duration::from_secs(2 * 3600);
+
 /// Reads an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -44,6 +48,10 @@ pub struct Builder {
     refused: BTreeMap<Digest, String>,
     /// What the gateway listens on, from the first configuration that could be read.
     address: Option<(IpAddr, u16)>,
+    /// Limits of deployments that are configured no more, and since when: requests that began before still ask.
+    retired: BTreeMap<Scope, (LimitSpec, Moment)>,
+    /// The limits the last published snapshot gave.
+    in_force: BTreeMap<Scope, LimitSpec>,
     policies: PathBuf,
 }
 
@@ -84,7 +92,7 @@ impl Builder {
     ) -> Self {
         let policies = sources.policies.clone().unwrap_or_else(|| PathBuf::from("policies"));
         let (components, refused) = (BTreeMap::new(), BTreeMap::new());
-        Self { engine, sources, environment, books, simulated, seed, components, refused, address: None, policies }
+        Self { engine, sources, environment, books, simulated, seed, components, refused, address: None, retired: BTreeMap::new(), in_force: BTreeMap::new(), policies }
     }
 
     /// Reads the configuration, once: what is checked is what is remembered by its digest.
@@ -261,10 +269,11 @@ impl Builder {
 
     /// Puts a draft in force: nothing in here can fail.
     #[must_use]
-    pub fn publish(&self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
+    pub fn publish(&mut self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
         let Draft { settings, groups, specs, fingerprint, .. } = draft;
+        self.retire(&specs, now);
         let limits = &self.books.limits;
-        limits.apply(&specs, now);
+        limits.apply(&specs.into_iter().chain(self.retired()).collect(), now);
         self.books.health.apply(&rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
@@ -297,6 +306,20 @@ impl Builder {
         });
         let groups = groups.collect();
         Snapshot { generation, settings, groups, simulated, global: limits.id(&Scope::Global), fingerprint }
+    }
+}
+
+impl Builder {
+    /// Remembers the limits of what `specs` no longer names, for as long as a request may last.
+    fn retire(&mut self, specs: &BTreeMap<Scope, LimitSpec>, now: Moment) {
+        let before = std::mem::replace(&mut self.in_force, specs.clone());
+        let gone = before.into_iter().filter(|(scope, _)| !specs.contains_key(scope));
+        self.retired.extend(gone.map(|(scope, spec)| (scope, (spec, now))));
+        self.retired.retain(|scope, (_, since)| !specs.contains_key(scope) && now.since(*since) < LONGEST_REQUEST);
+    }
+
+    fn retired(&self) -> impl Iterator<Item = (Scope, LimitSpec)> {
+        self.retired.iter().map(|(scope, (spec, _))| (scope.clone(), spec.clone()))
     }
 }
 

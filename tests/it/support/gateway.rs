@@ -86,7 +86,7 @@ impl Gateway {
     }
 
     pub(crate) async fn open(&self, path: &str, body: &Value) -> Response {
-        self.client.post(format!("{}{path}", self.url)).json(body).send().await.expect("an answer")
+        self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json").body(body.to_string()).send().await.expect("an answer")
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
