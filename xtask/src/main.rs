@@ -1,6 +1,10 @@
 //! Chores of this repository, as `cargo xtask VERB`. One module per verb.
 
+#[cfg(feature = "gateway")]
+mod bench;
 mod policies;
+#[cfg(feature = "gateway")]
+mod prove;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -8,6 +12,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask VERB
 
+  bench              measure the gateway beside the bare upstream and nginx; `bench decisions`, --quick, --check, --profile
+  prove reload       swap policies and configurations under load and count everything; --swaps N
   policies           build the shipped policies into policies/ and write policies.lock
   policies --check   verify the lock; rebuild aside and compare behaviour, where a wasm target is installed
 ";
@@ -19,6 +25,10 @@ fn main() -> ExitCode {
         None => ("", [].as_slice()),
     };
     let done = match verb {
+        #[cfg(feature = "gateway")]
+        "bench" => bench::run(rest),
+        #[cfg(feature = "gateway")]
+        "prove" => prove::run(rest),
         "policies" => policies::run(rest),
         _ => Err(USAGE.to_owned()),
     };

@@ -1,0 +1,156 @@
+//! `cargo xtask bench`: what the gateway costs, beside the bare upstream and nginx, in one run on one machine.
+//!
+//! All paths take turns in every round, so that whatever else the machine does hits them alike; told are medians
+//! over the rounds. Neither proxy writes a line per request. A request that fails ends the benchmark.
+
+pub(crate) mod client;
+mod decisions;
+mod gateway;
+mod load;
+mod nginx;
+mod profile;
+mod report;
+mod stats;
+pub(crate) mod upstream;
+pub(crate) mod watch;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::say;
+use gateway::{Gateway, Place};
+use load::Case;
+use nginx::Nginx;
+use profile::{Profile, Programs};
+use report::{Measured, Row};
+use upstream::Upstream;
+
+pub(crate) use stats::{median, micros, percentile};
+
+const USAGE: &str = "\
+cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release]
+
+  decisions   only what a routing decision costs; no nginx needed
+  --quick     one short round, to see that everything works
+  --check     fail where a floor is missed
+  --profile   how gateway and load are built; release unless told otherwise. A dev build checks itself all the time:
+              it shows that the benchmark works, not how fast the gateway is
+";
+
+/// How long everything is measured.
+struct Effort {
+    rounds: usize,
+    warm_up: Duration,
+    /// A cell with one client, and one with many.
+    windows: [Duration; 2],
+    starts: usize,
+    decisions: usize,
+}
+
+const FULL: Effort = Effort {
+    rounds: 5,
+    warm_up: Duration::from_millis(300),
+    windows: [Duration::from_millis(1500), Duration::from_millis(3000)],
+    starts: 5,
+    decisions: 100_000,
+};
+
+const QUICK: Effort = Effort {
+    rounds: 1,
+    warm_up: Duration::from_millis(100),
+    windows: [Duration::from_millis(400), Duration::from_millis(700)],
+    starts: 1,
+    decisions: 20_000,
+};
+
+struct Wishes {
+    only_decisions: bool,
+    quick: bool,
+    check: bool,
+    profile: Profile,
+}
+
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    let wishes = wishes(arguments)?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate has no workspace")?;
+    let programs = wishes.profile.build(root)?;
+    if !programs.are_running() {
+        return programs.bench(arguments);
+    }
+    let effort = if wishes.quick { QUICK } else { FULL };
+    let mut measured = Measured::default();
+    if !wishes.only_decisions {
+        serve(&programs, &effort, &mut measured)?;
+    }
+    measured.decisions = decisions::measure(root, effort.decisions)?;
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let rounds = effort.rounds;
+    say(&format!("{cores} cores, gateway built as {}, medians of {rounds} round(s)\n", wishes.profile.name()));
+    say(&measured.tables());
+    let missed = measured.missed();
+    if wishes.check && !missed.is_empty() {
+        return Err(format!("below the floor:\n{}", missed.join("\n")));
+    }
+    Ok(())
+}
+
+fn wishes(arguments: &[String]) -> Result<Wishes, String> {
+    let mut wishes = Wishes { only_decisions: false, quick: false, check: false, profile: Profile::Release };
+    let mut words = arguments.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match word {
+            "decisions" => wishes.only_decisions = true,
+            "--quick" => wishes.quick = true,
+            "--check" => wishes.check = true,
+            "--profile" => {
+                wishes.profile = match words.next() {
+                    Some("dev") => Profile::Dev,
+                    Some("release") => Profile::Release,
+                    _ => return Err(USAGE.to_owned()),
+                }
+            }
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    Ok(wishes)
+}
+
+fn serve(programs: &Programs, effort: &Effort, measured: &mut Measured) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|problem| problem.to_string())?;
+    let upstream = Upstream::start()?;
+    let place = Place::new(programs.witgate.clone(), upstream.address)?;
+    runtime.block_on(async {
+        let gateway = starts(&place, effort, measured).await?;
+        let idle = gateway.path().processes.resident();
+        let nginx = Nginx::start(upstream.address).await?;
+        let direct = load::Path { name: "direct", address: upstream.address, processes: watch::Processes::default() };
+        let mut most = idle;
+        for _ in 0..effort.rounds {
+            for case in Case::ALL {
+                let window = effort.windows[usize::from(!case.alone())];
+                let cell = async |path: &load::Path| load::run(path, case, effort.warm_up, window).await;
+                let direct = cell(&direct).await?;
+                let nginx = cell(&nginx.path()).await?;
+                let witgate = cell(&gateway.path()).await?;
+                most = most.max(gateway.path().processes.resident());
+                measured.rounds.push((case, Row { direct, nginx, witgate }));
+            }
+        }
+        measured.memory = Some((stats::mebibytes(idle), stats::mebibytes(most)));
+        measured.nginx_memory = stats::mebibytes(nginx.path().processes.resident());
+        Ok(())
+    })
+}
+
+/// Starts gateways, half of them with nothing compiled; the last one stays.
+async fn starts(place: &Place, effort: &Effort, measured: &mut Measured) -> Result<Gateway, String> {
+    let (mut kept, mut cold) = (Vec::new(), Vec::new());
+    for start in 0..effort.starts {
+        let cache = format!("cache-{start}");
+        cold.push(micros(place.start(&cache).await?.to_first_reply) / 1e3);
+        kept.push(micros(place.start(&cache).await?.to_first_reply) / 1e3);
+    }
+    measured.starts = Some((median(kept), median(cold)));
+    place.start("cache-0").await
+}

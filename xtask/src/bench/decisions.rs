@@ -1,0 +1,124 @@
+//! What one routing decision costs, through the host that serves requests: every shipped router, asked with the
+//! signals it wants, from one to a hundred deployments.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use witgate::id::PolicyName;
+use witgate::moment::Moment;
+use witgate::policy::{Component, Engine, EngineOptions, Facts, Question, Router, Setup, Traits};
+use witgate::seed;
+
+use super::stats::{micros, percentile};
+use super::watch::now;
+
+/// Group sizes.
+pub(crate) const SIZES: [usize; 3] = [1, 10, 100];
+/// Signal matrices that take turns, so that no answer can be remembered.
+const TABLES: usize = 64;
+const WARM_UP: usize = 2000;
+
+/// One router in one size of group; times are microseconds, the clock's own 0.05 included.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    pub(crate) policy: String,
+    pub(crate) deployments: usize,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+/// Measures every component in `policies/` of the repository.
+///
+/// # Errors
+/// A component cannot be put into service or fails a call.
+pub(crate) fn measure(root: &Path, calls: usize) -> Result<Vec<Decision>, String> {
+    let folder = root.join("policies");
+    let failed = |problem: std::io::Error| format!("{}: {problem}\nhint: cargo xtask policies", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let engine = Engine::new(EngineOptions::default()).map_err(|problem| problem.to_string())?;
+    let mut decisions = Vec::new();
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let about = |problem: String| format!("{}: {problem}", file.display());
+        let bytes = fs::read(&file).map_err(|problem| about(problem.to_string()))?;
+        let component = engine.load(&PolicyName::from(name.as_str()), &bytes);
+        let component = component.map_err(|problem| about(problem.to_string()))?;
+        for deployments in SIZES {
+            let times = one(&component, deployments, calls).map_err(about)?;
+            let (p50, p99) = times;
+            decisions.push(Decision { policy: name.clone(), deployments, p50, p99 });
+        }
+    }
+    Ok(decisions)
+}
+
+fn one(component: &std::sync::Arc<Component>, deployments: usize, calls: usize) -> Result<(f64, f64), String> {
+    let setup = Setup { settings: "{}".into(), deployments: (0..deployments).map(facts).collect(), seed: 1 };
+    let router = Router::start(component.clone(), setup, None).map_err(|problem| problem.to_string())?;
+    let needs = router.needs();
+    let features = vec![1000.0; needs.features.len()];
+    let attributes = vec!["bench"; needs.attributes.len()];
+    let tables: Vec<Vec<f32>> = (0..TABLES).map(|table| signals(table, needs.signals.len() * deployments)).collect();
+    let mut times = Vec::with_capacity(calls);
+    let mut ranking = Vec::with_capacity(deployments);
+    for (call, table) in (0..WARM_UP + calls).zip(tables.iter().cycle()) {
+        let question = question(call as u64);
+        let start = now();
+        let answer = router.route(&question, table, &features, &attributes, &mut ranking);
+        let took = start.elapsed();
+        answer.map_err(|end| format!("call {call} of {deployments} deployments: {end:?}"))?;
+        if call >= WARM_UP {
+            times.push(micros(took));
+        }
+    }
+    Ok((percentile(&mut times, 50), percentile(&mut times, 99)))
+}
+
+fn question(call: u64) -> Question {
+    Question {
+        now: Moment::default() + Duration::from_micros(50 * call),
+        seed: seed::derive(7, call),
+        input_tokens: 900,
+        expected_output_tokens: 200,
+        max_output_tokens: Some(256),
+        priority: 0,
+        deadline_ms: Some(60_000),
+        traits: Traits::default(),
+    }
+}
+
+fn facts(index: usize) -> Facts {
+    Facts {
+        id: format!("deployment-{index}").as_str().into(),
+        provider: "openai".to_owned(),
+        model: "bench-model".to_owned(),
+        tags: Vec::new(),
+        weight: None,
+        order: 1,
+        input_price: Some(2.5),
+        output_price: Some(10.0),
+        context_window: Some(128_000),
+        rpm: Some(10_000),
+        tpm: Some(2_000_000),
+        itpm: None,
+        otpm: None,
+    }
+}
+
+/// Numbers a busy group could have, one in four cells zero: nothing to wait for, nothing under way.
+fn signals(table: usize, cells: usize) -> Vec<f32> {
+    let cell = |cell: usize| {
+        let draw = seed::derive(table as u64, cell as u64);
+        let small = u16::try_from(draw % 4096).unwrap_or_default();
+        if draw >> 62 == 0 { 0.0 } else { f32::from(small) }
+    };
+    (0..cells).map(cell).collect()
+}
