@@ -143,6 +143,6 @@ fn scenarios(root: &Path, suite: &Path, policy: &Path) -> Result<(), String> {
     if !output.status.success() {
         return Err(format!("{}:\n{told}{}", shown(policy), String::from_utf8_lossy(&output.stderr)));
     }
-    say(&format!("{} with {}: {}", shown(policy), shown(suite), told.lines().last().unwrap_or_default()));
+    say(&format!("{} with {}: {}", shown(policy), shown(suite), told.trim_end().lines().last().unwrap_or_default()));
     Ok(())
 }

@@ -1,8 +1,6 @@
 //! Rankings the shipped routers share. Each place of a ranking is decided by the same rule among those not
 //! placed yet, so whichever of them the gateway may take first, it is the one the rule would have chosen.
 
-use std::cmp::Ordering;
-
 use crate::signals::Column;
 use crate::{Choice, Random};
 
@@ -22,10 +20,6 @@ impl Score {
     pub fn new(wait: Column<'_>, index: usize, value: f64) -> Self {
         let wait = wait.at(index);
         Self { wait: if wait > 0.0 { wait } else { 0.0 }, value: if value.is_nan() { f64::INFINITY } else { value } }
-    }
-
-    fn order(&self, other: &Self) -> Ordering {
-        self.wait.total_cmp(&other.wait).then(self.value.total_cmp(&other.value))
     }
 }
 
@@ -73,9 +67,23 @@ fn share(of: usize) -> f32 {
 }
 
 fn sorted(scores: &[Score]) -> Vec<(u32, Score)> {
-    let mut order: Vec<(u32, Score)> = (0..).zip(scores.iter().copied()).collect();
-    order.sort_unstable_by(|one, other| one.1.order(&other.1).then(one.0.cmp(&other.0)));
-    order
+    // Whole numbers in the order of the floats: comparing them is half the cost of a decision among hundreds.
+    let mut keys: Vec<(u32, u64, u32)> =
+        (0..).zip(scores).map(|(index, score)| (ordered_f32(score.wait), ordered_f64(score.value), index)).collect();
+    keys.sort_unstable();
+    keys.into_iter().filter_map(|(_, _, index)| Some((index, *scores.get(index as usize)?))).collect()
+}
+
+/// Bits that compare as `f32::total_cmp` does.
+const fn ordered_f32(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if value.is_sign_negative() { !bits } else { bits | 1 << 31 }
+}
+
+/// Bits that compare as `f64::total_cmp` does.
+const fn ordered_f64(value: f64) -> u64 {
+    let bits = value.to_bits();
+    if value.is_sign_negative() { !bits } else { bits | 1 << 63 }
 }
 
 #[cfg(test)]
@@ -95,6 +103,14 @@ mod tests {
     fn a_shorter_wait_beats_a_better_value() {
         let table = scores(&[(f32::INFINITY, 0.0), (20.0, 1.0), (0.0, 9.0), (20.0, 0.5), (0.0, 9.0)]);
         assert_eq!(places(&best_first(&table)), [2, 4, 3, 1, 0]);
+    }
+
+    #[test]
+    fn the_bits_are_in_the_order_of_the_floats() {
+        let narrow = [f32::NEG_INFINITY, -1.5, -0.0, 0.0, f32::MIN_POSITIVE, 1.0, 2.5, f32::MAX, f32::INFINITY];
+        assert!(narrow.map(super::ordered_f32).is_sorted_by(|one, other| one < other));
+        let wide = [f64::NEG_INFINITY, -1e300, -0.0, 0.0, 1e-300, 1.0, 1.0 + f64::EPSILON, f64::INFINITY];
+        assert!(wide.map(super::ordered_f64).is_sorted_by(|one, other| one < other));
     }
 
     #[test]
