@@ -80,6 +80,6 @@ impl Delta {
     /// no other deployment may take over.
     #[must_use]
     pub const fn is_content(&self) -> bool {
-        !matches!(self, Self::Start { .. } | Self::Usage(_))
+        !matches!(self, Self::Start { .. } | Self::Usage(_) | Self::Other { .. })
     }
 }

@@ -125,8 +125,17 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     }
 }
 
-/// Completes at an interrupt or a termination signal.
+/// Completes at an interrupt or a termination signal. A second one ends the process at once.
 async fn told_to_stop() {
+    told_once().await;
+    let again = async {
+        told_once().await;
+        std::process::exit(130);
+    };
+    drop(tokio::spawn(again));
+}
+
+async fn told_once() {
     let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
         biased;

@@ -25,9 +25,12 @@ pub(super) enum Verdict {
     Fatal(Duration),
 }
 
+/// A provider that asks for more (some send a date where seconds belong) is probed after this long.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 impl Verdict {
     pub(super) fn of(ended: &Ended, rule: &BreakerRule) -> Self {
-        let length = ended.retry_after.unwrap_or(rule.cooldown);
+        let length = ended.retry_after.map_or(rule.cooldown, |asked| asked.min(LONGEST));
         match ended.fault {
             None => Self::Good,
             Some(FaultKind::Rejected | FaultKind::Cancelled) => Self::Nothing,

@@ -64,7 +64,7 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
         return begun.map(|begun| Answered::Begun(begun, about)).map_err(|fault| scrubbed(fault, deployment));
     }
     let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
-    let mut reply = dialect.decode(&body)?;
+    let mut reply = dialect.decode(&body).map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(asked.gateway.clock.now().as_millis() / 1000);
     ticket.first_content();
     for part in reply.choices.iter().flat_map(|choice| &choice.parts) {

@@ -1,15 +1,19 @@
-//! Providers sometimes quote the key they were sent; nobody else is to read it.
+//! Providers sometimes quote what they were sent; nobody else is to read the credentials among it.
+
+use std::borrow::Cow;
+
+use secrecy::SecretString;
 
 use crate::catalog::Deployment;
 use crate::fault::AttemptFault;
 use crate::http::scrub;
 
-/// The same fault without the deployment's credential in any of its words.
+/// The same fault without the deployment's credential and header values in any of its words.
 pub(super) fn scrubbed(mut fault: AttemptFault, deployment: &Deployment) -> AttemptFault {
-    let Some(key) = &deployment.credential else { return fault };
-    let secrets = std::slice::from_ref(key);
+    let headers = deployment.headers.values().filter_map(|value| value.to_str().ok()).map(SecretString::from);
+    let secrets: Vec<SecretString> = deployment.credential.iter().cloned().chain(headers).collect();
     let clean = |text: &mut String| {
-        if let std::borrow::Cow::Owned(scrubbed) = scrub(text, secrets) {
+        if let Cow::Owned(scrubbed) = scrub(text, &secrets) {
             *text = scrubbed;
         }
     };

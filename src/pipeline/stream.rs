@@ -111,7 +111,7 @@ impl Source {
 impl Begun {
     pub(super) fn with(self, ticket: Ticket) -> ReplyStream {
         let deadline = self.deadline;
-        let pump = Pump { begun: self, ticket: Some(ticket), out: BytesMut::with_capacity(1024) };
+        let pump = Pump { begun: self, ticket: Some(ticket), out: BytesMut::with_capacity(1024), ended: false };
         ReplyStream(Watched::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
     }
 }
@@ -132,27 +132,33 @@ struct Pump {
     /// Present until the ending is recorded.
     ticket: Option<Ticket>,
     out: BytesMut,
+    /// The reply is whole and its ending written.
+    ended: bool,
 }
 
 impl Pump {
     /// The next piece for the client.
     async fn next(mut self) -> Option<(Bytes, Self)> {
-        if self.ticket.is_none() {
+        if self.ended {
             self.begun.source.linger().await;
+            // The provider counts a request as under way until its body has ended; so do we.
+            if let Some(ticket) = self.ticket.take() {
+                ticket.complete();
+            }
             return None;
         }
         loop {
             self.encode();
             if self.begun.source.decoder.is_complete() {
                 self.begun.encoder.end(&mut self.out);
-                if let Some(ticket) = self.ticket.take() {
-                    ticket.complete();
-                }
+                self.ended = true;
             }
             if !self.out.is_empty() {
                 return Some((self.out.split().freeze(), self));
             }
-            self.ticket.as_ref()?;
+            if self.ended || self.ticket.is_none() {
+                return None;
+            }
             let read = tokio::time::timeout_at(self.begun.deadline, self.begun.source.read()).await;
             let fault = match read {
                 Ok(Ok(())) => continue,

@@ -1,7 +1,7 @@
 //! The guard of a request: whatever happens, what it reserved is settled and one record is written.
 //!
 //! Settled is what the provider reported, else the input estimate and the output seen. Given back is only
-//! what was never sent, or what the provider refused with a 4xx.
+//! what was never sent, and the tokens of what the provider refused with a 4xx.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Ticket {
     /// The hold on the shared scopes and what all attempts together used.
     pub(super) shared: Option<Hold>,
     used: Demand,
+    /// Whether any attempt reached a provider.
+    sent: bool,
     attempt: Option<Attempt>,
     written: bool,
 }
@@ -66,7 +68,7 @@ impl OutputSeen {
 
 impl Ticket {
     pub(super) fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, record: Record, seed: u64) -> Self {
-        Self { gateway, snapshot, record, seed, shared: None, used: Demand::default(), attempt: None, written: false }
+        Self { gateway, snapshot, record, seed, shared: None, used: Demand::default(), sent: false, attempt: None, written: false }
     }
 
     /// The request's id, for headers and error bodies.
@@ -180,14 +182,17 @@ impl Ticket {
         let Some(mut attempt) = self.attempt.take() else { return };
         let now = self.gateway.clock.now();
         let refused = fault.is_some_and(|fault| fault.status.is_some_and(|status| (400..500).contains(&status)));
-        let given_back = refused || !attempt.sent || fault.is_some_and(|fault| !fault.was_sent());
+        let sent = attempt.sent && fault.is_none_or(AttemptFault::was_sent);
+        self.sent |= sent;
+        let given_back = refused || !sent;
         let (usage, estimated) = attempt.final_usage(given_back, fault.is_none());
         let demand = Demand { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens };
         if let Some(hold) = attempt.hold.take() {
-            if given_back {
-                self.gateway.limits.refund(now, hold);
-            } else {
+            // A refused request gives its tokens back; it was a request all the same.
+            if sent {
                 self.gateway.limits.settle(now, hold, demand);
+            } else {
+                self.gateway.limits.refund(now, hold);
             }
         }
         self.used.input_tokens += demand.input_tokens;
@@ -260,10 +265,10 @@ impl Ticket {
         }
         let now = self.gateway.clock.now();
         if let Some(shared) = self.shared.take() {
-            if self.used == Demand::default() {
-                self.gateway.limits.refund(now, shared);
-            } else {
+            if self.sent {
                 self.gateway.limits.settle(now, shared, self.used);
+            } else {
+                self.gateway.limits.refund(now, shared);
             }
             self.gateway.freed.tell();
         }

@@ -105,7 +105,7 @@ impl Builder {
             Some(path) => {
                 let file = path.display().to_string();
                 let text =
-                    std::fs::read_to_string(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
+                    folder::read_text(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
                 (config::parse(&text, &file, &environment), text)
             }
             None => (config::builtin(&environment), String::new()),

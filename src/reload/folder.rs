@@ -56,7 +56,8 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
 fn read_one(path: &Path, lock: Option<&str>) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let failed = |fault: std::io::Error| format!("{shown}: cannot be read: {fault}");
-    let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    // Without blocking: what is opened may turn out to be a pipe nobody writes to.
+    let no_link = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
     let mut file = match fs::OpenOptions::new().read(true).custom_flags(no_link).open(path) {
         Ok(file) => file,
         Err(fault) if fault.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
@@ -85,4 +86,16 @@ fn read_one(path: &Path, lock: Option<&str>) -> Result<Vec<u8>, String> {
         }
     }
     Ok(bytes)
+}
+
+/// A configuration's text. A link is followed, a pipe is not waited for.
+pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a plain file"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -88,9 +88,23 @@ fn respond(face: DialectName, body: Body, kind: HeaderValue, about: &About) -> R
     tell("x-witgate-attempts", &about.attempts.to_string());
     tell("x-witgate-waited-ms", &about.waited.as_millis().to_string());
     if !about.dropped.is_empty() {
-        tell("x-witgate-dropped", &about.dropped.join(", "));
+        tell("x-witgate-dropped", &listed(&about.dropped));
     }
     tell("x-litellm-model-group", &about.group);
     tell("x-litellm-model-id", &about.deployment);
     response
+}
+
+/// Names the client chose, made fit for a header: at most twenty, each short and in plain characters.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let plain = |name: &String| {
+        let kept = name.chars().take(60);
+        kept.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect::<String>()
+    };
+    let mut list = names.iter().take(MOST).map(plain).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        list.push_str(&format!(", and {} more", names.len() - MOST));
+    }
+    list
 }

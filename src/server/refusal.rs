@@ -21,7 +21,9 @@ pub(super) fn response(face: DialectName, refusal: &Refusal, id: &str) -> Respon
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     identify(face, headers, id);
     headers.insert(HeaderName::from_static("x-witgate-refusal"), HeaderValue::from_static(refusal.kind.as_str()));
-    if let Some(wait) = refusal.retry_after {
+    // Whoever is told to come back is told when; where nobody knows, a second is a polite guess.
+    let again = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
+    if let Some(wait) = refusal.retry_after.or(again.then_some(Duration::from_secs(1))) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
         // Both SDKs prefer this one: it says to the millisecond when.
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);

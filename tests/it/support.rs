@@ -24,7 +24,8 @@ pub(crate) fn options(config: &Path, policies: &Path, clock: Clock) -> Options {
             host: None,
             port: None,
         },
-        cache: Some(cache.path().to_owned()),
+        // A folder the host makes itself, for itself alone.
+        cache: Some(cache.path().join("compiled")),
         compiler: Compiler::InProcess,
         environment: Arc::new(|_| None),
         clock,
