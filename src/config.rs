@@ -45,8 +45,8 @@ const COOLDOWN: Duration = Duration::from_secs(5);
 const MAX_REQUEST_BYTES: usize = 32 << 20;
 /// How many may wait, unless configured.
 const MAX_WAITING: usize = 1000;
-/// One window of the limits: what is full now has room by then.
-const MAX_WAIT: Duration = Duration::from_mins(1);
+/// A little more than one window and one of its slices: what is full now has room by then.
+const MAX_WAIT: Duration = Duration::from_secs(75);
 /// LiteLLM's port.
 const PORT: u16 = 4000;
 

@@ -18,6 +18,9 @@ mod rest;
 mod status;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 /// The face that speaks `name`.
 #[must_use]
 pub fn face(name: DialectName) -> &'static dyn Face {

@@ -210,8 +210,8 @@ impl Limits {
     }
 
     /// Other limits, as after a reload. Usage and holds stay. Where a window's length changed, what still counted
-    /// goes on counting; a longer window begins with what the shorter one still knew. A scope without a spec is
-    /// unlimited from now on, and its memory is given back once it is idle.
+    /// goes on counting; a longer window begins with what the shorter one still knew. A scope that
+    /// no spec names any more keeps its last limits, for requests that began before; its memory is given back.
     pub fn apply(&self, specs: &BTreeMap<Scope, LimitSpec>, now: Moment) {
         self.lock().apply(specs, now);
     }

@@ -11,6 +11,8 @@ mod call;
 mod estimate;
 mod prompt;
 mod route;
+mod scrub;
+mod stall;
 mod stream;
 mod ticket;
 
@@ -19,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use secrecy::SecretString;
 
 use crate::chat::{ChatRequest, DialectName};
 use crate::clock::Clock;
@@ -93,6 +94,8 @@ struct Asked<'a> {
     snapshot: &'a Snapshot,
     serving: &'a Arc<Serving>,
     request: &'a ChatRequest,
+    /// Lower is more urgent.
+    priority: i32,
     deadline: Moment,
 }
 
@@ -101,17 +104,6 @@ impl Asked<'_> {
     fn patience(&self, now: Moment) -> Moment {
         (now + self.snapshot.settings.queue.max_wait).min(self.deadline)
     }
-}
-
-/// What a surface hands over: the dialect it speaks, the key it was shown, the body it read.
-#[derive(Debug)]
-pub struct Arrival {
-    /// The surface's dialect.
-    pub face: DialectName,
-    /// The key the client showed, in whichever header its dialect uses.
-    pub key: Option<SecretString>,
-    /// The whole body.
-    pub body: Bytes,
 }
 
 /// A request that gets a reply.
@@ -152,32 +144,34 @@ pub struct About {
 }
 
 impl Gateway {
-    /// Opens a ticket for a request that has just arrived on the surface `face`.
+    /// Opens a ticket for a request that has just arrived on the surface `face`. The ticket holds the snapshot
+    /// the request keeps to its end.
     #[must_use]
     pub fn arrive(self: &Arc<Self>, face: DialectName) -> Ticket {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
         self.recorder.begun();
-        Ticket::new(Arc::clone(self), Record::new(RequestId::derive(now, seed), now, face), seed)
+        let record = Record::new(RequestId::derive(now, seed), now, face);
+        Ticket::new(Arc::clone(self), self.live.read(), record, seed)
     }
 
     /// Serves one request to the end of a whole reply, or to the first content of a streamed one.
     ///
     /// # Errors
-    /// The refusal the client is to read; it is already recorded.
-    pub async fn serve(self: &Arc<Self>, mut ticket: Ticket, arrival: Arrival) -> Result<Served, Refusal> {
-        let snapshot = self.live.read();
+    /// The refusal the client is to read; it is already recorded. A ticket that was not authenticated is refused.
+    pub async fn serve(self: &Arc<Self>, mut ticket: Ticket, body: Bytes) -> Result<Served, Refusal> {
+        let snapshot = Arc::clone(ticket.snapshot());
         let total = snapshot.settings.server.request_timeout;
-        let deadline = self.clock.now() + total;
+        let deadline = ticket.record.arrived + total;
         let served = {
-            let attempt = Box::pin(self.answer(&mut ticket, &snapshot, arrival, deadline));
-            tokio::time::timeout_at(self.clock.instant(deadline), attempt).await
+            let answer = Box::pin(self.answer(&mut ticket, &snapshot, body, deadline));
+            tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
             Ok(Ok(answered)) => Ok(answered.finish(ticket)),
             Ok(Err(refusal)) => Err(ticket.refuse(refusal)),
             Err(_elapsed) => {
                 let why = format!(
-                    "no reply within {} s, the request's total time; raise `request_timeout` or ask for less",
+                    "no reply within {} s, a request's total time; ask for less or raise `witgate.server.request_timeout_seconds`",
                     total.as_secs()
                 );
                 ticket.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));
@@ -190,19 +184,21 @@ impl Gateway {
         self: &Arc<Self>,
         ticket: &mut Ticket,
         snapshot: &Snapshot,
-        arrival: Arrival,
+        body: Bytes,
         deadline: Moment,
     ) -> Result<Answered, Refusal> {
-        let caller = auth::authenticate(&snapshot.settings, arrival.key.as_ref())?;
-        ticket.record.caller = Some(caller);
-        let request = dialect::face(arrival.face).parse(&arrival.body)?;
-        drop(arrival.body);
+        if ticket.record.caller.is_none() {
+            ticket.authenticate(None)?;
+        }
+        let mut request = dialect::face(ticket.record.face).parse(&body)?;
+        drop(body);
         ticket.record.streamed = request.stream;
         let serving = find(snapshot, &request.model)?;
         ticket.record.group = Some(serving.group.name.clone());
         ticket.record.policy = Some(Arc::clone(&serving.policy));
+        let priority = priority(&mut request);
         let request = prompt::build(request);
-        let asked = Asked { gateway: self, snapshot, serving, request: &request, deadline };
+        let asked = Asked { gateway: self, snapshot, serving, request: &request, priority, deadline };
         Self::attempts(ticket, &asked).await
     }
 
@@ -210,41 +206,54 @@ impl Gateway {
     async fn attempts(ticket: &mut Ticket, asked: &Asked<'_>) -> Result<Answered, Refusal> {
         let clock = asked.gateway.clock;
         let mut estimate = Estimate::of(asked.request);
-        let plan = route::plan(asked, &mut estimate, ticket);
+        let plan = route::plan(asked, &mut estimate, ticket).await;
         let mut failed: Vec<usize> = Vec::new();
         let mut last: Option<AttemptFault> = None;
         for attempt in 0..=asked.serving.group.retries {
             if let Some(fault) = &last {
-                let until = clock.now() + call::pause(fault, attempt, &plan, &failed, ticket.seed);
-                if until >= asked.deadline {
+                let all_failed = plan.order.iter().all(|index| failed.contains(index));
+                let pause =
+                    if all_failed { call::pause(asked, fault, attempt, ticket.seed) } else { Some(Duration::ZERO) };
+                let Some(until) = pause.map(|pause| clock.now() + pause).filter(|until| *until < asked.deadline) else {
                     break;
-                }
-                clock.sleep_until(until).await;
-                if plan.order.iter().all(|index| failed.contains(index)) {
+                };
+                if all_failed {
                     failed.clear();
+                    clock.sleep_until(until).await;
                 }
             }
-            let admitted = admit::admit(asked, ticket, &plan, &failed, &mut estimate).await;
-            let index = match (admitted, last.take()) {
+            let index = match (admit::admit(asked, ticket, &plan, &failed, &mut estimate).await, last.take()) {
                 (Ok(index), _) => index,
-                // The provider's own words say more than that nobody else was free.
-                (Err(_), Some(fault)) => return Err(fault.into()),
                 (Err(refusal), None) => return Err(refusal),
+                // Nobody else can take it: those that failed may, after a pause.
+                (Err(_), Some(fault)) => {
+                    failed.clone_from(&plan.order);
+                    last = Some(fault);
+                    continue;
+                }
             };
             match call::call(asked, ticket, index).await {
                 Ok(answered) => return Ok(answered),
                 Err(fault) => {
                     ticket.fail_attempt(&fault);
-                    if !fault.kind.may_succeed_elsewhere() {
+                    failed.push(index);
+                    let others = plan.order.iter().any(|index| !failed.contains(index));
+                    // What one dialect cannot say, another deployment's may; what a provider refused, others would.
+                    if !fault.kind.may_succeed_elsewhere() && (fault.was_sent() || !others) {
                         return Err(fault.into());
                     }
-                    failed.push(index);
                     last = Some(fault);
                 }
             }
         }
         Err(last.map_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made"), Refusal::from))
     }
+}
+
+/// The deployments to try, best first, as indices into the group.
+#[derive(Debug)]
+struct Plan {
+    order: Vec<usize>,
 }
 
 /// What the stages before the last have made: a whole reply, or one that has begun.
@@ -263,6 +272,12 @@ impl Answered {
             Self::Begun(begun, about) => Served::Streamed { stream: Box::new(begun.with(ticket)), about },
         }
     }
+}
+
+/// The urgency a client gave the request, in LiteLLM's field; ours to read, not the provider's.
+fn priority(request: &mut ChatRequest) -> i32 {
+    let said = request.rest.shift_remove("priority").and_then(|value| value.as_i64());
+    said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
 }
 
 fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<Serving>, Refusal> {

@@ -25,6 +25,7 @@ mod setup;
 mod store;
 mod succession;
 mod ticker;
+mod validate;
 mod words;
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct AttemptRecord {
     pub fault: Option<FaultKind>,
     /// From the call to its end.
     pub latency: Duration,
+    /// Tokens it used, as reported or as estimated.
+    pub usage: Usage,
 }
 
 /// Everything worth keeping of one request. Never a prompt, a reply or a key.
@@ -68,9 +70,9 @@ pub struct Record {
     pub attempts: Vec<AttemptRecord>,
     /// Input tokens as estimated before the call.
     pub estimated_input_tokens: u64,
-    /// Tokens as reported, or as estimated where the provider reported none.
+    /// Tokens of all attempts, as reported, or as estimated where the provider reported none.
     pub usage: Usage,
-    /// Whether `usage` is our estimate.
+    /// Whether any of `usage` is our estimate.
     pub usage_estimated: bool,
     /// What it cost; `None` where the price is unknown.
     pub cost: Option<NanoUsd>,
@@ -101,7 +103,7 @@ impl Record {
             attempts: Vec::new(),
             estimated_input_tokens: 0,
             usage: Usage::default(),
-            usage_estimated: true,
+            usage_estimated: false,
             cost: None,
             waited: Duration::ZERO,
             ttft: None,

@@ -24,6 +24,7 @@ pub use report::{Check, Report, SuiteReport};
 
 use crate::id::PolicyName;
 use crate::policy::{Component, Engine, EngineOptions, Setup};
+use crate::shipped::SHIPPED;
 use suite::Suite;
 
 /// How scenarios are run.
@@ -78,7 +79,7 @@ pub fn check(policy: &Path, options: &Options) -> Report {
 fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteReport, String> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
     let suite = Suite::read(&text, &file.display().to_string())?;
-    let component = load(engine, &policy_path(&suite.policy, file, options))?;
+    let component = named(engine, &suite.policy, file, options)?;
     let mut report = SuiteReport::new(file, &component);
     let played = play::play(&component, &suite)?;
     let again = play::play(&component, &suite)?;
@@ -94,21 +95,28 @@ fn engine(options: &Options) -> Result<Engine, String> {
     Engine::new(options).map_err(|problem| problem.to_string())
 }
 
+/// The policy to try. A name is looked for in the folder of policies and then among those in this binary, a path
+/// beside the scenario file.
+fn named(engine: &Engine, policy: &str, file: &Path, options: &Options) -> Result<Arc<Component>, String> {
+    let is_path = Path::new(policy).extension().is_some_and(|extension| extension == "wasm");
+    let found = match &options.policy {
+        Some(policy) => policy.clone(),
+        None if is_path => file.parent().unwrap_or_else(|| Path::new("")).join(policy),
+        None => options.policies.join(format!("{policy}.wasm")),
+    };
+    match SHIPPED.iter().find(|(name, _)| *name == policy) {
+        Some((name, bytes)) if options.policy.is_none() && !found.exists() => {
+            engine.load(&PolicyName::from(*name), bytes).map_err(|problem| format!("{policy}: {problem}"))
+        }
+        _ => load(engine, &found),
+    }
+}
+
 fn load(engine: &Engine, file: &Path) -> Result<Arc<Component>, String> {
     let named = |problem: String| format!("{}: {problem}", file.display());
     let bytes = fs::read(file).map_err(|error| named(error.to_string()))?;
     let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     engine.load(&PolicyName::from(name), &bytes).map_err(|problem| named(problem.to_string()))
-}
-
-/// A name is looked for in the folder of policies, a path beside the scenario file.
-fn policy_path(named: &str, file: &Path, options: &Options) -> PathBuf {
-    let is_file = Path::new(named).extension().is_some_and(|extension| extension == "wasm");
-    match &options.policy {
-        Some(policy) => policy.clone(),
-        None if is_file => file.parent().unwrap_or_else(|| Path::new("")).join(named),
-        None => options.policies.join(format!("{named}.wasm")),
-    }
 }
 
 fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {

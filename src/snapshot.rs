@@ -29,8 +29,6 @@ pub struct Snapshot {
     pub simulated: Arc<dyn Upstream>,
     /// The scope of everything.
     pub global: ScopeId,
-    /// What the last build complained of without being stopped by it.
-    pub problems: Vec<String>,
     /// Digest of the configuration's text: a build that changes nothing is told by it.
     pub fingerprint: [u8; 32],
 }
@@ -72,23 +70,37 @@ pub struct Slot {
 }
 
 /// The pointer requests read once.
-pub struct Live(ArcSwap<Snapshot>);
+pub struct Live {
+    snapshot: ArcSwap<Snapshot>,
+    problems: ArcSwap<Vec<String>>,
+}
 
 impl Live {
-    /// Begins with `snapshot`.
+    /// Begins with `snapshot` and what its build complained of.
     #[must_use]
-    pub fn new(snapshot: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(snapshot))
+    pub fn new(snapshot: Snapshot, problems: Vec<String>) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(snapshot), problems: ArcSwap::from_pointee(problems) }
     }
 
     /// The snapshot in force now.
     #[must_use]
     pub fn read(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.snapshot.load_full()
+    }
+
+    /// What the last build complained of; empty where all is in force as it stands on disk.
+    #[must_use]
+    pub fn problems(&self) -> Arc<Vec<String>> {
+        self.problems.load_full()
     }
 
     /// Puts `snapshot` in force; requests under way keep theirs.
     pub fn publish(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Remembers what the last build complained of.
+    pub fn complain(&self, problems: Vec<String>) {
+        self.problems.store(Arc::new(problems));
     }
 }

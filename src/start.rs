@@ -1,12 +1,13 @@
 //! Putting the parts together: the only place that knows them all. Nothing is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::http::HttpUpstream;
+use crate::limits::LimitSpec;
 use crate::pipeline::{Gateway, Recorder, Seeds};
 use crate::policy::{Compiler, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
@@ -15,6 +16,7 @@ use crate::record::Record;
 use crate::reload::{Books, Builder, Environment, Reloader, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::{self, Metrics};
+use crate::tokens;
 use crate::upstream::Upstream;
 
 /// What a gateway is started with.
@@ -65,14 +67,12 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, 
     let simulated = Simulated::new(clock, BTreeMap::new());
     let mut builder = Builder::new(engine, sources, environment, Arc::clone(&books), simulated, seed);
     let draft = builder.build(None)?;
-    for problem in draft.problems() {
-        tracing::warn!("{problem}");
-    }
+    let problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
     let metrics = Arc::new(Metrics::new());
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
-        live: Live::new(snapshot),
+        live: Live::new(snapshot, Vec::new()),
         limits: Arc::clone(&books.limits),
         freed: Freed::default(),
         clock,
@@ -80,6 +80,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, 
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
     });
+    report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
 }
 
@@ -92,8 +93,27 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let clock = options.clock;
     let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()))?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
+    load_encodings(&gateway.live.read())?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
     Ok(Running { gateway, metrics, reloader })
+}
+
+/// Loads, on a thread of its own, the encodings that limits will want counted with. Without token limits nothing
+/// is counted and nothing is loaded.
+fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
+    let limited = |limits: &LimitSpec| limits.tokens.or(limits.input_tokens).or(limits.output_tokens).is_some();
+    let all = limited(&snapshot.settings.global_limits);
+    let deployments = snapshot.groups.values().flat_map(|serving| &serving.group.deployments);
+    let models: BTreeSet<String> = deployments
+        .filter(|deployment| all || limited(&deployment.limits))
+        .map(|deployment| deployment.model.clone())
+        .collect();
+    if models.is_empty() {
+        return Ok(());
+    }
+    let load = move || models.iter().for_each(|model| tokens::load(model));
+    let spawned = std::thread::Builder::new().name("encodings".to_owned()).spawn(load);
+    spawned.map(drop).map_err(|fault| vec![format!("no thread to load encodings on: {fault}")])
 }
 
 /// Records go to the log and the metrics.
@@ -120,23 +140,37 @@ impl Target for Swap {
         self.gateway.live.read()
     }
 
-    fn applied(&self, snapshot: Snapshot) {
+    fn applied(&self, snapshot: Snapshot, problems: Vec<String>) {
         let generation = snapshot.generation;
-        self.metrics.applied(generation);
-        if !snapshot.problems.is_empty() {
-            self.kept(&snapshot.problems);
+        if let Err(told) = load_encodings(&snapshot) {
+            tracing::warn!("{}", told.join("; "));
         }
         self.gateway.live.publish(snapshot);
+        self.metrics.applied(generation);
         self.gateway.freed.tell();
         tracing::info!(generation, "a new generation of configuration and policies is in force");
+        self.unchanged(problems);
     }
 
-    fn kept(&self, problems: &[String]) {
-        self.metrics.kept();
-        for problem in problems {
-            tracing::error!("not applied, the old state serves on: {problem}");
+    fn unchanged(&self, problems: Vec<String>) {
+        report(&self.gateway, &self.metrics, problems);
+    }
+
+    fn kept(&self, problems: Vec<String>) {
+        tracing::error!("the last change was not applied; the old state serves on");
+        report(&self.gateway, &self.metrics, problems);
+    }
+}
+
+/// The last build's complaints, for the log, the gauge and whoever asks.
+fn report(gateway: &Gateway, metrics: &Metrics, problems: Vec<String>) {
+    metrics.reload_ok(problems.is_empty());
+    if *gateway.live.problems() != problems {
+        for problem in &problems {
+            tracing::error!("{problem}");
         }
     }
+    gateway.live.complain(problems);
 }
 
 /// How long requests under way may take to finish once the gateway is told to stop.

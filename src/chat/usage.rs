@@ -22,3 +22,14 @@ pub struct Usage {
     #[serde(skip)]
     pub rest: Rest,
 }
+
+impl Usage {
+    /// Adds another reply's tokens.
+    pub fn add(&mut self, other: &Self) {
+        self.input_tokens += other.input_tokens;
+        self.cache_read_tokens += other.cache_read_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
+        self.output_tokens += other.output_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+    }
+}

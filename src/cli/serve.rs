@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -116,7 +117,8 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> ExitCode {
         Err(fault) => return fail(format!("no runtime: {fault}")),
     };
     let ended = runtime.block_on(work);
-    runtime.shutdown_background();
+    // Whoever was cut off is still recorded: dropping its task writes the record.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(problem),

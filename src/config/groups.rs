@@ -13,8 +13,8 @@ use crate::catalog::{Deployment, Group, RouterChoice};
 use crate::id::{DeploymentId, GroupName, PolicyName};
 use crate::upstream::Timeouts;
 
-/// The router of groups that name none, as in LiteLLM.
-const DEFAULT_ROUTER: &str = "simple-shuffle";
+/// The router of groups that name none: `default.wasm` of the policies folder, else simple-shuffle as in LiteLLM.
+const DEFAULT_ROUTER: &str = "default";
 
 /// LiteLLM's strategies, the shipped policies that keep their rules, and what differs. Without a policy, the
 /// default decides and the report says so.

@@ -27,6 +27,9 @@ mod parse;
 mod reply;
 mod usage;
 
+#[cfg(test)]
+mod tests;
+
 /// The version the vendor's SDKs send by default; the first that refuses sampling fields.
 const CURRENT_VERSION: &str = "2026-10-21";
 

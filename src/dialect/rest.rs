@@ -4,9 +4,6 @@ use serde_json::Value;
 
 use crate::chat::Rest;
 
-/// Names kept in `rest` to remember how a canonical field was spelled; their meaning is not lost.
-const SPELLINGS: [&str; 2] = ["max_tokens", "role"];
-
 /// Objects whose canonical fields were taken out: what `rest` holds under these names is what was left of them.
 const PARTLY_READ: [&str; 8] = [
     "function",
@@ -19,12 +16,10 @@ const PARTLY_READ: [&str; 8] = [
     "thinking",
 ];
 
-/// Names every field of `rest`, which stood at `path` (empty for the top), in `dropped`.
+/// Names every field of `rest`, which stood at `path` (empty for the top), in `dropped`. A null says nothing,
+/// or remembers how a canonical field was spelled: its meaning is not lost.
 pub(super) fn report(rest: &Rest, path: &str, dropped: &mut Vec<String>) {
-    for (name, value) in rest {
-        if SPELLINGS.contains(&name.as_str()) {
-            continue;
-        }
+    for (name, value) in rest.iter().filter(|(_, value)| !value.is_null()) {
         let place = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match value {
             Value::Object(left) if PARTLY_READ.contains(&name.as_str()) && !left.is_empty() => {

@@ -81,9 +81,8 @@ impl Account {
         Some(std::mem::replace(&mut self.window, resized))
     }
 
-    /// No limits any more. The window keeps its length, so that nothing is forgotten if they come back.
-    pub(super) fn release(&mut self, now: Moment) {
-        self.usable = Usable::default();
+    /// Nobody names it any more. Its limits stay: requests that began on an older snapshot still ask for it.
+    pub(super) fn retire(&mut self, now: Moment) {
         self.window.advance(now);
         self.window.shrink();
     }

@@ -24,7 +24,7 @@ impl State {
         for (scope, id) in &self.ids {
             let Some(account) = self.accounts.get_mut(index(*id)) else { continue };
             let Some(spec) = specs.get(scope) else {
-                account.release(now);
+                account.retire(now);
                 continue;
             };
             if let Some(before) = account.restrict(spec, now) {

@@ -10,8 +10,7 @@ use crate::health::Admission;
 use crate::limits::{Decision, Demand, Dimension, Excess, Scope, ScopeId};
 use crate::moment::Moment;
 
-use super::route::Plan;
-use super::{Asked, Estimate, Ticket};
+use super::{Asked, Estimate, Plan, Ticket};
 
 /// What one look at limits and breakers gave.
 enum Look {
@@ -40,22 +39,29 @@ pub(super) async fn admit(
     estimate: &mut Estimate,
 ) -> Result<usize, Refusal> {
     let queue = &asked.serving.queue;
-    if queue.is_empty() || ticket.shared.is_some() {
+    let arrived = asked.gateway.clock.now();
+    let patience = asked.patience(arrived);
+    // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
+    // stand behind anybody.
+    let holds_shared = ticket.shared.is_some();
+    if queue.is_empty() || holds_shared {
         match look(asked, ticket, plan, failed, estimate) {
             Look::Granted(index) => return Ok(index),
             Look::Never(refusal) => return Err(refusal),
-            Look::Wait(until, why) => bearable(asked, until, why)?,
+            Look::Wait(until, why) => bearable(asked, until, why, patience)?,
         }
     }
-    let arrived = asked.gateway.clock.now();
     let capacity = asked.snapshot.settings.queue.max_waiting;
     let Some(_place) = queue.join(capacity) else {
         let message =
             format!("the queue of `{}` is full ({capacity} requests wait for a limit)", asked.serving.group.name);
         return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
     };
-    let patience = asked.gateway.clock.instant(asked.patience(arrived));
-    let admitted = tokio::time::timeout_at(patience, head(asked, ticket, plan, failed, estimate)).await;
+    let waiting = async {
+        let _turn = if holds_shared { None } else { queue.turn().await };
+        head(asked, ticket, plan, failed, estimate, patience).await
+    };
+    let admitted = tokio::time::timeout_at(asked.gateway.clock.instant(patience), waiting).await;
     ticket.record.waited += asked.gateway.clock.now().since(arrived);
     admitted.unwrap_or_else(|_elapsed| {
         let waited = asked.snapshot.settings.queue.max_wait.as_secs_f64();
@@ -67,15 +73,15 @@ pub(super) async fn admit(
     })
 }
 
-/// Waits for the turn, then for capacity.
+/// Waits for capacity, first in line.
 async fn head(
     asked: &Asked<'_>,
     ticket: &mut Ticket,
     plan: &Plan,
     failed: &[usize],
     estimate: &mut Estimate,
+    patience: Moment,
 ) -> Result<usize, Refusal> {
-    let _turn = asked.serving.queue.turn().await;
     loop {
         let freed = asked.gateway.freed.next();
         tokio::pin!(freed);
@@ -85,7 +91,7 @@ async fn head(
             Look::Granted(index) => return Ok(index),
             Look::Never(refusal) => return Err(refusal),
             Look::Wait(until, why) => {
-                bearable(asked, until, why)?;
+                bearable(asked, until, why, patience)?;
                 until
             }
         };
@@ -99,10 +105,9 @@ async fn head(
 }
 
 /// Refuses a wait that is known to be longer than allowed, instead of waiting in vain.
-fn bearable(asked: &Asked<'_>, until: Option<Moment>, why: Why) -> Result<(), Refusal> {
-    let now = asked.gateway.clock.now();
-    let Some(until) = until.filter(|until| *until > asked.patience(now)) else { return Ok(()) };
-    let wait = until.since(now);
+fn bearable(asked: &Asked<'_>, until: Option<Moment>, why: Why, patience: Moment) -> Result<(), Refusal> {
+    let Some(until) = until.filter(|until| *until > patience) else { return Ok(()) };
+    let wait = until.since(asked.gateway.clock.now());
     let group = &asked.serving.group.name;
     let (kind, what) = match why {
         Why::Limit => (RefusalKind::RateLimited, "every deployment is at a limit"),
@@ -169,7 +174,7 @@ fn reserve(
         let output = candidates.iter().map(|index| estimate.demand(&slots[*index].deployment).output_tokens).max();
         Demand { input_tokens: estimate.input(), output_tokens: output.unwrap_or(0) }
     };
-    if !gateway.limits.roomy(now, &scopes, largest(estimate)) {
+    if !estimate.is_counted() && !gateway.limits.roomy(now, &scopes, largest(estimate)) {
         estimate.count(asked.request, &slots[candidates[0]].deployment.model);
     }
     ticket.record.estimated_input_tokens = estimate.input();
@@ -187,6 +192,7 @@ fn reserve(
                 // Another thread took the breaker's probe since we looked.
                 Err(open) => {
                     shared.into_iter().chain([own]).for_each(|hold| gateway.limits.refund(now, hold));
+                    gateway.freed.tell();
                     Look::Wait(open.until, Why::Breaker)
                 }
             }
@@ -198,6 +204,8 @@ fn reserve(
             };
             Look::Wait(until, Why::Limit)
         }
+        // One that is cooling down may be larger than those that are not.
+        Decision::Never(_) if open_until.is_some() => Look::Wait(open_until, Why::Breaker),
         Decision::Never(excess) => Look::Never(excess_refusal(&excess, asked, estimate)),
     }
 }

@@ -6,17 +6,16 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use secrecy::ExposeSecret;
 
 use crate::catalog::{Deployment, Origin};
 use crate::chat::PartKind;
 use crate::dialect::{self, Encoded, Target};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::provider::simulated::Simulated;
+use crate::seed;
 use crate::upstream::{Answer, Body, Call};
 
-use super::route::Plan;
-use super::ticket::attempt_seed;
+use super::scrub::scrubbed;
 use super::{About, Answered, Asked, Ticket, stream};
 
 /// The largest whole reply read from a provider.
@@ -35,10 +34,11 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
     let target = Target {
         model: &deployment.model,
         api_version: deployment.api_version.as_deref(),
-        default_max_tokens: deployment.max_output_tokens.unwrap_or(4096).min(8192),
+        // What was held for it: a provider that counts the bound on arrival must not count more than we did.
+        default_max_tokens: u32::try_from(ticket.held_output()).unwrap_or(u32::MAX).max(1),
     };
-    let encoded = dialect.encode(asked.request, &target)?;
-    let dropped = encoded.dropped.clone();
+    let mut encoded = dialect.encode(asked.request, &target).map_err(AttemptFault::before_sending)?;
+    let dropped = std::mem::take(&mut encoded.dropped);
     let outgoing = outgoing(deployment, &target, encoded);
     ticket.sent();
     let upstream = match deployment.origin {
@@ -46,7 +46,7 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
         Origin::Simulated(_) => &asked.snapshot.simulated,
     };
     let answer = upstream.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
-    ticket.answered();
+    ticket.answered(answer.status.is_success());
     if !answer.status.is_success() {
         return Err(scrubbed(refused(deployment, answer).await, deployment));
     }
@@ -60,11 +60,12 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
         dropped,
     };
     if asked.request.stream {
-        let begun = stream::begin(asked, ticket, deployment, answer.body).await;
+        let begun = stream::begin(asked, ticket, &slot.deployment, answer.body).await;
         return begun.map(|begun| Answered::Begun(begun, about)).map_err(|fault| scrubbed(fault, deployment));
     }
     let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
-    let reply = dialect.decode(&body)?;
+    let mut reply = dialect.decode(&body)?;
+    reply.created.get_or_insert(asked.gateway.clock.now().as_millis() / 1000);
     ticket.first_content();
     for part in reply.choices.iter().flat_map(|choice| &choice.parts) {
         ticket.saw(spoken(&part.kind));
@@ -115,17 +116,6 @@ async fn collect(mut body: Body, most: usize) -> Result<Bytes, AttemptFault> {
     Ok(whole.map_or(first, BytesMut::freeze))
 }
 
-/// Providers sometimes quote the key they were sent; nobody else is to read it.
-fn scrubbed(mut fault: AttemptFault, deployment: &Deployment) -> AttemptFault {
-    if let Some(key) = &deployment.credential {
-        let key = key.expose_secret();
-        if !key.is_empty() && fault.message.contains(key) {
-            fault.message = fault.message.replace(key, "[redacted]");
-        }
-    }
-    fault
-}
-
 /// Bytes of a part that a tokenizer would see.
 fn spoken(kind: &PartKind) -> usize {
     match kind {
@@ -135,17 +125,16 @@ fn spoken(kind: &PartKind) -> usize {
     }
 }
 
-/// How long to wait before attempt number `attempt` (from 1): not at all where another deployment has not
-/// been tried yet; else what the provider asked for, up to a minute; else 0.5 s doubled each time, at most
-/// 8 s, and up to 0.75 s more so that many do not return at once.
-pub(super) fn pause(fault: &AttemptFault, attempt: u32, plan: &Plan, failed: &[usize], seed: u64) -> Duration {
-    if plan.order.iter().any(|index| !failed.contains(index)) {
-        return Duration::ZERO;
-    }
-    if let Some(asked) = fault.retry_after.filter(|asked| !asked.is_zero() && *asked <= Duration::from_secs(60)) {
-        return asked;
+/// How long to wait before attempt number `attempt` (from 1) once every deployment of the plan has failed: what the
+/// provider asked for, up to a minute; else 0.5 s doubled each time, at most 8 s, and up to 0.75 s more so that
+/// many do not return at once; never less than the configured `retry_after`. `None` where the provider asks for
+/// more than a minute: the client is told so instead.
+pub(super) fn pause(asked: &Asked<'_>, fault: &AttemptFault, attempt: u32, seed: u64) -> Option<Duration> {
+    let least = asked.snapshot.settings.retry_after;
+    if let Some(wanted) = fault.retry_after.filter(|wanted| !wanted.is_zero()) {
+        return (wanted <= Duration::from_secs(60)).then_some(wanted.max(least));
     }
     let doubled = Duration::from_millis(500).saturating_mul(1 << attempt.saturating_sub(1).min(4));
-    let jitter = fastrand::Rng::with_seed(attempt_seed(seed, u64::from(attempt))).u64(0..=750);
-    doubled.min(Duration::from_secs(8)) + Duration::from_millis(jitter)
+    let jitter = fastrand::Rng::with_seed(seed::derive(seed, u64::from(attempt))).u64(0..=750);
+    Some((doubled.min(Duration::from_secs(8)) + Duration::from_millis(jitter)).max(least))
 }

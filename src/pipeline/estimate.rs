@@ -11,6 +11,9 @@ use crate::tokens;
 /// Reserved for output where neither the client nor the catalogue knows a bound.
 const UNKNOWN_OUTPUT: u64 = 4096;
 
+/// Bytes of a request from which counting takes milliseconds, so that others' work is handed to other threads.
+const LONG: u64 = 32 << 10;
+
 /// What a request is expected to use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Estimate {
@@ -36,7 +39,11 @@ impl Estimate {
     /// Counts, once.
     pub(super) fn count(&mut self, request: &ChatRequest, model: &str) {
         if self.counted.is_none() {
-            let count = tokens::count(request, model);
+            let count = if self.upper_bound > LONG && is_multi_threaded() {
+                tokio::task::block_in_place(|| tokens::count(request, model))
+            } else {
+                tokens::count(request, model)
+            };
             self.counted = Some(count.tokens);
             self.exact = count.exact;
         }
@@ -45,6 +52,11 @@ impl Estimate {
     /// Input tokens: counted, else the upper bound.
     pub(super) fn input(&self) -> u64 {
         self.counted.unwrap_or(self.upper_bound)
+    }
+
+    /// Whether tokens were counted.
+    pub(super) const fn is_counted(&self) -> bool {
+        self.counted.is_some()
     }
 
     /// Whether [`Estimate::input`] is the provider's own way of counting.
@@ -75,4 +87,10 @@ impl Estimate {
     pub(super) fn may_overflow(&self, window: u32) -> bool {
         self.input() > u64::from(window)
     }
+}
+
+/// On virtual time there is one thread, and nobody else to hold up.
+fn is_multi_threaded() -> bool {
+    let flavor = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    flavor.is_ok_and(|flavor| flavor == tokio::runtime::RuntimeFlavor::MultiThread)
 }

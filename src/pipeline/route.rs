@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::chat::{ImageSource, OutputFormat, PartKind};
-use crate::health::Admission;
+use crate::health::{Admission, HealthReport};
 use crate::limits::{Demand, Reading, Wait};
 use crate::moment::Moment;
 use crate::policy::{Choice, Question, RouteEnd, Router, Traits};
@@ -15,31 +15,35 @@ use crate::signal::Signal;
 use crate::snapshot::{Serving, Slot};
 use crate::tokens;
 
-use super::{Asked, Estimate, Ticket};
+use super::{Asked, Estimate, Plan, Ticket};
 
 /// Told where something under way has to end first and nobody knows when.
 const UNKNOWN_WAIT_MS: f32 = 1000.0;
 
-/// The deployments to try, best first, as indices into the group.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) order: Vec<usize>,
-}
+/// The longest a policy may have a request wait before it is asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Asks the group's policy; never fails.
-pub(super) fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mut Ticket) -> Plan {
+/// Asks the group's policy; never fails. A policy that wants a request to wait is asked once more afterwards.
+pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mut Ticket) -> Plan {
     let serving = asked.serving;
-    let mut order: Vec<usize> = match &serving.router {
-        Some(router) => match ask(asked, router, estimate, ticket) {
-            Ok(choices) => choices.iter().map(|choice| choice.deployment as usize).collect(),
-            Err(end) => {
-                if let RouteEnd::Fault(fault) = &end {
-                    tracing::warn!(policy = &*serving.policy, group = %serving.group.name, %fault, "policy fault; built-in order used");
-                }
-                ticket.record.policy = Some("built-in".into());
-                built_in(serving)
+    let mut answer = serving.router.as_ref().map(|router| ask(asked, router, estimate, ticket));
+    if let (Some(Err(RouteEnd::Wait(wanted))), Some(router)) = (&answer, &serving.router) {
+        let clock = asked.gateway.clock;
+        let now = clock.now();
+        clock.sleep_until((now + (*wanted).min(LONGEST_WAIT)).min(asked.patience(now))).await;
+        ticket.record.waited += clock.now().since(now);
+        answer = Some(ask(asked, router, estimate, ticket));
+    }
+    let mut order: Vec<usize> = match answer {
+        Some(Ok(choices)) => choices.iter().map(|choice| choice.deployment as usize).collect(),
+        Some(Err(end)) => {
+            // Faults are logged and counted where they happen.
+            if let RouteEnd::Reject(words) = &end {
+                tracing::warn!(policy = &*serving.policy, %words, "the policy refused a request, which needs a grant it does not have");
             }
-        },
+            ticket.record.policy = Some("built-in".into());
+            built_in(serving)
+        }
         None => built_in(serving),
     };
     order.sort_by_key(|index| serving.slots[*index].deployment.order);
@@ -66,7 +70,7 @@ fn ask(asked: &Asked<'_>, router: &Router, estimate: &mut Estimate, ticket: &Tic
         input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
         expected_output_tokens: u32::try_from(estimate.demand(&slots[0].deployment).output_tokens).unwrap_or(u32::MAX),
         max_output_tokens: asked.request.max_tokens,
-        priority: 0,
+        priority: asked.priority,
         deadline_ms: u32::try_from(asked.deadline.since(now).as_millis()).ok(),
         traits: traits(asked),
     };
@@ -80,15 +84,24 @@ fn signals(asked: &Asked<'_>, wanted: &[Signal], now: Moment, estimate: &Estimat
     if wanted.is_empty() {
         return Vec::new();
     }
-    let slots = &asked.serving.slots;
+    // Each deployment's own lock is taken once, and none of them under the lock of the limits.
+    let rows: Vec<Row<'_>> = asked
+        .serving
+        .slots
+        .iter()
+        .map(|slot| Row { slot, health: slot.health.report(now), demand: estimate.demand(&slot.deployment) })
+        .collect();
     asked.gateway.limits.read(now, |limits| {
-        let mut matrix = Vec::with_capacity(wanted.len() * slots.len());
-        for signal in wanted {
-            let cells = slots.iter().map(|slot| value(limits, now, *signal, slot, estimate.demand(&slot.deployment)));
-            matrix.extend(cells);
-        }
-        matrix
+        let cells = wanted.iter().flat_map(|signal| rows.iter().map(move |row| (signal, row)));
+        cells.map(|(signal, row)| value(limits, now, *signal, row)).collect()
     })
+}
+
+/// What is known of one deployment at the moment of a decision.
+struct Row<'a> {
+    slot: &'a Slot,
+    health: HealthReport,
+    demand: Demand,
 }
 
 /// A fact about the caller; "" where it is not known.
@@ -114,10 +127,11 @@ fn traits(asked: &Asked<'_>) -> Traits {
 }
 
 /// One signal of one deployment, as `signal.rs` defines it.
-fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, slot: &Slot, demand: Demand) -> f32 {
+fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -> f32 {
+    let Row { slot, health, demand } = row;
     let free = |amount: Option<u64>| amount.map_or(f32::INFINITY, small);
     match signal {
-        Signal::WaitMs => wait(limits, now, slot, demand),
+        Signal::WaitMs => wait(limits, now, row),
         Signal::CostUsd => slot.deployment.prices.map_or(f32::NAN, |prices| {
             let cost = prices.input.of(demand.input_tokens) + prices.output.of(demand.output_tokens);
             small(cost.0) / 1e9
@@ -131,19 +145,19 @@ fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, slot: &Slot, dem
         | Signal::LatencyPerTokenMs
         | Signal::TtftMs
         | Signal::FailureRate
-        | Signal::Healthy => slot.health.report(now).signal(signal).unwrap_or(f32::NAN),
+        | Signal::Healthy => health.signal(signal).unwrap_or(f32::NAN),
     }
 }
 
 /// Limits and breaker together: whichever keeps the request longer.
-fn wait(limits: &mut Reading<'_>, now: Moment, slot: &Slot, demand: Demand) -> f32 {
-    let limited = match limits.wait(slot.scope, demand) {
+fn wait(limits: &mut Reading<'_>, now: Moment, row: &Row<'_>) -> f32 {
+    let limited = match limits.wait(row.slot.scope, row.demand) {
         Wait::Now => 0.0,
         Wait::At(moment) => millis(moment.since(now)),
         Wait::Unknown => UNKNOWN_WAIT_MS,
         Wait::Never => f32::INFINITY,
     };
-    match slot.health.admission(now) {
+    match row.health.admission {
         Admission::Yes | Admission::Probe => limited,
         Admission::No { until: Some(until) } => limited.max(millis(until.since(now))),
         Admission::No { until: None } => limited.max(UNKNOWN_WAIT_MS),

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::sse::SseDecoder;
 use crate::upstream::Body;
 
+use super::scrub::scrubbed;
+use super::stall::Watched;
 use super::{Asked, Ticket};
 
 /// How long the end of a provider's body is awaited after the reply is whole, so that the connection can
@@ -39,6 +42,7 @@ pub(super) struct Begun {
     source: Source,
     encoder: Box<dyn StreamEncoder>,
     deadline: Instant,
+    deployment: Arc<Deployment>,
 }
 
 /// Reads until the first content.
@@ -48,7 +52,7 @@ pub(super) struct Begun {
 pub(super) async fn begin(
     asked: &Asked<'_>,
     ticket: &mut Ticket,
-    deployment: &Deployment,
+    deployment: &Arc<Deployment>,
     body: Body,
 ) -> Result<Begun, AttemptFault> {
     let decoder = dialect::provider(deployment.dialect).stream();
@@ -59,9 +63,20 @@ pub(super) async fn begin(
         }
         source.read().await?;
     }
+    let now = asked.gateway.clock.now();
+    for chunk in &mut source.chunks {
+        if let Delta::Start { created, .. } = &mut chunk.delta {
+            created.get_or_insert(now.as_millis() / 1000);
+        }
+    }
     ticket.first_content();
     let encoder = dialect::face(ticket.record.face).stream(asked.request);
-    Ok(Begun { source, encoder, deadline: asked.gateway.clock.instant(asked.deadline) })
+    Ok(Begun {
+        source,
+        encoder,
+        deadline: asked.gateway.clock.instant(asked.deadline),
+        deployment: Arc::clone(deployment),
+    })
 }
 
 impl Source {
@@ -95,19 +110,20 @@ impl Source {
 
 impl Begun {
     pub(super) fn with(self, ticket: Ticket) -> ReplyStream {
+        let deadline = self.deadline;
         let pump = Pump { begun: self, ticket: Some(ticket), out: BytesMut::with_capacity(1024) };
-        ReplyStream(Box::pin(futures_util::stream::unfold(pump, Pump::next)))
+        ReplyStream(Watched::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
     }
 }
 
 /// The reply as server-sent events in the caller's dialect.
-pub struct ReplyStream(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
+pub struct ReplyStream(Watched);
 
 impl Stream for ReplyStream {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(context).map(|piece| piece.map(Ok))
+        Pin::new(&mut self.0).poll_next(context).map(|piece| piece.map(Ok))
     }
 }
 
@@ -144,7 +160,7 @@ impl Pump {
                 Err(_elapsed) => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
             };
             self.encode();
-            self.break_off(&fault);
+            self.break_off(&scrubbed(fault, &self.begun.deployment));
         }
     }
 

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use crate::chat::Usage;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::health::{self, Ended};
@@ -13,8 +15,7 @@ use crate::limits::{Demand, Hold};
 use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
 use crate::record::{self, AttemptRecord, Record};
-use crate::seed;
-use crate::snapshot::{Serving, Slot};
+use crate::snapshot::{Serving, Slot, Snapshot};
 
 use super::Gateway;
 
@@ -23,6 +24,7 @@ pub use record::Ending;
 /// One request, from its arrival to its record.
 pub struct Ticket {
     gateway: Arc<Gateway>,
+    snapshot: Arc<Snapshot>,
     pub(super) record: Record,
     pub(super) seed: u64,
     /// The hold on the shared scopes and what all attempts together used.
@@ -63,14 +65,34 @@ impl OutputSeen {
 }
 
 impl Ticket {
-    pub(super) fn new(gateway: Arc<Gateway>, record: Record, seed: u64) -> Self {
-        Self { gateway, record, seed, shared: None, used: Demand::default(), attempt: None, written: false }
+    pub(super) fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, record: Record, seed: u64) -> Self {
+        Self { gateway, snapshot, record, seed, shared: None, used: Demand::default(), attempt: None, written: false }
     }
 
     /// The request's id, for headers and error bodies.
     #[must_use]
     pub fn id(&self) -> String {
         self.record.id.to_string()
+    }
+
+    /// What the request was begun under and keeps to its end.
+    #[must_use]
+    pub const fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Who asks: to be known before anything of the request is read.
+    ///
+    /// # Errors
+    /// `Unauthorized` where the key is not one of ours.
+    pub fn authenticate(&mut self, key: Option<&SecretString>) -> Result<(), Refusal> {
+        self.record.caller = Some(super::authenticate(&self.snapshot.settings, key)?);
+        Ok(())
+    }
+
+    /// Output tokens held for the attempt under way.
+    pub(super) fn held_output(&self) -> u64 {
+        self.attempt.as_ref().map_or(0, |attempt| attempt.estimated.output_tokens)
     }
 
     pub(super) fn attempts(&self) -> usize {
@@ -110,15 +132,18 @@ impl Ticket {
     }
 
     /// The provider's response head has come: it has counted the request by now.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, success: bool) {
         let now = self.gateway.clock.now();
         let limits = &self.gateway.limits;
         if let Some(hold) = self.attempt.as_ref().and_then(|attempt| attempt.hold.as_ref()) {
             limits.answered(now, hold);
         }
-        if let Some(shared) = &self.shared {
+        // A refusal's head says nothing about the request as a whole: another attempt may follow.
+        if success && let Some(shared) = &self.shared {
             limits.answered(now, shared);
         }
+        // What was waiting for an answer now has a moment to wait for.
+        self.gateway.freed.tell();
     }
 
     /// The first piece of the reply itself has come.
@@ -129,6 +154,8 @@ impl Ticket {
             attempt.health.answering();
         }
         self.record.ttft.get_or_insert(now.since(self.record.arrived));
+        // A probe that begins to answer closes its breaker.
+        self.gateway.freed.tell();
     }
 
     pub(super) fn saw(&mut self, bytes: usize) {
@@ -154,7 +181,7 @@ impl Ticket {
         let now = self.gateway.clock.now();
         let refused = fault.is_some_and(|fault| fault.status.is_some_and(|status| (400..500).contains(&status)));
         let given_back = refused || !attempt.sent || fault.is_some_and(|fault| !fault.was_sent());
-        let (usage, estimated) = attempt.final_usage(given_back);
+        let (usage, estimated) = attempt.final_usage(given_back, fault.is_none());
         let demand = Demand { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens };
         if let Some(hold) = attempt.hold.take() {
             if given_back {
@@ -190,7 +217,7 @@ impl Ticket {
                 fault: fault.map(|fault| fault.kind),
                 input_tokens: narrow(usage.input_tokens),
                 output_tokens: narrow(usage.output_tokens),
-                cost_usd: cost.map_or(0.0, crate::money::NanoUsd::as_usd),
+                cost_usd: if given_back { 0.0 } else { cost.map_or(f64::NAN, crate::money::NanoUsd::as_usd) },
                 latency_ms: millis(latency),
                 ttft_ms: ttft.map(millis),
                 quality: None,
@@ -201,9 +228,10 @@ impl Ticket {
             provider: deployment.provider.clone(),
             fault: fault.map(|fault| fault.kind),
             latency,
+            usage: usage.clone(),
         });
-        self.record.usage = usage;
-        self.record.usage_estimated = estimated;
+        self.record.usage.add(&usage);
+        self.record.usage_estimated |= estimated && !given_back;
         self.gateway.freed.tell();
     }
 
@@ -248,12 +276,16 @@ impl Ticket {
 
 impl Attempt {
     /// What the attempt used, and whether that is our estimate.
-    fn final_usage(&mut self, given_back: bool) -> (Usage, bool) {
+    fn final_usage(&mut self, given_back: bool, whole: bool) -> (Usage, bool) {
         if given_back {
             return (Usage::default(), true);
         }
-        if let Some(usage) = self.usage.take() {
-            return (usage, false);
+        if let Some(mut usage) = self.usage.take() {
+            // Usage told on the way is what was used so far; the output that came since counts too.
+            let seen = if whole { 0 } else { self.seen.tokens() };
+            let estimated = !whole;
+            usage.output_tokens = usage.output_tokens.max(seen);
+            return (usage, estimated);
         }
         let estimate =
             Usage { input_tokens: self.estimated.input_tokens, output_tokens: self.seen.tokens(), ..Usage::default() };
@@ -269,11 +301,6 @@ impl Drop for Ticket {
             self.end(Ending::Cancelled, 499);
         }
     }
-}
-
-/// The seed of an attempt's own draws.
-pub(super) const fn attempt_seed(seed: u64, attempt: u64) -> u64 {
-    seed::derive(seed, attempt)
 }
 
 fn narrow(tokens: u64) -> u32 {

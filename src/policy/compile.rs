@@ -33,7 +33,8 @@ const LOWEST: i32 = 19;
 pub enum Compiler {
     /// On a low-priority thread of this process: for tests, and for tools that end with the job.
     InProcess,
-    /// In a child process of this program, which must hand [`CHILD_COMMAND`] to [`compile_child_main`].
+    /// In a child process of this program (an absolute path), which must hand [`CHILD_COMMAND`] to
+    /// [`compile_child_main`].
     Child(PathBuf),
 }
 

@@ -59,8 +59,8 @@ pub enum PolicyProblem {
     Import(String),
     /// It imports WASI.
     #[error(
-        "imports {}, and policies get no WASI; build for wasm32-unknown-unknown, or set `allow_wasi_stubs` to have every \
-         such call trap", .0.join(", ")
+        "imports {}, and policies get no WASI; build for wasm32-unknown-unknown, or set `allow_wasi_stubs` to \
+         have every such call trap", .0.join(", ")
     )]
     Wasi(Vec<String>),
     /// The compiler refused it.

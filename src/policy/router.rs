@@ -18,6 +18,7 @@ use super::report::{RouterReport, Tally};
 use super::setup::{make_ready, self_test};
 use super::store::{LogLine, Sink, cut};
 use super::succession::Succession;
+use super::validate::validate;
 use super::words::{Choice, Needs, Outcome, PolicyFault, Question, RouteEnd, SavedState, Setup};
 use crate::id::DeploymentId;
 use crate::moment::Moment;
@@ -217,13 +218,13 @@ impl Router {
         if outcome.deployment as usize >= self.setup.deployments.len() {
             return;
         }
-        self.tally.outcomes.fetch_add(1, Ordering::Relaxed);
         if let Some(replay) = &mut memory.replay {
             replay.push(outcome.clone());
         }
         if self.tally.quarantined() {
             return;
         }
+        self.tally.outcomes.fetch_add(1, Ordering::Relaxed);
         let told = self.with_instance(&mut lock(self.first_seat()), |instance| instance.observe(self.call, outcome));
         if let Err(fault) = told {
             self.failed(fault);
@@ -356,13 +357,13 @@ impl Router {
         seat: &mut Option<Instance>,
         call: impl FnOnce(&mut Instance) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        let mut instance = match seat.take() {
+        let instance = match seat {
             Some(instance) => instance,
-            None => self.recover()?,
+            None => seat.insert(self.recover()?),
         };
-        let result = call(&mut instance);
-        if result.is_ok() {
-            *seat = Some(instance);
+        let result = call(instance);
+        if result.is_err() {
+            *seat = None;
         }
         result
     }
@@ -381,10 +382,11 @@ impl Router {
     fn failed(&self, fault: PolicyFault) -> PolicyFault {
         let last = self.tally.fault(&fault);
         if fault != PolicyFault::Quarantined {
-            tracing::warn!(policy = %self.component.name(), digest = %self.component.digest().short(), %fault, "policy fault");
+            let (policy, digest) = (self.component.name(), self.component.digest().short());
+            tracing::warn!(%policy, %digest, %fault, "policy fault");
         }
         if last {
-            tracing::error!(policy = %self.component.name(), "policy quarantined; the built-in order applies until it is replaced");
+            tracing::error!(policy = %self.component.name(), "quarantined until replaced; the built-in order applies");
         }
         fault
     }
@@ -410,56 +412,6 @@ impl fmt::Debug for Router {
             .field("component", &self.component)
             .field("generation", &self.generation)
             .finish_non_exhaustive()
-    }
-}
-
-/// Rule 1: the host decides. A ranking names deployments that were offered, each once, with probabilities.
-/// It may be shorter than the list; empty it may be only where nothing was offered.
-pub(super) fn validate(ranking: &[wit::Choice], deployments: usize, out: &mut Vec<Choice>) -> Result<(), PolicyFault> {
-    let broken = |words: String| Err(PolicyFault::Contract(words));
-    if ranking.is_empty() && deployments > 0 {
-        return broken("the ranking is empty".to_owned());
-    }
-    let mut seen = SeenSet::new(deployments);
-    for (place, choice) in ranking.iter().enumerate() {
-        let wit::Choice { deployment, propensity } = *choice;
-        let index = deployment as usize;
-        let fault = if index >= deployments {
-            format!("place {place} names deployment {deployment} of {deployments}")
-        } else if !seen.insert(index) {
-            format!("place {place} names deployment {deployment} again")
-        } else if propensity.is_nan() || propensity <= 0.0 || propensity > 1.0 {
-            format!("place {place} has propensity {propensity}, which is not above 0 to 1")
-        } else {
-            out.push(Choice { deployment, propensity });
-            continue;
-        };
-        out.clear();
-        return broken(fault);
-    }
-    Ok(())
-}
-
-/// Which deployments were named; without an allocation for groups of up to 128.
-struct SeenSet {
-    first: u128,
-    more: Vec<bool>,
-}
-
-impl SeenSet {
-    fn new(size: usize) -> Self {
-        Self { first: 0, more: vec![false; size.saturating_sub(128)] }
-    }
-
-    /// False if it was in already.
-    fn insert(&mut self, index: usize) -> bool {
-        if let Some(beyond) = index.checked_sub(128) {
-            return self.more.get_mut(beyond).is_some_and(|seen| !std::mem::replace(seen, true));
-        }
-        let bit = 1_u128 << index;
-        let new = self.first & bit == 0;
-        self.first |= bit;
-        new
     }
 }
 

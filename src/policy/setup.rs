@@ -8,8 +8,8 @@ use super::bindings::exports::witgate::policy::routing as wit;
 use super::engine::Component;
 use super::instance::{Budget, Instance};
 use super::problem::PolicyProblem;
-use super::router::validate;
 use super::store::Sink;
+use super::validate::validate;
 use super::words::{Needs, PolicyFault, Question, SavedState, Setup, Traits};
 use crate::moment::Moment;
 use crate::signal::{Feature, Signal};
@@ -38,7 +38,8 @@ pub(super) fn make_ready(
 ) -> Result<Ready, PolicyProblem> {
     let with_state = configured(component, sink, budget, setup, state);
     let (Some(state), Err(problem)) = (state, &with_state) else { return with_state };
-    tracing::warn!(policy = %component.name(), schema = %state.schema, %problem, "saved state not taken; it begins empty");
+    let (policy, schema) = (component.name(), &state.schema);
+    tracing::warn!(%policy, %schema, %problem, "saved state not taken; it begins empty");
     let ready = configured(component, sink, budget, setup, None)?;
     Ok(Ready { state_problem: Some(problem.clone()), ..ready })
 }

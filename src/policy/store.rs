@@ -146,11 +146,13 @@ impl log::Host for HostState {
         self.lines += 1;
         if self.lines > LINES_A_CALL {
             if self.lines == LINES_A_CALL + 1 {
-                tracing::warn!(policy = %self.policy, "more than {LINES_A_CALL} log lines in one call; the rest is dropped");
+                let policy = &self.policy;
+                tracing::warn!(%policy, "more than {LINES_A_CALL} log lines in one call; the rest is dropped");
             }
             return;
         }
         cut(&mut message, LINE_BYTES);
+        let message = plain(message);
         let policy = &self.policy;
         let level = match level {
             log::Level::Debug => {
@@ -172,7 +174,49 @@ impl log::Host for HostState {
     }
 }
 
+/// One line is one line: a policy writes no second one in the gateway's name, nor colours the terminal.
+fn plain(text: String) -> String {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
+}
+
 /// Cuts a text at the last whole character within `limit` bytes.
 pub(super) fn cut(text: &mut String, limit: usize) {
     text.truncate(text.floor_char_boundary(limit));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line() {
+        assert_eq!(plain("ok\n2026 ERROR forged \u{1b}[31m".to_owned()), "ok 2026 ERROR forged  [31m");
+        assert_eq!(plain("grüße, 世界".to_owned()), "grüße, 世界");
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character() {
+        let mut text = "aä".to_owned();
+        cut(&mut text, 2);
+        assert_eq!(text, "a");
+    }
+
+    #[test]
+    fn the_memories_of_one_component_share_one_limit() {
+        let mut state = HostState::new(PolicyName::from("p"), None, 100);
+        assert!(state.memory_growing(0, 60, None).unwrap());
+        assert!(!state.memory_growing(0, 50, None).unwrap());
+        assert!(state.refused_space());
+        assert!(state.memory_growing(60, 100, None).unwrap());
+        assert_eq!(state.memory_used(), 100);
+    }
+
+    #[test]
+    fn a_refused_table_counts_as_refused_space_until_the_next_call() {
+        let mut state = HostState::new(PolicyName::from("p"), None, 100);
+        assert!(!state.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+        assert!(state.refused_space());
+        state.begin(Duration::ZERO);
+        assert!(!state.refused_space());
+    }
 }

@@ -133,7 +133,7 @@ pub struct Question {
     pub expected_output_tokens: u32,
     /// The client's own bound.
     pub max_output_tokens: Option<u32>,
-    /// Higher is more urgent.
+    /// Lower is more urgent, as in LiteLLM; 0 where the client said nothing.
     pub priority: i32,
     /// Milliseconds left.
     pub deadline_ms: Option<u32>,
@@ -165,7 +165,7 @@ pub struct Outcome {
     pub input_tokens: u32,
     /// Output tokens used.
     pub output_tokens: u32,
-    /// What it cost, US dollars.
+    /// What it cost, US dollars; NaN where the price is unknown.
     pub cost_usd: f64,
     /// Milliseconds from call to last byte.
     pub latency_ms: f32,

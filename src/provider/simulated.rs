@@ -49,9 +49,6 @@ mod wire;
 /// The scheme of a call to the simulated provider in this process.
 const SCHEME: &str = "simulated://";
 
-/// A model of this name answers, over HTTP, to every name that no other model has.
-pub const ANY: &str = "*";
-
 /// The simulated provider, with its models as one snapshot knows them.
 #[derive(Clone, Debug)]
 pub struct Simulated {
@@ -85,7 +82,7 @@ impl Simulated {
     }
 
     /// Answers a POST as the provider itself would over HTTP: the path tells the dialect, the request's `model`
-    /// the model (`*` answers to every other name). `None` where nothing is served under `path`.
+    /// the model; where there is only one, it answers to every name. `None` where nothing is served under `path`.
     pub async fn respond(&self, path: &str, body: &[u8]) -> Option<Answer> {
         let (_, dialect) = split(path)?;
         let waits = Waits { first_byte: Duration::MAX, idle: Duration::MAX };
@@ -93,8 +90,8 @@ impl Simulated {
             Ok(request) => request,
             Err(refusal) => return Some(wire::refused(dialect, &refusal)),
         };
-        let named = self.models.get_key_value(request.model.as_str()).or_else(|| self.models.get_key_value(ANY));
-        let Some((id, model)) = named else {
+        let only = || self.models.first_key_value().filter(|_| self.models.len() == 1);
+        let Some((id, model)) = self.models.get_key_value(request.model.as_str()).or_else(only) else {
             return Some(wire::unknown_model(dialect, &request.model));
         };
         // Without timeouts there is nothing to run out.

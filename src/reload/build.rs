@@ -1,6 +1,7 @@
 //! Building a snapshot aside: everything that can fail happens here, before anything is changed.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +40,11 @@ pub struct Builder {
     seed: u64,
     /// Components by digest: a file that did not change is not loaded again.
     components: BTreeMap<Digest, Arc<Component>>,
+    /// Components that could not be loaded, so that one that compiles for half a minute does so once.
+    refused: BTreeMap<Digest, String>,
+    /// What the gateway listens on, from the first configuration that could be read.
+    address: Option<(IpAddr, u16)>,
+    policies: PathBuf,
 }
 
 /// A snapshot that is ready but not in force.
@@ -76,34 +82,49 @@ impl Builder {
         simulated: Simulated,
         seed: u64,
     ) -> Self {
-        Self { engine, sources, environment, books, simulated, seed, components: BTreeMap::new() }
+        let policies = sources.policies.clone().unwrap_or_else(|| PathBuf::from("policies"));
+        let (components, refused) = (BTreeMap::new(), BTreeMap::new());
+        Self { engine, sources, environment, books, simulated, seed, components, refused, address: None, policies }
     }
 
-    /// Reads the configuration and says where policies are looked for.
+    /// Reads the configuration, once: what is checked is what is remembered by its digest.
     ///
     /// # Errors
     /// All problems of the configuration.
-    pub fn settings(&self) -> Result<Settings, Vec<String>> {
+    fn settings(&mut self, problems: &mut Vec<String>) -> Result<(Settings, [u8; 32]), Vec<String>> {
         let environment = |name: &str| (self.environment)(name);
-        let loaded = match &self.sources.config {
-            Some(path) => config::load(path, &environment),
-            None => config::builtin(&environment),
+        let (loaded, text) = match &self.sources.config {
+            Some(path) => {
+                let file = path.display().to_string();
+                let text =
+                    std::fs::read_to_string(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
+                (config::parse(&text, &file, &environment), text)
+            }
+            None => (config::builtin(&environment), String::new()),
         };
-        let mut settings =
-            loaded.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?.settings;
-        if let Some(host) = self.sources.host {
-            settings.server.host = host;
+        let told = |found: config::Problems| found.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut settings = loaded.map_err(told)?.settings;
+        let server = &mut settings.server;
+        server.host = self.sources.host.unwrap_or(server.host);
+        server.port = self.sources.port.unwrap_or(server.port);
+        let (host, port) = *self.address.get_or_insert((server.host, server.port));
+        if (server.host, server.port) != (host, port) {
+            // The socket is bound once, so what it is reachable from is decided by the first configuration.
+            problems.push(format!("`host` and `port` stay {host} and {port} until the gateway is started again"));
+            (server.host, server.port) = (host, port);
         }
-        if let Some(port) = self.sources.port {
-            settings.server.port = port;
-        }
-        if !settings.server.host.is_loopback() && settings.server.master_key.is_none() {
+        if !host.is_loopback() && server.master_key.is_none() {
             return Err(vec![format!(
-                "{} is reachable from other machines and no key is configured\nhint: set `general_settings.master_key`, or serve 127.0.0.1",
-                settings.server.host
+                "{host} is reachable from other machines and no key is configured\nhint: set `general_settings.master_key`, or serve 127.0.0.1"
             )]);
         }
-        Ok(settings)
+        self.policies = self
+            .sources
+            .policies
+            .clone()
+            .or_else(|| settings.policies.dir.clone())
+            .unwrap_or_else(|| PathBuf::from("policies"));
+        Ok((settings, Sha256::digest(&text).into()))
     }
 
     /// The configuration file, where there is one.
@@ -112,14 +133,10 @@ impl Builder {
         self.sources.config.as_deref()
     }
 
-    /// The folder watched for policies.
+    /// The folder of policies, as the last configuration that could be read names it.
     #[must_use]
-    pub fn folder(&self, settings: &Settings) -> PathBuf {
-        self.sources
-            .policies
-            .clone()
-            .or_else(|| settings.policies.dir.clone())
-            .unwrap_or_else(|| PathBuf::from("policies"))
+    pub fn folder(&self) -> &Path {
+        &self.policies
     }
 
     /// Builds everything `previous` would be replaced by. Blocks for as long as compiling takes.
@@ -127,10 +144,10 @@ impl Builder {
     /// # Errors
     /// Every reason why it cannot be put in force.
     pub fn build(&mut self, previous: Option<&Snapshot>) -> Result<Draft, Vec<String>> {
-        let settings = self.settings()?;
-        let locked = !settings.server.host.is_loopback();
         let mut problems = Vec::new();
-        let contents = folder::read(&self.folder(&settings), locked).map_err(|problem| vec![problem])?;
+        let (settings, fingerprint) = self.settings(&mut problems)?;
+        let locked = !settings.server.host.is_loopback();
+        let contents = folder::read(&self.policies, locked).map_err(|problem| vec![problem])?;
         let found = self.load(&settings, &contents, previous, &mut problems);
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
@@ -143,8 +160,6 @@ impl Builder {
             return Err(problems);
         }
         let specs = specs(&settings);
-        let text = self.sources.config.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
-        let fingerprint = Sha256::digest(&text).into();
         Ok(Draft { settings: Arc::new(settings), groups, specs, problems, fingerprint })
     }
 
@@ -188,6 +203,7 @@ impl Builder {
                 }
             }
         }
+        self.refused.retain(|digest, _| contents.values().flatten().any(|bytes| Digest::of(bytes) == *digest));
         self.components.retain(|digest, _| found.values().any(|component| component.digest() == *digest));
         found
     }
@@ -197,10 +213,14 @@ impl Builder {
         if let Some(known) = self.components.get(&digest).filter(|known| known.name() == name) {
             return Ok(Arc::clone(known));
         }
-        let component = self
-            .engine
-            .load(name, bytes)
-            .map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))?;
+        if let Some(problem) = self.refused.get(&digest) {
+            return Err(problem.clone());
+        }
+        let component = self.engine.load(name, bytes).map_err(|problem| {
+            let problem = format!("policy `{name}` ({}): {problem}", digest.short());
+            self.refused.insert(digest, problem.clone());
+            problem
+        })?;
         self.components.insert(digest, Arc::clone(&component));
         Ok(component)
     }
@@ -242,7 +262,7 @@ impl Builder {
     /// Puts a draft in force: nothing in here can fail.
     #[must_use]
     pub fn publish(&self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
-        let Draft { settings, groups, specs, problems, fingerprint } = draft;
+        let Draft { settings, groups, specs, fingerprint, .. } = draft;
         let limits = &self.books.limits;
         limits.apply(&specs, now);
         self.books.health.apply(&rules(&settings));
@@ -276,7 +296,7 @@ impl Builder {
             (group.name.clone(), Arc::new(serving))
         });
         let groups = groups.collect();
-        Snapshot { generation, settings, groups, simulated, global: limits.id(&Scope::Global), problems, fingerprint }
+        Snapshot { generation, settings, groups, simulated, global: limits.id(&Scope::Global), fingerprint }
     }
 }
 
@@ -288,11 +308,11 @@ impl Draft {
         &self.problems
     }
 
-    /// Whether putting it in force would change anything that `current` serves or reports.
+    /// Whether putting it in force would change anything that `current` serves.
     #[must_use]
     pub fn changes(&self, current: &Snapshot) -> bool {
         let kept = self.groups.iter().all(|prepared| matches!(prepared.router, Next::Kept(_)));
-        !kept || self.fingerprint != current.fingerprint || self.problems != current.problems
+        !kept || self.fingerprint != current.fingerprint
     }
 }
 
@@ -310,18 +330,23 @@ fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
     specs
 }
 
+/// A deployment may stand in several groups; it is alone only where it is alone in all of them.
 fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> {
     let breaker = &settings.breaker;
-    let of = |group: &Arc<Group>| {
-        let rule = BreakerRule {
-            allowed_fails: breaker.allowed_fails,
-            cooldown: breaker.cooldown,
-            disabled: breaker.disabled,
-            alone: group.deployments.len() == 1,
-        };
-        group.deployments.iter().map(move |deployment| (deployment.id.clone(), rule)).collect::<Vec<_>>()
-    };
-    settings.catalog.groups.values().flat_map(of).collect()
+    let mut rules: BTreeMap<DeploymentId, BreakerRule> = BTreeMap::new();
+    for group in settings.catalog.groups.values() {
+        let alone = group.deployments.len() == 1;
+        for deployment in &group.deployments {
+            let rule = BreakerRule {
+                allowed_fails: breaker.allowed_fails,
+                cooldown: breaker.cooldown,
+                disabled: breaker.disabled,
+                alone,
+            };
+            rules.entry(deployment.id.clone()).or_insert(rule).alone &= alone;
+        }
+    }
+    rules
 }
 
 /// The same number for the same text in every process.

@@ -5,11 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::id::PolicyName;
 use crate::policy::Digest;
+
+/// The largest component taken, bytes.
+const LARGEST: u64 = 64 << 20;
 
 /// What a folder holds: each policy's bytes, or why it may not be read.
 pub(super) type Contents = BTreeMap<PolicyName, Result<Vec<u8>, String>>;
@@ -45,16 +52,30 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
     Ok(contents)
 }
 
+/// Opens without following a link and reads what was opened: nothing can be put in its place in between.
 fn read_one(path: &Path, lock: Option<&str>) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    let about = fs::symlink_metadata(path).map_err(|fault| format!("{shown}: cannot be read: {fault}"))?;
+    let failed = |fault: std::io::Error| format!("{shown}: cannot be read: {fault}");
+    let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut file = match fs::OpenOptions::new().read(true).custom_flags(no_link).open(path) {
+        Ok(file) => file,
+        Err(fault) if fault.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            return Err(format!("{shown}: is a link\nhint: links are not followed; copy the component here"));
+        }
+        Err(fault) => return Err(failed(fault)),
+    };
+    let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
-        return Err(format!("{shown}: is not a plain file\nhint: links are not followed; copy the component here"));
+        return Err(format!("{shown}: is not a plain file\nhint: copy the component here"));
     }
     if about.mode() & 0o002 != 0 {
         return Err(format!("{shown}: may be written by everybody\nhint: chmod o-w {shown}"));
     }
-    let bytes = fs::read(path).map_err(|fault| format!("{shown}: cannot be read: {fault}"))?;
+    if about.len() > LARGEST {
+        return Err(format!("{shown}: has {} bytes, {LARGEST} are allowed\nhint: strip the component", about.len()));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(failed)?;
     if let Some(lock) = lock {
         let digest = Digest::of(&bytes).to_string();
         if !lock.contains(&digest) {

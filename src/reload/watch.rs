@@ -3,6 +3,7 @@
 //! One thread of its own, because building blocks: it reads files and compiles. It also asks policies, every
 //! ten seconds, what they have learned.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +27,14 @@ pub trait Target: Send + 'static {
     /// The snapshot in force.
     fn current(&self) -> Arc<Snapshot>;
 
-    /// A new snapshot is in force from now on.
-    fn applied(&self, snapshot: Snapshot);
+    /// A new snapshot is to be put in force; `problems` did not keep it from being built.
+    fn applied(&self, snapshot: Snapshot, problems: Vec<String>);
+
+    /// What stands on disk is what is in force, but for `problems`.
+    fn unchanged(&self, problems: Vec<String>);
 
     /// A build failed; the old snapshot stays.
-    fn kept(&self, problems: &[String]);
+    fn kept(&self, problems: Vec<String>);
 }
 
 /// The watching thread; dropping the handle ends it.
@@ -48,16 +52,26 @@ impl Reloader {
     pub fn start(builder: Builder, target: impl Target, clock: Clock) -> Result<Self, String> {
         let (wake, woken) = mpsc::channel();
         let events = wake.clone();
+        let named: Vec<OsString> = builder
+            .config()
+            .into_iter()
+            .chain([builder.folder()])
+            .filter_map(Path::file_name)
+            .map(OsStr::to_owned)
+            .collect();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading files is an event too; only what may have changed them counts.
-            let changed = event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_)));
+            let changed = event.is_ok_and(|event| {
+                let read = matches!(event.kind, EventKind::Access(_));
+                !read && (event.paths.is_empty() || event.paths.iter().any(|path| matters(path, &named)))
+            });
             if changed {
                 let _watching_ended = events.send(());
             }
         })
         .map_err(|fault| format!("files cannot be watched here: {fault}"))?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let worker = Worker { builder, target, clock, watcher, watched: Vec::new(), stopping: Arc::clone(&stopping) };
+        let worker = Worker { builder, target, clock, watcher, stopping: Arc::clone(&stopping) };
         let thread = std::thread::Builder::new()
             .name("reload".to_owned())
             .spawn(move || worker.run(&woken))
@@ -86,7 +100,6 @@ struct Worker<T> {
     target: T,
     clock: Clock,
     watcher: RecommendedWatcher,
-    watched: Vec<PathBuf>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -117,11 +130,12 @@ impl<T: Target> Worker<T> {
         let current = self.target.current();
         match self.builder.build(Some(&current)) {
             Ok(draft) if draft.changes(&current) => {
+                let problems = draft.problems().to_vec();
                 let snapshot = self.builder.publish(draft, current.generation + 1, self.clock.now());
-                self.target.applied(snapshot);
+                self.target.applied(snapshot, problems);
             }
-            Ok(_) => {}
-            Err(problems) => self.target.kept(&problems),
+            Ok(draft) => self.target.unchanged(draft.problems().to_vec()),
+            Err(problems) => self.target.kept(problems),
         }
     }
 
@@ -136,21 +150,23 @@ impl<T: Target> Worker<T> {
 
     /// Watches folders, not files: editors and deployments replace files by renaming.
     fn watch(&mut self) {
-        let Ok(settings) = self.builder.settings() else { return };
-        let policies = self.builder.folder(&settings);
-        let mut wanted = vec![policies.clone(), parent(&policies)];
+        let policies = self.builder.folder().to_owned();
+        let mut wanted = vec![parent(&policies), policies];
         wanted.extend(self.builder.config().map(parent));
         for folder in wanted {
             // A folder that was removed and made again needs a new watch, so each is asked for every time.
-            if folder.is_dir()
-                && self.watcher.watch(&folder, RecursiveMode::NonRecursive).is_ok()
-                && !self.watched.contains(&folder)
-            {
-                tracing::debug!(folder = %folder.display(), "watching");
-                self.watched.push(folder);
+            if folder.is_dir() && self.watcher.watch(&folder, RecursiveMode::NonRecursive).is_err() {
+                tracing::warn!(folder = %folder.display(), "cannot be watched; changes in it apply at SIGHUP");
             }
         }
     }
+}
+
+/// Whether a change of `path` may change what is served: the configuration, a component, the lock, or a folder
+/// (the policies' own may come and go). Logs written beside the configuration do not count.
+fn matters(path: &Path, named: &[OsString]) -> bool {
+    let Some(name) = path.file_name() else { return false };
+    path.extension() == Some(OsStr::new("wasm")) || name == "policies.lock" || named.iter().any(|known| known == name)
 }
 
 /// Forgets changes that the build about to start will see anyway.

@@ -47,20 +47,20 @@ pub(super) fn judge(suite: &Suite, case: &Case, run: &Run, again: &Run) -> Vec<S
 fn unmet(setup: &Setup, expect: &ExpectFile, answer: &Answer) -> Option<String> {
     let ranking: &[Choice] = if let Answer::Ranked(ranking) = answer { ranking } else { &[] };
     let first = ranking.first().map(|choice| id(setup, choice.deployment));
-    if let Some(wanted) = &expect.choose {
-        if first != Some(wanted) {
-            return Some(format!("`{wanted}` first"));
-        }
+    if let Some(wanted) = &expect.choose
+        && first != Some(wanted)
+    {
+        return Some(format!("`{wanted}` first"));
     }
-    if let Some(wanted) = &expect.one_of {
-        if !first.is_some_and(|first| wanted.iter().any(|id| id == first)) {
-            return Some(format!("one of {} first", wanted.join(", ")));
-        }
+    if let Some(wanted) = &expect.one_of
+        && !first.is_some_and(|first| wanted.iter().any(|id| id == first))
+    {
+        return Some(format!("one of {} first", wanted.join(", ")));
     }
-    if let Some(wanted) = &expect.ranked {
-        if !ranking.iter().map(|choice| id(setup, choice.deployment)).eq(wanted.iter().map(String::as_str)) {
-            return Some(format!("the ranking {}", wanted.join(" ")));
-        }
+    if let Some(wanted) = &expect.ranked
+        && !ranking.iter().map(|choice| id(setup, choice.deployment)).eq(wanted.iter().map(String::as_str))
+    {
+        return Some(format!("the ranking {}", wanted.join(" ")));
     }
     if let Some(wanted) = expect.propensity {
         let claimed = ranking.first().map_or(0.0, |choice| choice.propensity);

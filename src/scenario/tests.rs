@@ -1,1 +1,69 @@
+use std::path::{Path, PathBuf};
 
+use super::*;
+
+mod formulas;
+mod runner;
+
+/// A path in the repository.
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn options() -> Options {
+    Options { policies: at("policies"), ..Options::default() }
+}
+
+/// A file of this text in a folder of its own.
+fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("suite.yaml");
+    fs::write(&file, text).unwrap();
+    (folder, file)
+}
+
+#[test]
+fn the_shipped_routers_pass_their_scenarios() {
+    let report = run(&at("scenarios"), &options());
+    assert_eq!(report.exit_code(), 0, "{report}");
+    for (name, _) in SHIPPED {
+        let own = report.suites.iter().find(|suite| suite.file.ends_with(&format!("/{name}.yaml"))).unwrap();
+        assert!(own.cases.len() >= 12, "{name} has {} cases", own.cases.len());
+        assert_eq!(own.general.len(), 9, "{name}");
+    }
+}
+
+#[test]
+fn the_shipped_routers_are_fit_for_service() {
+    for (name, bytes) in SHIPPED {
+        let file = at(&format!("policies/{name}.wasm"));
+        assert_eq!(fs::read(&file).unwrap(), bytes, "{name}");
+        let report = check(&file, &options());
+        assert_eq!(report.exit_code(), 0, "{report}");
+        let suite = &report.suites[0];
+        assert_eq!(suite.imports, ["witgate:policy/log@0.1.0"], "{name}");
+        assert!(suite.memory_bytes.is_some_and(|bytes| bytes < 2 << 20), "{name}: {:?}", suite.memory_bytes);
+    }
+}
+
+#[test]
+fn every_signal_and_feature_is_documented_and_named_in_the_sdk() {
+    let readme = fs::read_to_string(at("wit/README.md")).unwrap();
+    let sdk = fs::read_to_string(at("plugins/sdk/src/signals.rs")).unwrap();
+    for signal in crate::signal::Signal::ALL.map(crate::signal::Signal::as_str) {
+        assert!(readme.contains(&format!("| `{signal}` |")), "{signal} is not in wit/README.md");
+        assert!(sdk.contains(&format!("\"{signal}\";")), "{signal} is not in the SDK");
+    }
+    for feature in crate::signal::Feature::ALL.map(crate::signal::Feature::as_str) {
+        assert!(readme.contains(&format!("| `{feature}` |")), "{feature} is not in wit/README.md");
+    }
+}
+
+#[test]
+fn the_policy_of_the_readme_is_the_one_that_is_built() {
+    let readme = fs::read_to_string(at("wit/README.md")).unwrap();
+    let source = fs::read_to_string(at("examples/policies/calm/src/lib.rs")).unwrap();
+    let (about, code) = source.split_once("\n\n").unwrap();
+    assert!(about.starts_with("//! "));
+    assert!(readme.contains(&format!("```rust\n{code}```\n")), "wit/README.md shows something else");
+}

@@ -39,7 +39,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) ->
         .collect();
     probe::json_response(
         StatusCode::OK,
-        &json!({"generation": snapshot.generation, "policies": list, "problems": snapshot.problems}),
+        &json!({"generation": snapshot.generation, "policies": list, "problems": *app.gateway.live.problems()}),
     )
 }
 

@@ -13,29 +13,29 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
-use crate::pipeline::{About, Arrival, Served};
+use crate::pipeline::{About, Served};
 
 use super::{App, guard, refusal};
 
 /// How long a client may take to send its request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves one chat request that came through the surface `face`.
+/// Serves one chat request that came through the surface `face`. Nothing of the body is read for a caller that is
+/// not known.
 pub(super) async fn handle(State(app): State<Arc<App>>, face: DialectName, request: Request) -> Response {
-    let ticket = app.gateway.arrive(face);
+    let mut ticket = app.gateway.arrive(face);
     let id = ticket.id();
     let (head, body) = request.into_parts();
-    let limit = app.gateway.live.read().settings.server.max_request_bytes;
-    let body = match guard::is_json(&head.headers) {
-        Ok(()) => read(&head.headers, body, limit).await,
+    let known = ticket.authenticate(guard::key(&head.headers).as_ref()).and_then(|()| guard::is_json(&head.headers));
+    let body = match known {
+        Ok(()) => read(&head.headers, body, ticket.snapshot().settings.server.max_request_bytes).await,
         Err(refusal) => Err(refusal),
     };
     let body = match body {
         Ok(body) => body,
         Err(why) => return refusal::response(face, &ticket.refuse(why), &id),
     };
-    let arrival = Arrival { face, key: guard::key(&head.headers), body };
-    match app.gateway.serve(ticket, arrival).await {
+    match app.gateway.serve(ticket, body).await {
         Ok(Served::Whole { body, about }) => {
             respond(face, Body::from(body), HeaderValue::from_static("application/json"), &about)
         }

@@ -23,7 +23,8 @@ pub(super) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> R
     if let Err(why) = pipeline::authenticate(&snapshot.settings, guard::key(&headers).as_ref()) {
         return refusal::response(face, &why, "");
     }
-    let names: Vec<&str> = snapshot.groups.keys().map(crate::id::GroupName::as_str).collect();
+    let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
+    let names: Vec<&str> = snapshot.groups.keys().chain(aliases).map(crate::id::GroupName::as_str).collect();
     let list = match face {
         DialectName::Openai => {
             let data: Vec<Value> = names

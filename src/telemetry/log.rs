@@ -1,5 +1,7 @@
 //! Structured logs: one line per request, in words for people or as JSON for machines.
 
+use std::io::IsTerminal;
+
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +20,10 @@ pub enum LogFormat {
 /// Later calls change nothing.
 pub fn init(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let _already_set = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

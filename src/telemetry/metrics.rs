@@ -146,15 +146,14 @@ impl Metrics {
         self.under_way.inc();
     }
 
-    /// A reload was applied as `generation`.
+    /// Generation `generation` is in force.
     pub fn applied(&self, generation: u64) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        self.reload_ok.set(1);
     }
 
-    /// A reload failed and the old state was kept.
-    pub fn kept(&self) {
-        self.reload_ok.set(0);
+    /// Whether what stands on disk is what is in force.
+    pub fn reload_ok(&self, ok: bool) {
+        self.reload_ok.set(i64::from(ok));
     }
 
     /// Counts a finished request.
@@ -195,15 +194,15 @@ impl Metrics {
     }
 
     fn count_tokens(&self, record: &Record, group: &str) {
-        let Some(last) = record.attempts.last() else { return };
-        let kinds = [
-            ("input", record.usage.input_tokens),
-            ("cache_read", record.usage.cache_read_tokens),
-            ("output", record.usage.output_tokens),
-        ];
-        for (kind, tokens) in kinds {
-            if tokens > 0 {
-                let labels = TokenLabels { group: group.to_owned(), deployment: last.deployment.to_string(), kind };
+        for attempt in &record.attempts {
+            let usage = &attempt.usage;
+            let kinds = [
+                ("input", usage.input_tokens),
+                ("cache_read", usage.cache_read_tokens),
+                ("output", usage.output_tokens),
+            ];
+            for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
+                let labels = TokenLabels { group: group.to_owned(), deployment: attempt.deployment.to_string(), kind };
                 self.tokens.get_or_create(&labels).inc_by(tokens);
             }
         }

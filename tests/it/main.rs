@@ -6,7 +6,13 @@
     reason = "a test's helper that fails fails its test"
 )]
 
+mod chat;
+mod docs;
+mod hostile;
 mod licences;
+mod limits;
+mod parity;
+mod reload;
 mod support;
 mod tidy;
 mod transport;

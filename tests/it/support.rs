@@ -1,3 +1,50 @@
 //! What several tests share.
 
+pub(crate) mod gateway;
 pub(crate) mod upstream;
+pub(crate) mod virtual_time;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use tempfile::TempDir;
+use witgate::clock::Clock;
+use witgate::policy::Compiler;
+use witgate::reload::Sources;
+use witgate::start::Options;
+
+/// Options over a configuration and a policies folder of the test's own. Compiled policies are shared by all tests.
+pub(crate) fn options(config: &Path, policies: &Path, clock: Clock) -> Options {
+    static CACHE: OnceLock<TempDir> = OnceLock::new();
+    let cache = CACHE.get_or_init(|| TempDir::new().expect("a folder for compiled policies"));
+    Options {
+        sources: Sources {
+            config: Some(config.to_owned()),
+            policies: Some(policies.to_owned()),
+            host: None,
+            port: None,
+        },
+        cache: Some(cache.path().to_owned()),
+        compiler: Compiler::InProcess,
+        environment: Arc::new(|_| None),
+        clock,
+        seed: 7,
+    }
+}
+
+/// Lets others work until `done` holds; fails the test if that takes longer than a loaded machine can explain.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
+/// A fixture of this repository.
+pub(crate) fn fixture(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
+}

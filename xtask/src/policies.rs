@@ -34,14 +34,29 @@ fn root() -> Result<PathBuf, String> {
 }
 
 fn shipped() -> Vec<Guest> {
-    let guest = |name: &&str| Guest { crate_name: format!("router-{name}"), name: (*name).to_owned(), features: "" };
+    let guest = |name: &&str| Guest {
+        crate_name: format!("router-{name}"),
+        name: (*name).to_owned(),
+        features: "",
+        manifest: None,
+    };
     ROUTERS.iter().map(guest).collect()
 }
 
 fn fixtures() -> Vec<Guest> {
-    let guest =
-        |name: &str, features| Guest { crate_name: "test-counting".to_owned(), name: name.to_owned(), features };
+    let guest = |name: &str, features| Guest {
+        crate_name: "test-counting".to_owned(),
+        name: name.to_owned(),
+        features,
+        manifest: None,
+    };
     vec![guest("counting-a", ""), guest("counting-b", "last")]
+}
+
+/// The policy of the documentation: built only to be tried.
+fn example() -> Guest {
+    let name = "calm".to_owned();
+    Guest { crate_name: name.clone(), name, features: "", manifest: Some("examples/policies/calm/Cargo.toml") }
 }
 
 fn write(root: &Path) -> Result<(), String> {
@@ -90,28 +105,44 @@ fn check(root: &Path) -> Result<(), String> {
     put(&aside, &build::all(root, &shipped())?)?;
     for name in names {
         for folder in [&policies, &aside] {
-            scenarios(root, name, &folder.join(format!("{name}.wasm")))?;
+            for suite in suites(root, name)? {
+                scenarios(root, &suite, &folder.join(format!("{name}.wasm")))?;
+            }
         }
     }
-    Ok(())
+    put(&aside, &build::all(root, &[example()])?)?;
+    scenarios(root, &root.join("examples/policies/calm/scenarios.yaml"), &aside.join("calm.wasm"))
 }
 
-/// Runs a policy's scenarios with the gateway's own command. A process of its own, for the gateway holds the built
+/// A policy's scenario files: those whose names begin with its own.
+fn suites(root: &Path, name: &str) -> Result<Vec<PathBuf>, String> {
+    let folder = root.join("scenarios");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let of_policy = |file: &PathBuf| {
+        file.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
+            && file.extension().is_some_and(|extension| extension == "yaml")
+    };
+    let mut suites: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(of_policy).collect();
+    suites.sort();
+    if suites.is_empty() { Err(format!("`{name}` has no scenarios in {}", folder.display())) } else { Ok(suites) }
+}
+
+/// Runs a scenario file with the gateway's own command. A process of its own, for the gateway holds the built
 /// policies and could not be built before them.
-fn scenarios(root: &Path, name: &str, policy: &Path) -> Result<(), String> {
-    let suite = root.join("scenarios").join(format!("{name}.yaml"));
+fn scenarios(root: &Path, suite: &Path, policy: &Path) -> Result<(), String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(root)
         .args(["run", "--quiet", "--package", "witgate", "--", "policy", "test"])
-        .arg(&suite)
+        .arg(suite)
         .arg("--policy")
         .arg(policy)
         .output()
         .map_err(|error| format!("cargo: {error}"))?;
     let told = String::from_utf8_lossy(&output.stdout);
+    let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     if !output.status.success() {
-        return Err(format!("{}:\n{told}{}", policy.display(), String::from_utf8_lossy(&output.stderr)));
+        return Err(format!("{}:\n{told}{}", shown(policy), String::from_utf8_lossy(&output.stderr)));
     }
-    say(&format!("{}: {}", policy.display(), told.lines().last().unwrap_or_default()));
+    say(&format!("{} with {}: {}", shown(policy), shown(suite), told.lines().last().unwrap_or_default()));
     Ok(())
 }

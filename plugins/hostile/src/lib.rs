@@ -2,6 +2,10 @@
 //!
 //! Unless told otherwise it ranks the deployments in their order, counts outcomes, and saves the count. What
 //! is to happen in `route` happens only to requests of priority 666, so that it passes the host's self-test.
+//!
+//! The built component is committed as `tests/fixtures/policies/hostile.wasm`. To build it again:
+//! `cargo build -p hostile --target wasm32-unknown-unknown --profile guest`, then wrap the module in
+//! `target/wasm32-unknown-unknown/guest/` with `wasm-tools component new` or the wit-component crate.
 
 #![expect(unsafe_code, reason = "the exports of a component and the static its one thread uses")]
 

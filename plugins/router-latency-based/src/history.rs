@@ -58,6 +58,12 @@ impl History {
         self.figure = None;
     }
 
+    /// Gives samples that came before the policy knew any time the time it knows first.
+    pub(crate) fn date(&mut self, now_ms: u64) {
+        self.samples.iter_mut().filter(|(at, _)| *at == 0).for_each(|(at, _)| *at = now_ms);
+        self.figure = None;
+    }
+
     /// The figure at this moment; `None` without samples.
     pub(crate) fn figure(&mut self, now_ms: u64, rule: &Rule, figure: Figure) -> Option<f64> {
         if self.figure.is_none_or(|(_, until)| now_ms >= until) {

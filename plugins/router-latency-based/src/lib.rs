@@ -49,7 +49,7 @@ struct LatencyBased {
     buffer: f64,
     ids: Vec<String>,
     learned: Vec<Learned>,
-    /// The latest moment seen, for outcomes carry none.
+    /// The latest moment seen, for outcomes carry none; 0 before the first.
     now: u64,
 }
 
@@ -61,21 +61,25 @@ impl Router for LatencyBased {
         let size = settings.whole("max_latency_list_size", 1..=1_000)?.unwrap_or(10);
         let percentile = settings.number("ttft_percentile", "above 0, at most 1", f64::MIN_POSITIVE..=1.0)?;
         settings.finish()?;
-        let mut known =
-            setup.state.map(|saved| state::read(&saved)).unwrap_or_else(|| Ok(BTreeMap::new())).unwrap_or_else(
-                |problem| {
-                    log::warn(&format!("starting without what was learned: {problem}"));
-                    BTreeMap::new()
-                },
-            );
+        let saved = setup.state.as_ref().map_or_else(|| Ok((0, BTreeMap::new())), state::read);
+        let (now, mut known) = saved.unwrap_or_else(|problem| {
+            log::warn(&format!("starting without what was learned: {problem}"));
+            (0, BTreeMap::new())
+        });
         let ids: Vec<String> = setup.deployments.into_iter().map(|deployment| deployment.id).collect();
         let rule = Rule::new(ttl, size);
         let learned = ids.iter().map(|id| known.remove(id).unwrap_or_default().trimmed(&rule)).collect();
         let first_token_figure = percentile.map_or(Figure::Mean, Figure::Percentile);
-        Ok((Self { rule, first_token_figure, buffer, ids, learned, now: 0 }, Needs::signals(&[WAIT_MS])))
+        Ok((Self { rule, first_token_figure, buffer, ids, learned, now }, Needs::signals(&[WAIT_MS])))
     }
 
     fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+        if self.now == 0 {
+            // Outcomes may come first: those of requests under way when the gateway started or swapped.
+            let histories =
+                self.learned.iter_mut().flat_map(|learned| [&mut learned.replies, &mut learned.first_tokens]);
+            histories.for_each(|history| history.date(ask.now_ms));
+        }
         self.now = self.now.max(ask.now_ms);
         let streamed = ask.traits.contains(Traits::STREAMING);
         let wait = table.column(WAIT_MS);
@@ -113,7 +117,7 @@ impl Router for LatencyBased {
     }
 
     fn save(&self) -> Option<SavedState> {
-        Some(state::write(self.ids.iter().zip(&self.learned)))
+        Some(state::write(self.now, self.ids.iter().zip(&self.learned)))
     }
 }
 

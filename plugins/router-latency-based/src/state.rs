@@ -1,6 +1,6 @@
 //! What is saved: per deployment its id and its samples, little-endian.
 //!
-//! `count: u32`, then for each deployment `length: u32, id, replies, first tokens`, each list `count: u32` and then
+//! The latest moment seen `u64`, `count: u32`, then for each deployment `length: u32, id, replies, first tokens`, each list `count: u32` and then
 //! `moment: u64, seconds: f64` for each sample.
 
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use crate::history::{History, Rule};
 /// The name of this shape.
 const SCHEMA: &str = "latency-1";
 
-pub(crate) fn write<'a>(learned: impl ExactSizeIterator<Item = (&'a String, &'a Learned)>) -> SavedState {
-    let mut bytes = Vec::new();
+pub(crate) fn write<'a>(now: u64, learned: impl ExactSizeIterator<Item = (&'a String, &'a Learned)>) -> SavedState {
+    let mut bytes = now.to_le_bytes().to_vec();
     count(&mut bytes, learned.len());
     for (id, learned) in learned {
         count(&mut bytes, id.len());
@@ -34,13 +34,15 @@ fn count(bytes: &mut Vec<u8>, count: usize) {
     bytes.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-pub(crate) fn read(saved: &SavedState) -> Result<BTreeMap<String, Learned>, String> {
+pub(crate) fn read(saved: &SavedState) -> Result<(u64, BTreeMap<String, Learned>), String> {
     if saved.schema != SCHEMA {
         return Err(format!("it was saved as `{}`, this policy reads `{SCHEMA}`", saved.schema));
     }
     let mut rest = saved.bytes.as_slice();
-    let known = deployments(&mut rest).ok_or("its bytes are cut off or damaged")?;
-    if rest.is_empty() { Ok(known) } else { Err("there are bytes after its end".to_owned()) }
+    let damaged = "its bytes are cut off or damaged";
+    let now = u64::from_le_bytes(take(&mut rest).ok_or(damaged)?);
+    let known = deployments(&mut rest).ok_or(damaged)?;
+    if rest.is_empty() { Ok((now, known)) } else { Err("there are bytes after its end".to_owned()) }
 }
 
 fn deployments(rest: &mut &[u8]) -> Option<BTreeMap<String, Learned>> {

@@ -45,8 +45,9 @@ fn what_is_saved_comes_back_and_damage_is_noticed() {
     let learned = Learned { replies: filled(&rule, &[(1, 2.0), (3, 4.0)]), first_tokens: filled(&rule, &[(5, 6.0)]) };
     let ids = ["a".to_owned(), "é".to_owned()];
     let pairs = [learned, Learned::default()];
-    let saved = state::write(ids.iter().zip(&pairs));
-    let back = state::read(&saved).unwrap();
+    let saved = state::write(7, ids.iter().zip(&pairs));
+    let (now, back) = state::read(&saved).unwrap();
+    assert_eq!(now, 7);
     assert_eq!(ids.iter().map(|id| &back[id]).collect::<Vec<_>>(), pairs.iter().collect::<Vec<_>>());
     for end in 0..saved.bytes.len() {
         let mut cut = saved.clone();
@@ -57,8 +58,17 @@ fn what_is_saved_comes_back_and_damage_is_noticed() {
     long.bytes.push(0);
     assert!(state::read(&long).unwrap_err().contains("after its end"));
     let mut huge = saved.clone();
-    huge.bytes[..4].fill(0xFF);
+    huge.bytes[8..12].fill(0xFF);
     assert!(state::read(&huge).is_err());
     let other = witgate_policy::SavedState { schema: "count".into(), bytes: vec![] };
     assert!(state::read(&other).unwrap_err().contains("`count`"));
+}
+
+#[test]
+fn what_came_before_any_time_was_known_counts_from_the_first_time() {
+    let rule = Rule::new(10.0, 10);
+    let mut history = filled(&rule, &[(0, 1.0)]);
+    history.date(1_000_000);
+    assert_eq!(history.figure(1_009_999, &rule, Figure::Mean), Some(1.0));
+    assert_eq!(history.figure(1_010_000, &rule, Figure::Mean), None);
 }

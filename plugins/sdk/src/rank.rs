@@ -45,9 +45,10 @@ pub fn best_first_within(scores: &[Score], slack: f64, random: &mut Random) -> V
     let mut end = 0;
     for place in 0..order.len() {
         let best = order[place].1;
-        let worst = best.value + slack * best.value;
+        // Where the best is infinite so is the worst; 0 times infinity would be no number.
+        let worst = if best.value.is_finite() { best.value + slack * best.value } else { best.value };
         end = end.max(place + 1);
-        while order.get(end).is_some_and(|(_, next)| next.wait <= best.wait && !(next.value > worst)) {
+        while order.get(end).is_some_and(|(_, next)| next.wait <= best.wait && next.value <= worst) {
             end += 1;
         }
         let equals = &mut order[place..end];

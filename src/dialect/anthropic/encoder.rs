@@ -192,6 +192,10 @@ impl Encoder {
     /// Passes an event of a block (or of a kind) that only this dialect knows, under the block's index here.
     fn pass(&mut self, name: &str, value: &Value, out: &mut BytesMut) {
         let Some(fields) = value.as_object() else { return };
+        // The name is a line of the stream: what could end the line, or is no name, is not passed.
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return;
+        }
         let wire = value.get("index").and_then(Value::as_u64);
         let index = match (name, wire) {
             ("content_block_start", Some(wire)) => {

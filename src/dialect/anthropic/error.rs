@@ -32,8 +32,10 @@ pub(super) fn write(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
     object.field("request_id", request_id);
 }
 
-const fn type_word(refusal: &Refusal) -> &'static str {
+fn type_word(refusal: &Refusal) -> &'static str {
     match refusal.kind {
+        // The vendor's clients wait and try again by this word, also inside a stream.
+        RefusalKind::Upstream if refusal.code.as_deref() == Some("overloaded_error") => "overloaded_error",
         RefusalKind::Unauthorized => "authentication_error",
         RefusalKind::Forbidden => "permission_error",
         RefusalKind::UnknownModel | RefusalKind::UnknownPath => "not_found_error",

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::encode::{Report, no_word, type_of};
+use super::message::is_sealed_thinking;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::dialect::rest::nested;
 use crate::dialect::write::{Array, Object};
@@ -147,7 +148,9 @@ fn assistant(
             // vendor's, as is content of its own kind: history this provider can do without.
             PartKind::Reasoning { text, signature: None } if report.own => thinking.push_str(text),
             PartKind::Reasoning { .. } => report.dropped.push(format!("{path}.content[{index}]")),
-            PartKind::Other(_) if !report.own => report.dropped.push(format!("{path}.content[{index}]")),
+            PartKind::Other(value) if !report.own || is_sealed_thinking(value) => {
+                report.dropped.push(format!("{path}.content[{index}]"));
+            }
             _ => said.push((index, part)),
         }
     }

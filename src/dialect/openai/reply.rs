@@ -109,7 +109,7 @@ fn write_message(choice: &Choice, own: bool, object: &mut Object<'_>) {
     }
     object.field("refusal", &refusal);
     object.optional("reasoning_content", thinking.filter(|text| !text.is_empty()));
-    write_thinking_blocks(choice, own, object);
+    write_thinking_blocks(choice, object);
     let other_calls = choice.message_rest.get("tool_calls").and_then(Value::as_array).filter(|_| own);
     if !calls.is_empty() || other_calls.is_some() {
         let mut array = object.array("tool_calls");
@@ -142,11 +142,10 @@ fn write_content_list(choice: &Choice, array: &mut Array<'_>) {
 }
 
 /// Whole blocks of thinking, where a client must bring them back exactly: signed or sealed ones.
-fn write_thinking_blocks(choice: &Choice, own: bool, object: &mut Object<'_>) {
-    let sealed = |value: &Value| value.get("type").is_some_and(|kind| kind == "redacted_thinking");
+fn write_thinking_blocks(choice: &Choice, object: &mut Object<'_>) {
     let wanted = |part: &&Part| match &part.kind {
         PartKind::Reasoning { signature, .. } => signature.is_some(),
-        PartKind::Other(value) => !own && sealed(value),
+        PartKind::Other(value) => message::is_sealed_thinking(value),
         _ => false,
     };
     let mut blocks = choice.parts.iter().filter(wanted).peekable();

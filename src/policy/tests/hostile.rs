@@ -228,6 +228,22 @@ fn a_pure_router_answers_from_several_threads() {
 }
 
 #[test]
+fn healthy_calls_on_a_crowded_machine_are_never_ended() {
+    let router = start("pure");
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..4000 {
+                    assert!(ask(&router, 0, at(0)).is_ok());
+                }
+            });
+        }
+    });
+    let report = router.report();
+    assert_eq!((report.calls, report.faults), (64_000, 0));
+}
+
+#[test]
 fn fuel_is_the_same_every_time() {
     let used = || {
         let router = Router::start(Arc::clone(&FUEL), setup("", &["a", "b", "c"]), None).unwrap();

@@ -63,7 +63,7 @@ fn a_core_module_is_refused_with_the_way_out() {
 #[test]
 fn a_component_of_another_trade_is_refused() {
     assert!(
-        matches!(load(&shell([].as_slice(), "acme:shop/till@1.0.0")), PolicyProblem::NoRole { found } if found.contains("till"))
+        matches!(load(&shell(&[], "acme:shop/till@1.0.0")), PolicyProblem::NoRole { found } if found.contains("till"))
     );
     assert!(matches!(load_text("(component)"), PolicyProblem::NoRole { found } if found == "nothing"));
 }
@@ -247,7 +247,12 @@ static LONG_TO_COMPILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     use std::fmt::Write as _;
     let mut body = String::new();
     for n in 0..400 {
-        write!(body, "(loop $l{n} (local.set 0 (i64.mul (i64.add (local.get 0) (i64.const {n})) (local.get 1))) (br_if $l{n} (i64.eqz (local.get 0))))").unwrap();
+        write!(
+            body,
+            "(loop $l{n} (local.set 0 (i64.mul (i64.add (local.get 0) (i64.const {n})) (local.get 1))) \
+             (br_if $l{n} (i64.eqz (local.get 0))))"
+        )
+        .unwrap();
     }
     let mut module = String::from("(core module ");
     for _ in 0..300 {
@@ -255,7 +260,8 @@ static LONG_TO_COMPILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     }
     module.push(')');
     let text = format!(
-        "(component {module} (component $c) (instance $i (instantiate $c)) (export \"witgate:policy/routing@0.1.0\" (instance $i)))"
+        "(component {module} (component $c) (instance $i (instantiate $c)) \
+         (export \"witgate:policy/routing@0.1.0\" (instance $i)))"
     );
     wat::parse_str(text).unwrap()
 });
@@ -273,7 +279,8 @@ fn child_program(folder: &Path) -> PathBuf {
     let program = folder.join("compiler.sh");
     let this = std::env::current_exe().unwrap();
     let script = format!(
-        "#!/bin/sh\nshift\nWITGATE_CHILD=\"$*\" exec '{}' --ignored --exact policy::tests::loading::compile_child 3>&1 1>/dev/null\n",
+        "#!/bin/sh\nshift\nWITGATE_CHILD=\"$*\" exec '{}' --ignored --exact \
+         policy::tests::loading::compile_child 3>&1 1>/dev/null\n",
         this.display()
     );
     fs::write(&program, script).unwrap();

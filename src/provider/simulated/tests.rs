@@ -253,18 +253,44 @@ async fn what_is_not_served_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_http_the_request_names_the_model() {
-    let model = simulated(SimulatedModel::default());
-    let unknown = ask(&json!({})).to_string();
-    let answer = model.respond("/v1/chat/completions", unknown.as_bytes()).await.unwrap();
+async fn over_http_the_request_names_the_model_unless_there_is_only_one() {
+    let one = simulated(SimulatedModel::default());
+    let body = ask(&json!({})).to_string();
+    let answer = one.respond("/chat/completions", body.as_bytes()).await.unwrap();
+    assert_eq!(json_of(answer).await["model"], "m");
+    assert!(one.respond("/v1/embeddings", b"{}").await.is_none());
+    let mut two = models(SimulatedModel::default());
+    two.insert("c".into(), Arc::default());
+    let two = one.with_models(two);
+    let answer = two.respond("/v1/chat/completions", body.as_bytes()).await.unwrap();
     assert_eq!(answer.status, 404);
     assert_eq!(json_of(answer).await["error"]["code"], "model_not_found");
-    let known = ask(&json!({"model": "a/b"})).to_string();
-    assert_eq!(model.respond("/v1/chat/completions", known.as_bytes()).await.unwrap().status, 200);
-    assert!(model.respond("/v1/embeddings", b"{}").await.is_none());
-    let any = BTreeMap::from([(ANY.into(), Arc::new(SimulatedModel::default()))]);
-    let answer = model.with_models(any).respond("/chat/completions", unknown.as_bytes()).await.unwrap();
-    assert_eq!(json_of(answer).await["model"], "m");
+    let known = ask(&json!({"model": "c"})).to_string();
+    assert_eq!(two.respond("/v1/chat/completions", known.as_bytes()).await.unwrap().status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_other_dialect_all_is_in_its_shape() {
+    let limited = SimulatedModel { rpm: Some(2), tokens_per_second: 10.0, ..SimulatedModel::default() };
+    let model = simulated(limited);
+    let mut call = call(&ask(&json!({"max_tokens": 5, "stream": true})));
+    call.url = format!("{}/v1/messages", Simulated::origin(&"a/b".into()));
+    let answer = model.send(call.clone()).await.unwrap();
+    assert_eq!(answer.headers["anthropic-ratelimit-requests-remaining"], "1");
+    assert_eq!(answer.headers["anthropic-ratelimit-requests-reset"], "2027-01-15T08:01:00Z");
+    let text = text_of(answer).await;
+    let events: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!((events[0], events[events.len() - 1]), ("message_start", "message_stop"));
+    assert_eq!(events.iter().filter(|event| **event == "content_block_delta").count(), 5);
+    assert!(text.contains(r#""stop_reason":"max_tokens""#), "{text}");
+
+    call.body = ask(&json!({"max_tokens": 5})).to_string().into();
+    assert_eq!(json_of(model.send(call.clone()).await.unwrap()).await["usage"]["output_tokens"], 5);
+    let answer = model.send(call).await.unwrap();
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.headers["retry-after"], "60", "the paused clock shows 59.2 s");
+    let body = json_of(answer).await;
+    assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("rate_limit_error")));
 }
 
 #[test]

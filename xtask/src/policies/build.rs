@@ -14,6 +14,8 @@ pub(crate) struct Guest {
     pub(crate) crate_name: String,
     pub(crate) name: String,
     pub(crate) features: &'static str,
+    /// The manifest of a crate outside the workspace, which has no profile for guests.
+    pub(crate) manifest: Option<&'static str>,
 }
 
 /// A component.
@@ -41,17 +43,18 @@ fn one(root: &Path, guest: &Guest) -> Result<Built, String> {
     let home = home.map_err(|error| format!("neither CARGO_HOME nor HOME is set: {error}"))?;
     // A component must not tell where it was built.
     let flags = format!("--remap-path-prefix={home}=cargo --remap-path-prefix={}=.", root.display());
+    let (manifest, profile) = guest.manifest.map_or(("Cargo.toml", "guest"), |manifest| (manifest, "release"));
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
         .env("RUSTFLAGS", flags)
-        .args(["build", "--quiet", "--locked", "--profile", "guest", "--target", TARGET])
+        .args(["build", "--quiet", "--locked", "--manifest-path", manifest, "--profile", profile, "--target", TARGET])
         .args(["--target-dir", "target/guest", "--package", &guest.crate_name, "--features", guest.features])
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
     if !status.success() {
         return Err(format!("building `{}` failed", guest.crate_name));
     }
-    let file = format!("target/guest/{TARGET}/guest/{}.wasm", guest.crate_name.replace('-', "_"));
+    let file = format!("target/guest/{TARGET}/{profile}/{}.wasm", guest.crate_name.replace('-', "_"));
     let module = std::fs::read(root.join(&file)).map_err(|error| format!("{file}: {error}"))?;
     let bytes = ComponentEncoder::default()
         .validate(true)

@@ -1,0 +1,171 @@
+//! The runner itself: what it lets pass, what it does not, and how it says so.
+
+use super::*;
+
+const HOSTILE: &str = "tests/fixtures/policies/hostile.wasm";
+const COUNTING: &str = "tests/fixtures/policies/counting-a.wasm";
+
+fn tried(policy: &str, text: &str) -> Report {
+    let (_folder, file) = written(text);
+    run(&file, &Options { policy: Some(at(policy)), ..options() })
+}
+
+/// A suite of one case over the hostile policy, told to do `what`.
+fn hostile(what: &str, expect: &str) -> Report {
+    tried(
+        HOSTILE,
+        &format!(
+            "policy: hostile\nsettings: {what}\ndeployments: {{a: , b: }}\ncases:\n  - name: one\n    \
+             request: {{priority: 666}}\n    expect: {expect}\n"
+        ),
+    )
+}
+
+fn problems(report: &Report) -> String {
+    report.suites[0].cases.iter().flat_map(|case| case.problems.clone()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_end_of_a_question_can_be_expected() {
+    let ends = [
+        ("route-trap", "{fault: trap}"),
+        ("route-loop", "{fault: cpu-budget}"),
+        ("stack-overflow", "{fault: stack-overflow}"),
+        ("out-of-range", "{fault: contract}"),
+        ("duplicate", "{fault: contract}"),
+        ("propensity-nan", "{fault: contract}"),
+        ("wait", "{wait: 1500}"),
+        ("reject", "{reject: nono}"),
+        ("log-flood", "{choose: a, log: line 19}"),
+        ("nothing", "{ranked: [a, b]}"),
+    ];
+    for (what, expect) in ends {
+        let report = hostile(what, expect);
+        assert_eq!(problems(&report), "", "{what}");
+    }
+}
+
+#[test]
+fn another_end_than_expected_fails_and_is_told() {
+    let wrong = [
+        ("route-trap", "{choose: a}", "expected `a` first, got a fault: it trapped"),
+        ("nothing", "{fault: trap}", "expected the fault `trap`, got the ranking a b"),
+        ("nothing", "{choose: b}", "expected `b` first, got the ranking a b"),
+        ("nothing", "{one_of: [b]}", "expected one of b first, got the ranking a b"),
+        ("nothing", "{ranked: [b, a]}", "expected the ranking b a, got the ranking a b"),
+        ("nothing", "{wait: 5}", "expected a wait of 5 ms"),
+        ("nothing", "{reject: x}", "expected a rejection with `x`"),
+        ("nothing", "{choose: a, log: hello}", "expected a log line with `hello`, got 0"),
+        ("nothing", "{choose: a, propensity: 0.5}", "expected the first with propensity 0.5 (it says 1)"),
+        ("nothing", "{choose: a, max_fuel: 1}", "expected at most 1 fuel, a call used "),
+        ("wait", "{wait: 1}", "expected a wait of 1 ms, got a wait of 1500 ms"),
+        ("reject", "{reject: yes}", "expected a rejection with `yes`, got a rejection: nono"),
+        ("route-trap", "{fault: contract}", "expected the fault `contract`, got a fault: it trapped"),
+    ];
+    for (what, expect, told) in wrong {
+        let report = hostile(what, expect);
+        assert_eq!(report.exit_code(), 1, "{what} {expect}");
+        assert!(problems(&report).contains(told), "{what} {expect}: {}", problems(&report));
+        assert!(report.to_string().contains("FAIL  one"), "{report}");
+    }
+}
+
+#[test]
+fn a_distribution_that_is_off_fails() {
+    let suite = |shares: &str| {
+        let text = format!(
+            "policy: simple-shuffle\ndeployments: {{a: {{weight: 3}}, b: {{weight: 1}}}}\ncases:\n  - name: one\n    repeat: \
+             4000\n    expect: {{distribution: {shares}}}\n"
+        );
+        let (_folder, file) = written(&text);
+        run(&file, &options())
+    };
+    assert_eq!(suite("{a: 0.75, b: 0.25}").exit_code(), 0);
+    assert!(problems(&suite("{a: 0.65, b: 0.35}")).contains("expected `a` first in 0.65 of 4000, within 0.05"));
+    assert!(problems(&suite("{a: 0.75}")).contains("expected `b` first in 0 of 4000"));
+}
+
+#[test]
+fn state_goes_on_from_case_to_case() {
+    let text = "
+policy: counting
+deployments: {a: , b: }
+cases:
+  - {name: told, outcomes: [{deployment: a, repeat: 3}], expect: {choose: a}}
+  - {name: started again, restart: true, expect: {choose: a}}
+  - {name: refused, settings: {x: 1}, expect: {config_error: unknown setting}}
+  - {name: and on, expect: {choose: a}}
+";
+    let report = tried(COUNTING, text);
+    assert_eq!(report.exit_code(), 0, "{report}");
+    let other = tried("tests/fixtures/policies/counting-b.wasm", text);
+    assert_eq!(other.suites[0].cases.iter().filter(|case| !case.problems.is_empty()).count(), 3, "{other}");
+}
+
+#[test]
+fn the_checks_every_policy_gets_find_a_bad_one() {
+    let failed = |what: &str| {
+        let report = hostile(what, "{fault: trap}");
+        let failed = report.suites[0].general.iter().filter(|check| !check.problems.is_empty());
+        failed.map(|check| check.name.clone()).collect::<Vec<_>>()
+    };
+    assert!(failed("state-trap").contains(&"a saved state that makes no sense".to_owned()));
+    assert!(failed("observe-trap").contains(&"outcomes that make no sense".to_owned()));
+    assert!(failed("nothing").is_empty(), "{:?}", failed("nothing"));
+}
+
+#[test]
+fn what_cannot_be_tried_is_neither_passed_nor_failed() {
+    let head = "policy: simple-shuffle\ndeployments: {a: }\n";
+    let case = |case: &str| format!("{head}cases:\n  - {{name: x, {case}}}\n");
+    let bad = [
+        ("policy: [".to_owned(), "suite.yaml:"),
+        (format!("{head}cases: []\n"), "`cases` is empty"),
+        ("policy: x\ndeployments: {}\ncases: []\n".to_owned(), "`deployments` is empty"),
+        (format!("{head}casses: []\n"), "casses"),
+        (case("expect: {}"), "`expect` needs exactly one of"),
+        (case("expect: {choose: a, wait: 1}"), "`expect` needs exactly one of"),
+        (case("expect: {choose: z}"), "no deployment is called `z`; there are a"),
+        (case("expect: {choose: a}, signals: {a: {wait: 1}}"), "no signal is called `wait`; there are wait-ms"),
+        (case("expect: {choose: a}, signals: {z: {wait-ms: 1}}"), "no deployment is called `z`"),
+        (case("expect: {fault: crash}"), "no policy fault is called `crash`"),
+        (case("expect: {choose: a}, outcomes: [{deployment: a, fault: oops}]"), "no fault is called `oops`"),
+        (case("expect: {choose: a}, request: {features: {size: 1}}"), "no feature is called `size`"),
+        (case("expect: {distribution: {a: 1}}"), "a `distribution` needs a `repeat`"),
+        (case("expect: {config_error: x}"), "a `config_error` needs `settings`"),
+        (case("repeat: 0, expect: {choose: a}"), "`repeat` must be from 1"),
+    ];
+    for (text, told) in bad {
+        let (_folder, file) = written(&text);
+        let report = run(&file, &options());
+        assert_eq!(report.exit_code(), 2, "{text}");
+        assert!(report.to_string().contains(told), "{text}: {report}");
+    }
+}
+
+#[test]
+fn a_policy_or_file_that_is_not_there_is_named() {
+    let (folder, file) = written("policy: nobody\ndeployments: {a: }\ncases: [{name: x, expect: {choose: a}}]\n");
+    let report = run(&file, &options());
+    assert_eq!(report.exit_code(), 2);
+    assert!(report.to_string().contains("nobody.wasm"), "{report}");
+    assert_eq!(run(&folder.path().join("none.yaml"), &options()).exit_code(), 2);
+    assert_eq!(run(tempfile::tempdir().unwrap().path(), &options()).exit_code(), 2);
+    assert_eq!(check(&at("Cargo.toml"), &options()).exit_code(), 2);
+}
+
+#[test]
+fn a_shipped_policy_needs_no_folder() {
+    let (folder, file) = written("policy: least-busy\ndeployments: {a: }\ncases: [{name: x, expect: {choose: a}}]\n");
+    let report = run(&file, &Options { policies: folder.path().join("policies"), ..Options::default() });
+    assert_eq!(report.exit_code(), 0, "{report}");
+}
+
+#[test]
+fn a_report_is_json_too() {
+    let json: serde_json::Value = serde_json::from_str(&hostile("nothing", "{choose: b}").to_json().unwrap()).unwrap();
+    let suite = &json["suites"][0];
+    assert_eq!(suite["policy"], "hostile");
+    assert_eq!(suite["cases"][0]["problems"][0], "expected `b` first, got the ranking a b");
+    assert_eq!(suite["general"].as_array().map(Vec::len), Some(9));
+}

@@ -1,0 +1,261 @@
+//! Both faces over both providers, as clients see them: replies, streams, errors, endings.
+
+use serde_json::{Value, json};
+
+use crate::support::gateway::{Gateway, read};
+use crate::support::until;
+use crate::support::upstream::{Gate, ScriptedUpstream, Step};
+
+const OPENAI_STREAM: &str = "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n\
+data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\"},\"finish_reason\":null}]}\n\n\
+data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"lo\"},\"finish_reason\":null}]}\n\n\
+data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
+data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"total_tokens\":11}}\n\n\
+data: [DONE]\n\n";
+
+const ANTHROPIC_STREAM: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n\
+event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hel\"}}\n\n\
+event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"lo\"}}\n\n\
+event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n\
+event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":2}}\n\n\
+event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
+pub(crate) fn openai_reply(text: &str) -> Value {
+    json!({"id": "c1", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}})
+}
+
+fn anthropic_reply(text: &str) -> Value {
+    json!({"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 9, "output_tokens": 2}})
+}
+
+/// A configuration whose group `g` has these deployments, `id: provider at origin`, and our retries.
+fn config(deployments: &[(&str, &str, &str)]) -> String {
+    let list: String = deployments
+        .iter()
+        .map(|(id, provider, origin)| {
+            let base = if *provider == "openai" { format!("{origin}/v1") } else { (*origin).to_owned() };
+            format!("  - model_name: g\n    litellm_params: {{model: {provider}/m, api_base: \"{base}\", api_key: sk-very-secret, order: 1}}\n    model_info: {{id: {id}}}\n")
+        })
+        .collect();
+    // least-busy takes the first of equals, so the order of attempts is the order above.
+    format!("model_list:\n{list}router_settings: {{routing_strategy: least-busy, num_retries: 2, cooldown_time: 0}}\n")
+}
+
+fn request(face: &str, stream: bool) -> (&'static str, Value) {
+    let mut body = json!({"model": "g", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]});
+    if stream {
+        body["stream"] = json!(true);
+    }
+    (if face == "openai" { "/v1/chat/completions" } else { "/v1/messages" }, body)
+}
+
+#[tokio::test]
+async fn every_face_reaches_every_provider_plain_and_streamed() {
+    for provider in ["openai", "anthropic"] {
+        let (whole, streamed) = match provider {
+            "openai" => (openai_reply("Hello"), OPENAI_STREAM),
+            _ => (anthropic_reply("Hello"), ANTHROPIC_STREAM),
+        };
+        for face in ["openai", "anthropic"] {
+            let upstream = ScriptedUpstream::start([Step::json(200, &whole), Step::events(streamed)]).await;
+            let gateway = Gateway::start(&config(&[("one", provider, &upstream.origin())])).await;
+            let (path, body) = request(face, false);
+            let answer = gateway.post(path, &body).await;
+            assert_eq!(answer.status, 200, "{face} over {provider}: {}", answer.text);
+            let reply = answer.json();
+            let (text, input) = match face {
+                "openai" => (&reply["choices"][0]["message"]["content"], &reply["usage"]["prompt_tokens"]),
+                _ => (&reply["content"][0]["text"], &reply["usage"]["input_tokens"]),
+            };
+            assert_eq!((text, input), (&json!("Hello"), &json!(9)), "{face} over {provider}");
+            assert!(answer.header("x-witgate-policy").starts_with("least-busy@"), "{:?}", answer.headers);
+            assert_eq!(answer.header("x-witgate-deployment"), "one");
+            let (path, body) = request(face, true);
+            let answer = gateway.post(path, &body).await;
+            assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
+            let text: String = answer.events().iter().map(|event| delta(face, event)).collect();
+            assert_eq!(text, "Hello", "{face} over {provider}: {}", answer.text);
+            let last = if face == "openai" { "[DONE]" } else { "{\"type\":\"message_stop\"}" };
+            assert_eq!(answer.events().last().map(String::as_str), Some(last), "{}", answer.text);
+            until("both records written", || gateway.metric("witgate_under_way") == Some(0.0)).await;
+        }
+    }
+}
+
+fn delta(face: &str, event: &str) -> String {
+    let event: Value = serde_json::from_str(event).unwrap_or_default();
+    let text = if face == "openai" { &event["choices"][0]["delta"]["content"] } else { &event["delta"]["text"] };
+    text.as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn another_deployment_takes_over_before_the_first_content() {
+    let broken = ScriptedUpstream::start([Step::openai_broken(500), Step::events(OPENAI_STREAM).cut_after(200)]).await;
+    let sound = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello")), Step::events(OPENAI_STREAM)]).await;
+    let gateway = Gateway::start(&config(&[("a", "openai", &broken.origin()), ("b", "openai", &sound.origin())])).await;
+    for stream in [false, true] {
+        let (path, body) = request("openai", stream);
+        let answer = gateway.post(path, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.header("x-witgate-deployment"), "b");
+        assert_eq!(answer.header("x-witgate-attempts"), "2");
+        assert_eq!(answer.text.matches("assistant").count(), 1, "one beginning only: {}", answer.text);
+    }
+    assert_eq!((broken.count(), sound.count()), (2, 2));
+}
+
+#[tokio::test]
+async fn after_the_first_content_a_fault_is_an_error_event_in_the_callers_words() {
+    let two = OPENAI_STREAM.find("lo\"").expect("the second piece");
+    let unfinished = OPENAI_STREAM.strip_suffix("data: [DONE]\n\n").expect("its terminator");
+    for step in [Step::events(OPENAI_STREAM).cut_after(two), Step::events(unfinished)] {
+        let broken = ScriptedUpstream::start([step.clone(), step]).await;
+        let sound = ScriptedUpstream::start([Step::events(OPENAI_STREAM)]).await;
+        let gateway =
+            Gateway::start(&config(&[("a", "openai", &broken.origin()), ("b", "openai", &sound.origin())])).await;
+        let (path, body) = request("openai", true);
+        let answer = gateway.post(path, &body).await;
+        assert!(!answer.text.contains("[DONE]"), "never a quiet end: {}", answer.text);
+        assert!(answer.events().last().is_some_and(|last| last.starts_with("{\"error\"")), "{}", answer.text);
+        let (path, body) = request("anthropic", true);
+        let answer = gateway.post(path, &body).await;
+        assert!(!answer.text.contains("message_stop"), "{}", answer.text);
+        assert!(answer.text.contains("event: error\ndata: {\"type\":\"error\""), "{}", answer.text);
+        assert_eq!(sound.count(), 0, "nobody takes over once content was sent");
+        until("both broken", || {
+            gateway.metric("witgate_attempts_total{deployment=\"a\",provider=\"openai\",fault=\"broken-stream\"}")
+                == Some(2.0)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_the_call_and_is_recorded() {
+    let held = Gate::closed();
+    let first = OPENAI_STREAM.find("lo\"").expect("the second piece");
+    let upstream = ScriptedUpstream::start([Step::events(OPENAI_STREAM).hang_after(first), Step::silent()]).await;
+    let gateway = Gateway::start(&config(&[("one", "openai", &upstream.origin())])).await;
+    let (path, body) = request("openai", true);
+    let mut response = gateway.open(path, &body).await;
+    let mut text = String::new();
+    while !text.contains("Hel") {
+        let piece = response.chunk().await.expect("a piece").expect("more");
+        text.push_str(std::str::from_utf8(&piece).expect("text"));
+    }
+    drop(response);
+    upstream.until_cancelled(1).await;
+    let (path, body) = request("openai", false);
+    let call = tokio::spawn(gateway.client.post(format!("{}{path}", gateway.url)).json(&body).send());
+    upstream.until_asked(2).await;
+    call.abort();
+    upstream.until_cancelled(2).await;
+    until("both recorded", || {
+        gateway.metric("witgate_requests_total{group=\"g\",face=\"openai\",ending=\"cancelled\",status=\"499\"}")
+            == Some(2.0)
+    })
+    .await;
+    assert_eq!(gateway.metric("witgate_under_way"), Some(0.0));
+    held.open();
+}
+
+#[tokio::test]
+async fn refusals_say_what_and_where_in_the_callers_dialect() {
+    let quoting = json!({"error": {"message": "Incorrect API key provided: sk-very-secret", "type": "invalid_request_error", "param": "x", "code": "bad"}});
+    let upstream = ScriptedUpstream::start([Step::json(400, &quoting)]).await;
+    let config = format!(
+        "{}general_settings: {{master_key: sk-master, max_request_size_mb: 0.001}}\n",
+        config(&[("one", "openai", &upstream.origin())])
+    );
+    let gateway = Gateway::start(&config).await;
+    let send = |path: &str, key: &str, kind: &str, body: String| {
+        let request = gateway.client.post(format!("{}{path}", gateway.url)).header("content-type", kind);
+        let request = if key.is_empty() { request } else { request.header("x-api-key", key) };
+        async { read(request.body(body).send().await.expect("an answer")).await }
+    };
+    let sound = json!({"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}).to_string();
+    let unknown = sound.replace("\"g\"", "\"nobody\"");
+    let cases = [
+        ("/v1/chat/completions", "", "application/json", sound.clone(), 401, "no API key"),
+        ("/v1/chat/completions", "wrong", "application/json", sound.clone(), 401, "not known"),
+        ("/v1/chat/completions", "sk-master", "text/plain", sound.clone(), 400, "application/json"),
+        (
+            "/v1/chat/completions",
+            "sk-master",
+            "application/json",
+            "{\"model\": \"g\",\n  oops}".to_owned(),
+            400,
+            "line 2, column 3",
+        ),
+        ("/v1/chat/completions", "sk-master", "application/json", unknown.clone(), 404, "nobody"),
+        ("/v1/messages", "sk-master", "application/json", unknown, 404, "nobody"),
+        (
+            "/v1/chat/completions",
+            "sk-master",
+            "application/json",
+            format!("{sound}{}", " ".repeat(2000)),
+            413,
+            "larger than",
+        ),
+        ("/v1/chat/completions", "sk-master", "application/json", sound.clone(), 400, "Incorrect API key"),
+        ("/v1/messages", "sk-master", "application/json", sound, 400, "Incorrect API key"),
+        ("/v1/nothing", "sk-master", "application/json", String::new(), 404, "/v1/nothing"),
+    ];
+    for (path, key, kind, body, status, words) in cases {
+        let answer = send(path, key, kind, body).await;
+        let error = &answer.json()["error"];
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(words)), "{path}: {}", answer.text);
+        assert!(!answer.text.contains("sk-very-secret"), "{}", answer.text);
+        assert_eq!(answer.json()["type"] == "error", path == "/v1/messages", "{}", answer.text);
+    }
+    let wrong_method = gateway.get("/v1/chat/completions").await;
+    assert_eq!(wrong_method.status, 405);
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_spend_the_keys() {
+    let gateway =
+        Gateway::start("model_list:\n  - model_name: g\n    litellm_params: {model: simulated/talker}\n").await;
+    let (path, body) = request("openai", false);
+    let url = format!("{}{path}", gateway.url);
+    let rebound = gateway.client.post(&url).header("host", "evil.example:4000").json(&body).send().await.expect("sent");
+    assert_eq!(read(rebound).await.status, 403);
+    let foreign =
+        gateway.client.post(&url).header("origin", "https://evil.example").json(&body).send().await.expect("sent");
+    let foreign = read(foreign).await;
+    assert_eq!(foreign.status, 403);
+    assert_eq!(foreign.headers.get("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn machines_learn_models_health_and_metrics() {
+    let gateway =
+        Gateway::start("model_list:\n  - model_name: g\n    litellm_params: {model: simulated/talker}\n").await;
+    assert_eq!(gateway.get("/v1/models").await.json()["data"][0]["id"], "g");
+    assert_eq!(gateway.get("/health/liveliness").await.json(), json!("I'm alive!"));
+    assert_eq!(gateway.get("/health/readiness").await.json()["status"], "healthy");
+    let metrics = gateway.get("/metrics").await;
+    assert!(metrics.text.contains("witgate_generation 1"), "{}", metrics.text);
+    assert!(metrics.text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn stopping_lets_a_stream_finish() {
+    let gate = Gate::closed();
+    let first = OPENAI_STREAM.find("lo\"").expect("the second piece");
+    let upstream = ScriptedUpstream::start([Step::events(OPENAI_STREAM).pause_after(first, &gate)]).await;
+    let mut gateway = Gateway::start(&config(&[("one", "openai", &upstream.origin())])).await;
+    let (path, body) = request("openai", true);
+    let response = gateway.open(path, &body).await;
+    gateway.begin_to_stop();
+    until("draining", || gateway.app.draining.load(std::sync::atomic::Ordering::Acquire)).await;
+    gate.open();
+    let answer = read(response).await;
+    assert!(answer.text.ends_with("data: [DONE]\n\n"), "{}", answer.text);
+    gateway.drain().await;
+}

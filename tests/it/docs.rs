@@ -1,0 +1,202 @@
+//! What the documentation shows is run: every command of the README, every example configuration.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const README: &str = include_str!("../../README.md");
+
+fn witgate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_witgate"));
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(arguments)
+        .env_remove("OPENAI_API_KEY")
+        .env_remove("ANTHROPIC_API_KEY");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    witgate(arguments).output().expect("the binary runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The commands shown in blocks of shell, comments cut off.
+fn shown() -> BTreeSet<String> {
+    let blocks = README.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("cargo run -- "));
+    lines.map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+#[test]
+fn every_command_of_the_readme_is_one_that_a_test_runs() {
+    let run_here = [
+        "check config.yaml",
+        "policies",
+        "policy check policies/tpm-aware.wasm",
+        "policy test scenarios/",
+        "serve",
+        "serve --config config.yaml",
+        "simulate-provider --port 4010 --ttft-ms 300 --tokens-per-second 60 --tpm 30000",
+    ];
+    assert_eq!(shown(), run_here.map(str::to_owned).into());
+}
+
+#[test]
+fn check_grades_every_example() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(examples).expect("examples").flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let output = witgate(&["check", path.to_str().expect("a path")])
+                .envs([
+                    ("OPENAI_API_KEY", "k"),
+                    ("ANTHROPIC_API_KEY", "k"),
+                    ("AZURE_API_KEY", "k"),
+                    ("LITELLM_MASTER_KEY", "k"),
+                ])
+                .envs(variables(&path))
+                .output()
+                .expect("the binary runs");
+            assert!(output.status.success(), "{}: {}", path.display(), text(&output));
+            checked += 1;
+        }
+    }
+    assert!(checked >= 4, "{checked} examples");
+}
+
+/// The environment variables a file names, each with a value.
+fn variables(path: &Path) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(path).expect("an example");
+    let names = text.split("os.environ/").skip(1);
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    names.map(|rest| (name(rest), "value".to_owned())).collect()
+}
+
+#[test]
+fn check_tells_every_problem_at_once_with_its_place() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(
+        &file,
+        "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, rpm: many}}\n  - {model_name: h}\n",
+    )
+    .expect("written");
+    let output = run(&["check", file.to_str().expect("a path")]);
+    let told = text(&output);
+    assert!(!output.status.success());
+    assert!(told.contains("config.yaml:2:") && told.contains("config.yaml:3:") && told.contains("hint:"), "{told}");
+}
+
+#[test]
+fn shipped_policies_are_fit_and_pass_their_scenarios() {
+    let output = run(&["policy", "check", "policies/tpm-aware.wasm"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let output = run(&["policy", "test", "scenarios/"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let broken = run(&["policy", "check", "README.md"]);
+    assert!(!broken.status.success() && text(&broken).contains("component"), "{}", text(&broken));
+}
+
+/// A process that is ended with the test.
+struct Server {
+    child: Child,
+    lines: Vec<String>,
+    address: String,
+}
+
+impl Server {
+    /// Reads what it prints up to the line that holds `last`.
+    fn start(arguments: &[&str], last: &str) -> Self {
+        let mut child = witgate(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let out = BufReader::new(child.stdout.take().expect("its output"));
+        let mut lines = Vec::new();
+        for line in out.lines() {
+            let line = line.expect("text");
+            let done = line.contains(last);
+            lines.push(line);
+            if done {
+                break;
+            }
+        }
+        let first = lines.first().cloned().unwrap_or_default();
+        let address = first.rsplit("http://").next().unwrap_or_default().to_owned();
+        Self { child, lines, address }
+    }
+
+    fn ask(&self, request: &str) -> String {
+        let mut socket = TcpStream::connect(&self.address).expect("it listens");
+        socket.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn post(path: &str, body: &str, host: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn serve_without_a_configuration_prints_a_call_that_works() {
+    let cache = tempfile::TempDir::new().expect("a folder");
+    let server = Server::start(&["serve", "--port", "0", "--cache", cache.path().to_str().expect("a path")], "-d '");
+    let call = server.lines.last().expect("the call");
+    let body = call.split('\'').nth(1).expect("its body");
+    let answer = server.ask(&post("/v1/chat/completions", body, &server.address));
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("data: [DONE]"), "{answer}");
+    assert!(answer.contains("x-witgate-policy: simple-shuffle@"), "{answer}");
+    let listed = run(&["policies", "--url", &format!("http://{}", server.address)]);
+    assert!(listed.status.success() && text(&listed).contains("simple-shuffle"), "{}", text(&listed));
+}
+
+#[test]
+fn serve_with_an_example_and_the_simulated_provider_over_http() {
+    let provider = Server::start(
+        &["simulate-provider", "--port", "0", "--ttft-ms", "3", "--tokens-per-second", "0", "--tpm", "30000"],
+        "listening",
+    );
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let config = folder.path().join("config.yaml");
+    let yaml = format!(
+        "model_list:\n  - {{model_name: g, litellm_params: {{model: openai/simulated, api_base: \"http://{}/v1\", api_key: k}}}}\n",
+        provider.address
+    );
+    std::fs::write(&config, yaml).expect("written");
+    let cache = folder.path().join("cache");
+    let arguments = [
+        "serve",
+        "--config",
+        config.to_str().expect("a path"),
+        "--port",
+        "0",
+        "--cache",
+        cache.to_str().expect("a path"),
+    ];
+    let server = Server::start(&arguments, "-d '");
+    let body = "{\"model\": \"g\", \"max_tokens\": 9, \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}";
+    let answer = server.ask(&post("/v1/messages", body, &server.address));
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"type\":\"message\""), "{answer}");
+}
+
+#[test]
+fn other_machines_are_not_served_without_a_key() {
+    let output = run(&["serve", "--host", "0.0.0.0", "--port", "0"]);
+    assert!(!output.status.success() && text(&output).contains("master_key"), "{}", text(&output));
+}

@@ -1,0 +1,83 @@
+//! Policies that loop, trap, hoard or answer nonsense: requests are served by the built-in order, faults are
+//! counted, and the process stays well.
+
+use serde_json::json;
+
+use crate::support::fixture;
+use crate::support::gateway::Gateway;
+
+/// What the fixture is told to do when it is asked to decide.
+const MISDEEDS: [&str; 15] = [
+    "route-loop",
+    "route-call-loop",
+    "route-trap",
+    "route-panic",
+    "memory-hog",
+    "stack-overflow",
+    "out-of-range",
+    "far-out-of-range",
+    "propensity-nan",
+    "propensity-negative",
+    "propensity-zero",
+    "propensity-above-one",
+    "empty",
+    "duplicate",
+    "huge-list",
+];
+
+#[tokio::test]
+async fn a_hostile_router_fails_no_request() {
+    let hostile = fixture("policies/hostile.wasm");
+    for misdeed in MISDEEDS {
+        let config = format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, output_tokens: 3}}}}, model_info: {{id: first}}}}
+  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, output_tokens: 3}}}}, model_info: {{id: second}}}}
+witgate: {{routers: {{g: {{policy: hostile, settings: {{do: {misdeed}}}}}}}}}
+"
+        );
+        let gateway = Gateway::start_with(&config, &[("hostile.wasm", &hostile)]).await;
+        // The fixture misbehaves at this priority only, so that it passes the self-test.
+        let body = json!({"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
+        for _ in 0..5 {
+            let answer = gateway.post("/v1/chat/completions", &body).await;
+            assert_eq!(answer.status, 200, "{misdeed}: {}", answer.text);
+            assert_eq!(answer.header("x-witgate-deployment"), "first", "{misdeed}: the built-in order");
+            assert_eq!(answer.header("x-witgate-policy"), "built-in", "{misdeed}");
+        }
+        let report = gateway.get("/admin/policies").await.json();
+        let policy = &report["policies"][0];
+        assert!(policy["faults"].as_u64().is_some_and(|faults| faults >= 3), "{misdeed}: {report}");
+        assert_eq!(policy["quarantined"], true, "{misdeed}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_fails_behind_the_answer_costs_nobody_anything() {
+    let hostile = fixture("policies/hostile.wasm");
+    for misdeed in ["observe-loop", "observe-trap", "save-loop", "log-flood"] {
+        let config = format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, output_tokens: 3}}}}}}
+witgate: {{routers: {{g: {{policy: hostile, settings: {{do: {misdeed}}}}}}}}}
+"
+        );
+        let gateway = Gateway::start_with(&config, &[("hostile.wasm", &hostile)]).await;
+        let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+        for _ in 0..3 {
+            let answer = gateway.post("/v1/chat/completions", &body).await;
+            assert_eq!(answer.status, 200, "{misdeed}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_cannot_be_taken_keeps_nothing_from_starting_but_itself() {
+    let good = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 3}}}\n";
+    let gateway = Gateway::start_with(good, &[("broken.wasm", &fixture("../../Cargo.toml"))]).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+    assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200);
+    let report = gateway.get("/admin/policies").await.json();
+    let told = report["problems"][0].as_str().unwrap_or_default();
+    assert!(told.contains("broken") && told.contains("not a WebAssembly component"), "{report}");
+}

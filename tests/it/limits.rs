@@ -1,0 +1,150 @@
+//! Limits through the whole pipeline, on virtual time: nothing is sent too early, nobody waits too long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use witgate::chat::DialectName;
+use witgate::fault::RefusalKind;
+use witgate::pipeline::Gateway;
+
+use crate::support::virtual_time::{BEGIN, ask, assembled};
+
+/// About 1,000 tokens in, at most 100 out.
+fn long(model: &str) -> Value {
+    let text = "word ".repeat(1000);
+    json!({"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": text}]})
+}
+
+fn metric(gateway: &Arc<Gateway>, deployment: &str) -> u64 {
+    let slot =
+        gateway.live.read().groups["g"].slots.iter().find(|slot| slot.deployment.id.as_str() == deployment).cloned();
+    let slot = slot.expect("a deployment");
+    gateway.limits.used(gateway.clock.now(), slot.scope).in_flight
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_limit_a_request_goes_elsewhere_then_waits_until_the_exact_instant() {
+    let gateway = assembled(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, rpm: 1, order: 1, simulated: {ttft_ms: 0}}, model_info: {id: a}}
+  - {model_name: g, litellm_params: {model: simulated/m, rpm: 1, order: 2, simulated: {ttft_ms: 0}}, model_info: {id: b}}
+witgate: {queue: {max_waiting: 10, max_wait_seconds: 120}}
+",
+    );
+    let mut served = Vec::new();
+    for _ in 0..3 {
+        let (about, _) = ask(&gateway, DialectName::Openai, &long("g")).await.expect("served");
+        served.push((about.deployment.clone(), gateway.clock.now().since(BEGIN).as_secs(), about.waited));
+    }
+    assert_eq!(served[0], ("a".to_owned(), 0, Duration::ZERO));
+    assert_eq!(served[1], ("b".to_owned(), 0, Duration::ZERO));
+    // The first bucket leaves the window after 61 seconds of one-second buckets, and not a second later.
+    assert_eq!((served[2].0.as_str(), served[2].1), ("a", 61));
+    assert!(served[2].2 > Duration::from_secs(60) && served[2].2 <= Duration::from_secs(61), "{:?}", served[2].2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_fit_is_refused_at_once_with_the_limit_named() {
+    let gateway = assembled(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, tpm: 500}, model_info: {id: small}}
+  - {model_name: g, litellm_params: {model: simulated/m, tpm: 900}, model_info: {id: large}}
+",
+    );
+    let refusal = ask(&gateway, DialectName::Openai, &long("g")).await.expect_err("too large");
+    assert_eq!((refusal.kind, refusal.status), (RefusalKind::NeverFits, 429));
+    assert!(refusal.message.contains("`large`") && refusal.message.contains("900"), "{}", refusal.message);
+    assert_eq!(gateway.clock.now().since(BEGIN), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_is_first_come_first_served_and_bounded() {
+    let gateway = assembled(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, max_parallel_requests: 1, simulated: {ttft_ms: 1000, output_tokens: 5}}, model_info: {id: a}}
+witgate: {queue: {max_waiting: 3, max_wait_seconds: 60}}
+",
+    );
+    let mut waiting = Vec::new();
+    for index in 0..5 {
+        let gateway = Arc::clone(&gateway);
+        waiting.push(tokio::spawn(async move {
+            let ended = ask(
+                &gateway,
+                DialectName::Openai,
+                &json!({"model": "g", "messages": [{"role": "user", "content": index.to_string()}]}),
+            )
+            .await;
+            (index, ended.map(|_| gateway.clock.now().since(BEGIN).as_millis()))
+        }));
+        // Each arrives before the next one does.
+        tokio::task::yield_now().await;
+    }
+    let mut ends = Vec::new();
+    for one in waiting {
+        ends.push(one.await.expect("no panic"));
+    }
+    let times: Vec<u128> = ends.iter().filter_map(|(_, ended)| ended.as_ref().ok().copied()).collect();
+    assert_eq!(times.len(), 4, "one under way, three in the queue: {ends:?}");
+    assert!(times.is_sorted(), "in the order they came: {times:?}");
+    let refused = ends[4].1.as_ref().expect_err("the queue is full");
+    assert_eq!((refused.kind, refused.retry_after.is_some()), (RefusalKind::RateLimited, true));
+    assert_eq!(metric(&gateway, "a"), 0, "nothing leaks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
+    let gateway = assembled(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, max_parallel_requests: 1, simulated: {ttft_ms: 5000, output_tokens: 5}}, model_info: {id: a}}
+",
+    );
+    let start = |gateway: &Arc<Gateway>| {
+        let gateway = Arc::clone(gateway);
+        tokio::spawn(async move {
+            ask(&gateway, DialectName::Openai, &long("g")).await.map(|_| gateway.clock.now().since(BEGIN).as_secs())
+        })
+    };
+    let (first, left, third) = (start(&gateway), start(&gateway), start(&gateway));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    left.abort();
+    assert!(left.await.is_err_and(|ended| ended.is_cancelled()));
+    let ends = [first.await.expect("no panic"), third.await.expect("no panic")];
+    assert_eq!(ends.map(|end| end.expect("served")), [5, 10]);
+    assert_eq!(metric(&gateway, "a"), 0);
+    assert!(gateway.live.read().groups["g"].queue.is_empty());
+}
+
+/// The promise of the whole thing: under strict limits that the gateway knows, no provider ever says 429.
+#[tokio::test(start_paused = true)]
+async fn a_strict_provider_never_refuses() {
+    let gateway = assembled(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, tpm: 5000, rpm: 20, simulated: {ttft_ms: 700, ttft_sigma: 0.5, tokens_per_second: 50, tpm: 5000, rpm: 20}}, model_info: {id: a}}
+  - {model_name: g, litellm_params: {model: simulated/m, tpm: 9000, rpm: 5, simulated: {ttft_ms: 300, tokens_per_second: 90, tpm: 9000, rpm: 5}}, model_info: {id: b}}
+router_settings: {routing_strategy: tpm-aware}
+witgate: {queue: {max_waiting: 1000, max_wait_seconds: 6000}}
+",
+    );
+    let all: Vec<_> = (0..60)
+        .map(|index| {
+            let gateway = Arc::clone(&gateway);
+            tokio::spawn(async move {
+                let mut body = long("g");
+                body["stream"] = json!(index % 2 == 0);
+                ask(&gateway, DialectName::Openai, &body).await
+            })
+        })
+        .collect();
+    let mut attempts = 0;
+    for one in all {
+        let (about, _) = one.await.expect("no panic").expect("served");
+        attempts += about.attempts;
+    }
+    assert_eq!(attempts, 60, "each request needed one attempt: no 429 among them");
+    let minutes = gateway.clock.now().since(BEGIN).as_secs_f64() / 60.0;
+    // 60 requests of about 1,115 tokens over 14,000 tokens a minute.
+    assert!(minutes < 9.0, "took {minutes} minutes");
+    assert_eq!((metric(&gateway, "a"), metric(&gateway, "b")), (0, 0));
+}

@@ -1,0 +1,119 @@
+//! Swapping while serving: good files decide the next request, bad ones change nothing, nothing is lost.
+
+use serde_json::json;
+use witgate::policy::SavedState;
+
+use crate::support::gateway::Gateway;
+use crate::support::{fixture, until};
+
+const CONFIG: &str = "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: first}}
+  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: last}}
+witgate: {routers: {g: {policy: counting}}}
+";
+
+fn counted(state: Option<SavedState>) -> u64 {
+    let bytes = state.expect("a counting policy saves").bytes;
+    u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_counting_policy_swapped_under_load_counts_every_outcome() {
+    let read = |name: &str| std::fs::read(fixture(name)).expect("a component");
+    let (a, b) = (read("policies/counting-a.wasm"), read("policies/counting-b.wasm"));
+    let wrong_version = {
+        let text = String::from_utf8_lossy(&a).into_owned();
+        assert!(text.contains("routing@0.1.0"));
+        let mut bytes = a.clone();
+        for at in 0..bytes.len() - 13 {
+            if &bytes[at..at + 13] == b"routing@0.1.0" {
+                bytes[at + 8] = b'9';
+            }
+        }
+        bytes
+    };
+    let gateway = Gateway::start_with(CONFIG, &[("counting.wasm", &fixture("policies/counting-a.wasm"))]).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+    let swapping = async {
+        let mut deciders = std::collections::BTreeSet::new();
+        let files: [(&[u8], bool); 6] = [
+            (&b, true),
+            (b"garbage", false),
+            (&a, true),
+            (&b[..b.len() / 2], false),
+            (&b, true),
+            (&wrong_version, false),
+        ];
+        for (bytes, good) in files.into_iter().cycle().take(12) {
+            let before = gateway.app.gateway.live.read();
+            gateway.replace("policies/counting.wasm", bytes);
+            until("the change is seen", || gateway.generation() > before.generation).await;
+            let after = gateway.app.gateway.live.read();
+            let (then, now) = (&before.groups["g"].policy, &after.groups["g"].policy);
+            assert_eq!(after.problems.is_empty(), good, "{:?}", after.problems);
+            assert!(good || then == now, "a bad file changed the decider");
+            deciders.insert(now.to_string());
+        }
+        deciders
+    };
+    let asking = async {
+        let mut asked = 0_u64;
+        loop {
+            let answer = gateway.post("/v1/chat/completions", &body).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            asked += 1;
+            if gateway.generation() > 12 {
+                return asked;
+            }
+        }
+    };
+    let (deciders, one, two) = tokio::join!(swapping, asking, asking_again(&gateway, &body));
+    assert_eq!(deciders.len(), 2, "{deciders:?}");
+    let router = gateway.app.gateway.live.read().groups["g"].router.clone().expect("a router");
+    assert_eq!(counted(router.save()), one + two, "every outcome, exactly once");
+}
+
+async fn asking_again(gateway: &Gateway, body: &serde_json::Value) -> u64 {
+    let mut asked = 0;
+    while gateway.generation() <= 12 {
+        assert_eq!(gateway.post("/v1/messages", &with_bound(body)).await.status, 200);
+        asked += 1;
+    }
+    asked
+}
+
+fn with_bound(body: &serde_json::Value) -> serde_json::Value {
+    let mut body = body.clone();
+    body["max_tokens"] = json!(5);
+    body
+}
+
+#[tokio::test]
+async fn a_bad_configuration_changes_nothing_and_a_good_one_applies() {
+    let plain = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}}\n";
+    let gateway = Gateway::start(plain).await;
+    gateway.replace("config.yaml", b"model_list: [{model_name: g, oops\n");
+    until("told", || gateway.metric("witgate_reload_ok") == Some(0.0)).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+    assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200);
+    gateway.replace("config.yaml", plain.replace("model_name: g", "model_name: h").as_bytes());
+    until("applied", || gateway.metric("witgate_reload_ok") == Some(1.0)).await;
+    assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 404);
+    assert!(gateway.config().exists());
+}
+
+#[tokio::test]
+async fn a_file_named_default_decides_groups_that_name_no_strategy() {
+    let plain = "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: first}}
+  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: last}}
+";
+    let gateway = Gateway::start(plain).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+    let before = gateway.post("/v1/chat/completions", &body).await;
+    assert!(before.header("x-witgate-policy").starts_with("simple-shuffle@"), "{:?}", before.headers);
+    gateway.replace("policies/default.wasm", &std::fs::read(fixture("policies/counting-b.wasm")).expect("a component"));
+    until("swapped", || gateway.app.gateway.live.read().groups["g"].policy.starts_with("default@")).await;
+    let after = gateway.post("/v1/chat/completions", &body).await;
+    assert!(after.header("x-witgate-policy").starts_with("default@"), "{:?}", after.headers);
+}

@@ -1,0 +1,49 @@
+//! The same pipeline on the paused clock: no socket, no file that changes, one thread.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde_json::Value;
+use tempfile::TempDir;
+use witgate::chat::DialectName;
+use witgate::clock::Clock;
+use witgate::fault::Refusal;
+use witgate::http::HttpUpstream;
+use witgate::moment::Moment;
+use witgate::pipeline::{About, Gateway, Served};
+use witgate::start::{Assembled, assemble};
+use witgate::upstream::Upstream;
+
+use super::options;
+
+/// When virtual time begins.
+pub(crate) const BEGIN: Moment = Moment::from_millis(1_800_000_000_000);
+
+/// A gateway over `config` whose HTTP providers are `http`.
+pub(crate) fn assemble_over(config: &str, http: Arc<dyn Upstream>) -> Arc<Gateway> {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, config).expect("the configuration");
+    let options = options(&file, &folder.path().join("policies"), Clock::starting_at(BEGIN));
+    let Assembled { gateway, .. } =
+        assemble(options, http).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+    gateway
+}
+
+/// A gateway over `config`, which names no provider on the network.
+pub(crate) fn assembled(config: &str) -> Arc<Gateway> {
+    assemble_over(config, Arc::new(HttpUpstream::new()))
+}
+
+/// One request to its very end.
+pub(crate) async fn ask(gateway: &Arc<Gateway>, face: DialectName, body: &Value) -> Result<(About, Bytes), Refusal> {
+    let ticket = gateway.arrive(face);
+    match gateway.serve(ticket, Bytes::from(body.to_string())).await? {
+        Served::Whole { body, about } => Ok((about, body)),
+        Served::Streamed { stream, about } => {
+            let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;
+            Ok((about, pieces.concat().into()))
+        }
+    }
+}
