@@ -14,8 +14,11 @@ mod stats;
 pub(crate) mod upstream;
 pub(crate) mod watch;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::say;
 use gateway::{Gateway, Place};
@@ -121,26 +124,39 @@ fn serve(programs: &Programs, effort: &Effort, measured: &mut Measured) -> Resul
     let upstream = Upstream::start()?;
     let place = Place::new(programs.witgate.clone(), upstream.address)?;
     runtime.block_on(async {
-        let gateway = starts(&place, effort, measured).await?;
-        let idle = gateway.path().processes.resident();
-        let nginx = Nginx::start(upstream.address).await?;
-        let direct = load::Path { name: "direct", address: upstream.address, processes: watch::Processes::default() };
-        let mut most = idle;
-        for _ in 0..effort.rounds {
-            for case in Case::ALL {
-                let window = effort.windows[usize::from(!case.alone())];
-                let cell = async |path: &load::Path| load::run(path, case, effort.warm_up, window).await;
-                let direct = cell(&direct).await?;
-                let nginx = cell(&nginx.path()).await?;
-                let witgate = cell(&gateway.path()).await?;
-                most = most.max(gateway.path().processes.resident());
-                measured.rounds.push((case, Row { direct, nginx, witgate }));
-            }
+        let told = |kind| signal(kind).map_err(|problem| problem.to_string());
+        let (mut interrupt, mut terminate) = (told(SignalKind::interrupt())?, told(SignalKind::terminate())?);
+        // Whoever stops it must not leave servers behind: their owners are dropped with the losing branch.
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => Err("interrupted".to_owned()),
+            _ = terminate.recv() => Err("terminated".to_owned()),
+            done = rounds(&place, upstream.address, effort, measured) => done,
         }
-        measured.memory = Some((stats::mebibytes(idle), stats::mebibytes(most)));
-        measured.nginx_memory = stats::mebibytes(nginx.path().processes.resident());
-        Ok(())
     })
+}
+
+/// All paths take turns at all cases.
+async fn rounds(place: &Place, upstream: SocketAddr, effort: &Effort, measured: &mut Measured) -> Result<(), String> {
+    let gateway = starts(place, effort, measured).await?;
+    let idle = gateway.path().processes.resident();
+    let nginx = Nginx::start(upstream).await?;
+    let direct = load::Path { name: "direct", address: upstream, processes: watch::Processes::default() };
+    let mut most = idle;
+    for _ in 0..effort.rounds {
+        for case in Case::ALL {
+            let window = effort.windows[usize::from(!case.alone())];
+            let cell = async |path: &load::Path| load::run(path, case, effort.warm_up, window).await;
+            let direct = cell(&direct).await?;
+            let nginx = cell(&nginx.path()).await?;
+            let witgate = cell(&gateway.path()).await?;
+            most = most.max(gateway.path().processes.resident());
+            measured.rounds.push((case, Row { direct, nginx, witgate }));
+        }
+    }
+    measured.memory = Some((stats::mebibytes(idle), stats::mebibytes(most)));
+    measured.nginx_memory = stats::mebibytes(nginx.path().processes.resident());
+    Ok(())
 }
 
 /// Starts gateways, half of them with nothing compiled; the last one stays.
