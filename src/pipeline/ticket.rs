@@ -68,7 +68,17 @@ impl OutputSeen {
 
 impl Ticket {
     pub(super) fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, record: Record, seed: u64) -> Self {
-        Self { gateway, snapshot, record, seed, shared: None, used: Demand::default(), sent: false, attempt: None, written: false }
+        Self {
+            gateway,
+            snapshot,
+            record,
+            seed,
+            shared: None,
+            used: Demand::default(),
+            sent: false,
+            attempt: None,
+            written: false,
+        }
     }
 
     /// The request's id, for headers and error bodies.

@@ -92,7 +92,20 @@ impl Builder {
     ) -> Self {
         let policies = sources.policies.clone().unwrap_or_else(|| PathBuf::from("policies"));
         let (components, refused) = (BTreeMap::new(), BTreeMap::new());
-        Self { engine, sources, environment, books, simulated, seed, components, refused, address: None, retired: BTreeMap::new(), in_force: BTreeMap::new(), policies }
+        Self {
+            engine,
+            sources,
+            environment,
+            books,
+            simulated,
+            seed,
+            components,
+            refused,
+            address: None,
+            retired: BTreeMap::new(),
+            in_force: BTreeMap::new(),
+            policies,
+        }
     }
 
     /// Reads the configuration, once: what is checked is what is remembered by its digest.
@@ -104,8 +117,7 @@ impl Builder {
         let (loaded, text) = match &self.sources.config {
             Some(path) => {
                 let file = path.display().to_string();
-                let text =
-                    folder::read_text(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
+                let text = folder::read_text(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
                 (config::parse(&text, &file, &environment), text)
             }
             None => (config::builtin(&environment), String::new()),

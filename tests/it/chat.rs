@@ -150,7 +150,14 @@ async fn a_client_that_leaves_cancels_the_call_and_is_recorded() {
     drop(response);
     upstream.until_cancelled(1).await;
     let (path, body) = request("openai", false);
-    let call = tokio::spawn(gateway.client.post(format!("{}{path}", gateway.url)).header("content-type", "application/json").body(body.to_string()).send());
+    let call = tokio::spawn(
+        gateway
+            .client
+            .post(format!("{}{path}", gateway.url))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send(),
+    );
     upstream.until_asked(2).await;
     call.abort();
     upstream.until_cancelled(2).await;
@@ -168,7 +175,7 @@ async fn refusals_say_what_and_where_in_the_callers_dialect() {
     let quoting = json!({"error": {"message": "Incorrect API key provided: sk-very-secret", "type": "invalid_request_error", "param": "x", "code": "bad"}});
     let upstream = ScriptedUpstream::start([Step::json(400, &quoting)]).await;
     let config = format!(
-        "{}general_settings: {{master_key: sk-master, max_request_size_mb: 0.001}}\n",
+        "{}general_settings: {{master_key: sk-master, max_request_size_mb: 1}}\n",
         config(&[("one", "openai", &upstream.origin())])
     );
     let gateway = Gateway::start(&config).await;
@@ -197,7 +204,7 @@ async fn refusals_say_what_and_where_in_the_callers_dialect() {
             "/v1/chat/completions",
             "sk-master",
             "application/json",
-            format!("{sound}{}", " ".repeat(2000)),
+            format!("{sound}{}", " ".repeat(2 << 20)),
             413,
             "larger than",
         ),
@@ -223,10 +230,25 @@ async fn a_web_page_cannot_spend_the_keys() {
         Gateway::start("model_list:\n  - model_name: g\n    litellm_params: {model: simulated/talker}\n").await;
     let (path, body) = request("openai", false);
     let url = format!("{}{path}", gateway.url);
-    let rebound = gateway.client.post(&url).header("host", "evil.example:4000").header("content-type", "application/json").body(body.to_string()).send().await.expect("sent");
+    let rebound = gateway
+        .client
+        .post(&url)
+        .header("host", "evil.example:4000")
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .expect("sent");
     assert_eq!(read(rebound).await.status, 403);
-    let foreign =
-        gateway.client.post(&url).header("origin", "https://evil.example").header("content-type", "application/json").body(body.to_string()).send().await.expect("sent");
+    let foreign = gateway
+        .client
+        .post(&url)
+        .header("origin", "https://evil.example")
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .expect("sent");
     let foreign = read(foreign).await;
     assert_eq!(foreign.status, 403);
     assert_eq!(foreign.headers.get("access-control-allow-origin"), None);

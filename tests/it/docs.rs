@@ -156,7 +156,10 @@ fn post(path: &str, body: &str, host: &str) -> String {
 #[test]
 fn serve_without_a_configuration_prints_a_call_that_works() {
     let cache = tempfile::TempDir::new().expect("a folder");
-    let server = Server::start(&["serve", "--port", "0", "--cache", cache.path().join("compiled").to_str().expect("a path")], "-d '");
+    let server = Server::start(
+        &["serve", "--port", "0", "--cache", cache.path().join("compiled").to_str().expect("a path")],
+        "-d '",
+    );
     let call = server.lines.last().expect("the call");
     let body = call.split('\'').nth(1).expect("its body");
     let answer = server.ask(&post("/v1/chat/completions", body, &server.address));

@@ -39,14 +39,7 @@ async fn a_counting_policy_swapped_under_load_counts_every_outcome() {
     let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
     let swapping = async {
         let mut deciders = std::collections::BTreeSet::new();
-        let files: [(&[u8], bool); 6] = [
-            (&b, true),
-            (b"garbage", false),
-            (&a, true),
-            (&b[..b.len() / 2], false),
-            (&b, true),
-            (&wrong_version, false),
-        ];
+        let files: [(&[u8], bool); 4] = [(&b, true), (&a[..a.len() / 2], false), (&a, true), (&wrong_version, false)];
         for (bytes, good) in files.into_iter().cycle().take(12) {
             let before = gateway.app.gateway.live.read();
             gateway.replace("policies/counting.wasm", bytes);

@@ -50,7 +50,8 @@ fn fixtures() -> Vec<Guest> {
         features,
         manifest: None,
     };
-    vec![guest("counting-a", ""), guest("counting-b", "last")]
+    let hostile = Guest { crate_name: "hostile".to_owned(), name: "hostile".to_owned(), features: "", manifest: None };
+    vec![guest("counting-a", ""), guest("counting-b", "last"), hostile]
 }
 
 /// The policy of the documentation: built only to be tried.
@@ -127,17 +128,18 @@ fn suites(root: &Path, name: &str) -> Result<Vec<PathBuf>, String> {
     if suites.is_empty() { Err(format!("`{name}` has no scenarios in {}", folder.display())) } else { Ok(suites) }
 }
 
-/// Runs a scenario file with the gateway's own command. A process of its own, for the gateway holds the built
-/// policies and could not be built before them.
+/// Runs a scenario file with the gateway's own command, which stands beside this one once the workspace is built.
 fn scenarios(root: &Path, suite: &Path, policy: &Path) -> Result<(), String> {
-    let output = Command::new(env!("CARGO"))
+    let here = std::env::current_exe().map_err(|error| format!("where this command is: {error}"))?;
+    let witgate = here.with_file_name("witgate");
+    let output = Command::new(&witgate)
         .current_dir(root)
-        .args(["run", "--quiet", "--package", "witgate", "--", "policy", "test"])
+        .args(["policy", "test"])
         .arg(suite)
         .arg("--policy")
         .arg(policy)
         .output()
-        .map_err(|error| format!("cargo: {error}"))?;
+        .map_err(|error| format!("{}: {error}; build it with `cargo build --workspace`", witgate.display()))?;
     let told = String::from_utf8_lossy(&output.stdout);
     let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     if !output.status.success() {

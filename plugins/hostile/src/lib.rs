@@ -3,9 +3,8 @@
 //! Unless told otherwise it ranks the deployments in their order, counts outcomes, and saves the count. What
 //! is to happen in `route` happens only to requests of priority 666, so that it passes the host's self-test.
 //!
-//! The built component is committed as `tests/fixtures/policies/hostile.wasm`. To build it again:
-//! `cargo build -p hostile --target wasm32-unknown-unknown --profile guest`, then wrap the module in
-//! `target/wasm32-unknown-unknown/guest/` with `wasm-tools component new` or the wit-component crate.
+//! The built component is committed as `tests/fixtures/policies/hostile.wasm`. `cargo xtask policies`
+//! builds it.
 
 #![expect(unsafe_code, reason = "the exports of a component and the static its one thread uses")]
 
@@ -141,7 +140,9 @@ impl Guest for Hostile {
 fn misbehave(deployments: u32) -> Result<Vec<Choice>, Refusal> {
     let settings = STATE.with_borrow(|state| state.settings.clone());
     let of = |deployment, propensity| Ok(vec![Choice { deployment, propensity }]);
-    match settings.as_str() {
+    // A configuration's settings are an object: `{do: route-loop}`. The host's own tests say it plainly.
+    let deed = settings.trim_start_matches(r#"{"do":""#).trim_end_matches(r#""}"#);
+    match deed {
         "route-loop" => endless(),
         "route-call-loop" => loop {
             write(Level::Debug, "again");

@@ -81,12 +81,19 @@ impl Gateway {
         let served =
             tokio::spawn(server::serve(listening, router, Some(Arc::clone(&app)), stopped, Duration::from_secs(30)));
         // Tests are many clients: each connection is its own, so that none waits for another's.
-        let client = Client::builder().no_proxy().build().expect("a client");
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
         Self { url, app, client, folder, stop: Some(stop), served, _running: reloader }
     }
 
     pub(crate) async fn open(&self, path: &str, body: &Value) -> Response {
-        self.client.post(format!("{}{path}", self.url)).header("content-type", "application/json").body(body.to_string()).send().await.expect("an answer")
+        self.client
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("an answer")
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
