@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::health::Admission;
-use crate::limits::{Decision, Demand, Dimension, Excess, Scope, ScopeId};
+use crate::limits::{Decision, Demand, Dimension, Excess, Scope, ScopeId, Wait};
 use crate::moment::Moment;
+use crate::snapshot::Slot;
 
 use super::{Asked, Estimate, Plan, Ticket};
 
@@ -142,6 +143,9 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
         }
         match slot.health.admission(now) {
             Admission::Yes | Admission::Probe => candidates.push(index),
+            // One that could never take the request is no reason to wait for its breaker; it is left to the limits to
+            // say so.
+            Admission::No { .. } if never_fits(asked, slot, estimate, now) => candidates.push(index),
             Admission::No { until } => closed.push(until),
         }
     }
@@ -155,6 +159,18 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
         };
     }
     reserve(asked, ticket, &candidates, estimate, now, open_until)
+}
+
+/// Whether the request is larger than a whole limit of this deployment; counted before that is believed.
+fn never_fits(asked: &Asked<'_>, slot: &Slot, estimate: &mut Estimate, now: Moment) -> bool {
+    let never = |estimate: &Estimate| {
+        let demand = estimate.demand(&slot.deployment);
+        matches!(asked.gateway.limits.wait(now, slot.scope, demand), Wait::Never)
+    };
+    if never(estimate) {
+        estimate.count(asked.request, &slot.deployment.model);
+    }
+    never(estimate)
 }
 
 fn reserve(

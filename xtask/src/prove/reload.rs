@@ -163,7 +163,7 @@ impl Scene {
         if done.swaps % 3 == 1 {
             let bad = Bad::ALL[done.bad_policies % Bad::ALL.len()];
             self.folder.put_bad(bad)?;
-            self.wait(&format!("a {bad:?} policy to be told of"), || !self.gateway.live.read().problems.is_empty())?;
+            self.wait(&format!("a {bad:?} policy to be told of"), || !self.gateway.live.problems().is_empty())?;
             done.bad_policies += 1;
         }
         if done.swaps % 10 == 2 {
@@ -188,10 +188,7 @@ impl Scene {
         let start = now();
         while !come() {
             if start.elapsed() > PATIENCE {
-                return Err(format!(
-                    "waited {PATIENCE:?} for {what}; problems: {:?}",
-                    self.gateway.live.read().problems
-                ));
+                return Err(format!("waited {PATIENCE:?} for {what}; problems: {:?}", self.gateway.live.problems()));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
