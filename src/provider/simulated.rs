@@ -8,7 +8,7 @@
 //! - A reply is readable words; its length is drawn around `output_tokens`, cut at `max_tokens` and at a stop text.
 //! - A tool is called where the choice demands it, and where the last message of the user says `call NAME`.
 //! - A reply that must be JSON is JSON, and follows the schema as far as types, enums and required fields go.
-//! - Tokens are counted as [`tokens`](self::tokens) says: words, roughly, and never more than real encodings count.
+//! - Tokens are counted as [`tokens`] says: words, roughly.
 //! - The head of an answer comes with the first token; of an answer that is not streamed, with the last.
 //! - Limits count what was let in during the last 60 seconds, on arrival: one request, and its input tokens plus
 //!   `max_tokens` (the model's usual length where there is none), however short the reply turns out. A refused

@@ -102,9 +102,6 @@ fn listed(names: &[String]) -> String {
         let kept = name.chars().take(60);
         kept.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect::<String>()
     };
-    let mut list = names.iter().take(MOST).map(plain).collect::<Vec<_>>().join(", ");
-    if names.len() > MOST {
-        list.push_str(&format!(", and {} more", names.len() - MOST));
-    }
-    list
+    let list = names.iter().take(MOST).map(plain).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST { format!("{list}, and {} more", names.len() - MOST) } else { list }
 }

@@ -34,13 +34,13 @@ fn anthropic_reply(text: &str) -> Value {
 
 /// A configuration whose group `g` has these deployments, `id: provider at origin`, and our retries.
 fn config(deployments: &[(&str, &str, &str)]) -> String {
-    let list: String = deployments
-        .iter()
-        .map(|(id, provider, origin)| {
-            let base = if *provider == "openai" { format!("{origin}/v1") } else { (*origin).to_owned() };
-            format!("  - model_name: g\n    litellm_params: {{model: {provider}/m, api_base: \"{base}\", api_key: sk-very-secret, order: 1}}\n    model_info: {{id: {id}}}\n")
-        })
-        .collect();
+    let entry = |(id, provider, origin): &(&str, &str, &str)| {
+        let base = if *provider == "openai" { format!("{origin}/v1") } else { (*origin).to_owned() };
+        format!(
+            "  - model_name: g\n    litellm_params: {{model: {provider}/m, api_base: \"{base}\", api_key: sk-very-secret, order: 1}}\n    model_info: {{id: {id}}}\n"
+        )
+    };
+    let list = deployments.iter().map(entry).collect::<Vec<_>>().concat();
     // least-busy takes the first of equals, so the order of attempts is the order above.
     format!("model_list:\n{list}router_settings: {{routing_strategy: least-busy, num_retries: 2, cooldown_time: 0}}\n")
 }
