@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-use crate::fault::FaultKind;
+use serde_json::Value;
+
+use crate::fault::{AttemptFault, FaultKind};
 
 /// The kind of fault behind a status outside 2xx.
 pub(super) const fn kind(status: u16) -> FaultKind {
@@ -19,9 +21,29 @@ pub(super) const fn kind(status: u16) -> FaultKind {
     }
 }
 
+/// Reads a refusal of a provider's: `details` knows where the dialect keeps its words, the rest is HTTP's.
+pub(super) fn refusal(
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    details: impl FnOnce(&Value) -> AttemptFault,
+) -> AttemptFault {
+    let mut fault = match serde_json::from_slice(body) {
+        Ok(value) => details(&value),
+        Err(_) => AttemptFault::new(FaultKind::Unavailable, excerpt(body)),
+    };
+    if fault.message.is_empty() {
+        fault.message = format!("the provider answered {status} without a message");
+    }
+    fault.kind = kind(status);
+    fault.status = Some(status);
+    fault.retry_after = retry_after(headers);
+    fault
+}
+
 /// How long the provider asks to be left alone: `retry-after-ms`, else `retry-after` in seconds (fractions
 /// allowed) or as a date, which is read against the answer's own `date` so that no clock is needed.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     if let Some(millis) = number("retry-after-ms") {
         return Duration::try_from_secs_f64(millis / 1000.0).ok();
@@ -57,7 +79,7 @@ fn http_date(text: &str) -> Option<u64> {
 }
 
 /// The beginning of a body that is not of the dialect (a proxy's page), for a message.
-pub(super) fn excerpt(body: &[u8]) -> String {
+fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..600).unwrap_or(body));
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(200) {

@@ -55,17 +55,7 @@ fn type_word(refusal: &Refusal) -> &'static str {
 
 /// Reads a refusal of the provider's.
 pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
-    let mut fault = match serde_json::from_slice(body) {
-        Ok(value) => details(&value),
-        Err(_) => AttemptFault::new(FaultKind::Unavailable, status::excerpt(body)),
-    };
-    if fault.message.is_empty() {
-        fault.message = format!("the provider answered {status} without a message");
-    }
-    fault.kind = status::kind(status);
-    fault.status = Some(status);
-    fault.retry_after = status::retry_after(headers);
-    fault
+    status::refusal(status, headers, body, details)
 }
 
 /// Reads an error inside a stream, where no status tells its kind.
