@@ -8,16 +8,18 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method};
-use reqwest::{Client, Request, Url};
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy;
 use tokio::time::{Instant, Sleep};
 
 use crate::fault::{AttemptFault, FaultKind};
@@ -26,14 +28,15 @@ use crate::upstream::{Answer, Body, Call, Upstream};
 pub use ask::get_json;
 pub use scrub::scrub;
 
+use connect::{Client, Kind, TooSlow};
+
 mod ask;
+mod connect;
 mod scrub;
 #[cfg(test)]
 mod tests;
 
-/// Connections that nobody uses are closed after this long, before the load balancers in front of the large
-/// providers (60 s and more) do it under a request.
-const POOL_IDLE: Duration = Duration::from_secs(55);
+const WE: HeaderValue = HeaderValue::from_static(concat!("witgate/", env!("CARGO_PKG_VERSION")));
 
 /// The providers on the network. One for the process: connections live in it and survive reloads.
 ///
@@ -41,15 +44,7 @@ const POOL_IDLE: Duration = Duration::from_secs(55);
 /// only to local servers never reads the system's certificates and runs where there are none.
 #[derive(Debug, Default)]
 pub struct HttpUpstream {
-    clients: RwLock<BTreeMap<Kind, Client>>,
-}
-
-/// What sets two clients apart. The connect timeout belongs to a client, not to a request; configurations
-/// hold a handful of different ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
-    encrypted: bool,
-    connect: Duration,
+    clients: RwLock<BTreeMap<Kind, Arc<Client>>>,
 }
 
 impl HttpUpstream {
@@ -59,49 +54,46 @@ impl HttpUpstream {
         Self::default()
     }
 
-    /// Clones are cheap and share their pool.
-    fn client(&self, kind: Kind) -> Result<Client, reqwest::Error> {
+    fn client(&self, kind: Kind) -> Result<Arc<Client>, rustls::Error> {
         if let Some(client) = self.clients.read().unwrap_or_else(PoisonError::into_inner).get(&kind) {
-            return Ok(client.clone());
+            return Ok(Arc::clone(client));
         }
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&kind) {
-            return Ok(client.clone());
+            return Ok(Arc::clone(client));
         }
-        let client = build(kind)?;
-        clients.insert(kind, client.clone());
+        let client = Arc::new(Client::build(kind)?);
+        clients.insert(kind, Arc::clone(&client));
         Ok(client)
     }
 
     async fn call(&self, call: Call) -> Result<Answer, AttemptFault> {
         let Call { url, headers, body, timeouts } = call;
-        let url = Url::parse(&url).map_err(|cause| {
-            let message = format!("the deployment's `api_base` is not a URL: {cause}");
-            AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
-        })?;
-        let host = host_of(&url);
-        let kind = Kind { encrypted: url.scheme() == "https", connect: timeouts.connect };
+        let url = origin_checked(&url)?;
+        let kind = Kind { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect };
         let client = self.client(kind).map_err(|cause| {
-            let cause = root(&cause);
+            let (host, cause) = (host_of(&url), root(&cause));
             AttemptFault::new(FaultKind::Unavailable, format!("{host}: cannot set up TLS: {cause}")).before_sending()
         })?;
-        let mut request = Request::new(Method::POST, url);
+        // Sharing its text with the request, it costs nothing unless a fault has to name the host.
+        let host = url.clone();
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url;
         *request.headers_mut() = headers;
         request.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        *request.body_mut() = Some(body.into());
-        let mut response = match tokio::time::timeout(timeouts.first_byte, client.execute(request)).await {
+        request.headers_mut().entry(USER_AGENT).or_insert(WE);
+        let response = match tokio::time::timeout(timeouts.first_byte, client.send(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(cause)) => return Err(no_answer(&host, &cause, timeouts.connect)),
             Err(_) => {
-                let message = format!("{host}: no answer within {:?}", timeouts.first_byte);
+                let message = format!("{}: no answer within {:?}", host_of(&host), timeouts.first_byte);
                 return Err(AttemptFault::new(FaultKind::TimedOut, message));
             }
         };
-        let status = response.status();
-        let headers = std::mem::take(response.headers_mut());
-        let pieces = Box::pin(response.bytes_stream());
+        let (head, pieces) = response.into_parts();
         let body: Body = Box::pin(Pieces { inner: pieces, host, idle: timeouts.idle, timer: None, waiting: false });
-        Ok(Answer { status, headers, body })
+        Ok(Answer { status: head.status, headers: head.headers, body })
     }
 }
 
@@ -111,31 +103,23 @@ impl Upstream for HttpUpstream {
     }
 }
 
-fn build(kind: Kind) -> Result<Client, reqwest::Error> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Only one can be first; whoever is second finds the same one installed.
-        drop(rustls::crypto::ring::default_provider().install_default());
+/// The address of a call, with a scheme and a host.
+fn origin_checked(url: &str) -> Result<Uri, AttemptFault> {
+    let wrong = |cause: &str| {
+        let message = format!("the deployment's `api_base` is not a URL: {cause}");
+        AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
+    };
+    let url: Uri = url.parse().map_err(|cause: http::uri::InvalidUri| wrong(&cause.to_string()))?;
+    if url.scheme().is_none() || url.host().is_none() {
+        return Err(wrong("it has no scheme or no host"));
     }
-    let mut builder = Client::builder()
-        .connect_timeout(kind.connect)
-        .no_proxy()
-        .pool_idle_timeout(POOL_IDLE)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .tcp_nodelay(true)
-        .user_agent(concat!("witgate/", env!("CARGO_PKG_VERSION")));
-    if !kind.encrypted {
-        // Trusting nobody is right where nothing is encrypted, and leaves the certificate store unread.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
+    Ok(url)
 }
 
 /// Host and port, as far as a message may tell.
-fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("(no host)");
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+fn host_of(url: &Uri) -> String {
+    let host = url.host().unwrap_or("(no host)");
+    url.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// The innermost cause: the outer ones say that something failed, this one says what.
@@ -147,8 +131,9 @@ fn root(error: &dyn Error) -> String {
     innermost.to_string()
 }
 
-fn no_answer(host: &str, error: &reqwest::Error, connect: Duration) -> AttemptFault {
-    if error.is_timeout() {
+fn no_answer(url: &Uri, error: &legacy::Error, connect: Duration) -> AttemptFault {
+    let host = host_of(url);
+    if is_too_slow(error) {
         let message = format!("{host}: no connection within {connect:?}");
         return AttemptFault::new(FaultKind::TimedOut, message).before_sending();
     }
@@ -157,29 +142,40 @@ fn no_answer(host: &str, error: &reqwest::Error, connect: Duration) -> AttemptFa
     if error.is_connect() { fault.before_sending() } else { fault }
 }
 
+fn is_too_slow(error: &(dyn Error + 'static)) -> bool {
+    error.is::<TooSlow>() || error.source().is_some_and(is_too_slow)
+}
+
 /// A reply's body. The idle time counts while somebody waits for a piece, so that a slow reader of ours is
 /// not the provider's fault; a piece that is already there costs no timer.
-struct Pieces<S> {
-    inner: Pin<Box<S>>,
-    host: String,
+struct Pieces {
+    inner: Incoming,
+    host: Uri,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }
 
-impl<S: Stream<Item = reqwest::Result<Bytes>>> Stream for Pieces<S> {
+impl Stream for Pieces {
     type Item = Result<Bytes, AttemptFault>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Poll::Ready(piece) = this.inner.as_mut().poll_next(cx) {
+        while let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             this.waiting = false;
-            return Poll::Ready(piece.map(|piece| {
-                piece.map_err(|cause| {
-                    let message = format!("{}: the reply broke off: {}", this.host, root(&cause));
-                    AttemptFault::new(FaultKind::BrokenStream, message)
-                })
-            }));
+            let piece = match frame {
+                // Trailers say nothing that anybody reads.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => Some(Ok(piece)),
+                    Err(_trailers) => continue,
+                },
+                Some(Err(cause)) => {
+                    let message = format!("{}: the reply broke off: {}", host_of(&this.host), root(&cause));
+                    Some(Err(AttemptFault::new(FaultKind::BrokenStream, message)))
+                }
+                None => None,
+            };
+            return Poll::Ready(piece);
         }
         let idle = this.idle;
         let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
@@ -191,7 +187,7 @@ impl<S: Stream<Item = reqwest::Result<Bytes>>> Stream for Pieces<S> {
         }
         ready!(timer.as_mut().poll(cx));
         this.waiting = false;
-        let message = format!("{}: nothing of the reply came for {idle:?}", this.host);
+        let message = format!("{}: nothing of the reply came for {idle:?}", host_of(&this.host));
         Poll::Ready(Some(Err(AttemptFault::new(FaultKind::TimedOut, message))))
     }
 }

@@ -1,30 +1,42 @@
 //! Asking a running gateway about itself, for the command line.
 
+use std::error::Error;
 use std::time::Duration;
 
-use reqwest::Client;
-use reqwest::header::AUTHORIZATION;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
-use super::{Kind, build, root};
+use super::connect::{Client, Kind};
+use super::root;
+
+const CONNECT: Duration = Duration::from_secs(5);
+const WHOLE: Duration = Duration::from_secs(30);
 
 /// The JSON behind `url`; `key` is sent as a bearer token.
 ///
 /// # Errors
 /// Why there is none, in words: no connection, a status that is not a success, a body that is not JSON.
 pub async fn get_json(url: &str, key: Option<&str>) -> Result<Value, String> {
-    let told = |cause: &reqwest::Error| format!("{url}: {}", root(cause));
-    let kind = Kind { encrypted: url.starts_with("https:"), connect: Duration::from_secs(5) };
-    let client: Client = build(kind).map_err(|cause| told(&cause))?;
-    let mut request = client.get(url).timeout(Duration::from_secs(30));
-    if let Some(key) = key {
-        request = request.header(AUTHORIZATION, format!("Bearer {key}"));
-    }
-    let response = request.send().await.map_err(|cause| told(&cause))?;
-    let status = response.status();
-    let body = response.bytes().await.map_err(|cause| told(&cause))?;
+    let answer = tokio::time::timeout(WHOLE, get(url, key)).await;
+    let answer = answer.unwrap_or_else(|_elapsed| Err(format!("nothing came within {} s", WHOLE.as_secs()).into()));
+    let (status, body) = answer.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
     if !status.is_success() {
         return Err(format!("{url}: answered {status}: {}", String::from_utf8_lossy(&body)));
     }
     serde_json::from_slice(&body).map_err(|cause| format!("{url}: the answer is not JSON: {cause}"))
+}
+
+async fn get(url: &str, key: Option<&str>) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
+    let url: Uri = url.parse()?;
+    let client = Client::build(Kind { encrypted: url.scheme_str() == Some("https"), connect: CONNECT })?;
+    let mut request = Request::get(url);
+    if let Some(key) = key {
+        request = request.header(AUTHORIZATION, format!("Bearer {key}"));
+    }
+    let response = client.send(request.body(Full::default())?).await?;
+    let status = response.status();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
 }

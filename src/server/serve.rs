@@ -1,18 +1,32 @@
 //! Listening and leaving: a signal stops new connections, requests under way finish within the grace time.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
 
 use super::App;
+
+/// How long a client may take to send a request's head, and how long a connection may lie idle before it. Longer
+/// than the pools of the vendors' SDKs keep theirs, so that a connection is not closed under a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Until a listener that could not accept is asked again.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// A bound socket, and where it is.
 #[derive(Debug)]
@@ -45,33 +59,82 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
 ) -> io::Result<()> {
-    // Small pieces of a stream must not wait for each other.
-    let listener = listening.listener.tap_io(|socket| {
-        if let Err(fault) = socket.set_nodelay(true) {
-            tracing::debug!(%fault, "TCP_NODELAY could not be set");
-        }
-    });
+    let connections = TaskTracker::new();
     let stopping = CancellationToken::new();
-    let told = stopping.clone();
-    let stopped = async move {
-        stop.await;
-        if let Some(app) = app {
-            app.draining.store(true, Ordering::Release);
-        }
-        tracing::info!("stopping: no new connections; requests under way may finish");
-        told.cancel();
-    };
-    let served = axum::serve(listener, router).with_graceful_shutdown(stopped);
-    let late = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(grace).await;
-    };
+    let accepting = accept(&listening.listener, &router, &connections, &stopping);
     tokio::select! {
         biased;
-        ended = served => ended,
-        () = late => {
-            tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
-            Ok(())
+        () = stop => {}
+        never = accepting => match never {},
+    }
+    drop(listening);
+    if let Some(app) = app {
+        app.draining.store(true, Ordering::Release);
+    }
+    tracing::info!("stopping: no new connections; requests under way may finish");
+    stopping.cancel();
+    connections.close();
+    if tokio::time::timeout(grace, connections.wait()).await.is_err() {
+        tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    router: &Router,
+    connections: &TaskTracker,
+    stopping: &CancellationToken,
+) -> Infallible {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                // Small pieces of a stream must not wait for each other.
+                if let Err(fault) = socket.set_nodelay(true) {
+                    tracing::debug!(%fault, "TCP_NODELAY could not be set");
+                }
+                connections.spawn(connection(socket, router.clone(), stopping.clone()));
+            }
+            Err(fault) if is_of_one_connection(&fault) => {}
+            // Too many open files, mostly: those under way have to end first.
+            Err(fault) => {
+                tracing::error!(%fault, "no connection could be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
         }
+    }
+}
+
+fn is_of_one_connection(fault: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(fault.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Serves one connection to its end. Once stopping, it ends after the request under way; one that never sent a whole
+/// head has none.
+async fn connection(socket: TcpStream, router: Router, stopping: CancellationToken) {
+    let began = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
+        began.store(true, Ordering::Relaxed);
+        router.clone().call(request.map(Body::new))
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.http2().timer(TokioTimer::new());
+    let serving = builder.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        biased;
+        ended = serving.as_mut() => ended,
+        () = stopping.cancelled() => {
+            if !began.load(Ordering::Relaxed) {
+                return;
+            }
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(fault) = ended {
+        tracing::debug!(%fault, "a connection ended early");
     }
 }
