@@ -154,6 +154,12 @@ impl Gateway {
         Ticket::new(Arc::clone(self), self.live.read(), record, seed)
     }
 
+    /// An id for an answer that is no request's and writes no record.
+    #[must_use]
+    pub fn new_id(&self) -> RequestId {
+        RequestId::derive(self.clock.now(), self.seeds.draw())
+    }
+
     /// Serves one request to the end of a whole reply, or to the first content of a streamed one.
     ///
     /// # Errors

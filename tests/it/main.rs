@@ -8,6 +8,7 @@
 
 mod chat;
 mod docs;
+mod guard;
 mod hostile;
 mod licences;
 mod limits;
