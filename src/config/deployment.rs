@@ -353,11 +353,12 @@ fn headers(params: &mut Section<'_, '_>, route: Option<&Route>, organization: Op
                 value.set_sensitive(true);
                 headers.insert(name, value);
             }
-            _ => params.complain(
-                key,
-                format!("`{name}` is not a header that can be sent"),
-                "visible ASCII, and not one of the connection's own",
-            ),
+            (named, _) => {
+                // A whole line pasted as the name holds the value too.
+                let shown = named.map_or_else(|_| "this".to_owned(), |name| format!("`{name}`"));
+                let hint = "visible ASCII, and not one of the connection's own";
+                params.complain(key, format!("{shown} is not a header that can be sent"), hint);
+            }
         }
     };
     if let Some(organization) = organization.filter(|_| spoken) {
