@@ -12,6 +12,7 @@ mod guard;
 mod hostile;
 mod licences;
 mod limits;
+mod log;
 mod parity;
 mod reload;
 mod support;
