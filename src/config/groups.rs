@@ -11,7 +11,6 @@ use super::settings::Alias;
 use super::yaml::{Node, Place, Value};
 use crate::catalog::{Deployment, Group, RouterChoice};
 use crate::id::{DeploymentId, GroupName, PolicyName};
-use crate::upstream::Timeouts;
 
 /// The router of groups that name none: `default.wasm` of the policies folder, else simple-shuffle as in LiteLLM.
 const DEFAULT_ROUTER: &str = "default";
@@ -143,11 +142,11 @@ impl Groups {
     }
 
     /// Every group, whole.
-    pub(super) fn finish(self, retries: u32, timeouts: Timeouts) -> BTreeMap<GroupName, Arc<Group>> {
+    pub(super) fn finish(self, retries: u32) -> BTreeMap<GroupName, Arc<Group>> {
         let Self { default, deployments, routers } = self;
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
-            (name.clone(), Arc::new(Group { name, deployments, router, retries, timeouts }))
+            (name.clone(), Arc::new(Group { name, deployments, router, retries }))
         };
         deployments.into_iter().map(whole).collect()
     }

@@ -54,8 +54,7 @@ fn describe(settings: &Settings) -> String {
     let (host, port, bytes, total) = (server.host, server.port, server.max_request_bytes, server.request_timeout);
     writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
     writeln!(out, "global {global_limits:?}\n{queue:?}\n{policies:?}\n{breaker:?}").unwrap();
-    let (retry, window, drop) = (settings.retry_after, settings.check_context_window, settings.drop_params);
-    writeln!(out, "retry after {retry:?}, check context window {window}, drop params {drop}").unwrap();
+    writeln!(out, "retry after {:?}", settings.retry_after).unwrap();
     out
 }
 
@@ -87,6 +86,9 @@ fn describe_deployment(one: &Deployment) -> String {
     }
     write!(out, "\n    window {:?}, output {:?}, {:?}", one.context_window, one.max_output_tokens, one.timeouts)
         .unwrap();
+    if one.stream_timeouts != one.timeouts {
+        write!(out, "\n    streamed: {:?}", one.stream_timeouts).unwrap();
+    }
     out
 }
 

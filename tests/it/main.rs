@@ -18,3 +18,4 @@ mod reload;
 mod support;
 mod tidy;
 mod transport;
+mod waiting;
