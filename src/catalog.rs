@@ -42,6 +42,8 @@ pub struct RouterChoice {
     pub policy: PolicyName,
     /// Its settings, a JSON object as text.
     pub settings: Arc<str>,
+    /// Whether a request it refuses is refused. Without this grant the built-in order serves the request.
+    pub may_reject: bool,
 }
 
 /// How a deployment is reached.

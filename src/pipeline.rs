@@ -212,7 +212,7 @@ impl Gateway {
     async fn attempts(ticket: &mut Ticket, asked: &Asked<'_>) -> Result<Answered, Refusal> {
         let clock = asked.gateway.clock;
         let mut estimate = Estimate::of(asked.request);
-        let plan = route::plan(asked, &mut estimate, ticket).await;
+        let plan = route::plan(asked, &mut estimate, ticket).await?;
         let mut failed: Vec<usize> = Vec::new();
         let mut last: Option<AttemptFault> = None;
         for attempt in 0..=asked.serving.group.retries {

@@ -41,8 +41,9 @@ fn describe(settings: &Settings) -> String {
     let Settings { catalog, aliases, server, global_limits, queue, policies, breaker, .. } = settings;
     for group in catalog.groups.values() {
         let router = &group.router;
-        writeln!(out, "group {} ({} {}, {} retries)", group.name, router.policy, router.settings, group.retries)
-            .unwrap();
+        let reject = if router.may_reject { ", may reject" } else { "" };
+        let (policy, settings) = (&router.policy, &router.settings);
+        writeln!(out, "group {} ({policy} {settings}{reject}, {} retries)", group.name, group.retries).unwrap();
         for deployment in &group.deployments {
             writeln!(out, "  {}", describe_deployment(deployment)).unwrap();
         }
