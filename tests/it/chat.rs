@@ -299,6 +299,7 @@ async fn machines_learn_models_health_and_metrics() {
     assert_eq!(gateway.get("/health/readiness").await.json()["status"], "healthy");
     let metrics = gateway.get("/metrics").await;
     assert!(metrics.text.contains("witgate_generation 1"), "{}", metrics.text);
+    assert!(metrics.text.contains("\nwitgate_log_lines_dropped_total 0\n"), "{}", metrics.text);
     assert!(metrics.text.ends_with("# EOF\n"));
 }
 
