@@ -72,8 +72,8 @@ impl Reloader {
         })
         .map_err(|fault| format!("files cannot be watched here: {fault}"))?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let (watched, stops) = (BTreeSet::new(), Arc::clone(&stopping));
-        let worker = Worker { builder, target, clock, watcher, watched, named, stopping: stops };
+        let (folders, stops) = (BTreeSet::new(), Arc::clone(&stopping));
+        let worker = Worker { builder, target, clock, watcher, folders, named, stopping: stops };
         let thread = std::thread::Builder::new()
             .name("reload".to_owned())
             .spawn(move || worker.run(&woken))
@@ -106,7 +106,7 @@ struct Worker<T> {
     clock: Clock,
     watcher: RecommendedWatcher,
     /// The folders that are watched.
-    watched: BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
     named: Names,
     stopping: Arc<AtomicBool>,
 }
@@ -172,14 +172,14 @@ impl<T: Target> Worker<T> {
                     tracing::warn!(folder = %folder.display(), "cannot be watched; changes in it apply at SIGHUP");
                 }
             }
-            for left in self.watched.difference(&wanted) {
+            for left in self.folders.difference(&wanted) {
                 let _gone_with_its_folder = self.watcher.unwatch(left);
             }
             // A link may have been replaced after it was followed and before its folder was watched.
-            if self.watched == wanted {
+            if self.folders == wanted {
                 return;
             }
-            self.watched = wanted;
+            self.folders = wanted;
         }
     }
 }

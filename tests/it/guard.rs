@@ -12,9 +12,9 @@ const CONFIG: &str = "model_list:\n  - {model_name: g, litellm_params: {model: s
 /// Sends a request with just these header lines beside those of its body; no client library would.
 async fn send(gateway: &Gateway, line: &str, headers: &[&str]) -> (u16, Value) {
     let body = json!({"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}).to_string();
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers = headers.join("\r\n");
     let request = format!(
-        "{line} HTTP/1.1\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "{line} HTTP/1.1\r\n{headers}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     let address = gateway.url.strip_prefix("http://").expect("an address");
