@@ -33,8 +33,6 @@ pub struct Group {
     pub router: RouterChoice,
     /// How often a request may be tried again after a retryable fault, over all deployments.
     pub retries: u32,
-    /// Timeouts of requests to this group where the deployment says nothing else.
-    pub timeouts: Timeouts,
 }
 
 /// A router and what it is told when configured.
@@ -44,6 +42,8 @@ pub struct RouterChoice {
     pub policy: PolicyName,
     /// Its settings, a JSON object as text.
     pub settings: Arc<str>,
+    /// Whether a request it refuses is refused. Without this grant the built-in order serves the request.
+    pub may_reject: bool,
 }
 
 /// How a deployment is reached.
@@ -90,8 +90,10 @@ pub struct Deployment {
     pub context_window: Option<u32>,
     /// The model's own bound of output tokens; `None` is unknown.
     pub max_output_tokens: Option<u32>,
-    /// Timeouts.
+    /// Timeouts of calls for a whole reply.
     pub timeouts: Timeouts,
+    /// Timeouts of calls for a streamed one.
+    pub stream_timeouts: Timeouts,
 }
 
 /// How the simulated provider behaves as one model. Times in milliseconds of the clock it runs on.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::policy::{CHILD_COMMAND, compile_child_main};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, LogGuard};
 
 /// An LLM gateway whose decisions are WebAssembly components you can swap while it runs.
 #[derive(Debug, Parser)]
@@ -86,12 +86,12 @@ enum LogShape {
 }
 
 impl LogArgs {
-    fn start(&self) {
+    fn start(&self) -> LogGuard {
         let format = match self.log_format {
             LogShape::Text => LogFormat::Text,
             LogShape::Json => LogFormat::Json,
         };
-        crate::telemetry::init_log(format, &self.log);
+        crate::telemetry::init_log(format, &self.log)
     }
 }
 

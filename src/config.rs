@@ -32,7 +32,6 @@ pub use settings::{Alias, BreakerSettings, PolicySettings, QueueSettings, Server
 
 use crate::catalog::Catalog;
 use crate::limits::LimitSpec;
-use crate::upstream::Timeouts;
 use deployment::Defaults;
 use groups::Groups;
 use reader::{Reader, Section};
@@ -43,6 +42,8 @@ const RETRIES: u32 = 2;
 const COOLDOWN: Duration = Duration::from_secs(5);
 /// Room for a long conversation with images.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
+/// LiteLLM's default of `request_timeout`, which bounds a whole request here.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(6000);
 /// How many may wait, unless configured.
 const MAX_WAITING: usize = 1000;
 /// A little more than one window and one of its slices: what is full now has room by then.
@@ -144,15 +145,23 @@ fn read(reader: &Reader<'_>, root: &yaml::Node) -> Settings {
 }
 
 fn assemble(reader: &Reader<'_>, list: Option<&yaml::Node>, sections: &mut Sections<'_, '_>) -> Settings {
-    let (server, timeouts) = server(sections);
+    let server = server(sections);
     let window = sections.own.seconds("token_usage_window");
     let window = sections.router.seconds("token_usage_window").or(window).unwrap_or(LimitSpec::default().window);
     let margin = sections.own.share("margin").unwrap_or(1.0);
     if margin <= 0.0 {
         sections.own.complain("margin", "`margin` must be above 0", "0.8 uses 80 % of every limit");
     }
-    let defaults =
-        Defaults { timeouts, window, margin, in_flight: sections.router.small("default_max_parallel_requests") };
+    let (wait, other) = (sections.router.seconds("timeout"), sections.litellm.seconds("request_timeout"));
+    let defaults = Defaults {
+        timeout: wait.or(other),
+        stream_timeout: sections.router.seconds("stream_timeout"),
+        window,
+        margin,
+        in_flight: sections.router.small("default_max_parallel_requests"),
+    };
+    // Read so that a value that is neither true nor false is told; both are as if they were always on.
+    let _always = (sections.router.flag("enable_pre_call_checks"), sections.litellm.flag("drop_params"));
     let deployments = groups::deployments(reader, list, &defaults);
     let mut groups = Groups::new(groups::default_router(&mut sections.router), deployments);
     groups.routing_groups(&mut sections.router);
@@ -164,7 +173,7 @@ fn assemble(reader: &Reader<'_>, list: Option<&yaml::Node>, sections: &mut Secti
     let dir = policies.text("dir").map(PathBuf::from);
     policies.finish();
     Settings {
-        catalog: Catalog { groups: groups.finish(own.or(other).unwrap_or(RETRIES), timeouts) },
+        catalog: Catalog { groups: groups.finish(own.or(other).unwrap_or(RETRIES)) },
         aliases,
         server,
         global_limits: global_limits(sections, window, margin),
@@ -172,12 +181,10 @@ fn assemble(reader: &Reader<'_>, list: Option<&yaml::Node>, sections: &mut Secti
         policies: PolicySettings { dir },
         breaker: breaker(sections),
         retry_after: sections.router.seconds_or_none("retry_after").unwrap_or_default(),
-        check_context_window: sections.router.flag("enable_pre_call_checks").unwrap_or(false),
-        drop_params: sections.litellm.flag("drop_params").unwrap_or(false),
     }
 }
 
-fn server(sections: &mut Sections<'_, '_>) -> (ServerSettings, Timeouts) {
+fn server(sections: &mut Sections<'_, '_>) -> ServerSettings {
     let mut own = sections.own.inner("server", "witgate");
     let host = match own.text("host").as_deref() {
         None | Some("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -193,11 +200,8 @@ fn server(sections: &mut Sections<'_, '_>) -> (ServerSettings, Timeouts) {
             PORT
         })
     });
-    let total = own.seconds("request_timeout_seconds").unwrap_or(Timeouts::default().total);
+    let request_timeout = own.seconds("request_timeout_seconds").unwrap_or(REQUEST_TIMEOUT);
     own.finish();
-    let (wait, other) = (sections.router.seconds("timeout"), sections.litellm.seconds("request_timeout"));
-    let stream = sections.router.seconds("stream_timeout");
-    let timeouts = deployment::patience(Timeouts { total, ..Timeouts::default() }, wait.or(other), stream);
     let megabytes = sections.general.count("max_request_size_mb");
     if megabytes == Some(0) {
         sections.general.complain("max_request_size_mb", "`max_request_size_mb` must be at least 1", "");
@@ -208,7 +212,7 @@ fn server(sections: &mut Sections<'_, '_>) -> (ServerSettings, Timeouts) {
         None => sections.general.reader.variable("LITELLM_MASTER_KEY").map(SecretString::from),
     };
     let max_request_bytes = bytes.unwrap_or(MAX_REQUEST_BYTES);
-    (ServerSettings { host, port, max_request_bytes, request_timeout: total, master_key }, timeouts)
+    ServerSettings { host, port, max_request_bytes, request_timeout, master_key }
 }
 
 fn global_limits(sections: &mut Sections<'_, '_>, window: Duration, margin: f64) -> LimitSpec {

@@ -119,6 +119,8 @@ pub enum RefusalKind {
     Unauthorized,
     /// The request comes from where it may not (403).
     Forbidden,
+    /// The group's policy refuses the request and has the grant to (403).
+    PolicyRefused,
     /// No group has this name (404).
     UnknownModel,
     /// No such path, or not with this method (404, 405).
@@ -145,10 +147,11 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Every kind, for documentation and its test.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
+        Self::PolicyRefused,
         Self::UnknownModel,
         Self::UnknownPath,
         Self::SlowRequest,
@@ -169,6 +172,7 @@ impl RefusalKind {
             Self::InvalidRequest => "invalid-request",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::PolicyRefused => "policy-refused",
             Self::UnknownModel => "unknown-model",
             Self::UnknownPath => "unknown-path",
             Self::SlowRequest => "slow-request",
@@ -189,7 +193,7 @@ impl RefusalKind {
         match self {
             Self::InvalidRequest | Self::Rejected => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::PolicyRefused => 403,
             Self::UnknownModel | Self::UnknownPath => 404,
             Self::SlowRequest => 408,
             Self::TooLarge => 413,

@@ -154,6 +154,12 @@ impl Gateway {
         Ticket::new(Arc::clone(self), self.live.read(), record, seed)
     }
 
+    /// An id for an answer that is no request's and writes no record.
+    #[must_use]
+    pub fn new_id(&self) -> RequestId {
+        RequestId::derive(self.clock.now(), self.seeds.draw())
+    }
+
     /// Serves one request to the end of a whole reply, or to the first content of a streamed one.
     ///
     /// # Errors
@@ -206,7 +212,7 @@ impl Gateway {
     async fn attempts(ticket: &mut Ticket, asked: &Asked<'_>) -> Result<Answered, Refusal> {
         let clock = asked.gateway.clock;
         let mut estimate = Estimate::of(asked.request);
-        let plan = route::plan(asked, &mut estimate, ticket).await;
+        let plan = route::plan(asked, &mut estimate, ticket).await?;
         let mut failed: Vec<usize> = Vec::new();
         let mut last: Option<AttemptFault> = None;
         for attempt in 0..=asked.serving.group.retries {

@@ -34,14 +34,19 @@ pub struct App {
     pub draining: AtomicBool,
 }
 
+/// Where chat requests arrive, and in whose dialect. One list: what is served here is recorded, refused or not.
+const CHATS: [(&str, DialectName); 3] = [
+    ("/v1/chat/completions", DialectName::Openai),
+    ("/chat/completions", DialectName::Openai),
+    ("/v1/messages", DialectName::Anthropic),
+];
+
 /// All surfaces.
 pub fn router(app: Arc<App>) -> Router {
-    let openai = |app, request| chat::handle(app, DialectName::Openai, request);
-    let anthropic = |app, request| chat::handle(app, DialectName::Anthropic, request);
-    Router::new()
-        .route("/v1/chat/completions", post(openai))
-        .route("/chat/completions", post(openai))
-        .route("/v1/messages", post(anthropic))
+    let chats = CHATS.into_iter().fold(Router::new(), |chats, (path, face)| {
+        chats.route(path, post(move |app, request| chat::handle(app, face, request)))
+    });
+    chats
         .route("/v1/models", get(probe::models))
         .route("/models", get(probe::models))
         .route("/admin/policies", get(admin::policies))

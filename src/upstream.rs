@@ -26,7 +26,7 @@ pub struct Call {
     pub timeouts: Timeouts,
 }
 
-/// How long a call may take. The total time is the pipeline's to keep.
+/// How long a call may take. The total time of a request is the pipeline's to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Until the connection stands.
@@ -35,18 +35,11 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of the body.
     pub idle: Duration,
-    /// For the whole request: every wait, attempt and the last byte of the reply.
-    pub total: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            first_byte: Duration::from_secs(600),
-            idle: Duration::from_secs(120),
-            total: Duration::from_secs(6000),
-        }
+        Self { connect: Duration::from_secs(10), first_byte: Duration::from_secs(600), idle: Duration::from_secs(120) }
     }
 }
 

@@ -25,7 +25,7 @@ use super::{ServeArgs, SimulateArgs, environment, fail, say};
 
 /// Serves until told to stop.
 pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
-    arguments.log.start();
+    let _log = arguments.log.start();
     block_on(async {
         let options = Options {
             sources: Sources {
@@ -89,7 +89,7 @@ fn greet(snapshot: &Snapshot, address: SocketAddr) {
 
 /// Serves the simulated provider until told to stop.
 pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
-    arguments.log.start();
+    let _log = arguments.log.start();
     let model = SimulatedModel {
         seed: arguments.seed,
         ttft_ms: arguments.ttft_ms,

@@ -26,7 +26,8 @@ use crate::upstream::Timeouts;
 /// What deployments share where they say nothing themselves.
 #[derive(Clone, Debug)]
 pub(super) struct Defaults {
-    pub(super) timeouts: Timeouts,
+    pub(super) timeout: Option<Duration>,
+    pub(super) stream_timeout: Option<Duration>,
     pub(super) window: Duration,
     pub(super) margin: f64,
     pub(super) in_flight: Option<u32>,
@@ -90,7 +91,8 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
     let headers = headers(&mut params, route.as_ref(), organization.as_deref());
     let order = params.small("order").or(order);
     let (weight, tags) = (params.amount("weight"), params.texts("tags"));
-    let timeouts = timeouts(&mut params, defaults.timeouts);
+    let timeout = params.seconds("timeout").or(defaults.timeout);
+    let stream_timeout = params.seconds("stream_timeout").or(defaults.stream_timeout).or(timeout);
     if params.has("litellm_credential_name") {
         let hint = "put api_key and api_base into the deployment";
         params.complain("litellm_credential_name", "credentials by name are not there yet", hint);
@@ -117,7 +119,8 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
         prices,
         context_window: max_input.or_else(|| known?.max_input),
         max_output_tokens: max_output.or(max_tokens).or_else(|| known?.max_output),
-        timeouts,
+        timeouts: patience(timeout),
+        stream_timeouts: patience(stream_timeout),
     };
     let (ordered, blocked) = (order.is_some(), blocked == Some(true));
     Some(Entry { group: GroupName::from(group), deployment, own_id, ordered, blocked })
@@ -296,22 +299,14 @@ fn read_limits(limits: &mut LimitSpec, params: &mut Section<'_, '_>, info: &mut 
     limits.margin = defaults.margin;
 }
 
-fn timeouts(params: &mut Section<'_, '_>, defaults: Timeouts) -> Timeouts {
-    let (wait, stream) = (params.seconds("timeout"), params.seconds("stream_timeout"));
-    patience(defaults, wait, stream)
-}
-
-/// LiteLLM hands `timeout` to its HTTP client, where it bounds every wait: for the connection, for the first
-/// byte, between two pieces. `stream_timeout` does the same for streams.
-pub(super) fn patience(mut timeouts: Timeouts, wait: Option<Duration>, stream: Option<Duration>) -> Timeouts {
-    if let Some(wait) = wait {
-        (timeouts.first_byte, timeouts.idle) = (wait, wait);
-        timeouts.connect = timeouts.connect.min(wait);
+/// LiteLLM hands `timeout` to its HTTP client, where it bounds every wait: for the connection, for the first byte,
+/// between two pieces. For a streamed request it hands over `stream_timeout`, of any level, before any `timeout`.
+fn patience(wait: Option<Duration>) -> Timeouts {
+    let plain = Timeouts::default();
+    match wait {
+        Some(wait) => Timeouts { connect: plain.connect.min(wait), first_byte: wait, idle: wait },
+        None => plain,
     }
-    if let Some(stream) = stream {
-        timeouts.idle = stream;
-    }
-    timeouts
 }
 
 fn prices(params: &mut Section<'_, '_>, info: &mut Section<'_, '_>, known: Option<&Model>) -> Option<Prices> {
@@ -353,11 +348,12 @@ fn headers(params: &mut Section<'_, '_>, route: Option<&Route>, organization: Op
                 value.set_sensitive(true);
                 headers.insert(name, value);
             }
-            _ => params.complain(
-                key,
-                format!("`{name}` is not a header that can be sent"),
-                "visible ASCII, and not one of the connection's own",
-            ),
+            (named, _) => {
+                // A whole line pasted as the name holds the value too.
+                let shown = named.map_or_else(|_| "this".to_owned(), |name| format!("`{name}`"));
+                let hint = "visible ASCII, and not one of the connection's own";
+                params.complain(key, format!("{shown} is not a header that can be sent"), hint);
+            }
         }
     };
     if let Some(organization) = organization.filter(|_| spoken) {

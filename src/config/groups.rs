@@ -11,7 +11,6 @@ use super::settings::Alias;
 use super::yaml::{Node, Place, Value};
 use crate::catalog::{Deployment, Group, RouterChoice};
 use crate::id::{DeploymentId, GroupName, PolicyName};
-use crate::upstream::Timeouts;
 
 /// The router of groups that name none: `default.wasm` of the policies folder, else simple-shuffle as in LiteLLM.
 const DEFAULT_ROUTER: &str = "default";
@@ -91,7 +90,7 @@ fn in_order(entries: Vec<deployment::Entry>) -> Vec<Arc<Deployment>> {
 /// Who decides where nothing else is said: `routing_strategy` and its arguments.
 pub(super) fn default_router(router: &mut Section<'_, '_>) -> RouterChoice {
     let policy = strategy(router);
-    RouterChoice { policy, settings: settings(router, "routing_strategy_args") }
+    RouterChoice { policy, settings: settings(router, "routing_strategy_args"), may_reject: false }
 }
 
 fn strategy(section: &mut Section<'_, '_>) -> PolicyName {
@@ -143,11 +142,11 @@ impl Groups {
     }
 
     /// Every group, whole.
-    pub(super) fn finish(self, retries: u32, timeouts: Timeouts) -> BTreeMap<GroupName, Arc<Group>> {
+    pub(super) fn finish(self, retries: u32) -> BTreeMap<GroupName, Arc<Group>> {
         let Self { default, deployments, routers } = self;
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
-            (name.clone(), Arc::new(Group { name, deployments, router, retries, timeouts }))
+            (name.clone(), Arc::new(Group { name, deployments, router, retries }))
         };
         deployments.into_iter().map(whole).collect()
     }
@@ -176,7 +175,8 @@ impl Groups {
     ) -> Option<(GroupName, Vec<Arc<Deployment>>, RouterChoice)> {
         let (name, models) = (section.text("group_name"), section.texts("models"));
         let by_priority = section.text("routing_strategy").as_deref() == Some("priority");
-        let choice = RouterChoice { policy: strategy(section), settings: settings(section, "routing_strategy_args") };
+        let (policy, settings) = (strategy(section), settings(section, "routing_strategy_args"));
+        let choice = RouterChoice { policy, settings, may_reject: false };
         let priorities = priorities(section);
         let mut deployments = Vec::new();
         for model in &models {
@@ -212,6 +212,7 @@ impl Groups {
             let mut section =
                 reader.section(&entry.node, "routers", &format!("witgate.routers.{}", entry.key)).strict();
             let (policy, settings) = (section.text("policy"), settings(&mut section, "settings"));
+            let may_reject = section.flag("may_reject").unwrap_or(false);
             if policy.is_none() {
                 section.complain(
                     "policy",
@@ -225,7 +226,7 @@ impl Groups {
                 let hint = hint.map_or_else(String::new, |name| format!("did you mean `{name}`?"));
                 reader.problem(entry.at, format!("there is no group `{}`", entry.key), hint);
             } else if let Some(policy) = policy {
-                let choice = RouterChoice { policy: PolicyName::from(policy), settings };
+                let choice = RouterChoice { policy: PolicyName::from(policy), settings, may_reject };
                 self.routers.insert(GroupName::from(entry.key.as_str()), choice);
             }
         }

@@ -19,6 +19,17 @@ const FROM_ENVIRONMENT: &str = "os.environ/";
 /// Longer times are taken for a slip: seconds where milliseconds were meant, and the like.
 const LONGEST: f64 = 366.0 * 86_400.0;
 
+/// Shorter values of variables are words and numbers, and stand in messages of their own right.
+const SHORTEST: usize = 4;
+
+/// Whether a name that leads to no variable may stand in a message. Keys get pasted where the name belongs; some are
+/// made of letters, digits and underscores only, but they are long and not in capitals.
+fn may_be_told(name: &str) -> bool {
+    let sound = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let longest = if name.bytes().any(|byte| byte.is_ascii_lowercase()) { 30 } else { 64 };
+    sound && (1..=longest).contains(&name.len()) && !name.starts_with(|first: char| first.is_ascii_digit())
+}
+
 /// Reads one file.
 pub(super) struct Reader<'e> {
     file: &'e str,
@@ -27,6 +38,8 @@ pub(super) struct Reader<'e> {
     variables: RefCell<BTreeMap<String, String>>,
     problems: RefCell<Vec<Problem>>,
     report: RefCell<Vec<(Place, KeyReport)>>,
+    /// The values of variables, and how the file writes each: problems name the variable.
+    resolved: RefCell<BTreeMap<String, String>>,
     /// Every key that was asked for, by section: a test holds them against the table of keys.
     asked: RefCell<BTreeSet<(&'static str, &'static str)>>,
 }
@@ -39,6 +52,7 @@ impl<'e> Reader<'e> {
             variables: RefCell::default(),
             problems: RefCell::default(),
             report: RefCell::default(),
+            resolved: RefCell::default(),
             asked: RefCell::default(),
         }
     }
@@ -47,7 +61,21 @@ impl<'e> Reader<'e> {
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<KeyReport>) {
         let mut report = self.report.into_inner();
         report.sort_by_key(|(at, _)| *at);
-        (self.problems.into_inner(), report.into_iter().map(|(_, row)| row).collect())
+        let mut problems = self.problems.into_inner();
+        // Here and not where they are noted: no message can forget it.
+        let mut resolved: Vec<_> = self.resolved.into_inner().into_iter().collect();
+        resolved.retain(|(value, _)| value.len() >= SHORTEST);
+        resolved.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        for text in
+            problems.iter_mut().flat_map(|problem| [Some(&mut problem.message), problem.hint.as_mut()]).flatten()
+        {
+            for (value, written) in &resolved {
+                if text.contains(value) {
+                    *text = text.replace(value, written);
+                }
+            }
+        }
+        (problems, report.into_iter().map(|(_, row)| row).collect())
     }
 
     #[cfg(test)]
@@ -81,12 +109,20 @@ impl<'e> Reader<'e> {
     pub(super) fn resolve(&self, text: &str, at: Place) -> Option<String> {
         let Some(name) = text.strip_prefix(FROM_ENVIRONMENT) else { return Some(text.to_owned()) };
         let value = self.variable(name);
-        if value.is_none() {
-            self.problem(
+        match &value {
+            Some(value) => {
+                self.resolved.borrow_mut().insert(value.trim().to_owned(), text.to_owned());
+            }
+            None if may_be_told(name) => self.problem(
                 at,
                 format!("the environment variable `{name}` is not set"),
                 format!("set {name} where witgate runs, or under `environment_variables`"),
-            );
+            ),
+            None => self.problem(
+                at,
+                "what follows `os.environ/` is not a variable that is set; it is not repeated here, since it may be a key",
+                "write the name of a variable after `os.environ/`, or the value without it",
+            ),
         }
         value
     }

@@ -30,10 +30,6 @@ pub struct Settings {
     pub breaker: BreakerSettings,
     /// The shortest wait before a retry (`retry_after`).
     pub retry_after: Duration,
-    /// Whether deployments whose context window is too small are left out before routing.
-    pub check_context_window: bool,
-    /// Whether fields a provider has no word for may be left out without telling (`drop_params`).
-    pub drop_params: bool,
 }
 
 /// Another name of a group.

@@ -41,8 +41,9 @@ fn describe(settings: &Settings) -> String {
     let Settings { catalog, aliases, server, global_limits, queue, policies, breaker, .. } = settings;
     for group in catalog.groups.values() {
         let router = &group.router;
-        writeln!(out, "group {} ({} {}, {} retries)", group.name, router.policy, router.settings, group.retries)
-            .unwrap();
+        let reject = if router.may_reject { ", may reject" } else { "" };
+        let (policy, settings) = (&router.policy, &router.settings);
+        writeln!(out, "group {} ({policy} {settings}{reject}, {} retries)", group.name, group.retries).unwrap();
         for deployment in &group.deployments {
             writeln!(out, "  {}", describe_deployment(deployment)).unwrap();
         }
@@ -54,8 +55,7 @@ fn describe(settings: &Settings) -> String {
     let (host, port, bytes, total) = (server.host, server.port, server.max_request_bytes, server.request_timeout);
     writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
     writeln!(out, "global {global_limits:?}\n{queue:?}\n{policies:?}\n{breaker:?}").unwrap();
-    let (retry, window, drop) = (settings.retry_after, settings.check_context_window, settings.drop_params);
-    writeln!(out, "retry after {retry:?}, check context window {window}, drop params {drop}").unwrap();
+    writeln!(out, "retry after {:?}", settings.retry_after).unwrap();
     out
 }
 
@@ -87,6 +87,9 @@ fn describe_deployment(one: &Deployment) -> String {
     }
     write!(out, "\n    window {:?}, output {:?}, {:?}", one.context_window, one.max_output_tokens, one.timeouts)
         .unwrap();
+    if one.stream_timeouts != one.timeouts {
+        write!(out, "\n    streamed: {:?}", one.stream_timeouts).unwrap();
+    }
     out
 }
 

@@ -78,13 +78,25 @@ fn http_date(text: &str) -> Option<u64> {
     Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
-/// The beginning of a body that is not of the dialect (a proxy's page), for a message.
+/// The beginning of a body that is not of the dialect (a proxy's page), for a message. It is cut between words: half
+/// a key is one that nobody finds when the message is scrubbed.
 fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..600).unwrap_or(body));
-    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(200) {
-        line.truncate(end);
-        line.push('…');
+    const MOST: usize = 200;
+    let text = String::from_utf8_lossy(body);
+    let mut line = String::new();
+    let mut room = MOST;
+    for word in text.split_whitespace() {
+        let Some(left) = room.checked_sub(word.chars().count() + usize::from(!line.is_empty())) else {
+            if !line.is_empty() {
+                line.push_str(" …");
+            }
+            break;
+        };
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        room = left;
     }
     line
 }
@@ -158,10 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn excerpts_are_short_and_whole_characters() {
+    fn excerpts_are_short_and_whole_words() {
         assert_eq!(excerpt(b"<html>\n  <b>Bad\tGateway</b>"), "<html> <b>Bad Gateway</b>");
-        let long = "é".repeat(1000);
-        assert_eq!(excerpt(long.as_bytes()).chars().count(), 201);
+        let long = "ébène ".repeat(1000);
+        assert_eq!(excerpt(long.as_bytes()), format!("{}…", "ébène ".repeat(33)));
         assert_eq!(excerpt(&[0xff, 0xfe]), "\u{fffd}\u{fffd}");
+        for before in 0..300 {
+            let page = format!("{} sk-very-secret {}", "x".repeat(before), "y ".repeat(300));
+            let told = excerpt(page.as_bytes());
+            assert!(told.contains("sk-very-secret") || !told.contains("sk"), "a part of the key: {told}");
+        }
+        let spaced = format!("<html>{}sk-very-secret", " ".repeat(590));
+        assert_eq!(excerpt(spaced.as_bytes()), "<html> sk-very-secret");
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
     };
     let mut encoded = dialect.encode(asked.request, &target).map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
-    let outgoing = outgoing(deployment, &target, encoded);
+    let outgoing = outgoing(deployment, &target, encoded, asked.request.stream);
     ticket.sent();
     let upstream = match deployment.origin {
         Origin::Http(_) => &asked.gateway.http,
@@ -77,7 +77,7 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
 }
 
 /// Adds what a dialect must not know: origin, credential, the operator's own headers.
-fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded) -> Call {
+fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded, streamed: bool) -> Call {
     let url = match &deployment.origin {
         Origin::Http(base) => format!("{base}{}", encoded.path),
         Origin::Simulated(_) => format!("{}{}", Simulated::origin(&deployment.id), encoded.path),
@@ -93,7 +93,8 @@ fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded) -> C
     for (name, value) in &deployment.headers {
         headers.insert(name.clone(), value.clone());
     }
-    Call { url, headers, body: encoded.body, timeouts: deployment.timeouts }
+    let timeouts = if streamed { deployment.stream_timeouts } else { deployment.timeouts };
+    Call { url, headers, body: encoded.body, timeouts }
 }
 
 async fn refused(deployment: &Deployment, answer: Answer) -> AttemptFault {

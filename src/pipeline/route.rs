@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::chat::{ImageSource, OutputFormat, PartKind};
+use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
 use crate::limits::{Demand, Reading, Wait};
 use crate::moment::Moment;
@@ -23,8 +24,11 @@ const UNKNOWN_WAIT_MS: f32 = 1000.0;
 /// The longest a policy may have a request wait before it is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Asks the group's policy; never fails. A policy that wants a request to wait is asked once more afterwards.
-pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mut Ticket) -> Plan {
+/// Asks the group's policy. A policy that wants a request to wait is asked once more afterwards.
+///
+/// # Errors
+/// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
+pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mut Ticket) -> Result<Plan, Refusal> {
     let serving = asked.serving;
     let mut answer = serving.router.as_ref().map(|router| ask(asked, router, estimate, ticket));
     if let (Some(Err(RouteEnd::Wait(wanted))), Some(router)) = (&answer, &serving.router) {
@@ -36,10 +40,11 @@ pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mu
     }
     let mut order: Vec<usize> = match answer {
         Some(Ok(choices)) => choices.iter().map(|choice| choice.deployment as usize).collect(),
+        Some(Err(RouteEnd::Reject(words))) if serving.group.router.may_reject => return Err(rejected(serving, words)),
         Some(Err(end)) => {
             // Faults are logged and counted where they happen.
             if let RouteEnd::Reject(words) = &end {
-                tracing::warn!(policy = &*serving.policy, %words, "the policy refused a request, which needs a grant it does not have");
+                tracing::warn!(policy = &*serving.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
             }
             ticket.record.policy = Some("built-in".into());
             built_in(serving)
@@ -47,7 +52,16 @@ pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mu
         None => built_in(serving),
     };
     order.sort_by_key(|index| serving.slots[*index].deployment.order);
-    Plan { order }
+    Ok(Plan { order })
+}
+
+/// The refusal in the policy's own words, which are bounded already.
+fn rejected(serving: &Serving, words: String) -> Refusal {
+    let silent = words.trim().is_empty();
+    let words = if silent { format!("the policy `{}` refuses this request", serving.policy) } else { words };
+    let mut refusal = Refusal::new(RefusalKind::PolicyRefused, words);
+    refusal.code = Some("policy_refused".to_owned());
+    refusal
 }
 
 fn built_in(serving: &Serving) -> Vec<usize> {

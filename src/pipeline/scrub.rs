@@ -2,16 +2,22 @@
 
 use std::borrow::Cow;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::catalog::Deployment;
 use crate::fault::AttemptFault;
 use crate::http::scrub;
 
+/// A word of a header's value from this length on is a secret of its own; shorter ones are `Bearer` and the like.
+const LONG: usize = 8;
+
 /// The same fault without the deployment's credential and header values in any of its words.
 pub(super) fn scrubbed(mut fault: AttemptFault, deployment: &Deployment) -> AttemptFault {
-    let headers = deployment.headers.values().filter_map(|value| value.to_str().ok()).map(SecretString::from);
-    let secrets: Vec<SecretString> = deployment.credential.iter().cloned().chain(headers).collect();
+    let headers = deployment.headers.values().filter_map(|value| value.to_str().ok());
+    let values = deployment.credential.iter().map(ExposeSecret::expose_secret).chain(headers);
+    // Who refuses `Bearer KEY` quotes the key alone; and what a dialect cuts short it cuts between words.
+    let words = |value| str::split_whitespace(value).filter(|word| word.len() >= LONG).chain([value]);
+    let secrets: Vec<SecretString> = values.flat_map(words).map(SecretString::from).collect();
     let clean = |text: &mut String| {
         if let Cow::Owned(scrubbed) = scrub(text, &secrets) {
             *text = scrubbed;

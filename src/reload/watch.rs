@@ -3,11 +3,12 @@
 //! One thread of its own, because building blocks: it reads files and compiles. It also asks policies, every
 //! ten seconds, what they have learned.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -21,6 +22,11 @@ use super::Builder;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two looks at what policies have learned.
 const TICK: Duration = Duration::from_secs(10);
+
+/// How often links are followed anew because what they lead to moved meanwhile.
+const FOLLOWED_AGAIN: usize = 5;
+/// As many links as the system itself follows.
+const MOST_LINKS: usize = 40;
 
 /// Where builds go.
 pub trait Target: Send + 'static {
@@ -52,18 +58,13 @@ impl Reloader {
     pub fn start(builder: Builder, target: impl Target, clock: Clock) -> Result<Self, String> {
         let (wake, woken) = mpsc::channel();
         let events = wake.clone();
-        let named: Vec<OsString> = builder
-            .config()
-            .into_iter()
-            .chain([builder.folder()])
-            .filter_map(Path::file_name)
-            .map(OsStr::to_owned)
-            .collect();
+        let named = Names::default();
+        let known = Arc::clone(&named);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading files is an event too; only what may have changed them counts.
             let changed = event.is_ok_and(|event| {
                 let read = matches!(event.kind, EventKind::Access(_));
-                !read && (event.paths.is_empty() || event.paths.iter().any(|path| matters(path, &named)))
+                !read && (event.paths.is_empty() || event.paths.iter().any(|path| matters(path, &known)))
             });
             if changed {
                 let _watching_ended = events.send(());
@@ -71,7 +72,8 @@ impl Reloader {
         })
         .map_err(|fault| format!("files cannot be watched here: {fault}"))?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let worker = Worker { builder, target, clock, watcher, stopping: Arc::clone(&stopping) };
+        let (folders, stops) = (BTreeSet::new(), Arc::clone(&stopping));
+        let worker = Worker { builder, target, clock, watcher, folders, named, stopping: stops };
         let thread = std::thread::Builder::new()
             .name("reload".to_owned())
             .spawn(move || worker.run(&woken))
@@ -95,11 +97,17 @@ impl Drop for Reloader {
     }
 }
 
+/// The names in watched folders whose change counts: what is read, and the links that lead there.
+type Names = Arc<Mutex<BTreeSet<OsString>>>;
+
 struct Worker<T> {
     builder: Builder,
     target: T,
     clock: Clock,
     watcher: RecommendedWatcher,
+    /// The folders that are watched.
+    folders: BTreeSet<PathBuf>,
+    named: Names,
     stopping: Arc<AtomicBool>,
 }
 
@@ -148,25 +156,61 @@ impl<T: Target> Worker<T> {
         }
     }
 
-    /// Watches folders, not files: editors and deployments replace files by renaming.
+    /// Watches folders, not files: editors and deployments replace files by renaming. Some replace a link on the way
+    /// to the file instead (a mounted Kubernetes volume), so every folder such a link stands in is watched too.
     fn watch(&mut self) {
-        let policies = self.builder.folder().to_owned();
-        let mut wanted = vec![parent(&policies), policies];
-        wanted.extend(self.builder.config().map(parent));
-        for folder in wanted {
-            // A folder that was removed and made again needs a new watch, so each is asked for every time.
-            if folder.is_dir() && self.watcher.watch(&folder, RecursiveMode::NonRecursive).is_err() {
-                tracing::warn!(folder = %folder.display(), "cannot be watched; changes in it apply at SIGHUP");
+        for _ in 0..FOLLOWED_AGAIN {
+            let mut paths = trail(self.builder.folder());
+            let policies = paths.last().cloned();
+            paths.extend(self.builder.config().map(trail).into_iter().flatten());
+            let wanted: BTreeSet<PathBuf> = paths.iter().map(|path| parent(path)).chain(policies).collect();
+            let names = paths.iter().filter_map(|path| path.file_name()).map(OsStr::to_owned);
+            *self.named.lock().unwrap_or_else(PoisonError::into_inner) = names.collect();
+            for folder in &wanted {
+                // A folder that was removed and made again needs a new watch, so each is asked for every time.
+                if folder.is_dir() && self.watcher.watch(folder, RecursiveMode::NonRecursive).is_err() {
+                    tracing::warn!(folder = %folder.display(), "cannot be watched; changes in it apply at SIGHUP");
+                }
             }
+            for left in self.folders.difference(&wanted) {
+                let _gone_with_its_folder = self.watcher.unwatch(left);
+            }
+            // A link may have been replaced after it was followed and before its folder was watched.
+            if self.folders == wanted {
+                return;
+            }
+            self.folders = wanted;
         }
     }
 }
 
+/// Every path whose change may change what `path` leads to: each link on the way, and where it ends.
+fn trail(path: &Path) -> Vec<PathBuf> {
+    let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+    let (mut found, mut at, mut left) = (Vec::new(), PathBuf::new(), parts(path));
+    while let Some(part) = left.pop() {
+        // A link's absolute target takes the place of all that led to it.
+        at.push(part);
+        if found.len() < MOST_LINKS
+            && let Ok(target) = std::fs::read_link(&at)
+        {
+            found.push(at.clone());
+            at.pop();
+            left.extend(parts(&target));
+        }
+    }
+    found.push(at);
+    found
+}
+
 /// Whether a change of `path` may change what is served: the configuration, a component, the lock, or a folder
-/// (the policies' own may come and go). Logs written beside the configuration do not count.
-fn matters(path: &Path, named: &[OsString]) -> bool {
+/// or a link on the way to them (the policies' own may come and go). Logs written beside the configuration do not
+/// count.
+fn matters(path: &Path, named: &Names) -> bool {
     let Some(name) = path.file_name() else { return false };
-    path.extension() == Some(OsStr::new("wasm")) || name == "policies.lock" || named.iter().any(|known| known == name)
+    path.extension() == Some(OsStr::new("wasm"))
+        || name == "policies.lock"
+        || named.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
 }
 
 /// Forgets changes that the build about to start will see anyway.

@@ -17,7 +17,7 @@ use super::{App, guard, probe, refusal};
 pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let snapshot = app.gateway.live.read();
     if let Err(why) = pipeline::authenticate(&snapshot.settings, guard::key(&headers).as_ref()) {
-        return refusal::response(DialectName::Openai, &why, "");
+        return refusal::unrecorded(&app, DialectName::Openai, &why);
     }
     let list: Vec<Value> = snapshot
         .groups

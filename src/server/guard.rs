@@ -2,12 +2,13 @@
 //!
 //! A gateway without a key is for this machine only, so it answers only names of this machine (`Host`
 //! checked: DNS rebinding). A browser's foreign `Origin` is always refused and no CORS header is ever sent.
+//! A request that says either twice is refused whole: whoever stands before us may have believed the other one.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use secrecy::SecretString;
@@ -15,18 +16,31 @@ use secrecy::SecretString;
 use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
 
-use super::{App, refusal};
+use super::{App, CHATS, refusal};
 
-/// Refuses what comes from where it may not.
+/// Refuses what comes from where it may not. On a chat surface that is a request like any other: it is recorded.
 pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let open = app.gateway.live.read().settings.server.master_key.is_none();
-    match allowed(request.headers(), request.uri(), open) {
-        Ok(()) => next.run(request).await,
-        Err(why) => refusal::response(face_of(request.uri().path()), &why, ""),
+    let Err(why) = allowed(request.headers(), request.uri(), open) else { return next.run(request).await };
+    let path = request.uri().path();
+    let chat = CHATS.into_iter().find(|(known, _)| *known == path && request.method() == Method::POST);
+    match chat {
+        Some((_, face)) => {
+            let ticket = app.gateway.arrive(face);
+            let id = ticket.id();
+            refusal::response(face, &ticket.refuse(why), &id)
+        }
+        None => refusal::unrecorded(&app, face_of(path), &why),
     }
 }
 
 fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
+    for name in [HOST, ORIGIN] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            let message = format!("the header `{name}` is sent twice; send it once");
+            return Err(Refusal::new(RefusalKind::InvalidRequest, message));
+        }
+    }
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())

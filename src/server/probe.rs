@@ -21,7 +21,7 @@ pub(super) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> R
     // An Anthropic client names its API's version on every call; that is how the face is told apart.
     let face = if headers.contains_key("anthropic-version") { DialectName::Anthropic } else { DialectName::Openai };
     if let Err(why) = pipeline::authenticate(&snapshot.settings, guard::key(&headers).as_ref()) {
-        return refusal::response(face, &why, "");
+        return refusal::unrecorded(&app, face, &why);
     }
     let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
     let names: Vec<&str> = snapshot.groups.keys().chain(aliases).map(crate::id::GroupName::as_str).collect();
@@ -68,7 +68,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
         Err(fault) => {
             let why = Refusal::new(RefusalKind::Internal, format!("metrics could not be written: {fault}"));
-            refusal::response(DialectName::Openai, &why, "")
+            refusal::unrecorded(&app, DialectName::Openai, &why)
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Refusals become HTTP here and nowhere else: the caller's dialect, the status, `Retry-After`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
@@ -11,6 +13,7 @@ use crate::chat::DialectName;
 use crate::dialect;
 use crate::fault::{Refusal, RefusalKind};
 
+use super::App;
 use super::guard::face_of;
 
 /// A refusal in the words of `face`.
@@ -32,6 +35,11 @@ pub(super) fn response(face: DialectName, refusal: &Refusal, id: &str) -> Respon
     response
 }
 
+/// A refusal of what is no chat request and so has no record; its id is for whoever asks about it.
+pub(super) fn unrecorded(app: &App, face: DialectName, refusal: &Refusal) -> Response {
+    response(face, refusal, &app.gateway.new_id().to_string())
+}
+
 /// Whole seconds, rounded up: who comes back then is not too early.
 fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
@@ -40,9 +48,6 @@ fn seconds(wait: Duration) -> u64 {
 /// The request's id, where each vendor's SDK looks for it.
 pub(super) fn identify(face: DialectName, headers: &mut HeaderMap, id: &str) {
     let Ok(value) = HeaderValue::from_str(id) else { return };
-    if id.is_empty() {
-        return;
-    }
     let theirs = match face {
         DialectName::Openai => "x-request-id",
         DialectName::Anthropic => "request-id",
@@ -52,18 +57,18 @@ pub(super) fn identify(face: DialectName, headers: &mut HeaderMap, id: &str) {
 }
 
 /// No such path.
-pub(super) async fn unknown_path(uri: Uri) -> Response {
+pub(super) async fn unknown_path(State(app): State<Arc<App>>, uri: Uri) -> Response {
     let path = uri.path();
     let message = format!(
         "nothing is served at `{path}`; try /v1/chat/completions, /v1/messages, /v1/models, /health/readiness or /metrics"
     );
-    response(face_of(path), &Refusal::new(RefusalKind::UnknownPath, message), "")
+    unrecorded(&app, face_of(path), &Refusal::new(RefusalKind::UnknownPath, message))
 }
 
 /// A path with another method.
-pub(super) async fn unknown_method(method: Method, uri: Uri) -> Response {
+pub(super) async fn unknown_method(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
     let path = uri.path();
     let mut refusal = Refusal::new(RefusalKind::UnknownPath, format!("`{path}` does not answer to {method}"));
     refusal.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
-    response(face_of(path), &refusal, "")
+    unrecorded(&app, face_of(path), &refusal)
 }

@@ -1,8 +1,16 @@
 //! Structured logs: one line per request, in words for people or as JSON for machines.
+//!
+//! Lines are written by a thread of their own, so that requests go on where nobody reads what the gateway says. Once
+//! so many lines wait, more are dropped, and counted.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
 use tracing::{info, warn};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::record::{Ending, Record};
@@ -16,18 +24,53 @@ pub enum LogFormat {
     Json,
 }
 
+/// Lines that may wait to be written: some megabytes.
+const WAITING: usize = 10_000;
+
+/// Kept while lines may come; dropped, it writes out those that wait.
+#[must_use = "dropped, nothing more is logged"]
+pub struct LogGuard(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
+
+/// What the process's one log has dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that were not written because too many waited.
+pub(super) fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
+}
+
+/// Tells [`dropped`] to whoever scrapes.
+#[derive(Debug)]
+pub(super) struct DroppedLines;
+
+impl Collector for DroppedLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counter = ConstCounter::new(dropped());
+        let help = "Log lines not written because nobody read those before";
+        let encoder = encoder.encode_descriptor("log_lines_dropped", help, None, counter.metric_type())?;
+        counter.encode(encoder)
+    }
+}
+
 /// Starts logging to standard error. `filter` is in `tracing`'s own language (`info`, `witgate=debug`).
 /// Later calls change nothing.
-pub fn init(format: LogFormat, filter: &str) {
+pub fn init(format: LogFormat, filter: &str) -> LogGuard {
+    let (writer, guard) = writer(WAITING, std::io::stderr());
+    let _counted_from_the_first = DROPPED.set(writer.error_counter());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
     let _already_set = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    LogGuard(guard)
+}
+
+fn writer(waiting: usize, to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(waiting).thread_name("log").finish(to)
 }
 
 /// One line for one request.
@@ -65,5 +108,40 @@ pub(super) fn write(record: &Record) {
     match record.ending {
         Ending::Whole | Ending::Cancelled => line!(info),
         Ending::Refused(_) | Ending::Broken(_) => line!(warn),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc::{self, Receiver};
+
+    use super::*;
+
+    /// Takes nothing before it is told to, as a full pipe does.
+    struct Full(Receiver<()>);
+
+    impl Write for Full {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _told_or_gone = self.0.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stopped_holds_up_nobody_and_what_is_lost_is_counted() {
+        let (read_on, stopped) = mpsc::channel();
+        let (mut writer, guard) = writer(3, Full(stopped));
+        for _ in 0..10 {
+            writer.write_all(b"a line\n").unwrap();
+        }
+        // Three wait and at most one is being written.
+        assert!((6..=7).contains(&writer.error_counter().dropped_lines()));
+        drop(read_on);
+        drop(guard);
     }
 }

@@ -139,6 +139,7 @@ impl Metrics {
         );
         registry.register("policy_calls", "Decisions asked of a policy since it was loaded", self.policy_calls.clone());
         registry.register("policy_faults", "Faults of a policy since it was loaded", self.policy_faults.clone());
+        registry.register_collector(Box::new(super::log::DroppedLines));
     }
 
     /// A request arrived.

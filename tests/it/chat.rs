@@ -225,6 +225,42 @@ async fn refusals_say_what_and_where_in_the_callers_dialect() {
 }
 
 #[tokio::test]
+async fn no_part_of_a_key_comes_back_from_a_provider() {
+    let page = |before: usize| {
+        format!("<html>\n{}<p>Unknown key: sk-very-secret or {}", "word ".repeat(before), "word ".repeat(99))
+    };
+    let error = json!({"error": {"message": "the key sk-very-secret, sent as sk-header-secret, was revoked",
+        "type": "invalid_request_error", "code": "sk-very-secret"}});
+    let event = format!("data: {error}\n\n");
+    let begun = OPENAI_STREAM.split_inclusive("\n\n").take(2).collect::<String>();
+    let gate = Gate::closed();
+    // Wherever the page is cut; before a reply has begun; after it.
+    let pages = (30..45).map(|before| Step::bytes(400, "text/html", page(before)));
+    let mut steps: Vec<Step> = pages.chain([Step::events(event.clone())]).collect();
+    let count = steps.len();
+    steps.push(Step::events(format!("{begun}{event}")).pause_after(begun.len(), &gate));
+    let upstream = ScriptedUpstream::start(steps).await;
+    let config = config(&[("one", "openai", &upstream.origin())]).replace(
+        "api_key: sk-very-secret",
+        "api_key: sk-very-secret, extra_headers: {x-other: Token sk-header-secret}",
+    );
+    let gateway = Gateway::start(&config).await;
+    for index in 0..count {
+        let (path, body) = request("openai", index + 1 == count);
+        let answer = gateway.post(path, &body).await;
+        assert_eq!(answer.status, 400, "{index}: {}", answer.text);
+        assert!(!answer.text.contains("sk-"), "{index}: {}", answer.text);
+    }
+    let (path, body) = request("openai", true);
+    let response = gateway.open(path, &body).await;
+    assert_eq!(response.status(), 200, "it has begun");
+    gate.open();
+    let answer = read(response).await;
+    assert!(answer.text.contains("Hel") && answer.text.contains("the key ***, sent as ***"), "{}", answer.text);
+    assert!(!answer.text.contains("sk-"), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_web_page_cannot_spend_the_keys() {
     let gateway =
         Gateway::start("model_list:\n  - model_name: g\n    litellm_params: {model: simulated/talker}\n").await;
@@ -263,6 +299,7 @@ async fn machines_learn_models_health_and_metrics() {
     assert_eq!(gateway.get("/health/readiness").await.json()["status"], "healthy");
     let metrics = gateway.get("/metrics").await;
     assert!(metrics.text.contains("witgate_generation 1"), "{}", metrics.text);
+    assert!(metrics.text.contains("\nwitgate_log_lines_dropped_total 0\n"), "{}", metrics.text);
     assert!(metrics.text.ends_with("# EOF\n"));
 }
 

@@ -53,6 +53,42 @@ witgate: {{routers: {{g: {{policy: hostile, settings: {{do: {misdeed}}}}}}}}}
 }
 
 #[tokio::test]
+async fn a_policy_refuses_a_request_only_where_it_may() {
+    let hostile = fixture("policies/hostile.wasm");
+    for may in [false, true] {
+        let config = format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, output_tokens: 3}}}}, model_info: {{id: first}}}}
+witgate: {{routers: {{g: {{policy: hostile, settings: {{do: reject}}, may_reject: {may}}}}}}}
+"
+        );
+        let gateway = Gateway::start_with(&config, &[("hostile.wasm", &hostile)]).await;
+        let mut body =
+            json!({"model": "g", "max_tokens": 5, "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
+        for (path, face) in [("/v1/chat/completions", "openai"), ("/v1/messages", "anthropic")] {
+            let answer = gateway.post(path, &body).await;
+            if !may {
+                assert_eq!(answer.status, 200, "{}", answer.text);
+                assert_eq!(answer.header("x-witgate-policy"), "built-in");
+                continue;
+            }
+            let error = &answer.json()["error"];
+            assert_eq!((answer.status, answer.header("x-witgate-refusal")), (403, "policy-refused"), "{}", answer.text);
+            assert!(error["message"].as_str().is_some_and(|words| words.starts_with("nono")), "{}", answer.text);
+            let code = if face == "openai" { &error["code"] } else { &error["details"]["error_code"] };
+            assert_eq!((&error["type"], code), (&json!("permission_error"), &json!("policy_refused")), "{face}");
+            let record = format!(
+                "witgate_requests_total{{group=\"g\",face=\"{face}\",ending=\"policy-refused\",status=\"403\"}}"
+            );
+            assert_eq!(gateway.metric(&record), Some(1.0), "{face}");
+        }
+        body["priority"] = json!(0);
+        assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200, "others are served");
+        assert_eq!(gateway.get("/admin/policies").await.json()["policies"][0]["faults"], 0, "a refusal is no fault");
+    }
+}
+
+#[tokio::test]
 async fn a_policy_that_fails_behind_the_answer_costs_nobody_anything() {
     let hostile = fixture("policies/hostile.wasm");
     for misdeed in ["observe-loop", "observe-trap", "save-loop", "log-flood"] {

@@ -8,11 +8,14 @@
 
 mod chat;
 mod docs;
+mod guard;
 mod hostile;
 mod licences;
 mod limits;
+mod log;
 mod parity;
 mod reload;
 mod support;
 mod tidy;
 mod transport;
+mod waiting;

@@ -1,10 +1,18 @@
 //! Swapping while serving: good files decide the next request, bad ones change nothing, nothing is lost.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
 use serde_json::json;
+use witgate::clock::Clock;
+use witgate::http::HttpUpstream;
 use witgate::policy::SavedState;
+use witgate::start::{Assembled, assemble};
 
 use crate::support::gateway::Gateway;
-use crate::support::{fixture, until};
+use crate::support::virtual_time::BEGIN;
+use crate::support::{fixture, options, until};
 
 const CONFIG: &str = "model_list:
   - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: first}}
@@ -112,4 +120,77 @@ async fn a_file_named_default_decides_groups_that_name_no_strategy() {
     until("swapped", || gateway.app.gateway.live.read().groups["g"].policy.starts_with("default@")).await;
     let after = gateway.post("/v1/chat/completions", &body).await;
     assert!(after.header("x-witgate-policy").starts_with("default@"), "{:?}", after.headers);
+}
+
+/// Puts a link in the place of whatever stands there, in one step.
+fn link(at: &Path, to: &Path) {
+    let aside = at.with_file_name("aside");
+    symlink(to, &aside).expect("a link");
+    std::fs::rename(aside, at).expect("renamed");
+}
+
+fn serving(name: &str) -> String {
+    format!("model_list:\n  - {{model_name: {name}, litellm_params: {{model: simulated/m}}}}\n")
+}
+
+#[tokio::test]
+async fn a_configuration_behind_links_is_read_again_whichever_of_them_changes() {
+    let gateway = Gateway::start(&serving("plain")).await;
+    let elsewhere = tempfile::TempDir::new().expect("another folder");
+    let applied = async |name: &str| {
+        until(&format!("`{name}` is served"), || gateway.app.gateway.live.read().groups.contains_key(name)).await;
+    };
+    let write = |file: &str, name: &str| {
+        let file = elsewhere.path().join(file);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(file, serving(name)).expect("written");
+    };
+    // A link that leads into another folder, and the file there.
+    write("one/real.yaml", "linked");
+    link(&gateway.config(), &elsewhere.path().join("one/real.yaml"));
+    applied("linked").await;
+    write("one/real.yaml", "written-there");
+    applied("written-there").await;
+    let aside = elsewhere.path().join("one/real.new");
+    std::fs::write(&aside, serving("renamed-there")).expect("written");
+    std::fs::rename(aside, elsewhere.path().join("one/real.yaml")).expect("renamed");
+    applied("renamed-there").await;
+    // As Kubernetes mounts a ConfigMap: the file leads through `..data`, which is swapped.
+    write("..first/config.yaml", "first");
+    write("..second/config.yaml", "second");
+    let data = elsewhere.path().join("..data");
+    link(&data, Path::new("..first"));
+    link(&elsewhere.path().join("config.yaml"), Path::new("..data/config.yaml"));
+    link(&gateway.config(), &elsewhere.path().join("config.yaml"));
+    applied("first").await;
+    link(&data, Path::new("..second"));
+    applied("second").await;
+    std::fs::remove_dir_all(elsewhere.path().join("..first")).expect("removed");
+    // What is behind the swapped link is watched from then on.
+    write("..second/config.yaml", "second-again");
+    applied("second-again").await;
+    write("..third/config.yaml", "third");
+    link(&data, Path::new("..third"));
+    applied("third").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_cannot_take_the_key_from_an_address_others_reach() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let write = |rest: &str| std::fs::write(&file, format!("{}{rest}", serving("g"))).expect("written");
+    let public = "witgate: {server: {host: 0.0.0.0}}\n";
+    write(&format!("general_settings: {{master_key: sk-master}}\n{public}"));
+    let options = options(&file, &folder.path().join("policies"), Clock::starting_at(BEGIN));
+    let Assembled { gateway, mut builder, .. } =
+        assemble(options, Arc::new(HttpUpstream::new())).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+    // Also where the same change says that nobody else shall reach it: the socket stays where it is.
+    for without in [public, "", "witgate: {server: {host: 127.0.0.1}}\n"] {
+        write(without);
+        let refused = builder.build(Some(&gateway.live.read())).err().expect("kept");
+        assert!(refused.iter().any(|problem| problem.contains("master_key")), "{refused:?}");
+    }
+    assert!(gateway.live.read().settings.server.master_key.is_some(), "the old state serves on");
+    write(&format!("general_settings: {{master_key: sk-other}}\n{public}"));
+    assert!(builder.build(Some(&gateway.live.read())).is_ok(), "another key is a key");
 }

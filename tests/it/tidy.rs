@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 5] = ["config", "policy", "provider", "http", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("axum", &["server"]),
     ("reqwest", &["http"]),
     ("wasmtime", &["policy"]),
@@ -27,6 +27,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("notify", &["reload"]),
     ("tiktoken_rs", &["tokens"]),
     ("prometheus_client", &["telemetry"]),
+    ("tracing_appender", &["telemetry"]),
     ("clap", &["cli"]),
 ];
 

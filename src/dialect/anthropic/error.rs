@@ -37,7 +37,7 @@ fn type_word(refusal: &Refusal) -> &'static str {
         // The vendor's clients wait and try again by this word, also inside a stream.
         RefusalKind::Upstream if refusal.code.as_deref() == Some("overloaded_error") => "overloaded_error",
         RefusalKind::Unauthorized => "authentication_error",
-        RefusalKind::Forbidden => "permission_error",
+        RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",
         RefusalKind::UnknownModel | RefusalKind::UnknownPath => "not_found_error",
         RefusalKind::SlowRequest | RefusalKind::TimedOut => "timeout_error",
         RefusalKind::TooLarge => "request_too_large",

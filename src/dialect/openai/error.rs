@@ -32,7 +32,7 @@ const fn type_word(refusal: &Refusal) -> &'static str {
         | RefusalKind::TooLarge
         | RefusalKind::Rejected => "invalid_request_error",
         RefusalKind::Unauthorized => "authentication_error",
-        RefusalKind::Forbidden => "permission_error",
+        RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",
         RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
         RefusalKind::Upstream | RefusalKind::Unavailable | RefusalKind::TimedOut | RefusalKind::Internal => {
             "server_error"

@@ -1,0 +1,75 @@
+//! What is refused before it is served: told in the caller's dialect, with an id, and recorded where it was a
+//! request.
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::gateway::Gateway;
+
+const CONFIG: &str = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 3}}}\n";
+
+/// Sends a request with just these header lines beside those of its body; no client library would.
+async fn send(gateway: &Gateway, line: &str, headers: &[&str]) -> (u16, Value) {
+    let body = json!({"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}).to_string();
+    let headers = headers.join("\r\n");
+    let request = format!(
+        "{line} HTTP/1.1\r\n{headers}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let address = gateway.url.strip_prefix("http://").expect("an address");
+    let mut socket = TcpStream::connect(address).await.expect("it listens");
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("an answer");
+    let status = answer.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn who_says_twice_where_it_goes_or_comes_from_is_refused() {
+    let gateway = Gateway::start(CONFIG).await;
+    let address = gateway.url.strip_prefix("http://").expect("an address").to_owned();
+    let (local, origin) = (format!("Host: {address}"), format!("Origin: {}", gateway.url));
+    let chat = "POST /v1/chat/completions";
+    let cases: [(&[&str], u16); 6] = [
+        (&[&local], 200),
+        (&[&local, &origin], 200),
+        (&[&local, "Host: evil.example"], 400),
+        (&["Host: evil.example", &local], 400),
+        (&[&local, &origin, "Origin: https://evil.example"], 400),
+        (&[&local, "Origin: https://evil.example"], 403),
+    ];
+    for (headers, expected) in cases {
+        let (status, body) = send(&gateway, chat, headers).await;
+        assert_eq!(status, expected, "{headers:?}: {body}");
+    }
+    let twice =
+        gateway.metric("witgate_requests_total{group=\"\",face=\"openai\",ending=\"invalid-request\",status=\"400\"}");
+    assert_eq!(twice, Some(3.0), "each is recorded");
+}
+
+#[tokio::test]
+async fn what_the_guard_refuses_has_an_id_and_on_a_chat_surface_a_record() {
+    let gateway = Gateway::start(CONFIG).await;
+    let foreign = ["Host: evil.example"];
+    let mut ids = std::collections::BTreeSet::new();
+    for line in ["POST /v1/messages", "GET /v1/messages", "GET /v1/messages/batches"] {
+        let (status, body) = send(&gateway, line, &foreign).await;
+        assert_eq!((status, &body["type"]), (403, &json!("error")), "{line}: {body}");
+        let id = body["request_id"].as_str().unwrap_or_default();
+        assert!(id.len() > 8, "{line}: {body}");
+        ids.insert(id.to_owned());
+    }
+    assert_eq!(ids.len(), 3, "each its own: {ids:?}");
+    let (status, _) = send(&gateway, "POST /v1/chat/completions", &foreign).await;
+    assert_eq!(status, 403);
+    for face in ["anthropic", "openai"] {
+        let line = format!("witgate_requests_total{{group=\"\",face=\"{face}\",ending=\"forbidden\",status=\"403\"}}");
+        assert_eq!(gateway.metric(&line), Some(1.0), "{face}: one record for the one request");
+    }
+    assert_eq!(gateway.metric("witgate_under_way"), Some(0.0));
+    let unknown = gateway.get("/v1/messages/nothing").await;
+    assert!(unknown.json()["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{}", unknown.text);
+}

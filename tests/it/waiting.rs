@@ -1,0 +1,138 @@
+//! How long things take and may take, on virtual time: a provider whose head and body come when the test says.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use witgate::chat::DialectName;
+use witgate::fault::{AttemptFault, Refusal, RefusalKind};
+use witgate::moment::Moment;
+use witgate::pipeline::{About, Gateway, Served};
+use witgate::upstream::{Answer, Call, Timeouts, Upstream};
+
+use crate::chat::openai_reply;
+use crate::support::virtual_time::{BEGIN, ask, assemble_over, assembled};
+
+/// Answers every call with a whole reply: its head after one time, its body after another. Remembers its calls.
+#[derive(Default)]
+struct Slow {
+    head: Duration,
+    body: Duration,
+    timeouts: Mutex<Vec<Timeouts>>,
+}
+
+impl Upstream for Slow {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, AttemptFault>> {
+        self.timeouts.lock().expect("timeouts").push(call.timeouts);
+        let (head, body) = (self.head, self.body);
+        async move {
+            tokio::time::sleep(head).await;
+            let reply = async move {
+                tokio::time::sleep(body).await;
+                Ok(Bytes::from(openai_reply("Hello").to_string()))
+            };
+            Ok(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Box::pin(stream::once(reply)) })
+        }
+        .boxed()
+    }
+}
+
+fn request(stream: bool) -> Value {
+    json!({"model": "g", "stream": stream, "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]})
+}
+
+type Asked = Result<(About, Moment), Refusal>;
+
+/// Asks now; tells when the answer was there.
+fn asking(gateway: &Arc<Gateway>) -> tokio::task::JoinHandle<Asked> {
+    let gateway = Arc::clone(gateway);
+    tokio::spawn(async move {
+        let (about, _) = ask(&gateway, DialectName::Openai, &request(false)).await?;
+        Ok((about, gateway.clock.now()))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn unless_configured_a_request_waits_for_one_window_and_not_for_two() {
+    let gateway = assembled(
+        "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, rpm: 1, simulated: {ttft_ms: 0}}}\n",
+    );
+    let all = [asking(&gateway), asking(&gateway), asking(&gateway)];
+    let mut ended = Vec::new();
+    for one in all {
+        ended.push(one.await.expect("no panic").map(|(about, at)| (about.waited.as_secs(), at.since(BEGIN).as_secs())));
+    }
+    assert_eq!((&ended[0], &ended[1]), (&Ok((0, 0)), &Ok((61, 61))));
+    let refused = ended[2].as_ref().expect_err("two windows are longer than anybody waits");
+    assert_eq!((refused.kind, refused.status), (RefusalKind::RateLimited, 429));
+    assert_eq!(refused.retry_after, Some(Duration::from_secs(61)), "when its turn would have come: {refused}");
+    assert!(gateway.clock.now().since(BEGIN) <= Duration::from_secs(75), "nobody waits in vain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_tells_who_waits_until_when() {
+    let slow = Slow { head: Duration::from_secs(10), body: Duration::from_secs(200), ..Slow::default() };
+    let config = "model_list:\n  - {model_name: g, litellm_params: {model: openai/m, api_base: \"http://slow/v1\", api_key: k, rpm: 1}}\n";
+    let gateway = assemble_over(config, Arc::new(slow));
+    let (first, second) = (asking(&gateway), asking(&gateway));
+    let (_, ended) = first.await.expect("no panic").expect("served");
+    assert_eq!(ended.since(BEGIN).as_secs(), 210);
+    // The window began with the head, and the second learned of it long before the first had ended.
+    let (about, ended) = second.await.expect("no panic").expect("served");
+    assert_eq!((about.waited.as_secs(), ended.since(BEGIN).as_secs()), (71, 71 + 210));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_reading_gives_its_place_back() {
+    let gateway = assembled(
+        "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, max_parallel_requests: 1, simulated: {tokens_per_second: 10, output_tokens: 5000}}}\n",
+    );
+    let under_way = || {
+        let slot = Arc::clone(&gateway.live.read().groups["g"].slots[0]);
+        gateway.limits.used(gateway.clock.now(), slot.scope).in_flight
+    };
+    let body =
+        json!({"model": "g", "stream": true, "max_tokens": 5000, "messages": [{"role": "user", "content": "Hi"}]});
+    let served = gateway.serve(gateway.arrive(DialectName::Openai), Bytes::from(body.to_string())).await;
+    let Ok(Served::Streamed { mut stream, .. }) = served else { panic!("not streamed") };
+    assert!(stream.next().await.is_some(), "it begins");
+    // As when its socket is full: nobody asks the stream for more.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(under_way(), 1, "a slow reader is borne");
+    tokio::time::sleep(Duration::from_secs(570)).await;
+    assert_eq!(under_way(), 0, "one that stopped is not");
+    assert!(stream.next().await.is_none(), "and gets no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_request_has_its_own_timeout_of_any_level_before_all_others() {
+    let deployment = |name: &str, more: &str| {
+        format!(
+            "  - {{model_name: {name}, litellm_params: {{model: openai/m, api_base: \"http://slow/v1\", api_key: k{more}}}}}\n"
+        )
+    };
+    let list = [deployment("plain", ""), deployment("own", ", timeout: 20, stream_timeout: 3")].concat();
+    let seconds = Duration::from_secs;
+    for (settings, name, whole, streamed) in [
+        ("{}", "own", seconds(20), seconds(3)),
+        ("{stream_timeout: 7}", "plain", seconds(600), seconds(7)),
+        ("{timeout: 40, stream_timeout: 7}", "plain", seconds(40), seconds(7)),
+        ("{timeout: 40}", "plain", seconds(40), seconds(40)),
+        ("{timeout: 40, stream_timeout: 7}", "own", seconds(20), seconds(3)),
+    ] {
+        let slow = Arc::new(Slow::default());
+        let config = format!("model_list:\n{list}router_settings: {settings}\n");
+        let gateway = assemble_over(&config, Arc::clone(&slow) as Arc<dyn Upstream>);
+        for (stream, expected) in [(false, whole), (true, streamed)] {
+            let mut body = request(stream);
+            body["model"] = json!(name);
+            let _not_a_stream = ask(&gateway, DialectName::Openai, &body).await;
+            let seen = slow.timeouts.lock().expect("timeouts").drain(..).next().expect("a call");
+            assert_eq!(seen.first_byte, expected, "{settings} {name} streamed: {stream}");
+        }
+    }
+}
