@@ -46,7 +46,7 @@ pub fn router(app: Arc<App>) -> Router {
     let chats = CHATS.into_iter().fold(Router::new(), |chats, (path, face)| {
         chats.route(path, post(move |app, request| chat::handle(app, face, request)))
     });
-    chats
+    let others = Router::new()
         .route("/v1/models", get(probe::models))
         .route("/models", get(probe::models))
         .route("/admin/policies", get(admin::policies))
@@ -56,7 +56,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/health/readiness", get(probe::ready))
         .route("/metrics", get(probe::metrics))
         .fallback(refusal::unknown_path)
-        .method_not_allowed_fallback(refusal::unknown_method)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::check))
-        .with_state(app)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::before));
+    // A chat passes the guard inside its handler, under its ticket: what is refused there is recorded.
+    chats.merge(others).method_not_allowed_fallback(refusal::unknown_method).with_state(app)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::catalog::Deployment;
 use crate::chat::{Chunk, Delta};
@@ -111,7 +111,8 @@ impl Source {
 impl Begun {
     pub(super) fn with(self, ticket: Ticket) -> ReplyStream {
         let deadline = self.deadline;
-        let pump = Pump { begun: self, ticket: Some(ticket), out: BytesMut::with_capacity(1024), ended: false };
+        let timer = Box::pin(tokio::time::sleep_until(deadline));
+        let pump = Pump { begun: self, timer, ticket: Some(ticket), out: BytesMut::with_capacity(1024), ended: false };
         ReplyStream(Watched::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
     }
 }
@@ -129,6 +130,8 @@ impl Stream for ReplyStream {
 
 struct Pump {
     begun: Begun,
+    /// The end of the request's total time: one timer for the whole stream, not one for each piece.
+    timer: Pin<Box<Sleep>>,
     /// Present until the ending is recorded.
     ticket: Option<Ticket>,
     out: BytesMut,
@@ -159,11 +162,13 @@ impl Pump {
             if self.ended || self.ticket.is_none() {
                 return None;
             }
-            let read = tokio::time::timeout_at(self.begun.deadline, self.begun.source.read()).await;
-            let fault = match read {
-                Ok(Ok(())) => continue,
-                Ok(Err(fault)) => fault,
-                Err(_elapsed) => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
+            let fault = tokio::select! {
+                biased;
+                read = self.begun.source.read() => match read {
+                    Ok(()) => continue,
+                    Err(fault) => fault,
+                },
+                () = self.timer.as_mut() => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
             };
             self.encode();
             self.break_off(&scrubbed(fault, &self.begun.deployment));

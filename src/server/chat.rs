@@ -26,7 +26,10 @@ pub(super) async fn handle(State(app): State<Arc<App>>, face: DialectName, reque
     let mut ticket = app.gateway.arrive(face);
     let id = ticket.id();
     let (head, body) = request.into_parts();
-    let known = ticket.authenticate(guard::key(&head.headers).as_ref()).and_then(|()| guard::is_json(&head.headers));
+    let open = ticket.snapshot().settings.server.master_key.is_none();
+    let known = guard::allowed(&head.headers, &head.uri, open)
+        .and_then(|()| ticket.authenticate(guard::key(&head.headers).as_ref()))
+        .and_then(|()| guard::is_json(&head.headers));
     let body = match known {
         Ok(()) => read(&head.headers, body, ticket.snapshot().settings.server.max_request_bytes).await,
         Err(refusal) => Err(refusal),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use secrecy::SecretString;
@@ -16,25 +16,26 @@ use secrecy::SecretString;
 use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
 
-use super::{App, CHATS, refusal};
+use super::{App, refusal};
 
-/// Refuses what comes from where it may not. On a chat surface that is a request like any other: it is recorded.
-pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let open = app.gateway.live.read().settings.server.master_key.is_none();
-    let Err(why) = allowed(request.headers(), request.uri(), open) else { return next.run(request).await };
-    let path = request.uri().path();
-    let chat = CHATS.into_iter().find(|(known, _)| *known == path && request.method() == Method::POST);
-    match chat {
-        Some((_, face)) => {
-            let ticket = app.gateway.arrive(face);
-            let id = ticket.id();
-            refusal::response(face, &ticket.refuse(why), &id)
-        }
-        None => refusal::unrecorded(&app, face_of(path), &why),
+/// Refuses what comes from where it may not, on every surface that is no chat.
+pub(super) async fn before(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match check(&app, request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(why) => refusal::unrecorded(&app, face_of(request.uri().path()), &why),
     }
 }
 
-fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
+/// Whether a request may come from where it comes, as the configuration in force has it.
+pub(super) fn check(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
+    allowed(headers, uri, app.gateway.live.read().settings.server.master_key.is_none())
+}
+
+/// Whether a request may come from where it comes; `open` is a gateway without a key.
+///
+/// # Errors
+/// What to tell a request that may not.
+pub(super) fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
     for name in [HOST, ORIGIN] {
         if headers.get_all(&name).iter().nth(1).is_some() {
             let message = format!("the header `{name}` is sent twice; send it once");

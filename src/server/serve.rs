@@ -49,16 +49,13 @@ pub async fn listen(address: SocketAddr) -> io::Result<Listening> {
 }
 
 /// Serves until `stop` completes, then finishes what is under way, but not longer than `grace`.
-///
-/// # Errors
-/// Where the listener itself breaks.
 pub async fn serve(
     listening: Listening,
     router: Router,
     app: Option<Arc<App>>,
     stop: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
-) -> io::Result<()> {
+) {
     let connections = TaskTracker::new();
     let stopping = CancellationToken::new();
     let accepting = accept(&listening.listener, &router, &connections, &stopping);
@@ -77,7 +74,6 @@ pub async fn serve(
     if tokio::time::timeout(grace, connections.wait()).await.is_err() {
         tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
     }
-    Ok(())
 }
 
 async fn accept(

@@ -5,19 +5,30 @@
 use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::id::{DeploymentId, GroupName, ProviderName};
 use crate::record::Record;
+
+/// A name as a label: looking a metric up copies no text.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Name<N>(N);
+
+impl<N: fmt::Debug + AsRef<str>> EncodeLabelValue for Name<N> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.0.as_ref(), encoder)
+    }
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
-    group: String,
+    group: Name<GroupName>,
     face: &'static str,
     ending: &'static str,
     status: u16,
@@ -25,21 +36,21 @@ struct RequestLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct AttemptLabels {
-    deployment: String,
-    provider: String,
+    deployment: Name<DeploymentId>,
+    provider: Name<ProviderName>,
     fault: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct TokenLabels {
-    group: String,
-    deployment: String,
+    group: Name<GroupName>,
+    deployment: Name<DeploymentId>,
     kind: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct GroupLabels {
-    group: String,
+    group: Name<GroupName>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -160,7 +171,7 @@ impl Metrics {
     /// Counts a finished request.
     pub fn write(&self, record: &Record) {
         self.under_way.dec();
-        let group = record.group.as_ref().map_or_else(String::new, ToString::to_string);
+        let group = Name(record.group.clone().unwrap_or_else(|| GroupName::from("")));
         let ending = record.ending.as_str();
         self.requests
             .get_or_create(&RequestLabels {
@@ -173,8 +184,8 @@ impl Metrics {
         for attempt in &record.attempts {
             let fault = attempt.fault.map_or("none", |kind| kind.as_str());
             let labels = AttemptLabels {
-                deployment: attempt.deployment.to_string(),
-                provider: attempt.provider.to_string(),
+                deployment: Name(attempt.deployment.clone()),
+                provider: Name(attempt.provider.clone()),
                 fault,
             };
             self.attempts.get_or_create(&labels).inc();
@@ -194,7 +205,7 @@ impl Metrics {
         self.count_tokens(record, &labels.group);
     }
 
-    fn count_tokens(&self, record: &Record, group: &str) {
+    fn count_tokens(&self, record: &Record, group: &Name<GroupName>) {
         for attempt in &record.attempts {
             let usage = &attempt.usage;
             let kinds = [
@@ -203,7 +214,7 @@ impl Metrics {
                 ("output", usage.output_tokens),
             ];
             for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
-                let labels = TokenLabels { group: group.to_owned(), deployment: attempt.deployment.to_string(), kind };
+                let labels = TokenLabels { group: group.clone(), deployment: Name(attempt.deployment.clone()), kind };
                 self.tokens.get_or_create(&labels).inc_by(tokens);
             }
         }

@@ -37,7 +37,7 @@ const BANNED: [(&str, &str); 7] = [
 
 /// Crates of which two copies would mean two HTTP stacks, two runtimes or two engines.
 const SINGLE: [&str; 10] =
-    ["axum", "h2", "http", "http-body", "hyper", "reqwest", "serde_json", "tokio", "wasmparser", "wasmtime"];
+    ["axum", "h2", "http", "http-body", "hyper", "hyper-util", "serde_json", "tokio", "wasmparser", "wasmtime"];
 
 fn packages() -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

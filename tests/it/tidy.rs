@@ -18,9 +18,11 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 5] = ["config", "policy", "provider", "http", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("axum", &["server"]),
-    ("reqwest", &["http"]),
+    ("hyper_rustls", &["http"]),
+    ("hyper_util", &["http", "server"]),
+    ("reqwest", &[]),
     ("wasmtime", &["policy"]),
     ("wasmparser", &["policy"]),
     ("serde_saphyr", &["config", "scenario"]),

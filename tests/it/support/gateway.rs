@@ -25,7 +25,7 @@ pub(crate) struct Gateway {
     pub(crate) client: Client,
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
     _running: witgate::reload::Reloader,
 }
 
@@ -131,7 +131,7 @@ impl Gateway {
     /// Stops taking connections and waits until what is under way has ended.
     pub(crate) async fn drain(mut self) {
         drop(self.stop.take());
-        (&mut self.served).await.expect("no panic").expect("served to the end");
+        (&mut self.served).await.expect("no panic");
     }
 
     /// Tells it to stop, without waiting.
