@@ -1,6 +1,6 @@
 //! Calls to providers over real HTTP.
 //!
-//! One call is one request: nothing is retried, redirected or sent through a proxy here, because an attempt
+//! One call is one request: nothing that was sent is retried, nothing is redirected or sent through a proxy here, because an attempt
 //! is reserved and recorded by the layers above, and a credential must reach the deployment's origin and no
 //! other place. (`HTTP_PROXY` and its kin are not read.) A fault names host and cause, never a header, a
 //! path or a query.
@@ -28,7 +28,7 @@ use crate::upstream::{Answer, Body, Call, Upstream};
 pub use ask::get_json;
 pub use scrub::scrub;
 
-use connect::{Client, Kind, TooSlow};
+use connect::{Client, ClientKey, ConnectTimedOut};
 
 mod ask;
 mod connect;
@@ -36,7 +36,7 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 
-const WE: HeaderValue = HeaderValue::from_static(concat!("witgate/", env!("CARGO_PKG_VERSION")));
+const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("witgate/", env!("CARGO_PKG_VERSION")));
 
 /// The providers on the network. One for the process: connections live in it and survive reloads.
 ///
@@ -44,7 +44,7 @@ const WE: HeaderValue = HeaderValue::from_static(concat!("witgate/", env!("CARGO
 /// only to local servers never reads the system's certificates and runs where there are none.
 #[derive(Debug, Default)]
 pub struct HttpUpstream {
-    clients: RwLock<BTreeMap<Kind, Arc<Client>>>,
+    clients: RwLock<BTreeMap<ClientKey, Arc<Client>>>,
 }
 
 impl HttpUpstream {
@@ -54,24 +54,24 @@ impl HttpUpstream {
         Self::default()
     }
 
-    fn client(&self, kind: Kind) -> Result<Arc<Client>, rustls::Error> {
-        if let Some(client) = self.clients.read().unwrap_or_else(PoisonError::into_inner).get(&kind) {
+    fn client(&self, key: ClientKey) -> Result<Arc<Client>, rustls::Error> {
+        if let Some(client) = self.clients.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(client));
         }
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&kind) {
+        if let Some(client) = clients.get(&key) {
             return Ok(Arc::clone(client));
         }
-        let client = Arc::new(Client::build(kind)?);
-        clients.insert(kind, Arc::clone(&client));
+        let client = Arc::new(Client::build(key)?);
+        clients.insert(key, Arc::clone(&client));
         Ok(client)
     }
 
     async fn call(&self, call: Call) -> Result<Answer, AttemptFault> {
         let Call { url, headers, body, timeouts } = call;
         let url = origin_checked(&url)?;
-        let kind = Kind { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect };
-        let client = self.client(kind).map_err(|cause| {
+        let key = ClientKey { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect };
+        let client = self.client(key).map_err(|cause| {
             let (host, cause) = (host_of(&url), root(&cause));
             AttemptFault::new(FaultKind::Unavailable, format!("{host}: cannot set up TLS: {cause}")).before_sending()
         })?;
@@ -82,7 +82,7 @@ impl HttpUpstream {
         *request.uri_mut() = url;
         *request.headers_mut() = headers;
         request.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        request.headers_mut().entry(USER_AGENT).or_insert(WE);
+        request.headers_mut().entry(USER_AGENT).or_insert(USER_AGENT_VALUE);
         let response = match tokio::time::timeout(timeouts.first_byte, client.send(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(cause)) => return Err(no_answer(&host, &cause, timeouts.connect)),
@@ -133,7 +133,7 @@ fn root(error: &dyn Error) -> String {
 
 fn no_answer(url: &Uri, error: &legacy::Error, connect: Duration) -> AttemptFault {
     let host = host_of(url);
-    if is_too_slow(error) {
+    if is_connect_timeout(error) {
         let message = format!("{host}: no connection within {connect:?}");
         return AttemptFault::new(FaultKind::TimedOut, message).before_sending();
     }
@@ -142,8 +142,8 @@ fn no_answer(url: &Uri, error: &legacy::Error, connect: Duration) -> AttemptFaul
     if error.is_connect() { fault.before_sending() } else { fault }
 }
 
-fn is_too_slow(error: &(dyn Error + 'static)) -> bool {
-    error.is::<TooSlow>() || error.source().is_some_and(is_too_slow)
+fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
+    error.is::<ConnectTimedOut>() || error.source().is_some_and(is_connect_timeout)
 }
 
 /// A reply's body. The idle time counts while somebody waits for a piece, so that a slow reader of ours is

@@ -211,7 +211,11 @@ fn address(base: &str, row: &Provider) -> Option<String> {
     let uri: http::Uri = base.trim().parse().ok()?;
     let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
     let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    if uri.query().is_some() || authority.host().is_empty() || base.contains('#') {
+    if uri.query().is_some() || authority.host().is_empty() || base.contains('#') || !base.is_ascii() {
+        return None;
+    }
+    // A port that is no port would quietly become the scheme's own, where somebody else listens.
+    if authority.port_u16().is_none() && authority.as_str() != authority.host() {
         return None;
     }
     let endings: &[&str] = match row.dialect() {

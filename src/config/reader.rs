@@ -20,14 +20,16 @@ const FROM_ENVIRONMENT: &str = "os.environ/";
 const LONGEST: f64 = 366.0 * 86_400.0;
 
 /// Shorter values of variables are words and numbers, and stand in messages of their own right.
-const SHORTEST: usize = 4;
+const SHORTEST: usize = 8;
 
 /// Whether a name that leads to no variable may stand in a message. Keys get pasted where the name belongs; some are
-/// made of letters, digits and underscores only, but they are long and not in capitals.
+/// made of letters, digits and underscores only, but they are long, or mix small letters with capitals.
 fn may_be_told(name: &str) -> bool {
     let sound = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let longest = if name.bytes().any(|byte| byte.is_ascii_lowercase()) { 30 } else { 64 };
-    sound && (1..=longest).contains(&name.len()) && !name.starts_with(|first: char| first.is_ascii_digit())
+    let small = name.bytes().any(|byte| byte.is_ascii_lowercase());
+    let mixed = small && name.bytes().any(|byte| byte.is_ascii_uppercase());
+    let longest = if small { 30 } else { 64 };
+    sound && !mixed && (1..=longest).contains(&name.len()) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// Reads one file.

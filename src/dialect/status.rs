@@ -87,9 +87,7 @@ fn excerpt(body: &[u8]) -> String {
     let mut room = MOST;
     for word in text.split_whitespace() {
         let Some(left) = room.checked_sub(word.chars().count() + usize::from(!line.is_empty())) else {
-            if !line.is_empty() {
-                line.push_str(" …");
-            }
+            line.push_str(if line.is_empty() { "…" } else { " …" });
             break;
         };
         if !line.is_empty() {

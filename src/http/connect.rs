@@ -24,19 +24,22 @@ use tower_service::Service;
 /// providers (60 s and more) do it under a request.
 const POOL_IDLE: Duration = Duration::from_secs(55);
 
+/// How long a silent connection goes unprobed.
+const PROBE: Duration = Duration::from_secs(15);
+
 /// What sets two clients apart. The connect timeout belongs to a connection, not to a request; configurations
 /// hold a handful of different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kind {
+pub(super) struct ClientKey {
     pub(super) encrypted: bool,
     /// For name, TCP and TLS together.
     pub(super) connect: Duration,
 }
 
-type Pooled<C> = legacy::Client<Patient<C>, Full<Bytes>>;
+type Pooled<C> = legacy::Client<ConnectTimeout<C>, Full<Bytes>>;
 
 /// A client. Plain ones never read the system's certificates.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Client {
     Plain(Pooled<HttpConnector>),
     Encrypted(Pooled<HttpsConnector<HttpConnector>>),
@@ -45,11 +48,17 @@ pub(super) enum Client {
 impl Client {
     /// # Errors
     /// The system's certificates cannot be used.
-    pub(super) fn build(kind: Kind) -> Result<Self, rustls::Error> {
+    pub(super) fn build(key: ClientKey) -> Result<Self, rustls::Error> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
-        if !kind.encrypted {
-            return Ok(Self::Plain(pooled(tcp, kind.connect)));
+        // A peer that vanished is noticed while a long reply is awaited, and not by the next request only.
+        tcp.set_keepalive(Some(PROBE));
+        tcp.set_keepalive_interval(Some(PROBE));
+        tcp.set_keepalive_retries(Some(3));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(2 * PROBE));
+        if !key.encrypted {
+            return Ok(Self::Plain(pooled(tcp, key.connect)));
         }
         tcp.enforce_http(false);
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -57,7 +66,7 @@ impl Client {
             .with_platform_verifier()?
             .with_no_client_auth();
         let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions();
-        Ok(Self::Encrypted(pooled(tls.wrap_connector(tcp), kind.connect)))
+        Ok(Self::Encrypted(pooled(tls.wrap_connector(tcp), key.connect)))
     }
 
     /// Sends one request and waits for the head of the answer.
@@ -71,18 +80,19 @@ impl Client {
 
 fn pooled<C>(connector: C, limit: Duration) -> Pooled<C>
 where
-    Patient<C>: legacy::connect::Connect + Clone,
+    ConnectTimeout<C>: legacy::connect::Connect + Clone,
 {
     legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_timer(TokioTimer::new())
         .timer(TokioTimer::new())
-        .build(Patient { connector, limit })
+        .http2_keep_alive_interval(2 * PROBE)
+        .build(ConnectTimeout { connector, limit })
 }
 
 /// Connects within a limit. (The connector's own would not bound the TLS handshake.)
 #[derive(Clone, Debug)]
-pub(super) struct Patient<C> {
+pub(super) struct ConnectTimeout<C> {
     connector: C,
     limit: Duration,
 }
@@ -90,9 +100,9 @@ pub(super) struct Patient<C> {
 /// No connection within the limit.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection within the limit")]
-pub(super) struct TooSlow;
+pub(super) struct ConnectTimedOut;
 
-impl<C> Service<Uri> for Patient<C>
+impl<C> Service<Uri> for ConnectTimeout<C>
 where
     C: Service<Uri, Error: Into<Box<dyn Error + Send + Sync>>, Future: Send + 'static, Response: Send + 'static>,
 {
@@ -106,7 +116,7 @@ where
 
     fn call(&mut self, origin: Uri) -> Self::Future {
         let (connecting, limit) = (self.connector.call(origin), self.limit);
-        async move { tokio::time::timeout(limit, connecting).await.map_err(|_elapsed| TooSlow)?.map_err(Into::into) }
+        async move { tokio::time::timeout(limit, connecting).await.map_err(|_elapsed| ConnectTimedOut)?.map_err(Into::into) }
             .boxed()
     }
 }

@@ -59,9 +59,7 @@ pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mu
 fn rejected(serving: &Serving, words: String) -> Refusal {
     let silent = words.trim().is_empty();
     let words = if silent { format!("the policy `{}` refuses this request", serving.policy) } else { words };
-    let mut refusal = Refusal::new(RefusalKind::PolicyRefused, words);
-    refusal.code = Some("policy_refused".to_owned());
-    refusal
+    Refusal::new(RefusalKind::PolicyRefused, words)
 }
 
 fn built_in(serving: &Serving) -> Vec<usize> {

@@ -204,7 +204,8 @@ fn trail(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a change of `path` may change what is served: the configuration, a component, the lock, or a folder
-/// or a link on the way to them (the policies' own may come and go). Logs written beside the configuration do not
+/// or a link on the way to the configuration or to the policies' folder. (What a component in that folder links to is
+/// not followed: links there are not loaded.) Logs written beside the configuration do not
 /// count.
 fn matters(path: &Path, named: &Names) -> bool {
     let Some(name) = path.file_name() else { return false };

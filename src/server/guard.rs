@@ -1,4 +1,4 @@
-//! What every request passes before its handler: a web page must not be able to spend the keys.
+//! What every request passes before anything of it is read: a web page must not be able to spend the keys.
 //!
 //! A gateway without a key is for this machine only, so it answers only names of this machine (`Host`
 //! checked: DNS rebinding). A browser's foreign `Origin` is always refused and no CORS header is ever sent.
@@ -42,10 +42,15 @@ pub(super) fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), 
             return Err(Refusal::new(RefusalKind::InvalidRequest, message));
         }
     }
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .or_else(|| uri.authority().map(axum::http::uri::Authority::as_str));
+    let named = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = uri.authority().map(axum::http::uri::Authority::as_str);
+    if let (Some(host), Some(authority)) = (named, authority)
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        let message = format!("the header `host` says `{host}` and the request's own address `{authority}`");
+        return Err(Refusal::new(RefusalKind::InvalidRequest, message));
+    }
+    let host = named.or(authority);
     let host_name = host.map(name_of).unwrap_or_default();
     if open && !is_local(host_name) {
         let message = format!(

@@ -15,16 +15,21 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::App;
 
-/// How long a client may take to send a request's head, and how long a connection may lie idle before it. Longer
-/// than the pools of the vendors' SDKs keep theirs, so that a connection is not closed under a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a new connection may take to send the head of its first request.
+const FIRST_HEAD: Duration = Duration::from_secs(75);
+/// How long a connection may lie idle between two requests, the next one's head included. Longer than clients and the
+/// load balancers of the large clouds (600 s) keep theirs, so that none is closed under a request.
+const NEXT_HEAD: Duration = Duration::from_secs(620);
+/// How often an HTTP/2 connection is asked whether anybody is there.
+const PING: Duration = Duration::from_secs(30);
 /// Until a listener that could not accept is asked again.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -53,7 +58,7 @@ pub async fn serve(
     listening: Listening,
     router: Router,
     app: Option<Arc<App>>,
-    stop: impl Future<Output = ()> + Send + 'static,
+    stop: impl Future<Output = ()>,
     grace: Duration,
 ) {
     let connections = TaskTracker::new();
@@ -108,29 +113,47 @@ fn is_of_one_connection(fault: &io::Error) -> bool {
 
 /// Serves one connection to its end. Once stopping, it ends after the request under way; one that never sent a whole
 /// head has none.
-async fn connection(socket: TcpStream, router: Router, stopping: CancellationToken) {
+async fn connection(
+    socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    router: Router,
+    stopping: CancellationToken,
+) {
     let began = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         began.store(true, Ordering::Relaxed);
         router.clone().call(request.map(Body::new))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_HEAD);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING);
     let serving = builder.serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        biased;
-        ended = serving.as_mut() => ended,
-        () = stopping.cancelled() => {
-            if !began.load(Ordering::Relaxed) {
-                return;
+    let first_head = tokio::time::sleep(FIRST_HEAD);
+    tokio::pin!(serving, first_head);
+    let mut waits = true;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = serving.as_mut() => break ended,
+            () = stopping.cancelled() => {
+                if !began.load(Ordering::Relaxed) {
+                    return;
+                }
+                serving.as_mut().graceful_shutdown();
+                break serving.await;
             }
-            serving.as_mut().graceful_shutdown();
-            serving.await
+            // The protocol's own timers begin only once its first bytes told which protocol it is.
+            () = first_head.as_mut(), if waits => {
+                if !began.load(Ordering::Relaxed) {
+                    return;
+                }
+                waits = false;
+            }
         }
     };
     if let Err(fault) = ended {
         tracing::debug!(%fault, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

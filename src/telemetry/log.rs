@@ -4,7 +4,8 @@
 //! so many lines wait, more are dropped, and counted.
 
 use std::io::{IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -27,9 +28,26 @@ pub enum LogFormat {
 /// Lines that may wait to be written: some megabytes.
 const WAITING: usize = 10_000;
 
-/// Kept while lines may come; dropped, it writes out those that wait.
+/// How long the lines that wait are awaited at the end.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
+/// Kept while lines may come; dropped, it writes out those that wait, but not longer than somebody takes to read them.
 #[must_use = "dropped, nothing more is logged"]
-pub struct LogGuard(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
+pub struct LogGuard(Option<WorkerGuard>);
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let guard = self.0.take();
+        let (written, waiting) = mpsc::channel();
+        // On a thread of its own: where the queue is full the guard complains on standard output, which may be the very
+        // pipe that nobody reads.
+        std::thread::spawn(move || {
+            drop(guard);
+            let _nobody_waits_any_more = written.send(());
+        });
+        let _given_up = waiting.recv_timeout(PATIENCE);
+    }
+}
 
 /// What the process's one log has dropped.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
@@ -66,7 +84,7 @@ pub fn init(format: LogFormat, filter: &str) -> LogGuard {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    LogGuard(guard)
+    LogGuard(Some(guard))
 }
 
 fn writer(waiting: usize, to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {

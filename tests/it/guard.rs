@@ -45,9 +45,11 @@ async fn who_says_twice_where_it_goes_or_comes_from_is_refused() {
         let (status, body) = send(&gateway, chat, headers).await;
         assert_eq!(status, expected, "{headers:?}: {body}");
     }
+    let evil = "POST http://evil.example/v1/chat/completions";
+    assert_eq!(send(&gateway, evil, &[&local]).await.0, 400, "its address is another than its host");
     let twice =
         gateway.metric("witgate_requests_total{group=\"\",face=\"openai\",ending=\"invalid-request\",status=\"400\"}");
-    assert_eq!(twice, Some(3.0), "each is recorded");
+    assert_eq!(twice, Some(4.0), "each is recorded");
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ witgate: {{routers: {{g: {{policy: hostile, settings: {{do: reject}}, may_reject
             assert_eq!((answer.status, answer.header("x-witgate-refusal")), (403, "policy-refused"), "{}", answer.text);
             assert!(error["message"].as_str().is_some_and(|words| words.starts_with("nono")), "{}", answer.text);
             let code = if face == "openai" { &error["code"] } else { &error["details"]["error_code"] };
-            assert_eq!((&error["type"], code), (&json!("permission_error"), &json!("policy_refused")), "{face}");
+            assert_eq!((&error["type"], code), (&json!("permission_error"), &json!("policy-refused")), "{face}");
             let record = format!(
                 "witgate_requests_total{{group=\"g\",face=\"{face}\",ending=\"policy-refused\",status=\"403\"}}"
             );
