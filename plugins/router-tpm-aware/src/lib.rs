@@ -28,17 +28,14 @@ struct TpmAware;
 /// How badly a request of `size` tokens fits: below 1 tight, 1 to 2 roomy, 3 unknown, 4 not now.
 fn misfit(size: f64, free: f64, used: f64) -> f64 {
     let rest = free - size;
-    if rest.is_nan() {
-        3.0
-    } else if rest < 0.0 {
-        4.0
-    } else if rest < size {
-        rest / size
-    } else if free.is_infinite() {
-        1.0
-    } else {
-        2.0 - rest / (free + used.max(0.0))
-    }
+    let tight = rest < size;
+    let limit = free + if used > 0.0 { used } else { 0.0 };
+    let share = rest / if tight { size } else { limit };
+    // Chosen among values rather than ways: which one it is cannot be predicted from deployment to deployment.
+    let fits = if tight { share } else { 2.0 - share };
+    let fits = if free == f64::INFINITY { 1.0 } else { fits };
+    let place = if rest < 0.0 { 4.0 } else { fits };
+    if rest.is_nan() { 3.0 } else { place }
 }
 
 impl Router for TpmAware {
@@ -49,7 +46,7 @@ impl Router for TpmAware {
 
     fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
         let size = (f64::from(ask.input_tokens) + f64::from(ask.expected_output_tokens)).max(1.0);
-        let (wait, free, used) = (table.column(WAIT_MS), table.column(TOKENS_FREE), table.column(TOKENS_USED));
+        let [wait, free, used] = table.columns();
         let scores: Vec<Score> = (0..table.rows())
             .map(|index| {
                 let misfit = misfit(size, f64::from(free.at(index)), f64::from(used.at_or(index, 0.0)));

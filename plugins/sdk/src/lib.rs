@@ -4,6 +4,9 @@
 //! What a router may know is handed to it: time, seeds, signals. There is no clock, no file and no network
 //! in here, so the same inputs always give the same answer, in the gateway and in its test runner.
 
+// Nothing but policies and its own tests has a use for it.
+#[cfg(any(test, all(target_arch = "wasm32", not(target_feature = "atomics"))))]
+mod alloc;
 pub mod bindings;
 pub mod log;
 pub mod random;
