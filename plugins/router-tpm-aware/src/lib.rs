@@ -28,14 +28,24 @@ struct TpmAware;
 /// How badly a request of `size` tokens fits: below 1 tight, 1 to 2 roomy, 3 unknown, 4 not now.
 fn misfit(size: f64, free: f64, used: f64) -> f64 {
     let rest = free - size;
+    if rest.is_nan() {
+        return 3.0;
+    }
+    if free == f64::INFINITY {
+        return 1.0;
+    }
+    // Tight, roomy or full cannot be foreseen from one deployment to the next, and a wrong guess of the processor costs
+    // more than all of them together. So nothing branches: bits are picked.
+    let used = f64::from_bits(used.to_bits().cast_signed().max(0).cast_unsigned());
     let tight = rest < size;
-    let limit = free + if used > 0.0 { used } else { 0.0 };
-    let share = rest / if tight { size } else { limit };
-    // Chosen among values rather than ways: which one it is cannot be predicted from deployment to deployment.
-    let fits = if tight { share } else { 2.0 - share };
-    let fits = if free == f64::INFINITY { 1.0 } else { fits };
-    let place = if rest < 0.0 { 4.0 } else { fits };
-    if rest.is_nan() { 3.0 } else { place }
+    let share = rest / picked(tight, size, free + used);
+    picked(rest < 0.0, 4.0, picked(tight, share, 2.0 - share))
+}
+
+/// `one` where it is so, else `other`.
+const fn picked(so: bool, one: f64, other: f64) -> f64 {
+    let (one, other) = (one.to_bits(), other.to_bits());
+    f64::from_bits(other ^ ((other ^ one) & (so as u64).wrapping_neg()))
 }
 
 impl Router for TpmAware {

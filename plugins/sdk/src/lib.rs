@@ -19,7 +19,7 @@ mod glue;
 use std::ops::Deref;
 
 pub use bindings::exports::witgate::policy::routing::{
-    Choice, Deployment, Fault, Needs, Outcome, Refusal, Request, SavedState, Setup, Traits,
+    Deployment, Fault, Needs, Outcome, Refusal, Request, SavedState, Setup, Traits,
 };
 pub use random::Random;
 pub use settings::Settings;
@@ -53,6 +53,15 @@ pub trait Router: Sized + 'static {
     fn save(&self) -> Option<SavedState> {
         None
     }
+}
+
+/// A deployment that could serve, and how it came to its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Its index in the setup's list.
+    pub deployment: u32,
+    /// The probability with which it was drawn for its place; 1.0 where nothing was drawn.
+    pub propensity: f32,
 }
 
 /// One question: the request, and the facts about it the router asked for.
@@ -111,7 +120,7 @@ macro_rules! export_router {
                     signals: Vec<f32>,
                     features: Vec<f32>,
                     attributes: Vec<String>,
-                ) -> Result<Vec<world::Choice>, world::Refusal> {
+                ) -> Result<world::Ranking, world::Refusal> {
                     HELD.with(|held| held.route(request, &signals, features, attributes))
                 }
 

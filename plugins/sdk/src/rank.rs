@@ -19,16 +19,16 @@ impl Score {
     /// gateway checks again anyway), an unknown value as the worst.
     #[must_use]
     pub fn new(wait: Column<'_>, index: usize, value: f64) -> Self {
-        let wait = wait.at(index);
-        Self { wait: if wait > 0.0 { wait } else { 0.0 }, value: if value.is_nan() { f64::INFINITY } else { value } }
+        Self { wait: wait.at(index), value: if value.is_nan() { f64::INFINITY } else { value } }
     }
 }
 
 /// Every deployment, best first; of equals the one named first in the configuration.
 #[must_use]
 pub fn best_first(scores: &[Score]) -> Vec<Choice> {
-    let (order, keys) = Order::of(scores);
-    keys.iter().map(|&key| order.choice(key, 1.0)).collect()
+    let (order, mut keys) = Order::of(scores);
+    order.put_right(&mut keys, |_, _| {});
+    order.choices(&keys)
 }
 
 /// Every deployment, best first, where those whose value is within `slack` of the best count as equal
@@ -36,7 +36,19 @@ pub fn best_first(scores: &[Score]) -> Vec<Choice> {
 #[must_use]
 pub fn best_first_within(scores: &[Score], slack: f64, random: &mut Random) -> Vec<Choice> {
     let (order, mut keys) = Order::of(scores);
-    order.draw(&mut keys, slack, random)
+    let mut choices = order.choices(&keys);
+    if slack > 0.0 {
+        order.put_right(&mut keys, |_, _| {});
+        order.draw(&mut keys, slack, random, &mut choices);
+    } else {
+        // Equal values are alike, so the others keep their places.
+        order.put_right(&mut keys, |from, run| {
+            if let Some(places) = choices.get_mut(from..) {
+                order.draw(run, 0.0, random, places);
+            }
+        });
+    }
+    choices
 }
 
 /// Scores to be put in order by whole numbers, which is twice as fast as by the scores themselves. A number, or
@@ -52,7 +64,7 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    /// The scores, and their keys in order.
+    /// The scores, and their keys in order, as far as keys tell.
     fn of(scores: &'a [Score]) -> (Self, Vec<u64>) {
         let rows = scores.len();
         let bits = rows.saturating_sub(1).checked_ilog2().map_or(1, |log| log + 1);
@@ -60,15 +72,6 @@ impl<'a> Order<'a> {
         let order = Self { scores, bits, index };
         let mut keys: Vec<u64> = (0..).zip(scores).map(|(at, &score)| key(score) & !index | at).collect();
         keys.sort_unstable();
-        let mut from = 0;
-        for place in 1..=rows {
-            if keys.get(place).is_none_or(|&next| !order.alike(keys[from], next)) {
-                if place - from > 1 {
-                    order.put_right(&mut keys[from..place]);
-                }
-                from = place;
-            }
-        }
         (order, keys)
     }
 
@@ -77,8 +80,31 @@ impl<'a> Order<'a> {
         (one ^ other) & !self.index == 0
     }
 
-    /// Sorts a run of keys that are alike.
-    fn put_right(&self, run: &mut [u64]) {
+    /// Puts every run of alike keys in order and hands it on, with its place.
+    fn put_right(&self, keys: &mut [u64], mut each: impl FnMut(usize, &mut [u64])) {
+        let mut done = 0;
+        let mut base = 0;
+        // Runs are few and anywhere. Marking in one word who is like his neighbour takes no branch for those who are not.
+        while base + 1 < keys.len() {
+            let neighbours = keys[base..].iter().zip(&keys[base + 1..]).take(64);
+            let mark = |marks, (at, (one, next)): (u32, (&u64, &u64))| marks | u64::from(self.alike(*one, *next)) << at;
+            let mut marks = (0..).zip(neighbours).fold(0, mark);
+            while marks != 0 {
+                let from = base + marks.trailing_zeros() as usize;
+                marks &= marks - 1;
+                if from >= done {
+                    let like = keys[from + 1..].iter().take_while(|&&next| self.alike(keys[from], next)).count();
+                    done = from + 1 + like;
+                    let run = &mut keys[from..done];
+                    self.put_run_right(run);
+                    each(from, run);
+                }
+            }
+            base += 64;
+        }
+    }
+
+    fn put_run_right(&self, run: &mut [u64]) {
         let first = run.first().map_or(0, |&key| key & !self.index);
         let held = if first >> 63 == 0 { 63 - self.bits } else { 32 - self.bits };
         let rest = |key: u64| ordered(self.score(key).value) << held;
@@ -89,36 +115,32 @@ impl<'a> Order<'a> {
         }
     }
 
+    fn choices(&self, keys: &[u64]) -> Vec<Choice> {
+        keys.iter().map(|&key| self.choice(key, 1.0)).collect()
+    }
+
     /// Draws every place among those that count as equal to the best one left.
-    fn draw(&self, keys: &mut [u64], slack: f64, random: &mut Random) -> Vec<Choice> {
-        let mut choices = Vec::with_capacity(keys.len());
+    fn draw(&self, keys: &mut [u64], slack: f64, random: &mut Random, places: &mut [Choice]) {
         // Sorted, so the equals of a place stand together at the front of the rest, and where they end only grows.
         let mut end = 0;
-        for place in 0..keys.len() {
-            let key = keys[place];
+        for (place, choice) in (0..keys.len()).zip(places) {
+            let best = self.score(keys[place]);
             end = end.max(place + 1);
-            // The usual case needs no look at the scores.
-            if slack > 0.0 || keys.get(end).is_some_and(|&next| self.alike(key, next)) {
-                let best = self.score(key);
-                while keys.get(end).is_some_and(|&next| within(slack, best, self.score(next))) {
-                    end += 1;
-                }
+            while keys.get(end).is_some_and(|&next| within(slack, best, self.score(next))) {
+                end += 1;
             }
             let equals = &mut keys[place..end];
-            if equals.len() == 1 {
-                choices.push(self.choice(key, 1.0));
-                continue;
+            if equals.len() > 1 {
+                let drawn = random.below(u32::try_from(equals.len()).unwrap_or(u32::MAX)) as usize;
+                if slack > 0.0 && equals.last().is_some_and(|&last| self.score(last).value > best.value) {
+                    // The rest must stay sorted.
+                    equals[..=drawn].rotate_right(1);
+                } else {
+                    equals.swap(0, drawn);
+                }
             }
-            let drawn = random.below(u32::try_from(equals.len()).unwrap_or(u32::MAX)) as usize;
-            if slack > 0.0 && equals.last().is_some_and(|&last| self.score(last).value > self.score(key).value) {
-                // The rest must stay sorted.
-                equals[..=drawn].rotate_right(1);
-            } else {
-                equals.swap(0, drawn);
-            }
-            choices.push(self.choice(equals[0], share(equals.len())));
+            *choice = self.choice(equals[0], share(equals.len()));
         }
-        choices
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the index has at most 32 bits, as the contract's type")]
@@ -134,6 +156,10 @@ impl<'a> Order<'a> {
 
 /// Whether `next`, which is not the better one, counts as equal.
 fn within(slack: f64, best: Score, next: Score) -> bool {
+    if slack <= 0.0 {
+        // Of a run of alike keys, which have one wait.
+        return next.value <= best.value;
+    }
     // Where the best is infinite so is the worst; 0 times infinity would be no number.
     let worst = if best.value.is_finite() { best.value + slack * best.value } else { best.value };
     next.wait.max(0.0) <= best.wait.max(0.0) && next.value <= worst
@@ -155,7 +181,8 @@ const fn key(score: Score) -> u64 {
 
 /// Bits that compare as the values do; both zeros are one.
 const fn ordered(value: f64) -> u64 {
-    let bits = (value + 0.0).to_bits();
+    let bits = value.to_bits();
+    let bits = if bits == 1 << 63 { 0 } else { bits };
     // All ones where it is negative.
     let negative = (bits >> 63).wrapping_neg();
     bits ^ (negative | 1 << 63)
