@@ -51,7 +51,7 @@ fn fault(ranking: &wit::Ranking, deployments: usize) -> String {
 
 /// No NaN, and nothing that cannot have happened.
 fn is_probability(propensity: f32) -> bool {
-    (propensity > 0.0) & (propensity <= 1.0)
+    propensity > 0.0 && propensity <= 1.0
 }
 
 /// Which deployments were named; without an allocation for groups of up to 128.
@@ -74,6 +74,6 @@ impl SeenSet {
         let bit = 1 << (index % 64);
         let new = *word & bit == 0;
         *word |= bit;
-        new & (index < self.size)
+        new && index < self.size
     }
 }

@@ -44,10 +44,10 @@ impl SimpleShuffle {
         let mut rest: Vec<(u32, &[f64; SETS])> = (0..).zip(weights).collect();
         let mut draws = Vec::new();
         for set in 0..SETS {
-            let (drawn, left): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, weights)| weights[set] > 0.0);
+            let (members, left): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, weights)| weights[set] > 0.0);
             rest = left;
-            if !drawn.is_empty() {
-                draws.push(Draw::new(drawn.into_iter().map(|(deployment, weights)| (deployment, weights[set]))));
+            if !members.is_empty() {
+                draws.push(Draw::new(members.into_iter().map(|(deployment, weights)| (deployment, weights[set]))));
             }
         }
         Self { draws }
@@ -63,6 +63,7 @@ impl SimpleShuffle {
 }
 
 impl Draw {
+    #[expect(clippy::cast_precision_loss, reason = "a group has fewer than 2⁵³ deployments")]
     fn new(members: impl Iterator<Item = (u32, f64)>) -> Self {
         let (deployments, weights): (Vec<u32>, Vec<f64>) = members.unzip();
         let shares = (1..=deployments.len()).rev().map(|left| share(1.0, left as f64));
@@ -87,6 +88,7 @@ impl Draw {
 
     /// Efraimidis and Spirakis, 2006: in the order of exponential draws, each divided by its weight, every place is
     /// drawn by weight among those left. One sort in the place of a search for every place.
+    #[expect(clippy::cast_possible_truncation, reason = "an index fits its own type")]
     fn by_weight(&self, random: &mut Random, choices: &mut Vec<Choice>) {
         let start = choices.len();
         // Positive numbers are in the order of their bits; the last of them make room for the index.

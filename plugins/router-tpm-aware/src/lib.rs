@@ -27,19 +27,15 @@ struct TpmAware;
 
 /// How badly a request of `size` tokens fits: below 1 tight, 1 to 2 roomy, 3 unknown, 4 not now.
 fn misfit(size: f64, free: f64, used: f64) -> f64 {
+    // Which case it is cannot be foreseen from one deployment to the next, and a wrong guess of the processor costs more
+    // than all of them together. So nothing branches: bits are picked.
     let rest = free - size;
-    if rest.is_nan() {
-        return 3.0;
-    }
-    if free == f64::INFINITY {
-        return 1.0;
-    }
-    // Tight, roomy or full cannot be foreseen from one deployment to the next, and a wrong guess of the processor costs
-    // more than all of them together. So nothing branches: bits are picked.
     let used = f64::from_bits(used.to_bits().cast_signed().max(0).cast_unsigned());
     let tight = rest < size;
     let share = rest / picked(tight, size, free + used);
-    picked(rest < 0.0, 4.0, picked(tight, share, 2.0 - share))
+    let fits = picked(tight, share, 2.0 - share);
+    let fits = picked(free == f64::INFINITY, 1.0, fits);
+    picked(rest.is_nan(), 3.0, picked(rest < 0.0, 4.0, fits))
 }
 
 /// `one` where it is so, else `other`.

@@ -52,6 +52,7 @@ const fn size_of(layout: &Layout) -> Option<usize> {
 }
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without; the trait itself is unsafe")]
+#[expect(clippy::cast_ptr_alignment, reason = "a block is aligned to 8, as no pointer exceeds")]
 // SAFETY: a block is either in use or in exactly one pool: `alloc` takes it out before it gives it away, and `dealloc`
 // puts it in only when the caller has given it back. Its size follows from the layout alone, which the caller must
 // repeat, so it returns to the pool (or, by `block`, to the general allocator) with the size and alignment it was
@@ -188,8 +189,12 @@ mod tests {
             // SAFETY: each is given back once, with its layout.
             unsafe {
                 let blocks = [24, 800, 1_200, 1_200].map(|size| (memory.alloc(layout(size)), layout(size)));
-                blocks.iter().for_each(|(block, layout)| block.write_bytes(0xAB, layout.size()));
-                blocks.iter().for_each(|(block, layout)| memory.dealloc(*block, *layout));
+                for (block, layout) in blocks {
+                    block.write_bytes(0xAB, layout.size());
+                }
+                for (block, layout) in blocks {
+                    memory.dealloc(block, layout);
+                }
             }
         }
         assert_eq!(memory.general.asked.get(), 4, "blocks in use at once, whatever the number of rounds");
@@ -223,7 +228,9 @@ mod tests {
         // SAFETY: each is given back once, with its layout.
         unsafe {
             let blocks: Vec<*mut u8> = (0..10_000).map(|_| memory.alloc(layout(64))).collect();
-            blocks.iter().for_each(|block| memory.dealloc(*block, layout(64)));
+            for block in blocks {
+                memory.dealloc(block, layout(64));
+            }
         }
         assert_eq!(memory.general.live.get(), KEPT);
     }

@@ -109,9 +109,13 @@ impl<'a> Order<'a> {
         let held = if first >> 63 == 0 { 63 - self.bits } else { 32 - self.bits };
         let rest = |key: u64| ordered(self.score(key).value) << held;
         if !run.is_sorted_by_key(|&key| rest(key)) {
-            run.iter_mut().for_each(|key| *key = rest(*key) & !self.index | *key & self.index);
+            for key in run.iter_mut() {
+                *key = rest(*key) & !self.index | *key & self.index;
+            }
             run.sort_unstable();
-            run.iter_mut().for_each(|key| *key = first | *key & self.index);
+            for key in run {
+                *key = first | *key & self.index;
+            }
         }
     }
 
