@@ -38,7 +38,7 @@ impl Budget {
         Self {
             cpu: options.cpu_budget,
             fuel: options.fuel.unwrap_or_default(),
-            // A choice is 8 bytes; twice the longest valid ranking is read, so that a duplicate is named as such.
+            // A place is 8 bytes; twice the longest valid ranking is read, so that a duplicate is named as such.
             answer_bytes: ANSWER_BYTES + 16 * deployments,
         }
     }
@@ -117,7 +117,7 @@ impl Instance {
         signals: &[f32],
         features: &[f32],
         attributes: &[&str],
-    ) -> Result<Result<Vec<wit::Choice>, wit::Refusal>, PolicyFault> {
+    ) -> Result<Result<wit::Ranking, wit::Refusal>, PolicyFault> {
         let request = request(question);
         self.call(budget, |exports, store| exports.call_route(store, request, signals, features, attributes))
     }

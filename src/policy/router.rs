@@ -189,7 +189,7 @@ impl Router {
         signals: &[f32],
         features: &[f32],
         attributes: &[&str],
-    ) -> Result<Result<Vec<wit::Choice>, wit::Refusal>, PolicyFault> {
+    ) -> Result<Result<wit::Ranking, wit::Refusal>, PolicyFault> {
         if self.tally.quarantined() {
             return Err(PolicyFault::Quarantined);
         }

@@ -5,50 +5,75 @@ use super::words::{Choice, PolicyFault};
 
 /// A ranking names deployments that were offered, each once, with probabilities.
 /// It may be shorter than the list; empty it may be only where nothing was offered.
-pub(super) fn validate(ranking: &[wit::Choice], deployments: usize, out: &mut Vec<Choice>) -> Result<(), PolicyFault> {
-    let broken = |words: String| Err(PolicyFault::Contract(words));
-    if ranking.is_empty() && deployments > 0 {
-        return broken("the ranking is empty".to_owned());
+pub(super) fn validate(ranking: &wit::Ranking, deployments: usize, out: &mut Vec<Choice>) -> Result<(), PolicyFault> {
+    let wit::Ranking { deployments: named, propensities } = ranking;
+    let mut seen = SeenSet::new(deployments);
+    let mut good = named.is_empty() == (deployments == 0);
+    if propensities.is_empty() {
+        out.extend(named.iter().map(|&deployment| Choice { deployment, propensity: 1.0 }));
+    } else {
+        good &= propensities.len() == named.len();
+        let choices = named.iter().zip(propensities);
+        out.extend(choices.map(|(&deployment, &propensity)| Choice { deployment, propensity }));
+        good &= propensities.iter().fold(true, |all, &propensity| all & is_probability(propensity));
+    }
+    good &= named.iter().fold(true, |all, &deployment| all & seen.insert(deployment));
+    if good {
+        return Ok(());
+    }
+    out.clear();
+    Err(PolicyFault::Contract(fault(ranking, deployments)))
+}
+
+/// What is wrong with a ranking that is not good: looked for only now, because nearly all are.
+fn fault(ranking: &wit::Ranking, deployments: usize) -> String {
+    let wit::Ranking { deployments: named, propensities } = ranking;
+    if named.is_empty() && deployments > 0 {
+        return "the ranking is empty".to_owned();
+    }
+    if !propensities.is_empty() && propensities.len() != named.len() {
+        return format!("the ranking has {} deployments and {} propensities", named.len(), propensities.len());
     }
     let mut seen = SeenSet::new(deployments);
-    for (place, choice) in ranking.iter().enumerate() {
-        let wit::Choice { deployment, propensity } = *choice;
-        let index = deployment as usize;
-        let fault = if index >= deployments {
-            format!("place {place} names deployment {deployment} of {deployments}")
-        } else if !seen.insert(index) {
-            format!("place {place} names deployment {deployment} again")
-        } else if propensity.is_nan() || propensity <= 0.0 || propensity > 1.0 {
-            format!("place {place} has propensity {propensity}, which is not above 0 to 1")
-        } else {
-            out.push(Choice { deployment, propensity });
-            continue;
-        };
-        out.clear();
-        return broken(fault);
+    for (place, &deployment) in named.iter().enumerate() {
+        if deployment as usize >= deployments {
+            return format!("place {place} names deployment {deployment} of {deployments}");
+        }
+        if !seen.insert(deployment) {
+            return format!("place {place} names deployment {deployment} again");
+        }
+        if let Some(&propensity) = propensities.get(place).filter(|propensity| !is_probability(**propensity)) {
+            return format!("place {place} has propensity {propensity}, which is not above 0 to 1");
+        }
     }
-    Ok(())
+    "it is broken".to_owned()
+}
+
+/// No NaN, and nothing that cannot have happened.
+fn is_probability(propensity: f32) -> bool {
+    propensity > 0.0 && propensity <= 1.0
 }
 
 /// Which deployments were named; without an allocation for groups of up to 128.
 struct SeenSet {
-    first: u128,
-    more: Vec<bool>,
+    size: usize,
+    first: [u64; 2],
+    more: Vec<u64>,
 }
 
 impl SeenSet {
     fn new(size: usize) -> Self {
-        Self { first: 0, more: vec![false; size.saturating_sub(128)] }
+        Self { size, first: [0; 2], more: vec![0; size.saturating_sub(128).div_ceil(64)] }
     }
 
-    /// False if it was in already.
-    fn insert(&mut self, index: usize) -> bool {
-        if let Some(beyond) = index.checked_sub(128) {
-            return self.more.get_mut(beyond).is_some_and(|seen| !std::mem::replace(seen, true));
-        }
-        let bit = 1_u128 << index;
-        let new = self.first & bit == 0;
-        self.first |= bit;
-        new
+    /// False if there is none like it, or it was in already.
+    fn insert(&mut self, deployment: u32) -> bool {
+        let index = deployment as usize;
+        let words = if index < 128 { &mut self.first[..] } else { &mut self.more[..] };
+        let Some(word) = words.get_mut(index / 64 - if index < 128 { 0 } else { 2 }) else { return false };
+        let bit = 1 << (index % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new && index < self.size
     }
 }

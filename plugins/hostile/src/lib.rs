@@ -13,7 +13,7 @@ use std::hint::black_box;
 
 wit_bindgen::generate!({ world: "router", path: "../../wit" });
 
-use exports::witgate::policy::routing::{Choice, Guest, Needs, Outcome, Refusal, Request, SavedState, Setup};
+use exports::witgate::policy::routing::{Guest, Needs, Outcome, Ranking, Refusal, Request, SavedState, Setup};
 use witgate::policy::log::{Level, write};
 
 /// The priority of requests on which `route` misbehaves.
@@ -94,7 +94,7 @@ impl Guest for Hostile {
         Ok(Needs { signals, features, attributes: Vec::new(), exact_tokens: false, pure: told_to("pure") })
     }
 
-    fn route(request: Request, signals: Vec<f32>, _: Vec<f32>, _: Vec<String>) -> Result<Vec<Choice>, Refusal> {
+    fn route(request: Request, signals: Vec<f32>, _: Vec<f32>, _: Vec<String>) -> Result<Ranking, Refusal> {
         let (deployments, eight_columns, self_test_trap) =
             STATE.with_borrow(|state| (state.deployments, state.eight_columns, state.self_test_trap));
         if self_test_trap {
@@ -137,9 +137,9 @@ impl Guest for Hostile {
     }
 }
 
-fn misbehave(deployments: u32) -> Result<Vec<Choice>, Refusal> {
+fn misbehave(deployments: u32) -> Result<Ranking, Refusal> {
     let settings = STATE.with_borrow(|state| state.settings.clone());
-    let of = |deployment, propensity| Ok(vec![Choice { deployment, propensity }]);
+    let of = |deployment, propensity| Ok(Ranking { deployments: vec![deployment], propensities: vec![propensity] });
     // A configuration's settings are an object: `{do: route-loop}`. The host's own tests say it plainly.
     let deed = settings.trim_start_matches(r#"{"do":""#).trim_end_matches(r#""}"#);
     match deed {
@@ -164,9 +164,10 @@ fn misbehave(deployments: u32) -> Result<Vec<Choice>, Refusal> {
         "propensity-negative" => return of(0, -0.5),
         "propensity-zero" => return of(0, 0.0),
         "propensity-above-one" => return of(0, 1.5),
-        "empty" => return Ok(Vec::new()),
-        "duplicate" => return Ok([in_order(deployments), in_order(1)].concat()),
-        "huge-list" => return Ok(vec![Choice { deployment: 0, propensity: 1.0 }; 4 << 20]),
+        "propensity-missing" => return Ok(Ranking { propensities: vec![1.0; 1], ..in_order(deployments) }),
+        "empty" => return Ok(in_order(0)),
+        "duplicate" => return Ok(plain((0..deployments).chain([0]).collect())),
+        "huge-list" => return Ok(plain(vec![0; 8 << 20])),
         "log-flood" => (0..2_000).for_each(|n| write(Level::Info, &format!("line {n}"))),
         "log-long" => write(Level::Warn, &"ä".repeat(8 << 10)),
         "log-endless" => write(Level::Warn, &"x".repeat(128 << 10)),
@@ -177,12 +178,16 @@ fn misbehave(deployments: u32) -> Result<Vec<Choice>, Refusal> {
     Ok(in_order(deployments))
 }
 
-fn in_order(deployments: u32) -> Vec<Choice> {
-    (0..deployments).map(|deployment| Choice { deployment, propensity: 1.0 }).collect()
+fn in_order(deployments: u32) -> Ranking {
+    plain((0..deployments).collect())
+}
+
+fn plain(deployments: Vec<u32>) -> Ranking {
+    Ranking { deployments, propensities: Vec::new() }
 }
 
 /// A ranking that reads all its columns, for measuring.
-fn least_waiting(signals: &[f32], deployments: usize) -> Vec<Choice> {
+fn least_waiting(signals: &[f32], deployments: usize) -> Ranking {
     let (wait, rest) = signals.split_at(deployments);
     let score = |at: usize| {
         let others: f32 = rest.iter().skip(at).step_by(deployments).sum();
@@ -190,7 +195,7 @@ fn least_waiting(signals: &[f32], deployments: usize) -> Vec<Choice> {
     };
     let mut ranked: Vec<(f32, u32)> = (0_u32..).take(deployments).map(|at| (score(at as usize), at)).collect();
     ranked.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
-    ranked.into_iter().map(|(_, deployment)| Choice { deployment, propensity: 1.0 }).collect()
+    plain(ranked.into_iter().map(|(_, deployment)| deployment).collect())
 }
 
 fn endless() -> ! {

@@ -39,11 +39,10 @@ impl Router for CostBased {
     }
 
     fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
-        let wait = table.column(WAIT_MS);
+        let [wait, cost] = table.columns();
         let scores: Vec<Score> = if let Some(prices) = &self.prices {
             (0..).zip(prices).map(|(index, &price)| Score::new(wait, index, price)).collect()
         } else {
-            let cost = table.column(COST_USD);
             (0..table.rows()).map(|index| Score::new(wait, index, f64::from(cost.at(index)))).collect()
         };
         Ok(best_first(&scores))

@@ -66,6 +66,9 @@ impl History {
 
     /// The figure at this moment; `None` without samples.
     pub(crate) fn figure(&mut self, now_ms: u64, rule: &Rule, figure: Figure) -> Option<f64> {
+        if self.samples.is_empty() {
+            return None;
+        }
         if self.figure.is_none_or(|(_, until)| now_ms >= until) {
             self.samples.retain(|(at, _)| now_ms < at.saturating_add(rule.ttl_ms));
             let until = self.samples.iter().map(|(at, _)| at.saturating_add(rule.ttl_ms)).min()?;

@@ -82,7 +82,7 @@ impl Router for LatencyBased {
         }
         self.now = self.now.max(ask.now_ms);
         let streamed = ask.traits.contains(Traits::STREAMING);
-        let wait = table.column(WAIT_MS);
+        let [wait] = table.columns();
         let (now, rule, figure) = (self.now, &self.rule, self.first_token_figure);
         let scores: Vec<Score> = self
             .learned

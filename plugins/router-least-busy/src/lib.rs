@@ -17,7 +17,7 @@ impl Router for LeastBusy {
     }
 
     fn route(&mut self, _: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
-        let in_flight = table.column(IN_FLIGHT);
+        let [in_flight] = table.columns();
         let scores: Vec<Score> = (0..table.rows())
             .map(|index| Score { wait: 0.0, value: f64::from(in_flight.at_or(index, f32::INFINITY)) })
             .collect();

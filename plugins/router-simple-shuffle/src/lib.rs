@@ -13,19 +13,24 @@ use witgate_policy::{
 };
 
 struct SimpleShuffle {
-    /// Per deployment: weight, requests per minute, tokens per minute, and 1.
-    weights: Vec<[f64; SETS]>,
-    /// A complete binary tree over one set of weights: node `i` is the sum of nodes `2i` and `2i + 1`, the leaves
-    /// stand in its upper half. Kept between decisions for its memory only.
-    tree: Vec<f64>,
+    /// One after another: those with a weight, then of the rest those with `rpm`, and so on.
+    draws: Vec<Draw>,
+}
+
+/// Deployments that are drawn among each other, by weights of one kind.
+struct Draw {
+    weights: Vec<f64>,
+    /// In the order of the weights. Where all weigh the same, each place's share is known beforehand.
+    choices: Vec<Choice>,
+    alike: bool,
 }
 
 /// `weight`, `rpm`, `tpm`, all alike.
 const SETS: usize = 4;
 
-/// What is not a positive number weighs nothing. Bounded so that no sum overflows.
+/// What is not a positive number weighs nothing. Bounded so that no sum or quotient overflows.
 fn weighs(value: f64) -> f64 {
-    if value > 0.0 { value.min(1e200) } else { 0.0 }
+    if value > 0.0 { value.clamp(1e-200, 1e200) } else { 0.0 }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a limit's weight needs no more digits than f64 has")]
@@ -35,41 +40,70 @@ fn weights(deployment: &Deployment) -> [f64; SETS] {
 }
 
 impl SimpleShuffle {
-    /// Fills the tree with one set of weights, leaving out what is drawn already.
-    fn plant(&mut self, set: usize, drawn: &[bool]) {
-        let half = self.tree.len() / 2;
-        for (leaf, (weights, &drawn)) in self.tree[half..].iter_mut().zip(self.weights.iter().zip(drawn)) {
-            *leaf = if drawn { 0.0 } else { weights[set] };
+    fn new(weights: &[[f64; SETS]]) -> Self {
+        let mut rest: Vec<(u32, &[f64; SETS])> = (0..).zip(weights).collect();
+        let mut draws = Vec::new();
+        for set in 0..SETS {
+            let (members, left): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, weights)| weights[set] > 0.0);
+            rest = left;
+            if !members.is_empty() {
+                draws.push(Draw::new(members.into_iter().map(|(deployment, weights)| (deployment, weights[set]))));
+            }
         }
-        for node in (1..half).rev() {
-            self.tree[node] = self.tree[2 * node] + self.tree[2 * node + 1];
+        Self { draws }
+    }
+
+    fn rank(&self, random: &mut Random) -> Vec<Choice> {
+        let mut choices = Vec::with_capacity(self.draws.iter().map(|draw| draw.choices.len()).sum());
+        for draw in &self.draws {
+            if draw.alike { draw.evenly(random, &mut choices) } else { draw.by_weight(random, &mut choices) }
+        }
+        choices
+    }
+}
+
+impl Draw {
+    #[expect(clippy::cast_precision_loss, reason = "a group has fewer than 2⁵³ deployments")]
+    fn new(members: impl Iterator<Item = (u32, f64)>) -> Self {
+        let (deployments, weights): (Vec<u32>, Vec<f64>) = members.unzip();
+        let shares = (1..=deployments.len()).rev().map(|left| share(1.0, left as f64));
+        let choices = deployments.iter().zip(shares);
+        let choices = choices.map(|(&deployment, propensity)| Choice { deployment, propensity }).collect();
+        let alike = weights.windows(2).all(|pair| pair[0].to_bits() == pair[1].to_bits());
+        Self { weights, choices, alike }
+    }
+
+    /// Fisher and Yates: any of those left takes the next place.
+    fn evenly(&self, random: &mut Random, choices: &mut Vec<Choice>) {
+        let start = choices.len();
+        choices.extend_from_slice(&self.choices);
+        let mut left = choices.get_mut(start..).unwrap_or_default();
+        while let Ok(count @ 2..) = u32::try_from(left.len()) {
+            let drawn = random.below(count) as usize;
+            let deployment = left[drawn].deployment;
+            left[drawn].deployment = std::mem::replace(&mut left[0].deployment, deployment);
+            left = &mut left[1..];
         }
     }
 
-    /// Takes one deployment out of the tree, `None` where nothing in it weighs anything.
-    fn draw(&mut self, random: &mut Random) -> Option<(usize, f64)> {
-        let total = *self.tree.get(1)?;
-        if total <= 0.0 {
-            return None;
+    /// Efraimidis and Spirakis, 2006: in the order of exponential draws, each divided by its weight, every place is
+    /// drawn by weight among those left. One sort in the place of a search for every place.
+    #[expect(clippy::cast_possible_truncation, reason = "an index fits its own type")]
+    fn by_weight(&self, random: &mut Random, choices: &mut Vec<Choice>) {
+        let start = choices.len();
+        // Positive numbers are in the order of their bits; the last of them make room for the index.
+        let index = self.weights.len().next_power_of_two() as u64 - 1;
+        let key = |(at, weight): (u64, &f64)| (random.exponential() / weight).to_bits() & !index | at;
+        let mut keys: Vec<u64> = (0..).zip(&self.weights).map(key).collect();
+        keys.sort_unstable();
+        let member = |key: u64| (key & index) as usize;
+        choices.extend(keys.iter().filter_map(|&key| self.choices.get(member(key)).copied()));
+        let mut total = 0.0;
+        for (&key, choice) in keys.iter().zip(&mut choices[start..]).rev() {
+            let weight = self.weights[member(key)];
+            total += weight;
+            choice.propensity = share(weight, total);
         }
-        let half = self.tree.len() / 2;
-        let mut point = random.unit() * total;
-        let mut node = 1;
-        while node < half {
-            let (left, right) = (self.tree[2 * node], self.tree[2 * node + 1]);
-            // Rounding may leave a point at the end of the left sum; never step to where nothing is.
-            let step = point >= left && right > 0.0;
-            point -= if step { left } else { 0.0 };
-            node = 2 * node + usize::from(step);
-        }
-        let share = self.tree[node] / total;
-        let drawn = node - half;
-        self.tree[node] = 0.0;
-        while node > 1 {
-            node /= 2;
-            self.tree[node] = self.tree[2 * node] + self.tree[2 * node + 1];
-        }
-        Some((drawn, share))
     }
 }
 
@@ -77,33 +111,18 @@ impl Router for SimpleShuffle {
     fn configure(setup: Setup) -> Result<(Self, Needs), String> {
         Settings::parse(&setup.settings)?.finish()?;
         let weights: Vec<_> = setup.deployments.iter().map(weights).collect();
-        let tree = vec![0.0; 2 * weights.len().next_power_of_two()];
-        Ok((Self { weights, tree }, Needs { pure: true, ..Needs::signals(&[]) }))
+        Ok((Self::new(&weights), Needs { pure: true, ..Needs::signals(&[]) }))
     }
 
     fn route(&mut self, ask: &Ask, _: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
-        let count = self.weights.len();
-        let mut random = Random::new(ask.seed);
-        let mut drawn = vec![false; count];
-        let mut choices = Vec::with_capacity(count);
-        for set in 0..SETS {
-            if choices.len() == count {
-                break;
-            }
-            self.plant(set, &drawn);
-            while let Some((index, share)) = self.draw(&mut random) {
-                drawn[index] = true;
-                choices.push(choice(index, share));
-            }
-        }
-        Ok(choices)
+        Ok(self.rank(&mut Random::new(ask.seed)))
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a list has fewer than 2³² deployments; a share needs no f64")]
-fn choice(index: usize, share: f64) -> Choice {
-    // A share too small for f32 must still read as one that can happen.
-    Choice { deployment: index as u32, propensity: (share as f32).max(f32::MIN_POSITIVE) }
+#[expect(clippy::cast_possible_truncation, reason = "a share needs no f64")]
+fn share(weight: f64, total: f64) -> f32 {
+    // One too small for f32 must still read as one that can happen.
+    ((weight / total) as f32).max(f32::MIN_POSITIVE)
 }
 
 export_router!(SimpleShuffle);

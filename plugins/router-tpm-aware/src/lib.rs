@@ -27,18 +27,21 @@ struct TpmAware;
 
 /// How badly a request of `size` tokens fits: below 1 tight, 1 to 2 roomy, 3 unknown, 4 not now.
 fn misfit(size: f64, free: f64, used: f64) -> f64 {
+    // Which case it is cannot be foreseen from one deployment to the next, and a wrong guess of the processor costs more
+    // than all of them together. So nothing branches: bits are picked.
     let rest = free - size;
-    if rest.is_nan() {
-        3.0
-    } else if rest < 0.0 {
-        4.0
-    } else if rest < size {
-        rest / size
-    } else if free.is_infinite() {
-        1.0
-    } else {
-        2.0 - rest / (free + used.max(0.0))
-    }
+    let used = f64::from_bits(used.to_bits().cast_signed().max(0).cast_unsigned());
+    let tight = rest < size;
+    let share = rest / picked(tight, size, free + used);
+    let fits = picked(tight, share, 2.0 - share);
+    let fits = picked(free == f64::INFINITY, 1.0, fits);
+    picked(rest.is_nan(), 3.0, picked(rest < 0.0, 4.0, fits))
+}
+
+/// `one` where it is so, else `other`.
+const fn picked(so: bool, one: f64, other: f64) -> f64 {
+    let (one, other) = (one.to_bits(), other.to_bits());
+    f64::from_bits(other ^ ((other ^ one) & (so as u64).wrapping_neg()))
 }
 
 impl Router for TpmAware {
@@ -49,7 +52,7 @@ impl Router for TpmAware {
 
     fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
         let size = (f64::from(ask.input_tokens) + f64::from(ask.expected_output_tokens)).max(1.0);
-        let (wait, free, used) = (table.column(WAIT_MS), table.column(TOKENS_FREE), table.column(TOKENS_USED));
+        let [wait, free, used] = table.columns();
         let scores: Vec<Score> = (0..table.rows())
             .map(|index| {
                 let misfit = misfit(size, f64::from(free.at(index)), f64::from(used.at_or(index, 0.0)));

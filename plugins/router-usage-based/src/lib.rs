@@ -24,7 +24,7 @@ impl Router for UsageBased {
     }
 
     fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
-        let (wait, used) = (table.column(WAIT_MS), table.column(TOKENS_USED));
+        let [wait, used] = table.columns();
         let scores: Vec<Score> =
             (0..table.rows()).map(|index| Score::new(wait, index, f64::from(used.at_or(index, 0.0)))).collect();
         Ok(best_first_within(&scores, 0.0, &mut Random::new(ask.seed)))

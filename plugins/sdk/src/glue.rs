@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use crate::bindings::exports::witgate::policy::routing::Ranking;
 use crate::{Ask, Choice, Needs, Outcome, Refusal, Request, Router, SavedState, Setup, Signals};
 
 /// The configured router of this component instance, if any.
@@ -43,13 +44,13 @@ impl<R: Router> Held<R> {
         signals: &[f32],
         features: Vec<f32>,
         attributes: Vec<String>,
-    ) -> Result<Vec<Choice>, Refusal> {
+    ) -> Result<Ranking, Refusal> {
         match self.0.borrow_mut().as_mut() {
             Some(held) => {
                 let table = Signals::new(&held.columns, signals, held.rows);
-                held.router.route(&Ask { request, features, attributes }, table)
+                held.router.route(&Ask { request, features, attributes }, table).map(|choices| ranking(&choices))
             }
-            None => Ok(Vec::new()),
+            None => Ok(ranking(&[])),
         }
     }
 
@@ -64,5 +65,29 @@ impl<R: Router> Held<R> {
     #[must_use]
     pub fn save(&self) -> Option<SavedState> {
         self.0.borrow().as_ref().and_then(|held| held.router.save())
+    }
+}
+
+/// As it crosses: a column of deployments and, where any was drawn, one of propensities.
+fn ranking(choices: &[Choice]) -> Ranking {
+    // Whole numbers compare quicker, and there is only one 1.0.
+    let drawn = choices.iter().fold(0, |drawn, choice| drawn | (choice.propensity.to_bits() ^ 1.0_f32.to_bits()));
+    let drawn = if drawn == 0 { &[] } else { choices };
+    Ranking {
+        deployments: choices.iter().map(|choice| choice.deployment).collect(),
+        propensities: drawn.iter().map(|choice| choice.propensity).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, ranking};
+
+    #[test]
+    fn propensities_cross_only_where_something_was_drawn() {
+        let choices = [1.0, 0.5].map(|propensity| Choice { deployment: 7, propensity });
+        assert_eq!(ranking(&choices[..1]).propensities, []);
+        let drawn = ranking(&choices);
+        assert_eq!((drawn.deployments, drawn.propensities), (vec![7, 7], vec![1.0, 0.5]));
     }
 }

@@ -4,6 +4,9 @@
 //! What a router may know is handed to it: time, seeds, signals. There is no clock, no file and no network
 //! in here, so the same inputs always give the same answer, in the gateway and in its test runner.
 
+// Nothing but policies and its own tests has a use for it.
+#[cfg(any(test, all(target_arch = "wasm32", not(target_feature = "atomics"))))]
+mod alloc;
 pub mod bindings;
 pub mod log;
 pub mod random;
@@ -16,7 +19,7 @@ mod glue;
 use std::ops::Deref;
 
 pub use bindings::exports::witgate::policy::routing::{
-    Choice, Deployment, Fault, Needs, Outcome, Refusal, Request, SavedState, Setup, Traits,
+    Deployment, Fault, Needs, Outcome, Refusal, Request, SavedState, Setup, Traits,
 };
 pub use random::Random;
 pub use settings::Settings;
@@ -50,6 +53,15 @@ pub trait Router: Sized + 'static {
     fn save(&self) -> Option<SavedState> {
         None
     }
+}
+
+/// A deployment that could serve, and how it came to its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Its index in the setup's list.
+    pub deployment: u32,
+    /// The probability with which it was drawn for its place; 1.0 where nothing was drawn.
+    pub propensity: f32,
 }
 
 /// One question: the request, and the facts about it the router asked for.
@@ -108,7 +120,7 @@ macro_rules! export_router {
                     signals: Vec<f32>,
                     features: Vec<f32>,
                     attributes: Vec<String>,
-                ) -> Result<Vec<world::Choice>, world::Refusal> {
+                ) -> Result<world::Ranking, world::Refusal> {
                     HELD.with(|held| held.route(request, &signals, features, attributes))
                 }
 

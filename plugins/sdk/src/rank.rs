@@ -4,7 +4,8 @@
 use crate::signals::Column;
 use crate::{Choice, Random};
 
-/// How good one deployment is for one request. Less is better: first the shorter wait, then the lower value.
+/// How good one deployment is for one request. Less is better: first the shorter wait, then the lower value. A wait
+/// that is not above 0 is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
     /// Milliseconds until the request may start; +inf never.
@@ -18,47 +19,154 @@ impl Score {
     /// gateway checks again anyway), an unknown value as the worst.
     #[must_use]
     pub fn new(wait: Column<'_>, index: usize, value: f64) -> Self {
-        let wait = wait.at(index);
-        Self { wait: if wait > 0.0 { wait } else { 0.0 }, value: if value.is_nan() { f64::INFINITY } else { value } }
+        Self { wait: wait.at(index), value: if value.is_nan() { f64::INFINITY } else { value } }
     }
 }
 
 /// Every deployment, best first; of equals the one named first in the configuration.
 #[must_use]
 pub fn best_first(scores: &[Score]) -> Vec<Choice> {
-    sorted(scores).into_iter().map(|(deployment, _)| Choice { deployment, propensity: 1.0 }).collect()
+    let (order, mut keys) = Order::of(scores);
+    order.put_right(&mut keys, |_, _| {});
+    order.choices(&keys)
 }
 
 /// Every deployment, best first, where those whose value is within `slack` of the best count as equal
 /// (0.1: up to a tenth more) and equals are drawn. A draw never crosses from one wait to another.
 #[must_use]
 pub fn best_first_within(scores: &[Score], slack: f64, random: &mut Random) -> Vec<Choice> {
-    let mut order = sorted(scores);
-    let mut choices = Vec::with_capacity(order.len());
-    // Sorted, so the equals of a place stand together at the front of the rest, and where they end only grows.
-    let mut end = 0;
-    for place in 0..order.len() {
-        let best = order[place].1;
-        // Where the best is infinite so is the worst; 0 times infinity would be no number.
-        let worst = if best.value.is_finite() { best.value + slack * best.value } else { best.value };
-        end = end.max(place + 1);
-        while order.get(end).is_some_and(|(_, next)| next.wait <= best.wait && next.value <= worst) {
-            end += 1;
-        }
-        let equals = &mut order[place..end];
-        if equals.len() > 1 {
-            let drawn = random.below(u32::try_from(equals.len()).unwrap_or(u32::MAX)) as usize;
-            if equals.last().is_some_and(|(_, last)| last.value > best.value) {
-                // The rest must stay sorted.
-                equals[..=drawn].rotate_right(1);
-            } else {
-                equals.swap(0, drawn);
+    let (order, mut keys) = Order::of(scores);
+    let mut choices = order.choices(&keys);
+    if slack > 0.0 {
+        order.put_right(&mut keys, |_, _| {});
+        order.draw(&mut keys, slack, random, &mut choices);
+    } else {
+        // Equal values are alike, so the others keep their places.
+        order.put_right(&mut keys, |from, run| {
+            if let Some(places) = choices.get_mut(from..) {
+                order.draw(run, 0.0, random, places);
             }
-        }
-        let propensity = share(equals.len());
-        choices.push(Choice { deployment: order[place].0, propensity });
+        });
     }
     choices
+}
+
+/// Scores to be put in order by whole numbers, which is twice as fast as by the scores themselves. A number, or
+/// key, ends in the deployment's index, so equals stay in the order of the configuration. Before it stand, for a
+/// deployment that may start now, a zero and the first bits of its value; for another a one, the wait and fewer
+/// bits of the value. Where these are alike, the rest of the value decides.
+struct Order<'a> {
+    scores: &'a [Score],
+    /// How many bits the index takes.
+    bits: u32,
+    /// These bits.
+    index: u64,
+}
+
+impl<'a> Order<'a> {
+    /// The scores, and their keys in order, as far as keys tell.
+    fn of(scores: &'a [Score]) -> (Self, Vec<u64>) {
+        let rows = scores.len();
+        let bits = rows.saturating_sub(1).checked_ilog2().map_or(1, |log| log + 1);
+        let index = (1 << bits) - 1;
+        let order = Self { scores, bits, index };
+        let mut keys: Vec<u64> = (0..).zip(scores).map(|(at, &score)| key(score) & !index | at).collect();
+        keys.sort_unstable();
+        (order, keys)
+    }
+
+    /// Whether two keys tell no difference between their deployments.
+    const fn alike(&self, one: u64, other: u64) -> bool {
+        (one ^ other) & !self.index == 0
+    }
+
+    /// Puts every run of alike keys in order and hands it on, with its place.
+    fn put_right(&self, keys: &mut [u64], mut each: impl FnMut(usize, &mut [u64])) {
+        let mut done = 0;
+        let mut base = 0;
+        // Runs are few and anywhere. Marking in one word who is like his neighbour takes no branch for those who are not.
+        while base + 1 < keys.len() {
+            let neighbours = keys[base..].iter().zip(&keys[base + 1..]).take(64);
+            let mark = |marks, (at, (one, next)): (u32, (&u64, &u64))| marks | u64::from(self.alike(*one, *next)) << at;
+            let mut marks = (0..).zip(neighbours).fold(0, mark);
+            while marks != 0 {
+                let from = base + marks.trailing_zeros() as usize;
+                marks &= marks - 1;
+                if from >= done {
+                    let like = keys[from + 1..].iter().take_while(|&&next| self.alike(keys[from], next)).count();
+                    done = from + 1 + like;
+                    let run = &mut keys[from..done];
+                    self.put_run_right(run);
+                    each(from, run);
+                }
+            }
+            base += 64;
+        }
+    }
+
+    fn put_run_right(&self, run: &mut [u64]) {
+        let first = run.first().map_or(0, |&key| key & !self.index);
+        let held = if first >> 63 == 0 { 63 - self.bits } else { 32 - self.bits };
+        let rest = |key: u64| ordered(self.score(key).value) << held;
+        if !run.is_sorted_by_key(|&key| rest(key)) {
+            for key in run.iter_mut() {
+                *key = rest(*key) & !self.index | *key & self.index;
+            }
+            run.sort_unstable();
+            for key in run {
+                *key = first | *key & self.index;
+            }
+        }
+    }
+
+    fn choices(&self, keys: &[u64]) -> Vec<Choice> {
+        keys.iter().map(|&key| self.choice(key, 1.0)).collect()
+    }
+
+    /// Draws every place among those that count as equal to the best one left.
+    fn draw(&self, keys: &mut [u64], slack: f64, random: &mut Random, places: &mut [Choice]) {
+        // Sorted, so the equals of a place stand together at the front of the rest, and where they end only grows.
+        let mut end = 0;
+        for (place, choice) in (0..keys.len()).zip(places) {
+            let best = self.score(keys[place]);
+            end = end.max(place + 1);
+            while keys.get(end).is_some_and(|&next| within(slack, best, self.score(next))) {
+                end += 1;
+            }
+            let equals = &mut keys[place..end];
+            if equals.len() > 1 {
+                let drawn = random.below(u32::try_from(equals.len()).unwrap_or(u32::MAX)) as usize;
+                if slack > 0.0 && equals.last().is_some_and(|&last| self.score(last).value > best.value) {
+                    // The rest must stay sorted.
+                    equals[..=drawn].rotate_right(1);
+                } else {
+                    equals.swap(0, drawn);
+                }
+            }
+            *choice = self.choice(equals[0], share(equals.len()));
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the index has at most 32 bits, as the contract's type")]
+    const fn choice(&self, key: u64, propensity: f32) -> Choice {
+        Choice { deployment: (key & self.index) as u32, propensity }
+    }
+
+    fn score(&self, key: u64) -> Score {
+        // Every index is that of a score.
+        self.scores.get(self.choice(key, 1.0).deployment as usize).copied().unwrap_or(Score { wait: 0.0, value: 0.0 })
+    }
+}
+
+/// Whether `next`, which is not the better one, counts as equal.
+fn within(slack: f64, best: Score, next: Score) -> bool {
+    if slack <= 0.0 {
+        // Of a run of alike keys, which have one wait.
+        return next.value <= best.value;
+    }
+    // Where the best is infinite so is the worst; 0 times infinity would be no number.
+    let worst = if best.value.is_finite() { best.value + slack * best.value } else { best.value };
+    next.wait.max(0.0) <= best.wait.max(0.0) && next.value <= worst
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a probability needs no more than f32 has")]
@@ -66,24 +174,22 @@ fn share(of: usize) -> f32 {
     1.0 / of as f32
 }
 
-fn sorted(scores: &[Score]) -> Vec<(u32, Score)> {
-    // Whole numbers in the order of the floats: comparing them is half the cost of a decision among hundreds.
-    let mut keys: Vec<(u32, u64, u32)> =
-        (0..).zip(scores).map(|(index, score)| (ordered_f32(score.wait), ordered_f64(score.value), index)).collect();
-    keys.sort_unstable();
-    keys.into_iter().filter_map(|(_, _, index)| Some((index, *scores.get(index as usize)?))).collect()
+/// The bits of a key, those that the index takes included.
+const fn key(score: Score) -> u64 {
+    let (wait, value) = (score.wait.to_bits(), ordered(score.value));
+    let (now, later) = (value >> 1, (wait as u64 | 1 << 31) << 32 | value >> 32);
+    // All ones where the wait is above 0: a branch in its place would be taken or not as by chance.
+    let waits = ((score.wait > 0.0) as u64).wrapping_neg();
+    now & !waits | later & waits
 }
 
-/// Bits that compare as `f32::total_cmp` does.
-const fn ordered_f32(value: f32) -> u32 {
+/// Bits that compare as the values do; both zeros are one.
+const fn ordered(value: f64) -> u64 {
     let bits = value.to_bits();
-    if value.is_sign_negative() { !bits } else { bits | 1 << 31 }
-}
-
-/// Bits that compare as `f64::total_cmp` does.
-const fn ordered_f64(value: f64) -> u64 {
-    let bits = value.to_bits();
-    if value.is_sign_negative() { !bits } else { bits | 1 << 63 }
+    let bits = if bits == 1 << 63 { 0 } else { bits };
+    // All ones where it is negative.
+    let negative = (bits >> 63).wrapping_neg();
+    bits ^ (negative | 1 << 63)
 }
 
 #[cfg(test)]
@@ -107,10 +213,9 @@ mod tests {
 
     #[test]
     fn the_bits_are_in_the_order_of_the_floats() {
-        let narrow = [f32::NEG_INFINITY, -1.5, -0.0, 0.0, f32::MIN_POSITIVE, 1.0, 2.5, f32::MAX, f32::INFINITY];
-        assert!(narrow.map(super::ordered_f32).is_sorted_by(|one, other| one < other));
-        let wide = [f64::NEG_INFINITY, -1e300, -0.0, 0.0, 1e-300, 1.0, 1.0 + f64::EPSILON, f64::INFINITY];
-        assert!(wide.map(super::ordered_f64).is_sorted_by(|one, other| one < other));
+        let values = [f64::NEG_INFINITY, -1e300, -1e-300, 0.0, 1e-300, 1.0, 1.0 + f64::EPSILON, f64::INFINITY];
+        assert!(values.map(super::ordered).is_sorted_by(|one, other| one < other));
+        assert_eq!(super::ordered(-0.0), super::ordered(0.0));
     }
 
     #[test]
@@ -133,6 +238,41 @@ mod tests {
         for seed in 0..200 {
             let order = places(&best_first_within(&table, 0.1, &mut Random::new(seed)));
             assert_ne!(order[0], 2);
+        }
+    }
+
+    /// What the packed keys must come to, said with a comparison: wait, value, index.
+    fn plainly_sorted(table: &[Score]) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(table.len()).collect();
+        let score = |index: &u32| table[*index as usize];
+        order.sort_by(|a, b| {
+            let (a, b) = (score(a), score(b));
+            a.wait.total_cmp(&b.wait).then_with(|| a.value.partial_cmp(&b.value).unwrap())
+        });
+        order
+    }
+
+    #[test]
+    fn keys_too_short_for_a_value_order_it_all_the_same() {
+        let mut random = Random::new(3);
+        for round in 0..400 {
+            let rows = random.below(300);
+            // Values that differ in their first bits, in their last bits only, or not at all.
+            let spread = [1.0, 1e-9, f64::EPSILON, 0.0][round % 4];
+            let table: Vec<Score> = (0..rows)
+                .map(|_| Score {
+                    wait: [0.0, 0.0, 250.0, 251.0, f32::INFINITY][random.below(5) as usize],
+                    value: 1.0 + f64::from(random.below(7)) * spread,
+                })
+                .collect();
+            assert_eq!(places(&best_first(&table)), plainly_sorted(&table));
+            let drawn = best_first_within(&table, 0.0, &mut random);
+            let shown: Vec<Score> = drawn.iter().map(|choice| table[choice.deployment as usize]).collect();
+            assert!(shown.is_sorted_by_key(|score| (score.wait.to_bits(), super::ordered(score.value))));
+            for (place, choice) in drawn.iter().enumerate() {
+                let equals = shown[place..].iter().filter(|score| **score == shown[place]).count();
+                assert!((choice.propensity - super::share(equals)).abs() < 1e-6);
+            }
         }
     }
 

@@ -66,6 +66,15 @@ impl<'a> Signals<'a> {
         Column(start.and_then(|start| self.values.get(start..start + self.rows)).unwrap_or(&[]))
     }
 
+    /// The first `N` columns, in the order in which they were asked for: no name has to be looked up.
+    #[must_use]
+    pub fn columns<const N: usize>(&self) -> [Column<'a>; N] {
+        std::array::from_fn(|column| {
+            let start = column * self.rows;
+            Column(self.values.get(start..start + self.rows).unwrap_or(&[]))
+        })
+    }
+
     /// What is known of one deployment.
     #[must_use]
     pub const fn row(&self, index: usize) -> Row<'a> {
@@ -107,6 +116,9 @@ mod tests {
         let seen = [table.column(IN_FLIGHT).at(0), table.row(1).get(WAIT_MS), table.column(IN_FLIGHT).at_or(1, 9.0)];
         assert_eq!(seen.map(f32::to_bits), [3.0_f32, 5.0, 9.0].map(f32::to_bits));
         assert!(table.column(IN_FLIGHT).at(1).is_nan());
+        let [wait, in_flight, none] = table.columns();
+        assert_eq!([wait.at(1), in_flight.at(2)].map(f32::to_bits), [5.0_f32, 1.0].map(f32::to_bits));
+        assert!(none.at(0).is_nan());
     }
 
     #[test]

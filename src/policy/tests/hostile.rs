@@ -90,6 +90,11 @@ fn a_propensity_that_is_none_is_refused() {
 }
 
 #[test]
+fn propensities_are_for_all_or_for_none() {
+    check_fault("propensity-missing", contract("3 deployments and 1 propensities"));
+}
+
+#[test]
 fn an_empty_ranking_is_refused() {
     check_fault("empty", contract("empty"));
 }

@@ -1,5 +1,6 @@
 //! What one routing decision costs, through the host that serves requests: every shipped router, asked with the
-//! signals it wants, from one to a hundred deployments.
+//! signals it wants, from one to a hundred deployments. Between two decisions it hears how the first choice of the
+//! last one ended, as it does in service; that is not measured.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use witgate::id::PolicyName;
 use witgate::moment::Moment;
-use witgate::policy::{Component, Engine, EngineOptions, Facts, Question, Router, Setup, Traits};
+use witgate::policy::{Component, Engine, EngineOptions, Facts, Outcome, Question, Router, Setup, Traits};
 use witgate::seed;
 
 use super::stats::{micros, percentile};
@@ -78,6 +79,9 @@ fn one(component: &std::sync::Arc<Component>, deployments: usize, calls: usize) 
         if call >= WARM_UP {
             times.push(micros(took));
         }
+        if let Some(first) = ranking.first() {
+            router.observe(&outcome(&question, first.deployment));
+        }
     }
     Ok((percentile(&mut times, 50), percentile(&mut times, 99)))
 }
@@ -92,6 +96,23 @@ fn question(call: u64) -> Question {
         priority: 0,
         deadline_ms: Some(60_000),
         traits: Traits::default(),
+    }
+}
+
+/// A whole reply that took from one to three seconds.
+fn outcome(question: &Question, deployment: u32) -> Outcome {
+    let draw = u16::try_from(question.seed % 2_000).unwrap_or_default();
+    Outcome {
+        seed: question.seed,
+        attempt: 0,
+        deployment,
+        fault: None,
+        input_tokens: question.input_tokens,
+        output_tokens: question.expected_output_tokens,
+        cost_usd: 0.004,
+        latency_ms: 1_000.0 + f32::from(draw),
+        ttft_ms: Some(300.0),
+        quality: None,
     }
 }
 
