@@ -18,8 +18,7 @@ use futures_util::{FutureExt, Stream};
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy;
+use hyper::body::Body as _;
 use tokio::time::{Instant, Sleep};
 
 use crate::fault::{AttemptFault, FaultKind};
@@ -28,10 +27,12 @@ use crate::upstream::{Answer, Body, Call, Upstream};
 pub use ask::get_json;
 pub use scrub::scrub;
 
-use connect::{Client, ClientKey, ConnectTimedOut};
+use connect::{Client, ClientKey, ConnectTimedOut, ReplyBody};
+use lane::NoAnswer;
 
 mod ask;
 mod connect;
+mod lane;
 mod scrub;
 #[cfg(test)]
 mod tests;
@@ -131,15 +132,17 @@ fn root(error: &dyn Error) -> String {
     innermost.to_string()
 }
 
-fn no_answer(url: &Uri, error: &legacy::Error, connect: Duration) -> AttemptFault {
+fn no_answer(url: &Uri, error: &NoAnswer, connect: Duration) -> AttemptFault {
     let host = host_of(url);
     if is_connect_timeout(error) {
         let message = format!("{host}: no connection within {connect:?}");
         return AttemptFault::new(FaultKind::TimedOut, message).before_sending();
     }
-    let what = if error.is_connect() { "cannot connect" } else { "the connection broke before the answer" };
-    let fault = AttemptFault::new(FaultKind::Unavailable, format!("{host}: {what}: {}", root(error)));
-    if error.is_connect() { fault.before_sending() } else { fault }
+    let told = |what| AttemptFault::new(FaultKind::Unavailable, format!("{host}: {what}: {}", root(error)));
+    match error {
+        NoAnswer::Connect(_) => told("cannot connect").before_sending(),
+        NoAnswer::Broken(_) => told("the connection broke before the answer"),
+    }
 }
 
 fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
@@ -149,7 +152,7 @@ fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
 /// A reply's body. The idle time counts while somebody waits for a piece, so that a slow reader of ours is
 /// not the provider's fault; a piece that is already there costs no timer.
 struct Pieces {
-    inner: Incoming,
+    inner: ReplyBody,
     host: Uri,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,

@@ -1,6 +1,7 @@
 //! Clients: a pool of connections each, one for plain and one for encrypted origins.
 
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,9 +21,11 @@ use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
+use super::lane::{LaneBody, Lanes, NoAnswer};
+
 /// Connections that nobody uses are closed after this long, before the load balancers in front of the large
 /// providers (60 s and more) do it under a request.
-const POOL_IDLE: Duration = Duration::from_secs(55);
+pub(super) const POOL_IDLE: Duration = Duration::from_secs(55);
 
 /// How long a silent connection goes unprobed.
 const PROBE: Duration = Duration::from_secs(15);
@@ -36,13 +39,13 @@ pub(super) struct ClientKey {
     pub(super) connect: Duration,
 }
 
-type Pooled<C> = legacy::Client<ConnectTimeout<C>, Full<Bytes>>;
+type Pooled = legacy::Client<ConnectTimeout<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
 /// A client. Plain ones never read the system's certificates.
 #[derive(Debug)]
 pub(super) enum Client {
-    Plain(Pooled<HttpConnector>),
-    Encrypted(Pooled<HttpsConnector<HttpConnector>>),
+    Plain(Arc<Lanes>),
+    Encrypted(Box<Pooled>),
 }
 
 impl Client {
@@ -58,7 +61,7 @@ impl Client {
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(2 * PROBE));
         if !key.encrypted {
-            return Ok(Self::Plain(pooled(tcp, key.connect)));
+            return Ok(Self::Plain(Lanes::new(ConnectTimeout { connector: tcp, limit: key.connect })));
         }
         tcp.enforce_http(false);
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -66,22 +69,38 @@ impl Client {
             .with_platform_verifier()?
             .with_no_client_auth();
         let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions();
-        Ok(Self::Encrypted(pooled(tls.wrap_connector(tcp), key.connect)))
+        Ok(Self::Encrypted(Box::new(pooled(tls.wrap_connector(tcp), key.connect))))
     }
 
     /// Sends one request and waits for the head of the answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<ReplyBody>, NoAnswer> {
         match self {
-            Self::Plain(client) => client.request(request).await,
-            Self::Encrypted(client) => client.request(request).await,
+            Self::Plain(lanes) => Ok(lanes.send(request).await?.map(ReplyBody::Plain)),
+            Self::Encrypted(client) => Ok(client.request(request).await?.map(ReplyBody::Encrypted)),
         }
     }
 }
 
-fn pooled<C>(connector: C, limit: Duration) -> Pooled<C>
-where
-    ConnectTimeout<C>: legacy::connect::Connect + Clone,
-{
+/// The body of an answer, from either kind of connection.
+#[derive(Debug)]
+pub(super) enum ReplyBody {
+    Plain(LaneBody),
+    Encrypted(Incoming),
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Plain(body) => Pin::new(body).poll_frame(context),
+            Self::Encrypted(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+}
+
+fn pooled(connector: HttpsConnector<HttpConnector>, limit: Duration) -> Pooled {
     legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_timer(TokioTimer::new())
@@ -93,8 +112,8 @@ where
 /// Connects within a limit. (The connector's own would not bound the TLS handshake.)
 #[derive(Clone, Debug)]
 pub(super) struct ConnectTimeout<C> {
-    connector: C,
-    limit: Duration,
+    pub(super) connector: C,
+    pub(super) limit: Duration,
 }
 
 /// No connection within the limit.

@@ -174,3 +174,62 @@ async fn a_connection_is_used_again() {
     }
     server.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_is_replaced() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (closed, told) = oneshot::channel();
+    let server = tokio::spawn(async move {
+        let mut closed = Some(closed);
+        for _ in 0..2 {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read_request(&mut socket).await;
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            // Whole by now: nothing is left to read, so that the end is a plain one.
+            drop(socket);
+            closed.take().map(|closed| closed.send(()));
+        }
+    });
+    let upstream = HttpUpstream::new();
+    let read = |answer: Answer| async { answer.body.map(Result::unwrap).collect::<Vec<Bytes>>().await.concat() };
+    assert_eq!(read(upstream.send(call(&url)).await.unwrap()).await, b"ok");
+    told.await.unwrap();
+    // The runtime looks at its sockets at least every 61 turns.
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read(upstream.send(call(&url)).await.unwrap()).await, b"ok");
+    server.await.unwrap();
+}
+
+/// A place nobody ever gets to.
+#[derive(Clone)]
+struct Nowhere;
+
+impl tower_service::Service<Uri> for Nowhere {
+    type Response = ();
+    type Error = std::io::Error;
+    type Future = std::future::Pending<Result<(), std::io::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), std::io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        std::future::pending()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_connection_within_its_time_is_timed_out_and_nothing_was_sent() {
+    let limit = Duration::from_secs(7);
+    let url = Uri::from_static("http://example.com:81/v1?key=secret");
+    let start = Instant::now();
+    let mut connector = connect::ConnectTimeout { connector: Nowhere, limit };
+    let cause = tower_service::Service::call(&mut connector, url.clone()).await.unwrap_err();
+    assert_eq!(start.elapsed(), limit);
+    let fault = no_answer(&url, &NoAnswer::Connect(cause), limit);
+    assert_eq!((fault.kind, fault.was_sent()), (FaultKind::TimedOut, false));
+    assert_eq!(fault.message, "example.com:81: no connection within 7s");
+}

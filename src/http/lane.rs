@@ -1,0 +1,218 @@
+//! Plain origins: HTTP/1.1 connections driven by the very task that waits for the reply.
+//!
+//! A pooled client runs each connection as a task beside: a request and every piece of its reply are handed over, and
+//! each handing over wakes somebody. Here whoever asks reads and writes the socket itself, which is a fifth of the cost
+//! of a request to a local server. An idle connection is driven by nobody; whether it still stands is looked at when it
+//! is taken out again. (Encrypted origins negotiate HTTP/2, whose connections are shared and need a task of their own.)
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::connect::{ConnectTimeout, POOL_IDLE};
+
+/// The connections to plain origins, by authority.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    connector: ConnectTimeout<HttpConnector>,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// The one used last stands last, and is used next: the others grow old and are closed.
+    lanes: BTreeMap<String, Vec<(Instant, Box<Lane>)>>,
+    swept: Option<Instant>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Lane {
+    sender: SendRequest<Full<Bytes>>,
+    connection: Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    /// The connection has ended and is not to be driven any more.
+    over: bool,
+}
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoAnswer {
+    /// There is no connection; nothing was sent.
+    #[error("cannot connect")]
+    Connect(#[source] Box<dyn Error + Send + Sync>),
+    /// It broke before the head of the answer had come.
+    #[error("the connection broke")]
+    Broken(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<hyper::Error> for NoAnswer {
+    fn from(fault: hyper::Error) -> Self {
+        Self::Broken(fault.into())
+    }
+}
+
+impl From<legacy::Error> for NoAnswer {
+    fn from(fault: legacy::Error) -> Self {
+        if fault.is_connect() { Self::Connect(fault.into()) } else { Self::Broken(fault.into()) }
+    }
+}
+
+impl Lanes {
+    pub(super) fn new(connector: ConnectTimeout<HttpConnector>) -> Arc<Self> {
+        Arc::new(Self { connector, idle: Mutex::default() })
+    }
+
+    /// Sends one request and waits for the head of the answer. Only a request of which nothing was sent, because the
+    /// connection it was given to had been closed meanwhile, is given to another one.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<LaneBody>, NoAnswer> {
+        let origin = std::mem::take(request.uri_mut());
+        let authority = origin.authority().map_or("", http::uri::Authority::as_str).to_owned();
+        let path = origin.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+        if let Ok(host) = HeaderValue::from_str(&authority) {
+            request.headers_mut().insert(HOST, host);
+        }
+        loop {
+            let kept = self.take(&authority);
+            let used_before = kept.is_some();
+            let mut lane = match kept {
+                Some(lane) => lane,
+                None => self.open(origin.clone()).await?,
+            };
+            match lane.send(request).await {
+                Ok(answer) => {
+                    let home = Some((Arc::clone(self), authority));
+                    return Ok(answer.map(|body| LaneBody { body, lane: Some(lane), home }));
+                }
+                Err(mut fault) => match fault.take_message().filter(|_| used_before) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(fault.into_error().into()),
+                },
+            }
+        }
+    }
+
+    async fn open(&self, origin: Uri) -> Result<Box<Lane>, NoAnswer> {
+        let socket = self.connector.clone().call(origin).await.map_err(NoAnswer::Connect)?;
+        let (sender, connection) = handshake(socket).await?;
+        Ok(Box::new(Lane { sender, connection, over: false }))
+    }
+
+    /// An idle connection that still stands.
+    fn take(&self, authority: &str) -> Option<Box<Lane>> {
+        loop {
+            let (since, mut lane) = self.lock().lanes.get_mut(authority)?.pop()?;
+            if since.elapsed() < POOL_IDLE && lane.stands(&mut Context::from_waker(Waker::noop())) {
+                return Some(lane);
+            }
+        }
+    }
+
+    fn put(&self, authority: String, lane: Box<Lane>) {
+        let now = Instant::now();
+        let mut idle = self.lock();
+        let mut old = Vec::new();
+        if idle.swept.is_none_or(|swept| now.duration_since(swept) >= POOL_IDLE / 4) {
+            idle.swept = Some(now);
+            idle.lanes.retain(|_, lanes| {
+                let fresh = lanes.partition_point(|(since, _)| now.duration_since(*since) >= POOL_IDLE);
+                old.extend(lanes.drain(..fresh));
+                !lanes.is_empty()
+            });
+        }
+        idle.lanes.entry(authority).or_default().push((now, lane));
+        drop(idle);
+        // Closed outside the lock.
+        drop(old);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Unsent = hyper::client::conn::TrySendError<Request<Full<Bytes>>>;
+
+impl Lane {
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unsent> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        std::future::poll_fn(|context| {
+            // The connection first: it writes the request, and what it reads answers the other.
+            self.drive(context);
+            answer.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Reads and writes what can be read and written now.
+    fn drive(&mut self, context: &mut Context<'_>) {
+        if !self.over {
+            // Its fault, if any, is told to whoever waits for the answer or its body.
+            self.over = Pin::new(&mut self.connection).poll(context).is_ready();
+        }
+    }
+
+    /// Whether it can take another request.
+    fn stands(&mut self, context: &mut Context<'_>) -> bool {
+        self.drive(context);
+        !self.over && self.sender.is_ready()
+    }
+}
+
+/// The body of an answer. Read to its end, it gives its connection back; dropped before, it closes it.
+#[derive(Debug)]
+pub(super) struct LaneBody {
+    body: Incoming,
+    lane: Option<Box<Lane>>,
+    home: Option<(Arc<Lanes>, String)>,
+}
+
+impl Body for LaneBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let mut frame = Pin::new(&mut this.body).poll_frame(context);
+        if frame.is_pending()
+            && let Some(lane) = &mut this.lane
+        {
+            lane.drive(context);
+            frame = Pin::new(&mut this.body).poll_frame(context);
+        }
+        if matches!(frame, Poll::Ready(None))
+            && let (Some(mut lane), Some((lanes, authority))) = (this.lane.take(), this.home.take())
+            && lane.stands(context)
+        {
+            lanes.put(authority, lane);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Not before the end was read: the connection is given back there.
+        self.lane.is_none() && self.body.is_end_stream()
+    }
+}
