@@ -18,10 +18,13 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 5] = ["config", "policy", "provider", "http", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
-    ("hyper_util", &["http", "server"]),
+    ("hyper::client", &["http"]),
+    ("hyper_util::client", &["http"]),
+    ("hyper_util::server", &["server"]),
+    ("rustls_platform_verifier", &["http"]),
     ("reqwest", &[]),
     ("wasmtime", &["policy"]),
     ("wasmparser", &["policy"]),
