@@ -7,6 +7,7 @@ mod serve;
 use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,6 +66,9 @@ struct ServeArgs {
     /// The parent of all random draws; drawn from the operating system unless given.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Threads that serve connections; one for each processor unless given.
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
     #[command(flatten)]
     log: LogArgs,
 }

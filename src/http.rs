@@ -5,10 +5,10 @@
 //! other place. (`HTTP_PROXY` and its kin are not read.) A fault names host and cause, never a header, a
 //! path or a query.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use hyper::body::Body as _;
+use rustls::ClientConfig;
 use tokio::time::{Instant, Sleep};
 
 use crate::fault::{AttemptFault, FaultKind};
@@ -42,10 +43,12 @@ const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("witgate/
 /// The providers on the network. One for the process: connections live in it and survive reloads.
 ///
 /// Plain and encrypted origins have clients of their own, each built at its first call: a gateway that speaks
-/// only to local servers never reads the system's certificates and runs where there are none.
+/// only to local servers never reads the system's certificates and runs where there are none. Each thread has its own,
+/// because a connection belongs to the event loop that opened it, and another one would have to wake that first.
 #[derive(Debug, Default)]
 pub struct HttpUpstream {
-    clients: RwLock<BTreeMap<ClientKey, Arc<Client>>>,
+    clients: RwLock<HashMap<ClientKey, Arc<Client>>>,
+    tls: OnceLock<ClientConfig>,
 }
 
 impl HttpUpstream {
@@ -63,15 +66,27 @@ impl HttpUpstream {
         if let Some(client) = clients.get(&key) {
             return Ok(Arc::clone(client));
         }
-        let client = Arc::new(Client::build(key)?);
+        let client =
+            if key.encrypted { Client::encrypted(self.tls()?, key.connect) } else { Client::plain(key.connect) };
+        let client = Arc::new(client);
         clients.insert(key, Arc::clone(&client));
         Ok(client)
+    }
+
+    /// Certificates are read once.
+    fn tls(&self) -> Result<ClientConfig, rustls::Error> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
+        }
+        let tls = connect::tls()?;
+        Ok(self.tls.get_or_init(|| tls).clone())
     }
 
     async fn call(&self, call: Call) -> Result<Answer, AttemptFault> {
         let Call { url, headers, body, timeouts } = call;
         let url = origin_checked(&url)?;
-        let key = ClientKey { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect };
+        let thread = std::thread::current().id();
+        let key = ClientKey { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect, thread };
         let client = self.client(key).map_err(|cause| {
             let (host, cause) = (host_of(&url), root(&cause));
             AttemptFault::new(FaultKind::Unavailable, format!("{host}: cannot set up TLS: {cause}")).before_sending()

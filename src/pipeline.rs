@@ -93,7 +93,7 @@ struct Asked<'a> {
     gateway: &'a Arc<Gateway>,
     snapshot: &'a Snapshot,
     serving: &'a Arc<Serving>,
-    request: &'a ChatRequest,
+    request: &'a Arc<ChatRequest>,
     /// Lower is more urgent.
     priority: i32,
     deadline: Moment,
@@ -127,8 +127,6 @@ pub enum Served {
 /// What a reply's headers tell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
-    /// The request.
-    pub id: RequestId,
     /// Who answered.
     pub deployment: String,
     /// Who decided, `NAME@DIGEST` or `built-in`.
@@ -203,7 +201,7 @@ impl Gateway {
         ticket.record.group = Some(serving.group.name.clone());
         ticket.record.policy = Some(Arc::clone(&serving.policy));
         let priority = priority(&mut request);
-        let request = prompt::build(request);
+        let request = Arc::new(prompt::build(request));
         let asked = Asked { gateway: self, snapshot, serving, request: &request, priority, deadline };
         Self::attempts(ticket, &asked).await
     }

@@ -10,19 +10,26 @@ mod probe;
 mod refusal;
 mod serve;
 mod simulated;
+mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::Response;
+use axum::routing::{any, get};
+use hyper::body::Incoming;
+use tower_service::Service;
 
 use crate::chat::DialectName;
 use crate::pipeline::Gateway;
+use crate::provider::simulated::Simulated;
 use crate::telemetry::Metrics;
 
-pub use serve::{Listening, listen, serve};
-pub use simulated::router as simulated_router;
+pub use serve::{Listening, Server, listen};
 
 /// What handlers share.
 pub struct App {
@@ -41,11 +48,45 @@ const CHATS: [(&str, DialectName); 3] = [
     ("/v1/messages", DialectName::Anthropic),
 ];
 
-/// All surfaces.
-pub fn router(app: Arc<App>) -> Router {
-    let chats = CHATS.into_iter().fold(Router::new(), |chats, (path, face)| {
-        chats.route(path, post(move |app, request| chat::handle(app, face, request)))
-    });
+/// What one listener serves.
+pub struct Faces {
+    /// Chats do not go through the router: they are what there is most of.
+    chats: Option<Arc<App>>,
+    others: Router,
+}
+
+impl Faces {
+    /// All surfaces of a gateway.
+    #[must_use]
+    pub fn of(app: Arc<App>) -> Self {
+        Self { others: others(Arc::clone(&app)), chats: Some(app) }
+    }
+
+    /// The simulated provider's.
+    #[must_use]
+    pub fn simulated(simulated: Arc<Simulated>) -> Self {
+        Self { chats: None, others: simulated::router(simulated) }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        if let Some(app) = &self.chats
+            && request.method() == Method::POST
+            && let Some((_, face)) = CHATS.iter().find(|(path, _)| *path == request.uri().path())
+        {
+            return chat::handle(app, *face, request).await;
+        }
+        match self.others.clone().call(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn others(app: Arc<App>) -> Router {
+    // A chat passes the guard inside its handler, under its ticket: what is refused there is recorded. Here arrives only
+    // what asks with another method.
+    let chats =
+        CHATS.into_iter().fold(Router::new(), |chats, (path, _)| chats.route(path, any(refusal::unknown_method)));
     let others = Router::new()
         .route("/v1/models", get(probe::models))
         .route("/models", get(probe::models))
@@ -55,8 +96,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/health/liveness", get(probe::alive))
         .route("/health/readiness", get(probe::ready))
         .route("/metrics", get(probe::metrics))
-        .fallback(refusal::unknown_path)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::before));
-    // A chat passes the guard inside its handler, under its ticket: what is refused there is recorded.
-    chats.merge(others).method_not_allowed_fallback(refusal::unknown_method).with_state(app)
+        .fallback(refusal::unknown_path);
+    let all = others.merge(chats).method_not_allowed_fallback(refusal::unknown_method);
+    all.layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::before)).with_state(app)
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::policy::Compiler;
 use crate::provider::simulated::Simulated;
 use crate::reload::Sources;
-use crate::server::{self, App};
+use crate::server::{self, App, Faces, Server};
 use crate::snapshot::Snapshot;
 use crate::start::{self, GRACE, Options, Running};
 
@@ -41,11 +41,11 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
             seed: arguments.seed.unwrap_or_else(drawn),
         };
         let running = start::start(options).map_err(|problems| problems.join("\n"))?;
-        serve_until_told(running).await
+        serve_until_told(running, workers(arguments.workers)).await
     })
 }
 
-async fn serve_until_told(running: Running) -> Result<(), String> {
+async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(), String> {
     let Running { gateway, metrics, reloader } = running;
     let snapshot = gateway.live.read();
     let settings = &snapshot.settings.server;
@@ -59,13 +59,17 @@ async fn serve_until_told(running: Running) -> Result<(), String> {
             reloader.reload();
         }
     };
-    let served = server::serve(listening, server::router(Arc::clone(&app)), Some(app), told_to_stop(), GRACE);
+    let server = Server { listening, faces: Faces::of(app), workers, grace: GRACE };
     tokio::select! {
         biased;
-        () = served => {}
-        () = reloads => {}
+        served = server.serve(told_to_stop()) => served.map_err(|fault| format!("no thread to serve on: {fault}")),
+        () = reloads => Ok(()),
     }
-    Ok(())
+}
+
+/// One worker for each processor, unless told otherwise.
+fn workers(told: Option<NonZeroUsize>) -> NonZeroUsize {
+    told.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What is served, and a call that works.
@@ -107,21 +111,18 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         say(format_args!("simulated provider listening on http://{}", listening.address));
         let simulated =
             Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
-        let router = server::simulated_router(simulated);
-        server::serve(listening, router, None, told_to_stop(), GRACE).await;
-        Ok(())
+        let server = Server { listening, faces: Faces::simulated(simulated), workers: workers(None), grace: GRACE };
+        server.serve(told_to_stop()).await.map_err(|fault| format!("no thread to serve on: {fault}"))
     })
 }
 
+/// Runs what listens and waits for signals; requests are served by the workers.
 fn block_on(work: impl Future<Output = Result<(), String>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => return fail(format!("no runtime: {fault}")),
     };
-    let ended = runtime.block_on(work);
-    // Whoever was cut off is still recorded: dropping its task writes the record.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    match ended {
+    match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(problem),
     }

@@ -9,7 +9,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
-use super::connect::{Client, ClientKey};
+use super::connect::{Client, tls};
 use super::root;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -31,7 +31,8 @@ pub async fn get_json(url: &str, key: Option<&str>) -> Result<Value, String> {
 
 async fn get(url: &str, key: Option<&str>) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
     let url: Uri = url.parse()?;
-    let client = Client::build(ClientKey { encrypted: url.scheme_str() == Some("https"), connect: CONNECT })?;
+    let encrypted = url.scheme_str() == Some("https");
+    let client = if encrypted { Client::encrypted(tls()?, CONNECT) } else { Client::plain(CONNECT) };
     let mut request = Request::get(url);
     if let Some(key) = key {
         request = request.header(AUTHORIZATION, format!("Bearer {key}"));

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,11 +33,13 @@ const PROBE: Duration = Duration::from_secs(15);
 
 /// What sets two clients apart. The connect timeout belongs to a connection, not to a request; configurations
 /// hold a handful of different ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientKey {
     pub(super) encrypted: bool,
     /// For name, TCP and TLS together.
     pub(super) connect: Duration,
+    /// Whose event loop its connections belong to.
+    pub(super) thread: ThreadId,
 }
 
 type Pooled = legacy::Client<ConnectTimeout<HttpsConnector<HttpConnector>>, Full<Bytes>>;
@@ -49,27 +52,17 @@ pub(super) enum Client {
 }
 
 impl Client {
-    /// # Errors
-    /// The system's certificates cannot be used.
-    pub(super) fn build(key: ClientKey) -> Result<Self, rustls::Error> {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        // A peer that vanished is noticed while a long reply is awaited, and not by the next request only.
-        tcp.set_keepalive(Some(PROBE));
-        tcp.set_keepalive_interval(Some(PROBE));
-        tcp.set_keepalive_retries(Some(3));
-        #[cfg(target_os = "linux")]
-        tcp.set_tcp_user_timeout(Some(2 * PROBE));
-        if !key.encrypted {
-            return Ok(Self::Plain(Lanes::new(ConnectTimeout { connector: tcp, limit: key.connect })));
-        }
+    /// For origins without encryption.
+    pub(super) fn plain(connect: Duration) -> Self {
+        Self::Plain(Lanes::new(ConnectTimeout { connector: tcp(), limit: connect }))
+    }
+
+    /// For origins with it.
+    pub(super) fn encrypted(tls: ClientConfig, connect: Duration) -> Self {
+        let mut tcp = tcp();
         tcp.enforce_http(false);
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
         let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions();
-        Ok(Self::Encrypted(Box::new(pooled(tls.wrap_connector(tcp), key.connect))))
+        Self::Encrypted(Box::new(pooled(tls.wrap_connector(tcp), connect)))
     }
 
     /// Sends one request and waits for the head of the answer.
@@ -79,6 +72,29 @@ impl Client {
             Self::Encrypted(client) => Ok(client.request(request).await?.map(ReplyBody::Encrypted)),
         }
     }
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    // A peer that vanished is noticed while a long reply is awaited, and not by the next request only.
+    tcp.set_keepalive(Some(PROBE));
+    tcp.set_keepalive_interval(Some(PROBE));
+    tcp.set_keepalive_retries(Some(3));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(2 * PROBE));
+    tcp
+}
+
+/// What encrypts, trusting whom the system trusts.
+///
+/// # Errors
+/// The system's certificates cannot be used.
+pub(super) fn tls() -> Result<ClientConfig, rustls::Error> {
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?;
+    Ok(tls.with_no_client_auth())
 }
 
 /// The body of an answer, from either kind of connection.

@@ -16,6 +16,8 @@ use super::{Asked, Estimate, Plan, Ticket};
 /// What one look at limits and breakers gave.
 enum Look {
     Granted(usize),
+    /// It depends on the count of tokens, in the words of this deployment's model.
+    Count(usize),
     /// Until then, or until something under way ends.
     Wait(Option<Moment>, Why),
     Never(Refusal),
@@ -46,10 +48,8 @@ pub(super) async fn admit(
     // stand behind anybody.
     let holds_shared = ticket.shared.is_some();
     if queue.is_empty() || holds_shared {
-        match look(asked, ticket, plan, failed, estimate) {
-            Look::Granted(index) => return Ok(index),
-            Look::Never(refusal) => return Err(refusal),
-            Look::Wait(until, why) => bearable(asked, until, why, patience)?,
+        if let Seen::Granted(index) = see(asked, ticket, plan, failed, estimate, patience).await? {
+            return Ok(index);
         }
     }
     let capacity = asked.snapshot.settings.queue.max_waiting;
@@ -88,19 +88,40 @@ async fn head(
         tokio::pin!(freed);
         // Registered before the look, so that nothing freed in between goes unheard.
         freed.as_mut().enable();
-        let until = match look(asked, ticket, plan, failed, estimate) {
-            Look::Granted(index) => return Ok(index),
-            Look::Never(refusal) => return Err(refusal),
-            Look::Wait(until, why) => {
-                bearable(asked, until, why, patience)?;
-                until
-            }
-        };
-        match until {
-            Some(until) => {
+        match see(asked, ticket, plan, failed, estimate, patience).await? {
+            Seen::Granted(index) => return Ok(index),
+            Seen::Wait(Some(until)) => {
                 tokio::select! { biased; () = freed => {}, () = asked.gateway.clock.sleep_until(until) => {} }
             }
-            None => freed.await,
+            Seen::Wait(None) => freed.await,
+        }
+    }
+}
+
+/// What can be done now.
+enum Seen {
+    Granted(usize),
+    Wait(Option<Moment>),
+}
+
+/// Looks, counts if it turns out that it must, and looks again.
+async fn see(
+    asked: &Asked<'_>,
+    ticket: &mut Ticket,
+    plan: &Plan,
+    failed: &[usize],
+    estimate: &mut Estimate,
+    patience: Moment,
+) -> Result<Seen, Refusal> {
+    loop {
+        match look(asked, ticket, plan, failed, estimate) {
+            Look::Granted(index) => return Ok(Seen::Granted(index)),
+            Look::Never(refusal) => return Err(refusal),
+            Look::Count(index) => estimate.count(asked, &asked.serving.slots[index].deployment.model).await,
+            Look::Wait(until, why) => {
+                bearable(asked, until, why, patience)?;
+                return Ok(Seen::Wait(until));
+            }
         }
     }
 }
@@ -123,7 +144,7 @@ fn bearable(asked: &Asked<'_>, until: Option<Moment>, why: Why, patience: Moment
 }
 
 /// One look: breakers and context windows first, then one reservation over all that remain.
-fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], estimate: &mut Estimate) -> Look {
+fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], estimate: &Estimate) -> Look {
     let gateway = asked.gateway;
     let now = gateway.clock.now();
     let slots = &asked.serving.slots;
@@ -133,8 +154,8 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
     for &index in plan.order.iter().filter(|index| !failed.contains(index)) {
         let slot = &slots[index];
         if let Some(window) = slot.deployment.context_window {
-            if estimate.may_overflow(window) {
-                estimate.count(asked.request, &slot.deployment.model);
+            if estimate.may_overflow(window) && !estimate.is_counted() {
+                return Look::Count(index);
             }
             if estimate.overflows(window) {
                 too_long = Some(too_long.unwrap_or(0).max(window));
@@ -145,7 +166,12 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
             Admission::Yes | Admission::Probe => candidates.push(index),
             // One that could never take the request is no reason to wait for its breaker; it is left to the limits to
             // say so.
-            Admission::No { .. } if never_fits(asked, slot, estimate, now) => candidates.push(index),
+            Admission::No { .. } if never_fits(asked, slot, estimate, now) => {
+                if !estimate.is_counted() {
+                    return Look::Count(index);
+                }
+                candidates.push(index);
+            }
             Admission::No { until } => closed.push(until),
         }
     }
@@ -161,23 +187,16 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
     reserve(asked, ticket, &candidates, estimate, now, open_until)
 }
 
-/// Whether the request is larger than a whole limit of this deployment; counted before that is believed.
-fn never_fits(asked: &Asked<'_>, slot: &Slot, estimate: &mut Estimate, now: Moment) -> bool {
-    let never = |estimate: &Estimate| {
-        let demand = estimate.demand(&slot.deployment);
-        matches!(asked.gateway.limits.wait(now, slot.scope, demand), Wait::Never)
-    };
-    if never(estimate) {
-        estimate.count(asked.request, &slot.deployment.model);
-    }
-    never(estimate)
+/// Whether the request is larger than a whole limit of this deployment, as far as it is known.
+fn never_fits(asked: &Asked<'_>, slot: &Slot, estimate: &Estimate, now: Moment) -> bool {
+    matches!(asked.gateway.limits.wait(now, slot.scope, estimate.demand(&slot.deployment)), Wait::Never)
 }
 
 fn reserve(
     asked: &Asked<'_>,
     ticket: &mut Ticket,
     candidates: &[usize],
-    estimate: &mut Estimate,
+    estimate: &Estimate,
     now: Moment,
     open_until: Option<Moment>,
 ) -> Look {
@@ -191,7 +210,7 @@ fn reserve(
         Demand { input_tokens: estimate.input(), output_tokens: output.unwrap_or(0) }
     };
     if !estimate.is_counted() && !gateway.limits.roomy(now, &scopes, largest(estimate)) {
-        estimate.count(asked.request, &slots[candidates[0]].deployment.model);
+        return Look::Count(candidates[0]);
     }
     ticket.record.estimated_input_tokens = estimate.input();
     let offers: Vec<(ScopeId, Demand)> =

@@ -51,7 +51,6 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
         return Err(scrubbed(refused(deployment, answer).await, deployment));
     }
     let about = About {
-        id: ticket.record.id,
         deployment: deployment.id.to_string(),
         policy: ticket.record.policy.clone().unwrap_or_else(|| "built-in".into()),
         group: asked.serving.group.name.to_string(),

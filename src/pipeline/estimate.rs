@@ -3,16 +3,20 @@
 //! Counting tokens is dear, so the length in bytes, which no count can exceed, stands in for it until a
 //! decision depends on more: a limit that is more than half used, a context window, a policy that asks.
 
+use std::sync::Arc;
+
 use crate::catalog::Deployment;
 use crate::chat::ChatRequest;
 use crate::limits::Demand;
 use crate::tokens;
 
+use super::Asked;
+
 /// Reserved for output where neither the client nor the catalogue knows a bound.
 const UNKNOWN_OUTPUT: u64 = 4096;
 
-/// Bytes of a request from which counting takes milliseconds, so that others' work is handed to other threads.
-const LONG: u64 = 32 << 10;
+/// Bytes of a request from which counting takes so long (about 50 µs a KiB) that it is done on a thread beside.
+const LONG: u64 = 8 << 10;
 
 /// What a request is expected to use.
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +41,19 @@ impl Estimate {
     }
 
     /// Counts, once.
-    pub(super) fn count(&mut self, request: &ChatRequest, model: &str) {
-        if self.counted.is_none() {
-            let count = if self.upper_bound > LONG && is_multi_threaded() {
-                tokio::task::block_in_place(|| tokens::count(request, model))
-            } else {
-                tokens::count(request, model)
-            };
-            self.counted = Some(count.tokens);
-            self.exact = count.exact;
+    pub(super) async fn count(&mut self, asked: &Asked<'_>, model: &str) {
+        if self.counted.is_some() {
+            return;
         }
+        let count = if self.upper_bound > LONG && !asked.gateway.clock.is_virtual() {
+            let (request, model) = (Arc::clone(asked.request), model.to_owned());
+            tokio::task::spawn_blocking(move || tokens::count(&request, &model)).await.ok()
+        } else {
+            Some(tokens::count(asked.request, model))
+        };
+        // What could not be counted is taken to be as large as it may be.
+        self.counted = Some(count.map_or(self.upper_bound, |count| count.tokens));
+        self.exact = count.is_some_and(|count| count.exact);
     }
 
     /// Input tokens: counted, else the upper bound.
@@ -87,10 +94,4 @@ impl Estimate {
     pub(super) fn may_overflow(&self, window: u32) -> bool {
         self.input() > u64::from(window)
     }
-}
-
-/// On virtual time there is one thread, and nobody else to hold up.
-fn is_multi_threaded() -> bool {
-    let flavor = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    flavor.is_ok_and(|flavor| flavor == tokio::runtime::RuntimeFlavor::MultiThread)
 }

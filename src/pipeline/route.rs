@@ -30,6 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
 pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mut Ticket) -> Result<Plan, Refusal> {
     let serving = asked.serving;
+    if serving.router.as_ref().is_some_and(|router| router.needs().exact_tokens) {
+        estimate.count(asked, &serving.slots[0].deployment.model).await;
+    }
     let mut answer = serving.router.as_ref().map(|router| ask(asked, router, estimate, ticket));
     if let (Some(Err(RouteEnd::Wait(wanted))), Some(router)) = (&answer, &serving.router) {
         let clock = asked.gateway.clock;
@@ -66,12 +69,9 @@ fn built_in(serving: &Serving) -> Vec<usize> {
     (0..serving.slots.len()).collect()
 }
 
-fn ask(asked: &Asked<'_>, router: &Router, estimate: &mut Estimate, ticket: &Ticket) -> Result<Vec<Choice>, RouteEnd> {
+fn ask(asked: &Asked<'_>, router: &Router, estimate: &Estimate, ticket: &Ticket) -> Result<Vec<Choice>, RouteEnd> {
     let needs = router.needs();
     let slots = &asked.serving.slots;
-    if needs.exact_tokens {
-        estimate.count(asked.request, &slots[0].deployment.model);
-    }
     let now = asked.gateway.clock.now();
     let signals = signals(asked, &needs.signals, now, estimate);
     let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, asked.request)).collect();

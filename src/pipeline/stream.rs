@@ -192,7 +192,7 @@ impl Pump {
 
     fn break_off(&mut self, fault: &AttemptFault) {
         let Some(ticket) = self.ticket.take() else { return };
-        self.begun.encoder.error(&Refusal::from(fault.clone()), &ticket.id(), &mut self.out);
+        self.begun.encoder.error(&Refusal::from(fault.clone()), &ticket.id().to_string(), &mut self.out);
         ticket.broke(fault);
     }
 }

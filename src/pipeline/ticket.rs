@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use crate::chat::Usage;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::health::{self, Ended};
+use crate::id::RequestId;
 use crate::limits::{Demand, Hold};
 use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
@@ -83,8 +84,8 @@ impl Ticket {
 
     /// The request's id, for headers and error bodies.
     #[must_use]
-    pub fn id(&self) -> String {
-        self.record.id.to_string()
+    pub const fn id(&self) -> RequestId {
+        self.record.id
     }
 
     /// What the request was begun under and keeps to its end.

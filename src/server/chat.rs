@@ -1,15 +1,15 @@
 //! The two chat surfaces: read the body within bounds, serve it, say in headers who answered.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
 
 use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
@@ -17,14 +17,17 @@ use crate::pipeline::{About, Served};
 
 use super::{App, guard, refusal};
 
+/// About so many headers a reply has, and the two the connection adds.
+const HEADERS: usize = 12;
+
 /// How long a client may take to send its request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves one chat request that came through the surface `face`. Nothing of the body is read for a caller that is
 /// not known.
-pub(super) async fn handle(State(app): State<Arc<App>>, face: DialectName, request: Request) -> Response {
+pub(super) async fn handle(app: &App, face: DialectName, request: Request<Incoming>) -> Response {
     let mut ticket = app.gateway.arrive(face);
-    let id = ticket.id();
+    let id = ticket.id().to_string();
     let (head, body) = request.into_parts();
     let open = ticket.snapshot().settings.server.master_key.is_none();
     let known = guard::allowed(&head.headers, &head.uri, open)
@@ -40,11 +43,11 @@ pub(super) async fn handle(State(app): State<Arc<App>>, face: DialectName, reque
     };
     match app.gateway.serve(ticket, body).await {
         Ok(Served::Whole { body, about }) => {
-            respond(face, Body::from(body), HeaderValue::from_static("application/json"), &about)
+            respond(face, Body::from(body), HeaderValue::from_static("application/json"), &id, &about)
         }
         Ok(Served::Streamed { stream, about }) => {
             let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
-            let mut response = respond(face, Body::from_stream(stream), kind, &about);
+            let mut response = respond(face, Body::from_stream(stream), kind, &id, &about);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             response
         }
@@ -52,7 +55,7 @@ pub(super) async fn handle(State(app): State<Arc<App>>, face: DialectName, reque
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         let message = format!(
             "the request body is larger than {limit} bytes; send less or raise `general_settings.max_request_size_mb`"
@@ -76,11 +79,12 @@ async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Re
     }
 }
 
-fn respond(face: DialectName, body: Body, kind: HeaderValue, about: &About) -> Response {
+fn respond(face: DialectName, body: Body, kind: HeaderValue, id: &str, about: &About) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, kind);
-    refusal::identify(face, headers, &about.id.to_string());
+    refusal::identify(face, headers, id);
     let mut tell = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(HeaderName::from_static(name), value);

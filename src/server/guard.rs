@@ -20,15 +20,11 @@ use super::{App, refusal};
 
 /// Refuses what comes from where it may not, on every surface that is no chat.
 pub(super) async fn before(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match check(&app, request.headers(), request.uri()) {
+    let open = app.gateway.live.read().settings.server.master_key.is_none();
+    match allowed(request.headers(), request.uri(), open) {
         Ok(()) => next.run(request).await,
         Err(why) => refusal::unrecorded(&app, face_of(request.uri().path()), &why),
     }
-}
-
-/// Whether a request may come from where it comes, as the configuration in force has it.
-pub(super) fn check(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
-    allowed(headers, uri, app.gateway.live.read().settings.server.master_key.is_none())
 }
 
 /// Whether a request may come from where it comes; `open` is a gateway without a key.

@@ -13,8 +13,8 @@ use crate::chat::DialectName;
 use crate::dialect;
 use crate::fault::{Refusal, RefusalKind};
 
+use super::App;
 use super::guard::face_of;
-use super::{App, guard};
 
 /// A refusal in the words of `face`.
 pub(super) fn response(face: DialectName, refusal: &Refusal, id: &str) -> Response {
@@ -65,17 +65,9 @@ pub(super) async fn unknown_path(State(app): State<Arc<App>>, uri: Uri) -> Respo
     unrecorded(&app, face_of(path), &Refusal::new(RefusalKind::UnknownPath, message))
 }
 
-/// A path with another method. A chat's path has no guard before it but its handler's own.
-pub(super) async fn unknown_method(
-    State(app): State<Arc<App>>,
-    method: Method,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
+/// A path with another method.
+pub(super) async fn unknown_method(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    if let Err(why) = guard::check(&app, &headers, &uri) {
-        return unrecorded(&app, face_of(path), &why);
-    }
     let mut refusal = Refusal::new(RefusalKind::UnknownPath, format!("`{path}` does not answer to {method}"));
     refusal.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
     unrecorded(&app, face_of(path), &refusal)

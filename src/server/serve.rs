@@ -1,27 +1,26 @@
-//! Listening and leaving: a signal stops new connections, requests under way finish within the grace time.
+//! Listening and leaving: connections go to the workers; a signal stops new ones, requests under way finish within the
+//! grace time.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tower_service::Service;
 
-use super::App;
+use super::Faces;
+use super::workers::Workers;
 
 /// How long a new connection may take to send the head of its first request.
 const FIRST_HEAD: Duration = Duration::from_secs(75);
@@ -53,49 +52,59 @@ pub async fn listen(address: SocketAddr) -> io::Result<Listening> {
     Ok(Listening { listener, address })
 }
 
-/// Serves until `stop` completes, then finishes what is under way, but not longer than `grace`.
-pub async fn serve(
-    listening: Listening,
-    router: Router,
-    app: Option<Arc<App>>,
-    stop: impl Future<Output = ()>,
-    grace: Duration,
-) {
-    let connections = TaskTracker::new();
-    let stopping = CancellationToken::new();
-    let accepting = accept(&listening.listener, &router, &connections, &stopping);
-    tokio::select! {
-        biased;
-        () = stop => {}
-        never = accepting => match never {},
-    }
-    drop(listening);
-    if let Some(app) = app {
-        app.draining.store(true, Ordering::Release);
-    }
-    tracing::info!("stopping: no new connections; requests under way may finish");
-    stopping.cancel();
-    connections.close();
-    if tokio::time::timeout(grace, connections.wait()).await.is_err() {
-        tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
+/// A listener, what it serves, and by how many threads.
+pub struct Server {
+    /// Where.
+    pub listening: Listening,
+    /// What.
+    pub faces: Faces,
+    /// Threads that serve connections, each with an event loop of its own.
+    pub workers: NonZeroUsize,
+    /// How long requests under way may take once it is told to stop.
+    pub grace: Duration,
+}
+
+impl Server {
+    /// Serves until `stop` completes, then finishes what is under way, but not longer than the grace time.
+    ///
+    /// # Errors
+    /// Where the threads cannot be had.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { listening, faces, workers, grace } = self;
+        let workers = Workers::start(workers)?;
+        let faces = Arc::new(faces);
+        let stopping = CancellationToken::new();
+        let accepting = accept(&listening.listener, &faces, &workers, &stopping);
+        tokio::select! {
+            biased;
+            () = stop => {}
+            never = accepting => match never {},
+        }
+        drop(listening);
+        if let Some(app) = &faces.chats {
+            app.draining.store(true, Ordering::Release);
+        }
+        tracing::info!("stopping: no new connections; requests under way may finish");
+        stopping.cancel();
+        if tokio::time::timeout(grace, workers.idle()).await.is_err() {
+            tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
+        }
+        // Whoever was cut off is still recorded: dropping its task writes the record.
+        workers.end().await;
+        Ok(())
     }
 }
 
 async fn accept(
     listener: &TcpListener,
-    router: &Router,
-    connections: &TaskTracker,
+    faces: &Arc<Faces>,
+    workers: &Workers,
     stopping: &CancellationToken,
 ) -> Infallible {
     loop {
-        match listener.accept().await {
-            Ok((socket, _)) => {
-                // Small pieces of a stream must not wait for each other.
-                if let Err(fault) = socket.set_nodelay(true) {
-                    tracing::debug!(%fault, "TCP_NODELAY could not be set");
-                }
-                connections.spawn(connection(socket, router.clone(), stopping.clone()));
-            }
+        // Taken out of this thread's event loop, to be put into the worker's.
+        match listener.accept().await.and_then(|(socket, _)| socket.into_std()) {
+            Ok(socket) => workers.spawn(connected(socket, Arc::clone(faces), stopping.clone())),
             Err(fault) if is_of_one_connection(&fault) => {}
             // Too many open files, mostly: those under way have to end first.
             Err(fault) => {
@@ -103,6 +112,15 @@ async fn accept(
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
+    }
+}
+
+async fn connected(socket: StdTcpStream, faces: Arc<Faces>, stopping: CancellationToken) {
+    // Small pieces of a stream must not wait for each other.
+    let ready = socket.set_nodelay(true).and_then(|()| TcpStream::from_std(socket));
+    match ready {
+        Ok(socket) => connection(socket, faces, stopping).await,
+        Err(fault) => tracing::warn!(%fault, "a connection could not be served"),
     }
 }
 
@@ -115,13 +133,14 @@ fn is_of_one_connection(fault: &io::Error) -> bool {
 /// head has none.
 async fn connection(
     socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    router: Router,
+    faces: Arc<Faces>,
     stopping: CancellationToken,
 ) {
     let began = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         began.store(true, Ordering::Relaxed);
-        router.clone().call(request.map(Body::new))
+        let faces = Arc::clone(&faces);
+        async move { Ok::<_, Infallible>(faces.answer(request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_HEAD);

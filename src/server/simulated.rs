@@ -18,7 +18,7 @@ use crate::provider::simulated::Simulated;
 const LARGEST: usize = 64 << 20;
 
 /// All that the two vendors' chat clients ask for.
-pub fn router(simulated: Arc<Simulated>) -> Router {
+pub(super) fn router(simulated: Arc<Simulated>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(answer))
         .route("/chat/completions", post(answer))

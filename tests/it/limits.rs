@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use witgate::chat::DialectName;
 use witgate::fault::RefusalKind;
-use witgate::pipeline::Gateway;
+use witgate::limits::Used;
+use witgate::pipeline::Gateway as Pipeline;
 
+use crate::support::gateway::Gateway;
 use crate::support::virtual_time::{BEGIN, ask, assembled};
 
 /// About 1,000 tokens in, at most 100 out.
@@ -16,11 +18,11 @@ fn long(model: &str) -> Value {
     json!({"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": text}]})
 }
 
-fn metric(gateway: &Arc<Gateway>, deployment: &str) -> u64 {
+fn used(gateway: &Arc<Pipeline>, deployment: &str) -> Used {
     let slot =
         gateway.live.read().groups["g"].slots.iter().find(|slot| slot.deployment.id.as_str() == deployment).cloned();
     let slot = slot.expect("a deployment");
-    gateway.limits.used(gateway.clock.now(), slot.scope).in_flight
+    gateway.limits.used(gateway.clock.now(), slot.scope)
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,6 +60,27 @@ async fn what_can_never_fit_is_refused_at_once_with_the_limit_named() {
     assert_eq!(gateway.clock.now().since(BEGIN), Duration::ZERO);
 }
 
+/// Live: a prompt this long is counted on a thread beside.
+#[tokio::test]
+async fn a_prompt_of_more_bytes_than_the_limit_has_tokens_is_counted_and_served() {
+    let gateway = Gateway::start(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, tpm: 30000, simulated: {ttft_ms: 0}}, model_info: {id: a}}
+",
+    )
+    .await;
+    let text = "word ".repeat(8000);
+    let body = json!({"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": text}]});
+    let first = gateway.post("/v1/chat/completions", &body).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    let counted = used(&gateway.app.gateway, "a").tokens;
+    assert!((8000..15_000).contains(&counted), "{counted}");
+    let text = "word ".repeat(40_000);
+    let body = json!({"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": text}]});
+    let second = gateway.post("/v1/chat/completions", &body).await;
+    assert_eq!((second.status, second.header("x-witgate-refusal")), (429, "never-fits"), "{}", second.text);
+}
+
 #[tokio::test(start_paused = true)]
 async fn waiting_is_first_come_first_served_and_bounded() {
     let gateway = assembled(
@@ -90,7 +113,7 @@ witgate: {queue: {max_waiting: 3, max_wait_seconds: 60}}
     assert!(times.is_sorted(), "in the order they came: {times:?}");
     let refused = ends[4].1.as_ref().expect_err("the queue is full");
     assert_eq!((refused.kind, refused.retry_after.is_some()), (RefusalKind::RateLimited, true));
-    assert_eq!(metric(&gateway, "a"), 0, "nothing leaks");
+    assert_eq!(used(&gateway, "a").in_flight, 0, "nothing leaks");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +123,7 @@ async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
   - {model_name: g, litellm_params: {model: simulated/m, max_parallel_requests: 1, simulated: {ttft_ms: 5000, output_tokens: 5}}, model_info: {id: a}}
 ",
     );
-    let start = |gateway: &Arc<Gateway>| {
+    let start = |gateway: &Arc<Pipeline>| {
         let gateway = Arc::clone(gateway);
         tokio::spawn(async move {
             ask(&gateway, DialectName::Openai, &long("g")).await.map(|_| gateway.clock.now().since(BEGIN).as_secs())
@@ -112,7 +135,7 @@ async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
     assert!(left.await.is_err_and(|ended| ended.is_cancelled()));
     let ends = [first.await.expect("no panic"), third.await.expect("no panic")];
     assert_eq!(ends.map(|end| end.expect("served")), [5, 10]);
-    assert_eq!(metric(&gateway, "a"), 0);
+    assert_eq!(used(&gateway, "a").in_flight, 0);
     assert!(gateway.live.read().groups["g"].queue.is_empty());
 }
 
@@ -146,5 +169,5 @@ witgate: {queue: {max_waiting: 1000, max_wait_seconds: 6000}}
     let minutes = gateway.clock.now().since(BEGIN).as_secs_f64() / 60.0;
     // 60 requests of about 1,115 tokens over 14,000 tokens a minute.
     assert!(minutes < 9.0, "took {minutes} minutes");
-    assert_eq!((metric(&gateway, "a"), metric(&gateway, "b")), (0, 0));
+    assert_eq!((used(&gateway, "a").in_flight, used(&gateway, "b").in_flight), (0, 0));
 }

@@ -1,10 +1,10 @@
 //! A whole gateway on a free port, with a configuration and a policies folder of its own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Response};
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use witgate::clock::Clock;
-use witgate::server::{self, App};
-use witgate::start::{self, Running};
+use witgate::server::{self, App, Faces, Server};
+use witgate::start::{self, GRACE, Running};
 
 use super::options;
 
@@ -77,9 +77,10 @@ impl Gateway {
         let stopped = async move {
             let _dropped = stopped.await;
         };
-        let router = server::router(Arc::clone(&app));
-        let served =
-            tokio::spawn(server::serve(listening, router, Some(Arc::clone(&app)), stopped, Duration::from_secs(30)));
+        let faces = Faces::of(Arc::clone(&app));
+        // Two, so that what requests share is shared between threads.
+        let server = Server { listening, faces, workers: NonZeroUsize::MIN.saturating_add(1), grace: GRACE };
+        let served = tokio::spawn(async move { server.serve(stopped).await.expect("threads to serve on") });
         // Tests are many clients: each connection is its own, so that none waits for another's.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");

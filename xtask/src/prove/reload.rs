@@ -3,6 +3,7 @@
 //! decided by the wrong one; the price in tail latency is told beside the same load with no swaps.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use witgate::clock::Clock;
 use witgate::pipeline::Gateway;
 use witgate::policy::{Compiler, Digest, Router};
 use witgate::reload::Sources;
-use witgate::server::{self, App};
+use witgate::server::{self, App, Faces, Server};
 use witgate::start::{self, Options, Running};
 use witgate::telemetry::Metrics;
 
@@ -84,7 +85,7 @@ impl Scene {
     fn set(root: &Path) -> Result<Self, String> {
         let upstream = Upstream::start()?;
         let folder = Folder::new(root, upstream.address)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|problem| problem.to_string())?;
         let options = Options {
             sources: Sources {
@@ -113,7 +114,9 @@ impl Scene {
             draining: AtomicBool::new(false),
         });
         let forever = std::future::pending();
-        runtime.spawn(server::serve(listening, server::router(app), None, forever, Duration::ZERO));
+        let workers = NonZeroUsize::MIN.saturating_add(1);
+        let server = Server { listening, faces: Faces::of(app), workers, grace: Duration::ZERO };
+        runtime.spawn(server.serve(forever));
         let deciders = [0, 1].map(|index| format!("counting@{}", Digest::of(&folder.policies[index]).short()));
         let word = Arc::new(Word {
             phase: AtomicU64::new(0),
