@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
 use crate::chat::Rest;
@@ -79,12 +80,13 @@ impl Json<'_> {
 
     /// The value written as JSON again, without spaces.
     pub(super) fn to_json(&self) -> String {
-        Value::from(self.clone()).to_string()
+        // Names are texts and a `String` takes all: there is nothing to fail.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
 /// The last member of that name.
-pub(super) fn find<'a, 'b>(members: &'a Members<'b>, name: &str) -> Option<&'a Json<'b>> {
+pub(super) fn find<'a, 'b>(members: &'a [(Cow<'b, str>, Json<'b>)], name: &str) -> Option<&'a Json<'b>> {
     members.iter().rev().find(|(found, _)| found == name).map(|(_, value)| value)
 }
 
@@ -129,6 +131,27 @@ impl<'b> From<&'b Rest> for Json<'b> {
     fn from(fields: &'b Rest) -> Self {
         Self::Object(fields.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value.into())).collect())
     }
+}
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(flag) => serializer.serialize_bool(*flag),
+            Self::Number(number) => number.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(members) if are_distinct(members) => {
+                serializer.collect_map(members.iter().map(|(name, value)| (name, value)))
+            }
+            Self::Object(members) => kept(members.clone()).serialize(serializer),
+        }
+    }
+}
+
+/// Whether surely no name is said twice. Of many members that would take long to tell.
+fn are_distinct(members: &Members<'_>) -> bool {
+    members.len() <= 16 && (1..members.len()).all(|at| find(&members[..at], &members[at].0).is_none())
 }
 
 impl<'de> Deserialize<'de> for Json<'de> {
