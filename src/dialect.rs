@@ -12,6 +12,7 @@ use crate::chat::{ChatRequest, Chunk, DialectName, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
 mod anthropic;
+mod json;
 mod openai;
 mod read;
 mod rest;

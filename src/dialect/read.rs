@@ -1,10 +1,12 @@
 //! Reading JSON that strangers wrote: known fields are taken out by name, what stays is `rest`, and a
 //! complaint always says where: the line and column of bad syntax, the field path of a bad shape.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
 
+use super::json::{self, Json, Members};
 use crate::chat::Rest;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 
@@ -51,7 +53,7 @@ impl Mismatch {
     }
 
     /// `found` stands at `path` where `expected` should.
-    pub(super) fn expected(path: &Path<'_>, expected: &str, found: &Value) -> Self {
+    pub(super) fn expected(path: &Path<'_>, expected: &str, found: &Json<'_>) -> Self {
         Self::new(path, format!("expected {expected}, found {}", describe(found)))
     }
 
@@ -80,16 +82,16 @@ impl From<Mismatch> for Refusal {
     }
 }
 
-fn describe(value: &Value) -> String {
+fn describe(value: &Json<'_>) -> String {
     match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
+        Json::Null => "null".to_owned(),
+        Json::Bool(flag) => flag.to_string(),
+        Json::Number(number) => number.to_string(),
         // Long texts (a picture, a prompt) do not belong into a message.
-        Value::String(text) if text.len() <= 40 => format!("{text:?}"),
-        Value::String(_) => "a text".to_owned(),
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
+        Json::Text(text) if text.len() <= 40 => format!("{text:?}"),
+        Json::Text(_) => "a text".to_owned(),
+        Json::Array(_) => "an array".to_owned(),
+        Json::Object(_) => "an object".to_owned(),
     }
 }
 
@@ -97,7 +99,7 @@ fn describe(value: &Value) -> String {
 ///
 /// # Errors
 /// `InvalidRequest` with line and column.
-pub(super) fn request_body(body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn request_body(body: &[u8]) -> Result<Json<'_>, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Refusal::new(RefusalKind::InvalidRequest, "the request has no body; a JSON object is expected"));
     }
@@ -110,7 +112,7 @@ pub(super) fn request_body(body: &[u8]) -> Result<Value, Refusal> {
 ///
 /// # Errors
 /// `BrokenStream` with line and column.
-pub(super) fn reply_body(body: &[u8]) -> Result<Value, AttemptFault> {
+pub(super) fn reply_body(body: &[u8]) -> Result<Json<'_>, AttemptFault> {
     serde_json::from_slice(body).map_err(|error| {
         AttemptFault::new(FaultKind::BrokenStream, format!("the provider's reply is not JSON: {}", position(&error)))
     })
@@ -125,15 +127,17 @@ fn position(error: &serde_json::Error) -> String {
 
 /// An object being read. A field that is `null` counts as absent: that is what it means in both dialects.
 pub(super) struct Fields<'p> {
-    map: Rest,
+    members: Members<'p>,
+    /// What was put back, which goes after what was not read.
+    put: Vec<(&'static str, Value)>,
     path: &'p Path<'p>,
 }
 
 impl<'p> Fields<'p> {
     /// The object at `path`.
-    pub(super) fn of(value: Value, path: &'p Path<'p>) -> Result<Self, Mismatch> {
+    pub(super) fn of(value: Json<'p>, path: &'p Path<'p>) -> Result<Self, Mismatch> {
         match value {
-            Value::Object(map) => Ok(Self { map, path }),
+            Json::Object(members) => Ok(Self { members, put: Vec::new(), path }),
             other => Err(Mismatch::expected(path, "an object", &other)),
         }
     }
@@ -144,26 +148,38 @@ impl<'p> Fields<'p> {
     }
 
     /// The field as it stands, left in place.
-    pub(super) fn peek(&self, name: &str) -> Option<&Value> {
-        self.map.get(name).filter(|value| !value.is_null())
+    pub(super) fn peek(&self, name: &str) -> Option<&Json<'p>> {
+        json::find(&self.members, name).filter(|value| !value.is_null())
     }
 
     /// The field, whatever it is.
-    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.map.shift_remove(name).filter(|value| !value.is_null())
+    pub(super) fn take(&mut self, name: &str) -> Option<Json<'p>> {
+        // All of that name go; the last of them is what it says.
+        let last = self.members.extract_if(.., |(found, _)| found == name).last();
+        last.map(|(_, value)| value).filter(|value| !value.is_null())
     }
 
-    /// A text.
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Mismatch> {
+    /// A text to look at.
+    pub(super) fn word(&mut self, name: &str) -> Result<Option<Cow<'p, str>>, Mismatch> {
         self.read(name, "a text", |value| match value {
-            Value::String(text) => Ok(text),
+            Json::Text(text) => Ok(text),
             other => Err(other),
         })
     }
 
+    /// A text to look at that must be there.
+    pub(super) fn need_word(&mut self, name: &str) -> Result<Cow<'p, str>, Mismatch> {
+        self.word(name)?.ok_or_else(|| Mismatch::missing(&self.path.key(name)))
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Mismatch> {
+        Ok(self.word(name)?.map(Cow::into_owned))
+    }
+
     /// A text that must be there.
     pub(super) fn need_text(&mut self, name: &str) -> Result<String, Mismatch> {
-        self.text(name)?.ok_or_else(|| Mismatch::missing(&self.path.key(name)))
+        self.need_word(name).map(Cow::into_owned)
     }
 
     /// True or false.
@@ -184,9 +200,9 @@ impl<'p> Fields<'p> {
     }
 
     /// A list.
-    pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, Mismatch> {
+    pub(super) fn list(&mut self, name: &str) -> Result<Option<Vec<Json<'p>>>, Mismatch> {
         self.read(name, "an array", |value| match value {
-            Value::Array(items) => Ok(items),
+            Json::Array(items) => Ok(items),
             other => Err(other),
         })
     }
@@ -197,33 +213,40 @@ impl<'p> Fields<'p> {
     }
 
     /// Puts back what was left of a field that was read in part, under its own name.
-    pub(super) fn keep(&mut self, name: &str, left: Rest) {
+    pub(super) fn keep(&mut self, name: &'static str, left: Rest) {
         if !left.is_empty() {
-            self.map.insert(name.to_owned(), Value::Object(left));
+            self.put(name, Value::Object(left));
         }
     }
 
-    /// Puts a field back, or adds one.
-    pub(super) fn put(&mut self, name: &str, value: Value) {
-        self.map.insert(name.to_owned(), value);
+    /// Puts a field back, or adds one. It is there to be kept, and not read again.
+    pub(super) fn put(&mut self, name: &'static str, value: Value) {
+        self.put.push((name, value));
     }
 
     /// What was not read.
     pub(super) fn rest(self) -> Rest {
-        self.map
+        let mut rest = json::kept(self.members);
+        rest.extend(self.put.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        rest
     }
 
     /// What was not read and says something: `null` is left out.
     pub(super) fn telling_rest(mut self) -> Rest {
-        self.map.retain(|_, value| !value.is_null());
-        self.map
+        // Mostly there is nothing else, and then there is nothing to make.
+        if self.members.iter().all(|(_, value)| value.is_null()) {
+            self.members.clear();
+        }
+        let mut rest = self.rest();
+        rest.retain(|_, value| !value.is_null());
+        rest
     }
 
     fn read<T>(
         &mut self,
         name: &str,
         expected: &str,
-        convert: impl FnOnce(Value) -> Result<T, Value>,
+        convert: impl FnOnce(Json<'p>) -> Result<T, Json<'p>>,
     ) -> Result<Option<T>, Mismatch> {
         self.take(name)
             .map(|value| convert(value).map_err(|found| Mismatch::expected(&self.path.key(name), expected, &found)))
@@ -232,7 +255,7 @@ impl<'p> Fields<'p> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; a count is what is meant")]
-fn lenient_count(value: &Value) -> u64 {
+fn lenient_count(value: &Json<'_>) -> u64 {
     value.as_u64().or_else(|| value.as_f64().map(|number| number as u64)).unwrap_or(0)
 }
 

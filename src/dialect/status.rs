@@ -5,8 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-use serde_json::Value;
-
+use super::json::Json;
 use crate::fault::{AttemptFault, FaultKind};
 
 /// The kind of fault behind a status outside 2xx.
@@ -26,7 +25,7 @@ pub(super) fn refusal(
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
-    details: impl FnOnce(&Value) -> AttemptFault,
+    details: impl FnOnce(&Json<'_>) -> AttemptFault,
 ) -> AttemptFault {
     let mut fault = match serde_json::from_slice(body) {
         Ok(value) => details(&value),

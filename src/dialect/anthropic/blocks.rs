@@ -2,18 +2,18 @@
 //! (documents, server tools, redacted thinking, pictures by file id …) stay whole.
 
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::chat::{ImageSource, Part, PartKind, Rest};
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path};
 use crate::dialect::rest;
 use crate::dialect::write::{Array, Object};
 
 /// The content of a message or tool result: a text, or blocks.
-pub(super) fn parse_content(value: Value, path: &Path<'_>) -> Result<Vec<Part>, Mismatch> {
+pub(super) fn parse_content(value: Json<'_>, path: &Path<'_>) -> Result<Vec<Part>, Mismatch> {
     match value {
-        Value::String(text) => Ok(vec![Part::text(text)]),
-        Value::Array(items) => {
+        Json::Text(text) => Ok(vec![Part::text(text)]),
+        Json::Array(items) => {
             items.into_iter().enumerate().map(|(index, item)| parse(item, &path.index(index))).collect()
         }
         other => Err(Mismatch::expected(path, "a text or an array of content blocks", &other)),
@@ -21,7 +21,7 @@ pub(super) fn parse_content(value: Value, path: &Path<'_>) -> Result<Vec<Part>, 
 }
 
 /// One block.
-pub(super) fn parse(value: Value, path: &Path<'_>) -> Result<Part, Mismatch> {
+pub(super) fn parse(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     let Some(kind) = fields.peek("type") else {
         return Err(Mismatch::missing(&path.key("type")));
@@ -33,12 +33,12 @@ pub(super) fn parse(value: Value, path: &Path<'_>) -> Result<Part, Mismatch> {
                 fields.take("source");
                 PartKind::Image(source)
             }
-            None => return Ok(PartKind::Other(Value::Object(fields.rest())).into()),
+            None => return Ok(PartKind::Other(fields.rest().into()).into()),
         },
         Some("tool_use") => PartKind::ToolCall {
             id: fields.need_text("id")?,
             name: fields.need_text("name")?,
-            arguments: fields.take("input").unwrap_or_else(|| Value::Object(Map::new())).to_string(),
+            arguments: fields.take("input").map_or_else(|| "{}".to_owned(), |input| input.to_json()),
         },
         Some("tool_result") => PartKind::ToolResult {
             call_id: fields.need_text("tool_use_id")?,
@@ -52,7 +52,7 @@ pub(super) fn parse(value: Value, path: &Path<'_>) -> Result<Part, Mismatch> {
             text: fields.text("thinking")?.unwrap_or_default(),
             signature: fields.text("signature")?.filter(|signature| !signature.is_empty()),
         },
-        Some(_) => return Ok(PartKind::Other(Value::Object(fields.rest())).into()),
+        Some(_) => return Ok(PartKind::Other(fields.rest().into()).into()),
         None => return Err(Mismatch::expected(&path.key("type"), "a text", kind)),
     };
     fields.take("type");
@@ -60,9 +60,9 @@ pub(super) fn parse(value: Value, path: &Path<'_>) -> Result<Part, Mismatch> {
 }
 
 /// A picture whose place another dialect can say too.
-fn parse_source(source: &Value) -> Option<ImageSource> {
-    let text = |name: &str| source.get(name).and_then(Value::as_str).map(str::to_owned);
-    match text("type")?.as_str() {
+fn parse_source(source: &Json<'_>) -> Option<ImageSource> {
+    let text = |name: &str| source.get(name).and_then(Json::as_str).map(str::to_owned);
+    match source.get("type")?.as_str()? {
         "url" => Some(ImageSource::Url { url: text("url")?, detail: None }),
         "base64" => Some(ImageSource::Base64 { media_type: text("media_type")?, data: text("data")?, detail: None }),
         _ => None,

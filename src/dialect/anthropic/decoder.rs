@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{error, reply, usage};
 use crate::chat::{Chunk, Delta, DialectName, Rest};
 use crate::dialect::StreamDecoder;
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path, reply_body};
 use crate::fault::AttemptFault;
 
@@ -49,7 +50,7 @@ impl StreamDecoder for Decoder {
         }
         let value = reply_body(data.as_bytes())?;
         // The event's name is in its data, too; some proxies leave one of them out.
-        let kind = value.get("type").and_then(Value::as_str).unwrap_or(name).to_owned();
+        let kind = value.get("type").and_then(Json::as_str).unwrap_or(name).to_owned();
         match kind.as_str() {
             "ping" => Ok(()),
             "error" => Err(error::read_inside_stream(&value)),
@@ -120,7 +121,7 @@ impl Decoder {
         }
     }
 
-    fn start(&mut self, value: Value, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn start(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let first = out.len();
         let mut event = Fields::of(value, &Path::Root)?;
         event.take("type");
@@ -142,18 +143,18 @@ impl Decoder {
         Ok(())
     }
 
-    fn count(&mut self, counted: Option<Value>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
-        let Some(Value::Object(counted)) = counted else { return Ok(()) };
-        self.usage.extend(counted.into_iter().filter(|(_, value)| !value.is_null()));
-        out.push(Chunk::of(Delta::Usage(usage::read(self.usage.clone())?)));
+    fn count(&mut self, counted: Option<Json<'_>>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+        let Some(counted @ Json::Object(_)) = counted else { return Ok(()) };
+        self.usage.extend(Fields::of(counted, &Path::Root)?.telling_rest());
+        out.push(Chunk::of(Delta::Usage(usage::read((&self.usage).into())?)));
         Ok(())
     }
 
-    fn block_start(&mut self, value: Value, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn block_start(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let first = out.len();
         let index = index(&value)?;
         let path = Path::Root.key("content_block");
-        let kind = value.pointer("/content_block/type").and_then(Value::as_str).unwrap_or_default();
+        let kind = value.within("content_block", "type").and_then(Json::as_str).unwrap_or_default();
         let block = match kind {
             "text" => Block::Text,
             "thinking" => Block::Thinking,
@@ -190,8 +191,8 @@ impl Decoder {
         }
         self.blocks.insert(index, block);
         if let (Block::Tool { .. }, Some(input)) = (block, fields.take("input")) {
-            let said = input.as_object().is_some_and(|input| !input.is_empty());
-            self.arguments(index, if said { input.to_string() } else { String::new() }, out);
+            let said = matches!(&input, Json::Object(members) if !members.is_empty());
+            self.arguments(index, if said { input.to_json() } else { String::new() }, out);
         }
         event.keep("content_block", fields.telling_rest());
         attach(event.telling_rest(), first, out);
@@ -207,35 +208,35 @@ impl Decoder {
         }
     }
 
-    fn block_delta(&mut self, mut value: Value, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn block_delta(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let index = index(&value)?;
         let block = self.blocks.get(&index).copied().unwrap_or(Block::Other);
-        let mut text = |name: &str| match value.get_mut("delta").and_then(|delta| delta.get_mut(name)) {
-            Some(Value::String(text)) => std::mem::take(text),
+        let kind = value.within("delta", "type").and_then(Json::as_str);
+        let place = match (block, kind) {
+            (Block::Text, Some("text_delta")) => "text",
+            (Block::Thinking, Some("thinking_delta")) => "thinking",
+            (Block::Thinking, Some("signature_delta")) => "signature",
+            (Block::Tool { .. }, Some("input_json_delta")) => "partial_json",
+            _ => {
+                other("content_block_delta", value, out);
+                return Ok(());
+            }
+        };
+        let delta = Fields::of(value, &Path::Root)?.take("delta").unwrap_or_default();
+        let text = match Fields::of(delta, &Path::Root.key("delta"))?.take(place) {
+            Some(Json::Text(text)) => text.into_owned(),
             _ => String::new(),
         };
-        let kind = text("type");
-        match (block, kind.as_str()) {
-            (Block::Text, "text_delta") => push_text(Some(text("text")), Delta::Text, out),
-            (Block::Thinking, "thinking_delta") => push_text(Some(text("thinking")), Delta::Reasoning, out),
-            (Block::Thinking, "signature_delta") => {
-                push_text(Some(text("signature")), Delta::ReasoningSignature, out);
-            }
-            (Block::Tool { .. }, "input_json_delta") => {
-                let fragment = text("partial_json");
-                self.arguments(index, fragment, out);
-            }
-            _ => {
-                if let Some(place) = value.pointer_mut("/delta/type") {
-                    *place = Value::String(kind);
-                }
-                other("content_block_delta", value, out);
-            }
+        match place {
+            "text" => push_text(Some(text), Delta::Text, out),
+            "thinking" => push_text(Some(text), Delta::Reasoning, out),
+            "signature" => push_text(Some(text), Delta::ReasoningSignature, out),
+            _ => self.arguments(index, text, out),
         }
         Ok(())
     }
 
-    fn block_stop(&mut self, value: Value, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn block_stop(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let index = index(&value)?;
         match self.blocks.get(&index) {
             // A call of a tool that takes nothing: in JSON, nothing is `{}`.
@@ -247,7 +248,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn message_delta(&mut self, value: Value, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn message_delta(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let first = out.len();
         let mut event = Fields::of(value, &Path::Root)?;
         event.take("type");
@@ -266,7 +267,7 @@ impl Decoder {
     }
 }
 
-fn index(value: &Value) -> Result<u32, Mismatch> {
+fn index(value: &Json<'_>) -> Result<u32, Mismatch> {
     let path = Path::Root.key("index");
     let Some(index) = value.get("index") else { return Err(Mismatch::missing(&path)) };
     let number = index.as_u64().and_then(|index| u32::try_from(index).ok());
@@ -277,8 +278,8 @@ fn push_text(text: Option<String>, delta: impl FnOnce(String) -> Delta, out: &mu
     out.extend(text.filter(|text| !text.is_empty()).map(|text| Chunk::of(delta(text))));
 }
 
-fn other(event: &str, value: Value, out: &mut Vec<Chunk>) {
-    out.push(Chunk::of(Delta::Other { event: event.to_owned(), value }));
+fn other(event: &str, value: impl Into<Value>, out: &mut Vec<Chunk>) {
+    out.push(Chunk::of(Delta::Other { event: event.to_owned(), value: value.into() }));
 }
 
 /// Leaves `rest` with the first chunk since `first`. An event that says nothing else says nothing that

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use serde_json::Value;
 
+use crate::dialect::json::Json;
 use crate::dialect::status;
 use crate::dialect::write::Object;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
@@ -59,12 +59,12 @@ pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFaul
 }
 
 /// Reads an error inside a stream, where no status tells its kind.
-pub(super) fn read_inside_stream(value: &Value) -> AttemptFault {
+pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     let mut fault = details(value);
     if fault.message.is_empty() {
         "the provider reported an error without a message".clone_into(&mut fault.message);
     }
-    fault.kind = match value.pointer("/error/type").and_then(Value::as_str).unwrap_or_default() {
+    fault.kind = match value.within("error", "type").and_then(Json::as_str).unwrap_or_default() {
         "rate_limit_error" => FaultKind::RateLimited,
         "timeout_error" => FaultKind::TimedOut,
         "invalid_request_error" | "request_too_large" | "conflict_error" => FaultKind::Rejected,
@@ -76,11 +76,12 @@ pub(super) fn read_inside_stream(value: &Value) -> AttemptFault {
 
 /// The cause's own code where there is one, else the category. A bare text for `error` and the bare
 /// `detail` of some frameworks are what imitators send.
-fn details(value: &Value) -> AttemptFault {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+fn details(value: &Json<'_>) -> AttemptFault {
+    let text =
+        |value: Option<&Json<'_>>| value.and_then(Json::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let error = value.get("error").unwrap_or(value);
     let message = text(error.get("message")).or_else(|| text(Some(error))).or_else(|| text(value.get("detail")));
     let mut fault = AttemptFault::new(FaultKind::Unavailable, message.unwrap_or_default());
-    fault.code = text(error.pointer("/details/error_code")).or_else(|| text(error.get("type")));
+    fault.code = text(error.within("details", "error_code")).or_else(|| text(error.get("type")));
     fault
 }

@@ -1,11 +1,10 @@
 //! A client's request, read into the canonical chat.
 
-use serde_json::Value;
-
 use super::blocks;
 use crate::chat::{
     ChatRequest, DialectName, Message, OutputFormat, Part, PartKind, Reasoning, Rest, Role, Tool, ToolChoice,
 };
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path, request_body};
 use crate::fault::Refusal;
 
@@ -67,16 +66,16 @@ fn conversation(fields: &mut Fields<'_>) -> Result<Vec<Message>, Mismatch> {
 
 /// Reads one message. Tool results are turns of their own in the canonical chat, so a user message that
 /// holds some becomes several, in order; written back, neighbours of one speaker are one message again.
-fn message(value: Value, path: &Path<'_>, out: &mut Vec<Message>) -> Result<(), Mismatch> {
+fn message(value: Json<'_>, path: &Path<'_>, out: &mut Vec<Message>) -> Result<(), Mismatch> {
     let mut fields = Fields::of(value, path)?;
-    let word = fields.need_text("role")?;
-    let role = match word.as_str() {
+    let word = fields.need_word("role")?;
+    let role = match &*word {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "system" => Role::System,
         _ => {
             let known = "one of `user`, `assistant`, `system`";
-            return Err(Mismatch::expected(&path.key("role"), known, &Value::String(word)));
+            return Err(Mismatch::expected(&path.key("role"), known, &Json::Text(word)));
         }
     };
     let content = path.key("content");
@@ -109,7 +108,7 @@ fn stop(fields: &mut Fields<'_>) -> Result<Vec<String>, Mismatch> {
         .into_iter()
         .enumerate()
         .map(|(index, item)| match item {
-            Value::String(text) => Ok(text),
+            Json::Text(text) => Ok(text.into_owned()),
             other => Err(Mismatch::expected(&path.index(index), "a text", &other)),
         })
         .collect()
@@ -122,17 +121,17 @@ fn tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, Mismatch> {
 }
 
 /// A tool of the client's own has no `type`, or `custom`; all others are the provider's.
-fn tool(value: Value, path: &Path<'_>) -> Result<Tool, Mismatch> {
+fn tool(value: Json<'_>, path: &Path<'_>) -> Result<Tool, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     if fields.peek("type").is_some_and(|kind| kind != "custom") {
-        return Ok(Tool::Other(Value::Object(fields.rest())));
+        return Ok(Tool::Other(fields.rest().into()));
     }
     fields.take("type");
     let schema = path.key("input_schema");
     Ok(Tool::Function {
         name: fields.need_text("name")?,
         description: fields.text("description")?,
-        parameters: Some(fields.take("input_schema").ok_or_else(|| Mismatch::missing(&schema))?),
+        parameters: Some(fields.take("input_schema").ok_or_else(|| Mismatch::missing(&schema))?.into()),
         strict: fields.flag("strict")?,
         rest: fields.rest(),
     })
@@ -142,9 +141,9 @@ fn tool_choice(fields: &mut Fields<'_>) -> Result<(Option<ToolChoice>, Option<bo
     let path = fields.path().key("tool_choice");
     let Some(value) = fields.take("tool_choice") else { return Ok((None, None)) };
     let mut choice = Fields::of(value.clone(), &path)?;
-    let kind = choice.need_text("type")?;
+    let kind = choice.need_word("type")?;
     let parallel = choice.flag("disable_parallel_tool_use")?.map(|disabled| !disabled);
-    let known = match kind.as_str() {
+    let known = match &*kind {
         "auto" => Some(ToolChoice::Auto),
         "any" => Some(ToolChoice::Required),
         "none" => Some(ToolChoice::None),
@@ -153,7 +152,7 @@ fn tool_choice(fields: &mut Fields<'_>) -> Result<(Option<ToolChoice>, Option<bo
     };
     Ok(match known.filter(|_| choice.rest().is_empty()) {
         Some(known) => (Some(known), parallel),
-        None => (Some(ToolChoice::Other(value)), None),
+        None => (Some(ToolChoice::Other(value.into())), None),
     })
 }
 
@@ -189,15 +188,15 @@ fn thinking_and_output(fields: &mut Fields<'_>) -> Result<(Option<Reasoning>, Op
     Ok((reasoning, output))
 }
 
-fn output_format(value: Value, path: &Path<'_>) -> Result<OutputFormat, Mismatch> {
+fn output_format(value: Json<'_>, path: &Path<'_>) -> Result<OutputFormat, Mismatch> {
     let mut fields = Fields::of(value, path)?;
-    let kind = fields.need_text("type")?;
+    let kind = fields.need_word("type")?;
     if kind != "json_schema" {
-        return Err(Mismatch::expected(&path.key("type"), "`json_schema`", &Value::String(kind)));
+        return Err(Mismatch::expected(&path.key("type"), "`json_schema`", &Json::Text(kind)));
     }
     let schema = fields.take("schema").ok_or_else(|| Mismatch::missing(&path.key("schema")))?;
     // The dialect promises to follow the schema exactly.
-    Ok(OutputFormat::JsonSchema { name: None, description: None, schema, strict: Some(true) })
+    Ok(OutputFormat::JsonSchema { name: None, description: None, schema: schema.into(), strict: Some(true) })
 }
 
 /// The end user's name; other metadata stays in `rest`.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::blocks::{self, Report};
 use super::{error, usage};
 use crate::chat::{Choice, DialectName, FinishReason, Part, PartKind, Reply, Rest};
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path, reply_body};
 use crate::dialect::write::Object;
 use crate::fault::AttemptFault;
@@ -23,7 +24,7 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
     read_value(value).map_err(Mismatch::into_fault)
 }
 
-fn read_value(value: Value) -> Result<Reply, Mismatch> {
+fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let mut fields = Fields::of(value, &Path::Root)?;
     let id = fields.text("id")?.unwrap_or_default();
     let model = fields.text("model")?.unwrap_or_default();
@@ -31,10 +32,10 @@ fn read_value(value: Value) -> Result<Reply, Mismatch> {
     fields.take("role");
     let path = Path::Root.key("content");
     let content = fields.list("content")?.ok_or_else(|| Mismatch::missing(&path))?;
-    let parts = blocks::parse_content(Value::Array(content), &path)?;
+    let parts = blocks::parse_content(Json::Array(content), &path)?;
     let finish = finish(&mut fields)?;
     let usage = match fields.take("usage") {
-        Some(Value::Object(wire)) => Some(usage::read(wire)?),
+        Some(wire @ Json::Object(_)) => Some(usage::read(wire)?),
         _ => None,
     };
     let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new() };
@@ -46,17 +47,17 @@ fn read_value(value: Value) -> Result<Reply, Mismatch> {
 /// in `rest`, so that this one gets it back.
 pub(super) fn finish(fields: &mut Fields<'_>) -> Result<Option<FinishReason>, Mismatch> {
     let sequence = fields.text("stop_sequence")?;
-    Ok(fields.text("stop_reason")?.map(|word| match word.as_str() {
+    Ok(fields.word("stop_reason")?.map(|word| match &*word {
         "end_turn" => FinishReason::Stop,
         "stop_sequence" => FinishReason::StopSequence(sequence),
         "max_tokens" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::Refusal,
         "model_context_window_exceeded" => {
-            fields.put("stop_reason", Value::String(word));
+            fields.put("stop_reason", Value::from(word));
             FinishReason::Length
         }
-        _ => FinishReason::Other(word),
+        _ => FinishReason::Other(word.into_owned()),
     }))
 }
 

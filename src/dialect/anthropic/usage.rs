@@ -1,13 +1,14 @@
 //! Tokens as Anthropic counts them: three kinds of input, apart. The canonical input is their sum.
 
-use crate::chat::{Rest, Usage};
+use crate::chat::Usage;
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path};
 use crate::dialect::rest::nested;
 use crate::dialect::write::Object;
 
 /// Reads a usage object.
-pub(super) fn read(wire: Rest) -> Result<Usage, Mismatch> {
-    let mut fields = Fields::of(wire.into(), &Path::Root)?;
+pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
+    let mut fields = Fields::of(wire, &Path::Root)?;
     let fresh = fields.count("input_tokens");
     let cache_write_tokens = fields.count("cache_creation_input_tokens");
     let cache_read_tokens = fields.count("cache_read_input_tokens");

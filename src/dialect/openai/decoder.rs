@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{error, finish_reason, message, usage};
 use crate::chat::{Chunk, Delta, DialectName, Rest};
 use crate::dialect::StreamDecoder;
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path, reply_body};
 use crate::fault::AttemptFault;
 
@@ -65,7 +66,7 @@ impl StreamDecoder for Decoder {
 }
 
 impl Decoder {
-    fn read(&mut self, value: Value, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn read(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let first = out.len();
         let mut fields = Fields::of(value, &Path::Root)?;
         let id = fields.text("id")?.unwrap_or_default();
@@ -97,11 +98,11 @@ impl Decoder {
         Ok(())
     }
 
-    fn choice(&mut self, value: Value, place: usize, path: &Path<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn choice(&mut self, value: Json<'_>, place: usize, path: &Path<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let first = out.len();
         let mut fields = Fields::of(value, path)?;
         let index = fields.whole("index")?.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX));
-        let finish = fields.text("finish_reason")?;
+        let finish = fields.word("finish_reason")?;
         let delta = fields.take("delta");
         let mut rest = fields.telling_rest();
         let choice = self.state(index);
@@ -234,7 +235,7 @@ impl Choice {
     }
 
     /// Reads a delta and returns what was not understood of it.
-    fn delta(&mut self, value: Value, path: &Path<'_>, out: &mut Vec<Chunk>) -> Result<Rest, Mismatch> {
+    fn delta(&mut self, value: Json<'_>, path: &Path<'_>, out: &mut Vec<Chunk>) -> Result<Rest, Mismatch> {
         let mut fields = Fields::of(value, path)?;
         fields.take("role");
         if let Some(text) = message::thinking_text(&mut fields) {
@@ -247,7 +248,7 @@ impl Choice {
         }
         let mut others = Vec::new();
         for value in fields.list("tool_calls")?.unwrap_or_default() {
-            let is_function = value.get("function").is_some_and(Value::is_object);
+            let is_function = value.get("function").is_some_and(Json::is_object);
             if is_function {
                 self.call(value, &path.key("tool_calls"), out)?;
             } else {
@@ -255,7 +256,7 @@ impl Choice {
             }
         }
         if !others.is_empty() {
-            fields.put("tool_calls", Value::Array(others));
+            fields.put("tool_calls", Json::Array(others).into());
         }
         Ok(fields.telling_rest())
     }
@@ -268,17 +269,18 @@ impl Choice {
             }
         };
         match fields.take("content") {
-            Some(Value::String(whole)) => text(whole),
-            Some(Value::Array(mut parts)) => {
+            Some(Json::Text(whole)) => text(whole.into_owned()),
+            Some(Json::Array(mut parts)) => {
                 parts.retain(|part| {
-                    let words = part.get("text").and_then(Value::as_str).filter(|_| part["type"] == "text");
+                    let is_text = part.get("type").is_some_and(|kind| kind == "text");
+                    let words = part.get("text").and_then(Json::as_str).filter(|_| is_text);
                     words.map(|words| text(words.to_owned())).is_none()
                 });
                 if !parts.is_empty() {
-                    fields.put("content", Value::Array(parts));
+                    fields.put("content", Json::Array(parts).into());
                 }
             }
-            Some(other) => fields.put("content", other),
+            Some(other) => fields.put("content", other.into()),
             None => {}
         }
     }
@@ -298,7 +300,7 @@ impl Choice {
         }
     }
 
-    fn call(&mut self, value: Value, path: &Path<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    fn call(&mut self, value: Json<'_>, path: &Path<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let first = out.len();
         let mut fields = Fields::of(value, path)?;
         let wire_index = fields.whole("index")?;

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use serde_json::Value;
 
+use crate::dialect::json::Json;
 use crate::dialect::status;
 use crate::dialect::write::Object;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
@@ -46,7 +46,7 @@ pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFaul
 }
 
 /// Reads an error inside a stream, where no status tells its kind.
-pub(super) fn read_inside_stream(value: &Value) -> AttemptFault {
+pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     let mut fault = details(value);
     if fault.message.is_empty() {
         "the provider reported an error without a message".clone_into(&mut fault.message);
@@ -69,12 +69,15 @@ pub(super) fn read_inside_stream(value: &Value) -> AttemptFault {
 
 /// Code, message and parameter out of the shapes in use: the vendor's, a bare text for `error`, the object
 /// itself, the `detail` of Python servers, and any of them in a list of one.
-fn details(value: &Value) -> AttemptFault {
-    let value = value.get(0).unwrap_or(value);
+fn details(value: &Json<'_>) -> AttemptFault {
+    let value = match value {
+        Json::Array(items) => items.first().unwrap_or(value),
+        _ => value,
+    };
     let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
     let word = |name: &str| error.get(name).map(plain).filter(|word| !word.is_empty());
     let message = match error {
-        Value::String(text) => text.clone(),
+        Json::Text(text) => text.to_string(),
         _ => word("message").or_else(|| word("detail")).unwrap_or_default(),
     };
     let mut fault = AttemptFault::new(FaultKind::Unavailable, message);
@@ -84,10 +87,10 @@ fn details(value: &Value) -> AttemptFault {
 }
 
 /// A text as it is, nothing for null, anything else as JSON.
-fn plain(value: &Value) -> String {
+fn plain(value: &Json<'_>) -> String {
     match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Json::Null => String::new(),
+        Json::Text(text) => text.to_string(),
+        other => other.to_json(),
     }
 }

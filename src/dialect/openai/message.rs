@@ -4,9 +4,12 @@
 //! `reasoning_content` (`reasoning` is read too), and, where a signature must come back one day, whole
 //! blocks in `thinking_blocks`, which is what LiteLLM's clients know.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::chat::{ImageSource, Part, PartKind};
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path};
 
 /// What the assistant said: thinking, content, refusal, tool calls, in this order.
@@ -31,20 +34,21 @@ fn thinking(fields: &mut Fields<'_>) -> Result<Vec<Part>, Mismatch> {
 
 /// Readable thinking, under whichever of its two names. The other one, if there, stays in `rest`.
 pub(super) fn thinking_text(fields: &mut Fields<'_>) -> Option<String> {
-    let name =
-        ["reasoning_content", "reasoning"].into_iter().find(|name| fields.peek(name).is_some_and(Value::is_string))?;
+    let name = ["reasoning_content", "reasoning"]
+        .into_iter()
+        .find(|name| fields.peek(name).is_some_and(|value| value.as_str().is_some()))?;
     match fields.take(name) {
-        Some(Value::String(text)) if !text.is_empty() => Some(text),
+        Some(Json::Text(text)) if !text.is_empty() => Some(text.into_owned()),
         _ => None,
     }
 }
 
-fn thinking_block(value: Value, path: &Path<'_>) -> Result<Part, Mismatch> {
+fn thinking_block(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     // Clients that add up a stream keep the index the pieces were sent with.
     fields.take("index");
     if fields.peek("type").is_none_or(|kind| kind != "thinking") {
-        return Ok(PartKind::Other(Value::Object(fields.rest())).into());
+        return Ok(PartKind::Other(fields.rest().into()).into());
     }
     fields.take("type");
     let text = fields.text("thinking")?.unwrap_or_default();
@@ -62,8 +66,8 @@ pub(super) fn content(fields: &mut Fields<'_>) -> Result<Option<Vec<Part>>, Mism
     let path = fields.path().key("content");
     match fields.take("content") {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(vec![Part::text(text)])),
-        Some(Value::Array(items)) => items
+        Some(Json::Text(text)) => Ok(Some(vec![Part::text(text)])),
+        Some(Json::Array(items)) => items
             .into_iter()
             .enumerate()
             .map(|(index, item)| part(item, &path.index(index)))
@@ -73,16 +77,16 @@ pub(super) fn content(fields: &mut Fields<'_>) -> Result<Option<Vec<Part>>, Mism
     }
 }
 
-fn part(value: Value, path: &Path<'_>) -> Result<Part, Mismatch> {
+fn part(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
     let mut fields = Fields::of(value, path)?;
-    let kind = fields.text("type")?.ok_or_else(|| Mismatch::missing(&path.key("type")))?;
-    let kind = match kind.as_str() {
+    let kind = fields.need_word("type")?;
+    let kind = match &*kind {
         "text" => PartKind::Text(fields.need_text("text")?),
         "refusal" => PartKind::Refusal(fields.need_text("refusal")?),
         "image_url" => image(&mut fields)?,
         _ => {
             let mut whole = crate::chat::Rest::new();
-            whole.insert("type".to_owned(), Value::String(kind));
+            whole.insert("type".to_owned(), Value::from(kind));
             whole.extend(fields.rest());
             return Ok(PartKind::Other(Value::Object(whole)).into());
         }
@@ -94,23 +98,23 @@ fn image(fields: &mut Fields<'_>) -> Result<PartKind, Mismatch> {
     let path = fields.path().key("image_url");
     let value = fields.take("image_url").ok_or_else(|| Mismatch::missing(&path))?;
     // Some clients write the address itself where the object belongs; so do some imitators.
-    if let Value::String(url) = value {
+    if let Json::Text(url) = value {
         return Ok(PartKind::Image(image_source(url, None)));
     }
     let mut inner = Fields::of(value, &path)?;
-    let url = inner.need_text("url")?;
+    let url = inner.need_word("url")?;
     let detail = inner.text("detail")?;
     fields.keep("image_url", inner.rest());
     Ok(PartKind::Image(image_source(url, detail)))
 }
 
-fn image_source(url: String, detail: Option<String>) -> ImageSource {
+fn image_source(url: Cow<'_, str>, detail: Option<String>) -> ImageSource {
     let embedded = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match embedded {
         Some((media_type, data)) if !media_type.is_empty() && !media_type.contains(',') => {
             ImageSource::Base64 { media_type: media_type.to_owned(), data: data.to_owned(), detail }
         }
-        _ => ImageSource::Url { url, detail },
+        _ => ImageSource::Url { url: url.into_owned(), detail },
     }
 }
 
@@ -142,10 +146,10 @@ fn tool_calls(fields: &mut Fields<'_>, parts: &mut Vec<Part>) -> Result<(), Mism
 }
 
 /// Arguments as JSON text. Some imitators send the object itself.
-pub(super) fn arguments(value: Option<Value>) -> String {
+pub(super) fn arguments(value: Option<Json<'_>>) -> String {
     match value {
         None => String::new(),
-        Some(Value::String(text)) => text,
-        Some(other) => other.to_string(),
+        Some(Json::Text(text)) => text.into_owned(),
+        Some(other) => other.to_json(),
     }
 }

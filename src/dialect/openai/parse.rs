@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::message;
 use crate::chat::{ChatRequest, DialectName, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path, request_body};
 use crate::fault::Refusal;
 
@@ -59,10 +60,10 @@ fn messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, Mismatch> {
     items.into_iter().enumerate().map(|(index, item)| one_message(item, &path.index(index))).collect()
 }
 
-fn one_message(value: Value, path: &Path<'_>) -> Result<Message, Mismatch> {
+fn one_message(value: Json<'_>, path: &Path<'_>) -> Result<Message, Mismatch> {
     let mut fields = Fields::of(value, path)?;
-    let word = fields.need_text("role")?;
-    let (role, function) = match word.as_str() {
+    let word = fields.need_word("role")?;
+    let (role, function) = match &*word {
         "system" => (Role::System, false),
         "developer" => (Role::Developer, false),
         "user" => (Role::User, false),
@@ -71,7 +72,7 @@ fn one_message(value: Value, path: &Path<'_>) -> Result<Message, Mismatch> {
         "function" => (Role::Tool, true),
         _ => {
             let known = "one of `system`, `developer`, `user`, `assistant`, `tool`, `function`";
-            return Err(Mismatch::expected(&path.key("role"), known, &Value::String(word)));
+            return Err(Mismatch::expected(&path.key("role"), known, &Json::Text(word)));
         }
     };
     let name = fields.text("name")?;
@@ -109,7 +110,7 @@ fn max_tokens(fields: &mut Fields<'_>) -> Result<Option<u32>, Mismatch> {
 
 /// Not a field of OpenAI's, but of most that imitate it. Some write -1 for "all": that stays in `rest`.
 fn top_k(fields: &mut Fields<'_>) -> Result<Option<u32>, Mismatch> {
-    if fields.peek("top_k").is_some_and(Value::is_u64) { fields.whole("top_k") } else { Ok(None) }
+    if fields.peek("top_k").is_some_and(|value| value.as_u64().is_some()) { fields.whole("top_k") } else { Ok(None) }
 }
 
 fn stream(fields: &mut Fields<'_>) -> Result<(bool, bool), Mismatch> {
@@ -126,12 +127,12 @@ fn stop(fields: &mut Fields<'_>) -> Result<Vec<String>, Mismatch> {
     let path = fields.path().key("stop");
     match fields.take("stop") {
         None => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![text]),
-        Some(Value::Array(items)) => items
+        Some(Json::Text(text)) => Ok(vec![text.into_owned()]),
+        Some(Json::Array(items)) => items
             .into_iter()
             .enumerate()
             .map(|(index, item)| match item {
-                Value::String(text) => Ok(text),
+                Json::Text(text) => Ok(text.into_owned()),
                 other => Err(Mismatch::expected(&path.index(index), "a text", &other)),
             })
             .collect(),
@@ -145,10 +146,10 @@ fn tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, Mismatch> {
     items.into_iter().enumerate().map(|(index, item)| tool(item, &path.index(index))).collect()
 }
 
-fn tool(value: Value, path: &Path<'_>) -> Result<Tool, Mismatch> {
+fn tool(value: Json<'_>, path: &Path<'_>) -> Result<Tool, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     if fields.peek("type").is_some_and(|kind| kind != "function") {
-        return Ok(Tool::Other(Value::Object(fields.rest())));
+        return Ok(Tool::Other(fields.rest().into()));
     }
     fields.take("type");
     let inside = path.key("function");
@@ -156,7 +157,7 @@ fn tool(value: Value, path: &Path<'_>) -> Result<Tool, Mismatch> {
     let mut function = Fields::of(function, &inside)?;
     let name = function.need_text("name")?;
     let description = function.text("description")?;
-    let parameters = function.take("parameters");
+    let parameters = function.take("parameters").map(Value::from);
     let strict = function.flag("strict")?;
     fields.keep("function", function.rest());
     Ok(Tool::Function { name, description, parameters, strict, rest: fields.rest() })
@@ -166,16 +167,15 @@ fn tool_choice(fields: &mut Fields<'_>) -> Result<Option<ToolChoice>, Mismatch> 
     let path = fields.path().key("tool_choice");
     let Some(value) = fields.take("tool_choice") else { return Ok(None) };
     let choice = match &value {
-        Value::String(word) => match word.as_str() {
+        Json::Text(word) => match &**word {
             "auto" => ToolChoice::Auto,
             "none" => ToolChoice::None,
             "required" => ToolChoice::Required,
             _ => return Err(Mismatch::expected(&path, "`auto`, `none`, `required` or an object", &value)),
         },
-        Value::Object(object) => match (object.get("type"), object.get("function").and_then(|inner| inner.get("name")))
-        {
-            (Some(kind), Some(Value::String(name))) if kind == "function" => ToolChoice::Function(name.clone()),
-            _ => ToolChoice::Other(value),
+        Json::Object(_) => match (value.get("type"), value.within("function", "name")) {
+            (Some(kind), Some(Json::Text(name))) if kind == "function" => ToolChoice::Function(name.to_string()),
+            _ => ToolChoice::Other(value.into()),
         },
         _ => return Err(Mismatch::expected(&path, "`auto`, `none`, `required` or an object", &value)),
     };
@@ -186,10 +186,10 @@ fn tool_choice(fields: &mut Fields<'_>) -> Result<Option<ToolChoice>, Mismatch> 
 /// schema, stays in `rest` as it is.
 fn output(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
     let path = fields.path().key("response_format");
-    let schema_given = |value: &Value| value.pointer("/json_schema/schema").is_some_and(Value::is_object);
+    let schema_given = |value: &Json<'_>| value.within("json_schema", "schema").is_some_and(Json::is_object);
     let kind = match fields.peek("response_format") {
         None => return Ok(None),
-        Some(value @ Value::Object(object)) => match object.get("type").and_then(Value::as_str) {
+        Some(value @ Json::Object(_)) => match value.get("type").and_then(Json::as_str) {
             None => return Err(Mismatch::missing(&path.key("type"))),
             Some("text") => "text",
             Some("json_object") => "json_object",
@@ -210,7 +210,7 @@ fn output(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
             let output = OutputFormat::JsonSchema {
                 name: inner.text("name")?,
                 description: inner.text("description")?,
-                schema: inner.take("schema").unwrap_or_default(),
+                schema: inner.take("schema").unwrap_or_default().into(),
                 strict: inner.flag("strict")?,
             };
             format.keep("json_schema", inner.rest());

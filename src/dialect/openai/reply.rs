@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{error, finish_reason, finish_word, message, usage};
 use crate::chat::{Choice, DialectName, Part, PartKind, Reply};
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Mismatch, Path, reply_body};
 use crate::dialect::rest::nested;
 use crate::dialect::write::{Array, Object};
@@ -23,7 +24,7 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
     read_value(value).map_err(Mismatch::into_fault)
 }
 
-fn read_value(value: Value) -> Result<Reply, Mismatch> {
+fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let mut fields = Fields::of(value, &Path::Root)?;
     let id = fields.text("id")?.unwrap_or_default();
     let model = fields.text("model")?.unwrap_or_default();
@@ -40,7 +41,7 @@ fn read_value(value: Value) -> Result<Reply, Mismatch> {
     Ok(Reply { id, model, created, choices, usage, dialect: DialectName::Openai, rest: fields.rest() })
 }
 
-fn read_choice(value: Value, place: usize, path: &Path<'_>) -> Result<Choice, Mismatch> {
+fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     let index = fields.whole("index")?.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX));
     let inside = path.key("message");
@@ -48,7 +49,7 @@ fn read_choice(value: Value, place: usize, path: &Path<'_>) -> Result<Choice, Mi
     said.take("role");
     let parts = message::said_by_assistant(&mut said)?;
     let refused = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
-    let finish = fields.text("finish_reason")?.map(|word| finish_reason(&word, refused));
+    let finish = fields.word("finish_reason")?.map(|word| finish_reason(&word, refused));
     Ok(Choice { index, parts, finish, rest: fields.rest(), message_rest: said.rest() })
 }
 

@@ -1,14 +1,13 @@
 //! Tokens as OpenAI counts them: the prompt's count is all of the input, the cached part included.
 
-use serde_json::Value;
-
 use crate::chat::Usage;
+use crate::dialect::json::Json;
 use crate::dialect::read::{Fields, Path};
 use crate::dialect::rest::nested;
 use crate::dialect::write::Object;
 
 /// Reads a usage object; anything else, and an object that counts nothing, is no usage.
-pub(super) fn read(value: Value) -> Option<Usage> {
+pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     let mut fields = Fields::of(value, &Path::Root).ok()?;
     if fields.peek("prompt_tokens").is_none() && fields.peek("completion_tokens").is_none() {
         return None;

@@ -1,6 +1,9 @@
+use std::fmt::Write;
+
 use serde_json::json;
 
-use super::{Fields, Mismatch, Path, request_body};
+use super::{Fields, Mismatch, Path, reply_body, request_body};
+use crate::dialect::json::Json;
 use crate::fault::{Refusal, RefusalKind};
 
 #[test]
@@ -25,11 +28,15 @@ fn bad_syntax_tells_line_and_column() {
 #[test]
 fn a_bad_shape_tells_the_field() {
     let root = Path::Root;
-    let mut fields = Fields::of(json!({"n": -1, "t": "x", "gone": null}), &root).unwrap();
+    let value = json!({"n": -1, "t": "x", "gone": null});
+    let mut fields = Fields::of(Json::from(&value), &root).unwrap();
     let refusal = Refusal::from(fields.whole("n").unwrap_err());
     assert_eq!(refusal.message, "`n`: expected a whole number from 0 to 4294967295, found -1");
     assert_eq!(refusal.param.as_deref(), Some("n"));
-    assert_eq!(fields.number("t").unwrap_err(), Mismatch::expected(&root.key("t"), "a number", &json!("x")));
+    assert_eq!(
+        fields.number("t").unwrap_err(),
+        Mismatch::expected(&root.key("t"), "a number", &Json::Text("x".into()))
+    );
     assert_eq!(fields.text("gone"), Ok(None));
     assert!(fields.need_text("gone").is_err());
     assert!(fields.rest().is_empty());
@@ -38,8 +45,38 @@ fn a_bad_shape_tells_the_field() {
 #[test]
 fn what_is_not_read_stays_in_order() {
     let root = Path::Root;
-    let mut fields = Fields::of(json!({"a": 1, "b": 2, "c": 3, "d": null}), &root).unwrap();
+    let value = json!({"a": 1, "b": 2, "c": 3, "d": null});
+    let mut fields = Fields::of(Json::from(&value), &root).unwrap();
     assert_eq!(fields.whole("a"), Ok(Some(1)));
     fields.keep("e", serde_json::Map::new());
     assert_eq!(serde_json::to_string(&fields.rest()).unwrap(), r#"{"b":2,"c":3,"d":null}"#);
+}
+
+#[test]
+fn of_a_field_said_twice_the_last_counts_and_none_is_left() {
+    let root = Path::Root;
+    let body = br#"{"a": 1, "b": 1, "c": 1, "a": 2, "b": null, "c": null, "d": null, "d": 3, "e": 4, "f": null}"#;
+    let read = || Fields::of(reply_body(body).unwrap(), &root).unwrap();
+    let mut fields = read();
+    assert_eq!(fields.peek("a").and_then(Json::as_u64), Some(2));
+    assert_eq!(fields.whole("a"), Ok(Some(2)));
+    assert!(fields.take("a").is_none());
+    assert!(fields.peek("b").is_none());
+    assert!(fields.take("b").is_none());
+    fields.put("c", json!("put back"));
+    assert_eq!(json!(fields.rest()).to_string(), r#"{"c":"put back","d":3,"e":4,"f":null}"#);
+    assert_eq!(json!(read().telling_rest()).to_string(), r#"{"a":2,"d":3,"e":4}"#);
+}
+
+/// Each known name is looked for once among all, and each unknown one is hashed once: were it more, this would not end.
+#[test]
+fn an_object_of_very_many_names_is_read() {
+    let mut body = String::from("{");
+    for name in 0..200_000 {
+        write!(body, "\"n{name}\":0,").unwrap();
+    }
+    body.push_str("\"model\":\"m\"}");
+    let mut fields = Fields::of(request_body(body.as_bytes()).unwrap(), &Path::Root).unwrap();
+    assert_eq!(fields.need_text("model").unwrap(), "m");
+    assert_eq!(fields.rest().len(), 200_000);
 }
