@@ -62,7 +62,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let server = Server { listening, faces: Faces::of(app), workers, grace: GRACE };
     tokio::select! {
         biased;
-        served = server.serve(told_to_stop()) => served.map_err(|fault| format!("no thread to serve on: {fault}")),
+        ended = server.serve(told_to_stop()) => ended.map_err(|fault| format!("no thread to serve on: {fault}")),
         () = reloads => Ok(()),
     }
 }

@@ -47,10 +47,10 @@ pub(super) async fn admit(
     // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
     // stand behind anybody.
     let holds_shared = ticket.shared.is_some();
-    if queue.is_empty() || holds_shared {
-        if let Seen::Granted(index) = see(asked, ticket, plan, failed, estimate, patience).await? {
-            return Ok(index);
-        }
+    if (queue.is_empty() || holds_shared)
+        && let Seen::Granted(index) = see(asked, ticket, plan, failed, estimate, patience).await?
+    {
+        return Ok(index);
     }
     let capacity = asked.snapshot.settings.queue.max_waiting;
     let Some(_place) = queue.join(capacity) else {

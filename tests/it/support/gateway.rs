@@ -25,7 +25,7 @@ pub(crate) struct Gateway {
     pub(crate) client: Client,
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<()>,
+    serving: JoinHandle<()>,
     _running: witgate::reload::Reloader,
 }
 
@@ -80,11 +80,11 @@ impl Gateway {
         let faces = Faces::of(Arc::clone(&app));
         // Two, so that what requests share is shared between threads.
         let server = Server { listening, faces, workers: NonZeroUsize::MIN.saturating_add(1), grace: GRACE };
-        let served = tokio::spawn(async move { server.serve(stopped).await.expect("threads to serve on") });
+        let serving = tokio::spawn(async move { server.serve(stopped).await.expect("threads to serve on") });
         // Tests are many clients: each connection is its own, so that none waits for another's.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
-        Self { url, app, client, folder, stop: Some(stop), served, _running: reloader }
+        Self { url, app, client, folder, stop: Some(stop), serving, _running: reloader }
     }
 
     pub(crate) async fn open(&self, path: &str, body: &Value) -> Response {
@@ -132,7 +132,7 @@ impl Gateway {
     /// Stops taking connections and waits until what is under way has ended.
     pub(crate) async fn drain(mut self) {
         drop(self.stop.take());
-        (&mut self.served).await.expect("no panic");
+        (&mut self.serving).await.expect("no panic");
     }
 
     /// Tells it to stop, without waiting.
