@@ -8,6 +8,7 @@
 
 mod chat;
 mod docs;
+mod encrypted;
 mod guard;
 mod hostile;
 mod licences;

@@ -1,0 +1,209 @@
+//! Providers behind TLS, as nearly all are: the command itself, which trusts an authority of the test's own in the place
+//! of the system's.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use crate::chat::{OPENAI_STREAM, openai_reply};
+
+/// Who vouches for certificates.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let lines: Vec<u8> = STANDARD.encode(certificate.der()).into_bytes();
+        let lines: Vec<&str> = lines.chunks(64).map(|line| std::str::from_utf8(line).expect("base64")).collect();
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// What a server needs that is called `name` and offers these protocols.
+    fn server(&self, name: &str, protocols: &[&str]) -> ServerConfig {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a server");
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+}
+
+/// What a provider behind TLS was asked.
+struct Seen {
+    version: Version,
+    key: String,
+    /// The connection it came through, counted from 0.
+    connection: usize,
+}
+
+/// Serves a provider on a port of this machine; tells of every request.
+async fn provider(config: ServerConfig) -> (u16, mpsc::UnboundedReceiver<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (tell, seen) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for connection in 0.. {
+            let Ok((socket, _)) = listener.accept().await else { return };
+            tokio::spawn(answer(acceptor.clone(), socket, connection, tell.clone()));
+        }
+    });
+    (port, seen)
+}
+
+async fn answer(acceptor: TlsAcceptor, socket: TcpStream, connection: usize, tell: mpsc::UnboundedSender<Seen>) {
+    // Who does not trust it goes away.
+    let Ok(socket) = acceptor.accept(socket).await else { return };
+    let service = service_fn(|request: Request<Incoming>| {
+        let key = request.headers().get("authorization").and_then(|key| key.to_str().ok()).unwrap_or_default();
+        let seen = Seen { version: request.version(), key: key.to_owned(), connection };
+        drop(tell.send(seen));
+        async {
+            let body = request.into_body().collect().await.expect("a body").to_bytes();
+            let asked: Value = serde_json::from_slice(&body).expect("JSON");
+            let streamed = asked["stream"] == true;
+            let reply = if streamed { OPENAI_STREAM.to_owned() } else { openai_reply("Hello").to_string() };
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(reply))))
+        }
+    });
+    // A client that goes away ends its connection; that is no fault of the test's.
+    drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await);
+}
+
+/// The command, serving until dropped.
+struct Served {
+    child: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Served {
+    /// Serves a group `g` over a provider at this port, trusting whom `authority` vouches for and nobody else.
+    fn start(port: u16, authority: &Authority) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).expect("written");
+            file
+        };
+        let trusted = write("trusted.pem", &authority.pem);
+        let config = write(
+            "config.yaml",
+            &format!(
+                "model_list:
+  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"https://localhost:{port}/v1\", api_key: sk-very-secret}}}}
+router_settings: {{num_retries: 0}}
+"
+            ),
+        );
+        let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_witgate"))
+            .args(["serve", "--port", "0", "--workers", "1", "--log", "error"])
+            .arg("--config")
+            .arg(config)
+            .arg("--policies")
+            .arg(policies)
+            .arg("--cache")
+            .arg(folder.path().join("cache"))
+            .env("SSL_CERT_FILE", trusted)
+            .env_remove("SSL_CERT_DIR")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command");
+        let told = BufReader::new(child.stdout.take().expect("its output")).lines().next();
+        let line = told.expect("it says where it listens").expect("text");
+        let url = line.split(" listening on ").nth(1).expect("an address").to_owned();
+        Self { child, url, _folder: folder }
+    }
+
+    async fn ask(&self, stream: bool) -> (u16, String) {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+        let body = json!({"model": "g", "stream": stream, "messages": [{"role": "user", "content": "Hi"}]});
+        let asked = client.post(format!("{}/v1/chat/completions", self.url)).header("content-type", "application/json");
+        let answer = asked.body(body.to_string()).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[tokio::test]
+async fn a_provider_behind_tls_is_spoken_to_in_the_best_protocol_both_know() {
+    let authority = Authority::new();
+    for (protocols, version) in [
+        (&["h2", "http/1.1"][..], Version::HTTP_2),
+        (&["http/1.1"][..], Version::HTTP_11),
+        // One that negotiates nothing.
+        (&[][..], Version::HTTP_11),
+    ] {
+        let (port, mut seen) = provider(authority.server("localhost", protocols)).await;
+        let gateway = Served::start(port, &authority);
+        for stream in [false, true] {
+            let (status, text) = gateway.ask(stream).await;
+            assert_eq!(status, 200, "{protocols:?}: {text}");
+            assert!(text.contains(if stream { "\"content\":\"Hel\"" } else { "Hello" }), "{text}");
+            let seen = seen.recv().await.expect("a request");
+            assert_eq!(seen.version, version, "{protocols:?}");
+            assert_eq!(seen.key, "Bearer sk-very-secret");
+            // An HTTP/1.1 connection is idle again a moment after its reply was whole, which may be too late for the next.
+            assert!(seen.connection == 0 || version == Version::HTTP_11, "another connection was opened");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_nobody_vouches_for_is_never_sent_a_key() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    for (server, what) in [
+        (theirs.server("localhost", &["h2"]), "an authority that is not trusted"),
+        (ours.server("elsewhere.test", &["h2"]), "another server's certificate"),
+    ] {
+        let (port, mut seen) = provider(server).await;
+        let gateway = Served::start(port, &ours);
+        let (status, text) = gateway.ask(false).await;
+        assert_eq!(status, 502, "{what}: {text}");
+        assert!(text.contains("certificate") && text.contains(&format!("localhost:{port}")), "{what}: {text}");
+        assert!(!text.contains("sk-very-secret"), "{text}");
+        assert!(seen.try_recv().is_err(), "{what}: it was asked");
+    }
+}
