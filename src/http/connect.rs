@@ -1,4 +1,4 @@
-//! Clients: a pool of connections each, one for plain and one for encrypted origins.
+//! Clients: a pool of connections each. Every thread has one for plain and one for encrypted origins.
 
 use std::error::Error;
 use std::pin::Pin;

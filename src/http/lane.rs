@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -38,7 +38,8 @@ pub(super) struct Lanes {
 struct Idle {
     /// The one used last stands last, and is used next: the others grow old and are closed.
     lanes: BTreeMap<String, Vec<(Instant, Box<Lane>)>>,
-    swept: Option<Instant>,
+    /// Somebody is there to close them.
+    is_swept: bool,
 }
 
 /// One connection.
@@ -127,26 +128,46 @@ impl Lanes {
         }
     }
 
-    fn put(&self, authority: String, lane: Box<Lane>) {
+    fn put(self: &Arc<Self>, authority: String, lane: Box<Lane>) {
+        let mut idle = self.lock();
+        idle.lanes.entry(authority).or_default().push((Instant::now(), lane));
+        let is_swept = std::mem::replace(&mut idle.is_swept, true);
+        drop(idle);
+        if !is_swept {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes what has been idle for too long; whether anything is left.
+    fn close_old(&self) -> bool {
         let now = Instant::now();
         let mut idle = self.lock();
         let mut old = Vec::new();
-        if idle.swept.is_none_or(|swept| now.duration_since(swept) >= POOL_IDLE / 4) {
-            idle.swept = Some(now);
-            idle.lanes.retain(|_, lanes| {
-                let fresh = lanes.partition_point(|(since, _)| now.duration_since(*since) >= POOL_IDLE);
-                old.extend(lanes.drain(..fresh));
-                !lanes.is_empty()
-            });
-        }
-        idle.lanes.entry(authority).or_default().push((now, lane));
+        idle.lanes.retain(|_, lanes| {
+            let fresh = lanes.partition_point(|(since, _)| now.duration_since(*since) >= POOL_IDLE);
+            old.extend(lanes.drain(..fresh));
+            !lanes.is_empty()
+        });
+        idle.is_swept = !idle.lanes.is_empty();
+        let left = idle.is_swept;
         drop(idle);
         // Closed outside the lock.
         drop(old);
+        left
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks after idle connections for as long as there are any.
+async fn sweep(lanes: Weak<Lanes>) {
+    loop {
+        tokio::time::sleep(POOL_IDLE / 4).await;
+        if !lanes.upgrade().is_some_and(|lanes| lanes.close_old()) {
+            return;
+        }
     }
 }
 

@@ -203,6 +203,27 @@ async fn a_connection_closed_while_idle_is_replaced() {
     server.await.unwrap();
 }
 
+#[tokio::test]
+async fn a_connection_nobody_uses_is_closed_without_being_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        socket.read(&mut [0; 1]).await.unwrap()
+    });
+    let upstream = HttpUpstream::new();
+    let answer = upstream.send(call(&url)).await.unwrap();
+    assert_eq!(answer.body.map(Result::unwrap).collect::<Vec<Bytes>>().await.concat(), b"ok");
+    let idle_since = Instant::now();
+    // From here on time goes as fast as nobody has anything to do.
+    tokio::time::pause();
+    assert_eq!(server.await.unwrap(), 0, "closed");
+    let kept = idle_since.elapsed();
+    assert!((connect::POOL_IDLE..2 * connect::POOL_IDLE).contains(&kept), "{kept:?}");
+}
+
 /// A place nobody ever gets to.
 #[derive(Clone)]
 struct Nowhere;
