@@ -14,7 +14,6 @@ use crate::moment::Moment;
 pub struct Clock {
     origin: Instant,
     at: Moment,
-    is_virtual: bool,
 }
 
 impl Clock {
@@ -23,20 +22,13 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place where the system's date enters")]
     pub fn system() -> Self {
         let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = Moment::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-        Self { is_virtual: false, ..Self::starting_at(now) }
+        Self::starting_at(Moment::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// A clock that shows `at` now, for virtual time.
+    /// A clock that shows `at` now.
     #[must_use]
     pub fn starting_at(at: Moment) -> Self {
-        Self { origin: Instant::now(), at, is_virtual: true }
-    }
-
-    /// Whether no other thread may take part: a paused clock runs on while one works.
-    #[must_use]
-    pub const fn is_virtual(&self) -> bool {
-        self.is_virtual
+        Self { origin: Instant::now(), at }
     }
 
     /// What time it is.

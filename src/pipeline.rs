@@ -7,6 +7,7 @@
 
 mod admit;
 mod auth;
+mod beside;
 mod call;
 mod estimate;
 mod prompt;
@@ -36,6 +37,7 @@ use crate::snapshot::{Live, Serving, Snapshot};
 use crate::upstream::Upstream;
 
 pub use auth::authenticate;
+pub use beside::Beside;
 pub use stream::ReplyStream;
 pub use ticket::{Ending, Ticket};
 
@@ -67,7 +69,12 @@ pub struct Gateway {
     pub recorder: Arc<dyn Recorder>,
     /// Where randomness comes from.
     pub seeds: Seeds,
+    /// Where what takes long is done.
+    pub beside: Beside,
 }
+
+/// Bytes of a request's body from which reading it takes a millisecond and more.
+const LARGE: usize = 256 << 10;
 
 /// One seed per request, from one seed per process.
 #[derive(Debug)]
@@ -94,6 +101,8 @@ struct Asked<'a> {
     snapshot: &'a Snapshot,
     serving: &'a Arc<Serving>,
     request: &'a Arc<ChatRequest>,
+    /// Reading and writing it takes long.
+    large: bool,
     /// Lower is more urgent.
     priority: i32,
     deadline: Moment,
@@ -194,16 +203,25 @@ impl Gateway {
         if ticket.record.caller.is_none() {
             ticket.authenticate(None)?;
         }
-        let mut request = dialect::face(ticket.record.face).parse(&body)?;
-        drop(body);
+        let large = body.len() > LARGE;
+        let mut request = self.parse(ticket.record.face, body).await?;
         ticket.record.streamed = request.stream;
         let serving = find(snapshot, &request.model)?;
         ticket.record.group = Some(serving.group.name.clone());
         ticket.record.policy = Some(Arc::clone(&serving.policy));
         let priority = priority(&mut request);
         let request = Arc::new(prompt::build(request));
-        let asked = Asked { gateway: self, snapshot, serving, request: &request, priority, deadline };
+        let asked = Asked { gateway: self, snapshot, serving, request: &request, large, priority, deadline };
         Self::attempts(ticket, &asked).await
+    }
+
+    async fn parse(&self, face: DialectName, body: Bytes) -> Result<ChatRequest, Refusal> {
+        let face = dialect::face(face);
+        if body.len() <= LARGE {
+            return face.parse(&body);
+        }
+        let parsed = self.beside.run(move || face.parse(&body)).await;
+        parsed.unwrap_or_else(|| Err(Refusal::new(RefusalKind::Internal, "the request could not be read")))
     }
 
     /// Routes, reserves and calls until something of a reply is there or nothing is left to try.

@@ -1,6 +1,7 @@
 //! Putting the parts together: the only place that knows them all. Nothing is decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::http::HttpUpstream;
 use crate::limits::LimitSpec;
-use crate::pipeline::{Gateway, Recorder, Seeds};
+use crate::pipeline::{Beside, Gateway, Recorder, Seeds};
 use crate::policy::{Compiler, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::Freed;
@@ -59,7 +60,7 @@ pub struct Assembled {
 ///
 /// # Errors
 /// Every reason why nothing can be served, one text each.
-pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, Vec<String>> {
+pub fn assemble(options: Options, http: Arc<dyn Upstream>, beside: Beside) -> Result<Assembled, Vec<String>> {
     let Options { sources, cache, compiler, environment, clock, seed } = options;
     let engine = Engine::new(EngineOptions { cache_dir: cache, compiler, ..EngineOptions::default() })
         .map_err(|problem| vec![problem.to_string()])?;
@@ -79,6 +80,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, 
         http,
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
+        beside,
     });
     report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
@@ -91,23 +93,25 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, 
 /// As [`assemble`]; or files cannot be watched.
 pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let clock = options.clock;
-    let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()))?;
+    let beside = Beside::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()), beside)?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     load_encodings(&gateway.live.read())?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
     Ok(Running { gateway, metrics, reloader })
 }
 
-/// Loads, on a thread of its own, the encodings that limits will want counted with. Without token limits nothing
+/// Loads, on a thread of its own, the encodings that limits and policies will want counted with. Without either nothing
 /// is counted and nothing is loaded.
 fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
     let limited = |limits: &LimitSpec| limits.tokens.or(limits.input_tokens).or(limits.output_tokens).is_some();
     let all = limited(&snapshot.settings.global_limits);
-    let deployments = snapshot.groups.values().flat_map(|serving| &serving.group.deployments);
-    let models: BTreeSet<String> = deployments
-        .filter(|deployment| all || limited(&deployment.limits))
-        .map(|deployment| deployment.model.clone())
-        .collect();
+    let mut models = BTreeSet::new();
+    for serving in snapshot.groups.values() {
+        let exact = all || serving.router.as_ref().is_some_and(|router| router.needs().exact_tokens);
+        let counted = serving.group.deployments.iter().filter(|deployment| exact || limited(&deployment.limits));
+        models.extend(counted.map(|deployment| deployment.model.clone()));
+    }
     if models.is_empty() {
         return Ok(());
     }

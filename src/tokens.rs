@@ -72,6 +72,12 @@ pub fn load(model: &str) {
     }
 }
 
+/// Whether counting for `model` would not have to load an encoding first.
+#[must_use]
+pub fn is_loaded(model: &str) -> bool {
+    Encoding::of(model).is_none_or(Encoding::is_loaded)
+}
+
 struct Bound(u64);
 
 impl Tally for Bound {

@@ -1,5 +1,6 @@
 //! One attempt: write the request in the provider's words, send it, read what comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::catalog::{Deployment, Origin};
-use crate::chat::PartKind;
+use crate::chat::{ChatRequest, PartKind};
 use crate::dialect::{self, Encoded, Target};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::provider::simulated::Simulated;
@@ -31,15 +32,11 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
     let slot = &asked.serving.slots[index];
     let deployment = &*slot.deployment;
     let dialect = dialect::provider(deployment.dialect);
-    let target = Target {
-        model: &deployment.model,
-        api_version: deployment.api_version.as_deref(),
-        // What was held for it: a provider that counts the bound on arrival must not count more than we did.
-        default_max_tokens: u32::try_from(ticket.held_output()).unwrap_or(u32::MAX).max(1),
-    };
-    let mut encoded = dialect.encode(asked.request, &target).map_err(AttemptFault::before_sending)?;
+    // What was held for it: a provider that counts the bound on arrival must not count more than we did.
+    let bound = u32::try_from(ticket.held_output()).unwrap_or(u32::MAX).max(1);
+    let mut encoded = encode(asked, &slot.deployment, bound).await.map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
-    let outgoing = outgoing(deployment, &target, encoded, asked.request.stream);
+    let outgoing = outgoing(deployment, &target(deployment, bound), encoded, asked.request.stream);
     ticket.sent();
     let upstream = match deployment.origin {
         Origin::Http(_) => &asked.gateway.http,
@@ -73,6 +70,22 @@ pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -
         ticket.usage(usage);
     }
     Ok(Answered::Whole(dialect::face(ticket.record.face).reply(&reply), about))
+}
+
+fn target(deployment: &Deployment, default_max_tokens: u32) -> Target<'_> {
+    Target { model: &deployment.model, api_version: deployment.api_version.as_deref(), default_max_tokens }
+}
+
+async fn encode(asked: &Asked<'_>, deployment: &Arc<Deployment>, bound: u32) -> Result<Encoded, AttemptFault> {
+    let encode = move |request: &ChatRequest, deployment: &Deployment| {
+        dialect::provider(deployment.dialect).encode(request, &target(deployment, bound))
+    };
+    if !asked.large {
+        return encode(asked.request, deployment);
+    }
+    let (request, deployment) = (Arc::clone(asked.request), Arc::clone(deployment));
+    let encoded = asked.gateway.beside.run(move || encode(&request, &deployment)).await;
+    encoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::Misconfigured, "the request could not be written")))
 }
 
 /// Adds what a dialect must not know: origin, credential, the operator's own headers.

@@ -15,8 +15,8 @@ use super::Asked;
 /// Reserved for output where neither the client nor the catalogue knows a bound.
 const UNKNOWN_OUTPUT: u64 = 4096;
 
-/// Bytes of a request from which counting takes so long (about 50 µs a KiB) that it is done on a thread beside.
-const LONG: u64 = 8 << 10;
+/// Bytes of a request from which counting takes so long (about 50 µs a KiB) that it is done beside.
+const LONG: u64 = 4 << 10;
 
 /// What a request is expected to use.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +45,9 @@ impl Estimate {
         if self.counted.is_some() {
             return;
         }
-        let count = if self.upper_bound > LONG && !asked.gateway.clock.is_virtual() {
+        let count = if self.upper_bound > LONG || !tokens::is_loaded(model) {
             let (request, model) = (Arc::clone(asked.request), model.to_owned());
-            tokio::task::spawn_blocking(move || tokens::count(&request, &model)).await.ok()
+            asked.gateway.beside.run(move || tokens::count(&request, &model)).await
         } else {
             Some(tokens::count(asked.request, model))
         };

@@ -1,5 +1,7 @@
 //! Which encoding a model has, as data, and counting with it in bounded pieces.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tiktoken_rs::CoreBPE;
 
 /// The encodings that are in use.
@@ -36,6 +38,9 @@ pub(super) const MODELS: &[(&str, Encoding)] = &[
     ("text-embedding-3-small", Cl100k),
     ("text-embedding-ada-002", Cl100k),
 ];
+
+/// Whether each encoding is loaded: they belong to the process, and their own crate does not tell.
+static LOADED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
 /// From this length on a text is cut where that changes no token.
 const PIECE: usize = 16 * 1024;
@@ -77,11 +82,17 @@ impl Encoding {
         self.table();
     }
 
+    pub(super) fn is_loaded(self) -> bool {
+        LOADED[self as usize].load(Ordering::Relaxed)
+    }
+
     fn table(self) -> &'static CoreBPE {
-        match self {
+        let table = match self {
             O200k => tiktoken_rs::o200k_base_singleton(),
             Cl100k => tiktoken_rs::cl100k_base_singleton(),
-        }
+        };
+        LOADED[self as usize].store(true, Ordering::Relaxed);
+        table
     }
 }
 

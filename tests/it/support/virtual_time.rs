@@ -11,7 +11,7 @@ use witgate::clock::Clock;
 use witgate::fault::Refusal;
 use witgate::http::HttpUpstream;
 use witgate::moment::Moment;
-use witgate::pipeline::{About, Gateway, Served};
+use witgate::pipeline::{About, Beside, Gateway, Served};
 use witgate::start::{Assembled, assemble};
 use witgate::upstream::Upstream;
 
@@ -27,7 +27,7 @@ pub(crate) fn assemble_over(config: &str, http: Arc<dyn Upstream>) -> Arc<Gatewa
     std::fs::write(&file, config).expect("the configuration");
     let options = options(&file, &folder.path().join("policies"), Clock::starting_at(BEGIN));
     let Assembled { gateway, .. } =
-        assemble(options, http).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        assemble(options, http, Beside::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
     gateway
 }
 

@@ -1,0 +1,83 @@
+//! Work that takes long, done beside the threads that serve: while one of those computes, all its other connections
+//! stand still.
+//!
+//! No more is done at once than there are turns, so that many large requests do not leave those who serve without a
+//! processor. Who goes away before its turn came leaves nothing behind.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// Where long work is done.
+#[derive(Debug)]
+pub struct Beside {
+    turns: Option<Arc<Semaphore>>,
+}
+
+impl Beside {
+    /// On threads of their own, at most so many at once.
+    #[must_use]
+    pub fn on_threads(at_once: NonZeroUsize) -> Self {
+        Self { turns: Some(Arc::new(Semaphore::new(at_once.get()))) }
+    }
+
+    /// Not beside at all: on virtual time the order of events must not depend on when a thread is done.
+    #[must_use]
+    pub const fn in_place() -> Self {
+        Self { turns: None }
+    }
+
+    /// What `work` comes to; `None` where it panicked.
+    pub(super) async fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+        let Some(turns) = &self.turns else { return Some(work()) };
+        let turn = Arc::clone(turns).acquire_owned().await.ok()?;
+        let working = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
+        tokio::task::spawn_blocking(working).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn long_work_is_done_elsewhere_and_one_after_another() {
+        let beside = Beside::on_threads(NonZeroUsize::MIN);
+        let here = std::thread::current().id();
+        let (go, gone) = mpsc::channel::<()>();
+        let first = beside.run(move || {
+            // It goes on only once this thread, which serves, has done so.
+            gone.recv().map(|()| std::thread::current().id())
+        });
+        let second = beside.run(|| "second");
+        tokio::pin!(first, second);
+        for _ in 0..10 {
+            assert!(futures_util::poll!(first.as_mut()).is_pending());
+            assert!(futures_util::poll!(second.as_mut()).is_pending(), "it has no turn yet");
+            tokio::task::yield_now().await;
+        }
+        go.send(()).expect("it waits");
+        assert!(first.await.is_some_and(|there| there.is_ok_and(|there| there != here)));
+        assert_eq!(second.await, Some("second"));
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_gives_its_turn_back() {
+        let beside = Beside::on_threads(NonZeroUsize::MIN);
+        assert_eq!(beside.run(|| assert_eq!(1, 2)).await, None);
+        assert_eq!(beside.run(|| 3).await, Some(3));
+    }
+
+    #[tokio::test]
+    async fn in_place_means_on_this_thread() {
+        let here = std::thread::current().id();
+        assert_eq!(Beside::in_place().run(move || std::thread::current().id() == here).await, Some(true));
+    }
+}
