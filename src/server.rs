@@ -20,7 +20,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{get, post};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -83,10 +83,10 @@ impl Faces {
 }
 
 fn others(app: Arc<App>) -> Router {
-    // A chat passes the guard inside its handler, under its ticket: what is refused there is recorded. Here arrives only
-    // what asks with another method.
+    // A chat passes the guard inside its handler, under its ticket: what is refused there is recorded. A `POST` does not
+    // come this way; naming it lets all others be told which method is allowed.
     let chats =
-        CHATS.into_iter().fold(Router::new(), |chats, (path, _)| chats.route(path, any(refusal::unknown_method)));
+        CHATS.into_iter().fold(Router::new(), |chats, (path, _)| chats.route(path, post(refusal::unknown_path)));
     let others = Router::new()
         .route("/v1/models", get(probe::models))
         .route("/models", get(probe::models))

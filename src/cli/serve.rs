@@ -51,20 +51,21 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let settings = &snapshot.settings.server;
     let listening =
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
-    greet(&snapshot, listening.address);
     let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
+    let server = Server::start(listening, Faces::of(app), workers).map_err(|fault| fault.to_string())?;
+    greet(&snapshot, server.address());
     let mut hang_up = signal(SignalKind::hangup()).map_err(|fault| fault.to_string())?;
     let reloads = async {
         while hang_up.recv().await.is_some() {
             reloader.reload();
         }
     };
-    let server = Server { listening, faces: Faces::of(app), workers, grace: GRACE };
     tokio::select! {
         biased;
-        ended = server.serve(told_to_stop()) => ended.map_err(|fault| format!("no thread to serve on: {fault}")),
-        () = reloads => Ok(()),
+        () = server.serve(told_to_stop(), GRACE) => {}
+        () = reloads => {}
     }
+    Ok(())
 }
 
 /// One worker for each processor, unless told otherwise.
@@ -108,11 +109,13 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
     let address = SocketAddr::new(arguments.host, arguments.port);
     block_on(async {
         let listening = server::listen(address).await.map_err(|fault| fault.to_string())?;
-        say(format_args!("simulated provider listening on http://{}", listening.address));
         let simulated =
             Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
-        let server = Server { listening, faces: Faces::simulated(simulated), workers: workers(None), grace: GRACE };
-        server.serve(told_to_stop()).await.map_err(|fault| format!("no thread to serve on: {fault}"))
+        let faces = Faces::simulated(simulated);
+        let server = Server::start(listening, faces, workers(None)).map_err(|fault| fault.to_string())?;
+        say(format_args!("simulated provider listening on http://{}", server.address()));
+        server.serve(told_to_stop(), GRACE).await;
+        Ok(())
     })
 }
 

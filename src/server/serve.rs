@@ -1,5 +1,5 @@
-//! Listening and leaving: connections go to the workers; a signal stops new ones, requests under way finish within the
-//! grace time.
+//! Listening and leaving. Connections go to the workers. No request is lost at a stop: for a moment more whoever asks is
+//! served and told to ask elsewhere next time; then nobody is let in, and requests under way finish within the grace time.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::http::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,6 +28,8 @@ const FIRST_HEAD: Duration = Duration::from_secs(75);
 /// How long a connection may lie idle between two requests, the next one's head included. Longer than clients and the
 /// load balancers of the large clouds (600 s) keep theirs, so that none is closed under a request.
 const NEXT_HEAD: Duration = Duration::from_secs(620);
+/// How long requests are still taken once told to stop: those on their way would be cut off otherwise.
+const LAST_CALL: Duration = Duration::from_millis(500);
 /// How often an HTTP/2 connection is asked whether anybody is there.
 const PING: Duration = Duration::from_secs(30);
 /// Until a listener that could not accept is asked again.
@@ -52,46 +55,56 @@ pub async fn listen(address: SocketAddr) -> io::Result<Listening> {
     Ok(Listening { listener, address })
 }
 
-/// A listener, what it serves, and by how many threads.
+/// A listener, what it serves, and the threads that do.
 pub struct Server {
-    /// Where.
-    pub listening: Listening,
-    /// What.
-    pub faces: Faces,
-    /// Threads that serve connections, each with an event loop of its own.
-    pub workers: NonZeroUsize,
-    /// How long requests under way may take once it is told to stop.
-    pub grace: Duration,
+    listening: Listening,
+    faces: Arc<Faces>,
+    workers: Workers,
 }
 
 impl Server {
-    /// Serves until `stop` completes, then finishes what is under way, but not longer than the grace time.
+    /// Starts so many threads, each with an event loop of its own. Nobody is let in yet.
     ///
     /// # Errors
     /// Where the threads cannot be had.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { listening, faces, workers, grace } = self;
-        let workers = Workers::start(workers)?;
-        let faces = Arc::new(faces);
+    pub fn start(listening: Listening, faces: Faces, workers: NonZeroUsize) -> io::Result<Self> {
+        let started = Workers::start(workers);
+        let told = |fault: io::Error| io::Error::new(fault.kind(), format!("cannot start {workers} threads: {fault}"));
+        Ok(Self { listening, faces: Arc::new(faces), workers: started.map_err(told)? })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.listening.address
+    }
+
+    /// Serves until `stop` completes, and what asks within half a second of that; then finishes what is under way, but
+    /// not longer than `grace`.
+    pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) {
+        let Self { listening, faces, workers } = self;
         let stopping = CancellationToken::new();
-        let accepting = accept(&listening.listener, &faces, &workers, &stopping);
-        tokio::select! {
-            biased;
-            () = stop => {}
-            never = accepting => match never {},
+        {
+            let accepting = accept(&listening.listener, &faces, &workers, &stopping);
+            tokio::pin!(accepting);
+            tokio::select! {
+                biased;
+                () = stop => {}
+                never = accepting.as_mut() => match never {},
+            }
+            if let Some(app) = &faces.chats {
+                app.draining.store(true, Ordering::Release);
+            }
+            tracing::info!("stopping: requests under way may finish");
+            stopping.cancel();
+            let _over = tokio::time::timeout(LAST_CALL, accepting).await;
         }
         drop(listening);
-        if let Some(app) = &faces.chats {
-            app.draining.store(true, Ordering::Release);
-        }
-        tracing::info!("stopping: no new connections; requests under way may finish");
-        stopping.cancel();
         if tokio::time::timeout(grace, workers.idle()).await.is_err() {
             tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
         }
         // Whoever was cut off is still recorded: dropping its task writes the record.
         workers.end().await;
-        Ok(())
     }
 }
 
@@ -117,8 +130,10 @@ async fn accept(
 
 async fn connected(socket: StdTcpStream, faces: Arc<Faces>, stopping: CancellationToken) {
     // Small pieces of a stream must not wait for each other.
-    let ready = socket.set_nodelay(true).and_then(|()| TcpStream::from_std(socket));
-    match ready {
+    if let Err(fault) = socket.set_nodelay(true) {
+        tracing::debug!(%fault, "TCP_NODELAY could not be set");
+    }
+    match TcpStream::from_std(socket) {
         Ok(socket) => connection(socket, faces, stopping).await,
         Err(fault) => tracing::warn!(%fault, "a connection could not be served"),
     }
@@ -129,8 +144,8 @@ fn is_of_one_connection(fault: &io::Error) -> bool {
     matches!(fault.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Serves one connection to its end. Once stopping, it ends after the request under way; one that never sent a whole
-/// head has none.
+/// Serves one connection to its end. Once stopping, it ends after the request under way or the one that comes at the last
+/// call; one that never sent a whole head has none.
 async fn connection(
     socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
     faces: Arc<Faces>,
@@ -139,8 +154,16 @@ async fn connection(
     let began = AtomicBool::new(false);
     let service = service_fn(|request: Request<Incoming>| {
         began.store(true, Ordering::Relaxed);
-        let faces = Arc::clone(&faces);
-        async move { Ok::<_, Infallible>(faces.answer(request).await) }
+        let (faces, stopping) = (Arc::clone(&faces), stopping.clone());
+        async move {
+            // HTTP/2 has a frame of its own for this, and forbids the header.
+            let says_so = request.version() <= Version::HTTP_11;
+            let mut response = faces.answer(request).await;
+            if says_so && stopping.is_cancelled() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_HEAD);
@@ -154,6 +177,9 @@ async fn connection(
             biased;
             ended = serving.as_mut() => break ended,
             () = stopping.cancelled() => {
+                if let Ok(ended) = tokio::time::timeout(LAST_CALL, serving.as_mut()).await {
+                    break ended;
+                }
                 if !began.load(Ordering::Relaxed) {
                     return;
                 }

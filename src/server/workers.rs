@@ -1,16 +1,16 @@
 //! The threads that serve, one event loop each. A connection stays with the worker it was given to.
 //!
-//! What a request reads, writes and waits for is then one thread's business: under a scheduler that moves tasks between
-//! threads the same requests took a third more CPU time, most of it spent on waking each other. The price is that work
-//! on one connection never spreads; so connections are given to whoever has the fewest, and what takes long (counting
-//! a long prompt, asking for a name) is done on threads beside.
+//! What a request reads, writes and waits for is then one thread's business, and no thread has to wake another one for it.
+//! The price is that work on one connection never spreads; so connections are given to whoever has the fewest, and what
+//! takes long is done beside (`pipeline/beside.rs`).
 
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,15 +39,15 @@ impl Workers {
         let mut workers =
             Self { all: Vec::with_capacity(count.get()), over: CancellationToken::new(), threads: TaskTracker::new() };
         for index in 0..count.get() {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let handle = runtime.handle().clone();
             let (over, present) = (workers.over.clone(), workers.threads.token());
+            let (tell, told) = mpsc::sync_channel(1);
             let work = move || {
-                run(runtime, &over);
+                run(&over, &tell);
                 drop(present);
             };
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
-            workers.all.push(Worker { runtime: handle, connections: TaskTracker::new() });
+            let runtime = told.recv().map_err(io::Error::other)??;
+            workers.all.push(Worker { runtime, connections: TaskTracker::new() });
         }
         Ok(workers)
     }
@@ -83,8 +83,15 @@ impl Drop for Workers {
     }
 }
 
-fn run(runtime: Runtime, over: &CancellationToken) {
-    runtime.block_on(over.cancelled());
+/// Begins and ends on the worker's own thread: another one that serves must not drop an event loop.
+fn run(over: &CancellationToken, tell: &SyncSender<io::Result<Handle>>) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return drop(tell.send(Err(fault))),
+    };
+    if tell.send(Ok(runtime.handle().clone())).is_ok() {
+        runtime.block_on(over.cancelled());
+    }
     runtime.shutdown_timeout(LEAVE);
 }
 

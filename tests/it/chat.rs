@@ -221,7 +221,7 @@ async fn refusals_say_what_and_where_in_the_callers_dialect() {
         assert_eq!(answer.json()["type"] == "error", path == "/v1/messages", "{}", answer.text);
     }
     let wrong_method = gateway.get("/v1/chat/completions").await;
-    assert_eq!(wrong_method.status, 405);
+    assert_eq!((wrong_method.status, wrong_method.header("allow")), (405, "POST"));
 }
 
 #[tokio::test]

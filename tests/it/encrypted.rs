@@ -1,5 +1,5 @@
 //! Providers behind TLS, as nearly all are: the command itself, which trusts an authority of the test's own in the place
-//! of the system's.
+//! of the system's. (Elsewhere than on Linux the system does not ask the environment whom to trust.)
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};

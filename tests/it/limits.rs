@@ -60,7 +60,6 @@ async fn what_can_never_fit_is_refused_at_once_with_the_limit_named() {
     assert_eq!(gateway.clock.now().since(BEGIN), Duration::ZERO);
 }
 
-/// Live: a prompt this long is counted on a thread beside.
 #[tokio::test]
 async fn a_prompt_of_more_bytes_than_the_limit_has_tokens_is_counted_and_served() {
     let gateway = Gateway::start(

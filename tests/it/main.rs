@@ -8,6 +8,7 @@
 
 mod chat;
 mod docs;
+#[cfg(target_os = "linux")]
 mod encrypted;
 mod guard;
 mod hostile;

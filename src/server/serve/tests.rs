@@ -62,12 +62,12 @@ async fn an_idle_connection_is_kept_for_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_the_request_under_way_and_for_nothing_else() {
+async fn a_stop_waits_for_the_request_under_way_and_a_moment_for_the_next() {
     for (sent, wait) in [
-        (&b""[..], 0),
-        (b"GET / HTT", 0),
-        (b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET / HT", 0),
-        (b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n", 10),
+        (&b""[..], LAST_CALL),
+        (b"GET / HTT", LAST_CALL),
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET / HT", LAST_CALL),
+        (b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n", Duration::from_secs(10)),
     ] {
         let (mut socket, stopping, served) = connect();
         socket.write_all(sent).await.expect("writable");
@@ -77,10 +77,30 @@ async fn a_stop_waits_for_the_request_under_way_and_for_nothing_else() {
         tokio::task::yield_now().await;
         stopping.cancel();
         let start = Instant::now();
-        if wait > 0 {
-            assert!(reply(&mut socket).await.ends_with("slow"));
+        if wait > LAST_CALL {
+            let reply = reply(&mut socket).await;
+            assert!(reply.contains("connection: close\r\n") && reply.ends_with("slow"), "{reply}");
         }
         served.await.expect("no panic");
-        assert_eq!(start.elapsed().as_secs(), wait, "{sent:?}");
+        let took = start.elapsed();
+        assert!((wait..wait + Duration::from_millis(10)).contains(&took), "{sent:?}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_crosses_the_stop_is_served_and_is_the_last() {
+    for before in [&b""[..], REQUEST] {
+        let (mut socket, stopping, served) = connect();
+        socket.write_all(before).await.expect("writable");
+        if !before.is_empty() {
+            assert!(!reply(&mut socket).await.contains("connection: close"));
+        }
+        stopping.cancel();
+        tokio::time::sleep(LAST_CALL / 2).await;
+        socket.write_all(REQUEST).await.expect("writable");
+        let reply = reply(&mut socket).await;
+        assert!(reply.contains("connection: close\r\n") && reply.ends_with("quick"), "{reply}");
+        assert_eq!(lasts(&mut socket).await, Duration::ZERO);
+        served.await.expect("no panic");
     }
 }

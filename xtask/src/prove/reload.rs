@@ -115,8 +115,8 @@ impl Scene {
         });
         let forever = std::future::pending();
         let workers = NonZeroUsize::MIN.saturating_add(1);
-        let server = Server { listening, faces: Faces::of(app), workers, grace: Duration::ZERO };
-        runtime.spawn(server.serve(forever));
+        let server = Server::start(listening, Faces::of(app), workers).map_err(|problem| problem.to_string())?;
+        runtime.spawn(server.serve(forever, Duration::ZERO));
         let deciders = [0, 1].map(|index| format!("counting@{}", Digest::of(&folder.policies[index]).short()));
         let word = Arc::new(Word {
             phase: AtomicU64::new(0),
