@@ -1,4 +1,5 @@
-//! Providers sometimes quote what they were sent; nobody else is to read the credentials among it.
+//! Providers sometimes quote what they were sent; nobody else is to read the credentials among it, nor all of a long
+//! prompt.
 
 use std::borrow::Cow;
 
@@ -11,20 +12,29 @@ use crate::http::scrub;
 /// A word of a header's value from this length on is a secret of its own; shorter ones are `Bearer` and the like.
 const LONG: usize = 8;
 
-/// The same fault without the deployment's credential and header values in any of its words.
+/// Bytes of a message that are passed on, and of a code or a parameter's name.
+const LONGEST: [usize; 2] = [4096, 256];
+
+/// The same fault without the deployment's credential and header values in any of its words, each at a length that can
+/// be read.
 pub(super) fn scrubbed(mut fault: AttemptFault, deployment: &Deployment) -> AttemptFault {
     let headers = deployment.headers.values().filter_map(|value| value.to_str().ok());
     let values = deployment.credential.iter().map(ExposeSecret::expose_secret).chain(headers);
     // Who refuses `Bearer KEY` quotes the key alone; and what a dialect cuts short it cuts between words.
     let words = |value| str::split_whitespace(value).filter(|word| word.len() >= LONG).chain([value]);
     let secrets: Vec<SecretString> = values.flat_map(words).map(SecretString::from).collect();
-    let clean = |text: &mut String| {
+    let clean = |text: &mut String, longest: usize| {
         if let Cow::Owned(scrubbed) = scrub(text, &secrets) {
             *text = scrubbed;
         }
+        // Only now: half a secret would not have been found.
+        if text.len() > longest {
+            text.truncate(text.floor_char_boundary(longest));
+            text.push('…');
+        }
     };
-    clean(&mut fault.message);
-    fault.code.iter_mut().for_each(clean);
-    fault.param.iter_mut().for_each(clean);
+    let [message, name] = LONGEST;
+    clean(&mut fault.message, message);
+    fault.code.iter_mut().chain(&mut fault.param).for_each(|text| clean(text, name));
     fault
 }

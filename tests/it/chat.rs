@@ -231,12 +231,14 @@ async fn no_part_of_a_key_comes_back_from_a_provider() {
     };
     let error = json!({"error": {"message": "the key sk-very-secret, sent as sk-header-secret, was revoked",
         "type": "invalid_request_error", "code": "sk-very-secret"}});
+    // Cut where the key stands, if it were cut before the key was looked for.
+    let long = json!({"error": {"message": format!("{}sk-very-secret{}", "é".repeat(2044), "y".repeat(99_999))}});
     let event = format!("data: {error}\n\n");
     let begun = OPENAI_STREAM.split_inclusive("\n\n").take(2).collect::<String>();
     let gate = Gate::closed();
     // Wherever the page is cut; before a reply has begun; after it.
     let pages = (30..45).map(|before| Step::bytes(400, "text/html", page(before)));
-    let mut steps: Vec<Step> = pages.chain([Step::events(event.clone())]).collect();
+    let mut steps: Vec<Step> = pages.chain([Step::json(400, &long), Step::events(event.clone())]).collect();
     let count = steps.len();
     steps.push(Step::events(format!("{begun}{event}")).pause_after(begun.len(), &gate));
     let upstream = ScriptedUpstream::start(steps).await;
@@ -250,6 +252,7 @@ async fn no_part_of_a_key_comes_back_from_a_provider() {
         let answer = gateway.post(path, &body).await;
         assert_eq!(answer.status, 400, "{index}: {}", answer.text);
         assert!(!answer.text.contains("sk-"), "{index}: {}", answer.text);
+        assert!(answer.text.len() < 5000, "{index}: {} bytes", answer.text.len());
     }
     let (path, body) = request("openai", true);
     let response = gateway.open(path, &body).await;
