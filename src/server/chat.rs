@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
@@ -20,6 +20,9 @@ use super::{App, guard, refusal};
 /// About so many headers a reply has, and the two the connection adds.
 const HEADERS: usize = 12;
 
+/// How long is read what nobody wants.
+const DISCARD: Duration = Duration::from_secs(5);
+
 /// How long a client may take to send its request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -28,18 +31,21 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) async fn handle(app: &App, face: DialectName, request: Request<Incoming>) -> Response {
     let mut ticket = app.gateway.arrive(face);
     let id = ticket.id().to_string();
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let open = ticket.snapshot().settings.server.master_key.is_none();
     let known = guard::allowed(&head.headers, &head.uri, open)
         .and_then(|()| ticket.authenticate(guard::key(&head.headers).as_ref()))
         .and_then(|()| guard::is_json(&head.headers));
-    let body = match known {
-        Ok(()) => read(&head.headers, body, ticket.snapshot().settings.server.max_request_bytes).await,
+    let read = match known {
+        Ok(()) => read(&head.headers, &mut body, ticket.snapshot().settings.server.max_request_bytes).await,
         Err(refusal) => Err(refusal),
     };
-    let body = match body {
+    let body = match read {
         Ok(body) => body,
-        Err(why) => return refusal::response(face, &ticket.refuse(why), &id),
+        Err(why) => {
+            discard(&head.headers, body);
+            return refusal::response(face, &ticket.refuse(why), &id);
+        }
     };
     match app.gateway.serve(ticket, body).await {
         Ok(Served::Whole { body, about }) => {
@@ -55,7 +61,7 @@ pub(super) async fn handle(app: &App, face: DialectName, request: Request<Incomi
     }
 }
 
-async fn read(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(headers: &HeaderMap, body: &mut Incoming, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         let message = format!(
             "the request body is larger than {limit} bytes; send less or raise `general_settings.max_request_size_mb`"
@@ -76,6 +82,15 @@ async fn read(headers: &HeaderMap, body: Incoming, limit: usize) -> Result<Bytes
             let message = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
             Err(Refusal::new(RefusalKind::SlowRequest, message))
         }
+    }
+}
+
+/// Takes in what a refused client is still sending. One whose connection is closed under its writing reads no refusal.
+fn discard(headers: &HeaderMap, mut body: Incoming) {
+    // One that asked first is waiting for just this answer; reading would tell it to send.
+    if !body.is_end_stream() && !headers.contains_key(EXPECT) {
+        let rest = async move { while let Some(Ok(_)) = body.frame().await {} };
+        tokio::spawn(tokio::time::timeout(DISCARD, rest));
     }
 }
 

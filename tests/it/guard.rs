@@ -75,3 +75,44 @@ async fn what_the_guard_refuses_has_an_id_and_on_a_chat_surface_a_record() {
     let unknown = gateway.get("/v1/messages/nothing").await;
     assert!(unknown.json()["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{}", unknown.text);
 }
+
+/// A client that writes before it reads, as most do, has to get its whole body away to learn that nobody wants it.
+#[tokio::test]
+async fn who_is_refused_can_finish_writing_and_reads_why() {
+    let limit = "general_settings: {master_key: sk-master, max_request_size_mb: 1}\n";
+    let gateway = Gateway::start(&format!("{CONFIG}{limit}")).await;
+    let address = gateway.url.strip_prefix("http://").expect("an address");
+    let body = vec![b' '; 8 << 20];
+    for (key, status) in [("sk-master", "413"), ("sk-wrong", "401")] {
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+        );
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        // Its length is not told, so that it is not known to be too large before it is.
+        socket.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes()).await.expect("sent");
+        for piece in body.chunks(64 << 10) {
+            socket.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await.expect("sent");
+            socket.write_all(piece).await.expect("sent");
+            socket.write_all(b"\r\n").await.expect("sent");
+        }
+        socket.write_all(b"0\r\n\r\n").await.expect("sent");
+        assert!(reply(&mut socket).await.starts_with(&format!("HTTP/1.1 {status} ")));
+        // The connection is as good as before.
+        let again = format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+        socket.write_all(again.as_bytes()).await.expect("sent");
+        let told = reply(&mut socket).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "not asked to send it first: {told}");
+    }
+}
+
+/// One refusal, to the end of its body.
+async fn reply(socket: &mut TcpStream) -> String {
+    let mut text = String::new();
+    while !text.ends_with("}}") {
+        let mut piece = [0; 4096];
+        let length = socket.read(&mut piece).await.expect("readable");
+        assert!(length > 0, "it ended after {text:?}");
+        text.push_str(std::str::from_utf8(&piece[..length]).expect("text"));
+    }
+    text
+}
