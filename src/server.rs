@@ -1,7 +1,7 @@
 //! The HTTP faces: thin handlers over the pipeline, one way to answer a refusal, one list of exemptions.
 //!
 //! Every surface is guarded the same way (`guard`): a chat inside its handler, under its ticket, all others before
-//! theirs; what needs no key says so in [`router`]. Handlers know HTTP and nothing of limits, policies or providers.
+//! theirs; what needs no key says so in `others`. Handlers know HTTP and nothing of limits, policies or providers.
 
 mod admin;
 mod chat;
