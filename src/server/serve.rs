@@ -117,7 +117,8 @@ async fn accept(
     loop {
         // Taken out of this thread's event loop, to be put into the worker's.
         match listener.accept().await.and_then(|(socket, _)| socket.into_std()) {
-            Ok(socket) => workers.spawn(connected(socket, Arc::clone(faces), stopping.clone())),
+            // A token of its own: each look at it takes its lock, which connections of other workers must not wait for.
+            Ok(socket) => workers.spawn(connected(socket, Arc::clone(faces), stopping.child_token())),
             Err(fault) if is_of_one_connection(&fault) => {}
             // Too many open files, mostly: those under way have to end first.
             Err(fault) => {
