@@ -126,7 +126,7 @@ fn read(reader: &Reader<'_>, root: &yaml::Node) -> Settings {
         }
     }
     if top.has("include") {
-        top.complain("include", "other files are not merged yet", "put their content into this file");
+        top.error_at("include", "other files are not merged yet", "put their content into this file");
     }
     let list = top.descend("model_list");
     let mut sections = Sections {
@@ -150,7 +150,7 @@ fn assemble(reader: &Reader<'_>, list: Option<&yaml::Node>, sections: &mut Secti
     let window = sections.router.seconds("token_usage_window").or(window).unwrap_or(LimitSpec::default().window);
     let margin = sections.own.share("margin").unwrap_or(1.0);
     if margin <= 0.0 {
-        sections.own.complain("margin", "`margin` must be above 0", "0.8 uses 80 % of every limit");
+        sections.own.error_at("margin", "`margin` must be above 0", "0.8 uses 80 % of every limit");
     }
     let (wait, other) = (sections.router.seconds("timeout"), sections.litellm.seconds("request_timeout"));
     let defaults = Defaults {
@@ -190,13 +190,13 @@ fn server(sections: &mut Sections<'_, '_>) -> ServerSettings {
         None | Some("localhost") => IpAddr::V4(Ipv4Addr::LOCALHOST),
         Some(text) => text.parse().unwrap_or_else(|_| {
             let hint = "127.0.0.1 for this machine alone, 0.0.0.0 for every network";
-            own.complain("host", "`host` is not an IP address", hint);
+            own.error_at("host", "`host` is not an IP address", hint);
             IpAddr::V4(Ipv4Addr::LOCALHOST)
         }),
     };
     let port = own.count("port").map_or(PORT, |port| {
         u16::try_from(port).unwrap_or_else(|_| {
-            own.complain("port", "`port` must be from 0 to 65535", "0 takes any free port");
+            own.error_at("port", "`port` must be from 0 to 65535", "0 takes any free port");
             PORT
         })
     });
@@ -204,7 +204,7 @@ fn server(sections: &mut Sections<'_, '_>) -> ServerSettings {
     own.finish();
     let megabytes = sections.general.count("max_request_size_mb");
     if megabytes == Some(0) {
-        sections.general.complain("max_request_size_mb", "`max_request_size_mb` must be at least 1", "");
+        sections.general.error_at("max_request_size_mb", "`max_request_size_mb` must be at least 1", "");
     }
     let bytes = megabytes.map(|mb| usize::try_from(mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX));
     let master_key = match sections.general.secret("master_key") {

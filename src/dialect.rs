@@ -1,4 +1,4 @@
-//! The contract of a wire format, twice: as a [`Face`] clients speak to, as a [`Provider`] we speak to.
+//! The contract of a wire format, twice: as a [`ClientApi`] clients speak to, as a [`Provider`] we speak to.
 //!
 //! Both are pure: bytes in, canonical types out, and back. No clock, no network, no credential; the
 //! deployment's origin and key are added by the host after `encode`, so that neither a native dialect nor
@@ -24,7 +24,7 @@ mod tests;
 
 /// The face that speaks `name`.
 #[must_use]
-pub fn face(name: DialectName) -> &'static dyn Face {
+pub fn face(name: DialectName) -> &'static dyn ClientApi {
     match name {
         DialectName::Openai => &openai::OpenAi,
         DialectName::Anthropic => &anthropic::Anthropic,
@@ -102,7 +102,7 @@ pub trait StreamDecoder: Send {
 }
 
 /// A wire format clients speak to us.
-pub trait Face: Send + Sync {
+pub trait ClientApi: Send + Sync {
     /// Reads a request.
     ///
     /// # Errors

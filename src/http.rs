@@ -23,7 +23,7 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, Sleep};
 
 use crate::fault::{AttemptFault, FaultKind};
-use crate::upstream::{Answer, Body, Call, Upstream};
+use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub use ask::get_json;
 pub use scrub::scrub;
@@ -82,8 +82,8 @@ impl HttpUpstream {
         Ok(self.tls.get_or_init(|| tls).clone())
     }
 
-    async fn call(&self, call: Call) -> Result<Answer, AttemptFault> {
-        let Call { url, headers, body, timeouts } = call;
+    async fn call(&self, call: UpstreamRequest) -> Result<UpstreamResponse, AttemptFault> {
+        let UpstreamRequest { url, headers, body, timeouts } = call;
         let url = origin_checked(&url)?;
         let thread = std::thread::current().id();
         let key = ClientKey { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect, thread };
@@ -109,12 +109,12 @@ impl HttpUpstream {
         };
         let (head, pieces) = response.into_parts();
         let body: Body = Box::pin(Pieces { inner: pieces, host, idle: timeouts.idle, timer: None, waiting: false });
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        Ok(UpstreamResponse { status: head.status, headers: head.headers, body })
     }
 }
 
 impl Upstream for HttpUpstream {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, AttemptFault>> {
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
         self.call(call).boxed()
     }
 }

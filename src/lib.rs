@@ -29,9 +29,9 @@ pub mod policy;
 pub mod provider;
 pub mod telemetry;
 // L3: state
+pub mod builtin_policies;
 pub mod queue;
 pub mod reload;
-pub mod shipped;
 pub mod snapshot;
 // L4: the request
 pub mod pipeline;

@@ -255,8 +255,8 @@ impl Limits {
     /// Whether every token limit of these scopes would stay at or below half after this upper bound. Then nothing is
     /// gained by counting tokens exactly.
     #[must_use]
-    pub fn roomy(&self, now: Moment, scopes: &[ScopeId], upper_bound: Demand) -> bool {
-        self.lock().roomy(now, scopes, upper_bound.into())
+    pub fn at_most_half(&self, now: Moment, scopes: &[ScopeId], upper_bound: Demand) -> bool {
+        self.lock().at_most_half(now, scopes, upper_bound.into())
     }
 
     /// What is used of a scope.

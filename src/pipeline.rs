@@ -2,20 +2,20 @@
 //!
 //! `authenticate → parse → build prompt → estimate → route → reserve → call → stream/parse → settle → record`
 //!
-//! A [`Ticket`] is made before the first stage and lives to the end of the last: every ending, a client that
+//! A [`RequestGuard`] is made before the first stage and lives to the end of the last: every ending, a client that
 //! leaves included, settles what was reserved and writes exactly one record.
 
 mod admit;
 mod auth;
-mod beside;
+mod blocking_pool;
 mod call;
 mod estimate;
 mod prompt;
+mod request_guard;
 mod route;
 mod scrub;
-mod stall;
+mod send_timeout;
 mod stream;
-mod ticket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,16 +30,16 @@ use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::id::RequestId;
 use crate::limits::Limits;
 use crate::moment::Moment;
-use crate::queue::Freed;
+use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::seed;
-use crate::snapshot::{Live, Serving, Snapshot};
+use crate::snapshot::{GroupRuntime, Live, Snapshot};
 use crate::upstream::Upstream;
 
 pub use auth::authenticate;
-pub use beside::Beside;
+pub use blocking_pool::BlockingPool;
+pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
-pub use ticket::{Ending, Ticket};
 
 use estimate::Estimate;
 
@@ -60,7 +60,7 @@ pub struct Gateway {
     /// What is reserved and used.
     pub limits: Arc<Limits>,
     /// Told when capacity may have become free.
-    pub freed: Freed,
+    pub capacity: CapacityNotify,
     /// The one clock.
     pub clock: Clock,
     /// Providers over the network.
@@ -70,7 +70,7 @@ pub struct Gateway {
     /// Where randomness comes from.
     pub seeds: Seeds,
     /// Where what takes long is done.
-    pub beside: Beside,
+    pub blocking: BlockingPool,
 }
 
 /// Bytes of a request's body from which reading it takes a millisecond and more.
@@ -96,10 +96,10 @@ impl Seeds {
 }
 
 /// A request that has been read, with what every later stage looks at.
-struct Asked<'a> {
+struct RequestContext<'a> {
     gateway: &'a Arc<Gateway>,
     snapshot: &'a Snapshot,
-    serving: &'a Arc<Serving>,
+    serving: &'a Arc<GroupRuntime>,
     request: &'a Arc<ChatRequest>,
     /// Reading and writing it takes long.
     large: bool,
@@ -108,9 +108,9 @@ struct Asked<'a> {
     deadline: Moment,
 }
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// Until when a request that starts to wait now may wait for a limit.
-    fn patience(&self, now: Moment) -> Moment {
+    fn wait_deadline(&self, now: Moment) -> Moment {
         (now + self.snapshot.settings.queue.max_wait).min(self.deadline)
     }
 }
@@ -122,25 +122,25 @@ pub enum Served {
         /// The body, in the caller's dialect.
         body: Bytes,
         /// For the headers.
-        about: About,
+        meta: ReplyMeta,
     },
     /// In pieces.
     Streamed {
         /// Server-sent events in the caller's dialect.
         stream: Box<ReplyStream>,
         /// For the headers.
-        about: About,
+        meta: ReplyMeta,
     },
 }
 
 /// What a reply's headers tell.
 #[derive(Clone, Debug, PartialEq)]
-pub struct About {
+pub struct ReplyMeta {
     /// Who answered.
     pub deployment: String,
     /// Who decided, `NAME@DIGEST` or `built-in`.
     pub policy: Arc<str>,
-    /// The group asked.
+    /// The group context.
     pub group: String,
     /// Calls made.
     pub attempts: usize,
@@ -151,14 +151,14 @@ pub struct About {
 }
 
 impl Gateway {
-    /// Opens a ticket for a request that has just arrived on the surface `face`. The ticket holds the snapshot
+    /// Opens a guard for a request that has just arrived on the surface `face`. The guard holds the snapshot
     /// the request keeps to its end.
     #[must_use]
-    pub fn arrive(self: &Arc<Self>, face: DialectName) -> Ticket {
+    pub fn arrive(self: &Arc<Self>, face: DialectName) -> RequestGuard {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
         self.recorder.begun();
         let record = Record::new(RequestId::derive(now, seed), now, face);
-        Ticket::new(Arc::clone(self), self.live.read(), record, seed)
+        RequestGuard::new(Arc::clone(self), self.live.read(), record, seed)
     }
 
     /// An id for an answer that is no request's and writes no record.
@@ -170,49 +170,49 @@ impl Gateway {
     /// Serves one request to the end of a whole reply, or to the first content of a streamed one.
     ///
     /// # Errors
-    /// The refusal the client is to read; it is already recorded. A ticket that was not authenticated is refused.
-    pub async fn serve(self: &Arc<Self>, mut ticket: Ticket, body: Bytes) -> Result<Served, Refusal> {
-        let snapshot = Arc::clone(ticket.snapshot());
+    /// The refusal the client is to read; it is already recorded. A guard that was not authenticated is refused.
+    pub async fn serve(self: &Arc<Self>, mut guard: RequestGuard, body: Bytes) -> Result<Served, Refusal> {
+        let snapshot = Arc::clone(guard.snapshot());
         let total = snapshot.settings.server.request_timeout;
-        let deadline = ticket.record.arrived + total;
+        let deadline = guard.record.arrived + total;
         let served = {
-            let answer = Box::pin(self.answer(&mut ticket, &snapshot, body, deadline));
+            let answer = Box::pin(self.answer(&mut guard, &snapshot, body, deadline));
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
-            Ok(Ok(answered)) => Ok(answered.finish(ticket)),
-            Ok(Err(refusal)) => Err(ticket.refuse(refusal)),
+            Ok(Ok(answered)) => Ok(answered.finish(guard)),
+            Ok(Err(refusal)) => Err(guard.refuse(refusal)),
             Err(_elapsed) => {
                 let why = format!(
                     "no reply within {} s, a request's total time; ask for less or raise `witgate.server.request_timeout_seconds`",
                     total.as_secs()
                 );
-                ticket.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));
-                Err(ticket.refuse(Refusal::new(RefusalKind::TimedOut, why)))
+                guard.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));
+                Err(guard.refuse(Refusal::new(RefusalKind::TimedOut, why)))
             }
         }
     }
 
     async fn answer(
         self: &Arc<Self>,
-        ticket: &mut Ticket,
+        guard: &mut RequestGuard,
         snapshot: &Snapshot,
         body: Bytes,
         deadline: Moment,
     ) -> Result<Answered, Refusal> {
-        if ticket.record.caller.is_none() {
-            ticket.authenticate(None)?;
+        if guard.record.caller.is_none() {
+            guard.authenticate(None)?;
         }
         let large = body.len() > LARGE;
-        let mut request = self.parse(ticket.record.face, body).await?;
-        ticket.record.streamed = request.stream;
+        let mut request = self.parse(guard.record.face, body).await?;
+        guard.record.streamed = request.stream;
         let serving = find(snapshot, &request.model)?;
-        ticket.record.group = Some(serving.group.name.clone());
-        ticket.record.policy = Some(Arc::clone(&serving.policy));
+        guard.record.group = Some(serving.group.name.clone());
+        guard.record.policy = Some(Arc::clone(&serving.policy));
         let priority = priority(&mut request);
         let request = Arc::new(prompt::build(request));
-        let asked = Asked { gateway: self, snapshot, serving, request: &request, large, priority, deadline };
-        Self::attempts(ticket, &asked).await
+        let context = RequestContext { gateway: self, snapshot, serving, request: &request, large, priority, deadline };
+        Self::attempts(guard, &context).await
     }
 
     async fn parse(&self, face: DialectName, body: Bytes) -> Result<ChatRequest, Refusal> {
@@ -220,23 +220,24 @@ impl Gateway {
         if body.len() <= LARGE {
             return face.parse(&body);
         }
-        let parsed = self.beside.run(move || face.parse(&body)).await;
+        let parsed = self.blocking.run(move || face.parse(&body)).await;
         parsed.unwrap_or_else(|| Err(Refusal::new(RefusalKind::Internal, "the request could not be read")))
     }
 
     /// Routes, reserves and calls until something of a reply is there or nothing is left to try.
-    async fn attempts(ticket: &mut Ticket, asked: &Asked<'_>) -> Result<Answered, Refusal> {
-        let clock = asked.gateway.clock;
-        let mut estimate = Estimate::of(asked.request);
-        let plan = route::plan(asked, &mut estimate, ticket).await?;
+    async fn attempts(guard: &mut RequestGuard, context: &RequestContext<'_>) -> Result<Answered, Refusal> {
+        let clock = context.gateway.clock;
+        let mut estimate = Estimate::of(context.request);
+        let plan = route::plan(context, &mut estimate, guard).await?;
         let mut failed: Vec<usize> = Vec::new();
         let mut last: Option<AttemptFault> = None;
-        for attempt in 0..=asked.serving.group.retries {
+        for attempt in 0..=context.serving.group.retries {
             if let Some(fault) = &last {
                 let all_failed = plan.order.iter().all(|index| failed.contains(index));
                 let pause =
-                    if all_failed { call::pause(asked, fault, attempt, ticket.seed) } else { Some(Duration::ZERO) };
-                let Some(until) = pause.map(|pause| clock.now() + pause).filter(|until| *until < asked.deadline) else {
+                    if all_failed { call::pause(context, fault, attempt, guard.seed) } else { Some(Duration::ZERO) };
+                let Some(until) = pause.map(|pause| clock.now() + pause).filter(|until| *until < context.deadline)
+                else {
                     break;
                 };
                 if all_failed {
@@ -244,7 +245,7 @@ impl Gateway {
                     clock.sleep_until(until).await;
                 }
             }
-            let index = match (admit::admit(asked, ticket, &plan, &failed, &mut estimate).await, last.take()) {
+            let index = match (admit::admit(context, guard, &plan, &failed, &mut estimate).await, last.take()) {
                 (Ok(index), _) => index,
                 (Err(refusal), None) => return Err(refusal),
                 // Nobody else can take it: those that failed may, after a pause.
@@ -254,10 +255,10 @@ impl Gateway {
                     continue;
                 }
             };
-            match call::call(asked, ticket, index).await {
+            match call::call(context, guard, index).await {
                 Ok(answered) => return Ok(answered),
                 Err(fault) => {
-                    ticket.fail_attempt(&fault);
+                    guard.fail_attempt(&fault);
                     failed.push(index);
                     let others = plan.order.iter().any(|index| !failed.contains(index));
                     // What one dialect cannot say, another deployment's may; what a provider refused, others would.
@@ -280,18 +281,18 @@ struct Plan {
 
 /// What the stages before the last have made: a whole reply, or one that has begun.
 enum Answered {
-    Whole(Bytes, About),
-    Begun(stream::Begun, About),
+    Whole(Bytes, ReplyMeta),
+    Begun(stream::Begun, ReplyMeta),
 }
 
 impl Answered {
-    fn finish(self, ticket: Ticket) -> Served {
+    fn finish(self, guard: RequestGuard) -> Served {
         match self {
-            Self::Whole(body, about) => {
-                ticket.complete();
-                Served::Whole { body, about }
+            Self::Whole(body, meta) => {
+                guard.complete();
+                Served::Whole { body, meta }
             }
-            Self::Begun(begun, about) => Served::Streamed { stream: Box::new(begun.with(ticket)), about },
+            Self::Begun(begun, meta) => Served::Streamed { stream: Box::new(begun.with(guard)), meta },
         }
     }
 }
@@ -302,7 +303,7 @@ fn priority(request: &mut ChatRequest) -> i32 {
     said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
 }
 
-fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<Serving>, Refusal> {
+fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>, Refusal> {
     snapshot.group(model).ok_or_else(|| {
         let known: Vec<&str> = snapshot.groups.keys().map(crate::id::GroupName::as_str).take(20).collect();
         let more = snapshot.groups.len().saturating_sub(known.len());

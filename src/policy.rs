@@ -39,4 +39,6 @@ pub use report::{CallTimes, RouterReport};
 pub use router::Router;
 pub use store::{LogLevel, LogLine};
 pub use succession::Succession;
-pub use words::{Choice, Facts, Needs, Outcome, PolicyFault, Question, RouteEnd, SavedState, Setup, Traits};
+pub use words::{
+    Choice, DeploymentInfo, Needs, Outcome, PolicyFault, RouteError, RouteRequest, SavedState, Setup, Traits,
+};

@@ -56,16 +56,16 @@ impl Queue {
 
 /// Told whenever something under way ends or limits change: heads of queues then look again.
 #[derive(Debug, Default)]
-pub struct Freed(Notify);
+pub struct CapacityNotify(Notify);
 
-impl Freed {
+impl CapacityNotify {
     /// Capacity may have become free.
-    pub fn tell(&self) {
+    pub fn notify(&self) {
         self.0.notify_waiters();
     }
 
-    /// Completes at the next [`Freed::tell`]; registered from the moment it is enabled or first polled.
-    pub fn next(&self) -> tokio::sync::futures::Notified<'_> {
+    /// Completes at the next [`CapacityNotify::notify`]; registered from the moment it is enabled or first polled.
+    pub fn notified(&self) -> tokio::sync::futures::Notified<'_> {
         self.0.notified()
     }
 }

@@ -1,7 +1,7 @@
 //! Start-up and reload are one code path: build aside, check, swap. A build that fails changes nothing; the
 //! old snapshot serves on, the reasons are logged and listed, and a gauge drops to 0.
 //!
-//! What is learned and counted (limits, health, queues, a policy's state) lives in [`Books`] and is found
+//! What is learned and counted (limits, health, queues, a policy's state) lives in [`SharedState`] and is found
 //! again by name, so it survives.
 
 mod build;
@@ -35,7 +35,7 @@ pub struct Sources {
 
 /// What outlives every snapshot.
 #[derive(Debug)]
-pub struct Books {
+pub struct SharedState {
     /// Reservations and usage, by scope.
     pub limits: Arc<Limits>,
     /// Breakers and averages, by deployment.
@@ -43,7 +43,7 @@ pub struct Books {
     queues: Mutex<BTreeMap<GroupName, Arc<Queue>>>,
 }
 
-impl Default for Books {
+impl Default for SharedState {
     fn default() -> Self {
         Self {
             limits: Arc::new(Limits::new(&BTreeMap::new())),
@@ -53,7 +53,7 @@ impl Default for Books {
     }
 }
 
-impl Books {
+impl SharedState {
     /// The queue of a group: the same one for as long as anybody holds it.
     fn queue(&self, group: &GroupName) -> Arc<Queue> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 pub use report::{Check, Report, SuiteReport};
 
+use crate::builtin_policies::SHIPPED;
 use crate::id::PolicyName;
 use crate::policy::{Component, Engine, EngineOptions, Setup};
-use crate::shipped::SHIPPED;
 use suite::Suite;
 
 /// How scenarios are run.

@@ -1,11 +1,11 @@
 //! The HTTP faces: thin handlers over the pipeline, one way to answer a refusal, one list of exemptions.
 //!
-//! Every surface is guarded the same way (`guard`): a chat inside its handler, under its ticket, all others before
+//! Every surface is guarded the same way (`access`): a chat inside its handler, under its request guard, all others before
 //! theirs; what needs no key says so in `others`. Handlers know HTTP and nothing of limits, policies or providers.
 
+mod access;
 mod admin;
 mod chat;
-mod guard;
 mod probe;
 mod refusal;
 mod serve;
@@ -83,7 +83,7 @@ impl Faces {
 }
 
 fn others(app: Arc<App>) -> Router {
-    // A chat passes the guard inside its handler, under its ticket: what is refused there is recorded. A `POST` does not
+    // A chat passes the guard inside its handler, under its request guard: what is refused there is recorded. A `POST` does not
     // come this way; naming it lets all others be told which method is allowed.
     let chats =
         CHATS.into_iter().fold(Router::new(), |chats, (path, _)| chats.route(path, post(refusal::unknown_path)));
@@ -98,5 +98,5 @@ fn others(app: Arc<App>) -> Router {
         .route("/metrics", get(probe::metrics))
         .fallback(refusal::unknown_path);
     let all = others.merge(chats).method_not_allowed_fallback(refusal::unknown_method);
-    all.layer(axum::middleware::from_fn_with_state(Arc::clone(&app), guard::before)).with_state(app)
+    all.layer(axum::middleware::from_fn_with_state(Arc::clone(&app), access::before)).with_state(app)
 }

@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// What the configuration says.
     pub settings: Arc<Settings>,
     /// The groups, ready to serve.
-    pub groups: BTreeMap<GroupName, Arc<Serving>>,
+    pub groups: BTreeMap<GroupName, Arc<GroupRuntime>>,
     /// The simulated provider with the models this configuration gives it.
     pub simulated: Arc<dyn Upstream>,
     /// The scope of everything.
@@ -36,14 +36,14 @@ pub struct Snapshot {
 impl Snapshot {
     /// The group that serves `model`, aliases resolved.
     #[must_use]
-    pub fn group(&self, model: &str) -> Option<&Arc<Serving>> {
+    pub fn group(&self, model: &str) -> Option<&Arc<GroupRuntime>> {
         self.groups.get(model).or_else(|| self.groups.get(&self.settings.aliases.get(model)?.group))
     }
 }
 
 /// A group with what decides and what is known about it.
 #[derive(Debug)]
-pub struct Serving {
+pub struct GroupRuntime {
     /// As configured.
     pub group: Arc<Group>,
     /// Who decides; `None` is the built-in order.
@@ -51,7 +51,7 @@ pub struct Serving {
     /// `NAME@DIGEST` of the router, or `built-in`.
     pub policy: Arc<str>,
     /// The deployments, in the order of the configuration: the router's indices.
-    pub slots: Vec<Arc<Slot>>,
+    pub slots: Vec<Arc<DeploymentRuntime>>,
     /// The group's own limits.
     pub scope: ScopeId,
     /// Who waits.
@@ -60,7 +60,7 @@ pub struct Serving {
 
 /// A deployment and its state.
 #[derive(Debug)]
-pub struct Slot {
+pub struct DeploymentRuntime {
     /// As configured.
     pub deployment: Arc<Deployment>,
     /// Breaker, averages, requests under way.
@@ -100,7 +100,7 @@ impl Live {
     }
 
     /// Remembers what the last build complained of.
-    pub fn complain(&self, problems: Vec<String>) {
+    pub fn set_problems(&self, problems: Vec<String>) {
         self.problems.store(Arc::new(problems));
     }
 }

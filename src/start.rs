@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::http::HttpUpstream;
 use crate::limits::LimitSpec;
-use crate::pipeline::{Beside, Gateway, Recorder, Seeds};
+use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
 use crate::policy::{Compiler, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
-use crate::queue::Freed;
+use crate::queue::CapacityNotify;
 use crate::record::Record;
-use crate::reload::{Books, Builder, Environment, Reloader, Sources, Target};
+use crate::reload::{Builder, Environment, Reloader, SharedState, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::{self, Metrics};
 use crate::tokens;
@@ -60,13 +60,13 @@ pub struct Assembled {
 ///
 /// # Errors
 /// Every reason why nothing can be served, one text each.
-pub fn assemble(options: Options, http: Arc<dyn Upstream>, beside: Beside) -> Result<Assembled, Vec<String>> {
+pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPool) -> Result<Assembled, Vec<String>> {
     let Options { sources, cache, compiler, environment, clock, seed } = options;
     let engine = Engine::new(EngineOptions { cache_dir: cache, compiler, ..EngineOptions::default() })
         .map_err(|problem| vec![problem.to_string()])?;
-    let books = Arc::new(Books::default());
+    let shared = Arc::new(SharedState::default());
     let simulated = Simulated::new(clock, BTreeMap::new());
-    let mut builder = Builder::new(engine, sources, environment, Arc::clone(&books), simulated, seed);
+    let mut builder = Builder::new(engine, sources, environment, Arc::clone(&shared), simulated, seed);
     let draft = builder.build(None)?;
     let problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
@@ -74,13 +74,13 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, beside: Beside) -> Re
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
         live: Live::new(snapshot, Vec::new()),
-        limits: Arc::clone(&books.limits),
-        freed: Freed::default(),
+        limits: Arc::clone(&shared.limits),
+        capacity: CapacityNotify::default(),
         clock,
         http,
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
-        beside,
+        blocking,
     });
     report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
@@ -93,8 +93,8 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, beside: Beside) -> Re
 /// As [`assemble`]; or files cannot be watched.
 pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let clock = options.clock;
-    let beside = Beside::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-    let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()), beside)?;
+    let blocking = BlockingPool::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()), blocking)?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     load_encodings(&gateway.live.read())?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
@@ -151,7 +151,7 @@ impl Target for Swap {
         }
         self.gateway.live.publish(snapshot);
         self.metrics.applied(generation);
-        self.gateway.freed.tell();
+        self.gateway.capacity.notify();
         tracing::info!(generation, "a new generation of configuration and policies is in force");
         self.unchanged(problems);
     }
@@ -174,7 +174,7 @@ fn report(gateway: &Gateway, metrics: &Metrics, problems: Vec<String>) {
             tracing::error!("{problem}");
         }
     }
-    gateway.live.complain(problems);
+    gateway.live.set_problems(problems);
 }
 
 /// How long requests under way may take to finish once the gateway is told to stop.

@@ -15,7 +15,7 @@ use crate::fault::AttemptFault;
 
 /// One call to a provider: always a POST of JSON.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct UpstreamRequest {
     /// Scheme, host and path.
     pub url: String,
     /// Headers, the credential among them (marked sensitive).
@@ -47,7 +47,7 @@ impl Default for Timeouts {
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, AttemptFault>> + Send>>;
 
 /// The head of an answer, its body still to come.
-pub struct Answer {
+pub struct UpstreamResponse {
     /// The provider's status.
     pub status: StatusCode,
     /// The provider's headers.
@@ -63,5 +63,5 @@ pub trait Upstream: Send + Sync {
     /// # Errors
     /// `Unavailable` where no connection could be had or it broke, `TimedOut` where a timeout ran out.
     /// The message names the host and the cause, never a header.
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, AttemptFault>>;
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>>;
 }

@@ -60,11 +60,11 @@ struct Route {
 pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<Entry> {
     let name = entry.text("model_name");
     if name.is_none() {
-        entry.complain("model_name", "a deployment needs a `model_name`", "the name clients send as `model`");
+        entry.error_at("model_name", "a deployment needs a `model_name`", "the name clients send as `model`");
     }
     if let Some(name) = name.as_deref().filter(|name| name.contains('*')) {
         let hint = "write one entry per model; wildcards are not there yet";
-        entry.complain("model_name", format!("`{name}` is a wildcard"), hint);
+        entry.error_at("model_name", format!("`{name}` is a wildcard"), hint);
     }
     let mut limits = LimitSpec { requests: entry.count("rpm"), tokens: entry.count("tpm"), ..LimitSpec::default() };
     let mut blocked = entry.flag("blocked");
@@ -95,7 +95,7 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
     let stream_timeout = params.seconds("stream_timeout").or(defaults.stream_timeout).or(timeout);
     if params.has("litellm_credential_name") {
         let hint = "put api_key and api_base into the deployment";
-        params.complain("litellm_credential_name", "credentials by name are not there yet", hint);
+        params.error_at("litellm_credential_name", "credentials by name are not there yet", hint);
     }
     params.finish();
     info.finish();
@@ -138,7 +138,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
     let key = params.secret("api_key");
     let Some(model) = model else {
         if !params.has("model") {
-            params.complain("model", "a deployment needs `litellm_params.model`", "for example `openai/gpt-4o`");
+            params.error_at("model", "a deployment needs `litellm_params.model`", "for example `openai/gpt-4o`");
         }
         return None;
     };
@@ -154,7 +154,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
         Found::Spoken(row, model) => {
             if simulated.is_some() {
                 let hint = "write `model: simulated/NAME` for the simulated provider";
-                params.complain("simulated", format!("`{}` is not simulated", row.name), hint);
+                params.error_at("simulated", format!("`{}` is not simulated", row.name), hint);
             }
             let origin = origin(params, row, base, given)?;
             let (credential, credential_name) = credential(params, row, key, given)?;
@@ -168,7 +168,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
                         `custom_llm_provider: openai` with `api_base`";
             params.downgrade("model", Grade::NotYet, format!("the provider `{provider}` is not spoken yet"));
-            params.complain("model", format!("the provider `{provider}` is not spoken yet"), hint);
+            params.error_at("model", format!("the provider `{provider}` is not spoken yet"), hint);
             None
         }
         Found::Unknown => {
@@ -179,7 +179,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
                 }
                 None => format!("write the provider first: `openai/{model}` for OpenAI and all that imitate it"),
             };
-            params.complain("model", "no known provider in `model`", hint);
+            params.error_at("model", "no known provider in `model`", hint);
             None
         }
     }
@@ -194,14 +194,14 @@ fn origin(params: &Section<'_, '_>, row: &Provider, base: Option<String>, given:
     let found = given.or_else(|| row.base_env.iter().find_map(named));
     let Some((base, source)) = found.or_else(|| Some((row.base.clone()?, row.name.clone()))) else {
         let hint = "for example http://localhost:8000/v1";
-        params.complain("api_base", format!("`{}` needs an `api_base`", row.name), hint);
+        params.error_at("api_base", format!("`{}` needs an `api_base`", row.name), hint);
         return None;
     };
     let address = address(&base, row);
     if address.is_none() {
         // The address is not repeated: it may hold a password.
         let hint = "scheme, host, port and path: http://localhost:8000/v1, without user, query and fragment";
-        params.complain("api_base", format!("{source} is not an address that can be called"), hint);
+        params.error_at("api_base", format!("{source} is not an address that can be called"), hint);
     }
     address.map(|address| Origin::Http(address.into()))
 }
@@ -244,7 +244,7 @@ fn credential(
             None => short_digest(&[key.expose_secret()]),
         };
         if HeaderValue::from_str(key.expose_secret()).is_err() {
-            params.complain("api_key", "`api_key` holds what no header can carry", "is it cut, or more than the key?");
+            params.error_at("api_key", "`api_key` holds what no header can carry", "is it cut, or more than the key?");
             return None;
         }
         return Some((Some(key), name));
@@ -265,7 +265,7 @@ fn credential(
     if row.needs_key() && !own_address {
         let variable = row.key_env.first().map_or("", String::as_str);
         let hint = format!("set {variable} where witgate runs, or `api_key` here");
-        params.complain("api_key", format!("`{}` answers nobody without a key", row.name), hint);
+        params.error_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
         return None;
     }
     Some((None, String::new()))
@@ -321,7 +321,7 @@ fn prices(params: &mut Section<'_, '_>, info: &mut Section<'_, '_>, known: Optio
         if price.is_none() {
             let hint = "dollars per token: 0.0000025 is $2.50 per million";
             let section: &Section<'_, '_> = if own.is_some() { params } else { info };
-            section.complain(key, format!("`{key}` is over a thousand dollars a token"), hint);
+            section.error_at(key, format!("`{key}` is over a thousand dollars a token"), hint);
         }
         price
     };
@@ -356,7 +356,7 @@ fn headers(params: &mut Section<'_, '_>, route: Option<&Route>, organization: Op
                 // A whole line pasted as the name holds the value too.
                 let shown = named.map_or_else(|_| "this".to_owned(), |name| format!("`{name}`"));
                 let hint = "visible ASCII, and not one of the connection's own";
-                params.complain(key, format!("{shown} is not a header that can be sent"), hint);
+                params.error_at(key, format!("{shown} is not a header that can be sent"), hint);
             }
         }
     };
@@ -380,7 +380,7 @@ fn read_id(info: &mut Section<'_, '_>) -> Option<String> {
     let fits = !id.is_empty() && id.len() <= 200 && id.bytes().all(|byte| byte.is_ascii_graphic());
     if !fits {
         let hint = "1 to 200 visible ASCII characters: it is sent as a header and shown in metrics";
-        info.complain("id", "`model_info.id` is not an id that can be used", hint);
+        info.error_at("id", "`model_info.id` is not an id that can be used", hint);
         return None;
     }
     Some(id)

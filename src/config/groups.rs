@@ -101,7 +101,7 @@ fn strategy(section: &mut Section<'_, '_>) -> PolicyName {
             Some(name) => format!("did you mean `{name}`? a policy of your own goes under `witgate.routers`"),
             None => "a policy of your own goes under `witgate.routers`".to_owned(),
         };
-        section.complain("routing_strategy", format!("there is no routing strategy `{written}`"), hint);
+        section.error_at("routing_strategy", format!("there is no routing strategy `{written}`"), hint);
         return PolicyName::from(DEFAULT_ROUTER);
     };
     let grade = match (policy, note.is_empty()) {
@@ -114,7 +114,7 @@ fn strategy(section: &mut Section<'_, '_>) -> PolicyName {
         section.downgrade("routing_strategy", grade, *note);
     } else if section.path == "router_settings" {
         let hint = "give it to one of `routing_groups`, with `model_priorities`";
-        section.complain("routing_strategy", "`priority` is a strategy of routing groups", hint);
+        section.error_at("routing_strategy", "`priority` is a strategy of routing groups", hint);
     }
     PolicyName::from(policy.unwrap_or(DEFAULT_ROUTER))
 }
@@ -123,7 +123,7 @@ fn strategy(section: &mut Section<'_, '_>) -> PolicyName {
 fn settings(section: &mut Section<'_, '_>, key: &'static str) -> Arc<str> {
     let Some(node) = section.get(key) else { return Arc::from("{}") };
     if !matches!(node.value, Value::Map(_)) {
-        section.complain(key, format!("`{key}` must be a mapping, not {}", node.value.kind()), "");
+        section.error_at(key, format!("`{key}` must be a mapping, not {}", node.value.kind()), "");
         return Arc::from("{}");
     }
     Arc::from(section.reader.json(node).to_string())
@@ -183,7 +183,7 @@ impl Groups {
             let Some(found) = self.deployments.get(model.as_str()) else {
                 let hint = closest(model, self.deployments.keys().map(GroupName::as_str));
                 let hint = hint.map_or_else(String::new, |name| format!("did you mean `{name}`?"));
-                section.complain("models", format!("no deployment has the model_name `{model}`"), hint);
+                section.error_at("models", format!("no deployment has the model_name `{model}`"), hint);
                 continue;
             };
             match priorities.get(model).copied().filter(|_| by_priority) {
@@ -194,11 +194,11 @@ impl Groups {
             }
             let name = GroupName::from(model.as_str());
             if !by_priority && self.routers.insert(name, choice.clone()).is_some() {
-                section.complain("models", format!("`{model}` is in two routing groups"), "a model has one strategy");
+                section.error_at("models", format!("`{model}` is in two routing groups"), "a model has one strategy");
             }
         }
         let Some(name) = name else {
-            section.complain("group_name", "a routing group needs a `group_name`", "");
+            section.error_at("group_name", "a routing group needs a `group_name`", "");
             return None;
         };
         let callable = !deployments.is_empty() && !self.deployments.contains_key(name.as_str());
@@ -214,7 +214,7 @@ impl Groups {
             let (policy, settings) = (section.text("policy"), settings(&mut section, "settings"));
             let may_reject = section.flag("may_reject").unwrap_or(false);
             if policy.is_none() {
-                section.complain(
+                section.error_at(
                     "policy",
                     "a router needs a `policy`",
                     "the stem of its file: tpm-aware for tpm-aware.wasm",

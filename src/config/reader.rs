@@ -378,7 +378,7 @@ impl<'r> Section<'r, '_> {
     }
 
     /// Notes a problem at the value of `key`, or at the section where it is absent.
-    pub(super) fn complain(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn error_at(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
         let at = self.entries.iter().find(|entry| entry.key == key).map_or(self.at, |entry| entry.node.at);
         self.reader.problem(at, message, hint);
     }

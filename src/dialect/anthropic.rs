@@ -13,7 +13,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Encoded, Face, Provider, StreamDecoder, StreamEncoder, Target};
+use super::{ClientApi, Encoded, Provider, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
@@ -76,7 +76,7 @@ impl Provider for Anthropic {
     }
 }
 
-impl Face for Anthropic {
+impl ClientApi for Anthropic {
     fn parse(&self, body: &[u8]) -> Result<ChatRequest, Refusal> {
         parse::request(body)
     }

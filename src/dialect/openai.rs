@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Encoded, Face, Provider, StreamDecoder, StreamEncoder, Target};
+use super::{ClientApi, Encoded, Provider, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, FinishReason, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
@@ -28,7 +28,7 @@ mod tests;
 /// The dialect. It keeps no state; streams do.
 pub(super) struct OpenAi;
 
-impl Face for OpenAi {
+impl ClientApi for OpenAi {
     fn parse(&self, body: &[u8]) -> Result<ChatRequest, Refusal> {
         parse::request(body)
     }

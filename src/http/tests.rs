@@ -33,13 +33,13 @@ async fn read_request(socket: &mut TcpStream) -> String {
     String::from_utf8(text).unwrap().to_ascii_lowercase()
 }
 
-fn call(url: &str) -> Call {
+fn call(url: &str) -> UpstreamRequest {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_static("Bearer top-secret"));
-    Call { url: url.to_owned(), headers, body: Bytes::from_static(b"{}"), timeouts: Timeouts::default() }
+    UpstreamRequest { url: url.to_owned(), headers, body: Bytes::from_static(b"{}"), timeouts: Timeouts::default() }
 }
 
-async fn fault_of(call: Call) -> AttemptFault {
+async fn fault_of(call: UpstreamRequest) -> AttemptFault {
     match HttpUpstream::new().send(call).await {
         Ok(answer) => panic!("answered {}", answer.status),
         Err(fault) => fault,
@@ -192,7 +192,8 @@ async fn a_connection_closed_while_idle_is_replaced() {
         }
     });
     let upstream = HttpUpstream::new();
-    let read = |answer: Answer| async { answer.body.map(Result::unwrap).collect::<Vec<Bytes>>().await.concat() };
+    let read =
+        |answer: UpstreamResponse| async { answer.body.map(Result::unwrap).collect::<Vec<Bytes>>().await.concat() };
     assert_eq!(read(upstream.send(call(&url)).await.unwrap()).await, b"ok");
     told.await.unwrap();
     // The runtime looks at its sockets at least every 61 turns.

@@ -105,7 +105,7 @@ impl Account {
     }
 
     /// Whether every token limit stays at or below half with this much more.
-    pub(super) fn roomy(&mut self, now: Moment, asked: Amount) -> bool {
+    pub(super) fn at_most_half(&mut self, now: Moment, asked: Amount) -> bool {
         self.window.advance(now);
         let after = self.used().plus(asked);
         let half = |usable: Option<u64>, after: u64| usable.is_none_or(|usable| after <= usable / 2);

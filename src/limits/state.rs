@@ -56,8 +56,8 @@ impl State {
         self.account(id).is_none_or(|account| account.fits(now, asked))
     }
 
-    pub(super) fn roomy(&mut self, now: Moment, scopes: &[ScopeId], asked: Amount) -> bool {
-        scopes.iter().all(|id| self.account(*id).is_none_or(|account| account.roomy(now, asked)))
+    pub(super) fn at_most_half(&mut self, now: Moment, scopes: &[ScopeId], asked: Amount) -> bool {
+        scopes.iter().all(|id| self.account(*id).is_none_or(|account| account.at_most_half(now, asked)))
     }
 
     pub(super) fn reserve(

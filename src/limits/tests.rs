@@ -156,11 +156,11 @@ fn a_margin_rounds_down_but_never_to_nothing() {
 fn roomy_is_half_of_every_token_limit_involved() {
     let limits = limits([(deployment("a"), tokens(1000)), (Scope::Global, tokens(3000))]);
     let ids = [limits.id(&deployment("a")), limits.id(&Scope::Global), limits.id(&deployment("unlimited"))];
-    assert!(limits.roomy(at(0), &ids, demand(400, 100)));
-    assert!(!limits.roomy(at(0), &ids, demand(400, 101)));
+    assert!(limits.at_most_half(at(0), &ids, demand(400, 100)));
+    assert!(!limits.at_most_half(at(0), &ids, demand(400, 101)));
     let (_, _, _hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(ids[0], demand(100, 0))]));
-    assert!(!limits.roomy(at(0), &ids, demand(400, 100)));
-    assert!(limits.roomy(at(0), &ids[1..], demand(1500, 0)));
+    assert!(!limits.at_most_half(at(0), &ids, demand(400, 100)));
+    assert!(limits.at_most_half(at(0), &ids[1..], demand(1500, 0)));
 }
 
 #[test]

@@ -9,9 +9,9 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::health::Admission;
 use crate::limits::{Decision, Demand, Dimension, Excess, Scope, ScopeId, Wait};
 use crate::moment::Moment;
-use crate::snapshot::Slot;
+use crate::snapshot::DeploymentRuntime;
 
-use super::{Asked, Estimate, Plan, Ticket};
+use super::{Estimate, Plan, RequestContext, RequestGuard};
 
 /// What one look at limits and breakers gave.
 enum Look {
@@ -35,40 +35,40 @@ enum Why {
 /// `NeverFits` where no deployment can ever take it, `RateLimited` or `Unavailable` where the wait would be
 /// too long or the queue is full, with the time after which trying again makes sense.
 pub(super) async fn admit(
-    asked: &Asked<'_>,
-    ticket: &mut Ticket,
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
     plan: &Plan,
     failed: &[usize],
     estimate: &mut Estimate,
 ) -> Result<usize, Refusal> {
-    let queue = &asked.serving.queue;
-    let arrived = asked.gateway.clock.now();
-    let patience = asked.patience(arrived);
+    let queue = &context.serving.queue;
+    let arrived = context.gateway.clock.now();
+    let wait_deadline = context.wait_deadline(arrived);
     // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
     // stand behind anybody.
-    let holds_shared = ticket.shared.is_some();
+    let holds_shared = guard.shared.is_some();
     if (queue.is_empty() || holds_shared)
-        && let Seen::Granted(index) = see(asked, ticket, plan, failed, estimate, patience).await?
+        && let Seen::Granted(index) = see(context, guard, plan, failed, estimate, wait_deadline).await?
     {
         return Ok(index);
     }
-    let capacity = asked.snapshot.settings.queue.max_waiting;
+    let capacity = context.snapshot.settings.queue.max_waiting;
     let Some(_place) = queue.join(capacity) else {
         let message =
-            format!("the queue of `{}` is full ({capacity} requests wait for a limit)", asked.serving.group.name);
+            format!("the queue of `{}` is full ({capacity} requests wait for a limit)", context.serving.group.name);
         return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
     };
     let waiting = async {
         let _turn = if holds_shared { None } else { queue.turn().await };
-        head(asked, ticket, plan, failed, estimate, patience).await
+        head(context, guard, plan, failed, estimate, wait_deadline).await
     };
-    let admitted = tokio::time::timeout_at(asked.gateway.clock.instant(patience), waiting).await;
-    ticket.record.waited += asked.gateway.clock.now().since(arrived);
+    let admitted = tokio::time::timeout_at(context.gateway.clock.instant(wait_deadline), waiting).await;
+    guard.record.waited += context.gateway.clock.now().since(arrived);
     admitted.unwrap_or_else(|_elapsed| {
-        let waited = asked.snapshot.settings.queue.max_wait.as_secs_f64();
+        let waited = context.snapshot.settings.queue.max_wait.as_secs_f64();
         let message = format!(
             "no capacity came free for `{}` within {waited} s, the longest wait the configuration allows",
-            asked.serving.group.name
+            context.serving.group.name
         );
         Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)))
     })
@@ -76,22 +76,22 @@ pub(super) async fn admit(
 
 /// Waits for capacity, first in line.
 async fn head(
-    asked: &Asked<'_>,
-    ticket: &mut Ticket,
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
     plan: &Plan,
     failed: &[usize],
     estimate: &mut Estimate,
-    patience: Moment,
+    wait_deadline: Moment,
 ) -> Result<usize, Refusal> {
     loop {
-        let freed = asked.gateway.freed.next();
+        let freed = context.gateway.capacity.notified();
         tokio::pin!(freed);
         // Registered before the look, so that nothing freed in between goes unheard.
         freed.as_mut().enable();
-        match see(asked, ticket, plan, failed, estimate, patience).await? {
+        match see(context, guard, plan, failed, estimate, wait_deadline).await? {
             Seen::Granted(index) => return Ok(index),
             Seen::Wait(Some(until)) => {
-                tokio::select! { biased; () = freed => {}, () = asked.gateway.clock.sleep_until(until) => {} }
+                tokio::select! { biased; () = freed => {}, () = context.gateway.clock.sleep_until(until) => {} }
             }
             Seen::Wait(None) => freed.await,
         }
@@ -106,20 +106,20 @@ enum Seen {
 
 /// Looks, counts if it turns out that it must, and looks again.
 async fn see(
-    asked: &Asked<'_>,
-    ticket: &mut Ticket,
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
     plan: &Plan,
     failed: &[usize],
     estimate: &mut Estimate,
-    patience: Moment,
+    wait_deadline: Moment,
 ) -> Result<Seen, Refusal> {
     loop {
-        match look(asked, ticket, plan, failed, estimate) {
+        match look(context, guard, plan, failed, estimate) {
             Look::Granted(index) => return Ok(Seen::Granted(index)),
             Look::Never(refusal) => return Err(refusal),
-            Look::Count(index) => estimate.count(asked, &asked.serving.slots[index].deployment.model).await,
+            Look::Count(index) => estimate.count(context, &context.serving.slots[index].deployment.model).await,
             Look::Wait(until, why) => {
-                bearable(asked, until, why, patience)?;
+                bearable(context, until, why, wait_deadline)?;
                 return Ok(Seen::Wait(until));
             }
         }
@@ -127,10 +127,15 @@ async fn see(
 }
 
 /// Refuses a wait that is known to be longer than allowed, instead of waiting in vain.
-fn bearable(asked: &Asked<'_>, until: Option<Moment>, why: Why, patience: Moment) -> Result<(), Refusal> {
-    let Some(until) = until.filter(|until| *until > patience) else { return Ok(()) };
-    let wait = until.since(asked.gateway.clock.now());
-    let group = &asked.serving.group.name;
+fn bearable(
+    context: &RequestContext<'_>,
+    until: Option<Moment>,
+    why: Why,
+    wait_deadline: Moment,
+) -> Result<(), Refusal> {
+    let Some(until) = until.filter(|until| *until > wait_deadline) else { return Ok(()) };
+    let wait = until.since(context.gateway.clock.now());
+    let group = &context.serving.group.name;
     let (kind, what) = match why {
         Why::Limit => (RefusalKind::RateLimited, "every deployment is at a limit"),
         Why::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures"),
@@ -138,16 +143,22 @@ fn bearable(asked: &Asked<'_>, until: Option<Moment>, why: Why, patience: Moment
     let message = format!(
         "`{group}`: {what}; the next can start in {:.1} s, which is longer than requests may wait here ({} s)",
         wait.as_secs_f64(),
-        asked.snapshot.settings.queue.max_wait.as_secs_f64()
+        context.snapshot.settings.queue.max_wait.as_secs_f64()
     );
     Err(Refusal::new(kind, message).after(wait))
 }
 
 /// One look: breakers and context windows first, then one reservation over all that remain.
-fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], estimate: &Estimate) -> Look {
-    let gateway = asked.gateway;
+fn look(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    plan: &Plan,
+    failed: &[usize],
+    estimate: &Estimate,
+) -> Look {
+    let gateway = context.gateway;
     let now = gateway.clock.now();
-    let slots = &asked.serving.slots;
+    let slots = &context.serving.slots;
     let mut closed: Vec<Option<Moment>> = Vec::new();
     let mut too_long = None;
     let mut candidates: Vec<usize> = Vec::with_capacity(plan.order.len());
@@ -166,7 +177,7 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
             Admission::Yes | Admission::Probe => candidates.push(index),
             // One that could never take the request is no reason to wait for its breaker; it is left to the limits to
             // say so.
-            Admission::No { .. } if never_fits(asked, slot, estimate, now) => {
+            Admission::No { .. } if never_fits(context, slot, estimate, now) => {
                 if !estimate.is_counted() {
                     return Look::Count(index);
                 }
@@ -184,35 +195,36 @@ fn look(asked: &Asked<'_>, ticket: &mut Ticket, plan: &Plan, failed: &[usize], e
             None => Look::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
         };
     }
-    reserve(asked, ticket, &candidates, estimate, now, open_until)
+    reserve(context, guard, &candidates, estimate, now, open_until)
 }
 
 /// Whether the request is larger than a whole limit of this deployment, as far as it is known.
-fn never_fits(asked: &Asked<'_>, slot: &Slot, estimate: &Estimate, now: Moment) -> bool {
-    matches!(asked.gateway.limits.wait(now, slot.scope, estimate.demand(&slot.deployment)), Wait::Never)
+fn never_fits(context: &RequestContext<'_>, slot: &DeploymentRuntime, estimate: &Estimate, now: Moment) -> bool {
+    matches!(context.gateway.limits.wait(now, slot.scope, estimate.demand(&slot.deployment)), Wait::Never)
 }
 
 fn reserve(
-    asked: &Asked<'_>,
-    ticket: &mut Ticket,
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
     candidates: &[usize],
     estimate: &Estimate,
     now: Moment,
     open_until: Option<Moment>,
 ) -> Look {
-    let gateway = asked.gateway;
-    let slots = &asked.serving.slots;
-    let shared: &[ScopeId] = if ticket.shared.is_some() { &[] } else { &[asked.snapshot.global, asked.serving.scope] };
+    let gateway = context.gateway;
+    let slots = &context.serving.slots;
+    let shared: &[ScopeId] =
+        if guard.shared.is_some() { &[] } else { &[context.snapshot.global, context.serving.scope] };
     let scopes: Vec<ScopeId> =
         shared.iter().copied().chain(candidates.iter().map(|index| slots[*index].scope)).collect();
     let largest = |estimate: &Estimate| {
         let output = candidates.iter().map(|index| estimate.demand(&slots[*index].deployment).output_tokens).max();
         Demand { input_tokens: estimate.input(), output_tokens: output.unwrap_or(0) }
     };
-    if !estimate.is_counted() && !gateway.limits.roomy(now, &scopes, largest(estimate)) {
+    if !estimate.is_counted() && !gateway.limits.at_most_half(now, &scopes, largest(estimate)) {
         return Look::Count(candidates[0]);
     }
-    ticket.record.estimated_input_tokens = estimate.input();
+    guard.record.estimated_input_tokens = estimate.input();
     let offers: Vec<(ScopeId, Demand)> =
         candidates.iter().map(|index| (slots[*index].scope, estimate.demand(&slots[*index].deployment))).collect();
     match gateway.limits.reserve(now, shared, largest(estimate), &offers) {
@@ -220,14 +232,14 @@ fn reserve(
             let slot = &slots[candidates[index]];
             match slot.health.begin(now) {
                 Ok(attempt) => {
-                    ticket.shared = shared.or(ticket.shared.take());
-                    ticket.begin_attempt(asked.serving, candidates[index], attempt, own, offers[index].1);
+                    guard.shared = shared.or(guard.shared.take());
+                    guard.begin_attempt(context.serving, candidates[index], attempt, own, offers[index].1);
                     Look::Granted(candidates[index])
                 }
                 // Another thread took the breaker's probe since we looked.
                 Err(open) => {
                     shared.into_iter().chain([own]).for_each(|hold| gateway.limits.refund(now, hold));
-                    gateway.freed.tell();
+                    gateway.capacity.notify();
                     Look::Wait(open.until, Why::Breaker)
                 }
             }
@@ -241,7 +253,7 @@ fn reserve(
         }
         // One that is cooling down may be larger than those that are not.
         Decision::Never(_) if open_until.is_some() => Look::Wait(open_until, Why::Breaker),
-        Decision::Never(excess) => Look::Never(excess_refusal(&excess, asked, estimate)),
+        Decision::Never(excess) => Look::Never(excess_refusal(&excess, context, estimate)),
     }
 }
 
@@ -254,13 +266,13 @@ fn context_refusal(input: u64, window: u32) -> Refusal {
     refusal
 }
 
-fn excess_refusal(excess: &Excess, asked: &Asked<'_>, estimate: &Estimate) -> Refusal {
+fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, estimate: &Estimate) -> Refusal {
     let whose = match &excess.scope {
         Scope::Global => "the gateway".to_owned(),
         Scope::Key(key) => format!("the key `{key}`"),
         Scope::Group(group) => format!("the group `{group}`"),
         Scope::Deployment(deployment) => {
-            format!("the deployment `{deployment}`, the largest of `{}`", asked.serving.group.name)
+            format!("the deployment `{deployment}`, the largest of `{}`", context.serving.group.name)
         }
     };
     let what = match excess.dimension {

@@ -14,10 +14,10 @@ use crate::dialect::{self, Encoded, Target};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::provider::simulated::Simulated;
 use crate::seed;
-use crate::upstream::{Answer, Body, Call};
+use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
 
 use super::scrub::scrubbed;
-use super::{About, Answered, Asked, Ticket, stream};
+use super::{Answered, ReplyMeta, RequestContext, RequestGuard, stream};
 
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 256 << 20;
@@ -28,68 +28,76 @@ const MAX_ERROR: usize = 1 << 20;
 ///
 /// # Errors
 /// What went wrong with this one call; the attempt is still open.
-pub(super) async fn call(asked: &Asked<'_>, ticket: &mut Ticket, index: usize) -> Result<Answered, AttemptFault> {
-    let slot = &asked.serving.slots[index];
+pub(super) async fn call(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    index: usize,
+) -> Result<Answered, AttemptFault> {
+    let slot = &context.serving.slots[index];
     let deployment = &*slot.deployment;
     let dialect = dialect::provider(deployment.dialect);
     // What was held for it: a provider that counts the bound on arrival must not count more than we did.
-    let bound = u32::try_from(ticket.held_output()).unwrap_or(u32::MAX).max(1);
-    let mut encoded = encode(asked, &slot.deployment, bound).await.map_err(AttemptFault::before_sending)?;
+    let bound = u32::try_from(guard.held_output()).unwrap_or(u32::MAX).max(1);
+    let mut encoded = encode(context, &slot.deployment, bound).await.map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
-    let outgoing = outgoing(deployment, &target(deployment, bound), encoded, asked.request.stream);
-    ticket.sent();
+    let outgoing = outgoing(deployment, &target(deployment, bound), encoded, context.request.stream);
+    guard.sent();
     let upstream = match deployment.origin {
-        Origin::Http(_) => &asked.gateway.http,
-        Origin::Simulated(_) => &asked.snapshot.simulated,
+        Origin::Http(_) => &context.gateway.http,
+        Origin::Simulated(_) => &context.snapshot.simulated,
     };
     let answer = upstream.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
-    ticket.answered(answer.status.is_success());
+    guard.answered(answer.status.is_success());
     if !answer.status.is_success() {
         return Err(scrubbed(refused(deployment, answer).await, deployment));
     }
-    let about = About {
+    let meta = ReplyMeta {
         deployment: deployment.id.to_string(),
-        policy: ticket.record.policy.clone().unwrap_or_else(|| "built-in".into()),
-        group: asked.serving.group.name.to_string(),
-        attempts: ticket.attempts(),
-        waited: ticket.record.waited,
+        policy: guard.record.policy.clone().unwrap_or_else(|| "built-in".into()),
+        group: context.serving.group.name.to_string(),
+        attempts: guard.attempts(),
+        waited: guard.record.waited,
         dropped,
     };
-    if asked.request.stream {
-        let begun = stream::begin(asked, ticket, &slot.deployment, answer.body).await;
-        return begun.map(|begun| Answered::Begun(begun, about)).map_err(|fault| scrubbed(fault, deployment));
+    if context.request.stream {
+        let begun = stream::begin(context, guard, &slot.deployment, answer.body).await;
+        return begun.map(|begun| Answered::Begun(begun, meta)).map_err(|fault| scrubbed(fault, deployment));
     }
     let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
     let mut reply = dialect.decode(&body).map_err(|fault| scrubbed(fault, deployment))?;
-    reply.created.get_or_insert(asked.gateway.clock.now().as_millis() / 1000);
-    ticket.first_content();
+    reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
+    guard.first_content();
     for part in reply.choices.iter().flat_map(|choice| &choice.parts) {
-        ticket.saw(spoken(&part.kind));
+        guard.saw(spoken(&part.kind));
     }
     if let Some(usage) = &reply.usage {
-        ticket.usage(usage);
+        guard.usage(usage);
     }
-    Ok(Answered::Whole(dialect::face(ticket.record.face).reply(&reply), about))
+    Ok(Answered::Whole(dialect::face(guard.record.face).reply(&reply), meta))
 }
 
 fn target(deployment: &Deployment, default_max_tokens: u32) -> Target<'_> {
     Target { model: &deployment.model, api_version: deployment.api_version.as_deref(), default_max_tokens }
 }
 
-async fn encode(asked: &Asked<'_>, deployment: &Arc<Deployment>, bound: u32) -> Result<Encoded, AttemptFault> {
+async fn encode(
+    context: &RequestContext<'_>,
+    deployment: &Arc<Deployment>,
+    bound: u32,
+) -> Result<Encoded, AttemptFault> {
     let encode = move |request: &ChatRequest, deployment: &Deployment| {
         dialect::provider(deployment.dialect).encode(request, &target(deployment, bound))
     };
-    if !asked.large {
-        return encode(asked.request, deployment);
+    if !context.large {
+        return encode(context.request, deployment);
     }
-    let (request, deployment) = (Arc::clone(asked.request), Arc::clone(deployment));
-    let encoded = asked.gateway.beside.run(move || encode(&request, &deployment)).await;
+    let (request, deployment) = (Arc::clone(context.request), Arc::clone(deployment));
+    let encoded = context.gateway.blocking.run(move || encode(&request, &deployment)).await;
     encoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::Misconfigured, "the request could not be written")))
 }
 
 /// Adds what a dialect must not know: origin, credential, the operator's own headers.
-fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded, streamed: bool) -> Call {
+fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded, streamed: bool) -> UpstreamRequest {
     let url = match &deployment.origin {
         Origin::Http(base) => format!("{base}{}", encoded.path),
         Origin::Simulated(_) => format!("{}{}", Simulated::origin(&deployment.id), encoded.path),
@@ -106,10 +114,10 @@ fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded, stre
         headers.insert(name.clone(), value.clone());
     }
     let timeouts = if streamed { deployment.stream_timeouts } else { deployment.timeouts };
-    Call { url, headers, body: encoded.body, timeouts }
+    UpstreamRequest { url, headers, body: encoded.body, timeouts }
 }
 
-async fn refused(deployment: &Deployment, answer: Answer) -> AttemptFault {
+async fn refused(deployment: &Deployment, answer: UpstreamResponse) -> AttemptFault {
     let status = answer.status.as_u16();
     let body = collect(answer.body, MAX_ERROR).await.unwrap_or_default();
     dialect::provider(deployment.dialect).decode_error(status, &answer.headers, &body)
@@ -139,11 +147,11 @@ fn spoken(kind: &PartKind) -> usize {
 }
 
 /// How long to wait before attempt number `attempt` (from 1) once every deployment of the plan has failed: what the
-/// provider asked for, up to a minute; else 0.5 s doubled each time, at most 8 s, and up to 0.75 s more so that
+/// provider context for, up to a minute; else 0.5 s doubled each time, at most 8 s, and up to 0.75 s more so that
 /// many do not return at once; never less than the configured `retry_after`. `None` where the provider asks for
 /// more than a minute: the client is told so instead.
-pub(super) fn pause(asked: &Asked<'_>, fault: &AttemptFault, attempt: u32, seed: u64) -> Option<Duration> {
-    let least = asked.snapshot.settings.retry_after;
+pub(super) fn pause(context: &RequestContext<'_>, fault: &AttemptFault, attempt: u32, seed: u64) -> Option<Duration> {
+    let least = context.snapshot.settings.retry_after;
     if let Some(wanted) = fault.retry_after.filter(|wanted| !wanted.is_zero()) {
         return (wanted <= Duration::from_secs(60)).then_some(wanted.max(least));
     }

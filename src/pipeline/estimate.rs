@@ -10,7 +10,7 @@ use crate::chat::ChatRequest;
 use crate::limits::Demand;
 use crate::tokens;
 
-use super::Asked;
+use super::RequestContext;
 
 /// Reserved for output where neither the client nor the catalogue knows a bound.
 const UNKNOWN_OUTPUT: u64 = 4096;
@@ -41,15 +41,15 @@ impl Estimate {
     }
 
     /// Counts, once.
-    pub(super) async fn count(&mut self, asked: &Asked<'_>, model: &str) {
+    pub(super) async fn count(&mut self, context: &RequestContext<'_>, model: &str) {
         if self.counted.is_some() {
             return;
         }
         let count = if self.upper_bound > LONG || !tokens::is_loaded(model) {
-            let (request, model) = (Arc::clone(asked.request), model.to_owned());
-            asked.gateway.beside.run(move || tokens::count(&request, &model)).await
+            let (request, model) = (Arc::clone(context.request), model.to_owned());
+            context.gateway.blocking.run(move || tokens::count(&request, &model)).await
         } else {
-            Some(tokens::count(asked.request, model))
+            Some(tokens::count(context.request, model))
         };
         // What could not be counted is taken to be as large as it may be.
         self.counted = Some(count.map_or(self.upper_bound, |count| count.tokens));
@@ -71,7 +71,7 @@ impl Estimate {
         self.exact
     }
 
-    /// What one deployment would be asked for. Output is the client's bound, else the model's, but never
+    /// What one deployment would be context for. Output is the client's bound, else the model's, but never
     /// more than a quarter of the deployment's token limit where the client set none.
     pub(super) fn demand(&self, deployment: &Deployment) -> Demand {
         let output = self.max_tokens.map_or_else(

@@ -11,45 +11,51 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
 use crate::limits::{Demand, Reading, Wait};
 use crate::moment::Moment;
-use crate::policy::{Choice, Question, RouteEnd, Router, Traits};
+use crate::policy::{Choice, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
-use crate::snapshot::{Serving, Slot};
+use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use crate::tokens;
 
-use super::{Asked, Estimate, Plan, Ticket};
+use super::{Estimate, Plan, RequestContext, RequestGuard};
 
 /// Told where something under way has to end first and nobody knows when.
 const UNKNOWN_WAIT_MS: f32 = 1000.0;
 
-/// The longest a policy may have a request wait before it is asked again.
+/// The longest a policy may have a request wait before it is context again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Asks the group's policy. A policy that wants a request to wait is asked once more afterwards.
+/// Asks the group's policy. A policy that wants a request to wait is context once more afterwards.
 ///
 /// # Errors
 /// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
-pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mut Ticket) -> Result<Plan, Refusal> {
-    let serving = asked.serving;
+pub(super) async fn plan(
+    context: &RequestContext<'_>,
+    estimate: &mut Estimate,
+    guard: &mut RequestGuard,
+) -> Result<Plan, Refusal> {
+    let serving = context.serving;
     if serving.router.as_ref().is_some_and(|router| router.needs().exact_tokens) {
-        estimate.count(asked, &serving.slots[0].deployment.model).await;
+        estimate.count(context, &serving.slots[0].deployment.model).await;
     }
-    let mut answer = serving.router.as_ref().map(|router| ask(asked, router, estimate, ticket));
-    if let (Some(Err(RouteEnd::Wait(wanted))), Some(router)) = (&answer, &serving.router) {
-        let clock = asked.gateway.clock;
+    let mut answer = serving.router.as_ref().map(|router| ask(context, router, estimate, guard));
+    if let (Some(Err(RouteError::Wait(wanted))), Some(router)) = (&answer, &serving.router) {
+        let clock = context.gateway.clock;
         let now = clock.now();
-        clock.sleep_until((now + (*wanted).min(LONGEST_WAIT)).min(asked.patience(now))).await;
-        ticket.record.waited += clock.now().since(now);
-        answer = Some(ask(asked, router, estimate, ticket));
+        clock.sleep_until((now + (*wanted).min(LONGEST_WAIT)).min(context.wait_deadline(now))).await;
+        guard.record.waited += clock.now().since(now);
+        answer = Some(ask(context, router, estimate, guard));
     }
     let mut order: Vec<usize> = match answer {
         Some(Ok(choices)) => choices.iter().map(|choice| choice.deployment as usize).collect(),
-        Some(Err(RouteEnd::Reject(words))) if serving.group.router.may_reject => return Err(rejected(serving, words)),
+        Some(Err(RouteError::Reject(words))) if serving.group.router.may_reject => {
+            return Err(rejected(serving, words));
+        }
         Some(Err(end)) => {
             // Faults are logged and counted where they happen.
-            if let RouteEnd::Reject(words) = &end {
+            if let RouteError::Reject(words) = &end {
                 tracing::warn!(policy = &*serving.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
             }
-            ticket.record.policy = Some("built-in".into());
+            guard.record.policy = Some("built-in".into());
             built_in(serving)
         }
         None => built_in(serving),
@@ -59,32 +65,37 @@ pub(super) async fn plan(asked: &Asked<'_>, estimate: &mut Estimate, ticket: &mu
 }
 
 /// The refusal in the policy's own words, which are bounded already.
-fn rejected(serving: &Serving, words: String) -> Refusal {
+fn rejected(serving: &GroupRuntime, words: String) -> Refusal {
     let silent = words.trim().is_empty();
     let words = if silent { format!("the policy `{}` refuses this request", serving.policy) } else { words };
     Refusal::new(RefusalKind::PolicyRefused, words)
 }
 
-fn built_in(serving: &Serving) -> Vec<usize> {
+fn built_in(serving: &GroupRuntime) -> Vec<usize> {
     (0..serving.slots.len()).collect()
 }
 
-fn ask(asked: &Asked<'_>, router: &Router, estimate: &Estimate, ticket: &Ticket) -> Result<Vec<Choice>, RouteEnd> {
+fn ask(
+    context: &RequestContext<'_>,
+    router: &Router,
+    estimate: &Estimate,
+    guard: &RequestGuard,
+) -> Result<Vec<Choice>, RouteError> {
     let needs = router.needs();
-    let slots = &asked.serving.slots;
-    let now = asked.gateway.clock.now();
-    let signals = signals(asked, &needs.signals, now, estimate);
-    let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, asked.request)).collect();
-    let attributes: Vec<&str> = needs.attributes.iter().map(|name| attribute(name, ticket)).collect();
-    let question = Question {
+    let slots = &context.serving.slots;
+    let now = context.gateway.clock.now();
+    let signals = signals(context, &needs.signals, now, estimate);
+    let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, context.request)).collect();
+    let attributes: Vec<&str> = needs.attributes.iter().map(|name| attribute(name, guard)).collect();
+    let question = RouteRequest {
         now,
-        seed: ticket.seed,
+        seed: guard.seed,
         input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
         expected_output_tokens: u32::try_from(estimate.demand(&slots[0].deployment).output_tokens).unwrap_or(u32::MAX),
-        max_output_tokens: asked.request.max_tokens,
-        priority: asked.priority,
-        deadline_ms: u32::try_from(asked.deadline.since(now).as_millis()).ok(),
-        traits: traits(asked),
+        max_output_tokens: context.request.max_tokens,
+        priority: context.priority,
+        deadline_ms: u32::try_from(context.deadline.since(now).as_millis()).ok(),
+        traits: traits(context),
     };
     let mut choices = Vec::with_capacity(slots.len());
     router.route(&question, &signals, &features, &attributes, &mut choices)?;
@@ -92,18 +103,18 @@ fn ask(asked: &Asked<'_>, router: &Router, estimate: &Estimate, ticket: &Ticket)
 }
 
 /// The wanted columns, one after another, all at one moment.
-fn signals(asked: &Asked<'_>, wanted: &[Signal], now: Moment, estimate: &Estimate) -> Vec<f32> {
+fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimate: &Estimate) -> Vec<f32> {
     if wanted.is_empty() {
         return Vec::new();
     }
     // Each deployment's own lock is taken once, and none of them under the lock of the limits.
-    let rows: Vec<Row<'_>> = asked
+    let rows: Vec<Row<'_>> = context
         .serving
         .slots
         .iter()
         .map(|slot| Row { slot, health: slot.health.report(now), demand: estimate.demand(&slot.deployment) })
         .collect();
-    asked.gateway.limits.read(now, |limits| {
+    context.gateway.limits.read(now, |limits| {
         let cells = wanted.iter().flat_map(|signal| rows.iter().map(move |row| (signal, row)));
         cells.map(|(signal, row)| value(limits, now, *signal, row)).collect()
     })
@@ -111,23 +122,23 @@ fn signals(asked: &Asked<'_>, wanted: &[Signal], now: Moment, estimate: &Estimat
 
 /// What is known of one deployment at the moment of a decision.
 struct Row<'a> {
-    slot: &'a Slot,
+    slot: &'a DeploymentRuntime,
     health: HealthReport,
     demand: Demand,
 }
 
 /// A fact about the caller; "" where it is not known.
-fn attribute<'a>(name: &str, ticket: &'a Ticket) -> &'a str {
+fn attribute<'a>(name: &str, guard: &'a RequestGuard) -> &'a str {
     match name {
-        "caller" => ticket.record.caller.as_ref().map_or("", |caller| caller.as_str()),
-        "group" => ticket.record.group.as_ref().map_or("", |group| group.as_str()),
-        "face" => ticket.record.face.as_str(),
+        "caller" => guard.record.caller.as_ref().map_or("", |caller| caller.as_str()),
+        "group" => guard.record.group.as_ref().map_or("", |group| group.as_str()),
+        "face" => guard.record.face.as_str(),
         _ => "",
     }
 }
 
-fn traits(asked: &Asked<'_>) -> Traits {
-    let request = asked.request;
+fn traits(context: &RequestContext<'_>) -> Traits {
+    let request = context.request;
     let pictures =
         |kind: &PartKind| matches!(kind, PartKind::Image(ImageSource::Url { .. } | ImageSource::Base64 { .. }));
     Traits {

@@ -22,8 +22,8 @@ use crate::sse::SseDecoder;
 use crate::upstream::Body;
 
 use super::scrub::scrubbed;
-use super::stall::Watched;
-use super::{Asked, Ticket};
+use super::send_timeout::SendTimeout;
+use super::{RequestContext, RequestGuard};
 
 /// How long the end of a provider's body is awaited after the reply is whole, so that the connection can
 /// be used again.
@@ -50,8 +50,8 @@ pub(super) struct Begun {
 /// # Errors
 /// What went wrong before any content; another deployment may still serve the request.
 pub(super) async fn begin(
-    asked: &Asked<'_>,
-    ticket: &mut Ticket,
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
     deployment: &Arc<Deployment>,
     body: Body,
 ) -> Result<Begun, AttemptFault> {
@@ -63,18 +63,18 @@ pub(super) async fn begin(
         }
         source.read().await?;
     }
-    let now = asked.gateway.clock.now();
+    let now = context.gateway.clock.now();
     for chunk in &mut source.chunks {
         if let Delta::Start { created, .. } = &mut chunk.delta {
             created.get_or_insert(now.as_millis() / 1000);
         }
     }
-    ticket.first_content();
-    let encoder = dialect::face(ticket.record.face).stream(asked.request);
+    guard.first_content();
+    let encoder = dialect::face(guard.record.face).stream(context.request);
     Ok(Begun {
         source,
         encoder,
-        deadline: asked.gateway.clock.instant(asked.deadline),
+        deadline: context.gateway.clock.instant(context.deadline),
         deployment: Arc::clone(deployment),
     })
 }
@@ -109,16 +109,16 @@ impl Source {
 }
 
 impl Begun {
-    pub(super) fn with(self, ticket: Ticket) -> ReplyStream {
+    pub(super) fn with(self, guard: RequestGuard) -> ReplyStream {
         let deadline = self.deadline;
         let timer = Box::pin(tokio::time::sleep_until(deadline));
-        let pump = Pump { begun: self, timer, ticket: Some(ticket), out: BytesMut::with_capacity(1024), ended: false };
-        ReplyStream(Watched::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
+        let pump = Pump { begun: self, timer, guard: Some(guard), out: BytesMut::with_capacity(1024), ended: false };
+        ReplyStream(SendTimeout::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
     }
 }
 
 /// The reply as server-sent events in the caller's dialect.
-pub struct ReplyStream(Watched);
+pub struct ReplyStream(SendTimeout);
 
 impl Stream for ReplyStream {
     type Item = Result<Bytes, Infallible>;
@@ -133,7 +133,7 @@ struct Pump {
     /// The end of the request's total time: one timer for the whole stream, not one for each piece.
     timer: Pin<Box<Sleep>>,
     /// Present until the ending is recorded.
-    ticket: Option<Ticket>,
+    guard: Option<RequestGuard>,
     out: BytesMut,
     /// The reply is whole and its ending written.
     ended: bool,
@@ -145,8 +145,8 @@ impl Pump {
         if self.ended {
             self.begun.source.linger().await;
             // The provider counts a request as under way until its body has ended; so do we.
-            if let Some(ticket) = self.ticket.take() {
-                ticket.complete();
+            if let Some(guard) = self.guard.take() {
+                guard.complete();
             }
             return None;
         }
@@ -159,7 +159,7 @@ impl Pump {
             if !self.out.is_empty() {
                 return Some((self.out.split().freeze(), self));
             }
-            if self.ended || self.ticket.is_none() {
+            if self.ended || self.guard.is_none() {
                 return None;
             }
             let fault = tokio::select! {
@@ -177,13 +177,13 @@ impl Pump {
 
     /// Turns what was decoded into the caller's events.
     fn encode(&mut self) {
-        let Some(ticket) = &mut self.ticket else { return };
+        let Some(guard) = &mut self.guard else { return };
         for chunk in self.begun.source.chunks.drain(..) {
             match &chunk.delta {
-                Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => ticket.saw(text.len()),
-                Delta::ToolArguments { fragment, .. } => ticket.saw(fragment.len()),
-                Delta::ToolCall { name, .. } => ticket.saw(name.len()),
-                Delta::Usage(usage) => ticket.usage(usage),
+                Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => guard.saw(text.len()),
+                Delta::ToolArguments { fragment, .. } => guard.saw(fragment.len()),
+                Delta::ToolCall { name, .. } => guard.saw(name.len()),
+                Delta::Usage(usage) => guard.usage(usage),
                 Delta::Start { .. } | Delta::ReasoningSignature(_) | Delta::Finish(_) | Delta::Other { .. } => {}
             }
             self.begun.encoder.chunk(&chunk, &mut self.out);
@@ -191,8 +191,8 @@ impl Pump {
     }
 
     fn break_off(&mut self, fault: &AttemptFault) {
-        let Some(ticket) = self.ticket.take() else { return };
-        self.begun.encoder.error(&Refusal::from(fault.clone()), &ticket.id().to_string(), &mut self.out);
-        ticket.broke(fault);
+        let Some(guard) = self.guard.take() else { return };
+        self.begun.encoder.error(&Refusal::from(fault.clone()), &guard.id().to_string(), &mut self.out);
+        guard.broke(fault);
     }
 }

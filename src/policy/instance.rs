@@ -11,7 +11,7 @@ use super::bindings::exports::witgate::policy::routing as wit;
 use super::engine::Component;
 use super::store::{HostState, Sink};
 use super::ticker::thread_cpu;
-use super::words::{Facts, Outcome, PolicyFault, Question, SavedState, Setup};
+use super::words::{DeploymentInfo, Outcome, PolicyFault, RouteRequest, SavedState, Setup};
 use crate::fault::FaultKind;
 
 /// Setting up may take this many times what a call may: interpreters start slowly, and it happens once.
@@ -113,7 +113,7 @@ impl Instance {
     pub(super) fn route(
         &mut self,
         budget: Budget,
-        question: &Question,
+        question: &RouteRequest,
         signals: &[f32],
         features: &[f32],
         attributes: &[&str],
@@ -193,7 +193,7 @@ fn classify(error: &wasmtime::Error, refused_space: bool) -> PolicyFault {
     }
 }
 
-fn deployment<'a>(facts: &'a Facts, tags: &'a [&'a str]) -> wit::Deployment<'a> {
+fn deployment<'a>(facts: &'a DeploymentInfo, tags: &'a [&'a str]) -> wit::Deployment<'a> {
     wit::Deployment {
         id: facts.id.as_str(),
         provider: &facts.provider,
@@ -211,7 +211,7 @@ fn deployment<'a>(facts: &'a Facts, tags: &'a [&'a str]) -> wit::Deployment<'a> 
     }
 }
 
-fn request(question: &Question) -> wit::Request {
+fn request(question: &RouteRequest) -> wit::Request {
     let traits = question.traits;
     let flags = [
         (traits.streaming, wit::Traits::STREAMING),

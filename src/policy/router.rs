@@ -19,7 +19,7 @@ use super::setup::{make_ready, self_test};
 use super::store::{LogLine, Sink, cut};
 use super::succession::Succession;
 use super::validate::validate;
-use super::words::{Choice, Needs, Outcome, PolicyFault, Question, RouteEnd, SavedState, Setup};
+use super::words::{Choice, Needs, Outcome, PolicyFault, RouteError, RouteRequest, SavedState, Setup};
 use crate::id::DeploymentId;
 use crate::moment::Moment;
 
@@ -160,12 +160,12 @@ impl Router {
     /// The policy failed (use the built-in order), wants the request to wait, or refuses it.
     pub fn route(
         &self,
-        question: &Question,
+        question: &RouteRequest,
         signals: &[f32],
         features: &[f32],
         attributes: &[&str],
         out: &mut Vec<Choice>,
-    ) -> Result<(), RouteEnd> {
+    ) -> Result<(), RouteError> {
         out.clear();
         let start = self.tally.call(question.now);
         let answer = self.ask(question, signals, features, attributes);
@@ -174,10 +174,10 @@ impl Router {
         }
         let ranking = match answer.map_err(|fault| self.failed(fault))? {
             Ok(ranking) => ranking,
-            Err(wit::Refusal::Wait(millis)) => return Err(RouteEnd::Wait(Duration::from_millis(millis.into()))),
+            Err(wit::Refusal::Wait(millis)) => return Err(RouteError::Wait(Duration::from_millis(millis.into()))),
             Err(wit::Refusal::Reject(mut words)) => {
                 cut(&mut words, REJECT_BYTES);
-                return Err(RouteEnd::Reject(words));
+                return Err(RouteError::Reject(words));
             }
         };
         validate(&ranking, self.setup.deployments.len(), out).map_err(|fault| self.failed(fault).into())
@@ -185,7 +185,7 @@ impl Router {
 
     fn ask(
         &self,
-        question: &Question,
+        question: &RouteRequest,
         signals: &[f32],
         features: &[f32],
         attributes: &[&str],

@@ -10,7 +10,7 @@ use super::instance::{Budget, Instance};
 use super::problem::PolicyProblem;
 use super::store::Sink;
 use super::validate::validate;
-use super::words::{Needs, PolicyFault, Question, SavedState, Setup, Traits};
+use super::words::{Needs, PolicyFault, RouteRequest, SavedState, Setup, Traits};
 use crate::moment::Moment;
 use crate::signal::{Feature, Signal};
 
@@ -87,7 +87,7 @@ fn needs(wanted: wit::Needs) -> Result<Needs, PolicyProblem> {
 /// Asks an instance that is thrown away afterwards: once knowing nothing, once with every signal at zero. It
 /// must answer with a valid ranking or a refusal.
 pub(super) fn self_test(mut ready: Ready, budget: Budget, setup: &Setup) -> Result<(), PolicyProblem> {
-    let question = Question {
+    let question = RouteRequest {
         now: Moment::default(),
         seed: setup.seed,
         input_tokens: 1000,

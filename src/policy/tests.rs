@@ -27,8 +27,8 @@ static FUEL: LazyLock<Arc<Component>> = LazyLock::new(|| {
     engine.load(&PolicyName::from("hostile"), HOSTILE).unwrap()
 });
 
-fn facts(id: &str) -> Facts {
-    Facts {
+fn facts(id: &str) -> DeploymentInfo {
+    DeploymentInfo {
         id: DeploymentId::from(id),
         provider: "openai".to_owned(),
         model: "gpt".to_owned(),
@@ -53,8 +53,8 @@ fn start(settings: &str) -> Arc<Router> {
     Router::start(Arc::clone(&COMPONENT), setup(settings, &["a", "b", "c"]), None).unwrap()
 }
 
-fn question(priority: i32, now: Moment) -> Question {
-    Question {
+fn question(priority: i32, now: Moment) -> RouteRequest {
+    RouteRequest {
         now,
         seed: 1,
         input_tokens: 9000,
@@ -66,7 +66,7 @@ fn question(priority: i32, now: Moment) -> Question {
     }
 }
 
-fn ask(router: &Router, priority: i32, now: Moment) -> Result<Vec<u32>, RouteEnd> {
+fn ask(router: &Router, priority: i32, now: Moment) -> Result<Vec<u32>, RouteError> {
     let mut out = vec![Choice { deployment: 99, propensity: 0.1 }];
     let signals = vec![0.0; router.needs().signals.len() * router.setup().deployments.len()];
     let answer = router.route(&question(priority, now), &signals, &[], &[], &mut out);

@@ -13,7 +13,7 @@ use crate::signal::{Feature, Signal};
 
 /// What a router is told about one deployment and what never changes while it lives.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
+pub struct DeploymentInfo {
     /// The deployment's id; outcomes follow it over a swap.
     pub id: DeploymentId,
     /// The API family.
@@ -42,7 +42,7 @@ pub struct Facts {
     pub otpm: Option<u64>,
 }
 
-impl Facts {
+impl DeploymentInfo {
     /// The facts of a deployment. Limits of another window than a minute are scaled to one.
     #[must_use]
     pub fn of(deployment: &Deployment) -> Self {
@@ -77,7 +77,7 @@ pub struct Setup {
     /// The policy's settings, a JSON object as text.
     pub settings: Arc<str>,
     /// The group's deployments; indexes in answers and outcomes are places in this list.
-    pub deployments: Vec<Facts>,
+    pub deployments: Vec<DeploymentInfo>,
     /// The instance's own seed.
     pub seed: u64,
 }
@@ -96,9 +96,9 @@ pub struct SavedState {
 pub struct Needs {
     /// Columns of the signal matrix, in this order.
     pub signals: Vec<Signal>,
-    /// Facts about the prompt, in this order.
+    /// DeploymentInfo about the prompt, in this order.
     pub features: Vec<Feature>,
-    /// Facts about the caller, in this order; an unknown one is told as "".
+    /// DeploymentInfo about the caller, in this order; an unknown one is told as "".
     pub attributes: Vec<String>,
     /// Whether `input_tokens` must be counted; otherwise an upper bound will do.
     pub exact_tokens: bool,
@@ -122,7 +122,7 @@ pub struct Traits {
 
 /// One request, as a router sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Question {
+pub struct RouteRequest {
     /// The moment of the decision.
     pub now: Moment,
     /// The request's seed: every draw comes from it, and outcomes name it.
@@ -177,7 +177,7 @@ pub struct Outcome {
 
 /// Why a call to `route` gave no ranking.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteEnd {
+pub enum RouteError {
     /// The policy failed; the built-in order applies.
     Fault(PolicyFault),
     /// The policy wants the request asked again after this time. The caller caps it.
@@ -233,7 +233,7 @@ impl PolicyFault {
     }
 }
 
-impl From<PolicyFault> for RouteEnd {
+impl From<PolicyFault> for RouteError {
     fn from(fault: PolicyFault) -> Self {
         Self::Fault(fault)
     }

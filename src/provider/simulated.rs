@@ -32,7 +32,7 @@ use crate::dialect::{StreamEncoder, face};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::id::DeploymentId;
 use crate::seed::derive;
-use crate::upstream::{Answer, Body, Call, Upstream};
+use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 use self::meter::{Meter, Verdict};
 use self::script::{Beat, Script};
@@ -70,7 +70,7 @@ impl Simulated {
         Self { clock: self.clock, models: Arc::new(models), meters: Arc::clone(&self.meters) }
     }
 
-    /// The origin of a deployment: with a dialect's path behind it, it is the URL of a [`Call`].
+    /// The origin of a deployment: with a dialect's path behind it, it is the URL of a [`UpstreamRequest`].
     #[must_use]
     pub fn origin(id: &DeploymentId) -> String {
         format!("{SCHEME}{id}")
@@ -83,7 +83,7 @@ impl Simulated {
 
     /// Answers a POST as the provider itself would over HTTP: the path tells the dialect, the request's `model`
     /// the model; where there is only one, it answers to every name. `None` where nothing is served under `path`.
-    pub async fn respond(&self, path: &str, body: &[u8]) -> Option<Answer> {
+    pub async fn respond(&self, path: &str, body: &[u8]) -> Option<UpstreamResponse> {
         let (_, dialect) = split(path)?;
         let waits = Waits { first_byte: Duration::MAX, idle: Duration::MAX };
         let request = match face(dialect).parse(body) {
@@ -98,7 +98,7 @@ impl Simulated {
         self.answer(id, model, request, waits).await.ok()
     }
 
-    async fn call(&self, call: Call) -> Result<Answer, AttemptFault> {
+    async fn call(&self, call: UpstreamRequest) -> Result<UpstreamResponse, AttemptFault> {
         let target = call.url.strip_prefix(SCHEME).and_then(split);
         let Some((id, dialect)) = target else {
             let message = format!("the simulated provider serves nothing at `{}`", call.url);
@@ -121,7 +121,7 @@ impl Simulated {
         model: &SimulatedModel,
         request: ChatRequest,
         waits: Waits,
-    ) -> Result<Answer, AttemptFault> {
+    ) -> Result<UpstreamResponse, AttemptFault> {
         let start = Instant::now();
         let now = self.clock.now();
         let (content, input) = tokens::survey(&request);
@@ -152,7 +152,7 @@ impl Simulated {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
             let show =
                 Show { encoder: face(dialect).stream(&request), beats: script.beats(dialect), start, pace, waits };
-            return Ok(Answer { status: StatusCode::OK, headers, body: Box::pin(show.play()) });
+            return Ok(UpstreamResponse { status: StatusCode::OK, headers, body: Box::pin(show.play()) });
         }
         waits.for_head(start, pace.due(script.longest().saturating_sub(1))).await?;
         let body = face(dialect).reply(&script.reply(dialect));
@@ -161,7 +161,7 @@ impl Simulated {
 }
 
 impl Upstream for Simulated {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, AttemptFault>> {
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
         self.call(call).boxed()
     }
 }
@@ -177,10 +177,10 @@ fn split(url: &str) -> Option<(&str, DialectName)> {
 }
 
 /// An answer that is not streamed.
-fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Answer {
+fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> UpstreamResponse {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body: Body = Box::pin(stream::once(async move { Ok(body) }));
-    Answer { status, headers, body }
+    UpstreamResponse { status, headers, body }
 }
 
 /// How long the caller waits.

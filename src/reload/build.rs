@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Group, Origin};
 use crate::config::{self, Settings};
 use crate::health::BreakerRule;
 use crate::id::{DeploymentId, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
-use crate::policy::{Component, Digest, Engine, Facts, Router, Setup, Succession};
+use crate::policy::{Component, DeploymentInfo, Digest, Engine, Router, Setup, Succession};
 use crate::provider::simulated::Simulated;
 use crate::seed;
-use crate::shipped::SHIPPED;
-use crate::snapshot::{Serving, Slot, Snapshot};
+use crate::snapshot::{DeploymentRuntime, GroupRuntime, Snapshot};
 
 use super::folder::{self, Contents};
-use super::{Books, Sources};
+use super::{SharedState, Sources};
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
 const DEFAULT: &str = "default";
@@ -39,7 +39,7 @@ pub struct Builder {
     engine: Engine,
     sources: Sources,
     environment: Environment,
-    books: Arc<Books>,
+    shared: Arc<SharedState>,
     simulated: Simulated,
     seed: u64,
     /// Components by digest: a file that did not change is not loaded again.
@@ -86,7 +86,7 @@ impl Builder {
         engine: Engine,
         sources: Sources,
         environment: Environment,
-        books: Arc<Books>,
+        shared: Arc<SharedState>,
         simulated: Simulated,
         seed: u64,
     ) -> Self {
@@ -96,7 +96,7 @@ impl Builder {
             engine,
             sources,
             environment,
-            books,
+            shared,
             simulated,
             seed,
             components,
@@ -263,7 +263,7 @@ impl Builder {
         };
         let setup = Setup {
             settings: Arc::clone(&group.router.settings),
-            deployments: group.deployments.iter().map(|deployment| Facts::of(deployment)).collect(),
+            deployments: group.deployments.iter().map(|deployment| DeploymentInfo::of(deployment)).collect(),
             seed: seed::derive(self.seed, stable_hash(group.name.as_str())),
         };
         let failed = |problem| {
@@ -284,9 +284,9 @@ impl Builder {
     pub fn publish(&mut self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
         let Draft { settings, groups, specs, fingerprint, .. } = draft;
         self.retire(&specs, now);
-        let limits = &self.books.limits;
+        let limits = &self.shared.limits;
         limits.apply(&specs.into_iter().chain(self.retired()).collect(), now);
-        self.books.health.apply(&rules(&settings));
+        self.shared.health.apply(&rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
             Some((deployment.id.clone(), Arc::clone(model)))
@@ -299,19 +299,19 @@ impl Builder {
                 Next::Heir(succession) => succession.publish(),
             };
             let slots = group.deployments.iter().map(|deployment| {
-                Arc::new(Slot {
+                Arc::new(DeploymentRuntime {
                     deployment: Arc::clone(deployment),
-                    health: self.books.health.of(&deployment.id),
+                    health: self.shared.health.of(&deployment.id),
                     scope: limits.id(&Scope::Deployment(deployment.id.clone())),
                 })
             });
             let component = router.component();
-            let serving = Serving {
+            let serving = GroupRuntime {
                 policy: format!("{}@{}", component.name(), component.digest().short()).into(),
                 router: Some(router.clone()),
                 slots: slots.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
-                queue: self.books.queue(&group.name),
+                queue: self.shared.queue(&group.name),
                 group: Arc::clone(&group),
             };
             (group.name.clone(), Arc::new(serving))

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::policy::{Choice, PolicyFault, RouteEnd, Router, Setup};
+use crate::policy::{Choice, PolicyFault, RouteError, Router, Setup};
 
 use super::suite::Ask;
 
@@ -25,9 +25,9 @@ impl Answer {
         let attributes: Vec<&str> = ask.attributes.iter().map(String::as_str).collect();
         match router.route(&ask.question, &ask.signals, &ask.features, &attributes, &mut ranking) {
             Ok(()) => Self::Ranked(ranking),
-            Err(RouteEnd::Wait(length)) => Self::Wait(length),
-            Err(RouteEnd::Reject(words)) => Self::Reject(words),
-            Err(RouteEnd::Fault(fault)) => Self::Fault(fault),
+            Err(RouteError::Wait(length)) => Self::Wait(length),
+            Err(RouteError::Reject(words)) => Self::Reject(words),
+            Err(RouteError::Fault(fault)) => Self::Fault(fault),
         }
     }
 

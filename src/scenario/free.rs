@@ -7,7 +7,8 @@ use crate::fault::FaultKind;
 use crate::id::DeploymentId;
 use crate::moment::Moment;
 use crate::policy::{
-    Component, Facts, Outcome, PolicyFault, PolicyProblem, Question, RouteEnd, Router, SavedState, Setup, Traits,
+    Component, DeploymentInfo, Outcome, PolicyFault, PolicyProblem, RouteError, RouteRequest, Router, SavedState,
+    Setup, Traits,
 };
 use crate::seed;
 
@@ -79,8 +80,9 @@ impl Trial<'_> {
 
     fn many(&self) -> Result<(), String> {
         let copies = self.setup.deployments.iter().cycle().take(MANY).zip(0..);
-        let deployments =
-            copies.map(|(facts, n)| Facts { id: DeploymentId::from(format!("d{n}")), ..facts.clone() }).collect();
+        let deployments = copies
+            .map(|(facts, n)| DeploymentInfo { id: DeploymentId::from(format!("d{n}")), ..facts.clone() })
+            .collect();
         let Some(router) = self.may_refuse(Setup { deployments, ..self.setup.clone() })? else { return Ok(()) };
         (0..10).try_for_each(|n| ask(&router, &question(n), 0.0))
     }
@@ -89,7 +91,7 @@ impl Trial<'_> {
         for (float, whole) in [(f64::MAX, u64::MAX), (f64::MIN, 0), (f64::NAN, 1), (0.0, 0), (f64::INFINITY, u64::MAX)]
         {
             let narrow = u32::try_from(whole).unwrap_or(u32::MAX);
-            let extreme = |facts: &Facts| Facts {
+            let extreme = |facts: &DeploymentInfo| DeploymentInfo {
                 weight: Some(float),
                 order: narrow,
                 input_price: Some(float),
@@ -104,7 +106,7 @@ impl Trial<'_> {
             let deployments = self.setup.deployments.iter().map(extreme).collect();
             let setup = Setup { deployments, seed: whole, ..self.setup.clone() };
             let Some(router) = self.may_refuse(setup)? else { continue };
-            let question = Question {
+            let question = RouteRequest {
                 now: Moment::from_nanos(whole),
                 seed: whole,
                 input_tokens: narrow,
@@ -241,8 +243,8 @@ impl Trial<'_> {
     }
 }
 
-fn question(n: u64) -> Question {
-    Question {
+fn question(n: u64) -> RouteRequest {
+    RouteRequest {
         now: Moment::from_millis(1_767_225_600_000 + n),
         seed: seed::mix(n),
         input_tokens: 1_000,
@@ -270,18 +272,20 @@ fn outcome(n: u64, deployment: u32) -> Outcome {
 }
 
 /// Asks with the same number in every cell.
-fn ask(router: &Router, question: &Question, value: f32) -> Result<(), String> {
+fn ask(router: &Router, question: &RouteRequest, value: f32) -> Result<(), String> {
     let cells = router.needs().signals.len() * router.setup().deployments.len();
     ask_with(router, question, &vec![value; cells], value)
 }
 
-fn ask_with(router: &Router, question: &Question, signals: &[f32], feature: f32) -> Result<(), String> {
+fn ask_with(router: &Router, question: &RouteRequest, signals: &[f32], feature: f32) -> Result<(), String> {
     let needs = router.needs();
     let features = vec![feature; needs.features.len()];
     let attributes = vec![""; needs.attributes.len()];
     match router.route(question, signals, &features, &attributes, &mut Vec::new()) {
-        Ok(()) | Err(RouteEnd::Wait(_) | RouteEnd::Reject(_)) => Ok(()),
-        Err(RouteEnd::Fault(PolicyFault::Quarantined)) => Err("it failed too often to be asked".to_owned()),
-        Err(RouteEnd::Fault(fault)) => Err(format!("with signals {signals:?}: it {fault}").chars().take(300).collect()),
+        Ok(()) | Err(RouteError::Wait(_) | RouteError::Reject(_)) => Ok(()),
+        Err(RouteError::Fault(PolicyFault::Quarantined)) => Err("it failed too often to be asked".to_owned()),
+        Err(RouteError::Fault(fault)) => {
+            Err(format!("with signals {signals:?}: it {fault}").chars().take(300).collect())
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::config::yaml;
 use crate::fault::FaultKind;
 use crate::id::DeploymentId;
 use crate::moment::Moment;
-use crate::policy::{Facts, Needs, Outcome, PolicyFault, Question, Setup, Traits};
+use crate::policy::{DeploymentInfo, Needs, Outcome, PolicyFault, RouteRequest, Setup, Traits};
 use crate::signal::{Feature, Signal};
 
 use super::file::{CaseFile, DeploymentFile, ExpectFile, OutcomeFile, RequestFile, SuiteFile};
@@ -47,7 +47,7 @@ pub(super) struct Case {
 /// One question, all of it.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
-    pub(super) question: Question,
+    pub(super) question: RouteRequest,
     pub(super) signals: Vec<f32>,
     pub(super) features: Vec<f32>,
     pub(super) attributes: Vec<String>,
@@ -148,7 +148,7 @@ impl Case {
     /// The question of this case.
     pub(super) fn ask(&self, now: Moment, seed: u64, table: &Table, setup: &Setup, needs: &Needs) -> Ask {
         let request = &self.request;
-        let question = Question {
+        let question = RouteRequest {
             now,
             seed: request.seed.unwrap_or(seed),
             input_tokens: request.input_tokens.unwrap_or(1_000),
@@ -186,7 +186,7 @@ impl Table {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "signals are f32")]
-    fn at(&self, index: usize, signal: Signal, facts: &Facts) -> f32 {
+    fn at(&self, index: usize, signal: Signal, facts: &DeploymentInfo) -> f32 {
         let left = |limit: Option<u64>, used| {
             limit.map_or(f32::INFINITY, |limit| (limit as f32 - self.at(index, used, facts)).max(0.0))
         };
@@ -206,15 +206,15 @@ impl Table {
 }
 
 /// A deployment of which nothing is known but its name.
-pub(super) fn plain_facts(id: &str) -> Facts {
+pub(super) fn plain_facts(id: &str) -> DeploymentInfo {
     facts(id, &DeploymentFile::default(), &DeploymentFile::default())
 }
 
-fn facts(id: &str, common: &DeploymentFile, own: &DeploymentFile) -> Facts {
+fn facts(id: &str, common: &DeploymentFile, own: &DeploymentFile) -> DeploymentInfo {
     let text = |own: &Option<String>, common: &Option<String>, other: &str| {
         own.clone().or_else(|| common.clone()).unwrap_or_else(|| other.to_owned())
     };
-    Facts {
+    DeploymentInfo {
         id: DeploymentId::from(id),
         provider: text(&own.provider, &common.provider, "simulated"),
         model: text(&own.model, &common.model, "model"),

@@ -11,12 +11,12 @@ use crate::chat::DialectName;
 use crate::pipeline;
 use crate::telemetry::PolicyFigures;
 
-use super::{App, guard, probe, refusal};
+use super::{App, access, probe, refusal};
 
 /// Every router in force: `witgate policies` prints this.
 pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let snapshot = app.gateway.live.read();
-    if let Err(why) = pipeline::authenticate(&snapshot.settings, guard::key(&headers).as_ref()) {
+    if let Err(why) = pipeline::authenticate(&snapshot.settings, access::key(&headers).as_ref()) {
         return refusal::unrecorded(&app, DialectName::Openai, &why);
     }
     let list: Vec<Value> = snapshot
@@ -46,7 +46,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>, headers: HeaderMap) ->
 /// The same for `/metrics`.
 pub(super) fn figures(app: &App) -> Vec<PolicyFigures> {
     let snapshot = app.gateway.live.read();
-    let of = |serving: &Arc<crate::snapshot::Serving>| {
+    let of = |serving: &Arc<crate::snapshot::GroupRuntime>| {
         let report = serving.router.as_ref()?.report();
         Some(PolicyFigures {
             group: serving.group.name.to_string(),

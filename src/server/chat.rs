@@ -13,11 +13,11 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
-use crate::pipeline::{About, Served};
+use crate::pipeline::{ReplyMeta, Served};
 
-use super::{App, guard, refusal};
+use super::{App, access, refusal};
 
-/// About so many headers a reply has, and the two the connection adds.
+/// ReplyMeta so many headers a reply has, and the two the connection adds.
 const HEADERS: usize = 12;
 
 /// How long is read what nobody wants.
@@ -29,31 +29,31 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Serves one chat request that came through the surface `face`. Nothing of the body is read for a caller that is
 /// not known.
 pub(super) async fn handle(app: &App, face: DialectName, request: Request<Incoming>) -> Response {
-    let mut ticket = app.gateway.arrive(face);
-    let id = ticket.id().to_string();
+    let mut guard = app.gateway.arrive(face);
+    let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
-    let open = ticket.snapshot().settings.server.master_key.is_none();
-    let known = guard::allowed(&head.headers, &head.uri, open)
-        .and_then(|()| ticket.authenticate(guard::key(&head.headers).as_ref()))
-        .and_then(|()| guard::is_json(&head.headers));
+    let open = guard.snapshot().settings.server.master_key.is_none();
+    let known = access::allowed(&head.headers, &head.uri, open)
+        .and_then(|()| guard.authenticate(access::key(&head.headers).as_ref()))
+        .and_then(|()| access::is_json(&head.headers));
     let read = match known {
-        Ok(()) => read(&head.headers, &mut body, ticket.snapshot().settings.server.max_request_bytes).await,
+        Ok(()) => read(&head.headers, &mut body, guard.snapshot().settings.server.max_request_bytes).await,
         Err(refusal) => Err(refusal),
     };
     let body = match read {
         Ok(body) => body,
         Err(why) => {
             discard(&head.headers, body);
-            return refusal::response(face, &ticket.refuse(why), &id);
+            return refusal::response(face, &guard.refuse(why), &id);
         }
     };
-    match app.gateway.serve(ticket, body).await {
-        Ok(Served::Whole { body, about }) => {
-            respond(face, Body::from(body), HeaderValue::from_static("application/json"), &id, &about)
+    match app.gateway.serve(guard, body).await {
+        Ok(Served::Whole { body, meta }) => {
+            respond(face, Body::from(body), HeaderValue::from_static("application/json"), &id, &meta)
         }
-        Ok(Served::Streamed { stream, about }) => {
+        Ok(Served::Streamed { stream, meta }) => {
             let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
-            let mut response = respond(face, Body::from_stream(stream), kind, &id, &about);
+            let mut response = respond(face, Body::from_stream(stream), kind, &id, &meta);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             response
         }
@@ -94,7 +94,7 @@ fn discard(headers: &HeaderMap, mut body: Incoming) {
     }
 }
 
-fn respond(face: DialectName, body: Body, kind: HeaderValue, id: &str, about: &About) -> Response {
+fn respond(face: DialectName, body: Body, kind: HeaderValue, id: &str, meta: &ReplyMeta) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.reserve(HEADERS);
@@ -105,15 +105,15 @@ fn respond(face: DialectName, body: Body, kind: HeaderValue, id: &str, about: &A
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    tell("x-witgate-policy", &about.policy);
-    tell("x-witgate-deployment", &about.deployment);
-    tell("x-witgate-attempts", &about.attempts.to_string());
-    tell("x-witgate-waited-ms", &about.waited.as_millis().to_string());
-    if !about.dropped.is_empty() {
-        tell("x-witgate-dropped", &listed(&about.dropped));
+    tell("x-witgate-policy", &meta.policy);
+    tell("x-witgate-deployment", &meta.deployment);
+    tell("x-witgate-attempts", &meta.attempts.to_string());
+    tell("x-witgate-waited-ms", &meta.waited.as_millis().to_string());
+    if !meta.dropped.is_empty() {
+        tell("x-witgate-dropped", &listed(&meta.dropped));
     }
-    tell("x-litellm-model-group", &about.group);
-    tell("x-litellm-model-id", &about.deployment);
+    tell("x-litellm-model-group", &meta.group);
+    tell("x-litellm-model-id", &meta.deployment);
     response
 }
 

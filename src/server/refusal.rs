@@ -14,7 +14,7 @@ use crate::dialect;
 use crate::fault::{Refusal, RefusalKind};
 
 use super::App;
-use super::guard::face_of;
+use super::access::face_of;
 
 /// A refusal in the words of `face`.
 pub(super) fn response(face: DialectName, refusal: &Refusal, id: &str) -> Response {

@@ -1,4 +1,4 @@
-//! Facts about a prompt that routers may ask for.
+//! DeploymentInfo about a prompt that routers may ask for.
 
 use crate::chat::{ChatRequest, Part, PartKind};
 use crate::signal::Feature;

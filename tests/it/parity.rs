@@ -19,7 +19,7 @@ use witgate::clock::Clock;
 use witgate::config::yaml;
 use witgate::fault::{AttemptFault, FaultKind};
 use witgate::provider::simulated::Simulated;
-use witgate::upstream::{Answer, Call, Upstream};
+use witgate::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
 use crate::support::fixture;
 use crate::support::gateway::Gateway;
@@ -76,7 +76,7 @@ impl Mortals {
     }
 
     /// `path` is `/ID/v1/…`.
-    async fn answer(&self, path: &str, body: &[u8]) -> Option<Answer> {
+    async fn answer(&self, path: &str, body: &[u8]) -> Option<UpstreamResponse> {
         let id = path.split('/').nth(1)?;
         let rest = &path[1 + id.len()..];
         let dead = self.left.get(id).is_some_and(|left| {
@@ -90,7 +90,7 @@ impl Mortals {
 struct InProcess(Mortals);
 
 impl Upstream for InProcess {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, AttemptFault>> {
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
         async move {
             let path = call.url.strip_prefix("http://virtual").unwrap_or_default();
             let answer = self.0.answer(path, &call.body).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use witgate::clock::Clock;
 use witgate::http::HttpUpstream;
-use witgate::pipeline::Beside;
+use witgate::pipeline::BlockingPool;
 use witgate::policy::SavedState;
 use witgate::start::{Assembled, assemble};
 
@@ -185,7 +185,7 @@ async fn a_reload_cannot_take_the_key_from_an_address_others_reach() {
     let options = options(&file, &folder.path().join("policies"), Clock::starting_at(BEGIN));
     let http = Arc::new(HttpUpstream::new());
     let Assembled { gateway, mut builder, .. } =
-        assemble(options, http, Beside::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        assemble(options, http, BlockingPool::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
     // Also where the same change says that nobody else shall reach it: the socket stays where it is.
     for without in [public, "", "witgate: {server: {host: 127.0.0.1}}\n"] {
         write(without);

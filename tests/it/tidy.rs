@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 6] = [
     &["id", "moment", "seed", "money", "chat", "fault"],
     &["limits", "health", "catalog", "tokens", "signal", "record", "sse", "dialect", "upstream"],
     &["clock", "config", "policy", "provider", "http", "telemetry"],
-    &["queue", "shipped", "snapshot", "reload"],
+    &["queue", "builtin_policies", "snapshot", "reload"],
     &["pipeline", "scenario", "simulate"],
     &["start", "server", "cli", "main"],
 ];

@@ -6,17 +6,17 @@ use http::HeaderMap;
 use serde_json::json;
 use witgate::fault::FaultKind;
 use witgate::http::HttpUpstream;
-use witgate::upstream::{Answer, Call, Timeouts, Upstream};
+use witgate::upstream::{Timeouts, Upstream, UpstreamRequest, UpstreamResponse};
 
 use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
-async fn ask(http: &HttpUpstream, upstream: &ScriptedUpstream) -> Answer {
+async fn ask(http: &HttpUpstream, upstream: &ScriptedUpstream) -> UpstreamResponse {
     let url = format!("{}/v1/chat/completions", upstream.origin());
     let body = Bytes::from_static(br#"{"model":"m"}"#);
-    http.send(Call { url, headers: HeaderMap::new(), body, timeouts: Timeouts::default() }).await.unwrap()
+    http.send(UpstreamRequest { url, headers: HeaderMap::new(), body, timeouts: Timeouts::default() }).await.unwrap()
 }
 
-async fn read(answer: Answer) -> String {
+async fn read(answer: UpstreamResponse) -> String {
     let pieces: Vec<Bytes> = answer.body.map(Result::unwrap).collect().await;
     String::from_utf8(pieces.concat()).unwrap()
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use witgate::chat::DialectName;
 use witgate::fault::{AttemptFault, Refusal, RefusalKind};
 use witgate::moment::Moment;
-use witgate::pipeline::{About, Gateway, Served};
-use witgate::upstream::{Answer, Call, Timeouts, Upstream};
+use witgate::pipeline::{Gateway, ReplyMeta, Served};
+use witgate::upstream::{Timeouts, Upstream, UpstreamRequest, UpstreamResponse};
 
 use crate::chat::openai_reply;
 use crate::support::virtual_time::{BEGIN, ask, assemble_over, assembled};
@@ -26,7 +26,7 @@ struct Slow {
 }
 
 impl Upstream for Slow {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, AttemptFault>> {
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
         self.timeouts.lock().expect("timeouts").push(call.timeouts);
         let (head, body) = (self.head, self.body);
         async move {
@@ -35,7 +35,11 @@ impl Upstream for Slow {
                 tokio::time::sleep(body).await;
                 Ok(Bytes::from(openai_reply("Hello").to_string()))
             };
-            Ok(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Box::pin(stream::once(reply)) })
+            Ok(UpstreamResponse {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: Box::pin(stream::once(reply)),
+            })
         }
         .boxed()
     }
@@ -45,7 +49,7 @@ fn request(stream: bool) -> Value {
     json!({"model": "g", "stream": stream, "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]})
 }
 
-type Asked = Result<(About, Moment), Refusal>;
+type Asked = Result<(ReplyMeta, Moment), Refusal>;
 
 /// Asks now; tells when the answer was there.
 fn asking(gateway: &Arc<Gateway>) -> tokio::task::JoinHandle<Asked> {

@@ -52,7 +52,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
 }
 
 /// `Rejected`, blaming `param`: this dialect cannot do what it asks.
-fn no_word(param: impl Into<String>, why: &str) -> AttemptFault {
+fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
     let param = param.into();
     let mut fault = AttemptFault::new(FaultKind::Rejected, format!("`{param}`: {why}"));
     fault.param = Some(param);
@@ -62,21 +62,21 @@ fn no_word(param: impl Into<String>, why: &str) -> AttemptFault {
 /// Refuses what cannot be said here and may not be left out.
 fn possible(request: &ChatRequest, own: bool) -> Result<(), AttemptFault> {
     if request.choices > 1 {
-        return Err(no_word("n", "a provider that speaks Anthropic's messages gives one reply; ask several times"));
+        return Err(unsupported("n", "a provider that speaks Anthropic's messages gives one reply; ask several times"));
     }
     if own {
         return Ok(());
     }
     if request.output == Some(OutputFormat::JsonObject) {
         let why = "a provider that speaks Anthropic's messages knows `json_schema` only; give a schema";
-        return Err(no_word("response_format.type", why));
+        return Err(unsupported("response_format.type", why));
     }
     let why = "this cannot be sent to a provider that speaks Anthropic's messages";
     if matches!(request.tool_choice, Some(ToolChoice::Other(_))) {
-        return Err(no_word("tool_choice", why));
+        return Err(unsupported("tool_choice", why));
     }
     if let Some(index) = request.tools.iter().position(|tool| matches!(tool, Tool::Other(_))) {
-        return Err(no_word(format!("tools[{index}]"), why));
+        return Err(unsupported(format!("tools[{index}]"), why));
     }
     // What the model said itself may be left out; what it is asked about may not.
     let asked = |part: &Part| is_foreign(part);
@@ -85,7 +85,7 @@ fn possible(request: &ChatRequest, own: bool) -> Result<(), AttemptFault> {
         Some((index, part))
     });
     match place {
-        Some((index, part)) => Err(no_word(format!("messages[{index}].content[{part}]"), why)),
+        Some((index, part)) => Err(unsupported(format!("messages[{index}].content[{part}]"), why)),
         None => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use super::Anthropic;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use crate::chat::{Chunk, Delta, FinishReason, Usage};
-use crate::dialect::{Face, Provider, StreamDecoder, StreamEncoder, Target};
+use crate::dialect::{ClientApi, Provider, StreamDecoder, StreamEncoder, Target};
 use crate::fault::{AttemptFault, FaultKind};
 
 fn target(api_version: Option<&str>) -> Target<'_> {

@@ -66,7 +66,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
 }
 
 /// `Rejected`, blaming `path`: this dialect has no word for `what`.
-pub(super) fn no_word(path: &str, what: &str) -> AttemptFault {
+pub(super) fn unsupported(path: &str, what: &str) -> AttemptFault {
     let mut fault = AttemptFault::new(
         FaultKind::Rejected,
         format!("`{path}`: {what} cannot be sent to a provider that speaks OpenAI's chat completions"),
@@ -98,7 +98,7 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
             choice.object("function").field("name", name);
         }
         Some(ToolChoice::Other(value)) if report.own => object.field("tool_choice", value),
-        Some(ToolChoice::Other(value)) => return Err(no_word("tool_choice", &type_of(value))),
+        Some(ToolChoice::Other(value)) => return Err(unsupported("tool_choice", &type_of(value))),
     }
     object.optional("parallel_tool_calls", request.parallel_tool_calls);
     Ok(())
@@ -122,7 +122,7 @@ fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Repor
             report.rest(&mut object, rest, &format!("tools[{index}]"), &["function"]);
         }
         Tool::Other(value) if report.own => array.item(value),
-        Tool::Other(value) => return Err(no_word(&format!("tools[{index}]"), &type_of(value))),
+        Tool::Other(value) => return Err(unsupported(&format!("tools[{index}]"), &type_of(value))),
     }
     Ok(())
 }

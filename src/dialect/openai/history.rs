@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::encode::{Report, no_word, type_of};
+use super::encode::{Report, type_of, unsupported};
 use super::message::is_sealed_thinking;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::dialect::rest::nested;
@@ -15,7 +15,7 @@ use crate::fault::AttemptFault;
 /// A part and its place in the message, for reports.
 type Placed<'m> = (usize, &'m Part);
 
-/// About how many bytes the messages will take.
+/// ReplyMeta how many bytes the messages will take.
 pub(super) fn size_hint(messages: &[Message]) -> usize {
     messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
 }
@@ -245,7 +245,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             report.rest(&mut object, &part.rest, path, &["image_url"]);
         }
         PartKind::Other(value) if report.own => array.item(value),
-        PartKind::Other(value) => return Err(no_word(path, &type_of(value))),
+        PartKind::Other(value) => return Err(unsupported(path, &type_of(value))),
         // No face makes these outside an assistant's turn.
         PartKind::ToolCall { .. } | PartKind::ToolResult { .. } | PartKind::Reasoning { .. } => {
             report.dropped.push(path.to_owned());

@@ -19,11 +19,11 @@ fn check_fault(settings: &str, expected: impl Fn(&PolicyFault) -> bool) {
             let before = thread_cpu();
             let end = ask(&router, CURSED, at(n)).unwrap_err();
             let used = thread_cpu().saturating_sub(before);
-            let RouteEnd::Fault(fault) = end else { panic!("{settings}/{engine}: {end:?}") };
+            let RouteError::Fault(fault) = end else { panic!("{settings}/{engine}: {end:?}") };
             assert!(expected(&fault), "{settings}/{engine}: {fault:?}");
             assert!(used < Duration::from_millis(500), "{settings}/{engine}: took {used:?} of CPU time");
         }
-        assert_eq!(ask(&router, 0, at(3)), Err(RouteEnd::Fault(PolicyFault::Quarantined)));
+        assert_eq!(ask(&router, 0, at(3)), Err(RouteError::Fault(PolicyFault::Quarantined)));
         let report = router.report();
         assert_eq!((report.calls, report.faults, report.quarantined), (7, 3, true), "{settings}/{engine}");
         assert_eq!(report.faults_by_kind[PolicyFault::Quarantined.index()], 1);
@@ -71,7 +71,7 @@ fn a_memory_hog_is_stopped() {
     let component = engine.load(&PolicyName::from("hostile"), HOSTILE).unwrap();
     let router = Router::start(component, setup("memory-hog", &["a"]), None).unwrap();
     for n in 0..2 {
-        assert_eq!(ask(&router, CURSED, at(n)), Err(RouteEnd::Fault(PolicyFault::Memory)));
+        assert_eq!(ask(&router, CURSED, at(n)), Err(RouteError::Fault(PolicyFault::Memory)));
         assert_eq!(ask(&router, 0, at(n)), Ok(vec![0]));
     }
 }
@@ -111,7 +111,7 @@ fn a_huge_answer_is_not_copied() {
     let router = Router::start(component, setup("huge-list", &["a"]), None).unwrap();
     let end = ask(&router, CURSED, at(0));
     assert!(
-        matches!(&end, Err(RouteEnd::Fault(PolicyFault::Trap(words))) if words.contains("too much data")),
+        matches!(&end, Err(RouteError::Fault(PolicyFault::Trap(words))) if words.contains("too much data")),
         "{end:?}"
     );
     assert_eq!(ask(&router, 0, at(0)), Ok(vec![0]));
@@ -138,8 +138,8 @@ fn a_long_log_line_is_cut_and_an_endless_one_is_a_fault() {
 
 #[test]
 fn refusals_are_passed_on() {
-    assert_eq!(ask(&start("wait"), CURSED, at(0)), Err(RouteEnd::Wait(Duration::from_millis(1500))));
-    assert_eq!(ask(&start("reject"), CURSED, at(0)), Err(RouteEnd::Reject("no".repeat(512))));
+    assert_eq!(ask(&start("wait"), CURSED, at(0)), Err(RouteError::Wait(Duration::from_millis(1500))));
+    assert_eq!(ask(&start("reject"), CURSED, at(0)), Err(RouteError::Reject("no".repeat(512))));
 }
 
 #[test]
@@ -284,5 +284,5 @@ fn a_loop_ends_though_the_ticker_had_gone_to_sleep() {
     while !engine.ticker().unwrap().asleep() {
         std::thread::yield_now();
     }
-    assert_eq!(ask(&router, CURSED, at(0)), Err(RouteEnd::Fault(PolicyFault::CpuBudget)));
+    assert_eq!(ask(&router, CURSED, at(0)), Err(RouteError::Fault(PolicyFault::CpuBudget)));
 }

@@ -25,18 +25,18 @@ fn ask(fields: &Value) -> Value {
     body
 }
 
-fn call(body: &Value) -> Call {
+fn call(body: &Value) -> UpstreamRequest {
     let url = format!("{}/chat/completions", Simulated::origin(&"a/b".into()));
     let body = Bytes::from(body.to_string());
-    Call { url, headers: HeaderMap::new(), body, timeouts: Timeouts::default() }
+    UpstreamRequest { url, headers: HeaderMap::new(), body, timeouts: Timeouts::default() }
 }
 
-async fn text_of(answer: Answer) -> String {
+async fn text_of(answer: UpstreamResponse) -> String {
     let pieces: Vec<Bytes> = answer.body.map(Result::unwrap).collect().await;
     String::from_utf8(pieces.concat()).unwrap()
 }
 
-async fn json_of(answer: Answer) -> Value {
+async fn json_of(answer: UpstreamResponse) -> Value {
     serde_json::from_str(&text_of(answer).await).unwrap()
 }
 
@@ -148,7 +148,7 @@ async fn a_json_reply_is_json() {
 }
 
 /// The deltas of a streamed answer, and when each piece came.
-async fn play(answer: Answer, start: Instant) -> (Vec<Delta>, Vec<u128>) {
+async fn play(answer: UpstreamResponse, start: Instant) -> (Vec<Delta>, Vec<u128>) {
     let (mut decoder, mut chunks, mut times) = (provider(DialectName::Openai).stream(), Vec::new(), Vec::new());
     let mut body = answer.body;
     while let Some(piece) = body.next().await {

@@ -13,7 +13,7 @@ use crate::chat::DialectName;
 use crate::dialect::face;
 use crate::fault::Refusal;
 use crate::moment::Moment;
-use crate::upstream::Answer;
+use crate::upstream::UpstreamResponse;
 
 /// Where the limits stand, as the vendor of `dialect` says it, and the id of the answer.
 pub(super) fn limit_headers(dialect: DialectName, level: &Level, now: Moment, draw: u64) -> HeaderMap {
@@ -48,7 +48,7 @@ pub(super) fn limited(
     verdict: &Verdict,
     mut headers: HeaderMap,
     draw: u64,
-) -> Answer {
+) -> UpstreamResponse {
     let (per, limit, wait) = match verdict {
         Verdict::Later { per, limit, wait, .. } => (*per, *limit, Some(*wait)),
         Verdict::Never { limit, .. } => (Per::Tokens, *limit, None),
@@ -105,7 +105,7 @@ const fn name(per: Per) -> &'static str {
 }
 
 /// A failure of the provider (500).
-pub(super) fn broken(dialect: DialectName, headers: HeaderMap, draw: u64) -> Answer {
+pub(super) fn broken(dialect: DialectName, headers: HeaderMap, draw: u64) -> UpstreamResponse {
     let body = match dialect {
         DialectName::Openai => {
             openai("The server had an error while processing your request. Sorry about that!", "server_error", None)
@@ -116,7 +116,7 @@ pub(super) fn broken(dialect: DialectName, headers: HeaderMap, draw: u64) -> Ans
 }
 
 /// A model nobody serves (404).
-pub(super) fn unknown_model(dialect: DialectName, model: &str) -> Answer {
+pub(super) fn unknown_model(dialect: DialectName, model: &str) -> UpstreamResponse {
     let body = match dialect {
         DialectName::Openai => {
             let message = format!("The model `{model}` does not exist or you do not have access to it.");
@@ -128,7 +128,7 @@ pub(super) fn unknown_model(dialect: DialectName, model: &str) -> Answer {
 }
 
 /// A request that is not one.
-pub(super) fn refused(dialect: DialectName, refusal: &Refusal) -> Answer {
+pub(super) fn refused(dialect: DialectName, refusal: &Refusal) -> UpstreamResponse {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     whole(status, HeaderMap::new(), face(dialect).refusal(refusal, &request_id(0)))
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::super::suite::plain_facts;
+use crate::builtin_policies::SHIPPED;
 use crate::fault::FaultKind;
 use crate::id::PolicyName;
 use crate::moment::Moment;
-use crate::policy::{Choice, Engine, EngineOptions, Facts, Outcome, Question, Router, Setup, Traits};
-use crate::shipped::SHIPPED;
+use crate::policy::{Choice, DeploymentInfo, Engine, EngineOptions, Outcome, RouteRequest, Router, Setup, Traits};
 use crate::signal::Signal;
 
 const GROUPS: u64 = 50;
@@ -21,8 +21,8 @@ const START_MS: u64 = 1_767_225_600_000;
 
 /// One question, everything that was to be known, and the answer.
 struct Asked<'a> {
-    facts: &'a [Facts],
-    question: &'a Question,
+    facts: &'a [DeploymentInfo],
+    question: &'a RouteRequest,
     signals: &'a BTreeMap<Signal, Vec<f32>>,
     ranking: &'a [Choice],
 }
@@ -61,11 +61,11 @@ impl Asked<'_> {
     }
 }
 
-fn facts(rng: &mut Rng) -> Vec<Facts> {
+fn facts(rng: &mut Rng) -> Vec<DeploymentInfo> {
     let price = |rng: &mut Rng| rng.bool().then(|| f64::from(rng.u32(0..6)) * 0.5);
     let limit = |rng: &mut Rng| rng.bool().then(|| u64::from(rng.u32(0..5)) * 20_000);
     (0..rng.usize(1..12))
-        .map(|n| Facts {
+        .map(|n| DeploymentInfo {
             weight: rng.bool().then(|| f64::from(rng.i32(-1..4))),
             input_price: price(rng),
             output_price: price(rng),
@@ -90,8 +90,8 @@ fn signal(rng: &mut Rng, signal: Signal) -> f32 {
     }
 }
 
-fn question(rng: &mut Rng, now_ms: u64) -> Question {
-    Question {
+fn question(rng: &mut Rng, now_ms: u64) -> RouteRequest {
+    RouteRequest {
         now: Moment::from_millis(now_ms),
         seed: rng.u64(..),
         input_tokens: u32::from(rng.u16(0..8)) * 1_000,

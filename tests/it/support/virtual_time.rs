@@ -11,7 +11,7 @@ use witgate::clock::Clock;
 use witgate::fault::Refusal;
 use witgate::http::HttpUpstream;
 use witgate::moment::Moment;
-use witgate::pipeline::{About, Beside, Gateway, Served};
+use witgate::pipeline::{BlockingPool, Gateway, ReplyMeta, Served};
 use witgate::start::{Assembled, assemble};
 use witgate::upstream::Upstream;
 
@@ -27,7 +27,7 @@ pub(crate) fn assemble_over(config: &str, http: Arc<dyn Upstream>) -> Arc<Gatewa
     std::fs::write(&file, config).expect("the configuration");
     let options = options(&file, &folder.path().join("policies"), Clock::starting_at(BEGIN));
     let Assembled { gateway, .. } =
-        assemble(options, http, Beside::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        assemble(options, http, BlockingPool::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
     gateway
 }
 
@@ -37,13 +37,17 @@ pub(crate) fn assembled(config: &str) -> Arc<Gateway> {
 }
 
 /// One request to its very end.
-pub(crate) async fn ask(gateway: &Arc<Gateway>, face: DialectName, body: &Value) -> Result<(About, Bytes), Refusal> {
-    let ticket = gateway.arrive(face);
-    match gateway.serve(ticket, Bytes::from(body.to_string())).await? {
-        Served::Whole { body, about } => Ok((about, body)),
-        Served::Streamed { stream, about } => {
+pub(crate) async fn ask(
+    gateway: &Arc<Gateway>,
+    face: DialectName,
+    body: &Value,
+) -> Result<(ReplyMeta, Bytes), Refusal> {
+    let guard = gateway.arrive(face);
+    match gateway.serve(guard, Bytes::from(body.to_string())).await? {
+        Served::Whole { body, meta } => Ok((meta, body)),
+        Served::Streamed { stream, meta } => {
             let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;
-            Ok((about, pieces.concat().into()))
+            Ok((meta, pieces.concat().into()))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use witgate::id::PolicyName;
 use witgate::moment::Moment;
-use witgate::policy::{Component, Engine, EngineOptions, Facts, Outcome, Question, Router, Setup, Traits};
+use witgate::policy::{Component, DeploymentInfo, Engine, EngineOptions, Outcome, RouteRequest, Router, Setup, Traits};
 use witgate::seed;
 
 use super::stats::{micros, percentile};
@@ -86,8 +86,8 @@ fn one(component: &std::sync::Arc<Component>, deployments: usize, calls: usize) 
     Ok((percentile(&mut times, 50), percentile(&mut times, 99)))
 }
 
-fn question(call: u64) -> Question {
-    Question {
+fn question(call: u64) -> RouteRequest {
+    RouteRequest {
         now: Moment::default() + Duration::from_micros(50 * call),
         seed: seed::derive(7, call),
         input_tokens: 900,
@@ -100,7 +100,7 @@ fn question(call: u64) -> Question {
 }
 
 /// A whole reply that took from one to three seconds.
-fn outcome(question: &Question, deployment: u32) -> Outcome {
+fn outcome(question: &RouteRequest, deployment: u32) -> Outcome {
     let draw = u16::try_from(question.seed % 2_000).unwrap_or_default();
     Outcome {
         seed: question.seed,
@@ -116,8 +116,8 @@ fn outcome(question: &Question, deployment: u32) -> Outcome {
     }
 }
 
-fn facts(index: usize) -> Facts {
-    Facts {
+fn facts(index: usize) -> DeploymentInfo {
+    DeploymentInfo {
         id: format!("deployment-{index}").as_str().into(),
         provider: "openai".to_owned(),
         model: "bench-model".to_owned(),

@@ -89,7 +89,7 @@ async fn one(address: SocketAddr, streamed: bool, word: Arc<Word>) -> Seen {
     seen
 }
 
-struct Answer {
+struct UpstreamResponse {
     decider: usize,
     attempts: u64,
     micros: f64,
@@ -101,7 +101,7 @@ async fn ask(
     asked: &[u8],
     wanted: usize,
     word: &Word,
-) -> Result<Answer, String> {
+) -> Result<UpstreamResponse, String> {
     let client = match client {
         Some(client) => client,
         None => client.insert(Client::connect(address).await?),
@@ -116,7 +116,7 @@ async fn ask(
     let decider = decider.ok_or_else(|| format!("decided by {policy}"))?;
     let attempts = client.header("x-witgate-attempts").and_then(|attempts| attempts.parse().ok());
     let attempts = attempts.ok_or("x-witgate-attempts is not told")?;
-    Ok(Answer { decider, attempts, micros: micros(reply.total) })
+    Ok(UpstreamResponse { decider, attempts, micros: micros(reply.total) })
 }
 
 /// How often the upstream's word stands in a body.

@@ -3,7 +3,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{OpenAi, TARGET};
-use crate::dialect::{Face, Provider};
+use crate::dialect::{ClientApi, Provider};
 use crate::fault::{FaultKind, Refusal, RefusalKind};
 
 #[test]

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{OpenAi, TARGET, body, encode, parse};
 use crate::chat::{DialectName, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
-use crate::dialect::{Face, Provider};
+use crate::dialect::{ClientApi, Provider};
 use crate::fault::{FaultKind, RefusalKind};
 
 /// A request with every field of the vendor's library, and a few of those who imitate it.

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{OpenAi, parse};
 use crate::chat::{Chunk, Delta, DialectName, FinishReason, Usage};
-use crate::dialect::{Face, Provider};
+use crate::dialect::{ClientApi, Provider};
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 
 fn decode(events: &[Value]) -> Result<Vec<Chunk>, AttemptFault> {
@@ -22,7 +22,7 @@ fn decode(events: &[Value]) -> Result<Vec<Chunk>, AttemptFault> {
 fn encode(chunks: &[Chunk], wants_usage: bool) -> Vec<Value> {
     let request = parse(&json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": true,
         "stream_options": {"include_usage": wants_usage}}));
-    let mut encoder = Face::stream(&OpenAi, &request);
+    let mut encoder = ClientApi::stream(&OpenAi, &request);
     let mut out = BytesMut::new();
     for chunk in chunks {
         encoder.chunk(chunk, &mut out);
@@ -291,7 +291,7 @@ fn another_dialects_stream_reads_well() {
 fn an_error_is_the_last_event() {
     let request = parse(&json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}));
     let mut out = BytesMut::new();
-    Face::stream(&OpenAi, &request).error(&Refusal::new(RefusalKind::Upstream, "gone"), "id", &mut out);
+    ClientApi::stream(&OpenAi, &request).error(&Refusal::new(RefusalKind::Upstream, "gone"), "id", &mut out);
     assert_eq!(
         std::str::from_utf8(&out).unwrap(),
         "data: {\"error\":{\"message\":\"gone\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream\"}}\n\n"

@@ -13,12 +13,12 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// How long one piece may wait for the client.
-const PATIENCE: Duration = Duration::from_secs(120);
+const SEND_TIMEOUT: Duration = Duration::from_secs(120);
 
 type Inner = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// A stream that ends, dropped, when its reader has stopped.
-pub(super) struct Watched {
+pub(super) struct SendTimeout {
     shared: Arc<Mutex<Shared>>,
     watcher: AbortHandle,
 }
@@ -29,17 +29,17 @@ struct Shared {
     given: Option<Instant>,
 }
 
-impl Watched {
+impl SendTimeout {
     pub(super) fn new(inner: Inner, deadline: Instant) -> Self {
         let shared = Arc::new(Mutex::new(Shared { inner: Some(inner), given: None }));
         let watching = Arc::clone(&shared);
         let watcher = tokio::spawn(async move {
             loop {
                 let given = lock(&watching).given;
-                let late = given.unwrap_or_else(Instant::now) + PATIENCE;
-                tokio::time::sleep_until(late.min(deadline + PATIENCE)).await;
+                let late = given.unwrap_or_else(Instant::now) + SEND_TIMEOUT;
+                tokio::time::sleep_until(late.min(deadline + SEND_TIMEOUT)).await;
                 let now = Instant::now();
-                let stopped = lock(&watching).given.is_some_and(|since| now >= since + PATIENCE || now >= deadline);
+                let stopped = lock(&watching).given.is_some_and(|since| now >= since + SEND_TIMEOUT || now >= deadline);
                 if stopped {
                     // Dropped outside the lock: the drop settles and records.
                     let inner = lock(&watching).inner.take();
@@ -52,7 +52,7 @@ impl Watched {
     }
 }
 
-impl Stream for Watched {
+impl Stream for SendTimeout {
     type Item = Bytes;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -67,7 +67,7 @@ impl Stream for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for SendTimeout {
     fn drop(&mut self) {
         self.watcher.abort();
     }

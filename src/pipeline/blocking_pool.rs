@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 
 /// Where long work is done.
 #[derive(Debug)]
-pub struct Beside {
+pub struct BlockingPool {
     turns: Option<Arc<Semaphore>>,
 }
 
-impl Beside {
+impl BlockingPool {
     /// On threads of their own, at most so many at once.
     #[must_use]
     pub fn on_threads(at_once: NonZeroUsize) -> Self {
@@ -49,14 +49,14 @@ mod tests {
 
     #[tokio::test]
     async fn long_work_is_done_elsewhere_and_one_after_another() {
-        let beside = Beside::on_threads(NonZeroUsize::MIN);
+        let blocking = BlockingPool::on_threads(NonZeroUsize::MIN);
         let here = std::thread::current().id();
         let (go, gone) = mpsc::channel::<()>();
-        let first = beside.run(move || {
+        let first = blocking.run(move || {
             // It goes on only once this thread, which serves, has done so.
             gone.recv().map(|()| std::thread::current().id())
         });
-        let second = beside.run(|| "second");
+        let second = blocking.run(|| "second");
         tokio::pin!(first, second);
         for _ in 0..10 {
             assert!(futures_util::poll!(first.as_mut()).is_pending());
@@ -70,14 +70,14 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_gives_its_turn_back() {
-        let beside = Beside::on_threads(NonZeroUsize::MIN);
-        assert_eq!(beside.run(|| assert_eq!(1, 2)).await, None);
-        assert_eq!(beside.run(|| 3).await, Some(3));
+        let blocking = BlockingPool::on_threads(NonZeroUsize::MIN);
+        assert_eq!(blocking.run(|| assert_eq!(1, 2)).await, None);
+        assert_eq!(blocking.run(|| 3).await, Some(3));
     }
 
     #[tokio::test]
     async fn in_place_means_on_this_thread() {
         let here = std::thread::current().id();
-        assert_eq!(Beside::in_place().run(move || std::thread::current().id() == here).await, Some(true));
+        assert_eq!(BlockingPool::in_place().run(move || std::thread::current().id() == here).await, Some(true));
     }
 }

@@ -16,14 +16,14 @@ use crate::limits::{Demand, Hold};
 use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
 use crate::record::{self, AttemptRecord, Record};
-use crate::snapshot::{Serving, Slot, Snapshot};
+use crate::snapshot::{DeploymentRuntime, GroupRuntime, Snapshot};
 
 use super::Gateway;
 
 pub use record::Ending;
 
 /// One request, from its arrival to its record.
-pub struct Ticket {
+pub struct RequestGuard {
     gateway: Arc<Gateway>,
     snapshot: Arc<Snapshot>,
     pub(super) record: Record,
@@ -39,7 +39,7 @@ pub struct Ticket {
 
 /// The attempt under way.
 struct Attempt {
-    slot: Arc<Slot>,
+    slot: Arc<DeploymentRuntime>,
     router: Option<Arc<Router>>,
     index: usize,
     hold: Option<Hold>,
@@ -67,7 +67,7 @@ impl OutputSeen {
     }
 }
 
-impl Ticket {
+impl RequestGuard {
     pub(super) fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, record: Record, seed: u64) -> Self {
         Self {
             gateway,
@@ -115,7 +115,7 @@ impl Ticket {
     /// A reservation was granted: the attempt begins.
     pub(super) fn begin_attempt(
         &mut self,
-        serving: &Serving,
+        serving: &GroupRuntime,
         index: usize,
         health: health::Attempt,
         hold: Hold,
@@ -156,7 +156,7 @@ impl Ticket {
             limits.answered(now, shared);
         }
         // What was waiting for an answer now has a moment to wait for.
-        self.gateway.freed.tell();
+        self.gateway.capacity.notify();
     }
 
     /// The first piece of the reply itself has come.
@@ -168,7 +168,7 @@ impl Ticket {
         }
         self.record.ttft.get_or_insert(now.since(self.record.arrived));
         // A probe that begins to answer closes its breaker.
-        self.gateway.freed.tell();
+        self.gateway.capacity.notify();
     }
 
     pub(super) fn saw(&mut self, bytes: usize) {
@@ -248,7 +248,7 @@ impl Ticket {
         });
         self.record.usage.add(&usage);
         self.record.usage_estimated |= estimated && !given_back;
-        self.gateway.freed.tell();
+        self.gateway.capacity.notify();
     }
 
     /// The client is refused; nothing of a reply was sent.
@@ -281,7 +281,7 @@ impl Ticket {
             } else {
                 self.gateway.limits.refund(now, shared);
             }
-            self.gateway.freed.tell();
+            self.gateway.capacity.notify();
         }
         self.record.ending = ending;
         self.record.status = status;
@@ -309,7 +309,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for RequestGuard {
     /// The client went away, or the gateway gave up on it: the one ending nobody calls.
     fn drop(&mut self) {
         if !self.written {
