@@ -73,7 +73,7 @@ impl Signal {
     }
 }
 
-/// DeploymentInfo about a prompt a router may ask for: numbers, computed from the request.
+/// Facts about a prompt a router may ask for: numbers, computed from the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Feature {
     /// Bytes of all text in the request.

@@ -96,9 +96,9 @@ pub struct SavedState {
 pub struct Needs {
     /// Columns of the signal matrix, in this order.
     pub signals: Vec<Signal>,
-    /// DeploymentInfo about the prompt, in this order.
+    /// Facts about the prompt, in this order.
     pub features: Vec<Feature>,
-    /// DeploymentInfo about the caller, in this order; an unknown one is told as "".
+    /// Facts about the caller, in this order; an unknown one is told as "".
     pub attributes: Vec<String>,
     /// Whether `input_tokens` must be counted; otherwise an upper bound will do.
     pub exact_tokens: bool,

@@ -17,7 +17,7 @@ use crate::pipeline::{ReplyMeta, Served};
 
 use super::{App, access, refusal};
 
-/// ReplyMeta so many headers a reply has, and the two the connection adds.
+/// About so many headers a reply has, and the two the connection adds.
 const HEADERS: usize = 12;
 
 /// How long is read what nobody wants.

@@ -1,4 +1,4 @@
-//! DeploymentInfo about a prompt that routers may ask for.
+//! Facts about a prompt that routers may ask for.
 
 use crate::chat::{ChatRequest, Part, PartKind};
 use crate::signal::Feature;

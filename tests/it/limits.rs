@@ -12,7 +12,7 @@ use witgate::pipeline::Gateway as Pipeline;
 use crate::support::gateway::Gateway;
 use crate::support::virtual_time::{BEGIN, ask, assembled};
 
-/// ReplyMeta 1,000 tokens in, at most 100 out.
+/// About 1,000 tokens in, at most 100 out.
 fn long(model: &str) -> Value {
     let text = "word ".repeat(1000);
     json!({"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": text}]})

@@ -15,7 +15,7 @@ pub(crate) mod upstream;
 pub(crate) mod watch;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,13 +31,15 @@ use upstream::Upstream;
 pub(crate) use stats::{median, micros, percentile};
 
 const USAGE: &str = "\
-cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release]
+cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release] [--beside BINARY]
 
   decisions   only what a routing decision costs; no nginx needed
   --quick     one short round, to see that everything works
   --check     fail where a floor is missed
   --profile   how gateway and load are built; release unless told otherwise. A dev build checks itself all the time:
               it shows that the benchmark works, not how fast the gateway is
+  --beside    another gateway binary, such as one of an earlier commit, that takes turns with this one: the ratios of
+              the two, round by round, tell what a change costs whatever the machine does meanwhile
 ";
 
 /// How long everything is measured.
@@ -71,6 +73,7 @@ struct Wishes {
     quick: bool,
     check: bool,
     profile: Profile,
+    beside: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
@@ -83,7 +86,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let effort = if wishes.quick { QUICK } else { FULL };
     let mut measured = Measured::default();
     if !wishes.only_decisions {
-        serve(&programs, &effort, &mut measured)?;
+        serve(&programs, wishes.beside, &effort, &mut measured)?;
     }
     measured.decisions = decisions::measure(root, effort.decisions)?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -98,13 +101,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
 }
 
 fn wishes(arguments: &[String]) -> Result<Wishes, String> {
-    let mut wishes = Wishes { only_decisions: false, quick: false, check: false, profile: Profile::Release };
+    let mut wishes =
+        Wishes { only_decisions: false, quick: false, check: false, profile: Profile::Release, beside: None };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
             "decisions" => wishes.only_decisions = true,
             "--quick" => wishes.quick = true,
             "--check" => wishes.check = true,
+            "--beside" => wishes.beside = Some(words.next().ok_or(USAGE)?.into()),
             "--profile" => {
                 wishes.profile = match words.next() {
                     Some("dev") => Profile::Dev,
@@ -118,11 +123,12 @@ fn wishes(arguments: &[String]) -> Result<Wishes, String> {
     Ok(wishes)
 }
 
-fn serve(programs: &Programs, effort: &Effort, measured: &mut Measured) -> Result<(), String> {
+fn serve(programs: &Programs, beside: Option<PathBuf>, effort: &Effort, measured: &mut Measured) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| problem.to_string())?;
     let upstream = Upstream::start()?;
     let place = Place::new(programs.witgate.clone(), upstream.address)?;
+    let other = beside.map(|binary| Place::new(binary, upstream.address)).transpose()?;
     runtime.block_on(async {
         let told = |kind| signal(kind).map_err(|problem| problem.to_string());
         let (mut interrupt, mut terminate) = (told(SignalKind::interrupt())?, told(SignalKind::terminate())?);
@@ -131,27 +137,48 @@ fn serve(programs: &Programs, effort: &Effort, measured: &mut Measured) -> Resul
             biased;
             _ = interrupt.recv() => Err("interrupted".to_owned()),
             _ = terminate.recv() => Err("terminated".to_owned()),
-            done = rounds(&place, upstream.address, effort, measured) => done,
+            done = rounds(&place, other.as_ref(), upstream.address, effort, measured) => done,
         }
     })
 }
 
 /// All paths take turns at all cases.
-async fn rounds(place: &Place, upstream: SocketAddr, effort: &Effort, measured: &mut Measured) -> Result<(), String> {
+async fn rounds(
+    place: &Place,
+    other: Option<&Place>,
+    upstream: SocketAddr,
+    effort: &Effort,
+    measured: &mut Measured,
+) -> Result<(), String> {
     let gateway = starts(place, effort, measured).await?;
+    let other = match other {
+        Some(place) => Some(place.start("cache-0").await?),
+        None => None,
+    };
     let idle = gateway.path().processes.resident();
     let nginx = Nginx::start(upstream).await?;
     let direct = load::Path { name: "direct", address: upstream, processes: watch::Processes::default() };
     let mut most = idle;
-    for _ in 0..effort.rounds {
+    for round in 0..effort.rounds {
         for case in Case::ALL {
             let window = effort.windows[usize::from(!case.alone())];
             let cell = async |path: &load::Path| load::run(path, case, effort.warm_up, window).await;
             let direct = cell(&direct).await?;
             let nginx = cell(&nginx.path()).await?;
-            let witgate = cell(&gateway.path()).await?;
+            let beside = async || match &other {
+                Some(other) => cell(&other.path()).await.map(Some),
+                None => Ok(None),
+            };
+            // Who comes second finds the machine as the first left it: they change places every round.
+            let (witgate, other) = if round % 2 == 0 {
+                let witgate = cell(&gateway.path()).await?;
+                (witgate, beside().await?)
+            } else {
+                let other = beside().await?;
+                (cell(&gateway.path()).await?, other)
+            };
             most = most.max(gateway.path().processes.resident());
-            measured.rounds.push((case, Row { direct, nginx, witgate }));
+            measured.rounds.push((case, Row { direct, nginx, witgate, other }));
         }
     }
     measured.memory = Some((stats::mebibytes(idle), stats::mebibytes(most)));

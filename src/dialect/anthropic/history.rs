@@ -8,7 +8,7 @@ use super::blocks::{self, Report};
 use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
 use crate::dialect::write::Object;
 
-/// ReplyMeta how many bytes the messages will take.
+/// About how many bytes the messages will take.
 pub(super) fn size_hint(messages: &[Message]) -> usize {
     messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
 }

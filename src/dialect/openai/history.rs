@@ -15,7 +15,7 @@ use crate::fault::AttemptFault;
 /// A part and its place in the message, for reports.
 type Placed<'m> = (usize, &'m Part);
 
-/// ReplyMeta how many bytes the messages will take.
+/// About how many bytes the messages will take.
 pub(super) fn size_hint(messages: &[Message]) -> usize {
     messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
 }

@@ -14,6 +14,15 @@ pub(crate) struct Row {
     pub(crate) direct: Cell,
     pub(crate) nginx: Cell,
     pub(crate) witgate: Cell,
+    /// The gateway named by `--beside`.
+    pub(crate) other: Option<Cell>,
+}
+
+impl Row {
+    /// Requests per second and CPU per request, as shares of the other gateway's.
+    fn of_other(&self) -> Option<(f64, f64)> {
+        self.other.map(|other| (self.witgate.per_second / other.per_second, self.witgate.cpu / other.cpu))
+    }
 }
 
 /// One path's cell of a row.
@@ -82,6 +91,18 @@ impl Measured {
             );
             lines.push("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned());
             lines.extend(Case::ALL.into_iter().flat_map(|case| self.case(case)));
+            lines.push(String::new());
+        }
+        if self.rounds.iter().any(|(_, row)| row.other.is_some()) {
+            lines.push(
+                "| beside the other gateway, medians of the rounds' ratios | requests/s | CPU/request |".to_owned(),
+            );
+            lines.push("| --- | ---: | ---: |".to_owned());
+            lines.extend(Case::ALL.into_iter().map(|case| {
+                let of_case = self.rounds.iter().filter(|(of, _)| *of == case);
+                let (speed, cpu): (Vec<f64>, Vec<f64>) = of_case.filter_map(|(_, row)| row.of_other()).unzip();
+                format!("| {} | {:.3} | {:.3} |", case.name(), median(speed), median(cpu))
+            }));
             lines.push(String::new());
         }
         if !self.decisions.is_empty() {
@@ -161,6 +182,13 @@ impl Measured {
                 Judged::at_most("CPU per chunk, paced", (streamed - cpu) / f64::from(CHUNKS), "µs", 5.0),
             ]);
         }
+        let (speed, cpu): (Vec<f64>, Vec<f64>) = self.rounds.iter().filter_map(|(_, row)| row.of_other()).unzip();
+        if !speed.is_empty() {
+            judged.extend([
+                Judged::at_least("requests/s, of the other gateway's, all cases", median(speed), "", 1.0).floor(0.97),
+                Judged::at_most("CPU per request, of the other gateway's, all cases", median(cpu), "", 1.0).floor(1.03),
+            ]);
+        }
         let decision = |size| {
             let found = self.decisions.iter().find(|one| one.policy == JUDGED && one.deployments == size);
             found.map(|decision| decision.p50)
@@ -198,7 +226,8 @@ mod tests {
     }
 
     fn measured(per_second: f64, cpu: f64, p50: f64) -> Measured {
-        let row = Row { direct: cell(4000.0, 0.0), nginx: cell(1000.0, 20.0), witgate: cell(per_second, cpu) };
+        let row =
+            Row { direct: cell(4000.0, 0.0), nginx: cell(1000.0, 20.0), witgate: cell(per_second, cpu), other: None };
         let decision = Decision { policy: JUDGED.to_owned(), deployments: 10, p50, p99: p50 };
         let rounds = Case::ALL.map(|case| (case, row)).to_vec();
         Measured { rounds, decisions: vec![decision], ..Measured::default() }
@@ -209,6 +238,20 @@ mod tests {
         assert_eq!(measured(350.0, 100.0, 2.0).missed(), Vec::<String>::new());
         assert_eq!(measured(349.0, 100.1, 2.1).missed().len(), 3);
         assert_eq!(measured(f64::NAN, f64::NAN, f64::NAN).missed().len(), 3);
+    }
+
+    #[test]
+    fn a_gateway_beside_is_a_floor_of_its_own() {
+        let mut measured = measured(400.0, 90.0, 1.0);
+        for (_, row) in &mut measured.rounds {
+            row.other = Some(cell(400.0, 90.0));
+        }
+        assert_eq!(measured.missed(), Vec::<String>::new());
+        assert!(measured.tables().contains("| 64 at once, whole | 1.000 | 1.000 |"));
+        for (_, row) in &mut measured.rounds {
+            row.other = Some(cell(420.0, 85.0));
+        }
+        assert_eq!(measured.missed().len(), 2);
     }
 
     #[test]
