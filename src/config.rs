@@ -160,8 +160,11 @@ fn assemble(reader: &Reader<'_>, list: Option<&yaml::Node>, sections: &mut Secti
         margin,
         in_flight: sections.router.small("default_max_parallel_requests"),
     };
-    // Read so that a value that is neither true nor false is told; both are as if they were always on.
-    let _always = (sections.router.flag("enable_pre_call_checks"), sections.litellm.flag("drop_params"));
+    // Read so that a value that is neither true nor false is told; all are as if they were always on.
+    for key in ["enable_pre_call_checks", "enable_pre_call_check", "tpm_budget_management"] {
+        let _always = sections.router.flag(key);
+    }
+    let _always = sections.litellm.flag("drop_params");
     let deployments = groups::deployments(reader, list, &defaults);
     let mut groups = Groups::new(groups::default_router(&mut sections.router), deployments);
     groups.routing_groups(&mut sections.router);
@@ -220,7 +223,7 @@ fn global_limits(sections: &mut Sections<'_, '_>, window: Duration, margin: f64)
     let own = global.small("max_parallel");
     let limits = LimitSpec {
         requests: global.count("rpm"),
-        tokens: global.count("tpm"),
+        tokens: global.count("tpm").or(sections.router.count("max_tokens_per_minute")),
         input_tokens: global.count("itpm"),
         output_tokens: global.count("otpm"),
         in_flight: None,
@@ -243,6 +246,8 @@ fn queue(sections: &mut Sections<'_, '_>) -> QueueSettings {
     let (other_waiting, other_wait) =
         (general.small("max_queued_requests_per_worker"), general.seconds("admission_queue_timeout_seconds"));
     let waiting = waiting.or(other_waiting).and_then(|count| usize::try_from(count).ok());
+    let never_waits = sections.router.flag("queue_on_tpm_limit") == Some(false);
+    let wait = wait.or(never_waits.then_some(Duration::ZERO));
     QueueSettings { max_waiting: waiting.unwrap_or(MAX_WAITING), max_wait: wait.or(other_wait).unwrap_or(MAX_WAIT) }
 }
 

@@ -17,7 +17,7 @@ const DEFAULT_ROUTER: &str = "default";
 
 /// LiteLLM's strategies, the shipped policies that keep their rules, and what differs. Without a policy, the
 /// default decides and the report says so.
-const STRATEGIES: [(&str, Option<&str>, &str); 14] = [
+const STRATEGIES: [(&str, Option<&str>, &str); 15] = [
     ("simple-shuffle", Some("simple-shuffle"), ""),
     ("least-busy", Some("least-busy"), ""),
     ("latency-based-routing", Some("latency-based"), ""),
@@ -28,6 +28,7 @@ const STRATEGIES: [(&str, Option<&str>, &str); 14] = [
     ("cost-based", Some("cost-based"), ""),
     ("usage-based", Some("usage-based"), ""),
     ("tpm-aware", Some("tpm-aware"), ""),
+    ("tpm-aware-routing", Some("tpm-aware"), ""),
     ("priority", None, ""),
     ("lar1", None, "`lar1` is not there yet: simple-shuffle decides"),
     ("provider-budget-routing", None, "budgets are not there yet: simple-shuffle decides"),
