@@ -6,6 +6,7 @@
 
 mod build;
 mod folder;
+mod lock;
 mod watch;
 
 use std::collections::BTreeMap;

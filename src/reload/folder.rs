@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::lock::{self, PoliciesLock};
 use crate::id::PolicyName;
 use crate::policy::Digest;
 
@@ -38,7 +39,7 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
     if about.mode() & 0o002 != 0 {
         return Err(format!("{shown}: may be written by everybody\nhint: chmod o-w {shown}"));
     }
-    let lock = if locked { Some(fs::read_to_string(folder.join("policies.lock")).unwrap_or_default()) } else { None };
+    let lock = if locked { Some(read_lock(&folder.join(lock::FILE))?) } else { None };
     let mut contents = Contents::new();
     let entries = fs::read_dir(folder).map_err(|fault| format!("{shown}: cannot be listed: {fault}"))?;
     for entry in entries.flatten() {
@@ -47,13 +48,30 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
             continue;
         }
         let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-        contents.insert(PolicyName::from(stem), read_one(&path, lock.as_deref()));
+        let bytes = read_plain(&path).and_then(|bytes| match &lock {
+            Some(lock) => match lock.allows(stem, &Digest::of(&bytes).to_string()) {
+                Ok(()) => Ok(bytes),
+                Err(why) => Err(format!("{}: {why}", path.display())),
+            },
+            None => Ok(bytes),
+        });
+        contents.insert(PolicyName::from(stem), bytes);
     }
     Ok(contents)
 }
 
+/// A lock that is not there allows nothing.
+fn read_lock(path: &Path) -> Result<PoliciesLock, String> {
+    if fs::symlink_metadata(path).is_err_and(|fault| fault.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(PoliciesLock::default());
+    }
+    let shown = path.display().to_string();
+    let text = String::from_utf8(read_plain(path)?).map_err(|_| format!("{shown}: is not text"))?;
+    PoliciesLock::parse(&text, &shown)
+}
+
 /// Opens without following a link and reads what was opened: nothing can be put in its place in between.
-fn read_one(path: &Path, lock: Option<&str>) -> Result<Vec<u8>, String> {
+fn read_plain(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let failed = |fault: std::io::Error| format!("{shown}: cannot be read: {fault}");
     // Without blocking: what is opened may turn out to be a pipe nobody writes to.
@@ -61,30 +79,22 @@ fn read_one(path: &Path, lock: Option<&str>) -> Result<Vec<u8>, String> {
     let mut file = match fs::OpenOptions::new().read(true).custom_flags(no_link).open(path) {
         Ok(file) => file,
         Err(fault) if fault.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-            return Err(format!("{shown}: is a link\nhint: links are not followed; copy the component here"));
+            return Err(format!("{shown}: is a link\nhint: links are not followed; copy the file here"));
         }
         Err(fault) => return Err(failed(fault)),
     };
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
-        return Err(format!("{shown}: is not a plain file\nhint: copy the component here"));
+        return Err(format!("{shown}: is not a plain file\nhint: copy the file here"));
     }
     if about.mode() & 0o002 != 0 {
         return Err(format!("{shown}: may be written by everybody\nhint: chmod o-w {shown}"));
     }
     if about.len() > LARGEST {
-        return Err(format!("{shown}: has {} bytes, {LARGEST} are allowed\nhint: strip the component", about.len()));
+        return Err(format!("{shown}: has {} bytes, {LARGEST} are allowed\nhint: strip it", about.len()));
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(failed)?;
-    if let Some(lock) = lock {
-        let digest = Digest::of(&bytes).to_string();
-        if !lock.contains(&digest) {
-            return Err(format!(
-                "{shown}: its digest {digest} is not in policies.lock, which a gateway that serves other machines requires\nhint: add it to policies.lock beside the file"
-            ));
-        }
-    }
     Ok(bytes)
 }
 
@@ -98,4 +108,51 @@ pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn line(name: &str, text: &str) -> String {
+        format!("{name} router witgate:policy/routing@0.1.0 {} here\n", Digest::of(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_locked_component_passes_under_its_own_name_alone() {
+        let lock = line("one", "1") + &line("two", "2");
+        let folder = folder(&[("one.wasm", "1"), ("two.wasm", "1"), ("three.wasm", "2"), ("policies.lock", &lock)]);
+        let contents = read(folder.path(), true).unwrap();
+        assert_eq!(contents["one"], Ok(b"1".to_vec()));
+        assert!(contents["two"].as_ref().unwrap_err().contains("two.wasm: its digest"));
+        assert!(contents["three"].as_ref().unwrap_err().contains("three.wasm: its name is not in policies.lock"));
+        assert!(read(folder.path(), false).unwrap().values().all(Result::is_ok));
+    }
+
+    #[test]
+    fn without_a_lock_nothing_is_allowed() {
+        let folder = folder(&[("one.wasm", "1")]);
+        assert!(read(folder.path(), true).unwrap()["one"].is_err());
+    }
+
+    #[test]
+    fn a_lock_that_is_a_pipe_or_a_link_is_told_and_not_waited_for() {
+        let folder = folder(&[("elsewhere", "")]);
+        let lock = folder.path().join("policies.lock");
+        mknodat(CWD, &lock, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        assert!(read(folder.path(), true).unwrap_err().contains("policies.lock: is not a plain file"));
+        fs::remove_file(&lock).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &lock).unwrap();
+        assert!(read(folder.path(), true).unwrap_err().contains("policies.lock: is a link"));
+    }
 }

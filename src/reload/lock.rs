@@ -1,0 +1,92 @@
+//! `policies.lock`: which components may be loaded, each under its own name alone.
+//!
+//! A line is `name role interface sha256 source`, separated by spaces; `#` begins a comment. `cargo xtask policies` writes
+//! it. A component is allowed only where its name and its digest stand in one line: a digest under another name would
+//! let somebody swap two policies that are both allowed.
+
+use std::collections::BTreeMap;
+
+/// The file's name in the folder of policies.
+pub(super) const FILE: &str = "policies.lock";
+
+/// Names and SHA-256 digests, in hexadecimal.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PoliciesLock(BTreeMap<String, String>);
+
+impl PoliciesLock {
+    /// Reads the text of a lock. `shown` is what problems call the file.
+    ///
+    /// # Errors
+    /// The first line that is none of a lock, or a name that stands in two lines.
+    pub(super) fn parse(text: &str, shown: &str) -> Result<Self, String> {
+        let mut digests = BTreeMap::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let [name, _role, _interface, sha256, _source] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                return Err(format!(
+                    "{shown}:{number}:1: expected five words: name, role, interface, sha256, source\nhint: `cargo xtask policies` writes this file"
+                ));
+            };
+            if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(format!(
+                    "{shown}:{number}:1: the fourth word is no SHA-256 digest\nhint: it has 64 hexadecimal digits, as `sha256sum` prints them"
+                ));
+            }
+            if digests.insert(name.to_owned(), sha256.to_ascii_lowercase()).is_some() {
+                return Err(format!("{shown}:{number}:1: `{name}` stands here a second time\nhint: keep one line"));
+            }
+        }
+        Ok(Self(digests))
+    }
+
+    /// Whether the component `name` may be loaded.
+    ///
+    /// # Errors
+    /// What the lock says instead, for whoever put the file there.
+    pub(super) fn allows(&self, name: &str, digest: &str) -> Result<(), String> {
+        match self.0.get(name) {
+            Some(locked) if locked == digest => Ok(()),
+            Some(locked) => Err(format!(
+                "its digest is {digest}, and {FILE} allows {locked} under this name\nhint: restore the file, or write its digest into {FILE}"
+            )),
+            None => Err(format!(
+                "its name is not in {FILE}, which a gateway that serves other machines requires (digest {digest})\nhint: add a line `{name} router witgate:policy/routing@0.1.0 {digest} SOURCE` to {FILE} beside the file"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str, digit: char) -> String {
+        format!("{name} router witgate:policy/routing@0.1.0 {} plugins/x\n", digit.to_string().repeat(64))
+    }
+
+    #[test]
+    fn name_and_digest_must_stand_in_one_line() {
+        let lock = PoliciesLock::parse(&format!("# ours\n\n{}{}", line("a", '1'), line("b", '2')), "l").unwrap();
+        let (one, two) = ("1".repeat(64), "2".repeat(64));
+        assert_eq!(lock.allows("a", &one), Ok(()));
+        assert!(lock.allows("a", &two).unwrap_err().contains("allows 1111"));
+        assert!(lock.allows("c", &one).unwrap_err().starts_with("its name is not in policies.lock"));
+        assert!(PoliciesLock::default().allows("a", &one).is_err());
+    }
+
+    #[test]
+    fn what_is_no_lock_is_told_with_its_line() {
+        let told = |text: &str| PoliciesLock::parse(text, "p/policies.lock").unwrap_err();
+        assert!(told(&format!("{}a b c\n", line("a", '1'))).starts_with("p/policies.lock:2:1: expected five words"));
+        assert!(told("a router i 00 s").starts_with("p/policies.lock:1:1: the fourth word"));
+        assert!(told(&format!("{}{}", line("a", '1'), line("a", '2'))).contains(":2:1: `a` stands here a second time"));
+    }
+
+    #[test]
+    fn the_lock_of_the_policies_built_in_is_one() {
+        let text = include_str!("../../policies/policies.lock");
+        assert_eq!(PoliciesLock::parse(text, FILE).unwrap().0.len(), crate::builtin_policies::SHIPPED.len());
+    }
+}
