@@ -103,6 +103,9 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
     let (group, route) = (name?, route?);
     let own_id = id.is_some();
     let id = id.unwrap_or_else(|| derived_id(&group, &route, api_version.as_deref(), organization.as_deref()));
+    // Not before the id: what is known of a model may change, a deployment's id must not.
+    let needed = models::api_version(route.provider.as_str(), base_model.as_deref().unwrap_or(&route.model));
+    let api_version = api_version.or_else(|| needed.map(str::to_owned));
     let deployment = Deployment {
         id: DeploymentId::from(id),
         provider: route.provider,
@@ -119,8 +122,8 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
         prices,
         context_window: max_input.or_else(|| known?.max_input),
         max_output_tokens: max_output.or(max_tokens).or_else(|| known?.max_output),
-        timeouts: patience(timeout),
-        stream_timeouts: patience(stream_timeout),
+        timeouts: timeouts_of(timeout),
+        stream_timeouts: timeouts_of(stream_timeout),
     };
     let (ordered, blocked) = (order.is_some(), blocked == Some(true));
     Some(Entry { group: GroupName::from(group), deployment, own_id, ordered, blocked })
@@ -305,7 +308,7 @@ fn read_limits(limits: &mut LimitSpec, params: &mut Section<'_, '_>, info: &mut 
 
 /// LiteLLM hands `timeout` to its HTTP client, where it bounds every wait: for the connection, for the first byte,
 /// between two pieces. For a streamed request it hands over `stream_timeout`, of any level, before any `timeout`.
-fn patience(wait: Option<Duration>) -> Timeouts {
+fn timeouts_of(wait: Option<Duration>) -> Timeouts {
     let plain = Timeouts::default();
     match wait {
         Some(wait) => Timeouts { connect: plain.connect.min(wait), first_byte: wait, idle: wait },

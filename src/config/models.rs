@@ -40,9 +40,25 @@ impl Model {
     }
 }
 
+/// The version of a provider's API that a generation of its models is spoken to in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiVersion {
+    provider: String,
+    /// How the models' names begin.
+    prefix: String,
+    version: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ApiVersions {
+    by_prefix: Vec<ApiVersion>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct Table {
     offered: BTreeMap<String, Vec<String>>,
+    api_versions: ApiVersions,
     models: Vec<Model>,
 }
 
@@ -59,6 +75,12 @@ pub(super) fn of_provider(provider: &str, model: &str) -> Option<&'static Model>
 pub(super) fn named(name: &str) -> Option<&'static Model> {
     let by_both = name.split_once('/').and_then(|(provider, model)| of_provider(provider, model));
     by_both.or_else(|| TABLE.models.iter().find(|row| row.name == name))
+}
+
+/// The version of the provider's API this model needs; `None` is the newest its format knows.
+pub(super) fn api_version(provider: &str, model: &str) -> Option<&'static str> {
+    let mut rows = TABLE.api_versions.by_prefix.iter();
+    rows.find(|row| row.provider == provider && model.starts_with(&row.prefix)).map(|row| row.version.as_str())
 }
 
 /// The models a provider is served with where no configuration names any.
@@ -84,6 +106,16 @@ mod tests {
             assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
             assert!(seen.insert(name.clone()), "twice: {name}");
         }
+    }
+
+    #[test]
+    fn a_generation_of_models_has_its_version_of_the_api() {
+        let sampling =
+            ["claude-3-5-haiku-20241022", "claude-sonnet-4-5", "claude-opus-4-6", "claude-haiku-4-5-20251001"];
+        assert!(sampling.iter().all(|model| api_version("anthropic", model) == Some("2023-06-01")));
+        let newer = ["claude-opus-4-7", "claude-opus-4-8", "claude-sonnet-5", "claude-haiku-5-5", "claude-fable-5"];
+        assert!(newer.iter().all(|model| api_version("anthropic", model).is_none()));
+        assert_eq!(api_version("openai", "claude-3"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! The API has two versions in use. `2026-10-21` takes bearer keys and refuses the sampling fields
 //! `temperature`, `top_p` and `top_k` at any value; `2023-06-01` takes `x-api-key` and still knows them.
-//! Where a deployment names no version, the one the vendor's own clients send by default is used.
+//! A deployment names its version, or configuration knows the one its model needs (`data/models.json`); else the newest is used.
 
 use bytes::{Bytes, BytesMut};
 use http::header::AUTHORIZATION;
