@@ -214,8 +214,9 @@ fn server(sections: &mut Sections<'_, '_>) -> ServerSettings {
         Some((key, _)) => Some(key),
         None => sections.general.reader.variable("LITELLM_MASTER_KEY").map(SecretString::from),
     };
+    let admin_key = sections.own.secret("admin_key").map(|(key, _)| key);
     let max_request_bytes = bytes.unwrap_or(MAX_REQUEST_BYTES);
-    ServerSettings { host, port, max_request_bytes, request_timeout, master_key }
+    ServerSettings { host, port, max_request_bytes, request_timeout, master_key, admin_key }
 }
 
 fn global_limits(sections: &mut Sections<'_, '_>, window: Duration, margin: f64) -> LimitSpec {

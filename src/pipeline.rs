@@ -36,7 +36,7 @@ use crate::seed;
 use crate::snapshot::{GroupRuntime, Live, Snapshot};
 use crate::upstream::Upstream;
 
-pub use auth::authenticate;
+pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
@@ -201,7 +201,7 @@ impl Gateway {
         deadline: Moment,
     ) -> Result<Answered, Refusal> {
         if guard.record.caller.is_none() {
-            guard.authenticate(None)?;
+            guard.set_caller(Some(authenticate(&snapshot.settings, Access::Client, None)?));
         }
         let large = body.len() > LARGE;
         let mut request = self.parse(guard.record.face, body).await?;

@@ -1,7 +1,7 @@
 //! The HTTP faces: thin handlers over the pipeline, one way to answer a refusal, one list of exemptions.
 //!
-//! Every surface is guarded the same way (`access`): a chat inside its handler, under its request guard, all others before
-//! theirs; what needs no key says so in `others`. Handlers know HTTP and nothing of limits, policies or providers.
+//! One layer stands before every route (`access`) and lists what needs no key; a chat passes it inside its handler, under its
+//! request guard. Handlers know HTTP and nothing of keys, limits, policies or providers.
 
 mod access;
 mod admin;
@@ -20,7 +20,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use hyper::body::Incoming;
 use tower_service::Service;
 
@@ -82,21 +82,44 @@ impl Faces {
     }
 }
 
+/// Everything served but chats: path by path. What needs no key is in [`access::PUBLIC`].
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    let mut routes = vec![
+        ("/v1/models", get(probe::models)),
+        ("/models", get(probe::models)),
+        ("/admin/policies", get(admin::policies)),
+        ("/health/liveliness", get(probe::alive)),
+        ("/health/liveness", get(probe::alive)),
+        ("/health/readiness", get(probe::ready)),
+        ("/metrics", get(probe::metrics)),
+    ];
+    // A `POST` to one of these does not come this way; naming the paths lets all others be told which method is allowed.
+    routes.extend(CHATS.into_iter().map(|(path, _)| (path, post(refusal::unknown_path))));
+    routes
+}
+
 fn others(app: Arc<App>) -> Router {
-    // A chat passes the guard inside its handler, under its request guard: what is refused there is recorded. A `POST` does not
-    // come this way; naming it lets all others be told which method is allowed.
-    let chats =
-        CHATS.into_iter().fold(Router::new(), |chats, (path, _)| chats.route(path, post(refusal::unknown_path)));
-    let others = Router::new()
-        .route("/v1/models", get(probe::models))
-        .route("/models", get(probe::models))
-        .route("/admin/policies", get(admin::policies))
-        // No key: load balancers and scrapers ask these, and they tell nothing about requests.
-        .route("/health/liveliness", get(probe::alive))
-        .route("/health/liveness", get(probe::alive))
-        .route("/health/readiness", get(probe::ready))
-        .route("/metrics", get(probe::metrics))
-        .fallback(refusal::unknown_path);
-    let all = others.merge(chats).method_not_allowed_fallback(refusal::unknown_method);
+    let all = routes().into_iter().fold(Router::new(), |all, (path, route)| all.route(path, route));
+    let all = all.fallback(refusal::unknown_path).method_not_allowed_fallback(refusal::unknown_method);
     all.layer(axum::middleware::from_fn_with_state(Arc::clone(&app), access::before)).with_state(app)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, Uri};
+
+    use super::*;
+
+    /// Every route but the exempted ones is closed to who shows no key, and every exemption is a route.
+    #[test]
+    fn a_route_is_closed_unless_it_is_exempted() {
+        let text =
+            "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\ngeneral_settings: {master_key: sk-m}";
+        let settings = crate::config::parse(text, "c", &|_| None).unwrap().settings;
+        let enters =
+            |path: &'static str| access::authorize(&settings, &HeaderMap::new(), &Uri::from_static(path)).is_ok();
+        let open: Vec<&str> = routes().into_iter().map(|(path, _)| path).filter(|path| enters(path)).collect();
+        assert_eq!(open, access::PUBLIC.map(|(path, _)| path));
+        assert!(!enters("/nothing/here") && !enters("/admin") && !enters("/metrics/") && !enters("//metrics"));
+    }
 }

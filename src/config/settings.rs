@@ -54,6 +54,8 @@ pub struct ServerSettings {
     pub request_timeout: Duration,
     /// The key every client must send. `None`: none is asked for.
     pub master_key: Option<SecretString>,
+    /// The key of `/admin`. `None`: the master key opens it.
+    pub admin_key: Option<SecretString>,
 }
 
 /// The queue's bounds.

@@ -51,7 +51,8 @@ fn describe(settings: &Settings) -> String {
     for (name, alias) in aliases {
         writeln!(out, "alias {name} -> {}{}", alias.group, if alias.hidden { " (hidden)" } else { "" }).unwrap();
     }
-    let key = if server.master_key.is_some() { "a master key" } else { "no master key" };
+    let admin = if server.admin_key.is_some() { ", an admin key" } else { "" };
+    let key = if server.master_key.is_some() { "a master key" } else { "no master key" }.to_owned() + admin;
     let (host, port, bytes, total) = (server.host, server.port, server.max_request_bytes, server.request_timeout);
     writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
     writeln!(out, "global {global_limits:?}\n{queue:?}\n{policies:?}\n{breaker:?}").unwrap();

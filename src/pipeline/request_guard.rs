@@ -6,12 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use crate::chat::Usage;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::health::{self, Ended};
-use crate::id::RequestId;
+use crate::id::{KeyId, RequestId};
 use crate::limits::{Demand, Hold};
 use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
@@ -95,12 +93,8 @@ impl RequestGuard {
     }
 
     /// Who asks: to be known before anything of the request is read.
-    ///
-    /// # Errors
-    /// `Unauthorized` where the key is not one of ours.
-    pub fn authenticate(&mut self, key: Option<&SecretString>) -> Result<(), Refusal> {
-        self.record.caller = Some(super::authenticate(&self.snapshot.settings, key)?);
-        Ok(())
+    pub fn set_caller(&mut self, caller: Option<KeyId>) {
+        self.record.caller = caller;
     }
 
     /// Output tokens held for the attempt under way.

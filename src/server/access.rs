@@ -1,5 +1,6 @@
-//! What every request passes before anything of it is read: a web page must not be able to spend the keys.
+//! What every request passes before anything of it is read: it must come from where it may, and show a key.
 //!
+//! Handlers ask no keys. A web page must not be able to spend those of the providers.
 //! A gateway without a key is for this machine only, so it answers only names of this machine (`Host`
 //! checked: DNS rebinding). A browser's foreign `Origin` is always refused and no CORS header is ever sent.
 //! A request that says either twice is refused whole: whoever stands before us may have believed the other one.
@@ -14,24 +15,51 @@ use axum::response::Response;
 use secrecy::SecretString;
 
 use crate::chat::DialectName;
+use crate::config::Settings;
 use crate::fault::{Refusal, RefusalKind};
+use crate::id::KeyId;
+use crate::pipeline::{self, Access};
 
 use super::{App, refusal};
 
-/// Refuses what comes from where it may not, on every surface that is no chat.
+/// Paths that need no key, and why. Every other path does, known or not: a route somebody forgets is closed.
+pub(super) const PUBLIC: [(&str, &str); 4] = [
+    ("/health/liveliness", "whoever restarts the process asks it, holds no key and learns nothing of requests"),
+    ("/health/liveness", "the same, as others spell it"),
+    ("/health/readiness", "load balancers ask it, hold no key and learn how many groups there are"),
+    ("/metrics", "scrapers ask it; it holds counts and names of groups, and nothing of a prompt, a reply or a key"),
+];
+
+/// The layer before every route and before the answers to unknown paths. A chat passes [`authorize`] inside its handler, under its
+/// request guard, so that what is refused is recorded.
 pub(super) async fn before(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let open = app.gateway.live.read().settings.server.master_key.is_none();
-    match allowed(request.headers(), request.uri(), open) {
-        Ok(()) => next.run(request).await,
+    let snapshot = app.gateway.live.read();
+    match authorize(&snapshot.settings, request.headers(), request.uri()) {
+        Ok(_caller) => next.run(request).await,
         Err(why) => refusal::unrecorded(&app, face_of(request.uri().path()), &why),
     }
+}
+
+/// Lets a request in, or says why not: it must come from where it may, and show the key of what it asks for.
+///
+/// # Errors
+/// What to tell a request that may not.
+pub(super) fn authorize(settings: &Settings, headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyId>, Refusal> {
+    allowed(headers, uri, settings.server.master_key.is_none())?;
+    let path = uri.path();
+    if PUBLIC.iter().any(|(public, _)| *public == path) {
+        return Ok(None);
+    }
+    let admin = path == "/admin" || path.starts_with("/admin/");
+    let access = if admin { Access::Admin } else { Access::Client };
+    pipeline::authenticate(settings, access, key(headers).as_ref()).map(Some)
 }
 
 /// Whether a request may come from where it comes; `open` is a gateway without a key.
 ///
 /// # Errors
 /// What to tell a request that may not.
-pub(super) fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
+fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
     for name in [HOST, ORIGIN] {
         if headers.get_all(&name).iter().nth(1).is_some() {
             let message = format!("the header `{name}` is sent twice; send it once");
@@ -89,7 +117,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The key a client showed: `Authorization: Bearer`, `x-api-key`, or LiteLLM's own header.
-pub(super) fn key(headers: &HeaderMap) -> Option<SecretString> {
+fn key(headers: &HeaderMap) -> Option<SecretString> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = text(AUTHORIZATION.as_str()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;

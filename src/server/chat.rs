@@ -32,10 +32,11 @@ pub(super) async fn handle(app: &App, face: DialectName, request: Request<Incomi
     let mut guard = app.gateway.arrive(face);
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
-    let open = guard.snapshot().settings.server.master_key.is_none();
-    let known = access::allowed(&head.headers, &head.uri, open)
-        .and_then(|()| guard.authenticate(access::key(&head.headers).as_ref()))
-        .and_then(|()| access::is_json(&head.headers));
+    let authorized = access::authorize(&guard.snapshot().settings, &head.headers, &head.uri);
+    let known = authorized.and_then(|caller| {
+        guard.set_caller(caller);
+        access::is_json(&head.headers)
+    });
     let read = match known {
         Ok(()) => read(&head.headers, &mut body, guard.snapshot().settings.server.max_request_bytes).await,
         Err(refusal) => Err(refusal),

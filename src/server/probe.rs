@@ -11,18 +11,14 @@ use serde_json::{Value, json};
 
 use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
-use crate::pipeline;
 
-use super::{App, access, refusal};
+use super::{App, refusal};
 
 /// The groups clients may name, in the shape both vendors' SDKs read.
 pub(super) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let snapshot = app.gateway.live.read();
     // An Anthropic client names its API's version on every call; that is how the face is told apart.
     let face = if headers.contains_key("anthropic-version") { DialectName::Anthropic } else { DialectName::Openai };
-    if let Err(why) = pipeline::authenticate(&snapshot.settings, access::key(&headers).as_ref()) {
-        return refusal::unrecorded(&app, face, &why);
-    }
     let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
     let names: Vec<&str> = snapshot.groups.keys().chain(aliases).map(crate::id::GroupName::as_str).collect();
     let list = match face {

@@ -1,5 +1,6 @@
 //! Both faces over both providers, as clients see them: replies, streams, errors, endings.
 
+use http::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, read};
@@ -220,8 +221,12 @@ async fn refusals_say_what_and_where_in_the_callers_dialect() {
         assert!(!answer.text.contains("sk-very-secret"), "{}", answer.text);
         assert_eq!(answer.json()["type"] == "error", path == "/v1/messages", "{}", answer.text);
     }
-    let wrong_method = gateway.get("/v1/chat/completions").await;
-    assert_eq!((wrong_method.status, wrong_method.header("allow")), (405, "POST"));
+    let get = gateway.client.get(format!("{}/v1/chat/completions", gateway.url));
+    let wrong_method = get.bearer_auth("sk-master").send().await.expect("an answer");
+    assert_eq!(
+        (wrong_method.status().as_u16(), &wrong_method.headers()["allow"]),
+        (405, &HeaderValue::from_static("POST"))
+    );
 }
 
 #[tokio::test]

@@ -6,11 +6,11 @@
     reason = "a test's helper that fails fails its test"
 )]
 
+mod access;
 mod chat;
 mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;
-mod guard;
 mod hostile;
 mod licences;
 mod limits;

@@ -31,13 +31,13 @@ pub(crate) struct Gateway {
 
 /// A reply that has been read to its end.
 #[derive(Debug)]
-pub(crate) struct UpstreamResponse {
+pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl UpstreamResponse {
+impl Reply {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|fault| panic!("{fault}: {}", self.text))
     }
@@ -97,11 +97,11 @@ impl Gateway {
             .expect("an answer")
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> UpstreamResponse {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         read(self.open(path, body).await).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> UpstreamResponse {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         read(self.client.get(format!("{}{path}", self.url)).send().await.expect("an answer")).await
     }
 
@@ -142,8 +142,8 @@ impl Gateway {
 }
 
 /// Reads a reply to its end.
-pub(crate) async fn read(response: Response) -> UpstreamResponse {
+pub(crate) async fn read(response: Response) -> Reply {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.expect("a body");
-    UpstreamResponse { status, headers, text }
+    Reply { status, headers, text }
 }

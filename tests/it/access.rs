@@ -116,3 +116,34 @@ async fn reply(socket: &mut TcpStream) -> String {
     }
     text
 }
+
+#[tokio::test]
+async fn every_path_asks_for_the_key_of_what_it_is() {
+    let keys = "general_settings: {master_key: sk-master}\nwitgate: {admin_key: sk-admin}\n";
+    let gateway = Gateway::start(&format!("{CONFIG}{keys}")).await;
+    let address = gateway.url.strip_prefix("http://").expect("an address").to_owned();
+    let host = format!("Host: {address}");
+    let cases = [
+        ("GET /v1/models", "", 401),
+        ("GET /v1/models", "sk-admin", 401),
+        ("GET /v1/models", "sk-master", 200),
+        ("POST /v1/messages", "", 401),
+        ("POST /v1/messages", "sk-admin", 401),
+        ("POST /v1/messages", "sk-master", 200),
+        ("GET /admin/policies", "", 401),
+        ("GET /admin/policies", "sk-master", 401),
+        ("GET /admin/policies", "sk-admin", 200),
+        ("GET /v1/nothing", "", 401),
+        ("GET /v1/nothing", "sk-master", 404),
+        ("GET /admin/nothing", "sk-master", 401),
+        ("GET /admin/nothing", "sk-admin", 404),
+        ("DELETE /v1/models", "", 401),
+        ("DELETE /v1/models", "sk-master", 405),
+        ("GET /health/readiness", "", 200),
+        ("GET /metrics", "", 200),
+    ];
+    for (line, key, expected) in cases {
+        let key = format!("Authorization: Bearer {key}");
+        assert_eq!(send(&gateway, line, &[&host, &key]).await.0, expected, "{line} with {key}");
+    }
+}
