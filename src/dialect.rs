@@ -1,8 +1,8 @@
-//! The contract of a wire format, twice: as a [`ClientApi`] clients speak to, as a [`Provider`] we speak to.
+//! The contract of a wire format, twice: as a [`ClientApi`] clients speak to, as a [`ProviderFormat`] we speak to.
 //!
 //! Both are pure: bytes in, canonical types out, and back. No clock, no network, no credential; the
 //! deployment's origin and key are added by the host after `encode`, so that neither a native dialect nor
-//! a component can see or redirect them. A new vendor is one module that implements [`Provider`].
+//! a component can see or redirect them. A new vendor is one module that implements [`ProviderFormat`].
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -33,7 +33,7 @@ pub fn face(name: DialectName) -> &'static dyn ClientApi {
 
 /// The provider contract of `name`.
 #[must_use]
-pub fn provider(name: DialectName) -> &'static dyn Provider {
+pub fn provider(name: DialectName) -> &'static dyn ProviderFormat {
     match name {
         DialectName::Openai => &openai::OpenAi,
         DialectName::Anthropic => &anthropic::Anthropic,
@@ -65,7 +65,7 @@ pub struct Encoded {
 }
 
 /// A wire format we speak to a provider.
-pub trait Provider: Send + Sync {
+pub trait ProviderFormat: Send + Sync {
     /// Writes a request.
     ///
     /// # Errors
@@ -85,8 +85,9 @@ pub trait Provider: Send + Sync {
     /// A reader for one streamed reply.
     fn stream(&self) -> Box<dyn StreamDecoder>;
 
-    /// How this provider wants its credential: header name and value (marked sensitive).
-    fn credential(&self, key: &SecretString, target: &Target<'_>) -> Option<(HeaderName, HeaderValue)>;
+    /// The header this provider wants its key in, by the version of its API: name, and value marked sensitive. `None` where
+    /// the key cannot be a header's value.
+    fn credential_header(&self, key: &SecretString, api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)>;
 }
 
 /// Reads one streamed reply, event by event.

@@ -34,7 +34,6 @@ use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::seed;
 use crate::snapshot::{GroupRuntime, Live, Snapshot};
-use crate::upstream::Upstream;
 
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
@@ -63,8 +62,6 @@ pub struct Gateway {
     pub capacity: CapacityNotify,
     /// The one clock.
     pub clock: Clock,
-    /// Providers over the network.
-    pub http: Arc<dyn Upstream>,
     /// Told of every request.
     pub recorder: Arc<dyn Recorder>,
     /// Where randomness comes from.
@@ -99,7 +96,7 @@ impl Seeds {
 struct RequestContext<'a> {
     gateway: &'a Arc<Gateway>,
     snapshot: &'a Snapshot,
-    serving: &'a Arc<GroupRuntime>,
+    group: &'a Arc<GroupRuntime>,
     request: &'a Arc<ChatRequest>,
     /// Reading and writing it takes long.
     large: bool,
@@ -206,12 +203,12 @@ impl Gateway {
         let large = body.len() > LARGE;
         let mut request = self.parse(guard.record.face, body).await?;
         guard.record.streamed = request.stream;
-        let serving = find(snapshot, &request.model)?;
-        guard.record.group = Some(serving.group.name.clone());
-        guard.record.policy = Some(Arc::clone(&serving.policy));
+        let group = find(snapshot, &request.model)?;
+        guard.record.group = Some(group.config.name.clone());
+        guard.record.policy = Some(Arc::clone(&group.policy));
         let priority = priority(&mut request);
         let request = Arc::new(prompt::build(request));
-        let context = RequestContext { gateway: self, snapshot, serving, request: &request, large, priority, deadline };
+        let context = RequestContext { gateway: self, snapshot, group, request: &request, large, priority, deadline };
         Self::attempts(guard, &context).await
     }
 
@@ -231,7 +228,7 @@ impl Gateway {
         let plan = route::plan(context, &mut estimate, guard).await?;
         let mut failed: Vec<usize> = Vec::new();
         let mut last: Option<AttemptFault> = None;
-        for attempt in 0..=context.serving.group.retries {
+        for attempt in 0..=context.group.config.retries {
             if let Some(fault) = &last {
                 let all_failed = plan.order.iter().all(|index| failed.contains(index));
                 let pause =

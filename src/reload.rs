@@ -18,7 +18,7 @@ use crate::id::GroupName;
 use crate::limits::Limits;
 use crate::queue::Queue;
 
-pub use build::{Builder, Draft, Environment};
+pub use build::{Builder, Draft, Environment, Providers};
 pub use watch::{Reloader, Target};
 
 /// Where configuration and policies come from.

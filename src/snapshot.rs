@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::authorization::Authorization;
 use crate::catalog::{Deployment, Group};
 use crate::config::Settings;
+use crate::dialect::ProviderFormat;
 use crate::health::Health;
 use crate::id::GroupName;
 use crate::limits::ScopeId;
@@ -25,8 +27,6 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The groups, ready to serve.
     pub groups: BTreeMap<GroupName, Arc<GroupRuntime>>,
-    /// The simulated provider with the models this configuration gives it.
-    pub simulated: Arc<dyn Upstream>,
     /// The scope of everything.
     pub global: ScopeId,
     /// Digest of the configuration's text: a build that changes nothing is told by it.
@@ -41,32 +41,48 @@ impl Snapshot {
     }
 }
 
-/// A group with what decides and what is known about it.
+/// A group at run time: what decides and what is known about it.
 #[derive(Debug)]
 pub struct GroupRuntime {
     /// As configured.
-    pub group: Arc<Group>,
+    pub config: Arc<Group>,
     /// Who decides; `None` is the built-in order.
     pub router: Option<Arc<Router>>,
     /// `NAME@DIGEST` of the router, or `built-in`.
     pub policy: Arc<str>,
-    /// The deployments, in the order of the configuration: the router's indices.
-    pub slots: Vec<Arc<DeploymentRuntime>>,
+    /// In the order of the configuration: the router's indices.
+    pub deployments: Vec<Arc<DeploymentRuntime>>,
     /// The group's own limits.
     pub scope: ScopeId,
     /// Who waits.
     pub queue: Arc<Queue>,
 }
 
-/// A deployment and its state.
-#[derive(Debug)]
+/// A deployment at run time: how it is spoken to, and its state.
 pub struct DeploymentRuntime {
     /// As configured.
-    pub deployment: Arc<Deployment>,
+    pub config: Arc<Deployment>,
+    /// The wire format it speaks.
+    pub format: &'static dyn ProviderFormat,
+    /// What carries requests there: the network, or the simulated provider in this process.
+    pub transport: Arc<dyn Upstream>,
+    /// Where it is: with a format's path behind it, a request's URL.
+    pub base_url: Arc<str>,
+    /// How its requests are authorised.
+    pub authorization: Authorization,
     /// Breaker, averages, requests under way.
     pub health: Arc<Health>,
     /// Its limits.
     pub scope: ScopeId,
+}
+
+impl std::fmt::Debug for DeploymentRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeploymentRuntime")
+            .field("id", &self.config.id)
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The pointer requests read once.

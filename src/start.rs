@@ -14,7 +14,7 @@ use crate::policy::{Compiler, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
-use crate::reload::{Builder, Environment, Reloader, SharedState, Sources, Target};
+use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::{self, Metrics};
 use crate::tokens;
@@ -66,7 +66,8 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
         .map_err(|problem| vec![problem.to_string()])?;
     let shared = Arc::new(SharedState::default());
     let simulated = Simulated::new(clock, BTreeMap::new());
-    let mut builder = Builder::new(engine, sources, environment, Arc::clone(&shared), simulated, seed);
+    let mut builder =
+        Builder::new(engine, sources, environment, Arc::clone(&shared), Providers { http, simulated }, seed);
     let draft = builder.build(None)?;
     let problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
@@ -77,7 +78,6 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
         limits: Arc::clone(&shared.limits),
         capacity: CapacityNotify::default(),
         clock,
-        http,
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
         blocking,
@@ -107,9 +107,9 @@ fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
     let limited = |limits: &LimitSpec| limits.tokens.or(limits.input_tokens).or(limits.output_tokens).is_some();
     let all = limited(&snapshot.settings.global_limits);
     let mut models = BTreeSet::new();
-    for serving in snapshot.groups.values() {
-        let exact = all || serving.router.as_ref().is_some_and(|router| router.needs().exact_tokens);
-        let counted = serving.group.deployments.iter().filter(|deployment| exact || limited(&deployment.limits));
+    for group in snapshot.groups.values() {
+        let exact = all || group.router.as_ref().is_some_and(|router| router.needs().exact_tokens);
+        let counted = group.config.deployments.iter().filter(|deployment| exact || limited(&deployment.limits));
         models.extend(counted.map(|deployment| deployment.model.clone()));
     }
     if models.is_empty() {

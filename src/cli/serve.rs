@@ -76,14 +76,14 @@ fn workers(told: Option<NonZeroUsize>) -> NonZeroUsize {
 /// What is served, and a call that works.
 fn greet(snapshot: &Snapshot, address: SocketAddr) {
     say(format_args!("witgate {} listening on http://{address}", env!("CARGO_PKG_VERSION")));
-    for serving in snapshot.groups.values() {
-        let group = &serving.group;
-        let providers: Vec<String> = group
+    for group in snapshot.groups.values() {
+        let config = &group.config;
+        let providers: Vec<String> = config
             .deployments
             .iter()
             .map(|deployment| format!("{}/{}", deployment.provider, deployment.model))
             .collect();
-        say(format_args!("  {:<24} {}   decided by {}", group.name.as_str(), providers.join(", "), serving.policy));
+        say(format_args!("  {:<24} {}   decided by {}", config.name.as_str(), providers.join(", "), group.policy));
     }
     let Some(first) = snapshot.groups.keys().next() else { return };
     let model = if snapshot.groups.contains_key("simulated") { "simulated" } else { first.as_str() };

@@ -13,7 +13,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{ClientApi, Encoded, Provider, StreamDecoder, StreamEncoder, Target};
+use super::{ClientApi, Encoded, ProviderFormat, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
@@ -36,9 +36,9 @@ const CURRENT_VERSION: &str = "2026-10-21";
 /// The dialect. It has no state: what a stream must remember is in its reader or writer.
 pub(super) struct Anthropic;
 
-/// The version spoken to `target`.
-fn version<'a>(target: &Target<'a>) -> &'a str {
-    target.api_version.unwrap_or(CURRENT_VERSION)
+/// The version spoken where a deployment names this one.
+fn version(api_version: Option<&str>) -> &str {
+    api_version.unwrap_or(CURRENT_VERSION)
 }
 
 /// Whether `version` is older than the one that dropped sampling and `x-api-key`. Versions are dates, so
@@ -47,7 +47,7 @@ fn is_legacy(version: &str) -> bool {
     version < CURRENT_VERSION
 }
 
-impl Provider for Anthropic {
+impl ProviderFormat for Anthropic {
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
         encode::request(request, target)
     }
@@ -64,8 +64,8 @@ impl Provider for Anthropic {
         Box::<decoder::Decoder>::default()
     }
 
-    fn credential(&self, key: &SecretString, target: &Target<'_>) -> Option<(HeaderName, HeaderValue)> {
-        let (name, text) = if is_legacy(version(target)) {
+    fn credential_header(&self, key: &SecretString, api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
+        let (name, text) = if is_legacy(version(api_version)) {
             (HeaderName::from_static("x-api-key"), key.expose_secret().to_owned())
         } else {
             (AUTHORIZATION, format!("Bearer {}", key.expose_secret()))

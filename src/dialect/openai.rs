@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{ClientApi, Encoded, Provider, StreamDecoder, StreamEncoder, Target};
+use super::{ClientApi, Encoded, ProviderFormat, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, FinishReason, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
@@ -46,7 +46,7 @@ impl ClientApi for OpenAi {
     }
 }
 
-impl Provider for OpenAi {
+impl ProviderFormat for OpenAi {
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
         encode::request(request, target)
     }
@@ -63,7 +63,7 @@ impl Provider for OpenAi {
         Box::new(decoder::Decoder::default())
     }
 
-    fn credential(&self, key: &SecretString, _target: &Target<'_>) -> Option<(HeaderName, HeaderValue)> {
+    fn credential_header(&self, key: &SecretString, _api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
         value.set_sensitive(true);
         Some((AUTHORIZATION, value))

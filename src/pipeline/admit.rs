@@ -41,7 +41,7 @@ pub(super) async fn admit(
     failed: &[usize],
     estimate: &mut Estimate,
 ) -> Result<usize, Refusal> {
-    let queue = &context.serving.queue;
+    let queue = &context.group.queue;
     let arrived = context.gateway.clock.now();
     let wait_deadline = context.wait_deadline(arrived);
     // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
@@ -55,7 +55,7 @@ pub(super) async fn admit(
     let capacity = context.snapshot.settings.queue.max_waiting;
     let Some(_place) = queue.join(capacity) else {
         let message =
-            format!("the queue of `{}` is full ({capacity} requests wait for a limit)", context.serving.group.name);
+            format!("the queue of `{}` is full ({capacity} requests wait for a limit)", context.group.config.name);
         return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
     };
     let waiting = async {
@@ -68,7 +68,7 @@ pub(super) async fn admit(
         let waited = context.snapshot.settings.queue.max_wait.as_secs_f64();
         let message = format!(
             "no capacity came free for `{}` within {waited} s, the longest wait the configuration allows",
-            context.serving.group.name
+            context.group.config.name
         );
         Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)))
     })
@@ -117,7 +117,7 @@ async fn see(
         match look(context, guard, plan, failed, estimate) {
             Look::Granted(index) => return Ok(Seen::Granted(index)),
             Look::Never(refusal) => return Err(refusal),
-            Look::Count(index) => estimate.count(context, &context.serving.slots[index].deployment.model).await,
+            Look::Count(index) => estimate.count(context, &context.group.deployments[index].config.model).await,
             Look::Wait(until, why) => {
                 bearable(context, until, why, wait_deadline)?;
                 return Ok(Seen::Wait(until));
@@ -135,7 +135,7 @@ fn bearable(
 ) -> Result<(), Refusal> {
     let Some(until) = until.filter(|until| *until > wait_deadline) else { return Ok(()) };
     let wait = until.since(context.gateway.clock.now());
-    let group = &context.serving.group.name;
+    let group = &context.group.config.name;
     let (kind, what) = match why {
         Why::Limit => (RefusalKind::RateLimited, "every deployment is at a limit"),
         Why::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures"),
@@ -158,13 +158,13 @@ fn look(
 ) -> Look {
     let gateway = context.gateway;
     let now = gateway.clock.now();
-    let slots = &context.serving.slots;
+    let deployments = &context.group.deployments;
     let mut closed: Vec<Option<Moment>> = Vec::new();
     let mut too_long = None;
     let mut candidates: Vec<usize> = Vec::with_capacity(plan.order.len());
     for &index in plan.order.iter().filter(|index| !failed.contains(index)) {
-        let slot = &slots[index];
-        if let Some(window) = slot.deployment.context_window {
+        let deployment = &deployments[index];
+        if let Some(window) = deployment.config.context_window {
             if estimate.may_overflow(window) && !estimate.is_counted() {
                 return Look::Count(index);
             }
@@ -173,11 +173,11 @@ fn look(
                 continue;
             }
         }
-        match slot.health.admission(now) {
+        match deployment.health.admission(now) {
             Admission::Yes | Admission::Probe => candidates.push(index),
             // One that could never take the request is no reason to wait for its breaker; it is left to the limits to
             // say so.
-            Admission::No { .. } if never_fits(context, slot, estimate, now) => {
+            Admission::No { .. } if never_fits(context, deployment, estimate, now) => {
                 if !estimate.is_counted() {
                     return Look::Count(index);
                 }
@@ -199,8 +199,8 @@ fn look(
 }
 
 /// Whether the request is larger than a whole limit of this deployment, as far as it is known.
-fn never_fits(context: &RequestContext<'_>, slot: &DeploymentRuntime, estimate: &Estimate, now: Moment) -> bool {
-    matches!(context.gateway.limits.wait(now, slot.scope, estimate.demand(&slot.deployment)), Wait::Never)
+fn never_fits(context: &RequestContext<'_>, deployment: &DeploymentRuntime, estimate: &Estimate, now: Moment) -> bool {
+    matches!(context.gateway.limits.wait(now, deployment.scope, estimate.demand(&deployment.config)), Wait::Never)
 }
 
 fn reserve(
@@ -212,28 +212,29 @@ fn reserve(
     open_until: Option<Moment>,
 ) -> Look {
     let gateway = context.gateway;
-    let slots = &context.serving.slots;
-    let shared: &[ScopeId] =
-        if guard.shared.is_some() { &[] } else { &[context.snapshot.global, context.serving.scope] };
+    let deployments = &context.group.deployments;
+    let shared: &[ScopeId] = if guard.shared.is_some() { &[] } else { &[context.snapshot.global, context.group.scope] };
     let scopes: Vec<ScopeId> =
-        shared.iter().copied().chain(candidates.iter().map(|index| slots[*index].scope)).collect();
+        shared.iter().copied().chain(candidates.iter().map(|index| deployments[*index].scope)).collect();
     let largest = |estimate: &Estimate| {
-        let output = candidates.iter().map(|index| estimate.demand(&slots[*index].deployment).output_tokens).max();
+        let output = candidates.iter().map(|index| estimate.demand(&deployments[*index].config).output_tokens).max();
         Demand { input_tokens: estimate.input(), output_tokens: output.unwrap_or(0) }
     };
     if !estimate.is_counted() && !gateway.limits.at_most_half(now, &scopes, largest(estimate)) {
         return Look::Count(candidates[0]);
     }
     guard.record.estimated_input_tokens = estimate.input();
-    let offers: Vec<(ScopeId, Demand)> =
-        candidates.iter().map(|index| (slots[*index].scope, estimate.demand(&slots[*index].deployment))).collect();
+    let offers: Vec<(ScopeId, Demand)> = candidates
+        .iter()
+        .map(|index| (deployments[*index].scope, estimate.demand(&deployments[*index].config)))
+        .collect();
     match gateway.limits.reserve(now, shared, largest(estimate), &offers) {
         Decision::Granted { index, shared, own } => {
-            let slot = &slots[candidates[index]];
-            match slot.health.begin(now) {
+            let deployment = &deployments[candidates[index]];
+            match deployment.health.begin(now) {
                 Ok(attempt) => {
                     guard.shared = shared.or(guard.shared.take());
-                    guard.begin_attempt(context.serving, candidates[index], attempt, own, offers[index].1);
+                    guard.begin_attempt(context.group, candidates[index], attempt, own, offers[index].1);
                     Look::Granted(candidates[index])
                 }
                 // Another thread took the breaker's probe since we looked.
@@ -272,7 +273,7 @@ fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, estimate: &Esti
         Scope::Key(key) => format!("the key `{key}`"),
         Scope::Group(group) => format!("the group `{group}`"),
         Scope::Deployment(deployment) => {
-            format!("the deployment `{deployment}`, the largest of `{}`", context.serving.group.name)
+            format!("the deployment `{deployment}`, the largest of `{}`", context.group.config.name)
         }
     };
     let what = match excess.dimension {

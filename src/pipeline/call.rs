@@ -8,12 +8,11 @@ use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-use crate::catalog::{Deployment, Origin};
 use crate::chat::{ChatRequest, PartKind};
 use crate::dialect::{self, Encoded, Target};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::provider::simulated::Simulated;
 use crate::seed;
+use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
 
 use super::scrub::scrubbed;
@@ -33,38 +32,36 @@ pub(super) async fn call(
     guard: &mut RequestGuard,
     index: usize,
 ) -> Result<Answered, AttemptFault> {
-    let slot = &context.serving.slots[index];
-    let deployment = &*slot.deployment;
-    let dialect = dialect::provider(deployment.dialect);
+    let runtime = &context.group.deployments[index];
+    let deployment = &*runtime.config;
     // What was held for it: a provider that counts the bound on arrival must not count more than we did.
     let bound = u32::try_from(guard.held_output()).unwrap_or(u32::MAX).max(1);
-    let mut encoded = encode(context, &slot.deployment, bound).await.map_err(AttemptFault::before_sending)?;
+    let mut encoded = encode(context, runtime, bound).await.map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
-    let outgoing = outgoing(deployment, &target(deployment, bound), encoded, context.request.stream);
+    let mut outgoing = outgoing(runtime, encoded, context.request.stream);
+    let now = context.gateway.clock.now();
+    let authorized = runtime.authorization.apply(&mut outgoing, now).await;
+    authorized.map_err(|fault| scrubbed(fault.before_sending(), deployment))?;
     guard.sent();
-    let upstream = match deployment.origin {
-        Origin::Http(_) => &context.gateway.http,
-        Origin::Simulated(_) => &context.snapshot.simulated,
-    };
-    let answer = upstream.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
+    let answer = runtime.transport.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
     guard.answered(answer.status.is_success());
     if !answer.status.is_success() {
-        return Err(scrubbed(refused(deployment, answer).await, deployment));
+        return Err(scrubbed(refused(runtime, answer).await, deployment));
     }
     let meta = ReplyMeta {
         deployment: deployment.id.to_string(),
         policy: guard.record.policy.clone().unwrap_or_else(|| "built-in".into()),
-        group: context.serving.group.name.to_string(),
+        group: context.group.config.name.to_string(),
         attempts: guard.attempts(),
         waited: guard.record.waited,
         dropped,
     };
     if context.request.stream {
-        let begun = stream::begin(context, guard, &slot.deployment, answer.body).await;
+        let begun = stream::begin(context, guard, runtime, answer.body).await;
         return begun.map(|begun| Answered::Begun(begun, meta)).map_err(|fault| scrubbed(fault, deployment));
     }
     let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
-    let mut reply = dialect.decode(&body).map_err(|fault| scrubbed(fault, deployment))?;
+    let mut reply = runtime.format.decode(&body).map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
     guard.first_content();
     for part in reply.choices.iter().flat_map(|choice| &choice.parts) {
@@ -76,51 +73,40 @@ pub(super) async fn call(
     Ok(Answered::Whole(dialect::face(guard.record.face).reply(&reply), meta))
 }
 
-fn target(deployment: &Deployment, default_max_tokens: u32) -> Target<'_> {
-    Target { model: &deployment.model, api_version: deployment.api_version.as_deref(), default_max_tokens }
-}
-
 async fn encode(
     context: &RequestContext<'_>,
-    deployment: &Arc<Deployment>,
+    runtime: &Arc<DeploymentRuntime>,
     bound: u32,
 ) -> Result<Encoded, AttemptFault> {
-    let encode = move |request: &ChatRequest, deployment: &Deployment| {
-        dialect::provider(deployment.dialect).encode(request, &target(deployment, bound))
+    let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
+        let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
+        runtime.format.encode(request, &Target { model, api_version, default_max_tokens: bound })
     };
     if !context.large {
-        return encode(context.request, deployment);
+        return encode(context.request, runtime);
     }
-    let (request, deployment) = (Arc::clone(context.request), Arc::clone(deployment));
-    let encoded = context.gateway.blocking.run(move || encode(&request, &deployment)).await;
+    let (request, runtime) = (Arc::clone(context.request), Arc::clone(runtime));
+    let encoded = context.gateway.blocking.run(move || encode(&request, &runtime)).await;
     encoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::Misconfigured, "the request could not be written")))
 }
 
-/// Adds what a dialect must not know: origin, credential, the operator's own headers.
-fn outgoing(deployment: &Deployment, target: &Target<'_>, encoded: Encoded, streamed: bool) -> UpstreamRequest {
-    let url = match &deployment.origin {
-        Origin::Http(base) => format!("{base}{}", encoded.path),
-        Origin::Simulated(_) => format!("{}{}", Simulated::origin(&deployment.id), encoded.path),
-    };
+/// Adds what a format must not know: origin and the operator's own headers.
+fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> UpstreamRequest {
+    let url = format!("{}{}", runtime.base_url, encoded.path);
     let mut headers: HeaderMap = encoded.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    if let Some(key) = &deployment.credential
-        && let Some((name, value)) = dialect::provider(deployment.dialect).credential(key, target)
-    {
-        headers.insert(name, value);
-    }
-    for (name, value) in &deployment.headers {
+    for (name, value) in &runtime.config.headers {
         headers.insert(name.clone(), value.clone());
     }
-    let timeouts = if streamed { deployment.stream_timeouts } else { deployment.timeouts };
+    let timeouts = if streamed { runtime.config.stream_timeouts } else { runtime.config.timeouts };
     UpstreamRequest { url, headers, body: encoded.body, timeouts }
 }
 
-async fn refused(deployment: &Deployment, answer: UpstreamResponse) -> AttemptFault {
+async fn refused(runtime: &DeploymentRuntime, answer: UpstreamResponse) -> AttemptFault {
     let status = answer.status.as_u16();
     let body = collect(answer.body, MAX_ERROR).await.unwrap_or_default();
-    dialect::provider(deployment.dialect).decode_error(status, &answer.headers, &body)
+    runtime.format.decode_error(status, &answer.headers, &body)
 }
 
 async fn collect(mut body: Body, most: usize) -> Result<Bytes, AttemptFault> {

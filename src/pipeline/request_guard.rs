@@ -37,7 +37,7 @@ pub struct RequestGuard {
 
 /// The attempt under way.
 struct Attempt {
-    slot: Arc<DeploymentRuntime>,
+    deployment: Arc<DeploymentRuntime>,
     router: Option<Arc<Router>>,
     index: usize,
     hold: Option<Hold>,
@@ -109,7 +109,7 @@ impl RequestGuard {
     /// A reservation was granted: the attempt begins.
     pub(super) fn begin_attempt(
         &mut self,
-        serving: &GroupRuntime,
+        group: &GroupRuntime,
         index: usize,
         health: health::Attempt,
         hold: Hold,
@@ -117,9 +117,9 @@ impl RequestGuard {
     ) {
         let begun = self.gateway.clock.now();
         self.attempt = Some(Attempt {
-            slot: Arc::clone(&serving.slots[index]),
+            deployment: Arc::clone(&group.deployments[index]),
             health,
-            router: serving.router.clone(),
+            router: group.router.clone(),
             index,
             hold: Some(hold),
             begun,
@@ -214,7 +214,7 @@ impl RequestGuard {
                 output_tokens: usage.output_tokens,
             },
         );
-        let deployment = &attempt.slot.deployment;
+        let deployment = &attempt.deployment.config;
         let cost = if given_back { None } else { deployment.prices.map(|prices| prices.cost(&usage)) };
         if let Some(cost) = cost {
             self.record.cost = Some(self.record.cost.unwrap_or_default() + cost);

@@ -33,12 +33,12 @@ pub(super) async fn plan(
     estimate: &mut Estimate,
     guard: &mut RequestGuard,
 ) -> Result<Plan, Refusal> {
-    let serving = context.serving;
-    if serving.router.as_ref().is_some_and(|router| router.needs().exact_tokens) {
-        estimate.count(context, &serving.slots[0].deployment.model).await;
+    let group = context.group;
+    if group.router.as_ref().is_some_and(|router| router.needs().exact_tokens) {
+        estimate.count(context, &group.deployments[0].config.model).await;
     }
-    let mut answer = serving.router.as_ref().map(|router| ask(context, router, estimate, guard));
-    if let (Some(Err(RouteError::Wait(wanted))), Some(router)) = (&answer, &serving.router) {
+    let mut answer = group.router.as_ref().map(|router| ask(context, router, estimate, guard));
+    if let (Some(Err(RouteError::Wait(wanted))), Some(router)) = (&answer, &group.router) {
         let clock = context.gateway.clock;
         let now = clock.now();
         clock.sleep_until((now + (*wanted).min(LONGEST_WAIT)).min(context.wait_deadline(now))).await;
@@ -47,32 +47,32 @@ pub(super) async fn plan(
     }
     let mut order: Vec<usize> = match answer {
         Some(Ok(choices)) => choices.iter().map(|choice| choice.deployment as usize).collect(),
-        Some(Err(RouteError::Reject(words))) if serving.group.router.may_reject => {
-            return Err(rejected(serving, words));
+        Some(Err(RouteError::Reject(words))) if group.config.router.may_reject => {
+            return Err(rejected(group, words));
         }
         Some(Err(end)) => {
             // Faults are logged and counted where they happen.
             if let RouteError::Reject(words) = &end {
-                tracing::warn!(policy = &*serving.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
+                tracing::warn!(policy = &*group.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
             }
             guard.record.policy = Some("built-in".into());
-            built_in(serving)
+            built_in(group)
         }
-        None => built_in(serving),
+        None => built_in(group),
     };
-    order.sort_by_key(|index| serving.slots[*index].deployment.order);
+    order.sort_by_key(|index| group.deployments[*index].config.order);
     Ok(Plan { order })
 }
 
 /// The refusal in the policy's own words, which are bounded already.
-fn rejected(serving: &GroupRuntime, words: String) -> Refusal {
+fn rejected(group: &GroupRuntime, words: String) -> Refusal {
     let silent = words.trim().is_empty();
-    let words = if silent { format!("the policy `{}` refuses this request", serving.policy) } else { words };
+    let words = if silent { format!("the policy `{}` refuses this request", group.policy) } else { words };
     Refusal::new(RefusalKind::PolicyRefused, words)
 }
 
-fn built_in(serving: &GroupRuntime) -> Vec<usize> {
-    (0..serving.slots.len()).collect()
+fn built_in(group: &GroupRuntime) -> Vec<usize> {
+    (0..group.deployments.len()).collect()
 }
 
 fn ask(
@@ -82,7 +82,7 @@ fn ask(
     guard: &RequestGuard,
 ) -> Result<Vec<Choice>, RouteError> {
     let needs = router.needs();
-    let slots = &context.serving.slots;
+    let deployments = &context.group.deployments;
     let now = context.gateway.clock.now();
     let signals = signals(context, &needs.signals, now, estimate);
     let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, context.request)).collect();
@@ -91,13 +91,14 @@ fn ask(
         now,
         seed: guard.seed,
         input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
-        expected_output_tokens: u32::try_from(estimate.demand(&slots[0].deployment).output_tokens).unwrap_or(u32::MAX),
+        expected_output_tokens: u32::try_from(estimate.demand(&deployments[0].config).output_tokens)
+            .unwrap_or(u32::MAX),
         max_output_tokens: context.request.max_tokens,
         priority: context.priority,
         deadline_ms: u32::try_from(context.deadline.since(now).as_millis()).ok(),
         traits: traits(context),
     };
-    let mut choices = Vec::with_capacity(slots.len());
+    let mut choices = Vec::with_capacity(deployments.len());
     router.route(&question, &signals, &features, &attributes, &mut choices)?;
     Ok(choices)
 }
@@ -109,10 +110,14 @@ fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimat
     }
     // Each deployment's own lock is taken once, and none of them under the lock of the limits.
     let rows: Vec<Row<'_>> = context
-        .serving
-        .slots
+        .group
+        .deployments
         .iter()
-        .map(|slot| Row { slot, health: slot.health.report(now), demand: estimate.demand(&slot.deployment) })
+        .map(|deployment| Row {
+            deployment,
+            health: deployment.health.report(now),
+            demand: estimate.demand(&deployment.config),
+        })
         .collect();
     context.gateway.limits.read(now, |limits| {
         let cells = wanted.iter().flat_map(|signal| rows.iter().map(move |row| (signal, row)));
@@ -122,7 +127,7 @@ fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimat
 
 /// What is known of one deployment at the moment of a decision.
 struct Row<'a> {
-    slot: &'a DeploymentRuntime,
+    deployment: &'a DeploymentRuntime,
     health: HealthReport,
     demand: Demand,
 }
@@ -151,18 +156,18 @@ fn traits(context: &RequestContext<'_>) -> Traits {
 
 /// One signal of one deployment, as `signal.rs` defines it.
 fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -> f32 {
-    let Row { slot, health, demand } = row;
+    let Row { deployment, health, demand } = row;
     let free = |amount: Option<u64>| amount.map_or(f32::INFINITY, small);
     match signal {
         Signal::WaitMs => wait(limits, now, row),
-        Signal::CostUsd => slot.deployment.prices.map_or(f32::NAN, |prices| {
+        Signal::CostUsd => deployment.config.prices.map_or(f32::NAN, |prices| {
             let cost = prices.input.of(demand.input_tokens) + prices.output.of(demand.output_tokens);
             small(cost.0) / 1e9
         }),
-        Signal::TokensUsed => small(limits.used(slot.scope).tokens),
-        Signal::RequestsUsed => small(limits.used(slot.scope).requests),
-        Signal::TokensFree => free(limits.used(slot.scope).free.tightest_tokens()),
-        Signal::RequestsFree => free(limits.used(slot.scope).free.requests),
+        Signal::TokensUsed => small(limits.used(deployment.scope).tokens),
+        Signal::RequestsUsed => small(limits.used(deployment.scope).requests),
+        Signal::TokensFree => free(limits.used(deployment.scope).free.tightest_tokens()),
+        Signal::RequestsFree => free(limits.used(deployment.scope).free.requests),
         Signal::InFlight
         | Signal::LatencyMs
         | Signal::LatencyPerTokenMs
@@ -174,7 +179,7 @@ fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -
 
 /// Limits and breaker together: whichever keeps the request longer.
 fn wait(limits: &mut Reading<'_>, now: Moment, row: &Row<'_>) -> f32 {
-    let limited = match limits.wait(row.slot.scope, row.demand) {
+    let limited = match limits.wait(row.deployment.scope, row.demand) {
         Wait::Now => 0.0,
         Wait::At(moment) => millis(moment.since(now)),
         Wait::Unknown => UNKNOWN_WAIT_MS,

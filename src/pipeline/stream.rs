@@ -18,6 +18,7 @@ use crate::catalog::Deployment;
 use crate::chat::{Chunk, Delta};
 use crate::dialect::{self, StreamDecoder, StreamEncoder};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::snapshot::DeploymentRuntime;
 use crate::sse::SseDecoder;
 use crate::upstream::Body;
 
@@ -52,10 +53,10 @@ pub(super) struct Begun {
 pub(super) async fn begin(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
-    deployment: &Arc<Deployment>,
+    runtime: &DeploymentRuntime,
     body: Body,
 ) -> Result<Begun, AttemptFault> {
-    let decoder = dialect::provider(deployment.dialect).stream();
+    let decoder = runtime.format.stream();
     let mut source = Source { body, sse: SseDecoder::default(), decoder, chunks: Vec::new() };
     while !source.chunks.iter().any(|chunk| chunk.delta.is_content()) {
         if source.decoder.is_complete() {
@@ -75,7 +76,7 @@ pub(super) async fn begin(
         source,
         encoder,
         deadline: context.gateway.clock.instant(context.deadline),
-        deployment: Arc::clone(deployment),
+        deployment: Arc::clone(&runtime.config),
     })
 }
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::authorization::Authorization;
 use crate::builtin_policies::SHIPPED;
-use crate::catalog::{Group, Origin};
+use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
+use crate::dialect;
 use crate::health::BreakerRule;
 use crate::id::{DeploymentId, PolicyName};
 use crate::limits::{LimitSpec, Scope};
@@ -19,6 +21,7 @@ use crate::policy::{Component, DeploymentInfo, Digest, Engine, Router, Setup, Su
 use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, Snapshot};
+use crate::upstream::Upstream;
 
 use super::folder::{self, Contents};
 use super::{SharedState, Sources};
@@ -34,13 +37,21 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(2 * 3600);
 /// Reads an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
+/// What carries requests to providers.
+pub struct Providers {
+    /// Over the network.
+    pub http: Arc<dyn Upstream>,
+    /// Inside this process.
+    pub simulated: Simulated,
+}
+
 /// Builds snapshots from the same sources, again and again.
 pub struct Builder {
     engine: Engine,
     sources: Sources,
     environment: Environment,
     shared: Arc<SharedState>,
-    simulated: Simulated,
+    providers: Providers,
     seed: u64,
     /// Components by digest: a file that did not change is not loaded again.
     components: BTreeMap<Digest, Arc<Component>>,
@@ -66,6 +77,8 @@ pub struct Draft {
 
 struct Prepared {
     group: Arc<Group>,
+    /// One for each deployment, in their order.
+    authorizations: Vec<Authorization>,
     router: Next,
 }
 
@@ -87,7 +100,7 @@ impl Builder {
         sources: Sources,
         environment: Environment,
         shared: Arc<SharedState>,
-        simulated: Simulated,
+        providers: Providers,
         seed: u64,
     ) -> Self {
         let policies = sources.policies.clone().unwrap_or_else(|| PathBuf::from("policies"));
@@ -97,7 +110,7 @@ impl Builder {
             sources,
             environment,
             shared,
-            simulated,
+            providers,
             seed,
             components,
             refused,
@@ -171,9 +184,12 @@ impl Builder {
         let found = self.load(&settings, &contents, previous, &mut problems);
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
-            match self.router(group, &found, previous) {
-                Ok(router) => groups.push(Prepared { group: Arc::clone(group), router }),
-                Err(problem) => problems.push(problem),
+            let authorizations = group.deployments.iter().map(|deployment| authorization(deployment)).collect();
+            match (self.router(group, &found, previous), authorizations) {
+                (Ok(router), Ok(authorizations)) => {
+                    groups.push(Prepared { group: Arc::clone(group), authorizations, router });
+                }
+                (router, authorizations) => problems.extend([router.err(), authorizations.err()].into_iter().flatten()),
             }
         }
         if groups.len() < settings.catalog.groups.len() {
@@ -284,40 +300,50 @@ impl Builder {
     pub fn publish(&mut self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
         let Draft { settings, groups, specs, fingerprint, .. } = draft;
         self.retire(&specs, now);
-        let limits = &self.shared.limits;
+        let shared = &self.shared;
+        let limits = &shared.limits;
         limits.apply(&specs.into_iter().chain(self.retired()).collect(), now);
         self.shared.health.apply(&rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
             Some((deployment.id.clone(), Arc::clone(model)))
         });
-        let simulated = Arc::new(self.simulated.with_models(models.collect()));
+        let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
             let router = match prepared.router {
                 Next::Kept(router) | Next::New(router) => router,
                 Next::Heir(succession) => succession.publish(),
             };
-            let slots = group.deployments.iter().map(|deployment| {
+            let runtimes = group.deployments.iter().zip(prepared.authorizations);
+            let deployments = runtimes.map(|(deployment, authorization)| {
+                let (transport, base_url) = match &deployment.origin {
+                    Origin::Http(base) => (&self.providers.http, Arc::clone(base)),
+                    Origin::Simulated(_) => (&simulated, Simulated::origin(&deployment.id).into()),
+                };
                 Arc::new(DeploymentRuntime {
-                    deployment: Arc::clone(deployment),
-                    health: self.shared.health.of(&deployment.id),
+                    config: Arc::clone(deployment),
+                    format: dialect::provider(deployment.dialect),
+                    transport: Arc::clone(transport),
+                    base_url,
+                    authorization,
+                    health: shared.health.of(&deployment.id),
                     scope: limits.id(&Scope::Deployment(deployment.id.clone())),
                 })
             });
             let component = router.component();
-            let serving = GroupRuntime {
+            let runtime = GroupRuntime {
                 policy: format!("{}@{}", component.name(), component.digest().short()).into(),
                 router: Some(router.clone()),
-                slots: slots.collect(),
+                deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
                 queue: self.shared.queue(&group.name),
-                group: Arc::clone(&group),
+                config: Arc::clone(&group),
             };
-            (group.name.clone(), Arc::new(serving))
+            (group.name.clone(), Arc::new(runtime))
         });
         let groups = groups.collect();
-        Snapshot { generation, settings, groups, simulated, global: limits.id(&Scope::Global), fingerprint }
+        Snapshot { generation, settings, groups, global: limits.id(&Scope::Global), fingerprint }
     }
 }
 
@@ -353,8 +379,22 @@ impl Draft {
 
 /// The component that decides now under this name.
 fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
-    let routers = snapshot.groups.values().filter_map(|serving| serving.router.as_ref());
+    let routers = snapshot.groups.values().filter_map(|group| group.router.as_ref());
     routers.map(|router| router.component()).find(|component| component.name() == name).cloned()
+}
+
+/// The header its key goes in, prepared; nothing where the operator's own headers hold it already.
+fn authorization(deployment: &Deployment) -> Result<Authorization, String> {
+    let Some(key) = &deployment.credential else { return Ok(Authorization::None) };
+    let format = dialect::provider(deployment.dialect);
+    match format.credential_header(key, deployment.api_version.as_deref()) {
+        Some((name, _)) if deployment.headers.contains_key(&name) => Ok(Authorization::None),
+        Some((name, value)) => Ok(Authorization::Header(name, value)),
+        None => Err(format!(
+            "deployment `{}`: its key cannot be sent in a header\nhint: it holds a line break or another character that is no key's",
+            deployment.id
+        )),
+    }
 }
 
 fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {

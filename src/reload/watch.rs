@@ -149,8 +149,8 @@ impl<T: Target> Worker<T> {
 
     fn tick(&self) {
         let now = self.clock.now();
-        for serving in self.target.current().groups.values() {
-            if let Some(router) = &serving.router {
+        for group in self.target.current().groups.values() {
+            if let Some(router) = &group.router {
                 router.tick(now);
             }
         }

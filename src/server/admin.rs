@@ -17,12 +17,12 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
     let list: Vec<Value> = snapshot
         .groups
         .values()
-        .filter_map(|serving| {
-            let report = serving.router.as_ref()?.report();
+        .filter_map(|group| {
+            let report = group.router.as_ref()?.report();
             Some(json!({
                 "name": report.policy.as_str(),
                 "digest": report.digest.to_string(),
-                "group": serving.group.name.as_str(),
+                "group": group.config.name.as_str(),
                 "generation": report.generation,
                 "calls": report.calls,
                 "outcomes": report.outcomes,
@@ -41,11 +41,11 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
 /// The same for `/metrics`.
 pub(super) fn figures(app: &App) -> Vec<PolicyFigures> {
     let snapshot = app.gateway.live.read();
-    let of = |serving: &Arc<crate::snapshot::GroupRuntime>| {
-        let report = serving.router.as_ref()?.report();
+    let of = |group: &Arc<crate::snapshot::GroupRuntime>| {
+        let report = group.router.as_ref()?.report();
         Some(PolicyFigures {
-            group: serving.group.name.to_string(),
-            policy: serving.policy.to_string(),
+            group: group.config.name.to_string(),
+            policy: group.policy.to_string(),
             calls: report.calls,
             faults: report.faults,
         })

@@ -19,10 +19,10 @@ fn long(model: &str) -> Value {
 }
 
 fn used(gateway: &Arc<Pipeline>, deployment: &str) -> Used {
-    let slot =
-        gateway.live.read().groups["g"].slots.iter().find(|slot| slot.deployment.id.as_str() == deployment).cloned();
-    let slot = slot.expect("a deployment");
-    gateway.limits.used(gateway.clock.now(), slot.scope)
+    let found =
+        gateway.live.read().groups["g"].deployments.iter().find(|one| one.config.id.as_str() == deployment).cloned();
+    let found = found.expect("a deployment");
+    gateway.limits.used(gateway.clock.now(), found.scope)
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,8 +96,8 @@ async fn a_client_that_stops_reading_gives_its_place_back() {
         "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, max_parallel_requests: 1, simulated: {tokens_per_second: 10, output_tokens: 5000}}}\n",
     );
     let under_way = || {
-        let slot = Arc::clone(&gateway.live.read().groups["g"].slots[0]);
-        gateway.limits.used(gateway.clock.now(), slot.scope).in_flight
+        let deployment = Arc::clone(&gateway.live.read().groups["g"].deployments[0]);
+        gateway.limits.used(gateway.clock.now(), deployment.scope).in_flight
     };
     let body =
         json!({"model": "g", "stream": true, "max_tokens": 5000, "messages": [{"role": "user", "content": "Hi"}]});

@@ -21,7 +21,7 @@ use crate::fault::{AttemptFault, FaultKind};
 /// `Rejected` where the request asks for another vendor's kind of tool or content, for several replies or
 /// for JSON without a schema; `Misconfigured` where the version cannot be a header.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-    let version = version(target);
+    let version = version(target.api_version);
     let mut headers = HeaderMap::new();
     let value = HeaderValue::from_str(version).map_err(|_| {
         AttemptFault::new(FaultKind::Misconfigured, "the deployment's `api_version` cannot be sent as a header")

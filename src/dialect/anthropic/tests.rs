@@ -9,7 +9,7 @@ use super::Anthropic;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use crate::chat::{Chunk, Delta, FinishReason, Usage};
-use crate::dialect::{ClientApi, Provider, StreamDecoder, StreamEncoder, Target};
+use crate::dialect::{ClientApi, ProviderFormat, StreamDecoder, StreamEncoder, Target};
 use crate::fault::{AttemptFault, FaultKind};
 
 fn target(api_version: Option<&str>) -> Target<'_> {
@@ -35,7 +35,7 @@ fn the_version_decides_the_credential_and_the_sampling_fields() {
         (Some("2023-06-01"), "2023-06-01", ("x-api-key", "sk-1"), true),
     ] {
         let target = target(version);
-        let (name, value) = Anthropic.credential(&key, &target).unwrap();
+        let (name, value) = Anthropic.credential_header(&key, target.api_version).unwrap();
         assert_eq!((name.as_str(), value.to_str().unwrap()), credential);
         assert!(value.is_sensitive());
         let encoded = Anthropic.encode(&request, &target).unwrap();
@@ -51,7 +51,7 @@ fn the_version_decides_the_credential_and_the_sampling_fields() {
 
 #[test]
 fn what_cannot_be_a_header_is_no_credential_and_no_version() {
-    assert!(Anthropic.credential(&SecretString::from("a\nb"), &target(None)).is_none());
+    assert!(Anthropic.credential_header(&SecretString::from("a\nb"), None).is_none());
     let request = parse(&json!({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}));
     let fault = Anthropic.encode(&request, &target(Some("a\nb"))).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Misconfigured);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::OpenAi;
 use crate::chat::ChatRequest;
-use crate::dialect::{ClientApi, Encoded, Provider, Target};
+use crate::dialect::{ClientApi, Encoded, ProviderFormat, Target};
 
 mod errors;
 mod reply;

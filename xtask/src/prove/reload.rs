@@ -199,12 +199,12 @@ impl Scene {
     }
 
     fn decider(&self) -> String {
-        self.gateway.live.read().groups.get(GROUP).map(|serving| serving.policy.to_string()).unwrap_or_default()
+        self.gateway.live.read().groups.get(GROUP).map(|group| group.policy.to_string()).unwrap_or_default()
     }
 
     fn router(&self) -> Result<Arc<Router>, String> {
         let snapshot = self.gateway.live.read();
-        let router = snapshot.groups.get(GROUP).and_then(|serving| serving.router.clone());
+        let router = snapshot.groups.get(GROUP).and_then(|group| group.router.clone());
         router.ok_or_else(|| format!("group `{GROUP}` has no router"))
     }
 

@@ -2,8 +2,8 @@ use http::HeaderMap;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{OpenAi, TARGET};
-use crate::dialect::{ClientApi, Provider};
+use super::OpenAi;
+use crate::dialect::{ClientApi, ProviderFormat};
 use crate::fault::{FaultKind, Refusal, RefusalKind};
 
 #[test]
@@ -92,8 +92,8 @@ fn every_refusal_has_the_vendors_shape() {
 
 #[test]
 fn the_credential_is_a_bearer_key_that_is_not_shown() {
-    let (name, value) = OpenAi.credential(&SecretString::from("sk-1"), &TARGET).unwrap();
+    let (name, value) = OpenAi.credential_header(&SecretString::from("sk-1"), None).unwrap();
     assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer sk-1"));
     assert!(value.is_sensitive());
-    assert!(OpenAi.credential(&SecretString::from("sk\n1"), &TARGET).is_none());
+    assert!(OpenAi.credential_header(&SecretString::from("sk\n1"), None).is_none());
 }

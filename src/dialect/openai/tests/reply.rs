@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::OpenAi;
 use crate::chat::{Choice, DialectName, FinishReason, Part, PartKind, Reply, Rest, Usage};
-use crate::dialect::{ClientApi, Provider};
+use crate::dialect::{ClientApi, ProviderFormat};
 use crate::fault::FaultKind;
 
 fn decode(reply: &Value) -> Reply {

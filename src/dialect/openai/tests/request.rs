@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{OpenAi, TARGET, body, encode, parse};
 use crate::chat::{DialectName, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
-use crate::dialect::{ClientApi, Provider};
+use crate::dialect::{ClientApi, ProviderFormat};
 use crate::fault::{FaultKind, RefusalKind};
 
 /// A request with every field of the vendor's library, and a few of those who imitate it.
@@ -457,7 +457,7 @@ proptest! {
             }
         }
         let mut chunks = Vec::new();
-        let mut decoder = Provider::stream(&OpenAi);
+        let mut decoder = ProviderFormat::stream(&OpenAi);
         for data in [more.to_string(), whole.to_string(), String::from_utf8_lossy(&noise).into_owned()] {
             drop(decoder.event("", &data, &mut chunks));
         }

@@ -3,11 +3,11 @@ use serde_json::{Value, json};
 
 use super::{OpenAi, parse};
 use crate::chat::{Chunk, Delta, DialectName, FinishReason, Usage};
-use crate::dialect::{ClientApi, Provider};
+use crate::dialect::{ClientApi, ProviderFormat};
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 
 fn decode(events: &[Value]) -> Result<Vec<Chunk>, AttemptFault> {
-    let mut decoder = Provider::stream(&OpenAi);
+    let mut decoder = ProviderFormat::stream(&OpenAi);
     let mut chunks = Vec::new();
     for event in events {
         decoder.event("", &event.to_string(), &mut chunks)?;
@@ -237,7 +237,7 @@ fn an_error_ends_the_stream() {
         let fault = decode(&[delta(&json!({"content": "x"})), error.clone()]).unwrap_err();
         assert_eq!((fault.kind, fault.message.as_str()), (kind, "m"), "{error}");
     }
-    let mut decoder = Provider::stream(&OpenAi);
+    let mut decoder = ProviderFormat::stream(&OpenAi);
     for broken in ["{\"id\":", "[1]", "{\"choices\":[{\"delta\":7}]}", "{\"choices\":7}"] {
         let fault = decoder.event("", broken, &mut Vec::new()).unwrap_err();
         assert_eq!(fault.kind, FaultKind::BrokenStream, "{broken}");
