@@ -33,6 +33,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::attempt::AttemptOutcome;
 use crate::fault::FaultKind;
 use crate::id::DeploymentId;
 use crate::moment::Moment;
@@ -71,21 +72,6 @@ pub enum Admission {
         /// When the breaker lets a probe through.
         until: Option<Moment>,
     },
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// Why it failed; `None` is a whole reply.
-    pub fault: Option<FaultKind>,
-    /// How long the provider asked to be left alone.
-    pub retry_after: Option<Duration>,
-    /// From sending to the last byte.
-    pub latency: Duration,
-    /// From sending to the first token, where the reply was streamed.
-    pub ttft: Option<Duration>,
-    /// Output tokens of the reply; 0 where unknown.
-    pub output_tokens: u64,
 }
 
 /// What is known of a deployment now. Milliseconds; NaN is unknown.
@@ -232,11 +218,11 @@ impl Attempt {
     }
 
     /// Ends the attempt.
-    pub fn end(mut self, now: Moment, ended: &Ended) {
-        self.finish(Some((now, ended)));
+    pub fn end(mut self, now: Moment, outcome: &AttemptOutcome) {
+        self.finish(Some((now, outcome)));
     }
 
-    fn finish(&mut self, ended: Option<(Moment, &Ended)>) {
+    fn finish(&mut self, ended: Option<(Moment, &AttemptOutcome)>) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
@@ -246,11 +232,11 @@ impl Attempt {
         state.in_flight = state.in_flight.saturating_sub(1);
         let verdict = match ended {
             None => Verdict::Nothing,
-            Some((_, ended)) => Verdict::of(ended, &state.rule),
+            Some((_, outcome)) => Verdict::of(outcome, &state.rule),
         };
-        if let Some((now, ended)) = ended {
-            match ended.fault {
-                None => state.succeeded(ended),
+        if let Some((now, outcome)) = ended {
+            match outcome.fault {
+                None => state.succeeded(outcome),
                 Some(FaultKind::Rejected | FaultKind::Cancelled) => {}
                 Some(_) => state.failures.add(true),
             }
@@ -268,15 +254,16 @@ impl Drop for Attempt {
 }
 
 impl State {
-    fn succeeded(&mut self, ended: &Ended) {
+    fn succeeded(&mut self, outcome: &AttemptOutcome) {
         let millis = |length: Duration| length.as_secs_f64() * 1000.0;
         self.failures.add(false);
-        self.latency.add(millis(ended.latency));
-        if ended.output_tokens > 0 {
+        self.latency.add(millis(outcome.latency));
+        let tokens = outcome.usage.output_tokens;
+        if tokens > 0 {
             #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
-            self.per_token.add(millis(ended.latency) / ended.output_tokens as f64);
+            self.per_token.add(millis(outcome.latency) / tokens as f64);
         }
-        if let Some(ttft) = ended.ttft {
+        if let Some(ttft) = outcome.ttft.filter(|_| outcome.streamed) {
             self.ttft.add(millis(ttft));
         }
     }

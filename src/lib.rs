@@ -12,6 +12,7 @@ pub mod moment;
 pub mod money;
 pub mod seed;
 // L1: machines and contracts; time is an argument, nothing here does I/O
+pub mod attempt;
 pub mod authorization;
 pub mod catalog;
 pub mod dialect;

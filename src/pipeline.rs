@@ -6,6 +6,7 @@
 //! leaves included, settles what was reserved and writes exactly one record.
 
 mod admit;
+mod attempt_guard;
 mod auth;
 mod blocking_pool;
 mod call;

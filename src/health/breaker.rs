@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::averages::Minute;
-use super::{Admission, BreakerRule, Ended};
+use super::{Admission, BreakerRule};
+use crate::attempt::AttemptOutcome;
 use crate::fault::FaultKind;
 use crate::moment::Moment;
 
@@ -29,9 +30,9 @@ pub(super) enum Verdict {
 const LONGEST: Duration = Duration::from_secs(3600);
 
 impl Verdict {
-    pub(super) fn of(ended: &Ended, rule: &BreakerRule) -> Self {
-        let length = ended.retry_after.map_or(rule.cooldown, |asked| asked.min(LONGEST));
-        match ended.fault {
+    pub(super) fn of(outcome: &AttemptOutcome, rule: &BreakerRule) -> Self {
+        let length = outcome.retry_after.map_or(rule.cooldown, |asked| asked.min(LONGEST));
+        match outcome.fault {
             None => Self::Good,
             Some(FaultKind::Rejected | FaultKind::Cancelled) => Self::Nothing,
             Some(FaultKind::RateLimited) if rule.alone => Self::Nothing,

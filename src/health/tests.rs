@@ -1,3 +1,4 @@
+use crate::chat::Usage;
 use proptest::prelude::*;
 
 use super::*;
@@ -15,11 +16,11 @@ fn health(rule: BreakerRule) -> Arc<Health> {
     book.of(&id)
 }
 
-fn failed(kind: FaultKind) -> Ended {
-    Ended { fault: Some(kind), ..Ended::default() }
+fn failed(kind: FaultKind) -> AttemptOutcome {
+    AttemptOutcome { fault: Some(kind), ..AttemptOutcome::default() }
 }
 
-fn attempt(health: &Arc<Health>, now: Moment, ended: &Ended) {
+fn attempt(health: &Arc<Health>, now: Moment, ended: &AttemptOutcome) {
     health.begin(now).expect("the breaker lets it through").end(now, ended);
 }
 
@@ -37,8 +38,8 @@ fn open_until(health: &Arc<Health>, now: Moment) -> Option<Moment> {
 #[test]
 fn more_than_half_of_five_attempts_opens() {
     let health = health(BreakerRule::default());
-    attempt(&health, at(0), &Ended::default());
-    attempt(&health, at(0), &Ended::default());
+    attempt(&health, at(0), &AttemptOutcome::default());
+    attempt(&health, at(0), &AttemptOutcome::default());
     fail(&health, at(0), FaultKind::Unavailable);
     fail(&health, at(0), FaultKind::TimedOut);
     assert_eq!(health.admission(at(0)), Admission::Yes);
@@ -65,7 +66,7 @@ fn failures_older_than_a_minute_are_forgotten() {
 fn allowed_fails_are_a_number_whatever_the_share() {
     let health = health(BreakerRule { allowed_fails: Some(2), ..BreakerRule::default() });
     for _ in 0..100 {
-        attempt(&health, at(0), &Ended::default());
+        attempt(&health, at(0), &AttemptOutcome::default());
     }
     fail(&health, at(0), FaultKind::Unavailable);
     fail(&health, at(0), FaultKind::Unavailable);
@@ -85,7 +86,7 @@ fn rate_limits_and_misconfigurations_open_at_once_where_there_are_others() {
     ] {
         let health = health(BreakerRule::default());
         let retry_after = retry_after.map(Duration::from_secs);
-        attempt(&health, at(0), &Ended { retry_after, ..failed(fault) });
+        attempt(&health, at(0), &AttemptOutcome { retry_after, ..failed(fault) });
         assert_eq!(open_until(&health, at(0)), until, "{fault} after {retry_after:?}");
     }
 }
@@ -95,7 +96,7 @@ fn a_lonely_deployment_opens_only_if_nothing_works() {
     let rule = BreakerRule { alone: true, allowed_fails: Some(0), ..BreakerRule::default() };
     let health = health(rule);
     for _ in 0..100 {
-        attempt(&health, at(0), &Ended { retry_after: Some(COOLDOWN), ..failed(FaultKind::RateLimited) });
+        attempt(&health, at(0), &AttemptOutcome { retry_after: Some(COOLDOWN), ..failed(FaultKind::RateLimited) });
     }
     for _ in 0..19 {
         fail(&health, at(0), FaultKind::Misconfigured);
@@ -105,7 +106,7 @@ fn a_lonely_deployment_opens_only_if_nothing_works() {
     assert_eq!(open_until(&health, at(0)), Some(at(5000)));
 
     let health = self::health(rule);
-    attempt(&health, at(0), &Ended::default());
+    attempt(&health, at(0), &AttemptOutcome::default());
     for _ in 0..40 {
         fail(&health, at(0), FaultKind::Unavailable);
     }
@@ -129,7 +130,8 @@ fn rejected_and_cancelled_never_count() {
 fn opening_again_never_brings_the_end_nearer() {
     let health = health(BreakerRule::default());
     let [first, second, third] = [(); 3].map(|()| health.begin(at(0)).expect("closed"));
-    let limited = |seconds| Ended { retry_after: Some(Duration::from_secs(seconds)), ..failed(FaultKind::RateLimited) };
+    let limited =
+        |seconds| AttemptOutcome { retry_after: Some(Duration::from_secs(seconds)), ..failed(FaultKind::RateLimited) };
     first.end(at(0), &limited(60));
     second.end(at(1000), &limited(1));
     assert_eq!(open_until(&health, at(1000)), Some(at(60_000)));
@@ -153,7 +155,7 @@ fn half_open_lets_exactly_one_probe_through() {
     probe.end(at(5001), &failed(FaultKind::Unavailable));
     assert_eq!(open_until(&health, at(5001)), Some(at(10_001)), "a failed probe opens again, thresholds or not");
     let probe = health.begin(at(10_001)).expect("the probe");
-    probe.end(at(10_002), &Ended::default());
+    probe.end(at(10_002), &AttemptOutcome::default());
     assert_eq!(health.admission(at(10_002)), Admission::Yes);
     assert!(!health.begin(at(10_002)).expect("closed").is_probe());
 }
@@ -180,7 +182,7 @@ fn an_overtaken_probe_does_not_close_what_opened_since() {
     slow.end(at(6000), &failed(FaultKind::RateLimited));
     probe.answering();
     assert_eq!(open_until(&health, at(6000)), Some(at(11_000)));
-    probe.end(at(6500), &Ended::default());
+    probe.end(at(6500), &AttemptOutcome::default());
     assert_eq!(open_until(&health, at(6500)), Some(at(11_000)));
 }
 
@@ -226,15 +228,20 @@ fn means_are_of_the_last_ten_and_the_share_of_the_last_twenty() {
     for signal in [Signal::LatencyMs, Signal::LatencyPerTokenMs, Signal::TtftMs, Signal::FailureRate] {
         assert!(unknown.signal(signal).expect("a health signal").is_nan());
     }
+    let usage = Usage { output_tokens: 100, ..Usage::default() };
     for millis in 1..=15 {
         let latency = Duration::from_millis(millis * 100);
         let ttft = (millis % 2 == 0).then_some(Duration::from_millis(millis));
-        attempt(&health, at(0), &Ended { latency, ttft, output_tokens: 100, ..Ended::default() });
+        attempt(
+            &health,
+            at(0),
+            &AttemptOutcome { latency, ttft, streamed: true, usage: usage.clone(), ..AttemptOutcome::default() },
+        );
     }
     for _ in 0..4 {
         fail(&health, at(0), FaultKind::TimedOut);
     }
-    attempt(&health, at(0), &Ended { latency: Duration::from_millis(1050), ..Ended::default() });
+    attempt(&health, at(0), &AttemptOutcome { latency: Duration::from_millis(1050), ..AttemptOutcome::default() });
     let under_way = health.begin(at(0));
     let report = health.report(at(0));
     let value = |signal| report.signal(signal).expect("a health signal");
@@ -304,7 +311,7 @@ proptest! {
                 }
                 Step::End(which, fault, after) if !live.is_empty() => {
                     let fault = FaultKind::ALL.get(fault).copied();
-                    let ended = Ended { fault, retry_after: after.map(Duration::from_secs), ..Ended::default() };
+                    let ended = AttemptOutcome { fault, retry_after: after.map(Duration::from_secs), ..AttemptOutcome::default() };
                     live.swap_remove(which % live.len()).end(now, &ended);
                 }
                 Step::Drop(which) if !live.is_empty() => drop(live.swap_remove(which % live.len())),

@@ -35,16 +35,18 @@ pub(super) async fn call(
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
     // What was held for it: a provider that counts the bound on arrival must not count more than we did.
-    let bound = u32::try_from(guard.held_output()).unwrap_or(u32::MAX).max(1);
+    let bound = u32::try_from(guard.reserved_output()).unwrap_or(u32::MAX).max(1);
     let mut encoded = encode(context, runtime, bound).await.map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
     let mut outgoing = outgoing(runtime, encoded, context.request.stream);
     let now = context.gateway.clock.now();
     let authorized = runtime.authorization.apply(&mut outgoing, now).await;
     authorized.map_err(|fault| scrubbed(fault.before_sending(), deployment))?;
-    guard.sent();
+    if let Some(progress) = guard.progress() {
+        progress.sent();
+    }
     let answer = runtime.transport.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
-    guard.answered(answer.status.is_success());
+    guard.response_head(answer.status.is_success());
     if !answer.status.is_success() {
         return Err(scrubbed(refused(runtime, answer).await, deployment));
     }
@@ -64,11 +66,10 @@ pub(super) async fn call(
     let mut reply = runtime.format.decode(&body).map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
     guard.first_content();
-    for part in reply.choices.iter().flat_map(|choice| &choice.parts) {
-        guard.saw(spoken(&part.kind));
-    }
-    if let Some(usage) = &reply.usage {
-        guard.usage(usage);
+    if let Some(progress) = guard.progress() {
+        let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
+        parts.for_each(|part| progress.saw(spoken(&part.kind)));
+        reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
     }
     Ok(Answered::Whole(dialect::face(guard.record.face).reply(&reply), meta))
 }
@@ -124,10 +125,10 @@ async fn collect(mut body: Body, most: usize) -> Result<Bytes, AttemptFault> {
 }
 
 /// Bytes of a part that a tokenizer would see.
-fn spoken(kind: &PartKind) -> usize {
+fn spoken(kind: &PartKind) -> u64 {
     match kind {
-        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len(),
-        PartKind::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
+        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len() as u64,
+        PartKind::ToolCall { name, arguments, .. } => (name.len() + arguments.len()) as u64,
         PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => 0,
     }
 }

@@ -178,13 +178,13 @@ impl Pump {
 
     /// Turns what was decoded into the caller's events.
     fn encode(&mut self) {
-        let Some(guard) = &mut self.guard else { return };
+        let Some(progress) = self.guard.as_mut().and_then(RequestGuard::progress) else { return };
         for chunk in self.begun.source.chunks.drain(..) {
             match &chunk.delta {
-                Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => guard.saw(text.len()),
-                Delta::ToolArguments { fragment, .. } => guard.saw(fragment.len()),
-                Delta::ToolCall { name, .. } => guard.saw(name.len()),
-                Delta::Usage(usage) => guard.usage(usage),
+                Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => progress.saw(text.len() as u64),
+                Delta::ToolArguments { fragment, .. } => progress.saw(fragment.len() as u64),
+                Delta::ToolCall { name, .. } => progress.saw(name.len() as u64),
+                Delta::Usage(usage) => progress.reported(usage.clone()),
                 Delta::Start { .. } | Delta::ReasoningSignature(_) | Delta::Finish(_) | Delta::Other { .. } => {}
             }
             self.begun.encoder.chunk(&chunk, &mut self.out);

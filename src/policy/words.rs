@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attempt::AttemptOutcome;
 use crate::catalog::Deployment;
 use crate::fault::FaultKind;
 use crate::id::DeploymentId;
 use crate::moment::Moment;
+use crate::money::NanoUsd;
 use crate::signal::{Feature, Signal};
 
 /// What a router is told about one deployment and what never changes while it lives.
@@ -173,6 +175,28 @@ pub struct Outcome {
     pub ttft_ms: Option<f32>,
     /// A score, where one was given.
     pub quality: Option<f32>,
+}
+
+impl Outcome {
+    /// What a router is told of an attempt: the `number`th (from 0) of the request with this seed, at its deployment `index`.
+    #[must_use]
+    pub fn of_attempt(attempt: &AttemptOutcome, seed: u64, number: usize, index: usize) -> Self {
+        let millis = |length: Duration| length.as_secs_f32() * 1e3;
+        let narrow = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
+        let unknown = if attempt.billing.is_billed() { f64::NAN } else { 0.0 };
+        Self {
+            seed,
+            attempt: u32::try_from(number).unwrap_or(u32::MAX),
+            deployment: u32::try_from(index).unwrap_or(u32::MAX),
+            fault: attempt.fault,
+            input_tokens: narrow(attempt.usage.input_tokens),
+            output_tokens: narrow(attempt.usage.output_tokens),
+            cost_usd: attempt.cost.map_or(unknown, NanoUsd::as_usd),
+            latency_ms: millis(attempt.latency),
+            ttft_ms: attempt.ttft.map(millis),
+            quality: None,
+        }
+    }
 }
 
 /// Why a call to `route` gave no ranking.

@@ -7,7 +7,19 @@ use std::path::{Path, PathBuf};
 /// Modules by layer, lowest first. A module may use its own layer and those below.
 const LAYERS: [&[&str]; 6] = [
     &["id", "moment", "seed", "money", "chat", "fault"],
-    &["limits", "health", "catalog", "authorization", "tokens", "signal", "record", "sse", "dialect", "upstream"],
+    &[
+        "limits",
+        "health",
+        "catalog",
+        "attempt",
+        "authorization",
+        "tokens",
+        "signal",
+        "record",
+        "sse",
+        "dialect",
+        "upstream",
+    ],
     &["clock", "config", "policy", "provider", "http", "telemetry"],
     &["queue", "builtin_policies", "snapshot", "reload"],
     &["pipeline", "scenario", "simulate"],

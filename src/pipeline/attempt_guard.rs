@@ -1,0 +1,87 @@
+//! The guard of one attempt: the deployment's reservation and the breaker's admission, from the moment they are granted to the
+//! one outcome that limits, health and router are told.
+//!
+//! It is kept by the request's guard and not by the stage that calls: a client that leaves and a request whose time is over
+//! drop the stages wherever they are, and what remains must know why the attempt ended.
+
+use std::sync::Arc;
+
+use crate::attempt::{AttemptOutcome, AttemptProgress};
+use crate::fault::AttemptFault;
+use crate::health;
+use crate::limits::{Demand, Hold};
+use crate::policy::{Outcome, Router};
+use crate::record::AttemptRecord;
+use crate::snapshot::{DeploymentRuntime, GroupRuntime};
+
+use super::Gateway;
+
+/// One attempt under way.
+pub(super) struct AttemptGuard {
+    deployment: Arc<DeploymentRuntime>,
+    router: Option<Arc<Router>>,
+    index: usize,
+    reservation: Hold,
+    health: health::Attempt,
+    pub(super) progress: AttemptProgress,
+}
+
+impl AttemptGuard {
+    /// Begins an attempt at the group's deployment `index`, for which a reservation was granted.
+    pub(super) fn begin(
+        group: &GroupRuntime,
+        index: usize,
+        health: health::Attempt,
+        reservation: Hold,
+        progress: AttemptProgress,
+    ) -> Self {
+        let deployment = Arc::clone(&group.deployments[index]);
+        Self { deployment, router: group.router.clone(), index, reservation, health, progress }
+    }
+
+    /// What was reserved for it.
+    pub(super) const fn estimated(&self) -> Demand {
+        self.progress.estimated()
+    }
+
+    /// The provider's response head has come: it has counted the request by now.
+    pub(super) fn response_head(&self, gateway: &Gateway) {
+        gateway.limits.answered(gateway.clock.now(), &self.reservation);
+    }
+
+    /// The first piece of the reply itself has come: a probe has shown what it was to show.
+    pub(super) fn first_content(&mut self, gateway: &Gateway) {
+        self.progress.first_content(gateway.clock.now());
+        self.health.answering();
+    }
+
+    /// Ends it and tells everybody but the request. `seed` and `number` say which attempt of which request it was.
+    pub(super) fn end(
+        self,
+        gateway: &Gateway,
+        seed: u64,
+        number: usize,
+        fault: Option<&AttemptFault>,
+    ) -> (AttemptOutcome, AttemptRecord) {
+        let now = gateway.clock.now();
+        let config = &self.deployment.config;
+        let outcome = self.progress.end(now, fault, config.prices);
+        if outcome.billing.is_sent() {
+            gateway.limits.settle(now, self.reservation, outcome.demand());
+        } else {
+            gateway.limits.refund(now, self.reservation);
+        }
+        self.health.end(now, &outcome);
+        if let Some(router) = &self.router {
+            router.observe(&Outcome::of_attempt(&outcome, seed, number, self.index));
+        }
+        let record = AttemptRecord {
+            deployment: config.id.clone(),
+            provider: config.provider.clone(),
+            fault: outcome.fault,
+            latency: outcome.latency,
+            usage: outcome.usage.clone(),
+        };
+        (outcome, record)
+    }
+}
