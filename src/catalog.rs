@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use secrecy::SecretString;
 
-use crate::chat::DialectName;
+use crate::format::ProviderFormat;
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
 use crate::limits::LimitSpec;
 use crate::money::Prices;
@@ -64,7 +64,7 @@ pub struct Deployment {
     /// The API family, as configuration spells it.
     pub provider: ProviderName,
     /// The wire format it speaks.
-    pub dialect: DialectName,
+    pub format: &'static dyn ProviderFormat,
     /// The model as the provider names it.
     pub model: String,
     /// Where it is.

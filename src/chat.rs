@@ -1,4 +1,4 @@
-//! The canonical chat: what every face is parsed into and every provider is spoken to from.
+//! The canonical chat: what every client API is parsed into and every provider is spoken to from.
 //!
 //! The rule: nothing a client or a provider said is lost in silence. What has a meaning in more than one
 //! dialect has a field here; what has not is kept in `rest`, goes back out in the dialect it came from,
@@ -17,23 +17,21 @@ pub use usage::Usage;
 /// Fields of one dialect that the canonical types do not name, in the order they came.
 pub type Rest = serde_json::Map<String, serde_json::Value>;
 
-/// The wire formats spoken here, as a face and as a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DialectName {
-    /// OpenAI chat completions, and all that imitate it.
-    Openai,
-    /// Anthropic messages.
-    Anthropic,
-}
+/// Whose field names something was written in: fields without a canonical meaning go back out only in the dialect they came
+/// in. A client's API and a provider's format of the same family share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Dialect(&'static str);
 
-impl DialectName {
-    /// The name used in headers, logs and metrics.
+impl Dialect {
+    /// The dialect of this name; each format names its own.
+    #[must_use]
+    pub const fn named(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Openai => "openai",
-            Self::Anthropic => "anthropic",
-        }
+        self.0
     }
 }

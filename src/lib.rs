@@ -15,7 +15,7 @@ pub mod seed;
 pub mod attempt;
 pub mod authorization;
 pub mod catalog;
-pub mod dialect;
+pub mod format;
 pub mod health;
 pub mod limits;
 pub mod record;

@@ -24,10 +24,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::chat::{ChatRequest, DialectName};
+use crate::chat::ChatRequest;
 use crate::clock::Clock;
-use crate::dialect;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
+use crate::format::{ClientApi, ClientRequest};
 use crate::id::RequestId;
 use crate::limits::Limits;
 use crate::moment::Moment;
@@ -149,14 +149,14 @@ pub struct ReplyMeta {
 }
 
 impl Gateway {
-    /// Opens a guard for a request that has just arrived on the surface `face`. The guard holds the snapshot
+    /// Opens a guard for a request that has just arrived through `api`. The guard holds the snapshot
     /// the request keeps to its end.
     #[must_use]
-    pub fn arrive(self: &Arc<Self>, face: DialectName) -> RequestGuard {
+    pub fn arrive(self: &Arc<Self>, api: &'static dyn ClientApi) -> RequestGuard {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
         self.recorder.begun();
-        let record = Record::new(RequestId::derive(now, seed), now, face);
-        RequestGuard::new(Arc::clone(self), self.live.read(), record, seed)
+        let record = Record::new(RequestId::derive(now, seed), now, api.name());
+        RequestGuard::new(Arc::clone(self), self.live.read(), api, record, seed)
     }
 
     /// An id for an answer that is no request's and writes no record.
@@ -169,12 +169,12 @@ impl Gateway {
     ///
     /// # Errors
     /// The refusal the client is to read; it is already recorded. A guard that was not authenticated is refused.
-    pub async fn serve(self: &Arc<Self>, mut guard: RequestGuard, body: Bytes) -> Result<Served, Refusal> {
+    pub async fn serve(self: &Arc<Self>, mut guard: RequestGuard, request: ClientRequest) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
         let total = snapshot.settings.server.request_timeout;
         let deadline = guard.record.arrived + total;
         let served = {
-            let answer = Box::pin(self.answer(&mut guard, &snapshot, body, deadline));
+            let answer = Box::pin(self.answer(&mut guard, &snapshot, request, deadline));
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
@@ -195,14 +195,14 @@ impl Gateway {
         self: &Arc<Self>,
         guard: &mut RequestGuard,
         snapshot: &Snapshot,
-        body: Bytes,
+        request: ClientRequest,
         deadline: Moment,
     ) -> Result<Answered, Refusal> {
         if guard.record.caller.is_none() {
             guard.set_caller(Some(authenticate(&snapshot.settings, Access::Client, None)?));
         }
-        let large = body.len() > LARGE;
-        let mut request = self.parse(guard.record.face, body).await?;
+        let large = request.body.len() > LARGE;
+        let mut request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
         let group = find(snapshot, &request.model)?;
         guard.record.group = Some(group.config.name.clone());
@@ -213,12 +213,11 @@ impl Gateway {
         Self::attempts(guard, &context).await
     }
 
-    async fn parse(&self, face: DialectName, body: Bytes) -> Result<ChatRequest, Refusal> {
-        let face = dialect::face(face);
-        if body.len() <= LARGE {
-            return face.parse(&body);
+    async fn parse(&self, api: &'static dyn ClientApi, request: ClientRequest) -> Result<ChatRequest, Refusal> {
+        if request.body.len() <= LARGE {
+            return api.parse(&request);
         }
-        let parsed = self.blocking.run(move || face.parse(&body)).await;
+        let parsed = self.blocking.run(move || api.parse(&request)).await;
         parsed.unwrap_or_else(|| Err(Refusal::new(RefusalKind::Internal, "the request could not be read")))
     }
 

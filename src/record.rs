@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chat::{DialectName, Usage};
+use crate::chat::Usage;
 use crate::fault::{FaultKind, RefusalKind};
 use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId};
 use crate::moment::Moment;
@@ -56,8 +56,8 @@ pub struct Record {
     pub id: RequestId,
     /// When the request arrived.
     pub arrived: Moment,
-    /// The surface it came through.
-    pub face: DialectName,
+    /// The name of the API it came through.
+    pub api: &'static str,
     /// Who asked; `None` before authentication succeeded.
     pub caller: Option<KeyId>,
     /// The group that served it; `None` where none was found.
@@ -91,11 +91,11 @@ pub struct Record {
 impl Record {
     /// The record of a request that has just arrived; its ending until told otherwise is that the client left.
     #[must_use]
-    pub fn new(id: RequestId, arrived: Moment, face: DialectName) -> Self {
+    pub fn new(id: RequestId, arrived: Moment, api: &'static str) -> Self {
         Self {
             id,
             arrived,
-            face,
+            api,
             caller: None,
             group: None,
             policy: None,

@@ -20,11 +20,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get};
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use crate::chat::DialectName;
+use crate::format::{Operation, operation_at};
 use crate::pipeline::Gateway;
 use crate::provider::simulated::Simulated;
 use crate::telemetry::Metrics;
@@ -40,13 +40,6 @@ pub struct App {
     /// Set while shutting down: readiness fails, requests under way finish.
     pub draining: AtomicBool,
 }
-
-/// Where chat requests arrive, and in whose dialect. One list: what is served here is recorded, refused or not.
-const CHATS: [(&str, DialectName); 3] = [
-    ("/v1/chat/completions", DialectName::Openai),
-    ("/chat/completions", DialectName::Openai),
-    ("/v1/messages", DialectName::Anthropic),
-];
 
 /// What one listener serves.
 pub struct Faces {
@@ -71,9 +64,9 @@ impl Faces {
     async fn answer(&self, request: Request<Incoming>) -> Response {
         if let Some(app) = &self.chats
             && request.method() == Method::POST
-            && let Some((_, face)) = CHATS.iter().find(|(path, _)| *path == request.uri().path())
+            && let Some((api, Operation::Chat)) = operation_at(request.uri().path())
         {
-            return chat::handle(app, *face, request).await;
+            return chat::handle(app, api, request).await;
         }
         match self.others.clone().call(request.map(Body::new)).await {
             Ok(response) => response,
@@ -84,7 +77,7 @@ impl Faces {
 
 /// Everything served but chats: path by path. What needs no key is in [`access::PUBLIC`].
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
-    let mut routes = vec![
+    vec![
         ("/v1/models", get(probe::models)),
         ("/models", get(probe::models)),
         ("/admin/policies", get(admin::policies)),
@@ -92,10 +85,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/health/liveness", get(probe::alive)),
         ("/health/readiness", get(probe::ready)),
         ("/metrics", get(probe::metrics)),
-    ];
-    // A `POST` to one of these does not come this way; naming the paths lets all others be told which method is allowed.
-    routes.extend(CHATS.into_iter().map(|(path, _)| (path, post(refusal::unknown_path))));
-    routes
+    ]
 }
 
 fn others(app: Arc<App>) -> Router {

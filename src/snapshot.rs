@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use crate::authorization::Authorization;
 use crate::catalog::{Deployment, Group};
 use crate::config::Settings;
-use crate::dialect::ProviderFormat;
+use crate::format::ProviderFormat;
 use crate::health::Health;
 use crate::id::GroupName;
 use crate::limits::ScopeId;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{DialectName, FinishReason, Rest, Usage};
+use super::{Dialect, FinishReason, Rest, Usage};
 
 /// One step of a streamed reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ pub enum Delta {
         /// Seconds since the Unix epoch, where the provider said.
         created: Option<u64>,
         /// The dialect that every chunk's `rest` and every [`Delta::Other`] of this reply belongs to.
-        dialect: DialectName,
+        dialect: Dialect,
     },
     /// More text.
     Text(String),

@@ -1,6 +1,6 @@
 //! A whole reply.
 
-use super::{DialectName, Part, Rest, Usage};
+use super::{Dialect, Part, Rest, Usage};
 
 /// What a provider answered to a request that was not streamed.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Reply {
     /// Tokens as the provider counted them.
     pub usage: Option<Usage>,
     /// The dialect `rest` belongs to.
-    pub dialect: DialectName,
+    pub dialect: Dialect,
     /// Fields without a canonical meaning.
     pub rest: Rest,
 }

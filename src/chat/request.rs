@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{DialectName, Rest};
+use super::{Dialect, Rest};
 
 /// One request, as parsed by a face and as handed to a provider's dialect.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ pub struct ChatRequest {
     /// Whether the client wants usage at the end of a stream.
     pub stream_usage: bool,
     /// The dialect `rest` (here and in parts and tools) belongs to.
-    pub dialect: DialectName,
+    pub dialect: Dialect,
     /// Fields without a canonical meaning.
     pub rest: Rest,
 }

@@ -17,7 +17,7 @@ use super::providers::{self, Found, Provider, SIMULATED};
 use super::reader::Section;
 use super::report::Grade;
 use crate::catalog::{Deployment, Origin, SimulatedModel};
-use crate::chat::DialectName;
+use crate::format::{OpenAi, ProviderFormat};
 use crate::id::{DeploymentId, GroupName, ProviderName};
 use crate::limits::LimitSpec;
 use crate::money::{Price, Prices};
@@ -48,7 +48,7 @@ pub(super) struct Entry {
 /// Where a deployment is and how it is spoken to.
 struct Route {
     provider: ProviderName,
-    dialect: DialectName,
+    format: &'static dyn ProviderFormat,
     model: String,
     origin: Origin,
     credential: Option<SecretString>,
@@ -109,7 +109,7 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
     let deployment = Deployment {
         id: DeploymentId::from(id),
         provider: route.provider,
-        dialect: route.dialect,
+        format: route.format,
         model: route.model,
         origin: route.origin,
         credential: route.credential,
@@ -148,7 +148,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
     match providers::find(&model, custom.as_deref(), base.as_deref()) {
         Found::Simulated(model) => Some(Route {
             provider: ProviderName::from(SIMULATED),
-            dialect: DialectName::Openai,
+            format: &OpenAi,
             model,
             origin: Origin::Simulated(Arc::new(simulated.unwrap_or_default())),
             credential: None,
@@ -164,8 +164,8 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
             if let Some(note) = &row.note {
                 params.downgrade("model", Grade::Approximate, note.as_str());
             }
-            let (provider, dialect) = (ProviderName::from(row.name.as_str()), row.dialect());
-            Some(Route { provider, dialect, model, origin, credential, credential_name })
+            let (provider, format) = (ProviderName::from(row.name.as_str()), row.format());
+            Some(Route { provider, format, model, origin, credential, credential_name })
         }
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
@@ -209,7 +209,7 @@ fn origin(params: &Section<'_, '_>, row: &Provider, base: Option<String>, given:
     address.map(|address| Origin::Http(address.into()))
 }
 
-/// The base of a provider's paths, without what its dialect appends itself.
+/// The base of a provider's paths, without what its format appends itself.
 fn address(base: &str, row: &Provider) -> Option<String> {
     let uri: http::Uri = base.trim().parse().ok()?;
     let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
@@ -221,12 +221,8 @@ fn address(base: &str, row: &Provider) -> Option<String> {
     if authority.port_u16().is_none() && authority.as_str() != authority.host() {
         return None;
     }
-    let endings: &[&str] = match row.dialect() {
-        DialectName::Openai => &["/chat/completions"],
-        DialectName::Anthropic => &["/messages", "/v1"],
-    };
     let mut path = uri.path().trim_end_matches('/');
-    for ending in endings {
+    for ending in row.format().path_endings() {
         path = path.strip_suffix(ending).unwrap_or(path);
     }
     let suffix = row.suffix.as_deref().filter(|suffix| !path.ends_with(suffix)).unwrap_or("");
@@ -347,7 +343,7 @@ const NOT_OURS: [&str; 7] =
 
 fn headers(params: &mut Section<'_, '_>, route: Option<&Route>, organization: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let spoken = route.is_some_and(|route| route.dialect == DialectName::Openai);
+    let named = route.and_then(|route| route.format.organization_header());
     let mut add = |params: &Section<'_, '_>, key: &'static str, name: &str, value: &str| {
         let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
         match parsed {
@@ -363,8 +359,8 @@ fn headers(params: &mut Section<'_, '_>, route: Option<&Route>, organization: Op
             }
         }
     };
-    if let Some(organization) = organization.filter(|_| spoken) {
-        add(params, "organization", "openai-organization", organization);
+    if let (Some(organization), Some(name)) = (organization, named) {
+        add(params, "organization", name.as_str(), organization);
     }
     for key in ["headers", "extra_headers"] {
         let Some(node) = params.get(key) else { continue };

@@ -1,4 +1,4 @@
-//! The providers by the names LiteLLM gives them (`data/providers.json`): which dialect they speak, where they
+//! The providers by the names LiteLLM gives them (`data/providers.json`): which format they speak, where they
 //! are, which variable holds their key. `simulated` is ours and has neither place nor key.
 
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use super::models;
-use crate::chat::DialectName;
+use crate::format::{self, ProviderFormat};
 
 /// The name of the in-process provider.
 pub(super) const SIMULATED: &str = "simulated";
@@ -16,7 +16,8 @@ pub(super) const SIMULATED: &str = "simulated";
 #[serde(deny_unknown_fields)]
 pub(super) struct Provider {
     pub(super) name: String,
-    dialect: Dialect,
+    /// The name of the wire format it speaks.
+    format: String,
     /// Where it is; `None` where every deployment must say.
     #[serde(default)]
     pub(super) base: Option<String>,
@@ -35,13 +36,6 @@ pub(super) struct Provider {
     pub(super) note: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Dialect {
-    Openai,
-    Anthropic,
-}
-
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Key {
@@ -50,11 +44,9 @@ enum Key {
 }
 
 impl Provider {
-    pub(super) const fn dialect(&self) -> DialectName {
-        match self.dialect {
-            Dialect::Openai => DialectName::Openai,
-            Dialect::Anthropic => DialectName::Anthropic,
-        }
+    /// The wire format it speaks. A test finds every row's.
+    pub(super) fn format(&self) -> &'static dyn ProviderFormat {
+        format::provider_format(&self.format).unwrap_or(&format::OpenAi)
     }
 
     /// Whether it answers nobody without a key.
@@ -74,7 +66,7 @@ struct Table {
     providers: Vec<Provider>,
     /// Whose models begin so, where a name stands alone and is not in the table of models.
     bare_names: Vec<Prefix>,
-    /// Names of LiteLLM's whose dialect is not spoken yet.
+    /// Names of LiteLLM's whose format is not spoken yet.
     not_yet: Vec<String>,
 }
 
@@ -155,6 +147,7 @@ mod tests {
         assert!(table.providers.len() > 60 && table.not_yet.len() > 50);
         let mut seen = std::collections::BTreeSet::new();
         for row in &table.providers {
+            assert!(format::provider_format(&row.format).is_some(), "no format is named {}", row.format);
             assert!(seen.insert(row.name.as_str()), "twice: {}", row.name);
             assert!(!row.needs_key() || !row.key_env.is_empty(), "no variable: {}", row.name);
             if let Some(base) = &row.base {

@@ -71,7 +71,7 @@ fn describe_deployment(one: &Deployment) -> String {
         _ => "a key",
     });
     let headers: Vec<&str> = one.headers.keys().map(http::HeaderName::as_str).collect();
-    let mut out = format!("{} {}:{} {} at {origin}, {key}", one.id, one.provider, one.model, one.dialect.as_str());
+    let mut out = format!("{} {}:{} {} at {origin}, {key}", one.id, one.provider, one.model, one.format.name());
     let limits = LimitSpec { window: one.limits.window, margin: one.limits.margin, ..LimitSpec::default() };
     if one.limits != limits || one.limits.window != LimitSpec::default().window {
         write!(out, "\n    {:?}", one.limits).unwrap();

@@ -9,8 +9,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::chat::{ChatRequest, PartKind};
-use crate::dialect::{self, Encoded, Target};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::{Encoded, Target};
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
@@ -71,7 +71,7 @@ pub(super) async fn call(
         parts.for_each(|part| progress.saw(spoken(&part.kind)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
     }
-    Ok(Answered::Whole(dialect::face(guard.record.face).reply(&reply), meta))
+    Ok(Answered::Whole(guard.api().reply(&reply), meta))
 }
 
 async fn encode(

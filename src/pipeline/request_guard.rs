@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::attempt::{AttemptProgress, Billing};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::format::ClientApi;
 use crate::health;
 use crate::id::{KeyId, RequestId};
 use crate::limits::{Demand, Hold};
@@ -22,6 +23,7 @@ pub use record::Ending;
 pub struct RequestGuard {
     gateway: Arc<Gateway>,
     snapshot: Arc<Snapshot>,
+    api: &'static dyn ClientApi,
     pub(super) record: Record,
     pub(super) seed: u64,
     /// The hold on the shared scopes and what all attempts together used.
@@ -34,10 +36,17 @@ pub struct RequestGuard {
 }
 
 impl RequestGuard {
-    pub(super) fn new(gateway: Arc<Gateway>, snapshot: Arc<Snapshot>, record: Record, seed: u64) -> Self {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        snapshot: Arc<Snapshot>,
+        api: &'static dyn ClientApi,
+        record: Record,
+        seed: u64,
+    ) -> Self {
         Self {
             gateway,
             snapshot,
+            api,
             record,
             seed,
             shared: None,
@@ -52,6 +61,12 @@ impl RequestGuard {
     #[must_use]
     pub const fn id(&self) -> RequestId {
         self.record.id
+    }
+
+    /// The API it came through, in whose words it is answered.
+    #[must_use]
+    pub fn api(&self) -> &'static dyn ClientApi {
+        self.api
     }
 
     /// What the request was begun under and keeps to its end.

@@ -137,7 +137,7 @@ fn attribute<'a>(name: &str, guard: &'a RequestGuard) -> &'a str {
     match name {
         "caller" => guard.record.caller.as_ref().map_or("", |caller| caller.as_str()),
         "group" => guard.record.group.as_ref().map_or("", |group| group.as_str()),
-        "face" => guard.record.face.as_str(),
+        "face" => guard.record.api,
         _ => "",
     }
 }

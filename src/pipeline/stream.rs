@@ -16,8 +16,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::catalog::Deployment;
 use crate::chat::{Chunk, Delta};
-use crate::dialect::{self, StreamDecoder, StreamEncoder};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::format::{StreamDecoder, StreamEncoder};
 use crate::snapshot::DeploymentRuntime;
 use crate::sse::SseDecoder;
 use crate::upstream::Body;
@@ -71,7 +71,7 @@ pub(super) async fn begin(
         }
     }
     guard.first_content();
-    let encoder = dialect::face(guard.record.face).stream(context.request);
+    let encoder = guard.api().stream(context.request);
     Ok(Begun {
         source,
         encoder,

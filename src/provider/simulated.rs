@@ -2,7 +2,7 @@
 //!
 //! The rule: what it says depends on the model's seed and the conversation and on nothing else; how long it
 //! takes and whether it fails depends also on how many requests that model has had before. It waits on tokio's
-//! time alone, so on a paused clock an hour of it passes at once. It serves both dialects, each with its own
+//! time alone, so on a paused clock an hour of it passes at once. It speaks both formats, each with its own
 //! shape of replies, streams, errors and limit headers.
 //!
 //! - A reply is readable words; its length is drawn around `output_tokens`, cut at `max_tokens` and at a stop text.
@@ -22,20 +22,21 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, stream};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use tokio::time::Instant;
 
 use crate::catalog::SimulatedModel;
-use crate::chat::{ChatRequest, DialectName};
+use crate::chat::ChatRequest;
 use crate::clock::Clock;
-use crate::dialect::{StreamEncoder, face};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::{ClientRequest, StreamEncoder};
 use crate::id::DeploymentId;
 use crate::seed::derive;
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 use self::meter::{Meter, Verdict};
 use self::script::{Beat, Script};
+use self::wire::Emulation;
 
 mod json;
 mod meter;
@@ -70,7 +71,7 @@ impl Simulated {
         Self { clock: self.clock, models: Arc::new(models), meters: Arc::clone(&self.meters) }
     }
 
-    /// The origin of a deployment: with a dialect's path behind it, it is the URL of a [`UpstreamRequest`].
+    /// The origin of a deployment: with a format's path behind it, it is the URL of a [`UpstreamRequest`].
     #[must_use]
     pub fn origin(id: &DeploymentId) -> String {
         format!("{SCHEME}{id}")
@@ -81,26 +82,26 @@ impl Simulated {
         self.models.keys()
     }
 
-    /// Answers a POST as the provider itself would over HTTP: the path tells the dialect, the request's `model`
+    /// Answers a POST as the provider itself would over HTTP: the path tells the format, the request's `model`
     /// the model; where there is only one, it answers to every name. `None` where nothing is served under `path`.
-    pub async fn respond(&self, path: &str, body: &[u8]) -> Option<UpstreamResponse> {
-        let (_, dialect) = split(path)?;
+    pub async fn respond(&self, path: &str, body: Bytes) -> Option<UpstreamResponse> {
+        let (_, emulation) = wire::split(path)?;
         let waits = Waits { first_byte: Duration::MAX, idle: Duration::MAX };
-        let request = match face(dialect).parse(body) {
+        let request = match emulation.api().parse(&posted(body)) {
             Ok(request) => request,
-            Err(refusal) => return Some(wire::refused(dialect, &refusal)),
+            Err(refusal) => return Some(wire::refused(emulation, &refusal)),
         };
         let only = || self.models.first_key_value().filter(|_| self.models.len() == 1);
         let Some((id, model)) = self.models.get_key_value(request.model.as_str()).or_else(only) else {
-            return Some(wire::unknown_model(dialect, &request.model));
+            return Some(wire::unknown_model(emulation, &request.model));
         };
         // Without timeouts there is nothing to run out.
-        self.answer(id, model, request, waits).await.ok()
+        self.answer(emulation, id, model, request, waits).await.ok()
     }
 
     async fn call(&self, call: UpstreamRequest) -> Result<UpstreamResponse, AttemptFault> {
-        let target = call.url.strip_prefix(SCHEME).and_then(split);
-        let Some((id, dialect)) = target else {
+        let target = call.url.strip_prefix(SCHEME).and_then(wire::split);
+        let Some((id, emulation)) = target else {
             let message = format!("the simulated provider serves nothing at `{}`", call.url);
             return Err(AttemptFault::new(FaultKind::Misconfigured, message).before_sending());
         };
@@ -109,14 +110,15 @@ impl Simulated {
             return Err(AttemptFault { status: Some(404), ..AttemptFault::new(FaultKind::Misconfigured, message) });
         };
         let waits = Waits { first_byte: call.timeouts.first_byte, idle: call.timeouts.idle };
-        match face(dialect).parse(&call.body) {
-            Ok(request) => self.answer(id, model, request, waits).await,
-            Err(refusal) => Ok(wire::refused(dialect, &refusal)),
+        match emulation.api().parse(&posted(call.body)) {
+            Ok(request) => self.answer(emulation, id, model, request, waits).await,
+            Err(refusal) => Ok(wire::refused(emulation, &refusal)),
         }
     }
 
     async fn answer(
         &self,
+        emulation: &dyn Emulation,
         id: &DeploymentId,
         model: &SimulatedModel,
         request: ChatRequest,
@@ -134,28 +136,28 @@ impl Simulated {
         };
         let dialect = request.dialect;
         let draw = derive(derive(model.seed, content), arrival);
-        let mut headers = wire::limit_headers(dialect, &level, now, draw);
+        let mut headers = emulation.limit_headers(&level, now, draw);
         if !matches!(verdict, Verdict::Admitted) {
-            return Ok(wire::limited(dialect, &request.model, &verdict, headers, draw));
+            return Ok(wire::limited(emulation, &request.model, &verdict, headers, draw));
         }
         let mut chance = fastrand::Rng::with_seed(draw);
         let fails = chance.f64() < model.error_rate;
         let pace = Pace::draw(model, &mut chance);
         if fails {
             waits.for_head(start, pace.due(0)).await?;
-            return Ok(wire::broken(dialect, headers, draw));
+            return Ok(wire::broken(emulation, headers, draw));
         }
         let told = derive(model.seed, content);
-        let script = Script::write(&request, model, input, told, draw, now);
+        let script = Script::write(&request, model, input, told, format!("{}{draw:016x}", emulation.id_prefix()), now);
         if request.stream {
             waits.for_head(start, pace.due(0)).await?;
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
             let show =
-                Show { encoder: face(dialect).stream(&request), beats: script.beats(dialect), start, pace, waits };
+                Show { encoder: emulation.api().stream(&request), beats: script.beats(dialect), start, pace, waits };
             return Ok(UpstreamResponse { status: StatusCode::OK, headers, body: Box::pin(show.play()) });
         }
         waits.for_head(start, pace.due(script.longest().saturating_sub(1))).await?;
-        let body = face(dialect).reply(&script.reply(dialect));
+        let body = emulation.api().reply(&script.reply(dialect));
         Ok(whole(StatusCode::OK, headers, body))
     }
 }
@@ -166,14 +168,9 @@ impl Upstream for Simulated {
     }
 }
 
-/// What stands before a dialect's path, and the dialect. An id may hold anything, slashes too, so the path is
-/// read from its end.
-fn split(url: &str) -> Option<(&str, DialectName)> {
-    let (front, dialect) = url
-        .strip_suffix("/chat/completions")
-        .map(|front| (front, DialectName::Openai))
-        .or_else(|| url.strip_suffix("/messages").map(|front| (front, DialectName::Anthropic)))?;
-    Some((front.strip_suffix("/v1").unwrap_or(front), dialect))
+/// The emulated formats read the body alone.
+fn posted(body: Bytes) -> ClientRequest {
+    ClientRequest::post(Uri::default(), body)
 }
 
 /// An answer that is not streamed.

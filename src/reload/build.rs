@@ -12,7 +12,6 @@ use crate::authorization::Authorization;
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
-use crate::dialect;
 use crate::health::BreakerRule;
 use crate::id::{DeploymentId, PolicyName};
 use crate::limits::{LimitSpec, Scope};
@@ -323,7 +322,7 @@ impl Builder {
                 };
                 Arc::new(DeploymentRuntime {
                     config: Arc::clone(deployment),
-                    format: dialect::provider(deployment.dialect),
+                    format: deployment.format,
                     transport: Arc::clone(transport),
                     base_url,
                     authorization,
@@ -386,8 +385,7 @@ fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
 /// The header its key goes in, prepared; nothing where the operator's own headers hold it already.
 fn authorization(deployment: &Deployment) -> Result<Authorization, String> {
     let Some(key) = &deployment.credential else { return Ok(Authorization::None) };
-    let format = dialect::provider(deployment.dialect);
-    match format.credential_header(key, deployment.api_version.as_deref()) {
+    match deployment.format.credential_header(key, deployment.api_version.as_deref()) {
         Some((name, _)) if deployment.headers.contains_key(&name) => Ok(Authorization::None),
         Some((name, value)) => Ok(Authorization::Header(name, value)),
         None => Err(format!(

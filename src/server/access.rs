@@ -14,9 +14,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use secrecy::SecretString;
 
-use crate::chat::DialectName;
 use crate::config::Settings;
 use crate::fault::{Refusal, RefusalKind};
+use crate::format::spoken_at;
 use crate::id::KeyId;
 use crate::pipeline::{self, Access};
 
@@ -36,7 +36,7 @@ pub(super) async fn before(State(app): State<Arc<App>>, request: Request, next: 
     let snapshot = app.gateway.live.read();
     match authorize(&snapshot.settings, request.headers(), request.uri()) {
         Ok(_caller) => next.run(request).await,
-        Err(why) => refusal::unrecorded(&app, face_of(request.uri().path()), &why),
+        Err(why) => refusal::unrecorded(&app, spoken_at(request.uri().path(), request.headers()), &why),
     }
 }
 
@@ -128,9 +128,4 @@ fn key(headers: &HeaderMap) -> Option<SecretString> {
         .or(bearer)
         .or(text("x-api-key"))
         .map(SecretString::from)
-}
-
-/// Whose words a path's refusals are in.
-pub(super) fn face_of(path: &str) -> DialectName {
-    if path.starts_with("/v1/messages") { DialectName::Anthropic } else { DialectName::Openai }
 }

@@ -1,4 +1,4 @@
-//! The two chat surfaces: read the body within bounds, serve it, say in headers who answered.
+//! Chats, through whichever API: read the body within bounds, serve it, say in headers who answered.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 
-use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
+use crate::format::{ClientApi, ClientRequest};
 use crate::pipeline::{ReplyMeta, Served};
 
 use super::{App, access, refusal};
@@ -26,10 +26,10 @@ const DISCARD: Duration = Duration::from_secs(5);
 /// How long a client may take to send its request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves one chat request that came through the surface `face`. Nothing of the body is read for a caller that is
+/// Serves one chat request that came through `api`. Nothing of the body is read for a caller that is
 /// not known.
-pub(super) async fn handle(app: &App, face: DialectName, request: Request<Incoming>) -> Response {
-    let mut guard = app.gateway.arrive(face);
+pub(super) async fn handle(app: &App, api: &'static dyn ClientApi, request: Request<Incoming>) -> Response {
+    let mut guard = app.gateway.arrive(api);
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
     let authorized = access::authorize(&guard.snapshot().settings, &head.headers, &head.uri);
@@ -45,20 +45,21 @@ pub(super) async fn handle(app: &App, face: DialectName, request: Request<Incomi
         Ok(body) => body,
         Err(why) => {
             discard(&head.headers, body);
-            return refusal::response(face, &guard.refuse(why), &id);
+            return refusal::response(api, &guard.refuse(why), &id);
         }
     };
-    match app.gateway.serve(guard, body).await {
+    let request = ClientRequest { method: head.method, uri: head.uri, headers: head.headers, body };
+    match app.gateway.serve(guard, request).await {
         Ok(Served::Whole { body, meta }) => {
-            respond(face, Body::from(body), HeaderValue::from_static("application/json"), &id, &meta)
+            respond(api, Body::from(body), HeaderValue::from_static("application/json"), &id, &meta)
         }
         Ok(Served::Streamed { stream, meta }) => {
             let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
-            let mut response = respond(face, Body::from_stream(stream), kind, &id, &meta);
+            let mut response = respond(api, Body::from_stream(stream), kind, &id, &meta);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             response
         }
-        Err(why) => refusal::response(face, &why, &id),
+        Err(why) => refusal::response(api, &why, &id),
     }
 }
 
@@ -95,12 +96,12 @@ fn discard(headers: &HeaderMap, mut body: Incoming) {
     }
 }
 
-fn respond(face: DialectName, body: Body, kind: HeaderValue, id: &str, meta: &ReplyMeta) -> Response {
+fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &ReplyMeta) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, kind);
-    refusal::identify(face, headers, id);
+    refusal::identify(api, headers, id);
     let mut tell = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(HeaderName::from_static(name), value);

@@ -5,39 +5,21 @@ use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::chat::DialectName;
 use crate::fault::{Refusal, RefusalKind};
+use crate::format::{OpenAi, spoken_at};
 
 use super::{App, refusal};
 
-/// The groups clients may name, in the shape both vendors' SDKs read.
-pub(super) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+/// The groups clients may name, in the shape the caller's SDK reads.
+pub(super) async fn models(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     let snapshot = app.gateway.live.read();
-    // An Anthropic client names its API's version on every call; that is how the face is told apart.
-    let face = if headers.contains_key("anthropic-version") { DialectName::Anthropic } else { DialectName::Openai };
     let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
     let names: Vec<&str> = snapshot.groups.keys().chain(aliases).map(crate::id::GroupName::as_str).collect();
-    let list = match face {
-        DialectName::Openai => {
-            let data: Vec<Value> = names
-                .iter()
-                .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": "witgate"}))
-                .collect();
-            json!({"object": "list", "data": data})
-        }
-        DialectName::Anthropic => {
-            let data: Vec<Value> = names
-                .iter()
-                .map(|name| json!({"id": name, "type": "model", "display_name": name, "created_at": "1970-01-01T00:00:00Z"}))
-                .collect();
-            json!({"data": data, "has_more": false, "first_id": names.first(), "last_id": names.last()})
-        }
-    };
-    json_response(StatusCode::OK, &list)
+    json_response(StatusCode::OK, &spoken_at(uri.path(), &headers).models(&names))
 }
 
 /// The process runs. LiteLLM's words.
@@ -64,7 +46,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
         Err(fault) => {
             let why = Refusal::new(RefusalKind::Internal, format!("metrics could not be written: {fault}"));
-            refusal::unrecorded(&app, DialectName::Openai, &why)
+            refusal::unrecorded(&app, &OpenAi, &why)
         }
     }
 }

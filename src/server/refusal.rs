@@ -5,24 +5,22 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 
-use crate::chat::DialectName;
-use crate::dialect;
 use crate::fault::{Refusal, RefusalKind};
+use crate::format::{ClientApi, operation_at, spoken_at};
 
 use super::App;
-use super::access::face_of;
 
-/// A refusal in the words of `face`.
-pub(super) fn response(face: DialectName, refusal: &Refusal, id: &str) -> Response {
-    let mut response = Response::new(Body::from(dialect::face(face).refusal(refusal, id)));
+/// A refusal in the words of `api`.
+pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Response {
+    let mut response = Response::new(Body::from(api.refusal(refusal, id)));
     *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    identify(face, headers, id);
+    identify(api, headers, id);
     headers.insert(HeaderName::from_static("x-witgate-refusal"), HeaderValue::from_static(refusal.kind.as_str()));
     // Whoever is told to come back is told when; where nobody knows, a second is a polite guess.
     let again = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
@@ -36,8 +34,8 @@ pub(super) fn response(face: DialectName, refusal: &Refusal, id: &str) -> Respon
 }
 
 /// A refusal of what is no chat request and so has no record; its id is for whoever asks about it.
-pub(super) fn unrecorded(app: &App, face: DialectName, refusal: &Refusal) -> Response {
-    response(face, refusal, &app.gateway.new_id().to_string())
+pub(super) fn unrecorded(app: &App, api: &dyn ClientApi, refusal: &Refusal) -> Response {
+    response(api, refusal, &app.gateway.new_id().to_string())
 }
 
 /// Whole seconds, rounded up: who comes back then is not too early.
@@ -45,30 +43,44 @@ fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
-/// The request's id, where each vendor's SDK looks for it.
-pub(super) fn identify(face: DialectName, headers: &mut HeaderMap, id: &str) {
+/// The request's id, where the SDKs of the API look for it.
+pub(super) fn identify(api: &dyn ClientApi, headers: &mut HeaderMap, id: &str) {
     let Ok(value) = HeaderValue::from_str(id) else { return };
-    let theirs = match face {
-        DialectName::Openai => "x-request-id",
-        DialectName::Anthropic => "request-id",
-    };
-    headers.insert(HeaderName::from_static(theirs), value.clone());
+    headers.insert(api.id_header(), value.clone());
     headers.insert(HeaderName::from_static("x-litellm-call-id"), value);
 }
 
-/// No such path.
-pub(super) async fn unknown_path(State(app): State<Arc<App>>, uri: Uri) -> Response {
+/// No such path, or one that answers to another method.
+pub(super) async fn unknown_path(
+    State(app): State<Arc<App>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let path = uri.path();
+    if operation_at(path).is_some() {
+        let mut response = wrong_method(&app, &method, path, &headers);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
     let message = format!(
         "nothing is served at `{path}`; try /v1/chat/completions, /v1/messages, /v1/models, /health/readiness or /metrics"
     );
-    unrecorded(&app, face_of(path), &Refusal::new(RefusalKind::UnknownPath, message))
+    unrecorded(&app, spoken_at(path, &headers), &Refusal::new(RefusalKind::UnknownPath, message))
 }
 
 /// A path with another method.
-pub(super) async fn unknown_method(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
-    let path = uri.path();
+pub(super) async fn unknown_method(
+    State(app): State<Arc<App>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    wrong_method(&app, &method, uri.path(), &headers)
+}
+
+fn wrong_method(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Response {
     let mut refusal = Refusal::new(RefusalKind::UnknownPath, format!("`{path}` does not answer to {method}"));
     refusal.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
-    unrecorded(&app, face_of(path), &refusal)
+    unrecorded(app, spoken_at(path, headers), &refusal)
 }

@@ -33,7 +33,7 @@ async fn answer(State(simulated): State<Arc<Simulated>>, request: Request) -> Re
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let Some(answer) = simulated.respond(head.uri.path(), &body.to_bytes()).await else {
+    let Some(answer) = simulated.respond(head.uri.path(), body.to_bytes()).await else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let mut response = Response::new(Body::from_stream(answer.body));

@@ -103,7 +103,7 @@ pub(super) fn write(record: &Record) {
         ($level:ident) => {
             $level!(
                 id = %record.id,
-                face = record.face.as_str(),
+                face = record.api,
                 caller,
                 group,
                 policy,

@@ -174,12 +174,7 @@ impl Metrics {
         let group = Name(record.group.clone().unwrap_or_else(|| GroupName::from("")));
         let ending = record.ending.as_str();
         self.requests
-            .get_or_create(&RequestLabels {
-                group: group.clone(),
-                face: record.face.as_str(),
-                ending,
-                status: record.status,
-            })
+            .get_or_create(&RequestLabels { group: group.clone(), face: record.api, ending, status: record.status })
             .inc();
         for attempt in &record.attempts {
             let fault = attempt.fault.map_or("none", |kind| kind.as_str());

@@ -4,7 +4,7 @@ use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 
 use super::encoding::MODELS;
 use super::*;
-use crate::chat::{DialectName, ImageSource, Message, OutputFormat, Part, PartKind, Rest, Role, Tool};
+use crate::chat::{Dialect, ImageSource, Message, OutputFormat, Part, PartKind, Rest, Role, Tool};
 use crate::signal::Feature;
 
 fn request(messages: Vec<Message>) -> ChatRequest {
@@ -25,7 +25,7 @@ fn request(messages: Vec<Message>) -> ChatRequest {
         user: None,
         stream: false,
         stream_usage: false,
-        dialect: DialectName::Openai,
+        dialect: Dialect::named("openai"),
         rest: Rest::new(),
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use witgate::chat::DialectName;
 use witgate::fault::RefusalKind;
+use witgate::format::OpenAi;
 use witgate::limits::Used;
 use witgate::pipeline::Gateway as Pipeline;
 
@@ -36,7 +36,7 @@ witgate: {queue: {max_waiting: 10, max_wait_seconds: 120}}
     );
     let mut served = Vec::new();
     for _ in 0..3 {
-        let (about, _) = ask(&gateway, DialectName::Openai, &long("g")).await.expect("served");
+        let (about, _) = ask(&gateway, &OpenAi, &long("g")).await.expect("served");
         served.push((about.deployment.clone(), gateway.clock.now().since(BEGIN).as_secs(), about.waited));
     }
     assert_eq!(served[0], ("a".to_owned(), 0, Duration::ZERO));
@@ -54,7 +54,7 @@ async fn what_can_never_fit_is_refused_at_once_with_the_limit_named() {
   - {model_name: g, litellm_params: {model: simulated/m, tpm: 900}, model_info: {id: large}}
 ",
     );
-    let refusal = ask(&gateway, DialectName::Openai, &long("g")).await.expect_err("too large");
+    let refusal = ask(&gateway, &OpenAi, &long("g")).await.expect_err("too large");
     assert_eq!((refusal.kind, refusal.status), (RefusalKind::NeverFits, 429));
     assert!(refusal.message.contains("`large`") && refusal.message.contains("900"), "{}", refusal.message);
     assert_eq!(gateway.clock.now().since(BEGIN), Duration::ZERO);
@@ -94,7 +94,7 @@ witgate: {queue: {max_waiting: 3, max_wait_seconds: 60}}
         waiting.push(tokio::spawn(async move {
             let ended = ask(
                 &gateway,
-                DialectName::Openai,
+                &OpenAi,
                 &json!({"model": "g", "messages": [{"role": "user", "content": index.to_string()}]}),
             )
             .await;
@@ -125,7 +125,7 @@ async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
     let start = |gateway: &Arc<Pipeline>| {
         let gateway = Arc::clone(gateway);
         tokio::spawn(async move {
-            ask(&gateway, DialectName::Openai, &long("g")).await.map(|_| gateway.clock.now().since(BEGIN).as_secs())
+            ask(&gateway, &OpenAi, &long("g")).await.map(|_| gateway.clock.now().since(BEGIN).as_secs())
         })
     };
     let (first, left, third) = (start(&gateway), start(&gateway), start(&gateway));
@@ -155,7 +155,7 @@ witgate: {queue: {max_waiting: 1000, max_wait_seconds: 6000}}
             tokio::spawn(async move {
                 let mut body = long("g");
                 body["stream"] = json!(index % 2 == 0);
-                ask(&gateway, DialectName::Openai, &body).await
+                ask(&gateway, &OpenAi, &body).await
             })
         })
         .collect();

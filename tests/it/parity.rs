@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use witgate::catalog::SimulatedModel;
-use witgate::chat::DialectName;
 use witgate::clock::Clock;
 use witgate::config::yaml;
 use witgate::fault::{AttemptFault, FaultKind};
+use witgate::format::{Anthropic, ClientApi, OpenAi};
 use witgate::provider::simulated::Simulated;
 use witgate::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
@@ -47,8 +48,8 @@ struct Step {
 }
 
 impl Step {
-    fn face(&self) -> DialectName {
-        if self.face.as_deref() == Some("anthropic") { DialectName::Anthropic } else { DialectName::Openai }
+    fn api(&self) -> &'static dyn ClientApi {
+        if self.face.as_deref() == Some("anthropic") { &Anthropic } else { &OpenAi }
     }
 
     fn body(&self) -> Value {
@@ -76,7 +77,7 @@ impl Mortals {
     }
 
     /// `path` is `/ID/v1/…`.
-    async fn answer(&self, path: &str, body: &[u8]) -> Option<UpstreamResponse> {
+    async fn answer(&self, path: &str, body: Bytes) -> Option<UpstreamResponse> {
         let id = path.split('/').nth(1)?;
         let rest = &path[1 + id.len()..];
         let dead = self.left.get(id).is_some_and(|left| {
@@ -93,7 +94,7 @@ impl Upstream for InProcess {
     fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
         async move {
             let path = call.url.strip_prefix("http://virtual").unwrap_or_default();
-            let answer = self.0.answer(path, &call.body).await;
+            let answer = self.0.answer(path, call.body.clone()).await;
             answer.ok_or_else(|| AttemptFault::new(FaultKind::Misconfigured, "nothing there"))
         }
         .boxed()
@@ -105,7 +106,7 @@ async fn on_a_port(mortals: Mortals) -> String {
     async fn handle(State(mortals): State<Arc<Mortals>>, request: Request) -> Response {
         let path = request.uri().path().to_owned();
         let body = to_bytes(request.into_body(), usize::MAX).await.expect("a body");
-        let Some(answer) = mortals.answer(&path, &body).await else {
+        let Some(answer) = mortals.answer(&path, body).await else {
             return axum::http::StatusCode::NOT_FOUND.into_response();
         };
         let mut response = Response::new(Body::from_stream(answer.body));
@@ -136,7 +137,7 @@ fn live(scenario: &Scenario) -> Vec<String> {
         let mut decisions = Vec::new();
         for step in &scenario.requests {
             for _ in 0..step.repeat.unwrap_or(1) {
-                let path = if step.face() == DialectName::Openai { "/v1/chat/completions" } else { "/v1/messages" };
+                let path = if step.api().name() == "openai" { "/v1/chat/completions" } else { "/v1/messages" };
                 let answer = gateway.post(path, &step.body()).await;
                 decisions.push(match answer.status {
                     200 => format!("{} {}", answer.header("x-witgate-deployment"), answer.header("x-witgate-attempts")),
@@ -157,7 +158,7 @@ fn virtually(scenario: &Scenario) -> Vec<String> {
         let mut decisions = Vec::new();
         for step in &scenario.requests {
             for _ in 0..step.repeat.unwrap_or(1) {
-                decisions.push(match ask(&gateway, step.face(), &step.body()).await {
+                decisions.push(match ask(&gateway, step.api(), &step.body()).await {
                     Ok((about, _)) => format!("{} {}", about.deployment, about.attempts),
                     Err(refusal) => refusal.kind.as_str().to_owned(),
                 });

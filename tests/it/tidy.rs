@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 6] = [
         "signal",
         "record",
         "sse",
-        "dialect",
+        "format",
         "upstream",
     ],
     &["clock", "config", "policy", "provider", "http", "telemetry"],

@@ -8,14 +8,14 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use witgate::chat::DialectName;
 use witgate::fault::{AttemptFault, Refusal, RefusalKind};
+use witgate::format::OpenAi;
 use witgate::moment::Moment;
 use witgate::pipeline::{Gateway, ReplyMeta, Served};
 use witgate::upstream::{Timeouts, Upstream, UpstreamRequest, UpstreamResponse};
 
 use crate::chat::openai_reply;
-use crate::support::virtual_time::{BEGIN, ask, assemble_over, assembled};
+use crate::support::virtual_time::{BEGIN, ask, assemble_over, assembled, chat};
 
 /// Answers every call with a whole reply: its head after one time, its body after another. Remembers its calls.
 #[derive(Default)]
@@ -55,7 +55,7 @@ type Asked = Result<(ReplyMeta, Moment), Refusal>;
 fn asking(gateway: &Arc<Gateway>) -> tokio::task::JoinHandle<Asked> {
     let gateway = Arc::clone(gateway);
     tokio::spawn(async move {
-        let (about, _) = ask(&gateway, DialectName::Openai, &request(false)).await?;
+        let (about, _) = ask(&gateway, &OpenAi, &request(false)).await?;
         Ok((about, gateway.clock.now()))
     })
 }
@@ -101,7 +101,7 @@ async fn a_client_that_stops_reading_gives_its_place_back() {
     };
     let body =
         json!({"model": "g", "stream": true, "max_tokens": 5000, "messages": [{"role": "user", "content": "Hi"}]});
-    let served = gateway.serve(gateway.arrive(DialectName::Openai), Bytes::from(body.to_string())).await;
+    let served = gateway.serve(gateway.arrive(&OpenAi), chat(&body)).await;
     let Ok(Served::Streamed { mut stream, .. }) = served else { panic!("not streamed") };
     assert!(stream.next().await.is_some(), "it begins");
     // As when its socket is full: nobody asks the stream for more.
@@ -134,7 +134,7 @@ async fn a_streamed_request_has_its_own_timeout_of_any_level_before_all_others()
         for (stream, expected) in [(false, whole), (true, streamed)] {
             let mut body = request(stream);
             body["model"] = json!(name);
-            let _not_a_stream = ask(&gateway, DialectName::Openai, &body).await;
+            let _not_a_stream = ask(&gateway, &OpenAi, &body).await;
             let seen = slow.timeouts.lock().expect("timeouts").drain(..).next().expect("a call");
             assert_eq!(seen.first_byte, expected, "{settings} {name} streamed: {stream}");
         }

@@ -58,6 +58,14 @@ pub(super) struct Level {
     pub(super) tokens: Option<Gauge>,
 }
 
+impl Level {
+    /// Those that are limited, by what they count.
+    pub(super) fn gauges(&self) -> impl Iterator<Item = (&'static str, Gauge)> {
+        let all = [("requests", self.requests), ("tokens", self.tokens)];
+        all.into_iter().filter_map(|(what, gauge)| Some((what, gauge?)))
+    }
+}
+
 impl Meter {
     /// Lets a request of `asked` tokens in, or not. Also its number among all that came, from 0.
     pub(super) fn admit(&mut self, now: Moment, asked: u64, model: &SimulatedModel) -> (u64, Verdict) {

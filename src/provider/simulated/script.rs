@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{json as document, normal, prose, tokens};
 use crate::catalog::SimulatedModel;
 use crate::chat::{
-    ChatRequest, Choice, Chunk, Delta, DialectName, FinishReason, OutputFormat, Part, PartKind, Reply, Rest, Role,
-    Tool, ToolChoice, Usage,
+    ChatRequest, Choice, Chunk, Delta, Dialect, FinishReason, OutputFormat, Part, PartKind, Reply, Rest, Role, Tool,
+    ToolChoice, Usage,
 };
 use crate::moment::Moment;
 use crate::seed::derive;
@@ -40,28 +40,18 @@ pub(super) struct Beat {
 }
 
 impl Script {
-    /// The words follow `told`, which two equal conversations share; the id follows `draw`, which they do not.
+    /// The words follow `told`, which two equal conversations share; their ids differ.
     pub(super) fn write(
         request: &ChatRequest,
         model: &SimulatedModel,
         input: u64,
         told: u64,
-        draw: u64,
+        id: String,
         now: Moment,
     ) -> Self {
-        let prefix = match request.dialect {
-            DialectName::Openai => "chatcmpl-",
-            DialectName::Anthropic => "msg_",
-        };
         let choices = (0..request.choices.clamp(1, MOST_CHOICES))
             .map(|choice| Told::write(request, model, derive(told, choice.into())));
-        Self {
-            id: format!("{prefix}{draw:016x}"),
-            model: request.model.clone(),
-            created: now.as_millis() / 1000,
-            input,
-            choices: choices.collect(),
-        }
+        Self { id, model: request.model.clone(), created: now.as_millis() / 1000, input, choices: choices.collect() }
     }
 
     /// The output tokens of the longest alternative; alternatives are told side by side.
@@ -78,7 +68,7 @@ impl Script {
     }
 
     /// The reply in one piece.
-    pub(super) fn reply(&self, dialect: DialectName) -> Reply {
+    pub(super) fn reply(&self, dialect: Dialect) -> Reply {
         let choices = self.choices.iter().zip(0..).map(|(told, index)| Choice {
             index,
             parts: told.parts(),
@@ -98,7 +88,7 @@ impl Script {
     }
 
     /// The reply as a stream.
-    pub(super) fn beats(self, dialect: DialectName) -> std::vec::IntoIter<Beat> {
+    pub(super) fn beats(self, dialect: Dialect) -> std::vec::IntoIter<Beat> {
         let last = self.longest().saturating_sub(1);
         let usage = self.usage(self.output());
         let start =

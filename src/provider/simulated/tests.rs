@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::chat::{Delta, FinishReason, PartKind, Reply};
-use crate::dialect::provider;
+use crate::format::{OpenAi, ProviderFormat};
 use crate::moment::Moment;
 use crate::upstream::Timeouts;
 
@@ -43,7 +43,7 @@ async fn json_of(answer: UpstreamResponse) -> Value {
 async fn reply_to(simulated: &Simulated, fields: Value) -> Reply {
     let answer = simulated.send(call(&ask(&fields))).await.unwrap();
     assert_eq!(answer.status, 200);
-    provider(DialectName::Openai).decode(text_of(answer).await.as_bytes()).unwrap()
+    OpenAi.decode(text_of(answer).await.as_bytes()).unwrap()
 }
 
 fn words(reply: &Reply) -> &str {
@@ -149,7 +149,7 @@ async fn a_json_reply_is_json() {
 
 /// The deltas of a streamed answer, and when each piece came.
 async fn play(answer: UpstreamResponse, start: Instant) -> (Vec<Delta>, Vec<u128>) {
-    let (mut decoder, mut chunks, mut times) = (provider(DialectName::Openai).stream(), Vec::new(), Vec::new());
+    let (mut decoder, mut chunks, mut times) = (ProviderFormat::stream(&OpenAi), Vec::new(), Vec::new());
     let mut body = answer.body;
     while let Some(piece) = body.next().await {
         times.push(start.elapsed().as_millis());
@@ -256,17 +256,17 @@ async fn what_is_not_served_is_refused() {
 async fn over_http_the_request_names_the_model_unless_there_is_only_one() {
     let one = simulated(SimulatedModel::default());
     let body = ask(&json!({})).to_string();
-    let answer = one.respond("/chat/completions", body.as_bytes()).await.unwrap();
+    let answer = one.respond("/chat/completions", body.clone().into()).await.unwrap();
     assert_eq!(json_of(answer).await["model"], "m");
-    assert!(one.respond("/v1/embeddings", b"{}").await.is_none());
+    assert!(one.respond("/v1/embeddings", Bytes::from_static(b"{}")).await.is_none());
     let mut two = models(SimulatedModel::default());
     two.insert("c".into(), Arc::default());
     let two = one.with_models(two);
-    let answer = two.respond("/v1/chat/completions", body.as_bytes()).await.unwrap();
+    let answer = two.respond("/v1/chat/completions", body.clone().into()).await.unwrap();
     assert_eq!(answer.status, 404);
     assert_eq!(json_of(answer).await["error"]["code"], "model_not_found");
     let known = ask(&json!({"model": "c"})).to_string();
-    assert_eq!(two.respond("/v1/chat/completions", known.as_bytes()).await.unwrap().status, 200);
+    assert_eq!(two.respond("/v1/chat/completions", known.into()).await.unwrap().status, 200);
 }
 
 #[tokio::test(start_paused = true)]

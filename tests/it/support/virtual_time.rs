@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::Uri;
 use serde_json::Value;
 use tempfile::TempDir;
-use witgate::chat::DialectName;
 use witgate::clock::Clock;
 use witgate::fault::Refusal;
+use witgate::format::{ClientApi, ClientRequest};
 use witgate::http::HttpUpstream;
 use witgate::moment::Moment;
 use witgate::pipeline::{BlockingPool, Gateway, ReplyMeta, Served};
@@ -36,14 +37,19 @@ pub(crate) fn assembled(config: &str) -> Arc<Gateway> {
     assemble_over(config, Arc::new(HttpUpstream::new()))
 }
 
+/// A request with this body. The API reads the body alone.
+pub(crate) fn chat(body: &Value) -> ClientRequest {
+    ClientRequest::post(Uri::from_static("/v1/chat/completions"), body.to_string())
+}
+
 /// One request to its very end.
 pub(crate) async fn ask(
     gateway: &Arc<Gateway>,
-    face: DialectName,
+    api: &'static dyn ClientApi,
     body: &Value,
 ) -> Result<(ReplyMeta, Bytes), Refusal> {
-    let guard = gateway.arrive(face);
-    match gateway.serve(guard, Bytes::from(body.to_string())).await? {
+    let guard = gateway.arrive(api);
+    match gateway.serve(guard, chat(body)).await? {
         Served::Whole { body, meta } => Ok((meta, body)),
         Served::Streamed { stream, meta } => {
             let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;

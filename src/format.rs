@@ -1,0 +1,205 @@
+//! Wire formats, each twice: as the [`ClientApi`] that clients speak to us, as the [`ProviderFormat`] we speak to a provider.
+//!
+//! Both are pure: bytes in, canonical types out, and back. No clock, no network; origin and authorisation are added by the
+//! host after `encode`, so that neither a native format nor a component can redirect a request or use a key. What is true of
+//! one format alone stands behind its trait: nobody outside its folder asks which one it is. A new format is a folder, its
+//! fixtures, and its line in one or both of the lists below.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::chat::{ChatRequest, Chunk, Reply};
+use crate::fault::{AttemptFault, Refusal};
+
+mod anthropic;
+mod json;
+mod openai;
+mod read;
+mod rest;
+mod status;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use anthropic::Anthropic;
+pub use openai::OpenAi;
+
+/// The APIs clients may speak, the most particular first: the last one answers whoever speaks none.
+pub const CLIENT_APIS: [&dyn ClientApi; 2] = [&Anthropic, &OpenAi];
+
+/// The formats providers may speak.
+pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 2] = [&OpenAi, &Anthropic];
+
+/// The format with this name, as `data/providers.json` has it.
+#[must_use]
+pub fn provider_format(name: &str) -> Option<&'static dyn ProviderFormat> {
+    PROVIDER_FORMATS.into_iter().find(|format| format.name() == name)
+}
+
+/// The API whose words answer a request: the one it speaks, else the one most clients read.
+#[must_use]
+pub fn spoken_at(path: &str, headers: &HeaderMap) -> &'static dyn ClientApi {
+    CLIENT_APIS.into_iter().find(|api| api.speaks_at(path, headers)).unwrap_or(&OpenAi)
+}
+
+/// The API and operation that a path asks for.
+#[must_use]
+pub fn operation_at(path: &str) -> Option<(&'static dyn ClientApi, Operation)> {
+    CLIENT_APIS.into_iter().find_map(|api| Some((api, api.operation(path)?)))
+}
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// A reply to a conversation, whole or streamed. Always a `POST`.
+    Chat,
+}
+
+/// A request as it came: an API may keep the model in its path or an option in a header.
+#[derive(Clone, Debug)]
+pub struct ClientRequest {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// The headers, the caller's key among them.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl ClientRequest {
+    /// A `POST` without headers, as in-process callers make it.
+    #[must_use]
+    pub fn post(uri: Uri, body: impl Into<Bytes>) -> Self {
+        Self { method: Method::POST, uri, headers: HeaderMap::new(), body: body.into() }
+    }
+}
+
+/// What a provider's format must know of the deployment it writes for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The model as the provider names it.
+    pub model: &'a str,
+    /// The version of the provider's API, where configuration names one.
+    pub api_version: Option<&'a str>,
+    /// Sent where the format demands an output bound and the client gave none.
+    pub default_max_tokens: u32,
+}
+
+/// A request in a provider's words, without origin and credential.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded {
+    /// Path below the deployment's origin (`/chat/completions`): no scheme, no host.
+    pub path: String,
+    /// Headers the format needs (`anthropic-version` …). Never a credential.
+    pub headers: HeaderMap,
+    /// The JSON body.
+    pub body: Bytes,
+    /// Fields the client sent that this provider has no word for; reported, not hidden.
+    pub dropped: Vec<String>,
+}
+
+/// A wire format we speak to a provider.
+pub trait ProviderFormat: Send + Sync {
+    /// The name `data/providers.json` knows it by.
+    fn name(&self) -> &'static str;
+
+    /// Ends of a configured address that this format appends itself, outermost first.
+    fn path_endings(&self) -> &'static [&'static str];
+
+    /// The header that names the customer's organisation, where the format has one.
+    fn organization_header(&self) -> Option<HeaderName>;
+
+    /// Writes a request.
+    ///
+    /// # Errors
+    /// `Rejected`, naming the field, where the request asks for what this format cannot express and
+    /// leaving it out would change the answer (several choices, a tool kind of another provider).
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault>;
+
+    /// Reads a whole reply (status 2xx).
+    ///
+    /// # Errors
+    /// `BrokenStream` where the body is not a reply of this format.
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault>;
+
+    /// Reads a refusal (any other status): kind, code, message, `Retry-After`.
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault;
+
+    /// A reader for one streamed reply.
+    fn stream(&self) -> Box<dyn StreamDecoder>;
+
+    /// The header this provider wants its key in, by the version of its API: name, and value marked sensitive. `None` where
+    /// the key cannot be a header's value.
+    fn credential_header(&self, key: &SecretString, api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)>;
+}
+
+/// Reads one streamed reply, event by event.
+pub trait StreamDecoder: Send {
+    /// Reads one server-sent event and appends what it means.
+    ///
+    /// # Errors
+    /// What the provider reports inside the stream, or `BrokenStream` where the event is not of this format.
+    fn event(&mut self, name: &str, data: &str, out: &mut Vec<Chunk>) -> Result<(), AttemptFault>;
+
+    /// Whether the format's terminator has been read. A stream that ends before is a fault.
+    fn is_complete(&self) -> bool;
+}
+
+impl fmt::Debug for dyn ProviderFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A wire format clients speak to us.
+pub trait ClientApi: Send + Sync {
+    /// The name in logs, metrics and what policies are told.
+    fn name(&self) -> &'static str;
+
+    /// What is asked for at `path`; `None` where this API has nothing there.
+    fn operation(&self, path: &str) -> Option<Operation>;
+
+    /// Whether a request at this path, for something or nothing of the API's own, wants its answer in this API's words.
+    fn speaks_at(&self, path: &str, headers: &HeaderMap) -> bool;
+
+    /// Where clients look for a request's id.
+    fn id_header(&self) -> HeaderName;
+
+    /// The list of models, as clients read it.
+    fn models(&self, names: &[&str]) -> Value;
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// `InvalidRequest` with the JSON position (`line 3, column 14`) or the field (`messages[2].content`).
+    fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal>;
+
+    /// Writes a whole reply.
+    fn reply(&self, reply: &Reply) -> Bytes;
+
+    /// Writes a refusal. The status is the refusal's; `Retry-After` is the server's to add.
+    fn refusal(&self, refusal: &Refusal, request_id: &str) -> Bytes;
+
+    /// A writer for one streamed reply to this request.
+    fn stream(&self, request: &ChatRequest) -> Box<dyn StreamEncoder>;
+}
+
+/// Writes one streamed reply, event by event, as server-sent events.
+pub trait StreamEncoder: Send {
+    /// Appends what `chunk` is in this API; may be nothing.
+    fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut);
+
+    /// Appends the API's ending. Called once, after the last chunk of a whole reply.
+    fn end(&mut self, out: &mut BytesMut);
+
+    /// Appends an error after the stream began; nothing follows it.
+    fn error(&mut self, refusal: &Refusal, request_id: &str, out: &mut BytesMut);
+}

@@ -1,0 +1,137 @@
+//! The messages API of Anthropic, as a face and as a provider.
+//!
+//! The rules: instructions are `system`, tool results are blocks of a user turn, turns of one speaker are
+//! one message, and `input_tokens` on the wire is what no cache touched (the canonical count is all of it).
+//! A single text block without further fields and a plain string are the same thing; the string is written.
+//!
+//! The API has two versions in use. `2026-10-21` takes bearer keys and refuses the sampling fields
+//! `temperature`, `top_p` and `top_k` at any value; `2023-06-01` takes `x-api-key` and still knows them.
+//! A deployment names its version, or configuration knows the one its model needs (`data/models.json`); else the newest is used.
+
+use bytes::{Bytes, BytesMut};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
+use crate::chat::{ChatRequest, Dialect, Reply};
+use crate::fault::{AttemptFault, Refusal};
+
+mod blocks;
+mod decoder;
+mod encode;
+mod encoder;
+mod error;
+mod history;
+mod parse;
+mod reply;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+/// The version the vendor's SDKs send by default; the first that refuses sampling fields.
+const CURRENT_VERSION: &str = "2026-10-21";
+
+/// The dialect of its field names.
+pub(super) const DIALECT: Dialect = Dialect::named("anthropic");
+
+/// The format, as a client's API and as a provider's. It has no state: what a stream must remember is in its reader or writer.
+pub struct Anthropic;
+
+/// The version spoken where a deployment names this one.
+fn version(api_version: Option<&str>) -> &str {
+    api_version.unwrap_or(CURRENT_VERSION)
+}
+
+/// Whether `version` is older than the one that dropped sampling and `x-api-key`. Versions are dates, so
+/// their order is the order of their text.
+fn is_legacy(version: &str) -> bool {
+    version < CURRENT_VERSION
+}
+
+impl ProviderFormat for Anthropic {
+    fn name(&self) -> &'static str {
+        DIALECT.as_str()
+    }
+
+    fn path_endings(&self) -> &'static [&'static str] {
+        &["/messages", "/v1"]
+    }
+
+    fn organization_header(&self) -> Option<HeaderName> {
+        None
+    }
+
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        encode::request(request, target)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
+        reply::read(body)
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+        error::read(status, headers, body)
+    }
+
+    fn stream(&self) -> Box<dyn StreamDecoder> {
+        Box::<decoder::Decoder>::default()
+    }
+
+    fn credential_header(&self, key: &SecretString, api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
+        let (name, text) = if is_legacy(version(api_version)) {
+            (HeaderName::from_static("x-api-key"), key.expose_secret().to_owned())
+        } else {
+            (AUTHORIZATION, format!("Bearer {}", key.expose_secret()))
+        };
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    }
+}
+
+impl ClientApi for Anthropic {
+    fn name(&self) -> &'static str {
+        DIALECT.as_str()
+    }
+
+    fn operation(&self, path: &str) -> Option<Operation> {
+        (path == "/v1/messages").then_some(Operation::Chat)
+    }
+
+    /// Its clients name the API's version on every call, whatever they ask for.
+    fn speaks_at(&self, path: &str, headers: &HeaderMap) -> bool {
+        path.starts_with("/v1/messages") || (path.ends_with("/models") && headers.contains_key("anthropic-version"))
+    }
+
+    fn id_header(&self) -> HeaderName {
+        HeaderName::from_static("request-id")
+    }
+
+    fn models(&self, names: &[&str]) -> Value {
+        let created = "1970-01-01T00:00:00Z";
+        let model = |name: &&str| json!({"id": name, "type": "model", "display_name": name, "created_at": created});
+        let data: Vec<Value> = names.iter().map(model).collect();
+        json!({"data": data, "has_more": false, "first_id": names.first(), "last_id": names.last()})
+    }
+
+    fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
+        parse::request(&request.body)
+    }
+
+    fn reply(&self, reply: &Reply) -> Bytes {
+        reply::write(reply)
+    }
+
+    fn refusal(&self, refusal: &Refusal, request_id: &str) -> Bytes {
+        let mut out = BytesMut::with_capacity(256);
+        error::write(refusal, request_id, &mut out);
+        out.freeze()
+    }
+
+    fn stream(&self, _request: &ChatRequest) -> Box<dyn StreamEncoder> {
+        Box::<encoder::Encoder>::default()
+    }
+}

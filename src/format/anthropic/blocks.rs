@@ -1,0 +1,216 @@
+//! Content blocks, both ways. The kinds more than one dialect knows are taken apart; all others
+//! (documents, server tools, redacted thinking, pictures by file id …) stay whole.
+
+use serde_json::value::RawValue;
+
+use crate::chat::{ImageSource, Part, PartKind, Rest};
+use crate::format::json::Json;
+use crate::format::read::{Fields, Mismatch, Path};
+use crate::format::rest;
+use crate::format::write::{Array, Object};
+
+/// The content of a message or tool result: a text, or blocks.
+pub(super) fn parse_content(value: Json<'_>, path: &Path<'_>) -> Result<Vec<Part>, Mismatch> {
+    match value {
+        Json::Text(text) => Ok(vec![Part::text(text)]),
+        Json::Array(items) => {
+            items.into_iter().enumerate().map(|(index, item)| parse(item, &path.index(index))).collect()
+        }
+        other => Err(Mismatch::expected(path, "a text or an array of content blocks", &other)),
+    }
+}
+
+/// One block.
+pub(super) fn parse(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
+    let mut fields = Fields::of(value, path)?;
+    let Some(kind) = fields.peek("type") else {
+        return Err(Mismatch::missing(&path.key("type")));
+    };
+    let kind = match kind.as_str() {
+        Some("text") => PartKind::Text(fields.need_text("text")?),
+        Some("image") => match fields.peek("source").and_then(parse_source) {
+            Some(source) => {
+                fields.take("source");
+                PartKind::Image(source)
+            }
+            None => return Ok(PartKind::Other(fields.rest().into()).into()),
+        },
+        Some("tool_use") => PartKind::ToolCall {
+            id: fields.need_text("id")?,
+            name: fields.need_text("name")?,
+            arguments: fields.take("input").map_or_else(|| "{}".to_owned(), |input| input.to_json()),
+        },
+        Some("tool_result") => PartKind::ToolResult {
+            call_id: fields.need_text("tool_use_id")?,
+            content: match fields.take("content") {
+                Some(content) => parse_content(content, &path.key("content"))?,
+                None => Vec::new(),
+            },
+            is_error: fields.flag("is_error")?.unwrap_or(false),
+        },
+        Some("thinking") => PartKind::Reasoning {
+            text: fields.text("thinking")?.unwrap_or_default(),
+            signature: fields.text("signature")?.filter(|signature| !signature.is_empty()),
+        },
+        Some(_) => return Ok(PartKind::Other(fields.rest().into()).into()),
+        None => return Err(Mismatch::expected(&path.key("type"), "a text", kind)),
+    };
+    fields.take("type");
+    Ok(Part { kind, rest: fields.rest() })
+}
+
+/// A picture whose place another dialect can say too.
+fn parse_source(source: &Json<'_>) -> Option<ImageSource> {
+    let text = |name: &str| source.get(name).and_then(Json::as_str).map(str::to_owned);
+    match source.get("type")?.as_str()? {
+        "url" => Some(ImageSource::Url { url: text("url")?, detail: None }),
+        "base64" => Some(ImageSource::Base64 { media_type: text("media_type")?, data: text("data")?, detail: None }),
+        _ => None,
+    }
+}
+
+/// What becomes of the fields this dialect has no word for.
+pub(super) struct Report {
+    /// Whether the client spoke this dialect too, so that `rest` goes back out.
+    pub(super) same_dialect: bool,
+    /// Paths of what was left out.
+    pub(super) dropped: Vec<String>,
+}
+
+impl Report {
+    /// Writes the unknown fields of a part, tool or request where they are this dialect's own. Of another
+    /// dialect's only the prompt cache's mark is: clients write it there for this provider. The others,
+    /// which stood at `place` (empty for the top), are reported.
+    pub(super) fn rest(&mut self, out: &mut Object<'_>, rest: &Rest, place: &dyn Fn() -> String) {
+        if rest.is_empty() {
+            return;
+        }
+        if self.same_dialect {
+            return out.rest(rest, &[]);
+        }
+        let mut foreign = rest.clone();
+        if let Some(mark) = foreign.shift_remove("cache_control").filter(|mark| !mark.is_null()) {
+            out.field("cache_control", &mark);
+        }
+        self.foreign(&foreign, place);
+    }
+
+    /// Reports unknown fields of another dialect.
+    pub(super) fn foreign(&mut self, rest: &Rest, place: &dyn Fn() -> String) {
+        if !rest.is_empty() {
+            rest::report(rest, &place(), &mut self.dropped);
+        }
+    }
+}
+
+/// The text, where `parts` are nothing but one plain text: it is written as a string.
+pub(super) fn plain<'a>(parts: &[&'a Part]) -> Option<&'a str> {
+    match parts {
+        [Part { kind: PartKind::Text(text), rest }] if rest.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether a part can be a block. Thinking is taken back only under the provider's own signature, empty
+/// texts are refused, and another dialect's own content has no word here. (What came as a block may go as one.)
+pub(super) fn has_word(part: &Part, same_dialect: bool) -> bool {
+    same_dialect
+        || match &part.kind {
+            PartKind::Text(text) | PartKind::Refusal(text) => !text.is_empty(),
+            PartKind::Reasoning { signature, .. } => signature.is_some(),
+            // Clients of other dialects bring thinking back as they got it, sealed or not.
+            PartKind::Other(value) => value.get("type").is_some_and(|kind| kind == "redacted_thinking"),
+            _ => true,
+        }
+}
+
+/// Whether a part says nothing: leaving it out loses nothing.
+pub(super) fn is_empty_text(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty())
+}
+
+/// Writes a part that [`has_word`] as a block; `place` names it among the fields left out.
+pub(super) fn write(part: &Part, out: &mut Array<'_>, place: &dyn Fn() -> String, report: &mut Report) {
+    if let PartKind::Other(value) = &part.kind {
+        return out.item(value);
+    }
+    let mut block = out.object();
+    match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => {
+            block.field("type", "text");
+            block.field("text", text);
+        }
+        PartKind::Image(source) => image(&mut block, source, place, report),
+        PartKind::ToolCall { id, name, arguments } => {
+            block.field("type", "tool_use");
+            block.field("id", id);
+            block.field("name", name);
+            input(&mut block, arguments);
+        }
+        PartKind::ToolResult { call_id, content, is_error } => {
+            block.field("type", "tool_result");
+            block.field("tool_use_id", call_id);
+            result_content(&mut block, content, place, report);
+            block.optional("is_error", is_error.then_some(true));
+        }
+        PartKind::Reasoning { text, signature } => {
+            block.field("type", "thinking");
+            block.field("thinking", text);
+            block.field("signature", signature.as_deref().unwrap_or_default());
+        }
+        PartKind::Other(_) => {}
+    }
+    report.rest(&mut block, &part.rest, place);
+}
+
+fn image(block: &mut Object<'_>, source: &ImageSource, place: &dyn Fn() -> String, report: &mut Report) {
+    block.field("type", "image");
+    let mut out = block.object("source");
+    let detail = match source {
+        ImageSource::Url { url, detail } => {
+            out.field("type", "url");
+            out.field("url", url);
+            detail
+        }
+        ImageSource::Base64 { media_type, data, detail } => {
+            out.field("type", "base64");
+            out.field("media_type", media_type);
+            out.field("data", data);
+            detail
+        }
+    };
+    if detail.is_some() {
+        report.dropped.push(format!("{}.image_url.detail", place()));
+    }
+}
+
+fn result_content(block: &mut Object<'_>, content: &[Part], place: &dyn Fn() -> String, report: &mut Report) {
+    if content.is_empty() {
+        return;
+    }
+    let parts: Vec<&Part> = content.iter().collect();
+    if let Some(text) = plain(&parts) {
+        return block.field("content", text);
+    }
+    let mut blocks = block.array("content");
+    for (index, part) in content.iter().enumerate() {
+        let place = || format!("{}.content[{index}]", place());
+        if has_word(part, report.same_dialect) {
+            write(part, &mut blocks, &place, report);
+        } else if !is_empty_text(part) {
+            report.dropped.push(place());
+        }
+    }
+}
+
+/// Writes a tool call's arguments as the object they must be here. A model may have written no valid JSON;
+/// the text is then wrapped as the vendor advises, so that the conversation can go on.
+pub(super) fn input(block: &mut Object<'_>, arguments: &str) {
+    let text = arguments.trim();
+    // Read for its validity alone: the text goes out as it is.
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(raw) if text.starts_with('{') => block.field("input", raw),
+        _ if text.is_empty() => drop(block.object("input")),
+        _ => block.object("input").field("INVALID_JSON", arguments),
+    }
+}

@@ -1,0 +1,262 @@
+//! A request in Anthropic's words.
+//!
+//! What another dialect said and this one has no word for is dropped and reported; where leaving it out
+//! would change the answer, the request is rejected instead.
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::blocks::{self, Report};
+use super::{history, is_legacy, version};
+use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Role, Tool, ToolChoice};
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::anthropic::DIALECT;
+use crate::format::rest::nested;
+use crate::format::write::Object;
+use crate::format::{Encoded, Target};
+
+/// Writes a request.
+///
+/// # Errors
+/// `Rejected` where the request asks for another vendor's kind of tool or content, for several replies or
+/// for JSON without a schema; `Misconfigured` where the version cannot be a header.
+pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+    let version = version(target.api_version);
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_str(version).map_err(|_| {
+        AttemptFault::new(FaultKind::Misconfigured, "the deployment's `api_version` cannot be sent as a header")
+    })?;
+    headers.insert(HeaderName::from_static("anthropic-version"), value);
+
+    let mut report = Report { same_dialect: request.dialect == DIALECT, dropped: Vec::new() };
+    possible(request, report.same_dialect)?;
+    let mut body = BytesMut::with_capacity(1024 + history::size_hint(&request.messages));
+    {
+        let mut object = Object::open(&mut body);
+        object.field("model", target.model);
+        object.field("max_tokens", &request.max_tokens.unwrap_or(target.default_max_tokens));
+        history::conversation(&request.messages, &mut object, &mut report);
+        tools(request, &mut object, &mut report);
+        tool_choice(request, &mut object, &report);
+        sampling(request, is_legacy(version), &mut object, &mut report);
+        thinking(request, &mut object, &report);
+        output(request, &mut object, &mut report);
+        metadata(request, &mut object, &report);
+        if !request.stop.is_empty() {
+            object.field("stop_sequences", &request.stop);
+        }
+        object.optional("stream", request.stream.then_some(true));
+        others(request, &mut object, &mut report);
+    }
+    Ok(Encoded { path: "/v1/messages".to_owned(), headers, body: body.freeze(), dropped: report.dropped })
+}
+
+/// `Rejected`, blaming `param`: this dialect cannot do what it asks.
+fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
+    let param = param.into();
+    let mut fault = AttemptFault::new(FaultKind::Rejected, format!("`{param}`: {why}"));
+    fault.param = Some(param);
+    fault
+}
+
+/// Refuses what cannot be said here and may not be left out.
+fn possible(request: &ChatRequest, same_dialect: bool) -> Result<(), AttemptFault> {
+    if request.choices > 1 {
+        return Err(unsupported("n", "a provider that speaks Anthropic's messages gives one reply; ask several times"));
+    }
+    if same_dialect {
+        return Ok(());
+    }
+    if request.output == Some(OutputFormat::JsonObject) {
+        let why = "a provider that speaks Anthropic's messages knows `json_schema` only; give a schema";
+        return Err(unsupported("response_format.type", why));
+    }
+    let why = "this cannot be sent to a provider that speaks Anthropic's messages";
+    if matches!(request.tool_choice, Some(ToolChoice::Other(_))) {
+        return Err(unsupported("tool_choice", why));
+    }
+    if let Some(index) = request.tools.iter().position(|tool| matches!(tool, Tool::Other(_))) {
+        return Err(unsupported(format!("tools[{index}]"), why));
+    }
+    // What the model said itself may be left out; what it is asked about may not.
+    let asked = |part: &Part| is_foreign(part);
+    let place = request.messages.iter().enumerate().find_map(|(index, message)| {
+        let part = message.parts.iter().position(asked).filter(|_| message.role != Role::Assistant)?;
+        Some((index, part))
+    });
+    match place {
+        Some((index, part)) => Err(unsupported(format!("messages[{index}].content[{part}]"), why)),
+        None => Ok(()),
+    }
+}
+
+fn is_foreign(part: &Part) -> bool {
+    match &part.kind {
+        PartKind::Other(_) => !blocks::has_word(part, false),
+        PartKind::ToolResult { content, .. } => content.iter().any(is_foreign),
+        _ => false,
+    }
+}
+
+fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    if request.tools.is_empty() {
+        return;
+    }
+    let mut array = object.array("tools");
+    for (index, tool) in request.tools.iter().enumerate() {
+        match tool {
+            Tool::Other(value) => array.item(value),
+            Tool::Function { name, description, parameters, strict, rest } => {
+                let mut object = array.object();
+                object.field("name", name);
+                object.optional("description", description.as_ref());
+                schema(parameters.as_ref(), &mut object);
+                object.optional("strict", *strict);
+                report.rest(&mut object, rest, &|| format!("tools[{index}]"));
+            }
+        }
+    }
+}
+
+/// A tool's schema must be there and say that it is of an object; other dialects let both go without saying.
+fn schema(parameters: Option<&Value>, object: &mut Object<'_>) {
+    match parameters {
+        Some(Value::Object(map)) if !map.contains_key("type") => {
+            let mut schema = object.object("input_schema");
+            schema.field("type", "object");
+            schema.rest(map, &[]);
+        }
+        Some(other) => object.field("input_schema", other),
+        None => {
+            let mut schema = object.object("input_schema");
+            schema.field("type", "object");
+            drop(schema.object("properties"));
+        }
+    }
+}
+
+fn tool_choice(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+    let (kind, name) = match &request.tool_choice {
+        // The provider refuses a choice among no tools; other dialects let it pass where it says nothing.
+        Some(ToolChoice::Auto | ToolChoice::None) | None if request.tools.is_empty() && !report.same_dialect => return,
+        None if request.parallel_tool_calls != Some(false) => return,
+        None | Some(ToolChoice::Auto) => ("auto", None),
+        Some(ToolChoice::Required) => ("any", None),
+        Some(ToolChoice::None) => ("none", None),
+        Some(ToolChoice::Function(name)) => ("tool", Some(name)),
+        Some(ToolChoice::Other(value)) => return object.field("tool_choice", value),
+    };
+    let mut choice = object.object("tool_choice");
+    choice.field("type", kind);
+    choice.optional("name", name);
+    if kind != "none" {
+        choice.optional("disable_parallel_tool_use", request.parallel_tool_calls.map(|parallel| !parallel));
+    }
+}
+
+/// Sampling is known up to the version before the current one, and temperature ends at 1 there.
+fn sampling(request: &ChatRequest, legacy: bool, object: &mut Object<'_>, report: &mut Report) {
+    if legacy {
+        let capped = request.temperature.filter(|&temperature| report.same_dialect || temperature <= 1.0);
+        if request.temperature != capped {
+            report.dropped.push("temperature".to_owned());
+        }
+        object.optional("temperature", request.temperature.map(|_| capped.unwrap_or(1.0)));
+        object.optional("top_p", request.top_p);
+        object.optional("top_k", request.top_k);
+        return;
+    }
+    let given = [
+        ("temperature", request.temperature.is_some()),
+        ("top_p", request.top_p.is_some()),
+        ("top_k", request.top_k.is_some()),
+    ];
+    report.dropped.extend(given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned()));
+}
+
+/// Writes `thinking`. An effort asked for in another dialect's words means that the model thinks as much
+/// as it finds right, at that effort; `none` means that it does not think. Clients of other dialects may
+/// write `thinking` itself, as in this one: then it goes out as it is.
+fn thinking(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+    let reasoning = request.reasoning.as_ref();
+    let budget = reasoning.and_then(|reasoning| reasoning.budget_tokens);
+    let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref()).filter(|_| !report.same_dialect);
+    let written = nested(&request.rest, "thinking");
+    if written.is_none() && budget.is_none() && effort.is_none() {
+        return;
+    }
+    let mut thinking = object.object("thinking");
+    match (written, budget, effort) {
+        (_, Some(budget), _) => {
+            thinking.field("type", "enabled");
+            thinking.field("budget_tokens", &budget);
+        }
+        (None, None, Some("none")) => thinking.field("type", "disabled"),
+        (None, None, _) => thinking.field("type", "adaptive"),
+        (Some(_), None, _) => {}
+    }
+    if let Some(written) = written {
+        thinking.rest(written, &[]);
+    }
+}
+
+/// Writes `output_config`: effort and format.
+fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref());
+    let effort = match effort {
+        Some("none") if !report.same_dialect => None,
+        Some("minimal") if !report.same_dialect => Some("low"),
+        other => other,
+    };
+    let schema = match &request.output {
+        Some(OutputFormat::JsonSchema { description, schema, strict, .. }) => {
+            if description.is_some() {
+                report.dropped.push("response_format.json_schema.description".to_owned());
+            }
+            if *strict == Some(false) {
+                report.dropped.push("response_format.json_schema.strict".to_owned());
+            }
+            Some(schema)
+        }
+        _ => None,
+    };
+    let left = nested(&request.rest, "output_config").filter(|_| report.same_dialect);
+    if effort.is_none() && schema.is_none() && left.is_none() {
+        return;
+    }
+    let mut config = object.object("output_config");
+    config.optional("effort", effort);
+    if let Some(schema) = schema {
+        let mut format = config.object("format");
+        format.field("type", "json_schema");
+        format.field("schema", schema);
+    }
+    if let Some(left) = left {
+        config.rest(left, &[]);
+    }
+}
+
+fn metadata(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+    let left = nested(&request.rest, "metadata").filter(|_| report.same_dialect);
+    if request.user.is_none() && left.is_none() {
+        return;
+    }
+    let mut metadata = object.object("metadata");
+    metadata.optional("user_id", request.user.as_ref());
+    if let Some(left) = left {
+        metadata.rest(left, &[]);
+    }
+}
+
+/// The unknown fields that are not written together with known ones.
+fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    const WOVEN: [&str; 3] = ["thinking", "output_config", "metadata"];
+    let woven: &[&str] = if report.same_dialect { &WOVEN } else { &WOVEN[..1] };
+    if report.same_dialect {
+        return object.rest(&request.rest, woven);
+    }
+    let mut rest = request.rest.clone();
+    rest.retain(|name, _| !woven.contains(&name.as_str()));
+    report.rest(object, &rest, &String::new);
+}

@@ -1,0 +1,128 @@
+//! The conversation in Anthropic's words.
+//!
+//! Instructions of this dialect's clients stay where they are: first, or in the midst of the conversation,
+//! which newer models take. Other dialects' instructions all go first, which every model takes. Tool results
+//! are said by the user, and what one speaker says in several messages is one message.
+
+use super::blocks::{self, Report};
+use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
+use crate::format::write::Object;
+
+/// About how many bytes the messages will take.
+pub(super) fn size_hint(messages: &[Message]) -> usize {
+    messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
+}
+
+fn part_size(part: &Part) -> usize {
+    32 + match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => text.len() + text.len() / 16,
+        PartKind::Image(ImageSource::Base64 { data, .. }) => data.len(),
+        PartKind::Image(ImageSource::Url { url, .. }) => url.len(),
+        PartKind::ToolCall { arguments, .. } => 64 + arguments.len(),
+        PartKind::ToolResult { content, .. } => 64 + content.iter().map(part_size).sum::<usize>(),
+        PartKind::Reasoning { text, signature } => text.len() + signature.as_ref().map_or(0, String::len),
+        PartKind::Other(_) => 64,
+    }
+}
+
+/// A part and where it came from.
+struct Placed<'a> {
+    part: &'a Part,
+    message: usize,
+    index: usize,
+    role: Role,
+}
+
+impl Placed<'_> {
+    fn place(&self) -> String {
+        match self.role {
+            // In other dialects the result is the message.
+            Role::Tool => format!("messages[{}]", self.message),
+            _ => format!("messages[{}].content[{}]", self.message, self.index),
+        }
+    }
+}
+
+/// What one speaker says in one message of this dialect.
+struct Turn<'a> {
+    role: &'static str,
+    parts: Vec<Placed<'a>>,
+    rest: &'a Rest,
+}
+
+/// Writes `system` and `messages`.
+pub(super) fn conversation(messages: &[Message], object: &mut Object<'_>, report: &mut Report) {
+    let mut system: Vec<Placed<'_>> = Vec::new();
+    let mut turns: Vec<Turn<'_>> = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        let parts = placed(message, index, report);
+        leftover(message, index, report);
+        let role = match message.role {
+            Role::System | Role::Developer if turns.is_empty() || !report.same_dialect => {
+                system.extend(parts);
+                continue;
+            }
+            Role::System | Role::Developer => "system",
+            Role::Assistant => "assistant",
+            Role::User | Role::Tool => "user",
+        };
+        if parts.is_empty() && !report.same_dialect {
+            continue;
+        }
+        let alone = report.same_dialect && !message.rest.is_empty();
+        match turns.last_mut() {
+            Some(last) if last.role == role && !alone && (!report.same_dialect || last.rest.is_empty()) => {
+                last.parts.extend(parts);
+            }
+            _ => turns.push(Turn { role, parts, rest: &message.rest }),
+        }
+    }
+    if !system.is_empty() {
+        content("system", &system, object, report);
+    }
+    let mut array = object.array("messages");
+    for turn in &turns {
+        let mut message = array.object();
+        message.field("role", turn.role);
+        content("content", &turn.parts, &mut message, report);
+        if report.same_dialect {
+            message.rest(turn.rest, &[]);
+        }
+    }
+}
+
+fn content(name: &str, placed: &[Placed<'_>], object: &mut Object<'_>, report: &mut Report) {
+    let parts: Vec<&Part> = placed.iter().map(|placed| placed.part).collect();
+    if let Some(text) = blocks::plain(&parts) {
+        return object.field(name, text);
+    }
+    let mut array = object.array(name);
+    for placed in placed {
+        blocks::write(placed.part, &mut array, &|| placed.place(), report);
+    }
+}
+
+/// The parts of a message that can be said, with their places; the others are reported.
+fn placed<'a>(message: &'a Message, index: usize, report: &mut Report) -> Vec<Placed<'a>> {
+    let mut parts = Vec::with_capacity(message.parts.len());
+    for (part_index, part) in message.parts.iter().enumerate() {
+        let placed = Placed { part, message: index, index: part_index, role: message.role };
+        if blocks::has_word(part, report.same_dialect) {
+            parts.push(placed);
+        } else if !blocks::is_empty_text(part) {
+            report.dropped.push(placed.place());
+        }
+    }
+    parts
+}
+
+/// Reports what a message of another dialect says beside its content.
+fn leftover(message: &Message, index: usize, report: &mut Report) {
+    if report.same_dialect {
+        return;
+    }
+    if message.name.is_some() {
+        report.dropped.push(format!("messages[{index}].name"));
+    }
+    report.foreign(&message.rest, &|| format!("messages[{index}]"));
+}

@@ -1,0 +1,206 @@
+//! What this dialect alone knows; what both share is tested beside them.
+
+use bytes::BytesMut;
+use http::header::AUTHORIZATION;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::Anthropic;
+use super::decoder::Decoder;
+use super::encoder::Encoder;
+use crate::chat::{Chunk, Delta, FinishReason, Usage};
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::{ProviderFormat, StreamDecoder, StreamEncoder, Target};
+
+fn target(api_version: Option<&str>) -> Target<'_> {
+    Target { model: "claude-x", api_version, default_max_tokens: 4096 }
+}
+
+fn parse(body: &Value) -> crate::chat::ChatRequest {
+    crate::format::anthropic::parse::request(body.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn the_version_decides_the_credential_and_the_sampling_fields() {
+    let key = SecretString::from("sk-1");
+    let mut request = parse(&json!({
+        "model": "chat", "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}],
+        "temperature": 0.5, "top_p": 0.25, "top_k": 3,
+    }));
+    request.max_tokens = None;
+    for (version, sent, credential, sampled) in [
+        (None, "2026-10-21", (AUTHORIZATION.as_str(), "Bearer sk-1"), false),
+        (Some("2026-10-21"), "2026-10-21", (AUTHORIZATION.as_str(), "Bearer sk-1"), false),
+        (Some("2027-01-01"), "2027-01-01", (AUTHORIZATION.as_str(), "Bearer sk-1"), false),
+        (Some("2023-06-01"), "2023-06-01", ("x-api-key", "sk-1"), true),
+    ] {
+        let target = target(version);
+        let (name, value) = Anthropic.credential_header(&key, target.api_version).unwrap();
+        assert_eq!((name.as_str(), value.to_str().unwrap()), credential);
+        assert!(value.is_sensitive());
+        let encoded = Anthropic.encode(&request, &target).unwrap();
+        assert_eq!(encoded.headers["anthropic-version"], sent);
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(body["max_tokens"], 4096, "the dialect demands a bound");
+        for field in ["temperature", "top_p", "top_k"] {
+            assert_eq!(body.get(field).is_some(), sampled, "{field} under {sent}");
+            assert_eq!(encoded.dropped.iter().any(|dropped| dropped == field), !sampled, "{field} under {sent}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_a_header_is_no_credential_and_no_version() {
+    assert!(Anthropic.credential_header(&SecretString::from("a\nb"), None).is_none());
+    let request = parse(&json!({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}));
+    let fault = Anthropic.encode(&request, &target(Some("a\nb"))).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Misconfigured);
+}
+
+#[test]
+fn numbers_in_arguments_go_out_as_they_were_written() {
+    let mut request = parse(&json!({"model": "m", "max_tokens": 1, "messages": [
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]}]}));
+    for arguments in ["{\"n\":1.10,\"big\":123456789012345678901234567890}", "{ }"] {
+        if let crate::chat::PartKind::ToolCall { arguments: place, .. } = &mut request.messages[0].parts[0].kind {
+            arguments.clone_into(place);
+        }
+        let encoded = Anthropic.encode(&request, &target(None)).unwrap();
+        let body = std::str::from_utf8(&encoded.body).unwrap();
+        assert!(body.contains(&format!("\"input\":{arguments}")), "{body}");
+    }
+}
+
+fn read(events: &[Value]) -> Result<Vec<Chunk>, AttemptFault> {
+    let mut decoder = Decoder::default();
+    let mut out = Vec::new();
+    for event in events {
+        decoder.event("", &event.to_string(), &mut out)?;
+    }
+    Ok(out)
+}
+
+fn start() -> Value {
+    json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 3}}})
+}
+
+fn block(index: u32, block: &Value) -> Value {
+    json!({"type": "content_block_start", "index": index, "content_block": block})
+}
+
+fn delta(index: u32, delta: &Value) -> Value {
+    json!({"type": "content_block_delta", "index": index, "delta": delta})
+}
+
+#[test]
+fn the_short_way_reads_what_the_general_way_reads() {
+    for (content, piece) in [
+        (json!({"type": "text", "text": ""}), json!({"type": "text_delta", "text": "é\u{2028}\"\\"})),
+        (json!({"type": "thinking", "thinking": ""}), json!({"type": "thinking_delta", "thinking": "hm"})),
+        (
+            json!({"type": "tool_use", "id": "t", "name": "f", "input": {}}),
+            json!({"type": "input_json_delta", "partial_json": "{\"a\":"}),
+        ),
+        // A piece that is not of its block's kind passes whole either way.
+        (json!({"type": "text", "text": ""}), json!({"type": "thinking_delta", "thinking": "hm"})),
+        (json!({"type": "server_tool_use"}), json!({"type": "input_json_delta", "partial_json": "{}"})),
+    ] {
+        let short = read(&[start(), block(0, &content), delta(0, &piece)]).unwrap();
+        let mut longer = delta(0, &piece);
+        longer["a_new_field"] = json!(1);
+        let mut general = read(&[start(), block(0, &content), longer]).unwrap();
+        if let Delta::Other { value: Value::Object(value), .. } = &mut general.last_mut().unwrap().delta {
+            value.shift_remove("a_new_field");
+        }
+        assert_eq!(short, general, "{piece}");
+    }
+}
+
+#[test]
+fn what_is_no_stream_of_this_dialect_is_a_fault() {
+    let text = block(0, &json!({"type": "text", "text": "Hi"}));
+    for events in [
+        vec![text],
+        vec![start(), json!({"type": "content_block_start", "content_block": {"type": "text"}})],
+        vec![start(), block(0, &json!({"type": "tool_use", "name": "f"}))],
+        vec![start(), json!({"type": "content_block_delta", "index": "one", "delta": {}})],
+        vec![json!({"type": "message_start"})],
+    ] {
+        assert_eq!(read(&events).unwrap_err().kind, FaultKind::BrokenStream, "{events:?}");
+    }
+    let mut decoder = Decoder::default();
+    assert_eq!(decoder.event("", "{", &mut Vec::new()).unwrap_err().kind, FaultKind::BrokenStream);
+}
+
+#[test]
+fn an_error_inside_a_stream_has_its_kind() {
+    for (word, kind) in [
+        ("overloaded_error", FaultKind::Unavailable),
+        ("api_error", FaultKind::Unavailable),
+        ("an_error_of_tomorrow", FaultKind::Unavailable),
+        ("rate_limit_error", FaultKind::RateLimited),
+        ("timeout_error", FaultKind::TimedOut),
+        ("invalid_request_error", FaultKind::Rejected),
+        ("request_too_large", FaultKind::Rejected),
+        ("authentication_error", FaultKind::Misconfigured),
+        ("billing_error", FaultKind::Misconfigured),
+        ("not_found_error", FaultKind::Misconfigured),
+    ] {
+        let event = json!({"type": "error", "error": {"type": word, "message": "No."}});
+        let fault = read(&[start(), event.clone()]).unwrap_err();
+        assert_eq!((fault.kind, fault.code.as_deref(), fault.message.as_str()), (kind, Some(word), "No."));
+        // Some imitators send it as a whole reply, with status 200.
+        assert_eq!(Anthropic.decode(event.to_string().as_bytes()).unwrap_err(), fault);
+    }
+}
+
+#[test]
+fn counts_are_totals_and_all_input_is_input() {
+    let first = json!({"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 11,
+        "output_tokens": 1, "service_tier": "standard"});
+    let chunks = read(&[
+        json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": first}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 40, "input_tokens": null, "output_tokens_details": {"thinking_tokens": 9}}}),
+    ])
+    .unwrap();
+    let counted: Vec<&Usage> = chunks
+        .iter()
+        .filter_map(|chunk| match &chunk.delta {
+            Delta::Usage(usage) => Some(usage),
+            _ => None,
+        })
+        .collect();
+    let [before, after] = counted.as_slice() else { panic!("{counted:?}") };
+    assert_eq!((before.input_tokens, before.output_tokens), (23, 1));
+    assert_eq!((after.input_tokens, after.cache_read_tokens, after.cache_write_tokens), (23, 7, 11));
+    assert_eq!((after.output_tokens, after.reasoning_tokens), (40, 9));
+    assert_eq!(after.rest["service_tier"], "standard");
+    assert!(chunks.iter().any(|chunk| chunk.delta == Delta::Finish(FinishReason::Stop)));
+}
+
+#[test]
+fn an_event_of_tomorrow_is_passed_unless_its_name_breaks_the_line() {
+    for (name, passed) in [("a_new_event", true), ("a\n\ndata: {}", false), ("", false)] {
+        let chunks = read(&[start(), json!({"type": name, "index": 7, "note": "x"})]).unwrap();
+        let mut encoder = Encoder::default();
+        let mut out = BytesMut::new();
+        for chunk in &chunks {
+            encoder.chunk(chunk, &mut out);
+        }
+        let text = std::str::from_utf8(&out).unwrap();
+        let expected = "event: a_new_event\ndata: {\"type\":\"a_new_event\",\"index\":7,\"note\":\"x\"}\n\n";
+        assert_eq!(text.ends_with(expected), passed, "{text}");
+        assert_eq!(text.matches("event: ").count(), if passed { 2 } else { 1 }, "{text}");
+    }
+}
+
+#[test]
+fn a_name_is_enough_where_the_data_has_no_type() {
+    let mut decoder = Decoder::default();
+    let mut out = Vec::new();
+    decoder.event("message_start", "{\"message\":{\"id\":\"msg_1\",\"model\":\"m\"}}", &mut out).unwrap();
+    assert!(matches!(out.as_slice(), [Chunk { delta: Delta::Start { .. }, .. }]), "{out:?}");
+    decoder.event("message_stop", "{}", &mut out).unwrap();
+    assert!(decoder.is_complete());
+}

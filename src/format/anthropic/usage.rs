@@ -1,0 +1,51 @@
+//! Tokens as Anthropic counts them: three kinds of input, apart. The canonical input is their sum.
+
+use crate::chat::Usage;
+use crate::format::json::Json;
+use crate::format::read::{Fields, Mismatch, Path};
+use crate::format::rest::nested;
+use crate::format::write::Object;
+
+/// Reads a usage object.
+pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
+    let mut fields = Fields::of(wire, &Path::Root)?;
+    let fresh = fields.count("input_tokens");
+    let cache_write_tokens = fields.count("cache_creation_input_tokens");
+    let cache_read_tokens = fields.count("cache_read_input_tokens");
+    let output_tokens = fields.count("output_tokens");
+    let mut reasoning_tokens = 0;
+    if let Some(details) = fields.take("output_tokens_details") {
+        let path = Path::Root.key("output_tokens_details");
+        let mut details = Fields::of(details, &path)?;
+        reasoning_tokens = details.count("thinking_tokens");
+        fields.keep("output_tokens_details", details.telling_rest());
+    }
+    Ok(Usage {
+        input_tokens: fresh.saturating_add(cache_write_tokens).saturating_add(cache_read_tokens),
+        cache_read_tokens,
+        cache_write_tokens,
+        output_tokens,
+        reasoning_tokens,
+        rest: fields.telling_rest(),
+    })
+}
+
+/// Writes the fields of a usage object; its own unknown fields only where they are of this dialect.
+pub(super) fn write(usage: &Usage, same_dialect: bool, object: &mut Object<'_>) {
+    let cached = usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
+    object.field("input_tokens", &usage.input_tokens.saturating_sub(cached));
+    object.field("cache_creation_input_tokens", &usage.cache_write_tokens);
+    object.field("cache_read_input_tokens", &usage.cache_read_tokens);
+    object.field("output_tokens", &usage.output_tokens);
+    let left = nested(&usage.rest, "output_tokens_details").filter(|_| same_dialect);
+    if usage.reasoning_tokens > 0 || left.is_some() {
+        let mut details = object.object("output_tokens_details");
+        details.field("thinking_tokens", &usage.reasoning_tokens);
+        if let Some(left) = left {
+            details.rest(left, &[]);
+        }
+    }
+    if same_dialect {
+        object.rest(&usage.rest, &["output_tokens_details"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! OpenAI's chat completions, and all that imitate it.
+//!
+//! The wire truth is the vendor's own client (`openai` 3.54 for Python). Where imitators differ, reading is
+//! tolerant and writing is what the vendor documents.
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
+use crate::chat::{ChatRequest, Dialect, FinishReason, Reply};
+use crate::fault::{AttemptFault, Refusal};
+
+mod decoder;
+mod encode;
+mod encoder;
+mod error;
+mod history;
+mod message;
+mod parse;
+mod reply;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+/// The dialect of its field names.
+pub(super) const DIALECT: Dialect = Dialect::named("openai");
+
+/// The format, as a client's API and as a provider's. It keeps no state; streams do.
+pub struct OpenAi;
+
+impl ClientApi for OpenAi {
+    fn name(&self) -> &'static str {
+        DIALECT.as_str()
+    }
+
+    fn operation(&self, path: &str) -> Option<Operation> {
+        matches!(path, "/v1/chat/completions" | "/chat/completions").then_some(Operation::Chat)
+    }
+
+    /// Whoever asks for nothing of another API's.
+    fn speaks_at(&self, _path: &str, _headers: &HeaderMap) -> bool {
+        true
+    }
+
+    fn id_header(&self) -> HeaderName {
+        HeaderName::from_static("x-request-id")
+    }
+
+    fn models(&self, names: &[&str]) -> Value {
+        let model = |name: &&str| json!({"id": name, "object": "model", "created": 0, "owned_by": "witgate"});
+        json!({"object": "list", "data": names.iter().map(model).collect::<Vec<_>>()})
+    }
+
+    fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
+        parse::request(&request.body)
+    }
+
+    fn reply(&self, reply: &Reply) -> Bytes {
+        reply::write(reply)
+    }
+
+    fn refusal(&self, refusal: &Refusal, _request_id: &str) -> Bytes {
+        error::write(refusal).freeze()
+    }
+
+    fn stream(&self, request: &ChatRequest) -> Box<dyn StreamEncoder> {
+        Box::new(encoder::Encoder::new(request.stream_usage))
+    }
+}
+
+impl ProviderFormat for OpenAi {
+    fn name(&self) -> &'static str {
+        DIALECT.as_str()
+    }
+
+    fn path_endings(&self) -> &'static [&'static str] {
+        &["/chat/completions"]
+    }
+
+    fn organization_header(&self) -> Option<HeaderName> {
+        Some(HeaderName::from_static("openai-organization"))
+    }
+
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        encode::request(request, target)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
+        reply::read(body)
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+        error::read(status, headers, body)
+    }
+
+    fn stream(&self) -> Box<dyn StreamDecoder> {
+        Box::new(decoder::Decoder::default())
+    }
+
+    fn credential_header(&self, key: &SecretString, _api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some((AUTHORIZATION, value))
+    }
+}
+
+/// The reason an alternative ended. With a refusal in it, `stop` means that the model declined.
+fn finish_reason(word: &str, refused: bool) -> FinishReason {
+    match word {
+        "stop" if refused => FinishReason::Refusal,
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}
+
+/// The word for it. A refusal without a text of its own reads as a filter's work, or it would pass for an
+/// answer; another dialect's own reason reads as `stop`, for clients know a closed set of words.
+fn finish_word(reason: &FinishReason, refused: bool, same_dialect: bool) -> &str {
+    match reason {
+        FinishReason::Other(word) if same_dialect => word,
+        FinishReason::Refusal if !refused => "content_filter",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Stop | FinishReason::StopSequence(_) | FinishReason::Refusal | FinishReason::Other(_) => "stop",
+    }
+}

@@ -1,0 +1,209 @@
+//! A request in OpenAI's words.
+//!
+//! What another dialect said and this one has no word for is dropped and reported; where leaving it out
+//! would change the answer, the request is rejected instead. A stream always asks for usage: what is
+//! billed must be known, whether or not the client wants to see it.
+
+use bytes::BytesMut;
+use http::HeaderMap;
+
+use super::history;
+use crate::chat::{ChatRequest, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::openai::DIALECT;
+use crate::format::rest::{nested, report};
+use crate::format::write::{Array, Object};
+use crate::format::{Encoded, Target};
+
+/// The request under way: whether it is of this dialect, and what had to be left out.
+pub(super) struct Report {
+    /// Whether the client spoke this dialect too, so that `rest` goes back out.
+    pub(super) same_dialect: bool,
+    /// Paths of what was left out.
+    pub(super) dropped: Vec<String>,
+}
+
+impl Report {
+    /// Writes the unknown fields of something at `path`, or reports them.
+    pub(super) fn rest(&mut self, object: &mut Object<'_>, rest: &Rest, path: &str, without: &[&str]) {
+        if self.same_dialect {
+            object.rest(rest, without);
+        } else {
+            report(rest, path, &mut self.dropped);
+        }
+    }
+
+    /// What was left of a field read in part, where it may be written. (`rest` reports it.)
+    pub(super) fn left<'r>(&self, rest: &'r Rest, name: &str) -> Option<&'r Rest> {
+        nested(rest, name).filter(|_| self.same_dialect)
+    }
+}
+
+/// Writes a request.
+///
+/// # Errors
+/// `Rejected` where the request asks for another vendor's kind of tool or content.
+pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+    let mut report = Report { same_dialect: request.dialect == DIALECT, dropped: Vec::new() };
+    let mut body = BytesMut::with_capacity(1024 + history::size_hint(&request.messages));
+    {
+        let mut object = Object::open(&mut body);
+        object.field("model", target.model);
+        history::messages(&request.messages, &mut object, &mut report)?;
+        tools(request, &mut object, &mut report)?;
+        bounds(request, &mut object, &mut report);
+        output(request, &mut object, &report);
+        reasoning(request.reasoning.as_ref(), &mut object, &mut report);
+        object.optional("user", request.user.as_ref());
+        stream(request, &mut object, &report);
+        report.rest(&mut object, &request.rest, "", &["max_tokens", "stream_options", "response_format"]);
+    }
+    Ok(Encoded {
+        path: "/chat/completions".to_owned(),
+        headers: HeaderMap::new(),
+        body: body.freeze(),
+        dropped: report.dropped,
+    })
+}
+
+/// `Rejected`, blaming `path`: this dialect has no word for `what`.
+pub(super) fn unsupported(path: &str, what: &str) -> AttemptFault {
+    let mut fault = AttemptFault::new(
+        FaultKind::Rejected,
+        format!("`{path}`: {what} cannot be sent to a provider that speaks OpenAI's chat completions"),
+    );
+    fault.param = Some(path.to_owned());
+    fault
+}
+
+/// The `type` of a value kept whole, for a message.
+pub(super) fn type_of(value: &serde_json::Value) -> String {
+    value.get("type").and_then(serde_json::Value::as_str).map_or_else(|| "this".to_owned(), |kind| format!("`{kind}`"))
+}
+
+fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    if !request.tools.is_empty() {
+        let mut array = object.array("tools");
+        for (index, tool) in request.tools.iter().enumerate() {
+            one_tool(tool, index, &mut array, report)?;
+        }
+    }
+    match &request.tool_choice {
+        None => {}
+        Some(ToolChoice::Auto) => object.field("tool_choice", "auto"),
+        Some(ToolChoice::None) => object.field("tool_choice", "none"),
+        Some(ToolChoice::Required) => object.field("tool_choice", "required"),
+        Some(ToolChoice::Function(name)) => {
+            let mut choice = object.object("tool_choice");
+            choice.field("type", "function");
+            choice.object("function").field("name", name);
+        }
+        Some(ToolChoice::Other(value)) if report.same_dialect => object.field("tool_choice", value),
+        Some(ToolChoice::Other(value)) => return Err(unsupported("tool_choice", &type_of(value))),
+    }
+    object.optional("parallel_tool_calls", request.parallel_tool_calls);
+    Ok(())
+}
+
+fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    match tool {
+        Tool::Function { name, description, parameters, strict, rest } => {
+            let mut object = array.object();
+            object.field("type", "function");
+            {
+                let mut function = object.object("function");
+                function.field("name", name);
+                function.optional("description", description.as_ref());
+                function.optional("parameters", parameters.as_ref());
+                function.optional("strict", *strict);
+                if let Some(left) = report.left(rest, "function") {
+                    function.rest(left, &[]);
+                }
+            }
+            report.rest(&mut object, rest, &format!("tools[{index}]"), &["function"]);
+        }
+        Tool::Other(value) if report.same_dialect => array.item(value),
+        Tool::Other(value) => return Err(unsupported(&format!("tools[{index}]"), &type_of(value))),
+    }
+    Ok(())
+}
+
+fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    if let Some(bound) = request.max_tokens {
+        // The older spelling goes back to those who use it: many that imitate OpenAI know no other.
+        let older = report.same_dialect && request.rest.contains_key("max_tokens");
+        object.field(if older { "max_tokens" } else { "max_completion_tokens" }, &bound);
+    }
+    object.optional("n", Some(request.choices).filter(|&choices| choices > 1));
+    object.optional("temperature", request.temperature);
+    object.optional("top_p", request.top_p);
+    if let Some(top_k) = request.top_k {
+        if report.same_dialect {
+            object.field("top_k", &top_k);
+        } else {
+            report.dropped.push("top_k".to_owned());
+        }
+    }
+    if !request.stop.is_empty() {
+        object.field("stop", &request.stop);
+    }
+}
+
+fn output(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+    let left = report.left(&request.rest, "response_format");
+    let Some(output) = &request.output else {
+        if let Some(left) = left {
+            object.field("response_format", left);
+        }
+        return;
+    };
+    let mut format = object.object("response_format");
+    match output {
+        OutputFormat::Text => format.field("type", "text"),
+        OutputFormat::JsonObject => format.field("type", "json_object"),
+        OutputFormat::JsonSchema { name, description, schema, strict } => {
+            format.field("type", "json_schema");
+            let mut inner = format.object("json_schema");
+            inner.field("name", name.as_deref().unwrap_or("output"));
+            inner.optional("description", description.as_ref());
+            inner.field("schema", schema);
+            inner.optional("strict", *strict);
+            if let Some(left) = left.and_then(|left| nested(left, "json_schema")) {
+                inner.rest(left, &[]);
+            }
+        }
+    }
+    if let Some(left) = left {
+        format.rest(left, &["json_schema"]);
+    }
+}
+
+/// The effort as the client wrote it, else the one nearest to the client's budget: up to 4,096 tokens
+/// `low`, up to 16,384 `medium`, more `high`. The budget itself is reported: it is not kept exactly.
+fn reasoning(reasoning: Option<&Reasoning>, object: &mut Object<'_>, report: &mut Report) {
+    match reasoning {
+        Some(Reasoning { effort: Some(effort), .. }) => object.field("reasoning_effort", effort),
+        Some(Reasoning { effort: None, budget_tokens: Some(budget) }) => {
+            let effort = match budget {
+                0..=4096 => "low",
+                4097..=16_384 => "medium",
+                _ => "high",
+            };
+            object.field("reasoning_effort", effort);
+            report.dropped.push("thinking.budget_tokens".to_owned());
+        }
+        Some(Reasoning { effort: None, budget_tokens: None }) | None => {}
+    }
+}
+
+fn stream(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+    let left = report.left(&request.rest, "stream_options");
+    if request.stream {
+        object.field("stream", &true);
+        let mut options = object.object("stream_options");
+        options.field("include_usage", &true);
+        if let Some(left) = left {
+            options.rest(left, &[]);
+        }
+    }
+}

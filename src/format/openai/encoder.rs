@@ -1,0 +1,221 @@
+//! A streamed reply, written as `data:` events of `chat.completion.chunk` objects, ended by `[DONE]`.
+//!
+//! The role comes with the first piece of each alternative and only there: client libraries add pieces up.
+//! Usage comes in one event before the end, and only for clients that asked for it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::Value;
+
+use super::{error, finish_word, usage};
+use crate::chat::{Chunk, Delta, Rest, Usage};
+use crate::fault::Refusal;
+use crate::format::StreamEncoder;
+use crate::format::openai::DIALECT;
+use crate::format::rest::nested;
+use crate::format::write::{self, Array, Object};
+
+/// The state of one stream.
+pub(super) struct Encoder {
+    wants_usage: bool,
+    /// `{"id":…,"object":…,"created":…,"model":…`: the beginning of every event, written once.
+    envelope: Bytes,
+    /// Whether the provider speaks this dialect too, so that unknown fields go back out.
+    same_dialect: bool,
+    usage: Option<Usage>,
+    choices: Vec<Choice>,
+}
+
+/// What must be remembered of one alternative.
+struct Choice {
+    index: u32,
+    refused: bool,
+    /// Which block of thinking is under way.
+    thinking_block: u32,
+}
+
+impl Encoder {
+    /// A writer that shows usage at the end if `wants_usage`.
+    pub(super) fn new(wants_usage: bool) -> Self {
+        Self { wants_usage, envelope: envelope("", "", 0), same_dialect: true, usage: None, choices: Vec::new() }
+    }
+}
+
+impl StreamEncoder for Encoder {
+    fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut) {
+        match &chunk.delta {
+            Delta::Start { id, model, created, dialect } => {
+                self.same_dialect = *dialect == DIALECT;
+                self.envelope = envelope(id, model, created.unwrap_or(0));
+            }
+            Delta::Usage(usage) => {
+                self.usage = Some(usage.clone());
+                // Unknown fields beside the usage still go out at once.
+                if !self.same_dialect || chunk.rest.is_empty() {
+                    return;
+                }
+            }
+            Delta::Other { .. } if !self.same_dialect => return,
+            _ => {}
+        }
+        self.event(chunk, out);
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        if let Some(counted) = self.usage.take().filter(|_| self.wants_usage) {
+            out.put_slice(b"data: ");
+            out.put_slice(&self.envelope);
+            {
+                let mut object = Object::resume(out);
+                drop(object.array("choices"));
+                usage::write(&counted, self.same_dialect, &mut object.object("usage"));
+            }
+            out.put_slice(b"\n\n");
+        }
+        out.put_slice(b"data: [DONE]\n\n");
+    }
+
+    fn error(&mut self, refusal: &Refusal, _request_id: &str, out: &mut BytesMut) {
+        out.put_slice(b"data: ");
+        out.put_slice(&error::write(refusal));
+        out.put_slice(b"\n\n");
+    }
+}
+
+fn envelope(id: &str, model: &str, created: u64) -> Bytes {
+    let mut out = BytesMut::with_capacity(128);
+    out.put_slice(b"{\"id\":");
+    write::value(&mut out, id);
+    out.put_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
+    write::value(&mut out, &created);
+    out.put_slice(b",\"model\":");
+    write::value(&mut out, model);
+    out.freeze()
+}
+
+impl Encoder {
+    fn event(&mut self, chunk: &Chunk, out: &mut BytesMut) {
+        let nothing = Rest::new();
+        let whole = match &chunk.delta {
+            Delta::Other { value: Value::Object(value), .. } => value,
+            _ if self.same_dialect => &chunk.rest,
+            _ => &nothing,
+        };
+        let beside = whole.get("choices").and_then(|choices| choices.get(0)).and_then(Value::as_object);
+        out.put_slice(b"data: ");
+        out.put_slice(&self.envelope);
+        {
+            let mut object = Object::resume(out);
+            object.rest(whole, &["choices"]);
+            let mut choices = object.array("choices");
+            let says_nothing = matches!(chunk.delta, Delta::Usage(_) | Delta::Other { .. }) && beside.is_none();
+            if !says_nothing {
+                self.choice(chunk, beside.unwrap_or(&nothing), &mut choices);
+            }
+        }
+        out.put_slice(b"\n\n");
+    }
+
+    fn choice(&mut self, chunk: &Chunk, beside: &Rest, choices: &mut Array<'_>) {
+        let same_dialect = self.same_dialect;
+        let (state, first) = self.state(chunk.choice);
+        let mut object = choices.object();
+        object.field("index", &chunk.choice);
+        {
+            let mut delta = object.object("delta");
+            if first {
+                delta.field("role", "assistant");
+            }
+            state.delta(&chunk.delta, same_dialect, nested(beside, "delta"), &mut delta);
+        }
+        object.rest(beside, &["delta"]);
+        let finish = match &chunk.delta {
+            Delta::Finish(reason) => Some(finish_word(reason, state.refused, same_dialect)),
+            _ => None,
+        };
+        object.field("finish_reason", &finish);
+    }
+
+    fn state(&mut self, index: u32) -> (&mut Choice, bool) {
+        let known = self.choices.iter().position(|choice| choice.index == index);
+        let place = known.unwrap_or_else(|| {
+            self.choices.push(Choice { index, refused: false, thinking_block: 0 });
+            self.choices.len() - 1
+        });
+        (&mut self.choices[place], known.is_none())
+    }
+}
+
+impl Choice {
+    fn delta(&mut self, delta: &Delta, same_dialect: bool, left: Option<&Rest>, object: &mut Object<'_>) {
+        let mut call_left = None;
+        match delta {
+            Delta::Start { .. } => object.field("content", ""),
+            Delta::Text(text) => object.field("content", text),
+            Delta::Refusal(text) => {
+                self.refused = true;
+                object.field("refusal", text);
+            }
+            Delta::Reasoning(text) => {
+                object.field("reasoning_content", text);
+                // Where a signature may follow, the block it will seal is sent along to be kept whole.
+                if !same_dialect {
+                    self.thinking("thinking", text, object);
+                }
+            }
+            Delta::ReasoningSignature(signature) => {
+                self.thinking("signature", signature, object);
+                self.thinking_block += 1;
+            }
+            Delta::ToolCall { index, id, name } => {
+                call_left = first_call(left);
+                let mut calls = object.array("tool_calls");
+                let mut call = calls.object();
+                call.field("index", index);
+                call.field("id", id);
+                call.field("type", "function");
+                {
+                    let mut function = call.object("function");
+                    function.field("name", name);
+                    function.field("arguments", "");
+                    function_rest(call_left, &mut function);
+                }
+                call.rest(call_left.unwrap_or(&Rest::new()), &["function"]);
+            }
+            Delta::ToolArguments { index, fragment } => {
+                call_left = first_call(left);
+                let mut calls = object.array("tool_calls");
+                let mut call = calls.object();
+                call.field("index", index);
+                {
+                    let mut function = call.object("function");
+                    function.field("arguments", fragment);
+                    function_rest(call_left, &mut function);
+                }
+                call.rest(call_left.unwrap_or(&Rest::new()), &["function"]);
+            }
+            Delta::Finish(_) | Delta::Usage(_) | Delta::Other { .. } => {}
+        }
+        if let Some(left) = left {
+            object.rest(left, if call_left.is_some() { &["tool_calls"] } else { &[] });
+        }
+    }
+
+    fn thinking(&self, name: &str, text: &str, object: &mut Object<'_>) {
+        let mut blocks = object.array("thinking_blocks");
+        let mut block = blocks.object();
+        block.field("index", &self.thinking_block);
+        block.field("type", "thinking");
+        block.field(name, text);
+    }
+}
+
+/// What was left of the event's tool call.
+fn first_call(left: Option<&Rest>) -> Option<&Rest> {
+    left?.get("tool_calls")?.get(0)?.as_object()
+}
+
+fn function_rest(call_left: Option<&Rest>, function: &mut Object<'_>) {
+    if let Some(left) = call_left.and_then(|left| nested(left, "function")) {
+        function.rest(left, &[]);
+    }
+}

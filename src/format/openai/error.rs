@@ -1,0 +1,96 @@
+//! Errors, both ways: `{"error": {"message", "type", "param", "code"}}`.
+
+use bytes::BytesMut;
+use http::HeaderMap;
+
+use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
+use crate::format::json::Json;
+use crate::format::status;
+use crate::format::write::Object;
+
+/// Writes a refusal. The client library picks its exception by status; `type` and `code` are for people
+/// and for programs that look closer.
+pub(super) fn write(refusal: &Refusal) -> BytesMut {
+    let mut out = BytesMut::with_capacity(192 + refusal.message.len());
+    {
+        let mut object = Object::open(&mut out);
+        let mut error = object.object("error");
+        error.field("message", &refusal.message);
+        error.field("type", type_word(refusal));
+        error.field("param", &refusal.param);
+        error.field("code", refusal.code.as_deref().unwrap_or(refusal.kind.as_str()));
+    }
+    out
+}
+
+const fn type_word(refusal: &Refusal) -> &'static str {
+    match refusal.kind {
+        RefusalKind::InvalidRequest
+        | RefusalKind::UnknownModel
+        | RefusalKind::UnknownPath
+        | RefusalKind::SlowRequest
+        | RefusalKind::TooLarge
+        | RefusalKind::Rejected => "invalid_request_error",
+        RefusalKind::Unauthorized => "authentication_error",
+        RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",
+        RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
+        RefusalKind::Upstream | RefusalKind::Unavailable | RefusalKind::TimedOut | RefusalKind::Internal => {
+            "server_error"
+        }
+    }
+}
+
+/// Reads a refusal of the provider's.
+pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+    status::refusal(status, headers, body, details)
+}
+
+/// Reads an error inside a stream, where no status tells its kind.
+pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
+    let mut fault = details(value);
+    if fault.message.is_empty() {
+        "the provider reported an error without a message".clone_into(&mut fault.message);
+    }
+    let error = value.get("error").unwrap_or(value);
+    let words = ["code", "type"].map(|name| error.get(name).map(plain).unwrap_or_default());
+    let number = words.iter().find_map(|word| word.parse::<u16>().ok().filter(|code| (400..600).contains(code)));
+    let says = |word: &str| words.iter().any(|found| found == word);
+    fault.kind = if let Some(code) = number {
+        status::kind(code)
+    } else if says("rate_limit_exceeded") || says("rate_limit_error") || says("insufficient_quota") {
+        FaultKind::RateLimited
+    } else if says("invalid_request_error") || says("content_filter") {
+        FaultKind::Rejected
+    } else {
+        FaultKind::Unavailable
+    };
+    fault
+}
+
+/// Code, message and parameter out of the shapes in use: the vendor's, a bare text for `error`, the object
+/// itself, the `detail` of Python servers, and any of them in a list of one.
+fn details(value: &Json<'_>) -> AttemptFault {
+    let value = match value {
+        Json::Array(items) => items.first().unwrap_or(value),
+        _ => value,
+    };
+    let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
+    let word = |name: &str| error.get(name).map(plain).filter(|word| !word.is_empty());
+    let message = match error {
+        Json::Text(text) => text.to_string(),
+        _ => word("message").or_else(|| word("detail")).unwrap_or_default(),
+    };
+    let mut fault = AttemptFault::new(FaultKind::Unavailable, message);
+    fault.code = word("code").or_else(|| word("type"));
+    fault.param = word("param");
+    fault
+}
+
+/// A text as it is, nothing for null, anything else as JSON.
+fn plain(value: &Json<'_>) -> String {
+    match value {
+        Json::Null => String::new(),
+        Json::Text(text) => text.to_string(),
+        other => other.to_json(),
+    }
+}

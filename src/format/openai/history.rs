@@ -1,0 +1,268 @@
+//! The conversation in OpenAI's words.
+//!
+//! Each tool result is a message of its own, directly after the call. Pictures in a result have no place
+//! there: they follow in a user message once the results are complete.
+
+use serde_json::Value;
+
+use super::encode::{Report, type_of, unsupported};
+use super::message::is_sealed_thinking;
+use crate::chat::{ImageSource, Message, Part, PartKind, Role};
+use crate::fault::AttemptFault;
+use crate::format::rest::nested;
+use crate::format::write::{Array, Object};
+
+/// A part and its place in the message, for reports.
+type Placed<'m> = (usize, &'m Part);
+
+/// About how many bytes the messages will take.
+pub(super) fn size_hint(messages: &[Message]) -> usize {
+    messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
+}
+
+fn part_size(part: &Part) -> usize {
+    32 + match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => text.len() + text.len() / 16,
+        PartKind::Image(ImageSource::Base64 { data, .. }) => data.len(),
+        PartKind::Image(ImageSource::Url { url, .. }) => url.len(),
+        PartKind::ToolCall { arguments, .. } => 64 + arguments.len() + arguments.len() / 8,
+        PartKind::ToolResult { content, .. } => 64 + content.iter().map(part_size).sum::<usize>(),
+        PartKind::Reasoning { .. } | PartKind::Other(_) => 64,
+    }
+}
+
+/// Writes the messages.
+///
+/// # Errors
+/// `Rejected` where a message holds content only another vendor understands.
+pub(super) fn messages(messages: &[Message], object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    let mut history = History { array: object.array("messages"), pictures: Vec::new() };
+    for (index, message) in messages.iter().enumerate() {
+        history.message(message, &format!("messages[{index}]"), report)?;
+    }
+    history.flush_pictures();
+    Ok(())
+}
+
+struct History<'w, 'm> {
+    array: Array<'w>,
+    /// Pictures of the tool results just written, which follow them.
+    pictures: Vec<&'m ImageSource>,
+}
+
+impl<'m> History<'_, 'm> {
+    fn message(&mut self, message: &'m Message, path: &str, report: &mut Report) -> Result<(), AttemptFault> {
+        let is_result = |part: &Part| matches!(part.kind, PartKind::ToolResult { .. });
+        let placed = || message.parts.iter().enumerate();
+        for (index, part) in placed().filter(|(_, part)| is_result(part)) {
+            self.tool_result(message, part, &format!("{path}.content[{index}]"), report)?;
+        }
+        let others: Vec<Placed<'_>> = placed().filter(|(_, part)| !is_result(part)).collect();
+        if others.is_empty() && !message.parts.is_empty() {
+            return Ok(());
+        }
+        self.flush_pictures();
+        let mut object = self.array.object();
+        match message.role {
+            Role::Assistant => assistant(message, &others, &mut object, path, report)?,
+            role => {
+                object.field(
+                    "role",
+                    match role {
+                        Role::System => "system",
+                        Role::Developer => "developer",
+                        _ => "user",
+                    },
+                );
+                content(&others, &mut object, path, report)?;
+            }
+        }
+        object.optional("name", message.name.as_ref());
+        report.rest(&mut object, &message.rest, path, &["role", "tool_calls"]);
+        Ok(())
+    }
+
+    fn tool_result(
+        &mut self,
+        message: &Message,
+        part: &'m Part,
+        path: &str,
+        report: &mut Report,
+    ) -> Result<(), AttemptFault> {
+        let PartKind::ToolResult { call_id, content: said, is_error } = &part.kind else { return Ok(()) };
+        let mut object = self.array.object();
+        let older = report.same_dialect && message.rest.contains_key("role");
+        object.field("role", if older { "function" } else { "tool" });
+        object.field(if older { "name" } else { "tool_call_id" }, call_id);
+        let mut stays = Vec::with_capacity(said.len());
+        for (index, part) in said.iter().enumerate() {
+            match &part.kind {
+                // Who speaks this dialect put the picture there on purpose.
+                PartKind::Image(source) if !report.same_dialect => self.pictures.push(source),
+                _ => stays.push((index, part)),
+            }
+        }
+        if stays.is_empty() {
+            object.field("content", "");
+        } else {
+            content(&stays, &mut object, path, report)?;
+        }
+        if *is_error {
+            report.dropped.push(format!("{path}.is_error"));
+        }
+        report.rest(&mut object, &part.rest, path, &[]);
+        if report.same_dialect {
+            report.rest(&mut object, &message.rest, path, &["role"]);
+        }
+        Ok(())
+    }
+
+    fn flush_pictures(&mut self) {
+        if self.pictures.is_empty() {
+            return;
+        }
+        let mut object = self.array.object();
+        object.field("role", "user");
+        let mut content = object.array("content");
+        for source in self.pictures.drain(..) {
+            let mut object = content.object();
+            object.field("type", "image_url");
+            picture(source, &mut object.object("image_url"));
+        }
+    }
+}
+
+fn assistant(
+    message: &Message,
+    parts: &[Placed<'_>],
+    object: &mut Object<'_>,
+    path: &str,
+    report: &mut Report,
+) -> Result<(), AttemptFault> {
+    object.field("role", "assistant");
+    let (mut said, mut calls, mut thinking) = (Vec::new(), Vec::new(), String::new());
+    for &(index, part) in parts {
+        match &part.kind {
+            PartKind::ToolCall { .. } => calls.push((index, part)),
+            // Unsigned thinking of this dialect goes back the way it came. Signed thinking is another
+            // vendor's, as is content of its own kind: history this provider can do without.
+            PartKind::Reasoning { text, signature: None } if report.same_dialect => thinking.push_str(text),
+            PartKind::Reasoning { .. } => report.dropped.push(format!("{path}.content[{index}]")),
+            PartKind::Other(value) if !report.same_dialect || is_sealed_thinking(value) => {
+                report.dropped.push(format!("{path}.content[{index}]"));
+            }
+            _ => said.push((index, part)),
+        }
+    }
+    let other_calls = message.rest.get("tool_calls").and_then(Value::as_array).filter(|_| report.same_dialect);
+    let has_calls = !calls.is_empty() || other_calls.is_some();
+    match said.as_slice() {
+        [] if has_calls || report.same_dialect => object.field("content", &()),
+        [] => object.field("content", ""),
+        [(_, Part { kind: PartKind::Refusal(text), .. })] => {
+            object.field("content", &());
+            object.field("refusal", text);
+        }
+        said => content(said, object, path, report)?,
+    }
+    if !thinking.is_empty() {
+        object.field("reasoning_content", &thinking);
+    }
+    if has_calls {
+        let mut array = object.array("tool_calls");
+        for (index, part) in calls {
+            tool_call(part, &mut array, &format!("{path}.content[{index}]"), report);
+        }
+        for call in other_calls.into_iter().flatten() {
+            array.item(call);
+        }
+    }
+    if !report.same_dialect
+        && let Some(calls) = message.rest.get("tool_calls")
+        && !calls.is_null()
+    {
+        report.dropped.push(format!("{path}.tool_calls"));
+    }
+    Ok(())
+}
+
+fn tool_call(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report) {
+    let PartKind::ToolCall { id, name, arguments } = &part.kind else { return };
+    let mut object = array.object();
+    object.field("id", id);
+    object.field("type", "function");
+    {
+        let mut function = object.object("function");
+        function.field("name", name);
+        function.field("arguments", if arguments.is_empty() && !report.same_dialect { "{}" } else { arguments });
+        if let Some(left) = report.left(&part.rest, "function") {
+            function.rest(left, &[]);
+        }
+    }
+    report.rest(&mut object, &part.rest, path, &["function"]);
+}
+
+/// The `content` of a message: a plain text where it is no more than that, which every imitator understands.
+fn content(parts: &[Placed<'_>], object: &mut Object<'_>, path: &str, report: &mut Report) -> Result<(), AttemptFault> {
+    if let [(index, Part { kind: PartKind::Text(text), rest })] = parts
+        && (rest.is_empty() || !report.same_dialect)
+    {
+        object.field("content", text);
+        report.rest(object, rest, &format!("{path}.content[{index}]"), &[]);
+        return Ok(());
+    }
+    let mut array = object.array("content");
+    for &(index, part) in parts {
+        one_part(part, &mut array, &format!("{path}.content[{index}]"), report)?;
+    }
+    Ok(())
+}
+
+fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report) -> Result<(), AttemptFault> {
+    match &part.kind {
+        PartKind::Text(text) => {
+            let mut object = array.object();
+            object.field("type", "text");
+            object.field("text", text);
+            report.rest(&mut object, &part.rest, path, &[]);
+        }
+        PartKind::Refusal(text) => {
+            let mut object = array.object();
+            object.field("type", "refusal");
+            object.field("refusal", text);
+            report.rest(&mut object, &part.rest, path, &[]);
+        }
+        PartKind::Image(source) => {
+            let mut object = array.object();
+            object.field("type", "image_url");
+            {
+                let mut inner = object.object("image_url");
+                picture(source, &mut inner);
+                if let Some(left) = nested(&part.rest, "image_url").filter(|_| report.same_dialect) {
+                    inner.rest(left, &[]);
+                }
+            }
+            report.rest(&mut object, &part.rest, path, &["image_url"]);
+        }
+        PartKind::Other(value) if report.same_dialect => array.item(value),
+        PartKind::Other(value) => return Err(unsupported(path, &type_of(value))),
+        // No face makes these outside an assistant's turn.
+        PartKind::ToolCall { .. } | PartKind::ToolResult { .. } | PartKind::Reasoning { .. } => {
+            report.dropped.push(path.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn picture(source: &ImageSource, object: &mut Object<'_>) {
+    match source {
+        ImageSource::Url { url, detail } => {
+            object.field("url", url);
+            object.optional("detail", detail.as_ref());
+        }
+        ImageSource::Base64 { media_type, data, detail } => {
+            object.field("url", &format_args!("data:{media_type};base64,{data}"));
+            object.optional("detail", detail.as_ref());
+        }
+    }
+}

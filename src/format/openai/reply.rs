@@ -1,0 +1,188 @@
+//! A whole reply, both ways.
+
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+
+use super::{error, finish_reason, finish_word, message, usage};
+use crate::chat::{Choice, Part, PartKind, Reply};
+use crate::fault::AttemptFault;
+use crate::format::json::Json;
+use crate::format::openai::DIALECT;
+use crate::format::read::{Fields, Mismatch, Path, reply_body};
+use crate::format::rest::nested;
+use crate::format::write::{Array, Object};
+
+/// Reads a reply.
+///
+/// # Errors
+/// `BrokenStream` where the body is not a chat completion; what it says where it is an error after all.
+pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
+    let value = reply_body(body)?;
+    // Some imitators answer 200 and put the error into the body.
+    if value.get("error").is_some_and(|error| !error.is_null()) && value.get("choices").is_none() {
+        return Err(error::read_inside_stream(&value));
+    }
+    read_value(value).map_err(Mismatch::into_fault)
+}
+
+fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
+    let mut fields = Fields::of(value, &Path::Root)?;
+    let id = fields.text("id")?.unwrap_or_default();
+    let model = fields.text("model")?.unwrap_or_default();
+    let created = Some(fields.count("created")).filter(|&seconds| seconds > 0);
+    fields.take("object");
+    let usage = fields.take("usage").and_then(usage::read);
+    let path = Path::Root.key("choices");
+    let choices = fields.list("choices")?.ok_or_else(|| Mismatch::missing(&path))?;
+    let choices = choices
+        .into_iter()
+        .enumerate()
+        .map(|(index, choice)| read_choice(choice, index, &path.index(index)))
+        .collect::<Result<_, _>>()?;
+    Ok(Reply { id, model, created, choices, usage, dialect: DIALECT, rest: fields.rest() })
+}
+
+fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice, Mismatch> {
+    let mut fields = Fields::of(value, path)?;
+    let index = fields.whole("index")?.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX));
+    let inside = path.key("message");
+    let mut said = Fields::of(fields.take("message").ok_or_else(|| Mismatch::missing(&inside))?, &inside)?;
+    said.take("role");
+    let parts = message::said_by_assistant(&mut said)?;
+    let refused = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
+    let finish = fields.word("finish_reason")?.map(|word| finish_reason(&word, refused));
+    Ok(Choice { index, parts, finish, rest: fields.rest(), message_rest: said.rest() })
+}
+
+/// Writes a reply.
+pub(super) fn write(reply: &Reply) -> Bytes {
+    let same_dialect = reply.dialect == DIALECT;
+    let mut out = BytesMut::with_capacity(1024);
+    {
+        let mut object = Object::open(&mut out);
+        object.field("id", &reply.id);
+        object.field("object", "chat.completion");
+        object.field("created", &reply.created.unwrap_or(0));
+        object.field("model", &reply.model);
+        {
+            let mut choices = object.array("choices");
+            for choice in &reply.choices {
+                write_choice(choice, same_dialect, &mut choices.object());
+            }
+        }
+        if let Some(counted) = &reply.usage {
+            usage::write(counted, same_dialect, &mut object.object("usage"));
+        }
+        if same_dialect {
+            object.rest(&reply.rest, &[]);
+        }
+    }
+    out.freeze()
+}
+
+fn write_choice(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
+    object.field("index", &choice.index);
+    let refused = choice.parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
+    write_message(choice, same_dialect, &mut object.object("message"));
+    object.field("finish_reason", &choice.finish.as_ref().map(|reason| finish_word(reason, refused, same_dialect)));
+    if same_dialect {
+        object.rest(&choice.rest, &[]);
+    }
+}
+
+fn write_message(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
+    object.field("role", "assistant");
+    let (mut text, mut refusal, mut thinking) = (None, None, None);
+    let append = |to: &mut Option<String>, more: &str| to.get_or_insert_default().push_str(more);
+    let mut calls = Vec::new();
+    for part in &choice.parts {
+        match &part.kind {
+            PartKind::Text(more) => append(&mut text, more),
+            PartKind::Refusal(more) => append(&mut refusal, more),
+            PartKind::Reasoning { text: more, .. } => append(&mut thinking, more),
+            PartKind::ToolCall { .. } => calls.push(part),
+            PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => {}
+        }
+    }
+    if same_dialect && choice.parts.iter().any(|part| matches!(part.kind, PartKind::Other(_))) {
+        write_content_list(choice, &mut object.array("content"));
+    } else {
+        object.field("content", &text);
+    }
+    object.field("refusal", &refusal);
+    object.optional("reasoning_content", thinking.filter(|text| !text.is_empty()));
+    write_thinking_blocks(choice, object);
+    let other_calls = choice.message_rest.get("tool_calls").and_then(Value::as_array).filter(|_| same_dialect);
+    if !calls.is_empty() || other_calls.is_some() {
+        let mut array = object.array("tool_calls");
+        for part in calls {
+            write_call(part, same_dialect, &mut array);
+        }
+        for call in other_calls.into_iter().flatten() {
+            array.item(call);
+        }
+    }
+    if same_dialect {
+        object.rest(&choice.message_rest, &["tool_calls"]);
+    }
+}
+
+/// Content as the list it came as: some imitators mix texts with parts of their own.
+fn write_content_list(choice: &Choice, array: &mut Array<'_>) {
+    for part in &choice.parts {
+        match &part.kind {
+            PartKind::Text(text) => {
+                let mut object = array.object();
+                object.field("type", "text");
+                object.field("text", text);
+                object.rest(&part.rest, &[]);
+            }
+            PartKind::Other(value) => array.item(value),
+            _ => {}
+        }
+    }
+}
+
+/// Whole blocks of thinking, where a client must bring them back exactly: signed or sealed ones.
+fn write_thinking_blocks(choice: &Choice, object: &mut Object<'_>) {
+    let wanted = |part: &&Part| match &part.kind {
+        PartKind::Reasoning { signature, .. } => signature.is_some(),
+        PartKind::Other(value) => message::is_sealed_thinking(value),
+        _ => false,
+    };
+    let mut blocks = choice.parts.iter().filter(wanted).peekable();
+    if blocks.peek().is_none() {
+        return;
+    }
+    let mut array = object.array("thinking_blocks");
+    for part in blocks {
+        match &part.kind {
+            PartKind::Reasoning { text, signature } => {
+                let mut block = array.object();
+                block.field("type", "thinking");
+                block.field("thinking", text);
+                block.field("signature", signature);
+            }
+            PartKind::Other(value) => array.item(value),
+            _ => {}
+        }
+    }
+}
+
+fn write_call(part: &Part, same_dialect: bool, array: &mut Array<'_>) {
+    let PartKind::ToolCall { id, name, arguments } = &part.kind else { return };
+    let mut object = array.object();
+    object.field("id", id);
+    object.field("type", "function");
+    {
+        let mut function = object.object("function");
+        function.field("name", name);
+        function.field("arguments", if arguments.is_empty() && !same_dialect { "{}" } else { arguments });
+        if let Some(left) = nested(&part.rest, "function").filter(|_| same_dialect) {
+            function.rest(left, &[]);
+        }
+    }
+    if same_dialect {
+        object.rest(&part.rest, &["function"]);
+    }
+}

@@ -1,0 +1,26 @@
+//! The OpenAI dialect by itself. The matrix of both dialects is tested beside them.
+
+use serde_json::Value;
+
+use super::OpenAi;
+use crate::chat::ChatRequest;
+use crate::format::{Encoded, ProviderFormat, Target};
+
+mod errors;
+mod reply;
+mod request;
+mod stream;
+
+const TARGET: Target<'static> = Target { model: "upstream-model", api_version: None, default_max_tokens: 4096 };
+
+fn parse(request: &Value) -> ChatRequest {
+    crate::format::openai::parse::request(request.to_string().as_bytes()).unwrap()
+}
+
+fn encode(request: &ChatRequest) -> Encoded {
+    OpenAi.encode(request, &TARGET).unwrap()
+}
+
+fn body(encoded: &Encoded) -> Value {
+    serde_json::from_slice(&encoded.body).unwrap()
+}

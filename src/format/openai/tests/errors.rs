@@ -1,0 +1,99 @@
+use http::HeaderMap;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::OpenAi;
+use crate::fault::{FaultKind, Refusal, RefusalKind};
+use crate::format::{ClientApi, ProviderFormat};
+
+#[test]
+fn every_shape_of_error_is_read() {
+    for (status, body, kind, code, message, param) in [
+        (
+            429,
+            r#"{"error":{"message":"Rate limit reached","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+            FaultKind::RateLimited,
+            Some("rate_limit_exceeded"),
+            "Rate limit reached",
+            None,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"Bad","type":"invalid_request_error","param":"messages[0]","code":null}}"#,
+            FaultKind::Rejected,
+            Some("invalid_request_error"),
+            "Bad",
+            Some("messages[0]"),
+        ),
+        (401, r#"{"error":"bad key"}"#, FaultKind::Misconfigured, None, "bad key", None),
+        (
+            404,
+            r#"{"object":"error","message":"no such model","type":"NotFoundError","param":null,"code":404}"#,
+            FaultKind::Misconfigured,
+            Some("404"),
+            "no such model",
+            None,
+        ),
+        (
+            400,
+            r#"[{"error":{"code":400,"message":"listed","status":"INVALID_ARGUMENT"}}]"#,
+            FaultKind::Rejected,
+            Some("400"),
+            "listed",
+            None,
+        ),
+        (422, r#"{"detail":"not this way"}"#, FaultKind::Rejected, None, "not this way", None),
+        (
+            502,
+            "<html><h1>Bad   Gateway</h1></html>",
+            FaultKind::Unavailable,
+            None,
+            "<html><h1>Bad Gateway</h1></html>",
+            None,
+        ),
+        (503, "", FaultKind::Unavailable, None, "the provider answered 503 without a message", None),
+        (504, "{}", FaultKind::TimedOut, None, "the provider answered 504 without a message", None),
+    ] {
+        let fault = OpenAi.decode_error(status, &HeaderMap::new(), body.as_bytes());
+        assert_eq!(fault.kind, kind, "{body}");
+        assert_eq!(fault.status, Some(status));
+        assert_eq!(fault.code.as_deref(), code, "{body}");
+        assert_eq!(fault.message, message, "{body}");
+        assert_eq!(fault.param.as_deref(), param, "{body}");
+    }
+}
+
+#[test]
+fn an_error_with_status_200_is_an_error() {
+    let fault = OpenAi.decode(br#"{"error":{"message":"busy","code":503}}"#).unwrap_err();
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Unavailable, "busy"));
+}
+
+#[test]
+fn every_refusal_has_the_vendors_shape() {
+    for kind in RefusalKind::ALL {
+        let refusal = Refusal::new(kind, "what \"and\" where").at("model");
+        let body: Value = serde_json::from_slice(&OpenAi.refusal(&refusal, "id")).unwrap();
+        let error = &body["error"];
+        assert_eq!(error["message"], "what \"and\" where");
+        assert_eq!(error["param"], "model");
+        assert_eq!(error["code"], kind.as_str());
+        assert!(error["type"].as_str().is_some_and(|word| word.ends_with("_error")));
+        assert_eq!(body.as_object().unwrap().len(), 1);
+    }
+    let mut theirs = Refusal::new(RefusalKind::Rejected, "too long");
+    theirs.code = Some("context_length_exceeded".to_owned());
+    let body: Value = serde_json::from_slice(&OpenAi.refusal(&theirs, "id")).unwrap();
+    assert_eq!(
+        body,
+        json!({"error": {"message": "too long", "type": "invalid_request_error", "param": null, "code": "context_length_exceeded"}})
+    );
+}
+
+#[test]
+fn the_credential_is_a_bearer_key_that_is_not_shown() {
+    let (name, value) = OpenAi.credential_header(&SecretString::from("sk-1"), None).unwrap();
+    assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer sk-1"));
+    assert!(value.is_sensitive());
+    assert!(OpenAi.credential_header(&SecretString::from("sk\n1"), None).is_none());
+}

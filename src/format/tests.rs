@@ -1,0 +1,139 @@
+//! Both dialects together: every fixture through every face and every provider.
+//!
+//! Fixtures are in `tests/fixtures/dialect`, written in the shapes of the vendors' own client types. A
+//! snapshot that changes is a change on the wire: read it before you accept it.
+
+use std::path::PathBuf;
+
+use bytes::BytesMut;
+use serde_json::Value;
+
+use super::{CLIENT_APIS, ClientApi, ClientRequest, ProviderFormat, StreamDecoder};
+use crate::chat::{ChatRequest, Chunk, Dialect, Message, Part, Role};
+use crate::fault::{AttemptFault, Refusal};
+use crate::sse::SseDecoder;
+
+mod arbitrary;
+mod golden;
+mod round_trip;
+mod streams;
+
+const DIALECTS: [&str; 2] = ["openai", "anthropic"];
+
+fn api(name: &str) -> &'static dyn ClientApi {
+    CLIENT_APIS.into_iter().find(|api| api.name() == name).unwrap()
+}
+
+fn provider(name: &str) -> &'static dyn ProviderFormat {
+    super::provider_format(name).unwrap()
+}
+
+fn parse(name: &str, body: &[u8]) -> Result<ChatRequest, Refusal> {
+    api(name).parse(&ClientRequest::post("/".parse().unwrap(), body.to_vec()))
+}
+
+/// The fixtures of one folder, by name, in order.
+fn fixtures(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dialect").join(folder);
+    let mut found: Vec<_> = std::fs::read_dir(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read(&path).unwrap())
+        })
+        .collect();
+    found.sort();
+    assert!(found.len() >= 5, "{folder}: the fixtures are gone");
+    found
+}
+
+/// A request with one message, for the writers of streams.
+fn request(dialect: &'static str) -> ChatRequest {
+    let message =
+        Message { role: Role::User, parts: vec![Part::text("Hi")], name: None, rest: crate::chat::Rest::new() };
+    ChatRequest {
+        model: "chat".to_owned(),
+        messages: vec![message],
+        tools: Vec::new(),
+        tool_choice: None,
+        parallel_tool_calls: None,
+        max_tokens: None,
+        choices: 1,
+        temperature: None,
+        top_p: None,
+        top_k: None,
+        stop: Vec::new(),
+        output: None,
+        reasoning: None,
+        user: None,
+        stream: true,
+        stream_usage: true,
+        dialect: Dialect::named(dialect),
+        rest: crate::chat::Rest::new(),
+    }
+}
+
+/// What a provider's stream says.
+#[derive(Debug, PartialEq)]
+struct Read {
+    chunks: Vec<Chunk>,
+    fault: Option<AttemptFault>,
+    is_complete: bool,
+}
+
+/// Reads a stream that arrives in `pieces`.
+fn read_stream<'a>(dialect: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
+    let mut events = SseDecoder::new();
+    let mut decoder = provider(dialect).stream();
+    let mut chunks = Vec::new();
+    let mut fault = None;
+    for piece in pieces {
+        events.push(piece);
+        fault = fault.or(drain(&mut events, decoder.as_mut(), &mut chunks));
+    }
+    events.finish();
+    fault = fault.or(drain(&mut events, decoder.as_mut(), &mut chunks));
+    Read { chunks, fault, is_complete: decoder.is_complete() }
+}
+
+fn drain(events: &mut SseDecoder, decoder: &mut dyn StreamDecoder, out: &mut Vec<Chunk>) -> Option<AttemptFault> {
+    loop {
+        match events.next_event() {
+            Ok(Some(event)) => {
+                if let Err(fault) = decoder.event(event.name, event.data, out) {
+                    return Some(fault);
+                }
+            }
+            Ok(None) => return None,
+            Err(fault) => return Some(fault),
+        }
+    }
+}
+
+/// What a client of `dialect` is sent for what was read: the pipeline's part, in small.
+fn write_stream(dialect: &'static str, read: &Read) -> String {
+    let mut encoder = api(dialect).stream(&request(dialect));
+    let mut out = BytesMut::new();
+    for chunk in &read.chunks {
+        encoder.chunk(chunk, &mut out);
+    }
+    let fault = match &read.fault {
+        Some(fault) => Some(fault.clone()),
+        None if read.is_complete => None,
+        None => Some(AttemptFault::new(crate::fault::FaultKind::BrokenStream, "the reply ended early")),
+    };
+    match fault {
+        Some(fault) => encoder.error(&fault.into(), "req-1", &mut out),
+        None => encoder.end(&mut out),
+    }
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap()
+}

@@ -1,0 +1,141 @@
+//! The golden matrix: fixture × dialect × face.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use super::{DIALECTS, api, fixtures, json, parse, pretty, provider, read_stream, write_stream};
+use crate::fault::{AttemptFault, Refusal, RefusalKind};
+use crate::format::{Encoded, Target};
+
+/// Every target a request is written for: OpenAI, and Anthropic in both of its versions.
+const TARGETS: [(&str, &str, Option<&str>); 3] = [
+    ("openai", "openai", None),
+    ("anthropic", "anthropic", None),
+    ("anthropic 2023-06-01", "anthropic", Some("2023-06-01")),
+];
+
+fn fault(fault: &AttemptFault) -> Value {
+    json!({
+        "kind": fault.kind,
+        "status": fault.status,
+        "code": fault.code,
+        "message": fault.message,
+        "param": fault.param,
+        "retry_after_ms": fault.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap()),
+    })
+}
+
+fn encoded(encoded: &Encoded) -> Value {
+    let headers: serde_json::Map<_, _> =
+        encoded.headers.iter().map(|(name, value)| (name.to_string(), Value::from(value.to_str().unwrap()))).collect();
+    json!({"path": encoded.path, "headers": headers, "dropped": encoded.dropped, "body": json(&encoded.body)})
+}
+
+#[test]
+fn requests() {
+    for from in DIALECTS {
+        for (name, body) in fixtures(&format!("requests/{}", from)) {
+            let request = parse(from, &body).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
+            let mut written = serde_json::Map::new();
+            for (label, to, api_version) in TARGETS {
+                let target = Target { model: "upstream", api_version, default_max_tokens: 4096 };
+                let value = match provider(to).encode(&request, &target) {
+                    Ok(request) => encoded(&request),
+                    Err(refused) => json!({"refused": fault(&refused)}),
+                };
+                // The older version is shown where it differs by more than its name.
+                let same = written.get("anthropic").is_some_and(|current: &Value| current["body"] == value["body"]);
+                if label != "anthropic 2023-06-01" || !same {
+                    written.insert(label.to_owned(), value);
+                }
+            }
+            assert_snapshot!(format!("request_{}_{name}", from), pretty(&Value::Object(written)));
+        }
+    }
+}
+
+#[test]
+fn replies() {
+    for from in DIALECTS {
+        for (name, body) in fixtures(&format!("replies/{}", from)) {
+            let reply = provider(from).decode(&body).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            let shown: serde_json::Map<_, _> =
+                DIALECTS.into_iter().map(|to| (to.to_owned(), json(&api(to).reply(&reply)))).collect();
+            assert_snapshot!(format!("reply_{}_{name}", from), pretty(&Value::Object(shown)));
+        }
+    }
+}
+
+#[test]
+fn streams() {
+    for from in DIALECTS {
+        for (name, body) in fixtures(&format!("streams/{}", from)) {
+            let read = read_stream(from, [body.as_slice()]);
+            for to in DIALECTS {
+                let shown = write_stream(to, &read);
+                assert_snapshot!(format!("stream_{}_{name}_as_{}", from, to), shown);
+            }
+        }
+    }
+}
+
+#[test]
+fn errors() {
+    for from in DIALECTS {
+        for (name, body) in fixtures(&format!("errors/{}", from)) {
+            let fixture = json(&body);
+            let mut headers = HeaderMap::new();
+            for (name, value) in fixture["headers"].as_object().unwrap() {
+                headers.insert(
+                    HeaderName::try_from(name).unwrap(),
+                    HeaderValue::from_str(value.as_str().unwrap()).unwrap(),
+                );
+            }
+            let status = u16::try_from(fixture["status"].as_u64().unwrap()).unwrap();
+            let body = match &fixture["body"] {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let read = provider(from).decode_error(status, &headers, body.as_bytes());
+            let refusal = Refusal::from(read.clone());
+            let mut shown = json!({"fault": fault(&read), "status": refusal.status});
+            for to in DIALECTS {
+                shown[to] = json(&api(to).refusal(&refusal, "req-1"));
+            }
+            assert_snapshot!(format!("error_{}_{name}", from), pretty(&shown));
+        }
+    }
+}
+
+#[test]
+fn refusals_of_our_own() {
+    let mut shown = serde_json::Map::new();
+    for kind in RefusalKind::ALL {
+        let refusal = Refusal::new(kind, "what went wrong, and what to do").at("model");
+        let mut value = json!({"status": refusal.status});
+        for to in DIALECTS {
+            value[to] = json(&api(to).refusal(&refusal, "req-1"));
+        }
+        shown.insert(kind.as_str().to_owned(), value);
+    }
+    assert_snapshot!("refusals", pretty(&Value::Object(shown)));
+}
+
+#[test]
+fn requests_that_are_none() {
+    let mut shown = String::new();
+    for dialect in DIALECTS {
+        let path = format!("tests/fixtures/dialect/bad/{}.txt", dialect);
+        let bodies = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        for body in bodies.trim_end().split("\n---\n") {
+            let refusal = parse(dialect, body.as_bytes()).expect_err(body);
+            assert_eq!(refusal.kind, RefusalKind::InvalidRequest, "{body}");
+            writeln!(shown, "{} {body}\n  → {}", dialect, refusal.message).unwrap();
+        }
+    }
+    assert_snapshot!("bad_requests", shown);
+}
