@@ -164,7 +164,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
             if let Some(note) = &row.note {
                 params.downgrade("model", Grade::Approximate, note.as_str());
             }
-            let (provider, format) = (ProviderName::from(row.name.as_str()), row.format());
+            let (provider, format) = (ProviderName::from(row.name.as_str()), row.format);
             Some(Route { provider, format, model, origin, credential, credential_name })
         }
         Found::NotYet(provider) => {
@@ -222,7 +222,7 @@ fn address(base: &str, row: &Provider) -> Option<String> {
         return None;
     }
     let mut path = uri.path().trim_end_matches('/');
-    for ending in row.format().path_endings() {
+    for ending in row.format.path_endings() {
         path = path.strip_suffix(ending).unwrap_or(path);
     }
     let suffix = row.suffix.as_deref().filter(|suffix| !path.ends_with(suffix)).unwrap_or("");

@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::models;
 use crate::format::{self, ProviderFormat};
@@ -16,8 +17,9 @@ pub(super) const SIMULATED: &str = "simulated";
 #[serde(deny_unknown_fields)]
 pub(super) struct Provider {
     pub(super) name: String,
-    /// The name of the wire format it speaks.
-    format: String,
+    /// The wire format it speaks.
+    #[serde(deserialize_with = "named_format")]
+    pub(super) format: &'static dyn ProviderFormat,
     /// Where it is; `None` where every deployment must say.
     #[serde(default)]
     pub(super) base: Option<String>,
@@ -43,12 +45,12 @@ enum Key {
     Optional,
 }
 
-impl Provider {
-    /// The wire format it speaks. A test finds every row's.
-    pub(super) fn format(&self) -> &'static dyn ProviderFormat {
-        format::provider_format(&self.format).unwrap_or(&format::OpenAi)
-    }
+fn named_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static dyn ProviderFormat, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    format::provider_format(&name).ok_or_else(|| D::Error::custom(format!("no format is named `{name}`")))
+}
 
+impl Provider {
     /// Whether it answers nobody without a key.
     pub(super) fn needs_key(&self) -> bool {
         self.key == Key::Required
@@ -147,7 +149,6 @@ mod tests {
         assert!(table.providers.len() > 60 && table.not_yet.len() > 50);
         let mut seen = std::collections::BTreeSet::new();
         for row in &table.providers {
-            assert!(format::provider_format(&row.format).is_some(), "no format is named {}", row.format);
             assert!(seen.insert(row.name.as_str()), "twice: {}", row.name);
             assert!(!row.needs_key() || !row.key_env.is_empty(), "no variable: {}", row.name);
             if let Some(base) = &row.base {

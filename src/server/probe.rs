@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::fault::{Refusal, RefusalKind};
-use crate::format::{OpenAi, spoken_at};
+use crate::format::spoken_at;
 
 use super::{App, refusal};
 
@@ -38,7 +38,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Prometheus' text format.
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn metrics(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     match app.metrics.render(&super::admin::figures(&app)) {
         Ok(text) => {
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -46,7 +46,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
         Err(fault) => {
             let why = Refusal::new(RefusalKind::Internal, format!("metrics could not be written: {fault}"));
-            refusal::unrecorded(&app, &OpenAi, &why)
+            refusal::unrecorded(&app, spoken_at(uri.path(), &headers), &why)
         }
     }
 }

@@ -222,6 +222,26 @@ fn a_foreign_crate_has_one_home() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What is true of one wire format stands in its folder; everybody else asks its trait.
+#[test]
+fn formats_are_named_in_their_own_folders() {
+    // The lists of all formats, the simulated provider's voices, and the format its models are spoken to in.
+    let at_home = ["src/format/", "src/format.rs", "src/provider/simulated/wire", "src/config/deployment.rs"];
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let path = source.path.strip_prefix(root()).expect("below the root").display().to_string();
+        if at_home.iter().any(|home| path.starts_with(home)) {
+            continue;
+        }
+        let names = |code: &str| {
+            let mut words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            words.any(|word| ["OpenAi", "Anthropic"].contains(&word))
+        };
+        wrong.extend(source.code().filter(|(_, code)| names(code)).map(|(line, _)| format!("{path}:{line}")));
+    }
+    assert!(wrong.is_empty(), "a format is named outside its folder: {}", wrong.join(", "));
+}
+
 #[test]
 fn files_are_short() {
     let long = sources().into_iter().filter_map(|source| {

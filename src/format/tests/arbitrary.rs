@@ -16,10 +16,10 @@ static SAMPLES: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let mut samples = Vec::new();
     for dialect in DIALECTS {
         for folder in ["requests", "replies", "errors"] {
-            let found = fixtures(&format!("{folder}/{}", dialect));
+            let found = fixtures(&format!("{folder}/{dialect}"));
             samples.extend(found.iter().map(|(_, body)| json(body)));
         }
-        for (_, body) in fixtures(&format!("streams/{}", dialect)) {
+        for (_, body) in fixtures(&format!("streams/{dialect}")) {
             let text = String::from_utf8(body).unwrap();
             let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
             samples.extend(events.filter_map(|data| serde_json::from_str(data).ok()));

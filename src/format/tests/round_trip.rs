@@ -9,7 +9,7 @@ use crate::format::Target;
 #[test]
 fn requests_come_out_as_they_went_in() {
     for dialect in DIALECTS {
-        for (name, body) in fixtures(&format!("requests/{}", dialect)) {
+        for (name, body) in fixtures(&format!("requests/{dialect}")) {
             let request = parse(dialect, &body).unwrap();
             // The version that knows every field.
             let target = Target { model: &request.model, api_version: Some("2023-06-01"), default_max_tokens: 1 };
@@ -97,7 +97,7 @@ fn blocks(content: &mut Value) {
 #[test]
 fn replies_come_out_as_they_went_in() {
     for dialect in DIALECTS {
-        for (name, body) in fixtures(&format!("replies/{}", dialect)) {
+        for (name, body) in fixtures(&format!("replies/{dialect}")) {
             let reply = provider(dialect).decode(&body).unwrap();
             let (mut expected, mut found) = (json(&body), json(&api(dialect).reply(&reply)));
             for reply in [&mut expected, &mut found] {
@@ -126,7 +126,7 @@ fn telling(value: &mut Value) {
 #[test]
 fn streams_say_the_same_after_they_were_written() {
     for dialect in DIALECTS {
-        for (name, body) in fixtures(&format!("streams/{}", dialect)) {
+        for (name, body) in fixtures(&format!("streams/{dialect}")) {
             let first = read_stream(dialect, [body.as_slice()]);
             if !first.is_complete {
                 continue;

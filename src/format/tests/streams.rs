@@ -5,7 +5,7 @@ use super::{DIALECTS, fixtures, read_stream};
 #[test]
 fn a_stream_split_at_every_byte_says_the_same() {
     for dialect in DIALECTS {
-        for (name, body) in fixtures(&format!("streams/{}", dialect)) {
+        for (name, body) in fixtures(&format!("streams/{dialect}")) {
             let whole = read_stream(dialect, [body.as_slice()]);
             assert!(!whole.chunks.is_empty(), "{name}: nothing was read");
             for cut in 0..=body.len() {
@@ -20,7 +20,7 @@ fn a_stream_split_at_every_byte_says_the_same() {
 #[test]
 fn line_ends_marks_and_comments_say_nothing() {
     for dialect in DIALECTS {
-        for (name, body) in fixtures(&format!("streams/{}", dialect)) {
+        for (name, body) in fixtures(&format!("streams/{dialect}")) {
             let whole = read_stream(dialect, [body.as_slice()]);
             let text = String::from_utf8(body).unwrap();
             for (variant, text) in [
@@ -41,7 +41,7 @@ fn line_ends_marks_and_comments_say_nothing() {
 #[test]
 fn a_stream_that_ends_early_is_not_complete() {
     for dialect in DIALECTS {
-        for (name, body) in fixtures(&format!("streams/{}", dialect)) {
+        for (name, body) in fixtures(&format!("streams/{dialect}")) {
             let read = read_stream(dialect, [body.as_slice()]);
             let whole = !matches!(name.as_str(), "cut" | "error");
             assert_eq!(read.is_complete, whole, "{name}");
