@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use secrecy::SecretString;
 
-use crate::format::ProviderFormat;
+use crate::format::{ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
 use crate::limits::LimitSpec;
 use crate::money::Prices;
@@ -65,6 +65,8 @@ pub struct Deployment {
     pub provider: ProviderName,
     /// The wire format it speaks.
     pub format: &'static dyn ProviderFormat,
+    /// What the provider takes otherwise than the one whose format it is.
+    pub quirks: &'static Quirks,
     /// The model as the provider names it.
     pub model: String,
     /// Where it is.

@@ -16,8 +16,10 @@ use crate::chat::{ChatRequest, Chunk, Reply};
 use crate::fault::{AttemptFault, Refusal};
 
 mod anthropic;
+mod framing;
 mod json;
 mod openai;
+mod quirks;
 mod read;
 mod rest;
 mod status;
@@ -28,6 +30,7 @@ mod tests;
 
 pub use anthropic::Anthropic;
 pub use openai::OpenAi;
+pub use quirks::{NO_QUIRKS, Quirks};
 
 /// The APIs clients may speak, the most particular first: the last one answers whoever speaks none.
 pub const CLIENT_APIS: [&dyn ClientApi; 2] = [&Anthropic, &OpenAi];
@@ -89,6 +92,8 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// The version of the provider's API, where configuration names one.
     pub api_version: Option<&'a str>,
+    /// What the provider takes otherwise than the one it imitates.
+    pub quirks: &'static Quirks,
     /// Sent where the format demands an output bound and the client gave none.
     pub default_max_tokens: u32,
 }
@@ -141,13 +146,19 @@ pub trait ProviderFormat: Send + Sync {
     fn credential_header(&self, key: &SecretString, api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)>;
 }
 
-/// Reads one streamed reply, event by event.
+/// Reads one streamed reply from the bytes of its body, however they are cut and framed.
 pub trait StreamDecoder: Send {
-    /// Reads one server-sent event and appends what it means.
+    /// Takes in the next bytes and appends what is whole.
     ///
     /// # Errors
-    /// What the provider reports inside the stream, or `BrokenStream` where the event is not of this format.
-    fn event(&mut self, name: &str, data: &str, out: &mut Vec<Chunk>) -> Result<(), AttemptFault>;
+    /// What the provider reports inside the stream, or `BrokenStream` where it is not of this format.
+    fn push(&mut self, bytes: &[u8], out: &mut Vec<Chunk>) -> Result<(), AttemptFault>;
+
+    /// Takes in the end of the body: what is under way is complete.
+    ///
+    /// # Errors
+    /// As [`StreamDecoder::push`].
+    fn finish(&mut self, out: &mut Vec<Chunk>) -> Result<(), AttemptFault>;
 
     /// Whether the format's terminator has been read. A stream that ends before is a fault.
     fn is_complete(&self) -> bool;

@@ -17,7 +17,7 @@ use super::providers::{self, Found, Provider, SIMULATED};
 use super::reader::Section;
 use super::report::Grade;
 use crate::catalog::{Deployment, Origin, SimulatedModel};
-use crate::format::{OpenAi, ProviderFormat};
+use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, ProviderName};
 use crate::limits::LimitSpec;
 use crate::money::{Price, Prices};
@@ -49,6 +49,7 @@ pub(super) struct Entry {
 struct Route {
     provider: ProviderName,
     format: &'static dyn ProviderFormat,
+    quirks: &'static Quirks,
     model: String,
     origin: Origin,
     credential: Option<SecretString>,
@@ -110,6 +111,7 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
         id: DeploymentId::from(id),
         provider: route.provider,
         format: route.format,
+        quirks: route.quirks,
         model: route.model,
         origin: route.origin,
         credential: route.credential,
@@ -149,6 +151,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
         Found::Simulated(model) => Some(Route {
             provider: ProviderName::from(SIMULATED),
             format: &OpenAi,
+            quirks: &NO_QUIRKS,
             model,
             origin: Origin::Simulated(Arc::new(simulated.unwrap_or_default())),
             credential: None,
@@ -165,7 +168,7 @@ fn route(params: &mut Section<'_, '_>) -> Option<Route> {
                 params.downgrade("model", Grade::Approximate, note.as_str());
             }
             let (provider, format) = (ProviderName::from(row.name.as_str()), row.format);
-            Some(Route { provider, format, model, origin, credential, credential_name })
+            Some(Route { provider, format, quirks: &row.quirks, model, origin, credential, credential_name })
         }
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \

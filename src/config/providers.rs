@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::models;
-use crate::format::{self, ProviderFormat};
+use crate::format::{self, ProviderFormat, Quirks};
 
 /// The name of the in-process provider.
 pub(super) const SIMULATED: &str = "simulated";
@@ -33,6 +33,9 @@ pub(super) struct Provider {
     /// What the path of its address must end with.
     #[serde(default)]
     pub(super) suffix: Option<String>,
+    /// What it takes otherwise than the one whose format it is.
+    #[serde(default)]
+    pub(super) quirks: Quirks,
     /// What differs from LiteLLM.
     #[serde(default)]
     pub(super) note: Option<String>,

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, Dialect, Reply};
 use crate::fault::{AttemptFault, Refusal};
+use crate::format::framing::ServerSentEvents;
 
 mod blocks;
 mod decoder;
@@ -77,7 +78,7 @@ impl ProviderFormat for Anthropic {
     }
 
     fn stream(&self) -> Box<dyn StreamDecoder> {
-        Box::<decoder::Decoder>::default()
+        Box::<ServerSentEvents<decoder::Decoder>>::default()
     }
 
     fn credential_header(&self, key: &SecretString, api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, Dialect, FinishReason, Reply};
 use crate::fault::{AttemptFault, Refusal};
+use crate::format::framing::ServerSentEvents;
 
 mod decoder;
 mod encode;
@@ -98,7 +99,7 @@ impl ProviderFormat for OpenAi {
     }
 
     fn stream(&self) -> Box<dyn StreamDecoder> {
-        Box::new(decoder::Decoder::default())
+        Box::<ServerSentEvents<decoder::Decoder>>::default()
     }
 
     fn credential_header(&self, key: &SecretString, _api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {

@@ -1,8 +1,87 @@
-//! What becomes of unknown fields in another dialect: each is named in the report of what was dropped.
+//! What becomes of unknown fields: they go back out in the dialect they came in, and are named in the report of what was
+//! dropped in any other.
 
+use serde::Serialize;
 use serde_json::Value;
 
+use super::quirks::{NO_QUIRKS, Quirks};
+use super::write::Object;
 use crate::chat::Rest;
+
+/// A request or reply being written: whether it is of the writer's dialect, and what had to be left out.
+pub(super) struct Report {
+    /// Whether the other side speaks this dialect too, so that `rest` goes back out.
+    pub(super) same_dialect: bool,
+    /// Paths of what was left out.
+    pub(super) dropped: Vec<String>,
+    /// What the provider written to takes otherwise.
+    pub(super) quirks: &'static Quirks,
+    /// Fields that clients of other dialects write for this provider.
+    kept: &'static [&'static str],
+}
+
+impl Report {
+    pub(super) const fn new(same_dialect: bool) -> Self {
+        Self { same_dialect, dropped: Vec::new(), quirks: &NO_QUIRKS, kept: &[] }
+    }
+
+    pub(super) const fn with_quirks(mut self, quirks: &'static Quirks) -> Self {
+        self.quirks = quirks;
+        self
+    }
+
+    /// These fields pass from any dialect.
+    pub(super) const fn keeping(mut self, kept: &'static [&'static str]) -> Self {
+        self.kept = kept;
+        self
+    }
+
+    /// A field of the request itself, as the provider takes it.
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, out: &mut Object<'_>, name: &str, content: &T) {
+        match self.quirks.field(name) {
+            Some(name) => out.field(name, content),
+            None => self.dropped.push(name.to_owned()),
+        }
+    }
+
+    /// The same, where there is something to say.
+    pub(super) fn optional<T: Serialize>(&mut self, out: &mut Object<'_>, name: &str, content: Option<T>) {
+        if let Some(content) = content {
+            self.field(out, name, &content);
+        }
+    }
+
+    /// Writes the unknown fields of something at `place` (empty for the top) but those `without`, which are written
+    /// elsewhere; or reports them where they are another dialect's.
+    pub(super) fn rest(&mut self, out: &mut Object<'_>, rest: &Rest, place: &dyn Fn() -> String, without: &[&str]) {
+        if rest.is_empty() {
+            return;
+        }
+        if self.same_dialect {
+            return out.rest(rest, without);
+        }
+        let mut foreign = None;
+        for name in self.kept {
+            if let Some(value) = rest.get(*name).filter(|value| !value.is_null()) {
+                out.field(name, value);
+                foreign.get_or_insert_with(|| rest.clone()).shift_remove(*name);
+            }
+        }
+        self.foreign(foreign.as_ref().unwrap_or(rest), place);
+    }
+
+    /// Reports unknown fields of another dialect.
+    pub(super) fn foreign(&mut self, rest: &Rest, place: &dyn Fn() -> String) {
+        if !rest.is_empty() {
+            report(rest, &place(), &mut self.dropped);
+        }
+    }
+
+    /// What was left of a field read in part, where it may be written. ([`Report::rest`] reports it.)
+    pub(super) fn left<'r>(&self, rest: &'r Rest, name: &str) -> Option<&'r Rest> {
+        nested(rest, name).filter(|_| self.same_dialect)
+    }
+}
 
 /// Objects whose canonical fields were taken out: what `rest` holds under these names is what was left of them.
 const PARTLY_READ: [&str; 8] = [
@@ -18,7 +97,7 @@ const PARTLY_READ: [&str; 8] = [
 
 /// Names every field of `rest`, which stood at `path` (empty for the top), in `dropped`. A null says nothing,
 /// or remembers how a canonical field was spelled: its meaning is not lost.
-pub(super) fn report(rest: &Rest, path: &str, dropped: &mut Vec<String>) {
+fn report(rest: &Rest, path: &str, dropped: &mut Vec<String>) {
     for (name, value) in rest.iter().filter(|(_, value)| !value.is_null()) {
         let place = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match value {

@@ -5,13 +5,30 @@
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
-use crate::chat::Rest;
+use crate::chat::{ImageSource, Message, Part, PartKind, Rest};
 
 /// Appends one value.
 pub(super) fn value<T: Serialize + ?Sized>(out: &mut BytesMut, value: &T) {
     let written = serde_json::to_writer(out.writer(), value);
     // The buffer grows as needed, and what is written here has text for keys: there is nothing to fail.
     debug_assert!(written.is_ok(), "a value could not be written as JSON");
+}
+
+/// About how many bytes these messages will take.
+pub(super) fn size_hint(messages: &[Message]) -> usize {
+    messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
+}
+
+fn part_size(part: &Part) -> usize {
+    32 + match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => text.len() + text.len() / 16,
+        PartKind::Image(ImageSource::Base64 { data, .. }) => data.len(),
+        PartKind::Image(ImageSource::Url { url, .. }) => url.len(),
+        PartKind::ToolCall { arguments, .. } => 64 + arguments.len() + arguments.len() / 8,
+        PartKind::ToolResult { content, .. } => 64 + content.iter().map(part_size).sum::<usize>(),
+        PartKind::Reasoning { text, signature } => text.len() + signature.as_ref().map_or(0, String::len),
+        PartKind::Other(_) => 64,
+    }
 }
 
 /// An object being written.

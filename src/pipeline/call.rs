@@ -81,7 +81,9 @@ async fn encode(
 ) -> Result<Encoded, AttemptFault> {
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
-        runtime.format.encode(request, &Target { model, api_version, default_max_tokens: bound })
+        runtime
+            .format
+            .encode(request, &Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound })
     };
     if !context.large {
         return encode(context.request, runtime);

@@ -19,7 +19,6 @@ use crate::chat::{Chunk, Delta};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{StreamDecoder, StreamEncoder};
 use crate::snapshot::DeploymentRuntime;
-use crate::sse::SseDecoder;
 use crate::upstream::Body;
 
 use super::scrub::scrubbed;
@@ -33,7 +32,6 @@ const LINGER: Duration = Duration::from_millis(20);
 /// A provider's stream, decoded as it is read.
 struct Source {
     body: Body,
-    sse: SseDecoder,
     decoder: Box<dyn StreamDecoder>,
     chunks: Vec<Chunk>,
 }
@@ -57,7 +55,7 @@ pub(super) async fn begin(
     body: Body,
 ) -> Result<Begun, AttemptFault> {
     let decoder = runtime.format.stream();
-    let mut source = Source { body, sse: SseDecoder::default(), decoder, chunks: Vec::new() };
+    let mut source = Source { body, decoder, chunks: Vec::new() };
     while !source.chunks.iter().any(|chunk| chunk.delta.is_content()) {
         if source.decoder.is_complete() {
             break;
@@ -83,17 +81,12 @@ pub(super) async fn begin(
 impl Source {
     /// Reads one piece of the body and decodes what is whole.
     async fn read(&mut self) -> Result<(), AttemptFault> {
-        let Self { body, sse, decoder, chunks } = self;
-        let piece = body.next().await.transpose()?;
-        let ended = piece.is_none();
-        match piece {
-            Some(piece) => sse.push(&piece),
-            None => sse.finish(),
+        let Self { body, decoder, chunks } = self;
+        if let Some(piece) = body.next().await.transpose()? {
+            return decoder.push(&piece, chunks);
         }
-        while let Some(event) = sse.next_event()? {
-            decoder.event(event.name, event.data, chunks)?;
-        }
-        if ended && !decoder.is_complete() {
+        decoder.finish(chunks)?;
+        if !decoder.is_complete() {
             return Err(AttemptFault::new(
                 FaultKind::BrokenStream,
                 "the provider's stream ended before the reply was whole",

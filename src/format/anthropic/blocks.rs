@@ -3,10 +3,10 @@
 
 use serde_json::value::RawValue;
 
-use crate::chat::{ImageSource, Part, PartKind, Rest};
+use crate::chat::{ImageSource, Part, PartKind};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
-use crate::format::rest;
+use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
 
 /// The content of a message or tool result: a text, or blocks.
@@ -69,39 +69,8 @@ fn parse_source(source: &Json<'_>) -> Option<ImageSource> {
     }
 }
 
-/// What becomes of the fields this dialect has no word for.
-pub(super) struct Report {
-    /// Whether the client spoke this dialect too, so that `rest` goes back out.
-    pub(super) same_dialect: bool,
-    /// Paths of what was left out.
-    pub(super) dropped: Vec<String>,
-}
-
-impl Report {
-    /// Writes the unknown fields of a part, tool or request where they are this dialect's own. Of another
-    /// dialect's only the prompt cache's mark is: clients write it there for this provider. The others,
-    /// which stood at `place` (empty for the top), are reported.
-    pub(super) fn rest(&mut self, out: &mut Object<'_>, rest: &Rest, place: &dyn Fn() -> String) {
-        if rest.is_empty() {
-            return;
-        }
-        if self.same_dialect {
-            return out.rest(rest, &[]);
-        }
-        let mut foreign = rest.clone();
-        if let Some(mark) = foreign.shift_remove("cache_control").filter(|mark| !mark.is_null()) {
-            out.field("cache_control", &mark);
-        }
-        self.foreign(&foreign, place);
-    }
-
-    /// Reports unknown fields of another dialect.
-    pub(super) fn foreign(&mut self, rest: &Rest, place: &dyn Fn() -> String) {
-        if !rest.is_empty() {
-            rest::report(rest, &place(), &mut self.dropped);
-        }
-    }
-}
+/// The mark of what the provider is to cache; clients of other APIs write it for this provider.
+pub(super) const KEPT: &[&str] = &["cache_control"];
 
 /// The text, where `parts` are nothing but one plain text: it is written as a string.
 pub(super) fn plain<'a>(parts: &[&'a Part]) -> Option<&'a str> {
@@ -160,7 +129,7 @@ pub(super) fn write(part: &Part, out: &mut Array<'_>, place: &dyn Fn() -> String
         }
         PartKind::Other(_) => {}
     }
-    report.rest(&mut block, &part.rest, place);
+    report.rest(&mut block, &part.rest, place, &[]);
 }
 
 fn image(block: &mut Object<'_>, source: &ImageSource, place: &dyn Fn() -> String, report: &mut Report) {

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::{error, reply, usage};
 use crate::chat::{Chunk, Delta, Rest};
 use crate::fault::AttemptFault;
-use crate::format::StreamDecoder;
 use crate::format::anthropic::DIALECT;
+use crate::format::framing::EventDecoder;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
 
@@ -39,7 +39,7 @@ enum Block {
     Other,
 }
 
-impl StreamDecoder for Decoder {
+impl EventDecoder for Decoder {
     fn event(&mut self, name: &str, data: &str, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         let data = data.trim();
         if self.done || data.is_empty() {

@@ -7,13 +7,13 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::blocks::{self, Report};
+use super::blocks;
 use super::{history, is_legacy, version};
 use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Role, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::anthropic::DIALECT;
-use crate::format::rest::nested;
-use crate::format::write::Object;
+use crate::format::rest::{Report, nested};
+use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
 /// Writes a request.
@@ -29,9 +29,9 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     })?;
     headers.insert(HeaderName::from_static("anthropic-version"), value);
 
-    let mut report = Report { same_dialect: request.dialect == DIALECT, dropped: Vec::new() };
+    let mut report = Report::new(request.dialect == DIALECT).keeping(blocks::KEPT);
     possible(request, report.same_dialect)?;
-    let mut body = BytesMut::with_capacity(1024 + history::size_hint(&request.messages));
+    let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
@@ -113,7 +113,7 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
                 object.optional("description", description.as_ref());
                 schema(parameters.as_ref(), &mut object);
                 object.optional("strict", *strict);
-                report.rest(&mut object, rest, &|| format!("tools[{index}]"));
+                report.rest(&mut object, rest, &|| format!("tools[{index}]"), &[]);
             }
         }
     }
@@ -258,5 +258,5 @@ fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     }
     let mut rest = request.rest.clone();
     rest.retain(|name, _| !woven.contains(&name.as_str()));
-    report.rest(object, &rest, &String::new);
+    report.rest(object, &rest, &String::new, &[]);
 }

@@ -4,26 +4,10 @@
 //! which newer models take. Other dialects' instructions all go first, which every model takes. Tool results
 //! are said by the user, and what one speaker says in several messages is one message.
 
-use super::blocks::{self, Report};
-use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
+use super::blocks;
+use crate::chat::{Message, Part, Rest, Role};
+use crate::format::rest::Report;
 use crate::format::write::Object;
-
-/// About how many bytes the messages will take.
-pub(super) fn size_hint(messages: &[Message]) -> usize {
-    messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
-}
-
-fn part_size(part: &Part) -> usize {
-    32 + match &part.kind {
-        PartKind::Text(text) | PartKind::Refusal(text) => text.len() + text.len() / 16,
-        PartKind::Image(ImageSource::Base64 { data, .. }) => data.len(),
-        PartKind::Image(ImageSource::Url { url, .. }) => url.len(),
-        PartKind::ToolCall { arguments, .. } => 64 + arguments.len(),
-        PartKind::ToolResult { content, .. } => 64 + content.iter().map(part_size).sum::<usize>(),
-        PartKind::Reasoning { text, signature } => text.len() + signature.as_ref().map_or(0, String::len),
-        PartKind::Other(_) => 64,
-    }
-}
 
 /// A part and where it came from.
 struct Placed<'a> {

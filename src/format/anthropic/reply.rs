@@ -3,13 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::blocks::{self, Report};
+use super::blocks;
 use super::{error, usage};
 use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest};
 use crate::fault::AttemptFault;
 use crate::format::anthropic::DIALECT;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
+use crate::format::rest::Report;
 use crate::format::write::Object;
 
 /// Reads a reply.
@@ -117,7 +118,7 @@ pub(super) fn write(reply: &Reply) -> Bytes {
 }
 
 fn write_content(parts: &[Part], same_dialect: bool, object: &mut Object<'_>) {
-    let mut report = Report { same_dialect, dropped: Vec::new() };
+    let mut report = Report::new(same_dialect).keeping(blocks::KEPT);
     let mut array = object.array("content");
     for part in parts {
         let shown = match &part.kind {

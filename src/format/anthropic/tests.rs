@@ -10,10 +10,11 @@ use super::decoder::Decoder;
 use super::encoder::Encoder;
 use crate::chat::{Chunk, Delta, FinishReason, Usage};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::{ProviderFormat, StreamDecoder, StreamEncoder, Target};
+use crate::format::framing::EventDecoder;
+use crate::format::{ProviderFormat, StreamEncoder, Target};
 
 fn target(api_version: Option<&str>) -> Target<'_> {
-    Target { model: "claude-x", api_version, default_max_tokens: 4096 }
+    Target { model: "claude-x", api_version, quirks: &crate::format::NO_QUIRKS, default_max_tokens: 4096 }
 }
 
 fn parse(body: &Value) -> crate::chat::ChatRequest {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{error, finish_reason, message, usage};
 use crate::chat::{Chunk, Delta, Rest};
 use crate::fault::AttemptFault;
-use crate::format::StreamDecoder;
+use crate::format::framing::EventDecoder;
 use crate::format::json::Json;
 use crate::format::openai::DIALECT;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
@@ -38,7 +38,7 @@ struct Call {
     id: String,
 }
 
-impl StreamDecoder for Decoder {
+impl EventDecoder for Decoder {
     fn event(&mut self, _name: &str, data: &str, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         let data = data.trim();
         if self.done || data.is_empty() {

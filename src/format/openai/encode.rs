@@ -8,44 +8,20 @@ use bytes::BytesMut;
 use http::HeaderMap;
 
 use super::history;
-use crate::chat::{ChatRequest, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
+use crate::chat::{ChatRequest, OutputFormat, Reasoning, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::openai::DIALECT;
-use crate::format::rest::{nested, report};
-use crate::format::write::{Array, Object};
+use crate::format::rest::{Report, nested};
+use crate::format::write::{self, Array, Object};
 use crate::format::{Encoded, Target};
-
-/// The request under way: whether it is of this dialect, and what had to be left out.
-pub(super) struct Report {
-    /// Whether the client spoke this dialect too, so that `rest` goes back out.
-    pub(super) same_dialect: bool,
-    /// Paths of what was left out.
-    pub(super) dropped: Vec<String>,
-}
-
-impl Report {
-    /// Writes the unknown fields of something at `path`, or reports them.
-    pub(super) fn rest(&mut self, object: &mut Object<'_>, rest: &Rest, path: &str, without: &[&str]) {
-        if self.same_dialect {
-            object.rest(rest, without);
-        } else {
-            report(rest, path, &mut self.dropped);
-        }
-    }
-
-    /// What was left of a field read in part, where it may be written. (`rest` reports it.)
-    pub(super) fn left<'r>(&self, rest: &'r Rest, name: &str) -> Option<&'r Rest> {
-        nested(rest, name).filter(|_| self.same_dialect)
-    }
-}
 
 /// Writes a request.
 ///
 /// # Errors
 /// `Rejected` where the request asks for another vendor's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-    let mut report = Report { same_dialect: request.dialect == DIALECT, dropped: Vec::new() };
-    let mut body = BytesMut::with_capacity(1024 + history::size_hint(&request.messages));
+    let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks);
+    let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
@@ -54,9 +30,9 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         bounds(request, &mut object, &mut report);
         output(request, &mut object, &report);
         reasoning(request.reasoning.as_ref(), &mut object, &mut report);
-        object.optional("user", request.user.as_ref());
-        stream(request, &mut object, &report);
-        report.rest(&mut object, &request.rest, "", &["max_tokens", "stream_options", "response_format"]);
+        report.optional(&mut object, "user", request.user.as_ref());
+        stream(request, &mut object, &mut report);
+        others(request, &mut object, &mut report);
     }
     Ok(Encoded {
         path: "/chat/completions".to_owned(),
@@ -101,7 +77,7 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
         Some(ToolChoice::Other(value)) if report.same_dialect => object.field("tool_choice", value),
         Some(ToolChoice::Other(value)) => return Err(unsupported("tool_choice", &type_of(value))),
     }
-    object.optional("parallel_tool_calls", request.parallel_tool_calls);
+    report.optional(object, "parallel_tool_calls", request.parallel_tool_calls);
     Ok(())
 }
 
@@ -120,7 +96,7 @@ fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Repor
                     function.rest(left, &[]);
                 }
             }
-            report.rest(&mut object, rest, &format!("tools[{index}]"), &["function"]);
+            report.rest(&mut object, rest, &|| format!("tools[{index}]"), &["function"]);
         }
         Tool::Other(value) if report.same_dialect => array.item(value),
         Tool::Other(value) => return Err(unsupported(&format!("tools[{index}]"), &type_of(value))),
@@ -132,20 +108,20 @@ fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     if let Some(bound) = request.max_tokens {
         // The older spelling goes back to those who use it: many that imitate OpenAI know no other.
         let older = report.same_dialect && request.rest.contains_key("max_tokens");
-        object.field(if older { "max_tokens" } else { "max_completion_tokens" }, &bound);
+        report.field(object, if older { "max_tokens" } else { "max_completion_tokens" }, &bound);
     }
-    object.optional("n", Some(request.choices).filter(|&choices| choices > 1));
-    object.optional("temperature", request.temperature);
-    object.optional("top_p", request.top_p);
+    report.optional(object, "n", Some(request.choices).filter(|&choices| choices > 1));
+    report.optional(object, "temperature", request.temperature);
+    report.optional(object, "top_p", request.top_p);
     if let Some(top_k) = request.top_k {
         if report.same_dialect {
-            object.field("top_k", &top_k);
+            report.field(object, "top_k", &top_k);
         } else {
             report.dropped.push("top_k".to_owned());
         }
     }
     if !request.stop.is_empty() {
-        object.field("stop", &request.stop);
+        report.field(object, "stop", &request.stop);
     }
 }
 
@@ -182,28 +158,45 @@ fn output(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
 /// `low`, up to 16,384 `medium`, more `high`. The budget itself is reported: it is not kept exactly.
 fn reasoning(reasoning: Option<&Reasoning>, object: &mut Object<'_>, report: &mut Report) {
     match reasoning {
-        Some(Reasoning { effort: Some(effort), .. }) => object.field("reasoning_effort", effort),
+        Some(Reasoning { effort: Some(effort), .. }) => report.field(object, "reasoning_effort", effort),
         Some(Reasoning { effort: None, budget_tokens: Some(budget) }) => {
             let effort = match budget {
                 0..=4096 => "low",
                 4097..=16_384 => "medium",
                 _ => "high",
             };
-            object.field("reasoning_effort", effort);
+            report.field(object, "reasoning_effort", effort);
             report.dropped.push("thinking.budget_tokens".to_owned());
         }
         Some(Reasoning { effort: None, budget_tokens: None }) | None => {}
     }
 }
 
-fn stream(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
+fn stream(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    if !request.stream {
+        return;
+    }
+    object.field("stream", &true);
     let left = report.left(&request.rest, "stream_options");
-    if request.stream {
-        object.field("stream", &true);
-        let mut options = object.object("stream_options");
+    // Usage is our own wish: a provider that refuses the field tells it unasked, or has it estimated.
+    if let Some(name) = report.quirks.field("stream_options") {
+        let mut options = object.object(name);
         options.field("include_usage", &true);
         if let Some(left) = left {
             options.rest(left, &[]);
         }
+    } else if left.is_some_and(|left| !left.is_empty()) {
+        report.dropped.push("stream_options".to_owned());
+    }
+}
+
+/// The unknown fields that are not written together with known ones.
+fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    const WOVEN: [&str; 3] = ["max_tokens", "stream_options", "response_format"];
+    let taken =
+        if report.same_dialect { report.quirks.fields(&request.rest, &WOVEN, &mut report.dropped) } else { None };
+    match taken {
+        Some(taken) => object.rest(&taken, &[]),
+        None => report.rest(object, &request.rest, &String::new, &WOVEN),
     }
 }

@@ -5,31 +5,15 @@
 
 use serde_json::Value;
 
-use super::encode::{Report, type_of, unsupported};
+use super::encode::{type_of, unsupported};
 use super::message::is_sealed_thinking;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
-use crate::format::rest::nested;
+use crate::format::rest::{Report, nested};
 use crate::format::write::{Array, Object};
 
 /// A part and its place in the message, for reports.
 type Placed<'m> = (usize, &'m Part);
-
-/// About how many bytes the messages will take.
-pub(super) fn size_hint(messages: &[Message]) -> usize {
-    messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
-}
-
-fn part_size(part: &Part) -> usize {
-    32 + match &part.kind {
-        PartKind::Text(text) | PartKind::Refusal(text) => text.len() + text.len() / 16,
-        PartKind::Image(ImageSource::Base64 { data, .. }) => data.len(),
-        PartKind::Image(ImageSource::Url { url, .. }) => url.len(),
-        PartKind::ToolCall { arguments, .. } => 64 + arguments.len() + arguments.len() / 8,
-        PartKind::ToolResult { content, .. } => 64 + content.iter().map(part_size).sum::<usize>(),
-        PartKind::Reasoning { .. } | PartKind::Other(_) => 64,
-    }
-}
 
 /// Writes the messages.
 ///
@@ -66,19 +50,17 @@ impl<'m> History<'_, 'm> {
         match message.role {
             Role::Assistant => assistant(message, &others, &mut object, path, report)?,
             role => {
-                object.field(
-                    "role",
-                    match role {
-                        Role::System => "system",
-                        Role::Developer => "developer",
-                        _ => "user",
-                    },
-                );
+                let role = match role {
+                    Role::System => "system",
+                    Role::Developer => "developer",
+                    _ => "user",
+                };
+                object.field("role", report.quirks.role(role));
                 content(&others, &mut object, path, report)?;
             }
         }
         object.optional("name", message.name.as_ref());
-        report.rest(&mut object, &message.rest, path, &["role", "tool_calls"]);
+        report.rest(&mut object, &message.rest, &|| path.to_owned(), &["role", "tool_calls"]);
         Ok(())
     }
 
@@ -110,9 +92,9 @@ impl<'m> History<'_, 'm> {
         if *is_error {
             report.dropped.push(format!("{path}.is_error"));
         }
-        report.rest(&mut object, &part.rest, path, &[]);
+        report.rest(&mut object, &part.rest, &|| path.to_owned(), &[]);
         if report.same_dialect {
-            report.rest(&mut object, &message.rest, path, &["role"]);
+            report.rest(&mut object, &message.rest, &|| path.to_owned(), &["role"]);
         }
         Ok(())
     }
@@ -199,7 +181,7 @@ fn tool_call(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report
             function.rest(left, &[]);
         }
     }
-    report.rest(&mut object, &part.rest, path, &["function"]);
+    report.rest(&mut object, &part.rest, &|| path.to_owned(), &["function"]);
 }
 
 /// The `content` of a message: a plain text where it is no more than that, which every imitator understands.
@@ -208,7 +190,7 @@ fn content(parts: &[Placed<'_>], object: &mut Object<'_>, path: &str, report: &m
         && (rest.is_empty() || !report.same_dialect)
     {
         object.field("content", text);
-        report.rest(object, rest, &format!("{path}.content[{index}]"), &[]);
+        report.rest(object, rest, &|| format!("{path}.content[{index}]"), &[]);
         return Ok(());
     }
     let mut array = object.array("content");
@@ -224,13 +206,13 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             let mut object = array.object();
             object.field("type", "text");
             object.field("text", text);
-            report.rest(&mut object, &part.rest, path, &[]);
+            report.rest(&mut object, &part.rest, &|| path.to_owned(), &[]);
         }
         PartKind::Refusal(text) => {
             let mut object = array.object();
             object.field("type", "refusal");
             object.field("refusal", text);
-            report.rest(&mut object, &part.rest, path, &[]);
+            report.rest(&mut object, &part.rest, &|| path.to_owned(), &[]);
         }
         PartKind::Image(source) => {
             let mut object = array.object();
@@ -242,7 +224,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
                     inner.rest(left, &[]);
                 }
             }
-            report.rest(&mut object, &part.rest, path, &["image_url"]);
+            report.rest(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
         }
         PartKind::Other(value) if report.same_dialect => array.item(value),
         PartKind::Other(value) => return Err(unsupported(path, &type_of(value))),

@@ -7,11 +7,13 @@ use crate::chat::ChatRequest;
 use crate::format::{Encoded, ProviderFormat, Target};
 
 mod errors;
+mod quirks;
 mod reply;
 mod request;
 mod stream;
 
-const TARGET: Target<'static> = Target { model: "upstream-model", api_version: None, default_max_tokens: 4096 };
+const TARGET: Target<'static> =
+    Target { model: "upstream-model", api_version: None, quirks: &crate::format::NO_QUIRKS, default_max_tokens: 4096 };
 
 fn parse(request: &Value) -> ChatRequest {
     crate::format::openai::parse::request(request.to_string().as_bytes()).unwrap()

@@ -42,7 +42,12 @@ fn requests() {
             let request = parse(from, &body).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
             let mut current = None;
             for (label, to, api_version) in TARGETS {
-                let target = Target { model: "upstream", api_version, default_max_tokens: 4096 };
+                let target = Target {
+                    model: "upstream",
+                    api_version,
+                    quirks: &crate::format::NO_QUIRKS,
+                    default_max_tokens: 4096,
+                };
                 let value = match provider(to).encode(&request, &target) {
                     Ok(request) => encoded(&request),
                     Err(refused) => json!({"refused": fault(&refused)}),

@@ -12,7 +12,12 @@ fn requests_come_out_as_they_went_in() {
         for (name, body) in fixtures(&format!("requests/{dialect}")) {
             let request = parse(dialect, &body).unwrap();
             // The version that knows every field.
-            let target = Target { model: &request.model, api_version: Some("2023-06-01"), default_max_tokens: 1 };
+            let target = Target {
+                model: &request.model,
+                api_version: Some("2023-06-01"),
+                quirks: &crate::format::NO_QUIRKS,
+                default_max_tokens: 1,
+            };
             let encoded = provider(dialect).encode(&request, &target).unwrap();
             // Signed thinking is another vendor's: nobody else who speaks OpenAI's dialect takes it.
             let signed = dialect == "openai" && name == "thinking_history";

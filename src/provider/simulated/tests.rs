@@ -153,11 +153,7 @@ async fn play(answer: UpstreamResponse, start: Instant) -> (Vec<Delta>, Vec<u128
     let mut body = answer.body;
     while let Some(piece) = body.next().await {
         times.push(start.elapsed().as_millis());
-        for line in String::from_utf8(piece.unwrap().to_vec()).unwrap().lines() {
-            if let Some(data) = line.strip_prefix("data: ") {
-                decoder.event("", data, &mut chunks).unwrap();
-            }
-        }
+        decoder.push(&piece.unwrap(), &mut chunks).unwrap();
     }
     assert!(decoder.is_complete());
     (chunks.into_iter().map(|chunk| chunk.delta).collect(), times)

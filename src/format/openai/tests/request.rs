@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use super::{OpenAi, TARGET, body, encode, parse};
 use crate::chat::{ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
 use crate::fault::{FaultKind, RefusalKind};
+use crate::format::framing::EventDecoder;
 use crate::format::openai::DIALECT;
+use crate::format::openai::decoder::Decoder;
 use crate::format::{ClientApi, ProviderFormat};
 
 /// A request with every field of the vendor's library, and a few of those who imitate it.
@@ -458,7 +460,7 @@ proptest! {
             }
         }
         let mut chunks = Vec::new();
-        let mut decoder = ProviderFormat::stream(&OpenAi);
+        let mut decoder = Decoder::default();
         for data in [more.to_string(), whole.to_string(), String::from_utf8_lossy(&noise).into_owned()] {
             drop(decoder.event("", &data, &mut chunks));
         }

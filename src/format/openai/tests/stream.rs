@@ -4,11 +4,13 @@ use serde_json::{Value, json};
 use super::{OpenAi, parse};
 use crate::chat::{Chunk, Delta, FinishReason, Usage};
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
+use crate::format::framing::EventDecoder;
 use crate::format::openai::DIALECT;
-use crate::format::{ClientApi, ProviderFormat};
+use crate::format::openai::decoder::Decoder;
+use crate::format::ClientApi;
 
 fn decode(events: &[Value]) -> Result<Vec<Chunk>, AttemptFault> {
-    let mut decoder = ProviderFormat::stream(&OpenAi);
+    let mut decoder = Decoder::default();
     let mut chunks = Vec::new();
     for event in events {
         decoder.event("", &event.to_string(), &mut chunks)?;
@@ -238,7 +240,7 @@ fn an_error_ends_the_stream() {
         let fault = decode(&[delta(&json!({"content": "x"})), error.clone()]).unwrap_err();
         assert_eq!((fault.kind, fault.message.as_str()), (kind, "m"), "{error}");
     }
-    let mut decoder = ProviderFormat::stream(&OpenAi);
+    let mut decoder = Decoder::default();
     for broken in ["{\"id\":", "[1]", "{\"choices\":[{\"delta\":7}]}", "{\"choices\":7}"] {
         let fault = decoder.event("", broken, &mut Vec::new()).unwrap_err();
         assert_eq!(fault.kind, FaultKind::BrokenStream, "{broken}");

@@ -1,0 +1,55 @@
+//! What imitators take otherwise, from the table of providers: the same request, with and without quirks.
+
+use serde_json::{Value, json};
+
+use super::{OpenAi, TARGET, body, encode, parse};
+use crate::format::{ProviderFormat, Quirks, Target};
+
+fn quirks(text: &str) -> &'static Quirks {
+    Box::leak(Box::new(serde_json::from_str(text).unwrap()))
+}
+
+fn request() -> Value {
+    json!({
+        "model": "g", "stream": true, "max_completion_tokens": 9, "seed": 7, "user": "me", "temperature": 0.5,
+        "logit_bias": {"1": 2}, "safe_prompt": true,
+        "messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+    })
+}
+
+#[test]
+fn fields_and_roles_go_under_the_providers_names_and_refused_ones_are_reported() {
+    let quirks = quirks(
+        r#"{"refuses": ["stream_options", "user", "logit_bias"],
+            "renames": {"max_completion_tokens": "max_tokens", "seed": "random_seed"}, "roles": {"developer": "system"}}"#,
+    );
+    let encoded = OpenAi.encode(&parse(&request()), &Target { quirks, ..TARGET }).unwrap();
+    let expected = json!({
+        "model": "upstream-model", "stream": true, "max_tokens": 9, "random_seed": 7, "temperature": 0.5, "safe_prompt": true,
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+    });
+    assert_eq!(body(&encoded), expected);
+    assert_eq!(encoded.dropped, ["user", "logit_bias"], "asking for usage is our own wish");
+}
+
+#[test]
+fn what_a_client_asks_of_a_stream_is_not_left_out_in_silence() {
+    let mut request = request();
+    request["stream_options"] = json!({"include_usage": true, "include_obfuscation": false});
+    let quirks = quirks(r#"{"refuses": ["stream_options"]}"#);
+    let encoded = OpenAi.encode(&parse(&request), &Target { quirks, ..TARGET }).unwrap();
+    assert_eq!(encoded.dropped, ["stream_options"]);
+}
+
+#[test]
+fn without_quirks_nothing_differs() {
+    let parsed = parse(&request());
+    let encoded =
+        OpenAi.encode(&parsed, &Target { quirks: quirks(r#"{"refuses": ["never_sent"]}"#), ..TARGET }).unwrap();
+    assert_eq!(body(&encoded), body(&encode(&parsed)));
+}
+
+#[test]
+fn a_quirk_that_is_none_is_an_error() {
+    assert!(serde_json::from_str::<Quirks>(r#"{"refuse": ["user"]}"#).is_err());
+}
