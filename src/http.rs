@@ -29,11 +29,11 @@ pub use ask::get_json;
 pub use scrub::scrub;
 
 use connect::{Client, ClientKey, ConnectTimedOut, ReplyBody};
-use lane::NoAnswer;
+use http1_pool::SendError;
 
 mod ask;
 mod connect;
-mod lane;
+mod http1_pool;
 mod scrub;
 #[cfg(test)]
 mod tests;
@@ -147,7 +147,7 @@ fn root(error: &dyn Error) -> String {
     innermost.to_string()
 }
 
-fn no_answer(url: &Uri, error: &NoAnswer, connect: Duration) -> AttemptFault {
+fn no_answer(url: &Uri, error: &SendError, connect: Duration) -> AttemptFault {
     let host = host_of(url);
     if is_connect_timeout(error) {
         let message = format!("{host}: no connection within {connect:?}");
@@ -155,8 +155,8 @@ fn no_answer(url: &Uri, error: &NoAnswer, connect: Duration) -> AttemptFault {
     }
     let told = |what| AttemptFault::new(FaultKind::Unavailable, format!("{host}: {what}: {}", root(error)));
     match error {
-        NoAnswer::Connect(_) => told("cannot connect").before_sending(),
-        NoAnswer::Broken(_) => told("the connection broke before the answer"),
+        SendError::Connect(_) => told("cannot connect").before_sending(),
+        SendError::Broken(_) => told("the connection broke before the answer"),
     }
 }
 

@@ -16,8 +16,8 @@
 //! candidates and 0.5 µs with 100 of which 99 are full; reading usage and wait takes 20 ns per deployment. A scope that
 //! counted something takes 1.5 KB; one that no configuration names any more, about 200 bytes once it is idle.
 
-mod account;
-mod holds;
+mod reservations;
+mod scope_usage;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -107,7 +107,7 @@ pub struct ScopeId(u32);
 /// A reservation under way. It is settled or refunded exactly once.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a hold that is neither settled nor refunded keeps its tokens until it expires"]
-pub struct Hold(u64);
+pub struct Reservation(u64);
 
 /// The answer to a reservation.
 #[derive(Debug, PartialEq)]
@@ -117,9 +117,9 @@ pub enum Decision {
         /// Which candidate.
         index: usize,
         /// The hold on the shared scopes, for the whole request. `None` on a retry.
-        shared: Option<Hold>,
+        shared: Option<Reservation>,
         /// The hold on the candidate's own scope, for this attempt.
-        own: Hold,
+        own: Reservation,
     },
     /// Not now. The earliest moment at which a bucket that is known to expire frees enough; `None` where
     /// it depends on requests still under way.
@@ -238,17 +238,17 @@ impl Limits {
     }
 
     /// The head of the provider's response arrived: from here one window runs. A second call changes nothing.
-    pub fn answered(&self, now: Moment, hold: &Hold) {
+    pub fn answered(&self, now: Moment, hold: &Reservation) {
         self.lock().answered(now, hold);
     }
 
     /// Ends a hold with what was really used; it counts where the hold stood.
-    pub fn settle(&self, now: Moment, hold: Hold, actual: Demand) {
+    pub fn settle(&self, now: Moment, hold: Reservation, actual: Demand) {
         self.lock().end(now, hold, actual.into());
     }
 
     /// Ends a hold as if it had never been: the request was never sent, or the provider refused it.
-    pub fn refund(&self, now: Moment, hold: Hold) {
+    pub fn refund(&self, now: Moment, hold: Reservation) {
         self.lock().end(now, hold, window::Amount::default());
     }
 
@@ -293,13 +293,13 @@ impl Reading<'_> {
     #[must_use]
     pub fn used(&mut self, scope: ScopeId) -> Used {
         let now = self.now;
-        self.state.account(scope).map(|account| account.report(now)).unwrap_or_default()
+        self.state.scope(scope).map(|account| account.report(now)).unwrap_or_default()
     }
 
     /// When this demand may be held in a scope.
     #[must_use]
     pub fn wait(&mut self, scope: ScopeId, demand: Demand) -> Wait {
         let now = self.now;
-        self.state.account(scope).map_or(Wait::Now, |account| account.wait(now, demand.into()))
+        self.state.scope(scope).map_or(Wait::Now, |account| account.wait(now, demand.into()))
     }
 }

@@ -12,11 +12,11 @@
 //!
 //! This is the only module that names wasmtime or wasmparser.
 
-mod artefact;
 mod bindings;
-mod check;
+mod cache;
 mod compile;
 mod engine;
+mod inspect;
 mod instance;
 mod problem;
 mod report;
@@ -25,20 +25,20 @@ mod setup;
 mod store;
 mod succession;
 mod ticker;
+mod types;
 mod validate;
-mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use check::{Inspection, Role, inspect};
 pub use compile::{CHILD_COMMAND, Compiler, compile_child_main};
 pub use engine::{Component, Digest, Engine, EngineOptions};
+pub use inspect::{Inspection, Role, inspect};
 pub use problem::PolicyProblem;
 pub use report::{CallTimes, RouterReport};
 pub use router::Router;
 pub use store::{LogLevel, LogLine};
 pub use succession::Succession;
-pub use words::{
+pub use types::{
     Choice, DeploymentInfo, Needs, Outcome, PolicyFault, RouteError, RouteRequest, SavedState, Setup, Traits,
 };

@@ -8,12 +8,12 @@
 //! Three ends: all passed, something failed, or it could not be tried at all ([`Report::exit_code`]).
 
 mod answer;
+mod builtin_checks;
 mod expect;
 mod file;
-mod free;
 mod ordered;
-mod play;
 mod report;
+mod runner;
 mod suite;
 
 use std::fs;
@@ -70,7 +70,7 @@ pub fn check(policy: &Path, options: &Options) -> Report {
     let checked = engine(options).and_then(|engine| {
         let component = load(&engine, policy)?;
         let mut report = SuiteReport::new(policy, &component);
-        free::all(&component, &plain_setup(), &mut report);
+        builtin_checks::all(&component, &plain_setup(), &mut report);
         Ok(report)
     });
     Report::new(vec![checked.unwrap_or_else(|problem| SuiteReport::broken(policy, problem))])
@@ -81,12 +81,12 @@ fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteRepo
     let suite = Suite::read(&text, &file.display().to_string())?;
     let component = named(engine, &suite.policy, file, options)?;
     let mut report = SuiteReport::new(file, &component);
-    let played = play::play(&component, &suite)?;
-    let again = play::play(&component, &suite)?;
+    let played = runner::play(&component, &suite)?;
+    let again = runner::play(&component, &suite)?;
     for ((case, run), again) in suite.cases.iter().zip(&played).zip(&again) {
         report.case(&case.name, run.fuel, expect::judge(&suite, case, run, again), &run.log);
     }
-    free::all(&component, &suite.setup, &mut report);
+    builtin_checks::all(&component, &suite.setup, &mut report);
     Ok(report)
 }
 

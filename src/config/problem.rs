@@ -83,30 +83,10 @@ pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
     let allowed = (written.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
-        .map(|name| (distance(written, name), name))
+        .map(|name| (strsim::osa_distance(written, name), name))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, name)| name)
-}
-
-/// How many single letters must be added, removed, changed or swapped with a neighbour to make one word the other.
-fn distance(left: &str, right: &str) -> usize {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=right.len()).collect();
-    for (row, &a) in left.iter().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, &b) in right.iter().enumerate() {
-            let mut cost = (above[column] + usize::from(a != b)).min(above[column + 1] + 1).min(current[column] + 1);
-            let swapped = row > 0 && column > 0 && a == right[column - 1] && left[row - 1] == b;
-            if swapped {
-                cost = cost.min(before[column - 1] + 1);
-            }
-            current.push(cost);
-        }
-        before = std::mem::replace(&mut above, current);
-    }
-    above[right.len()]
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
-use super::lane::{LaneBody, Lanes, NoAnswer};
+use super::http1_pool::{Http1Pool, LaneBody, SendError};
 
 /// Connections that nobody uses are closed after this long, before the load balancers in front of the large
 /// providers (60 s and more) do it under a request.
@@ -47,14 +47,14 @@ type Pooled = legacy::Client<ConnectTimeout<HttpsConnector<HttpConnector>>, Full
 /// A client. Plain ones never read the system's certificates.
 #[derive(Debug)]
 pub(super) enum Client {
-    Plain(Arc<Lanes>),
+    Plain(Arc<Http1Pool>),
     Encrypted(Box<Pooled>),
 }
 
 impl Client {
     /// For origins without encryption.
     pub(super) fn plain(connect: Duration) -> Self {
-        Self::Plain(Lanes::new(ConnectTimeout { connector: tcp(), limit: connect }))
+        Self::Plain(Http1Pool::new(ConnectTimeout { connector: tcp(), limit: connect }))
     }
 
     /// For origins with it.
@@ -66,9 +66,9 @@ impl Client {
     }
 
     /// Sends one request and waits for the head of the answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<ReplyBody>, NoAnswer> {
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<ReplyBody>, SendError> {
         match self {
-            Self::Plain(lanes) => Ok(lanes.send(request).await?.map(ReplyBody::Plain)),
+            Self::Plain(connections) => Ok(connections.send(request).await?.map(ReplyBody::Plain)),
             Self::Encrypted(client) => Ok(client.request(request).await?.map(ReplyBody::Encrypted)),
         }
     }

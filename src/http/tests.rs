@@ -251,7 +251,7 @@ async fn no_connection_within_its_time_is_timed_out_and_nothing_was_sent() {
     let mut connector = connect::ConnectTimeout { connector: Nowhere, limit };
     let cause = tower_service::Service::call(&mut connector, url.clone()).await.unwrap_err();
     assert_eq!(start.elapsed(), limit);
-    let fault = no_answer(&url, &NoAnswer::Connect(cause), limit);
+    let fault = no_answer(&url, &SendError::Connect(cause), limit);
     assert_eq!((fault.kind, fault.was_sent()), (FaultKind::TimedOut, false));
     assert_eq!(fault.message, "example.com:81: no connection within 7s");
 }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::account::Account;
-use super::holds::Holds;
-use super::window::{Amount, Stand};
-use super::{Decision, Demand, Excess, Hold, LimitSpec, Scope, ScopeId, Wait};
+use super::reservations::Reservations;
+use super::scope_usage::ScopeUsage;
+use super::window::{Amount, Placement};
+use super::{Decision, Demand, Excess, LimitSpec, Reservation, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     ids: BTreeMap<Scope, ScopeId>,
     /// By id. A place is never given to another scope: an older snapshot may still name it.
-    accounts: Vec<Account>,
-    holds: Holds,
+    scopes: Vec<ScopeUsage>,
+    reservations: Reservations,
 }
 
 impl State {
@@ -22,14 +22,14 @@ impl State {
             self.id(scope);
         }
         for (scope, id) in &self.ids {
-            let Some(account) = self.accounts.get_mut(index(*id)) else { continue };
+            let Some(account) = self.scopes.get_mut(index(*id)) else { continue };
             let Some(spec) = specs.get(scope) else {
                 account.release(now);
                 continue;
             };
             if let Some(before) = account.restrict(spec, now) {
-                for entry in self.holds.of(*id) {
-                    entry.stand = before.moved(entry.stand, account.window(), now);
+                for entry in self.reservations.of(*id) {
+                    entry.placement = before.moved(entry.placement, account.window(), now);
                 }
             }
         }
@@ -39,25 +39,25 @@ impl State {
         if let Some(id) = self.ids.get(scope) {
             return *id;
         }
-        let id = ScopeId(u32::try_from(self.accounts.len()).unwrap_or(u32::MAX));
-        self.accounts.push(Account::new(scope.clone(), &LimitSpec::default()));
+        let id = ScopeId(u32::try_from(self.scopes.len()).unwrap_or(u32::MAX));
+        self.scopes.push(ScopeUsage::new(scope.clone(), &LimitSpec::default()));
         self.ids.insert(scope.clone(), id);
         id
     }
 
     /// `None` only for an id of another `Limits`.
     #[inline]
-    pub(super) fn account(&mut self, id: ScopeId) -> Option<&mut Account> {
-        self.accounts.get_mut(index(id))
+    pub(super) fn scope(&mut self, id: ScopeId) -> Option<&mut ScopeUsage> {
+        self.scopes.get_mut(index(id))
     }
 
     #[inline]
     fn fits(&mut self, now: Moment, id: ScopeId, asked: Amount) -> bool {
-        self.account(id).is_none_or(|account| account.fits(now, asked))
+        self.scope(id).is_none_or(|account| account.fits(now, asked))
     }
 
     pub(super) fn at_most_half(&mut self, now: Moment, scopes: &[ScopeId], asked: Amount) -> bool {
-        scopes.iter().all(|id| self.account(*id).is_none_or(|account| account.at_most_half(now, asked)))
+        scopes.iter().all(|id| self.scope(*id).is_none_or(|account| account.at_most_half(now, asked)))
     }
 
     pub(super) fn reserve(
@@ -80,13 +80,13 @@ impl State {
         Decision::Granted { index, shared, own }
     }
 
-    fn hold(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Hold {
+    fn hold(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Reservation {
         for id in scopes.clone() {
-            if let Some(account) = self.account(id) {
+            if let Some(account) = self.scope(id) {
                 account.hold(amount);
             }
         }
-        self.holds.open(scopes, amount)
+        self.reservations.open(scopes, amount)
     }
 
     /// Says when, or why never. Whatever can never be held anywhere is never; else the moment at which all shared
@@ -98,7 +98,7 @@ impl State {
         shared_asked: Amount,
         candidates: &[(ScopeId, Demand)],
     ) -> Decision {
-        if let Some(excess) = shared.iter().find_map(|id| self.account(*id)?.excess(shared_asked)) {
+        if let Some(excess) = shared.iter().find_map(|id| self.scope(*id)?.excess(shared_asked)) {
             return Decision::Never(excess);
         }
         let mut earliest = None;
@@ -106,7 +106,7 @@ impl State {
         let mut hopeless = !candidates.is_empty();
         for (id, demand) in candidates {
             let asked = Amount::from(*demand);
-            let Some(account) = self.account(*id) else { continue };
+            let Some(account) = self.scope(*id) else { continue };
             match account.wait(now, asked) {
                 Wait::Never => {
                     let excess = account.excess(asked);
@@ -125,7 +125,7 @@ impl State {
             return Decision::Never(excess);
         }
         for id in shared {
-            let wait = self.account(*id).map_or(Wait::Now, |account| account.wait(now, shared_asked));
+            let wait = self.scope(*id).map_or(Wait::Now, |account| account.wait(now, shared_asked));
             earliest = match wait {
                 Wait::Now => earliest,
                 Wait::At(moment) => earliest.map(|other| other.max(moment)),
@@ -135,30 +135,30 @@ impl State {
         Decision::Until(earliest)
     }
 
-    pub(super) fn answered(&mut self, now: Moment, hold: &Hold) {
-        let accounts = &mut self.accounts;
-        self.holds.each(hold, |entry| {
-            if entry.stand == Stand::Open
-                && let Some(account) = accounts.get_mut(index(entry.scope))
+    pub(super) fn answered(&mut self, now: Moment, hold: &Reservation) {
+        let scopes = &mut self.scopes;
+        self.reservations.each(hold, |entry| {
+            if entry.placement == Placement::Open
+                && let Some(account) = scopes.get_mut(index(entry.scope))
             {
-                entry.stand = account.stamp(now, entry.amount);
+                entry.placement = account.stamp(now, entry.amount);
             }
         });
     }
 
-    pub(super) fn end(&mut self, now: Moment, hold: Hold, actual: Amount) {
-        let accounts = &mut self.accounts;
-        self.holds.close(hold, |entry| {
-            if let Some(account) = accounts.get_mut(index(entry.scope)) {
+    pub(super) fn end(&mut self, now: Moment, hold: Reservation, actual: Amount) {
+        let scopes = &mut self.scopes;
+        self.reservations.close(hold, |entry| {
+            if let Some(account) = scopes.get_mut(index(entry.scope)) {
                 account.end(now, &entry, actual);
             }
         });
     }
 
-    /// Holds under way.
+    /// Reservations under way.
     #[cfg(test)]
-    pub(super) fn open_holds(&self) -> usize {
-        self.holds.open_entries()
+    pub(super) fn open_reservations(&self) -> usize {
+        self.reservations.open_entries()
     }
 }
 

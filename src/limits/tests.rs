@@ -24,7 +24,7 @@ fn at(seconds: u64) -> Moment {
     Moment::from_millis(1_000_000_000_000 + seconds * 1000)
 }
 
-fn granted(decision: Decision) -> (usize, Option<Hold>, Hold) {
+fn granted(decision: Decision) -> (usize, Option<Reservation>, Reservation) {
     match decision {
         Decision::Granted { index, shared, own } => (index, shared, own),
         other => panic!("expected a grant, got {other:?}"),

@@ -45,7 +45,7 @@ impl Amount {
 
 /// Where a held amount counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stand {
+pub(super) enum Placement {
     /// Outside the window: the provider has not answered.
     Open,
     /// In this slice of the window, counted from the Unix epoch.
@@ -111,12 +111,12 @@ impl Window {
     }
 
     /// Counts an amount from now on, and says where it stands.
-    pub(super) fn add(&mut self, amount: Amount) -> Stand {
+    pub(super) fn add(&mut self, amount: Amount) -> Placement {
         let slices = self.slices.get_or_insert_with(|| Box::new([Amount::default(); KEPT]));
         let at = place(self.newest);
         slices[at] = slices[at].plus(amount);
         self.total = self.total.plus(amount);
-        Stand::At(self.newest)
+        Placement::At(self.newest)
     }
 
     /// Replaces an amount in the slice it was added to, unless that counts no more.
@@ -161,7 +161,7 @@ impl Window {
         let Some(old) = &self.slices else { return other };
         for number in self.newest.saturating_sub(KEPT as u64 - 1)..=self.newest {
             let amount = old[place(number)];
-            let Stand::At(at) = self.moved(Stand::At(number), &other, now) else { continue };
+            let Placement::At(at) = self.moved(Placement::At(number), &other, now) else { continue };
             if amount == Amount::default() {
                 continue;
             }
@@ -173,15 +173,15 @@ impl Window {
     }
 
     /// Where an amount of this window stands in `other`.
-    pub(super) fn moved(&self, stand: Stand, other: &Self, now: Moment) -> Stand {
-        match stand {
-            Stand::At(slice) if self.counts(slice) => {
+    pub(super) fn moved(&self, placement: Placement, other: &Self, now: Moment) -> Placement {
+        match placement {
+            Placement::At(slice) if self.counts(slice) => {
                 let youngest = slice.saturating_add(1).saturating_mul(self.slice).saturating_sub(1).min(now.as_nanos());
                 let slice = (youngest / other.slice).min(other.newest);
-                if other.counts(slice) { Stand::At(slice) } else { Stand::Gone }
+                if other.counts(slice) { Placement::At(slice) } else { Placement::Gone }
             }
-            Stand::At(_) | Stand::Gone => Stand::Gone,
-            Stand::Open => Stand::Open,
+            Placement::At(_) | Placement::Gone => Placement::Gone,
+            Placement::Open => Placement::Open,
         }
     }
 

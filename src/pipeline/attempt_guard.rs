@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::attempt::{AttemptOutcome, AttemptProgress};
 use crate::fault::AttemptFault;
 use crate::health;
-use crate::limits::{Demand, Hold};
+use crate::limits::{Demand, Reservation};
 use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
@@ -21,7 +21,7 @@ pub(super) struct AttemptGuard {
     deployment: Arc<DeploymentRuntime>,
     router: Option<Arc<Router>>,
     index: usize,
-    reservation: Hold,
+    reservation: Reservation,
     health: health::Attempt,
     pub(super) progress: AttemptProgress,
 }
@@ -32,7 +32,7 @@ impl AttemptGuard {
         group: &GroupRuntime,
         index: usize,
         health: health::Attempt,
-        reservation: Hold,
+        reservation: Reservation,
         progress: AttemptProgress,
     ) -> Self {
         let deployment = Arc::clone(&group.deployments[index]);

@@ -10,7 +10,7 @@ use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::ClientApi;
 use crate::health;
 use crate::id::{KeyId, RequestId};
-use crate::limits::{Demand, Hold};
+use crate::limits::{Demand, Reservation};
 use crate::record::{self, Record};
 use crate::snapshot::{GroupRuntime, Snapshot};
 
@@ -27,7 +27,7 @@ pub struct RequestGuard {
     pub(super) record: Record,
     pub(super) seed: u64,
     /// The hold on the shared scopes and what all attempts together used.
-    pub(super) shared: Option<Hold>,
+    pub(super) shared: Option<Reservation>,
     used: Demand,
     /// Whether any attempt reached a provider.
     sent: bool,
@@ -95,7 +95,7 @@ impl RequestGuard {
         group: &GroupRuntime,
         index: usize,
         health: health::Attempt,
-        reservation: Hold,
+        reservation: Reservation,
         estimated: Demand,
     ) {
         let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimated);

@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use super::artefact::{Cache, Key};
 use super::bindings::RouterPre;
 use super::bindings::witgate::policy::log;
-use super::check::{Inspection, inspect};
+use super::cache::{Cache, Key};
 use super::compile::Compiler;
+use super::inspect::{Inspection, inspect};
 use super::problem::PolicyProblem;
 use super::store::{HostState, PARTS, TABLE_ELEMENTS};
 use super::ticker::{Ticker, stopwatch};

@@ -11,7 +11,7 @@ use super::bindings::exports::witgate::policy::routing as wit;
 use super::engine::Component;
 use super::store::{HostState, Sink};
 use super::ticker::thread_cpu;
-use super::words::{DeploymentInfo, Outcome, PolicyFault, RouteRequest, SavedState, Setup};
+use super::types::{DeploymentInfo, Outcome, PolicyFault, RouteRequest, SavedState, Setup};
 use crate::fault::FaultKind;
 
 /// Setting up may take this many times what a call may: interpreters start slowly, and it happens once.

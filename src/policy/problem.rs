@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::words::PolicyFault;
+use super::types::PolicyFault;
 
 /// Why a component was refused, or the engine could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

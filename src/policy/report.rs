@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::engine::Digest;
 use super::ticker::stopwatch;
-use super::words::PolicyFault;
+use super::types::PolicyFault;
 use crate::id::PolicyName;
 use crate::moment::Moment;
 
@@ -68,7 +68,7 @@ pub struct CallTimes {
 }
 
 /// The counters behind a report.
-pub(super) struct Tally {
+pub(super) struct Stats {
     calls: AtomicU64,
     pub(super) outcomes: AtomicU64,
     pub(super) saves: AtomicU64,
@@ -83,7 +83,7 @@ pub(super) struct Tally {
     max_fuel: AtomicU64,
 }
 
-impl Tally {
+impl Stats {
     pub(super) fn new() -> Self {
         Self {
             calls: AtomicU64::new(0),
@@ -217,14 +217,14 @@ mod tests {
 
     #[test]
     fn three_faults_within_a_minute_quarantine_and_three_in_two_minutes_do_not() {
-        let at = |tally: &Tally, secs: u64| {
+        let at = |tally: &Stats, secs: u64| {
             tally.saw(Moment::from_millis(secs * 1000));
             tally.fault(&PolicyFault::CpuBudget)
         };
-        let slow = Tally::new();
+        let slow = Stats::new();
         assert_eq!([0, 31, 62, 93].map(|secs| at(&slow, secs)), [false; 4]);
         assert!(!slow.quarantined());
-        let fast = Tally::new();
+        let fast = Stats::new();
         assert_eq!([0, 31, 59, 60].map(|secs| at(&fast, secs)), [false, false, true, false]);
         assert!(fast.quarantined());
     }

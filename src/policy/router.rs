@@ -2,7 +2,7 @@
 //!
 //! One instance behind a short lock, or several where the policy says that its answers depend on its
 //! arguments alone; those are made when calls first meet. An instance that fails is dropped, and the next call
-//! makes another from the last saved state. Locks are always taken in the order memory, seat, saved.
+//! makes another from the last saved state. Locks are always taken in the order memory, place, saved.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,12 +14,12 @@ use super::bindings::exports::witgate::policy::routing as wit;
 use super::engine::Component;
 use super::instance::{Budget, Instance};
 use super::problem::PolicyProblem;
-use super::report::{RouterReport, Tally};
+use super::report::{RouterReport, Stats};
 use super::setup::{make_ready, self_test};
 use super::store::{LogLine, Sink, cut};
 use super::succession::Succession;
+use super::types::{Choice, Needs, Outcome, PolicyFault, RouteError, RouteRequest, SavedState, Setup};
 use super::validate::validate;
-use super::words::{Choice, Needs, Outcome, PolicyFault, RouteError, RouteRequest, SavedState, Setup};
 use crate::id::DeploymentId;
 use crate::moment::Moment;
 
@@ -30,7 +30,7 @@ const SAVE_AFTER: Duration = Duration::from_secs(10);
 /// Bytes of a rejection's words that are kept.
 const REJECT_BYTES: usize = 1024;
 /// Instances of a pure router at most.
-const MOST_SEATS: usize = 16;
+const MOST_INSTANCES: usize = 16;
 
 /// A router in service.
 pub struct Router {
@@ -43,17 +43,17 @@ pub struct Router {
     call: Budget,
     recovery: Budget,
     sink: Option<Arc<Sink>>,
-    tally: Tally,
-    /// The first seat is the one that observes and saves.
-    seats: Box<[Mutex<Option<Instance>>]>,
+    stats: Stats,
+    /// The first place is the one that observes and saves.
+    instances: Box<[Mutex<Option<Instance>>]>,
     saved: Mutex<Option<SavedState>>,
-    memory: Mutex<Memory>,
-    line: Arc<Line>,
+    learning: Mutex<Learning>,
+    lineage: Arc<Lineage>,
 }
 
 /// What happened to a router that its instance does not know.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct Learning {
     unsaved: u32,
     /// Calls counted when it was last asked to save: a policy may learn from calls too.
     saved_calls: u64,
@@ -65,7 +65,7 @@ pub(super) struct Memory {
 }
 
 /// All routers that followed one another. Old ones hold it to find the newest; nobody is kept alive by it.
-pub(super) struct Line {
+pub(super) struct Lineage {
     pub(super) newest: Mutex<Weak<Router>>,
 }
 
@@ -80,9 +80,9 @@ impl Router {
         setup: Setup,
         state: Option<SavedState>,
     ) -> Result<Arc<Self>, PolicyProblem> {
-        let line = Arc::new(Line { newest: Mutex::new(Weak::new()) });
-        let router = Self::make(component, setup, state, Arc::clone(&line), 1)?;
-        *lock(&line.newest) = Arc::downgrade(&router);
+        let lineage = Arc::new(Lineage { newest: Mutex::new(Weak::new()) });
+        let router = Self::make(component, setup, state, Arc::clone(&lineage), 1)?;
+        *lock(&lineage.newest) = Arc::downgrade(&router);
         Ok(router)
     }
 
@@ -102,7 +102,7 @@ impl Router {
         component: Arc<Component>,
         setup: Setup,
         state: Option<SavedState>,
-        line: Arc<Line>,
+        lineage: Arc<Lineage>,
         generation: u64,
     ) -> Result<Arc<Self>, PolicyProblem> {
         let deployments = setup.deployments.len();
@@ -113,7 +113,7 @@ impl Router {
         self_test(trial, call, &setup)?;
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
-        let seats = if ready.needs.pure { seats() } else { 1 };
+        let instances = if ready.needs.pure { most_instances() } else { 1 };
         let places = setup.deployments.iter().map(|facts| facts.id.clone()).zip(0..).collect();
         let router = Self {
             recovery: Budget::recovery(&component, deployments, ready.cpu),
@@ -124,14 +124,14 @@ impl Router {
             generation,
             call,
             sink,
-            tally: Tally::new(),
-            seats: (0..seats).map(|_| Mutex::new(None)).collect(),
+            stats: Stats::new(),
+            instances: (0..instances).map(|_| Mutex::new(None)).collect(),
             saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
             state_problem: ready.state_problem,
-            memory: Mutex::default(),
-            line,
+            learning: Mutex::default(),
+            lineage,
         };
-        *lock(router.first_seat()) = Some(ready.instance);
+        *lock(router.first_instance()) = Some(ready.instance);
         Ok(Arc::new(router))
     }
 
@@ -167,10 +167,10 @@ impl Router {
         out: &mut Vec<Choice>,
     ) -> Result<(), RouteError> {
         out.clear();
-        let start = self.tally.call(question.now);
+        let start = self.stats.call(question.now);
         let answer = self.ask(question, signals, features, attributes);
         if let Some(start) = start {
-            self.tally.timed(start);
+            self.stats.timed(start);
         }
         let ranking = match answer.map_err(|fault| self.failed(fault))? {
             Ok(ranking) => ranking,
@@ -190,92 +190,93 @@ impl Router {
         features: &[f32],
         attributes: &[&str],
     ) -> Result<Result<wit::Ranking, wit::Refusal>, PolicyFault> {
-        if self.tally.quarantined() {
+        if self.stats.quarantined() {
             return Err(PolicyFault::Quarantined);
         }
         debug_assert_eq!(signals.len(), self.needs.signals.len() * self.setup.deployments.len(), "a whole matrix");
-        let mut seat = self.free_seat();
-        let answer = self.with_instance(&mut seat, |instance| {
+        let mut place = self.free_instance();
+        let answer = self.with_instance(&mut place, |instance| {
             let answer = instance.route(self.call, question, signals, features, attributes);
             if self.component.engine().options().fuel.is_some() {
-                self.tally.fuel(instance.fuel_used());
+                self.stats.fuel(instance.fuel_used());
             }
             answer
         });
         // The answer is checked after the lock is given back.
-        drop(seat);
+        drop(place);
         answer
     }
 
     /// Tells an outcome. One told to a router that has been replaced reaches the newest of its line.
     pub fn observe(&self, outcome: &Outcome) {
-        let mut memory = lock(&self.memory);
-        if memory.succeeded {
-            drop(memory);
+        let mut learning = lock(&self.learning);
+        if learning.succeeded {
+            drop(learning);
             self.forward(outcome);
             return;
         }
         if outcome.deployment as usize >= self.setup.deployments.len() {
             return;
         }
-        if let Some(replay) = &mut memory.replay {
+        if let Some(replay) = &mut learning.replay {
             replay.push(outcome.clone());
         }
-        if self.tally.quarantined() {
+        if self.stats.quarantined() {
             return;
         }
-        self.tally.outcomes.fetch_add(1, Ordering::Relaxed);
-        let told = self.with_instance(&mut lock(self.first_seat()), |instance| instance.observe(self.call, outcome));
+        self.stats.outcomes.fetch_add(1, Ordering::Relaxed);
+        let told =
+            self.with_instance(&mut lock(self.first_instance()), |instance| instance.observe(self.call, outcome));
         if let Err(fault) = told {
             self.failed(fault);
         }
-        memory.unsaved += 1;
-        if memory.unsaved >= SAVE_EVERY {
-            self.ask_to_save(&mut memory);
+        learning.unsaved += 1;
+        if learning.unsaved >= SAVE_EVERY {
+            self.ask_to_save(&mut learning);
         }
     }
 
     /// What the policy knows now; what it saved last where it cannot be asked.
     #[must_use]
     pub fn save(&self) -> Option<SavedState> {
-        let mut memory = lock(&self.memory);
-        if memory.unsaved > 0 || memory.saved_calls != self.tally.calls() || lock(&self.saved).is_none() {
-            self.ask_to_save(&mut memory);
+        let mut learning = lock(&self.learning);
+        if learning.unsaved > 0 || learning.saved_calls != self.stats.calls() || lock(&self.saved).is_none() {
+            self.ask_to_save(&mut learning);
         }
         lock(&self.saved).clone()
     }
 
     /// To be called now and then: asks the policy to save when ten seconds have passed and it did anything.
     pub fn tick(&self, now: Moment) {
-        self.tally.saw(now);
-        let mut memory = lock(&self.memory);
-        let saved_at = *memory.saved_at.get_or_insert(now);
-        let active = memory.unsaved > 0 || memory.saved_calls != self.tally.calls();
-        if active && !memory.succeeded && now.since(saved_at) >= SAVE_AFTER {
-            memory.saved_at = Some(now);
-            self.ask_to_save(&mut memory);
+        self.stats.saw(now);
+        let mut learning = lock(&self.learning);
+        let saved_at = *learning.saved_at.get_or_insert(now);
+        let active = learning.unsaved > 0 || learning.saved_calls != self.stats.calls();
+        if active && !learning.succeeded && now.since(saved_at) >= SAVE_AFTER {
+            learning.saved_at = Some(now);
+            self.ask_to_save(&mut learning);
         }
     }
 
     /// Its work so far.
     #[must_use]
     pub fn report(&self) -> RouterReport {
-        let faults_by_kind = self.tally.faults();
+        let faults_by_kind = self.stats.faults();
         let quarantined = faults_by_kind[PolicyFault::Quarantined.index()];
         RouterReport {
             policy: self.component.name().clone(),
             digest: self.component.digest(),
             generation: self.generation,
-            calls: self.tally.calls(),
-            outcomes: self.tally.outcomes.load(Ordering::Relaxed),
-            saves: self.tally.saves.load(Ordering::Relaxed),
+            calls: self.stats.calls(),
+            outcomes: self.stats.outcomes.load(Ordering::Relaxed),
+            saves: self.stats.saves.load(Ordering::Relaxed),
             faults: faults_by_kind.iter().sum::<u64>() - quarantined,
             faults_by_kind,
-            quarantined: self.tally.quarantined(),
+            quarantined: self.stats.quarantined(),
             state_refused: self.state_problem.is_some(),
-            times: self.tally.times(),
-            memory_bytes: lock(self.first_seat()).as_ref().map_or(0, Instance::memory_bytes),
-            fuel: self.component.engine().options().fuel.map(|_| self.tally.fuel_used()),
+            times: self.stats.times(),
+            memory_bytes: lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes),
+            fuel: self.component.engine().options().fuel.map(|_| self.stats.fuel_used()),
         }
     }
 
@@ -288,7 +289,7 @@ impl Router {
     /// Bytes of linear memory of its first instance; 0 while there is none.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        lock(self.first_seat()).as_ref().map_or(0, Instance::memory_bytes)
+        lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes)
     }
 
     /// What it logged since the last time; nothing where the engine does not capture logs.
@@ -297,12 +298,12 @@ impl Router {
         self.sink.as_ref().map(|sink| sink.take()).unwrap_or_default()
     }
 
-    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
-        lock(&self.memory)
+    pub(super) fn learning(&self) -> MutexGuard<'_, Learning> {
+        lock(&self.learning)
     }
 
-    pub(super) const fn line(&self) -> &Arc<Line> {
-        &self.line
+    pub(super) const fn lineage(&self) -> &Arc<Lineage> {
+        &self.lineage
     }
 
     pub(super) const fn generation(&self) -> u64 {
@@ -310,8 +311,8 @@ impl Router {
     }
 
     /// The saved state after asking for it, with the memory's lock held by the caller.
-    pub(super) fn state(&self, memory: &mut Memory) -> Option<SavedState> {
-        self.ask_to_save(memory);
+    pub(super) fn state(&self, learning: &mut Learning) -> Option<SavedState> {
+        self.ask_to_save(learning);
         lock(&self.saved).clone()
     }
 
@@ -325,23 +326,23 @@ impl Router {
     }
 
     fn forward(&self, outcome: &Outcome) {
-        let newest = lock(&self.line.newest).upgrade();
+        let newest = lock(&self.lineage.newest).upgrade();
         if let Some(newest) = newest {
             newest.observe_of(self, outcome);
         }
     }
 
-    fn ask_to_save(&self, memory: &mut Memory) {
-        if self.tally.quarantined() {
+    fn ask_to_save(&self, learning: &mut Learning) {
+        if self.stats.quarantined() {
             return;
         }
-        memory.unsaved = 0;
-        memory.saved_calls = self.tally.calls();
-        // Bound here, so that the seat's lock is given back before another is taken.
-        let saved = self.with_instance(&mut lock(self.first_seat()), |instance| instance.save(self.call));
+        learning.unsaved = 0;
+        learning.saved_calls = self.stats.calls();
+        // Bound here, so that the place's lock is given back before another is taken.
+        let saved = self.with_instance(&mut lock(self.first_instance()), |instance| instance.save(self.call));
         match saved {
             Ok(Some(state)) => {
-                self.tally.saves.fetch_add(1, Ordering::Relaxed);
+                self.stats.saves.fetch_add(1, Ordering::Relaxed);
                 *lock(&self.saved) = Some(state);
             }
             Ok(None) => {}
@@ -351,19 +352,19 @@ impl Router {
         }
     }
 
-    /// Calls the instance in a seat, making one where there is none. One that fails is dropped.
+    /// Calls the instance in a place, making one where there is none. One that fails is dropped.
     fn with_instance<R>(
         &self,
-        seat: &mut Option<Instance>,
+        place: &mut Option<Instance>,
         call: impl FnOnce(&mut Instance) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        let instance = match seat {
+        let instance = match place {
             Some(instance) => instance,
-            None => seat.insert(self.recover()?),
+            None => place.insert(self.recover()?),
         };
         let result = call(instance);
         if result.is_err() {
-            *seat = None;
+            *place = None;
         }
         result
     }
@@ -380,7 +381,7 @@ impl Router {
     }
 
     fn failed(&self, fault: PolicyFault) -> PolicyFault {
-        let last = self.tally.fault(&fault);
+        let last = self.stats.fault(&fault);
         if fault != PolicyFault::Quarantined {
             let (policy, digest) = (self.component.name(), self.component.digest().short());
             tracing::warn!(%policy, %digest, %fault, "policy fault");
@@ -391,18 +392,18 @@ impl Router {
         fault
     }
 
-    fn first_seat(&self) -> &Mutex<Option<Instance>> {
-        &self.seats[0]
+    fn first_instance(&self) -> &Mutex<Option<Instance>> {
+        &self.instances[0]
     }
 
-    /// The first seat nobody sits in, so that little traffic needs one instance; else the wait is for the first.
-    fn free_seat(&self) -> MutexGuard<'_, Option<Instance>> {
-        let free = self.seats.iter().find_map(|seat| match seat.try_lock() {
-            Ok(seat) => Some(seat),
+    /// The first place nobody sits in, so that little traffic needs one instance; else the wait is for the first.
+    fn free_instance(&self) -> MutexGuard<'_, Option<Instance>> {
+        let free = self.instances.iter().find_map(|place| match place.try_lock() {
+            Ok(place) => Some(place),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         });
-        free.unwrap_or_else(|| lock(self.first_seat()))
+        free.unwrap_or_else(|| lock(self.first_instance()))
     }
 }
 
@@ -415,8 +416,8 @@ impl fmt::Debug for Router {
     }
 }
 
-fn seats() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SEATS)
+fn most_instances() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES)
 }
 
 /// A panic elsewhere must not make a lock useless; what it guards is always whole between two statements.

@@ -9,8 +9,8 @@ use super::engine::Component;
 use super::instance::{Budget, Instance};
 use super::problem::PolicyProblem;
 use super::store::Sink;
+use super::types::{Needs, PolicyFault, RouteRequest, SavedState, Setup, Traits};
 use super::validate::validate;
-use super::words::{Needs, PolicyFault, RouteRequest, SavedState, Setup, Traits};
 use crate::moment::Moment;
 use crate::signal::{Feature, Signal};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::engine::Component;
 use super::problem::PolicyProblem;
 use super::router::{Router, lock};
-use super::words::Setup;
+use super::types::Setup;
 
 /// Outcomes that may be replayed while the predecessor's lock is held.
 const LAST: usize = 64;
@@ -33,19 +33,19 @@ impl Succession {
     /// As [`Router::start`]; or the predecessor is already replaced or being replaced.
     pub fn prepare(component: Arc<Component>, setup: Setup, predecessor: &Arc<Router>) -> Result<Self, PolicyProblem> {
         let state = {
-            let mut memory = predecessor.memory();
-            if memory.succeeded || memory.replay.is_some() {
+            let mut learning = predecessor.learning();
+            if learning.succeeded || learning.replay.is_some() {
                 return Err(PolicyProblem::AlreadySucceeded);
             }
-            let state = predecessor.state(&mut memory);
-            memory.replay = Some(Vec::new());
+            let state = predecessor.state(&mut learning);
+            learning.replay = Some(Vec::new());
             state
         };
-        let (line, generation) = (Arc::clone(predecessor.line()), predecessor.generation() + 1);
+        let (line, generation) = (Arc::clone(predecessor.lineage()), predecessor.generation() + 1);
         match Router::make(component, setup, state, line, generation) {
             Ok(next) => Ok(Self { next, predecessor: Arc::clone(predecessor), published: false }),
             Err(problem) => {
-                predecessor.memory().replay = None;
+                predecessor.learning().replay = None;
                 Err(problem)
             }
         }
@@ -63,10 +63,10 @@ impl Succession {
     pub fn publish(mut self) -> Arc<Router> {
         for _ in 0..ROUNDS {
             let missed = {
-                let mut memory = self.predecessor.memory();
-                let missed = memory.replay.as_mut().map(std::mem::take).unwrap_or_default();
+                let mut learning = self.predecessor.learning();
+                let missed = learning.replay.as_mut().map(std::mem::take).unwrap_or_default();
                 if missed.len() <= LAST {
-                    memory.replay = Some(missed);
+                    learning.replay = Some(missed);
                     break;
                 }
                 missed
@@ -75,13 +75,13 @@ impl Succession {
                 self.next.observe_of(&self.predecessor, outcome);
             }
         }
-        let mut memory = self.predecessor.memory();
-        for outcome in memory.replay.take().unwrap_or_default() {
+        let mut learning = self.predecessor.learning();
+        for outcome in learning.replay.take().unwrap_or_default() {
             self.next.observe_of(&self.predecessor, &outcome);
         }
-        *lock(&self.predecessor.line().newest) = Arc::downgrade(&self.next);
-        memory.succeeded = true;
-        drop(memory);
+        *lock(&self.predecessor.lineage().newest) = Arc::downgrade(&self.next);
+        learning.succeeded = true;
+        drop(learning);
         self.published = true;
         Arc::clone(&self.next)
     }
@@ -90,7 +90,7 @@ impl Succession {
 impl Drop for Succession {
     fn drop(&mut self) {
         if !self.published {
-            self.predecessor.memory().replay = None;
+            self.predecessor.learning().replay = None;
         }
     }
 }

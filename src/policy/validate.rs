@@ -1,7 +1,7 @@
 //! Rule 1: a policy advises, the host decides. What a ranking must be before anyone acts on it.
 
 use super::bindings::exports::witgate::policy::routing as wit;
-use super::words::{Choice, PolicyFault};
+use super::types::{Choice, PolicyFault};
 
 /// A ranking names deployments that were offered, each once, with probabilities.
 /// It may be shorter than the list; empty it may be only where nothing was offered.

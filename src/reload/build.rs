@@ -78,17 +78,17 @@ struct Prepared {
     group: Arc<Group>,
     /// One for each deployment, in their order.
     authorizations: Vec<Authorization>,
-    router: Next,
+    router: RouterChange,
 }
 
 /// How a group comes by its router.
-enum Next {
+enum RouterChange {
     /// Nothing about it changed.
-    Kept(Arc<Router>),
+    Keep(Arc<Router>),
     /// It has no predecessor.
-    New(Arc<Router>),
+    Start(Arc<Router>),
     /// It takes over what its predecessor learned, at the moment of the swap.
-    Heir(Succession),
+    Replace(Succession),
 }
 
 impl Builder {
@@ -265,7 +265,7 @@ impl Builder {
         group: &Group,
         found: &BTreeMap<PolicyName, Arc<Component>>,
         previous: Option<&Snapshot>,
-    ) -> Result<Next, String> {
+    ) -> Result<RouterChange, String> {
         let asked = &group.router.policy;
         let fallback = (asked.as_str() == DEFAULT).then(|| found.get(FALLBACK)).flatten();
         let Some(component) = found.get(asked).or(fallback) else {
@@ -287,10 +287,12 @@ impl Builder {
         let before = previous.and_then(|snapshot| snapshot.groups.get(&group.name)?.router.clone());
         match before {
             Some(router) if router.component().digest() == component.digest() && *router.setup() == setup => {
-                Ok(Next::Kept(router))
+                Ok(RouterChange::Keep(router))
             }
-            Some(router) => Succession::prepare(Arc::clone(component), setup, &router).map(Next::Heir).map_err(failed),
-            None => Router::start(Arc::clone(component), setup, None).map(Next::New).map_err(failed),
+            Some(router) => {
+                Succession::prepare(Arc::clone(component), setup, &router).map(RouterChange::Replace).map_err(failed)
+            }
+            None => Router::start(Arc::clone(component), setup, None).map(RouterChange::Start).map_err(failed),
         }
     }
 
@@ -311,8 +313,8 @@ impl Builder {
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
             let router = match prepared.router {
-                Next::Kept(router) | Next::New(router) => router,
-                Next::Heir(succession) => succession.publish(),
+                RouterChange::Keep(router) | RouterChange::Start(router) => router,
+                RouterChange::Replace(succession) => succession.publish(),
             };
             let runtimes = group.deployments.iter().zip(prepared.authorizations);
             let deployments = runtimes.map(|(deployment, authorization)| {
@@ -371,7 +373,7 @@ impl Draft {
     /// Whether putting it in force would change anything that `current` serves.
     #[must_use]
     pub fn changes(&self, current: &Snapshot) -> bool {
-        let kept = self.groups.iter().all(|prepared| matches!(prepared.router, Next::Kept(_)));
+        let kept = self.groups.iter().all(|prepared| matches!(prepared.router, RouterChange::Keep(_)));
         !kept || self.fingerprint != current.fingerprint
     }
 }

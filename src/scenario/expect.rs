@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{Answer, id};
 use super::file::ExpectFile;
-use super::play::Run;
+use super::runner::Run;
 use super::suite::{Case, Suite};
 use crate::policy::{Choice, Setup};
 

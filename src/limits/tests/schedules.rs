@@ -41,7 +41,7 @@ struct Event {
 
 /// Two holds at most, and their events.
 struct Live {
-    holds: Vec<(Hold, Vec<usize>)>,
+    holds: Vec<(Reservation, Vec<usize>)>,
 }
 
 struct Run {
@@ -220,7 +220,7 @@ impl Run {
         for used in used {
             assert_eq!(Used { free: Free::default(), ..used }, Used::default(), "an ending leaks");
         }
-        assert_eq!(self.limits.lock().open_holds(), 0);
+        assert_eq!(self.limits.lock().open_reservations(), 0);
     }
 
     /// Lets a provider count every request at some moment between sending and answer, and looks at every window.

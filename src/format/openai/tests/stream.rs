@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use super::{OpenAi, parse};
 use crate::chat::{Chunk, Delta, FinishReason, Usage};
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
+use crate::format::ClientApi;
 use crate::format::framing::EventDecoder;
 use crate::format::openai::DIALECT;
 use crate::format::openai::decoder::Decoder;
-use crate::format::ClientApi;
 
 fn decode(events: &[Value]) -> Result<Vec<Chunk>, AttemptFault> {
     let mut decoder = Decoder::default();

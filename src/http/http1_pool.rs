@@ -29,7 +29,7 @@ use super::connect::{ConnectTimeout, POOL_IDLE};
 
 /// The connections to plain origins, by authority.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(super) struct Http1Pool {
     connector: ConnectTimeout<HttpConnector>,
     idle: Mutex<Idle>,
 }
@@ -37,14 +37,14 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 struct Idle {
     /// The one used last stands last, and is used next: the others grow old and are closed.
-    lanes: BTreeMap<String, Vec<(Instant, Box<Lane>)>>,
+    connections: BTreeMap<String, Vec<(Instant, Box<Http1Connection>)>>,
     /// Somebody is there to close them.
     is_swept: bool,
 }
 
 /// One connection.
 #[derive(Debug)]
-struct Lane {
+struct Http1Connection {
     sender: SendRequest<Full<Bytes>>,
     connection: Connection<TokioIo<TcpStream>, Full<Bytes>>,
     /// The connection has ended and is not to be driven any more.
@@ -53,7 +53,7 @@ struct Lane {
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(super) enum SendError {
     /// There is no connection; nothing was sent.
     #[error("cannot connect")]
     Connect(#[source] Box<dyn Error + Send + Sync>),
@@ -62,19 +62,19 @@ pub(super) enum NoAnswer {
     Broken(#[source] Box<dyn Error + Send + Sync>),
 }
 
-impl From<hyper::Error> for NoAnswer {
+impl From<hyper::Error> for SendError {
     fn from(fault: hyper::Error) -> Self {
         Self::Broken(fault.into())
     }
 }
 
-impl From<legacy::Error> for NoAnswer {
+impl From<legacy::Error> for SendError {
     fn from(fault: legacy::Error) -> Self {
         if fault.is_connect() { Self::Connect(fault.into()) } else { Self::Broken(fault.into()) }
     }
 }
 
-impl Lanes {
+impl Http1Pool {
     pub(super) fn new(connector: ConnectTimeout<HttpConnector>) -> Arc<Self> {
         Arc::new(Self { connector, idle: Mutex::default() })
     }
@@ -84,7 +84,7 @@ impl Lanes {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<LaneBody>, NoAnswer> {
+    ) -> Result<Response<LaneBody>, SendError> {
         let origin = std::mem::take(request.uri_mut());
         let authority = origin.authority().map_or("", http::uri::Authority::as_str).to_owned();
         let path = origin.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -95,14 +95,14 @@ impl Lanes {
         loop {
             let kept = self.take(&authority);
             let used_before = kept.is_some();
-            let mut lane = match kept {
-                Some(lane) => lane,
+            let mut connection = match kept {
+                Some(connection) => connection,
                 None => self.open(origin.clone()).await?,
             };
-            match lane.send(request).await {
+            match connection.send(request).await {
                 Ok(answer) => {
                     let home = Some((Arc::clone(self), authority));
-                    return Ok(answer.map(|body| LaneBody { body, lane: Some(lane), home }));
+                    return Ok(answer.map(|body| LaneBody { body, connection: Some(connection), home }));
                 }
                 Err(mut fault) => match fault.take_message().filter(|_| used_before) {
                     Some(unsent) => request = unsent,
@@ -112,25 +112,25 @@ impl Lanes {
         }
     }
 
-    async fn open(&self, origin: Uri) -> Result<Box<Lane>, NoAnswer> {
-        let socket = self.connector.clone().call(origin).await.map_err(NoAnswer::Connect)?;
+    async fn open(&self, origin: Uri) -> Result<Box<Http1Connection>, SendError> {
+        let socket = self.connector.clone().call(origin).await.map_err(SendError::Connect)?;
         let (sender, connection) = handshake(socket).await?;
-        Ok(Box::new(Lane { sender, connection, over: false }))
+        Ok(Box::new(Http1Connection { sender, connection, over: false }))
     }
 
     /// An idle connection that still stands.
-    fn take(&self, authority: &str) -> Option<Box<Lane>> {
+    fn take(&self, authority: &str) -> Option<Box<Http1Connection>> {
         loop {
-            let (since, mut lane) = self.lock().lanes.get_mut(authority)?.pop()?;
-            if since.elapsed() < POOL_IDLE && lane.stands(&mut Context::from_waker(Waker::noop())) {
-                return Some(lane);
+            let (since, mut connection) = self.lock().connections.get_mut(authority)?.pop()?;
+            if since.elapsed() < POOL_IDLE && connection.stands(&mut Context::from_waker(Waker::noop())) {
+                return Some(connection);
             }
         }
     }
 
-    fn put(self: &Arc<Self>, authority: String, lane: Box<Lane>) {
+    fn put(self: &Arc<Self>, authority: String, connection: Box<Http1Connection>) {
         let mut idle = self.lock();
-        idle.lanes.entry(authority).or_default().push((Instant::now(), lane));
+        idle.connections.entry(authority).or_default().push((Instant::now(), connection));
         let is_swept = std::mem::replace(&mut idle.is_swept, true);
         drop(idle);
         if !is_swept {
@@ -143,12 +143,12 @@ impl Lanes {
         let now = Instant::now();
         let mut idle = self.lock();
         let mut old = Vec::new();
-        idle.lanes.retain(|_, lanes| {
-            let fresh = lanes.partition_point(|(since, _)| now.duration_since(*since) >= POOL_IDLE);
-            old.extend(lanes.drain(..fresh));
-            !lanes.is_empty()
+        idle.connections.retain(|_, connections| {
+            let fresh = connections.partition_point(|(since, _)| now.duration_since(*since) >= POOL_IDLE);
+            old.extend(connections.drain(..fresh));
+            !connections.is_empty()
         });
-        idle.is_swept = !idle.lanes.is_empty();
+        idle.is_swept = !idle.connections.is_empty();
         let left = idle.is_swept;
         drop(idle);
         // Closed outside the lock.
@@ -162,10 +162,10 @@ impl Lanes {
 }
 
 /// Looks after idle connections for as long as there are any.
-async fn sweep(lanes: Weak<Lanes>) {
+async fn sweep(connections: Weak<Http1Pool>) {
     loop {
         tokio::time::sleep(POOL_IDLE / 4).await;
-        if !lanes.upgrade().is_some_and(|lanes| lanes.close_old()) {
+        if !connections.upgrade().is_some_and(|connections| connections.close_old()) {
             return;
         }
     }
@@ -173,7 +173,7 @@ async fn sweep(lanes: Weak<Lanes>) {
 
 type Unsent = hyper::client::conn::TrySendError<Request<Full<Bytes>>>;
 
-impl Lane {
+impl Http1Connection {
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unsent> {
         let mut answer = pin!(self.sender.try_send_request(request));
         std::future::poll_fn(|context| {
@@ -203,8 +203,8 @@ impl Lane {
 #[derive(Debug)]
 pub(super) struct LaneBody {
     body: Incoming,
-    lane: Option<Box<Lane>>,
-    home: Option<(Arc<Lanes>, String)>,
+    connection: Option<Box<Http1Connection>>,
+    home: Option<(Arc<Http1Pool>, String)>,
 }
 
 impl Body for LaneBody {
@@ -218,22 +218,22 @@ impl Body for LaneBody {
         let this = &mut *self;
         let mut frame = Pin::new(&mut this.body).poll_frame(context);
         if frame.is_pending()
-            && let Some(lane) = &mut this.lane
+            && let Some(connection) = &mut this.connection
         {
-            lane.drive(context);
+            connection.drive(context);
             frame = Pin::new(&mut this.body).poll_frame(context);
         }
         if matches!(frame, Poll::Ready(None))
-            && let (Some(mut lane), Some((lanes, authority))) = (this.lane.take(), this.home.take())
-            && lane.stands(context)
+            && let (Some(mut connection), Some((connections, authority))) = (this.connection.take(), this.home.take())
+            && connection.stands(context)
         {
-            lanes.put(authority, lane);
+            connections.put(authority, connection);
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
         // Not before the end was read: the connection is given back there.
-        self.lane.is_none() && self.body.is_end_stream()
+        self.connection.is_none() && self.body.is_end_stream()
     }
 }

@@ -1,7 +1,7 @@
 //! One scope: its limits, what is held of them and what was counted.
 
-use super::holds::Entry;
-use super::window::{Amount, Stand, Window};
+use super::reservations::Entry;
+use super::window::{Amount, Placement, Window};
 use super::{Demand, Dimension, Excess, Free, LimitSpec, Scope, Used, Wait};
 use crate::moment::Moment;
 
@@ -49,7 +49,7 @@ fn scaled(limit: u64, margin: f64) -> u64 {
 
 /// One scope.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct ScopeUsage {
     scope: Scope,
     usable: Usable,
     window: Window,
@@ -59,7 +59,7 @@ pub(super) struct Account {
     in_flight: u64,
 }
 
-impl Account {
+impl ScopeUsage {
     pub(super) fn new(scope: Scope, spec: &LimitSpec) -> Self {
         Self {
             scope,
@@ -194,7 +194,7 @@ impl Account {
     }
 
     /// Moves a held amount into the window: it counts from now on.
-    pub(super) fn stamp(&mut self, now: Moment, held: Amount) -> Stand {
+    pub(super) fn stamp(&mut self, now: Moment, held: Amount) -> Placement {
         self.window.advance(now);
         self.open = self.open.minus(held);
         self.window.add(held)
@@ -204,10 +204,10 @@ impl Account {
     pub(super) fn end(&mut self, now: Moment, entry: &Entry, actual: Amount) {
         self.window.advance(now);
         self.in_flight = self.in_flight.saturating_sub(1);
-        match entry.stand {
-            Stand::Gone => {}
-            Stand::At(slice) => self.window.edit(slice, entry.amount, actual),
-            Stand::Open => {
+        match entry.placement {
+            Placement::Gone => {}
+            Placement::At(slice) => self.window.edit(slice, entry.amount, actual),
+            Placement::Open => {
                 self.open = self.open.minus(entry.amount);
                 if actual != Amount::default() {
                     self.window.add(actual);

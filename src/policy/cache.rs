@@ -2,13 +2,14 @@
 //! whole, so one is used only when it lies in a folder nobody else can write to and its own checksum holds;
 //! anything else is compiled again.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
 use super::engine::Digest;
 use super::problem::PolicyProblem;
@@ -80,16 +81,11 @@ impl Cache {
 
     fn write(&self, key: &Key, artefact: &[u8]) -> io::Result<()> {
         // Renamed into place, so that a reader never sees half a file and two writers do not mix.
-        let mut aside = tempfile_in(&self.folder)?;
-        let written = aside
-            .1
-            .write_all(&checksum(key, artefact))
-            .and_then(|()| aside.1.write_all(artefact))
-            .and_then(|()| fs::rename(&aside.0, self.path(key)));
-        if written.is_err() {
-            drop(fs::remove_file(&aside.0));
-        }
-        written
+        let mut aside = NamedTempFile::new_in(&self.folder)?;
+        aside.write_all(&checksum(key, artefact))?;
+        aside.write_all(artefact)?;
+        aside.persist(self.path(key))?;
+        Ok(())
     }
 
     fn prune(&self) -> io::Result<()> {
@@ -112,16 +108,6 @@ impl Cache {
     fn path(&self, key: &Key) -> PathBuf {
         self.folder.join(key.to_string()).with_extension(EXTENSION)
     }
-}
-
-/// A new file of a name nobody has, readable to us alone.
-fn tempfile_in(folder: &Path) -> io::Result<(PathBuf, File)> {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!("{}-{n}.tmp", std::process::id()));
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    Ok((path, file))
 }
 
 /// Over the key too: a whole artefact under another one's name is not that one.

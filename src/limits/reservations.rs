@@ -3,8 +3,8 @@
 //! An entry lives from the reservation to its settling or refund. Entries of one hold are linked, so that a hold is
 //! one number and reserving allocates nothing once the table has grown.
 
-use super::window::{Amount, Stand};
-use super::{Hold, ScopeId};
+use super::window::{Amount, Placement};
+use super::{Reservation, ScopeId};
 
 /// No further entry.
 const END: u32 = u32::MAX;
@@ -14,7 +14,7 @@ const END: u32 = u32::MAX;
 pub(super) struct Entry {
     pub(super) scope: ScopeId,
     pub(super) amount: Amount,
-    pub(super) stand: Stand,
+    pub(super) placement: Placement,
 }
 
 #[derive(Debug)]
@@ -28,26 +28,26 @@ struct Place {
 
 /// All entries.
 #[derive(Debug)]
-pub(super) struct Holds {
+pub(super) struct Reservations {
     places: Vec<Place>,
     free: u32,
 }
 
-impl Default for Holds {
+impl Default for Reservations {
     fn default() -> Self {
         Self { places: Vec::new(), free: END }
     }
 }
 
-impl Holds {
+impl Reservations {
     /// A hold on each of these scopes.
-    pub(super) fn open(&mut self, scopes: impl Iterator<Item = ScopeId>, amount: Amount) -> Hold {
+    pub(super) fn open(&mut self, scopes: impl Iterator<Item = ScopeId>, amount: Amount) -> Reservation {
         let mut first = END;
         for scope in scopes {
-            first = self.insert(Entry { scope, amount, stand: Stand::Open }, first);
+            first = self.insert(Entry { scope, amount, placement: Placement::Open }, first);
         }
         let generation = self.places.get(first as usize).map_or(0, |place| place.generation);
-        Hold(u64::from(generation) << 32 | u64::from(first))
+        Reservation(u64::from(generation) << 32 | u64::from(first))
     }
 
     fn insert(&mut self, entry: Entry, next: u32) -> u32 {
@@ -64,7 +64,7 @@ impl Holds {
         at
     }
 
-    fn first(&self, hold: &Hold) -> u32 {
+    fn first(&self, hold: &Reservation) -> u32 {
         let (generation, first) = split(hold);
         match self.places.get(first as usize) {
             Some(place) if place.generation == generation => first,
@@ -73,7 +73,7 @@ impl Holds {
     }
 
     /// Every entry of a hold, to be changed.
-    pub(super) fn each(&mut self, hold: &Hold, mut act: impl FnMut(&mut Entry)) {
+    pub(super) fn each(&mut self, hold: &Reservation, mut act: impl FnMut(&mut Entry)) {
         let mut at = self.first(hold);
         while let Some(place) = self.places.get_mut(at as usize) {
             if let Some(entry) = &mut place.entry {
@@ -85,7 +85,7 @@ impl Holds {
 
     /// Ends a hold; every entry of it is handed out a last time.
     #[expect(clippy::needless_pass_by_value, reason = "taking the hold is what makes a second ending impossible")]
-    pub(super) fn close(&mut self, hold: Hold, mut act: impl FnMut(Entry)) {
+    pub(super) fn close(&mut self, hold: Reservation, mut act: impl FnMut(Entry)) {
         let mut at = self.first(&hold);
         while let Some(place) = self.places.get_mut(at as usize) {
             if let Some(entry) = place.entry.take() {
@@ -105,12 +105,12 @@ impl Holds {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the two halves are what was put together")]
-const fn split(hold: &Hold) -> (u32, u32) {
+const fn split(hold: &Reservation) -> (u32, u32) {
     ((hold.0 >> 32) as u32, hold.0 as u32)
 }
 
 #[cfg(test)]
-impl Holds {
+impl Reservations {
     /// Entries that have not ended.
     pub(super) fn open_entries(&self) -> usize {
         self.places.iter().filter(|place| place.entry.is_some()).count()
