@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -47,8 +47,20 @@ const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("witgate/
 /// because a connection belongs to the event loop that opened it, and another one would have to wake that first.
 #[derive(Debug, Default)]
 pub struct HttpUpstream {
-    clients: RwLock<HashMap<ClientKey, Arc<Client>>>,
+    clients: RwLock<HashMap<ClientKey, ThreadClient>>,
     tls: OnceLock<ClientConfig>,
+}
+
+/// A client, and whether the thread that uses it is still there.
+#[derive(Debug)]
+struct ThreadClient {
+    thread: Weak<()>,
+    client: Arc<Client>,
+}
+
+thread_local! {
+    /// Gone when the thread has ended.
+    static ALIVE: Arc<()> = Arc::new(());
 }
 
 impl HttpUpstream {
@@ -60,16 +72,15 @@ impl HttpUpstream {
 
     fn client(&self, key: ClientKey) -> Result<Arc<Client>, rustls::Error> {
         if let Some(client) = self.clients.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Arc::clone(client));
+            return Ok(Arc::clone(&client.client));
         }
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&key) {
-            return Ok(Arc::clone(client));
-        }
         let client =
             if key.encrypted { Client::encrypted(self.tls()?, key.connect) } else { Client::plain(key.connect) };
         let client = Arc::new(client);
-        clients.insert(key, Arc::clone(&client));
+        // Nobody can use the connections of a thread that has ended.
+        clients.retain(|_, one| one.thread.strong_count() > 0);
+        clients.insert(key, ThreadClient { thread: ALIVE.with(Arc::downgrade), client: Arc::clone(&client) });
         Ok(client)
     }
 

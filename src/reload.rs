@@ -14,20 +14,44 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::health::HealthBook;
-use crate::id::GroupName;
+use crate::id::{GroupName, PolicyName};
 use crate::limits::Limits;
 use crate::queue::Queue;
 
 pub use build::{Builder, Draft, Environment, Providers};
 pub use watch::{Reloader, Target};
 
-/// Where configuration and policies come from.
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub enum ConfigSource {
+    /// What needs no file: the simulated provider, and the providers whose keys are in the environment.
+    #[default]
+    BuiltIn,
+    /// A file, read again when it changes.
+    File(PathBuf),
+    /// This text, which never changes.
+    Text(Arc<str>),
+}
+
+/// Where the policies come from that are not built in.
+#[derive(Clone, Debug, Default)]
+pub enum PolicySource {
+    /// The folder that the configuration names, or `policies`.
+    #[default]
+    Configured,
+    /// This folder, whatever the configuration names. Read again when it changes, as is the configured one.
+    Folder(PathBuf),
+    /// These components, by name, which never change.
+    Memory(Arc<BTreeMap<PolicyName, Vec<u8>>>),
+}
+
+/// Where configuration and policies come from: files, or values for whoever assembles a gateway without any.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The configuration file; `None` serves what needs none.
-    pub config: Option<PathBuf>,
-    /// The folder of policies given on the command line; it wins over the configuration's.
-    pub policies: Option<PathBuf>,
+    /// The configuration.
+    pub config: ConfigSource,
+    /// The policies.
+    pub policies: PolicySource,
     /// The address given on the command line; it wins over the configuration's.
     pub host: Option<std::net::IpAddr>,
     /// The port given on the command line; it wins over the configuration's.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +9,13 @@ use crate::clock::Clock;
 use crate::http::HttpUpstream;
 use crate::limits::LimitSpec;
 use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
-use crate::policy::{Compiler, Engine, EngineOptions};
+use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, DroppedLines, Metrics};
 use crate::tokens;
 use crate::upstream::Upstream;
 
@@ -24,16 +23,16 @@ use crate::upstream::Upstream;
 pub struct Options {
     /// Where configuration and policies come from.
     pub sources: Sources,
-    /// Where compiled policies are kept, a folder of this user's alone. `None` compiles at every start.
-    pub cache: Option<PathBuf>,
-    /// Where policies are compiled.
-    pub compiler: Compiler,
+    /// How policies are compiled, kept and bounded.
+    pub engine: EngineOptions,
     /// Reads an environment variable.
     pub environment: Environment,
     /// The one clock.
     pub clock: Clock,
     /// The one seed.
     pub seed: u64,
+    /// What the log could not write, for the metrics.
+    pub dropped_lines: DroppedLines,
 }
 
 /// A gateway that serves, and keeps itself up to date until it is dropped.
@@ -61,9 +60,8 @@ pub struct Assembled {
 /// # Errors
 /// Every reason why nothing can be served, one text each.
 pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPool) -> Result<Assembled, Vec<String>> {
-    let Options { sources, cache, compiler, environment, clock, seed } = options;
-    let engine = Engine::new(EngineOptions { cache_dir: cache, compiler, ..EngineOptions::default() })
-        .map_err(|problem| vec![problem.to_string()])?;
+    let Options { sources, engine, environment, clock, seed, dropped_lines } = options;
+    let engine = Engine::new(engine).map_err(|problem| vec![problem.to_string()])?;
     let shared = Arc::new(SharedState::default());
     let simulated = Simulated::new(clock, BTreeMap::new());
     let mut builder =
@@ -71,7 +69,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
     let draft = builder.build(None)?;
     let problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(dropped_lines));
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
         live: Live::new(snapshot, Vec::new()),

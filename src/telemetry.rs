@@ -3,7 +3,7 @@
 mod log;
 mod metrics;
 
-pub use log::{LogFormat, LogGuard, init as init_log};
+pub use log::{DroppedLines, LogFormat, LogGuard, init as init_log};
 pub use metrics::{Metrics, PolicyFigures};
 
 use crate::record::Record;

@@ -14,9 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
-use crate::policy::Compiler;
+use crate::policy::{Compiler, EngineOptions};
 use crate::provider::simulated::Simulated;
-use crate::reload::Sources;
+use crate::reload::{ConfigSource, PolicySource, Sources};
 use crate::server::{self, App, Faces, Server};
 use crate::snapshot::Snapshot;
 use crate::start::{self, GRACE, Options, Running};
@@ -25,20 +25,24 @@ use super::{ServeArgs, SimulateArgs, environment, fail, say};
 
 /// Serves until told to stop.
 pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
-    let _log = arguments.log.start();
+    let log = arguments.log.start();
     block_on(async {
         let options = Options {
             sources: Sources {
-                config: arguments.config.clone(),
-                policies: arguments.policies.clone(),
+                config: arguments.config.clone().map_or(ConfigSource::BuiltIn, ConfigSource::File),
+                policies: arguments.policies.clone().map_or(PolicySource::Configured, PolicySource::Folder),
                 host: arguments.host,
                 port: arguments.port,
             },
-            cache: arguments.cache.clone().or_else(cache_folder),
-            compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
+            engine: EngineOptions {
+                cache_dir: arguments.cache.clone().or_else(cache_folder),
+                compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
+                ..EngineOptions::default()
+            },
             environment: Arc::new(environment),
             clock: Clock::system(),
             seed: arguments.seed.unwrap_or_else(drawn),
+            dropped_lines: log.dropped(),
         };
         let running = start::start(options).map_err(|problems| problems.join("\n"))?;
         serve_until_told(running, workers(arguments.workers)).await

@@ -255,3 +255,19 @@ async fn no_connection_within_its_time_is_timed_out_and_nothing_was_sent() {
     assert_eq!((fault.kind, fault.was_sent()), (FaultKind::TimedOut, false));
     assert_eq!(fault.message, "example.com:81: no connection within 7s");
 }
+
+#[test]
+fn the_clients_of_threads_that_ended_are_not_kept() {
+    let upstream = Arc::new(HttpUpstream::new());
+    for _ in 0..3 {
+        let upstream = Arc::clone(&upstream);
+        let asking = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            // Nobody listens there; a client is made all the same.
+            let answer = runtime.block_on(upstream.send(call("http://127.0.0.1:1/v1/chat")));
+            assert!(answer.is_err());
+        };
+        std::thread::spawn(asking).join().unwrap();
+    }
+    assert_eq!(upstream.clients.read().unwrap().len(), 1, "the last thread's, until somebody asks again");
+}

@@ -23,12 +23,15 @@ use crate::snapshot::{DeploymentRuntime, GroupRuntime, Snapshot};
 use crate::upstream::Upstream;
 
 use super::folder::{self, Contents};
-use super::{SharedState, Sources};
+use super::{ConfigSource, PolicySource, SharedState, Sources};
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
 const DEFAULT: &str = "default";
 /// Who decides where nobody was asked to.
 const FALLBACK: &str = "simple-shuffle";
+
+/// The folder of policies where nothing names one.
+const POLICIES: &str = "policies";
 
 /// How long a removed deployment's limits are remembered: longer than any request under way lasts.
 const LONGEST_REQUEST: Duration = Duration::from_secs(2 * 3600);
@@ -62,7 +65,8 @@ pub struct Builder {
     retired: BTreeMap<Scope, (LimitSpec, Moment)>,
     /// The limits the last published snapshot gave.
     in_force: BTreeMap<Scope, LimitSpec>,
-    policies: PathBuf,
+    /// The folder of policies, where they come from one.
+    policies: Option<PathBuf>,
 }
 
 /// A snapshot that is ready but not in force.
@@ -102,7 +106,11 @@ impl Builder {
         providers: Providers,
         seed: u64,
     ) -> Self {
-        let policies = sources.policies.clone().unwrap_or_else(|| PathBuf::from("policies"));
+        let policies = match &sources.policies {
+            PolicySource::Folder(folder) => Some(folder.clone()),
+            PolicySource::Configured => Some(PathBuf::from(POLICIES)),
+            PolicySource::Memory(_) => None,
+        };
         let (components, refused) = (BTreeMap::new(), BTreeMap::new());
         Self {
             engine,
@@ -127,12 +135,13 @@ impl Builder {
     fn settings(&mut self, problems: &mut Vec<String>) -> Result<(Settings, [u8; 32]), Vec<String>> {
         let environment = |name: &str| (self.environment)(name);
         let (loaded, text) = match &self.sources.config {
-            Some(path) => {
+            ConfigSource::File(path) => {
                 let file = path.display().to_string();
                 let text = folder::read_text(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
                 (config::parse(&text, &file, &environment), text)
             }
-            None => (config::builtin(&environment), String::new()),
+            ConfigSource::Text(text) => (config::parse(text, "(given)", &environment), text.to_string()),
+            ConfigSource::BuiltIn => (config::builtin(&environment), String::new()),
         };
         let told = |found: config::Problems| found.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut settings = loaded.map_err(told)?.settings;
@@ -150,25 +159,27 @@ impl Builder {
                 "{host} is reachable from other machines and no key is configured\nhint: set `general_settings.master_key`, or serve 127.0.0.1"
             )]);
         }
-        self.policies = self
-            .sources
-            .policies
-            .clone()
-            .or_else(|| settings.policies.dir.clone())
-            .unwrap_or_else(|| PathBuf::from("policies"));
+        self.policies = match &self.sources.policies {
+            PolicySource::Folder(folder) => Some(folder.clone()),
+            PolicySource::Configured => Some(settings.policies.dir.clone().unwrap_or_else(|| PathBuf::from(POLICIES))),
+            PolicySource::Memory(_) => None,
+        };
         Ok((settings, Sha256::digest(&text).into()))
     }
 
     /// The configuration file, where there is one.
     #[must_use]
     pub fn config(&self) -> Option<&Path> {
-        self.sources.config.as_deref()
+        match &self.sources.config {
+            ConfigSource::File(path) => Some(path),
+            ConfigSource::BuiltIn | ConfigSource::Text(_) => None,
+        }
     }
 
-    /// The folder of policies, as the last configuration that could be read names it.
+    /// The folder of policies, as the last configuration that could be read names it; `None` where they come from memory.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.policies
+    pub fn folder(&self) -> Option<&Path> {
+        self.policies.as_deref()
     }
 
     /// Builds everything `previous` would be replaced by. Blocks for as long as compiling takes.
@@ -179,7 +190,13 @@ impl Builder {
         let mut problems = Vec::new();
         let (settings, fingerprint) = self.settings(&mut problems)?;
         let locked = !settings.server.host.is_loopback();
-        let contents = folder::read(&self.policies, locked).map_err(|problem| vec![problem])?;
+        let contents = match (&self.sources.policies, &self.policies) {
+            (PolicySource::Memory(given), _) => {
+                given.iter().map(|(name, bytes)| (name.clone(), Ok(bytes.clone()))).collect()
+            }
+            (_, Some(folder)) => folder::read(folder, locked).map_err(|problem| vec![problem])?,
+            (_, None) => Contents::new(),
+        };
         let found = self.load(&settings, &contents, previous, &mut problems);
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {

@@ -160,7 +160,7 @@ impl<T: Target> Worker<T> {
     /// to the file instead (a mounted Kubernetes volume), so every folder such a link stands in is watched too.
     fn watch(&mut self) {
         for _ in 0..FOLLOWED_AGAIN {
-            let mut paths = trail(self.builder.folder());
+            let mut paths: Vec<PathBuf> = self.builder.folder().map(trail).unwrap_or_default();
             let policies = paths.last().cloned();
             paths.extend(self.builder.config().map(trail).into_iter().flatten());
             let wanted: BTreeSet<PathBuf> = paths.iter().map(|path| parent(path)).chain(policies).collect();

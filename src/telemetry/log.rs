@@ -4,7 +4,7 @@
 //! so many lines wait, more are dropped, and counted.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -29,15 +29,26 @@ pub enum LogFormat {
 const WAITING: usize = 10_000;
 
 /// How long the lines that wait are awaited at the end.
-const PATIENCE: Duration = Duration::from_millis(1200);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// Kept while lines may come; dropped, it writes out those that wait, but not longer than somebody takes to read them.
 #[must_use = "dropped, nothing more is logged"]
-pub struct LogGuard(Option<WorkerGuard>);
+pub struct LogGuard {
+    worker: Option<WorkerGuard>,
+    dropped: DroppedLines,
+}
+
+impl LogGuard {
+    /// What this log could not write, for the metrics of whoever logs to it.
+    #[must_use]
+    pub fn dropped(&self) -> DroppedLines {
+        self.dropped.clone()
+    }
+}
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let guard = self.0.take();
+        let guard = self.worker.take();
         let (written, waiting) = mpsc::channel();
         // On a thread of its own: where the queue is full the guard complains on standard output, which may be the very
         // pipe that nobody reads.
@@ -45,25 +56,18 @@ impl Drop for LogGuard {
             drop(guard);
             let _nobody_waits_any_more = written.send(());
         });
-        let _given_up = waiting.recv_timeout(PATIENCE);
+        let _given_up = waiting.recv_timeout(DRAIN_TIMEOUT);
     }
 }
 
-/// What the process's one log has dropped.
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
-
-/// Lines that were not written because too many waited.
-pub(super) fn dropped() -> u64 {
-    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
-}
-
-/// Tells [`dropped`] to whoever scrapes.
-#[derive(Debug)]
-pub(super) struct DroppedLines;
+/// How many lines of a log were not written because too many waited. By default of no log: none.
+#[derive(Clone, Debug, Default)]
+pub struct DroppedLines(Option<ErrorCounter>);
 
 impl Collector for DroppedLines {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let counter = ConstCounter::new(dropped());
+        let lines = self.0.as_ref().map_or(0, |counter| counter.dropped_lines() as u64);
+        let counter = ConstCounter::new(lines);
         let help = "Log lines not written because nobody read those before";
         let encoder = encoder.encode_descriptor("log_lines_dropped", help, None, counter.metric_type())?;
         counter.encode(encoder)
@@ -74,7 +78,7 @@ impl Collector for DroppedLines {
 /// Later calls change nothing.
 pub fn init(format: LogFormat, filter: &str) -> LogGuard {
     let (writer, guard) = writer(WAITING, std::io::stderr());
-    let _counted_from_the_first = DROPPED.set(writer.error_counter());
+    let dropped = DroppedLines(Some(writer.error_counter()));
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -84,7 +88,7 @@ pub fn init(format: LogFormat, filter: &str) -> LogGuard {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    LogGuard(Some(guard))
+    LogGuard { worker: Some(guard), dropped }
 }
 
 fn writer(waiting: usize, to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::log::DroppedLines;
 use crate::id::{DeploymentId, GroupName, ProviderName};
 use crate::record::Record;
 
@@ -99,7 +100,7 @@ impl fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new()
+        Self::new(DroppedLines::default())
     }
 }
 
@@ -109,9 +110,9 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    /// Metrics that have counted nothing yet.
+    /// Metrics that have counted nothing yet. `dropped` is of the log that is written beside them.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(dropped: DroppedLines) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("witgate"),
             requests: Family::default(),
@@ -127,12 +128,12 @@ impl Metrics {
             policy_calls: Family::default(),
             policy_faults: Family::default(),
         };
-        metrics.register();
+        metrics.register(dropped);
         metrics.reload_ok.set(1);
         metrics
     }
 
-    fn register(&mut self) {
+    fn register(&mut self, dropped: DroppedLines) {
         let Self { registry, .. } = self;
         registry.register("requests", "Finished requests by group, face, ending and status", self.requests.clone());
         registry.register("attempts", "Calls to providers by deployment and fault", self.attempts.clone());
@@ -150,7 +151,7 @@ impl Metrics {
         );
         registry.register("policy_calls", "Decisions asked of a policy since it was loaded", self.policy_calls.clone());
         registry.register("policy_faults", "Faults of a policy since it was loaded", self.policy_faults.clone());
-        registry.register_collector(Box::new(super::log::DroppedLines));
+        registry.register_collector(Box::new(dropped));
     }
 
     /// A request arrived.

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use serde_json::json;
 use witgate::clock::Clock;
+use witgate::format::OpenAi;
 use witgate::http::HttpUpstream;
 use witgate::pipeline::BlockingPool;
 use witgate::policy::SavedState;
+use witgate::reload::{ConfigSource, PolicySource, Sources};
 use witgate::start::{Assembled, assemble};
 
 use crate::support::gateway::Gateway;
-use crate::support::virtual_time::BEGIN;
-use crate::support::{fixture, options, until};
+use crate::support::virtual_time::{BEGIN, ask};
+use crate::support::{files, fixture, options, until};
 
 const CONFIG: &str = "model_list:
   - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: first}}
@@ -182,7 +184,7 @@ async fn a_reload_cannot_take_the_key_from_an_address_others_reach() {
     let write = |rest: &str| std::fs::write(&file, format!("{}{rest}", serving("g"))).expect("written");
     let public = "witgate: {server: {host: 0.0.0.0}}\n";
     write(&format!("general_settings: {{master_key: sk-master}}\n{public}"));
-    let options = options(&file, &folder.path().join("policies"), Clock::starting_at(BEGIN));
+    let options = options(files(&file, &folder.path().join("policies")), Clock::starting_at(BEGIN));
     let http = Arc::new(HttpUpstream::new());
     let Assembled { gateway, mut builder, .. } =
         assemble(options, http, BlockingPool::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
@@ -195,4 +197,22 @@ async fn a_reload_cannot_take_the_key_from_an_address_others_reach() {
     assert!(gateway.live.read().settings.server.master_key.is_some(), "the old state serves on");
     write(&format!("general_settings: {{master_key: sk-other}}\n{public}"));
     assert!(builder.build(Some(&gateway.live.read())).is_ok(), "another key is a key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_is_assembled_from_values_alone() {
+    let component =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/least-busy.wasm")).expect("bytes");
+    let sources = Sources {
+        config: ConfigSource::Text(serving("g").into()),
+        policies: PolicySource::Memory(Arc::new([("default".into(), component)].into())),
+        ..Sources::default()
+    };
+    let http = Arc::new(HttpUpstream::new());
+    let assembled = assemble(options(sources, Clock::starting_at(BEGIN)), http, BlockingPool::in_place());
+    let Assembled { gateway, builder, .. } = assembled.unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+    assert!(builder.config().is_none() && builder.folder().is_none(), "there is nothing to watch");
+    let body = json!({"model": "g", "max_tokens": 3, "messages": [{"role": "user", "content": "Hi"}]});
+    let (meta, _) = ask(&gateway, &OpenAi, &body).await.expect("served");
+    assert!(meta.policy.starts_with("default@"), "{}", meta.policy);
 }

@@ -9,27 +9,33 @@ use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 use witgate::clock::Clock;
-use witgate::policy::Compiler;
-use witgate::reload::Sources;
+use witgate::policy::{Compiler, EngineOptions};
+use witgate::reload::{ConfigSource, PolicySource, Sources};
 use witgate::start::Options;
+use witgate::telemetry::DroppedLines;
 
-/// Options over a configuration and a policies folder of the test's own. Compiled policies are shared by all tests.
-pub(crate) fn options(config: &Path, policies: &Path, clock: Clock) -> Options {
+/// A configuration and a policies folder of the test's own.
+pub(crate) fn files(config: &Path, policies: &Path) -> Sources {
+    let (config, policies) = (ConfigSource::File(config.to_owned()), PolicySource::Folder(policies.to_owned()));
+    Sources { config, policies, ..Sources::default() }
+}
+
+/// Options over sources of the test's own. Compiled policies are shared by all tests.
+pub(crate) fn options(sources: Sources, clock: Clock) -> Options {
     static CACHE: OnceLock<TempDir> = OnceLock::new();
     let cache = CACHE.get_or_init(|| TempDir::new().expect("a folder for compiled policies"));
     Options {
-        sources: Sources {
-            config: Some(config.to_owned()),
-            policies: Some(policies.to_owned()),
-            host: None,
-            port: None,
-        },
+        sources,
         // A folder the host makes itself, for itself alone.
-        cache: Some(cache.path().join("compiled")),
-        compiler: Compiler::InProcess,
+        engine: EngineOptions {
+            cache_dir: Some(cache.path().join("compiled")),
+            compiler: Compiler::InProcess,
+            ..EngineOptions::default()
+        },
         environment: Arc::new(|_| None),
         clock,
         seed: 7,
+        dropped_lines: DroppedLines::default(),
     }
 }
 

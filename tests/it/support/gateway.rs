@@ -16,7 +16,7 @@ use witgate::clock::Clock;
 use witgate::server::{self, App, Faces, Server};
 use witgate::start::{self, GRACE, Running};
 
-use super::options;
+use super::{files, options};
 
 /// A gateway that serves until it is dropped.
 pub(crate) struct Gateway {
@@ -67,7 +67,7 @@ impl Gateway {
         for (name, from) in policies {
             std::fs::copy(from, folder.path().join("policies").join(name)).expect("a policy");
         }
-        let options = options(&file, &folder.path().join("policies"), Clock::system());
+        let options = options(files(&file, &folder.path().join("policies")), Clock::system());
         let Running { gateway, metrics, reloader } =
             start::start(options).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
         let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });

@@ -1,4 +1,4 @@
-//! The same pipeline on the paused clock: no socket, no file that changes, one thread.
+//! The same pipeline on the paused clock: no socket, no file, one thread.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Uri;
 use serde_json::Value;
-use tempfile::TempDir;
 use witgate::clock::Clock;
 use witgate::fault::Refusal;
 use witgate::format::{ClientApi, ClientRequest};
 use witgate::http::HttpUpstream;
 use witgate::moment::Moment;
 use witgate::pipeline::{BlockingPool, Gateway, ReplyMeta, Served};
+use witgate::reload::{ConfigSource, PolicySource, Sources};
 use witgate::start::{Assembled, assemble};
 use witgate::upstream::Upstream;
 
@@ -23,10 +23,8 @@ pub(crate) const BEGIN: Moment = Moment::from_millis(1_800_000_000_000);
 
 /// A gateway over `config` whose HTTP providers are `http`.
 pub(crate) fn assemble_over(config: &str, http: Arc<dyn Upstream>) -> Arc<Gateway> {
-    let folder = TempDir::new().expect("a folder");
-    let file = folder.path().join("config.yaml");
-    std::fs::write(&file, config).expect("the configuration");
-    let options = options(&file, &folder.path().join("policies"), Clock::starting_at(BEGIN));
+    let (config, policies) = (ConfigSource::Text(config.into()), PolicySource::Memory(Arc::default()));
+    let options = options(Sources { config, policies, ..Sources::default() }, Clock::starting_at(BEGIN));
     let Assembled { gateway, .. } =
         assemble(options, http, BlockingPool::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
     gateway

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use witgate::clock::Clock;
 use witgate::pipeline::Gateway;
-use witgate::policy::{Compiler, Digest, Router};
-use witgate::reload::Sources;
+use witgate::policy::{Compiler, Digest, EngineOptions, Router};
+use witgate::reload::{ConfigSource, PolicySource, Sources};
 use witgate::server::{self, App, Faces, Server};
 use witgate::start::{self, Options, Running};
-use witgate::telemetry::Metrics;
+use witgate::telemetry::{DroppedLines, Metrics};
 
 use super::crowd::{self, CLIENTS, Seen, UNTIMED, Word};
 use super::folder::{Bad, Folder};
@@ -89,16 +89,20 @@ impl Scene {
         let runtime = runtime.map_err(|problem| problem.to_string())?;
         let options = Options {
             sources: Sources {
-                config: Some(folder.config()),
-                policies: Some(folder.policies()),
+                config: ConfigSource::File(folder.config()),
+                policies: PolicySource::Folder(folder.policies()),
                 host: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 port: Some(0),
             },
-            cache: Some(folder.cache()),
-            compiler: Compiler::InProcess,
+            engine: EngineOptions {
+                cache_dir: Some(folder.cache()),
+                compiler: Compiler::InProcess,
+                ..EngineOptions::default()
+            },
             environment: Arc::new(|_| None),
             clock: Clock::system(),
             seed: 1,
+            dropped_lines: DroppedLines::default(),
         };
         let (running, listening) = runtime.block_on(async {
             let running = start::start(options).map_err(|problems| problems.join("\n"))?;
