@@ -156,7 +156,14 @@ impl AttemptOutcome {
     /// What it takes from limits.
     #[must_use]
     pub const fn demand(&self) -> Demand {
-        Demand { input_tokens: self.usage.input_tokens, output_tokens: self.usage.output_tokens }
+        Demand {
+            input_tokens: self.usage.input_tokens,
+            output_tokens: self.usage.output_tokens,
+            cost: match self.cost {
+                Some(cost) => cost,
+                None => NanoUsd(0),
+            },
+        }
     }
 }
 
@@ -165,7 +172,7 @@ mod tests {
     use super::*;
     use crate::money::Price;
 
-    const RESERVED: Demand = Demand { input_tokens: 1000, output_tokens: 500 };
+    const RESERVED: Demand = Demand { input_tokens: 1000, output_tokens: 500, cost: NanoUsd(0) };
     const PRICES: Prices =
         Prices { input: Price(1_000_000_000), output: Price(4_000_000_000), cache_read: None, cache_write: None };
 

@@ -31,7 +31,7 @@ pub use report::{Grade, KeyReport};
 pub use settings::{Alias, BreakerSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
 
 use crate::catalog::Catalog;
-use crate::limits::LimitSpec;
+use crate::limits::{Dimension, LimitSpec};
 use deployment::Defaults;
 use groups::Groups;
 use reader::{Reader, Section};
@@ -222,21 +222,17 @@ fn server(sections: &mut Sections<'_, '_>) -> ServerSettings {
 fn global_limits(sections: &mut Sections<'_, '_>, window: Duration, margin: f64) -> LimitSpec {
     let mut global = sections.own.inner("global", "witgate");
     let own = global.small("max_parallel");
-    let limits = LimitSpec {
-        requests: global.count("rpm"),
-        tokens: global.count("tpm").or(sections.router.count("max_tokens_per_minute")),
-        input_tokens: global.count("itpm"),
-        output_tokens: global.count("otpm"),
-        in_flight: None,
-        window,
-        margin,
-    };
+    let limits = LimitSpec { window, margin, ..LimitSpec::default() }
+        .with(Dimension::Requests, global.count("rpm"))
+        .with(Dimension::Tokens, global.count("tpm").or(sections.router.count("max_tokens_per_minute")))
+        .with(Dimension::InputTokens, global.count("itpm"))
+        .with(Dimension::OutputTokens, global.count("otpm"));
     global.finish();
     let general = &mut sections.general;
     let others = [general.small("global_max_parallel_requests"), general.small("max_in_flight_requests_per_worker")];
     // Each is a bound of its own there, so the lowest holds.
     let in_flight = own.or_else(|| others.into_iter().flatten().min());
-    LimitSpec { in_flight, ..limits }
+    limits.with(Dimension::InFlight, in_flight.map(u64::from))
 }
 
 fn queue(sections: &mut Sections<'_, '_>) -> QueueSettings {

@@ -41,6 +41,7 @@ pub use blocking_pool::BlockingPool;
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
 
+use admit::AdmissionControl;
 use estimate::Estimate;
 
 /// Where finished requests are told of.
@@ -138,7 +139,7 @@ pub struct ReplyMeta {
     pub deployment: String,
     /// Who decided, `NAME@DIGEST` or `built-in`.
     pub policy: Arc<str>,
-    /// The group context.
+    /// The group asked.
     pub group: String,
     /// Calls made.
     pub attempts: usize,
@@ -242,7 +243,9 @@ impl Gateway {
                     clock.sleep_until(until).await;
                 }
             }
-            let index = match (admit::admit(context, guard, &plan, &failed, &mut estimate).await, last.take()) {
+            let mut admission =
+                AdmissionControl { context, guard, plan: &plan, failed: &failed, estimate: &mut estimate };
+            let index = match (admission.admit().await, last.take()) {
                 (Ok(index), _) => index,
                 (Err(refusal), None) => return Err(refusal),
                 // Nobody else can take it: those that failed may, after a pause.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::http::HttpUpstream;
-use crate::limits::LimitSpec;
 use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
 use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
@@ -102,12 +101,11 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
 /// Loads, on a thread of its own, the encodings that limits and policies will want counted with. Without either nothing
 /// is counted and nothing is loaded.
 fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
-    let limited = |limits: &LimitSpec| limits.tokens.or(limits.input_tokens).or(limits.output_tokens).is_some();
-    let all = limited(&snapshot.settings.global_limits);
+    let all = snapshot.settings.global_limits.limits_tokens();
     let mut models = BTreeSet::new();
     for group in snapshot.groups.values() {
         let exact = all || group.router.as_ref().is_some_and(|router| router.needs().exact_tokens);
-        let counted = group.config.deployments.iter().filter(|deployment| exact || limited(&deployment.limits));
+        let counted = group.config.deployments.iter().filter(|deployment| exact || deployment.limits.limits_tokens());
         models.extend(counted.map(|deployment| deployment.model.clone()));
     }
     if models.is_empty() {

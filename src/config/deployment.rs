@@ -19,6 +19,7 @@ use super::report::Grade;
 use crate::catalog::{Deployment, Origin, SimulatedModel};
 use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, ProviderName};
+use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::LimitSpec;
 use crate::money::{Price, Prices};
 use crate::upstream::Timeouts;
@@ -67,7 +68,7 @@ pub(super) fn read(mut entry: Section<'_, '_>, defaults: &Defaults) -> Option<En
         let hint = "write one entry per model; wildcards are not there yet";
         entry.error_at("model_name", format!("`{name}` is a wildcard"), hint);
     }
-    let mut limits = LimitSpec { requests: entry.count("rpm"), tokens: entry.count("tpm"), ..LimitSpec::default() };
+    let mut limits = LimitSpec::default().with(Requests, entry.count("rpm")).with(Tokens, entry.count("tpm"));
     let mut blocked = entry.flag("blocked");
     let mut info = entry.inner("model_info", "model_info");
     let mut params = entry.inner("litellm_params", "litellm_params");
@@ -295,12 +296,14 @@ fn simulated(params: &mut Section<'_, '_>) -> Option<SimulatedModel> {
 fn read_limits(limits: &mut LimitSpec, params: &mut Section<'_, '_>, info: &mut Section<'_, '_>, defaults: &Defaults) {
     // All are read, so that all are checked and reported, whichever wins.
     let (requests, tokens) = ([params.count("rpm"), info.count("rpm")], [params.count("tpm"), info.count("tpm")]);
-    limits.requests = limits.requests.or(requests[0]).or(requests[1]);
-    limits.tokens = limits.tokens.or(tokens[0]).or(tokens[1]);
-    limits.input_tokens = params.count("itpm");
-    limits.output_tokens = params.count("otpm");
-    let unlimited = limits.requests.is_none() && limits.tokens.is_none();
-    limits.in_flight = params.small("max_parallel_requests").or(defaults.in_flight.filter(|_| unlimited));
+    let LimitSpec { limits: amounts, .. } = limits;
+    amounts[Requests] = amounts[Requests].or(requests[0]).or(requests[1]);
+    amounts[Tokens] = amounts[Tokens].or(tokens[0]).or(tokens[1]);
+    amounts[InputTokens] = params.count("itpm");
+    amounts[OutputTokens] = params.count("otpm");
+    let unlimited = amounts[Requests].is_none() && amounts[Tokens].is_none();
+    let in_flight = params.small("max_parallel_requests").or(defaults.in_flight.filter(|_| unlimited));
+    amounts[InFlight] = in_flight.map(u64::from);
     limits.window = params.seconds("token_usage_window").unwrap_or(defaults.window);
     limits.margin = defaults.margin;
 }

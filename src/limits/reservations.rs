@@ -1,18 +1,21 @@
-//! The reservations under way: one entry per hold and scope, in one table that reuses its places.
+//! The reservations under way: one entry for each meter of each scope, in one table that reuses its places.
 //!
-//! An entry lives from the reservation to its settling or refund. Entries of one hold are linked, so that a hold is
+//! An entry lives from the reservation to its settling or refund. Entries of one reservation are linked, so that it is
 //! one number and reserving allocates nothing once the table has grown.
 
-use super::window::{Amount, Placement};
+use super::dimension::Amount;
+use super::window::Placement;
 use super::{Reservation, ScopeId};
 
 /// No further entry.
 const END: u32 = u32::MAX;
 
-/// What one hold holds of one scope.
+/// What one reservation holds at one meter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) scope: ScopeId,
+    /// Which of the scope's meters.
+    pub(super) meter: u32,
     pub(super) amount: Amount,
     pub(super) placement: Placement,
 }
@@ -40,11 +43,11 @@ impl Default for Reservations {
 }
 
 impl Reservations {
-    /// A hold on each of these scopes.
-    pub(super) fn open(&mut self, scopes: impl Iterator<Item = ScopeId>, amount: Amount) -> Reservation {
+    /// A reservation at each of these meters of scopes.
+    pub(super) fn open(&mut self, meters: impl Iterator<Item = (ScopeId, u32)>, amount: Amount) -> Reservation {
         let mut first = END;
-        for scope in scopes {
-            first = self.insert(Entry { scope, amount, placement: Placement::Open }, first);
+        for (scope, meter) in meters {
+            first = self.insert(Entry { scope, meter, amount, placement: Placement::Open }, first);
         }
         let generation = self.places.get(first as usize).map_or(0, |place| place.generation);
         Reservation(u64::from(generation) << 32 | u64::from(first))

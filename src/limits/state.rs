@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::dimension::Amount;
 use super::reservations::Reservations;
 use super::scope_usage::ScopeUsage;
-use super::window::{Amount, Placement};
+use super::window::Placement;
 use super::{Decision, Demand, Excess, LimitSpec, Reservation, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 
@@ -22,14 +23,15 @@ impl State {
             self.id(scope);
         }
         for (scope, id) in &self.ids {
-            let Some(account) = self.scopes.get_mut(index(*id)) else { continue };
+            let Some(usage) = self.scopes.get_mut(index(*id)) else { continue };
             let Some(spec) = specs.get(scope) else {
-                account.release(now);
+                usage.release(now);
                 continue;
             };
-            if let Some(before) = account.restrict(spec, now) {
-                for entry in self.reservations.of(*id) {
-                    entry.placement = before.moved(entry.placement, account.window(), now);
+            for (meter, before) in usage.restrict(spec, now) {
+                let Some(after) = usage.meter(meter) else { continue };
+                for entry in self.reservations.of(*id).filter(|entry| entry.meter == meter) {
+                    entry.placement = before.moved(entry.placement, after.window(), now);
                 }
             }
         }
@@ -52,12 +54,21 @@ impl State {
     }
 
     #[inline]
-    fn fits(&mut self, now: Moment, id: ScopeId, asked: Amount) -> bool {
-        self.scope(id).is_none_or(|account| account.fits(now, asked))
+    fn fits(&mut self, now: Moment, id: ScopeId, asked: &Amount) -> bool {
+        self.scope(id).is_none_or(|usage| usage.fits(now, asked))
     }
 
-    pub(super) fn at_most_half(&mut self, now: Moment, scopes: &[ScopeId], asked: Amount) -> bool {
-        scopes.iter().all(|id| self.scope(*id).is_none_or(|account| account.at_most_half(now, asked)))
+    /// Whether every token limit would stay at or below half, in the shared scopes and at every candidate.
+    pub(super) fn at_most_half(
+        &mut self,
+        now: Moment,
+        shared: &[ScopeId],
+        shared_asked: &Amount,
+        candidates: &[(ScopeId, Demand)],
+    ) -> bool {
+        let mut holds = |id: ScopeId, asked: &Amount| self.scope(id).is_none_or(|usage| usage.at_most_half(now, asked));
+        shared.iter().all(|id| holds(*id, shared_asked))
+            && candidates.iter().all(|(id, demand)| holds(*id, &Amount::from(*demand)))
     }
 
     pub(super) fn reserve(
@@ -68,8 +79,8 @@ impl State {
         candidates: &[(ScopeId, Demand)],
     ) -> Decision {
         let mut granted = None;
-        if shared.iter().all(|id| self.fits(now, *id, shared_asked)) {
-            granted = candidates.iter().position(|(id, demand)| self.fits(now, *id, (*demand).into()));
+        if shared.iter().all(|id| self.fits(now, *id, &shared_asked)) {
+            granted = candidates.iter().position(|(id, demand)| self.fits(now, *id, &Amount::from(*demand)));
         }
         let Some((index, (own, demand))) = granted.and_then(|at| Some((at, *candidates.get(at)?))) else {
             return self.refuse(now, shared, shared_asked, candidates);
@@ -81,12 +92,17 @@ impl State {
     }
 
     fn hold(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Reservation {
+        let Self { scopes: all, reservations, .. } = self;
         for id in scopes.clone() {
-            if let Some(account) = self.scope(id) {
-                account.hold(amount);
+            if let Some(usage) = all.get_mut(index(id)) {
+                usage.hold(&amount);
             }
         }
-        self.reservations.open(scopes, amount)
+        let meters = scopes.flat_map(|id| {
+            let count = all.get_mut(index(id)).map_or(0, |usage| usage.meter_count());
+            (0_u32..).take(count).map(move |meter| (id, meter))
+        });
+        reservations.open(meters, amount)
     }
 
     /// Says when, or why never. Whatever can never be held anywhere is never; else the moment at which all shared
@@ -98,7 +114,7 @@ impl State {
         shared_asked: Amount,
         candidates: &[(ScopeId, Demand)],
     ) -> Decision {
-        if let Some(excess) = shared.iter().find_map(|id| self.scope(*id)?.excess(shared_asked)) {
+        if let Some(excess) = shared.iter().find_map(|id| self.scope(*id)?.excess(&shared_asked)) {
             return Decision::Never(excess);
         }
         let mut earliest = None;
@@ -106,10 +122,10 @@ impl State {
         let mut hopeless = !candidates.is_empty();
         for (id, demand) in candidates {
             let asked = Amount::from(*demand);
-            let Some(account) = self.scope(*id) else { continue };
-            match account.wait(now, asked) {
+            let Some(usage) = self.scope(*id) else { continue };
+            match usage.wait(now, &asked) {
                 Wait::Never => {
-                    let excess = account.excess(asked);
+                    let excess = usage.excess(&asked);
                     if largest.as_ref().is_none_or(|largest| excess.as_ref().is_some_and(|e| e.limit > largest.limit)) {
                         largest = excess;
                     }
@@ -125,7 +141,7 @@ impl State {
             return Decision::Never(excess);
         }
         for id in shared {
-            let wait = self.scope(*id).map_or(Wait::Now, |account| account.wait(now, shared_asked));
+            let wait = self.scope(*id).map_or(Wait::Now, |usage| usage.wait(now, &shared_asked));
             earliest = match wait {
                 Wait::Now => earliest,
                 Wait::At(moment) => earliest.map(|other| other.max(moment)),
@@ -139,9 +155,9 @@ impl State {
         let scopes = &mut self.scopes;
         self.reservations.each(hold, |entry| {
             if entry.placement == Placement::Open
-                && let Some(account) = scopes.get_mut(index(entry.scope))
+                && let Some(usage) = scopes.get_mut(index(entry.scope))
             {
-                entry.placement = account.stamp(now, entry.amount);
+                entry.placement = usage.stamp(entry.meter, now, &entry.amount);
             }
         });
     }
@@ -149,8 +165,8 @@ impl State {
     pub(super) fn end(&mut self, now: Moment, hold: Reservation, actual: Amount) {
         let scopes = &mut self.scopes;
         self.reservations.close(hold, |entry| {
-            if let Some(account) = scopes.get_mut(index(entry.scope)) {
-                account.end(now, &entry, actual);
+            if let Some(usage) = scopes.get_mut(index(entry.scope)) {
+                usage.end(entry.meter, now, entry.placement, &entry.amount, &actual);
             }
         });
     }

@@ -2,10 +2,11 @@
 
 mod schedules;
 
+use super::Dimension::{Cost, InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use super::*;
 
 fn demand(input_tokens: u64, output_tokens: u64) -> Demand {
-    Demand { input_tokens, output_tokens }
+    Demand { input_tokens, output_tokens, cost: NanoUsd(0) }
 }
 
 fn deployment(name: &str) -> Scope {
@@ -13,7 +14,7 @@ fn deployment(name: &str) -> Scope {
 }
 
 fn tokens(limit: u64) -> LimitSpec {
-    LimitSpec { tokens: Some(limit), ..LimitSpec::default() }
+    LimitSpec::default().with(Tokens, limit)
 }
 
 fn limits<const N: usize>(specs: [(Scope, LimitSpec); N]) -> Limits {
@@ -36,21 +37,25 @@ fn the_first_candidate_with_room_is_taken() {
     let limits = limits([(deployment("a"), tokens(100)), (deployment("b"), tokens(1000))]);
     let (a, b) = (limits.id(&deployment("a")), limits.id(&deployment("b")));
     let candidates = [(a, demand(80, 0)), (b, demand(80, 0))];
-    assert_eq!(granted(limits.reserve(at(0), &[], demand(0, 0), &candidates)).0, 0);
-    let (index, shared, _own) = granted(limits.reserve(at(0), &[], demand(0, 0), &candidates));
+    assert_eq!(granted(limits.reserve(at(0), &[], demand(0, 0), &candidates, Certainty::Counted)).0, 0);
+    let (index, shared, _own) = granted(limits.reserve(at(0), &[], demand(0, 0), &candidates, Certainty::Counted));
     assert_eq!((index, shared), (1, None));
 }
 
 #[test]
 fn a_full_shared_scope_holds_every_candidate_back() {
-    let limits = limits([(Scope::Global, LimitSpec { in_flight: Some(1), ..LimitSpec::default() })]);
+    let limits = limits([(Scope::Global, LimitSpec::default().with(InFlight, 1))]);
     let (all, a) = (limits.id(&Scope::Global), limits.id(&deployment("a")));
-    let (_, shared, own) = granted(limits.reserve(at(0), &[all], demand(1, 1), &[(a, demand(1, 1))]));
-    assert_eq!(limits.reserve(at(0), &[all], demand(1, 1), &[(a, demand(1, 1))]), Decision::Until(None));
-    assert_eq!(limits.used(at(0), a).in_flight, 1);
+    let (_, shared, own) =
+        granted(limits.reserve(at(0), &[all], demand(1, 1), &[(a, demand(1, 1))], Certainty::Counted));
+    assert_eq!(
+        limits.reserve(at(0), &[all], demand(1, 1), &[(a, demand(1, 1))], Certainty::Counted),
+        Decision::Until(None)
+    );
+    assert_eq!(limits.used(at(0), a)[InFlight], 1);
     limits.settle(at(1), own, demand(1, 1));
     limits.settle(at(1), shared.expect("a hold on the shared scope"), demand(1, 1));
-    let (_, shared, _) = granted(limits.reserve(at(1), &[all], demand(1, 1), &[(a, demand(1, 1))]));
+    let (_, shared, _) = granted(limits.reserve(at(1), &[all], demand(1, 1), &[(a, demand(1, 1))], Certainty::Counted));
     assert!(shared.is_some());
 }
 
@@ -58,31 +63,31 @@ fn a_full_shared_scope_holds_every_candidate_back() {
 fn a_hold_counts_without_end_until_it_is_answered_and_one_window_from_there() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(60, 40))]));
-    assert_eq!(limits.used(at(500), a).tokens, 100);
+    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(60, 40))], Certainty::Counted));
+    assert_eq!(limits.used(at(500), a)[Tokens], 100);
     assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::Unknown);
     limits.answered(at(500), &hold);
     limits.answered(at(530), &hold);
     assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::At(at(561)));
-    assert_eq!(limits.used(at(560), a).tokens, 100);
-    assert_eq!(limits.used(at(561), a).tokens, 0);
+    assert_eq!(limits.used(at(560), a)[Tokens], 100);
+    assert_eq!(limits.used(at(561), a)[Tokens], 0);
     // The stream goes on; settling it now must not touch what others counted since.
-    let (_, _, other) = granted(limits.reserve(at(570), &[], demand(0, 0), &[(a, demand(70, 0))]));
+    let (_, _, other) = granted(limits.reserve(at(570), &[], demand(0, 0), &[(a, demand(70, 0))], Certainty::Counted));
     limits.settle(at(571), other, demand(70, 0));
     limits.settle(at(622), hold, demand(60, 4000));
-    assert_eq!(limits.used(at(622), a).tokens, 70);
+    assert_eq!(limits.used(at(622), a)[Tokens], 70);
 }
 
 #[test]
 fn settling_edits_the_amount_where_it_stands_upwards_too() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(10, 10))]));
+    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(10, 10))], Certainty::Counted));
     limits.answered(at(1), &hold);
     limits.settle(at(40), hold, demand(10, 120));
     let used = limits.used(at(40), a);
-    assert_eq!((used.tokens, used.output_tokens, used.requests, used.in_flight), (130, 120, 1, 0));
-    assert_eq!(used.free.tokens, Some(0));
+    assert_eq!((used[Tokens], used[OutputTokens], used[Requests], used[InFlight]), (130, 120, 1, 0));
+    assert_eq!(used.free[Tokens], Some(0));
     assert_eq!(limits.wait(at(40), a, demand(1, 0)), Wait::At(at(62)));
 }
 
@@ -90,10 +95,10 @@ fn settling_edits_the_amount_where_it_stands_upwards_too() {
 fn what_settles_unanswered_counts_from_its_settling() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
+    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 50))], Certainty::Counted));
     limits.settle(at(30), hold, demand(50, 0));
-    assert_eq!(limits.used(at(90), a).tokens, 50);
-    assert_eq!(limits.used(at(91), a).tokens, 0);
+    assert_eq!(limits.used(at(90), a)[Tokens], 50);
+    assert_eq!(limits.used(at(91), a)[Tokens], 0);
 }
 
 #[test]
@@ -101,14 +106,15 @@ fn a_refund_leaves_nothing_answered_or_not() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
     for answered in [false, true] {
-        let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
+        let (_, _, hold) =
+            granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 50))], Certainty::Counted));
         if answered {
             limits.answered(at(0), &hold);
         }
         limits.refund(at(1), hold);
         assert_eq!(
             limits.used(at(1), a),
-            Used { free: Free { tokens: Some(100), ..Free::default() }, ..Used::default() }
+            Used { free: LimitSpec::default().with(Tokens, 100).limits, ..Used::default() }
         );
     }
 }
@@ -119,48 +125,79 @@ fn never_names_the_largest_limit_and_only_if_all_are_too_small() {
         (deployment("a"), tokens(100)),
         (deployment("b"), LimitSpec { margin: 0.5, ..tokens(1000) }),
         (deployment("c"), tokens(5000)),
-        (Scope::Global, LimitSpec { input_tokens: Some(10_000), ..LimitSpec::default() }),
+        (Scope::Global, LimitSpec::default().with(InputTokens, 10_000)),
     ]);
     let ids = ["a", "b", "c"].map(|name| limits.id(&deployment(name)));
     let global = limits.id(&Scope::Global);
     let asked = demand(500, 200);
-    let decision = limits.reserve(at(0), &[], asked, &[(ids[0], asked), (ids[1], asked)]);
-    let excess = Excess { scope: deployment("b"), dimension: Dimension::Tokens, limit: 500, asked: 700 };
+    let decision = limits.reserve(at(0), &[], asked, &[(ids[0], asked), (ids[1], asked)], Certainty::Counted);
+    let excess = Excess {
+        scope: deployment("b"),
+        dimension: Dimension::Tokens,
+        window: Duration::from_mins(1),
+        limit: 500,
+        asked: 700,
+    };
     assert_eq!(decision, Decision::Never(excess));
     let all = ids.map(|id| (id, asked));
-    let (index, _, hold) = granted(limits.reserve(at(0), &[], asked, &all));
+    let (index, _, hold) = granted(limits.reserve(at(0), &[], asked, &all, Certainty::Counted));
     assert_eq!(index, 2);
     limits.answered(at(0), &hold);
     let large = demand(4500, 0);
-    assert_eq!(limits.reserve(at(1), &[], large, &ids.map(|id| (id, large))), Decision::Until(Some(at(61))));
+    assert_eq!(
+        limits.reserve(at(1), &[], large, &ids.map(|id| (id, large)), Certainty::Counted),
+        Decision::Until(Some(at(61)))
+    );
     let larger = demand(10_001, 0);
-    let shared = Excess { scope: Scope::Global, dimension: Dimension::InputTokens, limit: 10_000, asked: 10_001 };
-    assert_eq!(limits.reserve(at(1), &[global], larger, &all), Decision::Never(shared));
+    let shared = Excess {
+        scope: Scope::Global,
+        dimension: Dimension::InputTokens,
+        window: Duration::from_mins(1),
+        limit: 10_000,
+        asked: 10_001,
+    };
+    assert_eq!(limits.reserve(at(1), &[global], larger, &all, Certainty::Counted), Decision::Never(shared));
 }
 
 #[test]
 fn a_margin_rounds_down_but_never_to_nothing() {
     let free = |limit, margin| {
-        let limits = limits([(deployment("a"), LimitSpec { requests: Some(limit), margin, ..LimitSpec::default() })]);
-        limits.used(at(0), limits.id(&deployment("a"))).free.requests
+        let limits = limits([(deployment("a"), LimitSpec { margin, ..LimitSpec::default().with(Requests, limit) })]);
+        limits.used(at(0), limits.id(&deployment("a"))).free[Requests]
     };
     assert_eq!(free(100, 0.29), Some(29));
     assert_eq!(free(10, 0.78), Some(7));
     assert_eq!(free(1, 0.8), Some(1));
     assert_eq!(free(0, 0.8), Some(0));
-    assert_eq!(free(u64::MAX, 1.0), Some(u64::MAX));
+    assert_eq!(free(u64::MAX - 1, 1.0), Some(u64::MAX - 1));
     assert_eq!(free(5, f64::NAN), Some(1));
 }
 
 #[test]
-fn roomy_is_half_of_every_token_limit_involved() {
+fn an_upper_bound_is_counted_first_where_a_token_limit_would_be_more_than_half_used() {
     let limits = limits([(deployment("a"), tokens(1000)), (Scope::Global, tokens(3000))]);
-    let ids = [limits.id(&deployment("a")), limits.id(&Scope::Global), limits.id(&deployment("unlimited"))];
-    assert!(limits.at_most_half(at(0), &ids, demand(400, 100)));
-    assert!(!limits.at_most_half(at(0), &ids, demand(400, 101)));
-    let (_, _, _hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(ids[0], demand(100, 0))]));
-    assert!(!limits.at_most_half(at(0), &ids, demand(400, 100)));
-    assert!(limits.at_most_half(at(0), &ids[1..], demand(1500, 0)));
+    let [a, all, free] = [deployment("a"), Scope::Global, deployment("unlimited")].map(|scope| limits.id(&scope));
+    let reserve = |shared: &[ScopeId], candidate, asked| match limits.reserve(
+        at(0),
+        shared,
+        asked,
+        &[(candidate, asked)],
+        Certainty::UpperBound,
+    ) {
+        Decision::CountFirst => false,
+        Decision::Granted { shared, own, .. } => {
+            shared.into_iter().chain([own]).for_each(|reservation| limits.refund(at(0), reservation));
+            true
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(reserve(&[all], a, demand(400, 100)));
+    assert!(!reserve(&[all], a, demand(400, 101)));
+    assert!(reserve(&[all], free, demand(1500, 0)) && !reserve(&[all], free, demand(1501, 0)));
+    let own = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted)).2;
+    assert!(!reserve(&[all], a, demand(400, 100)));
+    limits.refund(at(0), own);
+    assert!(reserve(&[all], a, demand(400, 100)), "what was asked first left nothing behind");
 }
 
 #[test]
@@ -168,23 +205,25 @@ fn absurd_numbers_overflow_nothing() {
     let limits = limits([(deployment("a"), tokens(u64::MAX))]);
     let a = limits.id(&deployment("a"));
     let absurd = demand(u64::MAX, u64::MAX);
-    let holds: Vec<_> = (0..100).map(|_| granted(limits.reserve(at(0), &[], absurd, &[(a, absurd)])).2).collect();
+    let holds: Vec<_> =
+        (0..100).map(|_| granted(limits.reserve(at(0), &[], absurd, &[(a, absurd)], Certainty::Counted)).2).collect();
     for hold in holds {
         limits.settle(at(0), hold, absurd);
     }
-    assert!(limits.used(at(0), a).tokens > 1 << 40);
-    assert_eq!(limits.used(at(61), a).tokens, 0);
-    assert_eq!(limits.used(Moment::from_nanos(u64::MAX), a).tokens, 0);
+    assert!(limits.used(at(0), a)[Tokens] > 1 << 40);
+    assert_eq!(limits.used(at(61), a)[Tokens], 0);
+    assert_eq!(limits.used(Moment::from_nanos(u64::MAX), a)[Tokens], 0);
 }
 
 #[test]
 fn a_scope_without_a_spec_is_unlimited_and_counted() {
     let limits = limits([]);
     let key = limits.id(&Scope::Key(KeyId::from("k")));
-    let (_, shared, _) = granted(limits.reserve(at(0), &[key, key], demand(7, 3), &[(key, demand(0, 0))]));
+    let (_, shared, _) =
+        granted(limits.reserve(at(0), &[key, key], demand(7, 3), &[(key, demand(0, 0))], Certainty::Counted));
     assert!(shared.is_some());
     let used = limits.used(at(0), key);
-    assert_eq!((used.tokens, used.requests, used.free), (10, 2, Free::default()));
+    assert_eq!((used[Tokens], used[Requests], used.free), (10, 2, PerDimension::default()));
 }
 
 #[test]
@@ -193,17 +232,17 @@ fn a_reload_keeps_usage_and_holds_whatever_becomes_of_the_window() {
     for (before, after, gone) in [(60, 10, 15), (10, 60, 65), (60, 60, 64), (60, 3600, 3720)] {
         let limits = limits([(deployment("a"), window(before))]);
         let a = limits.id(&deployment("a"));
-        let (_, _, old) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(30, 0))]));
-        let (_, _, open) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(20, 0))]));
+        let (_, _, old) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(30, 0))], Certainty::Counted));
+        let (_, _, open) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(20, 0))], Certainty::Counted));
         limits.answered(at(3), &old);
         limits.apply(&BTreeMap::from([(deployment("a"), window(after))]), at(5));
         assert_eq!(limits.id(&deployment("a")), a);
-        assert_eq!(limits.used(at(5), a).tokens, 50);
+        assert_eq!(limits.used(at(5), a)[Tokens], 50);
         limits.settle(at(6), old, demand(25, 0));
         limits.refund(at(6), open);
-        assert_eq!(limits.used(at(6), a).tokens, 25);
-        assert_eq!(limits.used(at(3 + after), a).tokens, 25);
-        assert_eq!(limits.used(at(gone), a).tokens, 0, "{before} s to {after} s");
+        assert_eq!(limits.used(at(6), a)[Tokens], 25);
+        assert_eq!(limits.used(at(3 + after), a)[Tokens], 25);
+        assert_eq!(limits.used(at(gone), a)[Tokens], 0, "{before} s to {after} s");
     }
 }
 
@@ -214,16 +253,16 @@ fn what_expired_before_a_reload_edits_nothing_after_it() {
     };
     let limits = Limits::new(&window(10));
     let a = limits.id(&deployment("a"));
-    let (_, _, stream) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    let (_, _, stream) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted));
     limits.answered(at(0), &stream);
-    let (_, _, other) = granted(limits.reserve(at(20), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    let (_, _, other) = granted(limits.reserve(at(20), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted));
     limits.answered(at(20), &other);
     // In slices of a minute both moments are the same: the end of the first must not be taken from the second.
     limits.apply(&window(3600), at(21));
     limits.settle(at(22), stream, demand(1, 0));
-    assert_eq!(limits.used(at(22), a).tokens, 100);
+    assert_eq!(limits.used(at(22), a)[Tokens], 100);
     limits.settle(at(23), other, demand(60, 0));
-    assert_eq!(limits.used(at(23), a).tokens, 60);
+    assert_eq!(limits.used(at(23), a)[Tokens], 60);
 }
 
 #[test]
@@ -231,7 +270,7 @@ fn a_scope_that_goes_and_comes_back_finds_what_it_used() {
     let specs = BTreeMap::from([(deployment("a"), tokens(100))]);
     let limits = Limits::new(&specs);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted));
     limits.apply(&BTreeMap::new(), at(1));
     assert_eq!(limits.wait(at(1), a, demand(1, 0)), Wait::Now);
     limits.settle(at(2), hold, demand(90, 0));
@@ -256,7 +295,8 @@ fn measure_a_reservation() {
         let start = std::time::Instant::now();
         for round in 0..rounds {
             let now = at(0) + Duration::from_micros(u64::from(round) * 50);
-            let (_, both, own) = granted(limits.reserve(now, &shared, demand(1000, 500), &candidates));
+            let (_, both, own) =
+                granted(limits.reserve(now, &shared, demand(1000, 500), &candidates, Certainty::Counted));
             let both = both.expect("shared scopes were named");
             limits.answered(now, &own);
             limits.answered(now, &both);
@@ -269,7 +309,7 @@ fn measure_a_reservation() {
             let now = at(20) + Duration::from_micros(u64::from(round) * 50);
             let free: u64 = limits.read(now, |reading| {
                 ids.iter()
-                    .map(|id| reading.used(*id).tokens + u64::from(reading.wait(*id, demand(1, 0)) == Wait::Now))
+                    .map(|id| reading.used(*id)[Tokens] + u64::from(reading.wait(*id, demand(1, 0)) == Wait::Now))
                     .sum()
             });
             assert!(free > 0);
@@ -277,4 +317,69 @@ fn measure_a_reservation() {
         let read = start.elapsed() / (rounds / 10);
         println!("{count} candidates, all but the last full: whole cycle {cycle:?}, reading all {read:?}");
     }
+}
+
+#[test]
+fn a_minute_and_a_day_both_hold() {
+    let day = (Duration::from_hours(24), LimitSpec::default().with(Tokens, 250).with(Requests, 4).limits);
+    let spec = LimitSpec { others: vec![day], ..tokens(100) };
+    let limits = limits([(deployment("a"), spec)]);
+    let a = limits.id(&deployment("a"));
+    let take = |seconds, amount| match limits.reserve(
+        at(seconds),
+        &[],
+        demand(0, 0),
+        &[(a, demand(amount, 0))],
+        Certainty::Counted,
+    ) {
+        Decision::Granted { own, .. } => {
+            limits.answered(at(seconds), &own);
+            limits.settle(at(seconds), own, demand(amount, 0));
+            Ok(())
+        }
+        refused => Err(refused),
+    };
+    assert_eq!(take(0, 90), Ok(()));
+    assert_eq!(take(1, 90), Err(Decision::Until(Some(at(61)))), "the minute is full");
+    assert_eq!(take(61, 90), Ok(()));
+    let Err(Decision::Until(Some(until))) = take(200, 90) else { panic!("the day is full") };
+    assert!(until > at(86_400) && until <= at(86_400 + 24 * 60 + 60), "a slice of a day longer at most: {until:?}");
+    assert_eq!(take(200, 70), Ok(()), "the rest of the day");
+    let Err(Decision::Never(excess)) = take(300, 101) else { panic!("larger than the minute") };
+    assert_eq!((excess.limit, excess.window), (100, Duration::from_mins(1)));
+    let used = limits.used(at(300), a);
+    assert_eq!((used[Tokens], used.free[Tokens], used.free[Requests]), (0, Some(0), Some(1)), "the tightest is told");
+}
+
+#[test]
+fn a_longer_window_that_comes_with_a_reload_begins_to_count_then() {
+    let limits = limits([(deployment("a"), tokens(100))]);
+    let a = limits.id(&deployment("a"));
+    let (_, _, own) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 0))], Certainty::Counted));
+    let day = (Duration::from_hours(24), LimitSpec::default().with(Tokens, 60).limits);
+    limits.apply(&BTreeMap::from([(deployment("a"), LimitSpec { others: vec![day], ..tokens(100) })]), at(1));
+    limits.settle(at(2), own, demand(50, 0));
+    assert_eq!(limits.used(at(2), a).free[Tokens], Some(50));
+    let (_, _, own) = granted(limits.reserve(at(3), &[], demand(0, 0), &[(a, demand(50, 0))], Certainty::Counted));
+    limits.settle(at(3), own, demand(50, 0));
+    assert_eq!(limits.used(at(100), a).free[Tokens], Some(10));
+    limits.apply(&BTreeMap::from([(deployment("a"), tokens(100))]), at(101));
+    assert_eq!(limits.used(at(101), a).free[Tokens], Some(100), "a window that goes takes its limit with it");
+    assert_eq!(limits.lock().open_reservations(), 0);
+}
+
+#[test]
+fn cost_is_held_and_settled_like_tokens() {
+    let limits = limits([(Scope::Global, LimitSpec::default().with(Cost, 1000))]);
+    let (all, a) = (limits.id(&Scope::Global), limits.id(&deployment("a")));
+    let priced = |cost| Demand { cost: NanoUsd(cost), ..demand(1, 1) };
+    let (_, shared, own) = granted(limits.reserve(at(0), &[all], priced(800), &[(a, priced(800))], Certainty::Counted));
+    assert_eq!(
+        limits.reserve(at(0), &[all], priced(300), &[(a, priced(300))], Certainty::Counted),
+        Decision::Until(None)
+    );
+    limits.settle(at(1), own, priced(100));
+    limits.settle(at(1), shared.expect("the shared part"), priced(100));
+    assert_eq!((limits.used(at(1), all)[Cost], limits.used(at(1), all).free[Cost]), (100, Some(900)));
+    let _last = granted(limits.reserve(at(1), &[all], priced(900), &[(a, priced(900))], Certainty::Counted));
 }

@@ -6,42 +6,13 @@
 
 use std::time::Duration;
 
+use super::dimension::Amount;
 use crate::moment::Moment;
 
 /// Slices per window.
 const SLICES: u64 = 60;
 /// Slices kept: those of the window, and the one that is still being filled.
 const KEPT: usize = 61;
-
-/// Something counted: requests and their tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Amount {
-    pub(super) requests: u64,
-    pub(super) input: u64,
-    pub(super) output: u64,
-}
-
-impl Amount {
-    pub(super) const fn plus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_add(other.requests),
-            input: self.input.saturating_add(other.input),
-            output: self.output.saturating_add(other.output),
-        }
-    }
-
-    pub(super) const fn minus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_sub(other.requests),
-            input: self.input.saturating_sub(other.input),
-            output: self.output.saturating_sub(other.output),
-        }
-    }
-
-    pub(super) const fn tokens(self) -> u64 {
-        self.input.saturating_add(self.output)
-    }
-}
 
 /// Where a held amount counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +60,14 @@ impl Window {
 
     fn turn(&mut self, now: Moment) {
         let newest = now.as_nanos() / self.slice;
-        if self.total == Amount::default() {
+        if self.total.is_nothing() {
             // All slices are empty already.
         } else if newest - self.newest >= KEPT as u64 {
             self.clear();
         } else if let Some(slices) = &mut self.slices {
             for number in self.newest + 1..=newest {
                 let gone = std::mem::take(&mut slices[place(number)]);
-                self.total = self.total.minus(gone);
+                self.total = self.total.minus(&gone);
             }
         }
         self.newest = newest;
@@ -111,7 +82,7 @@ impl Window {
     }
 
     /// Counts an amount from now on, and says where it stands.
-    pub(super) fn add(&mut self, amount: Amount) -> Placement {
+    pub(super) fn add(&mut self, amount: &Amount) -> Placement {
         let slices = self.slices.get_or_insert_with(|| Box::new([Amount::default(); KEPT]));
         let at = place(self.newest);
         slices[at] = slices[at].plus(amount);
@@ -120,7 +91,7 @@ impl Window {
     }
 
     /// Replaces an amount in the slice it was added to, unless that counts no more.
-    pub(super) fn edit(&mut self, slice: u64, held: Amount, actual: Amount) {
+    pub(super) fn edit(&mut self, slice: u64, held: &Amount, actual: &Amount) {
         if !self.counts(slice) {
             return;
         }
@@ -137,7 +108,7 @@ impl Window {
         self.slices.iter().flat_map(move |slices| {
             (oldest..=self.newest).filter_map(move |number| {
                 let amount = slices[place(number)];
-                (amount != Amount::default()).then(|| (self.expiry(number), amount))
+                (!amount.is_nothing()).then(|| (self.expiry(number), amount))
             })
         })
     }
@@ -148,7 +119,7 @@ impl Window {
 
     /// Gives the memory back if nothing counts.
     pub(super) fn shrink(&mut self) {
-        if self.total == Amount::default() {
+        if self.total.is_nothing() {
             self.slices = None;
         }
     }
@@ -162,12 +133,12 @@ impl Window {
         for number in self.newest.saturating_sub(KEPT as u64 - 1)..=self.newest {
             let amount = old[place(number)];
             let Placement::At(at) = self.moved(Placement::At(number), &other, now) else { continue };
-            if amount == Amount::default() {
+            if amount.is_nothing() {
                 continue;
             }
             let slices = other.slices.get_or_insert_with(|| Box::new([Amount::default(); KEPT]));
-            slices[place(at)] = slices[place(at)].plus(amount);
-            other.total = other.total.plus(amount);
+            slices[place(at)] = slices[place(at)].plus(&amount);
+            other.total = other.total.plus(&amount);
         }
         other
     }

@@ -7,255 +7,240 @@ use std::time::Duration;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::health::Admission;
-use crate::limits::{Decision, Demand, Dimension, Excess, Scope, ScopeId, Wait};
+use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 use crate::snapshot::DeploymentRuntime;
 
 use super::{Estimate, Plan, RequestContext, RequestGuard};
 
-/// What one look at limits and breakers gave.
-enum Look {
+/// What limits and breakers say of a request now.
+enum AdmissionCheck {
+    /// Reserved at this deployment, and the attempt begun.
     Granted(usize),
     /// It depends on the count of tokens, in the words of this deployment's model.
-    Count(usize),
+    CountFirst(usize),
     /// Until then, or until something under way ends.
-    Wait(Option<Moment>, Why),
+    Wait(Option<Moment>, WaitReason),
+    /// Not ever.
     Never(Refusal),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum WaitReason {
     Limit,
     Breaker,
 }
 
-/// Reserves at the best deployment that can take the request and opens the attempt there.
-///
-/// # Errors
-/// `NeverFits` where no deployment can ever take it, `RateLimited` or `Unavailable` where the wait would be
-/// too long or the queue is full, with the time after which trying again makes sense.
-pub(super) async fn admit(
-    context: &RequestContext<'_>,
-    guard: &mut RequestGuard,
-    plan: &Plan,
-    failed: &[usize],
-    estimate: &mut Estimate,
-) -> Result<usize, Refusal> {
-    let queue = &context.group.queue;
-    let arrived = context.gateway.clock.now();
-    let wait_deadline = context.wait_deadline(arrived);
-    // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
-    // stand behind anybody.
-    let holds_shared = guard.shared.is_some();
-    if (queue.is_empty() || holds_shared)
-        && let Seen::Granted(index) = see(context, guard, plan, failed, estimate, wait_deadline).await?
-    {
-        return Ok(index);
-    }
-    let capacity = context.snapshot.settings.queue.max_waiting;
-    let Some(_place) = queue.join(capacity) else {
-        let message =
-            format!("the queue of `{}` is full ({capacity} requests wait for a limit)", context.group.config.name);
-        return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
-    };
-    let waiting = async {
-        let _turn = if holds_shared { None } else { queue.turn().await };
-        head(context, guard, plan, failed, estimate, wait_deadline).await
-    };
-    let admitted = tokio::time::timeout_at(context.gateway.clock.instant(wait_deadline), waiting).await;
-    guard.record.waited += context.gateway.clock.now().since(arrived);
-    admitted.unwrap_or_else(|_elapsed| {
-        let waited = context.snapshot.settings.queue.max_wait.as_secs_f64();
-        let message = format!(
-            "no capacity came free for `{}` within {waited} s, the longest wait the configuration allows",
-            context.group.config.name
-        );
-        Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)))
-    })
-}
-
-/// Waits for capacity, first in line.
-async fn head(
-    context: &RequestContext<'_>,
-    guard: &mut RequestGuard,
-    plan: &Plan,
-    failed: &[usize],
-    estimate: &mut Estimate,
-    wait_deadline: Moment,
-) -> Result<usize, Refusal> {
-    loop {
-        let freed = context.gateway.capacity.notified();
-        tokio::pin!(freed);
-        // Registered before the look, so that nothing freed in between goes unheard.
-        freed.as_mut().enable();
-        match see(context, guard, plan, failed, estimate, wait_deadline).await? {
-            Seen::Granted(index) => return Ok(index),
-            Seen::Wait(Some(until)) => {
-                tokio::select! { biased; () = freed => {}, () = context.gateway.clock.sleep_until(until) => {} }
-            }
-            Seen::Wait(None) => freed.await,
-        }
-    }
-}
-
-/// What can be done now.
-enum Seen {
+/// A check after which nothing has to be counted.
+enum Attempted {
     Granted(usize),
     Wait(Option<Moment>),
 }
 
-/// Looks, counts if it turns out that it must, and looks again.
-async fn see(
-    context: &RequestContext<'_>,
-    guard: &mut RequestGuard,
-    plan: &Plan,
-    failed: &[usize],
-    estimate: &mut Estimate,
-    wait_deadline: Moment,
-) -> Result<Seen, Refusal> {
-    loop {
-        match look(context, guard, plan, failed, estimate) {
-            Look::Granted(index) => return Ok(Seen::Granted(index)),
-            Look::Never(refusal) => return Err(refusal),
-            Look::Count(index) => estimate.count(context, &context.group.deployments[index].config.model).await,
-            Look::Wait(until, why) => {
-                bearable(context, until, why, wait_deadline)?;
-                return Ok(Seen::Wait(until));
+/// Admission of one attempt: everything that decides where and when it may begin.
+pub(super) struct AdmissionControl<'a, 'c> {
+    pub(super) context: &'a RequestContext<'c>,
+    pub(super) guard: &'a mut RequestGuard,
+    pub(super) plan: &'a Plan,
+    /// Deployments that failed this request; they are passed over.
+    pub(super) failed: &'a [usize],
+    pub(super) estimate: &'a mut Estimate,
+}
+
+impl AdmissionControl<'_, '_> {
+    /// Reserves at the best deployment that can take the request and begins the attempt there.
+    ///
+    /// # Errors
+    /// `NeverFits` where no deployment can ever take it, `RateLimited` or `Unavailable` where the wait would be
+    /// too long or the queue is full, with the time after which trying again makes sense.
+    pub(super) async fn admit(&mut self) -> Result<usize, Refusal> {
+        let context = self.context;
+        let (queue, clock) = (&context.group.queue, context.gateway.clock);
+        let arrived = clock.now();
+        let wait_deadline = context.wait_deadline(arrived);
+        // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
+        // stand behind anybody.
+        let holds_shared = self.guard.shared.is_some();
+        if (queue.is_empty() || holds_shared)
+            && let Attempted::Granted(index) = self.try_admit(wait_deadline).await?
+        {
+            return Ok(index);
+        }
+        let capacity = context.snapshot.settings.queue.max_waiting;
+        let Some(_place) = queue.join(capacity) else {
+            let name = &context.group.config.name;
+            let message = format!("the queue of `{name}` is full ({capacity} requests wait for a limit)");
+            return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
+        };
+        let waiting = async {
+            let _turn = if holds_shared { None } else { queue.turn().await };
+            self.wait_for_capacity(wait_deadline).await
+        };
+        let admitted = tokio::time::timeout_at(clock.instant(wait_deadline), waiting).await;
+        self.guard.record.waited += clock.now().since(arrived);
+        admitted.unwrap_or_else(|_elapsed| {
+            let waited = context.snapshot.settings.queue.max_wait.as_secs_f64();
+            let message = format!(
+                "no capacity came free for `{}` within {waited} s, the longest wait the configuration allows",
+                context.group.config.name
+            );
+            Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)))
+        })
+    }
+
+    /// Waits first in line, and is woken at the moment the limits name or when anything ends.
+    async fn wait_for_capacity(&mut self, wait_deadline: Moment) -> Result<usize, Refusal> {
+        let gateway = self.context.gateway;
+        loop {
+            let notified = gateway.capacity.notified();
+            tokio::pin!(notified);
+            // Registered before the check, so that nothing freed in between goes unheard.
+            notified.as_mut().enable();
+            match self.try_admit(wait_deadline).await? {
+                Attempted::Granted(index) => return Ok(index),
+                Attempted::Wait(Some(until)) => {
+                    tokio::select! { biased; () = notified => {}, () = gateway.clock.sleep_until(until) => {} }
+                }
+                Attempted::Wait(None) => notified.await,
             }
+        }
+    }
+
+    /// Checks, counts if it turns out that it must, and checks again. A wait that is known to be longer than allowed is
+    /// refused instead of waited for in vain.
+    async fn try_admit(&mut self, wait_deadline: Moment) -> Result<Attempted, Refusal> {
+        loop {
+            match self.check() {
+                AdmissionCheck::Granted(index) => return Ok(Attempted::Granted(index)),
+                AdmissionCheck::Never(refusal) => return Err(refusal),
+                AdmissionCheck::CountFirst(index) => {
+                    let model = &self.context.group.deployments[index].config.model;
+                    self.estimate.count(self.context, model).await;
+                }
+                AdmissionCheck::Wait(Some(until), reason) if until > wait_deadline => {
+                    return Err(wait_refusal(self.context, until, reason));
+                }
+                AdmissionCheck::Wait(until, _) => return Ok(Attempted::Wait(until)),
+            }
+        }
+    }
+
+    /// Breakers and context windows first, then one reservation over all that remain.
+    fn check(&mut self) -> AdmissionCheck {
+        let now = self.context.gateway.clock.now();
+        let deployments = &self.context.group.deployments;
+        let mut closed: Vec<Option<Moment>> = Vec::new();
+        let mut too_long = None;
+        let mut candidates: Vec<usize> = Vec::with_capacity(self.plan.order.len());
+        for &index in self.plan.order.iter().filter(|index| !self.failed.contains(index)) {
+            let deployment = &deployments[index];
+            if let Some(window) = deployment.config.context_window {
+                if self.estimate.may_overflow(window) && !self.estimate.is_counted() {
+                    return AdmissionCheck::CountFirst(index);
+                }
+                if self.estimate.overflows(window) {
+                    too_long = Some(too_long.unwrap_or(0).max(window));
+                    continue;
+                }
+            }
+            match deployment.health.admission(now) {
+                Admission::Yes | Admission::Probe => candidates.push(index),
+                // One that could never take the request is no reason to wait for its breaker; it is left to the limits
+                // to say so.
+                Admission::No { .. } if self.never_fits(deployment, now) => {
+                    if !self.estimate.is_counted() {
+                        return AdmissionCheck::CountFirst(index);
+                    }
+                    candidates.push(index);
+                }
+                Admission::No { until } => closed.push(until),
+            }
+        }
+        // The first breaker to let a probe through; one whose probe is under way tells when that has ended.
+        let open_until = closed.iter().flatten().min().copied();
+        if candidates.is_empty() {
+            return match too_long {
+                _ if !closed.is_empty() => AdmissionCheck::Wait(open_until, WaitReason::Breaker),
+                Some(window) => AdmissionCheck::Never(context_refusal(self.estimate.input(), window)),
+                None => AdmissionCheck::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
+            };
+        }
+        self.reserve(&candidates, now, open_until)
+    }
+
+    /// Whether the request is larger than a whole limit of this deployment, as far as it is known.
+    fn never_fits(&self, deployment: &DeploymentRuntime, now: Moment) -> bool {
+        let demand = self.estimate.demand(&deployment.config);
+        matches!(self.context.gateway.limits.wait(now, deployment.scope, demand), Wait::Never)
+    }
+
+    fn reserve(&mut self, candidates: &[usize], now: Moment, open_until: Option<Moment>) -> AdmissionCheck {
+        let Self { context, guard, estimate, .. } = self;
+        let (gateway, group) = (context.gateway, context.group);
+        let shared: &[ScopeId] = if guard.shared.is_some() { &[] } else { &[context.snapshot.global, group.scope] };
+        let offer = |index: &usize| {
+            let deployment = &group.deployments[*index];
+            (deployment.scope, estimate.demand(&deployment.config))
+        };
+        let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
+        let least = Demand { input_tokens: estimate.input(), ..Demand::default() };
+        // The shared scopes must have room for whichever candidate is taken.
+        let largest = offers.iter().fold(least, |most, (_, demand)| Demand {
+            output_tokens: most.output_tokens.max(demand.output_tokens),
+            cost: most.cost.max(demand.cost),
+            ..most
+        });
+        let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };
+        let decision = gateway.limits.reserve(now, shared, largest, &offers, certainty);
+        if decision != Decision::CountFirst {
+            guard.record.estimated_input_tokens = estimate.input();
+        }
+        match decision {
+            Decision::Granted { index, shared, own } => {
+                let deployment = &group.deployments[candidates[index]];
+                match deployment.health.begin(now) {
+                    Ok(attempt) => {
+                        guard.shared = shared.or(guard.shared.take());
+                        guard.begin_attempt(group, candidates[index], attempt, own, offers[index].1);
+                        AdmissionCheck::Granted(candidates[index])
+                    }
+                    // Another thread took the breaker's probe since it was asked.
+                    Err(open) => {
+                        shared.into_iter().chain([own]).for_each(|one| gateway.limits.refund(now, one));
+                        gateway.capacity.notify();
+                        AdmissionCheck::Wait(open.until, WaitReason::Breaker)
+                    }
+                }
+            }
+            Decision::CountFirst => AdmissionCheck::CountFirst(candidates[0]),
+            Decision::Until(until) => {
+                let until = match (until, open_until) {
+                    (Some(limit), Some(breaker)) => Some(limit.min(breaker)),
+                    (limit, breaker) => limit.or(breaker),
+                };
+                AdmissionCheck::Wait(until, WaitReason::Limit)
+            }
+            // One that is cooling down may be larger than those that are not.
+            Decision::Never(_) if open_until.is_some() => AdmissionCheck::Wait(open_until, WaitReason::Breaker),
+            Decision::Never(excess) => AdmissionCheck::Never(excess_refusal(&excess, context, estimate)),
         }
     }
 }
 
-/// Refuses a wait that is known to be longer than allowed, instead of waiting in vain.
-fn bearable(
-    context: &RequestContext<'_>,
-    until: Option<Moment>,
-    why: Why,
-    wait_deadline: Moment,
-) -> Result<(), Refusal> {
-    let Some(until) = until.filter(|until| *until > wait_deadline) else { return Ok(()) };
+/// Tells when the next can start, where that is later than requests may wait.
+fn wait_refusal(context: &RequestContext<'_>, until: Moment, reason: WaitReason) -> Refusal {
     let wait = until.since(context.gateway.clock.now());
-    let group = &context.group.config.name;
-    let (kind, what) = match why {
-        Why::Limit => (RefusalKind::RateLimited, "every deployment is at a limit"),
-        Why::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures"),
+    let (kind, what) = match reason {
+        WaitReason::Limit => (RefusalKind::RateLimited, "every deployment is at a limit"),
+        WaitReason::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures"),
     };
     let message = format!(
-        "`{group}`: {what}; the next can start in {:.1} s, which is longer than requests may wait here ({} s)",
+        "`{}`: {what}; the next can start in {:.1} s, which is longer than requests may wait here ({} s)",
+        context.group.config.name,
         wait.as_secs_f64(),
         context.snapshot.settings.queue.max_wait.as_secs_f64()
     );
-    Err(Refusal::new(kind, message).after(wait))
-}
-
-/// One look: breakers and context windows first, then one reservation over all that remain.
-fn look(
-    context: &RequestContext<'_>,
-    guard: &mut RequestGuard,
-    plan: &Plan,
-    failed: &[usize],
-    estimate: &Estimate,
-) -> Look {
-    let gateway = context.gateway;
-    let now = gateway.clock.now();
-    let deployments = &context.group.deployments;
-    let mut closed: Vec<Option<Moment>> = Vec::new();
-    let mut too_long = None;
-    let mut candidates: Vec<usize> = Vec::with_capacity(plan.order.len());
-    for &index in plan.order.iter().filter(|index| !failed.contains(index)) {
-        let deployment = &deployments[index];
-        if let Some(window) = deployment.config.context_window {
-            if estimate.may_overflow(window) && !estimate.is_counted() {
-                return Look::Count(index);
-            }
-            if estimate.overflows(window) {
-                too_long = Some(too_long.unwrap_or(0).max(window));
-                continue;
-            }
-        }
-        match deployment.health.admission(now) {
-            Admission::Yes | Admission::Probe => candidates.push(index),
-            // One that could never take the request is no reason to wait for its breaker; it is left to the limits to
-            // say so.
-            Admission::No { .. } if never_fits(context, deployment, estimate, now) => {
-                if !estimate.is_counted() {
-                    return Look::Count(index);
-                }
-                candidates.push(index);
-            }
-            Admission::No { until } => closed.push(until),
-        }
-    }
-    // The first breaker to let a probe through; one whose probe is under way tells when that has ended.
-    let open_until = closed.iter().flatten().min().copied();
-    if candidates.is_empty() {
-        return match too_long {
-            _ if !closed.is_empty() => Look::Wait(open_until, Why::Breaker),
-            Some(window) => Look::Never(context_refusal(estimate.input(), window)),
-            None => Look::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
-        };
-    }
-    reserve(context, guard, &candidates, estimate, now, open_until)
-}
-
-/// Whether the request is larger than a whole limit of this deployment, as far as it is known.
-fn never_fits(context: &RequestContext<'_>, deployment: &DeploymentRuntime, estimate: &Estimate, now: Moment) -> bool {
-    matches!(context.gateway.limits.wait(now, deployment.scope, estimate.demand(&deployment.config)), Wait::Never)
-}
-
-fn reserve(
-    context: &RequestContext<'_>,
-    guard: &mut RequestGuard,
-    candidates: &[usize],
-    estimate: &Estimate,
-    now: Moment,
-    open_until: Option<Moment>,
-) -> Look {
-    let gateway = context.gateway;
-    let deployments = &context.group.deployments;
-    let shared: &[ScopeId] = if guard.shared.is_some() { &[] } else { &[context.snapshot.global, context.group.scope] };
-    let scopes: Vec<ScopeId> =
-        shared.iter().copied().chain(candidates.iter().map(|index| deployments[*index].scope)).collect();
-    let largest = |estimate: &Estimate| {
-        let output = candidates.iter().map(|index| estimate.demand(&deployments[*index].config).output_tokens).max();
-        Demand { input_tokens: estimate.input(), output_tokens: output.unwrap_or(0) }
-    };
-    if !estimate.is_counted() && !gateway.limits.at_most_half(now, &scopes, largest(estimate)) {
-        return Look::Count(candidates[0]);
-    }
-    guard.record.estimated_input_tokens = estimate.input();
-    let offers: Vec<(ScopeId, Demand)> = candidates
-        .iter()
-        .map(|index| (deployments[*index].scope, estimate.demand(&deployments[*index].config)))
-        .collect();
-    match gateway.limits.reserve(now, shared, largest(estimate), &offers) {
-        Decision::Granted { index, shared, own } => {
-            let deployment = &deployments[candidates[index]];
-            match deployment.health.begin(now) {
-                Ok(attempt) => {
-                    guard.shared = shared.or(guard.shared.take());
-                    guard.begin_attempt(context.group, candidates[index], attempt, own, offers[index].1);
-                    Look::Granted(candidates[index])
-                }
-                // Another thread took the breaker's probe since we looked.
-                Err(open) => {
-                    shared.into_iter().chain([own]).for_each(|hold| gateway.limits.refund(now, hold));
-                    gateway.capacity.notify();
-                    Look::Wait(open.until, Why::Breaker)
-                }
-            }
-        }
-        Decision::Until(until) => {
-            let until = match (until, open_until) {
-                (Some(limit), Some(breaker)) => Some(limit.min(breaker)),
-                (limit, breaker) => limit.or(breaker),
-            };
-            Look::Wait(until, Why::Limit)
-        }
-        // One that is cooling down may be larger than those that are not.
-        Decision::Never(_) if open_until.is_some() => Look::Wait(open_until, Why::Breaker),
-        Decision::Never(excess) => Look::Never(excess_refusal(&excess, context, estimate)),
-    }
+    Refusal::new(kind, message).after(wait)
 }
 
 fn context_refusal(input: u64, window: u32) -> Refusal {
@@ -281,6 +266,7 @@ fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, estimate: &Esti
         Dimension::Tokens => "tokens per window",
         Dimension::InputTokens => "input tokens per window",
         Dimension::OutputTokens => "output tokens per window",
+        Dimension::Cost => "billionths of a dollar per window",
         Dimension::InFlight => "requests at once",
     };
     let counted = if estimate.is_exact() { "" } else { " (estimated)" };

@@ -136,7 +136,7 @@ fn spoken(kind: &PartKind) -> u64 {
 }
 
 /// How long to wait before attempt number `attempt` (from 1) once every deployment of the plan has failed: what the
-/// provider context for, up to a minute; else 0.5 s doubled each time, at most 8 s, and up to 0.75 s more so that
+/// provider asked for, up to a minute; else 0.5 s doubled each time, at most 8 s, and up to 0.75 s more so that
 /// many do not return at once; never less than the configured `retry_after`. `None` where the provider asks for
 /// more than a minute: the client is told so instead.
 pub(super) fn pause(context: &RequestContext<'_>, fault: &AttemptFault, attempt: u32, seed: u64) -> Option<Duration> {

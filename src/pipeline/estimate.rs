@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::catalog::Deployment;
 use crate::chat::ChatRequest;
-use crate::limits::Demand;
+use crate::limits::{Demand, Dimension};
 use crate::tokens;
 
 use super::RequestContext;
@@ -71,18 +71,21 @@ impl Estimate {
         self.exact
     }
 
-    /// What one deployment would be context for. Output is the client's bound, else the model's, but never
+    /// What one deployment would be asked for. Output is the client's bound, else the model's, but never
     /// more than a quarter of the deployment's token limit where the client set none.
     pub(super) fn demand(&self, deployment: &Deployment) -> Demand {
         let output = self.max_tokens.map_or_else(
             || {
                 let model = deployment.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
-                let limit = deployment.limits.tokens.into_iter().chain(deployment.limits.output_tokens).min();
+                let limits = &deployment.limits.limits;
+                let limit = limits[Dimension::Tokens].into_iter().chain(limits[Dimension::OutputTokens]).min();
                 model.min(limit.map_or(u64::MAX, |limit| limit / 4))
             },
             u64::from,
         );
-        Demand { input_tokens: self.input(), output_tokens: output.saturating_mul(self.choices) }
+        let (input_tokens, output_tokens) = (self.input(), output.saturating_mul(self.choices));
+        let cost = deployment.prices.map(|prices| prices.input.of(input_tokens) + prices.output.of(output_tokens));
+        Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }
 
     /// Whether the request certainly does not fit into a context window of so many tokens.

@@ -144,6 +144,7 @@ impl RequestGuard {
         let demand = outcome.demand();
         self.used.input_tokens += demand.input_tokens;
         self.used.output_tokens += demand.output_tokens;
+        self.used.cost += demand.cost;
         if let Some(cost) = outcome.cost {
             self.record.cost = Some(self.record.cost.unwrap_or_default() + cost);
         }

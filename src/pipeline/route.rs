@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::chat::{ImageSource, OutputFormat, PartKind};
 use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
-use crate::limits::{Demand, Reading, Wait};
+use crate::limits::{Demand, Dimension, Reading, Wait};
 use crate::moment::Moment;
 use crate::policy::{Choice, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
@@ -21,10 +21,10 @@ use super::{Estimate, Plan, RequestContext, RequestGuard};
 /// Told where something under way has to end first and nobody knows when.
 const UNKNOWN_WAIT_MS: f32 = 1000.0;
 
-/// The longest a policy may have a request wait before it is context again.
+/// The longest a policy may have a request wait before it is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Asks the group's policy. A policy that wants a request to wait is context once more afterwards.
+/// Asks the group's policy. A policy that wants a request to wait is asked once more afterwards.
 ///
 /// # Errors
 /// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
@@ -164,10 +164,10 @@ fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -
             let cost = prices.input.of(demand.input_tokens) + prices.output.of(demand.output_tokens);
             small(cost.0) / 1e9
         }),
-        Signal::TokensUsed => small(limits.used(deployment.scope).tokens),
-        Signal::RequestsUsed => small(limits.used(deployment.scope).requests),
-        Signal::TokensFree => free(limits.used(deployment.scope).free.tightest_tokens()),
-        Signal::RequestsFree => free(limits.used(deployment.scope).free.requests),
+        Signal::TokensUsed => small(limits.used(deployment.scope)[Dimension::Tokens]),
+        Signal::RequestsUsed => small(limits.used(deployment.scope)[Dimension::Requests]),
+        Signal::TokensFree => free(limits.used(deployment.scope).tightest_tokens()),
+        Signal::RequestsFree => free(limits.used(deployment.scope).free[Dimension::Requests]),
         Signal::InFlight
         | Signal::LatencyMs
         | Signal::LatencyPerTokenMs

@@ -9,6 +9,7 @@ use crate::attempt::AttemptOutcome;
 use crate::catalog::Deployment;
 use crate::fault::FaultKind;
 use crate::id::DeploymentId;
+use crate::limits::Dimension;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::signal::{Feature, Signal};
@@ -49,7 +50,7 @@ impl DeploymentInfo {
     #[must_use]
     pub fn of(deployment: &Deployment) -> Self {
         let limits = &deployment.limits;
-        let a_minute = |limit: Option<u64>| limit.map(|limit| per_minute(limit, limits.window));
+        let a_minute = |dimension| limits.limits[dimension].map(|limit| per_minute(limit, limits.window));
         Self {
             id: deployment.id.clone(),
             provider: deployment.provider.to_string(),
@@ -60,10 +61,10 @@ impl DeploymentInfo {
             input_price: deployment.prices.map(|prices| prices.input.as_usd_per_million()),
             output_price: deployment.prices.map(|prices| prices.output.as_usd_per_million()),
             context_window: deployment.context_window,
-            rpm: a_minute(limits.requests),
-            tpm: a_minute(limits.tokens),
-            itpm: a_minute(limits.input_tokens),
-            otpm: a_minute(limits.output_tokens),
+            rpm: a_minute(Dimension::Requests),
+            tpm: a_minute(Dimension::Tokens),
+            itpm: a_minute(Dimension::InputTokens),
+            otpm: a_minute(Dimension::OutputTokens),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use witgate::fault::RefusalKind;
 use witgate::format::OpenAi;
-use witgate::limits::Used;
+use witgate::limits::{Dimension, Used};
 use witgate::pipeline::Gateway as Pipeline;
 
 use crate::support::gateway::Gateway;
@@ -72,7 +72,7 @@ async fn a_prompt_of_more_bytes_than_the_limit_has_tokens_is_counted_and_served(
     let body = json!({"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": text}]});
     let first = gateway.post("/v1/chat/completions", &body).await;
     assert_eq!(first.status, 200, "{}", first.text);
-    let counted = used(&gateway.app.gateway, "a").tokens;
+    let counted = used(&gateway.app.gateway, "a")[Dimension::Tokens];
     assert!((8000..15_000).contains(&counted), "{counted}");
     let text = "word ".repeat(40_000);
     let body = json!({"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": text}]});
@@ -112,7 +112,7 @@ witgate: {queue: {max_waiting: 3, max_wait_seconds: 60}}
     assert!(times.is_sorted(), "in the order they came: {times:?}");
     let refused = ends[4].1.as_ref().expect_err("the queue is full");
     assert_eq!((refused.kind, refused.retry_after.is_some()), (RefusalKind::RateLimited, true));
-    assert_eq!(used(&gateway, "a").in_flight, 0, "nothing leaks");
+    assert_eq!(used(&gateway, "a")[Dimension::InFlight], 0, "nothing leaks");
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +134,7 @@ async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
     assert!(left.await.is_err_and(|ended| ended.is_cancelled()));
     let ends = [first.await.expect("no panic"), third.await.expect("no panic")];
     assert_eq!(ends.map(|end| end.expect("served")), [5, 10]);
-    assert_eq!(used(&gateway, "a").in_flight, 0);
+    assert_eq!(used(&gateway, "a")[Dimension::InFlight], 0);
     assert!(gateway.live.read().groups["g"].queue.is_empty());
 }
 
@@ -168,5 +168,5 @@ witgate: {queue: {max_waiting: 1000, max_wait_seconds: 6000}}
     let minutes = gateway.clock.now().since(BEGIN).as_secs_f64() / 60.0;
     // 60 requests of about 1,115 tokens over 14,000 tokens a minute.
     assert!(minutes < 9.0, "took {minutes} minutes");
-    assert_eq!((used(&gateway, "a").in_flight, used(&gateway, "b").in_flight), (0, 0));
+    assert_eq!((used(&gateway, "a")[Dimension::InFlight], used(&gateway, "b")[Dimension::InFlight]), (0, 0));
 }

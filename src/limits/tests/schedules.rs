@@ -145,7 +145,7 @@ impl Run {
         let ask = |run: &Self, now| {
             let shared: Vec<_> = shared.iter().map(|number| run.ids[*number]).collect();
             let candidates: Vec<_> = candidates.iter().map(|(number, demand)| (run.ids[*number], *demand)).collect();
-            run.limits.reserve(now, &shared, shared_demand, &candidates)
+            run.limits.reserve(now, &shared, shared_demand, &candidates, Certainty::Counted)
         };
         let before = self.all_used(self.now);
         let mut decision = ask(self, self.now);
@@ -188,10 +188,12 @@ impl Run {
             let under_way = self.live.iter().flat_map(|live| &live.holds).flat_map(|(_, events)| events);
             let under_way = under_way.filter(|event| self.events[**event].scope == number).count();
             let used = self.limits.used(self.now, *id);
-            assert_eq!(used.in_flight, under_way as u64);
+            assert_eq!(used[InFlight], under_way as u64);
             let was_granted = shared.contains(&number) || candidates[index].0 == number;
-            if let Some(limit) = self.specs[number].as_ref().and_then(|spec| spec.in_flight).filter(|_| was_granted) {
-                assert!(used.in_flight <= u64::from(limit));
+            if let Some(limit) =
+                self.specs[number].as_ref().and_then(|spec| spec.limits[InFlight]).filter(|_| was_granted)
+            {
+                assert!(used[InFlight] <= limit);
             }
         }
     }
@@ -218,7 +220,7 @@ impl Run {
         let longest = Duration::from_mins(4);
         let used = self.all_used(self.now + longest);
         for used in used {
-            assert_eq!(Used { free: Free::default(), ..used }, Used::default(), "an ending leaks");
+            assert_eq!(Used { free: PerDimension::default(), ..used }, Used::default(), "an ending leaks");
         }
         assert_eq!(self.limits.lock().open_reservations(), 0);
     }
@@ -252,10 +254,10 @@ impl Run {
                     (sum.0 + 1, sum.1 + amount.input_tokens, sum.2 + amount.output_tokens)
                 });
                 let spec = &event.spec;
-                assert!(sum.0 <= usable(spec.requests, spec.margin), "{sum:?} requests under {spec:?}");
-                assert!(sum.1 <= usable(spec.input_tokens, spec.margin), "{sum:?} input under {spec:?}");
-                assert!(sum.2 <= usable(spec.output_tokens, spec.margin), "{sum:?} output under {spec:?}");
-                assert!(sum.1 + sum.2 <= usable(spec.tokens, spec.margin), "{sum:?} tokens under {spec:?}");
+                assert!(sum.0 <= usable(spec.limits[Requests], spec.margin), "{sum:?} requests under {spec:?}");
+                assert!(sum.1 <= usable(spec.limits[InputTokens], spec.margin), "{sum:?} input under {spec:?}");
+                assert!(sum.2 <= usable(spec.limits[OutputTokens], spec.margin), "{sum:?} output under {spec:?}");
+                assert!(sum.1 + sum.2 <= usable(spec.limits[Tokens], spec.margin), "{sum:?} tokens under {spec:?}");
             }
         }
     }
@@ -282,18 +284,14 @@ fn any_spec() -> impl Strategy<Value = Option<LimitSpec>> {
         limit(50..500),
         limit(50..300),
         limit(50..300),
-        prop::option::weighted(0.3, 1_u32..6),
+        prop::option::weighted(0.3, 1_u64..6),
         window,
         1_u32..=10,
     )
-        .prop_map(|(requests, tokens, input_tokens, output_tokens, in_flight, window, margin)| LimitSpec {
-            requests,
-            tokens,
-            input_tokens,
-            output_tokens,
-            in_flight,
-            window,
-            margin: f64::from(margin) / 10.0,
+        .prop_map(|(requests, tokens, input, output, in_flight, window, margin)| {
+            let spec = LimitSpec { window, margin: f64::from(margin) / 10.0, ..LimitSpec::default() };
+            let spec = spec.with(Requests, requests).with(Tokens, tokens).with(InputTokens, input);
+            spec.with(OutputTokens, output).with(InFlight, in_flight)
         });
     prop::option::weighted(0.85, spec)
 }

@@ -1,0 +1,153 @@
+//! What is counted and limited, and arrays with a place for each of it.
+
+use std::fmt;
+use std::ops::{Index, IndexMut};
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    /// Requests per window (`rpm`).
+    Requests,
+    /// Tokens per window, input and output together (`tpm`).
+    Tokens,
+    /// Input tokens per window (`itpm`).
+    InputTokens,
+    /// Output tokens per window (`otpm`).
+    OutputTokens,
+    /// Billionths of a US dollar per window.
+    Cost,
+    /// Requests under way at once (`max_parallel_requests`). No window forgets it: it ends with its request.
+    InFlight,
+}
+
+/// How many dimensions there are.
+const COUNT: usize = 6;
+
+impl Dimension {
+    /// Every dimension, in the order of its place.
+    pub const ALL: [Self; COUNT] =
+        [Self::Requests, Self::Tokens, Self::InputTokens, Self::OutputTokens, Self::Cost, Self::InFlight];
+    /// Those that count tokens.
+    pub const TOKENS: [Self; 3] = [Self::Tokens, Self::InputTokens, Self::OutputTokens];
+}
+
+/// A value for each dimension.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct PerDimension<T>([T; COUNT]);
+
+impl<T> PerDimension<T> {
+    /// Made from a value for each.
+    pub fn from_fn(mut make: impl FnMut(Dimension) -> T) -> Self {
+        Self(Dimension::ALL.map(&mut make))
+    }
+}
+
+impl<T: fmt::Debug + Default + PartialEq> fmt::Debug for PerDimension<T> {
+    /// Those that say something, by name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = Dimension::ALL.into_iter().zip(&self.0).filter(|(_, value)| **value != T::default());
+        f.debug_map().entries(told).finish()
+    }
+}
+
+impl<T> Index<Dimension> for PerDimension<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, dimension: Dimension) -> &T {
+        &self.0[dimension as usize]
+    }
+}
+
+impl<T> IndexMut<Dimension> for PerDimension<T> {
+    #[inline]
+    fn index_mut(&mut self, dimension: Dimension) -> &mut T {
+        &mut self.0[dimension as usize]
+    }
+}
+
+/// Something counted.
+pub(super) type Amount = PerDimension<u64>;
+
+/// What may be counted. Unlimited is the largest number, which nothing exceeds: comparing needs no case of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds(Amount);
+
+impl Amount {
+    #[inline]
+    pub(super) fn plus(mut self, other: &Self) -> Self {
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            *own = own.saturating_add(other);
+        }
+        self
+    }
+
+    #[inline]
+    pub(super) fn minus(mut self, other: &Self) -> Self {
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            *own = own.saturating_sub(other);
+        }
+        self
+    }
+
+    /// The part that a window counts: all but what is under way.
+    #[inline]
+    pub(super) fn windowed(mut self) -> Self {
+        self[Dimension::InFlight] = 0;
+        self
+    }
+
+    /// The other part.
+    #[inline]
+    pub(super) fn under_way(self) -> Self {
+        let mut part = Self::default();
+        part[Dimension::InFlight] = self[Dimension::InFlight];
+        part
+    }
+
+    /// Whether it is at least as much in every dimension.
+    #[inline]
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(own, other)| own >= other)
+    }
+
+    #[inline]
+    pub(super) fn is_nothing(&self) -> bool {
+        self.0.iter().all(|amount| *amount == 0)
+    }
+}
+
+impl Bounds {
+    pub(super) const UNLIMITED: Self = Self(PerDimension([u64::MAX; COUNT]));
+
+    pub(super) fn of(limits: &PerDimension<Option<u64>>) -> Self {
+        Self(PerDimension::from_fn(|dimension| limits[dimension].unwrap_or(u64::MAX)))
+    }
+
+    /// Whether this much more fits beside what is used. (No early end: six comparisons cost less than a branch that is
+    /// guessed wrong.)
+    #[inline]
+    pub(super) fn admit(&self, used: &Amount, asked: &Amount) -> bool {
+        let both = used.0.iter().zip(&asked.0);
+        self.0
+            .0
+            .iter()
+            .zip(both)
+            .fold(true, |fits, (limit, (used, asked))| fits & (used.saturating_add(*asked) <= *limit))
+    }
+
+    /// How much must come free before this much more fits.
+    pub(super) fn missing(&self, used: &Amount, asked: &Amount) -> Amount {
+        used.plus(asked).minus(&self.0)
+    }
+
+    /// The limit, where there is one.
+    pub(super) fn limit(&self, dimension: Dimension) -> Option<u64> {
+        Some(self.0[dimension]).filter(|limit| *limit != u64::MAX)
+    }
+
+    /// What is left of each limit.
+    pub(super) fn left(&self, used: &Amount) -> PerDimension<Option<u64>> {
+        PerDimension::from_fn(|dimension| Some(self.limit(dimension)?.saturating_sub(used[dimension])))
+    }
+}
