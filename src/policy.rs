@@ -12,33 +12,35 @@
 //!
 //! This is the only module that names wasmtime or wasmparser.
 
-mod bindings;
-mod cache;
-mod compile;
-mod engine;
-mod inspect;
-mod instance;
-mod problem;
-mod report;
+mod host;
 mod router;
-mod setup;
-mod store;
-mod succession;
-mod ticker;
-mod types;
-mod validate;
 
 #[cfg(test)]
 mod tests;
 
-pub use compile::{CHILD_COMMAND, Compiler, compile_child_main};
-pub use engine::{Component, Digest, Engine, EngineOptions};
-pub use inspect::{Inspection, Role, inspect};
-pub use problem::PolicyProblem;
-pub use report::{CallTimes, RouterReport};
-pub use router::Router;
-pub use store::{LogLevel, LogLine};
-pub use succession::Succession;
-pub use types::{
-    Choice, DeploymentInfo, Needs, Outcome, PolicyFault, RouteError, RouteRequest, SavedState, Setup, Traits,
+use std::sync::Arc;
+
+use crate::id::PolicyName;
+
+pub use host::{
+    CHILD_COMMAND, CallTimes, Compiler, Component, Digest, Engine, EngineOptions, Inspection, LogLevel, LogLine,
+    PolicyFault, PolicyProblem, Role, SavedState, compile_child_main, inspect,
 };
+pub use router::{
+    Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Router, RouterReport, Setup, Succession, Traits,
+};
+
+use host::Contract as _;
+
+impl Engine {
+    /// Checks, compiles and links a component in whatever role its exports name. Blocks for as long as compiling takes: call
+    /// it off the async threads.
+    ///
+    /// # Errors
+    /// Everything that keeps a component from being instantiated.
+    pub fn load(&self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, PolicyProblem> {
+        self.load_as(name, bytes, |role, pre| match role {
+            Role::Router => router::Routing::bind(pre).map(drop),
+        })
+    }
+}

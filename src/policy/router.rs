@@ -10,18 +10,29 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
-use super::bindings::exports::witgate::policy::routing as wit;
-use super::engine::Component;
-use super::instance::{Budget, Instance};
-use super::problem::PolicyProblem;
-use super::report::{RouterReport, Stats};
-use super::setup::{make_ready, self_test};
-use super::store::{LogLine, Sink, cut};
-use super::succession::Succession;
-use super::types::{Choice, Needs, Outcome, PolicyFault, RouteError, RouteRequest, SavedState, Setup};
-use super::validate::validate;
+use super::host::{
+    Budget, Component, Instance, InstanceLifetime, LogLine, PolicyFault, PolicyProblem, SavedState, Sink, Stats, cut,
+};
 use crate::id::DeploymentId;
 use crate::moment::Moment;
+
+mod bindings;
+mod calls;
+mod report;
+mod setup;
+mod succession;
+mod types;
+mod validate;
+
+pub use report::RouterReport;
+pub use succession::Succession;
+pub use types::{Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Setup, Traits};
+
+pub(super) use calls::Routing;
+
+use bindings::exports::witgate::policy::routing as wit;
+use setup::{make_ready, self_test};
+use validate::validate;
 
 /// Outcomes after which a router is asked to save.
 const SAVE_EVERY: u32 = 1000;
@@ -45,7 +56,7 @@ pub struct Router {
     sink: Option<Arc<Sink>>,
     stats: Stats,
     /// The first place is the one that observes and saves.
-    instances: Box<[Mutex<Option<Instance>>]>,
+    instances: Box<[Mutex<Option<Instance<Routing>>>]>,
     saved: Mutex<Option<SavedState>>,
     learning: Mutex<Learning>,
     lineage: Arc<Lineage>,
@@ -113,7 +124,7 @@ impl Router {
         self_test(trial, call, &setup)?;
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
-        let instances = if ready.needs.pure { most_instances() } else { 1 };
+        let instances = lifetime(&ready.needs).most();
         let places = setup.deployments.iter().map(|facts| facts.id.clone()).zip(0..).collect();
         let router = Self {
             recovery: Budget::recovery(&component, deployments, ready.cpu),
@@ -355,8 +366,8 @@ impl Router {
     /// Calls the instance in a place, making one where there is none. One that fails is dropped.
     fn with_instance<R>(
         &self,
-        place: &mut Option<Instance>,
-        call: impl FnOnce(&mut Instance) -> Result<R, PolicyFault>,
+        place: &mut Option<Instance<Routing>>,
+        call: impl FnOnce(&mut Instance<Routing>) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
         let instance = match place {
             Some(instance) => instance,
@@ -369,7 +380,7 @@ impl Router {
         result
     }
 
-    fn recover(&self) -> Result<Instance, PolicyFault> {
+    fn recover(&self) -> Result<Instance<Routing>, PolicyFault> {
         let state = lock(&self.saved).clone();
         let ready = make_ready(&self.component, self.sink.as_ref(), self.recovery, &self.setup, state.as_ref());
         match ready {
@@ -392,12 +403,12 @@ impl Router {
         fault
     }
 
-    fn first_instance(&self) -> &Mutex<Option<Instance>> {
+    fn first_instance(&self) -> &Mutex<Option<Instance<Routing>>> {
         &self.instances[0]
     }
 
     /// The first place nobody sits in, so that little traffic needs one instance; else the wait is for the first.
-    fn free_instance(&self) -> MutexGuard<'_, Option<Instance>> {
+    fn free_instance(&self) -> MutexGuard<'_, Option<Instance<Routing>>> {
         let free = self.instances.iter().find_map(|place| match place.try_lock() {
             Ok(place) => Some(place),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -416,8 +427,14 @@ impl fmt::Debug for Router {
     }
 }
 
-fn most_instances() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES)
+/// A router that may learn has one memory; one that says it does not may answer on every processor at once.
+fn lifetime(needs: &Needs) -> InstanceLifetime {
+    if needs.pure {
+        let most = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES);
+        InstanceLifetime::SeveralKept(most)
+    } else {
+        InstanceLifetime::OneKept
+    }
 }
 
 /// A panic elsewhere must not make a lock useless; what it guards is always whole between two statements.

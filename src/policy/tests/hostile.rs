@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::policy::ticker::thread_cpu;
+use crate::policy::host::ticker::thread_cpu;
 
 fn at(secs: u64) -> Moment {
     Moment::from_millis(1_000_000 + secs * 1000)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
-use crate::policy::compile::child_main;
+use crate::policy::host::compile::child_main;
 use crate::signal::Signal;
 
 fn load(bytes: &[u8]) -> PolicyProblem {

@@ -1,11 +1,16 @@
 //! Rule 1: a policy advises, the host decides. What a ranking must be before anyone acts on it.
 
 use super::bindings::exports::witgate::policy::routing as wit;
-use super::types::{Choice, PolicyFault};
+use super::types::Choice;
+use crate::policy::host::PolicyFault;
 
 /// A ranking names deployments that were offered, each once, with probabilities.
 /// It may be shorter than the list; empty it may be only where nothing was offered.
-pub(super) fn validate(ranking: &wit::Ranking, deployments: usize, out: &mut Vec<Choice>) -> Result<(), PolicyFault> {
+pub(in crate::policy) fn validate(
+    ranking: &wit::Ranking,
+    deployments: usize,
+    out: &mut Vec<Choice>,
+) -> Result<(), PolicyFault> {
     let wit::Ranking { deployments: named, propensities } = ranking;
     let mut seen = SeenSet::new(deployments);
     let mut good = named.is_empty() == (deployments == 0);

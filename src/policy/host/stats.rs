@@ -1,4 +1,4 @@
-//! What is known of a router's work: counts of calls, outcomes and faults, the time calls take, and whether
+//! What is known of a policy's work: counts of calls, outcomes and faults, the time calls take, and whether
 //! it has failed so often that it is not asked any more.
 //!
 //! Three faults within sixty seconds of the callers' time quarantine it until it is replaced. Time is what
@@ -8,10 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::engine::Digest;
+use super::fault::PolicyFault;
 use super::ticker::stopwatch;
-use super::types::PolicyFault;
-use crate::id::PolicyName;
 use crate::moment::Moment;
 
 const FAULTS: usize = 3;
@@ -20,37 +18,6 @@ const WITHIN: Duration = Duration::from_mins(1);
 const SAMPLE: u64 = 8;
 /// Four buckets to each power of two, in nanoseconds.
 const BUCKETS: usize = 64 * 4;
-
-/// A router's work so far.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RouterReport {
-    /// The policy's name.
-    pub policy: PolicyName,
-    /// The digest of its component.
-    pub digest: Digest,
-    /// 1 for the first router of a line, one more at every swap.
-    pub generation: u64,
-    /// Calls to `route`, those refused by quarantine included.
-    pub calls: u64,
-    /// Outcomes told to it.
-    pub outcomes: u64,
-    /// Times it was asked for its state and gave one.
-    pub saves: u64,
-    /// Faults of every kind but `quarantined`.
-    pub faults: u64,
-    /// Faults by kind, in the order of [`PolicyFault::KINDS`]; `quarantined` counts the calls refused.
-    pub faults_by_kind: [u64; PolicyFault::KINDS.len()],
-    /// Whether it is not asked any more.
-    pub quarantined: bool,
-    /// Whether it could not take the state it was offered, and began empty.
-    pub state_refused: bool,
-    /// The time calls to `route` take, sampled.
-    pub times: CallTimes,
-    /// Linear memory of its (first) instance, bytes; 0 while it has none.
-    pub memory_bytes: usize,
-    /// Fuel of the last call to `route`, and the most of any; `None` where CPU time bounds calls.
-    pub fuel: Option<(u64, u64)>,
-}
 
 /// The time calls take, of one in eight. Percentiles are at most 19 % too high.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,10 +35,10 @@ pub struct CallTimes {
 }
 
 /// The counters behind a report.
-pub(super) struct Stats {
+pub(in crate::policy) struct Stats {
     calls: AtomicU64,
-    pub(super) outcomes: AtomicU64,
-    pub(super) saves: AtomicU64,
+    pub(in crate::policy) outcomes: AtomicU64,
+    pub(in crate::policy) saves: AtomicU64,
     faults: [AtomicU64; PolicyFault::KINDS.len()],
     now: AtomicU64,
     recent: Mutex<Vec<Moment>>,
@@ -84,7 +51,7 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    pub(super) fn new() -> Self {
+    pub(in crate::policy) fn new() -> Self {
         Self {
             calls: AtomicU64::new(0),
             outcomes: AtomicU64::new(0),
@@ -102,22 +69,22 @@ impl Stats {
     }
 
     /// Counts a call; `Some` start if it is one to be timed.
-    pub(super) fn call(&self, now: Moment) -> Option<Duration> {
+    pub(in crate::policy) fn call(&self, now: Moment) -> Option<Duration> {
         self.saw(now);
         let n = self.calls.fetch_add(1, Ordering::Relaxed);
         n.is_multiple_of(SAMPLE).then(stopwatch)
     }
 
     /// Notes the callers' time.
-    pub(super) fn saw(&self, now: Moment) {
+    pub(in crate::policy) fn saw(&self, now: Moment) {
         self.now.store(now.as_nanos(), Ordering::Relaxed);
     }
 
-    pub(super) fn calls(&self) -> u64 {
+    pub(in crate::policy) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 
-    pub(super) fn timed(&self, start: Duration) {
+    pub(in crate::policy) fn timed(&self, start: Duration) {
         let nanos = u64::try_from(stopwatch().saturating_sub(start).as_nanos()).unwrap_or(u64::MAX);
         if let Some(bucket) = self.buckets.get(bucket(nanos)) {
             bucket.fetch_add(1, Ordering::Relaxed);
@@ -126,13 +93,13 @@ impl Stats {
         self.max_nanos.fetch_max(nanos, Ordering::Relaxed);
     }
 
-    pub(super) fn fuel(&self, used: u64) {
+    pub(in crate::policy) fn fuel(&self, used: u64) {
         self.last_fuel.store(used, Ordering::Relaxed);
         self.max_fuel.fetch_max(used, Ordering::Relaxed);
     }
 
     /// Counts a fault. True if it is the one that quarantines.
-    pub(super) fn fault(&self, fault: &PolicyFault) -> bool {
+    pub(in crate::policy) fn fault(&self, fault: &PolicyFault) -> bool {
         self.faults[fault.index()].fetch_add(1, Ordering::Relaxed);
         if *fault == PolicyFault::Quarantined {
             return false;
@@ -144,20 +111,20 @@ impl Stats {
         recent.len() >= FAULTS && !self.quarantined.swap(true, Ordering::Relaxed)
     }
 
-    pub(super) fn quarantined(&self) -> bool {
+    pub(in crate::policy) fn quarantined(&self) -> bool {
         self.quarantined.load(Ordering::Relaxed)
     }
 
-    pub(super) fn faults(&self) -> [u64; PolicyFault::KINDS.len()] {
+    pub(in crate::policy) fn faults(&self) -> [u64; PolicyFault::KINDS.len()] {
         std::array::from_fn(|kind| self.faults[kind].load(Ordering::Relaxed))
     }
 
     /// Fuel of the last call, and the most of any.
-    pub(super) fn fuel_used(&self) -> (u64, u64) {
+    pub(in crate::policy) fn fuel_used(&self) -> (u64, u64) {
         (self.last_fuel.load(Ordering::Relaxed), self.max_fuel.load(Ordering::Relaxed))
     }
 
-    pub(super) fn times(&self) -> CallTimes {
+    pub(in crate::policy) fn times(&self) -> CallTimes {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| u64::from(bucket.load(Ordering::Relaxed))).collect();
         let samples: u64 = counts.iter().sum();
         if samples == 0 {

@@ -21,11 +21,11 @@ const KEPT: usize = 64;
 const CHECKSUM: usize = 32;
 
 /// What an artefact was made from: the component's bytes, wasmtime's version and the engine's settings.
-pub(super) type Key = Digest;
+pub(in crate::policy) type Key = Digest;
 
 /// The folder.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(in crate::policy) struct Cache {
     folder: PathBuf,
 }
 
@@ -34,7 +34,7 @@ impl Cache {
     ///
     /// # Errors
     /// It is not a folder, not ours, or others may enter it.
-    pub(super) fn open(folder: &Path) -> Result<Self, PolicyProblem> {
+    pub(in crate::policy) fn open(folder: &Path) -> Result<Self, PolicyProblem> {
         let refuse =
             |cause: String, hint| PolicyProblem::CacheFolder { folder: folder.display().to_string(), cause, hint };
         DirBuilder::new()
@@ -58,7 +58,7 @@ impl Cache {
     }
 
     /// The artefact under `key`, if there is one and it is whole. What is damaged is removed.
-    pub(super) fn find(&self, key: &Key) -> Option<Vec<u8>> {
+    pub(in crate::policy) fn find(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(key);
         let mut bytes = Vec::new();
         File::open(&path).ok()?.read_to_end(&mut bytes).ok()?;
@@ -73,7 +73,7 @@ impl Cache {
     }
 
     /// Keeps an artefact. Failing to is logged and costs a compilation at the next start, nothing else.
-    pub(super) fn keep(&self, key: &Key, artefact: &[u8]) {
+    pub(in crate::policy) fn keep(&self, key: &Key, artefact: &[u8]) {
         if let Err(error) = self.write(key, artefact).and_then(|()| self.prune()) {
             tracing::warn!(folder = %self.folder.display(), %error, "a compiled policy could not be kept");
         }

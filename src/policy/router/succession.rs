@@ -7,10 +7,9 @@
 
 use std::sync::Arc;
 
-use super::engine::Component;
-use super::problem::PolicyProblem;
-use super::router::{Router, lock};
 use super::types::Setup;
+use super::{Router, lock};
+use crate::policy::host::{Component, PolicyProblem};
 
 /// Outcomes that may be replayed while the predecessor's lock is held.
 const LAST: usize = 64;

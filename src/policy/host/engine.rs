@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{HasSelf, InstancePre, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use super::bindings::RouterPre;
 use super::bindings::witgate::policy::log;
 use super::cache::{Cache, Key};
 use super::compile::Compiler;
-use super::inspect::{Inspection, inspect};
+use super::inspect::{Inspection, Role, inspect};
 use super::problem::PolicyProblem;
 use super::store::{HostState, PARTS, TABLE_ELEMENTS};
 use super::ticker::{Ticker, stopwatch};
@@ -103,12 +102,17 @@ impl Engine {
         Ok(Self { inner: Arc::new(Inner { options, wasm, linker, ticker, cache }) })
     }
 
-    /// Checks, compiles and links a component. Blocks for as long as compiling takes: call it off the async
-    /// threads.
+    /// Checks, compiles and links a component; `fits` says whether its exports are those of its role. Blocks for as long as
+    /// compiling takes: call it off the async threads.
     ///
     /// # Errors
     /// Everything that keeps a component from being instantiated.
-    pub fn load(&self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, PolicyProblem> {
+    pub(in crate::policy) fn load_as(
+        &self,
+        name: &PolicyName,
+        bytes: &[u8],
+        fits: impl FnOnce(Role, InstancePre<HostState>) -> wasmtime::Result<()>,
+    ) -> Result<Arc<Component>, PolicyProblem> {
         let options = &self.inner.options;
         if bytes.len() > options.max_component_bytes {
             return Err(PolicyProblem::TooLarge { bytes: bytes.len(), limit: options.max_component_bytes });
@@ -127,7 +131,8 @@ impl Engine {
         if options.allow_wasi_stubs {
             linker.define_unknown_imports_as_traps(&compiled).map_err(unfit)?;
         }
-        let pre = linker.instantiate_pre(&compiled).and_then(RouterPre::new).map_err(unfit)?;
+        let pre = linker.instantiate_pre(&compiled).map_err(unfit)?;
+        fits(inspection.role, pre.clone()).map_err(unfit)?;
         Ok(Arc::new(Component {
             name: name.clone(),
             digest: Digest::of(bytes),
@@ -146,11 +151,11 @@ impl Engine {
         &self.inner.options
     }
 
-    pub(super) fn wasm(&self) -> &wasmtime::Engine {
+    pub(in crate::policy) fn wasm(&self) -> &wasmtime::Engine {
         &self.inner.wasm
     }
 
-    pub(super) fn ticker(&self) -> Option<&Ticker> {
+    pub(in crate::policy) fn ticker(&self) -> Option<&Ticker> {
         self.inner.ticker.as_ref()
     }
 
@@ -193,7 +198,7 @@ impl fmt::Debug for Engine {
 }
 
 /// Everything that shapes machine code, the same here and in the compiling child.
-pub(super) fn code_config(fuel: bool) -> Config {
+pub(in crate::policy) fn code_config(fuel: bool) -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
@@ -233,7 +238,7 @@ pub struct Component {
     inspection: Inspection,
     load_time: Duration,
     from_cache: bool,
-    pre: RouterPre<HostState>,
+    pre: InstancePre<HostState>,
     engine: Engine,
 }
 
@@ -280,7 +285,7 @@ impl Component {
         &self.engine
     }
 
-    pub(super) const fn pre(&self) -> &RouterPre<HostState> {
+    pub(in crate::policy) const fn pre(&self) -> &InstancePre<HostState> {
         &self.pre
     }
 }

@@ -40,7 +40,7 @@ pub enum Compiler {
 
 impl Compiler {
     /// Compiles, for at most `limit`. Blocks the calling thread.
-    pub(super) fn compile(
+    pub(in crate::policy) fn compile(
         &self,
         engine: &wasmtime::Engine,
         fuel: bool,
@@ -152,7 +152,7 @@ pub fn compile_child_main(args: impl IntoIterator<Item = OsString>) -> ExitCode 
     }
 }
 
-pub(super) fn child_main(
+pub(in crate::policy) fn child_main(
     args: impl IntoIterator<Item = OsString>,
     mut input: impl Read,
     output: &mut impl Write,

@@ -5,31 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bindings::exports::witgate::policy::routing as wit;
-use super::engine::Component;
-use super::instance::{Budget, Instance};
-use super::problem::PolicyProblem;
-use super::store::Sink;
-use super::types::{Needs, PolicyFault, RouteRequest, SavedState, Setup, Traits};
+use super::calls::Routing;
+use super::types::{Needs, RouteRequest, Setup, Traits};
 use super::validate::validate;
 use crate::moment::Moment;
+use crate::policy::host::{Budget, Component, Instance, PolicyFault, PolicyProblem, SavedState, Sink};
 use crate::signal::{Feature, Signal};
 
 /// Columns, features or attributes a policy may ask for: each costs something on every request.
 const MOST_NEEDS: usize = 32;
 
 /// An instance that is ready.
-pub(super) struct Ready {
-    pub(super) instance: Instance,
-    pub(super) needs: Needs,
+pub(in crate::policy) struct Ready {
+    pub(in crate::policy) instance: Instance<Routing>,
+    pub(in crate::policy) needs: Needs,
     /// CPU time `configure` took.
-    pub(super) cpu: Duration,
+    pub(in crate::policy) cpu: Duration,
     /// Why it would not take the state and began empty.
-    pub(super) state_problem: Option<PolicyProblem>,
+    pub(in crate::policy) state_problem: Option<PolicyProblem>,
 }
 
 /// Makes and configures an instance. One that will not take the state it is offered begins empty: a state is
 /// worth something, an answering router more.
-pub(super) fn make_ready(
+pub(in crate::policy) fn make_ready(
     component: &Arc<Component>,
     sink: Option<&Arc<Sink>>,
     budget: Budget,
@@ -86,7 +84,7 @@ fn needs(wanted: wit::Needs) -> Result<Needs, PolicyProblem> {
 
 /// Asks an instance that is thrown away afterwards: once knowing nothing, once with every signal at zero. It
 /// must answer with a valid ranking or a refusal.
-pub(super) fn self_test(mut ready: Ready, budget: Budget, setup: &Setup) -> Result<(), PolicyProblem> {
+pub(in crate::policy) fn self_test(mut ready: Ready, budget: Budget, setup: &Setup) -> Result<(), PolicyProblem> {
     let question = RouteRequest {
         now: Moment::default(),
         seed: setup.seed,

@@ -16,9 +16,9 @@ const LINE_BYTES: usize = 1024;
 /// Lines a capturing sink keeps.
 const CAPTURED_LINES: usize = 10_000;
 /// Elements of one table; the largest guests (an interpreter inside) have some ten thousand.
-pub(super) const TABLE_ELEMENTS: usize = 100_000;
+pub(in crate::policy) const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables of one component: wit-component makes a handful.
-pub(super) const PARTS: u32 = 32;
+pub(in crate::policy) const PARTS: u32 = 32;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +42,10 @@ pub struct LogLine {
 
 /// Where captured lines wait to be taken.
 #[derive(Debug, Default)]
-pub(super) struct Sink(Mutex<Vec<LogLine>>);
+pub(in crate::policy) struct Sink(Mutex<Vec<LogLine>>);
 
 impl Sink {
-    pub(super) fn take(&self) -> Vec<LogLine> {
+    pub(in crate::policy) fn take(&self) -> Vec<LogLine> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -58,7 +58,7 @@ impl Sink {
 }
 
 /// The data of one instance's store.
-pub(super) struct HostState {
+pub(in crate::policy) struct HostState {
     policy: PolicyName,
     sink: Option<Arc<Sink>>,
     lines: u32,
@@ -70,7 +70,7 @@ pub(super) struct HostState {
 }
 
 impl HostState {
-    pub(super) fn new(policy: PolicyName, sink: Option<Arc<Sink>>, memory_limit: usize) -> Self {
+    pub(in crate::policy) fn new(policy: PolicyName, sink: Option<Arc<Sink>>, memory_limit: usize) -> Self {
         Self {
             policy,
             sink,
@@ -84,12 +84,12 @@ impl HostState {
     }
 
     /// Bytes of linear memory it has.
-    pub(super) const fn memory_used(&self) -> usize {
+    pub(in crate::policy) const fn memory_used(&self) -> usize {
         self.memory_used
     }
 
     /// Starts a call: the budgets of a call are whole again.
-    pub(super) fn begin(&mut self, cpu_budget: Duration) {
+    pub(in crate::policy) fn begin(&mut self, cpu_budget: Duration) {
         self.lines = 0;
         self.cpu_budget = cpu_budget;
         self.cpu_from = None;
@@ -97,13 +97,13 @@ impl HostState {
     }
 
     /// Whether memory or table space was refused during this call.
-    pub(super) const fn refused_space(&self) -> bool {
+    pub(in crate::policy) const fn refused_space(&self) -> bool {
         self.refused_space
     }
 
     /// Called at every beat a call lives through. The first one only notes the time, so a call shorter than a
     /// beat never reads a clock.
-    pub(super) fn beat(&mut self) -> UpdateDeadline {
+    pub(in crate::policy) fn beat(&mut self) -> UpdateDeadline {
         let now = thread_cpu();
         let from = *self.cpu_from.get_or_insert(now);
         if now.saturating_sub(from) > self.cpu_budget { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
@@ -180,7 +180,7 @@ fn plain(text: String) -> String {
 }
 
 /// Cuts a text at the last whole character within `limit` bytes.
-pub(super) fn cut(text: &mut String, limit: usize) {
+pub(in crate::policy) fn cut(text: &mut String, limit: usize) {
     text.truncate(text.floor_char_boundary(limit));
 }
 

@@ -16,7 +16,7 @@ const BEAT: Duration = Duration::from_millis(1);
 const LINGER: u32 = 100;
 
 /// The thread and what it shares with callers. Dropping it ends the thread.
-pub(super) struct Ticker {
+pub(in crate::policy) struct Ticker {
     shared: Arc<Shared>,
     thread: Thread,
 }
@@ -33,7 +33,7 @@ impl Ticker {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
+    pub(in crate::policy) fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (mine, weak) = (Arc::clone(&shared), engine.weak());
         let handle = thread::Builder::new()
@@ -44,7 +44,7 @@ impl Ticker {
     }
 
     /// Keeps the beat going until the guard is dropped.
-    pub(super) fn enter(&self) -> Call<'_> {
+    pub(in crate::policy) fn enter(&self) -> Call<'_> {
         // Sequentially consistent with `run`: either the thread sees this call, or this call sees it asleep.
         self.shared.calls.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {
@@ -54,7 +54,7 @@ impl Ticker {
     }
 
     #[cfg(test)]
-    pub(super) fn asleep(&self) -> bool {
+    pub(in crate::policy) fn asleep(&self) -> bool {
         self.shared.asleep.load(Ordering::SeqCst)
     }
 }
@@ -94,7 +94,7 @@ fn beat(engine: &wasmtime::Engine) -> bool {
 }
 
 /// One call under way.
-pub(super) struct Call<'a>(&'a Shared);
+pub(in crate::policy) struct Call<'a>(&'a Shared);
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
@@ -103,12 +103,12 @@ impl Drop for Call<'_> {
 }
 
 /// CPU time this thread has used.
-pub(super) fn thread_cpu() -> Duration {
+pub(in crate::policy) fn thread_cpu() -> Duration {
     duration(clock_gettime(ClockId::ThreadCPUTime))
 }
 
 /// A clock for measuring lengths of time: reports only, never a decision.
-pub(super) fn stopwatch() -> Duration {
+pub(in crate::policy) fn stopwatch() -> Duration {
     duration(clock_gettime(ClockId::Monotonic))
 }
 

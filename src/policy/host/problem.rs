@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::types::PolicyFault;
+use super::fault::PolicyFault;
 
 /// Why a component was refused, or the engine could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::attempt::AttemptOutcome;
 use crate::catalog::Deployment;
 use crate::fault::FaultKind;
@@ -12,6 +10,7 @@ use crate::id::DeploymentId;
 use crate::limits::Dimension;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
+use crate::policy::host::PolicyFault;
 use crate::signal::{Feature, Signal};
 
 /// What a router is told about one deployment and what never changes while it lives.
@@ -83,15 +82,6 @@ pub struct Setup {
     pub deployments: Vec<DeploymentInfo>,
     /// The instance's own seed.
     pub seed: u64,
-}
-
-/// What a policy learned, in a shape only it knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedState {
-    /// The policy's name for the shape of `bytes`.
-    pub schema: String,
-    /// The state.
-    pub bytes: Vec<u8>,
 }
 
 /// What a router asked to be told.
@@ -209,53 +199,6 @@ pub enum RouteError {
     Wait(Duration),
     /// The policy refuses the request with these words (at most 1 KiB). Needs a grant.
     Reject(String),
-}
-
-/// How a policy failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyFault {
-    /// It trapped: the reason.
-    #[error("trapped: {0}")]
-    Trap(String),
-    /// It used up the CPU time (or fuel) of one call.
-    #[error("used up the CPU time of one call")]
-    CpuBudget,
-    /// It was refused memory or table space and gave up.
-    #[error("asked for more memory than a policy may have")]
-    Memory,
-    /// It ran out of stack.
-    #[error("ran out of stack")]
-    StackOverflow,
-    /// Its answer breaks the contract: how.
-    #[error("gave an answer that breaks the contract: {0}")]
-    Contract(String),
-    /// It failed too often and is not asked until it is replaced.
-    #[error("is quarantined after repeated faults, until it is replaced")]
-    Quarantined,
-}
-
-impl PolicyFault {
-    /// Every kind's stable name, in the order of [`Self::index`]: metric labels.
-    pub const KINDS: [&'static str; 6] = ["trap", "cpu-budget", "memory", "stack-overflow", "contract", "quarantined"];
-
-    /// The stable name: metric label.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        Self::KINDS[self.index()]
-    }
-
-    /// The place of its kind in [`Self::KINDS`].
-    #[must_use]
-    pub const fn index(&self) -> usize {
-        match self {
-            Self::Trap(_) => 0,
-            Self::CpuBudget => 1,
-            Self::Memory => 2,
-            Self::StackOverflow => 3,
-            Self::Contract(_) => 4,
-            Self::Quarantined => 5,
-        }
-    }
 }
 
 impl From<PolicyFault> for RouteError {

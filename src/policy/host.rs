@@ -1,0 +1,31 @@
+//! Running components safely, whatever their role: loading and checking, compiling where it can be stopped, budgets of time and
+//! memory, faults, statistics and quarantine. A role's types and conversions are in a part of its own beside this one.
+
+pub(super) mod bindings;
+mod cache;
+pub(super) mod compile;
+mod contract;
+mod engine;
+mod fault;
+mod inspect;
+mod instance;
+mod problem;
+mod state;
+mod stats;
+mod store;
+pub(super) mod ticker;
+
+pub use compile::{CHILD_COMMAND, Compiler, compile_child_main};
+pub use engine::{Component, Digest, Engine, EngineOptions};
+pub use fault::PolicyFault;
+pub use inspect::{Inspection, Role, inspect};
+pub use problem::PolicyProblem;
+pub use state::SavedState;
+pub use stats::CallTimes;
+pub use store::{LogLevel, LogLine};
+
+pub(super) use contract::Contract;
+pub(super) use instance::{Budget, Instance, InstanceLifetime};
+pub(super) use stats::Stats;
+pub(super) use store::{HostState, Sink, cut};
+pub(super) use ticker::thread_cpu;

@@ -1,0 +1,167 @@
+//! One living instance of a component: every call under a budget, each ending in an answer or a fault. After a fault the
+//! instance is dead and must be dropped; nothing here enters it again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Store, Trap};
+
+use super::contract::Contract;
+use super::engine::Component;
+use super::fault::PolicyFault;
+use super::store::{HostState, Sink};
+
+/// Setting up may take this many times what a call may: interpreters start slowly, and it happens once.
+const SETUP_FACTOR: u32 = 50;
+/// Bytes of an answer the host takes in besides the ranking: log lines, refusals, names of needs.
+const ANSWER_BYTES: usize = 64 << 10;
+/// Bytes a saved state may have.
+const STATE_BYTES: usize = 4 << 20;
+/// Bytes of a trap's message that are kept.
+const TRAP_BYTES: usize = 300;
+
+/// What one call may use.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::policy) struct Budget {
+    cpu: Duration,
+    fuel: u64,
+    answer_bytes: usize,
+}
+
+impl Budget {
+    /// For a call whose answer may list so many choices.
+    pub(in crate::policy) fn call(component: &Component, choices: usize) -> Self {
+        let options = component.engine().options();
+        Self {
+            cpu: options.cpu_budget,
+            fuel: options.fuel.unwrap_or_default(),
+            // A place is 8 bytes; twice the longest valid ranking is read, so that a duplicate is named as such.
+            answer_bytes: ANSWER_BYTES + 16 * choices,
+        }
+    }
+
+    /// For instantiating and configuring.
+    pub(in crate::policy) fn setup(component: &Component, choices: usize) -> Self {
+        let call = Self::call(component, choices);
+        Self { cpu: call.cpu * SETUP_FACTOR, fuel: call.fuel.saturating_mul(u64::from(SETUP_FACTOR)), ..call }
+    }
+
+    /// For setting up again while a request waits: not much more than it took the first time.
+    pub(in crate::policy) fn recovery(component: &Component, choices: usize, first: Duration) -> Self {
+        let (call, setup) = (Self::call(component, choices), Self::setup(component, choices));
+        Self { cpu: (4 * first).clamp(call.cpu, setup.cpu), ..setup }
+    }
+
+    /// For a call that answers with a saved state.
+    pub(in crate::policy) const fn for_state(self) -> Self {
+        Self { answer_bytes: STATE_BYTES, ..self }
+    }
+}
+
+/// How the instances of a component live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::policy) enum InstanceLifetime {
+    /// One is kept: what it remembers counts.
+    OneKept,
+    /// As many are kept as calls meet, up to this many: each answers from its arguments alone.
+    SeveralKept(usize),
+}
+
+impl InstanceLifetime {
+    /// How many may live at once.
+    pub(in crate::policy) const fn most(self) -> usize {
+        match self {
+            Self::OneKept => 1,
+            Self::SeveralKept(most) => most,
+        }
+    }
+}
+
+/// A living instance of a component in the role `C`.
+pub(in crate::policy) struct Instance<C: Contract> {
+    component: Arc<Component>,
+    store: Store<HostState>,
+    exports: C::Exports,
+    fuel_used: u64,
+}
+
+impl<C: Contract> Instance<C> {
+    /// Makes an instance; its start functions run under the budget.
+    pub(in crate::policy) fn new(
+        component: &Arc<Component>,
+        sink: Option<Arc<Sink>>,
+        budget: Budget,
+    ) -> Result<Self, PolicyFault> {
+        let engine = component.engine();
+        let state = HostState::new(component.name().clone(), sink, engine.options().memory_bytes);
+        let mut store = Store::new(engine.wasm(), state);
+        store.limiter(|state| state);
+        if engine.ticker().is_some() {
+            store.epoch_deadline_callback(|mut store| Ok(store.data_mut().beat()));
+        }
+        let exports = bounded(component, &mut store, budget, |store| {
+            let pre = C::bind(component.pre().clone())?;
+            C::instantiate(&pre, store)
+        })?;
+        Ok(Self { component: Arc::clone(component), store, exports, fuel_used: 0 })
+    }
+
+    /// Fuel the last call used; 0 where CPU time bounds the calls.
+    pub(in crate::policy) const fn fuel_used(&self) -> u64 {
+        self.fuel_used
+    }
+
+    /// Bytes of linear memory it has.
+    pub(in crate::policy) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_used()
+    }
+
+    /// Calls one of its exports within `budget`.
+    pub(in crate::policy) fn call<R>(
+        &mut self,
+        budget: Budget,
+        call: impl FnOnce(&C::Exports, &mut Store<HostState>) -> wasmtime::Result<R>,
+    ) -> Result<R, PolicyFault> {
+        let exports = &self.exports;
+        let result = bounded(&self.component, &mut self.store, budget, |store| call(exports, store));
+        if self.component.engine().options().fuel.is_some() {
+            self.fuel_used = budget.fuel.saturating_sub(self.store.get_fuel().unwrap_or_default());
+        }
+        result
+    }
+}
+
+/// Runs `call` within `budget` and says what kind of end it came to.
+fn bounded<R>(
+    component: &Component,
+    store: &mut Store<HostState>,
+    budget: Budget,
+    call: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<R>,
+) -> Result<R, PolicyFault> {
+    store.data_mut().begin(budget.cpu);
+    store.set_hostcall_fuel(budget.answer_bytes);
+    let ticking = component.engine().ticker().map(super::ticker::Ticker::enter);
+    let ready = if ticking.is_some() {
+        store.set_epoch_deadline(1);
+        Ok(())
+    } else {
+        store.set_fuel(budget.fuel)
+    };
+    let result = ready.and_then(|()| call(store));
+    drop(ticking);
+    result.map_err(|error| classify(&error, store.data().refused_space()))
+}
+
+fn classify(error: &wasmtime::Error, refused_space: bool) -> PolicyFault {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt | Trap::OutOfFuel) => PolicyFault::CpuBudget,
+        Some(Trap::StackOverflow) => PolicyFault::StackOverflow,
+        // Guests answer a refused allocation with a trap of their own.
+        _ if refused_space => PolicyFault::Memory,
+        _ => {
+            let mut words = error.root_cause().to_string();
+            super::store::cut(&mut words, TRAP_BYTES);
+            PolicyFault::Trap(words)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! A router's work so far, for whoever asks how it fares.
+
+use crate::id::PolicyName;
+use crate::policy::host::{CallTimes, Digest, PolicyFault};
+
+/// A router's work so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterReport {
+    /// The policy's name.
+    pub policy: PolicyName,
+    /// The digest of its component.
+    pub digest: Digest,
+    /// 1 for the first router of a line, one more at every swap.
+    pub generation: u64,
+    /// Calls to `route`, those refused by quarantine included.
+    pub calls: u64,
+    /// Outcomes told to it.
+    pub outcomes: u64,
+    /// Times it was asked for its state and gave one.
+    pub saves: u64,
+    /// Faults of every kind but `quarantined`.
+    pub faults: u64,
+    /// Faults by kind, in the order of [`PolicyFault::KINDS`]; `quarantined` counts the calls refused.
+    pub faults_by_kind: [u64; PolicyFault::KINDS.len()],
+    /// Whether it is not asked any more.
+    pub quarantined: bool,
+    /// Whether it could not take the state it was offered, and began empty.
+    pub state_refused: bool,
+    /// The time calls to `route` take, sampled.
+    pub times: CallTimes,
+    /// Linear memory of its (first) instance, bytes; 0 while it has none.
+    pub memory_bytes: usize,
+    /// Fuel of the last call to `route`, and the most of any; `None` where CPU time bounds calls.
+    pub fuel: Option<(u64, u64)>,
+}
