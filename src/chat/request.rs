@@ -1,10 +1,10 @@
-//! A request for a chat reply, free of any vendor's spelling.
+//! A request for a chat reply, free of any provider's spelling.
 
 use serde_json::Value;
 
 use super::{Dialect, Rest};
 
-/// One request, as parsed by a face and as handed to a provider's dialect.
+/// One request, as parsed by a client API and as handed to a provider's dialect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatRequest {
     /// The group asked for, exactly as the client wrote it.

@@ -1,4 +1,4 @@
-//! The messages API of Anthropic, as a face and as a provider.
+//! The messages API of Anthropic, as a client API and as a provider.
 //!
 //! The rules: instructions are `system`, tool results are blocks of a user turn, turns of one speaker are
 //! one message, and `input_tokens` on the wire is what no cache touched (the canonical count is all of it).
@@ -32,7 +32,7 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
-/// The version the vendor's SDKs send by default; the first that refuses sampling fields.
+/// The version the provider's SDKs send by default; the first that refuses sampling fields.
 const CURRENT_VERSION: &str = "2026-10-21";
 
 /// The dialect of its field names.

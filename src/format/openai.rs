@@ -1,7 +1,7 @@
 //! OpenAI's chat completions, and all that imitate it.
 //!
-//! The wire truth is the vendor's own client (`openai` 3.54 for Python). Where imitators differ, reading is
-//! tolerant and writing is what the vendor documents.
+//! The wire truth is the provider's own client (`openai` 3.54 for Python). Where imitators differ, reading is
+//! tolerant and writing is what the provider documents.
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;

@@ -1,6 +1,6 @@
-//! Both dialects together: every fixture through every face and every provider.
+//! Both dialects together: every fixture through every client API and every provider.
 //!
-//! Fixtures are in `tests/fixtures/dialect`, written in the shapes of the vendors' own client types. A
+//! Fixtures are in `tests/fixtures/dialect`, written in the shapes of the providers' own client types. A
 //! snapshot that changes is a change on the wire: read it before you accept it.
 
 use std::path::PathBuf;

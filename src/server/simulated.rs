@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use crate::provider::simulated::Simulated;
 
-/// Larger than what either vendor takes.
+/// Larger than what either provider takes.
 const LARGEST: usize = 64 << 20;
 
-/// All that the two vendors' chat clients ask for.
+/// All that the two providers' chat clients ask for.
 pub(super) fn router(simulated: Arc<Simulated>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(answer))
@@ -42,7 +42,7 @@ async fn answer(State(simulated): State<Arc<Simulated>>, request: Request) -> Re
     response
 }
 
-/// Its models, in a shape that carries the fields of both vendors.
+/// Its models, in a shape that carries the fields of both providers.
 async fn models(State(simulated): State<Arc<Simulated>>) -> Response {
     let names: Vec<&str> = simulated.models().map(crate::id::DeploymentId::as_str).collect();
     let model = |name: &&str| {

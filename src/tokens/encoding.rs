@@ -49,7 +49,7 @@ const PIECE: usize = 16 * 1024;
 const LONGEST_PIECE: usize = 32 * 1024;
 
 impl Encoding {
-    /// The encoding of a model, as its provider names it: behind a vendor's `name/`, and also fine-tuned (`ft:`).
+    /// The encoding of a model, as its provider names it: behind a provider's `name/`, and also fine-tuned (`ft:`).
     #[must_use]
     pub fn of(model: &str) -> Option<Self> {
         let model = model.rsplit('/').next().unwrap_or(model);

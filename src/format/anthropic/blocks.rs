@@ -173,7 +173,7 @@ fn result_content(block: &mut Object<'_>, content: &[Part], place: &dyn Fn() -> 
 }
 
 /// Writes a tool call's arguments as the object they must be here. A model may have written no valid JSON;
-/// the text is then wrapped as the vendor advises, so that the conversation can go on.
+/// the text is then wrapped as the provider advises, so that the conversation can go on.
 pub(super) fn input(block: &mut Object<'_>, arguments: &str) {
     let text = arguments.trim();
     // Read for its validity alone: the text goes out as it is.

@@ -19,7 +19,7 @@ use crate::format::{Encoded, Target};
 /// Writes a request.
 ///
 /// # Errors
-/// `Rejected` where the request asks for another vendor's kind of tool or content, for several replies or
+/// `Rejected` where the request asks for another provider's kind of tool or content, for several replies or
 /// for JSON without a schema; `Misconfigured` where the version cannot be a header.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     let version = version(target.api_version);

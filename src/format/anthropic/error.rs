@@ -34,7 +34,7 @@ pub(super) fn write(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
 
 fn type_word(refusal: &Refusal) -> &'static str {
     match refusal.kind {
-        // The vendor's clients wait and try again by this word, also inside a stream.
+        // The provider's clients wait and try again by this word, also inside a stream.
         RefusalKind::Upstream if refusal.code.as_deref() == Some("overloaded_error") => "overloaded_error",
         RefusalKind::Unauthorized => "authentication_error",
         RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",

@@ -18,7 +18,7 @@ use crate::format::{Encoded, Target};
 /// Writes a request.
 ///
 /// # Errors
-/// `Rejected` where the request asks for another vendor's kind of tool or content.
+/// `Rejected` where the request asks for another provider's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));

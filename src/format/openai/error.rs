@@ -67,7 +67,7 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     fault
 }
 
-/// Code, message and parameter out of the shapes in use: the vendor's, a bare text for `error`, the object
+/// Code, message and parameter out of the shapes in use: the provider's, a bare text for `error`, the object
 /// itself, the `detail` of Python servers, and any of them in a list of one.
 fn details(value: &Json<'_>) -> AttemptFault {
     let value = match value {

@@ -18,7 +18,7 @@ type Placed<'m> = (usize, &'m Part);
 /// Writes the messages.
 ///
 /// # Errors
-/// `Rejected` where a message holds content only another vendor understands.
+/// `Rejected` where a message holds content only another provider understands.
 pub(super) fn messages(messages: &[Message], object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
     let mut history = History { array: object.array("messages"), pictures: Vec::new() };
     for (index, message) in messages.iter().enumerate() {
@@ -127,7 +127,7 @@ fn assistant(
         match &part.kind {
             PartKind::ToolCall { .. } => calls.push((index, part)),
             // Unsigned thinking of this dialect goes back the way it came. Signed thinking is another
-            // vendor's, as is content of its own kind: history this provider can do without.
+            // provider's, as is content of its own kind: history this provider can do without.
             PartKind::Reasoning { text, signature: None } if report.same_dialect => thinking.push_str(text),
             PartKind::Reasoning { .. } => report.dropped.push(format!("{path}.content[{index}]")),
             PartKind::Other(value) if !report.same_dialect || is_sealed_thinking(value) => {
@@ -228,7 +228,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
         }
         PartKind::Other(value) if report.same_dialect => array.item(value),
         PartKind::Other(value) => return Err(unsupported(path, &type_of(value))),
-        // No face makes these outside an assistant's turn.
+        // No client API makes these outside an assistant's turn.
         PartKind::ToolCall { .. } | PartKind::ToolResult { .. } | PartKind::Reasoning { .. } => {
             report.dropped.push(path.to_owned());
         }

@@ -19,7 +19,7 @@ fn requests_come_out_as_they_went_in() {
                 default_max_tokens: 1,
             };
             let encoded = provider(dialect).encode(&request, &target).unwrap();
-            // Signed thinking is another vendor's: nobody else who speaks OpenAI's dialect takes it.
+            // Signed thinking is another provider's: nobody else who speaks OpenAI's dialect takes it.
             let signed = dialect == "openai" && name == "thinking_history";
             let dropped: &[&str] = if signed { &["messages[1].content[0]", "messages[1].content[1]"] } else { &[] };
             assert_eq!(encoded.dropped, dropped, "{name}");

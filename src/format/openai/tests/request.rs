@@ -9,7 +9,7 @@ use crate::format::openai::DIALECT;
 use crate::format::openai::decoder::Decoder;
 use crate::format::{ClientApi, ProviderFormat};
 
-/// A request with every field of the vendor's library, and a few of those who imitate it.
+/// A request with every field of the provider's library, and a few of those who imitate it.
 fn everything() -> Value {
     json!({
         "model": "my-group",
