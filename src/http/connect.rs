@@ -22,7 +22,7 @@ use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
-use super::http1_pool::{Http1Pool, LaneBody, SendError};
+use super::http1_pool::{Http1Body, Http1Pool, SendError};
 
 /// Connections that nobody uses are closed after this long, before the load balancers in front of the large
 /// providers (60 s and more) do it under a request.
@@ -100,7 +100,7 @@ pub(super) fn tls() -> Result<ClientConfig, rustls::Error> {
 /// The body of an answer, from either kind of connection.
 #[derive(Debug)]
 pub(super) enum ReplyBody {
-    Plain(LaneBody),
+    Plain(Http1Body),
     Encrypted(Incoming),
 }
 

@@ -84,7 +84,7 @@ impl Http1Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<LaneBody>, SendError> {
+    ) -> Result<Response<Http1Body>, SendError> {
         let origin = std::mem::take(request.uri_mut());
         let authority = origin.authority().map_or("", http::uri::Authority::as_str).to_owned();
         let path = origin.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -102,7 +102,7 @@ impl Http1Pool {
             match connection.send(request).await {
                 Ok(answer) => {
                     let home = Some((Arc::clone(self), authority));
-                    return Ok(answer.map(|body| LaneBody { body, connection: Some(connection), home }));
+                    return Ok(answer.map(|body| Http1Body { body, connection: Some(connection), home }));
                 }
                 Err(mut fault) => match fault.take_message().filter(|_| used_before) {
                     Some(unsent) => request = unsent,
@@ -201,13 +201,13 @@ impl Http1Connection {
 
 /// The body of an answer. Read to its end, it gives its connection back; dropped before, it closes it.
 #[derive(Debug)]
-pub(super) struct LaneBody {
+pub(super) struct Http1Body {
     body: Incoming,
     connection: Option<Box<Http1Connection>>,
     home: Option<(Arc<Http1Pool>, String)>,
 }
 
-impl Body for LaneBody {
+impl Body for Http1Body {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -37,7 +37,7 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("hyper_util::client", &["http"]),
     ("hyper_util::server", &["server"]),
     ("rustls_platform_verifier", &["http"]),
-    ("reqwest", &[]),
+    ("reqwest", &["http"]),
     ("wasmtime", &["policy"]),
     ("wasmparser", &["policy"]),
     ("serde_saphyr", &["config", "scenario"]),
