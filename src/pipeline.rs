@@ -16,6 +16,7 @@ mod request_guard;
 mod route;
 mod scrub;
 mod send_timeout;
+mod steering;
 mod stream;
 
 use std::sync::Arc;
@@ -205,6 +206,7 @@ impl Gateway {
         let large = request.body.len() > LARGE;
         let mut request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
+        steering::refuse(&request)?;
         let group = find(snapshot, &request.model)?;
         guard.record.group = Some(group.config.name.clone());
         guard.record.policy = Some(Arc::clone(&group.policy));

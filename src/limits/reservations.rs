@@ -1,7 +1,8 @@
 //! The reservations under way: one entry for each meter of each scope, in one table that reuses its places.
 //!
 //! An entry lives from the reservation to its settling or refund. Entries of one reservation are linked, so that it is
-//! one number and reserving allocates nothing once the table has grown.
+//! one number and reserving allocates nothing once the table has grown. (With slotmap and the entries inside its slots a whole
+//! cycle takes 0.20 µs where it takes 0.12 so: what is large is moved in and out.)
 
 use super::dimension::Amount;
 use super::window::Placement;

@@ -326,3 +326,22 @@ async fn stopping_lets_a_stream_finish() {
     assert!(answer.text.ends_with("data: [DONE]\n\n"), "{}", answer.text);
     gateway.drain().await;
 }
+
+#[tokio::test]
+async fn a_request_cannot_say_where_it_goes_or_with_which_key() {
+    let gateway =
+        Gateway::start("model_list:\n  - model_name: g\n    litellm_params: {model: simulated/talker}\n").await;
+    for field in ["api_base", "api_key", "base_url", "extra_headers", "mock_response", "user_config", "aws_region_name"]
+    {
+        for face in ["openai", "anthropic"] {
+            let (path, mut body) = request(face, false);
+            body[field] = json!("x");
+            let answer = gateway.post(path, &body).await;
+            assert_eq!(answer.status, 400, "{field}: {}", answer.text);
+            assert!(answer.text.contains(&format!("`{field}` cannot be set by a request")), "{}", answer.text);
+        }
+    }
+    let (path, mut body) = request("openai", false);
+    body["logit_bias"] = json!({});
+    assert_eq!(gateway.post(path, &body).await.status, 200, "what a provider takes is no business of ours");
+}
