@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::catalog::{Deployment, Origin};
+use crate::limits::LimitSpec;
 use crate::money::Price;
 
 /// The environment of every test.

@@ -1,0 +1,109 @@
+//! The second pass: every default, and which of two places wins where both say something.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::deployment::Defaults;
+use super::groups::Groups;
+use super::settings::{Alias, BreakerSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
+use super::shape::Shape;
+use crate::catalog::Catalog;
+use crate::id::GroupName;
+use crate::limits::{Dimension, LimitSpec};
+
+/// LiteLLM's default of retries after the first attempt.
+const RETRIES: u32 = 2;
+/// LiteLLM's default of `cooldown_time`.
+const COOLDOWN: Duration = Duration::from_secs(5);
+/// Room for a long conversation with images.
+const MAX_REQUEST_BYTES: usize = 32 << 20;
+/// LiteLLM's default of `request_timeout`, which bounds a whole request here.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(6000);
+/// How many may wait, unless configured.
+const MAX_WAITING: usize = 1000;
+/// A little more than one window and one of its slices: what is full now has room by then.
+const MAX_WAIT: Duration = Duration::from_secs(75);
+/// LiteLLM's port.
+const PORT: u16 = 4000;
+
+/// What deployments share where they say nothing themselves.
+pub(super) fn deployment_defaults(shape: &Shape) -> Defaults {
+    let (window, margin) = window(shape);
+    Defaults {
+        timeout: shape.router.timeout.or(shape.litellm.request_timeout),
+        stream_timeout: shape.router.stream_timeout,
+        window,
+        margin,
+        in_flight: shape.router.default_max_parallel_requests,
+    }
+}
+
+/// The whole configuration. LiteLLM's order holds among its sections: `router_settings` wins over `litellm_settings`. What
+/// `witgate` says wins over both.
+pub(super) fn settings(shape: Shape, groups: Groups, aliases: BTreeMap<GroupName, Alias>) -> Settings {
+    let retries = shape.router.num_retries.or(shape.litellm.num_retries).unwrap_or(RETRIES);
+    Settings {
+        catalog: Catalog { groups: groups.finish(retries) },
+        aliases,
+        global_limits: global_limits(&shape),
+        queue: queue(&shape),
+        breaker: breaker(&shape),
+        retry_after: shape.router.retry_after.unwrap_or_default(),
+        policies: PolicySettings { dir: shape.own.policies_dir.clone() },
+        server: server(shape),
+    }
+}
+
+/// The one exception: a window in `router_settings` wins, because it stands beside the limits it is for.
+fn window(shape: &Shape) -> (Duration, f64) {
+    let window = shape.router.token_usage_window.or(shape.own.token_usage_window);
+    (window.unwrap_or(LimitSpec::default().window), shape.own.margin.unwrap_or(1.0))
+}
+
+fn server(shape: Shape) -> ServerSettings {
+    let Shape { own, general, .. } = shape;
+    let bytes = general.max_request_size_mb.map(|mb| usize::try_from(mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX));
+    ServerSettings {
+        host: own.server.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        port: own.server.port.unwrap_or(PORT),
+        max_request_bytes: bytes.unwrap_or(MAX_REQUEST_BYTES),
+        request_timeout: own.server.request_timeout.unwrap_or(REQUEST_TIMEOUT),
+        master_key: general.master_key.or(general.environment_master_key),
+        admin_key: own.admin_key,
+    }
+}
+
+fn global_limits(shape: &Shape) -> LimitSpec {
+    let (global, general) = (&shape.own.global, &shape.general);
+    let others = [general.global_max_parallel_requests, general.max_in_flight_requests_per_worker];
+    // Each is a bound of its own there, so the lowest holds.
+    let in_flight = global.max_parallel.or_else(|| others.into_iter().flatten().min());
+    let (window, margin) = window(shape);
+    LimitSpec { window, margin, ..LimitSpec::default() }
+        .with(Dimension::Requests, global.rpm)
+        .with(Dimension::Tokens, global.tpm.or(shape.router.max_tokens_per_minute))
+        .with(Dimension::InputTokens, global.itpm)
+        .with(Dimension::OutputTokens, global.otpm)
+        .with(Dimension::InFlight, in_flight.map(u64::from))
+}
+
+fn queue(shape: &Shape) -> QueueSettings {
+    let (own, general) = (&shape.own.queue, &shape.general);
+    let waiting = own.max_waiting.or(general.max_queued_requests_per_worker);
+    let never = (shape.router.queue_on_tpm_limit == Some(false)).then_some(Duration::ZERO);
+    QueueSettings {
+        max_waiting: waiting.and_then(|count| usize::try_from(count).ok()).unwrap_or(MAX_WAITING),
+        max_wait: own.max_wait.or(never).or(general.admission_queue_timeout).unwrap_or(MAX_WAIT),
+    }
+}
+
+fn breaker(shape: &Shape) -> BreakerSettings {
+    let cooldown = shape.router.cooldown_time.unwrap_or(COOLDOWN);
+    BreakerSettings {
+        allowed_fails: shape.router.allowed_fails.or(shape.litellm.allowed_fails),
+        cooldown,
+        // A cooldown of nothing is none, as in LiteLLM.
+        disabled: shape.router.disable_cooldowns.unwrap_or(false) || cooldown.is_zero(),
+    }
+}

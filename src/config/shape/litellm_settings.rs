@@ -1,0 +1,24 @@
+//! `litellm_settings`.
+
+use std::time::Duration;
+
+use crate::config::reader::Section;
+
+/// What acts of it.
+pub(in crate::config) struct LitellmSettings {
+    pub(in crate::config) request_timeout: Option<Duration>,
+    pub(in crate::config) num_retries: Option<u32>,
+    pub(in crate::config) allowed_fails: Option<u32>,
+}
+
+impl LitellmSettings {
+    pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Self {
+        // Read so that a value that is neither true nor false is told; it is as if it were always on.
+        let _always = section.flag("drop_params");
+        Self {
+            request_timeout: section.seconds("request_timeout"),
+            num_retries: section.small("num_retries"),
+            allowed_fails: section.small("allowed_fails"),
+        }
+    }
+}

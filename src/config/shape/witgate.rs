@@ -1,0 +1,113 @@
+//! `witgate`: our own section, in which an unknown key is a problem.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::config::reader::Section;
+
+/// What it says, but routers.
+pub(in crate::config) struct Witgate {
+    pub(in crate::config) admin_key: Option<SecretString>,
+    pub(in crate::config) token_usage_window: Option<Duration>,
+    pub(in crate::config) margin: Option<f64>,
+    pub(in crate::config) server: Server,
+    pub(in crate::config) global: Global,
+    pub(in crate::config) queue: Queue,
+    pub(in crate::config) policies_dir: Option<PathBuf>,
+}
+
+/// `witgate.server`.
+pub(in crate::config) struct Server {
+    pub(in crate::config) host: Option<IpAddr>,
+    pub(in crate::config) port: Option<u16>,
+    pub(in crate::config) request_timeout: Option<Duration>,
+}
+
+/// `witgate.global`.
+pub(in crate::config) struct Global {
+    pub(in crate::config) rpm: Option<u64>,
+    pub(in crate::config) tpm: Option<u64>,
+    pub(in crate::config) itpm: Option<u64>,
+    pub(in crate::config) otpm: Option<u64>,
+    pub(in crate::config) max_parallel: Option<u32>,
+}
+
+/// `witgate.queue`.
+pub(in crate::config) struct Queue {
+    pub(in crate::config) max_waiting: Option<u32>,
+    pub(in crate::config) max_wait: Option<Duration>,
+}
+
+impl Witgate {
+    pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Self {
+        let margin = section.share("margin");
+        if margin.is_some_and(|margin| margin <= 0.0) {
+            section.error_at("margin", "`margin` must be above 0", "0.8 uses 80 % of every limit");
+        }
+        let mut policies = section.inner("policies", "witgate");
+        let policies_dir = policies.text("dir").map(PathBuf::from);
+        policies.finish();
+        Self {
+            admin_key: section.secret("admin_key").map(|(key, _)| key),
+            token_usage_window: section.seconds("token_usage_window"),
+            margin,
+            server: Server::read(section.inner("server", "witgate")),
+            global: Global::read(section.inner("global", "witgate")),
+            queue: Queue::read(section.inner("queue", "witgate")),
+            policies_dir,
+        }
+    }
+}
+
+impl Server {
+    fn read(mut section: Section<'_, '_>) -> Self {
+        let host = match section.text("host").as_deref() {
+            None => None,
+            Some("localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Some(text) => {
+                let host = text.parse().ok();
+                if host.is_none() {
+                    let hint = "127.0.0.1 for this machine alone, 0.0.0.0 for every network";
+                    section.error_at("host", "`host` is not an IP address", hint);
+                }
+                host
+            }
+        };
+        let port = section.count("port").and_then(|port| {
+            let port = u16::try_from(port).ok();
+            if port.is_none() {
+                section.error_at("port", "`port` must be from 0 to 65535", "0 takes any free port");
+            }
+            port
+        });
+        let request_timeout = section.seconds("request_timeout_seconds");
+        section.finish();
+        Self { host, port, request_timeout }
+    }
+}
+
+impl Global {
+    fn read(mut section: Section<'_, '_>) -> Self {
+        let read = Self {
+            rpm: section.count("rpm"),
+            tpm: section.count("tpm"),
+            itpm: section.count("itpm"),
+            otpm: section.count("otpm"),
+            max_parallel: section.small("max_parallel"),
+        };
+        section.finish();
+        read
+    }
+}
+
+impl Queue {
+    fn read(mut section: Section<'_, '_>) -> Self {
+        let read =
+            Self { max_waiting: section.small("max_waiting"), max_wait: section.seconds_or_none("max_wait_seconds") };
+        section.finish();
+        read
+    }
+}
