@@ -47,7 +47,7 @@ pub struct EngineOptions {
     pub max_component_bytes: usize,
     /// Take components that import WASI; every call of it traps.
     pub allow_wasi_stubs: bool,
-    /// Keep what policies log for [`super::Router::take_log`], besides writing it to the gateway's log.
+    /// Keep what policies log for [`crate::policy::Router::take_log`], besides writing it to the gateway's log.
     pub capture_log: bool,
 }
 
