@@ -195,6 +195,7 @@ mod tests {
         let unsent = AttemptFault::new(FaultKind::Unavailable, "no connection").before_sending();
         let failed = AttemptFault { status: Some(503), ..AttemptFault::new(FaultKind::Unavailable, "down") };
         let nothing = Usage::default();
+        let cancelled = AttemptFault::new(FaultKind::Cancelled, "the client went away");
         // reported, pieces and bytes seen, the fault → what it counts for, tokens used
         let cases = [
             (Some(usage(900, 40)), 3, 60, None, (Billing::Reported, usage(900, 40))),
@@ -202,6 +203,7 @@ mod tests {
             (None, 30, 60, None, (Billing::Estimated, usage(1000, 30))),
             (Some(usage(900, 1)), 3, 60, Some(&broken), (Billing::Estimated, usage(900, 15))),
             (None, 0, 0, Some(&broken), (Billing::Estimated, usage(1000, 0))),
+            (None, 4, 0, Some(&cancelled), (Billing::Estimated, usage(1000, 4))),
             (None, 0, 0, Some(&failed), (Billing::Estimated, usage(1000, 0))),
             (None, 0, 0, Some(&refused(400)), (Billing::Refused, nothing.clone())),
             (None, 0, 0, Some(&refused(429)), (Billing::Refused, nothing.clone())),
