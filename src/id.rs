@@ -86,6 +86,10 @@ name! {
     ProviderName
 }
 name! {
+    /// Several keys that belong together.
+    TeamId
+}
+name! {
     /// Who asks. The key itself is never kept; this is the name it was given.
     KeyId
 }

@@ -115,8 +115,8 @@ impl RequestContext<'_> {
     }
 }
 
-/// A request that gets a reply.
-pub enum Served {
+/// A request that gets a reply; within the pipeline `S` is a stream that does not hold the request's guard yet.
+pub enum Served<S = Box<ReplyStream>> {
     /// All at once.
     Whole {
         /// The body, in the caller's dialect.
@@ -127,7 +127,7 @@ pub enum Served {
     /// In pieces.
     Streamed {
         /// Server-sent events in the caller's dialect.
-        stream: Box<ReplyStream>,
+        stream: S,
         /// For the headers.
         meta: ReplyMeta,
     },
@@ -180,7 +180,7 @@ impl Gateway {
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
-            Ok(Ok(answered)) => Ok(answered.finish(guard)),
+            Ok(Ok(served)) => Ok(served.hold(guard)),
             Ok(Err(refusal)) => Err(guard.refuse(refusal)),
             Err(_elapsed) => {
                 let why = format!(
@@ -199,9 +199,9 @@ impl Gateway {
         snapshot: &Snapshot,
         request: ClientRequest,
         deadline: Moment,
-    ) -> Result<Answered, Refusal> {
-        if guard.record.caller.is_none() {
-            guard.set_caller(Some(authenticate(&snapshot.settings, Access::Client, None)?));
+    ) -> Result<Served<stream::Begun>, Refusal> {
+        if guard.caller().is_none() {
+            guard.set_caller(Some(authenticate(snapshot, Access::Client, None)?));
         }
         let large = request.body.len() > LARGE;
         let mut request = self.parse(guard.api(), request).await?;
@@ -225,7 +225,10 @@ impl Gateway {
     }
 
     /// Routes, reserves and calls until something of a reply is there or nothing is left to try.
-    async fn attempts(guard: &mut RequestGuard, context: &RequestContext<'_>) -> Result<Answered, Refusal> {
+    async fn attempts(
+        guard: &mut RequestGuard,
+        context: &RequestContext<'_>,
+    ) -> Result<Served<stream::Begun>, Refusal> {
         let clock = context.gateway.clock;
         let mut estimate = Estimate::of(context.request);
         let plan = route::plan(context, &mut estimate, guard).await?;
@@ -258,7 +261,7 @@ impl Gateway {
                 }
             };
             match call::call(context, guard, index).await {
-                Ok(answered) => return Ok(answered),
+                Ok(served) => return Ok(served),
                 Err(fault) => {
                     guard.fail_attempt(&fault);
                     failed.push(index);
@@ -281,20 +284,15 @@ struct Plan {
     order: Vec<usize>,
 }
 
-/// What the stages before the last have made: a whole reply, or one that has begun.
-enum Answered {
-    Whole(Bytes, ReplyMeta),
-    Begun(stream::Begun, ReplyMeta),
-}
-
-impl Answered {
-    fn finish(self, guard: RequestGuard) -> Served {
+impl Served<stream::Begun> {
+    /// A whole reply ends its request; a streamed one takes the guard along.
+    fn hold(self, guard: RequestGuard) -> Served {
         match self {
-            Self::Whole(body, meta) => {
+            Self::Whole { body, meta } => {
                 guard.complete();
                 Served::Whole { body, meta }
             }
-            Self::Begun(begun, meta) => Served::Streamed { stream: Box::new(begun.with(guard)), meta },
+            Self::Streamed { stream, meta } => Served::Streamed { stream: Box::new(stream.with(guard)), meta },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::chat::Usage;
 use crate::fault::{FaultKind, RefusalKind};
-use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId};
+use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId, TeamId};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
@@ -60,6 +60,8 @@ pub struct Record {
     pub api: &'static str,
     /// Who asked; `None` before authentication succeeded.
     pub caller: Option<KeyId>,
+    /// The team of who asked.
+    pub team: Option<TeamId>,
     /// The group that served it; `None` where none was found.
     pub group: Option<GroupName>,
     /// The deciding policy, `NAME@DIGEST`, or `built-in`.
@@ -97,6 +99,7 @@ impl Record {
             arrived,
             api,
             caller: None,
+            team: None,
             group: None,
             policy: None,
             streamed: false,

@@ -1,7 +1,7 @@
-//! The HTTP faces: thin handlers over the pipeline, one way to answer a refusal, one list of exemptions.
+//! HTTP: thin handlers over the pipeline, one way to answer a refusal, one list of what needs no key.
 //!
-//! One layer stands before every route (`access`) and lists what needs no key; a chat passes it inside its handler, under its
-//! request guard. Handlers know HTTP and nothing of keys, limits, policies or providers.
+//! Every request passes `access` before it reaches a handler: a chat under its request guard, so that what is refused is
+//! recorded, and all else before it is routed. Handlers know HTTP and nothing of keys, limits, policies or providers.
 
 mod access;
 mod admin;
@@ -15,16 +15,15 @@ mod workers;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::Method;
+use axum::body::{Body, HttpBody};
+use axum::http::{Method, Request};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use hyper::body::Incoming;
+use axum::{BoxError, Router};
+use bytes::Bytes;
 use tower_service::Service;
 
-use crate::format::{Operation, operation_at};
+use crate::format::{Operation, operation_at, spoken_at};
 use crate::pipeline::Gateway;
 use crate::provider::simulated::Simulated;
 use crate::telemetry::Metrics;
@@ -42,38 +41,47 @@ pub struct App {
 }
 
 /// What one listener serves.
-pub struct Faces {
-    /// Chats do not go through the router: they are what there is most of.
-    chats: Option<Arc<App>>,
-    others: Router,
+pub struct HttpService {
+    /// The gateway, where it is one that is served. Its chats do not go through the router: they are most of the traffic.
+    gateway: Option<Arc<App>>,
+    router: Router,
 }
 
-impl Faces {
-    /// All surfaces of a gateway.
+impl HttpService {
+    /// Everything a gateway serves.
     #[must_use]
-    pub fn of(app: Arc<App>) -> Self {
-        Self { others: others(Arc::clone(&app)), chats: Some(app) }
+    pub fn gateway(app: Arc<App>) -> Self {
+        Self { router: router(Arc::clone(&app)), gateway: Some(app) }
     }
 
-    /// The simulated provider's.
+    /// The simulated provider.
     #[must_use]
     pub fn simulated(simulated: Arc<Simulated>) -> Self {
-        Self { chats: None, others: simulated::router(simulated) }
+        Self { gateway: None, router: simulated::router(simulated) }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response {
-        if let Some(app) = &self.chats
-            && request.method() == Method::POST
-            && let Some((api, Operation::Chat)) = operation_at(request.uri().path())
-        {
-            return chat::handle(app, api, request).await;
+    async fn answer<B: RequestBody>(&self, request: Request<B>) -> Response {
+        if let Some(app) = &self.gateway {
+            let (path, headers) = (request.uri().path(), request.headers());
+            if request.method() == Method::POST
+                && let Some((api, Operation::Chat)) = operation_at(path)
+            {
+                return chat::handle(app, api, request).await;
+            }
+            if let Err(why) = access::authorize(&app.gateway.live.read(), headers, request.uri()) {
+                return refusal::unrecorded(app, spoken_at(path, headers), &why);
+            }
         }
-        match self.others.clone().call(request.map(Body::new)).await {
+        match self.router.clone().call(request.map(Body::new)).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
 }
+
+/// A request's body as it arrives.
+trait RequestBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestBody for B {}
 
 /// Everything served but chats: path by path. What needs no key is in [`access::PUBLIC`].
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
@@ -88,28 +96,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     ]
 }
 
-fn others(app: Arc<App>) -> Router {
+fn router(app: Arc<App>) -> Router {
     let all = routes().into_iter().fold(Router::new(), |all, (path, route)| all.route(path, route));
-    let all = all.fallback(refusal::unknown_path).method_not_allowed_fallback(refusal::unknown_method);
-    all.layer(axum::middleware::from_fn_with_state(Arc::clone(&app), access::before)).with_state(app)
+    all.fallback(refusal::unknown_path).method_not_allowed_fallback(refusal::unknown_method).with_state(app)
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::http::{HeaderMap, Uri};
-
-    use super::*;
-
-    /// Every route but the exempted ones is closed to who shows no key, and every exemption is a route.
-    #[test]
-    fn a_route_is_closed_unless_it_is_exempted() {
-        let text =
-            "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\ngeneral_settings: {master_key: sk-m}";
-        let settings = crate::config::parse(text, "c", &|_| None).unwrap().settings;
-        let enters =
-            |path: &'static str| access::authorize(&settings, &HeaderMap::new(), &Uri::from_static(path)).is_ok();
-        let open: Vec<&str> = routes().into_iter().map(|(path, _)| path).filter(|path| enters(path)).collect();
-        assert_eq!(open, access::PUBLIC.map(|(path, _)| path));
-        assert!(!enters("/nothing/here") && !enters("/admin") && !enters("/metrics/") && !enters("//metrics"));
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use crate::catalog::{Deployment, Group};
 use crate::config::Settings;
 use crate::format::ProviderFormat;
 use crate::health::Health;
-use crate::id::GroupName;
+use crate::id::{GroupName, KeyId, TeamId};
 use crate::limits::ScopeId;
 use crate::policy::Router;
 use crate::queue::Queue;
@@ -27,8 +27,8 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The groups, ready to serve.
     pub groups: BTreeMap<GroupName, Arc<GroupRuntime>>,
-    /// The scope of everything.
-    pub global: ScopeId,
+    /// Who may ask.
+    pub callers: Callers,
     /// Digest of the configuration's text: a build that changes nothing is told by it.
     pub fingerprint: [u8; 32],
 }
@@ -38,6 +38,37 @@ impl Snapshot {
     #[must_use]
     pub fn group(&self, model: &str) -> Option<&Arc<GroupRuntime>> {
         self.groups.get(model).or_else(|| self.groups.get(&self.settings.aliases.get(model)?.group))
+    }
+}
+
+/// Who asks, as far as limits, policies and records need to know it.
+#[derive(Debug)]
+pub struct Caller {
+    /// The name of the key that was shown; never the key.
+    pub key: KeyId,
+    /// The team the key belongs to.
+    pub team: Option<TeamId>,
+    /// What each of its requests counts in, whatever it asks for.
+    pub scopes: Vec<ScopeId>,
+}
+
+/// The callers there are.
+#[derive(Debug)]
+pub struct Callers {
+    /// Everybody, where no key is configured.
+    pub anonymous: Arc<Caller>,
+    /// Whoever shows the master key.
+    pub master: Arc<Caller>,
+    /// Whoever shows the admin key.
+    pub admin: Arc<Caller>,
+}
+
+impl Callers {
+    /// The callers of a gateway in which all requests count in `global`.
+    #[must_use]
+    pub fn new(global: ScopeId) -> Self {
+        let caller = |key: &str| Arc::new(Caller { key: KeyId::from(key), team: None, scopes: vec![global] });
+        Self { anonymous: caller("anonymous"), master: caller("master"), admin: caller("admin") }
     }
 }
 

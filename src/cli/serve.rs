@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::policy::{Compiler, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::reload::{ConfigSource, PolicySource, Sources};
-use crate::server::{self, App, Faces, Server};
+use crate::server::{self, App, HttpService, Server};
 use crate::snapshot::Snapshot;
 use crate::start::{self, GRACE, Options, Running};
 
@@ -56,7 +56,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let listening =
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
     let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
-    let server = Server::start(listening, Faces::of(app), workers).map_err(|fault| fault.to_string())?;
+    let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
     greet(&snapshot, server.address());
     let mut hang_up = signal(SignalKind::hangup()).map_err(|fault| fault.to_string())?;
     let reloads = async {
@@ -115,8 +115,8 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         let listening = server::listen(address).await.map_err(|fault| fault.to_string())?;
         let simulated =
             Arc::new(Simulated::new(Clock::system(), BTreeMap::from([("simulated".into(), Arc::new(model))])));
-        let faces = Faces::simulated(simulated);
-        let server = Server::start(listening, faces, workers(None)).map_err(|fault| fault.to_string())?;
+        let service = HttpService::simulated(simulated);
+        let server = Server::start(listening, service, workers(None)).map_err(|fault| fault.to_string())?;
         say(format_args!("simulated provider listening on http://{}", server.address()));
         server.serve(told_to_stop(), GRACE).await;
         Ok(())

@@ -177,7 +177,10 @@ impl AdmissionControl<'_, '_> {
     fn reserve(&mut self, candidates: &[usize], now: Moment, open_until: Option<Moment>) -> AdmissionCheck {
         let Self { context, guard, estimate, .. } = self;
         let (gateway, group) = (context.gateway, context.group);
-        let shared: &[ScopeId] = if guard.shared.is_some() { &[] } else { &[context.snapshot.global, group.scope] };
+        let shared: Vec<ScopeId> = match guard.caller() {
+            Some(caller) if guard.shared.is_none() => caller.scopes.iter().copied().chain([group.scope]).collect(),
+            _ => Vec::new(),
+        };
         let offer = |index: &usize| {
             let deployment = &group.deployments[*index];
             (deployment.scope, estimate.demand(&deployment.config))
@@ -191,7 +194,7 @@ impl AdmissionControl<'_, '_> {
             ..most
         });
         let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };
-        let decision = gateway.limits.reserve(now, shared, largest, &offers, certainty);
+        let decision = gateway.limits.reserve(now, &shared, largest, &offers, certainty);
         if decision != Decision::CountFirst {
             guard.record.estimated_input_tokens = estimate.input();
         }

@@ -1,20 +1,15 @@
-//! Who asks: a key becomes a [`KeyId`], or the request is refused. Nothing else in the gateway compares keys.
+//! Who asks: a key becomes a [`Caller`], or the request is refused. Nothing else in the gateway compares keys.
 //!
 //! Clients show the master key, operators the admin key, which is the master key where none is configured. Neither gives
 //! access to what the other does. Without any key everybody on this machine may do both.
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use crate::config::{ServerSettings, Settings};
 use crate::fault::{Refusal, RefusalKind};
-use crate::id::KeyId;
-
-static ANYBODY: LazyLock<KeyId> = LazyLock::new(|| KeyId::from("anonymous"));
-static MASTER: LazyLock<KeyId> = LazyLock::new(|| KeyId::from("master"));
-static ADMIN: LazyLock<KeyId> = LazyLock::new(|| KeyId::from("admin"));
+use crate::snapshot::{Caller, Snapshot};
 
 /// What a key gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +21,13 @@ pub enum Access {
 }
 
 impl Access {
-    /// The key that gives it, and the name of whoever shows it.
-    fn expected_key(self, server: &ServerSettings) -> Option<(&SecretString, &'static KeyId)> {
-        let master = server.master_key.as_ref().map(|key| (key, &*MASTER));
+    /// The key that gives it, and whoever shows it.
+    fn expected_key(self, snapshot: &Snapshot) -> Option<(&SecretString, &Arc<Caller>)> {
+        let (server, callers) = (&snapshot.settings.server, &snapshot.callers);
+        let master = server.master_key.as_ref().map(|key| (key, &callers.master));
         match self {
             Self::Client => master,
-            Self::Admin => server.admin_key.as_ref().map(|key| (key, &*ADMIN)).or(master),
+            Self::Admin => server.admin_key.as_ref().map(|key| (key, &callers.admin)).or(master),
         }
     }
 }
@@ -40,16 +36,18 @@ impl Access {
 ///
 /// # Errors
 /// `Unauthorized` where a key is configured and another one, or none, was shown.
-pub fn authenticate(settings: &Settings, access: Access, key: Option<&SecretString>) -> Result<KeyId, Refusal> {
-    let Some((expected, caller)) = access.expected_key(&settings.server) else { return Ok(ANYBODY.clone()) };
+pub fn authenticate(snapshot: &Snapshot, access: Access, key: Option<&SecretString>) -> Result<Arc<Caller>, Refusal> {
+    let Some((expected, caller)) = access.expected_key(snapshot) else {
+        return Ok(Arc::clone(&snapshot.callers.anonymous));
+    };
     let Some(key) = key else {
         let message = "no API key was sent; send the gateway's key as `Authorization: Bearer KEY` or `x-api-key: KEY`";
         return Err(Refusal::new(RefusalKind::Unauthorized, message));
     };
     if same(expected, key) {
-        return Ok(caller.clone());
+        return Ok(Arc::clone(caller));
     }
-    let message = match (access, &settings.server.admin_key) {
+    let message = match (access, &snapshot.settings.server.admin_key) {
         (Access::Admin, Some(_)) => "this API key does not open /admin; send `witgate.admin_key`",
         _ => "this API key is not known to the gateway",
     };
@@ -65,17 +63,24 @@ fn same(one: &SecretString, other: &SecretString) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::config;
+    use crate::limits::{Limits, Scope};
+    use crate::snapshot::Callers;
 
-    fn settings(keys: &str) -> Settings {
-        config::parse(
-            &format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/m}}}}]\n{keys}"),
-            "c",
-            &|_| None,
-        )
-        .unwrap()
-        .settings
+    fn snapshot(keys: &str) -> Snapshot {
+        let text = format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/m}}}}]\n{keys}");
+        let settings = config::parse(&text, "c", &|_| None).unwrap().settings;
+        let global = Limits::new(&BTreeMap::new()).id(&Scope::Global);
+        Snapshot {
+            generation: 1,
+            settings: Arc::new(settings),
+            groups: BTreeMap::new(),
+            callers: Callers::new(global),
+            fingerprint: [0; 32],
+        }
     }
 
     #[test]
@@ -99,8 +104,8 @@ mod tests {
         ];
         for (keys, access, shown, expected) in cases {
             let shown = (!shown.is_empty()).then(|| SecretString::from(shown));
-            let caller = authenticate(&settings(keys), access, shown.as_ref()).ok();
-            assert_eq!(caller.as_ref().map(KeyId::as_str), expected, "{keys}, {access:?}");
+            let caller = authenticate(&snapshot(keys), access, shown.as_ref()).ok();
+            assert_eq!(caller.as_ref().map(|caller| caller.key.as_str()), expected, "{keys}, {access:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
 
 use super::scrub::scrubbed;
-use super::{Answered, ReplyMeta, RequestContext, RequestGuard, stream};
+use super::{ReplyMeta, RequestContext, RequestGuard, Served, stream};
 
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 256 << 20;
@@ -31,7 +31,7 @@ pub(super) async fn call(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     index: usize,
-) -> Result<Answered, AttemptFault> {
+) -> Result<Served<stream::Begun>, AttemptFault> {
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
     // What was held for it: a provider that counts the bound on arrival must not count more than we did.
@@ -60,7 +60,7 @@ pub(super) async fn call(
     };
     if context.request.stream {
         let begun = stream::begin(context, guard, runtime, answer.body).await;
-        return begun.map(|begun| Answered::Begun(begun, meta)).map_err(|fault| scrubbed(fault, deployment));
+        return begun.map(|stream| Served::Streamed { stream, meta }).map_err(|fault| scrubbed(fault, deployment));
     }
     let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
     let mut reply = runtime.format.decode(&body).map_err(|fault| scrubbed(fault, deployment))?;
@@ -71,7 +71,7 @@ pub(super) async fn call(
         parts.for_each(|part| progress.saw(spoken(&part.kind)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
     }
-    Ok(Answered::Whole(guard.api().reply(&reply), meta))
+    Ok(Served::Whole { body: guard.api().reply(&reply), meta })
 }
 
 async fn encode(

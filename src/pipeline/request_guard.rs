@@ -9,10 +9,10 @@ use crate::attempt::{AttemptProgress, Billing};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::ClientApi;
 use crate::health;
-use crate::id::{KeyId, RequestId};
+use crate::id::RequestId;
 use crate::limits::{Demand, Reservation};
 use crate::record::{self, Record};
-use crate::snapshot::{GroupRuntime, Snapshot};
+use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::Gateway;
 use super::attempt_guard::AttemptGuard;
@@ -24,6 +24,7 @@ pub struct RequestGuard {
     gateway: Arc<Gateway>,
     snapshot: Arc<Snapshot>,
     api: &'static dyn ClientApi,
+    caller: Option<Arc<Caller>>,
     pub(super) record: Record,
     pub(super) seed: u64,
     /// The hold on the shared scopes and what all attempts together used.
@@ -47,6 +48,7 @@ impl RequestGuard {
             gateway,
             snapshot,
             api,
+            caller: None,
             record,
             seed,
             shared: None,
@@ -76,8 +78,15 @@ impl RequestGuard {
     }
 
     /// Who asks: to be known before anything of the request is read.
-    pub fn set_caller(&mut self, caller: Option<KeyId>) {
-        self.record.caller = caller;
+    pub fn set_caller(&mut self, caller: Option<Arc<Caller>>) {
+        self.record.caller = caller.as_ref().map(|caller| caller.key.clone());
+        self.record.team = caller.as_ref().and_then(|caller| caller.team.clone());
+        self.caller = caller;
+    }
+
+    /// Who asks; `None` before it is known.
+    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
     }
 
     /// Output tokens reserved for the attempt under way.

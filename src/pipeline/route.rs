@@ -136,6 +136,7 @@ struct Row<'a> {
 fn attribute<'a>(name: &str, guard: &'a RequestGuard) -> &'a str {
     match name {
         "caller" => guard.record.caller.as_ref().map_or("", |caller| caller.as_str()),
+        "team" => guard.record.team.as_ref().map_or("", |team| team.as_str()),
         "group" => guard.record.group.as_ref().map_or("", |group| group.as_str()),
         "face" => guard.record.api,
         _ => "",

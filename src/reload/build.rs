@@ -19,7 +19,7 @@ use crate::moment::Moment;
 use crate::policy::{Component, DeploymentInfo, Digest, Engine, Router, Setup, Succession};
 use crate::provider::simulated::Simulated;
 use crate::seed;
-use crate::snapshot::{DeploymentRuntime, GroupRuntime, Snapshot};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot};
 use crate::upstream::Upstream;
 
 use super::folder::{self, Contents};
@@ -361,7 +361,8 @@ impl Builder {
             (group.name.clone(), Arc::new(runtime))
         });
         let groups = groups.collect();
-        Snapshot { generation, settings, groups, global: limits.id(&Scope::Global), fingerprint }
+        let callers = Callers::new(limits.id(&Scope::Global));
+        Snapshot { generation, settings, groups, callers, fingerprint }
     }
 }
 

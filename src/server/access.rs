@@ -7,20 +7,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
-use axum::middleware::Next;
-use axum::response::Response;
 use secrecy::SecretString;
 
-use crate::config::Settings;
 use crate::fault::{Refusal, RefusalKind};
-use crate::format::spoken_at;
-use crate::id::KeyId;
 use crate::pipeline::{self, Access};
-
-use super::{App, refusal};
+use crate::snapshot::{Caller, Snapshot};
 
 /// Paths that need no key, and why. Every other path does, known or not: a route somebody forgets is closed.
 pub(super) const PUBLIC: [(&str, &str); 4] = [
@@ -30,29 +23,20 @@ pub(super) const PUBLIC: [(&str, &str); 4] = [
     ("/metrics", "scrapers ask it; it holds counts and names of groups, and nothing of a prompt, a reply or a key"),
 ];
 
-/// The layer before every route and before the answers to unknown paths. A chat passes [`authorize`] inside its handler, under its
-/// request guard, so that what is refused is recorded.
-pub(super) async fn before(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let snapshot = app.gateway.live.read();
-    match authorize(&snapshot.settings, request.headers(), request.uri()) {
-        Ok(_caller) => next.run(request).await,
-        Err(why) => refusal::unrecorded(&app, spoken_at(request.uri().path(), request.headers()), &why),
-    }
-}
-
-/// Lets a request in, or says why not: it must come from where it may, and show the key of what it asks for.
+/// Lets a request in, or says why not: it must come from where it may, and show the key of what it asks for. `None` is what
+/// anybody may ask.
 ///
 /// # Errors
 /// What to tell a request that may not.
-pub(super) fn authorize(settings: &Settings, headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyId>, Refusal> {
-    allowed(headers, uri, settings.server.master_key.is_none())?;
+pub(super) fn authorize(snapshot: &Snapshot, headers: &HeaderMap, uri: &Uri) -> Result<Option<Arc<Caller>>, Refusal> {
+    allowed(headers, uri, snapshot.settings.server.master_key.is_none())?;
     let path = uri.path();
     if PUBLIC.iter().any(|(public, _)| *public == path) {
         return Ok(None);
     }
     let admin = path == "/admin" || path.starts_with("/admin/");
     let access = if admin { Access::Admin } else { Access::Client };
-    pipeline::authenticate(settings, access, key(headers).as_ref()).map(Some)
+    pipeline::authenticate(snapshot, access, key(headers).as_ref()).map(Some)
 }
 
 /// Whether a request may come from where it comes; `open` is a gateway without a key.

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::http::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
 use crate::pipeline::{ReplyMeta, Served};
 
-use super::{App, access, refusal};
+use super::{App, RequestBody, access, refusal};
 
 /// About so many headers a reply has, and the two the connection adds.
 const HEADERS: usize = 12;
@@ -28,11 +27,11 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves one chat request that came through `api`. Nothing of the body is read for a caller that is
 /// not known.
-pub(super) async fn handle(app: &App, api: &'static dyn ClientApi, request: Request<Incoming>) -> Response {
+pub(super) async fn handle<B: RequestBody>(app: &App, api: &'static dyn ClientApi, request: Request<B>) -> Response {
     let mut guard = app.gateway.arrive(api);
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
-    let authorized = access::authorize(&guard.snapshot().settings, &head.headers, &head.uri);
+    let authorized = access::authorize(guard.snapshot(), &head.headers, &head.uri);
     let known = authorized.and_then(|caller| {
         guard.set_caller(caller);
         access::is_json(&head.headers)
@@ -63,7 +62,7 @@ pub(super) async fn handle(app: &App, api: &'static dyn ClientApi, request: Requ
     }
 }
 
-async fn read(headers: &HeaderMap, body: &mut Incoming, limit: usize) -> Result<Bytes, Refusal> {
+async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         let message = format!(
             "the request body is larger than {limit} bytes; send less or raise `general_settings.max_request_size_mb`"
@@ -88,7 +87,7 @@ async fn read(headers: &HeaderMap, body: &mut Incoming, limit: usize) -> Result<
 }
 
 /// Takes in what a refused client is still sending. One whose connection is closed under its writing reads no refusal.
-fn discard(headers: &HeaderMap, mut body: Incoming) {
+fn discard<B: RequestBody>(headers: &HeaderMap, mut body: B) {
     // One that asked first is waiting for just this answer; reading would tell it to send.
     if !body.is_end_stream() && !headers.contains_key(EXPECT) {
         let rest = async move { while let Some(Ok(_)) = body.frame().await {} };

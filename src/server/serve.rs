@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::Faces;
+use super::HttpService;
 use super::workers::Workers;
 
 /// How long a new connection may take to send the head of its first request.
@@ -58,7 +58,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<Listening> {
 /// A listener, what it serves, and the threads that do.
 pub struct Server {
     listening: Listening,
-    faces: Arc<Faces>,
+    service: Arc<HttpService>,
     workers: Workers,
 }
 
@@ -67,10 +67,10 @@ impl Server {
     ///
     /// # Errors
     /// Where the threads cannot be had.
-    pub fn start(listening: Listening, faces: Faces, workers: NonZeroUsize) -> io::Result<Self> {
+    pub fn start(listening: Listening, service: HttpService, workers: NonZeroUsize) -> io::Result<Self> {
         let started = Workers::start(workers);
         let told = |fault: io::Error| io::Error::new(fault.kind(), format!("cannot start {workers} threads: {fault}"));
-        Ok(Self { listening, faces: Arc::new(faces), workers: started.map_err(told)? })
+        Ok(Self { listening, service: Arc::new(service), workers: started.map_err(told)? })
     }
 
     /// Where it listens.
@@ -82,17 +82,17 @@ impl Server {
     /// Serves until `stop` completes, and what asks within half a second of that; then finishes what is under way, but
     /// not longer than `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) {
-        let Self { listening, faces, workers } = self;
+        let Self { listening, service, workers } = self;
         let stopping = CancellationToken::new();
         {
-            let accepting = accept(&listening.listener, &faces, &workers, &stopping);
+            let accepting = accept(&listening.listener, &service, &workers, &stopping);
             tokio::pin!(accepting);
             tokio::select! {
                 biased;
                 () = stop => {}
                 never = accepting.as_mut() => match never {},
             }
-            if let Some(app) = &faces.chats {
+            if let Some(app) = &service.gateway {
                 app.draining.store(true, Ordering::Release);
             }
             tracing::info!("stopping: requests under way may finish");
@@ -110,7 +110,7 @@ impl Server {
 
 async fn accept(
     listener: &TcpListener,
-    faces: &Arc<Faces>,
+    service: &Arc<HttpService>,
     workers: &Workers,
     stopping: &CancellationToken,
 ) -> Infallible {
@@ -118,7 +118,7 @@ async fn accept(
         // Taken out of this thread's event loop, to be put into the worker's.
         match listener.accept().await.and_then(|(socket, _)| socket.into_std()) {
             // A token of its own: each look at it takes its lock, which connections of other workers must not wait for.
-            Ok(socket) => workers.spawn(connected(socket, Arc::clone(faces), stopping.child_token())),
+            Ok(socket) => workers.spawn(connected(socket, Arc::clone(service), stopping.child_token())),
             Err(fault) if is_of_one_connection(&fault) => {}
             // Too many open files, mostly: those under way have to end first.
             Err(fault) => {
@@ -129,13 +129,13 @@ async fn accept(
     }
 }
 
-async fn connected(socket: StdTcpStream, faces: Arc<Faces>, stopping: CancellationToken) {
+async fn connected(socket: StdTcpStream, service: Arc<HttpService>, stopping: CancellationToken) {
     // Small pieces of a stream must not wait for each other.
     if let Err(fault) = socket.set_nodelay(true) {
         tracing::debug!(%fault, "TCP_NODELAY could not be set");
     }
     match TcpStream::from_std(socket) {
-        Ok(socket) => connection(socket, faces, stopping).await,
+        Ok(socket) => connection(socket, service, stopping).await,
         Err(fault) => tracing::warn!(%fault, "a connection could not be served"),
     }
 }
@@ -149,17 +149,17 @@ fn is_of_one_connection(fault: &io::Error) -> bool {
 /// call; one that never sent a whole head has none.
 async fn connection(
     socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    faces: Arc<Faces>,
+    service: Arc<HttpService>,
     stopping: CancellationToken,
 ) {
     let began = AtomicBool::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
+    let serve = service_fn(|request: Request<Incoming>| {
         began.store(true, Ordering::Relaxed);
-        let (faces, stopping) = (Arc::clone(&faces), stopping.clone());
+        let (service, stopping) = (Arc::clone(&service), stopping.clone());
         async move {
             // HTTP/2 has a frame of its own for this, and forbids the header.
             let says_so = request.version() <= Version::HTTP_11;
-            let mut response = faces.answer(request).await;
+            let mut response = service.answer(request).await;
             if says_so && stopping.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -169,7 +169,7 @@ async fn connection(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING);
-    let serving = builder.serve_connection(TokioIo::new(socket), service);
+    let serving = builder.serve_connection(TokioIo::new(socket), serve);
     let first_head = tokio::time::sleep(FIRST_HEAD);
     tokio::pin!(serving, first_head);
     let mut waits = true;

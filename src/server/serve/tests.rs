@@ -16,10 +16,10 @@ fn connect() -> (DuplexStream, CancellationToken, JoinHandle<()>) {
         "slow"
     };
     let router = Router::new().route("/", get(|| async { "quick" })).route("/slow", get(slow));
-    let faces = Arc::new(Faces { chats: None, others: router });
+    let service = Arc::new(HttpService { gateway: None, router });
     let (ours, theirs) = tokio::io::duplex(4096);
     let stopping = CancellationToken::new();
-    let served = tokio::spawn(connection(theirs, faces, stopping.clone()));
+    let served = tokio::spawn(connection(theirs, service, stopping.clone()));
     (ours, stopping, served)
 }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use witgate::clock::Clock;
-use witgate::server::{self, App, Faces, Server};
+use witgate::server::{self, App, HttpService, Server};
 use witgate::start::{self, GRACE, Running};
 
 use super::{files, options};
@@ -77,9 +77,9 @@ impl Gateway {
         let stopped = async move {
             let _dropped = stopped.await;
         };
-        let faces = Faces::of(Arc::clone(&app));
+        let service = HttpService::gateway(Arc::clone(&app));
         // Two, so that what requests share is shared between threads.
-        let server = Server::start(listening, faces, NonZeroUsize::MIN.saturating_add(1)).expect("threads");
+        let server = Server::start(listening, service, NonZeroUsize::MIN.saturating_add(1)).expect("threads");
         let serving = tokio::spawn(server.serve(stopped, GRACE));
         // Tests are many clients: each connection is its own, so that none waits for another's.
         drop(rustls::crypto::ring::default_provider().install_default());

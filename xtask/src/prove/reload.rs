@@ -14,7 +14,7 @@ use witgate::clock::Clock;
 use witgate::pipeline::Gateway;
 use witgate::policy::{Compiler, Digest, EngineOptions, Router};
 use witgate::reload::{ConfigSource, PolicySource, Sources};
-use witgate::server::{self, App, Faces, Server};
+use witgate::server::{self, App, HttpService, Server};
 use witgate::start::{self, Options, Running};
 use witgate::telemetry::{DroppedLines, Metrics};
 
@@ -119,7 +119,8 @@ impl Scene {
         });
         let forever = std::future::pending();
         let workers = NonZeroUsize::MIN.saturating_add(1);
-        let server = Server::start(listening, Faces::of(app), workers).map_err(|problem| problem.to_string())?;
+        let server =
+            Server::start(listening, HttpService::gateway(app), workers).map_err(|problem| problem.to_string())?;
         runtime.spawn(server.serve(forever, Duration::ZERO));
         let deciders = [0, 1].map(|index| format!("counting@{}", Digest::of(&folder.policies[index]).short()));
         let word = Arc::new(Word {

@@ -1,0 +1,72 @@
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+
+use super::*;
+use crate::clock::Clock;
+use crate::http::HttpUpstream;
+use crate::pipeline::BlockingPool;
+use crate::policy::EngineOptions;
+use crate::reload::{ConfigSource, PolicySource, Sources};
+use crate::start::{self, Assembled, Options};
+use crate::telemetry::DroppedLines;
+
+/// A gateway of one group that asks for the key `sk-m`.
+fn service() -> HttpService {
+    let text = "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\n\
+                general_settings: {master_key: sk-m}";
+    let options = Options {
+        sources: Sources {
+            config: ConfigSource::Text(text.into()),
+            policies: PolicySource::Memory(Arc::default()),
+            host: None,
+            port: None,
+        },
+        engine: EngineOptions::default(),
+        environment: Arc::new(|_| None),
+        clock: Clock::system(),
+        seed: 1,
+        dropped_lines: DroppedLines::default(),
+    };
+    let pool = BlockingPool::on_threads(NonZeroUsize::MIN);
+    let Assembled { gateway, metrics, .. } = start::assemble(options, Arc::new(HttpUpstream::new()), pool).unwrap();
+    HttpService::gateway(Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) }))
+}
+
+async fn status(service: &HttpService, method: Method, path: &str, key: Option<&str>) -> StatusCode {
+    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    service.answer(request.body(Body::from("{}")).unwrap()).await.status()
+}
+
+/// Through the service itself, as a connection would ask it: every path there is, and some there are not.
+#[tokio::test]
+async fn without_a_key_nothing_is_open_but_what_is_listed() {
+    let service = service();
+    let chats = ["/v1/chat/completions", "/chat/completions", "/v1/messages"];
+    let unknown = ["/", "/nothing/here", "/admin", "/admin/nothing", "/metrics/", "//metrics", "/v1/chat"];
+    let served = routes().into_iter().map(|(path, _)| path);
+    for path in served.clone().chain(chats).chain(unknown) {
+        let public = access::PUBLIC.iter().any(|(public, _)| *public == path);
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            let asked = (method.clone(), path);
+            let shown = status(&service, method.clone(), path, None).await;
+            assert_eq!(shown != StatusCode::UNAUTHORIZED, public, "{asked:?}: {shown}");
+            let wrong = status(&service, method.clone(), path, Some("sk-x")).await;
+            assert_eq!(wrong != StatusCode::UNAUTHORIZED, public, "{asked:?}: {wrong}");
+            let known = status(&service, method, path, Some("sk-m")).await;
+            assert_ne!(known, StatusCode::UNAUTHORIZED, "{asked:?}");
+        }
+    }
+    for path in chats {
+        assert_eq!(operation_at(path).map(|(_, operation)| operation), Some(Operation::Chat), "{path}");
+    }
+    for (path, _) in access::PUBLIC {
+        assert!(served.clone().any(|route| route == path), "{path} is listed and not served");
+    }
+}
