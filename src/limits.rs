@@ -21,6 +21,7 @@ mod meter;
 mod reservations;
 mod scope_usage;
 mod state;
+mod store;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -34,7 +35,10 @@ use crate::id::{DeploymentId, GroupName, KeyId};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
+use reservations::Entries;
+
 pub use dimension::{Dimension, PerDimension};
+pub use store::{Certainty, LimitStore, ReservationId, ReserveRequest, Reserving};
 
 /// Who a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,8 +110,20 @@ pub struct ScopeId(u32);
 
 /// A reservation under way. It is settled or refunded exactly once.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a hold that is neither settled nor refunded keeps its tokens until it expires"]
-pub struct Reservation(u64);
+#[must_use = "what is neither settled nor refunded keeps its tokens until it expires"]
+pub struct Reservation {
+    id: ReservationId,
+    /// Its first entry here.
+    entries: Entries,
+}
+
+impl Reservation {
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> ReservationId {
+        self.id
+    }
+}
 
 /// The answer to a reservation.
 #[derive(Debug, PartialEq)]
@@ -116,9 +132,9 @@ pub enum Decision {
     Granted {
         /// Which candidate.
         index: usize,
-        /// The hold on the shared scopes, for the whole request. `None` on a retry.
+        /// The part in the shared scopes, for the whole request. `None` on a retry.
         shared: Option<Reservation>,
-        /// The hold on the candidate's own scope, for this attempt.
+        /// The part in the candidate's own scope, for this attempt.
         own: Reservation,
     },
     /// Not now. The earliest moment at which a bucket that is known to expire frees enough; `None` where
@@ -128,15 +144,6 @@ pub enum Decision {
     Never(Excess),
     /// It depends on how many tokens the request really has. Nothing is reserved.
     CountFirst,
-}
-
-/// How the tokens of a demand are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certainty {
-    /// They were counted.
-    Counted,
-    /// There are no more than these: good enough as long as no token limit of any scope would be more than half used.
-    UpperBound,
 }
 
 /// A request larger than a whole limit.
@@ -224,38 +231,31 @@ impl Limits {
     /// With an upper bound in the place of a count the answer may be [`Decision::CountFirst`]: below half of every token
     /// limit nothing is gained by counting.
     ///
-    /// A retry passes no shared scopes: its request holds them already. A shared scope named twice counts once; a
-    /// candidate must not be among the shared scopes. With no candidate at all the answer is `Until(None)`.
-    /// A moment in `Until` is exact as long as nothing but time changes: ask again after every
-    /// [`Limits::answered`], [`Limits::settle`] and [`Limits::refund`].
-    pub fn reserve(
-        &self,
-        now: Moment,
-        shared: &[ScopeId],
-        shared_demand: Demand,
-        candidates: &[(ScopeId, Demand)],
-        certainty: Certainty,
-    ) -> Decision {
+    /// With no candidate at all the answer is `Until(None)`. A moment in `Until` is exact as long as nothing but time
+    /// changes: ask again after every [`Limits::response_head`], [`Limits::settle`] and [`Limits::refund`].
+    pub fn reserve(&self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
         let mut state = self.lock();
-        if certainty == Certainty::UpperBound && !state.at_most_half(now, shared, &shared_demand.into(), candidates) {
+        if request.certainty == Certainty::UpperBound && !state.at_most_half(now, request) {
             return Decision::CountFirst;
         }
-        state.reserve(now, shared, shared_demand.into(), candidates)
+        state.reserve(now, request)
     }
 
     /// The head of the provider's response arrived: from here one window runs. A second call changes nothing.
-    pub fn answered(&self, now: Moment, hold: &Reservation) {
-        self.lock().answered(now, hold);
+    pub fn response_head(&self, now: Moment, reservation: &Reservation) {
+        self.lock().response_head(now, reservation.entries);
     }
 
-    /// Ends a hold with what was really used; it counts where the hold stood.
-    pub fn settle(&self, now: Moment, hold: Reservation, actual: Demand) {
-        self.lock().end(now, hold, actual.into());
+    /// Ends a reservation with what was really used; it counts where the reservation stood.
+    #[expect(clippy::needless_pass_by_value, reason = "taking it is what makes a second ending impossible")]
+    pub fn settle(&self, now: Moment, reservation: Reservation, actual: Demand) {
+        self.lock().end(now, reservation.entries, actual.into());
     }
 
-    /// Ends a hold as if it had never been: the request was never sent, or the provider refused it.
-    pub fn refund(&self, now: Moment, hold: Reservation) {
-        self.lock().end(now, hold, PerDimension::default());
+    /// Ends a reservation as if it had never been: the request was never sent, or the provider refused it.
+    #[expect(clippy::needless_pass_by_value, reason = "taking it is what makes a second ending impossible")]
+    pub fn refund(&self, now: Moment, reservation: Reservation) {
+        self.lock().end(now, reservation.entries, PerDimension::default());
     }
 
     /// What is used of a scope.

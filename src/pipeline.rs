@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
 use crate::id::RequestId;
-use crate::limits::Limits;
+use crate::limits::LimitStore;
 use crate::moment::Moment;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
@@ -60,7 +60,7 @@ pub struct Gateway {
     /// The configuration and policies in force.
     pub live: Live,
     /// What is reserved and used.
-    pub limits: Arc<Limits>,
+    pub limits: Arc<dyn LimitStore>,
     /// Told when capacity may have become free.
     pub capacity: CapacityNotify,
     /// The one clock.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::http::HttpUpstream;
+use crate::limits::LimitStore;
 use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
 use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
@@ -72,7 +73,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
         live: Live::new(snapshot, Vec::new()),
-        limits: Arc::clone(&shared.limits),
+        limits: Arc::clone(&shared.limits) as Arc<dyn LimitStore>,
         capacity: CapacityNotify::default(),
         clock,
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::dimension::Amount;
-use super::reservations::Reservations;
+use super::reservations::{Entries, Reservations};
 use super::scope_usage::ScopeUsage;
 use super::window::Placement;
-use super::{Decision, Demand, Excess, LimitSpec, Reservation, Scope, ScopeId, Wait};
+use super::{Decision, Excess, LimitSpec, Reservation, ReservationId, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 
 #[derive(Debug, Default)]
@@ -59,39 +59,31 @@ impl State {
     }
 
     /// Whether every token limit would stay at or below half, in the shared scopes and at every candidate.
-    pub(super) fn at_most_half(
-        &mut self,
-        now: Moment,
-        shared: &[ScopeId],
-        shared_asked: &Amount,
-        candidates: &[(ScopeId, Demand)],
-    ) -> bool {
+    pub(super) fn at_most_half(&mut self, now: Moment, request: &ReserveRequest<'_>) -> bool {
         let mut holds = |id: ScopeId, asked: &Amount| self.scope(id).is_none_or(|usage| usage.at_most_half(now, asked));
-        shared.iter().all(|id| holds(*id, shared_asked))
-            && candidates.iter().all(|(id, demand)| holds(*id, &Amount::from(*demand)))
+        let shared_asked = Amount::from(request.shared_demand);
+        request.shared.iter().all(|id| holds(*id, &shared_asked))
+            && request.candidates.iter().all(|(id, demand)| holds(*id, &Amount::from(*demand)))
     }
 
-    pub(super) fn reserve(
-        &mut self,
-        now: Moment,
-        shared: &[ScopeId],
-        shared_asked: Amount,
-        candidates: &[(ScopeId, Demand)],
-    ) -> Decision {
+    pub(super) fn reserve(&mut self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
+        let (shared, candidates) = (request.shared, request.candidates);
+        let shared_asked = Amount::from(request.shared_demand);
         let mut granted = None;
         if shared.iter().all(|id| self.fits(now, *id, &shared_asked)) {
             granted = candidates.iter().position(|(id, demand)| self.fits(now, *id, &Amount::from(*demand)));
         }
         let Some((index, (own, demand))) = granted.and_then(|at| Some((at, *candidates.get(at)?))) else {
-            return self.refuse(now, shared, shared_asked, candidates);
+            return self.refuse(now, request);
         };
+        let id = |attempt| ReservationId { request: request.request, attempt };
         let once = shared.iter().enumerate().filter(|(at, id)| !shared[..*at].contains(id)).map(|(_, id)| *id);
-        let shared = (!shared.is_empty()).then(|| self.hold(once, shared_asked));
-        let own = self.hold(std::iter::once(own), demand.into());
-        Decision::Granted { index, shared, own }
+        let shared = (!shared.is_empty()).then(|| Reservation { id: id(None), entries: self.hold(once, shared_asked) });
+        let entries = self.hold(std::iter::once(own), demand.into());
+        Decision::Granted { index, shared, own: Reservation { id: id(Some(request.attempt)), entries } }
     }
 
-    fn hold(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Reservation {
+    fn hold(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Entries {
         let Self { scopes: all, reservations, .. } = self;
         for id in scopes.clone() {
             if let Some(usage) = all.get_mut(index(id)) {
@@ -107,13 +99,9 @@ impl State {
 
     /// Says when, or why never. Whatever can never be held anywhere is never; else the moment at which all shared
     /// scopes and one of the candidates have room.
-    fn refuse(
-        &mut self,
-        now: Moment,
-        shared: &[ScopeId],
-        shared_asked: Amount,
-        candidates: &[(ScopeId, Demand)],
-    ) -> Decision {
+    fn refuse(&mut self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
+        let (shared, candidates) = (request.shared, request.candidates);
+        let shared_asked = Amount::from(request.shared_demand);
         if let Some(excess) = shared.iter().find_map(|id| self.scope(*id)?.excess(&shared_asked)) {
             return Decision::Never(excess);
         }
@@ -151,9 +139,9 @@ impl State {
         Decision::Until(earliest)
     }
 
-    pub(super) fn answered(&mut self, now: Moment, hold: &Reservation) {
+    pub(super) fn response_head(&mut self, now: Moment, reservation: Entries) {
         let scopes = &mut self.scopes;
-        self.reservations.each(hold, |entry| {
+        self.reservations.each(reservation, |entry| {
             if entry.placement == Placement::Open
                 && let Some(usage) = scopes.get_mut(index(entry.scope))
             {
@@ -162,9 +150,9 @@ impl State {
         });
     }
 
-    pub(super) fn end(&mut self, now: Moment, hold: Reservation, actual: Amount) {
+    pub(super) fn end(&mut self, now: Moment, reservation: Entries, actual: Amount) {
         let scopes = &mut self.scopes;
-        self.reservations.close(hold, |entry| {
+        self.reservations.close(reservation, |entry| {
             if let Some(usage) = scopes.get_mut(index(entry.scope)) {
                 usage.end(entry.meter, now, entry.placement, &entry.amount, &actual);
             }

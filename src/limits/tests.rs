@@ -4,6 +4,7 @@ mod schedules;
 
 use super::Dimension::{Cost, InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use super::*;
+use crate::id::RequestId;
 
 fn demand(input_tokens: u64, output_tokens: u64) -> Demand {
     Demand { input_tokens, output_tokens, cost: NanoUsd(0) }
@@ -19,6 +20,18 @@ fn tokens(limit: u64) -> LimitSpec {
 
 fn limits<const N: usize>(specs: [(Scope, LimitSpec); N]) -> Limits {
     Limits::new(&BTreeMap::from(specs))
+}
+
+/// Reserves for some request what was counted.
+fn reserve(
+    limits: &Limits,
+    now: Moment,
+    shared: &[ScopeId],
+    shared_demand: Demand,
+    candidates: &[(ScopeId, Demand)],
+) -> Decision {
+    let (request, certainty) = (RequestId::derive(at(0), 0), Certainty::Counted);
+    limits.reserve(now, &ReserveRequest { request, attempt: 0, shared, shared_demand, candidates, certainty })
 }
 
 fn at(seconds: u64) -> Moment {
@@ -37,8 +50,8 @@ fn the_first_candidate_with_room_is_taken() {
     let limits = limits([(deployment("a"), tokens(100)), (deployment("b"), tokens(1000))]);
     let (a, b) = (limits.id(&deployment("a")), limits.id(&deployment("b")));
     let candidates = [(a, demand(80, 0)), (b, demand(80, 0))];
-    assert_eq!(granted(limits.reserve(at(0), &[], demand(0, 0), &candidates, Certainty::Counted)).0, 0);
-    let (index, shared, _own) = granted(limits.reserve(at(0), &[], demand(0, 0), &candidates, Certainty::Counted));
+    assert_eq!(granted(reserve(&limits, at(0), &[], demand(0, 0), &candidates)).0, 0);
+    let (index, shared, _own) = granted(reserve(&limits, at(0), &[], demand(0, 0), &candidates));
     assert_eq!((index, shared), (1, None));
 }
 
@@ -46,16 +59,12 @@ fn the_first_candidate_with_room_is_taken() {
 fn a_full_shared_scope_holds_every_candidate_back() {
     let limits = limits([(Scope::Global, LimitSpec::default().with(InFlight, 1))]);
     let (all, a) = (limits.id(&Scope::Global), limits.id(&deployment("a")));
-    let (_, shared, own) =
-        granted(limits.reserve(at(0), &[all], demand(1, 1), &[(a, demand(1, 1))], Certainty::Counted));
-    assert_eq!(
-        limits.reserve(at(0), &[all], demand(1, 1), &[(a, demand(1, 1))], Certainty::Counted),
-        Decision::Until(None)
-    );
+    let (_, shared, own) = granted(reserve(&limits, at(0), &[all], demand(1, 1), &[(a, demand(1, 1))]));
+    assert_eq!(reserve(&limits, at(0), &[all], demand(1, 1), &[(a, demand(1, 1))]), Decision::Until(None));
     assert_eq!(limits.used(at(0), a)[InFlight], 1);
     limits.settle(at(1), own, demand(1, 1));
     limits.settle(at(1), shared.expect("a hold on the shared scope"), demand(1, 1));
-    let (_, shared, _) = granted(limits.reserve(at(1), &[all], demand(1, 1), &[(a, demand(1, 1))], Certainty::Counted));
+    let (_, shared, _) = granted(reserve(&limits, at(1), &[all], demand(1, 1), &[(a, demand(1, 1))]));
     assert!(shared.is_some());
 }
 
@@ -63,16 +72,16 @@ fn a_full_shared_scope_holds_every_candidate_back() {
 fn a_hold_counts_without_end_until_it_is_answered_and_one_window_from_there() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(60, 40))], Certainty::Counted));
+    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(60, 40))]));
     assert_eq!(limits.used(at(500), a)[Tokens], 100);
     assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::Unknown);
-    limits.answered(at(500), &hold);
-    limits.answered(at(530), &hold);
+    limits.response_head(at(500), &hold);
+    limits.response_head(at(530), &hold);
     assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::At(at(561)));
     assert_eq!(limits.used(at(560), a)[Tokens], 100);
     assert_eq!(limits.used(at(561), a)[Tokens], 0);
     // The stream goes on; settling it now must not touch what others counted since.
-    let (_, _, other) = granted(limits.reserve(at(570), &[], demand(0, 0), &[(a, demand(70, 0))], Certainty::Counted));
+    let (_, _, other) = granted(reserve(&limits, at(570), &[], demand(0, 0), &[(a, demand(70, 0))]));
     limits.settle(at(571), other, demand(70, 0));
     limits.settle(at(622), hold, demand(60, 4000));
     assert_eq!(limits.used(at(622), a)[Tokens], 70);
@@ -82,8 +91,8 @@ fn a_hold_counts_without_end_until_it_is_answered_and_one_window_from_there() {
 fn settling_edits_the_amount_where_it_stands_upwards_too() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(10, 10))], Certainty::Counted));
-    limits.answered(at(1), &hold);
+    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(10, 10))]));
+    limits.response_head(at(1), &hold);
     limits.settle(at(40), hold, demand(10, 120));
     let used = limits.used(at(40), a);
     assert_eq!((used[Tokens], used[OutputTokens], used[Requests], used[InFlight]), (130, 120, 1, 0));
@@ -95,7 +104,7 @@ fn settling_edits_the_amount_where_it_stands_upwards_too() {
 fn what_settles_unanswered_counts_from_its_settling() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 50))], Certainty::Counted));
+    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
     limits.settle(at(30), hold, demand(50, 0));
     assert_eq!(limits.used(at(90), a)[Tokens], 50);
     assert_eq!(limits.used(at(91), a)[Tokens], 0);
@@ -106,10 +115,9 @@ fn a_refund_leaves_nothing_answered_or_not() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
     for answered in [false, true] {
-        let (_, _, hold) =
-            granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 50))], Certainty::Counted));
+        let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
         if answered {
-            limits.answered(at(0), &hold);
+            limits.response_head(at(0), &hold);
         }
         limits.refund(at(1), hold);
         assert_eq!(
@@ -130,7 +138,7 @@ fn never_names_the_largest_limit_and_only_if_all_are_too_small() {
     let ids = ["a", "b", "c"].map(|name| limits.id(&deployment(name)));
     let global = limits.id(&Scope::Global);
     let asked = demand(500, 200);
-    let decision = limits.reserve(at(0), &[], asked, &[(ids[0], asked), (ids[1], asked)], Certainty::Counted);
+    let decision = reserve(&limits, at(0), &[], asked, &[(ids[0], asked), (ids[1], asked)]);
     let excess = Excess {
         scope: deployment("b"),
         dimension: Dimension::Tokens,
@@ -140,14 +148,11 @@ fn never_names_the_largest_limit_and_only_if_all_are_too_small() {
     };
     assert_eq!(decision, Decision::Never(excess));
     let all = ids.map(|id| (id, asked));
-    let (index, _, hold) = granted(limits.reserve(at(0), &[], asked, &all, Certainty::Counted));
+    let (index, _, hold) = granted(reserve(&limits, at(0), &[], asked, &all));
     assert_eq!(index, 2);
-    limits.answered(at(0), &hold);
+    limits.response_head(at(0), &hold);
     let large = demand(4500, 0);
-    assert_eq!(
-        limits.reserve(at(1), &[], large, &ids.map(|id| (id, large)), Certainty::Counted),
-        Decision::Until(Some(at(61)))
-    );
+    assert_eq!(reserve(&limits, at(1), &[], large, &ids.map(|id| (id, large))), Decision::Until(Some(at(61))));
     let larger = demand(10_001, 0);
     let shared = Excess {
         scope: Scope::Global,
@@ -156,7 +161,7 @@ fn never_names_the_largest_limit_and_only_if_all_are_too_small() {
         limit: 10_000,
         asked: 10_001,
     };
-    assert_eq!(limits.reserve(at(1), &[global], larger, &all, Certainty::Counted), Decision::Never(shared));
+    assert_eq!(reserve(&limits, at(1), &[global], larger, &all), Decision::Never(shared));
 }
 
 #[test]
@@ -177,12 +182,16 @@ fn a_margin_rounds_down_but_never_to_nothing() {
 fn an_upper_bound_is_counted_first_where_a_token_limit_would_be_more_than_half_used() {
     let limits = limits([(deployment("a"), tokens(1000)), (Scope::Global, tokens(3000))]);
     let [a, all, free] = [deployment("a"), Scope::Global, deployment("unlimited")].map(|scope| limits.id(&scope));
-    let reserve = |shared: &[ScopeId], candidate, asked| match limits.reserve(
+    let bounded = |shared: &[ScopeId], candidate, asked| match limits.reserve(
         at(0),
-        shared,
-        asked,
-        &[(candidate, asked)],
-        Certainty::UpperBound,
+        &ReserveRequest {
+            request: RequestId::derive(at(0), 0),
+            attempt: 0,
+            shared,
+            shared_demand: asked,
+            candidates: &[(candidate, asked)],
+            certainty: Certainty::UpperBound,
+        },
     ) {
         Decision::CountFirst => false,
         Decision::Granted { shared, own, .. } => {
@@ -191,13 +200,13 @@ fn an_upper_bound_is_counted_first_where_a_token_limit_would_be_more_than_half_u
         }
         other => panic!("{other:?}"),
     };
-    assert!(reserve(&[all], a, demand(400, 100)));
-    assert!(!reserve(&[all], a, demand(400, 101)));
-    assert!(reserve(&[all], free, demand(1500, 0)) && !reserve(&[all], free, demand(1501, 0)));
-    let own = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted)).2;
-    assert!(!reserve(&[all], a, demand(400, 100)));
+    assert!(bounded(&[all], a, demand(400, 100)));
+    assert!(!bounded(&[all], a, demand(400, 101)));
+    assert!(bounded(&[all], free, demand(1500, 0)) && !bounded(&[all], free, demand(1501, 0)));
+    let own = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(100, 0))])).2;
+    assert!(!bounded(&[all], a, demand(400, 100)));
     limits.refund(at(0), own);
-    assert!(reserve(&[all], a, demand(400, 100)), "what was asked first left nothing behind");
+    assert!(bounded(&[all], a, demand(400, 100)), "what was asked first left nothing behind");
 }
 
 #[test]
@@ -205,8 +214,7 @@ fn absurd_numbers_overflow_nothing() {
     let limits = limits([(deployment("a"), tokens(u64::MAX))]);
     let a = limits.id(&deployment("a"));
     let absurd = demand(u64::MAX, u64::MAX);
-    let holds: Vec<_> =
-        (0..100).map(|_| granted(limits.reserve(at(0), &[], absurd, &[(a, absurd)], Certainty::Counted)).2).collect();
+    let holds: Vec<_> = (0..100).map(|_| granted(reserve(&limits, at(0), &[], absurd, &[(a, absurd)])).2).collect();
     for hold in holds {
         limits.settle(at(0), hold, absurd);
     }
@@ -219,8 +227,7 @@ fn absurd_numbers_overflow_nothing() {
 fn a_scope_without_a_spec_is_unlimited_and_counted() {
     let limits = limits([]);
     let key = limits.id(&Scope::Key(KeyId::from("k")));
-    let (_, shared, _) =
-        granted(limits.reserve(at(0), &[key, key], demand(7, 3), &[(key, demand(0, 0))], Certainty::Counted));
+    let (_, shared, _) = granted(reserve(&limits, at(0), &[key, key], demand(7, 3), &[(key, demand(0, 0))]));
     assert!(shared.is_some());
     let used = limits.used(at(0), key);
     assert_eq!((used[Tokens], used[Requests], used.free), (10, 2, PerDimension::default()));
@@ -232,9 +239,9 @@ fn a_reload_keeps_usage_and_holds_whatever_becomes_of_the_window() {
     for (before, after, gone) in [(60, 10, 15), (10, 60, 65), (60, 60, 64), (60, 3600, 3720)] {
         let limits = limits([(deployment("a"), window(before))]);
         let a = limits.id(&deployment("a"));
-        let (_, _, old) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(30, 0))], Certainty::Counted));
-        let (_, _, open) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(20, 0))], Certainty::Counted));
-        limits.answered(at(3), &old);
+        let (_, _, old) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(30, 0))]));
+        let (_, _, open) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(20, 0))]));
+        limits.response_head(at(3), &old);
         limits.apply(&BTreeMap::from([(deployment("a"), window(after))]), at(5));
         assert_eq!(limits.id(&deployment("a")), a);
         assert_eq!(limits.used(at(5), a)[Tokens], 50);
@@ -253,10 +260,10 @@ fn what_expired_before_a_reload_edits_nothing_after_it() {
     };
     let limits = Limits::new(&window(10));
     let a = limits.id(&deployment("a"));
-    let (_, _, stream) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted));
-    limits.answered(at(0), &stream);
-    let (_, _, other) = granted(limits.reserve(at(20), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted));
-    limits.answered(at(20), &other);
+    let (_, _, stream) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    limits.response_head(at(0), &stream);
+    let (_, _, other) = granted(reserve(&limits, at(20), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    limits.response_head(at(20), &other);
     // In slices of a minute both moments are the same: the end of the first must not be taken from the second.
     limits.apply(&window(3600), at(21));
     limits.settle(at(22), stream, demand(1, 0));
@@ -270,7 +277,7 @@ fn a_scope_that_goes_and_comes_back_finds_what_it_used() {
     let specs = BTreeMap::from([(deployment("a"), tokens(100))]);
     let limits = Limits::new(&specs);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(100, 0))], Certainty::Counted));
+    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(100, 0))]));
     limits.apply(&BTreeMap::new(), at(1));
     assert_eq!(limits.wait(at(1), a, demand(1, 0)), Wait::Now);
     limits.settle(at(2), hold, demand(90, 0));
@@ -295,11 +302,10 @@ fn measure_a_reservation() {
         let start = std::time::Instant::now();
         for round in 0..rounds {
             let now = at(0) + Duration::from_micros(u64::from(round) * 50);
-            let (_, both, own) =
-                granted(limits.reserve(now, &shared, demand(1000, 500), &candidates, Certainty::Counted));
+            let (_, both, own) = granted(reserve(&limits, now, &shared, demand(1000, 500), &candidates));
             let both = both.expect("shared scopes were named");
-            limits.answered(now, &own);
-            limits.answered(now, &both);
+            limits.response_head(now, &own);
+            limits.response_head(now, &both);
             limits.settle(now, own, demand(1000, 400));
             limits.settle(now, both, demand(1000, 400));
         }
@@ -325,15 +331,9 @@ fn a_minute_and_a_day_both_hold() {
     let spec = LimitSpec { others: vec![day], ..tokens(100) };
     let limits = limits([(deployment("a"), spec)]);
     let a = limits.id(&deployment("a"));
-    let take = |seconds, amount| match limits.reserve(
-        at(seconds),
-        &[],
-        demand(0, 0),
-        &[(a, demand(amount, 0))],
-        Certainty::Counted,
-    ) {
+    let take = |seconds, amount| match reserve(&limits, at(seconds), &[], demand(0, 0), &[(a, demand(amount, 0))]) {
         Decision::Granted { own, .. } => {
-            limits.answered(at(seconds), &own);
+            limits.response_head(at(seconds), &own);
             limits.settle(at(seconds), own, demand(amount, 0));
             Ok(())
         }
@@ -355,12 +355,12 @@ fn a_minute_and_a_day_both_hold() {
 fn a_longer_window_that_comes_with_a_reload_begins_to_count_then() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, own) = granted(limits.reserve(at(0), &[], demand(0, 0), &[(a, demand(50, 0))], Certainty::Counted));
+    let (_, _, own) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(50, 0))]));
     let day = (Duration::from_hours(24), LimitSpec::default().with(Tokens, 60).limits);
     limits.apply(&BTreeMap::from([(deployment("a"), LimitSpec { others: vec![day], ..tokens(100) })]), at(1));
     limits.settle(at(2), own, demand(50, 0));
     assert_eq!(limits.used(at(2), a).free[Tokens], Some(50));
-    let (_, _, own) = granted(limits.reserve(at(3), &[], demand(0, 0), &[(a, demand(50, 0))], Certainty::Counted));
+    let (_, _, own) = granted(reserve(&limits, at(3), &[], demand(0, 0), &[(a, demand(50, 0))]));
     limits.settle(at(3), own, demand(50, 0));
     assert_eq!(limits.used(at(100), a).free[Tokens], Some(10));
     limits.apply(&BTreeMap::from([(deployment("a"), tokens(100))]), at(101));
@@ -373,13 +373,10 @@ fn cost_is_held_and_settled_like_tokens() {
     let limits = limits([(Scope::Global, LimitSpec::default().with(Cost, 1000))]);
     let (all, a) = (limits.id(&Scope::Global), limits.id(&deployment("a")));
     let priced = |cost| Demand { cost: NanoUsd(cost), ..demand(1, 1) };
-    let (_, shared, own) = granted(limits.reserve(at(0), &[all], priced(800), &[(a, priced(800))], Certainty::Counted));
-    assert_eq!(
-        limits.reserve(at(0), &[all], priced(300), &[(a, priced(300))], Certainty::Counted),
-        Decision::Until(None)
-    );
+    let (_, shared, own) = granted(reserve(&limits, at(0), &[all], priced(800), &[(a, priced(800))]));
+    assert_eq!(reserve(&limits, at(0), &[all], priced(300), &[(a, priced(300))]), Decision::Until(None));
     limits.settle(at(1), own, priced(100));
     limits.settle(at(1), shared.expect("the shared part"), priced(100));
     assert_eq!((limits.used(at(1), all)[Cost], limits.used(at(1), all).free[Cost]), (100, Some(900)));
-    let _last = granted(limits.reserve(at(1), &[all], priced(900), &[(a, priced(900))], Certainty::Counted));
+    let _last = granted(reserve(&limits, at(1), &[all], priced(900), &[(a, priced(900))]));
 }

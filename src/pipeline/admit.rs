@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::health::Admission;
-use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, Scope, ScopeId, Wait};
+use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 use crate::snapshot::DeploymentRuntime;
 
@@ -110,7 +110,7 @@ impl AdmissionControl<'_, '_> {
     /// refused instead of waited for in vain.
     async fn try_admit(&mut self, wait_deadline: Moment) -> Result<Attempted, Refusal> {
         loop {
-            match self.check() {
+            match self.check().await {
                 AdmissionCheck::Granted(index) => return Ok(Attempted::Granted(index)),
                 AdmissionCheck::Never(refusal) => return Err(refusal),
                 AdmissionCheck::CountFirst(index) => {
@@ -126,7 +126,7 @@ impl AdmissionControl<'_, '_> {
     }
 
     /// Breakers and context windows first, then one reservation over all that remain.
-    fn check(&mut self) -> AdmissionCheck {
+    async fn check(&mut self) -> AdmissionCheck {
         let now = self.context.gateway.clock.now();
         let deployments = &self.context.group.deployments;
         let mut closed: Vec<Option<Moment>> = Vec::new();
@@ -165,16 +165,16 @@ impl AdmissionControl<'_, '_> {
                 None => AdmissionCheck::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
             };
         }
-        self.reserve(&candidates, now, open_until)
+        self.reserve(&candidates, now, open_until).await
     }
 
     /// Whether the request is larger than a whole limit of this deployment, as far as it is known.
     fn never_fits(&self, deployment: &DeploymentRuntime, now: Moment) -> bool {
         let demand = self.estimate.demand(&deployment.config);
-        matches!(self.context.gateway.limits.wait(now, deployment.scope, demand), Wait::Never)
+        matches!(self.context.gateway.limits.local().wait(now, deployment.scope, demand), Wait::Never)
     }
 
-    fn reserve(&mut self, candidates: &[usize], now: Moment, open_until: Option<Moment>) -> AdmissionCheck {
+    async fn reserve(&mut self, candidates: &[usize], now: Moment, open_until: Option<Moment>) -> AdmissionCheck {
         let Self { context, guard, estimate, .. } = self;
         let (gateway, group) = (context.gateway, context.group);
         let shared: Vec<ScopeId> = match guard.caller() {
@@ -188,13 +188,21 @@ impl AdmissionControl<'_, '_> {
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
         let least = Demand { input_tokens: estimate.input(), ..Demand::default() };
         // The shared scopes must have room for whichever candidate is taken.
-        let largest = offers.iter().fold(least, |most, (_, demand)| Demand {
+        let shared_demand = offers.iter().fold(least, |most, (_, demand)| Demand {
             output_tokens: most.output_tokens.max(demand.output_tokens),
             cost: most.cost.max(demand.cost),
             ..most
         });
         let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };
-        let decision = gateway.limits.reserve(now, &shared, largest, &offers, certainty);
+        let request = ReserveRequest {
+            request: guard.id(),
+            attempt: u32::try_from(guard.attempts()).unwrap_or(u32::MAX),
+            shared: &shared,
+            shared_demand,
+            candidates: &offers,
+            certainty,
+        };
+        let decision = gateway.limits.reserve(now, request).await;
         if decision != Decision::CountFirst {
             guard.record.estimated_input_tokens = estimate.input();
         }

@@ -46,7 +46,7 @@ impl AttemptGuard {
 
     /// The provider's response head has come: it has counted the request by now.
     pub(super) fn response_head(&self, gateway: &Gateway) {
-        gateway.limits.answered(gateway.clock.now(), &self.reservation);
+        gateway.limits.response_head(gateway.clock.now(), &self.reservation);
     }
 
     /// The first piece of the reply itself has come: a probe has shown what it was to show.

@@ -123,7 +123,7 @@ impl RequestGuard {
         }
         // A refusal's head says nothing about the request as a whole: another attempt may follow.
         if success && let Some(shared) = &self.shared {
-            self.gateway.limits.answered(self.gateway.clock.now(), shared);
+            self.gateway.limits.response_head(self.gateway.clock.now(), shared);
         }
         // What was waiting for an answer now has a moment to wait for.
         self.gateway.capacity.notify();

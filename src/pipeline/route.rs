@@ -119,7 +119,7 @@ fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimat
             demand: estimate.demand(&deployment.config),
         })
         .collect();
-    context.gateway.limits.read(now, |limits| {
+    context.gateway.limits.local().read(now, |limits| {
         let cells = wanted.iter().flat_map(|signal| rows.iter().map(move |row| (signal, row)));
         cells.map(|(signal, row)| value(limits, now, *signal, row)).collect()
     })

@@ -22,7 +22,7 @@ fn used(gateway: &Arc<Pipeline>, deployment: &str) -> Used {
     let found =
         gateway.live.read().groups["g"].deployments.iter().find(|one| one.config.id.as_str() == deployment).cloned();
     let found = found.expect("a deployment");
-    gateway.limits.used(gateway.clock.now(), found.scope)
+    gateway.limits.local().used(gateway.clock.now(), found.scope)
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,7 +98,7 @@ async fn a_client_that_stops_reading_gives_its_place_back() {
     );
     let under_way = || {
         let deployment = Arc::clone(&gateway.live.read().groups["g"].deployments[0]);
-        gateway.limits.used(gateway.clock.now(), deployment.scope)[Dimension::InFlight]
+        gateway.limits.local().used(gateway.clock.now(), deployment.scope)[Dimension::InFlight]
     };
     let body =
         json!({"model": "g", "stream": true, "max_tokens": 5000, "messages": [{"role": "user", "content": "Hi"}]});

@@ -95,7 +95,7 @@ impl Run {
             Step::Answer(which) => {
                 let Some(which) = pick(which, self.live.len()) else { return };
                 for (hold, events) in &self.live[which].holds {
-                    self.limits.answered(self.now, hold);
+                    self.limits.response_head(self.now, hold);
                     for event in events {
                         self.events[*event].answered.get_or_insert(self.now);
                     }
@@ -145,7 +145,7 @@ impl Run {
         let ask = |run: &Self, now| {
             let shared: Vec<_> = shared.iter().map(|number| run.ids[*number]).collect();
             let candidates: Vec<_> = candidates.iter().map(|(number, demand)| (run.ids[*number], *demand)).collect();
-            run.limits.reserve(now, &shared, shared_demand, &candidates, Certainty::Counted)
+            reserve(&run.limits, now, &shared, shared_demand, &candidates)
         };
         let before = self.all_used(self.now);
         let mut decision = ask(self, self.now);

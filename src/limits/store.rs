@@ -1,0 +1,109 @@
+//! The contract of whatever keeps reservations: this process's memory, or a store that several gateways share.
+//!
+//! Only reserving may wait, because only its answer decides something. All else is told and not waited for; a store
+//! elsewhere queues it. What policies and reports read comes from this process's own view, so that no decision waits for
+//! a network.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::{Decision, Demand, Limits, Reservation, ScopeId};
+use crate::id::RequestId;
+use crate::moment::Moment;
+
+/// Names a reservation over all gateways: a store that hears of one twice, or of one whose asker left, knows which is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationId {
+    /// The request it is for.
+    pub request: RequestId,
+    /// Which of its attempts, from 0; `None` is the part that all of them share.
+    pub attempt: Option<u32>,
+}
+
+/// How the tokens of a demand are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// They were counted.
+    Counted,
+    /// There are no more than these: good enough as long as no token limit of any scope would be more than half used.
+    UpperBound,
+}
+
+/// What is to be reserved: in all of the shared scopes and at one candidate, or nowhere.
+#[derive(Clone, Copy, Debug)]
+pub struct ReserveRequest<'a> {
+    /// Whose request it is.
+    pub request: RequestId,
+    /// Which of its attempts, from 0.
+    pub attempt: u32,
+    /// Scopes that must all have room. A retry passes none: its request holds them already. One named twice counts once.
+    pub shared: &'a [ScopeId],
+    /// What is asked of each of them.
+    pub shared_demand: Demand,
+    /// Where the request may go, best first, and what is asked there; none of them is among the shared scopes.
+    pub candidates: &'a [(ScopeId, Demand)],
+    /// How the demands are known.
+    pub certainty: Certainty,
+}
+
+/// The answer of a store: at hand, or on its way. Dropping one that is on its way reserves nothing: the store takes back by
+/// name what was granted meanwhile.
+pub enum Reserving<'a> {
+    /// The store is this process's memory.
+    Ready(Option<Decision>),
+    /// The store is elsewhere.
+    Pending(Pin<Box<dyn Future<Output = Decision> + Send + 'a>>),
+}
+
+impl Future for Reserving<'_> {
+    type Output = Decision;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Decision> {
+        match self.get_mut() {
+            // It is taken once; a future is not polled after that.
+            Self::Ready(decision) => Poll::Ready(decision.take().unwrap_or(Decision::Until(None))),
+            Self::Pending(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
+
+/// Keeps what is reserved and used.
+pub trait LimitStore: Send + Sync {
+    /// Reserves in one step, as [`Limits::reserve`] says.
+    fn reserve<'a>(&'a self, now: Moment, request: ReserveRequest<'a>) -> Reserving<'a>;
+
+    /// The head of the provider's response arrived: from here one window runs.
+    fn response_head(&self, now: Moment, reservation: &Reservation);
+
+    /// Ends a reservation with what was really used.
+    fn settle(&self, now: Moment, reservation: Reservation, actual: Demand);
+
+    /// Ends a reservation as if it had never been.
+    fn refund(&self, now: Moment, reservation: Reservation);
+
+    /// This process's own view, for signals and reports.
+    fn local(&self) -> &Limits;
+}
+
+impl LimitStore for Limits {
+    fn reserve<'a>(&'a self, now: Moment, request: ReserveRequest<'a>) -> Reserving<'a> {
+        Reserving::Ready(Some(Self::reserve(self, now, &request)))
+    }
+
+    fn response_head(&self, now: Moment, reservation: &Reservation) {
+        Self::response_head(self, now, reservation);
+    }
+
+    fn settle(&self, now: Moment, reservation: Reservation, actual: Demand) {
+        Self::settle(self, now, reservation, actual);
+    }
+
+    fn refund(&self, now: Moment, reservation: Reservation) {
+        Self::refund(self, now, reservation);
+    }
+
+    fn local(&self) -> &Limits {
+        self
+    }
+}
