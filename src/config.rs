@@ -12,14 +12,13 @@
 use std::path::Path;
 
 mod builtin;
-mod deployment;
-mod groups;
 mod models;
 mod problem;
 mod providers;
 mod reader;
 pub mod report;
 mod resolve;
+mod section;
 mod settings;
 mod shape;
 pub mod yaml;
@@ -28,9 +27,8 @@ pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
 pub use settings::{Alias, BreakerSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
 
-use groups::Groups;
 use reader::Reader;
-use shape::{GeneralSettings, LitellmSettings, RouterSettings, Shape, Witgate};
+use shape::Shape;
 
 /// A configuration that can be served, and what became of its keys.
 #[derive(Clone, Debug)]
@@ -90,39 +88,7 @@ fn read(reader: &Reader<'_>, root: &yaml::Node) -> Settings {
         let message = format!("`{key}` is written twice; first in line {}", first.line);
         reader.problem(at, message, "YAML tools take the last one in silence: remove one");
     }
-    let mut top = reader.section(root, "top", "");
-    if let Some(node) = top.descend("environment_variables") {
-        for entry in reader.map(node, "environment_variables") {
-            if let Some(value) = reader.text(&entry.node, &entry.key) {
-                reader.set_variable(&entry.key, value);
-            }
-        }
-    }
-    if top.has("include") {
-        top.error_at("include", "other files are not merged yet", "put their content into this file");
-    }
-    let list = top.descend("model_list");
-    let mut router = top.inner("router_settings", "router_settings");
-    let mut litellm = top.inner("litellm_settings", "litellm_settings");
-    let mut general = top.inner("general_settings", "general_settings");
-    let mut own = top.inner("witgate", "witgate").strict();
-    top.finish();
-    let shape = Shape {
-        router: RouterSettings::read(&mut router),
-        litellm: LitellmSettings::read(&mut litellm),
-        general: GeneralSettings::read(&mut general),
-        own: Witgate::read(&mut own),
-    };
-    let deployments = groups::deployments(reader, list, &resolve::deployment_defaults(&shape));
-    let mut groups = Groups::new(groups::default_router(&mut router), deployments);
-    groups.routing_groups(&mut router);
-    let routers = own.descend("routers");
-    groups.routers(&mut own, routers);
-    let aliases = groups.aliases(&mut router);
-    for section in [router, litellm, general, own] {
-        section.finish();
-    }
-    resolve::settings(shape, groups, aliases)
+    resolve::settings(reader, Shape::read(reader, root))
 }
 
 #[cfg(test)]

@@ -1,24 +1,18 @@
-//! A reader of the tree that collects instead of stopping: every question that a file answers wrongly becomes
-//! a problem with its place, every key becomes a line of the report, and reading goes on.
+//! A reader of the tree that collects instead of stopping: whatever cannot be read becomes a problem with its place, and reading goes on.
 //!
 //! `os.environ/NAME` is looked up where a value is read, so a variable that only an ignored key names may be
 //! missing. The value of a variable is never told.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 
-use secrecy::SecretString;
-
-use super::problem::{Problem, closest};
-use super::report::{Grade, KeyReport, grade};
+use super::problem::Problem;
+use super::report::KeyReport;
+use super::section::{KeyPlaces, Section};
 use super::yaml::{Entry, Node, Place, Value};
 
 /// LiteLLM's way of naming a variable of the environment: the whole value, never a part of one.
-const FROM_ENVIRONMENT: &str = "os.environ/";
-/// Longer times are taken for a slip: seconds where milliseconds were meant, and the like.
-const LONGEST: f64 = 366.0 * 86_400.0;
-
+pub(super) const FROM_ENVIRONMENT: &str = "os.environ/";
 /// Shorter values of variables are words and numbers, and stand in messages of their own right.
 const SHORTEST: usize = 8;
 
@@ -39,11 +33,18 @@ pub(super) struct Reader<'e> {
     /// The file's own `environment_variables`; they win over the environment.
     variables: RefCell<BTreeMap<String, String>>,
     problems: RefCell<Vec<Problem>>,
-    report: RefCell<Vec<(Place, KeyReport)>>,
+    report: RefCell<Report>,
     /// The values of variables, and how the file writes each: problems name the variable.
     resolved: RefCell<BTreeMap<String, String>>,
     /// Every key that was asked for, by section: a test holds them against the table of keys.
-    asked: RefCell<BTreeSet<(&'static str, &'static str)>>,
+    pub(super) asked: RefCell<BTreeSet<(&'static str, &'static str)>>,
+}
+
+/// The report as it grows, one row a key.
+#[derive(Default)]
+struct Report {
+    rows: Vec<(Place, KeyReport)>,
+    index: HashMap<String, usize>,
 }
 
 impl<'e> Reader<'e> {
@@ -61,7 +62,7 @@ impl<'e> Reader<'e> {
 
     /// What was found: the problems, and the report in the order of the file.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<KeyReport>) {
-        let mut report = self.report.into_inner();
+        let mut report = self.report.into_inner().rows;
         report.sort_by_key(|(at, _)| *at);
         let mut problems = self.problems.into_inner();
         // Here and not where they are noted: no message can forget it.
@@ -97,6 +98,24 @@ impl<'e> Reader<'e> {
         });
     }
 
+    /// Reports a key, unless it is reported already.
+    pub(super) fn report(&self, at: Place, row: KeyReport) {
+        let Report { rows, index } = &mut *self.report.borrow_mut();
+        if let hash_map::Entry::Vacant(free) = index.entry(row.key.clone()) {
+            free.insert(rows.len());
+            rows.push((at, row));
+        }
+    }
+
+    /// Reports a key, whatever was reported of it before.
+    pub(super) fn report_again(&self, at: Place, row: KeyReport) {
+        let known = self.report.borrow().index.get(&row.key).copied();
+        match known {
+            Some(index) => self.report.borrow_mut().rows[index] = (at, row),
+            None => self.report(at, row),
+        }
+    }
+
     pub(super) fn set_variable(&self, name: &str, value: String) {
         self.variables.borrow_mut().insert(name.to_owned(), value);
     }
@@ -129,7 +148,7 @@ impl<'e> Reader<'e> {
         value
     }
 
-    fn mismatch(&self, node: &Node, key: &str, wanted: &str) {
+    pub(super) fn mismatch(&self, node: &Node, key: &str, wanted: &str) {
         self.problem(node.at, format!("`{key}` must be {wanted}, not {}", node.value.kind()), "");
     }
 
@@ -161,7 +180,7 @@ impl<'e> Reader<'e> {
         number
     }
 
-    fn ranged(&self, node: &Node, key: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
+    pub(super) fn ranged(&self, node: &Node, key: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
         let number = self.number(node, key, wanted)?;
         if !fits(number) {
             self.problem(node.at, format!("`{key}` must be {wanted}"), "");
@@ -215,210 +234,6 @@ impl<'e> Reader<'e> {
     /// A mapping as a section. `path` is the report's, empty at the top.
     pub(super) fn section<'r>(&'r self, node: &'r Node, name: &'static str, path: &str) -> Section<'r, 'e> {
         let entries = self.map(node, if path.is_empty() { "(the file)" } else { path });
-        Section {
-            reader: self,
-            name,
-            path: path.to_owned(),
-            at: node.at,
-            entries,
-            taken: BTreeSet::new(),
-            inner: BTreeSet::new(),
-            strict: false,
-        }
-    }
-}
-
-/// One mapping of the file whose keys are known. Every key that is asked for acts; [`Section::finish`]
-/// reports those that were not.
-pub(super) struct Section<'r, 'e> {
-    pub(super) reader: &'r Reader<'e>,
-    name: &'static str,
-    pub(super) path: String,
-    pub(super) at: Place,
-    entries: &'r [Entry],
-    taken: BTreeSet<&'static str>,
-    /// Keys whose value is reported key by key.
-    inner: BTreeSet<&'static str>,
-    strict: bool,
-}
-
-impl<'r> Section<'r, '_> {
-    /// The same as a section of our own, in which an unknown key is a problem.
-    pub(super) fn strict(mut self) -> Self {
-        self.strict = true;
-        self
-    }
-
-    /// The value of `key` where it is given and not null. From here on the key counts as one that acts.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<&'r Node> {
-        self.taken.insert(key);
-        self.reader.asked.borrow_mut().insert((self.name, key));
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
-    }
-
-    /// Whether `key` is given, without taking it for one that acts.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key && !matches!(entry.node.value, Value::Null))
-    }
-
-    /// The path of a key in the report.
-    pub(super) fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-
-    /// A section within this one; absent ones are empty.
-    pub(super) fn inner(&mut self, key: &'static str, name: &'static str) -> Self {
-        let path = self.path_of(key);
-        let node = self.descend(key);
-        let entries = node.map_or(&[] as &[Entry], |node| self.reader.map(node, &path));
-        let at = node.map_or(self.at, |node| node.at);
-        Self {
-            reader: self.reader,
-            name,
-            path,
-            at,
-            entries,
-            taken: BTreeSet::new(),
-            inner: BTreeSet::new(),
-            strict: self.strict,
-        }
-    }
-
-    /// The same as [`Self::get`] for a value whose own keys are reported in its place.
-    pub(super) fn descend(&mut self, key: &'static str) -> Option<&'r Node> {
-        self.inner.insert(key);
-        self.get(key)
-    }
-
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
-        let node = self.get(key)?;
-        self.reader.text(node, key)
-    }
-
-    /// Text that may be a secret, and the name of the variable it came from.
-    pub(super) fn secret(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
-        let node = self.get(key)?;
-        let text = self.reader.text(node, key)?;
-        if text.trim().is_empty() {
-            self.reader.problem(node.at, format!("`{key}` is empty"), "leave the key out where none is wanted");
-            return None;
-        }
-        let variable = match &node.value {
-            Value::Text(written) => written.strip_prefix(FROM_ENVIRONMENT),
-            _ => None,
-        };
-        // Files of secrets end with a newline more often than not.
-        Some((SecretString::from(text.trim()), variable))
-    }
-
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        let node = self.get(key)?;
-        let flag = match &node.value {
-            Value::Bool(flag) => Some(*flag),
-            Value::Text(text) => match self.reader.resolve(text, node.at)?.trim().to_lowercase().as_str() {
-                "true" => Some(true),
-                "false" => Some(false),
-                _ => None,
-            },
-            _ => None,
-        };
-        if flag.is_none() {
-            self.reader.mismatch(node, key, "true or false");
-        }
-        flag
-    }
-
-    /// A whole number from 0, below 2^53.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
-    pub(super) fn count(&mut self, key: &'static str) -> Option<u64> {
-        let node = self.get(key)?;
-        let fits = |number: f64| number.fract() == 0.0 && (0.0..9e15).contains(&number);
-        self.reader.ranged(node, key, "a whole number from 0", fits).map(|number| number as u64)
-    }
-
-    /// The same for what is counted in 32 bits.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
-    pub(super) fn small(&mut self, key: &'static str) -> Option<u32> {
-        let node = self.get(key)?;
-        let fits = |number: f64| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
-        self.reader.ranged(node, key, "a whole number from 0", fits).map(|number| number as u32)
-    }
-
-    /// A finite number from 0.
-    pub(super) fn amount(&mut self, key: &'static str) -> Option<f64> {
-        let node = self.get(key)?;
-        self.reader.ranged(node, key, "a number from 0", |number| number.is_finite() && number >= 0.0)
-    }
-
-    /// A share: 0 to 1, both ends included.
-    pub(super) fn share(&mut self, key: &'static str) -> Option<f64> {
-        let node = self.get(key)?;
-        self.reader.ranged(node, key, "a number from 0 to 1", |number| (0.0..=1.0).contains(&number))
-    }
-
-    /// Seconds above 0.
-    pub(super) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
-        let node = self.get(key)?;
-        let fits = |number: f64| number > 0.0 && number <= LONGEST;
-        self.reader.ranged(node, key, "a number of seconds above 0, a year at most", fits).map(Duration::from_secs_f64)
-    }
-
-    /// Seconds from 0.
-    pub(super) fn seconds_or_none(&mut self, key: &'static str) -> Option<Duration> {
-        let node = self.get(key)?;
-        let fits = |number: f64| (0.0..=LONGEST).contains(&number);
-        self.reader.ranged(node, key, "a number of seconds from 0, a year at most", fits).map(Duration::from_secs_f64)
-    }
-
-    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
-        let Some(node) = self.get(key) else { return Vec::new() };
-        let reader = self.reader;
-        reader.list(node, key).iter().filter_map(|item| reader.text(item, key)).collect()
-    }
-
-    /// Notes a problem at the value of `key`, or at the section where it is absent.
-    pub(super) fn error_at(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
-        let at = self.entries.iter().find(|entry| entry.key == key).map_or(self.at, |entry| entry.node.at);
-        self.reader.problem(at, message, hint);
-    }
-
-    /// Reports `key` with another grade than the table's, because of the value it has.
-    pub(super) fn downgrade(&self, key: &str, grade: Grade, note: impl Into<String>) {
-        if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
-            self.note(key, entry.at, grade, note.into());
-        }
-    }
-
-    fn note(&self, key: &str, at: Place, grade: Grade, note: String) {
-        let key = self.path_of(key);
-        let mut report = self.reader.report.borrow_mut();
-        if report.iter().all(|(_, row)| row.key != key) {
-            report.push((at, KeyReport { key, line: at.line, grade, note }));
-        }
-    }
-
-    /// Reports every key of the section.
-    pub(super) fn finish(self) {
-        for entry in self.entries {
-            if self.inner.contains(entry.key.as_str()) {
-                continue;
-            }
-            let known = self.taken.contains(entry.key.as_str());
-            if self.strict {
-                if known {
-                    self.note(&entry.key, entry.at, Grade::Exact, String::new());
-                } else {
-                    let hint = match closest(&entry.key, self.taken.iter().copied()) {
-                        Some(name) => format!("did you mean `{name}`?"),
-                        None => format!("known here: {}", self.taken.iter().copied().collect::<Vec<_>>().join(", ")),
-                    };
-                    self.reader.problem(entry.at, format!("`{}` has no key `{}`", self.path, entry.key), hint);
-                }
-            } else {
-                let (grade, note) = grade(self.name, &entry.key);
-                self.note(&entry.key, entry.at, grade, note);
-            }
-        }
+        Section::new(KeyPlaces { reader: self, path: path.into(), at: node.at, entries }, name)
     }
 }

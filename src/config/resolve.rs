@@ -1,16 +1,23 @@
 //! The second pass: every default, and which of two places wins where both say something.
+//!
+//! Here among the sections; in `deployment` within one entry of `model_list`; in `groups` which router decides.
 
-use std::collections::BTreeMap;
+mod deployment;
+mod endpoint;
+mod groups;
+mod strategy;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::deployment::Defaults;
-use super::groups::Groups;
-use super::settings::{Alias, BreakerSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
-use super::shape::Shape;
+use super::reader::Reader;
+use super::settings::{BreakerSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
+use super::shape::{RouterSettings, Shape};
 use crate::catalog::Catalog;
-use crate::id::GroupName;
 use crate::limits::{Dimension, LimitSpec};
+
+use deployment::{Defaults, member};
+use groups::Groups;
 
 /// LiteLLM's default of retries after the first attempt.
 const RETRIES: u32 = 2;
@@ -28,7 +35,7 @@ const MAX_WAIT: Duration = Duration::from_secs(75);
 const PORT: u16 = 4000;
 
 /// What deployments share where they say nothing themselves.
-pub(super) fn deployment_defaults(shape: &Shape) -> Defaults {
+fn deployment_defaults(shape: &Shape<'_, '_>) -> Defaults {
     let (window, margin) = window(shape);
     Defaults {
         timeout: shape.router.timeout.or(shape.litellm.request_timeout),
@@ -41,14 +48,21 @@ pub(super) fn deployment_defaults(shape: &Shape) -> Defaults {
 
 /// The whole configuration. LiteLLM's order holds among its sections: `router_settings` wins over `litellm_settings`. What
 /// `witgate` says wins over both.
-pub(super) fn settings(shape: Shape, groups: Groups, aliases: BTreeMap<GroupName, Alias>) -> Settings {
+pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Settings {
     let retries = shape.router.num_retries.or(shape.litellm.num_retries).unwrap_or(RETRIES);
+    let defaults = deployment_defaults(&shape);
+    let models = std::mem::take(&mut shape.models);
+    let members = models.into_iter().filter_map(|entry| member(entry, &defaults)).collect();
+    let mut groups = Groups::new(reader, members, strategy::router(&shape.router.strategy));
+    groups.routing_groups(&shape.router.routing_groups);
+    groups.routers(reader, &shape.own.routers);
+    let aliases = groups.aliases(reader, std::mem::take(&mut shape.router.model_group_alias));
     Settings {
         catalog: Catalog { groups: groups.finish(retries) },
         aliases,
         global_limits: global_limits(&shape),
         queue: queue(&shape),
-        breaker: breaker(&shape),
+        breaker: breaker(&shape.router, shape.litellm.allowed_fails),
         retry_after: shape.router.retry_after.unwrap_or_default(),
         policies: PolicySettings { dir: shape.own.policies_dir.clone() },
         server: server(shape),
@@ -56,12 +70,12 @@ pub(super) fn settings(shape: Shape, groups: Groups, aliases: BTreeMap<GroupName
 }
 
 /// The one exception: a window in `router_settings` wins, because it stands beside the limits it is for.
-fn window(shape: &Shape) -> (Duration, f64) {
+fn window(shape: &Shape<'_, '_>) -> (Duration, f64) {
     let window = shape.router.token_usage_window.or(shape.own.token_usage_window);
     (window.unwrap_or(LimitSpec::default().window), shape.own.margin.unwrap_or(1.0))
 }
 
-fn server(shape: Shape) -> ServerSettings {
+fn server(shape: Shape<'_, '_>) -> ServerSettings {
     let Shape { own, general, .. } = shape;
     let bytes = general.max_request_size_mb.map(|mb| usize::try_from(mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX));
     ServerSettings {
@@ -74,7 +88,7 @@ fn server(shape: Shape) -> ServerSettings {
     }
 }
 
-fn global_limits(shape: &Shape) -> LimitSpec {
+fn global_limits(shape: &Shape<'_, '_>) -> LimitSpec {
     let (global, general) = (&shape.own.global, &shape.general);
     let others = [general.global_max_parallel_requests, general.max_in_flight_requests_per_worker];
     // Each is a bound of its own there, so the lowest holds.
@@ -88,7 +102,7 @@ fn global_limits(shape: &Shape) -> LimitSpec {
         .with(Dimension::InFlight, in_flight.map(u64::from))
 }
 
-fn queue(shape: &Shape) -> QueueSettings {
+fn queue(shape: &Shape<'_, '_>) -> QueueSettings {
     let (own, general) = (&shape.own.queue, &shape.general);
     let waiting = own.max_waiting.or(general.max_queued_requests_per_worker);
     let never = (shape.router.queue_on_tpm_limit == Some(false)).then_some(Duration::ZERO);
@@ -98,12 +112,12 @@ fn queue(shape: &Shape) -> QueueSettings {
     }
 }
 
-fn breaker(shape: &Shape) -> BreakerSettings {
-    let cooldown = shape.router.cooldown_time.unwrap_or(COOLDOWN);
+fn breaker(router: &RouterSettings<'_, '_>, allowed_fails: Option<u32>) -> BreakerSettings {
+    let cooldown = router.cooldown_time.unwrap_or(COOLDOWN);
     BreakerSettings {
-        allowed_fails: shape.router.allowed_fails.or(shape.litellm.allowed_fails),
+        allowed_fails: router.allowed_fails.or(allowed_fails),
         cooldown,
         // A cooldown of nothing is none, as in LiteLLM.
-        disabled: shape.router.disable_cooldowns.unwrap_or(false) || cooldown.is_zero(),
+        disabled: router.disable_cooldowns.unwrap_or(false) || cooldown.is_zero(),
     }
 }

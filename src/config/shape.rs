@@ -2,22 +2,71 @@
 //!
 //! One file for each section. A value that cannot be what it should be is a problem where it stands, and is then as if it were
 //! not there. A key that is to act is read in its section's file, given its grade in `data/litellm-keys.tsv`, and used in
-//! `resolve`. (`model_list` is read by `deployment`, entry by entry; routers and aliases, which name groups, by `groups`.)
+//! `resolve`.
 
 mod general_settings;
+mod litellm_params;
 mod litellm_settings;
+mod model_info;
+mod model_list;
 mod router_settings;
+mod simulated;
 mod witgate;
 
 pub(super) use general_settings::GeneralSettings;
+pub(super) use litellm_params::{Costs, LitellmParams, header};
 pub(super) use litellm_settings::LitellmSettings;
-pub(super) use router_settings::RouterSettings;
-pub(super) use witgate::Witgate;
+pub(super) use model_info::ModelInfo;
+pub(super) use model_list::ModelEntry;
+pub(super) use router_settings::{AliasEntry, RouterSettings, RoutingGroup, Strategy};
+pub(super) use simulated::Simulated;
+pub(super) use witgate::{RouterEntry, Witgate};
 
-/// The sections beside `model_list`.
-pub(super) struct Shape {
-    pub(super) router: RouterSettings,
+use super::reader::Reader;
+use super::section::Section;
+use super::yaml::{Node, Value};
+
+/// A whole file.
+pub(super) struct Shape<'r, 'e> {
+    pub(super) models: Vec<ModelEntry<'r, 'e>>,
+    pub(super) router: RouterSettings<'r, 'e>,
     pub(super) litellm: LitellmSettings,
     pub(super) general: GeneralSettings,
     pub(super) own: Witgate,
+}
+
+impl<'r, 'e> Shape<'r, 'e> {
+    pub(super) fn read(reader: &'r Reader<'e>, root: &'r Node) -> Self {
+        let mut top = reader.section(root, "top", "");
+        // Before all else, which may name them.
+        if let Some(node) = top.descend("environment_variables") {
+            for entry in reader.map(node, "environment_variables") {
+                if let Some(value) = reader.text(&entry.node, &entry.key) {
+                    reader.set_variable(&entry.key, value);
+                }
+            }
+        }
+        if top.places.has("include") {
+            top.places.error_at("include", "other files are not merged yet", "put their content into this file");
+        }
+        let shape = Self {
+            router: RouterSettings::read(top.inner("router_settings", "router_settings")),
+            litellm: LitellmSettings::read(top.inner("litellm_settings", "litellm_settings")),
+            general: GeneralSettings::read(top.inner("general_settings", "general_settings")),
+            own: Witgate::read(top.inner("witgate", "witgate").strict()),
+            models: ModelEntry::read_all(reader, top.descend("model_list")),
+        };
+        top.finish();
+        shape
+    }
+}
+
+/// A policy's settings: any mapping, as JSON text.
+fn settings(section: &mut Section<'_, '_>, key: &'static str) -> Option<String> {
+    let node = section.get(key)?;
+    if !matches!(node.value, Value::Map(_)) {
+        section.places.error_at(key, format!("`{key}` must be a mapping, not {}", node.value.kind()), "");
+        return None;
+    }
+    Some(section.reader().json(node).to_string())
 }

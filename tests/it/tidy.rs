@@ -226,7 +226,7 @@ fn a_foreign_crate_has_one_home() {
 #[test]
 fn formats_are_named_in_their_own_folders() {
     // The lists of all formats, the simulated provider's voices, and the format its models are spoken to in.
-    let at_home = ["src/format/", "src/format.rs", "src/provider/simulated/wire", "src/config/deployment.rs"];
+    let at_home = ["src/format/", "src/format.rs", "src/provider/simulated/wire", "src/config/resolve/endpoint.rs"];
     let mut wrong = Vec::new();
     for source in sources() {
         let path = source.path.strip_prefix(root()).expect("below the root").display().to_string();

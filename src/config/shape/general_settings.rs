@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::config::reader::Section;
+use crate::config::section::Section;
 
 /// What acts of it.
 pub(in crate::config) struct GeneralSettings {
@@ -19,19 +19,21 @@ pub(in crate::config) struct GeneralSettings {
 }
 
 impl GeneralSettings {
-    pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Self {
+    pub(in crate::config) fn read(mut section: Section<'_, '_>) -> Self {
         let max_request_size_mb = section.count("max_request_size_mb");
         if max_request_size_mb == Some(0) {
-            section.error_at("max_request_size_mb", "`max_request_size_mb` must be at least 1", "");
+            section.places.error_at("max_request_size_mb", "`max_request_size_mb` must be at least 1", "");
         }
-        Self {
+        let read = Self {
             master_key: section.secret("master_key").map(|(key, _)| key),
-            environment_master_key: section.reader.variable("LITELLM_MASTER_KEY").map(SecretString::from),
+            environment_master_key: section.reader().variable("LITELLM_MASTER_KEY").map(SecretString::from),
             max_request_size_mb,
             global_max_parallel_requests: section.small("global_max_parallel_requests"),
             max_in_flight_requests_per_worker: section.small("max_in_flight_requests_per_worker"),
             max_queued_requests_per_worker: section.small("max_queued_requests_per_worker"),
             admission_queue_timeout: section.seconds("admission_queue_timeout_seconds"),
-        }
+        };
+        section.finish();
+        read
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::reader::Section;
+use crate::config::section::Section;
 
 /// What acts of it.
 pub(in crate::config) struct LitellmSettings {
@@ -12,13 +12,15 @@ pub(in crate::config) struct LitellmSettings {
 }
 
 impl LitellmSettings {
-    pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Self {
+    pub(in crate::config) fn read(mut section: Section<'_, '_>) -> Self {
         // Read so that a value that is neither true nor false is told; it is as if it were always on.
         let _always = section.flag("drop_params");
-        Self {
+        let read = Self {
             request_timeout: section.seconds("request_timeout"),
             num_retries: section.small("num_retries"),
             allowed_fails: section.small("allowed_fails"),
-        }
+        };
+        section.finish();
+        read
     }
 }

@@ -1,11 +1,16 @@
 //! `router_settings`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::reader::Section;
+use crate::config::section::{KeyPlaces, Section};
+use crate::config::yaml::{Place, Value};
 
-/// What acts of it, but routers and aliases.
-pub(in crate::config) struct RouterSettings {
+/// What acts of it.
+pub(in crate::config) struct RouterSettings<'r, 'e> {
+    pub(in crate::config) strategy: Strategy<'r, 'e>,
+    pub(in crate::config) routing_groups: Vec<RoutingGroup<'r, 'e>>,
+    pub(in crate::config) model_group_alias: Vec<AliasEntry>,
     pub(in crate::config) timeout: Option<Duration>,
     pub(in crate::config) stream_timeout: Option<Duration>,
     pub(in crate::config) num_retries: Option<u32>,
@@ -19,13 +24,40 @@ pub(in crate::config) struct RouterSettings {
     pub(in crate::config) queue_on_tpm_limit: Option<bool>,
 }
 
-impl RouterSettings {
-    pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Self {
+/// `routing_strategy` and its arguments, which a routing group may give too.
+pub(in crate::config) struct Strategy<'r, 'e> {
+    pub(in crate::config) places: KeyPlaces<'r, 'e>,
+    pub(in crate::config) name: Option<String>,
+    /// JSON text.
+    pub(in crate::config) args: Option<String>,
+}
+
+/// One of `routing_groups`: models that share a strategy.
+pub(in crate::config) struct RoutingGroup<'r, 'e> {
+    pub(in crate::config) name: Option<String>,
+    pub(in crate::config) models: Vec<String>,
+    pub(in crate::config) strategy: Strategy<'r, 'e>,
+    pub(in crate::config) model_priorities: BTreeMap<String, u32>,
+}
+
+/// One of `model_group_alias`: a name, or a mapping with `model` and `hidden`.
+pub(in crate::config) struct AliasEntry {
+    pub(in crate::config) at: Place,
+    pub(in crate::config) name: String,
+    pub(in crate::config) target: String,
+    pub(in crate::config) hidden: Option<bool>,
+}
+
+impl<'r, 'e> RouterSettings<'r, 'e> {
+    pub(in crate::config) fn read(mut section: Section<'r, 'e>) -> Self {
         // Read so that a value that is neither true nor false is told; all are as if they were always on.
         for key in ["enable_pre_call_checks", "enable_pre_call_check", "tpm_budget_management"] {
             let _always = section.flag(key);
         }
-        Self {
+        let read = Self {
+            strategy: Strategy::read(&mut section),
+            routing_groups: RoutingGroup::read_all(&mut section),
+            model_group_alias: AliasEntry::read_all(&mut section),
             timeout: section.seconds("timeout"),
             stream_timeout: section.seconds("stream_timeout"),
             num_retries: section.small("num_retries"),
@@ -37,6 +69,83 @@ impl RouterSettings {
             token_usage_window: section.seconds("token_usage_window"),
             max_tokens_per_minute: section.count("max_tokens_per_minute"),
             queue_on_tpm_limit: section.flag("queue_on_tpm_limit"),
+        };
+        section.finish();
+        read
+    }
+}
+
+impl<'r, 'e> Strategy<'r, 'e> {
+    fn read(section: &mut Section<'r, 'e>) -> Self {
+        let (name, args) = (section.text("routing_strategy"), super::settings(section, "routing_strategy_args"));
+        Self { places: section.places.clone(), name, args }
+    }
+}
+
+impl<'r, 'e> RoutingGroup<'r, 'e> {
+    fn read_all(router: &mut Section<'r, 'e>) -> Vec<Self> {
+        let Some(list) = router.descend("routing_groups") else { return Vec::new() };
+        let reader = router.reader();
+        let nodes = reader.list(list, "routing_groups").iter().enumerate();
+        let section = |(index, node)| {
+            let path = format!("router_settings.routing_groups[{index}]");
+            Self::read(reader.section(node, "routing_groups", &path))
+        };
+        nodes.map(section).collect()
+    }
+
+    fn read(mut section: Section<'r, 'e>) -> Self {
+        let name = section.text("group_name");
+        if name.is_none() {
+            section.places.error_at("group_name", "a routing group needs a `group_name`", "");
         }
+        let read = Self {
+            name,
+            models: section.texts("models"),
+            strategy: Strategy::read(&mut section),
+            model_priorities: priorities(&mut section),
+        };
+        section.finish();
+        read
+    }
+}
+
+fn priorities(section: &mut Section<'_, '_>) -> BTreeMap<String, u32> {
+    let Some(node) = section.get("model_priorities") else { return BTreeMap::new() };
+    let mut priorities = BTreeMap::new();
+    for entry in section.reader().map(node, "model_priorities") {
+        match entry.node.value {
+            Value::Integer(number) if u32::try_from(number).is_ok_and(|number| number > 0) => {
+                priorities.insert(entry.key.clone(), u32::try_from(number).unwrap_or(u32::MAX));
+            }
+            _ => {
+                let hint = "1 is tried first";
+                section.reader().problem(entry.node.at, "a priority must be a whole number from 1", hint);
+            }
+        }
+    }
+    priorities
+}
+
+impl AliasEntry {
+    fn read_all(router: &mut Section<'_, '_>) -> Vec<Self> {
+        let Some(node) = router.get("model_group_alias") else { return Vec::new() };
+        let reader = router.reader();
+        let mut aliases = Vec::new();
+        for entry in reader.map(node, "model_group_alias") {
+            let (target, hidden) = match &entry.node.value {
+                Value::Map(_) => {
+                    let path = format!("router_settings.model_group_alias.{}", entry.key);
+                    let mut section = reader.section(&entry.node, "model_group_alias", &path);
+                    let read = (section.text("model"), section.flag("hidden"));
+                    section.finish();
+                    read
+                }
+                _ => (reader.text(&entry.node, &entry.key), None),
+            };
+            let Some(target) = target else { continue };
+            aliases.push(Self { at: entry.node.at, name: entry.key.clone(), target, hidden });
+        }
+        aliases
     }
 }

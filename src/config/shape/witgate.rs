@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::config::reader::Section;
+use crate::config::section::Section;
+use crate::config::yaml::{Entry, Place};
 
-/// What it says, but routers.
+/// What it says.
 pub(in crate::config) struct Witgate {
     pub(in crate::config) admin_key: Option<SecretString>,
     pub(in crate::config) token_usage_window: Option<Duration>,
@@ -17,6 +18,17 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) global: Global,
     pub(in crate::config) queue: Queue,
     pub(in crate::config) policies_dir: Option<PathBuf>,
+    pub(in crate::config) routers: Vec<RouterEntry>,
+}
+
+/// One of `witgate.routers`: the policy of a group.
+pub(in crate::config) struct RouterEntry {
+    pub(in crate::config) at: Place,
+    pub(in crate::config) group: String,
+    pub(in crate::config) policy: Option<String>,
+    /// JSON text.
+    pub(in crate::config) settings: Option<String>,
+    pub(in crate::config) may_reject: Option<bool>,
 }
 
 /// `witgate.server`.
@@ -42,15 +54,15 @@ pub(in crate::config) struct Queue {
 }
 
 impl Witgate {
-    pub(in crate::config) fn read(section: &mut Section<'_, '_>) -> Self {
+    pub(in crate::config) fn read(mut section: Section<'_, '_>) -> Self {
         let margin = section.share("margin");
         if margin.is_some_and(|margin| margin <= 0.0) {
-            section.error_at("margin", "`margin` must be above 0", "0.8 uses 80 % of every limit");
+            section.places.error_at("margin", "`margin` must be above 0", "0.8 uses 80 % of every limit");
         }
         let mut policies = section.inner("policies", "witgate");
         let policies_dir = policies.text("dir").map(PathBuf::from);
         policies.finish();
-        Self {
+        let read = Self {
             admin_key: section.secret("admin_key").map(|(key, _)| key),
             token_usage_window: section.seconds("token_usage_window"),
             margin,
@@ -58,7 +70,10 @@ impl Witgate {
             global: Global::read(section.inner("global", "witgate")),
             queue: Queue::read(section.inner("queue", "witgate")),
             policies_dir,
-        }
+            routers: RouterEntry::read_all(&mut section),
+        };
+        section.finish();
+        read
     }
 }
 
@@ -71,7 +86,7 @@ impl Server {
                 let host = text.parse().ok();
                 if host.is_none() {
                     let hint = "127.0.0.1 for this machine alone, 0.0.0.0 for every network";
-                    section.error_at("host", "`host` is not an IP address", hint);
+                    section.places.error_at("host", "`host` is not an IP address", hint);
                 }
                 host
             }
@@ -79,7 +94,7 @@ impl Server {
         let port = section.count("port").and_then(|port| {
             let port = u16::try_from(port).ok();
             if port.is_none() {
-                section.error_at("port", "`port` must be from 0 to 65535", "0 takes any free port");
+                section.places.error_at("port", "`port` must be from 0 to 65535", "0 takes any free port");
             }
             port
         });
@@ -109,5 +124,30 @@ impl Queue {
             Self { max_waiting: section.small("max_waiting"), max_wait: section.seconds_or_none("max_wait_seconds") };
         section.finish();
         read
+    }
+}
+
+impl RouterEntry {
+    fn read_all(section: &mut Section<'_, '_>) -> Vec<Self> {
+        let (reader, node) = (section.reader(), section.descend("routers"));
+        let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, "witgate.routers"));
+        let read = |entry: &Entry| {
+            let path = format!("witgate.routers.{}", entry.key);
+            let mut section = reader.section(&entry.node, "routers", &path).strict();
+            let read = Self {
+                at: entry.at,
+                group: entry.key.clone(),
+                policy: section.text("policy"),
+                settings: super::settings(&mut section, "settings"),
+                may_reject: section.flag("may_reject"),
+            };
+            if read.policy.is_none() {
+                let hint = "the stem of its file: tpm-aware for tpm-aware.wasm";
+                section.places.error_at("policy", "a router needs a `policy`", hint);
+            }
+            section.finish();
+            read
+        };
+        entries.iter().map(read).collect()
     }
 }

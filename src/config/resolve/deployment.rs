@@ -1,0 +1,171 @@
+//! From an entry of `model_list` to a deployment: who is called, where, with which credential, within which limits, at what
+//! price.
+//!
+//! A deployment that cannot be understood is a problem, never left out: a group that lacks a member in silence
+//! is worse than a file that is refused. Its id is `model_info.id`, else derived from what identifies it, so
+//! that limits and learned state find it again after a reload and a restart.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::endpoint::{Endpoint, endpoint, short_digest};
+use crate::catalog::{Deployment, Origin};
+use crate::config::models::{self, Model};
+use crate::config::providers::SIMULATED;
+use crate::config::shape::{self, Costs, ModelEntry};
+use crate::config::yaml::Place;
+use crate::id::{DeploymentId, GroupName};
+use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
+use crate::limits::LimitSpec;
+use crate::money::{Price, Prices};
+use crate::upstream::Timeouts;
+
+/// What deployments share where they say nothing themselves.
+#[derive(Clone, Debug)]
+pub(super) struct Defaults {
+    pub(super) timeout: Option<Duration>,
+    pub(super) stream_timeout: Option<Duration>,
+    pub(super) window: Duration,
+    pub(super) margin: f64,
+    pub(super) in_flight: Option<u32>,
+}
+
+/// A deployment, and what its group must know of its entry.
+pub(super) struct Member {
+    pub(super) at: Place,
+    pub(super) group: GroupName,
+    pub(super) deployment: Deployment,
+    /// Whether the id is one the file gives, and not derived.
+    pub(super) own_id: bool,
+    /// Whether the file gives an order.
+    pub(super) ordered: bool,
+    /// Blocked ones are read, and left out of their group.
+    pub(super) blocked: bool,
+}
+
+/// What the simulated provider charges unless told otherwise.
+const FREE: Prices = Prices { input: Price(0), output: Price(0), cache_read: None, cache_write: None };
+
+/// One entry's deployment. `None` where it cannot be used; the problems say why. Where `litellm_params` and `model_info` both
+/// say something, the first wins.
+pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<Member> {
+    let endpoint = endpoint(&entry.params);
+    let headers = headers(&entry, endpoint.as_ref());
+    let limits = limits(&entry, defaults);
+    let ModelEntry { at, model_name, blocked, params, info, .. } = entry;
+    let (group, endpoint) = (model_name?, endpoint?);
+    let model = info.base_model.as_deref().unwrap_or(&endpoint.model);
+    let known = match &info.base_model {
+        Some(name) => models::named(name),
+        None => models::of_provider(endpoint.provider.as_str(), &endpoint.model),
+    };
+    let free = matches!(endpoint.origin, Origin::Simulated(_)).then_some(FREE);
+    let prices = prices(&params.costs, &info.costs, known).or(free);
+    let own_id = info.id.is_some();
+    let id = info.id.unwrap_or_else(|| {
+        derived_id(&group, &endpoint, params.api_version.as_deref(), params.organization.as_deref())
+    });
+    // Not part of the id: what is known of a model may change, a deployment's id must not.
+    let needed = models::api_version(endpoint.provider.as_str(), model);
+    let api_version = params.api_version.or_else(|| needed.map(str::to_owned));
+    let order = params.order.or(info.order);
+    let timeout = params.timeout.or(defaults.timeout);
+    let deployment = Deployment {
+        id: DeploymentId::from(id),
+        provider: endpoint.provider,
+        format: endpoint.format,
+        quirks: endpoint.quirks,
+        model: endpoint.model,
+        origin: endpoint.origin,
+        credential: endpoint.credential,
+        api_version,
+        headers,
+        limits,
+        weight: params.weight,
+        order: order.unwrap_or(0),
+        tags: params.tags,
+        prices,
+        context_window: info.max_input_tokens.or_else(|| known?.max_input),
+        max_output_tokens: info.max_output_tokens.or(info.max_tokens).or_else(|| known?.max_output),
+        timeouts: timeouts_of(timeout),
+        stream_timeouts: timeouts_of(params.stream_timeout.or(defaults.stream_timeout).or(timeout)),
+    };
+    let blocked = info.blocked.or(blocked) == Some(true);
+    Some(Member { at, group: GroupName::from(group), deployment, own_id, ordered: order.is_some(), blocked })
+}
+
+/// The entry's own limits are read first, as in LiteLLM, then those of its `litellm_params`, then those of `model_info`.
+fn limits(entry: &ModelEntry<'_, '_>, defaults: &Defaults) -> LimitSpec {
+    let ModelEntry { params, info, .. } = entry;
+    let requests = entry.rpm.or(params.rpm).or(info.rpm);
+    let tokens = entry.tpm.or(params.tpm).or(info.tpm);
+    let unlimited = requests.is_none() && tokens.is_none();
+    let in_flight = params.max_parallel_requests.or(defaults.in_flight.filter(|_| unlimited));
+    let window = params.token_usage_window.unwrap_or(defaults.window);
+    LimitSpec { window, margin: defaults.margin, ..LimitSpec::default() }
+        .with(Requests, requests)
+        .with(Tokens, tokens)
+        .with(InputTokens, params.itpm)
+        .with(OutputTokens, params.otpm)
+        .with(InFlight, in_flight.map(u64::from))
+}
+
+/// LiteLLM hands `timeout` to its HTTP client, where it bounds every wait: for the connection, for the first byte,
+/// between two pieces. For a streamed request it hands over `stream_timeout`, of any level, before any `timeout`.
+fn timeouts_of(wait: Option<Duration>) -> Timeouts {
+    let plain = Timeouts::default();
+    match wait {
+        Some(wait) => Timeouts { connect: plain.connect.min(wait), first_byte: wait, idle: wait },
+        None => plain,
+    }
+}
+
+fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices> {
+    let public = known.and_then(Model::prices);
+    let input = params.input.or(info.input);
+    // A cached price of the public table belongs to the public input price, not to one the file sets.
+    let cached = public.filter(|_| input.is_none());
+    Some(Prices {
+        input: input.or_else(|| Some(public?.input))?,
+        output: params.output.or(info.output).or_else(|| Some(public?.output))?,
+        cache_read: params.cache_read.or(info.cache_read).or_else(|| cached?.cache_read),
+        cache_write: params.cache_write.or(info.cache_write).or_else(|| cached?.cache_write),
+    })
+}
+
+/// The organisation under the name its provider has for it; the entry's own headers win.
+fn headers(entry: &ModelEntry<'_, '_>, endpoint: Option<&Endpoint>) -> HeaderMap {
+    let params = &entry.params;
+    let named = endpoint.and_then(|endpoint| endpoint.format.organization_header());
+    let organization = params.organization.as_deref().zip(named);
+    let mut headers = HeaderMap::new();
+    headers.extend(
+        organization.and_then(|(organization, name)| {
+            shape::header(&params.places, "organization", name.as_str(), organization)
+        }),
+    );
+    headers.extend(params.headers.clone());
+    headers
+}
+
+/// The model's name to be read, and a digest of what tells the deployment from others. A key counts by the name
+/// of its variable, so that a new key is still the same deployment.
+fn derived_id(group: &str, endpoint: &Endpoint, api_version: Option<&str>, organization: Option<&str>) -> String {
+    let origin = match &endpoint.origin {
+        Origin::Http(base) => base,
+        Origin::Simulated(_) => SIMULATED,
+    };
+    let parts = [
+        group,
+        endpoint.provider.as_str(),
+        &endpoint.model,
+        origin,
+        &endpoint.credential_name,
+        api_version.unwrap_or(""),
+        organization.unwrap_or(""),
+    ];
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".-_".contains(letter) { letter } else { '-' };
+    let model: String = endpoint.model.chars().take(80).map(plain).collect();
+    format!("{model}-{}", short_digest(&parts))
+}

@@ -1,0 +1,189 @@
+//! Where a deployment is and how it is spoken to: its provider, format, address and credential.
+//!
+//! Addresses and credentials come from the entry, else from the variables the provider's row of `data/providers.json` names.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::catalog::{Origin, SimulatedModel};
+use crate::config::problem::closest;
+use crate::config::providers::{self, Found, Provider, SIMULATED};
+use crate::config::report::Grade;
+use crate::config::shape::{LitellmParams, Simulated};
+use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
+use crate::id::ProviderName;
+
+/// Where a deployment is and how it is spoken to.
+pub(super) struct Endpoint {
+    pub(super) provider: ProviderName,
+    pub(super) format: &'static dyn ProviderFormat,
+    pub(super) quirks: &'static Quirks,
+    pub(super) model: String,
+    pub(super) origin: Origin,
+    pub(super) credential: Option<SecretString>,
+    /// What the credential is known by: the variable's name, or a digest. Never the credential.
+    pub(super) credential_name: String,
+}
+
+/// Where `params` lead. `None` where that cannot be told; the problems say why.
+pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
+    let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
+    let Some(model) = params.model.as_deref() else {
+        // A variable that is not set is told already.
+        if !places.has("model") {
+            places.error_at("model", "a deployment needs `litellm_params.model`", "for example `openai/gpt-4o`");
+        }
+        return None;
+    };
+    match providers::find(model, custom, base) {
+        Found::Simulated(model) => Some(Endpoint {
+            provider: ProviderName::from(SIMULATED),
+            format: &OpenAi,
+            quirks: &NO_QUIRKS,
+            model,
+            origin: Origin::Simulated(Arc::new(simulated(params.simulated.as_ref()))),
+            credential: None,
+            credential_name: String::new(),
+        }),
+        Found::Spoken(row, model) => {
+            if params.simulated.is_some() {
+                let hint = "write `model: simulated/NAME` for the simulated provider";
+                places.error_at("simulated", format!("`{}` is not simulated", row.name), hint);
+            }
+            let origin = origin(params, row)?;
+            let (credential, credential_name) = credential(params, row)?;
+            if let Some(note) = &row.note {
+                places.downgrade("model", Grade::Approximate, note.as_str());
+            }
+            let (provider, format) = (ProviderName::from(row.name.as_str()), row.format);
+            Some(Endpoint { provider, format, quirks: &row.quirks, model, origin, credential, credential_name })
+        }
+        Found::NotYet(provider) => {
+            let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
+                        `custom_llm_provider: openai` with `api_base`";
+            places.downgrade("model", Grade::NotYet, format!("the provider `{provider}` is not spoken yet"));
+            places.error_at("model", format!("the provider `{provider}` is not spoken yet"), hint);
+            None
+        }
+        Found::Unknown => {
+            let written = custom.or_else(|| model.split_once('/').map(|(provider, _)| provider));
+            let hint = match written.and_then(|written| closest(written, providers::names())) {
+                Some(name) => {
+                    format!("did you mean the provider `{name}`? else write it first, as in `openai/{model}`")
+                }
+                None => format!("write the provider first: `openai/{model}` for OpenAI and all that imitate it"),
+            };
+            places.error_at("model", "no known provider in `model`", hint);
+            None
+        }
+    }
+}
+
+fn origin(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Origin> {
+    let places = &params.places;
+    if places.has("api_base") && params.api_base.is_none() {
+        return None;
+    }
+    let named = |name: &String| Some((places.reader.variable(name)?, format!("the variable `{name}`")));
+    let given = params.api_base.clone().map(|base| (base, "`api_base`".to_owned()));
+    let found = given.or_else(|| row.base_env.iter().find_map(named));
+    let Some((base, source)) = found.or_else(|| Some((row.base.clone()?, row.name.clone()))) else {
+        let hint = "for example http://localhost:8000/v1";
+        places.error_at("api_base", format!("`{}` needs an `api_base`", row.name), hint);
+        return None;
+    };
+    let address = address(&base, row);
+    if address.is_none() {
+        // The address is not repeated: it may hold a password.
+        let hint = "scheme, host, port and path: http://localhost:8000/v1, without user, query and fragment";
+        places.error_at("api_base", format!("{source} is not an address that can be called"), hint);
+    }
+    address.map(|address| Origin::Http(address.into()))
+}
+
+/// The base of a provider's paths, without what its format appends itself.
+fn address(base: &str, row: &Provider) -> Option<String> {
+    let uri: http::Uri = base.trim().parse().ok()?;
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    if uri.query().is_some() || authority.host().is_empty() || base.contains('#') || !base.is_ascii() {
+        return None;
+    }
+    // A port that is no port would quietly become the scheme's own, where somebody else listens.
+    if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+        return None;
+    }
+    let mut path = uri.path().trim_end_matches('/');
+    for ending in row.format.path_endings() {
+        path = path.strip_suffix(ending).unwrap_or(path);
+    }
+    let suffix = row.suffix.as_deref().filter(|suffix| !path.ends_with(suffix)).unwrap_or("");
+    Some(format!("{scheme}://{authority}{path}{suffix}"))
+}
+
+type Credential = (Option<SecretString>, String);
+
+fn credential(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Credential> {
+    let (places, own_address) = (&params.places, params.api_base.is_some());
+    if let Some((key, variable)) = &params.api_key {
+        let name = match variable {
+            Some(name) => (*name).to_owned(),
+            None => short_digest(&[key.expose_secret()]),
+        };
+        if HeaderValue::from_str(key.expose_secret()).is_err() {
+            places.error_at("api_key", "`api_key` holds what no header can carry", "is it cut, or more than the key?");
+            return None;
+        }
+        return Some((Some(key.clone()), name));
+    }
+    if places.has("api_key") {
+        // It was given and could not be read; that is told already.
+        return None;
+    }
+    let from_variable =
+        |name: &String| Some((Some(SecretString::from(places.reader.variable(name)?.trim())), name.clone()));
+    if let Some(found) = row.key_env.iter().find_map(from_variable) {
+        if own_address {
+            // As in LiteLLM; told, since the key goes to an address of the file's.
+            places.downgrade("api_base", Grade::Exact, format!("called with the key of {}", found.1));
+        }
+        return Some(found);
+    }
+    if row.needs_key() && !own_address {
+        let variable = row.key_env.first().map_or("", String::as_str);
+        let hint = format!("set {variable} where witgate runs, or `api_key` here");
+        places.error_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
+        return None;
+    }
+    Some((None, String::new()))
+}
+
+fn simulated(written: Option<&Simulated>) -> SimulatedModel {
+    let plain = SimulatedModel::default();
+    let Some(written) = written else { return plain };
+    SimulatedModel {
+        seed: written.seed.unwrap_or(plain.seed),
+        ttft_ms: written.ttft_ms.unwrap_or(plain.ttft_ms),
+        ttft_sigma: written.ttft_sigma.unwrap_or(plain.ttft_sigma),
+        tokens_per_second: written.tokens_per_second.unwrap_or(plain.tokens_per_second),
+        output_tokens: written.output_tokens.unwrap_or(plain.output_tokens),
+        error_rate: written.error_rate.unwrap_or(plain.error_rate),
+        rpm: written.rpm,
+        tpm: written.tpm,
+    }
+}
+
+/// Eight hexadecimal digits that tell such parts from others.
+pub(super) fn short_digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        hash.update(part.len().to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest = hash.finalize();
+    format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
+}

@@ -1,0 +1,159 @@
+//! From deployments to groups: who belongs together, which router decides, which other names lead there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::deployment::Member;
+use super::strategy;
+use crate::catalog::{Deployment, Group, RouterChoice};
+use crate::config::problem::closest;
+use crate::config::reader::Reader;
+use crate::config::settings::Alias;
+use crate::config::shape::{AliasEntry, RouterEntry, RoutingGroup};
+use crate::config::yaml::Place;
+use crate::id::{DeploymentId, GroupName, PolicyName};
+
+/// The groups with their routers.
+pub(super) struct Groups {
+    default: RouterChoice,
+    deployments: BTreeMap<GroupName, Vec<Arc<Deployment>>>,
+    routers: BTreeMap<GroupName, RouterChoice>,
+}
+
+impl Groups {
+    /// The groups that `members` make, with a router for those that get no other.
+    pub(super) fn new(reader: &Reader<'_>, members: Vec<Member>, default: RouterChoice) -> Self {
+        let mut groups: BTreeMap<GroupName, Vec<Member>> = BTreeMap::new();
+        let mut ids: BTreeMap<DeploymentId, Place> = BTreeMap::new();
+        for mut member in members {
+            identify(reader, &mut member, &ids);
+            ids.insert(member.deployment.id.clone(), member.at);
+            if !member.blocked {
+                groups.entry(member.group.clone()).or_default().push(member);
+            }
+        }
+        let deployments = groups.into_iter().map(|(name, members)| (name, in_order(members))).collect();
+        Self { default, deployments, routers: BTreeMap::new() }
+    }
+
+    /// Every group, whole.
+    pub(super) fn finish(self, retries: u32) -> BTreeMap<GroupName, Arc<Group>> {
+        let Self { default, deployments, routers } = self;
+        let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
+            let router = routers.get(&name).unwrap_or(&default).clone();
+            (name.clone(), Arc::new(Group { name, deployments, router, retries }))
+        };
+        deployments.into_iter().map(whole).collect()
+    }
+
+    /// `routing_groups`: models that share a strategy. The name is one clients may send, and stands for the
+    /// deployments of all its models.
+    pub(super) fn routing_groups(&mut self, groups: &[RoutingGroup<'_, '_>]) {
+        let unions: Vec<_> = groups.iter().filter_map(|group| self.routing_group(group)).collect();
+        // Only now, so that a group of groups is made of models alone.
+        for (name, deployments, router) in unions {
+            self.routers.insert(name.clone(), router);
+            self.deployments.insert(name, deployments);
+        }
+    }
+
+    fn routing_group(
+        &mut self,
+        group: &RoutingGroup<'_, '_>,
+    ) -> Option<(GroupName, Vec<Arc<Deployment>>, RouterChoice)> {
+        let places = &group.strategy.places;
+        let by_priority = group.strategy.name.as_deref() == Some("priority");
+        let router = strategy::router(&group.strategy);
+        let mut deployments = Vec::new();
+        for model in &group.models {
+            let Some(found) = self.deployments.get(model.as_str()) else {
+                places.error_at(
+                    "models",
+                    format!("no deployment has the model_name `{model}`"),
+                    self.did_you_mean(model),
+                );
+                continue;
+            };
+            match group.model_priorities.get(model).copied().filter(|_| by_priority) {
+                Some(order) => {
+                    deployments.extend(found.iter().map(|one| Arc::new(Deployment { order, ..(**one).clone() })));
+                }
+                None => deployments.extend(found.iter().cloned()),
+            }
+            let name = GroupName::from(model.as_str());
+            if !by_priority && self.routers.insert(name, router.clone()).is_some() {
+                places.error_at("models", format!("`{model}` is in two routing groups"), "a model has one strategy");
+            }
+        }
+        let name = group.name.as_deref()?;
+        let callable = !deployments.is_empty() && !self.deployments.contains_key(name);
+        callable.then(|| (GroupName::from(name), deployments, router))
+    }
+
+    /// `witgate.routers`: any policy for any group, over all else.
+    pub(super) fn routers(&mut self, reader: &Reader<'_>, routers: &[RouterEntry]) {
+        for entry in routers {
+            if !self.deployments.contains_key(entry.group.as_str()) {
+                let message = format!("there is no group `{}`", entry.group);
+                reader.problem(entry.at, message, self.did_you_mean(&entry.group));
+            } else if let Some(policy) = &entry.policy {
+                let choice = RouterChoice {
+                    policy: PolicyName::from(policy.as_str()),
+                    settings: entry.settings.as_deref().unwrap_or(strategy::NO_SETTINGS).into(),
+                    may_reject: entry.may_reject.unwrap_or(false),
+                };
+                self.routers.insert(GroupName::from(entry.group.as_str()), choice);
+            }
+        }
+    }
+
+    /// `model_group_alias`: other names of groups.
+    pub(super) fn aliases(&self, reader: &Reader<'_>, written: Vec<AliasEntry>) -> BTreeMap<GroupName, Alias> {
+        let mut aliases = BTreeMap::new();
+        for AliasEntry { at, name, target, hidden } in written {
+            if self.deployments.contains_key(target.as_str()) {
+                let alias = Alias { group: GroupName::from(target), hidden: hidden.unwrap_or(false) };
+                aliases.insert(GroupName::from(name), alias);
+            } else {
+                reader.problem(at, format!("the alias `{name}` leads to no group"), self.did_you_mean(&target));
+            }
+        }
+        aliases
+    }
+
+    fn did_you_mean(&self, written: &str) -> String {
+        let name = closest(written, self.deployments.keys().map(GroupName::as_str));
+        name.map_or_else(String::new, |name| format!("did you mean `{name}`?"))
+    }
+}
+
+/// No two deployments share an id.
+fn identify(reader: &Reader<'_>, member: &mut Member, taken: &BTreeMap<DeploymentId, Place>) {
+    let id = &mut member.deployment.id;
+    if member.own_id {
+        if let Some(first) = taken.get(id) {
+            let message = format!("the id `{id}` is taken by the deployment of line {}", first.line);
+            reader.problem(member.at, message, "limits and learned state follow the id: give each its own");
+        }
+        return;
+    }
+    // Deployments that nothing tells apart are told apart by their order.
+    let plain = id.clone();
+    let mut count = 1;
+    while taken.contains_key(id) {
+        count += 1;
+        *id = DeploymentId::from(format!("{plain}-{count}"));
+    }
+}
+
+/// As in LiteLLM, a deployment without an order comes after those of its group that have one.
+fn in_order(members: Vec<Member>) -> Vec<Arc<Deployment>> {
+    let any = members.iter().any(|member| member.ordered);
+    let ordered = |mut member: Member| {
+        if any && !member.ordered {
+            member.deployment.order = u32::MAX;
+        }
+        Arc::new(member.deployment)
+    };
+    members.into_iter().map(ordered).collect()
+}

@@ -1,0 +1,218 @@
+//! One mapping of a file whose keys are known: each key is read by its name and type, and every key that nobody asked for is
+//! reported.
+//!
+//! Where the keys stand outlives the reading, so that what is found wrong later, when values are put together, is told at its
+//! place in the file all the same.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::problem::closest;
+use super::reader::{FROM_ENVIRONMENT, Reader};
+use super::report::{Grade, KeyReport, grade};
+use super::yaml::{Entry, Node, Place, Value};
+
+/// Longer times are taken for a slip: seconds where milliseconds were meant, and the like.
+const LONGEST: f64 = 366.0 * 86_400.0;
+
+/// Where the keys of one mapping stand.
+#[derive(Clone)]
+pub(super) struct KeyPlaces<'r, 'e> {
+    pub(super) reader: &'r Reader<'e>,
+    pub(super) path: Rc<str>,
+    pub(super) at: Place,
+    pub(super) entries: &'r [Entry],
+}
+
+impl KeyPlaces<'_, '_> {
+    /// Whether `key` is given, without taking it for one that acts.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key && !matches!(entry.node.value, Value::Null))
+    }
+
+    /// The path of a key in the report.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Notes a problem at the value of `key`, or at the mapping where it is absent.
+    pub(super) fn error_at(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
+        let at = self.entries.iter().find(|entry| entry.key == key).map_or(self.at, |entry| entry.node.at);
+        self.reader.problem(at, message, hint);
+    }
+
+    /// Reports `key` with another grade than the table's, because of the value it has.
+    pub(super) fn downgrade(&self, key: &str, grade: Grade, note: impl Into<String>) {
+        if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
+            self.reader.report_again(entry.at, self.row(entry, grade, note.into()));
+        }
+    }
+
+    fn row(&self, entry: &Entry, grade: Grade, note: String) -> KeyReport {
+        KeyReport { key: self.path_of(&entry.key), line: entry.at.line, grade, note }
+    }
+}
+
+/// One mapping of the file whose keys are known. Every key that is asked for acts; [`Section::finish`]
+/// reports those that were not.
+pub(super) struct Section<'r, 'e> {
+    pub(super) places: KeyPlaces<'r, 'e>,
+    name: &'static str,
+    taken: BTreeSet<&'static str>,
+    /// Keys whose value is reported key by key.
+    inner: BTreeSet<&'static str>,
+    strict: bool,
+}
+
+impl<'r, 'e> Section<'r, 'e> {
+    pub(super) fn new(places: KeyPlaces<'r, 'e>, name: &'static str) -> Self {
+        Self { places, name, taken: BTreeSet::new(), inner: BTreeSet::new(), strict: false }
+    }
+
+    /// Who reads it.
+    pub(super) fn reader(&self) -> &'r Reader<'e> {
+        self.places.reader
+    }
+
+    /// The same as a section of our own, in which an unknown key is a problem.
+    pub(super) fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// The value of `key` where it is given and not null. From here on the key counts as one that acts.
+    pub(super) fn get(&mut self, key: &'static str) -> Option<&'r Node> {
+        self.taken.insert(key);
+        self.reader().asked.borrow_mut().insert((self.name, key));
+        let entry = self.places.entries.iter().find(|entry| entry.key == key)?;
+        (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
+    }
+
+    /// A section within this one; absent ones are empty.
+    pub(super) fn inner(&mut self, key: &'static str, name: &'static str) -> Self {
+        let (reader, path) = (self.reader(), self.places.path_of(key));
+        let node = self.descend(key);
+        let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, &path));
+        let at = node.map_or(self.places.at, |node| node.at);
+        let inner = Self::new(KeyPlaces { reader, path: path.into(), at, entries }, name);
+        Self { strict: self.strict, ..inner }
+    }
+
+    /// The same as [`Self::get`] for a value whose own keys are reported in its place.
+    pub(super) fn descend(&mut self, key: &'static str) -> Option<&'r Node> {
+        self.inner.insert(key);
+        self.get(key)
+    }
+
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        let node = self.get(key)?;
+        self.reader().text(node, key)
+    }
+
+    /// Text that may be a secret, and the name of the variable it came from.
+    pub(super) fn secret(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
+        let node = self.get(key)?;
+        let text = self.reader().text(node, key)?;
+        if text.trim().is_empty() {
+            self.reader().problem(node.at, format!("`{key}` is empty"), "leave the key out where none is wanted");
+            return None;
+        }
+        let variable = match &node.value {
+            Value::Text(written) => written.strip_prefix(FROM_ENVIRONMENT),
+            _ => None,
+        };
+        // Files of secrets end with a newline more often than not.
+        Some((SecretString::from(text.trim()), variable))
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let node = self.get(key)?;
+        let flag = match &node.value {
+            Value::Bool(flag) => Some(*flag),
+            Value::Text(text) => match self.reader().resolve(text, node.at)?.trim().to_lowercase().as_str() {
+                "true" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        if flag.is_none() {
+            self.reader().mismatch(node, key, "true or false");
+        }
+        flag
+    }
+
+    /// A whole number from 0, below 2^53.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
+    pub(super) fn count(&mut self, key: &'static str) -> Option<u64> {
+        let node = self.get(key)?;
+        let fits = |number: f64| number.fract() == 0.0 && (0.0..9e15).contains(&number);
+        self.reader().ranged(node, key, "a whole number from 0", fits).map(|number| number as u64)
+    }
+
+    /// The same for what is counted in 32 bits.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
+    pub(super) fn small(&mut self, key: &'static str) -> Option<u32> {
+        let node = self.get(key)?;
+        let fits = |number: f64| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+        self.reader().ranged(node, key, "a whole number from 0", fits).map(|number| number as u32)
+    }
+
+    /// A finite number from 0.
+    pub(super) fn amount(&mut self, key: &'static str) -> Option<f64> {
+        let node = self.get(key)?;
+        self.reader().ranged(node, key, "a number from 0", |number| number.is_finite() && number >= 0.0)
+    }
+
+    /// A share: 0 to 1, both ends included.
+    pub(super) fn share(&mut self, key: &'static str) -> Option<f64> {
+        let node = self.get(key)?;
+        self.reader().ranged(node, key, "a number from 0 to 1", |number| (0.0..=1.0).contains(&number))
+    }
+
+    /// Seconds above 0.
+    pub(super) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
+        let node = self.get(key)?;
+        let fits = |number: f64| number > 0.0 && number <= LONGEST;
+        self.reader()
+            .ranged(node, key, "a number of seconds above 0, a year at most", fits)
+            .map(Duration::from_secs_f64)
+    }
+
+    /// Seconds from 0.
+    pub(super) fn seconds_or_none(&mut self, key: &'static str) -> Option<Duration> {
+        let node = self.get(key)?;
+        let fits = |number: f64| (0.0..=LONGEST).contains(&number);
+        self.reader().ranged(node, key, "a number of seconds from 0, a year at most", fits).map(Duration::from_secs_f64)
+    }
+
+    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
+        let Some(node) = self.get(key) else { return Vec::new() };
+        let reader = self.reader();
+        reader.list(node, key).iter().filter_map(|item| reader.text(item, key)).collect()
+    }
+
+    /// Reports every key of the section.
+    pub(super) fn finish(self) {
+        for entry in self.places.entries {
+            if self.inner.contains(entry.key.as_str()) {
+                continue;
+            }
+            let known = self.taken.contains(entry.key.as_str());
+            if self.strict && !known {
+                let hint = match closest(&entry.key, self.taken.iter().copied()) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => format!("known here: {}", self.taken.iter().copied().collect::<Vec<_>>().join(", ")),
+                };
+                let message = format!("`{}` has no key `{}`", self.places.path, entry.key);
+                self.reader().problem(entry.at, message, hint);
+                continue;
+            }
+            let (grade, note) = if self.strict { (Grade::Exact, String::new()) } else { grade(self.name, &entry.key) };
+            self.reader().report(entry.at, self.places.row(entry, grade, note));
+        }
+    }
+}

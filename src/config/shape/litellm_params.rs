@@ -1,0 +1,137 @@
+//! `litellm_params` of a deployment.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::SecretString;
+
+use super::Simulated;
+use crate::config::section::{KeyPlaces, Section};
+use crate::money::Price;
+
+/// What acts of it.
+pub(in crate::config) struct LitellmParams<'r, 'e> {
+    pub(in crate::config) places: KeyPlaces<'r, 'e>,
+    pub(in crate::config) model: Option<String>,
+    pub(in crate::config) custom_llm_provider: Option<String>,
+    pub(in crate::config) api_base: Option<String>,
+    /// With the name of the variable it came from.
+    pub(in crate::config) api_key: Option<(SecretString, Option<&'r str>)>,
+    pub(in crate::config) api_version: Option<String>,
+    pub(in crate::config) organization: Option<String>,
+    /// `headers` and `extra_headers`, of which the second wins.
+    pub(in crate::config) headers: HeaderMap,
+    pub(in crate::config) simulated: Option<Simulated>,
+    pub(in crate::config) rpm: Option<u64>,
+    pub(in crate::config) tpm: Option<u64>,
+    pub(in crate::config) itpm: Option<u64>,
+    pub(in crate::config) otpm: Option<u64>,
+    pub(in crate::config) max_parallel_requests: Option<u32>,
+    pub(in crate::config) token_usage_window: Option<Duration>,
+    pub(in crate::config) order: Option<u32>,
+    pub(in crate::config) weight: Option<f64>,
+    pub(in crate::config) tags: Vec<String>,
+    pub(in crate::config) timeout: Option<Duration>,
+    pub(in crate::config) stream_timeout: Option<Duration>,
+    pub(in crate::config) costs: Costs,
+}
+
+impl<'r, 'e> LitellmParams<'r, 'e> {
+    pub(in crate::config) fn read(mut section: Section<'r, 'e>) -> Self {
+        if section.places.has("litellm_credential_name") {
+            let hint = "put api_key and api_base into the deployment";
+            section.places.error_at("litellm_credential_name", "credentials by name are not there yet", hint);
+        }
+        let read = Self {
+            places: section.places.clone(),
+            model: section.text("model"),
+            custom_llm_provider: section.text("custom_llm_provider"),
+            api_base: section.text("api_base"),
+            api_key: section.secret("api_key"),
+            api_version: section.text("api_version"),
+            organization: section.text("organization"),
+            headers: headers(&mut section),
+            simulated: Simulated::read(&mut section),
+            rpm: section.count("rpm"),
+            tpm: section.count("tpm"),
+            itpm: section.count("itpm"),
+            otpm: section.count("otpm"),
+            max_parallel_requests: section.small("max_parallel_requests"),
+            token_usage_window: section.seconds("token_usage_window"),
+            order: section.small("order"),
+            weight: section.amount("weight"),
+            tags: section.texts("tags"),
+            timeout: section.seconds("timeout"),
+            stream_timeout: section.seconds("stream_timeout"),
+            costs: Costs::read(&mut section),
+        };
+        section.finish();
+        read
+    }
+}
+
+/// Prices a token, which `litellm_params` and `model_info` may both give.
+pub(in crate::config) struct Costs {
+    pub(in crate::config) input: Option<Price>,
+    pub(in crate::config) output: Option<Price>,
+    pub(in crate::config) cache_read: Option<Price>,
+    pub(in crate::config) cache_write: Option<Price>,
+}
+
+impl Costs {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        let mut price = |key: &'static str| {
+            let price = Price::from_usd_per_token(section.amount(key)?);
+            if price.is_none() {
+                let hint = "dollars per token: 0.0000025 is $2.50 per million";
+                section.places.error_at(key, format!("`{key}` is over a thousand dollars a token"), hint);
+            }
+            price
+        };
+        Self {
+            input: price("input_cost_per_token"),
+            output: price("output_cost_per_token"),
+            cache_read: price("cache_read_input_token_cost"),
+            cache_write: price("cache_creation_input_token_cost"),
+        }
+    }
+}
+
+/// Headers that belong to the connection or to the body, which no deployment sets.
+const NOT_OURS: [&str; 7] =
+    ["connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"];
+
+fn headers(section: &mut Section<'_, '_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for key in ["headers", "extra_headers"] {
+        let Some(node) = section.get(key) else { continue };
+        let reader = section.reader();
+        for entry in reader.map(node, key) {
+            let value = reader.text(&entry.node, &entry.key);
+            headers.extend(value.and_then(|value| header(&section.places, key, &entry.key, &value)));
+        }
+    }
+    headers
+}
+
+/// A header as it is sent; what cannot be sent is a problem at `key`.
+pub(in crate::config) fn header(
+    places: &KeyPlaces<'_, '_>,
+    key: &str,
+    name: &str,
+    value: &str,
+) -> Option<(HeaderName, HeaderValue)> {
+    match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        (Ok(name), Ok(mut value)) if !NOT_OURS.contains(&name.as_str()) => {
+            value.set_sensitive(true);
+            Some((name, value))
+        }
+        (named, _) => {
+            // A whole line pasted as the name holds the value too.
+            let shown = named.map_or_else(|_| "this".to_owned(), |name| format!("`{name}`"));
+            let hint = "visible ASCII, and not one of the connection's own";
+            places.error_at(key, format!("{shown} is not a header that can be sent"), hint);
+            None
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `model_info` of a deployment.
+
+use super::Costs;
+use crate::config::section::Section;
+
+/// What acts of it.
+pub(in crate::config) struct ModelInfo {
+    pub(in crate::config) id: Option<String>,
+    pub(in crate::config) base_model: Option<String>,
+    pub(in crate::config) rpm: Option<u64>,
+    pub(in crate::config) tpm: Option<u64>,
+    pub(in crate::config) order: Option<u32>,
+    pub(in crate::config) max_tokens: Option<u32>,
+    pub(in crate::config) max_input_tokens: Option<u32>,
+    pub(in crate::config) max_output_tokens: Option<u32>,
+    pub(in crate::config) blocked: Option<bool>,
+    pub(in crate::config) costs: Costs,
+}
+
+impl ModelInfo {
+    pub(in crate::config) fn read(mut section: Section<'_, '_>) -> Self {
+        let read = Self {
+            id: id(&mut section),
+            base_model: section.text("base_model"),
+            rpm: section.count("rpm"),
+            tpm: section.count("tpm"),
+            order: section.small("order"),
+            max_tokens: section.small("max_tokens"),
+            max_input_tokens: section.small("max_input_tokens"),
+            max_output_tokens: section.small("max_output_tokens"),
+            blocked: section.flag("blocked"),
+            costs: Costs::read(&mut section),
+        };
+        section.finish();
+        read
+    }
+}
+
+fn id(section: &mut Section<'_, '_>) -> Option<String> {
+    let id = section.text("id")?;
+    let fits = !id.is_empty() && id.len() <= 200 && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if !fits {
+        let hint = "1 to 200 visible ASCII characters: it is sent as a header and shown in metrics";
+        section.places.error_at("id", "`model_info.id` is not an id that can be used", hint);
+        return None;
+    }
+    Some(id)
+}

@@ -1,0 +1,35 @@
+//! `simulated` of a deployment: our own, for models of the simulated provider.
+
+use crate::config::section::Section;
+
+/// What it says.
+#[derive(Default)]
+pub(in crate::config) struct Simulated {
+    pub(in crate::config) seed: Option<u64>,
+    pub(in crate::config) ttft_ms: Option<f64>,
+    pub(in crate::config) ttft_sigma: Option<f64>,
+    pub(in crate::config) tokens_per_second: Option<f64>,
+    pub(in crate::config) output_tokens: Option<u32>,
+    pub(in crate::config) error_rate: Option<f64>,
+    pub(in crate::config) rpm: Option<u64>,
+    pub(in crate::config) tpm: Option<u64>,
+}
+
+impl Simulated {
+    pub(in crate::config) fn read(params: &mut Section<'_, '_>) -> Option<Self> {
+        params.get("simulated")?;
+        let mut section = params.inner("simulated", "simulated").strict();
+        let read = Self {
+            seed: section.count("seed"),
+            ttft_ms: section.amount("ttft_ms"),
+            ttft_sigma: section.amount("ttft_sigma"),
+            tokens_per_second: section.amount("tokens_per_second"),
+            output_tokens: section.small("output_tokens"),
+            error_rate: section.share("error_rate"),
+            rpm: section.count("rpm"),
+            tpm: section.count("tpm"),
+        };
+        section.finish();
+        Some(read)
+    }
+}
