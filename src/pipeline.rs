@@ -10,7 +10,9 @@ mod attempt_guard;
 mod auth;
 mod blocking_pool;
 mod call;
+mod context;
 mod estimate;
+mod plan;
 mod prompt;
 mod request_guard;
 mod route;
@@ -35,14 +37,16 @@ use crate::moment::Moment;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::seed;
-use crate::snapshot::{GroupRuntime, Live, Snapshot};
+use crate::snapshot::{Live, Snapshot};
 
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
+pub use plan::{PlannedAttempt, RequestPlan};
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
 
 use admit::AdmissionControl;
+use context::{Arrival, RequestContext};
 use estimate::Estimate;
 
 /// Where finished requests are told of.
@@ -92,26 +96,6 @@ impl Seeds {
 
     fn draw(&self) -> u64 {
         seed::derive(self.parent, self.next.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A request that has been read, with what every later stage looks at.
-struct RequestContext<'a> {
-    gateway: &'a Arc<Gateway>,
-    snapshot: &'a Snapshot,
-    group: &'a Arc<GroupRuntime>,
-    request: &'a Arc<ChatRequest>,
-    /// Reading and writing it takes long.
-    large: bool,
-    /// Lower is more urgent.
-    priority: i32,
-    deadline: Moment,
-}
-
-impl RequestContext<'_> {
-    /// Until when a request that starts to wait now may wait for a limit.
-    fn wait_deadline(&self, now: Moment) -> Moment {
-        (now + self.snapshot.settings.queue.max_wait).min(self.deadline)
     }
 }
 
@@ -194,7 +178,7 @@ impl Gateway {
     }
 
     async fn answer(
-        self: &Arc<Self>,
+        &self,
         guard: &mut RequestGuard,
         snapshot: &Snapshot,
         request: ClientRequest,
@@ -203,16 +187,13 @@ impl Gateway {
         if guard.caller().is_none() {
             guard.set_caller(Some(authenticate(snapshot, Access::Client, None)?));
         }
+        let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
         let large = request.body.len() > LARGE;
-        let mut request = self.parse(guard.api(), request).await?;
+        let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
-        steering::refuse(&request)?;
-        let group = find(snapshot, &request.model)?;
-        guard.record.group = Some(group.config.name.clone());
-        guard.record.policy = Some(Arc::clone(&group.policy));
-        let priority = priority(&mut request);
-        let request = Arc::new(prompt::build(request));
-        let context = RequestContext { gateway: self, snapshot, group, request: &request, large, priority, deadline };
+        let arrival = Arrival { caller, api: guard.api().name(), seed: guard.seed, large, deadline };
+        let context = RequestContext::new(self, snapshot, arrival, request)?;
+        guard.record.group = Some(context.group.config.name.clone());
         Self::attempts(guard, &context).await
     }
 
@@ -230,13 +211,13 @@ impl Gateway {
         context: &RequestContext<'_>,
     ) -> Result<Served<stream::Begun>, Refusal> {
         let clock = context.gateway.clock;
-        let mut estimate = Estimate::of(context.request);
-        let plan = route::plan(context, &mut estimate, guard).await?;
+        let mut estimate = Estimate::of(&context.request);
+        let order = route::order(context, &mut estimate, guard).await?;
         let mut failed: Vec<usize> = Vec::new();
         let mut last: Option<AttemptFault> = None;
         for attempt in 0..=context.group.config.retries {
             if let Some(fault) = &last {
-                let all_failed = plan.order.iter().all(|index| failed.contains(index));
+                let all_failed = order.iter().all(|index| failed.contains(index));
                 let pause =
                     if all_failed { call::pause(context, fault, attempt, guard.seed) } else { Some(Duration::ZERO) };
                 let Some(until) = pause.map(|pause| clock.now() + pause).filter(|until| *until < context.deadline)
@@ -249,13 +230,13 @@ impl Gateway {
                 }
             }
             let mut admission =
-                AdmissionControl { context, guard, plan: &plan, failed: &failed, estimate: &mut estimate };
+                AdmissionControl { context, guard, order: &order, failed: &failed, estimate: &mut estimate };
             let index = match (admission.admit().await, last.take()) {
                 (Ok(index), _) => index,
                 (Err(refusal), None) => return Err(refusal),
                 // Nobody else can take it: those that failed may, after a pause.
                 (Err(_), Some(fault)) => {
-                    failed.clone_from(&plan.order);
+                    failed.clone_from(&order);
                     last = Some(fault);
                     continue;
                 }
@@ -265,7 +246,7 @@ impl Gateway {
                 Err(fault) => {
                     guard.fail_attempt(&fault);
                     failed.push(index);
-                    let others = plan.order.iter().any(|index| !failed.contains(index));
+                    let others = order.iter().any(|index| !failed.contains(index));
                     // What one dialect cannot say, another deployment's may; what a provider refused, others would.
                     if !fault.kind.may_succeed_elsewhere() && (fault.was_sent() || !others) {
                         return Err(fault.into());
@@ -276,12 +257,6 @@ impl Gateway {
         }
         Err(last.map_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made"), Refusal::from))
     }
-}
-
-/// The deployments to try, best first, as indices into the group.
-#[derive(Debug)]
-struct Plan {
-    order: Vec<usize>,
 }
 
 impl Served<stream::Begun> {
@@ -297,20 +272,5 @@ impl Served<stream::Begun> {
     }
 }
 
-/// The urgency a client gave the request, in LiteLLM's field; ours to read, not the provider's.
-fn priority(request: &mut ChatRequest) -> i32 {
-    let said = request.rest.shift_remove("priority").and_then(|value| value.as_i64());
-    said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
-}
-
-fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>, Refusal> {
-    snapshot.group(model).ok_or_else(|| {
-        let known: Vec<&str> = snapshot.groups.keys().map(crate::id::GroupName::as_str).take(20).collect();
-        let more = snapshot.groups.len().saturating_sub(known.len());
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let message = format!("no model is named `{model}` here; known: {}{tail}", known.join(", "));
-        let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
-        refusal.code = Some("model_not_found".to_owned());
-        refusal
-    })
-}
+#[cfg(test)]
+mod tests;

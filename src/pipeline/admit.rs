@@ -11,7 +11,7 @@ use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, ReserveReque
 use crate::moment::Moment;
 use crate::snapshot::DeploymentRuntime;
 
-use super::{Estimate, Plan, RequestContext, RequestGuard};
+use super::{Estimate, RequestContext, RequestGuard};
 
 /// What limits and breakers say of a request now.
 enum AdmissionCheck {
@@ -41,7 +41,8 @@ enum Attempted {
 pub(super) struct AdmissionControl<'a, 'c> {
     pub(super) context: &'a RequestContext<'c>,
     pub(super) guard: &'a mut RequestGuard,
-    pub(super) plan: &'a Plan,
+    /// The deployments to try, best first.
+    pub(super) order: &'a [usize],
     /// Deployments that failed this request; they are passed over.
     pub(super) failed: &'a [usize],
     pub(super) estimate: &'a mut Estimate,
@@ -131,8 +132,8 @@ impl AdmissionControl<'_, '_> {
         let deployments = &self.context.group.deployments;
         let mut closed: Vec<Option<Moment>> = Vec::new();
         let mut too_long = None;
-        let mut candidates: Vec<usize> = Vec::with_capacity(self.plan.order.len());
-        for &index in self.plan.order.iter().filter(|index| !self.failed.contains(index)) {
+        let mut candidates: Vec<usize> = Vec::with_capacity(self.order.len());
+        for &index in self.order.iter().filter(|index| !self.failed.contains(index)) {
             let deployment = &deployments[index];
             if let Some(window) = deployment.config.context_window {
                 if self.estimate.may_overflow(window) && !self.estimate.is_counted() {
@@ -177,9 +178,9 @@ impl AdmissionControl<'_, '_> {
     async fn reserve(&mut self, candidates: &[usize], now: Moment, open_until: Option<Moment>) -> AdmissionCheck {
         let Self { context, guard, estimate, .. } = self;
         let (gateway, group) = (context.gateway, context.group);
-        let shared: Vec<ScopeId> = match guard.caller() {
-            Some(caller) if guard.shared.is_none() => caller.scopes.iter().copied().chain([group.scope]).collect(),
-            _ => Vec::new(),
+        let shared: Vec<ScopeId> = match guard.shared {
+            None => context.caller.scopes.iter().copied().chain([group.scope]).collect(),
+            Some(_) => Vec::new(),
         };
         let offer = |index: &usize| {
             let deployment = &group.deployments[*index];
@@ -289,3 +290,6 @@ fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, estimate: &Esti
     );
     Refusal::new(RefusalKind::NeverFits, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,9 +86,9 @@ async fn encode(
             .encode(request, &Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound })
     };
     if !context.large {
-        return encode(context.request, runtime);
+        return encode(&context.request, runtime);
     }
-    let (request, runtime) = (Arc::clone(context.request), Arc::clone(runtime));
+    let (request, runtime) = (Arc::clone(&context.request), Arc::clone(runtime));
     let encoded = context.gateway.blocking.run(move || encode(&request, &runtime)).await;
     encoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::Misconfigured, "the request could not be written")))
 }

@@ -46,10 +46,10 @@ impl Estimate {
             return;
         }
         let count = if self.upper_bound > LONG || !tokens::is_loaded(model) {
-            let (request, model) = (Arc::clone(context.request), model.to_owned());
+            let (request, model) = (Arc::clone(&context.request), model.to_owned());
             context.gateway.blocking.run(move || tokens::count(&request, &model)).await
         } else {
-            Some(tokens::count(context.request, model))
+            Some(tokens::count(&context.request, model))
         };
         // What could not be counted is taken to be as large as it may be.
         self.counted = Some(count.map_or(self.upper_bound, |count| count.tokens));

@@ -4,6 +4,7 @@
 //! A deployment the policy leaves out is not called. `order` is the operator's word and stands above the
 //! policy's ranking: all deployments of a lower `order` come before those of a higher one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chat::{ImageSource, OutputFormat, PartKind};
@@ -16,7 +17,7 @@ use crate::signal::Signal;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use crate::tokens;
 
-use super::{Estimate, Plan, RequestContext, RequestGuard};
+use super::{Estimate, RequestContext, RequestGuard};
 
 /// Told where something under way has to end first and nobody knows when.
 const UNKNOWN_WAIT_MS: f32 = 1000.0;
@@ -24,44 +25,69 @@ const UNKNOWN_WAIT_MS: f32 = 1000.0;
 /// The longest a policy may have a request wait before it is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Asks the group's policy. A policy that wants a request to wait is asked once more afterwards.
+/// What is decided of a request.
+pub(super) struct RouteDecision {
+    /// The deployments to try, best first, as indices into the group.
+    pub(super) order: Vec<usize>,
+    /// Who decided, `NAME@DIGEST` or `built-in`.
+    pub(super) policy: Arc<str>,
+    /// The policy wants the request to wait so long and be asked again. Where it is not asked, `order` is the built-in one.
+    pub(super) wait: Option<Duration>,
+}
+
+/// The deployments to try. A policy that wants the request to wait is asked once more afterwards.
 ///
 /// # Errors
-/// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
-pub(super) async fn plan(
+/// As [`decide`].
+pub(super) async fn order(
     context: &RequestContext<'_>,
     estimate: &mut Estimate,
     guard: &mut RequestGuard,
-) -> Result<Plan, Refusal> {
-    let group = context.group;
-    if group.router.as_ref().is_some_and(|router| router.needs().exact_tokens) {
-        estimate.count(context, &group.deployments[0].config.model).await;
-    }
-    let mut answer = group.router.as_ref().map(|router| ask(context, router, estimate, guard));
-    if let (Some(Err(RouteError::Wait(wanted))), Some(router)) = (&answer, &group.router) {
+) -> Result<Vec<usize>, Refusal> {
+    // Named in the record of a request that the policy refuses, too.
+    guard.record.policy = Some(Arc::clone(&context.group.policy));
+    let mut decision = decide(context, estimate).await?;
+    if let Some(wanted) = decision.wait {
         let clock = context.gateway.clock;
         let now = clock.now();
-        clock.sleep_until((now + (*wanted).min(LONGEST_WAIT)).min(context.wait_deadline(now))).await;
+        clock.sleep_until((now + wanted.min(LONGEST_WAIT)).min(context.wait_deadline(now))).await;
         guard.record.waited += clock.now().since(now);
-        answer = Some(ask(context, router, estimate, guard));
+        decision = decide(context, estimate).await?;
     }
-    let mut order: Vec<usize> = match answer {
-        Some(Ok(choices)) => choices.iter().map(|choice| choice.deployment as usize).collect(),
-        Some(Err(RouteError::Reject(words))) if group.config.router.may_reject => {
-            return Err(rejected(group, words));
+    guard.record.policy = Some(decision.policy);
+    Ok(decision.order)
+}
+
+/// Asks the group's policy once.
+///
+/// # Errors
+/// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
+pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate) -> Result<RouteDecision, Refusal> {
+    let group = context.group;
+    let Some(router) = &group.router else { return Ok(built_in(group)) };
+    if router.needs().exact_tokens {
+        estimate.count(context, &group.deployments[0].config.model).await;
+    }
+    match ask(context, router, estimate) {
+        Ok(choices) => {
+            let order = choices.iter().map(|choice| choice.deployment as usize).collect();
+            Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(&group.policy), wait: None })
         }
-        Some(Err(end)) => {
-            // Faults are logged and counted where they happen.
-            if let RouteError::Reject(words) = &end {
-                tracing::warn!(policy = &*group.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
-            }
-            guard.record.policy = Some("built-in".into());
-            built_in(group)
+        Err(RouteError::Reject(words)) if group.config.router.may_reject => Err(rejected(group, words)),
+        Err(RouteError::Reject(words)) => {
+            tracing::warn!(policy = &*group.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
+            Ok(built_in(group))
         }
-        None => built_in(group),
-    };
+        Err(RouteError::Wait(wanted)) => Ok(RouteDecision { wait: Some(wanted), ..built_in(group) }),
+        // Logged and counted where it happened.
+        Err(RouteError::Fault(_)) => Ok(built_in(group)),
+    }
+}
+
+/// The operator's `order` stands above the policy's ranking.
+fn by_order(group: &GroupRuntime, mut order: Vec<usize>) -> Vec<usize> {
     order.sort_by_key(|index| group.deployments[*index].config.order);
-    Ok(Plan { order })
+    order
 }
 
 /// The refusal in the policy's own words, which are bounded already.
@@ -71,25 +97,23 @@ fn rejected(group: &GroupRuntime, words: String) -> Refusal {
     Refusal::new(RefusalKind::PolicyRefused, words)
 }
 
-fn built_in(group: &GroupRuntime) -> Vec<usize> {
-    (0..group.deployments.len()).collect()
+fn built_in(group: &GroupRuntime) -> RouteDecision {
+    let order = by_order(group, (0..group.deployments.len()).collect());
+    // A group without a router is named so already.
+    let policy = if group.router.is_none() { Arc::clone(&group.policy) } else { "built-in".into() };
+    RouteDecision { order, policy, wait: None }
 }
 
-fn ask(
-    context: &RequestContext<'_>,
-    router: &Router,
-    estimate: &Estimate,
-    guard: &RequestGuard,
-) -> Result<Vec<Choice>, RouteError> {
+fn ask(context: &RequestContext<'_>, router: &Router, estimate: &Estimate) -> Result<Vec<Choice>, RouteError> {
     let needs = router.needs();
     let deployments = &context.group.deployments;
     let now = context.gateway.clock.now();
     let signals = signals(context, &needs.signals, now, estimate);
-    let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, context.request)).collect();
-    let attributes: Vec<&str> = needs.attributes.iter().map(|name| attribute(name, guard)).collect();
+    let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect();
+    let attributes: Vec<&str> = needs.attributes.iter().map(|name| attribute(name, context)).collect();
     let question = RouteRequest {
         now,
-        seed: guard.seed,
+        seed: context.seed,
         input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
         expected_output_tokens: u32::try_from(estimate.demand(&deployments[0].config).output_tokens)
             .unwrap_or(u32::MAX),
@@ -132,19 +156,19 @@ struct Row<'a> {
     demand: Demand,
 }
 
-/// A fact about the caller; "" where it is not known.
-fn attribute<'a>(name: &str, guard: &'a RequestGuard) -> &'a str {
+/// What is known of the request beside its text; "" where it is not known.
+fn attribute<'a>(name: &str, context: &'a RequestContext<'_>) -> &'a str {
     match name {
-        "caller" => guard.record.caller.as_ref().map_or("", |caller| caller.as_str()),
-        "team" => guard.record.team.as_ref().map_or("", |team| team.as_str()),
-        "group" => guard.record.group.as_ref().map_or("", |group| group.as_str()),
-        "face" => guard.record.api,
+        "caller" => context.caller.key.as_str(),
+        "team" => context.caller.team.as_ref().map_or("", |team| team.as_str()),
+        "group" => context.group.config.name.as_str(),
+        "face" => context.api,
         _ => "",
     }
 }
 
 fn traits(context: &RequestContext<'_>) -> Traits {
-    let request = context.request;
+    let request = &context.request;
     let pictures =
         |kind: &PartKind| matches!(kind, PartKind::Image(ImageSource::Url { .. } | ImageSource::Base64 { .. }));
     Traits {

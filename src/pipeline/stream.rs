@@ -69,7 +69,7 @@ pub(super) async fn begin(
         }
     }
     guard.first_content();
-    let encoder = guard.api().stream(context.request);
+    let encoder = guard.api().stream(&context.request);
     Ok(Begun {
         source,
         encoder,

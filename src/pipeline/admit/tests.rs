@@ -1,0 +1,225 @@
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+
+use super::super::context::Arrival;
+use super::super::tests::support::{gateway, request};
+use super::super::{Access, Gateway, RequestGuard, authenticate};
+use super::*;
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::OpenAi;
+use crate::limits::{LimitStore, Limits, Reservation, Reserving};
+
+const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
+
+fn arrive(gateway: &Arc<Gateway>) -> RequestGuard {
+    let mut guard = gateway.arrive(&OpenAi);
+    let caller = authenticate(guard.snapshot(), Access::Client, None).unwrap();
+    guard.set_caller(Some(caller));
+    guard
+}
+
+/// One admission, the deployments in the configuration's order.
+async fn admit(
+    gateway: &Arc<Gateway>,
+    guard: &mut RequestGuard,
+    body: &str,
+    failed: &[usize],
+) -> Result<usize, Refusal> {
+    let snapshot = Arc::clone(guard.snapshot());
+    let caller = Arc::clone(guard.caller().unwrap());
+    let deadline = gateway.clock.now() + Duration::from_secs(600);
+    let arrival = Arrival { caller, api: "openai", seed: guard.seed, large: false, deadline };
+    let context = RequestContext::new(gateway, &snapshot, arrival, request(body))?;
+    let mut estimate = Estimate::of(&context.request);
+    let order: Vec<usize> = (0..context.group.deployments.len()).collect();
+    AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate }.admit().await
+}
+
+/// The provider read it: its attempt counts, from now on.
+fn reaches_provider(guard: &mut RequestGuard) {
+    guard.progress().unwrap().sent();
+    guard.response_head(true);
+}
+
+/// Requests and those under way, in the scope of all and at the group's first deployment.
+fn counted(gateway: &Gateway) -> [[u64; 2]; 2] {
+    let snapshot = gateway.live.read();
+    let scopes = [snapshot.callers.anonymous.scopes[0], snapshot.group("g").unwrap().deployments[0].scope];
+    scopes.map(|scope| {
+        let used = gateway.limits.local().used(gateway.clock.now(), scope);
+        [used[Dimension::Requests], used[Dimension::InFlight]]
+    })
+}
+
+fn since_start(gateway: &Gateway) -> Duration {
+    gateway.clock.now().since(Moment::from_nanos(1_000_000_000_000))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_deployment_with_room_is_taken_and_the_shared_scopes_with_it() {
+    let gateway = gateway(
+        "model_list:\n\
+         - {model_name: g, litellm_params: {model: simulated/a, max_parallel_requests: 1}}\n\
+         - {model_name: g, litellm_params: {model: simulated/b}}",
+    );
+    let (mut first, mut second) = (arrive(&gateway), arrive(&gateway));
+    assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(0));
+    assert_eq!(admit(&gateway, &mut second, SMALL, &[]).await, Ok(1));
+    assert_eq!(counted(&gateway), [[2, 2], [1, 1]]);
+    // A retry holds the shared scopes already, and passes over what has failed.
+    first.fail_attempt(&AttemptFault::new(FaultKind::Unavailable, "down"));
+    assert_eq!(admit(&gateway, &mut first, SMALL, &[0]).await, Ok(1));
+    assert_eq!(counted(&gateway), [[2, 2], [0, 0]]);
+    drop((first, second));
+    assert_eq!(counted(&gateway), [[0, 0], [0, 0]], "neither reached a provider");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_window_is_waited_for_to_the_moment_the_limits_name() {
+    let gateway = gateway("model_list: [{model_name: g, litellm_params: {model: simulated/a, rpm: 1}}]");
+    let (mut first, mut second) = (arrive(&gateway), arrive(&gateway));
+    assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(0));
+    reaches_provider(&mut first);
+    first.complete();
+    let scope = gateway.live.read().group("g").unwrap().deployments[0].scope;
+    let Wait::At(free) = gateway.limits.local().wait(gateway.clock.now(), scope, Demand::default()) else {
+        panic!("the window is full");
+    };
+    assert_eq!(admit(&gateway, &mut second, SMALL, &[]).await, Ok(0));
+    // Timers of the runtime are exact to a millisecond.
+    let late = gateway.clock.now().since(free);
+    assert!(gateway.clock.now() >= free && late <= Duration::from_millis(1), "{late:?} late");
+    assert!(since_start(&gateway) >= Duration::from_secs(60), "{:?}", since_start(&gateway));
+    assert_eq!(second.record.waited, since_start(&gateway));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_known_to_be_too_long_is_refused_at_once() {
+    let gateway = gateway(
+        "model_list: [{model_name: g, litellm_params: {model: simulated/a, rpm: 1}}]\n\
+         witgate: {queue: {max_wait_seconds: 20}}",
+    );
+    let (mut first, mut second) = (arrive(&gateway), arrive(&gateway));
+    assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(0));
+    reaches_provider(&mut first);
+    let refusal = admit(&gateway, &mut second, SMALL, &[]).await.unwrap_err();
+    assert_eq!((refusal.kind, since_start(&gateway)), (RefusalKind::RateLimited, Duration::ZERO));
+    assert!(refusal.retry_after.unwrap() >= Duration::from_secs(60), "{refusal:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_and_a_retry_stands_behind_nobody() {
+    let gateway = gateway(
+        "model_list: [{model_name: g, litellm_params: {model: simulated/a}}]\n\
+         witgate: {queue: {max_waiting: 1}, global: {max_parallel: 1}}",
+    );
+    let (mut first, mut second, mut third) = (arrive(&gateway), arrive(&gateway), arrive(&gateway));
+    assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(0));
+    {
+        let mut waiting = pin!(admit(&gateway, &mut second, SMALL, &[]));
+        assert!(waiting.as_mut().now_or_never().is_none(), "the only place is taken");
+        let refusal = admit(&gateway, &mut third, SMALL, &[]).await.unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::RateLimited);
+        assert!(refusal.message.contains("the queue of `g` is full (1 requests wait"), "{}", refusal.message);
+        first.fail_attempt(&AttemptFault::new(FaultKind::Unavailable, "down"));
+        // The one in the queue waits for just what this one holds.
+        assert_eq!(admit(&gateway, &mut first, SMALL, &[]).now_or_never(), Some(Ok(0)));
+        drop(first);
+        assert_eq!(waiting.await, Ok(0));
+    }
+    assert_eq!(since_start(&gateway), Duration::ZERO, "woken by what ended, not by a timer");
+    drop((second, third));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_is_waited_for_or_told_as_unavailable() {
+    let config = |wait: u32| {
+        format!(
+            "model_list:\n\
+             - {{model_name: g, litellm_params: {{model: simulated/a}}}}\n\
+             - {{model_name: g, litellm_params: {{model: simulated/b}}}}\n\
+             router_settings: {{allowed_fails: 0, cooldown_time: 30}}\n\
+             witgate: {{queue: {{max_wait_seconds: {wait}}}}}"
+        )
+    };
+    for (wait, expected) in [(20, Err(RefusalKind::Unavailable)), (40, Ok(0))] {
+        let gateway = gateway(&config(wait));
+        let start = gateway.clock.now();
+        let (mut first, mut second) = (arrive(&gateway), arrive(&gateway));
+        let fault = AttemptFault { status: Some(503), ..AttemptFault::new(FaultKind::Unavailable, "down") };
+        for index in 0..2 {
+            assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(index));
+            reaches_provider(&mut first);
+            first.fail_attempt(&fault);
+        }
+        let answer = admit(&gateway, &mut second, SMALL, &[]).await.map_err(|refusal| refusal.kind);
+        assert_eq!(answer, expected, "with {wait} s");
+        let waited = gateway.clock.now().since(start).as_secs();
+        assert_eq!(waited, if expected.is_ok() { 30 } else { 0 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_no_context_window_is_counted_before_it_is_refused() {
+    let gateway = gateway(
+        "model_list: [{model_name: g, litellm_params: {model: openai/gpt-4o, api_key: sk-x},\n\
+         model_info: {max_input_tokens: 100}}]",
+    );
+    let body = |text: &str| format!(r#"{{"model": "g", "messages": [{{"role": "user", "content": "{text}"}}]}}"#);
+    let mut guard = arrive(&gateway);
+    // 400 bytes may be more than 100 tokens, and are not.
+    assert_eq!(admit(&gateway, &mut guard, &body(&"words ".repeat(66)), &[]).await, Ok(0));
+    let mut guard = arrive(&gateway);
+    let refusal = admit(&gateway, &mut guard, &body(&"words ".repeat(200)), &[]).await.unwrap_err();
+    assert_eq!(refusal.code.as_deref(), Some("context_length_exceeded"));
+    assert!(refusal.message.starts_with("the request has 20"), "{}", refusal.message);
+}
+
+/// A store elsewhere: it answers when it is told to, and takes back what it granted to somebody who left.
+struct Elsewhere {
+    here: Arc<dyn LimitStore>,
+    answers: Notify,
+}
+
+impl LimitStore for Elsewhere {
+    fn reserve<'a>(&'a self, now: Moment, request: ReserveRequest<'a>) -> Reserving<'a> {
+        Reserving::Pending(Box::pin(async move {
+            self.answers.notified().await;
+            self.here.local().reserve(now, &request)
+        }))
+    }
+
+    fn response_head(&self, now: Moment, reservation: &Reservation) {
+        self.here.response_head(now, reservation);
+    }
+
+    fn settle(&self, now: Moment, reservation: Reservation, actual: Demand) {
+        self.here.settle(now, reservation, actual);
+    }
+
+    fn refund(&self, now: Moment, reservation: Reservation) {
+        self.here.refund(now, reservation);
+    }
+
+    fn local(&self) -> &Limits {
+        self.here.local()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_elsewhere_is_waited_for_and_one_who_leaves_reserves_nothing() {
+    let mut gateway = gateway("model_list: [{model_name: g, litellm_params: {model: simulated/a, rpm: 5}}]");
+    let store = Arc::new(Elsewhere { here: Arc::clone(&gateway.limits), answers: Notify::new() });
+    Arc::get_mut(&mut gateway).unwrap().limits = Arc::clone(&store) as Arc<dyn LimitStore>;
+    let mut leaves = arrive(&gateway);
+    assert_eq!(admit(&gateway, &mut leaves, SMALL, &[]).now_or_never(), None);
+    drop(leaves);
+    assert_eq!(counted(&gateway), [[0, 0], [0, 0]]);
+    let mut stays = arrive(&gateway);
+    store.answers.notify_one();
+    assert_eq!(admit(&gateway, &mut stays, SMALL, &[]).await, Ok(0));
+    assert_eq!(counted(&gateway), [[1, 1], [1, 1]]);
+}

@@ -1,0 +1,81 @@
+//! A request that has been read, with what every later stage looks at.
+//!
+//! What is asked of a request before it is routed is asked here, so that serving it and planning it refuse alike.
+
+use std::sync::Arc;
+
+use crate::chat::ChatRequest;
+use crate::fault::{Refusal, RefusalKind};
+use crate::id::GroupName;
+use crate::moment::Moment;
+use crate::snapshot::{Caller, GroupRuntime, Snapshot};
+
+use super::{Gateway, prompt, steering};
+
+pub(super) struct RequestContext<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) group: &'a Arc<GroupRuntime>,
+    pub(super) caller: Arc<Caller>,
+    /// The name of the API it came through.
+    pub(super) api: &'static str,
+    pub(super) request: Arc<ChatRequest>,
+    /// Reading and writing it takes long.
+    pub(super) large: bool,
+    /// Lower is more urgent.
+    pub(super) priority: i32,
+    pub(super) seed: u64,
+    pub(super) deadline: Moment,
+}
+
+/// What is known of a request beside itself.
+pub(super) struct Arrival {
+    pub(super) caller: Arc<Caller>,
+    pub(super) api: &'static str,
+    pub(super) seed: u64,
+    pub(super) large: bool,
+    pub(super) deadline: Moment,
+}
+
+impl<'a> RequestContext<'a> {
+    /// Finds the group and builds the prompt.
+    ///
+    /// # Errors
+    /// The request steers, or names no group.
+    pub(super) fn new(
+        gateway: &'a Gateway,
+        snapshot: &'a Snapshot,
+        arrival: Arrival,
+        mut request: ChatRequest,
+    ) -> Result<Self, Refusal> {
+        steering::refuse(&request)?;
+        let group = find(snapshot, &request.model)?;
+        let priority = priority(&mut request);
+        let Arrival { caller, api, seed, large, deadline } = arrival;
+        let request = Arc::new(prompt::build(request));
+        Ok(Self { gateway, snapshot, group, caller, api, request, large, priority, seed, deadline })
+    }
+
+    /// Until when a request that starts to wait now may wait for a limit.
+    pub(super) fn wait_deadline(&self, now: Moment) -> Moment {
+        (now + self.snapshot.settings.queue.max_wait).min(self.deadline)
+    }
+}
+
+/// The urgency a client gave the request, in LiteLLM's field; ours to read, not the provider's.
+fn priority(request: &mut ChatRequest) -> i32 {
+    let said = request.rest.shift_remove("priority").and_then(|value| value.as_i64());
+    said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
+}
+
+fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>, Refusal> {
+    snapshot.group(model).ok_or_else(|| {
+        let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
+        let more = snapshot.groups.len().saturating_sub(known.len());
+        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let message = format!("no model is named `{model}` here; known: {}{tail}", known.join(", "));
+        let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
+        refusal.code = Some("model_not_found".to_owned());
+        refusal
+    })
+}
