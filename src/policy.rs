@@ -24,10 +24,10 @@ use crate::id::PolicyName;
 
 pub use host::{
     CHILD_COMMAND, CallTimes, Compiler, Component, Digest, Engine, EngineOptions, Inspection, LogLevel, LogLine,
-    PolicyFault, PolicyProblem, Role, SavedState, compile_child_main, inspect,
+    PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, Succession, compile_child_main, inspect,
 };
 pub use router::{
-    Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Router, RouterReport, Setup, Succession, Traits,
+    Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Router, RouterSuccession, Routing, Setup, Traits,
 };
 
 use host::Contract as _;

@@ -1,5 +1,6 @@
 //! Running components safely, whatever their role: loading and checking, compiling where it can be stopped, budgets of time and
-//! memory, faults, statistics and quarantine. A role's types and conversions are in a part of its own beside this one.
+//! memory, faults, statistics and quarantine, how a policy
+//! is set up, learns and is succeeded. A role's types and conversions are in a part of its own beside this one.
 
 pub(super) mod bindings;
 mod cache;
@@ -10,9 +11,13 @@ mod fault;
 mod inspect;
 mod instance;
 mod problem;
+mod report;
+mod runtime;
+mod setup;
 mod state;
 mod stats;
 mod store;
+mod succession;
 pub(super) mod ticker;
 
 pub use compile::{CHILD_COMMAND, Compiler, compile_child_main};
@@ -20,12 +25,13 @@ pub use engine::{Component, Digest, Engine, EngineOptions};
 pub use fault::PolicyFault;
 pub use inspect::{Inspection, Role, inspect};
 pub use problem::PolicyProblem;
+pub use report::PolicyReport;
+pub use runtime::PolicyRuntime;
 pub use state::SavedState;
 pub use stats::CallTimes;
 pub use store::{LogLevel, LogLine};
+pub use succession::Succession;
 
 pub(super) use contract::Contract;
 pub(super) use instance::{Budget, Instance, InstanceLifetime};
-pub(super) use stats::Stats;
-pub(super) use store::{HostState, Sink, cut};
-pub(super) use ticker::thread_cpu;
+pub(super) use store::{HostState, cut};

@@ -16,7 +16,7 @@ use crate::health::BreakerRule;
 use crate::id::{DeploymentId, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
-use crate::policy::{Component, DeploymentInfo, Digest, Engine, Router, Setup, Succession};
+use crate::policy::{Component, DeploymentInfo, Digest, Engine, Router, RouterSuccession, Setup};
 use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot};
@@ -92,7 +92,7 @@ enum RouterChange {
     /// It has no predecessor.
     Start(Arc<Router>),
     /// It takes over what its predecessor learned, at the moment of the swap.
-    Replace(Succession),
+    Replace(RouterSuccession),
 }
 
 impl Builder {
@@ -306,9 +306,9 @@ impl Builder {
             Some(router) if router.component().digest() == component.digest() && *router.setup() == setup => {
                 Ok(RouterChange::Keep(router))
             }
-            Some(router) => {
-                Succession::prepare(Arc::clone(component), setup, &router).map(RouterChange::Replace).map_err(failed)
-            }
+            Some(router) => RouterSuccession::prepare(Arc::clone(component), setup, &router)
+                .map(RouterChange::Replace)
+                .map_err(failed),
             None => Router::start(Arc::clone(component), setup, None).map(RouterChange::Start).map_err(failed),
         }
     }

@@ -271,6 +271,12 @@ fn functions_are_short() {
             if let Some(name) = starts.filter(|_| !code.trim_end().ends_with([';', '}'])) {
                 open.push((indent, format!("{}:{line}: `{}`", source.path.display(), first_name(name)), 1));
                 seen += 1;
+            } else if code.trim_start().starts_with(')')
+                && code.ends_with(';')
+                && open.last().is_some_and(|(column, ..)| *column == indent)
+            {
+                // A trait's declaration over several lines.
+                open.pop();
             } else if code.trim_start().starts_with('}')
                 && open.last().is_some_and(|(column, ..)| *column == indent)
                 && !code.trim_end().ends_with('{')

@@ -13,7 +13,8 @@ use std::hint::black_box;
 
 wit_bindgen::generate!({ world: "router", path: "../../wit" });
 
-use exports::witgate::policy::routing::{Guest, Needs, Outcome, Ranking, Refusal, Request, SavedState, Setup};
+use exports::witgate::policy::lifecycle::{self, SavedState, Setup};
+use exports::witgate::policy::routing::{self, Deployment, Needs, Outcome, Ranking, Refusal, Request};
 use witgate::policy::log::{Level, write};
 
 /// The priority of requests on which `route` misbehaves.
@@ -40,11 +41,10 @@ fn told_to(what: &str) -> bool {
     STATE.with_borrow(|state| state.settings.contains(what))
 }
 
-impl Guest for Hostile {
-    fn configure(setup: Setup) -> Result<Needs, String> {
+impl lifecycle::Guest for Hostile {
+    fn configure(setup: Setup) -> Result<(), String> {
         STATE.with_borrow_mut(|state| {
             state.settings.clone_from(&setup.settings);
-            state.deployments = u32::try_from(setup.deployments.len()).unwrap_or(u32::MAX);
             state.eight_columns = setup.settings == "eight-columns";
             state.self_test_trap = setup.settings == "self-test-trap";
         });
@@ -69,6 +69,30 @@ impl Guest for Hostile {
                     state.weight = number(8).unwrap_or_default();
                 });
             }
+        }
+        Ok(())
+    }
+
+    fn save() -> Option<SavedState> {
+        if told_to("save-loop") {
+            endless();
+        }
+        if told_to("save-huge") {
+            return Some(SavedState { schema: "huge".to_owned(), bytes: vec![7; 32 << 20] });
+        }
+        if told_to("save-nothing") {
+            return None;
+        }
+        let bytes = STATE.with_borrow(|state| [state.outcomes.to_le_bytes(), state.weight.to_le_bytes()].concat());
+        Some(SavedState { schema: "count".to_owned(), bytes })
+    }
+}
+
+impl routing::Guest for Hostile {
+    fn start(deployments: Vec<Deployment>) -> Result<Needs, String> {
+        STATE.with_borrow_mut(|state| state.deployments = u32::try_from(deployments.len()).unwrap_or(u32::MAX));
+        if told_to("start-loop") {
+            endless();
         }
         let mut signals = Vec::new();
         if told_to("unknown-signal") {
@@ -120,20 +144,6 @@ impl Guest for Hostile {
             state.outcomes += 1;
             state.weight += u64::from(outcome.deployment);
         });
-    }
-
-    fn save() -> Option<SavedState> {
-        if told_to("save-loop") {
-            endless();
-        }
-        if told_to("save-huge") {
-            return Some(SavedState { schema: "huge".to_owned(), bytes: vec![7; 32 << 20] });
-        }
-        if told_to("save-nothing") {
-            return None;
-        }
-        let bytes = STATE.with_borrow(|state| [state.outcomes.to_le_bytes(), state.weight.to_le_bytes()].concat());
-        Some(SavedState { schema: "count".to_owned(), bytes })
     }
 }
 

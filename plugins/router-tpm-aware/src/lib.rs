@@ -82,6 +82,29 @@ mod tests {
         assert!(order.is_sorted_by(|one, other| one < other), "{order:?}");
     }
 
+    /// The rule as one would say it; `misfit` picks bits in the place of these branches.
+    fn plain_misfit(size: f64, free: f64, used: f64) -> f64 {
+        let rest = free - size;
+        match rest {
+            _ if rest.is_nan() => 3.0,
+            _ if rest < 0.0 => 4.0,
+            _ if free == f64::INFINITY => 1.0,
+            _ if rest < size => rest / size,
+            _ => 2.0 - rest / (free + used.max(0.0)),
+        }
+    }
+
+    #[test]
+    fn picking_bits_comes_to_the_rule() {
+        let amounts = [-1.0, 0.0, 1.0, 999.0, 1_000.0, 1_999.0, 2_000.0, 30_000.0, f64::INFINITY, f64::NAN];
+        for (size, free, used) in amounts.iter().flat_map(|free| {
+            [1.0, 1_000.0].into_iter().flat_map(move |size| [0.0, 500.0, 30_000.0].map(move |used| (size, *free, used)))
+        }) {
+            let (picked, plain) = (misfit(size, free, used), plain_misfit(size, free, used));
+            assert_eq!(picked.to_bits(), plain.to_bits(), "{size} {free} {used}: {picked} {plain}");
+        }
+    }
+
     #[test]
     fn any_numbers_give_a_place() {
         for free in [f64::NEG_INFINITY, -1.0, 0.0, 1e300, f64::INFINITY, f64::NAN] {

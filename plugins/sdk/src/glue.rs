@@ -1,14 +1,18 @@
-//! Between the world's free functions and a [`Router`] value: holds the router from `configure` on.
+//! Between the world's free functions and a [`Router`] value: holds the router from `start` on.
 
 use std::cell::RefCell;
 
-use crate::bindings::exports::witgate::policy::routing::Ranking;
-use crate::{Ask, Choice, Needs, Outcome, Refusal, Request, Router, SavedState, Setup, Signals};
+use crate::bindings::exports::witgate::policy::{lifecycle, routing::Ranking};
+use crate::{Ask, Choice, Deployment, Needs, Outcome, Refusal, Request, Router, SavedState, Setup, Signals};
 
-/// The configured router of this component instance, if any.
-pub struct Held<R>(RefCell<Option<Configured<R>>>);
+/// The router of this component instance, if any.
+pub struct Held<R> {
+    /// Configured and not started yet.
+    setup: RefCell<Option<lifecycle::Setup>>,
+    started: RefCell<Option<Started<R>>>,
+}
 
-struct Configured<R> {
+struct Started<R> {
     router: R,
     columns: Vec<String>,
     rows: usize,
@@ -18,22 +22,29 @@ impl<R: Router> Held<R> {
     /// Nothing configured yet.
     #[must_use]
     pub const fn empty() -> Self {
-        Self(RefCell::new(None))
+        Self { setup: RefCell::new(None), started: RefCell::new(None) }
     }
 
-    /// Replaces what was configured; a refused setup leaves it as it was.
+    /// Keeps the setup until the deployments are known.
+    pub fn configure(&self, setup: lifecycle::Setup) {
+        crate::log::tell_of_panics();
+        *self.setup.borrow_mut() = Some(setup);
+    }
+
+    /// Starts a router in the place of what was; one that refuses leaves it as it was.
     ///
     /// # Errors
     /// The router's own words.
-    pub fn configure(&self, setup: Setup) -> Result<Needs, String> {
-        crate::log::tell_of_panics();
-        let rows = setup.deployments.len();
-        let (router, needs) = R::configure(setup)?;
-        *self.0.borrow_mut() = Some(Configured { router, columns: needs.signals.clone(), rows });
+    pub fn start(&self, deployments: Vec<Deployment>) -> Result<Needs, String> {
+        let Some(setup) = self.setup.borrow_mut().take() else { return Err("it was not configured".to_owned()) };
+        let lifecycle::Setup { settings, seed, state } = setup;
+        let rows = deployments.len();
+        let (router, needs) = R::configure(Setup { settings, deployments, seed, state })?;
+        *self.started.borrow_mut() = Some(Started { router, columns: needs.signals.clone(), rows });
         Ok(needs)
     }
 
-    /// Asks the router. Before `configure` there is nobody to ask: the empty answer, which the gateway
+    /// Asks the router. Before `start` there is nobody to ask: the empty answer, which the gateway
     /// counts as a fault.
     ///
     /// # Errors
@@ -45,7 +56,7 @@ impl<R: Router> Held<R> {
         features: Vec<f32>,
         attributes: Vec<String>,
     ) -> Result<Ranking, Refusal> {
-        match self.0.borrow_mut().as_mut() {
+        match self.started.borrow_mut().as_mut() {
             Some(held) => {
                 let table = Signals::new(&held.columns, signals, held.rows);
                 held.router.route(&Ask { request, features, attributes }, table).map(|choices| ranking(&choices))
@@ -56,7 +67,7 @@ impl<R: Router> Held<R> {
 
     /// Hands the outcome on.
     pub fn observe(&self, outcome: &Outcome) {
-        if let Some(held) = self.0.borrow_mut().as_mut() {
+        if let Some(held) = self.started.borrow_mut().as_mut() {
             held.router.observe(outcome);
         }
     }
@@ -64,7 +75,7 @@ impl<R: Router> Held<R> {
     /// Asks for what a successor should know.
     #[must_use]
     pub fn save(&self) -> Option<SavedState> {
-        self.0.borrow().as_ref().and_then(|held| held.router.save())
+        self.started.borrow().as_ref().and_then(|held| held.router.save())
     }
 }
 

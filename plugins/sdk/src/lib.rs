@@ -5,7 +5,7 @@
 //! in here, so the same inputs always give the same answer, in the gateway and in its test runner.
 
 // Nothing but policies and its own tests has a use for it.
-#[cfg(any(test, all(target_arch = "wasm32", not(target_feature = "atomics"))))]
+#[cfg(any(test, all(feature = "pooled-memory", target_arch = "wasm32", not(target_feature = "atomics"))))]
 mod alloc;
 pub mod bindings;
 pub mod log;
@@ -18,9 +18,8 @@ mod glue;
 
 use std::ops::Deref;
 
-pub use bindings::exports::witgate::policy::routing::{
-    Deployment, Fault, Needs, Outcome, Refusal, Request, SavedState, Setup, Traits,
-};
+pub use bindings::exports::witgate::policy::lifecycle::SavedState;
+pub use bindings::exports::witgate::policy::routing::{Deployment, Fault, Needs, Outcome, Refusal, Request, Traits};
 pub use random::Random;
 pub use settings::Settings;
 pub use signals::Signals;
@@ -53,6 +52,19 @@ pub trait Router: Sized + 'static {
     fn save(&self) -> Option<SavedState> {
         None
     }
+}
+
+/// What a router begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// The policy's settings, a JSON object.
+    pub settings: String,
+    /// The group's deployments, in the order in which all else names them.
+    pub deployments: Vec<Deployment>,
+    /// The instance's own seed.
+    pub seed: u64,
+    /// What this policy, or the one it replaces, saved last. A schema it does not know is to be ignored.
+    pub state: Option<SavedState>,
 }
 
 /// A deployment that could serve, and how it came to its place.
@@ -102,7 +114,7 @@ impl Needs {
 macro_rules! export_router {
     ($router:ty) => {
         const _: () = {
-            use $crate::bindings::exports::witgate::policy::routing as world;
+            use $crate::bindings::exports::witgate::policy::{lifecycle, routing};
 
             thread_local! {
                 static HELD: $crate::Held<$router> = const { $crate::Held::empty() };
@@ -110,26 +122,33 @@ macro_rules! export_router {
 
             struct Component;
 
-            impl world::Guest for Component {
-                fn configure(setup: world::Setup) -> Result<world::Needs, String> {
-                    HELD.with(|held| held.configure(setup))
+            impl lifecycle::Guest for Component {
+                fn configure(setup: lifecycle::Setup) -> Result<(), String> {
+                    HELD.with(|held| held.configure(setup));
+                    Ok(())
+                }
+
+                fn save() -> Option<lifecycle::SavedState> {
+                    HELD.with(|held| held.save())
+                }
+            }
+
+            impl routing::Guest for Component {
+                fn start(deployments: Vec<routing::Deployment>) -> Result<routing::Needs, String> {
+                    HELD.with(|held| held.start(deployments))
                 }
 
                 fn route(
-                    request: world::Request,
+                    request: routing::Request,
                     signals: Vec<f32>,
                     features: Vec<f32>,
                     attributes: Vec<String>,
-                ) -> Result<world::Ranking, world::Refusal> {
+                ) -> Result<routing::Ranking, routing::Refusal> {
                     HELD.with(|held| held.route(request, &signals, features, attributes))
                 }
 
-                fn observe(outcome: world::Outcome) {
+                fn observe(outcome: routing::Outcome) {
                     HELD.with(|held| held.observe(&outcome));
-                }
-
-                fn save() -> Option<world::SavedState> {
-                    HELD.with(|held| held.save())
                 }
             }
 

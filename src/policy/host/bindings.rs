@@ -1,6 +1,7 @@
-//! What wasmtime makes of the imports in `wit/log.wit`; nothing else.
+//! What wasmtime makes of `wit/log.wit` and `wit/lifecycle.wit`, which all roles share; nothing else.
 
 wasmtime::component::bindgen!({
     path: "wit",
-    world: "imports",
+    world: "policy",
+    ownership: Borrowing { duplicate_if_necessary: true },
 });

@@ -1,26 +1,78 @@
 //! What the host must know of a role to run its components. Everything else about a role is its own part's.
 
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{Instance as Linked, InstancePre};
 
+use super::fault::PolicyFault;
+use super::instance::{Budget, Instance, InstanceLifetime};
+use super::problem::PolicyProblem;
 use super::store::HostState;
 
 /// One role.
-pub(in crate::policy) trait Contract: 'static {
-    /// The exports of an instance.
-    type Exports;
-    /// A component whose exports are found and of the right types.
-    type Pre;
+pub trait Contract: Sized + Send + Sync + 'static {
+    /// The role's own exports of an instance.
+    type Exports: Send;
+    /// Where those exports are in a component.
+    type Indices;
+    /// What a policy is set up with.
+    type Setup: Clone + Send + Sync;
+    /// What it says when it is set up, and must say again whenever it is.
+    type Needs: PartialEq + Send + Sync;
+    /// What it is told and may learn from.
+    type Event: Clone + Send + Sync;
 
     /// Finds the exports.
     ///
     /// # Errors
     /// One is missing or of another type.
-    fn bind(pre: InstancePre<HostState>) -> wasmtime::Result<Self::Pre>;
+    fn bind(pre: &InstancePre<HostState>) -> wasmtime::Result<Self::Indices>;
 
-    /// Makes an instance.
+    /// The exports of an instance.
     ///
     /// # Errors
-    /// Its start functions trap, or there is no room for it.
-    fn instantiate(pre: &Self::Pre, store: &mut Store<HostState>) -> wasmtime::Result<Self::Exports>;
+    /// One is missing or of another type.
+    fn load(
+        indices: &Self::Indices,
+        store: &mut Store<HostState>,
+        instance: &Linked,
+    ) -> wasmtime::Result<Self::Exports>;
+
+    /// What every role is configured with: the settings, a JSON object as text, and the seed.
+    fn common(setup: &Self::Setup) -> (&str, u64);
+
+    /// How many choices an answer may list.
+    fn choices(setup: &Self::Setup) -> usize;
+
+    /// What follows `configure`.
+    ///
+    /// # Errors
+    /// The call fails, or the policy wants what there is not.
+    fn start(instance: &mut Instance<Self>, budget: Budget, setup: &Self::Setup) -> Result<Self::Needs, PolicyProblem>;
+
+    /// Tries an instance, which is thrown away afterwards, on what nobody sent.
+    ///
+    /// # Errors
+    /// It fails, or answers with what no answer can be.
+    fn self_test(
+        instance: &mut Instance<Self>,
+        needs: &Self::Needs,
+        budget: Budget,
+        setup: &Self::Setup,
+    ) -> Result<(), PolicyProblem>;
+
+    /// How its instances live.
+    fn lifetime(needs: &Self::Needs) -> InstanceLifetime;
+
+    /// Whether an event is one that a policy with this setup may be told.
+    fn concerns(event: &Self::Event, setup: &Self::Setup) -> bool;
+
+    /// Tells an event.
+    ///
+    /// # Errors
+    /// The call fails.
+    fn observe(instance: &mut Instance<Self>, budget: Budget, event: &Self::Event) -> Result<(), PolicyFault>;
+
+    /// An event of a policy that was set up with `from`, as one that was set up with `to` must be told it; `None` where it does
+    /// not concern it.
+    fn carry(event: &Self::Event, from: &Self::Setup, to: &Self::Setup) -> Option<Self::Event>;
 }

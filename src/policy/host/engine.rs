@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
+use super::bindings::PolicyIndices;
 use super::bindings::witgate::policy::log;
 use super::cache::{Cache, Key};
 use super::compile::Compiler;
@@ -111,7 +112,7 @@ impl Engine {
         &self,
         name: &PolicyName,
         bytes: &[u8],
-        fits: impl FnOnce(Role, InstancePre<HostState>) -> wasmtime::Result<()>,
+        fits: impl FnOnce(Role, &InstancePre<HostState>) -> wasmtime::Result<()>,
     ) -> Result<Arc<Component>, PolicyProblem> {
         let options = &self.inner.options;
         if bytes.len() > options.max_component_bytes {
@@ -132,7 +133,7 @@ impl Engine {
             linker.define_unknown_imports_as_traps(&compiled).map_err(unfit)?;
         }
         let pre = linker.instantiate_pre(&compiled).map_err(unfit)?;
-        fits(inspection.role, pre.clone()).map_err(unfit)?;
+        PolicyIndices::new(&pre).map(drop).and_then(|()| fits(inspection.role, &pre)).map_err(unfit)?;
         Ok(Arc::new(Component {
             name: name.clone(),
             digest: Digest::of(bytes),

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use wasmtime::{Store, Trap};
 
+use super::bindings::exports::witgate::policy::lifecycle;
+use super::bindings::{Policy, PolicyIndices};
 use super::contract::Contract;
 use super::engine::Component;
 use super::fault::PolicyFault;
+use super::state::SavedState;
 use super::store::{HostState, Sink};
+use super::ticker::thread_cpu;
 
 /// Setting up may take this many times what a call may: interpreters start slowly, and it happens once.
 const SETUP_FACTOR: u32 = 50;
@@ -22,7 +26,7 @@ const TRAP_BYTES: usize = 300;
 
 /// What one call may use.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::policy) struct Budget {
+pub struct Budget {
     cpu: Duration,
     fuel: u64,
     answer_bytes: usize,
@@ -60,7 +64,7 @@ impl Budget {
 
 /// How the instances of a component live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::policy) enum InstanceLifetime {
+pub enum InstanceLifetime {
     /// One is kept: what it remembers counts.
     OneKept,
     /// As many are kept as calls meet, up to this many: each answers from its arguments alone.
@@ -78,9 +82,10 @@ impl InstanceLifetime {
 }
 
 /// A living instance of a component in the role `C`.
-pub(in crate::policy) struct Instance<C: Contract> {
+pub struct Instance<C: Contract> {
     component: Arc<Component>,
     store: Store<HostState>,
+    lifecycle: Policy,
     exports: C::Exports,
     fuel_used: u64,
 }
@@ -99,11 +104,38 @@ impl<C: Contract> Instance<C> {
         if engine.ticker().is_some() {
             store.epoch_deadline_callback(|mut store| Ok(store.data_mut().beat()));
         }
-        let exports = bounded(component, &mut store, budget, |store| {
-            let pre = C::bind(component.pre().clone())?;
-            C::instantiate(&pre, store)
+        let (lifecycle, exports) = bounded(component, &mut store, budget, |store| {
+            let pre = component.pre();
+            let linked = pre.instantiate(&mut *store)?;
+            let lifecycle = PolicyIndices::new(pre)?.load(&mut *store, &linked)?;
+            Ok((lifecycle, C::load(&C::bind(pre)?, store, &linked)?))
         })?;
-        Ok(Self { component: Arc::clone(component), store, exports, fuel_used: 0 })
+        Ok(Self { component: Arc::clone(component), store, lifecycle, exports, fuel_used: 0 })
+    }
+
+    /// Configures it. `Ok(Err(_))` is the policy's own refusal, after which the instance is still alive. Also tells the CPU
+    /// time it took.
+    pub(super) fn configure(
+        &mut self,
+        budget: Budget,
+        (settings, seed): (&str, u64),
+        state: Option<&SavedState>,
+    ) -> Result<(Result<(), String>, Duration), PolicyFault> {
+        let state = state.map(|state| lifecycle::SavedStateParam { schema: &state.schema, bytes: &state.bytes });
+        let (component, store, policy) = (&self.component, &mut self.store, &self.lifecycle);
+        let start = thread_cpu();
+        let answer = bounded(component, store, budget, |store| {
+            policy.witgate_policy_lifecycle().call_configure(store, lifecycle::Setup { settings, seed, state })
+        })?;
+        Ok((answer, thread_cpu().saturating_sub(start)))
+    }
+
+    /// Asks what it learned.
+    pub(super) fn save(&mut self, budget: Budget) -> Result<Option<SavedState>, PolicyFault> {
+        let (component, store, policy) = (&self.component, &mut self.store, &self.lifecycle);
+        let saved =
+            bounded(component, store, budget.for_state(), |store| policy.witgate_policy_lifecycle().call_save(store))?;
+        Ok(saved.map(|state| SavedState { schema: state.schema, bytes: state.bytes }))
     }
 
     /// Fuel the last call used; 0 where CPU time bounds the calls.

@@ -58,7 +58,7 @@ impl Sink {
 }
 
 /// The data of one instance's store.
-pub(in crate::policy) struct HostState {
+pub struct HostState {
     policy: PolicyName,
     sink: Option<Arc<Sink>>,
     lines: u32,

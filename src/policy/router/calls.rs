@@ -1,57 +1,117 @@
 //! The calls of a router, and what crosses with them.
 
-use std::time::Duration;
-
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{Instance as Linked, InstancePre};
 
 use super::bindings::exports::witgate::policy::routing as wit;
-use super::bindings::{Router as Exports, RouterPre};
-use super::types::{DeploymentInfo, Outcome, RouteRequest, Setup};
+use super::bindings::{Router as Exports, RouterIndices};
+use super::needs::needs;
+use super::types::{DeploymentInfo, Needs, Outcome, RouteRequest, Setup, Traits};
+use super::validate::validate;
 use crate::fault::FaultKind;
-use crate::policy::host::{Budget, Contract, HostState, Instance, PolicyFault, SavedState, thread_cpu};
+use crate::moment::Moment;
+use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem};
+
+/// Instances of a pure router at most.
+const MOST_INSTANCES: usize = 16;
 
 /// The role of a router.
-pub(in crate::policy) struct Routing;
+#[derive(Debug)]
+pub struct Routing;
 
 impl Contract for Routing {
     type Exports = Exports;
-    type Pre = RouterPre<HostState>;
+    type Indices = RouterIndices;
+    type Setup = Setup;
+    type Needs = Needs;
+    type Event = Outcome;
 
-    fn bind(pre: InstancePre<HostState>) -> wasmtime::Result<Self::Pre> {
-        RouterPre::new(pre)
+    fn bind(pre: &InstancePre<HostState>) -> wasmtime::Result<RouterIndices> {
+        RouterIndices::new(pre)
     }
 
-    fn instantiate(pre: &Self::Pre, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {
-        pre.instantiate(store)
+    fn load(indices: &RouterIndices, store: &mut Store<HostState>, instance: &Linked) -> wasmtime::Result<Exports> {
+        indices.load(store, instance)
     }
-}
 
-impl Instance<Routing> {
-    /// Configures it. `Ok(Err(_))` is the policy's own refusal, after which the instance is still alive.
-    /// Also tells the CPU time it took.
-    pub(super) fn configure(
-        &mut self,
-        budget: Budget,
-        setup: &Setup,
-        state: Option<&SavedState>,
-    ) -> Result<(Result<wit::Needs, String>, Duration), PolicyFault> {
+    fn common(setup: &Setup) -> (&str, u64) {
+        (&setup.settings, setup.seed)
+    }
+
+    fn choices(setup: &Setup) -> usize {
+        setup.deployments.len()
+    }
+
+    fn start(instance: &mut Instance<Self>, budget: Budget, setup: &Setup) -> Result<Needs, PolicyProblem> {
         let tags: Vec<Vec<&str>> =
             setup.deployments.iter().map(|facts| facts.tags.iter().map(String::as_str).collect()).collect();
         let deployments: Vec<_> =
             setup.deployments.iter().zip(&tags).map(|(facts, tags)| deployment(facts, tags)).collect();
-        let setup = wit::Setup {
-            settings: &setup.settings,
-            deployments: &deployments,
-            seed: setup.seed,
-            state: state.map(|state| wit::SavedStateParam { schema: &state.schema, bytes: &state.bytes }),
-        };
-        let start = thread_cpu();
         let answer =
-            self.call(budget, |exports, store| exports.witgate_policy_routing().call_configure(store, setup))?;
-        Ok((answer, thread_cpu().saturating_sub(start)))
+            instance.call(budget, |exports, store| exports.witgate_policy_routing().call_start(store, &deployments));
+        let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
+        answer.map_err(PolicyProblem::Configure).and_then(needs)
     }
 
+    /// Asks once knowing nothing, once with every signal at zero. It must answer with a valid ranking or a refusal.
+    fn self_test(
+        instance: &mut Instance<Self>,
+        needs: &Needs,
+        budget: Budget,
+        setup: &Setup,
+    ) -> Result<(), PolicyProblem> {
+        let request = RouteRequest {
+            now: Moment::default(),
+            seed: setup.seed,
+            input_tokens: 1000,
+            expected_output_tokens: 500,
+            max_output_tokens: None,
+            priority: 0,
+            deadline_ms: None,
+            traits: Traits::default(),
+        };
+        let cells = needs.signals.len() * setup.deployments.len();
+        let features = vec![0.0; needs.features.len()];
+        let attributes = vec![""; needs.attributes.len()];
+        let failed = |fault: PolicyFault| PolicyProblem::Setup { call: "route", fault };
+        for unknown in [f32::NAN, 0.0] {
+            let signals = vec![unknown; cells];
+            let answer = instance.route(budget, &request, &signals, &features, &attributes).map_err(failed)?;
+            if let Ok(ranking) = answer {
+                validate(&ranking, setup.deployments.len(), &mut Vec::new()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A router that may learn has one memory; one that says it does not may answer on every processor at once.
+    fn lifetime(needs: &Needs) -> InstanceLifetime {
+        if needs.pure {
+            let most = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES);
+            InstanceLifetime::SeveralKept(most)
+        } else {
+            InstanceLifetime::OneKept
+        }
+    }
+
+    fn concerns(event: &Outcome, setup: &Setup) -> bool {
+        (event.deployment as usize) < setup.deployments.len()
+    }
+
+    fn observe(instance: &mut Instance<Self>, budget: Budget, event: &Outcome) -> Result<(), PolicyFault> {
+        let outcome = outcome(event);
+        instance.call(budget, |exports, store| exports.witgate_policy_routing().call_observe(store, outcome))
+    }
+
+    /// An outcome follows its deployment's id, wherever that stands in the other list.
+    fn carry(event: &Outcome, from: &Setup, to: &Setup) -> Option<Outcome> {
+        let id = &from.deployments.get(event.deployment as usize)?.id;
+        let place = to.deployments.iter().position(|deployment| deployment.id == *id)?;
+        Some(Outcome { deployment: u32::try_from(place).ok()?, ..event.clone() })
+    }
+}
+
+impl Instance<Routing> {
     /// Asks for a ranking.
     pub(super) fn route(
         &mut self,
@@ -65,19 +125,6 @@ impl Instance<Routing> {
         self.call(budget, |exports, store| {
             exports.witgate_policy_routing().call_route(store, request, signals, features, attributes)
         })
-    }
-
-    /// Tells an outcome.
-    pub(super) fn observe(&mut self, budget: Budget, outcome: &Outcome) -> Result<(), PolicyFault> {
-        let outcome = self::outcome(outcome);
-        self.call(budget, |exports, store| exports.witgate_policy_routing().call_observe(store, outcome))
-    }
-
-    /// Asks what it learned.
-    pub(super) fn save(&mut self, budget: Budget) -> Result<Option<SavedState>, PolicyFault> {
-        let saved =
-            self.call(budget.for_state(), |exports, store| exports.witgate_policy_routing().call_save(store))?;
-        Ok(saved.map(|state| SavedState { schema: state.schema, bytes: state.bytes }))
     }
 }
 

@@ -58,11 +58,11 @@ fn outcomes_follow_their_deployment_when_the_list_changes() {
 fn outcomes_seen_while_the_successor_is_made_are_replayed() {
     let old = start("");
     old.observe(&outcome(0));
-    let succession = Succession::prepare(Arc::clone(&COMPONENT), setup("", &["b", "a", "c"]), &old).unwrap();
+    let succession = RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["b", "a", "c"]), &old).unwrap();
     for _ in 0..200 {
         old.observe(&outcome(0));
     }
-    assert_eq!(counted(succession.router()), (1, 0));
+    assert_eq!(counted(succession.successor()), (1, 0));
     assert_eq!(counted(&old), (201, 0), "the old one goes on learning");
     let new = succession.publish();
     assert_eq!(counted(&new), (201, 200), "`a` is at place 1 now");
@@ -73,7 +73,7 @@ fn a_succession_that_fails_or_is_dropped_leaves_the_old_router_as_it_was() {
     let old = start("");
     let problem = succeed(&old, "configure-refuse", &["a", "b", "c"]).unwrap_err();
     assert!(matches!(problem, PolicyProblem::Configure(_)));
-    drop(Succession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old).unwrap());
+    drop(RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old).unwrap());
     old.observe(&outcome(1));
     assert_eq!(counted(&old), (1, 1));
     let new = succeed(&old, "", &["a", "b", "c"]).unwrap();
@@ -83,7 +83,7 @@ fn a_succession_that_fails_or_is_dropped_leaves_the_old_router_as_it_was() {
 #[test]
 fn a_router_is_succeeded_once() {
     let old = start("");
-    let succession = Succession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old).unwrap();
+    let succession = RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old).unwrap();
     assert_eq!(succeed(&old, "", &["a"]).unwrap_err(), PolicyProblem::AlreadySucceeded);
     let new = succession.publish();
     assert_eq!(succeed(&old, "", &["a"]).unwrap_err(), PolicyProblem::AlreadySucceeded);

@@ -1,18 +1,20 @@
-//! A router's work so far, for whoever asks how it fares.
+//! A policy's work so far, for whoever asks how it fares.
 
+use super::engine::Digest;
+use super::fault::PolicyFault;
+use super::stats::CallTimes;
 use crate::id::PolicyName;
-use crate::policy::host::{CallTimes, Digest, PolicyFault};
 
-/// A router's work so far.
+/// A policy's work so far.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RouterReport {
+pub struct PolicyReport {
     /// The policy's name.
     pub policy: PolicyName,
     /// The digest of its component.
     pub digest: Digest,
-    /// 1 for the first router of a line, one more at every swap.
+    /// 1 for the first policy of a line, one more at every swap.
     pub generation: u64,
-    /// Calls to `route`, those refused by quarantine included.
+    /// Calls for an answer, those refused by quarantine included.
     pub calls: u64,
     /// Outcomes told to it.
     pub outcomes: u64,
@@ -26,10 +28,10 @@ pub struct RouterReport {
     pub quarantined: bool,
     /// Whether it could not take the state it was offered, and began empty.
     pub state_refused: bool,
-    /// The time calls to `route` take, sampled.
+    /// The time calls for an answer take, sampled.
     pub times: CallTimes,
     /// Linear memory of its (first) instance, bytes; 0 while it has none.
     pub memory_bytes: usize,
-    /// Fuel of the last call to `route`, and the most of any; `None` where CPU time bounds calls.
+    /// Fuel of the last such call, and the most of any; `None` where CPU time bounds calls.
     pub fuel: Option<(u64, u64)>,
 }

@@ -1,4 +1,4 @@
-//! The swap: how one router takes over from another without an outcome being lost or told twice.
+//! The swap: how one policy takes over from another without an outcome being lost or told twice.
 //!
 //! Under the predecessor's lock its state is saved and a list of later outcomes is begun. Aside, the successor
 //! is configured with the state and tried. At publishing it is told the list, the last of it under the lock,
@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
-use super::types::Setup;
-use super::{Router, lock};
-use crate::policy::host::{Component, PolicyProblem};
+use super::contract::Contract;
+use super::engine::Component;
+use super::problem::PolicyProblem;
+use super::runtime::{PolicyRuntime, lock};
 
 /// Outcomes that may be replayed while the predecessor's lock is held.
 const LAST: usize = 64;
@@ -19,18 +20,22 @@ const ROUNDS: usize = 16;
 /// A successor that is ready but not in charge. Dropped unpublished, it leaves the predecessor as it was.
 #[must_use = "a succession does nothing until it is published"]
 #[derive(Debug)]
-pub struct Succession {
-    next: Arc<Router>,
-    predecessor: Arc<Router>,
+pub struct Succession<C: Contract> {
+    next: Arc<PolicyRuntime<C>>,
+    predecessor: Arc<PolicyRuntime<C>>,
     published: bool,
 }
 
-impl Succession {
+impl<C: Contract> Succession<C> {
     /// Makes a successor from the predecessor's state. Blocks; call it off the async threads.
     ///
     /// # Errors
-    /// As [`Router::start`]; or the predecessor is already replaced or being replaced.
-    pub fn prepare(component: Arc<Component>, setup: Setup, predecessor: &Arc<Router>) -> Result<Self, PolicyProblem> {
+    /// As [`PolicyRuntime::start`]; or the predecessor is already replaced or being replaced.
+    pub fn prepare(
+        component: Arc<Component>,
+        setup: C::Setup,
+        predecessor: &Arc<PolicyRuntime<C>>,
+    ) -> Result<Self, PolicyProblem> {
         let state = {
             let mut learning = predecessor.learning();
             if learning.succeeded || learning.replay.is_some() {
@@ -41,7 +46,7 @@ impl Succession {
             state
         };
         let (line, generation) = (Arc::clone(predecessor.lineage()), predecessor.generation() + 1);
-        match Router::make(component, setup, state, line, generation) {
+        match PolicyRuntime::make(component, setup, state, line, generation) {
             Ok(next) => Ok(Self { next, predecessor: Arc::clone(predecessor), published: false }),
             Err(problem) => {
                 predecessor.learning().replay = None;
@@ -52,14 +57,14 @@ impl Succession {
 
     /// The successor, for a look at it before it is published.
     #[must_use]
-    pub const fn router(&self) -> &Arc<Router> {
+    pub const fn successor(&self) -> &Arc<PolicyRuntime<C>> {
         &self.next
     }
 
     /// Puts the successor in charge of the line's outcomes. Where a whole snapshot is swapped, publish when
     /// nothing can fail any more.
     #[must_use]
-    pub fn publish(mut self) -> Arc<Router> {
+    pub fn publish(mut self) -> Arc<PolicyRuntime<C>> {
         for _ in 0..ROUNDS {
             let missed = {
                 let mut learning = self.predecessor.learning();
@@ -86,7 +91,7 @@ impl Succession {
     }
 }
 
-impl Drop for Succession {
+impl<C: Contract> Drop for Succession<C> {
     fn drop(&mut self) {
         if !self.published {
             self.predecessor.learning().replay = None;

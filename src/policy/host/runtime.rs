@@ -1,0 +1,397 @@
+//! A policy in service, whatever its role: one component set up for one group.
+//!
+//! One instance behind a short lock, or several where the policy says that its answers depend on its arguments alone; those
+//! are made when calls first meet. An instance that fails is dropped, and the next call makes another from the last saved
+//! state. Locks are always taken in the order learning, instance, saved.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use super::contract::Contract;
+use super::engine::Component;
+use super::fault::PolicyFault;
+use super::instance::{Budget, Instance};
+use super::problem::PolicyProblem;
+use super::report::PolicyReport;
+use super::setup::make_ready;
+use super::state::SavedState;
+use super::stats::Stats;
+use super::store::{LogLine, Sink};
+use super::succession::Succession;
+use crate::moment::Moment;
+
+/// Outcomes after which a policy is asked to save.
+const SAVE_EVERY: u32 = 1000;
+/// Time after which a policy that did anything is asked to save.
+const SAVE_AFTER: Duration = Duration::from_secs(10);
+
+/// A policy in service, in the role `C`.
+pub struct PolicyRuntime<C: Contract> {
+    component: Arc<Component>,
+    setup: C::Setup,
+    needs: C::Needs,
+    generation: u64,
+    state_problem: Option<PolicyProblem>,
+    call: Budget,
+    recovery: Budget,
+    sink: Option<Arc<Sink>>,
+    stats: Stats,
+    /// The first is the one that observes and saves.
+    instances: Box<[Mutex<Option<Instance<C>>>]>,
+    saved: Mutex<Option<SavedState>>,
+    learning: Mutex<Learning<C::Event>>,
+    lineage: Arc<Lineage<C>>,
+}
+
+/// What happened to a policy that its instance does not know.
+pub(super) struct Learning<E> {
+    unsaved: u32,
+    /// Calls counted when it was last asked to save: a policy may learn from calls too.
+    saved_calls: u64,
+    saved_at: Option<Moment>,
+    /// What was observed since a successor was given the state. `None` when there is no swap under way.
+    pub(super) replay: Option<Vec<E>>,
+    /// What is observed goes to the newest of the line.
+    pub(super) succeeded: bool,
+}
+
+/// All that followed one another. Old ones hold it to find the newest; nobody is kept alive by it.
+pub(super) struct Lineage<C: Contract> {
+    pub(super) newest: Mutex<Weak<PolicyRuntime<C>>>,
+}
+
+impl<C: Contract> PolicyRuntime<C> {
+    /// Puts a component into service: instantiates and configures it, checks what it wants, and tries it on
+    /// requests nobody sent. Blocks; call it off the async threads.
+    ///
+    /// # Errors
+    /// Any of these steps fails.
+    pub fn start(
+        component: Arc<Component>,
+        setup: C::Setup,
+        state: Option<SavedState>,
+    ) -> Result<Arc<Self>, PolicyProblem> {
+        let lineage = Arc::new(Lineage { newest: Mutex::new(Weak::new()) });
+        let runtime = Self::make(component, setup, state, Arc::clone(&lineage), 1)?;
+        *lock(&lineage.newest) = Arc::downgrade(&runtime);
+        Ok(runtime)
+    }
+
+    /// Replaces `predecessor` at once: [`Succession::prepare`] and [`Succession::publish`] in one.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; or the predecessor is already replaced. It then goes on as if nothing had been.
+    pub fn succeed(
+        component: Arc<Component>,
+        setup: C::Setup,
+        predecessor: &Arc<Self>,
+    ) -> Result<Arc<Self>, PolicyProblem> {
+        Ok(Succession::prepare(component, setup, predecessor)?.publish())
+    }
+
+    pub(super) fn make(
+        component: Arc<Component>,
+        setup: C::Setup,
+        state: Option<SavedState>,
+        lineage: Arc<Lineage<C>>,
+        generation: u64,
+    ) -> Result<Arc<Self>, PolicyProblem> {
+        let choices = C::choices(&setup);
+        let budget = Budget::setup(&component, choices);
+        let call = Budget::call(&component, choices);
+        // What it logs while it is tried is kept only once.
+        let mut trial = make_ready::<C>(&component, None, budget, &setup, state.as_ref())?;
+        C::self_test(&mut trial.instance, &trial.needs, call, &setup)?;
+        let sink = component.engine().options().capture_log.then(Arc::default);
+        let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
+        let instances = C::lifetime(&ready.needs).most();
+        let runtime = Self {
+            recovery: Budget::recovery(&component, choices, ready.cpu),
+            component,
+            setup,
+            needs: ready.needs,
+            generation,
+            call,
+            sink,
+            stats: Stats::new(),
+            instances: (0..instances).map(|_| Mutex::new(None)).collect(),
+            saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
+            state_problem: ready.state_problem,
+            learning: Mutex::default(),
+            lineage,
+        };
+        *lock(runtime.first_instance()) = Some(ready.instance);
+        Ok(Arc::new(runtime))
+    }
+
+    /// What it asked to be told.
+    #[must_use]
+    pub const fn needs(&self) -> &C::Needs {
+        &self.needs
+    }
+
+    /// The component it runs.
+    #[must_use]
+    pub const fn component(&self) -> &Arc<Component> {
+        &self.component
+    }
+
+    /// What it was configured with.
+    #[must_use]
+    pub const fn setup(&self) -> &C::Setup {
+        &self.setup
+    }
+
+    /// Calls an instance, counted, timed and within the budget of a call.
+    ///
+    /// # Errors
+    /// The call failed, or the policy is quarantined; both are counted already.
+    pub(in crate::policy) fn ask<R>(
+        &self,
+        now: Moment,
+        call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
+    ) -> Result<R, PolicyFault> {
+        let start = self.stats.call(now);
+        let answer = self.ask_free_instance(call);
+        if let Some(start) = start {
+            self.stats.timed(start);
+        }
+        answer.map_err(|fault| self.failed(fault))
+    }
+
+    fn ask_free_instance<R>(
+        &self,
+        call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
+    ) -> Result<R, PolicyFault> {
+        if self.stats.quarantined() {
+            return Err(PolicyFault::Quarantined);
+        }
+        self.with_instance(&mut self.free_instance(), |instance| {
+            let answer = call(instance, self.call);
+            if self.component.engine().options().fuel.is_some() {
+                self.stats.fuel(instance.fuel_used());
+            }
+            answer
+        })
+    }
+
+    /// Counts a fault, tells it and gives it back.
+    pub(in crate::policy) fn failed(&self, fault: PolicyFault) -> PolicyFault {
+        let last = self.stats.fault(&fault);
+        if fault != PolicyFault::Quarantined {
+            let (policy, digest) = (self.component.name(), self.component.digest().short());
+            tracing::warn!(%policy, %digest, %fault, "policy fault");
+        }
+        if last {
+            tracing::error!(policy = %self.component.name(), "quarantined until replaced; the built-in order applies");
+        }
+        fault
+    }
+
+    /// Tells what happened. What is told to one that has been replaced reaches the newest of its line.
+    pub fn observe(&self, event: &C::Event) {
+        let mut learning = lock(&self.learning);
+        if learning.succeeded {
+            drop(learning);
+            self.forward(event);
+            return;
+        }
+        if !C::concerns(event, &self.setup) {
+            return;
+        }
+        if let Some(replay) = &mut learning.replay {
+            replay.push(event.clone());
+        }
+        if self.stats.quarantined() {
+            return;
+        }
+        self.stats.outcomes.fetch_add(1, Ordering::Relaxed);
+        let told =
+            self.with_instance(&mut lock(self.first_instance()), |instance| C::observe(instance, self.call, event));
+        if let Err(fault) = told {
+            self.failed(fault);
+        }
+        learning.unsaved += 1;
+        if learning.unsaved >= SAVE_EVERY {
+            self.ask_to_save(&mut learning);
+        }
+    }
+
+    /// What the policy knows now; what it saved last where it cannot be asked.
+    #[must_use]
+    pub fn save(&self) -> Option<SavedState> {
+        let mut learning = lock(&self.learning);
+        if learning.unsaved > 0 || learning.saved_calls != self.stats.calls() || lock(&self.saved).is_none() {
+            self.ask_to_save(&mut learning);
+        }
+        lock(&self.saved).clone()
+    }
+
+    /// To be called now and then: asks the policy to save when ten seconds have passed and it did anything.
+    pub fn tick(&self, now: Moment) {
+        self.stats.saw(now);
+        let mut learning = lock(&self.learning);
+        let saved_at = *learning.saved_at.get_or_insert(now);
+        let active = learning.unsaved > 0 || learning.saved_calls != self.stats.calls();
+        if active && !learning.succeeded && now.since(saved_at) >= SAVE_AFTER {
+            learning.saved_at = Some(now);
+            self.ask_to_save(&mut learning);
+        }
+    }
+
+    /// Its work so far.
+    #[must_use]
+    pub fn report(&self) -> PolicyReport {
+        let faults_by_kind = self.stats.faults();
+        let quarantined = faults_by_kind[PolicyFault::Quarantined.index()];
+        PolicyReport {
+            policy: self.component.name().clone(),
+            digest: self.component.digest(),
+            generation: self.generation,
+            calls: self.stats.calls(),
+            outcomes: self.stats.outcomes.load(Ordering::Relaxed),
+            saves: self.stats.saves.load(Ordering::Relaxed),
+            faults: faults_by_kind.iter().sum::<u64>() - quarantined,
+            faults_by_kind,
+            quarantined: self.stats.quarantined(),
+            state_refused: self.state_problem.is_some(),
+            times: self.stats.times(),
+            memory_bytes: lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes),
+            fuel: self.component.engine().options().fuel.map(|_| self.stats.fuel_used()),
+        }
+    }
+
+    /// Why it would not take the state it was offered.
+    #[must_use]
+    pub const fn state_problem(&self) -> Option<&PolicyProblem> {
+        self.state_problem.as_ref()
+    }
+
+    /// Bytes of linear memory of its first instance; 0 while there is none.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes)
+    }
+
+    /// What it logged since the last time; nothing where the engine does not capture logs.
+    #[must_use]
+    pub fn take_log(&self) -> Vec<LogLine> {
+        self.sink.as_ref().map(|sink| sink.take()).unwrap_or_default()
+    }
+
+    pub(super) fn learning(&self) -> MutexGuard<'_, Learning<C::Event>> {
+        lock(&self.learning)
+    }
+
+    pub(super) const fn lineage(&self) -> &Arc<Lineage<C>> {
+        &self.lineage
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The saved state after asking for it, with the lock of what it learned held by the caller.
+    pub(super) fn state(&self, learning: &mut Learning<C::Event>) -> Option<SavedState> {
+        self.ask_to_save(learning);
+        lock(&self.saved).clone()
+    }
+
+    /// Observes what was observed by `other`, which was set up differently.
+    pub(super) fn observe_of(&self, other: &Self, event: &C::Event) {
+        if let Some(event) = C::carry(event, &other.setup, &self.setup) {
+            self.observe(&event);
+        }
+    }
+
+    fn forward(&self, event: &C::Event) {
+        let newest = lock(&self.lineage.newest).upgrade();
+        if let Some(newest) = newest {
+            newest.observe_of(self, event);
+        }
+    }
+
+    fn ask_to_save(&self, learning: &mut Learning<C::Event>) {
+        if self.stats.quarantined() {
+            return;
+        }
+        learning.unsaved = 0;
+        learning.saved_calls = self.stats.calls();
+        // Bound here, so that the instance's lock is given back before another is taken.
+        let saved = self.with_instance(&mut lock(self.first_instance()), |instance| instance.save(self.call));
+        match saved {
+            Ok(Some(state)) => {
+                self.stats.saves.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.saved) = Some(state);
+            }
+            Ok(None) => {}
+            Err(fault) => {
+                self.failed(fault);
+            }
+        }
+    }
+
+    /// Calls an instance, making it where there is none. One that fails is dropped.
+    fn with_instance<R>(
+        &self,
+        kept: &mut Option<Instance<C>>,
+        call: impl FnOnce(&mut Instance<C>) -> Result<R, PolicyFault>,
+    ) -> Result<R, PolicyFault> {
+        let instance = match kept {
+            Some(instance) => instance,
+            None => kept.insert(self.recover()?),
+        };
+        let result = call(instance);
+        if result.is_err() {
+            *kept = None;
+        }
+        result
+    }
+
+    fn recover(&self) -> Result<Instance<C>, PolicyFault> {
+        let state = lock(&self.saved).clone();
+        let ready = make_ready::<C>(&self.component, self.sink.as_ref(), self.recovery, &self.setup, state.as_ref());
+        match ready {
+            Ok(ready) if ready.needs == self.needs => Ok(ready.instance),
+            Ok(_) => Err(PolicyFault::Contract("it wants something else than when it started".to_owned())),
+            Err(PolicyProblem::Setup { fault, .. }) => Err(fault),
+            Err(problem) => Err(PolicyFault::Contract(format!("set up again, it {problem}"))),
+        }
+    }
+
+    fn first_instance(&self) -> &Mutex<Option<Instance<C>>> {
+        &self.instances[0]
+    }
+
+    /// The first that nobody calls, so that little traffic needs one; else the wait is for the first.
+    fn free_instance(&self) -> MutexGuard<'_, Option<Instance<C>>> {
+        let free = self.instances.iter().find_map(|kept| match kept.try_lock() {
+            Ok(kept) => Some(kept),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        free.unwrap_or_else(|| lock(self.first_instance()))
+    }
+}
+
+impl<C: Contract> fmt::Debug for PolicyRuntime<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyRuntime")
+            .field("component", &self.component)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E> Default for Learning<E> {
+    fn default() -> Self {
+        Self { unsaved: 0, saved_calls: 0, saved_at: None, replay: None, succeeded: false }
+    }
+}
+
+/// A panic elsewhere must not make a lock useless; what it guards is always whole between two statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
