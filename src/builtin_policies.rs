@@ -9,3 +9,16 @@ pub const SHIPPED: [(&str, &[u8]); 6] = [
     ("tpm-aware", include_bytes!("../policies/tpm-aware.wasm")),
     ("usage-based", include_bytes!("../policies/usage-based.wasm")),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::SHIPPED;
+    use crate::policy::{Role, inspect};
+
+    #[test]
+    fn each_is_a_router() {
+        for (name, bytes) in SHIPPED {
+            assert_eq!(inspect(bytes, false).map(|found| found.role), Ok(Role::Router), "{name}");
+        }
+    }
+}

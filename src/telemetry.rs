@@ -2,9 +2,11 @@
 
 mod log;
 mod metrics;
+mod policies;
 
 pub use log::{DroppedLines, LogFormat, LogGuard, init as init_log};
-pub use metrics::{Metrics, PolicyFigures};
+pub use metrics::Metrics;
+pub use policies::PolicyFigures;
 
 use crate::record::Record;
 

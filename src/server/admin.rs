@@ -48,6 +48,8 @@ pub(super) fn figures(app: &App) -> Vec<PolicyFigures> {
             policy: group.policy.to_string(),
             calls: report.calls,
             faults: report.faults,
+            call_seconds: report.histogram.total.as_secs_f64(),
+            call_buckets: report.histogram.in_seconds(),
         })
     };
     snapshot.groups.values().filter_map(of).collect()

@@ -39,7 +39,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// Prometheus' text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    match app.metrics.render(&super::admin::figures(&app)) {
+    match app.metrics.render(super::admin::figures(&app)) {
         Ok(text) => {
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
             ([(CONTENT_TYPE, kind)], text).into_response()

@@ -107,7 +107,7 @@ pub(super) fn write(record: &Record) {
         ($level:ident) => {
             $level!(
                 id = %record.id,
-                face = record.api,
+                api = record.api,
                 caller,
                 group,
                 policy,

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::log::DroppedLines;
+use super::policies::{self, PolicyFigures};
 use crate::id::{DeploymentId, GroupName, ProviderName};
 use crate::record::Record;
 
@@ -30,7 +31,7 @@ impl<N: fmt::Debug + AsRef<str>> EncodeLabelValue for Name<N> {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     group: Name<GroupName>,
-    face: &'static str,
+    api: &'static str,
     ending: &'static str,
     status: u16,
 }
@@ -54,25 +55,6 @@ struct GroupLabels {
     group: Name<GroupName>,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PolicyLabels {
-    group: String,
-    policy: String,
-}
-
-/// A policy's figures at the moment of a scrape.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyFigures {
-    /// The group it decides for.
-    pub group: String,
-    /// `NAME@DIGEST`.
-    pub policy: String,
-    /// Calls of `route`.
-    pub calls: u64,
-    /// Traps, timeouts and bad answers.
-    pub faults: u64,
-}
-
 type Histograms = Family<GroupLabels, Histogram, fn() -> Histogram>;
 
 /// The gateway's metrics.
@@ -88,8 +70,6 @@ pub struct Metrics {
     under_way: Gauge,
     generation: Gauge,
     reload_ok: Gauge,
-    policy_calls: Family<PolicyLabels, Gauge>,
-    policy_faults: Family<PolicyLabels, Gauge>,
 }
 
 impl fmt::Debug for Metrics {
@@ -125,8 +105,6 @@ impl Metrics {
             under_way: Gauge::default(),
             generation: Gauge::default(),
             reload_ok: Gauge::default(),
-            policy_calls: Family::default(),
-            policy_faults: Family::default(),
         };
         metrics.register(dropped);
         metrics.reload_ok.set(1);
@@ -135,7 +113,7 @@ impl Metrics {
 
     fn register(&mut self, dropped: DroppedLines) {
         let Self { registry, .. } = self;
-        registry.register("requests", "Finished requests by group, face, ending and status", self.requests.clone());
+        registry.register("requests", "Finished requests by group, API, ending and status", self.requests.clone());
         registry.register("attempts", "Calls to providers by deployment and fault", self.attempts.clone());
         registry.register("tokens", "Tokens by group, deployment and kind", self.tokens.clone());
         registry.register("cost_nano_usd", "Cost in billionths of a dollar", self.cost_nano_usd.clone());
@@ -149,8 +127,6 @@ impl Metrics {
             "1 if the last reload was applied, 0 if the old state was kept",
             self.reload_ok.clone(),
         );
-        registry.register("policy_calls", "Decisions asked of a policy since it was loaded", self.policy_calls.clone());
-        registry.register("policy_faults", "Faults of a policy since it was loaded", self.policy_faults.clone());
         registry.register_collector(Box::new(dropped));
     }
 
@@ -175,7 +151,7 @@ impl Metrics {
         let group = Name(record.group.clone().unwrap_or_else(|| GroupName::from("")));
         let ending = record.ending.as_str();
         self.requests
-            .get_or_create(&RequestLabels { group: group.clone(), face: record.api, ending, status: record.status })
+            .get_or_create(&RequestLabels { group: group.clone(), api: record.api, ending, status: record.status })
             .inc();
         for attempt in &record.attempts {
             let fault = attempt.fault.map_or("none", |kind| kind.as_str());
@@ -220,17 +196,11 @@ impl Metrics {
     ///
     /// # Errors
     /// Only where formatting itself fails.
-    pub fn render(&self, policies: &[PolicyFigures]) -> Result<String, fmt::Error> {
-        self.policy_calls.clear();
-        self.policy_faults.clear();
-        for figures in policies {
-            let labels = PolicyLabels { group: figures.group.clone(), policy: figures.policy.clone() };
-            let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-            self.policy_calls.get_or_create(&labels).set(count(figures.calls));
-            self.policy_faults.get_or_create(&labels).set(count(figures.faults));
-        }
+    pub fn render(&self, policies: Vec<PolicyFigures>) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        policies::encode(&mut text, policies)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }

@@ -1,8 +1,8 @@
-//! A policy's work so far, for whoever asks how it fares.
+//! A policy's work so far, as a report shows it.
 
 use super::engine::Digest;
 use super::fault::PolicyFault;
-use super::stats::CallTimes;
+use super::stats::{CallHistogram, CallTimes};
 use crate::id::PolicyName;
 
 /// A policy's work so far.
@@ -16,20 +16,22 @@ pub struct PolicyReport {
     pub generation: u64,
     /// Calls for an answer, those refused by quarantine included.
     pub calls: u64,
-    /// Outcomes told to it.
+    /// Outcomes reported to it.
     pub outcomes: u64,
-    /// Times it was asked for its state and gave one.
+    /// Times its state was saved.
     pub saves: u64,
     /// Faults of every kind but `quarantined`.
     pub faults: u64,
     /// Faults by kind, in the order of [`PolicyFault::KINDS`]; `quarantined` counts the calls refused.
     pub faults_by_kind: [u64; PolicyFault::KINDS.len()],
-    /// Whether it is not asked any more.
+    /// Whether it is not called any more.
     pub quarantined: bool,
     /// Whether it could not take the state it was offered, and began empty.
     pub state_refused: bool,
     /// The time calls for an answer take, sampled.
     pub times: CallTimes,
+    /// The same in buckets.
+    pub histogram: CallHistogram,
     /// Linear memory of its (first) instance, bytes; 0 while it has none.
     pub memory_bytes: usize,
     /// Fuel of the last such call, and the most of any; `None` where CPU time bounds calls.

@@ -258,6 +258,7 @@ impl<C: Contract> PolicyRuntime<C> {
             quarantined: self.stats.quarantined(),
             state_refused: self.state_problem.is_some(),
             times: self.stats.times(),
+            histogram: self.stats.histogram(),
             memory_bytes: lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes),
             fuel: self.component.engine().options().fuel.map(|_| self.stats.fuel_used()),
         }

@@ -1,5 +1,5 @@
 //! What is known of a policy's work: counts of calls, outcomes and faults, the time calls take, and whether
-//! it has failed so often that it is not asked any more.
+//! it has failed so often that it is not called any more.
 //!
 //! Three faults within sixty seconds of the callers' time quarantine it until it is replaced. Time is what
 //! calls say it is; a fault without a time of its own happens at the time of the last call.
@@ -32,6 +32,27 @@ pub struct CallTimes {
     pub p99: Duration,
     /// The longest.
     pub max: Duration,
+}
+
+/// Bounds of a histogram's buckets as powers of two of a nanosecond: about 1, 4, 16, … microseconds up to a quarter of a second.
+const HISTOGRAM_POWERS: [usize; 10] = [10, 12, 14, 16, 18, 20, 22, 24, 26, 28];
+
+/// The time calls take, of one in eight, in buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallHistogram {
+    /// What the measured calls took together.
+    pub total: Duration,
+    /// How many took less than each bound of `in_seconds`, and not less than the one before; the last: all others.
+    pub counts: [u64; HISTOGRAM_POWERS.len() + 1],
+}
+
+impl CallHistogram {
+    /// Upper bounds in seconds, the last one infinite, and the calls of each.
+    #[must_use]
+    pub fn in_seconds(&self) -> Vec<(f64, u64)> {
+        let bounds = HISTOGRAM_POWERS.iter().map(|power| Duration::from_nanos(1 << power).as_secs_f64());
+        bounds.chain([f64::INFINITY]).zip(self.counts).collect()
+    }
 }
 
 /// The counters behind a report.
@@ -124,6 +145,17 @@ impl Stats {
         (self.last_fuel.load(Ordering::Relaxed), self.max_fuel.load(Ordering::Relaxed))
     }
 
+    pub(in crate::policy) fn histogram(&self) -> CallHistogram {
+        let total = Duration::from_nanos(self.total_nanos.load(Ordering::Relaxed));
+        let mut counts = [0; HISTOGRAM_POWERS.len() + 1];
+        for (number, bucket) in self.buckets.iter().enumerate() {
+            // Four buckets to a power of two, so each lies between two bounds.
+            counts[HISTOGRAM_POWERS.partition_point(|power| *power <= number / 4)] +=
+                u64::from(bucket.load(Ordering::Relaxed));
+        }
+        CallHistogram { total, counts }
+    }
+
     pub(in crate::policy) fn times(&self) -> CallTimes {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| u64::from(bucket.load(Ordering::Relaxed))).collect();
         let samples: u64 = counts.iter().sum();
@@ -180,6 +212,17 @@ mod tests {
             assert!(nanos <= upper_bound(at), "{nanos} is above bucket {at}");
             assert!(at == 0 || bucket(upper_bound(at) + 1) != at, "bucket {at} ends at its bound");
         }
+    }
+
+    #[test]
+    fn a_histogram_counts_each_measured_call_under_its_bound() {
+        let stats = Stats::new();
+        for nanos in [0, 1023, 1024, 5000, 1 << 40] {
+            stats.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
+        }
+        let histogram = stats.histogram().in_seconds();
+        let found: Vec<_> = histogram.iter().filter(|(_, calls)| *calls > 0).copied().collect();
+        assert_eq!(found, [(1.024e-6, 2), (4.096e-6, 1), (1.638_4e-5, 1), (f64::INFINITY, 1)]);
     }
 
     #[test]

@@ -138,6 +138,11 @@ fn an_endless_configure_ends() {
 }
 
 #[test]
+fn an_endless_start_ends() {
+    assert!(refused("start-loop").contains("failed in `start`"));
+}
+
+#[test]
 fn a_policy_that_traps_on_any_request_never_serves_one() {
     assert!(refused("self-test-trap").contains("failed in `route`"));
 }
