@@ -1,5 +1,5 @@
-//! What one call to a provider came to, as one value that everybody who keeps account of it reads: limits, breaker and means,
-//! the router, money, the record.
+//! The outcome of one call to a provider, as one value that limits, breaker and averages, the router, money and the record each
+//! read.
 //!
 //! The rule of what was used: what the provider reported; else the input as estimated and the output that was seen. Usage that
 //! was reported on the way counts for a broken reply, with the output seen since. Nothing was used where the provider refused
@@ -59,7 +59,7 @@ impl Billing {
 pub struct AttemptOutcome {
     /// Why it failed; `None` is a whole reply.
     pub fault: Option<FaultKind>,
-    /// How long the provider asked to be left alone.
+    /// The provider's `Retry-After`.
     pub retry_after: Option<Duration>,
     /// What it counts for.
     pub billing: Billing,
@@ -107,13 +107,13 @@ impl AttemptProgress {
         self.first_content.get_or_insert(now);
     }
 
-    /// Output has come by: bytes of text, reasoning or arguments. Providers send about a token in each piece.
+    /// Output was received: bytes of text, reasoning or arguments. Providers send about a token in each piece.
     pub const fn saw(&mut self, bytes: u64) {
         self.seen_bytes += bytes;
         self.seen_pieces += 1;
     }
 
-    /// The provider told what was used so far.
+    /// The provider reported what was used so far.
     pub fn reported(&mut self, usage: Usage) {
         self.usage = Some(usage);
     }

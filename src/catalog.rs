@@ -29,13 +29,13 @@ pub struct Group {
     pub name: GroupName,
     /// In the order of the configuration: the built-in order a faulty policy falls back to. Never empty.
     pub deployments: Vec<Arc<Deployment>>,
-    /// Who decides among them.
+    /// The router that ranks them.
     pub router: RouterChoice,
     /// How often a request may be tried again after a retryable fault, over all deployments.
     pub retries: u32,
 }
 
-/// A router and what it is told when configured.
+/// A router and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterChoice {
     /// The policy's name.
@@ -83,7 +83,7 @@ pub struct Deployment {
     pub weight: Option<f64>,
     /// Lower is preferred; a higher one is used when all lower ones cannot serve.
     pub order: u32,
-    /// Free words for policies.
+    /// Tags for policies.
     pub tags: Vec<String>,
     /// `None` is unknown, which is not free.
     pub prices: Option<Prices>,

@@ -13,7 +13,7 @@
 //! its group has nobody to hand over to: it opens only if the last minute held at least 20 attempts and all of them
 //! failed, and a rate limit does not count there, since the limits and the queue answer it better.
 //!
-//! *For how long.* For as long as the provider asked (`Retry-After`, at most an hour), else for the cooldown. A length of zero
+//! *For how long.* For the provider's `Retry-After` (, at most an hour), else for the cooldown. A length of zero
 //! does not open. Opening again never brings the end nearer. While it is open, attempts begun before may still end:
 //! only a rate limit or a misconfiguration among them moves the end.
 //!

@@ -38,7 +38,7 @@ pub mod snapshot;
 // L4: the request
 pub mod pipeline;
 pub mod scenario;
-// L5: faces
+// L5: entry points
 pub mod cli;
 pub mod server;
 pub mod start;

@@ -1,16 +1,15 @@
 //! Limits that hold: nothing is spent before it is reserved.
 //!
 //! One reservation is one step over the shared scopes (all must grant) and the ranked candidates (the first
-//! that grants is taken). What is held counts until one window after the provider answered; a settled hold
-//! counts what was really used.
+//! that grants is taken). A reservation counts until one window after the provider's response head came; once it is settled, what was
+//! really used counts in its place.
 //!
-//! Nobody outside a provider knows when it counts a request: at any moment between our sending and its answer. So a
-//! hold that is not answered counts without an end, an answered one for a whole window from the answer, and no
-//! window of any alignment can see more than the limit, wherever in between each request was counted. What settles
-//! without ever having been answered counts from its settling. What settles above its reservation counts in full: it
+//! Nobody outside a provider knows when it counts a request: at any moment between our sending and its response
+//! head. So a reservation counts without an end until that head comes, and for a whole window from then on; no window of any alignment can see more than the limit, wherever in between each request was counted. What settles
+//! before any response head came counts from its settling. What settles above its reservation counts in full: it
 //! was used, and makes the next ones wait.
 //!
-//! All scopes stand behind one mutex that is held for a look or a reservation, never across an await. Scopes are
+//! All scopes stand behind one mutex that is held for one look or one reservation, never across an await. Scopes are
 //! resolved to a [`ScopeId`] once per snapshot, so that a request hashes and compares no names. Measured on two busy
 //! cores: a request's whole cycle (reserve, answered, settle, with two shared scopes) takes 0.15 µs with up to 10
 //! candidates and 0.45 µs with 100 of which 99 are full; reading usage and wait takes 20 ns per deployment. A scope that
@@ -214,7 +213,7 @@ impl Limits {
         limits
     }
 
-    /// Other limits, as after a reload. Usage and holds stay. Where a window's length changed, what still counted
+    /// Other limits, as after a reload. Usage and reservations stay. Where a window's length changed, what still counted
     /// goes on counting; a longer window begins with what the shorter one still knew. A scope without a spec is
     /// unlimited from now on, and its memory is given back once it is idle.
     pub fn apply(&self, specs: &BTreeMap<Scope, LimitSpec>, now: Moment) {

@@ -49,7 +49,7 @@ use admit::AdmissionControl;
 use context::{Arrival, RequestContext};
 use estimate::Estimate;
 
-/// Where finished requests are told of.
+/// Receives the beginning and the record of every request.
 pub trait Recorder: Send + Sync {
     /// A request arrived.
     fn begun(&self);
@@ -65,15 +65,15 @@ pub struct Gateway {
     pub live: Live,
     /// What is reserved and used.
     pub limits: Arc<dyn LimitStore>,
-    /// Told when capacity may have become free.
+    /// Wakes queues when capacity may have become free.
     pub capacity: CapacityNotify,
     /// The one clock.
     pub clock: Clock,
-    /// Told of every request.
+    /// Receives every request's record.
     pub recorder: Arc<dyn Recorder>,
     /// Where randomness comes from.
     pub seeds: Seeds,
-    /// Where what takes long is done.
+    /// Where long work is done.
     pub blocking: BlockingPool,
 }
 
@@ -99,7 +99,7 @@ impl Seeds {
     }
 }
 
-/// A request that gets a reply; within the pipeline `S` is a stream that does not hold the request's guard yet.
+/// A request that gets a reply; within the pipeline `S` is a stream that does not own the request's guard yet.
 pub enum Served<S = Box<ReplyStream>> {
     /// All at once.
     Whole {
@@ -117,20 +117,20 @@ pub enum Served<S = Box<ReplyStream>> {
     },
 }
 
-/// What a reply's headers tell.
+/// What a reply's headers say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplyMeta {
-    /// Who answered.
+    /// The deployment that replied.
     pub deployment: String,
-    /// Who decided, `NAME@DIGEST` or `built-in`.
+    /// The policy that decided, `NAME@DIGEST` or `built-in`.
     pub policy: Arc<str>,
-    /// The group asked.
+    /// The group.
     pub group: String,
     /// Calls made.
     pub attempts: usize,
     /// Time spent waiting for a limit.
     pub waited: Duration,
-    /// Fields of the request the provider has no word for.
+    /// Fields of the request that the provider does not support.
     pub dropped: Vec<String>,
 }
 
@@ -164,7 +164,7 @@ impl Gateway {
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
-            Ok(Ok(served)) => Ok(served.hold(guard)),
+            Ok(Ok(served)) => Ok(served.with(guard)),
             Ok(Err(refusal)) => Err(guard.refuse(refusal)),
             Err(_elapsed) => {
                 let why = format!(
@@ -246,9 +246,9 @@ impl Gateway {
                 Err(fault) => {
                     guard.fail_attempt(&fault);
                     failed.push(index);
-                    let others = order.iter().any(|index| !failed.contains(index));
-                    // What one dialect cannot say, another deployment's may; what a provider refused, others would.
-                    if !fault.kind.may_succeed_elsewhere() && (fault.was_sent() || !others) {
+                    let untried = order.iter().any(|index| !failed.contains(index));
+                    // A field that one format lacks another deployment's may have; what one provider refused, others would refuse too.
+                    if !fault.kind.may_succeed_elsewhere() && (fault.was_sent() || !untried) {
                         return Err(fault.into());
                     }
                     last = Some(fault);
@@ -261,7 +261,7 @@ impl Gateway {
 
 impl Served<stream::Begun> {
     /// A whole reply ends its request; a streamed one takes the guard along.
-    fn hold(self, guard: RequestGuard) -> Served {
+    fn with(self, guard: RequestGuard) -> Served {
         match self {
             Self::Whole { body, meta } => {
                 guard.complete();

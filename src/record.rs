@@ -37,7 +37,7 @@ impl Ending {
 /// One call to a provider, as the record keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptRecord {
-    /// Who was called.
+    /// The deployment called.
     pub deployment: DeploymentId,
     /// Its API family.
     pub provider: ProviderName,
@@ -49,7 +49,7 @@ pub struct AttemptRecord {
     pub usage: Usage,
 }
 
-/// Everything worth keeping of one request. Never a prompt, a reply or a key.
+/// What is kept of one request. Never a prompt, a reply or a key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Identity.
@@ -58,9 +58,9 @@ pub struct Record {
     pub arrived: Moment,
     /// The name of the API it came through.
     pub api: &'static str,
-    /// Who asked; `None` before authentication succeeded.
+    /// The caller's key; `None` before authentication succeeded.
     pub caller: Option<KeyId>,
-    /// The team of who asked.
+    /// The caller's team.
     pub team: Option<TeamId>,
     /// The group that served it; `None` where none was found.
     pub group: Option<GroupName>,
@@ -91,7 +91,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of a request that has just arrived; its ending until told otherwise is that the client left.
+    /// The record of a request that has just arrived; until set, its ending is that the client left.
     #[must_use]
     pub fn new(id: RequestId, arrived: Moment, api: &'static str) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! One snapshot per request: configuration, catalogue and policies as one immutable value.
 //!
 //! A request reads the live snapshot once and keeps it to its end. What must outlive a snapshot (limits,
-//! health, queues, learned state) is only pointed to from here and found again by name at the next build.
+//! health, queues, learned state) is only referred to from here and found again by name at the next build.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The groups, ready to serve.
     pub groups: BTreeMap<GroupName, Arc<GroupRuntime>>,
-    /// Who may ask.
+    /// The callers it knows.
     pub callers: Callers,
-    /// Digest of the configuration's text: a build that changes nothing is told by it.
+    /// Digest of the configuration's text: a build that changes nothing is recognised by it.
     pub fingerprint: [u8; 32],
 }
 
@@ -41,14 +41,14 @@ impl Snapshot {
     }
 }
 
-/// Who asks, as far as limits, policies and records need to know it.
+/// The caller of a request, as far as limits, policies and records need to know it.
 #[derive(Debug)]
 pub struct Caller {
     /// The name of the key that was shown; never the key.
     pub key: KeyId,
     /// The team the key belongs to.
     pub team: Option<TeamId>,
-    /// What each of its requests counts in, whatever it asks for.
+    /// What each of its requests counts in, whatever the request is.
     pub scopes: Vec<ScopeId>,
 }
 
@@ -77,7 +77,7 @@ impl Callers {
 pub struct GroupRuntime {
     /// As configured.
     pub config: Arc<Group>,
-    /// Who decides; `None` is the built-in order.
+    /// The router; `None` is the built-in order.
     pub router: Option<Arc<Router>>,
     /// `NAME@DIGEST` of the router, or `built-in`.
     pub policy: Arc<str>,
@@ -85,7 +85,7 @@ pub struct GroupRuntime {
     pub deployments: Vec<Arc<DeploymentRuntime>>,
     /// The group's own limits.
     pub scope: ScopeId,
-    /// Who waits.
+    /// The queue of waiting requests.
     pub queue: Arc<Queue>,
 }
 
@@ -123,7 +123,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Begins with `snapshot` and what its build complained of.
+    /// Begins with `snapshot` and the warnings of its build.
     #[must_use]
     pub fn new(snapshot: Snapshot, problems: Vec<String>) -> Self {
         Self { snapshot: ArcSwap::from_pointee(snapshot), problems: ArcSwap::from_pointee(problems) }
@@ -135,7 +135,7 @@ impl Live {
         self.snapshot.load_full()
     }
 
-    /// What the last build complained of; empty where all is in force as it stands on disk.
+    /// The warnings of the last build; empty where all is in force as it stands on disk.
     #[must_use]
     pub fn problems(&self) -> Arc<Vec<String>> {
         self.problems.load_full()
@@ -146,7 +146,7 @@ impl Live {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Remembers what the last build complained of.
+    /// Keeps the warnings of the last build.
     pub fn set_problems(&self, problems: Vec<String>) {
         self.problems.store(Arc::new(problems));
     }

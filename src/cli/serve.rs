@@ -23,7 +23,7 @@ use crate::start::{self, GRACE, Options, Running};
 
 use super::{ServeArgs, SimulateArgs, environment, fail, say};
 
-/// Serves until told to stop.
+/// Serves until a signal stops it.
 pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
     let log = arguments.log.start();
     block_on(async {
@@ -72,7 +72,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     Ok(())
 }
 
-/// One worker for each processor, unless told otherwise.
+/// One worker for each processor by default.
 fn workers(told: Option<NonZeroUsize>) -> NonZeroUsize {
     told.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
@@ -97,7 +97,7 @@ fn greet(snapshot: &Snapshot, address: SocketAddr) {
     ));
 }
 
-/// Serves the simulated provider until told to stop.
+/// Serves the simulated provider until a signal stops it.
 pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
     let _log = arguments.log.start();
     let model = SimulatedModel {
@@ -159,7 +159,7 @@ fn drawn() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Where compiled policies are kept unless told otherwise.
+/// The default folder of compiled policies.
 fn cache_folder() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

@@ -1,7 +1,7 @@
 //! A reader of the tree that collects instead of stopping: whatever cannot be read becomes a problem with its place, and reading goes on.
 //!
 //! `os.environ/NAME` is looked up where a value is read, so a variable that only an ignored key names may be
-//! missing. The value of a variable is never told.
+//! missing. The value of a variable is never shown.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
@@ -36,8 +36,8 @@ pub(super) struct Reader<'e> {
     report: RefCell<Report>,
     /// The values of variables, and how the file writes each: problems name the variable.
     resolved: RefCell<BTreeMap<String, String>>,
-    /// Every key that was asked for, by section: a test holds them against the table of keys.
-    pub(super) asked: RefCell<BTreeSet<(&'static str, &'static str)>>,
+    /// Every key that was read, by section: a test holds them against the table of keys.
+    pub(super) keys_read: RefCell<BTreeSet<(&'static str, &'static str)>>,
 }
 
 /// The report as it grows, one row a key.
@@ -56,7 +56,7 @@ impl<'e> Reader<'e> {
             problems: RefCell::default(),
             report: RefCell::default(),
             resolved: RefCell::default(),
-            asked: RefCell::default(),
+            keys_read: RefCell::default(),
         }
     }
 
@@ -82,8 +82,8 @@ impl<'e> Reader<'e> {
     }
 
     #[cfg(test)]
-    pub(super) fn asked(&self) -> BTreeSet<(&'static str, &'static str)> {
-        self.asked.borrow().clone()
+    pub(super) fn keys_read(&self) -> BTreeSet<(&'static str, &'static str)> {
+        self.keys_read.borrow().clone()
     }
 
     /// Notes a problem.

@@ -1,7 +1,7 @@
-//! One mapping of a file whose keys are known: each key is read by its name and type, and every key that nobody asked for is
+//! One mapping of a file whose keys are known: each key is read by its name and type, and every key that was not read is
 //! reported.
 //!
-//! Where the keys stand outlives the reading, so that what is found wrong later, when values are put together, is told at its
+//! Where the keys stand outlives the reading, so that what is found wrong later, when values are put together, is reported at its
 //! place in the file all the same.
 
 use std::collections::BTreeSet;
@@ -56,7 +56,7 @@ impl KeyPlaces<'_, '_> {
     }
 }
 
-/// One mapping of the file whose keys are known. Every key that is asked for acts; [`Section::finish`]
+/// One mapping of the file whose keys are known. Every key that is read acts; [`Section::finish`]
 /// reports those that were not.
 pub(super) struct Section<'r, 'e> {
     pub(super) places: KeyPlaces<'r, 'e>,
@@ -86,7 +86,7 @@ impl<'r, 'e> Section<'r, 'e> {
     /// The value of `key` where it is given and not null. From here on the key counts as one that acts.
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'r Node> {
         self.taken.insert(key);
-        self.reader().asked.borrow_mut().insert((self.name, key));
+        self.reader().keys_read.borrow_mut().insert((self.name, key));
         let entry = self.places.entries.iter().find(|entry| entry.key == key)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
     }

@@ -127,18 +127,18 @@ impl Bounds {
     /// Whether this much more fits beside what is used. (No early end: six comparisons cost less than a branch that is
     /// guessed wrong.)
     #[inline]
-    pub(super) fn admit(&self, used: &Amount, asked: &Amount) -> bool {
-        let both = used.0.iter().zip(&asked.0);
+    pub(super) fn admit(&self, used: &Amount, amount: &Amount) -> bool {
+        let both = used.0.iter().zip(&amount.0);
         self.0
             .0
             .iter()
             .zip(both)
-            .fold(true, |fits, (limit, (used, asked))| fits & (used.saturating_add(*asked) <= *limit))
+            .fold(true, |fits, (limit, (used, amount))| fits & (used.saturating_add(*amount) <= *limit))
     }
 
     /// How much must come free before this much more fits.
-    pub(super) fn missing(&self, used: &Amount, asked: &Amount) -> Amount {
-        used.plus(asked).minus(&self.0)
+    pub(super) fn missing(&self, used: &Amount, amount: &Amount) -> Amount {
+        used.plus(amount).minus(&self.0)
     }
 
     /// The limit, where there is one.

@@ -13,8 +13,8 @@ pub(super) struct Meter {
     bounds: Bounds,
     length: Duration,
     window: Window,
-    /// Held by requests the provider has not answered yet: outside the window, because nobody knows when the
-    /// provider counts them. And what is under way, whether or not it was answered.
+    /// Reserved by requests whose response head has not come: outside the window, because nobody knows when the
+    /// provider counts them. And the requests in flight, whether or not it came.
     open: Amount,
 }
 
@@ -62,24 +62,24 @@ impl Meter {
     }
 
     #[inline]
-    pub(super) fn fits(&mut self, now: Moment, asked: &Amount) -> bool {
+    pub(super) fn fits(&mut self, now: Moment, amount: &Amount) -> bool {
         let used = self.used(now);
-        self.bounds.admit(&used, asked)
+        self.bounds.admit(&used, amount)
     }
 
-    pub(super) fn at_most_half(&mut self, now: Moment, asked: &Amount) -> bool {
-        let after = self.used(now).plus(asked);
+    pub(super) fn at_most_half(&mut self, now: Moment, amount: &Amount) -> bool {
+        let after = self.used(now).plus(amount);
         Dimension::TOKENS
             .into_iter()
             .all(|dimension| self.bounds.limit(dimension).is_none_or(|limit| after[dimension] <= limit / 2))
     }
 
-    pub(super) fn wait(&mut self, now: Moment, asked: &Amount) -> Wait {
-        if !self.bounds.admit(&Amount::default(), asked) {
+    pub(super) fn wait(&mut self, now: Moment, amount: &Amount) -> Wait {
+        if !self.bounds.admit(&Amount::default(), amount) {
             return Wait::Never;
         }
         let used = self.used(now);
-        let missing = self.bounds.missing(&used, asked);
+        let missing = self.bounds.missing(&used, amount);
         if missing.is_nothing() {
             return Wait::Now;
         }
@@ -94,7 +94,7 @@ impl Meter {
     }
 
     #[inline]
-    pub(super) fn hold(&mut self, amount: &Amount) {
+    pub(super) fn add(&mut self, amount: &Amount) {
         self.open = self.open.plus(amount);
     }
 

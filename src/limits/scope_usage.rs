@@ -75,20 +75,20 @@ impl ScopeUsage {
         }
     }
 
-    /// Whether this much more may be held now.
+    /// Whether this much more fits now.
     #[inline]
-    pub(super) fn fits(&mut self, now: Moment, asked: &Amount) -> bool {
-        self.first.fits(now, asked) && self.others.iter_mut().all(|meter| meter.fits(now, asked))
+    pub(super) fn fits(&mut self, now: Moment, amount: &Amount) -> bool {
+        self.first.fits(now, amount) && self.others.iter_mut().all(|meter| meter.fits(now, amount))
     }
 
     /// Whether every token limit stays at or below half with this much more.
-    pub(super) fn at_most_half(&mut self, now: Moment, asked: &Amount) -> bool {
-        self.meters().all(|meter| meter.at_most_half(now, asked))
+    pub(super) fn at_most_half(&mut self, now: Moment, amount: &Amount) -> bool {
+        self.meters().all(|meter| meter.at_most_half(now, amount))
     }
 
-    /// When this much more may be held, if nothing but time changes.
-    pub(super) fn wait(&mut self, now: Moment, asked: &Amount) -> Wait {
-        let waits = self.meters().map(|meter| meter.wait(now, asked));
+    /// When this much more fits, if nothing but time changes.
+    pub(super) fn wait(&mut self, now: Moment, amount: &Amount) -> Wait {
+        let waits = self.meters().map(|meter| meter.wait(now, amount));
         waits
             .max_by_key(|wait| match wait {
                 Wait::Now => (0, now),
@@ -100,12 +100,12 @@ impl ScopeUsage {
     }
 
     /// The first limit that this much exceeds as a whole.
-    pub(super) fn excess(&self, asked: &Amount) -> Option<Excess> {
+    pub(super) fn excess(&self, amount: &Amount) -> Option<Excess> {
         std::iter::once(&self.first).chain(&self.others).find_map(|meter| {
             NAMED_FIRST.into_iter().find_map(|dimension| {
-                let limit = meter.bounds().limit(dimension).filter(|limit| asked[dimension] > *limit)?;
+                let limit = meter.bounds().limit(dimension).filter(|limit| amount[dimension] > *limit)?;
                 let (scope, window) = (self.scope.clone(), meter.length());
-                Some(Excess { scope, dimension, window, limit, asked: asked[dimension] })
+                Some(Excess { scope, dimension, window, limit, asked: amount[dimension] })
             })
         })
     }
@@ -129,11 +129,11 @@ impl ScopeUsage {
         report
     }
 
-    /// Holds an amount. Only after it was seen to fit.
+    /// Adds a reserved amount. Only after it was seen to fit.
     #[inline]
-    pub(super) fn hold(&mut self, amount: &Amount) {
-        self.first.hold(amount);
-        self.others.iter_mut().for_each(|meter| meter.hold(amount));
+    pub(super) fn add(&mut self, amount: &Amount) {
+        self.first.add(amount);
+        self.others.iter_mut().for_each(|meter| meter.add(amount));
     }
 
     /// Moves a held amount into a window: it counts from now on.

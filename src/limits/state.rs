@@ -54,23 +54,24 @@ impl State {
     }
 
     #[inline]
-    fn fits(&mut self, now: Moment, id: ScopeId, asked: &Amount) -> bool {
-        self.scope(id).is_none_or(|usage| usage.fits(now, asked))
+    fn fits(&mut self, now: Moment, id: ScopeId, amount: &Amount) -> bool {
+        self.scope(id).is_none_or(|usage| usage.fits(now, amount))
     }
 
     /// Whether every token limit would stay at or below half, in the shared scopes and at every candidate.
     pub(super) fn at_most_half(&mut self, now: Moment, request: &ReserveRequest<'_>) -> bool {
-        let mut holds = |id: ScopeId, asked: &Amount| self.scope(id).is_none_or(|usage| usage.at_most_half(now, asked));
-        let shared_asked = Amount::from(request.shared_demand);
-        request.shared.iter().all(|id| holds(*id, &shared_asked))
-            && request.candidates.iter().all(|(id, demand)| holds(*id, &Amount::from(*demand)))
+        let mut fits =
+            |id: ScopeId, amount: &Amount| self.scope(id).is_none_or(|usage| usage.at_most_half(now, amount));
+        let shared_amount = Amount::from(request.shared_demand);
+        request.shared.iter().all(|id| fits(*id, &shared_amount))
+            && request.candidates.iter().all(|(id, demand)| fits(*id, &Amount::from(*demand)))
     }
 
     pub(super) fn reserve(&mut self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
         let (shared, candidates) = (request.shared, request.candidates);
-        let shared_asked = Amount::from(request.shared_demand);
+        let shared_amount = Amount::from(request.shared_demand);
         let mut granted = None;
-        if shared.iter().all(|id| self.fits(now, *id, &shared_asked)) {
+        if shared.iter().all(|id| self.fits(now, *id, &shared_amount)) {
             granted = candidates.iter().position(|(id, demand)| self.fits(now, *id, &Amount::from(*demand)));
         }
         let Some((index, (own, demand))) = granted.and_then(|at| Some((at, *candidates.get(at)?))) else {
@@ -78,16 +79,16 @@ impl State {
         };
         let id = |attempt| ReservationId { request: request.request, attempt };
         let once = shared.iter().enumerate().filter(|(at, id)| !shared[..*at].contains(id)).map(|(_, id)| *id);
-        let shared = (!shared.is_empty()).then(|| Reservation { id: id(None), entries: self.hold(once, shared_asked) });
-        let entries = self.hold(std::iter::once(own), demand.into());
+        let shared = (!shared.is_empty()).then(|| Reservation { id: id(None), entries: self.add(once, shared_amount) });
+        let entries = self.add(std::iter::once(own), demand.into());
         Decision::Granted { index, shared, own: Reservation { id: id(Some(request.attempt)), entries } }
     }
 
-    fn hold(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Entries {
+    fn add(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Entries {
         let Self { scopes: all, reservations, .. } = self;
         for id in scopes.clone() {
             if let Some(usage) = all.get_mut(index(id)) {
-                usage.hold(&amount);
+                usage.add(&amount);
             }
         }
         let meters = scopes.flat_map(|id| {
@@ -101,19 +102,19 @@ impl State {
     /// scopes and one of the candidates have room.
     fn refuse(&mut self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
         let (shared, candidates) = (request.shared, request.candidates);
-        let shared_asked = Amount::from(request.shared_demand);
-        if let Some(excess) = shared.iter().find_map(|id| self.scope(*id)?.excess(&shared_asked)) {
+        let shared_amount = Amount::from(request.shared_demand);
+        if let Some(excess) = shared.iter().find_map(|id| self.scope(*id)?.excess(&shared_amount)) {
             return Decision::Never(excess);
         }
         let mut earliest = None;
         let mut largest: Option<Excess> = None;
         let mut hopeless = !candidates.is_empty();
         for (id, demand) in candidates {
-            let asked = Amount::from(*demand);
+            let amount = Amount::from(*demand);
             let Some(usage) = self.scope(*id) else { continue };
-            match usage.wait(now, &asked) {
+            match usage.wait(now, &amount) {
                 Wait::Never => {
-                    let excess = usage.excess(&asked);
+                    let excess = usage.excess(&amount);
                     if largest.as_ref().is_none_or(|largest| excess.as_ref().is_some_and(|e| e.limit > largest.limit)) {
                         largest = excess;
                     }
@@ -129,7 +130,7 @@ impl State {
             return Decision::Never(excess);
         }
         for id in shared {
-            let wait = self.scope(*id).map_or(Wait::Now, |usage| usage.wait(now, &shared_asked));
+            let wait = self.scope(*id).map_or(Wait::Now, |usage| usage.wait(now, &shared_amount));
             earliest = match wait {
                 Wait::Now => earliest,
                 Wait::At(moment) => earliest.map(|other| other.max(moment)),

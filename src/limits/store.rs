@@ -1,7 +1,7 @@
 //! The contract of whatever keeps reservations: this process's memory, or a store that several gateways share.
 //!
-//! Only reserving may wait, because only its answer decides something. All else is told and not waited for; a store
-//! elsewhere queues it. What policies and reports read comes from this process's own view, so that no decision waits for
+//! Only reserving may wait, because only its answer decides something. Everything else is reported without waiting; a remote
+//! store queues it. What policies and reports read comes from this process's own view, so that no decision waits for
 //! a network.
 
 use std::future::Future;
@@ -12,7 +12,7 @@ use super::{Decision, Demand, Limits, Reservation, ScopeId};
 use crate::id::RequestId;
 use crate::moment::Moment;
 
-/// Names a reservation over all gateways: a store that hears of one twice, or of one whose asker left, knows which is meant.
+/// Names a reservation over all gateways: a store that receives one twice, or one whose client left, knows which is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReservationId {
     /// The request it is for.
@@ -37,11 +37,11 @@ pub struct ReserveRequest<'a> {
     pub request: RequestId,
     /// Which of its attempts, from 0.
     pub attempt: u32,
-    /// Scopes that must all have room. A retry passes none: its request holds them already. One named twice counts once.
+    /// Scopes that must all have room. A retry passes none: its request has reserved there already. One named twice counts once.
     pub shared: &'a [ScopeId],
-    /// What is asked of each of them.
+    /// What each of them must have room for.
     pub shared_demand: Demand,
-    /// Where the request may go, best first, and what is asked there; none of them is among the shared scopes.
+    /// Where the request may go, best first, and what must fit there; none of them is among the shared scopes.
     pub candidates: &'a [(ScopeId, Demand)],
     /// How the demands are known.
     pub certainty: Certainty,

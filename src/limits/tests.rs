@@ -63,27 +63,27 @@ fn a_full_shared_scope_holds_every_candidate_back() {
     assert_eq!(reserve(&limits, at(0), &[all], demand(1, 1), &[(a, demand(1, 1))]), Decision::Until(None));
     assert_eq!(limits.used(at(0), a)[InFlight], 1);
     limits.settle(at(1), own, demand(1, 1));
-    limits.settle(at(1), shared.expect("a hold on the shared scope"), demand(1, 1));
+    limits.settle(at(1), shared.expect("a reservation on the shared scope"), demand(1, 1));
     let (_, shared, _) = granted(reserve(&limits, at(1), &[all], demand(1, 1), &[(a, demand(1, 1))]));
     assert!(shared.is_some());
 }
 
 #[test]
-fn a_hold_counts_without_end_until_it_is_answered_and_one_window_from_there() {
+fn a_reservation_counts_without_end_until_it_is_answered_and_one_window_from_there() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(60, 40))]));
+    let (_, _, reservation) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(60, 40))]));
     assert_eq!(limits.used(at(500), a)[Tokens], 100);
     assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::Unknown);
-    limits.response_head(at(500), &hold);
-    limits.response_head(at(530), &hold);
+    limits.response_head(at(500), &reservation);
+    limits.response_head(at(530), &reservation);
     assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::At(at(561)));
     assert_eq!(limits.used(at(560), a)[Tokens], 100);
     assert_eq!(limits.used(at(561), a)[Tokens], 0);
     // The stream goes on; settling it now must not touch what others counted since.
     let (_, _, other) = granted(reserve(&limits, at(570), &[], demand(0, 0), &[(a, demand(70, 0))]));
     limits.settle(at(571), other, demand(70, 0));
-    limits.settle(at(622), hold, demand(60, 4000));
+    limits.settle(at(622), reservation, demand(60, 4000));
     assert_eq!(limits.used(at(622), a)[Tokens], 70);
 }
 
@@ -91,9 +91,9 @@ fn a_hold_counts_without_end_until_it_is_answered_and_one_window_from_there() {
 fn settling_edits_the_amount_where_it_stands_upwards_too() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(10, 10))]));
-    limits.response_head(at(1), &hold);
-    limits.settle(at(40), hold, demand(10, 120));
+    let (_, _, reservation) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(10, 10))]));
+    limits.response_head(at(1), &reservation);
+    limits.settle(at(40), reservation, demand(10, 120));
     let used = limits.used(at(40), a);
     assert_eq!((used[Tokens], used[OutputTokens], used[Requests], used[InFlight]), (130, 120, 1, 0));
     assert_eq!(used.free[Tokens], Some(0));
@@ -104,8 +104,8 @@ fn settling_edits_the_amount_where_it_stands_upwards_too() {
 fn what_settles_unanswered_counts_from_its_settling() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
-    limits.settle(at(30), hold, demand(50, 0));
+    let (_, _, reservation) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
+    limits.settle(at(30), reservation, demand(50, 0));
     assert_eq!(limits.used(at(90), a)[Tokens], 50);
     assert_eq!(limits.used(at(91), a)[Tokens], 0);
 }
@@ -115,11 +115,11 @@ fn a_refund_leaves_nothing_answered_or_not() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));
     for answered in [false, true] {
-        let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
+        let (_, _, reservation) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(50, 50))]));
         if answered {
-            limits.response_head(at(0), &hold);
+            limits.response_head(at(0), &reservation);
         }
-        limits.refund(at(1), hold);
+        limits.refund(at(1), reservation);
         assert_eq!(
             limits.used(at(1), a),
             Used { free: LimitSpec::default().with(Tokens, 100).limits, ..Used::default() }
@@ -148,9 +148,9 @@ fn never_names_the_largest_limit_and_only_if_all_are_too_small() {
     };
     assert_eq!(decision, Decision::Never(excess));
     let all = ids.map(|id| (id, asked));
-    let (index, _, hold) = granted(reserve(&limits, at(0), &[], asked, &all));
+    let (index, _, reservation) = granted(reserve(&limits, at(0), &[], asked, &all));
     assert_eq!(index, 2);
-    limits.response_head(at(0), &hold);
+    limits.response_head(at(0), &reservation);
     let large = demand(4500, 0);
     assert_eq!(reserve(&limits, at(1), &[], large, &ids.map(|id| (id, large))), Decision::Until(Some(at(61))));
     let larger = demand(10_001, 0);
@@ -214,9 +214,10 @@ fn absurd_numbers_overflow_nothing() {
     let limits = limits([(deployment("a"), tokens(u64::MAX))]);
     let a = limits.id(&deployment("a"));
     let absurd = demand(u64::MAX, u64::MAX);
-    let holds: Vec<_> = (0..100).map(|_| granted(reserve(&limits, at(0), &[], absurd, &[(a, absurd)])).2).collect();
-    for hold in holds {
-        limits.settle(at(0), hold, absurd);
+    let reservations: Vec<_> =
+        (0..100).map(|_| granted(reserve(&limits, at(0), &[], absurd, &[(a, absurd)])).2).collect();
+    for reservation in reservations {
+        limits.settle(at(0), reservation, absurd);
     }
     assert!(limits.used(at(0), a)[Tokens] > 1 << 40);
     assert_eq!(limits.used(at(61), a)[Tokens], 0);
@@ -234,7 +235,7 @@ fn a_scope_without_a_spec_is_unlimited_and_counted() {
 }
 
 #[test]
-fn a_reload_keeps_usage_and_holds_whatever_becomes_of_the_window() {
+fn a_reload_keeps_usage_and_reservations_whatever_becomes_of_the_window() {
     let window = |seconds| LimitSpec { window: Duration::from_secs(seconds), ..tokens(100) };
     for (before, after, gone) in [(60, 10, 15), (10, 60, 65), (60, 60, 64), (60, 3600, 3720)] {
         let limits = limits([(deployment("a"), window(before))]);
@@ -277,10 +278,10 @@ fn a_scope_that_goes_and_comes_back_finds_what_it_used() {
     let specs = BTreeMap::from([(deployment("a"), tokens(100))]);
     let limits = Limits::new(&specs);
     let a = limits.id(&deployment("a"));
-    let (_, _, hold) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(100, 0))]));
+    let (_, _, reservation) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(100, 0))]));
     limits.apply(&BTreeMap::new(), at(1));
     assert_eq!(limits.wait(at(1), a, demand(1, 0)), Wait::Now);
-    limits.settle(at(2), hold, demand(90, 0));
+    limits.settle(at(2), reservation, demand(90, 0));
     limits.apply(&specs, at(3));
     assert_eq!(limits.wait(at(3), a, demand(20, 0)), Wait::At(at(63)));
 }

@@ -1,5 +1,5 @@
 //! The guard of one attempt: the deployment's reservation and the breaker's admission, from the moment they are granted to the
-//! one outcome that limits, health and router are told.
+//! one outcome that limits, health and router receive.
 //!
 //! It is kept by the request's guard and not by the stage that calls: a client that leaves and a request whose time is over
 //! drop the stages wherever they are, and what remains must know why the attempt ended.
@@ -55,7 +55,7 @@ impl AttemptGuard {
         self.health.answering();
     }
 
-    /// Ends it and tells everybody but the request. `seed` and `number` say which attempt of which request it was.
+    /// Ends it and reports the outcome to all but the request. `seed` and `number` say which attempt of which request it was.
     pub(super) fn end(
         self,
         gateway: &Gateway,

@@ -1,8 +1,8 @@
-//! Work that takes long, done beside the threads that serve: while one of those computes, all its other connections
+//! Long work, done on other threads than those that serve: while one of those computes, all its other connections
 //! stand still.
 //!
-//! No more is done at once than there are turns, so that many large requests do not leave those who serve without a
-//! processor. Who goes away before its turn came leaves nothing behind.
+//! A semaphore bounds how much is done at once, so that many large requests leave processors to the serving threads.
+//! A request that is cancelled while it waits gives its place in the line back.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl BlockingPool {
         Self { turns: Some(Arc::new(Semaphore::new(at_once.get()))) }
     }
 
-    /// Not beside at all: on virtual time the order of events must not depend on when a thread is done.
+    /// On the calling thread: on virtual time the order of events must not depend on when a thread is done.
     #[must_use]
     pub const fn in_place() -> Self {
         Self { turns: None }

@@ -27,7 +27,7 @@ pub struct RequestGuard {
     caller: Option<Arc<Caller>>,
     pub(super) record: Record,
     pub(super) seed: u64,
-    /// The hold on the shared scopes and what all attempts together used.
+    /// The reservation on the shared scopes and what all attempts together used.
     pub(super) shared: Option<Reservation>,
     used: Demand,
     /// Whether any attempt reached a provider.
@@ -65,7 +65,7 @@ impl RequestGuard {
         self.record.id
     }
 
-    /// The API it came through, in whose words it is answered.
+    /// The API it came through, whose format its answers have.
     #[must_use]
     pub fn api(&self) -> &'static dyn ClientApi {
         self.api
@@ -77,7 +77,7 @@ impl RequestGuard {
         &self.snapshot
     }
 
-    /// Who asks: to be known before anything of the request is read.
+    /// Sets the caller, which is known before anything of the request is read.
     pub fn set_caller(&mut self, caller: Option<Arc<Caller>>) {
         self.record.caller = caller.as_ref().map(|caller| caller.key.clone());
         self.record.team = caller.as_ref().and_then(|caller| caller.team.clone());

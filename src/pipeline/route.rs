@@ -1,7 +1,7 @@
-//! Who may serve, best first. A policy advises; a faulty one is replaced by the built-in order, which is
-//! the configuration's: `order`, then position.
+//! The deployments to try, best first. A policy ranks them; where it fails, the built-in order takes its place: the configuration's
+//! `order`, then position.
 //!
-//! A deployment the policy leaves out is not called. `order` is the operator's word and stands above the
+//! A deployment the policy leaves out is not called. The configuration's `order` stands above the
 //! policy's ranking: all deployments of a lower `order` come before those of a higher one.
 
 use std::sync::Arc;
@@ -19,23 +19,23 @@ use crate::tokens;
 
 use super::{Estimate, RequestContext, RequestGuard};
 
-/// Told where something under way has to end first and nobody knows when.
+/// The wait in milliseconds shown to a policy where it depends on requests under way, so that nobody knows it.
 const UNKNOWN_WAIT_MS: f32 = 1000.0;
 
-/// The longest a policy may have a request wait before it is asked again.
+/// The longest a policy may delay a request before it is called again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// What is decided of a request.
+/// A routing decision.
 pub(super) struct RouteDecision {
     /// The deployments to try, best first, as indices into the group.
     pub(super) order: Vec<usize>,
     /// Who decided, `NAME@DIGEST` or `built-in`.
     pub(super) policy: Arc<str>,
-    /// The policy wants the request to wait so long and be asked again. Where it is not asked, `order` is the built-in one.
+    /// The policy wants the request to wait so long and to be called again; where it is not called again, `order` is the built-in one.
     pub(super) wait: Option<Duration>,
 }
 
-/// The deployments to try. A policy that wants the request to wait is asked once more afterwards.
+/// The deployments to try. A policy that delays the request is called once more afterwards.
 ///
 /// # Errors
 /// As [`decide`].
@@ -58,7 +58,7 @@ pub(super) async fn order(
     Ok(decision.order)
 }
 
-/// Asks the group's policy once.
+/// Calls the group's policy once.
 ///
 /// # Errors
 /// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
@@ -84,7 +84,7 @@ pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate
     }
 }
 
-/// The operator's `order` stands above the policy's ranking.
+/// The configuration's `order` stands above the policy's ranking.
 fn by_order(group: &GroupRuntime, mut order: Vec<usize>) -> Vec<usize> {
     order.sort_by_key(|index| group.deployments[*index].config.order);
     order
@@ -162,7 +162,7 @@ fn attribute<'a>(name: &str, context: &'a RequestContext<'_>) -> &'a str {
         "caller" => context.caller.key.as_str(),
         "team" => context.caller.team.as_ref().map_or("", |team| team.as_str()),
         "group" => context.group.config.name.as_str(),
-        "face" => context.api,
+        "api" => context.api,
         _ => "",
     }
 }

@@ -1,8 +1,13 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
 
 use super::*;
+use crate::authorization::{Authorization, Authorizer, Authorizing};
 use crate::format::OpenAi;
 use crate::limits::{Dimension, Wait};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime};
+use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub(super) mod support;
 
@@ -55,4 +60,97 @@ async fn a_plan_tells_what_never_fits_and_refuses_as_serving_does() {
     ] {
         assert_eq!(plan(&gateway, body).await.unwrap_err().kind, kind, "{body}");
     }
+}
+
+/// Signs the body, as a cloud's gateway wants it; without a secret it cannot.
+struct Signed {
+    secret: Option<&'static str>,
+}
+
+fn signature(secret: &str, body: &[u8]) -> String {
+    format!("{secret}-{}", body.len())
+}
+
+impl Authorizer for Signed {
+    fn authorize<'a>(&'a self, request: &'a mut UpstreamRequest, _now: Moment) -> Authorizing<'a> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let secret = self.secret.ok_or_else(|| AttemptFault::new(FaultKind::Misconfigured, "no secret"))?;
+            request.headers.insert("x-signature", signature(secret, &request.body).parse().unwrap());
+            Ok(())
+        })
+    }
+}
+
+/// Keeps what is sent, and replies.
+#[derive(Default)]
+struct Sent(Mutex<Vec<UpstreamRequest>>);
+
+impl Upstream for Sent {
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
+        self.0.lock().unwrap().push(call);
+        let reply = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#;
+        let body: Body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(reply.as_bytes()))]));
+        let response = UpstreamResponse { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
+        Box::pin(std::future::ready(Ok(response)))
+    }
+}
+
+/// Serves one request over `transport`, its deployment authorised by `secret`.
+async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (Arc<Gateway>, Result<Served, Refusal>) {
+    let gateway = gateway("model_list: [{model_name: g, litellm_params: {model: openai/m, api_key: none}}]");
+    let before = gateway.live.read();
+    let group = before.group("g").unwrap();
+    let deployment = &group.deployments[0];
+    let deployment = DeploymentRuntime {
+        config: Arc::clone(&deployment.config),
+        format: deployment.format,
+        transport: Arc::clone(transport) as Arc<dyn Upstream>,
+        base_url: Arc::clone(&deployment.base_url),
+        authorization: Authorization::PerRequest(Arc::new(Signed { secret })),
+        health: Arc::clone(&deployment.health),
+        scope: deployment.scope,
+    };
+    let group = GroupRuntime {
+        config: Arc::clone(&group.config),
+        router: None,
+        policy: "built-in".into(),
+        deployments: vec![Arc::new(deployment)],
+        scope: group.scope,
+        queue: Arc::clone(&group.queue),
+    };
+    gateway.live.publish(Snapshot {
+        generation: 2,
+        settings: Arc::clone(&before.settings),
+        groups: std::iter::once((group.config.name.clone(), Arc::new(group))).collect(),
+        callers: Callers::new(before.callers.anonymous.scopes[0]),
+        fingerprint: before.fingerprint,
+    });
+    let body = br#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#.to_vec().into();
+    let request =
+        ClientRequest { method: http::Method::POST, uri: http::Uri::default(), headers: http::HeaderMap::new(), body };
+    let mut guard = gateway.arrive(&OpenAi);
+    guard.set_caller(Some(Arc::clone(&before.callers.anonymous)));
+    let served = gateway.serve(guard, request).await;
+    (gateway, served)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_authorised_after_it_is_written_and_sent_as_it_was_signed() {
+    let transport = Arc::new(Sent::default());
+    let (_, served) = serve_signed(Some("s"), &transport).await;
+    assert!(matches!(served, Ok(Served::Whole { .. })));
+    let sent = transport.0.lock().unwrap();
+    let [request] = &**sent else { panic!("{} requests", sent.len()) };
+    assert_eq!(request.headers["x-signature"], signature("s", &request.body));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_authorised_is_not_sent_and_counts_nowhere() {
+    let transport = Arc::new(Sent::default());
+    let (gateway, served) = serve_signed(None, &transport).await;
+    assert!(served.is_err());
+    assert!(transport.0.lock().unwrap().is_empty());
+    let scope = gateway.live.read().group("g").unwrap().deployments[0].scope;
+    assert_eq!(gateway.limits.local().used(gateway.clock.now(), scope)[Dimension::Requests], 0);
 }

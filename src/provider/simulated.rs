@@ -147,8 +147,8 @@ impl Simulated {
             waits.for_head(start, pace.due(0)).await?;
             return Ok(wire::broken(emulation, headers, draw));
         }
-        let told = derive(model.seed, content);
-        let script = Script::write(&request, model, input, told, format!("{}{draw:016x}", emulation.id_prefix()), now);
+        let seed = derive(model.seed, content);
+        let script = Script::write(&request, model, input, seed, format!("{}{draw:016x}", emulation.id_prefix()), now);
         if request.stream {
             waits.for_head(start, pace.due(0)).await?;
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

@@ -1,4 +1,4 @@
-//! Chats, through whichever API: read the body within bounds, serve it, say in headers who answered.
+//! Chats, through whichever API: read the body within bounds, serve it, name the deployment that replied in its headers.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, limit: usize) -
 
 /// Takes in what a refused client is still sending. One whose connection is closed under its writing reads no refusal.
 fn discard<B: RequestBody>(headers: &HeaderMap, mut body: B) {
-    // One that asked first is waiting for just this answer; reading would tell it to send.
+    // A client that sent `Expect: 100-continue` waits for this answer; reading the body would make it send.
     if !body.is_end_stream() && !headers.contains_key(EXPECT) {
         let rest = async move { while let Some(Ok(_)) = body.frame().await {} };
         tokio::spawn(tokio::time::timeout(DISCARD, rest));

@@ -22,7 +22,7 @@ pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Resp
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     identify(api, headers, id);
     headers.insert(HeaderName::from_static("x-witgate-refusal"), HeaderValue::from_static(refusal.kind.as_str()));
-    // Whoever is told to come back is told when; where nobody knows, a second is a polite guess.
+    // A client that may retry learns when; where nobody knows, we say one second.
     let again = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
     if let Some(wait) = refusal.retry_after.or(again.then_some(Duration::from_secs(1))) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));

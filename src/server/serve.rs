@@ -1,5 +1,5 @@
-//! Listening and leaving. Connections go to the workers. No request is lost at a stop: for a moment more whoever asks is
-//! served and told to ask elsewhere next time; then nobody is let in, and requests under way finish within the grace time.
+//! Listening and stopping. Connections go to the workers. No request is lost at a stop: for half a second more connections are
+//! accepted and each reply closes its connection; then the listener closes, and requests under way finish within the grace time.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -28,18 +28,18 @@ const FIRST_HEAD: Duration = Duration::from_secs(75);
 /// How long a connection may lie idle between two requests, the next one's head included. Longer than clients and the
 /// load balancers of the large clouds (600 s) keep theirs, so that none is closed under a request.
 const NEXT_HEAD: Duration = Duration::from_secs(620);
-/// How long requests are still taken once told to stop: those on their way would be cut off otherwise.
+/// How long requests are still accepted after the signal to stop: those on their way would be cut off otherwise.
 const LAST_CALL: Duration = Duration::from_millis(500);
-/// How often an HTTP/2 connection is asked whether anybody is there.
+/// How often an HTTP/2 connection is pinged, to notice a client that is gone.
 const PING: Duration = Duration::from_secs(30);
-/// Until a listener that could not accept is asked again.
+/// The pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// A bound socket, and where it is.
 #[derive(Debug)]
 pub struct Listening {
     listener: TcpListener,
-    /// The address in use; its port is real even where 0 was asked for.
+    /// The address in use; its port is real even where the configuration says 0.
     pub address: SocketAddr,
 }
 
@@ -63,14 +63,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts so many threads, each with an event loop of its own. Nobody is let in yet.
+    /// Starts so many threads, each with an event loop of its own. Nothing is accepted yet.
     ///
     /// # Errors
     /// Where the threads cannot be had.
     pub fn start(listening: Listening, service: HttpService, workers: NonZeroUsize) -> io::Result<Self> {
         let started = Workers::start(workers);
-        let told = |fault: io::Error| io::Error::new(fault.kind(), format!("cannot start {workers} threads: {fault}"));
-        Ok(Self { listening, service: Arc::new(service), workers: started.map_err(told)? })
+        let describe =
+            |fault: io::Error| io::Error::new(fault.kind(), format!("cannot start {workers} threads: {fault}"));
+        Ok(Self { listening, service: Arc::new(service), workers: started.map_err(describe)? })
     }
 
     /// Where it listens.
@@ -79,8 +80,8 @@ impl Server {
         self.listening.address
     }
 
-    /// Serves until `stop` completes, and what asks within half a second of that; then finishes what is under way, but
-    /// not longer than `grace`.
+    /// Serves until `stop` completes and half a second longer; then finishes the requests under way, but waits no longer
+    /// than `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) {
         let Self { listening, service, workers } = self;
         let stopping = CancellationToken::new();
@@ -103,7 +104,7 @@ impl Server {
         if tokio::time::timeout(grace, workers.idle()).await.is_err() {
             tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
         }
-        // Whoever was cut off is still recorded: dropping its task writes the record.
+        // A request that is cut off is still recorded: dropping its task writes the record.
         workers.end().await;
     }
 }
@@ -158,9 +159,9 @@ async fn connection(
         let (service, stopping) = (Arc::clone(&service), stopping.clone());
         async move {
             // HTTP/2 has a frame of its own for this, and forbids the header.
-            let says_so = request.version() <= Version::HTTP_11;
+            let http1 = request.version() <= Version::HTTP_11;
             let mut response = service.answer(request).await;
-            if says_so && stopping.is_cancelled() {
+            if http1 && stopping.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
@@ -187,7 +188,7 @@ async fn connection(
                 serving.as_mut().graceful_shutdown();
                 break serving.await;
             }
-            // The protocol's own timers begin only once its first bytes told which protocol it is.
+            // The protocol's own timers begin only once its first bytes have shown which protocol it is.
             () = first_head.as_mut(), if waits => {
                 if !began.load(Ordering::Relaxed) {
                     return;

@@ -1,4 +1,4 @@
-//! The simulated provider over HTTP: what `witgate simulate-provider` serves. No key is asked for.
+//! The simulated provider over HTTP: what `witgate simulate-provider` serves. It needs no key.
 
 use std::sync::Arc;
 

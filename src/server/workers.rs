@@ -1,8 +1,8 @@
 //! The threads that serve, one event loop each. A connection stays with the worker it was given to.
 //!
 //! What a request reads, writes and waits for is then one thread's business, and no thread has to wake another one for it.
-//! The price is that work on one connection never spreads; so connections are given to whoever has the fewest, and what
-//! takes long is done beside (`pipeline/beside.rs`).
+//! The price is that work on one connection never spreads; so a connection goes to the worker with the fewest, and long
+//! work goes to other threads (`pipeline/blocking_pool.rs`).
 
 use std::future::Future;
 use std::io;
@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long the end of work beside (a name being asked for) is awaited when everything is over.
+/// How long blocking work (a name lookup) is awaited at the end.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// All of them; dropping them ends them.
@@ -40,13 +40,13 @@ impl Workers {
             Self { all: Vec::with_capacity(count.get()), over: CancellationToken::new(), threads: TaskTracker::new() };
         for index in 0..count.get() {
             let (over, present) = (workers.over.clone(), workers.threads.token());
-            let (tell, told) = mpsc::sync_channel(1);
+            let (sender, receiver) = mpsc::sync_channel(1);
             let work = move || {
-                run(&over, &tell);
+                run(&over, &sender);
                 drop(present);
             };
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
-            let runtime = told.recv().map_err(io::Error::other)??;
+            let runtime = receiver.recv().map_err(io::Error::other)??;
             workers.all.push(Worker { runtime, connections: TaskTracker::new() });
         }
         Ok(workers)
@@ -84,12 +84,12 @@ impl Drop for Workers {
 }
 
 /// Begins and ends on the worker's own thread: another one that serves must not drop an event loop.
-fn run(over: &CancellationToken, tell: &SyncSender<io::Result<Handle>>) {
+fn run(over: &CancellationToken, handle: &SyncSender<io::Result<Handle>>) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(fault) => return drop(tell.send(Err(fault))),
+        Err(fault) => return drop(handle.send(Err(fault))),
     };
-    if tell.send(Ok(runtime.handle().clone())).is_ok() {
+    if handle.send(Ok(runtime.handle().clone())).is_ok() {
         runtime.block_on(over.cancelled());
     }
     runtime.shutdown_timeout(LEAVE);

@@ -48,7 +48,7 @@ async fn who_says_twice_where_it_goes_or_comes_from_is_refused() {
     let evil = "POST http://evil.example/v1/chat/completions";
     assert_eq!(send(&gateway, evil, &[&local]).await.0, 400, "its address is another than its host");
     let twice =
-        gateway.metric("witgate_requests_total{group=\"\",face=\"openai\",ending=\"invalid-request\",status=\"400\"}");
+        gateway.metric("witgate_requests_total{group=\"\",api=\"openai\",ending=\"invalid-request\",status=\"400\"}");
     assert_eq!(twice, Some(4.0), "each is recorded");
 }
 
@@ -67,9 +67,9 @@ async fn what_the_guard_refuses_has_an_id_and_on_a_chat_surface_a_record() {
     assert_eq!(ids.len(), 3, "each its own: {ids:?}");
     let (status, _) = send(&gateway, "POST /v1/chat/completions", &foreign).await;
     assert_eq!(status, 403);
-    for face in ["anthropic", "openai"] {
-        let line = format!("witgate_requests_total{{group=\"\",face=\"{face}\",ending=\"forbidden\",status=\"403\"}}");
-        assert_eq!(gateway.metric(&line), Some(1.0), "{face}: one record for the one request");
+    for api in ["anthropic", "openai"] {
+        let line = format!("witgate_requests_total{{group=\"\",api=\"{api}\",ending=\"forbidden\",status=\"403\"}}");
+        assert_eq!(gateway.metric(&line), Some(1.0), "{api}: one record for the one request");
     }
     assert_eq!(gateway.metric("witgate_under_way"), Some(0.0));
     let unknown = gateway.get("/v1/messages/nothing").await;

@@ -1,4 +1,4 @@
-//! Both faces over both providers, as clients see them: replies, streams, errors, endings.
+//! Both client APIs over both providers, as clients see them: replies, streams, errors, endings.
 
 use http::HeaderValue;
 use serde_json::{Value, json};
@@ -46,12 +46,12 @@ fn config(deployments: &[(&str, &str, &str)]) -> String {
     format!("model_list:\n{list}router_settings: {{routing_strategy: least-busy, num_retries: 2, cooldown_time: 0}}\n")
 }
 
-fn request(face: &str, stream: bool) -> (&'static str, Value) {
+fn request(api: &str, stream: bool) -> (&'static str, Value) {
     let mut body = json!({"model": "g", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]});
     if stream {
         body["stream"] = json!(true);
     }
-    (if face == "openai" { "/v1/chat/completions" } else { "/v1/messages" }, body)
+    (if api == "openai" { "/v1/chat/completions" } else { "/v1/messages" }, body)
 }
 
 #[tokio::test]
@@ -61,35 +61,35 @@ async fn every_face_reaches_every_provider_plain_and_streamed() {
             "openai" => (openai_reply("Hello"), OPENAI_STREAM),
             _ => (anthropic_reply("Hello"), ANTHROPIC_STREAM),
         };
-        for face in ["openai", "anthropic"] {
+        for api in ["openai", "anthropic"] {
             let upstream = ScriptedUpstream::start([Step::json(200, &whole), Step::events(streamed)]).await;
             let gateway = Gateway::start(&config(&[("one", provider, &upstream.origin())])).await;
-            let (path, body) = request(face, false);
+            let (path, body) = request(api, false);
             let answer = gateway.post(path, &body).await;
-            assert_eq!(answer.status, 200, "{face} over {provider}: {}", answer.text);
+            assert_eq!(answer.status, 200, "{api} over {provider}: {}", answer.text);
             let reply = answer.json();
-            let (text, input) = match face {
+            let (text, input) = match api {
                 "openai" => (&reply["choices"][0]["message"]["content"], &reply["usage"]["prompt_tokens"]),
                 _ => (&reply["content"][0]["text"], &reply["usage"]["input_tokens"]),
             };
-            assert_eq!((text, input), (&json!("Hello"), &json!(9)), "{face} over {provider}");
+            assert_eq!((text, input), (&json!("Hello"), &json!(9)), "{api} over {provider}");
             assert!(answer.header("x-witgate-policy").starts_with("least-busy@"), "{:?}", answer.headers);
             assert_eq!(answer.header("x-witgate-deployment"), "one");
-            let (path, body) = request(face, true);
+            let (path, body) = request(api, true);
             let answer = gateway.post(path, &body).await;
             assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
-            let text: String = answer.events().iter().map(|event| delta(face, event)).collect();
-            assert_eq!(text, "Hello", "{face} over {provider}: {}", answer.text);
-            let last = if face == "openai" { "[DONE]" } else { "{\"type\":\"message_stop\"}" };
+            let text: String = answer.events().iter().map(|event| delta(api, event)).collect();
+            assert_eq!(text, "Hello", "{api} over {provider}: {}", answer.text);
+            let last = if api == "openai" { "[DONE]" } else { "{\"type\":\"message_stop\"}" };
             assert_eq!(answer.events().last().map(String::as_str), Some(last), "{}", answer.text);
             until("both records written", || gateway.metric("witgate_under_way") == Some(0.0)).await;
         }
     }
 }
 
-fn delta(face: &str, event: &str) -> String {
+fn delta(api: &str, event: &str) -> String {
     let event: Value = serde_json::from_str(event).unwrap_or_default();
-    let text = if face == "openai" { &event["choices"][0]["delta"]["content"] } else { &event["delta"]["text"] };
+    let text = if api == "openai" { &event["choices"][0]["delta"]["content"] } else { &event["delta"]["text"] };
     text.as_str().unwrap_or_default().to_owned()
 }
 
@@ -163,7 +163,7 @@ async fn a_client_that_leaves_cancels_the_call_and_is_recorded() {
     call.abort();
     upstream.until_cancelled(2).await;
     until("both recorded", || {
-        gateway.metric("witgate_requests_total{group=\"g\",face=\"openai\",ending=\"cancelled\",status=\"499\"}")
+        gateway.metric("witgate_requests_total{group=\"g\",api=\"openai\",ending=\"cancelled\",status=\"499\"}")
             == Some(2.0)
     })
     .await;
@@ -333,8 +333,8 @@ async fn a_request_cannot_say_where_it_goes_or_with_which_key() {
         Gateway::start("model_list:\n  - model_name: g\n    litellm_params: {model: simulated/talker}\n").await;
     for field in ["api_base", "api_key", "base_url", "extra_headers", "mock_response", "user_config", "aws_region_name"]
     {
-        for face in ["openai", "anthropic"] {
-            let (path, mut body) = request(face, false);
+        for api in ["openai", "anthropic"] {
+            let (path, mut body) = request(api, false);
             body[field] = json!("x");
             let answer = gateway.post(path, &body).await;
             assert_eq!(answer.status, 400, "{field}: {}", answer.text);

@@ -65,7 +65,7 @@ witgate: {{routers: {{g: {{policy: hostile, settings: {{do: reject}}, may_reject
         let gateway = Gateway::start_with(&config, &[("hostile.wasm", &hostile)]).await;
         let mut body =
             json!({"model": "g", "max_tokens": 5, "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
-        for (path, face) in [("/v1/chat/completions", "openai"), ("/v1/messages", "anthropic")] {
+        for (path, api) in [("/v1/chat/completions", "openai"), ("/v1/messages", "anthropic")] {
             let answer = gateway.post(path, &body).await;
             if !may {
                 assert_eq!(answer.status, 200, "{}", answer.text);
@@ -75,12 +75,11 @@ witgate: {{routers: {{g: {{policy: hostile, settings: {{do: reject}}, may_reject
             let error = &answer.json()["error"];
             assert_eq!((answer.status, answer.header("x-witgate-refusal")), (403, "policy-refused"), "{}", answer.text);
             assert!(error["message"].as_str().is_some_and(|words| words.starts_with("nono")), "{}", answer.text);
-            let code = if face == "openai" { &error["code"] } else { &error["details"]["error_code"] };
-            assert_eq!((&error["type"], code), (&json!("permission_error"), &json!("policy-refused")), "{face}");
-            let record = format!(
-                "witgate_requests_total{{group=\"g\",face=\"{face}\",ending=\"policy-refused\",status=\"403\"}}"
-            );
-            assert_eq!(gateway.metric(&record), Some(1.0), "{face}");
+            let code = if api == "openai" { &error["code"] } else { &error["details"]["error_code"] };
+            assert_eq!((&error["type"], code), (&json!("permission_error"), &json!("policy-refused")), "{api}");
+            let record =
+                format!("witgate_requests_total{{group=\"g\",api=\"{api}\",ending=\"policy-refused\",status=\"403\"}}");
+            assert_eq!(gateway.metric(&record), Some(1.0), "{api}");
         }
         body["priority"] = json!(0);
         assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200, "others are served");

@@ -40,7 +40,7 @@ struct Step {
     #[serde(default)]
     stream: bool,
     #[serde(default)]
-    face: Option<String>,
+    api: Option<String>,
     #[serde(default)]
     max_tokens: Option<u32>,
     #[serde(default)]
@@ -49,7 +49,7 @@ struct Step {
 
 impl Step {
     fn api(&self) -> &'static dyn ClientApi {
-        if self.face.as_deref() == Some("anthropic") { &Anthropic } else { &OpenAi }
+        if self.api.as_deref() == Some("anthropic") { &Anthropic } else { &OpenAi }
     }
 
     fn body(&self) -> Value {

@@ -44,7 +44,7 @@ pub(super) struct Member {
     pub(super) blocked: bool,
 }
 
-/// What the simulated provider charges unless told otherwise.
+/// The simulated provider's default price.
 const FREE: Prices = Prices { input: Price(0), output: Price(0), cache_read: None, cache_write: None };
 
 /// One entry's deployment. `None` where it cannot be used; the problems say why. Where `litellm_params` and `model_info` both

@@ -28,11 +28,11 @@ pub(super) struct Endpoint {
     pub(super) credential_name: String,
 }
 
-/// Where `params` lead. `None` where that cannot be told; the problems say why.
+/// Where `params` lead. `None` where that cannot be resolved; the problems say why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
     let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
     let Some(model) = params.model.as_deref() else {
-        // A variable that is not set is told already.
+        // A variable that is not set is reported already.
         if !places.has("model") {
             places.error_at("model", "a deployment needs `litellm_params.model`", "for example `openai/gpt-4o`");
         }
@@ -140,14 +140,14 @@ fn credential(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Credenti
         return Some((Some(key.clone()), name));
     }
     if places.has("api_key") {
-        // It was given and could not be read; that is told already.
+        // It was given and could not be read; that is reported already.
         return None;
     }
     let from_variable =
         |name: &String| Some((Some(SecretString::from(places.reader.variable(name)?.trim())), name.clone()));
     if let Some(found) = row.key_env.iter().find_map(from_variable) {
         if own_address {
-            // As in LiteLLM; told, since the key goes to an address of the file's.
+            // As in LiteLLM; reported, since the key goes to an address of the file's.
             places.downgrade("api_base", Grade::Exact, format!("called with the key of {}", found.1));
         }
         return Some(found);

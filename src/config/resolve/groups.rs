@@ -137,7 +137,7 @@ fn identify(reader: &Reader<'_>, member: &mut Member, taken: &BTreeMap<Deploymen
         }
         return;
     }
-    // Deployments that nothing tells apart are told apart by their order.
+    // Deployments that are otherwise equal are distinguished by their order.
     let plain = id.clone();
     let mut count = 1;
     while taken.contains_key(id) {

@@ -13,7 +13,7 @@ pub(in crate::config) struct LitellmSettings {
 
 impl LitellmSettings {
     pub(in crate::config) fn read(mut section: Section<'_, '_>) -> Self {
-        // Read so that a value that is neither true nor false is told; it is as if it were always on.
+        // Read so that a value that is neither true nor false is reported; it is as if it were always on.
         let _always = section.flag("drop_params");
         let read = Self {
             request_timeout: section.seconds("request_timeout"),

@@ -50,7 +50,7 @@ pub(in crate::config) struct AliasEntry {
 
 impl<'r, 'e> RouterSettings<'r, 'e> {
     pub(in crate::config) fn read(mut section: Section<'r, 'e>) -> Self {
-        // Read so that a value that is neither true nor false is told; all are as if they were always on.
+        // Read so that a value that is neither true nor false is reported; all are as if they were always on.
         for key in ["enable_pre_call_checks", "enable_pre_call_check", "tpm_budget_management"] {
             let _always = section.flag(key);
         }

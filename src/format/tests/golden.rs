@@ -1,4 +1,4 @@
-//! The golden matrix: fixture × dialect × face.
+//! The golden matrix: fixture × provider format × client API.
 
 use std::fmt::Write;
 use std::path::Path;

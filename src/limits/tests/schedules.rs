@@ -8,6 +8,9 @@ use super::*;
 /// Scopes 0 and 1 are shared, the others candidates.
 const SCOPES: usize = 5;
 
+/// The most windows of one scope.
+const WINDOWS: usize = 3;
+
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
@@ -34,20 +37,22 @@ struct Event {
     refunded: bool,
     /// The limits under which it was granted.
     spec: LimitSpec,
-    /// Older than the window at a reload: the events from this one on may be granted under a longer window that
-    /// cannot know it.
-    forgotten: Option<usize>,
+    /// For each window of the scope: older than it at a reload, or there before it. The events from this one on may be
+    /// granted under a window that cannot know it.
+    forgotten: [Option<usize>; WINDOWS],
 }
 
-/// Two holds at most, and their events.
+/// Two reservations at most, and their events.
 struct Live {
-    holds: Vec<(Reservation, Vec<usize>)>,
+    reservations: Vec<(Reservation, Vec<usize>)>,
 }
 
 struct Run {
     limits: Limits,
     ids: Vec<ScopeId>,
     specs: Vec<Option<LimitSpec>>,
+    /// How many windows each scope has had.
+    known: [usize; SCOPES],
     now: Moment,
     events: Vec<Event>,
     live: Vec<Live>,
@@ -79,7 +84,8 @@ impl Run {
         let limits = Limits::new(&named(&specs));
         let ids = (0..SCOPES).map(|number| limits.id(&scope(number))).collect();
         let now = Moment::from_nanos(1_700_000_000_123_456_789);
-        Self { limits, ids, specs, now, events: Vec::new(), live: Vec::new(), granted: 0, chased: 0 }
+        let known = std::array::from_fn(|scope| specs[scope].as_ref().map_or(1, |spec| spec.windows().count()));
+        Self { limits, ids, specs, known, now, events: Vec::new(), live: Vec::new(), granted: 0, chased: 0 }
     }
 
     fn all_used(&self, now: Moment) -> Vec<Used> {
@@ -94,8 +100,8 @@ impl Run {
             }
             Step::Answer(which) => {
                 let Some(which) = pick(which, self.live.len()) else { return };
-                for (hold, events) in &self.live[which].holds {
-                    self.limits.response_head(self.now, hold);
+                for (reservation, events) in &self.live[which].reservations {
+                    self.limits.response_head(self.now, reservation);
                     for event in events {
                         self.events[*event].answered.get_or_insert(self.now);
                     }
@@ -103,11 +109,11 @@ impl Run {
             }
             Step::Settle(which, percent) => {
                 let Some(which) = pick(which, self.live.len()) else { return };
-                for (hold, events) in self.live.swap_remove(which).holds {
+                for (reservation, events) in self.live.swap_remove(which).reservations {
                     let first = &self.events[events[0]];
                     let actual =
                         demand(first.amount.input_tokens * percent / 100, first.amount.output_tokens * percent / 100);
-                    self.limits.settle(self.now, hold, actual);
+                    self.limits.settle(self.now, reservation, actual);
                     for event in events {
                         self.events[event].amount = actual;
                         self.events[event].answered.get_or_insert(self.now);
@@ -116,8 +122,8 @@ impl Run {
             }
             Step::Refund(which) => {
                 let Some(which) = pick(which, self.live.len()) else { return };
-                for (hold, events) in self.live.swap_remove(which).holds {
-                    self.limits.refund(self.now, hold);
+                for (reservation, events) in self.live.swap_remove(which).reservations {
+                    self.limits.refund(self.now, reservation);
                     for event in events {
                         self.events[event].refunded = true;
                     }
@@ -130,14 +136,23 @@ impl Run {
     fn reload(&mut self, specs: Vec<Option<LimitSpec>>) {
         let next = self.events.len();
         for event in &mut self.events {
-            // A scope whose limits went keeps the window it had.
-            let window = self.specs[event.scope].as_ref().map_or(Duration::ZERO, |spec| spec.window);
-            if event.answered.is_some_and(|answered| self.now.since(answered) >= window) {
-                event.forgotten.get_or_insert(next);
+            let before = self.specs[event.scope].as_ref();
+            let known = self.known[event.scope];
+            for (number, forgotten) in event.forgotten.iter_mut().enumerate() {
+                // A window without limits is kept, but not looked at here: it may know more than is assumed.
+                let length =
+                    before.and_then(|spec| spec.windows().nth(number)).map_or(Duration::ZERO, |(length, _)| length);
+                let expired = event.answered.is_some_and(|answered| self.now.since(answered) >= length);
+                if expired || number >= known {
+                    forgotten.get_or_insert(next);
+                }
             }
         }
         self.limits.apply(&named(&specs), self.now);
         self.specs = specs;
+        for (known, spec) in self.known.iter_mut().zip(&self.specs) {
+            *known = (*known).max(spec.as_ref().map_or(1, |spec| spec.windows().count()));
+        }
     }
 
     fn reserve(&mut self, shared: [bool; 2], candidates: &[(usize, Demand)], shared_demand: Demand, chase: bool) {
@@ -150,7 +165,7 @@ impl Run {
         let before = self.all_used(self.now);
         let mut decision = ask(self, self.now);
         if !matches!(decision, Decision::Granted { .. }) {
-            assert_eq!(self.all_used(self.now), before, "a refusal holds nothing anywhere");
+            assert_eq!(self.all_used(self.now), before, "a refusal reserves nothing anywhere");
         }
         match &decision {
             Decision::Until(Some(until)) if chase => {
@@ -176,16 +191,16 @@ impl Run {
         }
         let Decision::Granted { index, shared: both, own } = decision else { return };
         self.granted += 1;
-        let mut holds = Vec::new();
+        let mut reservations = Vec::new();
         assert_eq!(both.is_some(), !shared.is_empty());
         if let Some(both) = both {
             let events = shared.iter().map(|number| self.note(*number, shared_demand)).collect();
-            holds.push((both, events));
+            reservations.push((both, events));
         }
-        holds.push((own, vec![self.note(candidates[index].0, candidates[index].1)]));
-        self.live.push(Live { holds });
+        reservations.push((own, vec![self.note(candidates[index].0, candidates[index].1)]));
+        self.live.push(Live { reservations });
         for (number, id) in self.ids.iter().enumerate() {
-            let under_way = self.live.iter().flat_map(|live| &live.holds).flat_map(|(_, events)| events);
+            let under_way = self.live.iter().flat_map(|live| &live.reservations).flat_map(|(_, events)| events);
             let under_way = under_way.filter(|event| self.events[**event].scope == number).count();
             let used = self.limits.used(self.now, *id);
             assert_eq!(used[InFlight], under_way as u64);
@@ -206,7 +221,7 @@ impl Run {
             amount,
             refunded: false,
             spec: self.specs[number].clone().unwrap_or_default(),
-            forgotten: None,
+            forgotten: [None; WINDOWS],
         });
         self.events.len() - 1
     }
@@ -238,26 +253,28 @@ impl Run {
             })
             .collect();
         for (last, event) in self.events.iter().enumerate().filter(|(_, event)| !event.refunded) {
-            let seen = |number: usize, end: Moment| {
-                let other = &self.events[number];
-                let age = end.since(counted[number]);
-                other.scope == event.scope
-                    && !other.refunded
-                    && other.forgotten.is_none_or(|from| last < from)
-                    && counted[number] <= end
-                    && age < event.spec.window
-            };
-            // The fullest windows end where something is counted.
-            for end in counted.iter().filter(|end| seen(last, **end)) {
-                let sum = (0..=last).filter(|number| seen(*number, *end)).fold((0, 0, 0), |sum, number| {
-                    let amount = self.events[number].amount;
-                    (sum.0 + 1, sum.1 + amount.input_tokens, sum.2 + amount.output_tokens)
-                });
-                let spec = &event.spec;
-                assert!(sum.0 <= usable(spec.limits[Requests], spec.margin), "{sum:?} requests under {spec:?}");
-                assert!(sum.1 <= usable(spec.limits[InputTokens], spec.margin), "{sum:?} input under {spec:?}");
-                assert!(sum.2 <= usable(spec.limits[OutputTokens], spec.margin), "{sum:?} output under {spec:?}");
-                assert!(sum.1 + sum.2 <= usable(spec.limits[Tokens], spec.margin), "{sum:?} tokens under {spec:?}");
+            for (window, (length, limits)) in event.spec.windows().enumerate() {
+                let seen = |number: usize, end: Moment| {
+                    let other = &self.events[number];
+                    other.scope == event.scope
+                        && !other.refunded
+                        && other.forgotten[window].is_none_or(|from| last < from)
+                        && counted[number] <= end
+                        && end.since(counted[number]) < length
+                };
+                // The fullest windows end where something is counted.
+                for end in counted.iter().filter(|end| seen(last, **end)) {
+                    let sum = (0..=last).filter(|number| seen(*number, *end)).fold((0, 0, 0), |sum, number| {
+                        let amount = self.events[number].amount;
+                        (sum.0 + 1, sum.1 + amount.input_tokens, sum.2 + amount.output_tokens)
+                    });
+                    let usable = |dimension| usable(limits[dimension], event.spec.margin);
+                    let spec = &event.spec;
+                    assert!(sum.0 <= usable(Requests), "{sum:?} requests in {length:?} under {spec:?}");
+                    assert!(sum.1 <= usable(InputTokens), "{sum:?} input in {length:?} under {spec:?}");
+                    assert!(sum.2 <= usable(OutputTokens), "{sum:?} output in {length:?} under {spec:?}");
+                    assert!(sum.1 + sum.2 <= usable(Tokens), "{sum:?} tokens in {length:?} under {spec:?}");
+                }
             }
         }
     }
@@ -271,28 +288,36 @@ fn any_demand() -> impl Strategy<Value = Demand> {
     (0_u64..120, 0_u64..120).prop_map(|(input_tokens, output_tokens)| demand(input_tokens, output_tokens))
 }
 
-fn any_spec() -> impl Strategy<Value = Option<LimitSpec>> {
-    let window = prop_oneof![
+fn any_length() -> impl Strategy<Value = Duration> {
+    prop_oneof![
         Just(Duration::from_mins(1)),
         Just(Duration::from_secs(1)),
         Just(Duration::from_mins(2)),
         (1_000_u64..20_000_000_000).prop_map(Duration::from_nanos),
-    ];
+    ]
+}
+
+fn any_limits() -> impl Strategy<Value = PerDimension<Option<u64>>> {
     let limit = |range: std::ops::Range<u64>| prop::option::weighted(0.5, range);
-    let spec = (
-        limit(0..8),
-        limit(50..500),
-        limit(50..300),
-        limit(50..300),
-        prop::option::weighted(0.3, 1_u64..6),
-        window,
-        1_u32..=10,
-    )
-        .prop_map(|(requests, tokens, input, output, in_flight, window, margin)| {
-            let spec = LimitSpec { window, margin: f64::from(margin) / 10.0, ..LimitSpec::default() };
-            let spec = spec.with(Requests, requests).with(Tokens, tokens).with(InputTokens, input);
-            spec.with(OutputTokens, output).with(InFlight, in_flight)
-        });
+    (limit(0..8), limit(50..500), limit(50..300), limit(50..300)).prop_map(|(requests, tokens, input, output)| {
+        PerDimension::from_fn(|dimension| match dimension {
+            Requests => requests,
+            Tokens => tokens,
+            InputTokens => input,
+            OutputTokens => output,
+            InFlight | Cost => None,
+        })
+    })
+}
+
+fn any_spec() -> impl Strategy<Value = Option<LimitSpec>> {
+    let in_flight = prop::option::weighted(0.3, 1_u64..6);
+    let others = prop::collection::vec((any_length(), any_limits()), 0..WINDOWS);
+    let spec = (any_limits(), in_flight, any_length(), others, 1_u32..=10).prop_map(
+        |(limits, in_flight, window, others, margin)| {
+            LimitSpec { limits, window, others, margin: f64::from(margin) / 10.0 }.with(InFlight, in_flight)
+        },
+    );
     prop::option::weighted(0.85, spec)
 }
 

@@ -32,13 +32,13 @@ pub(super) enum Verdict {
         per: Per,
         limit: u64,
         used: u64,
-        asked: u64,
+        requested: u64,
         wait: Duration,
     },
     /// Larger than the whole limit.
     Never {
         limit: u64,
-        asked: u64,
+        requested: u64,
     },
 }
 
@@ -67,15 +67,15 @@ impl Level {
 }
 
 impl Meter {
-    /// Lets a request of `asked` tokens in, or not. Also its number among all that came, from 0.
-    pub(super) fn admit(&mut self, now: Moment, asked: u64, model: &SimulatedModel) -> (u64, Verdict) {
+    /// Lets a request of `requested` tokens in, or not. Also its number among all that came, from 0.
+    pub(super) fn admit(&mut self, now: Moment, requested: u64, model: &SimulatedModel) -> (u64, Verdict) {
         let arrival = self.arrivals;
         self.arrivals += 1;
         self.expire(now);
-        let verdict = self.judge(now, asked, model);
+        let verdict = self.judge(now, requested, model);
         if verdict == Verdict::Admitted && (model.rpm.is_some() || model.tpm.is_some()) {
-            self.entries.push_back((now, asked));
-            self.tokens += asked;
+            self.entries.push_back((now, requested));
+            self.tokens += requested;
         }
         (arrival, verdict)
     }
@@ -102,23 +102,23 @@ impl Meter {
         }
     }
 
-    fn judge(&self, now: Moment, asked: u64, model: &SimulatedModel) -> Verdict {
+    fn judge(&self, now: Moment, requested: u64, model: &SimulatedModel) -> Verdict {
         if let Some(limit) = model.tpm
-            && asked > limit
+            && requested > limit
         {
-            return Verdict::Never { limit, asked };
+            return Verdict::Never { limit, requested };
         }
         if let Some(limit) = model.rpm
             && self.requests() + 1 > limit
         {
             let wait = self.wait(now, (self.requests() + 1).saturating_sub(limit), |_| 1);
-            return Verdict::Later { per: Per::Requests, limit, used: self.requests(), asked: 1, wait };
+            return Verdict::Later { per: Per::Requests, limit, used: self.requests(), requested: 1, wait };
         }
         if let Some(limit) = model.tpm
-            && self.tokens + asked > limit
+            && self.tokens + requested > limit
         {
-            let wait = self.wait(now, self.tokens + asked - limit, |tokens| tokens);
-            return Verdict::Later { per: Per::Tokens, limit, used: self.tokens, asked, wait };
+            let wait = self.wait(now, self.tokens + requested - limit, |tokens| tokens);
+            return Verdict::Later { per: Per::Tokens, limit, used: self.tokens, requested, wait };
         }
         Verdict::Admitted
     }
@@ -155,13 +155,13 @@ mod tests {
             per: Per::Tokens,
             limit: 100,
             used: 90,
-            asked: 60,
+            requested: 60,
             wait: Duration::from_secs(wait),
         };
         assert_eq!(meter.admit(at(20), 60, &model), (2, later(50)), "the oldest alone frees too little");
         assert_eq!(meter.admit(at(59), 10, &model), (3, Verdict::Admitted), "a refused request takes nothing");
         assert_eq!(meter.admit(at(70), 90, &model), (4, Verdict::Admitted));
-        assert_eq!(meter.admit(at(70), 101, &model), (5, Verdict::Never { limit: 100, asked: 101 }));
+        assert_eq!(meter.admit(at(70), 101, &model), (5, Verdict::Never { limit: 100, requested: 101 }));
         assert_eq!(meter.level(at(70), &model).tokens, Some(Gauge { limit: 100, remaining: 0, reset: WINDOW }));
     }
 
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(meter.admit(at(0), 1, &model).1, Verdict::Admitted);
         assert_eq!(meter.admit(at(5), 1, &model).1, Verdict::Admitted);
         let wait = Duration::from_secs(54);
-        let later = Verdict::Later { per: Per::Requests, limit: 2, used: 2, asked: 1, wait };
+        let later = Verdict::Later { per: Per::Requests, limit: 2, used: 2, requested: 1, wait };
         assert_eq!(meter.admit(at(6), 1, &model).1, later);
         assert_eq!(meter.admit(at(60), 1, &model).1, Verdict::Admitted);
     }
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_limit_of_nothing_never_ends() {
         let model = SimulatedModel { rpm: Some(0), ..SimulatedModel::default() };
-        let later = Verdict::Later { per: Per::Requests, limit: 0, used: 0, asked: 1, wait: WINDOW };
+        let later = Verdict::Later { per: Per::Requests, limit: 0, used: 0, requested: 1, wait: WINDOW };
         assert_eq!(Meter::default().admit(at(0), 1, &model).1, later);
     }
 }

@@ -23,11 +23,11 @@ pub(super) struct Script {
     model: String,
     created: u64,
     input: u64,
-    choices: Vec<Told>,
+    choices: Vec<ChoiceScript>,
 }
 
 /// One alternative: each step is one output token.
-struct Told {
+struct ChoiceScript {
     steps: Vec<Delta>,
     finish: FinishReason,
 }
@@ -40,23 +40,23 @@ pub(super) struct Beat {
 }
 
 impl Script {
-    /// The words follow `told`, which two equal conversations share; their ids differ.
+    /// The words follow `seed`, which two equal conversations share; their ids differ.
     pub(super) fn write(
         request: &ChatRequest,
         model: &SimulatedModel,
         input: u64,
-        told: u64,
+        seed: u64,
         id: String,
         now: Moment,
     ) -> Self {
         let choices = (0..request.choices.clamp(1, MOST_CHOICES))
-            .map(|choice| Told::write(request, model, derive(told, choice.into())));
+            .map(|choice| ChoiceScript::write(request, model, derive(seed, choice.into())));
         Self { id, model: request.model.clone(), created: now.as_millis() / 1000, input, choices: choices.collect() }
     }
 
-    /// The output tokens of the longest alternative; alternatives are told side by side.
+    /// The output tokens of the longest alternative; alternatives are sent side by side.
     pub(super) fn longest(&self) -> usize {
-        self.choices.iter().map(|told| told.steps.len()).max().unwrap_or(0)
+        self.choices.iter().map(|script| script.steps.len()).max().unwrap_or(0)
     }
 
     fn usage(&self, output_tokens: u64) -> Usage {
@@ -64,15 +64,15 @@ impl Script {
     }
 
     fn output(&self) -> u64 {
-        self.choices.iter().map(|told| told.steps.len() as u64).sum()
+        self.choices.iter().map(|script| script.steps.len() as u64).sum()
     }
 
     /// The reply in one piece.
     pub(super) fn reply(&self, dialect: Dialect) -> Reply {
-        let choices = self.choices.iter().zip(0..).map(|(told, index)| Choice {
+        let choices = self.choices.iter().zip(0..).map(|(script, index)| Choice {
             index,
-            parts: told.parts(),
-            finish: Some(told.finish.clone()),
+            parts: script.parts(),
+            finish: Some(script.finish.clone()),
             rest: Rest::new(),
             message_rest: Rest::new(),
         });
@@ -96,10 +96,10 @@ impl Script {
         let opening = vec![Chunk::of(start), Chunk::of(Delta::Usage(self.usage(0)))];
         let mut beats = vec![Beat { place: 0, chunks: opening }];
         beats.extend((0..=last).map(|place| Beat { place, chunks: Vec::new() }));
-        for (told, choice) in self.choices.into_iter().zip(0..) {
-            let ends = told.steps.len().max(1);
-            let said = told.steps.into_iter().enumerate().map(|(place, delta)| (place + 1, delta));
-            for (beat, delta) in said.chain([(ends, Delta::Finish(told.finish))]) {
+        for (script, choice) in self.choices.into_iter().zip(0..) {
+            let ends = script.steps.len().max(1);
+            let said = script.steps.into_iter().enumerate().map(|(place, delta)| (place + 1, delta));
+            for (beat, delta) in said.chain([(ends, Delta::Finish(script.finish))]) {
                 if let Some(beat) = beats.get_mut(beat) {
                     beat.chunks.push(Chunk { choice, delta, rest: Rest::new() });
                 }
@@ -110,11 +110,11 @@ impl Script {
     }
 }
 
-impl Told {
+impl ChoiceScript {
     fn write(request: &ChatRequest, model: &SimulatedModel, seed: u64) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed);
         let called = called_tools(request);
-        let mut told = if called.is_empty() {
+        let mut script = if called.is_empty() {
             // One more than is sent, to see that it was cut.
             let most = request.max_tokens.map_or(u64::MAX, |most| u64::from(most) + 1);
             let length = length(model, &mut chance).min(most);
@@ -123,12 +123,12 @@ impl Told {
             Self::call(&called, seed, &mut chance)
         };
         if let Some(most) = request.max_tokens
-            && told.steps.len() as u64 > u64::from(most)
+            && script.steps.len() as u64 > u64::from(most)
         {
-            told.steps.truncate(most as usize);
-            told.finish = FinishReason::Length;
+            script.steps.truncate(most as usize);
+            script.finish = FinishReason::Length;
         }
-        told
+        script
     }
 
     fn say(request: &ChatRequest, length: u64, chance: &mut fastrand::Rng) -> Self {

@@ -1,4 +1,4 @@
-//! What a provider says around a reply, in the shapes of the format it is asked in: limits in headers, and refusals.
+//! What a provider says around a reply, in the format of the request: limits in headers, and refusals.
 //!
 //! One file for each format; what they share is here.
 

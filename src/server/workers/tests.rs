@@ -12,24 +12,26 @@ const THREE: NonZeroUsize = NonZeroUsize::new(3).expect("not zero");
 #[tokio::test]
 async fn connections_go_to_whoever_has_the_fewest_and_stay_there() {
     let workers = Workers::start(THREE).expect("workers");
-    let told: Arc<Mutex<BTreeMap<usize, Vec<ThreadId>>>> = Arc::default();
+    let threads_seen: Arc<Mutex<BTreeMap<usize, Vec<ThreadId>>>> = Arc::default();
     let mut ends = Vec::new();
     for index in 0..9 {
         let (end, ended) = oneshot::channel::<()>();
         ends.push(end);
-        let told = Arc::clone(&told);
+        let threads_seen = Arc::clone(&threads_seen);
         workers.spawn(async move {
-            let tell = || told.lock().expect("told").entry(index).or_default().push(std::thread::current().id());
-            tell();
+            let note = || {
+                threads_seen.lock().expect("threads_seen").entry(index).or_default().push(std::thread::current().id());
+            };
+            note();
             tokio::task::yield_now().await;
             let _never_sent = ended.await;
-            tell();
+            note();
         });
     }
     drop(ends);
     workers.idle().await;
     let mut connections: BTreeMap<String, usize> = BTreeMap::new();
-    for threads in told.lock().expect("told").values() {
+    for threads in threads_seen.lock().expect("threads_seen").values() {
         assert_eq!(threads[0], threads[1], "it moved");
         *connections.entry(format!("{:?}", threads[0])).or_default() += 1;
     }

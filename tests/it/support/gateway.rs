@@ -124,7 +124,7 @@ impl Gateway {
 
     /// The value of a metric's line that begins with `line`.
     pub(crate) fn metric(&self, line: &str) -> Option<f64> {
-        let text = self.app.metrics.render(&[]).expect("metrics");
+        let text = self.app.metrics.render(Vec::new()).expect("metrics");
         let found = text.lines().find(|written| written.starts_with(line))?;
         found.rsplit(' ').next()?.parse().ok()
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask prove reload`: a policy that counts every outcome is swapped again and again under load, over real
 //! sockets, with bad files and changed and broken configurations in between. Nothing may fail, get lost, or be
-//! decided by the wrong one; the price in tail latency is told beside the same load with no swaps.
+//! decided by the wrong one; the price in tail latency is shown beside the same load with no swaps.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -68,7 +68,7 @@ pub(super) fn prove(root: &Path, swaps: usize) -> Result<(), String> {
     let played = scene.play(swaps, &mut done);
     scene.word.over.store(true, Ordering::Release);
     let seen = crowd_saw(crowd)?;
-    // What clients saw explains why the play stopped, so it is told first.
+    // What clients saw explains why the play stopped, so it comes first.
     let failures: Vec<&String> = seen.iter().flat_map(|client| &client.failures).collect();
     if let Some(first) = failures.first() {
         return Err(format!("{} failures, the first: {first}", failures.len()));
@@ -171,13 +171,13 @@ impl Scene {
         if done.swaps % 3 == 1 {
             let bad = Bad::ALL[done.bad_policies % Bad::ALL.len()];
             self.folder.put_bad(bad)?;
-            self.wait(&format!("a {bad:?} policy to be told of"), || !self.gateway.live.problems().is_empty())?;
+            self.wait(&format!("a {bad:?} policy to be reported"), || !self.gateway.live.problems().is_empty())?;
             done.bad_policies += 1;
         }
         if done.swaps % 10 == 2 {
             self.folder.put_bad_config()?;
-            let told = || self.metrics.render(&[]).is_ok_and(|text| text.contains(NOT_APPLIED));
-            self.wait("a broken configuration to be told of", told)?;
+            let reported = || self.metrics.render(Vec::new()).is_ok_and(|text| text.contains(NOT_APPLIED));
+            self.wait("a broken configuration to be reported", reported)?;
             done.bad_configs += 1;
         }
         if done.swaps % 5 == 2 {
@@ -237,12 +237,12 @@ impl Scene {
         ));
         say(&format!("generation {generation}; the policy's own {}", report.generation));
         say(&format!("replies by decider {by:?}; every client saw the decider change at least {changes} times"));
-        say(&format!("attempts {served}, told {attempts}, counted by the policy {}", self.counted()?));
+        say(&format!("attempts {served}, reported {attempts}, counted by the policy {}", self.counted()?));
         let tail = tails(seen);
         say(&format!("p99 with swaps ÷ without, median of {} pairs: {tail:.2} (goal ≤ {TAIL})", PAIRS.min(swaps)));
         settled?;
         let claims = [
-            (attempts == served, "the attempts told are those made"),
+            (attempts == served, "the attempts reported are those made"),
             (generation > swaps as u64, "every swap was a generation"),
             (by.iter().all(|replies| *replies > 0), "both policies decided"),
             (3 * changes >= swaps as u64, "every client saw a third of the swaps"),

@@ -238,7 +238,7 @@ fn a_complaint_names_the_field() {
     }
 }
 
-/// A conversation as another dialect's face would make it.
+/// A conversation as another dialect's API would make it.
 fn foreign() -> crate::chat::ChatRequest {
     let mut request = parse(&json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}));
     request.dialect = crate::format::anthropic::DIALECT;

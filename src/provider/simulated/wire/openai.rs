@@ -61,14 +61,14 @@ fn words(model: &str, verdict: &Verdict) -> String {
         Per::Tokens => "tokens per min (TPM)",
     };
     match verdict {
-        Verdict::Later { per, limit, used, asked, wait } => format!(
+        Verdict::Later { per, limit, used, requested, wait } => format!(
             "Rate limit reached for {model} in organization org-simulated on {}: Limit {limit}, Used {used}, \
-             Requested {asked}. Please try again in {}.",
+             Requested {requested}. Please try again in {}.",
             of(*per),
             span(*wait)
         ),
-        Verdict::Never { limit, asked } => format!(
-            "Request too large for {model} in organization org-simulated on {}: Limit {limit}, Requested {asked}. \
+        Verdict::Never { limit, requested } => format!(
+            "Request too large for {model} in organization org-simulated on {}: Limit {limit}, Requested {requested}. \
              The input or output tokens must be reduced in order to run successfully.",
             of(Per::Tokens)
         ),
