@@ -3,7 +3,8 @@
 //!
 //! The rule of what was used: what the provider reported; else the input as estimated and the output that was seen. Usage that
 //! was reported on the way counts for a broken reply, with the output seen since. Nothing was used where the provider refused
-//! the request with a 4xx, or where it cannot have seen it.
+//! the request with a 4xx, or where it cannot have seen it. A report of more tokens than the model can take or give is not
+//! believed: the estimate takes its place, so that no provider can use up limits and budgets with a number.
 
 use std::time::Duration;
 
@@ -24,6 +25,34 @@ pub struct AttemptProgress {
     usage: Option<Usage>,
     seen_bytes: u64,
     seen_pieces: u64,
+    bounds: UsageBounds,
+}
+
+/// What one reply can use at most, as far as the model is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageBounds {
+    /// Input tokens the model takes; `None` is unknown.
+    pub context_window: Option<u32>,
+    /// Output tokens the model gives; `None` is unknown.
+    pub max_output: Option<u32>,
+}
+
+impl UsageBounds {
+    /// No model sold takes or gives more at once.
+    const LARGEST: u64 = 16_000_000;
+
+    /// Whether a reply can have used this much, where so much was estimated before the call and seen of it since. Files that
+    /// only the provider reads and thoughts it does not show may be many times what is seen here; what the model can take and
+    /// give they cannot exceed.
+    fn allow(self, usage: &Usage, estimated: Demand, seen: u64) -> bool {
+        let bound = |known: Option<u32>, here: u64| known.map_or(Self::LARGEST, u64::from).max(here.saturating_mul(4));
+        let input = bound(self.context_window, estimated.input_tokens);
+        let output = bound(self.max_output, seen).max(estimated.output_tokens);
+        usage.input_tokens <= input
+            && usage.cache_read_tokens <= input
+            && usage.cache_write_tokens <= input
+            && usage.output_tokens <= output
+    }
 }
 
 /// What an attempt counts for.
@@ -65,6 +94,8 @@ pub struct AttemptOutcome {
     pub billing: Billing,
     /// Tokens used; none where it is not billed.
     pub usage: Usage,
+    /// Whether the provider reported more than can be, so that the estimate counts instead.
+    pub usage_refused: bool,
     /// What it cost; `None` where the price is unknown or nothing is billed.
     pub cost: Option<NanoUsd>,
     /// From the reservation to the last byte.
@@ -78,7 +109,7 @@ pub struct AttemptOutcome {
 impl AttemptProgress {
     /// An attempt that begins, with what was reserved for it.
     #[must_use]
-    pub const fn begin(now: Moment, streamed: bool, estimated: Demand) -> Self {
+    pub const fn begin(now: Moment, streamed: bool, estimated: Demand, bounds: UsageBounds) -> Self {
         Self {
             begun: now,
             streamed,
@@ -88,6 +119,7 @@ impl AttemptProgress {
             usage: None,
             seen_bytes: 0,
             seen_pieces: 0,
+            bounds,
         }
     }
 
@@ -122,10 +154,13 @@ impl AttemptProgress {
     #[must_use]
     pub fn end(mut self, now: Moment, fault: Option<&AttemptFault>, prices: Option<Prices>) -> AttemptOutcome {
         let refused = fault.is_some_and(|fault| fault.status.is_some_and(|status| (400..500).contains(&status)));
+        let seen = self.seen_pieces.max(self.seen_bytes.div_ceil(4));
+        let (bounds, estimated) = (self.bounds, self.estimated);
+        let usage_refused = self.usage.take_if(|usage| !bounds.allow(usage, estimated, seen)).is_some();
         let (billing, usage) = match fault {
             Some(fault) if !(self.sent && fault.was_sent()) => (Billing::Unsent, Usage::default()),
             Some(_) if refused => (Billing::Refused, Usage::default()),
-            _ => self.used(fault.is_none()),
+            _ => self.used(fault.is_none(), seen),
         };
         AttemptOutcome {
             fault: fault.map(|fault| fault.kind),
@@ -133,14 +168,14 @@ impl AttemptProgress {
             billing,
             cost: prices.filter(|_| billing.is_billed()).map(|prices| prices.cost(&usage)),
             usage,
+            usage_refused,
             latency: now.since(self.begun),
             ttft: self.first_content.map(|at| at.since(self.begun)),
             streamed: self.streamed,
         }
     }
 
-    fn used(&mut self, whole: bool) -> (Billing, Usage) {
-        let seen = self.seen_pieces.max(self.seen_bytes.div_ceil(4));
+    fn used(&mut self, whole: bool, seen: u64) -> (Billing, Usage) {
         match self.usage.take() {
             Some(usage) if whole => (Billing::Reported, usage),
             Some(usage) => (Billing::Estimated, Usage { output_tokens: usage.output_tokens.max(seen), ..usage }),
@@ -210,7 +245,7 @@ mod tests {
             (None, 0, 0, Some(&unsent), (Billing::Unsent, nothing)),
         ];
         for (number, (reported, pieces, bytes, fault, expected)) in cases.into_iter().enumerate() {
-            let mut attempt = AttemptProgress::begin(at(0), true, RESERVED);
+            let mut attempt = AttemptProgress::begin(at(0), true, RESERVED, UsageBounds::default());
             attempt.sent();
             for piece in 0..pieces {
                 attempt.saw(if piece == 0 { bytes } else { 0 });
@@ -226,16 +261,42 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_more_than_can_be_is_not_believed() {
+        let known = UsageBounds { context_window: Some(8000), max_output: Some(1000) };
+        for (bounds, reported, believed) in [
+            (known, usage(8000, 1000), true),
+            (known, usage(8001, 10), false),
+            (known, usage(10, 1001), false),
+            (UsageBounds::default(), usage(1_900_000, 100_000), true),
+            (UsageBounds::default(), usage(u64::MAX, 1), false),
+            (UsageBounds::default(), Usage { cache_read_tokens: u64::MAX, ..usage(1, 1) }, false),
+        ] {
+            let mut attempt = AttemptProgress::begin(at(0), false, RESERVED, bounds);
+            attempt.sent();
+            attempt.saw(40);
+            attempt.reported(reported.clone());
+            let outcome = attempt.end(at(10), None, Some(PRICES));
+            let expected = if believed { reported } else { usage(1000, 10) };
+            assert_eq!((outcome.usage, outcome.usage_refused), (expected, !believed));
+            assert_eq!(outcome.billing == Billing::Reported, believed);
+        }
+    }
+
+    #[test]
     fn what_never_left_was_not_sent_whatever_the_fault() {
         let cancelled = AttemptFault::new(FaultKind::Cancelled, "the client went away");
-        let outcome = AttemptProgress::begin(at(0), false, RESERVED).end(at(5), Some(&cancelled), Some(PRICES));
+        let outcome = AttemptProgress::begin(at(0), false, RESERVED, UsageBounds::default()).end(
+            at(5),
+            Some(&cancelled),
+            Some(PRICES),
+        );
         assert_eq!((outcome.billing, outcome.cost), (Billing::Unsent, None));
         assert_eq!(outcome.demand(), Demand::default());
     }
 
     #[test]
     fn times_are_from_the_beginning_and_the_first_content_is_the_first() {
-        let mut attempt = AttemptProgress::begin(at(1000), true, RESERVED);
+        let mut attempt = AttemptProgress::begin(at(1000), true, RESERVED, UsageBounds::default());
         attempt.first_content(at(1200));
         attempt.first_content(at(1900));
         let outcome = attempt.end(at(3000), None, None);

@@ -13,12 +13,13 @@
 //! its group has nobody to hand over to: it opens only if the last minute held at least 20 attempts and all of them
 //! failed, and a rate limit does not count there, since the limits and the queue answer it better.
 //!
-//! *For how long.* For the provider's `Retry-After` (, at most an hour), else for the cooldown. A length of zero
+//! *For how long.* For as long as the provider's `Retry-After` says (at most an hour), else for the cooldown. A length of zero
 //! does not open. Opening again never brings the end nearer. While it is open, attempts begun before may still end:
 //! only a rate limit or a misconfiguration among them moves the end.
 //!
-//! *How it closes.* When the time is over it is half-open: one attempt at a time goes through as a probe. A probe that
-//! begins to answer or succeeds closes the breaker, and the last minute is forgotten. A probe that fails opens it
+//! *How it closes.* When the time is over it is half-open: one attempt at a time goes through as a probe. A probe of which
+//! nothing is heard for 5 s is followed by another, that one after 10 s, and so on up to a minute: one that hangs must not keep
+//! its group waiting. A probe that begins to answer or succeeds closes the breaker, and the last minute is forgotten. A probe that fails opens it
 //! again. A probe that says nothing (rejected, cancelled) leaves it half-open for the next one.
 //!
 //! Breakers and means belong to a deployment's id and survive reloads.
@@ -67,10 +68,10 @@ pub enum Admission {
     Yes,
     /// It may, once: the attempt decides whether the breaker closes.
     Probe,
-    /// Not before this moment. `None`: a probe is under way, and nobody knows when it ends.
+    /// Not before this moment, at which a probe may go through.
     No {
         /// When the breaker lets a probe through.
-        until: Option<Moment>,
+        until: Moment,
     },
 }
 
@@ -141,13 +142,13 @@ impl Health {
     /// Begins an attempt.
     ///
     /// # Errors
-    /// The breaker is open or its one probe is under way: when to ask again, where that is known.
+    /// The breaker is open or its one probe is under way: when it lets the next one through.
     pub fn begin(self: &Arc<Self>, now: Moment) -> Result<Attempt, BreakerOpen> {
         let mut state = self.lock();
         let rule = state.rule;
         let probe = match state.breaker.admission(now, &rule) {
             Admission::Yes => None,
-            Admission::Probe => Some(state.breaker.probe()),
+            Admission::Probe => Some(state.breaker.probe(now)),
             Admission::No { until } => return Err(BreakerOpen { until }),
         };
         state.in_flight += 1;
@@ -181,8 +182,8 @@ impl Health {
 /// The breaker does not let an attempt through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerOpen {
-    /// When it lets a probe through. `None`: when the probe under way has ended.
-    pub until: Option<Moment>,
+    /// When it lets a probe through.
+    pub until: Moment,
 }
 
 impl fmt::Display for BreakerOpen {

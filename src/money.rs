@@ -108,7 +108,7 @@ impl Prices {
     /// The cost of a reply's usage.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
-        let fresh = usage.input_tokens.saturating_sub(usage.cache_read_tokens + usage.cache_write_tokens);
+        let fresh = usage.input_tokens.saturating_sub(usage.cache_read_tokens.saturating_add(usage.cache_write_tokens));
         self.input.of(fresh)
             + self.cache_read.unwrap_or(self.input).of(usage.cache_read_tokens)
             + self.cache_write.unwrap_or(self.input).of(usage.cache_write_tokens)

@@ -12,6 +12,7 @@ mod blocking_pool;
 mod call;
 mod context;
 mod estimate;
+mod memory;
 mod plan;
 mod prompt;
 mod request_guard;
@@ -41,6 +42,7 @@ use crate::snapshot::{Live, Snapshot};
 
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
+pub use memory::MemoryBudget;
 pub use plan::{PlannedAttempt, RequestPlan};
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
@@ -75,9 +77,13 @@ pub struct Gateway {
     pub seeds: Seeds,
     /// Where long work is done.
     pub blocking: BlockingPool,
+    /// What requests under way hold.
+    pub memory: Arc<MemoryBudget>,
 }
 
-/// Bytes of a request's body from which reading it takes a millisecond and more.
+/// Bytes of a whole reply up to which it is handed over at once. Sockets take so much from a client that reads slowly.
+const AT_ONCE: usize = 256 << 10;
+/// Bytes of a body from which reading it takes a millisecond and more.
 const LARGE: usize = 256 << 10;
 
 /// One seed per request, from one seed per process.
@@ -105,6 +111,15 @@ pub enum Served<S = Box<ReplyStream>> {
     Whole {
         /// The body, in the caller's dialect.
         body: Bytes,
+        /// For the headers.
+        meta: ReplyMeta,
+    },
+    /// All at once, but too large to be handed over as a whole: it is sent as fast as the client reads it.
+    Large {
+        /// The body, in the caller's dialect.
+        body: Box<ReplyStream>,
+        /// Its length in bytes.
+        length: usize,
         /// For the headers.
         meta: ReplyMeta,
     },
@@ -164,7 +179,7 @@ impl Gateway {
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
-            Ok(Ok(served)) => Ok(served.with(guard)),
+            Ok(Ok(served)) => Ok(served.with(guard, self.clock.instant(deadline))),
             Ok(Err(refusal)) => Err(guard.refuse(refusal)),
             Err(_elapsed) => {
                 let why = format!(
@@ -188,6 +203,7 @@ impl Gateway {
             guard.set_caller(Some(authenticate(snapshot, Access::Client, None)?));
         }
         let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
+        guard.hold_memory(memory::tree_bytes(&request.body))?;
         let large = request.body.len() > LARGE;
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
@@ -261,13 +277,19 @@ impl Gateway {
 
 impl Served<stream::Begun> {
     /// A whole reply ends its request; a streamed one takes the guard along.
-    fn with(self, guard: RequestGuard) -> Served {
+    fn with(self, guard: RequestGuard, deadline: tokio::time::Instant) -> Served {
         match self {
+            Self::Whole { body, meta } if body.len() > AT_ONCE => {
+                let length = body.len();
+                Served::Large { body: Box::new(ReplyStream::of_whole(body, guard, deadline)), length, meta }
+            }
             Self::Whole { body, meta } => {
                 guard.complete();
                 Served::Whole { body, meta }
             }
             Self::Streamed { stream, meta } => Served::Streamed { stream: Box::new(stream.with(guard)), meta },
+            // The stages make none: whether a reply is large is decided above.
+            Self::Large { body, length, meta } => Served::Large { body, length, meta },
         }
     }
 }

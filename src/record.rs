@@ -47,6 +47,8 @@ pub struct AttemptRecord {
     pub latency: Duration,
     /// Tokens it used, as reported or as estimated.
     pub usage: Usage,
+    /// Whether the provider reported more than its model can take or give, so that the estimate stands here.
+    pub usage_refused: bool,
 }
 
 /// What is kept of one request. Never a prompt, a reply or a key.

@@ -79,6 +79,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
         blocking,
+        memory: Arc::default(),
     });
     report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })

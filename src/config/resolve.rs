@@ -25,6 +25,8 @@ const RETRIES: u32 = 2;
 const COOLDOWN: Duration = Duration::from_secs(5);
 /// Room for a long conversation with images.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
+/// What requests under way may hold together where `witgate.server.max_memory_mb` does not say.
+const MAX_MEMORY: usize = 1 << 30;
 /// LiteLLM's default of `request_timeout`, which bounds a whole request here.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6000);
 /// How many may wait, unless configured.
@@ -77,11 +79,13 @@ fn window(shape: &Shape<'_, '_>) -> (Duration, f64) {
 
 fn server(shape: Shape<'_, '_>) -> ServerSettings {
     let Shape { own, general, .. } = shape;
-    let bytes = general.max_request_size_mb.map(|mb| usize::try_from(mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX));
+    let mebibytes = |mb: u64| usize::try_from(mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+    let bytes = general.max_request_size_mb.map(mebibytes);
     ServerSettings {
         host: own.server.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         port: own.server.port.unwrap_or(PORT),
         max_request_bytes: bytes.unwrap_or(MAX_REQUEST_BYTES),
+        max_memory: own.server.max_memory_mb.map_or(MAX_MEMORY, mebibytes),
         request_timeout: own.server.request_timeout.unwrap_or(REQUEST_TIMEOUT),
         master_key: general.master_key.or(general.environment_master_key),
         admin_key: own.admin_key,

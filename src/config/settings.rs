@@ -50,6 +50,8 @@ pub struct ServerSettings {
     pub port: u16,
     /// The largest request body, in bytes.
     pub max_request_bytes: usize,
+    /// What the requests under way may hold together, in bytes: bodies, what is read of them, replies.
+    pub max_memory: usize,
     /// How long one request may take in all: waits, attempts, the last byte of the reply.
     pub request_timeout: Duration,
     /// The key every client must send. `None`: none is asked for.

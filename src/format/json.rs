@@ -5,9 +5,10 @@
 //! said twice means what it means to `serde_json`: the last value counts, at the place of the first.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
@@ -154,9 +155,17 @@ fn are_distinct(members: &Members<'_>) -> bool {
     members.len() <= 16 && (1..members.len()).all(|at| find(&members[..at], &members[at].0).is_none())
 }
 
-impl<'de> Deserialize<'de> for Json<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+impl<'b> Json<'b> {
+    /// Reads a body of at most so many values: a tree takes many times the bytes of the shortest ones.
+    ///
+    /// # Errors
+    /// It is no JSON, or has more values.
+    pub(super) fn parse(body: &'b [u8], most: usize) -> serde_json::Result<Self> {
+        let left = Cell::new(most);
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let value = Reader { most, left: &left }.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(value)
     }
 }
 
@@ -164,9 +173,26 @@ impl<'de> Deserialize<'de> for Json<'de> {
 #[derive(serde::Deserialize)]
 struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
 
-struct Reader;
+#[derive(Clone, Copy)]
+struct Reader<'c> {
+    most: usize,
+    /// How many more values there may be.
+    left: &'c Cell<usize>,
+}
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Json<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return Err(D::Error::custom(format_args!("more than {} values", self.most)));
+        };
+        self.left.set(left);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,7 +229,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json<'de>, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Json::Array(items))
@@ -211,8 +237,8 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
         let mut members = Vec::new();
-        while let Some((Name(name), value)) = map.next_entry()? {
-            members.push((name, value));
+        while let Some(Name(name)) = map.next_key()? {
+            members.push((name, map.next_value_seed(self)?));
         }
         Ok(Json::Object(members))
     }

@@ -10,6 +10,11 @@ use super::json::{self, Json, Members};
 use crate::chat::Rest;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 
+/// The most values (numbers, texts, arrays …) of a request: a hundred times what a long conversation with many tools has.
+const MAX_REQUEST_VALUES: usize = 1 << 18;
+/// The same of a reply or an event: log probabilities make many.
+pub(super) const MAX_REPLY_VALUES: usize = 1 << 19;
+
 /// Where in a document a value stands. Borrowed step by step, so that only a complaint allocates.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'a> {
@@ -103,8 +108,9 @@ pub(super) fn request_body(body: &[u8]) -> Result<Json<'_>, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Refusal::new(RefusalKind::InvalidRequest, "the request has no body; a JSON object is expected"));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        Refusal::new(RefusalKind::InvalidRequest, format!("the body is not JSON: {}", position(&error)))
+    Json::parse(body, MAX_REQUEST_VALUES).map_err(|error| {
+        let what = if error.is_data() { "too large" } else { "not JSON" };
+        Refusal::new(RefusalKind::InvalidRequest, format!("the body is {what}: {}", position(&error)))
     })
 }
 
@@ -113,7 +119,7 @@ pub(super) fn request_body(body: &[u8]) -> Result<Json<'_>, Refusal> {
 /// # Errors
 /// `BrokenStream` with line and column.
 pub(super) fn reply_body(body: &[u8]) -> Result<Json<'_>, AttemptFault> {
-    serde_json::from_slice(body).map_err(|error| {
+    Json::parse(body, MAX_REPLY_VALUES).map_err(|error| {
         AttemptFault::new(FaultKind::BrokenStream, format!("the provider's reply is not JSON: {}", position(&error)))
     })
 }

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
 use super::json::Json;
+use super::read::MAX_REPLY_VALUES;
 use crate::fault::{AttemptFault, FaultKind};
 
 /// The kind of fault behind a status outside 2xx.
@@ -27,7 +28,7 @@ pub(super) fn refusal(
     body: &[u8],
     details: impl FnOnce(&Json<'_>) -> AttemptFault,
 ) -> AttemptFault {
-    let mut fault = match serde_json::from_slice(body) {
+    let mut fault = match Json::parse(body, MAX_REPLY_VALUES) {
         Ok(value) => details(&value),
         Err(_) => AttemptFault::new(FaultKind::Unavailable, excerpt(body)),
     };

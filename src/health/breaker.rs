@@ -13,6 +13,11 @@ const ENOUGH: u32 = 5;
 /// The same for a deployment that is alone in its group.
 const ENOUGH_ALONE: u32 = 20;
 
+/// How long the first probe may take to begin its answer before another follows; each one has twice as long as the one before.
+const FIRST_PROBE: Duration = Duration::from_secs(5);
+/// The longest any probe has.
+const LONGEST_PROBE: Duration = Duration::from_secs(60);
+
 /// What an ended attempt says about the deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -46,11 +51,21 @@ impl Verdict {
 pub(super) struct Breaker {
     /// `None` is closed. From this moment on it is half-open.
     until: Option<Moment>,
-    /// The probe under way.
-    probing: Option<u64>,
-    /// How many probes there were; a late one is told from the present one by its number.
+    /// The probe under way, and when its time is over.
+    probing: Option<Probe>,
+    /// How many probes there were.
     probes: u64,
+    /// Probes up to this number began before the breaker last opened: they decide nothing any more.
+    outdated: u64,
+    /// Probes since it opened of which nothing was heard in time.
+    unheard: u32,
     minute: Minute,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    number: u64,
+    expires: Moment,
 }
 
 impl Breaker {
@@ -58,35 +73,41 @@ impl Breaker {
         match self.until {
             _ if rule.disabled => Admission::Yes,
             None => Admission::Yes,
-            Some(until) if now < until => Admission::No { until: Some(until) },
-            Some(_) if self.probing.is_some() => Admission::No { until: None },
-            Some(_) => Admission::Probe,
+            Some(until) if now < until => Admission::No { until },
+            Some(_) => match self.probing {
+                Some(probe) if now < probe.expires => Admission::No { until: probe.expires },
+                _ => Admission::Probe,
+            },
         }
     }
 
-    /// Lets the one probe through, and gives its number.
-    pub(super) fn probe(&mut self) -> u64 {
+    /// Lets a probe through, and gives its number.
+    pub(super) fn probe(&mut self, now: Moment) -> u64 {
+        if self.probing.is_some() {
+            self.unheard += 1;
+        }
         self.probes += 1;
-        self.probing = Some(self.probes);
+        let length = FIRST_PROBE.saturating_mul(1 << self.unheard.min(6)).min(LONGEST_PROBE);
+        self.probing = Some(Probe { number: self.probes, expires: now + length });
         self.probes
     }
 
     /// A probe that said nothing.
     pub(super) fn abandon(&mut self, probe: u64) {
-        if self.probing == Some(probe) {
+        if self.probing.is_some_and(|probing| probing.number == probe) {
             self.probing = None;
         }
     }
 
-    /// A probe that succeeded. One that was overtaken by another opening is only over.
+    /// A probe that succeeded, late or not. One that was overtaken by another opening is only over.
     pub(super) fn close(&mut self, probe: u64) {
-        if self.probing == Some(probe) {
-            *self = Self { probes: self.probes, ..Self::default() };
+        if self.until.is_some() && probe > self.outdated {
+            *self = Self { probes: self.probes, outdated: self.probes, ..Self::default() };
         }
     }
 
     pub(super) fn record(&mut self, now: Moment, probe: Option<u64>, verdict: Verdict, rule: &BreakerRule) {
-        let probe = probe.filter(|probe| self.probing == Some(*probe));
+        let probe = probe.filter(|probe| *probe > self.outdated);
         if let (Some(probe), Verdict::Good) = (probe, verdict) {
             self.close(probe);
         } else if let Some(probe) = probe {
@@ -123,7 +144,9 @@ impl Breaker {
         }
         let until = now + length;
         self.until = Some(self.until.map_or(until, |other| other.max(until)));
-        // Whoever was probing has its answer: it must not close what has just opened.
+        // Probes under way must not close what has just opened.
+        self.outdated = self.probes;
         self.probing = None;
+        self.unheard = 0;
     }
 }

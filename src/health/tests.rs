@@ -30,7 +30,7 @@ fn fail(health: &Arc<Health>, now: Moment, kind: FaultKind) {
 
 fn open_until(health: &Arc<Health>, now: Moment) -> Option<Moment> {
     match health.admission(now) {
-        Admission::No { until } => until,
+        Admission::No { until } => Some(until),
         _ => None,
     }
 }
@@ -44,8 +44,8 @@ fn more_than_half_of_five_attempts_opens() {
     fail(&health, at(0), FaultKind::TimedOut);
     assert_eq!(health.admission(at(0)), Admission::Yes);
     fail(&health, at(0), FaultKind::BrokenStream);
-    assert_eq!(health.admission(at(0)), Admission::No { until: Some(at(0) + COOLDOWN) });
-    assert_eq!(health.begin(at(4999)).err(), Some(BreakerOpen { until: Some(at(5000)) }));
+    assert_eq!(health.admission(at(0)), Admission::No { until: at(0) + COOLDOWN });
+    assert_eq!(health.begin(at(4999)).err(), Some(BreakerOpen { until: at(5000) }));
 }
 
 #[test]
@@ -143,12 +143,12 @@ fn opening_again_never_brings_the_end_nearer() {
 fn half_open_lets_exactly_one_probe_through() {
     let health = health(BreakerRule::default());
     fail(&health, at(0), FaultKind::Misconfigured);
-    assert_eq!(health.admission(at(4999)), Admission::No { until: Some(at(5000)) });
+    assert_eq!(health.admission(at(4999)), Admission::No { until: at(5000) });
     assert_eq!(health.admission(at(5000)), Admission::Probe);
     assert_eq!(health.admission(at(5000)), Admission::Probe, "asking changes nothing");
     let probe = health.begin(at(5000)).expect("the probe");
     assert!(probe.is_probe());
-    assert_eq!(health.begin(at(5000)).err(), Some(BreakerOpen { until: None }));
+    assert_eq!(health.begin(at(5000)).err(), Some(BreakerOpen { until: at(10_000) }));
     drop(probe);
     assert_eq!(health.admission(at(5001)), Admission::Probe, "a probe that says nothing gives its place back");
     let probe = health.begin(at(5001)).expect("the probe");
@@ -171,6 +171,27 @@ fn a_probe_that_begins_to_answer_closes_and_may_still_fail() {
     assert_eq!(health.admission(at(5000)), Admission::Yes);
     probe.end(at(6000), &failed(FaultKind::BrokenStream));
     assert_eq!(health.admission(at(6000)), Admission::Yes, "one failure of the new minute is not enough");
+}
+
+#[test]
+fn a_probe_that_hangs_is_followed_by_others_ever_more_slowly_and_may_still_close() {
+    let health = health(BreakerRule::default());
+    fail(&health, at(0), FaultKind::Misconfigured);
+    let first = health.begin(at(5000)).expect("the first probe");
+    let mut hanging = Vec::new();
+    let mut now = 10_000;
+    for length in [10_000, 20_000, 40_000, 60_000, 60_000] {
+        assert_eq!(health.begin(at(now - 1)).err(), Some(BreakerOpen { until: at(now) }));
+        hanging.push(health.begin(at(now)).expect("the next probe"));
+        now += length;
+    }
+    assert_eq!(open_until(&health, at(now - 1)), Some(at(now)));
+    first.end(at(now - 1), &AttemptOutcome::default());
+    assert_eq!(health.admission(at(now - 1)), Admission::Yes, "late is not wrong");
+    for probe in hanging {
+        probe.end(at(now), &failed(FaultKind::TimedOut));
+    }
+    assert_eq!(open_until(&health, at(now)), Some(at(now + 5000)), "five failures in the new minute");
 }
 
 #[test]
@@ -318,7 +339,12 @@ proptest! {
                 _ => {}
             }
             prop_assert_eq!(health.report(now).in_flight as usize, live.len());
-            let until = open_until(&health, now);
+            // While a probe is under way the moment is the one at which the next may follow.
+            let probing = live.iter().any(Attempt::is_probe);
+            let until = open_until(&health, now).filter(|_| !probing);
+            if probing {
+                deadline = None;
+            }
             if let (Some(before), Some(until)) = (deadline, until) {
                 prop_assert!(until >= before);
             } else if let Some(before) = deadline {

@@ -130,7 +130,7 @@ impl AdmissionControl<'_, '_> {
     async fn check(&mut self) -> AdmissionCheck {
         let now = self.context.gateway.clock.now();
         let deployments = &self.context.group.deployments;
-        let mut closed: Vec<Option<Moment>> = Vec::new();
+        let mut closed: Vec<Moment> = Vec::new();
         let mut too_long = None;
         let mut candidates: Vec<usize> = Vec::with_capacity(self.order.len());
         for &index in self.order.iter().filter(|index| !self.failed.contains(index)) {
@@ -157,8 +157,8 @@ impl AdmissionControl<'_, '_> {
                 Admission::No { until } => closed.push(until),
             }
         }
-        // The first breaker to let a probe through; one whose probe is under way tells when that has ended.
-        let open_until = closed.iter().flatten().min().copied();
+        // The first breaker to let a probe through.
+        let open_until = closed.iter().min().copied();
         if candidates.is_empty() {
             return match too_long {
                 _ if !closed.is_empty() => AdmissionCheck::Wait(open_until, WaitReason::Breaker),
@@ -220,7 +220,7 @@ impl AdmissionControl<'_, '_> {
                     Err(open) => {
                         shared.into_iter().chain([own]).for_each(|one| gateway.limits.refund(now, one));
                         gateway.capacity.notify();
-                        AdmissionCheck::Wait(open.until, WaitReason::Breaker)
+                        AdmissionCheck::Wait(Some(open.until), WaitReason::Breaker)
                     }
                 }
             }

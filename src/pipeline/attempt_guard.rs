@@ -81,6 +81,7 @@ impl AttemptGuard {
             fault: outcome.fault,
             latency: outcome.latency,
             usage: outcome.usage.clone(),
+            usage_refused: outcome.usage_refused,
         };
         (outcome, record)
     }

@@ -1,5 +1,6 @@
 //! One attempt: write the request in the provider's words, send it, read what comes back.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
 
-use crate::chat::{ChatRequest, PartKind};
+use crate::chat::{ChatRequest, PartKind, Reply};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::{Encoded, Target};
 use crate::seed;
@@ -16,10 +18,10 @@ use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
 
 use super::scrub::scrubbed;
-use super::{ReplyMeta, RequestContext, RequestGuard, Served, stream};
+use super::{LARGE, ReplyMeta, RequestContext, RequestGuard, Served, memory, stream};
 
 /// The largest whole reply read from a provider.
-const MAX_REPLY: usize = 256 << 20;
+const MAX_REPLY: usize = 64 << 20;
 /// The largest error body read from a provider.
 const MAX_ERROR: usize = 1 << 20;
 
@@ -45,10 +47,12 @@ pub(super) async fn call(
     if let Some(progress) = guard.progress() {
         progress.sent();
     }
+    let limit = outgoing.timeouts.first_byte;
+    let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
     let answer = runtime.transport.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
     guard.response_head(answer.status.is_success());
     if !answer.status.is_success() {
-        return Err(scrubbed(refused(runtime, answer).await, deployment));
+        return Err(scrubbed(refused(runtime, answer, within).await, deployment));
     }
     let meta = ReplyMeta {
         deployment: deployment.id.to_string(),
@@ -59,11 +63,15 @@ pub(super) async fn call(
         dropped,
     };
     if context.request.stream {
-        let begun = stream::begin(context, guard, runtime, answer.body).await;
+        let begun = within.run(stream::begin(context, guard, runtime, answer.body)).await;
         return begun.map(|stream| Served::Streamed { stream, meta }).map_err(|fault| scrubbed(fault, deployment));
     }
-    let body = collect(answer.body, MAX_REPLY).await.map_err(|fault| scrubbed(fault, deployment))?;
-    let mut reply = runtime.format.decode(&body).map_err(|fault| scrubbed(fault, deployment))?;
+    let mut hold =
+        |bytes| guard.hold_memory(bytes).map_err(|full| AttemptFault::new(FaultKind::BrokenStream, full.message));
+    let body = within.run(collect(answer.body, MAX_REPLY, &mut hold)).await;
+    let body = body.map_err(|fault| scrubbed(fault, deployment))?;
+    hold(memory::tree_bytes(&body))?;
+    let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
     guard.first_content();
     if let Some(progress) = guard.progress() {
@@ -106,13 +114,49 @@ fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> Up
     UpstreamRequest { url, headers, body: encoded.body, timeouts }
 }
 
-async fn refused(runtime: &DeploymentRuntime, answer: UpstreamResponse) -> AttemptFault {
+/// The end of an attempt's time: a whole reply, or the first content of a streamed one, must have come by then. A provider
+/// that sends a byte now and then, or pings, is no faster for it.
+#[derive(Clone, Copy)]
+struct Within {
+    deadline: Instant,
+    limit: Duration,
+}
+
+impl Within {
+    async fn run<T>(self, work: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
+        tokio::time::timeout_at(self.deadline, work).await.unwrap_or_else(|_elapsed| {
+            let message = format!("the provider's reply was not there after {} s", self.limit.as_secs_f64());
+            Err(AttemptFault::new(FaultKind::TimedOut, message))
+        })
+    }
+}
+
+/// Reads a whole reply; a large one on another thread.
+async fn decode(
+    context: &RequestContext<'_>,
+    runtime: &Arc<DeploymentRuntime>,
+    body: Bytes,
+) -> Result<Reply, AttemptFault> {
+    if body.len() <= LARGE {
+        return runtime.format.decode(&body);
+    }
+    let runtime = Arc::clone(runtime);
+    let decoded = context.gateway.blocking.run(move || runtime.format.decode(&body)).await;
+    decoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the reply could not be read")))
+}
+
+async fn refused(runtime: &DeploymentRuntime, answer: UpstreamResponse, within: Within) -> AttemptFault {
     let status = answer.status.as_u16();
-    let body = collect(answer.body, MAX_ERROR).await.unwrap_or_default();
+    let body = within.run(collect(answer.body, MAX_ERROR, |_| Ok(()))).await.unwrap_or_default();
     runtime.format.decode_error(status, &answer.headers, &body)
 }
 
-async fn collect(mut body: Body, most: usize) -> Result<Bytes, AttemptFault> {
+/// Reads a body of at most so many bytes; `hold` is asked for the room of one that comes in several pieces.
+async fn collect(
+    mut body: Body,
+    most: usize,
+    mut hold: impl FnMut(usize) -> Result<(), AttemptFault>,
+) -> Result<Bytes, AttemptFault> {
     let Some(first) = body.next().await.transpose()? else { return Ok(Bytes::new()) };
     let mut whole: Option<BytesMut> = None;
     while let Some(piece) = body.next().await.transpose()? {
@@ -121,6 +165,7 @@ async fn collect(mut body: Body, most: usize) -> Result<Bytes, AttemptFault> {
             let message = format!("the provider's reply is larger than {} MiB", most >> 20);
             return Err(AttemptFault::new(FaultKind::BrokenStream, message));
         }
+        hold(piece.len())?;
         whole.extend_from_slice(&piece);
     }
     Ok(whole.map_or(first, BytesMut::freeze))

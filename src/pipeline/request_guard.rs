@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::attempt::{AttemptProgress, Billing};
+use crate::attempt::{AttemptProgress, Billing, UsageBounds};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::ClientApi;
 use crate::health;
@@ -16,6 +16,7 @@ use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::Gateway;
 use super::attempt_guard::AttemptGuard;
+use super::memory::HeldMemory;
 
 pub use record::Ending;
 
@@ -33,6 +34,7 @@ pub struct RequestGuard {
     /// Whether any attempt reached a provider.
     sent: bool,
     attempt: Option<AttemptGuard>,
+    memory: HeldMemory,
     written: bool,
 }
 
@@ -44,6 +46,7 @@ impl RequestGuard {
         record: Record,
         seed: u64,
     ) -> Self {
+        let memory = HeldMemory::new(Arc::clone(&gateway.memory), snapshot.settings.server.max_memory);
         Self {
             gateway,
             snapshot,
@@ -55,6 +58,7 @@ impl RequestGuard {
             used: Demand::default(),
             sent: false,
             attempt: None,
+            memory,
             written: false,
         }
     }
@@ -89,6 +93,14 @@ impl RequestGuard {
         self.caller.as_ref()
     }
 
+    /// Takes so many bytes more of what all requests may hold; they are given back when the request ends.
+    ///
+    /// # Errors
+    /// `Unavailable` where there are no more.
+    pub fn hold_memory(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.memory.take(bytes)
+    }
+
     /// Output tokens reserved for the attempt under way.
     pub(super) fn reserved_output(&self) -> u64 {
         self.attempt.as_ref().map_or(0, |attempt| attempt.estimated().output_tokens)
@@ -107,7 +119,9 @@ impl RequestGuard {
         reservation: Reservation,
         estimated: Demand,
     ) {
-        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimated);
+        let config = &group.deployments[index].config;
+        let bounds = UsageBounds { context_window: config.context_window, max_output: config.max_output_tokens };
+        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimated, bounds);
         self.attempt = Some(AttemptGuard::begin(group, index, health, reservation, progress));
     }
 
@@ -151,8 +165,8 @@ impl RequestGuard {
         let (outcome, record) = attempt.end(&self.gateway, self.seed, number, fault);
         self.sent |= outcome.billing.is_sent();
         let demand = outcome.demand();
-        self.used.input_tokens += demand.input_tokens;
-        self.used.output_tokens += demand.output_tokens;
+        self.used.input_tokens = self.used.input_tokens.saturating_add(demand.input_tokens);
+        self.used.output_tokens = self.used.output_tokens.saturating_add(demand.output_tokens);
         self.used.cost += demand.cost;
         if let Some(cost) = outcome.cost {
             self.record.cost = Some(self.record.cost.unwrap_or_default() + cost);

@@ -212,8 +212,7 @@ fn wait(limits: &mut Reading<'_>, now: Moment, row: &Row<'_>) -> f32 {
     };
     match row.health.admission {
         Admission::Yes | Admission::Probe => limited,
-        Admission::No { until: Some(until) } => limited.max(millis(until.since(now))),
-        Admission::No { until: None } => limited.max(UNKNOWN_WAIT_MS),
+        Admission::No { until } => limited.max(millis(until.since(now))),
     }
 }
 

@@ -29,11 +29,16 @@ use super::{RequestContext, RequestGuard};
 /// be used again.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// Bytes a stream may send before its first content: pings, roles and fields nobody knows.
+const MAX_PREAMBLE: usize = 1 << 20;
+
 /// A provider's stream, decoded as it is read.
 struct Source {
     body: Body,
     decoder: Box<dyn StreamDecoder>,
     chunks: Vec<Chunk>,
+    /// Bytes read so far.
+    read: usize,
 }
 
 /// A reply whose first content has come.
@@ -55,12 +60,17 @@ pub(super) async fn begin(
     body: Body,
 ) -> Result<Begun, AttemptFault> {
     let decoder = runtime.format.stream();
-    let mut source = Source { body, decoder, chunks: Vec::new() };
+    let mut source = Source { body, decoder, chunks: Vec::new(), read: 0 };
     while !source.chunks.iter().any(|chunk| chunk.delta.is_content()) {
         if source.decoder.is_complete() {
             break;
         }
         source.read().await?;
+        // The piece that brings the first content may be larger, with a picture in it.
+        if source.read > MAX_PREAMBLE && !source.chunks.iter().any(|chunk| chunk.delta.is_content()) {
+            let message = format!("the provider's stream had no content in its first {} KiB", MAX_PREAMBLE >> 10);
+            return Err(AttemptFault::new(FaultKind::BrokenStream, message));
+        }
     }
     let now = context.gateway.clock.now();
     for chunk in &mut source.chunks {
@@ -81,8 +91,9 @@ pub(super) async fn begin(
 impl Source {
     /// Reads one piece of the body and decodes what is whole.
     async fn read(&mut self) -> Result<(), AttemptFault> {
-        let Self { body, decoder, chunks } = self;
+        let Self { body, decoder, chunks, read } = self;
         if let Some(piece) = body.next().await.transpose()? {
+            *read = read.saturating_add(piece.len());
             return decoder.push(&piece, chunks);
         }
         decoder.finish(chunks)?;
@@ -111,8 +122,26 @@ impl Begun {
     }
 }
 
-/// The reply as server-sent events in the caller's dialect.
+/// The pieces in which a large whole reply is handed over.
+const PIECE: usize = 64 << 10;
+
+/// The body of a reply: server-sent events in the caller's dialect, or a large whole reply in pieces.
 pub struct ReplyStream(SendTimeout);
+
+impl ReplyStream {
+    /// A whole reply, which is recorded as such when its last piece is taken.
+    pub(super) fn of_whole(body: Bytes, guard: RequestGuard, deadline: Instant) -> Self {
+        let pieces = futures_util::stream::unfold((body, Some(guard)), |(mut body, mut guard)| async move {
+            if body.is_empty() {
+                guard.take().into_iter().for_each(RequestGuard::complete);
+                return None;
+            }
+            let piece = body.split_to(PIECE.min(body.len()));
+            Some((piece, (body, guard)))
+        });
+        Self(SendTimeout::new(Box::pin(pieces), deadline))
+    }
+}
 
 impl Stream for ReplyStream {
     type Item = Result<Bytes, Infallible>;

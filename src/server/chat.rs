@@ -7,12 +7,12 @@ use axum::http::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
-use crate::pipeline::{ReplyMeta, Served};
+use crate::pipeline::{ReplyMeta, RequestGuard, Served};
 
 use super::{App, RequestBody, access, refusal};
 
@@ -37,7 +37,7 @@ pub(super) async fn handle<B: RequestBody>(app: &App, api: &'static dyn ClientAp
         access::is_json(&head.headers)
     });
     let read = match known {
-        Ok(()) => read(&head.headers, &mut body, guard.snapshot().settings.server.max_request_bytes).await,
+        Ok(()) => read(&head.headers, &mut body, &mut guard).await,
         Err(refusal) => Err(refusal),
     };
     let body = match read {
@@ -52,6 +52,12 @@ pub(super) async fn handle<B: RequestBody>(app: &App, api: &'static dyn ClientAp
         Ok(Served::Whole { body, meta }) => {
             respond(api, Body::from(body), HeaderValue::from_static("application/json"), &id, &meta)
         }
+        Ok(Served::Large { body, length, meta }) => {
+            let kind = HeaderValue::from_static("application/json");
+            let mut response = respond(api, Body::from_stream(body), kind, &id, &meta);
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+            response
+        }
         Ok(Served::Streamed { stream, meta }) => {
             let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
             let mut response = respond(api, Body::from_stream(stream), kind, &id, &meta);
@@ -62,7 +68,8 @@ pub(super) async fn handle<B: RequestBody>(app: &App, api: &'static dyn ClientAp
     }
 }
 
-async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, limit: usize) -> Result<Bytes, Refusal> {
+async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, guard: &mut RequestGuard) -> Result<Bytes, Refusal> {
+    let limit = guard.snapshot().settings.server.max_request_bytes;
     let too_large = || {
         let message = format!(
             "the request body is larger than {limit} bytes; send less or raise `general_settings.max_request_size_mb`"
@@ -73,16 +80,56 @@ async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, limit: usize) -
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(fault)) if fault.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(fault)) => {
-            Err(Refusal::new(RefusalKind::InvalidRequest, format!("the request body could not be read: {fault}")))
+    let read = async {
+        let mut pieces = Pieces::default();
+        while let Some(frame) = body.frame().await {
+            let unreadable = |fault: B::Error| {
+                let message = format!("the request body could not be read: {}", fault.into());
+                Refusal::new(RefusalKind::InvalidRequest, message)
+            };
+            let Ok(piece) = frame.map_err(unreadable)?.into_data() else { continue };
+            if pieces.len() + piece.len() > limit {
+                return Err(too_large());
+            }
+            guard.hold_memory(piece.len())?;
+            pieces.push(piece);
         }
+        Ok(pieces.whole())
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(read) => read,
         Err(_elapsed) => {
             let message = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
             Err(Refusal::new(RefusalKind::SlowRequest, message))
         }
+    }
+}
+
+/// A body as it comes. One that comes in one piece is not copied.
+#[derive(Default)]
+struct Pieces {
+    first: Bytes,
+    whole: BytesMut,
+}
+
+impl Pieces {
+    fn len(&self) -> usize {
+        self.first.len().max(self.whole.len())
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.first = piece;
+            return;
+        }
+        if self.whole.is_empty() {
+            self.whole.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.whole.extend_from_slice(&piece);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.whole.is_empty() { self.first } else { self.whole.freeze() }
     }
 }
 

@@ -51,6 +51,11 @@ struct TokenLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeploymentLabels {
+    deployment: Name<DeploymentId>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct GroupLabels {
     group: Name<GroupName>,
 }
@@ -63,6 +68,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     attempts: Family<AttemptLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
+    usage_refused: Family<DeploymentLabels, Counter>,
     cost_nano_usd: Family<GroupLabels, Counter>,
     latency: Histograms,
     ttft: Histograms,
@@ -98,6 +104,7 @@ impl Metrics {
             requests: Family::default(),
             attempts: Family::default(),
             tokens: Family::default(),
+            usage_refused: Family::default(),
             cost_nano_usd: Family::default(),
             latency: Family::new_with_constructor(seconds),
             ttft: Family::new_with_constructor(seconds),
@@ -116,6 +123,11 @@ impl Metrics {
         registry.register("requests", "Finished requests by group, API, ending and status", self.requests.clone());
         registry.register("attempts", "Calls to providers by deployment and fault", self.attempts.clone());
         registry.register("tokens", "Tokens by group, deployment and kind", self.tokens.clone());
+        registry.register(
+            "usage_refused",
+            "Replies that claimed more tokens than their model can take or give, so that the estimate counted",
+            self.usage_refused.clone(),
+        );
         registry.register("cost_nano_usd", "Cost in billionths of a dollar", self.cost_nano_usd.clone());
         registry.register("latency_seconds", "From arrival to the end of the reply", self.latency.clone());
         registry.register("ttft_seconds", "From arrival to the first content sent", self.ttft.clone());
@@ -161,6 +173,10 @@ impl Metrics {
                 fault,
             };
             self.attempts.get_or_create(&labels).inc();
+            if attempt.usage_refused {
+                let deployment = Name(attempt.deployment.clone());
+                self.usage_refused.get_or_create(&DeploymentLabels { deployment }).inc();
+            }
         }
         let labels = GroupLabels { group };
         let observe = |histograms: &Histograms, length: Duration| {

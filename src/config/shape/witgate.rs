@@ -36,6 +36,7 @@ pub(in crate::config) struct Server {
     pub(in crate::config) host: Option<IpAddr>,
     pub(in crate::config) port: Option<u16>,
     pub(in crate::config) request_timeout: Option<Duration>,
+    pub(in crate::config) max_memory_mb: Option<u64>,
 }
 
 /// `witgate.global`.
@@ -99,8 +100,12 @@ impl Server {
             port
         });
         let request_timeout = section.seconds("request_timeout_seconds");
+        let max_memory_mb = section.count("max_memory_mb");
+        if max_memory_mb == Some(0) {
+            section.places.error_at("max_memory_mb", "`max_memory_mb` must be above 0", "1024 is the default");
+        }
         section.finish();
-        Self { host, port, request_timeout }
+        Self { host, port, request_timeout, max_memory_mb }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Json;
 
 fn read(text: &str) -> Json<'_> {
-    serde_json::from_str(text).unwrap()
+    Json::parse(text.as_bytes(), usize::MAX).unwrap()
 }
 
 #[test]
@@ -43,7 +43,15 @@ fn numbers_keep_their_value() {
         let expected: Value = serde_json::from_str(text).unwrap();
         assert_eq!(read(text).to_json(), expected.to_string());
     }
-    assert!(serde_json::from_str::<Json<'_>>("1e400").is_err());
+    assert!(Json::parse(b"1e400", 10).is_err());
+}
+
+#[test]
+fn values_are_counted_and_bounded() {
+    let text = br#"{"a": [1, {"b": null}], "c": "x"}"#;
+    assert!(Json::parse(text, 6).is_ok());
+    let error = Json::parse(text, 5).unwrap_err().to_string();
+    assert!(error.starts_with("more than 5 values at line 1 column"), "{error}");
 }
 
 /// JSON whose objects have few names, and so often say one twice.
@@ -70,7 +78,7 @@ proptest! {
     #[test]
     fn what_is_read_and_what_is_refused_is_what_serde_json_says(text in any_text()) {
         let expected = serde_json::from_slice::<Value>(text.as_bytes()).map_err(|error| error.to_string());
-        let found = serde_json::from_slice::<Json<'_>>(text.as_bytes()).map_err(|error| error.to_string());
+        let found = Json::parse(text.as_bytes(), usize::MAX).map_err(|error| error.to_string());
         let written = found.clone().map(|value| value.to_json());
         prop_assert_eq!(written, expected.clone().map(|value| value.to_string()));
         prop_assert_eq!(found.map(|value| Value::from(value).to_string()), expected.map(|value| value.to_string()));

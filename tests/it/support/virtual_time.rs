@@ -49,6 +49,10 @@ pub(crate) async fn ask(
     let guard = gateway.arrive(api);
     match gateway.serve(guard, chat(body)).await? {
         Served::Whole { body, meta } => Ok((meta, body)),
+        Served::Large { body, meta, .. } => {
+            let pieces: Vec<Bytes> = body.map(|piece| piece.expect("infallible")).collect().await;
+            Ok((meta, pieces.concat().into()))
+        }
         Served::Streamed { stream, meta } => {
             let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;
             Ok((meta, pieces.concat().into()))
