@@ -96,6 +96,22 @@ impl AttemptFault {
         self
     }
 
+    /// The code of a request that went into a connection the provider was closing.
+    const CLOSED: &str = "connection-closed";
+
+    /// The same fault, known to come from a kept connection that the provider closed before it said anything to the request.
+    #[must_use]
+    pub fn on_closed_connection(mut self) -> Self {
+        self.code = Some(Self::CLOSED.to_owned());
+        self
+    }
+
+    /// Whether the request only met a connection that was being closed: another one may carry it.
+    #[must_use]
+    pub fn met_closed_connection(&self) -> bool {
+        self.status.is_none() && self.code.as_deref() == Some(Self::CLOSED)
+    }
+
     /// Whether the provider can have seen the request.
     #[must_use]
     pub fn was_sent(&self) -> bool {

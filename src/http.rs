@@ -167,6 +167,7 @@ fn no_answer(url: &Uri, error: &SendError, connect: Duration) -> AttemptFault {
     let told = |what| AttemptFault::new(FaultKind::Unavailable, format!("{host}: {what}: {}", root(error)));
     match error {
         SendError::Connect(_) => told("cannot connect").before_sending(),
+        SendError::Closed(_) => told("the provider closed the connection").on_closed_connection(),
         SendError::Broken(_) => told("the connection broke before the answer"),
     }
 }

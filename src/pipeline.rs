@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::chat::ChatRequest;
 use crate::clock::Clock;
@@ -77,6 +78,10 @@ pub struct Gateway {
     pub seeds: Seeds,
     /// Where long work is done.
     pub blocking: BlockingPool,
+    /// Where the calls of slow policies are made.
+    pub slow_policies: BlockingPool,
+    /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.
+    pub cutoff: CancellationToken,
     /// What requests under way hold.
     pub memory: Arc<MemoryBudget>,
 }
@@ -179,7 +184,7 @@ impl Gateway {
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
-            Ok(Ok(served)) => Ok(served.with(guard, self.clock.instant(deadline))),
+            Ok(Ok(served)) => Ok(served.with(guard, self.clock.instant(deadline), &self.cutoff)),
             Ok(Err(refusal)) => Err(guard.refuse(refusal)),
             Err(_elapsed) => {
                 let why = format!(
@@ -277,7 +282,7 @@ impl Gateway {
 
 impl Served<stream::Begun> {
     /// A whole reply ends its request; a streamed one takes the guard along.
-    fn with(self, guard: RequestGuard, deadline: tokio::time::Instant) -> Served {
+    fn with(self, guard: RequestGuard, deadline: tokio::time::Instant, cutoff: &CancellationToken) -> Served {
         match self {
             Self::Whole { body, meta } if body.len() > AT_ONCE => {
                 let length = body.len();
@@ -287,7 +292,7 @@ impl Served<stream::Begun> {
                 guard.complete();
                 Served::Whole { body, meta }
             }
-            Self::Streamed { stream, meta } => Served::Streamed { stream: Box::new(stream.with(guard)), meta },
+            Self::Streamed { stream, meta } => Served::Streamed { stream: Box::new(stream.with(guard, cutoff)), meta },
             // The stages make none: whether a reply is large is decided above.
             Self::Large { body, length, meta } => Served::Large { body, length, meta },
         }

@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod chat;
+mod connection;
 mod probe;
 mod refusal;
 mod serve;
@@ -68,7 +69,7 @@ impl HttpService {
             {
                 return chat::handle(app, api, request).await;
             }
-            if let Err(why) = access::authorize(&app.gateway.live.read(), headers, request.uri()) {
+            if let Err(why) = access::authorize(&app.gateway.live.read(), request.version(), headers, request.uri()) {
                 return refusal::unrecorded(app, spoken_at(path, headers), &why);
             }
         }

@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::Clock;
 use crate::http::HttpUpstream;
 use crate::limits::LimitStore;
@@ -78,8 +80,10 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
         clock,
         recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
         seeds: Seeds::new(seed),
+        slow_policies: blocking.apart(),
         blocking,
         memory: Arc::default(),
+        cutoff: CancellationToken::new(),
     });
     report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
@@ -169,11 +173,11 @@ fn report(gateway: &Gateway, metrics: &Metrics, problems: Vec<String>) {
     metrics.reload_ok(problems.is_empty());
     if *gateway.live.problems() != problems {
         for problem in &problems {
-            tracing::error!("{problem}");
+            tracing::error!("{}", problem.replace("\nhint: ", "; hint: "));
         }
     }
     gateway.live.set_problems(problems);
 }
 
-/// How long requests under way may take to finish once the gateway is told to stop.
+/// How long requests under way may take to finish once a simulated provider is stopped.
 pub const GRACE: Duration = Duration::from_secs(30);

@@ -23,6 +23,9 @@ use crate::start::{self, GRACE, Options, Running};
 
 use super::{ServeArgs, SimulateArgs, environment, fail, say};
 
+/// Instances of policies: 10,000 groups, every one of them being swapped. (Address space ends at 128 TiB.)
+const INSTANCES: u32 = 20_400;
+
 /// Serves until a signal stops it.
 pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
     let log = arguments.log.start();
@@ -36,6 +39,8 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
             },
             engine: EngineOptions {
                 cache_dir: arguments.cache.clone().or_else(cache_folder),
+                cache_optional: arguments.cache.is_none(),
+                instances: INSTANCES,
                 compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
                 ..EngineOptions::default()
             },
@@ -55,6 +60,8 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let settings = &snapshot.settings.server;
     let listening =
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
+    let live = Arc::clone(&gateway);
+    let grace = move || live.live.read().settings.server.shutdown_grace;
     let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
     let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
     greet(&snapshot, server.address());
@@ -66,7 +73,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     };
     tokio::select! {
         biased;
-        () = server.serve(told_to_stop(), GRACE) => {}
+        () = server.serve(told_to_stop(), grace) => {}
         () = reloads => {}
     }
     Ok(())
@@ -118,7 +125,7 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         let service = HttpService::simulated(simulated);
         let server = Server::start(listening, service, workers(None)).map_err(|fault| fault.to_string())?;
         say(format_args!("simulated provider listening on http://{}", server.address()));
-        server.serve(told_to_stop(), GRACE).await;
+        server.serve(told_to_stop(), || GRACE).await;
         Ok(())
     })
 }

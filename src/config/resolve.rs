@@ -25,6 +25,8 @@ const RETRIES: u32 = 2;
 const COOLDOWN: Duration = Duration::from_secs(5);
 /// Room for a long conversation with images.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
+/// How long a stop waits for requests where `witgate.server.shutdown_grace_seconds` does not say: as long as Kubernetes does.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// What requests under way may hold together where `witgate.server.max_memory_mb` does not say.
 const MAX_MEMORY: usize = 1 << 30;
 /// LiteLLM's default of `request_timeout`, which bounds a whole request here.
@@ -87,6 +89,7 @@ fn server(shape: Shape<'_, '_>) -> ServerSettings {
         max_request_bytes: bytes.unwrap_or(MAX_REQUEST_BYTES),
         max_memory: own.server.max_memory_mb.map_or(MAX_MEMORY, mebibytes),
         request_timeout: own.server.request_timeout.unwrap_or(REQUEST_TIMEOUT),
+        shutdown_grace: own.server.shutdown_grace.unwrap_or(SHUTDOWN_GRACE),
         master_key: general.master_key.or(general.environment_master_key),
         admin_key: own.admin_key,
     }

@@ -54,6 +54,8 @@ pub struct ServerSettings {
     pub max_memory: usize,
     /// How long one request may take in all: waits, attempts, the last byte of the reply.
     pub request_timeout: Duration,
+    /// How long requests under way may take to finish once the gateway is told to stop.
+    pub shutdown_grace: Duration,
     /// The key every client must send. `None`: none is asked for.
     pub master_key: Option<SecretString>,
     /// The key of `/admin`. `None`: the master key opens it.

@@ -4,6 +4,7 @@
 //! Anchors and merge keys are expanded. A key written twice is a problem here, where YAML tools often take
 //! the last one in silence.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -84,9 +85,11 @@ pub(super) fn duplicates<'a>(node: &'a Node, found: &mut Vec<(Place, &'a str, Pl
     match &node.value {
         Value::List(items) => items.iter().for_each(|item| duplicates(item, found)),
         Value::Map(entries) => {
-            for (index, entry) in entries.iter().enumerate() {
-                if let Some(first) = entries[..index].iter().find(|earlier| earlier.key == entry.key) {
-                    found.push((entry.at, &entry.key, first.at));
+            let mut seen: HashMap<&str, Place> = HashMap::with_capacity(entries.len());
+            for entry in entries {
+                let first = *seen.entry(&entry.key).or_insert(entry.at);
+                if first != entry.at {
+                    found.push((entry.at, &entry.key, first));
                 }
                 duplicates(&entry.node, found);
             }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -57,6 +58,9 @@ pub(super) enum SendError {
     /// There is no connection; nothing was sent.
     #[error("cannot connect")]
     Connect(#[source] Box<dyn Error + Send + Sync>),
+    /// It was a kept one, and ended before a byte of the answer had come: the provider closed it as the request was on its way.
+    #[error("the kept connection was closed")]
+    Closed(#[source] Box<dyn Error + Send + Sync>),
     /// It broke before the head of the answer had come.
     #[error("the connection broke")]
     Broken(#[source] Box<dyn Error + Send + Sync>),
@@ -106,7 +110,14 @@ impl Http1Pool {
                 }
                 Err(mut fault) => match fault.take_message().filter(|_| used_before) {
                     Some(unsent) => request = unsent,
-                    None => return Err(fault.into_error().into()),
+                    None => {
+                        let fault = fault.into_error();
+                        return Err(if used_before && was_closed(&fault) {
+                            SendError::Closed(fault.into())
+                        } else {
+                            fault.into()
+                        });
+                    }
                 },
             }
         }
@@ -159,6 +170,13 @@ impl Http1Pool {
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the connection ended with no answer begun, in an orderly way or because the peer knew it no more.
+fn was_closed(fault: &hyper::Error) -> bool {
+    let io = fault.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    fault.is_incomplete_message()
+        || io.is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 /// Looks after idle connections for as long as there are any.

@@ -72,8 +72,13 @@ impl AttemptGuard {
             gateway.limits.refund(now, self.reservation);
         }
         self.health.end(now, &outcome);
-        if let Some(router) = &self.router {
-            router.observe(&Outcome::of_attempt(&outcome, seed, number, self.index));
+        if let Some(router) = self.router {
+            let event = Outcome::of_attempt(&outcome, seed, number, self.index);
+            if router.is_slow() {
+                gateway.slow_policies.spawn(move || router.observe(&event));
+            } else {
+                router.observe(&event);
+            }
         }
         let record = AttemptRecord {
             deployment: config.id.clone(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Where long work is done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BlockingPool {
     turns: Option<Arc<Semaphore>>,
 }
@@ -26,6 +26,24 @@ impl BlockingPool {
     #[must_use]
     pub const fn in_place() -> Self {
         Self { turns: None }
+    }
+
+    /// Another pool of the same kind, one piece of work at a time: what is done there keeps nobody here waiting.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { turns: self.turns.as_ref().map(|_| Arc::new(Semaphore::new(1))) }
+    }
+
+    /// Does `work` without anybody waiting for it, in the order in which it is given.
+    pub(super) fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if self.turns.is_some() => {
+                let pool = self.clone();
+                drop(runtime.spawn(async move { pool.run(work).await }));
+            }
+            // No thread to hand it to: the process is ending, or time is virtual.
+            _ => work(),
+        }
     }
 
     /// What `work` comes to; `None` where it panicked.

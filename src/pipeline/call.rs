@@ -38,18 +38,12 @@ pub(super) async fn call(
     let deployment = &*runtime.config;
     // What was held for it: a provider that counts the bound on arrival must not count more than we did.
     let bound = u32::try_from(guard.reserved_output()).unwrap_or(u32::MAX).max(1);
-    let mut encoded = encode(context, runtime, bound).await.map_err(AttemptFault::before_sending)?;
-    let dropped = std::mem::take(&mut encoded.dropped);
-    let mut outgoing = outgoing(runtime, encoded, context.request.stream);
-    let now = context.gateway.clock.now();
-    let authorized = runtime.authorization.apply(&mut outgoing, now).await;
-    authorized.map_err(|fault| scrubbed(fault.before_sending(), deployment))?;
-    if let Some(progress) = guard.progress() {
-        progress.sent();
-    }
-    let limit = outgoing.timeouts.first_byte;
-    let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
-    let answer = runtime.transport.send(outgoing).await.map_err(|fault| scrubbed(fault, deployment))?;
+    let sent = match send(context, guard, runtime, bound).await {
+        // Nothing was processed there, and each of these connections is found out once.
+        Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, bound).await,
+        sent => sent,
+    };
+    let (answer, dropped, within) = sent.map_err(|fault| scrubbed(fault, deployment))?;
     guard.response_head(answer.status.is_success());
     if !answer.status.is_success() {
         return Err(scrubbed(refused(runtime, answer, within).await, deployment));
@@ -80,6 +74,27 @@ pub(super) async fn call(
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
     }
     Ok(Served::Whole { body: guard.api().reply(&reply), meta })
+}
+
+/// Writes, authorises and sends the request; the fields it has no place for, and the end of the attempt's time, beside the
+/// head of the response.
+async fn send(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    runtime: &Arc<DeploymentRuntime>,
+    bound: u32,
+) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
+    let mut encoded = encode(context, runtime, bound).await.map_err(AttemptFault::before_sending)?;
+    let dropped = std::mem::take(&mut encoded.dropped);
+    let mut outgoing = outgoing(runtime, encoded, context.request.stream);
+    let now = context.gateway.clock.now();
+    runtime.authorization.apply(&mut outgoing, now).await.map_err(AttemptFault::before_sending)?;
+    if let Some(progress) = guard.progress() {
+        progress.sent();
+    }
+    let limit = outgoing.timeouts.first_byte;
+    let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
+    Ok((runtime.transport.send(outgoing).await?, dropped, within))
 }
 
 async fn encode(

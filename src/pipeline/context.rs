@@ -12,6 +12,9 @@ use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::{Gateway, prompt, steering};
 
+/// Bytes of an unknown name that a refusal repeats.
+const NAME_BYTES: usize = 200;
+
 pub(super) struct RequestContext<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) snapshot: &'a Snapshot,
@@ -73,7 +76,9 @@ fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>
         let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
         let more = snapshot.groups.len().saturating_sub(known.len());
         let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let message = format!("no model is named `{model}` here; known: {}{tail}", known.join(", "));
+        let cut = model.floor_char_boundary(NAME_BYTES);
+        let (model, dots) = (&model[..cut], if cut < model.len() { "…" } else { "" });
+        let message = format!("no model is named `{model}{dots}` here; known: {}{tail}", known.join(", "));
         let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
         refusal.code = Some("model_not_found".to_owned());
         refusal

@@ -12,7 +12,7 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
 use crate::limits::{Demand, Dimension, Reading, Wait};
 use crate::moment::Moment;
-use crate::policy::{Choice, RouteError, RouteRequest, Router, Traits};
+use crate::policy::{Choice, PolicyFault, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use crate::tokens;
@@ -68,7 +68,7 @@ pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate
     if router.needs().exact_tokens {
         estimate.count(context, &group.deployments[0].config.model).await;
     }
-    match ask(context, router, estimate) {
+    match ask(context, router, estimate).await {
         Ok(choices) => {
             let order = choices.iter().map(|choice| choice.deployment as usize).collect();
             Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(&group.policy), wait: None })
@@ -104,7 +104,11 @@ fn built_in(group: &GroupRuntime) -> RouteDecision {
     RouteDecision { order, policy, wait: None }
 }
 
-fn ask(context: &RequestContext<'_>, router: &Router, estimate: &Estimate) -> Result<Vec<Choice>, RouteError> {
+async fn ask(
+    context: &RequestContext<'_>,
+    router: &Arc<Router>,
+    estimate: &Estimate,
+) -> Result<Vec<Choice>, RouteError> {
     let needs = router.needs();
     let deployments = &context.group.deployments;
     let now = context.gateway.clock.now();
@@ -123,8 +127,16 @@ fn ask(context: &RequestContext<'_>, router: &Router, estimate: &Estimate) -> Re
         traits: traits(context),
     };
     let mut choices = Vec::with_capacity(deployments.len());
-    router.route(&question, &signals, &features, &attributes, &mut choices)?;
-    Ok(choices)
+    if !router.is_slow() {
+        router.route(&question, &signals, &features, &attributes, &mut choices)?;
+        return Ok(choices);
+    }
+    let (router, attributes) = (Arc::clone(router), attributes.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let beside = context.gateway.slow_policies.run(move || {
+        let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
+        router.route(&question, &signals, &features, &attributes, &mut choices).map(|()| choices)
+    });
+    beside.await.unwrap_or_else(|| Err(PolicyFault::Trap("its thread ended".to_owned()).into()))
 }
 
 /// The wanted columns, one after another, all at one moment.

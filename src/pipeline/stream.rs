@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::catalog::Deployment;
 use crate::chat::{Chunk, Delta};
@@ -114,10 +115,13 @@ impl Source {
 }
 
 impl Begun {
-    pub(super) fn with(self, guard: RequestGuard) -> ReplyStream {
+    pub(super) fn with(self, guard: RequestGuard, cutoff: &CancellationToken) -> ReplyStream {
         let deadline = self.deadline;
         let timer = Box::pin(tokio::time::sleep_until(deadline));
-        let pump = Pump { begun: self, timer, guard: Some(guard), out: BytesMut::with_capacity(1024), ended: false };
+        // A token of its own: looking at it takes its lock, which other streams must not wait for.
+        let cutoff = Box::pin(cutoff.child_token().cancelled_owned());
+        let out = BytesMut::with_capacity(1024);
+        let pump = Pump { begun: self, timer, cutoff, guard: Some(guard), out, ended: false };
         ReplyStream(SendTimeout::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
     }
 }
@@ -155,6 +159,8 @@ struct Pump {
     begun: Begun,
     /// The end of the request's total time: one timer for the whole stream, not one for each piece.
     timer: Pin<Box<Sleep>>,
+    /// The gateway is stopping and waits no longer.
+    cutoff: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Present until the ending is recorded.
     guard: Option<RequestGuard>,
     out: BytesMut,
@@ -191,6 +197,7 @@ impl Pump {
                     Ok(()) => continue,
                     Err(fault) => fault,
                 },
+                () = self.cutoff.as_mut() => AttemptFault::new(FaultKind::Unavailable, "the gateway is stopping; ask again"),
                 () = self.timer.as_mut() => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
             };
             self.encode();

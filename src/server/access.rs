@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Uri, Version};
 use secrecy::SecretString;
 
 use crate::fault::{Refusal, RefusalKind};
@@ -28,7 +28,16 @@ pub(super) const PUBLIC: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// What to tell a request that may not.
-pub(super) fn authorize(snapshot: &Snapshot, headers: &HeaderMap, uri: &Uri) -> Result<Option<Arc<Caller>>, Refusal> {
+pub(super) fn authorize(
+    snapshot: &Snapshot,
+    version: Version,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Option<Arc<Caller>>, Refusal> {
+    if version == Version::HTTP_11 && !headers.contains_key(HOST) {
+        let message = "the header `host` is missing, which HTTP/1.1 asks for";
+        return Err(Refusal::new(RefusalKind::InvalidRequest, message));
+    }
     allowed(headers, uri, snapshot.settings.server.master_key.is_none())?;
     let path = uri.path();
     if PUBLIC.iter().any(|(public, _)| *public == path) {

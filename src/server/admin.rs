@@ -28,6 +28,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
                 "outcomes": report.outcomes,
                 "faults": report.faults,
                 "quarantined": report.quarantined,
+                "slow": report.slow,
                 "mean_us": report.times.mean.as_secs_f64() * 1e6,
             }))
         })

@@ -31,7 +31,7 @@ pub(super) async fn handle<B: RequestBody>(app: &App, api: &'static dyn ClientAp
     let mut guard = app.gateway.arrive(api);
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
-    let authorized = access::authorize(guard.snapshot(), &head.headers, &head.uri);
+    let authorized = access::authorize(guard.snapshot(), head.version, &head.headers, &head.uri);
     let known = authorized.and_then(|caller| {
         guard.set_caller(caller);
         access::is_json(&head.headers)

@@ -7,33 +7,29 @@ use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Request, Version};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::HttpService;
+use super::connection::{self, ConnectionState, LAST_CALL};
 use super::workers::Workers;
 
-/// How long a new connection may take to send the head of its first request.
-const FIRST_HEAD: Duration = Duration::from_secs(75);
-/// How long a connection may lie idle between two requests, the next one's head included. Longer than clients and the
-/// load balancers of the large clouds (600 s) keep theirs, so that none is closed under a request.
-const NEXT_HEAD: Duration = Duration::from_secs(620);
-/// How long requests are still accepted after the signal to stop: those on their way would be cut off otherwise.
-const LAST_CALL: Duration = Duration::from_millis(500);
-/// How often an HTTP/2 connection is pinged, to notice a client that is gone.
-const PING: Duration = Duration::from_secs(30);
 /// The pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long streams that are cut off at a stop have for their last event.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Descriptors kept for everything but clients and their providers: files, logs, listeners.
+const SPARE_DESCRIPTORS: u64 = 64;
+/// The most connections, whatever the system would allow.
+const MOST_CONNECTIONS: u64 = 100_000;
+/// A connection younger than this is not closed to make room: its first head may be on its way.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// A bound socket, and where it is.
 #[derive(Debug)]
@@ -81,8 +77,8 @@ impl Server {
     }
 
     /// Serves until `stop` completes and half a second longer; then finishes the requests under way, but waits no longer
-    /// than `grace`.
-    pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) {
+    /// than `grace`. Streams that still go on then end with an error event.
+    pub async fn serve(self, stop: impl Future<Output = ()>, grace: impl FnOnce() -> Duration) {
         let Self { listening, service, workers } = self;
         let stopping = CancellationToken::new();
         {
@@ -101,12 +97,68 @@ impl Server {
             let _over = tokio::time::timeout(LAST_CALL, accepting).await;
         }
         drop(listening);
+        let grace = grace();
         if tokio::time::timeout(grace, workers.idle()).await.is_err() {
             tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
+            if let Some(app) = &service.gateway {
+                app.gateway.cutoff.cancel();
+            }
+            let _silent_clients = tokio::time::timeout(LAST_WORDS, workers.idle()).await;
         }
         // A request that is cut off is still recorded: dropping its task writes the record.
         workers.end().await;
     }
+}
+
+/// The connections there are, as many as descriptors allow.
+struct Connections {
+    room: Arc<Semaphore>,
+    known: Vec<(Arc<ConnectionState>, CancellationToken)>,
+}
+
+impl Connections {
+    fn up_to(most: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(most)), known: Vec::new() }
+    }
+
+    /// Waits for room for one more. Where there is none, the connections without a request are closed, the oldest half of
+    /// them first.
+    async fn room(&mut self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+                return permit;
+            }
+            self.forget_ended();
+            let idle = self.known.iter().filter(|(state, _)| state.is_idle() && state.age() >= YOUNG);
+            let idle: Vec<&CancellationToken> = idle.map(|(_, close)| close).collect();
+            idle.iter().take(idle.len().div_ceil(2)).for_each(|close| close.cancel());
+            tracing::warn!(closed = idle.len().div_ceil(2), "as many connections as there may be; idle ones make room");
+            if let Ok(Ok(permit)) = tokio::time::timeout(YOUNG, Arc::clone(&self.room).acquire_owned()).await {
+                return permit;
+            }
+        }
+    }
+
+    fn add(&mut self, close: CancellationToken) -> Arc<ConnectionState> {
+        if self.known.len() == self.known.capacity() {
+            self.forget_ended();
+        }
+        let state = ConnectionState::new();
+        self.known.push((Arc::clone(&state), close));
+        state
+    }
+
+    /// Only this list knows those that have ended.
+    fn forget_ended(&mut self) {
+        self.known.retain(|(state, _)| Arc::strong_count(state) > 1);
+    }
+}
+
+/// Each client may need a connection to a provider, and files must still be opened.
+fn most_connections() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = (descriptors.saturating_sub(SPARE_DESCRIPTORS) / 2).clamp(16, MOST_CONNECTIONS);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 async fn accept(
@@ -115,11 +167,17 @@ async fn accept(
     workers: &Workers,
     stopping: &CancellationToken,
 ) -> Infallible {
+    let mut connections = Connections::up_to(most_connections());
     loop {
+        let room = connections.room().await;
         // Taken out of this thread's event loop, to be put into the worker's.
         match listener.accept().await.and_then(|(socket, _)| socket.into_std()) {
-            // A token of its own: each look at it takes its lock, which connections of other workers must not wait for.
-            Ok(socket) => workers.spawn(connected(socket, Arc::clone(service), stopping.child_token())),
+            Ok(socket) => {
+                // A token of its own: each look at it takes its lock, which connections of other workers must not wait for.
+                let stopping = stopping.child_token();
+                let state = connections.add(stopping.clone());
+                workers.spawn(connected(socket, Arc::clone(service), state, stopping, room));
+            }
             Err(fault) if is_of_one_connection(&fault) => {}
             // Too many open files, mostly: those under way have to end first.
             Err(fault) => {
@@ -130,13 +188,19 @@ async fn accept(
     }
 }
 
-async fn connected(socket: StdTcpStream, service: Arc<HttpService>, stopping: CancellationToken) {
+async fn connected(
+    socket: StdTcpStream,
+    service: Arc<HttpService>,
+    state: Arc<ConnectionState>,
+    stopping: CancellationToken,
+    _room: OwnedSemaphorePermit,
+) {
     // Small pieces of a stream must not wait for each other.
     if let Err(fault) = socket.set_nodelay(true) {
         tracing::debug!(%fault, "TCP_NODELAY could not be set");
     }
     match TcpStream::from_std(socket) {
-        Ok(socket) => connection(socket, service, stopping).await,
+        Ok(socket) => connection::serve(socket, service, state, stopping).await,
         Err(fault) => tracing::warn!(%fault, "a connection could not be served"),
     }
 }
@@ -144,62 +208,6 @@ async fn connected(socket: StdTcpStream, service: Arc<HttpService>, stopping: Ca
 fn is_of_one_connection(fault: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(fault.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Serves one connection to its end. Once stopping, it ends after the request under way or the one that comes at the last
-/// call; one that never sent a whole head has none.
-async fn connection(
-    socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    service: Arc<HttpService>,
-    stopping: CancellationToken,
-) {
-    let began = AtomicBool::new(false);
-    let serve = service_fn(|request: Request<Incoming>| {
-        began.store(true, Ordering::Relaxed);
-        let (service, stopping) = (Arc::clone(&service), stopping.clone());
-        async move {
-            // HTTP/2 has a frame of its own for this, and forbids the header.
-            let http1 = request.version() <= Version::HTTP_11;
-            let mut response = service.answer(request).await;
-            if http1 && stopping.is_cancelled() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_HEAD);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING);
-    let serving = builder.serve_connection(TokioIo::new(socket), serve);
-    let first_head = tokio::time::sleep(FIRST_HEAD);
-    tokio::pin!(serving, first_head);
-    let mut waits = true;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = serving.as_mut() => break ended,
-            () = stopping.cancelled() => {
-                if let Ok(ended) = tokio::time::timeout(LAST_CALL, serving.as_mut()).await {
-                    break ended;
-                }
-                if !began.load(Ordering::Relaxed) {
-                    return;
-                }
-                serving.as_mut().graceful_shutdown();
-                break serving.await;
-            }
-            // The protocol's own timers begin only once its first bytes have shown which protocol it is.
-            () = first_head.as_mut(), if waits => {
-                if !began.load(Ordering::Relaxed) {
-                    return;
-                }
-                waits = false;
-            }
-        }
-    };
-    if let Err(fault) = ended {
-        tracing::debug!(%fault, "a connection ended early");
-    }
 }
 
 #[cfg(test)]

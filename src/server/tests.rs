@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, Request, StatusCode, Version};
 
 use super::*;
 use crate::clock::Clock;
@@ -37,11 +37,21 @@ fn service() -> HttpService {
 }
 
 async fn status(service: &HttpService, method: Method, path: &str, key: Option<&str>) -> StatusCode {
-    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let mut request = Request::builder().method(method).uri(path);
+    request = request.header("host", "localhost").header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
     service.answer(request.body(Body::from("{}")).unwrap()).await.status()
+}
+
+#[tokio::test]
+async fn http_1_1_without_a_host_is_refused_and_older_ones_need_none() {
+    let service = service();
+    for (version, expected) in [(Version::HTTP_11, StatusCode::BAD_REQUEST), (Version::HTTP_10, StatusCode::OK)] {
+        let request = Request::builder().version(version).uri("/health/liveness").body(Body::empty()).unwrap();
+        assert_eq!(service.answer(request).await.status(), expected, "{version:?}");
+    }
 }
 
 /// Through the service itself, as a connection would ask it: every path there is, and some there are not.

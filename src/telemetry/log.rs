@@ -3,6 +3,7 @@
 //! Lines are written by a thread of their own, so that requests go on where nobody reads what the gateway says. Once
 //! so many lines wait, more are dropped, and counted.
 
+use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use tracing::{info, warn};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::{FormatFields, format};
 
 use crate::record::{Ending, Record};
 
@@ -85,10 +88,37 @@ pub fn init(format: LogFormat, filter: &str) -> LogGuard {
         .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
     let _already_set = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Text => builder.with_target(false).fmt_fields(one_line()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     LogGuard { worker: Some(guard), dropped }
+}
+
+/// Fields of a text line, in which every control character is spelled out: what a file, a provider or a policy says cannot
+/// begin a line of its own or speak to the terminal.
+fn one_line() -> impl for<'w> FormatFields<'w> + 'static {
+    format::debug_fn(|writer, field, value| {
+        let mut escaped = Escaped(writer);
+        if field.name() == "message" { write!(escaped, "{value:?}") } else { write!(escaped, "{field}={value:?}") }
+    })
+    .delimited(" ")
+}
+
+struct Escaped<'a, 'w>(&'a mut format::Writer<'w>);
+
+impl fmt::Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            match part.chars().next_back().filter(|last| last.is_control()) {
+                Some(control) => {
+                    let plain = part.strip_suffix(control).unwrap_or(part);
+                    write!(self.0, "{plain}{}", control.escape_default())?;
+                }
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 fn writer(waiting: usize, to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {

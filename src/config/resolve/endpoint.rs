@@ -69,6 +69,8 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
             None
         }
         Found::Unknown => {
+            // A hint must not repeat a key that was pasted into the wrong place.
+            let model = if looks_like_a_key(model) { "MODEL" } else { model };
             let written = custom.or_else(|| model.split_once('/').map(|(provider, _)| provider));
             let hint = match written.and_then(|written| closest(written, providers::names())) {
                 Some(name) => {
@@ -80,6 +82,13 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
             None
         }
     }
+}
+
+/// Providers' keys are long words without a slash, most of them with a known beginning.
+fn looks_like_a_key(text: &str) -> bool {
+    const BEGINNINGS: [&str; 8] = ["sk-", "sk_", "AIza", "gsk_", "xai-", "pk-", "key-", "Bearer "];
+    BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
+        || (text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn origin(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Origin> {

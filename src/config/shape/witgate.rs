@@ -37,6 +37,7 @@ pub(in crate::config) struct Server {
     pub(in crate::config) port: Option<u16>,
     pub(in crate::config) request_timeout: Option<Duration>,
     pub(in crate::config) max_memory_mb: Option<u64>,
+    pub(in crate::config) shutdown_grace: Option<Duration>,
 }
 
 /// `witgate.global`.
@@ -104,8 +105,9 @@ impl Server {
         if max_memory_mb == Some(0) {
             section.places.error_at("max_memory_mb", "`max_memory_mb` must be above 0", "1024 is the default");
         }
+        let shutdown_grace = section.seconds_or_none("shutdown_grace_seconds");
         section.finish();
-        Self { host, port, request_timeout, max_memory_mb }
+        Self { host, port, request_timeout, max_memory_mb, shutdown_grace }
     }
 }
 

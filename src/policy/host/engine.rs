@@ -16,15 +16,12 @@ use super::cache::{Cache, Key};
 use super::compile::Compiler;
 use super::inspect::{Inspection, Role, inspect};
 use super::problem::PolicyProblem;
-use super::store::{HostState, PARTS, TABLE_ELEMENTS};
+use super::store::{HostState, LogRate, PARTS, TABLE_ELEMENTS};
 use super::ticker::{Ticker, stopwatch};
 use crate::id::PolicyName;
 
-/// Instances that may live at once: one or a few per group, twice that during a swap. Slots cost address
-/// space until they are used, not memory.
-const INSTANCES: u32 = 512;
-/// Core instances, memories and tables those may have together; a component has one to four of each.
-const SLOTS: u32 = 4 * INSTANCES;
+/// Core instances and tables for each of them; a component has one to four.
+const PARTS_EACH: u32 = 4;
 /// Stack of one call. Async threads have 2 MiB.
 const WASM_STACK: usize = 512 * 1024;
 
@@ -33,11 +30,17 @@ const WASM_STACK: usize = 512 * 1024;
 pub struct EngineOptions {
     /// Where compiled policies are kept; must be ours alone (0700). `None` keeps nothing.
     pub cache_dir: Option<PathBuf>,
+    /// Go on without keeping anything where that folder cannot be had (a read-only home).
+    pub cache_optional: bool,
     /// Where components are compiled.
     pub compiler: Compiler,
     /// `Some`: calls are bounded by this much fuel instead of CPU time, which is the same on every machine;
     /// for tests and simulations.
     pub fuel: Option<u64>,
+    /// Instances that may live at once: one or a few per group, twice that during a swap. Each reserves four gibibytes of address
+    /// space, so that a memory's accesses need no checks, and takes memory only as it is used. Where the system does not give
+    /// as much (a limit on address space), there are fewer.
+    pub instances: u32,
     /// Memory one instance may have, bytes.
     pub memory_bytes: usize,
     /// CPU time of one call. Setting an instance up may take fifty times as long.
@@ -56,8 +59,10 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             cache_dir: None,
+            cache_optional: false,
             compiler: Compiler::InProcess,
             fuel: None,
+            instances: 500,
             memory_bytes: 64 << 20,
             cpu_budget: Duration::from_millis(10),
             compile_timeout: Duration::from_secs(30),
@@ -90,10 +95,14 @@ impl Engine {
     /// The machine cannot run it, or the cache folder is not ours alone.
     pub fn new(options: EngineOptions) -> Result<Self, PolicyProblem> {
         let failed = |error: wasmtime::Error| PolicyProblem::Engine(format!("{error:#}"));
-        let cache = options.cache_dir.as_deref().map(Cache::open).transpose()?;
-        let mut config = code_config(options.fuel.is_some());
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options.memory_bytes)));
-        let wasm = wasmtime::Engine::new(&config).map_err(failed)?;
+        let cache = match options.cache_dir.as_deref().map(Cache::open).transpose() {
+            Err(problem) if options.cache_optional => {
+                tracing::warn!(%problem, "compiled policies are not kept: they are compiled again at each start");
+                None
+            }
+            opened => opened?,
+        };
+        let wasm = pooled(&options).map_err(failed)?;
         let mut linker = Linker::new(&wasm);
         log::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state).map_err(failed)?;
         let ticker = match options.fuel {
@@ -143,6 +152,7 @@ impl Engine {
             from_cache,
             pre,
             engine: self.clone(),
+            log_rate: Arc::default(),
         }))
     }
 
@@ -214,12 +224,23 @@ pub(in crate::policy) fn code_config(fuel: bool) -> Config {
     config
 }
 
-fn pool(memory_bytes: usize) -> PoolingAllocationConfig {
+/// An engine with room for as many instances as the system gives address space for.
+fn pooled(options: &EngineOptions) -> wasmtime::Result<wasmtime::Engine> {
+    let engine = |instances| {
+        let mut config = code_config(options.fuel.is_some());
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options.memory_bytes, instances)));
+        wasmtime::Engine::new(&config)
+    };
+    let fewer = [4, 16, 64].map(|share| (options.instances / share).max(1));
+    fewer.into_iter().fold(engine(options.instances), |made, fewer| made.or_else(|_| engine(fewer)))
+}
+
+fn pool(memory_bytes: usize, instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(INSTANCES)
-        .total_core_instances(SLOTS)
-        .total_memories(INSTANCES)
-        .total_tables(SLOTS)
+    pool.total_component_instances(instances)
+        .total_core_instances(instances * PARTS_EACH)
+        .total_memories(instances)
+        .total_tables(instances * PARTS_EACH)
         .max_core_instances_per_component(PARTS)
         .max_memories_per_component(PARTS)
         .max_tables_per_component(PARTS)
@@ -241,6 +262,7 @@ pub struct Component {
     from_cache: bool,
     pre: InstancePre<HostState>,
     engine: Engine,
+    log_rate: Arc<LogRate>,
 }
 
 impl Component {
@@ -284,6 +306,11 @@ impl Component {
     #[must_use]
     pub const fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What bounds the log lines of all its instances together.
+    pub(in crate::policy) const fn log_rate(&self) -> &Arc<LogRate> {
+        &self.log_rate
     }
 
     pub(in crate::policy) const fn pre(&self) -> &InstancePre<HostState> {

@@ -21,16 +21,26 @@ pub enum PolicyFault {
     /// It failed too often and is not asked until it is replaced.
     #[error("is quarantined after repeated faults, until it is replaced")]
     Quarantined,
+    /// The host has no instance left to give it, which is not its fault.
+    #[error("could not be called: as many instances of policies live as this gateway has room for")]
+    NoInstance,
 }
 
 impl PolicyFault {
     /// Every kind's stable name, in the order of [`Self::index`]: metric labels.
-    pub const KINDS: [&'static str; 6] = ["trap", "cpu-budget", "memory", "stack-overflow", "contract", "quarantined"];
+    pub const KINDS: [&'static str; 7] =
+        ["trap", "cpu-budget", "memory", "stack-overflow", "contract", "quarantined", "no-instance"];
 
     /// The stable name: metric label.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         Self::KINDS[self.index()]
+    }
+
+    /// Whether the policy did something wrong.
+    #[must_use]
+    pub const fn is_the_policys(&self) -> bool {
+        !matches!(self, Self::Quarantined | Self::NoInstance)
     }
 
     /// The place of its kind in [`Self::KINDS`].
@@ -43,6 +53,7 @@ impl PolicyFault {
             Self::StackOverflow => 3,
             Self::Contract(_) => 4,
             Self::Quarantined => 5,
+            Self::NoInstance => 6,
         }
     }
 }

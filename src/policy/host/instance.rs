@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use super::bindings::exports::witgate::policy::lifecycle;
 use super::bindings::{Policy, PolicyIndices};
@@ -98,7 +98,12 @@ impl<C: Contract> Instance<C> {
         budget: Budget,
     ) -> Result<Self, PolicyFault> {
         let engine = component.engine();
-        let state = HostState::new(component.name().clone(), sink, engine.options().memory_bytes);
+        let state = HostState::new(
+            component.name().clone(),
+            sink,
+            Arc::clone(component.log_rate()),
+            engine.options().memory_bytes,
+        );
         let mut store = Store::new(engine.wasm(), state);
         store.limiter(|state| state);
         if engine.ticker().is_some() {
@@ -185,6 +190,9 @@ fn bounded<R>(
 }
 
 fn classify(error: &wasmtime::Error, refused_space: bool) -> PolicyFault {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return PolicyFault::NoInstance;
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt | Trap::OutOfFuel) => PolicyFault::CpuBudget,
         Some(Trap::StackOverflow) => PolicyFault::StackOverflow,

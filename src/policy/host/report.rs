@@ -20,12 +20,14 @@ pub struct PolicyReport {
     pub outcomes: u64,
     /// Times its state was saved.
     pub saves: u64,
-    /// Faults of every kind but `quarantined`.
+    /// Faults that are the policy's own: not `quarantined`, not `no-instance`.
     pub faults: u64,
     /// Faults by kind, in the order of [`PolicyFault::KINDS`]; `quarantined` counts the calls refused.
     pub faults_by_kind: [u64; PolicyFault::KINDS.len()],
     /// Whether it is not called any more.
     pub quarantined: bool,
+    /// Whether its calls are made beside the threads that serve, because they take long.
+    pub slow: bool,
     /// Whether it could not take the state it was offered, and began empty.
     pub state_refused: bool,
     /// The time calls for an answer take, sampled.

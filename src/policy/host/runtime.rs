@@ -20,6 +20,7 @@ use super::state::SavedState;
 use super::stats::Stats;
 use super::store::{LogLine, Sink};
 use super::succession::Succession;
+use super::ticker::thread_cpu;
 use crate::moment::Moment;
 
 /// Outcomes after which a policy is asked to save.
@@ -103,7 +104,14 @@ impl<C: Contract> PolicyRuntime<C> {
         let call = Budget::call(&component, choices);
         // What it logs while it is tried is kept only once.
         let mut trial = make_ready::<C>(&component, None, budget, &setup, state.as_ref())?;
+        let before = thread_cpu();
         C::self_test(&mut trial.instance, &trial.needs, call, &setup)?;
+        let trial_time = thread_cpu().saturating_sub(before);
+        let stats = Stats::new();
+        // Of two calls, of which the first warms up.
+        for _ in 0..2 {
+            let _becomes_slow = stats.weigh(trial_time / 4);
+        }
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
         let instances = C::lifetime(&ready.needs).most();
@@ -115,7 +123,7 @@ impl<C: Contract> PolicyRuntime<C> {
             generation,
             call,
             sink,
-            stats: Stats::new(),
+            stats,
             instances: (0..instances).map(|_| Mutex::new(None)).collect(),
             saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
             state_problem: ready.state_problem,
@@ -155,8 +163,9 @@ impl<C: Contract> PolicyRuntime<C> {
     ) -> Result<R, PolicyFault> {
         let start = self.stats.call(now);
         let answer = self.ask_free_instance(call);
-        if let Some(start) = start {
-            self.stats.timed(start);
+        if start.is_some_and(|start| self.stats.timed(start)) {
+            let policy = self.component.name();
+            tracing::warn!(%policy, "its calls take over a millisecond; they are made beside the threads that serve");
         }
         answer.map_err(|fault| self.failed(fault))
     }
@@ -168,7 +177,19 @@ impl<C: Contract> PolicyRuntime<C> {
         if self.stats.quarantined() {
             return Err(PolicyFault::Quarantined);
         }
-        self.with_instance(&mut self.free_instance(), |instance| {
+        let mut kept = self.free_instance();
+        if kept.is_none() {
+            match self.recover() {
+                Ok(instance) => *kept = Some(instance),
+                // One more cannot be had: the wait is for the first.
+                Err(PolicyFault::NoInstance) => {
+                    drop(kept);
+                    kept = lock(self.first_instance());
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        self.with_instance(&mut kept, |instance| {
             let answer = call(instance, self.call);
             if self.component.engine().options().fuel.is_some() {
                 self.stats.fuel(instance.fuel_used());
@@ -241,11 +262,17 @@ impl<C: Contract> PolicyRuntime<C> {
         }
     }
 
+    /// Whether its calls take so long that they must not be made on a thread that serves.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.stats.is_slow()
+    }
+
     /// Its work so far.
     #[must_use]
     pub fn report(&self) -> PolicyReport {
         let faults_by_kind = self.stats.faults();
-        let quarantined = faults_by_kind[PolicyFault::Quarantined.index()];
+        let others = [PolicyFault::Quarantined, PolicyFault::NoInstance].map(|kind| faults_by_kind[kind.index()]);
         PolicyReport {
             policy: self.component.name().clone(),
             digest: self.component.digest(),
@@ -253,9 +280,10 @@ impl<C: Contract> PolicyRuntime<C> {
             calls: self.stats.calls(),
             outcomes: self.stats.outcomes.load(Ordering::Relaxed),
             saves: self.stats.saves.load(Ordering::Relaxed),
-            faults: faults_by_kind.iter().sum::<u64>() - quarantined,
+            faults: faults_by_kind.iter().sum::<u64>() - others.iter().sum::<u64>(),
             faults_by_kind,
             quarantined: self.stats.quarantined(),
+            slow: self.stats.is_slow(),
             state_refused: self.state_problem.is_some(),
             times: self.stats.times(),
             histogram: self.stats.histogram(),

@@ -14,6 +14,11 @@ use crate::moment::Moment;
 
 const FAULTS: usize = 3;
 const WITHIN: Duration = Duration::from_mins(1);
+/// A call this long holds up everything else on its thread.
+const SLOW: Duration = Duration::from_millis(1);
+/// From this on a policy is slow.
+const IS_SLOW: u32 = 16;
+const MOST_SLOWNESS: u32 = 48;
 /// One call in so many is timed.
 const SAMPLE: u64 = 8;
 /// Four buckets to each power of two, in nanoseconds.
@@ -69,6 +74,7 @@ pub(in crate::policy) struct Stats {
     max_nanos: AtomicU64,
     last_fuel: AtomicU64,
     max_fuel: AtomicU64,
+    slowness: AtomicU32,
 }
 
 impl Stats {
@@ -86,6 +92,7 @@ impl Stats {
             max_nanos: AtomicU64::new(0),
             last_fuel: AtomicU64::new(0),
             max_fuel: AtomicU64::new(0),
+            slowness: AtomicU32::new(0),
         }
     }
 
@@ -105,13 +112,31 @@ impl Stats {
         self.calls.load(Ordering::Relaxed)
     }
 
-    pub(in crate::policy) fn timed(&self, start: Duration) {
-        let nanos = u64::try_from(stopwatch().saturating_sub(start).as_nanos()).unwrap_or(u64::MAX);
+    /// Counts a measured call. True if it is the one by which the policy becomes slow.
+    pub(in crate::policy) fn timed(&self, start: Duration) -> bool {
+        let length = stopwatch().saturating_sub(start);
+        let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         if let Some(bucket) = self.buckets.get(bucket(nanos)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.total_nanos.fetch_add(nanos, Ordering::Relaxed);
         self.max_nanos.fetch_max(nanos, Ordering::Relaxed);
+        self.weigh(length)
+    }
+
+    /// Two slow calls make a policy slow, and it stays so until many more were fast: a processor that was busy with something
+    /// else makes one look slow now and then.
+    pub(in crate::policy) fn weigh(&self, length: Duration) -> bool {
+        let step = |slowness: u32| {
+            Some(if length >= SLOW { (slowness + 8).min(MOST_SLOWNESS) } else { slowness.saturating_sub(1) })
+        };
+        let before = self.slowness.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or_default();
+        before < IS_SLOW && self.is_slow()
+    }
+
+    /// Whether calls take so long that they must not be made on a thread that serves.
+    pub(in crate::policy) fn is_slow(&self) -> bool {
+        self.slowness.load(Ordering::Relaxed) >= IS_SLOW
     }
 
     pub(in crate::policy) fn fuel(&self, used: u64) {
@@ -122,7 +147,7 @@ impl Stats {
     /// Counts a fault. True if it is the one that quarantines.
     pub(in crate::policy) fn fault(&self, fault: &PolicyFault) -> bool {
         self.faults[fault.index()].fetch_add(1, Ordering::Relaxed);
-        if *fault == PolicyFault::Quarantined {
+        if !fault.is_the_policys() {
             return false;
         }
         let now = Moment::from_nanos(self.now.load(Ordering::Relaxed));
@@ -223,6 +248,27 @@ mod tests {
         let histogram = stats.histogram().in_seconds();
         let found: Vec<_> = histogram.iter().filter(|(_, calls)| *calls > 0).copied().collect();
         assert_eq!(found, [(1.024e-6, 2), (4.096e-6, 1), (1.638_4e-5, 1), (f64::INFINITY, 1)]);
+    }
+
+    #[test]
+    fn two_slow_calls_make_a_policy_slow_and_many_fast_ones_fast_again() {
+        let stats = Stats::new();
+        let weigh = |micros| stats.weigh(Duration::from_micros(micros));
+        assert!(!weigh(5000) && !weigh(20) && !weigh(5000), "one that ran while something else did");
+        assert!(weigh(5000), "the one that makes it slow");
+        assert!(!weigh(5000) && stats.is_slow());
+        let fast = (0..100).position(|_| {
+            weigh(900);
+            !stats.is_slow()
+        });
+        assert!(fast.is_some_and(|calls| (10..40).contains(&calls)), "{fast:?}");
+    }
+
+    #[test]
+    fn the_hosts_shortage_quarantines_nobody() {
+        let stats = Stats::new();
+        assert!((0..10).all(|_| !stats.fault(&PolicyFault::NoInstance)));
+        assert!(!stats.quarantined());
     }
 
     #[test]

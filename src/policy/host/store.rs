@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use super::bindings::witgate::policy::log;
-use super::ticker::thread_cpu;
+use super::ticker::{stopwatch, thread_cpu};
 use crate::id::PolicyName;
 
 /// Lines a policy may log in one call.
@@ -57,10 +57,38 @@ impl Sink {
     }
 }
 
+/// Lines all instances of a component may log in a second: enough to follow it, too few to fill a disk.
+const LINES_A_SECOND: u32 = 100;
+
+/// Bounds a component's log over all its instances.
+#[derive(Debug, Default)]
+pub(in crate::policy) struct LogRate(Mutex<Second>);
+
+#[derive(Debug, Default)]
+struct Second {
+    number: u64,
+    lines: u32,
+}
+
+impl LogRate {
+    /// Whether a line may be written in second `number`; how many were not in the last second that had any, once.
+    fn admit(&self, number: u64) -> (bool, u32) {
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = 0;
+        if second.number != number {
+            dropped = second.lines.saturating_sub(LINES_A_SECOND);
+            *second = Second { number, lines: 0 };
+        }
+        second.lines = second.lines.saturating_add(1);
+        (second.lines <= LINES_A_SECOND, dropped)
+    }
+}
+
 /// The data of one instance's store.
 pub struct HostState {
     policy: PolicyName,
     sink: Option<Arc<Sink>>,
+    rate: Arc<LogRate>,
     lines: u32,
     cpu_budget: Duration,
     cpu_from: Option<Duration>,
@@ -70,10 +98,16 @@ pub struct HostState {
 }
 
 impl HostState {
-    pub(in crate::policy) fn new(policy: PolicyName, sink: Option<Arc<Sink>>, memory_limit: usize) -> Self {
+    pub(in crate::policy) fn new(
+        policy: PolicyName,
+        sink: Option<Arc<Sink>>,
+        rate: Arc<LogRate>,
+        memory_limit: usize,
+    ) -> Self {
         Self {
             policy,
             sink,
+            rate,
             lines: 0,
             cpu_budget: Duration::ZERO,
             cpu_from: None,
@@ -154,21 +188,22 @@ impl log::Host for HostState {
         cut(&mut message, LINE_BYTES);
         let message = plain(message);
         let policy = &self.policy;
-        let level = match level {
-            log::Level::Debug => {
-                tracing::debug!(%policy, "{message}");
-                LogLevel::Debug
-            }
-            log::Level::Info => {
-                tracing::info!(%policy, "{message}");
-                LogLevel::Info
-            }
-            log::Level::Warn => {
-                tracing::warn!(%policy, "{message}");
-                LogLevel::Warn
-            }
-        };
+        let (admitted, dropped) = self.rate.admit(stopwatch().as_secs());
+        if dropped > 0 {
+            tracing::warn!(%policy, "{dropped} log lines dropped: more than {LINES_A_SECOND} in a second");
+        }
+        match level {
+            _ if !admitted => {}
+            log::Level::Debug => tracing::debug!(%policy, "{message}"),
+            log::Level::Info => tracing::info!(%policy, "{message}"),
+            log::Level::Warn => tracing::warn!(%policy, "{message}"),
+        }
         if let Some(sink) = &self.sink {
+            let level = match level {
+                log::Level::Debug => LogLevel::Debug,
+                log::Level::Info => LogLevel::Info,
+                log::Level::Warn => LogLevel::Warn,
+            };
             sink.push(LogLine { level, message });
         }
     }
@@ -195,6 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn a_second_has_so_many_lines_and_the_next_one_says_what_was_dropped() {
+        let rate = LogRate::default();
+        let admitted = (0..250).filter(|_| rate.admit(7).0).count();
+        assert_eq!(admitted, LINES_A_SECOND as usize);
+        assert_eq!(rate.admit(9), (true, 150));
+        assert_eq!(rate.admit(9), (true, 0));
+    }
+
+    #[test]
     fn a_cut_never_splits_a_character() {
         let mut text = "aä".to_owned();
         cut(&mut text, 2);
@@ -203,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_memories_of_one_component_share_one_limit() {
-        let mut state = HostState::new(PolicyName::from("p"), None, 100);
+        let mut state = HostState::new(PolicyName::from("p"), None, Arc::default(), 100);
         assert!(state.memory_growing(0, 60, None).unwrap());
         assert!(!state.memory_growing(0, 50, None).unwrap());
         assert!(state.refused_space());
@@ -213,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_refused_table_counts_as_refused_space_until_the_next_call() {
-        let mut state = HostState::new(PolicyName::from("p"), None, 100);
+        let mut state = HostState::new(PolicyName::from("p"), None, Arc::default(), 100);
         assert!(!state.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
         assert!(state.refused_space());
         state.begin(Duration::ZERO);

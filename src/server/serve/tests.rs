@@ -5,21 +5,23 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::connection::{HEAD, IDLE};
 use super::*;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
+async fn slow() -> &'static str {
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    "slow"
+}
+
 /// A connection in memory; `/` answers at once, `/slow` after ten seconds.
 fn connect() -> (DuplexStream, CancellationToken, JoinHandle<()>) {
-    let slow = || async {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        "slow"
-    };
     let router = Router::new().route("/", get(|| async { "quick" })).route("/slow", get(slow));
     let service = Arc::new(HttpService { gateway: None, router });
     let (ours, theirs) = tokio::io::duplex(4096);
     let stopping = CancellationToken::new();
-    let served = tokio::spawn(connection(theirs, service, stopping.clone()));
+    let served = tokio::spawn(connection::serve(theirs, service, ConnectionState::new(), stopping.clone()));
     (ours, stopping, served)
 }
 
@@ -48,7 +50,7 @@ async fn a_head_that_does_not_come_ends_the_connection() {
         let (mut socket, _stopping, _served) = connect();
         socket.write_all(sent).await.expect("writable");
         let lasted = lasts(&mut socket).await;
-        assert!((FIRST_HEAD..FIRST_HEAD + Duration::from_secs(1)).contains(&lasted), "{sent:?}: {lasted:?}");
+        assert!((HEAD..HEAD + Duration::from_secs(1)).contains(&lasted), "{sent:?}: {lasted:?}");
     }
 }
 
@@ -58,7 +60,57 @@ async fn an_idle_connection_is_kept_for_longer() {
     socket.write_all(REQUEST).await.expect("writable");
     reply(&mut socket).await;
     let lasted = lasts(&mut socket).await;
-    assert!((NEXT_HEAD..NEXT_HEAD + Duration::from_secs(1)).contains(&lasted), "{lasted:?}");
+    assert!((IDLE..IDLE + Duration::from_secs(1)).contains(&lasted), "{lasted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_head_after_a_reply_has_as_little_time_as_the_first() {
+    let (mut socket, _stopping, _served) = connect();
+    socket.write_all(REQUEST).await.expect("writable");
+    reply(&mut socket).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    socket.write_all(b"GET / HT").await.expect("writable");
+    let lasted = lasts(&mut socket).await;
+    assert!((HEAD..HEAD + Duration::from_secs(1)).contains(&lasted), "{lasted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_too_large_is_refused_before_it_fills_memory() {
+    let (mut socket, _stopping, _served) = connect();
+    let (mut reads, mut writes) = tokio::io::split(&mut socket);
+    let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(200 << 10));
+    let write = async { writes.write_all(head.as_bytes()).await.is_err() };
+    let read = async {
+        let mut text = Vec::new();
+        let _reset = reads.read_to_end(&mut text).await;
+        String::from_utf8(text).expect("text")
+    };
+    let (cut, text) = tokio::join!(write, read);
+    assert!(cut && text.starts_with("HTTP/1.1 431"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_idle_connections_make_some_and_busy_ones_stay() {
+    let mut connections = Connections::up_to(2);
+    let service = Arc::new(HttpService { gateway: None, router: Router::new().route("/slow", get(slow)) });
+    let mut open = Vec::new();
+    for sent in [&b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n"[..], b"GET"] {
+        let room = connections.room().await;
+        let (mut ours, theirs) = tokio::io::duplex(4096);
+        let stopping = CancellationToken::new();
+        let state = connections.add(stopping.clone());
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            connection::serve(theirs, service, state, stopping).await;
+            drop(room);
+        });
+        ours.write_all(sent).await.expect("writable");
+        open.push(ours);
+    }
+    tokio::time::sleep(YOUNG).await;
+    let _room = connections.room().await;
+    assert_eq!(lasts(&mut open[1]).await, Duration::ZERO, "closed already");
+    assert!(reply(&mut open[0]).await.ends_with("slow"));
 }
 
 #[tokio::test(start_paused = true)]
