@@ -108,17 +108,15 @@ impl Http1Pool {
                     let home = Some((Arc::clone(self), authority));
                     return Ok(answer.map(|body| Http1Body { body, connection: Some(connection), home }));
                 }
-                Err(mut fault) => match fault.take_message().filter(|_| used_before) {
-                    Some(unsent) => request = unsent,
-                    None => {
-                        let fault = fault.into_error();
-                        return Err(if used_before && was_closed(&fault) {
-                            SendError::Closed(fault.into())
-                        } else {
-                            fault.into()
-                        });
+                Err(mut fault) => {
+                    if let Some(unsent) = fault.take_message().filter(|_| used_before) {
+                        request = unsent;
+                        continue;
                     }
-                },
+                    let fault = fault.into_error();
+                    let closed = used_before && was_closed(&fault);
+                    return Err(if closed { SendError::Closed(fault.into()) } else { fault.into() });
+                }
             }
         }
     }

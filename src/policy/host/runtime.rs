@@ -107,10 +107,10 @@ impl<C: Contract> PolicyRuntime<C> {
         let before = thread_cpu();
         C::self_test(&mut trial.instance, &trial.needs, call, &setup)?;
         let trial_time = thread_cpu().saturating_sub(before);
-        let stats = Stats::new();
+        let counters = Stats::new();
         // Of two calls, of which the first warms up.
         for _ in 0..2 {
-            let _becomes_slow = stats.weigh(trial_time / 4);
+            let _becomes_slow = counters.weigh(trial_time / 4);
         }
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
@@ -123,7 +123,7 @@ impl<C: Contract> PolicyRuntime<C> {
             generation,
             call,
             sink,
-            stats,
+            stats: counters,
             instances: (0..instances).map(|_| Mutex::new(None)).collect(),
             saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
             state_problem: ready.state_problem,
