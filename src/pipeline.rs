@@ -208,8 +208,10 @@ impl Gateway {
             guard.set_caller(Some(authenticate(snapshot, Access::Client, None)?));
         }
         let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
-        guard.hold_memory(memory::tree_bytes(&request.body))?;
         let large = request.body.len() > LARGE;
+        let body = request.body.clone();
+        let counted = if large { self.blocking.run(move || memory::tree_bytes(&body)).await } else { None };
+        guard.hold_memory(counted.unwrap_or_else(|| memory::tree_bytes(&request.body)))?;
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
         let arrival = Arrival { caller, api: guard.api().name(), seed: guard.seed, large, deadline };

@@ -5,6 +5,7 @@
 //! again by name, so it survives.
 
 mod build;
+mod components;
 mod folder;
 mod lock;
 mod watch;

@@ -73,8 +73,25 @@ pub(super) fn tree_bytes(body: &[u8]) -> usize {
     if body.len() <= SMALL {
         return 0;
     }
-    let values = body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
-    body.len().saturating_add(values.saturating_mul(BYTES_PER_VALUE))
+    body.len().saturating_add(count_values(body).saturating_mul(BYTES_PER_VALUE))
+}
+
+/// About how many values there are: what separates and opens them, outside of texts.
+fn count_values(mut body: &[u8]) -> usize {
+    let mut values = 0;
+    while let Some(quote) = memchr::memchr(b'"', body) {
+        values += body[..quote].iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+        body = &body[quote + 1..];
+        loop {
+            let Some(end) = memchr::memchr2(b'"', b'\\', body) else { return values };
+            let escaped = body[end] == b'\\';
+            body = body.get(end + 1 + usize::from(escaped)..).unwrap_or_default();
+            if !escaped {
+                break;
+            }
+        }
+    }
+    values + body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
 }
 
 #[cfg(test)]
@@ -99,9 +116,9 @@ mod tests {
 
     #[test]
     fn a_body_of_many_values_takes_much_more_than_one_of_prose() {
-        let prose = format!("{{\"text\": \"{}\"}}", "words, and more words. ".repeat(2000));
+        let prose = format!("{{\"text\": \"{}\"}}", "words, [and] \\\"more, words\\\" \\\\".repeat(2000));
         let values = format!("[{}0]", "0,".repeat(20_000));
-        assert!(tree_bytes(prose.as_bytes()) < 10 * prose.len());
+        assert_eq!(tree_bytes(prose.as_bytes()), prose.len() + BYTES_PER_VALUE);
         assert!(tree_bytes(values.as_bytes()) > 70 * values.len());
         assert_eq!(tree_bytes(b"{}"), 0);
     }

@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex};
 
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 
 use super::*;
@@ -153,4 +154,47 @@ async fn what_cannot_be_authorised_is_not_sent_and_counts_nowhere() {
     assert!(transport.0.lock().unwrap().is_empty());
     let scope = gateway.live.read().group("g").unwrap().deployments[0].scope;
     assert_eq!(gateway.limits.local().used(gateway.clock.now(), scope)[Dimension::Requests], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_body_would_take_is_held_while_it_is_served_and_refused_where_it_is_too_much() {
+    let gateway = gateway(
+        "model_list: [{model_name: g, litellm_params: {model: simulated/a}}]\n\
+         witgate: {server: {max_memory_mb: 1}}",
+    );
+    let serve = async |rest: &str| {
+        let body = format!(
+            r#"{{"model": "g", "max_tokens": 5, "messages": [{{"role": "user", "content": "hello"}}], {rest}}}"#
+        );
+        let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
+        let request = ClientRequest { method: http::Method::POST, uri, headers, body: body.into() };
+        let mut guard = gateway.arrive(&OpenAi);
+        guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
+        gateway.serve(guard, request).await.map(|_| ()).map_err(|refusal| refusal.kind)
+    };
+    let text = format!(r#""user": "{}""#, "words, ".repeat(20_000));
+    assert_eq!(serve(&text).await, Ok(()), "a text is one value");
+    let values = format!(r#""user": [{}0]"#, "0,".repeat(20_000));
+    assert_eq!(serve(&values).await, Err(RefusalKind::Unavailable));
+    assert_eq!(gateway.memory.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_whole_reply_is_recorded_when_its_last_piece_is_taken() {
+    let gateway =
+        gateway("model_list: [{model_name: g, litellm_params: {model: simulated/a, max_parallel_requests: 1}}]");
+    let served = || async {
+        let guard = gateway.arrive(&OpenAi);
+        let body = Bytes::from(vec![b'x'; 3 * AT_ONCE / 2]);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        ReplyStream::of_whole(body, guard, deadline)
+    };
+    let whole: Vec<Bytes> = served().await.map(Result::unwrap_or_default).collect().await;
+    assert_eq!(whole.iter().map(Bytes::len).sum::<usize>(), 3 * AT_ONCE / 2);
+    assert!(whole.len() > 3, "in pieces");
+    // One that nobody reads further is cut off at the end of the request's time, and its guard with it.
+    let mut stopped = served().await;
+    let _first = stopped.next().await;
+    tokio::time::sleep(Duration::from_secs(181)).await;
+    assert!(stopped.next().await.is_none(), "dropped");
 }

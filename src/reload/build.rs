@@ -22,6 +22,7 @@ use crate::seed;
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot};
 use crate::upstream::Upstream;
 
+use super::components::Components;
 use super::folder::{self, Contents};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
 
@@ -49,16 +50,12 @@ pub struct Providers {
 
 /// Builds snapshots from the same sources, again and again.
 pub struct Builder {
-    engine: Engine,
     sources: Sources,
     environment: Environment,
     shared: Arc<SharedState>,
     providers: Providers,
     seed: u64,
-    /// Components by digest: a file that did not change is not loaded again.
-    components: BTreeMap<Digest, Arc<Component>>,
-    /// Components that could not be loaded, so that one that compiles for half a minute does so once.
-    refused: BTreeMap<Digest, String>,
+    pub(super) components: Components,
     /// What the gateway listens on, from the first configuration that could be read.
     address: Option<(IpAddr, u16)>,
     /// Limits of deployments that are configured no more, and since when: requests that began before still ask.
@@ -111,16 +108,13 @@ impl Builder {
             PolicySource::Configured => Some(PathBuf::from(POLICIES)),
             PolicySource::Memory(_) => None,
         };
-        let (components, refused) = (BTreeMap::new(), BTreeMap::new());
         Self {
-            engine,
             sources,
             environment,
             shared,
             providers,
             seed,
-            components,
-            refused,
+            components: Components::new(engine),
             address: None,
             retired: BTreeMap::new(),
             in_force: BTreeMap::new(),
@@ -215,8 +209,8 @@ impl Builder {
         Ok(Draft { settings: Arc::new(settings), groups, specs, problems, fingerprint })
     }
 
-    /// Loads every policy some group needs and every file of the folder, so that a bad one is told of when it
-    /// arrives and not when it is needed. A bad file leaves the component it was to replace in place.
+    /// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
+    /// reported when it arrives and not when it is needed. A bad file leaves the component it was to replace in place.
     fn load(
         &mut self,
         settings: &Settings,
@@ -225,9 +219,17 @@ impl Builder {
         problems: &mut Vec<String>,
     ) -> BTreeMap<PolicyName, Arc<Component>> {
         let mut found = BTreeMap::new();
+        self.components.begin();
+        let wanted = |name: &str| settings.catalog.groups.values().any(|group| group.router.policy.as_str() == name);
         for (name, bytes) in contents {
             let loaded = match bytes {
-                Ok(bytes) => self.component(name, bytes),
+                Ok(bytes) if wanted(name.as_str()) || (name.as_str() == FALLBACK && wanted(DEFAULT)) => {
+                    self.components.load(name, bytes)
+                }
+                Ok(bytes) => match self.components.known(name, bytes) {
+                    Some(known) => known,
+                    None => continue,
+                },
                 Err(problem) => Err(problem.clone()),
             };
             match loaded {
@@ -242,12 +244,11 @@ impl Builder {
                 }
             }
         }
-        let wanted = |name: &str| settings.catalog.groups.values().any(|group| group.router.policy.as_str() == name);
         for (name, bytes) in SHIPPED {
             let needed = wanted(name) || (name == FALLBACK && wanted(DEFAULT));
             if needed && !contents.contains_key(name) {
                 let name = PolicyName::from(name);
-                match self.component(&name, bytes) {
+                match self.components.load(&name, bytes) {
                     Ok(component) => {
                         found.insert(name, component);
                     }
@@ -255,26 +256,9 @@ impl Builder {
                 }
             }
         }
-        self.refused.retain(|digest, _| contents.values().flatten().any(|bytes| Digest::of(bytes) == *digest));
-        self.components.retain(|digest, _| found.values().any(|component| component.digest() == *digest));
+        let present = contents.values().flatten().map(|bytes| Digest::of(bytes)).collect();
+        self.components.keep(&present, &found);
         found
-    }
-
-    fn component(&mut self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, String> {
-        let digest = Digest::of(bytes);
-        if let Some(known) = self.components.get(&digest).filter(|known| known.name() == name) {
-            return Ok(Arc::clone(known));
-        }
-        if let Some(problem) = self.refused.get(&digest) {
-            return Err(problem.clone());
-        }
-        let component = self.engine.load(name, bytes).map_err(|problem| {
-            let problem = format!("policy `{name}` ({}): {problem}", digest.short());
-            self.refused.insert(digest, problem.clone());
-            problem
-        })?;
-        self.components.insert(digest, Arc::clone(&component));
-        Ok(component)
     }
 
     fn router(

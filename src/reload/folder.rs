@@ -19,6 +19,9 @@ use crate::policy::Digest;
 /// The largest component taken, bytes.
 const LARGEST: u64 = 64 << 20;
 
+/// The most that all components of a folder may have together, bytes.
+const LARGEST_TOTAL: u64 = 512 << 20;
+
 /// What a folder holds: each policy's bytes, or why it may not be read.
 pub(super) type Contents = BTreeMap<PolicyName, Result<Vec<u8>, String>>;
 
@@ -41,6 +44,7 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
     }
     let lock = if locked { Some(read_lock(&folder.join(lock::FILE))?) } else { None };
     let mut contents = Contents::new();
+    let mut total = 0;
     let entries = fs::read_dir(folder).map_err(|fault| format!("{shown}: cannot be listed: {fault}"))?;
     for entry in entries.flatten() {
         let path = entry.path();
@@ -48,7 +52,18 @@ pub(super) fn read(folder: &Path, locked: bool) -> Result<Contents, String> {
             continue;
         }
         let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
-        let bytes = read_plain(&path).and_then(|bytes| match &lock {
+        let within = |bytes: Vec<u8>| {
+            total += bytes.len() as u64;
+            if total > LARGEST_TOTAL {
+                return Err(format!(
+                    "{}: the components of {shown} have more than {} MiB together\nhint: remove those nobody uses",
+                    path.display(),
+                    LARGEST_TOTAL >> 20
+                ));
+            }
+            Ok(bytes)
+        };
+        let bytes = read_plain(&path).and_then(within).and_then(|bytes| match &lock {
             Some(lock) => match lock.allows(stem, &Digest::of(&bytes).to_string()) {
                 Ok(()) => Ok(bytes),
                 Err(why) => Err(format!("{}: {why}", path.display())),
@@ -89,6 +104,12 @@ fn read_plain(path: &Path) -> Result<Vec<u8>, String> {
     }
     if about.mode() & 0o002 != 0 {
         return Err(format!("{shown}: may be written by everybody\nhint: chmod o-w {shown}"));
+    }
+    if about.uid() != 0 && about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(format!(
+            "{shown}: belongs to somebody else (user {})\nhint: copy it, so that it is yours",
+            about.uid()
+        ));
     }
     if about.len() > LARGEST {
         return Err(format!("{shown}: has {} bytes, {LARGEST} are allowed\nhint: strip it", about.len()));

@@ -4,6 +4,7 @@
 //! ten seconds, what they have learned.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +18,13 @@ use crate::clock::Clock;
 use crate::snapshot::Snapshot;
 
 use super::Builder;
+use super::components::{Checked, Unchecked};
+use crate::policy::Digest;
 
 /// Between two builds.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a build under way may go on after a stop.
+const STOP: Duration = Duration::from_secs(1);
 /// Between two looks at what policies have learned.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -47,7 +52,8 @@ pub trait Target: Send + 'static {
 pub struct Reloader {
     wake: Sender<()>,
     stopping: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<Infallible>,
 }
 
 impl Reloader {
@@ -73,12 +79,37 @@ impl Reloader {
         .map_err(|fault| format!("files cannot be watched here: {fault}"))?;
         let stopping = Arc::new(AtomicBool::new(false));
         let (folders, stops) = (BTreeSet::new(), Arc::clone(&stopping));
-        let worker = Worker { builder, target, clock, watcher, folders, named, stopping: stops };
-        let thread = std::thread::Builder::new()
-            .name("reload".to_owned())
-            .spawn(move || worker.run(&woken))
-            .map_err(|fault| format!("no thread to reload on: {fault}"))?;
-        Ok(Self { wake, stopping, thread: Some(thread) })
+        let (check, to_check) = mpsc::channel::<Unchecked>();
+        let (report, checked) = mpsc::channel();
+        let found = wake.clone();
+        let look = move || {
+            for unchecked in to_check {
+                if report.send(unchecked.check()).is_err() || found.send(()).is_err() {
+                    return;
+                }
+            }
+        };
+        let no_thread = |fault: std::io::Error| format!("no thread to reload on: {fault}");
+        std::thread::Builder::new().name("policy-check".to_owned()).spawn(look).map_err(no_thread)?;
+        let worker = Worker {
+            builder,
+            target,
+            clock,
+            watcher,
+            folders,
+            named,
+            check,
+            under_check: BTreeSet::new(),
+            checked,
+            stopping: stops,
+        };
+        let (alive, ended) = mpsc::channel();
+        let run = move || {
+            let _ended = alive;
+            worker.run(&woken);
+        };
+        std::thread::Builder::new().name("reload".to_owned()).spawn(run).map_err(no_thread)?;
+        Ok(Self { wake, stopping, ended })
     }
 
     /// Builds again though nothing on disk said so (SIGHUP, an operator's word).
@@ -91,9 +122,8 @@ impl Drop for Reloader {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
         let _thread_ended = self.wake.send(());
-        if let Some(thread) = self.thread.take() {
-            let _panicked = thread.join();
-        }
+        // A compilation under way is not waited for: the process ends, or its result goes nowhere.
+        let _ended = self.ended.recv_timeout(STOP);
     }
 }
 
@@ -108,6 +138,10 @@ struct Worker<T> {
     /// The folders that are watched.
     folders: BTreeSet<PathBuf>,
     named: Names,
+    /// The thread that looks at components no group names, and those it was given.
+    check: Sender<Unchecked>,
+    under_check: BTreeSet<Digest>,
+    checked: Receiver<Checked>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -136,6 +170,10 @@ impl<T: Target> Worker<T> {
 
     fn apply(&mut self) {
         let current = self.target.current();
+        for checked in self.checked.try_iter() {
+            self.under_check.remove(&checked.digest);
+            self.builder.components.remember(checked);
+        }
         match self.builder.build(Some(&current)) {
             Ok(draft) if draft.changes(&current) => {
                 let problems = draft.problems().to_vec();
@@ -144,6 +182,11 @@ impl<T: Target> Worker<T> {
             }
             Ok(draft) => self.target.unchanged(draft.problems().to_vec()),
             Err(problems) => self.target.kept(problems),
+        }
+        for unchecked in self.builder.components.take_unchecked() {
+            if self.under_check.insert(unchecked.digest) {
+                let _thread_ended = self.check.send(unchecked);
+            }
         }
     }
 

@@ -81,7 +81,8 @@ async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, guard: &mut Req
         return Err(too_large());
     }
     let read = async {
-        let mut pieces = Pieces::default();
+        let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+        let mut pieces = Pieces { announced, ..Pieces::default() };
         while let Some(frame) = body.frame().await {
             let unreadable = |fault: B::Error| {
                 let message = format!("the request body could not be read: {}", fault.into());
@@ -108,6 +109,8 @@ async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, guard: &mut Req
 /// A body as it comes. One that comes in one piece is not copied.
 #[derive(Default)]
 struct Pieces {
+    /// Bytes it is said to have; memory is taken as they come.
+    announced: usize,
     first: Bytes,
     whole: BytesMut,
 }
@@ -123,6 +126,7 @@ impl Pieces {
             return;
         }
         if self.whole.is_empty() {
+            self.whole.reserve(self.announced);
             self.whole.extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.whole.extend_from_slice(&piece);

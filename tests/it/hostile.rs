@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use crate::support::fixture;
 use crate::support::gateway::Gateway;
+use crate::support::{fixture, until};
 
 /// What the fixture is told to do when it is asked to decide.
 const MISDEEDS: [&str; 15] = [
@@ -112,6 +112,8 @@ async fn a_component_that_cannot_be_taken_keeps_nothing_from_starting_but_itself
     let gateway = Gateway::start_with(good, &[("broken.wasm", &fixture("../../Cargo.toml"))]).await;
     let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
     assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200);
+    // No group names it, so it is looked at aside.
+    until("it is reported", || !gateway.app.gateway.live.problems().is_empty()).await;
     let report = gateway.get("/admin/policies").await.json();
     let told = report["problems"][0].as_str().unwrap_or_default();
     assert!(told.contains("broken") && told.contains("not a WebAssembly component"), "{report}");

@@ -231,7 +231,7 @@ fn pooled(options: &EngineOptions) -> wasmtime::Result<wasmtime::Engine> {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options.memory_bytes, instances)));
         wasmtime::Engine::new(&config)
     };
-    let fewer = [4, 16, 64].map(|share| (options.instances / share).max(1));
+    let fewer = [2, 4, 16].map(|share| (options.instances / share).max(1));
     fewer.into_iter().fold(engine(options.instances), |made, fewer| made.or_else(|_| engine(fewer)))
 }
 

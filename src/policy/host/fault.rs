@@ -22,7 +22,9 @@ pub enum PolicyFault {
     #[error("is quarantined after repeated faults, until it is replaced")]
     Quarantined,
     /// The host has no instance left to give it, which is not its fault.
-    #[error("could not be called: as many instances of policies live as this gateway has room for")]
+    #[error(
+        "could not be called: as many instances of policies live as there is room for (on Linux: `vm.max_map_count`)"
+    )]
     NoInstance,
 }
 

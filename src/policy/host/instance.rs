@@ -1,6 +1,8 @@
 //! One living instance of a component: every call under a budget, each ending in an answer or a fault. After a fault the
 //! instance is dead and must be dropped; nothing here enters it again.
 
+use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,7 +192,10 @@ fn bounded<R>(
 }
 
 fn classify(error: &wasmtime::Error, refused_space: bool) -> PolicyFault {
-    if error.is::<PoolConcurrencyLimitError>() {
+    // No slot of the pool, or no address space or mapping from the system.
+    let refused_by_system =
+        |cause: &(dyn StdError + 'static)| cause.is::<io::Error>() || cause.is::<rustix::io::Errno>();
+    if error.is::<PoolConcurrencyLimitError>() || error.chain().any(refused_by_system) {
         return PolicyFault::NoInstance;
     }
     match error.downcast_ref::<Trap>() {

@@ -1,0 +1,127 @@
+//! The components of the policies' folder: each is compiled once, whatever becomes of the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::PolicyName;
+use crate::policy::{Component, Digest, Engine};
+
+/// What is known of components, by digest.
+pub(super) struct Components {
+    engine: Engine,
+    /// A file that did not change is not loaded again.
+    loaded: BTreeMap<Digest, Arc<Component>>,
+    /// Those that could not be loaded, so that one that compiles for half a minute does so once.
+    refused: BTreeMap<Digest, String>,
+    /// Those that no group names, to be checked aside.
+    unchecked: Vec<Unchecked>,
+}
+
+/// A component that no group names. Whether it could serve is found out aside: no change of the configuration waits for it.
+pub(super) struct Unchecked {
+    name: PolicyName,
+    pub(super) digest: Digest,
+    bytes: Vec<u8>,
+    engine: Engine,
+}
+
+/// What was found out about one.
+pub(super) struct Checked {
+    pub(super) digest: Digest,
+    found: Result<Arc<Component>, String>,
+}
+
+impl Unchecked {
+    /// Loads it. Blocks for as long as compiling takes.
+    pub(super) fn check(self) -> Checked {
+        Checked { digest: self.digest, found: load(&self.engine, &self.name, self.digest, &self.bytes) }
+    }
+}
+
+fn load(engine: &Engine, name: &PolicyName, digest: Digest, bytes: &[u8]) -> Result<Arc<Component>, String> {
+    engine.load(name, bytes).map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))
+}
+
+impl Components {
+    pub(super) const fn new(engine: Engine) -> Self {
+        Self { engine, loaded: BTreeMap::new(), refused: BTreeMap::new(), unchecked: Vec::new() }
+    }
+
+    /// A build begins.
+    pub(super) fn begin(&mut self) {
+        self.unchecked.clear();
+    }
+
+    /// Forgets what is neither in use nor in the folder any more.
+    pub(super) fn keep(&mut self, present: &BTreeSet<Digest>, found: &BTreeMap<PolicyName, Arc<Component>>) {
+        self.refused.retain(|digest, _| present.contains(digest));
+        self.loaded.retain(|digest, _| found.values().any(|component| component.digest() == *digest));
+    }
+
+    /// Loads a component that is needed now. Blocks for as long as compiling takes.
+    pub(super) fn load(&mut self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, String> {
+        let digest = Digest::of(bytes);
+        if let Some(known) = self.found(name, digest) {
+            return known;
+        }
+        let found = load(&self.engine, name, digest, bytes);
+        self.remember(Checked { digest, found: found.clone() });
+        found
+    }
+
+    /// What is known of a component that nobody needs now; one that is not known is put down to be checked.
+    pub(super) fn known(&mut self, name: &PolicyName, bytes: &[u8]) -> Option<Result<Arc<Component>, String>> {
+        let digest = Digest::of(bytes);
+        let known = self.found(name, digest);
+        if known.is_none() {
+            let (name, engine) = (name.clone(), self.engine.clone());
+            self.unchecked.push(Unchecked { name, digest, bytes: bytes.to_vec(), engine });
+        }
+        known
+    }
+
+    fn found(&self, name: &PolicyName, digest: Digest) -> Option<Result<Arc<Component>, String>> {
+        if let Some(problem) = self.refused.get(&digest) {
+            return Some(Err(problem.clone()));
+        }
+        self.loaded.get(&digest).filter(|known| known.name() == name).map(|known| Ok(Arc::clone(known)))
+    }
+
+    /// What the last build left to be checked.
+    pub(super) fn take_unchecked(&mut self) -> Vec<Unchecked> {
+        std::mem::take(&mut self.unchecked)
+    }
+
+    /// Takes in what was found out aside, for the next build.
+    pub(super) fn remember(&mut self, checked: Checked) {
+        match checked.found {
+            Ok(component) => drop(self.loaded.insert(checked.digest, component)),
+            Err(problem) => drop(self.refused.insert(checked.digest, problem)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin_policies::SHIPPED;
+    use crate::policy::EngineOptions;
+
+    #[test]
+    fn what_nobody_names_is_checked_aside_once() {
+        let mut components = Components::new(Engine::new(EngineOptions::default()).unwrap());
+        let files = [("good", SHIPPED[0].1), ("bad", &b"no component"[..])];
+        for (name, bytes) in files {
+            assert!(components.known(&PolicyName::from(name), bytes).is_none(), "nothing was compiled");
+        }
+        let unchecked = components.take_unchecked();
+        assert_eq!(unchecked.len(), 2);
+        for one in unchecked {
+            components.remember(one.check());
+        }
+        let [good, bad] = files.map(|(name, bytes)| components.known(&PolicyName::from(name), bytes));
+        assert!(good.is_some_and(|found| found.is_ok()));
+        assert!(bad.is_some_and(|found| found.is_err_and(|problem| problem.contains("policy `bad`"))));
+        assert!(components.take_unchecked().is_empty());
+    }
+}
