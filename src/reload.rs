@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::queue::Queue;
 
 pub use build::{Builder, Draft, Environment, Providers};
+pub use lock::PoliciesLock;
 pub use watch::{Reloader, Target};
 
 /// Where the configuration comes from.

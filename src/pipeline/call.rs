@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
@@ -62,7 +62,7 @@ pub(super) async fn call(
     }
     let mut hold =
         |bytes| guard.hold_memory(bytes).map_err(|full| AttemptFault::new(FaultKind::BrokenStream, full.message));
-    let body = within.run(collect(answer.body, MAX_REPLY, &mut hold)).await;
+    let body = within.run(collect(&answer.headers, answer.body, MAX_REPLY, &mut hold)).await;
     let body = body.map_err(|fault| scrubbed(fault, deployment))?;
     hold(memory::tree_bytes(&body))?;
     let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
@@ -162,20 +162,26 @@ async fn decode(
 
 async fn refused(runtime: &DeploymentRuntime, answer: UpstreamResponse, within: Within) -> AttemptFault {
     let status = answer.status.as_u16();
-    let body = within.run(collect(answer.body, MAX_ERROR, |_| Ok(()))).await.unwrap_or_default();
+    let body = within.run(collect(&answer.headers, answer.body, MAX_ERROR, |_| Ok(()))).await.unwrap_or_default();
     runtime.format.decode_error(status, &answer.headers, &body)
 }
 
 /// Reads a body of at most so many bytes; `hold` is asked for the room of one that comes in several pieces.
 async fn collect(
+    headers: &HeaderMap,
     mut body: Body,
     most: usize,
     mut hold: impl FnMut(usize) -> Result<(), AttemptFault>,
 ) -> Result<Bytes, AttemptFault> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let Some(first) = body.next().await.transpose()? else { return Ok(Bytes::new()) };
     let mut whole: Option<BytesMut> = None;
     while let Some(piece) = body.next().await.transpose()? {
-        let whole = whole.get_or_insert_with(|| BytesMut::from(&first[..]));
+        let whole = whole.get_or_insert_with(|| {
+            let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(most));
+            whole.extend_from_slice(&first);
+            whole
+        });
         if whole.len() + piece.len() > most {
             let message = format!("the provider's reply is larger than {} MiB", most >> 20);
             return Err(AttemptFault::new(FaultKind::BrokenStream, message));

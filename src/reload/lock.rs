@@ -11,14 +11,14 @@ pub(super) const FILE: &str = "policies.lock";
 
 /// Names and SHA-256 digests, in hexadecimal.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct PoliciesLock(BTreeMap<String, String>);
+pub struct PoliciesLock(BTreeMap<String, String>);
 
 impl PoliciesLock {
     /// Reads the text of a lock. `shown` is what problems call the file.
     ///
     /// # Errors
     /// The first line that is none of a lock, or a name that stands in two lines.
-    pub(super) fn parse(text: &str, shown: &str) -> Result<Self, String> {
+    pub fn parse(text: &str, shown: &str) -> Result<Self, String> {
         let mut digests = BTreeMap::new();
         for (number, line) in (1..).zip(text.lines()) {
             if line.trim().is_empty() || line.starts_with('#') {

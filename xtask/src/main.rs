@@ -14,6 +14,8 @@ cargo xtask VERB
 
   bench              measure the gateway beside the bare upstream and nginx; `bench decisions`, --quick, --check, --profile
   prove reload       swap policies and configurations under load and count everything; --swaps N
+  prove hardening    what one request, probe, connection and provider may cost; --minutes N
+  prove fuzz         changed fixtures through everything that reads strangers' bytes; --seconds N --seed N
   policies           build the shipped policies into policies/ and write policies.lock
   policies --check   verify the lock; rebuild aside and compare behaviour, where a wasm target is installed
 ";

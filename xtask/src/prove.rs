@@ -1,24 +1,42 @@
 //! `cargo xtask prove`: claims about the running gateway that a test is too short for.
 
 use std::path::Path;
+use std::time::Duration;
 
 mod crowd;
 mod folder;
+mod fuzz;
+mod hardening;
 mod reload;
 
 const USAGE: &str = "\
 cargo xtask prove reload [--swaps N]
+cargo xtask prove hardening [--minutes N]
+cargo xtask prove fuzz [--seconds N] [--seed N]
 
-  Swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
-  300 swaps unless told otherwise.
+  reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
+  300 swaps by default.
+
+  hardening: what one body, reply, probe, head and connection may cost, each tried and measured against the built gateway;
+  then everything at once for so many minutes, 10 by default.
+
+  fuzz: changed fixtures through everything that reads strangers' bytes, so many seconds each, 60 by default.
 ";
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
-    let swaps = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["reload"] => 300,
-        ["reload", "--swaps", swaps] => swaps.parse().map_err(|_| USAGE.to_owned())?,
-        _ => return Err(USAGE.to_owned()),
-    };
+    let words = arguments.iter().map(String::as_str).collect::<Vec<_>>();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate has no workspace")?;
-    reload::prove(root, swaps)
+    let number = |text: &str| text.parse::<u32>().map_err(|_| USAGE.to_owned());
+    match words[..] {
+        ["reload"] => reload::prove(root, 300),
+        ["reload", "--swaps", swaps] => reload::prove(root, number(swaps)? as usize),
+        ["hardening"] => hardening::prove(Duration::from_secs(600)),
+        ["hardening", "--minutes", minutes] => hardening::prove(60 * Duration::from_secs(number(minutes)?.into())),
+        ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
+        ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),
+        ["fuzz", "--seconds", seconds, "--seed", seed] => {
+            fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), number(seed)?.into())
+        }
+        _ => Err(USAGE.to_owned()),
+    }
 }

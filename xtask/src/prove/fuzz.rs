@@ -1,0 +1,225 @@
+//! `cargo xtask prove fuzz`: bytes that nobody would send, through everything that reads bytes of strangers. Inputs are made of the
+//! fixtures by changing them. Nothing may panic, and nothing may take long.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::HeaderMap;
+use witgate::format::{CLIENT_APIS, ClientRequest, NO_QUIRKS, PROVIDER_FORMATS, Target};
+use witgate::{config, policy, reload, seed};
+
+use crate::bench::watch::now;
+use crate::say;
+
+/// The longest that one input may take; a dev build on a busy machine is slow.
+const SLOW: Duration = Duration::from_secs(2);
+/// Inputs are cut to this many bytes.
+const LONGEST: usize = 64 << 10;
+/// Pieces that say much in few bytes.
+const WORDS: [&[u8]; 24] = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b"\\u0000",
+    b"\\ud800",
+    b":",
+    b",",
+    b"null",
+    b"true",
+    b"-0",
+    b"1e999",
+    b"18446744073709551616",
+    b"\n\n",
+    b"\r",
+    b"data: ",
+    b"event: ",
+    b": ",
+    b"[DONE]",
+    b"&a ",
+    b"*a",
+    b"<<: ",
+    b"\xff\xfe",
+];
+
+/// What is fed: its name, where its first inputs are, and who reads it.
+type Reading = fn(&[u8], u64);
+const TARGETS: [(&str, &[&str], Reading); 6] = [
+    ("request bodies", &["tests/fixtures/dialect/requests", "tests/fixtures/dialect/bad"], request),
+    ("replies and errors", &["tests/fixtures/dialect/replies", "tests/fixtures/dialect/errors"], reply),
+    ("streams", &["tests/fixtures/dialect/streams"], stream),
+    ("configurations", &["tests/fixtures/config", "examples"], configuration),
+    ("locks", &["policies/policies.lock"], lock),
+    ("components", &["tests/fixtures/policies", "policies"], component),
+];
+
+/// Feeds each reader for so long.
+pub(super) fn prove(root: &Path, each: Duration, parent: u64) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = TARGETS.iter().map(|(name, corpus, read)| feed(root, name, corpus, *read, each, parent));
+    let broken: Vec<String> = found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
+}
+
+/// `Some` says what broke, and where the input is kept.
+fn feed(
+    root: &Path,
+    name: &str,
+    corpus: &[&str],
+    read: Reading,
+    each: Duration,
+    parent: u64,
+) -> Result<Option<String>, String> {
+    let mut inputs = Vec::new();
+    for path in corpus {
+        gather(&root.join(path), &mut inputs);
+    }
+    if inputs.is_empty() {
+        return Err(format!("{name}: no inputs to begin with"));
+    }
+    let (start, mut count, mut slowest) = (now(), 0_u64, Duration::ZERO);
+    while start.elapsed() < each {
+        count += 1;
+        let mut draw = Draw { seed: seed::derive(parent, count), drawn: 0 };
+        let input = mutated(&inputs, &mut draw);
+        let begin = now();
+        let panicked = catch_unwind(AssertUnwindSafe(|| read(&input, draw.next()))).is_err();
+        let took = begin.elapsed();
+        slowest = slowest.max(took);
+        if panicked || took > SLOW {
+            let path = root.join("target").join(format!("fuzz-{}-{count}", name.replace(' ', "-")));
+            fs::write(&path, &input).map_err(|problem| format!("{}: {problem}", path.display()))?;
+            let how = if panicked { "panicked".to_owned() } else { format!("took {took:?}") };
+            return Ok(Some(format!("{name}: input {count} of seed {parent} {how}; it is kept in {}", path.display())));
+        }
+    }
+    say(&format!("{name}: {count} inputs, the slowest {slowest:?}"));
+    Ok(None)
+}
+
+fn gather(path: &Path, inputs: &mut Vec<Vec<u8>>) {
+    if path.is_dir() {
+        let mut entries: Vec<PathBuf> = fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        // Whatever order the system lists them in, a seed means the same inputs.
+        entries.sort();
+        for entry in &entries {
+            gather(entry, inputs);
+        }
+    } else if let Ok(bytes) = fs::read(path) {
+        inputs.push(bytes);
+    }
+}
+
+struct Draw {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.drawn += 1;
+        seed::derive(self.seed, self.drawn)
+    }
+
+    /// Below `end`, or 0 where that is 0.
+    fn below(&mut self, end: usize) -> usize {
+        let drawn = usize::try_from(self.next() >> 1).unwrap_or_default();
+        drawn.checked_rem(end).unwrap_or_default()
+    }
+
+    fn of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        let index = self.below(list.len());
+        &list[index]
+    }
+}
+
+/// One of the inputs, changed in a few places.
+fn mutated(inputs: &[Vec<u8>], draw: &mut Draw) -> Vec<u8> {
+    let mut bytes = draw.of(inputs).clone();
+    for _ in 0..=draw.below(6) {
+        let (at, length) = (draw.below(bytes.len() + 1), draw.below(32));
+        let end = (at + length).min(bytes.len());
+        match draw.below(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << draw.below(8),
+            1 => drop(bytes.drain(at..end)),
+            2 => drop(bytes.splice(at..at, WORDS[draw.below(WORDS.len())].iter().copied())),
+            3 => bytes.truncate(at),
+            4 => {
+                let piece = bytes[at..end].repeat(1 + draw.below(200));
+                drop(bytes.splice(at..at, piece));
+            }
+            5 => {
+                let other = draw.of(inputs);
+                let from = draw.below(other.len());
+                let to = (from + draw.below(400)).min(other.len());
+                drop(bytes.splice(at..end, other[from..to].iter().copied()));
+            }
+            _ => drop(bytes.splice(at..end, draw.next().to_string().into_bytes())),
+        }
+    }
+    bytes.truncate(LONGEST.max(inputs.first().map_or(0, Vec::len)));
+    bytes
+}
+
+fn request(bytes: &[u8], _: u64) {
+    for api in CLIENT_APIS {
+        let uri = "/v1/chat/completions".parse().unwrap_or_default();
+        match api.parse(&ClientRequest::post(uri, bytes.to_vec())) {
+            Ok(request) => {
+                let target = Target { model: "m", api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 100 };
+                for format in PROVIDER_FORMATS {
+                    drop(format.encode(&request, &target));
+                }
+            }
+            Err(refusal) => drop(api.refusal(&refusal, "id")),
+        }
+    }
+}
+
+fn reply(bytes: &[u8], draw: u64) {
+    for format in PROVIDER_FORMATS {
+        if let Ok(reply) = format.decode(bytes) {
+            for api in CLIENT_APIS {
+                drop(api.reply(&reply));
+            }
+        }
+        let status = 400 + u16::try_from(draw % 200).unwrap_or_default();
+        drop(format.decode_error(status, &HeaderMap::default(), bytes));
+    }
+}
+
+fn stream(bytes: &[u8], draw: u64) {
+    let body = br#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    for api in CLIENT_APIS {
+        let uri = "/v1/chat/completions".parse().unwrap_or_default();
+        let Ok(request) = api.parse(&ClientRequest::post(uri, body.to_vec())) else { continue };
+        for format in PROVIDER_FORMATS {
+            let (mut decoder, mut encoder) = (format.stream(), api.stream(&request));
+            let (mut chunks, mut out) = (Vec::new(), BytesMut::new());
+            let cut = 1 + usize::try_from(draw % 97).unwrap_or_default();
+            let read = bytes.chunks(cut).try_for_each(|piece| decoder.push(piece, &mut chunks));
+            let _finished = read.and_then(|()| decoder.finish(&mut chunks));
+            for chunk in &chunks {
+                encoder.chunk(chunk, &mut out);
+            }
+            encoder.end(&mut out);
+        }
+    }
+}
+
+fn configuration(bytes: &[u8], _: u64) {
+    let text = String::from_utf8_lossy(bytes);
+    let _read = config::parse(&text, "fuzz.yaml", &|name| (name.len() % 2 == 0).then(|| "value".to_owned()));
+}
+
+fn lock(bytes: &[u8], _: u64) {
+    let _read = reload::PoliciesLock::parse(&String::from_utf8_lossy(bytes), "policies.lock");
+}
+
+fn component(bytes: &[u8], draw: u64) {
+    let _read = policy::inspect(bytes, draw.is_multiple_of(2));
+}
