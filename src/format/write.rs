@@ -5,7 +5,7 @@
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
-use crate::chat::{ImageSource, Message, Part, PartKind, Rest};
+use crate::chat::{ImageSource, Message, Part, PartKind, Reply, Rest};
 
 /// Appends one value.
 pub(super) fn value<T: Serialize + ?Sized>(out: &mut BytesMut, value: &T) {
@@ -17,6 +17,11 @@ pub(super) fn value<T: Serialize + ?Sized>(out: &mut BytesMut, value: &T) {
 /// About how many bytes these messages will take.
 pub(super) fn size_hint(messages: &[Message]) -> usize {
     messages.iter().map(|message| 64 + message.parts.iter().map(part_size).sum::<usize>()).sum()
+}
+
+/// About how many bytes this reply will take.
+pub(super) fn reply_size_hint(reply: &Reply) -> usize {
+    1024 + reply.choices.iter().flat_map(|choice| &choice.parts).map(part_size).sum::<usize>()
 }
 
 fn part_size(part: &Part) -> usize {

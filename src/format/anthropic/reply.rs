@@ -11,7 +11,7 @@ use crate::format::anthropic::DIALECT;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
 use crate::format::rest::Report;
-use crate::format::write::Object;
+use crate::format::write::{self, Object};
 
 /// Reads a reply.
 ///
@@ -99,7 +99,7 @@ pub(super) fn write(reply: &Reply) -> Bytes {
     let same_dialect = reply.dialect == DIALECT;
     let choice = reply.choices.first();
     let parts = choice.map_or(&[][..], |choice| choice.parts.as_slice());
-    let mut out = BytesMut::with_capacity(1024);
+    let mut out = BytesMut::with_capacity(write::reply_size_hint(reply));
     {
         let mut object = Object::open(&mut out);
         object.field("id", &reply.id);

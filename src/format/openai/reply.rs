@@ -10,7 +10,7 @@ use crate::format::json::Json;
 use crate::format::openai::DIALECT;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
 use crate::format::rest::nested;
-use crate::format::write::{Array, Object};
+use crate::format::write::{self, Array, Object};
 
 /// Reads a reply.
 ///
@@ -57,7 +57,7 @@ fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice,
 /// Writes a reply.
 pub(super) fn write(reply: &Reply) -> Bytes {
     let same_dialect = reply.dialect == DIALECT;
-    let mut out = BytesMut::with_capacity(1024);
+    let mut out = BytesMut::with_capacity(write::reply_size_hint(reply));
     {
         let mut object = Object::open(&mut out);
         object.field("id", &reply.id);
