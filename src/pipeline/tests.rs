@@ -198,3 +198,23 @@ async fn a_large_whole_reply_is_recorded_when_its_last_piece_is_taken() {
     tokio::time::sleep(Duration::from_secs(181)).await;
     assert!(stopped.next().await.is_none(), "dropped");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
+    let gateway = gateway(
+        "model_list:\n\
+         - model_name: g\n\
+         \x20 litellm_params: {model: simulated/a, simulated: {ttft_ms: 0, tokens_per_second: 1, output_tokens: 500}}",
+    );
+    let body = r#"{"model": "g", "stream": true, "messages": [{"role": "user", "content": "hello"}]}"#;
+    let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
+    let request = ClientRequest { method: http::Method::POST, uri, headers, body: body.into() };
+    let mut guard = gateway.arrive(&OpenAi);
+    guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
+    let Ok(Served::Streamed { mut stream, .. }) = gateway.serve(guard, request).await else { panic!("it streams") };
+    let _first = stream.next().await;
+    gateway.cutoff.cancel();
+    let rest: Vec<Bytes> = stream.map(Result::unwrap_or_default).collect().await;
+    let rest = String::from_utf8(rest.concat()).unwrap();
+    assert!(rest.contains("the gateway is stopping") && !rest.contains("[DONE]"), "{rest}");
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -26,12 +26,33 @@ pub(super) struct Reply {
 impl Gateway {
     /// Starts the binary beside this one with a configuration whose models are the provider's behaviours.
     pub(super) fn start(provider: SocketAddr, models: &[&str], more: &str) -> Result<Self, String> {
+        Self::start_with_descriptors(provider, models, more, None)
+    }
+
+    /// The same with so many descriptors.
+    pub(super) fn start_with_descriptors(
+        provider: SocketAddr,
+        models: &[&str],
+        more: &str,
+        descriptors: Option<u32>,
+    ) -> Result<Self, String> {
         let binary = std::env::current_exe().map_err(|problem| problem.to_string())?.with_file_name("witgate");
         let folder = tempfile::tempdir().map_err(|problem| format!("no folder to work in: {problem}"))?;
         let config = configuration(provider, models, more);
         fs::write(folder.path().join("config.yaml"), config).map_err(|problem| problem.to_string())?;
         fs::create_dir(folder.path().join("policies")).map_err(|problem| problem.to_string())?;
-        let mut child = Command::new(&binary)
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let hostile = (root.join("tests/fixtures/policies/hostile.wasm"), folder.path().join("policies/hostile.wasm"));
+        fs::copy(&hostile.0, &hostile.1).map_err(|problem| format!("{}: {problem}", hostile.0.display()))?;
+        let mut command = match descriptors {
+            None => Command::new(&binary),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]).arg(&binary);
+                shell
+            }
+        };
+        let mut child = command
             .args(["serve", "--port", "0", "--seed", "1", "--log", "error", "--config"])
             .arg(folder.path().join("config.yaml"))
             .arg("--policies")

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::bench::watch::now;
 
 type Rows = fn() -> Result<Vec<Row>, String>;
 
-pub(super) const ALL: [Rows; 7] = [bodies, replies, unread, probe, heads, usage, closing];
+pub(super) const ALL: [Rows; 9] = [bodies, replies, unread, probe, heads, silent, usage, closing, slow_policy];
 
 const MIB: usize = 1 << 20;
 /// Memory a body or a reply may take, as a multiple of its own size.
@@ -138,7 +139,7 @@ fn unread() -> Result<Vec<Row>, String> {
 /// A provider that fails until its breaker opens, and then hangs at every probe.
 fn probe() -> Result<Vec<Row>, String> {
     let provider = Provider::start()?;
-    provider.failures.store(20, std::sync::atomic::Ordering::Relaxed);
+    provider.failures.store(20, Ordering::Relaxed);
     let more = "router_settings: {num_retries: 0, cooldown_time: 1, allowed_fails: 3}\nwitgate: {queue: {max_wait_seconds: 2}}\n";
     let gateway = Gateway::start(provider.address, &["failing"], more)?;
     for _ in 0..20 {
@@ -197,6 +198,59 @@ fn heads() -> Result<Vec<Row>, String> {
     let _closed = half.read(&mut first);
     let lasted = start.elapsed().as_secs_f64();
     Ok(rows.into_iter().chain([Row::at_most("half a head after a reply", 31.0, lasted, "s")]).collect())
+}
+
+/// As many connections as there may be, none of which says anything.
+fn silent() -> Result<Vec<Row>, String> {
+    let provider = Provider::start()?;
+    let gateway = Gateway::start_with_descriptors(provider.address, &["ok"], "", Some(256))?;
+    gateway.chat("ok", false)?;
+    let sockets: Vec<_> = (0..300).map_while(|_| TcpStream::connect(gateway.address).ok()).collect();
+    thread::sleep(Duration::from_millis(1500));
+    let start = now();
+    let served = gateway.chat("ok", false).map_or(0, |reply| reply.status);
+    let seen = format!("{served} after {:.0} ms beside {}", millis_since(start), sockets.len());
+    let holds = served == 200 && start.elapsed() < Duration::from_secs(5);
+    Ok(vec![Row::claim(
+        "a request where silent connections took all descriptors (256)",
+        "served within 5 s",
+        seen,
+        holds,
+    )])
+}
+
+/// A policy that takes some milliseconds for each decision.
+fn slow_policy() -> Result<Vec<Row>, String> {
+    let provider = Provider::start()?;
+    let router = "witgate: {routers: {slow: {policy: hostile, settings: {do: slow}}}}\n";
+    let gateway = Gateway::start(provider.address, &["ok", "slow"], router)?;
+    let body = br#"{"model":"slow","priority":666,"messages":[{"role":"user","content":"hi"}]}"#;
+    let over = AtomicBool::new(false);
+    let mut times = thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    drop(gateway.post(body));
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(1));
+        let times: Vec<f64> = (0..200)
+            .map(|_| {
+                let start = now();
+                drop(gateway.chat("ok", false));
+                millis_since(start)
+            })
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        times
+    });
+    times.sort_by(f64::total_cmp);
+    let report = gateway.get("/admin/policies")?.body;
+    let slow = report.contains(r#""slow":true"#);
+    let seen = format!("p50 {:.1} ms, p99 {:.1} ms, known as slow: {slow}", times[100], times[198]);
+    let holds = slow && times[100] <= 10.0;
+    Ok(vec![Row::claim("another group beside a policy of milliseconds", "p50 ≤ 10 ms, known as slow", seen, holds)])
 }
 
 /// A provider that claims 2^64-1 tokens.
