@@ -2,6 +2,7 @@
 
 mod check;
 mod policy;
+mod route;
 mod serve;
 
 use std::fmt;
@@ -39,6 +40,8 @@ enum Command {
     },
     /// List the policies a running gateway decides with: digest, generation, calls, faults, time per call.
     Policies(AskArgs),
+    /// Say where a running gateway would send a request, and why, without sending it.
+    Route(RouteArgs),
     /// Check and test policies with no gateway running.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -112,6 +115,17 @@ struct AskArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct RouteArgs {
+    /// A chat request in OpenAI's format, as JSON; `-` is standard input.
+    request: PathBuf,
+    /// Decide and do nothing. There is no other way to ask yet, so it must be said.
+    #[arg(long, required = true)]
+    dry_run: bool,
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Whether a component can be taken into service, and what it is.
@@ -180,6 +194,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Check { file, json } => check::check(&file, json),
         Command::Policies(arguments) => policy::list(&arguments),
+        Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
         Command::SimulateProvider(arguments) => serve::simulate(&arguments),

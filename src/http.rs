@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
-pub use ask::get_json;
+pub use ask::{get_json, post_json};
 pub use scrub::scrub;
 
 use connect::{Client, ClientKey, ConnectTimedOut, ReplyBody};

@@ -44,7 +44,7 @@ use crate::snapshot::{Live, Snapshot};
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
 pub use memory::MemoryBudget;
-pub use plan::{PlannedAttempt, RequestPlan};
+pub use plan::{Attributes, Features, PlannedAttempt, Removal, RequestPlan};
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
 

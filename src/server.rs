@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod chat;
 mod connection;
+mod explain;
 mod probe;
 mod refusal;
 mod serve;
@@ -19,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 use axum::body::{Body, HttpBody};
 use axum::http::{Method, Request};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use tower_service::Service;
@@ -89,6 +90,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/v1/models", get(probe::models)),
         ("/models", get(probe::models)),
+        ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
         ("/health/liveliness", get(probe::alive)),
         ("/health/liveness", get(probe::alive)),

@@ -21,16 +21,29 @@ const WHOLE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Why there is none, in words: no connection, a status that is not a success, a body that is not JSON.
 pub async fn get_json(url: &str, key: Option<&str>) -> Result<Value, String> {
-    let (status, body) = get(url, key).await.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
+    json(url, key, None).await
+}
+
+/// The JSON that is answered to a JSON body posted to `url`.
+///
+/// # Errors
+/// As [`get_json`].
+pub async fn post_json(url: &str, key: Option<&str>, body: Vec<u8>) -> Result<Value, String> {
+    json(url, key, Some(body)).await
+}
+
+async fn json(url: &str, key: Option<&str>, body: Option<Vec<u8>>) -> Result<Value, String> {
+    let (status, body) = send(url, key, body).await.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
     if !status.is_success() {
         return Err(format!("{url}: answered {status}: {}", String::from_utf8_lossy(&body)));
     }
     serde_json::from_slice(&body).map_err(|cause| format!("{url}: the answer is not JSON: {cause}"))
 }
 
-async fn get(
+async fn send(
     url: &str,
     key: Option<&str>,
+    body: Option<Vec<u8>>,
 ) -> Result<(reqwest::StatusCode, bytes::Bytes), Box<dyn Error + Send + Sync>> {
     // The system's certificates are read only for whoever needs them.
     let tls = if url.starts_with("https:") { tls()? } else { no_authorities()? };
@@ -41,7 +54,10 @@ async fn get(
         .connect_timeout(CONNECT)
         .timeout(WHOLE)
         .build()?;
-    let request = client.get(url);
+    let request = match body {
+        None => client.get(url),
+        Some(body) => client.post(url).header(http::header::CONTENT_TYPE, "application/json").body(body),
+    };
     let request = match key {
         Some(key) => request.bearer_auth(key),
         None => request,

@@ -1,5 +1,5 @@
-//! What serving a request would come to now, by the same estimate and the same routing as serving it. Nothing is reserved,
-//! waited for or recorded, and the policy is told no outcome.
+//! What serving a request would come to now, by the same estimate and the same routing as serving it, and why. Nothing is
+//! reserved, waited for or recorded, and the policy is told no outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,41 +7,86 @@ use std::time::Duration;
 use crate::chat::ChatRequest;
 use crate::fault::Refusal;
 use crate::format::ClientApi;
+use crate::health::Admission;
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::{Demand, Wait};
 use crate::moment::Moment;
+use crate::policy::{Choice, RouteError};
+use crate::signal::Signal;
 use crate::snapshot::Caller;
 
 use super::context::{Arrival, RequestContext};
 use super::estimate::Estimate;
+use super::route::Question;
 use super::{Gateway, route};
 
-/// Where a request would go.
+/// Facts about a request by name; NaN is unknown.
+pub type Features = Vec<(&'static str, f32)>;
+/// Facts about a caller by name; empty where unknown.
+pub type Attributes = Vec<(String, String)>;
+
+/// Where a request would go, and why.
 #[derive(Clone, Debug)]
 pub struct RequestPlan {
     /// The group that `model` names, aliases resolved.
     pub group: GroupName,
     /// Who decided, `NAME@DIGEST` or `built-in`.
     pub policy: Arc<str>,
+    /// Why the policy's own answer does not count, where it does not.
+    pub policy_fault: Option<String>,
     /// Input tokens: counted where the decision depended on it, else an upper bound.
     pub input_tokens: u64,
     /// Whether they were counted in the model's own way.
     pub exact: bool,
-    /// How long the policy wants the request to wait before it is asked again.
+    /// How long the policy wants the request to wait before it is called again.
     pub wait: Option<Duration>,
-    /// Where it would go, best first; empty while the policy wants it to wait.
+    /// Facts about the request that the policy was shown, by name.
+    pub features: Features,
+    /// Facts about the caller that the policy was shown, by name.
+    pub attributes: Attributes,
+    /// Every deployment of the group: first those to be tried, best first, then those that are not.
     pub candidates: Vec<PlannedAttempt>,
 }
 
-/// An attempt that a plan foresees.
+/// What a plan foresees for one deployment.
 #[derive(Clone, Debug)]
 pub struct PlannedAttempt {
-    /// Where.
+    /// Which.
     pub deployment: DeploymentId,
+    /// Its place in the policy's ranking, from 0.
+    pub rank: Option<usize>,
+    /// The probability with which it was drawn for that place.
+    pub propensity: Option<f32>,
+    /// What the policy was shown of it; NaN is unknown.
+    pub signals: Vec<(Signal, f32)>,
     /// What would be reserved there: tokens, and billionths of a dollar.
     pub demand: Demand,
     /// How long the deployment's own limits would have it wait.
     pub wait: Wait,
+    /// Why it would not be called now, whatever its limits.
+    pub removed: Option<Removal>,
+}
+
+/// Why a deployment is not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The policy does not rank it.
+    LeftOut,
+    /// The request is longer than the tokens its model takes.
+    ContextWindow(u32),
+    /// Its breaker is open so much longer.
+    CoolingDown(Duration),
+    /// The request is larger than one of its limits.
+    NeverFits,
+}
+
+impl RequestPlan {
+    /// The deployment that would be called at once.
+    #[must_use]
+    pub fn called_now(&self) -> Option<&DeploymentId> {
+        let free = |one: &&PlannedAttempt| one.removed.is_none() && one.wait == Wait::Now;
+        self.candidates.iter().filter(|_| self.wait.is_none()).find(free).map(|one| &one.deployment)
+    }
 }
 
 impl Gateway {
@@ -61,18 +106,100 @@ impl Gateway {
         let arrival = Arrival { caller, api: api.name(), seed: self.seeds.draw(), large: false, deadline };
         let context = RequestContext::new(self, &snapshot, arrival, request)?;
         let mut estimate = Estimate::of(&context.request);
-        let decision = route::decide(&context, &mut estimate).await?;
-        let (policy, wait) = (Arc::clone(&decision.policy), decision.wait);
-        let order = if wait.is_some() { Vec::new() } else { decision.order };
-        let candidates = order.into_iter().map(|index| planned(&context, &estimate, now, index)).collect();
-        let group = context.group.config.name.clone();
-        Ok(RequestPlan { group, policy, input_tokens: estimate.input(), exact: estimate.is_exact(), wait, candidates })
+        for deployment in &context.group.deployments {
+            if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {
+                estimate.count(&context, &deployment.config.model).await;
+            }
+        }
+        let (question, answer) = match &context.group.router {
+            Some(router) => {
+                let question = route::question(&context, router, &mut estimate).await;
+                let answer = route::ask(&context, router, &question).await;
+                (Some(question), Some(answer))
+            }
+            None => (None, None),
+        };
+        let ranking = answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned().unwrap_or_default();
+        let policy_fault = match &answer {
+            Some(Err(RouteError::Fault(fault))) => Some(fault.to_string()),
+            Some(Err(RouteError::Reject(words))) => {
+                Some(format!("it refused the request, without the grant to: {words}"))
+            }
+            _ => None,
+        };
+        let decision = match answer {
+            Some(answer) => route::conclude(context.group, answer)?,
+            None => route::built_in(context.group),
+        };
+        let planning =
+            Planning { context: &context, estimate: &estimate, question: question.as_ref(), ranking: &ranking, now };
+        let count = context.group.deployments.len();
+        let left_out = (0..count).filter(|index| !decision.order.contains(index));
+        let candidates = decision.order.iter().copied().chain(left_out);
+        let candidates = candidates.map(|index| planning.candidate(index, decision.order.contains(&index))).collect();
+        let (features, attributes) = planning.shown();
+        Ok(RequestPlan {
+            group: context.group.config.name.clone(),
+            policy: decision.policy,
+            policy_fault,
+            input_tokens: estimate.input(),
+            exact: estimate.is_exact(),
+            wait: decision.wait,
+            features,
+            attributes,
+            candidates,
+        })
     }
 }
 
-fn planned(context: &RequestContext<'_>, estimate: &Estimate, now: Moment, index: usize) -> PlannedAttempt {
-    let deployment = &context.group.deployments[index];
-    let demand = estimate.demand(&deployment.config);
-    let wait = context.gateway.limits.local().wait(now, deployment.scope, demand);
-    PlannedAttempt { deployment: deployment.config.id.clone(), demand, wait }
+/// What a plan is made from.
+struct Planning<'a, 'c> {
+    context: &'a RequestContext<'c>,
+    estimate: &'a Estimate,
+    question: Option<&'a Question<'a>>,
+    ranking: &'a [Choice],
+    now: Moment,
+}
+
+impl Planning<'_, '_> {
+    fn candidate(&self, index: usize, ordered: bool) -> PlannedAttempt {
+        let Self { context, estimate, ranking, now, .. } = *self;
+        let group = context.group;
+        let deployment = &group.deployments[index];
+        let demand = estimate.demand(&deployment.config);
+        let wait = context.gateway.limits.local().wait(now, deployment.scope, demand);
+        let rank = ranking.iter().position(|choice| choice.deployment as usize == index);
+        let too_long = deployment.config.context_window.filter(|window| estimate.overflows(*window));
+        let removed = match (too_long, deployment.health.admission(now)) {
+            _ if !ordered => Some(Removal::LeftOut),
+            (Some(window), _) => Some(Removal::ContextWindow(window)),
+            _ if wait == Wait::Never => Some(Removal::NeverFits),
+            (None, Admission::No { until }) => Some(Removal::CoolingDown(until.since(now))),
+            (None, Admission::Yes | Admission::Probe) => None,
+        };
+        let wanted = group.router.as_ref().map_or(&[] as &[Signal], |router| &router.needs().signals);
+        let columns = self.question.map_or(&[] as &[f32], |question| &question.signals).chunks(group.deployments.len());
+        let signals = wanted.iter().copied().zip(columns.filter_map(|column| column.get(index).copied())).collect();
+        PlannedAttempt {
+            deployment: deployment.config.id.clone(),
+            rank,
+            propensity: rank.map(|rank| ranking[rank].propensity),
+            signals,
+            demand,
+            wait,
+            removed,
+        }
+    }
+
+    /// Features and attributes by name, as the policy was shown them.
+    fn shown(&self) -> (Features, Attributes) {
+        let (Some(router), Some(question)) = (&self.context.group.router, self.question) else {
+            return (Vec::new(), Vec::new());
+        };
+        let needs = router.needs();
+        let features = needs.features.iter().map(|feature| feature.as_str()).zip(question.features.iter().copied());
+        let attributes = needs.attributes.iter().cloned();
+        let attributes = attributes.zip(question.attributes.iter().copied().map(str::to_owned));
+        (features.collect(), attributes.collect())
+    }
 }

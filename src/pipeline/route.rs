@@ -61,14 +61,23 @@ pub(super) async fn order(
 /// Calls the group's policy once.
 ///
 /// # Errors
-/// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
+/// As [`conclude`].
 pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate) -> Result<RouteDecision, Refusal> {
-    let group = context.group;
-    let Some(router) = &group.router else { return Ok(built_in(group)) };
-    if router.needs().exact_tokens {
-        estimate.count(context, &group.deployments[0].config.model).await;
-    }
-    match ask(context, router, estimate).await {
+    let Some(router) = &context.group.router else { return Ok(built_in(context.group)) };
+    let question = question(context, router, estimate).await;
+    let answer = ask(context, router, &question).await;
+    conclude(context.group, answer)
+}
+
+/// What a policy's answer comes to.
+///
+/// # Errors
+/// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
+pub(super) fn conclude(
+    group: &GroupRuntime,
+    answer: Result<Vec<Choice>, RouteError>,
+) -> Result<RouteDecision, Refusal> {
+    match answer {
         Ok(choices) => {
             let order = choices.iter().map(|choice| choice.deployment as usize).collect();
             Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(&group.policy), wait: None })
@@ -97,44 +106,70 @@ fn rejected(group: &GroupRuntime, words: String) -> Refusal {
     Refusal::new(RefusalKind::PolicyRefused, words)
 }
 
-fn built_in(group: &GroupRuntime) -> RouteDecision {
+pub(super) fn built_in(group: &GroupRuntime) -> RouteDecision {
     let order = by_order(group, (0..group.deployments.len()).collect());
     // A group without a router is named so already.
     let policy = if group.router.is_none() { Arc::clone(&group.policy) } else { "built-in".into() };
     RouteDecision { order, policy, wait: None }
 }
 
-async fn ask(
-    context: &RequestContext<'_>,
-    router: &Arc<Router>,
-    estimate: &Estimate,
-) -> Result<Vec<Choice>, RouteError> {
+/// Everything a policy is shown of a request.
+pub(super) struct Question<'c> {
+    pub(super) request: RouteRequest,
+    /// The wanted columns, one after another.
+    pub(super) signals: Vec<f32>,
+    pub(super) features: Vec<f32>,
+    pub(super) attributes: Vec<&'c str>,
+}
+
+/// What `router` is to be shown, its tokens counted where it wants that.
+pub(super) async fn question<'c>(
+    context: &'c RequestContext<'_>,
+    router: &Router,
+    estimate: &mut Estimate,
+) -> Question<'c> {
     let needs = router.needs();
     let deployments = &context.group.deployments;
+    if needs.exact_tokens {
+        estimate.count(context, &deployments[0].config.model).await;
+    }
     let now = context.gateway.clock.now();
-    let signals = signals(context, &needs.signals, now, estimate);
-    let features: Vec<f32> = needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect();
-    let attributes: Vec<&str> = needs.attributes.iter().map(|name| attribute(name, context)).collect();
-    let question = RouteRequest {
-        now,
-        seed: context.seed,
-        input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
-        expected_output_tokens: u32::try_from(estimate.demand(&deployments[0].config).output_tokens)
-            .unwrap_or(u32::MAX),
-        max_output_tokens: context.request.max_tokens,
-        priority: context.priority,
-        deadline_ms: u32::try_from(context.deadline.since(now).as_millis()).ok(),
-        traits: traits(context),
-    };
-    let mut choices = Vec::with_capacity(deployments.len());
+    let expected_output = estimate.demand(&deployments[0].config).output_tokens;
+    Question {
+        signals: signals(context, &needs.signals, now, estimate),
+        features: needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect(),
+        attributes: needs.attributes.iter().map(|name| attribute(name, context)).collect(),
+        request: RouteRequest {
+            now,
+            seed: context.seed,
+            input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
+            expected_output_tokens: u32::try_from(expected_output).unwrap_or(u32::MAX),
+            max_output_tokens: context.request.max_tokens,
+            priority: context.priority,
+            deadline_ms: u32::try_from(context.deadline.since(now).as_millis()).ok(),
+            traits: traits(context),
+        },
+    }
+}
+
+/// The policy's answer; a slow one's comes from another thread.
+pub(super) async fn ask(
+    context: &RequestContext<'_>,
+    router: &Arc<Router>,
+    question: &Question<'_>,
+) -> Result<Vec<Choice>, RouteError> {
+    let Question { request, signals, features, attributes } = question;
+    let mut choices = Vec::with_capacity(context.group.deployments.len());
     if !router.is_slow() {
-        router.route(&question, &signals, &features, &attributes, &mut choices)?;
+        router.route(request, signals, features, attributes, &mut choices)?;
         return Ok(choices);
     }
-    let (router, attributes) = (Arc::clone(router), attributes.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let (router, request, signals) = (Arc::clone(router), request.clone(), signals.clone());
+    let (features, attributes): (_, Vec<String>) =
+        (features.clone(), attributes.iter().copied().map(str::to_owned).collect());
     let beside = context.gateway.slow_policies.run(move || {
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
-        router.route(&question, &signals, &features, &attributes, &mut choices).map(|()| choices)
+        router.route(&request, &signals, &features, &attributes, &mut choices).map(|()| choices)
     });
     beside.await.unwrap_or_else(|| Err(PolicyFault::Trap("its thread ended".to_owned()).into()))
 }

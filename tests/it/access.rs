@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, read};
 
 const CONFIG: &str = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 3}}}\n";
 
@@ -146,4 +146,34 @@ async fn every_path_asks_for_the_key_of_what_it_is() {
         let key = format!("Authorization: Bearer {key}");
         assert_eq!(send(&gateway, line, &[&host, &key]).await.0, expected, "{line} with {key}");
     }
+}
+
+#[tokio::test]
+async fn a_request_is_explained_and_not_served() {
+    let config = "model_list:
+  - {model_name: g, litellm_params: {model: simulated/a, tpm: 80}, model_info: {id: a}}
+  - {model_name: g, litellm_params: {model: simulated/b, tpm: 1000}, model_info: {id: b}}
+router_settings: {routing_strategy: least-busy}
+general_settings: {master_key: sk-m}
+";
+    let gateway = Gateway::start(config).await;
+    let ask = async |text: &str, key: &str| {
+        let body = json!({"model": "g", "max_tokens": 30, "messages": [{"role": "user", "content": text}]});
+        let request = gateway.client.post(format!("{}/route/explain", gateway.url));
+        let request = request.header("content-type", "application/json").bearer_auth(key).body(body.to_string());
+        read(request.send().await.expect("an answer")).await
+    };
+    assert_eq!(ask("Hi", "sk-x").await.status, 401);
+    let plan = ask("Hi", "sk-m").await;
+    assert_eq!(plan.status, 200, "{}", plan.text);
+    let plan = plan.json();
+    assert!(plan["policy"].as_str().is_some_and(|policy| policy.starts_with("least-busy@")), "{plan}");
+    assert_eq!((&plan["next"], &plan["deployments"][0]["deployment"]), (&json!("call a"), &json!("a")), "{plan}");
+    assert_eq!(plan["deployments"][0]["signals"]["in-flight"], json!(0.0), "{plan}");
+    assert_eq!(plan["deployments"][0]["would_reserve"]["output_tokens"], json!(30));
+    let long = ask(&"word ".repeat(40), "sk-m").await.json();
+    assert_eq!(long["next"], json!("call b"), "{long}");
+    assert_eq!(long["deployments"][0]["removed"], json!("the request is larger than one of its limits"), "{long}");
+    assert_eq!(gateway.metric("witgate_under_way"), Some(0.0));
+    assert_eq!(gateway.metric("witgate_attempts_total"), None, "nobody was called");
 }

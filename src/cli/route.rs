@@ -1,0 +1,64 @@
+//! `witgate route --dry-run`: where a running gateway would send a request, and why.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::{AskArgs, fail, say};
+
+/// Prints what the gateway says of the request in the file.
+pub(super) fn explain(request: &Path, arguments: &AskArgs) -> ExitCode {
+    let mut body = Vec::new();
+    let read = if request == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut body).map(drop)
+    } else {
+        std::fs::read(request).map(|bytes| body = bytes)
+    };
+    if let Err(fault) = read {
+        return fail(format!("{}: cannot be read: {fault}", request.display()));
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return fail(format!("no runtime: {fault}")),
+    };
+    let url = format!("{}/route/explain", arguments.url.trim_end_matches('/'));
+    match runtime.block_on(crate::http::post_json(&url, arguments.key.as_deref(), body)) {
+        Ok(answer) if arguments.json => say(answer),
+        Ok(answer) => table(&answer),
+        // It runs and says what is wrong with the request.
+        Err(fault) if fault.contains(": answered 4") => return fail(fault),
+        Err(fault) => {
+            return fail(format!(
+                "{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key"
+            ));
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn table(answer: &Value) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let exact = if answer["input_tokens_exact"].as_bool() == Some(true) { "" } else { " (at most)" };
+    say(format_args!(
+        "{} by {}, {} input tokens{exact}: {}",
+        text(&answer["group"]),
+        text(&answer["policy"]),
+        answer["input_tokens"],
+        text(&answer["next"])
+    ));
+    if let Some(fault) = answer["policy_fault"].as_str() {
+        say(format_args!("the policy's own answer does not count: {fault}"));
+    }
+    for row in answer["deployments"].as_array().into_iter().flatten() {
+        let rank = row["rank"].as_u64().map_or_else(|| "-".to_owned(), |rank| rank.to_string());
+        let why = row["removed"].as_str().map_or_else(|| format!("limits: {}", text(&row["limits"])), str::to_owned);
+        say(format_args!("{rank:>4}  {:<32} {why}", text(&row["deployment"])));
+        let signals = row["signals"].as_object().into_iter().flatten();
+        let signals: Vec<String> = signals.map(|(name, value)| format!("{name} {}", text(value))).collect();
+        if !signals.is_empty() {
+            say(format_args!("      {}", signals.join(", ")));
+        }
+    }
+}

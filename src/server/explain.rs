@@ -1,0 +1,107 @@
+//! `POST /route/explain`: a request in, where it would go and why out. It is not served, and costs nobody anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use crate::fault::{Refusal, RefusalKind};
+use crate::format::{ClientApi, ClientRequest, spoken_at};
+use crate::limits::Wait;
+use crate::pipeline::{PlannedAttempt, Removal, RequestPlan};
+
+use super::{App, access, probe, refusal};
+
+/// Explains a chat request, in the API its headers speak: with `anthropic-version` that one's, else OpenAI's.
+pub(super) async fn explain(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let api = spoken_at(request.uri().path(), request.headers());
+    match plan(&app, api, request).await {
+        Ok(plan) => probe::json_response(StatusCode::OK, &shown(&plan)),
+        Err(why) => refusal::unrecorded(&app, api, &why),
+    }
+}
+
+async fn plan(app: &App, api: &'static dyn ClientApi, request: Request<Body>) -> Result<RequestPlan, Refusal> {
+    let snapshot = app.gateway.live.read();
+    let (head, body) = request.into_parts();
+    let caller = access::authorize(&snapshot, head.version, &head.headers, &head.uri)?;
+    let caller = caller.unwrap_or_else(|| Arc::clone(&snapshot.callers.anonymous));
+    access::is_json(&head.headers)?;
+    let limit = snapshot.settings.server.max_request_bytes;
+    let body = to_bytes(body, limit).await.map_err(|fault| {
+        let message = format!("the request body could not be read, or has more than {limit} bytes: {fault}");
+        Refusal::new(RefusalKind::InvalidRequest, message)
+    })?;
+    let request = ClientRequest { method: head.method, uri: head.uri, headers: head.headers, body };
+    app.gateway.plan(caller, api, api.parse(&request)?).await
+}
+
+fn shown(plan: &RequestPlan) -> Value {
+    let next = match (plan.called_now(), plan.wait) {
+        (_, Some(wait)) => format!("wait {} ms, then ask the policy again", wait.as_millis()),
+        (Some(deployment), None) => format!("call {deployment}"),
+        (None, None) => "wait for a limit or a breaker, or refuse".to_owned(),
+    };
+    let features: Map<String, Value> =
+        plan.features.iter().map(|(name, value)| ((*name).to_owned(), number(*value))).collect();
+    let attributes: Map<String, Value> =
+        plan.attributes.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "group": plan.group.as_str(),
+        "policy": &*plan.policy,
+        "policy_fault": plan.policy_fault,
+        "input_tokens": plan.input_tokens,
+        "input_tokens_exact": plan.exact,
+        "next": next,
+        "features": features,
+        "attributes": attributes,
+        "deployments": plan.candidates.iter().map(candidate).collect::<Vec<_>>(),
+    })
+}
+
+fn candidate(one: &PlannedAttempt) -> Value {
+    let signals: Map<String, Value> =
+        one.signals.iter().map(|(signal, value)| (signal.as_str().to_owned(), number(*value))).collect();
+    let limits = match one.wait {
+        Wait::Now => "free".to_owned(),
+        Wait::At(_) => "full until something leaves the window".to_owned(),
+        Wait::Unknown => "full until a request under way ends".to_owned(),
+        Wait::Never => "the request is larger than one of them".to_owned(),
+    };
+    json!({
+        "deployment": one.deployment.as_str(),
+        "rank": one.rank.map(|rank| rank + 1),
+        "propensity": one.propensity,
+        "removed": one.removed.map(removal),
+        "limits": limits,
+        "signals": signals,
+        "would_reserve": {
+            "input_tokens": one.demand.input_tokens,
+            "output_tokens": one.demand.output_tokens,
+            "cost_usd": one.demand.cost.as_usd(),
+        },
+    })
+}
+
+fn removal(removal: Removal) -> String {
+    let seconds = |length: Duration| format!("{:.1}", length.as_secs_f64());
+    match removal {
+        Removal::LeftOut => "the policy does not rank it".to_owned(),
+        Removal::ContextWindow(window) => format!("its model takes {window} tokens"),
+        Removal::CoolingDown(left) => format!("its breaker is open for {} s more", seconds(left)),
+        Removal::NeverFits => "the request is larger than one of its limits".to_owned(),
+    }
+}
+
+/// JSON has no NaN and no infinity: unknown is null, and never is said as such.
+fn number(value: f32) -> Value {
+    match value {
+        value if value.is_nan() => Value::Null,
+        value if value.is_infinite() => json!("infinite"),
+        value => json!(value),
+    }
+}
