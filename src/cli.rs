@@ -34,6 +34,9 @@ enum Command {
     Check {
         /// A LiteLLM `config.yaml`, with or without a `witgate:` section.
         file: PathBuf,
+        /// Fail too where a deployment is left out: its key is missing, or its provider is not spoken yet.
+        #[arg(long)]
+        strict: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -192,7 +195,7 @@ pub fn run() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Serve(arguments) => serve::serve(&arguments),
-        Command::Check { file, json } => check::check(&file, json),
+        Command::Check { file, json, strict } => check::check(&file, json, strict),
         Command::Policies(arguments) => policy::list(&arguments),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),

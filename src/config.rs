@@ -37,6 +37,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// Every key of the file, in its order.
     pub report: Vec<KeyReport>,
+    /// Deployments that are left out, and why: no key, a provider that is not spoken. All else is served.
+    pub left_out: Vec<Problem>,
 }
 
 /// Reads the configuration file at `path`; `env` answers for the environment.
@@ -60,15 +62,20 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
     let root = yaml::tree(text, file)?;
     let reader = Reader::new(file, env);
     let settings = read(&reader, &root);
-    let (mut problems, report) = reader.finish();
+    let (mut problems, left_out, report) = reader.finish();
     if problems.is_empty() && settings.catalog.groups.is_empty() {
         let message = "nothing can be called: `model_list` has no deployment".to_owned();
         let hint = Some("add one; examples/quickstart.yaml needs no key".to_owned());
         problems.push(Problem { file: file.to_owned(), line: 0, column: 0, message, hint });
     }
-    match Problems::collect(problems) {
+    // Where the file is refused, all of it is told at once.
+    let (broken, mut left_out) =
+        if problems.is_empty() { (false, left_out) } else { (true, [problems, left_out].concat()) };
+    left_out.sort_by_key(|problem| (problem.line, problem.column));
+    left_out.dedup();
+    match Problems::collect(left_out.clone()).filter(|_| broken) {
         Some(problems) => Err(problems),
-        None => Ok(Loaded { settings, report }),
+        None => Ok(Loaded { settings, report, left_out }),
     }
 }
 

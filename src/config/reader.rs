@@ -33,6 +33,8 @@ pub(super) struct Reader<'e> {
     /// The file's own `environment_variables`; they win over the environment.
     variables: RefCell<BTreeMap<String, String>>,
     problems: RefCell<Vec<Problem>>,
+    /// Why deployments are left out.
+    left_out: RefCell<Vec<Problem>>,
     report: RefCell<Report>,
     /// The values of variables, and how the file writes each: problems name the variable.
     resolved: RefCell<BTreeMap<String, String>>,
@@ -54,23 +56,27 @@ impl<'e> Reader<'e> {
             environment,
             variables: RefCell::default(),
             problems: RefCell::default(),
+            left_out: RefCell::default(),
             report: RefCell::default(),
             resolved: RefCell::default(),
             keys_read: RefCell::default(),
         }
     }
 
-    /// What was found: the problems, and the report in the order of the file.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<KeyReport>) {
+    /// What was found: the problems, what is left out and why, and the report in the order of the file.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>, Vec<KeyReport>) {
         let mut report = self.report.into_inner().rows;
         report.sort_by_key(|(at, _)| *at);
-        let mut problems = self.problems.into_inner();
+        let (mut problems, mut left_out) = (self.problems.into_inner(), self.left_out.into_inner());
         // Here and not where they are noted: no message can forget it.
         let mut resolved: Vec<_> = self.resolved.into_inner().into_iter().collect();
         resolved.retain(|(value, _)| value.len() >= SHORTEST);
         resolved.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-        for text in
-            problems.iter_mut().flat_map(|problem| [Some(&mut problem.message), problem.hint.as_mut()]).flatten()
+        for text in problems
+            .iter_mut()
+            .chain(&mut left_out)
+            .flat_map(|problem| [Some(&mut problem.message), problem.hint.as_mut()])
+            .flatten()
         {
             for (value, written) in &resolved {
                 if text.contains(value) {
@@ -78,7 +84,7 @@ impl<'e> Reader<'e> {
                 }
             }
         }
-        (problems, report.into_iter().map(|(_, row)| row).collect())
+        (problems, left_out, report.into_iter().map(|(_, row)| row).collect())
     }
 
     #[cfg(test)]
@@ -88,14 +94,24 @@ impl<'e> Reader<'e> {
 
     /// Notes a problem.
     pub(super) fn problem(&self, at: Place, message: impl Into<String>, hint: impl Into<String>) {
-        let hint = hint.into();
-        self.problems.borrow_mut().push(Problem {
-            file: self.file.to_owned(),
-            line: at.line,
-            column: at.column,
-            message: message.into(),
-            hint: (!hint.is_empty()).then_some(hint),
-        });
+        let problem = self.found(at, message.into(), hint.into());
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// Notes why a deployment is left out, which keeps nothing else from being served.
+    pub(super) fn leave_out(&self, at: Place, message: impl Into<String>, hint: impl Into<String>) {
+        let problem = self.found(at, message.into(), hint.into());
+        self.left_out.borrow_mut().push(problem);
+    }
+
+    /// Whether no problem was found so far.
+    pub(super) fn is_sound(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
+    fn found(&self, at: Place, message: String, hint: String) -> Problem {
+        let (line, column) = (at.line, at.column);
+        Problem { file: self.file.to_owned(), line, column, message, hint: (!hint.is_empty()).then_some(hint) }
     }
 
     /// Reports a key, unless it is reported already.
@@ -128,24 +144,33 @@ impl<'e> Reader<'e> {
 
     /// The text of a node, its variable looked up.
     pub(super) fn resolve(&self, text: &str, at: Place) -> Option<String> {
-        let Some(name) = text.strip_prefix(FROM_ENVIRONMENT) else { return Some(text.to_owned()) };
-        let value = self.variable(name);
-        match &value {
-            Some(value) => {
-                self.resolved.borrow_mut().insert(value.trim().to_owned(), text.to_owned());
-            }
-            None if may_be_told(name) => self.problem(
-                at,
-                format!("the environment variable `{name}` is not set"),
-                format!("set {name} where witgate runs, or under `environment_variables`"),
-            ),
-            None => self.problem(
-                at,
-                "what follows `os.environ/` is not a variable that is set; it is not repeated here, since it may be a key",
-                "write the name of a variable after `os.environ/`, or the value without it",
-            ),
-        }
-        value
+        self.looked_up(text).map_err(|(message, hint)| self.problem(at, message, hint)).ok()
+    }
+
+    /// The same for a value without which one deployment is left out.
+    pub(super) fn resolve_or_leave_out(&self, text: &str, at: Place) -> Option<String> {
+        self.looked_up(text).map_err(|(message, hint)| self.leave_out(at, message, hint)).ok()
+    }
+
+    /// The text, or what is wrong and what to do about it.
+    fn looked_up(&self, text: &str) -> Result<String, (String, String)> {
+        let Some(name) = text.strip_prefix(FROM_ENVIRONMENT) else { return Ok(text.to_owned()) };
+        let Some(value) = self.variable(name) else {
+            return Err(if may_be_told(name) {
+                (
+                    format!("the environment variable `{name}` is not set"),
+                    format!("set {name} where witgate runs, or under `environment_variables`"),
+                )
+            } else {
+                (
+                    "what follows `os.environ/` is not a variable that is set; it is not repeated here, since it may be a key"
+                        .to_owned(),
+                    "write the name of a variable after `os.environ/`, or the value without it".to_owned(),
+                )
+            });
+        };
+        self.resolved.borrow_mut().insert(value.trim().to_owned(), text.to_owned());
+        Ok(value)
     }
 
     pub(super) fn mismatch(&self, node: &Node, key: &str, wanted: &str) {

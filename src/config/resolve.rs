@@ -56,8 +56,18 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
     let retries = shape.router.num_retries.or(shape.litellm.num_retries).unwrap_or(RETRIES);
     let defaults = deployment_defaults(&shape);
     let models = std::mem::take(&mut shape.models);
-    let members = models.into_iter().filter_map(|entry| member(entry, &defaults)).collect();
+    let mut unusable = Vec::new();
+    let members = models.into_iter().filter_map(|entry| {
+        let named = (entry.model_name.clone(), entry.at);
+        let member = member(entry, &defaults);
+        if member.is_none() {
+            unusable.push(named);
+        }
+        member
+    });
+    let members = members.collect();
     let mut groups = Groups::new(reader, members, strategy::router(&shape.router.strategy));
+    groups.check_emptied(reader, unusable);
     groups.routing_groups(&shape.router.routing_groups);
     groups.routers(reader, &shape.own.routers);
     let aliases = groups.aliases(reader, std::mem::take(&mut shape.router.model_group_alias));

@@ -40,8 +40,16 @@ impl KeyPlaces<'_, '_> {
 
     /// Notes a problem at the value of `key`, or at the mapping where it is absent.
     pub(super) fn error_at(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
-        let at = self.entries.iter().find(|entry| entry.key == key).map_or(self.at, |entry| entry.node.at);
-        self.reader.problem(at, message, hint);
+        self.reader.problem(self.place_of(key), message, hint);
+    }
+
+    /// Notes there why the deployment this mapping describes is left out.
+    pub(super) fn leave_out_at(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.reader.leave_out(self.place_of(key), message, hint);
+    }
+
+    fn place_of(&self, key: &str) -> Place {
+        self.entries.iter().find(|entry| entry.key == key).map_or(self.at, |entry| entry.node.at)
     }
 
     /// Reports `key` with another grade than the table's, because of the value it has.
@@ -116,6 +124,20 @@ impl<'r, 'e> Section<'r, 'e> {
     pub(super) fn secret(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
         let node = self.get(key)?;
         let text = self.reader().text(node, key)?;
+        self.secret_of(node, key, &text)
+    }
+
+    /// The same for a deployment's, without which it is left out.
+    pub(super) fn secret_or_leave_out(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
+        let node = self.get(key)?;
+        let text = match &node.value {
+            Value::Text(text) => self.reader().resolve_or_leave_out(text, node.at)?,
+            _ => self.reader().text(node, key)?,
+        };
+        self.secret_of(node, key, &text)
+    }
+
+    fn secret_of(&self, node: &'r Node, key: &'static str, text: &str) -> Option<(SecretString, Option<&'r str>)> {
         if text.trim().is_empty() {
             self.reader().problem(node.at, format!("`{key}` is empty"), "leave the key out where none is wanted");
             return None;

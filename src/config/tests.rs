@@ -33,7 +33,10 @@ fn nothing(_: &str) -> Option<String> {
 fn outcome(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> String {
     match parse(text, file, env) {
         Err(problems) => format!("{problems}\n"),
-        Ok(loaded) => format!("{}\n{}", report::table(&loaded.report), describe(&loaded.settings)),
+        Ok(loaded) => {
+            let left_out: String = loaded.left_out.iter().map(|problem| format!("left out: {problem}\n")).collect();
+            format!("{}\n{left_out}{}", report::table(&loaded.report), describe(&loaded.settings))
+        }
     }
 }
 

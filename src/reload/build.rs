@@ -138,7 +138,8 @@ impl Builder {
             ConfigSource::BuiltIn => (config::builtin(&environment), String::new()),
         };
         let told = |found: config::Problems| found.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let mut settings = loaded.map_err(told)?.settings;
+        let config::Loaded { mut settings, left_out, .. } = loaded.map_err(told)?;
+        problems.extend(left_out.iter().map(|problem| format!("left out: {problem}")));
         let server = &mut settings.server;
         server.host = self.sources.host.unwrap_or(server.host);
         server.port = self.sources.port.unwrap_or(server.port);

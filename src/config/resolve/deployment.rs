@@ -1,8 +1,8 @@
 //! From an entry of `model_list` to a deployment: who is called, where, with which credential, within which limits, at what
 //! price.
 //!
-//! A deployment that cannot be understood is a problem, never left out: a group that lacks a member in silence
-//! is worse than a file that is refused. Its id is `model_info.id`, else derived from what identifies it, so
+//! A deployment that cannot be understood is a problem. One that is understood and cannot be called (no key, a provider that
+//! is not spoken) is left out loudly, so that the rest is served; but no group is left empty. Its id is `model_info.id`, else derived from what identifies it, so
 //! that limits and learned state find it again after a reload and a restart.
 
 use std::time::Duration;

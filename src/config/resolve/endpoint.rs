@@ -65,7 +65,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
                         `custom_llm_provider: openai` with `api_base`";
             places.downgrade("model", Grade::NotYet, format!("the provider `{provider}` is not spoken yet"));
-            places.error_at("model", format!("the provider `{provider}` is not spoken yet"), hint);
+            places.leave_out_at("model", format!("the provider `{provider}` is not spoken yet"), hint);
             None
         }
         Found::Unknown => {
@@ -164,7 +164,7 @@ fn credential(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Credenti
     if row.needs_key() && !own_address {
         let variable = row.key_env.first().map_or("", String::as_str);
         let hint = format!("set {variable} where witgate runs, or `api_key` here");
-        places.error_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
+        places.leave_out_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
         return None;
     }
     Some((None, String::new()))

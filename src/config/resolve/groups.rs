@@ -36,6 +36,18 @@ impl Groups {
         Self { default, deployments, routers: BTreeMap::new() }
     }
 
+    /// Says which groups the deployments that cannot be used leave empty.
+    pub(super) fn check_emptied(&self, reader: &Reader<'_>, unusable: Vec<(Option<String>, Place)>) {
+        // Where something is wrong already, that is what to mend first.
+        if !reader.is_sound() {
+            return;
+        }
+        for (name, at) in unusable {
+            let Some(name) = name.filter(|name| !self.deployments.contains_key(name.as_str())) else { continue };
+            reader.problem(at, format!("no deployment of `{name}` can be used"), "remove them, or mend one of them");
+        }
+    }
+
     /// Every group, whole.
     pub(super) fn finish(self, retries: u32) -> BTreeMap<GroupName, Arc<Group>> {
         let Self { default, deployments, routers } = self;

@@ -47,7 +47,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             model: section.text("model"),
             custom_llm_provider: section.text("custom_llm_provider"),
             api_base: section.text("api_base"),
-            api_key: section.secret("api_key"),
+            api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
             organization: section.text("organization"),
             headers: headers(&mut section),
