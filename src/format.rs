@@ -17,6 +17,7 @@ use crate::fault::{AttemptFault, Refusal};
 
 mod anthropic;
 mod framing;
+mod gemini;
 mod json;
 mod openai;
 mod quirks;
@@ -29,6 +30,7 @@ mod write;
 mod tests;
 
 pub use anthropic::Anthropic;
+pub use gemini::Gemini;
 pub use openai::OpenAi;
 pub use quirks::{NO_QUIRKS, Quirks};
 
@@ -36,7 +38,7 @@ pub use quirks::{NO_QUIRKS, Quirks};
 pub const CLIENT_APIS: [&dyn ClientApi; 2] = [&Anthropic, &OpenAi];
 
 /// The formats providers may speak.
-pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 2] = [&OpenAi, &Anthropic];
+pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 3] = [&OpenAi, &Anthropic, &Gemini];
 
 /// The format with this name, as `data/providers.json` has it.
 #[must_use]

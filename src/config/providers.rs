@@ -182,7 +182,7 @@ mod tests {
             ("llama-3.1-8b", None, Some("https://api.groq.com/openai/v1"), "groq llama-3.1-8b"),
             ("simulated/talker", None, None, "simulated talker"),
             ("azure/gpt-4o", None, None, "not yet azure"),
-            ("gemini-2.5-pro", None, None, "not yet gemini"),
+            ("gemini-2.5-pro", None, None, "gemini gemini-2.5-pro"),
             ("mystery", None, None, "unknown"),
             ("meta-llama/Llama-3", None, Some("http://localhost:8000/v1"), "unknown"),
         ];

@@ -34,7 +34,8 @@ fn outcome(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Stri
     match parse(text, file, env) {
         Err(problems) => format!("{problems}\n"),
         Ok(loaded) => {
-            let left_out: String = loaded.left_out.iter().map(|problem| format!("left out: {problem}\n")).collect();
+            let left_out =
+                loaded.left_out.iter().fold(String::new(), |all, problem| all + &format!("left out: {problem}\n"));
             format!("{}\n{left_out}{}", report::table(&loaded.report), describe(&loaded.settings))
         }
     }

@@ -18,7 +18,10 @@ mod round_trip;
 mod streams;
 mod throwaway;
 
+/// What clients speak.
 const DIALECTS: [&str; 2] = ["openai", "anthropic"];
+/// What providers speak.
+const PROVIDERS: [&str; 3] = ["openai", "anthropic", "gemini"];
 
 fn api(name: &str) -> &'static dyn ClientApi {
     CLIENT_APIS.into_iter().find(|api| api.name() == name).unwrap()

@@ -33,10 +33,23 @@ fn anthropic_reply(text: &str) -> Value {
         "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 9, "output_tokens": 2}})
 }
 
+const GEMINI_STREAM: &str = "\
+data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Hel\"}],\"role\":\"model\"},\"index\":0}],\"modelVersion\":\"m\",\"responseId\":\"r1\"}\r\n\r\n\
+data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"lo\"}],\"role\":\"model\"},\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":2},\"modelVersion\":\"m\",\"responseId\":\"r1\"}\r\n\r\n";
+
+fn gemini_reply(text: &str) -> Value {
+    json!({"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2}, "modelVersion": "m", "responseId": "r1"})
+}
+
 /// A configuration whose group `g` has these deployments, `id: provider at origin`, and our retries.
 fn config(deployments: &[(&str, &str, &str)]) -> String {
     let entry = |(id, provider, origin): &(&str, &str, &str)| {
-        let base = if *provider == "openai" { format!("{origin}/v1") } else { (*origin).to_owned() };
+        let base = match *provider {
+            "openai" => format!("{origin}/v1"),
+            "gemini" => format!("{origin}/v1beta"),
+            _ => (*origin).to_owned(),
+        };
         format!(
             "  - model_name: g\n    litellm_params: {{model: {provider}/m, api_base: \"{base}\", api_key: sk-very-secret, order: 1}}\n    model_info: {{id: {id}}}\n"
         )
@@ -55,10 +68,11 @@ fn request(api: &str, stream: bool) -> (&'static str, Value) {
 }
 
 #[tokio::test]
-async fn every_face_reaches_every_provider_plain_and_streamed() {
-    for provider in ["openai", "anthropic"] {
+async fn every_api_reaches_every_provider_plain_and_streamed() {
+    for provider in ["openai", "anthropic", "gemini"] {
         let (whole, streamed) = match provider {
             "openai" => (openai_reply("Hello"), OPENAI_STREAM),
+            "gemini" => (gemini_reply("Hello"), GEMINI_STREAM),
             _ => (anthropic_reply("Hello"), ANTHROPIC_STREAM),
         };
         for api in ["openai", "anthropic"] {
@@ -83,6 +97,13 @@ async fn every_face_reaches_every_provider_plain_and_streamed() {
             let last = if api == "openai" { "[DONE]" } else { "{\"type\":\"message_stop\"}" };
             assert_eq!(answer.events().last().map(String::as_str), Some(last), "{}", answer.text);
             until("both records written", || gateway.metric("witgate_under_way") == Some(0.0)).await;
+            if provider == "gemini" {
+                let asked = upstream.asked();
+                let paths: Vec<&str> = asked.iter().map(|one| one.path.as_str()).collect();
+                let expected = ["/v1beta/models/m:generateContent", "/v1beta/models/m:streamGenerateContent?alt=sse"];
+                assert_eq!(paths, expected);
+                assert_eq!(asked[0].headers["x-goog-api-key"], "sk-very-secret");
+            }
         }
     }
 }

@@ -7,15 +7,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::{DIALECTS, api, fixtures, json, parse, pretty, provider, read_stream, write_stream};
+use super::{DIALECTS, PROVIDERS, api, fixtures, json, parse, pretty, provider, read_stream, write_stream};
 use crate::fault::{AttemptFault, Refusal, RefusalKind};
 use crate::format::{Encoded, Target};
 
-/// Every target a request is written for: OpenAI, and Anthropic in both of its versions.
-const TARGETS: [(&str, &str, Option<&str>); 3] = [
+/// Every target a request is written for: OpenAI, Anthropic in both of its versions, and Gemini.
+const TARGETS: [(&str, &str, Option<&str>); 4] = [
     ("openai", "openai", None),
     ("anthropic", "anthropic", None),
     ("anthropic_2023-06-01", "anthropic", Some("2023-06-01")),
+    ("gemini", "gemini", None),
 ];
 
 fn fault(fault: &AttemptFault) -> Value {
@@ -65,7 +66,7 @@ fn requests() {
 
 #[test]
 fn replies() {
-    for from in DIALECTS {
+    for from in PROVIDERS {
         for (name, body) in fixtures(&format!("replies/{from}")) {
             let reply = provider(from).decode(&body).unwrap_or_else(|fault| panic!("{name}: {fault}"));
             for to in DIALECTS {
@@ -77,7 +78,7 @@ fn replies() {
 
 #[test]
 fn streams() {
-    for from in DIALECTS {
+    for from in PROVIDERS {
         for (name, body) in fixtures(&format!("streams/{from}")) {
             let read = read_stream(from, [body.as_slice()]);
             for to in DIALECTS {
@@ -90,7 +91,7 @@ fn streams() {
 
 #[test]
 fn errors() {
-    for from in DIALECTS {
+    for from in PROVIDERS {
         for (name, body) in fixtures(&format!("errors/{from}")) {
             let fixture = json(&body);
             let mut headers = HeaderMap::new();

@@ -260,7 +260,7 @@ async fn answer(State(state): State<Arc<Script>>, request: Request) -> Response 
         let mut steps = state.steps.lock().expect("steps");
         if steps.len() > 1 { steps.pop_front() } else { steps.front().cloned() }.expect("a step")
     };
-    state.asked.lock().expect("asked").push(Asked { path: head.uri.path().to_owned(), headers: head.headers, body });
+    state.asked.lock().expect("asked").push(Asked { path: head.uri.to_string(), headers: head.headers, body });
     state.arrived.send_modify(|count| *count += 1);
     let watcher = Watcher { state, ended: false };
     if let Some(gate) = &step.head_gate {

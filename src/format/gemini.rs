@@ -1,0 +1,87 @@
+//! The Gemini API of Google AI Studio (`generateContent`), as a provider.
+//!
+//! The rules: the model stands in the path, and a stream is another method; instructions are `systemInstruction`, whatever
+//! their place; tool calls have no ids of their own in most replies, so they get some here, and the signature under a call travels
+//! in its id (`call_…__thought__SIGNATURE`, as LiteLLM's clients know it), because the provider wants it back; JSON schemas go
+//! out as they are. Nothing ends a stream but the last reason to finish.
+//!
+//! Field names are those of `google-genai` 3.6.1 on `PyPI`.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Encoded, ProviderFormat, StreamDecoder, Target};
+use crate::chat::{ChatRequest, Dialect, Reply};
+use crate::fault::AttemptFault;
+use crate::format::framing::ServerSentEvents;
+
+mod candidate;
+mod contents;
+mod decoder;
+mod encode;
+mod error;
+mod reply;
+
+#[cfg(test)]
+mod tests;
+
+/// The dialect of its field names.
+pub(super) const DIALECT: Dialect = Dialect::named("gemini");
+
+/// Between a call's own id and the signature under it.
+const SIGNATURE: &str = "__thought__";
+
+/// An id with a signature, which is base64: in the letters that every provider takes in an id.
+fn signed(id: &str, signature: &str) -> String {
+    let signature = signature.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    format!("{id}{SIGNATURE}{signature}")
+}
+
+/// The signature in an id, as the provider wrote it.
+fn signature_of(id: &str) -> Option<String> {
+    let (_, signature) = id.split_once(SIGNATURE)?;
+    let mut signature = signature.replace('-', "+").replace('_', "/");
+    while !signature.len().is_multiple_of(4) {
+        signature.push('=');
+    }
+    Some(signature)
+}
+
+/// The format. It has no state: what a stream must remember is in its reader.
+pub struct Gemini;
+
+impl ProviderFormat for Gemini {
+    fn name(&self) -> &'static str {
+        DIALECT.as_str()
+    }
+
+    fn path_endings(&self) -> &'static [&'static str] {
+        &["/models"]
+    }
+
+    fn organization_header(&self) -> Option<HeaderName> {
+        None
+    }
+
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        encode::request(request, target)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
+        reply::read(body)
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+        error::read(status, headers, body)
+    }
+
+    fn stream(&self) -> Box<dyn StreamDecoder> {
+        Box::<ServerSentEvents<decoder::Decoder>>::default()
+    }
+
+    fn credential_header(&self, key: &SecretString, _api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
+        let mut value = HeaderValue::from_str(key.expose_secret()).ok()?;
+        value.set_sensitive(true);
+        Some((HeaderName::from_static("x-goog-api-key"), value))
+    }
+}

@@ -1,0 +1,108 @@
+//! One alternative of a reply or of a stream's event, and what it cost: read alike in both.
+
+use serde_json::Value;
+
+use super::signed;
+use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, Usage};
+use crate::format::json::Json;
+use crate::format::read::{Fields, Mismatch, Path};
+
+/// What one event says of one alternative.
+#[derive(Default)]
+pub(super) struct Candidate {
+    pub(super) index: u32,
+    pub(super) parts: Vec<Part>,
+    pub(super) finish: Option<FinishReason>,
+    pub(super) rest: Rest,
+}
+
+/// Reads one. `call` makes the id of the next tool call.
+pub(super) fn read(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String) -> Result<Candidate, Mismatch> {
+    let mut fields = Fields::of(value, path)?;
+    let index = fields.whole("index")?.unwrap_or(0);
+    let parts = match fields.take("content") {
+        None => Vec::new(),
+        Some(content) => {
+            let path = path.key("content");
+            let mut content = Fields::of(content, &path)?;
+            let path = path.key("parts");
+            let parts = content.list("parts")?.unwrap_or_default();
+            let parts = parts.into_iter().enumerate().map(|(place, part)| read_part(part, &path.index(place), call));
+            parts.collect::<Result<_, _>>()?
+        }
+    };
+    let finish = fields.word("finishReason")?.and_then(|word| finish(&word));
+    Ok(Candidate { index, parts, finish, rest: fields.telling_rest() })
+}
+
+fn finish(word: &str) -> Option<FinishReason> {
+    Some(match word {
+        "FINISH_REASON_UNSPECIFIED" => return None,
+        "STOP" => FinishReason::Stop,
+        "MAX_TOKENS" => FinishReason::Length,
+        "SAFETY"
+        | "RECITATION"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION"
+        | "MODEL_ARMOR" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    })
+}
+
+fn read_part(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String) -> Result<Part, Mismatch> {
+    let whole = || Value::from(value.clone());
+    if value.get("functionCall").is_none() && value.get("text").is_none() && value.get("inlineData").is_none() {
+        return Ok(Part::from(PartKind::Other(whole())));
+    }
+    let mut fields = Fields::of(value, path)?;
+    let signature = fields.text("thoughtSignature")?;
+    let thought = fields.flag("thought")?.unwrap_or(false);
+    let kind = if let Some(wire) = fields.take("functionCall") {
+        let path = path.key("functionCall");
+        let mut wire = Fields::of(wire, &path)?;
+        let own = wire.text("id")?.filter(|id| !id.is_empty());
+        let mut id = own.unwrap_or_else(call);
+        if let Some(signature) = signature {
+            id = signed(&id, &signature);
+        }
+        let arguments = wire.take("args").map_or_else(|| "{}".to_owned(), |args| args.to_json());
+        PartKind::ToolCall { id, name: wire.need_text("name")?, arguments }
+    } else if let Some(wire) = fields.take("inlineData") {
+        let path = path.key("inlineData");
+        let mut wire = Fields::of(wire, &path)?;
+        let media_type = wire.text("mimeType")?.unwrap_or_else(|| "application/octet-stream".to_owned());
+        PartKind::Image(ImageSource::Base64 { media_type, data: wire.need_text("data")?, detail: None })
+    } else {
+        let text = fields.text("text")?.unwrap_or_default();
+        if thought { PartKind::Reasoning { text, signature } } else { PartKind::Text(text) }
+    };
+    Ok(Part { kind, rest: fields.telling_rest() })
+}
+
+/// Reads `usageMetadata`. Thoughts are output that is not among the candidates'; what tools read is input.
+pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
+    let mut fields = Fields::of(value, &Path::Root)?;
+    let input = fields.count("promptTokenCount").saturating_add(fields.count("toolUsePromptTokenCount"));
+    let thoughts = fields.count("thoughtsTokenCount");
+    Ok(Usage {
+        input_tokens: input,
+        cache_read_tokens: fields.count("cachedContentTokenCount"),
+        output_tokens: fields.count("candidatesTokenCount").saturating_add(thoughts),
+        reasoning_tokens: thoughts,
+        ..Usage::default()
+    })
+}
+
+/// Why the prompt was not answered at all.
+pub(super) fn blocked(value: &Json<'_>) -> bool {
+    value.within("promptFeedback", "blockReason").and_then(Json::as_str).is_some()
+}
+
+/// A reply that calls tools waits for them, though the wire says only that it stopped.
+pub(super) fn finish_of(finish: FinishReason, calls: bool) -> FinishReason {
+    if calls && finish == FinishReason::Stop { FinishReason::ToolCalls } else { finish }
+}

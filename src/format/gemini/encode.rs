@@ -1,0 +1,156 @@
+//! A request in Gemini's words.
+//!
+//! What another dialect said and this one has no word for is dropped and reported; where leaving it out would change the
+//! answer, the request is rejected instead.
+
+use bytes::BytesMut;
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::contents;
+use crate::chat::{ChatRequest, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::rest::Report;
+use crate::format::write::{self, Object};
+use crate::format::{Encoded, Target};
+
+/// Fields of other dialects that mean the same here: how they are spelled there, and here.
+const SAME: [(&str, &str); 3] =
+    [("seed", "seed"), ("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")];
+
+/// Writes a request.
+///
+/// # Errors
+/// `Rejected` where the request asks for another provider's kind of tool or content.
+pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+    let mut report = Report::new(false);
+    let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
+    {
+        let mut object = Object::open(&mut body);
+        contents::write(&request.messages, &mut object, &mut report)?;
+        tools(request, &mut object, &mut report)?;
+        tool_choice(request, &mut object, &mut report)?;
+        generation(request, &mut object, &mut report);
+    }
+    let model = if target.model.contains('/') { target.model.to_owned() } else { format!("models/{}", target.model) };
+    let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    let path = format!("/{model}:{method}");
+    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped })
+}
+
+/// `Rejected`, blaming `param`: this provider cannot do what it asks.
+pub(super) fn unsupported(param: impl Into<String>) -> AttemptFault {
+    let param = param.into();
+    let message = format!("`{param}`: this cannot be sent to a provider that speaks Gemini's API");
+    AttemptFault { param: Some(param), ..AttemptFault::new(FaultKind::Rejected, message) }
+}
+
+fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    if request.tools.is_empty() {
+        return Ok(());
+    }
+    let mut tools = object.array("tools");
+    let mut all = tools.object();
+    let mut declarations = all.array("functionDeclarations");
+    for (index, tool) in request.tools.iter().enumerate() {
+        let Tool::Function { name, description, parameters, strict, rest } = tool else {
+            return Err(unsupported(format!("tools[{index}]")));
+        };
+        let mut declaration = declarations.object();
+        declaration.field("name", name);
+        declaration.optional("description", description.as_ref());
+        // A function without parameters says nothing of them: an empty object schema is refused.
+        let empty = |schema: &&Value| {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            schema.as_object().is_none_or(|map| map.keys().all(|key| key == "type" || key == "properties"))
+                && properties.is_none_or(serde_json::Map::is_empty)
+        };
+        declaration.optional("parametersJsonSchema", parameters.as_ref().filter(|schema| !empty(schema)));
+        if *strict == Some(true) {
+            report.dropped.push(format!("tools[{index}].function.strict"));
+        }
+        report.foreign(rest, &|| format!("tools[{index}]"));
+    }
+    Ok(())
+}
+
+fn tool_choice(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
+        report.dropped.push("parallel_tool_calls".to_owned());
+    }
+    let (mode, name) = match &request.tool_choice {
+        None | Some(ToolChoice::Auto) => return Ok(()),
+        Some(ToolChoice::None | ToolChoice::Required) if request.tools.is_empty() => return Ok(()),
+        Some(ToolChoice::None) => ("NONE", None),
+        Some(ToolChoice::Required) => ("ANY", None),
+        Some(ToolChoice::Function(name)) => ("ANY", Some([name])),
+        Some(ToolChoice::Other(_)) => return Err(unsupported("tool_choice")),
+    };
+    let mut config = object.object("toolConfig");
+    let mut calling = config.object("functionCallingConfig");
+    calling.field("mode", mode);
+    calling.optional("allowedFunctionNames", name);
+    Ok(())
+}
+
+fn generation(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    let mut config = object.object("generationConfig");
+    config.optional("temperature", request.temperature);
+    config.optional("topP", request.top_p);
+    config.optional("topK", request.top_k);
+    config.optional("candidateCount", (request.choices > 1).then_some(request.choices));
+    config.optional("maxOutputTokens", request.max_tokens);
+    if !request.stop.is_empty() {
+        config.field("stopSequences", &request.stop);
+    }
+    output(request.output.as_ref(), &mut config, report);
+    thinking(request.reasoning.as_ref(), &mut config);
+    let mut left = request.rest.clone();
+    for (name, here) in SAME {
+        config.optional(here, left.shift_remove(name).filter(|value| !value.is_null()));
+    }
+    log_probabilities(&mut left, &mut config);
+    if request.user.is_some() {
+        report.dropped.push("user".to_owned());
+    }
+    report.foreign(&left, &String::new);
+}
+
+fn output(format: Option<&OutputFormat>, config: &mut Object<'_>, report: &mut Report) {
+    match format {
+        None | Some(OutputFormat::Text) => {}
+        Some(OutputFormat::JsonObject) => config.field("responseMimeType", "application/json"),
+        Some(OutputFormat::JsonSchema { description, schema, .. }) => {
+            config.field("responseMimeType", "application/json");
+            config.field("responseJsonSchema", schema);
+            if description.is_some() {
+                report.dropped.push("response_format.json_schema.description".to_owned());
+            }
+        }
+    }
+}
+
+/// Thoughts are shown where the client asked for thinking; the efforts' budgets are LiteLLM's.
+fn thinking(reasoning: Option<&Reasoning>, config: &mut Object<'_>) {
+    let Some(reasoning) = reasoning else { return };
+    let budget = reasoning.budget_tokens.or(match reasoning.effort.as_deref() {
+        Some("none") => Some(0),
+        Some("minimal") => Some(128),
+        Some("low") => Some(1024),
+        Some("medium") => Some(2048),
+        Some("high" | "xhigh" | "max") => Some(4096),
+        _ => None,
+    });
+    let mut thinking = config.object("thinkingConfig");
+    thinking.field("includeThoughts", &(budget != Some(0)));
+    thinking.optional("thinkingBudget", budget);
+}
+
+/// `logprobs` is whether, `top_logprobs` how many; here it is the other way about.
+fn log_probabilities(rest: &mut Rest, config: &mut Object<'_>) {
+    if rest.get("logprobs").and_then(Value::as_bool) == Some(true) {
+        rest.shift_remove("logprobs");
+        config.field("responseLogprobs", &true);
+        config.optional("logprobs", rest.shift_remove("top_logprobs").filter(|value| !value.is_null()));
+    }
+}

@@ -1,0 +1,69 @@
+//! Errors: `{"error": {"code", "message", "status", "details": [{"@type", …}]}}`, in a list where a stream was asked for.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::json::Json;
+use crate::format::status;
+
+/// Reads a refusal of the provider's.
+pub(super) fn read(code: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+    let (mut wait, mut key) = (None, false);
+    let mut fault = status::refusal(code, headers, body, |value| {
+        (wait, key) = (retry_delay(value), is_of_the_key(value));
+        details(value)
+    });
+    fault.retry_after = fault.retry_after.or(wait);
+    // A key that is not valid is answered with 400.
+    if key {
+        fault.kind = FaultKind::Misconfigured;
+    }
+    fault
+}
+
+/// Reads an error inside a stream, where no status tells its kind.
+pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
+    let mut fault = details(value);
+    if fault.message.is_empty() {
+        "the provider reported an error without a message".clone_into(&mut fault.message);
+    }
+    let code = error(value).get("code").and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
+    fault.kind = code.map_or(FaultKind::Unavailable, status::kind);
+    fault.retry_after = retry_delay(value);
+    fault
+}
+
+fn error<'a, 'b>(value: &'a Json<'b>) -> &'a Json<'b> {
+    let value = match value {
+        Json::Array(items) => items.first().unwrap_or(value),
+        _ => value,
+    };
+    value.get("error").unwrap_or(value)
+}
+
+fn details(value: &Json<'_>) -> AttemptFault {
+    let text = |name: &str| error(value).get(name).and_then(Json::as_str).map(str::to_owned);
+    let mut fault = AttemptFault::new(FaultKind::Unavailable, text("message").unwrap_or_default());
+    fault.code = text("status");
+    fault
+}
+
+/// The entries of `details`.
+fn entries<'a, 'b>(value: &'a Json<'b>) -> &'a [Json<'b>] {
+    match error(value).get("details") {
+        Some(Json::Array(items)) => items,
+        _ => &[],
+    }
+}
+
+/// `RetryInfo.retryDelay`: seconds with an `s` behind them, fractions allowed.
+fn retry_delay(value: &Json<'_>) -> Option<Duration> {
+    let delay = entries(value).iter().find_map(|entry| entry.get("retryDelay")?.as_str())?;
+    Duration::try_from_secs_f64(delay.strip_suffix('s')?.parse().ok()?).ok()
+}
+
+fn is_of_the_key(value: &Json<'_>) -> bool {
+    entries(value).iter().any(|entry| entry.get("reason").and_then(Json::as_str) == Some("API_KEY_INVALID"))
+}
