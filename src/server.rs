@@ -14,6 +14,7 @@ mod serve;
 mod simulated;
 mod workers;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -23,6 +24,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{BoxError, Router};
 use bytes::Bytes;
+use futures_util::future::Either;
 use tower_service::Service;
 
 use crate::format::{Operation, operation_at, spoken_at};
@@ -62,14 +64,22 @@ impl HttpService {
         Self { gateway: None, router: simulated::router(simulated) }
     }
 
-    async fn answer<B: RequestBody>(&self, request: Request<B>) -> Response {
+    /// Answers a request. A chat has arrived when this returns, polled or not.
+    fn answer<B: RequestBody>(self: &Arc<Self>, request: Request<B>) -> impl Future<Output = Response> + Send + use<B> {
+        if let Some(app) = &self.gateway
+            && request.method() == Method::POST
+            && let Some((api, Operation::Chat)) = operation_at(request.uri().path())
+        {
+            return Either::Left(chat::handle(app, api, request));
+        }
+        let service = Arc::clone(self);
+        Either::Right(async move { service.route(request).await })
+    }
+
+    /// Answers what is no chat.
+    async fn route<B: RequestBody>(&self, request: Request<B>) -> Response {
         if let Some(app) = &self.gateway {
             let (path, headers) = (request.uri().path(), request.headers());
-            if request.method() == Method::POST
-                && let Some((api, Operation::Chat)) = operation_at(path)
-            {
-                return chat::handle(app, api, request).await;
-            }
             if let Err(why) = access::authorize(&app.gateway.live.read(), request.version(), headers, request.uri()) {
                 return refusal::unrecorded(app, spoken_at(path, headers), &why);
             }

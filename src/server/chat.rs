@@ -1,5 +1,7 @@
 //! Chats, through whichever API: read the body within bounds, serve it, name the deployment that replied in its headers.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -25,10 +27,20 @@ const DISCARD: Duration = Duration::from_secs(5);
 /// How long a client may take to send its request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves one chat request that came through `api`. Nothing of the body is read for a caller that is
-/// not known.
-pub(super) async fn handle<B: RequestBody>(app: &App, api: &'static dyn ClientApi, request: Request<B>) -> Response {
-    let mut guard = app.gateway.arrive(api);
+/// Serves one chat request that came through `api`. It has arrived, and is recorded, even where its client leaves before the
+/// future is polled once.
+pub(super) fn handle<B: RequestBody>(
+    app: &Arc<App>,
+    api: &'static dyn ClientApi,
+    request: Request<B>,
+) -> impl Future<Output = Response> + Send + use<B> {
+    let (app, guard) = (Arc::clone(app), app.gateway.arrive(api));
+    async move { serve(&app, guard, request).await }
+}
+
+/// Nothing of the body is read for a caller that is not known.
+async fn serve<B: RequestBody>(app: &App, mut guard: RequestGuard, request: Request<B>) -> Response {
+    let api = guard.api();
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
     let authorized = access::authorize(guard.snapshot(), head.version, &head.headers, &head.uri);

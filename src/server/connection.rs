@@ -120,11 +120,12 @@ pub(super) async fn serve(
 ) {
     let answer = service_fn(|request: Request<Incoming>| {
         let under_way = state.begin(request.version());
-        let (service, stopping) = (Arc::clone(&service), stopping.clone());
+        let stopping = stopping.clone();
+        // HTTP/2 has a frame of its own for this, and forbids the header.
+        let http1 = request.version() <= Version::HTTP_11;
+        let answering = service.answer(request);
         async move {
-            // HTTP/2 has a frame of its own for this, and forbids the header.
-            let http1 = request.version() <= Version::HTTP_11;
-            let mut response = service.answer(request).await;
+            let mut response = answering.await;
             if http1 && stopping.is_cancelled() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -15,7 +15,7 @@ use crate::start::{self, Assembled, Options};
 use crate::telemetry::DroppedLines;
 
 /// A gateway of one group that asks for the key `sk-m`.
-fn service() -> HttpService {
+fn service() -> Arc<HttpService> {
     let text = "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\n\
                 general_settings: {master_key: sk-m}";
     let options = Options {
@@ -33,10 +33,10 @@ fn service() -> HttpService {
     };
     let pool = BlockingPool::on_threads(NonZeroUsize::MIN);
     let Assembled { gateway, metrics, .. } = start::assemble(options, Arc::new(HttpUpstream::new()), pool).unwrap();
-    HttpService::gateway(Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) }))
+    Arc::new(HttpService::gateway(Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) })))
 }
 
-async fn status(service: &HttpService, method: Method, path: &str, key: Option<&str>) -> StatusCode {
+async fn status(service: &Arc<HttpService>, method: Method, path: &str, key: Option<&str>) -> StatusCode {
     let mut request = Request::builder().method(method).uri(path);
     request = request.header("host", "localhost").header("content-type", "application/json");
     if let Some(key) = key {
@@ -52,6 +52,16 @@ async fn http_1_1_without_a_host_is_refused_and_older_ones_need_none() {
         let request = Request::builder().version(version).uri("/health/liveness").body(Body::empty()).unwrap();
         assert_eq!(service.answer(request).await.status(), expected, "{version:?}");
     }
+}
+
+#[tokio::test]
+async fn a_chat_whose_client_leaves_before_it_is_looked_at_is_recorded_too() {
+    let service = service();
+    let request = Request::builder().method(Method::POST).uri("/v1/chat/completions").body(Body::from("{}")).unwrap();
+    drop(service.answer(request));
+    let metrics = service.gateway.as_ref().unwrap().metrics.render(Vec::new()).unwrap();
+    let line = "witgate_requests_total{group=\"\",api=\"openai\",ending=\"cancelled\",status=\"499\"} 1";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }
 
 /// Through the service itself, as a connection would ask it: every path there is, and some there are not.
