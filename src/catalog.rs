@@ -4,6 +4,7 @@
 //! and follow deployment ids from one catalogue to the next.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -56,6 +57,15 @@ pub enum Origin {
     Simulated(Arc<SimulatedModel>),
 }
 
+/// Where a service account's key file is.
+#[derive(Clone, Debug)]
+pub enum ServiceAccount {
+    /// On disk, read when a configuration is put in force.
+    File(PathBuf),
+    /// In the configuration or a variable: its text.
+    Text(SecretString),
+}
+
 /// One callable target: a provider, its model, our credential and what we know of both.
 #[derive(Clone, Debug)]
 pub struct Deployment {
@@ -73,6 +83,8 @@ pub struct Deployment {
     pub origin: Origin,
     /// Our credential there. `None` for local servers that want none.
     pub credential: Option<SecretString>,
+    /// The service account that authorises its requests, where it is one of Google's clouds.
+    pub service_account: Option<ServiceAccount>,
     /// The version of the provider's API, where configured.
     pub api_version: Option<String>,
     /// Headers added to every call.

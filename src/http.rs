@@ -26,6 +26,7 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub use ask::{get_json, post_json};
+pub use google_token::GoogleToken;
 pub use scrub::scrub;
 
 use connect::{Client, ClientKey, ConnectTimedOut, ReplyBody};
@@ -33,6 +34,7 @@ use http1_pool::SendError;
 
 mod ask;
 mod connect;
+mod google_token;
 mod http1_pool;
 mod scrub;
 #[cfg(test)]

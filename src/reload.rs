@@ -4,6 +4,7 @@
 //! What is learned and counted (limits, health, queues, a policy's state) lives in [`SharedState`] and is found
 //! again by name, so it survives.
 
+mod accounts;
 mod build;
 mod components;
 mod folder;

@@ -36,6 +36,15 @@ pub(super) struct Provider {
     /// What it takes otherwise than the one whose format it is.
     #[serde(default)]
     pub(super) quirks: Quirks,
+    /// Where it is in a project and a location: `{project}` and `{location}` stand for them.
+    #[serde(default)]
+    pub(super) regional_base: Option<String>,
+    /// Whose prices and windows its models have in the table of models; its own unless said.
+    #[serde(default)]
+    pub(super) models_of: Option<String>,
+    /// What the names of its models that are spoken begin with.
+    #[serde(default)]
+    pub(super) only_models: Option<String>,
     /// What differs from LiteLLM.
     #[serde(default)]
     pub(super) note: Option<String>,
@@ -46,6 +55,8 @@ pub(super) struct Provider {
 enum Key {
     Required,
     Optional,
+    /// Not a key: a service account.
+    Account,
 }
 
 fn named_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static dyn ProviderFormat, D::Error> {
@@ -54,6 +65,16 @@ fn named_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static d
 }
 
 impl Provider {
+    /// The provider whose rows of the table of models are its own.
+    pub(super) fn models_of(&self) -> &str {
+        self.models_of.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether its requests are authorised by a service account.
+    pub(super) fn needs_account(&self) -> bool {
+        self.key == Key::Account
+    }
+
     /// Whether it answers nobody without a key.
     pub(super) fn needs_key(&self) -> bool {
         self.key == Key::Required

@@ -6,6 +6,7 @@ mod deployment;
 mod endpoint;
 mod groups;
 mod strategy;
+mod vertex;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

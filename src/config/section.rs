@@ -120,6 +120,15 @@ impl<'r, 'e> Section<'r, 'e> {
         self.reader().text(node, key)
     }
 
+    /// Text without which a deployment is left out, where it names a variable that is not set.
+    pub(super) fn text_or_leave_out(&mut self, key: &'static str) -> Option<String> {
+        let node = self.get(key)?;
+        match &node.value {
+            Value::Text(text) => self.reader().resolve_or_leave_out(text, node.at),
+            _ => self.reader().text(node, key),
+        }
+    }
+
     /// Text that may be a secret, and the name of the variable it came from.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
         let node = self.get(key)?;

@@ -29,10 +29,19 @@ pub async fn get_json(url: &str, key: Option<&str>) -> Result<Value, String> {
 /// # Errors
 /// As [`get_json`].
 pub async fn post_json(url: &str, key: Option<&str>, body: Vec<u8>) -> Result<Value, String> {
-    json(url, key, Some(body)).await
+    json(url, key, Some(("application/json", body))).await
 }
 
-async fn json(url: &str, key: Option<&str>, body: Option<Vec<u8>>) -> Result<Value, String> {
+/// The JSON that is answered to a form posted to `url`.
+///
+/// # Errors
+/// As [`get_json`].
+pub(super) async fn post_form(url: &str, form: &[(&str, &str)]) -> Result<Value, String> {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    json(url, None, Some(("application/x-www-form-urlencoded", body.into_bytes()))).await
+}
+
+async fn json(url: &str, key: Option<&str>, body: Option<(&str, Vec<u8>)>) -> Result<Value, String> {
     let (status, body) = send(url, key, body).await.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
     if !status.is_success() {
         return Err(format!("{url}: answered {status}: {}", String::from_utf8_lossy(&body)));
@@ -43,7 +52,7 @@ async fn json(url: &str, key: Option<&str>, body: Option<Vec<u8>>) -> Result<Val
 async fn send(
     url: &str,
     key: Option<&str>,
-    body: Option<Vec<u8>>,
+    body: Option<(&str, Vec<u8>)>,
 ) -> Result<(reqwest::StatusCode, bytes::Bytes), Box<dyn Error + Send + Sync>> {
     // The system's certificates are read only for whoever needs them.
     let tls = if url.starts_with("https:") { tls()? } else { no_authorities()? };
@@ -56,7 +65,7 @@ async fn send(
         .build()?;
     let request = match body {
         None => client.get(url),
-        Some(body) => client.post(url).header(http::header::CONTENT_TYPE, "application/json").body(body),
+        Some((kind, body)) => client.post(url).header(http::header::CONTENT_TYPE, kind).body(body),
     };
     let request = match key {
         Some(key) => request.bearer_auth(key),

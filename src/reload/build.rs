@@ -22,6 +22,7 @@ use crate::seed;
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot};
 use crate::upstream::Upstream;
 
+use super::accounts::Accounts;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
@@ -64,6 +65,7 @@ pub struct Builder {
     in_force: BTreeMap<Scope, LimitSpec>,
     /// The folder of policies, where they come from one.
     policies: Option<PathBuf>,
+    accounts: Accounts,
 }
 
 /// A snapshot that is ready but not in force.
@@ -119,6 +121,7 @@ impl Builder {
             retired: BTreeMap::new(),
             in_force: BTreeMap::new(),
             policies,
+            accounts: Accounts::default(),
         }
     }
 
@@ -195,7 +198,7 @@ impl Builder {
         let found = self.load(&settings, &contents, previous, &mut problems);
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
-            let authorizations = group.deployments.iter().map(|deployment| authorization(deployment)).collect();
+            let authorizations = group.deployments.iter().map(|deployment| self.authorization(deployment)).collect();
             match (self.router(group, &found, previous), authorizations) {
                 (Ok(router), Ok(authorizations)) => {
                     groups.push(Prepared { group: Arc::clone(group), authorizations, router });
@@ -260,6 +263,18 @@ impl Builder {
         let present = contents.values().flatten().map(|bytes| Digest::of(bytes)).collect();
         self.components.keep(&present, &found);
         found
+    }
+
+    fn authorization(&mut self, deployment: &Deployment) -> Result<Authorization, String> {
+        match &deployment.service_account {
+            Some(account) => {
+                let token = self.accounts.token(account);
+                token
+                    .map(|token| Authorization::PerRequest(token))
+                    .map_err(|why| format!("deployment `{}`: {why}", deployment.id))
+            }
+            None => by_key(deployment),
+        }
     }
 
     fn router(
@@ -388,7 +403,7 @@ fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
 }
 
 /// The header its key goes in, prepared; nothing where the operator's own headers hold it already.
-fn authorization(deployment: &Deployment) -> Result<Authorization, String> {
+fn by_key(deployment: &Deployment) -> Result<Authorization, String> {
     let Some(key) = &deployment.credential else { return Ok(Authorization::None) };
     match deployment.format.credential_header(key, deployment.api_version.as_deref()) {
         Some((name, _)) if deployment.headers.contains_key(&name) => Ok(Authorization::None),

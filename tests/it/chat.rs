@@ -366,3 +366,29 @@ async fn a_request_cannot_say_where_it_goes_or_with_which_key() {
     body["logit_bias"] = json!({});
     assert_eq!(gateway.post(path, &body).await.status, 200, "what a provider takes is no business of ours");
 }
+
+#[tokio::test]
+async fn a_service_account_is_exchanged_for_a_token_that_goes_with_each_request() {
+    let token = json!({"access_token": "very-secret-token", "expires_in": 3600, "token_type": "Bearer"});
+    let tokens = ScriptedUpstream::start([Step::json(200, &token)]).await;
+    let reply = gemini_reply("Hello");
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply), Step::json(200, &reply)]).await;
+    let account = include_str!("../fixtures/google/service-account.json");
+    let account = account.replace("https://oauth2.googleapis.com/token", &format!("{}/token", tokens.origin()));
+    let config = format!(
+        "model_list:\n- model_name: g\n  litellm_params: {{model: vertex_ai/gemini-2.5-flash, api_base: \"{}/v1\", vertex_credentials: {}}}\n",
+        upstream.origin(),
+        json!(account)
+    );
+    let gateway = Gateway::start(&config).await;
+    for _ in 0..2 {
+        let answer = gateway.post("/v1/chat/completions", &request("openai", false).1).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert_eq!(tokens.asked().len(), 1, "one token for both");
+    for asked in upstream.asked() {
+        assert_eq!(asked.path, "/v1/models/gemini-2.5-flash:generateContent");
+        assert_eq!(asked.headers["authorization"], "Bearer very-secret-token");
+        assert!(!asked.headers.contains_key("x-goog-api-key"));
+    }
+}

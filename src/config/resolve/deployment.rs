@@ -58,7 +58,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let model = info.base_model.as_deref().unwrap_or(&endpoint.model);
     let known = match &info.base_model {
         Some(name) => models::named(name),
-        None => models::of_provider(endpoint.provider.as_str(), &endpoint.model),
+        None => models::of_provider(endpoint.models_of, &endpoint.model),
     };
     let free = matches!(endpoint.origin, Origin::Simulated(_)).then_some(FREE);
     let prices = prices(&params.costs, &info.costs, known).or(free);
@@ -67,7 +67,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         derived_id(&group, &endpoint, params.api_version.as_deref(), params.organization.as_deref())
     });
     // Not part of the id: what is known of a model may change, a deployment's id must not.
-    let needed = models::api_version(endpoint.provider.as_str(), model);
+    let needed = models::api_version(endpoint.models_of, model);
     let api_version = params.api_version.or_else(|| needed.map(str::to_owned));
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
@@ -79,6 +79,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         model: endpoint.model,
         origin: endpoint.origin,
         credential: endpoint.credential,
+        service_account: endpoint.service_account,
         api_version,
         headers,
         limits,

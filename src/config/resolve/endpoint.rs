@@ -8,10 +8,12 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::catalog::{Origin, SimulatedModel};
+use super::vertex;
+use crate::catalog::{Origin, ServiceAccount, SimulatedModel};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::report::Grade;
+use crate::config::section::KeyPlaces;
 use crate::config::shape::{LitellmParams, Simulated};
 use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
 use crate::id::ProviderName;
@@ -19,6 +21,8 @@ use crate::id::ProviderName;
 /// Where a deployment is and how it is spoken to.
 pub(super) struct Endpoint {
     pub(super) provider: ProviderName,
+    /// Whose models it has, in the table of models.
+    pub(super) models_of: &'static str,
     pub(super) format: &'static dyn ProviderFormat,
     pub(super) quirks: &'static Quirks,
     pub(super) model: String,
@@ -26,6 +30,7 @@ pub(super) struct Endpoint {
     pub(super) credential: Option<SecretString>,
     /// What the credential is known by: the variable's name, or a digest. Never the credential.
     pub(super) credential_name: String,
+    pub(super) service_account: Option<ServiceAccount>,
 }
 
 /// Where `params` lead. `None` where that cannot be resolved; the problems say why.
@@ -41,13 +46,16 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
     match providers::find(model, custom, base) {
         Found::Simulated(model) => Some(Endpoint {
             provider: ProviderName::from(SIMULATED),
+            models_of: SIMULATED,
             format: &OpenAi,
             quirks: &NO_QUIRKS,
             model,
             origin: Origin::Simulated(Arc::new(simulated(params.simulated.as_ref()))),
             credential: None,
             credential_name: String::new(),
+            service_account: None,
         }),
+        Found::Spoken(row, model) if row.needs_account() => vertex::endpoint(params, row, model),
         Found::Spoken(row, model) => {
             if params.simulated.is_some() {
                 let hint = "write `model: simulated/NAME` for the simulated provider";
@@ -59,7 +67,17 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
                 places.downgrade("model", Grade::Approximate, note.as_str());
             }
             let (provider, format) = (ProviderName::from(row.name.as_str()), row.format);
-            Some(Endpoint { provider, format, quirks: &row.quirks, model, origin, credential, credential_name })
+            Some(Endpoint {
+                provider,
+                models_of: row.models_of(),
+                format,
+                quirks: &row.quirks,
+                model,
+                origin,
+                credential,
+                credential_name,
+                service_account: None,
+            })
         }
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
@@ -109,6 +127,16 @@ fn origin(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Origin> {
         // The address is not repeated: it may hold a password.
         let hint = "scheme, host, port and path: http://localhost:8000/v1, without user, query and fragment";
         places.error_at("api_base", format!("{source} is not an address that can be called"), hint);
+    }
+    address.map(|address| Origin::Http(address.into()))
+}
+
+/// The origin at `base`, or a problem at `api_base`.
+pub(super) fn address_of(places: &KeyPlaces<'_, '_>, base: &str, row: &Provider) -> Option<Origin> {
+    let address = address(base, row);
+    if address.is_none() {
+        let hint = "scheme, host, port and path, without user, query and fragment";
+        places.error_at("api_base", "`api_base` is not an address that can be called", hint);
     }
     address.map(|address| Origin::Http(address.into()))
 }

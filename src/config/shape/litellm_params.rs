@@ -19,6 +19,10 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) api_key: Option<(SecretString, Option<&'r str>)>,
     pub(in crate::config) api_version: Option<String>,
     pub(in crate::config) organization: Option<String>,
+    pub(in crate::config) vertex_project: Option<String>,
+    pub(in crate::config) vertex_location: Option<String>,
+    /// A path, or the text of a key file; with the name of the variable it came from.
+    pub(in crate::config) vertex_credentials: Option<(SecretString, Option<&'r str>)>,
     /// `headers` and `extra_headers`, of which the second wins.
     pub(in crate::config) headers: HeaderMap,
     pub(in crate::config) simulated: Option<Simulated>,
@@ -50,6 +54,9 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
             organization: section.text("organization"),
+            vertex_project: section.text_or_leave_out("vertex_project"),
+            vertex_location: section.text_or_leave_out("vertex_location"),
+            vertex_credentials: section.secret_or_leave_out("vertex_credentials"),
             headers: headers(&mut section),
             simulated: Simulated::read(&mut section),
             rpm: section.count("rpm"),
