@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use secrecy::SecretString;
 
+use crate::chat::ChatRequest;
 use crate::format::{ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
 use crate::limits::LimitSpec;
@@ -87,6 +88,8 @@ pub struct Deployment {
     pub service_account: Option<ServiceAccount>,
     /// The version of the provider's API, where configured.
     pub api_version: Option<String>,
+    /// What its requests have where the client says nothing (LiteLLM's default parameters).
+    pub defaults: Option<Arc<ChatRequest>>,
     /// Headers added to every call.
     pub headers: HeaderMap,
     /// Its limits. All `None` is unlimited.

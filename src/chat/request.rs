@@ -1,5 +1,7 @@
 //! A request for a chat reply, free of any provider's spelling.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Dialect, Rest};
@@ -10,7 +12,7 @@ pub struct ChatRequest {
     /// The group asked for, exactly as the client wrote it.
     pub model: String,
     /// The conversation. Instructions are messages with [`Role::System`] or [`Role::Developer`].
-    pub messages: Vec<Message>,
+    pub messages: Arc<Vec<Message>>,
     /// Tools the model may call.
     pub tools: Vec<Tool>,
     /// Whether and which tool must be called.
@@ -43,6 +45,43 @@ pub struct ChatRequest {
     pub dialect: Dialect,
     /// Fields without a canonical meaning.
     pub rest: Rest,
+}
+
+impl ChatRequest {
+    /// The same request, with what `defaults` say where it says nothing. The conversation is shared, not copied. Unknown fields
+    /// are taken over where both are of one dialect.
+    #[must_use]
+    pub fn with_defaults(&self, defaults: &Self) -> Self {
+        let mut request = self.clone();
+        let Self { tools, tool_choice, parallel_tool_calls, max_tokens, temperature, top_p, top_k, stop, .. } =
+            defaults;
+        if request.tools.is_empty() {
+            request.tools.clone_from(tools);
+        }
+        if request.stop.is_empty() {
+            request.stop.clone_from(stop);
+        }
+        if request.choices == 1 {
+            request.choices = defaults.choices;
+        }
+        request.tool_choice = request.tool_choice.or_else(|| tool_choice.clone());
+        request.parallel_tool_calls = request.parallel_tool_calls.or(*parallel_tool_calls);
+        request.max_tokens = request.max_tokens.or(*max_tokens);
+        request.temperature = request.temperature.or(*temperature);
+        request.top_p = request.top_p.or(*top_p);
+        request.top_k = request.top_k.or(*top_k);
+        request.output = request.output.or_else(|| defaults.output.clone());
+        request.reasoning = request.reasoning.or_else(|| defaults.reasoning.clone());
+        request.user = request.user.or_else(|| defaults.user.clone());
+        if request.dialect == defaults.dialect {
+            for (name, value) in &defaults.rest {
+                if !request.rest.contains_key(name) {
+                    request.rest.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        request
+    }
 }
 
 /// Who speaks.

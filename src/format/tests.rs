@@ -57,7 +57,7 @@ fn request(dialect: &'static str) -> ChatRequest {
         Message { role: Role::User, parts: vec![Part::text("Hi")], name: None, rest: crate::chat::Rest::new() };
     ChatRequest {
         model: "chat".to_owned(),
-        messages: vec![message],
+        messages: vec![message].into(),
         tools: Vec::new(),
         tool_choice: None,
         parallel_tool_calls: None,

@@ -104,6 +104,8 @@ async fn encode(
 ) -> Result<Encoded, AttemptFault> {
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
+        let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
+        let request = whole.as_ref().unwrap_or(request);
         runtime
             .format
             .encode(request, &Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound })

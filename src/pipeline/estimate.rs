@@ -74,7 +74,8 @@ impl Estimate {
     /// What one deployment would be asked for. Output is the client's bound, else the model's, but never
     /// more than a quarter of the deployment's token limit where the client set none.
     pub(super) fn demand(&self, deployment: &Deployment) -> Demand {
-        let output = self.max_tokens.map_or_else(
+        let defaults = deployment.defaults.as_deref();
+        let output = self.max_tokens.or_else(|| defaults?.max_tokens).map_or_else(
             || {
                 let model = deployment.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
                 let limits = &deployment.limits.limits;
@@ -83,7 +84,9 @@ impl Estimate {
             },
             u64::from,
         );
-        let (input_tokens, output_tokens) = (self.input(), output.saturating_mul(self.choices));
+        let choices =
+            if self.choices == 1 { defaults.map_or(1, |defaults| defaults.choices.into()) } else { self.choices };
+        let (input_tokens, output_tokens) = (self.input(), output.saturating_mul(choices));
         let cost = deployment.prices.map(|prices| prices.input.of(input_tokens) + prices.output.of(output_tokens));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }

@@ -218,3 +218,30 @@ async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
     let rest = String::from_utf8(rest.concat()).unwrap();
     assert!(rest.contains("the gateway is stopping") && !rest.contains("[DONE]"), "{rest}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deployments_defaults_hold_where_the_client_says_nothing() {
+    let gateway = gateway(
+        "model_list:\n\
+         - {model_name: g, litellm_params: {model: openai/m, api_key: none, temperature: 0.1, max_tokens: 40, seed: 7,\n\
+         \x20  extra_body: {top_a: 1}}}",
+    );
+    for (said, temperature) in [("", 0.1), (r#""temperature": 0.9, "#, 0.9)] {
+        let body = format!(r#"{{"model": "g", {said}"messages": [{{"role": "user", "content": "hello"}}]}}"#);
+        let plan = plan(&gateway, &body).await.unwrap();
+        assert_eq!(plan.candidates[0].demand.output_tokens, 40, "the default is what is reserved");
+        let snapshot = gateway.live.read();
+        let deployment = &snapshot.group("g").unwrap().deployments[0];
+        let sent = request(&body).with_defaults(deployment.config.defaults.as_ref().unwrap());
+        let target = crate::format::Target {
+            model: "m",
+            api_version: None,
+            quirks: deployment.config.quirks,
+            default_max_tokens: 40,
+        };
+        let sent = deployment.format.encode(&sent, &target).unwrap();
+        let sent: serde_json::Value = serde_json::from_slice(&sent.body).unwrap();
+        assert_eq!((&sent["temperature"], &sent["seed"], &sent["top_a"]), (&temperature.into(), &7.into(), &1.into()));
+        assert_eq!(sent["messages"][0]["content"], "hello");
+    }
+}

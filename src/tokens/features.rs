@@ -26,7 +26,7 @@ pub fn feature(feature: Feature, request: &ChatRequest) -> f32 {
 }
 
 fn each_text(request: &ChatRequest, act: &mut impl FnMut(&str)) {
-    for message in &request.messages {
+    for message in request.messages.iter() {
         texts(&message.parts, act);
     }
 }

@@ -10,7 +10,7 @@ use crate::signal::Feature;
 fn request(messages: Vec<Message>) -> ChatRequest {
     ChatRequest {
         model: "group".to_owned(),
-        messages,
+        messages: messages.into(),
         tools: Vec::new(),
         tool_choice: None,
         parallel_tool_calls: None,

@@ -30,7 +30,7 @@ pub(super) trait Tally {
 
 pub(super) fn walk(request: &ChatRequest, tally: &mut impl Tally) {
     tally.fixed(PRIMING);
-    for message in &request.messages {
+    for message in request.messages.iter() {
         tally.fixed(PER_MESSAGE);
         tally.text(role(message.role));
         if let Some(name) = &message.name {

@@ -5,16 +5,20 @@
 //! is not spoken) is left out loudly, so that the rest is served; but no group is left empty. Its id is `model_info.id`, else derived from what identifies it, so
 //! that limits and learned state find it again after a reload and a restart.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
+use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
 use crate::catalog::{Deployment, Origin};
+use crate::chat::ChatRequest;
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
 use crate::config::shape::{self, Costs, ModelEntry};
 use crate::config::yaml::Place;
+use crate::format::{ClientRequest, operation_at};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::LimitSpec;
@@ -44,6 +48,9 @@ pub(super) struct Member {
     pub(super) blocked: bool,
 }
 
+/// The API in whose names default parameters are written.
+const DEFAULTS_API: &str = "/v1/chat/completions";
+
 /// The simulated provider's default price.
 const FREE: Prices = Prices { input: Price(0), output: Price(0), cache_read: None, cache_write: None };
 
@@ -51,6 +58,7 @@ const FREE: Prices = Prices { input: Price(0), output: Price(0), cache_read: Non
 /// say something, the first wins.
 pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<Member> {
     let endpoint = endpoint(&entry.params);
+    let defaults_of_requests = request_defaults(&entry.params);
     let headers = headers(&entry, endpoint.as_ref());
     let limits = limits(&entry, defaults);
     let ModelEntry { at, model_name, blocked, params, info, .. } = entry;
@@ -81,6 +89,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         credential: endpoint.credential,
         service_account: endpoint.service_account,
         api_version,
+        defaults: defaults_of_requests,
         headers,
         limits,
         weight: params.weight,
@@ -94,6 +103,32 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     };
     let blocked = info.blocked.or(blocked) == Some(true);
     Some(Member { at, group: GroupName::from(group), deployment, own_id, ordered: order.is_some(), blocked })
+}
+
+/// The default parameters, read as a client's request with them would be.
+fn request_defaults(params: &shape::LitellmParams<'_, '_>) -> Option<Arc<ChatRequest>> {
+    if params.defaults.is_empty() {
+        return None;
+    }
+    let mut body = params.defaults.clone();
+    match body.shift_remove("extra_body") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(extra)) => body.extend(extra),
+        Some(_) => params.places.error_at("extra_body", "`extra_body` must be a mapping", ""),
+    }
+    body.insert("model".to_owned(), "-".into());
+    body.insert("messages".to_owned(), json!([{"role": "user", "content": "-"}]));
+    let request = ClientRequest::post(Uri::from_static(DEFAULTS_API), Value::Object(body).to_string());
+    let (api, _) = operation_at(DEFAULTS_API)?;
+    match api.parse(&request) {
+        Ok(request) => Some(Arc::new(request)),
+        Err(refusal) => {
+            let blamed = refusal.param.as_deref().unwrap_or_default();
+            let key = blamed.split(['.', '[']).next().unwrap_or_default();
+            params.places.error_at(key, refusal.message, "as a client would write it in a request");
+            None
+        }
+    }
 }
 
 /// The entry's own limits are read first, as in LiteLLM, then those of its `litellm_params`, then those of `model_info`.

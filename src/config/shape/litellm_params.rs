@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
+use serde_json::{Map, Value};
 
 use super::Simulated;
 use crate::config::section::{KeyPlaces, Section};
@@ -25,6 +26,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) vertex_credentials: Option<(SecretString, Option<&'r str>)>,
     /// `headers` and `extra_headers`, of which the second wins.
     pub(in crate::config) headers: HeaderMap,
+    /// Default parameters of requests, in OpenAI's names.
+    pub(in crate::config) defaults: Map<String, Value>,
     pub(in crate::config) simulated: Option<Simulated>,
     pub(in crate::config) rpm: Option<u64>,
     pub(in crate::config) tpm: Option<u64>,
@@ -58,6 +61,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             vertex_location: section.text_or_leave_out("vertex_location"),
             vertex_credentials: section.secret_or_leave_out("vertex_credentials"),
             headers: headers(&mut section),
+            defaults: defaults(&mut section),
             simulated: Simulated::read(&mut section),
             rpm: section.count("rpm"),
             tpm: section.count("tpm"),
@@ -75,6 +79,36 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
         section.finish();
         read
     }
+}
+
+/// Parameters of a request that an entry may set for all of its requests that say nothing of them.
+const DEFAULTS: [&str; 20] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "user",
+    "response_format",
+    "reasoning_effort",
+    "thinking",
+    "parallel_tool_calls",
+    "tool_choice",
+    "tools",
+    "service_tier",
+    "extra_body",
+];
+
+fn defaults(section: &mut Section<'_, '_>) -> Map<String, Value> {
+    let given = DEFAULTS.iter().filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
+    let given: Vec<_> = given.collect();
+    given.into_iter().map(|(key, node)| (key, section.reader().json(node))).collect()
 }
 
 /// Prices a token, which `litellm_params` and `model_info` may both give.

@@ -24,7 +24,7 @@ pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
     let (reasoning, output) = thinking_and_output(&mut fields)?;
     Ok(ChatRequest {
         model,
-        messages,
+        messages: messages.into(),
         tools: tools(&mut fields)?,
         tool_choice,
         parallel_tool_calls,

@@ -63,7 +63,9 @@ fn numbers_in_arguments_go_out_as_they_were_written() {
     let mut request = parse(&json!({"model": "m", "max_tokens": 1, "messages": [
         {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]}]}));
     for arguments in ["{\"n\":1.10,\"big\":123456789012345678901234567890}", "{ }"] {
-        if let crate::chat::PartKind::ToolCall { arguments: place, .. } = &mut request.messages[0].parts[0].kind {
+        if let crate::chat::PartKind::ToolCall { arguments: place, .. } =
+            &mut std::sync::Arc::make_mut(&mut request.messages)[0].parts[0].kind
+        {
             arguments.clone_into(place);
         }
         let encoded = Anthropic.encode(&request, &target(None)).unwrap();

@@ -32,7 +32,7 @@ pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
     let reasoning = fields.text("reasoning_effort")?;
     Ok(ChatRequest {
         model,
-        messages,
+        messages: messages.into(),
         tools: tools(&mut fields)?,
         tool_choice: tool_choice(&mut fields)?,
         parallel_tool_calls: fields.flag("parallel_tool_calls")?,

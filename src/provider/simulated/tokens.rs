@@ -63,7 +63,7 @@ fn first_piece(text: &str) -> usize {
 /// What tells two conversations apart, as a number that is the same everywhere and always, and the input tokens.
 pub(super) fn survey(request: &ChatRequest) -> (u64, u64) {
     let mut survey = Survey { print: FNV_START, tokens: PER_REQUEST };
-    for message in &request.messages {
+    for message in request.messages.iter() {
         survey.tokens += PER_MESSAGE;
         survey.mark(match message.role {
             Role::System | Role::Developer => 1,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -259,10 +261,11 @@ fn what_another_dialect_said_is_dropped_and_reported() {
     request.top_k = Some(5);
     request.reasoning = Some(Reasoning { effort: None, budget_tokens: Some(5000) });
     request.rest = object(&json!({"container": "c", "max_tokens": null, "metadata": {"tenant": 1}}));
-    request.messages[0].parts[0].rest = object(&json!({"cache_control": {"type": "ephemeral"}}));
+    Arc::make_mut(&mut request.messages)[0].parts[0].rest = object(&json!({"cache_control": {"type": "ephemeral"}}));
     let thinking = PartKind::Reasoning { text: "hm".to_owned(), signature: Some("sig".to_owned()) };
     let sealed = PartKind::Other(json!({"type": "redacted_thinking", "data": "x"}));
-    request.messages.push(said(Role::Assistant, vec![thinking.into(), sealed.into(), Part::text("well")]));
+    Arc::make_mut(&mut request.messages)
+        .push(said(Role::Assistant, vec![thinking.into(), sealed.into(), Part::text("well")]));
     request.max_tokens = Some(50);
     request.tools = vec![Tool::Function {
         name: "f".to_owned(),
@@ -301,7 +304,7 @@ fn what_another_dialect_said_is_dropped_and_reported() {
 fn what_cannot_be_left_out_is_rejected() {
     let document = || PartKind::Other(json!({"type": "document", "source": {}})).into();
     let mut asked = foreign();
-    asked.messages[0].parts.push(document());
+    Arc::make_mut(&mut asked.messages)[0].parts.push(document());
     let mut tool = foreign();
     tool.tools = vec![Tool::Other(json!({"type": "web_search_20260101", "name": "web_search"}))];
     let mut choice = foreign();
@@ -331,12 +334,12 @@ fn tool_results_stand_alone_and_their_pictures_follow() {
         Part::from(PartKind::Image(source))
     };
     let mut request = foreign();
-    request.messages.push(said(Role::Assistant, vec![call("a"), call("b")]));
-    request.messages.push(said(
+    Arc::make_mut(&mut request.messages).push(said(Role::Assistant, vec![call("a"), call("b")]));
+    Arc::make_mut(&mut request.messages).push(said(
         Role::Tool,
         vec![result("a", vec![Part::text("seen"), picture()], false), result("b", vec![picture()], true)],
     ));
-    request.messages.push(said(Role::User, vec![Part::text("so?")]));
+    Arc::make_mut(&mut request.messages).push(said(Role::User, vec![Part::text("so?")]));
     let encoded = encode(&request);
     let tool_call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "look", "arguments": "{}"}});
     let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});

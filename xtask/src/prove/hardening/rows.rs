@@ -13,7 +13,8 @@ use crate::bench::watch::now;
 
 type Rows = fn() -> Result<Vec<Row>, String>;
 
-pub(super) const ALL: [Rows; 9] = [bodies, replies, unread, probe, heads, silent, usage, closing, slow_policy];
+pub(super) const ALL: [Rows; 11] =
+    [bodies, replies, unread, probe, heads, silent, usage, closing, slow_policy, groups, scrapes];
 
 const MIB: usize = 1 << 20;
 /// Memory a body or a reply may take, as a multiple of its own size.
@@ -251,6 +252,40 @@ fn slow_policy() -> Result<Vec<Row>, String> {
     let seen = format!("p50 {:.1} ms, p99 {:.1} ms, known as slow: {slow}", times[100], times[198]);
     let holds = slow && times[100] <= 10.0;
     Ok(vec![Row::claim("another group beside a policy of milliseconds", "p50 ≤ 10 ms, known as slow", seen, holds)])
+}
+
+/// As many groups as a large company has, each with a policy's instance of its own, and more aliases.
+fn groups() -> Result<Vec<Row>, String> {
+    let provider = Provider::start()?;
+    let names: Vec<String> = (0..10_000).map(|number| format!("g{number}")).collect();
+    let models: Vec<&str> = names.iter().map(String::as_str).collect();
+    let aliases =
+        (0..50_000).fold(String::new(), |all, number| all + &format!("    a{number}: g{}\n", number % 10_000));
+    let more = format!("router_settings:\n  model_group_alias:\n{aliases}");
+    let start = now();
+    let gateway = Gateway::start(provider.address, &models, &more)?;
+    let began = start.elapsed();
+    let status = gateway.chat("a49999", false)?.status;
+    let seen = format!("{status}, started in {:.1} s, {:.0} MiB", began.as_secs_f64(), gateway.memory("VmRSS"));
+    let holds = status == 200 && began < Duration::from_secs(60);
+    Ok(vec![Row::claim("10,000 groups and 50,000 aliases", "serve, started within 60 s", seen, holds)])
+}
+
+/// Scrapes at once, which must not see each other's work.
+fn scrapes() -> Result<Vec<Row>, String> {
+    let provider = Provider::start()?;
+    let gateway = Gateway::start(provider.address, &["ok"], "")?;
+    gateway.chat("ok", false)?;
+    let lacking = thread::scope(|scope| {
+        let scrape = || {
+            let count = |name: &str| gateway.get("/metrics").map_or(0, |reply| reply.body.matches(name).count());
+            (0..100).filter(|_| count("witgate_policy_calls_total{") != 1).count()
+        };
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(scrape)).collect();
+        all.into_iter().map(|one| one.join().unwrap_or(usize::MAX)).sum::<usize>()
+    });
+    let seen = format!("{lacking} of 400 lack a series");
+    Ok(vec![Row::claim("four scrapes of the metrics at once", "none lacks a series", seen, lacking == 0)])
 }
 
 /// A provider that claims 2^64-1 tokens.
