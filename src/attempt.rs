@@ -150,13 +150,27 @@ impl AttemptProgress {
         self.usage = Some(usage);
     }
 
+    /// What the provider reported so far, where it can be.
+    #[must_use]
+    pub fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref().filter(|usage| self.bounds.allow(usage, self.estimated, self.seen()))
+    }
+
+    /// About how many tokens of output were seen.
+    const fn seen(&self) -> u64 {
+        let bytes = self.seen_bytes.div_ceil(4);
+        if self.seen_pieces > bytes { self.seen_pieces } else { bytes }
+    }
+
     /// Ends it: with a whole reply, or with a fault.
     #[must_use]
     pub fn end(mut self, now: Moment, fault: Option<&AttemptFault>, prices: Option<Prices>) -> AttemptOutcome {
         let refused = fault.is_some_and(|fault| fault.status.is_some_and(|status| (400..500).contains(&status)));
-        let seen = self.seen_pieces.max(self.seen_bytes.div_ceil(4));
-        let (bounds, estimated) = (self.bounds, self.estimated);
-        let usage_refused = self.usage.take_if(|usage| !bounds.allow(usage, estimated, seen)).is_some();
+        let seen = self.seen();
+        let usage_refused = self.usage.is_some() && self.usage().is_none();
+        if usage_refused {
+            self.usage = None;
+        }
         let (billing, usage) = match fault {
             Some(fault) if !(self.sent && fault.was_sent()) => (Billing::Unsent, Usage::default()),
             Some(_) if refused => (Billing::Refused, Usage::default()),

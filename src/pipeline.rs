@@ -36,6 +36,7 @@ use crate::format::{ClientApi, ClientRequest};
 use crate::id::RequestId;
 use crate::limits::LimitStore;
 use crate::moment::Moment;
+use crate::money::NanoUsd;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::seed;
@@ -150,6 +151,8 @@ pub struct ReplyMeta {
     pub attempts: usize,
     /// Time spent waiting for a limit.
     pub waited: Duration,
+    /// What the reply cost; `None` where the price is unknown, and of a stream, whose cost is known at its end.
+    pub cost: Option<NanoUsd>,
     /// Fields of the request that the provider does not support.
     pub dropped: Vec<String>,
 }

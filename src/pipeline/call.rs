@@ -48,12 +48,13 @@ pub(super) async fn call(
     if !answer.status.is_success() {
         return Err(scrubbed(refused(runtime, answer, within).await, deployment));
     }
-    let meta = ReplyMeta {
+    let mut meta = ReplyMeta {
         deployment: deployment.id.to_string(),
         policy: guard.record.policy.clone().unwrap_or_else(|| "built-in".into()),
         group: context.group.config.name.to_string(),
         attempts: guard.attempts(),
         waited: guard.record.waited,
+        cost: None,
         dropped,
     };
     if context.request.stream {
@@ -72,6 +73,7 @@ pub(super) async fn call(
         let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
         parts.for_each(|part| progress.saw(spoken(&part.kind)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
+        meta.cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
     }
     Ok(Served::Whole { body: guard.api().reply(&reply), meta })
 }

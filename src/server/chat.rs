@@ -19,7 +19,7 @@ use crate::pipeline::{ReplyMeta, RequestGuard, Served};
 use super::{App, RequestBody, access, refusal};
 
 /// About so many headers a reply has, and the two the connection adds.
-const HEADERS: usize = 12;
+const HEADERS: usize = 15;
 
 /// How long is read what nobody wants.
 const DISCARD: Duration = Duration::from_secs(5);
@@ -176,8 +176,13 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
     if !meta.dropped.is_empty() {
         tell("x-witgate-dropped", &listed(&meta.dropped));
     }
+    tell("x-litellm-call-id", id);
     tell("x-litellm-model-group", &meta.group);
     tell("x-litellm-model-id", &meta.deployment);
+    tell("x-litellm-attempted-retries", &meta.attempts.saturating_sub(1).to_string());
+    if let Some(cost) = meta.cost {
+        tell("x-litellm-response-cost", &cost.to_string());
+    }
     response
 }
 

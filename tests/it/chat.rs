@@ -392,3 +392,20 @@ async fn a_service_account_is_exchanged_for_a_token_that_goes_with_each_request(
         assert!(!asked.headers.contains_key("x-goog-api-key"));
     }
 }
+
+#[tokio::test]
+async fn a_whole_reply_says_what_it_cost_where_the_price_is_known() {
+    for (model, cost) in [("openai/gpt-4o", Some("0.0000425")), ("openai/nobodys-model", None)] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+        let config = format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: {model}, api_base: \"{}/v1\", api_key: sk-x}}}}]\n",
+            upstream.origin()
+        );
+        let gateway = Gateway::start(&config).await;
+        let answer = gateway.post("/v1/chat/completions", &request("openai", false).1).await;
+        let told = answer.headers.get("x-litellm-response-cost").map(|value| value.to_str().expect("text"));
+        assert_eq!((answer.status, told), (200, cost), "{model}");
+        assert_eq!(answer.header("x-litellm-attempted-retries"), "0");
+        assert!(!answer.header("x-litellm-call-id").is_empty());
+    }
+}
