@@ -87,15 +87,25 @@ fn workers(told: Option<NonZeroUsize>) -> NonZeroUsize {
 
 /// What is served, and a call that works.
 fn greet(snapshot: &Snapshot, address: SocketAddr) {
+    // Few enough for any pipe: whoever started it may read the first line and no other.
+    const GROUPS: usize = 20;
+    const DEPLOYMENTS: usize = 5;
     say(format_args!("witgate {} listening on http://{address}", env!("CARGO_PKG_VERSION")));
-    for group in snapshot.groups.values() {
+    for group in snapshot.groups.values().take(GROUPS) {
         let config = &group.config;
-        let providers: Vec<String> = config
+        let mut providers: Vec<String> = config
             .deployments
             .iter()
+            .take(DEPLOYMENTS)
             .map(|deployment| format!("{}/{}", deployment.provider, deployment.model))
             .collect();
+        if config.deployments.len() > DEPLOYMENTS {
+            providers.push(format!("and {} more", config.deployments.len() - DEPLOYMENTS));
+        }
         say(format_args!("  {:<24} {}   decided by {}", config.name.as_str(), providers.join(", "), group.policy));
+    }
+    if snapshot.groups.len() > GROUPS {
+        say(format_args!("  and {} more", snapshot.groups.len() - GROUPS));
     }
     let Some(first) = snapshot.groups.keys().next() else { return };
     let model = if snapshot.groups.contains_key("simulated") { "simulated" } else { first.as_str() };
