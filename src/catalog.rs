@@ -4,6 +4,7 @@
 //! and follow deployment ids from one catalogue to the next.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,12 +60,22 @@ pub enum Origin {
 }
 
 /// Where a service account's key file is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum ServiceAccount {
     /// On disk, read when a configuration is put in force.
     File(PathBuf),
     /// In the configuration or a variable: its text.
     Text(SecretString),
+}
+
+impl fmt::Debug for ServiceAccount {
+    /// Neither the text nor the path: a key may have been pasted where a path belongs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "File",
+            Self::Text(_) => "Text",
+        })
+    }
 }
 
 /// One callable target: a provider, its model, our credential and what we know of both.

@@ -186,6 +186,9 @@ pub trait ClientApi: Send + Sync {
     /// Where clients look for a request's id.
     fn id_header(&self) -> HeaderName;
 
+    /// One model, as clients read it.
+    fn model(&self, name: &str) -> Value;
+
     /// The list of models, as clients read it.
     fn models(&self, names: &[&str]) -> Value;
 

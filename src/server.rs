@@ -100,6 +100,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/v1/models", get(probe::models)),
         ("/models", get(probe::models)),
+        ("/v1/models/{*name}", get(probe::model)),
+        ("/models/{*name}", get(probe::model)),
         ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
         ("/health/liveliness", get(probe::alive)),

@@ -104,17 +104,19 @@ impl ClientApi for Anthropic {
 
     /// Its clients name the API's version on every call, whatever they ask for.
     fn speaks_at(&self, path: &str, headers: &HeaderMap) -> bool {
-        path.starts_with("/v1/messages") || (path.ends_with("/models") && headers.contains_key("anthropic-version"))
+        path.starts_with("/v1/messages") || (path.contains("/models") && headers.contains_key("anthropic-version"))
     }
 
     fn id_header(&self) -> HeaderName {
         HeaderName::from_static("request-id")
     }
 
+    fn model(&self, name: &str) -> Value {
+        json!({"id": name, "type": "model", "display_name": name, "created_at": "1970-01-01T00:00:00Z"})
+    }
+
     fn models(&self, names: &[&str]) -> Value {
-        let created = "1970-01-01T00:00:00Z";
-        let model = |name: &&str| json!({"id": name, "type": "model", "display_name": name, "created_at": created});
-        let data: Vec<Value> = names.iter().map(model).collect();
+        let data: Vec<Value> = names.iter().map(|name| self.model(name)).collect();
         json!({"data": data, "has_more": false, "first_id": names.first(), "last_id": names.last()})
     }
 

@@ -51,9 +51,12 @@ impl ClientApi for OpenAi {
         HeaderName::from_static("x-request-id")
     }
 
+    fn model(&self, name: &str) -> Value {
+        json!({"id": name, "object": "model", "created": 0, "owned_by": "witgate"})
+    }
+
     fn models(&self, names: &[&str]) -> Value {
-        let model = |name: &&str| json!({"id": name, "object": "model", "created": 0, "owned_by": "witgate"});
-        json!({"object": "list", "data": names.iter().map(model).collect::<Vec<_>>()})
+        json!({"object": "list", "data": names.iter().map(|name| self.model(name)).collect::<Vec<_>>()})
     }
 
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {

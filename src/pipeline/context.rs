@@ -71,7 +71,7 @@ fn priority(request: &mut ChatRequest) -> i32 {
     said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
 }
 
-fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>, Refusal> {
+pub(super) fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>, Refusal> {
     snapshot.group(model).ok_or_else(|| {
         let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
         let more = snapshot.groups.len().saturating_sub(known.len());

@@ -15,7 +15,7 @@ use crate::policy::{Choice, RouteError};
 use crate::signal::Signal;
 use crate::snapshot::Caller;
 
-use super::context::{Arrival, RequestContext};
+use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
 use super::route::Question;
 use super::{Gateway, route};
@@ -90,6 +90,14 @@ impl RequestPlan {
 }
 
 impl Gateway {
+    /// Whether requests for `model` are served.
+    ///
+    /// # Errors
+    /// The refusal that a request for it would get.
+    pub fn known_model(&self, model: &str) -> Result<(), Refusal> {
+        context::find(&self.live.read(), model).map(|_| ())
+    }
+
     /// Plans one request of `caller`, as [`Gateway::serve`] would serve it now.
     ///
     /// # Errors

@@ -24,7 +24,10 @@ impl Accounts {
         let (text, shown) = match account {
             ServiceAccount::Text(text) => (text.clone(), "its service account".to_owned()),
             ServiceAccount::File(path) => {
-                let shown = path.display().to_string();
+                // A key may have been pasted where the path belongs.
+                let is_path = path.components().count() > 1 || path.extension().is_some_and(|ending| ending == "json");
+                let shown =
+                    if is_path { path.display().to_string() } else { "its service account's key file".to_owned() };
                 let text = folder::read_text(path).map_err(|fault| format!("{shown}: cannot be read: {fault}"))?;
                 (SecretString::from(text), shown)
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +20,20 @@ pub(super) async fn models(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
     let names: Vec<&str> = snapshot.groups.keys().chain(aliases).map(crate::id::GroupName::as_str).collect();
     json_response(StatusCode::OK, &spoken_at(uri.path(), &headers).models(&names))
+}
+
+/// One of them, by a name that may hold slashes.
+pub(super) async fn model(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let api = spoken_at(uri.path(), &headers);
+    match app.gateway.known_model(&name) {
+        Ok(()) => json_response(StatusCode::OK, &api.model(&name)),
+        Err(why) => refusal::unrecorded(&app, api, &why),
+    }
 }
 
 /// The process runs. LiteLLM's words.

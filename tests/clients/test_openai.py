@@ -164,3 +164,6 @@ def test_models(openai_client):
     models = openai_client.models.list().data
     assert [model.id for model in models] == ["via-anthropic", "via-openai"]
     assert {model.object for model in models} == {"model"}
+    assert openai_client.models.retrieve("via-openai").id == "via-openai"
+    with pytest.raises(openai.NotFoundError):
+        openai_client.models.retrieve("org/nobody")
