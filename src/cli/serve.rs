@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,9 +23,18 @@ use crate::start::{self, GRACE, Options, Running};
 
 use super::{ServeArgs, SimulateArgs, environment, fail, say};
 
-/// Instances of policies: 10,000 groups, and 5,000 of them being swapped at once. Each takes four mappings of the 65,530 that
-/// Linux gives a process.
-const INSTANCES: u32 = 15_000;
+/// Instances of policies, at least and at most: 10,000 groups, and 5,000 of them being swapped at once. Each takes four mappings of
+/// the 65,530 that Linux gives a process; and some hundred bytes where it is not used, so that small gateways have fewer.
+const INSTANCES: [u64; 2] = [2_000, 15_000];
+/// No group takes fewer bytes of a configuration.
+const GROUP_BYTES: u64 = 48;
+
+/// Twice as many instances as a configuration of this size can have groups.
+fn instances(config: Option<&Path>) -> u32 {
+    let bytes = config.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |about| about.len());
+    let [least, most] = INSTANCES;
+    u32::try_from((2 * bytes / GROUP_BYTES).clamp(least, most)).unwrap_or(u32::MAX)
+}
 
 /// Serves until a signal stops it.
 pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
@@ -41,7 +50,7 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
             engine: EngineOptions {
                 cache_dir: arguments.cache.clone().or_else(cache_folder),
                 cache_optional: arguments.cache.is_none(),
-                instances: INSTANCES,
+                instances: instances(arguments.config.as_deref()),
                 compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
                 ..EngineOptions::default()
             },
