@@ -157,9 +157,8 @@ impl AttemptProgress {
     }
 
     /// About how many tokens of output were seen.
-    const fn seen(&self) -> u64 {
-        let bytes = self.seen_bytes.div_ceil(4);
-        if self.seen_pieces > bytes { self.seen_pieces } else { bytes }
+    fn seen(&self) -> u64 {
+        self.seen_pieces.max(self.seen_bytes.div_ceil(4))
     }
 
     /// Ends it: with a whole reply, or with a fault.

@@ -62,20 +62,19 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
     let root = yaml::tree(text, file)?;
     let reader = Reader::new(file, env);
     let settings = read(&reader, &root);
-    let (mut problems, left_out, report) = reader.finish();
+    let (mut problems, mut left_out, report) = reader.finish();
     if problems.is_empty() && settings.catalog.groups.is_empty() {
         let message = "nothing can be called: `model_list` has no deployment".to_owned();
         let hint = Some("add one; examples/quickstart.yaml needs no key".to_owned());
         problems.push(Problem { file: file.to_owned(), line: 0, column: 0, message, hint });
     }
-    // Where the file is refused, all of it is told at once.
-    let (broken, mut left_out) =
-        if problems.is_empty() { (false, left_out) } else { (true, [problems, left_out].concat()) };
-    left_out.sort_by_key(|problem| (problem.line, problem.column));
-    left_out.dedup();
-    match Problems::collect(left_out.clone()).filter(|_| broken) {
+    if !problems.is_empty() {
+        // Where the file is refused, all of it is told at once.
+        problems.append(&mut left_out);
+    }
+    match Problems::collect(problems) {
         Some(problems) => Err(problems),
-        None => Ok(Loaded { settings, report, left_out }),
+        None => Ok(Loaded { settings, report, left_out: problem::in_order(left_out) }),
     }
 }
 

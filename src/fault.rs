@@ -26,11 +26,13 @@ pub enum FaultKind {
     BrokenStream,
     /// The client went away.
     Cancelled,
+    /// The gateway itself ended it: it had no memory for the reply, or is stopping. It says nothing about the deployment.
+    Gateway,
 }
 
 impl FaultKind {
     /// Every kind, for documentation and its test.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RateLimited,
         Self::Unavailable,
         Self::TimedOut,
@@ -38,6 +40,7 @@ impl FaultKind {
         Self::Misconfigured,
         Self::BrokenStream,
         Self::Cancelled,
+        Self::Gateway,
     ];
 
     /// The stable name: metric label and error code.
@@ -51,13 +54,14 @@ impl FaultKind {
             Self::Misconfigured => "misconfigured",
             Self::BrokenStream => "broken-stream",
             Self::Cancelled => "cancelled",
+            Self::Gateway => "gateway",
         }
     }
 
     /// Whether another deployment may succeed where this one failed.
     #[must_use]
     pub const fn may_succeed_elsewhere(self) -> bool {
-        !matches!(self, Self::Rejected | Self::Cancelled)
+        !matches!(self, Self::Rejected | Self::Cancelled | Self::Gateway)
     }
 }
 
@@ -270,6 +274,7 @@ impl From<AttemptFault> for Refusal {
             FaultKind::RateLimited => RefusalKind::RateLimited,
             FaultKind::Rejected => RefusalKind::Rejected,
             FaultKind::TimedOut => RefusalKind::TimedOut,
+            FaultKind::Gateway => RefusalKind::Unavailable,
             FaultKind::Unavailable | FaultKind::Misconfigured | FaultKind::BrokenStream | FaultKind::Cancelled => {
                 RefusalKind::Upstream
             }

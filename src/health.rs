@@ -3,7 +3,7 @@
 //! Rules, in prose.
 //!
 //! *What counts.* A rate limit, an unavailable or timed-out provider, a broken stream and a misconfigured deployment
-//! are failures. A request the provider rejected and a client that went away say nothing about the deployment: they
+//! are failures. A request the provider rejected, a client that went away and what the gateway itself ended say nothing about the deployment: they
 //! count neither as failure nor as success. Means are over the last 10 replies that were whole; the failure share is
 //! over the last 20 attempts that counted. All start unknown.
 //!
@@ -238,7 +238,7 @@ impl Attempt {
         if let Some((now, outcome)) = ended {
             match outcome.fault {
                 None => state.succeeded(outcome),
-                Some(FaultKind::Rejected | FaultKind::Cancelled) => {}
+                Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Gateway) => {}
                 Some(_) => state.failures.add(true),
             }
             state.breaker.record(now, probe, verdict, &state.rule);

@@ -13,6 +13,7 @@ mod call;
 mod context;
 mod estimate;
 mod memory;
+mod pieces;
 mod plan;
 mod prompt;
 mod request_guard;
@@ -45,6 +46,7 @@ use crate::snapshot::{Live, Snapshot};
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
 pub use memory::MemoryBudget;
+pub use pieces::Pieces;
 pub use plan::{Attributes, Features, PlannedAttempt, Removal, RequestPlan};
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
@@ -212,15 +214,22 @@ impl Gateway {
         }
         let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
         let large = request.body.len() > LARGE;
-        let body = request.body.clone();
-        let counted = if large { self.blocking.run(move || memory::tree_bytes(&body)).await } else { None };
-        guard.hold_memory(counted.unwrap_or_else(|| memory::tree_bytes(&request.body)))?;
+        guard.hold_memory(self.tree_bytes(&request.body).await)?;
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
         let arrival = Arrival { caller, api: guard.api().name(), seed: guard.seed, large, deadline };
         let context = RequestContext::new(self, snapshot, arrival, request)?;
         guard.record.group = Some(context.group.config.name.clone());
         Self::attempts(guard, &context).await
+    }
+
+    /// What reading `body` will take; a large one is counted on another thread.
+    async fn tree_bytes(&self, body: &Bytes) -> usize {
+        if body.len() <= LARGE {
+            return memory::tree_bytes(body);
+        }
+        let body = body.clone();
+        self.blocking.run(move || memory::tree_bytes(&body)).await.unwrap_or(usize::MAX)
     }
 
     async fn parse(&self, api: &'static dyn ClientApi, request: ClientRequest) -> Result<ChatRequest, Refusal> {

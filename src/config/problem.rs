@@ -49,10 +49,8 @@ impl Problems {
 
     /// The problems collected while reading a file, put in its order; `None` where there are none.
     #[must_use]
-    pub fn collect(mut found: Vec<Problem>) -> Option<Self> {
-        // Stable, so that two problems of one place stay in the order they were found.
-        found.sort_by_key(|problem| (problem.line, problem.column));
-        found.dedup();
+    pub fn collect(found: Vec<Problem>) -> Option<Self> {
+        let found = in_order(found);
         (!found.is_empty()).then_some(Self(found))
     }
 
@@ -76,6 +74,14 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// What was found in a file, in its order, each once.
+pub(super) fn in_order(mut found: Vec<Problem>) -> Vec<Problem> {
+    // Stable, so that two problems of one place stay in the order they were found.
+    found.sort_by_key(|problem| (problem.line, problem.column));
+    found.dedup();
+    found
+}
 
 /// The known name closest to a mistyped one, if one is close.
 #[must_use]

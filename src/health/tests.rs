@@ -119,6 +119,7 @@ fn rejected_and_cancelled_never_count() {
     for _ in 0..30 {
         fail(&health, at(0), FaultKind::Rejected);
         fail(&health, at(0), FaultKind::Cancelled);
+        fail(&health, at(0), FaultKind::Gateway);
         drop(health.begin(at(0)));
     }
     let report = health.report(at(0));

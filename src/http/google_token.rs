@@ -5,8 +5,10 @@
 //! could not be had fails the attempt before anything is sent.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
@@ -45,7 +47,14 @@ pub struct GoogleToken {
     token_uri: String,
     header: Header,
     key: EncodingKey,
-    token: Mutex<Option<(HeaderValue, Moment)>>,
+    token: ArcSwapOption<Token>,
+    /// Who exchanges; the others wait for what comes of it.
+    turn: Mutex<()>,
+}
+
+struct Token {
+    value: HeaderValue,
+    until: Moment,
 }
 
 #[derive(Serialize)]
@@ -78,19 +87,34 @@ impl GoogleToken {
         let key = EncodingKey::from_rsa_pem(file.private_key.as_bytes())
             .map_err(|_| "its `private_key` is not an RSA key in PEM".to_owned())?;
         let header = Header { kid: file.private_key_id, ..Header::new(Algorithm::RS256) };
-        Ok(Self { email: file.client_email, token_uri: file.token_uri, header, key, token: Mutex::new(None) })
+        Ok(Self {
+            email: file.client_email,
+            token_uri: file.token_uri,
+            header,
+            key,
+            token: ArcSwapOption::empty(),
+            turn: Mutex::new(()),
+        })
     }
 
     async fn value(&self, now: Moment) -> Result<HeaderValue, String> {
-        let mut token = self.token.lock().await;
-        if let Some((value, until)) = &*token
-            && now + EARLY < *until
-        {
-            return Ok(value.clone());
+        if let Some(value) = self.kept(now) {
+            return Ok(value);
+        }
+        let _turn = self.turn.lock().await;
+        // Somebody else may have had the turn before.
+        if let Some(value) = self.kept(now) {
+            return Ok(value);
         }
         let (value, length) = self.exchange(now).await?;
-        *token = Some((value.clone(), now + length));
+        self.token.store(Some(Arc::new(Token { value: value.clone(), until: now + length })));
         Ok(value)
+    }
+
+    /// The token at hand, where it holds long enough.
+    fn kept(&self, now: Moment) -> Option<HeaderValue> {
+        let token = self.token.load();
+        token.as_ref().filter(|token| now + EARLY < token.until).map(|token| token.value.clone())
     }
 
     async fn exchange(&self, now: Moment) -> Result<(HeaderValue, Duration), String> {

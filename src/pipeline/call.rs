@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -18,7 +18,7 @@ use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
 
 use super::scrub::scrubbed;
-use super::{LARGE, ReplyMeta, RequestContext, RequestGuard, Served, memory, stream};
+use super::{LARGE, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, stream};
 
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 64 << 20;
@@ -61,11 +61,10 @@ pub(super) async fn call(
         let begun = within.run(stream::begin(context, guard, runtime, answer.body)).await;
         return begun.map(|stream| Served::Streamed { stream, meta }).map_err(|fault| scrubbed(fault, deployment));
     }
-    let mut hold =
-        |bytes| guard.hold_memory(bytes).map_err(|full| AttemptFault::new(FaultKind::BrokenStream, full.message));
+    let mut hold = |bytes| guard.hold_memory(bytes).map_err(|full| AttemptFault::new(FaultKind::Gateway, full.message));
     let body = within.run(collect(&answer.headers, answer.body, MAX_REPLY, &mut hold)).await;
     let body = body.map_err(|fault| scrubbed(fault, deployment))?;
-    hold(memory::tree_bytes(&body))?;
+    hold(context.gateway.tree_bytes(&body).await)?;
     let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
     guard.first_content();
@@ -178,22 +177,18 @@ async fn collect(
     mut hold: impl FnMut(usize) -> Result<(), AttemptFault>,
 ) -> Result<Bytes, AttemptFault> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let Some(first) = body.next().await.transpose()? else { return Ok(Bytes::new()) };
-    let mut whole: Option<BytesMut> = None;
+    let mut pieces = Pieces::announced(announced.unwrap_or(0).min(most));
     while let Some(piece) = body.next().await.transpose()? {
-        let whole = whole.get_or_insert_with(|| {
-            let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(most));
-            whole.extend_from_slice(&first);
-            whole
-        });
-        if whole.len() + piece.len() > most {
+        if pieces.len() + piece.len() > most {
             let message = format!("the provider's reply is larger than {} MiB", most >> 20);
             return Err(AttemptFault::new(FaultKind::BrokenStream, message));
         }
-        hold(piece.len())?;
-        whole.extend_from_slice(&piece);
+        if !pieces.is_empty() {
+            hold(piece.len())?;
+        }
+        pieces.push(piece);
     }
-    Ok(whole.map_or(first, BytesMut::freeze))
+    Ok(pieces.whole())
 }
 
 /// Bytes of a part that a tokenizer would see.

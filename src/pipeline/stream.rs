@@ -197,7 +197,7 @@ impl Pump {
                     Ok(()) => continue,
                     Err(fault) => fault,
                 },
-                () = self.cutoff.as_mut() => AttemptFault::new(FaultKind::Unavailable, "the gateway is stopping; ask again"),
+                () = self.cutoff.as_mut() => AttemptFault::new(FaultKind::Gateway, "the gateway is stopping; ask again"),
                 () = self.timer.as_mut() => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
             };
             self.encode();

@@ -16,6 +16,11 @@ use crate::http::GoogleToken;
 pub(super) struct Accounts(BTreeMap<[u8; 32], Arc<GoogleToken>>);
 
 impl Accounts {
+    /// A build begins: accounts that no snapshot uses any more are forgotten, and their keys with them.
+    pub(super) fn begin(&mut self) {
+        self.0.retain(|_, token| Arc::strong_count(token) > 1);
+    }
+
     /// The token of an account.
     ///
     /// # Errors

@@ -185,6 +185,7 @@ impl Builder {
     /// # Errors
     /// Every reason why it cannot be put in force.
     pub fn build(&mut self, previous: Option<&Snapshot>) -> Result<Draft, Vec<String>> {
+        self.accounts.begin();
         let mut problems = Vec::new();
         let (settings, fingerprint) = self.settings(&mut problems)?;
         let locked = !settings.server.host.is_loopback();

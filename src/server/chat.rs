@@ -9,12 +9,12 @@ use axum::http::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
-use crate::pipeline::{ReplyMeta, RequestGuard, Served};
+use crate::pipeline::{Pieces, ReplyMeta, RequestGuard, Served};
 
 use super::{App, RequestBody, access, refusal};
 
@@ -94,7 +94,7 @@ async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, guard: &mut Req
     }
     let read = async {
         let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-        let mut pieces = Pieces { announced, ..Pieces::default() };
+        let mut pieces = Pieces::announced(announced);
         while let Some(frame) = body.frame().await {
             let unreadable = |fault: B::Error| {
                 let message = format!("the request body could not be read: {}", fault.into());
@@ -115,37 +115,6 @@ async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, guard: &mut Req
             let message = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
             Err(Refusal::new(RefusalKind::SlowRequest, message))
         }
-    }
-}
-
-/// A body as it comes. One that comes in one piece is not copied.
-#[derive(Default)]
-struct Pieces {
-    /// Bytes it is said to have; memory is taken as they come.
-    announced: usize,
-    first: Bytes,
-    whole: BytesMut,
-}
-
-impl Pieces {
-    fn len(&self) -> usize {
-        self.first.len().max(self.whole.len())
-    }
-
-    fn push(&mut self, piece: Bytes) {
-        if self.len() == 0 {
-            self.first = piece;
-            return;
-        }
-        if self.whole.is_empty() {
-            self.whole.reserve(self.announced);
-            self.whole.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.whole.extend_from_slice(&piece);
-    }
-
-    fn whole(self) -> Bytes {
-        if self.whole.is_empty() { self.first } else { self.whole.freeze() }
     }
 }
 

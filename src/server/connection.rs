@@ -61,7 +61,7 @@ impl ConnectionState {
         })
     }
 
-    /// Whether it has had no request for at least so long, or none at all.
+    /// Whether no request is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0
     }
@@ -143,13 +143,13 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             ended = until_late => ended,
-            () = stopping.cancelled() => None,
+            () = stopping.cancelled() => Ended::Stopping,
         }
     };
     let ended = match ended {
-        Some(Ended::Late) => return,
-        Some(Ended::Served(ended)) => ended,
-        None => match tokio::time::timeout(LAST_CALL, serving.as_mut()).await {
+        Ended::Late => return,
+        Ended::Served(ended) => ended,
+        Ended::Stopping => match tokio::time::timeout(LAST_CALL, serving.as_mut()).await {
             Ok(ended) => ended,
             Err(_elapsed) if !state.has_begun() => return,
             Err(_elapsed) => {
@@ -167,20 +167,22 @@ enum Ended<T> {
     Served(T),
     /// A head did not come in time.
     Late,
+    /// It goes on, but is to leave.
+    Stopping,
 }
 
 /// Drives a connection to its end, or until a head is late. The timer is set anew only when a head begins or ends.
-async fn until_late<F: Future>(mut serving: Pin<&mut F>, state: &ConnectionState) -> Option<Ended<F::Output>> {
+async fn until_late<F: Future>(mut serving: Pin<&mut F>, state: &ConnectionState) -> Ended<F::Output> {
     let mut timer = pin!(tokio::time::sleep_until(state.opened + HEAD));
     poll_fn(|context| {
         if let Poll::Ready(ended) = serving.as_mut().poll(context) {
-            return Poll::Ready(Some(Ended::Served(ended)));
+            return Poll::Ready(Ended::Served(ended));
         }
         let Some(deadline) = state.head_deadline() else { return Poll::Pending };
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
-        timer.as_mut().poll(context).map(|()| Some(Ended::Late))
+        timer.as_mut().poll(context).map(|()| Ended::Late)
     })
     .await
 }

@@ -24,17 +24,15 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         places.leave_out_at("model", message, "reach others through an OpenAI-compatible address");
         return None;
     }
-    for key in ["vertex_project", "vertex_location", "vertex_credentials", "api_base"] {
-        let read = match key {
-            "vertex_project" => params.vertex_project.is_some(),
-            "vertex_location" => params.vertex_location.is_some(),
-            "vertex_credentials" => params.vertex_credentials.is_some(),
-            _ => params.api_base.is_some(),
-        };
-        // It was given and could not be read; that is reported already.
-        if places.has(key) && !read {
-            return None;
-        }
+    let given = [
+        ("vertex_project", params.vertex_project.is_some()),
+        ("vertex_location", params.vertex_location.is_some()),
+        ("vertex_credentials", params.vertex_credentials.is_some()),
+        ("api_base", params.api_base.is_some()),
+    ];
+    // What was given and could not be read is reported already.
+    if given.iter().any(|(key, read)| places.has(key) && !read) {
+        return None;
     }
     let variable = |name: &str| places.reader.variable(name);
     let from_variable =
@@ -93,10 +91,12 @@ fn project_of(account: &ServiceAccount) -> Option<String> {
 
 fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, location: &str) -> Option<Origin> {
     let places = &params.places;
-    let sound =
-        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':' | b'.'));
-    for (key, name) in [("vertex_project", project), ("vertex_location", location)] {
-        if name.is_empty() || !sound(name) {
+    // A location becomes a part of the host; a project may be one of a domain's, `example.com:name`.
+    let made_of = |name: &str, others: &str| {
+        !name.is_empty() && name.chars().all(|one| one.is_ascii_alphanumeric() || others.contains(one))
+    };
+    for (key, sound) in [("vertex_project", made_of(project, "-_.:")), ("vertex_location", made_of(location, "-"))] {
+        if !sound {
             places.error_at(key, format!("`{key}` is no name of one"), "letters, digits and dashes");
             return None;
         }

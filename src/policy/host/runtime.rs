@@ -108,9 +108,9 @@ impl<C: Contract> PolicyRuntime<C> {
         C::self_test(&mut trial.instance, &trial.needs, call, &setup)?;
         let trial_time = thread_cpu().saturating_sub(before);
         let counters = Stats::new();
-        // Of two calls, of which the first warms up.
+        // It made two calls.
         for _ in 0..2 {
-            let _becomes_slow = counters.weigh(trial_time / 4);
+            let _becomes_slow = counters.weigh(trial_time / 2);
         }
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;

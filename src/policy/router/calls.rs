@@ -189,6 +189,7 @@ const fn fault(kind: FaultKind) -> wit::Fault {
         FaultKind::TimedOut => wit::Fault::TimedOut,
         FaultKind::Rejected => wit::Fault::Rejected,
         FaultKind::BrokenStream => wit::Fault::BrokenStream,
-        FaultKind::Cancelled => wit::Fault::Cancelled,
+        // To a policy both are ends that say nothing about the deployment.
+        FaultKind::Cancelled | FaultKind::Gateway => wit::Fault::Cancelled,
     }
 }
