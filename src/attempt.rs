@@ -145,6 +145,12 @@ impl AttemptProgress {
         self.seen_pieces += 1;
     }
 
+    /// The same of several pieces together.
+    pub const fn saw_pieces(&mut self, bytes: u64, pieces: u64) {
+        self.seen_bytes += bytes;
+        self.seen_pieces += pieces;
+    }
+
     /// The provider reported what was used so far.
     pub fn reported(&mut self, usage: Usage) {
         self.usage = Some(usage);

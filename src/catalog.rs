@@ -34,6 +34,10 @@ pub struct Group {
     pub deployments: Vec<Arc<Deployment>>,
     /// The router that ranks them.
     pub router: RouterChoice,
+    /// What builds its prompts; `None` sends what the client wrote.
+    pub builder: Option<BuilderChoice>,
+    /// What reads its replies; `None` passes on what the provider sent.
+    pub parser: Option<ParserChoice>,
     /// How often a request may be tried again after a retryable fault, over all deployments.
     pub retries: u32,
 }
@@ -47,6 +51,40 @@ pub struct RouterChoice {
     pub settings: Arc<str>,
     /// Whether a request it refuses is refused. Without this grant the built-in order serves the request.
     pub may_reject: bool,
+}
+
+/// A prompt builder and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuilderChoice {
+    /// The policy's name.
+    pub policy: PolicyName,
+    /// Its settings, a JSON object as text.
+    pub settings: Arc<str>,
+    /// Whether a request it refuses is refused in its words.
+    pub may_reject: bool,
+    /// Whether what the client wrote is sent where the policy fails. Otherwise the request is refused: it may be there to
+    /// take something out.
+    pub pass_on_fault: bool,
+}
+
+/// A response parser and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParserChoice {
+    /// The policy's name.
+    pub policy: PolicyName,
+    /// Its settings, a JSON object as text.
+    pub settings: Arc<str>,
+    /// Whether a streamed reply is read to its end before the client gets any of it, so that the model can be asked again.
+    pub hold: bool,
+}
+
+impl Group {
+    /// The names of all its policies.
+    pub fn policies(&self) -> impl Iterator<Item = &PolicyName> {
+        let builder = self.builder.as_ref().map(|builder| &builder.policy);
+        let parser = self.parser.as_ref().map(|parser| &parser.policy);
+        std::iter::once(&self.router.policy).chain(builder).chain(parser)
+    }
 }
 
 /// How a deployment is reached.

@@ -26,13 +26,15 @@ pub enum FaultKind {
     BrokenStream,
     /// The client went away.
     Cancelled,
+    /// The provider did its part, and the group's response parser does not take the reply. It says nothing about the deployment.
+    Unparsed,
     /// The gateway itself ended it: it had no memory for the reply, or is stopping. It says nothing about the deployment.
     Gateway,
 }
 
 impl FaultKind {
     /// Every kind, for documentation and its test.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RateLimited,
         Self::Unavailable,
         Self::TimedOut,
@@ -40,6 +42,7 @@ impl FaultKind {
         Self::Misconfigured,
         Self::BrokenStream,
         Self::Cancelled,
+        Self::Unparsed,
         Self::Gateway,
     ];
 
@@ -54,6 +57,7 @@ impl FaultKind {
             Self::Misconfigured => "misconfigured",
             Self::BrokenStream => "broken-stream",
             Self::Cancelled => "cancelled",
+            Self::Unparsed => "parse",
             Self::Gateway => "gateway",
         }
     }
@@ -61,7 +65,7 @@ impl FaultKind {
     /// Whether another deployment may succeed where this one failed.
     #[must_use]
     pub const fn may_succeed_elsewhere(self) -> bool {
-        !matches!(self, Self::Rejected | Self::Cancelled | Self::Gateway)
+        !matches!(self, Self::Rejected | Self::Cancelled | Self::Unparsed | Self::Gateway)
     }
 }
 
@@ -141,6 +145,10 @@ pub enum RefusalKind {
     Forbidden,
     /// The group's policy refuses the request and has the grant to (403).
     PolicyRefused,
+    /// The group's prompt builder failed, or refused without the grant to (500).
+    PromptFailed,
+    /// The group's response parser does not take the reply, and asking again did not help (502).
+    Unparsed,
     /// No group has this name (404).
     UnknownModel,
     /// No such path, or not with this method (404, 405).
@@ -167,11 +175,13 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Every kind, for documentation and its test.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::PolicyRefused,
+        Self::PromptFailed,
+        Self::Unparsed,
         Self::UnknownModel,
         Self::UnknownPath,
         Self::SlowRequest,
@@ -193,6 +203,8 @@ impl RefusalKind {
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::PolicyRefused => "policy-refused",
+            Self::PromptFailed => "prompt-failed",
+            Self::Unparsed => "parse",
             Self::UnknownModel => "unknown-model",
             Self::UnknownPath => "unknown-path",
             Self::SlowRequest => "slow-request",
@@ -218,10 +230,10 @@ impl RefusalKind {
             Self::SlowRequest => 408,
             Self::TooLarge => 413,
             Self::NeverFits | Self::RateLimited => 429,
-            Self::Upstream => 502,
+            Self::Upstream | Self::Unparsed => 502,
             Self::Unavailable => 503,
             Self::TimedOut => 504,
-            Self::Internal => 500,
+            Self::PromptFailed | Self::Internal => 500,
         }
     }
 }
@@ -275,6 +287,7 @@ impl From<AttemptFault> for Refusal {
             FaultKind::Rejected => RefusalKind::Rejected,
             FaultKind::TimedOut => RefusalKind::TimedOut,
             FaultKind::Gateway => RefusalKind::Unavailable,
+            FaultKind::Unparsed => RefusalKind::Unparsed,
             FaultKind::Unavailable | FaultKind::Misconfigured | FaultKind::BrokenStream | FaultKind::Cancelled => {
                 RefusalKind::Upstream
             }

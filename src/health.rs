@@ -238,7 +238,7 @@ impl Attempt {
         if let Some((now, outcome)) = ended {
             match outcome.fault {
                 None => state.succeeded(outcome),
-                Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Gateway) => {}
+                Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Unparsed | FaultKind::Gateway) => {}
                 Some(_) => state.failures.add(true),
             }
             state.breaker.record(now, probe, verdict, &state.rule);

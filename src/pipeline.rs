@@ -13,6 +13,7 @@ mod call;
 mod context;
 mod estimate;
 mod memory;
+mod parser;
 mod pieces;
 mod plan;
 mod prompt;
@@ -54,6 +55,7 @@ pub use stream::ReplyStream;
 use admit::AdmissionControl;
 use context::{Arrival, RequestContext};
 use estimate::Estimate;
+use parser::{CallFailure, Unparsed};
 
 /// Receives the beginning and the record of every request.
 pub trait Recorder: Send + Sync {
@@ -155,6 +157,8 @@ pub struct ReplyMeta {
     pub waited: Duration,
     /// What the reply cost; `None` where the price is unknown, and of a stream, whose cost is known at its end.
     pub cost: Option<NanoUsd>,
+    /// The client's `prompt_items` that are in the prompt, by index, where it sent any.
+    pub items: Option<Vec<u32>>,
     /// Fields of the request that the provider does not support.
     pub dropped: Vec<String>,
 }
@@ -218,9 +222,10 @@ impl Gateway {
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
         let arrival = Arrival { caller, api: guard.api().name(), seed: guard.seed, large, deadline };
-        let context = RequestContext::new(self, snapshot, arrival, request)?;
-        guard.record.group = Some(context.group.config.name.clone());
-        Self::attempts(guard, &context).await
+        // Of a request that its builder refuses, too.
+        guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
+        let mut context = RequestContext::new(self, snapshot, arrival, request).await?;
+        Self::attempts(guard, &mut context).await
     }
 
     /// What reading `body` will take; a large one is counted on another thread.
@@ -243,13 +248,14 @@ impl Gateway {
     /// Routes, reserves and calls until something of a reply is there or nothing is left to try.
     async fn attempts(
         guard: &mut RequestGuard,
-        context: &RequestContext<'_>,
+        context: &mut RequestContext<'_>,
     ) -> Result<Served<stream::Begun>, Refusal> {
         let clock = context.gateway.clock;
         let mut estimate = Estimate::of(&context.request);
         let order = route::order(context, &mut estimate, guard).await?;
         let mut failed: Vec<usize> = Vec::new();
         let mut last: Option<AttemptFault> = None;
+        let mut unparsed: Option<Unparsed> = None;
         for attempt in 0..=context.group.config.retries {
             if let Some(fault) = &last {
                 let all_failed = order.iter().all(|index| failed.contains(index));
@@ -278,7 +284,18 @@ impl Gateway {
             };
             match call::call(context, guard, index).await {
                 Ok(served) => return Ok(served),
-                Err(fault) => {
+                Err(CallFailure::Complaint(complained)) => {
+                    // The provider did its part; what it is asked next is another request to it.
+                    guard.complained();
+                    let Some(messages) = complained.asked_again(&context.request.messages) else {
+                        return Err(complained.into());
+                    };
+                    parser::ask_again(context, messages);
+                    estimate = Estimate::of(&context.request);
+                    failed.clear();
+                    unparsed = Some(complained);
+                }
+                Err(CallFailure::Fault(fault)) => {
                     guard.fail_attempt(&fault);
                     failed.push(index);
                     let untried = order.iter().any(|index| !failed.contains(index));
@@ -290,7 +307,10 @@ impl Gateway {
                 }
             }
         }
-        Err(last.map_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made"), Refusal::from))
+        let complained = unparsed.filter(|_| last.is_none()).map(Refusal::from);
+        Err(complained
+            .or(last.map(Refusal::from))
+            .unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made")))
     }
 }
 

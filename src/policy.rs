@@ -13,6 +13,8 @@
 //! This is the only module that names wasmtime or wasmparser.
 
 mod host;
+mod prompt_builder;
+mod response_parser;
 mod router;
 
 #[cfg(test)]
@@ -23,14 +25,15 @@ use std::sync::Arc;
 use crate::id::PolicyName;
 
 pub use host::{
-    CHILD_COMMAND, CallTimes, Compiler, Component, Digest, Engine, EngineOptions, Inspection, LogLevel, LogLine,
-    PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, Succession, compile_child_main, inspect,
+    CHILD_COMMAND, CallTimes, Compiler, Component, Contract, Digest, Engine, EngineOptions, Inspection, LogLevel,
+    LogLine, PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, Succession, compile_child_main,
+    inspect,
 };
+pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, BuilderSetup, Building, BuiltPrompt, PromptBuilder};
+pub use response_parser::{Complaint, ParserNeeds, ParserSetup, Parsing, ReplyInfo, ReplyParser, ResponseParser};
 pub use router::{
     Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Router, RouterSuccession, Routing, Setup, Traits,
 };
-
-use host::Contract as _;
 
 impl Engine {
     /// Checks, compiles and links a component in whatever role its exports name. Blocks for as long as compiling takes: call
@@ -41,6 +44,8 @@ impl Engine {
     pub fn load(&self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, PolicyProblem> {
         self.load_as(name, bytes, |role, pre| match role {
             Role::Router => router::Routing::bind(pre).map(drop),
+            Role::PromptBuilder => prompt_builder::Building::bind(pre).map(drop),
+            Role::ResponseParser => response_parser::Parsing::bind(pre).map(drop),
         })
     }
 }

@@ -9,6 +9,7 @@ mod build;
 mod components;
 mod folder;
 mod lock;
+mod policies;
 mod watch;
 
 use std::collections::BTreeMap;

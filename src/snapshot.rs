@@ -15,7 +15,7 @@ use crate::format::ProviderFormat;
 use crate::health::Health;
 use crate::id::{GroupName, KeyId, TeamId};
 use crate::limits::ScopeId;
-use crate::policy::Router;
+use crate::policy::{Component, PolicyReport, PromptBuilder, ResponseParser, Role, Router};
 use crate::queue::Queue;
 use crate::upstream::Upstream;
 
@@ -81,12 +81,34 @@ pub struct GroupRuntime {
     pub router: Option<Arc<Router>>,
     /// `NAME@DIGEST` of the router, or `built-in`.
     pub policy: Arc<str>,
+    /// What builds its prompts.
+    pub builder: Option<Arc<PromptBuilder>>,
+    /// What reads its replies.
+    pub parser: Option<Arc<ResponseParser>>,
     /// In the order of the configuration: the router's indices.
     pub deployments: Vec<Arc<DeploymentRuntime>>,
     /// The group's own limits.
     pub scope: ScopeId,
     /// The queue of waiting requests.
     pub queue: Arc<Queue>,
+}
+
+impl GroupRuntime {
+    /// Its policies' work so far, by role.
+    pub fn reports(&self) -> impl Iterator<Item = (Role, PolicyReport)> {
+        let router = self.router.as_ref().map(|policy| (Role::Router, policy.report()));
+        let builder = self.builder.as_ref().map(|policy| (Role::PromptBuilder, policy.report()));
+        let parser = self.parser.as_ref().map(|policy| (Role::ResponseParser, policy.report()));
+        router.into_iter().chain(builder).chain(parser)
+    }
+
+    /// The components that decide for it.
+    pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
+        let router = self.router.as_ref().map(|policy| policy.component());
+        let builder = self.builder.as_ref().map(|policy| policy.component());
+        let parser = self.parser.as_ref().map(|policy| policy.component());
+        router.into_iter().chain(builder).chain(parser)
+    }
 }
 
 /// A deployment at run time: how it is spoken to, and its state.

@@ -56,9 +56,9 @@ pub fn count(request: &ChatRequest, model: &str) -> Count {
     Count { tokens: counter.tokens, exact: counter.exact && counter.encoding.is_some() }
 }
 
-/// Tokens of one text under the encoding of `model`.
-#[cfg(test)]
-fn count_text(text: &str, model: &str) -> Count {
+/// Tokens of one text under the encoding of `model`. Loads the encoding if need be.
+#[must_use]
+pub fn count_text(text: &str, model: &str) -> Count {
     let mut counter = Counter { encoding: Encoding::of(model), tokens: 0, exact: true };
     counter.text(text);
     Count { tokens: counter.tokens, exact: counter.exact && counter.encoding.is_some() }

@@ -71,6 +71,8 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
     groups.check_emptied(reader, unusable);
     groups.routing_groups(&shape.router.routing_groups);
     groups.routers(reader, &shape.own.routers);
+    groups.builders(reader, &shape.own.builders);
+    groups.parsers(reader, &shape.own.parsers);
     let aliases = groups.aliases(reader, std::mem::take(&mut shape.router.model_group_alias));
     Settings {
         catalog: Catalog { groups: groups.finish(retries) },

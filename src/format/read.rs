@@ -213,6 +213,18 @@ impl<'p> Fields<'p> {
         })
     }
 
+    /// The list of `messages`. It may be missing only where a prompt is to be built from what stands in its place.
+    pub(super) fn messages(&mut self) -> Result<Vec<Json<'p>>, Mismatch> {
+        let path = self.path().key("messages");
+        let built = ["prompt_variables", "prompt_items"].into_iter().any(|name| self.peek(name).is_some());
+        match self.list("messages")? {
+            None if built => Ok(Vec::new()),
+            None => Err(Mismatch::missing(&path)),
+            Some(items) if items.is_empty() && !built => Err(Mismatch::new(&path, "at least one message is required")),
+            Some(items) => Ok(items),
+        }
+    }
+
     /// A count a provider reports: absent and nonsense are 0, a float loses its fraction.
     pub(super) fn count(&mut self, name: &str) -> u64 {
         self.take(name).map_or(0, |value| lenient_count(&value))

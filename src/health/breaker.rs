@@ -39,7 +39,9 @@ impl Verdict {
         let length = outcome.retry_after.map_or(rule.cooldown, |asked| asked.min(LONGEST));
         match outcome.fault {
             None => Self::Good,
-            Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Gateway) => Self::Nothing,
+            Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Unparsed | FaultKind::Gateway) => {
+                Self::Nothing
+            }
             Some(FaultKind::RateLimited) if rule.alone => Self::Nothing,
             Some(FaultKind::RateLimited | FaultKind::Misconfigured) if !rule.alone => Self::Fatal(length),
             Some(_) => Self::Bad(length),

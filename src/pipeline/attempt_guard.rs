@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::attempt::{AttemptOutcome, AttemptProgress};
-use crate::fault::AttemptFault;
+use crate::fault::{AttemptFault, FaultKind};
 use crate::health;
 use crate::limits::{Demand, Reservation};
 use crate::policy::{Outcome, Router};
@@ -65,7 +65,9 @@ impl AttemptGuard {
     ) -> (AttemptOutcome, AttemptRecord) {
         let now = gateway.clock.now();
         let config = &self.deployment.config;
-        let outcome = self.progress.end(now, fault, config.prices);
+        // A reply that only the parser does not take is the provider's whole reply: bad, but there.
+        let unparsed = fault.is_some_and(|fault| fault.kind == FaultKind::Unparsed);
+        let outcome = self.progress.end(now, fault.filter(|_| !unparsed), config.prices);
         if outcome.billing.is_sent() {
             gateway.limits.settle(now, self.reservation, outcome.demand());
         } else {
@@ -73,7 +75,8 @@ impl AttemptGuard {
         }
         self.health.end(now, &outcome);
         if let Some(router) = self.router {
-            let event = Outcome::of_attempt(&outcome, seed, number, self.index);
+            let quality = unparsed.then_some(0.0);
+            let event = Outcome { quality, ..Outcome::of_attempt(&outcome, seed, number, self.index) };
             if router.is_slow() {
                 gateway.slow_policies.spawn(move || router.observe(&event));
             } else {
@@ -83,7 +86,7 @@ impl AttemptGuard {
         let record = AttemptRecord {
             deployment: config.id.clone(),
             provider: config.provider.clone(),
-            fault: outcome.fault,
+            fault: if unparsed { Some(FaultKind::Unparsed) } else { outcome.fault },
             latency: outcome.latency,
             usage: outcome.usage.clone(),
             usage_refused: outcome.usage_refused,

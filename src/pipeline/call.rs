@@ -17,8 +17,9 @@ use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
 
+use super::parser::CallFailure;
 use super::scrub::scrubbed;
-use super::{LARGE, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, stream};
+use super::{LARGE, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, parser, stream};
 
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 64 << 20;
@@ -33,7 +34,7 @@ pub(super) async fn call(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     index: usize,
-) -> Result<Served<stream::Begun>, AttemptFault> {
+) -> Result<Served<stream::Begun>, CallFailure> {
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
     // What was held for it: a provider that counts the bound on arrival must not count more than we did.
@@ -46,7 +47,7 @@ pub(super) async fn call(
     let (answer, dropped, within) = sent.map_err(|fault| scrubbed(fault, deployment))?;
     guard.response_head(answer.status.is_success());
     if !answer.status.is_success() {
-        return Err(scrubbed(refused(runtime, answer, within).await, deployment));
+        return Err(scrubbed(refused(runtime, answer, within).await, deployment).into());
     }
     let mut meta = ReplyMeta {
         deployment: deployment.id.to_string(),
@@ -55,11 +56,16 @@ pub(super) async fn call(
         attempts: guard.attempts(),
         waited: guard.record.waited,
         cost: None,
+        items: context.items.clone(),
         dropped,
     };
     if context.request.stream {
-        let begun = within.run(stream::begin(context, guard, runtime, answer.body)).await;
-        return begun.map(|stream| Served::Streamed { stream, meta }).map_err(|fault| scrubbed(fault, deployment));
+        let mut source = stream::Source::new(context, runtime, answer.body);
+        if let Err(fault) = within.run(source.first_content(guard)).await {
+            return Err(source.complaint(fault, |fault| scrubbed(fault, deployment)));
+        }
+        let stream = stream::begin(context, guard, runtime, source);
+        return Ok(Served::Streamed { stream, meta });
     }
     let mut hold = |bytes| guard.hold_memory(bytes).map_err(|full| AttemptFault::new(FaultKind::Gateway, full.message));
     let body = within.run(collect(&answer.headers, answer.body, MAX_REPLY, &mut hold)).await;
@@ -74,6 +80,7 @@ pub(super) async fn call(
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
         meta.cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
     }
+    parser::whole(context, &mut reply).await.map_err(CallFailure::Complaint)?;
     Ok(Served::Whole { body: guard.api().reply(&reply), meta })
 }
 

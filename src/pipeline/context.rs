@@ -23,6 +23,12 @@ pub(super) struct RequestContext<'a> {
     /// The name of the API it came through.
     pub(super) api: &'static str,
     pub(super) request: Arc<ChatRequest>,
+    /// The client's items that are in the prompt, where it sent any.
+    pub(super) items: Option<Vec<u32>>,
+    /// What the prompt builder left for the response parser.
+    pub(super) note: Option<Arc<str>>,
+    /// How often the model was asked again because the parser complained.
+    pub(super) asked_again: u32,
     /// Reading and writing it takes long.
     pub(super) large: bool,
     /// Lower is more urgent.
@@ -44,8 +50,8 @@ impl<'a> RequestContext<'a> {
     /// Finds the group and builds the prompt.
     ///
     /// # Errors
-    /// The request steers, or names no group.
-    pub(super) fn new(
+    /// The request steers, or names no group, or no prompt can be built.
+    pub(super) async fn new(
         gateway: &'a Gateway,
         snapshot: &'a Snapshot,
         arrival: Arrival,
@@ -54,9 +60,23 @@ impl<'a> RequestContext<'a> {
         steering::refuse(&request)?;
         let group = find(snapshot, &request.model)?;
         let priority = priority(&mut request);
+        let prompt::Prompt { request, items, note } = prompt::build(gateway, group, &arrival, request).await?;
         let Arrival { caller, api, seed, large, deadline } = arrival;
-        let request = Arc::new(prompt::build(request));
-        Ok(Self { gateway, snapshot, group, caller, api, request, large, priority, seed, deadline })
+        Ok(Self {
+            gateway,
+            snapshot,
+            group,
+            caller,
+            api,
+            request: Arc::new(request),
+            items,
+            note,
+            asked_again: 0,
+            large,
+            priority,
+            seed,
+            deadline,
+        })
     }
 
     /// Until when a request that starts to wait now may wait for a limit.

@@ -112,7 +112,7 @@ impl Gateway {
         let now = self.clock.now();
         let deadline = now + snapshot.settings.server.request_timeout;
         let arrival = Arrival { caller, api: api.name(), seed: self.seeds.draw(), large: false, deadline };
-        let context = RequestContext::new(self, &snapshot, arrival, request)?;
+        let context = RequestContext::new(self, &snapshot, arrival, request).await?;
         let mut estimate = Estimate::of(&context.request);
         for deployment in &context.group.deployments {
             if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {

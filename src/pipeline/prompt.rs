@@ -1,9 +1,141 @@
-//! Where a prompt is built: once per request, for its group, before anything is counted. Until a
-//! prompt-builder role exists, the prompt is what the client sent.
+//! Where a prompt is built: once per request, for its group, before anything is counted.
+//!
+//! A builder that fails ends the request, for it may be there to take something out; the group may say that what the client
+//! wrote is sent instead.
 
-use crate::chat::ChatRequest;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::chat::{ChatRequest, Message};
+use crate::fault::{Refusal, RefusalKind};
+use crate::policy::{BuildError, BuildRequest, BuiltPrompt, PolicyFault, PromptBuilder};
+use crate::snapshot::GroupRuntime;
+
+use super::context::Arrival;
+use super::{Estimate, Gateway, LARGE, route};
+
+/// What clients send for a builder.
+const VARIABLES: &str = "prompt_variables";
+const ITEMS: &str = "prompt_items";
+
+/// A request whose prompt is built.
+pub(super) struct Prompt {
+    pub(super) request: ChatRequest,
+    /// The client's items that are in it, where it sent any.
+    pub(super) items: Option<Vec<u32>>,
+    /// For the group's response parser.
+    pub(super) note: Option<Arc<str>>,
+}
 
 /// The request as it will be counted and sent.
-pub(super) fn build(request: ChatRequest) -> ChatRequest {
-    request
+///
+/// # Errors
+/// There is nothing to send, or the builder fails or refuses the request.
+pub(super) async fn build(
+    gateway: &Gateway,
+    group: &GroupRuntime,
+    arrival: &Arrival,
+    mut request: ChatRequest,
+) -> Result<Prompt, Refusal> {
+    let Some((builder, choice)) = group.builder.as_ref().zip(group.config.builder.as_ref()) else {
+        return match request.messages.is_empty() {
+            false => Ok(Prompt { request, items: None, note: None }),
+            true => Err(no_messages(group)),
+        };
+    };
+    let variables = taken(&mut request, VARIABLES, Value::is_object, "an object")?;
+    let items = taken(&mut request, ITEMS, Value::is_array, "an array")?;
+    let question = BuildRequest {
+        now: gateway.clock.now(),
+        seed: arrival.seed,
+        variables: variables.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string),
+        items: items.iter().filter_map(Value::as_array).flatten().map(Value::to_string).collect(),
+        budget: budget(group, &request),
+        attributes: route::attributes(&builder.needs().attributes, group, arrival),
+    };
+    let asked = items.is_some();
+    let messages = Arc::unwrap_or_clone(std::mem::take(&mut request.messages));
+    // Only a builder that may be passed over costs a copy.
+    let written = choice.pass_on_fault.then(|| messages.clone());
+    let built = match (ask(gateway, builder, question, messages, arrival.large).await, written) {
+        (Ok(built), _) => built,
+        (Err(BuildError::Refused(words)), _) if choice.may_reject => return Err(refused(builder, words)),
+        // Logged and counted where it happened.
+        (Err(BuildError::Fault(_)), Some(messages)) if !messages.is_empty() => {
+            BuiltPrompt { messages, ..BuiltPrompt::default() }
+        }
+        (Err(why), _) => return Err(failed(builder, why)),
+    };
+    request.messages = Arc::new(built.messages);
+    Ok(Prompt { request, items: asked.then_some(built.items), note: built.note })
+}
+
+async fn ask(
+    gateway: &Gateway,
+    builder: &Arc<PromptBuilder>,
+    question: BuildRequest,
+    messages: Vec<Message>,
+    large: bool,
+) -> Result<BuiltPrompt, BuildError> {
+    let written = question.variables.len() + question.items.iter().map(String::len).sum::<usize>();
+    let slow = builder.is_slow();
+    if !slow && !large && written <= LARGE {
+        return builder.build(&question, messages);
+    }
+    let pool = if slow { &gateway.slow_policies } else { &gateway.blocking };
+    let builder = Arc::clone(builder);
+    let built = pool.run(move || builder.build(&question, messages)).await;
+    built.unwrap_or_else(|| Err(PolicyFault::Trap("its thread ended".to_owned()).into()))
+}
+
+/// A field that is ours to read, not the provider's.
+fn taken(
+    request: &mut ChatRequest,
+    name: &str,
+    fits: fn(&Value) -> bool,
+    wanted: &str,
+) -> Result<Option<Value>, Refusal> {
+    let value = request.rest.shift_remove(name).filter(|value| !value.is_null());
+    if value.as_ref().is_some_and(|value| !fits(value)) {
+        return Err(Refusal::new(RefusalKind::InvalidRequest, format!("`{name}` must be {wanted}")).at(name));
+    }
+    Ok(value)
+}
+
+/// Tokens a prompt may have, so that each deployment of the group could take it and the output asked for.
+fn budget(group: &GroupRuntime, request: &ChatRequest) -> Option<u32> {
+    let estimate = Estimate::of(request);
+    let of_deployment = |deployment: &Arc<crate::snapshot::DeploymentRuntime>| {
+        let output = u32::try_from(estimate.demand(&deployment.config).output_tokens).unwrap_or(u32::MAX);
+        Some(deployment.config.context_window?.saturating_sub(output))
+    };
+    group.deployments.iter().filter_map(of_deployment).min()
+}
+
+fn no_messages(group: &GroupRuntime) -> Refusal {
+    let message = format!(
+        "at least one message is required: `{}` has no prompt builder that could make one of `{VARIABLES}`",
+        group.config.name
+    );
+    Refusal::new(RefusalKind::InvalidRequest, message).at("messages")
+}
+
+fn refused(builder: &PromptBuilder, words: String) -> Refusal {
+    let silent = words.trim().is_empty();
+    let name = builder.component().name();
+    Refusal::new(
+        RefusalKind::PolicyRefused,
+        if silent { format!("the prompt builder `{name}` refuses this request") } else { words },
+    )
+}
+
+/// What the builder said is for the operator: it has no grant to speak to clients.
+fn failed(builder: &PromptBuilder, why: BuildError) -> Refusal {
+    let policy = builder.component().name();
+    if let BuildError::Refused(words) = why {
+        tracing::warn!(%policy, %words, "the prompt builder refused a request, which needs `may_reject` of `witgate.prompt_builders`");
+    }
+    let message = format!("the prompt builder `{policy}` made no prompt of this request, and nothing was sent");
+    Refusal::new(RefusalKind::PromptFailed, message)
 }

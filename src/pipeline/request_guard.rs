@@ -159,6 +159,15 @@ impl RequestGuard {
         self.end_attempt(Some(fault));
     }
 
+    /// The reply came and the parser does not take it: what follows is a request of its own to all limits.
+    pub(super) fn complained(&mut self) {
+        self.end_attempt(Some(&AttemptFault::new(FaultKind::Unparsed, "the response parser complained")));
+        if let Some(shared) = self.shared.take() {
+            self.gateway.limits.settle(self.gateway.clock.now(), shared, std::mem::take(&mut self.used));
+            self.gateway.capacity.notify();
+        }
+    }
+
     fn end_attempt(&mut self, fault: Option<&AttemptFault>) {
         let Some(attempt) = self.attempt.take() else { return };
         let number = self.record.attempts.len();

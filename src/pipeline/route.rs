@@ -14,9 +14,10 @@ use crate::limits::{Demand, Dimension, Reading, Wait};
 use crate::moment::Moment;
 use crate::policy::{Choice, PolicyFault, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
-use crate::snapshot::{DeploymentRuntime, GroupRuntime};
+use crate::snapshot::{Caller, DeploymentRuntime, GroupRuntime};
 use crate::tokens;
 
+use super::context::Arrival;
 use super::{Estimate, RequestContext, RequestGuard};
 
 /// The wait in milliseconds shown to a policy where it depends on requests under way, so that nobody knows it.
@@ -138,7 +139,11 @@ pub(super) async fn question<'c>(
     Question {
         signals: signals(context, &needs.signals, now, estimate),
         features: needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect(),
-        attributes: needs.attributes.iter().map(|name| attribute(name, context)).collect(),
+        attributes: needs
+            .attributes
+            .iter()
+            .map(|name| attribute(name, context.group, &context.caller, context.api))
+            .collect(),
         request: RouteRequest {
             now,
             seed: context.seed,
@@ -204,14 +209,24 @@ struct Row<'a> {
 }
 
 /// What is known of the request beside its text; "" where it is not known.
-fn attribute<'a>(name: &str, context: &'a RequestContext<'_>) -> &'a str {
+fn attribute<'a>(name: &str, group: &'a GroupRuntime, caller: &'a Caller, api: &'static str) -> &'a str {
     match name {
-        "caller" => context.caller.key.as_str(),
-        "team" => context.caller.team.as_ref().map_or("", |team| team.as_str()),
-        "group" => context.group.config.name.as_str(),
-        "api" => context.api,
+        "caller" => caller.key.as_str(),
+        "team" => caller.team.as_ref().map_or("", |team| team.as_str()),
+        "group" => group.config.name.as_str(),
+        "api" => api,
         _ => "",
     }
+}
+
+/// The attributes that a policy of another role wants of a request that has arrived.
+pub(super) fn attributes(wanted: &[String], group: &GroupRuntime, arrival: &Arrival) -> Vec<String> {
+    wanted.iter().map(|name| attribute(name, group, &arrival.caller, arrival.api).to_owned()).collect()
+}
+
+/// The same of a request that is on its way.
+pub(super) fn attributes_of(wanted: &[String], context: &RequestContext<'_>) -> Vec<String> {
+    wanted.iter().map(|name| attribute(name, context.group, &context.caller, context.api).to_owned()).collect()
 }
 
 fn traits(context: &RequestContext<'_>) -> Traits {

@@ -19,9 +19,11 @@ use crate::catalog::Deployment;
 use crate::chat::{Chunk, Delta};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{StreamDecoder, StreamEncoder};
+use crate::policy::Complaint;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::Body;
 
+use super::parser::{CallFailure, StreamParser, Unparsed};
 use super::scrub::scrubbed;
 use super::send_timeout::SendTimeout;
 use super::{RequestContext, RequestGuard};
@@ -33,13 +35,26 @@ const LINGER: Duration = Duration::from_millis(20);
 /// Bytes a stream may send before its first content: pings, roles and fields nobody knows.
 const MAX_PREAMBLE: usize = 1 << 20;
 
-/// A provider's stream, decoded as it is read.
-struct Source {
+/// The largest reply that is held, in bytes of the provider's stream.
+const MAX_HELD: usize = 64 << 20;
+/// Memory that a byte of a held stream takes at most, about: its text, and what is around each piece of it.
+const HELD_FACTOR: usize = 2;
+
+/// A provider's stream, decoded as it is read, and read by the group's parser.
+pub(super) struct Source {
     body: Body,
     decoder: Box<dyn StreamDecoder>,
     chunks: Vec<Chunk>,
     /// Bytes read so far.
     read: usize,
+    /// What a tokenizer would see of what came, in bytes and in deltas, since it was last asked for.
+    seen: (u64, u64),
+    parser: Option<StreamParser>,
+    /// The client gets nothing before the reply is whole.
+    hold: bool,
+    /// The text that came, while the model may still be asked again.
+    text: Option<String>,
+    complaint: Option<Complaint>,
 }
 
 /// A reply whose first content has come.
@@ -50,29 +65,14 @@ pub(super) struct Begun {
     deployment: Arc<Deployment>,
 }
 
-/// Reads until the first content.
-///
-/// # Errors
-/// What went wrong before any content; another deployment may still serve the request.
-pub(super) async fn begin(
+/// The reply to the client, once its first content has come.
+pub(super) fn begin(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     runtime: &DeploymentRuntime,
-    body: Body,
-) -> Result<Begun, AttemptFault> {
-    let decoder = runtime.format.stream();
-    let mut source = Source { body, decoder, chunks: Vec::new(), read: 0 };
-    while !source.chunks.iter().any(|chunk| chunk.delta.is_content()) {
-        if source.decoder.is_complete() {
-            break;
-        }
-        source.read().await?;
-        // The piece that brings the first content may be larger, with a picture in it.
-        if source.read > MAX_PREAMBLE && !source.chunks.iter().any(|chunk| chunk.delta.is_content()) {
-            let message = format!("the provider's stream had no content in its first {} KiB", MAX_PREAMBLE >> 10);
-            return Err(AttemptFault::new(FaultKind::BrokenStream, message));
-        }
-    }
+    mut source: Source,
+) -> Begun {
+    source.text = None;
     let now = context.gateway.clock.now();
     for chunk in &mut source.chunks {
         if let Delta::Start { created, .. } = &mut chunk.delta {
@@ -81,18 +81,100 @@ pub(super) async fn begin(
     }
     guard.first_content();
     let encoder = guard.api().stream(&context.request);
-    Ok(Begun {
+    Begun {
         source,
         encoder,
         deadline: context.gateway.clock.instant(context.deadline),
         deployment: Arc::clone(&runtime.config),
-    })
+    }
 }
 
 impl Source {
-    /// Reads one piece of the body and decodes what is whole.
+    pub(super) fn new(context: &RequestContext<'_>, runtime: &DeploymentRuntime, body: Body) -> Self {
+        let hold = context.group.config.parser.as_ref().is_some_and(|parser| parser.hold);
+        let parser = StreamParser::begin(context, !hold);
+        Self {
+            body,
+            decoder: runtime.format.stream(),
+            chunks: Vec::new(),
+            read: 0,
+            seen: (0, 0),
+            hold: hold && parser.is_some(),
+            text: parser.is_some().then(String::new),
+            parser,
+            complaint: None,
+        }
+    }
+
+    /// Reads until the first content; all of it where the reply is held.
+    ///
+    /// # Errors
+    /// What went wrong before the client has any content; another deployment may still serve the request.
+    pub(super) async fn first_content(&mut self, guard: &mut RequestGuard) -> Result<(), AttemptFault> {
+        let mut held = 0;
+        while self.hold || !self.has_content() {
+            if self.decoder.is_complete() {
+                break;
+            }
+            self.read().await?;
+            // The piece that brings the first content may be larger, with a picture in it.
+            let silent = self.text.as_deref().is_none_or(str::is_empty) && !self.has_content();
+            if self.read > MAX_PREAMBLE && silent {
+                let message = format!("the provider's stream had no content in its first {} KiB", MAX_PREAMBLE >> 10);
+                return Err(AttemptFault::new(FaultKind::BrokenStream, message));
+            }
+            if self.read > MAX_HELD {
+                let message = format!("the provider's reply is larger than {} MiB", MAX_HELD >> 20);
+                return Err(AttemptFault::new(FaultKind::BrokenStream, message));
+            }
+            if self.parser.is_some() {
+                let more = self.read - std::mem::replace(&mut held, self.read);
+                let full = |full: Refusal| AttemptFault::new(FaultKind::Gateway, full.message);
+                guard.hold_memory(more.saturating_mul(HELD_FACTOR)).map_err(full)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_content(&self) -> bool {
+        self.chunks.iter().any(|chunk| chunk.delta.is_content())
+    }
+
+    /// What the fault that `first_content` ended with comes to.
+    pub(super) fn complaint(
+        self,
+        fault: AttemptFault,
+        scrub: impl FnOnce(AttemptFault) -> AttemptFault,
+    ) -> CallFailure {
+        match self.complaint {
+            Some(complaint) => CallFailure::Complaint(Unparsed { complaint, text: self.text.unwrap_or_default() }),
+            None => CallFailure::Fault(scrub(fault)),
+        }
+    }
+
+    /// Reads one piece of the body, decodes what is whole and has the parser read it.
     async fn read(&mut self) -> Result<(), AttemptFault> {
-        let Self { body, decoder, chunks, read } = self;
+        let before = self.chunks.len();
+        let decoded = self.decode().await;
+        self.count(before);
+        decoded?;
+        let complete = self.decoder.is_complete();
+        if let Some(parser) = &mut self.parser {
+            // What was read before stays: only what is new is the parser's.
+            let mut new = self.chunks.split_off(before);
+            let read = parser.read(&mut new, complete).await;
+            self.chunks.append(&mut new);
+            if let Err(complaint) = read {
+                let fault = AttemptFault::from(&complaint);
+                self.complaint = Some(complaint);
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    async fn decode(&mut self) -> Result<(), AttemptFault> {
+        let Self { body, decoder, chunks, read, .. } = self;
         if let Some(piece) = body.next().await.transpose()? {
             *read = read.saturating_add(piece.len());
             return decoder.push(&piece, chunks);
@@ -105,6 +187,23 @@ impl Source {
             ));
         }
         Ok(())
+    }
+
+    /// Counts what came from the provider, whatever the parser makes of it.
+    fn count(&mut self, from: usize) {
+        let Self { chunks, seen, text, .. } = self;
+        for chunk in chunks.iter().skip(from) {
+            let bytes = match &chunk.delta {
+                Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => text.len(),
+                Delta::ToolArguments { fragment, .. } => fragment.len(),
+                Delta::ToolCall { name, .. } => name.len(),
+                _ => continue,
+            };
+            *seen = (seen.0 + bytes as u64, seen.1 + 1);
+            if let (Some(all), Delta::Text(new)) = (&mut *text, &chunk.delta) {
+                all.push_str(new);
+            }
+        }
     }
 
     /// Reads the little that may follow the reply's end, for the connection's sake.
@@ -208,13 +307,11 @@ impl Pump {
     /// Turns what was decoded into the caller's events.
     fn encode(&mut self) {
         let Some(progress) = self.guard.as_mut().and_then(RequestGuard::progress) else { return };
+        let (bytes, pieces) = std::mem::take(&mut self.begun.source.seen);
+        progress.saw_pieces(bytes, pieces);
         for chunk in self.begun.source.chunks.drain(..) {
-            match &chunk.delta {
-                Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => progress.saw(text.len() as u64),
-                Delta::ToolArguments { fragment, .. } => progress.saw(fragment.len() as u64),
-                Delta::ToolCall { name, .. } => progress.saw(name.len() as u64),
-                Delta::Usage(usage) => progress.reported(usage.clone()),
-                Delta::Start { .. } | Delta::ReasoningSignature(_) | Delta::Finish(_) | Delta::Other { .. } => {}
+            if let Delta::Usage(usage) = &chunk.delta {
+                progress.reported(usage.clone());
             }
             self.begun.encoder.chunk(&chunk, &mut self.out);
         }

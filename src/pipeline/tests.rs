@@ -113,6 +113,8 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         scope: deployment.scope,
     };
     let group = GroupRuntime {
+        builder: None,
+        parser: None,
         config: Arc::clone(&group.config),
         router: None,
         policy: "built-in".into(),

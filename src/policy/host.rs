@@ -10,6 +10,7 @@ mod engine;
 mod fault;
 mod inspect;
 mod instance;
+mod lent;
 mod problem;
 mod report;
 mod runtime;
@@ -21,6 +22,7 @@ mod succession;
 pub(super) mod ticker;
 
 pub use compile::{CHILD_COMMAND, Compiler, compile_child_main};
+pub use contract::Contract;
 pub use engine::{Component, Digest, Engine, EngineOptions};
 pub use fault::PolicyFault;
 pub use inspect::{Inspection, Role, inspect};
@@ -32,6 +34,6 @@ pub use stats::CallTimes;
 pub use store::{LogLevel, LogLine};
 pub use succession::Succession;
 
-pub(super) use contract::Contract;
 pub(super) use instance::{Budget, Instance, InstanceLifetime};
+pub(super) use lent::Lent;
 pub(super) use store::{HostState, cut};

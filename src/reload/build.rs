@@ -16,7 +16,7 @@ use crate::health::BreakerRule;
 use crate::id::{DeploymentId, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
-use crate::policy::{Component, DeploymentInfo, Digest, Engine, Router, RouterSuccession, Setup};
+use crate::policy::{Component, Digest, Engine};
 use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot};
@@ -25,12 +25,8 @@ use crate::upstream::Upstream;
 use super::accounts::Accounts;
 use super::components::Components;
 use super::folder::{self, Contents};
+use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
-
-/// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
-const DEFAULT: &str = "default";
-/// Who decides where nobody was asked to.
-const FALLBACK: &str = "simple-shuffle";
 
 /// The folder of policies where nothing names one.
 const POLICIES: &str = "policies";
@@ -81,17 +77,7 @@ struct Prepared {
     group: Arc<Group>,
     /// One for each deployment, in their order.
     authorizations: Vec<Authorization>,
-    router: RouterChange,
-}
-
-/// How a group comes by its router.
-enum RouterChange {
-    /// Nothing about it changed.
-    Keep(Arc<Router>),
-    /// It has no predecessor.
-    Start(Arc<Router>),
-    /// It takes over what its predecessor learned, at the moment of the swap.
-    Replace(RouterSuccession),
+    policies: GroupPolicies,
 }
 
 impl Builder {
@@ -200,11 +186,15 @@ impl Builder {
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
             let authorizations = group.deployments.iter().map(|deployment| self.authorization(deployment)).collect();
-            match (self.router(group, &found, previous), authorizations) {
-                (Ok(router), Ok(authorizations)) => {
-                    groups.push(Prepared { group: Arc::clone(group), authorizations, router });
+            let before = previous.and_then(|snapshot| snapshot.groups.get(&group.name));
+            let seed = seed::derive(self.seed, stable_hash(group.name.as_str()));
+            match (GroupPolicies::prepare(group, &found, before, seed), authorizations) {
+                (Ok(policies), Ok(authorizations)) => {
+                    groups.push(Prepared { group: Arc::clone(group), authorizations, policies });
                 }
-                (router, authorizations) => problems.extend([router.err(), authorizations.err()].into_iter().flatten()),
+                (policies, authorizations) => {
+                    problems.extend([policies.err(), authorizations.err()].into_iter().flatten());
+                }
             }
         }
         if groups.len() < settings.catalog.groups.len() {
@@ -225,7 +215,9 @@ impl Builder {
     ) -> BTreeMap<PolicyName, Arc<Component>> {
         let mut found = BTreeMap::new();
         self.components.begin();
-        let wanted = |name: &str| settings.catalog.groups.values().any(|group| group.router.policy.as_str() == name);
+        let wanted = |name: &str| {
+            settings.catalog.groups.values().any(|group| group.policies().any(|policy| policy.as_str() == name))
+        };
         for (name, bytes) in contents {
             let loaded = match bytes {
                 Ok(bytes) if wanted(name.as_str()) || (name.as_str() == FALLBACK && wanted(DEFAULT)) => {
@@ -278,42 +270,6 @@ impl Builder {
         }
     }
 
-    fn router(
-        &self,
-        group: &Group,
-        found: &BTreeMap<PolicyName, Arc<Component>>,
-        previous: Option<&Snapshot>,
-    ) -> Result<RouterChange, String> {
-        let asked = &group.router.policy;
-        let fallback = (asked.as_str() == DEFAULT).then(|| found.get(FALLBACK)).flatten();
-        let Some(component) = found.get(asked).or(fallback) else {
-            let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-            return Err(format!(
-                "group `{}`: no policy is named `{asked}`\nhint: put {asked}.wasm into the policies folder, or use one of {}",
-                group.name,
-                known.join(", ")
-            ));
-        };
-        let setup = Setup {
-            settings: Arc::clone(&group.router.settings),
-            deployments: group.deployments.iter().map(|deployment| DeploymentInfo::of(deployment)).collect(),
-            seed: seed::derive(self.seed, stable_hash(group.name.as_str())),
-        };
-        let failed = |problem| {
-            format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short())
-        };
-        let before = previous.and_then(|snapshot| snapshot.groups.get(&group.name)?.router.clone());
-        match before {
-            Some(router) if router.component().digest() == component.digest() && *router.setup() == setup => {
-                Ok(RouterChange::Keep(router))
-            }
-            Some(router) => RouterSuccession::prepare(Arc::clone(component), setup, &router)
-                .map(RouterChange::Replace)
-                .map_err(failed),
-            None => Router::start(Arc::clone(component), setup, None).map(RouterChange::Start).map_err(failed),
-        }
-    }
-
     /// Puts a draft in force: nothing in here can fail.
     #[must_use]
     pub fn publish(&mut self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
@@ -330,10 +286,8 @@ impl Builder {
         let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
-            let router = match prepared.router {
-                RouterChange::Keep(router) | RouterChange::Start(router) => router,
-                RouterChange::Replace(succession) => succession.publish(),
-            };
+            let GroupPolicies { router, builder, parser } = prepared.policies;
+            let router = router.publish();
             let runtimes = group.deployments.iter().zip(prepared.authorizations);
             let deployments = runtimes.map(|(deployment, authorization)| {
                 let (transport, base_url) = match &deployment.origin {
@@ -354,6 +308,8 @@ impl Builder {
             let runtime = GroupRuntime {
                 policy: format!("{}@{}", component.name(), component.digest().short()).into(),
                 router: Some(router.clone()),
+                builder: builder.map(PolicyChange::publish),
+                parser: parser.map(PolicyChange::publish),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
                 queue: self.shared.queue(&group.name),
@@ -392,15 +348,14 @@ impl Draft {
     /// Whether putting it in force would change anything that `current` serves.
     #[must_use]
     pub fn changes(&self, current: &Snapshot) -> bool {
-        let kept = self.groups.iter().all(|prepared| matches!(prepared.router, RouterChange::Keep(_)));
+        let kept = self.groups.iter().all(|prepared| prepared.policies.are_kept());
         !kept || self.fingerprint != current.fingerprint
     }
 }
 
 /// The component that decides now under this name.
 fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
-    let routers = snapshot.groups.values().filter_map(|group| group.router.as_ref());
-    routers.map(|router| router.component()).find(|component| component.name() == name).cloned()
+    snapshot.groups.values().flat_map(|group| group.components()).find(|component| component.name() == name).cloned()
 }
 
 /// The header its key goes in, prepared; nothing where the operator's own headers hold it already.

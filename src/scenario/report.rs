@@ -105,7 +105,7 @@ impl SuiteReport {
             broken: None,
             policy: component.name().to_string(),
             digest: component.digest().to_string(),
-            interface: format!("{}@{}", inspection.role.as_str(), inspection.version),
+            interface: format!("{}@{}", inspection.role_names(), inspection.version),
             imports: inspection.imports.clone(),
             bytes: component.bytes(),
             compile_ms: u64::try_from(component.load_time().as_millis()).unwrap_or(u64::MAX),

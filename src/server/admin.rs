@@ -11,16 +11,17 @@ use crate::telemetry::PolicyFigures;
 
 use super::{App, probe};
 
-/// Every router in force: `witgate policies` prints this.
+/// Every policy in force: `witgate policies` prints this.
 pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
     let snapshot = app.gateway.live.read();
     let list: Vec<Value> = snapshot
         .groups
         .values()
-        .filter_map(|group| {
-            let report = group.router.as_ref()?.report();
-            Some(json!({
+        .flat_map(|group| group.reports().map(move |(role, report)| (group, role, report)))
+        .map(|(group, role, report)| {
+            json!({
                 "name": report.policy.as_str(),
+                "role": role.as_str(),
                 "digest": report.digest.to_string(),
                 "group": group.config.name.as_str(),
                 "generation": report.generation,
@@ -30,7 +31,7 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
                 "quarantined": report.quarantined,
                 "slow": report.slow,
                 "mean_us": report.times.mean.as_secs_f64() * 1e6,
-            }))
+            })
         })
         .collect();
     probe::json_response(
@@ -42,16 +43,16 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
 /// The same for `/metrics`.
 pub(super) fn figures(app: &App) -> Vec<PolicyFigures> {
     let snapshot = app.gateway.live.read();
-    let of = |group: &Arc<crate::snapshot::GroupRuntime>| {
-        let report = group.router.as_ref()?.report();
-        Some(PolicyFigures {
-            group: group.config.name.to_string(),
-            policy: group.policy.to_string(),
-            calls: report.calls,
-            faults: report.faults,
-            call_seconds: report.histogram.total.as_secs_f64(),
-            call_buckets: report.histogram.in_seconds(),
-        })
-    };
-    snapshot.groups.values().filter_map(of).collect()
+    let reports =
+        snapshot.groups.values().flat_map(|group| group.reports().map(move |(role, report)| (group, role, report)));
+    let figures = reports.map(|(group, role, report)| PolicyFigures {
+        group: group.config.name.to_string(),
+        policy: format!("{}@{}", report.policy, report.digest.short()),
+        role: role.as_str(),
+        calls: report.calls,
+        faults: report.faults,
+        call_seconds: report.histogram.total.as_secs_f64(),
+        call_buckets: report.histogram.in_seconds(),
+    });
+    figures.collect()
 }

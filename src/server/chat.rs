@@ -142,6 +142,9 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
     tell("x-witgate-deployment", &meta.deployment);
     tell("x-witgate-attempts", &meta.attempts.to_string());
     tell("x-witgate-waited-ms", &meta.waited.as_millis().to_string());
+    if let Some(items) = &meta.items {
+        tell("x-witgate-items", &ranges(items));
+    }
     if !meta.dropped.is_empty() {
         tell("x-witgate-dropped", &listed(&meta.dropped));
     }
@@ -153,6 +156,21 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
         tell("x-litellm-response-cost", &cost.to_string());
     }
     response
+}
+
+/// Indices as ranges: `0-11,14`.
+fn ranges(indices: &[u32]) -> String {
+    let mut sorted = indices.to_vec();
+    sorted.sort_unstable();
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for index in sorted {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(index) => *last = index,
+            _ => ranges.push((index, index)),
+        }
+    }
+    let said = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    ranges.iter().map(said).collect::<Vec<_>>().join(",")
 }
 
 /// Names the client chose, made fit for a header: at most twenty, each short and in plain characters.

@@ -16,7 +16,9 @@ pub struct PolicyFigures {
     pub group: String,
     /// `NAME@DIGEST`.
     pub policy: String,
-    /// Decisions since it was loaded.
+    /// What it decides.
+    pub role: &'static str,
+    /// Calls since it was loaded.
     pub calls: u64,
     /// Traps, timeouts and bad answers since then.
     pub faults: u64,
@@ -30,6 +32,7 @@ pub struct PolicyFigures {
 struct Labels {
     group: String,
     policy: String,
+    role: &'static str,
 }
 
 #[derive(Debug)]
@@ -53,9 +56,9 @@ impl PolicyCollector {
 
 impl Collector for PolicyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.counter(&mut encoder, "policy_calls", "Decisions of a policy since it was loaded", |of| of.calls)?;
+        self.counter(&mut encoder, "policy_calls", "Calls of a policy since it was loaded", |of| of.calls)?;
         self.counter(&mut encoder, "policy_faults", "Faults of a policy since it was loaded", |of| of.faults)?;
-        let help = "Time a policy takes for a decision, of one call in eight";
+        let help = "Time a policy takes for a call, of one call in eight";
         let mut encoder = encoder.encode_descriptor("policy_call_seconds", help, None, MetricType::Histogram)?;
         for (labels, figures) in &self.0 {
             let count = figures.call_buckets.iter().map(|(_, calls)| calls).sum();
@@ -75,9 +78,9 @@ pub(super) fn encode(text: &mut String, policies: Vec<PolicyFigures>) -> fmt::Re
     if policies.is_empty() {
         return Ok(());
     }
-    let labelled = policies
-        .into_iter()
-        .map(|figures| (Labels { group: figures.group.clone(), policy: figures.policy.clone() }, figures));
+    let labelled = policies.into_iter().map(|figures| {
+        (Labels { group: figures.group.clone(), policy: figures.policy.clone(), role: figures.role }, figures)
+    });
     let mut registry = Registry::with_prefix("witgate");
     registry.register_collector(Box::new(PolicyCollector(labelled.collect())));
     encode_registry(text, &registry)
@@ -92,6 +95,7 @@ mod tests {
         let figures = PolicyFigures {
             group: "g".to_owned(),
             policy: "p@1".to_owned(),
+            role: "router",
             calls: 17,
             faults: 2,
             call_seconds: 0.5,
@@ -101,12 +105,12 @@ mod tests {
         encode(&mut text, vec![figures]).unwrap();
         for line in [
             "# TYPE witgate_policy_calls counter",
-            "witgate_policy_calls_total{group=\"g\",policy=\"p@1\"} 17",
-            "witgate_policy_faults_total{group=\"g\",policy=\"p@1\"} 2",
-            "witgate_policy_call_seconds_sum{group=\"g\",policy=\"p@1\"} 0.5",
-            "witgate_policy_call_seconds_count{group=\"g\",policy=\"p@1\"} 3",
-            "witgate_policy_call_seconds_bucket{le=\"0.001\",group=\"g\",policy=\"p@1\"} 2",
-            "witgate_policy_call_seconds_bucket{le=\"+Inf\",group=\"g\",policy=\"p@1\"} 3",
+            "witgate_policy_calls_total{group=\"g\",policy=\"p@1\",role=\"router\"} 17",
+            "witgate_policy_faults_total{group=\"g\",policy=\"p@1\",role=\"router\"} 2",
+            "witgate_policy_call_seconds_sum{group=\"g\",policy=\"p@1\",role=\"router\"} 0.5",
+            "witgate_policy_call_seconds_count{group=\"g\",policy=\"p@1\",role=\"router\"} 3",
+            "witgate_policy_call_seconds_bucket{le=\"0.001\",group=\"g\",policy=\"p@1\",role=\"router\"} 2",
+            "witgate_policy_call_seconds_bucket{le=\"+Inf\",group=\"g\",policy=\"p@1\",role=\"router\"} 3",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in:\n{text}");
         }

@@ -12,11 +12,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::say;
-use build::{Built, Guest};
+use build::{Built, Guest, Role};
 use lock::Lock;
 
-/// What is shipped: the policy's name is the crate's without its role.
-const ROUTERS: [&str; 6] = ["cost-based", "latency-based", "least-busy", "simple-shuffle", "tpm-aware", "usage-based"];
+/// What is shipped, in name order.
+const SHIPPED: [(&str, Role); 11] = [
+    ("cost-based", Role::Router),
+    ("json", Role::ResponseParser),
+    ("latency-based", Role::Router),
+    ("least-busy", Role::Router),
+    ("reasoning", Role::ResponseParser),
+    ("redact", Role::PromptBuilder),
+    ("restore", Role::ResponseParser),
+    ("simple-shuffle", Role::Router),
+    ("template", Role::PromptBuilder),
+    ("tpm-aware", Role::Router),
+    ("usage-based", Role::Router),
+];
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let root = root()?;
@@ -34,30 +46,31 @@ fn root() -> Result<PathBuf, String> {
 }
 
 fn shipped() -> Vec<Guest> {
-    let guest = |name: &&str| Guest {
-        crate_name: format!("router-{name}"),
-        name: (*name).to_owned(),
-        features: "",
-        manifest: None,
-    };
-    ROUTERS.iter().map(guest).collect()
+    SHIPPED.iter().map(|(name, role)| Guest::shipped(name, *role)).collect()
 }
 
 fn fixtures() -> Vec<Guest> {
     let guest = |name: &str, features| Guest {
         crate_name: "test-counting".to_owned(),
         name: name.to_owned(),
+        role: Role::Router,
         features,
         manifest: None,
     };
-    let hostile = Guest { crate_name: "hostile".to_owned(), name: "hostile".to_owned(), features: "", manifest: None };
+    let hostile = Guest { crate_name: "hostile".to_owned(), ..guest("hostile", "") };
     vec![guest("counting-a", ""), guest("counting-b", "last"), hostile]
 }
 
 /// The policy of the documentation: built only to be tried.
 fn example() -> Guest {
     let name = "calm".to_owned();
-    Guest { crate_name: name.clone(), name, features: "", manifest: Some("examples/policies/calm/Cargo.toml") }
+    Guest {
+        crate_name: name.clone(),
+        name,
+        role: Role::Router,
+        features: "",
+        manifest: Some("examples/policies/calm/Cargo.toml"),
+    }
 }
 
 fn write(root: &Path) -> Result<(), String> {
@@ -93,8 +106,8 @@ fn check(root: &Path) -> Result<(), String> {
     let text = fs::read_to_string(policies.join(lock::FILE)).map_err(|error| format!("{}: {error}", lock::FILE))?;
     let lock: Lock = text.parse()?;
     let names: Vec<&str> = lock.names().collect();
-    if names != ROUTERS {
-        return Err(format!("{} lists {names:?}, shipped are {ROUTERS:?}", lock::FILE));
+    if names != SHIPPED.map(|(name, _)| name) {
+        return Err(format!("{} lists {names:?}, shipped are {SHIPPED:?}", lock::FILE));
     }
     lock.verify(&policies)?;
     say(&format!("{} components are those of {}", names.len(), lock::FILE));

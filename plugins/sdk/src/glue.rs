@@ -27,7 +27,7 @@ impl<R: Router> Held<R> {
 
     /// Keeps the setup until the deployments are known.
     pub fn configure(&self, setup: lifecycle::Setup) {
-        crate::log::tell_of_panics();
+        crate::log::begin(crate::log_writer!(crate::bindings::witgate::policy::log));
         *self.setup.borrow_mut() = Some(setup);
     }
 

@@ -1,5 +1,7 @@
 //! Lines in the gateway's log. The gateway takes 20 a call and cuts each at 1 KiB.
 
+use std::cell::Cell;
+
 /// A detail for whoever looks closely.
 pub fn debug(message: &str) {
     write(Level::Debug, message);
@@ -15,19 +17,54 @@ pub fn warn(message: &str) {
     write(Level::Warn, message);
 }
 
-use crate::bindings::witgate::policy::log::Level;
-
-#[cfg(target_arch = "wasm32")]
-fn write(level: Level, message: &str) {
-    crate::bindings::witgate::policy::log::write(level, message);
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// For the policy's author.
+    Debug,
+    /// For the operator.
+    Info,
+    /// Something the operator should look at.
+    Warn,
 }
 
-/// In a policy's own tests on the machine at hand there is no gateway to write to.
-#[cfg(not(target_arch = "wasm32"))]
-fn write(_level: Level, _message: &str) {}
+thread_local! {
+    /// In a policy's own tests on the machine at hand there is no gateway to write to.
+    static WRITER: Cell<fn(Level, &str)> = const { Cell::new(|_, _| {}) };
+}
 
-/// A panic ends the instance without a word; this gives it one. Costs 1 KiB of component.
-pub(crate) fn tell_of_panics() {
+fn write(level: Level, message: &str) {
+    WRITER.get()(level, message);
+}
+
+/// Lines go to `writer` from now on, and a panic, which ends the instance, leaves its words there. Every role's crate says this
+/// when a policy is configured.
+#[doc(hidden)]
+pub fn begin(writer: fn(Level, &str)) {
+    WRITER.set(writer);
     #[cfg(target_arch = "wasm32")]
     std::panic::set_hook(Box::new(|panic| warn(&panic.to_string())));
+}
+
+/// Makes the writer of a role's bindings.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! log_writer {
+    ($host:path) => {{
+        fn write(level: $crate::log::Level, message: &str) {
+            #[cfg(target_arch = "wasm32")]
+            {
+                use $host as host;
+                let level = match level {
+                    $crate::log::Level::Debug => host::Level::Debug,
+                    $crate::log::Level::Info => host::Level::Info,
+                    $crate::log::Level::Warn => host::Level::Warn,
+                };
+                host::write(level, message);
+            }
+            #[cfg(not(target_arch = "wasm32"))]
+            let _ = (level, message);
+        }
+        write
+    }};
 }

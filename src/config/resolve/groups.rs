@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use super::deployment::Member;
 use super::strategy;
-use crate::catalog::{Deployment, Group, RouterChoice};
+use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, RouterChoice};
 use crate::config::problem::closest;
 use crate::config::reader::Reader;
 use crate::config::settings::Alias;
-use crate::config::shape::{AliasEntry, RouterEntry, RoutingGroup};
+use crate::config::shape::{AliasEntry, BuilderGrants, ParserGrants, PolicyEntry, RouterGrants, RoutingGroup};
 use crate::config::yaml::Place;
 use crate::id::{DeploymentId, GroupName, PolicyName};
 
-/// The groups with their routers.
+/// The groups with their policies.
 pub(super) struct Groups {
     default: RouterChoice,
     deployments: BTreeMap<GroupName, Vec<Arc<Deployment>>>,
     routers: BTreeMap<GroupName, RouterChoice>,
+    builders: BTreeMap<GroupName, BuilderChoice>,
+    parsers: BTreeMap<GroupName, ParserChoice>,
 }
 
 impl Groups {
@@ -33,7 +35,7 @@ impl Groups {
             }
         }
         let deployments = groups.into_iter().map(|(name, members)| (name, in_order(members))).collect();
-        Self { default, deployments, routers: BTreeMap::new() }
+        Self { default, deployments, routers: BTreeMap::new(), builders: BTreeMap::new(), parsers: BTreeMap::new() }
     }
 
     /// Says which groups the deployments that cannot be used leave empty.
@@ -50,10 +52,11 @@ impl Groups {
 
     /// Every group, whole.
     pub(super) fn finish(self, retries: u32) -> BTreeMap<GroupName, Arc<Group>> {
-        let Self { default, deployments, routers } = self;
+        let Self { default, deployments, routers, mut builders, mut parsers } = self;
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
-            (name.clone(), Arc::new(Group { name, deployments, router, retries }))
+            let (builder, parser) = (builders.remove(&name), parsers.remove(&name));
+            (name.clone(), Arc::new(Group { name, deployments, router, builder, parser, retries }))
         };
         deployments.into_iter().map(whole).collect()
     }
@@ -103,20 +106,48 @@ impl Groups {
     }
 
     /// `witgate.routers`: any policy for any group, over all else.
-    pub(super) fn routers(&mut self, reader: &Reader<'_>, routers: &[RouterEntry]) {
-        for entry in routers {
+    pub(super) fn routers(&mut self, reader: &Reader<'_>, routers: &[PolicyEntry<RouterGrants>]) {
+        for (group, policy, settings, grants) in self.of_groups(reader, routers) {
+            let may_reject = grants.may_reject.unwrap_or(false);
+            self.routers.insert(group, RouterChoice { policy, settings, may_reject });
+        }
+    }
+
+    /// `witgate.prompt_builders`.
+    pub(super) fn builders(&mut self, reader: &Reader<'_>, builders: &[PolicyEntry<BuilderGrants>]) {
+        for (group, policy, settings, grants) in self.of_groups(reader, builders) {
+            let (may_reject, pass_on_fault) =
+                (grants.may_reject.unwrap_or(false), grants.pass_on_fault.unwrap_or(false));
+            self.builders.insert(group, BuilderChoice { policy, settings, may_reject, pass_on_fault });
+        }
+    }
+
+    /// `witgate.response_parsers`.
+    pub(super) fn parsers(&mut self, reader: &Reader<'_>, parsers: &[PolicyEntry<ParserGrants>]) {
+        for (group, policy, settings, grants) in self.of_groups(reader, parsers) {
+            let hold = grants.hold.unwrap_or(false);
+            self.parsers.insert(group, ParserChoice { policy, settings, hold });
+        }
+    }
+
+    /// The entries whose groups there are: group, policy, settings and grants.
+    fn of_groups<'e, G>(
+        &self,
+        reader: &Reader<'_>,
+        entries: &'e [PolicyEntry<G>],
+    ) -> Vec<(GroupName, PolicyName, Arc<str>, &'e G)> {
+        let mut found = Vec::new();
+        for entry in entries {
             if !self.deployments.contains_key(entry.group.as_str()) {
                 let message = format!("there is no group `{}`", entry.group);
                 reader.problem(entry.at, message, self.did_you_mean(&entry.group));
             } else if let Some(policy) = &entry.policy {
-                let choice = RouterChoice {
-                    policy: PolicyName::from(policy.as_str()),
-                    settings: entry.settings.as_deref().unwrap_or(strategy::NO_SETTINGS).into(),
-                    may_reject: entry.may_reject.unwrap_or(false),
-                };
-                self.routers.insert(GroupName::from(entry.group.as_str()), choice);
+                let settings = entry.settings.as_deref().unwrap_or(strategy::NO_SETTINGS).into();
+                let (group, policy) = (GroupName::from(entry.group.as_str()), PolicyName::from(policy.as_str()));
+                found.push((group, policy, settings, &entry.grants));
             }
         }
+        found
     }
 
     /// `model_group_alias`: other names of groups.

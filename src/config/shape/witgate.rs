@@ -18,17 +18,35 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) global: Global,
     pub(in crate::config) queue: Queue,
     pub(in crate::config) policies_dir: Option<PathBuf>,
-    pub(in crate::config) routers: Vec<RouterEntry>,
+    pub(in crate::config) routers: Vec<PolicyEntry<RouterGrants>>,
+    pub(in crate::config) builders: Vec<PolicyEntry<BuilderGrants>>,
+    pub(in crate::config) parsers: Vec<PolicyEntry<ParserGrants>>,
 }
 
-/// One of `witgate.routers`: the policy of a group.
-pub(in crate::config) struct RouterEntry {
+/// The policy of a group in one role, and what is particular to the role.
+pub(in crate::config) struct PolicyEntry<G> {
     pub(in crate::config) at: Place,
     pub(in crate::config) group: String,
     pub(in crate::config) policy: Option<String>,
     /// JSON text.
     pub(in crate::config) settings: Option<String>,
+    pub(in crate::config) grants: G,
+}
+
+/// What one of `witgate.routers` may do.
+pub(in crate::config) struct RouterGrants {
     pub(in crate::config) may_reject: Option<bool>,
+}
+
+/// What one of `witgate.prompt_builders` may do.
+pub(in crate::config) struct BuilderGrants {
+    pub(in crate::config) may_reject: Option<bool>,
+    pub(in crate::config) pass_on_fault: Option<bool>,
+}
+
+/// What one of `witgate.response_parsers` may do.
+pub(in crate::config) struct ParserGrants {
+    pub(in crate::config) hold: Option<bool>,
 }
 
 /// `witgate.server`.
@@ -72,7 +90,16 @@ impl Witgate {
             global: Global::read(section.inner("global", "witgate")),
             queue: Queue::read(section.inner("queue", "witgate")),
             policies_dir,
-            routers: RouterEntry::read_all(&mut section),
+            routers: PolicyEntry::read_all(&mut section, "routers", |section| RouterGrants {
+                may_reject: section.flag("may_reject"),
+            }),
+            builders: PolicyEntry::read_all(&mut section, "prompt_builders", |section| BuilderGrants {
+                may_reject: section.flag("may_reject"),
+                pass_on_fault: on_fault(section),
+            }),
+            parsers: PolicyEntry::read_all(&mut section, "response_parsers", |section| ParserGrants {
+                hold: section.flag("hold"),
+            }),
         };
         section.finish();
         read
@@ -134,27 +161,44 @@ impl Queue {
     }
 }
 
-impl RouterEntry {
-    fn read_all(section: &mut Section<'_, '_>) -> Vec<Self> {
-        let (reader, node) = (section.reader(), section.descend("routers"));
-        let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, "witgate.routers"));
+impl<G> PolicyEntry<G> {
+    fn read_all(
+        section: &mut Section<'_, '_>,
+        role: &'static str,
+        grants: impl Fn(&mut Section<'_, '_>) -> G,
+    ) -> Vec<Self> {
+        let (reader, node) = (section.reader(), section.descend(role));
+        let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, &format!("witgate.{role}")));
         let read = |entry: &Entry| {
-            let path = format!("witgate.routers.{}", entry.key);
-            let mut section = reader.section(&entry.node, "routers", &path).strict();
+            let path = format!("witgate.{role}.{}", entry.key);
+            let mut section = reader.section(&entry.node, role, &path).strict();
             let read = Self {
                 at: entry.at,
                 group: entry.key.clone(),
                 policy: section.text("policy"),
                 settings: super::settings(&mut section, "settings"),
-                may_reject: section.flag("may_reject"),
+                grants: grants(&mut section),
             };
             if read.policy.is_none() {
                 let hint = "the stem of its file: tpm-aware for tpm-aware.wasm";
-                section.places.error_at("policy", "a router needs a `policy`", hint);
+                section.places.error_at("policy", "it needs a `policy`", hint);
             }
             section.finish();
             read
         };
         entries.iter().map(read).collect()
+    }
+}
+
+/// `on_fault`: whether a prompt passes as the client wrote it.
+fn on_fault(section: &mut Section<'_, '_>) -> Option<bool> {
+    match section.text("on_fault")?.as_str() {
+        "refuse" => Some(false),
+        "pass" => Some(true),
+        _ => {
+            let hint = "refuse (the default) or pass, which sends what the client wrote";
+            section.places.error_at("on_fault", "`on_fault` is neither `refuse` nor `pass`", hint);
+            None
+        }
     }
 }

@@ -43,7 +43,9 @@ fn type_word(refusal: &Refusal) -> &'static str {
         RefusalKind::TooLarge => "request_too_large",
         RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
         RefusalKind::Unavailable => "overloaded_error",
-        RefusalKind::Upstream | RefusalKind::Internal => "api_error",
+        RefusalKind::Upstream | RefusalKind::PromptFailed | RefusalKind::Unparsed | RefusalKind::Internal => {
+            "api_error"
+        }
         RefusalKind::InvalidRequest | RefusalKind::Rejected => match refusal.status {
             402 => "billing_error",
             409 => "conflict_error",

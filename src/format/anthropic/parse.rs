@@ -53,10 +53,7 @@ fn conversation(fields: &mut Fields<'_>) -> Result<Vec<Message>, Mismatch> {
         messages.push(Message { role: Role::System, parts, name: None, rest: Rest::new() });
     }
     let path = fields.path().key("messages");
-    let items = fields.list("messages")?.ok_or_else(|| Mismatch::missing(&path))?;
-    if items.is_empty() {
-        return Err(Mismatch::new(&path, "at least one message is required"));
-    }
+    let items = fields.messages()?;
     for (index, item) in items.into_iter().enumerate() {
         message(item, &path.index(index), &mut messages)?;
     }

@@ -34,9 +34,12 @@ const fn type_word(refusal: &Refusal) -> &'static str {
         RefusalKind::Unauthorized => "authentication_error",
         RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",
         RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
-        RefusalKind::Upstream | RefusalKind::Unavailable | RefusalKind::TimedOut | RefusalKind::Internal => {
-            "server_error"
-        }
+        RefusalKind::Upstream
+        | RefusalKind::Unavailable
+        | RefusalKind::TimedOut
+        | RefusalKind::PromptFailed
+        | RefusalKind::Unparsed
+        | RefusalKind::Internal => "server_error",
     }
 }
 

@@ -54,10 +54,7 @@ pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
 
 fn messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, Mismatch> {
     let path = fields.path().key("messages");
-    let items = fields.list("messages")?.ok_or_else(|| Mismatch::missing(&path))?;
-    if items.is_empty() {
-        return Err(Mismatch::new(&path, "at least one message is required"));
-    }
+    let items = fields.messages()?;
     items.into_iter().enumerate().map(|(index, item)| one_message(item, &path.index(index))).collect()
 }
 

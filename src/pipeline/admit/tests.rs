@@ -32,7 +32,7 @@ async fn admit(
     let caller = Arc::clone(guard.caller().unwrap());
     let deadline = gateway.clock.now() + Duration::from_secs(600);
     let arrival = Arrival { caller, api: "openai", seed: guard.seed, large: false, deadline };
-    let context = RequestContext::new(gateway, &snapshot, arrival, request(body))?;
+    let context = RequestContext::new(gateway, &snapshot, arrival, request(body)).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();
     AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate }.admit().await

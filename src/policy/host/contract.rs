@@ -4,12 +4,16 @@ use wasmtime::Store;
 use wasmtime::component::{Instance as Linked, InstancePre};
 
 use super::fault::PolicyFault;
+use super::inspect::Role;
 use super::instance::{Budget, Instance, InstanceLifetime};
 use super::problem::PolicyProblem;
 use super::store::HostState;
 
 /// One role.
 pub trait Contract: Sized + Send + Sync + 'static {
+    /// Which role it is.
+    const ROLE: Role;
+
     /// The role's own exports of an instance.
     type Exports: Send;
     /// Where those exports are in a component.

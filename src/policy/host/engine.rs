@@ -11,7 +11,7 @@ use wasmtime::component::{HasSelf, InstancePre, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::bindings::PolicyIndices;
-use super::bindings::witgate::policy::log;
+use super::bindings::witgate::policy::{log, tokens};
 use super::cache::{Cache, Key};
 use super::compile::Compiler;
 use super::inspect::{Inspection, Role, inspect};
@@ -105,6 +105,7 @@ impl Engine {
         let wasm = pooled(&options).map_err(failed)?;
         let mut linker = Linker::new(&wasm);
         log::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state).map_err(failed)?;
+        tokens::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state).map_err(failed)?;
         let ticker = match options.fuel {
             Some(_) => None,
             None => Some(Ticker::start(&wasm).map_err(|error| PolicyProblem::Engine(error.to_string()))?),
@@ -112,7 +113,7 @@ impl Engine {
         Ok(Self { inner: Arc::new(Inner { options, wasm, linker, ticker, cache }) })
     }
 
-    /// Checks, compiles and links a component; `fits` says whether its exports are those of its role. Blocks for as long as
+    /// Checks, compiles and links a component; `fits` says whether its exports are those of a role. Blocks for as long as
     /// compiling takes: call it off the async threads.
     ///
     /// # Errors
@@ -121,7 +122,7 @@ impl Engine {
         &self,
         name: &PolicyName,
         bytes: &[u8],
-        fits: impl FnOnce(Role, &InstancePre<HostState>) -> wasmtime::Result<()>,
+        fits: impl Fn(Role, &InstancePre<HostState>) -> wasmtime::Result<()>,
     ) -> Result<Arc<Component>, PolicyProblem> {
         let options = &self.inner.options;
         if bytes.len() > options.max_component_bytes {
@@ -142,7 +143,8 @@ impl Engine {
             linker.define_unknown_imports_as_traps(&compiled).map_err(unfit)?;
         }
         let pre = linker.instantiate_pre(&compiled).map_err(unfit)?;
-        PolicyIndices::new(&pre).map(drop).and_then(|()| fits(inspection.role, &pre)).map_err(unfit)?;
+        PolicyIndices::new(&pre).map(drop).map_err(unfit)?;
+        inspection.roles.iter().try_for_each(|role| fits(*role, &pre)).map_err(unfit)?;
         Ok(Arc::new(Component {
             name: name.clone(),
             digest: Digest::of(bytes),

@@ -5,7 +5,8 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use super::problem::PolicyProblem;
 
-const LOG: &str = "witgate:policy/log@0.1.0";
+/// What a policy may import.
+const GIVEN: [&str; 2] = ["witgate:policy/log@0.1.0", "witgate:policy/tokens@0.1.0"];
 const NAMESPACE: &str = "witgate:policy/";
 const SERVED: &str = "0.1.0";
 
@@ -14,42 +15,60 @@ const SERVED: &str = "0.1.0";
 pub enum Role {
     /// Which deployments serve a request.
     Router,
+    /// What the model is told.
+    PromptBuilder,
+    /// What the client reads of a reply.
+    ResponseParser,
 }
 
 impl Role {
+    /// Every role, with the interface that a component exports in it.
+    const INTERFACES: [(&'static str, Self); 3] =
+        [("routing", Self::Router), ("prompting", Self::PromptBuilder), ("parsing", Self::ResponseParser)];
+
     /// The stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Router => "router",
+            Self::PromptBuilder => "prompt-builder",
+            Self::ResponseParser => "response-parser",
         }
     }
 
     fn of_interface(name: &str) -> Option<Self> {
-        (name == "routing").then_some(Self::Router)
+        Self::INTERFACES.into_iter().find(|(interface, _)| *interface == name).map(|(_, role)| role)
     }
 }
 
 /// What a component says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// Its role.
-    pub role: Role,
-    /// The version of the role's interface it was built against.
+    /// Its roles, at least one: a component may build prompts and read the replies to them.
+    pub roles: Vec<Role>,
+    /// The version of the roles' interfaces it was built against.
     pub version: String,
     /// What it imports, in the component's order.
     pub imports: Vec<String>,
 }
 
-/// Reads a component's role, version and imports, and refuses what no policy may be. Nothing is compiled.
+impl Inspection {
+    /// Its roles, as a list in words.
+    #[must_use]
+    pub fn role_names(&self) -> String {
+        self.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Reads a component's roles, version and imports, and refuses what no policy may be. Nothing is compiled.
 ///
 /// # Errors
 /// Not a component, no or an unknown interface of ours, a version not served, an import no policy is given.
 pub fn inspect(bytes: &[u8], allow_wasi_stubs: bool) -> Result<Inspection, PolicyProblem> {
     let (imports, exports) = names(bytes)?;
-    let (role, version) = role(&exports)?;
+    let (roles, version) = roles(&exports)?;
     check_imports(&imports, allow_wasi_stubs)?;
-    Ok(Inspection { role, version, imports })
+    Ok(Inspection { roles, version, imports })
 }
 
 /// The names of the outermost component's imports and exports.
@@ -77,15 +96,19 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), PolicyProblem> {
     Ok((imports, exports))
 }
 
-fn role(exports: &[String]) -> Result<(Role, String), PolicyProblem> {
+fn roles(exports: &[String]) -> Result<(Vec<Role>, String), PolicyProblem> {
     let ours = exports.iter().filter_map(|export| export.strip_prefix(NAMESPACE).map(|rest| (export, rest)));
+    let mut roles = Vec::new();
     for (export, rest) in ours {
         let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
         let Some(role) = Role::of_interface(interface) else { continue };
         if version != SERVED {
             return Err(PolicyProblem::Version { found: export.clone(), served: SERVED });
         }
-        return Ok((role, version.to_owned()));
+        roles.push(role);
+    }
+    if !roles.is_empty() {
+        return Ok((roles, SERVED.to_owned()));
     }
     let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
     Err(PolicyProblem::NoRole { found })
@@ -96,7 +119,7 @@ fn check_imports(imports: &[String], allow_wasi_stubs: bool) -> Result<(), Polic
     if !wasi.is_empty() && !allow_wasi_stubs {
         return Err(PolicyProblem::Wasi(wasi.into_iter().cloned().collect()));
     }
-    match others.into_iter().find(|import| *import != LOG) {
+    match others.into_iter().find(|import| !GIVEN.contains(&import.as_str())) {
         Some(import) => Err(PolicyProblem::Import(import.clone())),
         None => Ok(()),
     }

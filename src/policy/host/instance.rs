@@ -58,6 +58,22 @@ impl Budget {
         Self { cpu: (4 * first).clamp(call.cpu, setup.cpu), ..setup }
     }
 
+    /// For a call over so many bytes of text: answers as long as three times as much are read, and each 64 KiB may take as
+    /// long as a whole call otherwise.
+    pub(in crate::policy) fn over(self, bytes: usize) -> Self {
+        let times = u32::try_from(bytes >> 16).unwrap_or(u32::MAX).saturating_add(1);
+        Self {
+            cpu: self.cpu.saturating_mul(times),
+            fuel: self.fuel.saturating_mul(u64::from(times)),
+            answer_bytes: self.answer_bytes.saturating_add(bytes.saturating_mul(3)),
+        }
+    }
+
+    /// For a call that may import so many bytes more than it answers.
+    pub(in crate::policy) const fn with_imports(self, bytes: usize) -> Self {
+        Self { answer_bytes: self.answer_bytes.saturating_add(bytes), ..self }
+    }
+
     /// For a call that answers with a saved state.
     pub(in crate::policy) const fn for_state(self) -> Self {
         Self { answer_bytes: STATE_BYTES, ..self }
@@ -71,14 +87,24 @@ pub enum InstanceLifetime {
     OneKept,
     /// As many are kept as calls meet, up to this many: each answers from its arguments alone.
     SeveralKept(usize),
+    /// One is taken out for each use; so many are kept for the next, where nothing of one use is remembered at another.
+    PerUse(usize),
 }
 
 impl InstanceLifetime {
     /// How many may live at once.
     pub(in crate::policy) const fn most(self) -> usize {
         match self {
-            Self::OneKept => 1,
+            Self::OneKept | Self::PerUse(_) => 1,
             Self::SeveralKept(most) => most,
+        }
+    }
+
+    /// How many wait for their next use.
+    pub(in crate::policy) const fn idle(self) -> usize {
+        match self {
+            Self::OneKept | Self::SeveralKept(_) => 0,
+            Self::PerUse(kept) => kept,
         }
     }
 }
@@ -153,6 +179,11 @@ impl<C: Contract> Instance<C> {
     /// Bytes of linear memory it has.
     pub(in crate::policy) fn memory_bytes(&self) -> usize {
         self.store.data().memory_used()
+    }
+
+    /// Counts tokens as `model` does from now on.
+    pub(in crate::policy) fn count_as(&mut self, model: &Arc<str>) {
+        self.store.data_mut().count_as(model);
     }
 
     /// Calls one of its exports within `budget`.

@@ -41,7 +41,9 @@ pub enum PolicyProblem {
     )]
     CoreModule,
     /// It exports none of our interfaces.
-    #[error("exports no interface of a policy (found: {found}); a router exports `witgate:policy/routing@0.1.0`")]
+    #[error(
+        "exports no interface of a policy (found: {found}); a router exports `witgate:policy/routing@0.1.0`, a prompt builder `prompting`, a response parser `parsing`"
+    )]
     NoRole {
         /// The exports it has.
         found: String,
@@ -55,7 +57,9 @@ pub enum PolicyProblem {
         served: &'static str,
     },
     /// It imports something no policy is given.
-    #[error("imports `{0}`, which no policy is given; only `witgate:policy/log@0.1.0` may be imported")]
+    #[error(
+        "imports `{0}`, which no policy is given; only `witgate:policy/log@0.1.0` and `tokens@0.1.0` may be imported"
+    )]
     Import(String),
     /// It imports WASI.
     #[error(
@@ -93,6 +97,14 @@ pub enum PolicyProblem {
         /// All there are.
         known: String,
     },
+    /// It is asked to do what it has no exports for.
+    #[error("is a {found}, and no {wanted}")]
+    WrongRole {
+        /// The roles it has.
+        found: String,
+        /// The one that is wanted of it.
+        wanted: &'static str,
+    },
     /// It wants more than a policy may ask for.
     #[error("wants {asked} {kind}s, at most {limit} may be asked for")]
     TooManyNeeds {
@@ -103,7 +115,7 @@ pub enum PolicyProblem {
         /// How many may be.
         limit: usize,
     },
-    /// The router it is to succeed is already replaced, or being replaced.
-    #[error("the router it is to succeed is already replaced or being replaced; prepare from the newest one")]
+    /// The policy it is to succeed is already replaced, or being replaced.
+    #[error("the policy it is to succeed is already replaced or being replaced; prepare from the newest one")]
     AlreadySucceeded,
 }

@@ -13,6 +13,7 @@ use super::contract::Contract;
 use super::engine::Component;
 use super::fault::PolicyFault;
 use super::instance::{Budget, Instance};
+use super::lent::Idle;
 use super::problem::PolicyProblem;
 use super::report::PolicyReport;
 use super::setup::make_ready;
@@ -41,6 +42,7 @@ pub struct PolicyRuntime<C: Contract> {
     stats: Stats,
     /// The first is the one that observes and saves.
     instances: Box<[Mutex<Option<Instance<C>>>]>,
+    pub(super) idle: Idle<C>,
     saved: Mutex<Option<SavedState>>,
     learning: Mutex<Learning<C::Event>>,
     lineage: Arc<Lineage<C>>,
@@ -99,6 +101,11 @@ impl<C: Contract> PolicyRuntime<C> {
         lineage: Arc<Lineage<C>>,
         generation: u64,
     ) -> Result<Arc<Self>, PolicyProblem> {
+        let roles = &component.inspection().roles;
+        if !roles.contains(&C::ROLE) {
+            let found = component.inspection().role_names();
+            return Err(PolicyProblem::WrongRole { found, wanted: C::ROLE.as_str() });
+        }
         let choices = C::choices(&setup);
         let budget = Budget::setup(&component, choices);
         let call = Budget::call(&component, choices);
@@ -114,7 +121,7 @@ impl<C: Contract> PolicyRuntime<C> {
         }
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
-        let instances = C::lifetime(&ready.needs).most();
+        let lifetime = C::lifetime(&ready.needs);
         let runtime = Self {
             recovery: Budget::recovery(&component, choices, ready.cpu),
             component,
@@ -124,7 +131,8 @@ impl<C: Contract> PolicyRuntime<C> {
             call,
             sink,
             stats: counters,
-            instances: (0..instances).map(|_| Mutex::new(None)).collect(),
+            instances: (0..lifetime.most()).map(|_| Mutex::new(None)).collect(),
+            idle: Idle::new(lifetime.idle()),
             saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
             state_problem: ready.state_problem,
             learning: Mutex::default(),
@@ -161,8 +169,17 @@ impl<C: Contract> PolicyRuntime<C> {
         now: Moment,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
+        self.counted(now, || self.ask_free_instance(call))
+    }
+
+    /// Counts and times a call, and its fault.
+    pub(super) fn counted<R>(
+        &self,
+        now: Moment,
+        call: impl FnOnce() -> Result<R, PolicyFault>,
+    ) -> Result<R, PolicyFault> {
         let start = self.stats.call(now);
-        let answer = self.ask_free_instance(call);
+        let answer = call();
         if start.is_some_and(|start| self.stats.timed(start)) {
             let policy = self.component.name();
             tracing::warn!(%policy, "its calls take over a millisecond; they are made beside the threads that serve");
@@ -189,13 +206,25 @@ impl<C: Contract> PolicyRuntime<C> {
                 Err(fault) => return Err(fault),
             }
         }
-        self.with_instance(&mut kept, |instance| {
-            let answer = call(instance, self.call);
-            if self.component.engine().options().fuel.is_some() {
-                self.stats.fuel(instance.fuel_used());
-            }
-            answer
-        })
+        self.with_instance(&mut kept, |instance| self.within_budget(instance, call))
+    }
+
+    /// Calls an instance within the budget of a call.
+    pub(super) fn within_budget<R>(
+        &self,
+        instance: &mut Instance<C>,
+        call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
+    ) -> Result<R, PolicyFault> {
+        let answer = call(instance, self.call);
+        if self.component.engine().options().fuel.is_some() {
+            self.stats.fuel(instance.fuel_used());
+        }
+        answer
+    }
+
+    /// Whether it failed so often that it is not called any more.
+    pub(super) fn quarantined(&self) -> bool {
+        self.stats.quarantined()
     }
 
     /// Counts a fault, tells it and gives it back.
@@ -206,7 +235,7 @@ impl<C: Contract> PolicyRuntime<C> {
             tracing::warn!(%policy, %digest, %fault, "policy fault");
         }
         if last {
-            tracing::error!(policy = %self.component.name(), "quarantined until replaced; the built-in order applies");
+            tracing::error!(policy = %self.component.name(), "quarantined until replaced; what applies without it applies");
         }
         fault
     }
@@ -379,7 +408,7 @@ impl<C: Contract> PolicyRuntime<C> {
         result
     }
 
-    fn recover(&self) -> Result<Instance<C>, PolicyFault> {
+    pub(super) fn recover(&self) -> Result<Instance<C>, PolicyFault> {
         let state = lock(&self.saved).clone();
         let ready = make_ready::<C>(&self.component, self.sink.as_ref(), self.recovery, &self.setup, state.as_ref());
         match ready {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use super::bindings::witgate::policy::log;
+use super::bindings::witgate::policy::{log, tokens as counting};
 use super::ticker::{stopwatch, thread_cpu};
 use crate::id::PolicyName;
+use crate::tokens;
 
 /// Lines a policy may log in one call.
 const LINES_A_CALL: u32 = 20;
@@ -15,6 +16,8 @@ const LINES_A_CALL: u32 = 20;
 const LINE_BYTES: usize = 1024;
 /// Lines a capturing sink keeps.
 const CAPTURED_LINES: usize = 10_000;
+/// Bytes whose tokens one call may have counted.
+const COUNTED_BYTES: usize = 4 << 20;
 /// Elements of one table; the largest guests (an interpreter inside) have some ten thousand.
 pub(in crate::policy) const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables of one component: wit-component makes a handful.
@@ -90,6 +93,9 @@ pub struct HostState {
     sink: Option<Arc<Sink>>,
     rate: Arc<LogRate>,
     lines: u32,
+    /// Whose way of counting tokens is asked for.
+    model: Arc<str>,
+    counted: usize,
     cpu_budget: Duration,
     cpu_from: Option<Duration>,
     memory_limit: usize,
@@ -109,6 +115,8 @@ impl HostState {
             sink,
             rate,
             lines: 0,
+            model: Arc::from(""),
+            counted: 0,
             cpu_budget: Duration::ZERO,
             cpu_from: None,
             memory_limit,
@@ -122,9 +130,15 @@ impl HostState {
         self.memory_used
     }
 
+    /// Counts tokens as `model` does from now on.
+    pub(in crate::policy) fn count_as(&mut self, model: &Arc<str>) {
+        self.model = Arc::clone(model);
+    }
+
     /// Starts a call: the budgets of a call are whole again.
     pub(in crate::policy) fn begin(&mut self, cpu_budget: Duration) {
         self.lines = 0;
+        self.counted = 0;
         self.cpu_budget = cpu_budget;
         self.cpu_from = None;
         self.refused_space = false;
@@ -206,6 +220,20 @@ impl log::Host for HostState {
             };
             sink.push(LogLine { level, message });
         }
+    }
+}
+
+impl counting::Host for HostState {
+    /// Counting is the host's work: its time is not the policy's.
+    fn count(&mut self, text: String) -> u32 {
+        self.counted = self.counted.saturating_add(text.len());
+        if self.counted > COUNTED_BYTES {
+            return u32::try_from(text.len()).unwrap_or(u32::MAX);
+        }
+        let start = thread_cpu();
+        let count = tokens::count_text(&text, &self.model);
+        self.cpu_budget += thread_cpu().saturating_sub(start);
+        u32::try_from(count.tokens).unwrap_or(u32::MAX)
     }
 }
 

@@ -10,7 +10,7 @@ use super::types::{DeploymentInfo, Needs, Outcome, RouteRequest, Setup, Traits};
 use super::validate::validate;
 use crate::fault::FaultKind;
 use crate::moment::Moment;
-use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem};
+use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
 /// Instances of a pure router at most.
 const MOST_INSTANCES: usize = 16;
@@ -20,6 +20,8 @@ const MOST_INSTANCES: usize = 16;
 pub struct Routing;
 
 impl Contract for Routing {
+    const ROLE: Role = Role::Router;
+
     type Exports = Exports;
     type Indices = RouterIndices;
     type Setup = Setup;
@@ -189,7 +191,7 @@ const fn fault(kind: FaultKind) -> wit::Fault {
         FaultKind::TimedOut => wit::Fault::TimedOut,
         FaultKind::Rejected => wit::Fault::Rejected,
         FaultKind::BrokenStream => wit::Fault::BrokenStream,
-        // To a policy both are ends that say nothing about the deployment.
-        FaultKind::Cancelled | FaultKind::Gateway => wit::Fault::Cancelled,
+        // To a policy these are ends that say nothing about the deployment.
+        FaultKind::Cancelled | FaultKind::Unparsed | FaultKind::Gateway => wit::Fault::Cancelled,
     }
 }

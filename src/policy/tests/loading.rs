@@ -121,7 +121,7 @@ fn a_component_that_is_too_large_is_refused() {
 #[test]
 fn what_a_component_says_of_itself_is_read_without_compiling() {
     let found = inspect(HOSTILE, false).unwrap();
-    assert_eq!((found.role, found.version.as_str()), (Role::Router, "0.1.0"));
+    assert_eq!((&found.roles[..], found.version.as_str()), (&[Role::Router][..], "0.1.0"));
     assert_eq!(found.imports, ["witgate:policy/log@0.1.0"]);
     assert_eq!(COMPONENT.digest().short().len(), 12);
     assert!(COMPONENT.digest().to_string().starts_with(&COMPONENT.digest().short()));

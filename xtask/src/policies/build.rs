@@ -8,11 +8,48 @@ use wit_component::ComponentEncoder;
 /// Nothing of WASI, so nothing to stub.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
+/// What a component decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Router,
+    PromptBuilder,
+    ResponseParser,
+}
+
+impl Role {
+    /// The role and its interface, as the lock has them.
+    pub(crate) const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Router => ("router", "witgate:policy/routing@0.1.0"),
+            Self::PromptBuilder => ("prompt-builder", "witgate:policy/prompting@0.1.0"),
+            Self::ResponseParser => ("response-parser", "witgate:policy/parsing@0.1.0"),
+        }
+    }
+
+    /// What the names of its crates begin with.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::PromptBuilder => "prompt",
+            Self::ResponseParser => "parser",
+        }
+    }
+}
+
+impl Guest {
+    /// One that is shipped: the policy's name is the crate's without its role.
+    pub(crate) fn shipped(name: &str, role: Role) -> Self {
+        let crate_name = format!("{}-{name}", role.prefix());
+        Self { crate_name, name: name.to_owned(), role, features: "", manifest: None }
+    }
+}
+
 /// A guest crate and what its component is called.
 #[derive(Clone, Debug)]
 pub(crate) struct Guest {
     pub(crate) crate_name: String,
     pub(crate) name: String,
+    pub(crate) role: Role,
     pub(crate) features: &'static str,
     /// The manifest of a crate outside the workspace, which has no profile for guests.
     pub(crate) manifest: Option<&'static str>,

@@ -13,7 +13,6 @@ use super::build::Built;
 pub(crate) const FILE: &str = "policies.lock";
 
 const HEAD: &str = "# Written by `cargo xtask policies`. name, role, interface, sha256, source\n";
-const INTERFACE: &str = "witgate:policy/routing@0.1.0";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lock(Vec<Entry>);
@@ -29,12 +28,15 @@ struct Entry {
 
 impl Lock {
     pub(crate) fn of(built: &[Built]) -> Self {
-        let entry = |policy: &Built| Entry {
-            name: policy.guest.name.clone(),
-            role: "router".to_owned(),
-            interface: INTERFACE.to_owned(),
-            sha256: digest(&policy.bytes),
-            source: format!("plugins/{}", policy.guest.crate_name),
+        let entry = |policy: &Built| {
+            let (role, interface) = policy.guest.role.words();
+            Entry {
+                name: policy.guest.name.clone(),
+                role: role.to_owned(),
+                interface: interface.to_owned(),
+                sha256: digest(&policy.bytes),
+                source: format!("plugins/{}", policy.guest.crate_name),
+            }
         };
         Self(built.iter().map(entry).collect())
     }

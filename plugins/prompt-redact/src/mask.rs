@@ -1,0 +1,181 @@
+//! Patterns, and what stands in the place of what they find.
+
+use regex_lite::Regex;
+use serde_json::{Map, Value};
+
+/// What is looked for, and what its masks are called.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    name: String,
+    regex: Regex,
+    /// What the pattern alone cannot tell.
+    fits: fn(&str) -> bool,
+}
+
+/// Those that have a name of their own. Phone numbers have a plus or a leading zero and at least seven digits, so that years and
+/// amounts are none.
+const BUILT_IN: [(&str, &str, fn(&str) -> bool); 5] = [
+    ("email", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", |_| true),
+    ("iban", r"\b[A-Z]{2}[0-9]{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?\b", |_| true),
+    ("card", r"\b[0-9]([ -]?[0-9]){12,18}\b", luhn),
+    ("phone", r"(\+|\b00?)[1-9][0-9]{0,3}([ /.-]?\(?[0-9]{1,4}\)?){2,6}\b", |found| digits(found).count() >= 7),
+    ("ip", r"\b((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\b", |_| true),
+];
+
+impl Pattern {
+    /// # Errors
+    /// There is no such pattern, or it is none.
+    pub(crate) fn read(written: &Value) -> Result<Self, String> {
+        if let Value::String(name) = written {
+            let known = || BUILT_IN.map(|(name, _, _)| name).join(", ");
+            let found = BUILT_IN.into_iter().find(|(built_in, _, _)| built_in == name);
+            let (_, pattern, fits) =
+                found.ok_or_else(|| format!("no pattern is named `{name}`; there are {}", known()))?;
+            return Self::new(name, pattern, fits);
+        }
+        let text = |key: &str| written.get(key).and_then(Value::as_str);
+        match (text("name"), text("pattern")) {
+            (Some(name), Some(pattern)) => Self::new(name, pattern, |_| true),
+            _ => Err("a pattern is a name, or an object of a `name` and a `pattern`".to_owned()),
+        }
+    }
+
+    fn new(name: &str, pattern: &str, fits: fn(&str) -> bool) -> Result<Self, String> {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(format!("the name `{name}` of a pattern may have letters, digits and `_` alone"));
+        }
+        let regex = Regex::new(pattern).map_err(|fault| format!("pattern `{name}`: {fault}"))?;
+        if regex.is_match("") {
+            return Err(format!("pattern `{name}` matches an empty text"));
+        }
+        Ok(Self { name: name.to_ascii_uppercase(), regex, fits })
+    }
+}
+
+/// The masks of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Masks(Vec<(String, String)>);
+
+impl Masks {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text with masks; `None` where there is nothing to mask. What an earlier pattern found is no later one's.
+    pub(crate) fn apply(&mut self, patterns: &[Pattern], text: &str) -> Option<String> {
+        let mut found: Vec<(usize, usize, &str)> = Vec::new();
+        for pattern in patterns {
+            for place in pattern.regex.find_iter(text) {
+                let (start, end) = (place.start(), place.end());
+                let free = found.iter().all(|(from, to, _)| end <= *from || start >= *to);
+                if free && (pattern.fits)(place.as_str()) {
+                    found.push((start, end, &pattern.name));
+                }
+            }
+        }
+        if found.is_empty() {
+            return None;
+        }
+        found.sort_unstable();
+        let (mut masked, mut at) = (String::with_capacity(text.len()), 0);
+        for (start, end, name) in found {
+            masked.push_str(&text[at..start]);
+            masked.push_str(self.of(name, &text[start..end]));
+            at = end;
+        }
+        masked.push_str(&text[at..]);
+        Some(masked)
+    }
+
+    /// The mask of a text: the same one every time.
+    fn of(&mut self, name: &str, text: &str) -> &str {
+        let place = match self.0.iter().position(|(_, known)| known == text) {
+            Some(place) => place,
+            None => {
+                let before = self
+                    .0
+                    .iter()
+                    .filter(|(mask, _)| mask[1..].strip_prefix(name).is_some_and(|rest| rest.starts_with('_')));
+                let mask = format!("<{name}_{}>", before.count() + 1);
+                self.0.push((mask, text.to_owned()));
+                self.0.len() - 1
+            }
+        };
+        &self.0[place].0
+    }
+
+    /// What `restore` reads: masks and their texts.
+    pub(crate) fn to_json(&self) -> String {
+        let object: Map<String, Value> =
+            self.0.iter().map(|(mask, text)| (mask.clone(), text.as_str().into())).collect();
+        Value::Object(object).to_string()
+    }
+}
+
+fn digits(text: &str) -> impl DoubleEndedIterator<Item = u32> {
+    text.chars().filter_map(|c| c.to_digit(10))
+}
+
+/// The check digit of payment cards (ISO/IEC 7812-1).
+fn luhn(text: &str) -> bool {
+    let sum: u32 = digits(text)
+        .rev()
+        .enumerate()
+        .map(|(place, digit)| match (place % 2, digit * 2) {
+            (0, _) => digit,
+            (_, double) if double > 9 => double - 9,
+            (_, double) => double,
+        })
+        .sum();
+    sum % 10 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn masked(patterns: &Value, texts: &[&str]) -> (Vec<Option<String>>, String) {
+        let patterns: Vec<Pattern> =
+            patterns.as_array().unwrap().iter().map(|one| Pattern::read(one).unwrap()).collect();
+        let mut masks = Masks::default();
+        (texts.iter().map(|text| masks.apply(&patterns, text)).collect(), masks.to_json())
+    }
+
+    #[test]
+    fn each_kind_is_found_and_numbered() {
+        let all = json!(["email", "iban", "card", "phone", "ip"]);
+        let texts = [
+            "write to ada@example.org or bob.b@mail.example.co.uk, ada@example.org first",
+            "DE89 3702 0440 0532 0130 00 and 4111 1111 1111 1111, not 4111 1111 1111 1112",
+            "call +49 30 901820 from 10.0.0.254 by 2026-11-25 for 1500000 dollars",
+            "nothing here, a@b, 1.2.3",
+        ];
+        let (masked, note) = masked(&all, &texts);
+        assert_eq!(masked[0].as_deref(), Some("write to <EMAIL_1> or <EMAIL_2>, <EMAIL_1> first"));
+        assert_eq!(masked[1].as_deref(), Some("<IBAN_1> and <CARD_1>, not 4111 1111 1111 1112"));
+        assert_eq!(masked[2].as_deref(), Some("call <PHONE_1> from <IP_1> by 2026-11-25 for 1500000 dollars"));
+        assert_eq!(masked[3], None);
+        let note: Value = serde_json::from_str(&note).unwrap();
+        assert_eq!(
+            (note["<EMAIL_2>"].as_str(), note.as_object().unwrap().len()),
+            (Some("bob.b@mail.example.co.uk"), 6)
+        );
+    }
+
+    #[test]
+    fn patterns_of_the_operators_own() {
+        let (found, _) = masked(&json!([{"name": "customer", "pattern": "C-[0-9]{4}"}]), &["C-1234, C-12345"]);
+        assert_eq!(found[0].as_deref(), Some("<CUSTOMER_1>, <CUSTOMER_1>5"));
+        for (wrong, why) in [
+            (json!("fax"), "no pattern is named `fax`"),
+            (json!({"name": "a"}), "an object of a `name` and a `pattern`"),
+            (json!({"name": "a b", "pattern": "x"}), "letters, digits"),
+            (json!({"name": "a", "pattern": "("}), "pattern `a`:"),
+            (json!({"name": "a", "pattern": "x*"}), "matches an empty text"),
+        ] {
+            assert!(Pattern::read(&wrong).unwrap_err().contains(why), "{wrong}");
+        }
+    }
+}

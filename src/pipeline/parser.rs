@@ -1,0 +1,174 @@
+//! What a group's response parser does with a reply, streamed or whole, and asking again after a complaint.
+
+use std::sync::Arc;
+
+use crate::chat::{Chunk, Message, OutputFormat, Part, PartKind, Reply, Role};
+use crate::clock::Clock;
+use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::policy::{Complaint, ReplyInfo, ReplyParser, ResponseParser};
+
+use super::{BlockingPool, RequestContext, route};
+
+/// Why a call gave no reply.
+#[derive(Debug)]
+pub(super) enum CallFailure {
+    /// The call itself failed.
+    Fault(AttemptFault),
+    /// The parser complains about the reply, of which the client has nothing yet.
+    Complaint(Unparsed),
+}
+
+impl From<AttemptFault> for CallFailure {
+    fn from(fault: AttemptFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// A reply the parser complains about.
+#[derive(Debug)]
+pub(super) struct Unparsed {
+    pub(super) complaint: Complaint,
+    /// The text the model gave.
+    pub(super) text: String,
+}
+
+impl From<&Complaint> for AttemptFault {
+    fn from(complaint: &Complaint) -> Self {
+        let message = format!("the reply is not what the group's response parser takes: {}", complaint.problem);
+        Self::new(FaultKind::Unparsed, message)
+    }
+}
+
+impl From<Unparsed> for Refusal {
+    fn from(unparsed: Unparsed) -> Self {
+        AttemptFault::from(&unparsed.complaint).into()
+    }
+}
+
+impl Unparsed {
+    /// The conversation in which the model is told what was wrong; `None` where the parser does not say what to tell it.
+    pub(super) fn asked_again(&self, messages: &[Message]) -> Option<Vec<Message>> {
+        let repair = self.complaint.repair.as_deref()?;
+        let turn =
+            |role, text: &str| Message { role, parts: vec![Part::text(text)], name: None, rest: Default::default() };
+        let mut messages = messages.to_vec();
+        // No provider takes an empty turn.
+        if !self.text.trim().is_empty() {
+            messages.push(turn(Role::Assistant, &self.text));
+        }
+        messages.push(turn(Role::User, repair));
+        Some(messages)
+    }
+}
+
+/// What the group's parser is told of the reply to come.
+fn info(context: &RequestContext<'_>, parser: &ResponseParser, streamed: bool) -> ReplyInfo {
+    let schema = match &context.request.output {
+        Some(OutputFormat::JsonSchema { schema, .. }) => Some(schema.to_string().into()),
+        Some(OutputFormat::JsonObject) => Some("{}".into()),
+        Some(OutputFormat::Text) | None => None,
+    };
+    let attributes = &parser.needs().attributes;
+    ReplyInfo {
+        streamed,
+        asked_again: context.asked_again,
+        schema,
+        note: context.note.clone(),
+        attributes: route::attributes_of(attributes, context),
+    }
+}
+
+/// Reads a whole reply.
+///
+/// # Errors
+/// The parser complains.
+pub(super) async fn whole(context: &RequestContext<'_>, reply: &mut Reply) -> Result<(), Unparsed> {
+    let Some(parser) = &context.group.parser else { return Ok(()) };
+    let now = context.gateway.clock.now();
+    let reader = ReplyParser::begin(parser, info(context, parser, false));
+    let length: usize = reply.choices.iter().map(|choice| text(&choice.parts).len()).sum();
+    let read = if reader.is_slow() || length > super::LARGE {
+        let pool = if reader.is_slow() { &context.gateway.slow_policies } else { &context.gateway.blocking };
+        let given = reply.clone();
+        // One whose thread ended has failed: the reply stays as it is.
+        pool.run(move || reader.read_whole(now, &given)).await.unwrap_or(Ok(None))
+    } else {
+        reader.read_whole(now, reply)
+    };
+    match read {
+        Ok(None) => Ok(()),
+        Ok(Some(choices)) => {
+            reply.choices = choices;
+            Ok(())
+        }
+        Err(complaint) => {
+            let spoken = reply.choices.iter().find(|choice| choice.index == complaint.choice);
+            let text = spoken.map(|choice| text(&choice.parts)).unwrap_or_default();
+            Err(Unparsed { complaint, text })
+        }
+    }
+}
+
+fn text(parts: &[Part]) -> String {
+    let texts =
+        parts.iter().filter_map(|part| if let PartKind::Text(text) = &part.kind { Some(&**text) } else { None });
+    texts.collect()
+}
+
+/// The parser of a stream.
+pub(super) struct StreamParser {
+    /// `None` while it is called on another thread, and once it is done.
+    reader: Option<ReplyParser>,
+    clock: Clock,
+    slow: BlockingPool,
+}
+
+impl StreamParser {
+    /// The group's parser for a reply that begins; `streamed` says whether the client gets it piece by piece.
+    pub(super) fn begin(context: &RequestContext<'_>, streamed: bool) -> Option<Self> {
+        let parser = context.group.parser.as_ref()?;
+        let reader = ReplyParser::begin(parser, info(context, parser, streamed));
+        let (clock, slow) = (context.gateway.clock, context.gateway.slow_policies.clone());
+        reader.is_reading().then_some(Self { reader: Some(reader), clock, slow })
+    }
+
+    /// Puts what the client gets in the place of what came; `complete` says that nothing more comes.
+    ///
+    /// # Errors
+    /// The parser complains.
+    pub(super) async fn read(&mut self, chunks: &mut Vec<Chunk>, complete: bool) -> Result<(), Complaint> {
+        let Some(mut reader) = self.reader.take() else { return Ok(()) };
+        let now = self.clock.now();
+        if !reader.is_slow() {
+            let read = read(&mut reader, now, chunks, complete);
+            self.reader = Some(reader);
+            return read;
+        }
+        let mut given = std::mem::take(chunks);
+        let done = self.slow.run(move || {
+            let read = read(&mut reader, now, &mut given, complete);
+            (reader, given, read)
+        });
+        let Some((reader, given, read)) = done.await else { return Ok(()) };
+        self.reader = Some(reader);
+        *chunks = given;
+        read
+    }
+}
+
+fn read(
+    reader: &mut ReplyParser,
+    now: crate::moment::Moment,
+    chunks: &mut Vec<Chunk>,
+    complete: bool,
+) -> Result<(), Complaint> {
+    reader.read(now, chunks)?;
+    if complete { reader.end(now, chunks) } else { Ok(()) }
+}
+
+/// The same conversation, asked again.
+pub(super) fn ask_again(context: &mut RequestContext<'_>, messages: Vec<Message>) {
+    let request = crate::chat::ChatRequest { messages: Arc::new(messages), ..(*context.request).clone() };
+    context.request = Arc::new(request);
+    context.asked_again += 1;
+}

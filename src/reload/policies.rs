@@ -1,0 +1,134 @@
+//! How a group comes by a policy, whatever its role: it keeps the one it has, starts one, or has one take over from another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::builtin_policies::SHIPPED;
+use crate::catalog::Group;
+use crate::id::PolicyName;
+use crate::policy::{
+    BuilderSetup, Building, Component, Contract, DeploymentInfo, ParserSetup, Parsing, PolicyProblem, PolicyRuntime,
+    Routing, Setup, Succession,
+};
+use crate::snapshot::GroupRuntime;
+
+/// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
+pub(super) const DEFAULT: &str = "default";
+/// Who decides where nobody was asked to.
+pub(super) const FALLBACK: &str = "simple-shuffle";
+
+/// A policy of the next snapshot.
+pub(super) enum PolicyChange<C: Contract> {
+    /// Nothing about it changed.
+    Keep(Arc<PolicyRuntime<C>>),
+    /// It has no predecessor.
+    Start(Arc<PolicyRuntime<C>>),
+    /// It takes over what its predecessor learned, at the moment of the swap.
+    Replace(Succession<C>),
+}
+
+impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
+    /// Prepares it, aside of the one it follows. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be set up so.
+    pub(super) fn prepare(
+        component: &Arc<Component>,
+        setup: C::Setup,
+        before: Option<&Arc<PolicyRuntime<C>>>,
+    ) -> Result<Self, PolicyProblem> {
+        match before {
+            Some(policy) if policy.component().digest() == component.digest() && *policy.setup() == setup => {
+                Ok(Self::Keep(Arc::clone(policy)))
+            }
+            Some(policy) => Succession::prepare(Arc::clone(component), setup, policy).map(Self::Replace),
+            None => PolicyRuntime::start(Arc::clone(component), setup, None).map(Self::Start),
+        }
+    }
+
+    /// Puts it in charge.
+    pub(super) fn publish(self) -> Arc<PolicyRuntime<C>> {
+        match self {
+            Self::Keep(policy) | Self::Start(policy) => policy,
+            Self::Replace(succession) => succession.publish(),
+        }
+    }
+
+    pub(super) const fn is_kept(&self) -> bool {
+        matches!(self, Self::Keep(_))
+    }
+}
+
+/// The policies of a group of the next snapshot.
+pub(super) struct GroupPolicies {
+    pub(super) router: PolicyChange<Routing>,
+    pub(super) builder: Option<PolicyChange<Building>>,
+    pub(super) parser: Option<PolicyChange<Parsing>>,
+}
+
+/// Components by name.
+type Found = BTreeMap<PolicyName, Arc<Component>>;
+
+impl GroupPolicies {
+    /// Prepares them. Blocks.
+    ///
+    /// # Errors
+    /// The first that cannot be set up, and why.
+    pub(super) fn prepare(
+        group: &Group,
+        found: &Found,
+        before: Option<&Arc<GroupRuntime>>,
+        seed: u64,
+    ) -> Result<Self, String> {
+        let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
+        let setup = Setup {
+            settings: Arc::clone(&group.router.settings),
+            deployments: group.deployments.iter().map(|deployment| DeploymentInfo::of(deployment)).collect(),
+            seed,
+        };
+        let router =
+            prepare(group, &group.router.policy, found, setup, before.and_then(|group| group.router.as_ref()))?;
+        let builder = group.builder.as_ref().map(|choice| {
+            let setup = BuilderSetup { settings: Arc::clone(&choice.settings), model: Arc::clone(&model), seed };
+            prepare(group, &choice.policy, found, setup, before.and_then(|group| group.builder.as_ref()))
+        });
+        let parser = group.parser.as_ref().map(|choice| {
+            let setup = ParserSetup { settings: Arc::clone(&choice.settings), model: Arc::clone(&model), seed };
+            prepare(group, &choice.policy, found, setup, before.and_then(|group| group.parser.as_ref()))
+        });
+        Ok(Self { router, builder: builder.transpose()?, parser: parser.transpose()? })
+    }
+
+    /// Whether all are the ones in charge now, and nobody has one more or less.
+    pub(super) fn are_kept(&self) -> bool {
+        self.router.is_kept()
+            && self.builder.as_ref().is_none_or(PolicyChange::is_kept)
+            && self.parser.as_ref().is_none_or(PolicyChange::is_kept)
+    }
+}
+
+fn prepare<C: Contract<Setup: PartialEq>>(
+    group: &Group,
+    asked: &PolicyName,
+    found: &Found,
+    setup: C::Setup,
+    before: Option<&Arc<PolicyRuntime<C>>>,
+) -> Result<PolicyChange<C>, String> {
+    let component = named(group, asked, found)?;
+    PolicyChange::prepare(component, setup, before).map_err(|problem| {
+        format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short())
+    })
+}
+
+/// The component that a group asks for by this name.
+fn named<'c>(group: &Group, asked: &PolicyName, found: &'c Found) -> Result<&'c Arc<Component>, String> {
+    let fallback = (asked.as_str() == DEFAULT).then(|| found.get(FALLBACK)).flatten();
+    found.get(asked).or(fallback).ok_or_else(|| {
+        let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+        format!(
+            "group `{}`: no policy is named `{asked}`\nhint: put {asked}.wasm into the policies folder, or use one of {}",
+            group.name,
+            known.join(", ")
+        )
+    })
+}
