@@ -16,6 +16,7 @@ mod licences;
 mod limits;
 mod log;
 mod parity;
+mod prompts;
 mod reload;
 mod support;
 mod tidy;
