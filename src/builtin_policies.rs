@@ -1,7 +1,8 @@
 //! The policies that come with the binary, so that it decides well with no folder beside it.
 
 /// Name and component of every shipped policy; sources are under `plugins/`, digests in `policies.lock`.
-pub const SHIPPED: [(&str, &[u8]); 11] = [
+pub const SHIPPED: [(&str, &[u8]); 12] = [
+    ("cohere", include_bytes!("../policies/cohere.wasm")),
     ("cost-based", include_bytes!("../policies/cost-based.wasm")),
     ("json", include_bytes!("../policies/json.wasm")),
     ("latency-based", include_bytes!("../policies/latency-based.wasm")),
@@ -24,6 +25,7 @@ mod tests {
     fn each_has_one_role() {
         for (name, bytes) in SHIPPED {
             let role = match name {
+                "cohere" => Role::Provider,
                 "json" | "reasoning" | "restore" => Role::ResponseParser,
                 "redact" | "template" => Role::PromptBuilder,
                 _ => Role::Router,

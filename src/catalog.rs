@@ -78,12 +78,22 @@ pub struct ParserChoice {
     pub hold: bool,
 }
 
+/// A provider's policy and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderChoice {
+    /// The policy's name.
+    pub policy: PolicyName,
+    /// Its settings, a JSON object as text.
+    pub settings: Arc<str>,
+}
+
 impl Group {
     /// The names of all its policies.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyName> {
         let builder = self.builder.as_ref().map(|builder| &builder.policy);
         let parser = self.parser.as_ref().map(|parser| &parser.policy);
-        std::iter::once(&self.router.policy).chain(builder).chain(parser)
+        let providers = self.deployments.iter().filter_map(|deployment| Some(&deployment.policy.as_ref()?.policy));
+        std::iter::once(&self.router.policy).chain(builder).chain(parser).chain(providers)
     }
 }
 
@@ -125,6 +135,8 @@ pub struct Deployment {
     pub provider: ProviderName,
     /// The wire format it speaks.
     pub format: &'static dyn ProviderFormat,
+    /// The policy that writes and reads its bodies; `format` then says no more than how its key is carried.
+    pub policy: Option<ProviderChoice>,
     /// What the provider takes otherwise than the one whose format it is.
     pub quirks: &'static Quirks,
     /// The model as the provider names it.

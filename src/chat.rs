@@ -5,11 +5,13 @@
 //! and is reported as dropped anywhere else.
 
 mod chunk;
+mod parts;
 mod reply;
 mod request;
 mod usage;
 
 pub use chunk::{Chunk, Delta};
+pub use parts::PartsOfDeltas;
 pub use reply::{Choice, FinishReason, Reply};
 pub use request::{ChatRequest, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
 pub use usage::Usage;

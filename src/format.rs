@@ -46,6 +46,20 @@ pub fn provider_format(name: &str) -> Option<&'static dyn ProviderFormat> {
     PROVIDER_FORMATS.into_iter().find(|format| format.name() == name)
 }
 
+/// A request in the words that policies of the provider role read, whatever API it came through: `OpenAI`'s.
+///
+/// # Errors
+/// As [`ProviderFormat::encode`].
+pub fn in_common_words(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+    OpenAi.encode(request, target)
+}
+
+/// What a status and its headers make of a refusal whose words are read already.
+#[must_use]
+pub fn refusal_of(status: u16, headers: &HeaderMap, words: AttemptFault) -> AttemptFault {
+    status::with_status(status, headers, words)
+}
+
 /// The API whose words answer a request: the one it speaks, else the one most clients read.
 #[must_use]
 pub fn spoken_at(path: &str, headers: &HeaderMap) -> &'static dyn ClientApi {
@@ -142,6 +156,11 @@ pub trait ProviderFormat: Send + Sync {
 
     /// A reader for one streamed reply.
     fn stream(&self) -> Box<dyn StreamDecoder>;
+
+    /// Whether writing and reading take so long that they must not be done on a thread that serves.
+    fn is_slow(&self) -> bool {
+        false
+    }
 
     /// The header this provider wants its key in, by the version of its API: name, and value marked sensitive. `None` where
     /// the key cannot be a header's value.

@@ -14,6 +14,7 @@
 
 mod host;
 mod prompt_builder;
+mod provider;
 mod response_parser;
 mod router;
 
@@ -30,6 +31,7 @@ pub use host::{
     inspect,
 };
 pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, BuilderSetup, Building, BuiltPrompt, PromptBuilder};
+pub use provider::{ComponentFormat, ProviderNeeds, ProviderPolicy, ProviderSetup, Providing};
 pub use response_parser::{Complaint, ParserNeeds, ParserSetup, Parsing, ReplyInfo, ReplyParser, ResponseParser};
 pub use router::{
     Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Router, RouterSuccession, Routing, Setup, Traits,
@@ -45,6 +47,7 @@ impl Engine {
         self.load_as(name, bytes, |role, pre| match role {
             Role::Router => router::Routing::bind(pre).map(drop),
             Role::PromptBuilder => prompt_builder::Building::bind(pre).map(drop),
+            Role::Provider => provider::Providing::bind(pre).map(drop),
             Role::ResponseParser => response_parser::Parsing::bind(pre).map(drop),
         })
     }

@@ -4,6 +4,7 @@
 //! health, queues, learned state) is only referred to from here and found again by name at the next build.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,7 +16,9 @@ use crate::format::ProviderFormat;
 use crate::health::Health;
 use crate::id::{GroupName, KeyId, TeamId};
 use crate::limits::ScopeId;
-use crate::policy::{Component, PolicyReport, PromptBuilder, ResponseParser, Role, Router};
+use crate::policy::{
+    Component, ComponentFormat, PolicyReport, PromptBuilder, ProviderPolicy, ResponseParser, Role, Router,
+};
 use crate::queue::Queue;
 use crate::upstream::Upstream;
 
@@ -99,7 +102,16 @@ impl GroupRuntime {
         let router = self.router.as_ref().map(|policy| (Role::Router, policy.report()));
         let builder = self.builder.as_ref().map(|policy| (Role::PromptBuilder, policy.report()));
         let parser = self.parser.as_ref().map(|policy| (Role::ResponseParser, policy.report()));
-        router.into_iter().chain(builder).chain(parser)
+        let providers = self.provider_policies().map(|policy| (Role::Provider, policy.report()));
+        router.into_iter().chain(builder).chain(parser).chain(providers)
+    }
+
+    /// Those of its deployments' policies that speak to providers.
+    pub fn provider_policies(&self) -> impl Iterator<Item = &Arc<ProviderPolicy>> {
+        self.deployments.iter().filter_map(|deployment| match &deployment.format {
+            SpokenFormat::Component(format) => Some(format.policy()),
+            SpokenFormat::Native(_) => None,
+        })
     }
 
     /// The components that decide for it.
@@ -107,7 +119,27 @@ impl GroupRuntime {
         let router = self.router.as_ref().map(|policy| policy.component());
         let builder = self.builder.as_ref().map(|policy| policy.component());
         let parser = self.parser.as_ref().map(|policy| policy.component());
-        router.into_iter().chain(builder).chain(parser)
+        let providers = self.provider_policies().map(|policy| policy.component());
+        router.into_iter().chain(builder).chain(parser).chain(providers)
+    }
+}
+
+/// A format, built in or a component's.
+pub enum SpokenFormat {
+    /// Built in.
+    Native(&'static dyn ProviderFormat),
+    /// A policy of the provider role.
+    Component(ComponentFormat),
+}
+
+impl Deref for SpokenFormat {
+    type Target = dyn ProviderFormat;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Native(format) => *format,
+            Self::Component(format) => format,
+        }
     }
 }
 
@@ -116,7 +148,7 @@ pub struct DeploymentRuntime {
     /// As configured.
     pub config: Arc<Deployment>,
     /// The wire format it speaks.
-    pub format: &'static dyn ProviderFormat,
+    pub format: SpokenFormat,
     /// What carries requests there: the network, or the simulated provider in this process.
     pub transport: Arc<dyn Upstream>,
     /// Where it is: with a format's path behind it, a request's URL.

@@ -17,7 +17,7 @@ pub(super) const SIMULATED: &str = "simulated";
 #[serde(deny_unknown_fields)]
 pub(super) struct Provider {
     pub(super) name: String,
-    /// The wire format it speaks.
+    /// The wire format it speaks; with a `policy`, the one whose way of carrying a key it shares.
     #[serde(deserialize_with = "named_format")]
     pub(super) format: &'static dyn ProviderFormat,
     /// Where it is; `None` where every deployment must say.
@@ -30,6 +30,12 @@ pub(super) struct Provider {
     /// Variables that may say where it is.
     #[serde(default)]
     pub(super) base_env: Vec<String>,
+    /// The policy that writes and reads its bodies.
+    #[serde(default)]
+    pub(super) policy: Option<String>,
+    /// Ends of a configured address that the policy appends itself, outermost first.
+    #[serde(default)]
+    pub(super) endings: Vec<String>,
     /// What the path of its address must end with.
     #[serde(default)]
     pub(super) suffix: Option<String>,

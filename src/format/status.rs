@@ -28,10 +28,15 @@ pub(super) fn refusal(
     body: &[u8],
     details: impl FnOnce(&Json<'_>) -> AttemptFault,
 ) -> AttemptFault {
-    let mut fault = match Json::parse(body, MAX_REPLY_VALUES) {
+    let fault = match Json::parse(body, MAX_REPLY_VALUES) {
         Ok(value) => details(&value),
         Err(_) => AttemptFault::new(FaultKind::Unavailable, excerpt(body)),
     };
+    with_status(status, headers, fault)
+}
+
+/// A refusal whose words are known, with what is HTTP's.
+pub(super) fn with_status(status: u16, headers: &HeaderMap, mut fault: AttemptFault) -> AttemptFault {
     if fault.message.is_empty() {
         fault.message = format!("the provider answered {status} without a message");
     }

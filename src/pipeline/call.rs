@@ -118,7 +118,7 @@ async fn encode(
             .format
             .encode(request, &Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound })
     };
-    if !context.large {
+    if !context.large && !runtime.format.is_slow() {
         return encode(&context.request, runtime);
     }
     let (request, runtime) = (Arc::clone(&context.request), Arc::clone(runtime));
@@ -162,7 +162,7 @@ async fn decode(
     runtime: &Arc<DeploymentRuntime>,
     body: Bytes,
 ) -> Result<Reply, AttemptFault> {
-    if body.len() <= LARGE {
+    if body.len() <= LARGE && !runtime.format.is_slow() {
         return runtime.format.decode(&body);
     }
     let runtime = Arc::clone(runtime);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::chat::{Chunk, Message, OutputFormat, Part, PartKind, Reply, Role};
+use crate::chat::{ChatRequest, Chunk, Message, OutputFormat, Part, PartKind, Reply, Rest, Role};
 use crate::clock::Clock;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::moment::Moment;
 use crate::policy::{Complaint, ReplyInfo, ReplyParser, ResponseParser};
 
 use super::{BlockingPool, RequestContext, route};
@@ -49,8 +50,7 @@ impl Unparsed {
     /// The conversation in which the model is told what was wrong; `None` where the parser does not say what to tell it.
     pub(super) fn asked_again(&self, messages: &[Message]) -> Option<Vec<Message>> {
         let repair = self.complaint.repair.as_deref()?;
-        let turn =
-            |role, text: &str| Message { role, parts: vec![Part::text(text)], name: None, rest: Default::default() };
+        let turn = |role, text: &str| Message { role, parts: vec![Part::text(text)], name: None, rest: Rest::new() };
         let mut messages = messages.to_vec();
         // No provider takes an empty turn.
         if !self.text.trim().is_empty() {
@@ -156,19 +156,14 @@ impl StreamParser {
     }
 }
 
-fn read(
-    reader: &mut ReplyParser,
-    now: crate::moment::Moment,
-    chunks: &mut Vec<Chunk>,
-    complete: bool,
-) -> Result<(), Complaint> {
+fn read(reader: &mut ReplyParser, now: Moment, chunks: &mut Vec<Chunk>, complete: bool) -> Result<(), Complaint> {
     reader.read(now, chunks)?;
     if complete { reader.end(now, chunks) } else { Ok(()) }
 }
 
 /// The same conversation, asked again.
 pub(super) fn ask_again(context: &mut RequestContext<'_>, messages: Vec<Message>) {
-    let request = crate::chat::ChatRequest { messages: Arc::new(messages), ..(*context.request).clone() };
+    let request = ChatRequest { messages: Arc::new(messages), ..(*context.request).clone() };
     context.request = Arc::new(request);
     context.asked_again += 1;
 }

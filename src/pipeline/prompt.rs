@@ -39,10 +39,10 @@ pub(super) async fn build(
     mut request: ChatRequest,
 ) -> Result<Prompt, Refusal> {
     let Some((builder, choice)) = group.builder.as_ref().zip(group.config.builder.as_ref()) else {
-        return match request.messages.is_empty() {
-            false => Ok(Prompt { request, items: None, note: None }),
-            true => Err(no_messages(group)),
-        };
+        if request.messages.is_empty() {
+            return Err(no_messages(group));
+        }
+        return Ok(Prompt { request, items: None, note: None });
     };
     let variables = taken(&mut request, VARIABLES, Value::is_object, "an object")?;
     let items = taken(&mut request, ITEMS, Value::is_array, "an array")?;

@@ -7,7 +7,7 @@ use super::*;
 use crate::authorization::{Authorization, Authorizer, Authorizing};
 use crate::format::OpenAi;
 use crate::limits::{Dimension, Wait};
-use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, SpokenFormat};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub(super) mod support;
@@ -105,7 +105,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
     let deployment = &group.deployments[0];
     let deployment = DeploymentRuntime {
         config: Arc::clone(&deployment.config),
-        format: deployment.format,
+        format: SpokenFormat::Native(deployment.config.format),
         transport: Arc::clone(transport) as Arc<dyn Upstream>,
         base_url: Arc::clone(&deployment.base_url),
         authorization: Authorization::PerRequest(Arc::new(Signed { secret })),

@@ -16,10 +16,10 @@ use crate::health::BreakerRule;
 use crate::id::{DeploymentId, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
-use crate::policy::{Component, Digest, Engine};
+use crate::policy::{Component, ComponentFormat, Digest, Engine};
 use crate::provider::simulated::Simulated;
 use crate::seed;
-use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, SpokenFormat};
 use crate::upstream::Upstream;
 
 use super::accounts::Accounts;
@@ -286,17 +286,22 @@ impl Builder {
         let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
-            let GroupPolicies { router, builder, parser } = prepared.policies;
+            let GroupPolicies { router, builder, parser, providers } = prepared.policies;
             let router = router.publish();
-            let runtimes = group.deployments.iter().zip(prepared.authorizations);
-            let deployments = runtimes.map(|(deployment, authorization)| {
+            let runtimes = group.deployments.iter().zip(prepared.authorizations).zip(providers);
+            let deployments = runtimes.map(|((deployment, authorization), provider)| {
                 let (transport, base_url) = match &deployment.origin {
                     Origin::Http(base) => (&self.providers.http, Arc::clone(base)),
                     Origin::Simulated(_) => (&simulated, Simulated::origin(&deployment.id).into()),
                 };
                 Arc::new(DeploymentRuntime {
                     config: Arc::clone(deployment),
-                    format: deployment.format,
+                    format: match provider {
+                        Some(policy) => {
+                            SpokenFormat::Component(ComponentFormat::new(policy.publish(), deployment.format))
+                        }
+                        None => SpokenFormat::Native(deployment.format),
+                    },
                     transport: Arc::clone(transport),
                     base_url,
                     authorization,

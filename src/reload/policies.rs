@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::builtin_policies::SHIPPED;
-use crate::catalog::Group;
+use crate::catalog::{Deployment, Group};
 use crate::id::PolicyName;
 use crate::policy::{
     BuilderSetup, Building, Component, Contract, DeploymentInfo, ParserSetup, Parsing, PolicyProblem, PolicyRuntime,
-    Routing, Setup, Succession,
+    ProviderSetup, Providing, Routing, Setup, Succession,
 };
-use crate::snapshot::GroupRuntime;
+use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
 pub(super) const DEFAULT: &str = "default";
@@ -64,6 +64,8 @@ pub(super) struct GroupPolicies {
     pub(super) router: PolicyChange<Routing>,
     pub(super) builder: Option<PolicyChange<Building>>,
     pub(super) parser: Option<PolicyChange<Parsing>>,
+    /// One for each deployment, in their order.
+    pub(super) providers: Vec<Option<PolicyChange<Providing>>>,
 }
 
 /// Components by name.
@@ -96,7 +98,20 @@ impl GroupPolicies {
             let setup = ParserSetup { settings: Arc::clone(&choice.settings), model: Arc::clone(&model), seed };
             prepare(group, &choice.policy, found, setup, before.and_then(|group| group.parser.as_ref()))
         });
-        Ok(Self { router, builder: builder.transpose()?, parser: parser.transpose()? })
+        let provider = |deployment: &Arc<Deployment>| {
+            let Some(choice) = &deployment.policy else { return Ok(None) };
+            let model = deployment.model.as_str().into();
+            let setup = ProviderSetup { settings: Arc::clone(&choice.settings), model, seed };
+            let runtimes = before.map_or(&[] as &[Arc<DeploymentRuntime>], |group| &group.deployments);
+            let before = runtimes.iter().find(|runtime| runtime.config.id == deployment.id);
+            let before = before.and_then(|runtime| match &runtime.format {
+                SpokenFormat::Component(format) => Some(format.policy()),
+                SpokenFormat::Native(_) => None,
+            });
+            prepare(group, &choice.policy, found, setup, before).map(Some)
+        };
+        let providers = group.deployments.iter().map(provider).collect::<Result<_, _>>()?;
+        Ok(Self { router, builder: builder.transpose()?, parser: parser.transpose()?, providers })
     }
 
     /// Whether all are the ones in charge now, and nobody has one more or less.
@@ -104,6 +119,7 @@ impl GroupPolicies {
         self.router.is_kept()
             && self.builder.as_ref().is_none_or(PolicyChange::is_kept)
             && self.parser.as_ref().is_none_or(PolicyChange::is_kept)
+            && self.providers.iter().flatten().all(PolicyChange::is_kept)
     }
 }
 

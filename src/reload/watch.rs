@@ -196,6 +196,9 @@ impl<T: Target> Worker<T> {
             if let Some(router) = &group.router {
                 router.tick(now);
             }
+            for policy in group.provider_policies() {
+                policy.tick(now);
+            }
         }
     }
 

@@ -27,7 +27,10 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
 fn the_shipped_routers_pass_their_scenarios() {
     let report = run(&at("scenarios"), &options());
     assert_eq!(report.exit_code(), 0, "{report}");
-    for (name, _) in SHIPPED {
+    for (name, bytes) in SHIPPED {
+        if !inspect(bytes, false).unwrap().roles.contains(&Role::Router) {
+            continue;
+        }
         let own = report.suites.iter().find(|suite| suite.file.ends_with(&format!("/{name}.yaml"))).unwrap();
         assert!(own.cases.len() >= 12, "{name} has {} cases", own.cases.len());
         assert_eq!(own.general.len(), 9, "{name}");

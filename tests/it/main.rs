@@ -17,6 +17,7 @@ mod limits;
 mod log;
 mod parity;
 mod prompts;
+mod provider_policies;
 mod reload;
 mod support;
 mod tidy;

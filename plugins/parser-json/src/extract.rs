@@ -178,7 +178,7 @@ impl Extract {
                     self.state = State::Inside;
                     held.chars().for_each(|c| {
                         if self.state == State::Inside {
-                            self.inside(c, out)
+                            self.inside(c, out);
                         }
                     });
                 } else {

@@ -19,7 +19,7 @@ struct Reader<'a> {
     rest: &'a str,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn fail<T>(&self, wanted: &str) -> Result<T, String> {
         let near: String = self.rest.chars().take(20).collect();
         Err(if near.is_empty() {

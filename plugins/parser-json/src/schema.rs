@@ -160,7 +160,7 @@ impl Schema {
             let answers: Vec<_> = all(word).map(|schema| self.follows(value, schema, at, depth - 1)).collect();
             let fitting = answers.iter().filter(|answer| answer.is_ok()).count();
             if !answers.is_empty() && (fitting == 0 || (one_only && fitting > 1)) {
-                let why = answers.into_iter().find_map(Result::err).map_or_else(|| "several fit".to_owned(), |why| why);
+                let why = answers.into_iter().find_map(Result::err).unwrap_or_else(|| "several fit".to_owned());
                 return Err(format!("{place} fits not one of `{word}` ({why})"));
             }
         }
@@ -190,11 +190,11 @@ impl Schema {
         let known = words.get("properties").and_then(Value::as_object);
         for (name, value) in object {
             let inside = format!("{at}.{name}").trim_start_matches('.').to_owned();
-            match (known.and_then(|known| known.get(name)), words.get("additionalProperties")) {
-                (Some(schema), _) => self.follows(value, schema, &inside, depth - 1)?,
-                (None, Some(Value::Bool(false))) => return Err(format!("{place} must not have `{name}`")),
-                (None, Some(schema)) => self.follows(value, schema, &inside, depth - 1)?,
-                (None, None) => {}
+            let own = known.and_then(|known| known.get(name));
+            match own.or_else(|| words.get("additionalProperties")) {
+                Some(Value::Bool(false)) if own.is_none() => return Err(format!("{place} must not have `{name}`")),
+                Some(schema) => self.follows(value, schema, &inside, depth - 1)?,
+                None => {}
             }
         }
         Ok(())

@@ -12,9 +12,12 @@ pub(crate) struct Pattern {
     fits: fn(&str) -> bool,
 }
 
+/// A name, a pattern, and what the pattern alone cannot tell.
+type BuiltIn = (&'static str, &'static str, fn(&str) -> bool);
+
 /// Those that have a name of their own. Phone numbers have a plus or a leading zero and at least seven digits, so that years and
 /// amounts are none.
-const BUILT_IN: [(&str, &str, fn(&str) -> bool); 5] = [
+const BUILT_IN: [BuiltIn; 5] = [
     ("email", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", |_| true),
     ("iban", r"\b[A-Z]{2}[0-9]{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?\b", |_| true),
     ("card", r"\b[0-9]([ -]?[0-9]){12,18}\b", luhn),
@@ -89,18 +92,13 @@ impl Masks {
 
     /// The mask of a text: the same one every time.
     fn of(&mut self, name: &str, text: &str) -> &str {
-        let place = match self.0.iter().position(|(_, known)| known == text) {
-            Some(place) => place,
-            None => {
-                let before = self
-                    .0
-                    .iter()
-                    .filter(|(mask, _)| mask[1..].strip_prefix(name).is_some_and(|rest| rest.starts_with('_')));
-                let mask = format!("<{name}_{}>", before.count() + 1);
-                self.0.push((mask, text.to_owned()));
-                self.0.len() - 1
-            }
-        };
+        let known = self.0.iter().position(|(_, known)| known == text);
+        let place = known.unwrap_or_else(|| {
+            let of_name = |mask: &str| mask[1..].strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
+            let before = self.0.iter().filter(|(mask, _)| of_name(mask)).count();
+            self.0.push((format!("<{name}_{}>", before + 1), text.to_owned()));
+            self.0.len() - 1
+        });
         &self.0[place].0
     }
 
@@ -127,7 +125,7 @@ fn luhn(text: &str) -> bool {
             (_, double) => double,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

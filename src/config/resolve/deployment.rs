@@ -84,6 +84,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         provider: endpoint.provider,
         format: endpoint.format,
         quirks: endpoint.quirks,
+        policy: endpoint.policy,
         model: endpoint.model,
         origin: endpoint.origin,
         credential: endpoint.credential,

@@ -8,15 +8,16 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use super::strategy::NO_SETTINGS;
 use super::vertex;
-use crate::catalog::{Origin, ServiceAccount, SimulatedModel};
+use crate::catalog::{Origin, ProviderChoice, ServiceAccount, SimulatedModel};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::report::Grade;
 use crate::config::section::KeyPlaces;
 use crate::config::shape::{LitellmParams, Simulated};
 use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
-use crate::id::ProviderName;
+use crate::id::{PolicyName, ProviderName};
 
 /// Where a deployment is and how it is spoken to.
 pub(super) struct Endpoint {
@@ -25,6 +26,7 @@ pub(super) struct Endpoint {
     pub(super) models_of: &'static str,
     pub(super) format: &'static dyn ProviderFormat,
     pub(super) quirks: &'static Quirks,
+    pub(super) policy: Option<ProviderChoice>,
     pub(super) model: String,
     pub(super) origin: Origin,
     pub(super) credential: Option<SecretString>,
@@ -49,6 +51,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
             models_of: SIMULATED,
             format: &OpenAi,
             quirks: &NO_QUIRKS,
+            policy: None,
             model,
             origin: Origin::Simulated(Arc::new(simulated(params.simulated.as_ref()))),
             credential: None,
@@ -72,6 +75,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
                 models_of: row.models_of(),
                 format,
                 quirks: &row.quirks,
+                policy: policy(params, row),
                 model,
                 origin,
                 credential,
@@ -100,6 +104,17 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
             None
         }
     }
+}
+
+/// Who writes and reads the bodies, where that is a policy: the entry's, else the provider's own.
+fn policy(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<ProviderChoice> {
+    let named = params.provider_policy.as_deref().or(row.policy.as_deref());
+    if named.is_none() && params.provider_settings.is_some() {
+        let hint = "name the policy: `provider_policy`";
+        params.places.error_at("provider_settings", "`provider_settings` without a `provider_policy`", hint);
+    }
+    let settings = params.provider_settings.as_deref().unwrap_or(NO_SETTINGS);
+    Some(ProviderChoice { policy: PolicyName::from(named?), settings: settings.into() })
 }
 
 /// Providers' keys are long words without a slash, most of them with a known beginning.
@@ -154,7 +169,8 @@ fn address(base: &str, row: &Provider) -> Option<String> {
         return None;
     }
     let mut path = uri.path().trim_end_matches('/');
-    for ending in row.format.path_endings() {
+    let endings = row.endings.iter().map(String::as_str);
+    for ending in row.format.path_endings().iter().copied().chain(endings) {
         path = path.strip_suffix(ending).unwrap_or(path);
     }
     let suffix = row.suffix.as_deref().filter(|suffix| !path.ends_with(suffix)).unwrap_or("");

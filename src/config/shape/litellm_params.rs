@@ -29,6 +29,9 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     /// Default parameters of requests, in OpenAI's names.
     pub(in crate::config) defaults: Map<String, Value>,
     pub(in crate::config) simulated: Option<Simulated>,
+    pub(in crate::config) provider_policy: Option<String>,
+    /// JSON text.
+    pub(in crate::config) provider_settings: Option<String>,
     pub(in crate::config) rpm: Option<u64>,
     pub(in crate::config) tpm: Option<u64>,
     pub(in crate::config) itpm: Option<u64>,
@@ -63,6 +66,8 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             headers: headers(&mut section),
             defaults: defaults(&mut section),
             simulated: Simulated::read(&mut section),
+            provider_policy: section.text("provider_policy"),
+            provider_settings: super::settings(&mut section, "provider_settings"),
             rpm: section.count("rpm"),
             tpm: section.count("tpm"),
             itpm: section.count("itpm"),

@@ -19,12 +19,18 @@ pub enum Role {
     PromptBuilder,
     /// What the client reads of a reply.
     ResponseParser,
+    /// How a provider is spoken to.
+    Provider,
 }
 
 impl Role {
     /// Every role, with the interface that a component exports in it.
-    const INTERFACES: [(&'static str, Self); 3] =
-        [("routing", Self::Router), ("prompting", Self::PromptBuilder), ("parsing", Self::ResponseParser)];
+    const INTERFACES: [(&'static str, Self); 4] = [
+        ("routing", Self::Router),
+        ("prompting", Self::PromptBuilder),
+        ("parsing", Self::ResponseParser),
+        ("providing", Self::Provider),
+    ];
 
     /// The stable name.
     #[must_use]
@@ -33,6 +39,7 @@ impl Role {
             Self::Router => "router",
             Self::PromptBuilder => "prompt-builder",
             Self::ResponseParser => "response-parser",
+            Self::Provider => "provider",
         }
     }
 

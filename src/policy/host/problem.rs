@@ -42,7 +42,7 @@ pub enum PolicyProblem {
     CoreModule,
     /// It exports none of our interfaces.
     #[error(
-        "exports no interface of a policy (found: {found}); a router exports `witgate:policy/routing@0.1.0`, a prompt builder `prompting`, a response parser `parsing`"
+        "exports no interface of a policy (found: {found}); a router exports `witgate:policy/routing@0.1.0`, a prompt builder `prompting`, a response parser `parsing`, a provider `providing`"
     )]
     NoRole {
         /// The exports it has.

@@ -297,6 +297,12 @@ impl<C: Contract> PolicyRuntime<C> {
         self.stats.is_slow()
     }
 
+    /// The time of its callers, as far as it was told: for callers that have none.
+    #[must_use]
+    pub fn last_seen(&self) -> Moment {
+        self.stats.last_seen()
+    }
+
     /// Its work so far.
     #[must_use]
     pub fn report(&self) -> PolicyReport {

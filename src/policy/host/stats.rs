@@ -108,6 +108,10 @@ impl Stats {
         self.now.store(now.as_nanos(), Ordering::Relaxed);
     }
 
+    pub(in crate::policy) fn last_seen(&self) -> Moment {
+        Moment::from_nanos(self.now.load(Ordering::Relaxed))
+    }
+
     pub(in crate::policy) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }

@@ -7,7 +7,7 @@ use wasmtime::component::{Instance as Linked, InstancePre};
 
 use super::bindings::{PromptBuilder as Exports, PromptBuilderIndices};
 use super::{BuildRequest, BuilderSetup, apply, wit};
-use crate::chat::{Message, Part, Role as Speaker};
+use crate::chat::{Message, Part, Rest, Role as Speaker};
 use crate::moment::Moment;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
@@ -75,12 +75,8 @@ impl Contract for Building {
         budget: Budget,
         setup: &BuilderSetup,
     ) -> Result<(), PolicyProblem> {
-        let messages = vec![Message {
-            role: Speaker::User,
-            parts: vec![Part::text("Hello")],
-            name: None,
-            rest: Default::default(),
-        }];
+        let messages =
+            vec![Message { role: Speaker::User, parts: vec![Part::text("Hello")], name: None, rest: Rest::new() }];
         let request = BuildRequest {
             now: Moment::default(),
             seed: setup.seed,

@@ -132,7 +132,7 @@ impl ReplyParser {
             Some(Ok(held)) => Ok(held),
             Some(Err(complaint)) => {
                 self.close(now);
-                Err(self.complaint(choice, complaint))
+                Err(bounded(choice, complaint))
             }
         }
     }
@@ -146,13 +146,6 @@ impl ReplyParser {
         if let Some(lent) = self.lent.take() {
             lent.give_back();
         }
-    }
-
-    fn complaint(&self, choice: u32, complaint: wit::Complaint) -> Complaint {
-        let wit::Complaint { mut problem, mut repair } = complaint;
-        cut(&mut problem, PROBLEM_BYTES);
-        repair.iter_mut().for_each(|repair| cut(repair, REPAIR_BYTES));
-        Complaint { choice, problem, repair }
     }
 
     /// The resource that reads an alternative, made when it begins. `None` where it is complete or the parser failed.
@@ -185,6 +178,15 @@ impl ReplyParser {
     fn needs(&self) -> Option<&ParserNeeds> {
         Some(self.lent.as_ref()?.policy().needs())
     }
+}
+
+fn bounded(choice: u32, complaint: wit::Complaint) -> Complaint {
+    let wit::Complaint { mut problem, mut repair } = complaint;
+    cut(&mut problem, PROBLEM_BYTES);
+    if let Some(repair) = &mut repair {
+        cut(repair, REPAIR_BYTES);
+    }
+    Complaint { choice, problem, repair }
 }
 
 fn spoken(delta: &Delta) -> usize {

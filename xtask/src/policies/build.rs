@@ -14,6 +14,7 @@ pub(crate) enum Role {
     Router,
     PromptBuilder,
     ResponseParser,
+    Provider,
 }
 
 impl Role {
@@ -23,6 +24,7 @@ impl Role {
             Self::Router => ("router", "witgate:policy/routing@0.1.0"),
             Self::PromptBuilder => ("prompt-builder", "witgate:policy/prompting@0.1.0"),
             Self::ResponseParser => ("response-parser", "witgate:policy/parsing@0.1.0"),
+            Self::Provider => ("provider", "witgate:policy/providing@0.1.0"),
         }
     }
 
@@ -32,6 +34,7 @@ impl Role {
             Self::Router => "router",
             Self::PromptBuilder => "prompt",
             Self::ResponseParser => "parser",
+            Self::Provider => "provider",
         }
     }
 }

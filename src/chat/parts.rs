@@ -1,0 +1,81 @@
+//! The parts of a reply, put together from its deltas.
+
+use super::{Delta, Part, PartKind, Rest};
+
+/// Parts so far.
+#[derive(Debug, Default)]
+pub struct PartsOfDeltas {
+    parts: Vec<Part>,
+    calls: u32,
+}
+
+impl PartsOfDeltas {
+    /// Tool calls so far: the index of the next one.
+    #[must_use]
+    pub const fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// A part that is whole already, with everything about it.
+    pub fn keep(&mut self, part: Part) {
+        self.calls += u32::from(matches!(part.kind, PartKind::ToolCall { .. }));
+        self.parts.push(part);
+    }
+
+    /// The next delta; one that adds nothing to a part is passed over.
+    pub fn add(&mut self, delta: Delta) {
+        let last = self.parts.last_mut().map(|part| &mut part.kind);
+        match (delta, last) {
+            (Delta::Text(more), Some(PartKind::Text(text)))
+            | (Delta::Refusal(more), Some(PartKind::Refusal(text)))
+            | (Delta::Reasoning(more), Some(PartKind::Reasoning { text, .. }))
+            | (Delta::ToolArguments { fragment: more, .. }, Some(PartKind::ToolCall { arguments: text, .. })) => {
+                text.push_str(&more);
+            }
+            (Delta::Text(text), _) => self.begin(PartKind::Text(text)),
+            (Delta::Refusal(text), _) => self.begin(PartKind::Refusal(text)),
+            (Delta::Reasoning(text), _) => self.begin(PartKind::Reasoning { text, signature: None }),
+            (Delta::ToolCall { id, name, .. }, _) => {
+                self.calls += 1;
+                self.begin(PartKind::ToolCall { id, name, arguments: String::new() });
+            }
+            // Arguments of no call: there is nothing they could belong to.
+            _ => {}
+        }
+    }
+
+    /// The parts.
+    #[must_use]
+    pub fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+
+    fn begin(&mut self, kind: PartKind) {
+        self.parts.push(Part { kind, rest: Rest::new() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deltas_of_one_kind_are_one_part() {
+        let mut parts = PartsOfDeltas::default();
+        let call = |index, name: &str| Delta::ToolCall { index, id: "i".to_owned(), name: name.to_owned() };
+        let more = |fragment: &str| Delta::ToolArguments { index: 0, fragment: fragment.to_owned() };
+        let text = |text: &str| Delta::Text(text.to_owned());
+        for delta in [more("lost"), text("a"), text("b"), call(0, "f"), more("{"), more("}"), call(1, "g"), text("c")] {
+            parts.add(delta);
+        }
+        assert_eq!(parts.calls(), 2);
+        let kinds: Vec<PartKind> = parts.into_parts().into_iter().map(|part| part.kind).collect();
+        let tool = |name: &str, arguments: &str| PartKind::ToolCall {
+            id: "i".to_owned(),
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        let text = |text: &str| PartKind::Text(text.to_owned());
+        assert_eq!(kinds, [text("ab"), tool("f", "{}"), tool("g", ""), text("c")]);
+    }
+}
