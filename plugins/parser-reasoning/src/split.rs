@@ -62,7 +62,7 @@ impl Splitter {
             if kept.is_empty() {
                 return;
             }
-            words = kept.to_owned();
+            words.drain(..words.len() - kept.len());
             self.blank = false;
         }
         if !words.is_empty() {

@@ -22,7 +22,7 @@ impl Unmask {
                 out.push_str(&write(text));
                 rest = &rest[mask.len()..];
             } else if masks.iter().any(|(mask, _)| mask.starts_with(rest)) {
-                self.held = rest.to_owned();
+                rest.clone_into(&mut self.held);
                 return out;
             } else {
                 out.push('<');
