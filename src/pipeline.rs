@@ -221,7 +221,8 @@ impl Gateway {
         guard.hold_memory(self.tree_bytes(&request.body).await)?;
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
-        let arrival = Arrival { caller, api: guard.api().name(), seed: guard.seed, large, deadline };
+        let arrival =
+            Arrival { id: Some(guard.id()), caller, api: guard.api().name(), seed: guard.seed, large, deadline };
         // Of a request that its builder refuses, too.
         guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
         let mut context = RequestContext::new(self, snapshot, arrival, request).await?;

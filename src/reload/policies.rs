@@ -82,6 +82,7 @@ impl GroupPolicies {
     ) -> Result<Self, String> {
         let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
         let setup = Setup {
+            group: Some(group.name.clone()),
             settings: Arc::clone(&group.router.settings),
             deployments: group.deployments.iter().map(|deployment| DeploymentInfo::of(deployment)).collect(),
             seed,
@@ -89,11 +90,21 @@ impl GroupPolicies {
         let router =
             prepare(group, &group.router.policy, found, setup, before.and_then(|group| group.router.as_ref()))?;
         let builder = group.builder.as_ref().map(|choice| {
-            let setup = BuilderSetup { settings: Arc::clone(&choice.settings), model: Arc::clone(&model), seed };
+            let setup = BuilderSetup {
+                group: Some(group.name.clone()),
+                settings: Arc::clone(&choice.settings),
+                model: Arc::clone(&model),
+                seed,
+            };
             prepare(group, &choice.policy, found, setup, before.and_then(|group| group.builder.as_ref()))
         });
         let parser = group.parser.as_ref().map(|choice| {
-            let setup = ParserSetup { settings: Arc::clone(&choice.settings), model: Arc::clone(&model), seed };
+            let setup = ParserSetup {
+                group: Some(group.name.clone()),
+                settings: Arc::clone(&choice.settings),
+                model: Arc::clone(&model),
+                seed,
+            };
             prepare(group, &choice.policy, found, setup, before.and_then(|group| group.parser.as_ref()))
         });
         Ok(Self { router, builder: builder.transpose()?, parser: parser.transpose()? })

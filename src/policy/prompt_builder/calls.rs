@@ -8,6 +8,7 @@ use wasmtime::component::{Instance as Linked, InstancePre};
 use super::bindings::{PromptBuilder as Exports, PromptBuilderIndices};
 use super::{BuildRequest, BuilderSetup, apply, wit};
 use crate::chat::{Message, Part, Role as Speaker};
+use crate::id::GroupName;
 use crate::moment::Moment;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
@@ -35,6 +36,7 @@ impl Contract for Building {
     type Setup = BuilderSetup;
     type Needs = BuilderNeeds;
     type Event = Infallible;
+    type Recorder = ();
 
     fn bind(pre: &InstancePre<HostState>) -> wasmtime::Result<PromptBuilderIndices> {
         PromptBuilderIndices::new(pre)
@@ -50,6 +52,10 @@ impl Contract for Building {
 
     fn common(setup: &BuilderSetup) -> (&str, u64) {
         (&setup.settings, setup.seed)
+    }
+
+    fn group(setup: &BuilderSetup) -> Option<&GroupName> {
+        setup.group.as_ref()
     }
 
     fn choices(_: &BuilderSetup) -> usize {
@@ -82,6 +88,7 @@ impl Contract for Building {
             rest: Default::default(),
         }];
         let request = BuildRequest {
+            id: None,
             now: Moment::default(),
             seed: setup.seed,
             variables: "{}".to_owned(),
