@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chat::ChatRequest;
 use crate::clock::Clock;
+use crate::decisions::Decisions;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
 use crate::id::RequestId;
@@ -79,6 +80,8 @@ pub struct Gateway {
     pub clock: Clock,
     /// Receives every request's record.
     pub recorder: Arc<dyn Recorder>,
+    /// What is kept of decisions.
+    pub decisions: Arc<Decisions>,
     /// Where randomness comes from.
     pub seeds: Seeds,
     /// Where long work is done.
