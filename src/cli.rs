@@ -135,7 +135,7 @@ struct RouteArgs {
 
 #[derive(Debug, Args)]
 struct ExplainArgs {
-    /// The request's id: the header `x-witgate-request-id` of its reply.
+    /// The request's id: the header `x-request-id` (or `request-id`) of its reply, `id` in the log.
     request_id: String,
     /// The folder of runs, or one of them; the default of `witgate.decisions.dir` unless given.
     #[arg(long, value_name = "DIR")]

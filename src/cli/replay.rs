@@ -30,7 +30,7 @@ pub(super) fn replay(path: &Path, options: &Options, json: bool) -> ExitCode {
 pub(super) fn explain(request: &str, folder: Option<&PathBuf>, options: &Options, json: bool) -> ExitCode {
     let Some(id) = RequestId::parse(request) else {
         fail(format!(
-            "`{request}` is no request's id\nhint: it is the header `x-witgate-request-id` of the reply, and `id` in the log"
+            "`{request}` is no request's id\nhint: it is the header `x-request-id` (or `request-id`) of a reply, and `id` in the log"
         ));
         return ExitCode::from(NOT_TRIED);
     };

@@ -57,7 +57,7 @@ pub(super) async fn decision(
         refusal::unrecorded(&app, api, &refusal)
     };
     let Some(request) = RequestId::parse(&id) else {
-        return refuse("this is no request's id; it is the header `x-witgate-request-id` of a reply");
+        return refuse("this is no request's id; it is the header `x-request-id` (or `request-id`) of a reply");
     };
     let decisions = &app.gateway.decisions;
     match decisions.recent(request) {
