@@ -116,6 +116,7 @@ impl Decisions {
     pub fn finish(&self) {
         self.on.store(false, Ordering::Release);
         drop(self.active.swap(None));
+        self.recent.forget();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             let _it_ended_anyhow = writer.join();

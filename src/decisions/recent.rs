@@ -35,6 +35,12 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets all of them.
+    pub(super) fn forget(&self) {
+        let forgotten = std::mem::take(&mut *self.lock());
+        drop(forgotten);
+    }
+
     pub(super) fn decided(&self, facts: &Arc<RouterFacts>, decision: &Arc<Decision>) {
         let Some(id) = decision.request.id else { return };
         let request = Request { facts: Arc::clone(facts), decision: Arc::clone(decision), ended: None };

@@ -3,6 +3,7 @@
 
 mod hostile;
 mod loading;
+mod log_lines;
 mod swap;
 
 use std::sync::{Arc, LazyLock};

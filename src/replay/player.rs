@@ -159,13 +159,23 @@ impl<'a> Player<'a> {
         lost
     }
 
-    fn costs(&mut self, decision: &Decision, answer: &Result<Vec<Choice>, RouteError>) {
-        let Some(column) = self.cost_column else { return };
-        let count = self.facts.setup.deployments.len();
-        let cost = |answer| {
-            let cost = decision.signals.get(column * count + first(answer)? as usize).copied()?;
-            cost.is_finite().then_some(f64::from(cost))
+    /// What the request was expected to cost at a deployment: as the policy was shown it, else by the prices the policy knows.
+    fn cost(&self, decision: &Decision, deployment: u32) -> Option<f64> {
+        let index = deployment as usize;
+        let facts = self.facts.setup.deployments.get(index)?;
+        let cost = match self.cost_column {
+            Some(column) => f64::from(*decision.signals.get(column * self.facts.setup.deployments.len() + index)?),
+            None => {
+                let request = &decision.request;
+                priced(facts.input_price?, request.input_tokens)
+                    + priced(facts.output_price?, request.expected_output_tokens)
+            }
         };
+        cost.is_finite().then_some(cost)
+    }
+
+    fn costs(&mut self, decision: &Decision, answer: &Result<Vec<Choice>, RouteError>) {
+        let cost = |answer| self.cost(decision, first(answer)?);
         if let (Some(recorded), Some(repeated)) = (cost(&decision.answer), cost(answer)) {
             let costs = self.report.costs.get_or_insert_default();
             costs.decisions += 1;
@@ -173,6 +183,11 @@ impl<'a> Player<'a> {
             costs.repeated_usd += repeated;
         }
     }
+}
+
+/// What so many tokens cost at so many US dollars a million.
+fn priced(usd_per_million: f64, tokens: u32) -> f64 {
+    usd_per_million * f64::from(tokens) / 1e6
 }
 
 fn first(answer: &Result<Vec<Choice>, RouteError>) -> Option<u32> {

@@ -40,7 +40,7 @@ pub struct RunReport {
     pub saves: usize,
     /// Saved states and faults beside decisions that came out otherwise. They count as a difference.
     pub other_differences: usize,
-    /// What the first choices were expected to cost, where the run holds `cost-usd`.
+    /// What the first choices were expected to cost, where the run says it: by `cost-usd`, else by prices.
     pub costs: Option<Costs>,
     /// The first differences.
     pub first: Vec<Difference>,

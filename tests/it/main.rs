@@ -18,6 +18,7 @@ mod log;
 mod parity;
 mod prompts;
 mod reload;
+mod replay;
 mod support;
 mod tidy;
 mod transport;
