@@ -137,7 +137,8 @@ impl fmt::Display for Report {
             1 => "different",
             _ => "not all could be repeated",
         };
-        write!(f, "{} runs, {decisions} decisions, {identical} identical: {verdict}", self.runs.len())
+        let runs = if self.runs.len() == 1 { "run" } else { "runs" };
+        write!(f, "{} {runs}, {decisions} decisions, {identical} identical: {verdict}", self.runs.len())
     }
 }
 
@@ -171,8 +172,11 @@ impl fmt::Display for RunReport {
                 costs.repeated_usd - costs.recorded_usd
             )?;
         }
-        for note in self.notes.iter().chain(&self.early) {
+        for note in &self.notes {
             writeln!(f, "  note: {note}")?;
+        }
+        if let Some(why) = &self.early {
+            writeln!(f, "  note: the run is shorter than it was to be: {why}")?;
         }
         for difference in &self.first {
             let id = difference.shown["id"].as_str().unwrap_or("no request's");

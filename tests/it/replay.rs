@@ -94,7 +94,7 @@ fn witgate(arguments: &[&str]) -> Output {
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().expect("the binary runs")
 }
 
-fn text(output: &Output) -> String {
+fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -107,8 +107,8 @@ fn decisions_of_a_policy_that_learns_come_out_the_same() {
     let outcomes: usize = report.runs.iter().map(|run| run.outcomes).sum();
     assert!(outcomes > 450, "most are told within their run: {report}");
     let shown = witgate(&["policy", "replay", kept.runs().to_str().expect("a path")]);
-    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown));
-    assert!(text(&shown).ends_with("5 runs, 500 decisions, 500 identical: the same\n"), "{}", text(&shown));
+    assert_eq!(shown.status.code(), Some(0), "{}", text_of(&shown));
+    assert!(text_of(&shown).ends_with("5 runs, 500 decisions, 500 identical: the same\n"), "{}", text_of(&shown));
     // A run in the middle begins with what was learned before it: alone it comes out the same.
     let files = run_files(&kept.runs()).expect("runs");
     let third = replay(&files[2], &Options::default());
@@ -153,8 +153,8 @@ fn another_policy_differs_and_it_is_said_where_and_at_what_cost() {
     let (file, runs) = (shipped("least-busy.wasm"), kept.runs());
     let arguments = ["policy", "replay", runs.to_str().expect("a path"), "--policy", file.to_str().expect("a path")];
     let shown = witgate(&arguments);
-    assert_eq!(shown.status.code(), Some(1), "{}", text(&shown));
-    assert!(text(&shown).contains("    then: ") && text(&shown).contains("US dollars"), "{}", text(&shown));
+    assert_eq!(shown.status.code(), Some(1), "{}", text_of(&shown));
+    assert!(text_of(&shown).contains("    then: ") && text_of(&shown).contains("US dollars"), "{}", text_of(&shown));
     let json: Value = serde_json::from_slice(&witgate(&[&arguments[..], &["--json"]].concat()).stdout).expect("JSON");
     assert_eq!(json["runs"][0]["differing"], run.differing);
 }
@@ -195,7 +195,7 @@ fn explain_tells_what_the_policy_saw_and_what_the_gateway_did() {
     let runs = kept.runs();
     let runs = runs.to_str().expect("a path");
     let shown = witgate(&["explain", &kept.ids[77], "--dir", runs]);
-    let told = text(&shown);
+    let told = text_of(&shown);
     assert_eq!(shown.status.code(), Some(0), "{told}");
     for expected in
         ["g by latency-based@", "   1  ", "wait-ms 0", "the gateway: waited", "status 200", "repeated: identical"]
@@ -208,9 +208,47 @@ fn explain_tells_what_the_policy_saw_and_what_the_gateway_did() {
     let served = json["host"]["attempts"].as_array().and_then(|all| all.last()).expect("an attempt");
     assert_eq!(served["fault"], Value::Null, "{json}");
     let stranger = witgate(&["explain", "01890000-0000-7000-8000-000000000000", "--dir", runs]);
-    assert!(stranger.status.code() == Some(2) && text(&stranger).contains("no run in"), "{}", text(&stranger));
+    assert!(stranger.status.code() == Some(2) && text_of(&stranger).contains("no run in"), "{}", text_of(&stranger));
     let none = witgate(&["explain", "hello", "--dir", runs]);
-    assert!(none.status.code() == Some(2) && text(&none).contains("x-request-id"), "{}", text(&none));
+    assert!(none.status.code() == Some(2) && text_of(&none).contains("x-request-id"), "{}", text_of(&none));
+}
+
+/// The commands that the documentation shows, each with an end that it names, and the file that it shows.
+#[test]
+fn what_the_documentation_shows_is_so() {
+    let text = include_str!("../../wit/README.md");
+    let (_, section) = text.split_once("## Why did it decide so").expect("the section");
+    let block = |language: &str| {
+        let (_, rest) = section.split_once(&format!("```{language}\n")).expect("a block");
+        rest.split_once("```").expect("its end").0
+    };
+    let kept = Kept::by("latency-based", 100);
+    let (runs, other) = (kept.runs(), shipped("least-busy.wasm"));
+    let mut ends = Vec::new();
+    for line in block("sh").lines() {
+        let command = line.split(" #").next().unwrap_or_default().trim().strip_prefix("witgate ").expect("a command");
+        let words: Vec<&str> = command
+            .split(' ')
+            .map(|word| match word {
+                "RUNS" => runs.to_str().expect("a path"),
+                "other.wasm" => other.to_str().expect("a path"),
+                "REQUEST_ID" => &kept.ids[3],
+                word => word,
+            })
+            .collect();
+        ends.push(witgate(&words).status.code());
+    }
+    assert_eq!(ends, [Some(0), Some(1), Some(0)]);
+    let file = kept.folder.path().join("shown.jsonl");
+    std::fs::write(&file, block("jsonl")).expect("written");
+    let shown = witgate::decisions::Run::read(&file).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!((shown.calls.len(), shown.early, shown.requests.len()), (3, None, 1));
+    let config = format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/m}}}}]\n{}", block("yaml"));
+    let config = config.replace("/var/lib/witgate/decisions", kept.folder.path().join("new").to_str().expect("a path"));
+    let file = kept.folder.path().join("config.yaml");
+    std::fs::write(&file, config).expect("written");
+    let checked = witgate(&["check", file.to_str().expect("a path")]);
+    assert!(checked.status.success(), "{}", text_of(&checked));
 }
 
 /// No prompt and no key is in a run: of a request there are numbers and the names the policy asked for.

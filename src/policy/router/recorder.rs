@@ -1,7 +1,8 @@
 //! Which calls of a router are kept: whole runs of them, each beginning with what the router knew.
 //!
 //! A router's calls are cut into stretches of so many decisions. A log draws whether a stretch is kept; one that is, is a run. A
-//! run holds every call of the instance in order, or it ends: a call that cannot be kept is never left out of the middle.
+//! run holds every call of the instance in order, or it ends: a call that cannot be kept is never left out of the middle. It lasts
+//! until the next stretch begins, so that most outcomes of its last decisions are in it.
 //! Of routers whose answers depend on their arguments alone several instances answer at once, in no order that matters.
 
 use std::fmt;
@@ -143,20 +144,19 @@ impl RunRecorder {
             answer: answer.clone().map(|()| ranking.to_vec()),
         });
         recording.log.decided(&recording.facts, &decision);
-        let mut state = recording.state();
-        recording.keep(&mut state, || RecordedCall::Route(decision));
-        state.left = state.left.saturating_sub(1);
-        if state.left == 0
-            && let Some(run) = state.run.take()
-        {
-            recording.log.end(run);
-        }
+        recording.keep(&mut recording.state(), || RecordedCall::Route(decision));
     }
 }
 
 impl Recording {
     fn state(&self) -> MutexGuard<'_, Recorded> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, state: &mut Recorded) {
+        if let Some(run) = state.run.take() {
+            self.log.end(run);
+        }
     }
 
     fn keep(&self, state: &mut Recorded, call: impl FnOnce() -> RecordedCall) {
@@ -188,18 +188,24 @@ impl CallRecorder<Routing> for RunRecorder {
         let Some(recording) = self.active() else { return false };
         let mut state = recording.state();
         if state.left > 0 {
+            state.left -= 1;
             return false;
         }
         let stretch = recording.log.stretch(recording.facts.setup.seed, state.stretches);
         state.stretches += 1;
-        state.left = stretch.decisions.max(1);
+        state.left = stretch.decisions.saturating_sub(1);
+        if !stretch.kept {
+            recording.end(&mut state);
+        }
         stretch.kept
     }
 
     fn begin(&self, state: Option<SavedState>, now: Moment) {
         let Some(recording) = self.active() else { return };
         let start = RunStart { facts: Arc::clone(&recording.facts), state, now };
-        recording.state().run = recording.log.begin(start);
+        let mut state = recording.state();
+        recording.end(&mut state);
+        state.run = recording.log.begin(start);
     }
 
     fn observed(&self, event: &Outcome, fault: Option<&PolicyFault>) {
@@ -216,10 +222,8 @@ impl CallRecorder<Routing> for RunRecorder {
 
 impl Drop for RunRecorder {
     fn drop(&mut self) {
-        if let Some(recording) = &self.0
-            && let Some(run) = recording.state().run.take()
-        {
-            recording.log.end(run);
+        if let Some(recording) = &self.0 {
+            recording.end(&mut recording.state());
         }
     }
 }
