@@ -2,7 +2,7 @@
 //!
 //! A finite one is a JSON number with as many digits as its type needs; NaN and the infinities, which JSON does not have, are
 //! the texts "nan", "inf" and "-inf". A NaN with other bits than usual says them: "nan:7fc00001". Read with the standard library
-//! and not by way of another type: serde_json reads every number as an `f64`, not always to the last digit.
+//! and not by way of another type: `serde_json` reads every number as an `f64`, not always to the last digit.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

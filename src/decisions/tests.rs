@@ -97,8 +97,8 @@ fn runs(folder: &TempDir) -> Vec<Run> {
     files.iter().map(|file| Run::read(file).unwrap()).collect()
 }
 
-fn ranked() -> Result<Vec<Choice>, RouteError> {
-    Ok(vec![Choice { deployment: 1, propensity: 0.25 }, Choice { deployment: 0, propensity: 1.0 }])
+fn ranked() -> Vec<Choice> {
+    vec![Choice { deployment: 1, propensity: 0.25 }, Choice { deployment: 0, propensity: 1.0 }]
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn everything_of_a_run_comes_back() {
     let (folder, decisions) = kept();
     let run = begin(&decisions, 5).unwrap();
     let answers = [
-        ranked(),
+        Ok(ranked()),
         Err(RouteError::Wait(Duration::from_millis(1500))),
         Err(RouteError::Reject("no \"more\"".to_owned())),
         Err(RouteError::Fault(PolicyFault::Trap("unreachable".to_owned()))),
@@ -182,7 +182,7 @@ fn the_oldest_runs_go_first_and_the_bound_holds() {
     decisions.apply(Some(&DecisionSettings { keep_bytes: 20_000, ..settings(&dir) })).unwrap();
     for now in 0..40 {
         let run = begin(&decisions, now).unwrap();
-        assert!(decisions.keep(run, RecordedCall::Route(decision(now, ranked()))));
+        assert!(decisions.keep(run, RecordedCall::Route(decision(now, Ok(ranked())))));
         decisions.end(run);
         decisions.ended(&Record::new(request(now), Moment::from_millis(now), "api"));
     }
@@ -200,7 +200,7 @@ fn a_run_never_takes_all_the_room() {
     decisions.apply(Some(&DecisionSettings { keep_bytes: 40_000, ..settings(&folder.path().join("runs")) })).unwrap();
     let run = begin(&decisions, 0).unwrap();
     for n in 0..200 {
-        decisions.keep(run, RecordedCall::Route(decision(n, ranked())));
+        decisions.keep(run, RecordedCall::Route(decision(n, Ok(ranked()))));
     }
     decisions.finish();
     let read = runs(&folder).remove(0);
@@ -218,7 +218,7 @@ fn who_cannot_follow_loses_a_run_and_nobody_waits() {
     let active = Active { settings: settings(folder.path()), first: 0, sender, broken: Arc::clone(&broken) };
     decisions.active.store(Some(Arc::new(active)));
     let run = begin(&decisions, 0).unwrap();
-    let call = || RecordedCall::Route(decision(0, ranked()));
+    let call = || RecordedCall::Route(decision(0, Ok(ranked())));
     assert!(decisions.keep(run, call()) && decisions.keep(run, call()));
     assert!(!decisions.keep(run, call()), "the channel is full");
     assert_eq!(begin(&decisions, 1), None, "no other run begins");
@@ -262,7 +262,7 @@ fn so_large_a_share_of_the_runs_is_drawn() {
 fn the_last_thousand_requests_are_remembered_with_what_became_of_them() {
     let (_folder, decisions) = kept();
     for n in 0..1001 {
-        decisions.decided(&facts(), &decision(n, ranked()));
+        decisions.decided(&facts(), &decision(n, Ok(ranked())));
     }
     assert_eq!(decisions.recent(request(0)), None, "the oldest is forgotten");
     assert!(decisions.recent(request(1)).is_some());

@@ -163,13 +163,12 @@ impl<'a> Player<'a> {
     fn cost(&self, decision: &Decision, deployment: u32) -> Option<f64> {
         let index = deployment as usize;
         let facts = self.facts.setup.deployments.get(index)?;
-        let cost = match self.cost_column {
-            Some(column) => f64::from(*decision.signals.get(column * self.facts.setup.deployments.len() + index)?),
-            None => {
-                let request = &decision.request;
-                priced(facts.input_price?, request.input_tokens)
-                    + priced(facts.output_price?, request.expected_output_tokens)
-            }
+        let cost = if let Some(column) = self.cost_column {
+            f64::from(*decision.signals.get(column * self.facts.setup.deployments.len() + index)?)
+        } else {
+            let request = &decision.request;
+            priced(facts.input_price?, request.input_tokens)
+                + priced(facts.output_price?, request.expected_output_tokens)
         };
         cost.is_finite().then_some(cost)
     }

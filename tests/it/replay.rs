@@ -296,7 +296,7 @@ async fn a_recent_decision_is_told_while_decisions_are_kept() {
     for path in ["/admin/decisions/hello", "/admin/decisions/01890000-0000-7000-8000-000000000000"] {
         assert_eq!(gateway.get(path).await.status, 404, "{path}");
     }
-    assert_eq!(run_files(&folder.path().join("runs")).expect("the folder"), [PathBuf::new(); 0]);
+    assert!(run_files(&folder.path().join("runs")).expect("the folder").is_empty());
     let generation = gateway.generation();
     gateway.replace("config.yaml", config("latency-based", &json!(null)).as_bytes());
     crate::support::until("the new configuration", || gateway.generation() > generation).await;

@@ -95,17 +95,16 @@ impl Rerun {
         call: impl FnOnce(&mut Instance<Routing>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
         let choices = self.setup.deployments.len();
-        let instance = match &mut self.instance {
-            Some(instance) => instance,
-            None => {
-                let budget = Budget::setup(&self.component, choices);
-                let ready = make_ready::<Routing>(&self.component, None, budget, &self.setup, self.saved.as_ref());
-                let ready = ready.map_err(|problem| match problem {
-                    PolicyProblem::Setup { fault, .. } => fault,
-                    problem => PolicyFault::Contract(format!("set up again, it {problem}")),
-                });
-                self.instance.insert(ready?.instance)
-            }
+        let instance = if let Some(instance) = &mut self.instance {
+            instance
+        } else {
+            let budget = Budget::setup(&self.component, choices);
+            let ready = make_ready::<Routing>(&self.component, None, budget, &self.setup, self.saved.as_ref());
+            let ready = ready.map_err(|problem| match problem {
+                PolicyProblem::Setup { fault, .. } => fault,
+                problem => PolicyFault::Contract(format!("set up again, it {problem}")),
+            });
+            self.instance.insert(ready?.instance)
         };
         let answer = call(instance, Budget::call(&self.component, choices));
         if answer.is_err() {

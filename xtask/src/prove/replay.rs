@@ -161,7 +161,9 @@ fn configuration(runs: Option<&PathBuf>) -> String {
         .iter()
         .flat_map(|(group, _)| [(1, 0.4), (2, 0.8), (3, 1.2)].map(|(seed, speed)| deployment(group, seed, speed)))
         .collect();
-    let routers: String = GROUPS.iter().map(|(group, policy)| format!("    {group}: {{policy: {policy}}}\n")).collect();
+    let router = |(group, policy): &(&str, &str)| format!("    {group}: {{policy: {policy}}}\n");
+    let routers: Vec<String> = GROUPS.iter().map(router).collect();
+    let routers = routers.concat();
     let decisions = runs.map_or_else(String::new, |runs| {
         format!("  decisions: {{share: 1, run: {RUN}, keep_mb: 1024, dir: \"{}\"}}\n", runs.display())
     });
