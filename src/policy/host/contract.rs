@@ -49,6 +49,7 @@ pub trait Contract: Sized + Send + Sync + 'static {
     fn common(setup: &Self::Setup) -> (&str, u64);
 
     /// The group it works for, where there is one: log lines name it.
+    #[must_use]
     fn group(_: &Self::Setup) -> Option<&GroupName> {
         None
     }

@@ -4,6 +4,8 @@
 //! are made when calls first meet. An instance that fails is dropped, and the next call makes another from the last saved
 //! state. Locks are always taken in the order learning, instance, saved.
 
+mod saving;
+
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
@@ -318,28 +320,6 @@ impl<C: Contract> PolicyRuntime<C> {
         }
     }
 
-    /// What the policy knows now; what it saved last where it cannot be asked.
-    #[must_use]
-    pub fn save(&self) -> Option<SavedState> {
-        let mut learning = lock(&self.learning);
-        if learning.unsaved > 0 || learning.saved_calls != self.stats.calls() || lock(&self.saved).is_none() {
-            self.ask_to_save(&mut learning);
-        }
-        lock(&self.saved).clone()
-    }
-
-    /// To be called now and then: asks the policy to save when ten seconds have passed and it did anything.
-    pub fn tick(&self, now: Moment) {
-        self.stats.saw(now);
-        let mut learning = lock(&self.learning);
-        let saved_at = *learning.saved_at.get_or_insert(now);
-        let active = learning.unsaved > 0 || learning.saved_calls != self.stats.calls();
-        if active && !learning.succeeded && now.since(saved_at) >= SAVE_AFTER {
-            learning.saved_at = Some(now);
-            self.ask_to_save(&mut learning);
-        }
-    }
-
     /// Whether its calls take so long that they must not be made on a thread that serves.
     #[must_use]
     pub fn is_slow(&self) -> bool {
@@ -400,12 +380,6 @@ impl<C: Contract> PolicyRuntime<C> {
         self.generation
     }
 
-    /// The saved state after asking for it, with the lock of what it learned held by the caller.
-    pub(super) fn state(&self, learning: &mut Learning<C::Event>) -> Option<SavedState> {
-        self.ask_to_save(learning);
-        lock(&self.saved).clone()
-    }
-
     /// Observes what was observed by `other`, which was set up differently.
     pub(super) fn observe_of(&self, other: &Self, event: &C::Event) {
         if let Some(event) = C::carry(event, &other.setup, &self.setup) {
@@ -418,41 +392,6 @@ impl<C: Contract> PolicyRuntime<C> {
         if let Some(newest) = newest {
             newest.observe_of(self, event);
         }
-    }
-
-    fn ask_to_save(&self, learning: &mut Learning<C::Event>) {
-        if self.stats.quarantined() {
-            return;
-        }
-        learning.unsaved = 0;
-        learning.saved_calls = self.stats.calls();
-        self.save_instance(&mut lock(self.first_instance()));
-    }
-
-    /// Asks an instance to save. It is held until what it saved is kept: nobody begins from an older state in between.
-    fn save_instance(&self, kept: &mut Option<Instance<C>>) {
-        let saved = self.with_instance(kept, |instance| instance.save(self.call));
-        self.recorder.saved(saved.as_ref().map(Option::as_ref));
-        match saved {
-            Ok(Some(state)) => {
-                self.stats.saves.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.saved) = Some(state);
-            }
-            Ok(None) => {}
-            Err(fault) => {
-                self.failed(fault);
-            }
-        }
-    }
-
-    /// Begins a run of recorded calls with what the policy knows now. Where several instances answer, none of them learns,
-    /// and what was saved last will do.
-    fn checkpoint(&self, kept: &mut Option<Instance<C>>, now: Moment) {
-        if self.instances.len() == 1 {
-            self.save_instance(kept);
-        }
-        let state = lock(&self.saved).clone();
-        self.recorder.begin(state, now);
     }
 
     pub(in crate::policy) const fn recorder(&self) -> &C::Recorder {
