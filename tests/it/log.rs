@@ -116,12 +116,17 @@ fn a_clean_stop_writes_the_last_line() {
 /// What a policy logs, how it fails and what it refuses without being granted that: each line says in which request.
 #[test]
 fn lines_about_policies_name_the_request_and_the_group() {
-    for (deed, words) in
-        [("log-long", "\u{e4}\u{e4}\u{e4}"), ("route-trap", "policy fault"), ("reject", "the policy refused a request")]
-    {
+    let router = |deed: &str| format!("routers: {{g: {{policy: hostile, settings: {{do: {deed}}}}}}}");
+    let builder = r#"prompt_builders: {g: {policy: template, settings: {system: "{{who}}"}}}"#.to_owned();
+    for (policies, words) in [
+        (router("log-long"), "\u{e4}\u{e4}\u{e4}"),
+        (router("route-trap"), "policy fault"),
+        (router("reject"), "the policy refused a request"),
+        (builder, "the prompt builder refused a request"),
+    ] {
         let config = format!(
             "model_list: [{{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, output_tokens: 3}}}}}}]\n\
-             witgate: {{routers: {{g: {{policy: hostile, settings: {{do: {deed}}}}}}}}}\n"
+             witgate: {{{policies}}}\n"
         );
         let mut running = Running::start_with(&config, &["--log-format", "json"]);
         let body = r#"{"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]}"#;
@@ -137,8 +142,8 @@ fn lines_about_policies_name_the_request_and_the_group() {
         assert!(running.stop().success());
         let mut log = String::new();
         running.log.read_to_string(&mut log).expect("lines");
-        let line = log.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{deed}: {log}"));
+        let line = log.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{policies}: {log}"));
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        assert_eq!((&line["id"], &line["group"]), (&id.into(), &"g".into()), "{deed}: {line}");
+        assert_eq!((&line["id"], &line["group"]), (&id.into(), &"g".into()), "{policies}: {line}");
     }
 }
