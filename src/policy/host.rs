@@ -39,5 +39,5 @@ pub(super) use instance::{Budget, Instance, InstanceLifetime};
 pub(super) use lent::Lent;
 pub(super) use recorder::CallRecorder;
 pub(super) use runtime::CallContext;
-pub(super) use setup::make_ready;
+pub(super) use setup::{check_role, make_ready};
 pub(super) use store::{HostState, cut};

@@ -187,6 +187,8 @@ fn another_version_of_a_policy_is_compared_place_by_place() {
     assert_eq!((&*other.runs[0].first[0].recorded, &*other.runs[0].first[0].repeated), ("a, b, c", "c, b, a"));
     let broken = replay(&runs, &options(Some("no-such.wasm")));
     assert_eq!(broken.exit_code(), 2, "{broken}");
+    let other_role = replay(&runs, &Options { policy: Some(shipped("json.wasm")), policies: fixture_policies() });
+    assert!(other_role.exit_code() == 2 && other_role.to_string().contains("no router"), "{other_role}");
 }
 
 #[test]

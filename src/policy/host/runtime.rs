@@ -21,7 +21,7 @@ use super::lent::Idle;
 use super::problem::PolicyProblem;
 use super::recorder::CallRecorder;
 use super::report::PolicyReport;
-use super::setup::make_ready;
+use super::setup::{check_role, make_ready};
 use super::state::SavedState;
 use super::stats::Stats;
 use super::store::{LogLine, Sink};
@@ -129,11 +129,7 @@ impl<C: Contract> PolicyRuntime<C> {
         lineage: Arc<Lineage<C>>,
         generation: u64,
     ) -> Result<Arc<Self>, PolicyProblem> {
-        let roles = &component.inspection().roles;
-        if !roles.contains(&C::ROLE) {
-            let found = component.inspection().role_names();
-            return Err(PolicyProblem::WrongRole { found, wanted: C::ROLE.as_str() });
-        }
+        check_role::<C>(&component)?;
         let choices = C::choices(&setup);
         let budget = Budget::setup(&component, choices);
         let call = Budget::call(&component, choices);

@@ -21,6 +21,16 @@ pub(in crate::policy) struct Ready<C: Contract> {
     pub(in crate::policy) state_problem: Option<PolicyProblem>,
 }
 
+/// # Errors
+/// The component has another role.
+pub(in crate::policy) fn check_role<C: Contract>(component: &Component) -> Result<(), PolicyProblem> {
+    let inspection = component.inspection();
+    if inspection.roles.contains(&C::ROLE) {
+        return Ok(());
+    }
+    Err(PolicyProblem::WrongRole { found: inspection.role_names(), wanted: C::ROLE.as_str() })
+}
+
 /// Makes and configures an instance. One that will not take the state it is offered begins empty: a state is
 /// worth something, an answering policy more.
 pub(in crate::policy) fn make_ready<C: Contract>(

@@ -9,7 +9,9 @@ use super::calls::Routing;
 use super::judge;
 use super::recorder::Decision;
 use super::types::{Choice, Needs, Outcome, RouteError, Setup};
-use crate::policy::host::{Budget, Component, Instance, PolicyFault, PolicyProblem, SavedState, make_ready};
+use crate::policy::host::{
+    Budget, Component, Instance, PolicyFault, PolicyProblem, SavedState, check_role, make_ready,
+};
 
 /// A router under way once more.
 pub struct Rerun {
@@ -25,8 +27,9 @@ impl Rerun {
     /// A router that begins with what the recorded one knew.
     ///
     /// # Errors
-    /// It cannot be set up.
+    /// It is no router, or cannot be set up.
     pub fn start(component: Arc<Component>, setup: Setup, state: Option<SavedState>) -> Result<Self, PolicyProblem> {
+        check_role::<Routing>(&component)?;
         let budget = Budget::setup(&component, setup.deployments.len());
         let ready = make_ready::<Routing>(&component, None, budget, &setup, state.as_ref())?;
         let saved = state.filter(|_| ready.state_problem.is_none());
