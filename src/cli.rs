@@ -2,6 +2,7 @@
 
 mod check;
 mod policy;
+mod replay;
 mod route;
 mod serve;
 
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::policy::{CHILD_COMMAND, compile_child_main};
+use crate::replay::Options;
 use crate::telemetry::{LogFormat, LogGuard};
 
 /// An LLM gateway whose decisions are WebAssembly components you can swap while it runs.
@@ -45,7 +47,9 @@ enum Command {
     Policies(AskArgs),
     /// Say where a running gateway would send a request, and why, without sending it.
     Route(RouteArgs),
-    /// Check and test policies with no gateway running.
+    /// Say why a request was decided as it was, from the runs of decisions that are kept (`witgate.decisions`).
+    Explain(ExplainArgs),
+    /// Check, test and replay policies with no gateway running.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Serve the simulated provider over HTTP, in the shapes of OpenAI and Anthropic.
@@ -129,6 +133,21 @@ struct RouteArgs {
     ask: AskArgs,
 }
 
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The request's id: the header `x-request-id` (or `request-id`) of its reply, `id` in the log.
+    request_id: String,
+    /// The folder of runs, or one of them; the default of `witgate.decisions.dir` unless given.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Where the policy that decided is looked for, by its digest.
+    #[arg(long, value_name = "DIR", default_value = "policies")]
+    policies: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Whether a component can be taken into service, and what it is.
@@ -143,6 +162,21 @@ enum PolicyCommand {
         /// Test this component instead of the one the scenarios name.
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Repeat the decisions of a run that was kept, and say which come out otherwise. Ends with 0 where all are the same, 1 where
+    /// some differ, 2 where it could not be tried.
+    Replay {
+        /// A run file, or a folder of them.
+        path: PathBuf,
+        /// Ask this component instead of the one that decided.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Where the policy that decided is looked for, by its digest.
+        #[arg(long, value_name = "DIR", default_value = "policies")]
+        policies: PathBuf,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -200,6 +234,12 @@ pub fn run() -> ExitCode {
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
+        Command::Policy(PolicyCommand::Replay { path, policy, policies, json }) => {
+            replay::replay(&path, &Options { policy, policies }, json)
+        }
+        Command::Explain(ExplainArgs { request_id, dir, policies, json }) => {
+            replay::explain(&request_id, dir.as_ref(), &Options { policy: None, policies }, json)
+        }
         Command::SimulateProvider(arguments) => serve::simulate(&arguments),
     }
 }

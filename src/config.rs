@@ -25,7 +25,7 @@ pub mod yaml;
 
 pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
-pub use settings::{Alias, BreakerSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
+pub use settings::{Alias, BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
 
 use reader::Reader;
 use shape::Shape;

@@ -99,6 +99,12 @@ name! {
 pub struct RequestId(Uuid);
 
 impl RequestId {
+    /// The id written like this.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+
     /// Derives the id from the arrival time and the request's seed; nothing else enters it.
     #[must_use]
     pub fn derive(now: Moment, seed: u64) -> Self {

@@ -32,11 +32,13 @@ pub mod provider;
 pub mod telemetry;
 // L3: state
 pub mod builtin_policies;
+pub mod decisions;
 pub mod queue;
 pub mod reload;
 pub mod snapshot;
 // L4: the request
 pub mod pipeline;
+pub mod replay;
 pub mod scenario;
 // L5: entry points
 pub mod cli;

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chat::ChatRequest;
 use crate::clock::Clock;
+use crate::decisions::Decisions;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
 use crate::id::RequestId;
@@ -79,6 +80,8 @@ pub struct Gateway {
     pub clock: Clock,
     /// Receives every request's record.
     pub recorder: Arc<dyn Recorder>,
+    /// What is kept of decisions.
+    pub decisions: Arc<Decisions>,
     /// Where randomness comes from.
     pub seeds: Seeds,
     /// Where long work is done.
@@ -221,7 +224,8 @@ impl Gateway {
         guard.hold_memory(self.tree_bytes(&request.body).await)?;
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
-        let arrival = Arrival { caller, api: guard.api().name(), seed: guard.seed, large, deadline };
+        let arrival =
+            Arrival { id: Some(guard.id()), caller, api: guard.api().name(), seed: guard.seed, large, deadline };
         // Of a request that its builder refuses, too.
         guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
         let mut context = RequestContext::new(self, snapshot, arrival, request).await?;

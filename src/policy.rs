@@ -34,7 +34,8 @@ pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, BuilderSetup, B
 pub use provider::{ComponentFormat, ProviderNeeds, ProviderPolicy, ProviderSetup, Providing};
 pub use response_parser::{Complaint, ParserNeeds, ParserSetup, Parsing, ReplyInfo, ReplyParser, ResponseParser};
 pub use router::{
-    Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Router, RouterSuccession, Routing, Setup, Traits,
+    Choice, Decision, DecisionLog, DeploymentInfo, Needs, Outcome, RecordedCall, Rerun, RouteError, RouteRequest,
+    Router, RouterFacts, RouterSuccession, Routing, RunId, RunStart, Setup, Stretch, Traits,
 };
 
 impl Engine {

@@ -136,6 +136,7 @@ fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {
 
 fn plain_setup() -> Setup {
     Setup {
+        group: None,
         settings: Arc::from("{}"),
         deployments: ["a", "b", "c"].map(suite::plain_facts).to_vec(),
         seed: suite::SEED,

@@ -104,6 +104,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/models/{*name}", get(probe::model)),
         ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
+        ("/admin/decisions/{id}", get(admin::decision)),
         ("/health/liveliness", get(probe::alive)),
         ("/health/liveness", get(probe::alive)),
         ("/health/readiness", get(probe::ready)),

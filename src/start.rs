@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::decisions::{Decisions, default_folder};
 use crate::http::HttpUpstream;
 use crate::limits::LimitStore;
 use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
-use crate::policy::{Engine, EngineOptions};
+use crate::policy::{DecisionLog, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
@@ -63,14 +64,18 @@ pub struct Assembled {
 /// Every reason why nothing can be served, one text each.
 pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPool) -> Result<Assembled, Vec<String>> {
     let Options { sources, engine, environment, clock, seed, dropped_lines } = options;
-    let engine = Engine::new(engine).map_err(|problem| vec![problem.to_string()])?;
+    let decisions = Arc::new(Decisions::new(default_folder(&*environment)));
+    let log = Arc::clone(&decisions) as Arc<dyn DecisionLog>;
+    let engine =
+        Engine::new(EngineOptions { decisions: Some(log), ..engine }).map_err(|problem| vec![problem.to_string()])?;
     let shared = Arc::new(SharedState::default());
     let simulated = Simulated::new(clock, BTreeMap::new());
     let mut builder =
         Builder::new(engine, sources, environment, Arc::clone(&shared), Providers { http, simulated }, seed);
     let draft = builder.build(None)?;
-    let problems = draft.problems().to_vec();
+    let mut problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
+    problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
     let metrics = Arc::new(Metrics::new(dropped_lines));
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
@@ -78,7 +83,8 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
         limits: Arc::clone(&shared.limits) as Arc<dyn LimitStore>,
         capacity: CapacityNotify::default(),
         clock,
-        recorder: Arc::new(Telemetry(Arc::clone(&metrics))),
+        recorder: Arc::new(Telemetry { metrics: Arc::clone(&metrics), decisions: Arc::clone(&decisions) }),
+        decisions,
         seeds: Seeds::new(seed),
         slow_policies: blocking.apart(),
         blocking,
@@ -122,16 +128,20 @@ fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
     spawned.map(drop).map_err(|fault| vec![format!("no thread to load encodings on: {fault}")])
 }
 
-/// Records go to the log and the metrics.
-struct Telemetry(Arc<Metrics>);
+/// Records go to the log, the metrics and the decisions.
+struct Telemetry {
+    metrics: Arc<Metrics>,
+    decisions: Arc<Decisions>,
+}
 
 impl Recorder for Telemetry {
     fn begun(&self) {
-        self.0.begun();
+        self.metrics.begun();
     }
 
     fn ended(&self, record: &Record) {
-        telemetry::write(record, &self.0);
+        telemetry::write(record, &self.metrics);
+        self.decisions.ended(record);
     }
 }
 
@@ -146,11 +156,12 @@ impl Target for Swap {
         self.gateway.live.read()
     }
 
-    fn applied(&self, snapshot: Snapshot, problems: Vec<String>) {
+    fn applied(&self, snapshot: Snapshot, mut problems: Vec<String>) {
         let generation = snapshot.generation;
         if let Err(told) = load_encodings(&snapshot) {
             tracing::warn!("{}", told.join("; "));
         }
+        problems.extend(self.gateway.decisions.apply(snapshot.settings.decisions.as_ref()).err());
         self.gateway.live.publish(snapshot);
         self.metrics.applied(generation);
         self.gateway.capacity.notify();

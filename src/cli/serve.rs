@@ -71,6 +71,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let listening =
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
     let live = Arc::clone(&gateway);
+    let decisions = Arc::clone(&gateway.decisions);
     let grace = move || live.live.read().settings.server.shutdown_grace;
     let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
     let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
@@ -86,6 +87,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
         () = server.serve(told_to_stop(), grace) => {}
         () = reloads => {}
     }
+    decisions.finish();
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::settings::{BreakerSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
-use super::shape::{RouterSettings, Shape};
+use super::settings::{BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
+use super::shape::{Decisions, RouterSettings, Shape};
 use crate::catalog::Catalog;
 use crate::limits::{Dimension, LimitSpec};
 
@@ -36,6 +36,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(6000);
 const MAX_WAITING: usize = 1000;
 /// A little more than one window and one of its slices: what is full now has room by then.
 const MAX_WAIT: Duration = Duration::from_secs(75);
+/// The share of runs of decisions that is kept, where decisions are kept.
+const DECISIONS_SHARE: f64 = 0.01;
+/// Decisions of a run: long enough to see a policy learn, short enough to repeat in a moment.
+const DECISIONS_RUN: u32 = 1000;
+/// Mebibytes of runs: about 100,000 decisions among ten deployments.
+const DECISIONS_MB: u64 = 64;
 /// LiteLLM's port.
 const PORT: u16 = 4000;
 
@@ -79,6 +85,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         aliases,
         global_limits: global_limits(&shape),
         queue: queue(&shape),
+        decisions: shape.own.decisions.take().map(decisions),
         breaker: breaker(&shape.router, shape.litellm.allowed_fails),
         retry_after: shape.router.retry_after.unwrap_or_default(),
         policies: PolicySettings { dir: shape.own.policies_dir.clone() },
@@ -129,6 +136,15 @@ fn queue(shape: &Shape<'_, '_>) -> QueueSettings {
     QueueSettings {
         max_waiting: waiting.and_then(|count| usize::try_from(count).ok()).unwrap_or(MAX_WAITING),
         max_wait: own.max_wait.or(never).or(general.admission_queue_timeout).unwrap_or(MAX_WAIT),
+    }
+}
+
+fn decisions(written: Decisions) -> DecisionSettings {
+    DecisionSettings {
+        share: written.share.unwrap_or(DECISIONS_SHARE),
+        run: written.run.unwrap_or(DECISIONS_RUN),
+        keep_bytes: written.keep_mb.unwrap_or(DECISIONS_MB).saturating_mul(1 << 20),
+        dir: written.dir,
     }
 }
 

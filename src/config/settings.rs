@@ -26,6 +26,8 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// Where policies come from.
     pub policies: PolicySettings,
+    /// Which decisions are kept; `None`: none.
+    pub decisions: Option<DecisionSettings>,
     /// When a deployment is left alone.
     pub breaker: BreakerSettings,
     /// The shortest wait before a retry (`retry_after`).
@@ -75,6 +77,19 @@ pub struct QueueSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicySettings {
     /// The watched folder. `None`: `policies/` where there is one, else those built into the program.
+    pub dir: Option<PathBuf>,
+}
+
+/// Which decisions of routers are kept, so that they can be explained and repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionSettings {
+    /// The share of runs that is kept, 0 to 1.
+    pub share: f64,
+    /// Decisions of a run.
+    pub run: u32,
+    /// Bytes of all runs that are kept; the oldest go first.
+    pub keep_bytes: u64,
+    /// Where they are kept. `None`: the user's folder for state.
     pub dir: Option<PathBuf>,
 }
 

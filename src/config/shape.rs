@@ -20,7 +20,7 @@ pub(super) use model_info::ModelInfo;
 pub(super) use model_list::ModelEntry;
 pub(super) use router_settings::{AliasEntry, RouterSettings, RoutingGroup, Strategy};
 pub(super) use simulated::Simulated;
-pub(super) use witgate::{BuilderGrants, ParserGrants, PolicyEntry, RouterGrants, Witgate};
+pub(super) use witgate::{BuilderGrants, Decisions, ParserGrants, PolicyEntry, RouterGrants, Witgate};
 
 use super::reader::Reader;
 use super::section::Section;

@@ -43,7 +43,7 @@ fn outcome(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Stri
 
 fn describe(settings: &Settings) -> String {
     let mut out = String::new();
-    let Settings { catalog, aliases, server, global_limits, queue, policies, breaker, .. } = settings;
+    let Settings { catalog, aliases, server, global_limits, queue, policies, breaker, decisions, .. } = settings;
     for group in catalog.groups.values() {
         let router = &group.router;
         let reject = if router.may_reject { ", may reject" } else { "" };
@@ -62,6 +62,9 @@ fn describe(settings: &Settings) -> String {
     writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
     writeln!(out, "global {global_limits:?}\n{queue:?}\n{policies:?}\n{breaker:?}").unwrap();
     writeln!(out, "retry after {:?}", settings.retry_after).unwrap();
+    if let Some(decisions) = decisions {
+        writeln!(out, "{decisions:?}").unwrap();
+    }
     out
 }
 

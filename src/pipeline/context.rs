@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::chat::ChatRequest;
 use crate::fault::{Refusal, RefusalKind};
-use crate::id::GroupName;
+use crate::id::{GroupName, RequestId};
 use crate::moment::Moment;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
@@ -16,6 +16,8 @@ use super::{Gateway, prompt, steering};
 const NAME_BYTES: usize = 200;
 
 pub(super) struct RequestContext<'a> {
+    /// `None` where it is planned and not served.
+    pub(super) id: Option<RequestId>,
     pub(super) gateway: &'a Gateway,
     pub(super) snapshot: &'a Snapshot,
     pub(super) group: &'a Arc<GroupRuntime>,
@@ -39,6 +41,7 @@ pub(super) struct RequestContext<'a> {
 
 /// What is known of a request beside itself.
 pub(super) struct Arrival {
+    pub(super) id: Option<RequestId>,
     pub(super) caller: Arc<Caller>,
     pub(super) api: &'static str,
     pub(super) seed: u64,
@@ -61,8 +64,9 @@ impl<'a> RequestContext<'a> {
         let group = find(snapshot, &request.model)?;
         let priority = priority(&mut request);
         let prompt::Prompt { request, items, note } = prompt::build(gateway, group, &arrival, request).await?;
-        let Arrival { caller, api, seed, large, deadline } = arrival;
+        let Arrival { id, caller, api, seed, large, deadline } = arrival;
         Ok(Self {
+            id,
             gateway,
             snapshot,
             group,

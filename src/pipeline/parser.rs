@@ -70,6 +70,7 @@ fn info(context: &RequestContext<'_>, parser: &ResponseParser, streamed: bool) -
     };
     let attributes = &parser.needs().attributes;
     ReplyInfo {
+        id: context.id,
         streamed,
         asked_again: context.asked_again,
         schema,

@@ -111,7 +111,7 @@ impl Gateway {
         let snapshot = self.live.read();
         let now = self.clock.now();
         let deadline = now + snapshot.settings.server.request_timeout;
-        let arrival = Arrival { caller, api: api.name(), seed: self.seeds.draw(), large: false, deadline };
+        let arrival = Arrival { id: None, caller, api: api.name(), seed: self.seeds.draw(), large: false, deadline };
         let context = RequestContext::new(self, &snapshot, arrival, request).await?;
         let mut estimate = Estimate::of(&context.request);
         for deployment in &context.group.deployments {
@@ -136,7 +136,7 @@ impl Gateway {
             _ => None,
         };
         let decision = match answer {
-            Some(answer) => route::conclude(context.group, answer)?,
+            Some(answer) => route::conclude(&context, answer)?,
             None => route::built_in(context.group),
         };
         let planning =

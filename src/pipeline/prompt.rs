@@ -47,6 +47,7 @@ pub(super) async fn build(
     let variables = taken(&mut request, VARIABLES, Value::is_object, "an object")?;
     let items = taken(&mut request, ITEMS, Value::is_array, "an array")?;
     let question = BuildRequest {
+        id: arrival.id,
         now: gateway.clock.now(),
         seed: arrival.seed,
         variables: variables.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string),
@@ -65,7 +66,7 @@ pub(super) async fn build(
         (Err(BuildError::Fault(_)), Some(messages)) if !messages.is_empty() => {
             BuiltPrompt { messages, ..BuiltPrompt::default() }
         }
-        (Err(why), _) => return Err(failed(builder, why)),
+        (Err(why), _) => return Err(failed(builder, arrival, group, why)),
     };
     request.messages = Arc::new(built.messages);
     Ok(Prompt { request, items: asked.then_some(built.items), note: built.note })
@@ -131,10 +132,11 @@ fn refused(builder: &PromptBuilder, words: String) -> Refusal {
 }
 
 /// What the builder said is for the operator: it has no grant to speak to clients.
-fn failed(builder: &PromptBuilder, why: BuildError) -> Refusal {
+fn failed(builder: &PromptBuilder, arrival: &Arrival, group: &GroupRuntime, why: BuildError) -> Refusal {
     let policy = builder.component().name();
     if let BuildError::Refused(words) = why {
-        tracing::warn!(%policy, %words, "the prompt builder refused a request, which needs `may_reject` of `witgate.prompt_builders`");
+        let (id, group) = (arrival.id.map(tracing::field::display), &group.config.name);
+        tracing::warn!(id, %group, %policy, %words, "the prompt builder refused a request, which needs `may_reject` of `witgate.prompt_builders`");
     }
     let message = format!("the prompt builder `{policy}` made no prompt of this request, and nothing was sent");
     Refusal::new(RefusalKind::PromptFailed, message)

@@ -67,7 +67,7 @@ pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate
     let Some(router) = &context.group.router else { return Ok(built_in(context.group)) };
     let question = question(context, router, estimate).await;
     let answer = ask(context, router, &question).await;
-    conclude(context.group, answer)
+    conclude(context, answer)
 }
 
 /// What a policy's answer comes to.
@@ -75,9 +75,10 @@ pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate
 /// # Errors
 /// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
 pub(super) fn conclude(
-    group: &GroupRuntime,
+    context: &RequestContext<'_>,
     answer: Result<Vec<Choice>, RouteError>,
 ) -> Result<RouteDecision, Refusal> {
+    let group = context.group;
     match answer {
         Ok(choices) => {
             let order = choices.iter().map(|choice| choice.deployment as usize).collect();
@@ -85,7 +86,8 @@ pub(super) fn conclude(
         }
         Err(RouteError::Reject(words)) if group.config.router.may_reject => Err(rejected(group, words)),
         Err(RouteError::Reject(words)) => {
-            tracing::warn!(policy = &*group.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
+            let id = context.id.map(tracing::field::display);
+            tracing::warn!(id, group = %group.config.name, policy = &*group.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
             Ok(built_in(group))
         }
         Err(RouteError::Wait(wanted)) => Ok(RouteDecision { wait: Some(wanted), ..built_in(group) }),
@@ -145,6 +147,7 @@ pub(super) async fn question<'c>(
             .map(|name| attribute(name, context.group, &context.caller, context.api))
             .collect(),
         request: RouteRequest {
+            id: context.id,
             now,
             seed: context.seed,
             input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),

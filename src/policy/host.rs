@@ -12,6 +12,7 @@ mod inspect;
 mod instance;
 mod lent;
 mod problem;
+mod recorder;
 mod report;
 mod runtime;
 mod setup;
@@ -36,4 +37,7 @@ pub use succession::Succession;
 
 pub(super) use instance::{Budget, Instance, InstanceLifetime};
 pub(super) use lent::Lent;
+pub(super) use recorder::CallRecorder;
+pub(super) use runtime::CallContext;
+pub(super) use setup::{check_role, make_ready};
 pub(super) use store::{HostState, cut};

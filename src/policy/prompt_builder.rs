@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::host::{Lent, PolicyFault, PolicyRuntime, cut};
 use crate::chat::Message;
+use crate::id::{GroupName, RequestId};
 use crate::moment::Moment;
 
 pub use calls::{BuilderNeeds, Building};
@@ -28,6 +29,8 @@ pub type PromptBuilder = PolicyRuntime<Building>;
 /// What a prompt builder is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuilderSetup {
+    /// The group it works for; `None` where it is tried alone.
+    pub group: Option<GroupName>,
     /// The policy's settings, a JSON object as text.
     pub settings: Arc<str>,
     /// The model whose way of counting tokens counts.
@@ -39,6 +42,8 @@ pub struct BuilderSetup {
 /// What a prompt is built from, besides the messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildRequest {
+    /// The request it is for, which the policy is not told; `None` for one that is not served.
+    pub id: Option<RequestId>,
     /// The time.
     pub now: Moment,
     /// The request's seed.
@@ -89,7 +94,7 @@ impl PolicyRuntime<Building> {
         let length = parts.iter().flatten().map(|part| part.text.len()).sum::<usize>()
             + request.variables.len()
             + request.items.iter().map(String::len).sum::<usize>();
-        let mut lent = Lent::of(self)?;
+        let mut lent = Lent::of(self, request.id)?;
         let answer = lent.call(request.now, |instance, budget| {
             instance.build(budget.over(length).with_imports(COUNTED_BYTES), request, &messages, &parts)
         })?;
@@ -97,7 +102,8 @@ impl PolicyRuntime<Building> {
         match answer {
             Ok(prompt) => {
                 drop(parts);
-                apply::apply(prompt, messages, request.items.len()).map_err(|why| self.failed(why).into())
+                apply::apply(prompt, messages, request.items.len())
+                    .map_err(|why| self.failed_for(why, request.id).into())
             }
             Err(mut words) => {
                 cut(&mut words, REFUSAL_BYTES);

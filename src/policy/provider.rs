@@ -11,6 +11,7 @@ mod stream;
 use std::sync::Arc;
 
 use super::host::PolicyRuntime;
+use crate::id::GroupName;
 
 pub use calls::{ProviderNeeds, Providing};
 pub use format::ComponentFormat;
@@ -23,6 +24,8 @@ pub type ProviderPolicy = PolicyRuntime<Providing>;
 /// What it is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderSetup {
+    /// The group it works for; `None` where it is tried alone.
+    pub group: Option<GroupName>,
     /// The policy's settings, a JSON object as text.
     pub settings: Arc<str>,
     /// The model of the deployment it speaks for.

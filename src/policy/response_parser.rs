@@ -10,6 +10,7 @@ mod whole;
 use std::sync::Arc;
 
 use super::host::PolicyRuntime;
+use crate::id::{GroupName, RequestId};
 
 pub use calls::{ParserNeeds, Parsing};
 pub use reading::ReplyParser;
@@ -22,6 +23,8 @@ pub type ResponseParser = PolicyRuntime<Parsing>;
 /// What a response parser is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParserSetup {
+    /// The group it works for; `None` where it is tried alone.
+    pub group: Option<GroupName>,
     /// The policy's settings, a JSON object as text.
     pub settings: Arc<str>,
     /// The model whose way of counting tokens counts.
@@ -33,6 +36,8 @@ pub struct ParserSetup {
 /// What a parser is told of a reply before it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplyInfo {
+    /// The request it is the reply to, which the policy is not told.
+    pub id: Option<RequestId>,
     /// Whether the client gets pieces as they come.
     pub streamed: bool,
     /// How often the model was asked before for this request.

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use super::host::{PolicyRuntime, Succession, cut};
+use super::host::{CallContext, PolicyRuntime, Succession, cut};
 
 mod bindings;
 mod calls;
 mod needs;
+mod recorder;
+mod rerun;
 mod types;
 mod validate;
 
 pub use types::{Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Setup, Traits};
 
 pub use calls::Routing;
+pub use recorder::{Decision, DecisionLog, RecordedCall, RouterFacts, RunId, RunStart, Stretch};
+pub use rerun::Rerun;
 
 use bindings::exports::witgate::policy::routing as wit;
 use validate::validate;
@@ -43,16 +47,41 @@ impl PolicyRuntime<Routing> {
         out.clear();
         let deployments = self.setup().deployments.len();
         debug_assert_eq!(signals.len(), self.needs().signals.len() * deployments, "a whole matrix");
-        let answer =
-            self.ask(request.now, |instance, budget| instance.route(budget, request, signals, features, attributes));
-        let ranking = match answer? {
-            Ok(ranking) => ranking,
-            Err(wit::Refusal::Wait(millis)) => return Err(RouteError::Wait(Duration::from_millis(millis.into()))),
-            Err(wit::Refusal::Reject(mut words)) => {
-                cut(&mut words, REJECT_BYTES);
-                return Err(RouteError::Reject(words));
+        let question = recorder::Question { request, signals, features, attributes };
+        let mut called = false;
+        let answer = self.ask(CallContext::new(request.now, request.id), |instance, budget| {
+            called = true;
+            let answer = instance.route(budget, request, signals, features, attributes);
+            let answer = answer.map(|answer| judge(answer, deployments, out));
+            let told = answer.as_ref().map_or_else(|fault| Err(fault.clone().into()), Clone::clone);
+            self.recorder().routed(&question, &told, out);
+            answer
+        });
+        match answer {
+            Ok(Err(RouteError::Fault(fault))) => Err(self.failed_for(fault, request.id).into()),
+            Ok(judged) => judged,
+            Err(fault) => {
+                if !called {
+                    self.recorder().routed(&question, &Err(fault.clone().into()), &[]);
+                }
+                Err(fault.into())
             }
-        };
-        validate(&ranking, deployments, out).map_err(|fault| self.failed(fault).into())
+        }
+    }
+}
+
+/// What an answer comes to: a ranking that may be acted on, in `out`, or why there is none.
+fn judge(
+    answer: Result<wit::Ranking, wit::Refusal>,
+    deployments: usize,
+    out: &mut Vec<Choice>,
+) -> Result<(), RouteError> {
+    match answer {
+        Ok(ranking) => validate(&ranking, deployments, out).map_err(RouteError::Fault),
+        Err(wit::Refusal::Wait(millis)) => Err(RouteError::Wait(Duration::from_millis(millis.into()))),
+        Err(wit::Refusal::Reject(mut words)) => {
+            cut(&mut words, REJECT_BYTES);
+            Err(RouteError::Reject(words))
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod hostile;
 mod loading;
+mod log_lines;
 mod swap;
 
 use std::sync::{Arc, LazyLock};
@@ -46,7 +47,7 @@ fn facts(id: &str) -> DeploymentInfo {
 }
 
 fn setup(settings: &str, ids: &[&str]) -> Setup {
-    Setup { settings: settings.into(), deployments: ids.iter().map(|id| facts(id)).collect(), seed: 7 }
+    Setup { group: None, settings: settings.into(), deployments: ids.iter().map(|id| facts(id)).collect(), seed: 7 }
 }
 
 fn start(settings: &str) -> Arc<Router> {
@@ -55,6 +56,7 @@ fn start(settings: &str) -> Arc<Router> {
 
 fn question(priority: i32, now: Moment) -> RouteRequest {
     RouteRequest {
+        id: None,
         now,
         seed: 1,
         input_tokens: 9000,

@@ -84,6 +84,7 @@ impl GroupPolicies {
     ) -> Result<Self, String> {
         let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
         let setup = Setup {
+            group: Some(group.name.clone()),
             settings: Arc::clone(&group.router.settings),
             deployments: group.deployments.iter().map(|deployment| DeploymentInfo::of(deployment)).collect(),
             seed,
@@ -91,17 +92,28 @@ impl GroupPolicies {
         let router =
             prepare(group, &group.router.policy, found, setup, before.and_then(|group| group.router.as_ref()))?;
         let builder = group.builder.as_ref().map(|choice| {
-            let setup = BuilderSetup { settings: Arc::clone(&choice.settings), model: Arc::clone(&model), seed };
+            let setup = BuilderSetup {
+                group: Some(group.name.clone()),
+                settings: Arc::clone(&choice.settings),
+                model: Arc::clone(&model),
+                seed,
+            };
             prepare(group, &choice.policy, found, setup, before.and_then(|group| group.builder.as_ref()))
         });
         let parser = group.parser.as_ref().map(|choice| {
-            let setup = ParserSetup { settings: Arc::clone(&choice.settings), model: Arc::clone(&model), seed };
+            let setup = ParserSetup {
+                group: Some(group.name.clone()),
+                settings: Arc::clone(&choice.settings),
+                model: Arc::clone(&model),
+                seed,
+            };
             prepare(group, &choice.policy, found, setup, before.and_then(|group| group.parser.as_ref()))
         });
         let provider = |deployment: &Arc<Deployment>| {
             let Some(choice) = &deployment.policy else { return Ok(None) };
             let model = deployment.model.as_str().into();
-            let setup = ProviderSetup { settings: Arc::clone(&choice.settings), model, seed };
+            let (name, settings) = (Some(group.name.clone()), Arc::clone(&choice.settings));
+            let setup = ProviderSetup { group: name, settings, model, seed };
             let runtimes = before.map_or(&[] as &[Arc<DeploymentRuntime>], |group| &group.deployments);
             let before = runtimes.iter().find(|runtime| runtime.config.id == deployment.id);
             let before = before.and_then(|runtime| match &runtime.format {

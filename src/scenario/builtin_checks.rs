@@ -107,6 +107,7 @@ impl Trial<'_> {
             let setup = Setup { deployments, seed: whole, ..self.setup.clone() };
             let Some(router) = self.may_refuse(setup)? else { continue };
             let question = RouteRequest {
+                id: None,
                 now: Moment::from_nanos(whole),
                 seed: whole,
                 input_tokens: narrow,
@@ -245,6 +246,7 @@ impl Trial<'_> {
 
 fn question(n: u64) -> RouteRequest {
     RouteRequest {
+        id: None,
         now: Moment::from_millis(1_767_225_600_000 + n),
         seed: seed::mix(n),
         input_tokens: 1_000,

@@ -93,6 +93,7 @@ impl Suite {
             }
         }
         let setup = Setup {
+            group: None,
             settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings),
             deployments,
             seed: file.seed.unwrap_or(SEED),
@@ -149,6 +150,7 @@ impl Case {
     pub(super) fn ask(&self, now: Moment, seed: u64, table: &Table, setup: &Setup, needs: &Needs) -> Ask {
         let request = &self.request;
         let question = RouteRequest {
+            id: None,
             now,
             seed: request.seed.unwrap_or(seed),
             input_tokens: request.input_tokens.unwrap_or(1_000),

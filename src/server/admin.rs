@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use crate::fault::{Refusal, RefusalKind};
+use crate::format::spoken_at;
+use crate::id::RequestId;
 use crate::telemetry::PolicyFigures;
 
-use super::{App, probe};
+use super::{App, probe, refusal};
 
 /// Every policy in force: `witgate policies` prints this.
 pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
@@ -38,6 +41,32 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
         StatusCode::OK,
         &json!({"generation": snapshot.generation, "policies": list, "problems": *app.gateway.live.problems()}),
     )
+}
+
+/// Why a recent request was decided as it was.
+pub(super) async fn decision(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let api = spoken_at(uri.path(), &headers);
+    let refuse = |why: &str| {
+        let mut refusal = Refusal::new(RefusalKind::UnknownPath, why);
+        refusal.code = Some("unknown_decision".to_owned());
+        refusal::unrecorded(&app, api, &refusal)
+    };
+    let Some(request) = RequestId::parse(&id) else {
+        return refuse("this is no request's id; it is the header `x-request-id` (or `request-id`) of a reply");
+    };
+    let decisions = &app.gateway.decisions;
+    match decisions.recent(request) {
+        Some(shown) => probe::json_response(StatusCode::OK, &shown),
+        None if decisions.is_on() => refuse(
+            "it is none of the last 1,000 requests that a policy decided; `witgate explain` looks into the runs that are kept",
+        ),
+        None => refuse("no decisions are kept; set `witgate.decisions` in the configuration"),
+    }
 }
 
 /// The same for `/metrics`.

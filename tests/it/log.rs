@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use crate::support::fixture;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -27,15 +28,25 @@ impl Drop for Running {
 
 impl Running {
     fn start() -> Self {
+        Self::start_with("model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\n", &[])
+    }
+
+    /// The hostile policy is at hand; `more` are words for the command line.
+    fn start_with(list: &str, more: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let config = folder.path().join("config.yaml");
-        let list = "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\n";
         std::fs::write(&config, list).expect("written");
+        let policies = folder.path().join("policies");
+        std::fs::create_dir(&policies).expect("a folder");
+        std::fs::copy(fixture("policies/hostile.wasm"), policies.join("hostile.wasm")).expect("a policy");
         let mut child = Command::new(env!("CARGO_BIN_EXE_witgate"))
             .args(["serve", "--port", "0", "--config"])
             .arg(&config)
             .arg("--cache")
             .arg(folder.path().join("cache"))
+            .arg("--policies")
+            .arg(&policies)
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -100,4 +111,39 @@ fn a_clean_stop_writes_the_last_line() {
     running.log.read_to_string(&mut log).expect("lines");
     assert_eq!(log.matches("unknown-model").count(), 20, "{log}");
     assert!(log.contains("stopping"), "{log}");
+}
+
+/// What a policy logs, how it fails and what it refuses without being granted that: each line says in which request.
+#[test]
+fn lines_about_policies_name_the_request_and_the_group() {
+    let router = |deed: &str| format!("routers: {{g: {{policy: hostile, settings: {{do: {deed}}}}}}}");
+    let builder = r#"prompt_builders: {g: {policy: template, settings: {system: "{{who}}"}}}"#.to_owned();
+    for (policies, words) in [
+        (router("log-long"), "\u{e4}\u{e4}\u{e4}"),
+        (router("route-trap"), "policy fault"),
+        (router("reject"), "the policy refused a request"),
+        (builder, "the prompt builder refused a request"),
+    ] {
+        let config = format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, output_tokens: 3}}}}}}]\n\
+             witgate: {{{policies}}}\n"
+        );
+        let mut running = Running::start_with(&config, &["--log-format", "json"]);
+        let body = r#"{"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]}"#;
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            running.address,
+            body.len()
+        );
+        running.socket.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        running.socket.read_to_string(&mut answer).expect("an answer");
+        let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).expect("its id");
+        assert!(running.stop().success());
+        let mut log = String::new();
+        running.log.read_to_string(&mut log).expect("lines");
+        let line = log.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{policies}: {log}"));
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!((&line["id"], &line["group"]), (&id.into(), &"g".into()), "{policies}: {line}");
+    }
 }

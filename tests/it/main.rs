@@ -19,6 +19,7 @@ mod parity;
 mod prompts;
 mod provider_policies;
 mod reload;
+mod replay;
 mod support;
 mod tidy;
 mod transport;

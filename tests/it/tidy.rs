@@ -21,8 +21,8 @@ const LAYERS: [&[&str]; 6] = [
         "upstream",
     ],
     &["clock", "config", "policy", "provider", "http", "telemetry"],
-    &["queue", "builtin_policies", "snapshot", "reload"],
-    &["pipeline", "scenario", "simulate"],
+    &["queue", "builtin_policies", "decisions", "snapshot", "reload"],
+    &["pipeline", "scenario", "replay", "simulate"],
     &["start", "server", "cli", "main"],
 ];
 

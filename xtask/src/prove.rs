@@ -8,14 +8,18 @@ mod folder;
 mod fuzz;
 mod hardening;
 mod reload;
+mod replay;
 
 const USAGE: &str = "\
 cargo xtask prove reload [--swaps N]
+cargo xtask prove replay [--decisions N]
 cargo xtask prove hardening [--minutes N]
 cargo xtask prove fuzz [--seconds N] [--seed N]
 
   reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
   300 swaps by default.
+
+  replay: keeps every decision of a running gateway under load and repeats them: all come out the same. 10,000 by default.
 
   hardening: what one body, reply, probe, head and connection may cost, each tried and measured against the built gateway;
   then everything at once for so many minutes, 10 by default.
@@ -30,6 +34,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     match words[..] {
         ["reload"] => reload::prove(root, 300),
         ["reload", "--swaps", swaps] => reload::prove(root, number(swaps)? as usize),
+        ["replay"] => replay::prove(root, 10_000),
+        ["replay", "--decisions", decisions] => replay::prove(root, number(decisions)? as usize),
         ["hardening"] => hardening::prove(Duration::from_secs(600)),
         ["hardening", "--minutes", minutes] => hardening::prove(60 * Duration::from_secs(number(minutes)?.into())),
         ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),

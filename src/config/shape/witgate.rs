@@ -18,6 +18,7 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) global: Global,
     pub(in crate::config) queue: Queue,
     pub(in crate::config) policies_dir: Option<PathBuf>,
+    pub(in crate::config) decisions: Option<Decisions>,
     pub(in crate::config) routers: Vec<PolicyEntry<RouterGrants>>,
     pub(in crate::config) builders: Vec<PolicyEntry<BuilderGrants>>,
     pub(in crate::config) parsers: Vec<PolicyEntry<ParserGrants>>,
@@ -47,6 +48,14 @@ pub(in crate::config) struct BuilderGrants {
 /// What one of `witgate.response_parsers` may do.
 pub(in crate::config) struct ParserGrants {
     pub(in crate::config) hold: Option<bool>,
+}
+
+/// `witgate.decisions`.
+pub(in crate::config) struct Decisions {
+    pub(in crate::config) share: Option<f64>,
+    pub(in crate::config) run: Option<u32>,
+    pub(in crate::config) keep_mb: Option<u64>,
+    pub(in crate::config) dir: Option<PathBuf>,
 }
 
 /// `witgate.server`.
@@ -90,6 +99,7 @@ impl Witgate {
             global: Global::read(section.inner("global", "witgate")),
             queue: Queue::read(section.inner("queue", "witgate")),
             policies_dir,
+            decisions: Decisions::read(&mut section),
             routers: PolicyEntry::read_all(&mut section, "routers", |section| RouterGrants {
                 may_reject: section.flag("may_reject"),
             }),
@@ -103,6 +113,27 @@ impl Witgate {
         };
         section.finish();
         read
+    }
+}
+
+impl Decisions {
+    /// `None` where the section is not there: nothing is kept then.
+    fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+        let written = section.places.has("decisions");
+        let mut section = section.inner("decisions", "witgate");
+        let read = Self {
+            share: section.share("share"),
+            run: section.small("run"),
+            keep_mb: section.count("keep_mb"),
+            dir: section.text("dir").map(PathBuf::from),
+        };
+        for (key, zero) in [("run", read.run == Some(0)), ("keep_mb", read.keep_mb == Some(0))] {
+            if zero {
+                section.places.error_at(key, format!("`{key}` must be above 0"), "`share: 0` keeps no decisions");
+            }
+        }
+        section.finish();
+        written.then_some(read)
     }
 }
 

@@ -7,7 +7,9 @@ use super::fault::PolicyFault;
 use super::inspect::Role;
 use super::instance::{Budget, Instance, InstanceLifetime};
 use super::problem::PolicyProblem;
+use super::recorder::CallRecorder;
 use super::store::HostState;
+use crate::id::GroupName;
 
 /// One role.
 pub trait Contract: Sized + Send + Sync + 'static {
@@ -24,6 +26,8 @@ pub trait Contract: Sized + Send + Sync + 'static {
     type Needs: PartialEq + Send + Sync;
     /// What it is told and may learn from.
     type Event: Clone + Send + Sync;
+    /// What keeps its calls, so that they can be repeated; `()` keeps none.
+    type Recorder: CallRecorder<Self>;
 
     /// Finds the exports.
     ///
@@ -43,6 +47,12 @@ pub trait Contract: Sized + Send + Sync + 'static {
 
     /// What every role is configured with: the settings, a JSON object as text, and the seed.
     fn common(setup: &Self::Setup) -> (&str, u64);
+
+    /// The group it works for, where there is one: log lines name it.
+    #[must_use]
+    fn group(_: &Self::Setup) -> Option<&GroupName> {
+        None
+    }
 
     /// How many choices an answer may list.
     fn choices(setup: &Self::Setup) -> usize;

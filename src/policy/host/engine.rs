@@ -19,6 +19,7 @@ use super::problem::PolicyProblem;
 use super::store::{HostState, LogRate, PARTS, TABLE_ELEMENTS};
 use super::ticker::{Ticker, stopwatch};
 use crate::id::PolicyName;
+use crate::policy::router::DecisionLog;
 
 /// Core instances and tables for each of them; a component has one to four.
 const PARTS_EACH: u32 = 4;
@@ -51,6 +52,8 @@ pub struct EngineOptions {
     pub max_component_bytes: usize,
     /// Take components that import WASI; every call of it traps.
     pub allow_wasi_stubs: bool,
+    /// Where the decisions of routers are kept, so that they can be repeated.
+    pub decisions: Option<Arc<dyn DecisionLog>>,
     /// Keep what policies log for [`crate::policy::Router::take_log`], besides writing it to the gateway's log.
     pub capture_log: bool,
 }
@@ -68,6 +71,7 @@ impl Default for EngineOptions {
             compile_timeout: Duration::from_secs(30),
             max_component_bytes: 64 << 20,
             allow_wasi_stubs: false,
+            decisions: None,
             capture_log: false,
         }
     }
@@ -331,6 +335,18 @@ impl fmt::Debug for Component {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// The digest written like this, all 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(hex: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let whole = hex.len() == 64 && hex.is_ascii();
+        let digits = hex.as_bytes().chunks(2).zip(&mut bytes);
+        for (pair, byte) in digits {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        whole.then_some(Self(bytes))
+    }
+
     /// The digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

@@ -16,6 +16,7 @@ use super::fault::PolicyFault;
 use super::state::SavedState;
 use super::store::{HostState, Sink};
 use super::ticker::thread_cpu;
+use crate::id::{GroupName, RequestId};
 
 /// Setting up may take this many times what a call may: interpreters start slowly, and it happens once.
 const SETUP_FACTOR: u32 = 50;
@@ -122,12 +123,14 @@ impl<C: Contract> Instance<C> {
     /// Makes an instance; its start functions run under the budget.
     pub(in crate::policy) fn new(
         component: &Arc<Component>,
+        group: Option<&GroupName>,
         sink: Option<Arc<Sink>>,
         budget: Budget,
     ) -> Result<Self, PolicyFault> {
         let engine = component.engine();
         let state = HostState::new(
             component.name().clone(),
+            group.cloned(),
             sink,
             Arc::clone(component.log_rate()),
             engine.options().memory_bytes,
@@ -164,7 +167,7 @@ impl<C: Contract> Instance<C> {
     }
 
     /// Asks what it learned.
-    pub(super) fn save(&mut self, budget: Budget) -> Result<Option<SavedState>, PolicyFault> {
+    pub(in crate::policy) fn save(&mut self, budget: Budget) -> Result<Option<SavedState>, PolicyFault> {
         let (component, store, policy) = (&self.component, &mut self.store, &self.lifecycle);
         let saved =
             bounded(component, store, budget.for_state(), |store| policy.witgate_policy_lifecycle().call_save(store))?;
@@ -184,6 +187,11 @@ impl<C: Contract> Instance<C> {
     /// Counts tokens as `model` does from now on.
     pub(in crate::policy) fn count_as(&mut self, model: &Arc<str>) {
         self.store.data_mut().count_as(model);
+    }
+
+    /// What it logs from now on belongs to this request, or to none.
+    pub(in crate::policy) fn serves(&mut self, request: Option<RequestId>) {
+        self.store.data_mut().serves(request);
     }
 
     /// Calls one of its exports within `budget`.

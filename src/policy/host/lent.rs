@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use super::contract::Contract;
 use super::fault::PolicyFault;
 use super::instance::{Budget, Instance};
-use super::runtime::{PolicyRuntime, lock};
+use super::runtime::{CallContext, PolicyRuntime, lock};
+use crate::id::RequestId;
 use crate::moment::Moment;
 
 /// Instances that wait for their next use.
@@ -39,22 +40,27 @@ impl<C: Contract> Idle<C> {
 pub(in crate::policy) struct Lent<C: Contract> {
     policy: Arc<PolicyRuntime<C>>,
     instance: Option<Instance<C>>,
+    request: Option<RequestId>,
 }
 
 impl<C: Contract> Lent<C> {
-    /// Takes one out, made anew where none waits.
+    /// Takes one out for a request, made anew where none waits.
     ///
     /// # Errors
     /// None can be made, or the policy is quarantined; both are counted.
-    pub(in crate::policy) fn of(policy: &Arc<PolicyRuntime<C>>) -> Result<Self, PolicyFault> {
+    pub(in crate::policy) fn of(
+        policy: &Arc<PolicyRuntime<C>>,
+        request: Option<RequestId>,
+    ) -> Result<Self, PolicyFault> {
         if policy.quarantined() {
-            return Err(policy.failed(PolicyFault::Quarantined));
+            return Err(policy.failed_for(PolicyFault::Quarantined, request));
         }
-        let instance = match policy.idle.take() {
+        let mut instance = match policy.idle.take() {
             Some(instance) => instance,
-            None => policy.recover().map_err(|fault| policy.failed(fault))?,
+            None => policy.recover().map_err(|fault| policy.failed_for(fault, request))?,
         };
-        Ok(Self { policy: Arc::clone(policy), instance: Some(instance) })
+        instance.serves(request);
+        Ok(Self { policy: Arc::clone(policy), instance: Some(instance), request })
     }
 
     /// The policy it is an instance of.
@@ -71,9 +77,9 @@ impl<C: Contract> Lent<C> {
         now: Moment,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        let Self { policy, instance: lent } = self;
+        let Self { policy, instance: lent, request } = self;
         let Some(instance) = lent else { return Err(PolicyFault::Contract("it failed before".to_owned())) };
-        let answer = policy.counted(now, || policy.within_budget(instance, call));
+        let answer = policy.counted(CallContext::new(now, *request), || policy.within_budget(instance, call));
         if answer.is_err() {
             *lent = None;
         }
@@ -82,7 +88,8 @@ impl<C: Contract> Lent<C> {
 
     /// The use ended well: another may follow.
     pub(in crate::policy) fn give_back(mut self) {
-        if let Some(instance) = self.instance.take() {
+        if let Some(mut instance) = self.instance.take() {
+            instance.serves(None);
             self.policy.idle.give_back(instance);
         }
     }

@@ -4,10 +4,14 @@
 //! are made when calls first meet. An instance that fails is dropped, and the next call makes another from the last saved
 //! state. Locks are always taken in the order learning, instance, saved.
 
+mod saving;
+
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
+
+use tracing::field::display;
 
 use super::contract::Contract;
 use super::engine::Component;
@@ -15,13 +19,15 @@ use super::fault::PolicyFault;
 use super::instance::{Budget, Instance};
 use super::lent::Idle;
 use super::problem::PolicyProblem;
+use super::recorder::CallRecorder;
 use super::report::PolicyReport;
-use super::setup::make_ready;
+use super::setup::{check_role, make_ready};
 use super::state::SavedState;
 use super::stats::Stats;
 use super::store::{LogLine, Sink};
 use super::succession::Succession;
 use super::ticker::thread_cpu;
+use crate::id::RequestId;
 use crate::moment::Moment;
 
 /// Outcomes after which a policy is asked to save.
@@ -46,6 +52,28 @@ pub struct PolicyRuntime<C: Contract> {
     saved: Mutex<Option<SavedState>>,
     learning: Mutex<Learning<C::Event>>,
     lineage: Arc<Lineage<C>>,
+    recorder: C::Recorder,
+}
+
+/// When a policy is called, and for which request.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::policy) struct CallContext {
+    now: Moment,
+    request: Option<RequestId>,
+}
+
+impl CallContext {
+    /// A call for a request; a dry run is for none.
+    pub(in crate::policy) const fn new(now: Moment, request: Option<RequestId>) -> Self {
+        Self { now, request }
+    }
+}
+
+impl From<Moment> for CallContext {
+    /// For no request.
+    fn from(now: Moment) -> Self {
+        Self::new(now, None)
+    }
 }
 
 /// What happened to a policy that its instance does not know.
@@ -101,11 +129,7 @@ impl<C: Contract> PolicyRuntime<C> {
         lineage: Arc<Lineage<C>>,
         generation: u64,
     ) -> Result<Arc<Self>, PolicyProblem> {
-        let roles = &component.inspection().roles;
-        if !roles.contains(&C::ROLE) {
-            let found = component.inspection().role_names();
-            return Err(PolicyProblem::WrongRole { found, wanted: C::ROLE.as_str() });
-        }
+        check_role::<C>(&component)?;
         let choices = C::choices(&setup);
         let budget = Budget::setup(&component, choices);
         let call = Budget::call(&component, choices);
@@ -124,6 +148,7 @@ impl<C: Contract> PolicyRuntime<C> {
         let lifetime = C::lifetime(&ready.needs);
         let runtime = Self {
             recovery: Budget::recovery(&component, choices, ready.cpu),
+            recorder: C::Recorder::new(&component, &setup, &ready.needs),
             component,
             setup,
             needs: ready.needs,
@@ -166,29 +191,39 @@ impl<C: Contract> PolicyRuntime<C> {
     /// The call failed, or the policy is quarantined; both are counted already.
     pub(in crate::policy) fn ask<R>(
         &self,
-        now: Moment,
+        context: impl Into<CallContext>,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        self.counted(now, || self.ask_free_instance(call))
+        let context = context.into();
+        self.counted(context, || {
+            self.ask_free_instance(context.now, |instance, budget| {
+                instance.serves(context.request);
+                let answer = call(instance, budget);
+                instance.serves(None);
+                answer
+            })
+        })
     }
 
     /// Counts and times a call, and its fault.
     pub(super) fn counted<R>(
         &self,
-        now: Moment,
+        context: CallContext,
         call: impl FnOnce() -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
+        let CallContext { now, request } = context;
         let start = self.stats.call(now);
         let answer = call();
         if start.is_some_and(|start| self.stats.timed(start)) {
             let policy = self.component.name();
             tracing::warn!(%policy, "its calls take over a millisecond; they are made beside the threads that serve");
         }
-        answer.map_err(|fault| self.failed(fault))
+        answer.map_err(|fault| self.failed_for(fault, request))
     }
 
     fn ask_free_instance<R>(
         &self,
+        now: Moment,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
         if self.stats.quarantined() {
@@ -205,6 +240,9 @@ impl<C: Contract> PolicyRuntime<C> {
                 }
                 Err(fault) => return Err(fault),
             }
+        }
+        if self.recorder.wants_checkpoint() {
+            self.checkpoint(&mut kept, now);
         }
         self.with_instance(&mut kept, |instance| self.within_budget(instance, call))
     }
@@ -227,15 +265,22 @@ impl<C: Contract> PolicyRuntime<C> {
         self.stats.quarantined()
     }
 
-    /// Counts a fault, tells it and gives it back.
+    /// Counts a fault in a call for no request, tells it and gives it back.
     pub(in crate::policy) fn failed(&self, fault: PolicyFault) -> PolicyFault {
+        self.failed_for(fault, None)
+    }
+
+    /// Counts a fault in a call for `request`, tells it and gives it back.
+    pub(in crate::policy) fn failed_for(&self, fault: PolicyFault, request: Option<RequestId>) -> PolicyFault {
         let last = self.stats.fault(&fault);
+        let (id, group) = (request.map(display), C::group(&self.setup).map(display));
+        let policy = self.component.name();
         if fault != PolicyFault::Quarantined {
-            let (policy, digest) = (self.component.name(), self.component.digest().short());
-            tracing::warn!(%policy, %digest, %fault, "policy fault");
+            let digest = self.component.digest().short();
+            tracing::warn!(id, group, %policy, %digest, %fault, "policy fault");
         }
         if last {
-            tracing::error!(policy = %self.component.name(), "quarantined until replaced; what applies without it applies");
+            tracing::error!(id, group, %policy, "quarantined until replaced; what applies without it applies");
         }
         fault
     }
@@ -258,35 +303,15 @@ impl<C: Contract> PolicyRuntime<C> {
             return;
         }
         self.stats.outcomes.fetch_add(1, Ordering::Relaxed);
-        let told =
-            self.with_instance(&mut lock(self.first_instance()), |instance| C::observe(instance, self.call, event));
+        let mut kept = lock(self.first_instance());
+        let told = self.with_instance(&mut kept, |instance| C::observe(instance, self.call, event));
+        self.recorder.observed(event, told.as_ref().err());
+        drop(kept);
         if let Err(fault) = told {
             self.failed(fault);
         }
         learning.unsaved += 1;
         if learning.unsaved >= SAVE_EVERY {
-            self.ask_to_save(&mut learning);
-        }
-    }
-
-    /// What the policy knows now; what it saved last where it cannot be asked.
-    #[must_use]
-    pub fn save(&self) -> Option<SavedState> {
-        let mut learning = lock(&self.learning);
-        if learning.unsaved > 0 || learning.saved_calls != self.stats.calls() || lock(&self.saved).is_none() {
-            self.ask_to_save(&mut learning);
-        }
-        lock(&self.saved).clone()
-    }
-
-    /// To be called now and then: asks the policy to save when ten seconds have passed and it did anything.
-    pub fn tick(&self, now: Moment) {
-        self.stats.saw(now);
-        let mut learning = lock(&self.learning);
-        let saved_at = *learning.saved_at.get_or_insert(now);
-        let active = learning.unsaved > 0 || learning.saved_calls != self.stats.calls();
-        if active && !learning.succeeded && now.since(saved_at) >= SAVE_AFTER {
-            learning.saved_at = Some(now);
             self.ask_to_save(&mut learning);
         }
     }
@@ -357,12 +382,6 @@ impl<C: Contract> PolicyRuntime<C> {
         self.generation
     }
 
-    /// The saved state after asking for it, with the lock of what it learned held by the caller.
-    pub(super) fn state(&self, learning: &mut Learning<C::Event>) -> Option<SavedState> {
-        self.ask_to_save(learning);
-        lock(&self.saved).clone()
-    }
-
     /// Observes what was observed by `other`, which was set up differently.
     pub(super) fn observe_of(&self, other: &Self, event: &C::Event) {
         if let Some(event) = C::carry(event, &other.setup, &self.setup) {
@@ -377,24 +396,8 @@ impl<C: Contract> PolicyRuntime<C> {
         }
     }
 
-    fn ask_to_save(&self, learning: &mut Learning<C::Event>) {
-        if self.stats.quarantined() {
-            return;
-        }
-        learning.unsaved = 0;
-        learning.saved_calls = self.stats.calls();
-        // Bound here, so that the instance's lock is given back before another is taken.
-        let saved = self.with_instance(&mut lock(self.first_instance()), |instance| instance.save(self.call));
-        match saved {
-            Ok(Some(state)) => {
-                self.stats.saves.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.saved) = Some(state);
-            }
-            Ok(None) => {}
-            Err(fault) => {
-                self.failed(fault);
-            }
-        }
+    pub(in crate::policy) const fn recorder(&self) -> &C::Recorder {
+        &self.recorder
     }
 
     /// Calls an instance, making it where there is none. One that fails is dropped.

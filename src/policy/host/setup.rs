@@ -12,18 +12,28 @@ use super::store::Sink;
 use super::ticker::thread_cpu;
 
 /// An instance that is ready.
-pub(super) struct Ready<C: Contract> {
-    pub(super) instance: Instance<C>,
-    pub(super) needs: C::Needs,
+pub(in crate::policy) struct Ready<C: Contract> {
+    pub(in crate::policy) instance: Instance<C>,
+    pub(in crate::policy) needs: C::Needs,
     /// CPU time that setting up took.
     pub(super) cpu: Duration,
     /// Why it would not take the state and began empty.
-    pub(super) state_problem: Option<PolicyProblem>,
+    pub(in crate::policy) state_problem: Option<PolicyProblem>,
+}
+
+/// # Errors
+/// The component has another role.
+pub(in crate::policy) fn check_role<C: Contract>(component: &Component) -> Result<(), PolicyProblem> {
+    let inspection = component.inspection();
+    if inspection.roles.contains(&C::ROLE) {
+        return Ok(());
+    }
+    Err(PolicyProblem::WrongRole { found: inspection.role_names(), wanted: C::ROLE.as_str() })
 }
 
 /// Makes and configures an instance. One that will not take the state it is offered begins empty: a state is
 /// worth something, an answering policy more.
-pub(super) fn make_ready<C: Contract>(
+pub(in crate::policy) fn make_ready<C: Contract>(
     component: &Arc<Component>,
     sink: Option<&Arc<Sink>>,
     budget: Budget,
@@ -33,7 +43,8 @@ pub(super) fn make_ready<C: Contract>(
     let with_state = configured(component, sink, budget, setup, state);
     let (Some(state), Err(problem)) = (state, &with_state) else { return with_state };
     let (policy, schema) = (component.name(), &state.schema);
-    tracing::warn!(%policy, %schema, %problem, "saved state not taken; it begins empty");
+    let group = C::group(setup).map(tracing::field::display);
+    tracing::warn!(group, %policy, %schema, %problem, "saved state not taken; it begins empty");
     let ready = configured(component, sink, budget, setup, None)?;
     Ok(Ready { state_problem: Some(problem.clone()), ..ready })
 }
@@ -46,7 +57,7 @@ fn configured<C: Contract>(
     state: Option<&SavedState>,
 ) -> Result<Ready<C>, PolicyProblem> {
     let failed = |call| move |fault| PolicyProblem::Setup { call, fault };
-    let mut instance = Instance::new(component, sink.cloned(), budget).map_err(failed("its start"))?;
+    let mut instance = Instance::new(component, C::group(setup), sink.cloned(), budget).map_err(failed("its start"))?;
     let (answer, cpu) = instance.configure(budget, C::common(setup), state).map_err(failed("configure"))?;
     answer.map_err(PolicyProblem::Configure)?;
     let start = thread_cpu();

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tracing::field::display;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use super::bindings::witgate::policy::{log, tokens as counting};
 use super::ticker::{stopwatch, thread_cpu};
-use crate::id::PolicyName;
+use crate::id::{GroupName, PolicyName, RequestId};
 use crate::tokens;
 
 /// Lines a policy may log in one call.
@@ -90,6 +91,10 @@ impl LogRate {
 /// The data of one instance's store.
 pub struct HostState {
     policy: PolicyName,
+    /// Whom it works for, for its log lines.
+    group: Option<GroupName>,
+    /// The request it is called for; none where it is called for no request.
+    request: Option<RequestId>,
     sink: Option<Arc<Sink>>,
     rate: Arc<LogRate>,
     lines: u32,
@@ -106,12 +111,15 @@ pub struct HostState {
 impl HostState {
     pub(in crate::policy) fn new(
         policy: PolicyName,
+        group: Option<GroupName>,
         sink: Option<Arc<Sink>>,
         rate: Arc<LogRate>,
         memory_limit: usize,
     ) -> Self {
         Self {
             policy,
+            group,
+            request: None,
             sink,
             rate,
             lines: 0,
@@ -133,6 +141,11 @@ impl HostState {
     /// Counts tokens as `model` does from now on.
     pub(in crate::policy) fn count_as(&mut self, model: &Arc<str>) {
         self.model = Arc::clone(model);
+    }
+
+    /// What is logged from now on belongs to this request, or to none.
+    pub(in crate::policy) const fn serves(&mut self, request: Option<RequestId>) {
+        self.request = request;
     }
 
     /// Starts a call: the budgets of a call are whole again.
@@ -194,23 +207,25 @@ impl log::Host for HostState {
         self.lines += 1;
         if self.lines > LINES_A_CALL {
             if self.lines == LINES_A_CALL + 1 {
-                let policy = &self.policy;
-                tracing::warn!(%policy, "more than {LINES_A_CALL} log lines in one call; the rest is dropped");
+                let Self { policy, group, request, .. } = self;
+                let (group, id) = (group.as_ref().map(display), request.map(display));
+                tracing::warn!(id, group, %policy, "more than {LINES_A_CALL} log lines in one call; the rest is dropped");
             }
             return;
         }
         cut(&mut message, LINE_BYTES);
         let message = plain(message);
-        let policy = &self.policy;
         let (admitted, dropped) = self.rate.admit(stopwatch().as_secs());
+        let Self { policy, group, request, .. } = self;
+        let (group, id) = (group.as_ref().map(display), request.map(display));
         if dropped > 0 {
             tracing::warn!(%policy, "{dropped} log lines dropped: more than {LINES_A_SECOND} in a second");
         }
         match level {
             _ if !admitted => {}
-            log::Level::Debug => tracing::debug!(%policy, "{message}"),
-            log::Level::Info => tracing::info!(%policy, "{message}"),
-            log::Level::Warn => tracing::warn!(%policy, "{message}"),
+            log::Level::Debug => tracing::debug!(id, group, %policy, "{message}"),
+            log::Level::Info => tracing::info!(id, group, %policy, "{message}"),
+            log::Level::Warn => tracing::warn!(id, group, %policy, "{message}"),
         }
         if let Some(sink) = &self.sink {
             let level = match level {
@@ -275,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_memories_of_one_component_share_one_limit() {
-        let mut state = HostState::new(PolicyName::from("p"), None, Arc::default(), 100);
+        let mut state = HostState::new(PolicyName::from("p"), None, None, Arc::default(), 100);
         assert!(state.memory_growing(0, 60, None).unwrap());
         assert!(!state.memory_growing(0, 50, None).unwrap());
         assert!(state.refused_space());
@@ -285,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_refused_table_counts_as_refused_space_until_the_next_call() {
-        let mut state = HostState::new(PolicyName::from("p"), None, Arc::default(), 100);
+        let mut state = HostState::new(PolicyName::from("p"), None, None, Arc::default(), 100);
         assert!(!state.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
         assert!(state.refused_space());
         state.begin(Duration::ZERO);

@@ -8,6 +8,7 @@ use wasmtime::component::{Instance as Linked, InstancePre};
 use super::bindings::{PromptBuilder as Exports, PromptBuilderIndices};
 use super::{BuildRequest, BuilderSetup, apply, wit};
 use crate::chat::{Message, Part, Rest, Role as Speaker};
+use crate::id::GroupName;
 use crate::moment::Moment;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
@@ -35,6 +36,7 @@ impl Contract for Building {
     type Setup = BuilderSetup;
     type Needs = BuilderNeeds;
     type Event = Infallible;
+    type Recorder = ();
 
     fn bind(pre: &InstancePre<HostState>) -> wasmtime::Result<PromptBuilderIndices> {
         PromptBuilderIndices::new(pre)
@@ -50,6 +52,10 @@ impl Contract for Building {
 
     fn common(setup: &BuilderSetup) -> (&str, u64) {
         (&setup.settings, setup.seed)
+    }
+
+    fn group(setup: &BuilderSetup) -> Option<&GroupName> {
+        setup.group.as_ref()
     }
 
     fn choices(_: &BuilderSetup) -> usize {
@@ -78,6 +84,7 @@ impl Contract for Building {
         let messages =
             vec![Message { role: Speaker::User, parts: vec![Part::text("Hello")], name: None, rest: Rest::new() }];
         let request = BuildRequest {
+            id: None,
             now: Moment::default(),
             seed: setup.seed,
             variables: "{}".to_owned(),

@@ -7,6 +7,7 @@ use wasmtime::component::{Instance as Linked, InstancePre, ResourceAny};
 
 use super::bindings::{Provider as Exports, ProviderIndices};
 use super::{ProviderSetup, wit};
+use crate::id::GroupName;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
 /// Instances that wait for the next request, where they may.
@@ -35,6 +36,7 @@ impl Contract for Providing {
     type Setup = ProviderSetup;
     type Needs = ProviderNeeds;
     type Event = Infallible;
+    type Recorder = ();
 
     fn bind(pre: &InstancePre<HostState>) -> wasmtime::Result<ProviderIndices> {
         ProviderIndices::new(pre)
@@ -46,6 +48,10 @@ impl Contract for Providing {
 
     fn common(setup: &ProviderSetup) -> (&str, u64) {
         (&setup.settings, setup.seed)
+    }
+
+    fn group(setup: &ProviderSetup) -> Option<&GroupName> {
+        setup.group.as_ref()
     }
 
     fn choices(_: &ProviderSetup) -> usize {

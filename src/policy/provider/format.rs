@@ -45,7 +45,7 @@ impl ComponentFormat {
     }
 
     fn lend(&self, kind: FaultKind) -> Result<Lent<super::Providing>, AttemptFault> {
-        Lent::of(&self.policy).map_err(|fault| self.failed(kind, &fault))
+        Lent::of(&self.policy, None).map_err(|fault| self.failed(kind, &fault))
     }
 
     fn checked(&self, encoded: wit::Encoded) -> Result<Encoded, AttemptFault> {

@@ -43,7 +43,7 @@ impl ComponentStream {
             wit::Framing::Lines => Pieces::Lines(Vec::new()),
             wit::Framing::Bytes => Pieces::Bytes,
         };
-        let reader = Lent::of(policy).and_then(|mut lent| {
+        let reader = Lent::of(policy, None).and_then(|mut lent| {
             let decoder = lent.call(policy.last_seen(), Instance::open)?;
             Ok(Reader { lent: Some(lent), decoder })
         });

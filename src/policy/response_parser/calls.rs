@@ -8,6 +8,7 @@ use wasmtime::component::{Instance as Linked, InstancePre, ResourceAny};
 use super::bindings::{ResponseParser as Exports, ResponseParserIndices};
 use super::{ParserSetup, ReplyInfo, wit};
 use crate::chat::{Delta, FinishReason};
+use crate::id::GroupName;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
 /// Instances that wait for the next reply, where they may.
@@ -50,6 +51,7 @@ impl Contract for Parsing {
     type Setup = ParserSetup;
     type Needs = ParserNeeds;
     type Event = Infallible;
+    type Recorder = ();
 
     fn bind(pre: &InstancePre<HostState>) -> wasmtime::Result<ResponseParserIndices> {
         ResponseParserIndices::new(pre)
@@ -65,6 +67,10 @@ impl Contract for Parsing {
 
     fn common(setup: &ParserSetup) -> (&str, u64) {
         (&setup.settings, setup.seed)
+    }
+
+    fn group(setup: &ParserSetup) -> Option<&GroupName> {
+        setup.group.as_ref()
     }
 
     fn choices(_: &ParserSetup) -> usize {

@@ -35,7 +35,7 @@ impl ReplyParser {
     #[must_use]
     pub fn begin(policy: &Arc<ResponseParser>, about: ReplyInfo) -> Self {
         // What keeps it from being had is counted and logged.
-        Self { lent: Lent::of(policy).ok(), about, alternatives: Vec::new(), told: 0 }
+        Self { lent: Lent::of(policy, about.id).ok(), about, alternatives: Vec::new(), told: 0 }
     }
 
     /// Whether it still reads.

@@ -6,9 +6,11 @@ use wasmtime::component::{Instance as Linked, InstancePre};
 use super::bindings::exports::witgate::policy::routing as wit;
 use super::bindings::{Router as Exports, RouterIndices};
 use super::needs::needs;
+use super::recorder::RunRecorder;
 use super::types::{DeploymentInfo, Needs, Outcome, RouteRequest, Setup, Traits};
 use super::validate::validate;
 use crate::fault::FaultKind;
+use crate::id::GroupName;
 use crate::moment::Moment;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
@@ -27,6 +29,7 @@ impl Contract for Routing {
     type Setup = Setup;
     type Needs = Needs;
     type Event = Outcome;
+    type Recorder = RunRecorder;
 
     fn bind(pre: &InstancePre<HostState>) -> wasmtime::Result<RouterIndices> {
         RouterIndices::new(pre)
@@ -38,6 +41,10 @@ impl Contract for Routing {
 
     fn common(setup: &Setup) -> (&str, u64) {
         (&setup.settings, setup.seed)
+    }
+
+    fn group(setup: &Setup) -> Option<&GroupName> {
+        setup.group.as_ref()
     }
 
     fn choices(setup: &Setup) -> usize {
@@ -63,6 +70,7 @@ impl Contract for Routing {
         setup: &Setup,
     ) -> Result<(), PolicyProblem> {
         let request = RouteRequest {
+            id: None,
             now: Moment::default(),
             seed: setup.seed,
             input_tokens: 1000,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::attempt::AttemptOutcome;
 use crate::catalog::Deployment;
 use crate::fault::FaultKind;
-use crate::id::DeploymentId;
+use crate::id::{DeploymentId, GroupName, RequestId};
 use crate::limits::Dimension;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
@@ -76,6 +76,8 @@ fn per_minute(limit: u64, window: Duration) -> u64 {
 /// What a router is configured with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setup {
+    /// The group it decides for; `None` where it is tried alone.
+    pub group: Option<GroupName>,
     /// The policy's settings, a JSON object as text.
     pub settings: Arc<str>,
     /// The group's deployments; indexes in answers and outcomes are places in this list.
@@ -116,6 +118,8 @@ pub struct Traits {
 /// One request, as a router sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteRequest {
+    /// The request it is for, which the policy is not told; `None` for one that is not served.
+    pub id: Option<RequestId>,
     /// The moment of the decision.
     pub now: Moment,
     /// The request's seed: every draw comes from it, and outcomes name it.

@@ -92,6 +92,7 @@ fn signal(rng: &mut Rng, signal: Signal) -> f32 {
 
 fn question(rng: &mut Rng, now_ms: u64) -> RouteRequest {
     RouteRequest {
+        id: None,
         now: Moment::from_millis(now_ms),
         seed: rng.u64(..),
         input_tokens: u32::from(rng.u16(0..8)) * 1_000,
@@ -131,7 +132,7 @@ fn on_random_inputs<T: Default>(
     for group in 0..GROUPS {
         let mut rng = Rng::with_seed(group);
         let facts = facts(&mut rng);
-        let setup = Setup { settings: Arc::from(settings), deployments: facts.clone(), seed: group };
+        let setup = Setup { group: None, settings: Arc::from(settings), deployments: facts.clone(), seed: group };
         let router = Router::start(Arc::clone(&component), setup, None).unwrap();
         let (mut model, mut now_ms) = (T::default(), START_MS);
         for _ in 0..QUESTIONS {

@@ -62,7 +62,8 @@ pub(crate) fn measure(root: &Path, calls: usize) -> Result<Vec<Decision>, String
 }
 
 fn one(component: &std::sync::Arc<Component>, deployments: usize, calls: usize) -> Result<(f64, f64), String> {
-    let setup = Setup { settings: "{}".into(), deployments: (0..deployments).map(facts).collect(), seed: 1 };
+    let setup =
+        Setup { group: None, settings: "{}".into(), deployments: (0..deployments).map(facts).collect(), seed: 1 };
     let router = Router::start(component.clone(), setup, None).map_err(|problem| problem.to_string())?;
     let needs = router.needs();
     let features = vec![1000.0; needs.features.len()];
@@ -88,6 +89,7 @@ fn one(component: &std::sync::Arc<Component>, deployments: usize, calls: usize) 
 
 fn question(call: u64) -> RouteRequest {
     RouteRequest {
+        id: None,
         now: Moment::default() + Duration::from_micros(50 * call),
         seed: seed::derive(7, call),
         input_tokens: 900,

@@ -1,0 +1,50 @@
+//! `witgate policy replay` and `witgate explain`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::decisions::default_folder;
+use crate::id::RequestId;
+use crate::replay::{self, Options};
+
+use super::{environment, fail, say};
+
+/// It could not be tried.
+const NOT_TRIED: u8 = 2;
+
+/// Repeats runs and prints what came of it.
+pub(super) fn replay(path: &Path, options: &Options, json: bool) -> ExitCode {
+    let report = replay::replay(path, options);
+    if json {
+        match report.to_json() {
+            Ok(text) => say(text),
+            Err(fault) => return fail(fault),
+        }
+    } else {
+        say(&report);
+    }
+    ExitCode::from(report.exit_code())
+}
+
+/// Prints why a request was decided as it was.
+pub(super) fn explain(request: &str, folder: Option<&PathBuf>, options: &Options, json: bool) -> ExitCode {
+    let Some(id) = RequestId::parse(request) else {
+        fail(format!(
+            "`{request}` is no request's id\nhint: it is the header `x-request-id` (or `request-id`) of a reply, and `id` in the log"
+        ));
+        return ExitCode::from(NOT_TRIED);
+    };
+    let Some(folder) = folder.cloned().or_else(|| default_folder(&environment)) else {
+        fail("there is no home folder where decisions would be kept\nhint: name the folder with --dir");
+        return ExitCode::from(NOT_TRIED);
+    };
+    match replay::explain(id, &folder, options) {
+        Ok(explained) if json => say(explained.0),
+        Ok(explained) => say(explained),
+        Err(why) => {
+            fail(why);
+            return ExitCode::from(NOT_TRIED);
+        }
+    }
+    ExitCode::SUCCESS
+}

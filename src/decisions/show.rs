@@ -1,0 +1,78 @@
+//! A decision for people and programs: by the names of what the router saw.
+
+use serde_json::{Map, Value, json};
+
+use super::line::{RequestLine, trait_names};
+use crate::policy::{Decision, RouteError, RouterFacts};
+
+/// Everything about one decision.
+#[must_use]
+pub fn decision_json(facts: &RouterFacts, decision: &Decision, ended: Option<&RequestLine>) -> Value {
+    let RouterFacts { policy, digest, setup, needs } = facts;
+    let Decision { request, features, attributes, answer, .. } = decision;
+    let features: Map<String, Value> =
+        needs.features.iter().zip(features).map(|(name, value)| (name.as_str().to_owned(), number(*value))).collect();
+    let attributes: Map<String, Value> =
+        needs.attributes.iter().zip(attributes).map(|(name, value)| (name.clone(), json!(value))).collect();
+    let outcome = match answer {
+        Ok(_) => json!("ranking"),
+        Err(RouteError::Wait(wait)) => json!(format!("wait {} ms", wait.as_millis())),
+        Err(RouteError::Reject(words)) => json!(format!("refused: {words}")),
+        Err(RouteError::Fault(fault)) => json!(format!("fault: it {fault}; the built-in order applied")),
+    };
+    json!({
+        "id": request.id.map(|id| id.to_string()),
+        "group": setup.group.as_ref().map(ToString::to_string),
+        "policy": format!("{policy}@{}", digest.short()),
+        "now_ms": request.now.as_millis(),
+        "input_tokens": request.input_tokens,
+        "expected_output_tokens": request.expected_output_tokens,
+        "max_output_tokens": request.max_output_tokens,
+        "priority": request.priority,
+        "deadline_ms": request.deadline_ms,
+        "traits": trait_names(request.traits),
+        "features": features,
+        "attributes": attributes,
+        "answer": outcome,
+        "deployments": candidates(facts, decision),
+        "host": ended,
+    })
+}
+
+/// Every deployment: those ranked, best first, then the others.
+fn candidates(facts: &RouterFacts, decision: &Decision) -> Vec<Value> {
+    let ranking = decision.answer.as_deref().unwrap_or_default();
+    let count = facts.setup.deployments.len();
+    let ranked = ranking.iter().map(|choice| choice.deployment as usize).filter(|index| *index < count);
+    let ranked: Vec<usize> = ranked.collect();
+    let others = (0..count).filter(|index| !ranked.contains(index));
+    let candidate = |index: usize| {
+        let rank = ranked.iter().position(|ranked| *ranked == index);
+        json!({
+            "deployment": facts.setup.deployments[index].id.as_str(),
+            "rank": rank.map(|rank| rank + 1),
+            "propensity": rank.map(|rank| ranking[rank].propensity),
+            "signals": signals_of(facts, decision, index),
+        })
+    };
+    ranked.iter().copied().chain(others).map(candidate).collect()
+}
+
+/// What the router was shown of one deployment.
+pub(super) fn signals_of(facts: &RouterFacts, decision: &Decision, index: usize) -> Value {
+    let count = facts.setup.deployments.len();
+    let cell = |column: usize| decision.signals.get(column * count + index).copied();
+    let signals = facts.needs.signals.iter().enumerate();
+    let signals = signals.filter_map(|(column, signal)| Some((signal.as_str().to_owned(), number(cell(column)?))));
+    Value::Object(signals.collect())
+}
+
+/// JSON has no NaN and no infinity: unknown is null, and never is said as such.
+#[must_use]
+pub fn number(value: f32) -> Value {
+    match value {
+        value if value.is_nan() => Value::Null,
+        value if value.is_infinite() => json!("infinite"),
+        value => json!(value),
+    }
+}

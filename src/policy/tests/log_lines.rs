@@ -1,0 +1,72 @@
+//! What stands in the log of a policy's calls: whom it worked for, and for which request.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::*;
+use crate::id::{GroupName, RequestId};
+
+/// What was written, for the test to read.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lines that `work` logs on this thread.
+fn logged(work: impl FnOnce()) -> Vec<Value> {
+    let written = Written::default();
+    let to = written.clone();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A router of the group `g`, and a request for it.
+fn served(settings: &str) -> (Arc<Router>, RouteRequest) {
+    let setup = Setup { group: Some(GroupName::from("g")), ..setup(settings, &["a"]) };
+    let router = Router::start(Arc::clone(&COMPONENT), setup, None).unwrap();
+    let now = Moment::from_millis(1_000);
+    (router, RouteRequest { id: Some(RequestId::derive(now, 5)), ..question(CURSED, now) })
+}
+
+fn route(router: &Router, request: &RouteRequest) {
+    let _answer_or_fault = router.route(request, &[], &[], &[], &mut Vec::new());
+}
+
+#[test]
+fn a_policys_own_lines_name_the_request_and_the_group() {
+    let (router, request) = served("log-long");
+    let lines = logged(|| route(&router, &request));
+    let id = request.id.unwrap().to_string();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!((&lines[0]["id"], &lines[0]["group"]), (&id.into(), &"g".into()), "{lines:?}");
+    let dry = RouteRequest { id: None, ..request };
+    let lines = logged(|| route(&router, &dry));
+    assert_eq!((lines[0].get("id"), &lines[0]["group"]), (None, &"g".into()), "it is for no request: {lines:?}");
+}
+
+#[test]
+fn a_fault_names_the_request_and_outside_of_one_the_group_alone() {
+    let (router, request) = served("route-trap");
+    let id = request.id.unwrap().to_string();
+    let lines = logged(|| route(&router, &request));
+    assert_eq!((&lines[0]["id"], &lines[0]["group"]), (&id.clone().into(), &"g".into()), "{lines:?}");
+    let (router, request) = served("duplicate");
+    let lines = logged(|| route(&router, &request));
+    assert_eq!((&lines[0]["id"], &lines[0]["group"]), (&id.into(), &"g".into()), "a broken answer too: {lines:?}");
+    let (router, _) = served("observe-trap");
+    let lines = logged(|| router.observe(&outcome(0)));
+    assert_eq!((lines[0].get("id"), &lines[0]["group"]), (None, &"g".into()), "{lines:?}");
+}
