@@ -45,7 +45,7 @@ enum Command {
     Policies(AskArgs),
     /// Say where a running gateway would send a request, and why, without sending it.
     Route(RouteArgs),
-    /// Check and test policies with no gateway running.
+    /// Write, build, check and test policies with no gateway running.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Serve the simulated provider over HTTP, in the shapes of OpenAI and Anthropic.
@@ -131,6 +131,23 @@ struct RouteArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
+    /// Write a project that builds: one idea, its tests, scenarios, the SDK and the contract.
+    New {
+        /// The policy's name, and the folder that is made here.
+        name: String,
+        /// What it decides.
+        #[arg(long, value_enum, default_value_t = WorldName::Router)]
+        world: WorldName,
+        /// The language it is written in.
+        #[arg(long, value_enum)]
+        lang: LanguageName,
+    },
+    /// Make a project's component with its language's own tools.
+    Build {
+        /// The project's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
     /// Whether a component can be taken into service, and what it is.
     Check {
         /// The component.
@@ -147,6 +164,24 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WorldName {
+    Router,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LanguageName {
+    C,
+    Go,
+    #[value(name = "javascript", alias = "js")]
+    JavaScript,
+    #[value(alias = "py")]
+    Python,
+    Rust,
+    #[value(name = "typescript", alias = "ts")]
+    TypeScript,
 }
 
 #[derive(Debug, Args)]
@@ -198,6 +233,8 @@ pub fn run() -> ExitCode {
         Command::Check { file, json, strict } => check::check(&file, json, strict),
         Command::Policies(arguments) => policy::list(&arguments),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
+        Command::Policy(PolicyCommand::New { name, world, lang }) => policy::new(&name, world, lang),
+        Command::Policy(PolicyCommand::Build { folder }) => policy::build(&folder),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
         Command::SimulateProvider(arguments) => serve::simulate(&arguments),

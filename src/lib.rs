@@ -35,7 +35,8 @@ pub mod builtin_policies;
 pub mod queue;
 pub mod reload;
 pub mod snapshot;
-// L4: the request
+// L4: the request; policies on their way to it
+pub mod kit;
 pub mod pipeline;
 pub mod scenario;
 // L5: entry points

@@ -1,13 +1,14 @@
-//! `witgate policies`, `witgate policy check` and `witgate policy test`.
+//! `witgate policies`, and `witgate policy new`, `build`, `check` and `test`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
+use crate::kit::{self, Language, World};
 use crate::scenario::{self, Options, Report};
 
-use super::{AskArgs, fail, say};
+use super::{AskArgs, LanguageName, WorldName, fail, say};
 
 /// Prints what decides in a running gateway.
 pub(super) fn list(arguments: &AskArgs) -> ExitCode {
@@ -54,6 +55,39 @@ fn table(answer: &Value) {
     }
     for problem in answer["problems"].as_array().into_iter().flatten() {
         say(format_args!("not applied: {}", problem.as_str().unwrap_or_default()));
+    }
+}
+
+/// Writes a project and says what to do with it.
+pub(super) fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode {
+    let WorldName::Router = world;
+    let language = match lang {
+        LanguageName::C => Language::C,
+        LanguageName::Go => Language::Go,
+        LanguageName::JavaScript => Language::JavaScript,
+        LanguageName::Python => Language::Python,
+        LanguageName::Rust => Language::Rust,
+        LanguageName::TypeScript => Language::TypeScript,
+    };
+    match kit::new(Path::new(""), name, World::Router, language) {
+        Ok(folder) => {
+            let (folder, title) = (folder.display(), language.title());
+            say(format_args!("{folder}/ is a router in {title}; its README.md says how to test it. Then:"));
+            say(format_args!("  witgate policy build {folder}\n  witgate policy test {folder}"));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(problem),
+    }
+}
+
+/// Builds a project.
+pub(super) fn build(folder: &Path) -> ExitCode {
+    match kit::build(folder) {
+        Ok(built) => {
+            say(format_args!("{}: {} bytes", built.path.display(), built.bytes));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(problem),
     }
 }
 
