@@ -256,3 +256,11 @@ fn fail(text: impl fmt::Display) -> ExitCode {
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
+
+/// The default folder of compiled policies.
+fn cache_folder() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    base.is_absolute().then(|| base.join("witgate"))
+}

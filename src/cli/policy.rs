@@ -93,13 +93,17 @@ pub(super) fn build(folder: &Path) -> ExitCode {
 
 /// Says whether a component can be taken into service, and runs the checks every policy gets.
 pub(super) fn check(file: &Path) -> ExitCode {
-    tell(&scenario::check(file, &Options::default()), false)
+    tell(&scenario::check(file, &options()), false)
 }
 
 /// Runs scenarios and prints what held and what did not.
 pub(super) fn test(path: &Path, policy: Option<&Path>, json: bool) -> ExitCode {
-    let options = Options { policy: policy.map(Path::to_owned), ..Options::default() };
+    let options = Options { policy: policy.map(Path::to_owned), ..options() };
     tell(&scenario::run(path, &options), json)
+}
+
+fn options() -> Options {
+    Options { cache: super::cache_folder(), ..Options::default() }
 }
 
 fn tell(report: &Report, json: bool) -> ExitCode {

@@ -3,6 +3,9 @@
 mod tools;
 
 mod c;
+mod go;
+mod javascript;
+mod python;
 mod rust;
 
 use std::fs;
@@ -46,8 +49,10 @@ pub fn build(folder: &Path) -> Result<Built, KitProblem> {
     let project = Project { folder, manifest };
     let (tool, component) = match project.manifest.language {
         Language::C => ("the C compiler", c::build(&project)?),
+        Language::Go => ("go", go::build(&project)?),
+        Language::JavaScript | Language::TypeScript => ("componentize-qjs", javascript::build(&project)?),
+        Language::Python => ("componentize-py", python::build(&project)?),
         Language::Rust => ("cargo", rust::build(&project)?),
-        _ => ("", Vec::new()),
     };
     // The same look that the gateway takes first.
     inspect(&component, false).map_err(|cause| KitProblem::Component { tool, cause: cause.to_string() })?;

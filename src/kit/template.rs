@@ -36,19 +36,52 @@ pub(super) const RUST_SDK: &[File] = files!("plugins/sdk":
     "src/signals.rs"
 );
 
-const C: &[File] = files!("examples/policies/thrifty-c":
-    ".gitignore" "README.md" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml" "witgate.c" "witgate.h"
-);
-const RUST: &[File] = files!("examples/policies/thrifty-rust":
-    ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
-);
+/// The SDK for JavaScript, which TypeScript shares.
+const JAVASCRIPT_SDK: &[File] = files!("examples/policies/thrifty-javascript": "witgate.js");
 
-/// The example that a project in this language is written after.
+/// The example that a project in this language is written after, and its files.
 pub(super) const fn example(language: Language) -> (&'static str, &'static [File]) {
     match language {
-        Language::C => ("thrifty-c", C),
-        Language::Rust => ("thrifty-rust", RUST),
-        _ => ("", &[]),
+        Language::C => (
+            "thrifty-c",
+            files!("examples/policies/thrifty-c":
+                ".gitignore" "README.md" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml" "witgate.c" "witgate.h"
+            ),
+        ),
+        Language::Go => (
+            "thrifty-go",
+            files!("examples/policies/thrifty-go":
+                ".gitignore" "README.md" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "thrifty.go" "thrifty_test.go"
+                "witgate/calls_other.go" "witgate/calls_wasip1.go" "witgate/witgate.go"
+            ),
+        ),
+        Language::JavaScript => (
+            "thrifty-javascript",
+            files!("examples/policies/thrifty-javascript":
+                ".gitignore" "README.md" "package.json" "policy.js" "policy.toml" "scenarios.yaml" "thrifty.js"
+                "thrifty.test.js" "witgate.js"
+            ),
+        ),
+        Language::Python => (
+            "thrifty-python",
+            files!("examples/policies/thrifty-python":
+                ".gitignore" "README.md" "app.py" "policy.toml" "requirements.txt" "scenarios.yaml" "test_thrifty.py"
+                "thrifty.py" "witgate.py"
+            ),
+        ),
+        Language::Rust => (
+            "thrifty-rust",
+            files!("examples/policies/thrifty-rust":
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+            ),
+        ),
+        Language::TypeScript => (
+            "thrifty-typescript",
+            files!("examples/policies/thrifty-typescript":
+                ".gitignore" "README.md" "log.d.ts" "package.json" "policy.toml" "policy.ts" "scenarios.yaml"
+                "thrifty.test.ts" "thrifty.ts" "tsconfig.json" "witgate.d.ts"
+            ),
+        ),
     }
 }
 
@@ -70,10 +103,18 @@ pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Resul
     for (path, text) in WIT {
         write(&folder.join("wit").join(path), text)?;
     }
-    if language == Language::Rust {
-        for (path, text) in RUST_SDK {
-            write(&folder.join("sdk").join(path), &outside_the_workspace(text))?;
+    match language {
+        Language::Rust => {
+            for (path, text) in RUST_SDK {
+                write(&folder.join("sdk").join(path), &outside_the_workspace(text))?;
+            }
         }
+        Language::TypeScript => {
+            for (path, text) in JAVASCRIPT_SDK {
+                write(&folder.join(path), text)?;
+            }
+        }
+        Language::C | Language::Go | Language::JavaScript | Language::Python => {}
     }
     Ok(folder)
 }

@@ -20,8 +20,10 @@ use super::store::{HostState, LogRate, PARTS, TABLE_ELEMENTS};
 use super::ticker::{Ticker, stopwatch};
 use crate::id::PolicyName;
 
-/// Core instances and tables for each of them; a component has one to four.
-const PARTS_EACH: u32 = 4;
+/// Tables for each instance; a component has one to four. (Core instances are counted, not reserved.)
+const TABLES_EACH: u32 = 4;
+/// Compiling may take this much longer for each MiB of a component: an interpreter inside makes 2 to 19.
+const COMPILE_TIME_A_MIB: Duration = Duration::from_secs(10);
 /// Stack of one call. Async threads have 2 MiB.
 const WASM_STACK: usize = 512 * 1024;
 
@@ -45,7 +47,7 @@ pub struct EngineOptions {
     pub memory_bytes: usize,
     /// CPU time of one call. Setting an instance up may take fifty times as long.
     pub cpu_budget: Duration,
-    /// How long a component may compile.
+    /// How long a component may compile; ten seconds more for each MiB of it.
     pub compile_timeout: Duration,
     /// The largest component taken, bytes.
     pub max_component_bytes: usize,
@@ -174,7 +176,9 @@ impl Engine {
 
     fn compile(&self, key: &Key, bytes: &[u8]) -> Result<wasmtime::component::Component, PolicyProblem> {
         let Inner { options, wasm, cache, .. } = &*self.inner;
-        let artefact = options.compiler.compile(wasm, options.fuel.is_some(), bytes, options.compile_timeout)?;
+        let size = u32::try_from(bytes.len() >> 20).unwrap_or(u32::MAX);
+        let limit = options.compile_timeout.saturating_add(COMPILE_TIME_A_MIB.saturating_mul(size));
+        let artefact = options.compiler.compile(wasm, options.fuel.is_some(), bytes, limit)?;
         let compiled = self.revive(&artefact).map_err(|error| PolicyProblem::Compile(format!("{error:#}")))?;
         if let Some(cache) = cache {
             cache.keep(key, &artefact);
@@ -240,9 +244,9 @@ fn pooled(options: &EngineOptions) -> wasmtime::Result<wasmtime::Engine> {
 fn pool(memory_bytes: usize, instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances * PARTS_EACH)
+        .total_core_instances(instances.saturating_mul(PARTS))
         .total_memories(instances)
-        .total_tables(instances * PARTS_EACH)
+        .total_tables(instances * TABLES_EACH)
         .max_core_instances_per_component(PARTS)
         .max_memories_per_component(PARTS)
         .max_tables_per_component(PARTS)
