@@ -80,22 +80,31 @@ func text(at unsafe.Pointer, length uint32) string { return unsafe.String((*byte
 // Of one's own: what was handed over is good for one call.
 func kept(at unsafe.Pointer, length uint32) string { return string(unsafe.Slice((*byte)(at), length)) }
 
-type list struct {
-	at     unsafe.Pointer
-	length uint32
-}
+// An address of the gateway's has 32 bits, a pointer of Go's 64. Go does not see that a list holds on to anything: what is
+// handed to the gateway is held by a variable besides.
+type list struct{ at, length uint32 }
+
+func pointer(at uint32) unsafe.Pointer { return unsafe.Pointer(uintptr(at)) }
 
 func listOf[T any](values []T) list {
-	return list{unsafe.Pointer(unsafe.SliceData(values)), uint32(len(values))}
+	return list{uint32(uintptr(unsafe.Pointer(unsafe.SliceData(values)))), uint32(len(values))}
 }
 
-func listOfText(values []string) list {
+func listOfText(text string) list {
+	return list{uint32(uintptr(unsafe.Pointer(unsafe.StringData(text)))), uint32(len(text))}
+}
+
+func listOfTexts(values []string) list {
 	texts := make([]list, len(values))
 	for at, value := range values {
-		texts[at] = list{unsafe.Pointer(unsafe.StringData(value)), uint32(len(value))}
+		texts[at] = listOfText(value)
 	}
+	names = append(names, texts)
 	return listOf(texts)
 }
+
+// Holds the lists of what the router needs.
+var names [][]list
 
 type unitOrWords struct {
 	failed uint32
@@ -168,12 +177,12 @@ type deployment struct {
 
 func (d *deployment) own() Deployment {
 	var tags []string
-	for _, tag := range unsafe.Slice((*list)(d.tags.at), d.tags.length) {
-		tags = append(tags, kept(tag.at, tag.length))
+	for _, tag := range unsafe.Slice((*list)(pointer(d.tags.at)), d.tags.length) {
+		tags = append(tags, kept(pointer(tag.at), tag.length))
 	}
 	return Deployment{
-		ID: kept(d.id.at, d.id.length), Provider: kept(d.provider.at, d.provider.length),
-		Model: kept(d.model.at, d.model.length), Tags: tags,
+		ID: kept(pointer(d.id.at), d.id.length), Provider: kept(pointer(d.provider.at), d.provider.length),
+		Model: kept(pointer(d.model.at), d.model.length), Tags: tags,
 		Weight: d.weight.pointer(), Order: d.order,
 		InputPrice: d.inputPrice.pointer(), OutputPrice: d.outputPrice.pointer(),
 		ContextWindow: d.contextWindow.pointer(),
@@ -202,12 +211,12 @@ func startExport(deployments unsafe.Pointer, count uint32) unsafe.Pointer {
 	var problem error
 	router, needs, problem = configure(setup)
 	if problem != nil {
-		words := problem.Error()
-		started = needsOrWords{failed: 1, signals: list{unsafe.Pointer(unsafe.StringData(words)), uint32(len(words))}}
+		words = problem.Error()
+		started = needsOrWords{failed: 1, signals: listOfText(words)}
 		return unsafe.Pointer(&started)
 	}
 	started = needsOrWords{
-		signals: listOfText(needs.Signals), features: listOfText(needs.Features), attributes: listOfText(needs.Attributes),
+		signals: listOfTexts(needs.Signals), features: listOfTexts(needs.Features), attributes: listOfTexts(needs.Attributes),
 		exactTokens: needs.ExactTokens, pure: needs.Pure,
 	}
 	return unsafe.Pointer(&started)
@@ -215,31 +224,28 @@ func startExport(deployments unsafe.Pointer, count uint32) unsafe.Pointer {
 
 // A ranking: deployments and propensities. A refusal: its kind, then milliseconds or words.
 type rankingOrRefusal struct {
-	failed uint32
-	first  [2]uint32
-	second [2]uint32
+	failed        uint32
+	first, second list
 }
 
 var (
 	answer rankingOrRefusal
-	// Keeps the words of a rejection until the gateway has read them.
+	// Holds an error's words until the gateway has read them.
 	words string
 )
-
-func address(at unsafe.Pointer) uint32 { return uint32(uintptr(at)) }
 
 //go:wasmexport witgate:policy/routing@0.1.0#route
 func routeExport(nowMs, seed uint64, inputTokens, expectedOutputTokens, hasMost, most uint32, priority int32, hasDeadline, deadlineMs, traits uint32, values unsafe.Pointer, cells uint32, features unsafe.Pointer, featureCount uint32, attributes unsafe.Pointer, attributeCount uint32) unsafe.Pointer {
 	defer told()
 	begin()
-	names := request.Attributes[:0]
+	texts := request.Attributes[:0]
 	for _, attribute := range unsafe.Slice((*list)(attributes), attributeCount) {
-		names = append(names, text(attribute.at, attribute.length))
+		texts = append(texts, text(pointer(attribute.at), attribute.length))
 	}
 	request = Request{
 		NowMs: nowMs, Seed: seed, InputTokens: inputTokens, ExpectedOutputTokens: expectedOutputTokens,
 		MaxOutputTokens: most * hasMost, Priority: priority, DeadlineMs: deadlineMs * hasDeadline, Traits: traits,
-		Features: unsafe.Slice((*float32)(features), featureCount), Attributes: names,
+		Features: unsafe.Slice((*float32)(features), featureCount), Attributes: texts,
 	}
 	ranking.Deployments, ranking.Propensities = ranking.Deployments[:0], ranking.Propensities[:0]
 	signals := Signals{needs.Signals, unsafe.Slice((*float32)(values), cells), rows}
@@ -247,15 +253,13 @@ func routeExport(nowMs, seed uint64, inputTokens, expectedOutputTokens, hasMost,
 	over = true
 	switch problem := problem.(type) {
 	case nil:
-		answer = rankingOrRefusal{
-			first:  [2]uint32{address(unsafe.Pointer(unsafe.SliceData(ranking.Deployments))), uint32(len(ranking.Deployments))},
-			second: [2]uint32{address(unsafe.Pointer(unsafe.SliceData(ranking.Propensities))), uint32(len(ranking.Propensities))},
-		}
+		answer = rankingOrRefusal{first: listOf(ranking.Deployments), second: listOf(ranking.Propensities)}
 	case Wait:
-		answer = rankingOrRefusal{failed: 1, first: [2]uint32{0, uint32(problem)}}
+		answer = rankingOrRefusal{failed: 1, first: list{0, uint32(problem)}}
 	case Reject:
 		words = string(problem)
-		answer = rankingOrRefusal{failed: 1, first: [2]uint32{1, address(unsafe.Pointer(unsafe.StringData(words)))}, second: [2]uint32{uint32(len(words))}}
+		told := listOfText(words)
+		answer = rankingOrRefusal{failed: 1, first: list{1, told.at}, second: list{told.length, 0}}
 	default:
 		Log(2, problem.Error())
 		// Nothing stands for a failure; the gateway counts it and takes its built-in order.
@@ -303,8 +307,7 @@ func saveExport() unsafe.Pointer {
 		savedFrom = saver.Save()
 	}
 	if savedFrom != nil {
-		schema := list{unsafe.Pointer(unsafe.StringData(savedFrom.Schema)), uint32(len(savedFrom.Schema))}
-		saved = maybeState{1, schema, listOf(savedFrom.Bytes)}
+		saved = maybeState{1, listOfText(savedFrom.Schema), listOf(savedFrom.Bytes)}
 	}
 	return unsafe.Pointer(&saved)
 }
