@@ -148,6 +148,15 @@ enum PolicyCommand {
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
+    /// Build and test a project whenever a source is saved, and put what passes into service.
+    Watch {
+        /// The project's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Where components that pass are put; a gateway that watches this folder takes them over at once.
+        #[arg(long, value_name = "DIR")]
+        policies: Option<PathBuf>,
+    },
     /// Whether a component can be taken into service, and what it is.
     Check {
         /// The component.
@@ -235,6 +244,7 @@ pub fn run() -> ExitCode {
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
         Command::Policy(PolicyCommand::New { name, world, lang }) => policy::new(&name, world, lang),
         Command::Policy(PolicyCommand::Build { folder }) => policy::build(&folder),
+        Command::Policy(PolicyCommand::Watch { folder, policies }) => policy::watch(&folder, policies.as_deref()),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
         Command::SimulateProvider(arguments) => serve::simulate(&arguments),

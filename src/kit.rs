@@ -1,5 +1,5 @@
 //! The policy kit: from an idea to a component. `new` writes a project in one of several languages, `build` makes its
-//! component with that language's own tools.
+//! component with that language's own tools, `watch` does so at every change, tests it and puts it into service.
 //!
 //! The rules kept here:
 //! - A project builds as it was written, needs nothing of this repository, and holds the SDK it was written with.
@@ -11,11 +11,13 @@
 mod build;
 mod manifest;
 mod template;
+mod watch;
 mod wrap;
 
 pub use build::{Built, build};
 pub use manifest::Manifest;
 pub use template::new;
+pub use watch::{Round, Sources, round};
 
 use serde::Deserialize;
 
@@ -144,3 +146,6 @@ impl KitProblem {
         Self::File { path: path.display().to_string(), cause: cause.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests;

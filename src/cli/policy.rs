@@ -1,7 +1,9 @@
-//! `witgate policies`, and `witgate policy new`, `build`, `check` and `test`.
+//! `witgate policies`, and `witgate policy new`, `build`, `watch`, `check` and `test`.
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -88,6 +90,35 @@ pub(super) fn build(folder: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(problem) => fail(problem),
+    }
+}
+
+/// How often sources are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Builds, tests and puts into service at every change, until a signal ends it.
+pub(super) fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
+    let mut seen = None;
+    loop {
+        let sources = match kit::Sources::of(folder) {
+            Ok(sources) => sources,
+            Err(problem) => return fail(problem),
+        };
+        if seen.as_ref() == Some(&sources) {
+            thread::sleep(LOOK_EVERY);
+            continue;
+        }
+        seen = Some(sources);
+        match kit::round(folder, policies, &options()) {
+            Ok(kit::Round { built, report, put }) => {
+                let place = put.map_or_else(String::new, |path| format!(" -> {}", path.display()));
+                say(format_args!("{report}{}: {} bytes{place}", built.path.display(), built.bytes));
+            }
+            // The next change may be the cure.
+            Err(problem) => {
+                let _goes_on = fail(problem);
+            }
+        }
     }
 }
 

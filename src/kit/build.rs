@@ -62,12 +62,12 @@ pub fn build(folder: &Path) -> Result<Built, KitProblem> {
 }
 
 /// Renamed into place: whoever watches the file never sees half of it.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), KitProblem> {
+pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<(), KitProblem> {
     let aside = path.with_extension("wasm.tmp");
     let put = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path));
     put.map_err(|error| KitProblem::file(path, error))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, KitProblem> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, KitProblem> {
     fs::read(path).map_err(|error| KitProblem::file(path, error))
 }

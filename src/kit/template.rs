@@ -17,7 +17,9 @@ macro_rules! files {
 }
 
 /// The contract, every role's.
-pub(super) const WIT: &[File] = files!("wit": "lifecycle.wit" "log.wit" "router.wit");
+pub(super) const WIT: &[File] = files!("wit":
+    "lifecycle.wit" "log.wit" "prompt-builder.wit" "response-parser.wit" "router.wit" "tokens.wit"
+);
 
 /// The Rust SDK, which is published nowhere.
 pub(super) const RUST_SDK: &[File] = files!("plugins/sdk":
@@ -31,6 +33,7 @@ pub(super) const RUST_SDK: &[File] = files!("plugins/sdk":
     "src/rank.rs"
     "src/rank/packed.rs"
     "src/rank/plain.rs"
+    "src/router.rs"
     "src/settings.rs"
     "src/settings/json.rs"
     "src/signals.rs"
