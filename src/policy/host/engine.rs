@@ -22,8 +22,6 @@ use crate::id::PolicyName;
 
 /// Tables for each instance; a component has one to four. (Core instances are counted, not reserved.)
 const TABLES_EACH: u32 = 4;
-/// Compiling may take this much longer for each MiB of a component: an interpreter inside makes 2 to 19.
-const COMPILE_TIME_A_MIB: Duration = Duration::from_secs(10);
 /// Stack of one call. Async threads have 2 MiB.
 const WASM_STACK: usize = 512 * 1024;
 
@@ -47,8 +45,10 @@ pub struct EngineOptions {
     pub memory_bytes: usize,
     /// CPU time of one call. Setting an instance up may take fifty times as long.
     pub cpu_budget: Duration,
-    /// How long a component may compile; ten seconds more for each MiB of it.
+    /// How long a component may compile, besides what its size allows.
     pub compile_timeout: Duration,
+    /// How much longer for each whole MiB of it: an interpreter inside makes 2 to 19.
+    pub compile_timeout_a_mib: Duration,
     /// The largest component taken, bytes.
     pub max_component_bytes: usize,
     /// Take components that import WASI; every call of it traps.
@@ -68,6 +68,7 @@ impl Default for EngineOptions {
             memory_bytes: 64 << 20,
             cpu_budget: Duration::from_millis(10),
             compile_timeout: Duration::from_secs(30),
+            compile_timeout_a_mib: Duration::from_secs(10),
             max_component_bytes: 64 << 20,
             allow_wasi_stubs: false,
             capture_log: false,
@@ -177,7 +178,7 @@ impl Engine {
     fn compile(&self, key: &Key, bytes: &[u8]) -> Result<wasmtime::component::Component, PolicyProblem> {
         let Inner { options, wasm, cache, .. } = &*self.inner;
         let size = u32::try_from(bytes.len() >> 20).unwrap_or(u32::MAX);
-        let limit = options.compile_timeout.saturating_add(COMPILE_TIME_A_MIB.saturating_mul(size));
+        let limit = options.compile_timeout.saturating_add(options.compile_timeout_a_mib.saturating_mul(size));
         let artefact = options.compiler.compile(wasm, options.fuel.is_some(), bytes, limit)?;
         let compiled = self.revive(&artefact).map_err(|error| PolicyProblem::Compile(format!("{error:#}")))?;
         if let Some(cache) = cache {
