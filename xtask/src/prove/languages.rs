@@ -58,7 +58,7 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
             Err(missing) => say(&format!("{}: left out, {missing}", language.title())),
         }
     }
-    let alike = compare::alike(contenders.iter().map(|(_, contender)| contender))?;
+    let alike = compare::alike(&contenders.iter().map(|(_, contender)| contender).collect::<Vec<_>>())?;
     say("");
     say(
         "             commands  tests s  build s  scenarios s  live s  all s   size KiB   µs a decision at 1 / 10 / 100",
@@ -89,13 +89,13 @@ fn one(
     let mut took = Took { commands: 1, ..Took::default() };
     for line in commands(&project)? {
         let start = now();
-        let line = line.replace("/path/to/policies", &live.policies().display().to_string());
-        match tools.run(&project, &line) {
+        let command = line.replace("/path/to/policies", &live.policies().display().to_string());
+        match tools.run(&project, &command) {
             Err(told) if told.contains("install it: ") => return Ok(Err(told)),
             done => done?,
         }
         took.commands += 1;
-        let place = match line.split(' ').take(3).collect::<Vec<_>>()[..] {
+        let place = match command.split(' ').take(3).collect::<Vec<_>>()[..] {
             ["witgate", "policy", "build"] => &mut took.build,
             ["witgate", "policy", "test"] => &mut took.scenarios,
             ["cp", ..] => &mut took.live,
