@@ -49,7 +49,7 @@ enum Command {
     Route(RouteArgs),
     /// Say why a request was decided as it was, from the runs of decisions that are kept (`witgate.decisions`).
     Explain(ExplainArgs),
-    /// Check, test and replay policies with no gateway running.
+    /// Write, build, check, test and replay policies with no gateway running.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Serve the simulated provider over HTTP, in the shapes of OpenAI and Anthropic.
@@ -150,6 +150,32 @@ struct ExplainArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
+    /// Write a project that builds: one idea, its tests, scenarios, the SDK and the contract.
+    New {
+        /// The policy's name, and the folder that is made here.
+        name: String,
+        /// What it decides.
+        #[arg(long, value_enum, default_value_t = WorldName::Router)]
+        world: WorldName,
+        /// The language it is written in.
+        #[arg(long, value_enum)]
+        lang: LanguageName,
+    },
+    /// Make a project's component with its language's own tools.
+    Build {
+        /// The project's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Build and test a project whenever a source is saved, and put what passes into service.
+    Watch {
+        /// The project's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Where components that pass are put; a gateway that watches this folder takes them over at once.
+        #[arg(long, value_name = "DIR")]
+        policies: Option<PathBuf>,
+    },
     /// Whether a component can be taken into service, and what it is.
     Check {
         /// The component.
@@ -181,6 +207,24 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WorldName {
+    Router,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LanguageName {
+    C,
+    Go,
+    #[value(name = "javascript", alias = "js")]
+    JavaScript,
+    #[value(alias = "py")]
+    Python,
+    Rust,
+    #[value(name = "typescript", alias = "ts")]
+    TypeScript,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +276,9 @@ pub fn run() -> ExitCode {
         Command::Check { file, json, strict } => check::check(&file, json, strict),
         Command::Policies(arguments) => policy::list(&arguments),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
+        Command::Policy(PolicyCommand::New { name, world, lang }) => policy::new(&name, world, lang),
+        Command::Policy(PolicyCommand::Build { folder }) => policy::build(&folder),
+        Command::Policy(PolicyCommand::Watch { folder, policies }) => policy::watch(&folder, policies.as_deref()),
         Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
         Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
         Command::Policy(PolicyCommand::Replay { path, policy, policies, json }) => {
@@ -258,4 +305,12 @@ fn fail(text: impl fmt::Display) -> ExitCode {
 /// The process's environment.
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// The default folder of compiled policies.
+fn cache_folder() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    base.is_absolute().then(|| base.join("witgate"))
 }

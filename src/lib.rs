@@ -36,7 +36,8 @@ pub mod decisions;
 pub mod queue;
 pub mod reload;
 pub mod snapshot;
-// L4: the request
+// L4: the request; policies on their way to it
+pub mod kit;
 pub mod pipeline;
 pub mod replay;
 pub mod scenario;

@@ -34,13 +34,15 @@ pub struct Options {
     pub policy: Option<PathBuf>,
     /// Where a policy named without a path is looked for.
     pub policies: PathBuf,
-    /// Fuel of one call: about one unit an instruction.
+    /// Fuel of one call: about one unit an instruction, and unless given what a fast core does in the time of a call.
     pub fuel: u64,
+    /// Where compiled policies are kept, if that folder can be had: one with an interpreter inside compiles for half a minute.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: None, policies: PathBuf::from("policies"), fuel: 10_000_000 }
+        Self { policy: None, policies: PathBuf::from("policies"), fuel: 50_000_000, cache: None }
     }
 }
 
@@ -91,7 +93,13 @@ fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteRepo
 }
 
 fn engine(options: &Options) -> Result<Engine, String> {
-    let options = EngineOptions { fuel: Some(options.fuel), capture_log: true, ..EngineOptions::default() };
+    let options = EngineOptions {
+        fuel: Some(options.fuel),
+        capture_log: true,
+        cache_dir: options.cache.clone(),
+        cache_optional: true,
+        ..EngineOptions::default()
+    };
     Engine::new(options).map_err(|problem| problem.to_string())
 }
 

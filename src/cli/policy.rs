@@ -1,13 +1,16 @@
-//! `witgate policies`, `witgate policy check` and `witgate policy test`.
+//! `witgate policies`, and `witgate policy new`, `build`, `watch`, `check` and `test`.
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::kit::{self, Language, World};
 use crate::scenario::{self, Options, Report};
 
-use super::{AskArgs, fail, say};
+use super::{AskArgs, LanguageName, WorldName, fail, say};
 
 /// Prints what decides in a running gateway.
 pub(super) fn list(arguments: &AskArgs) -> ExitCode {
@@ -57,15 +60,81 @@ fn table(answer: &Value) {
     }
 }
 
+/// Writes a project and says what to do with it.
+pub(super) fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode {
+    let WorldName::Router = world;
+    let language = match lang {
+        LanguageName::C => Language::C,
+        LanguageName::Go => Language::Go,
+        LanguageName::JavaScript => Language::JavaScript,
+        LanguageName::Python => Language::Python,
+        LanguageName::Rust => Language::Rust,
+        LanguageName::TypeScript => Language::TypeScript,
+    };
+    match kit::new(Path::new(""), name, World::Router, language) {
+        Ok(folder) => {
+            let (folder, title) = (folder.display(), language.title());
+            say(format_args!("{folder}/ is a router in {title}; its README.md says how to test it. Then:"));
+            say(format_args!("  witgate policy build {folder}\n  witgate policy test {folder}"));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(problem),
+    }
+}
+
+/// Builds a project.
+pub(super) fn build(folder: &Path) -> ExitCode {
+    match kit::build(folder) {
+        Ok(built) => {
+            say(format_args!("{}: {} bytes", built.path.display(), built.bytes));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(problem),
+    }
+}
+
+/// How often sources are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Builds, tests and puts into service at every change, until a signal ends it.
+pub(super) fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
+    let mut seen = None;
+    loop {
+        let sources = match kit::Sources::of(folder) {
+            Ok(sources) => sources,
+            Err(problem) => return fail(problem),
+        };
+        if seen.as_ref() == Some(&sources) {
+            thread::sleep(LOOK_EVERY);
+            continue;
+        }
+        seen = Some(sources);
+        match kit::round(folder, policies, &options()) {
+            Ok(kit::Round { built, report, put }) => {
+                let place = put.map_or_else(String::new, |path| format!(" -> {}", path.display()));
+                say(format_args!("{report}{}: {} bytes{place}", built.path.display(), built.bytes));
+            }
+            // The next change may be the cure.
+            Err(problem) => {
+                let _goes_on = fail(problem);
+            }
+        }
+    }
+}
+
 /// Says whether a component can be taken into service, and runs the checks every policy gets.
 pub(super) fn check(file: &Path) -> ExitCode {
-    tell(&scenario::check(file, &Options::default()), false)
+    tell(&scenario::check(file, &options()), false)
 }
 
 /// Runs scenarios and prints what held and what did not.
 pub(super) fn test(path: &Path, policy: Option<&Path>, json: bool) -> ExitCode {
-    let options = Options { policy: policy.map(Path::to_owned), ..Options::default() };
+    let options = Options { policy: policy.map(Path::to_owned), ..options() };
     tell(&scenario::run(path, &options), json)
+}
+
+fn options() -> Options {
+    Options { cache: super::cache_folder(), ..Options::default() }
 }
 
 fn tell(report: &Report, json: bool) -> ExitCode {

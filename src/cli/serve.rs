@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -48,7 +48,7 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
                 port: arguments.port,
             },
             engine: EngineOptions {
-                cache_dir: arguments.cache.clone().or_else(cache_folder),
+                cache_dir: arguments.cache.clone().or_else(super::cache_folder),
                 cache_optional: arguments.cache.is_none(),
                 instances: instances(arguments.config.as_deref()),
                 compiler: std::env::current_exe().map_or(Compiler::InProcess, Compiler::Child),
@@ -186,12 +186,4 @@ async fn told_once() {
 /// A number from the operating system: the standard library's hash keys are drawn from it.
 fn drawn() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// The default folder of compiled policies.
-fn cache_folder() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    base.is_absolute().then(|| base.join("witgate"))
 }

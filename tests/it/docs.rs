@@ -38,7 +38,11 @@ fn every_command_of_the_readme_is_one_that_a_test_runs() {
     let run_here = [
         "check config.yaml",
         "policies",
+        // `build`, and `test` of what it made, by `cargo xtask prove languages`, which installs what they need.
+        "policy build my-router",
         "policy check policies/tpm-aware.wasm",
+        "policy new my-router --lang python",
+        "policy test my-router",
         "policy test scenarios/",
         "serve",
         "serve --config config.yaml",
@@ -102,6 +106,21 @@ fn shipped_policies_are_fit_and_pass_their_scenarios() {
     assert!(output.status.success(), "{}", text(&output));
     let broken = run(&["policy", "check", "README.md"]);
     assert!(!broken.status.success() && text(&broken).contains("component"), "{}", text(&broken));
+}
+
+#[test]
+fn a_policy_project_is_written_and_says_what_to_install() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let there = |arguments: &[&str]| witgate(arguments).current_dir(folder.path()).output().expect("the binary runs");
+    let output = there(&["policy", "new", "my-router", "--lang", "python"]);
+    assert!(output.status.success() && text(&output).contains("witgate policy build my-router"), "{}", text(&output));
+    assert!(folder.path().join("my-router/policy.toml").exists());
+    let again = there(&["policy", "new", "my-router", "--lang", "rust"]);
+    assert!(!again.status.success() && text(&again).contains("is there already"), "{}", text(&again));
+    // With nothing on the search path.
+    let output = witgate(&["policy", "build", "my-router"]).current_dir(folder.path()).env("PATH", "").output();
+    let output = output.expect("the binary runs");
+    assert!(!output.status.success() && text(&output).contains("pip install -r"), "{}", text(&output));
 }
 
 /// A process that is ended with the test.

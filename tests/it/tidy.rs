@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 6] = [
     ],
     &["clock", "config", "policy", "provider", "http", "telemetry"],
     &["queue", "builtin_policies", "decisions", "snapshot", "reload"],
-    &["pipeline", "scenario", "replay", "simulate"],
+    &["pipeline", "scenario", "replay", "simulate", "kit"],
     &["start", "server", "cli", "main"],
 ];
 
@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 5] = ["config", "policy", "provider", "http", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
     ("hyper::client", &["http"]),
@@ -40,6 +40,10 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("reqwest", &["http"]),
     ("wasmtime", &["policy"]),
     ("wasmparser", &["policy"]),
+    ("wit_component", &["kit"]),
+    ("wit_parser", &["kit"]),
+    ("wat", &["kit"]),
+    ("toml", &["kit"]),
     ("serde_saphyr", &["config", "scenario"]),
     ("notify", &["reload"]),
     ("tiktoken_rs", &["tokens"]),

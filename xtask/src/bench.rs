@@ -4,7 +4,7 @@
 //! over the rounds. Neither proxy writes a line per request. A request that fails ends the benchmark.
 
 pub(crate) mod client;
-mod decisions;
+pub(crate) mod decisions;
 mod gateway;
 mod load;
 mod nginx;

@@ -7,6 +7,7 @@ mod crowd;
 mod folder;
 mod fuzz;
 mod hardening;
+mod languages;
 mod reload;
 mod replay;
 
@@ -15,6 +16,7 @@ cargo xtask prove reload [--swaps N]
 cargo xtask prove replay [--decisions N]
 cargo xtask prove hardening [--minutes N]
 cargo xtask prove fuzz [--seconds N] [--seed N]
+cargo xtask prove languages
 
   reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
   300 swaps by default.
@@ -25,6 +27,8 @@ cargo xtask prove fuzz [--seconds N] [--seed N]
   then everything at once for so many minutes, 10 by default.
 
   fuzz: changed fixtures through everything that reads strangers' bytes, so many seconds each, 60 by default.
+
+  languages: one router in every language, from `witgate policy new` to deciding a request; all must decide alike.
 ";
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
@@ -38,6 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["replay", "--decisions", decisions] => replay::prove(root, number(decisions)? as usize),
         ["hardening"] => hardening::prove(Duration::from_secs(600)),
         ["hardening", "--minutes", minutes] => hardening::prove(60 * Duration::from_secs(number(minutes)?.into())),
+        ["languages"] => languages::prove(root),
         ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
         ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),
         ["fuzz", "--seconds", seconds, "--seed", seed] => {

@@ -21,8 +21,8 @@ use super::ticker::{Ticker, stopwatch};
 use crate::id::PolicyName;
 use crate::policy::router::DecisionLog;
 
-/// Core instances and tables for each of them; a component has one to four.
-const PARTS_EACH: u32 = 4;
+/// Tables for each instance; a component has one to four. (Core instances are counted, not reserved.)
+const TABLES_EACH: u32 = 4;
 /// Stack of one call. Async threads have 2 MiB.
 const WASM_STACK: usize = 512 * 1024;
 
@@ -46,8 +46,10 @@ pub struct EngineOptions {
     pub memory_bytes: usize,
     /// CPU time of one call. Setting an instance up may take fifty times as long.
     pub cpu_budget: Duration,
-    /// How long a component may compile.
+    /// How long a component may compile, besides what its size allows.
     pub compile_timeout: Duration,
+    /// How much longer for each whole MiB of it: an interpreter inside makes 2 to 19.
+    pub compile_timeout_a_mib: Duration,
     /// The largest component taken, bytes.
     pub max_component_bytes: usize,
     /// Take components that import WASI; every call of it traps.
@@ -69,6 +71,7 @@ impl Default for EngineOptions {
             memory_bytes: 64 << 20,
             cpu_budget: Duration::from_millis(10),
             compile_timeout: Duration::from_secs(30),
+            compile_timeout_a_mib: Duration::from_secs(10),
             max_component_bytes: 64 << 20,
             allow_wasi_stubs: false,
             decisions: None,
@@ -178,7 +181,9 @@ impl Engine {
 
     fn compile(&self, key: &Key, bytes: &[u8]) -> Result<wasmtime::component::Component, PolicyProblem> {
         let Inner { options, wasm, cache, .. } = &*self.inner;
-        let artefact = options.compiler.compile(wasm, options.fuel.is_some(), bytes, options.compile_timeout)?;
+        let size = u32::try_from(bytes.len() >> 20).unwrap_or(u32::MAX);
+        let limit = options.compile_timeout.saturating_add(options.compile_timeout_a_mib.saturating_mul(size));
+        let artefact = options.compiler.compile(wasm, options.fuel.is_some(), bytes, limit)?;
         let compiled = self.revive(&artefact).map_err(|error| PolicyProblem::Compile(format!("{error:#}")))?;
         if let Some(cache) = cache {
             cache.keep(key, &artefact);
@@ -244,9 +249,9 @@ fn pooled(options: &EngineOptions) -> wasmtime::Result<wasmtime::Engine> {
 fn pool(memory_bytes: usize, instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances * PARTS_EACH)
+        .total_core_instances(instances.saturating_mul(PARTS))
         .total_memories(instances)
-        .total_tables(instances * PARTS_EACH)
+        .total_tables(instances * TABLES_EACH)
         .max_core_instances_per_component(PARTS)
         .max_memories_per_component(PARTS)
         .max_tables_per_component(PARTS)

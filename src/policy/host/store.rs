@@ -21,8 +21,8 @@ const CAPTURED_LINES: usize = 10_000;
 const COUNTED_BYTES: usize = 4 << 20;
 /// Elements of one table; the largest guests (an interpreter inside) have some ten thousand.
 pub(in crate::policy) const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, memories and tables of one component: wit-component makes a handful.
-pub(in crate::policy) const PARTS: u32 = 32;
+/// Core instances, memories and tables of one component: wit-component makes a handful, Python inside one 38.
+pub(in crate::policy) const PARTS: u32 = 64;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

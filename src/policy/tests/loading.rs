@@ -177,7 +177,10 @@ fn private_folder() -> tempfile::TempDir {
 
 fn engine_with(cache: &Path, compiler: Compiler, compile_timeout: Duration) -> Engine {
     let cache_dir = Some(cache.to_owned());
-    Engine::new(EngineOptions { cache_dir, compiler, compile_timeout, ..EngineOptions::default() }).unwrap()
+    let compile_timeout_a_mib = Duration::ZERO;
+    let options =
+        EngineOptions { cache_dir, compiler, compile_timeout, compile_timeout_a_mib, ..EngineOptions::default() };
+    Engine::new(options).unwrap()
 }
 
 fn cached(folder: &Path) -> Vec<PathBuf> {
@@ -274,9 +277,19 @@ static LONG_TO_COMPILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 #[test]
 fn a_compilation_without_end_is_given_up() {
     let limit = Duration::from_millis(200);
-    let engine = Engine::new(EngineOptions { compile_timeout: limit, ..EngineOptions::default() }).unwrap();
+    let options = |compile_timeout, compile_timeout_a_mib| EngineOptions {
+        compile_timeout,
+        compile_timeout_a_mib,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(options(limit, Duration::ZERO)).unwrap();
     let problem = engine.load(&PolicyName::from("long"), &LONG_TO_COMPILE).unwrap_err();
     assert_eq!(problem, PolicyProblem::CompileTimeout(limit));
+    // The same limit, given by its size.
+    let engine = Engine::new(options(Duration::ZERO, limit)).unwrap();
+    let problem = engine.load(&PolicyName::from("long"), &LONG_TO_COMPILE).unwrap_err();
+    let mebibytes = u32::try_from(LONG_TO_COMPILE.len() >> 20).unwrap();
+    assert_eq!(problem, PolicyProblem::CompileTimeout(limit * mebibytes));
 }
 
 /// A program that does what `witgate compile-policy` does: this test binary, told to run [`compile_child`].

@@ -61,7 +61,12 @@ pub(crate) fn measure(root: &Path, calls: usize) -> Result<Vec<Decision>, String
     Ok(decisions)
 }
 
-fn one(component: &std::sync::Arc<Component>, deployments: usize, calls: usize) -> Result<(f64, f64), String> {
+/// Median and 99th percentile of a decision, microseconds.
+pub(crate) fn one(
+    component: &std::sync::Arc<Component>,
+    deployments: usize,
+    calls: usize,
+) -> Result<(f64, f64), String> {
     let setup =
         Setup { group: None, settings: "{}".into(), deployments: (0..deployments).map(facts).collect(), seed: 1 };
     let router = Router::start(component.clone(), setup, None).map_err(|problem| problem.to_string())?;
@@ -87,7 +92,8 @@ fn one(component: &std::sync::Arc<Component>, deployments: usize, calls: usize) 
     Ok((percentile(&mut times, 50), percentile(&mut times, 99)))
 }
 
-fn question(call: u64) -> RouteRequest {
+/// A request like most.
+pub(crate) fn question(call: u64) -> RouteRequest {
     RouteRequest {
         id: None,
         now: Moment::default() + Duration::from_micros(50 * call),
@@ -118,7 +124,8 @@ fn outcome(question: &RouteRequest, deployment: u32) -> Outcome {
     }
 }
 
-fn facts(index: usize) -> DeploymentInfo {
+/// A deployment like most.
+pub(crate) fn facts(index: usize) -> DeploymentInfo {
     DeploymentInfo {
         id: format!("deployment-{index}").as_str().into(),
         provider: "openai".to_owned(),

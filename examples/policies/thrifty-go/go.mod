@@ -1,0 +1,3 @@
+module thrifty-go
+
+go 1.24

@@ -1,0 +1,73 @@
+//! `policy build`: each language's own tools, then a look at what they made.
+
+mod tools;
+
+mod c;
+mod go;
+mod javascript;
+mod python;
+mod rust;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::manifest::Manifest;
+use super::{KitProblem, Language};
+use crate::policy::inspect;
+
+/// A component that was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: usize,
+}
+
+/// A project about to be built.
+struct Project {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+impl Project {
+    /// Where what is made on the way is kept.
+    fn work(&self) -> Result<PathBuf, KitProblem> {
+        let folder = self.folder.join("build");
+        fs::create_dir_all(&folder).map_err(|error| KitProblem::file(&folder, error))?;
+        Ok(folder)
+    }
+}
+
+/// Builds the project in `folder` into `NAME.wasm` there.
+///
+/// # Errors
+/// It is no project, a tool is missing or fails, or what it made is no policy.
+pub fn build(folder: &Path) -> Result<Built, KitProblem> {
+    let manifest = Manifest::read(folder)?;
+    let folder = fs::canonicalize(folder).map_err(|error| KitProblem::file(folder, error))?;
+    let project = Project { folder, manifest };
+    let (tool, component) = match project.manifest.language {
+        Language::C => ("the C compiler", c::build(&project)?),
+        Language::Go => ("go", go::build(&project)?),
+        Language::JavaScript | Language::TypeScript => ("componentize-qjs", javascript::build(&project)?),
+        Language::Python => ("componentize-py", python::build(&project)?),
+        Language::Rust => ("cargo", rust::build(&project)?),
+    };
+    // The same look that the gateway takes first.
+    inspect(&component, false).map_err(|cause| KitProblem::Component { tool, cause: cause.to_string() })?;
+    let path = project.folder.join(&project.manifest.name).with_extension("wasm");
+    put(&path, &component)?;
+    Ok(Built { path, bytes: component.len() })
+}
+
+/// Renamed into place: whoever watches the file never sees half of it.
+pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<(), KitProblem> {
+    let aside = path.with_extension("wasm.tmp");
+    let put = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path));
+    put.map_err(|error| KitProblem::file(path, error))
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, KitProblem> {
+    fs::read(path).map_err(|error| KitProblem::file(path, error))
+}

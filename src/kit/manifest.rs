@@ -1,0 +1,50 @@
+//! What a project says about itself: `policy.toml`.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{KitProblem, Language, World};
+
+const FILE: &str = "policy.toml";
+const LONGEST_NAME: usize = 64;
+
+/// A project's manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The policy's name, and the component's without its ending.
+    pub name: String,
+    /// Its role.
+    pub world: World,
+    /// What it is written in.
+    pub language: Language,
+}
+
+impl Manifest {
+    /// Reads the manifest of the project in `folder`.
+    ///
+    /// # Errors
+    /// There is none, or it makes no sense.
+    pub fn read(folder: &Path) -> Result<Self, KitProblem> {
+        let path = folder.join(FILE);
+        let wrong = |cause: String| KitProblem::Manifest { path: path.display().to_string(), cause };
+        let text = fs::read_to_string(&path)
+            .map_err(|error| wrong(format!("{error}; name the folder that `witgate policy new` made")))?;
+        let manifest: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+        check_name(&manifest.name)?;
+        Ok(manifest)
+    }
+}
+
+/// Whether a policy can have this name, which becomes that of packages in several languages too.
+pub(super) fn check_name(name: &str) -> Result<(), KitProblem> {
+    let letters = |part: &str| {
+        !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+    };
+    let fit = name.len() <= LONGEST_NAME
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.split('-').all(letters);
+    if fit { Ok(()) } else { Err(KitProblem::Name(name.to_owned())) }
+}

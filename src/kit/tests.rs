@@ -1,0 +1,164 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::template::{RUST_SDK, WIT, example};
+use super::{KitProblem, Language, Manifest, Sources, World, build, new, wrap};
+use crate::policy::inspect;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Texts of files by their paths below `folder`. What tools make is no source.
+fn files(folder: &Path) -> BTreeMap<String, String> {
+    const MADE: [&str; 8] =
+        ["target", "build", "node_modules", ".venv", "__pycache__", "Cargo.lock", "package-lock.json", "policy_test"];
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+            if MADE.contains(&name.as_str()) || is_component {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let below = path.strip_prefix(folder).unwrap().display().to_string();
+                found.insert(below, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn written(name: &str, language: Language) -> BTreeMap<String, String> {
+    let parent = TempDir::new().unwrap();
+    files(&new(parent.path(), name, World::Router, language).unwrap())
+}
+
+#[test]
+fn the_examples_are_what_new_writes() {
+    for language in Language::ALL {
+        let (name, _) = example(language);
+        let shown = files(&root().join("examples/policies").join(name));
+        let mut written = written(name, language);
+        // What stands elsewhere in this repository.
+        written.retain(|path, _| !path.starts_with("wit/") && !path.starts_with("sdk/"));
+        if language == Language::TypeScript {
+            let sdk = written.remove("witgate.js");
+            let javascript = files(&root().join("examples/policies").join(example(Language::JavaScript).0));
+            assert_eq!(sdk.as_ref(), javascript.get("witgate.js"));
+        }
+        assert_eq!(written, shown, "{name}");
+    }
+}
+
+#[test]
+fn a_project_holds_the_whole_contract_and_the_whole_sdk() {
+    let of_wit = files(&root().join("wit")).into_iter().filter(|(path, _)| path != "README.md");
+    let embedded = |list: &[(&str, &str)]| {
+        list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(embedded(WIT), of_wit.collect());
+    assert_eq!(embedded(RUST_SDK), files(&root().join("plugins/sdk")));
+    let project = written("other", Language::Rust);
+    assert!(WIT.iter().all(|(path, _)| project.contains_key(&format!("wit/{path}"))));
+    let manifest = &project["sdk/Cargo.toml"];
+    assert!(!manifest.contains("workspace") && manifest.contains("edition = \"2024\""), "{manifest}");
+    assert!(project["sdk/src/bindings.rs"].contains("path: \"../wit\""));
+}
+
+#[test]
+fn a_project_has_its_own_name_throughout() {
+    let parent = TempDir::new().unwrap();
+    for language in Language::ALL {
+        let name = format!("my-{}", language.as_str());
+        let folder = new(parent.path(), &name, World::Router, language).unwrap();
+        let manifest = Manifest::read(&folder).unwrap();
+        assert_eq!(manifest, Manifest { name: name.clone(), world: World::Router, language });
+        let (example, _) = example(language);
+        for (path, text) in files(&folder) {
+            assert!(!text.contains(example), "{path} of {name} names `{example}`");
+        }
+        let again = new(parent.path(), &name, World::Router, language).unwrap_err();
+        assert!(matches!(again, KitProblem::Exists(_)), "{again}");
+    }
+}
+
+#[test]
+fn names_that_no_package_can_have_are_refused() {
+    let parent = TempDir::new().unwrap();
+    for name in ["", "A", "9lives", "a--b", "a-", "-a", "a_b", "a/b", "../a", "ä", &"a".repeat(65)] {
+        let refused = new(parent.path(), name, World::Router, Language::C).unwrap_err();
+        assert_eq!(refused, KitProblem::Name(name.to_owned()));
+    }
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_that_is_no_project_is_said_to_be_none() {
+    let folder = TempDir::new().unwrap();
+    let told = build(folder.path()).unwrap_err().to_string();
+    assert!(told.contains("policy.toml") && told.contains("witgate policy new"), "{told}");
+    fs::write(folder.path().join("policy.toml"), "name = \"a\"\nworld = \"router\"\nlanguage = \"cobol\"\n").unwrap();
+    let told = build(folder.path()).unwrap_err().to_string();
+    assert!(told.contains("cobol") && told.contains("rust"), "{told}");
+}
+
+#[test]
+fn a_missing_tool_is_named_with_the_line_that_installs_it() {
+    let parent = TempDir::new().unwrap();
+    let folder = new(parent.path(), "a", World::Router, Language::TypeScript).unwrap();
+    let told = build(&folder).unwrap_err().to_string();
+    assert!(told.contains("esbuild is not here") && told.contains("install it: npm install --prefix"), "{told}");
+}
+
+/// A router's exports as the canonical ABI names them, of a module that asks for WASI as Go's runtime does.
+const MODULE: &str = r#"(module
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+  (func (export "_initialize") (drop (call $random (i32.const 0) (i32.const 8))))
+  (func (export "witgate:policy/lifecycle@0.1.0#configure") (param i32 i32 i64 i32 i32 i32 i32 i32) (result i32)
+    (i32.const 64))
+  (func (export "witgate:policy/lifecycle@0.1.0#save") (result i32) (i32.const 64))
+  (func (export "witgate:policy/routing@0.1.0#start") (param i32 i32) (result i32) (i32.const 64))
+  (func (export "witgate:policy/routing@0.1.0#route")
+    (param i64 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 64))
+  (func (export "witgate:policy/routing@0.1.0#observe")
+    (param i64 i32 i32 i32 i32 i32 i32 f64 f32 i32 f32 i32 f32)))"#;
+
+#[test]
+fn what_a_runtime_asks_of_wasi_is_answered_inside_the_component() {
+    let wit = root().join("wit");
+    let module = wat::parse_str(MODULE).unwrap();
+    let component = wrap::plain(module.clone(), &wit, World::Router, "a test").unwrap();
+    let seen = inspect(&component, false).unwrap();
+    assert_eq!(seen.imports, [""; 0]);
+    let told = wrap::described(&module, "a test").unwrap_err().to_string();
+    assert!(told.starts_with("what a test made is no policy"), "{told}");
+    let unknown = MODULE.replace("path_open", "path_rename");
+    let told = wrap::plain(wat::parse_str(unknown).unwrap(), &wit, World::Router, "a test").unwrap_err().to_string();
+    assert!(told.contains("path_rename"), "{told}");
+}
+
+#[test]
+fn sources_change_when_one_is_saved_and_not_when_tools_write() {
+    let parent = TempDir::new().unwrap();
+    let folder = new(parent.path(), "a", World::Router, Language::Python).unwrap();
+    let before = Sources::of(&folder).unwrap();
+    fs::create_dir(folder.join("build")).unwrap();
+    fs::write(folder.join("build/component.wasm"), "x").unwrap();
+    fs::write(folder.join("a.wasm"), "x").unwrap();
+    assert_eq!(Sources::of(&folder).unwrap(), before);
+    fs::write(folder.join("thrifty.py"), "x = 1\n").unwrap();
+    assert_ne!(Sources::of(&folder).unwrap(), before);
+}

@@ -1,0 +1,78 @@
+//! `policy watch`: build, test and put into service whenever a source is saved. A component that fails its scenarios is never
+//! put anywhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::build::{Built, build, put, read};
+use super::{KitProblem, Manifest};
+use crate::scenario::{self, Options, Report};
+
+/// What tools write into a project.
+const MADE: [&str; 5] = ["Cargo.lock", "__pycache__", "build", "node_modules", "target"];
+
+/// The sources of a project as they are at some moment. Equal ones are taken for unchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources(Vec<(PathBuf, u64, Option<SystemTime>)>);
+
+impl Sources {
+    /// Looks at the project in `folder`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(folder: &Path) -> Result<Self, KitProblem> {
+        let mut sources = Vec::new();
+        let mut folders = vec![folder.to_path_buf()];
+        while let Some(next) = folders.pop() {
+            for entry in fs::read_dir(&next).map_err(|error| KitProblem::file(&next, error))? {
+                let entry = entry.map_err(|error| KitProblem::file(&next, error))?;
+                let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+                let is_component = path.extension().is_some_and(|ending| ending == "wasm" || ending == "tmp");
+                if name.starts_with('.') || MADE.contains(&name.as_str()) || is_component {
+                    continue;
+                }
+                // Editors write aside and rename: what is gone by now is not there.
+                let Ok(about) = entry.metadata() else { continue };
+                if about.is_dir() {
+                    folders.push(path);
+                } else {
+                    sources.push((path, about.len(), about.modified().ok()));
+                }
+            }
+        }
+        sources.sort();
+        Ok(Self(sources))
+    }
+}
+
+/// What one round came to.
+#[derive(Debug)]
+pub struct Round {
+    /// The component.
+    pub built: Built,
+    /// How it did.
+    pub report: Report,
+    /// Where it was put, if it did well and there is such a place.
+    pub put: Option<PathBuf>,
+}
+
+/// Builds the project in `folder`, runs its scenarios, and puts a component that passes into the folder `policies`, where a
+/// gateway may be watching.
+///
+/// # Errors
+/// It does not build, or cannot be put there. Scenarios that fail are in the report.
+pub fn round(folder: &Path, policies: Option<&Path>, options: &Options) -> Result<Round, KitProblem> {
+    let built = build(folder)?;
+    let report = scenario::run(folder, options);
+    let place = policies.filter(|_| report.exit_code() == 0);
+    let put = match place {
+        Some(policies) => {
+            let path = policies.join(Manifest::read(folder)?.name).with_extension("wasm");
+            put(&path, &read(&built.path)?)?;
+            Some(path)
+        }
+        None => None,
+    };
+    Ok(Round { built, report, put })
+}

@@ -1,0 +1,137 @@
+//! `cargo xtask prove languages`: one router in every language, from nothing to deciding a request. In a folder of its own,
+//! `witgate policy new` writes the project, every command of its README is run as it stands there, the last of them puts
+//! the component under a running gateway, and the next requests must be decided by it. Then what each costs, and whether
+//! all decide alike.
+
+mod compare;
+mod live;
+mod tools;
+mod watched;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use witgate::kit::Language;
+
+use crate::bench::watch::now;
+use crate::say;
+use compare::Contender;
+use live::Live;
+use tools::Tools;
+
+/// The name of every project; the gateway meets them one after another in one place.
+const NAME: &str = "thrifty";
+
+/// How long the commands of a README took, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Took {
+    commands: usize,
+    tests: f64,
+    build: f64,
+    scenarios: f64,
+    /// From the copy into the folder to the first request it decided.
+    live: f64,
+    all: f64,
+}
+
+pub(super) fn prove(root: &Path) -> Result<(), String> {
+    let tools = Tools::install(root)?;
+    let work = root.join("target/languages/work");
+    if work.exists() {
+        fs::remove_dir_all(&work).map_err(|problem| format!("{}: {problem}", work.display()))?;
+    }
+    let live = Live::start(root, &tools, NAME)?;
+    let mut contenders = Vec::new();
+    for language in Language::ALL {
+        let folder = work.join(language.as_str());
+        fs::create_dir_all(&folder).map_err(|problem| format!("{}: {problem}", folder.display()))?;
+        match one(&tools, &live, &folder, language)? {
+            Ok((took, component)) => {
+                contenders.push((took, Contender::load(root, language, &component)?));
+                if language == Language::JavaScript {
+                    let took = watched::prove(&tools, &live, &folder, "thrifty.js")?;
+                    say(&format!("{}: under watch, live {took:.1} s after a source was saved", language.title()));
+                }
+            }
+            Err(missing) => say(&format!("{}: left out, {missing}", language.title())),
+        }
+    }
+    let alike = compare::alike(&contenders.iter().map(|(_, contender)| contender).collect::<Vec<_>>())?;
+    say("");
+    say(
+        "             commands  tests s  build s  scenarios s  live s  all s   size KiB   µs a decision at 1 / 10 / 100",
+    );
+    for (took, contender) in &contenders {
+        let [one, ten, hundred] = contender.decisions(NAME)?;
+        let language = contender.language.title();
+        let size = contender.bytes.div_ceil(1024);
+        let Took { commands, tests, build, scenarios, live, all } = *took;
+        say(&format!(
+            "{language:<12} {commands:>8} {tests:>8.1} {build:>8.1} {scenarios:>12.1} {live:>7.1} {all:>6.1} {size:>10}   {one:>8.2} {ten:>8.2} {hundred:>8.2}",
+        ));
+    }
+    say(&format!("{} languages rank {alike} random questions alike", contenders.len()));
+    Ok(())
+}
+
+/// From nothing to live. `Ok(Err(_))` says which tool is missing.
+fn one(
+    tools: &Tools,
+    live: &Live,
+    folder: &Path,
+    language: Language,
+) -> Result<Result<(Took, PathBuf), String>, String> {
+    let begin = now();
+    tools.run(folder, &format!("witgate policy new {NAME} --lang {}", language.as_str()))?;
+    let project = folder.join(NAME);
+    let mut took = Took { commands: 1, ..Took::default() };
+    for line in commands(&project)? {
+        let start = now();
+        let command = line.replace("/path/to/policies", &live.policies().display().to_string());
+        match tools.run(&project, &command) {
+            Err(told) if told.contains("install it: ") => return Ok(Err(told)),
+            done => done?,
+        }
+        took.commands += 1;
+        let place = match command.split(' ').take(3).collect::<Vec<_>>()[..] {
+            ["witgate", "policy", "build"] => &mut took.build,
+            ["witgate", "policy", "test"] => &mut took.scenarios,
+            ["cp", ..] => &mut took.live,
+            _ => &mut took.tests,
+        };
+        *place += seconds(start);
+    }
+    let component = project.join(NAME).with_extension("wasm");
+    tools.run(&project, &format!("witgate policy check {NAME}.wasm"))?;
+    let start = now();
+    live.decided_by(&component)?;
+    took.live += seconds(start);
+    took.all = seconds(begin);
+    say(&format!("{}: live after {} commands and {:.0} s", language.title(), took.commands, took.all));
+    Ok(Ok((took, component)))
+}
+
+fn seconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64()
+}
+
+/// The commands in a README's block of shell, comments cut off.
+fn commands(project: &Path) -> Result<Vec<String>, String> {
+    let path = project.join("README.md");
+    let text = fs::read_to_string(&path).map_err(|problem| format!("{}: {problem}", path.display()))?;
+    let block = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
+    let lines = block.ok_or_else(|| format!("{} has no commands", path.display()))?.lines();
+    Ok(lines.map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned()).collect())
+}
+
+/// A command's end as words.
+fn ended(command: &mut Command, shown: &str) -> Result<(), String> {
+    let output = command.output().map_err(|problem| format!("{shown}: {problem}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let [out, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    Err(format!("`{shown}` failed: {out}{errors}"))
+}
