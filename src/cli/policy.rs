@@ -1,13 +1,14 @@
-//! `witgate policies`, `witgate policy check` and `witgate policy test`.
+//! `witgate policies` and `witgate policy`: check, inspect, test, bench.
 
-use std::path::Path;
+use std::fmt;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::scenario::{self, Options, Report};
 
-use super::{AskArgs, fail, say};
+use super::{AskArgs, GrantArgs, PolicyCommand, fail, say};
 
 /// Prints what decides in a running gateway.
 pub(super) fn list(arguments: &AskArgs) -> ExitCode {
@@ -57,25 +58,60 @@ fn table(answer: &Value) {
     }
 }
 
-/// Says whether a component can be taken into service, and runs the checks every policy gets.
-pub(super) fn check(file: &Path) -> ExitCode {
-    tell(&scenario::check(file, &Options::default()), false)
+/// Does what is asked of policies with no gateway running.
+pub(super) fn run(command: PolicyCommand) -> ExitCode {
+    let options = |settings: Option<String>, grant: GrantArgs| Options {
+        settings,
+        allow_wasi_stubs: grant.allow_wasi_stubs,
+        ..Options::default()
+    };
+    match command {
+        PolicyCommand::Check { file, settings, strict, grant, json } => {
+            tell(&scenario::check(&file, &options(settings, grant)), strict, json)
+        }
+        PolicyCommand::Inspect { file, settings, grant, wit, json } => {
+            match scenario::look(&file, &options(settings, grant)) {
+                Ok(look) if wit => told(look.wit.trim_end(), &look, false),
+                Ok(look) => told(&look, &look, json),
+                Err(problem) => fail(problem),
+            }
+        }
+        PolicyCommand::Bench { file, settings, deployments, grant, json } => {
+            match scenario::bench(&file, &deployments, &options(settings, grant)) {
+                Ok(bench) => told(&bench, &bench, json),
+                Err(problem) => fail(problem),
+            }
+        }
+        PolicyCommand::Test { path, policy, strict, junit, update, grant, json } => {
+            let options = Options { policy, update, ..options(None, grant) };
+            let report = scenario::run(&path, &options);
+            match junit.map(|file| (std::fs::write(&file, report.to_junit()), file)) {
+                Some((Err(fault), file)) => fail(format!("{}: cannot be written: {fault}", file.display())),
+                _ => tell(&report, strict, json),
+            }
+        }
+    }
 }
 
-/// Runs scenarios and prints what held and what did not.
-pub(super) fn test(path: &Path, policy: Option<&Path>, json: bool) -> ExitCode {
-    let options = Options { policy: policy.map(Path::to_owned), ..Options::default() };
-    tell(&scenario::run(path, &options), json)
-}
-
-fn tell(report: &Report, json: bool) -> ExitCode {
+/// Prints something for people, or the same for programs.
+fn told(shown: impl fmt::Display, data: &impl Serialize, json: bool) -> ExitCode {
     if json {
-        match report.to_json() {
+        match serde_json::to_string_pretty(data) {
             Ok(text) => say(text),
             Err(fault) => return fail(fault),
         }
     } else {
-        say(report);
+        say(shown);
     }
-    ExitCode::from(report.exit_code())
+    ExitCode::SUCCESS
+}
+
+fn tell(report: &Report, strict: bool, json: bool) -> ExitCode {
+    if told(report, report, json) != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
+    }
+    match report.exit_code() {
+        0 if strict && report.warnings() > 0 => ExitCode::FAILURE,
+        code => ExitCode::from(code),
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::catalog::Catalog;
-use crate::id::GroupName;
+use crate::id::{GroupName, PolicyName};
 use crate::limits::LimitSpec;
 
 /// One whole configuration.
@@ -76,6 +76,8 @@ pub struct QueueSettings {
 pub struct PolicySettings {
     /// The watched folder. `None`: `policies/` where there is one, else those built into the program.
     pub dir: Option<PathBuf>,
+    /// Those that may import WASI, every call of which traps.
+    pub allow_wasi_stubs: Vec<PolicyName>,
 }
 
 /// When a deployment is left alone after faults.

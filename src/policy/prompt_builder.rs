@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::host::{Lent, PolicyFault, PolicyRuntime, cut};
 use crate::chat::Message;
 use crate::moment::Moment;
+use crate::signal::Grants;
 
 pub use calls::{BuilderNeeds, Building};
 
@@ -34,6 +35,8 @@ pub struct BuilderSetup {
     pub model: Arc<str>,
     /// The policy's own seed.
     pub seed: u64,
+    /// What the operator lets it read of a request.
+    pub may_read: Grants,
 }
 
 /// What a prompt is built from, besides the messages.

@@ -10,6 +10,7 @@ mod whole;
 use std::sync::Arc;
 
 use super::host::PolicyRuntime;
+use crate::signal::Grants;
 
 pub use calls::{ParserNeeds, Parsing};
 pub use reading::ReplyParser;
@@ -28,6 +29,8 @@ pub struct ParserSetup {
     pub model: Arc<str>,
     /// The policy's own seed.
     pub seed: u64,
+    /// What the operator lets it read of a request.
+    pub may_read: Grants,
 }
 
 /// What a parser is told of a reply before it comes.

@@ -7,6 +7,7 @@ use super::host::{PolicyRuntime, Succession, cut};
 mod bindings;
 mod calls;
 mod needs;
+mod trial;
 mod types;
 mod validate;
 

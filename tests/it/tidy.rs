@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 5] = ["config", "policy", "provider", "http", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
     ("hyper::client", &["http"]),
@@ -40,6 +40,7 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("reqwest", &["http"]),
     ("wasmtime", &["policy"]),
     ("wasmparser", &["policy"]),
+    ("wit_component", &["policy"]),
     ("serde_saphyr", &["config", "scenario"]),
     ("notify", &["reload"]),
     ("tiktoken_rs", &["tokens"]),

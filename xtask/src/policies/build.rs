@@ -99,7 +99,7 @@ fn one(root: &Path, guest: &Guest) -> Result<Built, String> {
     let bytes = ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(ComponentEncoder::encode)
+        .and_then(|mut encoder| encoder.encode())
         .map_err(|error| format!("`{}` is no component: {error:#}", guest.crate_name))?;
     Ok(Built { guest: guest.clone(), bytes })
 }
