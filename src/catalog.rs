@@ -16,6 +16,7 @@ use crate::format::{ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
 use crate::limits::LimitSpec;
 use crate::money::Prices;
+use crate::signal::Grants;
 use crate::upstream::Timeouts;
 
 /// Every group, by the name clients send.
@@ -51,6 +52,22 @@ pub struct RouterChoice {
     pub settings: Arc<str>,
     /// Whether a request it refuses is refused. Without this grant the built-in order serves the request.
     pub may_reject: bool,
+    /// What it may read of a request besides what every policy may.
+    pub may_read: Grants,
+    /// What becomes of a request for which it finds no deployment fit.
+    pub when_none: WhenNone,
+    /// Where the configuration says so: `FILE:LINE:COLUMN`.
+    pub at: Option<Arc<str>>,
+}
+
+/// What becomes of a request for which a router finds no deployment fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenNone {
+    /// It is refused at once.
+    #[default]
+    Refuse,
+    /// It waits, as long as one may wait for a limit, and the router is asked again whenever capacity may have become free.
+    Wait,
 }
 
 /// A prompt builder and its settings.
@@ -62,6 +79,10 @@ pub struct BuilderChoice {
     pub settings: Arc<str>,
     /// Whether a request it refuses is refused in its words.
     pub may_reject: bool,
+    /// What it may read of a request besides what every policy may.
+    pub may_read: Grants,
+    /// Where the configuration says so: `FILE:LINE:COLUMN`.
+    pub at: Option<Arc<str>>,
     /// Whether what the client wrote is sent where the policy fails. Otherwise the request is refused: it may be there to
     /// take something out.
     pub pass_on_fault: bool,
@@ -76,6 +97,10 @@ pub struct ParserChoice {
     pub settings: Arc<str>,
     /// Whether a streamed reply is read to its end before the client gets any of it, so that the model can be asked again.
     pub hold: bool,
+    /// What it may read of a request besides what every policy may.
+    pub may_read: Grants,
+    /// Where the configuration says so: `FILE:LINE:COLUMN`.
+    pub at: Option<Arc<str>>,
 }
 
 /// A provider's policy and its settings.

@@ -39,6 +39,9 @@ enum Command {
         /// Fail too where a deployment is left out: its key is missing, or its provider is not spoken yet.
         #[arg(long)]
         strict: bool,
+        /// Load and configure the policies it names from this folder too, as `witgate serve` would.
+        #[arg(long, value_name = "DIR", conflicts_with = "json")]
+        policies: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -180,6 +183,49 @@ enum PolicyCommand {
     Check {
         /// The component.
         file: PathBuf,
+        /// Its settings, a JSON object.
+        #[arg(long, value_name = "JSON")]
+        settings: Option<String>,
+        /// Fail on warnings too.
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        grant: GrantArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a component is: digest, interfaces, who made it, memory and times.
+    Inspect {
+        /// The component.
+        file: PathBuf,
+        /// Its settings, a JSON object.
+        #[arg(long, value_name = "JSON")]
+        settings: Option<String>,
+        #[command(flatten)]
+        grant: GrantArgs,
+        /// Print its world and interfaces as WIT instead.
+        #[arg(long)]
+        wit: bool,
+        /// Print JSON.
+        #[arg(long, conflicts_with = "wit")]
+        json: bool,
+    },
+    /// Measure decisions by the number of deployments, beside the shipped routers.
+    Bench {
+        /// The component.
+        file: PathBuf,
+        /// Its settings, a JSON object.
+        #[arg(long, value_name = "JSON")]
+        settings: Option<String>,
+        /// Sizes of groups.
+        #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,10,100")]
+        deployments: Vec<usize>,
+        #[command(flatten)]
+        grant: GrantArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Run scenarios against components: virtual clock, seeded randomness, fuel instead of time.
     Test {
@@ -188,6 +234,17 @@ enum PolicyCommand {
         /// Test this component instead of the one the scenarios name.
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
+        /// Fail on warnings too.
+        #[arg(long)]
+        strict: bool,
+        /// Write the results to this file too, as JUnit's XML.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        /// Write what came of each failed case into the file as its expectation. Limits (`max_fuel`, `log`) stay.
+        #[arg(long)]
+        update: bool,
+        #[command(flatten)]
+        grant: GrantArgs,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -225,6 +282,14 @@ enum LanguageName {
     Rust,
     #[value(name = "typescript", alias = "ts")]
     TypeScript,
+}
+
+/// What a policy on trial is let do.
+#[derive(Clone, Copy, Debug, Args)]
+struct GrantArgs {
+    /// Take a component that imports WASI; every call of it traps.
+    #[arg(long)]
+    allow_wasi_stubs: bool,
 }
 
 #[derive(Debug, Args)]
@@ -273,17 +338,10 @@ pub fn run() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Serve(arguments) => serve::serve(&arguments),
-        Command::Check { file, json, strict } => check::check(&file, json, strict),
+        Command::Check { file, json, strict, policies } => check::check(&file, policies.as_deref(), json, strict),
         Command::Policies(arguments) => policy::list(&arguments),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
-        Command::Policy(PolicyCommand::New { name, world, lang }) => policy::new(&name, world, lang),
-        Command::Policy(PolicyCommand::Build { folder }) => policy::build(&folder),
-        Command::Policy(PolicyCommand::Watch { folder, policies }) => policy::watch(&folder, policies.as_deref()),
-        Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
-        Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
-        Command::Policy(PolicyCommand::Replay { path, policy, policies, json }) => {
-            replay::replay(&path, &Options { policy, policies }, json)
-        }
+        Command::Policy(command) => policy::run(command),
         Command::Explain(ExplainArgs { request_id, dir, policies, json }) => {
             replay::explain(&request_id, dir.as_ref(), &Options { policy: None, policies }, json)
         }

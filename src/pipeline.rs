@@ -7,6 +7,7 @@
 
 mod admit;
 mod attempt_guard;
+mod attributes;
 mod auth;
 mod blocking_pool;
 mod call;
@@ -222,10 +223,19 @@ impl Gateway {
         let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
         let large = request.body.len() > LARGE;
         guard.hold_memory(self.tree_bytes(&request.body).await)?;
+        let headers = attributes::keep(&snapshot.headers_read, &request.headers);
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
-        let arrival =
-            Arrival { id: Some(guard.id()), caller, api: guard.api().name(), seed: guard.seed, large, deadline };
+        let arrival = Arrival {
+            id: Some(guard.id()),
+            caller,
+            api: guard.api().name(),
+            seed: guard.seed,
+            large,
+            deadline,
+            headers,
+            tags: Vec::new(),
+        };
         // Of a request that its builder refuses, too.
         guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
         let mut context = RequestContext::new(self, snapshot, arrival, request).await?;

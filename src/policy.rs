@@ -10,8 +10,9 @@
 //! - Time and seeds are arguments of every call. The only clocks read here bound and measure calls; nothing a
 //!   policy is told comes from them.
 //!
-//! This is the only module that names wasmtime or wasmparser.
+//! This is the only module that names wasmtime, wasmparser or wit-component.
 
+mod anatomy;
 mod host;
 mod prompt_builder;
 mod provider;
@@ -25,10 +26,11 @@ use std::sync::Arc;
 
 use crate::id::PolicyName;
 
+pub use anatomy::{Anatomy, anatomy};
 pub use host::{
     CHILD_COMMAND, CallTimes, Compiler, Component, Contract, Digest, Engine, EngineOptions, Inspection, LogLevel,
     LogLine, PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, Succession, compile_child_main,
-    inspect,
+    inspect, stopwatch,
 };
 pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, BuilderSetup, Building, BuiltPrompt, PromptBuilder};
 pub use provider::{ComponentFormat, ProviderNeeds, ProviderPolicy, ProviderSetup, Providing};
@@ -45,7 +47,20 @@ impl Engine {
     /// # Errors
     /// Everything that keeps a component from being instantiated.
     pub fn load(&self, name: &PolicyName, bytes: &[u8]) -> Result<Arc<Component>, PolicyProblem> {
-        self.load_as(name, bytes, |role, pre| match role {
+        self.load_granted(name, bytes, self.options().allow_wasi_stubs)
+    }
+
+    /// The same, where the operator says of this policy alone whether it may import WASI, every call of which traps.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_granted(
+        &self,
+        name: &PolicyName,
+        bytes: &[u8],
+        wasi_stubs: bool,
+    ) -> Result<Arc<Component>, PolicyProblem> {
+        self.load_as(name, bytes, wasi_stubs, |role, pre| match role {
             Role::Router => router::Routing::bind(pre).map(drop),
             Role::PromptBuilder => prompt_builder::Building::bind(pre).map(drop),
             Role::Provider => provider::Providing::bind(pre).map(drop),

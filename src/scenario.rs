@@ -8,23 +8,33 @@
 //! Three ends: all passed, something failed, or it could not be tried at all ([`Report::exit_code`]).
 
 mod answer;
+mod bench;
 mod builtin_checks;
 mod expect;
 mod file;
+mod junit;
+mod look;
 mod ordered;
 mod report;
 mod runner;
 mod suite;
+mod update;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use bench::{Bench, BenchRow, MOST_DEPLOYMENTS, bench};
+pub use look::{Look, look};
 pub use report::{Check, Report, SuiteReport};
 
 use crate::builtin_policies::SHIPPED;
 use crate::id::PolicyName;
-use crate::policy::{Component, Engine, EngineOptions, Setup};
+use crate::policy::{
+    BuilderSetup, Component, Engine, EngineOptions, ParserSetup, PromptBuilder, ProviderPolicy, ProviderSetup,
+    ResponseParser, Role, Router, Setup,
+};
+use crate::signal::Grants;
 use suite::Suite;
 
 /// How scenarios are run.
@@ -38,11 +48,25 @@ pub struct Options {
     pub fuel: u64,
     /// Where compiled policies are kept, if that folder can be had: one with an interpreter inside compiles for half a minute.
     pub cache: Option<PathBuf>,
+    /// Settings to check a component with, a JSON object.
+    pub settings: Option<String>,
+    /// Take components that import WASI; every call of it traps.
+    pub allow_wasi_stubs: bool,
+    /// Write what came of failed cases into their files, as what is expected from now on.
+    pub update: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: None, policies: PathBuf::from("policies"), fuel: 50_000_000, cache: None }
+        Self {
+            policy: None,
+            policies: PathBuf::from("policies"),
+            fuel: 50_000_000,
+            cache: None,
+            settings: None,
+            allow_wasi_stubs: false,
+            update: false,
+        }
     }
 }
 
@@ -65,14 +89,24 @@ pub fn run(path: &Path, options: &Options) -> Report {
     Report::new(files.iter().map(suite).collect())
 }
 
-/// Checks one component: what it is, that it starts over a plain group of three deployments with no settings, and
-/// the free checks.
+/// Checks one component: what it is, whether a gateway would serve it over a plain group of three deployments, and what is worth
+/// mending all the same. Bounded as in a gateway, by CPU time.
 #[must_use]
 pub fn check(policy: &Path, options: &Options) -> Report {
-    let checked = engine(options).and_then(|engine| {
+    let checked = as_served(options).and_then(|engine| {
         let component = load(&engine, policy)?;
         let mut report = SuiteReport::new(policy, &component);
-        builtin_checks::all(&component, &plain_setup(), &mut report);
+        for role in &component.inspection().roles {
+            match role {
+                Role::Router => builtin_checks::all(&component, &plain_setup(options), &mut report),
+                other => {
+                    let name = format!("starts as a {}, and answers", other.as_str());
+                    let started = started(&component, *other, options);
+                    report.memory_bytes = started.as_ref().ok().copied().max(report.memory_bytes);
+                    report.gate(&name, started.map(drop));
+                }
+            }
+        }
         Ok(report)
     });
     Report::new(vec![checked.unwrap_or_else(|problem| SuiteReport::broken(policy, problem))])
@@ -85,11 +119,29 @@ fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteRepo
     let mut report = SuiteReport::new(file, &component);
     let played = runner::play(&component, &suite)?;
     let again = runner::play(&component, &suite)?;
+    if options.update {
+        let failed = (0..).zip(suite.cases.iter().zip(&played).zip(&again));
+        let failed = failed.filter(|(_, ((case, run), again))| expect::ends_otherwise(&suite, case, run, again));
+        let failed: Vec<_> = failed.map(|(index, ((_, run), _))| (index, run)).collect();
+        let (updated, count) = update::updated(&text, &file.display().to_string(), &suite, &failed)?;
+        if count > 0 {
+            fs::write(file, updated).map_err(|error| format!("cannot be written: {error}"))?;
+            let report = run_file(engine, file, &Options { update: false, ..options.clone() })?;
+            return Ok(SuiteReport { updated: count, ..report });
+        }
+    }
     for ((case, run), again) in suite.cases.iter().zip(&played).zip(&again) {
         report.case(&case.name, run.fuel, expect::judge(&suite, case, run, again), &run.log);
     }
     builtin_checks::all(&component, &suite.setup, &mut report);
     Ok(report)
+}
+
+/// An engine that bounds calls as a gateway's does.
+fn as_served(options: &Options) -> Result<Engine, String> {
+    let options =
+        EngineOptions { capture_log: true, allow_wasi_stubs: options.allow_wasi_stubs, ..EngineOptions::default() };
+    Engine::new(options).map_err(|problem| problem.to_string())
 }
 
 fn engine(options: &Options) -> Result<Engine, String> {
@@ -98,6 +150,7 @@ fn engine(options: &Options) -> Result<Engine, String> {
         capture_log: true,
         cache_dir: options.cache.clone(),
         cache_optional: true,
+        allow_wasi_stubs: options.allow_wasi_stubs,
         ..EngineOptions::default()
     };
     Engine::new(options).map_err(|problem| problem.to_string())
@@ -122,9 +175,13 @@ fn named(engine: &Engine, policy: &str, file: &Path, options: &Options) -> Resul
 
 fn load(engine: &Engine, file: &Path) -> Result<Arc<Component>, String> {
     let named = |problem: String| format!("{}: {problem}", file.display());
-    let bytes = fs::read(file).map_err(|error| named(error.to_string()))?;
+    let bytes = read(file)?;
     let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     engine.load(&PolicyName::from(name), &bytes).map_err(|problem| named(problem.to_string()))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {
@@ -142,12 +199,39 @@ fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {
     if files.is_empty() { Err("no scenario files (`.yaml`, `.yml`) in this folder".to_owned()) } else { Ok(files) }
 }
 
-fn plain_setup() -> Setup {
+/// Starts a component in one of its roles as a gateway would, over a plain group; tells the bytes of memory it then has.
+fn started(component: &Arc<Component>, role: Role, options: &Options) -> Result<usize, String> {
+    let Setup { group, settings, seed, may_read, deployments } = plain_setup(options);
+    let model = Arc::from("model");
+    let component = Arc::clone(component);
+    let memory = match role {
+        Role::Router => {
+            let setup = Setup { group, settings, deployments, seed, may_read };
+            Router::start(component, setup, None).map(|policy| policy.memory_bytes())
+        }
+        Role::PromptBuilder => {
+            let setup = BuilderSetup { group, settings, model, seed, may_read };
+            PromptBuilder::start(component, setup, None).map(|policy| policy.memory_bytes())
+        }
+        Role::ResponseParser => {
+            let setup = ParserSetup { group, settings, model, seed, may_read };
+            ResponseParser::start(component, setup, None).map(|policy| policy.memory_bytes())
+        }
+        Role::Provider => {
+            let setup = ProviderSetup { group, settings, model, seed };
+            ProviderPolicy::start(component, setup, None).map(|policy| policy.memory_bytes())
+        }
+    };
+    memory.map_err(|problem| problem.to_string())
+}
+
+fn plain_setup(options: &Options) -> Setup {
     Setup {
         group: None,
-        settings: Arc::from("{}"),
+        settings: Arc::from(options.settings.as_deref().unwrap_or("{}")),
         deployments: ["a", "b", "c"].map(suite::plain_facts).to_vec(),
         seed: suite::SEED,
+        may_read: Grants::All,
     }
 }
 

@@ -1,4 +1,9 @@
-//! The columns a router may ask for, by name. The host computes those asked for and nothing else.
+//! What a policy may ask for, by name: columns of numbers, facts about the prompt, facts as text. The host computes those asked
+//! for and nothing else.
+
+mod attribute;
+
+pub use attribute::{Attribute, AttributeError, Grant, Grants};
 
 /// A read-only fact about each deployment at the moment of a decision; NaN where unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::HeaderName;
 
 use crate::authorization::Authorization;
 use crate::catalog::{Deployment, Group};
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub groups: BTreeMap<GroupName, Arc<GroupRuntime>>,
     /// The callers it knows.
     pub callers: Callers,
+    /// The headers of requests that some policy reads; no other outlives the reading of its request.
+    pub headers_read: Vec<HeaderName>,
     /// Digest of the configuration's text: a build that changes nothing is recognised by it.
     pub fingerprint: [u8; 32],
 }

@@ -40,6 +40,32 @@ pub struct Count {
     pub exact: bool,
 }
 
+/// What a number of input tokens is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Counted by the model's own encoding.
+    Exact,
+    /// Counted by an encoding that is not known to be the model's, or with parts that had to be approximated.
+    Estimate,
+    /// What the request's bytes allow: nothing was counted.
+    UpperBound,
+}
+
+impl Precision {
+    /// All of them, in documentation order.
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Estimate, Self::UpperBound];
+
+    /// The name that answers and scenarios use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Estimate => "estimate",
+            Self::UpperBound => "upper-bound",
+        }
+    }
+}
+
 /// At most this many input tokens, whatever the model. Reads every byte's length, not the bytes.
 #[must_use]
 pub fn upper_bound(request: &ChatRequest) -> u64 {

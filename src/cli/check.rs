@@ -1,15 +1,22 @@
-//! `witgate check FILE`.
+//! `witgate check FILE`: what a configuration means here, and with `--policies` whether its policies can serve it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::config;
+use crate::http::HttpUpstream;
+use crate::policy::{Engine, EngineOptions};
+use crate::provider::simulated::Simulated;
+use crate::reload::{Builder, ConfigSource, PolicySource, Providers, Sources};
 
 use super::{environment, fail, say};
 
 /// Prints what every key of `file` means here, and what is left out; fails where the file cannot be served, and with `strict`
 /// where anything is left out.
-pub(super) fn check(file: &Path, json: bool, strict: bool) -> ExitCode {
+pub(super) fn check(file: &Path, policies: Option<&Path>, json: bool, strict: bool) -> ExitCode {
     match config::load(file, &environment) {
         Ok(loaded) => {
             if json {
@@ -27,7 +34,7 @@ pub(super) fn check(file: &Path, json: bool, strict: bool) -> ExitCode {
                     let s = if count == 1 { "" } else { "s" };
                     fail(format!("{}: {count} reason{s} to leave a deployment out", file.display()))
                 }
-                _ => ExitCode::SUCCESS,
+                _ => policies.map_or(ExitCode::SUCCESS, |folder| resolved(file, folder, strict)),
             }
         }
         Err(problems) => {
@@ -38,4 +45,57 @@ pub(super) fn check(file: &Path, json: bool, strict: bool) -> ExitCode {
             fail(format!("{}: {count} problem{}", file.display(), if count == 1 { "" } else { "s" }))
         }
     }
+}
+
+/// Builds what `witgate serve` would build of the file and this folder of policies, and tells what is in the way.
+fn resolved(file: &Path, folder: &Path, strict: bool) -> ExitCode {
+    if !folder.is_dir() {
+        return fail(format!("{}: is no folder of policies", folder.display()));
+    }
+    let (fatal, warnings) = match built(file, folder) {
+        Ok(found) => found,
+        Err(problem) => return fail(problem),
+    };
+    for problem in &warnings {
+        say(format_args!("served all the same: {problem}"));
+    }
+    for problem in &fatal {
+        say(problem);
+    }
+    match fatal.len() + if strict { warnings.len() } else { 0 } {
+        0 => {
+            say("every group's policy starts with its settings and deployments");
+            ExitCode::SUCCESS
+        }
+        count => {
+            let s = if count == 1 { "" } else { "s" };
+            fail(format!("{}: {count} problem{s} with {}", file.display(), folder.display()))
+        }
+    }
+}
+
+/// What keeps it from being served, and what does not.
+fn built(file: &Path, folder: &Path) -> Result<(Vec<String>, Vec<String>), String> {
+    // The provider's connections want one around them, though none is made.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
+    let _entered = runtime.enter();
+    let options = EngineOptions { instances: super::serve::instances(Some(file)), ..EngineOptions::default() };
+    let engine = Engine::new(options).map_err(|problem| problem.to_string())?;
+    let sources = Sources {
+        config: ConfigSource::File(file.to_owned()),
+        policies: PolicySource::Folder(folder.to_owned()),
+        ..Sources::default()
+    };
+    let simulated = Simulated::new(Clock::system(), BTreeMap::new());
+    let providers = Providers { http: Arc::new(HttpUpstream::new()), simulated };
+    let mut builder = Builder::new(engine, sources, Arc::new(environment), Arc::default(), providers, 0);
+    let built = builder.build(None);
+    let unnamed = builder.check_unnamed();
+    // What is left out of the configuration is told already.
+    let told = |problem: &String| !problem.starts_with("left out: ");
+    Ok(match built {
+        Ok(draft) => (Vec::new(), draft.problems().iter().filter(|one| told(one)).cloned().chain(unnamed).collect()),
+        Err(problems) => (problems.into_iter().filter(told).collect(), unnamed),
+    })
 }

@@ -1,16 +1,18 @@
-//! `witgate policies`, and `witgate policy new`, `build`, `watch`, `check` and `test`.
+//! `witgate policies` and `witgate policy`: new, build, watch, check, inspect, test, bench, replay.
 
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::kit::{self, Language, World};
 use crate::scenario::{self, Options, Report};
 
-use super::{AskArgs, LanguageName, WorldName, fail, say};
+use super::{AskArgs, GrantArgs, LanguageName, PolicyCommand, WorldName, fail, replay, say};
 
 /// Prints what decides in a running gateway.
 pub(super) fn list(arguments: &AskArgs) -> ExitCode {
@@ -60,8 +62,49 @@ fn table(answer: &Value) {
     }
 }
 
+/// Does what is asked of policies with no gateway running.
+pub(super) fn run(command: PolicyCommand) -> ExitCode {
+    let options = |settings: Option<String>, grant: GrantArgs| Options {
+        settings,
+        allow_wasi_stubs: grant.allow_wasi_stubs,
+        ..plain_options()
+    };
+    match command {
+        PolicyCommand::New { name, world, lang } => new(&name, world, lang),
+        PolicyCommand::Build { folder } => build(&folder),
+        PolicyCommand::Watch { folder, policies } => watch(&folder, policies.as_deref()),
+        PolicyCommand::Replay { path, policy, policies, json } => {
+            replay::replay(&path, &crate::replay::Options { policy, policies }, json)
+        }
+        PolicyCommand::Check { file, settings, strict, grant, json } => {
+            tell(&scenario::check(&file, &options(settings, grant)), strict, json)
+        }
+        PolicyCommand::Inspect { file, settings, grant, wit, json } => {
+            match scenario::look(&file, &options(settings, grant)) {
+                Ok(look) if wit => told(look.wit.trim_end(), &look, false),
+                Ok(look) => told(&look, &look, json),
+                Err(problem) => fail(problem),
+            }
+        }
+        PolicyCommand::Bench { file, settings, deployments, grant, json } => {
+            match scenario::bench(&file, &deployments, &options(settings, grant)) {
+                Ok(bench) => told(&bench, &bench, json),
+                Err(problem) => fail(problem),
+            }
+        }
+        PolicyCommand::Test { path, policy, strict, junit, update, grant, json } => {
+            let options = Options { policy, update, ..options(None, grant) };
+            let report = scenario::run(&path, &options);
+            match junit.map(|file| (std::fs::write(&file, report.to_junit()), file)) {
+                Some((Err(fault), file)) => fail(format!("{}: cannot be written: {fault}", file.display())),
+                _ => tell(&report, strict, json),
+            }
+        }
+    }
+}
+
 /// Writes a project and says what to do with it.
-pub(super) fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode {
+fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode {
     let WorldName::Router = world;
     let language = match lang {
         LanguageName::C => Language::C,
@@ -83,7 +126,7 @@ pub(super) fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode 
 }
 
 /// Builds a project.
-pub(super) fn build(folder: &Path) -> ExitCode {
+fn build(folder: &Path) -> ExitCode {
     match kit::build(folder) {
         Ok(built) => {
             say(format_args!("{}: {} bytes", built.path.display(), built.bytes));
@@ -97,7 +140,7 @@ pub(super) fn build(folder: &Path) -> ExitCode {
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Builds, tests and puts into service at every change, until a signal ends it.
-pub(super) fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
+fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
     let mut seen = None;
     loop {
         let sources = match kit::Sources::of(folder) {
@@ -109,7 +152,7 @@ pub(super) fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
             continue;
         }
         seen = Some(sources);
-        match kit::round(folder, policies, &options()) {
+        match kit::round(folder, policies, &plain_options()) {
             Ok(kit::Round { built, report, put }) => {
                 let place = put.map_or_else(String::new, |path| format!(" -> {}", path.display()));
                 say(format_args!("{report}{}: {} bytes{place}", built.path.display(), built.bytes));
@@ -122,29 +165,29 @@ pub(super) fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
     }
 }
 
-/// Says whether a component can be taken into service, and runs the checks every policy gets.
-pub(super) fn check(file: &Path) -> ExitCode {
-    tell(&scenario::check(file, &options()), false)
-}
-
-/// Runs scenarios and prints what held and what did not.
-pub(super) fn test(path: &Path, policy: Option<&Path>, json: bool) -> ExitCode {
-    let options = Options { policy: policy.map(Path::to_owned), ..options() };
-    tell(&scenario::run(path, &options), json)
-}
-
-fn options() -> Options {
+fn plain_options() -> Options {
     Options { cache: super::cache_folder(), ..Options::default() }
 }
 
-fn tell(report: &Report, json: bool) -> ExitCode {
+/// Prints something for people, or the same for programs.
+fn told(shown: impl fmt::Display, data: &impl Serialize, json: bool) -> ExitCode {
     if json {
-        match report.to_json() {
+        match serde_json::to_string_pretty(data) {
             Ok(text) => say(text),
             Err(fault) => return fail(fault),
         }
     } else {
-        say(report);
+        say(shown);
     }
-    ExitCode::from(report.exit_code())
+    ExitCode::SUCCESS
+}
+
+fn tell(report: &Report, strict: bool, json: bool) -> ExitCode {
+    if told(report, report, json) != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
+    }
+    match report.exit_code() {
+        0 if strict && report.warnings() > 0 => ExitCode::FAILURE,
+        code => ExitCode::from(code),
+    }
 }

@@ -40,7 +40,11 @@ pub(super) fn explain(request: &Path, arguments: &AskArgs) -> ExitCode {
 
 fn table(answer: &Value) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let exact = if answer["input_tokens_exact"].as_bool() == Some(true) { "" } else { " (at most)" };
+    let exact = match answer["input_tokens_are"].as_str() {
+        Some("exact") => "",
+        Some("estimate") => " (about)",
+        _ => " (at most)",
+    };
     say(format_args!(
         "{} by {}, {} input tokens{exact}: {}",
         text(&answer["group"]),

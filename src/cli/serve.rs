@@ -30,7 +30,7 @@ const INSTANCES: [u64; 2] = [2_000, 15_000];
 const GROUP_BYTES: u64 = 48;
 
 /// Twice as many instances as a configuration of this size can have groups.
-fn instances(config: Option<&Path>) -> u32 {
+pub(super) fn instances(config: Option<&Path>) -> u32 {
     let bytes = config.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |about| about.len());
     let [least, most] = INSTANCES;
     u32::try_from((2 * bytes / GROUP_BYTES).clamp(least, most)).unwrap_or(u32::MAX)

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
+use std::sync::Arc;
 
 use super::problem::Problem;
 use super::report::KeyReport;
@@ -90,6 +91,11 @@ impl<'e> Reader<'e> {
     #[cfg(test)]
     pub(super) fn keys_read(&self) -> BTreeSet<(&'static str, &'static str)> {
         self.keys_read.borrow().clone()
+    }
+
+    /// A place in words: `FILE:LINE:COLUMN`.
+    pub(super) fn told(&self, at: Place) -> Arc<str> {
+        format!("{}:{}:{}", self.file, at.line, at.column).into()
     }
 
     /// Notes a problem.

@@ -15,6 +15,7 @@ use super::reader::Reader;
 use super::settings::{BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
 use super::shape::{Decisions, RouterSettings, Shape};
 use crate::catalog::Catalog;
+use crate::id::PolicyName;
 use crate::limits::{Dimension, LimitSpec};
 
 use deployment::{Defaults, member};
@@ -88,7 +89,10 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         decisions: shape.own.decisions.take().map(decisions),
         breaker: breaker(&shape.router, shape.litellm.allowed_fails),
         retry_after: shape.router.retry_after.unwrap_or_default(),
-        policies: PolicySettings { dir: shape.own.policies_dir.clone() },
+        policies: PolicySettings {
+            dir: shape.own.policies_dir.clone(),
+            allow_wasi_stubs: shape.own.allow_wasi_stubs.iter().map(|name| PolicyName::from(name.as_str())).collect(),
+        },
         server: server(shape),
     }
 }

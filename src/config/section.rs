@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -46,6 +47,11 @@ impl KeyPlaces<'_, '_> {
     /// Notes there why the deployment this mapping describes is left out.
     pub(super) fn leave_out_at(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
         self.reader.leave_out(self.place_of(key), message, hint);
+    }
+
+    /// The place of `key` in words, where it is given.
+    pub(super) fn told(&self, key: &str) -> Option<Arc<str>> {
+        self.has(key).then(|| self.reader.told(self.place_of(key)))
     }
 
     fn place_of(&self, key: &str) -> Place {

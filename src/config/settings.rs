@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::catalog::Catalog;
-use crate::id::GroupName;
+use crate::id::{GroupName, PolicyName};
 use crate::limits::LimitSpec;
 
 /// One whole configuration.
@@ -78,6 +78,8 @@ pub struct QueueSettings {
 pub struct PolicySettings {
     /// The watched folder. `None`: `policies/` where there is one, else those built into the program.
     pub dir: Option<PathBuf>,
+    /// Those that may import WASI, every call of which traps.
+    pub allow_wasi_stubs: Vec<PolicyName>,
 }
 
 /// Which decisions of routers are kept, so that they can be explained and repeated.

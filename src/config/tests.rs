@@ -7,9 +7,10 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::catalog::{Deployment, Origin};
+use crate::catalog::{Deployment, Origin, WhenNone};
 use crate::limits::LimitSpec;
 use crate::money::Price;
+use crate::signal::Grants;
 
 /// The environment of every test.
 fn env(name: &str) -> Option<String> {
@@ -49,6 +50,9 @@ fn describe(settings: &Settings) -> String {
         let reject = if router.may_reject { ", may reject" } else { "" };
         let (policy, settings) = (&router.policy, &router.settings);
         writeln!(out, "group {} ({policy} {settings}{reject}, {} retries)", group.name, group.retries).unwrap();
+        if router.may_read != Grants::default() || router.when_none != WhenNone::Refuse {
+            writeln!(out, "  reads {:?}, none fit: {:?}", router.may_read, router.when_none).unwrap();
+        }
         for deployment in &group.deployments {
             writeln!(out, "  {}", describe_deployment(deployment)).unwrap();
         }
@@ -60,7 +64,11 @@ fn describe(settings: &Settings) -> String {
     let key = if server.master_key.is_some() { "a master key" } else { "no master key" }.to_owned() + admin;
     let (host, port, bytes, total) = (server.host, server.port, server.max_request_bytes, server.request_timeout);
     writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
-    writeln!(out, "global {global_limits:?}\n{queue:?}\n{policies:?}\n{breaker:?}").unwrap();
+    writeln!(out, "global {global_limits:?}\n{queue:?}\nPolicySettings {{ dir: {:?} }}\n{breaker:?}", policies.dir)
+        .unwrap();
+    if !policies.allow_wasi_stubs.is_empty() {
+        writeln!(out, "WASI stubs {:?}", policies.allow_wasi_stubs).unwrap();
+    }
     writeln!(out, "retry after {:?}", settings.retry_after).unwrap();
     if let Some(decisions) = decisions {
         writeln!(out, "{decisions:?}").unwrap();

@@ -15,7 +15,8 @@ use crate::policy::{
     Setup, Traits,
 };
 use crate::record::Record;
-use crate::signal::{Feature, Signal};
+use crate::signal::{Attribute, Feature, Grants, Signal};
+use crate::tokens::Precision;
 
 /// The version of these shapes.
 pub(super) const FORMAT: u32 = 1;
@@ -200,7 +201,7 @@ impl RunLine {
                 .map(|state| StateLine { schema: state.schema.clone(), bytes: BASE64.encode(&state.bytes) }),
             signals: needs.signals.iter().map(|signal| signal.as_str().to_owned()).collect(),
             features: needs.features.iter().map(|feature| feature.as_str().to_owned()).collect(),
-            attributes: needs.attributes.clone(),
+            attributes: needs.attributes.iter().map(ToString::to_string).collect(),
             exact_tokens: needs.exact_tokens,
             pure: needs.pure,
             deployments: setup.deployments.iter().map(DeploymentLine::of).collect(),
@@ -217,10 +218,11 @@ impl RunLine {
         });
         let signal = |name: &String| Signal::parse(name).ok_or_else(|| format!("no signal is named `{name}`"));
         let feature = |name: &String| Feature::parse(name).ok_or_else(|| format!("no feature is named `{name}`"));
+        let attribute = |name: &String| Attribute::parse(name).map_err(|why| why.to_string());
         let needs = Needs {
             signals: self.signals.iter().map(signal).collect::<Result<_, _>>()?,
             features: self.features.iter().map(feature).collect::<Result<_, _>>()?,
-            attributes: self.attributes,
+            attributes: self.attributes.iter().map(attribute).collect::<Result<_, _>>()?,
             exact_tokens: self.exact_tokens,
             pure: self.pure,
         };
@@ -229,6 +231,8 @@ impl RunLine {
             settings: self.settings.into(),
             deployments: self.deployments.into_iter().map(DeploymentLine::facts).collect(),
             seed: self.seed.0,
+            // What it was shown is in the run; who let it read that does not matter any more.
+            may_read: Grants::All,
         };
         let digest = Digest::parse(&self.digest).ok_or("its policy's digest is not 64 hexadecimal digits")?;
         let facts = Arc::new(RouterFacts { policy: PolicyName::from(self.policy), digest, setup, needs });
@@ -287,7 +291,7 @@ impl RouteLine {
             max_output_tokens: request.max_output_tokens,
             priority: request.priority,
             deadline_ms: request.deadline_ms,
-            traits: trait_names(request.traits),
+            traits: trait_names(request.traits).into_iter().chain(precision_name(request.input_precision)).collect(),
             signals: all(signals),
             features: all(features),
             attributes: attributes.clone(),
@@ -306,6 +310,11 @@ impl RouteLine {
                 now: Moment::from_millis(self.now_ms),
                 seed: self.seed.0,
                 input_tokens: self.input_tokens,
+                input_precision: match (has(INPUT_EXACT), has(INPUT_BOUND)) {
+                    (true, _) => Precision::Exact,
+                    (_, true) => Precision::UpperBound,
+                    _ => Precision::Estimate,
+                },
                 expected_output_tokens: self.expected_output_tokens,
                 max_output_tokens: self.max_output_tokens,
                 priority: self.priority,
@@ -317,6 +326,18 @@ impl RouteLine {
             attributes: self.attributes,
             answer: self.answer.answer()?,
         })
+    }
+}
+
+/// How exact the count is, by the interface's names; an estimate has none.
+const INPUT_EXACT: &str = "input-exact";
+const INPUT_BOUND: &str = "input-bound";
+
+fn precision_name(precision: Precision) -> Option<String> {
+    match precision {
+        Precision::Exact => Some(INPUT_EXACT.to_owned()),
+        Precision::UpperBound => Some(INPUT_BOUND.to_owned()),
+        Precision::Estimate => None,
     }
 }
 

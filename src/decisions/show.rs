@@ -13,7 +13,7 @@ pub fn decision_json(facts: &RouterFacts, decision: &Decision, ended: Option<&Re
     let features: Map<String, Value> =
         needs.features.iter().zip(features).map(|(name, value)| (name.as_str().to_owned(), number(*value))).collect();
     let attributes: Map<String, Value> =
-        needs.attributes.iter().zip(attributes).map(|(name, value)| (name.clone(), json!(value))).collect();
+        needs.attributes.iter().zip(attributes).map(|(name, value)| (name.to_string(), json!(value))).collect();
     let outcome = match answer {
         Ok(_) => json!("ranking"),
         Err(RouteError::Wait(wait)) => json!(format!("wait {} ms", wait.as_millis())),

@@ -36,6 +36,7 @@ fn facts() -> Arc<RouterFacts> {
         policy: PolicyName::from("p"),
         digest: Digest::of(b"a component"),
         setup: Setup {
+            may_read: crate::signal::Grants::All,
             group: Some(GroupName::from("g/1")),
             settings: r#"{"ttl": 1}"#.into(),
             deployments: vec![deployment("a"), deployment("b")],
@@ -44,7 +45,7 @@ fn facts() -> Arc<RouterFacts> {
         needs: Needs {
             signals: vec![Signal::WaitMs, Signal::CostUsd],
             features: vec![Feature::Length],
-            attributes: vec!["team".to_owned()],
+            attributes: vec![crate::signal::Attribute::Team],
             exact_tokens: true,
             pure: false,
         },
@@ -58,6 +59,7 @@ fn request(n: u64) -> RequestId {
 fn decision(n: u64, answer: Result<Vec<Choice>, RouteError>) -> Arc<Decision> {
     Arc::new(Decision {
         request: RouteRequest {
+            input_precision: crate::tokens::Precision::UpperBound,
             id: Some(request(n)),
             now: Moment::from_millis(n),
             seed: u64::MAX - n,

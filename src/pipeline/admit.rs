@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::health::Admission;
+use crate::id::GroupName;
 use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 use crate::snapshot::DeploymentRuntime;
@@ -69,9 +70,7 @@ impl AdmissionControl<'_, '_> {
         }
         let capacity = context.snapshot.settings.queue.max_waiting;
         let Some(_place) = queue.join(capacity) else {
-            let name = &context.group.config.name;
-            let message = format!("the queue of `{name}` is full ({capacity} requests wait for a limit)");
-            return Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)));
+            return Err(queue_is_full(&context.group.config.name, capacity));
         };
         let waiting = async {
             let _turn = if holds_shared { None } else { queue.turn().await };
@@ -237,6 +236,12 @@ impl AdmissionControl<'_, '_> {
             Decision::Never(excess) => AdmissionCheck::Never(excess_refusal(&excess, context, estimate)),
         }
     }
+}
+
+/// As many wait as may.
+pub(super) fn queue_is_full(group: &GroupName, capacity: usize) -> Refusal {
+    let message = format!("the queue of `{group}` is full ({capacity} requests wait)");
+    Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1))
 }
 
 /// Tells when the next can start, where that is later than requests may wait.

@@ -79,6 +79,7 @@ mod tests {
             settings: Arc::new(settings),
             groups: BTreeMap::new(),
             callers: Callers::new(global),
+            headers_read: Vec::new(),
             fingerprint: [0; 32],
         }
     }

@@ -10,6 +10,7 @@ use crate::id::{GroupName, RequestId};
 use crate::moment::Moment;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
+use super::attributes::{Facts, KeptHeaders, take_tags};
 use super::{Gateway, prompt, steering};
 
 /// Bytes of an unknown name that a refusal repeats.
@@ -37,6 +38,10 @@ pub(super) struct RequestContext<'a> {
     pub(super) priority: i32,
     pub(super) seed: u64,
     pub(super) deadline: Moment,
+    /// The client's tags, for policies.
+    pub(super) tags: Vec<String>,
+    /// The headers that policies read.
+    pub(super) headers: KeptHeaders,
 }
 
 /// What is known of a request beside itself.
@@ -47,6 +52,9 @@ pub(super) struct Arrival {
     pub(super) seed: u64,
     pub(super) large: bool,
     pub(super) deadline: Moment,
+    pub(super) headers: KeptHeaders,
+    /// The client's tags, taken out of the request when its context is made.
+    pub(super) tags: Vec<String>,
 }
 
 impl<'a> RequestContext<'a> {
@@ -57,14 +65,15 @@ impl<'a> RequestContext<'a> {
     pub(super) async fn new(
         gateway: &'a Gateway,
         snapshot: &'a Snapshot,
-        arrival: Arrival,
+        mut arrival: Arrival,
         mut request: ChatRequest,
     ) -> Result<Self, Refusal> {
         steering::refuse(&request)?;
         let group = find(snapshot, &request.model)?;
         let priority = priority(&mut request);
+        arrival.tags = take_tags(&mut request);
         let prompt::Prompt { request, items, note } = prompt::build(gateway, group, &arrival, request).await?;
-        let Arrival { id, caller, api, seed, large, deadline } = arrival;
+        let Arrival { id, caller, api, seed, large, deadline, headers, tags } = arrival;
         Ok(Self {
             id,
             gateway,
@@ -80,7 +89,15 @@ impl<'a> RequestContext<'a> {
             priority,
             seed,
             deadline,
+            tags,
+            headers,
         })
+    }
+
+    /// What policies may be told of it.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        let Self { group, caller, api, tags, headers, request, .. } = self;
+        Facts { group, caller, api, tags, headers, request }
     }
 
     /// Until when a request that starts to wait now may wait for a limit.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::catalog::Deployment;
 use crate::chat::ChatRequest;
 use crate::limits::{Demand, Dimension};
-use crate::tokens;
+use crate::tokens::{self, Precision};
 
 use super::RequestContext;
 
@@ -23,7 +23,7 @@ const LONG: u64 = 4 << 10;
 pub(super) struct Estimate {
     upper_bound: u64,
     counted: Option<u64>,
-    exact: bool,
+    precision: Precision,
     max_tokens: Option<u32>,
     choices: u64,
 }
@@ -34,7 +34,7 @@ impl Estimate {
         Self {
             upper_bound: tokens::upper_bound(request),
             counted: None,
-            exact: false,
+            precision: Precision::UpperBound,
             max_tokens: request.max_tokens,
             choices: u64::from(request.choices.max(1)),
         }
@@ -53,7 +53,11 @@ impl Estimate {
         };
         // What could not be counted is taken to be as large as it may be.
         self.counted = Some(count.map_or(self.upper_bound, |count| count.tokens));
-        self.exact = count.is_some_and(|count| count.exact);
+        self.precision = match count {
+            None => Precision::UpperBound,
+            Some(count) if count.exact => Precision::Exact,
+            Some(_) => Precision::Estimate,
+        };
     }
 
     /// Input tokens: counted, else the upper bound.
@@ -67,8 +71,13 @@ impl Estimate {
     }
 
     /// Whether [`Estimate::input`] is the provider's own way of counting.
-    pub(super) const fn is_exact(&self) -> bool {
-        self.exact
+    pub(super) fn is_exact(&self) -> bool {
+        self.precision == Precision::Exact
+    }
+
+    /// What [`Estimate::input`] is.
+    pub(super) const fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What one deployment would be asked for. Output is the client's bound, else the model's, but never
@@ -93,7 +102,7 @@ impl Estimate {
 
     /// Whether the request certainly does not fit into a context window of so many tokens.
     pub(super) fn overflows(&self, window: u32) -> bool {
-        self.exact && self.input() > u64::from(window)
+        self.is_exact() && self.input() > u64::from(window)
     }
 
     /// Whether it takes a count to tell if the request fits.

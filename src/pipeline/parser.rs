@@ -8,7 +8,8 @@ use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::moment::Moment;
 use crate::policy::{Complaint, ReplyInfo, ReplyParser, ResponseParser};
 
-use super::{BlockingPool, RequestContext, route};
+use super::attributes::attributes;
+use super::{BlockingPool, RequestContext};
 
 /// Why a call gave no reply.
 #[derive(Debug)]
@@ -68,14 +69,13 @@ fn info(context: &RequestContext<'_>, parser: &ResponseParser, streamed: bool) -
         Some(OutputFormat::JsonObject) => Some("{}".into()),
         Some(OutputFormat::Text) | None => None,
     };
-    let attributes = &parser.needs().attributes;
     ReplyInfo {
         id: context.id,
         streamed,
         asked_again: context.asked_again,
         schema,
         note: context.note.clone(),
-        attributes: route::attributes_of(attributes, context),
+        attributes: attributes(&parser.needs().attributes, context.facts()),
     }
 }
 

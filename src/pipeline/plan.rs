@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+
+use crate::catalog::WhenNone;
 use crate::chat::ChatRequest;
 use crate::fault::Refusal;
 use crate::format::ClientApi;
@@ -14,11 +17,12 @@ use crate::moment::Moment;
 use crate::policy::{Choice, RouteError};
 use crate::signal::Signal;
 use crate::snapshot::Caller;
+use crate::tokens::Precision;
 
 use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
 use super::route::Question;
-use super::{Gateway, route};
+use super::{Gateway, attributes, route};
 
 /// Facts about a request by name; NaN is unknown.
 pub type Features = Vec<(&'static str, f32)>;
@@ -36,10 +40,12 @@ pub struct RequestPlan {
     pub policy_fault: Option<String>,
     /// Input tokens: counted where the decision depended on it, else an upper bound.
     pub input_tokens: u64,
-    /// Whether they were counted in the model's own way.
-    pub exact: bool,
+    /// What that number is.
+    pub precision: Precision,
     /// How long the policy wants the request to wait before it is called again.
     pub wait: Option<Duration>,
+    /// What becomes of it, where the policy finds no deployment fit.
+    pub none: Option<WhenNone>,
     /// Facts about the request that the policy was shown, by name.
     pub features: Features,
     /// Facts about the caller that the policy was shown, by name.
@@ -106,12 +112,23 @@ impl Gateway {
         &self,
         caller: Arc<Caller>,
         api: &'static dyn ClientApi,
+        headers: &HeaderMap,
         request: ChatRequest,
     ) -> Result<RequestPlan, Refusal> {
         let snapshot = self.live.read();
         let now = self.clock.now();
         let deadline = now + snapshot.settings.server.request_timeout;
-        let arrival = Arrival { id: None, caller, api: api.name(), seed: self.seeds.draw(), large: false, deadline };
+        let headers = attributes::keep(&snapshot.headers_read, headers);
+        let arrival = Arrival {
+            id: None,
+            caller,
+            api: api.name(),
+            seed: self.seeds.draw(),
+            large: false,
+            deadline,
+            headers,
+            tags: Vec::new(),
+        };
         let context = RequestContext::new(self, &snapshot, arrival, request).await?;
         let mut estimate = Estimate::of(&context.request);
         for deployment in &context.group.deployments {
@@ -151,8 +168,9 @@ impl Gateway {
             policy: decision.policy,
             policy_fault,
             input_tokens: estimate.input(),
-            exact: estimate.is_exact(),
+            precision: estimate.precision(),
             wait: decision.wait,
+            none: decision.none.then_some(context.group.config.router.when_none),
             features,
             attributes,
             candidates,
@@ -206,8 +224,8 @@ impl Planning<'_, '_> {
         };
         let needs = router.needs();
         let features = needs.features.iter().map(|feature| feature.as_str()).zip(question.features.iter().copied());
-        let attributes = needs.attributes.iter().cloned();
-        let attributes = attributes.zip(question.attributes.iter().copied().map(str::to_owned));
+        let attributes = needs.attributes.iter().map(ToString::to_string);
+        let attributes = attributes.zip(question.attributes.iter().map(|value| value.clone().into_owned()));
         (features.collect(), attributes.collect())
     }
 }

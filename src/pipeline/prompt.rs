@@ -12,8 +12,9 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::policy::{BuildError, BuildRequest, BuiltPrompt, PolicyFault, PromptBuilder};
 use crate::snapshot::GroupRuntime;
 
+use super::attributes::{Facts, attributes};
 use super::context::Arrival;
-use super::{Estimate, Gateway, LARGE, route};
+use super::{Estimate, Gateway, LARGE};
 
 /// What clients send for a builder.
 const VARIABLES: &str = "prompt_variables";
@@ -53,7 +54,7 @@ pub(super) async fn build(
         variables: variables.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string),
         items: items.iter().filter_map(Value::as_array).flatten().map(Value::to_string).collect(),
         budget: budget(group, &request),
-        attributes: route::attributes(&builder.needs().attributes, group, arrival),
+        attributes: attributes(&builder.needs().attributes, facts(group, arrival, &request)),
     };
     let asked = items.is_some();
     let messages = Arc::unwrap_or_clone(std::mem::take(&mut request.messages));
@@ -70,6 +71,11 @@ pub(super) async fn build(
     };
     request.messages = Arc::new(built.messages);
     Ok(Prompt { request, items: asked.then_some(built.items), note: built.note })
+}
+
+fn facts<'a>(group: &'a GroupRuntime, arrival: &'a Arrival, request: &'a ChatRequest) -> Facts<'a> {
+    let Arrival { caller, api, tags, headers, .. } = arrival;
+    Facts { group, caller, api, tags, headers, request }
 }
 
 async fn ask(

@@ -1,12 +1,15 @@
 //! The deployments to try, best first. A policy ranks them; where it fails, the built-in order takes its place: the configuration's
 //! `order`, then position.
 //!
-//! A deployment the policy leaves out is not called. The configuration's `order` stands above the
+//! A deployment the policy leaves out is not called; where it leaves out all, the request waits or is refused, as the group is
+//! configured (`when_none`). The configuration's `order` stands above the
 //! policy's ranking: all deployments of a lower `order` come before those of a higher one.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::catalog::WhenNone;
 use crate::chat::{ImageSource, OutputFormat, PartKind};
 use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
@@ -14,10 +17,11 @@ use crate::limits::{Demand, Dimension, Reading, Wait};
 use crate::moment::Moment;
 use crate::policy::{Choice, PolicyFault, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
-use crate::snapshot::{Caller, DeploymentRuntime, GroupRuntime};
+use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use crate::tokens;
 
-use super::context::Arrival;
+use super::admit::queue_is_full;
+use super::attributes::attribute;
 use super::{Estimate, RequestContext, RequestGuard};
 
 /// The wait in milliseconds shown to a policy where it depends on requests under way, so that nobody knows it.
@@ -25,6 +29,10 @@ const UNKNOWN_WAIT_MS: f32 = 1000.0;
 
 /// The longest a policy may delay a request before it is called again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Between two questions about a request that no deployment is fit for, at least and at most.
+const AT_MOST_EVERY: Duration = Duration::from_millis(20);
+const AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
 /// A routing decision.
 pub(super) struct RouteDecision {
@@ -34,12 +42,14 @@ pub(super) struct RouteDecision {
     pub(super) policy: Arc<str>,
     /// The policy wants the request to wait so long and to be called again; where it is not called again, `order` is the built-in one.
     pub(super) wait: Option<Duration>,
+    /// The policy finds no deployment fit: `order` is empty.
+    pub(super) none: bool,
 }
 
 /// The deployments to try. A policy that delays the request is called once more afterwards.
 ///
 /// # Errors
-/// As [`decide`].
+/// As [`decide`]; or `Unavailable` where the policy finds no deployment fit.
 pub(super) async fn order(
     context: &RequestContext<'_>,
     estimate: &mut Estimate,
@@ -55,8 +65,62 @@ pub(super) async fn order(
         guard.record.waited += clock.now().since(now);
         decision = decide(context, estimate).await?;
     }
+    if decision.none {
+        decision = match context.group.config.router.when_none {
+            WhenNone::Refuse => return Err(none_fit(context.group, None)),
+            WhenNone::Wait => until_one_is_fit(context, estimate, guard).await?,
+        };
+    }
     guard.record.policy = Some(decision.policy);
     Ok(decision.order)
+}
+
+/// Asks again until the policy finds a deployment fit: whenever capacity may have become free, but no oftener than
+/// [`AT_MOST_EVERY`], and every [`AT_LEAST_EVERY`], because limits and breakers move with time too.
+async fn until_one_is_fit(
+    context: &RequestContext<'_>,
+    estimate: &mut Estimate,
+    guard: &mut RequestGuard,
+) -> Result<RouteDecision, Refusal> {
+    let (gateway, group, queue) = (context.gateway, context.group, &context.snapshot.settings.queue);
+    let began = gateway.clock.now();
+    let deadline = context.wait_deadline(began);
+    // A place without a turn: it counts among those that may wait, and holds nobody up.
+    let Some(_place) = group.queue.join(queue.max_waiting) else {
+        return Err(queue_is_full(&group.config.name, queue.max_waiting));
+    };
+    let found = loop {
+        let notified = gateway.capacity.notified();
+        tokio::pin!(notified);
+        // Registered before the question, so that nothing freed in between goes unheard.
+        notified.as_mut().enable();
+        let decision = decide(context, estimate).await;
+        let now = gateway.clock.now();
+        match decision {
+            Ok(decision) if decision.none && now < deadline => {
+                let (soon, late) = ((now + AT_MOST_EVERY).min(deadline), (now + AT_LEAST_EVERY).min(deadline));
+                tokio::select! {
+                    biased;
+                    () = notified => gateway.clock.sleep_until(soon).await,
+                    () = gateway.clock.sleep_until(late) => {}
+                }
+            }
+            Ok(decision) if decision.none => break Err(none_fit(group, Some(queue.max_wait))),
+            decision => break decision,
+        }
+    };
+    guard.record.waited += gateway.clock.now().since(began);
+    found
+}
+
+/// No deployment is fit: at once, or after a wait.
+fn none_fit(group: &GroupRuntime, waited: Option<Duration>) -> Refusal {
+    let within = waited.map_or_else(String::new, |waited| format!(" within {} s", waited.as_secs_f64()));
+    let message = format!(
+        "the policy `{}` finds no deployment of `{}` fit for this request{within}",
+        group.policy, group.config.name
+    );
+    Refusal::new(RefusalKind::Unavailable, message).after(Duration::from_secs(1))
 }
 
 /// Calls the group's policy once.
@@ -82,7 +146,8 @@ pub(super) fn conclude(
     match answer {
         Ok(choices) => {
             let order = choices.iter().map(|choice| choice.deployment as usize).collect();
-            Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(&group.policy), wait: None })
+            let none = choices.is_empty();
+            Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(&group.policy), wait: None, none })
         }
         Err(RouteError::Reject(words)) if group.config.router.may_reject => Err(rejected(group, words)),
         Err(RouteError::Reject(words)) => {
@@ -113,7 +178,7 @@ pub(super) fn built_in(group: &GroupRuntime) -> RouteDecision {
     let order = by_order(group, (0..group.deployments.len()).collect());
     // A group without a router is named so already.
     let policy = if group.router.is_none() { Arc::clone(&group.policy) } else { "built-in".into() };
-    RouteDecision { order, policy, wait: None }
+    RouteDecision { order, policy, wait: None, none: false }
 }
 
 /// Everything a policy is shown of a request.
@@ -122,7 +187,7 @@ pub(super) struct Question<'c> {
     /// The wanted columns, one after another.
     pub(super) signals: Vec<f32>,
     pub(super) features: Vec<f32>,
-    pub(super) attributes: Vec<&'c str>,
+    pub(super) attributes: Vec<Cow<'c, str>>,
 }
 
 /// What `router` is to be shown, its tokens counted where it wants that.
@@ -141,16 +206,13 @@ pub(super) async fn question<'c>(
     Question {
         signals: signals(context, &needs.signals, now, estimate),
         features: needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect(),
-        attributes: needs
-            .attributes
-            .iter()
-            .map(|name| attribute(name, context.group, &context.caller, context.api))
-            .collect(),
+        attributes: needs.attributes.iter().map(|wanted| attribute(wanted, context.facts())).collect(),
         request: RouteRequest {
             id: context.id,
             now,
             seed: context.seed,
             input_tokens: u32::try_from(estimate.input()).unwrap_or(u32::MAX),
+            input_precision: estimate.precision(),
             expected_output_tokens: u32::try_from(expected_output).unwrap_or(u32::MAX),
             max_output_tokens: context.request.max_tokens,
             priority: context.priority,
@@ -169,12 +231,13 @@ pub(super) async fn ask(
     let Question { request, signals, features, attributes } = question;
     let mut choices = Vec::with_capacity(context.group.deployments.len());
     if !router.is_slow() {
-        router.route(request, signals, features, attributes, &mut choices)?;
+        let attributes: Vec<&str> = attributes.iter().map(AsRef::as_ref).collect();
+        router.route(request, signals, features, &attributes, &mut choices)?;
         return Ok(choices);
     }
     let (router, request, signals) = (Arc::clone(router), request.clone(), signals.clone());
     let (features, attributes): (_, Vec<String>) =
-        (features.clone(), attributes.iter().copied().map(str::to_owned).collect());
+        (features.clone(), attributes.iter().map(|value| value.clone().into_owned()).collect());
     let beside = context.gateway.slow_policies.run(move || {
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         router.route(&request, &signals, &features, &attributes, &mut choices).map(|()| choices)
@@ -209,27 +272,6 @@ struct Row<'a> {
     deployment: &'a DeploymentRuntime,
     health: HealthReport,
     demand: Demand,
-}
-
-/// What is known of the request beside its text; "" where it is not known.
-fn attribute<'a>(name: &str, group: &'a GroupRuntime, caller: &'a Caller, api: &'static str) -> &'a str {
-    match name {
-        "caller" => caller.key.as_str(),
-        "team" => caller.team.as_ref().map_or("", |team| team.as_str()),
-        "group" => group.config.name.as_str(),
-        "api" => api,
-        _ => "",
-    }
-}
-
-/// The attributes that a policy of another role wants of a request that has arrived.
-pub(super) fn attributes(wanted: &[String], group: &GroupRuntime, arrival: &Arrival) -> Vec<String> {
-    wanted.iter().map(|name| attribute(name, group, &arrival.caller, arrival.api).to_owned()).collect()
-}
-
-/// The same of a request that is on its way.
-pub(super) fn attributes_of(wanted: &[String], context: &RequestContext<'_>) -> Vec<String> {
-    wanted.iter().map(|name| attribute(name, context.group, &context.caller, context.api).to_owned()).collect()
 }
 
 fn traits(context: &RequestContext<'_>) -> Traits {

@@ -21,7 +21,7 @@ const CONFIG: &str = "model_list:\n\
 
 async fn plan(gateway: &Arc<Gateway>, body: &str) -> Result<RequestPlan, Refusal> {
     let caller = Arc::clone(&gateway.live.read().callers.anonymous);
-    gateway.plan(caller, &OpenAi, request(body)).await
+    gateway.plan(caller, &OpenAi, &http::HeaderMap::new(), request(body)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,6 +127,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         settings: Arc::clone(&before.settings),
         groups: std::iter::once((group.config.name.clone(), Arc::new(group))).collect(),
         callers: Callers::new(before.callers.anonymous.scopes[0]),
+        headers_read: Vec::new(),
         fingerprint: before.fingerprint,
     });
     let body = br#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#.to_vec().into();

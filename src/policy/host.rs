@@ -2,6 +2,7 @@
 //! memory, faults, statistics and quarantine, how a policy
 //! is set up, learns and is succeeded. A role's types and conversions are in a part of its own beside this one.
 
+mod attributes;
 pub(super) mod bindings;
 mod cache;
 pub(super) mod compile;
@@ -34,7 +35,9 @@ pub use state::SavedState;
 pub use stats::CallTimes;
 pub use store::{LogLevel, LogLine};
 pub use succession::Succession;
+pub use ticker::stopwatch;
 
+pub(super) use attributes::{MOST_NEEDS, attributes};
 pub(super) use instance::{Budget, Instance, InstanceLifetime};
 pub(super) use lent::Lent;
 pub(super) use recorder::CallRecorder;

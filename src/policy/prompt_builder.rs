@@ -13,6 +13,7 @@ use super::host::{Lent, PolicyFault, PolicyRuntime, cut};
 use crate::chat::Message;
 use crate::id::{GroupName, RequestId};
 use crate::moment::Moment;
+use crate::signal::Grants;
 
 pub use calls::{BuilderNeeds, Building};
 
@@ -37,6 +38,8 @@ pub struct BuilderSetup {
     pub model: Arc<str>,
     /// The policy's own seed.
     pub seed: u64,
+    /// What the operator lets it read of a request.
+    pub may_read: Grants,
 }
 
 /// What a prompt is built from, besides the messages.

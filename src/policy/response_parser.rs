@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::host::PolicyRuntime;
 use crate::id::{GroupName, RequestId};
+use crate::signal::Grants;
 
 pub use calls::{ParserNeeds, Parsing};
 pub use reading::ReplyParser;
@@ -31,6 +32,8 @@ pub struct ParserSetup {
     pub model: Arc<str>,
     /// The policy's own seed.
     pub seed: u64,
+    /// What the operator lets it read of a request.
+    pub may_read: Grants,
 }
 
 /// What a parser is told of a reply before it comes.

@@ -9,6 +9,7 @@ mod calls;
 mod needs;
 mod recorder;
 mod rerun;
+mod trial;
 mod types;
 mod validate;
 

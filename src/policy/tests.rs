@@ -11,6 +11,8 @@ use std::sync::{Arc, LazyLock};
 use super::*;
 use crate::id::{DeploymentId, PolicyName};
 use crate::moment::Moment;
+use crate::signal::Grants;
+use crate::tokens::Precision;
 
 const HOSTILE: &[u8] = include_bytes!("../../tests/fixtures/policies/hostile.wasm");
 
@@ -47,7 +49,8 @@ fn facts(id: &str) -> DeploymentInfo {
 }
 
 fn setup(settings: &str, ids: &[&str]) -> Setup {
-    Setup { group: None, settings: settings.into(), deployments: ids.iter().map(|id| facts(id)).collect(), seed: 7 }
+    let deployments = ids.iter().map(|id| facts(id)).collect();
+    Setup { group: None, settings: settings.into(), deployments, seed: 7, may_read: Grants::default() }
 }
 
 fn start(settings: &str) -> Arc<Router> {
@@ -60,6 +63,7 @@ fn question(priority: i32, now: Moment) -> RouteRequest {
         now,
         seed: 1,
         input_tokens: 9000,
+        input_precision: Precision::Exact,
         expected_output_tokens: 300,
         max_output_tokens: None,
         priority,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use sha2::{Digest as _, Sha256};
 
 use crate::authorization::Authorization;
@@ -19,6 +20,7 @@ use crate::moment::Moment;
 use crate::policy::{Component, ComponentFormat, Digest, Engine};
 use crate::provider::simulated::Simulated;
 use crate::seed;
+use crate::signal::Attribute;
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, SpokenFormat};
 use crate::upstream::Upstream;
 
@@ -214,7 +216,7 @@ impl Builder {
         problems: &mut Vec<String>,
     ) -> BTreeMap<PolicyName, Arc<Component>> {
         let mut found = BTreeMap::new();
-        self.components.begin();
+        self.components.begin(&settings.policies.allow_wasi_stubs);
         let wanted = |name: &str| {
             settings.catalog.groups.values().any(|group| group.policies().any(|policy| policy.as_str() == name))
         };
@@ -322,13 +324,20 @@ impl Builder {
             };
             (group.name.clone(), Arc::new(runtime))
         });
-        let groups = groups.collect();
+        let groups: BTreeMap<_, Arc<GroupRuntime>> = groups.collect();
         let callers = Callers::new(limits.id(&Scope::Global));
-        Snapshot { generation, settings, groups, callers, fingerprint }
+        let headers_read = headers_read(groups.values());
+        Snapshot { generation, settings, groups, callers, headers_read, fingerprint }
     }
 }
 
 impl Builder {
+    /// Looks at what the last build found in the folder and nobody names, and tells what is wrong with it. Blocks for as long as
+    /// compiling takes.
+    pub fn check_unnamed(&mut self) -> Vec<String> {
+        self.components.take_unchecked().into_iter().filter_map(|one| one.check().problem()).collect()
+    }
+
     /// Remembers the limits of what `specs` no longer names, for as long as a request may last.
     fn retire(&mut self, specs: &BTreeMap<Scope, LimitSpec>, now: Moment) {
         let before = std::mem::replace(&mut self.in_force, specs.clone());
@@ -356,6 +365,24 @@ impl Draft {
         let kept = self.groups.iter().all(|prepared| prepared.policies.are_kept());
         !kept || self.fingerprint != current.fingerprint
     }
+}
+
+/// The headers that the policies of these groups read.
+fn headers_read<'a>(groups: impl Iterator<Item = &'a Arc<GroupRuntime>>) -> Vec<HeaderName> {
+    let mut headers = Vec::new();
+    let attributes = groups.flat_map(|group| {
+        let router = group.router.iter().flat_map(|router| &router.needs().attributes);
+        let builder = group.builder.iter().flat_map(|builder| &builder.needs().attributes);
+        router.chain(builder).chain(group.parser.iter().flat_map(|parser| &parser.needs().attributes))
+    });
+    for attribute in attributes {
+        if let Attribute::Header(name) = attribute
+            && !headers.contains(name)
+        {
+            headers.push(name.clone());
+        }
+    }
+    headers
 }
 
 /// The component that decides now under this name.

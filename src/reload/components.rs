@@ -9,10 +9,12 @@ use crate::policy::{Component, Digest, Engine};
 /// What is known of components, by digest.
 pub(super) struct Components {
     engine: Engine,
-    /// A file that did not change is not loaded again.
-    loaded: BTreeMap<Digest, Arc<Component>>,
+    /// The policies that may import WASI, every call of which traps.
+    wasi_stubs: Vec<PolicyName>,
+    /// A file that did not change is not loaded again, unless what it may import did.
+    loaded: BTreeMap<(Digest, bool), Arc<Component>>,
     /// Those that could not be loaded, so that one that compiles for half a minute does so once.
-    refused: BTreeMap<Digest, String>,
+    refused: BTreeMap<(Digest, bool), String>,
     /// Those that no group names, to be checked aside.
     unchecked: Vec<Unchecked>,
 }
@@ -22,40 +24,65 @@ pub(super) struct Unchecked {
     name: PolicyName,
     pub(super) digest: Digest,
     bytes: Vec<u8>,
+    wasi_stubs: bool,
     engine: Engine,
 }
 
 /// What was found out about one.
 pub(super) struct Checked {
     pub(super) digest: Digest,
+    wasi_stubs: bool,
     found: Result<Arc<Component>, String>,
 }
 
 impl Unchecked {
     /// Loads it. Blocks for as long as compiling takes.
     pub(super) fn check(self) -> Checked {
-        Checked { digest: self.digest, found: load(&self.engine, &self.name, self.digest, &self.bytes) }
+        let Self { name, digest, bytes, wasi_stubs, engine } = self;
+        Checked { digest, wasi_stubs, found: load(&engine, &name, digest, &bytes, wasi_stubs) }
     }
 }
 
-fn load(engine: &Engine, name: &PolicyName, digest: Digest, bytes: &[u8]) -> Result<Arc<Component>, String> {
-    engine.load(name, bytes).map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))
+impl Checked {
+    /// What is wrong with it, if anything is.
+    pub(super) fn problem(self) -> Option<String> {
+        self.found.err()
+    }
+}
+
+fn load(
+    engine: &Engine,
+    name: &PolicyName,
+    digest: Digest,
+    bytes: &[u8],
+    wasi_stubs: bool,
+) -> Result<Arc<Component>, String> {
+    engine
+        .load_granted(name, bytes, wasi_stubs)
+        .map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))
 }
 
 impl Components {
     pub(super) const fn new(engine: Engine) -> Self {
-        Self { engine, loaded: BTreeMap::new(), refused: BTreeMap::new(), unchecked: Vec::new() }
+        Self {
+            engine,
+            wasi_stubs: Vec::new(),
+            loaded: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            unchecked: Vec::new(),
+        }
     }
 
-    /// A build begins.
-    pub(super) fn begin(&mut self) {
+    /// A build begins, under which these policies may import WASI.
+    pub(super) fn begin(&mut self, wasi_stubs: &[PolicyName]) {
         self.unchecked.clear();
+        self.wasi_stubs = wasi_stubs.to_vec();
     }
 
     /// Forgets what is neither in use nor in the folder any more.
     pub(super) fn keep(&mut self, present: &BTreeSet<Digest>, found: &BTreeMap<PolicyName, Arc<Component>>) {
-        self.refused.retain(|digest, _| present.contains(digest));
-        self.loaded.retain(|digest, _| found.values().any(|component| component.digest() == *digest));
+        self.refused.retain(|(digest, _), _| present.contains(digest));
+        self.loaded.retain(|(digest, _), _| found.values().any(|component| component.digest() == *digest));
     }
 
     /// Loads a component that is needed now. Blocks for as long as compiling takes.
@@ -64,8 +91,9 @@ impl Components {
         if let Some(known) = self.found(name, digest) {
             return known;
         }
-        let found = load(&self.engine, name, digest, bytes);
-        self.remember(Checked { digest, found: found.clone() });
+        let wasi_stubs = self.wasi_stubs.contains(name);
+        let found = load(&self.engine, name, digest, bytes, wasi_stubs);
+        self.remember(Checked { digest, wasi_stubs, found: found.clone() });
         found
     }
 
@@ -75,16 +103,18 @@ impl Components {
         let known = self.found(name, digest);
         if known.is_none() {
             let (name, engine) = (name.clone(), self.engine.clone());
-            self.unchecked.push(Unchecked { name, digest, bytes: bytes.to_vec(), engine });
+            let wasi_stubs = self.wasi_stubs.contains(&name);
+            self.unchecked.push(Unchecked { name, digest, bytes: bytes.to_vec(), wasi_stubs, engine });
         }
         known
     }
 
     fn found(&self, name: &PolicyName, digest: Digest) -> Option<Result<Arc<Component>, String>> {
-        if let Some(problem) = self.refused.get(&digest) {
+        let key = (digest, self.wasi_stubs.contains(name));
+        if let Some(problem) = self.refused.get(&key) {
             return Some(Err(problem.clone()));
         }
-        self.loaded.get(&digest).filter(|known| known.name() == name).map(|known| Ok(Arc::clone(known)))
+        self.loaded.get(&key).filter(|known| known.name() == name).map(|known| Ok(Arc::clone(known)))
     }
 
     /// What the last build left to be checked.
@@ -94,9 +124,10 @@ impl Components {
 
     /// Takes in what was found out aside, for the next build.
     pub(super) fn remember(&mut self, checked: Checked) {
+        let key = (checked.digest, checked.wasi_stubs);
         match checked.found {
-            Ok(component) => drop(self.loaded.insert(checked.digest, component)),
-            Err(problem) => drop(self.refused.insert(checked.digest, problem)),
+            Ok(component) => drop(self.loaded.insert(key, component)),
+            Err(problem) => drop(self.refused.insert(key, problem)),
         }
     }
 }

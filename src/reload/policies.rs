@@ -88,26 +88,33 @@ impl GroupPolicies {
             settings: Arc::clone(&group.router.settings),
             deployments: group.deployments.iter().map(|deployment| DeploymentInfo::of(deployment)).collect(),
             seed,
+            may_read: group.router.may_read.clone(),
         };
-        let router =
-            prepare(group, &group.router.policy, found, setup, before.and_then(|group| group.router.as_ref()))?;
+        let (at, router) = (group.router.at.as_deref(), before.and_then(|group| group.router.as_ref()));
+        let router = prepare(group, (&group.router.policy, at), found, setup, router)?;
         let builder = group.builder.as_ref().map(|choice| {
-            let setup = BuilderSetup {
-                group: Some(group.name.clone()),
-                settings: Arc::clone(&choice.settings),
-                model: Arc::clone(&model),
-                seed,
-            };
-            prepare(group, &choice.policy, found, setup, before.and_then(|group| group.builder.as_ref()))
+            let (settings, model, may_read) =
+                (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
+            let setup = BuilderSetup { group: Some(group.name.clone()), settings, model, seed, may_read };
+            prepare(
+                group,
+                (&choice.policy, choice.at.as_deref()),
+                found,
+                setup,
+                before.and_then(|group| group.builder.as_ref()),
+            )
         });
         let parser = group.parser.as_ref().map(|choice| {
-            let setup = ParserSetup {
-                group: Some(group.name.clone()),
-                settings: Arc::clone(&choice.settings),
-                model: Arc::clone(&model),
-                seed,
-            };
-            prepare(group, &choice.policy, found, setup, before.and_then(|group| group.parser.as_ref()))
+            let (settings, model, may_read) =
+                (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
+            let setup = ParserSetup { group: Some(group.name.clone()), settings, model, seed, may_read };
+            prepare(
+                group,
+                (&choice.policy, choice.at.as_deref()),
+                found,
+                setup,
+                before.and_then(|group| group.parser.as_ref()),
+            )
         });
         let provider = |deployment: &Arc<Deployment>| {
             let Some(choice) = &deployment.policy else { return Ok(None) };
@@ -120,7 +127,7 @@ impl GroupPolicies {
                 SpokenFormat::Component(format) => Some(format.policy()),
                 SpokenFormat::Native(_) => None,
             });
-            prepare(group, &choice.policy, found, setup, before).map(Some)
+            prepare(group, (&choice.policy, None), found, setup, before).map(Some)
         };
         let providers = group.deployments.iter().map(provider).collect::<Result<_, _>>()?;
         Ok(Self { router, builder: builder.transpose()?, parser: parser.transpose()?, providers })
@@ -137,14 +144,17 @@ impl GroupPolicies {
 
 fn prepare<C: Contract<Setup: PartialEq>>(
     group: &Group,
-    asked: &PolicyName,
+    (asked, at): (&PolicyName, Option<&str>),
     found: &Found,
     setup: C::Setup,
     before: Option<&Arc<PolicyRuntime<C>>>,
 ) -> Result<PolicyChange<C>, String> {
-    let component = named(group, asked, found)?;
+    // Where the configuration says so, in front of what is wrong with it.
+    let placed = |problem: String| at.map_or_else(|| problem.clone(), |at| format!("{at}: {problem}"));
+    let component = named(group, asked, found).map_err(placed)?;
     PolicyChange::prepare(component, setup, before).map_err(|problem| {
-        format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short())
+        let (name, digest) = (component.name(), component.digest().short());
+        placed(format!("group `{}`, policy `{name}` ({digest}): {problem}", group.name))
     })
 }
 

@@ -51,6 +51,7 @@ impl Bench {
             otpm: None,
         };
         let setup = Setup {
+            may_read: crate::signal::Grants::All,
             group: Some(GroupName::from("g")),
             settings: settings.into(),
             deployments: ["a", "b"].map(deployment).to_vec(),
@@ -65,6 +66,7 @@ impl Bench {
         self.asked += 1;
         let now = Moment::from_millis(self.asked * 120_000);
         let request = RouteRequest {
+            input_precision: crate::tokens::Precision::Exact,
             id: Some(RequestId::derive(now, self.asked)),
             now,
             seed: self.asked,

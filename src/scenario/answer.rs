@@ -46,6 +46,7 @@ pub(super) struct Told<'a> {
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.answer {
+            Answer::Ranked(ranking) if ranking.is_empty() => f.write_str("none of them"),
             Answer::Ranked(ranking) => {
                 f.write_str("the ranking")?;
                 for choice in ranking {

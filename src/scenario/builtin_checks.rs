@@ -1,5 +1,6 @@
-//! What every policy is checked for, whatever it decides: no number, list, setting or state makes it trap, use
-//! up a call's fuel or break the contract, and it does not grow.
+//! What every policy is checked for, whatever it decides. The first is whether a gateway would serve it, by the gateway's own
+//! judgement; the rest is advice: no list, setting or state makes it trap, run out of its budget or break the contract, and it
+//! does not grow.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::policy::{
     Setup, Traits,
 };
 use crate::seed;
+use crate::tokens::Precision;
 
 use super::report::SuiteReport;
 
@@ -22,32 +24,28 @@ const WARM: u64 = 1_000;
 /// Growth that is not one: an allocator may round up once more.
 const PAGE: usize = 64 * 1024;
 
-/// Values a signal may have when something is wrong upstream of it.
-const STRANGE: [f32; 8] =
-    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, -0.0, f32::MIN_POSITIVE];
-
-/// Runs every check on a component, with the deployments and settings of `setup` where a check needs some.
+/// Puts a component into service as a gateway would, with the deployments and settings of `setup`, and where that succeeds
+/// looks for what is worth mending all the same: what only a larger group, other settings or more time would show.
 pub(super) fn all(component: &Arc<Component>, setup: &Setup, report: &mut SuiteReport) {
     let trial = Trial { component, setup };
     let started = trial.started();
     if let Ok(router) = &started {
         report.signals = router.needs().signals.iter().map(|signal| signal.as_str()).collect();
+        report.reads = router.needs().attributes.iter().map(ToString::to_string).collect();
     }
-    report.general("starts, and asks for signals there are", started.map(drop));
-    report.general("a group with no deployment", trial.empty());
-    report.general("a group of 1,000 deployments", trial.many());
-    report.general("the largest and smallest numbers", trial.extremes());
-    report.general("signals that are unknown, infinite or negative", trial.strange_signals());
-    report.general("settings that make no sense", trial.strange_settings());
-    report.general("a saved state that makes no sense", trial.strange_states());
-    report.general("outcomes that make no sense", trial.strange_outcomes());
-    match trial.memory() {
-        Ok(bytes) => {
-            report.memory_bytes = Some(bytes);
-            report.general("memory does not grow over 10,000 calls", Ok(()));
-        }
-        Err(problem) => report.general("memory does not grow over 10,000 calls", Err(problem)),
+    let fit = started.is_ok();
+    report.gate("starts, and answers whatever it is asked", started.map(drop));
+    if !fit {
+        return;
     }
+    report.advice("a group with no deployment", trial.empty());
+    report.advice("a group of 1,000 deployments", trial.many());
+    report.advice("the largest and smallest facts about deployments", trial.extremes());
+    report.advice("settings that make no sense", trial.strange_settings());
+    report.advice("a saved state that makes no sense", trial.strange_states());
+    let memory = trial.memory();
+    report.memory_bytes = memory.as_ref().ok().copied();
+    report.advice("memory does not grow over 10,000 calls", memory.map(drop));
 }
 
 struct Trial<'a> {
@@ -111,6 +109,7 @@ impl Trial<'_> {
                 now: Moment::from_nanos(whole),
                 seed: whole,
                 input_tokens: narrow,
+                input_precision: Precision::UpperBound,
                 expected_output_tokens: narrow,
                 max_output_tokens: Some(narrow),
                 priority: if whole == 0 { i32::MIN } else { i32::MAX },
@@ -121,17 +120,6 @@ impl Trial<'_> {
             ask(&router, &question, float as f32)?;
         }
         Ok(())
-    }
-
-    fn strange_signals(&self) -> Result<(), String> {
-        let router = self.started()?;
-        STRANGE.into_iter().try_for_each(|value| ask(&router, &question(0), value))?;
-        // Every mixture of neighbours.
-        let cells = router.needs().signals.len() * self.setup.deployments.len();
-        (0..STRANGE.len()).try_for_each(|shift| {
-            let signals: Vec<f32> = STRANGE.into_iter().cycle().skip(shift).take(cells).collect();
-            ask_with(&router, &question(0), &signals, f32::NAN)
-        })
     }
 
     fn strange_settings(&self) -> Result<(), String> {
@@ -199,32 +187,6 @@ impl Trial<'_> {
         Ok(())
     }
 
-    fn strange_outcomes(&self) -> Result<(), String> {
-        let router = self.started()?;
-        let deployments = u32::try_from(self.setup.deployments.len()).unwrap_or(u32::MAX).max(1);
-        for (n, value) in (0..).zip(STRANGE) {
-            for fault in FaultKind::ALL.into_iter().map(Some).chain([None]) {
-                router.observe(&Outcome {
-                    seed: n,
-                    attempt: u32::MAX,
-                    deployment: u32::try_from(n).unwrap_or(0) % deployments,
-                    fault,
-                    input_tokens: u32::MAX,
-                    output_tokens: if n % 2 == 0 { 0 } else { u32::MAX },
-                    cost_usd: f64::from(value),
-                    latency_ms: value,
-                    ttft_ms: Some(value),
-                    quality: (n % 2 == 0).then_some(value),
-                });
-            }
-        }
-        let faults = router.report().faults;
-        if faults > 0 {
-            return Err(format!("{faults} faults"));
-        }
-        ask(&router, &question(0), 0.0)
-    }
-
     fn memory(&self) -> Result<usize, String> {
         let router = self.started()?;
         let deployments = u64::try_from(self.setup.deployments.len()).unwrap_or(u64::MAX).max(1);
@@ -244,12 +206,13 @@ impl Trial<'_> {
     }
 }
 
-fn question(n: u64) -> RouteRequest {
+pub(super) fn question(n: u64) -> RouteRequest {
     RouteRequest {
         id: None,
         now: Moment::from_millis(1_767_225_600_000 + n),
         seed: seed::mix(n),
         input_tokens: 1_000,
+        input_precision: Precision::Exact,
         expected_output_tokens: 500,
         max_output_tokens: None,
         priority: 0,
@@ -258,7 +221,7 @@ fn question(n: u64) -> RouteRequest {
     }
 }
 
-fn outcome(n: u64, deployment: u32) -> Outcome {
+pub(super) fn outcome(n: u64, deployment: u32) -> Outcome {
     Outcome {
         seed: seed::mix(n),
         attempt: 0,

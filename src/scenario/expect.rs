@@ -19,6 +19,7 @@ pub(super) fn judge(suite: &Suite, case: &Case, run: &Run, again: &Run) -> Vec<S
         if let Some(wanted) = unmet(setup, expect, answer) {
             let turn = if case.repeat > 1 { format!("question {turn}: ") } else { String::new() };
             problems.push(format!("{turn}expected {wanted}, got {}", answer.told(setup)));
+            problems.extend(difference(setup, expect, answer));
             // One example says it all.
             break;
         }
@@ -41,6 +42,17 @@ pub(super) fn judge(suite: &Suite, case: &Case, run: &Run, again: &Run) -> Vec<S
         problems.push(format!("{words}: {} (`forgets: true` if that is meant)", restored.told(setup)));
     }
     problems
+}
+
+/// Whether the case ends, each time alike, in another way than expected.
+pub(super) fn ends_otherwise(suite: &Suite, case: &Case, run: &Run, again: &Run) -> bool {
+    let (setup, expect) = (&suite.setup, &case.expect);
+    let shares = expect.distribution.as_ref();
+    run.answers == again.answers
+        && (run.answers.iter().any(|answer| unmet(setup, expect, answer).is_some())
+            || shares.is_some_and(|shares| {
+                !off(setup, &run.answers, shares, expect.tolerance.unwrap_or(TOLERANCE)).is_empty()
+            }))
 }
 
 /// What an answer should have been, where it is not.
@@ -76,21 +88,37 @@ fn unmet(setup: &Setup, expect: &ExpectFile, answer: &Answer) -> Option<String> 
         Answer::Reject(words) => expect.reject.as_ref().is_some_and(|wanted| words.contains(wanted)),
         Answer::Refused(words) => expect.config_error.as_ref().is_some_and(|wanted| words.contains(wanted)),
         Answer::Fault(fault) => expect.fault.as_ref().is_some_and(|wanted| fault.kind() == wanted),
+        Answer::Ranked(ranking) if ranking.is_empty() => expect.none,
         Answer::Ranked(_) => {
             let other = [&expect.reject, &expect.config_error, &expect.fault];
-            expect.wait.is_none() && other.into_iter().all(Option::is_none)
+            !expect.none && expect.wait.is_none() && other.into_iter().all(Option::is_none)
         }
     };
     (!end).then(|| other_end(expect))
 }
 
+/// Two rankings side by side, place by place, where they differ in some and not in length alone.
+fn difference(setup: &Setup, expect: &ExpectFile, answer: &Answer) -> Option<String> {
+    let (Some(wanted), Answer::Ranked(ranking)) = (&expect.ranked, answer) else { return None };
+    let found: Vec<&str> = ranking.iter().map(|choice| id(setup, choice.deployment)).collect();
+    let places = 0..wanted.len().max(found.len());
+    let cell = |id: Option<&str>| id.unwrap_or("-").to_owned();
+    let lines = places.map(|place| {
+        let (one, other) = (cell(wanted.get(place).map(String::as_str)), cell(found.get(place).copied()));
+        let mark = if one == other { ' ' } else { '!' };
+        format!("{mark} {:>3}. expected {one:<24} got {other}", place + 1)
+    });
+    Some(lines.collect::<Vec<_>>().join("\n        "))
+}
+
 /// The expected end other than a ranking, in words.
 fn other_end(expect: &ExpectFile) -> String {
+    let none = expect.none.then(|| "none of them".to_owned());
     let wait = expect.wait.map(|wanted| format!("a wait of {wanted} ms"));
     let reject = expect.reject.as_ref().map(|words| format!("a rejection with `{words}`"));
     let refused = expect.config_error.as_ref().map(|words| format!("refused settings with `{words}`"));
     let fault = expect.fault.as_ref().map(|kind| format!("the fault `{kind}`"));
-    wait.or(reject).or(refused).or(fault).unwrap_or_else(|| "a ranking".to_owned())
+    none.or(wait).or(reject).or(refused).or(fault).unwrap_or_else(|| "a ranking".to_owned())
 }
 
 /// Every share that is off.

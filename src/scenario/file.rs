@@ -1,13 +1,15 @@
 //! What a scenario file looks like. Every key is optional but those a test makes no sense without.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 use super::ordered::Ordered;
 
 /// A scenario file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SuiteFile {
     /// A name, looked for in the folder of policies, or a path to a `.wasm` file from this one.
@@ -31,7 +33,7 @@ pub(super) struct SuiteFile {
 }
 
 /// A deployment's facts and first signals.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeploymentFile {
     #[serde(default)]
@@ -64,7 +66,7 @@ pub(super) struct DeploymentFile {
 
 /// One case. In this order: the clock advances, the settings change or the policy restarts, signals change,
 /// outcomes are told, the question is asked.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseFile {
     pub(super) name: String,
@@ -86,11 +88,12 @@ pub(super) struct CaseFile {
     /// Ask so often, each time under another seed.
     #[serde(default)]
     pub(super) repeat: Option<u32>,
+    #[serde(deserialize_with = "expectation")]
     pub(super) expect: ExpectFile,
 }
 
 /// The question of a case.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the interface's flags, one to one")]
 pub(super) struct RequestFile {
@@ -98,6 +101,10 @@ pub(super) struct RequestFile {
     pub(super) seed: Option<u64>,
     #[serde(default)]
     pub(super) input_tokens: Option<u32>,
+    /// exact, estimate or upper-bound; where a file does not say, what a gateway would have: counted if the policy wants
+    /// that, else the bound.
+    #[serde(default)]
+    pub(super) input_tokens_are: Option<String>,
     #[serde(default)]
     pub(super) expected_output_tokens: Option<u32>,
     #[serde(default)]
@@ -121,7 +128,7 @@ pub(super) struct RequestFile {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OutcomeFile {
     pub(super) deployment: String,
@@ -146,7 +153,7 @@ pub(super) struct OutcomeFile {
 }
 
 /// What must come of a case. One of the first group, or a distribution; any of the second besides.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExpectFile {
     /// The first of the ranking.
@@ -158,6 +165,9 @@ pub(super) struct ExpectFile {
     /// The whole ranking.
     #[serde(default)]
     pub(super) ranked: Option<Vec<String>>,
+    /// It finds no deployment fit. `expect: none` says the same.
+    #[serde(default)]
+    pub(super) none: bool,
     /// Milliseconds.
     #[serde(default)]
     pub(super) wait: Option<u64>,
@@ -186,4 +196,30 @@ pub(super) struct ExpectFile {
     /// Words in a line it logs in this case.
     #[serde(default)]
     pub(super) log: Option<String>,
+}
+
+/// A mapping, or the word `none`.
+fn expectation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ExpectFile, D::Error> {
+    struct Expectation;
+
+    impl<'de> Visitor<'de> for Expectation {
+        type Value = ExpectFile;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("what is expected: a mapping, or `none`")
+        }
+
+        fn visit_str<E: Error>(self, word: &str) -> Result<ExpectFile, E> {
+            match word {
+                "none" => Ok(ExpectFile { none: true, ..ExpectFile::default() }),
+                _ => Err(E::invalid_value(Unexpected::Str(word), &self)),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ExpectFile, A::Error> {
+            ExpectFile::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(Expectation)
 }

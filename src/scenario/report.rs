@@ -37,6 +37,10 @@ pub struct SuiteReport {
     pub memory_bytes: Option<usize>,
     /// Columns it asks for.
     pub signals: Vec<&'static str>,
+    /// Facts it reads as text.
+    pub reads: Vec<String>,
+    /// Cases whose expectations were rewritten in the file before it was run.
+    pub updated: usize,
     /// The cases of the file.
     pub cases: Vec<Check>,
     /// What every policy is checked for.
@@ -48,6 +52,8 @@ pub struct SuiteReport {
 pub struct Check {
     /// Its name.
     pub name: String,
+    /// A problem here is a warning: it keeps nothing from being served.
+    pub advice: bool,
     /// What is wrong; empty where it passed.
     pub problems: Vec<String>,
     /// The most fuel a call used.
@@ -74,9 +80,14 @@ impl Report {
     #[must_use]
     pub fn summary(&self) -> String {
         let (passed, failed) = self.count();
+        let warned = match self.warnings() {
+            0 => String::new(),
+            1 => ", 1 warning (it is served all the same)".to_owned(),
+            count => format!(", {count} warnings (it is served all the same)"),
+        };
         let broken = self.suites.iter().filter(|suite| suite.broken.is_some()).count();
         let broken = if broken > 0 { format!(", {broken} could not be tried") } else { String::new() };
-        format!("{passed} passed, {failed} failed{broken}")
+        format!("{passed} passed, {failed} failed{broken}{warned}")
     }
 
     /// All of it as JSON.
@@ -91,9 +102,20 @@ impl Report {
         let checks = self.suites.iter().flat_map(|suite| suite.cases.iter().chain(&suite.general));
         let (mut passed, mut failed) = (0, 0);
         for check in checks {
-            *if check.problems.is_empty() { &mut passed } else { &mut failed } += 1;
+            match (check.problems.is_empty(), check.advice) {
+                (true, _) => passed += 1,
+                (false, false) => failed += 1,
+                (false, true) => {}
+            }
         }
         (passed, failed)
+    }
+
+    /// Problems that keep nothing from being served.
+    #[must_use]
+    pub fn warnings(&self) -> usize {
+        let checks = self.suites.iter().flat_map(|suite| &suite.general);
+        checks.filter(|check| check.advice && !check.problems.is_empty()).count()
     }
 }
 
@@ -111,6 +133,8 @@ impl SuiteReport {
             compile_ms: u64::try_from(component.load_time().as_millis()).unwrap_or(u64::MAX),
             memory_bytes: None,
             signals: Vec::new(),
+            reads: Vec::new(),
+            updated: 0,
             cases: Vec::new(),
             general: Vec::new(),
         }
@@ -128,6 +152,8 @@ impl SuiteReport {
             compile_ms: 0,
             memory_bytes: None,
             signals: Vec::new(),
+            reads: Vec::new(),
+            updated: 0,
             cases: Vec::new(),
             general: Vec::new(),
         }
@@ -143,12 +169,22 @@ impl SuiteReport {
             format!("{level}: {}", line.message)
         };
         let log = if problems.is_empty() { Vec::new() } else { log.iter().map(line).collect() };
-        self.cases.push(Check { name: name.to_owned(), problems, fuel: Some(fuel), log });
+        self.cases.push(Check { name: name.to_owned(), advice: false, problems, fuel: Some(fuel), log });
     }
 
-    pub(super) fn general(&mut self, name: &str, result: Result<(), String>) {
+    /// What decides whether it is served.
+    pub(super) fn gate(&mut self, name: &str, result: Result<(), String>) {
+        self.general(name, result, false);
+    }
+
+    /// What does not, and is worth knowing.
+    pub(super) fn advice(&mut self, name: &str, result: Result<(), String>) {
+        self.general(name, result, true);
+    }
+
+    fn general(&mut self, name: &str, result: Result<(), String>, advice: bool) {
         let problems = result.err().into_iter().collect();
-        self.general.push(Check { name: name.to_owned(), problems, fuel: None, log: Vec::new() });
+        self.general.push(Check { name: name.to_owned(), advice, problems, fuel: None, log: Vec::new() });
     }
 }
 
@@ -175,9 +211,19 @@ impl fmt::Display for SuiteReport {
         let memory = self.memory_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
         let (imports, signals) = (listed(self.imports.join(", ")), listed(self.signals.join(", ")));
         writeln!(f, "  imports {imports}; asks for {signals}; memory {memory}")?;
+        if !self.reads.is_empty() {
+            writeln!(f, "  reads {}, as far as `may_read` grants it", self.reads.join(", "))?;
+        }
+        if self.updated > 0 {
+            writeln!(f, "  {} expectations rewritten; look at what changed before you keep it", self.updated)?;
+        }
         for check in self.cases.iter().chain(&self.general) {
             let fuel = check.fuel.filter(|fuel| *fuel > 0).map_or_else(String::new, |fuel| format!("  ({fuel} fuel)"));
-            let verdict = if check.problems.is_empty() { "ok  " } else { "FAIL" };
+            let verdict = match (check.problems.is_empty(), check.advice) {
+                (true, _) => "ok  ",
+                (false, true) => "warn",
+                (false, false) => "FAIL",
+            };
             writeln!(f, "  {verdict}  {}{fuel}", check.name)?;
             for problem in &check.problems {
                 writeln!(f, "        {problem}")?;

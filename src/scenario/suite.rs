@@ -8,7 +8,8 @@ use crate::fault::FaultKind;
 use crate::id::DeploymentId;
 use crate::moment::Moment;
 use crate::policy::{DeploymentInfo, Needs, Outcome, PolicyFault, RouteRequest, Setup, Traits};
-use crate::signal::{Feature, Signal};
+use crate::signal::{Attribute, Feature, Grants, Signal};
+use crate::tokens::Precision;
 
 use super::file::{CaseFile, DeploymentFile, ExpectFile, OutcomeFile, RequestFile, SuiteFile};
 
@@ -97,6 +98,7 @@ impl Suite {
             settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings),
             deployments,
             seed: file.seed.unwrap_or(SEED),
+            may_read: Grants::All,
         };
         let start = Moment::from_millis(file.start_ms.unwrap_or(START_MS));
         let suite = Self { policy: file.policy, setup, start, forgets: file.forgets, signals, cases };
@@ -131,6 +133,12 @@ impl Case {
             problems
                 .push(format!("no feature is called `{name}`; there are {}", list(Feature::ALL.map(Feature::as_str))));
         }
+        let attributes = file.request.attributes.keys().filter_map(|name| Attribute::parse(name).err());
+        problems.extend(attributes.map(|error| format!("{error}; there are {}", Attribute::KNOWN)));
+        if let Some(written) = file.request.input_tokens_are.as_ref().filter(|written| precision(written).is_none()) {
+            let known = list(Precision::ALL.map(Precision::as_str));
+            problems.push(format!("`input_tokens_are` is no `{written}`; it is one of {known}"));
+        }
         problems.extend(mistakes(file, ids));
         let case = Self {
             name: file.name.clone(),
@@ -149,11 +157,13 @@ impl Case {
     /// The question of this case.
     pub(super) fn ask(&self, now: Moment, seed: u64, table: &Table, setup: &Setup, needs: &Needs) -> Ask {
         let request = &self.request;
+        let usual = if needs.exact_tokens { Precision::Exact } else { Precision::UpperBound };
         let question = RouteRequest {
             id: None,
             now,
             seed: request.seed.unwrap_or(seed),
             input_tokens: request.input_tokens.unwrap_or(1_000),
+            input_precision: request.input_tokens_are.as_deref().and_then(precision).unwrap_or(usual),
             expected_output_tokens: request.expected_output_tokens.unwrap_or(500),
             max_output_tokens: request.max_output_tokens,
             priority: request.priority,
@@ -166,7 +176,7 @@ impl Case {
             },
         };
         let feature = |feature: &Feature| request.features.get(feature.as_str()).copied().unwrap_or(f32::NAN);
-        let attribute = |name: &String| request.attributes.get(name).cloned().unwrap_or_default();
+        let attribute = |name: &Attribute| request.attributes.get(&name.to_string()).cloned().unwrap_or_default();
         Ask {
             question,
             signals: table.matrix(setup, &needs.signals),
@@ -276,6 +286,7 @@ fn mistakes(file: &CaseFile, ids: &[&str]) -> Vec<String> {
         expect.choose.is_some(),
         expect.one_of.is_some(),
         expect.ranked.is_some(),
+        expect.none,
         expect.wait.is_some(),
         expect.reject.is_some(),
         expect.fault.is_some(),
@@ -285,7 +296,7 @@ fn mistakes(file: &CaseFile, ids: &[&str]) -> Vec<String> {
     let mut problems = Vec::new();
     if ends.into_iter().filter(|given| *given).count() != 1 {
         problems.push(
-            "`expect` needs exactly one of choose, one_of, ranked, wait, reject, fault, config_error, distribution"
+            "`expect` needs exactly one of choose, one_of, ranked, none, wait, reject, fault, config_error, distribution"
                 .to_owned(),
         );
     }
@@ -321,4 +332,8 @@ fn signal(name: &str) -> Result<Signal, String> {
 
 fn list<const N: usize>(names: [&str; N]) -> String {
     names.join(", ")
+}
+
+fn precision(name: &str) -> Option<Precision> {
+    Precision::ALL.into_iter().find(|known| known.as_str() == name)
 }

@@ -9,6 +9,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use crate::catalog::WhenNone;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest, spoken_at};
 use crate::limits::Wait;
@@ -37,14 +38,16 @@ async fn plan(app: &App, api: &'static dyn ClientApi, request: Request<Body>) ->
         Refusal::new(RefusalKind::InvalidRequest, message)
     })?;
     let request = ClientRequest { method: head.method, uri: head.uri, headers: head.headers, body };
-    app.gateway.plan(caller, api, api.parse(&request)?).await
+    app.gateway.plan(caller, api, &request.headers, api.parse(&request)?).await
 }
 
 fn shown(plan: &RequestPlan) -> Value {
-    let next = match (plan.called_now(), plan.wait) {
-        (_, Some(wait)) => format!("wait {} ms, then ask the policy again", wait.as_millis()),
-        (Some(deployment), None) => format!("call {deployment}"),
-        (None, None) => "wait for a limit or a breaker, or refuse".to_owned(),
+    let next = match (plan.none, plan.wait, plan.called_now()) {
+        (Some(WhenNone::Refuse), ..) => "refuse: the policy finds no deployment fit".to_owned(),
+        (Some(WhenNone::Wait), ..) => "wait until the policy finds a deployment fit".to_owned(),
+        (None, Some(wait), _) => format!("wait {} ms, then ask the policy again", wait.as_millis()),
+        (None, None, Some(deployment)) => format!("call {deployment}"),
+        (None, None, None) => "wait for a limit or a breaker, or refuse".to_owned(),
     };
     let features: Map<String, Value> =
         plan.features.iter().map(|(name, value)| ((*name).to_owned(), number(*value))).collect();
@@ -55,7 +58,7 @@ fn shown(plan: &RequestPlan) -> Value {
         "policy": &*plan.policy,
         "policy_fault": plan.policy_fault,
         "input_tokens": plan.input_tokens,
-        "input_tokens_exact": plan.exact,
+        "input_tokens_are": plan.precision.as_str(),
         "next": next,
         "features": features,
         "attributes": attributes,

@@ -51,6 +51,42 @@ fn every_command_of_the_readme_is_one_that_a_test_runs() {
     assert_eq!(shown(), run_here.map(str::to_owned).into());
 }
 
+/// The commands of the page on policies, in its blocks of shell.
+#[test]
+fn every_command_of_the_page_on_policies_runs() {
+    let page = include_str!("../../wit/README.md");
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<&str> = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("witgate ")).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        let line = line.split(" #").next().unwrap_or_default();
+        let output = run(&line.split_whitespace().collect::<Vec<_>>());
+        assert!(output.status.success(), "{line}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_configuration_s_policies_are_resolved_with_their_places() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let list = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m}}\n";
+    let check = |routers: &str| {
+        std::fs::write(&file, format!("{list}witgate:\n  routers:\n    {routers}\n")).expect("written");
+        let output = run(&["check", file.to_str().expect("a path"), "--policies", "tests/fixtures/policies"]);
+        (output.status.success(), text(&output))
+    };
+    let (fit, told) = check("g: {policy: hostile, settings: {do: nothing}}");
+    assert!(fit && told.contains("every group's policy starts"), "{told}");
+    for (routers, wanted) in [
+        ("g: {policy: nobody}", "config.yaml:5:5: group `g`: no policy is named `nobody`"),
+        ("g: {policy: hostile, settings: {do: configure-refuse}}", "these settings will not do"),
+        ("g: {policy: hostile, settings: {do: attribute prompt}}", "witgate.routers.GROUP.may_read: [\"prompt\"]"),
+    ] {
+        let (fit, told) = check(routers);
+        assert!(!fit && told.contains(wanted) && told.contains("config.yaml:5:5: "), "{routers}: {told}");
+    }
+}
+
 #[test]
 fn check_grades_every_example() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");

@@ -11,6 +11,7 @@ mod chat;
 mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;
+mod granted;
 mod hostile;
 mod licences;
 mod limits;

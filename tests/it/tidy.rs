@@ -40,7 +40,7 @@ const HOMES: [(&str, &[&str]); 19] = [
     ("reqwest", &["http"]),
     ("wasmtime", &["policy"]),
     ("wasmparser", &["policy"]),
-    ("wit_component", &["kit"]),
+    ("wit_component", &["kit", "policy"]),
     ("wit_parser", &["kit"]),
     ("wat", &["kit"]),
     ("toml", &["kit"]),

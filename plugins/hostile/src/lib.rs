@@ -14,7 +14,7 @@ use std::hint::black_box;
 wit_bindgen::generate!({ world: "router", path: "../../wit" });
 
 use exports::witgate::policy::lifecycle::{self, SavedState, Setup};
-use exports::witgate::policy::routing::{self, Deployment, Needs, Outcome, Ranking, Refusal, Request};
+use exports::witgate::policy::routing::{self, Deployment, Needs, Outcome, Ranking, Refusal, Request, Traits};
 use witgate::policy::log::{Level, write};
 
 /// The priority of requests on which `route` misbehaves.
@@ -115,29 +115,48 @@ impl routing::Guest for Hostile {
             signals.extend((0..100).map(|_| "wait-ms".to_owned()));
         }
         let features = if told_to("unknown-feature") { vec!["smell".to_owned()] } else { Vec::new() };
-        Ok(Needs { signals, features, attributes: Vec::new(), exact_tokens: false, pure: told_to("pure") })
+        // `{do: attribute X}` asks for X.
+        let attributes = STATE.with_borrow(|state| {
+            let named =
+                state.settings.split_once("attribute ").map(|(_, rest)| rest.trim_end_matches(r#""}"#).to_owned());
+            named.into_iter().collect()
+        });
+        Ok(Needs { signals, features, attributes, exact_tokens: told_to("exact"), pure: told_to("pure") })
     }
 
-    fn route(request: Request, signals: Vec<f32>, _: Vec<f32>, _: Vec<String>) -> Result<Ranking, Refusal> {
+    fn route(request: Request, signals: Vec<f32>, _: Vec<f32>, attributes: Vec<String>) -> Result<Ranking, Refusal> {
         let (deployments, eight_columns, self_test_trap) =
             STATE.with_borrow(|state| (state.deployments, state.eight_columns, state.self_test_trap));
         if self_test_trap {
             unreachable();
         }
+        if request.priority == i32::MAX && told_to("trial-priority-duplicate") {
+            return Ok(plain(vec![0, 0]));
+        }
         if request.priority == CURSED {
-            return misbehave(deployments);
+            return misbehave(deployments, &request);
         }
         if eight_columns {
             return Ok(least_waiting(&signals, deployments as usize));
+        }
+        // What it is told decides: a word that begins with z turns the order round.
+        if attributes.first().is_some_and(|told| told.starts_with('z')) {
+            return Ok(plain((0..deployments).rev().collect()));
         }
         Ok(in_order(deployments))
     }
 
     fn observe(outcome: Outcome) {
-        if told_to("observe-loop") {
+        // So many tokens nobody has but the trial before service.
+        let on_trial = outcome.input_tokens == u32::MAX;
+        if told_to("observe-loop") && !on_trial {
             endless();
         }
-        if told_to("observe-trap") {
+        if told_to("observe-trap") && !on_trial {
+            unreachable();
+        }
+        if told_to("trial-outcome-trap") && outcome.latency_ms.is_nan() {
+            write(Level::Warn, "a latency that is no number");
             unreachable();
         }
         STATE.with_borrow_mut(|state| {
@@ -147,7 +166,7 @@ impl routing::Guest for Hostile {
     }
 }
 
-fn misbehave(deployments: u32) -> Result<Ranking, Refusal> {
+fn misbehave(deployments: u32, request: &Request) -> Result<Ranking, Refusal> {
     let settings = STATE.with_borrow(|state| state.settings.clone());
     let of = |deployment, propensity| Ok(Ranking { deployments: vec![deployment], propensities: vec![propensity] });
     // A configuration's settings are an object: `{do: route-loop}`. The host's own tests say it plainly.
@@ -176,6 +195,12 @@ fn misbehave(deployments: u32) -> Result<Ranking, Refusal> {
         "propensity-above-one" => return of(0, 1.5),
         "propensity-missing" => return Ok(Ranking { propensities: vec![1.0; 1], ..in_order(deployments) }),
         "empty" => return Ok(in_order(0)),
+        // None is fit until it has heard of an outcome.
+        "empty-first" if STATE.with_borrow(|state| state.outcomes == 0) => return Ok(in_order(0)),
+        // A rule with a threshold, which an upper bound must not decide.
+        "threshold" if request.input_tokens > 4_000 && !request.traits.contains(Traits::INPUT_BOUND) => {
+            return Ok(plain((0..deployments).rev().collect()));
+        }
         "duplicate" => return Ok(plain((0..deployments).chain([0]).collect())),
         "huge-list" => return Ok(plain(vec![0; 8 << 20])),
         "log-flood" => (0..2_000).for_each(|n| write(Level::Info, &format!("line {n}"))),

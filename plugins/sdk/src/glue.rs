@@ -44,8 +44,7 @@ impl<R: Router> Held<R> {
         Ok(needs)
     }
 
-    /// Asks the router. Before `start` there is nobody to ask: the empty answer, which the gateway
-    /// counts as a fault.
+    /// Asks the router. Before `start` there is nobody to ask, which the gateway never does.
     ///
     /// # Errors
     /// The router's refusal.
@@ -61,7 +60,7 @@ impl<R: Router> Held<R> {
                 let table = Signals::new(&held.columns, signals, held.rows);
                 held.router.route(&Ask { request, features, attributes }, table).map(|choices| ranking(&choices))
             }
-            None => Ok(ranking(&[])),
+            None => Err(Refusal::Reject("it was not started".to_owned())),
         }
     }
 

@@ -30,7 +30,7 @@ pub use bindings::exports::witgate::policy::lifecycle::SavedState;
 pub use bindings::exports::witgate::policy::routing::{Deployment, Fault, Needs, Outcome, Refusal, Request, Traits};
 pub use random::Random;
 #[cfg(feature = "router")]
-pub use router::{Ask, Choice, Router, Setup};
+pub use router::{Ask, Choice, InputCount, Router, Setup};
 pub use settings::Settings;
 #[cfg(feature = "router")]
 pub use signals::Signals;

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use crate::bindings::exports::witgate::policy::lifecycle::SavedState;
-use crate::bindings::exports::witgate::policy::routing::{Deployment, Needs, Outcome, Refusal, Request};
+use crate::bindings::exports::witgate::policy::routing::{Deployment, Needs, Outcome, Refusal, Request, Traits};
 use crate::signals::Signals;
 
 /// Ranks the deployments of one group, request by request. One instance serves one group; calls never overlap.
@@ -16,7 +16,8 @@ pub trait Router: Sized + 'static {
     fn configure(setup: Setup) -> Result<(Self, Needs), String>;
 
     /// Answers deployments, best first, as indices into the setup's list. Name as many as could serve: the
-    /// gateway takes the first that its limits and breakers allow.
+    /// gateway takes the first that its limits and breakers allow. Those left out are not called; an empty answer says that none
+    /// is fit, and the request waits or is refused, as the group is configured (`when_none`).
     ///
     /// # Errors
     /// [`Refusal::Wait`] to be asked again later, [`Refusal::Reject`] (needs a grant) to end the request.
@@ -71,6 +72,32 @@ impl Deref for Ask {
 
     fn deref(&self) -> &Request {
         &self.request
+    }
+}
+
+/// What [`Request::input_tokens`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputCount {
+    /// Counted as the group's first model counts.
+    Exact,
+    /// Counted, with something approximated.
+    Estimate,
+    /// As many as the request's bytes allow, often four times as many as there are: nothing was counted. Say
+    /// [`Needs::exact_tokens`] where a rule depends on the number.
+    UpperBound,
+}
+
+impl Request {
+    /// What [`Request::input_tokens`] is.
+    #[must_use]
+    pub const fn input_count(&self) -> InputCount {
+        if self.traits.contains(Traits::INPUT_EXACT) {
+            InputCount::Exact
+        } else if self.traits.contains(Traits::INPUT_BOUND) {
+            InputCount::UpperBound
+        } else {
+            InputCount::Estimate
+        }
     }
 }
 

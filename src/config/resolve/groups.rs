@@ -107,35 +107,49 @@ impl Groups {
 
     /// `witgate.routers`: any policy for any group, over all else.
     pub(super) fn routers(&mut self, reader: &Reader<'_>, routers: &[PolicyEntry<RouterGrants>]) {
-        for (group, policy, settings, grants) in self.of_groups(reader, routers) {
-            let may_reject = grants.may_reject.unwrap_or(false);
-            self.routers.insert(group, RouterChoice { policy, settings, may_reject });
+        for (group, policy, settings, entry) in self.of_groups(reader, routers) {
+            let choice = RouterChoice {
+                policy,
+                settings,
+                may_reject: entry.grants.may_reject.unwrap_or(false),
+                may_read: entry.may_read.clone(),
+                when_none: entry.grants.when_none.unwrap_or_default(),
+                at: Some(reader.told(entry.at)),
+            };
+            self.routers.insert(group, choice);
         }
     }
 
     /// `witgate.prompt_builders`.
     pub(super) fn builders(&mut self, reader: &Reader<'_>, builders: &[PolicyEntry<BuilderGrants>]) {
-        for (group, policy, settings, grants) in self.of_groups(reader, builders) {
-            let (may_reject, pass_on_fault) =
-                (grants.may_reject.unwrap_or(false), grants.pass_on_fault.unwrap_or(false));
-            self.builders.insert(group, BuilderChoice { policy, settings, may_reject, pass_on_fault });
+        for (group, policy, settings, entry) in self.of_groups(reader, builders) {
+            let choice = BuilderChoice {
+                policy,
+                settings,
+                may_reject: entry.grants.may_reject.unwrap_or(false),
+                may_read: entry.may_read.clone(),
+                pass_on_fault: entry.grants.pass_on_fault.unwrap_or(false),
+                at: Some(reader.told(entry.at)),
+            };
+            self.builders.insert(group, choice);
         }
     }
 
     /// `witgate.response_parsers`.
     pub(super) fn parsers(&mut self, reader: &Reader<'_>, parsers: &[PolicyEntry<ParserGrants>]) {
-        for (group, policy, settings, grants) in self.of_groups(reader, parsers) {
-            let hold = grants.hold.unwrap_or(false);
-            self.parsers.insert(group, ParserChoice { policy, settings, hold });
+        for (group, policy, settings, entry) in self.of_groups(reader, parsers) {
+            let (hold, may_read) = (entry.grants.hold.unwrap_or(false), entry.may_read.clone());
+            let at = Some(reader.told(entry.at));
+            self.parsers.insert(group, ParserChoice { policy, settings, hold, may_read, at });
         }
     }
 
-    /// The entries whose groups there are: group, policy, settings and grants.
+    /// The entries whose groups there are, with group, policy and settings.
     fn of_groups<'e, G>(
         &self,
         reader: &Reader<'_>,
         entries: &'e [PolicyEntry<G>],
-    ) -> Vec<(GroupName, PolicyName, Arc<str>, &'e G)> {
+    ) -> Vec<(GroupName, PolicyName, Arc<str>, &'e PolicyEntry<G>)> {
         let mut found = Vec::new();
         for entry in entries {
             if !self.deployments.contains_key(entry.group.as_str()) {
@@ -144,7 +158,7 @@ impl Groups {
             } else if let Some(policy) = &entry.policy {
                 let settings = entry.settings.as_deref().unwrap_or(strategy::NO_SETTINGS).into();
                 let (group, policy) = (GroupName::from(entry.group.as_str()), PolicyName::from(policy.as_str()));
-                found.push((group, policy, settings, &entry.grants));
+                found.push((group, policy, settings, entry));
             }
         }
         found

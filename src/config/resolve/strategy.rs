@@ -1,10 +1,11 @@
 //! Which policy decides where a file names a strategy of LiteLLM's.
 
-use crate::catalog::RouterChoice;
+use crate::catalog::{RouterChoice, WhenNone};
 use crate::config::problem::closest;
 use crate::config::report::Grade;
 use crate::config::shape::Strategy;
 use crate::id::PolicyName;
+use crate::signal::Grants;
 
 /// The router of groups that name none: `default.wasm` of the policies folder, else simple-shuffle as in LiteLLM.
 const DEFAULT_ROUTER: &str = "default";
@@ -35,7 +36,14 @@ pub(super) const NO_SETTINGS: &str = "{}";
 /// The router that a strategy and its arguments come to.
 pub(super) fn router(strategy: &Strategy<'_, '_>) -> RouterChoice {
     let settings = strategy.args.as_deref().unwrap_or(NO_SETTINGS).into();
-    RouterChoice { policy: policy(strategy), settings, may_reject: false }
+    RouterChoice {
+        policy: policy(strategy),
+        settings,
+        may_reject: false,
+        may_read: Grants::default(),
+        when_none: WhenNone::default(),
+        at: strategy.places.told("routing_strategy"),
+    }
 }
 
 fn policy(strategy: &Strategy<'_, '_>) -> PolicyName {

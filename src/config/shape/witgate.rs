@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::catalog::WhenNone;
 use crate::config::section::Section;
 use crate::config::yaml::{Entry, Place};
+use crate::signal::{Attribute, AttributeError, Grant, Grants};
 
 /// What it says.
 pub(in crate::config) struct Witgate {
@@ -19,6 +21,7 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) queue: Queue,
     pub(in crate::config) policies_dir: Option<PathBuf>,
     pub(in crate::config) decisions: Option<Decisions>,
+    pub(in crate::config) allow_wasi_stubs: Vec<String>,
     pub(in crate::config) routers: Vec<PolicyEntry<RouterGrants>>,
     pub(in crate::config) builders: Vec<PolicyEntry<BuilderGrants>>,
     pub(in crate::config) parsers: Vec<PolicyEntry<ParserGrants>>,
@@ -31,12 +34,15 @@ pub(in crate::config) struct PolicyEntry<G> {
     pub(in crate::config) policy: Option<String>,
     /// JSON text.
     pub(in crate::config) settings: Option<String>,
+    /// What it may read of a request besides what every policy may.
+    pub(in crate::config) may_read: Grants,
     pub(in crate::config) grants: G,
 }
 
 /// What one of `witgate.routers` may do.
 pub(in crate::config) struct RouterGrants {
     pub(in crate::config) may_reject: Option<bool>,
+    pub(in crate::config) when_none: Option<WhenNone>,
 }
 
 /// What one of `witgate.prompt_builders` may do.
@@ -90,6 +96,7 @@ impl Witgate {
         }
         let mut policies = section.inner("policies", "witgate");
         let policies_dir = policies.text("dir").map(PathBuf::from);
+        let allow_wasi_stubs = policies.texts("allow_wasi_stubs");
         policies.finish();
         let read = Self {
             admin_key: section.secret("admin_key").map(|(key, _)| key),
@@ -100,8 +107,10 @@ impl Witgate {
             queue: Queue::read(section.inner("queue", "witgate")),
             policies_dir,
             decisions: Decisions::read(&mut section),
+            allow_wasi_stubs,
             routers: PolicyEntry::read_all(&mut section, "routers", |section| RouterGrants {
                 may_reject: section.flag("may_reject"),
+                when_none: when_none(section),
             }),
             builders: PolicyEntry::read_all(&mut section, "prompt_builders", |section| BuilderGrants {
                 may_reject: section.flag("may_reject"),
@@ -208,6 +217,7 @@ impl<G> PolicyEntry<G> {
                 group: entry.key.clone(),
                 policy: section.text("policy"),
                 settings: super::settings(&mut section, "settings"),
+                may_read: may_read(&mut section),
                 grants: grants(&mut section),
             };
             if read.policy.is_none() {
@@ -232,4 +242,41 @@ fn on_fault(section: &mut Section<'_, '_>) -> Option<bool> {
             None
         }
     }
+}
+
+/// What a policy is let read: names of attributes.
+fn may_read(section: &mut Section<'_, '_>) -> Grants {
+    let Some(node) = section.get("may_read") else { return Grants::default() };
+    let reader = section.reader();
+    let mut grants = Vec::new();
+    for item in reader.list(node, "may_read") {
+        let Some(written) = reader.text(item, "may_read") else { continue };
+        match Grant::parse(&written) {
+            Ok(grant) => grants.push(grant),
+            Err(error @ AttributeError::Unknown(_)) => {
+                reader.problem(item.at, error.to_string(), format!("there are {}", Attribute::KNOWN));
+            }
+            Err(error @ AttributeError::Credential(_)) => {
+                reader.problem(
+                    item.at,
+                    error.to_string(),
+                    "have the client say it in another header, or in `metadata`",
+                );
+            }
+        }
+    }
+    Grants::These(grants.into())
+}
+
+fn when_none(section: &mut Section<'_, '_>) -> Option<WhenNone> {
+    let when = match section.text("when_none")?.as_str() {
+        "refuse" => Some(WhenNone::Refuse),
+        "wait" => Some(WhenNone::Wait),
+        _ => None,
+    };
+    if when.is_none() {
+        let hint = "what becomes of a request for which the policy finds no deployment fit";
+        section.places.error_at("when_none", "`when_none` must be `refuse` or `wait`", hint);
+    }
+    when
 }

@@ -31,7 +31,16 @@ async fn admit(
     let snapshot = Arc::clone(guard.snapshot());
     let caller = Arc::clone(guard.caller().unwrap());
     let deadline = gateway.clock.now() + Duration::from_secs(600);
-    let arrival = Arrival { id: None, caller, api: "openai", seed: guard.seed, large: false, deadline };
+    let arrival = Arrival {
+        id: None,
+        caller,
+        api: "openai",
+        seed: guard.seed,
+        large: false,
+        deadline,
+        headers: Vec::new(),
+        tags: Vec::new(),
+    };
     let context = RequestContext::new(gateway, &snapshot, arrival, request(body)).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();

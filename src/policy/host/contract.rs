@@ -74,6 +74,20 @@ pub trait Contract: Sized + Send + Sync + 'static {
         setup: &Self::Setup,
     ) -> Result<(), PolicyProblem>;
 
+    /// Puts an instance that passed to what is wrong, infinite or as large as it gets; it is thrown away afterwards too. What
+    /// passes is served, so this is all that `witgate policy check` judges by.
+    ///
+    /// # Errors
+    /// It fails, or answers with what no answer can be.
+    fn trial(
+        _instance: &mut Instance<Self>,
+        _needs: &Self::Needs,
+        _budget: Budget,
+        _setup: &Self::Setup,
+    ) -> Result<(), PolicyProblem> {
+        Ok(())
+    }
+
     /// How its instances live.
     fn lifetime(needs: &Self::Needs) -> InstanceLifetime;
 

@@ -52,7 +52,8 @@ pub struct EngineOptions {
     pub compile_timeout_a_mib: Duration,
     /// The largest component taken, bytes.
     pub max_component_bytes: usize,
-    /// Take components that import WASI; every call of it traps.
+    /// Take components that import WASI, whatever their name; every call of it traps. A gateway's configuration says so of each
+    /// policy by name.
     pub allow_wasi_stubs: bool,
     /// Where the decisions of routers are kept, so that they can be repeated.
     pub decisions: Option<Arc<dyn DecisionLog>>,
@@ -129,13 +130,14 @@ impl Engine {
         &self,
         name: &PolicyName,
         bytes: &[u8],
+        wasi_stubs: bool,
         fits: impl Fn(Role, &InstancePre<HostState>) -> wasmtime::Result<()>,
     ) -> Result<Arc<Component>, PolicyProblem> {
         let options = &self.inner.options;
         if bytes.len() > options.max_component_bytes {
             return Err(PolicyProblem::TooLarge { bytes: bytes.len(), limit: options.max_component_bytes });
         }
-        let inspection = inspect(bytes, options.allow_wasi_stubs)?;
+        let inspection = inspect(bytes, wasi_stubs).map_err(|problem| problem.about(name))?;
         let start = stopwatch();
         let key = self.key(bytes);
         let cached = self.inner.cache.as_ref().and_then(|cache| cache.find(&key));
@@ -146,7 +148,7 @@ impl Engine {
         let load_time = stopwatch().saturating_sub(start);
         let unfit = |error: wasmtime::Error| PolicyProblem::Interface(format!("{error:#}"));
         let mut linker = self.inner.linker.clone();
-        if options.allow_wasi_stubs {
+        if wasi_stubs {
             linker.define_unknown_imports_as_traps(&compiled).map_err(unfit)?;
         }
         let pre = linker.instantiate_pre(&compiled).map_err(unfit)?;

@@ -124,7 +124,8 @@ fn roles(exports: &[String]) -> Result<(Vec<Role>, String), PolicyProblem> {
 fn check_imports(imports: &[String], allow_wasi_stubs: bool) -> Result<(), PolicyProblem> {
     let (wasi, others): (Vec<_>, Vec<_>) = imports.iter().partition(|import| import.starts_with("wasi:"));
     if !wasi.is_empty() && !allow_wasi_stubs {
-        return Err(PolicyProblem::Wasi(wasi.into_iter().cloned().collect()));
+        let imports = wasi.into_iter().cloned().collect();
+        return Err(PolicyProblem::Wasi { imports, policy: "NAME".to_owned() });
     }
     match others.into_iter().find(|import| !GIVEN.contains(&import.as_str())) {
         Some(import) => Err(PolicyProblem::Import(import.clone())),

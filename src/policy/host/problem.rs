@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use super::fault::PolicyFault;
+use super::store::{LogLevel, LogLine};
+use crate::id::PolicyName;
 
 /// Why a component was refused, or the engine could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,10 +65,16 @@ pub enum PolicyProblem {
     Import(String),
     /// It imports WASI.
     #[error(
-        "imports {}, and policies get no WASI; build for wasm32-unknown-unknown, or set `allow_wasi_stubs` to \
-         have every such call trap", .0.join(", ")
+        "imports {}, and policies get no WASI; build for wasm32-unknown-unknown, or let it in with every such call a trap: \
+         `witgate.policies.allow_wasi_stubs: [{policy}]` in the configuration, `--allow-wasi-stubs` on the command line",
+        imports.join(", ")
     )]
-    Wasi(Vec<String>),
+    Wasi {
+        /// What it imports of it.
+        imports: Vec<String>,
+        /// The policy's name, where it is known.
+        policy: String,
+    },
     /// The compiler refused it.
     #[error("does not compile: {0}")]
     Compile(String),
@@ -87,10 +95,27 @@ pub enum PolicyProblem {
         /// How.
         fault: PolicyFault,
     },
-    /// It wants a signal or a feature there is not.
+    /// It fails on what every policy is put to.
+    #[error("fails on {what}: it {fault}")]
+    Trial {
+        /// What it was put to.
+        what: &'static str,
+        /// How it failed.
+        fault: PolicyFault,
+    },
+    /// It wants an attribute that takes a grant, and has none.
+    #[error(
+        "wants the attribute `{0}`, which the configuration does not let it read; add it to `may_read` beside the policy's name \
+         (a router's is `witgate.routers.GROUP.may_read: [\"{0}\"]`)"
+    )]
+    Ungranted(String),
+    /// It wants what no policy is told.
+    #[error("wants what it is not told: {0}")]
+    NeverTold(String),
+    /// It wants a signal, a feature or an attribute there is not.
     #[error("wants the {kind} `{name}`, which this gateway does not have; it has {known}")]
     UnknownNeed {
-        /// "signal" or "feature".
+        /// "signal", "feature" or "attribute".
         kind: &'static str,
         /// The name it gave.
         name: String,
@@ -118,4 +143,28 @@ pub enum PolicyProblem {
     /// The policy it is to succeed is already replaced, or being replaced.
     #[error("the policy it is to succeed is already replaced or being replaced; prepare from the newest one")]
     AlreadySucceeded,
+}
+
+impl PolicyProblem {
+    /// The same, with what the policy said last where it trapped.
+    #[must_use]
+    pub(super) fn in_its_words(mut self, log: &[LogLine]) -> Self {
+        let last = log.iter().rfind(|line| line.level == LogLevel::Warn);
+        if let Self::Setup { fault: PolicyFault::Trap(words), .. } | Self::Trial { fault: PolicyFault::Trap(words), .. } =
+            &mut self
+            && let Some(line) = last
+        {
+            *words = format!("{words}; it said: {}", line.message);
+        }
+        self
+    }
+
+    /// The same, with the policy's name where what to do about it depends on that.
+    #[must_use]
+    pub(super) fn about(self, name: &PolicyName) -> Self {
+        match self {
+            Self::Wasi { imports, .. } => Self::Wasi { imports, policy: name.to_string() },
+            other => other,
+        }
+    }
 }

@@ -133,11 +133,7 @@ impl<C: Contract> PolicyRuntime<C> {
         let choices = C::choices(&setup);
         let budget = Budget::setup(&component, choices);
         let call = Budget::call(&component, choices);
-        // What it logs while it is tried is kept only once.
-        let mut trial = make_ready::<C>(&component, None, budget, &setup, state.as_ref())?;
-        let before = thread_cpu();
-        C::self_test(&mut trial.instance, &trial.needs, call, &setup)?;
-        let trial_time = thread_cpu().saturating_sub(before);
+        let trial_time = Self::tried(&component, &setup, state.as_ref(), budget, call)?;
         let counters = Stats::new();
         // It made two calls.
         for _ in 0..2 {
@@ -165,6 +161,30 @@ impl<C: Contract> PolicyRuntime<C> {
         };
         *lock(runtime.first_instance()) = Some(ready.instance);
         Ok(Arc::new(runtime))
+    }
+
+    /// Tries an instance that nobody will use; tells the CPU time that its self-test took.
+    ///
+    /// # Errors
+    /// How it failed, with its own last words: a guest that panics says why in its log and then traps.
+    fn tried(
+        component: &Arc<Component>,
+        setup: &C::Setup,
+        state: Option<&SavedState>,
+        budget: Budget,
+        call: Budget,
+    ) -> Result<Duration, PolicyProblem> {
+        // Apart from what is kept: it would be told twice.
+        let said: Arc<Sink> = Arc::default();
+        let tried = || {
+            let mut trial = make_ready::<C>(component, Some(&said), budget, setup, state)?;
+            let before = thread_cpu();
+            C::self_test(&mut trial.instance, &trial.needs, call, setup)?;
+            let time = thread_cpu().saturating_sub(before);
+            C::trial(&mut trial.instance, &trial.needs, call, setup)?;
+            Ok(time)
+        };
+        tried().map_err(|problem: PolicyProblem| problem.in_its_words(&said.take()))
     }
 
     /// What it asked to be told.

@@ -108,7 +108,8 @@ pub(in crate::policy) fn thread_cpu() -> Duration {
 }
 
 /// A clock for measuring lengths of time: reports only, never a decision.
-pub(in crate::policy) fn stopwatch() -> Duration {
+#[must_use]
+pub fn stopwatch() -> Duration {
     duration(clock_gettime(ClockId::Monotonic))
 }
 

@@ -10,7 +10,10 @@ use super::{BuildRequest, BuilderSetup, apply, wit};
 use crate::chat::{Message, Part, Rest, Role as Speaker};
 use crate::id::GroupName;
 use crate::moment::Moment;
-use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
+use crate::policy::host::{
+    Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role, attributes,
+};
+use crate::signal::Attribute;
 
 /// Instances that wait for the next request, where they may: about as many as there are threads to call them.
 const MOST_IDLE: usize = 16;
@@ -22,8 +25,8 @@ pub struct Building;
 /// What a prompt builder asked to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuilderNeeds {
-    /// Facts about the caller, in this order.
-    pub attributes: Vec<String>,
+    /// Facts as text, in this order.
+    pub attributes: Vec<Attribute>,
     /// Whether nothing of one request is remembered at the next.
     pub pure: bool,
 }
@@ -71,7 +74,7 @@ impl Contract for Building {
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_prompting().call_start(store));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
         let needs = answer.map_err(PolicyProblem::Configure)?;
-        Ok(BuilderNeeds { attributes: needs.attributes, pure: needs.pure })
+        Ok(BuilderNeeds { attributes: attributes(&needs.attributes, &setup.may_read)?, pure: needs.pure })
     }
 
     /// Asks for a prompt from a greeting. It must answer with a prompt or a refusal.

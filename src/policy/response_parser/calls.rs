@@ -9,7 +9,10 @@ use super::bindings::{ResponseParser as Exports, ResponseParserIndices};
 use super::{ParserSetup, ReplyInfo, wit};
 use crate::chat::{Delta, FinishReason};
 use crate::id::GroupName;
-use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
+use crate::policy::host::{
+    Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role, attributes,
+};
+use crate::signal::Attribute;
 
 /// Instances that wait for the next reply, where they may.
 const MOST_IDLE: usize = 64;
@@ -23,8 +26,8 @@ pub struct Parsing;
 pub struct ParserNeeds {
     /// The kinds of deltas it is told.
     pub(super) deltas: wit::Kinds,
-    /// Facts about the caller, in this order.
-    pub attributes: Vec<String>,
+    /// Facts as text, in this order.
+    pub attributes: Vec<Attribute>,
     /// Whether nothing of one reply is remembered at the next.
     pub pure: bool,
 }
@@ -82,7 +85,11 @@ impl Contract for Parsing {
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_parsing().call_start(store));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
         let needs = answer.map_err(PolicyProblem::Configure)?;
-        Ok(ParserNeeds { deltas: needs.deltas, attributes: needs.attributes, pure: needs.pure })
+        Ok(ParserNeeds {
+            deltas: needs.deltas,
+            attributes: attributes(&needs.attributes, &setup.may_read)?,
+            pure: needs.pure,
+        })
     }
 
     /// Has it read a greeting. It must answer with deltas or a complaint.

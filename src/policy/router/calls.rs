@@ -7,12 +7,14 @@ use super::bindings::exports::witgate::policy::routing as wit;
 use super::bindings::{Router as Exports, RouterIndices};
 use super::needs::needs;
 use super::recorder::RunRecorder;
+use super::trial::trial;
 use super::types::{DeploymentInfo, Needs, Outcome, RouteRequest, Setup, Traits};
 use super::validate::validate;
 use crate::fault::FaultKind;
 use crate::id::GroupName;
 use crate::moment::Moment;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
+use crate::tokens::Precision;
 
 /// Instances of a pure router at most.
 const MOST_INSTANCES: usize = 16;
@@ -59,7 +61,8 @@ impl Contract for Routing {
         let answer =
             instance.call(budget, |exports, store| exports.witgate_policy_routing().call_start(store, &deployments));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
-        answer.map_err(PolicyProblem::Configure).and_then(needs)
+        let wanted = answer.map_err(PolicyProblem::Configure)?;
+        needs(&wanted, &setup.may_read)
     }
 
     /// Asks once knowing nothing, once with every signal at zero. It must answer with a valid ranking or a refusal.
@@ -74,6 +77,7 @@ impl Contract for Routing {
             now: Moment::default(),
             seed: setup.seed,
             input_tokens: 1000,
+            input_precision: Precision::Exact,
             expected_output_tokens: 500,
             max_output_tokens: None,
             priority: 0,
@@ -92,6 +96,10 @@ impl Contract for Routing {
             }
         }
         Ok(())
+    }
+
+    fn trial(instance: &mut Instance<Self>, needs: &Needs, budget: Budget, setup: &Setup) -> Result<(), PolicyProblem> {
+        trial(instance, needs, budget, setup)
     }
 
     /// A router that may learn has one memory; one that says it does not may answer on every processor at once.
@@ -163,6 +171,8 @@ fn request(question: &RouteRequest) -> wit::Request {
         (traits.tools, wit::Traits::TOOLS),
         (traits.images, wit::Traits::IMAGES),
         (traits.json, wit::Traits::JSON),
+        (question.input_precision == Precision::Exact, wit::Traits::INPUT_EXACT),
+        (question.input_precision == Precision::UpperBound, wit::Traits::INPUT_BOUND),
     ];
     wit::Request {
         now_ms: question.now.as_millis(),

@@ -2,17 +2,13 @@
 
 use super::bindings::exports::witgate::policy::routing as wit;
 use super::types::Needs;
-use crate::policy::host::PolicyProblem;
-use crate::signal::{Feature, Signal};
-
-/// Columns, features or attributes a policy may ask for: each costs something on every request.
-const MOST_NEEDS: usize = 32;
+use crate::policy::host::{MOST_NEEDS, PolicyProblem, attributes};
+use crate::signal::{Feature, Grants, Signal};
 
 /// # Errors
-/// There is no such signal or feature, or it wants too many.
-pub(super) fn needs(wanted: wit::Needs) -> Result<Needs, PolicyProblem> {
-    let counts =
-        [("signal", wanted.signals.len()), ("feature", wanted.features.len()), ("attribute", wanted.attributes.len())];
+/// There is no such signal, feature or attribute, it wants too many, or one that nobody granted it.
+pub(super) fn needs(wanted: &wit::Needs, grants: &Grants) -> Result<Needs, PolicyProblem> {
+    let counts = [("signal", wanted.signals.len()), ("feature", wanted.features.len())];
     if let Some((kind, asked)) = counts.into_iter().find(|(_, asked)| *asked > MOST_NEEDS) {
         return Err(PolicyProblem::TooManyNeeds { kind, asked, limit: MOST_NEEDS });
     }
@@ -30,7 +26,7 @@ pub(super) fn needs(wanted: wit::Needs) -> Result<Needs, PolicyProblem> {
     Ok(Needs {
         signals: wanted.signals.iter().map(signal).collect::<Result<_, _>>()?,
         features: wanted.features.iter().map(feature).collect::<Result<_, _>>()?,
-        attributes: wanted.attributes,
+        attributes: attributes(&wanted.attributes, grants)?,
         exact_tokens: wanted.exact_tokens,
         pure: wanted.pure,
     })

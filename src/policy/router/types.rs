@@ -11,7 +11,8 @@ use crate::limits::Dimension;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::policy::host::PolicyFault;
-use crate::signal::{Feature, Signal};
+use crate::signal::{Attribute, Feature, Grants, Signal};
+use crate::tokens::Precision;
 
 /// What a router is told about one deployment and what never changes while it lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +85,8 @@ pub struct Setup {
     pub deployments: Vec<DeploymentInfo>,
     /// The instance's own seed.
     pub seed: u64,
+    /// What the operator lets it read of a request.
+    pub may_read: Grants,
 }
 
 /// What a router asked to be told.
@@ -93,8 +96,8 @@ pub struct Needs {
     pub signals: Vec<Signal>,
     /// Facts about the prompt, in this order.
     pub features: Vec<Feature>,
-    /// Facts about the caller, in this order; an unknown one is told as "".
-    pub attributes: Vec<String>,
+    /// Facts as text, in this order; an absent one is told as "".
+    pub attributes: Vec<Attribute>,
     /// Whether `input_tokens` must be counted; otherwise an upper bound will do.
     pub exact_tokens: bool,
     /// Whether `route` depends on its arguments alone, so that several instances may serve.
@@ -124,8 +127,10 @@ pub struct RouteRequest {
     pub now: Moment,
     /// The request's seed: every draw comes from it, and outcomes name it.
     pub seed: u64,
-    /// Input tokens, exact or an upper bound as [`Needs::exact_tokens`] says.
+    /// Input tokens.
     pub input_tokens: u32,
+    /// What that number is.
+    pub input_precision: Precision,
     /// Output tokens reckoned with.
     pub expected_output_tokens: u32,
     /// The client's own bound.

@@ -4,8 +4,8 @@ use super::bindings::exports::witgate::policy::routing as wit;
 use super::types::Choice;
 use crate::policy::host::PolicyFault;
 
-/// A ranking names deployments that were offered, each once, with probabilities.
-/// It may be shorter than the list; empty it may be only where nothing was offered.
+/// A ranking names deployments that were offered, each once, with probabilities. It may be shorter than the list; an empty one
+/// says that none is fit.
 pub(in crate::policy) fn validate(
     ranking: &wit::Ranking,
     deployments: usize,
@@ -13,7 +13,7 @@ pub(in crate::policy) fn validate(
 ) -> Result<(), PolicyFault> {
     let wit::Ranking { deployments: named, propensities } = ranking;
     let mut seen = SeenSet::new(deployments);
-    let mut good = named.is_empty() == (deployments == 0);
+    let mut good = true;
     if propensities.is_empty() {
         out.extend(named.iter().map(|&deployment| Choice { deployment, propensity: 1.0 }));
     } else {
@@ -33,9 +33,6 @@ pub(in crate::policy) fn validate(
 /// What is wrong with a ranking that is not good: looked for only now, because nearly all are.
 fn fault(ranking: &wit::Ranking, deployments: usize) -> String {
     let wit::Ranking { deployments: named, propensities } = ranking;
-    if named.is_empty() && deployments > 0 {
-        return "the ranking is empty".to_owned();
-    }
     if !propensities.is_empty() && propensities.len() != named.len() {
         return format!("the ranking has {} deployments and {} propensities", named.len(), propensities.len());
     }

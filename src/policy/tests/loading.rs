@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::policy::host::compile::child_main;
-use crate::signal::Signal;
+use crate::signal::{Attribute, Grant, Signal};
 
 fn load(bytes: &[u8]) -> PolicyProblem {
     ENGINE.load(&PolicyName::from("guest"), bytes).unwrap_err()
@@ -84,6 +84,7 @@ fn an_import_no_policy_is_given_is_refused() {
     assert_eq!(found, PolicyProblem::Import("acme:disk/files@1.0.0".to_owned()));
     let found = load(&shell(&["wasi:cli/stdout@0.2.0", "wasi:clocks/wall-clock@0.2.0"], routing)).to_string();
     assert!(found.contains("wasi:cli/stdout@0.2.0, wasi:clocks/wall-clock@0.2.0"), "{found}");
+    assert!(found.contains("witgate.policies.allow_wasi_stubs: [guest]"), "the key that lets it in: {found}");
 }
 
 #[test]
@@ -100,8 +101,8 @@ fn wasi_that_is_let_through_is_linked_to_traps() {
          (component $c) (instance $i (instantiate $c)) (export \"witgate:policy/routing@0.1.0\" (instance $i)))",
     )
     .unwrap();
-    let engine = Engine::new(EngineOptions { allow_wasi_stubs: true, ..EngineOptions::default() }).unwrap();
-    let problem = engine.load(&PolicyName::from("guest"), &bytes).unwrap_err();
+    assert!(matches!(load(&bytes), PolicyProblem::Wasi { .. }));
+    let problem = ENGINE.load_granted(&PolicyName::from("guest"), &bytes, true).unwrap_err();
     // The import is satisfied, so what is missing is the interface's own functions.
     assert!(matches!(&problem, PolicyProblem::Interface(words) if !words.contains("wasi")), "{problem}");
 }
@@ -148,12 +149,50 @@ fn a_policy_that_traps_on_any_request_never_serves_one() {
 }
 
 #[test]
+fn a_policy_that_fails_on_strange_numbers_never_serves_and_is_told_in_its_own_words() {
+    let words = refused("trial-outcome-trap");
+    assert!(words.starts_with("fails on outcomes that make no sense: it trapped: "), "{words}");
+    assert!(words.ends_with("; it said: a latency that is no number"), "{words}");
+    let words = refused("trial-priority-duplicate");
+    assert!(words.starts_with("fails on the largest and smallest numbers"), "{words}");
+    assert!(words.ends_with("place 1 names deployment 0 again"), "{words}");
+}
+
+/// A swap must stay quick: what is tried costs little beside making an instance.
+#[test]
+fn the_trial_takes_a_fraction_of_a_call_s_budget() {
+    let before = crate::policy::host::ticker::thread_cpu();
+    for _ in 0..10 {
+        start("");
+    }
+    let each = crate::policy::host::ticker::thread_cpu().saturating_sub(before) / 10;
+    assert!(each < Duration::from_millis(10), "{each:?}");
+}
+
+#[test]
 fn an_unknown_need_is_refused_listing_the_known_ones() {
     let words = refused("unknown-signal");
     assert!(words.contains("phase-of-the-moon"));
     assert!(Signal::ALL.iter().all(|signal| words.contains(signal.as_str())), "{words}");
     assert!(refused("unknown-feature").contains("code-share"));
     assert!(refused("too-many-needs").contains("100 signals"));
+}
+
+#[test]
+fn an_attribute_is_refused_where_there_is_none_and_where_nobody_granted_it() {
+    let start = |name: &str, may_read: &[&str]| {
+        let grants = may_read.iter().map(|written| Grant::parse(written).unwrap()).collect();
+        let setup = Setup { may_read: Grants::These(grants), ..setup(&format!("attribute {name}"), &["a", "b"]) };
+        Router::start(Arc::clone(&COMPONENT), setup, None).map_err(|problem| problem.to_string())
+    };
+    let unknown = start("face", &[]).unwrap_err();
+    assert!(unknown.contains("the attribute `face`") && unknown.contains("caller, team, group, api"), "{unknown}");
+    assert!(start("api", &[]).is_ok(), "what the gateway itself names takes no grant");
+    let ungranted = start("header:x-tier", &["header:x-other"]).unwrap_err();
+    assert!(ungranted.contains("witgate.routers.GROUP.may_read: [\"header:x-tier\"]"), "{ungranted}");
+    let router = start("header:X-Tier", &["header:x-tier"]).unwrap();
+    assert_eq!(router.needs().attributes, [Attribute::parse("header:x-tier").unwrap()]);
+    assert!(start("header:authorization", &["prompt"]).unwrap_err().contains("may hold a credential"));
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn question(rng: &mut Rng, now_ms: u64) -> RouteRequest {
         now: Moment::from_millis(now_ms),
         seed: rng.u64(..),
         input_tokens: u32::from(rng.u16(0..8)) * 1_000,
+        input_precision: crate::tokens::Precision::Exact,
         expected_output_tokens: u32::from(rng.u16(0..4)) * 500,
         max_output_tokens: None,
         priority: 0,
@@ -132,7 +133,13 @@ fn on_random_inputs<T: Default>(
     for group in 0..GROUPS {
         let mut rng = Rng::with_seed(group);
         let facts = facts(&mut rng);
-        let setup = Setup { group: None, settings: Arc::from(settings), deployments: facts.clone(), seed: group };
+        let setup = Setup {
+            group: None,
+            settings: Arc::from(settings),
+            deployments: facts.clone(),
+            seed: group,
+            may_read: crate::signal::Grants::All,
+        };
         let router = Router::start(Arc::clone(&component), setup, None).unwrap();
         let (mut model, mut now_ms) = (T::default(), START_MS);
         for _ in 0..QUESTIONS {

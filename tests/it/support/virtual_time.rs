@@ -1,5 +1,6 @@
 //! The same pipeline on the paused clock: no socket, no file, one thread.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use witgate::clock::Clock;
 use witgate::fault::Refusal;
 use witgate::format::{ClientApi, ClientRequest};
 use witgate::http::HttpUpstream;
+use witgate::id::PolicyName;
 use witgate::moment::Moment;
 use witgate::pipeline::{BlockingPool, Gateway, ReplyMeta, Served};
 use witgate::reload::{ConfigSource, PolicySource, Sources};
@@ -23,7 +25,18 @@ pub(crate) const BEGIN: Moment = Moment::from_millis(1_800_000_000_000);
 
 /// A gateway over `config` whose HTTP providers are `http`.
 pub(crate) fn assemble_over(config: &str, http: Arc<dyn Upstream>) -> Arc<Gateway> {
-    let (config, policies) = (ConfigSource::Text(config.into()), PolicySource::Memory(Arc::default()));
+    assemble_all(config, &[], http)
+}
+
+/// A gateway over `config`, which names no provider on the network, and these components.
+pub(crate) fn assembled_with(config: &str, policies: &[(&str, &Path)]) -> Arc<Gateway> {
+    assemble_all(config, policies, Arc::new(HttpUpstream::new()))
+}
+
+fn assemble_all(config: &str, policies: &[(&str, &Path)], http: Arc<dyn Upstream>) -> Arc<Gateway> {
+    let policy = |(name, file): &(&str, &Path)| (PolicyName::from(*name), std::fs::read(file).expect("a component"));
+    let policies = PolicySource::Memory(Arc::new(policies.iter().map(policy).collect()));
+    let config = ConfigSource::Text(config.into());
     let options = options(Sources { config, policies, ..Sources::default() }, Clock::starting_at(BEGIN));
     let Assembled { gateway, .. } =
         assemble(options, http, BlockingPool::in_place()).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));

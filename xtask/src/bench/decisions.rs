@@ -10,6 +10,8 @@ use witgate::id::PolicyName;
 use witgate::moment::Moment;
 use witgate::policy::{Component, DeploymentInfo, Engine, EngineOptions, Outcome, RouteRequest, Router, Setup, Traits};
 use witgate::seed;
+use witgate::signal::Grants;
+use witgate::tokens::Precision;
 
 use super::stats::{micros, percentile};
 use super::watch::now;
@@ -67,8 +69,13 @@ pub(crate) fn one(
     deployments: usize,
     calls: usize,
 ) -> Result<(f64, f64), String> {
-    let setup =
-        Setup { group: None, settings: "{}".into(), deployments: (0..deployments).map(facts).collect(), seed: 1 };
+    let setup = Setup {
+        group: None,
+        settings: "{}".into(),
+        deployments: (0..deployments).map(facts).collect(),
+        seed: 1,
+        may_read: Grants::All,
+    };
     let router = Router::start(component.clone(), setup, None).map_err(|problem| problem.to_string())?;
     let needs = router.needs();
     let features = vec![1000.0; needs.features.len()];
@@ -99,6 +106,7 @@ pub(crate) fn question(call: u64) -> RouteRequest {
         now: Moment::default() + Duration::from_micros(50 * call),
         seed: seed::derive(7, call),
         input_tokens: 900,
+        input_precision: Precision::Exact,
         expected_output_tokens: 200,
         max_output_tokens: Some(256),
         priority: 0,

@@ -51,6 +51,7 @@ impl Contender {
 
     fn router(&self, deployments: usize) -> Result<Arc<Router>, String> {
         let setup = Setup {
+            may_read: witgate::signal::Grants::All,
             group: None,
             settings: r#"{"penalty": 3.5}"#.into(),
             deployments: (0..deployments).map(decisions::facts).collect(),

@@ -1,0 +1,115 @@
+//! One component looked at from outside and started once: what it is, what it exports, what it takes.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::policy::{Anatomy, Digest, Engine, anatomy, stopwatch};
+
+use super::{Options, as_served, load, read, started};
+
+/// What there is to know of a component.
+#[derive(Clone, Debug, Serialize)]
+pub struct Look {
+    /// The file.
+    pub file: String,
+    /// SHA-256 of its bytes.
+    pub digest: String,
+    /// Its size.
+    pub bytes: usize,
+    /// Its roles with the version of the interface; empty where it is no policy.
+    pub interface: String,
+    /// Why no gateway would serve it over a plain group.
+    pub refused: Option<String>,
+    /// What it imports.
+    pub imports: Vec<String>,
+    /// What it exports.
+    pub exports: Vec<String>,
+    /// Languages and tools it was made with.
+    pub producers: Vec<String>,
+    /// Custom sections, by name, with their bytes.
+    pub sections: Vec<(String, usize)>,
+    /// Core modules in it.
+    pub modules: usize,
+    /// Milliseconds to check, compile and link it, nothing being kept from before.
+    pub load_ms: Option<f64>,
+    /// Milliseconds to start it over a plain group, what it is put to before service included.
+    pub start_ms: Option<f64>,
+    /// Bytes of linear memory it then has.
+    pub memory_bytes: Option<usize>,
+    /// Its world and interfaces as WIT.
+    pub wit: String,
+}
+
+/// Looks at a component. One that no gateway would serve is told with the reason.
+///
+/// # Errors
+/// It cannot be read, or is no component.
+pub fn look(file: &Path, options: &Options) -> Result<Look, String> {
+    let bytes = read(file)?;
+    let found = anatomy(&bytes).map_err(|problem| format!("{}: {problem}", file.display()))?;
+    let Anatomy { imports, exports, wit, producers, sections, modules } = found;
+    let mut look = Look {
+        file: file.display().to_string(),
+        digest: Digest::of(&bytes).to_string(),
+        bytes: bytes.len(),
+        interface: String::new(),
+        refused: None,
+        imports,
+        exports,
+        producers,
+        sections,
+        modules,
+        load_ms: None,
+        start_ms: None,
+        memory_bytes: None,
+        wit,
+    };
+    if let Err(problem) = as_served(options).and_then(|engine| look.started(&engine, file, options)) {
+        look.refused = Some(problem);
+    }
+    Ok(look)
+}
+
+impl Look {
+    fn started(&mut self, engine: &Engine, file: &Path, options: &Options) -> Result<(), String> {
+        let component = load(engine, file)?;
+        let inspection = component.inspection();
+        self.interface = format!("{}@{}", inspection.role_names(), inspection.version);
+        self.load_ms = Some(component.load_time().as_secs_f64() * 1e3);
+        let began = stopwatch();
+        let memory = inspection
+            .roles
+            .iter()
+            .map(|role| started(&component, *role, options))
+            .try_fold(0, |most, one| one.map(|bytes: usize| most.max(bytes)))?;
+        self.start_ms = Some(stopwatch().saturating_sub(began).as_secs_f64() * 1e3);
+        self.memory_bytes = Some(memory);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listed = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        let milliseconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1} ms"));
+        let interface = if self.interface.is_empty() { "no policy" } else { &self.interface };
+        writeln!(f, "{}: {interface}", self.file)?;
+        writeln!(f, "  digest    {}", self.digest)?;
+        writeln!(f, "  size      {} bytes, {} core modules", self.bytes, self.modules)?;
+        writeln!(f, "  imports   {}", listed(&self.imports))?;
+        writeln!(f, "  exports   {}", listed(&self.exports))?;
+        writeln!(f, "  made with {}", listed(&self.producers))?;
+        let sections: Vec<String> = self.sections.iter().map(|(name, bytes)| format!("{name} ({bytes})")).collect();
+        writeln!(f, "  sections  {}", listed(&sections))?;
+        writeln!(f, "  load      {}", milliseconds(self.load_ms))?;
+        writeln!(f, "  start     {}", milliseconds(self.start_ms))?;
+        let memory = self.memory_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
+        writeln!(f, "  memory    {memory}")?;
+        if let Some(problem) = &self.refused {
+            writeln!(f, "  refused   {problem}")?;
+        }
+        Ok(())
+    }
+}
