@@ -19,6 +19,7 @@ mod suite;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use report::{Check, Report, SuiteReport};
 
@@ -26,6 +27,9 @@ use crate::builtin_policies::SHIPPED;
 use crate::id::PolicyName;
 use crate::policy::{Component, Engine, EngineOptions, Setup};
 use suite::Suite;
+
+/// How long a component may compile here, at low priority on a machine that may have much else to do.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How scenarios are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +102,8 @@ fn engine(options: &Options) -> Result<Engine, String> {
         capture_log: true,
         cache_dir: options.cache.clone(),
         cache_optional: true,
+        // Somebody waits for it, and can stop it.
+        compile_timeout: PATIENCE,
         ..EngineOptions::default()
     };
     Engine::new(options).map_err(|problem| problem.to_string())
