@@ -23,6 +23,7 @@ mod update;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use bench::{Bench, BenchRow, MOST_DEPLOYMENTS, bench};
 pub use look::{Look, look};
@@ -36,6 +37,9 @@ use crate::policy::{
 };
 use crate::signal::Grants;
 use suite::Suite;
+
+/// How long a component may compile here, at low priority on a machine that may have much else to do.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How scenarios are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +155,8 @@ fn engine(options: &Options) -> Result<Engine, String> {
         cache_dir: options.cache.clone(),
         cache_optional: true,
         allow_wasi_stubs: options.allow_wasi_stubs,
+        // Somebody waits for it, and can stop it.
+        compile_timeout: PATIENCE,
         ..EngineOptions::default()
     };
     Engine::new(options).map_err(|problem| problem.to_string())

@@ -18,7 +18,7 @@ macro_rules! files {
 
 /// The contract, every role's.
 pub(super) const WIT: &[File] = files!("wit":
-    "lifecycle.wit" "log.wit" "prompt-builder.wit" "response-parser.wit" "router.wit" "tokens.wit"
+    "lifecycle.wit" "log.wit" "prompt-builder.wit" "provider.wit" "response-parser.wit" "router.wit" "tokens.wit"
 );
 
 /// The Rust SDK, which is published nowhere.

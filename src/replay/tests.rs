@@ -141,7 +141,8 @@ fn refusals_and_broken_answers_come_out_the_same() {
     for settings in ["wait", "reject", "empty", "duplicate", "propensity-nan", "route-panic", "stack-overflow"] {
         let mut bench = Bench::start(settings, 100);
         assert!(bench.ask(0).is_ok());
-        assert!(bench.ask(CURSED).is_err(), "{settings}");
+        // None of the deployments is an answer; all else here is none.
+        assert_eq!(bench.ask(CURSED).is_ok(), settings == "empty", "{settings}");
         assert!(bench.ask(0).is_ok());
         let report = bench.repeat();
         assert_eq!((report.exit_code(), report.identical()), (0, 3), "{settings}: {report}");

@@ -177,7 +177,12 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
                 return routing.Ranking([], [])
 
         def observe(self, outcome):
-            if hasattr(router, "observe"):
+            if not hasattr(router, "observe"):
+                return
+            try:
                 router.observe(outcome)
+            except Exception:
+                log(traceback.format_exc(), "warn")
+                raise
 
     return Lifecycle, Routing

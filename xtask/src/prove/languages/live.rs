@@ -74,10 +74,11 @@ impl Live {
 
     /// Asks until this component has decided a request. No request may fail meanwhile.
     pub(super) fn decided_by(&self, component: &Path) -> Result<(), String> {
-        let bytes = fs::read(component).map_err(|problem| format!("{}: {problem}", component.display()))?;
-        let wanted = format!("x-witgate-policy: {}@{}", self.name, Digest::of(&bytes).short());
         let start = now();
         loop {
+            // Read each time: under watch there may be a newer one meanwhile.
+            let bytes = fs::read(component).map_err(|problem| format!("{}: {problem}", component.display()))?;
+            let wanted = format!("x-witgate-policy: {}@{}", self.name, Digest::of(&bytes).short());
             let head = self.chat()?;
             if !head.starts_with("HTTP/1.1 200") {
                 return Err(format!("a request failed while the policy was swapped: {head}"));

@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) fn prove(tools: &Tools, live: &Live, folder: &Path, source: &str) -> Result<f64, String> {
     let failed = |problem: std::io::Error| problem.to_string();
     let component = folder.join(NAME).join(NAME).with_extension("wasm");
+    let log = folder.join("watch.log");
+    let told = fs::File::create(&log).map_err(failed)?;
     let mut command = Command::new("witgate");
     tools.equip(&mut command);
     let mut watcher = command
@@ -22,14 +24,14 @@ pub(super) fn prove(tools: &Tools, live: &Live, folder: &Path, source: &str) -> 
         .args(["policy", "watch", NAME, "--policies"])
         .arg(live.policies())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(told.try_clone().map_err(failed)?)
+        .stderr(told)
         .spawn()
         .map_err(failed)?;
     let done = edited(live, &component, &folder.join(NAME).join(source));
     let _ended_already = watcher.kill();
     let _reaped = watcher.wait();
-    done
+    done.map_err(|problem| format!("{problem}\n{}", fs::read_to_string(&log).unwrap_or_default()))
 }
 
 fn edited(live: &Live, component: &Path, source: &Path) -> Result<f64, String> {
@@ -39,16 +41,24 @@ fn edited(live: &Live, component: &Path, source: &Path) -> Result<f64, String> {
     if changed == text {
         return Err(format!("{} is not as this expects", source.display()));
     }
+    // It begins by building what is there, which is not the same bytes each time.
+    rebuilt(live, component, &fs::read(component).map_err(failed)?)?;
     let before = fs::read(component).map_err(failed)?;
     let start = now();
     fs::write(source, changed).map_err(failed)?;
+    rebuilt(live, component, &before)?;
+    Ok(seconds(start))
+}
+
+/// Waits until there is another component, and it decides.
+fn rebuilt(live: &Live, component: &Path, before: &[u8]) -> Result<(), String> {
+    let start = now();
     // Renamed into place, so it is there whole or not at all.
-    while fs::read(component).map_err(failed)? == before {
+    while fs::read(component).map_err(|problem| problem.to_string())? == before {
         if start.elapsed() > PATIENCE {
             return Err(format!("not built after {} s", PATIENCE.as_secs()));
         }
         std::thread::sleep(PAUSE);
     }
-    live.decided_by(component)?;
-    Ok(seconds(start))
+    live.decided_by(component)
 }
