@@ -98,14 +98,16 @@ impl PolicyRuntime<Building> {
         let answer = lent.call(request.now, |instance, budget| {
             instance.build(budget.over(length).with_imports(COUNTED_BYTES), request, &messages, &parts)
         })?;
-        lent.give_back();
+        drop(parts);
         match answer {
             Ok(prompt) => {
-                drop(parts);
-                apply::apply(prompt, messages, request.items.len())
-                    .map_err(|why| self.failed_for(why, request.id).into())
+                let built = apply::apply(prompt, messages, request.items.len()).map_err(|why| self.failed_for(why, request.id))?;
+                // One that answers nonsense is not asked again: it may be in any state.
+                lent.give_back();
+                Ok(built)
             }
             Err(mut words) => {
+                lent.give_back();
                 cut(&mut words, REFUSAL_BYTES);
                 Err(BuildError::Refused(words))
             }

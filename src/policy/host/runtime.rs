@@ -146,6 +146,7 @@ impl<C: Contract> PolicyRuntime<C> {
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
         let lifetime = C::lifetime(&ready.needs);
+        let idle = Idle::new(component.engine(), lifetime.idle(), ready.instance.memory_bytes());
         let runtime = Self {
             recovery: Budget::recovery(&component, choices, ready.cpu),
             recorder: C::Recorder::new(&component, &setup, &ready.needs),
@@ -157,7 +158,7 @@ impl<C: Contract> PolicyRuntime<C> {
             sink,
             stats: counters,
             instances: (0..lifetime.most()).map(|_| Mutex::new(None)).collect(),
-            idle: Idle::new(lifetime.idle()),
+            idle,
             saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
             state_problem: ready.state_problem,
             learning: Mutex::default(),
