@@ -180,6 +180,9 @@ enum PolicyCommand {
     Check {
         /// The component.
         file: PathBuf,
+        /// Configure it with these, a JSON object.
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        settings: String,
     },
     /// Run scenarios against components: virtual clock, seeded randomness, fuel instead of time.
     Test {
@@ -279,7 +282,7 @@ pub fn run() -> ExitCode {
         Command::Policy(PolicyCommand::New { name, world, lang }) => policy::new(&name, world, lang),
         Command::Policy(PolicyCommand::Build { folder }) => policy::build(&folder),
         Command::Policy(PolicyCommand::Watch { folder, policies }) => policy::watch(&folder, policies.as_deref()),
-        Command::Policy(PolicyCommand::Check { file }) => policy::check(&file),
+        Command::Policy(PolicyCommand::Check { file, settings }) => policy::check(&file, settings),
         Command::Policy(PolicyCommand::Test { path, policy, json }) => policy::test(&path, policy.as_deref(), json),
         Command::Policy(PolicyCommand::Replay { path, policy, policies, json }) => {
             replay::replay(&path, &Options { policy, policies }, json)

@@ -8,12 +8,19 @@
 //! Three ends: all passed, something failed, or it could not be tried at all ([`Report::exit_code`]).
 
 mod answer;
+mod builder_checks;
+mod builder_suite;
 mod builtin_checks;
+mod conversation;
 mod expect;
 mod file;
+mod odd;
 mod ordered;
+mod parser_checks;
+mod parser_suite;
 mod report;
 mod runner;
+mod spoken;
 mod suite;
 
 use std::fs;
@@ -24,7 +31,7 @@ pub use report::{Check, Report, SuiteReport};
 
 use crate::builtin_policies::SHIPPED;
 use crate::id::PolicyName;
-use crate::policy::{Component, Engine, EngineOptions, Setup};
+use crate::policy::{BuilderSetup, Component, Engine, EngineOptions, ParserSetup, Role, Setup};
 use suite::Suite;
 
 /// How scenarios are run.
@@ -34,6 +41,8 @@ pub struct Options {
     pub policy: Option<PathBuf>,
     /// Where a policy named without a path is looked for.
     pub policies: PathBuf,
+    /// What [`check`] configures a policy with, a JSON object as text.
+    pub settings: String,
     /// Fuel of one call: about one unit an instruction, and unless given what a fast core does in the time of a call.
     pub fuel: u64,
     /// Where compiled policies are kept, if that folder can be had: one with an interpreter inside compiles for half a minute.
@@ -42,7 +51,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: None, policies: PathBuf::from("policies"), fuel: 50_000_000, cache: None }
+        Self { policy: None, policies: PathBuf::from("policies"), settings: "{}".to_owned(), fuel: 50_000_000, cache: None }
     }
 }
 
@@ -65,14 +74,27 @@ pub fn run(path: &Path, options: &Options) -> Report {
     Report::new(files.iter().map(suite).collect())
 }
 
-/// Checks one component: what it is, that it starts over a plain group of three deployments with no settings, and
-/// the free checks.
+/// Checks one component: what it is, that it starts (a router over a plain group of three deployments), and the free checks of
+/// each of its roles.
 #[must_use]
 pub fn check(policy: &Path, options: &Options) -> Report {
     let checked = engine(options).and_then(|engine| {
         let component = load(&engine, policy)?;
         let mut report = SuiteReport::new(policy, &component);
-        builtin_checks::all(&component, &plain_setup(), &mut report);
+        let (settings, model, seed): (Arc<str>, Arc<str>, _) =
+            (Arc::from(options.settings.as_str()), Arc::default(), suite::SEED);
+        for role in &component.inspection().roles {
+            let (settings, model) = (Arc::clone(&settings), Arc::clone(&model));
+            match role {
+                Role::Router | Role::Provider => builtin_checks::all(&component, &plain_setup(settings), &mut report),
+                Role::PromptBuilder => {
+                    builder_checks::all(&component, &BuilderSetup { group: None, settings, model, seed }, &mut report);
+                }
+                Role::ResponseParser => {
+                    parser_checks::all(&component, &ParserSetup { group: None, settings, model, seed }, &mut report);
+                }
+            }
+        }
         Ok(report)
     });
     Report::new(vec![checked.unwrap_or_else(|problem| SuiteReport::broken(policy, problem))])
@@ -80,16 +102,32 @@ pub fn check(policy: &Path, options: &Options) -> Report {
 
 fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteReport, String> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let suite = Suite::read(&text, &file.display().to_string())?;
-    let component = named(engine, &suite.policy, file, options)?;
+    let name = file.display().to_string();
+    let component = named(engine, &suite::policy(&text, &name)?, file, options)?;
     let mut report = SuiteReport::new(file, &component);
-    let played = runner::play(&component, &suite)?;
-    let again = runner::play(&component, &suite)?;
-    for ((case, run), again) in suite.cases.iter().zip(&played).zip(&again) {
-        report.case(&case.name, run.fuel, expect::judge(&suite, case, run, again), &run.log);
+    // What a file may say depends on the role; one of several is tried as the first.
+    match component.inspection().roles.first() {
+        Some(Role::PromptBuilder) => {
+            let setup = builder_suite::run(&component, &text, &name, &mut report)?;
+            builder_checks::all(&component, &setup, &mut report);
+        }
+        Some(Role::ResponseParser) => {
+            let setup = parser_suite::run(&component, &text, &name, &mut report)?;
+            parser_checks::all(&component, &setup, &mut report);
+        }
+        Some(Role::Router | Role::Provider) | None => run_router(&component, &Suite::read(&text, &name)?, &mut report)?,
     }
-    builtin_checks::all(&component, &suite.setup, &mut report);
     Ok(report)
+}
+
+fn run_router(component: &Arc<Component>, suite: &Suite, report: &mut SuiteReport) -> Result<(), String> {
+    let played = runner::play(component, suite)?;
+    let again = runner::play(component, suite)?;
+    for ((case, run), again) in suite.cases.iter().zip(&played).zip(&again) {
+        report.case(&case.name, run.fuel, expect::judge(suite, case, run, again), &run.log);
+    }
+    builtin_checks::all(component, &suite.setup, report);
+    Ok(())
 }
 
 fn engine(options: &Options) -> Result<Engine, String> {
@@ -142,10 +180,10 @@ fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {
     if files.is_empty() { Err("no scenario files (`.yaml`, `.yml`) in this folder".to_owned()) } else { Ok(files) }
 }
 
-fn plain_setup() -> Setup {
+fn plain_setup(settings: Arc<str>) -> Setup {
     Setup {
         group: None,
-        settings: Arc::from("{}"),
+        settings,
         deployments: ["a", "b", "c"].map(suite::plain_facts).to_vec(),
         seed: suite::SEED,
     }

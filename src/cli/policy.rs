@@ -123,8 +123,8 @@ pub(super) fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
 }
 
 /// Says whether a component can be taken into service, and runs the checks every policy gets.
-pub(super) fn check(file: &Path) -> ExitCode {
-    tell(&scenario::check(file, &options()), false)
+pub(super) fn check(file: &Path, settings: String) -> ExitCode {
+    tell(&scenario::check(file, &Options { settings, ..options() }), false)
 }
 
 /// Runs scenarios and prints what held and what did not.

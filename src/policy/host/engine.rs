@@ -174,7 +174,7 @@ impl Engine {
         &self.inner.options
     }
 
-    pub(super) fn idle(&self) -> &AtomicUsize {
+    pub(in crate::policy) fn idle(&self) -> &AtomicUsize {
         &self.inner.idle
     }
 

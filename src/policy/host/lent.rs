@@ -37,6 +37,11 @@ impl<C: Contract> Idle<C> {
         taken
     }
 
+    /// Bytes of linear memory of the largest.
+    pub(super) fn memory_bytes(&self) -> usize {
+        lock(&self.waiting).iter().map(Instance::memory_bytes).max().unwrap_or_default()
+    }
+
     fn give_back(&self, instance: Instance<C>) {
         if self.most == 0 || instance.memory_bytes() > self.most_bytes {
             return;

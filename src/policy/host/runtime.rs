@@ -348,7 +348,7 @@ impl<C: Contract> PolicyRuntime<C> {
             state_refused: self.state_problem.is_some(),
             times: self.stats.times(),
             histogram: self.stats.histogram(),
-            memory_bytes: lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes),
+            memory_bytes: self.memory_bytes(),
             fuel: self.component.engine().options().fuel.map(|_| self.stats.fuel_used()),
         }
     }
@@ -359,10 +359,10 @@ impl<C: Contract> PolicyRuntime<C> {
         self.state_problem.as_ref()
     }
 
-    /// Bytes of linear memory of its first instance; 0 while there is none.
+    /// Bytes of linear memory of its first instance, or of the largest that waits for its next use; 0 while there is none.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes)
+        lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes).max(self.idle.memory_bytes())
     }
 
     /// What it logged since the last time; nothing where the engine does not capture logs.

@@ -191,7 +191,9 @@ impl ReplyParser {
     pub(super) fn finish(&mut self, now: Moment, choice: u32, reason: &FinishReason) -> Result<Vec<Delta>, Complaint> {
         let told = self.told;
         let Some(parser) = self.parser(now, choice) else { return Ok(Vec::new()) };
-        let answer = self.call(now, |instance, budget| instance.finish(budget.over(told), parser, reason));
+        let answer = self.call(now, |instance, budget| {
+            instance.finish(budget.over(told).with_imports(REPAIR_BYTES), parser, reason)
+        });
         self.alternative(choice).parser = None;
         match answer {
             None => Ok(Vec::new()),
@@ -226,7 +228,8 @@ impl ReplyParser {
         }
         let about = self.about.clone();
         // What it is told of the reply is more than a call's answer is long.
-        let told = about.note.as_ref().map_or(0, |note| note.len()) + about.schema.as_ref().map_or(0, |text| text.len());
+        let told =
+            about.note.as_ref().map_or(0, |note| note.len()) + about.schema.as_ref().map_or(0, |text| text.len());
         let parser = self.call(now, |instance, budget| instance.open(budget.over(told), choice, &about))?;
         let known = self.alternative(choice);
         (known.opened, known.parser) = (true, Some(parser));
