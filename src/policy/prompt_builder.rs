@@ -22,6 +22,8 @@ use bindings::exports::witgate::policy::prompting as wit;
 const REFUSAL_BYTES: usize = 1024;
 /// Bytes that a call may have counted, over and over.
 const COUNTED_BYTES: usize = 8 << 20;
+/// What a part takes beside its words, in bytes of text.
+const AROUND_PART: usize = 64;
 
 /// A prompt builder in service.
 pub type PromptBuilder = PolicyRuntime<Building>;
@@ -91,7 +93,7 @@ impl PolicyRuntime<Building> {
     /// The policy failed or refuses the request.
     pub fn build(self: &Arc<Self>, request: &BuildRequest, messages: Vec<Message>) -> Result<BuiltPrompt, BuildError> {
         let parts = apply::parts(&messages);
-        let length = parts.iter().flatten().map(|part| part.text.len()).sum::<usize>()
+        let length = parts.iter().flatten().map(|part| part.text.len() + AROUND_PART).sum::<usize>()
             + request.variables.len()
             + request.items.iter().map(String::len).sum::<usize>();
         let mut lent = Lent::of(self, request.id)?;

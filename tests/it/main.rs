@@ -12,6 +12,7 @@ mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;
 mod hostile;
+mod hostile_roles;
 mod licences;
 mod limits;
 mod log;

@@ -43,6 +43,8 @@ struct Alternative {
     pending: Pending,
     /// The tool calls the client knows of.
     calls: Vec<u32>,
+    /// Those the provider spoke of, in whatever order it does.
+    spoken_of: Vec<u32>,
 }
 
 impl ReplyParser {
@@ -140,6 +142,12 @@ impl ReplyParser {
             }
             return None;
         }
+        if let Delta::ToolCall { index, .. } | Delta::ToolArguments { index, .. } = delta {
+            let known = &mut self.alternative(choice).spoken_of;
+            if !known.contains(index) {
+                known.push(*index);
+            }
+        }
         self.told += spoken(delta);
         let told = self.told;
         let parser = self.parser(now, choice)?;
@@ -153,10 +161,14 @@ impl ReplyParser {
     fn accept(&mut self, choice: u32, answer: &[Delta]) -> Option<()> {
         self.given += answer.iter().map(spoken).sum::<usize>();
         let too_much = self.given > GIVEN_BYTES.saturating_add(self.told.saturating_mul(3));
-        let calls = &mut self.alternative(choice).calls;
+        let Alternative { calls, spoken_of, .. } = self.alternative(choice);
         let broken = answer.iter().find_map(|delta| match delta {
             _ if too_much => Some("answers of more than 16 MiB and three times what it was told".to_owned()),
-            Delta::ToolCall { index, .. } if calls.contains(index) => Some(format!("tool call {index} begins twice")),
+            // What the provider spoke of may be passed as it came.
+            Delta::ToolArguments { index, .. } if spoken_of.contains(index) => None,
+            Delta::ToolCall { index, .. } if calls.contains(index) && !spoken_of.contains(index) => {
+                Some(format!("tool call {index} begins twice"))
+            }
             Delta::ToolCall { index, .. } => {
                 calls.push(*index);
                 None

@@ -12,7 +12,7 @@ fn told(text: &str) -> (u8, String) {
 #[test]
 fn what_is_unfit_is_found() {
     for (guest, deed, words) in [
-        ("hostile-prompt", "", ""),
+        ("hostile-prompt", "", "with []: it gave an answer that breaks the contract: a prompt without a message"),
         ("hostile-reply", "", ""),
         ("hostile-reply", "hold", ""),
         ("hostile-reply", "late", ""),
@@ -83,7 +83,7 @@ fn a_reply_that_depends_on_where_it_is_cut_is_found_and_may_be_meant() {
     let guest = at("tests/fixtures/policies/hostile-reply.wasm");
     let text = |splits: &str| {
         format!(
-            "policy: {}\nsettings: {{do: amplify}}\ncases:\n  - name: one\n    reply: {{texts: [a, 666], streamed: true{splits}}}\n    expect: {{}}\n",
+            "policy: {}\nsettings: {{do: amplify}}\ncases:\n  - name: one\n    reply: {{texts: [a, \"666\"], streamed: true{splits}}}\n    expect: {{}}\n",
             guest.display()
         )
     };
