@@ -239,6 +239,7 @@ impl Gateway {
         // Of a request that its builder refuses, too.
         guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
         let mut context = RequestContext::new(self, snapshot, arrival, request).await?;
+        guard.hold_memory(context.grown)?;
         Self::attempts(guard, &mut context).await
     }
 

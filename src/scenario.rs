@@ -9,14 +9,21 @@
 
 mod answer;
 mod bench;
+mod builder_checks;
+mod builder_suite;
 mod builtin_checks;
+mod conversation;
 mod expect;
 mod file;
 mod junit;
 mod look;
+mod odd;
 mod ordered;
+mod parser_checks;
+mod parser_suite;
 mod report;
 mod runner;
+mod spoken;
 mod suite;
 mod update;
 
@@ -100,14 +107,25 @@ pub fn check(policy: &Path, options: &Options) -> Report {
     let checked = as_served(options).and_then(|engine| {
         let component = load(&engine, policy)?;
         let mut report = SuiteReport::new(policy, &component);
+        let Setup { settings, seed, may_read, .. } = plain_setup(options);
+        let (name, model): (_, Arc<str>) = (None, Arc::default());
         for role in &component.inspection().roles {
+            let (settings, model, may_read, group) =
+                (Arc::clone(&settings), Arc::clone(&model), may_read.clone(), name.clone());
             match role {
                 Role::Router => builtin_checks::all(&component, &plain_setup(options), &mut report),
-                other => {
-                    let name = format!("starts as a {}, and answers", other.as_str());
-                    let started = started(&component, *other, options);
+                Role::PromptBuilder => {
+                    let setup = BuilderSetup { group, settings, model, seed, may_read };
+                    builder_checks::all(&component, &setup, &mut report);
+                }
+                Role::ResponseParser => {
+                    let setup = ParserSetup { group, settings, model, seed, may_read };
+                    parser_checks::all(&component, &setup, &mut report);
+                }
+                Role::Provider => {
+                    let started = started(&component, Role::Provider, options);
                     report.memory_bytes = started.as_ref().ok().copied().max(report.memory_bytes);
-                    report.gate(&name, started.map(drop));
+                    report.gate("starts as a provider, and answers", started.map(drop));
                 }
             }
         }
@@ -118,27 +136,55 @@ pub fn check(policy: &Path, options: &Options) -> Report {
 
 fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteReport, String> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let suite = Suite::read(&text, &file.display().to_string())?;
-    let component = named(engine, &suite.policy, file, options)?;
+    let name = file.display().to_string();
+    let component = named(engine, &suite::policy(&text, &name)?, file, options)?;
     let mut report = SuiteReport::new(file, &component);
-    let played = runner::play(&component, &suite)?;
-    let again = runner::play(&component, &suite)?;
+    // What a file may say depends on the role; one of several is tried as the first.
+    match component.inspection().roles.first() {
+        Some(Role::PromptBuilder) => {
+            let setup = builder_suite::run(&component, &text, &name, &mut report)?;
+            builder_checks::all(&component, &setup, &mut report);
+        }
+        Some(Role::ResponseParser) => {
+            let setup = parser_suite::run(&component, &text, &name, &mut report)?;
+            parser_checks::all(&component, &setup, &mut report);
+        }
+        Some(Role::Router | Role::Provider) | None => {
+            let suite = Suite::read(&text, &name)?;
+            if let Some(updated) = run_router(&component, &suite, (file, &text), options, &mut report)? {
+                let report = run_file(engine, file, &Options { update: false, ..options.clone() })?;
+                return Ok(SuiteReport { updated, ..report });
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Plays a router's cases. Where what is expected was written anew, how many cases: the file is to be played again.
+fn run_router(
+    component: &Arc<Component>,
+    suite: &Suite,
+    (file, text): (&Path, &str),
+    options: &Options,
+    report: &mut SuiteReport,
+) -> Result<Option<usize>, String> {
+    let played = runner::play(component, suite)?;
+    let again = runner::play(component, suite)?;
     if options.update {
         let failed = (0..).zip(suite.cases.iter().zip(&played).zip(&again));
-        let failed = failed.filter(|(_, ((case, run), again))| expect::ends_otherwise(&suite, case, run, again));
+        let failed = failed.filter(|(_, ((case, run), again))| expect::ends_otherwise(suite, case, run, again));
         let failed: Vec<_> = failed.map(|(index, ((_, run), _))| (index, run)).collect();
-        let (updated, count) = update::updated(&text, &file.display().to_string(), &suite, &failed)?;
+        let (updated, count) = update::updated(text, &file.display().to_string(), suite, &failed)?;
         if count > 0 {
             fs::write(file, updated).map_err(|error| format!("cannot be written: {error}"))?;
-            let report = run_file(engine, file, &Options { update: false, ..options.clone() })?;
-            return Ok(SuiteReport { updated: count, ..report });
+            return Ok(Some(count));
         }
     }
     for ((case, run), again) in suite.cases.iter().zip(&played).zip(&again) {
-        report.case(&case.name, run.fuel, expect::judge(&suite, case, run, again), &run.log);
+        report.case(&case.name, run.fuel, expect::judge(suite, case, run, again), &run.log);
     }
-    builtin_checks::all(&component, &suite.setup, &mut report);
-    Ok(report)
+    builtin_checks::all(component, &suite.setup, report);
+    Ok(None)
 }
 
 /// An engine that bounds calls as a gateway's does.

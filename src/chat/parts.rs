@@ -6,19 +6,14 @@ use super::{Delta, Part, PartKind, Rest};
 #[derive(Debug, Default)]
 pub struct PartsOfDeltas {
     parts: Vec<Part>,
-    calls: u32,
+    /// Tool calls: index, and place among the parts.
+    calls: Vec<(u32, usize)>,
 }
 
 impl PartsOfDeltas {
-    /// Tool calls so far: the index of the next one.
-    #[must_use]
-    pub const fn calls(&self) -> u32 {
-        self.calls
-    }
-
-    /// A part that is whole already, with everything about it.
-    pub fn keep(&mut self, part: Part) {
-        self.calls += u32::from(matches!(part.kind, PartKind::ToolCall { .. }));
+    /// A part that is whole already, with everything about it; `call` is its index where it is a tool call.
+    pub fn keep(&mut self, part: Part, call: Option<u32>) {
+        self.calls.extend(call.map(|index| (index, self.parts.len())));
         self.parts.push(part);
     }
 
@@ -28,19 +23,25 @@ impl PartsOfDeltas {
         match (delta, last) {
             (Delta::Text(more), Some(PartKind::Text(text)))
             | (Delta::Refusal(more), Some(PartKind::Refusal(text)))
-            | (Delta::Reasoning(more), Some(PartKind::Reasoning { text, .. }))
-            | (Delta::ToolArguments { fragment: more, .. }, Some(PartKind::ToolCall { arguments: text, .. })) => {
-                text.push_str(&more);
-            }
+            | (Delta::Reasoning(more), Some(PartKind::Reasoning { text, .. })) => text.push_str(&more),
+            (Delta::ToolArguments { index, fragment }, _) => self.arguments(index, &fragment),
             (Delta::Text(text), _) => self.begin(PartKind::Text(text)),
             (Delta::Refusal(text), _) => self.begin(PartKind::Refusal(text)),
             (Delta::Reasoning(text), _) => self.begin(PartKind::Reasoning { text, signature: None }),
-            (Delta::ToolCall { id, name, .. }, _) => {
-                self.calls += 1;
+            (Delta::ToolCall { index, id, name }, _) => {
+                self.calls.push((index, self.parts.len()));
                 self.begin(PartKind::ToolCall { id, name, arguments: String::new() });
             }
-            // Arguments of no call: there is nothing they could belong to.
             _ => {}
+        }
+    }
+
+    /// More of a call's arguments, which other parts may have followed. Those of no call belong to nothing.
+    fn arguments(&mut self, index: u32, fragment: &str) {
+        let place = self.calls.iter().rfind(|(known, _)| *known == index).map(|(_, place)| *place);
+        let part = place.and_then(|place| self.parts.get_mut(place)).map(|part| &mut part.kind);
+        if let Some(PartKind::ToolCall { arguments, .. }) = part {
+            arguments.push_str(fragment);
         }
     }
 
@@ -64,11 +65,13 @@ mod tests {
         let mut parts = PartsOfDeltas::default();
         let call = |index, name: &str| Delta::ToolCall { index, id: "i".to_owned(), name: name.to_owned() };
         let more = |fragment: &str| Delta::ToolArguments { index: 0, fragment: fragment.to_owned() };
+        let late = Delta::ToolArguments { index: 0, fragment: " ".to_owned() };
         let text = |text: &str| Delta::Text(text.to_owned());
-        for delta in [more("lost"), text("a"), text("b"), call(0, "f"), more("{"), more("}"), call(1, "g"), text("c")] {
+        for delta in
+            [more("lost"), text("a"), text("b"), call(0, "f"), more("{"), more("}"), call(1, "g"), text("c"), late]
+        {
             parts.add(delta);
         }
-        assert_eq!(parts.calls(), 2);
         let kinds: Vec<PartKind> = parts.into_parts().into_iter().map(|part| part.kind).collect();
         let tool = |name: &str, arguments: &str| PartKind::ToolCall {
             id: "i".to_owned(),
@@ -76,6 +79,6 @@ mod tests {
             arguments: arguments.to_owned(),
         };
         let text = |text: &str| PartKind::Text(text.to_owned());
-        assert_eq!(kinds, [text("ab"), tool("f", "{}"), tool("g", ""), text("c")]);
+        assert_eq!(kinds, [text("ab"), tool("f", "{} "), tool("g", ""), text("c")]);
     }
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::chat::{ChatRequest, PartKind, Reply};
-use crate::fault::{AttemptFault, FaultKind};
+use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
@@ -67,20 +67,27 @@ pub(super) async fn call(
         let stream = stream::begin(context, guard, runtime, source);
         return Ok(Served::Streamed { stream, meta });
     }
-    let mut hold = |bytes| guard.hold_memory(bytes).map_err(|full| AttemptFault::new(FaultKind::Gateway, full.message));
+    let full = |full: Refusal| AttemptFault::new(FaultKind::Gateway, full.message);
+    let mut hold = |bytes| guard.hold_memory(bytes).map_err(full);
     let body = within.run(collect(&answer.headers, answer.body, MAX_REPLY, &mut hold)).await;
     let body = body.map_err(|fault| scrubbed(fault, deployment))?;
     hold(context.gateway.tree_bytes(&body).await)?;
     let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
     guard.first_content();
+    let before = guard.record.cost;
     if let Some(progress) = guard.progress() {
         let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
         parts.for_each(|part| progress.saw(spoken(&part.kind)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-        meta.cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
+        let cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
+        // What was asked before, of a reply the parser did not take, is in it.
+        meta.cost = cost.map(|cost| cost + before.unwrap_or_default());
     }
-    parser::whole(context, &mut reply).await.map_err(CallFailure::Complaint)?;
+    let length = parser::length(&reply);
+    let read = parser::whole(context, &mut reply).await;
+    read.map_err(|complained| CallFailure::Complaint(complained.scrubbed(|fault| scrubbed(fault, deployment))))?;
+    guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
     Ok(Served::Whole { body: guard.api().reply(&reply), meta })
 }
 
@@ -100,7 +107,9 @@ async fn send(
     if let Some(progress) = guard.progress() {
         progress.sent();
     }
-    let limit = outgoing.timeouts.first_byte;
+    // A stream that is held is there when it is whole.
+    let whole = context.holds().then_some(runtime.config.timeouts.first_byte);
+    let limit = outgoing.timeouts.first_byte.max(whole.unwrap_or_default());
     let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
     Ok((runtime.transport.send(outgoing).await?, dropped, within))
 }

@@ -30,6 +30,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) items: Option<Vec<u32>>,
     /// What the prompt builder left for the response parser.
     pub(super) note: Option<Arc<str>>,
+    /// Bytes the prompt builder made of the client's, beside those.
+    pub(super) grown: usize,
     /// How often the model was asked again because the parser complained.
     pub(super) asked_again: u32,
     /// Reading and writing it takes long.
@@ -72,7 +74,7 @@ impl<'a> RequestContext<'a> {
         let group = find(snapshot, &request.model)?;
         let priority = priority(&mut request);
         arrival.tags = take_tags(&mut request);
-        let prompt::Prompt { request, items, note } = prompt::build(gateway, group, &arrival, request).await?;
+        let prompt::Prompt { request, items, note, grown } = prompt::build(gateway, group, &arrival, request).await?;
         let Arrival { id, caller, api, seed, large, deadline, headers, tags } = arrival;
         Ok(Self {
             id,
@@ -84,6 +86,7 @@ impl<'a> RequestContext<'a> {
             request: Arc::new(request),
             items,
             note,
+            grown,
             asked_again: 0,
             large,
             priority,
@@ -98,6 +101,11 @@ impl<'a> RequestContext<'a> {
     pub(super) fn facts(&self) -> Facts<'_> {
         let Self { group, caller, api, tags, headers, request, .. } = self;
         Facts { group, caller, api, tags, headers, request }
+    }
+
+    /// Whether the client gets nothing of a stream before the reply is whole.
+    pub(super) fn holds(&self) -> bool {
+        self.group.config.parser.as_ref().is_some_and(|parser| parser.hold)
     }
 
     /// Until when a request that starts to wait now may wait for a limit.

@@ -48,6 +48,12 @@ impl From<Unparsed> for Refusal {
 }
 
 impl Unparsed {
+    /// The same without the deployment's secrets: parsers quote what models say.
+    pub(super) fn scrubbed(mut self, scrub: impl FnOnce(AttemptFault) -> AttemptFault) -> Self {
+        self.complaint.problem = scrub(AttemptFault::new(FaultKind::Unparsed, self.complaint.problem)).message;
+        self
+    }
+
     /// The conversation in which the model is told what was wrong; `None` where the parser does not say what to tell it.
     pub(super) fn asked_again(&self, messages: &[Message]) -> Option<Vec<Message>> {
         let repair = self.complaint.repair.as_deref()?;
@@ -87,8 +93,7 @@ pub(super) async fn whole(context: &RequestContext<'_>, reply: &mut Reply) -> Re
     let Some(parser) = &context.group.parser else { return Ok(()) };
     let now = context.gateway.clock.now();
     let reader = ReplyParser::begin(parser, info(context, parser, false));
-    let length: usize = reply.choices.iter().map(|choice| text(&choice.parts).len()).sum();
-    let read = if reader.is_slow() || length > super::LARGE {
+    let read = if reader.is_slow() || length(reply) > super::LARGE {
         let pool = if reader.is_slow() { &context.gateway.slow_policies } else { &context.gateway.blocking };
         let given = reply.clone();
         // One whose thread ended has failed: the reply stays as it is.
@@ -110,6 +115,16 @@ pub(super) async fn whole(context: &RequestContext<'_>, reply: &mut Reply) -> Re
     }
 }
 
+/// Bytes of all words of a reply.
+pub(super) fn length(reply: &Reply) -> usize {
+    let words = |part: &Part| match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len(),
+        PartKind::ToolCall { arguments, .. } => arguments.len(),
+        PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => 0,
+    };
+    reply.choices.iter().flat_map(|choice| &choice.parts).map(words).sum()
+}
+
 fn text(parts: &[Part]) -> String {
     let texts =
         parts.iter().filter_map(|part| if let PartKind::Text(text) = &part.kind { Some(&**text) } else { None });
@@ -120,6 +135,8 @@ fn text(parts: &[Part]) -> String {
 pub(super) struct StreamParser {
     /// `None` while it is called on another thread, and once it is done.
     reader: Option<ReplyParser>,
+    /// Bytes it answered so far.
+    given: usize,
     clock: Clock,
     slow: BlockingPool,
 }
@@ -130,7 +147,12 @@ impl StreamParser {
         let parser = context.group.parser.as_ref()?;
         let reader = ReplyParser::begin(parser, info(context, parser, streamed));
         let (clock, slow) = (context.gateway.clock, context.gateway.slow_policies.clone());
-        reader.is_reading().then_some(Self { reader: Some(reader), clock, slow })
+        reader.is_reading().then_some(Self { reader: Some(reader), given: 0, clock, slow })
+    }
+
+    /// Bytes the parser answered so far.
+    pub(super) const fn given(&self) -> usize {
+        self.given
     }
 
     /// Puts what the client gets in the place of what came; `complete` says that nothing more comes.
@@ -143,14 +165,17 @@ impl StreamParser {
         if !reader.is_slow() {
             let read = read(&mut reader, now, chunks, complete);
             self.reader = Some(reader);
+            self.given = self.reader.as_ref().map_or(0, ReplyParser::given);
             return read;
         }
-        let mut given = std::mem::take(chunks);
+        let mut given = chunks.clone();
         let done = self.slow.run(move || {
             let read = read(&mut reader, now, &mut given, complete);
             (reader, given, read)
         });
+        // One whose thread ended has failed: what came passes as it is.
         let Some((reader, given, read)) = done.await else { return Ok(()) };
+        self.given = reader.given();
         self.reader = Some(reader);
         *chunks = given;
         read

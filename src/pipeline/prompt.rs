@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Message};
+use crate::chat::{ChatRequest, Message, Part, PartKind};
 use crate::fault::{Refusal, RefusalKind};
 use crate::policy::{BuildError, BuildRequest, BuiltPrompt, PolicyFault, PromptBuilder};
 use crate::snapshot::GroupRuntime;
@@ -27,6 +27,8 @@ pub(super) struct Prompt {
     pub(super) items: Option<Vec<u32>>,
     /// For the group's response parser.
     pub(super) note: Option<Arc<str>>,
+    /// Bytes of words it has beside those the client sent.
+    pub(super) grown: usize,
 }
 
 /// The request as it will be counted and sent.
@@ -43,7 +45,7 @@ pub(super) async fn build(
         if request.messages.is_empty() {
             return Err(no_messages(group));
         }
-        return Ok(Prompt { request, items: None, note: None });
+        return Ok(Prompt { request, items: None, note: None, grown: 0 });
     };
     let variables = taken(&mut request, VARIABLES, Value::is_object, "an object")?;
     let items = taken(&mut request, ITEMS, Value::is_array, "an array")?;
@@ -57,6 +59,7 @@ pub(super) async fn build(
         attributes: attributes(&builder.needs().attributes, facts(group, arrival, &request)),
     };
     let asked = items.is_some();
+    let came = words(&request.messages);
     let messages = Arc::unwrap_or_clone(std::mem::take(&mut request.messages));
     // Only a builder that may be passed over costs a copy.
     let written = choice.pass_on_fault.then(|| messages.clone());
@@ -69,8 +72,19 @@ pub(super) async fn build(
         }
         (Err(why), _) => return Err(failed(builder, arrival, group, why)),
     };
+    let grown = words(&built.messages).saturating_sub(came) + built.note.as_ref().map_or(0, |note| note.len());
     request.messages = Arc::new(built.messages);
-    Ok(Prompt { request, items: asked.then_some(built.items), note: built.note })
+    Ok(Prompt { request, items: asked.then_some(built.items), note: built.note, grown })
+}
+
+/// Bytes of all words.
+fn words(messages: &[Message]) -> usize {
+    let of_part = |part: &Part| match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len(),
+        PartKind::ToolCall { arguments, .. } => arguments.len(),
+        PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => 0,
+    };
+    messages.iter().flat_map(|message| &message.parts).map(of_part).sum()
 }
 
 fn facts<'a>(group: &'a GroupRuntime, arrival: &'a Arrival, request: &'a ChatRequest) -> Facts<'a> {

@@ -166,6 +166,9 @@ impl RequestGuard {
             self.gateway.limits.settle(self.gateway.clock.now(), shared, std::mem::take(&mut self.used));
             self.gateway.capacity.notify();
         }
+        // Of what is asked next nothing was sent yet, and its first content is the one the client gets.
+        self.sent = false;
+        self.record.ttft = None;
     }
 
     fn end_attempt(&mut self, fault: Option<&AttemptFault>) {

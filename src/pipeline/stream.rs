@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::catalog::Deployment;
-use crate::chat::{Chunk, Delta};
+use crate::chat::{Chunk, Delta, Usage};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{StreamDecoder, StreamEncoder};
 use crate::policy::Complaint;
@@ -47,14 +47,24 @@ pub(super) struct Source {
     chunks: Vec<Chunk>,
     /// Bytes read so far.
     read: usize,
-    /// What a tokenizer would see of what came, in bytes and in deltas, since it was last asked for.
-    seen: (u64, u64),
+    /// What came since it was last reported.
+    seen: Seen,
+    /// Whether anything of a reply came at all.
+    spoke: bool,
     parser: Option<StreamParser>,
     /// The client gets nothing before the reply is whole.
     hold: bool,
     /// The text that came, while the model may still be asked again.
     text: Option<String>,
     complaint: Option<Complaint>,
+}
+
+/// What came of a reply, as it is billed: what a tokenizer would see, in bytes and in deltas, and what the provider says was used.
+#[derive(Default)]
+struct Seen {
+    bytes: u64,
+    pieces: u64,
+    usage: Option<Usage>,
 }
 
 /// A reply whose first content has come.
@@ -91,14 +101,15 @@ pub(super) fn begin(
 
 impl Source {
     pub(super) fn new(context: &RequestContext<'_>, runtime: &DeploymentRuntime, body: Body) -> Self {
-        let hold = context.group.config.parser.as_ref().is_some_and(|parser| parser.hold);
+        let hold = context.holds();
         let parser = StreamParser::begin(context, !hold);
         Self {
             body,
             decoder: runtime.format.stream(),
             chunks: Vec::new(),
             read: 0,
-            seen: (0, 0),
+            seen: Seen::default(),
+            spoke: false,
             hold: hold && parser.is_some(),
             text: parser.is_some().then(String::new),
             parser,
@@ -111,15 +122,17 @@ impl Source {
     /// # Errors
     /// What went wrong before the client has any content; another deployment may still serve the request.
     pub(super) async fn first_content(&mut self, guard: &mut RequestGuard) -> Result<(), AttemptFault> {
-        let mut held = 0;
+        let (mut held, mut given) = (0, 0);
         while self.hold || !self.has_content() {
             if self.decoder.is_complete() {
                 break;
             }
-            self.read().await?;
+            let read = self.read().await;
+            // What was held back is billed too, however this ends.
+            self.report(guard);
+            read?;
             // The piece that brings the first content may be larger, with a picture in it.
-            let silent = self.text.as_deref().is_none_or(str::is_empty) && !self.has_content();
-            if self.read > MAX_PREAMBLE && silent {
+            if self.read > MAX_PREAMBLE && !self.spoke && !self.has_content() {
                 let message = format!("the provider's stream had no content in its first {} KiB", MAX_PREAMBLE >> 10);
                 return Err(AttemptFault::new(FaultKind::BrokenStream, message));
             }
@@ -127,10 +140,13 @@ impl Source {
                 let message = format!("the provider's reply is larger than {} MiB", MAX_HELD >> 20);
                 return Err(AttemptFault::new(FaultKind::BrokenStream, message));
             }
-            if self.parser.is_some() {
+            if let Some(parser) = &self.parser {
                 let more = self.read - std::mem::replace(&mut held, self.read);
+                // A parser may make much of little.
+                let made = parser.given().saturating_sub(given);
+                given += made;
                 let full = |full: Refusal| AttemptFault::new(FaultKind::Gateway, full.message);
-                guard.hold_memory(more.saturating_mul(HELD_FACTOR)).map_err(full)?;
+                guard.hold_memory(more.saturating_mul(HELD_FACTOR).saturating_add(made)).map_err(full)?;
             }
         }
         Ok(())
@@ -147,7 +163,10 @@ impl Source {
         scrub: impl FnOnce(AttemptFault) -> AttemptFault,
     ) -> CallFailure {
         match self.complaint {
-            Some(complaint) => CallFailure::Complaint(Unparsed { complaint, text: self.text.unwrap_or_default() }),
+            Some(complaint) => {
+                let unparsed = Unparsed { complaint, text: self.text.unwrap_or_default() };
+                CallFailure::Complaint(unparsed.scrubbed(scrub))
+            }
             None => CallFailure::Fault(scrub(fault)),
         }
     }
@@ -157,8 +176,8 @@ impl Source {
         let before = self.chunks.len();
         let decoded = self.decode().await;
         self.count(before);
-        decoded?;
-        let complete = self.decoder.is_complete();
+        // Of a reply that breaks off here, what came before is the parser's too.
+        let complete = decoded.is_ok() && self.decoder.is_complete();
         if let Some(parser) = &mut self.parser {
             // What was read before stays: only what is new is the parser's.
             let mut new = self.chunks.split_off(before);
@@ -167,10 +186,32 @@ impl Source {
             if let Err(complaint) = read {
                 let fault = AttemptFault::from(&complaint);
                 self.complaint = Some(complaint);
+                self.parser = None;
+                self.hear_out().await;
                 return Err(fault);
             }
         }
-        Ok(())
+        decoded
+    }
+
+    /// Providers say what was used after the reply's end: it is awaited a little, and what else comes is left out.
+    async fn hear_out(&mut self) {
+        let before = self.chunks.len();
+        let rest = async {
+            while !self.decoder.is_complete() && self.decode().await.is_ok() {
+                self.count(before);
+                self.chunks.truncate(before);
+            }
+        };
+        let _given_up = tokio::time::timeout(LINGER, rest).await;
+    }
+
+    /// Tells the attempt what came.
+    fn report(&mut self, guard: &mut RequestGuard) {
+        let Some(progress) = guard.progress() else { return };
+        let Seen { bytes, pieces, usage } = std::mem::take(&mut self.seen);
+        progress.saw_pieces(bytes, pieces);
+        usage.into_iter().for_each(|usage| progress.reported(usage));
     }
 
     async fn decode(&mut self) -> Result<(), AttemptFault> {
@@ -191,15 +232,19 @@ impl Source {
 
     /// Counts what came from the provider, whatever the parser makes of it.
     fn count(&mut self, from: usize) {
-        let Self { chunks, seen, text, .. } = self;
+        let Self { chunks, seen, spoke, text, .. } = self;
         for chunk in chunks.iter().skip(from) {
             let bytes = match &chunk.delta {
                 Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => text.len(),
                 Delta::ToolArguments { fragment, .. } => fragment.len(),
                 Delta::ToolCall { name, .. } => name.len(),
+                Delta::Usage(usage) => {
+                    seen.usage = Some(usage.clone());
+                    continue;
+                }
                 _ => continue,
             };
-            *seen = (seen.0 + bytes as u64, seen.1 + 1);
+            (seen.bytes, seen.pieces, *spoke) = (seen.bytes + bytes as u64, seen.pieces + 1, true);
             if let (Some(all), Delta::Text(new)) = (&mut *text, &chunk.delta) {
                 all.push_str(new);
             }
@@ -306,13 +351,9 @@ impl Pump {
 
     /// Turns what was decoded into the caller's events.
     fn encode(&mut self) {
-        let Some(progress) = self.guard.as_mut().and_then(RequestGuard::progress) else { return };
-        let (bytes, pieces) = std::mem::take(&mut self.begun.source.seen);
-        progress.saw_pieces(bytes, pieces);
+        let Some(guard) = &mut self.guard else { return };
+        self.begun.source.report(guard);
         for chunk in self.begun.source.chunks.drain(..) {
-            if let Delta::Usage(usage) = &chunk.delta {
-                progress.reported(usage.clone());
-            }
             self.begun.encoder.chunk(&chunk, &mut self.out);
         }
     }

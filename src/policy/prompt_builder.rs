@@ -23,6 +23,8 @@ use bindings::exports::witgate::policy::prompting as wit;
 const REFUSAL_BYTES: usize = 1024;
 /// Bytes that a call may have counted, over and over.
 const COUNTED_BYTES: usize = 8 << 20;
+/// What a part takes beside its words, in bytes of text.
+const AROUND_PART: usize = 64;
 
 /// A prompt builder in service.
 pub type PromptBuilder = PolicyRuntime<Building>;
@@ -94,21 +96,24 @@ impl PolicyRuntime<Building> {
     /// The policy failed or refuses the request.
     pub fn build(self: &Arc<Self>, request: &BuildRequest, messages: Vec<Message>) -> Result<BuiltPrompt, BuildError> {
         let parts = apply::parts(&messages);
-        let length = parts.iter().flatten().map(|part| part.text.len()).sum::<usize>()
+        let length = parts.iter().flatten().map(|part| part.text.len() + AROUND_PART).sum::<usize>()
             + request.variables.len()
             + request.items.iter().map(String::len).sum::<usize>();
         let mut lent = Lent::of(self, request.id)?;
         let answer = lent.call(request.now, |instance, budget| {
             instance.build(budget.over(length).with_imports(COUNTED_BYTES), request, &messages, &parts)
         })?;
-        lent.give_back();
+        drop(parts);
         match answer {
             Ok(prompt) => {
-                drop(parts);
-                apply::apply(prompt, messages, request.items.len())
-                    .map_err(|why| self.failed_for(why, request.id).into())
+                let built = apply::apply(prompt, messages, request.items.len())
+                    .map_err(|why| self.failed_for(why, request.id))?;
+                // One that answers nonsense is not asked again: it may be in any state.
+                lent.give_back();
+                Ok(built)
             }
             Err(mut words) => {
+                lent.give_back();
                 cut(&mut words, REFUSAL_BYTES);
                 Err(BuildError::Refused(words))
             }

@@ -4,6 +4,7 @@
 
 mod bindings;
 mod calls;
+mod pending;
 mod reading;
 mod whole;
 

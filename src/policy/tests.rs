@@ -4,6 +4,8 @@
 mod hostile;
 mod loading;
 mod log_lines;
+mod prompts;
+mod replies;
 mod swap;
 
 use std::sync::{Arc, LazyLock};

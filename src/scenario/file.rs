@@ -13,7 +13,8 @@ use super::ordered::Ordered;
 #[serde(deny_unknown_fields)]
 pub(super) struct SuiteFile {
     /// A name, looked for in the folder of policies, or a path to a `.wasm` file from this one.
-    pub(super) policy: String,
+    #[serde(rename = "policy")]
+    pub(super) _policy: String,
     /// A mapping; or text, handed on as it is.
     #[serde(default)]
     pub(super) settings: Option<serde_json::Value>,

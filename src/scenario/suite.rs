@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::config::yaml;
 use crate::fault::FaultKind;
 use crate::id::DeploymentId;
@@ -16,14 +18,13 @@ use super::file::{CaseFile, DeploymentFile, ExpectFile, OutcomeFile, RequestFile
 /// The seed of a file that gives none.
 pub(super) const SEED: u64 = 1;
 /// The start of a file that gives none: 2026-01-01T00:00:00Z.
-const START_MS: u64 = 1_767_225_600_000;
+pub(super) const START_MS: u64 = 1_767_225_600_000;
 /// Repetitions of one case at most; each is one call.
 const MOST_REPEATS: u32 = 100_000;
 
 /// A scenario.
 #[derive(Clone, Debug)]
 pub(super) struct Suite {
-    pub(super) policy: String,
     pub(super) setup: Setup,
     pub(super) start: Moment,
     pub(super) forgets: bool,
@@ -57,6 +58,19 @@ pub(super) struct Ask {
 /// The signals said of each deployment; what is not said reads as of an idle one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table(BTreeMap<(usize, Signal), f32>);
+
+/// All that is the same in files of every role.
+#[derive(Debug, Deserialize)]
+struct Head {
+    policy: String,
+}
+
+/// The policy a scenario file names, whatever else it says. `name` is how problems call the file.
+pub(super) fn policy(text: &str, name: &str) -> Result<String, String> {
+    // Alone: numbers that a role's own key takes (`.inf`) are none where nobody says what they are.
+    let line = text.lines().find(|line| line.starts_with("policy:")).unwrap_or(text);
+    yaml::read::<Head>(line, name).map(|head| head.policy).map_err(|problems| problems.to_string())
+}
 
 impl Suite {
     /// Reads a scenario file. `name` is how problems call it.
@@ -95,13 +109,13 @@ impl Suite {
         }
         let setup = Setup {
             group: None,
-            settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings),
+            settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings_text),
             deployments,
             seed: file.seed.unwrap_or(SEED),
             may_read: Grants::All,
         };
         let start = Moment::from_millis(file.start_ms.unwrap_or(START_MS));
-        let suite = Self { policy: file.policy, setup, start, forgets: file.forgets, signals, cases };
+        let suite = Self { setup, start, forgets: file.forgets, signals, cases };
         if problems.is_empty() { Ok(suite) } else { Err(problems) }
     }
 }
@@ -143,7 +157,7 @@ impl Case {
         let case = Self {
             name: file.name.clone(),
             advance_ms: file.advance_ms,
-            settings: file.settings.as_ref().map(settings),
+            settings: file.settings.as_ref().map(settings_text),
             restart: file.restart,
             signals,
             outcomes,
@@ -244,7 +258,7 @@ fn facts(id: &str, common: &DeploymentFile, own: &DeploymentFile) -> DeploymentI
 }
 
 /// Text is handed on as it is, so that a file can try what is no JSON; anything else is written as JSON.
-fn settings(given: &serde_json::Value) -> Arc<str> {
+pub(super) fn settings_text(given: &serde_json::Value) -> Arc<str> {
     match given {
         serde_json::Value::String(text) => Arc::from(text.as_str()),
         other => Arc::from(other.to_string()),

@@ -4,6 +4,7 @@ use super::*;
 use crate::policy::{Role, inspect};
 
 mod formulas;
+mod roles;
 mod runner;
 
 /// A path in the repository.
@@ -31,29 +32,49 @@ fn routers() -> impl Iterator<Item = (&'static str, &'static [u8])> {
 }
 
 #[test]
-fn the_shipped_routers_pass_their_scenarios() {
+fn the_shipped_policies_pass_their_scenarios() {
     let report = run(&at("scenarios"), &options());
     assert_eq!(report.exit_code(), 0, "{report}");
-    for (name, _) in routers() {
+    for (name, bytes) in SHIPPED {
+        if inspect(bytes, false).unwrap().roles == [Role::Provider] {
+            continue;
+        }
         let own = report.suites.iter().find(|suite| suite.file.ends_with(&format!("/{name}.yaml"))).unwrap();
-        assert!(own.cases.len() >= 12, "{name} has {} cases", own.cases.len());
-        assert_eq!(own.general.len(), 7, "{name}");
+        let (cases, checks) = match inspect(bytes, false).unwrap().roles[..] {
+            [Role::Router] => (12, 7),
+            [Role::PromptBuilder] => (10, 8),
+            _ => (9, 10),
+        };
+        assert!(own.cases.len() >= cases, "{name} has {} cases", own.cases.len());
+        assert_eq!(own.general.len(), checks, "{name}");
     }
     assert_eq!(report.warnings(), 0, "{report}");
 }
 
 #[test]
-fn the_shipped_routers_are_fit_for_service() {
+fn the_shipped_policies_are_fit_for_service() {
     for (name, bytes) in SHIPPED {
         let file = at(&format!("policies/{name}.wasm"));
         assert_eq!(fs::read(&file).unwrap(), bytes, "{name}");
-        if !inspect(bytes, false).unwrap().roles.contains(&Role::Router) {
+        if inspect(bytes, false).unwrap().roles == [Role::Provider] {
             continue;
         }
-        let report = check(&file, &options());
+        let mut options = options();
+        if name == "template" {
+            let report = check(&file, &options);
+            assert_eq!(report.exit_code(), 1, "{report}");
+            assert!(report.to_string().contains("at least one of the settings `system` and `user`"), "{report}");
+            options.settings =
+                Some(r#"{"system":"Be {{tone}}.","user":"{{items}}","defaults":{"tone":"brief"}}"#.to_owned());
+        }
+        let report = check(&file, &options);
         assert_eq!((report.exit_code(), report.warnings()), (0, 0), "{report}");
         let suite = &report.suites[0];
-        assert_eq!(suite.imports, ["witgate:policy/log@0.1.0"], "{name}");
+        assert!(
+            suite.imports.iter().all(|import| import.starts_with("witgate:policy/")),
+            "{name}: {:?}",
+            suite.imports
+        );
         assert!(suite.memory_bytes.is_some_and(|bytes| bytes < 2 << 20), "{name}: {:?}", suite.memory_bytes);
     }
 }

@@ -13,6 +13,7 @@ mod docs;
 mod encrypted;
 mod granted;
 mod hostile;
+mod hostile_roles;
 mod licences;
 mod limits;
 mod log;

@@ -7,19 +7,19 @@ use crate::support::gateway::Gateway;
 use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
 /// A configuration of one group `g` with one deployment, two retries and these policies.
-fn config(upstream: &ScriptedUpstream, own: &str) -> String {
+pub(crate) fn config(upstream: &ScriptedUpstream, own: &str) -> String {
     format!(
         "model_list:\n  - model_name: g\n    litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-very-secret}}\n    model_info: {{id: one, max_input_tokens: 60, max_output_tokens: 10}}\nrouter_settings: {{num_retries: 2, cooldown_time: 0}}\nwitgate:\n{own}\n",
         upstream.origin()
     )
 }
 
-fn ask(text: &str) -> Value {
+pub(crate) fn ask(text: &str) -> Value {
     json!({"model": "g", "messages": [{"role": "user", "content": text}]})
 }
 
 /// A stream of these texts, in OpenAI's words.
-fn stream(texts: &[&str], finish: &str) -> String {
+pub(crate) fn stream(texts: &[&str], finish: &str) -> String {
     let event = |delta: Value, finish: Value| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
         let chunk =
@@ -31,7 +31,7 @@ fn stream(texts: &[&str], finish: &str) -> String {
 }
 
 /// What a client reads of a stream: text, reasoning, and the error at its end.
-fn read(events: &[String]) -> (String, String, Option<Value>) {
+pub(crate) fn read(events: &[String]) -> (String, String, Option<Value>) {
     let (mut text, mut reasoning, mut error) = (String::new(), String::new(), None);
     for event in events.iter().filter(|event| *event != "[DONE]") {
         let event: Value = serde_json::from_str(event).expect("JSON");
@@ -43,7 +43,7 @@ fn read(events: &[String]) -> (String, String, Option<Value>) {
     (text, reasoning, error)
 }
 
-fn content(reply: &Value) -> &str {
+pub(crate) fn content(reply: &Value) -> &str {
     reply["choices"][0]["message"]["content"].as_str().unwrap_or_default()
 }
 

@@ -10,6 +10,7 @@ mod load;
 mod nginx;
 mod profile;
 mod report;
+mod roles;
 mod stats;
 pub(crate) mod upstream;
 pub(crate) mod watch;
@@ -89,6 +90,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         serve(&programs, wishes.beside, &effort, &mut measured)?;
     }
     measured.decisions = decisions::measure(root, effort.decisions)?;
+    measured.deltas = roles::measure(root, effort.decisions)?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let rounds = effort.rounds;
     say(&format!("{cores} cores, gateway built as {}, medians of {rounds} round(s)\n", wishes.profile.name()));
@@ -127,8 +129,8 @@ fn serve(programs: &Programs, beside: Option<PathBuf>, effort: &Effort, measured
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| problem.to_string())?;
     let upstream = Upstream::start()?;
-    let place = Place::new(programs.witgate.clone(), upstream.address)?;
-    let other = beside.map(|binary| Place::new(binary, upstream.address)).transpose()?;
+    let place = Place::new(programs.witgate.clone(), upstream.address, true)?;
+    let other = beside.map(|binary| Place::new(binary, upstream.address, false)).transpose()?;
     runtime.block_on(async {
         let told = |kind| signal(kind).map_err(|problem| problem.to_string());
         let (mut interrupt, mut terminate) = (told(SignalKind::interrupt())?, told(SignalKind::terminate())?);
@@ -178,7 +180,13 @@ async fn rounds(
                 (cell(&gateway.path()).await?, other)
             };
             most = most.max(gateway.path().processes.resident());
-            measured.rounds.push((case, Row { direct, nginx, witgate, other }));
+            let dressed = match case {
+                Case::ManyPlain | Case::ManyStreamed => {
+                    Some(load::run_model(&gateway.path(), case, gateway::DRESSED, effort.warm_up, window).await?)
+                }
+                _ => None,
+            };
+            measured.rounds.push((case, Row { direct, nginx, witgate, other, dressed }));
         }
     }
     measured.memory = Some((stats::mebibytes(idle), stats::mebibytes(most)));

@@ -59,7 +59,10 @@ fn fixtures() -> Vec<Guest> {
         manifest: None,
     };
     let hostile = Guest { crate_name: "hostile".to_owned(), ..guest("hostile", "") };
-    vec![guest("counting-a", ""), guest("counting-b", "last"), hostile]
+    let misbehaving = |name: &str, role| Guest { crate_name: name.to_owned(), role, ..guest(name, "") };
+    let prompt = misbehaving("hostile-prompt", Role::PromptBuilder);
+    let reply = misbehaving("hostile-reply", Role::ResponseParser);
+    vec![guest("counting-a", ""), guest("counting-b", "last"), hostile, prompt, reply]
 }
 
 /// The policy of the documentation: built only to be tried.

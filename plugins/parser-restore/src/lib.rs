@@ -16,7 +16,17 @@ use unmask::Unmask;
 
 struct Restore;
 
+/// The part of a reply that a delta belongs to.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Text,
+    Reasoning,
+    Refusal,
+    Call(u32),
+}
+
 struct Restored {
+    part: Option<Place>,
     masks: Rc<Vec<(String, String)>>,
     text: Unmask,
     reasoning: Unmask,
@@ -37,6 +47,7 @@ impl ResponseParser for Restore {
         let masks = note.as_ref().and_then(Value::as_object).into_iter().flatten();
         let masks = masks.filter_map(|(mask, text)| Some((mask.clone(), text.as_str()?.to_owned())));
         Restored {
+            part: None,
             masks: Rc::new(masks.collect()),
             text: Unmask::default(),
             reasoning: Unmask::default(),
@@ -48,6 +59,32 @@ impl ResponseParser for Restore {
 
 impl Reply for Restored {
     fn push(&mut self, delta: Delta) -> Vec<Delta> {
+        // No mask goes on in a part of another kind, and clients read part after part.
+        let part = Place::of(&delta);
+        let mut out = if self.part.replace(part).is_some_and(|last| last != part) { self.held() } else { Vec::new() };
+        out.extend(self.restored(delta));
+        out
+    }
+
+    fn finish(&mut self, _: Finish) -> Result<Vec<Delta>, Complaint> {
+        Ok(self.held())
+    }
+}
+
+impl Place {
+    const fn of(delta: &Delta) -> Self {
+        match delta {
+            Delta::Text(_) => Self::Text,
+            Delta::Reasoning(_) => Self::Reasoning,
+            Delta::Refusal(_) => Self::Refusal,
+            Delta::ToolCall(call) => Self::Call(call.index),
+            Delta::ToolArguments(arguments) => Self::Call(arguments.index),
+        }
+    }
+}
+
+impl Restored {
+    fn restored(&mut self, delta: Delta) -> Vec<Delta> {
         let masks = &self.masks;
         match delta {
             Delta::Text(words) => text(self.text.push(masks, words, str::to_owned)),
@@ -61,7 +98,7 @@ impl Reply for Restored {
         }
     }
 
-    fn finish(&mut self, _: Finish) -> Result<Vec<Delta>, Complaint> {
+    fn held(&mut self) -> Vec<Delta> {
         let mut held = some(self.reasoning.finish(), Delta::Reasoning);
         held.extend(text(self.text.finish()));
         held.extend(some(self.refusal.finish(), Delta::Refusal));
@@ -69,7 +106,7 @@ impl Reply for Restored {
             let index = *index;
             held.extend(some(arguments.finish(), |fragment| Delta::ToolArguments(ToolArguments { index, fragment })));
         }
-        Ok(held)
+        held
     }
 }
 

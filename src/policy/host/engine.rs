@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -94,6 +95,8 @@ struct Inner {
     /// `None` where fuel bounds the calls.
     ticker: Option<Ticker>,
     cache: Option<Cache>,
+    /// Instances that wait for their next use.
+    idle: AtomicUsize,
 }
 
 impl Engine {
@@ -118,7 +121,7 @@ impl Engine {
             Some(_) => None,
             None => Some(Ticker::start(&wasm).map_err(|error| PolicyProblem::Engine(error.to_string()))?),
         };
-        Ok(Self { inner: Arc::new(Inner { options, wasm, linker, ticker, cache }) })
+        Ok(Self { inner: Arc::new(Inner { options, wasm, linker, ticker, cache, idle: AtomicUsize::new(0) }) })
     }
 
     /// Checks, compiles and links a component; `fits` says whether its exports are those of a role. Blocks for as long as
@@ -171,6 +174,10 @@ impl Engine {
     #[must_use]
     pub fn options(&self) -> &EngineOptions {
         &self.inner.options
+    }
+
+    pub(in crate::policy) fn idle(&self) -> &AtomicUsize {
+        &self.inner.idle
     }
 
     pub(in crate::policy) fn wasm(&self) -> &wasmtime::Engine {

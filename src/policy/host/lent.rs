@@ -1,38 +1,68 @@
 //! Instances that are taken out for one use: one prompt, one reply. Nothing of one use is seen at another: an instance is
 //! given back only where its policy says that it remembers nothing, and only after a use that ended well.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::contract::Contract;
+use super::engine::Engine;
 use super::fault::PolicyFault;
 use super::instance::{Budget, Instance};
 use super::runtime::{CallContext, PolicyRuntime, lock};
 use crate::id::RequestId;
 use crate::moment::Moment;
 
-/// Instances that wait for their next use.
+/// Memory an instance may have taken since it was set up and still wait for its next use.
+const GROWN_BYTES: usize = 4 << 20;
+
+/// Instances that wait for their next use. All of an engine together are no more than half of what it has room for, and one
+/// that grew is not among them: what waits for a use that may never come must not be missed elsewhere.
 pub(super) struct Idle<C: Contract> {
+    engine: Engine,
     most: usize,
+    most_bytes: usize,
     waiting: Mutex<Vec<Instance<C>>>,
 }
 
 impl<C: Contract> Idle<C> {
-    pub(super) const fn new(most: usize) -> Self {
-        Self { most, waiting: Mutex::new(Vec::new()) }
+    /// At most so many of `engine`'s, which have `first_bytes` of memory when they are set up.
+    pub(super) fn new(engine: &Engine, most: usize, first_bytes: usize) -> Self {
+        let most_bytes = first_bytes.saturating_add(GROWN_BYTES);
+        Self { engine: engine.clone(), most, most_bytes, waiting: Mutex::new(Vec::new()) }
     }
 
     fn take(&self) -> Option<Instance<C>> {
-        if self.most == 0 { None } else { lock(&self.waiting).pop() }
+        let taken = if self.most == 0 { None } else { lock(&self.waiting).pop() };
+        self.engine.idle().fetch_sub(usize::from(taken.is_some()), Ordering::Relaxed);
+        taken
+    }
+
+    /// Bytes of linear memory of the largest.
+    pub(super) fn memory_bytes(&self) -> usize {
+        lock(&self.waiting).iter().map(Instance::memory_bytes).max().unwrap_or_default()
     }
 
     fn give_back(&self, instance: Instance<C>) {
+        if self.most == 0 || instance.memory_bytes() > self.most_bytes {
+            return;
+        }
+        let (idle, room) = (self.engine.idle(), self.engine.options().instances as usize / 2);
         // Dropped, where it is not kept, without the lock.
         let mut surplus = Some(instance);
-        let mut waiting = lock(&self.waiting);
-        if waiting.len() < self.most {
-            waiting.extend(surplus.take());
+        if idle.fetch_add(1, Ordering::Relaxed) < room {
+            let mut waiting = lock(&self.waiting);
+            if waiting.len() < self.most {
+                waiting.extend(surplus.take());
+            }
         }
-        drop(waiting);
+        idle.fetch_sub(usize::from(surplus.is_some()), Ordering::Relaxed);
+    }
+}
+
+impl<C: Contract> Drop for Idle<C> {
+    fn drop(&mut self) {
+        let waiting = lock(&self.waiting).len();
+        self.engine.idle().fetch_sub(waiting, Ordering::Relaxed);
     }
 }
 

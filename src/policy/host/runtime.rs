@@ -142,6 +142,7 @@ impl<C: Contract> PolicyRuntime<C> {
         let sink = component.engine().options().capture_log.then(Arc::default);
         let ready = make_ready::<C>(&component, sink.as_ref(), budget, &setup, state.as_ref())?;
         let lifetime = C::lifetime(&ready.needs);
+        let idle = Idle::new(component.engine(), lifetime.idle(), ready.instance.memory_bytes());
         let runtime = Self {
             recovery: Budget::recovery(&component, choices, ready.cpu),
             recorder: C::Recorder::new(&component, &setup, &ready.needs),
@@ -153,7 +154,7 @@ impl<C: Contract> PolicyRuntime<C> {
             sink,
             stats: counters,
             instances: (0..lifetime.most()).map(|_| Mutex::new(None)).collect(),
-            idle: Idle::new(lifetime.idle()),
+            idle,
             saved: Mutex::new(state.filter(|_| ready.state_problem.is_none())),
             state_problem: ready.state_problem,
             learning: Mutex::default(),
@@ -367,7 +368,7 @@ impl<C: Contract> PolicyRuntime<C> {
             state_refused: self.state_problem.is_some(),
             times: self.stats.times(),
             histogram: self.stats.histogram(),
-            memory_bytes: lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes),
+            memory_bytes: self.memory_bytes(),
             fuel: self.component.engine().options().fuel.map(|_| self.stats.fuel_used()),
         }
     }
@@ -378,10 +379,10 @@ impl<C: Contract> PolicyRuntime<C> {
         self.state_problem.as_ref()
     }
 
-    /// Bytes of linear memory of its first instance; 0 while there is none.
+    /// Bytes of linear memory of its first instance, or of the largest that waits for its next use; 0 while there is none.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes)
+        lock(self.first_instance()).as_ref().map_or(0, Instance::memory_bytes).max(self.idle.memory_bytes())
     }
 
     /// What it logged since the last time; nothing where the engine does not capture logs.

@@ -1,9 +1,12 @@
 //! One reply, read by a parser while it comes.
+//!
+//! A parser that fails loses nothing: what it was told and had not answered yet is passed as it came, and so is all that follows.
 
 use std::sync::Arc;
 
 use wasmtime::component::ResourceAny;
 
+use super::pending::Pending;
 use super::{Complaint, ParserNeeds, Parsing, ReplyInfo, ResponseParser, wit};
 use crate::chat::{Chunk, Delta, FinishReason, Rest};
 use crate::moment::Moment;
@@ -13,6 +16,8 @@ use crate::policy::host::{Budget, Instance, Lent, PolicyFault, cut};
 const PROBLEM_BYTES: usize = 1024;
 /// Bytes of what the model is to be told that are kept.
 const REPAIR_BYTES: usize = 64 << 10;
+/// Bytes that the answers of one reply may have beside three times what was told.
+const GIVEN_BYTES: usize = 16 << 20;
 
 /// The parser of one reply. Every alternative has a resource of its own in one instance.
 pub struct ReplyParser {
@@ -22,12 +27,24 @@ pub struct ReplyParser {
     alternatives: Vec<Alternative>,
     /// Bytes it was told: as much as that may be held back and come at once.
     told: usize,
+    /// Bytes it answered.
+    given: usize,
+    /// What it had not answered when it failed.
+    released: Vec<Chunk>,
 }
 
+#[derive(Default)]
 struct Alternative {
     choice: u32,
-    /// `None` once it is complete.
+    /// Whether a resource was made for it.
+    opened: bool,
+    /// `None` before that, and once it is complete.
     parser: Option<ResourceAny>,
+    pending: Pending,
+    /// The tool calls the client knows of.
+    calls: Vec<u32>,
+    /// Those the provider spoke of, in whatever order it does.
+    spoken_of: Vec<u32>,
 }
 
 impl ReplyParser {
@@ -35,7 +52,14 @@ impl ReplyParser {
     #[must_use]
     pub fn begin(policy: &Arc<ResponseParser>, about: ReplyInfo) -> Self {
         // What keeps it from being had is counted and logged.
-        Self { lent: Lent::of(policy, about.id).ok(), about, alternatives: Vec::new(), told: 0 }
+        let lent = Lent::of(policy, about.id).ok();
+        Self { lent, about, alternatives: Vec::new(), told: 0, given: 0, released: Vec::new() }
+    }
+
+    /// Bytes it answered so far.
+    #[must_use]
+    pub const fn given(&self) -> usize {
+        self.given
     }
 
     /// Whether it still reads.
@@ -74,6 +98,7 @@ impl ReplyParser {
             self.alternatives.iter().filter(|one| one.parser.is_some()).map(|one| one.choice).collect();
         for choice in open {
             let held = self.finish(now, choice, &FinishReason::Other(String::new()))?;
+            chunks.append(&mut self.released);
             chunks.extend(held.into_iter().map(|delta| Chunk { choice, delta, rest: Rest::new() }));
         }
         if let Some(lent) = self.lent.take() {
@@ -86,11 +111,14 @@ impl ReplyParser {
         if let Delta::Finish(reason) = &chunk.delta {
             let choice = chunk.choice;
             let held = self.finish(now, choice, reason)?;
+            out.append(&mut self.released);
             out.extend(held.into_iter().map(|delta| Chunk { choice, delta, rest: Rest::new() }));
             out.push(chunk);
             return Ok(());
         }
-        let Some(deltas) = self.push(now, chunk.choice, &chunk.delta) else {
+        let answer = self.push(now, chunk.choice, &chunk.delta);
+        out.append(&mut self.released);
+        let Some(deltas) = answer else {
             out.push(chunk);
             return Ok(());
         };
@@ -107,13 +135,65 @@ impl ReplyParser {
 
     /// What the client gets in the place of `delta`; `None` where the parser has no say in it.
     pub(super) fn push(&mut self, now: Moment, choice: u32, delta: &Delta) -> Option<Vec<Delta>> {
-        if !self.needs()?.wants(delta) {
+        // A delta without words says nothing that could be another: it may carry what only the provider understands.
+        if !self.needs()?.wants(delta) || is_silent(delta) {
+            if let Delta::ToolCall { index, .. } = delta {
+                self.alternative(choice).calls.push(*index);
+            }
             return None;
+        }
+        if let Delta::ToolCall { index, .. } | Delta::ToolArguments { index, .. } = delta {
+            let known = &mut self.alternative(choice).spoken_of;
+            if !known.contains(index) {
+                known.push(*index);
+            }
         }
         self.told += spoken(delta);
         let told = self.told;
         let parser = self.parser(now, choice)?;
-        self.call(now, |instance, budget| instance.push(budget.over(told), parser, delta))
+        let answer = self.call(now, |instance, budget| instance.push(budget.over(told), parser, delta))?;
+        self.accept(choice, &answer)?;
+        self.alternative(choice).pending.answered(delta, &answer);
+        Some(answer)
+    }
+
+    /// Takes an answer; `None` where it breaks the contract and the parser is done.
+    fn accept(&mut self, choice: u32, answer: &[Delta]) -> Option<()> {
+        self.given += answer.iter().map(spoken).sum::<usize>();
+        let too_much = self.given > GIVEN_BYTES.saturating_add(self.told.saturating_mul(3));
+        let Alternative { calls, spoken_of, .. } = self.alternative(choice);
+        let broken = answer.iter().find_map(|delta| match delta {
+            _ if too_much => Some("answers of more than 16 MiB and three times what it was told".to_owned()),
+            // What the provider spoke of may be passed as it came.
+            Delta::ToolArguments { index, .. } if spoken_of.contains(index) => None,
+            Delta::ToolCall { index, .. } if calls.contains(index) && !spoken_of.contains(index) => {
+                Some(format!("tool call {index} begins twice"))
+            }
+            Delta::ToolCall { index, .. } => {
+                calls.push(*index);
+                None
+            }
+            Delta::ToolArguments { index, .. } if !calls.contains(index) => {
+                Some(format!("arguments of tool call {index}, which has not begun"))
+            }
+            _ => None,
+        });
+        let Some(why) = broken else { return Some(()) };
+        if let Some(lent) = &self.lent {
+            lent.policy().failed_for(PolicyFault::Contract(why), self.about.id);
+        }
+        self.fail();
+        None
+    }
+
+    /// It reads no more. What it had not answered passes as it came.
+    fn fail(&mut self) {
+        self.lent = None;
+        for Alternative { choice, parser, pending, .. } in &mut self.alternatives {
+            *parser = None;
+            let choice = *choice;
+            self.released.extend(pending.take().map(|delta| Chunk { choice, delta, rest: Rest::new() }));
+        }
     }
 
     /// What was held back of an alternative that is complete.
@@ -123,13 +203,17 @@ impl ReplyParser {
     pub(super) fn finish(&mut self, now: Moment, choice: u32, reason: &FinishReason) -> Result<Vec<Delta>, Complaint> {
         let told = self.told;
         let Some(parser) = self.parser(now, choice) else { return Ok(Vec::new()) };
-        let answer = self.call(now, |instance, budget| instance.finish(budget.over(told), parser, reason));
-        if let Some(one) = self.alternatives.iter_mut().find(|one| one.choice == choice) {
-            one.parser = None;
-        }
+        let answer = self.call(now, |instance, budget| {
+            instance.finish(budget.over(told).with_imports(REPAIR_BYTES), parser, reason)
+        });
+        self.alternative(choice).parser = None;
         match answer {
             None => Ok(Vec::new()),
-            Some(Ok(held)) => Ok(held),
+            Some(Ok(held)) if self.accept(choice, &held).is_none() => Ok(Vec::new()),
+            Some(Ok(held)) => {
+                drop(self.alternative(choice).pending.take());
+                Ok(held)
+            }
             Some(Err(complaint)) => {
                 self.close(now);
                 Err(bounded(choice, complaint))
@@ -150,17 +234,27 @@ impl ReplyParser {
 
     /// The resource that reads an alternative, made when it begins. `None` where it is complete or the parser failed.
     fn parser(&mut self, now: Moment, choice: u32) -> Option<ResourceAny> {
-        if let Some(known) = self.alternatives.iter().find(|one| one.choice == choice) {
+        let known = self.alternative(choice);
+        if known.opened {
             return known.parser;
         }
-        let lent = self.lent.as_mut()?;
-        let about = &self.about;
-        let parser = lent.call(now, |instance, budget| instance.open(budget, choice, about)).ok();
-        if parser.is_none() {
-            self.lent = None;
-        }
-        self.alternatives.push(Alternative { choice, parser });
-        parser
+        let about = self.about.clone();
+        // What it is told of the reply is more than a call's answer is long.
+        let told =
+            about.note.as_ref().map_or(0, |note| note.len()) + about.schema.as_ref().map_or(0, |text| text.len());
+        let parser = self.call(now, |instance, budget| instance.open(budget.over(told), choice, &about))?;
+        let known = self.alternative(choice);
+        (known.opened, known.parser) = (true, Some(parser));
+        Some(parser)
+    }
+
+    fn alternative(&mut self, choice: u32) -> &mut Alternative {
+        let known = self.alternatives.iter().position(|one| one.choice == choice);
+        let at = known.unwrap_or_else(|| {
+            self.alternatives.push(Alternative { choice, ..Alternative::default() });
+            self.alternatives.len() - 1
+        });
+        &mut self.alternatives[at]
     }
 
     fn call<R>(
@@ -170,7 +264,7 @@ impl ReplyParser {
     ) -> Option<R> {
         let answer = self.lent.as_mut()?.call(now, call).ok();
         if answer.is_none() {
-            self.lent = None;
+            self.fail();
         }
         answer
     }
@@ -187,6 +281,10 @@ fn bounded(choice: u32, complaint: wit::Complaint) -> Complaint {
         cut(repair, REPAIR_BYTES);
     }
     Complaint { choice, problem, repair }
+}
+
+fn is_silent(delta: &Delta) -> bool {
+    !matches!(delta, Delta::ToolCall { .. }) && spoken(delta) == 0
 }
 
 fn spoken(delta: &Delta) -> usize {

@@ -12,9 +12,9 @@ impl ReplyParser {
     pub fn read_whole(mut self, now: Moment, reply: &Reply) -> Result<Option<Vec<Choice>>, Complaint> {
         let mut read = Vec::with_capacity(reply.choices.len());
         for choice in &reply.choices {
-            let mut parts = PartsOfDeltas::default();
+            let (mut parts, mut calls) = (PartsOfDeltas::default(), 0);
             for part in &choice.parts {
-                self.part(now, choice.index, part, &mut parts);
+                self.part(now, choice.index, part, &mut parts, &mut calls);
             }
             let reason = choice.finish.clone().unwrap_or(FinishReason::Other(String::new()));
             for delta in self.finish(now, choice.index, &reason)? {
@@ -27,13 +27,14 @@ impl ReplyParser {
         Ok(whole.then_some(read))
     }
 
-    fn part(&mut self, now: Moment, choice: u32, part: &Part, parts: &mut PartsOfDeltas) {
+    fn part(&mut self, now: Moment, choice: u32, part: &Part, parts: &mut PartsOfDeltas, calls: &mut u32) {
         let deltas = match &part.kind {
             PartKind::Text(text) => vec![Delta::Text(text.clone())],
             PartKind::Reasoning { text, .. } => vec![Delta::Reasoning(text.clone())],
             PartKind::Refusal(text) => vec![Delta::Refusal(text.clone())],
             PartKind::ToolCall { id, name, arguments } => {
-                let index = parts.calls();
+                let index = *calls;
+                *calls += 1;
                 vec![
                     Delta::ToolCall { index, id: id.clone(), name: name.clone() },
                     Delta::ToolArguments { index, fragment: arguments.clone() },
@@ -49,7 +50,11 @@ impl ReplyParser {
             }
         }
         if answers == deltas {
-            return parts.keep(part.clone());
+            let call = deltas.iter().find_map(|delta| match delta {
+                Delta::ToolCall { index, .. } => Some(*index),
+                _ => None,
+            });
+            return parts.keep(part.clone(), call);
         }
         for delta in answers {
             parts.add(delta);

@@ -153,7 +153,7 @@ fn what_cannot_be_tried_is_neither_passed_nor_failed() {
     let bad = [
         ("policy: [".to_owned(), "suite.yaml:"),
         (format!("{head}cases: []\n"), "`cases` is empty"),
-        ("policy: x\ndeployments: {}\ncases: []\n".to_owned(), "`deployments` is empty"),
+        ("policy: simple-shuffle\ndeployments: {}\ncases: []\n".to_owned(), "`deployments` is empty"),
         (format!("{head}casses: []\n"), "casses"),
         (case("expect: {}"), "`expect` needs exactly one of"),
         (case("expect: {choose: a, wait: 1}"), "`expect` needs exactly one of"),

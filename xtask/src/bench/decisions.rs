@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use witgate::id::PolicyName;
 use witgate::moment::Moment;
-use witgate::policy::{Component, DeploymentInfo, Engine, EngineOptions, Outcome, RouteRequest, Router, Setup, Traits};
+use witgate::policy::{
+    Component, DeploymentInfo, Engine, EngineOptions, Outcome, Role, RouteRequest, Router, Setup, Traits,
+};
 use witgate::seed;
 use witgate::signal::Grants;
 use witgate::tokens::Precision;
@@ -54,6 +56,9 @@ pub(crate) fn measure(root: &Path, calls: usize) -> Result<Vec<Decision>, String
         let bytes = fs::read(&file).map_err(|problem| about(problem.to_string()))?;
         let component = engine.load(&PolicyName::from(name.as_str()), &bytes);
         let component = component.map_err(|problem| about(problem.to_string()))?;
+        if !component.inspection().roles.contains(&Role::Router) {
+            continue;
+        }
         for deployments in SIZES {
             let times = one(&component, deployments, calls).map_err(about)?;
             let (p50, p99) = times;

@@ -1,4 +1,4 @@
-//! The gateway under test: the built binary, a configuration of two groups with ten deployments each, all at the
+//! The gateway under test: the built binary, a configuration of three groups with ten deployments each, all at the
 //! upstream, and a router deciding under limits that never bind.
 
 use std::fmt::Write as _;
@@ -19,6 +19,8 @@ use super::watch::{Processes, now};
 const DEPLOYMENTS: usize = 10;
 /// Groups, which are also the upstream's two paces.
 const GROUPS: [&str; 2] = ["fast", "paced"];
+/// A group like the first, with a prompt builder and a response parser beside its router.
+pub(crate) const DRESSED: &str = "dressed";
 
 /// A running gateway; dropping it ends it.
 pub(crate) struct Gateway {
@@ -36,12 +38,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Writes a configuration for a built binary.
-    pub(crate) fn new(binary: PathBuf, upstream: SocketAddr) -> Result<Self, String> {
+    /// Writes a configuration for a built binary; `dressed` adds the group of that name, which older ones do not know how to have.
+    pub(crate) fn new(binary: PathBuf, upstream: SocketAddr, dressed: bool) -> Result<Self, String> {
         let failed = |problem: std::io::Error| format!("the gateway could not be set up: {problem}");
         let folder = tempfile::tempdir().map_err(failed)?;
         fs::create_dir(folder.path().join("policies")).map_err(failed)?;
-        fs::write(folder.path().join("config.yaml"), configuration(upstream)).map_err(failed)?;
+        fs::write(folder.path().join("config.yaml"), configuration(upstream, dressed)).map_err(failed)?;
         Ok(Self { binary, folder })
     }
 
@@ -105,22 +107,29 @@ fn listening(stdout: &mut BufReader<ChildStdout>) -> Option<SocketAddr> {
     None
 }
 
-fn configuration(upstream: SocketAddr) -> String {
+fn configuration(upstream: SocketAddr, dressed: bool) -> String {
+    let third = dressed.then_some(DRESSED);
     let mut text = "model_list:\n".to_owned();
-    for group in GROUPS {
+    for (group, model) in GROUPS.map(|group| (group, group)).into_iter().chain(third.map(|group| (group, GROUPS[0]))) {
         for index in 0..DEPLOYMENTS {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
                 "  - model_name: {group}
-    litellm_params: {{ model: openai/{group}, api_base: \"http://{upstream}/v1\", api_key: sk-bench, tpm: 4000000000, rpm: 100000000 }}
+    litellm_params: {{ model: openai/{model}, api_base: \"http://{upstream}/v1\", api_key: sk-bench, tpm: 4000000000, rpm: 100000000 }}
     model_info: {{ id: {group}-{index} }}"
             );
         }
     }
     text.push_str("witgate:\n  routers:\n");
-    for group in GROUPS {
+    for group in GROUPS.into_iter().chain(third) {
         let _ = writeln!(text, "    {group}: {{ policy: tpm-aware }}");
+    }
+    if dressed {
+        let _ = write!(
+            text,
+            "  prompt_builders:\n    {DRESSED}: {{ policy: redact }}\n  response_parsers:\n    {DRESSED}: {{ policy: restore }}\n"
+        );
     }
     text
 }

@@ -91,8 +91,22 @@ const OVER: u8 = 2;
 /// # Errors
 /// Any request fails.
 pub(crate) async fn run(path: &Path, case: Case, warm_up: Duration, window: Duration) -> Result<Cell, String> {
+    run_model(path, case, case.model(), warm_up, window).await
+}
+
+/// The same, asking for another model than the case's own.
+///
+/// # Errors
+/// Any request fails.
+pub(crate) async fn run_model(
+    path: &Path,
+    case: Case,
+    model: &str,
+    warm_up: Duration,
+    window: Duration,
+) -> Result<Cell, String> {
     let phase = Arc::new(AtomicU8::new(WARMING));
-    let bytes: Arc<[u8]> = request("/v1/chat/completions", case.model(), case.streamed()).into();
+    let bytes: Arc<[u8]> = request("/v1/chat/completions", model, case.streamed()).into();
     let mut clients = JoinSet::new();
     for _ in 0..case.clients() {
         let client = Client::connect(path.address).await?;

@@ -2,6 +2,7 @@
 
 use super::decisions::{Decision, SIZES};
 use super::load::{Case, Cell};
+use super::roles::PerDelta;
 use super::stats::median;
 use super::upstream::CHUNKS;
 
@@ -16,6 +17,8 @@ pub(crate) struct Row {
     pub(crate) witgate: Cell,
     /// The gateway named by `--beside`.
     pub(crate) other: Option<Cell>,
+    /// The group with a builder and a parser beside its router.
+    pub(crate) dressed: Option<Cell>,
 }
 
 impl Row {
@@ -34,6 +37,7 @@ pub(crate) struct Measured {
     /// Every round, by case.
     pub(crate) rounds: Vec<(Case, Row)>,
     pub(crate) decisions: Vec<Decision>,
+    pub(crate) deltas: Vec<PerDelta>,
     /// MiB after the first reply, and the most after any round.
     pub(crate) memory: Option<(f64, f64)>,
     /// The same of nginx, all its processes.
@@ -107,6 +111,12 @@ impl Measured {
         }
         if !self.decisions.is_empty() {
             lines.extend(self.decision_lines());
+            lines.push(String::new());
+        }
+        if !self.deltas.is_empty() {
+            lines.push("| streams read by | a delta, p50 / p99 µs |".to_owned());
+            lines.push("| --- | ---: |".to_owned());
+            lines.extend(self.deltas.iter().map(|one| format!("| {} | {:.2} / {:.2} |", one.policy, one.p50, one.p99)));
             lines.push(String::new());
         }
         lines.push("| what | measured | goal | floor | |".to_owned());
@@ -200,6 +210,21 @@ impl Measured {
         judged.extend(
             decision(100).map(|p50| Judged::at_most("one decision, tpm-aware, 100 deployments, p50", p50, "µs", 2.0)),
         );
+        if let Some(most) = self.deltas.iter().map(|one| one.p50).reduce(f64::max) {
+            judged.push(Judged::at_most("a delta read by a parser, p50", most, "µs", 5.0).floor(10.0));
+        }
+        for (case, what) in [
+            (Case::ManyPlain, "requests/s with builder and parser, of the router's alone, whole"),
+            (Case::ManyStreamed, "requests/s with builder and parser, of the router's alone, streamed"),
+        ] {
+            let of_case = self.rounds.iter().filter(|(of, _)| *of == case);
+            let shares: Vec<f64> = of_case
+                .filter_map(|(_, row)| row.dressed.map(|dressed| dressed.per_second / row.witgate.per_second))
+                .collect();
+            if !shares.is_empty() {
+                judged.push(Judged::at_least(what, median(shares), "", 0.85));
+            }
+        }
         if let Some((idle, loaded)) = self.memory {
             judged.push(Judged::at_most("memory, idle", idle, "MiB", 40.0));
             judged.push(Judged::at_most("memory, under load", loaded, "MiB", 100.0));
@@ -226,8 +251,13 @@ mod tests {
     }
 
     fn measured(per_second: f64, cpu: f64, p50: f64) -> Measured {
-        let row =
-            Row { direct: cell(4000.0, 0.0), nginx: cell(1000.0, 20.0), witgate: cell(per_second, cpu), other: None };
+        let row = Row {
+            direct: cell(4000.0, 0.0),
+            nginx: cell(1000.0, 20.0),
+            witgate: cell(per_second, cpu),
+            other: None,
+            dressed: None,
+        };
         let decision = Decision { policy: JUDGED.to_owned(), deployments: 10, p50, p99: p50 };
         let rounds = Case::ALL.map(|case| (case, row)).to_vec();
         Measured { rounds, decisions: vec![decision], ..Measured::default() }

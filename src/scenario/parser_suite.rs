@@ -1,0 +1,316 @@
+//! Scenarios of response parsers: case after case what a model says, and what the client reads of it.
+//!
+//! Every case has a parser of its own, which is told the reply whole, letter by letter, and cut in two at every place: the same
+//! must come of it each time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::report::SuiteReport;
+use super::spoken::{Heard, Telling, joined};
+use super::suite::{SEED, START_MS, settings_text};
+use crate::chat::{Delta, FinishReason};
+use crate::config::yaml;
+use crate::moment::Moment;
+use crate::policy::{Component, LogLine, ParserSetup, PolicyFault, PolicyProblem, ReplyInfo, ResponseParser};
+
+/// Reasons why a reply ends and their names in files.
+pub(super) const FINISHES: [(&str, FinishReason); 5] = [
+    ("stop", FinishReason::Stop),
+    ("length", FinishReason::Length),
+    ("tool-calls", FinishReason::ToolCalls),
+    ("content-filter", FinishReason::ContentFilter),
+    ("refusal", FinishReason::Refusal),
+];
+
+/// A scenario file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuiteFile {
+    #[serde(rename = "policy")]
+    _policy: String,
+    /// A mapping; or text, handed on as it is.
+    #[serde(default)]
+    settings: Option<Value>,
+    #[serde(default)]
+    seed: Option<u64>,
+    /// Milliseconds since the Unix epoch.
+    #[serde(default)]
+    start_ms: Option<u64>,
+    /// The model whose way of counting tokens counts.
+    #[serde(default)]
+    model: Option<String>,
+    cases: Vec<CaseFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseFile {
+    name: String,
+    /// For this case alone.
+    #[serde(default)]
+    settings: Option<Value>,
+    #[serde(default)]
+    reply: ReplyFile,
+    expect: ExpectFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplyFile {
+    /// What the model says, delta by delta.
+    #[serde(default)]
+    texts: Vec<SaidFile>,
+    /// `stop` unless given.
+    #[serde(default)]
+    finish: Option<String>,
+    /// What the client wants replies to follow. A mapping; or text, handed on as it is.
+    #[serde(default)]
+    schema: Option<Value>,
+    /// What the prompt builder left, likewise.
+    #[serde(default)]
+    note: Option<Value>,
+    /// Whether the client gets pieces as they come; both are tried unless given.
+    #[serde(default)]
+    streamed: Option<bool>,
+    #[serde(default)]
+    asked_again: u32,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    /// `false`: it may come to something else where it is cut elsewhere.
+    #[serde(default)]
+    splits: Option<bool>,
+}
+
+/// A text, or one key with something else.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum SaidFile {
+    Text(String),
+    Other(OtherFile),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum OtherFile {
+    Reasoning(String),
+    Refusal(String),
+    /// A tool call begins, by the tool's name; calls are numbered as they begin.
+    Call(String),
+    /// More arguments of the last call.
+    Arguments(String),
+}
+
+/// What must come of a case: all of the keys given.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectFile {
+    /// All the text the client reads.
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    reasoning: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+    /// The arguments of its tool calls.
+    #[serde(default)]
+    arguments: Option<Vec<String>>,
+    /// Words in the complaint; unless given there must be none.
+    #[serde(default)]
+    complaint: Option<String>,
+    /// Words in what the model is told; `null` where it must be told nothing.
+    #[serde(default, deserialize_with = "given")]
+    repair: Option<Option<String>>,
+    /// A fault's kind; unless given there must be none.
+    #[serde(default)]
+    fault: Option<String>,
+    /// Words in the refusal of the settings.
+    #[serde(default)]
+    config_error: Option<String>,
+    #[serde(default)]
+    max_fuel: Option<u64>,
+    /// Words in a line it logs.
+    #[serde(default)]
+    log: Option<String>,
+}
+
+/// A key that is there, be it with nothing.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Runs every case of a file; tells with what the policy is to be checked.
+///
+/// # Errors
+/// The file makes no sense, or the policy cannot be started for another reason than its settings.
+pub(super) fn run(
+    component: &Arc<Component>,
+    text: &str,
+    name: &str,
+    report: &mut SuiteReport,
+) -> Result<ParserSetup, String> {
+    let file: SuiteFile = yaml::read(text, name).map_err(|problems| problems.to_string())?;
+    if file.cases.is_empty() {
+        return Err("`cases` is empty".to_owned());
+    }
+    let setup = ParserSetup {
+        may_read: crate::signal::Grants::All,
+        group: None,
+        settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings_text),
+        model: Arc::from(file.model.as_deref().unwrap_or_default()),
+        seed: file.seed.unwrap_or(SEED),
+    };
+    let now = Moment::from_millis(file.start_ms.unwrap_or(START_MS));
+    for case in &file.cases {
+        let broken = |problem: String| format!("case `{}`: {problem}", case.name);
+        let settings = case.settings.as_ref().map_or_else(|| Arc::clone(&setup.settings), settings_text);
+        let played = play(component, &ParserSetup { settings, ..setup.clone() }, case, now).map_err(broken)?;
+        report.case(&case.name, played.fuel, played.problems, &played.log);
+    }
+    Ok(setup)
+}
+
+#[derive(Default)]
+struct Played {
+    problems: Vec<String>,
+    fuel: u64,
+    log: Vec<LogLine>,
+}
+
+fn play(component: &Arc<Component>, setup: &ParserSetup, case: &CaseFile, now: Moment) -> Result<Played, String> {
+    let CaseFile { reply, expect, .. } = case;
+    if let Some(kind) = expect.fault.as_ref().filter(|kind| !PolicyFault::KINDS.contains(&kind.as_str())) {
+        return Err(format!("no policy fault is called `{kind}`; there are {}", PolicyFault::KINDS.join(", ")));
+    }
+    let (deltas, finish) = (said(&reply.texts)?, finish(reply.finish.as_deref())?);
+    let parser = match (ResponseParser::start(Arc::clone(component), setup.clone(), None), &expect.config_error) {
+        (Ok(_), Some(words)) => {
+            let problems = vec![format!("expected refused settings with `{words}`, and it started")];
+            return Ok(Played { problems, ..Played::default() });
+        }
+        (Ok(parser), None) => parser,
+        (Err(PolicyProblem::Configure(found)), wanted) => {
+            let met = wanted.as_ref().is_some_and(|wanted| found.contains(wanted));
+            let problems = if met { Vec::new() } else { vec![format!("it refused its settings: {found}")] };
+            return Ok(Played { problems, ..Played::default() });
+        }
+        (Err(problem), _) => return Err(problem.to_string()),
+    };
+    let mut problems = Vec::new();
+    let mut log = Vec::new();
+    let both = [false, true];
+    for streamed in reply.streamed.as_ref().map_or(&both[..], std::slice::from_ref) {
+        let about = about(reply, *streamed, &parser);
+        let telling = Telling { parser: &parser, about: &about, now, finish: &finish };
+        let heard = telling.hear(&deltas);
+        log.append(&mut parser.take_log());
+        let how = if *streamed { "streamed" } else { "whole" };
+        problems.extend(unmet(expect, &heard).into_iter().map(|problem| format!("{how}: {problem}")));
+        // One that is meant to fail is quarantined soon.
+        if heard.fault.is_none() && reply.splits != Some(false) {
+            let other = telling.other_cut(&joined(&deltas), &heard);
+            problems.extend(other.map(|(cut, other)| format!("{how}: {cut} it comes to {other:?}, not {heard:?}")));
+        }
+    }
+    let fuel = parser.report().fuel.map_or(0, |(_, most)| most);
+    if let Some(most) = expect.max_fuel.filter(|most| fuel > *most) {
+        problems.push(format!("expected at most {most} fuel, a call used {fuel}"));
+    }
+    if let Some(words) = expect.log.as_ref().filter(|words| !log.iter().any(|line| line.message.contains(*words))) {
+        problems.push(format!("expected a log line with `{words}`, got {}", log.len()));
+    }
+    Ok(Played { problems, fuel, log })
+}
+
+fn about(reply: &ReplyFile, streamed: bool, parser: &ResponseParser) -> ReplyInfo {
+    let attribute =
+        |name: &crate::signal::Attribute| reply.attributes.get(&name.to_string()).cloned().unwrap_or_default();
+    ReplyInfo {
+        id: None,
+        streamed,
+        asked_again: reply.asked_again,
+        schema: reply.schema.as_ref().map(settings_text),
+        note: reply.note.as_ref().map(settings_text),
+        attributes: parser.needs().attributes.iter().map(attribute).collect(),
+    }
+}
+
+fn said(files: &[SaidFile]) -> Result<Vec<Delta>, String> {
+    let mut calls: u32 = 0;
+    let delta = |file: &SaidFile| match file {
+        SaidFile::Text(text) => Ok(Delta::Text(text.clone())),
+        SaidFile::Other(OtherFile::Reasoning(text)) => Ok(Delta::Reasoning(text.clone())),
+        SaidFile::Other(OtherFile::Refusal(text)) => Ok(Delta::Refusal(text.clone())),
+        SaidFile::Other(OtherFile::Call(name)) => {
+            let index = calls;
+            calls += 1;
+            Ok(Delta::ToolCall { index, id: format!("call_{index}"), name: name.clone() })
+        }
+        SaidFile::Other(OtherFile::Arguments(fragment)) => match calls.checked_sub(1) {
+            Some(index) => Ok(Delta::ToolArguments { index, fragment: fragment.clone() }),
+            None => Err("`arguments` stand behind a `call`".to_owned()),
+        },
+    };
+    files.iter().map(delta).collect()
+}
+
+fn finish(name: Option<&str>) -> Result<FinishReason, String> {
+    let name = name.unwrap_or("stop");
+    let known = FINISHES.iter().find(|(known, _)| *known == name).map(|(_, reason)| reason.clone());
+    known.ok_or_else(|| {
+        let names = FINISHES.map(|(name, _)| name).join(", ");
+        format!("no reply ends with `{name}`; there are {names}")
+    })
+}
+
+/// What a client hears that is not as expected.
+fn unmet(expect: &ExpectFile, heard: &Heard) -> Vec<String> {
+    let mut problems = Vec::new();
+    let texts = [
+        ("text", &expect.text, &heard.text),
+        ("reasoning", &expect.reasoning, &heard.reasoning),
+        ("refusal", &expect.refusal, &heard.refusal),
+    ];
+    for (name, wanted, got) in texts {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != got) {
+            problems.push(format!("expected the {name} {wanted:?}, got {got:?}"));
+        }
+    }
+    if let Some(wanted) = &expect.arguments {
+        let got: Vec<&String> = heard.calls.iter().map(|(_, _, arguments)| arguments).collect();
+        if !got.iter().copied().eq(wanted) {
+            problems.push(format!("expected the arguments {wanted:?}, got {got:?}"));
+        }
+    }
+    let problem = heard.complaint.as_ref().map(|complaint| complaint.problem.as_str());
+    let met = match (&expect.complaint, problem) {
+        (Some(wanted), Some(problem)) => problem.contains(wanted),
+        (None, None) => true,
+        _ => false,
+    };
+    if !met {
+        let wanted =
+            expect.complaint.as_ref().map_or_else(|| "no complaint".to_owned(), |w| format!("a complaint with `{w}`"));
+        problems.push(format!("expected {wanted}, got {}", problem.unwrap_or("none")));
+    }
+    let repair = heard.complaint.as_ref().and_then(|complaint| complaint.repair.as_deref());
+    if let Some(wanted) = &expect.repair {
+        let met = match (wanted, repair) {
+            (Some(wanted), Some(repair)) => repair.contains(wanted),
+            (None, None) => true,
+            _ => false,
+        };
+        if !met {
+            problems.push(format!("expected {wanted:?} in what the model is told, got {repair:?}"));
+        }
+    }
+    if expect.fault.as_deref() != heard.fault {
+        let name =
+            |kind: Option<&str>| kind.map_or_else(|| "no fault".to_owned(), |kind| format!("the fault `{kind}`"));
+        problems.push(format!("expected {}, got {}", name(expect.fault.as_deref()), name(heard.fault)));
+    }
+    problems
+}

@@ -1,0 +1,97 @@
+//! Scenarios and checks of builders and parsers find what is wrong, and say it.
+
+use super::*;
+
+fn told(text: &str) -> (u8, String) {
+    let (_folder, file) = written(text);
+    let report = run(&file, &options());
+    (report.exit_code(), report.to_string())
+}
+
+/// Hostile guests fail their checks, each in its own words; the process does not mind.
+#[test]
+fn what_is_unfit_is_found() {
+    for (guest, deed, words) in [
+        ("hostile-prompt", "", "with []: it gave an answer that breaks the contract: a prompt without a message"),
+        ("hostile-reply", "", ""),
+        ("hostile-reply", "hold", ""),
+        ("hostile-reply", "late", ""),
+        ("hostile-reply", "open-trap", "ends in the fault `trap`"),
+        ("hostile-reply", "grow", "it grew by"),
+    ] {
+        let settings = format!("{{\"do\":\"{deed}\"}}");
+        let report = check(
+            &at(&format!("tests/fixtures/policies/{guest}.wasm")),
+            &Options { settings: Some(settings), ..options() },
+        );
+        let (code, told) = (report.exit_code(), report.to_string());
+        assert_eq!(code, u8::from(!words.is_empty()), "{guest} {deed}: {told}");
+        assert!(told.contains(words), "{guest} {deed}: {told}");
+    }
+}
+
+#[test]
+fn a_builder_that_answers_otherwise_is_told_what_was_expected() {
+    let head = "policy: redact\ncases:\n  - name: one\n    request: {messages: [{role: user, content: to a@b.de}]}\n";
+    for (expect, code, words) in [
+        ("{messages: [{role: user, content: to <EMAIL_1>}], note: {<EMAIL_1>: a@b.de}}", 0, "ok    one"),
+        (
+            "{messages: [{role: user, content: to a@b.de}]}",
+            1,
+            "expected the messages user: \"to a@b.de\", got user: \"to <EMAIL_1>\"",
+        ),
+        ("{items: [1]}", 1, "expected the items [1], got []"),
+        ("{note: }", 2, "`expect` needs a prompt"),
+        ("{note: x}", 1, "expected the note \"x\", got {\"<EMAIL_1>\":\"a@b.de\"}"),
+        ("{refused: x}", 1, "expected a refusal with `x`, got a prompt"),
+        ("{items: [], max_fuel: 10}", 1, "expected at most 10 fuel"),
+        ("{items: [], log: x}", 1, "expected a log line with `x`"),
+        ("{fault: flu}", 2, "no policy fault is called `flu`"),
+        ("{items: [], refused: x}", 2, "`expect` needs a prompt"),
+        ("{choose: a}", 2, "unknown field"),
+    ] {
+        let (found, text) = told(&format!("{head}    expect: {expect}\n"));
+        assert!(found == code && text.contains(words), "{expect} gives {found}: {text}");
+    }
+    let (code, text) =
+        told(&head.replace("role: user", "role: guest").replace("a@b.de}]}", "x}]}\n    expect: {items: []}"));
+    assert!(code == 2 && text.contains("no role is called `guest`"), "{code}: {text}");
+}
+
+#[test]
+fn a_parser_that_reads_otherwise_is_told_what_was_expected() {
+    let head = "policy: json\nsettings: {schema: {type: object, required: [a]}}\ncases:\n  - name: one\n    reply: {texts: [\"x {\\\"b\\\": 1}\"]}\n";
+    for (expect, code, words) in [
+        ("{complaint: it has no `a`, repair: it has no `a`}", 0, "ok    one"),
+        ("{text: x}", 1, "whole: expected no complaint, got it has no `a`"),
+        ("{complaint: purple}", 1, "streamed: expected a complaint with `purple`, got it has no `a`"),
+        ("{complaint: no, repair: }", 1, "expected None in what the model is told"),
+        ("{complaint: no, reasoning: hm}", 1, "expected the reasoning \"hm\", got \"\""),
+        ("{complaint: no, arguments: [x]}", 1, "expected the arguments [\"x\"], got []"),
+        ("{complaint: no, fault: trap}", 1, "expected the fault `trap`, got no fault"),
+        ("{config_error: x}", 1, "expected refused settings with `x`, and it started"),
+    ] {
+        let (found, text) = told(&format!("{head}    expect: {expect}\n"));
+        assert!(found == code && text.contains(words), "{expect} gives {found}: {text}");
+    }
+    let (code, text) = told(&format!(
+        "{}    expect: {{}}\n",
+        head.replace("]}\n", "], finish: never}\n").replace("[a], finish: never}", "[a]}")
+    ));
+    assert!(code == 2 && text.contains("no reply ends with `never`"), "{code}: {text}");
+}
+
+#[test]
+fn a_reply_that_depends_on_where_it_is_cut_is_found_and_may_be_meant() {
+    let guest = at("tests/fixtures/policies/hostile-reply.wasm");
+    let text = |splits: &str| {
+        format!(
+            "policy: {}\nsettings: {{do: amplify}}\ncases:\n  - name: one\n    reply: {{texts: [a, \"666\"], streamed: true{splits}}}\n    expect: {{}}\n",
+            guest.display()
+        )
+    };
+    let (code, told_) = told(&text(""));
+    assert!(code == 1 && told_.contains("letter by letter it comes to"), "{code}: {told_}");
+    let (code, told_) = told(&text(", splits: false"));
+    assert_eq!(code, 0, "{told_}");
+}
