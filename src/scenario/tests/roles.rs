@@ -24,7 +24,7 @@ fn what_is_unfit_is_found() {
             &at(&format!("tests/fixtures/policies/{guest}.wasm")),
             &Options { settings: Some(settings), ..options() },
         );
-        let (code, told) = (report.exit_code(), report.to_string());
+        let (code, told) = (u8::from(report.exit_code() > 0 || report.warnings() > 0), report.to_string());
         assert_eq!(code, u8::from(!words.is_empty()), "{guest} {deed}: {told}");
         assert!(told.contains(words), "{guest} {deed}: {told}");
     }
