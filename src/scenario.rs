@@ -51,7 +51,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { policy: None, policies: PathBuf::from("policies"), settings: "{}".to_owned(), fuel: 50_000_000, cache: None }
+        Self {
+            policy: None,
+            policies: PathBuf::from("policies"),
+            settings: "{}".to_owned(),
+            fuel: 50_000_000,
+            cache: None,
+        }
     }
 }
 
@@ -181,12 +187,7 @@ fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 fn plain_setup(settings: Arc<str>) -> Setup {
-    Setup {
-        group: None,
-        settings,
-        deployments: ["a", "b", "c"].map(suite::plain_facts).to_vec(),
-        seed: suite::SEED,
-    }
+    Setup { group: None, settings, deployments: ["a", "b", "c"].map(suite::plain_facts).to_vec(), seed: suite::SEED }
 }
 
 #[cfg(test)]

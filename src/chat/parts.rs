@@ -67,7 +67,9 @@ mod tests {
         let more = |fragment: &str| Delta::ToolArguments { index: 0, fragment: fragment.to_owned() };
         let late = Delta::ToolArguments { index: 0, fragment: " ".to_owned() };
         let text = |text: &str| Delta::Text(text.to_owned());
-        for delta in [more("lost"), text("a"), text("b"), call(0, "f"), more("{"), more("}"), call(1, "g"), text("c"), late] {
+        for delta in
+            [more("lost"), text("a"), text("b"), call(0, "f"), more("{"), more("}"), call(1, "g"), text("c"), late]
+        {
             parts.add(delta);
         }
         let kinds: Vec<PartKind> = parts.into_parts().into_iter().map(|part| part.kind).collect();

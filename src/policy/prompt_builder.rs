@@ -103,7 +103,8 @@ impl PolicyRuntime<Building> {
         drop(parts);
         match answer {
             Ok(prompt) => {
-                let built = apply::apply(prompt, messages, request.items.len()).map_err(|why| self.failed_for(why, request.id))?;
+                let built = apply::apply(prompt, messages, request.items.len())
+                    .map_err(|why| self.failed_for(why, request.id))?;
                 // One that answers nonsense is not asked again: it may be in any state.
                 lent.give_back();
                 Ok(built)

@@ -227,6 +227,7 @@ fn play(component: &Arc<Component>, setup: &ParserSetup, case: &CaseFile, now: M
 fn about(reply: &ReplyFile, streamed: bool, parser: &ResponseParser) -> ReplyInfo {
     let attribute = |name: &String| reply.attributes.get(name).cloned().unwrap_or_default();
     ReplyInfo {
+        id: None,
         streamed,
         asked_again: reply.asked_again,
         schema: reply.schema.as_ref().map(settings_text),

@@ -43,7 +43,7 @@ fn one(root: &Path, engine: &Engine, policy: &'static str, deltas: usize) -> Res
     let file = root.join("policies").join(format!("{policy}.wasm"));
     let bytes = fs::read(&file).map_err(|problem| about(problem.to_string()))?;
     let component = engine.load(&PolicyName::from(policy), &bytes).map_err(|problem| about(problem.to_string()))?;
-    let setup = ParserSetup { settings: Arc::from("{}"), model: Arc::from(""), seed: 1 };
+    let setup = ParserSetup { group: None, settings: Arc::from("{}"), model: Arc::from(""), seed: 1 };
     let parser = ResponseParser::start(component, setup, None).map_err(|problem| about(problem.to_string()))?;
     let note = Some(Arc::from(r#"{"<EMAIL_1>":"ada@example.org","<EMAIL_2>":"bob@example.org"}"#));
     let info = ReplyInfo { streamed: true, note, ..ReplyInfo::default() };
