@@ -17,7 +17,7 @@ fn what_is_unfit_is_found() {
         ("hostile-reply", "hold", ""),
         ("hostile-reply", "late", ""),
         ("hostile-reply", "open-trap", "ends in the fault `trap`"),
-        ("hostile-reply", "grow", "it grew by"),
+        ("hostile-reply", "grow", "fault: Some(\"memory\")"),
     ] {
         let settings = format!("{{\"do\":\"{deed}\"}}");
         let report = check(&at(&format!("tests/fixtures/policies/{guest}.wasm")), &Options { settings, ..options() });
@@ -91,4 +91,18 @@ fn a_reply_that_depends_on_where_it_is_cut_is_found_and_may_be_meant() {
     assert!(code == 1 && told_.contains("letter by letter it comes to"), "{code}: {told_}");
     let (code, told_) = told(&text(", splits: false"));
     assert_eq!(code, 0, "{told_}");
+}
+
+#[test]
+fn the_files_of_the_readme_pass() {
+    let readme = fs::read_to_string(at("wit/README.md")).unwrap();
+    let files: Vec<&str> = readme.split("```yaml\npolicy: ").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let of_roles = files.iter().filter(|file| file.starts_with("redact") || file.starts_with("reasoning"));
+    let mut passed = 0;
+    for file in of_roles {
+        let (code, text) = told(&format!("policy: {file}"));
+        assert_eq!(code, 0, "{text}");
+        passed += 1;
+    }
+    assert_eq!(passed, 2);
 }
