@@ -211,7 +211,9 @@ impl Source {
         let Some(progress) = guard.progress() else { return };
         let Seen { bytes, pieces, usage } = std::mem::take(&mut self.seen);
         progress.saw_pieces(bytes, pieces);
-        usage.into_iter().for_each(|usage| progress.reported(usage));
+        if let Some(usage) = usage {
+            progress.reported(usage);
+        }
     }
 
     async fn decode(&mut self) -> Result<(), AttemptFault> {

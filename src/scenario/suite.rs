@@ -76,10 +76,10 @@ impl Suite {
     /// Reads a scenario file. `name` is how problems call it.
     pub(super) fn read(text: &str, name: &str) -> Result<Self, String> {
         let file: SuiteFile = yaml::read(text, name).map_err(|problems| problems.to_string())?;
-        Self::of(file).map_err(|problems| problems.join("\n"))
+        Self::of(&file).map_err(|problems| problems.join("\n"))
     }
 
-    fn of(file: SuiteFile) -> Result<Self, Vec<String>> {
+    fn of(file: &SuiteFile) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let ids: Vec<&str> = file.deployments.0.iter().map(|(id, _)| id.as_str()).collect();
         if ids.is_empty() {

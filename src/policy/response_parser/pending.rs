@@ -86,8 +86,9 @@ mod tests {
 
     #[test]
     fn what_was_not_answered_is_found_whatever_the_parser_does_with_words() {
+        type Steps<'a> = &'a [(&'a str, Option<&'a str>)];
         // told and answered, step by step → what is left
-        let cases: [(&[(&str, Option<&str>)], &str); 8] = [
+        let cases: [(Steps<'_>, &str); 8] = [
             (&[("Hello", Some("Hello"))], ""),
             (&[("Hello ", None), ("there", Some("Hello "))], "there"),
             (&[("a <EM", Some("a "))], "<EM"),

@@ -17,7 +17,7 @@ fn what_is_unfit_is_found() {
         ("hostile-reply", "hold", ""),
         ("hostile-reply", "late", ""),
         ("hostile-reply", "open-trap", "ends in the fault `trap`"),
-        ("hostile-reply", "grow", "it grew by"),
+        ("hostile-reply", "grow", "fault: Some(\"memory\")"),
     ] {
         let settings = format!("{{\"do\":\"{deed}\"}}");
         let report = check(
@@ -65,7 +65,7 @@ fn a_parser_that_reads_otherwise_is_told_what_was_expected() {
         ("{complaint: it has no `a`, repair: it has no `a`}", 0, "ok    one"),
         ("{text: x}", 1, "whole: expected no complaint, got it has no `a`"),
         ("{complaint: purple}", 1, "streamed: expected a complaint with `purple`, got it has no `a`"),
-        ("{complaint: no, repair: }", 1, "expected None in what the model is told"),
+        ("{complaint: no, repair: ''}", 1, "expected \"\" in what the model is told"),
         ("{complaint: no, reasoning: hm}", 1, "expected the reasoning \"hm\", got \"\""),
         ("{complaint: no, arguments: [x]}", 1, "expected the arguments [\"x\"], got []"),
         ("{complaint: no, fault: trap}", 1, "expected the fault `trap`, got no fault"),
@@ -94,4 +94,19 @@ fn a_reply_that_depends_on_where_it_is_cut_is_found_and_may_be_meant() {
     assert!(code == 1 && told_.contains("letter by letter it comes to"), "{code}: {told_}");
     let (code, told_) = told(&text(", splits: false"));
     assert_eq!(code, 0, "{told_}");
+}
+
+#[test]
+fn the_files_of_the_readme_pass() {
+    let readme = fs::read_to_string(at("wit/README.md")).unwrap();
+    let files: Vec<&str> =
+        readme.split("```yaml\npolicy: ").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let of_roles = files.iter().filter(|file| file.starts_with("redact") || file.starts_with("reasoning"));
+    let mut passed = 0;
+    for file in of_roles {
+        let (code, text) = told(&format!("policy: {file}"));
+        assert_eq!(code, 0, "{text}");
+        passed += 1;
+    }
+    assert_eq!(passed, 2);
 }
