@@ -285,7 +285,11 @@ async fn a_version_that_was_in_force_and_is_lost_is_told_and_replaced() {
 }
 
 fn run(arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_witgate")).args(arguments).output().expect("the binary runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_witgate"))
+        .args(arguments)
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text)
 }
@@ -362,4 +366,42 @@ fn a_locked_gateway_loads_what_the_lock_names_and_nothing_else() {
     let arguments = ["serve", "--locked", "--port", "0", "--config", &config, "--policies", &policies];
     let (started, text) = run(&arguments);
     assert!(!started && text.contains("policies.lock"), "{text}");
+}
+
+const GUIDE: &str = include_str!("../../wit/README.md");
+
+/// The blocks of a language in the part about how a policy lives.
+fn shown(language: &str) -> Vec<&'static str> {
+    let part = GUIDE.split("## How a policy lives").nth(1).expect("the part").split("\n## ").next().expect("its end");
+    let start = format!("```{language}\n");
+    let blocks = part.split(start.as_str()).skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.collect()
+}
+
+#[test]
+fn the_guides_configuration_is_one() {
+    let [own] = shown("yaml")[..] else { panic!("one configuration is shown") };
+    let models = ["chat", "code", "bulk"]
+        .map(|name| format!("  - {{model_name: {name}, litellm_params: {{model: simulated/m}}}}\n"));
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, format!("model_list:\n{}{own}", models.concat())).expect("written");
+    let (sound, text) = run(&["check", "--strict", file.to_str().expect("a path")]);
+    assert!(sound && text.contains("witgate.routers.bulk.roll_out.latency_ratio"), "{text}");
+}
+
+/// Each is run by `operators_change_versions_of_a_running_gateway`, whose versions have other digests.
+#[test]
+fn the_guides_commands_are_understood() {
+    let [commands] = shown("sh")[..] else { panic!("one block of commands is shown") };
+    let commands = commands.lines().map(|line| line.split(" #").next().unwrap_or_default().trim());
+    let mut count = 0;
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        // Nobody listens there: the words are understood, and nobody answers.
+        let (done, text) = run(&[&words[..], &["--url", "http://127.0.0.1:1"]].concat());
+        assert!(!done && text.contains("is `witgate serve` running there?"), "{command}: {text}");
+        count += 1;
+    }
+    assert_eq!(count, 7);
 }
