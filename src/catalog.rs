@@ -44,7 +44,7 @@ pub struct Group {
 }
 
 /// A router and its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouterChoice {
     /// The policy's name.
     pub policy: PolicyName,
@@ -58,6 +58,8 @@ pub struct RouterChoice {
     pub when_none: WhenNone,
     /// Where the configuration says so: `FILE:LINE:COLUMN`.
     pub at: Option<Arc<str>>,
+    /// What happens when its file changes.
+    pub roll_out: RollOut,
 }
 
 /// What becomes of a request for which a router finds no deployment fit.
@@ -68,6 +70,51 @@ pub enum WhenNone {
     Refuse,
     /// It waits, as long as one may wait for a limit, and the router is asked again whenever capacity may have become free.
     Wait,
+}
+
+/// What happens when the file of a group's router changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum RollOut {
+    /// The new version decides at once.
+    #[default]
+    Replace,
+    /// The new version decides beside the one in force and is never obeyed.
+    Shadow,
+    /// The new version decides a share of the requests, until the rules promote it or roll it back.
+    Canary(CanaryRules),
+}
+
+/// When a canary is promoted, and when it is rolled back. The ratios compare it with the version in force over the same period.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CanaryRules {
+    /// The share of requests it decides, above 0 to 1.
+    pub share: f64,
+    /// Requests it must have decided to be promoted.
+    pub requests: u64,
+    /// Its own faults that are borne.
+    pub max_faults: u64,
+    /// Attempts of either version below which nothing is compared.
+    pub minimum: u64,
+    /// Its share of failures, at most, as a multiple of the other's (and two percentage points).
+    pub failure_ratio: f64,
+    /// Its mean cost of an attempt, at most, as a multiple of the other's.
+    pub cost_ratio: f64,
+    /// Its mean time of a whole reply, at most, as a multiple of the other's.
+    pub latency_ratio: f64,
+}
+
+impl Default for CanaryRules {
+    fn default() -> Self {
+        Self {
+            share: 0.05,
+            requests: 500,
+            max_faults: 0,
+            minimum: 50,
+            failure_ratio: 1.5,
+            cost_ratio: 1.2,
+            latency_ratio: 1.5,
+        }
+    }
 }
 
 /// A prompt builder and its settings.

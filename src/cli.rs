@@ -3,6 +3,7 @@
 mod check;
 mod policy;
 mod replay;
+mod rollout;
 mod route;
 mod serve;
 
@@ -46,8 +47,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List the policies a running gateway decides with: digest, generation, calls, faults, time per call.
-    Policies(AskArgs),
+    /// List the policies a running gateway decides with: digest, generation, calls, faults, time per call. Or change which version
+    /// of one is in force.
+    #[command(args_conflicts_with_subcommands = true)]
+    Policies {
+        #[command(flatten)]
+        ask: AskArgs,
+        #[command(subcommand)]
+        change: Option<VersionCommand>,
+    },
     /// Say where a running gateway would send a request, and why, without sending it.
     Route(RouteArgs),
     /// Say why a request was decided as it was, from the runs of decisions that are kept (`witgate.decisions`).
@@ -76,6 +84,9 @@ struct ServeArgs {
     /// Where compiled policies are kept; `$XDG_CACHE_HOME/witgate` unless given.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Load only components whose name and digest stand in `policies.lock`, as is the rule where other machines are served.
+    #[arg(long)]
+    locked: bool,
     /// The parent of all random draws; drawn from the operating system unless given.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -123,6 +134,39 @@ struct AskArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum VersionCommand {
+    /// Put the version that is tried or waits in force, or the one that --to names.
+    Promote(VersionArgs),
+    /// Give up the version that is tried; else put the version before in force, or the one that --to names, until the file changes.
+    Rollback(VersionArgs),
+    /// Have a version decide beside the one in force. It is never obeyed.
+    Shadow(VersionArgs),
+    /// Have a version decide a share of the requests, until the group's rules promote it or roll it back.
+    Canary(VersionArgs),
+    /// What has happened to the versions of policies, the newest last.
+    History {
+        /// Of this group alone.
+        group: Option<String>,
+        #[command(flatten)]
+        ask: AskArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct VersionArgs {
+    /// Whose policy.
+    group: String,
+    /// The version: six or more digits of its digest, as `history` shows them.
+    #[arg(long, value_name = "DIGEST")]
+    to: Option<String>,
+    /// The policy's role: router, prompt-builder or response-parser.
+    #[arg(long, default_value = "router")]
+    role: String,
+    #[command(flatten)]
+    ask: AskArgs,
 }
 
 #[derive(Debug, Args)]
@@ -339,7 +383,8 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Check { file, json, strict, policies } => check::check(&file, policies.as_deref(), json, strict),
-        Command::Policies(arguments) => policy::list(&arguments),
+        Command::Policies { ask, change: None } => policy::list(&ask),
+        Command::Policies { change: Some(change), .. } => rollout::change(&change),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
         Command::Policy(command) => policy::run(command),
         Command::Explain(ExplainArgs { request_id, dir, policies, json }) => {

@@ -35,6 +35,7 @@ pub mod builtin_policies;
 pub mod decisions;
 pub mod queue;
 pub mod reload;
+pub mod rollout;
 pub mod snapshot;
 // L4: the request; policies on their way to it
 pub mod kit;

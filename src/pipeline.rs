@@ -19,6 +19,7 @@ mod pieces;
 mod plan;
 mod prompt;
 mod request_guard;
+mod rollout;
 mod route;
 mod scrub;
 mod send_timeout;
@@ -89,6 +90,8 @@ pub struct Gateway {
     pub blocking: BlockingPool,
     /// Where the calls of slow policies are made.
     pub slow_policies: BlockingPool,
+    /// Where versions of policies are called that are never obeyed.
+    pub shadows: BlockingPool,
     /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.
     pub cutoff: CancellationToken,
     /// What requests under way hold.

@@ -10,6 +10,8 @@ mod components;
 mod folder;
 mod lock;
 mod policies;
+mod rollouts;
+mod states;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -20,9 +22,11 @@ use crate::health::HealthBook;
 use crate::id::{GroupName, PolicyName};
 use crate::limits::Limits;
 use crate::queue::Queue;
+use crate::rollout::Control;
 
 pub use build::{Builder, Draft, Environment, Providers};
 pub use lock::PoliciesLock;
+pub use states::keep_states;
 pub use watch::{Reloader, Target};
 
 /// Where the configuration comes from.
@@ -60,6 +64,10 @@ pub struct Sources {
     pub host: Option<std::net::IpAddr>,
     /// The port given on the command line; it wins over the configuration's.
     pub port: Option<u16>,
+    /// Where versions of policies and what they learned are kept where the configuration does not say. `None`: nowhere.
+    pub state: Option<PathBuf>,
+    /// Whether components must be in `policies.lock` even where only this machine is served.
+    pub locked: bool,
 }
 
 /// What outlives every snapshot.
@@ -69,6 +77,8 @@ pub struct SharedState {
     pub limits: Arc<Limits>,
     /// Breakers and averages, by deployment.
     pub health: HealthBook,
+    /// Orders about versions of policies, and what has happened to them.
+    pub rollouts: Arc<Control>,
     queues: Mutex<BTreeMap<GroupName, Arc<Queue>>>,
 }
 
@@ -77,6 +87,7 @@ impl Default for SharedState {
         Self {
             limits: Arc::new(Limits::new(&BTreeMap::new())),
             health: HealthBook::default(),
+            rollouts: Arc::default(),
             queues: Mutex::default(),
         }
     }

@@ -10,6 +10,7 @@ mod connection;
 mod explain;
 mod probe;
 mod refusal;
+mod rollout;
 mod serve;
 mod simulated;
 mod workers;
@@ -105,6 +106,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
         ("/admin/decisions/{id}", get(admin::decision)),
+        ("/admin/policies/history", get(rollout::history)),
+        ("/admin/policies/{group}/{action}", post(rollout::act)),
         ("/health/liveliness", get(probe::alive)),
         ("/health/liveness", get(probe::alive)),
         ("/health/readiness", get(probe::ready)),

@@ -21,6 +21,7 @@ use crate::policy::{
     Component, ComponentFormat, PolicyReport, PromptBuilder, ProviderPolicy, ResponseParser, Role, Router,
 };
 use crate::queue::Queue;
+use crate::rollout::{Control, Rollout};
 use crate::upstream::Upstream;
 
 /// Everything a request needs to know, frozen.
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub headers_read: Vec<HeaderName>,
     /// Digest of the configuration's text: a build that changes nothing is recognised by it.
     pub fingerprint: [u8; 32],
+    /// Orders about versions of policies, and what has happened to them.
+    pub rollouts: Arc<Control>,
 }
 
 impl Snapshot {
@@ -87,6 +90,8 @@ pub struct GroupRuntime {
     pub router: Option<Arc<Router>>,
     /// `NAME@DIGEST` of the router, or `built-in`.
     pub policy: Arc<str>,
+    /// A new version of the router that is tried.
+    pub rollout: Option<Arc<Rollout>>,
     /// What builds its prompts.
     pub builder: Option<Arc<PromptBuilder>>,
     /// What reads its replies.
@@ -103,10 +108,11 @@ impl GroupRuntime {
     /// Its policies' work so far, by role.
     pub fn reports(&self) -> impl Iterator<Item = (Role, PolicyReport)> {
         let router = self.router.as_ref().map(|policy| (Role::Router, policy.report()));
+        let candidate = self.rollout.as_ref().map(|rollout| (Role::Router, rollout.candidate().report()));
         let builder = self.builder.as_ref().map(|policy| (Role::PromptBuilder, policy.report()));
         let parser = self.parser.as_ref().map(|policy| (Role::ResponseParser, policy.report()));
         let providers = self.provider_policies().map(|policy| (Role::Provider, policy.report()));
-        router.into_iter().chain(builder).chain(parser).chain(providers)
+        router.into_iter().chain(candidate).chain(builder).chain(parser).chain(providers)
     }
 
     /// Those of its deployments' policies that speak to providers.
@@ -117,13 +123,14 @@ impl GroupRuntime {
         })
     }
 
-    /// The components that decide for it.
+    /// The components that decide for it; of two versions of its router the new one first, which the folder holds.
     pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
+        let candidate = self.rollout.as_ref().map(|rollout| rollout.candidate().component());
         let router = self.router.as_ref().map(|policy| policy.component());
         let builder = self.builder.as_ref().map(|policy| policy.component());
         let parser = self.parser.as_ref().map(|policy| policy.component());
         let providers = self.provider_policies().map(|policy| policy.component());
-        router.into_iter().chain(builder).chain(parser).chain(providers)
+        candidate.into_iter().chain(router).chain(builder).chain(parser).chain(providers)
     }
 }
 

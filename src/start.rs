@@ -87,6 +87,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
         decisions,
         seeds: Seeds::new(seed),
         slow_policies: blocking.apart(),
+        shadows: blocking.apart(),
         blocking,
         memory: Arc::default(),
         cutoff: CancellationToken::new(),
@@ -116,7 +117,8 @@ fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
     let all = snapshot.settings.global_limits.limits_tokens();
     let mut models = BTreeSet::new();
     for group in snapshot.groups.values() {
-        let exact = all || group.router.as_ref().is_some_and(|router| router.needs().exact_tokens);
+        let candidate = group.rollout.as_ref().map(|rollout| rollout.candidate());
+        let exact = all || group.router.iter().chain(candidate).any(|router| router.needs().exact_tokens);
         let counted = group.config.deployments.iter().filter(|deployment| exact || deployment.limits.limits_tokens());
         models.extend(counted.map(|deployment| deployment.model.clone()));
     }

@@ -41,21 +41,25 @@ fn table(answer: &Value) {
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let count = |row: &Value, key: &str| row[key].as_u64().unwrap_or_default();
     say(format_args!(
-        "{:<16} {:<12} {:<24} {:>10} {:>10} {:>8} {:>9}",
-        "POLICY", "DIGEST", "GROUP", "GENERATION", "CALLS", "FAULTS", "MEAN µs"
+        "{:<16} {:<12} {:<24} {:<9} {:>10} {:>10} {:>8} {:>9}",
+        "POLICY", "DIGEST", "GROUP", "MODE", "GENERATION", "CALLS", "FAULTS", "MEAN µs"
     ));
     for row in answer["policies"].as_array().into_iter().flatten() {
         let note = if row["quarantined"].as_bool() == Some(true) { "  quarantined" } else { "" };
         say(format_args!(
-            "{:<16} {:<12.12} {:<24} {:>10} {:>10} {:>8} {:>9.1}{note}",
+            "{:<16} {:<12.12} {:<24} {:<9} {:>10} {:>10} {:>8} {:>9.1}{note}",
             text(row, "name"),
             text(row, "digest"),
             text(row, "group"),
+            text(row, "mode"),
             count(row, "generation"),
             count(row, "calls"),
             count(row, "faults"),
             row["mean_us"].as_f64().unwrap_or_default(),
         ));
+    }
+    for rollout in answer["rollouts"].as_array().into_iter().flatten() {
+        figures(rollout);
     }
     for problem in answer["problems"].as_array().into_iter().flatten() {
         say(format_args!("not applied: {}", problem.as_str().unwrap_or_default()));
@@ -162,6 +166,38 @@ fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
                 let _goes_on = fail(problem);
             }
         }
+    }
+}
+
+/// What is being tried beside what is in force.
+fn figures(rollout: &Value) {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let verdict = rollout["verdict"].as_str().map(|verdict| format!(", {verdict}: {}", text(&rollout["why"])));
+    say(format_args!(
+        "{}: {} {} beside {}, {} faults{}",
+        text(&rollout["group"]),
+        text(&rollout["mode"]),
+        text(&rollout["tried"]),
+        text(&rollout["in_force"]),
+        rollout["faults"],
+        verdict.unwrap_or_default(),
+    ));
+    if rollout["mode"] == "shadow" {
+        say(format_args!(
+            "  {} decisions compared, {} with the same first place, {} ranked alike; expected to cost {} USD and take {} ms more",
+            rollout["compared"],
+            rollout["same_first"],
+            rollout["same_ranking"],
+            rollout["cost_difference_usd"],
+            rollout["latency_difference_ms"],
+        ));
+        return;
+    }
+    for (name, share) in [("in force", &rollout["live"]), ("canary", &rollout["candidate"])] {
+        say(format_args!(
+            "  {name:<9} {} requests, share of failures {}, cost of an attempt {} USD, time of a reply {} ms",
+            share["requests"], share["failure_rate"], share["cost_usd"], share["latency_ms"],
+        ));
     }
 }
 

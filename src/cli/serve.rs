@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,9 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
-use crate::policy::{Compiler, EngineOptions};
+use crate::policy::{Compiler, Digest, EngineOptions};
 use crate::provider::simulated::Simulated;
-use crate::reload::{ConfigSource, PolicySource, Sources};
+use crate::reload::{ConfigSource, PolicySource, Sources, keep_states};
 use crate::server::{self, App, HttpService, Server};
 use crate::snapshot::Snapshot;
 use crate::start::{self, GRACE, Options, Running};
@@ -46,6 +46,8 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
                 policies: arguments.policies.clone().map_or(PolicySource::Configured, PolicySource::Folder),
                 host: arguments.host,
                 port: arguments.port,
+                state: state_folder(arguments.config.as_deref()),
+                locked: arguments.locked,
             },
             engine: EngineOptions {
                 cache_dir: arguments.cache.clone().or_else(super::cache_folder),
@@ -71,8 +73,8 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let listening =
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
     let live = Arc::clone(&gateway);
-    let decisions = Arc::clone(&gateway.decisions);
-    let grace = move || live.live.read().settings.server.shutdown_grace;
+    let (decisions, serving) = (Arc::clone(&gateway.decisions), Arc::clone(&gateway));
+    let grace = move || serving.live.read().settings.server.shutdown_grace;
     let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
     let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
     greet(&snapshot, server.address());
@@ -88,6 +90,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
         () = reloads => {}
     }
     decisions.finish();
+    keep_states(&live.live.read(), true);
     Ok(())
 }
 
@@ -186,4 +189,17 @@ async fn told_once() {
 /// A number from the operating system: the standard library's hash keys are drawn from it.
 fn drawn() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// The default folder of what outlives the process: one for each configuration, since groups and policies of different ones may
+/// have the same names.
+fn state_folder(config: Option<&Path>) -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))?;
+    let own = match config {
+        Some(path) => Digest::of(std::path::absolute(path).ok()?.as_os_str().as_encoded_bytes()).short(),
+        None => "built-in".to_owned(),
+    };
+    base.is_absolute().then(|| base.join("witgate").join(own))
 }

@@ -93,6 +93,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
             dir: shape.own.policies_dir.clone(),
             allow_wasi_stubs: shape.own.allow_wasi_stubs.iter().map(|name| PolicyName::from(name.as_str())).collect(),
         },
+        state_dir: shape.own.state_dir.clone(),
         server: server(shape),
     }
 }

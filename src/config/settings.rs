@@ -26,6 +26,8 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// Where policies come from.
     pub policies: PolicySettings,
+    /// Where versions of policies and what they learned are kept. `None`: the folder the process was started with.
+    pub state_dir: Option<PathBuf>,
     /// Which decisions are kept; `None`: none.
     pub decisions: Option<DecisionSettings>,
     /// When a deployment is left alone.

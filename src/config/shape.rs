@@ -9,6 +9,7 @@ mod litellm_params;
 mod litellm_settings;
 mod model_info;
 mod model_list;
+mod roll_out;
 mod router_settings;
 mod simulated;
 mod witgate;

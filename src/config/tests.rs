@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::catalog::{Deployment, Origin, WhenNone};
+use crate::catalog::{Deployment, Origin, RollOut, WhenNone};
 use crate::limits::LimitSpec;
 use crate::money::Price;
 use crate::signal::Grants;
@@ -48,8 +48,13 @@ fn describe(settings: &Settings) -> String {
     for group in catalog.groups.values() {
         let router = &group.router;
         let reject = if router.may_reject { ", may reject" } else { "" };
+        let roll_out = match router.roll_out {
+            RollOut::Replace => String::new(),
+            other => format!(", {other:?}"),
+        };
         let (policy, settings) = (&router.policy, &router.settings);
-        writeln!(out, "group {} ({policy} {settings}{reject}, {} retries)", group.name, group.retries).unwrap();
+        writeln!(out, "group {} ({policy} {settings}{reject}{roll_out}, {} retries)", group.name, group.retries)
+            .unwrap();
         if router.may_read != Grants::default() || router.when_none != WhenNone::Refuse {
             writeln!(out, "  reads {:?}, none fit: {:?}", router.may_read, router.when_none).unwrap();
         }

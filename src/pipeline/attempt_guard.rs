@@ -12,14 +12,17 @@ use crate::health;
 use crate::limits::{Demand, Reservation};
 use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
+use crate::rollout::Rollout;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 
-use super::Gateway;
+use super::{Gateway, rollout};
 
 /// One attempt under way.
 pub(super) struct AttemptGuard {
     deployment: Arc<DeploymentRuntime>,
     router: Option<Arc<Router>>,
+    /// A new version that is tried, and whether it decided this.
+    rollout: Option<(Arc<Rollout>, bool)>,
     index: usize,
     reservation: Reservation,
     health: health::Attempt,
@@ -27,16 +30,19 @@ pub(super) struct AttemptGuard {
 }
 
 impl AttemptGuard {
-    /// Begins an attempt at the group's deployment `index`, for which a reservation was granted.
+    /// Begins an attempt at the group's deployment `index`, which `policy` ranked and for which a reservation was granted.
     pub(super) fn begin(
         group: &GroupRuntime,
+        policy: Option<&Arc<str>>,
         index: usize,
         health: health::Attempt,
         reservation: Reservation,
         progress: AttemptProgress,
     ) -> Self {
         let deployment = Arc::clone(&group.deployments[index]);
-        Self { deployment, router: group.router.clone(), index, reservation, health, progress }
+        let rollout = group.rollout.as_ref();
+        let rollout = rollout.map(|rollout| (Arc::clone(rollout), policy == Some(rollout.policy())));
+        Self { deployment, router: group.router.clone(), rollout, index, reservation, health, progress }
     }
 
     /// What was reserved for it.
@@ -77,6 +83,10 @@ impl AttemptGuard {
         if let Some(router) = self.router {
             let quality = unparsed.then_some(0.0);
             let event = Outcome { quality, ..Outcome::of_attempt(&outcome, seed, number, self.index) };
+            if let Some((rollout, by_candidate)) = self.rollout {
+                rollout.attempted(by_candidate, number == 0, &outcome);
+                rollout::observe(gateway, rollout, event.clone());
+            }
             if router.is_slow() {
                 gateway.slow_policies.spawn(move || router.observe(&event));
             } else {

@@ -81,6 +81,7 @@ mod tests {
             callers: Callers::new(global),
             headers_read: Vec::new(),
             fingerprint: [0; 32],
+            rollouts: Arc::default(),
         }
     }
 

@@ -153,7 +153,7 @@ impl Gateway {
             _ => None,
         };
         let decision = match answer {
-            Some(answer) => route::conclude(&context, answer)?,
+            Some(answer) => route::conclude(&context, &context.group.policy, answer)?,
             None => route::built_in(context.group),
         };
         let planning =

@@ -122,7 +122,8 @@ impl RequestGuard {
         let config = &group.deployments[index].config;
         let bounds = UsageBounds { context_window: config.context_window, max_output: config.max_output_tokens };
         let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimated, bounds);
-        self.attempt = Some(AttemptGuard::begin(group, index, health, reservation, progress));
+        self.attempt =
+            Some(AttemptGuard::begin(group, self.record.policy.as_ref(), index, health, reservation, progress));
     }
 
     /// The attempt under way, to be told what happens to it.

@@ -22,7 +22,7 @@ use crate::tokens;
 
 use super::admit::queue_is_full;
 use super::attributes::attribute;
-use super::{Estimate, RequestContext, RequestGuard};
+use super::{Estimate, RequestContext, RequestGuard, rollout};
 
 /// The wait in milliseconds shown to a policy where it depends on requests under way, so that nobody knows it.
 const UNKNOWN_WAIT_MS: f32 = 1000.0;
@@ -129,17 +129,21 @@ fn none_fit(group: &GroupRuntime, waited: Option<Duration>) -> Refusal {
 /// As [`conclude`].
 pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate) -> Result<RouteDecision, Refusal> {
     let Some(router) = &context.group.router else { return Ok(built_in(context.group)) };
+    if let Some(rollout) = &context.group.rollout {
+        return rollout::decide(context, router, rollout, estimate).await;
+    }
     let question = question(context, router, estimate).await;
     let answer = ask(context, router, &question).await;
-    conclude(context, answer)
+    conclude(context, &context.group.policy, answer)
 }
 
-/// What a policy's answer comes to.
+/// What the answer of `policy` comes to.
 ///
 /// # Errors
 /// `PolicyRefused` where the policy refuses the request and the configuration grants it that; nothing else.
 pub(super) fn conclude(
     context: &RequestContext<'_>,
+    policy: &Arc<str>,
     answer: Result<Vec<Choice>, RouteError>,
 ) -> Result<RouteDecision, Refusal> {
     let group = context.group;
@@ -147,12 +151,12 @@ pub(super) fn conclude(
         Ok(choices) => {
             let order = choices.iter().map(|choice| choice.deployment as usize).collect();
             let none = choices.is_empty();
-            Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(&group.policy), wait: None, none })
+            Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(policy), wait: None, none })
         }
-        Err(RouteError::Reject(words)) if group.config.router.may_reject => Err(rejected(group, words)),
+        Err(RouteError::Reject(words)) if group.config.router.may_reject => Err(rejected(policy, words)),
         Err(RouteError::Reject(words)) => {
             let id = context.id.map(tracing::field::display);
-            tracing::warn!(id, group = %group.config.name, policy = &*group.policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
+            tracing::warn!(id, group = %group.config.name, policy = &**policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
             Ok(built_in(group))
         }
         Err(RouteError::Wait(wanted)) => Ok(RouteDecision { wait: Some(wanted), ..built_in(group) }),
@@ -162,15 +166,15 @@ pub(super) fn conclude(
 }
 
 /// The configuration's `order` stands above the policy's ranking.
-fn by_order(group: &GroupRuntime, mut order: Vec<usize>) -> Vec<usize> {
+pub(super) fn by_order(group: &GroupRuntime, mut order: Vec<usize>) -> Vec<usize> {
     order.sort_by_key(|index| group.deployments[*index].config.order);
     order
 }
 
 /// The refusal in the policy's own words, which are bounded already.
-fn rejected(group: &GroupRuntime, words: String) -> Refusal {
+fn rejected(policy: &str, words: String) -> Refusal {
     let silent = words.trim().is_empty();
-    let words = if silent { format!("the policy `{}` refuses this request", group.policy) } else { words };
+    let words = if silent { format!("the policy `{policy}` refuses this request") } else { words };
     Refusal::new(RefusalKind::PolicyRefused, words)
 }
 
@@ -196,11 +200,16 @@ pub(super) async fn question<'c>(
     router: &Router,
     estimate: &mut Estimate,
 ) -> Question<'c> {
+    if router.needs().exact_tokens {
+        estimate.count(context, &context.group.deployments[0].config.model).await;
+    }
+    shown(context, router, estimate)
+}
+
+/// What `router` is to be shown, its tokens as far as they are counted already.
+pub(super) fn shown<'c>(context: &'c RequestContext<'_>, router: &Router, estimate: &Estimate) -> Question<'c> {
     let needs = router.needs();
     let deployments = &context.group.deployments;
-    if needs.exact_tokens {
-        estimate.count(context, &deployments[0].config.model).await;
-    }
     let now = context.gateway.clock.now();
     let expected_output = estimate.demand(&deployments[0].config).output_tokens;
     Question {

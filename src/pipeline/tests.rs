@@ -117,6 +117,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         parser: None,
         config: Arc::clone(&group.config),
         router: None,
+        rollout: None,
         policy: "built-in".into(),
         deployments: vec![Arc::new(deployment)],
         scope: group.scope,
@@ -129,6 +130,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         callers: Callers::new(before.callers.anonymous.scopes[0]),
         headers_read: Vec::new(),
         fingerprint: before.fingerprint,
+        rollouts: Arc::default(),
     });
     let body = br#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#.to_vec().into();
     let request =

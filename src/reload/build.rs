@@ -14,7 +14,7 @@ use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
 use crate::health::BreakerRule;
-use crate::id::{DeploymentId, PolicyName};
+use crate::id::{DeploymentId, GroupName, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
 use crate::policy::{Component, ComponentFormat, Digest, Engine};
@@ -28,6 +28,7 @@ use super::accounts::Accounts;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
+use super::rollouts::{RolloutDraft, Rollouts, Steps};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
 
 /// The folder of policies where nothing names one.
@@ -64,6 +65,7 @@ pub struct Builder {
     /// The folder of policies, where they come from one.
     policies: Option<PathBuf>,
     accounts: Accounts,
+    pub(super) rollouts: Rollouts,
 }
 
 /// A snapshot that is ready but not in force.
@@ -73,6 +75,7 @@ pub struct Draft {
     specs: BTreeMap<Scope, LimitSpec>,
     problems: Vec<String>,
     fingerprint: [u8; 32],
+    rollouts: RolloutDraft,
 }
 
 struct Prepared {
@@ -99,6 +102,7 @@ impl Builder {
             PolicySource::Memory(_) => None,
         };
         Self {
+            rollouts: Rollouts::new(Arc::clone(&shared.rollouts)),
             sources,
             environment,
             shared,
@@ -173,10 +177,24 @@ impl Builder {
     /// # Errors
     /// Every reason why it cannot be put in force.
     pub fn build(&mut self, previous: Option<&Snapshot>) -> Result<Draft, Vec<String>> {
+        let mut rollouts = self.rollouts.begin();
+        match self.draft(previous, &mut rollouts) {
+            Ok(draft) => Ok(Draft { rollouts, ..draft }),
+            Err(mut problems) => {
+                problems.append(&mut rollouts.problems);
+                rollouts.refuse(&problems);
+                Err(problems)
+            }
+        }
+    }
+
+    fn draft(&mut self, previous: Option<&Snapshot>, rollouts: &mut RolloutDraft) -> Result<Draft, Vec<String>> {
         self.accounts.begin();
         let mut problems = Vec::new();
         let (settings, fingerprint) = self.settings(&mut problems)?;
-        let locked = !settings.server.host.is_loopback();
+        self.rollouts.open(settings.state_dir.clone(), self.sources.state.clone(), rollouts);
+        rollouts.start_from(&self.rollouts);
+        let locked = self.sources.locked || !settings.server.host.is_loopback();
         let contents = match (&self.sources.policies, &self.policies) {
             (PolicySource::Memory(given), _) => {
                 given.iter().map(|(name, bytes)| (name.clone(), Ok(bytes.clone()))).collect()
@@ -190,7 +208,8 @@ impl Builder {
             let authorizations = group.deployments.iter().map(|deployment| self.authorization(deployment)).collect();
             let before = previous.and_then(|snapshot| snapshot.groups.get(&group.name));
             let seed = seed::derive(self.seed, stable_hash(group.name.as_str()));
-            match (GroupPolicies::prepare(group, &found, before, seed), authorizations) {
+            let mut steps = Steps { rollouts: &self.rollouts, components: &mut self.components, draft: &mut *rollouts };
+            match (GroupPolicies::prepare(group, &found, before, seed, &mut steps), authorizations) {
                 (Ok(policies), Ok(authorizations)) => {
                     groups.push(Prepared { group: Arc::clone(group), authorizations, policies });
                 }
@@ -202,8 +221,10 @@ impl Builder {
         if groups.len() < settings.catalog.groups.len() {
             return Err(problems);
         }
-        let specs = specs(&settings);
-        Ok(Draft { settings: Arc::new(settings), groups, specs, problems, fingerprint })
+        rollouts.finish(settings.catalog.groups.keys().map(GroupName::as_str), &contents);
+        problems.append(&mut rollouts.problems);
+        let (specs, rollouts) = (specs(&settings), RolloutDraft::default());
+        Ok(Draft { settings: Arc::new(settings), groups, specs, problems, fingerprint, rollouts })
     }
 
     /// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
@@ -275,7 +296,7 @@ impl Builder {
     /// Puts a draft in force: nothing in here can fail.
     #[must_use]
     pub fn publish(&mut self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
-        let Draft { settings, groups, specs, fingerprint, .. } = draft;
+        let Draft { settings, groups, specs, fingerprint, rollouts, .. } = draft;
         self.retire(&specs, now);
         let shared = &self.shared;
         let limits = &shared.limits;
@@ -288,8 +309,9 @@ impl Builder {
         let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
-            let GroupPolicies { router, builder, parser, providers } = prepared.policies;
+            let GroupPolicies { router, rollout, builder, parser, providers } = prepared.policies;
             let router = router.publish();
+            let rollout = rollout.map(|rollout| rollout.publish(self.rollouts.control()));
             let runtimes = group.deployments.iter().zip(prepared.authorizations).zip(providers);
             let deployments = runtimes.map(|((deployment, authorization), provider)| {
                 let (transport, base_url) = match &deployment.origin {
@@ -315,6 +337,7 @@ impl Builder {
             let runtime = GroupRuntime {
                 policy: format!("{}@{}", component.name(), component.digest().short()).into(),
                 router: Some(router.clone()),
+                rollout,
                 builder: builder.map(PolicyChange::publish),
                 parser: parser.map(PolicyChange::publish),
                 deployments: deployments.collect(),
@@ -327,7 +350,9 @@ impl Builder {
         let groups: BTreeMap<_, Arc<GroupRuntime>> = groups.collect();
         let callers = Callers::new(limits.id(&Scope::Global));
         let headers_read = headers_read(groups.values());
-        Snapshot { generation, settings, groups, callers, headers_read, fingerprint }
+        self.rollouts.commit(rollouts, generation, now);
+        let rollouts = Arc::clone(&self.shared.rollouts);
+        Snapshot { generation, settings, groups, callers, headers_read, fingerprint, rollouts }
     }
 }
 
@@ -363,7 +388,7 @@ impl Draft {
     #[must_use]
     pub fn changes(&self, current: &Snapshot) -> bool {
         let kept = self.groups.iter().all(|prepared| prepared.policies.are_kept());
-        !kept || self.fingerprint != current.fingerprint
+        !kept || self.rollouts.changes() || self.fingerprint != current.fingerprint
     }
 }
 
@@ -371,7 +396,8 @@ impl Draft {
 fn headers_read<'a>(groups: impl Iterator<Item = &'a Arc<GroupRuntime>>) -> Vec<HeaderName> {
     let mut headers = Vec::new();
     let attributes = groups.flat_map(|group| {
-        let router = group.router.iter().flat_map(|router| &router.needs().attributes);
+        let candidate = group.rollout.as_ref().map(|rollout| rollout.candidate());
+        let router = group.router.iter().chain(candidate).flat_map(|router| &router.needs().attributes);
         let builder = group.builder.iter().flat_map(|builder| &builder.needs().attributes);
         router.chain(builder).chain(group.parser.iter().flat_map(|parser| &parser.needs().attributes))
     });

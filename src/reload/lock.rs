@@ -52,7 +52,7 @@ impl PoliciesLock {
                 "its digest is {digest}, and {FILE} allows {locked} under this name\nhint: restore the file, or write its digest into {FILE}"
             )),
             None => Err(format!(
-                "its name is not in {FILE}, which a gateway that serves other machines requires (digest {digest})\nhint: add a line `{name} router witgate:policy/routing@0.1.0 {digest} SOURCE` to {FILE} beside the file"
+                "its name is not in {FILE}, which a gateway that serves other machines, and every one with `--locked`, requires (digest {digest})\nhint: add a line `{name} router witgate:policy/routing@0.1.0 {digest} SOURCE` to {FILE} beside the file"
             )),
         }
     }

@@ -7,10 +7,14 @@ use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group};
 use crate::id::PolicyName;
 use crate::policy::{
-    BuilderSetup, Building, Component, Contract, DeploymentInfo, ParserSetup, Parsing, PolicyProblem, PolicyRuntime,
-    ProviderSetup, Providing, Routing, Setup, Succession,
+    BuilderSetup, Building, Component, Contract, DeploymentInfo, Digest, ParserSetup, Parsing, PolicyProblem,
+    PolicyRuntime, ProviderSetup, Providing, Role, Routing, SavedState, Setup, Succession,
 };
+use crate::rollout::{Control, Mode, Rollout};
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
+
+use super::rollouts::{Place, Steps};
+use super::states;
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
 pub(super) const DEFAULT: &str = "default";
@@ -28,7 +32,7 @@ pub(super) enum PolicyChange<C: Contract> {
 }
 
 impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
-    /// Prepares it, aside of the one it follows. Blocks.
+    /// Prepares it, aside of the one it follows. Where it follows none, it begins with what `learned` gives. Blocks.
     ///
     /// # Errors
     /// It cannot be set up so.
@@ -36,13 +40,14 @@ impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
         component: &Arc<Component>,
         setup: C::Setup,
         before: Option<&Arc<PolicyRuntime<C>>>,
+        learned: impl FnOnce() -> Option<SavedState>,
     ) -> Result<Self, PolicyProblem> {
         match before {
             Some(policy) if policy.component().digest() == component.digest() && *policy.setup() == setup => {
                 Ok(Self::Keep(Arc::clone(policy)))
             }
             Some(policy) => Succession::prepare(Arc::clone(component), setup, policy).map(Self::Replace),
-            None => PolicyRuntime::start(Arc::clone(component), setup, None).map(Self::Start),
+            None => PolicyRuntime::start(Arc::clone(component), setup, learned()).map(Self::Start),
         }
     }
 
@@ -62,10 +67,19 @@ impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
 /// The policies of a group of the next snapshot.
 pub(super) struct GroupPolicies {
     pub(super) router: PolicyChange<Routing>,
+    pub(super) rollout: Option<RolloutChange>,
     pub(super) builder: Option<PolicyChange<Building>>,
     pub(super) parser: Option<PolicyChange<Parsing>>,
     /// One for each deployment, in their order.
     pub(super) providers: Vec<Option<PolicyChange<Providing>>>,
+}
+
+/// A new version of a router that is tried beside the one in force.
+pub(super) struct RolloutChange {
+    candidate: PolicyChange<Routing>,
+    live: Digest,
+    mode: Mode,
+    before: Option<Arc<Rollout>>,
 }
 
 /// Components by name.
@@ -81,6 +95,7 @@ impl GroupPolicies {
         found: &Found,
         before: Option<&Arc<GroupRuntime>>,
         seed: u64,
+        steps: &mut Steps<'_>,
     ) -> Result<Self, String> {
         let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
         let setup = Setup {
@@ -90,32 +105,32 @@ impl GroupPolicies {
             seed,
             may_read: group.router.may_read.clone(),
         };
-        let (at, router) = (group.router.at.as_deref(), before.and_then(|group| group.router.as_ref()));
-        let router = prepare(group, (&group.router.policy, at), found, setup, router)?;
+        let before = before.map(|before| &**before);
+        let place = |role| Place { role, group, before };
+        let at = group.router.at.as_deref();
+        let (router, rollout) = routers(place(Role::Router), found, &setup, steps).map_err(|why| placed(at, why))?;
         let builder = group.builder.as_ref().map(|choice| {
             let (settings, model, may_read) =
                 (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
             let setup = BuilderSetup { group: Some(group.name.clone()), settings, model, seed, may_read };
-            prepare(
-                group,
-                (&choice.policy, choice.at.as_deref()),
-                found,
-                setup,
-                before.and_then(|group| group.builder.as_ref()),
-            )
+            let before = before.and_then(|group| group.builder.as_ref());
+            let component =
+                named(group, &choice.policy, found).map(|file| steps.choose(place(Role::PromptBuilder), file).live);
+            let builder = component.and_then(|component| prepare(group, &component, setup, before, || None));
+            builder.map_err(|why| placed(choice.at.as_deref(), why))
         });
+        let builder = builder.transpose()?;
         let parser = group.parser.as_ref().map(|choice| {
             let (settings, model, may_read) =
                 (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
             let setup = ParserSetup { group: Some(group.name.clone()), settings, model, seed, may_read };
-            prepare(
-                group,
-                (&choice.policy, choice.at.as_deref()),
-                found,
-                setup,
-                before.and_then(|group| group.parser.as_ref()),
-            )
+            let before = before.and_then(|group| group.parser.as_ref());
+            let component =
+                named(group, &choice.policy, found).map(|file| steps.choose(place(Role::ResponseParser), file).live);
+            let parser = component.and_then(|component| prepare(group, &component, setup, before, || None));
+            parser.map_err(|why| placed(choice.at.as_deref(), why))
         });
+        let parser = parser.transpose()?;
         let provider = |deployment: &Arc<Deployment>| {
             let Some(choice) = &deployment.policy else { return Ok(None) };
             let model = deployment.model.as_str().into();
@@ -127,10 +142,10 @@ impl GroupPolicies {
                 SpokenFormat::Component(format) => Some(format.policy()),
                 SpokenFormat::Native(_) => None,
             });
-            prepare(group, (&choice.policy, None), found, setup, before).map(Some)
+            prepare(group, named(group, &choice.policy, found)?, setup, before, || None).map(Some)
         };
-        let providers = group.deployments.iter().map(provider).collect::<Result<_, _>>()?;
-        Ok(Self { router, builder: builder.transpose()?, parser: parser.transpose()?, providers })
+        let providers = group.deployments.iter().map(provider).collect::<Result<_, String>>()?;
+        Ok(Self { router, rollout, builder, parser, providers })
     }
 
     /// Whether all are the ones in charge now, and nobody has one more or less.
@@ -142,19 +157,75 @@ impl GroupPolicies {
     }
 }
 
+impl RolloutChange {
+    /// Begins it, or goes on with the one there is where the two versions are the same.
+    pub(super) fn publish(self, control: &Arc<Control>) -> Arc<Rollout> {
+        let Self { candidate, live, mode, before } = self;
+        let kept = candidate.is_kept();
+        let candidate = candidate.publish();
+        let digest = candidate.component().digest();
+        let same = before.filter(|before| {
+            let same_mode = before.mode().as_str() == mode.as_str();
+            before.live() == live && before.digest() == digest && same_mode && before.figures().verdict().is_none()
+        });
+        match same {
+            Some(same) if kept && *same.mode() == mode => same,
+            same => {
+                let figures = same.map(|same| Arc::clone(same.figures())).unwrap_or_default();
+                Rollout::new(candidate, live, mode, figures, Arc::clone(control))
+            }
+        }
+    }
+}
+
+/// The router in force, and the one that is tried.
+fn routers(
+    place: Place<'_>,
+    found: &Found,
+    setup: &Setup,
+    steps: &mut Steps<'_>,
+) -> Result<(PolicyChange<Routing>, Option<RolloutChange>), String> {
+    let Place { group, before, .. } = place;
+    let chosen = steps.choose(place, named(group, &group.router.policy, found)?);
+    let (in_charge, rollout) =
+        (before.and_then(|before| before.router.as_ref()), before.and_then(|before| before.rollout.as_ref()));
+    let live = chosen.live.digest();
+    // A version that was tried has learned all along: it follows itself.
+    let promoted = rollout.filter(|rollout| rollout.digest() == live).map(|rollout| rollout.candidate());
+    let learned = || steps.rollouts.control().states.found(&states::key(group));
+    let router = prepare(group, &chosen.live, setup.clone(), promoted.or(in_charge), learned)?;
+    let Some((component, mode)) = &chosen.tried else { return Ok((router, None)) };
+    let going_on = rollout.filter(|rollout| rollout.digest() == component.digest());
+    let learned = || in_charge.map_or_else(learned, |router| router.save());
+    let candidate = prepare(group, component, setup.clone(), going_on.map(|rollout| rollout.candidate()), learned);
+    let candidate = match candidate {
+        Ok(candidate) => candidate,
+        Err(problem) => {
+            steps.cannot_try(place, &problem);
+            return Ok((router, None));
+        }
+    };
+    if going_on.is_none_or(|rollout| rollout.mode().as_str() != mode.as_str()) {
+        steps.begun(place, &chosen);
+    }
+    let change = RolloutChange { candidate, live, mode: *mode, before: going_on.cloned() };
+    Ok((router, Some(change)))
+}
+
+/// Where the configuration says so, in front of what is wrong with it.
+fn placed(at: Option<&str>, problem: String) -> String {
+    at.map_or_else(|| problem.clone(), |at| format!("{at}: {problem}"))
+}
+
 fn prepare<C: Contract<Setup: PartialEq>>(
     group: &Group,
-    (asked, at): (&PolicyName, Option<&str>),
-    found: &Found,
+    component: &Arc<Component>,
     setup: C::Setup,
     before: Option<&Arc<PolicyRuntime<C>>>,
+    learned: impl FnOnce() -> Option<SavedState>,
 ) -> Result<PolicyChange<C>, String> {
-    // Where the configuration says so, in front of what is wrong with it.
-    let placed = |problem: String| at.map_or_else(|| problem.clone(), |at| format!("{at}: {problem}"));
-    let component = named(group, asked, found).map_err(placed)?;
-    PolicyChange::prepare(component, setup, before).map_err(|problem| {
-        let (name, digest) = (component.name(), component.digest().short());
-        placed(format!("group `{}`, policy `{name}` ({digest}): {problem}", group.name))
+    PolicyChange::prepare(component, setup, before, learned).map_err(|problem| {
+        format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short())
     })
 }
 

@@ -1,7 +1,7 @@
 //! Watching the sources: the first change applies at once, those that follow within 200 ms.
 //!
 //! One thread of its own, because building blocks: it reads files and compiles. It also asks policies, every
-//! ten seconds, what they have learned.
+//! ten seconds, what they have learned, and keeps it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -19,6 +19,7 @@ use crate::snapshot::Snapshot;
 
 use super::Builder;
 use super::components::{Checked, Unchecked};
+use super::states::keep_states;
 use crate::policy::Digest;
 
 /// Between two builds.
@@ -77,6 +78,7 @@ impl Reloader {
             }
         })
         .map_err(|fault| format!("files cannot be watched here: {fault}"))?;
+        builder.rollouts.control().wakes(wake.clone());
         let stopping = Arc::new(AtomicBool::new(false));
         let (folders, stops) = (BTreeSet::new(), Arc::clone(&stopping));
         let (check, to_check) = mpsc::channel::<Unchecked>();
@@ -150,8 +152,15 @@ impl<T: Target> Worker<T> {
         self.watch();
         // What changed between the first build and the first watch is seen here.
         self.apply();
+        let mut ticked = self.clock.now();
         loop {
-            match woken.recv_timeout(TICK) {
+            let now = self.clock.now();
+            // Also where changes come so often that none of the waits below ends by itself.
+            if now.since(ticked) >= TICK {
+                ticked = now;
+                self.tick();
+            }
+            match woken.recv_timeout(TICK.saturating_sub(now.since(ticked))) {
                 Ok(()) if !self.stopping.load(Ordering::Acquire) => {
                     drain(woken);
                     self.watch();
@@ -163,7 +172,7 @@ impl<T: Target> Worker<T> {
                     }
                 }
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
@@ -192,14 +201,17 @@ impl<T: Target> Worker<T> {
 
     fn tick(&self) {
         let now = self.clock.now();
-        for group in self.target.current().groups.values() {
-            if let Some(router) = &group.router {
+        let current = self.target.current();
+        for group in current.groups.values() {
+            let candidate = group.rollout.as_ref().map(|rollout| rollout.candidate());
+            for router in group.router.iter().chain(candidate) {
                 router.tick(now);
             }
             for policy in group.provider_policies() {
                 policy.tick(now);
             }
         }
+        keep_states(&current, false);
     }
 
     /// Watches folders, not files: editors and deployments replace files by renaming. Some replace a link on the way

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::id::RequestId;
+use crate::policy::Role;
 use crate::telemetry::PolicyFigures;
 
 use super::{App, probe, refusal};
@@ -22,11 +23,14 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
         .values()
         .flat_map(|group| group.reports().map(move |(role, report)| (group, role, report)))
         .map(|(group, role, report)| {
+            let tried = group.rollout.as_ref().filter(|rollout| rollout.digest() == report.digest);
+            let mode = tried.filter(|_| role == Role::Router).map_or("in force", |rollout| rollout.mode().as_str());
             json!({
                 "name": report.policy.as_str(),
                 "role": role.as_str(),
                 "digest": report.digest.to_string(),
                 "group": group.config.name.as_str(),
+                "mode": mode,
                 "generation": report.generation,
                 "calls": report.calls,
                 "outcomes": report.outcomes,
@@ -37,10 +41,14 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
             })
         })
         .collect();
-    probe::json_response(
-        StatusCode::OK,
-        &json!({"generation": snapshot.generation, "policies": list, "problems": *app.gateway.live.problems()}),
-    )
+    let problems = app.gateway.live.problems();
+    let answer = json!({
+        "generation": snapshot.generation,
+        "policies": list,
+        "rollouts": super::rollout::figures(&snapshot),
+        "problems": *problems,
+    });
+    probe::json_response(StatusCode::OK, &answer)
 }
 
 /// Why a recent request was decided as it was.

@@ -22,8 +22,7 @@ fn service() -> Arc<HttpService> {
         sources: Sources {
             config: ConfigSource::Text(text.into()),
             policies: PolicySource::Memory(Arc::default()),
-            host: None,
-            port: None,
+            ..Sources::default()
         },
         engine: EngineOptions::default(),
         environment: Arc::new(|_| None),

@@ -13,6 +13,8 @@ fn witgate(arguments: &[&str]) -> Command {
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)
+        // What a gateway remembers from one start to the next is none of the tests'.
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .env_remove("OPENAI_API_KEY")
         .env_remove("ANTHROPIC_API_KEY");
     command

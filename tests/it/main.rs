@@ -22,6 +22,7 @@ mod prompts;
 mod provider_policies;
 mod reload;
 mod replay;
+mod rollout;
 mod support;
 mod tidy;
 mod transport;

@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 6] = [
         "upstream",
     ],
     &["clock", "config", "policy", "provider", "http", "telemetry"],
-    &["queue", "builtin_policies", "decisions", "snapshot", "reload"],
+    &["queue", "builtin_policies", "decisions", "rollout", "snapshot", "reload"],
     &["pipeline", "scenario", "replay", "simulate", "kit"],
     &["start", "server", "cli", "main"],
 ];

@@ -62,7 +62,8 @@ fn fixtures() -> Vec<Guest> {
     let misbehaving = |name: &str, role| Guest { crate_name: name.to_owned(), role, ..guest(name, "") };
     let prompt = misbehaving("hostile-prompt", Role::PromptBuilder);
     let reply = misbehaving("hostile-reply", Role::ResponseParser);
-    vec![guest("counting-a", ""), guest("counting-b", "last"), hostile, prompt, reply]
+    let faulty = guest("counting-faulty", "faulty");
+    vec![guest("counting-a", ""), guest("counting-b", "last"), faulty, hostile, prompt, reply]
 }
 
 /// The policy of the documentation: built only to be tried.

@@ -10,10 +10,12 @@ mod hardening;
 mod languages;
 mod reload;
 mod replay;
+mod rollout;
 
 const USAGE: &str = "\
 cargo xtask prove reload [--swaps N]
 cargo xtask prove replay [--decisions N]
+cargo xtask prove rollout [--swaps N]
 cargo xtask prove hardening [--minutes N]
 cargo xtask prove fuzz [--seconds N] [--seed N]
 cargo xtask prove languages
@@ -22,6 +24,9 @@ cargo xtask prove languages
   300 swaps by default.
 
   replay: keeps every decision of a running gateway under load and repeats them: all come out the same. 10,000 by default.
+
+  rollout: swaps a policy and writes the same bytes again, so many times each, 200 by default: memory stays flat, and only swaps
+  move the generation. Then canaries with an injected fault: how many requests pass until each is rolled back, and none fails.
 
   hardening: what one body, reply, probe, head and connection may cost, each tried and measured against the built gateway;
   then everything at once for so many minutes, 10 by default.
@@ -40,6 +45,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["reload", "--swaps", swaps] => reload::prove(root, number(swaps)? as usize),
         ["replay"] => replay::prove(root, 10_000),
         ["replay", "--decisions", decisions] => replay::prove(root, number(decisions)? as usize),
+        ["rollout"] => rollout::prove(root, 200),
+        ["rollout", "--swaps", swaps] => rollout::prove(root, number(swaps)?),
         ["hardening"] => hardening::prove(Duration::from_secs(600)),
         ["hardening", "--minutes", minutes] => hardening::prove(60 * Duration::from_secs(number(minutes)?.into())),
         ["languages"] => languages::prove(root),

@@ -114,6 +114,7 @@ impl Groups {
                 may_reject: entry.grants.may_reject.unwrap_or(false),
                 may_read: entry.may_read.clone(),
                 when_none: entry.grants.when_none.unwrap_or_default(),
+                roll_out: entry.grants.roll_out.unwrap_or_default(),
                 at: Some(reader.told(entry.at)),
             };
             self.routers.insert(group, choice);

@@ -1,6 +1,6 @@
 //! Which policy decides where a file names a strategy of LiteLLM's.
 
-use crate::catalog::{RouterChoice, WhenNone};
+use crate::catalog::{RollOut, RouterChoice, WhenNone};
 use crate::config::problem::closest;
 use crate::config::report::Grade;
 use crate::config::shape::Strategy;
@@ -42,6 +42,7 @@ pub(super) fn router(strategy: &Strategy<'_, '_>) -> RouterChoice {
         may_reject: false,
         may_read: Grants::default(),
         when_none: WhenNone::default(),
+        roll_out: RollOut::Replace,
         at: strategy.places.told("routing_strategy"),
     }
 }

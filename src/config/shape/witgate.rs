@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::catalog::WhenNone;
+use crate::catalog::{RollOut, WhenNone};
 use crate::config::section::Section;
 use crate::config::yaml::{Entry, Place};
 use crate::signal::{Attribute, AttributeError, Grant, Grants};
@@ -20,6 +20,7 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) global: Global,
     pub(in crate::config) queue: Queue,
     pub(in crate::config) policies_dir: Option<PathBuf>,
+    pub(in crate::config) state_dir: Option<PathBuf>,
     pub(in crate::config) decisions: Option<Decisions>,
     pub(in crate::config) allow_wasi_stubs: Vec<String>,
     pub(in crate::config) routers: Vec<PolicyEntry<RouterGrants>>,
@@ -43,6 +44,7 @@ pub(in crate::config) struct PolicyEntry<G> {
 pub(in crate::config) struct RouterGrants {
     pub(in crate::config) may_reject: Option<bool>,
     pub(in crate::config) when_none: Option<WhenNone>,
+    pub(in crate::config) roll_out: Option<RollOut>,
 }
 
 /// What one of `witgate.prompt_builders` may do.
@@ -106,11 +108,13 @@ impl Witgate {
             global: Global::read(section.inner("global", "witgate")),
             queue: Queue::read(section.inner("queue", "witgate")),
             policies_dir,
+            state_dir: section.text("state_dir").map(PathBuf::from),
             decisions: Decisions::read(&mut section),
             allow_wasi_stubs,
             routers: PolicyEntry::read_all(&mut section, "routers", |section| RouterGrants {
                 may_reject: section.flag("may_reject"),
                 when_none: when_none(section),
+                roll_out: super::roll_out::read(section),
             }),
             builders: PolicyEntry::read_all(&mut section, "prompt_builders", |section| BuilderGrants {
                 may_reject: section.flag("may_reject"),

@@ -21,8 +21,7 @@ pub(in crate::pipeline) fn gateway(config: &str) -> Arc<Gateway> {
     let sources = Sources {
         config: ConfigSource::Text(config.into()),
         policies: PolicySource::Memory(Arc::default()),
-        host: None,
-        port: None,
+        ..Sources::default()
     };
     let options = Options {
         sources,

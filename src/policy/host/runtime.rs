@@ -282,7 +282,8 @@ impl<C: Contract> PolicyRuntime<C> {
     }
 
     /// Whether it failed so often that it is not called any more.
-    pub(super) fn quarantined(&self) -> bool {
+    #[must_use]
+    pub fn quarantined(&self) -> bool {
         self.stats.quarantined()
     }
 
@@ -353,7 +354,6 @@ impl<C: Contract> PolicyRuntime<C> {
     #[must_use]
     pub fn report(&self) -> PolicyReport {
         let faults_by_kind = self.stats.faults();
-        let others = [PolicyFault::Quarantined, PolicyFault::NoInstance].map(|kind| faults_by_kind[kind.index()]);
         PolicyReport {
             policy: self.component.name().clone(),
             digest: self.component.digest(),
@@ -361,7 +361,7 @@ impl<C: Contract> PolicyRuntime<C> {
             calls: self.stats.calls(),
             outcomes: self.stats.outcomes.load(Ordering::Relaxed),
             saves: self.stats.saves.load(Ordering::Relaxed),
-            faults: faults_by_kind.iter().sum::<u64>() - others.iter().sum::<u64>(),
+            faults: self.stats.own_faults(),
             faults_by_kind,
             quarantined: self.stats.quarantined(),
             slow: self.stats.is_slow(),
@@ -371,6 +371,18 @@ impl<C: Contract> PolicyRuntime<C> {
             memory_bytes: self.memory_bytes(),
             fuel: self.component.engine().options().fuel.map(|_| self.stats.fuel_used()),
         }
+    }
+
+    /// Faults that are its own, so far.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.stats.own_faults()
+    }
+
+    /// What it saved last, without asking it.
+    #[must_use]
+    pub fn last_saved(&self) -> Option<SavedState> {
+        lock(&self.saved).clone()
     }
 
     /// Why it would not take the state it was offered.

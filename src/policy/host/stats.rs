@@ -169,6 +169,13 @@ impl Stats {
         std::array::from_fn(|kind| self.faults[kind].load(Ordering::Relaxed))
     }
 
+    /// Faults that are the policy's own: not the calls its quarantine refused, not the host's shortage of instances.
+    pub(in crate::policy) fn own_faults(&self) -> u64 {
+        let others = [PolicyFault::Quarantined, PolicyFault::NoInstance].map(|kind| kind.index());
+        let own = self.faults.iter().enumerate().filter(|(kind, _)| !others.contains(kind));
+        own.map(|(_, count)| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Fuel of the last call, and the most of any.
     pub(in crate::policy) fn fuel_used(&self) -> (u64, u64) {
         (self.last_fuel.load(Ordering::Relaxed), self.max_fuel.load(Ordering::Relaxed))

@@ -93,6 +93,7 @@ impl Scene {
                 policies: PolicySource::Folder(folder.policies()),
                 host: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 port: Some(0),
+                ..Sources::default()
             },
             engine: EngineOptions {
                 cache_dir: Some(folder.cache()),

@@ -1,0 +1,78 @@
+//! `roll_out` of a group's router: one word, or the share of requests a new version decides and its rules.
+
+use crate::catalog::{CanaryRules, RollOut};
+use crate::config::section::Section;
+use crate::config::yaml::{Node, Value};
+
+const HINT: &str = "`replace`, `shadow`, or `{canary: 5%}` with `requests`, `max_faults` and others of its rules";
+
+/// What the section says of it.
+pub(super) fn read(section: &mut Section<'_, '_>) -> Option<RollOut> {
+    let is_rules = |node: &Node| matches!(node.value, Value::Map(_));
+    let entry = section.places.entries.iter().find(|entry| entry.key == "roll_out");
+    if entry.is_some_and(|entry| is_rules(&entry.node)) {
+        return Some(canary(section));
+    }
+    match section.text("roll_out")?.as_str() {
+        "replace" => Some(RollOut::Replace),
+        "shadow" => Some(RollOut::Shadow),
+        _ => {
+            section.places.error_at("roll_out", "`roll_out` is no way to roll out", HINT);
+            None
+        }
+    }
+}
+
+fn canary(section: &mut Section<'_, '_>) -> RollOut {
+    let mut rules = section.inner("roll_out", "roll_out");
+    let defaults = CanaryRules::default();
+    let share = rules.text("canary").as_deref().and_then(share);
+    let requests = rules.count("requests").unwrap_or(defaults.requests);
+    let read = CanaryRules {
+        share: share.unwrap_or_default(),
+        requests,
+        max_faults: rules.count("max_faults").unwrap_or(defaults.max_faults),
+        minimum: rules.count("minimum").unwrap_or(defaults.minimum),
+        failure_ratio: ratio(&mut rules, "failure_ratio", defaults.failure_ratio),
+        cost_ratio: ratio(&mut rules, "cost_ratio", defaults.cost_ratio),
+        latency_ratio: ratio(&mut rules, "latency_ratio", defaults.latency_ratio),
+    };
+    if share.is_none() {
+        let message = "`canary` must be a share of the requests, above 0 to 100 %";
+        rules.places.error_at("canary", message, "5% decides one request in twenty");
+    }
+    if requests == 0 {
+        rules.places.error_at("requests", "`requests` must be above 0", "500 is the default");
+    }
+    rules.finish();
+    RollOut::Canary(read)
+}
+
+fn ratio(rules: &mut Section<'_, '_>, key: &'static str, default: f64) -> f64 {
+    let Some(ratio) = rules.amount(key) else { return default };
+    if ratio < 1.0 {
+        let hint = "1.5 rolls back what is more than half as bad again as the version in force";
+        rules.places.error_at(key, format!("`{key}` must be 1 or more"), hint);
+    }
+    ratio
+}
+
+/// `5%`, `5 %` or `0.05`.
+fn share(text: &str) -> Option<f64> {
+    let number = match text.trim().strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
+        None => text.trim().parse::<f64>().ok()?,
+    };
+    (number > 0.0 && number <= 1.0).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn a_share_is_a_percentage_or_a_number_up_to_one() {
+        assert_eq!(["5%", "5 %", "0.05", "100%", "1"].map(share), [0.05, 0.05, 0.05, 1.0, 1.0].map(Some));
+        assert_eq!(["5", "0", "0%", "101%", "-1%", "half"].map(share), [None; 6]);
+    }
+}

@@ -1,0 +1,110 @@
+//! What operators ask for while the gateway runs. Only the thread that builds snapshots changes what is in force; here orders
+//! wait for it, and it is woken.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::history::History;
+use super::states::States;
+use crate::id::GroupName;
+use crate::policy::Role;
+
+/// What is to be done with the versions of a group's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Put the new version in force.
+    Promote,
+    /// Put the version before in force, or give up the new one.
+    Rollback,
+    /// Have a version decide beside, never obeyed.
+    Shadow,
+    /// Have a version decide a share of the requests.
+    Canary,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 4] = [Self::Promote, Self::Rollback, Self::Shadow, Self::Canary];
+
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+            Self::Shadow => "shadow",
+            Self::Canary => "canary",
+        }
+    }
+}
+
+/// One order, and who waits for what comes of it.
+#[derive(Debug)]
+pub struct Order {
+    /// Whose policy.
+    pub group: GroupName,
+    /// In which role.
+    pub role: Role,
+    /// What is to be done.
+    pub action: Action,
+    /// The first digits of a version's digest, where one is named.
+    pub to: Option<String>,
+    /// What came of it, in words.
+    pub reply: oneshot::Sender<Result<String, String>>,
+}
+
+/// Orders on their way, and what has happened. It outlives every snapshot.
+#[derive(Debug, Default)]
+pub struct Control {
+    orders: Mutex<Vec<Order>>,
+    waker: Mutex<Option<Sender<()>>>,
+    /// What has happened to versions.
+    pub history: History,
+    /// What policies have learned, where that outlives the process.
+    pub states: States,
+}
+
+impl Control {
+    /// From now on this is told that there is something to do.
+    pub fn wakes(&self, waker: Sender<()>) {
+        *lock(&self.waker) = Some(waker);
+    }
+
+    /// Whether anybody looks for orders.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        lock(&self.waker).is_some()
+    }
+
+    /// There is something to do.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*lock(&self.waker) {
+            let _thread_ended = waker.send(());
+        }
+    }
+
+    /// Hands in an order; what comes of it is told when the next snapshot is built.
+    pub fn order(
+        self: &Arc<Self>,
+        group: GroupName,
+        role: Role,
+        action: Action,
+        to: Option<String>,
+    ) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        lock(&self.orders).push(Order { group, role, action, to, reply });
+        self.wake();
+        answer
+    }
+
+    /// Takes the orders that wait.
+    pub fn take(&self) -> Vec<Order> {
+        std::mem::take(&mut lock(&self.orders))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,323 @@
+//! The folder of what outlives the process: versions of policies by digest, where they stand, what has happened to them, and
+//! what policies have learned.
+//!
+//! It decides what is run, so it is this user's alone (0700), used by one process at a time, and nothing in it is believed
+//! without its digest or checksum. Files are written aside and renamed into place. What cannot be written is told and costs what
+//! would have been remembered, nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use super::Standing;
+use super::history::{Change, KEPT as LINES};
+use crate::policy::{Digest, SavedState};
+
+/// Versions of one policy that are kept beside those in use.
+const VERSIONS: usize = 20;
+/// The largest saved state that is read.
+const LARGEST_STATE: u64 = 64 << 20;
+/// Bytes of history from which on only its last lines stay: two or three times as many as those.
+const LARGEST_HISTORY: u64 = 4 << 20;
+const CHECKSUM: usize = 32;
+
+/// The folder, held for this process.
+#[derive(Debug)]
+pub struct StateFolder {
+    path: PathBuf,
+    _held: File,
+}
+
+impl StateFolder {
+    /// Opens the folder, making it where there is none, and keeps others out.
+    ///
+    /// # Errors
+    /// It is not a folder of this user's alone, or another process uses it.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let shown = path.display();
+        let failed = |fault: io::Error| format!("{shown}: {fault}\nhint: name another folder with `witgate.state_dir`");
+        for folder in [path.to_owned(), path.join("policies"), path.join("saved")] {
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+        }
+        let about = fs::symlink_metadata(path).map_err(failed)?;
+        if !about.is_dir() || about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o077 != 0 {
+            return Err(format!(
+                "{shown}: is no folder of this user's alone\nhint: chmod 700 it, or name another with `witgate.state_dir`"
+            ));
+        }
+        let lock = path.join("in-use");
+        let held =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock).map_err(failed)?;
+        flock(&held, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            format!("{shown}: another gateway uses it\nhint: name another folder with `witgate.state_dir`")
+        })?;
+        Ok(Self { path: path.to_owned(), _held: held })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps a version.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self, digest: Digest, bytes: &[u8]) -> io::Result<()> {
+        let path = self.version(digest);
+        if path.exists() { Ok(()) } else { self.write(&path, &[bytes]) }
+    }
+
+    /// The bytes of a version that was kept.
+    ///
+    /// # Errors
+    /// It is not kept, or is damaged.
+    pub fn read(&self, digest: Digest) -> Result<Vec<u8>, String> {
+        let path = self.version(digest);
+        let bytes = fs::read(&path).map_err(|fault| format!("{}: {fault}", path.display()))?;
+        if Digest::of(&bytes) == digest { Ok(bytes) } else { Err(format!("{}: is damaged", path.display())) }
+    }
+
+    /// Every version that is kept.
+    #[must_use]
+    pub fn versions(&self) -> BTreeSet<Digest> {
+        let entries = fs::read_dir(self.path.join("policies")).into_iter().flatten().flatten();
+        let digest = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            Digest::try_from(name.strip_suffix(".wasm")?.to_owned()).ok()
+        };
+        entries.filter_map(digest).collect()
+    }
+
+    /// Removes versions that are old: of each policy the last twenty stay, and all that are in use.
+    pub fn prune(&self, in_use: &BTreeSet<Digest>, history: &[Change]) {
+        let mut kept: BTreeMap<&str, BTreeSet<Digest>> = BTreeMap::new();
+        for change in history.iter().rev() {
+            let versions = kept.entry(&change.policy).or_default();
+            if versions.len() < VERSIONS {
+                versions.insert(change.digest);
+            }
+        }
+        for digest in self.versions() {
+            if !in_use.contains(&digest) && !kept.values().any(|versions| versions.contains(&digest)) {
+                let _already_gone = fs::remove_file(self.version(digest));
+            }
+        }
+    }
+
+    /// Where versions stand; what cannot be read is told and begins anew.
+    ///
+    /// # Errors
+    /// What there is cannot be understood.
+    pub fn standings(&self) -> Result<BTreeMap<String, Standing>, String> {
+        let path = self.path.join("standing.json");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|fault| {
+                format!("{}: is damaged: {fault}\nhint: the files of the policies' folder are in force", path.display())
+            }),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(fault) => Err(format!("{}: {fault}", path.display())),
+        }
+    }
+
+    /// Keeps where versions stand.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_standings(&self, standings: &BTreeMap<String, Standing>) -> io::Result<()> {
+        self.write(&self.path.join("standing.json"), &[&serde_json::to_vec(standings)?])
+    }
+
+    /// What has happened, the newest last; lines that are none are left out.
+    #[must_use]
+    pub fn history(&self) -> Vec<Change> {
+        let text = fs::read_to_string(self.path.join("history.jsonl")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Adds to what has happened.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn add_history(&self, changes: &[Change]) -> io::Result<()> {
+        let path = self.path.join("history.jsonl");
+        let line = |change: &Change| serde_json::to_string(change).map(|line| line + "\n");
+        if fs::metadata(&path).is_ok_and(|about| about.len() > LARGEST_HISTORY) {
+            let mut all = self.history();
+            all.extend_from_slice(changes);
+            let lines = all.iter().skip(all.len().saturating_sub(LINES)).map(line).collect::<Result<String, _>>()?;
+            return self.write(&path, &[lines.as_bytes()]);
+        }
+        let lines = changes.iter().map(line).collect::<Result<String, _>>()?;
+        OpenOptions::new().create(true).append(true).mode(0o600).open(path)?.write_all(lines.as_bytes())
+    }
+
+    /// What was learned under `key`; `None` where nothing is kept.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn state(&self, key: &str) -> Result<Option<SavedState>, String> {
+        let path = self.saved(key);
+        let damaged = || format!("{}: what a policy had learned is damaged; it begins empty", path.display());
+        match fs::metadata(&path) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(about) if about.len() <= LARGEST_STATE => {}
+            _ => return Err(damaged()),
+        }
+        let bytes = fs::read(&path).map_err(|_| damaged())?;
+        let (sum, body) = bytes.split_first_chunk::<CHECKSUM>().ok_or_else(damaged)?;
+        if *sum != checksum(key, body) {
+            return Err(damaged());
+        }
+        let (length, rest) = body.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (schema, bytes) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
+        let schema = String::from_utf8(schema.to_vec()).map_err(|_| damaged())?;
+        Ok(Some(SavedState { schema, bytes: bytes.to_vec() }))
+    }
+
+    /// Keeps what was learned under `key`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_state(&self, key: &str, state: &SavedState) -> io::Result<()> {
+        let length = u32::try_from(state.schema.len()).map_err(io::Error::other)?.to_le_bytes();
+        let body = [&length[..], state.schema.as_bytes(), &state.bytes].concat();
+        self.write(&self.saved(key), &[&checksum(key, &body), &body])
+    }
+
+    /// Removes what was learned under other keys than these.
+    pub fn forget_states(&self, keys: &BTreeSet<String>) {
+        let kept: BTreeSet<PathBuf> = keys.iter().map(|key| self.saved(key)).collect();
+        for entry in fs::read_dir(self.path.join("saved")).into_iter().flatten().flatten() {
+            if !kept.contains(&entry.path()) {
+                let _already_gone = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn version(&self, digest: Digest) -> PathBuf {
+        self.path.join("policies").join(format!("{digest}.wasm"))
+    }
+
+    fn saved(&self, key: &str) -> PathBuf {
+        self.path.join("saved").join(Digest::of(key.as_bytes()).to_string())
+    }
+
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+        let mut aside = NamedTempFile::new_in(&self.path)?;
+        for part in parts {
+            aside.write_all(part)?;
+        }
+        // Renamed only when it is whole on disk: after a loss of power there is the old or the new one.
+        aside.as_file().sync_data()?;
+        aside.persist(path)?;
+        Ok(())
+    }
+}
+
+/// Over the key too: what one policy learned under another one's name is not that one's.
+fn checksum(key: &str, body: &[u8]) -> [u8; CHECKSUM] {
+    Sha256::new().chain_update(key).chain_update([0]).chain_update(body).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, StateFolder) {
+        let place = tempfile::tempdir().unwrap();
+        let folder = StateFolder::open(&place.path().join("state")).unwrap();
+        (place, folder)
+    }
+
+    fn change(policy: &str, digest: Digest) -> Change {
+        Change {
+            at_ms: 1,
+            generation: 1,
+            group: "g".to_owned(),
+            role: "router".to_owned(),
+            policy: policy.to_owned(),
+            from: None,
+            digest,
+            how: "replace".to_owned(),
+            by: "file".to_owned(),
+            result: String::new(),
+        }
+    }
+
+    #[test]
+    fn it_is_one_users_and_one_process_alone() {
+        let (place, folder) = folder();
+        let path = place.path().join("state");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert!(StateFolder::open(&path).unwrap_err().contains("another gateway uses it"));
+        drop(folder);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(StateFolder::open(&path).unwrap_err().contains("this user's alone"));
+    }
+
+    #[test]
+    fn versions_are_believed_by_their_digest() {
+        let (_place, folder) = folder();
+        let digest = Digest::of(b"one");
+        folder.keep(digest, b"one").unwrap();
+        assert_eq!(folder.read(digest), Ok(b"one".to_vec()));
+        fs::write(folder.version(digest), b"two").unwrap();
+        assert!(folder.read(digest).unwrap_err().ends_with("is damaged"));
+        assert!(folder.read(Digest::of(b"three")).is_err());
+    }
+
+    #[test]
+    fn twenty_versions_of_a_policy_stay_and_those_in_use() {
+        let (_place, folder) = folder();
+        let digests: Vec<Digest> = (0..30_u8).map(|number| Digest::of(&[number])).collect();
+        let history: Vec<Change> = digests.iter().map(|digest| change("p", *digest)).collect();
+        for (number, digest) in digests.iter().enumerate() {
+            folder.keep(*digest, &[u8::try_from(number).unwrap()]).unwrap();
+        }
+        folder.prune(&[digests[0]].into(), &history);
+        let expected: BTreeSet<Digest> = digests[10..].iter().chain([&digests[0]]).copied().collect();
+        assert_eq!(folder.versions(), expected);
+    }
+
+    #[test]
+    fn history_and_standings_come_back() {
+        let (_place, folder) = folder();
+        let (one, two) = (change("p", Digest::of(b"1")), change("q", Digest::of(b"2")));
+        folder.add_history(std::slice::from_ref(&one)).unwrap();
+        folder.add_history(std::slice::from_ref(&two)).unwrap();
+        assert_eq!(folder.history(), [one, two]);
+        let standings = BTreeMap::from([("router/g".to_owned(), Standing::new("p", Digest::of(b"1")))]);
+        assert_eq!(folder.standings(), Ok(BTreeMap::new()));
+        folder.keep_standings(&standings).unwrap();
+        assert_eq!(folder.standings(), Ok(standings));
+        fs::write(folder.path.join("standing.json"), "{").unwrap();
+        assert!(folder.standings().unwrap_err().contains("is damaged"));
+    }
+
+    #[test]
+    fn a_saved_state_is_whole_and_its_own_or_none() {
+        let (_place, folder) = folder();
+        let state = SavedState { schema: "count".to_owned(), bytes: vec![1, 2, 3] };
+        assert_eq!(folder.state("a"), Ok(None));
+        folder.keep_state("a", &state).unwrap();
+        assert_eq!(folder.state("a"), Ok(Some(state)));
+        fs::copy(folder.saved("a"), folder.saved("b")).unwrap();
+        assert!(folder.state("b").is_err(), "another policy's");
+        let mut bytes = fs::read(folder.saved("a")).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(folder.saved("a"), bytes).unwrap();
+        assert!(folder.state("a").unwrap_err().contains("begins empty"));
+        folder.forget_states(&["a".to_owned()].into());
+        assert_eq!(folder.state("b"), Ok(None));
+    }
+}

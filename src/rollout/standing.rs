@@ -1,0 +1,146 @@
+//! Which versions of a policy stand where, for one group and role: a value, and the pure rules by which it changes.
+
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+use crate::catalog::{CanaryRules, RollOut};
+use crate::policy::Digest;
+
+/// Which versions of a group's policy stand where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The policy's name; under another one all begins anew.
+    pub policy: String,
+    /// The version in force.
+    pub live: Digest,
+    /// The version in force before.
+    #[serde(default)]
+    pub previous: Option<Digest>,
+    /// The version in the folder that was rolled back: it is not put in force again until the file changes or somebody promotes it.
+    #[serde(default)]
+    pub refused: Option<Digest>,
+    /// The version an operator wants tried.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+}
+
+/// A version an operator wants tried, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Which.
+    pub digest: Digest,
+    /// On a share of the requests; else never obeyed.
+    pub canary: bool,
+}
+
+impl Standing {
+    /// A version in force that nothing is known of before.
+    #[must_use]
+    pub fn new(policy: &str, live: Digest) -> Self {
+        Self { policy: policy.to_owned(), live, previous: None, refused: None, asked: None }
+    }
+
+    /// What follows from the file in the folder: the version to be tried, and how. The one in force is in [`Self::live`] afterwards.
+    pub fn settle(&mut self, file: Digest, roll_out: &RollOut) -> Option<(Digest, Mode)> {
+        let rules = |roll_out: &RollOut| match roll_out {
+            RollOut::Canary(rules) => *rules,
+            RollOut::Replace | RollOut::Shadow => CanaryRules::default(),
+        };
+        let asked = self.asked.filter(|asked| asked.digest != self.live);
+        let asked = asked.map(|asked| {
+            let mode = if asked.canary { Mode::Canary(rules(roll_out)) } else { Mode::Shadow };
+            (asked.digest, mode)
+        });
+        if file == self.live || self.refused == Some(file) || asked.is_some_and(|(digest, _)| digest == file) {
+            return asked;
+        }
+        match roll_out {
+            RollOut::Replace => {
+                self.put_in_force(file, file);
+                None
+            }
+            RollOut::Shadow => Some((file, Mode::Shadow)),
+            RollOut::Canary(rules) => Some((file, Mode::Canary(*rules))),
+        }
+    }
+
+    /// Puts a version in force. Where it is not the file's, the file's waits until it changes.
+    pub fn put_in_force(&mut self, digest: Digest, file: Digest) {
+        if digest != self.live {
+            self.previous = Some(self.live);
+        }
+        self.live = digest;
+        self.asked = None;
+        self.refused = (digest != file).then_some(file);
+    }
+
+    /// Gives up a version that was tried.
+    pub fn give_up(&mut self, digest: Digest, file: Digest) {
+        self.asked = None;
+        if digest == file {
+            self.refused = Some(file);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    const CANARY: RollOut = RollOut::Canary(CanaryRules {
+        share: 0.5,
+        requests: 1,
+        max_faults: 0,
+        minimum: 1,
+        failure_ratio: 1.0,
+        cost_ratio: 1.0,
+        latency_ratio: 1.0,
+    });
+
+    #[test]
+    fn a_changed_file_replaces_or_is_tried() {
+        let [old, new] = ["old", "new"].map(digest);
+        let mut standing = Standing::new("p", old);
+        assert_eq!(standing.settle(old, &RollOut::Replace), None);
+        assert_eq!(standing.settle(new, &RollOut::Shadow), Some((new, Mode::Shadow)));
+        assert!(matches!(standing.settle(new, &CANARY), Some((tried, Mode::Canary(_))) if tried == new));
+        assert_eq!((standing.live, standing.previous), (old, None), "trying changes nothing");
+        assert_eq!(standing.settle(new, &RollOut::Replace), None);
+        assert_eq!((standing.live, standing.previous), (new, Some(old)));
+    }
+
+    #[test]
+    fn what_was_rolled_back_stays_away_until_the_file_changes() {
+        let [old, bad, fixed] = ["old", "bad", "fixed"].map(digest);
+        let mut standing = Standing::new("p", old);
+        standing.give_up(bad, bad);
+        assert_eq!(standing.settle(bad, &CANARY), None);
+        assert_eq!(standing.settle(bad, &RollOut::Replace), None);
+        assert_eq!(standing.live, old);
+        assert_eq!(standing.settle(fixed, &RollOut::Replace), None);
+        assert_eq!((standing.live, standing.refused), (fixed, None));
+    }
+
+    #[test]
+    fn a_version_asked_for_is_tried_until_the_file_changes() {
+        let [old, older, new] = ["old", "older", "new"].map(digest);
+        let mut standing = Standing::new("p", old);
+        standing.asked = Some(Asked { digest: older, canary: false });
+        assert_eq!(standing.settle(old, &RollOut::Replace), Some((older, Mode::Shadow)));
+        standing.settle(new, &RollOut::Replace);
+        assert_eq!((standing.live, standing.asked), (new, None));
+    }
+
+    #[test]
+    fn yesterdays_version_in_force_keeps_the_file_waiting() {
+        let [old, new] = ["old", "new"].map(digest);
+        let mut standing = Standing::new("p", new);
+        standing.put_in_force(old, new);
+        assert_eq!(standing.settle(new, &RollOut::Replace), None);
+        assert_eq!((standing.live, standing.refused, standing.previous), (old, Some(new), Some(new)));
+    }
+}

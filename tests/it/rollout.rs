@@ -1,0 +1,407 @@
+//! Rolling out on virtual time: a bad new version is gone before anybody notices, a good one takes over, a shadow changes nothing,
+//! and what was decided about versions outlives the process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use witgate::clock::Clock;
+use witgate::format::OpenAi;
+use witgate::http::HttpUpstream;
+use witgate::pipeline::{BlockingPool, Gateway as Pipeline};
+use witgate::policy::Digest;
+use witgate::reload::{Builder, keep_states};
+use witgate::rollout::{Action, Rollout, Verdict};
+use witgate::start::{Assembled, assemble};
+
+use crate::support::gateway::Gateway;
+use crate::support::virtual_time::{BEGIN, ask};
+use crate::support::{files, fixture, options, until};
+
+/// The share of requests a canary decides here, and how many make it the version in force.
+const RULES: &str = "{canary: 20%, requests: 50, minimum: 20}";
+
+fn component(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(&format!("policies/counting-{name}.wasm"))).expect("a component")
+}
+
+fn decider(name: &str) -> String {
+    format!("counting@{}", Digest::of(&component(name)).short())
+}
+
+/// Files of a gateway that is built by hand, on virtual time.
+struct Scene {
+    place: TempDir,
+}
+
+/// It serves until it is dropped.
+struct Serving {
+    gateway: Arc<Pipeline>,
+    builder: Builder,
+}
+
+impl Scene {
+    fn new(roll_out: &str) -> Self {
+        let scene = Self { place: TempDir::new().expect("a folder") };
+        std::fs::create_dir(scene.path("policies")).expect("the policies folder");
+        scene.configure(roll_out);
+        scene.put("a");
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn configure(&self, roll_out: &str) {
+        let deployment = |id: &str| {
+            format!(
+                "  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 5, output_tokens: 2}}}}, model_info: {{id: {id}}}}}\n"
+            )
+        };
+        let own = format!(
+            "witgate:\n  state_dir: {}\n  routers: {{g: {{policy: counting, roll_out: {roll_out}}}}}\n",
+            self.path("state").display()
+        );
+        let text = format!("model_list:\n{}{}{own}", deployment("first"), deployment("last"));
+        std::fs::write(self.path("config.yaml"), text).expect("written");
+    }
+
+    fn put(&self, name: &str) {
+        std::fs::write(self.path("policies/counting.wasm"), component(name)).expect("written");
+    }
+
+    fn start(&self) -> Serving {
+        let options = options(files(&self.path("config.yaml"), &self.path("policies")), Clock::starting_at(BEGIN));
+        let assembled = assemble(options, Arc::new(HttpUpstream::new()), BlockingPool::in_place());
+        let Assembled { gateway, builder, .. } = assembled.unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        Serving { gateway, builder }
+    }
+}
+
+impl Serving {
+    /// Builds what the files say; whether that changed anything.
+    fn build(&mut self) -> bool {
+        let current = self.gateway.live.read();
+        let draft = self.builder.build(Some(&current)).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        assert!(draft.problems().is_empty(), "{:?}", draft.problems());
+        let changes = draft.changes(&current);
+        if changes {
+            let snapshot = self.builder.publish(draft, current.generation + 1, self.gateway.clock.now());
+            self.gateway.live.publish(snapshot);
+        }
+        changes
+    }
+
+    /// Serves one request: who decided, and which deployment replied.
+    async fn ask(&self) -> (String, String) {
+        let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+        let (meta, _) = ask(&self.gateway, &OpenAi, &body).await.expect("no request fails");
+        (meta.policy.to_string(), meta.deployment)
+    }
+
+    fn decider(&self) -> String {
+        self.gateway.live.read().groups["g"].policy.to_string()
+    }
+
+    fn rollout(&self) -> Option<Arc<Rollout>> {
+        self.gateway.live.read().groups["g"].rollout.clone()
+    }
+
+    /// Outcomes that the version in force has counted, over all its predecessors.
+    fn counted(&self) -> u64 {
+        let router = self.gateway.live.read().groups["g"].router.clone().expect("a router");
+        let bytes = router.save().expect("a counting policy saves").bytes;
+        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+    }
+
+    fn order(&mut self, action: Action, to: Option<String>) -> Result<String, String> {
+        let control = Arc::clone(&self.gateway.live.read().rollouts);
+        let mut answer = control.order("g".into(), witgate::policy::Role::Router, action, to);
+        self.build();
+        answer.try_recv().expect("an answer")
+    }
+
+    fn history(&self) -> Vec<(String, String)> {
+        let changes = self.gateway.live.read().rollouts.history.of(Some("g"));
+        changes.into_iter().map(|change| (change.how, change.by)).collect()
+    }
+}
+
+fn told(words: &[(&str, &str)]) -> Vec<(String, String)> {
+    words.iter().map(|(how, by)| ((*how).to_owned(), (*by).to_owned())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_fails_is_gone_with_its_first_fault_and_fails_no_request() {
+    let scene = Scene::new(RULES);
+    let mut serving = scene.start();
+    let old = decider("a");
+    for _ in 0..10 {
+        assert_eq!(serving.ask().await.0, old);
+    }
+    scene.put("faulty");
+    assert!(serving.build());
+    assert_eq!(serving.decider(), old, "it is tried and not in force");
+    let rollout = serving.rollout().expect("a canary");
+    // Half of its requests fail: it is gone with the first of them.
+    let mut by_canary = 0;
+    for _ in 0..100 {
+        let before = rollout.figures().verdict();
+        let (policy, _) = serving.ask().await;
+        assert!(before.is_none() || policy == old, "nobody asks it again");
+        by_canary += usize::from(policy == decider("faulty"));
+    }
+    let counts = rollout.figures().counts();
+    assert_eq!((rollout.figures().verdict(), counts.faults, counts.fallbacks), (Some(Verdict::RolledBack), 1, 1));
+    assert!(by_canary < 20, "{by_canary}");
+    assert!(serving.build());
+    assert!(serving.rollout().is_none() && serving.decider() == old);
+    assert!(!serving.build(), "the same file is not tried again");
+    let expected = [("start", "file"), ("canary", "file"), ("rollback", "rule")];
+    assert_eq!(serving.history(), told(&expected));
+    assert_eq!(serving.counted(), 110, "every outcome");
+    // Neither is it after a restart.
+    keep_states(&serving.gateway.live.read(), true);
+    drop((serving, rollout));
+    let mut serving = scene.start();
+    assert!(serving.rollout().is_none());
+    assert_eq!((serving.decider(), serving.counted()), (old, 110));
+    assert_eq!(serving.history(), told(&expected));
+    // What follows it is.
+    scene.put("b");
+    assert!(serving.build() && serving.rollout().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_canary_takes_over_with_all_that_was_learned() {
+    let scene = Scene::new(RULES);
+    let mut serving = scene.start();
+    for _ in 0..10 {
+        serving.ask().await;
+    }
+    scene.put("b");
+    assert!(serving.build());
+    let rollout = serving.rollout().expect("a canary");
+    let mut by = [0_u64; 2];
+    while rollout.figures().verdict().is_none() {
+        let (policy, deployment) = serving.ask().await;
+        let new = policy == decider("b");
+        assert_eq!(deployment, if new { "last" } else { "first" });
+        by[usize::from(new)] += 1;
+        // Another configuration of the same versions changes nothing of what was counted.
+        if by[0] + by[1] == 100 {
+            scene.configure("{canary: 20%, requests: 50, minimum: 21}");
+            assert!(serving.build());
+        }
+        assert!(by[0] < 1000, "{:?}", rollout.figures().counts());
+    }
+    assert_eq!((rollout.figures().verdict(), by[1]), (Some(Verdict::Promoted), 50));
+    assert!((100..400).contains(&by[0]), "about four in five: {by:?}");
+    assert_eq!(serving.ask().await.0, decider("b"), "from the next request on");
+    assert!(serving.build());
+    assert!(serving.rollout().is_none() && serving.decider() == decider("b"));
+    assert_eq!(serving.counted(), 10 + by[0] + by[1] + 1, "both versions learn from every attempt");
+    assert!(!serving.build());
+    assert_eq!(serving.history(), told(&[("start", "file"), ("canary", "file"), ("promote", "rule")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shadow_changes_no_decision_whatever_it_does() {
+    let scene = Scene::new("shadow");
+    let mut serving = scene.start();
+    for (name, same_first) in [("b", 0), ("faulty", 100)] {
+        scene.put(name);
+        assert!(serving.build());
+        let rollout = serving.rollout().expect("a shadow");
+        for _ in 0..100 {
+            assert_eq!(serving.ask().await, (decider("a"), "first".to_owned()));
+        }
+        let counts = rollout.figures().counts();
+        assert_eq!(counts.compared + counts.silent, 100, "{counts:?}");
+        if name == "b" {
+            assert_eq!((counts.compared, counts.same_first, counts.faults), (100, same_first, 0));
+        } else {
+            assert!(counts.faults > 0 && counts.silent > 0, "{counts:?}");
+            assert_eq!(counts.same_first, counts.compared, "where it answers it prefers the same");
+        }
+        assert_eq!(rollout.figures().verdict(), None, "a shadow is never judged");
+    }
+    scene.put("b");
+    serving.build();
+    let words = serving.order(Action::Promote, None).expect("promoted");
+    assert!(words.contains("is in force"), "{words}");
+    assert_eq!(serving.ask().await, (decider("b"), "last".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn yesterdays_version_is_one_order_away_also_after_a_restart() {
+    let scene = Scene::new("replace");
+    let mut serving = scene.start();
+    assert_eq!(serving.order(Action::Rollback, None), Err("no version before this one is known".to_owned()));
+    scene.put("b");
+    assert!(serving.build());
+    assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("b"), true));
+    serving.ask().await;
+    drop(serving);
+    let mut serving = scene.start();
+    let words = serving.order(Action::Rollback, None).expect("rolled back");
+    assert!(words.ends_with("until the file changes or another is promoted"), "{words}");
+    assert_eq!(serving.ask().await, (decider("a"), "first".to_owned()));
+    scene.put("b");
+    assert!(!serving.build(), "the same bytes are the same version");
+    drop(serving);
+    // What an operator decided holds after a restart.
+    let mut serving = scene.start();
+    assert_eq!(serving.decider(), decider("a"));
+    // A version that was in force, tried again by its digest.
+    let digest = Digest::of(&component("b")).to_string();
+    let words = serving.order(Action::Canary, Some(digest[..8].to_owned())).expect("tried");
+    assert!(words.contains("tried as a canary"), "{words}");
+    assert!(serving.rollout().is_some());
+    serving.order(Action::Rollback, None).expect("given up");
+    assert!(serving.rollout().is_none() && serving.decider() == decider("a"));
+    assert!(serving.order(Action::Shadow, Some("000000".to_owned())).is_err_and(|why| why.contains("no version of")));
+    assert!(serving.order(Action::Promote, None).is_ok());
+    assert_eq!(serving.decider(), decider("b"));
+    assert!(serving.order(Action::Promote, None).is_err());
+    scene.put("a");
+    assert!(serving.build() && serving.decider() == decider("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_was_in_force_and_is_lost_is_told_and_replaced() {
+    let scene = Scene::new(RULES);
+    drop(scene.start());
+    scene.put("b");
+    let kept = scene.path("state/policies").join(format!("{}.wasm", Digest::of(&component("a"))));
+    std::fs::write(kept, "damaged").expect("written");
+    let mut serving = scene.start();
+    assert_eq!(serving.decider(), decider("b"), "nothing else is there");
+    assert!(serving.gateway.live.problems().iter().any(|problem| problem.contains("is damaged")));
+    assert!(!serving.build());
+}
+
+fn run(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_witgate"))
+        .args(arguments)
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_change_versions_of_a_running_gateway() {
+    let state = TempDir::new().expect("a folder");
+    let config = format!(
+        "model_list:
+  - {{model_name: a/g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, output_tokens: 2}}}}}}
+general_settings: {{master_key: sk-m}}
+witgate: {{admin_key: sk-a, state_dir: {}, routers: {{a/g: {{policy: counting}}}}}}
+",
+        state.path().join("state").display()
+    );
+    let gateway = Gateway::start_with(&config, &[("counting.wasm", &fixture("policies/counting-a.wasm"))]).await;
+    let decides = || gateway.app.gateway.live.read().groups["a/g"].policy.to_string();
+    gateway.replace("policies/counting.wasm", &component("b"));
+    until("replaced", || decides() == decider("b")).await;
+    let witgate = |words: &[&str]| {
+        let arguments: Vec<&str> = words.iter().copied().chain(["--url", &gateway.url, "--key", "sk-a"]).collect();
+        tokio::task::block_in_place(|| run(&arguments))
+    };
+    let (done, text) = witgate(&["policies", "rollback", "a/g"]);
+    assert!(done && text.contains("until the file changes"), "{text}");
+    assert_eq!(decides(), decider("a"));
+    let (done, text) = witgate(&["policies", "canary", "a/g"]);
+    assert!(done && text.contains("tried as a canary"), "{text}");
+    let (done, text) = witgate(&["policies"]);
+    assert!(done && text.contains("canary") && text.contains("in force"), "{text}");
+    let (done, text) = witgate(&["policies", "shadow", "a/g"]);
+    assert!(done && text.contains("tried as a shadow"), "{text}");
+    let (done, text) = witgate(&["policies", "promote", "a/g"]);
+    assert!(done && text.contains("is in force"), "{text}");
+    assert_eq!(decides(), decider("b"));
+    let (done, text) = witgate(&["policies", "rollback", "a/g", "--to", "beef"]);
+    assert!(!done && text.contains("too short"), "{text}");
+    let (done, text) = witgate(&["policies", "promote", "nobody"]);
+    assert!(!done && text.contains("no group `nobody`"), "{text}");
+    let (done, text) = witgate(&["policies", "history", "a/g"]);
+    let hows = ["start by", "replace by", "rollback by", "canary by", "shadow by", "promote by"];
+    assert!(done && hows.iter().all(|how| text.contains(how)), "{text}");
+    // The clients' key opens none of it.
+    let url = format!("{}/admin/policies/a%2Fg/rollback", gateway.url);
+    let request = gateway.client.post(url).bearer_auth("sk-m").header("content-type", "application/json").body("{}");
+    assert_eq!(request.send().await.expect("an answer").status().as_u16(), 401);
+    let wrong: Value = json!({"too": "much"});
+    let url = format!("{}/admin/policies/a%2Fg/rollback", gateway.url);
+    let request = gateway.client.post(url).bearer_auth("sk-a").header("content-type", "application/json");
+    assert_eq!(request.body(wrong.to_string()).send().await.expect("an answer").status().as_u16(), 400);
+}
+
+#[test]
+fn a_locked_gateway_loads_what_the_lock_names_and_nothing_else() {
+    let scene = Scene::new("replace");
+    let start = |path: &Path| {
+        let mut sources = files(&path.join("config.yaml"), &path.join("policies"));
+        sources.locked = true;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let options = options(sources, Clock::starting_at(BEGIN));
+            assemble(options, Arc::new(HttpUpstream::new()), BlockingPool::in_place()).map(drop)
+        })
+    };
+    let problems = start(scene.place.path()).expect_err("its digest is in no lock");
+    assert!(problems.iter().any(|problem| problem.contains("--locked")), "{problems:?}");
+    let line = format!("counting router witgate:policy/routing@0.1.0 {} here\n", Digest::of(&component("a")));
+    std::fs::write(scene.path("policies/policies.lock"), line).expect("written");
+    start(scene.place.path()).expect("it may be loaded");
+    // The word on the command line says the same.
+    std::fs::remove_file(scene.path("policies/policies.lock")).expect("removed");
+    let shown = |name: &str| scene.path(name).display().to_string();
+    let (config, policies) = (shown("config.yaml"), shown("policies"));
+    let arguments = ["serve", "--locked", "--port", "0", "--config", &config, "--policies", &policies];
+    let (started, text) = run(&arguments);
+    assert!(!started && text.contains("policies.lock"), "{text}");
+}
+
+const GUIDE: &str = include_str!("../../wit/README.md");
+
+/// The blocks of a language in the part about how a policy lives.
+fn shown(language: &str) -> Vec<&'static str> {
+    let part = GUIDE.split("## How a policy lives").nth(1).expect("the part").split("\n## ").next().expect("its end");
+    let start = format!("```{language}\n");
+    let blocks = part.split(start.as_str()).skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.collect()
+}
+
+#[test]
+fn the_guides_configuration_is_one() {
+    let [own] = shown("yaml")[..] else { panic!("one configuration is shown") };
+    let models = ["chat", "code", "bulk"]
+        .map(|name| format!("  - {{model_name: {name}, litellm_params: {{model: simulated/m}}}}\n"));
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, format!("model_list:\n{}{own}", models.concat())).expect("written");
+    let (sound, text) = run(&["check", "--strict", file.to_str().expect("a path")]);
+    assert!(sound && text.contains("witgate.routers.bulk.roll_out.latency_ratio"), "{text}");
+}
+
+/// Each is run by `operators_change_versions_of_a_running_gateway`, whose versions have other digests.
+#[test]
+fn the_guides_commands_are_understood() {
+    let [commands] = shown("sh")[..] else { panic!("one block of commands is shown") };
+    let commands = commands.lines().map(|line| line.split(" #").next().unwrap_or_default().trim());
+    let mut count = 0;
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        // Nobody listens there: the words are understood, and nobody answers.
+        let (done, text) = run(&[&words[..], &["--url", "http://127.0.0.1:1"]].concat());
+        assert!(!done && text.contains("is `witgate serve` running there?"), "{command}: {text}");
+        count += 1;
+    }
+    assert_eq!(count, 7);
+}
