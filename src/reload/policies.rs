@@ -108,7 +108,7 @@ impl GroupPolicies {
         let before = before.map(|before| &**before);
         let place = |role| Place { role, group, before };
         let at = group.router.at.as_deref();
-        let (router, rollout) = routers(place(Role::Router), found, &setup, steps).map_err(|why| placed(at, why))?;
+        let (router, rollout) = routers(place(Role::Router), found, &setup, steps).map_err(|why| placed(at, &why))?;
         let builder = group.builder.as_ref().map(|choice| {
             let (settings, model, may_read) =
                 (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
@@ -117,7 +117,7 @@ impl GroupPolicies {
             let component =
                 named(group, &choice.policy, found).map(|file| steps.choose(place(Role::PromptBuilder), file).live);
             let builder = component.and_then(|component| prepare(group, &component, setup, before, || None));
-            builder.map_err(|why| placed(choice.at.as_deref(), why))
+            builder.map_err(|why| placed(choice.at.as_deref(), &why))
         });
         let builder = builder.transpose()?;
         let parser = group.parser.as_ref().map(|choice| {
@@ -128,7 +128,7 @@ impl GroupPolicies {
             let component =
                 named(group, &choice.policy, found).map(|file| steps.choose(place(Role::ResponseParser), file).live);
             let parser = component.and_then(|component| prepare(group, &component, setup, before, || None));
-            parser.map_err(|why| placed(choice.at.as_deref(), why))
+            parser.map_err(|why| placed(choice.at.as_deref(), &why))
         });
         let parser = parser.transpose()?;
         let provider = |deployment: &Arc<Deployment>| {
@@ -213,8 +213,8 @@ fn routers(
 }
 
 /// Where the configuration says so, in front of what is wrong with it.
-fn placed(at: Option<&str>, problem: String) -> String {
-    at.map_or_else(|| problem.clone(), |at| format!("{at}: {problem}"))
+fn placed(at: Option<&str>, problem: &str) -> String {
+    at.map_or_else(|| problem.to_owned(), |at| format!("{at}: {problem}"))
 }
 
 fn prepare<C: Contract<Setup: PartialEq>>(

@@ -95,9 +95,9 @@ impl Serving {
         changes
     }
 
-    /// Serves one request: who decided, and which deployment replied.
+    /// Serves one request, of the priority at which the faulty version fails: who decided, and which deployment replied.
     async fn ask(&self) -> (String, String) {
-        let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+        let body = json!({"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
         let (meta, _) = ask(&self.gateway, &OpenAi, &body).await.expect("no request fails");
         (meta.policy.to_string(), meta.deployment)
     }

@@ -102,7 +102,8 @@ impl Serving {
     }
 
     async fn ask(&self) -> Result<(), String> {
-        let body = Bytes::from_static(br#"{"model": "g", "messages": [{"role": "user", "content": "Hi"}]}"#);
+        let body =
+            Bytes::from_static(br#"{"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]}"#);
         let request = ClientRequest::post(Uri::from_static("/v1/chat/completions"), body);
         match self.gateway.serve(self.gateway.arrive(&OpenAi), request).await {
             Ok(Served::Whole { .. }) => Ok(()),
