@@ -313,6 +313,8 @@ enum PolicyCommand {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum WorldName {
     Router,
+    PromptBuilder,
+    ResponseParser,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

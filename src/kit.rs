@@ -76,6 +76,10 @@ impl Language {
 pub enum World {
     /// Which deployments serve a request.
     Router,
+    /// What the model is told.
+    PromptBuilder,
+    /// What the client reads of a reply.
+    ResponseParser,
 }
 
 impl World {
@@ -84,6 +88,8 @@ impl World {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Router => "router",
+            Self::PromptBuilder => "prompt-builder",
+            Self::ResponseParser => "response-parser",
         }
     }
 }
@@ -104,6 +110,16 @@ pub enum KitProblem {
         path: String,
         /// What the system says.
         cause: String,
+    },
+    /// There is no example to write it after.
+    #[error(
+        "there is no project of the world `{world}` in {language} yet; `--lang rust`, or any language with component tooling and wit/{world}.wit"
+    )]
+    NoExample {
+        /// The world.
+        world: &'static str,
+        /// The language.
+        language: &'static str,
     },
     /// The folder has no manifest, or one that makes no sense.
     #[error("{path}: {cause}")]

@@ -109,7 +109,11 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
 
 /// Writes a project and says what to do with it.
 fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode {
-    let WorldName::Router = world;
+    let world = match world {
+        WorldName::Router => World::Router,
+        WorldName::PromptBuilder => World::PromptBuilder,
+        WorldName::ResponseParser => World::ResponseParser,
+    };
     let language = match lang {
         LanguageName::C => Language::C,
         LanguageName::Go => Language::Go,
@@ -118,10 +122,10 @@ fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode {
         LanguageName::Rust => Language::Rust,
         LanguageName::TypeScript => Language::TypeScript,
     };
-    match kit::new(Path::new(""), name, World::Router, language) {
+    match kit::new(Path::new(""), name, world, language) {
         Ok(folder) => {
-            let (folder, title) = (folder.display(), language.title());
-            say(format_args!("{folder}/ is a router in {title}; its README.md says how to test it. Then:"));
+            let (folder, title, role) = (folder.display(), language.title(), world.as_str());
+            say(format_args!("{folder}/ is a {role} in {title}; its README.md says how to test it. Then:"));
             say(format_args!("  witgate policy build {folder}\n  witgate policy test {folder}"));
             ExitCode::SUCCESS
         }

@@ -39,11 +39,36 @@ pub(super) const RUST_SDK: &[File] = files!("plugins/sdk":
     "src/signals.rs"
 );
 
+/// What the Rust SDK has for the other roles, beside it.
+pub(super) const RUST_BUILDER_SDK: &[File] =
+    files!("plugins/sdk-prompt-builder": "Cargo.toml" "src/bindings.rs" "src/lib.rs");
+pub(super) const RUST_PARSER_SDK: &[File] =
+    files!("plugins/sdk-response-parser": "Cargo.toml" "src/bindings.rs" "src/lib.rs");
+
 /// The SDK for JavaScript, which TypeScript shares.
 const JAVASCRIPT_SDK: &[File] = files!("examples/policies/thrifty-javascript": "witgate.js");
 
-/// The example that a project in this language is written after, and its files.
-pub(super) const fn example(language: Language) -> (&'static str, &'static [File]) {
+/// The example that a project of this world in this language is written after, and its files; `None` where there is none.
+pub(super) fn example(world: World, language: Language) -> Option<(&'static str, &'static [File])> {
+    match (world, language) {
+        (World::Router, language) => Some(router(language)),
+        (World::PromptBuilder, Language::Rust) => Some((
+            "preamble-rust",
+            files!("examples/policies/preamble-rust":
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+            ),
+        )),
+        (World::ResponseParser, Language::Rust) => Some((
+            "clip-rust",
+            files!("examples/policies/clip-rust":
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+            ),
+        )),
+        (World::PromptBuilder | World::ResponseParser, _) => None,
+    }
+}
+
+const fn router(language: Language) -> (&'static str, &'static [File]) {
     match language {
         Language::C => (
             "thrifty-c",
@@ -91,15 +116,15 @@ pub(super) const fn example(language: Language) -> (&'static str, &'static [File
 /// Writes a project named `name` into a folder of this name in `parent`, and says which that is.
 ///
 /// # Errors
-/// The name is none, the folder is there already, or it cannot be written.
+/// The name is none, there is no example of the world in the language, the folder is there already, or it cannot be written.
 pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Result<PathBuf, KitProblem> {
     check_name(name)?;
-    let World::Router = world;
+    let missing = || KitProblem::NoExample { world: world.as_str(), language: language.title() };
+    let (example, files) = example(world, language).ok_or_else(missing)?;
     let folder = parent.join(name);
     if folder.exists() {
         return Err(KitProblem::Exists(folder.display().to_string()));
     }
-    let (example, files) = example(language);
     for (path, text) in files {
         write(&folder.join(path), &text.replace(example, name).replace(&snake(example), &snake(name)))?;
     }
@@ -108,8 +133,15 @@ pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Resul
     }
     match language {
         Language::Rust => {
-            for (path, text) in RUST_SDK {
-                write(&folder.join("sdk").join(path), &outside_the_workspace(text))?;
+            let of_role: &[(&str, &[File])] = match world {
+                World::Router => &[("sdk", RUST_SDK)],
+                World::PromptBuilder => &[("sdk", RUST_SDK), ("sdk-prompt-builder", RUST_BUILDER_SDK)],
+                World::ResponseParser => &[("sdk", RUST_SDK), ("sdk-response-parser", RUST_PARSER_SDK)],
+            };
+            for (part, files) in of_role {
+                for (path, text) in *files {
+                    write(&folder.join(part).join(path), &outside_the_workspace(text))?;
+                }
             }
         }
         Language::TypeScript => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::template::{RUST_SDK, WIT, example};
+use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_SDK, WIT, example};
 use super::{KitProblem, Language, Manifest, Sources, World, build, new, wrap};
 use crate::policy::inspect;
 
@@ -37,22 +37,29 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-fn written(name: &str, language: Language) -> BTreeMap<String, String> {
+fn written(name: &str, world: World, language: Language) -> BTreeMap<String, String> {
     let parent = TempDir::new().unwrap();
-    files(&new(parent.path(), name, World::Router, language).unwrap())
+    files(&new(parent.path(), name, world, language).unwrap())
+}
+
+/// Every world in every language that there is an example of.
+fn examples() -> Vec<(World, Language, &'static str)> {
+    let worlds = [World::Router, World::PromptBuilder, World::ResponseParser];
+    let all = worlds.into_iter().flat_map(|world| Language::ALL.map(|language| (world, language)));
+    all.filter_map(|(world, language)| Some((world, language, example(world, language)?.0))).collect()
 }
 
 #[test]
 fn the_examples_are_what_new_writes() {
-    for language in Language::ALL {
-        let (name, _) = example(language);
+    assert_eq!(examples().len(), 8);
+    for (world, language, name) in examples() {
         let shown = files(&root().join("examples/policies").join(name));
-        let mut written = written(name, language);
+        let mut written = written(name, world, language);
         // What stands elsewhere in this repository.
-        written.retain(|path, _| !path.starts_with("wit/") && !path.starts_with("sdk/"));
+        written.retain(|path, _| !path.starts_with("wit/") && !path.starts_with("sdk"));
         if language == Language::TypeScript {
             let sdk = written.remove("witgate.js");
-            let javascript = files(&root().join("examples/policies").join(example(Language::JavaScript).0));
+            let javascript = files(&root().join("examples/policies").join("thrifty-javascript"));
             assert_eq!(sdk.as_ref(), javascript.get("witgate.js"));
         }
         assert_eq!(written, shown, "{name}");
@@ -66,8 +73,14 @@ fn a_project_holds_the_whole_contract_and_the_whole_sdk() {
         list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(embedded(WIT), of_wit.collect());
-    assert_eq!(embedded(RUST_SDK), files(&root().join("plugins/sdk")));
-    let project = written("other", Language::Rust);
+    for (part, list) in
+        [("sdk", RUST_SDK), ("sdk-prompt-builder", RUST_BUILDER_SDK), ("sdk-response-parser", RUST_PARSER_SDK)]
+    {
+        assert_eq!(embedded(list), files(&root().join("plugins").join(part)), "{part}");
+    }
+    let builder = written("other", World::PromptBuilder, Language::Rust);
+    assert!(builder["sdk-prompt-builder/src/bindings.rs"].contains("path: \"../wit\""));
+    let project = written("other", World::Router, Language::Rust);
     assert!(WIT.iter().all(|(path, _)| project.contains_key(&format!("wit/{path}"))));
     let manifest = &project["sdk/Cargo.toml"];
     assert!(!manifest.contains("workspace") && manifest.contains("edition = \"2024\""), "{manifest}");
@@ -77,18 +90,25 @@ fn a_project_holds_the_whole_contract_and_the_whole_sdk() {
 #[test]
 fn a_project_has_its_own_name_throughout() {
     let parent = TempDir::new().unwrap();
-    for language in Language::ALL {
-        let name = format!("my-{}", language.as_str());
-        let folder = new(parent.path(), &name, World::Router, language).unwrap();
+    for (world, language, example) in examples() {
+        let name = format!("my-{}-{}", world.as_str(), language.as_str());
+        let folder = new(parent.path(), &name, world, language).unwrap();
         let manifest = Manifest::read(&folder).unwrap();
-        assert_eq!(manifest, Manifest { name: name.clone(), world: World::Router, language });
-        let (example, _) = example(language);
+        assert_eq!(manifest, Manifest { name: name.clone(), world, language });
         for (path, text) in files(&folder) {
             assert!(!text.contains(example), "{path} of {name} names `{example}`");
         }
-        let again = new(parent.path(), &name, World::Router, language).unwrap_err();
+        let again = new(parent.path(), &name, world, language).unwrap_err();
         assert!(matches!(again, KitProblem::Exists(_)), "{again}");
     }
+}
+
+#[test]
+fn a_world_that_a_language_has_no_example_of_is_told() {
+    let parent = TempDir::new().unwrap();
+    let told = new(parent.path(), "a", World::PromptBuilder, Language::Go).unwrap_err().to_string();
+    assert!(told.contains("`prompt-builder` in Go") && told.contains("--lang rust"), "{told}");
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
 }
 
 #[test]
