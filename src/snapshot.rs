@@ -207,7 +207,9 @@ impl Live {
 
     /// Puts `snapshot` in force; requests under way keep theirs.
     pub fn publish(&self, snapshot: Snapshot) {
+        let rollouts = Arc::clone(&snapshot.rollouts);
         self.snapshot.store(Arc::new(snapshot));
+        rollouts.in_force();
     }
 
     /// Keeps the warnings of the last build.

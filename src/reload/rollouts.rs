@@ -167,7 +167,7 @@ impl Rollouts {
             tracing::warn!(%folder, %fault, "versions of policies could not be kept");
         }
         for answer in draft.answers {
-            let _nobody_waits = answer.reply.send(Ok(answer.words));
+            self.control.obeyed(answer.reply, answer.words);
         }
     }
 

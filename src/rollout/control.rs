@@ -55,10 +55,19 @@ pub struct Order {
     pub reply: oneshot::Sender<Result<String, String>>,
 }
 
+/// What came of an order, and who waits for it.
+#[derive(Debug)]
+struct Done {
+    reply: oneshot::Sender<Result<String, String>>,
+    words: String,
+}
+
 /// Orders on their way, and what has happened. It outlives every snapshot.
 #[derive(Debug, Default)]
 pub struct Control {
     orders: Mutex<Vec<Order>>,
+    /// What has been done, and is told when it is in force.
+    done: Mutex<Vec<Done>>,
     waker: Mutex<Option<Sender<()>>>,
     /// What has happened to versions.
     pub history: History,
@@ -97,6 +106,18 @@ impl Control {
         lock(&self.orders).push(Order { group, role, action, to, reply });
         self.wake();
         answer
+    }
+
+    /// An order has been obeyed in a snapshot that is about to be in force.
+    pub fn obeyed(&self, reply: oneshot::Sender<Result<String, String>>, words: String) {
+        lock(&self.done).push(Done { reply, words });
+    }
+
+    /// The snapshot is in force: whoever waits for that is told, and finds it so.
+    pub fn in_force(&self) {
+        for Done { reply, words } in std::mem::take(&mut *lock(&self.done)) {
+            let _nobody_waits = reply.send(Ok(words));
+        }
     }
 
     /// Takes the orders that wait.

@@ -61,7 +61,6 @@ fn every_command_of_the_page_on_policies_runs() {
     let lines: Vec<&str> = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("witgate ")).collect();
     // With tools of other languages: `cargo xtask prove languages`. Over runs that were kept: `replay.rs`. Of a gateway that
     // runs: `rollout.rs`.
-    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.starts_with("policies")).collect();
     let elsewhere = |line: &&str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         words.contains(&"thrifty") || words.contains(&"RUNS") || words.first() == Some(&"policies")
