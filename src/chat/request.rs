@@ -173,6 +173,19 @@ pub enum PartKind {
     Other(Value),
 }
 
+impl PartKind {
+    /// Bytes of its words: what a tokenizer would see of it.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Refusal(text) | Self::Reasoning { text, .. } => text.len(),
+            Self::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
+            Self::ToolResult { content, .. } => content.iter().map(|part| part.kind.length()).sum(),
+            Self::Image(_) | Self::Other(_) => 0,
+        }
+    }
+}
+
 /// Where a picture is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageSource {

@@ -10,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-use crate::chat::{ChatRequest, PartKind, Reply};
+use crate::chat::{ChatRequest, Reply};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
 use crate::seed;
@@ -78,7 +78,7 @@ pub(super) async fn call(
     let before = guard.record.cost;
     if let Some(progress) = guard.progress() {
         let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
-        parts.for_each(|part| progress.saw(spoken(&part.kind)));
+        parts.for_each(|part| progress.saw(part.kind.length() as u64));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
         let cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
         // What was asked before, of a reply the parser did not take, is in it.
@@ -205,15 +205,6 @@ async fn collect(
         pieces.push(piece);
     }
     Ok(pieces.whole())
-}
-
-/// Bytes of a part that a tokenizer would see.
-fn spoken(kind: &PartKind) -> u64 {
-    match kind {
-        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len() as u64,
-        PartKind::ToolCall { name, arguments, .. } => (name.len() + arguments.len()) as u64,
-        PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => 0,
-    }
 }
 
 /// How long to wait before attempt number `attempt` (from 1) once every deployment of the plan has failed: what the

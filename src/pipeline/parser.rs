@@ -117,12 +117,7 @@ pub(super) async fn whole(context: &RequestContext<'_>, reply: &mut Reply) -> Re
 
 /// Bytes of all words of a reply.
 pub(super) fn length(reply: &Reply) -> usize {
-    let words = |part: &Part| match &part.kind {
-        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len(),
-        PartKind::ToolCall { arguments, .. } => arguments.len(),
-        PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => 0,
-    };
-    reply.choices.iter().flat_map(|choice| &choice.parts).map(words).sum()
+    reply.choices.iter().flat_map(|choice| &choice.parts).map(|part| part.kind.length()).sum()
 }
 
 fn text(parts: &[Part]) -> String {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Message, Part, PartKind};
+use crate::chat::{ChatRequest, Message};
 use crate::fault::{Refusal, RefusalKind};
 use crate::policy::{BuildError, BuildRequest, BuiltPrompt, PolicyFault, PromptBuilder};
 use crate::snapshot::GroupRuntime;
@@ -79,12 +79,7 @@ pub(super) async fn build(
 
 /// Bytes of all words.
 fn words(messages: &[Message]) -> usize {
-    let of_part = |part: &Part| match &part.kind {
-        PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. } => text.len(),
-        PartKind::ToolCall { arguments, .. } => arguments.len(),
-        PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => 0,
-    };
-    messages.iter().flat_map(|message| &message.parts).map(of_part).sum()
+    messages.iter().flat_map(|message| &message.parts).map(|part| part.kind.length()).sum()
 }
 
 fn facts<'a>(group: &'a GroupRuntime, arrival: &'a Arrival, request: &'a ChatRequest) -> Facts<'a> {

@@ -24,7 +24,7 @@ pub trait Contract: Sized + Send + Sync + 'static {
     type Setup: Clone + Send + Sync;
     /// What it says when it is set up, and must say again whenever it is.
     type Needs: PartialEq + Send + Sync;
-    /// What it is told and may learn from.
+    /// What it is told and may learn from; `Infallible` for a role that is told nothing, which leaves the last three out.
     type Event: Clone + Send + Sync;
     /// What keeps its calls, so that they can be repeated; `()` keeps none.
     type Recorder: CallRecorder<Self>;
@@ -55,7 +55,10 @@ pub trait Contract: Sized + Send + Sync + 'static {
     }
 
     /// How many choices an answer may list.
-    fn choices(setup: &Self::Setup) -> usize;
+    #[must_use]
+    fn choices(_setup: &Self::Setup) -> usize {
+        0
+    }
 
     /// What follows `configure`.
     ///
@@ -92,15 +95,23 @@ pub trait Contract: Sized + Send + Sync + 'static {
     fn lifetime(needs: &Self::Needs) -> InstanceLifetime;
 
     /// Whether an event is one that a policy with this setup may be told.
-    fn concerns(event: &Self::Event, setup: &Self::Setup) -> bool;
+    #[must_use]
+    fn concerns(_event: &Self::Event, _setup: &Self::Setup) -> bool {
+        false
+    }
 
     /// Tells an event.
     ///
     /// # Errors
     /// The call fails.
-    fn observe(instance: &mut Instance<Self>, budget: Budget, event: &Self::Event) -> Result<(), PolicyFault>;
+    fn observe(_instance: &mut Instance<Self>, _budget: Budget, _event: &Self::Event) -> Result<(), PolicyFault> {
+        Ok(())
+    }
 
     /// An event of a policy that was set up with `from`, as one that was set up with `to` must be told it; `None` where it does
     /// not concern it.
-    fn carry(event: &Self::Event, from: &Self::Setup, to: &Self::Setup) -> Option<Self::Event>;
+    #[must_use]
+    fn carry(_event: &Self::Event, _from: &Self::Setup, _to: &Self::Setup) -> Option<Self::Event> {
+        None
+    }
 }

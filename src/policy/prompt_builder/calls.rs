@@ -61,10 +61,6 @@ impl Contract for Building {
         setup.group.as_ref()
     }
 
-    fn choices(_: &BuilderSetup) -> usize {
-        0
-    }
-
     fn start(
         instance: &mut Instance<Self>,
         budget: Budget,
@@ -105,18 +101,6 @@ impl Contract for Building {
 
     fn lifetime(needs: &BuilderNeeds) -> InstanceLifetime {
         InstanceLifetime::PerUse(if needs.pure { MOST_IDLE } else { 0 })
-    }
-
-    fn concerns(event: &Infallible, _: &BuilderSetup) -> bool {
-        match *event {}
-    }
-
-    fn observe(_: &mut Instance<Self>, _: Budget, event: &Infallible) -> Result<(), PolicyFault> {
-        match *event {}
-    }
-
-    fn carry(event: &Infallible, _: &BuilderSetup, _: &BuilderSetup) -> Option<Infallible> {
-        match *event {}
     }
 }
 

@@ -54,10 +54,6 @@ impl Contract for Providing {
         setup.group.as_ref()
     }
 
-    fn choices(_: &ProviderSetup) -> usize {
-        0
-    }
-
     fn start(
         instance: &mut Instance<Self>,
         budget: Budget,
@@ -88,18 +84,6 @@ impl Contract for Providing {
 
     fn lifetime(needs: &ProviderNeeds) -> InstanceLifetime {
         InstanceLifetime::PerUse(if needs.pure { MOST_IDLE } else { 0 })
-    }
-
-    fn concerns(event: &Infallible, _: &ProviderSetup) -> bool {
-        match *event {}
-    }
-
-    fn observe(_: &mut Instance<Self>, _: Budget, event: &Infallible) -> Result<(), PolicyFault> {
-        match *event {}
-    }
-
-    fn carry(event: &Infallible, _: &ProviderSetup, _: &ProviderSetup) -> Option<Infallible> {
-        match *event {}
     }
 }
 

@@ -76,10 +76,6 @@ impl Contract for Parsing {
         setup.group.as_ref()
     }
 
-    fn choices(_: &ParserSetup) -> usize {
-        0
-    }
-
     fn start(instance: &mut Instance<Self>, budget: Budget, setup: &ParserSetup) -> Result<ParserNeeds, PolicyProblem> {
         instance.count_as(&setup.model);
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_parsing().call_start(store));
@@ -112,18 +108,6 @@ impl Contract for Parsing {
 
     fn lifetime(needs: &ParserNeeds) -> InstanceLifetime {
         InstanceLifetime::PerUse(if needs.pure { MOST_IDLE } else { 0 })
-    }
-
-    fn concerns(event: &Infallible, _: &ParserSetup) -> bool {
-        match *event {}
-    }
-
-    fn observe(_: &mut Instance<Self>, _: Budget, event: &Infallible) -> Result<(), PolicyFault> {
-        match *event {}
-    }
-
-    fn carry(event: &Infallible, _: &ParserSetup, _: &ParserSetup) -> Option<Infallible> {
-        match *event {}
     }
 }
 
