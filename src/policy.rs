@@ -18,6 +18,7 @@ mod prompt_builder;
 mod provider;
 mod response_parser;
 mod router;
+mod setup;
 
 #[cfg(test)]
 mod tests;
@@ -32,13 +33,14 @@ pub use host::{
     LogLine, PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, Succession, compile_child_main,
     inspect, stopwatch,
 };
-pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, BuilderSetup, Building, BuiltPrompt, PromptBuilder};
+pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, Building, BuiltPrompt, PromptBuilder};
 pub use provider::{ComponentFormat, ProviderNeeds, ProviderPolicy, ProviderSetup, Providing};
-pub use response_parser::{Complaint, ParserNeeds, ParserSetup, Parsing, ReplyInfo, ReplyParser, ResponseParser};
+pub use response_parser::{Complaint, ParserNeeds, Parsing, ReplyInfo, ReplyParser, ResponseParser};
 pub use router::{
     Choice, Decision, DecisionLog, DeploymentInfo, Needs, Outcome, RecordedCall, Rerun, RouteError, RouteRequest,
     Router, RouterFacts, RouterSuccession, Routing, RunId, RunStart, Setup, Stretch, Traits,
 };
+pub use setup::PolicySetup;
 
 impl Engine {
     /// Checks, compiles and links a component in whatever role its exports name. Blocks for as long as compiling takes: call

@@ -39,8 +39,8 @@ pub use report::{Check, Report, SuiteReport};
 use crate::builtin_policies::SHIPPED;
 use crate::id::PolicyName;
 use crate::policy::{
-    BuilderSetup, Component, Engine, EngineOptions, ParserSetup, PromptBuilder, ProviderPolicy, ProviderSetup,
-    ResponseParser, Role, Router, Setup,
+    Component, Engine, EngineOptions, PolicySetup, PromptBuilder, ProviderPolicy, ProviderSetup, ResponseParser, Role,
+    Router, Setup,
 };
 use crate::signal::Grants;
 use suite::Suite;
@@ -115,11 +115,11 @@ pub fn check(policy: &Path, options: &Options) -> Report {
             match role {
                 Role::Router => builtin_checks::all(&component, &plain_setup(options), &mut report),
                 Role::PromptBuilder => {
-                    let setup = BuilderSetup { group, settings, model, seed, may_read };
+                    let setup = PolicySetup { group, settings, model, seed, may_read };
                     builder_checks::all(&component, &setup, &mut report);
                 }
                 Role::ResponseParser => {
-                    let setup = ParserSetup { group, settings, model, seed, may_read };
+                    let setup = PolicySetup { group, settings, model, seed, may_read };
                     parser_checks::all(&component, &setup, &mut report);
                 }
                 Role::Provider => {
@@ -262,11 +262,11 @@ fn started(component: &Arc<Component>, role: Role, options: &Options) -> Result<
             Router::start(component, setup, None).map(|policy| policy.memory_bytes())
         }
         Role::PromptBuilder => {
-            let setup = BuilderSetup { group, settings, model, seed, may_read };
+            let setup = PolicySetup { group, settings, model, seed, may_read };
             PromptBuilder::start(component, setup, None).map(|policy| policy.memory_bytes())
         }
         Role::ResponseParser => {
-            let setup = ParserSetup { group, settings, model, seed, may_read };
+            let setup = PolicySetup { group, settings, model, seed, may_read };
             ResponseParser::start(component, setup, None).map(|policy| policy.memory_bytes())
         }
         Role::Provider => {

@@ -11,9 +11,8 @@ use std::sync::Arc;
 
 use super::host::{Lent, PolicyFault, PolicyRuntime, cut};
 use crate::chat::Message;
-use crate::id::{GroupName, RequestId};
+use crate::id::RequestId;
 use crate::moment::Moment;
-use crate::signal::Grants;
 
 pub use calls::{BuilderNeeds, Building};
 
@@ -28,21 +27,6 @@ const AROUND_PART: usize = 64;
 
 /// A prompt builder in service.
 pub type PromptBuilder = PolicyRuntime<Building>;
-
-/// What a prompt builder is configured with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuilderSetup {
-    /// The group it works for; `None` where it is tried alone.
-    pub group: Option<GroupName>,
-    /// The policy's settings, a JSON object as text.
-    pub settings: Arc<str>,
-    /// The model whose way of counting tokens counts.
-    pub model: Arc<str>,
-    /// The policy's own seed.
-    pub seed: u64,
-    /// What the operator lets it read of a request.
-    pub may_read: Grants,
-}
 
 /// What a prompt is built from, besides the messages.
 #[derive(Clone, Debug, PartialEq)]

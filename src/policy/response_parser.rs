@@ -11,8 +11,7 @@ mod whole;
 use std::sync::Arc;
 
 use super::host::PolicyRuntime;
-use crate::id::{GroupName, RequestId};
-use crate::signal::Grants;
+use crate::id::RequestId;
 
 pub use calls::{ParserNeeds, Parsing};
 pub use reading::ReplyParser;
@@ -21,21 +20,6 @@ use bindings::exports::witgate::policy::parsing as wit;
 
 /// A response parser in service.
 pub type ResponseParser = PolicyRuntime<Parsing>;
-
-/// What a response parser is configured with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParserSetup {
-    /// The group it works for; `None` where it is tried alone.
-    pub group: Option<GroupName>,
-    /// The policy's settings, a JSON object as text.
-    pub settings: Arc<str>,
-    /// The model whose way of counting tokens counts.
-    pub model: Arc<str>,
-    /// The policy's own seed.
-    pub seed: u64,
-    /// What the operator lets it read of a request.
-    pub may_read: Grants,
-}
 
 /// What a parser is told of a reply before it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

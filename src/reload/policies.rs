@@ -7,8 +7,8 @@ use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group};
 use crate::id::PolicyName;
 use crate::policy::{
-    BuilderSetup, Building, Component, Contract, DeploymentInfo, Digest, ParserSetup, Parsing, PolicyProblem,
-    PolicyRuntime, ProviderSetup, Providing, Role, Routing, SavedState, Setup, Succession,
+    Building, Component, Contract, DeploymentInfo, Digest, Parsing, PolicyProblem, PolicyRuntime, PolicySetup,
+    ProviderSetup, Providing, Role, Routing, SavedState, Setup, Succession,
 };
 use crate::rollout::{Control, Mode, Rollout};
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
@@ -112,7 +112,7 @@ impl GroupPolicies {
         let builder = group.builder.as_ref().map(|choice| {
             let (settings, model, may_read) =
                 (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
-            let setup = BuilderSetup { group: Some(group.name.clone()), settings, model, seed, may_read };
+            let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
             let before = before.and_then(|group| group.builder.as_ref());
             let component =
                 named(group, &choice.policy, found).map(|file| steps.choose(place(Role::PromptBuilder), file).live);
@@ -123,7 +123,7 @@ impl GroupPolicies {
         let parser = group.parser.as_ref().map(|choice| {
             let (settings, model, may_read) =
                 (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
-            let setup = ParserSetup { group: Some(group.name.clone()), settings, model, seed, may_read };
+            let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
             let before = before.and_then(|group| group.parser.as_ref());
             let component =
                 named(group, &choice.policy, found).map(|file| steps.choose(place(Role::ResponseParser), file).live);

@@ -7,7 +7,7 @@ use super::odd;
 use super::report::SuiteReport;
 use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::moment::Moment;
-use crate::policy::{BuildError, BuildRequest, BuilderSetup, BuiltPrompt, Component, PolicyProblem, PromptBuilder};
+use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, PolicyProblem, PolicySetup, PromptBuilder};
 use crate::seed;
 
 /// Prompts over which memory must not grow, and after how many it is measured first.
@@ -18,7 +18,7 @@ const PAGE: usize = 64 * 1024;
 const HUGE: usize = 1 << 20;
 
 /// Runs every check on a component, with the settings of `setup` where a check needs some.
-pub(super) fn all(component: &Arc<Component>, setup: &BuilderSetup, report: &mut SuiteReport) {
+pub(super) fn all(component: &Arc<Component>, setup: &PolicySetup, report: &mut SuiteReport) {
     let trial = Trial { component, setup };
     let started = trial.started();
     report.gate("starts, and builds or refuses a greeting", started.as_ref().map(drop).map_err(Clone::clone));
@@ -43,7 +43,7 @@ pub(super) fn all(component: &Arc<Component>, setup: &BuilderSetup, report: &mut
 
 struct Trial<'a> {
     component: &'a Arc<Component>,
-    setup: &'a BuilderSetup,
+    setup: &'a PolicySetup,
 }
 
 impl Trial<'_> {
@@ -115,7 +115,7 @@ impl Trial<'_> {
 
     fn odd_settings(&self) -> Result<(), String> {
         for settings in odd::settings() {
-            let setup = BuilderSetup { settings: Arc::from(settings.as_str()), ..self.setup.clone() };
+            let setup = PolicySetup { settings: Arc::from(settings.as_str()), ..self.setup.clone() };
             match PromptBuilder::start(Arc::clone(self.component), setup, None) {
                 Ok(_) | Err(PolicyProblem::Configure(_)) => {}
                 Err(problem) => {

@@ -14,7 +14,7 @@ use super::suite::{SEED, START_MS, settings_text};
 use crate::config::yaml;
 use crate::moment::Moment;
 use crate::policy::{
-    BuildError, BuildRequest, BuilderSetup, BuiltPrompt, Component, PolicyFault, PolicyProblem, PromptBuilder,
+    BuildError, BuildRequest, BuiltPrompt, Component, PolicyFault, PolicyProblem, PolicySetup, PromptBuilder,
 };
 use crate::seed;
 
@@ -113,12 +113,12 @@ pub(super) fn run(
     text: &str,
     name: &str,
     report: &mut SuiteReport,
-) -> Result<BuilderSetup, String> {
+) -> Result<PolicySetup, String> {
     let file: SuiteFile = yaml::read(text, name).map_err(|problems| problems.to_string())?;
     if file.cases.is_empty() {
         return Err("`cases` is empty".to_owned());
     }
-    let setup = BuilderSetup {
+    let setup = PolicySetup {
         may_read: crate::signal::Grants::All,
         group: None,
         settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings_text),
@@ -130,7 +130,7 @@ pub(super) fn run(
         let broken = |problem: String| format!("case `{}`: {problem}", case.name);
         mistakes(&case.expect).map_err(broken)?;
         let settings = case.settings.as_ref().map_or_else(|| Arc::clone(&setup.settings), settings_text);
-        let setup = BuilderSetup { may_read: crate::signal::Grants::All, settings, ..setup.clone() };
+        let setup = PolicySetup { may_read: crate::signal::Grants::All, settings, ..setup.clone() };
         let seed = case.request.seed.unwrap_or(seed::derive(setup.seed, number));
         let played = play(component, &setup, &case.request, (now, seed)).map_err(broken)?;
         report.case(&case.name, played.fuel, judge(&case.expect, &played), &played.log);
@@ -147,7 +147,7 @@ struct Played {
 
 fn play(
     component: &Arc<Component>,
-    setup: &BuilderSetup,
+    setup: &PolicySetup,
     request: &RequestFile,
     (now, seed): (Moment, u64),
 ) -> Result<Played, String> {

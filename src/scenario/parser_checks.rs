@@ -9,7 +9,7 @@ use super::report::SuiteReport;
 use super::spoken::{Heard, Telling};
 use crate::chat::{Delta, FinishReason};
 use crate::moment::Moment;
-use crate::policy::{Component, ParserSetup, PolicyProblem, ReplyInfo, ResponseParser};
+use crate::policy::{Component, PolicyProblem, PolicySetup, ReplyInfo, ResponseParser};
 
 /// Replies over which memory must not grow, and after how many it is measured first.
 const REPLIES: usize = 3_000;
@@ -19,7 +19,7 @@ const PAGE: usize = 64 * 1024;
 const HUGE: usize = 1 << 20;
 
 /// Runs every check on a component, with the settings of `setup` where a check needs some.
-pub(super) fn all(component: &Arc<Component>, setup: &ParserSetup, report: &mut SuiteReport) {
+pub(super) fn all(component: &Arc<Component>, setup: &PolicySetup, report: &mut SuiteReport) {
     let trial = Trial { component, setup };
     let started = trial.started();
     report.gate("starts, and reads a greeting", started.as_ref().map(drop).map_err(Clone::clone));
@@ -46,7 +46,7 @@ pub(super) fn all(component: &Arc<Component>, setup: &ParserSetup, report: &mut 
 
 struct Trial<'a> {
     component: &'a Arc<Component>,
-    setup: &'a ParserSetup,
+    setup: &'a PolicySetup,
 }
 
 impl Trial<'_> {
@@ -161,7 +161,7 @@ impl Trial<'_> {
 
     fn odd_settings(&self) -> Result<(), String> {
         for settings in odd::settings() {
-            let setup = ParserSetup { settings: Arc::from(settings.as_str()), ..self.setup.clone() };
+            let setup = PolicySetup { settings: Arc::from(settings.as_str()), ..self.setup.clone() };
             match ResponseParser::start(Arc::clone(self.component), setup, None) {
                 Ok(_) | Err(PolicyProblem::Configure(_)) => {}
                 Err(problem) => {

@@ -15,7 +15,7 @@ use super::suite::{SEED, START_MS, settings_text};
 use crate::chat::{Delta, FinishReason};
 use crate::config::yaml;
 use crate::moment::Moment;
-use crate::policy::{Component, LogLine, ParserSetup, PolicyFault, PolicyProblem, ReplyInfo, ResponseParser};
+use crate::policy::{Component, LogLine, PolicyFault, PolicyProblem, PolicySetup, ReplyInfo, ResponseParser};
 
 /// Reasons why a reply ends and their names in files.
 pub(super) const FINISHES: [(&str, FinishReason); 5] = [
@@ -146,12 +146,12 @@ pub(super) fn run(
     text: &str,
     name: &str,
     report: &mut SuiteReport,
-) -> Result<ParserSetup, String> {
+) -> Result<PolicySetup, String> {
     let file: SuiteFile = yaml::read(text, name).map_err(|problems| problems.to_string())?;
     if file.cases.is_empty() {
         return Err("`cases` is empty".to_owned());
     }
-    let setup = ParserSetup {
+    let setup = PolicySetup {
         may_read: crate::signal::Grants::All,
         group: None,
         settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings_text),
@@ -162,7 +162,7 @@ pub(super) fn run(
     for case in &file.cases {
         let broken = |problem: String| format!("case `{}`: {problem}", case.name);
         let settings = case.settings.as_ref().map_or_else(|| Arc::clone(&setup.settings), settings_text);
-        let played = play(component, &ParserSetup { settings, ..setup.clone() }, case, now).map_err(broken)?;
+        let played = play(component, &PolicySetup { settings, ..setup.clone() }, case, now).map_err(broken)?;
         report.case(&case.name, played.fuel, played.problems, &played.log);
     }
     Ok(setup)
@@ -175,7 +175,7 @@ struct Played {
     log: Vec<LogLine>,
 }
 
-fn play(component: &Arc<Component>, setup: &ParserSetup, case: &CaseFile, now: Moment) -> Result<Played, String> {
+fn play(component: &Arc<Component>, setup: &PolicySetup, case: &CaseFile, now: Moment) -> Result<Played, String> {
     let CaseFile { reply, expect, .. } = case;
     if let Some(kind) = expect.fault.as_ref().filter(|kind| !PolicyFault::KINDS.contains(&kind.as_str())) {
         return Err(format!("no policy fault is called `{kind}`; there are {}", PolicyFault::KINDS.join(", ")));

@@ -6,10 +6,11 @@ use wasmtime::Store;
 use wasmtime::component::{Instance as Linked, InstancePre};
 
 use super::bindings::{PromptBuilder as Exports, PromptBuilderIndices};
-use super::{BuildRequest, BuilderSetup, apply, wit};
+use super::{BuildRequest, apply, wit};
 use crate::chat::{Message, Part, Rest, Role as Speaker};
 use crate::id::GroupName;
 use crate::moment::Moment;
+use crate::policy::PolicySetup;
 use crate::policy::host::{
     Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role, attributes,
 };
@@ -36,7 +37,7 @@ impl Contract for Building {
 
     type Exports = Exports;
     type Indices = PromptBuilderIndices;
-    type Setup = BuilderSetup;
+    type Setup = PolicySetup;
     type Needs = BuilderNeeds;
     type Event = Infallible;
     type Recorder = ();
@@ -53,18 +54,18 @@ impl Contract for Building {
         indices.load(store, instance)
     }
 
-    fn common(setup: &BuilderSetup) -> (&str, u64) {
+    fn common(setup: &PolicySetup) -> (&str, u64) {
         (&setup.settings, setup.seed)
     }
 
-    fn group(setup: &BuilderSetup) -> Option<&GroupName> {
+    fn group(setup: &PolicySetup) -> Option<&GroupName> {
         setup.group.as_ref()
     }
 
     fn start(
         instance: &mut Instance<Self>,
         budget: Budget,
-        setup: &BuilderSetup,
+        setup: &PolicySetup,
     ) -> Result<BuilderNeeds, PolicyProblem> {
         instance.count_as(&setup.model);
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_prompting().call_start(store));
@@ -78,7 +79,7 @@ impl Contract for Building {
         instance: &mut Instance<Self>,
         needs: &BuilderNeeds,
         budget: Budget,
-        setup: &BuilderSetup,
+        setup: &PolicySetup,
     ) -> Result<(), PolicyProblem> {
         let messages =
             vec![Message { role: Speaker::User, parts: vec![Part::text("Hello")], name: None, rest: Rest::new() }];

@@ -6,9 +6,10 @@ use wasmtime::Store;
 use wasmtime::component::{Instance as Linked, InstancePre, ResourceAny};
 
 use super::bindings::{ResponseParser as Exports, ResponseParserIndices};
-use super::{ParserSetup, ReplyInfo, wit};
+use super::{ReplyInfo, wit};
 use crate::chat::{Delta, FinishReason};
 use crate::id::GroupName;
+use crate::policy::PolicySetup;
 use crate::policy::host::{
     Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role, attributes,
 };
@@ -51,7 +52,7 @@ impl Contract for Parsing {
 
     type Exports = Exports;
     type Indices = ResponseParserIndices;
-    type Setup = ParserSetup;
+    type Setup = PolicySetup;
     type Needs = ParserNeeds;
     type Event = Infallible;
     type Recorder = ();
@@ -68,15 +69,15 @@ impl Contract for Parsing {
         indices.load(store, instance)
     }
 
-    fn common(setup: &ParserSetup) -> (&str, u64) {
+    fn common(setup: &PolicySetup) -> (&str, u64) {
         (&setup.settings, setup.seed)
     }
 
-    fn group(setup: &ParserSetup) -> Option<&GroupName> {
+    fn group(setup: &PolicySetup) -> Option<&GroupName> {
         setup.group.as_ref()
     }
 
-    fn start(instance: &mut Instance<Self>, budget: Budget, setup: &ParserSetup) -> Result<ParserNeeds, PolicyProblem> {
+    fn start(instance: &mut Instance<Self>, budget: Budget, setup: &PolicySetup) -> Result<ParserNeeds, PolicyProblem> {
         instance.count_as(&setup.model);
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_parsing().call_start(store));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
@@ -93,7 +94,7 @@ impl Contract for Parsing {
         instance: &mut Instance<Self>,
         needs: &ParserNeeds,
         budget: Budget,
-        _: &ParserSetup,
+        _: &PolicySetup,
     ) -> Result<(), PolicyProblem> {
         let about = ReplyInfo { attributes: vec![String::new(); needs.attributes.len()], ..ReplyInfo::default() };
         let failed = |call| move |fault: PolicyFault| PolicyProblem::Setup { call, fault };

@@ -12,7 +12,7 @@ static BUILDER: LazyLock<Arc<Component>> =
     LazyLock::new(|| ENGINE.load(&PolicyName::from("hostile-prompt"), HOSTILE_PROMPT).unwrap());
 
 fn builder_of(component: &Arc<Component>, deed: &str) -> Arc<PromptBuilder> {
-    let setup = BuilderSetup {
+    let setup = PolicySetup {
         may_read: crate::signal::Grants::All,
         group: None,
         settings: deed.into(),

@@ -11,7 +11,7 @@ static PARSER: LazyLock<Arc<Component>> =
     LazyLock::new(|| ENGINE.load(&PolicyName::from("hostile-reply"), HOSTILE_REPLY).unwrap());
 
 fn parser_of(component: &Arc<Component>, deed: &str) -> Arc<ResponseParser> {
-    let setup = ParserSetup {
+    let setup = PolicySetup {
         may_read: crate::signal::Grants::All,
         group: None,
         settings: deed.into(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use witgate::chat::{Chunk, Delta};
 use witgate::id::PolicyName;
 use witgate::moment::Moment;
-use witgate::policy::{Engine, EngineOptions, ParserSetup, ReplyInfo, ReplyParser, ResponseParser};
+use witgate::policy::{Engine, EngineOptions, PolicySetup, ReplyInfo, ReplyParser, ResponseParser};
 
 use super::stats::{micros, percentile};
 use super::watch::now;
@@ -43,7 +43,7 @@ fn one(root: &Path, engine: &Engine, policy: &'static str, deltas: usize) -> Res
     let file = root.join("policies").join(format!("{policy}.wasm"));
     let bytes = fs::read(&file).map_err(|problem| about(problem.to_string()))?;
     let component = engine.load(&PolicyName::from(policy), &bytes).map_err(|problem| about(problem.to_string()))?;
-    let setup = ParserSetup {
+    let setup = PolicySetup {
         group: None,
         may_read: witgate::signal::Grants::All,
         settings: Arc::from("{}"),
