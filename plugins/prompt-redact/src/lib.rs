@@ -12,10 +12,10 @@ use serde_json::Value;
 use witgate_prompt_builder::export_prompt_builder;
 use witgate_prompt_builder::{BuiltPart, Kind, Needs, Prompt, PromptBuilder, Request, Setup, kept};
 
-use mask::{Masks, Pattern};
+use mask::{Masks, Patterns};
 
 struct Redact {
-    patterns: Vec<Pattern>,
+    patterns: Patterns,
     restore: bool,
 }
 
@@ -28,7 +28,7 @@ impl PromptBuilder for Redact {
             Some(Value::Array(patterns)) if !patterns.is_empty() => patterns,
             Some(_) => return Err("setting `patterns` must be a list of names and of objects".to_owned()),
         };
-        let patterns = patterns.iter().map(Pattern::read).collect::<Result<_, _>>()?;
+        let patterns = Patterns::read(&patterns)?;
         let restore = match settings.shift_remove("restore") {
             None => true,
             Some(Value::Bool(restore)) => restore,

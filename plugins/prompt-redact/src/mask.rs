@@ -5,13 +5,13 @@ use serde_json::{Map, Value};
 
 /// What is looked for, and what its masks are called.
 #[derive(Debug)]
-pub(crate) struct Pattern {
+struct Pattern {
     name: String,
     regex: Regex,
     /// What the pattern alone cannot tell.
     fits: fn(&str) -> bool,
     /// Where alone it can match; anywhere unless it is known.
-    runs: Option<Runs>,
+    runs: Option<Letters>,
 }
 
 /// Runs of letters outside of which a pattern matches nothing. They are found at a hundredth of what the pattern costs, and
@@ -24,20 +24,78 @@ struct Runs {
     having: (fn(u8) -> bool, usize),
 }
 
-impl Runs {
+/// Runs, to be looked for: what a letter is, is read and not asked.
+#[derive(Debug)]
+struct Letters {
+    of: [bool; 256],
+    counts: [bool; 256],
+    least: usize,
+}
+
+impl From<Runs> for Letters {
+    fn from(runs: Runs) -> Self {
+        let (counts, least) = runs.having;
+        Self { of: letters().map(runs.of), counts: letters().map(counts), least }
+    }
+}
+
+impl Letters {
     /// The runs of a text, with the letters around them: patterns look at those.
-    fn of_text<'t>(&self, text: &'t str) -> Vec<(usize, &'t str)> {
-        let (counts, least) = self.having;
+    fn runs<'t>(&self, text: &'t str) -> Vec<(usize, &'t str)> {
         let (bytes, mut at, mut runs) = (text.as_bytes(), 0, Vec::new());
         while at < bytes.len() {
-            let end = at + bytes[at..].iter().take_while(|byte| (self.of)(**byte)).count();
-            if bytes[at..end].iter().filter(|byte| counts(**byte)).count() >= least {
+            let run = bytes[at..].iter().take_while(|byte| self.of[usize::from(**byte)]);
+            let (mut end, mut counted) = (at, 0);
+            for byte in run {
+                end += 1;
+                counted += usize::from(self.counts[usize::from(*byte)]);
+            }
+            if counted >= self.least {
                 let from = text.floor_char_boundary(at.saturating_sub(1));
                 runs.push((from, &text[from..text.ceil_char_boundary(end + 1)]));
             }
             at = end + 1;
         }
         runs
+    }
+}
+
+fn letters() -> [u8; 256] {
+    let mut next = 0_u8;
+    [(); 256].map(|()| {
+        let letter = next;
+        next = next.wrapping_add(1);
+        letter
+    })
+}
+
+/// All that is looked for.
+#[derive(Debug)]
+pub(crate) struct Patterns {
+    all: Vec<Pattern>,
+    /// For each letter, a bit for every one of the first patterns that cannot match without such letters.
+    needed_by: [u32; 256],
+}
+
+impl Patterns {
+    /// # Errors
+    /// One of them is none.
+    pub(crate) fn read(written: &[Value]) -> Result<Self, String> {
+        let all: Vec<Pattern> = written.iter().map(Pattern::read).collect::<Result<_, _>>()?;
+        let needed_by = letters().map(|letter| {
+            let needs = |pattern: &Pattern| pattern.runs.as_ref().is_some_and(|runs| runs.counts[usize::from(letter)]);
+            (0..u32::BITS).zip(&all).fold(0, |bits, (at, pattern)| bits | u32::from(needs(pattern)) << at)
+        });
+        Ok(Self { all, needed_by })
+    }
+
+    /// Those that can match in a text, found in one look at each of its letters: most texts have nothing for most patterns.
+    fn possible(&self, text: &str) -> impl Iterator<Item = &Pattern> {
+        let has = text.bytes().fold(0, |has, byte| has | self.needed_by[usize::from(byte)]);
+        (0..).zip(&self.all).filter_map(move |(at, pattern)| {
+            let bit = 1_u32.checked_shl(at).unwrap_or_default();
+            (pattern.runs.is_none() || bit == 0 || has & bit != 0).then_some(pattern)
+        })
     }
 }
 
@@ -85,7 +143,7 @@ const BUILT_IN: [BuiltIn; 5] = [
 impl Pattern {
     /// # Errors
     /// There is no such pattern, or it is none.
-    pub(crate) fn read(written: &Value) -> Result<Self, String> {
+    fn read(written: &Value) -> Result<Self, String> {
         if let Value::String(name) = written {
             let known = || BUILT_IN.map(|(name, ..)| name).join(", ");
             let found = BUILT_IN.into_iter().find(|(built_in, ..)| built_in == name);
@@ -108,7 +166,7 @@ impl Pattern {
         if regex.is_match("") {
             return Err(format!("pattern `{name}` matches an empty text"));
         }
-        Ok(Self { name: name.to_ascii_uppercase(), regex, fits, runs })
+        Ok(Self { name: name.to_ascii_uppercase(), regex, fits, runs: runs.map(Letters::from) })
     }
 }
 
@@ -122,10 +180,10 @@ impl Masks {
     }
 
     /// The text with masks; `None` where there is nothing to mask. What an earlier pattern found is no later one's.
-    pub(crate) fn apply(&mut self, patterns: &[Pattern], text: &str) -> Option<String> {
+    pub(crate) fn apply(&mut self, patterns: &Patterns, text: &str) -> Option<String> {
         let mut found: Vec<(usize, usize, &str)> = Vec::new();
-        for pattern in patterns {
-            let runs = pattern.runs.as_ref().map_or_else(|| vec![(0, text)], |runs| runs.of_text(text));
+        for pattern in patterns.possible(text) {
+            let runs = pattern.runs.as_ref().map_or_else(|| vec![(0, text)], |letters| letters.runs(text));
             for (from, place) in
                 runs.iter().flat_map(|(from, run)| pattern.regex.find_iter(run).map(move |at| (*from, at)))
             {
@@ -195,8 +253,7 @@ mod tests {
     use super::*;
 
     fn masked(patterns: &Value, texts: &[&str]) -> (Vec<Option<String>>, String) {
-        let patterns: Vec<Pattern> =
-            patterns.as_array().unwrap().iter().map(|one| Pattern::read(one).unwrap()).collect();
+        let patterns = Patterns::read(patterns.as_array().unwrap()).unwrap();
         let mut masks = Masks::default();
         (texts.iter().map(|text| masks.apply(&patterns, text)).collect(), masks.to_json())
     }
