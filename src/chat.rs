@@ -9,12 +9,14 @@ mod parts;
 mod reply;
 mod request;
 mod usage;
+mod vectors;
 
 pub use chunk::{Chunk, Delta};
 pub use parts::PartsOfDeltas;
 pub use reply::{Choice, FinishReason, Reply};
 pub use request::{ChatRequest, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
 pub use usage::Usage;
+pub use vectors::{Vector, VectorRequest, Vectors};
 
 /// Fields of one dialect that the canonical types do not name, in the order they came.
 pub type Rest = serde_json::Map<String, serde_json::Value>;

@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Chunk, Reply};
-use crate::fault::{AttemptFault, Refusal};
+use crate::chat::{ChatRequest, Chunk, Reply, Vectors};
+use crate::fault::{AttemptFault, FaultKind, Refusal};
 
 mod anthropic;
 mod framing;
@@ -31,11 +31,11 @@ mod tests;
 
 pub use anthropic::Anthropic;
 pub use gemini::Gemini;
-pub use openai::OpenAi;
+pub use openai::{Completions, Embeddings, OpenAi};
 pub use quirks::{NO_QUIRKS, Quirks};
 
 /// The APIs clients may speak, the most particular first: the last one answers whoever speaks none.
-pub const CLIENT_APIS: [&dyn ClientApi; 2] = [&Anthropic, &OpenAi];
+pub const CLIENT_APIS: [&dyn ClientApi; 4] = [&Anthropic, &Completions, &Embeddings, &OpenAi];
 
 /// The formats providers may speak.
 pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 3] = [&OpenAi, &Anthropic, &Gemini];
@@ -78,6 +78,8 @@ pub fn operation_at(path: &str) -> Option<(&'static dyn ClientApi, Operation)> {
 pub enum Operation {
     /// A reply to a conversation, whole or streamed. Always a `POST`.
     Chat,
+    /// Vectors of texts. Always a `POST`.
+    Embeddings,
 }
 
 /// A request as it came: an API may keep the model in its path or an option in a header.
@@ -151,6 +153,23 @@ pub trait ProviderFormat: Send + Sync {
     /// `BrokenStream` where the body is not a reply of this format.
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault>;
 
+    /// Writes a request for vectors.
+    ///
+    /// # Errors
+    /// `Rejected`, naming the field, where the format has no such request or not of this kind.
+    fn encode_vectors(&self, _request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        let message = format!("`{}` is served by a provider of which no embeddings are asked here", target.model);
+        Err(AttemptFault { param: Some("model".to_owned()), ..AttemptFault::new(FaultKind::Rejected, message) })
+    }
+
+    /// Reads vectors (status 2xx).
+    ///
+    /// # Errors
+    /// `BrokenStream` where the body holds none.
+    fn decode_vectors(&self, _body: &[u8]) -> Result<Vectors, AttemptFault> {
+        Err(AttemptFault::new(FaultKind::BrokenStream, "the provider's format has no embeddings"))
+    }
+
     /// Reads a refusal (any other status): kind, code, message, `Retry-After`.
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault;
 
@@ -219,6 +238,16 @@ pub trait ClientApi: Send + Sync {
 
     /// Writes a whole reply.
     fn reply(&self, reply: &Reply) -> Bytes;
+
+    /// Writes a whole reply to this request. Most APIs say the same whatever was asked.
+    fn reply_to(&self, _request: &ChatRequest, reply: &Reply) -> Bytes {
+        self.reply(reply)
+    }
+
+    /// Writes vectors. Only an API with [`Operation::Embeddings`] is asked to.
+    fn vectors(&self, _request: &ChatRequest, _vectors: &Vectors) -> Bytes {
+        Bytes::new()
+    }
 
     /// Writes a refusal. The status is the refusal's; `Retry-After` is the server's to add.
     fn refusal(&self, refusal: &Refusal, request_id: &str) -> Bytes;

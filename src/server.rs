@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use tower_service::Service;
 
-use crate::format::{Operation, operation_at, spoken_at};
+use crate::format::{operation_at, spoken_at};
 use crate::pipeline::Gateway;
 use crate::provider::simulated::Simulated;
 use crate::telemetry::Metrics;
@@ -69,7 +69,7 @@ impl HttpService {
     fn answer<B: RequestBody>(self: &Arc<Self>, request: Request<B>) -> impl Future<Output = Response> + Send + use<B> {
         if let Some(app) = &self.gateway
             && request.method() == Method::POST
-            && let Some((api, Operation::Chat)) = operation_at(request.uri().path())
+            && let Some((api, _)) = operation_at(request.uri().path())
         {
             return Either::Left(chat::handle(app, api, request));
         }
@@ -101,6 +101,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/v1/models", get(probe::models)),
         ("/models", get(probe::models)),
+        ("/openai/models", get(probe::models)),
+        ("/openai/v1/models", get(probe::models)),
         ("/v1/models/{*name}", get(probe::model)),
         ("/models/{*name}", get(probe::model)),
         ("/route/explain", post(explain::explain)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Dialect, Rest};
+use super::{Dialect, Rest, VectorRequest};
 
 /// One request, as parsed by a client API and as handed to a provider's dialect.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,11 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the client wants usage at the end of a stream.
     pub stream_usage: bool,
+    /// Set where vectors of the messages' contents are asked for in the place of a reply. Each message is one input then: a text, or
+    /// an array of token numbers kept whole.
+    pub vectors: Option<VectorRequest>,
+    /// What the client's API says again in its reply. No provider is told.
+    pub echo: Rest,
     /// The dialect `rest` (here and in parts and tools) belongs to.
     pub dialect: Dialect,
     /// Fields without a canonical meaning.

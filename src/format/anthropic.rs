@@ -99,12 +99,13 @@ impl ClientApi for Anthropic {
     }
 
     fn operation(&self, path: &str) -> Option<Operation> {
-        (path == "/v1/messages").then_some(Operation::Chat)
+        matches!(path, "/v1/messages" | "/messages" | "/anthropic/v1/messages").then_some(Operation::Chat)
     }
 
     /// Its clients name the API's version on every call, whatever they ask for.
     fn speaks_at(&self, path: &str, headers: &HeaderMap) -> bool {
-        path.starts_with("/v1/messages") || (path.contains("/models") && headers.contains_key("anthropic-version"))
+        path.strip_prefix("/anthropic").unwrap_or(path).trim_start_matches("/v1").starts_with("/messages")
+            || (path.contains("/models") && headers.contains_key("anthropic-version"))
     }
 
     fn id_header(&self) -> HeaderName {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Encoded, ProviderFormat, StreamDecoder, Target};
-use crate::chat::{ChatRequest, Dialect, Reply};
+use crate::chat::{ChatRequest, Dialect, Reply, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::framing::ServerSentEvents;
 
@@ -21,6 +21,7 @@ mod decoder;
 mod encode;
 mod error;
 mod reply;
+mod vectors;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,14 @@ impl ProviderFormat for Gemini {
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
         reply::read(body)
+    }
+
+    fn encode_vectors(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        vectors::encode(request, target)
+    }
+
+    fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {
+        vectors::decode(body)
     }
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {

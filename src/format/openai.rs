@@ -10,22 +10,28 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
-use crate::chat::{ChatRequest, Dialect, FinishReason, Reply};
+use crate::chat::{ChatRequest, Dialect, FinishReason, Reply, Vectors};
 use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
 
+mod completions;
 mod decoder;
+mod embeddings;
 mod encode;
 mod encoder;
 mod error;
 mod history;
 mod message;
 mod parse;
+mod paths;
 mod reply;
 mod usage;
 
 #[cfg(test)]
 mod tests;
+
+pub use completions::Completions;
+pub use embeddings::Embeddings;
 
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("openai");
@@ -39,7 +45,7 @@ impl ClientApi for OpenAi {
     }
 
     fn operation(&self, path: &str) -> Option<Operation> {
-        matches!(path, "/v1/chat/completions" | "/chat/completions").then_some(Operation::Chat)
+        (paths::asked(path) == "/chat/completions").then_some(Operation::Chat)
     }
 
     /// Whoever asks for nothing of another API's.
@@ -60,7 +66,7 @@ impl ClientApi for OpenAi {
     }
 
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
-        parse::request(&request.body)
+        parse::request(request)
     }
 
     fn reply(&self, reply: &Reply) -> Bytes {
@@ -95,6 +101,14 @@ impl ProviderFormat for OpenAi {
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
         reply::read(body)
+    }
+
+    fn encode_vectors(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        Ok(embeddings::encode(request, target))
+    }
+
+    fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {
+        embeddings::decode(body)
     }
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {

@@ -72,6 +72,8 @@ fn request(dialect: &'static str) -> ChatRequest {
         user: None,
         stream: true,
         stream_usage: true,
+        vectors: None,
+        echo: crate::chat::Rest::new(),
         dialect: Dialect::named(dialect),
         rest: crate::chat::Rest::new(),
     }

@@ -10,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-use crate::chat::{ChatRequest, Reply};
+use crate::chat::{ChatRequest, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
 use crate::seed;
@@ -72,6 +72,15 @@ pub(super) async fn call(
     let body = within.run(collect(&answer.headers, answer.body, MAX_REPLY, &mut hold)).await;
     let body = body.map_err(|fault| scrubbed(fault, deployment))?;
     hold(context.gateway.tree_bytes(&body).await)?;
+    if context.request.vectors.is_some() {
+        let vectors = vectors(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
+        guard.first_content();
+        if let Some(progress) = guard.progress() {
+            vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
+            meta.cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
+        }
+        return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
+    }
     let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
     guard.first_content();
@@ -88,7 +97,7 @@ pub(super) async fn call(
     let read = parser::whole(context, &mut reply).await;
     read.map_err(|complained| CallFailure::Complaint(complained.scrubbed(|fault| scrubbed(fault, deployment))))?;
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
-    Ok(Served::Whole { body: guard.api().reply(&reply), meta })
+    Ok(Served::Whole { body: guard.api().reply_to(&context.request, &reply), meta })
 }
 
 /// Writes, authorises and sends the request; the fields it has no place for, and the end of the attempt's time, beside the
@@ -123,9 +132,11 @@ async fn encode(
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
         let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
         let request = whole.as_ref().unwrap_or(request);
-        runtime
-            .format
-            .encode(request, &Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound })
+        let target = Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound };
+        if request.vectors.is_some() {
+            return runtime.format.encode_vectors(request, &target);
+        }
+        runtime.format.encode(request, &target)
     };
     if !context.large && !runtime.format.is_slow() {
         return encode(&context.request, runtime);
@@ -177,6 +188,28 @@ async fn decode(
     let runtime = Arc::clone(runtime);
     let decoded = context.gateway.blocking.run(move || runtime.format.decode(&body)).await;
     decoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the reply could not be read")))
+}
+
+/// The same of vectors, of which there must be as many as inputs.
+async fn vectors(
+    context: &RequestContext<'_>,
+    runtime: &Arc<DeploymentRuntime>,
+    body: Bytes,
+) -> Result<Vectors, AttemptFault> {
+    let (runtime, inputs) = (Arc::clone(runtime), context.request.messages.len());
+    let read = move || {
+        let mut vectors = runtime.format.decode_vectors(&body)?;
+        if vectors.list.len() != inputs {
+            let message = format!("the provider answered {inputs} inputs with {} vectors", vectors.list.len());
+            return Err(AttemptFault::new(FaultKind::BrokenStream, message));
+        }
+        if vectors.model.is_empty() {
+            vectors.model.clone_from(&runtime.config.model);
+        }
+        Ok(vectors)
+    };
+    let read = context.gateway.blocking.run(read).await;
+    read.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the embeddings could not be read")))
 }
 
 async fn refused(runtime: &DeploymentRuntime, answer: UpstreamResponse, within: Within) -> AttemptFault {

@@ -41,7 +41,9 @@ pub(super) async fn build(
     arrival: &Arrival,
     mut request: ChatRequest,
 ) -> Result<Prompt, Refusal> {
-    let Some((builder, choice)) = group.builder.as_ref().zip(group.config.builder.as_ref()) else {
+    // Of texts whose vectors are wanted no prompt is made.
+    let built = group.builder.as_ref().zip(group.config.builder.as_ref()).filter(|_| request.vectors.is_none());
+    let Some((builder, choice)) = built else {
         if request.messages.is_empty() {
             return Err(no_messages(group));
         }

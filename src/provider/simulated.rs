@@ -45,6 +45,7 @@ mod script;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+mod vectors;
 mod wire;
 
 /// The scheme of a call to the simulated provider in this process.
@@ -146,6 +147,11 @@ impl Simulated {
         if fails {
             waits.for_head(start, pace.due(0)).await?;
             return Ok(wire::broken(emulation, headers, draw));
+        }
+        if let Some(asked) = request.vectors {
+            waits.for_head(start, pace.due(0)).await?;
+            let vectors = vectors::of(&request, asked, model.seed, input);
+            return Ok(whole(StatusCode::OK, headers, emulation.api().vectors(&request, &vectors)));
         }
         let seed = derive(model.seed, content);
         let script = Script::write(&request, model, input, seed, format!("{}{draw:016x}", emulation.id_prefix()), now);

@@ -45,7 +45,12 @@ pub(super) fn authorize(
     }
     let admin = path == "/admin" || path.starts_with("/admin/");
     let access = if admin { Access::Admin } else { Access::Client };
-    pipeline::authenticate(snapshot, access, key(headers).as_ref()).map(Some)
+    // Some clients show two at once, one of them another's: any of them that is known lets the request in.
+    let mut shown = keys(headers, uri);
+    let first = pipeline::authenticate(snapshot, access, shown.next().as_ref());
+    first
+        .or_else(|why| shown.find_map(|key| pipeline::authenticate(snapshot, access, Some(&key)).ok()).ok_or(why))
+        .map(Some)
 }
 
 /// Whether a request may come from where it comes; `open` is a gateway without a key.
@@ -109,16 +114,19 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalKind::InvalidRequest, message))
 }
 
-/// The key a client showed: `Authorization: Bearer`, `x-api-key`, or LiteLLM's own header.
-fn key(headers: &HeaderMap) -> Option<SecretString> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+/// Where clients show keys beside `Authorization`: Anthropic's, Azure's and Google's.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+
+/// The keys a client showed: LiteLLM's own header, `Authorization: Bearer`, the vendors' headers, `?key=`.
+fn keys<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> impl Iterator<Item = SecretString> + 'r {
+    let text = move |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = text(AUTHORIZATION.as_str()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    text("x-litellm-api-key")
-        .map(|key| key.strip_prefix("Bearer ").unwrap_or(key))
-        .or(bearer)
-        .or(text("x-api-key"))
-        .map(SecretString::from)
+    let own = text("x-litellm-api-key").map(|key| key.strip_prefix("Bearer ").unwrap_or(key));
+    let vendors = KEY_HEADERS.into_iter().filter_map(text);
+    let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let asked = query.filter(|(name, _)| name == "key").map(|(_, key)| SecretString::from(key.into_owned()));
+    own.into_iter().chain(bearer).chain(vendors).map(SecretString::from).chain(asked)
 }

@@ -64,7 +64,7 @@ pub(super) async fn unknown_path(
         return response;
     }
     let message = format!(
-        "nothing is served at `{path}`; try /v1/chat/completions, /v1/messages, /v1/models, /health/readiness or /metrics"
+        "nothing is served at `{path}`; try /v1/chat/completions, /v1/messages, /v1/embeddings, /v1/models, /health/readiness or /metrics"
     );
     unrecorded(&app, spoken_at(path, &headers), &Refusal::new(RefusalKind::UnknownPath, message))
 }

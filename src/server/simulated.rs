@@ -22,6 +22,8 @@ pub(super) fn router(simulated: Arc<Simulated>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(answer))
         .route("/chat/completions", post(answer))
+        .route("/v1/embeddings", post(answer))
+        .route("/embeddings", post(answer))
         .route("/v1/messages", post(answer))
         .route("/v1/models", get(models))
         .route("/models", get(models))

@@ -67,7 +67,14 @@ async fn a_chat_whose_client_leaves_before_it_is_looked_at_is_recorded_too() {
 #[tokio::test]
 async fn without_a_key_nothing_is_open_but_what_is_listed() {
     let service = service();
-    let chats = ["/v1/chat/completions", "/chat/completions", "/v1/messages"];
+    let chats = [
+        "/v1/chat/completions",
+        "/chat/completions",
+        "/openai/deployments/g/chat/completions",
+        "/v1/completions",
+        "/v1/messages",
+        "/v1/embeddings",
+    ];
     let unknown = ["/", "/nothing/here", "/admin", "/admin/nothing", "/metrics/", "//metrics", "/v1/chat"];
     let served = routes().into_iter().map(|(path, _)| path);
     for path in served.clone().chain(chats).chain(unknown) {
@@ -83,7 +90,7 @@ async fn without_a_key_nothing_is_open_but_what_is_listed() {
         }
     }
     for path in chats {
-        assert_eq!(operation_at(path).map(|(_, operation)| operation), Some(Operation::Chat), "{path}");
+        assert!(operation_at(path).is_some(), "{path}");
     }
     for (path, _) in access::PUBLIC {
         assert!(served.clone().any(|route| route == path), "{path} is listed and not served");

@@ -25,6 +25,8 @@ fn request(messages: Vec<Message>) -> ChatRequest {
         user: None,
         stream: false,
         stream_usage: false,
+        vectors: None,
+        echo: crate::chat::Rest::new(),
         dialect: Dialect::named("openai"),
         rest: Rest::new(),
     }

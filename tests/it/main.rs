@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod apis;
 mod chat;
 mod docs;
 #[cfg(target_os = "linux")]

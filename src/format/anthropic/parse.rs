@@ -40,6 +40,8 @@ pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
         stream: fields.flag("stream")?.unwrap_or(false),
         // This dialect's streams always tell what was used.
         stream_usage: true,
+        vectors: None,
+        echo: Rest::new(),
         dialect: DIALECT,
         rest: fields.rest(),
     })

@@ -32,10 +32,15 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         tool_choice(request, &mut object, &mut report)?;
         generation(request, &mut object, &mut report);
     }
-    let model = if target.model.contains('/') { target.model.to_owned() } else { format!("models/{}", target.model) };
     let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-    let path = format!("/{model}:{method}");
+    let path = path_of(target.model, method);
     Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped })
+}
+
+/// Where a method of a model is called.
+pub(super) fn path_of(model: &str, method: &str) -> String {
+    let folder = if model.contains('/') { "" } else { "models/" };
+    format!("/{folder}{model}:{method}")
 }
 
 /// `Rejected`, blaming `param`: this provider cannot do what it asks.

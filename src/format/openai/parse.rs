@@ -5,9 +5,10 @@
 
 use serde_json::Value;
 
-use super::message;
-use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
+use super::{message, paths};
+use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Reasoning, Rest, Role, Tool, ToolChoice};
 use crate::fault::Refusal;
+use crate::format::ClientRequest;
 use crate::format::json::Json;
 use crate::format::openai::DIALECT;
 use crate::format::read::{Fields, Mismatch, Path, request_body};
@@ -16,13 +17,28 @@ use crate::format::read::{Fields, Mismatch, Path, request_body};
 ///
 /// # Errors
 /// `InvalidRequest` with the JSON position or the field path.
-pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
-    let mut fields = Fields::of(request_body(body)?, &Path::Root)?;
+pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
+    let mut fields = Fields::of(request_body(&request.body)?, &Path::Root)?;
+    let model = model(&mut fields, request)?;
+    let messages = messages(&mut fields)?;
+    settings(fields, model, messages)
+}
+
+/// The model: the one in the path, where it names one, else the body's.
+pub(super) fn model(fields: &mut Fields<'_>, request: &ClientRequest) -> Result<String, Mismatch> {
+    if let Some(named) = paths::deployment(request.uri.path()) {
+        fields.take("model");
+        return Ok(named);
+    }
     let model = fields.need_text("model")?;
     if model.is_empty() {
-        return Err(Mismatch::new(&Path::Root.key("model"), "the name of a model is required").into());
+        return Err(Mismatch::new(&fields.path().key("model"), "the name of a model is required"));
     }
-    let messages = messages(&mut fields)?;
+    Ok(model)
+}
+
+/// All that is said beside the conversation.
+pub(super) fn settings(mut fields: Fields<'_>, model: String, messages: Vec<Message>) -> Result<ChatRequest, Refusal> {
     let choices = fields.whole("n")?.unwrap_or(1);
     if choices == 0 {
         return Err(Mismatch::new(&Path::Root.key("n"), "at least one reply must be asked for").into());
@@ -47,6 +63,8 @@ pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
         user: fields.text("user")?,
         stream,
         stream_usage,
+        vectors: None,
+        echo: Rest::new(),
         dialect: DIALECT,
         rest: fields.rest(),
     })
@@ -146,6 +164,9 @@ fn tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, Mismatch> {
 
 fn tool(value: Json<'_>, path: &Path<'_>) -> Result<Tool, Mismatch> {
     let mut fields = Fields::of(value, path)?;
+    if is_flat(&fields) {
+        return flat_tool(fields);
+    }
     if fields.peek("type").is_some_and(|kind| kind != "function") {
         return Ok(Tool::Other(fields.rest().into()));
     }
@@ -161,6 +182,23 @@ fn tool(value: Json<'_>, path: &Path<'_>) -> Result<Tool, Mismatch> {
     Ok(Tool::Function { name, description, parameters, strict, rest: fields.rest() })
 }
 
+/// Without the `function` around it, as the newer API of the same provider writes it, or Anthropic's.
+fn is_flat(fields: &Fields<'_>) -> bool {
+    let has = |name: &str| fields.peek(name).is_some();
+    let kind = fields.peek("type").and_then(Json::as_str);
+    let mine = matches!(kind, None | Some("function")) || (kind == Some("custom") && has("input_schema"));
+    mine && has("name") && !has("function")
+}
+
+fn flat_tool(mut fields: Fields<'_>) -> Result<Tool, Mismatch> {
+    fields.take("type");
+    let name = fields.need_text("name")?;
+    let description = fields.text("description")?;
+    let parameters = fields.take("parameters").or_else(|| fields.take("input_schema")).map(Value::from);
+    let strict = fields.flag("strict")?;
+    Ok(Tool::Function { name, description, parameters, strict, rest: fields.rest() })
+}
+
 fn tool_choice(fields: &mut Fields<'_>) -> Result<Option<ToolChoice>, Mismatch> {
     let path = fields.path().key("tool_choice");
     let Some(value) = fields.take("tool_choice") else { return Ok(None) };
@@ -168,11 +206,19 @@ fn tool_choice(fields: &mut Fields<'_>) -> Result<Option<ToolChoice>, Mismatch> 
         Json::Text(word) => match &**word {
             "auto" => ToolChoice::Auto,
             "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
+            // `any` is Anthropic's word for it.
+            "required" | "any" => ToolChoice::Required,
             _ => return Err(Mismatch::expected(&path, "`auto`, `none`, `required` or an object", &value)),
         },
         Json::Object(_) => match (value.get("type"), value.within("function", "name")) {
             (Some(kind), Some(Json::Text(name))) if kind == "function" => ToolChoice::Function(name.to_string()),
+            (Some(kind), None) if kind == "function" || kind == "tool" => match value.get("name") {
+                Some(Json::Text(name)) => ToolChoice::Function(name.to_string()),
+                _ => ToolChoice::Other(value.into()),
+            },
+            (Some(kind), _) if kind == "auto" => ToolChoice::Auto,
+            (Some(kind), _) if kind == "none" => ToolChoice::None,
+            (Some(kind), _) if kind == "any" || kind == "required" => ToolChoice::Required,
             _ => ToolChoice::Other(value.into()),
         },
         _ => return Err(Mismatch::expected(&path, "`auto`, `none`, `required` or an object", &value)),

@@ -16,7 +16,11 @@ const TARGET: Target<'static> =
     Target { model: "upstream-model", api_version: None, quirks: &crate::format::NO_QUIRKS, default_max_tokens: 4096 };
 
 fn parse(request: &Value) -> ChatRequest {
-    crate::format::openai::parse::request(request.to_string().as_bytes()).unwrap()
+    crate::format::openai::parse::request(&crate::format::ClientRequest::post(
+        http::Uri::default(),
+        request.to_string(),
+    ))
+    .unwrap()
 }
 
 fn encode(request: &ChatRequest) -> Encoded {

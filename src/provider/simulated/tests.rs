@@ -254,7 +254,7 @@ async fn over_http_the_request_names_the_model_unless_there_is_only_one() {
     let body = ask(&json!({})).to_string();
     let answer = one.respond("/chat/completions", body.clone().into()).await.unwrap();
     assert_eq!(json_of(answer).await["model"], "m");
-    assert!(one.respond("/v1/embeddings", Bytes::from_static(b"{}")).await.is_none());
+    assert!(one.respond("/v1/images/generations", Bytes::from_static(b"{}")).await.is_none());
     let mut two = models(SimulatedModel::default());
     two.insert("c".into(), Arc::default());
     let two = one.with_models(two);

@@ -19,7 +19,7 @@ use crate::moment::Moment;
 use crate::upstream::UpstreamResponse;
 
 /// Every format that is emulated.
-const EMULATIONS: [&dyn Emulation; 2] = [&openai::OpenAi, &anthropic::Anthropic];
+const EMULATIONS: [&dyn Emulation; 3] = [&openai::OpenAi, &openai::Embeddings, &anthropic::Anthropic];
 
 /// How the provider behind one format speaks.
 pub(super) trait Emulation: Sync {

@@ -9,7 +9,11 @@ use crate::fault::{FaultKind, RefusalKind};
 use crate::format::framing::EventDecoder;
 use crate::format::openai::DIALECT;
 use crate::format::openai::decoder::Decoder;
-use crate::format::{ClientApi, ProviderFormat};
+use crate::format::{ClientApi, ClientRequest, ProviderFormat};
+
+fn read(body: impl Into<bytes::Bytes>) -> Result<crate::chat::ChatRequest, crate::fault::Refusal> {
+    crate::format::openai::parse::request(&ClientRequest::post(http::Uri::default(), body))
+}
 
 /// A request with every field of the provider's library, and a few of those who imitate it.
 fn everything() -> Value {
@@ -231,7 +235,7 @@ fn a_complaint_names_the_field() {
             "`response_format.type`: this field is required",
         ),
     ] {
-        let refusal = crate::format::openai::parse::request(request.to_string().as_bytes()).unwrap_err();
+        let refusal = read(request.to_string()).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::InvalidRequest, "{request}");
         assert_eq!(refusal.message, message, "{request}");
         if let Some(param) = message.strip_prefix('`').and_then(|rest| rest.split('`').next()) {
@@ -451,7 +455,7 @@ proptest! {
             object.insert("messages".to_owned(), if messages.is_array() { messages } else { json!([messages]) });
         }
         for dialect in [DIALECT, crate::format::anthropic::DIALECT] {
-            if let Ok(mut request) = crate::format::openai::parse::request(whole.to_string().as_bytes()) {
+            if let Ok(mut request) = read(whole.to_string()) {
                 request.dialect = dialect;
                 if let Ok(encoded) = OpenAi.encode(&request, &TARGET) {
                     prop_assert!(serde_json::from_slice::<Value>(&encoded.body).is_ok());
@@ -475,7 +479,7 @@ proptest! {
         for line in String::from_utf8(out.to_vec()).unwrap().lines().filter_map(|line| line.strip_prefix("data: ")) {
             prop_assert!(serde_json::from_str::<Value>(line).is_ok(), "{}", line);
         }
-        drop(crate::format::openai::parse::request(&noise));
+        drop(read(noise.clone()));
         drop(OpenAi.decode(&noise));
         drop(OpenAi.decode_error(500, &http::HeaderMap::new(), &noise));
         drop(OpenAi.decode_error(400, &http::HeaderMap::new(), more.to_string().as_bytes()));

@@ -55,6 +55,39 @@ impl Emulation for OpenAi {
     }
 }
 
+/// Its embeddings: the same provider at another path.
+pub(super) struct Embeddings;
+
+impl Emulation for Embeddings {
+    fn api(&self) -> &'static dyn ClientApi {
+        &format::Embeddings
+    }
+
+    fn path_end(&self) -> &'static str {
+        "/embeddings"
+    }
+
+    fn id_prefix(&self) -> &'static str {
+        OpenAi.id_prefix()
+    }
+
+    fn limit_headers(&self, level: &Level, now: Moment, draw: u64) -> HeaderMap {
+        OpenAi.limit_headers(level, now, draw)
+    }
+
+    fn limited(&self, model: &str, limit: &Limited<'_>, headers: &mut HeaderMap, draw: u64) -> Bytes {
+        OpenAi.limited(model, limit, headers, draw)
+    }
+
+    fn server_error(&self, draw: u64) -> Bytes {
+        OpenAi.server_error(draw)
+    }
+
+    fn unknown_model(&self, model: &str) -> Bytes {
+        OpenAi.unknown_model(model)
+    }
+}
+
 fn words(model: &str, verdict: &Verdict) -> String {
     let of = |per| match per {
         Per::Requests => "requests per min (RPM)",
