@@ -20,6 +20,7 @@ mod framing;
 mod gemini;
 mod json;
 mod openai;
+mod overflow;
 mod quirks;
 mod read;
 mod rest;
@@ -31,11 +32,11 @@ mod tests;
 
 pub use anthropic::Anthropic;
 pub use gemini::Gemini;
-pub use openai::{Completions, Embeddings, OpenAi};
+pub use openai::{Completions, Embeddings, OpenAi, Responses};
 pub use quirks::{NO_QUIRKS, Quirks};
 
 /// The APIs clients may speak, the most particular first: the last one answers whoever speaks none.
-pub const CLIENT_APIS: [&dyn ClientApi; 4] = [&Anthropic, &Completions, &Embeddings, &OpenAi];
+pub const CLIENT_APIS: [&dyn ClientApi; 6] = [&Anthropic, &Gemini, &Responses, &Completions, &Embeddings, &OpenAi];
 
 /// The formats providers may speak.
 pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 3] = [&OpenAi, &Anthropic, &Gemini];
@@ -80,6 +81,8 @@ pub enum Operation {
     Chat,
     /// Vectors of texts. Always a `POST`.
     Embeddings,
+    /// The tokens of a request, which is not served. Always a `POST`.
+    Count,
 }
 
 /// A request as it came: an API may keep the model in its path or an option in a header.
@@ -93,13 +96,48 @@ pub struct ClientRequest {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The gateway's id of it; empty where nobody asks for one.
+    pub id: String,
+    /// The exchanges it goes on from, oldest first, where its API knows of such.
+    pub earlier: Vec<Turn>,
+}
+
+/// An exchange that a client may go on from: what it sent, and the whole reply, both in the words of its API.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The body of the request.
+    pub request: Bytes,
+    /// The body of the reply.
+    pub reply: Bytes,
+}
+
+/// What a request says of exchanges that are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The reply it goes on from.
+    pub previous: Option<String>,
+    /// Whether its own may be kept.
+    pub keep: bool,
 }
 
 impl ClientRequest {
+    /// A request that goes on from nothing.
+    #[must_use]
+    pub const fn new(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
+        Self { method, uri, headers, body, id: String::new(), earlier: Vec::new() }
+    }
+
+    /// Bytes that must be read to understand it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let earlier = self.earlier.iter().map(|turn| turn.request.len() + turn.reply.len());
+        self.body.len() + earlier.sum::<usize>()
+    }
+
     /// A `POST` without headers, as in-process callers make it.
     #[must_use]
     pub fn post(uri: Uri, body: impl Into<Bytes>) -> Self {
-        Self { method: Method::POST, uri, headers: HeaderMap::new(), body: body.into() }
+        Self::new(Method::POST, uri, HeaderMap::new(), body.into())
     }
 }
 
@@ -236,6 +274,44 @@ pub trait ClientApi: Send + Sync {
     /// `InvalidRequest` with the JSON position (`line 3, column 14`) or the field (`messages[2].content`).
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal>;
 
+    /// Reads a request whose tokens are to be counted: it may lack what only a reply needs.
+    ///
+    /// # Errors
+    /// As [`ClientApi::parse`].
+    fn countable(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
+        self.parse(request)
+    }
+
+    /// The tokens of a request, as clients read them.
+    fn counted(&self, tokens: u64) -> Value {
+        serde_json::json!({"input_tokens": tokens})
+    }
+
+    /// What a request says of exchanges that are kept; `None` in an API that knows of none.
+    fn remembered(&self, _body: &[u8]) -> Option<Remembered> {
+        None
+    }
+
+    /// The id under which clients ask for the reply to the request with this id.
+    fn reply_id(&self, request_id: &str) -> String {
+        request_id.to_owned()
+    }
+
+    /// The whole reply, where this piece of a stream is the last one and says it.
+    fn streamed_whole(&self, _piece: &[u8]) -> Option<Bytes> {
+        None
+    }
+
+    /// What was sent in an exchange that is kept, as clients read it.
+    fn input_items(&self, _turn: &Turn) -> Option<Value> {
+        None
+    }
+
+    /// The `content-type` of streams asked for at this address.
+    fn stream_type(&self, _uri: &Uri) -> &'static str {
+        "text/event-stream; charset=utf-8"
+    }
+
     /// Writes a whole reply.
     fn reply(&self, reply: &Reply) -> Bytes;
 
@@ -260,6 +336,11 @@ pub trait ClientApi: Send + Sync {
 pub trait StreamEncoder: Send {
     /// Appends what `chunk` is in this API; may be nothing.
     fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut);
+
+    /// Appends a sign of life, which says nothing: something is still being waited for.
+    fn alive(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(b": waiting\n\n");
+    }
 
     /// Appends the API's ending. Called once, after the last chunk of a whole reply.
     fn end(&mut self, out: &mut BytesMut);

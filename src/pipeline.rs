@@ -12,6 +12,7 @@ mod auth;
 mod blocking_pool;
 mod call;
 mod context;
+mod count;
 mod estimate;
 mod memory;
 mod parser;
@@ -168,6 +169,19 @@ pub struct ReplyMeta {
     pub items: Option<Vec<u32>>,
     /// Fields of the request that the provider does not support.
     pub dropped: Vec<String>,
+    /// The deployment's own limits of requests and tokens, where it has such.
+    pub limits: Vec<LimitLeft>,
+}
+
+/// A limit, and what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitLeft {
+    /// `requests` or `tokens`.
+    pub what: &'static str,
+    /// The limit, per window.
+    pub limit: u64,
+    /// What may still be used of it now, margin applied.
+    pub left: u64,
 }
 
 impl Gateway {
@@ -224,8 +238,12 @@ impl Gateway {
             guard.set_caller(Some(authenticate(snapshot, Access::Client, None)?));
         }
         let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
-        let large = request.body.len() > LARGE;
+        let large = request.bytes() > LARGE;
         guard.hold_memory(self.tree_bytes(&request.body).await)?;
+        for turn in &request.earlier {
+            guard.hold_memory(self.tree_bytes(&turn.request).await)?;
+            guard.hold_memory(self.tree_bytes(&turn.reply).await)?;
+        }
         let headers = attributes::keep(&snapshot.headers_read, &request.headers);
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
@@ -256,7 +274,7 @@ impl Gateway {
     }
 
     async fn parse(&self, api: &'static dyn ClientApi, request: ClientRequest) -> Result<ChatRequest, Refusal> {
-        if request.body.len() <= LARGE {
+        if request.bytes() <= LARGE {
             return api.parse(&request);
         }
         let parsed = self.blocking.run(move || api.parse(&request)).await;

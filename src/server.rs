@@ -6,13 +6,18 @@
 mod access;
 mod admin;
 mod chat;
+mod coding;
 mod connection;
+mod cors;
+mod count;
 mod explain;
+mod info;
 mod probe;
 mod refusal;
 mod rollout;
 mod serve;
 mod simulated;
+mod stored;
 mod workers;
 
 use std::future::Future;
@@ -28,12 +33,13 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use tower_service::Service;
 
-use crate::format::{operation_at, spoken_at};
+use crate::format::{Operation, operation_at, spoken_at};
 use crate::pipeline::Gateway;
 use crate::provider::simulated::Simulated;
 use crate::telemetry::Metrics;
 
 pub use serve::{Listening, Server, listen};
+pub use stored::StoredReplies;
 
 /// What handlers share.
 pub struct App {
@@ -41,6 +47,8 @@ pub struct App {
     pub gateway: Arc<Gateway>,
     /// For `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Replies that clients may go on from.
+    pub stored: StoredReplies,
     /// Set while shutting down: readiness fails, requests under way finish.
     pub draining: AtomicBool,
 }
@@ -67,14 +75,23 @@ impl HttpService {
 
     /// Answers a request. A chat has arrived when this returns, polled or not.
     fn answer<B: RequestBody>(self: &Arc<Self>, request: Request<B>) -> impl Future<Output = Response> + Send + use<B> {
+        let page = self.gateway.as_ref().and_then(|app| cors::page(&app.gateway.live, request.headers()));
         if let Some(app) = &self.gateway
             && request.method() == Method::POST
-            && let Some((api, _)) = operation_at(request.uri().path())
+            && let Some((api, Operation::Chat | Operation::Embeddings)) = operation_at(request.uri().path())
         {
-            return Either::Left(chat::handle(app, api, request));
+            let answer = chat::handle(app, api, request);
+            return Either::Left(async move { cors::shown_to(page.as_ref(), answer.await) });
         }
         let service = Arc::clone(self);
-        Either::Right(async move { service.route(request).await })
+        Either::Right(async move {
+            match page {
+                Some(page) if cors::is_preflight(request.method(), request.headers()) => {
+                    cors::preflight(&page, request.headers())
+                }
+                page => cors::shown_to(page.as_ref(), service.route(request).await),
+            }
+        })
     }
 
     /// Answers what is no chat.
@@ -84,6 +101,12 @@ impl HttpService {
             if let Err(why) = access::authorize(&app.gateway.live.read(), request.version(), headers, request.uri()) {
                 return refusal::unrecorded(app, spoken_at(path, headers), &why);
             }
+        }
+        if let Some(app) = &self.gateway
+            && request.method() == Method::POST
+            && let Some((api, Operation::Count)) = operation_at(request.uri().path())
+        {
+            return count::answer(app, api, request.map(Body::new)).await;
         }
         match self.router.clone().call(request.map(Body::new)).await {
             Ok(response) => response,
@@ -96,6 +119,11 @@ impl HttpService {
 trait RequestBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
 impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestBody for B {}
 
+/// A name that a client chose, as far as a message repeats it.
+fn shortened(name: &str) -> &str {
+    &name[..name.floor_char_boundary(100)]
+}
+
 /// Everything served but chats: path by path. What needs no key is in [`access::PUBLIC`].
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
@@ -105,6 +133,16 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/openai/v1/models", get(probe::models)),
         ("/v1/models/{*name}", get(probe::model)),
         ("/models/{*name}", get(probe::model)),
+        ("/v1beta/models", get(probe::models)),
+        ("/v1beta/models/{*name}", get(probe::model)),
+        ("/v1/model/info", get(info::models)),
+        ("/model/info", get(info::models)),
+        ("/utils/token_counter", post(count::counter)),
+        ("/v1/responses/{id}", get(stored::get).delete(stored::delete)),
+        ("/responses/{id}", get(stored::get).delete(stored::delete)),
+        ("/v1/responses/{id}/input_items", get(stored::input)),
+        ("/responses/{id}/input_items", get(stored::input)),
+        ("/", get(probe::root)),
         ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
         ("/admin/decisions/{id}", get(admin::decision)),

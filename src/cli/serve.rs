@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::policy::{Compiler, Digest, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::reload::{ConfigSource, PolicySource, Sources, keep_states};
-use crate::server::{self, App, HttpService, Server};
+use crate::server::{self, App, HttpService, Server, StoredReplies};
 use crate::snapshot::Snapshot;
 use crate::start::{self, GRACE, Options, Running};
 
@@ -75,7 +75,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let live = Arc::clone(&gateway);
     let (decisions, serving) = (Arc::clone(&gateway.decisions), Arc::clone(&gateway));
     let grace = move || serving.live.read().settings.server.shutdown_grace;
-    let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
+    let app = Arc::new(App { gateway, metrics, stored: StoredReplies::default(), draining: AtomicBool::new(false) });
     let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
     greet(&snapshot, server.address());
     let mut hang_up = signal(SignalKind::hangup()).map_err(|fault| fault.to_string())?;

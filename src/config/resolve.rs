@@ -29,6 +29,10 @@ const COOLDOWN: Duration = Duration::from_secs(5);
 const MAX_REQUEST_BYTES: usize = 32 << 20;
 /// How long a stop waits for requests where `witgate.server.shutdown_grace_seconds` does not say: as long as Kubernetes does.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+/// How long a stream may be silent where `witgate.server.stream_ping_seconds` does not say: less than most clients and proxies wait.
+const STREAM_QUIET: Duration = Duration::from_secs(15);
+/// What replies that clients go on from may take where `witgate.server.stored_responses_mb` does not say.
+const STORED_RESPONSES: usize = 64 << 20;
 /// What requests under way may hold together where `witgate.server.max_memory_mb` does not say.
 const MAX_MEMORY: usize = 1 << 30;
 /// LiteLLM's default of `request_timeout`, which bounds a whole request here.
@@ -113,6 +117,9 @@ fn server(shape: Shape<'_, '_>) -> ServerSettings {
         port: own.server.port.unwrap_or(PORT),
         max_request_bytes: bytes.unwrap_or(MAX_REQUEST_BYTES),
         max_memory: own.server.max_memory_mb.map_or(MAX_MEMORY, mebibytes),
+        stream_quiet: Some(own.server.stream_quiet.unwrap_or(STREAM_QUIET)).filter(|quiet| !quiet.is_zero()),
+        cors_origins: own.server.cors_origins,
+        stored_responses: own.server.stored_responses_mb.map_or(STORED_RESPONSES, mebibytes),
         request_timeout: own.server.request_timeout.unwrap_or(REQUEST_TIMEOUT),
         shutdown_grace: own.server.shutdown_grace.unwrap_or(SHUTDOWN_GRACE),
         master_key: general.master_key.or(general.environment_master_key),

@@ -56,6 +56,12 @@ pub struct ServerSettings {
     pub max_request_bytes: usize,
     /// What the requests under way may hold together, in bytes: bodies, what is read of them, replies.
     pub max_memory: usize,
+    /// How long the client of a stream may hear nothing before it is sent a sign of life; `None`: for ever.
+    pub stream_quiet: Option<Duration>,
+    /// Origins whose web pages may call the gateway; `*` is any.
+    pub cors_origins: Vec<String>,
+    /// What replies that clients go on from may take, in bytes. 0 keeps none.
+    pub stored_responses: usize,
     /// How long one request may take in all: waits, attempts, the last byte of the reply.
     pub request_timeout: Duration,
     /// How long requests under way may take to finish once the gateway is told to stop.

@@ -41,6 +41,12 @@ pub(super) const DIALECT: Dialect = Dialect::named("anthropic");
 /// The format, as a client's API and as a provider's. It has no state: what a stream must remember is in its reader or writer.
 pub struct Anthropic;
 
+/// What is asked for at `path`, with or without a version.
+fn asked(path: &str) -> &str {
+    let path = path.strip_prefix("/anthropic").unwrap_or(path);
+    path.strip_prefix("/v1").unwrap_or(path)
+}
+
 /// The version spoken where a deployment names this one.
 fn version(api_version: Option<&str>) -> &str {
     api_version.unwrap_or(CURRENT_VERSION)
@@ -99,13 +105,16 @@ impl ClientApi for Anthropic {
     }
 
     fn operation(&self, path: &str) -> Option<Operation> {
-        matches!(path, "/v1/messages" | "/messages" | "/anthropic/v1/messages").then_some(Operation::Chat)
+        match asked(path) {
+            "/messages" => Some(Operation::Chat),
+            "/messages/count_tokens" => Some(Operation::Count),
+            _ => None,
+        }
     }
 
     /// Its clients name the API's version on every call, whatever they ask for.
     fn speaks_at(&self, path: &str, headers: &HeaderMap) -> bool {
-        path.strip_prefix("/anthropic").unwrap_or(path).trim_start_matches("/v1").starts_with("/messages")
-            || (path.contains("/models") && headers.contains_key("anthropic-version"))
+        asked(path).starts_with("/messages") || headers.contains_key("anthropic-version")
     }
 
     fn id_header(&self) -> HeaderName {
@@ -123,6 +132,11 @@ impl ClientApi for Anthropic {
 
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
         parse::request(&request.body)
+    }
+
+    /// What is counted is not bounded.
+    fn countable(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
+        parse::countable(&request.body)
     }
 
     fn reply(&self, reply: &Reply) -> Bytes {

@@ -1,4 +1,4 @@
-//! The Gemini API of Google AI Studio (`generateContent`), as a provider.
+//! The Gemini API of Google AI Studio (`generateContent`), as a provider and as a client API.
 //!
 //! The rules: the model stands in the path, and a stream is another method; instructions are `systemInstruction`, whatever
 //! their place; tool calls have no ids of their own in most replies, so they get some here, and the signature under a call travels
@@ -16,6 +16,7 @@ use crate::fault::AttemptFault;
 use crate::format::framing::ServerSentEvents;
 
 mod candidate;
+mod client;
 mod contents;
 mod decoder;
 mod encode;

@@ -25,6 +25,7 @@ mod message;
 mod parse;
 mod paths;
 mod reply;
+mod responses;
 mod usage;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tests;
 
 pub use completions::Completions;
 pub use embeddings::Embeddings;
+pub use responses::Responses;
 
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("openai");

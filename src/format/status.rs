@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
 use super::json::Json;
+use super::overflow;
 use super::read::MAX_REPLY_VALUES;
 use crate::fault::{AttemptFault, FaultKind};
 
@@ -43,6 +44,7 @@ pub(super) fn with_status(status: u16, headers: &HeaderMap, mut fault: AttemptFa
     fault.kind = kind(status);
     fault.status = Some(status);
     fault.retry_after = retry_after(headers);
+    overflow::name(&mut fault);
     fault
 }
 

@@ -20,6 +20,8 @@ mod throwaway;
 
 /// What clients speak.
 const DIALECTS: [&str; 2] = ["openai", "anthropic"];
+/// All that clients speak in which there are replies.
+const CLIENTS: [&str; 5] = ["openai", "anthropic", "gemini", "openai-responses", "openai-completions"];
 /// What providers speak.
 const PROVIDERS: [&str; 3] = ["openai", "anthropic", "gemini"];
 

@@ -122,7 +122,8 @@ fn tag<'a>(name: &str, tags: &'a [String]) -> &'a str {
 }
 
 fn metadata<'a>(key: &str, request: &'a ChatRequest) -> Cow<'a, str> {
-    match request.rest.get("metadata").and_then(|metadata| metadata.get(key)) {
+    let said = request.rest.get("metadata").or_else(|| request.echo.get("metadata"));
+    match said.and_then(|metadata| metadata.get(key)) {
         None | Some(Value::Null) => Cow::Borrowed(""),
         Some(Value::String(text)) => Cow::Borrowed(text),
         Some(other) => Cow::Owned(other.to_string()),

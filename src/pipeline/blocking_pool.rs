@@ -47,7 +47,7 @@ impl BlockingPool {
     }
 
     /// What `work` comes to; `None` where it panicked.
-    pub(super) async fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    pub(crate) async fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
         let Some(turns) = &self.turns else { return Some(work()) };
         let turn = Arc::clone(turns).acquire_owned().await.ok()?;
         let working = move || {

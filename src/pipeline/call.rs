@@ -13,13 +13,14 @@ use tokio::time::Instant;
 use crate::chat::{ChatRequest, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
+use crate::limits::Dimension;
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
 
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
-use super::{LARGE, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, parser, stream};
+use super::{LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, parser, stream};
 
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 64 << 20;
@@ -58,6 +59,7 @@ pub(super) async fn call(
         cost: None,
         items: context.items.clone(),
         dropped,
+        limits: limits_left(context, runtime),
     };
     if context.request.stream {
         let mut source = stream::Source::new(context, runtime, answer.body);
@@ -98,6 +100,22 @@ pub(super) async fn call(
     read.map_err(|complained| CallFailure::Complaint(complained.scrubbed(|fault| scrubbed(fault, deployment))))?;
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
     Ok(Served::Whole { body: guard.api().reply_to(&context.request, &reply), meta })
+}
+
+/// Where the deployment's limits stand, for the client to see.
+fn limits_left(context: &RequestContext<'_>, runtime: &DeploymentRuntime) -> Vec<LimitLeft> {
+    let limits = &runtime.config.limits.limits;
+    let known = [("requests", Dimension::Requests), ("tokens", Dimension::Tokens)];
+    let mut known =
+        known.into_iter().filter_map(|(what, dimension)| Some((what, dimension, limits[dimension]?))).peekable();
+    if known.peek().is_none() {
+        return Vec::new();
+    }
+    let gateway = context.gateway;
+    let used = gateway.limits.local().used(gateway.clock.now(), runtime.scope);
+    known
+        .map(|(what, dimension, limit)| LimitLeft { what, limit, left: used.free[dimension].unwrap_or(limit) })
+        .collect()
 }
 
 /// Writes, authorises and sends the request; the fields it has no place for, and the end of the attempt's time, beside the

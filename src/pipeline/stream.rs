@@ -72,6 +72,8 @@ pub(super) struct Begun {
     source: Source,
     encoder: Box<dyn StreamEncoder>,
     deadline: Instant,
+    /// How long the client may hear nothing.
+    quiet: Option<Duration>,
     deployment: Arc<Deployment>,
 }
 
@@ -95,6 +97,7 @@ pub(super) fn begin(
         source,
         encoder,
         deadline: context.gateway.clock.instant(context.deadline),
+        quiet: context.snapshot.settings.server.stream_quiet,
         deployment: Arc::clone(&runtime.config),
     }
 }
@@ -267,7 +270,9 @@ impl Begun {
         // A token of its own: looking at it takes its lock, which other streams must not wait for.
         let cutoff = Box::pin(cutoff.child_token().cancelled_owned());
         let out = BytesMut::with_capacity(1024);
-        let pump = Pump { begun: self, timer, cutoff, guard: Some(guard), out, ended: false };
+        let told = Instant::now();
+        let alive = self.quiet.map(|quiet| Box::pin(tokio::time::sleep_until(told + quiet)));
+        let pump = Pump { begun: self, timer, alive, told, cutoff, guard: Some(guard), out, ended: false };
         ReplyStream(SendTimeout::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
     }
 }
@@ -305,6 +310,11 @@ struct Pump {
     begun: Begun,
     /// The end of the request's total time: one timer for the whole stream, not one for each piece.
     timer: Pin<Box<Sleep>>,
+    /// When a client that hears nothing is to be told that its reply is still waited for. It is set again only when it has
+    /// run out, and not for each piece.
+    alive: Option<Pin<Box<Sleep>>>,
+    /// When the client was last told something.
+    told: Instant,
     /// The gateway is stopping and waits no longer.
     cutoff: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Present until the ending is recorded.
@@ -312,6 +322,14 @@ struct Pump {
     out: BytesMut,
     /// The reply is whole and its ending written.
     ended: bool,
+}
+
+/// Never, where there is no such time.
+async fn run_out(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Pump {
@@ -332,6 +350,7 @@ impl Pump {
                 self.ended = true;
             }
             if !self.out.is_empty() {
+                self.told = Instant::now();
                 return Some((self.out.split().freeze(), self));
             }
             if self.ended || self.guard.is_none() {
@@ -344,11 +363,26 @@ impl Pump {
                     Err(fault) => fault,
                 },
                 () = self.cutoff.as_mut() => AttemptFault::new(FaultKind::Gateway, "the gateway is stopping; ask again"),
+                () = run_out(&mut self.alive) => {
+                    self.tell_alive();
+                    continue;
+                }
                 () = self.timer.as_mut() => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
             };
             self.encode();
             self.break_off(&scrubbed(fault, &self.begun.deployment));
         }
+    }
+
+    /// Says that the reply is still waited for, if the client has heard nothing for so long.
+    fn tell_alive(&mut self) {
+        let (Some(alive), Some(quiet)) = (&mut self.alive, self.begun.quiet) else { return };
+        let now = Instant::now();
+        if now >= self.told + quiet {
+            self.begun.encoder.alive(&mut self.out);
+            self.told = now;
+        }
+        alive.as_mut().reset(self.told + quiet);
     }
 
     /// Turns what was decoded into the caller's events.

@@ -40,8 +40,7 @@ async fn a_plan_says_where_serving_goes_and_leaves_nothing_behind() {
 
     let (mut guard, body) = (gateway.arrive(&OpenAi), body.as_bytes().to_vec().into());
     guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
-    let request =
-        ClientRequest { method: http::Method::POST, uri: http::Uri::default(), headers: http::HeaderMap::new(), body };
+    let request = ClientRequest::new(http::Method::POST, http::Uri::default(), http::HeaderMap::new(), body);
     let Ok(Served::Whole { meta, .. }) = gateway.serve(guard, request).await else { panic!("the request is served") };
     assert_eq!((meta.deployment.as_str(), meta.policy), ("b", plan.policy));
 }
@@ -133,8 +132,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         rollouts: Arc::default(),
     });
     let body = br#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#.to_vec().into();
-    let request =
-        ClientRequest { method: http::Method::POST, uri: http::Uri::default(), headers: http::HeaderMap::new(), body };
+    let request = ClientRequest::new(http::Method::POST, http::Uri::default(), http::HeaderMap::new(), body);
     let mut guard = gateway.arrive(&OpenAi);
     guard.set_caller(Some(Arc::clone(&before.callers.anonymous)));
     let served = gateway.serve(guard, request).await;
@@ -172,7 +170,7 @@ async fn what_a_body_would_take_is_held_while_it_is_served_and_refused_where_it_
             r#"{{"model": "g", "max_tokens": 5, "messages": [{{"role": "user", "content": "hello"}}], {rest}}}"#
         );
         let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
-        let request = ClientRequest { method: http::Method::POST, uri, headers, body: body.into() };
+        let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
         let mut guard = gateway.arrive(&OpenAi);
         guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
         gateway.serve(guard, request).await.map(|_| ()).map_err(|refusal| refusal.kind)
@@ -213,7 +211,7 @@ async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
     );
     let body = r#"{"model": "g", "stream": true, "messages": [{"role": "user", "content": "hello"}]}"#;
     let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
-    let request = ClientRequest { method: http::Method::POST, uri, headers, body: body.into() };
+    let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
     let mut guard = gateway.arrive(&OpenAi);
     guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
     let Ok(Served::Streamed { mut stream, .. }) = gateway.serve(guard, request).await else { panic!("it streams") };

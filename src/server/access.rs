@@ -2,7 +2,7 @@
 //!
 //! Handlers ask no keys. A web page must not be able to spend those of the providers.
 //! A gateway without a key is for this machine only, so it answers only names of this machine (`Host`
-//! checked: DNS rebinding). A browser's foreign `Origin` is always refused and no CORS header is ever sent.
+//! checked: DNS rebinding). A browser's foreign `Origin` is refused unless it is listed (`witgate.server.cors_origins`).
 //! A request that says either twice is refused whole: whoever stands before us may have believed the other one.
 
 use std::sync::Arc;
@@ -15,8 +15,11 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::pipeline::{self, Access};
 use crate::snapshot::{Caller, Snapshot};
 
+use super::cors;
+
 /// Paths that need no key, and why. Every other path does, known or not: a route somebody forgets is closed.
-pub(super) const PUBLIC: [(&str, &str); 4] = [
+pub(super) const PUBLIC: [(&str, &str); 5] = [
+    ("/", "clients look whether something answers, and learn nothing else"),
     ("/health/liveliness", "whoever restarts the process asks it, holds no key and learns nothing of requests"),
     ("/health/liveness", "the same, as others spell it"),
     ("/health/readiness", "load balancers ask it, hold no key and learn how many groups there are"),
@@ -38,7 +41,8 @@ pub(super) fn authorize(
         let message = "the header `host` is missing, which HTTP/1.1 asks for";
         return Err(Refusal::new(RefusalKind::InvalidRequest, message));
     }
-    allowed(headers, uri, snapshot.settings.server.master_key.is_none())?;
+    let server = &snapshot.settings.server;
+    allowed(headers, uri, server.master_key.is_none(), &server.cors_origins)?;
     let path = uri.path();
     if PUBLIC.iter().any(|(public, _)| *public == path) {
         return Ok(None);
@@ -57,7 +61,7 @@ pub(super) fn authorize(
 ///
 /// # Errors
 /// What to tell a request that may not.
-fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
+fn allowed(headers: &HeaderMap, uri: &Uri, open: bool, origins: &[String]) -> Result<(), Refusal> {
     for name in [HOST, ORIGIN] {
         if headers.get_all(&name).iter().nth(1).is_some() {
             let message = format!("the header `{name}` is sent twice; send it once");
@@ -82,10 +86,11 @@ fn allowed(headers: &HeaderMap, uri: &Uri, open: bool) -> Result<(), Refusal> {
     }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let same = origin.to_str().ok().and_then(|origin| origin.split_once("://")).is_some_and(|(_, of)| Some(of) == host);
-    if same {
+    if same || cors::listed(origins, origin) {
         return Ok(());
     }
-    let message = "requests from web pages of another origin are refused; call the gateway from a server or a command";
+    let message = "requests from web pages of another origin are refused; call the gateway from a server or a command, or list the origin in \
+         `witgate.server.cors_origins`";
     Err(Refusal::new(RefusalKind::Forbidden, message))
 }
 

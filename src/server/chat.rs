@@ -14,9 +14,10 @@ use http_body_util::BodyExt;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
-use crate::pipeline::{Pieces, ReplyMeta, RequestGuard, Served};
+use crate::pipeline::{LimitLeft, Pieces, ReplyMeta, RequestGuard, Served};
 
-use super::{App, RequestBody, access, refusal};
+use super::coding::Coding;
+use super::{App, RequestBody, access, coding, refusal, stored};
 
 /// About so many headers a reply has, and the two the connection adds.
 const HEADERS: usize = 15;
@@ -39,40 +40,61 @@ pub(super) fn handle<B: RequestBody>(
 }
 
 /// Nothing of the body is read for a caller that is not known.
-async fn serve<B: RequestBody>(app: &App, mut guard: RequestGuard, request: Request<B>) -> Response {
+async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request: Request<B>) -> Response {
     let api = guard.api();
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
     let authorized = access::authorize(guard.snapshot(), head.version, &head.headers, &head.uri);
     let known = authorized.and_then(|caller| {
-        guard.set_caller(caller);
-        access::is_json(&head.headers)
+        let caller = caller.unwrap_or_else(|| Arc::clone(&guard.snapshot().callers.anonymous));
+        guard.set_caller(Some(Arc::clone(&caller)));
+        access::is_json(&head.headers)?;
+        Ok((caller, coding::of(&head.headers)?))
     });
     let read = match known {
-        Ok(()) => read(&head.headers, &mut body, &mut guard).await,
+        Ok((caller, codings)) => {
+            let body = read(app, &head.headers, &codings, &mut body, &mut guard).await;
+            body.and_then(|body| {
+                let most = guard.snapshot().settings.server.stored_responses;
+                let (earlier, exchange) = stored::begin(app, api, &caller.key, &id, &body, most)?;
+                Ok((body, earlier, exchange))
+            })
+        }
         Err(refusal) => Err(refusal),
     };
-    let body = match read {
-        Ok(body) => body,
+    let (body, earlier, exchange) = match read {
+        Ok(read) => read,
         Err(why) => {
             discard(&head.headers, body);
             return refusal::response(api, &guard.refuse(why), &id);
         }
     };
-    let request = ClientRequest { method: head.method, uri: head.uri, headers: head.headers, body };
+    let kind = HeaderValue::from_static(api.stream_type(&head.uri));
+    let request = ClientRequest::new(head.method, head.uri, head.headers, body);
+    let request = ClientRequest { id: id.clone(), earlier, ..request };
     match app.gateway.serve(guard, request).await {
         Ok(Served::Whole { body, meta }) => {
+            if let Some(exchange) = exchange {
+                exchange.keep(body.clone());
+            }
             respond(api, Body::from(body), HeaderValue::from_static("application/json"), &id, &meta)
         }
         Ok(Served::Large { body, length, meta }) => {
             let kind = HeaderValue::from_static("application/json");
-            let mut response = respond(api, Body::from_stream(body), kind, &id, &meta);
+            let body = match exchange {
+                Some(exchange) => Body::from_stream(exchange.keep_whole(body, length)),
+                None => Body::from_stream(body),
+            };
+            let mut response = respond(api, body, kind, &id, &meta);
             response.headers_mut().insert(CONTENT_LENGTH, length.into());
             response
         }
         Ok(Served::Streamed { stream, meta }) => {
-            let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
-            let mut response = respond(api, Body::from_stream(stream), kind, &id, &meta);
+            let body = match exchange {
+                Some(exchange) => Body::from_stream(exchange.keep_stream(stream)),
+                None => Body::from_stream(stream),
+            };
+            let mut response = respond(api, body, kind, &id, &meta);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             response
         }
@@ -80,9 +102,16 @@ async fn serve<B: RequestBody>(app: &App, mut guard: RequestGuard, request: Requ
     }
 }
 
-async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, guard: &mut RequestGuard) -> Result<Bytes, Refusal> {
+/// Reads a body, and decodes it where it was sent compressed.
+async fn read<B: RequestBody>(
+    app: &App,
+    headers: &HeaderMap,
+    codings: &[Coding],
+    body: &mut B,
+    guard: &mut RequestGuard,
+) -> Result<Bytes, Refusal> {
     let limit = guard.snapshot().settings.server.max_request_bytes;
-    let too_large = || {
+    let too_large = move || {
         let message = format!(
             "the request body is larger than {limit} bytes; send less or raise `general_settings.max_request_size_mb`"
         );
@@ -109,13 +138,19 @@ async fn read<B: RequestBody>(headers: &HeaderMap, body: &mut B, guard: &mut Req
         }
         Ok(pieces.whole())
     };
-    match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(read) => read,
-        Err(_elapsed) => {
-            let message = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Err(Refusal::new(RefusalKind::SlowRequest, message))
-        }
+    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, read).await else {
+        let message = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+        return Err(Refusal::new(RefusalKind::SlowRequest, message));
+    };
+    if codings.is_empty() {
+        return read;
     }
+    let (body, codings) = (read?, codings.to_vec());
+    let decoded = app.gateway.blocking.run(move || coding::decode(&codings, &body, limit, too_large)).await;
+    let failed = || Err(Refusal::new(RefusalKind::Internal, "the request body could not be decoded"));
+    let decoded = decoded.unwrap_or_else(failed)?;
+    guard.hold_memory(decoded.len())?;
+    Ok(decoded)
 }
 
 /// Takes in what a refused client is still sending. One whose connection is closed under its writing reads no refusal.
@@ -147,6 +182,14 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
     }
     if !meta.dropped.is_empty() {
         tell("x-witgate-dropped", &listed(&meta.dropped));
+    }
+    for LimitLeft { what, limit, left } in &meta.limits {
+        let (all, rest) = match *what {
+            "requests" => ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"),
+            _ => ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens"),
+        };
+        tell(all, &limit.to_string());
+        tell(rest, &left.to_string());
     }
     tell("x-litellm-call-id", id);
     tell("x-litellm-model-group", &meta.group);

@@ -37,7 +37,7 @@ async fn plan(app: &App, api: &'static dyn ClientApi, request: Request<Body>) ->
         let message = format!("the request body could not be read, or has more than {limit} bytes: {fault}");
         Refusal::new(RefusalKind::InvalidRequest, message)
     })?;
-    let request = ClientRequest { method: head.method, uri: head.uri, headers: head.headers, body };
+    let request = ClientRequest::new(head.method, head.uri, head.headers, body);
     app.gateway.plan(caller, api, &request.headers, api.parse(&request)?).await
 }
 

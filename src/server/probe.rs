@@ -51,6 +51,11 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     json_response(StatusCode::OK, &body)
 }
 
+/// Something answers here.
+pub(super) async fn root() -> Response {
+    json_response(StatusCode::OK, &json!({"name": "witgate"}))
+}
+
 /// Prometheus' text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     match app.metrics.render(super::admin::figures(&app)) {
@@ -63,6 +68,11 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, uri: Uri, headers: Head
             refusal::unrecorded(&app, spoken_at(uri.path(), &headers), &why)
         }
     }
+}
+
+/// JSON that is written already.
+pub(super) fn json_bytes(bytes: bytes::Bytes) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response()
 }
 
 pub(super) fn json_response(status: StatusCode, value: &Value) -> Response {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, operation_at, spoken_at};
 
-use super::App;
+use super::{App, coding};
 
 /// A refusal in the words of `api`.
 pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Response {
@@ -22,6 +22,9 @@ pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Resp
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     identify(api, headers, id);
     headers.insert(HeaderName::from_static("x-witgate-refusal"), HeaderValue::from_static(refusal.kind.as_str()));
+    if refusal.status == coding::UNKNOWN {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+    }
     // A client that may retry learns when; where nobody knows, we say one second.
     let again = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
     if let Some(wait) = refusal.retry_after.or(again.then_some(Duration::from_secs(1))) {
@@ -64,7 +67,7 @@ pub(super) async fn unknown_path(
         return response;
     }
     let message = format!(
-        "nothing is served at `{path}`; try /v1/chat/completions, /v1/messages, /v1/embeddings, /v1/models, /health/readiness or /metrics"
+        "nothing is served at `{path}`; try /v1/chat/completions, /v1/messages, /v1/responses, /v1/embeddings, /v1/models, /health/readiness or /metrics"
     );
     unrecorded(&app, spoken_at(path, &headers), &Refusal::new(RefusalKind::UnknownPath, message))
 }

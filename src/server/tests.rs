@@ -32,7 +32,12 @@ fn service() -> Arc<HttpService> {
     };
     let pool = BlockingPool::on_threads(NonZeroUsize::MIN);
     let Assembled { gateway, metrics, .. } = start::assemble(options, Arc::new(HttpUpstream::new()), pool).unwrap();
-    Arc::new(HttpService::gateway(Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) })))
+    Arc::new(HttpService::gateway(Arc::new(App {
+        gateway,
+        metrics,
+        stored: StoredReplies::default(),
+        draining: AtomicBool::new(false),
+    })))
 }
 
 async fn status(service: &Arc<HttpService>, method: Method, path: &str, key: Option<&str>) -> StatusCode {
@@ -74,8 +79,13 @@ async fn without_a_key_nothing_is_open_but_what_is_listed() {
         "/v1/completions",
         "/v1/messages",
         "/v1/embeddings",
+        "/v1/responses",
+        "/v1/responses/input_tokens",
+        "/v1/messages/count_tokens",
+        "/v1beta/models/g:generateContent",
+        "/v1beta/models/g:countTokens",
     ];
-    let unknown = ["/", "/nothing/here", "/admin", "/admin/nothing", "/metrics/", "//metrics", "/v1/chat"];
+    let unknown = ["/nothing/here", "/admin", "/admin/nothing", "/metrics/", "//metrics", "/v1/chat"];
     let served = routes().into_iter().map(|(path, _)| path);
     for path in served.clone().chain(chats).chain(unknown) {
         let public = access::PUBLIC.iter().any(|(public, _)| *public == path);

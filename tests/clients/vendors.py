@@ -115,6 +115,14 @@ class OpenAI:
     stream = staticmethod(openai_stream)
 
     @staticmethod
+    def embeddings(body):
+        """Always as numbers, as some imitators do whatever is asked."""
+        vectors = [[0.5, -0.25], [1.0, 2.0]]
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        usage = {"prompt_tokens": INPUT_TOKENS, "total_tokens": INPUT_TOKENS}
+        return {"object": "list", "data": data[: len(body["input"])], "model": "upstream-model", "usage": usage}
+
+    @staticmethod
     def reply(scenario):
         if scenario == "tools":
             return openai_reply({"content": None, "refusal": None, "tool_calls": [openai_call()]}, "tool_calls")
@@ -172,6 +180,8 @@ class Provider:
     def answer(self, http):
         body = json.loads(http.rfile.read(int(http.headers["content-length"])))
         self.asked.put({"path": http.path, "headers": dict(http.headers.items()), "body": body})
+        if http.path == "/v1/embeddings":
+            return self.send(http, 200, self.vendor.embeddings(body))
         named = re.findall(r"scenario:([a-z0-9-]+)", json.dumps(body["messages"]))
         scenario = named[-1] if named else "text"
         # A conversation that goes on after a tool's result is answered with text.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::chat::{OPENAI_STREAM, openai_reply};
 use crate::support::gateway::{Gateway, Reply, read};
-use crate::support::upstream::{ScriptedUpstream, Step};
+use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
 const SIMULATED: &str = "model_list:
   - {model_name: g, litellm_params: {model: simulated/m}, model_info: {id: one}}
@@ -176,4 +176,388 @@ async fn tools_without_their_wrapper_are_understood() {
         ])
     );
     assert_eq!(seen["tool_choice"], "required");
+    let (gateway, upstream) = over("openai", "/v1", vec![Step::json(200, &openai_reply("Hello"))]).await;
+    let asked = json!({"model": "g", "input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}]});
+    assert_eq!(gateway.post("/v1/chat/completions", &asked).await.json()["object"], "chat.completion");
+    assert_eq!(upstream.asked()[0].body["messages"], json!([{"role": "user", "content": "hi"}]));
+}
+
+/// The header `content-encoding` and a body that is so encoded.
+fn gzipped(body: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_bounded_by_what_is_in_them() {
+    let gateway = Gateway::start(&SIMULATED.replace("sk-gate}", "sk-gate, max_request_size_mb: 1}")).await;
+    let send = async |path: &str, coding: &str, body: Vec<u8>| {
+        let request = gateway.client.post(format!("{}{path}", gateway.url)).bearer_auth("sk-gate");
+        let request = request.header("content-type", "application/json").header("content-encoding", coding);
+        read(request.body(body).send().await.unwrap()).await
+    };
+    let chat = br#"{"model":"g","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}"#;
+    for path in ["/v1/chat/completions", "/v1/messages/count_tokens"] {
+        let said = send(path, "gzip", gzipped(chat)).await;
+        assert_eq!(said.status, 200, "{path}: {}", said.text);
+        assert_eq!(send(path, "gzip", gzipped(&vec![b' '; 2 << 20])).await.status, 413, "{path}");
+        assert_eq!(send(path, "gzip", chat.to_vec()).await.status, 400, "{path}");
+        let unknown = send(path, "compress", chat.to_vec()).await;
+        assert_eq!((unknown.status, unknown.header("accept-encoding")), (415, "gzip, deflate, zstd, br"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn responses_are_kept_for_whoever_made_them() {
+    let gateway = Gateway::start(SIMULATED).await;
+    let key = [("authorization", "Bearer sk-gate")];
+    let asked = json!({"model": "g", "input": "call me", "max_output_tokens": 30});
+    let first = ask(&gateway, "/v1/responses", &key, &asked).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    let first = first.json();
+    let id = first["id"].as_str().unwrap();
+    assert_eq!(
+        (&first["object"], &first["store"], &first["output"][0]["role"]),
+        (&json!("response"), &json!(true), &json!("assistant"))
+    );
+    let get = async |path: &str| {
+        read(gateway.client.get(format!("{}{path}", gateway.url)).bearer_auth("sk-gate").send().await.unwrap()).await
+    };
+    assert_eq!(get(&format!("/v1/responses/{id}")).await.json(), first);
+    let items = get(&format!("/v1/responses/{id}/input_items")).await.json();
+    assert_eq!(items["data"][0]["content"][0]["text"], "call me");
+
+    let asked = json!({"model": "g", "input": "and", "previous_response_id": id, "stream": true});
+    let second = ask(&gateway, "/v1/responses", &key, &asked).await;
+    let last: Value = serde_json::from_str(second.events().last().unwrap()).unwrap();
+    assert_eq!((&last["type"], &last["response"]["previous_response_id"]), (&json!("response.completed"), &json!(id)));
+    assert!(last["response"]["usage"]["input_tokens"].as_u64() > first["usage"]["input_tokens"].as_u64());
+    let second = last["response"]["id"].as_str().unwrap();
+    assert_eq!(get(&format!("/v1/responses/{second}")).await.json(), last["response"], "a streamed one is kept too");
+
+    let asked = json!({"model": "g", "input": "secret", "store": false});
+    let third = ask(&gateway, "/v1/responses", &key, &asked).await.json();
+    assert_eq!(get(&format!("/v1/responses/{}", third["id"].as_str().unwrap())).await.status, 404);
+    let delete = gateway.client.delete(format!("{}/v1/responses/{id}", gateway.url)).bearer_auth("sk-gate");
+    assert_eq!(read(delete.send().await.unwrap()).await.json()["deleted"], true);
+    let asked = json!({"model": "g", "input": "and", "previous_response_id": second});
+    let gone = ask(&gateway, "/v1/responses", &key, &asked).await;
+    assert_eq!((gone.status, &gone.json()["error"]["code"]), (400, &json!("previous_response_not_found")));
+    let counted =
+        ask(&gateway, "/v1/responses/input_tokens", &key, &json!({"model": "g", "input": "one two"})).await.json();
+    assert_eq!(counted["object"], "response.input_tokens");
+}
+
+#[tokio::test]
+async fn responses_reach_every_provider() {
+    let answer = json!({"id": "m1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use", "stop_sequence": null,
+        "content": [{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "tool_use", "id": "t1", "name": "apply_patch", "input": {"input": "***"}}],
+        "usage": {"input_tokens": 9, "output_tokens": 2}});
+    let (gateway, upstream) = over("anthropic", "", vec![Step::json(200, &answer), Step::json(200, &answer)]).await;
+    // As Codex asks.
+    let asked = json!({"model": "g", "instructions": "You are Codex.", "store": false, "stream": false, "parallel_tool_calls": false,
+        "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "tool_choice": "auto", "reasoning": {"effort": "low", "summary": "auto"},
+        "tools": [{"type": "function", "name": "shell", "strict": false, "parameters": {"type": "object", "properties": {}}},
+            {"type": "custom", "name": "apply_patch", "description": "p", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}}],
+        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "fix"}]}]});
+    let said = gateway.post("/v1/responses", &asked).await.json();
+    assert_eq!(said["output"][0]["encrypted_content"], "witgate:signature:sig", "{said}");
+    assert_eq!((&said["output"][1]["type"], &said["output"][1]["input"]), (&json!("custom_tool_call"), &json!("***")));
+    let mut again = asked.clone();
+    let input = again["input"].as_array_mut().unwrap();
+    input.extend(said["output"].as_array().unwrap().iter().cloned());
+    input.push(json!({"type": "custom_tool_call_output", "call_id": "t1", "output": "ok"}));
+    assert_eq!(gateway.post("/v1/responses", &again).await.status, 200);
+    let seen = upstream.asked()[1].body["messages"].clone();
+    assert_eq!(seen[1]["content"], answer["content"], "thinking comes back with its signature: {seen}");
+    assert_eq!(seen[2]["content"][0]["tool_use_id"], "t1");
+}
+
+#[tokio::test]
+async fn tokens_are_counted_without_a_reply() {
+    let gateway = Gateway::start(SIMULATED).await;
+    let key = [("x-api-key", "sk-gate"), ("anthropic-version", "2023-06-01")];
+    let hi = json!([{"role": "user", "content": "hi there"}]);
+    let counted =
+        ask(&gateway, "/v1/messages/count_tokens?beta=true", &key, &json!({"model": "g", "messages": hi})).await;
+    assert_eq!(counted.status, 200, "{}", counted.text);
+    assert!(counted.json()["input_tokens"].as_u64() > Some(0));
+    let unknown = ask(&gateway, "/v1/messages/count_tokens", &key, &json!({"model": "no", "messages": hi})).await;
+    assert_eq!((unknown.status, &unknown.json()["error"]["type"]), (404, &json!("not_found_error")));
+    let key = [("x-api-key", "sk-gate")];
+    for body in [json!({"model": "g", "messages": hi}), json!({"model": "g", "prompt": "hi there"})] {
+        let said = ask(&gateway, "/utils/token_counter", &key, &body).await.json();
+        assert_eq!((&said["request_model"], said["total_tokens"].as_u64() > Some(0)), (&json!("g"), true), "{said}");
+    }
+    assert_eq!(gateway.metric("witgate_requests_total"), None, "nothing of it is a request");
+}
+
+#[tokio::test]
+async fn what_agents_look_at_first_is_there() {
+    let gateway = Gateway::start(SIMULATED).await;
+    assert_eq!(gateway.client.head(format!("{}/", gateway.url)).send().await.unwrap().status(), 200);
+    let asked = async |path: &str, headers: &[(&str, &str)]| {
+        let mut request = gateway.client.get(format!("{}{path}", gateway.url)).bearer_auth("sk-gate");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send().await.unwrap()).await
+    };
+    let anthropic = [("anthropic-version", "2023-06-01")];
+    let list = asked("/v1/models?limit=1000", &anthropic).await.json();
+    assert_eq!((&list["data"][0]["type"], &list["has_more"]), (&json!("model"), &json!(false)));
+    let none = asked("/api/hello", &anthropic).await;
+    assert_eq!((none.status, &none.json()["type"]), (404, &json!("error")));
+    assert_eq!(asked("/v1beta/models", &[]).await.json()["models"][0]["name"], "models/g");
+    let info = asked("/v1/model/info", &[]).await;
+    assert_eq!(info.json()["data"][0]["model_name"], "g");
+    assert_eq!(info.json()["data"][0]["litellm_params"], json!({"model": "simulated/m"}));
+}
+
+#[tokio::test]
+async fn gemini_s_clients_reach_every_provider() {
+    let call = json!({"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "finish_reason": "tool_calls",
+        "message": {"role": "assistant", "content": null, "tool_calls": [{"id": "call_9", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]}}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}});
+    let steps = vec![
+        Step::json(200, &call),
+        Step::json(200, &openai_reply("Hello")),
+        Step::events(OPENAI_STREAM),
+        Step::events(OPENAI_STREAM),
+    ];
+    let (gateway, upstream) = over("openai", "/v1", steps).await;
+    let path = "/v1beta/models/g:generateContent";
+    let tools = json!([{"functionDeclarations": [{"name": "f", "description": "d", "parameters": {"type": "OBJECT", "properties": {"a": {"type": "INTEGER", "nullable": true}}}}]}]);
+    let mut asked = json!({"systemInstruction": {"parts": [{"text": "Be brief."}]}, "tools": tools,
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY"}},
+        "generationConfig": {"temperature": 0.5, "max_output_tokens": 9, "seed": 3, "responseMimeType": "application/json"},
+        "contents": [{"role": "user", "parts": [{"text": "hi"}, {"inlineData": {"mimeType": "image/png", "data": "AA=="}}]}]});
+    let said = gateway.post(path, &asked).await.json();
+    let candidate = &said["candidates"][0];
+    assert_eq!(
+        candidate["content"]["parts"][0]["functionCall"],
+        json!({"id": "call_9", "name": "f", "args": {"a": 1}})
+    );
+    assert_eq!((&candidate["finishReason"], &said["usageMetadata"]["totalTokenCount"]), (&json!("STOP"), &json!(11)));
+    let seen = upstream.asked()[0].body.clone();
+    assert_eq!(seen["messages"][0], json!({"role": "system", "content": "Be brief."}));
+    assert_eq!(
+        seen["tools"][0]["function"]["parameters"],
+        json!({"type": "object", "properties": {"a": {"type": ["integer", "null"]}}})
+    );
+    assert_eq!(
+        (&seen["tool_choice"], &seen["temperature"], &seen["max_completion_tokens"], &seen["seed"]),
+        (&json!("required"), &json!(0.5), &json!(9), &json!(3))
+    );
+    assert_eq!(seen["response_format"], json!({"type": "json_object"}));
+    let contents = asked["contents"].as_array_mut().unwrap();
+    contents.push(candidate["content"].clone());
+    contents.push(json!({"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"result": "7"}}}]}));
+    assert_eq!(gateway.post(path, &asked).await.json()["candidates"][0]["content"]["parts"][0]["text"], "Hello");
+    let seen = upstream.asked()[1].body["messages"].clone();
+    assert_eq!(seen[3], json!({"role": "tool", "tool_call_id": "call_9", "content": "7"}), "{seen}");
+
+    let asked = json!({"contents": [{"parts": [{"text": "hi"}]}]});
+    let events = gateway.post("/v1beta/models/g:streamGenerateContent?alt=sse", &asked).await.events();
+    let text = |events: &[Value]| -> String {
+        let part = |event: &Value| event["candidates"][0]["content"]["parts"][0]["text"].as_str().map(str::to_owned);
+        events.iter().filter_map(part).collect()
+    };
+    let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    assert_eq!(text(&events), "Hello");
+    assert_eq!(events.last().unwrap()["candidates"][0]["finishReason"], "STOP");
+    let array = gateway.post("/v1beta/models/g:streamGenerateContent", &asked).await;
+    assert_eq!(
+        (array.header("content-type"), text(array.json().as_array().unwrap()).as_str()),
+        ("application/json", "Hello")
+    );
+
+    let unknown = gateway.post("/v1beta/models/no:generateContent", &asked).await;
+    assert_eq!((unknown.status, &unknown.json()["error"]["status"]), (404, &json!("NOT_FOUND")));
+    assert!(gateway.post("/v1beta/models/g:countTokens", &asked).await.json()["totalTokens"].as_u64() > Some(0));
+}
+
+#[tokio::test]
+async fn what_only_gemini_knows_reaches_gemini() {
+    let answer = json!({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}], "role": "model"}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2}, "modelVersion": "m", "responseId": "r1"});
+    let vectors = json!({"embeddings": [{"values": [0.5]}, {"values": [0.25]}]});
+    let (gateway, upstream) =
+        over("gemini", "/v1beta", vec![Step::json(200, &answer), Step::json(200, &answer), Step::json(200, &vectors)])
+            .await;
+    let safety = json!([{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]);
+    let asked = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "safetySettings": safety,
+        "tools": [{"googleSearch": {}}], "generationConfig": {"responseModalities": ["TEXT"], "topK": 3.0}});
+    let said = gateway.post("/v1beta/models/g:generateContent", &asked).await.json();
+    let seen = upstream.asked()[0].body.clone();
+    assert_eq!((&seen["safetySettings"], &seen["tools"]), (&safety, &asked["tools"]));
+    assert_eq!(seen["generationConfig"], json!({"topK": 3, "responseModalities": ["TEXT"]}));
+    let part = &said["candidates"][0]["content"]["parts"][0];
+    assert_eq!((&part["functionCall"]["name"], &part["thoughtSignature"]), (&json!("f"), &json!("c2ln")));
+    let mut again = asked.clone();
+    let contents = again["contents"].as_array_mut().unwrap();
+    contents.push(said["candidates"][0]["content"].clone());
+    contents.push(json!({"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"x": 1}}}]}));
+    assert_eq!(gateway.post("/v1beta/models/g:generateContent", &again).await.status, 200);
+    assert_eq!(upstream.asked()[1].body["contents"][1]["parts"][0]["thoughtSignature"], "c2ln");
+
+    let asked = json!({"requests": [{"content": {"parts": [{"text": "a"}]}}, {"content": {"parts": [{"text": "b"}]}}]});
+    let said = gateway.post("/v1beta/models/g:batchEmbedContents", &asked).await.json();
+    assert_eq!(said, vectors);
+}
+
+#[tokio::test]
+async fn listed_pages_may_ask_and_read_refusals() {
+    let gateway =
+        Gateway::start(&format!("{SIMULATED}witgate: {{server: {{cors_origins: [\"app://obsidian.md\"]}}}}\n")).await;
+    let url = format!("{}/v1/chat/completions", gateway.url);
+    let preflight = async |origin: &str| {
+        let request = gateway.client.request(reqwest::Method::OPTIONS, &url).header("origin", origin);
+        let request = request.header("access-control-request-method", "POST");
+        read(request.header("access-control-request-headers", "authorization,x-stainless-os").send().await.unwrap())
+            .await
+    };
+    let listed = preflight("app://obsidian.md").await;
+    assert_eq!((listed.status, listed.header("access-control-allow-origin")), (204, "app://obsidian.md"));
+    assert_eq!(listed.header("access-control-allow-headers"), "authorization,x-stainless-os");
+    let other = preflight("https://evil.example").await;
+    assert_eq!((other.status, other.header("access-control-allow-origin")), (403, ""));
+    let chat = json!({"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
+    for (key, status) in [("Bearer sk-gate", 200), ("Bearer sk-no", 401)] {
+        let headers = [("origin", "app://obsidian.md"), ("authorization", key)];
+        let said = ask(&gateway, "/v1/chat/completions", &headers, &chat).await;
+        assert_eq!((said.status, said.header("access-control-allow-origin")), (status, "app://obsidian.md"));
+    }
+    let headers = [("origin", "https://evil.example"), ("authorization", "Bearer sk-gate")];
+    assert_eq!(ask(&gateway, "/v1/chat/completions", &headers, &chat).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_is_told_in_the_words_agents_know() {
+    let openai = json!({"error": {"message": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+        "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}});
+    let (gateway, _upstream) = over("openai", "/v1", vec![Step::json(400, &openai)]).await;
+    let hi = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+    let told = gateway.post("/v1/messages", &hi).await;
+    let error = &told.json()["error"];
+    assert_eq!((told.status, &error["type"]), (400, &json!("invalid_request_error")));
+    assert!(
+        error["message"].as_str().unwrap().starts_with("prompt is too long: 9000 tokens > 8192 maximum"),
+        "{error}"
+    );
+
+    let anthropic = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9000 tokens > 8192 maximum"}});
+    let (gateway, _upstream) = over("anthropic", "", vec![Step::json(400, &anthropic)]).await;
+    for path in ["/v1/chat/completions", "/v1/responses"] {
+        let mut body = hi.clone();
+        if path.ends_with("responses") {
+            body = json!({"model": "g", "input": "hi"});
+        }
+        let told = gateway.post(path, &body).await;
+        assert_eq!((told.status, &told.json()["error"]["code"]), (400, &json!("context_length_exceeded")), "{path}");
+    }
+    let own = "model_list: [{model_name: g, litellm_params: {model: openai/gpt-4o, api_key: k, api_base: \"http://127.0.0.1:9/v1\"}, model_info: {max_input_tokens: 20}}]";
+    let gateway = Gateway::start(own).await;
+    let long = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "word ".repeat(120)}]});
+    let told = gateway.post("/v1/messages", &long).await.json();
+    assert!(told["error"]["message"].as_str().unwrap().starts_with("prompt is too long: "), "{told}");
+    assert_eq!(gateway.post("/v1/chat/completions", &long).await.json()["error"]["code"], "context_length_exceeded");
+}
+
+#[tokio::test]
+async fn a_silent_stream_shows_signs_of_life() {
+    let gates = [Gate::closed(), Gate::closed()];
+    let half = OPENAI_STREAM.find("lo\"").unwrap();
+    let steps = gates.each_ref().map(|gate| Step::events(OPENAI_STREAM).pause_after(half, gate));
+    let upstream = ScriptedUpstream::start(steps).await;
+    let config = format!(
+        "model_list:\n  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up}}}}\nwitgate: {{server: {{stream_ping_seconds: 0.01}}}}\n",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    let signs =
+        [("/v1/chat/completions", ": waiting\n\n"), ("/v1/messages", "event: ping\ndata: {\"type\": \"ping\"}\n\n")];
+    for ((path, sign), gate) in signs.into_iter().zip(&gates) {
+        let body =
+            json!({"model": "g", "max_tokens": 9, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+        let mut response = gateway.open(path, &body).await;
+        let mut text = String::new();
+        while text.matches(sign).count() < 2 {
+            text.push_str(&String::from_utf8_lossy(&response.chunk().await.unwrap().unwrap()));
+        }
+        gate.open();
+        let rest = read(response).await.text;
+        assert!(rest.contains("lo"), "the reply goes on: {rest}");
+    }
+}
+
+/// A call: path, headers and body.
+type Call = (String, Vec<(String, String)>, Value);
+
+/// The calls that a page shows.
+fn shown(page: &str) -> Vec<Call> {
+    let call = |line: &str| {
+        let (address, rest) = line.strip_prefix("curl http://127.0.0.1:4000")?.split_once(' ')?;
+        let (headers, body) = rest.split_once(" -d '")?;
+        let header = |text: &str| text.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = headers.split('\'').filter_map(header).collect();
+        Some((address.to_owned(), headers, serde_json::from_str(body.strip_suffix('\'')?).unwrap()))
+    };
+    page.lines().filter_map(call).collect()
+}
+
+#[tokio::test]
+async fn what_the_page_on_agents_shows_works() {
+    let page = include_str!("../../docs/agents.md");
+    let gateway = Gateway::start(&SIMULATED.replace("model_name: g", "model_name: coder")).await;
+    let calls = shown(page);
+    assert_eq!(calls.len(), 5);
+    for (path, headers, body) in calls {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let said = ask(&gateway, &path, &headers, &body).await;
+        assert_eq!(said.status, 200, "{path}: {}", said.text);
+    }
+    let settings = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let settings: toml::Value = toml::from_str(settings).unwrap();
+    assert_eq!(settings["model_providers"]["witgate"]["wire_api"].as_str(), Some("responses"));
+}
+
+#[tokio::test]
+async fn what_claude_code_sends_beside_a_conversation_is_taken() {
+    let answer = json!({"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hello"}],
+        "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 9, "output_tokens": 2}});
+    let (gateway, upstream) = over("anthropic", "", vec![Step::json(200, &answer)]).await;
+    let asked = json!({"model": "g", "max_tokens": 64, "metadata": {"user_id": "user_x_session_y"},
+        "system": [{"type": "text", "text": "You are an agent.", "cache_control": {"type": "ephemeral"}}],
+        "tools": [{"name": "Look", "description": "look", "input_schema": {"type": "object", "properties": {}}}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "<system-reminder>x</system-reminder>"}, {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}]});
+    let headers =
+        [("authorization", "Bearer oat-other"), ("x-api-key", "sk-gate"), ("anthropic-version", "2023-06-01")];
+    let said = ask(&gateway, "/v1/messages?beta=true", &headers, &asked).await;
+    assert_eq!(said.status, 200, "{}", said.text);
+    let seen = &upstream.asked()[0];
+    assert_eq!((&seen.body["system"], &seen.body["messages"]), (&asked["system"], &asked["messages"]));
+    let told = format!("{:?}", seen.headers);
+    assert!(!told.contains("oat-other") && !told.contains("sk-gate"), "the client's credentials stay here: {told}");
+}
+
+#[tokio::test]
+async fn replies_tell_where_the_deployment_s_limits_stand() {
+    let config = "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, rpm: 5, tpm: 1000}}
+  - {model_name: free, litellm_params: {model: simulated/n}}
+";
+    let gateway = Gateway::start(config).await;
+    let ask = async |model: &str| {
+        let body = json!({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
+        gateway.post("/v1/chat/completions", &body).await
+    };
+    let said = ask("g").await;
+    assert_eq!(said.header("x-ratelimit-limit-requests"), "5");
+    assert_eq!(said.header("x-ratelimit-remaining-requests"), "4");
+    assert_eq!(said.header("x-ratelimit-limit-tokens"), "1000");
+    assert!(said.header("x-ratelimit-remaining-tokens").parse::<u64>().unwrap() < 1000);
+    assert_eq!(ask("free").await.header("x-ratelimit-limit-requests"), "");
 }

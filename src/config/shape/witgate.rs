@@ -72,6 +72,9 @@ pub(in crate::config) struct Server {
     pub(in crate::config) port: Option<u16>,
     pub(in crate::config) request_timeout: Option<Duration>,
     pub(in crate::config) max_memory_mb: Option<u64>,
+    pub(in crate::config) stored_responses_mb: Option<u64>,
+    pub(in crate::config) stream_quiet: Option<Duration>,
+    pub(in crate::config) cors_origins: Vec<String>,
     pub(in crate::config) shutdown_grace: Option<Duration>,
 }
 
@@ -176,9 +179,31 @@ impl Server {
         if max_memory_mb == Some(0) {
             section.places.error_at("max_memory_mb", "`max_memory_mb` must be above 0", "1024 is the default");
         }
+        let stored_responses_mb = section.count("stored_responses_mb");
+        let stream_quiet = section.seconds_or_none("stream_ping_seconds");
+        let cors_origins = section.texts("cors_origins");
+        for origin in &cors_origins {
+            let told = origin == "*"
+                || origin == "null"
+                || origin.split_once("://").is_some_and(|(_, host)| !host.contains('/'));
+            if !told {
+                let hint =
+                    "as browsers send it: `https://app.example.com`, `app://obsidian.md`, `null`, or `*` for any";
+                section.places.error_at("cors_origins", format!("`{origin}` is not an origin"), hint);
+            }
+        }
         let shutdown_grace = section.seconds_or_none("shutdown_grace_seconds");
         section.finish();
-        Self { host, port, request_timeout, max_memory_mb, shutdown_grace }
+        Self {
+            host,
+            port,
+            request_timeout,
+            max_memory_mb,
+            stored_responses_mb,
+            stream_quiet,
+            cors_origins,
+            shutdown_grace,
+        }
     }
 }
 

@@ -118,6 +118,10 @@ impl StreamEncoder for Encoder {
         }
     }
 
+    fn alive(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(b"event: ping\ndata: {\"type\": \"ping\"}\n\n");
+    }
+
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(out);
         self.close(out);

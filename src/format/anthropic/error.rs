@@ -5,8 +5,11 @@ use http::HeaderMap;
 
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::format::json::Json;
-use crate::format::status;
 use crate::format::write::Object;
+use crate::format::{overflow, status};
+
+/// How a message about a prompt that is too long begins.
+const TOO_LONG: &str = "prompt is too long";
 
 /// Writes a refusal. The client library picks its exception by status; `type` is the broad category,
 /// `details.error_code` the stable name of the cause. The dialect has no field for what is to blame, so
@@ -19,6 +22,16 @@ pub(super) fn write(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
         let kind = type_word(refusal);
         error.field("type", kind);
         match &refusal.param {
+            // Its agents shorten a conversation at these words, and only where a message begins with them.
+            _ if overflow::is(refusal) && !refusal.message.starts_with(TOO_LONG) => {
+                let message = match overflow::numbers(&refusal.message) {
+                    Some((tokens, most)) => {
+                        format!("{TOO_LONG}: {tokens} tokens > {most} maximum ({})", refusal.message)
+                    }
+                    None => format!("{TOO_LONG}: {}", refusal.message),
+                };
+                error.field("message", &message);
+            }
             Some(param) if !refusal.message.contains(param.as_str()) => {
                 error.field("message", &format!("`{param}`: {}", refusal.message));
             }

@@ -12,6 +12,15 @@ use crate::format::read::{Fields, Mismatch, Path, request_body};
 /// # Errors
 /// `InvalidRequest` with the JSON position or the field path.
 pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
+    let read = countable(body)?;
+    if read.max_tokens.is_none() {
+        return Err(Mismatch::missing(&Path::Root.key("max_tokens")).into());
+    }
+    Ok(read)
+}
+
+/// The same without a bound of the output, which a count has no need of.
+pub(super) fn countable(body: &[u8]) -> Result<ChatRequest, Refusal> {
     let root = Path::Root;
     let mut fields = Fields::of(request_body(body)?, &root)?;
     let model = fields.need_text("model")?;
@@ -19,7 +28,7 @@ pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
         return Err(Mismatch::new(&root.key("model"), "the name of a model is required").into());
     }
     let messages = conversation(&mut fields)?;
-    let max_tokens = fields.whole("max_tokens")?.ok_or_else(|| Mismatch::missing(&root.key("max_tokens")))?;
+    let max_tokens = fields.whole("max_tokens")?;
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields)?;
     let (reasoning, output) = thinking_and_output(&mut fields)?;
     Ok(ChatRequest {
@@ -28,7 +37,7 @@ pub(super) fn request(body: &[u8]) -> Result<ChatRequest, Refusal> {
         tools: tools(&mut fields)?,
         tool_choice,
         parallel_tool_calls,
-        max_tokens: Some(max_tokens),
+        max_tokens,
         choices: 1,
         temperature: fields.number("temperature")?,
         top_p: fields.number("top_p")?,

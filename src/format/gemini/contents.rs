@@ -83,6 +83,7 @@ fn write_part(
         PartKind::Reasoning { .. } => {}
         PartKind::Other(value) => match document(value) {
             Some(document) => parts.item(&document),
+            None if report.same_dialect => parts.item(value),
             None if role == Role::Assistant => {}
             None => return Err(unsupported(path())),
         },

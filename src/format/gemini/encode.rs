@@ -10,20 +10,24 @@ use serde_json::Value;
 use super::contents;
 use crate::chat::{ChatRequest, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::rest::Report;
+use crate::format::gemini::DIALECT;
+use crate::format::rest::{Report, nested};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
 /// Fields of other dialects that mean the same here: how they are spelled there, and here.
-const SAME: [(&str, &str); 3] =
+pub(super) const SAME: [(&str, &str); 3] =
     [("seed", "seed"), ("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")];
+
+/// What is left of a client's settings of this dialect, in `rest`.
+const OWN: &str = "generationConfig";
 
 /// Writes a request.
 ///
 /// # Errors
 /// `Rejected` where the request asks for another provider's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-    let mut report = Report::new(false);
+    let mut report = Report::new(request.dialect == DIALECT);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
@@ -31,6 +35,11 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         tools(request, &mut object, &mut report)?;
         tool_choice(request, &mut object, &mut report)?;
         generation(request, &mut object, &mut report);
+        if report.same_dialect {
+            let spelled = SAME.map(|(name, _)| name);
+            let without = [&spelled[..], &[OWN, "logprobs", "top_logprobs"]].concat();
+            object.rest(&request.rest, &without);
+        }
     }
     let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
     let path = path_of(target.model, method);
@@ -54,11 +63,25 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
     if request.tools.is_empty() {
         return Ok(());
     }
-    let mut tools = object.array("tools");
-    let mut all = tools.object();
+    let mut array = object.array("tools");
+    if report.same_dialect {
+        for tool in &request.tools {
+            if let Tool::Other(value) = tool {
+                array.item(value);
+            }
+        }
+        if request.tools.iter().all(|tool| matches!(tool, Tool::Other(_))) {
+            return Ok(());
+        }
+    }
+    let mut all = array.object();
     let mut declarations = all.array("functionDeclarations");
     for (index, tool) in request.tools.iter().enumerate() {
         let Tool::Function { name, description, parameters, strict, rest } = tool else {
+            // Tools that the provider runs itself stand beside the functions.
+            if report.same_dialect {
+                continue;
+            }
             return Err(unsupported(format!("tools[{index}]")));
         };
         let mut declaration = declarations.object();
@@ -118,7 +141,11 @@ fn generation(request: &ChatRequest, object: &mut Object<'_>, report: &mut Repor
     if request.user.is_some() {
         report.dropped.push("user".to_owned());
     }
-    report.foreign(&left, &String::new);
+    if !report.same_dialect {
+        report.foreign(&left, &String::new);
+    } else if let Some(own) = nested(&left, OWN) {
+        config.rest(own, &[]);
+    }
 }
 
 fn output(format: Option<&OutputFormat>, config: &mut Object<'_>, report: &mut Report) {

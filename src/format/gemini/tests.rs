@@ -84,7 +84,7 @@ fn documents_go_out_whole_and_what_has_no_words_is_refused() {
 fn a_stream_reads_alike_however_it_is_cut() {
     let stream = include_bytes!("../../../tests/fixtures/dialect/streams/gemini/tools.sse");
     let read = |cut: usize| {
-        let (mut decoder, mut chunks) = (Gemini.stream(), Vec::<Chunk>::new());
+        let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::<Chunk>::new());
         for piece in [&stream[..cut], &stream[cut..]] {
             decoder.push(piece, &mut chunks).unwrap();
         }

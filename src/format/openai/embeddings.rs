@@ -97,11 +97,10 @@ impl ClientApi for Embeddings {
                     let mut one = data.object();
                     one.field("object", "embedding");
                     one.field("index", &index);
-                    match vector {
-                        Vector::Numbers(numbers) if base64 => one.field("embedding", &packed(numbers)),
-                        Vector::Base64(text) if !base64 => one.field("embedding", &unpacked(text)),
-                        Vector::Numbers(numbers) => one.field("embedding", numbers),
-                        Vector::Base64(text) => one.field("embedding", text),
+                    if base64 {
+                        one.field("embedding", &vector.to_base64());
+                    } else {
+                        one.field("embedding", &vector.to_numbers());
                     }
                 }
             }
@@ -158,17 +157,6 @@ fn size(vector: &Vector) -> usize {
         Vector::Numbers(numbers) => 24 * numbers.len(),
         Vector::Base64(text) => text.len(),
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the form has 32 bits for each number")]
-fn packed(numbers: &[f64]) -> String {
-    let bytes: Vec<u8> = numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
-    STANDARD.encode(bytes)
-}
-
-fn unpacked(text: &str) -> Vec<f32> {
-    let bytes = STANDARD.decode(text).unwrap_or_default();
-    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
 }
 
 /// Writes a request.

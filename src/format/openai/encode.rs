@@ -15,12 +15,15 @@ use crate::format::rest::{Report, nested};
 use crate::format::write::{self, Array, Object};
 use crate::format::{Encoded, Target};
 
+/// Fields that other APIs' requests have under these names.
+const KEPT: [&str; 5] = ["seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
+
 /// Writes a request.
 ///
 /// # Errors
 /// `Rejected` where the request asks for another provider's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-    let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks);
+    let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks).keeping(&KEPT);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);

@@ -226,7 +226,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             }
             report.rest(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
         }
-        PartKind::Other(value) if report.same_dialect => array.item(value),
+        PartKind::Other(value) if report.same_dialect || is_common(value) => array.item(value),
         PartKind::Other(value) => return Err(unsupported(path, &type_of(value))),
         // No client API makes these outside an assistant's turn.
         PartKind::ToolCall { .. } | PartKind::ToolResult { .. } | PartKind::Reasoning { .. } => {
@@ -234,6 +234,12 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
         }
     }
     Ok(())
+}
+
+/// A file or a recording in this dialect's words, which other client APIs write theirs in.
+fn is_common(value: &Value) -> bool {
+    let has = |name: &str| value.get(name).is_some_and(Value::is_object);
+    value.get("type").and_then(Value::as_str).is_some_and(|kind| matches!(kind, "file" | "input_audio") && has(kind))
 }
 
 fn picture(source: &ImageSource, object: &mut Object<'_>) {

@@ -108,7 +108,7 @@ fn image(fields: &mut Fields<'_>) -> Result<PartKind, Mismatch> {
     Ok(PartKind::Image(image_source(url, detail)))
 }
 
-fn image_source(url: Cow<'_, str>, detail: Option<String>) -> ImageSource {
+pub(super) fn image_source(url: Cow<'_, str>, detail: Option<String>) -> ImageSource {
     let embedded = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match embedded {
         Some((media_type, data)) if !media_type.is_empty() && !media_type.contains(',') => {

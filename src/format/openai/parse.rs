@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::responses::Conversation;
 use super::{message, paths};
 use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Reasoning, Rest, Role, Tool, ToolChoice};
 use crate::fault::Refusal;
@@ -72,6 +73,14 @@ pub(super) fn settings(mut fields: Fields<'_>, model: String, messages: Vec<Mess
 
 fn messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, Mismatch> {
     let path = fields.path().key("messages");
+    // Some editors write the items of the newer API where the messages belong.
+    if fields.peek("messages").is_none()
+        && let Some(input) = fields.take("input")
+    {
+        let mut conversation = Conversation::default();
+        conversation.add(input, &fields.path().key("input"))?;
+        return Ok(conversation.into_messages());
+    }
     let items = fields.messages()?;
     items.into_iter().enumerate().map(|(index, item)| one_message(item, &path.index(index))).collect()
 }

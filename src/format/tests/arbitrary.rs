@@ -7,7 +7,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{DIALECTS, api, fixtures, json, parse, provider, read_stream, write_stream};
+use super::{CLIENTS, DIALECTS, PROVIDERS, api, fixtures, json, parse, provider, read_stream, write_stream};
 use crate::fault::Refusal;
 use crate::format::Target;
 
@@ -25,8 +25,16 @@ static SAMPLES: LazyLock<Vec<Value>> = LazyLock::new(|| {
             samples.extend(events.filter_map(|data| serde_json::from_str(data).ok()));
         }
     }
+    // What the other client APIs are asked.
+    samples.extend(OTHERS.iter().map(|text| json(text.as_bytes())));
     samples
 });
+
+const OTHERS: [&str; 3] = [
+    r#"{"model":"m","input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"x"}]},{"type":"reasoning","summary":[{"type":"summary_text","text":"t"}],"encrypted_content":"witgate:signature:s"},{"type":"custom_tool_call","call_id":"c","name":"n","input":"i"},{"type":"function_call_output","call_id":"c","output":"o"}],"tools":[{"type":"custom","name":"n","format":{"definition":"d"}}],"text":{"format":{"type":"json_schema","name":"n","schema":{}}}}"#,
+    r#"{"contents":[{"role":"user","parts":[{"text":"x"},{"inlineData":{"mimeType":"image/png","data":"AA"}}]},{"role":"model","parts":[{"functionCall":{"name":"f","args":{}},"thoughtSignature":"cw=="}]},{"role":"user","parts":[{"functionResponse":{"name":"f","response":{"r":1}}}]}],"tools":[{"functionDeclarations":[{"name":"f","parameters":{"type":"OBJECT"}}]}],"generationConfig":{"topK":3.0,"responseSchema":{"type":"STRING"}}}"#,
+    r#"{"model":"m","prompt":["x"],"max_tokens":3,"stop":["a"]}"#,
+];
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -81,9 +89,11 @@ fn visit(value: &mut Value, count: &mut usize, place: Option<usize>, replacement
 
 /// Puts bytes through everything that reads, and what was read through everything that writes.
 fn exercise(bytes: &[u8]) {
-    for dialect in DIALECTS {
-        if let Ok(request) = parse(dialect, bytes) {
-            for (to, api_version) in [("openai", None), ("anthropic", None), ("anthropic", Some("2023-06-01"))] {
+    for client in CLIENTS {
+        if let Ok(request) = parse(client, bytes) {
+            for (to, api_version) in
+                [("openai", None), ("anthropic", None), ("anthropic", Some("2023-06-01")), ("gemini", None)]
+            {
                 let target =
                     Target { model: "m", api_version, quirks: &crate::format::NO_QUIRKS, default_max_tokens: 1 };
                 if let Ok(encoded) = provider(to).encode(&request, &target) {
@@ -91,13 +101,15 @@ fn exercise(bytes: &[u8]) {
                 }
             }
         }
+    }
+    for dialect in PROVIDERS {
         if let Ok(reply) = provider(dialect).decode(bytes) {
-            for to in DIALECTS {
+            for to in CLIENTS {
                 assert!(json(&api(to).reply(&reply)).is_object());
             }
         }
         let refusal = Refusal::from(provider(dialect).decode_error(400, &HeaderMap::new(), bytes));
-        for to in DIALECTS {
+        for to in CLIENTS {
             assert!(json(&api(to).refusal(&refusal, "req-1")).is_object());
         }
     }
@@ -114,7 +126,7 @@ fn exercise_stream(events: &[Value]) {
             writeln!(body, "data: {event}\n").unwrap();
         }
         let read = read_stream(dialect, [body.as_bytes()]);
-        for to in DIALECTS {
+        for to in CLIENTS {
             for line in write_stream(to, &read).lines() {
                 if let Some(data) = line.strip_prefix("data: ").filter(|data| *data != "[DONE]") {
                     assert!(json(data.as_bytes()).is_object());

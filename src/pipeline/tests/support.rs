@@ -39,6 +39,6 @@ pub(in crate::pipeline) fn gateway(config: &str) -> Arc<Gateway> {
 /// A request in OpenAI's words.
 pub(in crate::pipeline) fn request(body: &str) -> ChatRequest {
     let (headers, body) = (HeaderMap::new(), body.as_bytes().to_vec().into());
-    let request = ClientRequest { method: Method::POST, uri: Uri::from_static("/v1/chat/completions"), headers, body };
+    let request = ClientRequest::new(Method::POST, Uri::from_static("/v1/chat/completions"), headers, body);
     OpenAi.parse(&request).unwrap()
 }

@@ -70,7 +70,12 @@ impl Gateway {
         let options = options(files(&file, &folder.path().join("policies")), Clock::system());
         let Running { gateway, metrics, reloader } =
             start::start(options).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
-        let app = Arc::new(App { gateway, metrics, draining: AtomicBool::new(false) });
+        let app = Arc::new(App {
+            gateway,
+            metrics,
+            stored: server::StoredReplies::default(),
+            draining: AtomicBool::new(false),
+        });
         let listening = server::listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await.expect("a port");
         let url = format!("http://{}", listening.address);
         let (stop, stopped) = oneshot::channel();

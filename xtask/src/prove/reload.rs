@@ -116,6 +116,7 @@ impl Scene {
         let app = Arc::new(App {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
+            stored: server::StoredReplies::default(),
             draining: AtomicBool::new(false),
         });
         let forever = std::future::pending();

@@ -1,0 +1,270 @@
+//! A client's request, read into the canonical chat.
+//!
+//! Names are taken in both of the spellings that Google's servers take. What means the same in OpenAI's words is kept under
+//! those; what only this API has goes back out to its own providers, and is reported anywhere else.
+
+use serde_json::{Value, json};
+
+use super::parts::Contents;
+use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
+use crate::fault::Refusal;
+use crate::format::gemini::DIALECT;
+use crate::format::gemini::encode::SAME;
+use crate::format::json::Json;
+use crate::format::read::{Fields, Mismatch, Path, request_body};
+
+/// Reads a request.
+///
+/// # Errors
+/// `InvalidRequest` with the JSON position or the field path.
+pub(super) fn request(body: &[u8], model: String) -> Result<ChatRequest, Refusal> {
+    Ok(read(request_body(body)?, model)?)
+}
+
+/// Reads what is to be counted: contents, or a whole request.
+pub(super) fn counted(body: &[u8], model: String) -> Result<ChatRequest, Refusal> {
+    let value = request_body(body)?;
+    match value.get("generateContentRequest") {
+        Some(inner) => Ok(read(inner.clone(), model)?),
+        None => Ok(read(value, model)?),
+    }
+}
+
+/// A request that says nothing more.
+pub(super) fn bare(model: String, messages: Vec<Message>) -> ChatRequest {
+    ChatRequest {
+        model,
+        messages: messages.into(),
+        tools: Vec::new(),
+        tool_choice: None,
+        parallel_tool_calls: None,
+        max_tokens: None,
+        choices: 1,
+        temperature: None,
+        top_p: None,
+        top_k: None,
+        stop: Vec::new(),
+        output: None,
+        reasoning: None,
+        user: None,
+        stream: false,
+        stream_usage: true,
+        vectors: None,
+        echo: Rest::new(),
+        dialect: DIALECT,
+        rest: Rest::new(),
+    }
+}
+
+/// An object whose fields are named in either of the two spellings.
+pub(super) fn object<'p>(value: Json<'p>, path: &'p Path<'p>) -> Result<Fields<'p>, Mismatch> {
+    let value = match value {
+        Json::Object(mut members) => {
+            for (name, _) in &mut members {
+                if name.contains('_') {
+                    *name = camel(name).into();
+                }
+            }
+            Json::Object(members)
+        }
+        other => other,
+    };
+    Fields::of(value, path)
+}
+
+/// `max_output_tokens` → `maxOutputTokens`.
+fn camel(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut name, word| {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+        name
+    })
+}
+
+fn read(value: Json<'_>, model: String) -> Result<ChatRequest, Mismatch> {
+    let root = Path::Root;
+    let mut fields = object(value, &root)?;
+    fields.take("model");
+    let mut contents = Contents::default();
+    if let Some(instruction) = fields.take("systemInstruction") {
+        contents.instruct(instruction, &root.key("systemInstruction"))?;
+    }
+    let path = root.key("contents");
+    contents.add(fields.take("contents").ok_or_else(|| Mismatch::missing(&path))?, &path)?;
+    let mut request = bare(model, contents.into_messages());
+    request.tools = tools(&mut fields)?;
+    if let Some(config) = fields.take("toolConfig") {
+        request.tool_choice = tool_choice(config, &root.key("toolConfig"))?;
+    }
+    if let Some(config) = fields.take("generationConfig") {
+        let path = root.key("generationConfig");
+        let left = generation(object(config, &path)?, &mut request)?;
+        if !left.is_empty() {
+            request.rest.insert("generationConfig".to_owned(), left.into());
+        }
+    }
+    request.rest.extend(fields.rest());
+    Ok(request)
+}
+
+fn tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, Mismatch> {
+    let path = fields.path().key("tools");
+    let mut tools = Vec::new();
+    let list = match fields.take("tools") {
+        None => return Ok(tools),
+        Some(Json::Array(list)) => list,
+        Some(one) => vec![one],
+    };
+    for (index, value) in list.into_iter().enumerate() {
+        let path = path.index(index);
+        let mut tool = object(value, &path)?;
+        let inside = path.key("functionDeclarations");
+        if let Some(Json::Array(declarations)) = tool.take("functionDeclarations") {
+            for (place, declaration) in declarations.into_iter().enumerate() {
+                tools.push(function(declaration, &inside.index(place))?);
+            }
+        }
+        let others = tool.telling_rest();
+        if !others.is_empty() {
+            tools.push(Tool::Other(others.into()));
+        }
+    }
+    Ok(tools)
+}
+
+fn function(value: Json<'_>, path: &Path<'_>) -> Result<Tool, Mismatch> {
+    let mut fields = object(value, path)?;
+    let name = fields.need_text("name")?;
+    let description = fields.text("description")?;
+    let plain = fields.take("parametersJsonSchema").map(Value::from);
+    let parameters = plain.or_else(|| fields.take("parameters").map(|schema| schema_of(schema.into())));
+    Ok(Tool::Function { name, description, parameters, strict: None, rest: fields.telling_rest() })
+}
+
+/// Google's schemas name types in capitals and say `nullable`; JSON schemas do neither.
+fn schema_of(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let nullable = fields.get("nullable").and_then(Value::as_bool) == Some(true);
+            let mut schema = serde_json::Map::new();
+            for (name, value) in fields {
+                let value = match (name.as_str(), value) {
+                    ("type", Value::String(kind)) if nullable => json!([kind.to_ascii_lowercase(), "null"]),
+                    ("type", Value::String(kind)) => kind.to_ascii_lowercase().into(),
+                    ("nullable", _) => continue,
+                    // What is said of a property named so, and what examples hold, are no schemas.
+                    ("properties", Value::Object(properties)) => {
+                        properties.into_iter().map(|(name, value)| (name, schema_of(value))).collect()
+                    }
+                    ("enum" | "default" | "example" | "required", value) => value,
+                    (_, value) => schema_of(value),
+                };
+                schema.insert(name, value);
+            }
+            Value::Object(schema)
+        }
+        Value::Array(items) => items.into_iter().map(schema_of).collect(),
+        other => other,
+    }
+}
+
+fn tool_choice(value: Json<'_>, path: &Path<'_>) -> Result<Option<ToolChoice>, Mismatch> {
+    let mut fields = object(value, path)?;
+    let inside = path.key("functionCallingConfig");
+    let Some(config) = fields.take("functionCallingConfig") else { return Ok(None) };
+    let mut config = object(config, &inside)?;
+    let names = match config.take("allowedFunctionNames") {
+        Some(Json::Array(names)) => names,
+        _ => Vec::new(),
+    };
+    let mode = config.word("mode")?;
+    Ok(match (mode.as_deref(), names.as_slice()) {
+        (None | Some("AUTO" | "VALIDATED" | "MODE_UNSPECIFIED"), []) => Some(ToolChoice::Auto),
+        (Some("NONE"), _) => Some(ToolChoice::None),
+        (Some("ANY"), []) => Some(ToolChoice::Required),
+        (Some("ANY"), [Json::Text(name)]) => Some(ToolChoice::Function(name.to_string())),
+        _ => {
+            let problem = "expected `AUTO`, `NONE` or `ANY`, and at most one of `allowedFunctionNames` with `ANY`";
+            return Err(Mismatch::new(&inside, problem));
+        }
+    })
+}
+
+/// Reads the settings into `request`; what is left of them is this API's own.
+fn generation(mut fields: Fields<'_>, request: &mut ChatRequest) -> Result<Rest, Mismatch> {
+    request.temperature = fields.number("temperature")?;
+    request.top_p = fields.number("topP")?;
+    // A whole number that some clients write as a float.
+    request.top_k = match fields.take("topK") {
+        None => None,
+        Some(value) => Some(
+            whole(&value).ok_or_else(|| Mismatch::expected(&fields.path().key("topK"), "a whole number", &value))?,
+        ),
+    };
+    request.choices = fields.whole("candidateCount")?.unwrap_or(1).max(1);
+    request.max_tokens = fields.whole("maxOutputTokens")?;
+    for stop in fields.list("stopSequences")?.unwrap_or_default() {
+        match stop {
+            Json::Text(text) => request.stop.push(text.into_owned()),
+            other => return Err(Mismatch::expected(&fields.path().key("stopSequences"), "an array of texts", &other)),
+        }
+    }
+    request.output = output(&mut fields)?;
+    request.reasoning = thinking(&mut fields)?;
+    for (name, here) in SAME {
+        if let Some(value) = fields.take(here) {
+            request.rest.insert(name.to_owned(), value.into());
+        }
+    }
+    if fields.flag("responseLogprobs")? == Some(true) {
+        request.rest.insert("logprobs".to_owned(), true.into());
+        if let Some(count) = fields.take("logprobs") {
+            request.rest.insert("top_logprobs".to_owned(), count.into());
+        }
+    }
+    Ok(fields.telling_rest())
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
+fn whole(value: &Json<'_>) -> Option<u32> {
+    let number = value.as_f64()?;
+    (number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number)).then_some(number as u32)
+}
+
+fn output(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
+    let mime = match fields.take("responseMimeType") {
+        None => None,
+        Some(Json::Text(mime)) => Some(mime),
+        Some(other) => return Err(Mismatch::expected(&fields.path().key("responseMimeType"), "a text", &other)),
+    };
+    let plain = fields.take("responseJsonSchema").map(Value::from);
+    let schema = plain.or_else(|| fields.take("responseSchema").map(|schema| schema_of(schema.into())));
+    Ok(match (mime.as_deref(), schema) {
+        (_, Some(schema)) => Some(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None }),
+        (Some("application/json"), None) => Some(OutputFormat::JsonObject),
+        (None | Some("text/plain"), None) => None,
+        (Some(other), None) => {
+            let problem = format!("`{other}` cannot be asked for here; `text/plain` and `application/json` can");
+            return Err(Mismatch::new(&fields.path().key("responseMimeType"), problem));
+        }
+    })
+}
+
+/// A budget, or a level; -1 leaves it to the model. Whether thoughts are shown is the provider's side's to ask.
+fn thinking(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Mismatch> {
+    let path = fields.path().key("thinkingConfig");
+    let Some(config) = fields.take("thinkingConfig") else { return Ok(None) };
+    let mut config = object(config, &path)?;
+    let budget = config.take("thinkingBudget").and_then(|budget| whole(&budget));
+    let level = config.take("thinkingLevel");
+    let level = level.as_ref().and_then(Json::as_str).map(str::to_ascii_lowercase);
+    Ok(match (level.filter(|level| level != "thinking_level_unspecified"), budget) {
+        (Some(effort), _) => Some(Reasoning { effort: Some(effort), budget_tokens: None }),
+        (None, Some(0)) => Some(Reasoning { effort: Some("none".to_owned()), budget_tokens: None }),
+        (None, Some(budget)) => Some(Reasoning { effort: None, budget_tokens: Some(budget) }),
+        (None, None) => None,
+    })
+}

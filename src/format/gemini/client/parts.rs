@@ -1,0 +1,181 @@
+//! The turns of a conversation. Calls have no ids of their own in most clients' histories: results find theirs by name, in order.
+
+use serde_json::{Value, json};
+
+use super::parse::object;
+use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
+use crate::format::gemini::signed;
+use crate::format::json::Json;
+use crate::format::read::{Fields, Mismatch, Path};
+
+/// Messages so far.
+#[derive(Default)]
+pub(super) struct Contents {
+    messages: Vec<Message>,
+    /// Calls without a result yet: name and id.
+    open: Vec<(String, String)>,
+    calls: usize,
+}
+
+impl Contents {
+    /// Instructions, which stand before all turns.
+    pub(super) fn instruct(&mut self, value: Json<'_>, path: &Path<'_>) -> Result<(), Mismatch> {
+        let parts = match value {
+            Json::Text(text) => vec![Part::text(text)],
+            value => self.parts(&value, path)?,
+        };
+        self.messages.push(Message { role: Role::System, parts, name: None, rest: Rest::new() });
+        Ok(())
+    }
+
+    /// Turns, or one of them.
+    pub(super) fn add(&mut self, value: Json<'_>, path: &Path<'_>) -> Result<(), Mismatch> {
+        match value {
+            Json::Array(turns) if turns.is_empty() => Err(Mismatch::new(path, "at least one content is required")),
+            Json::Array(turns) => {
+                turns.iter().enumerate().try_for_each(|(index, turn)| self.turn(turn, &path.index(index)))
+            }
+            Json::Text(text) => {
+                self.push(Role::User, vec![Part::text(text)]);
+                Ok(())
+            }
+            one => self.turn(&one, path),
+        }
+    }
+
+    /// The messages.
+    pub(super) fn into_messages(self) -> Vec<Message> {
+        self.messages
+    }
+
+    fn turn(&mut self, value: &Json<'_>, path: &Path<'_>) -> Result<(), Mismatch> {
+        let role = match value.get("role").and_then(Json::as_str) {
+            Some("model") => Role::Assistant,
+            None | Some("user" | "function") => Role::User,
+            Some("system") => Role::System,
+            Some(_) => return Err(Mismatch::new(&path.key("role"), "expected `user` or `model`")),
+        };
+        let parts = self.parts(value, path)?;
+        // Results are turns of their own in the canonical chat.
+        let (results, others): (Vec<Part>, Vec<Part>) =
+            parts.into_iter().partition(|part| matches!(part.kind, PartKind::ToolResult { .. }));
+        for result in results {
+            self.push(Role::Tool, vec![result]);
+        }
+        if !others.is_empty() {
+            self.push(role, others);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, role: Role, parts: Vec<Part>) {
+        self.messages.push(Message { role, parts, name: None, rest: Rest::new() });
+    }
+
+    fn parts(&mut self, value: &Json<'_>, path: &Path<'_>) -> Result<Vec<Part>, Mismatch> {
+        let path = path.key("parts");
+        let parts = match value.get("parts") {
+            Some(Json::Array(parts)) => parts.clone(),
+            Some(one @ Json::Object(_)) => vec![one.clone()],
+            _ => return Err(Mismatch::missing(&path)),
+        };
+        parts.into_iter().enumerate().map(|(index, part)| self.part(part, &path.index(index))).collect()
+    }
+
+    fn part(&mut self, value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
+        let whole = value.clone();
+        let mut fields = object(value, path)?;
+        let signature = fields.text("thoughtSignature")?;
+        let thought = fields.flag("thought")?.unwrap_or(false);
+        let take = |fields: &mut Fields<'_>, name: &str| fields.take(name).map(Value::from);
+        if let Some(call) = take(&mut fields, "functionCall") {
+            return Ok(self.call(&call, signature.as_deref()).into());
+        }
+        if let Some(response) = take(&mut fields, "functionResponse") {
+            return Ok(self.result(&response).into());
+        }
+        if let Some(data) = take(&mut fields, "inlineData") {
+            return Ok(inline(&data, path)?.into());
+        }
+        if let Some(file) = take(&mut fields, "fileData") {
+            return Ok(linked(&file, whole).into());
+        }
+        match fields.text("text")? {
+            Some(text) if thought => Ok(PartKind::Reasoning { text, signature }.into()),
+            Some(text) => Ok(Part::text(text)),
+            None => Ok(PartKind::Other(whole.into()).into()),
+        }
+    }
+
+    fn call(&mut self, call: &Value, signature: Option<&str>) -> PartKind {
+        let name = text(call, "name").unwrap_or_default();
+        self.calls += 1;
+        let own = text(call, "id").filter(|id| !id.is_empty());
+        let mut id = own.unwrap_or_else(|| format!("call_{}", self.calls));
+        if let Some(signature) = signature {
+            id = signed(&id, signature);
+        }
+        self.open.push((name.clone(), id.clone()));
+        let arguments = call.get("args").map_or_else(|| "{}".to_owned(), Value::to_string);
+        PartKind::ToolCall { id, name, arguments }
+    }
+
+    fn result(&mut self, response: &Value) -> PartKind {
+        let name = text(response, "name").unwrap_or_default();
+        let own = text(response, "id").filter(|id| !id.is_empty());
+        let is_it = |(open, id): &(String, String)| match &own {
+            Some(own) => id == own || id.starts_with(&format!("{own}{}", crate::format::gemini::SIGNATURE)),
+            None => *open == name,
+        };
+        let call_id = match self.open.iter().position(is_it) {
+            Some(place) => self.open.remove(place).1,
+            None => own.unwrap_or(name),
+        };
+        let said = response.get("response").cloned().unwrap_or_default();
+        let alone = said.as_object().filter(|fields| fields.len() == 1);
+        let is_error = alone.is_some_and(|fields| fields.contains_key("error"));
+        let word = alone.and_then(|fields| fields.values().next()?.as_str());
+        let content = word.map_or_else(|| said.to_string(), str::to_owned);
+        PartKind::ToolResult { call_id, content: vec![Part::text(content)], is_error }
+    }
+}
+
+fn text(value: &Value, name: &str) -> Option<String> {
+    value.get(name).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn media_type(value: &Value) -> Option<String> {
+    text(value, "mimeType").or_else(|| text(value, "mime_type"))
+}
+
+/// Pictures are everybody's; documents and sounds are written as OpenAI's clients do, which every provider's side knows.
+fn inline(value: &Value, path: &Path<'_>) -> Result<PartKind, Mismatch> {
+    let path = path.key("inlineData");
+    let media_type = media_type(value).ok_or_else(|| Mismatch::missing(&path.key("mimeType")))?;
+    // Clients write base64 in either alphabet.
+    let data = text(value, "data").ok_or_else(|| Mismatch::missing(&path.key("data")))?;
+    let data = data.replace('-', "+").replace('_', "/");
+    Ok(match media_type.split_once('/') {
+        Some(("image", _)) => PartKind::Image(ImageSource::Base64 { media_type, data, detail: None }),
+        Some(("audio", format)) => {
+            PartKind::Other(json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}))
+        }
+        _ => {
+            let data = format!("data:{media_type};base64,{data}");
+            let ending = media_type.rsplit('/').next().unwrap_or("bin");
+            PartKind::Other(
+                json!({"type": "file", "file": {"file_data": data, "filename": format!("document.{ending}")}}),
+            )
+        }
+    })
+}
+
+/// A picture at an address of the web; anything else at an address is Google's own.
+fn linked(file: &Value, whole: Json<'_>) -> PartKind {
+    let url = text(file, "fileUri").or_else(|| text(file, "file_uri"));
+    let is_picture = media_type(file).is_some_and(|kind| kind.starts_with("image/"));
+    match url {
+        Some(url) if is_picture && url.starts_with("http") => PartKind::Image(ImageSource::Url { url, detail: None }),
+        _ => PartKind::Other(whole.into()),
+    }
+}

@@ -1,0 +1,94 @@
+//! A whole reply, and what a stream's events have in common with it.
+
+use bytes::{Bytes, BytesMut};
+use serde_json::{Value, json};
+
+use crate::chat::{Choice, FinishReason, ImageSource, Part, PartKind, Reply, Usage};
+use crate::format::gemini::{SIGNATURE, signature_of};
+use crate::format::write::{self, Object};
+
+/// Writes a reply.
+pub(super) fn write(reply: &Reply) -> Bytes {
+    let mut out = BytesMut::with_capacity(write::reply_size_hint(reply));
+    {
+        let mut object = Object::open(&mut out);
+        {
+            let mut candidates = object.array("candidates");
+            for choice in &reply.choices {
+                candidates.item(&candidate(choice));
+            }
+        }
+        if let Some(usage) = &reply.usage {
+            object.field("usageMetadata", &counted(usage));
+        }
+        object.field("modelVersion", &reply.model);
+        object.field("responseId", &reply.id);
+    }
+    out.freeze()
+}
+
+fn candidate(choice: &Choice) -> Value {
+    let parts: Vec<Value> = choice.parts.iter().filter_map(part).collect();
+    let finish = choice.finish.as_ref().map_or("STOP", finish_word);
+    json!({"content": {"parts": parts, "role": "model"}, "finishReason": finish, "index": choice.index})
+}
+
+/// Why it ended. Calls are no reason here.
+pub(super) fn finish_word(finish: &FinishReason) -> &str {
+    match finish {
+        FinishReason::Length => "MAX_TOKENS",
+        FinishReason::ContentFilter => "SAFETY",
+        FinishReason::Other(word) if word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') => word,
+        _ => "STOP",
+    }
+}
+
+fn part(part: &Part) -> Option<Value> {
+    Some(match &part.kind {
+        PartKind::Text(text) | PartKind::Refusal(text) => json!({"text": text}),
+        PartKind::Reasoning { text, signature: None } => json!({"text": text, "thought": true}),
+        PartKind::Reasoning { text, signature } => {
+            json!({"text": text, "thought": true, "thoughtSignature": signature})
+        }
+        PartKind::ToolCall { id, name, arguments } => call(id, name, arguments),
+        PartKind::Image(ImageSource::Base64 { media_type, data, .. }) => {
+            json!({"inlineData": {"mimeType": media_type, "data": data}})
+        }
+        PartKind::Image(ImageSource::Url { url, .. }) => json!({"fileData": {"fileUri": url}}),
+        PartKind::Other(_) | PartKind::ToolResult { .. } => return None,
+    })
+}
+
+/// A call, with the signature that its id carries where it has its place here.
+pub(super) fn call(id: &str, name: &str, arguments: &str) -> Value {
+    // A model that wrote no object is shown as what it wrote.
+    let args = match serde_json::from_str(arguments) {
+        Ok(Value::Object(args)) => Value::Object(args),
+        _ if arguments.trim().is_empty() => json!({}),
+        _ => json!({"arguments": arguments}),
+    };
+    let own = id.split_once(SIGNATURE).map_or(id, |(own, _)| own);
+    let mut part = json!({"functionCall": {"id": own, "name": name, "args": args}});
+    if let Some(signature) = signature_of(id) {
+        part["thoughtSignature"] = signature.into();
+    }
+    part
+}
+
+/// Tokens: thoughts stand beside the candidates'.
+pub(super) fn counted(usage: &Usage) -> Value {
+    let said = usage.output_tokens.saturating_sub(usage.reasoning_tokens);
+    let mut counted = json!({
+        "promptTokenCount": usage.input_tokens,
+        "candidatesTokenCount": said,
+        "totalTokenCount": usage.input_tokens.saturating_add(usage.output_tokens),
+    });
+    for (name, count) in
+        [("cachedContentTokenCount", usage.cache_read_tokens), ("thoughtsTokenCount", usage.reasoning_tokens)]
+    {
+        if count > 0 {
+            counted[name] = count.into();
+        }
+    }
+    counted
+}

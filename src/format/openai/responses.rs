@@ -1,0 +1,150 @@
+//! The responses API, as a client API over any provider.
+//!
+//! A request is a chat, a reply the items of an answer. What the assistant's side of a conversation must bring back to its provider
+//! (the signature under thinking) travels in `encrypted_content`. Replies are kept by the server, which hands the exchanges
+//! before a request over with it.
+//!
+//! Shapes are those of `openai` 3.54 for Python.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::{OpenAi, error, paths};
+use crate::chat::{ChatRequest, Reply};
+use crate::fault::Refusal;
+use crate::format::{ClientApi, ClientRequest, Operation, Remembered, StreamEncoder, Turn};
+
+mod encoder;
+mod items;
+mod object;
+mod parse;
+mod tools;
+
+pub(super) use items::Conversation;
+
+#[cfg(test)]
+mod tests;
+
+/// How what was sealed here begins.
+const SEALED: &str = "witgate:";
+
+/// The client API. It keeps no state; streams do.
+pub struct Responses;
+
+/// The id of the reply to the request with this id.
+fn response_id(id: &str) -> String {
+    format!("resp_{}", id.trim_start_matches("resp_").replace('-', ""))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    previous_response_id: Option<String>,
+    #[serde(default)]
+    store: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Last<'d> {
+    #[serde(borrow)]
+    response: &'d RawValue,
+}
+
+impl ClientApi for Responses {
+    fn name(&self) -> &'static str {
+        "openai-responses"
+    }
+
+    fn operation(&self, path: &str) -> Option<Operation> {
+        match paths::asked(path) {
+            "/responses" => Some(Operation::Chat),
+            "/responses/input_tokens" => Some(Operation::Count),
+            _ => None,
+        }
+    }
+
+    fn speaks_at(&self, path: &str, _headers: &HeaderMap) -> bool {
+        paths::asked(path).starts_with("/responses")
+    }
+
+    fn id_header(&self) -> HeaderName {
+        OpenAi.id_header()
+    }
+
+    fn model(&self, name: &str) -> Value {
+        OpenAi.model(name)
+    }
+
+    fn models(&self, names: &[&str]) -> Value {
+        OpenAi.models(names)
+    }
+
+    fn remembered(&self, body: &[u8]) -> Option<Remembered> {
+        // What cannot be read is refused when all of it is.
+        let Asked { previous_response_id, store } = serde_json::from_slice(body).ok()?;
+        Some(Remembered { previous: previous_response_id, keep: store.unwrap_or(true) })
+    }
+
+    fn reply_id(&self, request_id: &str) -> String {
+        response_id(request_id)
+    }
+
+    fn streamed_whole(&self, piece: &[u8]) -> Option<Bytes> {
+        const ENDS: [&[u8]; 2] = [b"event: response.completed\ndata: ", b"event: response.incomplete\ndata: "];
+        let data = ENDS.into_iter().find_map(|end| Some(&piece[memchr::memmem::rfind(piece, end)? + end.len()..]))?;
+        let line = data.split(|byte| *byte == b'\n').next()?;
+        let Last { response } = serde_json::from_slice(line).ok()?;
+        Some(Bytes::copy_from_slice(response.get().as_bytes()))
+    }
+
+    fn input_items(&self, turn: &Turn) -> Option<Value> {
+        let asked: Value = serde_json::from_slice(&turn.request).ok()?;
+        let reply: Value = serde_json::from_slice(&turn.reply).ok()?;
+        let id = reply.get("id")?.as_str()?.trim_start_matches("resp_").to_owned();
+        let items = match asked.get("input")? {
+            Value::Array(items) => items.clone(),
+            text => vec![json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]})],
+        };
+        let data: Vec<Value> = items
+            .into_iter()
+            .enumerate()
+            .map(|(index, mut item)| {
+                if let Value::Object(fields) = &mut item {
+                    fields.entry("id").or_insert_with(|| format!("in_{id}_{index}").into());
+                    fields.entry("type").or_insert_with(|| "message".into());
+                }
+                item
+            })
+            .collect();
+        let at = |item: Option<&Value>| item.and_then(|item| item.get("id")).cloned().unwrap_or_default();
+        let (first, last) = (at(data.first()), at(data.last()));
+        Some(json!({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": false}))
+    }
+
+    fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
+        parse::request(request)
+    }
+
+    fn counted(&self, tokens: u64) -> Value {
+        json!({"object": "response.input_tokens", "input_tokens": tokens})
+    }
+
+    fn reply(&self, reply: &Reply) -> Bytes {
+        Value::Object(object::of(reply, &crate::chat::Rest::new())).to_string().into()
+    }
+
+    fn reply_to(&self, request: &ChatRequest, reply: &Reply) -> Bytes {
+        Value::Object(object::of(reply, &request.echo)).to_string().into()
+    }
+
+    fn refusal(&self, refusal: &Refusal, _request_id: &str) -> Bytes {
+        error::write(refusal).freeze()
+    }
+
+    fn stream(&self, request: &ChatRequest) -> Box<dyn StreamEncoder> {
+        Box::new(encoder::Encoder::new(request.echo.clone()))
+    }
+}

@@ -1,0 +1,333 @@
+//! A streamed reply: `response.created`, `response.in_progress`, then each item from `output_item.added` to `output_item.done`,
+//! one after another, and the whole object at the end. Every event has the next number.
+
+use bytes::{BufMut, BytesMut};
+use serde_json::{Map, Value, json};
+
+use super::object::{self, Envelope};
+use super::tools::{Kind, kind_of};
+use crate::chat::{Chunk, Delta, FinishReason, Rest, Usage};
+use crate::fault::Refusal;
+use crate::format::StreamEncoder;
+use crate::format::write;
+
+/// The state of one stream.
+pub(super) struct Encoder {
+    envelope: Envelope,
+    /// Whether the beginning is written.
+    begun: bool,
+    sequence: u64,
+    /// Items that are whole.
+    output: Vec<Value>,
+    open: Option<Item>,
+    finish: Option<FinishReason>,
+    usage: Option<Usage>,
+}
+
+/// The item under way.
+struct Item {
+    id: String,
+    body: Body,
+}
+
+enum Body {
+    /// Pieces that are whole, and the one that grows.
+    Message {
+        content: Vec<Value>,
+        piece: Option<Piece>,
+    },
+    Reasoning {
+        text: String,
+        sealed: Option<String>,
+    },
+    Call {
+        kind: Kind,
+        index: u32,
+        call_id: String,
+        name: String,
+        arguments: String,
+    },
+}
+
+struct Piece {
+    is_refusal: bool,
+    text: String,
+}
+
+impl Encoder {
+    /// A writer of a reply to a request with this echo.
+    pub(super) fn new(echo: Rest) -> Self {
+        Self {
+            envelope: Envelope::new(echo, "", "", None),
+            begun: false,
+            sequence: 0,
+            output: Vec::new(),
+            open: None,
+            finish: None,
+            usage: None,
+        }
+    }
+
+    fn emit(&mut self, out: &mut BytesMut, kind: &str, fields: Value) {
+        let mut event = Map::new();
+        event.insert("type".to_owned(), kind.into());
+        event.insert("sequence_number".to_owned(), self.sequence.into());
+        if let Value::Object(fields) = fields {
+            event.extend(fields);
+        }
+        self.sequence += 1;
+        out.put_slice(b"event: ");
+        out.put_slice(kind.as_bytes());
+        out.put_slice(b"\ndata: ");
+        write::value(out, &event);
+        out.put_slice(b"\n\n");
+    }
+
+    /// The item under way: its id and its place.
+    fn place(&self) -> (String, usize) {
+        (self.open.as_ref().map(|item| item.id.clone()).unwrap_or_default(), self.output.len())
+    }
+
+    fn begin(&mut self, out: &mut BytesMut) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        let response = self.envelope.object("in_progress", Vec::new(), None);
+        self.emit(out, "response.created", json!({"response": response}));
+        self.emit(out, "response.in_progress", json!({"response": response}));
+    }
+
+    fn open_item(&mut self, prefix: &str, body: Body, shown: impl FnOnce(&str) -> Value, out: &mut BytesMut) {
+        self.close(out);
+        let index = self.output.len();
+        let id = self.envelope.item_id(prefix, index);
+        let item = shown(&id);
+        self.open = Some(Item { id, body });
+        self.emit(out, "response.output_item.added", json!({"output_index": index, "item": item}));
+    }
+
+    fn said(&mut self, more: &str, refusal: bool, out: &mut BytesMut) {
+        if !matches!(self.open, Some(Item { body: Body::Message { .. }, .. })) {
+            let body = Body::Message { content: Vec::new(), piece: None };
+            self.open_item("msg", body, |id| object::message(id, "in_progress", &[]), out);
+        }
+        self.piece_of(refusal, out);
+        let (item_id, output_index) = self.place();
+        let Some(Item { body: Body::Message { content, piece: Some(piece) }, .. }) = &mut self.open else { return };
+        piece.text.push_str(more);
+        let content_index = content.len();
+        let mut fields =
+            json!({"item_id": item_id, "output_index": output_index, "content_index": content_index, "delta": more});
+        let kind = if refusal { "response.refusal.delta" } else { "response.output_text.delta" };
+        if !refusal {
+            fields["logprobs"] = json!([]);
+        }
+        self.emit(out, kind, fields);
+    }
+
+    /// Has a piece of this kind grow.
+    fn piece_of(&mut self, refusal: bool, out: &mut BytesMut) {
+        let grows = match &self.open {
+            Some(Item { body: Body::Message { piece: Some(piece), .. }, .. }) => Some(piece.is_refusal),
+            _ => None,
+        };
+        if grows == Some(refusal) {
+            return;
+        }
+        self.close_piece(out);
+        let (item_id, output_index) = self.place();
+        let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
+        *piece = Some(Piece { is_refusal: refusal, text: String::new() });
+        let content_index = content.len();
+        let part = if refusal { object::refusal("") } else { object::output_text("") };
+        let fields =
+            json!({"item_id": item_id, "output_index": output_index, "content_index": content_index, "part": part});
+        self.emit(out, "response.content_part.added", fields);
+    }
+
+    fn close_piece(&mut self, out: &mut BytesMut) {
+        let (item_id, output_index) = self.place();
+        let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
+        let Some(Piece { is_refusal, text }) = piece.take() else { return };
+        let content_index = content.len();
+        let part = if is_refusal { object::refusal(&text) } else { object::output_text(&text) };
+        content.push(part.clone());
+        let at = json!({"item_id": item_id, "output_index": output_index, "content_index": content_index});
+        let with = |name: &str, value: Value| {
+            let mut fields = at.clone();
+            fields[name] = value;
+            fields
+        };
+        if is_refusal {
+            self.emit(out, "response.refusal.done", with("refusal", text.into()));
+        } else {
+            let mut done = with("text", text.into());
+            done["logprobs"] = json!([]);
+            self.emit(out, "response.output_text.done", done);
+        }
+        self.emit(out, "response.content_part.done", with("part", part));
+    }
+
+    fn thought(&mut self, more: &str, out: &mut BytesMut) {
+        self.open_reasoning(out);
+        let (item_id, output_index) = self.place();
+        let Some(Item { body: Body::Reasoning { text, .. }, .. }) = &mut self.open else { return };
+        let first = text.is_empty();
+        text.push_str(more);
+        let at = json!({"item_id": item_id, "output_index": output_index, "summary_index": 0});
+        if first {
+            let mut added = at.clone();
+            added["part"] = json!({"type": "summary_text", "text": ""});
+            self.emit(out, "response.reasoning_summary_part.added", added);
+        }
+        let mut delta = at;
+        delta["delta"] = more.into();
+        self.emit(out, "response.reasoning_summary_text.delta", delta);
+    }
+
+    /// Has an item of thinking grow; one that is signed is whole.
+    fn open_reasoning(&mut self, out: &mut BytesMut) {
+        if !matches!(&self.open, Some(Item { body: Body::Reasoning { sealed: None, .. }, .. })) {
+            let body = Body::Reasoning { text: String::new(), sealed: None };
+            self.open_item("rs", body, |id| object::reasoning(id, "", None), out);
+        }
+    }
+
+    fn sign(&mut self, what: &str, content: &str, out: &mut BytesMut) {
+        self.open_reasoning(out);
+        if let Some(Item { body: Body::Reasoning { sealed, .. }, .. }) = &mut self.open {
+            *sealed = Some(object::sealed(what, content));
+        }
+    }
+
+    fn called(&mut self, index: u32, call_id: &str, name: &str, out: &mut BytesMut) {
+        let kind = kind_of(&self.envelope.echo, name);
+        let (call_id, name) = (call_id.to_owned(), name.to_owned());
+        let shown = {
+            let (call_id, name) = (call_id.clone(), name.clone());
+            move |id: &str| object::call(kind, id, &call_id, &name, "", "in_progress")
+        };
+        let body = Body::Call { kind, index, call_id, name, arguments: String::new() };
+        self.open_item(object::prefix(kind), body, shown, out);
+    }
+
+    fn argued(&mut self, at: u32, fragment: &str, out: &mut BytesMut) {
+        let (item_id, output_index) = self.place();
+        let Some(Item { body: Body::Call { kind, index, arguments, .. }, .. }) = &mut self.open else { return };
+        if *index != at {
+            return;
+        }
+        arguments.push_str(fragment);
+        // The other kinds' input is read out of the whole arguments.
+        if *kind == Kind::Function && !fragment.is_empty() {
+            let fields = json!({"item_id": item_id, "output_index": output_index, "delta": fragment});
+            self.emit(out, "response.function_call_arguments.delta", fields);
+        }
+    }
+
+    /// Ends the item under way.
+    fn close(&mut self, out: &mut BytesMut) {
+        self.close_piece(out);
+        let (item_id, output_index) = self.place();
+        let Some(Item { id, body }) = self.open.take() else { return };
+        let item = match body {
+            Body::Message { content, .. } => object::message(&id, object::status(self.finish.as_ref()), &content),
+            Body::Reasoning { text, sealed } => {
+                self.close_summary(&item_id, output_index, &text, out);
+                object::reasoning(&id, &text, sealed)
+            }
+            Body::Call { kind, call_id, name, arguments, .. } => {
+                self.close_call(kind, &item_id, output_index, &arguments, out);
+                object::call(kind, &id, &call_id, &name, &arguments, "completed")
+            }
+        };
+        self.output.push(item.clone());
+        self.emit(out, "response.output_item.done", json!({"output_index": output_index, "item": item}));
+    }
+
+    fn close_summary(&mut self, item_id: &str, output_index: usize, text: &str, out: &mut BytesMut) {
+        if text.is_empty() {
+            return;
+        }
+        let mut done = json!({"item_id": item_id, "output_index": output_index, "summary_index": 0});
+        let mut part = done.clone();
+        done["text"] = text.into();
+        part["part"] = json!({"type": "summary_text", "text": text});
+        self.emit(out, "response.reasoning_summary_text.done", done);
+        self.emit(out, "response.reasoning_summary_part.done", part);
+    }
+
+    fn close_call(&mut self, kind: Kind, item_id: &str, output_index: usize, arguments: &str, out: &mut BytesMut) {
+        let mut fields = json!({"item_id": item_id, "output_index": output_index});
+        match kind {
+            Kind::Function => {
+                fields["arguments"] = arguments.into();
+                self.emit(out, "response.function_call_arguments.done", fields);
+            }
+            Kind::Custom => {
+                let input = object::input_of(arguments);
+                let mut delta = fields.clone();
+                delta["delta"] = input.as_str().into();
+                self.emit(out, "response.custom_tool_call_input.delta", delta);
+                fields["input"] = input.into();
+                self.emit(out, "response.custom_tool_call_input.done", fields);
+            }
+            Kind::LocalShell => {}
+        }
+    }
+}
+
+impl StreamEncoder for Encoder {
+    fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut) {
+        if let Delta::Start { id, model, created, .. } = &chunk.delta {
+            if self.envelope.id == super::response_id("") {
+                self.envelope.id = super::response_id(id);
+            }
+            self.envelope.model.clone_from(model);
+            self.envelope.created = created.unwrap_or(0);
+        }
+        self.begin(out);
+        // There is one answer here; nobody asked for more.
+        if chunk.choice > 0 {
+            return;
+        }
+        match &chunk.delta {
+            Delta::Start { .. } => {}
+            Delta::Text(text) if text.is_empty() => {}
+            Delta::Text(text) => self.said(text, false, out),
+            Delta::Refusal(text) => self.said(text, true, out),
+            Delta::Reasoning(text) if text.is_empty() => {}
+            Delta::Reasoning(text) => self.thought(text, out),
+            Delta::ReasoningSignature(signature) => self.sign("signature", signature, out),
+            Delta::ToolCall { index, id, name } => self.called(*index, id, name, out),
+            Delta::ToolArguments { index, fragment } => self.argued(*index, fragment, out),
+            Delta::Finish(reason) => self.finish = Some(reason.clone()),
+            Delta::Usage(usage) => self.usage = Some(usage.clone()),
+            Delta::Other { value, .. } => {
+                if let Some(data) = value.get("content_block").and_then(object::redacted) {
+                    self.sign("redacted", data, out);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        self.begin(out);
+        self.close(out);
+        let finish = self.finish.take();
+        let status = object::status(finish.as_ref());
+        let response = self.envelope.object(status, std::mem::take(&mut self.output), self.usage.as_ref());
+        let response = object::finished(response, finish.as_ref());
+        self.emit(out, &format!("response.{status}"), json!({"response": response}));
+    }
+
+    fn error(&mut self, refusal: &Refusal, _request_id: &str, out: &mut BytesMut) {
+        self.begin(out);
+        let response = self.envelope.object("failed", std::mem::take(&mut self.output), self.usage.as_ref());
+        let response = object::failed(response, refusal);
+        self.emit(out, "response.failed", json!({"response": response}));
+        let code = refusal.code.as_deref().unwrap_or(refusal.kind.as_str());
+        let fields = json!({"code": code, "message": refusal.message, "param": refusal.param});
+        self.emit(out, "error", fields);
+    }
+}

@@ -1,0 +1,237 @@
+//! The items of a conversation, read into messages: what was said, called, answered and thought.
+//!
+//! What the assistant said, thought and called one after another is one message. Pictures in a tool's output follow in a message
+//! of the user: few providers take them inside.
+
+use serde_json::{Value, json};
+
+use super::SEALED;
+use crate::chat::{Message, Part, PartKind, Rest, Role};
+use crate::format::json::Json;
+use crate::format::openai::message::{arguments, image_source};
+use crate::format::read::{Fields, Mismatch, Path};
+
+/// The name under which `local_shell` is shown to models, and its calls come back.
+pub(super) const LOCAL_SHELL: &str = "local_shell";
+
+/// Messages so far.
+#[derive(Default)]
+pub(in crate::format::openai) struct Conversation {
+    messages: Vec<Message>,
+    /// Of the tools' outputs just read.
+    pictures: Vec<Part>,
+}
+
+impl Conversation {
+    /// Instructions, which stand before all items.
+    pub(super) fn instruct(&mut self, text: String) {
+        self.messages.push(message(Role::System, vec![Part::text(text)]));
+    }
+
+    /// What `input` or `output` holds: a text of the user's, or items.
+    pub(in crate::format::openai) fn add(&mut self, value: Json<'_>, path: &Path<'_>) -> Result<(), Mismatch> {
+        match value {
+            Json::Text(text) => self.messages.push(message(Role::User, vec![Part::text(text)])),
+            Json::Array(items) => {
+                for (index, item) in items.into_iter().enumerate() {
+                    self.item(item, &path.index(index))?;
+                }
+            }
+            other => return Err(Mismatch::expected(path, "a text or an array of items", &other)),
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// The messages.
+    pub(in crate::format::openai) fn into_messages(self) -> Vec<Message> {
+        self.messages
+    }
+
+    fn item(&mut self, value: Json<'_>, path: &Path<'_>) -> Result<(), Mismatch> {
+        let mut fields = Fields::of(value, path)?;
+        let kind = fields.word("type")?;
+        let kind = kind.as_deref().unwrap_or("message");
+        if !kind.ends_with("_output") {
+            self.flush();
+        }
+        match kind {
+            "message" => self.message(&mut fields)?,
+            "function_call" => {
+                let arguments = arguments(fields.take("arguments"));
+                self.call(&mut fields, None, arguments)?;
+            }
+            "custom_tool_call" => {
+                let input = fields.text("input")?.unwrap_or_default();
+                self.call(&mut fields, None, json!({"input": input}).to_string())?;
+            }
+            "local_shell_call" => {
+                let action = fields.take("action").map_or(Value::Null, Value::from);
+                self.call(&mut fields, Some(LOCAL_SHELL), without_type(action).to_string())?;
+            }
+            "function_call_output" | "custom_tool_call_output" | "local_shell_call_output" => {
+                self.output(&mut fields)?;
+            }
+            "reasoning" => self.reasoning(&mut fields)?,
+            "item_reference" => {
+                let problem = "references to items are not resolved here; send the items, or `previous_response_id`";
+                return Err(Mismatch::new(path, problem));
+            }
+            other => {
+                let problem = format!("items of the type `{other}` cannot be sent to the models served here");
+                return Err(Mismatch::new(&path.key("type"), problem));
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
+        let path = fields.path().key("role");
+        let word = fields.need_word("role")?;
+        let role = match &*word {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            "system" => Role::System,
+            "developer" => Role::Developer,
+            _ => {
+                let known = "one of `user`, `assistant`, `system`, `developer`";
+                return Err(Mismatch::expected(&path, known, &Json::Text(word)));
+            }
+        };
+        let path = fields.path().key("content");
+        let content = fields.take("content").ok_or_else(|| Mismatch::missing(&path))?;
+        let parts = contents(content, &path)?;
+        if role == Role::Assistant {
+            for part in parts {
+                self.said(part);
+            }
+        } else {
+            self.messages.push(message(role, parts));
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, fields: &mut Fields<'_>, name: Option<&str>, arguments: String) -> Result<(), Mismatch> {
+        let id = fields.need_text("call_id")?;
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => fields.need_text("name")?,
+        };
+        self.said(PartKind::ToolCall { id, name, arguments }.into());
+        Ok(())
+    }
+
+    fn output(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
+        // Some clients name the call by the item's id.
+        let call_id = match fields.text("call_id")? {
+            Some(id) => id,
+            None => fields.need_text("id")?,
+        };
+        let path = fields.path().key("output");
+        let said = fields.take("output").ok_or_else(|| Mismatch::missing(&path))?;
+        let (pictures, content) =
+            contents(said, &path)?.into_iter().partition(|part| matches!(part.kind, PartKind::Image(_)));
+        self.pictures.extend::<Vec<Part>>(pictures);
+        let result = PartKind::ToolResult { call_id, content, is_error: false };
+        self.messages.push(message(Role::Tool, vec![result.into()]));
+        Ok(())
+    }
+
+    /// Thinking that was sealed here comes back as it was; what another gateway or provider sealed has its summary alone.
+    fn reasoning(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
+        let mut text = String::new();
+        for name in ["summary", "content"] {
+            let path = fields.path().key(name);
+            for (index, piece) in fields.list(name)?.unwrap_or_default().into_iter().enumerate() {
+                let path = path.index(index);
+                let more = Fields::of(piece, &path)?.need_text("text")?;
+                if !text.is_empty() {
+                    text.push_str("\n\n");
+                }
+                text.push_str(&more);
+            }
+        }
+        let sealed = fields.text("encrypted_content")?;
+        let sealed = sealed.as_deref().and_then(|sealed| sealed.strip_prefix(SEALED)?.split_once(':'));
+        match sealed {
+            Some(("signature", signature)) => {
+                self.said(PartKind::Reasoning { text, signature: Some(signature.to_owned()) }.into());
+            }
+            Some(("redacted", data)) => {
+                self.said(PartKind::Other(json!({"type": "redacted_thinking", "data": data})).into());
+            }
+            _ if !text.is_empty() => self.said(PartKind::Reasoning { text, signature: None }.into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, part: Part) {
+        match self.messages.last_mut() {
+            Some(last) if last.role == Role::Assistant => last.parts.push(part),
+            _ => self.messages.push(message(Role::Assistant, vec![part])),
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.pictures.is_empty() {
+            self.messages.push(message(Role::User, std::mem::take(&mut self.pictures)));
+        }
+    }
+}
+
+fn message(role: Role, parts: Vec<Part>) -> Message {
+    Message { role, parts, name: None, rest: Rest::new() }
+}
+
+fn without_type(mut action: Value) -> Value {
+    if let Value::Object(fields) = &mut action {
+        fields.shift_remove("type");
+    }
+    action
+}
+
+/// A text, or a list of texts, pictures and files.
+fn contents(value: Json<'_>, path: &Path<'_>) -> Result<Vec<Part>, Mismatch> {
+    match value {
+        Json::Text(text) => Ok(vec![Part::text(text)]),
+        Json::Array(items) => {
+            items.into_iter().enumerate().map(|(index, item)| content(item, &path.index(index))).collect()
+        }
+        other => Err(Mismatch::expected(path, "a text or an array", &other)),
+    }
+}
+
+fn content(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
+    let mut fields = Fields::of(value, path)?;
+    let kind = fields.need_word("type")?;
+    let kind = match &*kind {
+        "input_text" | "output_text" | "text" => PartKind::Text(fields.need_text("text")?),
+        "refusal" => PartKind::Refusal(fields.need_text("refusal")?),
+        "input_image" => {
+            let Some(url) = fields.word("image_url")? else {
+                let problem = "files that are kept elsewhere cannot be sent; send the picture in `image_url`";
+                return Err(Mismatch::new(path, problem));
+            };
+            let detail = fields.text("detail")?.filter(|detail| detail != "auto");
+            PartKind::Image(image_source(url, detail))
+        }
+        "input_file" => {
+            let (name, data) = (fields.text("filename")?, fields.text("file_data")?);
+            let Some(data) = data else {
+                let problem = "files that are kept elsewhere cannot be sent; send the file in `file_data`";
+                return Err(Mismatch::new(path, problem));
+            };
+            let mut file = json!({"file_data": data});
+            if let Some(name) = name {
+                file["filename"] = name.into();
+            }
+            PartKind::Other(json!({"type": "file", "file": file}))
+        }
+        other => {
+            let problem = format!("content of the type `{other}` cannot be sent to the models served here");
+            return Err(Mismatch::new(&path.key("type"), problem));
+        }
+    };
+    Ok(Part::from(kind))
+}

@@ -1,0 +1,236 @@
+//! The response object: what the request said, and the items of the reply.
+
+use serde_json::{Map, Value, json};
+
+use super::SEALED;
+use super::tools::{Kind, kind_of};
+use crate::chat::{FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
+use crate::fault::{Refusal, RefusalKind};
+
+/// Who the object is of, and what it goes back to.
+pub(super) struct Envelope {
+    pub(super) id: String,
+    pub(super) model: String,
+    pub(super) created: u64,
+    /// What the reply repeats of the request.
+    pub(super) echo: Rest,
+}
+
+impl Envelope {
+    /// Of the reply with the provider's own `id`, which names it where the gateway gave the request none.
+    pub(super) fn new(mut echo: Rest, id: &str, model: &str, created: Option<u64>) -> Self {
+        let own = echo.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned));
+        let id = own.unwrap_or_else(|| super::response_id(id));
+        Self { id, model: model.to_owned(), created: created.unwrap_or(0), echo }
+    }
+
+    /// The id of the item at this place.
+    pub(super) fn item_id(&self, prefix: &str, index: usize) -> String {
+        format!("{prefix}_{}_{index}", self.id.trim_start_matches("resp_"))
+    }
+
+    /// The whole object.
+    pub(super) fn object(&self, status: &str, output: Vec<Value>, usage: Option<&Usage>) -> Map<String, Value> {
+        let mut object = Map::new();
+        let mut put = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
+        put("id", self.id.as_str().into());
+        put("object", "response".into());
+        put("created_at", self.created.into());
+        put("status", status.into());
+        put("background", false.into());
+        put("error", Value::Null);
+        put("incomplete_details", Value::Null);
+        put("model", self.model.as_str().into());
+        put("output", output.into());
+        for (name, value) in &self.echo {
+            put(name, value.clone());
+        }
+        put("usage", usage.map_or(Value::Null, counted));
+        object
+    }
+}
+
+/// Why a reply is not whole, where it is not.
+pub(super) fn incomplete(finish: Option<&FinishReason>) -> Option<&'static str> {
+    match finish? {
+        FinishReason::Length => Some("max_output_tokens"),
+        FinishReason::ContentFilter => Some("content_filter"),
+        _ => None,
+    }
+}
+
+/// Ends an object as this reason tells.
+pub(super) fn finished(mut object: Map<String, Value>, finish: Option<&FinishReason>) -> Map<String, Value> {
+    if let Some(reason) = incomplete(finish) {
+        object.insert("incomplete_details".to_owned(), json!({"reason": reason}));
+    } else {
+        object.insert("completed_at".to_owned(), object.get("created_at").cloned().unwrap_or_default());
+    }
+    object
+}
+
+/// The status of a reply that ended so.
+pub(super) fn status(finish: Option<&FinishReason>) -> &'static str {
+    if incomplete(finish).is_some() { "incomplete" } else { "completed" }
+}
+
+/// Ends an object as this fault tells, in the few words that its clients know.
+pub(super) fn failed(mut object: Map<String, Value>, refusal: &Refusal) -> Map<String, Value> {
+    let code = match (refusal.code.as_deref(), refusal.kind) {
+        (Some(code @ ("context_length_exceeded" | "insufficient_quota")), _) => code,
+        (_, RefusalKind::RateLimited | RefusalKind::NeverFits) => "rate_limit_exceeded",
+        (_, RefusalKind::Rejected | RefusalKind::InvalidRequest) => "invalid_prompt",
+        _ => "server_error",
+    };
+    object.insert("error".to_owned(), json!({"code": code, "message": refusal.message}));
+    object
+}
+
+fn counted(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
+    })
+}
+
+/// A whole reply.
+pub(super) fn of(reply: &Reply, echo: &Rest) -> Map<String, Value> {
+    let envelope = Envelope::new(echo.clone(), &reply.id, &reply.model, reply.created);
+    let first = reply.choices.first();
+    let finish = first.and_then(|choice| choice.finish.as_ref());
+    let parts = first.map(|choice| choice.parts.as_slice()).unwrap_or_default();
+    let output = items(parts, &envelope, status(finish));
+    finished(envelope.object(status(finish), output, reply.usage.as_ref()), finish)
+}
+
+fn items(parts: &[Part], envelope: &Envelope, status: &str) -> Vec<Value> {
+    let mut items: Vec<Value> = Vec::new();
+    for part in parts {
+        let index = items.len();
+        let item = match &part.kind {
+            PartKind::Text(text) => match open_message(&mut items) {
+                Some(content) => {
+                    content.push(output_text(text));
+                    continue;
+                }
+                None => message(&envelope.item_id("msg", index), status, &[output_text(text)]),
+            },
+            PartKind::Refusal(text) => match open_message(&mut items) {
+                Some(content) => {
+                    content.push(refusal(text));
+                    continue;
+                }
+                None => message(&envelope.item_id("msg", index), status, &[refusal(text)]),
+            },
+            PartKind::Reasoning { text, signature } => {
+                let sealed = signature.as_ref().map(|signature| sealed("signature", signature));
+                reasoning(&envelope.item_id("rs", index), text, sealed)
+            }
+            PartKind::Other(value) => match redacted(value) {
+                Some(data) => reasoning(&envelope.item_id("rs", index), "", Some(sealed("redacted", data))),
+                None => continue,
+            },
+            PartKind::ToolCall { id, name, arguments } => {
+                let kind = kind_of(&envelope.echo, name);
+                call(kind, &envelope.item_id(prefix(kind), index), id, name, arguments, "completed")
+            }
+            PartKind::Image(ImageSource::Base64 { data, .. }) => picture(&envelope.item_id("ig", index), data),
+            PartKind::Image(_) | PartKind::ToolResult { .. } => continue,
+        };
+        items.push(item);
+    }
+    items
+}
+
+/// The content of the message that is the last item.
+fn open_message(items: &mut [Value]) -> Option<&mut Vec<Value>> {
+    let last = items.last_mut()?;
+    (last.get("type")? == "message").then(|| last.get_mut("content")?.as_array_mut()).flatten()
+}
+
+/// Thinking that a provider hid.
+pub(super) fn redacted(value: &Value) -> Option<&str> {
+    (value.get("type")? == "redacted_thinking").then(|| value.get("data")?.as_str()).flatten()
+}
+
+/// What a provider wants back, as a client carries it.
+pub(super) fn sealed(what: &str, content: &str) -> String {
+    format!("{SEALED}{what}:{content}")
+}
+
+/// A message.
+pub(super) fn message(id: &str, status: &str, content: &[Value]) -> Value {
+    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
+}
+
+/// A piece of a message's text.
+pub(super) fn output_text(text: &str) -> Value {
+    json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text})
+}
+
+/// A piece of a message in which the model declines.
+pub(super) fn refusal(text: &str) -> Value {
+    json!({"type": "refusal", "refusal": text})
+}
+
+/// An item of thinking; the summary is all of it that is known.
+pub(super) fn reasoning(id: &str, text: &str, sealed: Option<String>) -> Value {
+    let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
+    let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
+    if let Some(sealed) = sealed {
+        item["encrypted_content"] = sealed.into();
+    }
+    item
+}
+
+/// A picture.
+pub(super) fn picture(id: &str, data: &str) -> Value {
+    json!({"id": id, "type": "image_generation_call", "status": "completed", "result": data})
+}
+
+/// How the ids of such calls begin.
+pub(super) const fn prefix(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Function => "fc",
+        Kind::Custom => "ctc",
+        Kind::LocalShell => "lsh",
+    }
+}
+
+/// A call of a tool.
+pub(super) fn call(kind: Kind, id: &str, call_id: &str, name: &str, arguments: &str, status: &str) -> Value {
+    match kind {
+        Kind::Function => {
+            json!({"id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name, "arguments": arguments})
+        }
+        Kind::Custom => {
+            let input = input_of(arguments);
+            json!({"id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name, "input": input})
+        }
+        Kind::LocalShell => {
+            let mut action = json!({"type": "exec", "command": [], "env": {}});
+            if let Ok(Value::Object(said)) = serde_json::from_str(arguments) {
+                for (name, value) in said {
+                    action[name] = value;
+                }
+            }
+            action["type"] = "exec".into();
+            json!({"id": id, "type": "local_shell_call", "status": status, "call_id": call_id, "action": action})
+        }
+    }
+}
+
+/// The text in a custom tool's arguments; a model that wrote no such object meant what it wrote.
+pub(super) fn input_of(arguments: &str) -> String {
+    match serde_json::from_str::<Value>(arguments) {
+        Ok(Value::Object(said)) => match said.get("input") {
+            Some(Value::String(input)) => input.clone(),
+            _ => arguments.to_owned(),
+        },
+        Ok(Value::String(input)) => input,
+        _ => arguments.to_owned(),
+    }
+}

@@ -1,0 +1,197 @@
+//! A client's request, read into the canonical chat.
+//!
+//! What only this API has and says again in its reply goes into the request's echo. What needs the provider's own memory or machines
+//! (`background`, `conversation`, `prompt`) is refused by name.
+
+use serde_json::{Value, json};
+
+use super::items::Conversation;
+use super::tools;
+use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest};
+use crate::fault::Refusal;
+use crate::format::json::Json;
+use crate::format::openai::{DIALECT, parse};
+use crate::format::read::{Fields, Mismatch, Path, reply_body, request_body};
+use crate::format::{ClientRequest, Turn};
+
+/// A field's name, and what a reply says where the client said nothing.
+type Echoed = (&'static str, fn() -> Value);
+
+/// Fields that a reply repeats.
+const ECHOED: [Echoed; 17] = [
+    ("instructions", || Value::Null),
+    ("max_output_tokens", || Value::Null),
+    ("max_tool_calls", || Value::Null),
+    ("metadata", || json!({})),
+    ("parallel_tool_calls", || Value::Bool(true)),
+    ("previous_response_id", || Value::Null),
+    ("prompt_cache_key", || Value::Null),
+    ("reasoning", || json!({"effort": null, "summary": null})),
+    ("safety_identifier", || Value::Null),
+    ("service_tier", || json!("default")),
+    ("store", || Value::Bool(true)),
+    ("temperature", || json!(1.0)),
+    ("text", || json!({"format": {"type": "text"}})),
+    ("tool_choice", || json!("auto")),
+    ("tools", || json!([])),
+    ("top_p", || json!(1.0)),
+    ("truncation", || json!("disabled")),
+];
+/// Fields that ask for what is not here, and why not.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("conversation", "conversations are not kept here; send `previous_response_id` or the items"),
+    ("prompt", "prompts that are kept at OpenAI cannot be used here; send the instructions"),
+    ("context_management", "conversations are not shortened here; leave it out"),
+];
+
+/// Reads a request.
+///
+/// # Errors
+/// `InvalidRequest` with the JSON position or the field path.
+pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
+    let mut fields = Fields::of(request_body(&request.body)?, &Path::Root)?;
+    let model = parse::model(&mut fields, request)?;
+    refuse(&mut fields)?;
+    let echo = echo(&fields, &request.id);
+    let messages = conversation(&mut fields, &request.earlier)?;
+    for name in
+        ["metadata", "previous_response_id", "store", "max_tool_calls", "include", "truncation", "stream_options"]
+    {
+        fields.take(name);
+    }
+    let max_tokens = fields.whole("max_output_tokens")?;
+    let reasoning = reasoning(&mut fields)?;
+    let output = text(&mut fields)?;
+    Ok(ChatRequest {
+        model,
+        messages: messages.into(),
+        tools: tools::read(&mut fields)?,
+        tool_choice: tools::choice(&mut fields)?,
+        parallel_tool_calls: fields.flag("parallel_tool_calls")?,
+        max_tokens,
+        choices: 1,
+        temperature: fields.number("temperature")?,
+        top_p: fields.number("top_p")?,
+        top_k: None,
+        stop: Vec::new(),
+        output,
+        reasoning,
+        user: fields.text("user")?,
+        stream: fields.flag("stream")?.unwrap_or(false),
+        stream_usage: true,
+        vectors: None,
+        echo,
+        dialect: DIALECT,
+        rest: fields.rest(),
+    })
+}
+
+fn refuse(fields: &mut Fields<'_>) -> Result<(), Mismatch> {
+    for (name, problem) in ELSEWHERE {
+        if fields.take(name).is_some() {
+            return Err(Mismatch::new(&Path::Root.key(name), problem));
+        }
+    }
+    if fields.flag("background")? == Some(true) {
+        let problem = "replies are not made in the background here; leave it out and stream";
+        return Err(Mismatch::new(&Path::Root.key("background"), problem));
+    }
+    if fields.whole("top_logprobs")?.is_some_and(|count| count > 0) {
+        let problem = "log probabilities are asked of /v1/chat/completions here; leave it out";
+        return Err(Mismatch::new(&Path::Root.key("top_logprobs"), problem));
+    }
+    Ok(())
+}
+
+/// What the reply repeats, its id first.
+fn echo(fields: &Fields<'_>, id: &str) -> Rest {
+    let mut echo = Rest::new();
+    if !id.is_empty() {
+        echo.insert("id".to_owned(), Value::from(super::response_id(id)));
+    }
+    for (name, absent) in ECHOED {
+        let said = fields.peek(name).cloned().map(Value::from);
+        let mut value = said.unwrap_or_else(absent);
+        if let (Value::Object(said), Value::Object(whole)) = (&mut value, absent()) {
+            for (name, value) in whole {
+                if !said.contains_key(&name) {
+                    said.insert(name, value);
+                }
+            }
+        }
+        echo.insert(name.to_owned(), value);
+    }
+    echo
+}
+
+fn conversation(fields: &mut Fields<'_>, earlier: &[Turn]) -> Result<Vec<Message>, Refusal> {
+    let mut conversation = Conversation::default();
+    if let Some(instructions) = fields.text("instructions")? {
+        conversation.instruct(instructions);
+    }
+    let root = Path::Root;
+    let before = root.key("previous_response_id");
+    for turn in earlier {
+        let asked = request_body(&turn.request)?;
+        if let Some(input) = asked.get("input") {
+            conversation.add(input.clone(), &before)?;
+        }
+        let replied = reply_body(&turn.reply).map_err(Refusal::from)?;
+        if let Some(output) = replied.get("output") {
+            conversation.add(said(output), &before)?;
+        }
+    }
+    let path = root.key("input");
+    let input = fields.take("input").ok_or_else(|| Mismatch::missing(&path))?;
+    if matches!(&input, Json::Array(items) if items.is_empty()) && earlier.is_empty() {
+        return Err(Mismatch::new(&path, "at least one item is required").into());
+    }
+    conversation.add(input, &path)?;
+    Ok(conversation.into_messages())
+}
+
+/// A reply's items that belong to the conversation: pictures that were made do not.
+fn said<'b>(output: &Json<'b>) -> Json<'b> {
+    match output {
+        Json::Array(items) => {
+            let told = |item: &&Json<'b>| item.get("type").is_none_or(|kind| kind != "image_generation_call");
+            Json::Array(items.iter().filter(told).cloned().collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Mismatch> {
+    let path = Path::Root.key("reasoning");
+    let Some(value) = fields.take("reasoning") else { return Ok(None) };
+    let effort = Fields::of(value, &path)?.text("effort")?;
+    Ok(effort.map(|effort| Reasoning { effort: Some(effort), budget_tokens: None }))
+}
+
+/// The reply's shape; how wordy it is has a field of its own in chats.
+fn text(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
+    let path = Path::Root.key("text");
+    let Some(value) = fields.take("text") else { return Ok(None) };
+    let mut text = Fields::of(value, &path)?;
+    if let Some(verbosity) = text.text("verbosity")? {
+        fields.put("verbosity", verbosity.into());
+    }
+    let path = path.key("format");
+    let Some(format) = text.take("format") else { return Ok(None) };
+    let mut format = Fields::of(format, &path)?;
+    let kind = format.need_word("type")?;
+    Ok(Some(match &*kind {
+        "text" => OutputFormat::Text,
+        "json_object" => OutputFormat::JsonObject,
+        "json_schema" => OutputFormat::JsonSchema {
+            name: format.text("name")?,
+            description: format.text("description")?,
+            schema: format.take("schema").ok_or_else(|| Mismatch::missing(&path.key("schema")))?.into(),
+            strict: format.flag("strict")?,
+        },
+        _ => {
+            let known = "`text`, `json_object` or `json_schema`";
+            return Err(Mismatch::expected(&path.key("type"), known, &Json::Text(kind)));
+        }
+    }))
+}

@@ -1,0 +1,86 @@
+//! Prompts that are too long, in whichever words a provider says so: agents shorten a conversation by a code or by words, and by
+//! nothing else.
+
+use crate::fault::{AttemptFault, Refusal};
+
+/// The code by which such a fault is known, whoever reported it.
+pub(super) const CODE: &str = "context_length_exceeded";
+
+/// How providers say it. Their codes say less: mostly that the request was not valid.
+const WORDS: [&str; 9] = [
+    "prompt is too long",
+    "maximum context length",
+    "context length exceeded",
+    "exceed context limit",
+    "exceeds the context window",
+    "exceeds the maximum number of tokens allowed",
+    "input is too long for requested model",
+    "too large for model with",
+    "reduce the length of the messages",
+];
+
+/// Gives a refusal of a provider's its code, where its words say that the prompt is too long.
+pub(super) fn name(fault: &mut AttemptFault) {
+    if fault.code.as_deref() != Some(CODE)
+        && fault.status.is_some_and(|status| matches!(status, 400 | 413 | 422))
+        && is_said(&fault.message)
+    {
+        fault.code = Some(CODE.to_owned());
+    }
+}
+
+/// Whether a refusal is of that kind.
+pub(super) fn is(refusal: &Refusal) -> bool {
+    refusal.code.as_deref() == Some(CODE)
+}
+
+fn is_said(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    WORDS.iter().any(|words| message.contains(words))
+}
+
+/// Tokens of the prompt and the most there may be, where a message tells both: the largest number but one that is smaller.
+pub(super) fn numbers(message: &str) -> Option<(u64, u64)> {
+    let digits = |word: &str| word.replace(',', "").parse::<u64>().ok();
+    let words = message.split(|sign: char| !(sign.is_ascii_digit() || sign == ','));
+    let mut found: Vec<u64> =
+        words.map(|word| word.trim_matches(',')).filter_map(digits).filter(|number| *number >= 100).collect();
+    found.sort_unstable();
+    found.dedup();
+    let (tokens, most) = (found.pop()?, found.pop()?);
+    Some((tokens, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::FaultKind;
+
+    #[test]
+    fn every_vendor_s_words_are_known() {
+        for (message, expected) in [
+            (
+                "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+                Some((9000, 8192)),
+            ),
+            ("prompt is too long: 208310 tokens > 200000 maximum", Some((208_310, 200_000))),
+            (
+                "The input token count (1,200,000) exceeds the maximum number of tokens allowed (1048576).",
+                Some((1_200_000, 1_048_576)),
+            ),
+            (
+                "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+                Some((40_000, 32_768)),
+            ),
+            ("Please reduce the length of the messages or completion.", None),
+        ] {
+            let mut fault = AttemptFault { status: Some(400), ..AttemptFault::new(FaultKind::Rejected, message) };
+            fault.code = Some("invalid_request_error".to_owned());
+            name(&mut fault);
+            assert_eq!((fault.code.as_deref(), numbers(message)), (Some(CODE), expected), "{message}");
+        }
+        let mut other = AttemptFault { status: Some(400), ..AttemptFault::new(FaultKind::Rejected, "no such field") };
+        name(&mut other);
+        assert_eq!(other.code, None);
+    }
+}

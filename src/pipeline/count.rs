@@ -1,0 +1,22 @@
+//! Tokens of a request that is not served.
+
+use crate::chat::ChatRequest;
+use crate::fault::{Refusal, RefusalKind};
+use crate::tokens::{self, Count};
+
+use super::{Gateway, context, steering};
+
+impl Gateway {
+    /// Input tokens of a request, by the encoding of its group's first deployment, as limits count them.
+    ///
+    /// # Errors
+    /// No group has its name, or it steers.
+    pub async fn count(&self, request: ChatRequest) -> Result<Count, Refusal> {
+        steering::refuse(&request)?;
+        let snapshot = self.live.read();
+        let group = context::find(&snapshot, &request.model)?;
+        let model = group.deployments.first().map(|first| first.config.model.clone()).unwrap_or_default();
+        let counted = self.blocking.run(move || tokens::count(&request, &model)).await;
+        counted.ok_or_else(|| Refusal::new(RefusalKind::Internal, "the request could not be counted"))
+    }
+}
