@@ -1,7 +1,9 @@
 //! The policies that come with the binary, so that it decides well with no folder beside it.
 
 /// Name and component of every shipped policy; sources are under `plugins/`, digests in `policies.lock`.
-pub const SHIPPED: [(&str, &[u8]); 12] = [
+pub const SHIPPED: [(&str, &[u8]); 14] = [
+    ("batch", include_bytes!("../policies/batch.wasm")),
+    ("batch-split", include_bytes!("../policies/batch-split.wasm")),
     ("cohere", include_bytes!("../policies/cohere.wasm")),
     ("cost-based", include_bytes!("../policies/cost-based.wasm")),
     ("json", include_bytes!("../policies/json.wasm")),
@@ -26,8 +28,8 @@ mod tests {
         for (name, bytes) in SHIPPED {
             let role = match name {
                 "cohere" => Role::Provider,
-                "json" | "reasoning" | "restore" => Role::ResponseParser,
-                "redact" | "template" => Role::PromptBuilder,
+                "batch-split" | "json" | "reasoning" | "restore" => Role::ResponseParser,
+                "batch" | "redact" | "template" => Role::PromptBuilder,
                 _ => Role::Router,
             };
             assert_eq!(inspect(bytes, false).map(|found| found.roles), Ok(vec![role]), "{name}");

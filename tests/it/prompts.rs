@@ -226,3 +226,26 @@ async fn a_policy_of_another_role_is_refused_by_name() {
     assert!(problems.contains("is a router, and no response-parser"), "{problems}");
     assert_eq!(gateway.generation(), before);
 }
+
+#[tokio::test]
+async fn several_texts_go_into_one_call_and_each_has_its_answer() {
+    let array = r#"Here you are: [{"number": 2, "result": "low"}, {"number": 1, "result": "high"}]"#;
+    let upstream = ScriptedUpstream::start([
+        Step::json(200, &openai_reply("I would rather not.")),
+        Step::json(200, &openai_reply(array)),
+    ])
+    .await;
+    let own = "  prompt_builders:\n    g: {policy: batch, settings: {instructions: \"{{count}} texts:\", item: \"{{number}}. {{item}} \", instruction_tokens: 4, max_batch_tokens: 45}}\n  response_parsers:\n    g: {policy: batch-split}";
+    let gateway = Gateway::start(&config(&upstream, own)).await;
+    let texts = ["it was the best of times", "it was the worst of times", "it was the age of wisdom, it was the age"];
+    let reply =
+        gateway.post("/v1/chat/completions", &json!({"model": "g", "prompt_items": texts, "max_tokens": 10})).await;
+    assert_eq!(
+        (reply.status, content(&reply.json())),
+        (200, r#"[{"item":0,"result":"high"},{"item":1,"result":"low"}]"#),
+        "{}",
+        reply.text
+    );
+    assert_eq!(reply.header("x-witgate-items"), "0-1");
+    assert_eq!(upstream.count(), 2, "a reply that is no array is asked for again");
+}

@@ -16,7 +16,9 @@ use build::{Built, Guest, Role};
 use lock::Lock;
 
 /// What is shipped, in name order.
-const SHIPPED: [(&str, Role); 12] = [
+const SHIPPED: [(&str, Role); 14] = [
+    ("batch", Role::PromptBuilder),
+    ("batch-split", Role::ResponseParser),
     ("cohere", Role::Provider),
     ("cost-based", Role::Router),
     ("json", Role::ResponseParser),

@@ -10,8 +10,6 @@
 //!
 //! Replies that call tools and those in which the model declines pass as they are.
 
-mod extract;
-mod repair;
 mod schema;
 
 use std::rc::Rc;
@@ -20,7 +18,7 @@ use serde_json::Value;
 use witgate_response_parser::export_response_parser;
 use witgate_response_parser::{Complaint, Delta, Finish, Kinds, Needs, Reply, ReplyInfo, ResponseParser, Setup, text};
 
-use extract::Extract;
+use json_text::{Extract, whole};
 use schema::Schema;
 
 struct Json {
@@ -122,7 +120,7 @@ impl Reply for JsonReply {
         if reason == Finish::Length {
             return Err(self.complaint("it was cut off at the output limit; answer in fewer words".to_owned()));
         }
-        let (json, value) = extract::whole(&self.all).map_err(|why| self.complaint(why))?;
+        let (json, value) = whole(&self.all).map_err(|why| self.complaint(why))?;
         self.checked(&value)?;
         Ok(text(json))
     }

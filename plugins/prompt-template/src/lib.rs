@@ -11,13 +11,11 @@
 //!
 //! A variable that is nowhere refuses the request in words that name it.
 
-mod template;
-
 use serde_json::{Map, Value};
 use witgate_prompt_builder::{BuiltMessage, Needs, Prompt, PromptBuilder, Request, Role, Setup, count_tokens, kept};
 use witgate_prompt_builder::{export_prompt_builder, log};
 
-use template::{Scope, Template};
+use template_text::{Scope, Template};
 
 /// Tokens kept free for each message: its role and what separates it from others.
 const AROUND_MESSAGE: u32 = 8;

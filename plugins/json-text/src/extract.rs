@@ -12,7 +12,7 @@ const THINKING: [(&str, &str); 3] =
 ///
 /// # Errors
 /// There is none, or it cannot be read: why.
-pub(crate) fn whole(reply: &str) -> Result<(String, Value), String> {
+pub fn whole(reply: &str) -> Result<(String, Value), String> {
     let answer = without_thinking(reply);
     let places = candidates(&answer);
     let strict = |text: &&str| serde_json::from_str::<Value>(text).ok().map(|value| ((*text).to_owned(), value));
@@ -102,7 +102,7 @@ impl Brackets {
 
 /// JSON taken out of a reply as it comes: from the first bracket that is no prose to the one that closes it.
 #[derive(Debug, Default)]
-pub(crate) struct Extract {
+pub struct Extract {
     brackets: Brackets,
     state: State,
     /// Not decided yet: the beginning of a tag, or a bracket whose next character tells whether it is JSON.
@@ -121,7 +121,8 @@ enum State {
 
 impl Extract {
     /// What of the JSON is certain now.
-    pub(crate) fn push(&mut self, words: &str) -> String {
+    #[must_use]
+    pub fn push(&mut self, words: &str) -> String {
         let mut out = String::new();
         for c in words.chars() {
             match self.state {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// A text with places to fill in.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Template(Vec<Step>);
+pub struct Template(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -14,17 +14,21 @@ enum Step {
 }
 
 /// What names stand for.
-pub(crate) struct Scope<'a> {
-    pub(crate) variables: &'a Value,
-    pub(crate) defaults: &'a Map<String, Value>,
+pub struct Scope<'a> {
+    /// The request's.
+    pub variables: &'a Value,
+    /// Variables for requests that lack them.
+    pub defaults: &'a Map<String, Value>,
     /// The list of items, written.
-    pub(crate) items: Option<&'a str>,
+    pub items: Option<&'a str>,
 }
 
 impl Template {
+    /// Reads a template.
+    ///
     /// # Errors
     /// A name is not closed, or is none.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (mut steps, mut rest) = (Vec::new(), text);
         let mut plain = String::new();
         while let Some(at) = rest.find("{{") {
@@ -54,22 +58,28 @@ impl Template {
         Ok(Self(steps))
     }
 
-    pub(crate) fn wants_items(&self) -> bool {
+    /// Whether it says `{{items}}`.
+    #[must_use]
+    pub fn wants_items(&self) -> bool {
         self.0.iter().any(|step| matches!(step, Step::Name(path) if path[..] == ["items"]))
     }
 
+    /// The text with every name filled in.
+    ///
     /// # Errors
     /// Names a variable that is nowhere.
-    pub(crate) fn render(&self, scope: &Scope<'_>) -> Result<String, String> {
+    pub fn render(&self, scope: &Scope<'_>) -> Result<String, String> {
         self.fill(|path| match (scope.items, path) {
             (Some(items), [name]) if name == "items" => Some(items.to_owned()),
             _ => inside(scope.variables, path).or_else(|| field(scope.defaults, path)).map(written),
         })
     }
 
+    /// The text of one item, whose fields have names too.
+    ///
     /// # Errors
     /// As [`Template::render`].
-    pub(crate) fn render_item(&self, item: &Value, number: usize, scope: &Scope<'_>) -> Result<String, String> {
+    pub fn render_item(&self, item: &Value, number: usize, scope: &Scope<'_>) -> Result<String, String> {
         self.fill(|path| match path {
             [name] if name == "number" => Some(number.to_string()),
             [name, path @ ..] if name == "item" => inside(item, path).map(written),
