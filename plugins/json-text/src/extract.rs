@@ -29,6 +29,16 @@ pub fn whole(reply: &str) -> Result<(String, Value), String> {
     Err(why)
 }
 
+/// The first value in a reply that `fits`, the likeliest place first, each read as it is or, if need be, repaired.
+pub fn fitting(reply: &str, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+    let answer = without_thinking(reply);
+    let read = |place: &str| {
+        let repaired = || place.starts_with(['{', '[']).then(|| repair::read(place).ok()).flatten();
+        serde_json::from_str(place).ok().or_else(repaired)
+    };
+    candidates(&answer).into_iter().filter_map(read).find(fits)
+}
+
 /// Where JSON may be, the likeliest first: all of it, what stands in code fences, what begins with a bracket.
 fn candidates(answer: &str) -> Vec<&str> {
     let mut places = vec![answer.trim()];

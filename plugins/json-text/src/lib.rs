@@ -3,4 +3,4 @@
 mod extract;
 mod repair;
 
-pub use extract::{Extract, whole};
+pub use extract::{Extract, fitting, whole};

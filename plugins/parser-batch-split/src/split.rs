@@ -11,15 +11,19 @@ const NUMBER: &str = "number";
 /// # Errors
 /// Not one text is answered: why.
 pub(crate) fn split(reply: &str, texts: usize, result: &str, cut: bool) -> Result<Value, String> {
-    let (_, value) = json_text::whole(reply)?;
-    let mut elements = elements(value)?;
+    // What says which text it is about is the answer, wherever else brackets are; then what has as many elements as texts.
+    let numbered = |value: &Value| elements(value).is_ok_and(|list| list.into_iter().any(|one| number(one).is_some()));
+    let as_many = |value: &Value| elements(value).is_ok_and(|list| list.len() == texts);
+    let found = json_text::fitting(reply, numbered).or_else(|| json_text::fitting(reply, as_many));
+    let value = found.map_or_else(|| json_text::whole(reply).map(|(_, value)| value), Ok)?;
+    let mut elements = elements(&value)?;
     if cut {
         elements.pop();
     }
     let mut answers: Vec<Option<Value>> = vec![None; texts];
     if elements.iter().any(|element| number(element).is_some()) {
         for element in elements {
-            let place = number(&element).and_then(|number| number.checked_sub(1));
+            let place = number(element).and_then(|number| number.checked_sub(1));
             // Of two answers to one text the first is taken; what is about no text is left out.
             if let Some(answer @ None) = place.and_then(|place| answers.get_mut(place)) {
                 *answer = Some(inside(element, result));
@@ -27,7 +31,7 @@ pub(crate) fn split(reply: &str, texts: usize, result: &str, cut: bool) -> Resul
         }
     } else if elements.len() == texts {
         answers = elements.into_iter().map(|element| Some(inside(element, result))).collect();
-    } else {
+    } else if !cut {
         let found = elements.len();
         return Err(format!("it has {found} elements for {texts} texts, and none says which text it is about"));
     }
@@ -42,47 +46,37 @@ pub(crate) fn split(reply: &str, texts: usize, result: &str, cut: bool) -> Resul
 }
 
 /// The array, or the only array inside of an object: JSON modes know no arrays. A single object is an array of one.
-fn elements(value: Value) -> Result<Vec<Value>, String> {
-    match value {
-        Value::Array(elements) => Ok(elements),
-        Value::Object(mut object) if number_of(&object).is_none() => {
-            let arrays: Vec<String> =
-                object.iter().filter(|(_, value)| value.is_array()).map(|(name, _)| name.clone()).collect();
-            match (&arrays[..], object.len()) {
-                ([name], _) => match object.shift_remove(name) {
-                    Some(Value::Array(elements)) => Ok(elements),
-                    _ => Ok(Vec::new()),
-                },
-                ([], _) => Ok(vec![Value::Object(object)]),
-                _ => Err("it is an object with several arrays".to_owned()),
-            }
-        }
-        object @ Value::Object(_) => Ok(vec![object]),
-        _ => Err("it is no array".to_owned()),
+fn elements(value: &Value) -> Result<Vec<&Value>, String> {
+    let object = match value {
+        Value::Array(elements) => return Ok(elements.iter().collect()),
+        Value::Object(object) => object,
+        _ => return Err("it is no array".to_owned()),
+    };
+    if object.contains_key(NUMBER) {
+        return Ok(vec![value]);
+    }
+    let mut arrays = object.values().filter_map(Value::as_array);
+    match (arrays.next(), arrays.next()) {
+        (Some(elements), None) => Ok(elements.iter().collect()),
+        (None, _) => Ok(vec![value]),
+        _ => Err("it is an object with several arrays".to_owned()),
     }
 }
 
-fn number(element: &Value) -> Option<usize> {
-    number_of(element.as_object()?)
-}
-
 /// Models write numbers as texts too.
-fn number_of(object: &serde_json::Map<String, Value>) -> Option<usize> {
-    match object.get(NUMBER)? {
+fn number(element: &Value) -> Option<usize> {
+    match element.get(NUMBER)? {
         Value::String(text) => text.trim().parse().ok(),
         number => number.as_u64().and_then(|number| usize::try_from(number).ok()),
     }
 }
 
 /// The result of an element: its field, else the element without its number.
-fn inside(element: Value, result: &str) -> Value {
-    match element {
-        Value::Object(mut object) => object.shift_remove(result).unwrap_or_else(|| {
-            object.shift_remove(NUMBER);
-            Value::Object(object)
-        }),
-        other => other,
-    }
+fn inside(element: &Value, result: &str) -> Value {
+    let Value::Object(object) = element else { return element.clone() };
+    object.get(result).cloned().unwrap_or_else(|| {
+        object.iter().filter(|(name, _)| *name != NUMBER).map(|(name, value)| (name.clone(), value.clone())).collect()
+    })
 }
 
 #[cfg(test)]
@@ -108,9 +102,11 @@ mod tests {
                 r#"[{"number": 1, "result": "a"}, {"number": 1, "result": "x"}, {"number": 7, "result": "y"}, {"number": 2, "result": "b"}]"#,
                 both,
             ),
+            // Brackets in prose before it.
+            (r#"See [1]: [{"number": 1, "result": "a"}, {"number": 2, "result": "b",}]"#, both),
             // Broken off.
             (
-                r#"[{"number": 1, "result": "a"}, {"number": 2, "res"#,
+                r#"[{"number": 1, "result": "a"}, {"num"#,
                 r#"[{"item":0,"result":"a"},{"item":1,"missing":"the model did not answer for this text"}]"#,
             ),
             // The element is the result.
