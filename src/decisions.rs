@@ -5,7 +5,8 @@
 //! a share of them tells everything about some stretches of time. They are written by a thread of their own: where that cannot
 //! follow, the run is given up and the request goes on. The folder has a bound; the oldest runs go first.
 //!
-//! A line holds what the router was told and what it answered: never a prompt, a reply or a key. `wit/README.md` describes it.
+//! A line holds what the router was told and what it answered, and what the policies of other roles did: never a prompt, a reply or a
+//! key; policies' own words only where the operator wants them. `wit/README.md` describes it.
 
 mod exact;
 mod folder;
@@ -32,7 +33,7 @@ use serde_json::Value;
 use crate::config::DecisionSettings;
 use crate::id::RequestId;
 use crate::policy::{Decision, DecisionLog, RecordedCall, RouterFacts, RunId, RunStart, Stretch};
-use crate::record::Record;
+use crate::record::{Explanation, Record};
 use crate::seed;
 
 pub use folder::{default_folder, run_files};
@@ -134,6 +135,16 @@ impl Decisions {
             // A line too many is no gap: what the host did is told beside the run's calls.
             let _full = active.sender.try_send(Message::Request(record.id, line));
         }
+    }
+
+    /// For a request that arrives: what is to be told of it beside its record, where anything is kept.
+    #[must_use]
+    pub fn explanation(&self) -> Option<Box<Explanation>> {
+        if !self.on.load(Ordering::Relaxed) {
+            return None;
+        }
+        let words = self.active.load().as_ref().is_some_and(|active| active.settings.words);
+        Some(Box::new(Explanation { words, ..Explanation::default() }))
     }
 
     /// Whether any are kept.

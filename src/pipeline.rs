@@ -52,7 +52,7 @@ pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
 pub use memory::MemoryBudget;
 pub use pieces::Pieces;
-pub use plan::{Attributes, Features, PlannedAttempt, Removal, RequestPlan};
+pub use plan::{Attributes, Features, PlannedAttempt, PlannedTrial, RequestPlan};
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
 
@@ -191,7 +191,8 @@ impl Gateway {
     pub fn arrive(self: &Arc<Self>, api: &'static dyn ClientApi) -> RequestGuard {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
         self.recorder.begun();
-        let record = Record::new(RequestId::derive(now, seed), now, api.name());
+        let mut record = Record::new(RequestId::derive(now, seed), now, api.name());
+        record.explanation = self.decisions.explanation();
         RequestGuard::new(Arc::clone(self), self.live.read(), api, record, seed)
     }
 
@@ -259,7 +260,7 @@ impl Gateway {
         };
         // Of a request that its builder refuses, too.
         guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
-        let mut context = RequestContext::new(self, snapshot, arrival, request).await?;
+        let mut context = RequestContext::new(self, snapshot, arrival, request, guard.explanation()).await?;
         guard.hold_memory(context.grown)?;
         Self::attempts(guard, &mut context).await
     }
@@ -322,7 +323,7 @@ impl Gateway {
                 Ok(served) => return Ok(served),
                 Err(CallFailure::Complaint(complained)) => {
                     // The provider did its part; what it is asked next is another request to it.
-                    guard.complained();
+                    guard.complained(&complained.complaint.problem);
                     let Some(messages) = complained.asked_again(&context.request.messages) else {
                         return Err(complained.into());
                     };

@@ -35,7 +35,7 @@ pub use host::{
 };
 pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, Building, BuiltPrompt, PromptBuilder};
 pub use provider::{ComponentFormat, ProviderNeeds, ProviderPolicy, ProviderSetup, Providing};
-pub use response_parser::{Complaint, ParserNeeds, Parsing, ReplyInfo, ReplyParser, ResponseParser};
+pub use response_parser::{Complaint, ParserNeeds, ParserWork, Parsing, ReplyInfo, ReplyParser, ResponseParser};
 pub use router::{
     Choice, Decision, DecisionLog, DeploymentInfo, Needs, Outcome, RecordedCall, Rerun, RouteError, RouteRequest,
     Router, RouterFacts, RouterSuccession, Routing, RunId, RunStart, Setup, Stretch, Traits,

@@ -1,5 +1,7 @@
 //! The record: one per request, whatever its ending. Logs, metrics and later the ledger are made of it.
 
+mod explanation;
+
 use std::time::Duration;
 
 use crate::chat::Usage;
@@ -7,6 +9,8 @@ use crate::fault::{FaultKind, RefusalKind};
 use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId, TeamId};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
+
+pub use explanation::{ComplaintMade, Explanation, PassedOver, PromptBuilt, PromptEnd, Removal, ReplyRead};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +94,8 @@ pub struct Record {
     pub status: u16,
     /// How it ended.
     pub ending: Ending,
+    /// Why it went so; `None` where no decisions are kept.
+    pub explanation: Option<Box<Explanation>>,
 }
 
 impl Record {
@@ -115,6 +121,7 @@ impl Record {
             latency: Duration::ZERO,
             status: 499,
             ending: Ending::Cancelled,
+            explanation: None,
         }
     }
 }

@@ -102,8 +102,7 @@ impl Rollout {
         figures: Arc<Figures>,
         control: Arc<Control>,
     ) -> Arc<Self> {
-        let component = candidate.component();
-        let policy = format!("{}@{}", component.name(), component.digest().short()).into();
+        let policy = candidate.component().label().into();
         let faults_seen = AtomicU64::new(candidate.faults());
         Arc::new(Self { candidate, policy, live, mode, figures, control, faults_seen, waiting: AtomicUsize::new(0) })
     }

@@ -15,8 +15,9 @@ use crate::catalog::{Deployment, Group};
 use crate::config::Settings;
 use crate::format::ProviderFormat;
 use crate::health::Health;
-use crate::id::{GroupName, KeyId, TeamId};
+use crate::id::{GroupName, KeyId, RequestId, TeamId};
 use crate::limits::ScopeId;
+use crate::moment::Moment;
 use crate::policy::{
     Component, ComponentFormat, PolicyReport, PromptBuilder, ProviderPolicy, ResponseParser, Role, Router,
 };
@@ -140,6 +141,17 @@ pub enum SpokenFormat {
     Native(&'static dyn ProviderFormat),
     /// A policy of the provider role.
     Component(ComponentFormat),
+}
+
+impl SpokenFormat {
+    /// The format for the calls of one request at this time: what a component logs and how it fails is told with them.
+    #[must_use]
+    pub fn serving(&self, request: Option<RequestId>, now: Moment) -> Self {
+        match self {
+            Self::Native(format) => Self::Native(*format),
+            Self::Component(format) => Self::Component(format.serving(request, now)),
+        }
+    }
 }
 
 impl Deref for SpokenFormat {

@@ -19,11 +19,8 @@ pub(super) fn change(command: &VersionCommand) -> ExitCode {
 }
 
 fn order(action: &str, arguments: &VersionArgs) -> ExitCode {
-    let VersionArgs { group, to, role, ask } = arguments;
-    let mut details = json!({"role": role});
-    if let Some(to) = to {
-        details["to"] = json!(to);
-    }
+    let VersionArgs { group, to, role, policy, ask } = arguments;
+    let details = json!({"role": role, "to": to, "policy": policy});
     match told(ask, &format!("/admin/policies/{}/{action}", escaped(group)), Some(&details)) {
         Ok(answer) if ask.json => say(answer),
         Ok(answer) => {

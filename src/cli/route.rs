@@ -55,6 +55,19 @@ fn table(answer: &Value) {
     if let Some(fault) = answer["policy_fault"].as_str() {
         say(format_args!("the policy's own answer does not count: {fault}"));
     }
+    if let Some(prompt) = answer["prompt"].as_object() {
+        let count = |name: &str| prompt.get(name).map_or_else(String::new, Value::to_string);
+        say(format_args!(
+            "prompt by {}: messages {} → {}, tokens at most {} → {}, items {} of {}",
+            prompt.get("policy").map(text).unwrap_or_default(),
+            count("messages_before"),
+            count("messages_after"),
+            count("tokens_before"),
+            count("tokens_after"),
+            count("items_kept"),
+            count("items"),
+        ));
+    }
     for row in answer["deployments"].as_array().into_iter().flatten() {
         let rank = row["rank"].as_u64().map_or_else(|| "-".to_owned(), |rank| rank.to_string());
         let why = row["removed"].as_str().map_or_else(|| format!("limits: {}", text(&row["limits"])), str::to_owned);
@@ -64,5 +77,12 @@ fn table(answer: &Value) {
         if !signals.is_empty() {
             say(format_args!("      {}", signals.join(", ")));
         }
+    }
+    if let Some(trial) = answer["trial"].as_object() {
+        let of = |name: &str| trial.get(name).map(text).unwrap_or_default();
+        let ranked = trial.get("ranking").and_then(Value::as_array).into_iter().flatten();
+        let ranked: Vec<String> = ranked.map(|row| text(&row["deployment"])).collect();
+        let said = if ranked.is_empty() { of("instead") } else { ranked.join(", ") };
+        say(format_args!("{} on trial ({}) would say: {said}", of("policy"), of("mode")));
     }
 }

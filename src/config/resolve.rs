@@ -157,6 +157,7 @@ fn decisions(written: Decisions) -> DecisionSettings {
         run: written.run.unwrap_or(DECISIONS_RUN),
         keep_bytes: written.keep_mb.unwrap_or(DECISIONS_MB).saturating_mul(1 << 20),
         dir: written.dir,
+        words: written.words.unwrap_or(false),
     }
 }
 

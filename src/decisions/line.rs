@@ -14,7 +14,7 @@ use crate::policy::{
     Choice, Decision, DeploymentInfo, Digest, Needs, RouteError, RouteRequest, RouterFacts, RunStart, SavedState,
     Setup, Traits,
 };
-use crate::record::Record;
+use crate::record::{Explanation, PassedOver, PromptBuilt, Record, ReplyRead};
 use crate::signal::{Attribute, Feature, Grants, Signal};
 use crate::tokens::Precision;
 
@@ -139,6 +139,18 @@ pub struct RequestLine {
     pub latency_ms: f64,
     /// What was tried, in order.
     pub attempts: Vec<AttemptLine>,
+    /// The group it was for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What the prompt builder did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptBuilt>,
+    /// Deployments that were not taken, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
+    /// What the response parser made of each reply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replies: Vec<ReplyRead>,
 }
 
 /// One attempt.
@@ -171,6 +183,8 @@ impl RequestLine {
             fault: attempt.fault.map(|fault| fault.as_str().to_owned()),
             latency_ms: ms(attempt.latency),
         });
+        let Explanation { prompt, passed_over, replies, .. } =
+            record.explanation.as_deref().cloned().unwrap_or_default();
         Self {
             id: record.id.to_string(),
             status: record.status,
@@ -179,6 +193,10 @@ impl RequestLine {
             waited_ms: ms(record.waited),
             latency_ms: ms(record.latency),
             attempts: attempts.collect(),
+            group: record.group.as_ref().map(ToString::to_string),
+            prompt,
+            passed_over,
+            replies,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The last decisions, in memory: for a question about a request of a moment ago, whether its run was drawn or not.
+//! The last requests, in memory: for a question about one of a moment ago, whether its run was drawn or not, and whether a router
+//! decided it or not.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::line::RequestLine;
-use super::show::decision_json;
+use super::show::{decision_json, undecided_json};
 use crate::id::RequestId;
 use crate::policy::{Decision, RouterFacts};
 
 /// Requests that are remembered.
 const KEPT: usize = 1000;
 
-/// The last requests that a router decided.
+/// The last requests.
 #[derive(Default)]
 pub(super) struct Recent(Mutex<Remembered>);
 
@@ -23,10 +24,10 @@ struct Remembered {
     requests: HashMap<RequestId, Request>,
 }
 
+#[derive(Default)]
 struct Request {
-    facts: Arc<RouterFacts>,
-    /// More than one where the router wanted it to wait and was asked again: the last counts.
-    decision: Arc<Decision>,
+    /// More than one where the router wanted it to wait and was asked again: the last counts. `None` where no router was asked.
+    decided: Option<(Arc<RouterFacts>, Arc<Decision>)>,
     ended: Option<Arc<RequestLine>>,
 }
 
@@ -43,31 +44,43 @@ impl Recent {
 
     pub(super) fn decided(&self, facts: &Arc<RouterFacts>, decision: &Arc<Decision>) {
         let Some(id) = decision.request.id else { return };
-        let request = Request { facts: Arc::clone(facts), decision: Arc::clone(decision), ended: None };
+        let decided = Some((Arc::clone(facts), Arc::clone(decision)));
+        self.remember(id, |request| std::mem::replace(&mut request.decided, decided));
+    }
+
+    /// A request ended. One that asked for no group that there is, is nobody's to explain.
+    pub(super) fn ended(&self, id: RequestId, line: &Arc<RequestLine>) {
+        if line.group.is_some() {
+            let ended = Some(Arc::clone(line));
+            self.remember(id, |request| std::mem::replace(&mut request.ended, ended));
+        }
+    }
+
+    /// Changes what is known of a request, the oldest being forgotten for one more. What goes is dropped without the lock.
+    fn remember<R>(&self, id: RequestId, change: impl FnOnce(&mut Request) -> R) {
         let mut remembered = self.lock();
-        let replaced = remembered.requests.insert(id, request);
+        let Remembered { order, requests } = &mut *remembered;
         let mut forgotten = None;
-        if replaced.is_none() {
-            remembered.order.push_back(id);
-            if remembered.order.len() > KEPT {
-                forgotten = remembered.order.pop_front().and_then(|oldest| remembered.requests.remove(&oldest));
-            }
+        let request = requests.entry(id).or_insert_with(|| {
+            order.push_back(id);
+            Request::default()
+        });
+        let replaced = change(request);
+        if order.len() > KEPT {
+            forgotten = order.pop_front().and_then(|oldest| requests.remove(&oldest));
         }
         drop(remembered);
         drop((replaced, forgotten));
     }
 
-    pub(super) fn ended(&self, id: RequestId, line: &Arc<RequestLine>) {
-        if let Some(request) = self.lock().requests.get_mut(&id) {
-            request.ended = Some(Arc::clone(line));
-        }
-    }
-
     pub(super) fn find(&self, id: RequestId) -> Option<Value> {
         let remembered = self.lock();
-        let Request { facts, decision, ended } = remembered.requests.get(&id)?;
-        let (facts, decision, ended) = (Arc::clone(facts), Arc::clone(decision), ended.clone());
+        let Request { decided, ended } = remembered.requests.get(&id)?;
+        let (decided, ended) = (decided.clone(), ended.clone());
         drop(remembered);
-        Some(decision_json(&facts, &decision, ended.as_deref()))
+        match decided {
+            Some((facts, decision)) => Some(decision_json(&facts, &decision, ended.as_deref())),
+            None => ended.map(|ended| undecided_json(&ended)),
+        }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::line::{RequestLine, trait_names};
 use crate::policy::{Decision, RouteError, RouterFacts};
+use crate::record::{PassedOver, Removal};
 
 /// Everything about one decision.
 #[must_use]
@@ -34,13 +35,25 @@ pub fn decision_json(facts: &RouterFacts, decision: &Decision, ended: Option<&Re
         "features": features,
         "attributes": attributes,
         "answer": outcome,
-        "deployments": candidates(facts, decision),
+        "deployments": candidates(facts, decision, ended),
+        "host": ended,
+    })
+}
+
+/// The same of a request that no router was asked about.
+pub(super) fn undecided_json(ended: &RequestLine) -> Value {
+    json!({
+        "id": ended.id,
+        "group": ended.group,
+        "policy": ended.policy,
+        "answer": "no router was asked",
+        "deployments": [],
         "host": ended,
     })
 }
 
 /// Every deployment: those ranked, best first, then the others.
-fn candidates(facts: &RouterFacts, decision: &Decision) -> Vec<Value> {
+fn candidates(facts: &RouterFacts, decision: &Decision, ended: Option<&RequestLine>) -> Vec<Value> {
     let ranking = decision.answer.as_deref().unwrap_or_default();
     let count = facts.setup.deployments.len();
     let ranked = ranking.iter().map(|choice| choice.deployment as usize).filter(|index| *index < count);
@@ -48,14 +61,34 @@ fn candidates(facts: &RouterFacts, decision: &Decision) -> Vec<Value> {
     let others = (0..count).filter(|index| !ranked.contains(index));
     let candidate = |index: usize| {
         let rank = ranked.iter().position(|ranked| *ranked == index);
+        let facts_of = &facts.setup.deployments[index];
+        let id = facts_of.id.as_str();
+        let left_out = decision.answer.is_ok() && rank.is_none();
         json!({
-            "deployment": facts.setup.deployments[index].id.as_str(),
+            "deployment": id,
             "rank": rank.map(|rank| rank + 1),
             "propensity": rank.map(|rank| ranking[rank].propensity),
+            "order": facts_of.order,
             "signals": signals_of(facts, decision, index),
+            "called": ended.map(|ended| ended.attempts.iter().any(|attempt| attempt.deployment == id)),
+            "removed": if left_out { Some(Removal::LeftOut.to_string()) } else { removed(id, ended) },
         })
     };
     ranked.iter().copied().chain(others).map(candidate).collect()
+}
+
+/// What kept a request from a deployment, attempt by attempt; one it waited for is called after all.
+fn removed(id: &str, ended: Option<&RequestLine>) -> Option<String> {
+    let passed_over = &ended?.passed_over;
+    let all: Vec<&PassedOver> = passed_over.iter().filter(|one| one.deployment == id).collect();
+    match &all[..] {
+        [] => None,
+        [one] if one.attempt == 1 => Some(one.why.clone()),
+        several => {
+            let said = several.iter().map(|one| format!("attempt {}: {}", one.attempt, one.why));
+            Some(said.collect::<Vec<_>>().join("; "))
+        }
+    }
 }
 
 /// What the router was shown of one deployment.

@@ -78,7 +78,7 @@ fn decision(n: u64, answer: Result<Vec<Choice>, RouteError>) -> Arc<Decision> {
 }
 
 fn settings(dir: &Path) -> DecisionSettings {
-    DecisionSettings { share: 1.0, run: 10, keep_bytes: 1 << 20, dir: Some(dir.to_owned()) }
+    DecisionSettings { share: 1.0, run: 10, keep_bytes: 1 << 20, dir: Some(dir.to_owned()), words: false }
 }
 
 /// Decisions kept in a folder of the test's own.

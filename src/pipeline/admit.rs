@@ -10,6 +10,7 @@ use crate::health::Admission;
 use crate::id::GroupName;
 use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
+use crate::record::Removal;
 use crate::snapshot::DeploymentRuntime;
 
 use super::{Estimate, RequestContext, RequestGuard};
@@ -110,7 +111,9 @@ impl AdmissionControl<'_, '_> {
     /// refused instead of waited for in vain.
     async fn try_admit(&mut self, wait_deadline: Moment) -> Result<Attempted, Refusal> {
         loop {
-            match self.check().await {
+            let found = self.check().await;
+            self.tell(&found);
+            match found {
                 AdmissionCheck::Granted(index) => return Ok(Attempted::Granted(index)),
                 AdmissionCheck::Never(refusal) => return Err(refusal),
                 AdmissionCheck::CountFirst(index) => {
@@ -121,6 +124,28 @@ impl AdmissionControl<'_, '_> {
                     return Err(wait_refusal(self.context, until, reason));
                 }
                 AdmissionCheck::Wait(until, _) => return Ok(Attempted::Wait(until)),
+            }
+        }
+    }
+
+    /// Tells why those before the one that is taken, or all of them, are not: by the rules of [`Self::check`], once more and only
+    /// where somebody may ask.
+    fn tell(&mut self, found: &AdmissionCheck) {
+        if matches!(found, AdmissionCheck::CountFirst(_)) || self.guard.explanation().is_none() {
+            return;
+        }
+        let granted = if let AdmissionCheck::Granted(index) = found { Some(*index) } else { None };
+        let attempt = (self.guard.attempts() + usize::from(granted.is_none())).max(1);
+        for index in self.order.iter().copied().take_while(|index| Some(*index) != granted) {
+            let deployment = &self.context.group.deployments[index];
+            let removal = if self.failed.contains(&index) {
+                Some(Removal::Failed)
+            } else {
+                // Where nobody is taken and nothing of this one's own is against it, it is what all of them share.
+                not_now(self.context, self.estimate, deployment).or(granted.is_none().then_some(Removal::Shared))
+            };
+            if let Some((told, removal)) = self.guard.explanation().zip(removal) {
+                told.passes_over(attempt, deployment.config.id.as_str(), removal);
             }
         }
     }
@@ -235,6 +260,27 @@ impl AdmissionControl<'_, '_> {
             Decision::Never(_) if open_until.is_some() => AdmissionCheck::Wait(open_until, WaitReason::Breaker),
             Decision::Never(excess) => AdmissionCheck::Never(excess_refusal(&excess, context, estimate)),
         }
+    }
+}
+
+/// Why a deployment cannot take the request now, where it cannot: what its model takes, its limits' size, its breaker, and how
+/// full they are.
+pub(super) fn not_now(
+    context: &RequestContext<'_>,
+    estimate: &Estimate,
+    deployment: &DeploymentRuntime,
+) -> Option<Removal> {
+    let (now, config) = (context.gateway.clock.now(), &deployment.config);
+    if let Some(window) = config.context_window.filter(|window| estimate.overflows(*window)) {
+        return Some(Removal::ContextWindow(window));
+    }
+    let wait = context.gateway.limits.local().wait(now, deployment.scope, estimate.demand(config));
+    match (wait, deployment.health.admission(now)) {
+        (Wait::Never, _) => Some(Removal::NeverFits),
+        (_, Admission::No { until }) => Some(Removal::CoolingDown(until.since(now))),
+        (Wait::At(until), _) => Some(Removal::Full(Some(until.since(now)))),
+        (Wait::Unknown, _) => Some(Removal::Full(None)),
+        (Wait::Now, Admission::Yes | Admission::Probe) => None,
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn call(
     let (answer, dropped, within) = sent.map_err(|fault| scrubbed(fault, deployment))?;
     guard.response_head(answer.status.is_success());
     if !answer.status.is_success() {
-        return Err(scrubbed(refused(runtime, answer, within).await, deployment).into());
+        return Err(scrubbed(refused(context, runtime, answer, within).await, deployment).into());
     }
     let mut meta = ReplyMeta {
         deployment: deployment.id.to_string(),
@@ -62,7 +62,7 @@ pub(super) async fn call(
         limits: limits_left(context, runtime),
     };
     if context.request.stream {
-        let mut source = stream::Source::new(context, runtime, answer.body);
+        let mut source = stream::Source::new(context, guard, runtime, answer.body);
         if let Err(fault) = within.run(source.first_content(guard)).await {
             return Err(source.complaint(fault, |fault| scrubbed(fault, deployment)));
         }
@@ -96,7 +96,7 @@ pub(super) async fn call(
         meta.cost = cost.map(|cost| cost + before.unwrap_or_default());
     }
     let length = parser::length(&reply);
-    let read = parser::whole(context, &mut reply).await;
+    let read = parser::whole(context, guard, &mut reply).await;
     read.map_err(|complained| CallFailure::Complaint(complained.scrubbed(|fault| scrubbed(fault, deployment))))?;
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
     Ok(Served::Whole { body: guard.api().reply_to(&context.request, &reply), meta })
@@ -146,15 +146,16 @@ async fn encode(
     runtime: &Arc<DeploymentRuntime>,
     bound: u32,
 ) -> Result<Encoded, AttemptFault> {
+    let format = runtime.format.serving(context.id, context.gateway.clock.now());
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
         let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
         let request = whole.as_ref().unwrap_or(request);
         let target = Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound };
         if request.vectors.is_some() {
-            return runtime.format.encode_vectors(request, &target);
+            return format.encode_vectors(request, &target);
         }
-        runtime.format.encode(request, &target)
+        format.encode(request, &target)
     };
     if !context.large && !runtime.format.is_slow() {
         return encode(&context.request, runtime);
@@ -200,11 +201,11 @@ async fn decode(
     runtime: &Arc<DeploymentRuntime>,
     body: Bytes,
 ) -> Result<Reply, AttemptFault> {
-    if body.len() <= LARGE && !runtime.format.is_slow() {
-        return runtime.format.decode(&body);
+    let format = runtime.format.serving(context.id, context.gateway.clock.now());
+    if body.len() <= LARGE && !format.is_slow() {
+        return format.decode(&body);
     }
-    let runtime = Arc::clone(runtime);
-    let decoded = context.gateway.blocking.run(move || runtime.format.decode(&body)).await;
+    let decoded = context.gateway.blocking.run(move || format.decode(&body)).await;
     decoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the reply could not be read")))
 }
 
@@ -214,9 +215,11 @@ async fn vectors(
     runtime: &Arc<DeploymentRuntime>,
     body: Bytes,
 ) -> Result<Vectors, AttemptFault> {
-    let (runtime, inputs) = (Arc::clone(runtime), context.request.messages.len());
+    let (format, inputs) =
+        (runtime.format.serving(context.id, context.gateway.clock.now()), context.request.messages.len());
+    let runtime = Arc::clone(runtime);
     let read = move || {
-        let mut vectors = runtime.format.decode_vectors(&body)?;
+        let mut vectors = format.decode_vectors(&body)?;
         if vectors.list.len() != inputs {
             let message = format!("the provider answered {inputs} inputs with {} vectors", vectors.list.len());
             return Err(AttemptFault::new(FaultKind::BrokenStream, message));
@@ -230,10 +233,16 @@ async fn vectors(
     read.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the embeddings could not be read")))
 }
 
-async fn refused(runtime: &DeploymentRuntime, answer: UpstreamResponse, within: Within) -> AttemptFault {
+async fn refused(
+    context: &RequestContext<'_>,
+    runtime: &DeploymentRuntime,
+    answer: UpstreamResponse,
+    within: Within,
+) -> AttemptFault {
     let status = answer.status.as_u16();
     let body = within.run(collect(&answer.headers, answer.body, MAX_ERROR, |_| Ok(()))).await.unwrap_or_default();
-    runtime.format.decode_error(status, &answer.headers, &body)
+    let format = runtime.format.serving(context.id, context.gateway.clock.now());
+    format.decode_error(status, &answer.headers, &body)
 }
 
 /// Reads a body of at most so many bytes; `hold` is asked for the room of one that comes in several pieces.

@@ -8,6 +8,7 @@ use crate::chat::ChatRequest;
 use crate::fault::{Refusal, RefusalKind};
 use crate::id::{GroupName, RequestId};
 use crate::moment::Moment;
+use crate::record::Explanation;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::attributes::{Facts, KeptHeaders, take_tags};
@@ -60,7 +61,7 @@ pub(super) struct Arrival {
 }
 
 impl<'a> RequestContext<'a> {
-    /// Finds the group and builds the prompt.
+    /// Finds the group and builds the prompt, of which is told in `told`.
     ///
     /// # Errors
     /// The request steers, or names no group, or no prompt can be built.
@@ -69,12 +70,14 @@ impl<'a> RequestContext<'a> {
         snapshot: &'a Snapshot,
         mut arrival: Arrival,
         mut request: ChatRequest,
+        told: Option<&mut Explanation>,
     ) -> Result<Self, Refusal> {
         steering::refuse(&request)?;
         let group = find(snapshot, &request.model)?;
         let priority = priority(&mut request);
         arrival.tags = take_tags(&mut request);
-        let prompt::Prompt { request, items, note, grown } = prompt::build(gateway, group, &arrival, request).await?;
+        let prompt = prompt::build(gateway, group, &arrival, request, told).await?;
+        let prompt::Prompt { request, items, note, grown } = prompt;
         let Arrival { id, caller, api, seed, large, deadline, headers, tags } = arrival;
         Ok(Self {
             id,

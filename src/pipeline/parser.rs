@@ -6,10 +6,11 @@ use crate::chat::{ChatRequest, Chunk, Message, OutputFormat, Part, PartKind, Rep
 use crate::clock::Clock;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::moment::Moment;
-use crate::policy::{Complaint, ReplyInfo, ReplyParser, ResponseParser};
+use crate::policy::{Complaint, ParserWork, ReplyInfo, ReplyParser, ResponseParser};
+use crate::record::ComplaintMade;
 
 use super::attributes::attributes;
-use super::{BlockingPool, RequestContext};
+use super::{BlockingPool, RequestContext, RequestGuard};
 
 /// Why a call gave no reply.
 #[derive(Debug)]
@@ -89,18 +90,24 @@ fn info(context: &RequestContext<'_>, parser: &ResponseParser, streamed: bool) -
 ///
 /// # Errors
 /// The parser complains.
-pub(super) async fn whole(context: &RequestContext<'_>, reply: &mut Reply) -> Result<(), Unparsed> {
+pub(super) async fn whole(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    reply: &mut Reply,
+) -> Result<(), Unparsed> {
     let Some(parser) = &context.group.parser else { return Ok(()) };
     let now = context.gateway.clock.now();
-    let reader = ReplyParser::begin(parser, info(context, parser, false));
-    let read = if reader.is_slow() || length(reply) > super::LARGE {
+    let mut reader = ReplyParser::begin(parser, info(context, parser, false));
+    let (read, work) = if reader.is_slow() || length(reply) > super::LARGE {
         let pool = if reader.is_slow() { &context.gateway.slow_policies } else { &context.gateway.blocking };
         let given = reply.clone();
+        let read = pool.run(move || (reader.read_whole(now, &given), reader.work())).await;
         // One whose thread ended has failed: the reply stays as it is.
-        pool.run(move || reader.read_whole(now, &given)).await.unwrap_or(Ok(None))
+        read.unwrap_or_else(|| (Ok(None), ParserWork { fault: Some("trap"), ..ParserWork::default() }))
     } else {
-        reader.read_whole(now, reply)
+        (reader.read_whole(now, reply), reader.work())
     };
+    tell(guard, parser, &work, read.as_ref().err());
     match read {
         Ok(None) => Ok(()),
         Ok(Some(choices)) => {
@@ -113,6 +120,18 @@ pub(super) async fn whole(context: &RequestContext<'_>, reply: &mut Reply) -> Re
             Err(Unparsed { complaint, text })
         }
     }
+}
+
+/// Tells what a parser has made of the reply to the attempt under way, for whoever asks later.
+fn tell(guard: &mut RequestGuard, parser: &ResponseParser, work: &ParserWork, complaint: Option<&Complaint>) {
+    let Some(told) = guard.reply_told(|| parser.component().label()) else { return };
+    (told.bytes_in, told.bytes_out) = (work.told, work.given);
+    told.fault = work.fault.map(str::to_owned);
+    told.complaint = complaint.map(|complaint| ComplaintMade {
+        choice: complaint.choice,
+        repair: complaint.repair.is_some(),
+        words: None,
+    });
 }
 
 /// Bytes of all words of a reply.
@@ -130,24 +149,32 @@ fn text(parts: &[Part]) -> String {
 pub(super) struct StreamParser {
     /// `None` while it is called on another thread, and once it is done.
     reader: Option<ReplyParser>,
-    /// Bytes it answered so far.
-    given: usize,
+    policy: Arc<ResponseParser>,
+    /// What it has made of the reply so far.
+    work: ParserWork,
     clock: Clock,
     slow: BlockingPool,
 }
 
 impl StreamParser {
     /// The group's parser for a reply that begins; `streamed` says whether the client gets it piece by piece.
-    pub(super) fn begin(context: &RequestContext<'_>, streamed: bool) -> Option<Self> {
+    pub(super) fn begin(context: &RequestContext<'_>, guard: &mut RequestGuard, streamed: bool) -> Option<Self> {
         let parser = context.group.parser.as_ref()?;
         let reader = ReplyParser::begin(parser, info(context, parser, streamed));
         let (clock, slow) = (context.gateway.clock, context.gateway.slow_policies.clone());
-        reader.is_reading().then_some(Self { reader: Some(reader), given: 0, clock, slow })
+        let (reading, work, policy) = (reader.is_reading(), reader.work(), Arc::clone(parser));
+        tell(guard, parser, &work, None);
+        reading.then_some(Self { reader: Some(reader), policy, work, clock, slow })
     }
 
     /// Bytes the parser answered so far.
     pub(super) const fn given(&self) -> usize {
-        self.given
+        self.work.given
+    }
+
+    /// Tells what it has made of the reply so far, for whoever asks later.
+    pub(super) fn tell(&self, guard: &mut RequestGuard, complaint: Option<&Complaint>) {
+        tell(guard, &self.policy, &self.work, complaint);
     }
 
     /// Puts what the client gets in the place of what came; `complete` says that nothing more comes.
@@ -159,8 +186,8 @@ impl StreamParser {
         let now = self.clock.now();
         if !reader.is_slow() {
             let read = read(&mut reader, now, chunks, complete);
+            self.work = reader.work();
             self.reader = Some(reader);
-            self.given = self.reader.as_ref().map_or(0, ReplyParser::given);
             return read;
         }
         let mut given = chunks.clone();
@@ -170,7 +197,7 @@ impl StreamParser {
         });
         // One whose thread ended has failed: what came passes as it is.
         let Some((reader, given, read)) = done.await else { return Ok(()) };
-        self.given = reader.given();
+        self.work = reader.work();
         self.reader = Some(reader);
         *chunks = given;
         read

@@ -10,15 +10,16 @@ use crate::catalog::WhenNone;
 use crate::chat::ChatRequest;
 use crate::fault::Refusal;
 use crate::format::ClientApi;
-use crate::health::Admission;
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::{Demand, Wait};
 use crate::moment::Moment;
 use crate::policy::{Choice, RouteError};
+use crate::record::{Explanation, PromptBuilt, Removal};
 use crate::signal::Signal;
 use crate::snapshot::Caller;
 use crate::tokens::Precision;
 
+use super::admit::not_now;
 use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
 use super::route::Question;
@@ -52,6 +53,10 @@ pub struct RequestPlan {
     pub attributes: Attributes,
     /// Every deployment of the group: first those to be tried, best first, then those that are not.
     pub candidates: Vec<PlannedAttempt>,
+    /// What a version on trial would answer, where there is one.
+    pub trial: Option<PlannedTrial>,
+    /// What the group's prompt builder did, where there is one.
+    pub prompt: Option<PromptBuilt>,
 }
 
 /// What a plan foresees for one deployment.
@@ -73,17 +78,17 @@ pub struct PlannedAttempt {
     pub removed: Option<Removal>,
 }
 
-/// Why a deployment is not called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// The policy does not rank it.
-    LeftOut,
-    /// The request is longer than the tokens its model takes.
-    ContextWindow(u32),
-    /// Its breaker is open so much longer.
-    CoolingDown(Duration),
-    /// The request is larger than one of its limits.
-    NeverFits,
+/// What a version on trial would answer beside the one in force.
+#[derive(Clone, Debug)]
+pub struct PlannedTrial {
+    /// `NAME@DIGEST`.
+    pub policy: Arc<str>,
+    /// `shadow` or `canary`.
+    pub mode: &'static str,
+    /// Its ranking, best first, with each one's probability.
+    pub ranking: Vec<(DeploymentId, f32)>,
+    /// Its answer, where that is no ranking.
+    pub instead: Option<String>,
 }
 
 impl RequestPlan {
@@ -129,7 +134,8 @@ impl Gateway {
             headers,
             tags: Vec::new(),
         };
-        let context = RequestContext::new(self, &snapshot, arrival, request).await?;
+        let mut told = Explanation::default();
+        let context = RequestContext::new(self, &snapshot, arrival, request, Some(&mut told)).await?;
         let mut estimate = Estimate::of(&context.request);
         for deployment in &context.group.deployments {
             if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {
@@ -144,6 +150,7 @@ impl Gateway {
             }
             None => (None, None),
         };
+        let trial = trial(&context, &mut estimate).await;
         let ranking = answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned().unwrap_or_default();
         let policy_fault = match &answer {
             Some(Err(RouteError::Fault(fault))) => Some(fault.to_string()),
@@ -174,8 +181,31 @@ impl Gateway {
             features,
             attributes,
             candidates,
+            trial,
+            prompt: told.prompt,
         })
     }
+}
+
+/// Asks the version on trial: on the thread of shadows, whose calls keep nobody waiting.
+async fn trial(context: &RequestContext<'_>, estimate: &mut Estimate) -> Option<PlannedTrial> {
+    let rollout = context.group.rollout.as_ref()?;
+    let router = rollout.candidate();
+    let question = route::question(context, router, estimate).await;
+    let answer = route::ask_on(&context.gateway.shadows, router, &question).await;
+    let choice = |choice: &Choice| {
+        let deployment = context.group.deployments.get(choice.deployment as usize)?;
+        Some((deployment.config.id.clone(), choice.propensity))
+    };
+    let (ranking, instead) = match answer {
+        Ok(choices) if choices.is_empty() => (Vec::new(), Some("it finds no deployment fit".to_owned())),
+        Ok(choices) => (choices.iter().filter_map(choice).collect(), None),
+        Err(RouteError::Wait(wait)) => (Vec::new(), Some(format!("wait {} ms", wait.as_millis()))),
+        Err(RouteError::Reject(words)) => (Vec::new(), Some(format!("refuse: {words}"))),
+        Err(RouteError::Fault(fault)) => (Vec::new(), Some(format!("a fault: it {fault}"))),
+    };
+    let (policy, mode) = (Arc::clone(rollout.policy()), rollout.mode().as_str());
+    Some(PlannedTrial { policy, mode, ranking, instead })
 }
 
 /// What a plan is made from.
@@ -195,14 +225,9 @@ impl Planning<'_, '_> {
         let demand = estimate.demand(&deployment.config);
         let wait = context.gateway.limits.local().wait(now, deployment.scope, demand);
         let rank = ranking.iter().position(|choice| choice.deployment as usize == index);
-        let too_long = deployment.config.context_window.filter(|window| estimate.overflows(*window));
-        let removed = match (too_long, deployment.health.admission(now)) {
-            _ if !ordered => Some(Removal::LeftOut),
-            (Some(window), _) => Some(Removal::ContextWindow(window)),
-            _ if wait == Wait::Never => Some(Removal::NeverFits),
-            (None, Admission::No { until }) => Some(Removal::CoolingDown(until.since(now))),
-            (None, Admission::Yes | Admission::Probe) => None,
-        };
+        // What waits for a limit is not removed: `wait` tells it.
+        let removed = if ordered { not_now(context, estimate, deployment) } else { Some(Removal::LeftOut) };
+        let removed = removed.filter(|removal| !matches!(removal, Removal::Full(_)));
         let wanted = group.router.as_ref().map_or(&[] as &[Signal], |router| &router.needs().signals);
         let columns = self.question.map_or(&[] as &[f32], |question| &question.signals).chunks(group.deployments.len());
         let signals = wanted.iter().copied().zip(columns.filter_map(|column| column.get(index).copied())).collect();

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::chat::{ChatRequest, Message};
 use crate::fault::{Refusal, RefusalKind};
 use crate::policy::{BuildError, BuildRequest, BuiltPrompt, PolicyFault, PromptBuilder};
+use crate::record::{Explanation, PromptBuilt, PromptEnd};
 use crate::snapshot::GroupRuntime;
 
 use super::attributes::{Facts, attributes};
@@ -31,7 +32,7 @@ pub(super) struct Prompt {
     pub(super) grown: usize,
 }
 
-/// The request as it will be counted and sent.
+/// The request as it will be counted and sent; what became of it is told in `told`.
 ///
 /// # Errors
 /// There is nothing to send, or the builder fails or refuses the request.
@@ -40,6 +41,7 @@ pub(super) async fn build(
     group: &GroupRuntime,
     arrival: &Arrival,
     mut request: ChatRequest,
+    told: Option<&mut Explanation>,
 ) -> Result<Prompt, Refusal> {
     // Of texts whose vectors are wanted no prompt is made.
     let built = group.builder.as_ref().zip(group.config.builder.as_ref()).filter(|_| request.vectors.is_none());
@@ -61,11 +63,16 @@ pub(super) async fn build(
         attributes: attributes(&builder.needs().attributes, facts(group, arrival, &request)),
     };
     let asked = items.is_some();
+    let mut account = told.map(|told| Account::begin(told, builder, &request, question.items.len()));
     let came = words(&request.messages);
     let messages = Arc::unwrap_or_clone(std::mem::take(&mut request.messages));
     // Only a builder that may be passed over costs a copy.
     let written = choice.pass_on_fault.then(|| messages.clone());
-    let built = match (ask(gateway, builder, question, messages, arrival.large).await, written) {
+    let answer = ask(gateway, builder, question, messages, arrival.large).await;
+    if let Some(account) = &mut account {
+        account.answered(&answer, written.as_ref().is_some_and(|messages| !messages.is_empty()));
+    }
+    let built = match (answer, written) {
         (Ok(built), _) => built,
         (Err(BuildError::Refused(words)), _) if choice.may_reject => return Err(refused(builder, words)),
         // Logged and counted where it happened.
@@ -76,7 +83,55 @@ pub(super) async fn build(
     };
     let grown = words(&built.messages).saturating_sub(came) + built.note.as_ref().map_or(0, |note| note.len());
     request.messages = Arc::new(built.messages);
+    if let Some(account) = account {
+        account.sent(&request);
+    }
     Ok(Prompt { request, items: asked.then_some(built.items), note: built.note, grown })
+}
+
+/// What is told of a prompt while it is built.
+struct Account<'a> {
+    built: &'a mut PromptBuilt,
+    words: bool,
+}
+
+impl<'a> Account<'a> {
+    fn begin(told: &'a mut Explanation, builder: &PromptBuilder, request: &ChatRequest, items: usize) -> Self {
+        let built = PromptBuilt {
+            policy: builder.component().label(),
+            messages_before: request.messages.len(),
+            tokens_before: Estimate::of(request).input(),
+            items,
+            ..PromptBuilt::default()
+        };
+        Self { words: told.words, built: told.prompt.insert(built) }
+    }
+
+    fn answered(&mut self, answer: &Result<BuiltPrompt, BuildError>, passes: bool) {
+        let built = &mut *self.built;
+        let mut said = None;
+        match answer {
+            Ok(prompt) => {
+                built.items_kept = prompt.items.len();
+                built.note = prompt.note.is_some();
+            }
+            Err(BuildError::Refused(words)) => {
+                built.end = PromptEnd::Refused;
+                said = Some(words.clone());
+            }
+            Err(BuildError::Fault(fault)) => {
+                built.end = if passes { PromptEnd::PassedOver } else { PromptEnd::Failed };
+                built.fault = Some(fault.kind().to_owned());
+                said = Some(fault.to_string());
+            }
+        }
+        built.words = said.filter(|_| self.words);
+    }
+
+    fn sent(self, request: &ChatRequest) {
+        self.built.messages_after = request.messages.len();
+        self.built.tokens_after = Estimate::of(request).input();
+    }
 }
 
 /// Bytes of all words.

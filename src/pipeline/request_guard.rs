@@ -11,7 +11,7 @@ use crate::format::ClientApi;
 use crate::health;
 use crate::id::RequestId;
 use crate::limits::{Demand, Reservation};
-use crate::record::{self, Record};
+use crate::record::{self, Explanation, Record, ReplyRead};
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::Gateway;
@@ -101,6 +101,25 @@ impl RequestGuard {
         self.memory.take(bytes)
     }
 
+    /// What is to be told of it beside its record; `None` where nobody will ask.
+    pub(super) fn explanation(&mut self) -> Option<&mut Explanation> {
+        self.record.explanation.as_deref_mut()
+    }
+
+    /// The same of the reply to the attempt under way, or to the last.
+    pub(super) fn reply_told(&mut self, policy: impl FnOnce() -> String) -> Option<&mut ReplyRead> {
+        let attempt = self.attempts();
+        Some(self.explanation()?.reply(attempt, policy))
+    }
+
+    fn keep_complaint(&mut self, words: &str) {
+        let attempt = self.attempts();
+        let Some(told) = self.explanation().filter(|told| told.words) else { return };
+        if let Some(complaint) = &mut told.reply(attempt, String::new).complaint {
+            complaint.words = Some(words.to_owned());
+        }
+    }
+
     /// Output tokens reserved for the attempt under way.
     pub(super) fn reserved_output(&self) -> u64 {
         self.attempt.as_ref().map_or(0, |attempt| attempt.estimated().output_tokens)
@@ -160,8 +179,10 @@ impl RequestGuard {
         self.end_attempt(Some(fault));
     }
 
-    /// The reply came and the parser does not take it: what follows is a request of its own to all limits.
-    pub(super) fn complained(&mut self) {
+    /// The reply came and the parser does not take it, in these words without secrets: what follows is a request of its own to all
+    /// limits.
+    pub(super) fn complained(&mut self, words: &str) {
+        self.keep_complaint(words);
         self.end_attempt(Some(&AttemptFault::new(FaultKind::Unparsed, "the response parser complained")));
         if let Some(shared) = self.shared.take() {
             self.gateway.limits.settle(self.gateway.clock.now(), shared, std::mem::take(&mut self.used));
@@ -205,6 +226,9 @@ impl RequestGuard {
 
     /// The reply broke off after it had begun.
     pub(super) fn broke(mut self, fault: &AttemptFault) {
+        if fault.kind == FaultKind::Unparsed {
+            self.keep_complaint(&fault.message);
+        }
         self.end_attempt(Some(fault));
         self.end(Ending::Broken(fault.kind), 200);
     }

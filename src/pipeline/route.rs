@@ -22,7 +22,7 @@ use crate::tokens;
 
 use super::admit::queue_is_full;
 use super::attributes::attribute;
-use super::{Estimate, RequestContext, RequestGuard, rollout};
+use super::{BlockingPool, Estimate, RequestContext, RequestGuard, rollout};
 
 /// The wait in milliseconds shown to a policy where it depends on requests under way, so that nobody knows it.
 const UNKNOWN_WAIT_MS: f32 = 1000.0;
@@ -244,10 +244,21 @@ pub(super) async fn ask(
         router.route(request, signals, features, &attributes, &mut choices)?;
         return Ok(choices);
     }
+    ask_on(&context.gateway.slow_policies, router, question).await
+}
+
+/// The policy's answer, from a thread of `pool`.
+pub(super) async fn ask_on(
+    pool: &BlockingPool,
+    router: &Arc<Router>,
+    question: &Question<'_>,
+) -> Result<Vec<Choice>, RouteError> {
+    let Question { request, signals, features, attributes } = question;
     let (router, request, signals) = (Arc::clone(router), request.clone(), signals.clone());
     let (features, attributes): (_, Vec<String>) =
         (features.clone(), attributes.iter().map(|value| value.clone().into_owned()).collect());
-    let beside = context.gateway.slow_policies.run(move || {
+    let mut choices = Vec::new();
+    let beside = pool.run(move || {
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         router.route(&request, &signals, &features, &attributes, &mut choices).map(|()| choices)
     });

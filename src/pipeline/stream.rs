@@ -103,12 +103,17 @@ pub(super) fn begin(
 }
 
 impl Source {
-    pub(super) fn new(context: &RequestContext<'_>, runtime: &DeploymentRuntime, body: Body) -> Self {
+    pub(super) fn new(
+        context: &RequestContext<'_>,
+        guard: &mut RequestGuard,
+        runtime: &DeploymentRuntime,
+        body: Body,
+    ) -> Self {
         let hold = context.holds();
-        let parser = StreamParser::begin(context, !hold);
+        let parser = StreamParser::begin(context, guard, !hold);
         Self {
             body,
-            decoder: runtime.format.stream(),
+            decoder: runtime.format.serving(context.id, context.gateway.clock.now()).stream(),
             chunks: Vec::new(),
             read: 0,
             seen: Seen::default(),
@@ -181,7 +186,7 @@ impl Source {
         self.count(before);
         // Of a reply that breaks off here, what came before is the parser's too.
         let complete = decoded.is_ok() && self.decoder.is_complete();
-        if let Some(parser) = &mut self.parser {
+        if let Some(parser) = self.parser.as_mut().filter(|_| self.complaint.is_none()) {
             // What was read before stays: only what is new is the parser's.
             let mut new = self.chunks.split_off(before);
             let read = parser.read(&mut new, complete).await;
@@ -189,7 +194,6 @@ impl Source {
             if let Err(complaint) = read {
                 let fault = AttemptFault::from(&complaint);
                 self.complaint = Some(complaint);
-                self.parser = None;
                 self.hear_out().await;
                 return Err(fault);
             }
@@ -209,8 +213,11 @@ impl Source {
         let _given_up = tokio::time::timeout(LINGER, rest).await;
     }
 
-    /// Tells the attempt what came.
+    /// Tells the attempt what came, and what the parser made of it.
     fn report(&mut self, guard: &mut RequestGuard) {
+        if let Some(parser) = &self.parser {
+            parser.tell(guard, self.complaint.as_ref());
+        }
         let Some(progress) = guard.progress() else { return };
         let Seen { bytes, pieces, usage } = std::mem::take(&mut self.seen);
         progress.saw_pieces(bytes, pieces);

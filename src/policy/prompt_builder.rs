@@ -98,6 +98,7 @@ impl PolicyRuntime<Building> {
             }
             Err(mut words) => {
                 lent.give_back();
+                self.refused();
                 cut(&mut words, REFUSAL_BYTES);
                 Err(BuildError::Refused(words))
             }

@@ -14,7 +14,7 @@ use super::host::PolicyRuntime;
 use crate::id::RequestId;
 
 pub use calls::{ParserNeeds, Parsing};
-pub use reading::ReplyParser;
+pub use reading::{ParserWork, ReplyParser};
 
 use bindings::exports::witgate::policy::parsing as wit;
 

@@ -60,7 +60,12 @@ impl PolicyRuntime<Routing> {
         });
         match answer {
             Ok(Err(RouteError::Fault(fault))) => Err(self.failed_for(fault, request.id).into()),
-            Ok(judged) => judged,
+            Ok(judged) => {
+                if matches!(judged, Err(RouteError::Reject(_))) {
+                    self.refused();
+                }
+                judged
+            }
             Err(fault) => {
                 if !called {
                     self.recorder().routed(&question, &Err(fault.clone().into()), &[]);

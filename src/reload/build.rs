@@ -335,7 +335,7 @@ impl Builder {
             });
             let component = router.component();
             let runtime = GroupRuntime {
-                policy: format!("{}@{}", component.name(), component.digest().short()).into(),
+                policy: component.label().into(),
                 router: Some(router.clone()),
                 rollout,
                 builder: builder.map(PolicyChange::publish),

@@ -1,6 +1,7 @@
 //! How a group comes by a policy, whatever its role: it keeps the one it has, starts one, or has one take over from another.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Entered;
 use std::sync::Arc;
 
 use crate::builtin_policies::SHIPPED;
@@ -11,6 +12,7 @@ use crate::policy::{
     ProviderSetup, Providing, Role, Routing, SavedState, Setup, Succession,
 };
 use crate::rollout::{Control, Mode, Rollout};
+use crate::signal::Grants;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
 use super::rollouts::{Place, Steps};
@@ -97,7 +99,6 @@ impl GroupPolicies {
         seed: u64,
         steps: &mut Steps<'_>,
     ) -> Result<Self, String> {
-        let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
         let setup = Setup {
             group: Some(group.name.clone()),
             settings: Arc::clone(&group.router.settings),
@@ -109,29 +110,30 @@ impl GroupPolicies {
         let place = |role| Place { role, group, before };
         let at = group.router.at.as_deref();
         let (router, rollout) = routers(place(Role::Router), found, &setup, steps).map_err(|why| placed(at, &why))?;
+        let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
         let builder = group.builder.as_ref().map(|choice| {
-            let (settings, model, may_read) =
-                (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
-            let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
+            let entry = Entry {
+                policy: &choice.policy,
+                settings: &choice.settings,
+                may_read: &choice.may_read,
+                at: &choice.at,
+            };
             let before = before.and_then(|group| group.builder.as_ref());
-            let component =
-                named(group, &choice.policy, found).map(|file| steps.choose(place(Role::PromptBuilder), file).live);
-            let builder = component.and_then(|component| prepare(group, &component, setup, before, || None));
-            builder.map_err(|why| placed(choice.at.as_deref(), &why))
+            entry.prepare(place(Role::PromptBuilder), found, (&model, seed), before, steps)
         });
-        let builder = builder.transpose()?;
         let parser = group.parser.as_ref().map(|choice| {
-            let (settings, model, may_read) =
-                (Arc::clone(&choice.settings), Arc::clone(&model), choice.may_read.clone());
-            let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
+            let entry = Entry {
+                policy: &choice.policy,
+                settings: &choice.settings,
+                may_read: &choice.may_read,
+                at: &choice.at,
+            };
             let before = before.and_then(|group| group.parser.as_ref());
-            let component =
-                named(group, &choice.policy, found).map(|file| steps.choose(place(Role::ResponseParser), file).live);
-            let parser = component.and_then(|component| prepare(group, &component, setup, before, || None));
-            parser.map_err(|why| placed(choice.at.as_deref(), &why))
+            entry.prepare(place(Role::ResponseParser), found, (&model, seed), before, steps)
         });
-        let parser = parser.transpose()?;
-        let provider = |deployment: &Arc<Deployment>| {
+        let (builder, parser) = (builder.transpose()?, parser.transpose()?);
+        let mut versions: BTreeMap<PolicyName, Arc<Component>> = BTreeMap::new();
+        let mut provider = |deployment: &Arc<Deployment>| {
             let Some(choice) = &deployment.policy else { return Ok(None) };
             let model = deployment.model.as_str().into();
             let (name, settings) = (Some(group.name.clone()), Arc::clone(&choice.settings));
@@ -142,9 +144,17 @@ impl GroupPolicies {
                 SpokenFormat::Component(format) => Some(format.policy()),
                 SpokenFormat::Native(_) => None,
             });
-            prepare(group, named(group, &choice.policy, found)?, setup, before, || None).map(Some)
+            // One version for all deployments of the group that name it.
+            let component = match versions.entry(choice.policy.clone()) {
+                Entered::Occupied(chosen) => Arc::clone(chosen.get()),
+                Entered::Vacant(free) => {
+                    let file = named(group, &choice.policy, found)?;
+                    Arc::clone(free.insert(steps.choose(place(Role::Provider), file).live))
+                }
+            };
+            prepare(group, &component, setup, before, || None).map(Some)
         };
-        let providers = group.deployments.iter().map(provider).collect::<Result<_, String>>()?;
+        let providers = group.deployments.iter().map(&mut provider).collect::<Result<_, String>>()?;
         Ok(Self { router, rollout, builder, parser, providers })
     }
 
@@ -178,6 +188,33 @@ impl RolloutChange {
     }
 }
 
+/// A group's policy in a role that is set up with a [`PolicySetup`].
+struct Entry<'a> {
+    policy: &'a PolicyName,
+    settings: &'a Arc<str>,
+    may_read: &'a Grants,
+    at: &'a Option<Arc<str>>,
+}
+
+impl Entry<'_> {
+    /// Prepares it; `of_group` are the group's first model and the policy's seed.
+    fn prepare<C: Contract<Setup = PolicySetup>>(
+        &self,
+        place: Place<'_>,
+        found: &Found,
+        of_group: (&Arc<str>, u64),
+        before: Option<&Arc<PolicyRuntime<C>>>,
+        steps: &mut Steps<'_>,
+    ) -> Result<PolicyChange<C>, String> {
+        let (group, (model, seed)) = (place.group, of_group);
+        let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
+        let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
+        let component = named(group, self.policy, found).map(|file| steps.choose(place, file).live);
+        let prepared = component.and_then(|component| prepare(group, &component, setup, before, || None));
+        prepared.map_err(|why| placed(self.at.as_deref(), &why))
+    }
+}
+
 /// The router in force, and the one that is tried.
 fn routers(
     place: Place<'_>,
@@ -201,7 +238,7 @@ fn routers(
     let candidate = match candidate {
         Ok(candidate) => candidate,
         Err(problem) => {
-            steps.cannot_try(place, &problem);
+            steps.cannot_try(place, component.name().as_str(), &problem);
             return Ok((router, None));
         }
     };

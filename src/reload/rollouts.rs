@@ -65,8 +65,21 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn key(&self) -> String {
-        format!("{}/{}", self.role.as_str(), self.group.name)
+    /// Where its versions stand. A group's deployments may be spoken to by several policies of providers.
+    fn key(&self, policy: &str) -> String {
+        let role = self.role.as_str();
+        match self.role {
+            Role::Provider => format!("{role}@{policy}/{}", self.group.name),
+            Role::Router | Role::PromptBuilder | Role::ResponseParser => format!("{role}/{}", self.group.name),
+        }
+    }
+
+    /// Whether a group has no more than one policy in this role.
+    fn is_alone(&self) -> bool {
+        let mut names =
+            self.group.deployments.iter().filter_map(|deployment| Some(&deployment.policy.as_ref()?.policy));
+        let first = names.next();
+        self.role != Role::Provider || names.all(|name| Some(name) == first)
     }
 
     const fn roll_out(&self) -> RollOut {
@@ -213,7 +226,14 @@ impl RolloutDraft {
         let groups: BTreeSet<&str> = groups.collect();
         self.standings.retain(|key, _| key.split_once('/').is_some_and(|(_, group)| groups.contains(group)));
         for order in std::mem::take(&mut self.orders) {
-            let words = format!("group `{}` has no {}", order.group, order.role.as_str());
+            let Order { group, role, policy, .. } = &order;
+            let words = match (policy, role) {
+                (Some(policy), _) => format!("group `{group}` has no {} named `{policy}`", role.as_str()),
+                (None, Role::Provider) => {
+                    format!("group `{group}` has no provider policy, or several: name one with `policy` (--policy)")
+                }
+                (None, _) => format!("group `{group}` has no {}", role.as_str()),
+            };
             let _nobody_waits = order.reply.send(Err(words));
         }
         for change in &self.changes {
@@ -251,8 +271,8 @@ impl RolloutDraft {
 impl Steps<'_> {
     /// The versions for one place, of which the folder holds `file`.
     pub(super) fn choose(&mut self, place: Place<'_>, file: &Arc<Component>) -> Chosen {
-        let key = place.key();
         let policy = file.name().as_str();
+        let key = place.key(policy);
         let (mut standing, mut change) = match self.draft.standings.get(&key) {
             Some(known) if known.policy == policy => (known.clone(), None),
             Some(other) => {
@@ -269,7 +289,7 @@ impl Steps<'_> {
             change = Some(judged);
         }
         let mut by = "file";
-        for order in self.orders_for(place) {
+        for order in self.orders_for(place, policy) {
             let (words, reply) = (self.obey(place, &order, &mut standing, file), order.reply);
             match words {
                 Ok((obeyed, words)) => {
@@ -325,14 +345,17 @@ impl Steps<'_> {
     }
 
     /// A version cannot be tried. The one in force decides on.
-    pub(super) fn cannot_try(&mut self, place: Place<'_>, problem: &str) {
+    pub(super) fn cannot_try(&mut self, place: Place<'_>, policy: &str, problem: &str) {
         let told = format!("group `{}`: the new version cannot be tried: {problem}", place.group.name);
-        self.draft.give_up(&place.key(), &told);
+        self.draft.give_up(&place.key(policy), &told);
         self.draft.problems.push(told);
     }
 
-    fn orders_for(&mut self, place: Place<'_>) -> Vec<Order> {
-        let mine = |order: &Order| order.group == place.group.name && order.role == place.role;
+    fn orders_for(&mut self, place: Place<'_>, policy: &str) -> Vec<Order> {
+        let mine = |order: &Order| {
+            let named = order.policy.as_deref().map_or_else(|| place.is_alone(), |name| name == policy);
+            order.group == place.group.name && order.role == place.role && named
+        };
         let (mine, others) = std::mem::take(&mut self.draft.orders).into_iter().partition(mine);
         self.draft.orders = others;
         mine

@@ -75,6 +75,7 @@ impl fmt::Display for Explained {
             }
         }
         write_signals(f, shown, "")?;
+        write_roles(f, &shown["host"])?;
         write_host(f, &shown["host"])?;
         if let Some(run) = shown["run"].as_str() {
             writeln!(f, "decision {} of {run}", shown["decision"])?;
@@ -92,8 +93,60 @@ pub(super) fn write_signals(f: &mut fmt::Formatter<'_>, shown: &Value, indent: &
         let signals: Vec<String> = signals.map(|(name, value)| format!("{name} {}", known(value))).collect();
         let deployment = row["deployment"].as_str().unwrap_or_default();
         writeln!(f, "{indent}{rank:>4}  {deployment:<32} {}", signals.join(", "))?;
+        match row["removed"].as_str() {
+            Some(why) if row["called"] == true => writeln!(f, "{indent}      called, though not at once: {why}")?,
+            Some(why) => writeln!(f, "{indent}      not called: {why}")?,
+            None if row["called"] == true => writeln!(f, "{indent}      called")?,
+            None => {}
+        }
     }
     Ok(())
+}
+
+/// What the policies of other roles did, one line each.
+fn write_roles(f: &mut fmt::Formatter<'_>, host: &Value) -> fmt::Result {
+    if let Some(prompt) = host["prompt"].as_object() {
+        write_prompt(f, &Value::Object(prompt.clone()))?;
+    }
+    for reply in host["replies"].as_array().into_iter().flatten() {
+        let policy = reply["policy"].as_str().unwrap_or_default();
+        let (told, given) = (&reply["bytes_in"], &reply["bytes_out"]);
+        write!(f, "reply {}, read by {policy}: {told} bytes in, {given} out", reply["attempt"])?;
+        if let Some(kind) = reply["fault"].as_str() {
+            write!(f, "; fault {kind}: the rest passed as it came")?;
+        }
+        if let Some(complaint) = reply["complaint"].as_object() {
+            let again = if complaint["repair"] == true { ", and what to tell the model" } else { "" };
+            write!(f, "; it complained{again}")?;
+            complaint.get("words").and_then(Value::as_str).map_or(Ok(()), |words| write!(f, ": {words}"))?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}
+
+fn write_prompt(f: &mut fmt::Formatter<'_>, prompt: &Value) -> fmt::Result {
+    let policy = prompt["policy"].as_str().unwrap_or_default();
+    let end = match prompt["end"].as_str() {
+        Some("refused") => "it refused the request",
+        Some("failed") => "it failed, and nothing was sent",
+        Some("passed-over") => "it failed, and what the client wrote was sent",
+        _ => "built",
+    };
+    write!(f, "prompt by {policy}: {end}")?;
+    if let Some(kind) = prompt["fault"].as_str() {
+        write!(f, " (fault {kind})")?;
+    }
+    if let Some(words) = prompt["words"].as_str() {
+        write!(f, ": {words}")?;
+    }
+    let of = |name: &str| (prompt[format!("{name}_before")].clone(), prompt[format!("{name}_after")].clone());
+    let ((messages, sent), (tokens, left)) = (of("messages"), of("tokens"));
+    write!(f, "; messages {messages} → {sent}, tokens at most {tokens} → {left}")?;
+    if prompt["items"].as_u64().is_some_and(|items| items > 0) {
+        write!(f, ", items {} of {}", prompt["items_kept"], prompt["items"])?;
+    }
+    writeln!(f)
 }
 
 fn write_host(f: &mut fmt::Formatter<'_>, host: &Value) -> fmt::Result {

@@ -30,7 +30,13 @@ impl Bench {
     fn start(settings: &str, run: u32) -> Self {
         let folder = TempDir::new().unwrap();
         let decisions = Arc::new(Decisions::new(None));
-        let kept = DecisionSettings { share: 1.0, run, keep_bytes: 1 << 24, dir: Some(folder.path().join("runs")) };
+        let kept = DecisionSettings {
+            share: 1.0,
+            run,
+            keep_bytes: 1 << 24,
+            dir: Some(folder.path().join("runs")),
+            words: false,
+        };
         decisions.apply(Some(&kept)).unwrap();
         let log = Arc::clone(&decisions) as Arc<dyn DecisionLog>;
         let engine = Engine::new(EngineOptions { decisions: Some(log), ..EngineOptions::default() }).unwrap();

@@ -47,6 +47,8 @@ pub struct Order {
     pub group: GroupName,
     /// In which role.
     pub role: Role,
+    /// Its name, where a group may have several in that role.
+    pub policy: Option<String>,
     /// What is to be done.
     pub action: Action,
     /// The first digits of a version's digest, where one is named.
@@ -98,12 +100,12 @@ impl Control {
     pub fn order(
         self: &Arc<Self>,
         group: GroupName,
-        role: Role,
+        (role, policy): (Role, Option<String>),
         action: Action,
         to: Option<String>,
     ) -> oneshot::Receiver<Result<String, String>> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.orders).push(Order { group, role, action, to, reply });
+        lock(&self.orders).push(Order { group, role, policy, action, to, reply });
         self.wake();
         answer
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::id::RequestId;
-use crate::policy::Role;
+use crate::policy::{PolicyFault, Role};
 use crate::telemetry::PolicyFigures;
 
 use super::{App, probe, refusal};
@@ -35,6 +35,8 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
                 "calls": report.calls,
                 "outcomes": report.outcomes,
                 "faults": report.faults,
+                "faults_by_kind": by_kind(&report.faults_by_kind),
+                "refusals": report.refusals,
                 "quarantined": report.quarantined,
                 "slow": report.slow,
                 "mean_us": report.times.mean.as_secs_f64() * 1e6,
@@ -49,6 +51,12 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
         "problems": *problems,
     });
     probe::json_response(StatusCode::OK, &answer)
+}
+
+/// Those kinds of which there were any.
+fn by_kind(faults: &[u64]) -> Value {
+    let some = PolicyFault::KINDS.into_iter().zip(faults).filter(|(_, count)| **count > 0);
+    Value::Object(some.map(|(kind, count)| (kind.to_owned(), json!(count))).collect())
 }
 
 /// Why a recent request was decided as it was.
@@ -70,9 +78,9 @@ pub(super) async fn decision(
     let decisions = &app.gateway.decisions;
     match decisions.recent(request) {
         Some(shown) => probe::json_response(StatusCode::OK, &shown),
-        None if decisions.is_on() => refuse(
-            "it is none of the last 1,000 requests that a policy decided; `witgate explain` looks into the runs that are kept",
-        ),
+        None if decisions.is_on() => {
+            refuse("it is none of the last 1,000 requests; `witgate explain` looks into the runs that are kept")
+        }
         None => refuse("no decisions are kept; set `witgate.decisions` in the configuration"),
     }
 }
@@ -87,7 +95,8 @@ pub(super) fn figures(app: &App) -> Vec<PolicyFigures> {
         policy: format!("{}@{}", report.policy, report.digest.short()),
         role: role.as_str(),
         calls: report.calls,
-        faults: report.faults,
+        refusals: report.refusals,
+        faults: PolicyFault::KINDS.into_iter().zip(report.faults_by_kind).collect(),
         call_seconds: report.histogram.total.as_secs_f64(),
         call_buckets: report.histogram.in_seconds(),
     });

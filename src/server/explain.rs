@@ -1,7 +1,6 @@
 //! `POST /route/explain`: a request in, where it would go and why out. It is not served, and costs nobody anything.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
@@ -13,7 +12,7 @@ use crate::catalog::WhenNone;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest, spoken_at};
 use crate::limits::Wait;
-use crate::pipeline::{PlannedAttempt, Removal, RequestPlan};
+use crate::pipeline::{PlannedAttempt, PlannedTrial, RequestPlan};
 
 use super::{App, access, probe, refusal};
 
@@ -63,6 +62,22 @@ fn shown(plan: &RequestPlan) -> Value {
         "features": features,
         "attributes": attributes,
         "deployments": plan.candidates.iter().map(candidate).collect::<Vec<_>>(),
+        "trial": plan.trial.as_ref().map(trial),
+        "prompt": plan.prompt,
+    })
+}
+
+/// What a version on trial would answer.
+fn trial(trial: &PlannedTrial) -> Value {
+    let ranked = trial.ranking.iter().enumerate();
+    let ranking = ranked.map(|(place, (deployment, propensity))| {
+        json!({"deployment": deployment.as_str(), "rank": place + 1, "propensity": propensity})
+    });
+    json!({
+        "policy": &*trial.policy,
+        "mode": trial.mode,
+        "ranking": ranking.collect::<Vec<_>>(),
+        "instead": trial.instead,
     })
 }
 
@@ -79,7 +94,7 @@ fn candidate(one: &PlannedAttempt) -> Value {
         "deployment": one.deployment.as_str(),
         "rank": one.rank.map(|rank| rank + 1),
         "propensity": one.propensity,
-        "removed": one.removed.map(removal),
+        "removed": one.removed.map(|removal| removal.to_string()),
         "limits": limits,
         "signals": signals,
         "would_reserve": {
@@ -88,16 +103,6 @@ fn candidate(one: &PlannedAttempt) -> Value {
             "cost_usd": one.demand.cost.as_usd(),
         },
     })
-}
-
-fn removal(removal: Removal) -> String {
-    let seconds = |length: Duration| format!("{:.1}", length.as_secs_f64());
-    match removal {
-        Removal::LeftOut => "the policy does not rank it".to_owned(),
-        Removal::ContextWindow(window) => format!("its model takes {window} tokens"),
-        Removal::CoolingDown(left) => format!("its breaker is open for {} s more", seconds(left)),
-        Removal::NeverFits => "the request is larger than one of its limits".to_owned(),
-    }
 }
 
 /// JSON has no NaN and no infinity: unknown is null, and never is said as such.

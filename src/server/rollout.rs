@@ -31,6 +31,8 @@ struct Details {
     to: Option<String>,
     /// The policy's role; a router unless given.
     role: Option<String>,
+    /// The policy's name, where the group has several of that role.
+    policy: Option<String>,
 }
 
 /// `POST /admin/policies/GROUP/ACTION`.
@@ -54,13 +56,13 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
     access::is_json(request.headers())?;
     let body = to_bytes(request.into_body(), LARGEST).await.map_err(|fault| wrong(format!("the body: {fault}")))?;
     let details: Details = serde_json::from_slice(&body).map_err(|fault| {
-        wrong(format!("the body is an object with `to` and `role`, both of which may be left out: {fault}"))
+        wrong(format!("the body is an object with `to`, `role` and `policy`, all of which may be left out: {fault}"))
     })?;
     let action = Action::ALL.into_iter().find(|known| known.as_str() == action).ok_or_else(|| {
         let known: Vec<&str> = Action::ALL.iter().map(|action| action.as_str()).collect();
         wrong(format!("`{action}` cannot be done; known: {}", known.join(", ")))
     })?;
-    let roles = [Role::Router, Role::PromptBuilder, Role::ResponseParser];
+    let roles = [Role::Router, Role::PromptBuilder, Role::ResponseParser, Role::Provider];
     let role = details.role.as_deref().unwrap_or(Role::Router.as_str());
     let role = roles
         .into_iter()
@@ -74,7 +76,7 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
     if !control.is_watched() {
         return Err(Refusal::new(RefusalKind::Unavailable, "this gateway does not look for changes"));
     }
-    let answer = control.order(group.config.name.clone(), role, action, details.to);
+    let answer = control.order(group.config.name.clone(), (role, details.policy), action, details.to);
     let late = "the order waits: a component is being compiled; `witgate policies history` shows what comes of it";
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(done)) => done.map_err(wrong),

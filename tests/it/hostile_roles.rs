@@ -25,11 +25,14 @@ fn streamed(text: &str) -> Value {
     request
 }
 
-/// A policy's faults as `/metrics` tells them.
+/// A policy's own faults of all kinds as `/metrics` tells them.
 async fn faults(gateway: &Gateway, role: &str) -> u64 {
     let text = gateway.get("/metrics").await.text;
-    let of_role = |line: &&str| line.starts_with("witgate_policy_faults_total") && line.contains(role);
-    text.lines().find(of_role).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+    let own = |line: &&str| {
+        let others = line.contains("kind=\"quarantined\"") || line.contains("kind=\"no-instance\"");
+        line.starts_with("witgate_policy_faults_total") && line.contains(role) && !others
+    };
+    text.lines().filter(own).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 #[tokio::test]

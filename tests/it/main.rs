@@ -12,6 +12,7 @@ mod chat;
 mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;
+mod explain;
 mod granted;
 mod hostile;
 mod hostile_roles;

@@ -119,7 +119,7 @@ impl Serving {
 
     fn order(&mut self, action: Action, to: Option<String>) -> Result<String, String> {
         let control = Arc::clone(&self.gateway.live.read().rollouts);
-        let mut answer = control.order("g".into(), witgate::policy::Role::Router, action, to);
+        let mut answer = control.order("g".into(), (witgate::policy::Role::Router, None), action, to);
         self.build();
         answer.try_recv().expect("an answer")
     }

@@ -64,6 +64,7 @@ pub(in crate::config) struct Decisions {
     pub(in crate::config) run: Option<u32>,
     pub(in crate::config) keep_mb: Option<u64>,
     pub(in crate::config) dir: Option<PathBuf>,
+    pub(in crate::config) words: Option<bool>,
 }
 
 /// `witgate.server`.
@@ -142,6 +143,7 @@ impl Decisions {
             run: section.small("run"),
             keep_mb: section.count("keep_mb"),
             dir: section.text("dir").map(PathBuf::from),
+            words: section.flag("words"),
         };
         for (key, zero) in [("run", read.run == Some(0)), ("keep_mb", read.keep_mb == Some(0))] {
             if zero {

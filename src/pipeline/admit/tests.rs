@@ -41,7 +41,7 @@ async fn admit(
         headers: Vec::new(),
         tags: Vec::new(),
     };
-    let context = RequestContext::new(gateway, &snapshot, arrival, request(body)).await?;
+    let context = RequestContext::new(gateway, &snapshot, arrival, request(body), None).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();
     AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate }.admit().await

@@ -299,6 +299,12 @@ impl Component {
         self.digest
     }
 
+    /// `NAME@DIGEST`, as records and headers name it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.name(), self.digest().short())
+    }
+
     /// Its size in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {

@@ -24,6 +24,8 @@ pub struct PolicyReport {
     pub faults: u64,
     /// Faults by kind, in the order of [`PolicyFault::KINDS`]; `quarantined` counts the calls refused.
     pub faults_by_kind: [u64; PolicyFault::KINDS.len()],
+    /// Requests it refused and replies it complained about: answers, and no faults.
+    pub refusals: u64,
     /// Whether it is not called any more.
     pub quarantined: bool,
     /// Whether its calls are made beside the threads that serve, because they take long.

@@ -67,6 +67,16 @@ impl CallContext {
     pub(in crate::policy) const fn new(now: Moment, request: Option<RequestId>) -> Self {
         Self { now, request }
     }
+
+    /// When.
+    pub(in crate::policy) const fn now(self) -> Moment {
+        self.now
+    }
+
+    /// For which request.
+    pub(in crate::policy) const fn request(self) -> Option<RequestId> {
+        self.request
+    }
 }
 
 impl From<Moment> for CallContext {
@@ -307,6 +317,11 @@ impl<C: Contract> PolicyRuntime<C> {
         fault
     }
 
+    /// Counts an answer that refuses a request or complains about a reply.
+    pub(in crate::policy) fn refused(&self) {
+        self.stats.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tells what happened. What is told to one that has been replaced reaches the newest of its line.
     pub fn observe(&self, event: &C::Event) {
         let mut learning = lock(&self.learning);
@@ -363,6 +378,7 @@ impl<C: Contract> PolicyRuntime<C> {
             saves: self.stats.saves.load(Ordering::Relaxed),
             faults: self.stats.own_faults(),
             faults_by_kind,
+            refusals: self.stats.refusals.load(Ordering::Relaxed),
             quarantined: self.stats.quarantined(),
             slow: self.stats.is_slow(),
             state_refused: self.state_problem.is_some(),

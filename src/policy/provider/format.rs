@@ -11,7 +11,9 @@ use super::{ProviderPolicy, wit};
 use crate::chat::{ChatRequest, Choice, Delta, Dialect, FinishReason, PartsOfDeltas, Reply, Rest};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::{self, Encoded, ProviderFormat, StreamDecoder, Target};
-use crate::policy::host::{Lent, PolicyFault};
+use crate::id::RequestId;
+use crate::moment::Moment;
+use crate::policy::host::{CallContext, Lent, PolicyFault};
 
 /// The dialect of what components read: nothing in it but what is canonical.
 pub(super) const DIALECT: Dialect = Dialect::named("policy");
@@ -20,17 +22,26 @@ pub(super) const DIALECT: Dialect = Dialect::named("policy");
 const PATH_BYTES: usize = 2048;
 
 /// The format of one deployment.
+#[derive(Clone)]
 pub struct ComponentFormat {
     policy: Arc<ProviderPolicy>,
     /// Whose way of carrying a key it shares.
     base: &'static dyn ProviderFormat,
+    /// For which request its calls are, and when.
+    call: CallContext,
 }
 
 impl ComponentFormat {
     /// `policy` writes and reads bodies; requests are authorised as `base` authorises them.
     #[must_use]
     pub fn new(policy: Arc<ProviderPolicy>, base: &'static dyn ProviderFormat) -> Self {
-        Self { policy, base }
+        Self { policy, base, call: CallContext::new(Moment::default(), None) }
+    }
+
+    /// The same for the calls of one request at this time.
+    #[must_use]
+    pub fn serving(&self, request: Option<RequestId>, now: Moment) -> Self {
+        Self { call: CallContext::new(now, request), ..self.clone() }
     }
 
     /// The policy that speaks.
@@ -45,12 +56,12 @@ impl ComponentFormat {
     }
 
     fn lend(&self, kind: FaultKind) -> Result<Lent<super::Providing>, AttemptFault> {
-        Lent::of(&self.policy, None).map_err(|fault| self.failed(kind, &fault))
+        Lent::of(&self.policy, self.call.request()).map_err(|fault| self.failed(kind, &fault))
     }
 
     fn checked(&self, encoded: wit::Encoded) -> Result<Encoded, AttemptFault> {
         let broken = |why: String| {
-            let fault = self.policy.failed(PolicyFault::Contract(why));
+            let fault = self.policy.failed_for(PolicyFault::Contract(why), self.call.request());
             self.failed(FaultKind::Misconfigured, &fault)
         };
         let wit::Encoded { path, headers, body, dropped } = encoded;
@@ -103,19 +114,20 @@ impl ProviderFormat for ComponentFormat {
             max_output_tokens: target.default_max_tokens,
         };
         let mut lent = self.lend(FaultKind::Misconfigured)?;
-        let now = self.policy.last_seen();
-        let answer = lent.call(now, |instance, budget| instance.encode(budget, &body, about));
+        let answer = lent.call(self.call.now(), |instance, budget| instance.encode(budget, &body, about));
         let answer = answer.map_err(|fault| self.failed(FaultKind::Misconfigured, &fault))?;
         lent.give_back();
-        let mut encoded = self.checked(answer.map_err(|fault| told(FaultKind::Rejected, fault))?)?;
+        let mut encoded = self.checked(answer.map_err(|fault| {
+            self.policy.refused();
+            told(FaultKind::Rejected, fault)
+        })?)?;
         encoded.dropped.extend(dropped);
         Ok(encoded)
     }
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
         let mut lent = self.lend(FaultKind::BrokenStream)?;
-        let now = self.policy.last_seen();
-        let answer = lent.call(now, |instance, budget| instance.decode(budget, body));
+        let answer = lent.call(self.call.now(), |instance, budget| instance.decode(budget, body));
         let answer = answer.map_err(|fault| self.failed(FaultKind::BrokenStream, &fault))?;
         lent.give_back();
         Ok(reply(answer.map_err(|fault| told(FaultKind::BrokenStream, fault))?))
@@ -123,8 +135,7 @@ impl ProviderFormat for ComponentFormat {
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
         let words = self.lend(FaultKind::Unavailable).and_then(|mut lent| {
-            let now = self.policy.last_seen();
-            let answer = lent.call(now, |instance, budget| instance.decode_error(budget, status, body));
+            let answer = lent.call(self.call.now(), |instance, budget| instance.decode_error(budget, status, body));
             let answer = answer.map_err(|fault| self.failed(FaultKind::Unavailable, &fault))?;
             lent.give_back();
             Ok(told(FaultKind::Unavailable, answer))
@@ -133,7 +144,7 @@ impl ProviderFormat for ComponentFormat {
     }
 
     fn stream(&self) -> Box<dyn StreamDecoder> {
-        Box::new(ComponentStream::begin(&self.policy))
+        Box::new(ComponentStream::begin(&self.policy, self.call))
     }
 
     fn is_slow(&self) -> bool {

@@ -9,7 +9,8 @@ use super::{ProviderPolicy, Providing, wit};
 use crate::chat::{Chunk, Delta, FinishReason, Rest, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::StreamDecoder;
-use crate::policy::host::{Instance, Lent, PolicyFault};
+use crate::moment::Moment;
+use crate::policy::host::{CallContext, Instance, Lent, PolicyFault};
 use crate::sse::SseDecoder;
 
 /// The longest line that is read, in bytes.
@@ -27,6 +28,7 @@ pub(super) struct ComponentStream {
 struct Reader {
     lent: Option<Lent<Providing>>,
     decoder: ResourceAny,
+    began: Moment,
 }
 
 /// How a body is cut.
@@ -37,15 +39,15 @@ enum Pieces {
 }
 
 impl ComponentStream {
-    pub(super) fn begin(policy: &Arc<ProviderPolicy>) -> Self {
+    pub(super) fn begin(policy: &Arc<ProviderPolicy>, call: CallContext) -> Self {
         let pieces = match policy.needs().framing {
             wit::Framing::ServerSentEvents => Pieces::Events(SseDecoder::new()),
             wit::Framing::Lines => Pieces::Lines(Vec::new()),
             wit::Framing::Bytes => Pieces::Bytes,
         };
-        let reader = Lent::of(policy, None).and_then(|mut lent| {
-            let decoder = lent.call(policy.last_seen(), Instance::open)?;
-            Ok(Reader { lent: Some(lent), decoder })
+        let reader = Lent::of(policy, call.request()).and_then(|mut lent| {
+            let decoder = lent.call(call.now(), Instance::open)?;
+            Ok(Reader { lent: Some(lent), decoder, began: call.now() })
         });
         Self { pieces, reader, complete: false, ended: false }
     }
@@ -96,8 +98,8 @@ impl Reader {
         if *complete {
             return Ok(());
         }
-        let Some(lent) = &mut self.lent else { return Ok(()) };
-        let (now, decoder) = (lent.policy().last_seen(), self.decoder);
+        let Self { lent: Some(lent), decoder, began } = self else { return Ok(()) };
+        let (now, decoder) = (newest(lent.policy(), *began), *decoder);
         let answer = lent.call(now, |instance, budget| instance.push(budget, decoder, name, data));
         let events = answer.map_err(|fault| failed(&fault))?;
         for event in events.map_err(|fault| told(FaultKind::BrokenStream, fault))? {
@@ -112,11 +114,16 @@ impl Reader {
     /// The stream is read: another may follow.
     fn give_back(&mut self) {
         let Some(mut lent) = self.lent.take() else { return };
-        let (now, decoder) = (lent.policy().last_seen(), self.decoder);
+        let (now, decoder) = (newest(lent.policy(), self.began), self.decoder);
         if lent.call(now, |instance, budget| instance.close(budget, decoder)).is_ok() {
             lent.give_back();
         }
     }
+}
+
+/// Pieces come without a time: theirs is that of the newest call, of this stream or another.
+fn newest(policy: &ProviderPolicy, began: Moment) -> Moment {
+    policy.last_seen().max(began)
 }
 
 impl StreamDecoder for ComponentStream {

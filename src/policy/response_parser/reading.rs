@@ -31,6 +31,19 @@ pub struct ReplyParser {
     given: usize,
     /// What it had not answered when it failed.
     released: Vec<Chunk>,
+    /// The kind of its fault, once it failed.
+    fault: Option<&'static str>,
+}
+
+/// What a parser has made of a reply so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParserWork {
+    /// Bytes it was told.
+    pub told: usize,
+    /// Bytes it answered.
+    pub given: usize,
+    /// The kind of its fault, where it failed.
+    pub fault: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -52,14 +65,15 @@ impl ReplyParser {
     #[must_use]
     pub fn begin(policy: &Arc<ResponseParser>, about: ReplyInfo) -> Self {
         // What keeps it from being had is counted and logged.
-        let lent = Lent::of(policy, about.id).ok();
-        Self { lent, about, alternatives: Vec::new(), told: 0, given: 0, released: Vec::new() }
+        let lent = Lent::of(policy, about.id);
+        let fault = lent.as_ref().err().map(PolicyFault::kind);
+        Self { lent: lent.ok(), about, alternatives: Vec::new(), told: 0, given: 0, released: Vec::new(), fault }
     }
 
-    /// Bytes it answered so far.
+    /// What it has made of the reply so far.
     #[must_use]
-    pub const fn given(&self) -> usize {
-        self.given
+    pub const fn work(&self) -> ParserWork {
+        ParserWork { told: self.told, given: self.given, fault: self.fault }
     }
 
     /// Whether it still reads.
@@ -179,8 +193,10 @@ impl ReplyParser {
             _ => None,
         });
         let Some(why) = broken else { return Some(()) };
+        let fault = PolicyFault::Contract(why);
+        self.fault = Some(fault.kind());
         if let Some(lent) = &self.lent {
-            lent.policy().failed_for(PolicyFault::Contract(why), self.about.id);
+            lent.policy().failed_for(fault, self.about.id);
         }
         self.fail();
         None
@@ -215,6 +231,9 @@ impl ReplyParser {
                 Ok(held)
             }
             Some(Err(complaint)) => {
+                if let Some(lent) = &self.lent {
+                    lent.policy().refused();
+                }
                 self.close(now);
                 Err(bounded(choice, complaint))
             }
@@ -262,11 +281,14 @@ impl ReplyParser {
         now: Moment,
         call: impl FnOnce(&mut Instance<Parsing>, Budget) -> Result<R, PolicyFault>,
     ) -> Option<R> {
-        let answer = self.lent.as_mut()?.call(now, call).ok();
-        if answer.is_none() {
-            self.fail();
+        match self.lent.as_mut()?.call(now, call) {
+            Ok(answer) => Some(answer),
+            Err(fault) => {
+                self.fault = Some(fault.kind());
+                self.fail();
+                None
+            }
         }
-        answer
     }
 
     fn needs(&self) -> Option<&ParserNeeds> {

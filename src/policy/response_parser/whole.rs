@@ -9,7 +9,7 @@ impl ReplyParser {
     ///
     /// # Errors
     /// The reply is none.
-    pub fn read_whole(mut self, now: Moment, reply: &Reply) -> Result<Option<Vec<Choice>>, Complaint> {
+    pub fn read_whole(&mut self, now: Moment, reply: &Reply) -> Result<Option<Vec<Choice>>, Complaint> {
         let mut read = Vec::with_capacity(reply.choices.len());
         for choice in &reply.choices {
             let (mut parts, mut calls) = (PartsOfDeltas::default(), 0);

@@ -95,9 +95,6 @@ fn propensities_are_for_all_or_for_none() {
 }
 
 #[test]
-fn an_empty_ranking_is_refused() {}
-
-#[test]
 fn a_deployment_named_twice_is_refused() {
     check_fault("duplicate", contract("place 3 names deployment 0 again"));
 }
