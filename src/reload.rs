@@ -11,6 +11,7 @@ mod folder;
 mod lock;
 mod policies;
 mod rollouts;
+mod settling;
 mod states;
 mod watch;
 

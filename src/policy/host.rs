@@ -5,6 +5,7 @@
 mod attributes;
 pub(super) mod bindings;
 mod cache;
+mod call_context;
 pub(super) mod compile;
 mod contract;
 mod engine;
@@ -38,9 +39,9 @@ pub use succession::Succession;
 pub use ticker::stopwatch;
 
 pub(super) use attributes::{MOST_NEEDS, attributes};
+pub(super) use call_context::CallContext;
 pub(super) use instance::{Budget, Instance, InstanceLifetime};
 pub(super) use lent::Lent;
 pub(super) use recorder::CallRecorder;
-pub(super) use runtime::CallContext;
 pub(super) use setup::{check_role, make_ready};
 pub(super) use store::{HostState, cut};

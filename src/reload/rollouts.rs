@@ -1,16 +1,19 @@
 //! Which version of a policy a group gets: what the folder holds, what is in force, what is tried, and what operators and rules
 //! have said. Where versions stand is changed in a draft, like all else of a build, and kept when the build is put in force.
 
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+pub(super) use place::Place;
+
 use super::components::Components;
 use super::folder::Contents;
 use crate::builtin_policies::SHIPPED;
-use crate::catalog::{Group, RollOut};
 use crate::moment::Moment;
 use crate::policy::{Component, Digest, Role};
 use crate::rollout::{Action, Asked, Change, Control, Mode, Order, Standing, StateFolder, Verdict};
@@ -54,55 +57,6 @@ pub(super) struct Chosen {
     pub(super) tried: Option<(Arc<Component>, Mode)>,
     /// Whose wish it is that it is tried.
     by: &'static str,
-}
-
-/// Whose versions are chosen.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) role: Role,
-    pub(super) group: &'a Group,
-    pub(super) before: Option<&'a GroupRuntime>,
-}
-
-impl Place<'_> {
-    /// Where its versions stand. A group's deployments may be spoken to by several policies of providers.
-    fn key(&self, policy: &str) -> String {
-        let role = self.role.as_str();
-        match self.role {
-            Role::Provider => format!("{role}@{policy}/{}", self.group.name),
-            Role::Router | Role::PromptBuilder | Role::ResponseParser => format!("{role}/{}", self.group.name),
-        }
-    }
-
-    /// Whether a group has no more than one policy in this role.
-    fn is_alone(&self) -> bool {
-        let mut names =
-            self.group.deployments.iter().filter_map(|deployment| Some(&deployment.policy.as_ref()?.policy));
-        let first = names.next();
-        self.role != Role::Provider || names.all(|name| Some(name) == first)
-    }
-
-    const fn roll_out(&self) -> RollOut {
-        match self.role {
-            Role::Router => self.group.router.roll_out,
-            Role::PromptBuilder | Role::ResponseParser | Role::Provider => RollOut::Replace,
-        }
-    }
-
-    fn change(&self, policy: &str, digest: Digest, how: &str, by: &str) -> Change {
-        Change {
-            at_ms: 0,
-            generation: 0,
-            group: self.group.name.to_string(),
-            role: self.role.as_str().to_owned(),
-            policy: policy.to_owned(),
-            from: None,
-            digest,
-            how: how.to_owned(),
-            by: by.to_owned(),
-            result: String::new(),
-        }
-    }
 }
 
 /// What is at hand while versions are chosen.

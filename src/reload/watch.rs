@@ -19,6 +19,7 @@ use crate::snapshot::Snapshot;
 
 use super::Builder;
 use super::components::{Checked, Unchecked};
+use super::settling::Settling;
 use super::states::keep_states;
 use crate::policy::Digest;
 
@@ -104,6 +105,7 @@ impl Reloader {
             under_check: BTreeSet::new(),
             checked,
             stopping: stops,
+            settling: Settling::default(),
         };
         let (alive, ended) = mpsc::channel();
         let run = move || {
@@ -145,13 +147,13 @@ struct Worker<T> {
     under_check: BTreeSet<Digest>,
     checked: Receiver<Checked>,
     stopping: Arc<AtomicBool>,
+    settling: Settling,
 }
 
 impl<T: Target> Worker<T> {
     fn run(mut self, woken: &Receiver<()>) {
-        self.watch();
         // What changed between the first build and the first watch is seen here.
-        self.apply();
+        let mut again = self.look();
         let mut ticked = self.clock.now();
         loop {
             let now = self.clock.now();
@@ -160,11 +162,11 @@ impl<T: Target> Worker<T> {
                 ticked = now;
                 self.tick();
             }
-            match woken.recv_timeout(TICK.saturating_sub(now.since(ticked))) {
+            let tick = TICK.saturating_sub(now.since(ticked));
+            match woken.recv_timeout(again.map_or(tick, |again| again.min(tick))) {
                 Ok(()) if !self.stopping.load(Ordering::Acquire) => {
                     drain(woken);
-                    self.watch();
-                    self.apply();
+                    again = self.look();
                     // More changes gather in this pause and then apply together.
                     std::thread::sleep(PAUSE);
                     if self.stopping.load(Ordering::Acquire) {
@@ -172,9 +174,20 @@ impl<T: Target> Worker<T> {
                     }
                 }
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if again.is_some() => again = self.look(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+
+    /// Builds what there is, or says in how long to look again: a component that is just being written is not looked at.
+    fn look(&mut self) -> Option<Duration> {
+        self.watch();
+        let again = self.settling.wait(self.builder.folder(), self.clock.now());
+        if again.is_none() {
+            self.apply();
+        }
+        again
     }
 
     fn apply(&mut self) {

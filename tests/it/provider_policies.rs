@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::Gateway;
 use crate::support::upstream::{ScriptedUpstream, Step};
+use crate::support::{fixture, until};
 
 fn config(upstream: &ScriptedUpstream, more: &str) -> String {
     format!(
@@ -121,4 +122,57 @@ async fn a_provider_policy_can_be_named_for_any_deployment() {
     crate::support::until("it is refused", || !gateway.app.gateway.live.problems().is_empty()).await;
     let problems = gateway.app.gateway.live.problems().join("\n");
     assert!(problems.contains("is a router, and no provider"), "{problems}");
+}
+
+/// The same component with other bytes: an empty section of its own says which it is.
+fn version(name: u8) -> Vec<u8> {
+    let mut bytes = std::fs::read(fixture("policies/hostile-provider.wasm")).expect("a component");
+    bytes.extend([0, 2, 1, name]);
+    bytes
+}
+
+#[tokio::test]
+async fn versions_of_a_providers_policy_are_kept_and_rolled_back() {
+    let upstream = ScriptedUpstream::start([Step::json(200, &json!("well"))]).await;
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let deployment = |id: &str| {
+        format!(
+            "  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: k, provider_policy: spoken, provider_settings: {{do: nothing}}}}, model_info: {{id: {id}}}}}\n",
+            upstream.origin()
+        )
+    };
+    let text = format!(
+        "model_list:\n{}{}witgate: {{state_dir: {}}}\n",
+        deployment("one"),
+        deployment("two"),
+        folder.path().join("state").display()
+    );
+    let first = folder.path().join("spoken.wasm");
+    std::fs::write(&first, version(b'a')).expect("written");
+    let gateway = Gateway::start_with(&text, &[("spoken.wasm", &first)]).await;
+    let in_force = |gateway: &Gateway| {
+        let snapshot = gateway.app.gateway.live.read();
+        let digests = snapshot.groups["g"].provider_policies().map(|policy| policy.component().digest());
+        digests.collect::<Vec<_>>()
+    };
+    let digest = |name| witgate::policy::Digest::of(&version(name));
+    assert_eq!(in_force(&gateway), [digest(b'a'); 2]);
+    gateway.replace("policies/spoken.wasm", &version(b'b'));
+    until("the new version speaks", || in_force(&gateway) == [digest(b'b'); 2]).await;
+    let done = gateway.post("/admin/policies/g/rollback", &json!({"role": "provider"})).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    assert_eq!(in_force(&gateway), [digest(b'a'); 2], "both deployments, at once");
+    assert_eq!(gateway.post("/v1/chat/completions", &ask(false)).await.status, 200);
+    let history = gateway.get("/admin/policies/history?group=g").await.json();
+    let changes = history["changes"].as_array().expect("changes").iter();
+    let changes = changes.filter(|change| change["role"] == "provider").map(|change| change["how"].clone());
+    assert_eq!(changes.collect::<Vec<_>>(), ["start", "replace", "rollback"], "{history}");
+    let stranger = gateway.post("/admin/policies/g/rollback", &json!({"role": "provider", "policy": "other"})).await;
+    assert!(stranger.status == 400 && stranger.text.contains("named `other`"), "{}", stranger.text);
+    let named = json!({"role": "provider", "policy": "spoken", "to": digest(b'b').short()});
+    let back = gateway.post("/admin/policies/g/promote", &named).await;
+    assert_eq!((back.status, in_force(&gateway)), (200, vec![digest(b'b'); 2]), "{}", back.text);
+    let tried =
+        gateway.post("/admin/policies/g/shadow", &json!({"role": "provider", "to": digest(b'a').short()})).await;
+    assert!(tried.status == 400 && tried.text.contains("replaced as a whole"), "{}", tried.text);
 }

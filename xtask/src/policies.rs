@@ -64,8 +64,9 @@ fn fixtures() -> Vec<Guest> {
     let misbehaving = |name: &str, role| Guest { crate_name: name.to_owned(), role, ..guest(name, "") };
     let prompt = misbehaving("hostile-prompt", Role::PromptBuilder);
     let reply = misbehaving("hostile-reply", Role::ResponseParser);
+    let provider = misbehaving("hostile-provider", Role::Provider);
     let faulty = guest("counting-faulty", "faulty");
-    vec![guest("counting-a", ""), guest("counting-b", "last"), faulty, hostile, prompt, reply]
+    vec![guest("counting-a", ""), guest("counting-b", "last"), faulty, hostile, prompt, reply, provider]
 }
 
 /// The policy of the documentation: built only to be tried.

@@ -4,11 +4,12 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use super::call_context::CallContext;
 use super::contract::Contract;
 use super::engine::Engine;
 use super::fault::PolicyFault;
 use super::instance::{Budget, Instance};
-use super::runtime::{CallContext, PolicyRuntime, lock};
+use super::runtime::{PolicyRuntime, lock};
 use crate::id::RequestId;
 use crate::moment::Moment;
 

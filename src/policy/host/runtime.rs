@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tracing::field::display;
 
+use super::call_context::CallContext;
 use super::contract::Contract;
 use super::engine::Component;
 use super::fault::PolicyFault;
@@ -53,37 +54,6 @@ pub struct PolicyRuntime<C: Contract> {
     learning: Mutex<Learning<C::Event>>,
     lineage: Arc<Lineage<C>>,
     recorder: C::Recorder,
-}
-
-/// When a policy is called, and for which request.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::policy) struct CallContext {
-    now: Moment,
-    request: Option<RequestId>,
-}
-
-impl CallContext {
-    /// A call for a request; a dry run is for none.
-    pub(in crate::policy) const fn new(now: Moment, request: Option<RequestId>) -> Self {
-        Self { now, request }
-    }
-
-    /// When.
-    pub(in crate::policy) const fn now(self) -> Moment {
-        self.now
-    }
-
-    /// For which request.
-    pub(in crate::policy) const fn request(self) -> Option<RequestId> {
-        self.request
-    }
-}
-
-impl From<Moment> for CallContext {
-    /// For no request.
-    fn from(now: Moment) -> Self {
-        Self::new(now, None)
-    }
 }
 
 /// What happened to a policy that its instance does not know.
@@ -227,8 +197,8 @@ impl<C: Contract> PolicyRuntime<C> {
     ) -> Result<R, PolicyFault> {
         let context = context.into();
         self.counted(context, || {
-            self.ask_free_instance(context.now, |instance, budget| {
-                instance.serves(context.request);
+            self.ask_free_instance(context.now(), |instance, budget| {
+                instance.serves(context.request());
                 let answer = call(instance, budget);
                 instance.serves(None);
                 answer
@@ -242,7 +212,7 @@ impl<C: Contract> PolicyRuntime<C> {
         context: CallContext,
         call: impl FnOnce() -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        let CallContext { now, request } = context;
+        let (now, request) = (context.now(), context.request());
         let start = self.stats.call(now);
         let answer = call();
         if start.is_some_and(|start| self.stats.timed(start)) {

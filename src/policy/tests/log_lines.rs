@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::*;
+use crate::format::{ClientApi, ClientRequest, NO_QUIRKS, OpenAi, ProviderFormat, Target, provider_format};
 use crate::id::{GroupName, RequestId};
 
 /// What was written, for the test to read.
@@ -69,4 +70,26 @@ fn a_fault_names_the_request_and_outside_of_one_the_group_alone() {
     let (router, _) = served("observe-trap");
     let lines = logged(|| router.observe(&outcome(0)));
     assert_eq!((lines[0].get("id"), &lines[0]["group"]), (None, &"g".into()), "{lines:?}");
+}
+
+#[test]
+fn a_providers_lines_and_faults_name_them_too() {
+    let guest = include_bytes!("../../../tests/fixtures/policies/hostile-provider.wasm");
+    let component = ENGINE.load(&PolicyName::from("hostile-provider"), guest).unwrap();
+    let now = Moment::from_millis(5_000);
+    let id = RequestId::derive(now, 5);
+    for deed in ["encode-say", "encode-trap", "encode-path"] {
+        let settings = format!(r#"{{"do":"{deed}"}}"#).into();
+        let setup = ProviderSetup { group: Some(GroupName::from("g")), settings, model: "m".into(), seed: 1 };
+        let policy = ProviderPolicy::start(Arc::clone(&component), setup, None).unwrap();
+        let base = provider_format("openai").unwrap();
+        let format = ComponentFormat::new(Arc::clone(&policy), base).serving(Some(id), now);
+        let body = r#"{"model":"g","messages":[{"role":"user","content":"666"}]}"#;
+        let request = OpenAi.parse(&ClientRequest::post(http::Uri::from_static("/"), body)).unwrap();
+        let target = Target { model: "m", api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 9 };
+        let lines = logged(|| drop(format.encode(&request, &target)));
+        assert_eq!(lines.len(), 1, "{deed}: {lines:?}");
+        assert_eq!((&lines[0]["id"], &lines[0]["group"]), (&id.to_string().into(), &"g".into()), "{deed}: {lines:?}");
+        assert_eq!(policy.last_seen(), now, "its calls have the time of their request");
+    }
 }
