@@ -157,11 +157,11 @@ async fn a_client_that_leaves_while_its_reply_is_held_frees_everything() {
     let mut request = ask("?");
     request["stream"] = json!(true);
     let left = "witgate_requests_total{group=\"g\",api=\"openai\",ending=\"cancelled\",status=\"499\"}";
-    for n in 1..=10 {
+    for n in 1..=10_u8 {
         let asking = gateway.open("/v1/chat/completions", &request);
-        let asked = until("it is asked", || upstream.asked().len() == n);
+        let asked = until("it is asked", || upstream.asked().len() == usize::from(n));
         tokio::select! { reply = asking => panic!("nothing may come before the reply is whole: {reply:?}"), () = asked => {} }
-        until("it has left", || gateway.metric(left) == Some(n as f64)).await;
+        until("it has left", || gateway.metric(left) == Some(f64::from(n))).await;
     }
     gate.open();
     let reply = gateway.post("/v1/chat/completions", &request).await;
@@ -199,9 +199,8 @@ witgate:
 async fn a_model_that_is_asked_again_is_counted_once_for_each_attempt() {
     let replies = ["{\"b\": 1}", "{\"a\": 1}", "{\"b\": 2}", "{\"a\": 2}", "{\"a\": 3}"];
     for (streamed, own) in [(false, ""), (true, ", hold: true")] {
-        let steps = replies.map(|reply| match streamed {
-            true => Step::events(stream(&[reply], "stop")),
-            false => Step::json(200, &openai_reply(reply)),
+        let steps = replies.map(|reply| {
+            if streamed { Step::events(stream(&[reply], "stop")) } else { Step::json(200, &openai_reply(reply)) }
         });
         let upstream = ScriptedUpstream::start(steps).await;
         // Four requests a minute here and in all, one at once: two clients whose models are asked twice.
