@@ -61,13 +61,14 @@ pub(super) fn sdk(world: World, language: Language) -> &'static [&'static [File]
     match (language, world) {
         (Language::C, World::PromptBuilder | World::ResponseParser) => &[C_SDK],
         (Language::Go, World::PromptBuilder | World::ResponseParser) => &[GO_SDK],
-        (Language::JavaScript, World::PromptBuilder | World::ResponseParser) | (Language::TypeScript, World::Router) => {
-            &[JAVASCRIPT_SDK]
-        }
+        (Language::JavaScript, World::PromptBuilder | World::ResponseParser)
+        | (Language::TypeScript, World::Router) => &[JAVASCRIPT_SDK],
         (Language::Python, World::PromptBuilder | World::ResponseParser) => &[PYTHON_SDK],
         (Language::TypeScript, World::PromptBuilder) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_PROMPTS],
         (Language::TypeScript, World::ResponseParser) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_REPLIES],
-        (Language::C | Language::Go | Language::JavaScript | Language::Python, World::Router) | (Language::Rust, _) => &[],
+        (Language::C | Language::Go | Language::JavaScript | Language::Python, World::Router) | (Language::Rust, _) => {
+            &[]
+        }
     }
 }
 

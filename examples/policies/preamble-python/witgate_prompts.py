@@ -120,12 +120,8 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
     setup: Any = None
     builder: Any = None
 
-    def word(member):
-        return member.name.lower().replace("_", "-")
-
-    def crossed(message):
-        parts = [prompting.BuiltPart(part.source, part.text) for part in message.parts]
-        return prompting.BuiltMessage(prompting.Role[message.role.upper()], parts, message.source)
+    words = {member: member.name.lower().replace("_", "-") for kind in (prompting.Role, prompting.Kind) for member in kind}
+    roles = {words[role]: role for role in prompting.Role}
 
     class Lifecycle:
         def configure(self, given):
@@ -147,14 +143,16 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
         def build(self, given):
             try:
                 messages = [
-                    Message(word(message.role), [Part(word(part.kind), part.text) for part in message.parts])
+                    Message(words[message.role], [Part(words[part.kind], part.text) for part in message.parts])
                     for message in given.messages
                 ]
                 request = Request(
                     messages, given.variables, given.items, given.budget, given.attributes, given.now_ms, given.seed
                 )
                 prompt = builder.build(request)
-                return prompting.Prompt([crossed(message) for message in prompt.messages], prompt.items, prompt.note)
+                # What crosses is read by its fields' names.
+                crossed = [message._replace(role=roles[message.role]) for message in prompt.messages]
+                return prompting.Prompt(crossed, prompt.items, prompt.note)
             except Reject as reject:
                 raise Err(str(reject))
             except Exception:

@@ -2,7 +2,6 @@ package witgate
 
 import (
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"unsafe"
 )
@@ -17,16 +16,8 @@ func Log(level int, message string) {
 	write(uint32(level), unsafe.Pointer(unsafe.StringData(message)), uint32(len(message)))
 }
 
-// An instance is small and there are many: what is no longer used is looked for early, and what comes and goes with calls has room
-// from the start.
-func init() {
-	room = make([]byte, 1<<20)
-	room = nil
-	runtime.GC()
-	debug.SetGCPercent(10)
-}
-
-var room []byte
+// An instance is small and there are many: what is no longer used is looked for early.
+func init() { debug.SetGCPercent(10) }
 
 // What lifecycle.configure was given, until the role begins.
 type configured struct {
