@@ -83,6 +83,9 @@ pub enum World {
 }
 
 impl World {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Router, Self::PromptBuilder, Self::ResponseParser];
+
     /// The world's name in `wit/`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -110,16 +113,6 @@ pub enum KitProblem {
         path: String,
         /// What the system says.
         cause: String,
-    },
-    /// There is no example to write it after.
-    #[error(
-        "there is no project of the world `{world}` in {language} yet; `--lang rust`, or any language with component tooling and wit/{world}.wit"
-    )]
-    NoExample {
-        /// The world.
-        world: &'static str,
-        /// The language.
-        language: &'static str,
     },
     /// The folder has no manifest, or one that makes no sense.
     #[error("{path}: {cause}")]

@@ -15,12 +15,15 @@ mod builtin_checks;
 mod conversation;
 mod expect;
 mod file;
+mod heard_reply;
 mod junit;
 mod look;
 mod odd;
 mod ordered;
 mod parser_checks;
 mod parser_suite;
+mod provider_checks;
+mod provider_suite;
 mod report;
 mod runner;
 mod spoken;
@@ -123,9 +126,8 @@ pub fn check(policy: &Path, options: &Options) -> Report {
                     parser_checks::all(&component, &setup, &mut report);
                 }
                 Role::Provider => {
-                    let started = started(&component, Role::Provider, options);
-                    report.memory_bytes = started.as_ref().ok().copied().max(report.memory_bytes);
-                    report.gate("starts as a provider, and answers", started.map(drop));
+                    let setup = ProviderSetup { group, settings, model: Arc::from("model"), seed };
+                    provider_checks::all(&component, &setup, &mut report);
                 }
             }
         }
@@ -149,7 +151,11 @@ fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteRepo
             let setup = parser_suite::run(&component, &text, &name, &mut report)?;
             parser_checks::all(&component, &setup, &mut report);
         }
-        Some(Role::Router | Role::Provider) | None => {
+        Some(Role::Provider) => {
+            let setup = provider_suite::run(&component, &text, &name, &mut report)?;
+            provider_checks::all(&component, &setup, &mut report);
+        }
+        Some(Role::Router) | None => {
             let suite = Suite::read(&text, &name)?;
             if let Some(updated) = run_router(&component, &suite, (file, &text), options, &mut report)? {
                 let report = run_file(engine, file, &Options { update: false, ..options.clone() })?;

@@ -45,26 +45,39 @@ pub(super) const RUST_BUILDER_SDK: &[File] =
 pub(super) const RUST_PARSER_SDK: &[File] =
     files!("plugins/sdk-response-parser": "Cargo.toml" "src/bindings.rs" "src/lib.rs");
 
-/// The SDK for JavaScript, which TypeScript shares.
+/// What a language's SDK has for every role, beside what an example holds of its own; routers' examples hold it themselves.
 const JAVASCRIPT_SDK: &[File] = files!("examples/policies/thrifty-javascript": "witgate.js");
+const JAVASCRIPT_TYPES: &[File] = files!("examples/policies/thrifty-typescript": "witgate.d.ts");
+const PYTHON_SDK: &[File] = files!("examples/policies/thrifty-python": "witgate.py");
+const C_SDK: &[File] = files!("examples/policies/thrifty-c": "witgate.c" "witgate.h");
+const GO_SDK: &[File] =
+    files!("examples/policies/thrifty-go": "witgate/memory_other.go" "witgate/memory_wasip1.go" "witgate/witgate.go");
+/// Likewise of one role: TypeScript runs JavaScript's.
+const JAVASCRIPT_PROMPTS: &[File] = files!("examples/policies/preamble-javascript": "witgate-prompts.js");
+const JAVASCRIPT_REPLIES: &[File] = files!("examples/policies/clip-javascript": "witgate-replies.js");
 
-/// The example that a project of this world in this language is written after, and its files; `None` where there is none.
-pub(super) fn example(world: World, language: Language) -> Option<(&'static str, &'static [File])> {
-    match (world, language) {
-        (World::Router, language) => Some(router(language)),
-        (World::PromptBuilder, Language::Rust) => Some((
-            "preamble-rust",
-            files!("examples/policies/preamble-rust":
-                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
-            ),
-        )),
-        (World::ResponseParser, Language::Rust) => Some((
-            "clip-rust",
-            files!("examples/policies/clip-rust":
-                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
-            ),
-        )),
-        (World::PromptBuilder | World::ResponseParser, _) => None,
+/// What a project holds besides its example's own files.
+pub(super) fn sdk(world: World, language: Language) -> &'static [&'static [File]] {
+    match (language, world) {
+        (Language::C, World::PromptBuilder | World::ResponseParser) => &[C_SDK],
+        (Language::Go, World::PromptBuilder | World::ResponseParser) => &[GO_SDK],
+        (Language::JavaScript, World::PromptBuilder | World::ResponseParser)
+        | (Language::TypeScript, World::Router) => &[JAVASCRIPT_SDK],
+        (Language::Python, World::PromptBuilder | World::ResponseParser) => &[PYTHON_SDK],
+        (Language::TypeScript, World::PromptBuilder) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_PROMPTS],
+        (Language::TypeScript, World::ResponseParser) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_REPLIES],
+        (Language::C | Language::Go | Language::JavaScript | Language::Python, World::Router) | (Language::Rust, _) => {
+            &[]
+        }
+    }
+}
+
+/// The example that a project of this world in this language is written after, and its files.
+pub(super) const fn example(world: World, language: Language) -> (&'static str, &'static [File]) {
+    match world {
+        World::Router => router(language),
+        World::PromptBuilder => prompt_builder(language),
+        World::ResponseParser => response_parser(language),
     }
 }
 
@@ -73,14 +86,16 @@ const fn router(language: Language) -> (&'static str, &'static [File]) {
         Language::C => (
             "thrifty-c",
             files!("examples/policies/thrifty-c":
-                ".gitignore" "README.md" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml" "witgate.c" "witgate.h"
+                ".gitignore" "README.md" "policy.c" "policy.toml" "policy_test.c" "router.c" "router.h" "scenarios.yaml"
+                "witgate.c" "witgate.h"
             ),
         ),
         Language::Go => (
             "thrifty-go",
             files!("examples/policies/thrifty-go":
                 ".gitignore" "README.md" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "thrifty.go" "thrifty_test.go"
-                "witgate/calls_other.go" "witgate/calls_wasip1.go" "witgate/witgate.go"
+                "witgate/memory_other.go" "witgate/memory_wasip1.go" "witgate/router.go" "witgate/router_other.go"
+                "witgate/router_wasip1.go" "witgate/witgate.go"
             ),
         ),
         Language::JavaScript => (
@@ -113,14 +128,103 @@ const fn router(language: Language) -> (&'static str, &'static [File]) {
     }
 }
 
+const fn prompt_builder(language: Language) -> (&'static str, &'static [File]) {
+    match language {
+        Language::C => (
+            "preamble-c",
+            files!("examples/policies/preamble-c":
+                ".gitignore" "README.md" "builder.c" "builder.h" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml"
+            ),
+        ),
+        Language::Go => (
+            "preamble-go",
+            files!("examples/policies/preamble-go":
+                ".gitignore" "README.md" "preamble.go" "preamble_test.go" "go.mod" "main.go" "policy.toml" "scenarios.yaml"
+                "witgate/builder.go" "witgate/builder_other.go" "witgate/builder_wasip1.go"
+            ),
+        ),
+        Language::JavaScript => (
+            "preamble-javascript",
+            files!("examples/policies/preamble-javascript":
+                ".gitignore" "README.md" "preamble.js" "preamble.test.js" "package.json" "policy.js" "policy.toml"
+                "scenarios.yaml" "witgate-prompts.js"
+            ),
+        ),
+        Language::Python => (
+            "preamble-python",
+            files!("examples/policies/preamble-python":
+                ".gitignore" "README.md" "app.py" "preamble.py" "policy.toml" "requirements.txt" "scenarios.yaml"
+                "test_preamble.py" "witgate_prompts.py"
+            ),
+        ),
+        Language::Rust => (
+            "preamble-rust",
+            files!("examples/policies/preamble-rust":
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+            ),
+        ),
+        Language::TypeScript => (
+            "preamble-typescript",
+            files!("examples/policies/preamble-typescript":
+                ".gitignore" "README.md" "preamble.test.ts" "preamble.ts" "log.d.ts" "package.json" "policy.toml" "policy.ts"
+                "scenarios.yaml" "tsconfig.json" "witgate-prompts.d.ts"
+            ),
+        ),
+    }
+}
+
+const fn response_parser(language: Language) -> (&'static str, &'static [File]) {
+    match language {
+        Language::C => (
+            "clip-c",
+            files!("examples/policies/clip-c":
+                ".gitignore" "README.md" "parser.c" "parser.h" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml"
+            ),
+        ),
+        Language::Go => (
+            "clip-go",
+            files!("examples/policies/clip-go":
+                ".gitignore" "README.md" "clip.go" "clip_test.go" "go.mod" "main.go" "policy.toml" "scenarios.yaml"
+                "witgate/parser.go" "witgate/parser_other.go" "witgate/parser_wasip1.go"
+            ),
+        ),
+        Language::JavaScript => (
+            "clip-javascript",
+            files!("examples/policies/clip-javascript":
+                ".gitignore" "README.md" "clip.js" "clip.test.js" "package.json" "policy.js" "policy.toml"
+                "scenarios.yaml" "witgate-replies.js"
+            ),
+        ),
+        Language::Python => (
+            "clip-python",
+            files!("examples/policies/clip-python":
+                ".gitignore" "README.md" "app.py" "clip.py" "policy.toml" "requirements.txt" "scenarios.yaml"
+                "test_clip.py" "witgate_replies.py"
+            ),
+        ),
+        Language::Rust => (
+            "clip-rust",
+            files!("examples/policies/clip-rust":
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+            ),
+        ),
+        Language::TypeScript => (
+            "clip-typescript",
+            files!("examples/policies/clip-typescript":
+                ".gitignore" "README.md" "clip.test.ts" "clip.ts" "log.d.ts" "package.json" "policy.toml" "policy.ts"
+                "scenarios.yaml" "tsconfig.json" "witgate-replies.d.ts"
+            ),
+        ),
+    }
+}
+
 /// Writes a project named `name` into a folder of this name in `parent`, and says which that is.
 ///
 /// # Errors
-/// The name is none, there is no example of the world in the language, the folder is there already, or it cannot be written.
+/// The name is none, the folder is there already, or it cannot be written.
 pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Result<PathBuf, KitProblem> {
     check_name(name)?;
-    let missing = || KitProblem::NoExample { world: world.as_str(), language: language.title() };
-    let (example, files) = example(world, language).ok_or_else(missing)?;
+    let (example, files) = example(world, language);
     let folder = parent.join(name);
     if folder.exists() {
         return Err(KitProblem::Exists(folder.display().to_string()));
@@ -128,28 +232,23 @@ pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Resul
     for (path, text) in files {
         write(&folder.join(path), &text.replace(example, name).replace(&snake(example), &snake(name)))?;
     }
+    for (path, text) in sdk(world, language).iter().copied().flatten() {
+        write(&folder.join(path), text)?;
+    }
     for (path, text) in WIT {
         write(&folder.join("wit").join(path), text)?;
     }
-    match language {
-        Language::Rust => {
-            let of_role: &[(&str, &[File])] = match world {
-                World::Router => &[("sdk", RUST_SDK)],
-                World::PromptBuilder => &[("sdk", RUST_SDK), ("sdk-prompt-builder", RUST_BUILDER_SDK)],
-                World::ResponseParser => &[("sdk", RUST_SDK), ("sdk-response-parser", RUST_PARSER_SDK)],
-            };
-            for (part, files) in of_role {
-                for (path, text) in *files {
-                    write(&folder.join(part).join(path), &outside_the_workspace(text))?;
-                }
+    if language == Language::Rust {
+        let of_role: &[(&str, &[File])] = match world {
+            World::Router => &[("sdk", RUST_SDK)],
+            World::PromptBuilder => &[("sdk", RUST_SDK), ("sdk-prompt-builder", RUST_BUILDER_SDK)],
+            World::ResponseParser => &[("sdk", RUST_SDK), ("sdk-response-parser", RUST_PARSER_SDK)],
+        };
+        for (part, files) in of_role {
+            for (path, text) in *files {
+                write(&folder.join(part).join(path), &outside_the_workspace(text))?;
             }
         }
-        Language::TypeScript => {
-            for (path, text) in JAVASCRIPT_SDK {
-                write(&folder.join(path), text)?;
-            }
-        }
-        Language::C | Language::Go | Language::JavaScript | Language::Python => {}
     }
     Ok(folder)
 }

@@ -4,7 +4,7 @@
  * deployment whose cost is unknown comes last; of equals the one named first.
  *
  * Settings: `penalty`, a number from 0 to 1000, 10 unless given. */
-#include "witgate.h"
+#include "router.h"
 
 enum { COST_USD, FAILURE_RATE };
 static const char *const SIGNALS[] = {"cost-usd", "failure-rate", NULL};
@@ -12,7 +12,7 @@ static double penalty;
 
 const char *policy_configure(const witgate_setup *setup, witgate_needs *needs) {
   penalty = 10;
-  const witgate_setting known[] = {{"penalty", "0 to 1000", 0, 1000, &penalty}};
+  const witgate_setting known[] = {{.name = "penalty", .range = "0 to 1000", .most = 1000, .value = &penalty}};
   /* Its answers depend on its arguments alone: several instances may serve at once. */
   *needs = (witgate_needs){.signals = SIGNALS, .pure = true};
   return witgate_read_settings(setup->settings, known, 1);

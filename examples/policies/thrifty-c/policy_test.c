@@ -1,9 +1,9 @@
-/* cc policy_test.c policy.c witgate.c -o policy_test && ./policy_test */
+/* cc policy_test.c policy.c router.c witgate.c -o policy_test && ./policy_test */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "witgate.h"
+#include "router.h"
 
 static int failed;
 

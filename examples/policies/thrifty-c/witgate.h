@@ -1,7 +1,7 @@
-/* Write a router for Witgate in C: define the four functions at the end of this file.
+/* What policies of every role share: texts, settings, memory, the log. `router.h`, `builder.h` and `parser.h` have the roles.
  *
- * What a router may know is handed to it: time, seeds, signals. There is no clock, no file and no network in here, so the
- * same inputs always give the same answer. Nothing here has to be freed. */
+ * What a policy may know is handed to it. There is no clock, no file and no network in here, so the same inputs always give the
+ * same answer. Nothing here has to be freed. */
 #ifndef WITGATE_H
 #define WITGATE_H
 
@@ -16,90 +16,19 @@ typedef struct { bool known; double value; } witgate_maybe_f64;
 typedef struct { bool known; uint32_t value; } witgate_maybe_u32;
 typedef struct { bool known; uint64_t value; } witgate_maybe_u64;
 
-/* What never changes while an instance lives. Prices are US dollars per million tokens. */
-typedef struct {
-  witgate_text id, provider, model;
-  witgate_texts tags;
-  witgate_maybe_f64 weight;
-  uint32_t order;
-  witgate_maybe_f64 input_price, output_price;
-  witgate_maybe_u32 context_window;
-  witgate_maybe_u64 rpm, tpm, itpm, otpm;
-} witgate_deployment;
-
 /* What a policy learned. `schema` is its own name for the shape of `bytes`. */
 typedef struct { witgate_text schema, bytes; } witgate_state;
 
-/* What a router begins with; it stays readable for as long as the instance lives. */
+/* A setting: a number, a whole number or a text, whichever of the last three is given. `range` says in words what `least` and `most`
+ * are; of a text, which must be given, what it is. */
 typedef struct {
-  witgate_text settings; /* A JSON object. */
-  uint64_t seed;         /* The instance's own. */
-  bool has_state;
-  witgate_state state;   /* Ignore a schema you do not know. */
-  const witgate_deployment *deployments;
-  size_t deployment_count;
-} witgate_setup;
+  const char *name, *range;
+  double least, most, *value;
+  uint32_t *whole;
+  witgate_text *text;
+} witgate_setting;
 
-/* What a router wants to be told: lists of names that end with NULL. */
-typedef struct {
-  const char *const *signals, *const *features, *const *attributes;
-  bool exact_tokens; /* false: `input_tokens` may be an upper bound that cost no counting. */
-  bool pure;         /* true: answers depend on their arguments alone, so several instances may serve at once. */
-} witgate_needs;
-
-enum { WITGATE_STREAMING = 1, WITGATE_TOOLS = 2, WITGATE_IMAGES = 4, WITGATE_JSON = 8 };
-
-typedef struct {
-  uint64_t now_ms, seed;
-  uint32_t input_tokens, expected_output_tokens;
-  witgate_maybe_u32 max_output_tokens;
-  int32_t priority; /* Lower is more urgent. */
-  witgate_maybe_u32 deadline_ms;
-  uint32_t traits;
-  const float *features;          /* One for each asked for; NaN where unknown. */
-  const witgate_text *attributes; /* One for each asked for; empty where absent. */
-} witgate_request;
-
-/* What is known of each deployment at this moment. */
-typedef struct { const float *values; size_t columns, rows; } witgate_signals;
-
-/* The signal of this index, in the order in which they were asked for: one number for each deployment, NaN where unknown. */
-const float *witgate_column(const witgate_signals *signals, size_t column);
-/* One cell; `other` where it is unknown. */
-float witgate_at_or(const witgate_signals *signals, size_t column, size_t row, float other);
-
-/* Fill `deployments`, best first; there is room for one of each. `propensities` may stay 0: nothing was drawn. */
-typedef struct {
-  uint32_t *deployments;
-  size_t count;
-  float *propensities; /* Filled by a policy that draws, which sets `drawn`. */
-  bool drawn;
-  bool wait; /* Set it to be asked again in `wait_ms`. */
-  uint32_t wait_ms;
-  const char *reject; /* Set it to end the request in these words, which needs a grant. */
-} witgate_answer;
-
-/* Ranks by a score for each deployment, the lowest first; NaN counts as infinite, of equals the first comes first. */
-void witgate_rank(const double *scores, size_t count, witgate_answer *answer);
-
-enum { WITGATE_RATE_LIMITED, WITGATE_UNAVAILABLE, WITGATE_TIMED_OUT, WITGATE_REJECTED, WITGATE_BROKEN_STREAM, WITGATE_CANCELLED };
-
-/* How an attempt ended. */
-typedef struct {
-  uint64_t seed;
-  uint32_t attempt, deployment;
-  bool failed;
-  uint32_t fault; /* Where it failed. */
-  uint32_t input_tokens, output_tokens;
-  double cost_usd; /* NaN where the price is unknown. */
-  float latency_ms;
-  float ttft_ms, quality; /* NaN where unknown. */
-} witgate_outcome;
-
-/* A setting that is a number. `range` says in words what `least` and `most` are. */
-typedef struct { const char *name, *range; double least, most, *value; } witgate_setting;
-
-/* Reads settings into `value`, which keeps what it holds where a setting is not given. NULL, or what is wrong. */
+/* Reads settings; `value` and `whole` keep what they hold where a setting is not given. NULL, or what is wrong. */
 const char *witgate_read_settings(witgate_text json, const witgate_setting *known, size_t count);
 
 /* Memory for this call, all zero; what is taken in `policy_configure` stays. */
@@ -112,13 +41,16 @@ enum { WITGATE_LOG_DEBUG, WITGATE_LOG_INFO, WITGATE_LOG_WARN };
 /* A line in the gateway's log: 20 a call, each cut at 1 KiB. */
 void witgate_log(int level, const char *message);
 
-/* What a policy defines. */
+/* For the roles' own files. */
 
-/* The first call. NULL, or one sentence about a setting that makes no sense. */
-const char *policy_configure(const witgate_setup *setup, witgate_needs *needs);
-void policy_route(const witgate_request *request, const witgate_signals *signals, witgate_answer *answer);
-void policy_observe(const witgate_outcome *outcome);
-/* Whether there is something that a successor or the next start should know. */
-bool policy_save(witgate_state *state);
+/* What the policy was given first, and what it was given first in the call under way. */
+typedef struct { witgate_text settings; uint64_t seed; bool has_state; witgate_state state; } witgate_configured;
+extern witgate_configured witgate_given;
+/* Each call begins with the one and ends with the other; `keep` has all that was taken until now stay. */
+void witgate_begin(void);
+void witgate_end(void);
+void witgate_keep(void);
+/* A list of names that ends with NULL, counted. */
+witgate_texts witgate_listed(const char *const *names);
 
 #endif

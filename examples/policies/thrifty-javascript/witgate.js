@@ -1,6 +1,7 @@
-// Write a router for Witgate in JavaScript: give `exportRouter` a function that makes one.
+// Write a router for Witgate in JavaScript: give `exportRouter` a function that makes one. Other roles have a module beside this
+// one, and share settings with it.
 //
-// What a router may know is handed to it: time, seeds, signals. Treat it as if there were no clock, no file and no network:
+// What a policy may know is handed to it: time, seeds, signals. Treat it as if there were no clock, no file and no network:
 // the same inputs must always give the same answer.
 
 /** What the router asked to know about each deployment at this moment. */
@@ -81,6 +82,20 @@ export class Settings {
     throw new Error(`setting \`${name}\` must be a number, ${least} to ${most}`);
   }
 
+  /** A whole number from `least` to `most`. */
+  whole(name, least, most, other) {
+    const value = this.take(name, other);
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new Error(`setting \`${name}\` must be a whole number from ${least} to ${most}`);
+  }
+
+  /** A text, which must be given; `what` says what it is. */
+  text(name, what) {
+    const value = this.take(name);
+    if (typeof value === 'string' && !/\p{Surrogate}/u.test(value)) return value;
+    throw new Error(`setting \`${name}\` must be a text: ${what}`);
+  }
+
   /** Refuses a setting that nobody asked for. */
   finish() {
     const unknown = Object.keys(this.given).find((name) => !this.asked.includes(name));
@@ -97,12 +112,25 @@ export class Wait {
   }
 }
 
-/** Throw it from `route` to end the request in these words, which needs a grant. */
+/** Throw it to end the request in these words, which needs a grant. */
 export class Reject {
   constructor(words) {
     this.refusal = { tag: 'reject', val: words };
   }
 }
+
+/** What was thrown, in words. */
+export const words = (error) => (error instanceof Error ? error.message : String(error));
+
+/** Calls, and writes what is thrown into the gateway's log: an error of the engine says nothing of it. */
+export const teller = (write) => (call) => {
+  try {
+    return call();
+  } catch (error) {
+    write('warn', `${words(error)}\n${error?.stack ?? ''}`);
+    throw error;
+  }
+};
 
 /**
  * The component's exports for a router. `configure(setup)` makes it, or throws an error about a setting that makes no sense;
@@ -114,16 +142,7 @@ export class Reject {
  */
 export function exportRouter(configure, write) {
   let setup, router, needs, rows;
-  const words = (error) => (error instanceof Error ? error.message : String(error));
-  // An error of the engine says nothing of what was thrown; the log does.
-  const told = (call) => {
-    try {
-      return call();
-    } catch (error) {
-      write('warn', `${words(error)}\n${error?.stack ?? ''}`);
-      throw error;
-    }
-  };
+  const told = teller(write);
   const lifecycle = {
     configure(given) {
       setup = given;

@@ -1,6 +1,7 @@
-"""Write a router for Witgate in Python: give `export` a function that makes one.
+"""Write a router for Witgate in Python: give `export` a function that makes one. Other roles have a module beside this one, and
+share settings and log with it.
 
-What a router may know is handed to it: time, seeds, signals. Treat it as if there were no clock, no file and no network: the
+What a policy may know is handed to it: time, seeds, signals. Treat it as if there were no clock, no file and no network: the
 same inputs must always give the same answer.
 """
 
@@ -11,7 +12,6 @@ from typing import Any, Callable, List, NamedTuple, Optional
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
-    from wit_world.exports import routing
     from wit_world.imports import log as _log
 except ImportError:
     _log = None
@@ -72,7 +72,7 @@ class Wait(Exception):
 
 
 class Reject(Exception):
-    """Raise it from `route` to end the request in these words, which needs a grant."""
+    """Raise it to end the request in these words, which needs a grant."""
 
 
 def rank(scores: List[float]) -> List[int]:
@@ -110,6 +110,20 @@ class Settings:
             return float(value)
         raise ValueError(f"setting `{name}` must be a number, {least} to {most}")
 
+    def whole(self, name: str, least: int, most: int, other: int) -> int:
+        """A whole number from `least` to `most`."""
+        value = self.take(name, other)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most and value % 1 == 0:
+            return int(value)
+        raise ValueError(f"setting `{name}` must be a whole number from {least} to {most}")
+
+    def text(self, name: str, what: str) -> str:
+        """A text, which must be given; `what` says what it is."""
+        value = self.take(name)
+        if isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value):
+            return value
+        raise ValueError(f"setting `{name}` must be a text: {what}")
+
     def finish(self) -> None:
         """Refuses a setting that nobody asked for."""
         for name in self._given:
@@ -133,6 +147,8 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
     and of the probabilities with which they were drawn. It may have `observe(outcome)` and `save()`, which gives a `Saved` or
     None.
     """
+    from wit_world.exports import lifecycle, routing
+
     setup: Any = None
     router: Any = None
     names: List[str] = []
@@ -147,8 +163,6 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
             saved = router.save() if hasattr(router, "save") else None
             if saved is None:
                 return None
-            from wit_world.exports import lifecycle
-
             return lifecycle.SavedState(saved.schema, saved.data)
 
     class Routing:

@@ -98,6 +98,9 @@ export class Settings {
   constructor(text: string);
   take<T>(name: string, other: T): unknown;
   number(name: string, least: number, most: number, other: number): number;
+  whole(name: string, least: number, most: number, other: number): number;
+  /** A text, which must be given; `what` says what it is. */
+  text(name: string, what: string): string;
   finish(): void;
 }
 
@@ -106,7 +109,7 @@ export class Wait {
   constructor(milliseconds: number);
 }
 
-/** Throw it from `route` to end the request in these words, which needs a grant. */
+/** Throw it to end the request in these words, which needs a grant. */
 export class Reject {
   constructor(words: string);
 }

@@ -101,12 +101,51 @@ fn the_files_of_the_readme_pass() {
     let readme = fs::read_to_string(at("wit/README.md")).unwrap();
     let files: Vec<&str> =
         readme.split("```yaml\npolicy: ").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let of_roles = files.iter().filter(|file| file.starts_with("redact") || file.starts_with("reasoning"));
+    let of_roles =
+        files.iter().filter(|file| ["redact", "reasoning", "cohere"].iter().any(|name| file.starts_with(name)));
     let mut passed = 0;
     for file in of_roles {
         let (code, text) = told(&format!("policy: {file}"));
         assert_eq!(code, 0, "{text}");
         passed += 1;
     }
-    assert_eq!(passed, 2);
+    assert_eq!(passed, 3);
+}
+
+#[test]
+fn a_provider_that_answers_otherwise_is_told_what_was_expected() {
+    let request = "request: {messages: [{role: user, content: hi}], user: u}";
+    let reply = "reply: {id: r, finish_reason: COMPLETE, message: {content: [{type: text, text: Hello}]}}";
+    let stream = "stream: \"data: {\\\"type\\\":\\\"message-end\\\",\\\"delta\\\":{\\\"finish_reason\\\":\\\"COMPLETE\\\"}}\\n\\n\"";
+    let refusal = "refusal: {status: 404, body: {message: no such model}}";
+    for (given, expect, code, words) in [
+        (request, "{path: /v2/chat, headers: {}, dropped: [user]}", 0, "ok    one"),
+        (request, "{path: /v1/chat}", 1, "expected the path `/v1/chat`, got `/v2/chat`"),
+        (request, "{headers: {accept: x}}", 1, "expected the headers {\"accept\": \"x\"}, got {}"),
+        (request, "{dropped: []}", 1, "expected dropped [], got [\"user\"]"),
+        (request, "{body: {}}", 1, "expected the body {}, got {"),
+        (request, "{fault: x}", 1, "expected a fault with `x`, and it was written"),
+        (request, "{max_fuel: 10}", 1, "expected at most 10 fuel"),
+        (request, "{log: x}", 1, "expected a log line with `x`"),
+        (request, "{paths: x}", 2, "unknown field"),
+        (reply, "{id: r, text: Hello, finish: stop}", 0, "ok    one"),
+        (reply, "{text: Hell}", 1, "expected the text \"Hell\", got \"Hello\""),
+        (reply, "{calls: [{id: c, name: f, arguments: x}]}", 1, "expected the calls"),
+        (reply, "{usage: {input_tokens: 1}}", 1, "expected the usage"),
+        (reply, "{fault: x}", 1, "expected a fault with `x`, and it was read"),
+        (stream, "{finish: stop}", 0, "ok    one"),
+        (stream, "{finish: length}", 1, "expected the finish \"length\", got \"stop\""),
+        (refusal, "{fault: no such model, kind: rejected}", 0, "ok    one"),
+        (refusal, "{fault: no such model, kind: parse}", 1, "expected the kind `parse`, got `rejected`"),
+        (refusal, "{text: x}", 1, "expected no fault, got the fault `no such model`"),
+        ("settings: {a: 1}", "{config_error: unknown setting}", 0, "ok    one"),
+        ("settings: {}", "{config_error: unknown setting}", 1, "and it started"),
+        ("settings: {a: 1}", "{text: x}", 1, "it refused its settings: "),
+        ("settings: {}", "{text: x}", 2, "it needs one of request, reply, stream, refusal"),
+        ("request: {messages: 3}", "{}", 2, "the request is none: "),
+    ] {
+        let (found, text) =
+            told(&format!("policy: cohere\ncases:\n  - name: one\n    {given}\n    expect: {expect}\n"));
+        assert!(found == code && text.contains(words), "{given} {expect} gives {found}: {text}");
+    }
 }

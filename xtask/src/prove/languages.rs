@@ -1,7 +1,7 @@
 //! `cargo xtask prove languages`: one router in every language, from nothing to deciding a request. In a folder of its own,
 //! `witgate policy new` writes the project, every command of its README is run as it stands there, the last of them puts
 //! the component under a running gateway, and the next requests must be decided by it. Then what each costs, and whether
-//! all decide alike.
+//! all decide alike. A prompt builder and a response parser in every language likewise, up to their scenarios, which are the same for all.
 
 mod compare;
 mod live;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use witgate::kit::Language;
+use witgate::kit::{Language, World};
 
 use crate::bench::watch::now;
 use crate::say;
@@ -57,6 +57,11 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
             }
             Err(missing) => say(&format!("{}: left out, {missing}", language.title())),
         }
+    }
+    for world in World::ALL.into_iter().filter(|world| *world != World::Router) {
+        let all = Language::ALL.map(|language| other(&tools, &work, world, language));
+        let told = all.into_iter().collect::<Result<Vec<_>, _>>()?;
+        say(&format!("{}, from nothing to scenarios that pass: {}", world.as_str(), told.join(", ")));
     }
     let alike = compare::alike(&contenders.iter().map(|(_, contender)| contender).collect::<Vec<_>>())?;
     say("");
@@ -111,6 +116,24 @@ fn one(
     took.all = seconds(begin);
     say(&format!("{}: live after {} commands and {:.0} s", language.title(), took.commands, took.all));
     Ok(Ok((took, component)))
+}
+
+/// A project of another world: every command of its README but the last, which copies. Tells how long that took.
+fn other(tools: &Tools, work: &Path, world: World, language: Language) -> Result<String, String> {
+    let folder = work.join(world.as_str()).join(language.as_str());
+    fs::create_dir_all(&folder).map_err(|problem| format!("{}: {problem}", folder.display()))?;
+    let begin = now();
+    tools
+        .run(&folder, &format!("witgate policy new {NAME} --world {} --lang {}", world.as_str(), language.as_str()))?;
+    let project = folder.join(NAME);
+    let commands = commands(&project)?;
+    for command in commands.iter().filter(|command| !command.starts_with("cp ")) {
+        match tools.run(&project, command) {
+            Err(told) if told.contains("install it: ") => return Ok(format!("{} left out: {told}", language.title())),
+            done => done?,
+        }
+    }
+    Ok(format!("{} {:.0} s", language.title(), seconds(begin)))
 }
 
 fn seconds(start: Instant) -> f64 {

@@ -4,6 +4,3 @@ package witgate
 
 // Export does nothing in a policy's own tests.
 func Export(func(Setup) (Router, Needs, error)) {}
-
-// Log writes nothing in a policy's own tests.
-func Log(level int, message string) {}

@@ -1,0 +1,3 @@
+module clip-go
+
+go 1.24

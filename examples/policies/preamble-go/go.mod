@@ -1,0 +1,3 @@
+module preamble-go
+
+go 1.24

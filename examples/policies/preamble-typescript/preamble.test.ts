@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Preamble } from './preamble.js';
+import { type Message, type Request } from './witgate-prompts.js';
+
+const configured = (settings: string) => new Preamble({ settings, seed: 1n });
+
+test('the instructions come first and the rest is kept', () => {
+  const said: Message = { role: 'user', parts: [{ kind: 'text', text: 'hi' }, { kind: 'other', text: '' }] };
+  assert.deepEqual(configured('{"text": "Be brief."}').build({ messages: [said] } as Request).messages, [
+    { role: 'system', parts: [{ text: 'Be brief.' }] },
+    { role: 'user', source: 0, parts: [{ source: 0 }, { source: 1 }] },
+  ]);
+});
+
+test('settings that make no sense are refused', () => {
+  for (const settings of ['{}', '{"text": 3}', '{"text": "x", "more": 1}']) assert.throws(() => configured(settings));
+});

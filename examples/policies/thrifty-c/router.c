@@ -1,0 +1,174 @@
+/* Between the gateway and a router's four functions: ranking, and the calls as the component model's canonical ABI spells them. */
+#include "router.h"
+
+#include <string.h>
+
+/* Signals and ranking. */
+
+const float *witgate_column(const witgate_signals *signals, size_t column) {
+  return signals->values + column * signals->rows;
+}
+
+float witgate_at_or(const witgate_signals *signals, size_t column, size_t row, float other) {
+  float value = signals->values[column * signals->rows + row];
+  return value == value ? value : other;
+}
+
+/* Bits that compare as the scores do. */
+static uint64_t ordered(double score) {
+  if (score != score) score = 1.0 / 0.0;
+  score += 0.0; /* Both zeros are one. */
+  uint64_t bits;
+  memcpy(&bits, &score, sizeof bits);
+  return bits >> 63 ? ~bits : bits | 1ull << 63;
+}
+
+/* Merges two sorted runs without a branch that the processor cannot foresee. */
+static void merge(const uint64_t *from, size_t middle, size_t end, uint64_t *to) {
+  size_t left = 0, right = middle;
+  while (left < middle && right < end) {
+    uint64_t one = from[left], other = from[right];
+    bool second = other < one;
+    *to++ = second ? other : one;
+    right += second;
+    left += !second;
+  }
+  memcpy(to, from + left, (middle - left) * sizeof *to);
+  memcpy(to + (middle - left), from + right, (end - right) * sizeof *to);
+}
+
+void witgate_rank(const double *scores, size_t count, witgate_answer *answer) {
+  /* The first bits of each score with the index in the place of the last ones: whole numbers sort faster. */
+  uint64_t *keys = witgate_take(2 * count * sizeof *keys), *spare = keys + count, mask = 1;
+  while (mask < count) mask = mask << 1 | 1;
+  for (size_t index = 0; index < count; index++) keys[index] = (ordered(scores[index]) & ~mask) | index;
+  for (size_t run = 0; run < count; run += 8)
+    for (size_t next = run + 1; next < count && next < run + 8; next++) {
+      uint64_t key = keys[next];
+      size_t place = next;
+      for (; place > run && keys[place - 1] > key; place--) keys[place] = keys[place - 1];
+      keys[place] = key;
+    }
+  for (size_t width = 8; width < count; width *= 2) {
+    for (size_t start = 0; start < count; start += 2 * width) {
+      size_t left = count - start, middle = left < width ? left : width;
+      merge(keys + start, middle, left < 2 * width ? left : 2 * width, spare + start);
+    }
+    uint64_t *sorted = spare;
+    spare = keys;
+    keys = sorted;
+  }
+  /* Scores that differ in their last bits only are put right here; there is hardly ever one. */
+  for (size_t next = 0; next < count; next++) {
+    uint32_t index = (uint32_t)(keys[next] & mask);
+    uint64_t score = ordered(scores[index]);
+    size_t place = next;
+    for (; place > 0 && ordered(scores[answer->deployments[place - 1]]) > score; place--)
+      answer->deployments[place] = answer->deployments[place - 1];
+    answer->deployments[place] = index;
+  }
+  answer->count = count;
+}
+
+/* The calls. */
+
+#ifdef __wasm__
+
+#define EXPORT(name) __attribute__((export_name(name)))
+
+static witgate_setup setup;
+static witgate_needs needs;
+static size_t columns;
+
+typedef struct {
+  uint32_t failed;
+  union {
+    struct { witgate_texts signals, features, attributes; bool exact_tokens, pure; } needs;
+    witgate_text words;
+  };
+} needs_or_words;
+
+EXPORT("witgate:policy/routing@0.1.0#start")
+needs_or_words *start(const witgate_deployment *deployments, size_t count) {
+  static needs_or_words answer;
+  witgate_begin();
+  setup = (witgate_setup){witgate_given.settings, witgate_given.seed, witgate_given.has_state, witgate_given.state, deployments, count};
+  const char *problem = policy_configure(&setup, &needs);
+  if (problem) {
+    answer.failed = 1;
+    answer.words = (witgate_text){problem, strlen(problem)};
+    return &answer;
+  }
+  answer.needs.signals = witgate_listed(needs.signals);
+  answer.needs.features = witgate_listed(needs.features);
+  answer.needs.attributes = witgate_listed(needs.attributes);
+  answer.needs.exact_tokens = needs.exact_tokens;
+  answer.needs.pure = needs.pure;
+  columns = answer.needs.signals.length;
+  witgate_keep();
+  return &answer;
+}
+
+typedef struct {
+  uint32_t failed;
+  union {
+    struct { const uint32_t *deployments; size_t count; const float *propensities; size_t drawn; } ranking;
+    struct { uint32_t kind; union { uint32_t wait_ms; witgate_text words; }; } refusal;
+  };
+} ranking_or_refusal;
+
+EXPORT("witgate:policy/routing@0.1.0#route")
+ranking_or_refusal *route(uint64_t now_ms, uint64_t seed, uint32_t input_tokens, uint32_t expected_output_tokens,
+                          int32_t has_most, uint32_t most, int32_t priority, int32_t has_deadline, uint32_t deadline_ms,
+                          uint32_t traits, const float *values, size_t cells, const float *facts, size_t fact_count,
+                          const witgate_text *texts, size_t text_count) {
+  static ranking_or_refusal result;
+  witgate_begin();
+  (void)cells, (void)fact_count, (void)text_count;
+  size_t rows = setup.deployment_count;
+  witgate_request request = {now_ms, seed, input_tokens, expected_output_tokens, {has_most, most}, priority,
+                             {has_deadline, deadline_ms}, traits, facts, texts};
+  witgate_signals signals = {values, columns, rows};
+  witgate_answer answer = {.deployments = witgate_take(rows * sizeof(uint32_t)), .propensities = witgate_take(rows * sizeof(float))};
+  policy_route(&request, &signals, &answer);
+  witgate_end();
+  if (answer.reject) {
+    result.failed = 1;
+    result.refusal.kind = 1;
+    result.refusal.words = (witgate_text){answer.reject, strlen(answer.reject)};
+  } else if (answer.wait) {
+    result.failed = 1;
+    result.refusal.kind = 0;
+    result.refusal.wait_ms = answer.wait_ms;
+  } else {
+    result.failed = 0;
+    result.ranking.deployments = answer.deployments;
+    result.ranking.count = answer.count;
+    result.ranking.propensities = answer.propensities;
+    result.ranking.drawn = answer.drawn ? answer.count : 0;
+  }
+  return &result;
+}
+
+EXPORT("witgate:policy/routing@0.1.0#observe")
+void observe(uint64_t seed, uint32_t attempt, uint32_t deployment, int32_t failed, uint32_t fault, uint32_t input_tokens,
+             uint32_t output_tokens, double cost_usd, float latency_ms, int32_t has_ttft, float ttft_ms,
+             int32_t has_quality, float quality) {
+  witgate_begin();
+  float unknown = __builtin_nanf("");
+  witgate_outcome outcome = {seed, attempt, deployment, failed, fault, input_tokens, output_tokens, cost_usd, latency_ms,
+                             has_ttft ? ttft_ms : unknown, has_quality ? quality : unknown};
+  policy_observe(&outcome);
+  witgate_end();
+}
+
+EXPORT("witgate:policy/lifecycle@0.1.0#save")
+void *save(void) {
+  static struct { uint32_t some; witgate_state state; } answer;
+  witgate_begin();
+  answer.some = policy_save(&answer.state);
+  witgate_end();
+  return &answer;
+}
+
+#endif
