@@ -100,6 +100,8 @@ pub struct ClientRequest {
     pub id: String,
     /// The exchanges it goes on from, oldest first, where its API knows of such.
     pub earlier: Vec<Turn>,
+    /// Exchanges whose items it names, where its API knows of such.
+    pub named: Vec<Turn>,
 }
 
 /// An exchange that a client may go on from: what it sent, and the whole reply, both in the words of its API.
@@ -116,6 +118,8 @@ pub struct Turn {
 pub struct Remembered {
     /// The reply it goes on from.
     pub previous: Option<String>,
+    /// The replies whose items it names.
+    pub named: Vec<String>,
     /// Whether its own may be kept.
     pub keep: bool,
 }
@@ -124,13 +128,13 @@ impl ClientRequest {
     /// A request that goes on from nothing.
     #[must_use]
     pub const fn new(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
-        Self { method, uri, headers, body, id: String::new(), earlier: Vec::new() }
+        Self { method, uri, headers, body, id: String::new(), earlier: Vec::new(), named: Vec::new() }
     }
 
     /// Bytes that must be read to understand it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let earlier = self.earlier.iter().map(|turn| turn.request.len() + turn.reply.len());
+        let earlier = self.earlier.iter().chain(&self.named).map(|turn| turn.request.len() + turn.reply.len());
         self.body.len() + earlier.sum::<usize>()
     }
 

@@ -241,7 +241,7 @@ impl Gateway {
         let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
         let large = request.bytes() > LARGE;
         guard.hold_memory(self.tree_bytes(&request.body).await)?;
-        for turn in &request.earlier {
+        for turn in request.earlier.iter().chain(&request.named) {
             guard.hold_memory(self.tree_bytes(&turn.request).await)?;
             guard.hold_memory(self.tree_bytes(&turn.reply).await)?;
         }

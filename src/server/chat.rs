@@ -17,6 +17,7 @@ use crate::format::{ClientApi, ClientRequest};
 use crate::pipeline::{LimitLeft, Pieces, ReplyMeta, RequestGuard, Served};
 
 use super::coding::Coding;
+use super::stored::Begun;
 use super::{App, RequestBody, access, coding, refusal, stored};
 
 /// About so many headers a reply has, and the two the connection adds.
@@ -56,13 +57,13 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request:
             let body = read(app, &head.headers, &codings, &mut body, &mut guard).await;
             body.and_then(|body| {
                 let most = guard.snapshot().settings.server.stored_responses;
-                let (earlier, exchange) = stored::begin(app, api, &caller.key, &id, &body, most)?;
-                Ok((body, earlier, exchange))
+                let begun = stored::begin(app, api, &caller.key, &id, &body, most)?;
+                Ok((body, begun))
             })
         }
         Err(refusal) => Err(refusal),
     };
-    let (body, earlier, exchange) = match read {
+    let (body, Begun { earlier, named, exchange }) = match read {
         Ok(read) => read,
         Err(why) => {
             discard(&head.headers, body);
@@ -71,7 +72,7 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request:
     };
     let kind = HeaderValue::from_static(api.stream_type(&head.uri));
     let request = ClientRequest::new(head.method, head.uri, head.headers, body);
-    let request = ClientRequest { id: id.clone(), earlier, ..request };
+    let request = ClientRequest { id: id.clone(), earlier, named, ..request };
     match app.gateway.serve(guard, request).await {
         Ok(Served::Whole { body, meta }) => {
             if let Some(exchange) = exchange {

@@ -125,6 +125,17 @@ pub(super) struct Exchange {
     most: usize,
 }
 
+/// What a request has to do with exchanges that are kept.
+#[derive(Default)]
+pub(super) struct Begun {
+    /// Those it goes on from, oldest first.
+    pub(super) earlier: Vec<Turn>,
+    /// Those whose items it names. One that is not kept is missing.
+    pub(super) named: Vec<Turn>,
+    /// Itself, where it is to be kept.
+    pub(super) exchange: Option<Exchange>,
+}
+
 /// The exchanges a request goes on from, and itself, where its API knows of such and it is to be kept.
 ///
 /// # Errors
@@ -136,8 +147,8 @@ pub(super) fn begin(
     id: &str,
     body: &Bytes,
     most: usize,
-) -> Result<(Vec<Turn>, Option<Exchange>), Refusal> {
-    let Some(remembered) = api.remembered(body) else { return Ok((Vec::new(), None)) };
+) -> Result<Begun, Refusal> {
+    let Some(remembered) = api.remembered(body) else { return Ok(Begun::default()) };
     let earlier = match &remembered.previous {
         None => Vec::new(),
         Some(id) => app.stored.history(id, owner).ok_or_else(|| {
@@ -150,6 +161,7 @@ pub(super) fn begin(
             refusal
         })?,
     };
+    let named = remembered.named.iter().filter_map(|id| app.stored.get(id, owner)).collect();
     let exchange = (remembered.keep && most > 0).then(|| Exchange {
         app: Arc::clone(app),
         api,
@@ -159,7 +171,7 @@ pub(super) fn begin(
         request: body.clone(),
         most,
     });
-    Ok((earlier, exchange))
+    Ok(Begun { earlier, named, exchange })
 }
 
 impl Exchange {

@@ -237,6 +237,14 @@ async fn responses_are_kept_for_whoever_made_them() {
     let second = last["response"]["id"].as_str().unwrap();
     assert_eq!(get(&format!("/v1/responses/{second}")).await.json(), last["response"], "a streamed one is kept too");
 
+    let item = json!({"type": "item_reference", "id": first["output"][0]["id"]});
+    let asked = json!({"model": "g", "input": [item, {"role": "user", "content": "and"}]});
+    let named = ask(&gateway, "/v1/responses", &key, &asked).await;
+    assert_eq!(named.status, 200, "an item may be named: {}", named.text);
+    let item = json!({"type": "item_reference", "id": "msg_00_1"});
+    let unknown = ask(&gateway, "/v1/responses", &key, &json!({"model": "g", "input": [item]})).await;
+    assert_eq!((unknown.status, &unknown.json()["error"]["param"]), (400, &json!("input[0]")));
+
     let asked = json!({"model": "g", "input": "secret", "store": false});
     let third = ask(&gateway, "/v1/responses", &key, &asked).await.json();
     assert_eq!(get(&format!("/v1/responses/{}", third["id"].as_str().unwrap())).await.status, 404);

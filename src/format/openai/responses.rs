@@ -39,12 +39,43 @@ fn response_id(id: &str) -> String {
     format!("resp_{}", id.trim_start_matches("resp_").replace('-', ""))
 }
 
+/// The reply that an item with this id is of: `msg_ID_2` is of `resp_ID`.
+fn reply_of(item_id: &str) -> Option<String> {
+    let (_, rest) = item_id.split_once('_')?;
+    let (id, _) = rest.rsplit_once('_')?;
+    Some(response_id(id))
+}
+
 #[derive(Deserialize)]
-struct Asked {
+struct Asked<'b> {
     #[serde(default)]
     previous_response_id: Option<String>,
     #[serde(default)]
     store: Option<bool>,
+    #[serde(borrow, default)]
+    input: Option<&'b RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+}
+
+/// The replies whose items are named in `input`. What cannot be read is refused when all of it is.
+fn named(input: &str) -> Vec<String> {
+    // Most inputs name none, and are not read twice.
+    if memchr::memmem::find(input.as_bytes(), items::REFERENCE.as_bytes()).is_none() {
+        return Vec::new();
+    }
+    let items: Vec<Named> = serde_json::from_str(input).unwrap_or_default();
+    let names = items.into_iter().filter(|item| item.kind.as_deref() == Some(items::REFERENCE));
+    let mut replies: Vec<String> = names.filter_map(|item| reply_of(&item.id?)).collect();
+    replies.sort_unstable();
+    replies.dedup();
+    replies
 }
 
 #[derive(Deserialize)]
@@ -84,8 +115,9 @@ impl ClientApi for Responses {
 
     fn remembered(&self, body: &[u8]) -> Option<Remembered> {
         // What cannot be read is refused when all of it is.
-        let Asked { previous_response_id, store } = serde_json::from_slice(body).ok()?;
-        Some(Remembered { previous: previous_response_id, keep: store.unwrap_or(true) })
+        let Asked { previous_response_id, store, input } = serde_json::from_slice(body).ok()?;
+        let named = input.map(|input| named(input.get())).unwrap_or_default();
+        Some(Remembered { previous: previous_response_id, named, keep: store.unwrap_or(true) })
     }
 
     fn reply_id(&self, request_id: &str) -> String {

@@ -3,6 +3,8 @@
 //! What the assistant said, thought and called one after another is one message. Pictures in a tool's output follow in a message
 //! of the user: few providers take them inside.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::SEALED;
@@ -14,18 +16,34 @@ use crate::format::read::{Fields, Mismatch, Path};
 /// The name under which `local_shell` is shown to models, and its calls come back.
 pub(super) const LOCAL_SHELL: &str = "local_shell";
 
+/// The type of an item that stands for another one.
+pub(super) const REFERENCE: &str = "item_reference";
+
 /// Messages so far.
 #[derive(Default)]
 pub(in crate::format::openai) struct Conversation {
     messages: Vec<Message>,
     /// Of the tools' outputs just read.
     pictures: Vec<Part>,
+    /// Items that others may stand for, by id.
+    known: HashMap<String, Value>,
 }
 
 impl Conversation {
     /// Instructions, which stand before all items.
     pub(super) fn instruct(&mut self, text: String) {
         self.messages.push(message(Role::System, vec![Part::text(text)]));
+    }
+
+    /// Items of a kept reply, which may be named.
+    pub(super) fn know(&mut self, reply: &[u8]) {
+        let Ok(Value::Object(mut reply)) = serde_json::from_slice(reply) else { return };
+        let Some(Value::Array(items)) = reply.shift_remove("output") else { return };
+        for item in items {
+            if let Some(id) = item.get("id").and_then(Value::as_str) {
+                self.known.insert(id.to_owned(), item);
+            }
+        }
     }
 
     /// What `input` or `output` holds: a text of the user's, or items.
@@ -73,9 +91,13 @@ impl Conversation {
                 self.output(&mut fields)?;
             }
             "reasoning" => self.reasoning(&mut fields)?,
-            "item_reference" => {
-                let problem = "references to items are not resolved here; send the items, or `previous_response_id`";
-                return Err(Mismatch::new(path, problem));
+            REFERENCE => {
+                let id = fields.need_text("id")?;
+                let Some(item) = self.known.get(&id).cloned() else {
+                    let problem = format!("no item with the id `{id}` is kept by this gateway; send the item itself");
+                    return Err(Mismatch::new(path, problem));
+                };
+                self.item((&item).into(), path)?;
             }
             other => {
                 let problem = format!("items of the type `{other}` cannot be sent to the models served here");

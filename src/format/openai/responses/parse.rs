@@ -9,10 +9,10 @@ use super::items::Conversation;
 use super::tools;
 use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest};
 use crate::fault::Refusal;
+use crate::format::ClientRequest;
 use crate::format::json::Json;
 use crate::format::openai::{DIALECT, parse};
 use crate::format::read::{Fields, Mismatch, Path, reply_body, request_body};
-use crate::format::{ClientRequest, Turn};
 
 /// A field's name, and what a reply says where the client said nothing.
 type Echoed = (&'static str, fn() -> Value);
@@ -53,7 +53,7 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     let model = parse::model(&mut fields, request)?;
     refuse(&mut fields)?;
     let echo = echo(&fields, &request.id);
-    let messages = conversation(&mut fields, &request.earlier)?;
+    let messages = conversation(&mut fields, request)?;
     for name in
         ["metadata", "previous_response_id", "store", "max_tool_calls", "include", "truncation", "stream_options"]
     {
@@ -124,8 +124,12 @@ fn echo(fields: &Fields<'_>, id: &str) -> Rest {
     echo
 }
 
-fn conversation(fields: &mut Fields<'_>, earlier: &[Turn]) -> Result<Vec<Message>, Refusal> {
+fn conversation(fields: &mut Fields<'_>, request: &ClientRequest) -> Result<Vec<Message>, Refusal> {
+    let earlier = &request.earlier;
     let mut conversation = Conversation::default();
+    for turn in &request.named {
+        conversation.know(&turn.reply);
+    }
     if let Some(instructions) = fields.text("instructions")? {
         conversation.instruct(instructions);
     }
