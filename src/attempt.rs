@@ -227,8 +227,7 @@ mod tests {
     use crate::money::Price;
 
     const RESERVED: Demand = Demand { input_tokens: 1000, output_tokens: 500, cost: NanoUsd(0) };
-    const PRICES: Prices =
-        Prices { input: Price(1_000_000_000), output: Price(4_000_000_000), cache_read: None, cache_write: None };
+    const PRICES: Prices = Prices::flat(Price(1_000_000_000), Price(4_000_000_000));
 
     fn usage(input_tokens: u64, output_tokens: u64) -> Usage {
         Usage { input_tokens, output_tokens, ..Usage::default() }

@@ -6,6 +6,7 @@ mod replay;
 mod rollout;
 mod route;
 mod serve;
+mod spend;
 
 use std::fmt;
 use std::io::Write;
@@ -60,6 +61,8 @@ enum Command {
     Route(RouteArgs),
     /// Say why a request was decided as it was, from the runs of decisions that are kept (`witgate.decisions`).
     Explain(ExplainArgs),
+    /// Add up what requests cost, from the ledger (`witgate.ledger`), whether a gateway runs or not.
+    Spend(SpendArgs),
     /// Write, build, check, test and replay policies with no gateway running.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -196,6 +199,46 @@ struct ExplainArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct SpendArgs {
+    /// The configuration whose ledger is read.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The ledger itself, where no configuration is at hand.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    ledger: Option<PathBuf>,
+    /// What is added up by.
+    #[arg(long, value_enum, default_value_t = SpendBy::Model)]
+    by: SpendBy,
+    /// The first day, YYYY-MM-DD in UTC.
+    #[arg(long, value_name = "DAY")]
+    since: Option<String>,
+    /// The last day.
+    #[arg(long, value_name = "DAY")]
+    until: Option<String>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = SpendFormat::Table)]
+    format: SpendFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SpendBy {
+    Day,
+    Deployment,
+    Key,
+    Model,
+    Provider,
+    Tag,
+    Team,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SpendFormat {
+    Csv,
+    Json,
+    Table,
 }
 
 #[derive(Debug, Subcommand)]
@@ -391,6 +434,7 @@ pub fn run() -> ExitCode {
         Command::Policies { ask, change: None } => policy::list(&ask),
         Command::Policies { change: Some(change), .. } => rollout::change(&change),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),
+        Command::Spend(arguments) => spend::spend(arguments),
         Command::Policy(command) => policy::run(command),
         Command::Explain(ExplainArgs { request_id, dir, policies, json }) => {
             replay::explain(&request_id, dir.as_ref(), &Options { policy: None, policies }, json)

@@ -29,6 +29,7 @@ pub mod config;
 pub mod http;
 pub mod policy;
 pub mod provider;
+pub mod store;
 pub mod telemetry;
 // L3: state
 pub mod builtin_policies;

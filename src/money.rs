@@ -92,8 +92,17 @@ impl Price {
 }
 
 /// What a deployment charges. A cached price that is unknown falls back to the input price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prices {
+    /// What holds for a prompt of any length, or for one that is not long.
+    pub base: Rates,
+    /// What holds for the whole of a request whose input is longer than so many tokens.
+    pub long: Option<(u64, Rates)>,
+}
+
+/// The price of each kind of token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
     /// Fresh input tokens.
     pub input: Price,
     /// Output tokens, reasoning included.
@@ -104,14 +113,118 @@ pub struct Prices {
     pub cache_write: Option<Price>,
 }
 
+/// What a reply costs, in the parts that are priced apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// Fresh input tokens.
+    pub input: NanoUsd,
+    /// Input tokens read from the provider's cache.
+    pub cache_read: NanoUsd,
+    /// Input tokens written to it.
+    pub cache_write: NanoUsd,
+    /// Output tokens, reasoning included.
+    pub output: NanoUsd,
+}
+
+impl Bill {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> NanoUsd {
+        self.input + self.cache_read + self.cache_write + self.output
+    }
+}
+
 impl Prices {
+    /// The same prices whatever the prompt's length, with none for cached tokens.
+    #[must_use]
+    pub const fn flat(input: Price, output: Price) -> Self {
+        Self { base: Rates { input, output, cache_read: None, cache_write: None }, long: None }
+    }
+
+    /// What holds for a prompt of so many tokens.
+    #[must_use]
+    pub fn at(&self, input_tokens: u64) -> &Rates {
+        match &self.long {
+            Some((above, rates)) if input_tokens > *above => rates,
+            _ => &self.base,
+        }
+    }
+
+    /// What a request costs of which nothing is cached.
+    #[must_use]
+    pub fn of(&self, input_tokens: u64, output_tokens: u64) -> NanoUsd {
+        let rates = self.at(input_tokens);
+        rates.input.of(input_tokens) + rates.output.of(output_tokens)
+    }
+
+    /// The bill of a reply's usage.
+    #[must_use]
+    pub fn bill(&self, usage: &Usage) -> Bill {
+        let rates = self.at(usage.input_tokens);
+        let fresh = usage.input_tokens.saturating_sub(usage.cache_read_tokens.saturating_add(usage.cache_write_tokens));
+        Bill {
+            input: rates.input.of(fresh),
+            cache_read: rates.cache_read.unwrap_or(rates.input).of(usage.cache_read_tokens),
+            cache_write: rates.cache_write.unwrap_or(rates.input).of(usage.cache_write_tokens),
+            output: rates.output.of(usage.output_tokens),
+        }
+    }
+
     /// The cost of a reply's usage.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
-        let fresh = usage.input_tokens.saturating_sub(usage.cache_read_tokens.saturating_add(usage.cache_write_tokens));
-        self.input.of(fresh)
-            + self.cache_read.unwrap_or(self.input).of(usage.cache_read_tokens)
-            + self.cache_write.unwrap_or(self.input).of(usage.cache_write_tokens)
-            + self.output.of(usage.output_tokens)
+        self.bill(usage).total()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against the bill in dollars as a provider reckons it: each kind of token times its price, the long prices for all
+        /// of a long prompt.
+        #[test]
+        #[expect(clippy::cast_precision_loss, reason = "the exact bill is reckoned in floats on purpose")]
+        fn a_bill_is_within_a_hundredth_of_the_exact_one(
+            tokens in (1u64..400_000, 0u64..400_000, 0u64..400_000, 0u64..100_000),
+            usd in (1e-8..2e-4f64, 1e-8..2e-4f64, 1e-9..2e-4f64, 1e-8..2e-4f64),
+            above in proptest::option::of(1_000u64..400_000),
+        ) {
+            let (fresh, read, written, output) = tokens;
+            let price = |usd| Price::from_usd_per_token(usd).unwrap();
+            let rates = |factor: f64| Rates {
+                input: price(usd.0 * factor),
+                output: price(usd.1 * factor),
+                cache_read: Some(price(usd.2 * factor)),
+                cache_write: Some(price(usd.3 * factor)),
+            };
+            let input_tokens = fresh + read + written;
+            let prices = Prices { base: rates(1.0), long: above.map(|above| (above, rates(2.0))) };
+            let usage = Usage {
+                input_tokens,
+                cache_read_tokens: read,
+                cache_write_tokens: written,
+                output_tokens: output,
+                reasoning_tokens: output / 2,
+                ..Usage::default()
+            };
+            let factor = if above.is_some_and(|above| input_tokens > above) { 2.0 } else { 1.0 };
+            let exact = factor
+                * (fresh as f64 * usd.0 + output as f64 * usd.1 + read as f64 * usd.2 + written as f64 * usd.3);
+            let billed = prices.cost(&usage).as_usd();
+            // Four parts are rounded down to a nano-dollar each.
+            prop_assert!((billed - exact).abs() <= exact * 0.001 + 4e-9, "{billed} for {exact}");
+        }
+    }
+
+    #[test]
+    fn a_cached_token_without_a_price_costs_what_a_fresh_one_does() {
+        let prices = Prices::flat(Price(1_000_000_000), Price(2_000_000_000));
+        let usage = Usage { input_tokens: 30, cache_read_tokens: 10, cache_write_tokens: 10, ..Usage::default() };
+        let ten = NanoUsd(10_000);
+        assert_eq!(prices.bill(&usage), Bill { input: ten, cache_read: ten, cache_write: ten, output: NanoUsd(0) });
     }
 }

@@ -42,11 +42,12 @@ use crate::format::{ClientApi, ClientRequest};
 use crate::id::RequestId;
 use crate::limits::LimitStore;
 use crate::moment::Moment;
-use crate::money::NanoUsd;
+use crate::money::{Bill, NanoUsd};
 use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::seed;
 use crate::snapshot::{Live, Snapshot};
+use crate::store::Ledger;
 
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
@@ -81,6 +82,8 @@ pub struct Gateway {
     pub capacity: CapacityNotify,
     /// The one clock.
     pub clock: Clock,
+    /// Where records are kept for good; `None` keeps none.
+    pub ledger: Option<Arc<Ledger>>,
     /// Receives every request's record.
     pub recorder: Arc<dyn Recorder>,
     /// What is kept of decisions.
@@ -165,6 +168,8 @@ pub struct ReplyMeta {
     pub waited: Duration,
     /// What the reply cost; `None` where the price is unknown, and of a stream, whose cost is known at its end.
     pub cost: Option<NanoUsd>,
+    /// The parts of what this reply alone cost.
+    pub bill: Option<Bill>,
     /// The client's `prompt_items` that are in the prompt, by index, where it sent any.
     pub items: Option<Vec<u32>>,
     /// Fields of the request that the provider does not support.
@@ -262,6 +267,9 @@ impl Gateway {
         guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
         let mut context = RequestContext::new(self, snapshot, arrival, request, guard.explanation()).await?;
         guard.hold_memory(context.grown)?;
+        if self.ledger.is_some() {
+            guard.record.tags.clone_from(&context.tags);
+        }
         Self::attempts(guard, &mut context).await
     }
 

@@ -45,6 +45,8 @@ pub struct AttemptRecord {
     pub deployment: DeploymentId,
     /// Its API family.
     pub provider: ProviderName,
+    /// The model as the provider names it.
+    pub model: String,
     /// What went wrong; `None` for a whole reply.
     pub fault: Option<FaultKind>,
     /// From the call to its end.
@@ -53,6 +55,8 @@ pub struct AttemptRecord {
     pub usage: Usage,
     /// Whether the provider reported more than its model can take or give, so that the estimate stands here.
     pub usage_refused: bool,
+    /// What it cost; `None` where the price is unknown or nothing is billed.
+    pub cost: Option<NanoUsd>,
 }
 
 /// What is kept of one request. Never a prompt, a reply or a key.
@@ -72,6 +76,8 @@ pub struct Record {
     pub group: Option<GroupName>,
     /// The deciding policy, `NAME@DIGEST`, or `built-in`.
     pub policy: Option<std::sync::Arc<str>>,
+    /// Its tags, where a ledger keeps them.
+    pub tags: Vec<String>,
     /// Whether the reply was streamed.
     pub streamed: bool,
     /// Every call made, in order.
@@ -110,6 +116,7 @@ impl Record {
             team: None,
             group: None,
             policy: None,
+            tags: Vec::new(),
             streamed: false,
             attempts: Vec::new(),
             estimated_input_tokens: 0,

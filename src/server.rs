@@ -17,6 +17,7 @@ mod refusal;
 mod rollout;
 mod serve;
 mod simulated;
+mod spend;
 mod stored;
 mod workers;
 
@@ -148,6 +149,11 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/admin/decisions/{id}", get(admin::decision)),
         ("/admin/policies/history", get(rollout::history)),
         ("/admin/policies/{group}/{action}", post(rollout::act)),
+        ("/spend/logs", get(spend::logs)),
+        ("/spend/tags", get(spend::tags)),
+        ("/global/spend", get(spend::total)),
+        ("/global/spend/keys", get(spend::keys)),
+        ("/global/spend/models", get(spend::models)),
         ("/health/liveliness", get(probe::alive)),
         ("/health/liveness", get(probe::alive)),
         ("/health/readiness", get(probe::ready)),

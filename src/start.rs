@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target};
 use crate::snapshot::{Live, Snapshot};
+use crate::store::Ledger;
 use crate::telemetry::{self, DroppedLines, Metrics};
 use crate::tokens;
 use crate::upstream::Upstream;
@@ -68,7 +70,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
     let log = Arc::clone(&decisions) as Arc<dyn DecisionLog>;
     let engine =
         Engine::new(EngineOptions { decisions: Some(log), ..engine }).map_err(|problem| vec![problem.to_string()])?;
-    let shared = Arc::new(SharedState::default());
+    let (shared, state) = (Arc::new(SharedState::default()), sources.state.clone());
     let simulated = Simulated::new(clock, BTreeMap::new());
     let mut builder =
         Builder::new(engine, sources, environment, Arc::clone(&shared), Providers { http, simulated }, seed);
@@ -76,6 +78,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
     let mut problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
+    let ledger = ledger(&snapshot, state)?;
     let metrics = Arc::new(Metrics::new(dropped_lines));
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
@@ -83,6 +86,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
         limits: Arc::clone(&shared.limits) as Arc<dyn LimitStore>,
         capacity: CapacityNotify::default(),
         clock,
+        ledger,
         recorder: Arc::new(Telemetry { metrics: Arc::clone(&metrics), decisions: Arc::clone(&decisions) }),
         decisions,
         seeds: Seeds::new(seed),
@@ -109,6 +113,22 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     load_encodings(&gateway.live.read())?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
     Ok(Running { gateway, metrics, reloader })
+}
+
+/// The ledger, where one is to be kept. `state` is the folder the process keeps state in by default.
+fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledger>>, Vec<String>> {
+    let Some(told) = &snapshot.settings.ledger else { return Ok(None) };
+    let file = ledger_file(told.file.clone(), snapshot.settings.state_dir.clone().or(state));
+    let file = file.ok_or_else(|| {
+        vec!["there is no folder for the ledger\nhint: name a file with `witgate.ledger.file`".to_owned()]
+    })?;
+    Ledger::open(&file).map(|ledger| Some(Arc::new(ledger))).map_err(|problem| vec![problem])
+}
+
+/// Where the ledger is: the file that is named, else in the folder of state.
+#[must_use]
+pub fn ledger_file(named: Option<PathBuf>, state: Option<PathBuf>) -> Option<PathBuf> {
+    named.or_else(|| Some(state?.join("ledger.db")))
 }
 
 /// Loads, on a thread of its own, the encodings that limits and policies will want counted with. Without either nothing

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Rest;
+use crate::money::NanoUsd;
 
 /// Tokens of one reply. `input_tokens` is all of the input: what was fresh, what was read from the
 /// provider's cache and what was written to it. (OpenAI counts so; Anthropic reports the three apart.)
@@ -18,6 +19,9 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of these, spent on reasoning.
     pub reasoning_tokens: u64,
+    /// What it costs, where the gateway knows it and says so: the last event of a stream.
+    #[serde(skip)]
+    pub cost: Option<NanoUsd>,
     /// Fields without a canonical meaning, in the dialect of the reply they came with.
     #[serde(skip)]
     pub rest: Rest,

@@ -90,6 +90,9 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
         () = reloads => {}
     }
     decisions.finish();
+    if let Some(ledger) = &live.ledger {
+        ledger.finish();
+    }
     keep_states(&live.live.read(), true);
     Ok(())
 }
@@ -193,7 +196,7 @@ fn drawn() -> u64 {
 
 /// The default folder of what outlives the process: one for each configuration, since groups and policies of different ones may
 /// have the same names.
-fn state_folder(config: Option<&Path>) -> Option<PathBuf> {
+pub(super) fn state_folder(config: Option<&Path>) -> Option<PathBuf> {
     let base = std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))?;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::money::{Price, Prices};
+use crate::money::{Price, Prices, Rates};
 
 /// What is known of one model.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -22,21 +22,46 @@ pub(super) struct Model {
     cache_read: Option<f64>,
     #[serde(default)]
     cache_write: Option<f64>,
+    /// What a long prompt costs, where it costs more.
+    #[serde(default)]
+    above: Option<Above>,
     #[serde(default)]
     pub(super) max_input: Option<u32>,
     #[serde(default)]
     pub(super) max_output: Option<u32>,
 }
 
+/// Prices of a whole request whose input is longer than so many tokens.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Above {
+    tokens: u64,
+    input: f64,
+    output: f64,
+    #[serde(default)]
+    cache_read: Option<f64>,
+    #[serde(default)]
+    cache_write: Option<f64>,
+}
+
+fn rates(input: f64, output: f64, cache_read: Option<f64>, cache_write: Option<f64>) -> Option<Rates> {
+    Some(Rates {
+        input: Price::from_usd_per_token(input)?,
+        output: Price::from_usd_per_token(output)?,
+        cache_read: cache_read.and_then(Price::from_usd_per_token),
+        cache_write: cache_write.and_then(Price::from_usd_per_token),
+    })
+}
+
 impl Model {
     /// Its prices; `None` where a number of the table is none a price can be.
     pub(super) fn prices(&self) -> Option<Prices> {
-        Some(Prices {
-            input: Price::from_usd_per_token(self.input)?,
-            output: Price::from_usd_per_token(self.output)?,
-            cache_read: self.cache_read.and_then(Price::from_usd_per_token),
-            cache_write: self.cache_write.and_then(Price::from_usd_per_token),
-        })
+        let base = rates(self.input, self.output, self.cache_read, self.cache_write)?;
+        let long = match &self.above {
+            Some(above) => Some((above.tokens, rates(above.input, above.output, above.cache_read, above.cache_write)?)),
+            None => None,
+        };
+        Some(Prices { base, long })
     }
 }
 
@@ -95,14 +120,22 @@ mod tests {
     #[test]
     fn every_row_is_read_and_makes_sense() {
         let table: Table = serde_json::from_str(include_str!("../../data/models.json")).expect("the table is JSON");
-        assert!(table.models.len() > 150);
+        assert!(table.models.len() > 700);
         let mut seen = std::collections::BTreeSet::new();
         for row in &table.models {
             let name = format!("{}/{}", row.provider, row.name);
             let prices = row.prices().unwrap_or_else(|| panic!("prices of {name}"));
-            assert!(row.output >= row.input || row.input == 0.0, "output is cheaper than input: {name}");
-            assert!(prices.cache_read.is_none_or(|price| price <= prices.input), "reading a cache costs more: {name}");
-            assert!(row.max_input.is_none_or(|tokens| tokens >= 2_000), "context of {name}");
+            // Embeddings have no output.
+            assert!(row.output >= row.input || row.output == 0.0, "output is cheaper than input: {name}");
+            for rates in std::iter::once(prices.base).chain(prices.long.map(|(_, rates)| rates)) {
+                assert!(
+                    rates.cache_read.is_none_or(|price| price <= rates.input),
+                    "reading a cache costs more: {name}"
+                );
+            }
+            let dearer = prices.long.is_none_or(|(above, long)| above >= 32_000 && long.input >= prices.base.input);
+            assert!(dearer, "a long prompt costs less: {name}");
+            assert!(row.max_input.is_none_or(|tokens| tokens >= 500), "context of {name}");
             assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
             assert!(seen.insert(name.clone()), "twice: {name}");
         }
@@ -132,7 +165,7 @@ mod tests {
     fn prices_are_per_million_tokens_in_nano_dollars() {
         let model = named("anthropic/claude-haiku-4-5").expect("a known model");
         let prices = model.prices().expect("prices");
-        assert_eq!((prices.input.0, prices.output.0), (1_000_000_000, 5_000_000_000));
+        assert_eq!((prices.base.input.0, prices.base.output.0), (1_000_000_000, 5_000_000_000));
         assert_eq!(named("claude-haiku-4-5"), Some(model));
         assert_eq!(model.max_input, Some(200_000));
     }

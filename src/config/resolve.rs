@@ -12,7 +12,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::settings::{BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
+use super::settings::{
+    BreakerSettings, DecisionSettings, LedgerSettings, PolicySettings, QueueSettings, ServerSettings, Settings,
+};
 use super::shape::{Decisions, RouterSettings, Shape};
 use crate::catalog::Catalog;
 use crate::id::PolicyName;
@@ -90,6 +92,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         aliases,
         global_limits: global_limits(&shape),
         queue: queue(&shape),
+        ledger: shape.own.ledger.take().map(|ledger| LedgerSettings { file: ledger.file }),
         decisions: shape.own.decisions.take().map(decisions),
         breaker: breaker(&shape.router, shape.litellm.allowed_fails),
         retry_after: shape.router.retry_after.unwrap_or_default(),

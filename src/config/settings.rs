@@ -28,6 +28,8 @@ pub struct Settings {
     pub policies: PolicySettings,
     /// Where versions of policies and what they learned are kept. `None`: the folder the process was started with.
     pub state_dir: Option<PathBuf>,
+    /// The ledger of requests and what they cost; `None`: none is kept.
+    pub ledger: Option<LedgerSettings>,
     /// Which decisions are kept; `None`: none.
     pub decisions: Option<DecisionSettings>,
     /// When a deployment is left alone.
@@ -88,6 +90,13 @@ pub struct PolicySettings {
     pub dir: Option<PathBuf>,
     /// Those that may import WASI, every call of which traps.
     pub allow_wasi_stubs: Vec<PolicyName>,
+}
+
+/// The ledger. It is opened at a start, and not by a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// Its file. `None`: `ledger.db` in the folder of state.
+    pub file: Option<PathBuf>,
 }
 
 /// Which decisions of routers are kept, so that they can be explained and repeated.

@@ -103,9 +103,14 @@ fn describe_deployment(one: &Deployment) -> String {
     }
     if let Some(prices) = one.prices {
         let usd = |price: Price| price.as_usd_per_million();
-        let cached = (prices.cache_read.map(usd), prices.cache_write.map(usd));
-        write!(out, "\n    $ per million: {} in, {} out, cached {cached:?}", usd(prices.input), usd(prices.output))
-            .unwrap();
+        let cached = (prices.base.cache_read.map(usd), prices.base.cache_write.map(usd));
+        write!(
+            out,
+            "\n    $ per million: {} in, {} out, cached {cached:?}",
+            usd(prices.base.input),
+            usd(prices.base.output)
+        )
+        .unwrap();
     }
     write!(out, "\n    window {:?}, output {:?}, {:?}", one.context_window, one.max_output_tokens, one.timeouts)
         .unwrap();

@@ -96,10 +96,12 @@ impl AttemptGuard {
         let record = AttemptRecord {
             deployment: config.id.clone(),
             provider: config.provider.clone(),
+            model: config.model.clone(),
             fault: if unparsed { Some(FaultKind::Unparsed) } else { outcome.fault },
             latency: outcome.latency,
             usage: outcome.usage.clone(),
             usage_refused: outcome.usage_refused,
+            cost: outcome.cost,
         };
         (outcome, record)
     }

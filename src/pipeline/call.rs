@@ -57,6 +57,7 @@ pub(super) async fn call(
         attempts: guard.attempts(),
         waited: guard.record.waited,
         cost: None,
+        bill: None,
         items: context.items.clone(),
         dropped,
         limits: limits_left(context, runtime),
@@ -79,7 +80,8 @@ pub(super) async fn call(
         guard.first_content();
         if let Some(progress) = guard.progress() {
             vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-            meta.cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
+            meta.bill = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
+            meta.cost = meta.bill.map(|bill| bill.total());
         }
         return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
     }
@@ -91,9 +93,9 @@ pub(super) async fn call(
         let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-        let cost = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.cost(usage));
+        meta.bill = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
         // What was asked before, of a reply the parser did not take, is in it.
-        meta.cost = cost.map(|cost| cost + before.unwrap_or_default());
+        meta.cost = meta.bill.map(|bill| bill.total() + before.unwrap_or_default());
     }
     let length = parser::length(&reply);
     let read = parser::whole(context, guard, &mut reply).await;

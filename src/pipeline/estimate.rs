@@ -96,7 +96,7 @@ impl Estimate {
         let choices =
             if self.choices == 1 { defaults.map_or(1, |defaults| defaults.choices.into()) } else { self.choices };
         let (input_tokens, output_tokens) = (self.input(), output.saturating_mul(choices));
-        let cost = deployment.prices.map(|prices| prices.input.of(input_tokens) + prices.output.of(output_tokens));
+        let cost = deployment.prices.map(|prices| prices.of(input_tokens, output_tokens));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }
 

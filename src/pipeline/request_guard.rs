@@ -250,6 +250,9 @@ impl RequestGuard {
         self.record.status = status;
         self.record.latency = now.since(self.record.arrived);
         self.gateway.recorder.ended(&self.record);
+        if let Some(ledger) = &self.gateway.ledger {
+            ledger.keep(&self.record);
+        }
     }
 }
 

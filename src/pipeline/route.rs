@@ -313,7 +313,7 @@ fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -
     match signal {
         Signal::WaitMs => wait(limits, now, row),
         Signal::CostUsd => deployment.config.prices.map_or(f32::NAN, |prices| {
-            let cost = prices.input.of(demand.input_tokens) + prices.output.of(demand.output_tokens);
+            let cost = prices.of(demand.input_tokens, demand.output_tokens);
             small(cost.0) / 1e9
         }),
         Signal::TokensUsed => small(limits.used(deployment.scope)[Dimension::Tokens]),

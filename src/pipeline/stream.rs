@@ -396,7 +396,11 @@ impl Pump {
     fn encode(&mut self) {
         let Some(guard) = &mut self.guard else { return };
         self.begun.source.report(guard);
-        for chunk in self.begun.source.chunks.drain(..) {
+        let prices = self.begun.deployment.prices;
+        for mut chunk in self.begun.source.chunks.drain(..) {
+            if let Delta::Usage(usage) = &mut chunk.delta {
+                usage.cost = prices.map(|prices| prices.cost(usage));
+            }
             self.begun.encoder.chunk(&chunk, &mut self.out);
         }
     }

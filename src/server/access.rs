@@ -26,6 +26,9 @@ pub(super) const PUBLIC: [(&str, &str); 5] = [
     ("/metrics", "scrapers ask it; it holds counts and names of groups, and nothing of a prompt, a reply or a key"),
 ];
 
+/// Where operators ask and act, each with all below it.
+const ADMIN: [&str; 3] = ["/admin", "/spend", "/global"];
+
 /// Lets a request in, or says why not: it must come from where it may, and show the key of what it asks for. `None` is what
 /// anybody may ask.
 ///
@@ -47,7 +50,8 @@ pub(super) fn authorize(
     if PUBLIC.iter().any(|(public, _)| *public == path) {
         return Ok(None);
     }
-    let admin = path == "/admin" || path.starts_with("/admin/");
+    let admin =
+        ADMIN.iter().any(|area| path.strip_prefix(area).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
     let access = if admin { Access::Admin } else { Access::Client };
     // Some clients show two at once, one of them another's: any of them that is known lets the request in.
     let mut shown = keys(headers, uri);

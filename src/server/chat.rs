@@ -21,7 +21,7 @@ use super::stored::Begun;
 use super::{App, RequestBody, access, coding, refusal, stored};
 
 /// About so many headers a reply has, and the two the connection adds.
-const HEADERS: usize = 15;
+const HEADERS: usize = 18;
 
 /// How long is read what nobody wants.
 const DISCARD: Duration = Duration::from_secs(5);
@@ -197,7 +197,19 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
     tell("x-litellm-model-id", &meta.deployment);
     tell("x-litellm-attempted-retries", &meta.attempts.saturating_sub(1).to_string());
     if let Some(cost) = meta.cost {
-        tell("x-litellm-response-cost", &cost.to_string());
+        let cost = cost.to_string();
+        tell("x-litellm-response-cost", &cost);
+        tell("x-litellm-response-cost-original", &cost);
+    }
+    if let Some(bill) = &meta.bill {
+        tell("x-litellm-response-cost-input", &(bill.input + bill.cache_read + bill.cache_write).to_string());
+        tell("x-litellm-response-cost-output", &bill.output.to_string());
+        if bill.cache_read.0 > 0 {
+            tell("x-litellm-response-cost-cache-read", &bill.cache_read.to_string());
+        }
+        if bill.cache_write.0 > 0 {
+            tell("x-litellm-response-cost-cache-creation", &bill.cache_write.to_string());
+        }
     }
     response
 }

@@ -48,9 +48,39 @@ fn every_command_of_the_readme_is_one_that_a_test_runs() {
         "policy test scenarios/",
         "serve",
         "serve --config config.yaml",
+        "spend --config examples/spend.yaml --by day",
         "simulate-provider --port 4010 --ttft-ms 300 --tokens-per-second 60 --tpm 30000",
     ];
     assert_eq!(shown(), run_here.map(str::to_owned).into());
+}
+
+#[test]
+fn spend_reads_the_ledger_that_an_example_keeps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spend = ["spend", "--config", "examples/spend.yaml", "--by", "day"];
+    let none = witgate(&spend).env("XDG_STATE_HOME", folder.path()).output().expect("the binary runs");
+    assert!(!none.status.success() && text(&none).contains("hint: "), "{}", text(&none));
+    let mut serve = witgate(&["serve", "--config", "examples/spend.yaml", "--port", "0"])
+        .env("XDG_STATE_HOME", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let mut first = String::new();
+    BufReader::new(serve.stdout.as_mut().expect("piped")).read_line(&mut first).expect("a line");
+    let body = r#"{"model": "dear", "messages": [{"role": "user", "content": "Hello"}]}"#;
+    let address = first.trim().rsplit("//").next().expect("an address");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(post("/v1/chat/completions", body, address).as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.contains("200 OK"), "{answer}");
+    // A clean stop loses nothing.
+    let told = Command::new("kill").arg(serve.id().to_string()).status().expect("kill runs");
+    assert!(told.success() && serve.wait().expect("it ends").success());
+    let kept = witgate(&spend).env("XDG_STATE_HOME", folder.path()).output().expect("the binary runs");
+    let line = text(&kept).lines().nth(1).map(str::to_owned).unwrap_or_default();
+    assert!(line.split_whitespace().nth(1) == Some("1") && !line.contains("unknown"), "{}", text(&kept));
 }
 
 /// The commands of the page on policies, in its blocks of shell.

@@ -20,6 +20,7 @@ mod hostile_roles;
 mod licences;
 mod limits;
 mod log;
+mod money;
 mod parity;
 mod prompts;
 mod provider_policies;

@@ -22,7 +22,7 @@ use crate::format::{ClientRequest, operation_at};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::LimitSpec;
-use crate::money::{Price, Prices};
+use crate::money::{Price, Prices, Rates};
 use crate::upstream::Timeouts;
 
 /// What deployments share where they say nothing themselves.
@@ -52,7 +52,7 @@ pub(super) struct Member {
 const DEFAULTS_API: &str = "/v1/chat/completions";
 
 /// The simulated provider's default price.
-const FREE: Prices = Prices { input: Price(0), output: Price(0), cache_read: None, cache_write: None };
+const FREE: Prices = Prices::flat(Price(0), Price(0));
 
 /// One entry's deployment. `None` where it cannot be used; the problems say why. Where `litellm_params` and `model_info` both
 /// say something, the first wins.
@@ -163,12 +163,19 @@ fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices>
     let input = params.input.or(info.input);
     // A cached price of the public table belongs to the public input price, not to one the file sets.
     let cached = public.filter(|_| input.is_none());
-    Some(Prices {
-        input: input.or_else(|| Some(public?.input))?,
-        output: params.output.or(info.output).or_else(|| Some(public?.output))?,
-        cache_read: params.cache_read.or(info.cache_read).or_else(|| cached?.cache_read),
-        cache_write: params.cache_write.or(info.cache_write).or_else(|| cached?.cache_write),
-    })
+    let base = Rates {
+        input: input.or_else(|| Some(public?.base.input))?,
+        output: params.output.or(info.output).or_else(|| Some(public?.base.output))?,
+        cache_read: params.cache_read.or(info.cache_read).or_else(|| cached?.base.cache_read),
+        cache_write: params.cache_write.or(info.cache_write).or_else(|| cached?.base.cache_write),
+    };
+    // A public step by the prompt's length belongs to public prices: where the file sets one, its prices hold throughout.
+    let own = [params.input, params.output, params.cache_read, params.cache_write];
+    let own = own
+        .into_iter()
+        .chain([info.input, info.output, info.cache_read, info.cache_write])
+        .any(|price| price.is_some());
+    Some(Prices { base, long: public.and_then(|public| public.long).filter(|_| !own) })
 }
 
 /// The organisation under the name its provider has for it; the entry's own headers win.

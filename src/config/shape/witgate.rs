@@ -21,6 +21,7 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) queue: Queue,
     pub(in crate::config) policies_dir: Option<PathBuf>,
     pub(in crate::config) state_dir: Option<PathBuf>,
+    pub(in crate::config) ledger: Option<Ledger>,
     pub(in crate::config) decisions: Option<Decisions>,
     pub(in crate::config) allow_wasi_stubs: Vec<String>,
     pub(in crate::config) routers: Vec<PolicyEntry<RouterGrants>>,
@@ -56,6 +57,11 @@ pub(in crate::config) struct BuilderGrants {
 /// What one of `witgate.response_parsers` may do.
 pub(in crate::config) struct ParserGrants {
     pub(in crate::config) hold: Option<bool>,
+}
+
+/// `witgate.ledger`.
+pub(in crate::config) struct Ledger {
+    pub(in crate::config) file: Option<PathBuf>,
 }
 
 /// `witgate.decisions`.
@@ -113,6 +119,7 @@ impl Witgate {
             queue: Queue::read(section.inner("queue", "witgate")),
             policies_dir,
             state_dir: section.text("state_dir").map(PathBuf::from),
+            ledger: Ledger::read(&mut section),
             decisions: Decisions::read(&mut section),
             allow_wasi_stubs,
             routers: PolicyEntry::read_all(&mut section, "routers", |section| RouterGrants {
@@ -130,6 +137,17 @@ impl Witgate {
         };
         section.finish();
         read
+    }
+}
+
+impl Ledger {
+    /// `None` where the section is not there: nothing is kept then.
+    fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+        let written = section.places.has("ledger");
+        let mut section = section.inner("ledger", "witgate");
+        let file = section.text("file").map(PathBuf::from);
+        section.finish();
+        written.then_some(Self { file })
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
         cache_write_tokens,
         output_tokens,
         reasoning_tokens,
+        cost: None,
         rest: fields.telling_rest(),
     })
 }

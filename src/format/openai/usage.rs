@@ -53,7 +53,13 @@ pub(super) fn write(usage: &Usage, same_dialect: bool, object: &mut Object<'_>) 
             details.rest(left, &[]);
         }
     }
-    if same_dialect {
+    // Providers that say a cost (OpenRouter does) have their own word for what ours is.
+    if let Some(cost) = usage.cost {
+        object.field("cost", &cost.as_usd());
+    }
+    if same_dialect && usage.cost.is_some() {
+        object.rest(&usage.rest, &["prompt_tokens_details", "completion_tokens_details", "cost"]);
+    } else if same_dialect {
         object.rest(&usage.rest, &["prompt_tokens_details", "completion_tokens_details"]);
     }
 }

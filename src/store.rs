@@ -1,0 +1,98 @@
+//! The ledger: one row per request and one per attempt, in a SQLite file, so that spend can be asked for and added up.
+//!
+//! Requests never wait for it: a finished record goes into a bounded channel, and a thread writes what has come, all at once,
+//! at most [`FLUSH`] later. A clean stop writes everything; a killed process loses the requests under way and one flush. A request
+//! is written once, whatever happens: its id is the key, and a batch is one transaction. What cannot be written is tried again
+//! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
+
+mod schema;
+mod spend;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::record::Record;
+
+pub use spend::{By, Logged, Period, Reader, Spend};
+
+/// How long a record waits for others before it is written.
+const FLUSH: Duration = Duration::from_millis(25);
+/// Records that may wait to be written: some seconds of the heaviest traffic.
+const WAITING: usize = 65_536;
+
+/// The ledger of a running gateway.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    entries: SyncSender<writer::Message>,
+    lost: AtomicU64,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// Opens the file, making it and its folder where there are none, and begins to write.
+    ///
+    /// # Errors
+    /// It is no ledger, one of a newer version, or cannot be written.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let shown = path.display();
+        let failed = |fault: &dyn std::fmt::Display| {
+            format!("{shown}: the ledger cannot be opened: {fault}\nhint: name another file with `witgate.ledger.file`")
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|fault| failed(&fault))?;
+        }
+        let database = schema::open(path).map_err(|fault| failed(&fault))?;
+        let (entries, received) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        let thread = thread.spawn(move || writer::write(database, &received)).map_err(|fault| failed(&fault))?;
+        Ok(Self { path: path.to_owned(), entries, lost: AtomicU64::new(0), writer: Mutex::new(Some(thread)) })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes in the record of a request that has ended.
+    pub fn keep(&self, record: &Record) {
+        let sent = self.entries.try_send(writer::Message::Record(Box::new(record.clone())));
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sent
+            && self.lost.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            tracing::error!(file = %self.path.display(), "the ledger takes no more records; those of some requests are lost");
+        }
+    }
+
+    /// Records that were lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes what has come, and ends. Blocks until it is written.
+    pub fn finish(&self) {
+        let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let told = self.entries.send(writer::Message::Stop).is_ok();
+        if thread.join().is_err() || !told {
+            tracing::error!(file = %self.path.display(), "the ledger's last records may not have been written");
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

@@ -1,0 +1,62 @@
+//! The ledger's tables, and how older ones become those of this version. Versions only add: SQLite's `user_version` says how many of
+//! the steps a file has taken.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, Error, OpenFlags};
+
+/// Each step makes the next version.
+const STEPS: [&str; 1] = ["
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY, arrived_ms INTEGER NOT NULL, api TEXT NOT NULL, key TEXT, team TEXT, model_group TEXT, policy TEXT,
+    streamed INTEGER NOT NULL, estimated_input_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL, usage_estimated INTEGER NOT NULL, cost_nano_usd INTEGER, waited_ms INTEGER NOT NULL,
+    ttft_ms INTEGER, latency_ms INTEGER NOT NULL, status INTEGER NOT NULL, ending TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX requests_arrived ON requests (arrived_ms);
+CREATE TABLE attempts (
+    request TEXT NOT NULL, number INTEGER NOT NULL, deployment TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,
+    fault TEXT, latency_ms INTEGER NOT NULL, input_tokens INTEGER NOT NULL, cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+    cost_nano_usd INTEGER, PRIMARY KEY (request, number)) WITHOUT ROWID;
+CREATE TABLE tags (request TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (request, tag)) WITHOUT ROWID;
+"];
+
+/// How long is waited for whoever else writes: a command that reads takes no lock a writer minds.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Opens a ledger to be written, new or of any version up to this one.
+pub(super) fn open(path: &Path) -> Result<Connection, Error> {
+    let mut database = Connection::open(path)?;
+    database.busy_timeout(BUSY)?;
+    // Readers never wait for the writer, and a killed process leaves whole transactions.
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    database.pragma_update(None, "synchronous", "NORMAL")?;
+    let transaction = database.transaction()?;
+    let taken: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
+    if taken > STEPS.len() {
+        return Err(newer());
+    }
+    for step in &STEPS[taken..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len()))?;
+    transaction.commit()?;
+    Ok(database)
+}
+
+/// Opens a ledger to be read.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    database.busy_timeout(BUSY)?;
+    let version: u32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version as usize != STEPS.len() {
+        return Err(newer());
+    }
+    Ok(database)
+}
+
+fn newer() -> Error {
+    Error::InvalidParameterName("the file was written by another version of witgate".to_owned())
+}

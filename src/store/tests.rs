@@ -1,0 +1,91 @@
+use super::*;
+use crate::chat::Usage;
+use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId};
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+use crate::record::{AttemptRecord, Ending};
+
+/// Noon of the 26th of November 2026.
+const NOON: u64 = 1_795_694_400_000;
+
+fn record(number: u64, group: &str, cost: Option<u64>) -> Record {
+    let arrived = Moment::from_millis(NOON + number);
+    let usage = Usage { input_tokens: 10, output_tokens: 2, ..Usage::default() };
+    let mut record = Record::new(RequestId::derive(arrived, number), arrived, "openai");
+    record.caller = Some(KeyId::from("master"));
+    record.group = Some(GroupName::from(group));
+    record.tags = vec!["study".to_owned(), group.to_owned()];
+    record.usage = usage.clone();
+    record.cost = cost.map(NanoUsd);
+    (record.status, record.ending) = (200, Ending::Whole);
+    record.attempts = vec![AttemptRecord {
+        deployment: DeploymentId::from("one"),
+        provider: ProviderName::from("simulated"),
+        model: "m".to_owned(),
+        fault: None,
+        latency: Duration::from_millis(5),
+        usage,
+        usage_refused: false,
+        cost: cost.map(NanoUsd),
+    }];
+    record
+}
+
+fn sums(path: &Path, by: By) -> Vec<(String, u64, u64, u64)> {
+    let lines = Reader::open(path).unwrap().spend(by, &Period::default()).unwrap();
+    lines.into_iter().map(|line| (line.name, line.requests, line.cost_nano_usd.0, line.unpriced)).collect()
+}
+
+#[test]
+fn what_was_kept_adds_up_after_a_stop_and_is_never_counted_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/ledger.db");
+    for _ in 0..2 {
+        let ledger = Ledger::open(&path).unwrap();
+        for number in 0..100 {
+            ledger.keep(&record(number, if number % 4 == 0 { "a" } else { "b" }, Some(1_000 + number)));
+        }
+        ledger.keep(&record(500, "c", None));
+        ledger.finish();
+        assert_eq!(ledger.lost(), 0);
+    }
+    let of_a: u64 = (0..100).filter(|number| number % 4 == 0).map(|number| 1_000 + number).sum();
+    let all: u64 = (0..100).map(|number| 1_000 + number).sum();
+    let expected = [("b", 75, all - of_a, 0), ("a", 25, of_a, 0), ("c", 1, 0, 1)];
+    let expected = expected.map(|(name, requests, cost, unpriced)| (name.to_owned(), requests, cost, unpriced));
+    assert_eq!(sums(&path, By::Model), expected);
+    assert_eq!(sums(&path, By::Key), [("master".to_owned(), 101, all, 1)]);
+    assert_eq!(sums(&path, By::Deployment), [("one".to_owned(), 101, all, 1)]);
+    assert_eq!(sums(&path, By::Day), [("2026-11-26".to_owned(), 101, all, 1)]);
+    assert_eq!(sums(&path, By::Tag)[0], ("study".to_owned(), 101, all, 1));
+}
+
+#[test]
+fn a_period_holds_its_first_and_its_last_day_and_what_is_no_day_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let ledger = Ledger::open(&path).unwrap();
+    ledger.keep(&record(1, "a", Some(7)));
+    ledger.finish();
+    let reader = Reader::open(&path).unwrap();
+    let within = |since: &str, until: &str| {
+        let period = Period { since: Some(since.to_owned()), until: Some(until.to_owned()) };
+        reader.spend(By::Key, &period).map(|lines| lines.len())
+    };
+    assert_eq!(within("2026-11-26", "2026-11-26"), Ok(1));
+    assert_eq!(within("2026-11-27", "2026-11-28"), Ok(0));
+    assert_eq!(within("2026-11-24", "2026-11-25"), Ok(0));
+    assert!(within("yesterday", "2026-11-25").unwrap_err().contains("YYYY-MM-DD"));
+    let logged = reader.requests(None, &Period::default(), 10).unwrap();
+    assert_eq!((logged.len(), logged[0].arrived.as_str()), (1, "2026-11-26T12:00:00.001Z"));
+    assert_eq!(reader.requests(Some("other"), &Period::default(), 10), Ok(Vec::new()));
+}
+
+#[test]
+fn a_file_that_is_no_ledger_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    std::fs::write(&path, "this is a letter and no database, long enough to be looked at".repeat(20)).unwrap();
+    assert!(Ledger::open(&path).unwrap_err().contains("ledger.db"));
+    assert!(Reader::open(&folder.path().join("none.db")).is_err());
+}

@@ -1,0 +1,148 @@
+//! The thread that writes: what has come within one flush is one transaction.
+
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use rusqlite::{Connection, Error, Statement, params};
+
+use super::FLUSH;
+use crate::chat::Usage;
+use crate::record::Record;
+
+/// Records of one transaction.
+const BATCH: usize = 4096;
+/// How long is waited before what could not be written is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often that is done once the process is to end.
+const LAST_TRIES: usize = 3;
+/// Tags of one request that are kept, and letters of one.
+const TAGS: usize = 20;
+const TAG_LETTERS: usize = 100;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A request has ended.
+    Record(Box<Record>),
+    /// No more will come.
+    Stop,
+}
+
+pub(super) fn write(mut database: Connection, messages: &Receiver<Message>) {
+    let mut stopping = false;
+    while !stopping {
+        let Ok(first) = messages.recv() else { return };
+        if matches!(first, Message::Record(_)) {
+            std::thread::sleep(FLUSH);
+        }
+        let mut batch = Vec::new();
+        for message in std::iter::once(first).chain(messages.try_iter()) {
+            match message {
+                Message::Record(record) => batch.push(record),
+                Message::Stop => stopping = true,
+            }
+            if stopping || batch.len() == BATCH {
+                break;
+            }
+        }
+        let mut tries = 0;
+        while let Err(fault) = insert(&mut database, &batch) {
+            tries += 1;
+            tracing::error!(%fault, records = batch.len(), "the ledger could not be written; it is tried again");
+            if stopping && tries == LAST_TRIES {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn insert(database: &mut Connection, batch: &[Box<Record>]) -> Result<(), Error> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let transaction = database.transaction()?;
+    {
+        let mut requests = transaction.prepare(
+            "INSERT OR IGNORE INTO requests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+             ?18, ?19, ?20, ?21)",
+        )?;
+        let mut attempts = transaction.prepare(
+            "INSERT OR IGNORE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?;
+        let mut tags = transaction.prepare("INSERT OR IGNORE INTO tags VALUES (?1, ?2)")?;
+        for record in batch {
+            one(record, &mut requests, &mut attempts, &mut tags)?;
+        }
+    }
+    transaction.commit()
+}
+
+fn one(
+    record: &Record,
+    requests: &mut Statement<'_>,
+    attempts: &mut Statement<'_>,
+    tags: &mut Statement<'_>,
+) -> Result<(), Error> {
+    let id = record.id.to_string();
+    let [input, cache_read, cache_write, output, reasoning] = tokens(&record.usage);
+    requests.execute(params![
+        id,
+        whole(record.arrived.as_millis()),
+        record.api,
+        record.caller.as_ref().map(|key| key.as_str()),
+        record.team.as_ref().map(|team| team.as_str()),
+        record.group.as_ref().map(|group| group.as_str()),
+        record.policy.as_deref(),
+        record.streamed,
+        whole(record.estimated_input_tokens),
+        input,
+        cache_read,
+        cache_write,
+        output,
+        reasoning,
+        record.usage_estimated,
+        record.cost.map(|cost| whole(cost.0)),
+        millis(record.waited),
+        record.ttft.map(millis),
+        millis(record.latency),
+        record.status,
+        record.ending.as_str(),
+    ])?;
+    for (attempt, number) in record.attempts.iter().zip(0u32..) {
+        let [input, cache_read, cache_write, output, reasoning] = tokens(&attempt.usage);
+        attempts.execute(params![
+            id,
+            number,
+            attempt.deployment.as_str(),
+            attempt.provider.as_str(),
+            attempt.model,
+            attempt.fault.map(|fault| fault.as_str()),
+            millis(attempt.latency),
+            input,
+            cache_read,
+            cache_write,
+            output,
+            reasoning,
+            attempt.cost.map(|cost| whole(cost.0)),
+        ])?;
+    }
+    for tag in record.tags.iter().take(TAGS) {
+        tags.execute(params![id, tag.chars().take(TAG_LETTERS).collect::<String>()])?;
+    }
+    Ok(())
+}
+
+/// SQLite's integers have a sign.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn millis(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn tokens(usage: &Usage) -> [i64; 5] {
+    [usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens, usage.output_tokens, usage.reasoning_tokens]
+        .map(whole)
+}

@@ -1,0 +1,106 @@
+//! What requests cost, as clients are told it and as the ledger keeps it.
+
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::gateway::{Gateway, read};
+
+/// One simulated model at two and four dollars a million, cached tokens at a tenth.
+const CONFIG: &str = "model_list:
+  - model_name: g
+    litellm_params: {model: simulated/m, input_cost_per_token: 0.000002, output_cost_per_token: 0.000004}
+    model_info: {id: one}
+";
+
+/// What the tokens of a usage object cost.
+fn expected(usage: &Value) -> f64 {
+    let count = |name: &str| f64::from(u32::try_from(usage[name].as_u64().expect("a count")).expect("few tokens"));
+    count("prompt_tokens") * 2e-6 + count("completion_tokens") * 4e-6
+}
+
+fn near(told: f64, expected: f64) -> bool {
+    (told - expected).abs() <= expected * 0.01
+}
+
+#[tokio::test]
+async fn whole_replies_say_their_cost_in_headers_and_streams_in_their_last_usage() {
+    let gateway = Gateway::start(CONFIG).await;
+    let mut body = json!({"model": "g", "messages": [{"role": "user", "content": "Hello there"}]});
+    let whole = gateway.post("/v1/chat/completions", &body).await;
+    let told = |name: &str| whole.header(name).parse::<f64>().expect("dollars");
+    let usage = &whole.json()["usage"];
+    assert!(near(told("x-litellm-response-cost"), expected(usage)), "{usage}");
+    let parts = told("x-litellm-response-cost-input") + told("x-litellm-response-cost-output");
+    assert!(near(parts, expected(usage)) && usage.get("cost").is_none(), "{usage}");
+
+    body["stream"] = json!(true);
+    let silent = gateway.post("/v1/chat/completions", &body).await;
+    assert!(!silent.text.contains("\"cost\""), "{}", silent.text);
+    body["stream_options"] = json!({"include_usage": true});
+    let streamed = gateway.post("/v1/chat/completions", &body).await;
+    let events = streamed.events();
+    let last: Value = serde_json::from_str(&events[events.len() - 2]).expect("JSON");
+    let cost = last["usage"]["cost"].as_f64().expect("a cost");
+    assert!(near(cost, expected(&last["usage"])), "{last}");
+
+    // Fields that Anthropic's SDKs do not know stay out of its streams.
+    let message =
+        json!({"model": "g", "max_tokens": 20, "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
+    let streamed = gateway.post("/v1/messages", &message).await;
+    assert!(streamed.text.contains("message_stop") && !streamed.text.contains("\"cost\""), "{}", streamed.text);
+}
+
+#[tokio::test]
+async fn what_was_spent_is_kept_and_asked_for_in_litellm_s_shapes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ledger.db");
+    let own = format!(
+        "general_settings: {{master_key: sk-master}}\nwitgate: {{admin_key: sk-admin, ledger: {{file: {}}}}}\n",
+        file.display()
+    );
+    let gateway = Gateway::start(&format!("{CONFIG}{own}")).await;
+    let request = |method, path: &str, key: &str| {
+        gateway.client.request(method, format!("{}{path}", gateway.url)).bearer_auth(key)
+    };
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}], "metadata": {"tags": ["study"]}});
+    let mut cost = 0.0;
+    for _ in 0..5 {
+        let sent =
+            request(Method::POST, "/v1/chat/completions", "sk-master").header("content-type", "application/json");
+        let reply = read(sent.body(body.to_string()).send().await.expect("an answer")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        cost += reply.header("x-litellm-response-cost").parse::<f64>().expect("dollars");
+    }
+    gateway.app.gateway.ledger.as_ref().expect("a ledger").finish();
+
+    let ask =
+        async |path: &str, key: &str| read(request(Method::GET, path, key).send().await.expect("an answer")).await;
+    let same = |told: &Value| near(told.as_f64().expect("dollars"), cost);
+    let logs = ask("/spend/logs", "sk-admin").await.json();
+    assert_eq!((logs.as_array().map(Vec::len), &logs[0]["model_group"]), (Some(5), &json!("g")), "{logs}");
+    let id = logs[2]["request_id"].as_str().expect("an id");
+    let one = ask(&format!("/spend/logs?request_id={id}"), "sk-admin").await.json();
+    assert_eq!(one, json!([logs[2]]));
+    assert!(same(&ask("/global/spend", "sk-admin").await.json()["spend"]));
+    let tags = ask("/spend/tags", "sk-admin").await.json();
+    assert!(tags[0]["individual_request_tag"] == "study" && tags[0]["log_count"] == 5 && same(&tags[0]["total_spend"]));
+    let keys = ask("/global/spend/keys", "sk-admin").await.json();
+    assert!(keys[0]["api_key"] == "master" && same(&keys[0]["total_spend"]), "{keys}");
+    assert!(same(&ask("/global/spend/models", "sk-admin").await.json()[0]["total_spend"]));
+    // What was spent is operators' to know.
+    assert_eq!(ask("/spend/logs", "sk-master").await.status, 401);
+    assert_eq!(ask("/spend/logs?start_date=soon", "sk-admin").await.status, 400);
+
+    let spend = |format: &str| {
+        let arguments = ["spend", "--by", "tag", "--format", format, "--ledger"];
+        let output = Command::new(env!("CARGO_BIN_EXE_witgate")).args(arguments).arg(&file).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let told: Value = serde_json::from_str(&spend("json")).expect("JSON");
+    assert!(told[0]["name"] == "study" && told[0]["requests"] == 5 && same(&told[0]["cost_usd"]), "{told}");
+    assert!(spend("csv").lines().nth(1).is_some_and(|line| line.starts_with("study,5,")), "{}", spend("csv"));
+    assert!(spend("table").contains("COST USD"));
+}
