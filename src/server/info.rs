@@ -37,8 +37,8 @@ fn one(group: &str, deployment: &Deployment) -> Value {
             "litellm_provider": provider,
             "max_input_tokens": deployment.context_window,
             "max_output_tokens": deployment.max_output_tokens,
-            "input_cost_per_token": prices.map(|prices| per_token(prices.input.as_usd_per_million())),
-            "output_cost_per_token": prices.map(|prices| per_token(prices.output.as_usd_per_million())),
+            "input_cost_per_token": prices.map(|prices| per_token(prices.base.input.as_usd_per_million())),
+            "output_cost_per_token": prices.map(|prices| per_token(prices.base.output.as_usd_per_million())),
         },
     })
 }
