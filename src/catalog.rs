@@ -179,6 +179,25 @@ pub enum Origin {
     Simulated(Arc<SimulatedModel>),
 }
 
+/// An access key of AWS, and the region it is used in.
+#[derive(Clone)]
+pub struct AwsKeys {
+    /// The name of the key, which is no secret.
+    pub access_key: String,
+    /// The key.
+    pub secret_key: SecretString,
+    /// The token of a session with temporary keys.
+    pub session_token: Option<SecretString>,
+    /// The region requests are signed for.
+    pub region: String,
+}
+
+impl fmt::Debug for AwsKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsKeys").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
 /// Where a service account's key file is.
 #[derive(Clone)]
 pub enum ServiceAccount {
@@ -219,6 +238,8 @@ pub struct Deployment {
     pub credential: Option<SecretString>,
     /// The service account that authorises its requests, where it is one of Google's clouds.
     pub service_account: Option<ServiceAccount>,
+    /// The access key its requests are signed with, where it is Amazon's cloud.
+    pub aws_keys: Option<AwsKeys>,
     /// The version of the provider's API, where configured.
     pub api_version: Option<String>,
     /// What its requests have where the client says nothing (LiteLLM's default parameters).

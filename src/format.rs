@@ -16,6 +16,8 @@ use crate::chat::{ChatRequest, Chunk, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 
 mod anthropic;
+mod bedrock;
+mod call_id;
 mod framing;
 mod gemini;
 mod json;
@@ -31,15 +33,16 @@ mod write;
 mod tests;
 
 pub use anthropic::Anthropic;
+pub use bedrock::Bedrock;
 pub use gemini::Gemini;
-pub use openai::{Completions, Embeddings, OpenAi, Responses};
+pub use openai::{Azure, Completions, Embeddings, OpenAi, Responses};
 pub use quirks::{NO_QUIRKS, Quirks};
 
 /// The APIs clients may speak, the most particular first: the last one answers whoever speaks none.
 pub const CLIENT_APIS: [&dyn ClientApi; 6] = [&Anthropic, &Gemini, &Responses, &Completions, &Embeddings, &OpenAi];
 
 /// The formats providers may speak.
-pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 3] = [&OpenAi, &Anthropic, &Gemini];
+pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 5] = [&OpenAi, &Azure, &Anthropic, &Gemini, &Bedrock];
 
 /// The format with this name, as `data/providers.json` has it.
 #[must_use]

@@ -26,6 +26,7 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub use ask::{get_json, post_json};
+pub use aws_signature::AwsSignature;
 pub use google_token::GoogleToken;
 pub use scrub::scrub;
 
@@ -33,6 +34,7 @@ use connect::{Client, ClientKey, ConnectTimedOut, ReplyBody};
 use http1_pool::SendError;
 
 mod ask;
+mod aws_signature;
 mod connect;
 mod google_token;
 mod http1_pool;

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::models;
-use crate::format::{self, ProviderFormat, Quirks};
+use crate::format::{self, NO_QUIRKS, ProviderFormat, Quirks};
 
 /// The name of the in-process provider.
 pub(super) const SIMULATED: &str = "simulated";
@@ -41,8 +41,23 @@ pub(super) struct Provider {
     pub(super) suffix: Option<String>,
     /// What it takes otherwise than the one whose format it is.
     #[serde(default)]
-    pub(super) quirks: Quirks,
-    /// Where it is in a project and a location: `{project}` and `{location}` stand for them.
+    quirks: Option<Quirks>,
+    /// The same of models, by how their names begin. The first that fits is all that counts.
+    #[serde(default)]
+    models: Vec<OfModels>,
+    /// The same of versions of its API, the oldest first.
+    #[serde(default)]
+    pub(super) older: Vec<Older>,
+    /// The version of its API where nobody says one.
+    #[serde(default)]
+    pub(super) api_version: Option<String>,
+    /// Variables that may say the version.
+    #[serde(default)]
+    pub(super) version_env: Vec<String>,
+    /// Variables that may hold a token in the place of a key.
+    #[serde(default)]
+    pub(super) token_env: Vec<String>,
+    /// Where it is in a project and a location, or in a region: `{project}`, `{location}` and `{region}` stand for them.
     #[serde(default)]
     pub(super) regional_base: Option<String>,
     /// Whose prices and windows its models have in the table of models; its own unless said.
@@ -56,6 +71,22 @@ pub(super) struct Provider {
     pub(super) note: Option<String>,
 }
 
+/// What some models of a provider take otherwise.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfModels {
+    beginnings: Vec<String>,
+    quirks: Quirks,
+}
+
+/// What a provider took otherwise before a version of its API.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Older {
+    before: String,
+    quirks: Quirks,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum Key {
@@ -63,6 +94,10 @@ enum Key {
     Optional,
     /// Not a key: a service account.
     Account,
+    /// A resource's key, or a token of its directory.
+    Azure,
+    /// An access key that signs, or a bearer's key.
+    Aws,
 }
 
 fn named_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static dyn ProviderFormat, D::Error> {
@@ -81,6 +116,38 @@ impl Provider {
         self.key == Key::Account
     }
 
+    /// Whether it is a resource of Azure's.
+    pub(super) fn is_azure(&self) -> bool {
+        self.key == Key::Azure
+    }
+
+    /// Whether it is Amazon's cloud.
+    pub(super) fn is_aws(&self) -> bool {
+        self.key == Key::Aws
+    }
+
+    /// Its quirks in a version of its API. Versions are dates, so that their order is that of their text; those without a date are
+    /// the newest.
+    pub(super) fn quirks_at(&'static self, version: Option<&str>, model: &str) -> &'static Quirks {
+        let dated = version.filter(|version| version.starts_with("20"));
+        let older = dated.and_then(|version| self.older.iter().find(|older| version < older.before.as_str()));
+        older.map_or_else(|| self.quirks_of(model), |older| &older.quirks)
+    }
+
+    /// Its quirks with one of its models. Whoever imitates another and says nothing else takes what all that imitate take.
+    pub(super) fn quirks_of(&'static self, model: &str) -> &'static Quirks {
+        // Clouds write vendors and regions before a model's name.
+        let begins = |beginning: &String| {
+            model.starts_with(beginning.as_str())
+                || model.match_indices(['.', '/']).any(|(at, _)| model[at + 1..].starts_with(beginning.as_str()))
+        };
+        if let Some(of) = self.models.iter().find(|of| of.beginnings.iter().any(begins)) {
+            return &of.quirks;
+        }
+        let imitates = self.format.name() == TABLE.imitated && self.policy.is_none();
+        self.quirks.as_ref().unwrap_or(if imitates { &TABLE.imitators } else { &NO_QUIRKS })
+    }
+
     /// Whether it answers nobody without a key.
     pub(super) fn needs_key(&self) -> bool {
         self.key == Key::Required
@@ -96,6 +163,9 @@ struct Prefix {
 #[derive(Debug, Default, Deserialize)]
 struct Table {
     providers: Vec<Provider>,
+    /// The format that others imitate, and what those take otherwise of whom nothing else is known.
+    imitated: String,
+    imitators: Quirks,
     /// Whose models begin so, where a name stands alone and is not in the table of models.
     bare_names: Vec<Prefix>,
     /// Names of LiteLLM's whose format is not spoken yet.
@@ -170,6 +240,9 @@ fn host_of(url: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+mod page;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -208,7 +281,8 @@ mod tests {
             ("openai/gpt-4o", Some("openai"), None, "openai gpt-4o"),
             ("llama-3.1-8b", None, Some("https://api.groq.com/openai/v1"), "groq llama-3.1-8b"),
             ("simulated/talker", None, None, "simulated talker"),
-            ("azure/gpt-4o", None, None, "not yet azure"),
+            ("azure_ai/gpt-4o", None, None, "not yet azure_ai"),
+            ("azure/gpt-4o", None, None, "azure gpt-4o"),
             ("gemini-2.5-pro", None, None, "gemini gemini-2.5-pro"),
             ("mystery", None, None, "unknown"),
             ("meta-llama/Llama-3", None, Some("http://localhost:8000/v1"), "unknown"),

@@ -2,6 +2,8 @@
 //!
 //! Here among the sections; in `deployment` within one entry of `model_list`; in `groups` which router decides.
 
+mod azure;
+mod bedrock;
 mod deployment;
 mod endpoint;
 mod groups;

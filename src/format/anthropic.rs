@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::rest;
 use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, Dialect, Reply};
 use crate::fault::{AttemptFault, Refusal};
@@ -34,6 +35,9 @@ mod tests;
 
 /// The version the provider's SDKs send by default; the first that refuses sampling fields.
 const CURRENT_VERSION: &str = "2026-10-21";
+
+/// The header that unlocks fields of bodies.
+const BETA: &str = "anthropic-beta";
 
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("anthropic");
@@ -131,7 +135,9 @@ impl ClientApi for Anthropic {
     }
 
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
-        parse::request(&request.body)
+        let mut chat = parse::request(&request.body)?;
+        rest::keep_header(&request.headers, BETA, &mut chat.rest);
+        Ok(chat)
     }
 
     /// What is counted is not bounded.

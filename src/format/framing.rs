@@ -1,20 +1,35 @@
 //! How the pieces of a streamed reply are told apart in the bytes of a body, apart from what they mean.
 //!
 //! A format names its framing where it makes its [`StreamDecoder`]; whoever reads the body pushes bytes and takes chunks, and
-//! never asks which framing it was. Another one (JSON lines, a binary event stream) is another type here.
+//! never asks which framing it was. Another one (JSON lines) is another type here.
 
 use super::StreamDecoder;
 use crate::chat::Chunk;
-use crate::fault::AttemptFault;
+use crate::fault::{AttemptFault, FaultKind};
 use crate::sse::SseDecoder;
+
+mod event_stream;
+
+pub(super) use event_stream::EventStream;
 
 /// What one format makes of the events of a stream.
 pub(super) trait EventDecoder: Send {
-    /// Reads one server-sent event and appends what it means.
+    /// Reads one event and appends what it means.
     ///
     /// # Errors
     /// What the provider reports inside the stream, or `BrokenStream` where the event is not of this format.
     fn event(&mut self, name: &str, data: &str, out: &mut Vec<Chunk>) -> Result<(), AttemptFault>;
+
+    /// Reads an exception, where the framing tells one from an event.
+    ///
+    /// # Errors
+    /// Always what the provider reports.
+    fn exception(&mut self, name: &str, data: &str) -> Result<(), AttemptFault> {
+        Err(AttemptFault::new(FaultKind::Unavailable, format!("{name}: {data}")))
+    }
+
+    /// The body has ended: a reply that is whole but for a terminator some servers never send is complete.
+    fn end(&mut self) {}
 
     /// Whether the format's terminator has been read.
     fn is_complete(&self) -> bool;
@@ -44,7 +59,9 @@ impl<D: EventDecoder> StreamDecoder for ServerSentEvents<D> {
 
     fn finish(&mut self, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         self.events.finish();
-        self.drain(out)
+        self.drain(out)?;
+        self.decoder.end();
+        Ok(())
     }
 
     fn is_complete(&self) -> bool {

@@ -9,11 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::rest;
 use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
 use crate::chat::{ChatRequest, Dialect, FinishReason, Reply, Vectors};
 use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
 
+mod azure;
+mod calls;
 mod completions;
 mod decoder;
 mod embeddings;
@@ -31,12 +34,16 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
+pub use azure::Azure;
 pub use completions::Completions;
 pub use embeddings::Embeddings;
 pub use responses::Responses;
 
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("openai");
+
+/// The header that unlocks fields of bodies.
+const BETA: &str = "openai-beta";
 
 /// The format, as a client's API and as a provider's. It keeps no state; streams do.
 pub struct OpenAi;
@@ -68,7 +75,9 @@ impl ClientApi for OpenAi {
     }
 
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
-        parse::request(request)
+        let mut chat = parse::request(request)?;
+        rest::keep_header(&request.headers, BETA, &mut chat.rest);
+        Ok(chat)
     }
 
     fn reply(&self, reply: &Reply) -> Bytes {
@@ -128,27 +137,31 @@ impl ProviderFormat for OpenAi {
     }
 }
 
-/// The reason an alternative ended. With a refusal in it, `stop` means that the model declined.
-fn finish_reason(word: &str, refused: bool) -> FinishReason {
-    match word {
-        "stop" if refused => FinishReason::Refusal,
-        "stop" => FinishReason::Stop,
-        "length" => FinishReason::Length,
-        "tool_calls" => FinishReason::ToolCalls,
-        "content_filter" => FinishReason::ContentFilter,
-        other => FinishReason::Other(other.to_owned()),
-    }
+/// The reason an alternative ended; `None` is the word for a reply that was given up. Imitators use the words of those whose models
+/// they serve. With a refusal in it, `stop` means that the model declined.
+fn finish_reason(word: &str, refused: bool) -> Option<FinishReason> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "stop" | "eos" | "eos_token" | "end_turn" if refused => FinishReason::Refusal,
+        "stop" | "eos" | "eos_token" | "end_turn" => FinishReason::Stop,
+        "length" | "max_tokens" | "model_length" => FinishReason::Length,
+        "tool_calls" | "function_call" | "tool_use" => FinishReason::ToolCalls,
+        "content_filter" | "safety" => FinishReason::ContentFilter,
+        "error" => return None,
+        _ => FinishReason::Other(word.to_owned()),
+    })
 }
 
 /// The word for it. A refusal without a text of its own reads as a filter's work, or it would pass for an
-/// answer; another dialect's own reason reads as `stop`, for clients know a closed set of words.
-fn finish_word(reason: &FinishReason, refused: bool, same_dialect: bool) -> &str {
+/// answer; another dialect's own reason reads as `stop`, for clients know a closed set of words, and another dialect's `stop` after
+/// `calls` says that they are waited for.
+fn finish_word(reason: &FinishReason, refused: bool, calls: bool, same_dialect: bool) -> &str {
     match reason {
         FinishReason::Other(word) if same_dialect => word,
         FinishReason::Refusal if !refused => "content_filter",
         FinishReason::ContentFilter => "content_filter",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Stop if calls && !same_dialect => "tool_calls",
         FinishReason::Stop | FinishReason::StopSequence(_) | FinishReason::Refusal | FinishReason::Other(_) => "stop",
     }
 }

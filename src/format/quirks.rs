@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::call_id::IdRule;
 use crate::chat::Rest;
 
 /// One provider's quirks.
@@ -19,10 +20,56 @@ pub struct Quirks {
     renames: BTreeMap<String, String>,
     /// Roles of messages it knows by another name.
     roles: BTreeMap<String, String>,
+    /// Fields of a message it refuses.
+    message_refuses: BTreeSet<String>,
+    /// Which ids of tool calls it takes.
+    call_ids: IdRule,
+    /// What becomes of an assistant's thinking in a conversation.
+    thought: Thought,
+    /// How its models are asked to think.
+    effort: Effort,
+}
+
+/// What becomes of an assistant's thinking in a conversation.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Thought {
+    /// Unsigned thinking of a client of the same dialect goes back as `reasoning_content`.
+    #[default]
+    Unsigned,
+    /// It must come back as `reasoning_content`, whatever client had it told.
+    Wanted,
+    /// It goes back as a part of the content.
+    Part,
+    /// It is left out: the provider refuses it.
+    Refused,
+}
+
+/// How models are asked to think.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Effort {
+    /// By the provider's own word for an effort.
+    #[default]
+    Word,
+    /// By a budget of tokens.
+    Budget,
+    /// They find out themselves, at an effort.
+    Adaptive,
+    /// Not at all.
+    Never,
 }
 
 /// No quirks at all.
-pub static NO_QUIRKS: Quirks = Quirks { refuses: BTreeSet::new(), renames: BTreeMap::new(), roles: BTreeMap::new() };
+pub static NO_QUIRKS: Quirks = Quirks {
+    refuses: BTreeSet::new(),
+    renames: BTreeMap::new(),
+    roles: BTreeMap::new(),
+    message_refuses: BTreeSet::new(),
+    call_ids: IdRule::Any,
+    thought: Thought::Unsigned,
+    effort: Effort::Word,
+};
 
 impl Quirks {
     /// The name a field is sent under; `None` where it is left out.
@@ -31,6 +78,47 @@ impl Quirks {
             return None;
         }
         Some(self.renames.get(name).map_or(name, String::as_str))
+    }
+
+    /// Which ids of tool calls it takes.
+    pub(super) const fn call_ids(&self) -> IdRule {
+        self.call_ids
+    }
+
+    /// What becomes of thinking.
+    pub(super) const fn thought(&self) -> Thought {
+        self.thought
+    }
+
+    /// How its models are asked to think.
+    pub(super) const fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// What it takes otherwise, in short words, for documentation.
+    #[cfg(test)]
+    pub(crate) fn told(&self) -> Vec<String> {
+        let mut told: Vec<String> = self.refuses.iter().map(|name| format!("-`{name}`")).collect();
+        told.extend(self.message_refuses.iter().map(|name| format!("-`messages[].{name}`")));
+        let renames = self.renames.iter().chain(&self.roles);
+        told.extend(renames.map(|(name, theirs)| format!("`{name}`→`{theirs}`")));
+        match self.call_ids {
+            IdRule::Any => {}
+            IdRule::Longest(most) | IdRule::Word(most) => told.push(format!("ids of calls up to {most}")),
+            IdRule::Exactly(length) => told.push(format!("ids of calls of {length} letters")),
+        }
+        match self.thought {
+            Thought::Unsigned => {}
+            Thought::Wanted => told.push("wants thinking back".to_owned()),
+            Thought::Part => told.push("takes thinking back as content".to_owned()),
+            Thought::Refused => told.push("takes no thinking back".to_owned()),
+        }
+        told
+    }
+
+    /// Whether it refuses this field of a message.
+    pub(super) fn refuses_of_messages(&self, name: &str) -> bool {
+        self.message_refuses.contains(name)
     }
 
     /// The name of a role.

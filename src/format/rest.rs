@@ -1,6 +1,7 @@
 //! What becomes of unknown fields: they go back out in the dialect they came in, and are named in the report of what was
 //! dropped in any other.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -107,6 +108,21 @@ fn report(rest: &Rest, path: &str, dropped: &mut Vec<String>) {
             _ => dropped.push(place),
         }
     }
+}
+
+/// Keeps a header that unlocks fields of a body among them: it goes where they go, and is reported where they are dropped.
+pub(super) fn keep_header(headers: &HeaderMap, name: &str, rest: &mut Rest) {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    if !values.is_empty() {
+        rest.insert(name.to_owned(), values.join(",").into());
+    }
+}
+
+/// The header that [`keep_header`] kept, where it is of the writer's dialect.
+pub(super) fn kept_header(name: &'static str, rest: &Rest, same_dialect: bool) -> HeaderMap {
+    let value = rest.get(name).and_then(Value::as_str).filter(|_| same_dialect);
+    let value = value.and_then(|value| HeaderValue::from_str(value).ok());
+    value.map(|value| (HeaderName::from_static(name), value)).into_iter().collect()
 }
 
 /// What was left of the object `name`, or nothing.

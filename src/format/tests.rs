@@ -23,7 +23,7 @@ const DIALECTS: [&str; 2] = ["openai", "anthropic"];
 /// All that clients speak in which there are replies.
 const CLIENTS: [&str; 5] = ["openai", "anthropic", "gemini", "openai-responses", "openai-completions"];
 /// What providers speak.
-const PROVIDERS: [&str; 3] = ["openai", "anthropic", "gemini"];
+const PROVIDERS: [&str; 4] = ["openai", "anthropic", "gemini", "bedrock"];
 
 fn api(name: &str) -> &'static dyn ClientApi {
     CLIENT_APIS.into_iter().find(|api| api.name() == name).unwrap()

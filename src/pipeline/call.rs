@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
@@ -87,6 +88,7 @@ pub(super) async fn call(
     }
     let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
+    named(&mut reply.id, &mut reply.model, guard, deployment);
     guard.first_content();
     let before = guard.record.cost;
     if let Some(progress) = guard.progress() {
@@ -120,6 +122,16 @@ fn limits_left(context: &RequestContext<'_>, runtime: &DeploymentRuntime) -> Vec
         .collect()
 }
 
+/// Gives a reply the names that its provider left out: the request's id, and the model that was asked.
+pub(super) fn named(id: &mut String, model: &mut String, guard: &RequestGuard, deployment: &Deployment) {
+    if id.is_empty() {
+        *id = guard.record.id.to_string();
+    }
+    if model.is_empty() {
+        model.clone_from(&deployment.model);
+    }
+}
+
 /// Writes, authorises and sends the request; the fields it has no place for, and the end of the attempt's time, beside the
 /// head of the response.
 async fn send(
@@ -140,7 +152,14 @@ async fn send(
     let whole = context.holds().then_some(runtime.config.timeouts.first_byte);
     let limit = outgoing.timeouts.first_byte.max(whole.unwrap_or_default());
     let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
-    Ok((runtime.transport.send(outgoing).await?, dropped, within))
+    let answer = runtime.transport.send(outgoing).await?;
+    let coding = answer.headers.get(CONTENT_ENCODING).map(|coding| String::from_utf8_lossy(coding.as_bytes()));
+    if let Some(coding) = coding.filter(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        let message =
+            format!("the provider's answer ({}) is coded as `{coding:.40}`, which was not asked for", answer.status);
+        return Err(AttemptFault::new(FaultKind::BrokenStream, message));
+    }
+    Ok((answer, dropped, within))
 }
 
 async fn encode(
@@ -173,11 +192,26 @@ fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> Up
     let mut headers: HeaderMap = encoded.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    // Without it any coding would be acceptable.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     for (name, value) in &runtime.config.headers {
-        headers.insert(name.clone(), value.clone());
+        let joined = headers.get(name).filter(|_| name.as_str().ends_with("-beta"));
+        let joined = joined.and_then(|clients| joined_lists(clients, value));
+        headers.insert(name.clone(), joined.unwrap_or_else(|| value.clone()));
     }
     let timeouts = if streamed { runtime.config.stream_timeouts } else { runtime.config.timeouts };
     UpstreamRequest { url, headers, body: encoded.body, timeouts }
+}
+
+/// What either of two comma-separated lists names, each once.
+fn joined_lists(one: &HeaderValue, other: &HeaderValue) -> Option<HeaderValue> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in one.to_str().ok()?.split(',').chain(other.to_str().ok()?.split(',')).map(str::trim) {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    HeaderValue::try_from(names.join(",")).ok()
 }
 
 /// The end of an attempt's time: a whole reply, or the first content of a streamed one, must have come by then. A provider

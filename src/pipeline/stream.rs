@@ -23,6 +23,7 @@ use crate::policy::Complaint;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::Body;
 
+use super::call::named;
 use super::parser::{CallFailure, StreamParser, Unparsed};
 use super::scrub::scrubbed;
 use super::send_timeout::SendTimeout;
@@ -87,8 +88,9 @@ pub(super) fn begin(
     source.text = None;
     let now = context.gateway.clock.now();
     for chunk in &mut source.chunks {
-        if let Delta::Start { created, .. } = &mut chunk.delta {
+        if let Delta::Start { id, model, created, .. } = &mut chunk.delta {
             created.get_or_insert(now.as_millis() / 1000);
+            named(id, model, guard, &runtime.config);
         }
     }
     guard.first_content();
@@ -228,11 +230,20 @@ impl Source {
 
     async fn decode(&mut self) -> Result<(), AttemptFault> {
         let Self { body, decoder, chunks, read, .. } = self;
-        if let Some(piece) = body.next().await.transpose()? {
-            *read = read.saturating_add(piece.len());
-            return decoder.push(&piece, chunks);
+        let cut = match body.next().await {
+            Some(Ok(piece)) => {
+                *read = read.saturating_add(piece.len());
+                return decoder.push(&piece, chunks);
+            }
+            Some(Err(fault)) => Some(fault),
+            None => None,
+        };
+        let finished = decoder.finish(chunks);
+        // What is cut off after the reply's end is a whole reply.
+        if let Some(fault) = cut {
+            return if finished.is_ok() && decoder.is_complete() { Ok(()) } else { Err(fault) };
         }
-        decoder.finish(chunks)?;
+        finished?;
         if !decoder.is_complete() {
             return Err(AttemptFault::new(
                 FaultKind::BrokenStream,

@@ -14,6 +14,7 @@ use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
 use crate::health::BreakerRule;
+use crate::http::AwsSignature;
 use crate::id::{DeploymentId, GroupName, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
@@ -289,7 +290,12 @@ impl Builder {
                     .map(|token| Authorization::PerRequest(token))
                     .map_err(|why| format!("deployment `{}`: {why}", deployment.id))
             }
-            None => by_key(deployment),
+            None => match &deployment.aws_keys {
+                Some(keys) => AwsSignature::new(keys)
+                    .map(|signature| Authorization::PerRequest(Arc::new(signature)))
+                    .map_err(|why| format!("deployment `{}`: {why}", deployment.id)),
+                None => by_key(deployment),
+            },
         }
     }
 

@@ -31,4 +31,5 @@ mod rollout;
 mod support;
 mod tidy;
 mod transport;
+mod vendors;
 mod waiting;

@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 6] = ["config", "policy", "provider", "http", "store", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 20] = [
+const HOMES: [(&str, &[&str]); 22] = [
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
     ("hyper::client", &["http"]),
@@ -38,6 +38,8 @@ const HOMES: [(&str, &[&str]); 20] = [
     ("hyper_util::server", &["server"]),
     ("rustls_platform_verifier", &["http"]),
     ("reqwest", &["http"]),
+    ("ring", &["http"]),
+    ("crc32fast", &["format"]),
     ("wasmtime", &["policy"]),
     ("wasmparser", &["policy"]),
     ("wit_component", &["kit", "policy"]),

@@ -57,7 +57,7 @@ const FREE: Prices = Prices::flat(Price(0), Price(0));
 /// One entry's deployment. `None` where it cannot be used; the problems say why. Where `litellm_params` and `model_info` both
 /// say something, the first wins.
 pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<Member> {
-    let endpoint = endpoint(&entry.params);
+    let endpoint = endpoint(&entry.params, entry.info.base_model.as_deref());
     let defaults_of_requests = request_defaults(&entry.params);
     let headers = headers(&entry, endpoint.as_ref());
     let limits = limits(&entry, defaults);
@@ -76,7 +76,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     });
     // Not part of the id: what is known of a model may change, a deployment's id must not.
     let needed = models::api_version(endpoint.models_of, model);
-    let api_version = params.api_version.or_else(|| needed.map(str::to_owned));
+    let api_version = endpoint.api_version.or(params.api_version).or_else(|| needed.map(str::to_owned));
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
     let deployment = Deployment {
@@ -89,6 +89,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         origin: endpoint.origin,
         credential: endpoint.credential,
         service_account: endpoint.service_account,
+        aws_keys: endpoint.aws_keys,
         api_version,
         defaults: defaults_of_requests,
         headers,
@@ -189,6 +190,7 @@ fn headers(entry: &ModelEntry<'_, '_>, endpoint: Option<&Endpoint>) -> HeaderMap
             shape::header(&params.places, "organization", name.as_str(), organization)
         }),
     );
+    headers.extend(endpoint.map(|endpoint| endpoint.headers.clone()).unwrap_or_default());
     headers.extend(params.headers.clone());
     headers
 }

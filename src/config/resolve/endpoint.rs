@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::strategy::NO_SETTINGS;
-use super::vertex;
-use crate::catalog::{Origin, ProviderChoice, ServiceAccount, SimulatedModel};
+use super::{azure, bedrock, vertex};
+use crate::catalog::{AwsKeys, Origin, ProviderChoice, ServiceAccount, SimulatedModel};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::report::Grade;
@@ -33,10 +33,36 @@ pub(super) struct Endpoint {
     /// What the credential is known by: the variable's name, or a digest. Never the credential.
     pub(super) credential_name: String,
     pub(super) service_account: Option<ServiceAccount>,
+    pub(super) aws_keys: Option<AwsKeys>,
+    /// The version of its API, where the address or a variable says it.
+    pub(super) api_version: Option<String>,
+    /// What authorises its requests beside the credential.
+    pub(super) headers: HeaderMap,
 }
 
-/// Where `params` lead. `None` where that cannot be resolved; the problems say why.
-pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
+impl Endpoint {
+    /// A model of `row` at `origin`, without a credential.
+    pub(super) fn of(row: &'static Provider, model: String, origin: Origin) -> Self {
+        Self {
+            provider: ProviderName::from(row.name.as_str()),
+            models_of: row.models_of(),
+            format: row.format,
+            quirks: row.quirks_of(&model),
+            policy: None,
+            model,
+            origin,
+            credential: None,
+            credential_name: String::new(),
+            service_account: None,
+            aws_keys: None,
+            api_version: None,
+            headers: HeaderMap::new(),
+        }
+    }
+}
+
+/// Where `params` lead; `base_model` is what the model is, where its name does not say so. `None` where that cannot be resolved; the problems say why.
+pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>) -> Option<Endpoint> {
     let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
     let Some(model) = params.model.as_deref() else {
         // A variable that is not set is reported already.
@@ -57,7 +83,12 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
             credential: None,
             credential_name: String::new(),
             service_account: None,
+            aws_keys: None,
+            api_version: None,
+            headers: HeaderMap::new(),
         }),
+        Found::Spoken(row, model) if row.is_azure() => azure::endpoint(params, row, &model, base_model),
+        Found::Spoken(row, model) if row.is_aws() => bedrock::endpoint(params, row, &model),
         Found::Spoken(row, model) if row.needs_account() => vertex::endpoint(params, row, model),
         Found::Spoken(row, model) => {
             if params.simulated.is_some() {
@@ -69,19 +100,8 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
             if let Some(note) = &row.note {
                 places.downgrade("model", Grade::Approximate, note.as_str());
             }
-            let (provider, format) = (ProviderName::from(row.name.as_str()), row.format);
-            Some(Endpoint {
-                provider,
-                models_of: row.models_of(),
-                format,
-                quirks: &row.quirks,
-                policy: policy(params, row),
-                model,
-                origin,
-                credential,
-                credential_name,
-                service_account: None,
-            })
+            let policy = policy(params, row);
+            Some(Endpoint { policy, credential, credential_name, ..Endpoint::of(row, model, origin) })
         }
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
@@ -177,9 +197,9 @@ fn address(base: &str, row: &Provider) -> Option<String> {
     Some(format!("{scheme}://{authority}{path}{suffix}"))
 }
 
-type Credential = (Option<SecretString>, String);
+pub(super) type Credential = (Option<SecretString>, String);
 
-fn credential(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Credential> {
+pub(super) fn credential(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<Credential> {
     let (places, own_address) = (&params.places, params.api_base.is_some());
     if let Some((key, variable)) = &params.api_key {
         let name = match variable {

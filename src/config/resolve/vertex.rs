@@ -11,7 +11,6 @@ use super::endpoint::{Endpoint, short_digest};
 use crate::catalog::{Origin, ServiceAccount};
 use crate::config::providers::Provider;
 use crate::config::shape::LitellmParams;
-use crate::id::ProviderName;
 
 /// LiteLLM's location where nobody says another.
 const LOCATION: &str = "us-central1";
@@ -62,18 +61,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
     let location = params.vertex_location.clone().or_else(|| variable("VERTEXAI_LOCATION"));
     let location = location.unwrap_or_else(|| LOCATION.to_owned());
     let origin = origin(params, row, &project, &location)?;
-    Some(Endpoint {
-        provider: ProviderName::from(row.name.as_str()),
-        models_of: row.models_of(),
-        format: row.format,
-        quirks: &row.quirks,
-        policy: None,
-        model,
-        origin,
-        credential: None,
-        credential_name,
-        service_account: Some(account),
-    })
+    Some(Endpoint { credential_name, service_account: Some(account), ..Endpoint::of(row, model, origin) })
 }
 
 fn account(text: &SecretString) -> ServiceAccount {

@@ -24,6 +24,12 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) vertex_location: Option<String>,
     /// A path, or the text of a key file; with the name of the variable it came from.
     pub(in crate::config) vertex_credentials: Option<(SecretString, Option<&'r str>)>,
+    pub(in crate::config) azure_ad_token: Option<(SecretString, Option<&'r str>)>,
+    pub(in crate::config) aws_access_key_id: Option<(SecretString, Option<&'r str>)>,
+    pub(in crate::config) aws_secret_access_key: Option<(SecretString, Option<&'r str>)>,
+    pub(in crate::config) aws_session_token: Option<(SecretString, Option<&'r str>)>,
+    pub(in crate::config) aws_region_name: Option<String>,
+    pub(in crate::config) aws_bedrock_runtime_endpoint: Option<String>,
     /// `headers` and `extra_headers`, of which the second wins.
     pub(in crate::config) headers: HeaderMap,
     /// Default parameters of requests, in OpenAI's names.
@@ -63,6 +69,12 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             vertex_project: section.text_or_leave_out("vertex_project"),
             vertex_location: section.text_or_leave_out("vertex_location"),
             vertex_credentials: section.secret_or_leave_out("vertex_credentials"),
+            azure_ad_token: section.secret_or_leave_out("azure_ad_token"),
+            aws_access_key_id: section.secret_or_leave_out("aws_access_key_id"),
+            aws_secret_access_key: section.secret_or_leave_out("aws_secret_access_key"),
+            aws_session_token: section.secret_or_leave_out("aws_session_token"),
+            aws_region_name: section.text_or_leave_out("aws_region_name"),
+            aws_bedrock_runtime_endpoint: section.text_or_leave_out("aws_bedrock_runtime_endpoint"),
             headers: headers(&mut section),
             defaults: defaults(&mut section),
             simulated: Simulated::read(&mut section),

@@ -11,10 +11,18 @@ use super::blocks;
 use super::{history, is_legacy, version};
 use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Role, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::anthropic::DIALECT;
-use crate::format::rest::{Report, nested};
+use crate::format::anthropic::{BETA, DIALECT};
+use crate::format::call_id::{CallIds, IdRule};
+use crate::format::quirks::Effort;
+use crate::format::rest::{Report, kept_header, nested};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
+
+/// The provider's pattern for `tool_use.id`.
+const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
+
+/// The least budget for thinking that is taken.
+const LEAST_BUDGET: u32 = 1024;
 
 /// Writes a request.
 ///
@@ -28,6 +36,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         AttemptFault::new(FaultKind::Misconfigured, "the deployment's `api_version` cannot be sent as a header")
     })?;
     headers.insert(HeaderName::from_static("anthropic-version"), value);
+    headers.extend(kept_header(BETA, &request.rest, request.dialect == DIALECT));
 
     let mut report = Report::new(request.dialect == DIALECT).keeping(blocks::KEPT);
     possible(request, report.same_dialect)?;
@@ -35,17 +44,18 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     {
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
-        object.field("max_tokens", &request.max_tokens.unwrap_or(target.default_max_tokens));
-        history::conversation(&request.messages, &mut object, &mut report);
+        let bound = request.max_tokens.unwrap_or(target.default_max_tokens);
+        object.field("max_tokens", &bound);
+        let wanted = Wanted::of(request, target.quirks.effort(), bound, &mut report);
+        let messages = CallIds::of(&request.messages, CALL_IDS).applied(&request.messages);
+        history::conversation(&messages, &mut object, &mut report);
         tools(request, &mut object, &mut report);
         tool_choice(request, &mut object, &report);
         sampling(request, is_legacy(version), &mut object, &mut report);
-        thinking(request, &mut object, &report);
-        output(request, &mut object, &mut report);
+        thinking(request, &wanted, &mut object);
+        output(request, &wanted, &mut object, &mut report);
         metadata(request, &mut object, &report);
-        if !request.stop.is_empty() {
-            object.field("stop_sequences", &request.stop);
-        }
+        stop(&request.stop, &mut object, &mut report);
         object.optional("stream", request.stream.then_some(true));
         others(request, &mut object, &mut report);
     }
@@ -163,7 +173,12 @@ fn sampling(request: &ChatRequest, legacy: bool, object: &mut Object<'_>, report
             report.dropped.push("temperature".to_owned());
         }
         object.optional("temperature", request.temperature.map(|_| capped.unwrap_or(1.0)));
-        object.optional("top_p", request.top_p);
+        // One of the two is to be altered, and newer models refuse both. Its own clients are told so by the provider.
+        if report.same_dialect || request.temperature.is_none() {
+            object.optional("top_p", request.top_p);
+        } else if request.top_p.is_some() {
+            report.dropped.push("top_p".to_owned());
+        }
         object.optional("top_k", request.top_k);
         return;
     }
@@ -175,13 +190,58 @@ fn sampling(request: &ChatRequest, legacy: bool, object: &mut Object<'_>, report
     report.dropped.extend(given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned()));
 }
 
+/// Texts that end the reply. One without a visible sign is refused; its own clients are told so by the provider.
+fn stop(texts: &[String], object: &mut Object<'_>, report: &mut Report) {
+    let taken = |text: &&String| report.same_dialect || !text.trim().is_empty();
+    let kept: Vec<&String> = texts.iter().filter(taken).collect();
+    if !kept.is_empty() {
+        object.field("stop_sequences", &kept);
+    }
+    if kept.len() < texts.len() {
+        report.dropped.push("stop".to_owned());
+    }
+}
+
+/// How much the model is to think, as it can be told.
+struct Wanted<'r> {
+    /// `none` is said by other dialects' clients alone.
+    effort: Option<&'r str>,
+    budget: Option<u32>,
+    /// Whether the effort was asked for in another dialect's words.
+    foreign: bool,
+}
+
+impl<'r> Wanted<'r> {
+    /// Of another dialect's effort: a budget below `bound` for models that know budgets only, nothing for those that do not think.
+    fn of(request: &'r ChatRequest, by: Effort, bound: u32, report: &mut Report) -> Self {
+        let reasoning = request.reasoning.as_ref();
+        let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref());
+        let budget = reasoning.and_then(|reasoning| reasoning.budget_tokens);
+        let own = Self { effort, budget, foreign: !report.same_dialect };
+        let (Some(word), false) = (effort, report.same_dialect) else { return own };
+        if word == "none" || !matches!(by, Effort::Budget | Effort::Never) {
+            return own;
+        }
+        let wanted = match word {
+            "minimal" | "low" => 1024,
+            "medium" => 2048,
+            _ => 4096,
+        };
+        let fitting = budget.unwrap_or(wanted).min(bound.saturating_sub(1));
+        if by == Effort::Never || fitting < LEAST_BUDGET {
+            report.dropped.push("reasoning_effort".to_owned());
+            return Self { effort: None, budget: None, foreign: true };
+        }
+        Self { effort: None, budget: Some(fitting), foreign: true }
+    }
+}
+
 /// Writes `thinking`. An effort asked for in another dialect's words means that the model thinks as much
 /// as it finds right, at that effort; `none` means that it does not think. Clients of other dialects may
 /// write `thinking` itself, as in this one: then it goes out as it is.
-fn thinking(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
-    let reasoning = request.reasoning.as_ref();
-    let budget = reasoning.and_then(|reasoning| reasoning.budget_tokens);
-    let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref()).filter(|_| !report.same_dialect);
+fn thinking(request: &ChatRequest, wanted: &Wanted<'_>, object: &mut Object<'_>) {
+    let budget = wanted.budget;
+    let effort = wanted.effort.filter(|_| wanted.foreign);
     let written = nested(&request.rest, "thinking");
     if written.is_none() && budget.is_none() && effort.is_none() {
         return;
@@ -202,9 +262,8 @@ fn thinking(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
 }
 
 /// Writes `output_config`: effort and format.
-fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
-    let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref());
-    let effort = match effort {
+fn output(request: &ChatRequest, wanted: &Wanted<'_>, object: &mut Object<'_>, report: &mut Report) {
+    let effort = match wanted.effort {
         Some("none") if !report.same_dialect => None,
         Some("minimal") if !report.same_dialect => Some("low"),
         other => other,
@@ -251,7 +310,7 @@ fn metadata(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
 
 /// The unknown fields that are not written together with known ones.
 fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
-    const WOVEN: [&str; 3] = ["thinking", "output_config", "metadata"];
+    const WOVEN: [&str; 4] = ["thinking", "output_config", "metadata", BETA];
     let woven: &[&str] = if report.same_dialect { &WOVEN } else { &WOVEN[..1] };
     if report.same_dialect {
         return object.rest(&request.rest, woven);

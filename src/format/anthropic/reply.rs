@@ -63,6 +63,17 @@ pub(super) fn finish(fields: &mut Fields<'_>) -> Result<Option<FinishReason>, Mi
     }))
 }
 
+/// The reason, where other dialects' providers and filters contradict the content: calls are waited for where there are any, and
+/// only there.
+pub(super) fn reason_with(reason: Option<&FinishReason>, calls: bool, same_dialect: bool) -> Option<&FinishReason> {
+    match reason {
+        _ if same_dialect => reason,
+        Some(FinishReason::Stop | FinishReason::Other(_)) | None if calls => Some(&FinishReason::ToolCalls),
+        Some(FinishReason::ToolCalls) if !calls => Some(&FinishReason::Stop),
+        reason => reason,
+    }
+}
+
 /// Writes `stop_reason`, `stop_sequence` and, where the reply is of this dialect, what was `left` beside
 /// them. A reason of another dialect's own ends the turn, as any does.
 pub(super) fn write_finish(
@@ -108,7 +119,8 @@ pub(super) fn write(reply: &Reply) -> Bytes {
         object.field("model", &reply.model);
         write_content(parts, same_dialect, &mut object);
         let refused = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
-        let reason = choice.and_then(|choice| choice.finish.as_ref());
+        let calls = parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. }));
+        let reason = reason_with(choice.and_then(|choice| choice.finish.as_ref()), calls, same_dialect);
         write_finish(reason, refused, Some(&reply.rest), same_dialect, &mut object);
         // The dialect's clients count on usage; a provider that told none has counted nothing.
         let counted = reply.usage.clone().unwrap_or_default();

@@ -132,7 +132,7 @@ fn whole_choice(choice: &Choice, same_dialect: bool, choices: &mut Array<'_>) {
         _ => None,
     };
     let text: String = choice.parts.iter().filter_map(said).collect();
-    let finish = choice.finish.as_ref().map(|reason| finish_word(reason, true, same_dialect));
+    let finish = choice.finish.as_ref().map(|reason| finish_word(reason, true, false, same_dialect));
     one_choice(choice.index, &text, finish, choices);
 }
 
@@ -184,7 +184,7 @@ impl StreamEncoder for Encoder {
                 return;
             }
             Delta::Text(text) | Delta::Refusal(text) => (text.as_str(), None),
-            Delta::Finish(reason) => ("", Some(finish_word(reason, true, self.same_dialect))),
+            Delta::Finish(reason) => ("", Some(finish_word(reason, true, false, self.same_dialect))),
             _ => return,
         };
         self.event(out, |object| one_choice(chunk.choice, text, finish, &mut object.array("choices")));

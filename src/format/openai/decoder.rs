@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::calls::{Calls, Piece};
 use super::{error, finish_reason, message, usage};
 use crate::chat::{Chunk, Delta, Rest};
 use crate::fault::AttemptFault;
@@ -29,13 +30,8 @@ pub(super) struct Decoder {
 struct Choice {
     index: u32,
     refused: bool,
-    calls: Vec<Call>,
-}
-
-/// A tool call under way.
-struct Call {
-    wire_index: u32,
-    id: String,
+    finished: bool,
+    calls: Calls,
 }
 
 impl EventDecoder for Decoder {
@@ -54,11 +50,21 @@ impl EventDecoder for Decoder {
             out.push(chunk);
             return Ok(());
         }
-        let value = reply_body(data.as_bytes())?;
+        let value = match reply_body(data.as_bytes()) {
+            Ok(value) => value,
+            // Events that no blank line parted, each in a line of its own.
+            Err(_) if data.contains('\n') => return data.lines().try_for_each(|line| self.event("", line, out)),
+            Err(fault) => return Err(fault),
+        };
         if value.get("error").is_some_and(|error| !error.is_null()) {
             return Err(error::read_inside_stream(&value));
         }
         self.read(value, out).map_err(Mismatch::into_fault)
+    }
+
+    /// `[DONE]` is a custom that some do not follow; the reasons to finish are the contract.
+    fn end(&mut self) {
+        self.done |= !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished);
     }
 
     fn is_complete(&self) -> bool {
@@ -114,7 +120,11 @@ impl Decoder {
             }
         }
         if let Some(word) = finish.filter(|word| !word.is_empty()) {
-            out.push(choice.chunk(Delta::Finish(finish_reason(&word, choice.refused))));
+            let Some(reason) = finish_reason(&word, choice.refused) else {
+                return Err(Mismatch::new(&path.key("finish_reason"), "the provider gave the reply up with an error"));
+            };
+            choice.finished = true;
+            out.push(choice.chunk(Delta::Finish(reason)));
         }
         if !rest.is_empty() {
             let mut wrapped = Rest::new();
@@ -126,7 +136,7 @@ impl Decoder {
 
     fn state(&mut self, index: u32) -> &mut Choice {
         let place = self.choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
-            self.choices.push(Choice { index, refused: false, calls: Vec::new() });
+            self.choices.push(Choice { index, refused: false, finished: false, calls: Calls::default() });
             self.choices.len() - 1
         });
         &mut self.choices[place]
@@ -264,18 +274,22 @@ impl Choice {
 
     /// The text, also out of the lists of parts that some imitators send.
     fn content(&self, fields: &mut Fields<'_>, out: &mut Vec<Chunk>) {
-        let mut text = |text: String| {
+        let text = |text: String, out: &mut Vec<Chunk>| {
             if !text.is_empty() {
                 out.push(self.chunk(Delta::Text(text)));
             }
         };
         match fields.take("content") {
-            Some(Json::Text(whole)) => text(whole.into_owned()),
+            Some(Json::Text(whole)) => text(whole.into_owned(), out),
             Some(Json::Array(mut parts)) => {
                 parts.retain(|part| {
+                    if let Some(thoughts) = message::thoughts(part) {
+                        out.push(self.chunk(Delta::Reasoning(thoughts)));
+                        return false;
+                    }
                     let is_text = part.get("type").is_some_and(|kind| kind == "text");
                     let words = part.get("text").and_then(Json::as_str).filter(|_| is_text);
-                    words.map(|words| text(words.to_owned())).is_none()
+                    words.map(|words| text(words.to_owned(), out)).is_none()
                 });
                 if !parts.is_empty() {
                     fields.put("content", Json::Array(parts).into());
@@ -283,21 +297,6 @@ impl Choice {
             }
             Some(other) => fields.put("content", other.into()),
             None => {}
-        }
-    }
-
-    /// The place of the call a piece belongs to; `None` begins a new one. Imitators repeat the id with every
-    /// piece, or invent a new one; others give every call the index 0, or none. A call begins with an id not
-    /// seen before together with a name.
-    fn known_call(&self, id: Option<&str>, wire_index: Option<u32>, named: bool) -> Option<usize> {
-        let by_id = id.and_then(|id| self.calls.iter().position(|call| call.id == id));
-        if by_id.is_some() || (id.is_some() && named) {
-            return by_id;
-        }
-        match wire_index {
-            Some(wire_index) => self.calls.iter().rposition(|call| call.wire_index == wire_index),
-            None if named => None,
-            None => self.calls.len().checked_sub(1),
         }
     }
 
@@ -314,19 +313,10 @@ impl Choice {
         fields.keep("function", function.telling_rest());
         let rest = fields.telling_rest();
 
-        let known = self.known_call(id.as_deref(), wire_index, name.is_some());
-        let index = if let Some(known) = known {
-            u32::try_from(known).unwrap_or(u32::MAX)
-        } else {
-            let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
-            let id = id.unwrap_or_else(|| format!("call_{}_{index}", self.index));
-            self.calls.push(Call { wire_index: wire_index.unwrap_or(index), id: id.clone() });
-            out.push(self.chunk(Delta::ToolCall { index, id, name: name.unwrap_or_default() }));
-            index
-        };
-        if !fragment.is_empty() {
-            out.push(self.chunk(Delta::ToolArguments { index, fragment }));
-        }
+        let choice = self.index;
+        self.calls.take(Piece { wire_index, id, name, fragment }, choice, |delta| {
+            out.push(Chunk { choice, delta, rest: Rest::new() });
+        });
         if !rest.is_empty()
             && let Value::Object(wrapped) = json!({"choices": [{"delta": {"tool_calls": [rest]}}]})
         {

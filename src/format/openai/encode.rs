@@ -5,13 +5,13 @@
 //! billed must be known, whether or not the client wants to see it.
 
 use bytes::BytesMut;
-use http::HeaderMap;
 
 use super::history;
 use crate::chat::{ChatRequest, OutputFormat, Reasoning, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::openai::DIALECT;
-use crate::format::rest::{Report, nested};
+use crate::format::call_id::CallIds;
+use crate::format::openai::{BETA, DIALECT};
+use crate::format::rest::{Report, kept_header, nested};
 use crate::format::write::{self, Array, Object};
 use crate::format::{Encoded, Target};
 
@@ -23,12 +23,14 @@ const KEPT: [&str; 5] = ["seed", "presence_penalty", "frequency_penalty", "logpr
 /// # Errors
 /// `Rejected` where the request asks for another provider's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-    let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks).keeping(&KEPT);
+    let same_dialect = request.dialect == DIALECT;
+    let mut report = Report::new(same_dialect).with_quirks(target.quirks).keeping(&KEPT);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
-        history::messages(&request.messages, &mut object, &mut report)?;
+        let ids = CallIds::of(&request.messages, target.quirks.call_ids());
+        history::messages(&request.messages, &ids, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
         bounds(request, &mut object, &mut report);
         output(request, &mut object, &report);
@@ -39,7 +41,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     }
     Ok(Encoded {
         path: "/chat/completions".to_owned(),
-        headers: HeaderMap::new(),
+        headers: kept_header(BETA, &request.rest, same_dialect),
         body: body.freeze(),
         dropped: report.dropped,
     })
@@ -195,7 +197,7 @@ fn stream(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
 
 /// The unknown fields that are not written together with known ones.
 fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
-    const WOVEN: [&str; 3] = ["max_tokens", "stream_options", "response_format"];
+    const WOVEN: [&str; 4] = ["max_tokens", "stream_options", "response_format", BETA];
     let taken =
         if report.same_dialect { report.quirks.fields(&request.rest, &WOVEN, &mut report.dropped) } else { None };
     match taken {

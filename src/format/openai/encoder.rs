@@ -29,6 +29,7 @@ pub(super) struct Encoder {
 struct Choice {
     index: u32,
     refused: bool,
+    calls: bool,
     /// Which block of thinking is under way.
     thinking_block: u32,
 }
@@ -129,7 +130,7 @@ impl Encoder {
         }
         object.rest(beside, &["delta"]);
         let finish = match &chunk.delta {
-            Delta::Finish(reason) => Some(finish_word(reason, state.refused, same_dialect)),
+            Delta::Finish(reason) => Some(finish_word(reason, state.refused, state.calls, same_dialect)),
             _ => None,
         };
         object.field("finish_reason", &finish);
@@ -138,7 +139,7 @@ impl Encoder {
     fn state(&mut self, index: u32) -> (&mut Choice, bool) {
         let known = self.choices.iter().position(|choice| choice.index == index);
         let place = known.unwrap_or_else(|| {
-            self.choices.push(Choice { index, refused: false, thinking_block: 0 });
+            self.choices.push(Choice { index, refused: false, calls: false, thinking_block: 0 });
             self.choices.len() - 1
         });
         (&mut self.choices[place], known.is_none())
@@ -167,6 +168,7 @@ impl Choice {
                 self.thinking_block += 1;
             }
             Delta::ToolCall { index, id, name } => {
+                self.calls = true;
                 call_left = first_call(left);
                 let mut calls = object.array("tool_calls");
                 let mut call = calls.object();

@@ -3,12 +3,14 @@
 //! Each tool result is a message of its own, directly after the call. Pictures in a result have no place
 //! there: they follow in a user message once the results are complete.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::encode::{type_of, unsupported};
 use super::message::is_sealed_thinking;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
+use crate::format::call_id::CallIds;
+use crate::format::quirks::Thought;
 use crate::format::rest::{Report, nested};
 use crate::format::write::{Array, Object};
 
@@ -19,8 +21,13 @@ type Placed<'m> = (usize, &'m Part);
 ///
 /// # Errors
 /// `Rejected` where a message holds content only another provider understands.
-pub(super) fn messages(messages: &[Message], object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
-    let mut history = History { array: object.array("messages"), pictures: Vec::new() };
+pub(super) fn messages(
+    messages: &[Message],
+    ids: &CallIds<'_>,
+    object: &mut Object<'_>,
+    report: &mut Report,
+) -> Result<(), AttemptFault> {
+    let mut history = History { array: object.array("messages"), pictures: Vec::new(), ids };
     for (index, message) in messages.iter().enumerate() {
         history.message(message, &format!("messages[{index}]"), report)?;
     }
@@ -32,6 +39,7 @@ struct History<'w, 'm> {
     array: Array<'w>,
     /// Pictures of the tool results just written, which follow them.
     pictures: Vec<&'m ImageSource>,
+    ids: &'w CallIds<'w>,
 }
 
 impl<'m> History<'_, 'm> {
@@ -48,7 +56,7 @@ impl<'m> History<'_, 'm> {
         self.flush_pictures();
         let mut object = self.array.object();
         match message.role {
-            Role::Assistant => assistant(message, &others, &mut object, path, report)?,
+            Role::Assistant => assistant(message, &others, self.ids, &mut object, path, report)?,
             role => {
                 let role = match role {
                     Role::System => "system",
@@ -59,7 +67,10 @@ impl<'m> History<'_, 'm> {
                 content(&others, &mut object, path, report)?;
             }
         }
-        object.optional("name", message.name.as_ref());
+        match &message.name {
+            Some(_) if report.quirks.refuses_of_messages("name") => report.dropped.push(format!("{path}.name")),
+            name => object.optional("name", name.as_ref()),
+        }
         report.rest(&mut object, &message.rest, &|| path.to_owned(), &["role", "tool_calls"]);
         Ok(())
     }
@@ -75,7 +86,8 @@ impl<'m> History<'_, 'm> {
         let mut object = self.array.object();
         let older = report.same_dialect && message.rest.contains_key("role");
         object.field("role", if older { "function" } else { "tool" });
-        object.field(if older { "name" } else { "tool_call_id" }, call_id);
+        let sent = if older { call_id } else { self.ids.sent(call_id) };
+        object.field(if older { "name" } else { "tool_call_id" }, sent);
         let mut stays = Vec::with_capacity(said.len());
         for (index, part) in said.iter().enumerate() {
             match &part.kind {
@@ -117,18 +129,24 @@ impl<'m> History<'_, 'm> {
 fn assistant(
     message: &Message,
     parts: &[Placed<'_>],
+    ids: &CallIds<'_>,
     object: &mut Object<'_>,
     path: &str,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
     object.field("role", "assistant");
+    let thought = report.quirks.thought();
     let (mut said, mut calls, mut thinking) = (Vec::new(), Vec::new(), String::new());
     for &(index, part) in parts {
         match &part.kind {
             PartKind::ToolCall { .. } => calls.push((index, part)),
-            // Unsigned thinking of this dialect goes back the way it came. Signed thinking is another
-            // provider's, as is content of its own kind: history this provider can do without.
-            PartKind::Reasoning { text, signature: None } if report.same_dialect => thinking.push_str(text),
+            // Some want back what was thought, whoever had it told. To others unsigned thinking of this dialect goes back
+            // the way it came; signed thinking is another provider's, as is content of its own kind: history this
+            // provider can do without.
+            PartKind::Reasoning { text, .. } if thought == Thought::Wanted => thinking.push_str(text),
+            PartKind::Reasoning { text, signature: None } if report.same_dialect && thought != Thought::Refused => {
+                thinking.push_str(text);
+            }
             PartKind::Reasoning { .. } => report.dropped.push(format!("{path}.content[{index}]")),
             PartKind::Other(value) if !report.same_dialect || is_sealed_thinking(value) => {
                 report.dropped.push(format!("{path}.content[{index}]"));
@@ -138,14 +156,23 @@ fn assistant(
     }
     let other_calls = message.rest.get("tool_calls").and_then(Value::as_array).filter(|_| report.same_dialect);
     let has_calls = !calls.is_empty() || other_calls.is_some();
-    match said.as_slice() {
-        [] if has_calls || report.same_dialect => object.field("content", &()),
-        [] => object.field("content", ""),
-        [(_, Part { kind: PartKind::Refusal(text), .. })] => {
-            object.field("content", &());
-            object.field("refusal", text);
+    if thought == Thought::Part && !thinking.is_empty() {
+        let mut array = object.array("content");
+        let text = json!({"type": "text", "text": std::mem::take(&mut thinking)});
+        array.item(&json!({"type": "thinking", "thinking": [text]}));
+        for &(index, part) in &said {
+            one_part(part, &mut array, &format!("{path}.content[{index}]"), report)?;
         }
-        said => content(said, object, path, report)?,
+    } else {
+        match said.as_slice() {
+            [] if has_calls || report.same_dialect => object.field("content", &()),
+            [] => object.field("content", ""),
+            [(_, Part { kind: PartKind::Refusal(text), .. })] => {
+                object.field("content", &());
+                object.field("refusal", text);
+            }
+            said => content(said, object, path, report)?,
+        }
     }
     if !thinking.is_empty() {
         object.field("reasoning_content", &thinking);
@@ -153,7 +180,7 @@ fn assistant(
     if has_calls {
         let mut array = object.array("tool_calls");
         for (index, part) in calls {
-            tool_call(part, &mut array, &format!("{path}.content[{index}]"), report);
+            tool_call(part, ids, &mut array, &format!("{path}.content[{index}]"), report);
         }
         for call in other_calls.into_iter().flatten() {
             array.item(call);
@@ -168,10 +195,10 @@ fn assistant(
     Ok(())
 }
 
-fn tool_call(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report) {
+fn tool_call(part: &Part, ids: &CallIds<'_>, array: &mut Array<'_>, path: &str, report: &mut Report) {
     let PartKind::ToolCall { id, name, arguments } = &part.kind else { return };
     let mut object = array.object();
-    object.field("id", id);
+    object.field("id", ids.sent(id));
     object.field("type", "function");
     {
         let mut function = object.object("function");

@@ -77,7 +77,23 @@ pub(super) fn content(fields: &mut Fields<'_>) -> Result<Option<Vec<Part>>, Mism
     }
 }
 
+/// The text of a part with thoughts, as Mistral's models think: `{"type": "thinking", "thinking": [texts]}`.
+pub(super) fn thoughts(part: &Json<'_>) -> Option<String> {
+    if part.get("type").is_none_or(|kind| kind != "thinking") {
+        return None;
+    }
+    match part.get("thinking")? {
+        Json::Text(text) => Some(text.to_string()),
+        Json::Array(texts) => Some(texts.iter().filter_map(|text| text.get("text").and_then(Json::as_str)).collect()),
+        _ => None,
+    }
+}
+
 fn part(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
+    if let Some(text) = thoughts(&value) {
+        let signature = value.get("signature").and_then(Json::as_str).map(str::to_owned);
+        return Ok(PartKind::Reasoning { text, signature }.into());
+    }
     let mut fields = Fields::of(value, path)?;
     let kind = fields.need_word("type")?;
     let kind = match &*kind {

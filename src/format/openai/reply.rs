@@ -48,10 +48,38 @@ fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice,
     let inside = path.key("message");
     let mut said = Fields::of(fields.take("message").ok_or_else(|| Mismatch::missing(&inside))?, &inside)?;
     said.take("role");
-    let parts = message::said_by_assistant(&mut said)?;
+    let mut parts = message::said_by_assistant(&mut said)?;
     let refused = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
-    let finish = fields.word("finish_reason")?.map(|word| finish_reason(&word, refused));
+    let finish = match fields.word("finish_reason")? {
+        Some(word) => match finish_reason(&word, refused) {
+            Some(reason) => Some(reason),
+            None => {
+                let gave_up = "the provider gave the reply up with an error";
+                return Err(Mismatch::new(&path.key("finish_reason"), gave_up));
+            }
+        },
+        None => None,
+    };
+    tell_apart(&mut parts);
     Ok(Choice { index, parts, finish, rest: fields.rest(), message_rest: said.rest() })
+}
+
+/// Gives calls ids of their own: some imitators give two calls one id, or none.
+fn tell_apart(parts: &mut [Part]) {
+    let mut seen = std::collections::HashSet::new();
+    let calls = parts.iter_mut().filter_map(|part| match &mut part.kind {
+        PartKind::ToolCall { id, .. } => Some(id),
+        _ => None,
+    });
+    for (index, id) in calls.enumerate() {
+        if id.is_empty() {
+            *id = format!("call_{index}");
+        }
+        if !seen.insert(id.clone()) {
+            *id = format!("{id}_{index}");
+            seen.insert(id.clone());
+        }
+    }
 }
 
 /// Writes a reply.
@@ -83,8 +111,12 @@ pub(super) fn write(reply: &Reply) -> Bytes {
 fn write_choice(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
     object.field("index", &choice.index);
     let refused = choice.parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
+    let calls = choice.parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. }));
     write_message(choice, same_dialect, &mut object.object("message"));
-    object.field("finish_reason", &choice.finish.as_ref().map(|reason| finish_word(reason, refused, same_dialect)));
+    object.field(
+        "finish_reason",
+        &choice.finish.as_ref().map(|reason| finish_word(reason, refused, calls, same_dialect)),
+    );
     if same_dialect {
         object.rest(&choice.rest, &[]);
     }

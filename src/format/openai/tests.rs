@@ -6,6 +6,7 @@ use super::OpenAi;
 use crate::chat::ChatRequest;
 use crate::format::{Encoded, ProviderFormat, Target};
 
+mod azure;
 mod errors;
 mod quirks;
 mod reply;

@@ -11,12 +11,13 @@ use super::{DIALECTS, PROVIDERS, api, fixtures, json, parse, pretty, provider, r
 use crate::fault::{AttemptFault, Refusal, RefusalKind};
 use crate::format::{Encoded, Target};
 
-/// Every target a request is written for: OpenAI, Anthropic in both of its versions, and Gemini.
-const TARGETS: [(&str, &str, Option<&str>); 4] = [
+/// Every target a request is written for: OpenAI, Anthropic in both of its versions, Gemini and Bedrock.
+const TARGETS: [(&str, &str, Option<&str>); 5] = [
     ("openai", "openai", None),
     ("anthropic", "anthropic", None),
     ("anthropic_2023-06-01", "anthropic", Some("2023-06-01")),
     ("gemini", "gemini", None),
+    ("bedrock", "bedrock", None),
 ];
 
 fn fault(fault: &AttemptFault) -> Value {

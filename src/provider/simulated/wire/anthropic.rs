@@ -62,25 +62,9 @@ fn error(kind: &str, message: &str, draw: u64) -> Bytes {
 
 /// A moment as RFC 3339 has it, rounded up to the second.
 fn timestamp(at: Moment) -> String {
-    let seconds = at.as_nanos().div_ceil(1_000_000_000);
-    let (year, month, day) = date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let whole = Moment::from_millis(at.as_nanos().div_ceil(1_000_000_000) * 1000);
+    let (year, month, day, hour, minute, second) = whole.civil();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Year, month and day of a day counted from the Unix epoch.
-/// Source: Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-const fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400;
-    (if month <= 2 { year + 1 } else { year }, month, day)
 }
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! Azure's OpenAI: which resource, which deployment of it, and which version of its API.
+//!
+//! People paste addresses as the portal shows them, whole or in part: what an address says of the deployment and the version is
+//! read out of it. The entry wins over the address, and the address over the variables.
+
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::endpoint::{Endpoint, address_of, credential, short_digest};
+use crate::config::providers::Provider;
+use crate::config::shape::LitellmParams;
+
+/// Between a resource and the name of a deployment.
+const DEPLOYMENTS: &str = "/openai/deployments/";
+/// Where the API without dates is.
+const UNDATED: &str = "/openai/v1";
+/// LiteLLM's marks of models that reason, which are no part of a deployment's name.
+const SERIES: [&str; 2] = ["o_series/", "gpt5_series/"];
+
+/// What an address says.
+struct Address<'a> {
+    base: &'a str,
+    deployment: Option<&'a str>,
+    version: Option<&'a str>,
+}
+
+fn split(address: &str) -> Address<'_> {
+    let (base, query) = address.trim().split_once('?').unwrap_or((address.trim(), ""));
+    let base = base.trim_end_matches('/');
+    let base = base.strip_suffix("/chat/completions").unwrap_or(base);
+    let version = query.strip_prefix("api-version=").filter(|version| is_name(version));
+    if let Some((base, deployment)) = base.split_once(DEPLOYMENTS) {
+        return Address { base, deployment: Some(deployment), version };
+    }
+    match base.strip_suffix(UNDATED) {
+        Some(base) => Address { base, deployment: None, version: version.or(Some("v1")) },
+        None => Address { base: base.strip_suffix("/openai").unwrap_or(base), deployment: None, version },
+    }
+}
+
+/// Letters, digits and `-_.`: what deployments and versions are named with.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// A deployment of `model` there. `None` where it is left out; what is noted says why.
+pub(super) fn endpoint(
+    params: &LitellmParams<'_, '_>,
+    row: &'static Provider,
+    model: &str,
+    base_model: Option<&str>,
+) -> Option<Endpoint> {
+    let places = &params.places;
+    let given = [
+        ("api_base", params.api_base.is_some()),
+        ("api_key", params.api_key.is_some()),
+        ("azure_ad_token", params.azure_ad_token.is_some()),
+    ];
+    // What was given and could not be read is reported already.
+    if given.iter().any(|(key, read)| places.has(key) && !read) {
+        return None;
+    }
+    let variable = |names: &[String]| names.iter().find_map(|name| places.reader.variable(name));
+    let Some(written) = params.api_base.clone().or_else(|| variable(&row.base_env)) else {
+        let hint = "the resource's address: https://NAME.openai.azure.com";
+        places.error_at("api_base", format!("`{}` needs an `api_base`", row.name), hint);
+        return None;
+    };
+    let address = split(&written);
+    let named = SERIES.iter().find_map(|series| model.strip_prefix(series)).unwrap_or(model);
+    let model = address.deployment.unwrap_or(named);
+    let version = params.api_version.clone().or_else(|| address.version.map(str::to_owned));
+    let version = version.or_else(|| variable(&row.version_env)).or_else(|| row.api_version.clone());
+    for (key, name) in [("model", Some(model)), ("api_version", version.as_deref())] {
+        if name.is_some_and(|name| !is_name(name)) {
+            places.error_at(key, format!("this is no name of an Azure {key}"), "letters, digits, `-`, `_` and `.`");
+            return None;
+        }
+    }
+    let origin = address_of(places, address.base, row)?;
+    let mut endpoint = Endpoint::of(row, model.to_owned(), origin);
+    endpoint.quirks = row.quirks_at(version.as_deref(), base_model.unwrap_or(named));
+    endpoint.api_version = version;
+    let token = params.azure_ad_token.clone().map(|(token, name)| (token, name.map(str::to_owned)));
+    let from_variable = || {
+        let found =
+            |name: &String| Some((SecretString::from(places.reader.variable(name)?.trim()), Some(name.clone())));
+        let no_key = params.api_key.is_none() && row.key_env.iter().all(|name| places.reader.variable(name).is_none());
+        row.token_env.iter().find_map(found).filter(|_| no_key)
+    };
+    if let Some((token, name)) = token.or_else(from_variable) {
+        endpoint.credential_name = name.unwrap_or_else(|| short_digest(&[token.expose_secret()]));
+        let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())) else {
+            places.error_at(
+                "azure_ad_token",
+                "`azure_ad_token` holds what no header can carry",
+                "is it the token itself?",
+            );
+            return None;
+        };
+        value.set_sensitive(true);
+        endpoint.headers.insert(AUTHORIZATION, value);
+        return Some(endpoint);
+    }
+    (endpoint.credential, endpoint.credential_name) = credential(params, row)?;
+    let in_headers = ["api-key", "authorization"].iter().any(|name| params.headers.contains_key(*name));
+    if endpoint.credential.is_none() && !in_headers {
+        let hint = "set AZURE_API_KEY where witgate runs, or `api_key` or `azure_ad_token` here";
+        places.leave_out_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
+        return None;
+    }
+    Some(endpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn addresses_are_taken_as_people_paste_them() {
+        let plain = "https://x.openai.azure.com";
+        for (address, deployment, version) in [
+            ("https://x.openai.azure.com", None, None),
+            ("https://x.openai.azure.com/", None, None),
+            ("https://x.openai.azure.com/openai", None, None),
+            ("https://x.openai.azure.com/openai/v1/", None, Some("v1")),
+            ("https://x.openai.azure.com/openai/v1/chat/completions?api-version=preview", None, Some("preview")),
+            ("https://x.openai.azure.com/openai/deployments/mine", Some("mine"), None),
+            (
+                "https://x.openai.azure.com/openai/deployments/mine/chat/completions?api-version=2024-10-21",
+                Some("mine"),
+                Some("2024-10-21"),
+            ),
+        ] {
+            let read = split(address);
+            assert_eq!((read.base, read.deployment, read.version), (plain, deployment, version), "{address}");
+        }
+    }
+}

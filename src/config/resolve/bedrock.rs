@@ -1,0 +1,155 @@
+//! Amazon Bedrock: which region's endpoint, which model or inference profile, and what requests are authorised with.
+//!
+//! A key of Bedrock's own is a bearer's; an access key signs. The entry wins over the variables; profiles, roles and a machine's
+//! own identity are not asked.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::endpoint::{Endpoint, address_of, short_digest};
+use crate::catalog::AwsKeys;
+use crate::config::providers::Provider;
+use crate::config::report::Grade;
+use crate::config::shape::LitellmParams;
+
+/// LiteLLM's region where nobody says another.
+const REGION: &str = "us-west-2";
+/// Variables that may say the region, first one first.
+const REGION_ENV: [&str; 3] = ["AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"];
+/// Ways to say in LiteLLM which of Bedrock's APIs is meant. All lead to Converse.
+const ROUTES: [(&str, bool); 4] =
+    [("converse/", true), ("converse_like/", true), ("invoke/", false), ("invoke_converse/", false)];
+/// Ways to authorise that are not there yet.
+const ELSEWHERE: [&str; 4] = ["aws_profile_name", "aws_role_name", "aws_web_identity_token", "aws_session_name"];
+
+/// A deployment of `model` there. `None` where it is left out; what is noted says why.
+pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, model: &str) -> Option<Endpoint> {
+    let places = &params.places;
+    let given = [
+        ("api_base", params.api_base.is_some()),
+        ("api_key", params.api_key.is_some()),
+        ("aws_access_key_id", params.aws_access_key_id.is_some()),
+        ("aws_secret_access_key", params.aws_secret_access_key.is_some()),
+        ("aws_session_token", params.aws_session_token.is_some()),
+        ("aws_region_name", params.aws_region_name.is_some()),
+        ("aws_bedrock_runtime_endpoint", params.aws_bedrock_runtime_endpoint.is_some()),
+    ];
+    // What was given and could not be read is reported already.
+    if given.iter().any(|(key, read)| places.has(key) && !read) {
+        return None;
+    }
+    let mut model = model;
+    for (route, exact) in ROUTES {
+        if let Some(rest) = model.strip_prefix(route) {
+            model = rest;
+            if !exact {
+                places.downgrade("model", Grade::Approximate, "through Bedrock's Converse API");
+            }
+        }
+    }
+    let (region, model) = region(params, model)?;
+    let (base, from_file) = match params.aws_bedrock_runtime_endpoint.as_ref().or(params.api_base.as_ref()) {
+        Some(base) => (base.clone(), true),
+        None => {
+            let written = row.base_env.iter().find_map(|name| places.reader.variable(name));
+            let ending = if region.starts_with("cn-") { ".cn" } else { "" };
+            let template = row.regional_base.as_deref().unwrap_or_default();
+            (written.unwrap_or_else(|| template.replace("{region}", &region) + ending), false)
+        }
+    };
+    let origin = address_of(places, &base, row)?;
+    let mut endpoint = Endpoint::of(row, model, origin);
+    if let Some((key, name)) = bearer(params, row) {
+        endpoint.credential_name = name.unwrap_or_else(|| short_digest(&[key.expose_secret()]));
+        endpoint.credential = Some(key);
+        return Some(endpoint);
+    }
+    if let Some(keys) = keys(params, &region)? {
+        endpoint.credential_name.clone_from(&keys.access_key);
+        endpoint.aws_keys = Some(keys);
+        return Some(endpoint);
+    }
+    let in_headers = params.headers.contains_key("authorization");
+    if from_file && in_headers {
+        return Some(endpoint);
+    }
+    let elsewhere = ELSEWHERE.iter().find(|key| places.has(key));
+    let what = elsewhere.map_or_else(String::new, |key| format!(", and `{key}` is not there yet"));
+    let hint = "write `aws_access_key_id` and `aws_secret_access_key`, or set them or AWS_BEARER_TOKEN_BEDROCK where witgate runs";
+    places.leave_out_at(
+        elsewhere.copied().unwrap_or("aws_access_key_id"),
+        format!("`{}` answers nobody without an access key{what}", row.name),
+        hint,
+    );
+    None
+}
+
+/// The region and the model: a region may stand before the model, or in its ARN.
+fn region(params: &LitellmParams<'_, '_>, model: &str) -> Option<(String, String)> {
+    let places = &params.places;
+    let before = model.split_once('/').filter(|(region, _)| is_region(region) && !model.starts_with("arn:"));
+    let (written, model) = before.map_or((None, model), |(region, model)| (Some(region), model));
+    let in_arn = || model.strip_prefix("arn:")?.split(':').nth(2).filter(|region| is_region(region));
+    let variable = || REGION_ENV.iter().find_map(|name| places.reader.variable(name));
+    let region = written
+        .or_else(in_arn)
+        .map(str::to_owned)
+        .or_else(|| params.aws_region_name.clone())
+        .or_else(variable)
+        .unwrap_or_else(|| REGION.to_owned());
+    // It becomes a part of the host.
+    if !is_region(&region) {
+        places.error_at("aws_region_name", "this is no name of a region", "for example us-east-1");
+        return None;
+    }
+    Some((region, model.to_owned()))
+}
+
+/// `us-east-1`, `us-gov-west-1`, …
+fn is_region(text: &str) -> bool {
+    text.split('-').count() >= 3
+        && text.ends_with(|last: char| last.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// A key of Bedrock's own: the entry's, or a variable's where the entry has no access key.
+fn bearer(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<(SecretString, Option<String>)> {
+    if let Some((key, name)) = &params.api_key {
+        return Some((key.clone(), name.map(str::to_owned)));
+    }
+    if params.aws_access_key_id.is_some() {
+        return None;
+    }
+    let found =
+        |name: &String| Some((SecretString::from(params.places.reader.variable(name)?.trim()), Some(name.clone())));
+    row.key_env.iter().find_map(found)
+}
+
+/// The access key, of the entry or of the variables and never half of each; a problem where half of it is missing.
+fn keys(params: &LitellmParams<'_, '_>, region: &str) -> Option<Option<AwsKeys>> {
+    let variable = |name: &str| params.places.reader.variable(name).map(|text| SecretString::from(text.trim()));
+    let (access, secret, token) = if params.aws_access_key_id.is_some() || params.aws_secret_access_key.is_some() {
+        let of = |pair: &Option<(SecretString, _)>| pair.as_ref().map(|(text, _)| text.clone());
+        let token = params.aws_session_token.as_ref().map(|(text, _)| text.clone());
+        (of(&params.aws_access_key_id), of(&params.aws_secret_access_key), token)
+    } else {
+        (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"), variable("AWS_SESSION_TOKEN"))
+    };
+    match (access, secret) {
+        (None, None) => Some(None),
+        (Some(access), Some(secret_key)) => {
+            let access_key = access.expose_secret().to_owned();
+            let region = region.to_owned();
+            Some(Some(AwsKeys { access_key, secret_key, session_token: token, region }))
+        }
+        (access, _) => {
+            let missing = if access.is_some() { "aws_secret_access_key" } else { "aws_access_key_id" };
+            let there = if access.is_some() { "aws_access_key_id" } else { "aws_secret_access_key" };
+            params.places.leave_out_at(
+                there,
+                format!("an access key without its `{missing}`"),
+                "write both, or neither",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Content blocks, as Converse has them: a block is an object with one field, its kind.
+
+use serde_json::{Value, json};
+
+use super::encode::unsupported;
+use crate::chat::{ImageSource, Part, PartKind};
+use crate::fault::AttemptFault;
+use crate::format::call_id::CallIds;
+use crate::format::rest::Report;
+use crate::format::write::Array;
+
+/// Writes a part; whether anything was written.
+///
+/// # Errors
+/// `Rejected` where it is somebody else's than the model's and has no words here.
+pub(super) fn write(
+    part: &Part,
+    by_model: bool,
+    ids: &CallIds<'_>,
+    content: &mut Array<'_>,
+    report: &mut Report,
+    path: &dyn Fn() -> String,
+) -> Result<bool, AttemptFault> {
+    match &part.kind {
+        // An empty text is refused.
+        PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty() => return Ok(false),
+        PartKind::Text(text) | PartKind::Refusal(text) => content.item(&json!({"text": text})),
+        PartKind::Image(source) => content.item(&picture(source, path)?),
+        PartKind::ToolCall { id, name, arguments } => {
+            let call = json!({"toolUseId": ids.sent(id), "name": name, "input": input(arguments)});
+            content.item(&json!({"toolUse": call}));
+        }
+        PartKind::ToolResult { call_id, content: said, is_error } => {
+            let mut block = content.object();
+            let mut result = block.object("toolResult");
+            result.field("toolUseId", ids.sent(call_id));
+            {
+                let mut content = result.array("content");
+                for (index, part) in said.iter().enumerate() {
+                    let path = || format!("{}.content[{index}]", path());
+                    write(part, false, ids, &mut content, report, &path)?;
+                }
+            }
+            result.optional("status", is_error.then_some("error"));
+        }
+        PartKind::Reasoning { text, signature: Some(signature) } => {
+            let thinking = json!({"reasoningText": {"text": text, "signature": signature}});
+            content.item(&json!({"reasoningContent": thinking}));
+        }
+        // Without a signature it is not taken back.
+        PartKind::Reasoning { .. } => {
+            report.dropped.push(path());
+            return Ok(false);
+        }
+        PartKind::Other(value) => match other(value, path) {
+            Some(block) => content.item(&block),
+            None if by_model => {
+                report.dropped.push(path());
+                return Ok(false);
+            }
+            None => return Err(unsupported(path(), "it has no word for this kind of content")),
+        },
+    }
+    Ok(true)
+}
+
+/// What is no object cannot be arguments; a model that wrote such is shown what it wrote.
+fn input(arguments: &str) -> Value {
+    match serde_json::from_str(arguments) {
+        Ok(Value::Object(map)) => Value::Object(map),
+        Ok(Value::Null) => json!({}),
+        _ if arguments.trim().is_empty() => json!({}),
+        _ => json!({"arguments": arguments}),
+    }
+}
+
+fn picture(source: &ImageSource, path: &dyn Fn() -> String) -> Result<Value, AttemptFault> {
+    match source {
+        ImageSource::Base64 { media_type, data, .. } => {
+            let format = media_type.strip_prefix("image/").unwrap_or(media_type);
+            let format = if format == "jpg" { "jpeg" } else { format };
+            Ok(json!({"image": {"format": format, "source": {"bytes": data}}}))
+        }
+        ImageSource::Url { url, .. } if url.starts_with("s3://") => {
+            let ending = url.rsplit_once('.').map_or("", |(_, ending)| ending);
+            let format = match ending.to_ascii_lowercase().as_str() {
+                "png" => "png",
+                "gif" => "gif",
+                "webp" => "webp",
+                _ => "jpeg",
+            };
+            Ok(json!({"image": {"format": format, "source": {"s3Location": {"uri": url}}}}))
+        }
+        ImageSource::Url { .. } => {
+            Err(unsupported(path(), "it fetches no pictures, and neither does the gateway; send the picture itself"))
+        }
+    }
+}
+
+/// Files, recordings and sealed thinking in the words of the other dialects.
+fn other(value: &Value, path: &dyn Fn() -> String) -> Option<Value> {
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    match value.get("type")?.as_str()? {
+        "redacted_thinking" => Some(json!({"reasoningContent": {"redactedContent": text(value, "data")?}})),
+        "file" => {
+            let file = value.get("file")?;
+            let data = text(file, "file_data")?;
+            let (media_type, data) = data.strip_prefix("data:")?.split_once(";base64,")?;
+            let source = json!({"bytes": data});
+            Some(document(media_type, text(file, "filename"), source, path))
+        }
+        "document" => {
+            let source = value.get("source")?;
+            let title = text(value, "title");
+            match source.get("type")?.as_str()? {
+                "base64" => {
+                    let bytes = json!({"bytes": text(source, "data")?});
+                    Some(document(&text(source, "media_type")?, title, bytes, path))
+                }
+                "text" => Some(document("text/plain", title, json!({"text": text(source, "data")?}), path)),
+                _ => None,
+            }
+        }
+        "input_audio" => {
+            let audio = value.get("input_audio")?;
+            Some(json!({"audio": {"format": text(audio, "format")?, "source": {"bytes": text(audio, "data")?}}}))
+        }
+        _ => None,
+    }
+}
+
+fn document(media_type: &str, title: Option<String>, source: Value, path: &dyn Fn() -> String) -> Value {
+    let format = match media_type {
+        "application/pdf" => "pdf",
+        "text/csv" => "csv",
+        "text/html" => "html",
+        "text/markdown" => "md",
+        "application/msword" => "doc",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
+        "application/vnd.ms-excel" => "xls",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
+        _ => "txt",
+    };
+    json!({"document": {"format": format, "name": name(title.as_deref(), path), "source": source}})
+}
+
+/// A name of the letters that are taken; the place of a document that has none, since two must not have the same.
+fn name(title: Option<&str>, path: &dyn Fn() -> String) -> String {
+    let plain = |letter: char| {
+        let taken = letter.is_ascii_alphanumeric() || "-()[] ".contains(letter);
+        if taken { letter } else { '-' }
+    };
+    let made: String = title.unwrap_or_default().chars().take(200).map(plain).collect();
+    let made = made.split_whitespace().collect::<Vec<_>>().join(" ");
+    if made.is_empty() { path().chars().map(plain).collect() } else { made }
+}

@@ -1,0 +1,122 @@
+//! A streamed reply, read event by event.
+
+use std::collections::BTreeMap;
+
+use super::{error, reply};
+use crate::chat::{Chunk, Delta};
+use crate::fault::AttemptFault;
+use crate::format::bedrock::DIALECT;
+use crate::format::framing::EventDecoder;
+use crate::format::json::Json;
+use crate::format::read::{Fields, Mismatch, Path, reply_body};
+
+/// The state of one stream.
+#[derive(Default)]
+pub(super) struct Decoder {
+    started: bool,
+    /// The message has ended; what was used is still to come.
+    stopped: bool,
+    done: bool,
+    /// Places among the tool calls, by the index of their block.
+    calls: BTreeMap<u32, u32>,
+}
+
+impl EventDecoder for Decoder {
+    fn event(&mut self, name: &str, data: &str, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
+        if self.done {
+            return Ok(());
+        }
+        if !self.started {
+            self.started = true;
+            let (id, model) = (String::new(), String::new());
+            out.push(Chunk::of(Delta::Start { id, model, created: None, dialect: DIALECT }));
+        }
+        let value = reply_body(data.as_bytes())?;
+        self.read(name, value, out).map_err(Mismatch::into_fault)
+    }
+
+    fn exception(&mut self, name: &str, data: &str) -> Result<(), AttemptFault> {
+        Err(error::inside_stream(name, data))
+    }
+
+    /// What was used is told last; a reply is whole without it.
+    fn end(&mut self) {
+        self.done |= self.stopped;
+    }
+
+    fn is_complete(&self) -> bool {
+        self.done
+    }
+}
+
+impl Decoder {
+    fn read(&mut self, name: &str, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+        let mut fields = Fields::of(value, &Path::Root)?;
+        let block = fields.whole("contentBlockIndex")?.unwrap_or(0);
+        match name {
+            "contentBlockStart" => {
+                if let Some(start) = fields.take("start") {
+                    self.begin(block, start, out)?;
+                }
+            }
+            "contentBlockDelta" => {
+                if let Some(delta) = fields.take("delta") {
+                    self.delta(block, delta, out)?;
+                }
+            }
+            "messageStop" => {
+                self.stopped = true;
+                let reason = fields.word("stopReason")?.map(|word| reply::finish(&word));
+                out.extend(reason.map(|reason| Chunk::of(Delta::Finish(reason))));
+            }
+            "metadata" => {
+                if let Some(usage) = fields.take("usage") {
+                    out.push(Chunk::of(Delta::Usage(reply::usage(usage)?)));
+                }
+                self.done = self.stopped;
+            }
+            // `messageStart` and `contentBlockStop` say nothing that is not known.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, block: u32, start: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+        let path = Path::Root.key("start");
+        let mut start = Fields::of(start, &path)?;
+        let Some(call) = start.take("toolUse") else { return Ok(()) };
+        let path = path.key("toolUse");
+        let mut call = Fields::of(call, &path)?;
+        let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        self.calls.insert(block, index);
+        let (id, name) = (call.need_text("toolUseId")?, call.need_text("name")?);
+        out.push(Chunk::of(Delta::ToolCall { index, id, name }));
+        Ok(())
+    }
+
+    fn delta(&self, block: u32, delta: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+        let path = Path::Root.key("delta");
+        let mut delta = Fields::of(delta, &path)?;
+        if let Some(text) = delta.text("text")?.filter(|text| !text.is_empty()) {
+            out.push(Chunk::of(Delta::Text(text)));
+        }
+        if let Some(call) = delta.take("toolUse") {
+            let path = path.key("toolUse");
+            let fragment = Fields::of(call, &path)?.text("input")?.filter(|text| !text.is_empty());
+            if let (Some(fragment), Some(index)) = (fragment, self.calls.get(&block)) {
+                out.push(Chunk::of(Delta::ToolArguments { index: *index, fragment }));
+            }
+        }
+        if let Some(thinking) = delta.take("reasoningContent") {
+            let path = path.key("reasoningContent");
+            let mut thinking = Fields::of(thinking, &path)?;
+            if let Some(text) = thinking.text("text")?.filter(|text| !text.is_empty()) {
+                out.push(Chunk::of(Delta::Reasoning(text)));
+            }
+            if let Some(signature) = thinking.text("signature")?.filter(|text| !text.is_empty()) {
+                out.push(Chunk::of(Delta::ReasoningSignature(signature)));
+            }
+        }
+        Ok(())
+    }
+}

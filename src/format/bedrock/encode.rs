@@ -1,0 +1,237 @@
+//! A request in Converse's words.
+//!
+//! What another dialect said and this one has no word for is dropped and reported; where leaving it out would change the
+//! answer, the request is rejected instead.
+
+use bytes::BytesMut;
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+use super::messages;
+use crate::chat::{ChatRequest, OutputFormat, PartKind, Reasoning, Rest, Tool, ToolChoice};
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::call_id::{CallIds, IdRule};
+use crate::format::quirks::Effort;
+use crate::format::rest::Report;
+use crate::format::write::{self, Object};
+use crate::format::{Encoded, Target};
+
+/// The provider's pattern for `toolUseId`.
+const CALL_IDS: IdRule = IdRule::Word(64);
+
+/// Fields of Converse itself, which clients of other dialects write for this provider.
+const KEPT: &[&str] = &[
+    "additionalModelResponseFieldPaths",
+    "guardrailConfig",
+    "performanceConfig",
+    "promptVariables",
+    "requestMetadata",
+    "serviceTier",
+];
+
+/// What one model takes and Converse has no word for.
+const ADDITIONAL: &str = "additionalModelRequestFields";
+
+/// Writes a request.
+///
+/// # Errors
+/// `Rejected` where the request asks for another provider's kind of tool or content, for several replies or for a picture that
+/// would have to be fetched.
+pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+    let mut report = Report::new(false).keeping(KEPT);
+    if request.choices > 1 {
+        return Err(unsupported("n", "a model gives one reply there; ask several times"));
+    }
+    let ids = CallIds::of(&request.messages, CALL_IDS);
+    let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
+    {
+        let mut object = Object::open(&mut body);
+        messages::write(&request.messages, &ids, &mut object, &mut report)?;
+        inference(request, &mut object, &mut report);
+        tools(request, &mut object, &mut report)?;
+        let mut rest = request.rest.clone();
+        let mut additional = match rest.shift_remove(ADDITIONAL) {
+            Some(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        output(request, &mut object, &mut report)?;
+        let effort = target.quirks.effort();
+        thinking(request, effort, &mut rest, &mut additional, &mut report);
+        if let Some(top_k) = request.top_k {
+            additional.entry("top_k").or_insert_with(|| top_k.into());
+        }
+        if !additional.is_empty() {
+            object.field(ADDITIONAL, &additional);
+        }
+        if request.user.is_some() {
+            report.dropped.push("user".to_owned());
+        }
+        report.rest(&mut object, &rest, &String::new, &[]);
+    }
+    let method = if request.stream { "converse-stream" } else { "converse" };
+    let path = format!("/model/{}/{method}", in_path(target.model));
+    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped })
+}
+
+/// A model as a segment of a path: an ARN has colons and slashes.
+fn in_path(model: &str) -> String {
+    let mut segment = String::with_capacity(model.len() + 8);
+    for byte in model.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
+}
+
+/// `Rejected`, blaming `param`: this provider cannot do what it asks.
+pub(super) fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
+    let param = param.into();
+    let message = format!("`{param}`: this cannot be sent to Amazon Bedrock: {why}");
+    AttemptFault { param: Some(param), ..AttemptFault::new(FaultKind::Rejected, message) }
+}
+
+fn inference(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    // One without a visible sign is refused.
+    let stop: Vec<&String> = request.stop.iter().filter(|text| !text.trim().is_empty()).collect();
+    if stop.len() < request.stop.len() {
+        report.dropped.push("stop".to_owned());
+    }
+    if request.max_tokens.is_none() && request.temperature.is_none() && request.top_p.is_none() && stop.is_empty() {
+        return;
+    }
+    let mut config = object.object("inferenceConfig");
+    config.optional("maxTokens", request.max_tokens);
+    config.optional("temperature", request.temperature);
+    config.optional("topP", request.top_p);
+    if !stop.is_empty() {
+        config.field("stopSequences", &stop);
+    }
+}
+
+fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    if request.tools.is_empty() {
+        return Ok(());
+    }
+    let choice = match &request.tool_choice {
+        None => None,
+        Some(ToolChoice::Auto) => Some(json!({"auto": {}})),
+        Some(ToolChoice::Required) => Some(json!({"any": {}})),
+        Some(ToolChoice::Function(name)) => Some(json!({"tool": {"name": name}})),
+        // Without tools none is called; a conversation that called some must go on to describe them.
+        Some(ToolChoice::None) if !has_calls(request) => return Ok(()),
+        Some(ToolChoice::None) => {
+            return Err(unsupported("tool_choice", "after tools were called it has no word for `none`"));
+        }
+        Some(ToolChoice::Other(_)) => return Err(unsupported("tool_choice", "it is another provider's")),
+    };
+    if request.parallel_tool_calls == Some(false) {
+        report.dropped.push("parallel_tool_calls".to_owned());
+    }
+    let mut config = object.object("toolConfig");
+    {
+        let mut tools = config.array("tools");
+        for (index, tool) in request.tools.iter().enumerate() {
+            let Tool::Function { name, description, parameters, strict, rest } = tool else {
+                return Err(unsupported(format!("tools[{index}]"), "it is another provider's kind of tool"));
+            };
+            {
+                let mut tool = tools.object();
+                let mut spec = tool.object("toolSpec");
+                spec.field("name", name);
+                spec.optional("description", description.as_ref().filter(|text| !text.is_empty()));
+                spec.object("inputSchema").field("json", &schema(parameters.as_ref()));
+                spec.optional("strict", *strict);
+            }
+            messages::cache_point(rest, &mut tools, report, &|| format!("tools[{index}]"));
+        }
+    }
+    config.optional("toolChoice", choice);
+    Ok(())
+}
+
+/// A tool's schema must be there and say that it is of an object.
+fn schema(parameters: Option<&Value>) -> Value {
+    match parameters {
+        Some(Value::Object(map)) => {
+            let mut map = map.clone();
+            map.entry("type").or_insert_with(|| "object".into());
+            Value::Object(map)
+        }
+        _ => json!({"type": "object", "properties": {}}),
+    }
+}
+
+fn has_calls(request: &ChatRequest) -> bool {
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    parts.into_iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. } | PartKind::ToolResult { .. }))
+}
+
+fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    match &request.output {
+        None | Some(OutputFormat::Text) => Ok(()),
+        Some(OutputFormat::JsonObject) => {
+            Err(unsupported("response_format.type", "it knows `json_schema` only; give a schema"))
+        }
+        Some(OutputFormat::JsonSchema { name, description, schema, strict }) => {
+            if *strict == Some(false) {
+                report.dropped.push("response_format.json_schema.strict".to_owned());
+            }
+            let mut config = object.object("outputConfig");
+            let mut format = config.object("textFormat");
+            format.field("type", "json_schema");
+            let mut structure = format.object("structure");
+            let mut inner = structure.object("jsonSchema");
+            // The schema is a text there.
+            inner.field("schema", &schema.to_string());
+            inner.optional("name", name.as_ref());
+            inner.optional("description", description.as_ref());
+            Ok(())
+        }
+    }
+}
+
+/// Thinking is each model's own. A budget, or `thinking` as a client wrote it, goes out in the words of the models that have
+/// budgets; an effort as its model takes it, by its own word where nothing else is known.
+fn thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) {
+    let Some(Reasoning { effort, budget_tokens }) = request.reasoning.as_ref() else {
+        if let Some(written) = rest.shift_remove("thinking") {
+            additional.entry("thinking").or_insert(written);
+        }
+        return;
+    };
+    let asked = match effort.as_deref() {
+        Some("minimal" | "low") => Some(1024),
+        Some("medium") => Some(2048),
+        Some("high" | "xhigh" | "max") => Some(4096),
+        _ => None,
+    };
+    let budget = budget_tokens.or(asked.filter(|_| by == Effort::Budget));
+    let fitting = budget.map(|budget| request.max_tokens.map_or(budget, |most| budget.min(most.saturating_sub(1))));
+    let mut told = match rest.shift_remove("thinking") {
+        Some(Value::Object(written)) => written,
+        _ => Map::new(),
+    };
+    match (by, fitting, effort.as_deref()) {
+        (Effort::Never, ..) => return report.dropped.push("reasoning_effort".to_owned()),
+        (Effort::Budget, Some(..1024), _) => return report.dropped.push("reasoning_effort".to_owned()),
+        (_, Some(budget), _) => {
+            told.insert("type".to_owned(), "enabled".into());
+            told.insert("budget_tokens".to_owned(), budget.into());
+        }
+        (Effort::Adaptive, None, Some("none")) => drop(told.insert("type".to_owned(), "disabled".into())),
+        (Effort::Adaptive, None, Some(effort)) => {
+            told.insert("type".to_owned(), "adaptive".into());
+            additional.entry("output_config").or_insert_with(|| json!({"effort": effort}));
+        }
+        (Effort::Word, None, Some(effort)) => {
+            additional.entry("reasoning_effort").or_insert_with(|| effort.into());
+        }
+        (_, None, _) => {}
+    }
+    if !told.is_empty() {
+        additional.entry("thinking").or_insert(Value::Object(told));
+    }
+}

@@ -1,0 +1,111 @@
+//! A whole reply, and what a stream's events share with it.
+
+use serde_json::json;
+
+use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, Usage};
+use crate::fault::AttemptFault;
+use crate::format::bedrock::DIALECT;
+use crate::format::json::Json;
+use crate::format::read::{Fields, Mismatch, Path, reply_body};
+
+/// Reads a reply.
+///
+/// # Errors
+/// `BrokenStream` where the body is not one.
+pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
+    read_value(reply_body(body)?).map_err(Mismatch::into_fault)
+}
+
+fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
+    let mut fields = Fields::of(value, &Path::Root)?;
+    let usage = fields.take("usage").map(usage).transpose()?;
+    let finish = fields.word("stopReason")?.map(|word| finish(&word));
+    let outputs = Path::Root.key("output");
+    let Some(output) = fields.take("output") else { return Err(Mismatch::missing(&outputs)) };
+    let mut output = Fields::of(output, &outputs)?;
+    let path = outputs.key("message");
+    let Some(message) = output.take("message") else { return Err(Mismatch::missing(&path)) };
+    let mut message = Fields::of(message, &path)?;
+    let path = path.key("content");
+    let blocks = message.list("content")?.unwrap_or_default();
+    let parts = blocks.into_iter().enumerate().map(|(index, block)| part(block, &path.index(index)));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new() };
+    fields.take("metrics");
+    Ok(Reply {
+        id: String::new(),
+        model: String::new(),
+        created: None,
+        choices: vec![choice],
+        usage,
+        dialect: DIALECT,
+        rest: fields.telling_rest(),
+    })
+}
+
+fn part(block: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
+    let whole = block.clone();
+    let mut fields = Fields::of(block, path)?;
+    let kind = if let Some(text) = fields.text("text")? {
+        PartKind::Text(text)
+    } else if let Some(call) = fields.take("toolUse") {
+        let path = path.key("toolUse");
+        let mut call = Fields::of(call, &path)?;
+        PartKind::ToolCall {
+            id: call.need_text("toolUseId")?,
+            name: call.need_text("name")?,
+            arguments: call.take("input").map_or_else(|| "{}".to_owned(), |input| input.to_json()),
+        }
+    } else if let Some(thinking) = fields.take("reasoningContent") {
+        let path = path.key("reasoningContent");
+        let mut thinking = Fields::of(thinking, &path)?;
+        match (thinking.text("redactedContent")?, thinking.take("reasoningText")) {
+            // Under the name that every client's API has for it: it must come back.
+            (Some(data), _) => PartKind::Other(json!({"type": "redacted_thinking", "data": data})),
+            (None, Some(text)) => {
+                let path = path.key("reasoningText");
+                let mut text = Fields::of(text, &path)?;
+                PartKind::Reasoning {
+                    text: text.text("text")?.unwrap_or_default(),
+                    signature: text.text("signature")?.filter(|signature| !signature.is_empty()),
+                }
+            }
+            (None, None) => PartKind::Other(whole.into()),
+        }
+    } else if let Some(cited) = fields.take("citationsContent") {
+        PartKind::Text(cited_text(&cited))
+    } else {
+        PartKind::Other(whole.into())
+    };
+    Ok(Part::from(kind))
+}
+
+/// The words of a text with citations.
+fn cited_text(value: &Json<'_>) -> String {
+    let Some(Json::Array(pieces)) = value.get("content") else { return String::new() };
+    pieces.iter().filter_map(|piece| piece.get("text").and_then(Json::as_str)).collect()
+}
+
+pub(super) fn finish(word: &str) -> FinishReason {
+    match word {
+        "end_turn" => FinishReason::Stop,
+        "stop_sequence" => FinishReason::StopSequence(None),
+        "tool_use" => FinishReason::ToolCalls,
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}
+
+/// Reads `usage`. What was read from a cache and written to one stands beside the fresh input.
+pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
+    let mut fields = Fields::of(value, &Path::Root)?;
+    let (read, written) = (fields.count("cacheReadInputTokens"), fields.count("cacheWriteInputTokens"));
+    Ok(Usage {
+        input_tokens: fields.count("inputTokens").saturating_add(read).saturating_add(written),
+        cache_read_tokens: read,
+        cache_write_tokens: written,
+        output_tokens: fields.count("outputTokens"),
+        ..Usage::default()
+    })
+}

@@ -1,0 +1,72 @@
+//! Azure's OpenAI: the same bodies at addresses of its own.
+//!
+//! A dated version stands in the query, and the deployment in the path; the newer API (`v1`, `latest`, `preview`) has one path for
+//! all deployments and takes the deployment's name for a model's. Addresses are those of `AzureOpenAI` in `openai` 3.57 on PyPI.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::OpenAi;
+use crate::chat::{ChatRequest, Reply, Vectors};
+use crate::fault::AttemptFault;
+use crate::format::{Encoded, ProviderFormat, StreamDecoder, Target};
+
+/// The format. All but address and key is `OpenAI`'s.
+pub struct Azure;
+
+/// Where `what` is asked for.
+fn path(target: &Target<'_>, what: &str) -> String {
+    match target.api_version {
+        None | Some("v1" | "latest") => format!("/openai/v1{what}"),
+        Some("preview") => format!("/openai/v1{what}?api-version=preview"),
+        Some(version) => {
+            format!("/openai/deployments/{}{what}?api-version={version}", target.model)
+        }
+    }
+}
+
+impl ProviderFormat for Azure {
+    fn name(&self) -> &'static str {
+        "azure"
+    }
+
+    fn path_endings(&self) -> &'static [&'static str] {
+        OpenAi.path_endings()
+    }
+
+    fn organization_header(&self) -> Option<HeaderName> {
+        None
+    }
+
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        let encoded = OpenAi.encode(request, target)?;
+        Ok(Encoded { path: path(target, &encoded.path), ..encoded })
+    }
+
+    fn encode_vectors(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        let encoded = OpenAi.encode_vectors(request, target)?;
+        Ok(Encoded { path: path(target, &encoded.path), ..encoded })
+    }
+
+    fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {
+        OpenAi.decode_vectors(body)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
+        OpenAi.decode(body)
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+        OpenAi.decode_error(status, headers, body)
+    }
+
+    fn stream(&self) -> Box<dyn StreamDecoder> {
+        ProviderFormat::stream(&OpenAi)
+    }
+
+    fn credential_header(&self, key: &SecretString, _api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
+        let mut value = HeaderValue::from_str(key.expose_secret()).ok()?;
+        value.set_sensitive(true);
+        Some((HeaderName::from_static("api-key"), value))
+    }
+}

@@ -1,0 +1,184 @@
+//! What is one provider's own, on the wire: addresses, authorisation, framing, and what travels with a request.
+
+use http::HeaderValue;
+use serde_json::{Value, json};
+
+use crate::chat::{OPENAI_STREAM, openai_reply};
+use crate::support::gateway::Gateway;
+use crate::support::upstream::{ScriptedUpstream, Step};
+
+const BEDROCK_STREAM: &[u8] = include_bytes!("../fixtures/dialect/streams/bedrock/tools.bin");
+
+fn hi() -> Value {
+    json!({"model": "g", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]})
+}
+
+fn group(params: &str) -> String {
+    format!("model_list: [{{model_name: g, litellm_params: {{{params}}}}}]\n")
+}
+
+#[tokio::test]
+async fn azure_is_asked_at_the_address_of_a_deployment_and_its_version() {
+    for (version, base, path, header, value) in [
+        (
+            "api_version: 2024-10-21, api_key: very-secret",
+            "",
+            "/openai/deployments/mine/chat/completions?api-version=2024-10-21",
+            "api-key",
+            "very-secret",
+        ),
+        ("api_key: very-secret", "/openai/v1/", "/openai/v1/chat/completions", "api-key", "very-secret"),
+        (
+            "azure_ad_token: entra-token",
+            "/openai/deployments/other",
+            "/openai/deployments/other/chat/completions?api-version=2025-02-01-preview",
+            "authorization",
+            "Bearer entra-token",
+        ),
+    ] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+        let params = format!("model: azure/mine, api_base: \"{}{base}\", {version}", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let answer = gateway.post("/v1/messages", &hi()).await;
+        assert_eq!((answer.status, &answer.json()["content"][0]["text"]), (200, &json!("Hello")), "{}", answer.text);
+        let asked = &upstream.asked()[0];
+        assert_eq!((asked.path.as_str(), &asked.headers[header]), (path, &HeaderValue::from_static(value)));
+        let others = ["api-key", "authorization"].iter().filter(|name| asked.headers.contains_key(**name));
+        assert_eq!(others.count(), 1, "one credential");
+    }
+}
+
+#[tokio::test]
+async fn bedrock_is_signed_for_or_given_its_own_key_and_its_binary_streams_are_read() {
+    let keys = "aws_access_key_id: AKIDEXAMPLE, aws_secret_access_key: very-secret-key, aws_region_name: eu-west-1";
+    for (auth, authorization) in
+        [(keys, "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), ("api_key: bedrock-key", "Bearer bedrock-key")]
+    {
+        let stream = Step::bytes(200, "application/vnd.amazon.eventstream", BEDROCK_STREAM).byte_by_byte();
+        let upstream = ScriptedUpstream::start([stream]).await;
+        let model = "bedrock/converse/us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+        let params = format!("model: \"{model}\", api_base: \"{}\", {auth}", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let mut request = hi();
+        request["stream"] = json!(true);
+        let answer = gateway.post("/v1/messages", &request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert!(
+            answer.text.contains("\"tooluse_2\"") && answer.text.contains("\"stop_reason\":\"tool_use\""),
+            "{}",
+            answer.text
+        );
+        assert!(answer.text.contains("us.anthropic.claude-sonnet-4-5"), "a reply names its model: {}", answer.text);
+        let asked = &upstream.asked()[0];
+        assert_eq!(asked.path, "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse-stream");
+        let told = asked.headers["authorization"].to_str().unwrap();
+        assert!(told.starts_with(authorization), "{told}");
+        assert_eq!(told.contains("/eu-west-1/bedrock/aws4_request"), asked.headers.contains_key("x-amz-date"));
+    }
+}
+
+#[tokio::test]
+async fn headers_that_unlock_fields_travel_with_them_and_are_joined_with_the_operators() {
+    let reply = json!({"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hello"}],
+        "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 9, "output_tokens": 2}});
+    let mut request = hi();
+    request["context_management"] = json!({"edits": [{"type": "clear_tool_uses_20250919"}]});
+    let send = async |gateway: &Gateway| {
+        let call = gateway.client.post(format!("{}/v1/messages?beta=true", gateway.url));
+        let call = call.header("content-type", "application/json");
+        let call = call.header("anthropic-beta", "claude-code-1,context-management-1");
+        call.body(request.to_string()).send().await.expect("an answer")
+    };
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply)]).await;
+    let own = "extra_headers: {anthropic-beta: \"files-1,claude-code-1\"}";
+    let params = format!("model: anthropic/m, api_base: \"{}\", api_key: very-secret, {own}", upstream.origin());
+    let gateway = Gateway::start(&group(&params)).await;
+    assert_eq!(send(&gateway).await.status(), 200);
+    let asked = &upstream.asked()[0];
+    assert_eq!(asked.headers["anthropic-beta"], "claude-code-1,context-management-1,files-1");
+    assert!(asked.body["context_management"].is_object() && asked.body.get("anthropic-beta").is_none());
+
+    // Another dialect has neither header nor field.
+    let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+    let params = format!("model: openai/m, api_base: \"{}/v1\", api_key: very-secret", upstream.origin());
+    let gateway = Gateway::start(&group(&params)).await;
+    let answer = send(&gateway).await;
+    let dropped = answer.headers()["x-witgate-dropped"].to_str().unwrap();
+    assert!(dropped.contains("anthropic-beta") && dropped.contains("context_management"), "{dropped}");
+    assert!(!upstream.asked()[0].headers.contains_key("anthropic-beta"));
+}
+
+#[tokio::test]
+async fn a_stream_cut_off_after_its_end_is_whole_and_one_cut_before_is_not() {
+    let end = OPENAI_STREAM
+        .find("data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],")
+        .unwrap();
+    for (cut, whole) in [(end, true), (OPENAI_STREAM.find("{\"content\":\"lo\"").unwrap(), false)] {
+        let upstream = ScriptedUpstream::start([Step::events(OPENAI_STREAM).cut_after(cut)]).await;
+        let params =
+            format!("model: openai/m, api_base: \"{}/v1\", api_key: very-secret, num_retries: 0", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let mut request = hi();
+        request["stream"] = json!(true);
+        let answer = gateway.post("/v1/chat/completions", &request).await;
+        assert_eq!(answer.text.ends_with("data: [DONE]\n\n"), whole, "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_a_coding_nobody_asked_for_is_a_fault_that_names_it() {
+    let coded = Step::json(200, &openai_reply("Hello")).header("content-encoding", "gzip");
+    let upstream = ScriptedUpstream::start([coded, Step::json(200, &openai_reply("Hello"))]).await;
+    let entry = |id| {
+        format!(
+            "{{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: very-secret}}, model_info: {{id: {id}}}}}",
+            upstream.origin()
+        )
+    };
+    let gateway = Gateway::start(&format!("model_list: [{}, {}]\n", entry("a"), entry("b"))).await;
+    let answer = gateway.post("/v1/chat/completions", &hi()).await;
+    assert_eq!((answer.status, upstream.count()), (200, 2), "{}", answer.text);
+    assert_eq!(upstream.asked()[0].headers["accept-encoding"], "identity");
+}
+
+/// What an imitator of which nothing is known is asked, whatever the client speaks.
+#[tokio::test]
+async fn imitators_are_asked_in_the_older_words() {
+    for (provider, field, role) in
+        [("ollama_chat", "max_tokens", "system"), ("openai", "max_completion_tokens", "developer")]
+    {
+        let upstream =
+            ScriptedUpstream::start([Step::json(200, &openai_reply("Hello")), Step::json(200, &openai_reply("Hello"))])
+                .await;
+        let params = format!("model: {provider}/m, api_base: \"{}/v1\", api_key: very-secret", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let messages = json!([{"role": "developer", "content": "In French."}, {"role": "user", "content": "Hi"}]);
+        let newer = json!({"model": "g", "max_completion_tokens": 50, "messages": messages});
+        assert_eq!(gateway.post("/v1/chat/completions", &newer).await.status, 200);
+        assert_eq!(gateway.post("/v1/messages", &hi()).await.status, 200);
+        for asked in upstream.asked() {
+            assert_eq!(asked.body[field], 50, "{provider}: {}", asked.body);
+        }
+        assert_eq!(upstream.asked()[0].body["messages"][0]["role"], role, "{provider}");
+    }
+}
+
+/// DeepSeek wants its thinking back, though Anthropic's clients hold it without a signature.
+#[tokio::test]
+async fn thinking_comes_back_to_who_wants_it() {
+    for (provider, back) in [("deepseek", json!("I need the file.")), ("openai", Value::Null)] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+        let params = format!("model: {provider}/m, api_base: \"{}/v1\", api_key: very-secret", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let mut request = hi();
+        request["messages"] = json!([
+            {"role": "user", "content": "Read"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "I need the file.", "signature": ""},
+                {"type": "tool_use", "id": "call_1", "name": "Read", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "x"}]}
+        ]);
+        assert_eq!(gateway.post("/v1/messages", &request).await.status, 200);
+        assert_eq!(upstream.asked()[0].body["messages"][1]["reasoning_content"], back, "{provider}");
+    }
+}
