@@ -104,6 +104,24 @@ fn every_command_of_the_page_on_policies_runs() {
     }
 }
 
+/// What each language wants is in the README of its project, every command of which `cargo xtask prove languages` runs.
+#[test]
+fn what_each_language_wants_is_what_its_project_says() {
+    let page = include_str!("../../wit/README.md");
+    let table = page.split("| `--lang` | Once | Tests |\n| --- | --- | --- |\n").nth(1).expect("the table");
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let words: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let project =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/policies").join(format!("thrifty-{}", words[0]));
+        let readme = std::fs::read_to_string(project.join("README.md")).expect("a project of this language");
+        for command in &words[1..] {
+            assert!(readme.contains(command), "{}: `{command}` is not in the project's README", words[0]);
+        }
+    }
+}
+
 #[test]
 fn a_configuration_s_policies_are_resolved_with_their_places() {
     let folder = tempfile::TempDir::new().expect("a folder");
