@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use crate::chat::Usage;
-use crate::fault::{AttemptFault, FaultKind};
+use crate::failover::FaultClass;
+use crate::fault::{AttemptFault, Cause, FaultKind};
 use crate::limits::Demand;
 use crate::moment::Moment;
 use crate::money::{NanoUsd, Prices};
@@ -88,6 +89,10 @@ impl Billing {
 pub struct AttemptOutcome {
     /// Why it failed; `None` is a whole reply.
     pub fault: Option<FaultKind>,
+    /// Its class; `None` where it says nothing about the deployment.
+    pub class: Option<FaultClass>,
+    /// What it is about, where known.
+    pub cause: Option<Cause>,
     /// The provider's `Retry-After`.
     pub retry_after: Option<Duration>,
     /// What it counts for.
@@ -183,6 +188,8 @@ impl AttemptProgress {
         };
         AttemptOutcome {
             fault: fault.map(|fault| fault.kind),
+            class: fault.and_then(|fault| FaultClass::of(fault.kind, fault.status, fault.cause)),
+            cause: fault.and_then(|fault| fault.cause),
             retry_after: fault.and_then(|fault| fault.retry_after),
             billing,
             cost: prices.filter(|_| billing.is_billed()).map(|prices| prices.cost(&usage)),

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use secrecy::SecretString;
 
 use crate::chat::ChatRequest;
+use crate::failover::{ByClass, Fallbacks, RetryRule};
 use crate::format::{ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
 use crate::limits::LimitSpec;
@@ -40,7 +42,9 @@ pub struct Group {
     /// What reads its replies; `None` passes on what the provider sent.
     pub parser: Option<ParserChoice>,
     /// How often a request may be tried again after a retryable fault, over all deployments.
-    pub retries: u32,
+    pub retry: RetryRule,
+    /// The groups that take over when it fails.
+    pub fallbacks: Fallbacks,
 }
 
 /// A router and its settings.
@@ -169,6 +173,19 @@ impl Group {
     }
 }
 
+/// What a deployment has of its own about failures; `None` is what all have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FailureRules {
+    /// How often a request is tried again that failed here first.
+    pub retries: Option<u32>,
+    /// How long it is left alone.
+    pub cooldown: Option<Duration>,
+    /// Failures a minute that are borne.
+    pub allowed_fails: Option<u32>,
+    /// The same by class of the last one.
+    pub allowed_fails_policy: ByClass,
+}
+
 /// How a deployment is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -261,6 +278,8 @@ pub struct Deployment {
     pub context_window: Option<u32>,
     /// The model's own bound of output tokens; `None` is unknown.
     pub max_output_tokens: Option<u32>,
+    /// What it has of its own about failures.
+    pub failures: FailureRules,
     /// Timeouts of calls for a whole reply.
     pub timeouts: Timeouts,
     /// Timeouts of calls for a streamed one.

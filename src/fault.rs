@@ -62,6 +62,12 @@ impl FaultKind {
         }
     }
 
+    /// Whether the same deployment may succeed a moment later.
+    #[must_use]
+    pub const fn may_succeed_again(self) -> bool {
+        self.may_succeed_elsewhere() && !matches!(self, Self::Misconfigured)
+    }
+
     /// Whether another deployment may succeed where this one failed.
     #[must_use]
     pub const fn may_succeed_elsewhere(self) -> bool {
@@ -73,6 +79,18 @@ impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What a fault is about, where that decides what may help: told by the provider's code or words (`failover`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The prompt is longer than the model takes.
+    ContextWindow,
+    /// The provider's moderation refuses what is said.
+    ContentPolicy,
+    /// The provider does not take our key, or its account is empty: all deployments of this key have it.
+    Credential,
 }
 
 /// One failed call to a provider.
@@ -91,6 +109,8 @@ pub struct AttemptFault {
     pub param: Option<String>,
     /// How long the provider asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// What it is about, where known.
+    pub cause: Option<Cause>,
 }
 
 impl AttemptFault {
@@ -129,7 +149,7 @@ impl AttemptFault {
     /// A fault the provider gave no details of.
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, status: None, code: None, message: message.into(), param: None, retry_after: None }
+        Self { kind, status: None, code: None, message: message.into(), param: None, retry_after: None, cause: None }
     }
 }
 
@@ -254,13 +274,35 @@ pub struct Refusal {
     pub param: Option<String>,
     /// When trying again makes sense; sent as `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// What it is about, where that decides which fallback may help.
+    pub cause: Option<Cause>,
+    /// Retries within groups and fallbacks to other groups before it, where any attempt was made.
+    pub tried: Option<Tried>,
+}
+
+/// What was done for a request beside its first attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// Calls after the first of each group.
+    pub retries: u32,
+    /// Groups tried after the first.
+    pub fallbacks: u32,
 }
 
 impl Refusal {
     /// A refusal of the gateway's own.
     #[must_use]
     pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self { kind, status: kind.status(), code: None, message: message.into(), param: None, retry_after: None }
+        Self {
+            kind,
+            status: kind.status(),
+            code: None,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            cause: None,
+            tried: None,
+        }
     }
 
     /// The same, blaming a field of the request.
@@ -303,6 +345,8 @@ impl From<AttemptFault> for Refusal {
             message: fault.message,
             param: fault.param,
             retry_after: fault.retry_after,
+            cause: fault.cause,
+            tried: None,
         }
     }
 }

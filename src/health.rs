@@ -8,12 +8,17 @@
 //! over the last 20 attempts that counted. All start unknown.
 //!
 //! *When the breaker opens.* A deployment whose group has others opens at once on a rate limit and on a
-//! misconfiguration. On other failures it opens if the last minute held at least 5 attempts of which more than half
-//! failed; or, where `allowed_fails` is set, if the last minute held more failures than that. A deployment alone in
-//! its group has nobody to hand over to: it opens only if the last minute held at least 20 attempts and all of them
-//! failed, and a rate limit does not count there, since the limits and the queue answer it better.
+//! misconfiguration. On other failures it opens after five without a success between them, or if the last minute held at least 5
+//! attempts of which more than half failed; or, where `allowed_fails` is set, if the last minute held more failures than that, the
+//! number being the one of the last failure's class where `allowed_fails_policy` gives one. A deployment that is alone in
+//! its group, with no other group to take over, has nobody to hand over to: it opens only if the last minute held at least 20 attempts and all of them
+//! failed. A rate limit does not open the only deployment of a group, since the limits and the queue answer it better.
 //!
-//! *For how long.* For as long as the provider's `Retry-After` says (at most an hour), else for the cooldown. A length of zero
+//! *Credentials.* A credential that is refused, or whose account is empty, opens the breaker of the account (`account`), and so leaves
+//! alone every deployment that has it. A request that is refused never opens anything.
+//!
+//! *For how long.* For as long as the provider's `Retry-After` says (at most an hour), else for the cooldown, doubled for each probe
+//! that failed before, to four times at most. A length of zero
 //! does not open. Opening again never brings the end nearer. While it is open, attempts begun before may still end:
 //! only a rate limit or a misconfiguration among them moves the end.
 //!
@@ -24,6 +29,7 @@
 //!
 //! Breakers and means belong to a deployment's id and survive reloads.
 
+mod account;
 mod averages;
 mod breaker;
 #[cfg(test)]
@@ -35,10 +41,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::attempt::AttemptOutcome;
+use crate::failover::ByClass;
 use crate::fault::FaultKind;
 use crate::id::DeploymentId;
 use crate::moment::Moment;
 use crate::signal::Signal;
+use account::Account;
 use averages::{Mean, Shares};
 use breaker::{Breaker, Verdict};
 
@@ -51,13 +59,31 @@ pub struct BreakerRule {
     pub cooldown: Duration,
     /// It never opens.
     pub disabled: bool,
-    /// The deployment is the only one of its group.
+    /// Nobody else can serve its group's requests.
     pub alone: bool,
+    /// It is the only one of its group, but other groups take over.
+    pub single: bool,
+    /// The same by class of the last failure.
+    pub allowed_fails_policy: ByClass,
+    /// The account that its credential is of; `None` where it has no credential.
+    pub account: Option<AccountId>,
 }
+
+/// A provider account: an origin and a credential there, as one number that tells neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AccountId(pub u64);
 
 impl Default for BreakerRule {
     fn default() -> Self {
-        Self { allowed_fails: None, cooldown: Duration::from_secs(5), disabled: false, alone: false }
+        Self {
+            allowed_fails: None,
+            cooldown: Duration::from_secs(5),
+            disabled: false,
+            alone: false,
+            single: false,
+            allowed_fails_policy: ByClass::default(),
+            account: None,
+        }
     }
 }
 
@@ -123,6 +149,8 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct State {
     rule: BreakerRule,
+    /// What it shares with all deployments of its credential.
+    account: Option<Arc<Account>>,
     in_flight: u32,
     latency: Mean,
     per_token: Mean,
@@ -135,8 +163,29 @@ impl Health {
     /// Whether an attempt may begin; asking changes nothing.
     #[must_use]
     pub fn admission(&self, now: Moment) -> Admission {
+        self.lock().admission(now)
+    }
+
+    /// Its breaker, where that is not closed.
+    #[must_use]
+    pub fn open(&self) -> Option<OpenBreaker> {
         let state = self.lock();
-        state.breaker.admission(now, &state.rule)
+        let until = state.breaker.opened_until()?;
+        Some(OpenBreaker { until, failed_probes: state.breaker.failed_probes() })
+    }
+
+    /// Its breaker is as it was before a restart, unless it has opened since.
+    pub fn restore(&self, open: OpenBreaker) {
+        let mut state = self.lock();
+        if state.breaker.opened_until().is_none() && !state.rule.disabled {
+            state.breaker.restore(open.until, open.failed_probes);
+        }
+    }
+
+    /// Whether it is left alone because its provider does not take the credential.
+    #[must_use]
+    pub fn is_credential_refused(&self) -> bool {
+        self.lock().consulted().is_some_and(Account::is_shut)
     }
 
     /// Begins an attempt.
@@ -146,14 +195,18 @@ impl Health {
     pub fn begin(self: &Arc<Self>, now: Moment) -> Result<Attempt, BreakerOpen> {
         let mut state = self.lock();
         let rule = state.rule;
-        let probe = match state.breaker.admission(now, &rule) {
-            Admission::Yes => None,
-            Admission::Probe => Some(state.breaker.probe(now)),
-            Admission::No { until } => return Err(BreakerOpen { until }),
+        if let Admission::No { until } = state.breaker.admission(now, &rule) {
+            return Err(BreakerOpen { until });
+        }
+        // Before the deployment's own probe is taken: it must not be lost where the account has none to give.
+        let account_probe = match state.consulted() {
+            Some(account) => account.begin(now)?,
+            None => None,
         };
+        let probe = (state.breaker.admission(now, &rule) == Admission::Probe).then(|| state.breaker.probe(now));
         state.in_flight += 1;
         drop(state);
-        Ok(Attempt { health: Arc::clone(self), probe, over: false })
+        Ok(Attempt { health: Arc::clone(self), probe, account_probe, over: false })
     }
 
     /// All that is known, under one lock.
@@ -166,12 +219,13 @@ impl Health {
             latency_per_token_ms: state.per_token.value(),
             ttft_ms: state.ttft.value(),
             failure_rate: state.failures.value(),
-            admission: state.breaker.admission(now, &state.rule),
+            admission: state.admission(now),
         }
     }
 
-    fn restrict(&self, rule: BreakerRule) {
-        self.lock().rule = rule;
+    fn restrict(&self, rule: BreakerRule, account: Option<Arc<Account>>) {
+        let mut state = self.lock();
+        (state.rule, state.account) = (rule, account);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -201,35 +255,59 @@ pub struct Attempt {
     health: Arc<Health>,
     /// The number of the probe this attempt is.
     probe: Option<u64>,
+    /// The same of its account's.
+    account_probe: Option<u64>,
     over: bool,
+}
+
+/// What the end of an attempt changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The deployment is left alone until then.
+    Opened(Moment),
+    /// Its credential is refused: all deployments of it are left alone until then.
+    CredentialRefused(Moment),
+    /// The deployment is called again.
+    Closed,
 }
 
 impl Attempt {
     /// Whether this attempt decides about the breaker.
     #[must_use]
     pub const fn is_probe(&self) -> bool {
-        self.probe.is_some()
+        self.probe.is_some() || self.account_probe.is_some()
     }
 
     /// The reply has begun: a probe closes the breaker without waiting for a long stream to end.
     pub fn answering(&mut self) {
-        if let Some(probe) = self.probe.take() {
-            self.health.lock().breaker.close(probe);
+        if self.is_probe() {
+            let mut state = self.health.lock();
+            if let Some(probe) = self.probe.take() {
+                state.breaker.close(probe);
+            }
+            if let Some((probe, account)) = self.account_probe.take().zip(state.account.as_deref()) {
+                account.close(probe);
+            }
         }
     }
 
-    /// Ends the attempt.
-    pub fn end(mut self, now: Moment, outcome: &AttemptOutcome) {
-        self.finish(Some((now, outcome)));
+    /// Ends the attempt, and says what it changed.
+    pub fn end(mut self, now: Moment, outcome: &AttemptOutcome) -> Option<Change> {
+        self.finish(Some((now, outcome)))
     }
 
-    fn finish(&mut self, ended: Option<(Moment, &AttemptOutcome)>) {
+    fn finish(&mut self, ended: Option<(Moment, &AttemptOutcome)>) -> Option<Change> {
         if std::mem::replace(&mut self.over, true) {
-            return;
+            return None;
         }
         let probe = self.probe.take();
         let mut state = self.health.lock();
         let state = &mut *state;
+        let before = state.breaker.opened_until();
+        let refused = state.account.as_deref().and_then(|account| {
+            let cooldown = state.rule.cooldown;
+            account.end(self.account_probe.take(), ended.filter(|_| !state.rule.disabled), cooldown)
+        });
         state.in_flight = state.in_flight.saturating_sub(1);
         let verdict = match ended {
             None => Verdict::Nothing,
@@ -245,6 +323,12 @@ impl Attempt {
         } else if let Some(probe) = probe {
             state.breaker.abandon(probe);
         }
+        match (before, state.breaker.opened_until()) {
+            _ if refused.is_some() => refused.map(Change::CredentialRefused),
+            (before, Some(until)) if before != Some(until) => Some(Change::Opened(until)),
+            (Some(_), None) => Some(Change::Closed),
+            _ => None,
+        }
     }
 }
 
@@ -255,6 +339,24 @@ impl Drop for Attempt {
 }
 
 impl State {
+    /// The account, where it decides anything: a deployment that is alone in its group has nobody to hand over to, and its
+    /// clients read the provider's own words.
+    fn consulted(&self) -> Option<&Account> {
+        self.account.as_deref().filter(|_| !self.rule.alone && !self.rule.disabled)
+    }
+
+    /// The breaker's and the account's: whichever keeps it longer.
+    fn admission(&self, now: Moment) -> Admission {
+        let own = self.breaker.admission(now, &self.rule);
+        let account = self.consulted().map_or(Admission::Yes, |account| account.admission(now));
+        match (own, account) {
+            (Admission::No { until }, Admission::No { until: other }) => Admission::No { until: until.max(other) },
+            (no @ Admission::No { .. }, _) | (_, no @ Admission::No { .. }) => no,
+            (Admission::Probe, _) | (_, Admission::Probe) => Admission::Probe,
+            (Admission::Yes, Admission::Yes) => Admission::Yes,
+        }
+    }
+
     fn succeeded(&mut self, outcome: &AttemptOutcome) {
         let millis = |length: Duration| length.as_secs_f64() * 1000.0;
         self.failures.add(false);
@@ -270,10 +372,20 @@ impl State {
     }
 }
 
+/// A breaker that is not closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenBreaker {
+    /// When a probe may go through.
+    pub until: Moment,
+    /// Probes that failed since it was last closed: the next wait is longer for each.
+    pub failed_probes: u32,
+}
+
 /// The health of every deployment, by id. It outlives catalogues.
 #[derive(Debug, Default)]
 pub struct HealthBook {
     entries: Mutex<BTreeMap<DeploymentId, Arc<Health>>>,
+    accounts: Mutex<BTreeMap<AccountId, Arc<Account>>>,
 }
 
 impl HealthBook {
@@ -287,8 +399,11 @@ impl HealthBook {
     pub fn apply(&self, rules: &BTreeMap<DeploymentId, BreakerRule>) {
         let mut entries = self.lock();
         entries.retain(|id, _| rules.contains_key(id));
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|id, _| rules.values().any(|rule| rule.account == Some(*id)));
         for (id, rule) in rules {
-            entries.entry(id.clone()).or_default().restrict(*rule);
+            let account = rule.account.map(|account| Arc::clone(accounts.entry(account).or_default()));
+            entries.entry(id.clone()).or_default().restrict(*rule, account);
         }
     }
 

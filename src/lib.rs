@@ -15,6 +15,7 @@ pub mod seed;
 pub mod attempt;
 pub mod authorization;
 pub mod catalog;
+pub mod failover;
 pub mod format;
 pub mod health;
 pub mod limits;

@@ -7,6 +7,7 @@
 
 mod admit;
 mod attempt_guard;
+mod attempts;
 mod attributes;
 mod auth;
 mod blocking_pool;
@@ -14,6 +15,7 @@ mod call;
 mod context;
 mod count;
 mod estimate;
+mod fallback;
 mod memory;
 mod parser;
 mod pieces;
@@ -37,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chat::ChatRequest;
 use crate::clock::Clock;
 use crate::decisions::Decisions;
-use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
+use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind, Tried};
 use crate::format::{ClientApi, ClientRequest};
 use crate::id::RequestId;
 use crate::limits::LimitStore;
@@ -57,10 +59,9 @@ pub use plan::{Attributes, Features, PlannedAttempt, PlannedTrial, RequestPlan};
 pub use request_guard::{Ending, RequestGuard};
 pub use stream::ReplyStream;
 
-use admit::AdmissionControl;
 use context::{Arrival, RequestContext};
 use estimate::Estimate;
-use parser::{CallFailure, Unparsed};
+use fallback::Wishes;
 
 /// Receives the beginning and the record of every request.
 pub trait Recorder: Send + Sync {
@@ -164,6 +165,8 @@ pub struct ReplyMeta {
     pub group: String,
     /// Calls made.
     pub attempts: usize,
+    /// Of them, those after the first of a group; and the groups after the first.
+    pub tried: Tried,
     /// Time spent waiting for a limit.
     pub waited: Duration,
     /// What the reply cost; `None` where the price is unknown, and of a stream, whose cost is known at its end.
@@ -251,6 +254,7 @@ impl Gateway {
             guard.hold_memory(self.tree_bytes(&turn.reply).await)?;
         }
         let headers = attributes::keep(&snapshot.headers_read, &request.headers);
+        let wishes = Wishes::of_headers(&request.headers);
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
         let arrival = Arrival {
@@ -262,15 +266,9 @@ impl Gateway {
             deadline,
             headers,
             tags: Vec::new(),
+            wishes,
         };
-        // Of a request that its builder refuses, too.
-        guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
-        let mut context = RequestContext::new(self, snapshot, arrival, request, guard.explanation()).await?;
-        guard.hold_memory(context.grown)?;
-        if self.ledger.is_some() {
-            guard.record.tags.clone_from(&context.tags);
-        }
-        Self::attempts(guard, &mut context).await
+        fallback::serve(self, guard, snapshot, arrival, request).await
     }
 
     /// What reading `body` will take; a large one is counted on another thread.
@@ -288,74 +286,6 @@ impl Gateway {
         }
         let parsed = self.blocking.run(move || api.parse(&request)).await;
         parsed.unwrap_or_else(|| Err(Refusal::new(RefusalKind::Internal, "the request could not be read")))
-    }
-
-    /// Routes, reserves and calls until something of a reply is there or nothing is left to try.
-    async fn attempts(
-        guard: &mut RequestGuard,
-        context: &mut RequestContext<'_>,
-    ) -> Result<Served<stream::Begun>, Refusal> {
-        let clock = context.gateway.clock;
-        let mut estimate = Estimate::of(&context.request);
-        let order = route::order(context, &mut estimate, guard).await?;
-        let mut failed: Vec<usize> = Vec::new();
-        let mut last: Option<AttemptFault> = None;
-        let mut unparsed: Option<Unparsed> = None;
-        for attempt in 0..=context.group.config.retries {
-            if let Some(fault) = &last {
-                let all_failed = order.iter().all(|index| failed.contains(index));
-                let pause =
-                    if all_failed { call::pause(context, fault, attempt, guard.seed) } else { Some(Duration::ZERO) };
-                let Some(until) = pause.map(|pause| clock.now() + pause).filter(|until| *until < context.deadline)
-                else {
-                    break;
-                };
-                if all_failed {
-                    failed.clear();
-                    clock.sleep_until(until).await;
-                }
-            }
-            let mut admission =
-                AdmissionControl { context, guard, order: &order, failed: &failed, estimate: &mut estimate };
-            let index = match (admission.admit().await, last.take()) {
-                (Ok(index), _) => index,
-                (Err(refusal), None) => return Err(refusal),
-                // Nobody else can take it: those that failed may, after a pause.
-                (Err(_), Some(fault)) => {
-                    failed.clone_from(&order);
-                    last = Some(fault);
-                    continue;
-                }
-            };
-            match call::call(context, guard, index).await {
-                Ok(served) => return Ok(served),
-                Err(CallFailure::Complaint(complained)) => {
-                    // The provider did its part; what it is asked next is another request to it.
-                    guard.complained(&complained.complaint.problem);
-                    let Some(messages) = complained.asked_again(&context.request.messages) else {
-                        return Err(complained.into());
-                    };
-                    parser::ask_again(context, messages);
-                    estimate = Estimate::of(&context.request);
-                    failed.clear();
-                    unparsed = Some(complained);
-                }
-                Err(CallFailure::Fault(fault)) => {
-                    guard.fail_attempt(&fault);
-                    failed.push(index);
-                    let untried = order.iter().any(|index| !failed.contains(index));
-                    // A field that one format lacks another deployment's may have; what one provider refused, others would refuse too.
-                    if !fault.kind.may_succeed_elsewhere() && (fault.was_sent() || !untried) {
-                        return Err(fault.into());
-                    }
-                    last = Some(fault);
-                }
-            }
-        }
-        let complained = unparsed.filter(|_| last.is_none()).map(Refusal::from);
-        Err(complained
-            .or(last.map(Refusal::from))
-            .unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made")))
     }
 }
 

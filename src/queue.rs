@@ -39,6 +39,12 @@ impl Queue {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Takes a place, unless `capacity` places are taken.
     #[must_use]
     pub fn join(&self, capacity: usize) -> Option<Place<'_>> {

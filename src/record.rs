@@ -41,6 +41,8 @@ impl Ending {
 /// One call to a provider, as the record keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptRecord {
+    /// The group it was called for.
+    pub group: GroupName,
     /// The deployment called.
     pub deployment: DeploymentId,
     /// Its API family.
@@ -82,6 +84,8 @@ pub struct Record {
     pub streamed: bool,
     /// Every call made, in order.
     pub attempts: Vec<AttemptRecord>,
+    /// Groups tried after the first.
+    pub fallbacks: u32,
     /// Input tokens as estimated before the call.
     pub estimated_input_tokens: u64,
     /// Tokens of all attempts, as reported, or as estimated where the provider reported none.
@@ -119,6 +123,7 @@ impl Record {
             tags: Vec::new(),
             streamed: false,
             attempts: Vec::new(),
+            fallbacks: 0,
             estimated_input_tokens: 0,
             usage: Usage::default(),
             usage_estimated: false,

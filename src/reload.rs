@@ -5,6 +5,7 @@
 //! again by name, so it survives.
 
 mod accounts;
+mod breakers;
 mod build;
 mod components;
 mod folder;
@@ -27,7 +28,7 @@ use crate::rollout::Control;
 
 pub use build::{Builder, Draft, Environment, Providers};
 pub use lock::PoliciesLock;
-pub use states::keep_states;
+pub use states::{keep_states, restore_breakers};
 pub use watch::{Reloader, Target};
 
 /// Where the configuration comes from.

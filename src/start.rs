@@ -17,7 +17,7 @@ use crate::policy::{DecisionLog, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
-use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target};
+use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target, restore_breakers};
 use crate::snapshot::{Live, Snapshot};
 use crate::store::Ledger;
 use crate::telemetry::{self, DroppedLines, Metrics};
@@ -77,6 +77,7 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
     let draft = builder.build(None)?;
     let mut problems = draft.problems().to_vec();
     let snapshot = builder.publish(draft, 1, clock.now());
+    restore_breakers(&snapshot);
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
     let ledger = ledger(&snapshot, state)?;
     let metrics = Arc::new(Metrics::new(dropped_lines));

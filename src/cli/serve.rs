@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
 
 use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
@@ -78,6 +79,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     let app = Arc::new(App { gateway, metrics, stored: StoredReplies::default(), draining: AtomicBool::new(false) });
     let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
     greet(&snapshot, server.address());
+    let signals = stop_signals()?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(|fault| fault.to_string())?;
     let reloads = async {
         while hang_up.recv().await.is_some() {
@@ -86,9 +88,14 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     };
     tokio::select! {
         biased;
-        () = server.serve(told_to_stop(), grace) => {}
+        () = server.serve(told(&signals), told(&signals), grace) => {}
         () = reloads => {}
     }
+    // What is left to do is short; who cannot wait for it either may end it.
+    drop(tokio::spawn(async move {
+        told(&signals).await;
+        std::process::exit(130);
+    }));
     decisions.finish();
     if let Some(ledger) = &live.ledger {
         ledger.finish();
@@ -153,7 +160,8 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         let service = HttpService::simulated(simulated);
         let server = Server::start(listening, service, workers(None)).map_err(|fault| fault.to_string())?;
         say(format_args!("simulated provider listening on http://{}", server.address()));
-        server.serve(told_to_stop(), || GRACE).await;
+        let signals = stop_signals()?;
+        server.serve(told(&signals), told(&signals), || GRACE).await;
         Ok(())
     })
 }
@@ -170,22 +178,22 @@ fn block_on(work: impl Future<Output = Result<(), String>>) -> ExitCode {
     }
 }
 
-/// Completes at an interrupt or a termination signal. A second one ends the process at once.
-async fn told_to_stop() {
-    told_once().await;
-    let again = async {
-        told_once().await;
-        std::process::exit(130);
-    };
-    drop(tokio::spawn(again));
+/// The signals that stop: an interrupt and a termination. None is missed from here on.
+type StopSignals = Mutex<[Signal; 2]>;
+
+fn stop_signals() -> Result<StopSignals, String> {
+    let of = |kind| signal(kind).map_err(|fault| fault.to_string());
+    Ok(Mutex::new([of(SignalKind::terminate())?, of(SignalKind::interrupt())?]))
 }
 
-async fn told_once() {
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+/// Completes at the next of them: the first to wait gets the first.
+async fn told(signals: &StopSignals) {
+    let mut signals = signals.lock().await;
+    let [terminated, interrupted] = &mut *signals;
     tokio::select! {
         biased;
         _ = terminated.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupted.recv() => {}
     }
 }
 

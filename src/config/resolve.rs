@@ -6,6 +6,7 @@ mod azure;
 mod bedrock;
 mod deployment;
 mod endpoint;
+mod failures;
 mod groups;
 mod strategy;
 mod vertex;
@@ -19,14 +20,18 @@ use super::settings::{
 };
 use super::shape::{Decisions, RouterSettings, Shape};
 use crate::catalog::Catalog;
+use crate::failover::RetryRule;
 use crate::id::PolicyName;
 use crate::limits::{Dimension, LimitSpec};
 
 use deployment::{Defaults, member};
+use failures::Failures;
 use groups::Groups;
 
 /// LiteLLM's default of retries after the first attempt.
 const RETRIES: u32 = 2;
+/// LiteLLM's default of `max_fallbacks`.
+const MAX_FALLBACKS: u32 = 5;
 /// LiteLLM's default of `cooldown_time`.
 const COOLDOWN: Duration = Duration::from_secs(5);
 /// Room for a long conversation with images.
@@ -89,14 +94,20 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
     groups.builders(reader, &shape.own.builders);
     groups.parsers(reader, &shape.own.parsers);
     let aliases = groups.aliases(reader, std::mem::take(&mut shape.router.model_group_alias));
+    let lists = std::mem::take(&mut shape.router.fallbacks).or(std::mem::take(&mut shape.litellm.fallbacks));
+    let max_fallbacks = lists.max.unwrap_or(MAX_FALLBACKS);
+    let retry = RetryRule { retries, by_class: shape.router.retry_policy };
+    let failures = Failures::new(lists, retry, std::mem::take(&mut shape.router.group_retry_policies));
+    let failures = failures.resolve(reader, &groups, &aliases);
     Settings {
-        catalog: Catalog { groups: groups.finish(retries) },
+        catalog: Catalog { groups: groups.finish(failures) },
         aliases,
         global_limits: global_limits(&shape),
         queue: queue(&shape),
         ledger: shape.own.ledger.take().map(|ledger| LedgerSettings { file: ledger.file }),
         decisions: shape.own.decisions.take().map(decisions),
         breaker: breaker(&shape.router, shape.litellm.allowed_fails),
+        max_fallbacks,
         retry_after: shape.router.retry_after.unwrap_or_default(),
         policies: PolicySettings {
             dir: shape.own.policies_dir.clone(),
@@ -170,6 +181,7 @@ fn breaker(router: &RouterSettings<'_, '_>, allowed_fails: Option<u32>) -> Break
     let cooldown = router.cooldown_time.unwrap_or(COOLDOWN);
     BreakerSettings {
         allowed_fails: router.allowed_fails.or(allowed_fails),
+        allowed_fails_policy: router.allowed_fails_policy,
         cooldown,
         // A cooldown of nothing is none, as in LiteLLM.
         disabled: router.disable_cooldowns.unwrap_or(false) || cooldown.is_zero(),

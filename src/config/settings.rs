@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::catalog::Catalog;
+use crate::failover::ByClass;
 use crate::id::{GroupName, PolicyName};
 use crate::limits::LimitSpec;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub decisions: Option<DecisionSettings>,
     /// When a deployment is left alone.
     pub breaker: BreakerSettings,
+    /// Groups that one request may fall back to, one after another.
+    pub max_fallbacks: u32,
     /// The shortest wait before a retry (`retry_after`).
     pub retry_after: Duration,
 }
@@ -119,6 +122,8 @@ pub struct DecisionSettings {
 pub struct BreakerSettings {
     /// Faults that are borne (`allowed_fails`). `None`: the breaker's own rule, by the share that fails.
     pub allowed_fails: Option<u32>,
+    /// The same by class of the last fault (`allowed_fails_policy`).
+    pub allowed_fails_policy: ByClass,
     /// How long it is left alone (`cooldown_time`) where the provider does not say. Zero: not at all.
     pub cooldown: Duration,
     /// Whether no deployment is ever left alone (`disable_cooldowns`).

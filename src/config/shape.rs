@@ -4,6 +4,7 @@
 //! not there. A key that is to act is read in its section's file, given its grade in `data/litellm-keys.tsv`, and used in
 //! `resolve`.
 
+mod failures;
 mod general_settings;
 mod litellm_params;
 mod litellm_settings;
@@ -14,6 +15,7 @@ mod router_settings;
 mod simulated;
 mod witgate;
 
+pub(super) use failures::{FallbackEntry, FallbackLists, TargetEntry};
 pub(super) use general_settings::GeneralSettings;
 pub(super) use litellm_params::{Costs, LitellmParams, header};
 pub(super) use litellm_settings::LitellmSettings;

@@ -7,7 +7,8 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::catalog::{Deployment, Origin, RollOut, WhenNone};
+use crate::catalog::{Deployment, FailureRules, Origin, RollOut, WhenNone};
+use crate::failover::{ByClass, Target};
 use crate::limits::LimitSpec;
 use crate::money::Price;
 use crate::signal::Grants;
@@ -53,10 +54,26 @@ fn describe(settings: &Settings) -> String {
             other => format!(", {other:?}"),
         };
         let (policy, settings) = (&router.policy, &router.settings);
-        writeln!(out, "group {} ({policy} {settings}{reject}{roll_out}, {} retries)", group.name, group.retries)
+        writeln!(out, "group {} ({policy} {settings}{reject}{roll_out}, {} retries)", group.name, group.retry.retries)
             .unwrap();
         if router.may_read != Grants::default() || router.when_none != WhenNone::Refuse {
             writeln!(out, "  reads {:?}, none fit: {:?}", router.may_read, router.when_none).unwrap();
+        }
+        if group.retry.by_class != ByClass::default() {
+            writeln!(out, "  {:?}", group.retry.by_class).unwrap();
+        }
+        let lists = &group.fallbacks;
+        for (name, list) in [
+            ("falls back to", &lists.generic),
+            ("too long", &lists.context_window),
+            ("moderated", &lists.content_policy),
+        ] {
+            let told = |target: &Target| {
+                format!("{}{}", target.group, if target.overrides.is_some() { " (otherwise)" } else { "" })
+            };
+            if !list.is_empty() {
+                writeln!(out, "  {name}: {}", list.iter().map(told).collect::<Vec<_>>().join(", ")).unwrap();
+            }
         }
         for deployment in &group.deployments {
             writeln!(out, "  {}", describe_deployment(deployment)).unwrap();
@@ -69,8 +86,19 @@ fn describe(settings: &Settings) -> String {
     let key = if server.master_key.is_some() { "a master key" } else { "no master key" }.to_owned() + admin;
     let (host, port, bytes, total) = (server.host, server.port, server.max_request_bytes, server.request_timeout);
     writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
-    writeln!(out, "global {global_limits:?}\n{queue:?}\nPolicySettings {{ dir: {:?} }}\n{breaker:?}", policies.dir)
-        .unwrap();
+    writeln!(out, "global {global_limits:?}\n{queue:?}\nPolicySettings {{ dir: {:?} }}", policies.dir).unwrap();
+    let BreakerSettings { allowed_fails, cooldown, disabled, allowed_fails_policy } = breaker;
+    writeln!(
+        out,
+        "BreakerSettings {{ allowed_fails: {allowed_fails:?}, cooldown: {cooldown:?}, disabled: {disabled} }}"
+    )
+    .unwrap();
+    if *allowed_fails_policy != ByClass::default() {
+        writeln!(out, "allowed fails {allowed_fails_policy:?}").unwrap();
+    }
+    if settings.max_fallbacks != 5 {
+        writeln!(out, "{} fallbacks at most", settings.max_fallbacks).unwrap();
+    }
     if !policies.allow_wasi_stubs.is_empty() {
         writeln!(out, "WASI stubs {:?}", policies.allow_wasi_stubs).unwrap();
     }
@@ -114,6 +142,9 @@ fn describe_deployment(one: &Deployment) -> String {
     }
     write!(out, "\n    window {:?}, output {:?}, {:?}", one.context_window, one.max_output_tokens, one.timeouts)
         .unwrap();
+    if one.failures != FailureRules::default() {
+        write!(out, "\n    {:?}", one.failures).unwrap();
+    }
     if one.stream_timeouts != one.timeouts {
         write!(out, "\n    streamed: {:?}", one.stream_timeouts).unwrap();
     }

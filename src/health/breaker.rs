@@ -5,13 +5,21 @@ use std::time::Duration;
 use super::averages::Minute;
 use super::{Admission, BreakerRule};
 use crate::attempt::AttemptOutcome;
-use crate::fault::FaultKind;
+use crate::fault::{Cause, FaultKind};
 use crate::moment::Moment;
 
 /// Attempts in a minute below which a share of failures says nothing.
 const ENOUGH: u32 = 5;
+/// Failures without a success between them that say enough, however well the minute went before.
+const IN_A_ROW: u32 = 5;
 /// The same for a deployment that is alone in its group.
 const ENOUGH_ALONE: u32 = 20;
+
+/// How often a wait is doubled that a failed probe prolongs.
+const DOUBLINGS: u32 = 2;
+/// The first and the longest wait of a credential that is refused.
+const FIRST_OF_CREDENTIAL: Duration = Duration::from_secs(5);
+const LONGEST_OF_CREDENTIAL: Duration = Duration::from_secs(600);
 
 /// How long the first probe may take to begin its answer before another follows; each one has twice as long as the one before.
 const FIRST_PROBE: Duration = Duration::from_secs(5);
@@ -25,10 +33,24 @@ pub(super) enum Verdict {
     Nothing,
     /// It works.
     Good,
-    /// It failed, which counts towards the thresholds; if it opens, then for this long.
-    Bad(Duration),
+    /// It failed, which counts towards the thresholds.
+    Bad {
+        /// If it opens, then for this long.
+        length: Length,
+        /// Failures a minute that are borne; `None`: by the share.
+        allowed: Option<u32>,
+    },
     /// It failed in a way that opens at once for this long.
-    Fatal(Duration),
+    Fatal(Length),
+}
+
+/// How long it opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// As the provider asks.
+    Asked(Duration),
+    /// This long, and longer for each probe that failed before.
+    Grows(Duration),
 }
 
 /// A provider that asks for more (some send a date where seconds belong) is probed after this long.
@@ -36,15 +58,21 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 impl Verdict {
     pub(super) fn of(outcome: &AttemptOutcome, rule: &BreakerRule) -> Self {
-        let length = outcome.retry_after.map_or(rule.cooldown, |asked| asked.min(LONGEST));
+        let asked = outcome.retry_after.map(|asked| Length::Asked(asked.min(LONGEST)));
+        let length = asked.unwrap_or(Length::Grows(rule.cooldown));
+        let of_class = outcome.class.and_then(|class| rule.allowed_fails_policy.of(class));
         match outcome.fault {
             None => Self::Good,
+            // Its account's breaker has it.
+            Some(_) if outcome.cause == Some(Cause::Credential) && rule.account.is_some() => Self::Nothing,
             Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Unparsed | FaultKind::Gateway) => {
                 Self::Nothing
             }
-            Some(FaultKind::RateLimited) if rule.alone => Self::Nothing,
-            Some(FaultKind::RateLimited | FaultKind::Misconfigured) if !rule.alone => Self::Fatal(length),
-            Some(_) => Self::Bad(length),
+            Some(FaultKind::RateLimited) if rule.alone || rule.single => Self::Nothing,
+            Some(FaultKind::RateLimited | FaultKind::Misconfigured) if !rule.alone && of_class.is_none() => {
+                Self::Fatal(length)
+            }
+            Some(_) => Self::Bad { length, allowed: of_class.or(rule.allowed_fails) },
         }
     }
 }
@@ -61,6 +89,10 @@ pub(super) struct Breaker {
     outdated: u64,
     /// Probes since it opened of which nothing was heard in time.
     unheard: u32,
+    /// Probes that failed since it was last closed.
+    failed_probes: u32,
+    /// Failures since the last success.
+    in_a_row: u32,
     minute: Minute,
 }
 
@@ -117,33 +149,78 @@ impl Breaker {
         }
         match verdict {
             Verdict::Nothing => return,
-            Verdict::Good => self.minute.add(now, false),
-            Verdict::Bad(_) | Verdict::Fatal(_) => self.minute.add(now, true),
+            Verdict::Good => {
+                self.minute.add(now, false);
+                self.in_a_row = 0;
+            }
+            Verdict::Bad { .. } | Verdict::Fatal(_) => {
+                self.minute.add(now, true);
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                self.failed_probes = self.failed_probes.saturating_add(probe.is_some().into());
+            }
         }
         match verdict {
             Verdict::Fatal(length) => self.open(now, length, rule),
-            Verdict::Bad(length) if probe.is_some() || (self.until.is_none() && self.tripped(now, rule)) => {
+            Verdict::Bad { length, allowed }
+                if probe.is_some() || (self.until.is_none() && self.tripped(now, rule, allowed)) =>
+            {
                 self.open(now, length, rule);
             }
             _ => {}
         }
     }
 
-    fn tripped(&self, now: Moment, rule: &BreakerRule) -> bool {
+    fn tripped(&self, now: Moment, rule: &BreakerRule, allowed: Option<u32>) -> bool {
         let (attempts, failures) = self.minute.counts(now);
         if rule.alone {
             return attempts >= ENOUGH_ALONE && failures == attempts;
         }
-        match rule.allowed_fails {
+        match allowed {
             Some(allowed) => failures > allowed,
+            None if self.in_a_row.min(failures) >= IN_A_ROW => true,
             None => attempts >= ENOUGH && u64::from(failures) * 2 > u64::from(attempts),
         }
     }
 
-    fn open(&mut self, now: Moment, length: Duration, rule: &BreakerRule) {
-        if rule.disabled || length.is_zero() {
-            return;
+    fn open(&mut self, now: Moment, length: Length, rule: &BreakerRule) {
+        let length = match length {
+            Length::Asked(length) => length,
+            Length::Grows(length) => length.saturating_mul(1 << self.failed_probes.min(DOUBLINGS)),
+        };
+        if !rule.disabled && !length.is_zero() {
+            self.open_for(now, length);
         }
+    }
+
+    /// The provider does not take the credential: an account's breaker.
+    pub(super) fn refused(&mut self, now: Moment, probe: Option<u64>, cooldown: Duration) {
+        if let Some(probe) = probe.filter(|probe| *probe > self.outdated) {
+            self.abandon(probe);
+            self.failed_probes = self.failed_probes.saturating_add(1);
+        }
+        // Attempts that began before it opened say nothing new.
+        if self.until.is_none_or(|until| now >= until) {
+            let first = cooldown.max(FIRST_OF_CREDENTIAL);
+            self.open_for(now, first.saturating_mul(1 << self.failed_probes.min(10)).min(LONGEST_OF_CREDENTIAL));
+        }
+    }
+
+    /// Until when it is open, whether or not a probe may go through then; `None` is closed.
+    pub(super) const fn opened_until(&self) -> Option<Moment> {
+        self.until
+    }
+
+    /// Probes that failed since it was last closed.
+    pub(super) const fn failed_probes(&self) -> u32 {
+        self.failed_probes
+    }
+
+    /// As it was before a restart.
+    pub(super) const fn restore(&mut self, until: Moment, failed_probes: u32) {
+        (self.until, self.failed_probes) = (Some(until), failed_probes);
+    }
+
+    fn open_for(&mut self, now: Moment, length: Duration) {
         let until = now + length;
         self.until = Some(self.until.map_or(until, |other| other.max(until)));
         // Probes under way must not close what has just opened.

@@ -2,6 +2,8 @@ use crate::chat::Usage;
 use proptest::prelude::*;
 
 use super::*;
+use crate::failover::FaultClass;
+use crate::fault::Cause;
 
 const COOLDOWN: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,80 @@ fn more_than_half_of_five_attempts_opens() {
     fail(&health, at(0), FaultKind::BrokenStream);
     assert_eq!(health.admission(at(0)), Admission::No { until: at(0) + COOLDOWN });
     assert_eq!(health.begin(at(4999)).err(), Some(BreakerOpen { until: at(5000) }));
+}
+
+#[test]
+fn five_failures_in_a_row_open_however_good_the_minute_was() {
+    let health = health(BreakerRule::default());
+    for _ in 0..1000 {
+        attempt(&health, at(0), &AttemptOutcome::default());
+    }
+    for _ in 0..4 {
+        fail(&health, at(100), FaultKind::Unavailable);
+    }
+    attempt(&health, at(100), &AttemptOutcome::default());
+    for _ in 0..4 {
+        fail(&health, at(200), FaultKind::Unavailable);
+    }
+    assert_eq!(health.admission(at(200)), Admission::Yes);
+    fail(&health, at(200), FaultKind::Unavailable);
+    assert_eq!(open_until(&health, at(200)), Some(at(200) + COOLDOWN));
+}
+
+#[test]
+fn each_failed_probe_doubles_the_wait_to_four_times() {
+    let health = health(BreakerRule::default());
+    fail(&health, at(0), FaultKind::Misconfigured);
+    let mut now = at(5000);
+    for seconds in [10, 20, 20] {
+        fail(&health, now, FaultKind::Unavailable);
+        assert_eq!(open_until(&health, now), Some(now + Duration::from_secs(seconds)));
+        now = now + Duration::from_secs(seconds);
+    }
+    let saved = health.open().unwrap();
+    let other = super::tests::health(BreakerRule::default());
+    other.restore(saved);
+    assert_eq!(other.admission(now), Admission::Probe, "after a restart too");
+    attempt(&health, now, &AttemptOutcome::default());
+    assert_eq!(health.open(), None);
+    fail(&health, now, FaultKind::Misconfigured);
+    assert_eq!(open_until(&health, now), Some(now + COOLDOWN), "a success forgets it");
+}
+
+#[test]
+fn the_class_of_a_failure_names_how_many_are_borne() {
+    let policy = ByClass::default().with(FaultClass::RateLimit, Some(2)).with(FaultClass::Timeout, Some(0));
+    let health = health(BreakerRule { allowed_fails_policy: policy, ..BreakerRule::default() });
+    let of = |kind, class| AttemptOutcome { class: Some(class), ..failed(kind) };
+    for _ in 0..2 {
+        attempt(&health, at(0), &of(FaultKind::RateLimited, FaultClass::RateLimit));
+        assert_eq!(health.admission(at(0)), Admission::Yes, "not at once, where a number is given");
+    }
+    attempt(&health, at(0), &of(FaultKind::TimedOut, FaultClass::Timeout));
+    assert_eq!(open_until(&health, at(0)), Some(at(5000)));
+}
+
+#[test]
+fn a_refused_credential_takes_out_all_deployments_of_it() {
+    let book = HealthBook::default();
+    let ids = ["a", "b", "c"].map(DeploymentId::from);
+    let rule = |account| BreakerRule { account: Some(AccountId(account)), ..BreakerRule::default() };
+    book.apply(&ids.iter().cloned().zip([rule(1), rule(1), rule(2)]).collect());
+    let [a, b, c] = ids.map(|id| book.of(&id));
+    let refused = AttemptOutcome { cause: Some(Cause::Credential), ..failed(FaultKind::Misconfigured) };
+    let late = b.begin(at(0)).unwrap();
+    let change = a.begin(at(0)).unwrap().end(at(0), &refused);
+    assert_eq!(change, Some(Change::CredentialRefused(at(5000))));
+    assert_eq!([&a, &b, &c].map(|one| open_until(one, at(0))), [Some(at(5000)), Some(at(5000)), None]);
+    assert_eq!(late.end(at(10), &refused), None, "what began before says nothing new");
+    let probe = b.begin(at(5000)).unwrap();
+    assert!(probe.is_probe());
+    assert!(a.begin(at(5000)).is_err(), "one probe for the account");
+    probe.end(at(5000), &refused);
+    assert_eq!(open_until(&a, at(5000)), Some(at(15_000)), "twice as long");
+    let probe = a.begin(at(15_000)).unwrap();
+    probe.end(at(15_000), &failed(FaultKind::Rejected));
+    assert_eq!([&a, &b].map(|one| one.admission(at(15_000))), [Admission::Yes; 2], "the key is taken");
 }
 
 #[test]
@@ -154,11 +230,11 @@ fn half_open_lets_exactly_one_probe_through() {
     assert_eq!(health.admission(at(5001)), Admission::Probe, "a probe that says nothing gives its place back");
     let probe = health.begin(at(5001)).expect("the probe");
     probe.end(at(5001), &failed(FaultKind::Unavailable));
-    assert_eq!(open_until(&health, at(5001)), Some(at(10_001)), "a failed probe opens again, thresholds or not");
-    let probe = health.begin(at(10_001)).expect("the probe");
-    probe.end(at(10_002), &AttemptOutcome::default());
-    assert_eq!(health.admission(at(10_002)), Admission::Yes);
-    assert!(!health.begin(at(10_002)).expect("closed").is_probe());
+    assert_eq!(open_until(&health, at(5001)), Some(at(15_001)), "a failed probe opens again, for twice as long");
+    let probe = health.begin(at(15_001)).expect("the probe");
+    probe.end(at(15_002), &AttemptOutcome::default());
+    assert_eq!(health.admission(at(15_002)), Admission::Yes);
+    assert!(!health.begin(at(15_002)).expect("closed").is_probe());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::fault::{Refusal, RefusalKind};
+use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::health::Admission;
 use crate::id::GroupName;
 use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, ReserveRequest, Scope, ScopeId, Wait};
@@ -48,6 +48,8 @@ pub(super) struct AdmissionControl<'a, 'c> {
     /// Deployments that failed this request; they are passed over.
     pub(super) failed: &'a [usize],
     pub(super) estimate: &'a mut Estimate,
+    /// Another group takes over: nobody waits for a breaker.
+    pub(super) elsewhere: bool,
 }
 
 impl AdmissionControl<'_, '_> {
@@ -120,7 +122,9 @@ impl AdmissionControl<'_, '_> {
                     let model = &self.context.group.deployments[index].config.model;
                     self.estimate.count(self.context, model).await;
                 }
-                AdmissionCheck::Wait(Some(until), reason) if until > wait_deadline => {
+                AdmissionCheck::Wait(Some(until), reason)
+                    if until > wait_deadline || (self.elsewhere && reason == WaitReason::Breaker) =>
+                {
                     return Err(wait_refusal(self.context, until, reason));
                 }
                 AdmissionCheck::Wait(until, _) => return Ok(Attempted::Wait(until)),
@@ -312,6 +316,7 @@ fn context_refusal(input: u64, window: u32) -> Refusal {
     );
     let mut refusal = Refusal::new(RefusalKind::InvalidRequest, message).at("messages");
     refusal.code = Some("context_length_exceeded".to_owned());
+    refusal.cause = Some(Cause::ContextWindow);
     refusal
 }
 

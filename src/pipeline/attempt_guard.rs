@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use crate::attempt::{AttemptOutcome, AttemptProgress};
 use crate::fault::{AttemptFault, FaultKind};
-use crate::health;
+use crate::health::{self, Change};
+use crate::id::{DeploymentId, GroupName};
 use crate::limits::{Demand, Reservation};
+use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
 use crate::rollout::Rollout;
@@ -21,6 +23,7 @@ use super::{Gateway, rollout};
 pub(super) struct AttemptGuard {
     deployment: Arc<DeploymentRuntime>,
     router: Option<Arc<Router>>,
+    group: GroupName,
     /// A new version that is tried, and whether it decided this.
     rollout: Option<(Arc<Rollout>, bool)>,
     index: usize,
@@ -42,7 +45,8 @@ impl AttemptGuard {
         let deployment = Arc::clone(&group.deployments[index]);
         let rollout = group.rollout.as_ref();
         let rollout = rollout.map(|rollout| (Arc::clone(rollout), policy == Some(rollout.policy())));
-        Self { deployment, router: group.router.clone(), rollout, index, reservation, health, progress }
+        let name = group.config.name.clone();
+        Self { deployment, router: group.router.clone(), group: name, rollout, index, reservation, health, progress }
     }
 
     /// What was reserved for it.
@@ -79,7 +83,9 @@ impl AttemptGuard {
         } else {
             gateway.limits.refund(now, self.reservation);
         }
-        self.health.end(now, &outcome);
+        if let Some(change) = self.health.end(now, &outcome) {
+            log(&config.id, change, now, fault);
+        }
         if let Some(router) = self.router {
             let quality = unparsed.then_some(0.0);
             let event = Outcome { quality, ..Outcome::of_attempt(&outcome, seed, number, self.index) };
@@ -94,6 +100,7 @@ impl AttemptGuard {
             }
         }
         let record = AttemptRecord {
+            group: self.group,
             deployment: config.id.clone(),
             provider: config.provider.clone(),
             model: config.model.clone(),
@@ -104,5 +111,21 @@ impl AttemptGuard {
             cost: outcome.cost,
         };
         (outcome, record)
+    }
+}
+
+/// Tells an operator what is left alone, why and for how long. The provider's words are scrubbed already.
+fn log(deployment: &DeploymentId, change: Change, now: Moment, fault: Option<&AttemptFault>) {
+    let why = fault.map_or("", |fault| fault.message.as_str());
+    match change {
+        Change::Opened(until) => {
+            let seconds = until.since(now).as_secs_f64();
+            tracing::warn!(%deployment, seconds, why, "a deployment is left alone after failures");
+        }
+        Change::CredentialRefused(until) => {
+            let seconds = until.since(now).as_secs_f64();
+            tracing::error!(%deployment, seconds, why, "the provider does not take the credential, or its account is empty: every deployment of it is left alone");
+        }
+        Change::Closed => tracing::info!(%deployment, "a deployment answers again"),
     }
 }

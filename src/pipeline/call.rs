@@ -56,6 +56,7 @@ pub(super) async fn call(
         policy: guard.record.policy.clone().unwrap_or_else(|| "built-in".into()),
         group: context.group.config.name.to_string(),
         attempts: guard.attempts(),
+        tried: guard.tried(),
         waited: guard.record.waited,
         cost: None,
         bill: None,

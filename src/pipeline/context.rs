@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::chat::ChatRequest;
+use crate::failover::RetryRule;
 use crate::fault::{Refusal, RefusalKind};
 use crate::id::{GroupName, RequestId};
 use crate::moment::Moment;
@@ -12,6 +13,7 @@ use crate::record::Explanation;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::attributes::{Facts, KeptHeaders, take_tags};
+use super::fallback::Wishes;
 use super::{Gateway, prompt, steering};
 
 /// Bytes of an unknown name that a refusal repeats.
@@ -45,9 +47,14 @@ pub(super) struct RequestContext<'a> {
     pub(super) tags: Vec<String>,
     /// The headers that policies read.
     pub(super) headers: KeptHeaders,
+    /// What the client wants done about failures.
+    pub(super) wishes: Wishes,
+    /// How often it is tried again.
+    pub(super) retry: RetryRule,
 }
 
 /// What is known of a request beside itself.
+#[derive(Clone)]
 pub(super) struct Arrival {
     pub(super) id: Option<RequestId>,
     pub(super) caller: Arc<Caller>,
@@ -58,6 +65,7 @@ pub(super) struct Arrival {
     pub(super) headers: KeptHeaders,
     /// The client's tags, taken out of the request when its context is made.
     pub(super) tags: Vec<String>,
+    pub(super) wishes: Wishes,
 }
 
 impl<'a> RequestContext<'a> {
@@ -78,7 +86,9 @@ impl<'a> RequestContext<'a> {
         arrival.tags = take_tags(&mut request);
         let prompt = prompt::build(gateway, group, &arrival, request, told).await?;
         let prompt::Prompt { request, items, note, grown } = prompt;
-        let Arrival { id, caller, api, seed, large, deadline, headers, tags } = arrival;
+        let Arrival { id, caller, api, seed, large, deadline, headers, tags, wishes } = arrival;
+        let mut retry = group.config.retry;
+        retry.retries = wishes.retries.unwrap_or(retry.retries);
         Ok(Self {
             id,
             gateway,
@@ -97,6 +107,8 @@ impl<'a> RequestContext<'a> {
             deadline,
             tags,
             headers,
+            wishes,
+            retry,
         })
     }
 

@@ -22,6 +22,7 @@ use crate::tokens::Precision;
 use super::admit::not_now;
 use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
+use super::fallback::Wishes;
 use super::route::Question;
 use super::{Gateway, attributes, route};
 
@@ -118,11 +119,13 @@ impl Gateway {
         caller: Arc<Caller>,
         api: &'static dyn ClientApi,
         headers: &HeaderMap,
-        request: ChatRequest,
+        mut request: ChatRequest,
     ) -> Result<RequestPlan, Refusal> {
         let snapshot = self.live.read();
         let now = self.clock.now();
         let deadline = now + snapshot.settings.server.request_timeout;
+        let mut wishes = Wishes::of_headers(headers);
+        wishes.take(&snapshot, &mut request)?;
         let headers = attributes::keep(&snapshot.headers_read, headers);
         let arrival = Arrival {
             id: None,
@@ -133,6 +136,7 @@ impl Gateway {
             deadline,
             headers,
             tags: Vec::new(),
+            wishes,
         };
         let mut told = Explanation::default();
         let context = RequestContext::new(self, &snapshot, arrival, request, Some(&mut told)).await?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::attempt::{AttemptProgress, Billing, UsageBounds};
-use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::fault::{AttemptFault, FaultKind, Refusal, Tried};
 use crate::format::ClientApi;
 use crate::health;
 use crate::id::RequestId;
@@ -33,6 +33,10 @@ pub struct RequestGuard {
     used: Demand,
     /// Whether any attempt reached a provider.
     sent: bool,
+    /// Retries and fallbacks so far.
+    tried: Tried,
+    /// Attempts before this group's first.
+    before_group: usize,
     attempt: Option<AttemptGuard>,
     memory: HeldMemory,
     written: bool,
@@ -57,6 +61,8 @@ impl RequestGuard {
             shared: None,
             used: Demand::default(),
             sent: false,
+            tried: Tried::default(),
+            before_group: 0,
             attempt: None,
             memory,
             written: false,
@@ -138,11 +144,38 @@ impl RequestGuard {
         reservation: Reservation,
         estimated: Demand,
     ) {
+        self.tried.retries += u32::from(self.record.attempts.len() > self.before_group);
         let config = &group.deployments[index].config;
         let bounds = UsageBounds { context_window: config.context_window, max_output: config.max_output_tokens };
         let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimated, bounds);
         self.attempt =
             Some(AttemptGuard::begin(group, self.record.policy.as_ref(), index, health, reservation, progress));
+    }
+
+    /// Retries and fallbacks so far.
+    pub(super) const fn tried(&self) -> Tried {
+        self.tried
+    }
+
+    /// Another group takes over: what this one used is settled, and the next reserves for itself.
+    pub(super) fn change_group(&mut self) {
+        self.settle_shared();
+        self.sent = false;
+        self.tried.fallbacks += 1;
+        self.before_group = self.record.attempts.len();
+        self.record.fallbacks = self.tried.fallbacks;
+    }
+
+    /// Settles or gives back what is reserved of the shared scopes.
+    fn settle_shared(&mut self) {
+        let (now, used) = (self.gateway.clock.now(), std::mem::take(&mut self.used));
+        let Some(shared) = self.shared.take() else { return };
+        if self.sent {
+            self.gateway.limits.settle(now, shared, used);
+        } else {
+            self.gateway.limits.refund(now, shared);
+        }
+        self.gateway.capacity.notify();
     }
 
     /// The attempt under way, to be told what happens to it.
@@ -195,7 +228,7 @@ impl RequestGuard {
 
     fn end_attempt(&mut self, fault: Option<&AttemptFault>) {
         let Some(attempt) = self.attempt.take() else { return };
-        let number = self.record.attempts.len();
+        let number = self.record.attempts.len().saturating_sub(self.before_group);
         let (outcome, record) = attempt.end(&self.gateway, self.seed, number, fault);
         self.sent |= outcome.billing.is_sent();
         let demand = outcome.demand();
@@ -213,7 +246,8 @@ impl RequestGuard {
 
     /// The client is refused; nothing of a reply was sent.
     #[must_use]
-    pub fn refuse(mut self, refusal: Refusal) -> Refusal {
+    pub fn refuse(mut self, mut refusal: Refusal) -> Refusal {
+        refusal.tried = (!self.record.attempts.is_empty()).then_some(self.tried);
         self.end(Ending::Refused(refusal.kind), refusal.status);
         refusal
     }
@@ -237,15 +271,8 @@ impl RequestGuard {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
+        self.settle_shared();
         let now = self.gateway.clock.now();
-        if let Some(shared) = self.shared.take() {
-            if self.sent {
-                self.gateway.limits.settle(now, shared, self.used);
-            } else {
-                self.gateway.limits.refund(now, shared);
-            }
-            self.gateway.capacity.notify();
-        }
         self.record.ending = ending;
         self.record.status = status;
         self.record.latency = now.since(self.record.arrived);

@@ -13,9 +13,8 @@ use crate::authorization::Authorization;
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
-use crate::health::BreakerRule;
 use crate::http::AwsSignature;
-use crate::id::{DeploymentId, GroupName, PolicyName};
+use crate::id::{GroupName, PolicyName};
 use crate::limits::{LimitSpec, Scope};
 use crate::moment::Moment;
 use crate::policy::{Component, ComponentFormat, Digest, Engine};
@@ -307,7 +306,7 @@ impl Builder {
         let shared = &self.shared;
         let limits = &shared.limits;
         limits.apply(&specs.into_iter().chain(self.retired()).collect(), now);
-        self.shared.health.apply(&rules(&settings));
+        self.shared.health.apply(&super::breakers::rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
             Some((deployment.id.clone(), Arc::clone(model)))
@@ -441,25 +440,6 @@ fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
         deployments.map(|deployment| (Scope::Deployment(deployment.id.clone()), deployment.limits.clone())).collect();
     specs.insert(Scope::Global, settings.global_limits.clone());
     specs
-}
-
-/// A deployment may stand in several groups; it is alone only where it is alone in all of them.
-fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> {
-    let breaker = &settings.breaker;
-    let mut rules: BTreeMap<DeploymentId, BreakerRule> = BTreeMap::new();
-    for group in settings.catalog.groups.values() {
-        let alone = group.deployments.len() == 1;
-        for deployment in &group.deployments {
-            let rule = BreakerRule {
-                allowed_fails: breaker.allowed_fails,
-                cooldown: breaker.cooldown,
-                disabled: breaker.disabled,
-                alone,
-            };
-            rules.entry(deployment.id.clone()).or_insert(rule).alone &= alone;
-        }
-    }
-    rules
 }
 
 /// The same number for the same text in every process.

@@ -1,8 +1,20 @@
-//! What routers have learned, from one start of the gateway to the next. A state belongs to a group, a policy's name and its
-//! settings, whatever the version: one that does not take it begins empty.
+//! What routers have learned and which breakers are open, from one start of the gateway to the next. A router's state belongs to a
+//! group, a policy's name and its settings, whatever the version: one that does not take it begins empty. A breaker's belongs to
+//! the deployment's id, so that a restart does not send a burst to what is known to be down.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Group;
-use crate::snapshot::Snapshot;
+use crate::health::OpenBreaker;
+use crate::moment::Moment;
+use crate::policy::SavedState;
+use crate::snapshot::{DeploymentRuntime, Snapshot};
+
+/// Under which name open breakers are kept, and in which form.
+const BREAKERS: &str = "breakers";
+const BREAKERS_FORM: &str = "breakers/1";
 
 /// Under which name the state of a group's router is kept.
 pub(super) fn key(group: &Group) -> String {
@@ -10,8 +22,15 @@ pub(super) fn key(group: &Group) -> String {
     format!("router\n{}\n{}\n{}", group.name, router.policy, router.settings)
 }
 
-/// Keeps what the routers in force have learned; `ask` has them save now, else what they saved last is kept. Blocks: it
-/// writes files.
+/// One open breaker, by its deployment's id.
+#[derive(Deserialize, Serialize)]
+struct Saved {
+    until_ms: u64,
+    failed_probes: u32,
+}
+
+/// Keeps what the routers in force have learned, and the breakers; `ask` has routers save now, else what they saved last is kept.
+/// Blocks: it writes files.
 pub fn keep_states(snapshot: &Snapshot, ask: bool) {
     let states = &snapshot.rollouts.states;
     if !states.are_kept() {
@@ -24,4 +43,29 @@ pub fn keep_states(snapshot: &Snapshot, ask: bool) {
             states.keep(&key(&group.config), &state);
         }
     }
+    let open = |one: &DeploymentRuntime| {
+        let OpenBreaker { until, failed_probes } = one.health.open()?;
+        Some((one.config.id.to_string(), Saved { until_ms: until.as_millis(), failed_probes }))
+    };
+    let open: BTreeMap<String, Saved> = deployments(snapshot).filter_map(open).collect();
+    if let Ok(bytes) = serde_json::to_vec(&open) {
+        states.keep(BREAKERS, &SavedState { schema: BREAKERS_FORM.to_owned(), bytes });
+    }
+}
+
+/// Breakers are as they were before a restart; those whose time is over begin with a probe.
+pub fn restore_breakers(snapshot: &Snapshot) {
+    let Some(state) = snapshot.rollouts.states.found(BREAKERS).filter(|state| state.schema == BREAKERS_FORM) else {
+        return;
+    };
+    let Ok(open) = serde_json::from_slice::<BTreeMap<String, Saved>>(&state.bytes) else { return };
+    for one in deployments(snapshot) {
+        if let Some(Saved { until_ms, failed_probes }) = open.get(one.config.id.as_str()) {
+            one.health.restore(OpenBreaker { until: Moment::from_millis(*until_ms), failed_probes: *failed_probes });
+        }
+    }
+}
+
+fn deployments(snapshot: &Snapshot) -> impl Iterator<Item = &DeploymentRuntime> {
+    snapshot.groups.values().flat_map(|group| group.deployments.iter().map(AsRef::as_ref))
 }

@@ -21,7 +21,7 @@ use super::stored::Begun;
 use super::{App, RequestBody, access, coding, refusal, stored};
 
 /// About so many headers a reply has, and the two the connection adds.
-const HEADERS: usize = 18;
+const HEADERS: usize = 19;
 
 /// How long is read what nobody wants.
 const DISCARD: Duration = Duration::from_secs(5);
@@ -195,7 +195,8 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
     tell("x-litellm-call-id", id);
     tell("x-litellm-model-group", &meta.group);
     tell("x-litellm-model-id", &meta.deployment);
-    tell("x-litellm-attempted-retries", &meta.attempts.saturating_sub(1).to_string());
+    tell("x-litellm-attempted-retries", &meta.tried.retries.to_string());
+    tell("x-litellm-attempted-fallbacks", &meta.tried.fallbacks.to_string());
     if let Some(cost) = meta.cost {
         let cost = cost.to_string();
         tell("x-litellm-response-cost", &cost);

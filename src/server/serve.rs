@@ -15,15 +15,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::HttpService;
 use super::connection::{self, ConnectionState, LAST_CALL};
 use super::workers::Workers;
+use super::{App, HttpService};
 
 /// The pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long streams that are cut off at a stop have for their last event.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The same after a second signal.
+const HURRIED_WORDS: Duration = Duration::from_millis(100);
 /// Descriptors kept for everything but clients and their providers: files, logs, listeners.
 const SPARE_DESCRIPTORS: u64 = 64;
 /// The most connections, whatever the system would allow.
@@ -77,11 +79,20 @@ impl Server {
     }
 
     /// Serves until `stop` completes and half a second longer; then finishes the requests under way, but waits no longer
-    /// than `grace`. Streams that still go on then end with an error event.
-    pub async fn serve(self, stop: impl Future<Output = ()>, grace: impl FnOnce() -> Duration) {
+    /// than `grace`, and not at all any more once `hurry` completes. Streams that still go on then end with an error event, and
+    /// every request that is cut off is recorded.
+    pub async fn serve(
+        self,
+        stop: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+        grace: impl FnOnce() -> Duration,
+    ) {
         let Self { listening, service, workers } = self;
         let stopping = CancellationToken::new();
-        {
+        tokio::pin!(hurry);
+        // `None` is a second signal.
+        let mut finished = Some(false);
+        let grace = {
             let accepting = accept(&listening.listener, &service, &workers, &stopping);
             tokio::pin!(accepting);
             tokio::select! {
@@ -92,22 +103,51 @@ impl Server {
             if let Some(app) = &service.gateway {
                 app.draining.store(true, Ordering::Release);
             }
-            tracing::info!("stopping: requests under way may finish");
+            let grace = grace();
+            tell_stop(service.gateway.as_deref(), grace);
             stopping.cancel();
-            let _over = tokio::time::timeout(LAST_CALL, accepting).await;
-        }
+            tokio::select! {
+                biased;
+                () = hurry.as_mut() => finished = None,
+                _over = tokio::time::timeout(LAST_CALL, accepting) => {}
+            }
+            grace
+        };
         drop(listening);
-        let grace = grace();
-        if tokio::time::timeout(grace, workers.idle()).await.is_err() {
-            tracing::warn!(grace_s = grace.as_secs(), "requests still under way were cut off");
+        if finished.is_some() {
+            finished = tokio::select! {
+                biased;
+                () = hurry => None,
+                idle = tokio::time::timeout(grace, workers.idle()) => Some(idle.is_ok()),
+            };
+        }
+        if finished != Some(true) {
+            let cut = service.gateway.as_deref().map_or(0, |app| app.metrics.under_way());
+            let why = if finished.is_none() { "a second signal came" } else { "the grace time is over" };
+            tracing::warn!(cut, grace_s = grace.as_secs(), "{why}: requests still under way are cut off");
             if let Some(app) = &service.gateway {
                 app.gateway.cutoff.cancel();
             }
-            let _silent_clients = tokio::time::timeout(LAST_WORDS, workers.idle()).await;
+            let last_words = if finished.is_none() { HURRIED_WORDS } else { LAST_WORDS };
+            let _silent_clients = tokio::time::timeout(last_words, workers.idle()).await;
         }
         // A request that is cut off is still recorded: dropping its task writes the record.
         workers.end().await;
     }
+}
+
+/// Says how many requests run and wait, and until when they may.
+fn tell_stop(app: Option<&App>, grace: Duration) {
+    let Some(app) = app else { return tracing::info!("stopping: requests under way may finish") };
+    let waiting: usize = app.gateway.live.read().groups.values().map(|group| group.queue.waiting()).sum();
+    let running = app.metrics.under_way().saturating_sub(waiting as u64);
+    tracing::info!(
+        running,
+        waiting,
+        grace_s = grace.as_secs(),
+        "stopping: {running} requests run and {waiting} wait; they may finish for {} s, a second signal ends them at once",
+        grace.as_secs()
+    );
 }
 
 /// The connections there are, as many as descriptors allow.

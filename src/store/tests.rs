@@ -19,6 +19,7 @@ fn record(number: u64, group: &str, cost: Option<u64>) -> Record {
     record.cost = cost.map(NanoUsd);
     (record.status, record.ending) = (200, Ending::Whole);
     record.attempts = vec![AttemptRecord {
+        group: GroupName::from(group),
         deployment: DeploymentId::from("one"),
         provider: ProviderName::from("simulated"),
         model: "m".to_owned(),

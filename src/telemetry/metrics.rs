@@ -147,6 +147,12 @@ impl Metrics {
         self.under_way.inc();
     }
 
+    /// Requests under way.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        u64::try_from(self.under_way.get()).unwrap_or_default()
+    }
+
     /// Generation `generation` is in force.
     pub fn applied(&self, generation: u64) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));

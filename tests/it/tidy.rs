@@ -11,6 +11,7 @@ const LAYERS: [&[&str]; 6] = [
         "limits",
         "health",
         "catalog",
+        "failover",
         "attempt",
         "authorization",
         "tokens",

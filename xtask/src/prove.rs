@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+mod chaos;
 mod crowd;
 mod folder;
 mod fuzz;
@@ -19,6 +20,7 @@ cargo xtask prove rollout [--swaps N]
 cargo xtask prove hardening [--minutes N]
 cargo xtask prove fuzz [--seconds N] [--seed N]
 cargo xtask prove languages
+cargo xtask prove chaos
 
   reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
   300 swaps by default.
@@ -32,6 +34,9 @@ cargo xtask prove languages
   then everything at once for so many minutes, 10 by default.
 
   fuzz: changed fixtures through everything that reads strangers' bytes, so many seconds each, 60 by default.
+
+  chaos: four deployments that fail at random, one of which dies and returns, three times: what clients see of it, how soon the
+  dead one is left alone and used again, and that every request has one record.
 
   languages: one router in every language, from `witgate policy new` to deciding a request; all must decide alike.
 ";
@@ -49,6 +54,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["rollout", "--swaps", swaps] => rollout::prove(root, number(swaps)?),
         ["hardening"] => hardening::prove(Duration::from_secs(600)),
         ["hardening", "--minutes", minutes] => hardening::prove(60 * Duration::from_secs(number(minutes)?.into())),
+        ["chaos"] => chaos::prove(root),
         ["languages"] => languages::prove(root),
         ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
         ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),

@@ -12,7 +12,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
-use crate::catalog::{Deployment, Origin};
+use crate::catalog::{Deployment, FailureRules, Origin};
 use crate::chat::ChatRequest;
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
@@ -100,6 +100,12 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         prices,
         context_window: info.max_input_tokens.or_else(|| known?.max_input),
         max_output_tokens: info.max_output_tokens.or(info.max_tokens).or_else(|| known?.max_output),
+        failures: FailureRules {
+            retries: params.num_retries,
+            cooldown: params.cooldown_time.or(info.cooldown_time),
+            allowed_fails: info.allowed_fails,
+            allowed_fails_policy: info.allowed_fails_policy,
+        },
         timeouts: timeouts_of(timeout),
         stream_timeouts: timeouts_of(params.stream_timeout.or(defaults.stream_timeout).or(timeout)),
     };

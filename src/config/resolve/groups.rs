@@ -11,6 +11,7 @@ use crate::config::reader::Reader;
 use crate::config::settings::Alias;
 use crate::config::shape::{AliasEntry, BuilderGrants, ParserGrants, PolicyEntry, RouterGrants, RoutingGroup};
 use crate::config::yaml::Place;
+use crate::failover::{Fallbacks, RetryRule};
 use crate::id::{DeploymentId, GroupName, PolicyName};
 
 /// The groups with their policies.
@@ -51,12 +52,16 @@ impl Groups {
     }
 
     /// Every group, whole.
-    pub(super) fn finish(self, retries: u32) -> BTreeMap<GroupName, Arc<Group>> {
+    pub(super) fn finish(
+        self,
+        mut failures: BTreeMap<GroupName, (RetryRule, Fallbacks)>,
+    ) -> BTreeMap<GroupName, Arc<Group>> {
         let Self { default, deployments, routers, mut builders, mut parsers } = self;
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
             let (builder, parser) = (builders.remove(&name), parsers.remove(&name));
-            (name.clone(), Arc::new(Group { name, deployments, router, builder, parser, retries }))
+            let (retry, fallbacks) = failures.remove(&name).unwrap_or_default();
+            (name.clone(), Arc::new(Group { name, deployments, router, builder, parser, retry, fallbacks }))
         };
         deployments.into_iter().map(whole).collect()
     }
@@ -179,7 +184,17 @@ impl Groups {
         aliases
     }
 
-    fn did_you_mean(&self, written: &str) -> String {
+    /// Whether there is a group of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.deployments.contains_key(name)
+    }
+
+    /// The names of all groups.
+    pub(super) fn names(&self) -> impl Iterator<Item = &GroupName> {
+        self.deployments.keys()
+    }
+
+    pub(super) fn did_you_mean(&self, written: &str) -> String {
         let name = closest(written, self.deployments.keys().map(GroupName::as_str));
         name.map_or_else(String::new, |name| format!("did you mean `{name}`?"))
     }

@@ -49,6 +49,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) tags: Vec<String>,
     pub(in crate::config) timeout: Option<Duration>,
     pub(in crate::config) stream_timeout: Option<Duration>,
+    pub(in crate::config) num_retries: Option<u32>,
+    pub(in crate::config) cooldown_time: Option<Duration>,
     pub(in crate::config) costs: Costs,
 }
 
@@ -91,6 +93,8 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             tags: section.texts("tags"),
             timeout: section.seconds("timeout"),
             stream_timeout: section.seconds("stream_timeout"),
+            num_retries: section.small("num_retries").or(section.small("max_retries")),
+            cooldown_time: section.seconds_or_none("cooldown_time"),
             costs: Costs::read(&mut section),
         };
         section.finish();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::failures::FallbackLists;
 use crate::config::section::Section;
 
 /// What acts of it.
@@ -9,6 +10,7 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) request_timeout: Option<Duration>,
     pub(in crate::config) num_retries: Option<u32>,
     pub(in crate::config) allowed_fails: Option<u32>,
+    pub(in crate::config) fallbacks: FallbackLists,
 }
 
 impl LitellmSettings {
@@ -19,6 +21,7 @@ impl LitellmSettings {
             request_timeout: section.seconds("request_timeout"),
             num_retries: section.small("num_retries"),
             allowed_fails: section.small("allowed_fails"),
+            fallbacks: FallbackLists::read(&mut section),
         };
         section.finish();
         read

@@ -1,7 +1,10 @@
 //! `model_info` of a deployment.
 
-use super::Costs;
+use std::time::Duration;
+
+use super::{Costs, failures};
 use crate::config::section::Section;
+use crate::failover::ByClass;
 
 /// What acts of it.
 pub(in crate::config) struct ModelInfo {
@@ -14,6 +17,9 @@ pub(in crate::config) struct ModelInfo {
     pub(in crate::config) max_input_tokens: Option<u32>,
     pub(in crate::config) max_output_tokens: Option<u32>,
     pub(in crate::config) blocked: Option<bool>,
+    pub(in crate::config) cooldown_time: Option<Duration>,
+    pub(in crate::config) allowed_fails: Option<u32>,
+    pub(in crate::config) allowed_fails_policy: ByClass,
     pub(in crate::config) costs: Costs,
 }
 
@@ -29,6 +35,9 @@ impl ModelInfo {
             max_input_tokens: section.small("max_input_tokens"),
             max_output_tokens: section.small("max_output_tokens"),
             blocked: section.flag("blocked"),
+            cooldown_time: section.seconds_or_none("cooldown_time"),
+            allowed_fails: section.small("allowed_fails"),
+            allowed_fails_policy: failures::allowed_fails_policy(&mut section),
             costs: Costs::read(&mut section),
         };
         section.finish();

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::failures::{self, FallbackLists};
 use crate::config::section::{KeyPlaces, Section};
 use crate::config::yaml::{Place, Value};
+use crate::failover::ByClass;
 
 /// What acts of it.
 pub(in crate::config) struct RouterSettings<'r, 'e> {
@@ -18,6 +20,10 @@ pub(in crate::config) struct RouterSettings<'r, 'e> {
     pub(in crate::config) allowed_fails: Option<u32>,
     pub(in crate::config) cooldown_time: Option<Duration>,
     pub(in crate::config) disable_cooldowns: Option<bool>,
+    pub(in crate::config) fallbacks: FallbackLists,
+    pub(in crate::config) retry_policy: ByClass,
+    pub(in crate::config) group_retry_policies: BTreeMap<String, (Place, ByClass)>,
+    pub(in crate::config) allowed_fails_policy: ByClass,
     pub(in crate::config) default_max_parallel_requests: Option<u32>,
     pub(in crate::config) token_usage_window: Option<Duration>,
     pub(in crate::config) max_tokens_per_minute: Option<u64>,
@@ -60,7 +66,11 @@ impl<'r, 'e> RouterSettings<'r, 'e> {
             model_group_alias: AliasEntry::read_all(&mut section),
             timeout: section.seconds("timeout"),
             stream_timeout: section.seconds("stream_timeout"),
-            num_retries: section.small("num_retries"),
+            num_retries: section.small("num_retries").or(section.small("max_retries")),
+            fallbacks: FallbackLists::read(&mut section),
+            retry_policy: failures::retry_policy(&mut section),
+            group_retry_policies: failures::group_retry_policies(&mut section),
+            allowed_fails_policy: failures::allowed_fails_policy(&mut section),
             retry_after: section.seconds_or_none("retry_after"),
             allowed_fails: section.small("allowed_fails"),
             cooldown_time: section.seconds_or_none("cooldown_time"),

@@ -5,6 +5,7 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::super::context::Arrival;
+use super::super::fallback::Wishes;
 use super::super::tests::support::{gateway, request};
 use super::super::{Access, Gateway, RequestGuard, authenticate};
 use super::*;
@@ -40,11 +41,14 @@ async fn admit(
         deadline,
         headers: Vec::new(),
         tags: Vec::new(),
+        wishes: Wishes::default(),
     };
     let context = RequestContext::new(gateway, &snapshot, arrival, request(body), None).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();
-    AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate }.admit().await
+    AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate, elsewhere: false }
+        .admit()
+        .await
 }
 
 /// The provider read it: its attempt counts, from now on.

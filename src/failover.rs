@@ -1,0 +1,187 @@
+//! What may help after a fault, as data: which class a fault is of, how often each class is tried again, and which groups take
+//! over from one whose deployments all failed.
+//!
+//! The classes and their names are LiteLLM's, since its files use them (`retry_policy`, `allowed_fails_policy`). A fault of the
+//! request itself is never repeated at the deployment that refused it, whatever a policy says: it would be refused again.
+
+mod causes;
+mod overrides;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::fault::{AttemptFault, Cause, FaultKind, RefusalKind};
+use crate::id::GroupName;
+
+pub use causes::{cause_of, classify};
+pub use overrides::{Overrides, steers};
+
+/// LiteLLM's classes of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultClass {
+    /// The request is refused as it is.
+    BadRequest,
+    /// The credential is refused, or its account is empty.
+    Authentication,
+    /// It took too long.
+    Timeout,
+    /// The provider's limit.
+    RateLimit,
+    /// The provider's moderation.
+    ContentPolicy,
+    /// The provider failed, or its reply broke off.
+    InternalServer,
+    /// The provider is down, or cannot be reached.
+    ServiceUnavailable,
+    /// Something before the provider failed.
+    BadGateway,
+    /// The provider does not know the model or the path.
+    NotFound,
+}
+
+impl FaultClass {
+    /// Every class.
+    pub const ALL: [Self; 9] = [
+        Self::BadRequest,
+        Self::Authentication,
+        Self::Timeout,
+        Self::RateLimit,
+        Self::ContentPolicy,
+        Self::InternalServer,
+        Self::ServiceUnavailable,
+        Self::BadGateway,
+        Self::NotFound,
+    ];
+
+    /// The class of a fault; `None` where it says nothing about the provider.
+    #[must_use]
+    pub const fn of(kind: FaultKind, status: Option<u16>, cause: Option<Cause>) -> Option<Self> {
+        Some(match (cause, kind, status) {
+            (Some(Cause::ContentPolicy), ..) => Self::ContentPolicy,
+            (Some(Cause::ContextWindow), ..) | (None, FaultKind::Rejected, _) => Self::BadRequest,
+            (Some(Cause::Credential), ..) => Self::Authentication,
+            (None, FaultKind::RateLimited, _) => Self::RateLimit,
+            (None, FaultKind::TimedOut, _) => Self::Timeout,
+            (None, FaultKind::Misconfigured, Some(404)) => Self::NotFound,
+            (None, FaultKind::Misconfigured, _) => Self::Authentication,
+            (None, FaultKind::Unavailable, Some(502)) => Self::BadGateway,
+            (None, FaultKind::Unavailable, Some(503) | None) => Self::ServiceUnavailable,
+            (None, FaultKind::Unavailable | FaultKind::BrokenStream, _) => Self::InternalServer,
+            (None, FaultKind::Cancelled | FaultKind::Unparsed | FaultKind::Gateway, _) => return None,
+        })
+    }
+}
+
+/// A number for each class of faults, where one is given.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct ByClass {
+    numbers: [Option<u32>; FaultClass::ALL.len()],
+    /// For the classes that have none.
+    pub default: Option<u32>,
+}
+
+impl fmt::Debug for ByClass {
+    /// Only what is given.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given = FaultClass::ALL.into_iter().zip(self.numbers).filter_map(|(class, number)| Some((class, number?)));
+        f.debug_map().entries(given).finish()?;
+        self.default.map_or(Ok(()), |number| write!(f, " else {number}"))
+    }
+}
+
+impl ByClass {
+    /// The same with `number` for `class`.
+    #[must_use]
+    pub const fn with(mut self, class: FaultClass, number: Option<u32>) -> Self {
+        self.numbers[class as usize] = number;
+        self
+    }
+
+    /// The number that is given for `class`, or for all that have none.
+    #[must_use]
+    pub fn of(&self, class: FaultClass) -> Option<u32> {
+        self.numbers[class as usize].or(self.default)
+    }
+}
+
+/// How often a request is tried again within its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryRule {
+    /// After a fault whose class has no number of its own.
+    pub retries: u32,
+    /// By class of the last fault (`retry_policy`).
+    pub by_class: ByClass,
+}
+
+impl RetryRule {
+    /// Retries after a fault of this class; `None` is a reply that the parser does not take.
+    #[must_use]
+    pub fn allowed(&self, class: Option<FaultClass>) -> u32 {
+        class.and_then(|class| self.by_class.of(class)).unwrap_or(self.retries)
+    }
+
+    /// The number a policy gives for the class of `fault` by name.
+    #[must_use]
+    pub fn named(&self, fault: &AttemptFault) -> Option<u32> {
+        let class = FaultClass::of(fault.kind, fault.status, fault.cause)?;
+        self.by_class.numbers[class as usize]
+    }
+}
+
+/// A group that takes over, and what of the request is different there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The group.
+    pub group: GroupName,
+    /// What is asked otherwise there.
+    pub overrides: Option<Arc<Overrides>>,
+}
+
+/// The groups that take over from one, by what its fault was about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fallbacks {
+    /// Whatever failed.
+    pub generic: Vec<Target>,
+    /// The prompt is longer than the group's models take.
+    pub context_window: Vec<Target>,
+    /// The providers' moderation refuses what is said.
+    pub content_policy: Vec<Target>,
+}
+
+impl Fallbacks {
+    /// Whether there is no group to take over.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.generic.is_empty() && self.context_window.is_empty() && self.content_policy.is_empty()
+    }
+
+    /// Who takes over after a fault about `cause`: the list for it where there is one, else the one for all faults.
+    #[must_use]
+    pub fn after(&self, cause: Option<Cause>) -> &[Target] {
+        match cause {
+            Some(Cause::ContextWindow) if !self.context_window.is_empty() => &self.context_window,
+            Some(Cause::ContentPolicy) if !self.content_policy.is_empty() => &self.content_policy,
+            _ => &self.generic,
+        }
+    }
+}
+
+/// Whether another group may serve what ended so in this one. What is wrong with the request itself, or with who asks,
+/// is wrong everywhere.
+#[must_use]
+pub const fn may_fall_back(kind: RefusalKind, cause: Option<Cause>) -> bool {
+    match kind {
+        RefusalKind::NeverFits
+        | RefusalKind::RateLimited
+        | RefusalKind::Rejected
+        | RefusalKind::Upstream
+        | RefusalKind::Unavailable
+        | RefusalKind::TimedOut
+        | RefusalKind::Unparsed => true,
+        RefusalKind::InvalidRequest => cause.is_some(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! The attempts of one request within one group: who is called, how often, after which pause.
+//!
+//! What just failed is not called again while another deployment can be; only when none can, after a pause. A deployment that
+//! refused the request, or our credential, is not called again for this request at all. When the retries of one `order` are
+//! used up, those of the next begin.
+
+use std::time::Duration;
+
+use crate::failover::{FaultClass, RetryRule, classify};
+use crate::fault::{AttemptFault, Refusal, RefusalKind};
+use crate::health::Admission;
+
+use super::admit::AdmissionControl;
+use super::estimate::Estimate;
+use super::parser::{self, CallFailure, Unparsed};
+use super::{RequestContext, RequestGuard, Served, call, route, stream};
+
+/// Routes, reserves and calls until something of a reply is there or nothing is left to try. `elsewhere` says that another
+/// group takes over: then nobody waits for a breaker.
+///
+/// # Errors
+/// The last fault, as the client would read it.
+pub(super) async fn within_group(
+    guard: &mut RequestGuard,
+    context: &mut RequestContext<'_>,
+    elsewhere: bool,
+) -> Result<Served<stream::Begun>, Refusal> {
+    let mut estimate = Estimate::of(&context.request);
+    let order = route::order(context, &mut estimate, guard).await?;
+    let mut tries =
+        Tries { order, failed: Vec::new(), barred: Vec::new(), last: None, rule: context.retry, retries: 0 };
+    let mut unparsed: Option<Unparsed> = None;
+    loop {
+        if tries.last.is_some() && !tries.again(context, guard.seed, elsewhere).await {
+            break;
+        }
+        let Tries { order, failed, .. } = &tries;
+        let mut admission = AdmissionControl { context, guard, order, failed, estimate: &mut estimate, elsewhere };
+        let index = match (admission.admit().await, &tries.last) {
+            (Ok(index), _) => index,
+            (Err(refusal), None) => return Err(refusal),
+            // Nobody else can take it: those that failed may, after a pause.
+            (Err(_), Some(_)) => {
+                tries.failed.clone_from(&tries.order);
+                continue;
+            }
+        };
+        tries.last = None;
+        match call::call(context, guard, index).await {
+            Ok(served) => return Ok(served),
+            Err(CallFailure::Complaint(complained)) => {
+                // The provider did its part; what it is asked next is another request to it.
+                guard.complained(&complained.complaint.problem);
+                let asked_again = complained.asked_again(&context.request.messages);
+                let Some(messages) = asked_again.filter(|_| tries.retries < tries.rule.retries) else {
+                    return Err(complained.into());
+                };
+                tries.retries += 1;
+                parser::ask_again(context, messages);
+                estimate = Estimate::of(&context.request);
+                tries.failed.clone_from(&tries.barred);
+                unparsed = Some(complained);
+            }
+            Err(CallFailure::Fault(mut fault)) => {
+                classify(&mut fault);
+                guard.fail_attempt(&fault);
+                tries.failed(context, index, fault)?;
+            }
+        }
+    }
+    let complained = unparsed.filter(|_| tries.last.is_none()).map(Refusal::from);
+    Err(complained
+        .or(tries.last.map(Refusal::from))
+        .unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no attempt was made")))
+}
+
+/// What was tried, and what may be.
+struct Tries {
+    /// Best first.
+    order: Vec<usize>,
+    /// Those that failed since all could last be called.
+    failed: Vec<usize>,
+    /// Those that would only refuse it again.
+    barred: Vec<usize>,
+    last: Option<AttemptFault>,
+    rule: RetryRule,
+    /// Retries so far, of this `order`.
+    retries: u32,
+}
+
+impl Tries {
+    /// Notes a fault.
+    ///
+    /// # Errors
+    /// The fault, where trying again cannot help.
+    fn failed(&mut self, context: &RequestContext<'_>, index: usize, fault: AttemptFault) -> Result<(), Refusal> {
+        let deployment = &context.group.deployments[index].config;
+        // A deployment's own number counts where the request says none.
+        if self.failed.is_empty() && self.retries == 0 && context.wishes.retries.is_none() {
+            self.rule.retries = deployment.failures.retries.unwrap_or(self.rule.retries);
+        }
+        self.failed.push(index);
+        if !fault.kind.may_succeed_again() {
+            self.barred.push(index);
+        }
+        let untried = self.order.iter().any(|index| !self.failed.contains(index));
+        // A field that one format lacks another deployment's may have; what one provider refused, others would refuse too,
+        // unless a policy says that it is worth a try.
+        let worth = !fault.was_sent() || self.rule.named(&fault).is_some();
+        if !fault.kind.may_succeed_elsewhere() && !(untried && worth) {
+            return Err(fault.into());
+        }
+        self.last = Some(fault);
+        Ok(())
+    }
+
+    /// Whether the request is tried again after the last fault; waits until it may be.
+    async fn again(&mut self, context: &RequestContext<'_>, seed: u64, elsewhere: bool) -> bool {
+        let Some(fault) = &self.last else { return true };
+        let clock = context.gateway.clock;
+        let class = FaultClass::of(fault.kind, fault.status, fault.cause);
+        if self.retries >= self.rule.allowed(class) {
+            return self.next_order(context);
+        }
+        self.retries += 1;
+        let now = clock.now();
+        let callable = |index: &usize| {
+            let health = &context.group.deployments[*index].health;
+            !self.failed.contains(index) && !matches!(health.admission(now), Admission::No { .. })
+        };
+        if self.order.iter().any(callable) {
+            return true;
+        }
+        // Another group is asked before this one is waited for, unless what failed may be called at once.
+        let open =
+            |index: &usize| matches!(context.group.deployments[*index].health.admission(now), Admission::No { .. });
+        if self.order.iter().all(|index| self.barred.contains(index) || (elsewhere && open(index))) {
+            return false;
+        }
+        let pause = call::pause(context, fault, self.retries, seed);
+        let Some(until) = pause.map(|pause: Duration| now + pause).filter(|until| *until < context.deadline) else {
+            return false;
+        };
+        self.failed.clone_from(&self.barred);
+        clock.sleep_until(until).await;
+        true
+    }
+
+    /// Goes on to the deployments of the next `order`, where there are any that were not tried.
+    fn next_order(&mut self, context: &RequestContext<'_>) -> bool {
+        let order_of = |index: &usize| context.group.deployments[*index].config.order;
+        let Some(tried) = self.failed.iter().map(order_of).max() else { return false };
+        let (before, after): (Vec<usize>, Vec<usize>) = self.order.iter().partition(|index| order_of(index) <= tried);
+        if after.is_empty() {
+            return false;
+        }
+        (self.retries, self.failed) = (0, before);
+        true
+    }
+}

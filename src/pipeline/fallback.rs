@@ -1,0 +1,220 @@
+//! From one group to the next when all of its deployments failed.
+//!
+//! The client's own list stands in the place of every configured one; else the list for what the fault was about, else the one
+//! for all faults. A group is tried once for a request, and no more than `max_fallbacks` after the first, so that lists may
+//! lead in circles. Each group has its own prompt, route, limits and reservation. When all fail, the client reads the first
+//! group's fault with its status, and what became of the others behind it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use serde_json::Value;
+
+use crate::chat::ChatRequest;
+use crate::failover::{Overrides, Target, may_fall_back};
+use crate::fault::{Cause, Refusal, RefusalKind};
+use crate::id::GroupName;
+use crate::snapshot::{GroupRuntime, Snapshot};
+
+use super::context::{self, Arrival, RequestContext};
+use super::{Gateway, RequestGuard, Served, attempts, stream};
+
+/// Retries a client may ask for.
+const MOST_RETRIES: u32 = 20;
+/// Groups a client may name.
+const MOST_TARGETS: usize = 20;
+
+/// What a client wants done about failures.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wishes {
+    /// Retries within a group.
+    pub(super) retries: Option<u32>,
+    /// Its own list.
+    targets: Option<Vec<Target>>,
+    /// No other group.
+    disabled: bool,
+}
+
+impl Wishes {
+    /// Reads the header; a body may say more.
+    pub(super) fn of_headers(headers: &HeaderMap) -> Self {
+        let told = headers.get(HeaderName::from_static("x-litellm-num-retries"));
+        let retries = told.and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
+        Self { retries: retries.map(|retries| retries.min(MOST_RETRIES)), ..Self::default() }
+    }
+
+    /// Takes its fields out of a request: they are ours to read, not the provider's.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where one of them is not what it must be, or names no group.
+    pub(super) fn take(&mut self, snapshot: &Snapshot, request: &mut ChatRequest) -> Result<(), Refusal> {
+        if request.rest.is_empty() {
+            return Ok(());
+        }
+        let mut taken = |name: &str| request.rest.shift_remove(name).filter(|value| !value.is_null());
+        if let Some(retries) = taken("num_retries") {
+            let number = retries.as_u64().ok_or_else(|| wrong("num_retries", "a whole number from 0"))?;
+            self.retries = Some(u32::try_from(number).unwrap_or(u32::MAX).min(MOST_RETRIES));
+        }
+        if let Some(disabled) = taken("disable_fallbacks") {
+            self.disabled = disabled.as_bool().ok_or_else(|| wrong("disable_fallbacks", "true or false"))?;
+        }
+        if let Some(list) = taken("fallbacks") {
+            let Value::Array(list) = list else { return Err(wrong("fallbacks", "a list of model names")) };
+            if list.len() > MOST_TARGETS {
+                return Err(wrong("fallbacks", "a list of at most 20 model names"));
+            }
+            self.targets = Some(list.into_iter().map(|value| target(snapshot, value)).collect::<Result<_, _>>()?);
+        }
+        Ok(())
+    }
+
+    /// The groups that take over from `group` after a fault about `cause`.
+    fn after<'a>(&'a self, group: &'a GroupRuntime, cause: Option<Cause>) -> &'a [Target] {
+        match &self.targets {
+            _ if self.disabled => &[],
+            Some(own) => own,
+            None => group.config.fallbacks.after(cause),
+        }
+    }
+
+    /// Whether any group takes over from `group`, whatever happens.
+    fn any(&self, group: &GroupRuntime) -> bool {
+        !self.disabled && self.targets.as_ref().map_or(!group.config.fallbacks.is_empty(), |own| !own.is_empty())
+    }
+}
+
+fn wrong(name: &str, wanted: &str) -> Refusal {
+    Refusal::new(RefusalKind::InvalidRequest, format!("`{name}` must be {wanted}")).at(name)
+}
+
+/// A name, or a mapping with a `model` and what else is asked there.
+fn target(snapshot: &Snapshot, value: Value) -> Result<Target, Refusal> {
+    let (name, overrides) = match value {
+        Value::String(name) => (name, None),
+        Value::Object(fields) => match fields.get("model") {
+            Some(Value::String(name)) => {
+                let name = name.clone();
+                let overrides = Overrides::parse(fields).map_err(|refusal| refusal.at("fallbacks"))?;
+                (name, overrides.map(Arc::new))
+            }
+            _ => return Err(wrong("fallbacks", "a list of model names, or of objects with a `model`")),
+        },
+        _ => return Err(wrong("fallbacks", "a list of model names, or of objects with a `model`")),
+    };
+    let group = context::find(snapshot, &name).map_err(|refusal| refusal.at("fallbacks"))?;
+    Ok(Target { group: group.config.name.clone(), overrides })
+}
+
+/// Serves the request in the group it names, or in those that take over.
+///
+/// # Errors
+/// The first group's refusal, with what became of the others.
+pub(super) async fn serve(
+    gateway: &Gateway,
+    guard: &mut RequestGuard,
+    snapshot: &Snapshot,
+    mut arrival: Arrival,
+    mut request: ChatRequest,
+) -> Result<Served<stream::Begun>, Refusal> {
+    arrival.wishes.take(snapshot, &mut request)?;
+    let first = context::find(snapshot, &request.model)?;
+    let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);
+    if most == 0 || !arrival.wishes.any(first) {
+        return in_group(gateway, guard, snapshot, arrival, request, false).await;
+    }
+    let wishes = arrival.wishes.clone();
+    let mut chain = Chain { tried: vec![first.config.name.clone()], pending: VecDeque::new() };
+    let mut group = first;
+    let mut asked = request.clone();
+    let mut primary: Option<Refusal> = None;
+    loop {
+        let may_go_on = chain.tried.len() <= most;
+        let elsewhere = may_go_on && chain.leads_on(wishes.after(group, None));
+        let answer = in_group(gateway, guard, snapshot, arrival.clone(), asked, elsewhere).await;
+        let refusal = match answer {
+            Ok(served) => return Ok(served),
+            Err(refusal) => refusal,
+        };
+        let (kind, cause) = (refusal.kind, refusal.cause);
+        tell(&mut primary, &group.config.name, refusal);
+        if !may_go_on || !may_fall_back(kind, cause) {
+            break;
+        }
+        chain.then(wishes.after(group, cause));
+        let Some((target, next)) = chain.next(snapshot) else { break };
+        tracing::info!(id = %guard.id(), from = %group.config.name, to = %target.group, fault = kind.as_str(), "another group takes over");
+        asked = target.overrides.as_ref().map_or_else(|| request.clone(), |overrides| overrides.apply(&request));
+        asked.model = target.group.as_str().to_owned();
+        guard.change_group();
+        group = next;
+    }
+    Err(primary.unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no group was tried")))
+}
+
+async fn in_group(
+    gateway: &Gateway,
+    guard: &mut RequestGuard,
+    snapshot: &Snapshot,
+    arrival: Arrival,
+    request: ChatRequest,
+    elsewhere: bool,
+) -> Result<Served<stream::Begun>, Refusal> {
+    // Of a request that its builder refuses, too.
+    guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
+    let mut context = RequestContext::new(gateway, snapshot, arrival, request, guard.explanation()).await?;
+    guard.hold_memory(context.grown)?;
+    if gateway.ledger.is_some() {
+        guard.record.tags.clone_from(&context.tags);
+    }
+    attempts::within_group(guard, &mut context, elsewhere).await
+}
+
+/// Keeps the first group's refusal, and adds the words of the others to it.
+fn tell(primary: &mut Option<Refusal>, group: &GroupName, refusal: Refusal) {
+    match primary {
+        None => *primary = Some(refusal),
+        Some(first) => {
+            first.message =
+                format!("{}; fallback `{group}`: {} ({})", first.message, refusal.message, refusal.kind.as_str());
+        }
+    }
+}
+
+/// The groups a request was in and those that may follow.
+struct Chain {
+    tried: Vec<GroupName>,
+    pending: VecDeque<Target>,
+}
+
+impl Chain {
+    fn is_new(&self, target: &Target) -> bool {
+        !self.tried.contains(&target.group)
+    }
+
+    /// Whether any group would follow.
+    fn leads_on(&self, targets: &[Target]) -> bool {
+        !self.pending.is_empty() || targets.iter().any(|target| self.is_new(target))
+    }
+
+    /// The targets of a group that failed come before those its predecessor left.
+    fn then(&mut self, targets: &[Target]) {
+        for target in targets.iter().rev() {
+            if self.is_new(target) {
+                self.pending.retain(|pending| pending.group != target.group);
+                self.pending.push_front(target.clone());
+            }
+        }
+    }
+
+    fn next<'s>(&mut self, snapshot: &'s Snapshot) -> Option<(Target, &'s Arc<GroupRuntime>)> {
+        let target = self.pending.pop_front()?;
+        self.tried.push(target.group.clone());
+        let group = snapshot.group(target.group.as_str())?;
+        Some((target, group))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::fault::{AttemptFault, Refusal, RefusalKind, Tried};
+use crate::format::{ClientRequest, OpenAi};
+use crate::pipeline::tests::support::{gateway_over, record_into};
+use crate::pipeline::{Gateway, ReplyMeta, Served};
+use crate::record::Record;
+use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
+
+/// Answers by the host: `ok.*` replies, any other name is the status and body it is told.
+#[derive(Default)]
+struct Hosts {
+    /// Hosts called, in order, each with what was asked of it.
+    calls: Mutex<Vec<(String, String)>>,
+}
+
+const REPLY: &str = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
+
+impl Hosts {
+    fn called(&self) -> Vec<String> {
+        self.calls.lock().unwrap().iter().map(|(host, _)| host.clone()).collect()
+    }
+}
+
+impl Upstream for Hosts {
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
+        let host = call.url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap().to_owned();
+        self.calls.lock().unwrap().push((host.clone(), String::from_utf8(call.body.to_vec()).unwrap()));
+        let (status, body) = match host.split('-').next().unwrap() {
+            "ok" => (200, REPLY),
+            "down" => (500, r#"{"error": {"message": "it is down"}}"#),
+            "long" => (400, r#"{"error": {"message": "too long", "code": "context_length_exceeded"}}"#),
+            "moderated" => (400, r#"{"error": {"message": "no", "code": "content_filter"}}"#),
+            "bad" => (400, r#"{"error": {"message": "bad request"}}"#),
+            "broke" => (429, r#"{"error": {"message": "no money left", "code": "insufficient_quota"}}"#),
+            "busy" => (429, r#"{"error": {"message": "slow down"}}"#),
+            other => panic!("{other}"),
+        };
+        let body: Body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(body.as_bytes()))]));
+        let status = StatusCode::from_u16(status).unwrap();
+        Box::pin(std::future::ready(Ok(UpstreamResponse { status, headers: HeaderMap::new(), body })))
+    }
+}
+
+/// A deployment: group, host, and what else its entry says.
+fn deployment(group: &str, host: &str, more: &str) -> String {
+    format!(
+        "- {{model_name: {group}, litellm_params: {{model: openai/m, api_base: 'http://{host}/v1', api_key: k-{host}{more}}}, model_info: {{id: {host}}}}}\n"
+    )
+}
+
+struct Scene {
+    gateway: Arc<Gateway>,
+    hosts: Arc<Hosts>,
+    records: Arc<Mutex<Vec<Record>>>,
+}
+
+impl Scene {
+    fn new(deployments: &[(&str, &str)], rest: &str) -> Self {
+        let list: String = deployments.iter().map(|(group, host)| deployment(group, host, "")).collect();
+        Self::of(&list, rest)
+    }
+
+    fn of(list: &str, rest: &str) -> Self {
+        let hosts = Arc::new(Hosts::default());
+        let (gateway, records) = record_into(gateway_over(&format!("model_list:\n{list}{rest}"), hosts.clone()));
+        Self { gateway, hosts, records }
+    }
+
+    async fn ask(&self, more: &str) -> Result<ReplyMeta, Refusal> {
+        self.ask_with(HeaderMap::new(), more).await
+    }
+
+    async fn ask_with(&self, headers: HeaderMap, more: &str) -> Result<ReplyMeta, Refusal> {
+        let body = format!(r#"{{"model": "a", "messages": [{{"role": "user", "content": "hello"}}]{more}}}"#);
+        let mut request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body);
+        request.headers = headers;
+        match self.gateway.serve(self.gateway.arrive(&OpenAi), request).await? {
+            Served::Whole { meta, .. } => Ok(meta),
+            _ => panic!("a whole reply"),
+        }
+    }
+}
+
+fn tried(retries: u32, fallbacks: u32) -> Tried {
+    Tried { retries, fallbacks }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_group_takes_over_and_one_record_tells_all_attempts() {
+    let scene = Scene::new(
+        &[("a", "down-1"), ("b", "down-2"), ("c", "ok-1")],
+        "router_settings: {num_retries: 1, fallbacks: [{a: [b]}, {b: [a, c]}]}",
+    );
+    let meta = scene.ask("").await.unwrap();
+    assert_eq!((meta.group.as_str(), meta.tried), ("c", tried(2, 2)));
+    assert_eq!(scene.hosts.called(), ["down-1", "down-1", "down-2", "down-2", "ok-1"]);
+    let records = scene.records.lock().unwrap();
+    let groups: Vec<&str> = records[0].attempts.iter().map(|attempt| attempt.group.as_str()).collect();
+    assert_eq!((records.len(), records[0].fallbacks), (1, 2));
+    assert_eq!(groups, ["a", "a", "b", "b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_fail_the_first_groups_fault_is_told_with_the_others_words() {
+    let scene = Scene::new(
+        &[("a", "bad-1"), ("b", "down-1")],
+        "router_settings: {num_retries: 0, fallbacks: [{a: [b]}, {b: [a]}]}",
+    );
+    let refusal = scene.ask("").await.unwrap_err();
+    assert_eq!((refusal.kind, refusal.status, refusal.tried), (RefusalKind::Rejected, 400, Some(tried(0, 1))));
+    assert_eq!(refusal.message, "bad request; fallback `b`: it is down (upstream)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cause_chooses_the_list() {
+    let settings = "router_settings: {fallbacks: [{'*': [c]}], context_window_fallbacks: [{a: [b]}], content_policy_fallbacks: [{a: [d]}]}";
+    for (host, group) in [("long-1", "b"), ("moderated-1", "d"), ("bad-1", "c")] {
+        let scene = Scene::new(&[("a", host), ("b", "ok-b"), ("c", "ok-c"), ("d", "ok-d")], settings);
+        assert_eq!(scene.ask("").await.unwrap().group, group, "{host}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_bring_its_own_list_or_want_none() {
+    let scene = Scene::new(
+        &[("a", "bad-1"), ("b", "ok-b"), ("c", "ok-c")],
+        "router_settings: {fallbacks: [{a: [b]}], model_group_alias: {other: c}}",
+    );
+    let own = scene.ask(r#", "fallbacks": [{"model": "other", "temperature": 0.25}]"#).await.unwrap();
+    assert_eq!(own.group, "c");
+    let asked = scene.hosts.calls.lock().unwrap().last().unwrap().1.clone();
+    assert!(asked.contains(r#""temperature":0.25"#) && !asked.contains("fallbacks"), "{asked}");
+    let none = scene.ask(r#", "disable_fallbacks": true"#).await.unwrap_err();
+    assert_eq!(none.message, "bad request");
+    for (field, param) in [
+        (r#", "fallbacks": ["nobody"]"#, "fallbacks"),
+        (r#", "fallbacks": [{"model": "b", "api_key": "x"}]"#, "fallbacks"),
+        (r#", "fallbacks": "b""#, "fallbacks"),
+        (r#", "num_retries": -1"#, "num_retries"),
+        (r#", "disable_fallbacks": 1"#, "disable_fallbacks"),
+    ] {
+        let refusal = scene.ask(field).await.unwrap_err();
+        assert!((400..405).contains(&refusal.status), "{field}: {refusal:?}");
+        assert_eq!(refusal.param.as_deref(), Some(param), "{field}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_groups_than_configured_are_tried() {
+    let scene = Scene::new(
+        &[("a", "bad-1"), ("b", "bad-2"), ("c", "ok-1")],
+        "router_settings: {max_fallbacks: 1, fallbacks: [{a: [b, c]}]}",
+    );
+    assert_eq!(scene.ask("").await.unwrap_err().tried, Some(tried(0, 1)));
+    assert_eq!(scene.hosts.called(), ["bad-1", "bad-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_counted_by_class_by_request_and_by_deployment() {
+    let down = deployment("a", "down-1", "");
+    let busy = deployment("a", "busy-1", "");
+    let own = deployment("a", "down-1", ", num_retries: 1");
+    let policy =
+        "router_settings: {num_retries: 2, retry_policy: {RateLimitErrorRetries: 5, InternalServerErrorRetries: 0}}";
+    let of_group =
+        "router_settings: {retry_policy: {DefaultRetries: 0}, model_group_retry_policy: {a: {DefaultRetries: 3}}}";
+    let plain = "router_settings: {num_retries: 2}";
+    for (list, settings, more, calls) in [
+        (&down, plain, "", 3),
+        (&down, plain, r#", "num_retries": 4"#, 5),
+        (&own, plain, "", 2),
+        (&own, plain, r#", "num_retries": 0"#, 1),
+        (&down, policy, "", 1),
+        (&busy, policy, "", 6),
+        (&down, of_group, "", 4),
+    ] {
+        let scene = Scene::of(list, settings);
+        scene.ask(more).await.unwrap_err();
+        assert_eq!(scene.hosts.called().len(), calls, "{settings} {more}");
+    }
+    let scene = Scene::of(&down, plain);
+    let headers = HeaderMap::from_iter([("x-litellm-num-retries".parse().unwrap(), HeaderValue::from_static("1"))]);
+    scene.ask_with(headers, "").await.unwrap_err();
+    assert_eq!(scene.hosts.called().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_never_repeats_what_a_deployment_refused() {
+    let settings = "router_settings: {retry_policy: {BadRequestErrorRetries: 9}}";
+    let scene = Scene::new(&[("a", "bad-1"), ("a", "bad-2"), ("a", "ok-1")], settings);
+    assert_eq!(scene.ask("").await.unwrap().group, "a");
+    let scene = Scene::new(&[("a", "bad-1"), ("a", "bad-2")], settings);
+    scene.ask("").await.unwrap_err();
+    assert_eq!(scene.hosts.called().len(), 2, "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deployments_of_the_next_order_come_before_another_group() {
+    let list = [
+        deployment("a", "down-1", ", order: 1"),
+        deployment("a", "down-2", ", order: 1"),
+        deployment("a", "ok-2", ", order: 2"),
+        deployment("b", "ok-b", ""),
+    ];
+    let scene = Scene::of(&list.concat(), "router_settings: {num_retries: 0, fallbacks: [{a: [b]}]}");
+    let meta = scene.ask("").await.unwrap();
+    assert_eq!((meta.group.as_str(), meta.deployment.as_str()), ("a", "ok-2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_account_takes_out_all_deployments_of_its_key_and_no_others() {
+    let same = |host: &str| {
+        format!(
+            "- {{model_name: a, litellm_params: {{model: openai/{host}, api_base: 'http://broke-1/v1', api_key: k, order: 1}}}}\n"
+        )
+    };
+    let list = [same("m1"), same("m2"), deployment("a", "ok-1", ", order: 2")].concat();
+    let scene = Scene::of(&list, "router_settings: {num_retries: 5}");
+    assert_eq!(scene.ask("").await.unwrap().deployment, "ok-1");
+    assert_eq!(scene.hosts.called(), ["broke-1", "ok-1"], "the second row has the same key");
+    assert_eq!(scene.ask("").await.unwrap().deployment, "ok-1");
+    assert_eq!(scene.hosts.called().len(), 3, "left alone");
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    assert_eq!(scene.ask("").await.unwrap().deployment, "ok-1");
+    assert_eq!(scene.hosts.called()[3..], ["broke-1", "ok-1"], "one probe");
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    scene.ask("").await.unwrap();
+    assert_eq!(scene.hosts.called().len(), 6, "the wait has grown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_takes_nothing_out() {
+    let scene = Scene::new(&[("a", "moderated-1"), ("a", "moderated-2")], "");
+    for _ in 0..30 {
+        scene.ask("").await.unwrap_err();
+    }
+    assert_eq!(scene.hosts.called().len(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_all_open_is_passed_over_where_another_takes_over() {
+    let list = [deployment("a", "down-1", ""), deployment("b", "ok-b", "")].concat();
+    let scene = Scene::of(
+        &list,
+        "router_settings: {num_retries: 0, allowed_fails: 0, cooldown_time: 30, fallbacks: [{a: [b]}]}",
+    );
+    for _ in 0..25 {
+        assert_eq!(scene.ask("").await.unwrap().group, "b");
+    }
+    let called = scene.hosts.called();
+    assert_eq!(called.iter().filter(|host| *host == "down-1").count(), 1, "{called:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_is_too_long_is_sent_nowhere_but_to_the_longer_group() {
+    let list = [
+        "- {model_name: a, litellm_params: {model: openai/gpt-4o, api_base: 'http://ok-a/v1', api_key: k}, model_info: {max_input_tokens: 3}}\n".to_owned(),
+        deployment("b", "ok-b", ""),
+    ];
+    let scene = Scene::of(&list.concat(), "router_settings: {context_window_fallbacks: [{a: [b]}]}");
+    let long = r#", "messages": [{"role": "user", "content": "many words that are more than three tokens"}]"#;
+    assert_eq!(scene.ask(long).await.unwrap().group, "b");
+    assert_eq!(scene.hosts.called(), ["ok-b"]);
+}

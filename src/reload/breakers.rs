@@ -1,0 +1,100 @@
+//! The rules of all breakers, from the settings.
+
+use std::collections::BTreeMap;
+
+use secrecy::ExposeSecret;
+use sha2::{Digest as _, Sha256};
+
+use crate::catalog::{Deployment, Origin, ServiceAccount};
+use crate::config::Settings;
+use crate::failover::ByClass;
+use crate::health::{AccountId, BreakerRule};
+use crate::id::DeploymentId;
+
+/// Every deployment's rule. One may stand in several groups; it is alone only where it is alone in all of them. What an entry
+/// says itself stands above what is said for all.
+pub(super) fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> {
+    let breaker = &settings.breaker;
+    let mut rules: BTreeMap<DeploymentId, BreakerRule> = BTreeMap::new();
+    for group in settings.catalog.groups.values() {
+        let single = group.deployments.len() == 1;
+        let alone = single && group.fallbacks.generic.is_empty();
+        for deployment in &group.deployments {
+            let own = &deployment.failures;
+            let policy = if own.allowed_fails_policy == ByClass::default() {
+                breaker.allowed_fails_policy
+            } else {
+                own.allowed_fails_policy
+            };
+            let cooldown = own.cooldown.unwrap_or(breaker.cooldown);
+            let rule = rules.entry(deployment.id.clone()).or_insert_with(|| BreakerRule {
+                allowed_fails: own.allowed_fails.or(breaker.allowed_fails),
+                allowed_fails_policy: policy,
+                cooldown,
+                disabled: breaker.disabled || cooldown.is_zero(),
+                alone,
+                single,
+                account: account(deployment),
+            });
+            rule.alone &= alone;
+            rule.single &= single;
+        }
+    }
+    rules
+}
+
+/// The account of a deployment's credential: where it is sent, and a digest of it.
+fn account(deployment: &Deployment) -> Option<AccountId> {
+    let Origin::Http(base) = &deployment.origin else { return None };
+    let mut digest = Sha256::new();
+    match (&deployment.credential, &deployment.service_account) {
+        (Some(key), _) => digest.update(key.expose_secret()),
+        (None, Some(ServiceAccount::Text(text))) => digest.update(text.expose_secret()),
+        (None, Some(ServiceAccount::File(path))) => digest.update(path.to_string_lossy().as_bytes()),
+        (None, None) => return None,
+    }
+    digest.update([0]);
+    digest.update(host(base));
+    let digest = digest.finalize();
+    Some(AccountId(digest.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))))
+}
+
+/// Scheme, host and port: an account has many paths.
+fn host(base: &str) -> &str {
+    let start = base.find("://").map_or(0, |at| at + 3);
+    base[start..].find('/').map_or(base, |at| &base[..start + at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{host, rules};
+
+    fn settings(text: &str) -> crate::config::Settings {
+        crate::config::parse(text, "a.yaml", &|_| None).unwrap().settings
+    }
+
+    #[test]
+    fn hosts_end_where_paths_begin() {
+        assert_eq!(host("https://a.example:8443/v1/x"), "https://a.example:8443");
+        assert_eq!(host("http://a"), "http://a");
+    }
+
+    #[test]
+    fn an_entry_stands_above_all_and_a_credential_is_one_account() {
+        let settings = settings(
+            "model_list:\n\
+             - {model_name: g, litellm_params: {model: openai/a, api_key: k1, cooldown_time: 7}, model_info: {id: a, allowed_fails: 1}}\n\
+             - {model_name: g, litellm_params: {model: openai/b, api_key: k1}, model_info: {id: b}}\n\
+             - {model_name: h, litellm_params: {model: openai/c, api_key: k2}, model_info: {id: c}}\n\
+             - {model_name: i, litellm_params: {model: openai/d, api_key: k2, api_base: \"http://other/v1\"}, model_info: {id: d}}\n\
+             router_settings: {cooldown_time: 30, allowed_fails: 4, fallbacks: [{h: [g]}]}",
+        );
+        let rules = rules(&settings);
+        let rule = |id: &str| rules[id];
+        assert_eq!((rule("a").cooldown.as_secs(), rule("a").allowed_fails), (7, Some(1)));
+        assert_eq!((rule("b").cooldown.as_secs(), rule("b").allowed_fails), (30, Some(4)));
+        assert!(rule("a").account.is_some() && rule("a").account == rule("b").account);
+        assert_ne!(rule("c").account, rule("d").account, "another origin");
+        assert_eq!((rule("c").alone, rule("c").single, rule("d").alone), (false, true, true));
+    }
+}
