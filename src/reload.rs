@@ -10,7 +10,9 @@ mod components;
 mod folder;
 mod lock;
 mod policies;
+mod pools;
 mod rollouts;
+mod rules;
 mod settling;
 mod states;
 mod watch;
@@ -21,13 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::health::HealthBook;
 use crate::id::{GroupName, PolicyName};
-use crate::limits::Limits;
+use crate::limits::{LearnedBook, Limits};
 use crate::queue::Queue;
 use crate::rollout::Control;
 
 pub use build::{Builder, Draft, Environment, Providers};
 pub use lock::PoliciesLock;
-pub use states::keep_states;
+pub use states::{keep_limits, keep_states};
 pub use watch::{Reloader, Target};
 
 /// Where the configuration comes from.
@@ -76,6 +78,8 @@ pub struct Sources {
 pub struct SharedState {
     /// Reservations and usage, by scope.
     pub limits: Arc<Limits>,
+    /// What replies have taught about limits, by deployment.
+    pub learned: LearnedBook,
     /// Breakers and averages, by deployment.
     pub health: HealthBook,
     /// Orders about versions of policies, and what has happened to them.
@@ -87,6 +91,7 @@ impl Default for SharedState {
     fn default() -> Self {
         Self {
             limits: Arc::new(Limits::new(&BTreeMap::new())),
+            learned: LearnedBook::default(),
             health: HealthBook::default(),
             rollouts: Arc::default(),
             queues: Mutex::default(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::models;
 use crate::format::{self, ProviderFormat, Quirks};
+use crate::limits::Counting;
 
 /// The name of the in-process provider.
 pub(super) const SIMULATED: &str = "simulated";
@@ -42,6 +43,9 @@ pub(super) struct Provider {
     /// What it takes otherwise than the one whose format it is.
     #[serde(default)]
     pub(super) quirks: Quirks,
+    /// How it counts what a request uses.
+    #[serde(default)]
+    pub(super) counting: Counting,
     /// Where it is in a project and a location: `{project}` and `{location}` stand for them.
     #[serde(default)]
     pub(super) regional_base: Option<String>,

@@ -13,9 +13,8 @@ use crate::authorization::Authorization;
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
-use crate::health::BreakerRule;
-use crate::id::{DeploymentId, GroupName, PolicyName};
-use crate::limits::{LimitSpec, Scope};
+use crate::id::{GroupName, PolicyName};
+use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
 use crate::policy::{Component, ComponentFormat, Digest, Engine};
 use crate::provider::simulated::Simulated;
@@ -28,7 +27,10 @@ use super::accounts::Accounts;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
+use super::pools;
 use super::rollouts::{RolloutDraft, Rollouts, Steps};
+use super::rules::{rules, specs};
+use super::states::restore_limits;
 use super::{ConfigSource, PolicySource, SharedState, Sources};
 
 /// The folder of policies where nothing names one.
@@ -155,6 +157,11 @@ impl Builder {
             PolicySource::Memory(_) => None,
         };
         Ok((settings, Sha256::digest(&text).into()))
+    }
+
+    /// What is reserved and used.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     /// The configuration file, where there is one.
@@ -301,12 +308,16 @@ impl Builder {
         let shared = &self.shared;
         let limits = &shared.limits;
         limits.apply(&specs.into_iter().chain(self.retired()).collect(), now);
+        if generation == 1 {
+            restore_limits(&self.shared.rollouts.states, limits, &self.shared.learned, now);
+        }
         self.shared.health.apply(&rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
             Some((deployment.id.clone(), Arc::clone(model)))
         });
         let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
+        let queues = pools::queues(groups.iter().map(|prepared| &*prepared.group));
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
             let GroupPolicies { router, rollout, builder, parser, providers } = prepared.policies;
@@ -330,7 +341,9 @@ impl Builder {
                     base_url,
                     authorization,
                     health: shared.health.of(&deployment.id),
-                    scope: limits.id(&Scope::Deployment(deployment.id.clone())),
+                    scope: limits.id(&deployment.scope),
+                    learned: shared.learned.of(&deployment.id),
+                    learned_of_model: shared.learned.of_model(&group.name, &deployment.model),
                 })
             });
             let component = router.component();
@@ -342,7 +355,7 @@ impl Builder {
                 parser: parser.map(PolicyChange::publish),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
-                queue: self.shared.queue(&group.name),
+                queue: self.shared.queue(queues.get(&group.name).unwrap_or(&group.name)),
                 config: Arc::clone(&group),
             };
             (group.name.clone(), Arc::new(runtime))
@@ -427,33 +440,6 @@ fn by_key(deployment: &Deployment) -> Result<Authorization, String> {
             deployment.id
         )),
     }
-}
-
-fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
-    let deployments = settings.catalog.groups.values().flat_map(|group| &group.deployments);
-    let mut specs: BTreeMap<Scope, LimitSpec> =
-        deployments.map(|deployment| (Scope::Deployment(deployment.id.clone()), deployment.limits.clone())).collect();
-    specs.insert(Scope::Global, settings.global_limits.clone());
-    specs
-}
-
-/// A deployment may stand in several groups; it is alone only where it is alone in all of them.
-fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> {
-    let breaker = &settings.breaker;
-    let mut rules: BTreeMap<DeploymentId, BreakerRule> = BTreeMap::new();
-    for group in settings.catalog.groups.values() {
-        let alone = group.deployments.len() == 1;
-        for deployment in &group.deployments {
-            let rule = BreakerRule {
-                allowed_fails: breaker.allowed_fails,
-                cooldown: breaker.cooldown,
-                disabled: breaker.disabled,
-                alone,
-            };
-            rules.entry(deployment.id.clone()).or_insert(rule).alone &= alone;
-        }
-    }
-    rules
 }
 
 /// The same number for the same text in every process.

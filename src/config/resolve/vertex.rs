@@ -67,6 +67,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         models_of: row.models_of(),
         format: row.format,
         quirks: &row.quirks,
+        counting: row.counting,
         policy: None,
         model,
         origin,
