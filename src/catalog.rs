@@ -16,7 +16,7 @@ use crate::chat::ChatRequest;
 use crate::failover::{ByClass, Fallbacks, RetryRule};
 use crate::format::{ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
-use crate::limits::LimitSpec;
+use crate::limits::{Counting, LimitSpec, Scope};
 use crate::money::Prices;
 use crate::signal::Grants;
 use crate::upstream::Timeouts;
@@ -265,6 +265,10 @@ pub struct Deployment {
     pub headers: HeaderMap,
     /// Its limits. All `None` is unlimited.
     pub limits: LimitSpec,
+    /// Where they are kept: its own scope, or a quota that it shares with other deployments.
+    pub scope: Scope,
+    /// How its provider counts.
+    pub counting: Counting,
     /// Share of the traffic under simple-shuffle; `None` where not given.
     pub weight: Option<f64>,
     /// Lower is preferred; a higher one is used when all lower ones cannot serve.

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::chat::{ChatRequest, Chunk, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::limits::Told;
 
 mod anthropic;
 mod bedrock;
@@ -24,6 +25,7 @@ mod json;
 mod openai;
 mod overflow;
 mod quirks;
+mod rate_limits;
 mod read;
 mod rest;
 mod status;
@@ -37,6 +39,7 @@ pub use bedrock::Bedrock;
 pub use gemini::Gemini;
 pub use openai::{Azure, Completions, Embeddings, OpenAi, Responses};
 pub use quirks::{NO_QUIRKS, Quirks};
+pub use rate_limits::limit_in_words;
 
 /// The APIs clients may speak, the most particular first: the last one answers whoever speaks none.
 pub const CLIENT_APIS: [&dyn ClientApi; 6] = [&Anthropic, &Gemini, &Responses, &Completions, &Embeddings, &OpenAi];
@@ -217,6 +220,11 @@ pub trait ProviderFormat: Send + Sync {
 
     /// Reads a refusal (any other status): kind, code, message, `Retry-After`.
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault;
+
+    /// What an answer's headers tell of the provider's limits.
+    fn limits_in_headers(&self, headers: &HeaderMap) -> Vec<Told> {
+        rate_limits::in_headers(headers)
+    }
 
     /// A reader for one streamed reply.
     fn stream(&self) -> Box<dyn StreamDecoder>;

@@ -17,7 +17,6 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
-use http_body_util::Full;
 use hyper::body::Body as _;
 use rustls::ClientConfig;
 use tokio::time::{Instant, Sleep};
@@ -32,12 +31,14 @@ pub use scrub::scrub;
 
 use connect::{Client, ClientKey, ConnectTimedOut, ReplyBody};
 use http1_pool::SendError;
+use outgoing::Outgoing;
 
 mod ask;
 mod aws_signature;
 mod connect;
 mod google_token;
 mod http1_pool;
+mod outgoing;
 mod scrub;
 #[cfg(test)]
 mod tests;
@@ -98,7 +99,7 @@ impl HttpUpstream {
     }
 
     async fn call(&self, call: UpstreamRequest) -> Result<UpstreamResponse, AttemptFault> {
-        let UpstreamRequest { url, headers, body, timeouts } = call;
+        let UpstreamRequest { url, headers, body, timeouts, sent } = call;
         let url = origin_checked(&url)?;
         let thread = std::thread::current().id();
         let key = ClientKey { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect, thread };
@@ -108,7 +109,7 @@ impl HttpUpstream {
         })?;
         // Sharing its text with the request, it costs nothing unless a fault has to name the host.
         let host = url.clone();
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(Outgoing::new(body, sent));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = url;
         *request.headers_mut() = headers;

@@ -1,43 +1,58 @@
 //! Limits that hold: nothing is spent before it is reserved.
 //!
 //! One reservation is one step over the shared scopes (all must grant) and the ranked candidates (the first
-//! that grants is taken). A reservation counts until one window after the provider's response head came; once it is settled, what was
+//! that grants is taken). A reservation counts until one window after the provider must have counted it; once it is settled, what was
 //! really used counts in its place.
 //!
 //! Nobody outside a provider knows when it counts a request: at any moment between our sending and its response
-//! head. So a reservation counts without an end until that head comes, and for a whole window from then on; no window of any alignment can see more than the limit, wherever in between each request was counted. What settles
-//! before any response head came counts from its settling. What settles above its reservation counts in full: it
+//! head. So a reservation counts without an end until it is sent, and for a whole window from when the provider must have read it: a
+//! slack after its last byte ([`Limits::sent`]), and never later than the response head. No window of any alignment can see more than the limit, wherever in between each request was counted. What settles
+//! before any of that counts from its settling. What settles above its reservation counts in full: it
 //! was used, and makes the next ones wait.
+//!
+//! Configured limits are a ceiling. What a provider tells of its own limits and of what it has counted (`wire`) holds where it is
+//! lower, or where it has counted more than we know of: then others use the same account.
 //!
 //! All scopes stand behind one mutex that is held for one look or one reservation, never across an await. Scopes are
 //! resolved to a [`ScopeId`] once per snapshot, so that a request hashes and compares no names. Measured on two busy
 //! cores: a request's whole cycle (reserve, answered, settle, with two shared scopes) takes 0.15 µs with up to 10
-//! candidates and 0.45 µs with 100 of which 99 are full; reading usage and wait takes 20 ns per deployment. A scope that
-//! counted something takes 3 KB for each of its windows; one that no configuration names any more, about 200 bytes once it is idle.
+//! candidates and 0.45 µs with 100 of which 99 are full; reading usage and wait takes 20 ns per deployment. A scope takes 56 bytes for
+//! each quarter of a second of its window in which it counted something; one that no configuration names any more, about 200 bytes
+//! once it is idle.
 
+mod counting;
 mod dimension;
+mod learned;
 mod meter;
 mod reservations;
+mod saved;
 mod scope_usage;
 mod state;
 mod store;
 #[cfg(test)]
 mod tests;
 mod window;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::ops::Index;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::id::{DeploymentId, GroupName, KeyId};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
+use meter::Counted;
 use reservations::Entries;
 
+pub use counting::{Counting, OutputCounting};
 pub use dimension::{Dimension, PerDimension};
+pub use learned::{Expected, Learned, LearnedBook, Observation, SavedLessons};
+pub use saved::SavedLimits;
 pub use store::{Certainty, LimitStore, ReservationId, ReserveRequest, Reserving};
+pub use window::WindowModel;
+pub use wire::{LimitReport, News, Told};
 
 /// Who a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +65,8 @@ pub enum Scope {
     Group(GroupName),
     /// One deployment.
     Deployment(DeploymentId),
+    /// What several deployments share: one account's limits of one model.
+    Quota(Arc<str>),
 }
 
 /// The limits of one scope, over one window or several: all of them hold.
@@ -63,11 +80,19 @@ pub struct LimitSpec {
     pub others: Vec<(Duration, PerDimension<Option<u64>>)>,
     /// The share of each limit that is used, above 0 to 1. In-flight is not scaled.
     pub margin: f64,
+    /// When the provider forgets what it counted.
+    pub model: WindowModel,
 }
 
 impl Default for LimitSpec {
     fn default() -> Self {
-        Self { limits: PerDimension::default(), window: Duration::from_mins(1), others: Vec::new(), margin: 1.0 }
+        Self {
+            limits: PerDimension::default(),
+            window: Duration::from_mins(1),
+            others: Vec::new(),
+            margin: 1.0,
+            model: WindowModel::Sliding,
+        }
     }
 }
 
@@ -77,6 +102,26 @@ impl LimitSpec {
     pub fn with(mut self, dimension: Dimension, limit: impl Into<Option<u64>>) -> Self {
         self.limits[dimension] = limit.into();
         self
+    }
+
+    /// The lower of both limits in each dimension: several deployments share them. Windows that only the other has are added; the
+    /// longer first window and the smaller margin hold.
+    pub fn lower(&mut self, other: &Self) {
+        let lower = |one: &mut PerDimension<Option<u64>>, other: &PerDimension<Option<u64>>| {
+            *one = PerDimension::from_fn(|dimension| match (one[dimension], other[dimension]) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            });
+        };
+        self.window = self.window.max(other.window);
+        self.margin = self.margin.min(other.margin);
+        lower(&mut self.limits, &other.limits);
+        for (length, limits) in &other.others {
+            match self.others.iter_mut().find(|(known, _)| known == length) {
+                Some((_, known)) => lower(known, limits),
+                None => self.others.push((*length, *limits)),
+            }
+        }
     }
 
     /// Whether tokens are limited in any window.
@@ -103,6 +148,14 @@ pub struct Demand {
     pub cost: NanoUsd,
 }
 
+impl Demand {
+    /// What it takes of each limit.
+    #[must_use]
+    pub fn amounts(self) -> PerDimension<u64> {
+        self.into()
+    }
+}
+
 /// A scope of one [`Limits`], resolved once. It stays valid as long as the `Limits` does, over every reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeId(u32);
@@ -117,6 +170,27 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> ReservationId {
+        self.id
+    }
+
+    /// What tells of it to whoever does not end it.
+    #[must_use]
+    pub const fn handle(&self) -> ReservationHandle {
+        ReservationHandle { id: self.id, entries: self.entries }
+    }
+}
+
+/// A reservation as it is known to those who cannot end it. After its end it tells nobody anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReservationHandle {
+    id: ReservationId,
+    entries: Entries,
+}
+
+impl ReservationHandle {
     /// Its name.
     #[must_use]
     pub const fn id(&self) -> ReservationId {
@@ -240,9 +314,15 @@ impl Limits {
         state.reserve(now, request)
     }
 
-    /// The head of the provider's response arrived: from here one window runs. A second call changes nothing.
+    /// Its last byte was sent, and the provider must have read it `by` then: from there one window runs. Of a request that is sent
+    /// again the later moment holds. One that ended already is passed over.
+    pub fn sent(&self, now: Moment, reservation: ReservationHandle, by: Moment) {
+        self.lock().counted(now, reservation.entries, Counted::By(by));
+    }
+
+    /// The head of the provider's response arrived: from here one window runs at the latest. A second call changes nothing.
     pub fn response_head(&self, now: Moment, reservation: &Reservation) {
-        self.lock().response_head(now, reservation.entries);
+        self.lock().counted(now, reservation.entries, Counted::Already);
     }
 
     /// Ends a reservation with what was really used; it counts where the reservation stood.

@@ -1,22 +1,151 @@
-//! Waiting for a limit: first come, first served within a group, bounded, woken at the exact instant.
+//! Waiting for a limit: in order, packed, fair, bounded, woken at the exact instant.
 //!
-//! Nobody polls. The head of a queue sleeps until the moment the limits named, or until something under
-//! way ended; those behind it wait for their turn and cannot overtake it.
+//! - *Order.* Lower priorities first. Within a priority callers share in tokens: each request is placed where its caller's earlier
+//!   ones end, beginning with what was last served (start-time fair queueing), so that a caller with four requests does not wait for
+//!   another's 256. Requests of one caller keep their order of arrival.
+//! - *Packing.* Of the first 16 of a priority that want the same limits, the subset that uses most of what is free starts. Nobody
+//!   is overtaken more than 24 times, or more than once by callers who were served more: then nobody behind starts before. Strict order (`strict`) starts none before the one in front.
+//! - *Waking.* Nobody polls. One of those who wait attends for all: it sleeps until the moment the limits name, or until something
+//!   ends or arrives, and calls those whose turn it is; each reserves for itself. When it leaves, another attends.
+//!
+//! Groups whose deployments share limits share a queue.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod line;
+mod packing;
+#[cfg(test)]
+mod tests;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// The queue of one group. It survives reloads with the group's name.
+use tokio::sync::{Notify, Semaphore};
+
+use crate::clock::Clock;
+use crate::health::{Admission, Health};
+use crate::id::{GroupName, KeyId};
+use crate::limits::{Demand, Limits, Reading, ScopeId, Wait};
+use crate::moment::Moment;
+
+use line::{Line, is_chosen};
+
+/// How many of those who want the same limits are looked at together.
+const PACKED: usize = 16;
+/// How often a request may be overtaken.
+const MOST_OVERTAKEN: u32 = 24;
+/// As so much counts being overtaken by a caller who was served more: packing must not undo what each one's share is.
+const BY_THE_RICH: u32 = 24;
+/// Those behind so many are not looked at: enough to fill every limit.
+const LOOKED_AT: usize = 4096;
+/// How often those who operate it are told that requests wait.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// What a request waits for.
+#[derive(Debug)]
+pub struct Want {
+    /// Its group.
+    pub group: GroupName,
+    /// Lower is more urgent.
+    pub priority: i32,
+    /// Whose request it is.
+    pub caller: KeyId,
+    /// Scopes that must all have room, for the most that any candidate needs.
+    pub shared: Vec<ScopeId>,
+    /// Where it may go.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Where a request may go.
+pub struct Candidate {
+    /// Whose limits.
+    pub scope: ScopeId,
+    /// What they must have room for, as far as it is known when it is asked: those who start first teach it.
+    pub demand: Box<dyn Fn() -> Demand + Send + Sync>,
+    /// Whether it may be called.
+    pub health: Arc<Health>,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidate").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+impl Want {
+    fn shared_demand(&self) -> Demand {
+        self.candidates.iter().map(|one| (one.demand)()).fold(Demand::default(), |most, one| Demand {
+            input_tokens: most.input_tokens.max(one.input_tokens),
+            output_tokens: most.output_tokens.max(one.output_tokens),
+            cost: most.cost.max(one.cost),
+        })
+    }
+
+    /// Its tokens.
+    fn size(&self) -> u64 {
+        let Demand { input_tokens, output_tokens, .. } = self.shared_demand();
+        input_tokens.saturating_add(output_tokens)
+    }
+}
+
+/// The queue of one group, or of several that share limits. It survives reloads with its name.
 #[derive(Debug)]
 pub struct Queue {
-    turn: Semaphore,
-    waiting: AtomicUsize,
+    state: Mutex<State>,
+    /// Held by whoever attends.
+    attendant: Semaphore,
+    /// Somebody came, left or could not start.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order in which they are served.
+    waiting: Vec<Waiter>,
+    /// Those who count among the waiting and wait for something else.
+    standing: usize,
+    next: u64,
+    /// What was served last: where callers who waited for nothing begin.
+    served: u64,
+    /// Where each caller's last request ends.
+    ends: BTreeMap<KeyId, u64>,
+    /// Tokens that each caller's requests took since somebody waits.
+    took: BTreeMap<KeyId, u64>,
+    next_start: Option<Moment>,
+    told: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    want: Want,
+    since: Moment,
+    /// Its place among its priority: where its caller's request before it ends.
+    begins: u64,
+    overtaken: u32,
+    /// It was called, to start in this scope.
+    called: Option<ScopeId>,
+    /// It was called in vain: it is not called again before this moment, or before something ends.
+    not_before: Option<Moment>,
+    signal: Arc<Notify>,
+}
+
+/// What is told of a queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueReport {
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Their tokens.
+    pub tokens: u64,
+    /// How long the oldest of them has waited.
+    pub oldest: Duration,
+    /// When the next can start at the latest, if nothing but time changes; `None` where it depends on requests under way.
+    pub next_start: Option<Moment>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), waiting: AtomicUsize::new(0) }
+        Self { state: Mutex::default(), attendant: Semaphore::new(1), changed: Notify::new() }
     }
 }
 
@@ -24,19 +153,77 @@ impl Default for Queue {
 #[derive(Debug)]
 pub struct Place<'a> {
     queue: &'a Queue,
+    number: u64,
+    signal: Arc<Notify>,
+}
+
+/// A place of somebody who waits for something else than limits.
+#[derive(Debug)]
+pub struct Standing<'a>(&'a Queue);
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().standing -= 1;
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.queue.lock().leave(self.number);
+        // What it did not take is free for others.
+        self.queue.changed.notify_one();
+    }
+}
+
+impl Place<'_> {
+    /// Completes when it is its turn: with the scope in which there is room for it.
+    pub async fn called(&self) -> ScopeId {
+        loop {
+            let notified = self.signal.notified();
+            if let Some(scope) = self.queue.lock().find(self.number).and_then(|waiter| waiter.called) {
+                return scope;
+            }
+            notified.await;
+        }
+    }
+
+    /// It could not start when it was called: others had been faster. It is called again at this moment, or when something ends.
+    pub fn missed(&self, again: Option<Moment>) {
+        if let Some(waiter) = self.queue.lock().find(self.number) {
+            waiter.called = None;
+            waiter.not_before = Some(again.unwrap_or(Moment::from_nanos(u64::MAX)));
+        }
+        self.queue.changed.notify_one();
+    }
+
+    /// Attends for all who wait, once nobody else does, and never ends.
+    pub async fn attend(&self, limits: &Limits, capacity: &CapacityNotify, clock: Clock, strict: bool) {
+        let queue = self.queue;
+        let Ok(_attending) = queue.attendant.acquire().await else { return std::future::pending().await };
+        let mut freed = true;
+        loop {
+            let ended = capacity.notified();
+            tokio::pin!(ended);
+            // Registered before the look, so that nothing freed in between goes unheard.
+            ended.as_mut().enable();
+            let now = clock.now();
+            let next = queue.lock().call(now, limits, strict, freed);
+            let wake = queue.lock().tell(now, next);
+            tokio::select! {
+                biased;
+                () = ended => freed = true,
+                () = queue.changed.notified() => freed = false,
+                () = clock.sleep_until(wake) => freed = false,
+            }
+        }
     }
 }
 
 impl Queue {
-    /// Whether anybody waits; a newcomer must then queue behind them.
+    /// Whether anybody waits; a newcomer must then queue with them.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) == 0
+        self.lock().waiting.is_empty()
     }
 
     /// How many wait.
@@ -47,20 +234,210 @@ impl Queue {
 
     /// Takes a place, unless `capacity` places are taken.
     #[must_use]
-    pub fn join(&self, capacity: usize) -> Option<Place<'_>> {
-        let joined = self
-            .waiting
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |waiting| (waiting < capacity).then_some(waiting + 1));
-        joined.ok().map(|_before| Place { queue: self })
+    pub fn join(&self, capacity: usize, want: Want, now: Moment) -> Option<Place<'_>> {
+        let mut state = self.lock();
+        if state.waiting.len() + state.standing >= capacity {
+            return None;
+        }
+        let signal = Arc::new(Notify::new());
+        let number = state.join(want, now, Arc::clone(&signal));
+        drop(state);
+        self.changed.notify_one();
+        Some(Place { queue: self, number, signal })
     }
 
-    /// Waits to be the head. Places are served in the order they asked.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.turn.acquire().await.ok()
+    /// Counts among those who wait, unless `capacity` places are taken.
+    #[must_use]
+    pub fn stand(&self, capacity: usize) -> Option<Standing<'_>> {
+        let mut state = self.lock();
+        if state.waiting.len() + state.standing >= capacity {
+            return None;
+        }
+        state.standing += 1;
+        Some(Standing(self))
+    }
+
+    /// Who waits, and how long.
+    #[must_use]
+    pub fn report(&self, now: Moment) -> QueueReport {
+        self.lock().report(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Told whenever something under way ends or limits change: heads of queues then look again.
+impl State {
+    fn find(&mut self, number: u64) -> Option<&mut Waiter> {
+        self.waiting.iter_mut().find(|waiter| waiter.number == number)
+    }
+
+    fn join(&mut self, want: Want, since: Moment, signal: Arc<Notify>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let begins = self.ends.get(&want.caller).copied().unwrap_or(0).max(self.served);
+        self.ends.insert(want.caller.clone(), begins.saturating_add(want.size().max(1)));
+        let key = (want.priority, begins, number);
+        let place = self.waiting.partition_point(|one| (one.want.priority, one.begins, one.number) < key);
+        let waiter = Waiter { number, want, since, begins, overtaken: 0, called: None, not_before: None, signal };
+        self.waiting.insert(place, waiter);
+        number
+    }
+
+    fn leave(&mut self, number: u64) {
+        let Some(place) = self.waiting.iter().position(|waiter| waiter.number == number) else { return };
+        let waiter = self.waiting.remove(place);
+        if waiter.called.is_some() {
+            self.served = self.served.max(waiter.begins);
+            let took = self.took.entry(waiter.want.caller.clone()).or_default();
+            *took = took.saturating_add(waiter.want.size());
+        }
+        if self.waiting.is_empty() {
+            // Nobody has to wait for what was used while there was enough.
+            (self.served, self.next_start, self.told) = (0, None, None);
+            self.ends.clear();
+            self.took.clear();
+        }
+    }
+
+    /// Calls those whose turn it is. Returns when to look again, if nothing but time changes.
+    fn call(&mut self, now: Moment, limits: &Limits, strict: bool, freed: bool) -> Option<Moment> {
+        let held_off = |waiter: &Waiter| waiter.not_before.is_some_and(|until| until > now);
+        if freed {
+            self.waiting.iter_mut().for_each(|waiter| waiter.not_before = None);
+        }
+        let mut next =
+            self.waiting.iter().filter(|waiter| held_off(waiter)).filter_map(|waiter| waiter.not_before).min();
+        limits.read(now, |reading| {
+            for scope in self.scopes(now) {
+                let found = Line::gather(self, now, scope, strict);
+                let chosen = found.choose(self, reading, strict);
+                self.start(&found, chosen);
+                let waits = found.places.iter().filter_map(|place| self.waiting.get(*place));
+                let waits = waits.filter(|waiter| waiter.called.is_none());
+                next = waits.filter_map(|waiter| waiter.start(reading, now, scope)).chain(next).min();
+            }
+            for waiter in self.waiting.iter_mut().filter(|waiter| waiter.called.is_none() && !held_off(waiter)) {
+                if waiter.is_hopeless(reading, now) {
+                    // It finds out itself why, and says so.
+                    waiter.call(waiter.want.candidates.first().map(|one| one.scope));
+                }
+            }
+        });
+        let closed = self.waiting.iter().flat_map(|waiter| &waiter.want.candidates);
+        let closed = closed.filter_map(|one| match one.health.admission(now) {
+            Admission::No { until } => Some(until),
+            Admission::Yes | Admission::Probe => None,
+        });
+        next = closed.chain(next).filter(|moment| *moment > now).min();
+        self.next_start = next;
+        next
+    }
+
+    /// The scopes that are waited for, in the order of those who wait.
+    fn scopes(&self, now: Moment) -> Vec<ScopeId> {
+        let mut scopes = Vec::new();
+        for waiter in self.waiting.iter().take(LOOKED_AT) {
+            for candidate in &waiter.want.candidates {
+                if !scopes.contains(&candidate.scope) && candidate.may_start(now) {
+                    scopes.push(candidate.scope);
+                }
+            }
+        }
+        scopes
+    }
+
+    /// Those who were chosen are called; those before them were overtaken.
+    fn start(&mut self, line: &Line, chosen: u32) {
+        let passed: Vec<u32> = (0..line.places.len()).map(|at| line.overtaking(self, chosen, at)).collect();
+        for ((at, place), passed) in line.places.iter().enumerate().zip(passed) {
+            let Some(waiter) = self.waiting.get_mut(*place) else { continue };
+            if is_chosen(chosen, at) {
+                waiter.call(Some(line.scope));
+            } else {
+                waiter.overtaken += passed;
+            }
+        }
+    }
+
+    fn report(&self, now: Moment) -> QueueReport {
+        let oldest = self.waiting.iter().map(|waiter| waiter.since).min();
+        QueueReport {
+            waiting: self.waiting.len() + self.standing,
+            tokens: self.waiting.iter().map(|waiter| waiter.want.size()).sum(),
+            oldest: oldest.map_or(Duration::ZERO, |since| now.since(since)),
+            next_start: self.next_start,
+        }
+    }
+
+    /// Every ten seconds a line for whoever operates it; returns when to wake at the latest.
+    fn tell(&mut self, now: Moment, next: Option<Moment>) -> Moment {
+        let told = *self.told.get_or_insert(now);
+        let mut due = told + TELL_EVERY;
+        if due <= now {
+            self.told = Some(now);
+            due = now + TELL_EVERY;
+            let QueueReport { waiting, tokens, oldest, next_start } = self.report(now);
+            let groups: BTreeSet<&str> = self.waiting.iter().map(|waiter| waiter.want.group.as_str()).collect();
+            let next_start_s = next_start.map(|moment| moment.since(now).as_secs_f64());
+            tracing::info!(
+                ?groups,
+                waiting,
+                tokens,
+                oldest_s = oldest.as_secs_f64(),
+                next_start_s,
+                "requests wait for a limit"
+            );
+        }
+        next.map_or(due, |next| next.min(due))
+    }
+}
+
+impl Candidate {
+    fn may_start(&self, now: Moment) -> bool {
+        !matches!(self.health.admission(now), Admission::No { .. })
+    }
+}
+
+impl Waiter {
+    fn demand_in(&self, scope: ScopeId) -> Option<Demand> {
+        self.want.candidates.iter().find(|one| one.scope == scope).map(|one| (one.demand)())
+    }
+
+    fn call(&mut self, scope: Option<ScopeId>) {
+        if scope.is_some() {
+            self.called = scope;
+            self.signal.notify_one();
+        }
+    }
+
+    /// When it can start in a scope, if nothing but time changes.
+    fn start(&self, reading: &mut Reading<'_>, now: Moment, scope: ScopeId) -> Option<Moment> {
+        let shared_demand = self.want.shared_demand();
+        let demands = self.want.shared.iter().map(|shared| (*shared, shared_demand));
+        let mut start = now;
+        for (scope, demand) in demands.chain(self.demand_in(scope).map(|demand| (scope, demand))) {
+            match reading.wait(scope, demand) {
+                Wait::Now => {}
+                Wait::At(moment) => start = start.max(moment),
+                Wait::Unknown | Wait::Never => return None,
+            }
+        }
+        (start > now).then_some(start)
+    }
+
+    /// Whether no time will do: its limits were lowered.
+    fn is_hopeless(&self, reading: &mut Reading<'_>, now: Moment) -> bool {
+        let mut never = |scope, demand| reading.wait(scope, demand) == Wait::Never;
+        let want = &self.want;
+        let shared_demand = want.shared_demand();
+        want.shared.iter().any(|scope| never(*scope, shared_demand))
+            || want.candidates.iter().all(|one| one.may_start(now) && never(one.scope, (one.demand)()))
+    }
+}
+
+/// Told whenever something under way ends or limits change: whoever attends a queue then looks again.
 #[derive(Debug, Default)]
 pub struct CapacityNotify(Notify);
 

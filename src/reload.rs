@@ -11,7 +11,9 @@ mod components;
 mod folder;
 mod lock;
 mod policies;
+mod pools;
 mod rollouts;
+mod rules;
 mod settling;
 mod states;
 mod watch;
@@ -22,13 +24,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::health::HealthBook;
 use crate::id::{GroupName, PolicyName};
-use crate::limits::Limits;
+use crate::limits::{LearnedBook, Limits};
 use crate::queue::Queue;
 use crate::rollout::Control;
 
 pub use build::{Builder, Draft, Environment, Providers};
 pub use lock::PoliciesLock;
-pub use states::{keep_states, restore_breakers};
+pub use states::{keep_limits, keep_states, restore_breakers};
 pub use watch::{Reloader, Target};
 
 /// Where the configuration comes from.
@@ -77,6 +79,8 @@ pub struct Sources {
 pub struct SharedState {
     /// Reservations and usage, by scope.
     pub limits: Arc<Limits>,
+    /// What replies have taught about limits, by deployment.
+    pub learned: LearnedBook,
     /// Breakers and averages, by deployment.
     pub health: HealthBook,
     /// Orders about versions of policies, and what has happened to them.
@@ -88,6 +92,7 @@ impl Default for SharedState {
     fn default() -> Self {
         Self {
             limits: Arc::new(Limits::new(&BTreeMap::new())),
+            learned: LearnedBook::default(),
             health: HealthBook::default(),
             rollouts: Arc::default(),
             queues: Mutex::default(),

@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod count;
 mod explain;
+mod figures;
 mod info;
 mod probe;
 mod refusal;

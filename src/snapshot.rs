@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::format::ProviderFormat;
 use crate::health::Health;
 use crate::id::{GroupName, KeyId, RequestId, TeamId};
-use crate::limits::ScopeId;
+use crate::limits::{Learned, ScopeId};
 use crate::moment::Moment;
 use crate::policy::{
     Component, ComponentFormat, PolicyReport, PromptBuilder, ProviderPolicy, ResponseParser, Role, Router,
@@ -181,6 +181,10 @@ pub struct DeploymentRuntime {
     pub health: Arc<Health>,
     /// Its limits.
     pub scope: ScopeId,
+    /// What its replies have taught.
+    pub learned: Arc<Learned>,
+    /// What those of its model have taught in its group, whichever deployment gave them.
+    pub learned_of_model: Arc<Learned>,
 }
 
 impl std::fmt::Debug for DeploymentRuntime {

@@ -1,9 +1,11 @@
 //! What operators see: one log line and a set of metrics per record. No prompt, no reply, no secret.
 
+mod limits;
 mod log;
 mod metrics;
 mod policies;
 
+pub use limits::{LimitFigures, QueueFigures};
 pub use log::{DroppedLines, LogFormat, LogGuard, init as init_log};
 pub use metrics::Metrics;
 pub use policies::PolicyFigures;

@@ -3,7 +3,9 @@
 //! Real HTTP and the in-process simulated provider both stand behind [`Upstream`], so nothing above
 //! knows which it speaks to. Dropping the future or the body ends the call at once.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +26,32 @@ pub struct UpstreamRequest {
     pub body: Bytes,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// Who wants to know when it was sent.
+    pub sent: Sent,
+}
+
+/// Told when the last byte of a request was handed to its connection; again where the request is sent again.
+#[derive(Clone, Default)]
+pub struct Sent(Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl Sent {
+    /// Calls `act`.
+    pub fn new(act: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(act)))
+    }
+
+    /// It was sent.
+    pub fn tell(&self) {
+        if let Some(act) = &self.0 {
+            act();
+        }
+    }
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Sent" } else { "-" })
+    }
 }
 
 /// How long a call may take. The total time of a request is the pipeline's to keep.

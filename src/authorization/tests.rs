@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use super::*;
 use crate::fault::FaultKind;
-use crate::upstream::Timeouts;
+use crate::upstream::{Sent, Timeouts};
 
 fn request(body: &'static str) -> UpstreamRequest {
     UpstreamRequest {
@@ -20,6 +20,7 @@ fn request(body: &'static str) -> UpstreamRequest {
         headers: HeaderMap::new(),
         body: Bytes::from_static(body.as_bytes()),
         timeouts: Timeouts::default(),
+        sent: Sent::default(),
     }
 }
 

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::catalog::Deployment;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Settings};
 use crate::http::HttpUpstream;
+use crate::limits::Scope;
 use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::reload::{Builder, ConfigSource, PolicySource, Providers, Sources};
@@ -28,6 +30,7 @@ pub(super) fn check(file: &Path, policies: Option<&Path>, json: bool, strict: bo
                 for problem in &loaded.left_out {
                     say(format_args!("left out: {problem}"));
                 }
+                shared_quotas(&loaded.settings).iter().for_each(|line| say(line));
             }
             match loaded.left_out.len() {
                 count if strict && count > 0 => {
@@ -45,6 +48,28 @@ pub(super) fn check(file: &Path, policies: Option<&Path>, json: bool, strict: bo
             fail(format!("{}: {count} problem{}", file.display(), if count == 1 { "" } else { "s" }))
         }
     }
+}
+
+/// Which deployments share one quota, one line each.
+fn shared_quotas(settings: &Settings) -> Vec<String> {
+    let deployments = settings.catalog.groups.values().flat_map(|group| &group.deployments);
+    let mut quotas: BTreeMap<&str, Vec<&Deployment>> = BTreeMap::new();
+    for deployment in deployments {
+        let Scope::Quota(quota) = &deployment.scope else { continue };
+        let sharing = quotas.entry(quota).or_default();
+        if !sharing.iter().any(|known| known.id == deployment.id) {
+            sharing.push(deployment);
+        }
+    }
+    let shared = quotas.into_iter().filter(|(_, sharing)| sharing.len() > 1);
+    shared
+        .map(|(quota, sharing)| {
+            let differ = sharing.windows(2).any(|two| two[0].limits != two[1].limits);
+            let ids: Vec<&str> = sharing.iter().map(|deployment| deployment.id.as_str()).collect();
+            let lowest = if differ { "; their limits differ: the lowest hold" } else { "" };
+            format!("shared quota {quota}: {}{lowest}", ids.join(", "))
+        })
+        .collect()
 }
 
 /// Builds what `witgate serve` would build of the file and this folder of policies, and tells what is in the way.

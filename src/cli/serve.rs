@@ -17,7 +17,7 @@ use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
 use crate::policy::{Compiler, Digest, EngineOptions};
 use crate::provider::simulated::Simulated;
-use crate::reload::{ConfigSource, PolicySource, Sources, keep_states};
+use crate::reload::{ConfigSource, PolicySource, Sources, keep_limits, keep_states};
 use crate::server::{self, App, HttpService, Server, StoredReplies};
 use crate::snapshot::Snapshot;
 use crate::start::{self, GRACE, Options, Running};
@@ -100,7 +100,9 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     if let Some(ledger) = &live.ledger {
         ledger.finish();
     }
-    keep_states(&live.live.read(), true);
+    let last = live.live.read();
+    keep_states(&last, true);
+    keep_limits(&last, live.limits.local(), live.clock.now());
     Ok(())
 }
 

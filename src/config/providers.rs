@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::models;
 use crate::format::{self, NO_QUIRKS, ProviderFormat, Quirks};
+use crate::limits::Counting;
 
 /// The name of the in-process provider.
 pub(super) const SIMULATED: &str = "simulated";
@@ -57,6 +58,9 @@ pub(super) struct Provider {
     /// Variables that may hold a token in the place of a key.
     #[serde(default)]
     pub(super) token_env: Vec<String>,
+    /// How it counts what a request uses.
+    #[serde(default)]
+    pub(super) counting: Counting,
     /// Where it is in a project and a location, or in a region: `{project}`, `{location}` and `{region}` stand for them.
     #[serde(default)]
     pub(super) regional_base: Option<String>,

@@ -8,6 +8,7 @@ mod deployment;
 mod endpoint;
 mod failures;
 mod groups;
+mod quota;
 mod strategy;
 mod vertex;
 
@@ -48,8 +49,8 @@ const MAX_MEMORY: usize = 1 << 30;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6000);
 /// How many may wait, unless configured.
 const MAX_WAITING: usize = 1000;
-/// A little more than one window and one of its slices: what is full now has room by then.
-const MAX_WAIT: Duration = Duration::from_secs(75);
+/// As long as clients wait for a reply by default: the vendors' SDKs give up after ten minutes.
+const MAX_WAIT: Duration = Duration::from_mins(10);
 /// The share of runs of decisions that is kept, where decisions are kept.
 const DECISIONS_SHARE: f64 = 0.01;
 /// Decisions of a run: long enough to see a policy learn, short enough to repeat in a moment.
@@ -163,6 +164,7 @@ fn queue(shape: &Shape<'_, '_>) -> QueueSettings {
     let never = (shape.router.queue_on_tpm_limit == Some(false)).then_some(Duration::ZERO);
     QueueSettings {
         max_waiting: waiting.and_then(|count| usize::try_from(count).ok()).unwrap_or(MAX_WAITING),
+        strict: own.strict.unwrap_or(false),
         max_wait: own.max_wait.or(never).or(general.admission_queue_timeout).unwrap_or(MAX_WAIT),
     }
 }

@@ -82,6 +82,8 @@ pub struct ServerSettings {
 pub struct QueueSettings {
     /// How many requests may wait at once.
     pub max_waiting: usize,
+    /// Whether nobody starts before the one in front. Otherwise those in front are packed.
+    pub strict: bool,
     /// How long one may wait.
     pub max_wait: Duration,
 }

@@ -14,11 +14,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::rest;
-use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
+use super::{
+    ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target, rate_limits, rest,
+};
 use crate::chat::{ChatRequest, Dialect, Reply};
 use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
+use crate::limits::Dimension::{InputTokens, OutputTokens, Requests, Tokens};
+use crate::limits::Told;
 
 mod blocks;
 mod decoder;
@@ -85,6 +88,10 @@ impl ProviderFormat for Anthropic {
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
         error::read(status, headers, body)
+    }
+
+    fn limits_in_headers(&self, headers: &HeaderMap) -> Vec<Told> {
+        limits_in_headers(headers)
     }
 
     fn stream(&self) -> Box<dyn StreamDecoder> {
@@ -158,4 +165,23 @@ impl ClientApi for Anthropic {
     fn stream(&self, _request: &ChatRequest) -> Box<dyn StreamEncoder> {
         Box::<encoder::Encoder>::default()
     }
+}
+
+/// What the headers tell. `tokens` is input and output together only where they are not told apart: else it repeats the tighter one.
+fn limits_in_headers(headers: &HeaderMap) -> Vec<Told> {
+    if !headers.contains_key("anthropic-ratelimit-requests-limit")
+        && !headers.contains_key("anthropic-ratelimit-tokens-limit")
+    {
+        return Vec::new();
+    }
+    let told = |what: &str, dimension| {
+        let number = |field: &str| rate_limits::number(headers, &format!("anthropic-ratelimit-{what}-{field}"));
+        let limit = number("limit")?;
+        let used = number("remaining").map(|remaining| limit.saturating_sub(remaining));
+        Some(Told { dimension, limit: Some(limit), used, reset: None })
+    };
+    let apart: Vec<Told> =
+        [told("input-tokens", InputTokens), told("output-tokens", OutputTokens)].into_iter().flatten().collect();
+    let tokens = told("tokens", Tokens).filter(|_| apart.is_empty());
+    apart.into_iter().chain(tokens).chain(told("requests", Requests)).collect()
 }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
-use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -23,6 +22,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
 use super::http1_pool::{Http1Body, Http1Pool, SendError};
+use super::outgoing::Outgoing;
 
 /// Connections that nobody uses are closed after this long, before the load balancers in front of the large
 /// providers (60 s and more) do it under a request.
@@ -42,7 +42,7 @@ pub(super) struct ClientKey {
     pub(super) thread: ThreadId,
 }
 
-type Pooled = legacy::Client<ConnectTimeout<HttpsConnector<HttpConnector>>, Full<Bytes>>;
+type Pooled = legacy::Client<ConnectTimeout<HttpsConnector<HttpConnector>>, Outgoing>;
 
 /// A client. Plain ones never read the system's certificates.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Client {
     }
 
     /// Sends one request and waits for the head of the answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<ReplyBody>, SendError> {
+    pub(super) async fn send(&self, request: Request<Outgoing>) -> Result<Response<ReplyBody>, SendError> {
         match self {
             Self::Plain(connections) => Ok(connections.send(request).await?.map(ReplyBody::Plain)),
             Self::Encrypted(client) => Ok(client.request(request).await?.map(ReplyBody::Encrypted)),

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use hyper_util::client::legacy;
@@ -27,6 +26,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::connect::{ConnectTimeout, POOL_IDLE};
+use super::outgoing::Outgoing;
 
 /// The connections to plain origins, by authority.
 #[derive(Debug)]
@@ -46,8 +46,8 @@ struct Idle {
 /// One connection.
 #[derive(Debug)]
 struct Http1Connection {
-    sender: SendRequest<Full<Bytes>>,
-    connection: Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    sender: SendRequest<Outgoing>,
+    connection: Connection<TokioIo<TcpStream>, Outgoing>,
     /// The connection has ended and is not to be driven any more.
     over: bool,
 }
@@ -87,7 +87,7 @@ impl Http1Pool {
     /// connection it was given to had been closed meanwhile, is given to another one.
     pub(super) async fn send(
         self: &Arc<Self>,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<Outgoing>,
     ) -> Result<Response<Http1Body>, SendError> {
         let origin = std::mem::take(request.uri_mut());
         let authority = origin.authority().map_or("", http::uri::Authority::as_str).to_owned();
@@ -187,10 +187,10 @@ async fn sweep(connections: Weak<Http1Pool>) {
     }
 }
 
-type Unsent = hyper::client::conn::TrySendError<Request<Full<Bytes>>>;
+type Unsent = hyper::client::conn::TrySendError<Request<Outgoing>>;
 
 impl Http1Connection {
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unsent> {
+    async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, Unsent> {
         let mut answer = pin!(self.sender.try_send_request(request));
         std::future::poll_fn(|context| {
             // The connection first: it writes the request, and what it reads answers the other.

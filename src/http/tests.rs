@@ -5,7 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::upstream::Timeouts;
+use crate::upstream::{Sent, Timeouts};
 
 /// A provider that reads one request, answers with `answer` and holds the connection until told.
 async fn provider(answer: &'static [u8]) -> (String, oneshot::Receiver<String>, oneshot::Sender<()>) {
@@ -36,7 +36,13 @@ async fn read_request(socket: &mut TcpStream) -> String {
 fn call(url: &str) -> UpstreamRequest {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_static("Bearer top-secret"));
-    UpstreamRequest { url: url.to_owned(), headers, body: Bytes::from_static(b"{}"), timeouts: Timeouts::default() }
+    UpstreamRequest {
+        url: url.to_owned(),
+        headers,
+        body: Bytes::from_static(b"{}"),
+        timeouts: Timeouts::default(),
+        sent: Sent::default(),
+    }
 }
 
 async fn fault_of(call: UpstreamRequest) -> AttemptFault {

@@ -136,6 +136,16 @@ impl Bounds {
             .fold(true, |fits, (limit, (used, amount))| fits & (used.saturating_add(*amount) <= *limit))
     }
 
+    /// The lower of both limits in each dimension.
+    pub(super) fn lower(&self, other: &Self) -> Self {
+        Self(PerDimension::from_fn(|dimension| self.0[dimension].min(other.0[dimension])))
+    }
+
+    /// Another limit of one dimension.
+    pub(super) fn set(&mut self, dimension: Dimension, limit: u64) {
+        self.0[dimension] = limit;
+    }
+
     /// How much must come free before this much more fits.
     pub(super) fn missing(&self, used: &Amount, amount: &Amount) -> Amount {
         used.plus(amount).minus(&self.0)

@@ -1,30 +1,50 @@
 //! The limits of one scope over one length of window, and what is used of them.
+//!
+//! The configured limits are a ceiling; what the provider tells of its own (`wire`) holds where it is lower.
 
 use std::time::Duration;
 
 use super::Wait;
 use super::dimension::{Amount, Bounds, Dimension};
-use super::window::{Placement, Window};
+use super::window::{Placement, Window, WindowModel};
 use crate::moment::Moment;
 
 /// One window of one scope.
 #[derive(Debug)]
 pub(super) struct Meter {
+    /// What holds: the lower of the two below.
     bounds: Bounds,
+    configured: Bounds,
+    wire: Bounds,
     length: Duration,
     window: Window,
-    /// Reserved by requests whose response head has not come: outside the window, because nobody knows when the
-    /// provider counts them. And the requests in flight, whether or not it came.
+    /// Reserved by requests of which nobody knows when the provider counts them: outside the window. And the requests in flight,
+    /// wherever they stand.
     open: Amount,
 }
 
+/// What is known of the moment at which a provider counts a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// It has read it by then. Said again, the later one holds: it was sent again.
+    By(Moment),
+    /// It has counted it: its answer is here.
+    Already,
+}
+
 impl Meter {
-    pub(super) fn new(length: Duration, bounds: Bounds) -> Self {
-        Self { bounds, length, window: Window::new(length), open: Amount::default() }
+    pub(super) fn new(length: Duration, model: WindowModel, configured: Bounds) -> Self {
+        let mut window = Window::new(length, model);
+        window.drain_by(&configured);
+        Self { bounds: configured, configured, wire: Bounds::UNLIMITED, length, window, open: Amount::default() }
     }
 
     pub(super) const fn bounds(&self) -> &Bounds {
         &self.bounds
+    }
+
+    pub(super) const fn configured(&self) -> &Bounds {
+        &self.configured
     }
 
     pub(super) const fn length(&self) -> Duration {
@@ -35,23 +55,57 @@ impl Meter {
         &self.window
     }
 
-    /// Other limits. The window is returned as it was where its length changed.
-    pub(super) fn restrict(&mut self, length: Duration, bounds: Bounds, now: Moment) -> Option<Window> {
-        self.bounds = bounds;
-        self.length = length;
-        self.window.advance(now);
-        if self.window.is(length) {
-            return None;
-        }
-        let resized = self.window.resized(length, now);
-        Some(std::mem::replace(&mut self.window, resized))
+    pub(super) const fn open(&self) -> &Amount {
+        &self.open
     }
 
-    /// No limits any more.
+    fn bound(&mut self) {
+        self.bounds = self.configured.lower(&self.wire);
+        self.window.drain_by(&self.bounds);
+    }
+
+    /// Other limits. The window is returned as it was where its length or kind changed.
+    pub(super) fn restrict(
+        &mut self,
+        length: Duration,
+        model: WindowModel,
+        configured: Bounds,
+        now: Moment,
+    ) -> Option<Window> {
+        self.configured = configured;
+        self.length = length;
+        self.window.advance(now);
+        let before = (!self.window.is(length, model)).then(|| {
+            let resized = self.window.resized(length, model, now);
+            std::mem::replace(&mut self.window, resized)
+        });
+        self.bound();
+        before
+    }
+
+    /// No configured limits any more.
     pub(super) fn release(&mut self, now: Moment) {
-        self.bounds = Bounds::UNLIMITED;
+        self.configured = Bounds::UNLIMITED;
+        self.bound();
         self.window.advance(now);
         self.window.shrink();
+    }
+
+    /// The provider tells its limit of a dimension.
+    pub(super) fn told(&mut self, dimension: Dimension, limit: u64) {
+        if self.wire.limit(dimension) != Some(limit) {
+            self.wire.set(dimension, limit);
+            self.bound();
+        }
+    }
+
+    /// The provider has counted so much more than we know of: others use the same account. It counts for a window, as if it
+    /// had just been used.
+    pub(super) fn used_by_others(&mut self, now: Moment, dimension: Dimension, amount: u64) {
+        self.window.advance(now);
+        let mut others = Amount::default();
+        others[dimension] = amount;
+        self.window.add(now, &others);
     }
 
     /// What is held and was counted within the window.
@@ -83,14 +137,7 @@ impl Meter {
         if missing.is_nothing() {
             return Wait::Now;
         }
-        let mut freed = Amount::default();
-        for (moment, amount) in self.window.expiries() {
-            freed = freed.plus(&amount);
-            if freed.covers(&missing) {
-                return Wait::At(moment);
-            }
-        }
-        Wait::Unknown
+        self.window.free_at(&missing).map_or(Wait::Unknown, Wait::At)
     }
 
     #[inline]
@@ -98,11 +145,31 @@ impl Meter {
         self.open = self.open.plus(amount);
     }
 
-    pub(super) fn stamp(&mut self, now: Moment, held: &Amount) -> Placement {
+    /// Moves a held amount to where it counts.
+    pub(super) fn stamp(&mut self, now: Moment, counted: Counted, placement: Placement, held: &Amount) -> Placement {
         self.window.advance(now);
-        let counted = held.windowed();
-        self.open = self.open.minus(&counted);
-        self.window.add(&counted)
+        let held = held.windowed();
+        let at = match counted {
+            Counted::By(at) => at,
+            Counted::Already => now,
+        };
+        match placement {
+            Placement::Open => self.open = self.open.minus(&held),
+            Placement::At(slice) => {
+                let moves = match counted {
+                    Counted::By(at) => self.window.is_after(at, slice),
+                    Counted::Already => self.window.is_ahead(slice),
+                };
+                if !moves {
+                    return placement;
+                }
+                self.window.edit(slice, &held, &Amount::default());
+            }
+            // It expired, and is sent again: a request that takes longer than its window.
+            Placement::Gone if counted == Counted::Already => return Placement::Gone,
+            Placement::Gone => {}
+        }
+        self.window.add(at, &held)
     }
 
     pub(super) fn end(&mut self, now: Moment, placement: Placement, held: &Amount, actual: &Amount) {
@@ -110,6 +177,13 @@ impl Meter {
         let actual = actual.windowed();
         match placement {
             Placement::Gone => self.open = self.open.minus(&held.under_way()),
+            Placement::At(slice) if self.window.is_ahead(slice) => {
+                self.open = self.open.minus(&held.under_way());
+                self.window.edit(slice, &held.windowed(), &Amount::default());
+                if !actual.is_nothing() {
+                    self.window.add(now, &actual);
+                }
+            }
             Placement::At(slice) => {
                 self.open = self.open.minus(&held.under_way());
                 self.window.edit(slice, &held.windowed(), &actual);
@@ -117,9 +191,14 @@ impl Meter {
             Placement::Open => {
                 self.open = self.open.minus(held);
                 if !actual.is_nothing() {
-                    self.window.add(&actual);
+                    self.window.add(now, &actual);
                 }
             }
         }
+    }
+
+    /// Counts what was counted before a restart.
+    pub(super) fn restore(&mut self, at: Moment, now: Moment, amount: &Amount) {
+        self.window.restore(at, now, &amount.windowed());
     }
 }

@@ -1,7 +1,7 @@
 //! One scope: its limits, what is held of them and what was counted, in a meter for each length of window.
 
 use super::dimension::{Amount, Bounds, Dimension, PerDimension};
-use super::meter::Meter;
+use super::meter::{Counted, Meter};
 use super::window::{Placement, Window};
 use super::{Demand, Excess, LimitSpec, Scope, Used, Wait};
 use crate::moment::Moment;
@@ -30,7 +30,7 @@ pub(super) struct ScopeUsage {
 
 impl ScopeUsage {
     pub(super) fn new(scope: Scope, spec: &LimitSpec) -> Self {
-        let meter = |(length, limits)| Meter::new(length, usable(limits, spec.margin));
+        let meter = |(length, limits)| Meter::new(length, spec.model, usable(limits, spec.margin));
         let others = spec.windows().skip(1).map(meter).collect();
         Self { scope, first: meter((spec.window, &spec.limits)), others }
     }
@@ -44,8 +44,11 @@ impl ScopeUsage {
             count += 1;
             let bounds = usable(bounds, spec.margin);
             match self.meter(number) {
-                Some(meter) => resized.extend(meter.restrict(length, bounds, now).map(|window| (number, window))),
-                None => self.others.push(Meter::new(length, bounds)),
+                Some(meter) => {
+                    let before = meter.restrict(length, spec.model, bounds, now);
+                    resized.extend(before.map(|window| (number, window)));
+                }
+                None => self.others.push(Meter::new(length, spec.model, bounds)),
             }
         }
         for meter in self.meters().skip(count) {
@@ -59,7 +62,7 @@ impl ScopeUsage {
         self.meters().for_each(|meter| meter.release(now));
     }
 
-    fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
+    pub(super) fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
         std::iter::once(&mut self.first).chain(&mut self.others)
     }
 
@@ -136,9 +139,16 @@ impl ScopeUsage {
         self.others.iter_mut().for_each(|meter| meter.add(amount));
     }
 
-    /// Moves a held amount into a window: it counts from now on.
-    pub(super) fn stamp(&mut self, meter: u32, now: Moment, held: &Amount) -> Placement {
-        self.meter(meter).map_or(Placement::Gone, |meter| meter.stamp(now, held))
+    /// Moves a held amount to where it counts.
+    pub(super) fn stamp(
+        &mut self,
+        meter: u32,
+        now: Moment,
+        counted: Counted,
+        placement: Placement,
+        held: &Amount,
+    ) -> Placement {
+        self.meter(meter).map_or(Placement::Gone, |meter| meter.stamp(now, counted, placement, held))
     }
 
     /// Ends a held amount with what was really used; nothing at all for a refund.

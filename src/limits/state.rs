@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::dimension::Amount;
+use super::meter::Counted;
 use super::reservations::{Entries, Reservations};
 use super::scope_usage::ScopeUsage;
-use super::window::Placement;
 use super::{Decision, Excess, LimitSpec, Reservation, ReservationId, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 
@@ -45,6 +45,11 @@ impl State {
         self.scopes.push(ScopeUsage::new(scope.clone(), &LimitSpec::default()));
         self.ids.insert(scope.clone(), id);
         id
+    }
+
+    /// Every scope by name.
+    pub(super) fn named(&self) -> impl Iterator<Item = (Scope, ScopeId)> + use<'_> {
+        self.ids.iter().map(|(scope, id)| (scope.clone(), *id))
     }
 
     /// `None` only for an id of another `Limits`.
@@ -140,13 +145,12 @@ impl State {
         Decision::Until(earliest)
     }
 
-    pub(super) fn response_head(&mut self, now: Moment, reservation: Entries) {
+    /// What is known of when the provider counts it.
+    pub(super) fn counted(&mut self, now: Moment, reservation: Entries, counted: Counted) {
         let scopes = &mut self.scopes;
         self.reservations.each(reservation, |entry| {
-            if entry.placement == Placement::Open
-                && let Some(usage) = scopes.get_mut(index(entry.scope))
-            {
-                entry.placement = usage.stamp(entry.meter, now, &entry.amount);
+            if let Some(usage) = scopes.get_mut(index(entry.scope)) {
+                entry.placement = usage.stamp(entry.meter, now, counted, entry.placement, &entry.amount);
             }
         });
     }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{Decision, Demand, Limits, Reservation, ScopeId};
+use super::{Decision, Demand, Limits, Reservation, ReservationHandle, ScopeId};
 use crate::id::RequestId;
 use crate::moment::Moment;
 
@@ -73,7 +73,10 @@ pub trait LimitStore: Send + Sync {
     /// Reserves in one step, as [`Limits::reserve`] says.
     fn reserve<'a>(&'a self, now: Moment, request: ReserveRequest<'a>) -> Reserving<'a>;
 
-    /// The head of the provider's response arrived: from here one window runs.
+    /// Its last byte was sent, and the provider must have read it `by` then: from there one window runs.
+    fn sent(&self, now: Moment, reservation: ReservationHandle, by: Moment);
+
+    /// The head of the provider's response arrived: from here one window runs at the latest.
     fn response_head(&self, now: Moment, reservation: &Reservation);
 
     /// Ends a reservation with what was really used.
@@ -89,6 +92,10 @@ pub trait LimitStore: Send + Sync {
 impl LimitStore for Limits {
     fn reserve<'a>(&'a self, now: Moment, request: ReserveRequest<'a>) -> Reserving<'a> {
         Reserving::Ready(Some(Self::reserve(self, now, &request)))
+    }
+
+    fn sent(&self, now: Moment, reservation: ReservationHandle, by: Moment) {
+        Self::sent(self, now, reservation, by);
     }
 
     fn response_head(&self, now: Moment, reservation: &Reservation) {

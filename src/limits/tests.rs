@@ -38,6 +38,11 @@ fn at(seconds: u64) -> Moment {
     Moment::from_millis(1_000_000_000_000 + seconds * 1000)
 }
 
+/// A slice of a minute later: what was counted in that second's first slice counts no more.
+fn a_slice_after(seconds: u64) -> Moment {
+    at(seconds) + Duration::from_millis(250)
+}
+
 fn granted(decision: Decision) -> (usize, Option<Reservation>, Reservation) {
     match decision {
         Decision::Granted { index, shared, own } => (index, shared, own),
@@ -77,7 +82,7 @@ fn a_reservation_counts_without_end_until_it_is_answered_and_one_window_from_the
     assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::Unknown);
     limits.response_head(at(500), &reservation);
     limits.response_head(at(530), &reservation);
-    assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::At(at(561)));
+    assert_eq!(limits.wait(at(500), a, demand(1, 0)), Wait::At(a_slice_after(560)));
     assert_eq!(limits.used(at(560), a)[Tokens], 100);
     assert_eq!(limits.used(at(561), a)[Tokens], 0);
     // The stream goes on; settling it now must not touch what others counted since.
@@ -97,7 +102,7 @@ fn settling_edits_the_amount_where_it_stands_upwards_too() {
     let used = limits.used(at(40), a);
     assert_eq!((used[Tokens], used[OutputTokens], used[Requests], used[InFlight]), (130, 120, 1, 0));
     assert_eq!(used.free[Tokens], Some(0));
-    assert_eq!(limits.wait(at(40), a, demand(1, 0)), Wait::At(at(62)));
+    assert_eq!(limits.wait(at(40), a, demand(1, 0)), Wait::At(a_slice_after(61)));
 }
 
 #[test]
@@ -152,7 +157,10 @@ fn never_names_the_largest_limit_and_only_if_all_are_too_small() {
     assert_eq!(index, 2);
     limits.response_head(at(0), &reservation);
     let large = demand(4500, 0);
-    assert_eq!(reserve(&limits, at(1), &[], large, &ids.map(|id| (id, large))), Decision::Until(Some(at(61))));
+    assert_eq!(
+        reserve(&limits, at(1), &[], large, &ids.map(|id| (id, large))),
+        Decision::Until(Some(a_slice_after(60)))
+    );
     let larger = demand(10_001, 0);
     let shared = Excess {
         scope: Scope::Global,
@@ -283,7 +291,7 @@ fn a_scope_that_goes_and_comes_back_finds_what_it_used() {
     assert_eq!(limits.wait(at(1), a, demand(1, 0)), Wait::Now);
     limits.settle(at(2), reservation, demand(90, 0));
     limits.apply(&specs, at(3));
-    assert_eq!(limits.wait(at(3), a, demand(20, 0)), Wait::At(at(63)));
+    assert_eq!(limits.wait(at(3), a, demand(20, 0)), Wait::At(a_slice_after(62)));
 }
 
 /// Run with `cargo test --lib limits -- --ignored --nocapture`.
@@ -341,7 +349,7 @@ fn a_minute_and_a_day_both_hold() {
         refused => Err(refused),
     };
     assert_eq!(take(0, 90), Ok(()));
-    assert_eq!(take(1, 90), Err(Decision::Until(Some(at(61)))), "the minute is full");
+    assert_eq!(take(1, 90), Err(Decision::Until(Some(a_slice_after(60)))), "the minute is full");
     assert_eq!(take(61, 90), Ok(()));
     let Err(Decision::Until(Some(until))) = take(200, 90) else { panic!("the day is full") };
     assert!(until > at(86_400) && until <= at(86_400 + 24 * 60 + 60), "a slice of a day longer at most: {until:?}");
@@ -380,4 +388,79 @@ fn cost_is_held_and_settled_like_tokens() {
     limits.settle(at(1), shared.expect("the shared part"), priced(100));
     assert_eq!((limits.used(at(1), all)[Cost], limits.used(at(1), all).free[Cost]), (100, Some(900)));
     let _last = granted(reserve(&limits, at(1), &[all], priced(900), &[(a, priced(900))]));
+}
+
+#[test]
+fn what_was_sent_counts_from_when_it_must_have_been_read_and_no_later_than_the_answer() {
+    let limits = limits([(deployment("a"), tokens(100))]);
+    let a = limits.id(&deployment("a"));
+    let take = |seconds| granted(reserve(&limits, at(seconds), &[], demand(0, 0), &[(a, demand(90, 0))])).2;
+    let first = take(0);
+    assert_eq!(limits.wait(at(0), a, demand(20, 0)), Wait::Unknown);
+    limits.sent(at(0), first.handle(), at(2));
+    assert_eq!(limits.wait(at(0), a, demand(20, 0)), Wait::At(a_slice_after(62)), "known before any answer came");
+    limits.response_head(at(20), &first);
+    assert_eq!(limits.wait(at(20), a, demand(20, 0)), Wait::At(a_slice_after(62)), "a late answer changes nothing");
+    limits.settle(at(30), first, demand(90, 0));
+    let second = take(63);
+    limits.sent(at(63), second.handle(), at(70));
+    limits.response_head(at(64), &second);
+    assert_eq!(limits.wait(at(64), a, demand(20, 0)), Wait::At(a_slice_after(124)), "an early one does");
+    let handle = second.handle();
+    limits.refund(at(65), second);
+    limits.sent(at(65), handle, at(66));
+    assert_eq!(limits.used(at(65), a)[Tokens], 0, "what has ended is told nothing");
+}
+
+#[test]
+fn the_wire_is_the_truth_below_the_configuration_and_reveals_others() {
+    let limits = limits([(deployment("a"), tokens(1000))]);
+    let a = limits.id(&deployment("a"));
+    let told = |limit, used| Told { dimension: Tokens, limit: Some(limit), used: Some(used), reset: None };
+    assert_eq!(limits.told(at(0), a, &[told(2000, 10)], false), News::default());
+    assert_eq!(limits.report(at(0), a).limits[Tokens], Some(1000), "the configuration is the ceiling");
+    limits.told(at(0), a, &[told(500, 10)], false);
+    let report = limits.report(at(0), a);
+    assert_eq!((report.limits[Tokens], report.configured[Tokens], report.used[Tokens]), (Some(500), Some(1000), 0));
+    let news = limits.told(at(1), a, &[told(500, 300)], false);
+    assert_eq!((news.others[Tokens], news.forgotten_early), (300, false));
+    assert_eq!(limits.told(at(2), a, &[told(500, 305)], false).others[Tokens], 0, "too little to tell");
+    assert_eq!(limits.told(at(2), a, &[told(500, 305)], true).others[Tokens], 5, "a refusal is exact");
+    assert_eq!(limits.wait(at(2), a, demand(300, 0)), Wait::At(a_slice_after(61)));
+    let days = Told { reset: Some(Duration::from_hours(20)), ..told(100, 90) };
+    limits.told(at(2), a, &[days], false);
+    assert_eq!(limits.report(at(2), a).limits[Tokens], Some(500), "the limit of a day is no limit of a minute");
+}
+
+#[test]
+fn a_refusal_for_what_was_just_forgotten_says_that_it_was_forgotten_early() {
+    let limits = limits([(deployment("a"), tokens(100))]);
+    let a = limits.id(&deployment("a"));
+    let (_, _, one) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(90, 0))]));
+    limits.response_head(at(0), &one);
+    limits.settle(at(0), one, demand(90, 0));
+    let told = Told { dimension: Tokens, limit: Some(100), used: Some(90), reset: None };
+    assert!(limits.told(at(61), a, &[told], true).forgotten_early);
+    let told = Told { used: Some(95), ..told };
+    assert!(!limits.told(at(130), a, &[told], true).forgotten_early, "that was long ago");
+}
+
+#[test]
+fn a_restart_forbids_what_the_minute_before_forbids() {
+    let specs = [(deployment("a"), tokens(100)), (Scope::Quota("q".into()), tokens(50))];
+    let before = limits(specs.clone());
+    let (a, q) = (before.id(&deployment("a")), before.id(&Scope::Quota("q".into())));
+    let (_, _, one) = granted(reserve(&before, at(0), &[], demand(0, 0), &[(a, demand(60, 0))]));
+    before.response_head(at(0), &one);
+    before.settle(at(5), one, demand(60, 0));
+    let (_, _, _under_way) = granted(reserve(&before, at(10), &[], demand(0, 0), &[(q, demand(50, 0))]));
+    let text = serde_json::to_string(&before.save(at(20))).unwrap();
+    let after = limits(specs);
+    let (a, q) = (after.id(&deployment("a")), after.id(&Scope::Quota("q".into())));
+    after.restore(at(25), &serde_json::from_str(&text).unwrap());
+    assert_eq!(after.wait(at(25), a, demand(50, 0)), Wait::At(a_slice_after(60)));
+    assert_eq!(after.wait(at(25), q, demand(1, 0)), Wait::At(a_slice_after(80)), "as if it had been counted then");
+    assert_eq!(after.used(at(25), q)[InFlight], 0);
+    after.restore(at(500), &serde_json::from_str(&text).unwrap());
+    assert_eq!(after.used(at(500), a)[Tokens], 0, "too old to count");
 }

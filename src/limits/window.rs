@@ -1,23 +1,40 @@
 //! What was counted in the last window of time.
 //!
-//! The window is cut into 60 slices and 61 are kept: a slice counts until its youngest moment is a whole
-//! window old, so that no window of any alignment sees more than is counted here. The price is that an
-//! amount may count up to one slice (a second of a minute) longer than it had to.
+//! The window is cut into 240 slices (a quarter of a second of a minute), of which only those are kept that hold something. What
+//! stands in a slice counts until the slice's youngest moment is a whole window old, so that no window of any alignment sees more
+//! than is counted here. The price is that an amount may count up to one slice longer than it had to.
+//!
+//! Amounts may stand in slices that are still to come: what a provider must have read by then.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::dimension::Amount;
+use serde::{Deserialize, Serialize};
+
+use super::dimension::{Amount, Bounds, PerDimension};
 use crate::moment::Moment;
 
 /// Slices per window.
-const SLICES: u64 = 60;
-/// Slices kept: those of the window, and the one that is still being filled.
-const KEPT: usize = 61;
+const SLICES: u64 = 240;
+
+/// When a provider forgets what it counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowModel {
+    /// Each amount counts for one window from when it was counted.
+    #[default]
+    Sliding,
+    /// Each amount counts until the end of the window it falls in; windows begin at whole multiples of their length (minutes of
+    /// the clock, days of UTC).
+    Fixed,
+    /// Amounts drain steadily, a whole limit in one window; what is counted may stand as high as the limit.
+    TokenBucket,
+}
 
 /// Where a held amount counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
-    /// Outside the window: the provider has not answered.
+    /// Outside the window: nobody knows when the provider counts it.
     Open,
     /// In this slice of the window, counted from the Unix epoch.
     At(u64),
@@ -25,9 +42,10 @@ pub(super) enum Placement {
     Gone,
 }
 
-/// A sliding window over [`Amount`]s.
+/// A window over [`Amount`]s.
 #[derive(Debug)]
 pub(super) struct Window {
+    model: WindowModel,
     /// Nanoseconds per slice.
     slice: u64,
     /// The slice being filled. It never goes back, even if a caller's clock reading is a little older.
@@ -36,13 +54,41 @@ pub(super) struct Window {
     fresh_until: u64,
     /// What the kept slices hold together.
     total: Amount,
-    /// Slice `n` stands at `n % KEPT`. `None` while nothing was counted.
-    slices: Option<Box<[Amount; KEPT]>>,
+    /// The slices that hold something, oldest first.
+    slices: VecDeque<(u64, Amount)>,
+    /// How fast each dimension drains: so much in one window. Of a token bucket alone.
+    drain: Amount,
+    /// Of a token bucket: what stood in it at the beginning of this slice, all older ones taken into account.
+    base: (u64, Amount),
+    /// What was forgotten lately, and the slice in which that began.
+    gone: (u64, Amount),
 }
 
+/// Slices that are lately: a thirtieth of the window.
+const LATELY: u64 = 8;
+
 impl Window {
-    pub(super) fn new(length: Duration) -> Self {
-        Self { slice: slice_of(length), newest: 0, fresh_until: 0, total: Amount::default(), slices: None }
+    pub(super) fn new(length: Duration, model: WindowModel) -> Self {
+        Self {
+            model,
+            slice: slice_of(length),
+            newest: 0,
+            fresh_until: 0,
+            total: Amount::default(),
+            slices: VecDeque::new(),
+            drain: Amount::default(),
+            base: (0, Amount::default()),
+            gone: (0, Amount::default()),
+        }
+    }
+
+    /// What it drains by, where it is a token bucket: the limits.
+    pub(super) fn drain_by(&mut self, bounds: &Bounds) {
+        if self.model == WindowModel::TokenBucket {
+            // What is unlimited needs no counting: it is empty at once.
+            self.drain = PerDimension::from_fn(|dimension| bounds.limit(dimension).unwrap_or(u64::MAX));
+            self.level();
+        }
     }
 
     /// What counts now. Only right after [`Window::advance`].
@@ -50,95 +96,154 @@ impl Window {
         self.total
     }
 
+    /// What was forgotten lately. A provider that still counts it began to count later than was assumed here.
+    pub(super) fn gone_lately(&self) -> Amount {
+        if self.newest - self.gone.0 > LATELY { Amount::default() } else { self.gone.1 }
+    }
+
     /// Forgets what is older than the window.
     #[inline]
     pub(super) fn advance(&mut self, now: Moment) {
         if now.as_nanos() >= self.fresh_until {
-            self.turn(now);
+            self.turn(now.as_nanos() / self.slice);
         }
     }
 
-    fn turn(&mut self, now: Moment) {
-        let newest = now.as_nanos() / self.slice;
-        if self.total.is_nothing() {
-            // All slices are empty already.
-        } else if newest - self.newest >= KEPT as u64 {
-            self.clear();
-        } else if let Some(slices) = &mut self.slices {
-            for number in self.newest + 1..=newest {
-                let gone = std::mem::take(&mut slices[place(number)]);
-                self.total = self.total.minus(&gone);
-            }
-        }
+    fn turn(&mut self, newest: u64) {
         self.newest = newest;
         self.fresh_until = newest.saturating_add(1).saturating_mul(self.slice);
+        while let Some((number, amount)) = self.slices.front()
+            && self.expiry(*number) <= newest
+        {
+            if self.model == WindowModel::TokenBucket {
+                let begins = number.saturating_add(1);
+                let level = self.drained(self.base.1, begins.saturating_sub(self.base.0)).plus(amount);
+                self.base = (begins.max(self.base.0), level);
+            } else {
+                self.total = self.total.minus(amount);
+            }
+            let before = if newest - self.gone.0 > LATELY { Amount::default() } else { self.gone.1 };
+            let since = if before.is_nothing() { newest } else { self.gone.0 };
+            self.gone = (since, before.plus(amount));
+            self.slices.pop_front();
+        }
+        self.level();
     }
 
-    fn clear(&mut self) {
-        self.total = Amount::default();
-        if let Some(slices) = &mut self.slices {
-            slices.fill(Amount::default());
+    /// What stands in a token bucket, reckoned anew: what drained away cannot be given back a second time.
+    fn level(&mut self) {
+        if self.model == WindowModel::TokenBucket {
+            self.total = self.level_at(self.newest);
         }
     }
 
-    /// Counts an amount from now on, and says where it stands.
-    pub(super) fn add(&mut self, amount: &Amount) -> Placement {
-        let slices = self.slices.get_or_insert_with(|| Box::new([Amount::default(); KEPT]));
-        let at = place(self.newest);
-        slices[at] = slices[at].plus(amount);
+    fn level_at(&self, slice: u64) -> Amount {
+        let (mut at, mut level) = self.base;
+        for (number, amount) in &self.slices {
+            // From the end of its slice on: at its beginning it may not have been there.
+            let reached = number.saturating_add(1).min(slice).max(at);
+            level = self.drained(level, reached - at).plus(amount);
+            at = reached;
+        }
+        self.drained(level, slice.saturating_sub(at))
+    }
+
+    fn drained(&self, level: Amount, slices: u64) -> Amount {
+        let gone = |dimension| {
+            let share = u128::from(self.drain[dimension]) * u128::from(slices) / u128::from(SLICES);
+            u64::try_from(share).unwrap_or(u64::MAX)
+        };
+        if slices == 0 { level } else { level.minus(&PerDimension::from_fn(gone)) }
+    }
+
+    /// Counts an amount from this moment on, or from now where that is past, and says where it stands.
+    pub(super) fn add(&mut self, at: Moment, amount: &Amount) -> Placement {
+        let number = (at.as_nanos() / self.slice).max(self.newest);
+        self.insert(number, amount);
+        Placement::At(number)
+    }
+
+    fn insert(&mut self, number: u64, amount: &Amount) {
+        let place = self.slices.partition_point(|(other, _)| *other < number);
+        match self.slices.get_mut(place) {
+            Some((other, held)) if *other == number => *held = held.plus(amount),
+            _ => self.slices.insert(place, (number, *amount)),
+        }
         self.total = self.total.plus(amount);
-        Placement::At(self.newest)
+        self.level();
     }
 
     /// Replaces an amount in the slice it was added to, unless that counts no more.
     pub(super) fn edit(&mut self, slice: u64, held: &Amount, actual: &Amount) {
-        if !self.counts(slice) {
-            return;
-        }
-        if let Some(slices) = &mut self.slices {
-            let slice = &mut slices[place(slice)];
-            *slice = slice.minus(held).plus(actual);
-            self.total = self.total.minus(held).plus(actual);
-        }
+        let Ok(place) = self.slices.binary_search_by_key(&slice, |(number, _)| *number) else { return };
+        let Some((_, amount)) = self.slices.get_mut(place) else { return };
+        *amount = amount.minus(held).plus(actual);
+        self.total = self.total.minus(held).plus(actual);
+        self.level();
     }
 
-    /// The slices that hold something, oldest first: the moment from which each counts no more, and what it holds.
-    pub(super) fn expiries(&self) -> impl Iterator<Item = (Moment, Amount)> + '_ {
-        let oldest = self.newest.saturating_sub(KEPT as u64 - 1);
-        self.slices.iter().flat_map(move |slices| {
-            (oldest..=self.newest).filter_map(move |number| {
-                let amount = slices[place(number)];
-                (!amount.is_nothing()).then(|| (self.expiry(number), amount))
-            })
+    /// Whether a slice is still to come, at `now` or later.
+    pub(super) fn is_ahead(&self, slice: u64) -> bool {
+        slice > self.newest
+    }
+
+    /// Whether `at` lies behind this slice.
+    pub(super) fn is_after(&self, at: Moment, slice: u64) -> bool {
+        at.as_nanos() / self.slice > slice
+    }
+
+    /// The first moment at which `missing` has come free; `None` where time alone does not do it.
+    pub(super) fn free_at(&self, missing: &Amount) -> Option<Moment> {
+        if self.model == WindowModel::TokenBucket {
+            let wanted = self.total.minus(missing);
+            let enough = |ahead: &u64| wanted.covers(&self.level_at(self.newest + ahead));
+            // What drains does so in a window, counted from the last amount that is still to come.
+            let last = self.slices.back().map_or(0, |(number, _)| number.saturating_sub(self.newest));
+            let (mut low, mut high) = (0, last + 2 * SLICES);
+            if !self.total.covers(missing) || !enough(&high) {
+                return None;
+            }
+            while low < high {
+                let middle = u64::midpoint(low, high);
+                if enough(&middle) { high = middle } else { low = middle + 1 }
+            }
+            return Some(self.start(self.newest + high));
+        }
+        let mut freed = Amount::default();
+        self.slices.iter().find_map(|(number, amount)| {
+            freed = freed.plus(amount);
+            freed.covers(missing).then(|| self.start(self.expiry(*number)))
         })
     }
 
-    fn expiry(&self, number: u64) -> Moment {
-        Moment::from_nanos(number.saturating_add(KEPT as u64).saturating_mul(self.slice))
+    fn start(&self, slice: u64) -> Moment {
+        Moment::from_nanos(slice.saturating_mul(self.slice))
+    }
+
+    /// The slice with which an amount of this one counts no more.
+    const fn expiry(&self, number: u64) -> u64 {
+        match self.model {
+            WindowModel::Sliding | WindowModel::TokenBucket => number.saturating_add(SLICES + 1),
+            WindowModel::Fixed => (number / SLICES + 1).saturating_mul(SLICES),
+        }
     }
 
     /// Gives the memory back if nothing counts.
     pub(super) fn shrink(&mut self) {
         if self.total.is_nothing() {
-            self.slices = None;
+            self.slices = VecDeque::new();
         }
     }
 
-    /// The window at another length, what still counts kept. Each amount moves to where the youngest moment of its
-    /// slice falls: it may count longer than it had to, never shorter.
-    pub(super) fn resized(&self, length: Duration, now: Moment) -> Self {
-        let mut other = Self::new(length);
-        other.advance(now);
-        let Some(old) = &self.slices else { return other };
-        for number in self.newest.saturating_sub(KEPT as u64 - 1)..=self.newest {
-            let amount = old[place(number)];
-            let Placement::At(at) = self.moved(Placement::At(number), &other, now) else { continue };
-            if amount.is_nothing() {
-                continue;
+    /// The window at another length or of another kind, what still counts kept. Each amount moves to where the youngest moment of
+    /// its slice falls: it may count longer than it had to, never shorter.
+    pub(super) fn resized(&self, length: Duration, model: WindowModel, now: Moment) -> Self {
+        let mut other = Self::new(length, model);
+        other.turn(now.as_nanos() / other.slice);
+        for (number, amount) in &self.slices {
+            if let Placement::At(at) = self.moved(Placement::At(*number), &other, now) {
+                other.insert(at, amount);
             }
-            let slices = other.slices.get_or_insert_with(|| Box::new([Amount::default(); KEPT]));
-            slices[place(at)] = slices[place(at)].plus(&amount);
-            other.total = other.total.plus(&amount);
         }
         other
     }
@@ -146,32 +251,45 @@ impl Window {
     /// Where an amount of this window stands in `other`.
     pub(super) fn moved(&self, placement: Placement, other: &Self, now: Moment) -> Placement {
         match placement {
-            Placement::At(slice) if self.counts(slice) => {
-                let youngest = slice.saturating_add(1).saturating_mul(self.slice).saturating_sub(1).min(now.as_nanos());
-                let slice = (youngest / other.slice).min(other.newest);
-                if other.counts(slice) { Placement::At(slice) } else { Placement::Gone }
+            Placement::At(slice) if self.expiry(slice) > self.newest => {
+                let mut youngest = slice.saturating_add(1).saturating_mul(self.slice).saturating_sub(1);
+                if !self.is_ahead(slice) {
+                    youngest = youngest.min(now.as_nanos());
+                }
+                let slice = youngest / other.slice;
+                if other.expiry(slice) > other.newest { Placement::At(slice) } else { Placement::Gone }
             }
             Placement::At(_) | Placement::Gone => Placement::Gone,
             Placement::Open => Placement::Open,
         }
     }
 
-    const fn counts(&self, slice: u64) -> bool {
-        self.newest.saturating_sub(slice) < KEPT as u64
+    /// Whether the window has this length and kind.
+    pub(super) fn is(&self, length: Duration, model: WindowModel) -> bool {
+        self.slice == slice_of(length) && self.model == model
     }
 
-    /// Whether the window has this length.
-    pub(super) fn is(&self, length: Duration) -> bool {
-        self.slice == slice_of(length)
+    /// What counts and since when, oldest first, to be kept: the youngest moment of each slice.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (Moment, Amount)> + '_ {
+        let base = (self.model == WindowModel::TokenBucket && !self.base.1.is_nothing()).then_some(self.base);
+        let youngest = |(number, amount): (u64, Amount)| {
+            (Moment::from_nanos(number.saturating_add(1).saturating_mul(self.slice).saturating_sub(1)), amount)
+        };
+        base.into_iter().chain(self.slices.iter().copied()).map(youngest)
+    }
+
+    /// Counts what was counted before a restart.
+    pub(super) fn restore(&mut self, at: Moment, now: Moment, amount: &Amount) {
+        self.advance(now);
+        let number = at.as_nanos() / self.slice;
+        if self.expiry(number) <= self.newest || amount.is_nothing() {
+            return;
+        }
+        self.insert(number, amount);
     }
 }
 
 /// Nanoseconds per slice, rounded up so that the slices are never shorter than the window.
 fn slice_of(length: Duration) -> u64 {
     u64::try_from(length.as_nanos()).unwrap_or(u64::MAX).div_ceil(SLICES).max(1)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is below 61")]
-const fn place(number: u64) -> usize {
-    (number % KEPT as u64) as usize
 }

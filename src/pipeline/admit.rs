@@ -1,8 +1,9 @@
 //! Reserve, or wait exactly as long as it must, or refuse at once what can never fit.
 //!
 //! The first deployment of the plan whose limits and breaker let the request through is taken; if none
-//! does now, the request queues behind its group's others until the moment the limits name.
+//! does now, the request queues with its group's others until it is called: when there is room for it and its turn has come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fault::{Cause, Refusal, RefusalKind};
@@ -10,6 +11,7 @@ use crate::health::Admission;
 use crate::id::GroupName;
 use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
+use crate::queue::{Candidate, Place, Want};
 use crate::record::Removal;
 use crate::snapshot::DeploymentRuntime;
 
@@ -66,32 +68,112 @@ impl AdmissionControl<'_, '_> {
         // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
         // stand behind anybody.
         let holds_shared = self.guard.shared.is_some();
-        if (queue.is_empty() || holds_shared)
-            && let Attempted::Granted(index) = self.try_admit(wait_deadline).await?
-        {
+        let skips = queue.is_empty() || holds_shared || self.is_hopeless(arrived);
+        if skips && let Attempted::Granted(index) = self.try_admit(wait_deadline, None).await? {
             return Ok(index);
         }
         let capacity = context.snapshot.settings.queue.max_waiting;
-        let Some(_place) = queue.join(capacity) else {
-            return Err(queue_is_full(&context.group.config.name, capacity));
+        let full = || queue_is_full(&context.group.config.name, capacity);
+        let waited = if holds_shared {
+            let _standing = queue.stand(capacity).ok_or_else(full)?;
+            let waiting = self.wait_for_capacity(wait_deadline);
+            tokio::time::timeout_at(clock.instant(wait_deadline), waiting).await
+        } else {
+            // What waits has the time to be counted, and is packed by it.
+            let model = self.order.first().map(|index| context.group.deployments[*index].config.model.clone());
+            if let Some(model) = model.filter(|_| self.limits_tokens(arrived)) {
+                self.estimate.count(context, &model).await;
+            }
+            let place = queue.join(capacity, self.want(), arrived).ok_or_else(full)?;
+            tokio::time::timeout_at(clock.instant(wait_deadline), self.wait_in_queue(&place, wait_deadline)).await
         };
-        let waiting = async {
-            let _turn = if holds_shared { None } else { queue.turn().await };
-            self.wait_for_capacity(wait_deadline).await
-        };
-        let admitted = tokio::time::timeout_at(clock.instant(wait_deadline), waiting).await;
         self.guard.record.waited += clock.now().since(arrived);
-        admitted.unwrap_or_else(|_elapsed| {
-            let waited = context.snapshot.settings.queue.max_wait.as_secs_f64();
-            let message = format!(
-                "no capacity came free for `{}` within {waited} s, the longest wait the configuration allows",
-                context.group.config.name
-            );
-            Err(Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1)))
-        })
+        waited.unwrap_or_else(|_elapsed| Err(self.waited_in_vain(arrived)))
     }
 
-    /// Waits first in line, and is woken at the moment the limits name or when anything ends.
+    /// Waits among the others until it is called and has reserved.
+    async fn wait_in_queue(&mut self, place: &Place<'_>, wait_deadline: Moment) -> Result<usize, Refusal> {
+        let context = self.context;
+        let gateway = context.gateway;
+        let strict = context.snapshot.settings.queue.strict;
+        loop {
+            let scope = tokio::select! {
+                biased;
+                scope = place.called() => scope,
+                () = place.attend(gateway.limits.local(), &gateway.capacity, gateway.clock, strict) => continue,
+            };
+            match self.try_admit(wait_deadline, Some(scope)).await? {
+                Attempted::Granted(index) => return Ok(index),
+                Attempted::Wait(again) => place.missed(again),
+            }
+        }
+    }
+
+    /// What it waits for.
+    fn want(&self) -> Want {
+        let (context, estimate) = (self.context, &*self.estimate);
+        let group = context.group;
+        let deployments = self.order.iter().filter(|index| !self.failed.contains(index));
+        let deployments = deployments.map(|index| &group.deployments[*index]);
+        let fits = |deployment: &&Arc<DeploymentRuntime>| {
+            deployment.config.context_window.is_none_or(|window| !estimate.overflows(window))
+        };
+        let candidates = deployments.filter(fits).map(|deployment| {
+            let (estimate, learning) = (*estimate, Arc::clone(deployment));
+            Candidate {
+                scope: deployment.scope,
+                demand: Box::new(move || estimate.demand(&learning)),
+                health: Arc::clone(&deployment.health),
+            }
+        });
+        Want {
+            group: group.config.name.clone(),
+            priority: context.priority,
+            caller: context.caller.key.clone(),
+            shared: self.shared_scopes(),
+            candidates: candidates.collect(),
+        }
+    }
+
+    /// The scopes it must have room in whichever deployment is taken; none for a retry, which holds them.
+    fn shared_scopes(&self) -> Vec<ScopeId> {
+        match self.guard.shared {
+            None => self.context.caller.scopes.iter().copied().chain([self.context.group.scope]).collect(),
+            Some(_) => Vec::new(),
+        }
+    }
+
+    /// Whether no wait can help it as far as it is known, so that it need not wait to be told so.
+    fn is_hopeless(&self, now: Moment) -> bool {
+        let never = |index: &usize| self.never_fits(&self.context.group.deployments[*index], now);
+        self.order.iter().filter(|index| !self.failed.contains(index)).all(never)
+    }
+
+    /// Whether any deployment it may go to limits tokens.
+    fn limits_tokens(&self, now: Moment) -> bool {
+        let limits = self.context.gateway.limits.local();
+        let scopes = self.order.iter().map(|index| self.context.group.deployments[*index].scope);
+        scopes.chain(self.shared_scopes()).any(|scope| limits.used(now, scope).tightest_tokens().is_some())
+    }
+
+    /// Its time to wait is over.
+    fn waited_in_vain(&self, arrived: Moment) -> Refusal {
+        let context = self.context;
+        let now = context.gateway.clock.now();
+        let report = context.group.queue.report(now);
+        let message = format!(
+            "no capacity came free for `{}` within {:.1} s, as long as it may wait here; {} requests with {} tokens wait",
+            context.group.config.name,
+            now.since(arrived).as_secs_f64(),
+            report.waiting,
+            report.tokens
+        );
+        let next =
+            report.next_start.map_or(Duration::from_secs(1), |next| next.since(now).max(Duration::from_millis(1)));
+        Refusal::new(RefusalKind::RateLimited, message).after(next)
+    }
+
+    /// Waits beside the queue, and is woken at the moment the limits name or when anything ends.
     async fn wait_for_capacity(&mut self, wait_deadline: Moment) -> Result<usize, Refusal> {
         let gateway = self.context.gateway;
         loop {
@@ -99,7 +181,7 @@ impl AdmissionControl<'_, '_> {
             tokio::pin!(notified);
             // Registered before the check, so that nothing freed in between goes unheard.
             notified.as_mut().enable();
-            match self.try_admit(wait_deadline).await? {
+            match self.try_admit(wait_deadline, None).await? {
                 Attempted::Granted(index) => return Ok(index),
                 Attempted::Wait(Some(until)) => {
                     tokio::select! { biased; () = notified => {}, () = gateway.clock.sleep_until(until) => {} }
@@ -110,10 +192,10 @@ impl AdmissionControl<'_, '_> {
     }
 
     /// Checks, counts if it turns out that it must, and checks again. A wait that is known to be longer than allowed is
-    /// refused instead of waited for in vain.
-    async fn try_admit(&mut self, wait_deadline: Moment) -> Result<Attempted, Refusal> {
+    /// refused instead of waited for in vain. Deployments with `preferred` limits come first: there it was called to.
+    async fn try_admit(&mut self, wait_deadline: Moment, preferred: Option<ScopeId>) -> Result<Attempted, Refusal> {
         loop {
-            let found = self.check().await;
+            let found = self.check(preferred).await;
             self.tell(&found);
             match found {
                 AdmissionCheck::Granted(index) => return Ok(Attempted::Granted(index)),
@@ -155,7 +237,7 @@ impl AdmissionControl<'_, '_> {
     }
 
     /// Breakers and context windows first, then one reservation over all that remain.
-    async fn check(&mut self) -> AdmissionCheck {
+    async fn check(&mut self, preferred: Option<ScopeId>) -> AdmissionCheck {
         let now = self.context.gateway.clock.now();
         let deployments = &self.context.group.deployments;
         let mut closed: Vec<Moment> = Vec::new();
@@ -194,34 +276,26 @@ impl AdmissionControl<'_, '_> {
                 None => AdmissionCheck::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
             };
         }
+        candidates.sort_by_key(|index| preferred.is_some_and(|scope| deployments[*index].scope != scope));
         self.reserve(&candidates, now, open_until).await
     }
 
     /// Whether the request is larger than a whole limit of this deployment, as far as it is known.
     fn never_fits(&self, deployment: &DeploymentRuntime, now: Moment) -> bool {
-        let demand = self.estimate.demand(&deployment.config);
+        let demand = self.estimate.demand(deployment);
         matches!(self.context.gateway.limits.local().wait(now, deployment.scope, demand), Wait::Never)
     }
 
     async fn reserve(&mut self, candidates: &[usize], now: Moment, open_until: Option<Moment>) -> AdmissionCheck {
+        let shared = self.shared_scopes();
         let Self { context, guard, estimate, .. } = self;
         let (gateway, group) = (context.gateway, context.group);
-        let shared: Vec<ScopeId> = match guard.shared {
-            None => context.caller.scopes.iter().copied().chain([group.scope]).collect(),
-            Some(_) => Vec::new(),
-        };
         let offer = |index: &usize| {
             let deployment = &group.deployments[*index];
-            (deployment.scope, estimate.demand(&deployment.config))
+            (deployment.scope, estimate.demand(deployment))
         };
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
-        let least = Demand { input_tokens: estimate.input(), ..Demand::default() };
-        // The shared scopes must have room for whichever candidate is taken.
-        let shared_demand = offers.iter().fold(least, |most, (_, demand)| Demand {
-            output_tokens: most.output_tokens.max(demand.output_tokens),
-            cost: most.cost.max(demand.cost),
-            ..most
-        });
+        let shared_demand = shared_demand(estimate, offers.iter().map(|(_, demand)| *demand));
         let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };
         let request = ReserveRequest {
             request: guard.id(),
@@ -241,7 +315,7 @@ impl AdmissionControl<'_, '_> {
                 match deployment.health.begin(now) {
                     Ok(attempt) => {
                         guard.shared = shared.or(guard.shared.take());
-                        guard.begin_attempt(group, candidates[index], attempt, own, offers[index].1);
+                        guard.begin_attempt(group, candidates[index], attempt, own, estimate.attempt(deployment));
                         AdmissionCheck::Granted(candidates[index])
                     }
                     // Another thread took the breaker's probe since it was asked.
@@ -278,7 +352,7 @@ pub(super) fn not_now(
     if let Some(window) = config.context_window.filter(|window| estimate.overflows(*window)) {
         return Some(Removal::ContextWindow(window));
     }
-    let wait = context.gateway.limits.local().wait(now, deployment.scope, estimate.demand(config));
+    let wait = context.gateway.limits.local().wait(now, deployment.scope, estimate.demand(deployment));
     match (wait, deployment.health.admission(now)) {
         (Wait::Never, _) => Some(Removal::NeverFits),
         (_, Admission::No { until }) => Some(Removal::CoolingDown(until.since(now))),
@@ -286,6 +360,16 @@ pub(super) fn not_now(
         (Wait::Unknown, _) => Some(Removal::Full(None)),
         (Wait::Now, Admission::Yes | Admission::Probe) => None,
     }
+}
+
+/// The shared scopes must have room for whichever candidate is taken.
+fn shared_demand(estimate: &Estimate, candidates: impl Iterator<Item = Demand>) -> Demand {
+    let least = Demand { input_tokens: estimate.input(), ..Demand::default() };
+    candidates.fold(least, |most, demand| Demand {
+        output_tokens: most.output_tokens.max(demand.output_tokens),
+        cost: most.cost.max(demand.cost),
+        ..most
+    })
 }
 
 /// As many wait as may.
@@ -325,6 +409,7 @@ fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, estimate: &Esti
         Scope::Global => "the gateway".to_owned(),
         Scope::Key(key) => format!("the key `{key}`"),
         Scope::Group(group) => format!("the group `{group}`"),
+        Scope::Quota(quota) => format!("the quota `{quota}`, the largest of `{}`", context.group.config.name),
         Scope::Deployment(deployment) => {
             format!("the deployment `{deployment}`, the largest of `{}`", context.group.config.name)
         }

@@ -5,18 +5,24 @@
 //! drop the stages wherever they are, and what remains must know why the attempt ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::HeaderMap;
+
+use crate::attempt::Billing;
 use crate::attempt::{AttemptOutcome, AttemptProgress};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::limit_in_words;
 use crate::health::{self, Change};
 use crate::id::{DeploymentId, GroupName};
-use crate::limits::{Demand, Reservation};
+use crate::limits::{Demand, Dimension, Observation, OutputCounting, Reservation, ReservationHandle};
 use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
 use crate::rollout::Rollout;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 
+use super::estimate::AttemptEstimate;
 use super::{Gateway, rollout};
 
 /// One attempt under way.
@@ -29,6 +35,7 @@ pub(super) struct AttemptGuard {
     index: usize,
     reservation: Reservation,
     health: health::Attempt,
+    estimate: AttemptEstimate,
     pub(super) progress: AttemptProgress,
 }
 
@@ -40,18 +47,37 @@ impl AttemptGuard {
         index: usize,
         health: health::Attempt,
         reservation: Reservation,
-        progress: AttemptProgress,
+        (progress, estimate): (AttemptProgress, AttemptEstimate),
     ) -> Self {
         let deployment = Arc::clone(&group.deployments[index]);
         let rollout = group.rollout.as_ref();
         let rollout = rollout.map(|rollout| (Arc::clone(rollout), policy == Some(rollout.policy())));
         let name = group.config.name.clone();
-        Self { deployment, router: group.router.clone(), group: name, rollout, index, reservation, health, progress }
+        let router = group.router.clone();
+        Self { deployment, router, group: name, rollout, index, reservation, health, estimate, progress }
     }
 
-    /// What was reserved for it.
-    pub(super) const fn estimated(&self) -> Demand {
-        self.progress.estimated()
+    /// The bound of output where its format must have one and the client gave none.
+    pub(super) const fn default_bound(&self) -> u32 {
+        self.estimate.default_bound
+    }
+
+    /// What was reserved for it, for those who do not end it.
+    pub(super) const fn reservation(&self) -> ReservationHandle {
+        self.reservation.handle()
+    }
+
+    /// How long after its last byte its provider has surely read it.
+    pub(super) fn slack(&self, bytes: usize) -> Duration {
+        self.deployment.learned.slack(bytes)
+    }
+
+    /// Its provider told its limits in the head of its answer.
+    pub(super) fn told(&self, gateway: &Gateway, headers: &HeaderMap) {
+        let told = self.deployment.format.limits_in_headers(headers);
+        if !told.is_empty() {
+            gateway.limits.local().told(gateway.clock.now(), self.deployment.scope, &told, false);
+        }
     }
 
     /// The provider's response head has come: it has counted the request by now.
@@ -78,11 +104,16 @@ impl AttemptGuard {
         // A reply that only the parser does not take is the provider's whole reply: bad, but there.
         let unparsed = fault.is_some_and(|fault| fault.kind == FaultKind::Unparsed);
         let outcome = self.progress.end(now, fault.filter(|_| !unparsed), config.prices);
+        let lesson = Lesson { gateway, now, deployment: &self.deployment, estimate: &self.estimate };
+        lesson.learn(&outcome);
         if outcome.billing.is_sent() {
-            gateway.limits.settle(now, self.reservation, outcome.demand());
+            let counted = counted(&self.deployment, &self.estimate, &outcome);
+            gateway.limits.settle(now, self.reservation, counted);
         } else {
             gateway.limits.refund(now, self.reservation);
         }
+        // After it was given back: what its provider has counted is without it.
+        lesson.refused(fault);
         if let Some(change) = self.health.end(now, &outcome) {
             log(&config.id, change, now, fault);
         }
@@ -127,5 +158,66 @@ fn log(deployment: &DeploymentId, change: Change, now: Moment, fault: Option<&At
             tracing::error!(%deployment, seconds, why, "the provider does not take the credential, or its account is empty: every deployment of it is left alone");
         }
         Change::Closed => tracing::info!(%deployment, "a deployment answers again"),
+    }
+}
+
+/// What its provider counts of an attempt that is over.
+fn counted(deployment: &DeploymentRuntime, estimate: &AttemptEstimate, outcome: &AttemptOutcome) -> Demand {
+    let used = outcome.demand();
+    if !outcome.billing.is_billed() {
+        return used;
+    }
+    // Where nothing bounded it, the provider assumed something on arrival; the usual length is as good as any.
+    let usual = || deployment.learned.expected().output.unwrap_or(0).min(estimate.demand.output_tokens);
+    let bound = estimate.bound.unwrap_or_else(usual);
+    deployment.config.counting.settled(used, outcome.usage.cache_read_tokens, bound)
+}
+
+/// What an attempt that is over teaches about its deployment's limits.
+struct Lesson<'a> {
+    gateway: &'a Gateway,
+    now: Moment,
+    deployment: &'a DeploymentRuntime,
+    estimate: &'a AttemptEstimate,
+}
+
+impl Lesson<'_> {
+    /// The provider's own limit was met: its words tell what it counts.
+    fn refused(&self, fault: Option<&AttemptFault>) {
+        let Self { gateway, now, deployment, .. } = *self;
+        let Some(fault) = fault.filter(|fault| fault.kind == FaultKind::RateLimited) else { return };
+        let told = limit_in_words(&fault.message);
+        let news = gateway.limits.local().told(now, deployment.scope, told.as_slice(), true);
+        if news.forgotten_early {
+            deployment.learned.contradicted();
+        }
+        let deployment = &deployment.config.id;
+        tracing::info!(%deployment, ?news, "the provider's limit was met");
+    }
+
+    /// A whole reply says what it used.
+    fn learn(&self, outcome: &AttemptOutcome) {
+        let Self { gateway, now, deployment, estimate } = *self;
+        let limits = gateway.limits.local();
+        if outcome.billing != Billing::Reported {
+            return;
+        }
+        let unbounded = estimate.bound.is_none() || deployment.config.counting.output == OutputCounting::Made;
+        let seen = Observation {
+            counted_input: estimate.counted_input,
+            input: outcome.usage.input_tokens,
+            output: unbounded.then_some(outcome.usage.output_tokens),
+        };
+        deployment.learned.observe(seen);
+        deployment.learned_of_model.observe(seen);
+        let used = limits.used(now, deployment.scope);
+        let nearly_full = |dimension| {
+            let used: u64 = used[dimension];
+            move |free: u64| used > free.saturating_mul(4)
+        };
+        let full = |dimension: Dimension| used.free[dimension].is_some_and(nearly_full(dimension));
+        if full(Dimension::Tokens) || full(Dimension::Requests) || full(Dimension::InputTokens) {
+            deployment.learned.confirmed();
+        }
     }
 }

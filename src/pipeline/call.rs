@@ -17,7 +17,7 @@ use crate::format::{Encoded, Target};
 use crate::limits::Dimension;
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
-use crate::upstream::{Body, UpstreamRequest, UpstreamResponse};
+use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
@@ -39,8 +39,7 @@ pub(super) async fn call(
 ) -> Result<Served<stream::Begun>, CallFailure> {
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
-    // What was held for it: a provider that counts the bound on arrival must not count more than we did.
-    let bound = u32::try_from(guard.reserved_output()).unwrap_or(u32::MAX).max(1);
+    let bound = guard.default_bound();
     let sent = match send(context, guard, runtime, bound).await {
         // Nothing was processed there, and each of these connections is found out once.
         Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, bound).await,
@@ -48,6 +47,7 @@ pub(super) async fn call(
     };
     let (answer, dropped, within) = sent.map_err(|fault| scrubbed(fault, deployment))?;
     guard.response_head(answer.status.is_success());
+    guard.told(&answer.headers);
     if !answer.status.is_success() {
         return Err(scrubbed(refused(context, runtime, answer, within).await, deployment).into());
     }
@@ -146,6 +146,7 @@ async fn send(
     let mut outgoing = outgoing(runtime, encoded, context.request.stream);
     let now = context.gateway.clock.now();
     runtime.authorization.apply(&mut outgoing, now).await.map_err(AttemptFault::before_sending)?;
+    outgoing.sent = guard.sent(outgoing.body.len());
     if let Some(progress) = guard.progress() {
         progress.sent();
     }
@@ -201,7 +202,7 @@ fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> Up
         headers.insert(name.clone(), joined.unwrap_or_else(|| value.clone()));
     }
     let timeouts = if streamed { runtime.config.stream_timeouts } else { runtime.config.timeouts };
-    UpstreamRequest { url, headers, body: encoded.body, timeouts }
+    UpstreamRequest { url, headers, body: encoded.body, timeouts, sent: Sent::default() }
 }
 
 /// What either of two comma-separated lists names, each once.

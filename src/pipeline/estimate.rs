@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::catalog::Deployment;
 use crate::chat::ChatRequest;
-use crate::limits::{Demand, Dimension};
+use crate::limits::{Demand, Dimension, OutputCounting};
+use crate::snapshot::DeploymentRuntime;
 use crate::tokens::{self, Precision};
 
 use super::RequestContext;
@@ -80,24 +81,61 @@ impl Estimate {
         self.precision
     }
 
-    /// What one deployment would be asked for. Output is the client's bound, else the model's, but never
-    /// more than a quarter of the deployment's token limit where the client set none.
-    pub(super) fn demand(&self, deployment: &Deployment) -> Demand {
-        let defaults = deployment.defaults.as_deref();
-        let output = self.max_tokens.or_else(|| defaults?.max_tokens).map_or_else(
-            || {
-                let model = deployment.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
-                let limits = &deployment.limits.limits;
-                let limit = limits[Dimension::Tokens].into_iter().chain(limits[Dimension::OutputTokens]).min();
-                model.min(limit.map_or(u64::MAX, |limit| limit / 4))
-            },
-            u64::from,
-        );
-        let choices =
-            if self.choices == 1 { defaults.map_or(1, |defaults| defaults.choices.into()) } else { self.choices };
-        let (input_tokens, output_tokens) = (self.input(), output.saturating_mul(choices));
-        let cost = deployment.prices.map(|prices| prices.of(input_tokens, output_tokens));
+    /// What one deployment would be asked for: the input as its provider is known to count it, and the output: what the client
+    /// allows where its provider counts that on arrival, else what its replies usually are.
+    pub(super) fn demand(&self, deployment: &DeploymentRuntime) -> Demand {
+        let (config, expected) = (&*deployment.config, deployment.learned.expected());
+        let input_tokens = match self.counted {
+            Some(counted) => corrected(counted, expected.input),
+            None => corrected(self.upper_bound, expected.input.max(1.0)),
+        };
+        let bound = self.client_bound(config);
+        let output_tokens = match (bound, config.counting.output) {
+            (Some(bound), OutputCounting::Bound) => bound,
+            (bound, _) => {
+                let choices = self.choices(config);
+                let usual = expected
+                    .output
+                    .or_else(|| deployment.learned_of_model.expected().output)
+                    .map_or_else(|| self.default_bound(config), |usual| usual * choices);
+                // What nobody asked for is no reason to refuse what fits.
+                let room = token_limit(config).map_or(u64::MAX, |limit| limit.saturating_sub(input_tokens));
+                usual.min(bound.unwrap_or(u64::MAX)).min(room)
+            }
+        };
+        let cost = config.prices.map(|prices| prices.of(input_tokens, output_tokens));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
+    }
+
+    /// What is known of an attempt at this deployment before it is made.
+    pub(super) fn attempt(&self, deployment: &DeploymentRuntime) -> AttemptEstimate {
+        let config = &*deployment.config;
+        AttemptEstimate {
+            demand: self.demand(deployment),
+            counted_input: self.counted,
+            bound: self.client_bound(config),
+            default_bound: u32::try_from(self.default_bound(config)).unwrap_or(u32::MAX).max(1),
+        }
+    }
+
+    /// Output tokens the request allows, over all of its choices; `None` where it says nothing.
+    fn client_bound(&self, config: &Deployment) -> Option<u64> {
+        let defaults = config.defaults.as_deref();
+        let bound = self.max_tokens.or_else(|| defaults?.max_tokens)?;
+        Some(u64::from(bound).saturating_mul(self.choices(config)))
+    }
+
+    fn choices(&self, config: &Deployment) -> u64 {
+        let defaults = config.defaults.as_deref().filter(|_| self.choices == 1);
+        defaults.map_or(self.choices, |defaults| defaults.choices.into())
+    }
+
+    /// The output that is allowed where a bound must be given and nobody gave one, and expected where nothing is known: the
+    /// model's own bound, and no more than a quarter of the deployment's token limit where that counts on arrival.
+    fn default_bound(&self, config: &Deployment) -> u64 {
+        let model = config.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
+        let limit = token_limit(config).map_or(u64::MAX, |limit| limit / 4);
+        model.min(limit).saturating_mul(self.choices(config))
     }
 
     /// Whether the request certainly does not fit into a context window of so many tokens.
@@ -109,4 +147,32 @@ impl Estimate {
     pub(super) fn may_overflow(&self, window: u32) -> bool {
         self.input() > u64::from(window)
     }
+}
+
+/// What is known of one attempt before it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttemptEstimate {
+    /// What is reserved for it.
+    pub(super) demand: Demand,
+    /// Input tokens as counted here, uncorrected.
+    pub(super) counted_input: Option<u64>,
+    /// Output tokens the request allows.
+    pub(super) bound: Option<u64>,
+    /// The bound it is sent with where its format must have one and it says nothing.
+    pub(super) default_bound: u32,
+}
+
+fn token_limit(config: &Deployment) -> Option<u64> {
+    let limits = &config.limits.limits;
+    limits[Dimension::Tokens].into_iter().chain(limits[Dimension::OutputTokens]).min()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "tokens are far below 2^52, and the factor is from 0.25 to 4"
+)]
+fn corrected(tokens: u64, factor: f64) -> u64 {
+    if (factor - 1.0).abs() < f64::EPSILON { tokens } else { (tokens as f64 * factor).ceil() as u64 }
 }

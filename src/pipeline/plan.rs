@@ -226,7 +226,7 @@ impl Planning<'_, '_> {
         let Self { context, estimate, ranking, now, .. } = *self;
         let group = context.group;
         let deployment = &group.deployments[index];
-        let demand = estimate.demand(&deployment.config);
+        let demand = estimate.demand(deployment);
         let wait = context.gateway.limits.local().wait(now, deployment.scope, demand);
         let rank = ranking.iter().position(|choice| choice.deployment as usize == index);
         // What waits for a limit is not removed: `wait` tells it.

@@ -180,7 +180,7 @@ fn taken(
 fn budget(group: &GroupRuntime, request: &ChatRequest) -> Option<u32> {
     let estimate = Estimate::of(request);
     let of_deployment = |deployment: &Arc<crate::snapshot::DeploymentRuntime>| {
-        let output = u32::try_from(estimate.demand(&deployment.config).output_tokens).unwrap_or(u32::MAX);
+        let output = u32::try_from(estimate.demand(deployment).output_tokens).unwrap_or(u32::MAX);
         Some(deployment.config.context_window?.saturating_sub(output))
     };
     group.deployments.iter().filter_map(of_deployment).min()

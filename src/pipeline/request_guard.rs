@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::estimate::AttemptEstimate;
 use crate::attempt::{AttemptProgress, Billing, UsageBounds};
 use crate::fault::{AttemptFault, FaultKind, Refusal, Tried};
 use crate::format::ClientApi;
@@ -13,6 +14,7 @@ use crate::id::RequestId;
 use crate::limits::{Demand, Reservation};
 use crate::record::{self, Explanation, Record, ReplyRead};
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
+use crate::upstream::Sent;
 
 use super::Gateway;
 use super::attempt_guard::AttemptGuard;
@@ -126,9 +128,33 @@ impl RequestGuard {
         }
     }
 
-    /// Output tokens reserved for the attempt under way.
-    pub(super) fn reserved_output(&self) -> u64 {
-        self.attempt.as_ref().map_or(0, |attempt| attempt.estimated().output_tokens)
+    /// The bound of output that the attempt under way is sent with where its format must have one and the client gave none.
+    pub(super) fn default_bound(&self) -> u32 {
+        self.attempt.as_ref().map_or(1, AttemptGuard::default_bound)
+    }
+
+    /// Whoever sends the attempt's request of so many bytes tells this when its last byte is on its way: its provider must have
+    /// read it a slack later, from when on it counts.
+    pub(super) fn sent(&self, bytes: usize) -> Sent {
+        let Some(attempt) = &self.attempt else { return Sent::default() };
+        let (own, slack) = (attempt.reservation(), attempt.slack(bytes));
+        let shared = self.shared.as_ref().map(Reservation::handle);
+        let gateway = Arc::clone(&self.gateway);
+        Sent::new(move || {
+            let now = gateway.clock.now();
+            for reservation in std::iter::once(own).chain(shared) {
+                gateway.limits.sent(now, reservation, now + slack);
+            }
+            // Those who wait for it to end know now when it will.
+            gateway.capacity.notify();
+        })
+    }
+
+    /// The attempt's provider told its limits in the head of its answer.
+    pub(super) fn told(&self, headers: &http::HeaderMap) {
+        if let Some(attempt) = &self.attempt {
+            attempt.told(&self.gateway, headers);
+        }
     }
 
     pub(super) fn attempts(&self) -> usize {
@@ -142,14 +168,20 @@ impl RequestGuard {
         index: usize,
         health: health::Attempt,
         reservation: Reservation,
-        estimated: Demand,
+        estimate: AttemptEstimate,
     ) {
         self.tried.retries += u32::from(self.record.attempts.len() > self.before_group);
         let config = &group.deployments[index].config;
         let bounds = UsageBounds { context_window: config.context_window, max_output: config.max_output_tokens };
-        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimated, bounds);
-        self.attempt =
-            Some(AttemptGuard::begin(group, self.record.policy.as_ref(), index, health, reservation, progress));
+        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand, bounds);
+        self.attempt = Some(AttemptGuard::begin(
+            group,
+            self.record.policy.as_ref(),
+            index,
+            health,
+            reservation,
+            (progress, estimate),
+        ));
     }
 
     /// Retries and fallbacks so far.

@@ -86,7 +86,7 @@ async fn until_one_is_fit(
     let began = gateway.clock.now();
     let deadline = context.wait_deadline(began);
     // A place without a turn: it counts among those that may wait, and holds nobody up.
-    let Some(_place) = group.queue.join(queue.max_waiting) else {
+    let Some(_place) = group.queue.stand(queue.max_waiting) else {
         return Err(queue_is_full(&group.config.name, queue.max_waiting));
     };
     let found = loop {
@@ -211,7 +211,7 @@ pub(super) fn shown<'c>(context: &'c RequestContext<'_>, router: &Router, estima
     let needs = router.needs();
     let deployments = &context.group.deployments;
     let now = context.gateway.clock.now();
-    let expected_output = estimate.demand(&deployments[0].config).output_tokens;
+    let expected_output = estimate.demand(&deployments[0]).output_tokens;
     Question {
         signals: signals(context, &needs.signals, now, estimate),
         features: needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect(),
@@ -278,7 +278,7 @@ fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimat
         .map(|deployment| Row {
             deployment,
             health: deployment.health.report(now),
-            demand: estimate.demand(&deployment.config),
+            demand: estimate.demand(deployment),
         })
         .collect();
     context.gateway.limits.local().read(now, |limits| {

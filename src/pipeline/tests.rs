@@ -110,6 +110,8 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         authorization: Authorization::PerRequest(Arc::new(Signed { secret })),
         health: Arc::clone(&deployment.health),
         scope: deployment.scope,
+        learned: Arc::clone(&deployment.learned),
+        learned_of_model: Arc::clone(&deployment.learned_of_model),
     };
     let group = GroupRuntime {
         builder: None,

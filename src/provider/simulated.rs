@@ -111,6 +111,8 @@ impl Simulated {
             return Err(AttemptFault { status: Some(404), ..AttemptFault::new(FaultKind::Misconfigured, message) });
         };
         let waits = Waits { first_byte: call.timeouts.first_byte, idle: call.timeouts.idle };
+        // Nothing lies between the two: what was sent is there.
+        call.sent.tell();
         match emulation.api().parse(&posted(call.body)) {
             Ok(request) => self.answer(emulation, id, model, request, waits).await,
             Err(refusal) => Ok(wire::refused(emulation, &refusal)),

@@ -15,7 +15,7 @@ use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
 use crate::http::AwsSignature;
 use crate::id::{GroupName, PolicyName};
-use crate::limits::{LimitSpec, Scope};
+use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
 use crate::policy::{Component, ComponentFormat, Digest, Engine};
 use crate::provider::simulated::Simulated;
@@ -28,7 +28,10 @@ use super::accounts::Accounts;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
+use super::pools;
 use super::rollouts::{RolloutDraft, Rollouts, Steps};
+use super::rules::{rules, specs};
+use super::states::restore_limits;
 use super::{ConfigSource, PolicySource, SharedState, Sources};
 
 /// The folder of policies where nothing names one.
@@ -155,6 +158,11 @@ impl Builder {
             PolicySource::Memory(_) => None,
         };
         Ok((settings, Sha256::digest(&text).into()))
+    }
+
+    /// What is reserved and used.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     /// The configuration file, where there is one.
@@ -306,12 +314,16 @@ impl Builder {
         let shared = &self.shared;
         let limits = &shared.limits;
         limits.apply(&specs.into_iter().chain(self.retired()).collect(), now);
+        if generation == 1 {
+            restore_limits(&self.shared.rollouts.states, limits, &self.shared.learned, now);
+        }
         self.shared.health.apply(&super::breakers::rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
             Some((deployment.id.clone(), Arc::clone(model)))
         });
         let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
+        let queues = pools::queues(groups.iter().map(|prepared| &*prepared.group));
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
             let GroupPolicies { router, rollout, builder, parser, providers } = prepared.policies;
@@ -335,7 +347,9 @@ impl Builder {
                     base_url,
                     authorization,
                     health: shared.health.of(&deployment.id),
-                    scope: limits.id(&Scope::Deployment(deployment.id.clone())),
+                    scope: limits.id(&deployment.scope),
+                    learned: shared.learned.of(&deployment.id),
+                    learned_of_model: shared.learned.of_model(&group.name, &deployment.model),
                 })
             });
             let component = router.component();
@@ -347,7 +361,7 @@ impl Builder {
                 parser: parser.map(PolicyChange::publish),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
-                queue: self.shared.queue(&group.name),
+                queue: self.shared.queue(queues.get(&group.name).unwrap_or(&group.name)),
                 config: Arc::clone(&group),
             };
             (group.name.clone(), Arc::new(runtime))
@@ -432,14 +446,6 @@ fn by_key(deployment: &Deployment) -> Result<Authorization, String> {
             deployment.id
         )),
     }
-}
-
-fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
-    let deployments = settings.catalog.groups.values().flat_map(|group| &group.deployments);
-    let mut specs: BTreeMap<Scope, LimitSpec> =
-        deployments.map(|deployment| (Scope::Deployment(deployment.id.clone()), deployment.limits.clone())).collect();
-    specs.insert(Scope::Global, settings.global_limits.clone());
-    specs
 }
 
 /// The same number for the same text in every process.

@@ -1,6 +1,6 @@
-//! What routers have learned and which breakers are open, from one start of the gateway to the next. A router's state belongs to a
-//! group, a policy's name and its settings, whatever the version: one that does not take it begins empty. A breaker's belongs to
-//! the deployment's id, so that a restart does not send a burst to what is known to be down.
+//! What routers have learned, what limits have counted and which breakers are open, from one start of the gateway to the next. A router's
+//! state belongs to a group, a policy's name and its settings, whatever the version: one that does not take it begins empty. A breaker's
+//! belongs to the deployment's id, so that a restart does not send a burst to what is known to be down.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Group;
 use crate::health::OpenBreaker;
+use crate::limits::{LearnedBook, Limits, SavedLessons, SavedLimits};
 use crate::moment::Moment;
 use crate::policy::SavedState;
+use crate::rollout::States;
 use crate::snapshot::{DeploymentRuntime, Snapshot};
 
 /// Under which name open breakers are kept, and in which form.
@@ -68,4 +70,46 @@ pub fn restore_breakers(snapshot: &Snapshot) {
 
 fn deployments(snapshot: &Snapshot) -> impl Iterator<Item = &DeploymentRuntime> {
     snapshot.groups.values().flat_map(|group| group.deployments.iter().map(AsRef::as_ref))
+}
+
+/// Under which name, and in which form, the limits' state is kept.
+const LIMITS: &str = "limits";
+const LIMITS_SCHEMA: &str = "witgate-limits-1";
+
+/// What limits have counted, and what replies have taught about them.
+#[derive(Default, Serialize, Deserialize)]
+struct KeptLimits {
+    limits: SavedLimits,
+    lessons: SavedLessons,
+}
+
+/// Keeps what limits have counted, and what the replies of the deployments in force have taught: a restart sends nothing that the
+/// minute before forbids. Blocks: it writes a file.
+pub fn keep_limits(snapshot: &Snapshot, limits: &Limits, now: Moment) {
+    let states = &snapshot.rollouts.states;
+    if !states.are_kept() {
+        return;
+    }
+    let deployments = snapshot.groups.values().flat_map(|group| &group.deployments);
+    let lessons = SavedLessons::of(deployments.map(|one| (&one.config.id, &*one.learned)));
+    let kept = KeptLimits { limits: limits.save(now), lessons };
+    if kept.limits.is_empty() && kept.lessons.is_empty() {
+        return;
+    }
+    match serde_json::to_vec(&kept) {
+        Ok(bytes) => states.keep(LIMITS, &SavedState { schema: LIMITS_SCHEMA.to_owned(), bytes }),
+        Err(fault) => tracing::warn!(%fault, "what limits have counted could not be written"),
+    }
+}
+
+/// Takes up what an earlier process has counted and learned.
+pub(super) fn restore_limits(states: &States, limits: &Limits, learned: &LearnedBook, now: Moment) {
+    let Some(state) = states.found(LIMITS).filter(|state| state.schema == LIMITS_SCHEMA) else { return };
+    match serde_json::from_slice::<KeptLimits>(&state.bytes) {
+        Ok(kept) => {
+            limits.restore(now, &kept.limits);
+            learned.restore(&kept.lessons);
+        }
+        Err(fault) => tracing::warn!(%fault, "what limits had counted could not be read, and begins anew"),
+    }
 }

@@ -20,7 +20,7 @@ use crate::snapshot::Snapshot;
 use super::Builder;
 use super::components::{Checked, Unchecked};
 use super::settling::Settling;
-use super::states::keep_states;
+use super::states::{keep_limits, keep_states};
 use crate::policy::Digest;
 
 /// Between two builds.
@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const STOP: Duration = Duration::from_secs(1);
 /// Between two looks at what policies have learned.
 const TICK: Duration = Duration::from_secs(10);
+/// Between two times that what limits have counted is kept: a process that is killed forgets no more than that.
+const KEEP: Duration = Duration::from_secs(1);
 
 /// How often links are followed anew because what they lead to moved meanwhile.
 const FOLLOWED_AGAIN: usize = 5;
@@ -154,7 +156,7 @@ impl<T: Target> Worker<T> {
     fn run(mut self, woken: &Receiver<()>) {
         // What changed between the first build and the first watch is seen here.
         let mut again = self.look();
-        let mut ticked = self.clock.now();
+        let (mut ticked, mut kept) = (self.clock.now(), self.clock.now());
         loop {
             let now = self.clock.now();
             // Also where changes come so often that none of the waits below ends by itself.
@@ -162,8 +164,12 @@ impl<T: Target> Worker<T> {
                 ticked = now;
                 self.tick();
             }
-            let tick = TICK.saturating_sub(now.since(ticked));
-            match woken.recv_timeout(again.map_or(tick, |again| again.min(tick))) {
+            if now.since(kept) >= KEEP {
+                kept = now;
+                keep_limits(&self.target.current(), self.builder.limits(), now);
+            }
+            let pause = TICK.saturating_sub(now.since(ticked)).min(KEEP.saturating_sub(now.since(kept)));
+            match woken.recv_timeout(again.map_or(pause, |again| again.min(pause))) {
                 Ok(()) if !self.stopping.load(Ordering::Acquire) => {
                     drain(woken);
                     again = self.look();

@@ -29,6 +29,10 @@ pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Resp
         headers.insert(HeaderName::from_static("x-litellm-attempted-retries"), tried.retries.into());
         headers.insert(HeaderName::from_static("x-litellm-attempted-fallbacks"), tried.fallbacks.into());
     }
+    if refusal.kind == RefusalKind::NeverFits {
+        // The vendors' SDKs obey it, whatever the status: time does not help here.
+        headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
+    }
     // A client that may retry learns when; where nobody knows, we say one second.
     let again = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
     if let Some(wait) = refusal.retry_after.or(again.then_some(Duration::from_secs(1))) {

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::limits::{self, LimitFigures, QueueFigures};
 use super::log::DroppedLines;
 use super::policies::{self, PolicyFigures};
 use crate::id::{DeploymentId, GroupName, ProviderName};
@@ -219,9 +220,23 @@ impl Metrics {
     /// # Errors
     /// Only where formatting itself fails.
     pub fn render(&self, policies: Vec<PolicyFigures>) -> Result<String, fmt::Error> {
+        self.render_with(policies, Vec::new(), Vec::new())
+    }
+
+    /// The same with those of queues and limits.
+    ///
+    /// # Errors
+    /// Only where formatting itself fails.
+    pub fn render_with(
+        &self,
+        policies: Vec<PolicyFigures>,
+        queues: Vec<QueueFigures>,
+        limits: Vec<LimitFigures>,
+    ) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         policies::encode(&mut text, policies)?;
+        limits::encode(&mut text, queues, limits)?;
         encode_eof(&mut text)?;
         Ok(text)
     }

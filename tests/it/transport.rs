@@ -6,14 +6,22 @@ use http::HeaderMap;
 use serde_json::json;
 use witgate::fault::FaultKind;
 use witgate::http::HttpUpstream;
-use witgate::upstream::{Timeouts, Upstream, UpstreamRequest, UpstreamResponse};
+use witgate::upstream::{Sent, Timeouts, Upstream, UpstreamRequest, UpstreamResponse};
 
 use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
 async fn ask(http: &HttpUpstream, upstream: &ScriptedUpstream) -> UpstreamResponse {
     let url = format!("{}/v1/chat/completions", upstream.origin());
     let body = Bytes::from_static(br#"{"model":"m"}"#);
-    http.send(UpstreamRequest { url, headers: HeaderMap::new(), body, timeouts: Timeouts::default() }).await.unwrap()
+    http.send(UpstreamRequest {
+        url,
+        headers: HeaderMap::new(),
+        body,
+        timeouts: Timeouts::default(),
+        sent: Sent::default(),
+    })
+    .await
+    .unwrap()
 }
 
 async fn read(answer: UpstreamResponse) -> String {

@@ -9,6 +9,7 @@ mod folder;
 mod fuzz;
 mod hardening;
 mod languages;
+mod limits;
 mod reload;
 mod replay;
 mod rollout;
@@ -21,6 +22,7 @@ cargo xtask prove hardening [--minutes N]
 cargo xtask prove fuzz [--seconds N] [--seed N]
 cargo xtask prove languages
 cargo xtask prove chaos
+cargo xtask prove limits
 
   reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
   300 swaps by default.
@@ -39,6 +41,9 @@ cargo xtask prove chaos
   dead one is left alone and used again, and that every request has one record.
 
   languages: one router in every language, from `witgate policy new` to deciding a request; all must decide alike.
+
+  limits: 5,000- to 15,000-token prompts against providers that enforce a strict sliding limit, on virtual time: refusals by the
+  provider, the share of the limit that is used, and how far from the ideal duration.
 ";
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
@@ -56,6 +61,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["hardening", "--minutes", minutes] => hardening::prove(60 * Duration::from_secs(number(minutes)?.into())),
         ["chaos"] => chaos::prove(root),
         ["languages"] => languages::prove(root),
+        ["limits"] => limits::prove(root),
         ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
         ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),
         ["fuzz", "--seconds", seconds, "--seed", seed] => {

@@ -21,7 +21,7 @@ use crate::config::yaml::Place;
 use crate::format::{ClientRequest, operation_at};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
-use crate::limits::LimitSpec;
+use crate::limits::{LimitSpec, PerDimension, Scope};
 use crate::money::{Price, Prices, Rates};
 use crate::upstream::Timeouts;
 
@@ -40,6 +40,8 @@ pub(super) struct Member {
     pub(super) at: Place,
     pub(super) group: GroupName,
     pub(super) deployment: Deployment,
+    /// The quota it names.
+    pub(super) quota: Option<String>,
     /// Whether the id is one the file gives, and not derived.
     pub(super) own_id: bool,
     /// Whether the file gives an order.
@@ -79,8 +81,12 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let api_version = endpoint.api_version.or(params.api_version).or_else(|| needed.map(str::to_owned));
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
+    let id = DeploymentId::from(id);
     let deployment = Deployment {
-        id: DeploymentId::from(id),
+        // Until it is known who shares it.
+        scope: Scope::Deployment(id.clone()),
+        counting: endpoint.counting,
+        id,
         provider: endpoint.provider,
         format: endpoint.format,
         quirks: endpoint.quirks,
@@ -110,7 +116,15 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         stream_timeouts: timeouts_of(params.stream_timeout.or(defaults.stream_timeout).or(timeout)),
     };
     let blocked = info.blocked.or(blocked) == Some(true);
-    Some(Member { at, group: GroupName::from(group), deployment, own_id, ordered: order.is_some(), blocked })
+    Some(Member {
+        at,
+        group: GroupName::from(group),
+        deployment,
+        quota: params.quota,
+        own_id,
+        ordered: order.is_some(),
+        blocked,
+    })
 }
 
 /// The default parameters, read as a client's request with them would be.
@@ -147,7 +161,14 @@ fn limits(entry: &ModelEntry<'_, '_>, defaults: &Defaults) -> LimitSpec {
     let unlimited = requests.is_none() && tokens.is_none();
     let in_flight = params.max_parallel_requests.or(defaults.in_flight.filter(|_| unlimited));
     let window = params.token_usage_window.unwrap_or(defaults.window);
-    LimitSpec { window, margin: defaults.margin, ..LimitSpec::default() }
+    let day = PerDimension::from_fn(|dimension| match dimension {
+        Requests => params.rpd,
+        Tokens => params.tpd,
+        _ => None,
+    });
+    let others = if params.rpd.or(params.tpd).is_some() { vec![(Duration::from_hours(24), day)] } else { Vec::new() };
+    let model = params.window_model.unwrap_or_default();
+    LimitSpec { window, margin: defaults.margin, others, model, ..LimitSpec::default() }
         .with(Requests, requests)
         .with(Tokens, tokens)
         .with(InputTokens, params.itpm)

@@ -18,6 +18,7 @@ use crate::config::section::KeyPlaces;
 use crate::config::shape::{LitellmParams, Simulated};
 use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
 use crate::id::{PolicyName, ProviderName};
+use crate::limits::Counting;
 
 /// Where a deployment is and how it is spoken to.
 pub(super) struct Endpoint {
@@ -26,6 +27,8 @@ pub(super) struct Endpoint {
     pub(super) models_of: &'static str,
     pub(super) format: &'static dyn ProviderFormat,
     pub(super) quirks: &'static Quirks,
+    /// How its provider counts.
+    pub(super) counting: Counting,
     pub(super) policy: Option<ProviderChoice>,
     pub(super) model: String,
     pub(super) origin: Origin,
@@ -48,6 +51,7 @@ impl Endpoint {
             models_of: row.models_of(),
             format: row.format,
             quirks: row.quirks_of(&model),
+            counting: row.counting,
             policy: None,
             model,
             origin,
@@ -77,6 +81,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
             models_of: SIMULATED,
             format: &OpenAi,
             quirks: &NO_QUIRKS,
+            counting: Counting::default(),
             policy: None,
             model,
             origin: Origin::Simulated(Arc::new(simulated(params.simulated.as_ref()))),

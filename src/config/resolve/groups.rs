@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::deployment::Member;
-use super::strategy;
+use super::{quota, strategy};
 use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, RouterChoice};
 use crate::config::problem::closest;
 use crate::config::reader::Reader;
@@ -28,9 +28,13 @@ impl Groups {
     pub(super) fn new(reader: &Reader<'_>, members: Vec<Member>, default: RouterChoice) -> Self {
         let mut groups: BTreeMap<GroupName, Vec<Member>> = BTreeMap::new();
         let mut ids: BTreeMap<DeploymentId, Place> = BTreeMap::new();
-        for mut member in members {
-            identify(reader, &mut member, &ids);
+        let mut members = members;
+        for member in &mut members {
+            identify(reader, member, &ids);
             ids.insert(member.deployment.id.clone(), member.at);
+        }
+        quota::assign(&mut members);
+        for member in members {
             if !member.blocked {
                 groups.entry(member.group.clone()).or_default().push(member);
             }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Simulated;
 use crate::config::section::{KeyPlaces, Section};
+use crate::limits::WindowModel;
 use crate::money::Price;
 
 /// What acts of it.
@@ -42,6 +43,10 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) tpm: Option<u64>,
     pub(in crate::config) itpm: Option<u64>,
     pub(in crate::config) otpm: Option<u64>,
+    pub(in crate::config) rpd: Option<u64>,
+    pub(in crate::config) tpd: Option<u64>,
+    pub(in crate::config) quota: Option<String>,
+    pub(in crate::config) window_model: Option<WindowModel>,
     pub(in crate::config) max_parallel_requests: Option<u32>,
     pub(in crate::config) token_usage_window: Option<Duration>,
     pub(in crate::config) order: Option<u32>,
@@ -86,6 +91,10 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             tpm: section.count("tpm"),
             itpm: section.count("itpm"),
             otpm: section.count("otpm"),
+            rpd: section.count("rpd"),
+            tpd: section.count("tpd"),
+            quota: section.text("quota"),
+            window_model: window_model(&mut section),
             max_parallel_requests: section.small("max_parallel_requests"),
             token_usage_window: section.seconds("token_usage_window"),
             order: section.small("order"),
@@ -100,6 +109,22 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
         section.finish();
         read
     }
+}
+
+/// `rate_limit_window`: when the provider forgets what it counted.
+fn window_model(section: &mut Section<'_, '_>) -> Option<WindowModel> {
+    let model = match section.text("rate_limit_window")?.as_str() {
+        "sliding" => Some(WindowModel::Sliding),
+        "fixed" => Some(WindowModel::Fixed),
+        "token-bucket" => Some(WindowModel::TokenBucket),
+        _ => None,
+    };
+    if model.is_none() {
+        let hint =
+            "sliding (the default), fixed (from minute to minute of the clock) or token-bucket (refilled steadily)";
+        section.places.error_at("rate_limit_window", "`rate_limit_window` is none that is known", hint);
+    }
+    model
 }
 
 /// Parameters of a request that an entry may set for all of its requests that say nothing of them.

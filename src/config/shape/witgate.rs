@@ -98,6 +98,7 @@ pub(in crate::config) struct Global {
 pub(in crate::config) struct Queue {
     pub(in crate::config) max_waiting: Option<u32>,
     pub(in crate::config) max_wait: Option<Duration>,
+    pub(in crate::config) strict: Option<bool>,
 }
 
 impl Witgate {
@@ -243,8 +244,18 @@ impl Global {
 
 impl Queue {
     fn read(mut section: Section<'_, '_>) -> Self {
-        let read =
-            Self { max_waiting: section.small("max_waiting"), max_wait: section.seconds_or_none("max_wait_seconds") };
+        let strict = match section.text("order").as_deref() {
+            None => None,
+            Some("packed") => Some(false),
+            Some("strict") => Some(true),
+            Some(_) => {
+                let hint = "packed (the default: the fullest use of the limits) or strict (first come, first served)";
+                section.places.error_at("order", "`order` must be `packed` or `strict`", hint);
+                None
+            }
+        };
+        let max_waiting = section.small("max_waiting");
+        let read = Self { max_waiting, max_wait: section.seconds_or_none("max_wait_seconds"), strict };
         section.finish();
         read
     }

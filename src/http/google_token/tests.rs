@@ -8,7 +8,7 @@ use http::HeaderMap;
 use jsonwebtoken::{DecodingKey, Validation};
 
 use super::*;
-use crate::upstream::Timeouts;
+use crate::upstream::{Sent, Timeouts};
 
 const ACCOUNT: &str = include_str!("../../../tests/fixtures/google/service-account.json");
 const PUBLIC: &[u8] = include_bytes!("../../../tests/fixtures/google/public.pem");
@@ -64,6 +64,7 @@ async fn authorized(token: &GoogleToken, now: Moment) -> Result<String, AttemptF
         headers: HeaderMap::new(),
         body: Bytes::new(),
         timeouts: Timeouts::default(),
+        sent: Sent::default(),
     };
     token.authorize(&mut request, now).await?;
     Ok(request.headers[AUTHORIZATION].to_str().unwrap().to_owned())

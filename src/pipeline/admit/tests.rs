@@ -11,7 +11,7 @@ use super::super::{Access, Gateway, RequestGuard, authenticate};
 use super::*;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::OpenAi;
-use crate::limits::{LimitStore, Limits, Reservation, Reserving};
+use crate::limits::{LimitStore, Limits, Reservation, ReservationHandle, Reserving};
 
 const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
 
@@ -203,6 +203,10 @@ impl LimitStore for Elsewhere {
             self.answers.notified().await;
             self.here.local().reserve(now, &request)
         }))
+    }
+
+    fn sent(&self, now: Moment, reservation: ReservationHandle, by: Moment) {
+        self.here.sent(now, reservation, by);
     }
 
     fn response_head(&self, now: Moment, reservation: &Reservation) {

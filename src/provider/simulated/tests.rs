@@ -5,7 +5,7 @@ use super::*;
 use crate::chat::{Delta, FinishReason, PartKind, Reply};
 use crate::format::{OpenAi, ProviderFormat};
 use crate::moment::Moment;
-use crate::upstream::Timeouts;
+use crate::upstream::{Sent, Timeouts};
 
 const START: Moment = Moment::from_millis(1_800_000_000_000);
 
@@ -28,7 +28,7 @@ fn ask(fields: &Value) -> Value {
 fn call(body: &Value) -> UpstreamRequest {
     let url = format!("{}/chat/completions", Simulated::origin(&"a/b".into()));
     let body = Bytes::from(body.to_string());
-    UpstreamRequest { url, headers: HeaderMap::new(), body, timeouts: Timeouts::default() }
+    UpstreamRequest { url, headers: HeaderMap::new(), body, timeouts: Timeouts::default(), sent: Sent::default() }
 }
 
 async fn text_of(answer: UpstreamResponse) -> String {

@@ -1,0 +1,155 @@
+//! What providers tell of their limits: in headers that most of them copied from one another, and in the words of a refusal.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::limits::Dimension::{InputTokens, OutputTokens, Requests, Tokens};
+use crate::limits::{Dimension, Told};
+
+/// `x-ratelimit-limit-tokens`, `-remaining-tokens`, `-reset-tokens`, and the same for requests. Of requests only the limit is
+/// taken: some providers tell a day's there.
+pub(super) fn in_headers(headers: &HeaderMap) -> Vec<Told> {
+    let told = |what: &str, dimension| {
+        let number = |field: &str| number(headers, &format!("x-ratelimit-{field}-{what}"));
+        let limit = number("limit")?;
+        let remaining = if dimension == Requests { None } else { number("remaining") };
+        let reset = headers.get(format!("x-ratelimit-reset-{what}")).and_then(|value| span(value.to_str().ok()?));
+        let used = remaining.map(|remaining| limit.saturating_sub(remaining));
+        Some(Told { dimension, limit: Some(limit), used, reset })
+    };
+    // No provider but those that copied it sends any.
+    if !headers.contains_key("x-ratelimit-limit-tokens") && !headers.contains_key("x-ratelimit-limit-requests") {
+        return Vec::new();
+    }
+    [told("tokens", Tokens), told("requests", Requests)].into_iter().flatten().collect()
+}
+
+/// A header's number.
+pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// A length of time as `6ms`, `59.5s`, `1m0s`, `2h3m`, or plain seconds.
+fn span(text: &str) -> Option<Duration> {
+    let (mut seconds, mut rest) = (0.0, text.trim());
+    if let Ok(plain) = rest.parse::<f64>() {
+        return Duration::try_from_secs_f64(plain).ok();
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let (amount, unit) = rest.split_at(end);
+        let amount: f64 = amount.parse().ok()?;
+        let (unit, length) = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)]
+            .into_iter()
+            .find(|(name, _)| unit.starts_with(name))?;
+        seconds += amount * length;
+        rest = rest.split_at(end).1.strip_prefix(unit)?;
+    }
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// The numbers in the words of a refusal: `Limit 30000, Used 20000, Requested 12000`, or `rate limit of 40,000 input tokens per
+/// minute`. `None` where there are none.
+#[must_use]
+pub fn limit_in_words(message: &str) -> Option<Told> {
+    let day = message.contains("per day") || message.contains("(TPD)") || message.contains("(RPD)");
+    let reset = day.then_some(Duration::from_hours(24));
+    if let Some(limit) = after(message, "rate limit of ") {
+        let dimension = dimension(message.split("rate limit of ").nth(1)?);
+        return Some(Told { dimension, limit: Some(limit), used: None, reset });
+    }
+    let limit = after(message, "Limit ").or_else(|| after(message, "Limit: "))?;
+    let used = after(message, "Used ").or_else(|| after(message, "Used: "));
+    Some(Told { dimension: dimension(message), limit: Some(limit), used, reset })
+}
+
+fn dimension(words: &str) -> Dimension {
+    let words = words.to_ascii_lowercase();
+    if words.contains("input tokens per") || words.contains("input-tokens") {
+        InputTokens
+    } else if words.contains("output tokens per") || words.contains("output-tokens") {
+        OutputTokens
+    } else if words.contains("requests per") || words.contains("(rpm)") || words.contains("(rpd)") {
+        Requests
+    } else {
+        Tokens
+    }
+}
+
+/// The number behind these words.
+fn after(message: &str, words: &str) -> Option<u64> {
+    let rest = message.split(words).nth(1)?;
+    let digits: String = rest.chars().take_while(|letter| letter.is_ascii_digit() || *letter == ',').collect();
+    digits.replace(',', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn headers_tell_limit_use_and_reset() {
+        let told = in_headers(&headers(&[
+            ("x-ratelimit-limit-tokens", "30000"),
+            ("x-ratelimit-remaining-tokens", "18000"),
+            ("x-ratelimit-reset-tokens", "1m0.5s"),
+            ("x-ratelimit-limit-requests", "14400"),
+            ("x-ratelimit-remaining-requests", "3"),
+        ]));
+        let reset = Some(Duration::from_millis(60_500));
+        assert_eq!(
+            told,
+            [
+                Told { dimension: Tokens, limit: Some(30_000), used: Some(12_000), reset },
+                Told { dimension: Requests, limit: Some(14_400), used: None, reset: None },
+            ]
+        );
+        assert_eq!(in_headers(&headers(&[("x-ratelimit-remaining-tokens", "5")])), []);
+        assert_eq!(in_headers(&headers(&[("x-ratelimit-limit-tokens", "many")])), []);
+    }
+
+    #[test]
+    fn spans_are_read_in_every_form() {
+        for (text, millis) in [
+            ("6ms", Some(6)),
+            ("59.5s", Some(59_500)),
+            ("2h3m", Some(7_380_000)),
+            ("12", Some(12_000)),
+            ("0s", Some(0)),
+            ("soon", None),
+            ("5x", None),
+            ("", Some(0)),
+        ] {
+            assert_eq!(span(text).map(|span| span.as_millis()), millis, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_tell_numbers() {
+        let openai = "Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Used 20000, Requested 12000. Please try again in 4s.";
+        assert_eq!(
+            limit_in_words(openai),
+            Some(Told { dimension: Tokens, limit: Some(30_000), used: Some(20_000), reset: None })
+        );
+        let requests = "Rate limit reached for m on requests per day (RPD): Limit 200, Used 200, Requested 1.";
+        let day = Some(Duration::from_hours(24));
+        assert_eq!(
+            limit_in_words(requests),
+            Some(Told { dimension: Requests, limit: Some(200), used: Some(200), reset: day })
+        );
+        let anthropic = "This request would exceed your organization\u{2019}s rate limit of 40,000 input tokens per minute (org: x).";
+        assert_eq!(
+            limit_in_words(anthropic),
+            Some(Told { dimension: InputTokens, limit: Some(40_000), used: None, reset: None })
+        );
+        assert_eq!(limit_in_words("Overloaded"), None);
+        assert_eq!(limit_in_words("Limit reached"), None);
+    }
+}

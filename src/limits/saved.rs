@@ -1,0 +1,122 @@
+//! What was used, from one start of the gateway to the next: a restart sends nothing that the minute before forbids.
+//!
+//! What is under way when it is saved counts as if it had been counted at that moment: of what a process that is gone has sent,
+//! nobody can say more.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::dimension::{Amount, Dimension};
+use super::{Limits, Scope};
+use crate::id::{DeploymentId, GroupName, KeyId};
+use crate::moment::Moment;
+
+/// The windows of every scope that counted something.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedLimits {
+    scopes: Vec<SavedScope>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedScope {
+    kind: String,
+    name: String,
+    windows: Vec<SavedWindow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedWindow {
+    seconds: f64,
+    /// Since when, and how much: requests, tokens, input, output, cost.
+    counted: Vec<(Moment, [u64; 5])>,
+}
+
+/// What a window counts, in the order in which it is written.
+const WRITTEN: [Dimension; 5] =
+    [Dimension::Requests, Dimension::Tokens, Dimension::InputTokens, Dimension::OutputTokens, Dimension::Cost];
+
+impl SavedLimits {
+    /// Whether nothing was counted.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.scopes.is_empty()
+    }
+}
+
+fn written(scope: &Scope) -> (&'static str, String) {
+    match scope {
+        Scope::Global => ("global", String::new()),
+        Scope::Key(key) => ("key", key.to_string()),
+        Scope::Group(group) => ("group", group.to_string()),
+        Scope::Deployment(deployment) => ("deployment", deployment.to_string()),
+        Scope::Quota(name) => ("quota", name.to_string()),
+    }
+}
+
+fn read(kind: &str, name: &str) -> Option<Scope> {
+    Some(match kind {
+        "global" => Scope::Global,
+        "key" => Scope::Key(KeyId::from(name)),
+        "group" => Scope::Group(GroupName::from(name)),
+        "deployment" => Scope::Deployment(DeploymentId::from(name)),
+        "quota" => Scope::Quota(name.into()),
+        _ => return None,
+    })
+}
+
+fn amount(values: [u64; 5]) -> Amount {
+    let mut amount = Amount::default();
+    for (dimension, value) in WRITTEN.into_iter().zip(values) {
+        amount[dimension] = value;
+    }
+    amount
+}
+
+impl Limits {
+    /// What counts now.
+    #[must_use]
+    pub fn save(&self, now: Moment) -> SavedLimits {
+        let mut state = self.lock();
+        let named: Vec<_> = state.named().collect();
+        let mut scopes = Vec::new();
+        for (scope, id) in named {
+            let Some(usage) = state.scope(id) else { continue };
+            let windows = usage.meters().map(|meter| {
+                // Forgets what is too old.
+                meter.used(now);
+                let values = |amount: &Amount| WRITTEN.map(|dimension| amount[dimension]);
+                let mut counted: Vec<_> = meter.window().counted().map(|(at, amount)| (at, values(&amount))).collect();
+                let open = meter.open().windowed();
+                if !open.is_nothing() {
+                    counted.push((now, values(&open)));
+                }
+                SavedWindow { seconds: meter.length().as_secs_f64(), counted }
+            });
+            let windows: Vec<_> = windows.filter(|window| !window.counted.is_empty()).collect();
+            if !windows.is_empty() {
+                let (kind, name) = written(&scope);
+                scopes.push(SavedScope { kind: kind.to_owned(), name, windows });
+            }
+        }
+        SavedLimits { scopes }
+    }
+
+    /// Counts what counted when it was saved, as far as it still does. A window is found again by its length.
+    pub fn restore(&self, now: Moment, saved: &SavedLimits) {
+        for one in &saved.scopes {
+            let Some(scope) = read(&one.kind, &one.name) else { continue };
+            let id = self.id(&scope);
+            let mut state = self.lock();
+            let Some(usage) = state.scope(id) else { continue };
+            for window in &one.windows {
+                let length = Duration::try_from_secs_f64(window.seconds).unwrap_or_default();
+                let Some(meter) = usage.meters().find(|meter| meter.length() == length) else { continue };
+                for (at, values) in &window.counted {
+                    // A clock that was put back must not make it count for longer than a window.
+                    meter.restore((*at).min(now), now, &amount(*values));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What providers tell of their limits, in headers and in the words of a 429.
+//!
+//! A limit that is lower than the configured one takes its place until another is told. What was counted there beyond what is
+//! known here was used by somebody else of the same account, and counts here for one window. The reverse is no news: we hold a
+//! request before a provider has counted it, and a little longer.
+
+use std::time::Duration;
+
+use super::dimension::{Dimension, PerDimension};
+use super::{Limits, ScopeId};
+use crate::moment::Moment;
+
+/// What a provider tells of one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Which limit.
+    pub dimension: Dimension,
+    /// How much there is in a window.
+    pub limit: Option<u64>,
+    /// How much was counted of it.
+    pub used: Option<u64>,
+    /// Until all of it is free again.
+    pub reset: Option<Duration>,
+}
+
+/// What an answer told that was not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct News {
+    /// What the provider counts beyond what is known here.
+    pub others: PerDimension<u64>,
+    /// It may well be ours: just so much was forgotten here a moment before.
+    pub forgotten_early: bool,
+}
+
+/// The limits of one scope as metrics tell them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LimitReport {
+    /// What is held and was counted in the first window.
+    pub used: PerDimension<u64>,
+    /// The configured limits, margin applied.
+    pub configured: PerDimension<Option<u64>>,
+    /// The limits that hold: the configured ones, or lower ones that the provider told.
+    pub limits: PerDimension<Option<u64>>,
+}
+
+impl Limits {
+    /// Takes what a provider told with an answer. `refused`: it is why it refused a request, so that the smallest difference tells.
+    pub fn told(&self, now: Moment, scope: ScopeId, told: &[Told], refused: bool) -> News {
+        let mut state = self.lock();
+        let mut news = News::default();
+        let Some(usage) = state.scope(scope) else { return news };
+        for told in told {
+            // A longer period than a minute is that of another limit.
+            let Some(meter) = usage.meters().find(|meter| told.reset.is_none_or(|reset| reset <= meter.length() * 2))
+            else {
+                continue;
+            };
+            let Some(limit) = told.limit.filter(|limit| *limit > 0) else { continue };
+            meter.told(told.dimension, limit);
+            let known = meter.used(now)[told.dimension];
+            let unknown = told.used.unwrap_or(0).min(limit).saturating_sub(known);
+            // Roundings and what is on its way between the two.
+            let tolerance = if refused { 0 } else { limit / 50 };
+            if unknown > tolerance {
+                news.forgotten_early |= refused && unknown <= meter.window().gone_lately()[told.dimension];
+                news.others[told.dimension] += unknown;
+                meter.used_by_others(now, told.dimension, unknown);
+            }
+        }
+        news
+    }
+
+    /// The limits of a scope and what is used of them, for metrics.
+    #[must_use]
+    pub fn report(&self, now: Moment, scope: ScopeId) -> LimitReport {
+        let mut state = self.lock();
+        let meter = state.scope(scope).and_then(|usage| usage.meters().next());
+        meter.map_or_else(LimitReport::default, |meter| LimitReport {
+            used: meter.used(now),
+            configured: PerDimension::from_fn(|dimension| meter.configured().limit(dimension)),
+            limits: PerDimension::from_fn(|dimension| meter.bounds().limit(dimension)),
+        })
+    }
+}

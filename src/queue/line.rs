@@ -1,0 +1,91 @@
+//! Who of those who want the same limits starts now.
+
+use super::packing::{self, Item};
+use super::{BY_THE_RICH, LOOKED_AT, MOST_OVERTAKEN, PACKED, State, Waiter};
+use crate::limits::{Dimension, PerDimension, Reading, ScopeId};
+use crate::moment::Moment;
+
+/// Those who may start in one scope, in their order.
+pub(super) struct Line {
+    pub(super) scope: ScopeId,
+    /// Their places among the waiting.
+    pub(super) places: Vec<usize>,
+}
+
+impl Line {
+    /// The first of one priority who want this scope, up to the first that must not be overtaken any more.
+    pub(super) fn gather(state: &State, now: Moment, scope: ScopeId, strict: bool) -> Self {
+        let mut places = Vec::with_capacity(PACKED);
+        let mut priority = None;
+        for (place, waiter) in state.waiting.iter().enumerate().take(LOOKED_AT) {
+            let wanted = waiter.want.candidates.iter().find(|one| one.scope == scope);
+            let held_off = waiter.not_before.is_some_and(|until| until > now);
+            if waiter.called.is_some() || held_off || !wanted.is_some_and(|one| one.may_start(now)) {
+                continue;
+            }
+            if *priority.get_or_insert(waiter.want.priority) != waiter.want.priority {
+                break;
+            }
+            places.push(place);
+            if places.len() == PACKED || (waiter.overtaken >= MOST_OVERTAKEN && !strict) {
+                break;
+            }
+        }
+        Self { scope, places }
+    }
+
+    /// How much those who are chosen overtake the one at this place.
+    pub(super) fn overtaking(&self, state: &State, chosen: u32, at: usize) -> u32 {
+        let took = |at: usize| {
+            let caller = &state.waiting.get(*self.places.get(at)?)?.want.caller;
+            Some(state.took.get(caller).copied().unwrap_or(0))
+        };
+        let behind = (at + 1..self.places.len()).filter(|behind| is_chosen(chosen, *behind));
+        behind.map(|behind| if took(behind) > took(at) { BY_THE_RICH } else { 1 }).sum()
+    }
+
+    /// Who starts now, as a bit for each.
+    pub(super) fn choose(&self, state: &State, reading: &mut Reading<'_>, strict: bool) -> u32 {
+        let waiters: Vec<&Waiter> = self.places.iter().filter_map(|place| state.waiting.get(*place)).collect();
+        let Some(first) = waiters.first() else { return 0 };
+        let mut free = reading.used(self.scope).free;
+        for shared in &first.want.shared {
+            let other = reading.used(*shared).free;
+            free = PerDimension::from_fn(|dimension| match (free[dimension], other[dimension]) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            });
+        }
+        // Those who were called and have not come yet.
+        for waiter in state.waiting.iter().filter(|waiter| waiter.called == Some(self.scope)) {
+            let Some(demand) = waiter.demand_in(self.scope) else { continue };
+            free = packing::without(&free, &demand.amounts())
+                .unwrap_or_else(|| PerDimension::from_fn(|dimension| free[dimension].map(|_| 0)));
+        }
+        let by_tokens = Dimension::TOKENS.into_iter().any(|dimension| free[dimension].is_some());
+        let items = waiters.iter().map(|waiter| {
+            let takes = waiter.demand_in(self.scope).unwrap_or_default().amounts();
+            Item { takes, worth: if by_tokens { takes[Dimension::Tokens].max(1) } else { 1 } }
+        });
+        let mut items: Vec<Item> = items.collect();
+        if strict {
+            return packing::prefix(&items, &free);
+        }
+        loop {
+            let most = free[Dimension::Tokens].filter(|_| by_tokens).unwrap_or(u64::MAX);
+            let chosen = packing::best(&items, &free, most);
+            let too_often = |(at, waiter): &(usize, &&Waiter)| {
+                !is_chosen(chosen, *at) && waiter.overtaken + self.overtaking(state, chosen, *at) > MOST_OVERTAKEN
+            };
+            // Nobody behind one who would be overtaken too often.
+            match waiters.iter().enumerate().take(items.len()).find(too_often).map(|(at, _)| at) {
+                Some(at) => items.truncate(at + 1),
+                None => return chosen,
+            }
+        }
+    }
+}
+
+pub(super) fn is_chosen(chosen: u32, at: usize) -> bool {
+    u32::try_from(at).is_ok_and(|at| chosen.checked_shr(at).is_some_and(|behind| behind & 1 == 1))
+}

@@ -1,0 +1,197 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::id::DeploymentId;
+use crate::id::RequestId;
+use crate::limits::{Certainty, Decision, Dimension, LimitSpec, ReserveRequest, Scope};
+
+const LIMIT: u64 = 30_000;
+
+/// One deployment with a token limit, a queue before it, and who started when.
+struct Bench {
+    limits: Limits,
+    scope: ScopeId,
+    health: Arc<Health>,
+    queue: Queue,
+    capacity: CapacityNotify,
+    clock: Clock,
+    strict: bool,
+    started: RefCell<Vec<(String, u64, f64)>>,
+}
+
+impl Bench {
+    fn new(strict: bool) -> Rc<Self> {
+        let scope = Scope::Deployment(DeploymentId::from("d"));
+        let spec = LimitSpec::default().with(Dimension::Tokens, LIMIT);
+        let limits = Limits::new(&BTreeMap::from([(scope.clone(), spec)]));
+        Rc::new(Self {
+            scope: limits.id(&scope),
+            limits,
+            health: Arc::default(),
+            queue: Queue::default(),
+            capacity: CapacityNotify::default(),
+            clock: Clock::starting_at(Moment::from_millis(1_000_000_000_000)),
+            strict,
+            started: RefCell::default(),
+        })
+    }
+
+    fn want(&self, caller: &str, priority: i32, tokens: u64) -> Want {
+        let demand = Demand { input_tokens: tokens, ..Demand::default() };
+        let candidate =
+            Candidate { scope: self.scope, demand: Box::new(move || demand), health: Arc::clone(&self.health) };
+        let (group, caller) = (GroupName::from("g"), KeyId::from(caller));
+        Want { group, priority, caller, shared: Vec::new(), candidates: vec![candidate] }
+    }
+
+    /// Waits, starts and is over at once, as far as its provider is concerned.
+    async fn request(&self, caller: &str, priority: i32, tokens: u64) {
+        let want = self.want(caller, priority, tokens);
+        let place = self.queue.join(1000, want, self.clock.now()).expect("room to wait");
+        loop {
+            tokio::select! {
+                biased;
+                _ = place.called() => {}
+                () = place.attend(&self.limits, &self.capacity, self.clock, self.strict) => {}
+            }
+            match self.reserve(tokens) {
+                Decision::Granted { own, .. } => {
+                    let now = self.clock.now();
+                    self.limits.response_head(now, &own);
+                    self.limits.settle(now, own, Demand { input_tokens: tokens, ..Demand::default() });
+                    let since = now.since(Moment::from_millis(1_000_000_000_000)).as_secs_f64();
+                    self.started.borrow_mut().push((caller.to_owned(), tokens, since));
+                    return;
+                }
+                Decision::Until(until) => place.missed(until),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn reserve(&self, tokens: u64) -> Decision {
+        let demand = Demand { input_tokens: tokens, ..Demand::default() };
+        let request = ReserveRequest {
+            request: RequestId::derive(Moment::default(), 1),
+            attempt: 0,
+            shared: &[],
+            shared_demand: demand,
+            candidates: &[(self.scope, demand)],
+            certainty: Certainty::Counted,
+        };
+        self.limits.reserve(self.clock.now(), &request)
+    }
+
+    fn order(&self) -> Vec<u64> {
+        self.started.borrow().iter().map(|(_, tokens, _)| *tokens).collect()
+    }
+}
+
+/// Every request joins in this order, a millisecond apart; then all run to their end.
+async fn all(bench: &Rc<Bench>, requests: &[(&str, i32, u64)]) {
+    let local = LocalSet::new();
+    for (caller, priority, tokens) in requests.iter().copied() {
+        let (bench, caller) = (Rc::clone(bench), caller.to_owned());
+        local.spawn_local(async move { bench.request(&caller, priority, tokens).await });
+    }
+    local.await;
+    assert!(bench.queue.is_empty());
+    assert_eq!(bench.queue.report(bench.clock.now()), QueueReport::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_subset_that_fills_the_limit_starts_and_strictly_the_first() {
+    let requests = [("a", 0, 20_000), ("a", 0, 15_000), ("a", 0, 9_000), ("a", 0, 8_000), ("a", 0, 1_000)];
+    let packed = Bench::new(false);
+    all(&packed, &requests).await;
+    // 20 + 9 + 1 fill it at once, 15 + 8 follow.
+    assert_eq!(packed.order(), [20_000, 9_000, 1_000, 15_000, 8_000]);
+    let strict = Bench::new(true);
+    all(&strict, &requests).await;
+    assert_eq!(strict.order(), requests.map(|(_, _, tokens)| tokens));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_starts_does_so_at_the_exact_moment() {
+    let bench = Bench::new(false);
+    all(&bench, &[("a", 0, 30_000), ("a", 0, 30_000), ("a", 0, 30_000)]).await;
+    let times: Vec<f64> = bench.started.borrow().iter().map(|(_, _, at)| *at).collect();
+    assert_eq!(times[0], 0.0);
+    for (number, at) in times.iter().enumerate() {
+        let expected = 60.25 * f64::from(u32::try_from(number).expect("few"));
+        assert!((expected..expected + 0.01).contains(at), "{times:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_overtaken_too_often() {
+    let bench = Bench::new(false);
+    // The first never fits beside two of the others, which would go on filling the limit.
+    let mut requests = vec![("a", 0, 20_001), ("a", 0, 10_000)];
+    requests.extend([("a", 0, 10_000); 60]);
+    all(&bench, &requests).await;
+    let place = bench.order().iter().position(|tokens| *tokens == 20_001).expect("it started");
+    assert!((20..=24).contains(&place), "after {place} others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_with_few_is_not_behind_all_of_another() {
+    let bench = Bench::new(false);
+    let mut requests = vec![("many", 0, 9_999); 64];
+    requests.extend([("few", 0, 10_000); 4]);
+    all(&bench, &requests).await;
+    let started = bench.started.borrow();
+    let last = started.iter().rposition(|(caller, ..)| caller == "few").expect("they started");
+    assert!(last <= 12, "the last of four was number {last} of {}", started.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_more_urgent_priority_is_served_first_and_never_packed_with_others() {
+    let bench = Bench::new(false);
+    all(&bench, &[("a", 5, 10_000), ("a", 0, 25_000), ("a", 0, 25_000), ("a", 5, 5_000)]).await;
+    assert_eq!(bench.order(), [25_000, 25_000, 10_000, 5_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_attends_when_one_leaves() {
+    let bench = Bench::new(false);
+    let Decision::Granted { own, .. } = bench.reserve(LIMIT) else { panic!("it is empty") };
+    let local = LocalSet::new();
+    let leaves = {
+        let bench = Rc::clone(&bench);
+        local.spawn_local(async move { bench.request("a", 0, 10_000).await })
+    };
+    let stays = {
+        let bench = Rc::clone(&bench);
+        local.spawn_local(async move { bench.request("a", 0, 20_000).await })
+    };
+    local
+        .run_until(async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let report = bench.queue.report(bench.clock.now());
+            assert_eq!((report.waiting, report.tokens, report.oldest), (2, 30_000, Duration::from_secs(1)));
+            assert_eq!(report.next_start, None, "it depends on what is under way");
+            leaves.abort();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            bench.limits.refund(bench.clock.now(), own);
+            bench.capacity.notify();
+            stays.await.expect("it starts");
+        })
+        .await;
+    assert_eq!(bench.started.borrow().as_slice(), [("a".to_owned(), 20_000, 2.0)]);
+}
+
+#[test]
+fn only_so_many_wait() {
+    let bench = Bench::new(false);
+    let now = bench.clock.now();
+    let first = bench.queue.join(2, bench.want("a", 0, 1), now);
+    let second = bench.queue.stand(2);
+    assert!(first.is_some() && second.is_some());
+    assert!(bench.queue.join(2, bench.want("a", 0, 1), now).is_none() && bench.queue.stand(2).is_none());
+    drop(second);
+    assert!(bench.queue.stand(2).is_some());
+}

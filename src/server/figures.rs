@@ -1,0 +1,64 @@
+//! What `/metrics` tells of queues and limits: as they are when it is asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::limits::Scope;
+use crate::telemetry::{LimitFigures, QueueFigures};
+
+use super::App;
+
+/// Every queue, once for all groups that share it.
+pub(super) fn queues(app: &App) -> Vec<QueueFigures> {
+    let (snapshot, now) = (app.gateway.live.read(), app.gateway.clock.now());
+    let mut shared: BTreeMap<usize, (String, _)> = BTreeMap::new();
+    for (name, group) in &snapshot.groups {
+        let (names, _) =
+            shared.entry(Arc::as_ptr(&group.queue).addr()).or_insert_with(|| (String::new(), Arc::clone(&group.queue)));
+        if !names.is_empty() {
+            names.push(',');
+        }
+        names.push_str(name.as_str());
+    }
+    let mut figures: Vec<QueueFigures> = shared
+        .into_values()
+        .map(|(groups, queue)| {
+            let report = queue.report(now);
+            let next_start_seconds = match report.next_start {
+                _ if report.waiting == 0 => 0.0,
+                Some(next) => next.since(now).as_secs_f64(),
+                None => f64::NAN,
+            };
+            QueueFigures {
+                groups,
+                waiting: report.waiting as u64,
+                tokens: report.tokens,
+                oldest_seconds: report.oldest.as_secs_f64(),
+                next_start_seconds,
+            }
+        })
+        .collect();
+    figures.sort_by(|one, other| one.groups.cmp(&other.groups));
+    figures
+}
+
+/// The limits of all, and of every deployment or what several share, where there are any.
+pub(super) fn limits(app: &App) -> Vec<LimitFigures> {
+    let (snapshot, now) = (app.gateway.live.read(), app.gateway.clock.now());
+    let limits = app.gateway.limits.local();
+    let deployments = snapshot.groups.values().flat_map(|group| &group.deployments);
+    let scopes = deployments.map(|one| (name(&one.config.scope), one.scope));
+    let global = snapshot.callers.anonymous.scopes.first().map(|scope| ("global".to_owned(), *scope));
+    let all: BTreeMap<String, _> = scopes.chain(global).collect();
+    all.into_iter().map(|(scope, id)| LimitFigures { scope, report: limits.report(now, id) }).collect()
+}
+
+fn name(scope: &Scope) -> String {
+    match scope {
+        Scope::Deployment(deployment) => deployment.to_string(),
+        Scope::Quota(quota) => quota.to_string(),
+        Scope::Global => "global".to_owned(),
+        Scope::Key(key) => key.to_string(),
+        Scope::Group(group) => group.to_string(),
+    }
+}

@@ -1,0 +1,135 @@
+//! The limits' and queues' figures in the text of one scrape, as they are at that moment.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::limits::{Dimension, LimitReport};
+
+/// One queue at the moment of a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueFigures {
+    /// Its groups, in order, with commas between.
+    pub groups: String,
+    /// Requests that wait.
+    pub waiting: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// Seconds the oldest has waited.
+    pub oldest_seconds: f64,
+    /// Seconds until the next can start; NaN where it depends on requests under way, 0 where nobody waits.
+    pub next_start_seconds: f64,
+}
+
+/// The limits of one deployment, or of what several share, at the moment of a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitFigures {
+    /// Whose.
+    pub scope: String,
+    /// Their state.
+    pub report: LimitReport,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QueueLabels {
+    groups: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabels {
+    scope: String,
+    limit: &'static str,
+}
+
+#[derive(Debug)]
+struct LimitCollector {
+    queues: Vec<QueueFigures>,
+    limits: Vec<LimitFigures>,
+}
+
+const LIMITED: [(Dimension, &str); 5] = [
+    (Dimension::Requests, "requests"),
+    (Dimension::Tokens, "tokens"),
+    (Dimension::InputTokens, "input-tokens"),
+    (Dimension::OutputTokens, "output-tokens"),
+    (Dimension::InFlight, "in-flight"),
+];
+
+impl LimitCollector {
+    fn queue(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        value: fn(&QueueFigures) -> f64,
+    ) -> fmt::Result {
+        let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for figures in &self.queues {
+            let labels = QueueLabels { groups: figures.groups.clone() };
+            encoder.encode_family(&labels)?.encode_gauge(&value(figures))?;
+        }
+        Ok(())
+    }
+
+    fn limit(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        value: fn(&LimitReport, Dimension) -> Option<u64>,
+    ) -> fmt::Result {
+        let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for figures in &self.limits {
+            for (dimension, limit) in LIMITED {
+                // Only what is limited is told.
+                let told = figures.report.limits[dimension].and_then(|_| value(&figures.report, dimension));
+                let Some(told) = told.and_then(|told| i64::try_from(told).ok()) else { continue };
+                let labels = LimitLabels { scope: figures.scope.clone(), limit };
+                encoder.encode_family(&labels)?.encode_gauge(&told)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "requests and tokens that wait are far below 2^52")]
+const fn float(amount: u64) -> f64 {
+    amount as f64
+}
+
+impl Collector for LimitCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        self.queue(encoder, ("queue_waiting", "Requests that wait for a limit"), |of| float(of.waiting))?;
+        self.queue(encoder, ("queue_tokens", "Tokens of the requests that wait"), |of| float(of.tokens))?;
+        self.queue(encoder, ("queue_oldest_seconds", "How long the oldest of them has waited"), |of| {
+            of.oldest_seconds
+        })?;
+        let next = ("queue_next_start_seconds", "When the next can start; NaN where it depends on requests under way");
+        self.queue(encoder, next, |of| of.next_start_seconds)?;
+        self.limit(
+            encoder,
+            ("limit", "The limit in force: configured, or lower as the provider told"),
+            |report, of| report.limits[of],
+        )?;
+        self.limit(encoder, ("limit_configured", "The configured limit, margin applied"), |report, of| {
+            report.configured[of]
+        })?;
+        self.limit(encoder, ("limit_used", "What is held and was counted of it"), |report, of| Some(report.used[of]))?;
+        self.limit(encoder, ("limit_headroom", "What is left of it"), |report, of| {
+            report.limits[of].map(|limit| limit.saturating_sub(report.used[of]))
+        })
+    }
+}
+
+/// Appends the figures to `text`.
+pub(super) fn encode(text: &mut String, queues: Vec<QueueFigures>, limits: Vec<LimitFigures>) -> fmt::Result {
+    if queues.is_empty() && limits.is_empty() {
+        return Ok(());
+    }
+    let mut registry = Registry::with_prefix("witgate");
+    registry.register_collector(Box::new(LimitCollector { queues, limits }));
+    encode_registry(text, &registry)
+}
