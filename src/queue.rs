@@ -229,7 +229,8 @@ impl Queue {
     /// How many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        let state = self.lock();
+        state.waiting.len() + state.standing
     }
 
     /// Takes a place, unless `capacity` places are taken.

@@ -15,7 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target, rate_limits, rest,
+    ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target, rate_limits,
+    rest,
 };
 use crate::chat::{ChatRequest, Dialect, Reply};
 use crate::fault::{AttemptFault, Refusal};

@@ -25,12 +25,13 @@ use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, Spoken
 use crate::upstream::Upstream;
 
 use super::accounts::Accounts;
+use super::breakers::rules;
 use super::components::Components;
 use super::folder::{self, Contents};
+use super::limit_specs::specs;
 use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
 use super::pools;
 use super::rollouts::{RolloutDraft, Rollouts, Steps};
-use super::rules::{rules, specs};
 use super::states::restore_limits;
 use super::{ConfigSource, PolicySource, SharedState, Sources};
 
@@ -317,7 +318,7 @@ impl Builder {
         if generation == 1 {
             restore_limits(&self.shared.rollouts.states, limits, &self.shared.learned, now);
         }
-        self.shared.health.apply(&super::breakers::rules(&settings));
+        self.shared.health.apply(&rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
             let Origin::Simulated(model) = &deployment.origin else { return None };
             Some((deployment.id.clone(), Arc::clone(model)))

@@ -1,6 +1,7 @@
 //! Listening and stopping. Connections go to the workers. No request is lost at a stop: for half a second more connections are
 //! accepted and each reply closes its connection; then the listener closes, and requests under way finish within the grace time.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -139,7 +140,10 @@ impl Server {
 /// Says how many requests run and wait, and until when they may.
 fn tell_stop(app: Option<&App>, grace: Duration) {
     let Some(app) = app else { return tracing::info!("stopping: requests under way may finish") };
-    let waiting: usize = app.gateway.live.read().groups.values().map(|group| group.queue.waiting()).sum();
+    // Groups whose deployments share a limit share a queue.
+    let live = app.gateway.live.read();
+    let queues: BTreeMap<_, _> = live.groups.values().map(|group| (Arc::as_ptr(&group.queue), &group.queue)).collect();
+    let waiting: usize = queues.values().map(|queue| queue.waiting()).sum();
     let running = app.metrics.under_way().saturating_sub(waiting as u64);
     tracing::info!(
         running,

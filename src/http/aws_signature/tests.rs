@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::*;
-use crate::upstream::Timeouts;
+use crate::upstream::{Sent, Timeouts};
 
 /// 2026-11-26T15:04:05Z.
 const NOW: Moment = Moment::from_millis(1_795_705_445_000);
@@ -19,7 +19,7 @@ async fn signed(url: &str, body: &'static str, token: Option<&str>, region: &str
     // One that is not signed, whatever it says.
     headers.insert("accept", HeaderValue::from_static("text/plain"));
     let (url, body) = (url.to_owned(), Bytes::from_static(body.as_bytes()));
-    let mut request = UpstreamRequest { url, headers, body, timeouts: Timeouts::default() };
+    let mut request = UpstreamRequest { url, headers, body, timeouts: Timeouts::default(), sent: Sent::default() };
     AwsSignature::new(&keys).unwrap().authorize(&mut request, NOW).await.unwrap();
     request.headers
 }
