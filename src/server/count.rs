@@ -6,7 +6,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
-use serde_json::{Value, json};
+use bytes::Bytes;
+use serde_json::json;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest, spoken_at};
@@ -16,7 +17,7 @@ use super::{App, access, coding, probe, refusal};
 
 /// Answers in the words of `api`.
 pub(super) async fn answer(app: &Arc<App>, api: &'static dyn ClientApi, request: Request<Body>) -> Response {
-    match count(app, api, request).await {
+    match count(app, api, request, std::convert::identity).await {
         Ok((counted, _)) => probe::json_response(StatusCode::OK, &api.counted(counted.tokens)),
         Err(why) => refusal::unrecorded(app, api, &why),
     }
@@ -25,7 +26,7 @@ pub(super) async fn answer(app: &Arc<App>, api: &'static dyn ClientApi, request:
 /// LiteLLM's counter: `messages`, or the `prompt` as text.
 pub(super) async fn counter(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
     let api = spoken_at("/utils/token_counter", request.headers());
-    match count(&app, api, request).await {
+    match count(&app, api, request, prompt_as_message).await {
         Ok((counted, model)) => {
             let kind = if counted.exact { "tiktoken" } else { "estimate" };
             let said = json!({
@@ -37,7 +38,12 @@ pub(super) async fn counter(State(app): State<Arc<App>>, request: Request<Body>)
     }
 }
 
-async fn count(app: &App, api: &'static dyn ClientApi, request: Request<Body>) -> Result<(Count, String), Refusal> {
+async fn count(
+    app: &App,
+    api: &'static dyn ClientApi,
+    request: Request<Body>,
+    prepare: fn(Bytes) -> Bytes,
+) -> Result<(Count, String), Refusal> {
     let limit = app.gateway.live.read().settings.server.max_request_bytes;
     let (head, body) = request.into_parts();
     access::is_json(&head.headers)?;
@@ -45,19 +51,26 @@ async fn count(app: &App, api: &'static dyn ClientApi, request: Request<Body>) -
     let too_large = move || Refusal::new(RefusalKind::TooLarge, format!("the body has more than {limit} bytes"));
     let body = to_bytes(body, limit).await.map_err(|_| too_large())?;
     let body = coding::decode(&codings, &body, limit, too_large)?;
-    let request = ClientRequest::new(head.method, head.uri, head.headers, prompt_as_message(body));
+    let request = ClientRequest::new(head.method, head.uri, head.headers, prepare(body));
     let request = api.countable(&request)?;
     let model = request.model.clone();
     Ok((app.gateway.count(request).await?, model))
 }
 
 /// A body with a `prompt` in the place of messages, as one with messages.
-fn prompt_as_message(body: bytes::Bytes) -> bytes::Bytes {
-    let Ok(Value::Object(mut fields)) = serde_json::from_slice(&body) else { return body };
-    match fields.shift_remove("prompt") {
-        Some(Value::String(prompt)) if !fields.contains_key("messages") => {
-            fields.insert("messages".to_owned(), json!([{"role": "user", "content": prompt}]));
-            Value::Object(fields).to_string().into()
+fn prompt_as_message(body: Bytes) -> Bytes {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        model: String,
+        prompt: String,
+        #[serde(default)]
+        messages: Option<serde::de::IgnoredAny>,
+    }
+    // What is no such body is read, and refused, as one with messages.
+    match serde_json::from_slice(&body) {
+        Ok(Asked { model, prompt, messages: None }) => {
+            let said = json!({"model": model, "messages": [{"role": "user", "content": prompt}]});
+            said.to_string().into()
         }
         _ => body,
     }
