@@ -15,9 +15,9 @@ mod tests;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct Ledger {
     path: PathBuf,
     entries: SyncSender<writer::Message>,
     lost: AtomicU64,
+    /// The process is to end: what cannot be written must not hold it up.
+    ending: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -55,8 +57,10 @@ impl Ledger {
         let database = schema::open(path).map_err(|fault| failed(&fault))?;
         let (entries, received) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("ledger".to_owned());
-        let thread = thread.spawn(move || writer::write(database, &received)).map_err(|fault| failed(&fault))?;
-        Ok(Self { path: path.to_owned(), entries, lost: AtomicU64::new(0), writer: Mutex::new(Some(thread)) })
+        let ending = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ending);
+        let thread = thread.spawn(move || writer::write(database, &received, &told)).map_err(|fault| failed(&fault))?;
+        Ok(Self { path: path.to_owned(), entries, lost: AtomicU64::new(0), ending, writer: Mutex::new(Some(thread)) })
     }
 
     /// The file.
@@ -84,6 +88,7 @@ impl Ledger {
     /// Writes what has come, and ends. Blocks until it is written.
     pub fn finish(&self) {
         let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        self.ending.store(true, Ordering::Release);
         let told = self.entries.send(writer::Message::Stop).is_ok();
         if thread.join().is_err() || !told {
             tracing::error!(file = %self.path.display(), "the ledger's last records may not have been written");

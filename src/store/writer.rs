@@ -1,5 +1,6 @@
 //! The thread that writes: what has come within one flush is one transaction.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use rusqlite::{Connection, Error, Statement, params};
 
 use super::FLUSH;
 use crate::chat::Usage;
+use crate::fault::FaultKind;
+use crate::id::{GroupName, KeyId, TeamId};
 use crate::record::Record;
 
 /// Records of one transaction.
@@ -28,7 +31,8 @@ pub(super) enum Message {
     Stop,
 }
 
-pub(super) fn write(mut database: Connection, messages: &Receiver<Message>) {
+/// Writes until it is told to stop. Once `ending` is set, what cannot be written is given up after a few tries.
+pub(super) fn write(mut database: Connection, messages: &Receiver<Message>, ending: &AtomicBool) {
     let mut stopping = false;
     while !stopping {
         let Ok(first) = messages.recv() else { return };
@@ -49,7 +53,7 @@ pub(super) fn write(mut database: Connection, messages: &Receiver<Message>) {
         while let Err(fault) = insert(&mut database, &batch) {
             tries += 1;
             tracing::error!(%fault, records = batch.len(), "the ledger could not be written; it is tried again");
-            if stopping && tries == LAST_TRIES {
+            if ending.load(Ordering::Acquire) && tries >= LAST_TRIES {
                 return;
             }
             std::thread::sleep(PAUSE);
@@ -90,9 +94,9 @@ fn one(
         id,
         whole(record.arrived.as_millis()),
         record.api,
-        record.caller.as_ref().map(|key| key.as_str()),
-        record.team.as_ref().map(|team| team.as_str()),
-        record.group.as_ref().map(|group| group.as_str()),
+        record.caller.as_ref().map(KeyId::as_str),
+        record.team.as_ref().map(TeamId::as_str),
+        record.group.as_ref().map(GroupName::as_str),
         record.policy.as_deref(),
         record.streamed,
         whole(record.estimated_input_tokens),
@@ -117,7 +121,7 @@ fn one(
             attempt.deployment.as_str(),
             attempt.provider.as_str(),
             attempt.model,
-            attempt.fault.map(|fault| fault.as_str()),
+            attempt.fault.map(FaultKind::as_str),
             millis(attempt.latency),
             input,
             cache_read,
