@@ -27,6 +27,7 @@ pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
 pub use settings::{Alias, BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
 
+use crate::money::Prices;
 use reader::Reader;
 use shape::Shape;
 
@@ -85,6 +86,45 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
 /// Where a variable it goes by cannot be used, such as an `OPENAI_BASE_URL` that is no address.
 pub fn builtin(env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
     parse(&builtin::text(env), builtin::FILE, env)
+}
+
+/// The provider LiteLLM would take `model` to be one of, where its name alone says.
+#[must_use]
+pub fn provider_of(model: &str) -> Option<&'static str> {
+    match providers::find(model, None, None) {
+        providers::Found::Spoken(row, _) => Some(&row.name),
+        _ => None,
+    }
+}
+
+/// What is publicly known of a provider's model that no entry of a configuration names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownModel {
+    /// `None` is unknown, which is not free.
+    pub prices: Option<Prices>,
+    /// Input tokens it takes.
+    pub context_window: Option<u32>,
+    /// Output tokens it gives at most.
+    pub max_output_tokens: Option<u32>,
+    /// The version of the provider's API that it needs.
+    pub api_version: Option<String>,
+}
+
+/// What is known of `model` of `provider`, as the table of models names it.
+#[must_use]
+pub fn known_model(provider: &str, model: &str) -> KnownModel {
+    let row = models::of_provider(provider, model);
+    KnownModel {
+        prices: row.and_then(models::Model::prices),
+        context_window: row.and_then(|row| row.max_input),
+        max_output_tokens: row.and_then(|row| row.max_output),
+        api_version: models::api_version(provider, model).map(str::to_owned),
+    }
+}
+
+/// The models of `provider` that are known by name.
+pub fn known_models(provider: &str) -> impl Iterator<Item = &'static str> {
+    models::names_of(provider)
 }
 
 fn read(reader: &Reader<'_>, root: &yaml::Node) -> Settings {

@@ -13,6 +13,7 @@ mod blocking_pool;
 mod call;
 mod context;
 mod count;
+mod eligible;
 mod estimate;
 mod memory;
 mod parser;
@@ -245,6 +246,7 @@ impl Gateway {
             guard.hold_memory(self.tree_bytes(&turn.reply).await)?;
         }
         let headers = attributes::keep(&snapshot.headers_read, &request.headers);
+        let tags = attributes::header_tags(&request.headers);
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
         let arrival = Arrival {
@@ -255,11 +257,12 @@ impl Gateway {
             large,
             deadline,
             headers,
-            tags: Vec::new(),
+            tags,
         };
+        let group = snapshot.group(&request.model);
         // Of a request that its builder refuses, too.
-        guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
-        let mut context = RequestContext::new(self, snapshot, arrival, request).await?;
+        guard.record.group = group.as_ref().map(|group| group.config.name.clone());
+        let mut context = RequestContext::new(self, snapshot, group.as_deref(), arrival, request).await?;
         guard.hold_memory(context.grown)?;
         Self::attempts(guard, &mut context).await
     }

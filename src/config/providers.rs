@@ -158,6 +158,12 @@ fn named(provider: &str, model: &str) -> Found {
     Found::Unknown
 }
 
+/// The providers, by name, that want a key which some variable has.
+pub(super) fn with_key(is_set: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
+    let keyed = move |row: &&Provider| !row.needs_account() && row.key_env.iter().any(|name| is_set(name));
+    TABLE.providers.iter().filter(keyed).map(|row| row.name.as_str())
+}
+
 /// Every name that is spoken, for "did you mean".
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     TABLE.providers.iter().map(|row| row.name.as_str()).chain([SIMULATED])

@@ -18,6 +18,9 @@ fn env(name: &str) -> Option<String> {
         "OPENAI_API_KEY" => "sk-openai-from-env",
         "ANTHROPIC_API_KEY" => "sk-ant-from-env",
         "MASTER_KEY" => "sk-master-from-env",
+        "MISTRAL_API_KEY" => "sk-mistral-from-env",
+        "GOOGLE_CLOUD_PROJECT" => "lab-project",
+        "LAB_A" | "LAB_B" | "LAB_SET" => "sk-lab-from-env",
         "RPM" => "120",
         "TIER" => "gold",
         "EMPTY" => "  ",
@@ -57,6 +60,9 @@ fn describe(settings: &Settings) -> String {
             .unwrap();
         if router.may_read != Grants::default() || router.when_none != WhenNone::Refuse {
             writeln!(out, "  reads {:?}, none fit: {:?}", router.may_read, router.when_none).unwrap();
+        }
+        if group.pattern.is_some() || group.tag_filter.is_some() {
+            writeln!(out, "  a pattern: {}, tags: {:?}", group.pattern.is_some(), group.tag_filter).unwrap();
         }
         for deployment in &group.deployments {
             writeln!(out, "  {}", describe_deployment(deployment)).unwrap();
@@ -100,6 +106,9 @@ fn describe_deployment(one: &Deployment) -> String {
     let rest = (&one.api_version, headers, one.weight, one.order, &one.tags);
     if rest != (&None, Vec::new(), None, 0, &Vec::new()) {
         write!(out, "\n    version, headers, weight, order, tags: {rest:?}").unwrap();
+    }
+    if let Some(wildcard) = &one.wildcard {
+        write!(out, "\n    {wildcard:?}").unwrap();
     }
     if let Some(prices) = one.prices {
         let usd = |price: Price| price.as_usd_per_million();

@@ -11,6 +11,7 @@ use crate::moment::Moment;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::attributes::{Facts, KeptHeaders, take_tags};
+use super::eligible::Eligible;
 use super::{Gateway, prompt, steering};
 
 /// Bytes of an unknown name that a refusal repeats.
@@ -22,6 +23,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) snapshot: &'a Snapshot,
     pub(super) group: &'a Arc<GroupRuntime>,
+    /// The deployments it may go to.
+    pub(super) eligible: Eligible,
     pub(super) caller: Arc<Caller>,
     /// The name of the API it came through.
     pub(super) api: &'static str,
@@ -55,25 +58,27 @@ pub(super) struct Arrival {
     pub(super) large: bool,
     pub(super) deadline: Moment,
     pub(super) headers: KeptHeaders,
-    /// The client's tags, taken out of the request when its context is made.
+    /// The client's tags: of its headers first, those of the request when its context is made.
     pub(super) tags: Vec<String>,
 }
 
 impl<'a> RequestContext<'a> {
-    /// Finds the group and builds the prompt.
+    /// Builds the prompt for the group that was [`Snapshot::group`]'s answer.
     ///
     /// # Errors
-    /// The request steers, or names no group, or no prompt can be built.
+    /// The request steers, or there is no group, or its tags fit no deployment, or no prompt can be built.
     pub(super) async fn new(
         gateway: &'a Gateway,
         snapshot: &'a Snapshot,
+        group: Option<&'a Arc<GroupRuntime>>,
         mut arrival: Arrival,
         mut request: ChatRequest,
     ) -> Result<Self, Refusal> {
         steering::refuse(&request)?;
-        let group = find(snapshot, &request.model)?;
+        let group = group.ok_or_else(|| unknown(snapshot, &request.model))?;
         let priority = priority(&mut request);
-        arrival.tags = take_tags(&mut request);
+        arrival.tags.append(&mut take_tags(&mut request));
+        let eligible = Eligible::of(group, &arrival.tags)?;
         let prompt::Prompt { request, items, note, grown } = prompt::build(gateway, group, &arrival, request).await?;
         let Arrival { id, caller, api, seed, large, deadline, headers, tags } = arrival;
         Ok(Self {
@@ -81,6 +86,7 @@ impl<'a> RequestContext<'a> {
             gateway,
             snapshot,
             group,
+            eligible,
             caller,
             api,
             request: Arc::new(request),
@@ -120,8 +126,8 @@ fn priority(request: &mut ChatRequest) -> i32 {
     said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
 }
 
-pub(super) fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>, Refusal> {
-    snapshot.group(model).ok_or_else(|| {
+/// What a request for a model that nobody serves is told.
+pub(super) fn unknown(snapshot: &Snapshot, model: &str) -> Refusal {
         let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
         let more = snapshot.groups.len().saturating_sub(known.len());
         let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -131,5 +137,4 @@ pub(super) fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<Gr
         let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
         refusal.code = Some("model_not_found".to_owned());
         refusal
-    })
 }

@@ -76,6 +76,8 @@ pub struct PlannedAttempt {
 /// Why a deployment is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
+    /// It does not serve the model that was asked for, or its tags do not fit the request's.
+    NotEligible,
     /// The policy does not rank it.
     LeftOut,
     /// The request is longer than the tokens its model takes.
@@ -101,7 +103,8 @@ impl Gateway {
     /// # Errors
     /// The refusal that a request for it would get.
     pub fn known_model(&self, model: &str) -> Result<(), Refusal> {
-        context::find(&self.live.read(), model).map(|_| ())
+        let snapshot = self.live.read();
+        if snapshot.group(model).is_some() { Ok(()) } else { Err(context::unknown(&snapshot, model)) }
     }
 
     /// Plans one request of `caller`, as [`Gateway::serve`] would serve it now.
@@ -118,6 +121,7 @@ impl Gateway {
         let snapshot = self.live.read();
         let now = self.clock.now();
         let deadline = now + snapshot.settings.server.request_timeout;
+        let tags = attributes::header_tags(headers);
         let headers = attributes::keep(&snapshot.headers_read, headers);
         let arrival = Arrival {
             id: None,
@@ -127,9 +131,10 @@ impl Gateway {
             large: false,
             deadline,
             headers,
-            tags: Vec::new(),
+            tags,
         };
-        let context = RequestContext::new(self, &snapshot, arrival, request).await?;
+        let group = snapshot.group(&request.model);
+        let context = RequestContext::new(self, &snapshot, group.as_deref(), arrival, request).await?;
         let mut estimate = Estimate::of(&context.request);
         for deployment in &context.group.deployments {
             if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {
@@ -154,7 +159,7 @@ impl Gateway {
         };
         let decision = match answer {
             Some(answer) => route::conclude(&context, &context.group.policy, answer)?,
-            None => route::built_in(context.group),
+            None => route::built_in(&context),
         };
         let planning =
             Planning { context: &context, estimate: &estimate, question: question.as_ref(), ranking: &ranking, now };
@@ -197,6 +202,7 @@ impl Planning<'_, '_> {
         let rank = ranking.iter().position(|choice| choice.deployment as usize == index);
         let too_long = deployment.config.context_window.filter(|window| estimate.overflows(*window));
         let removed = match (too_long, deployment.health.admission(now)) {
+            _ if !context.eligible.has(index) => Some(Removal::NotEligible),
             _ if !ordered => Some(Removal::LeftOut),
             (Some(window), _) => Some(Removal::ContextWindow(window)),
             _ if wait == Wait::Never => Some(Removal::NeverFits),

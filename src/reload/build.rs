@@ -21,7 +21,7 @@ use crate::policy::{Component, ComponentFormat, Digest, Engine};
 use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::signal::Attribute;
-use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, SpokenFormat};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, SpokenFormat, Wildcards};
 use crate::upstream::Upstream;
 
 use super::accounts::Accounts;
@@ -352,7 +352,8 @@ impl Builder {
         let headers_read = headers_read(groups.values());
         self.rollouts.commit(rollouts, generation, now);
         let rollouts = Arc::clone(&self.shared.rollouts);
-        Snapshot { generation, settings, groups, callers, headers_read, fingerprint, rollouts }
+        let wildcards = Wildcards::of(&groups);
+        Snapshot { generation, settings, groups, wildcards, callers, headers_read, fingerprint, rollouts }
     }
 }
 

@@ -93,6 +93,7 @@ fn candidate(one: &PlannedAttempt) -> Value {
 fn removal(removal: Removal) -> String {
     let seconds = |length: Duration| format!("{:.1}", length.as_secs_f64());
     match removal {
+        Removal::NotEligible => "it serves another model, or its tags do not fit the request's".to_owned(),
         Removal::LeftOut => "the policy does not rank it".to_owned(),
         Removal::ContextWindow(window) => format!("its model takes {window} tokens"),
         Removal::CoolingDown(left) => format!("its breaker is open for {} s more", seconds(left)),

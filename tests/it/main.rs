@@ -28,3 +28,4 @@ mod support;
 mod tidy;
 mod transport;
 mod waiting;
+mod wildcards;

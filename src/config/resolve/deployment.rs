@@ -12,7 +12,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
-use crate::catalog::{Deployment, Origin};
+use crate::catalog::{Deployment, Origin, Wildcard};
 use crate::chat::ChatRequest;
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
@@ -46,6 +46,8 @@ pub(super) struct Member {
     pub(super) ordered: bool,
     /// Blocked ones are read, and left out of their group.
     pub(super) blocked: bool,
+    /// What the entry says of tags as a filter, for its whole group.
+    pub(super) tag_filtering: Option<bool>,
 }
 
 /// The API in whose names default parameters are written.
@@ -79,12 +81,19 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let api_version = params.api_version.or_else(|| needed.map(str::to_owned));
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
+    let wildcard = endpoint.model.contains('*').then(|| Wildcard {
+        models_of: endpoint.models_of,
+        provider: endpoint.provider.to_string(),
+        by_name: params.by_name,
+    });
     let deployment = Deployment {
         id: DeploymentId::from(id),
         provider: endpoint.provider,
         format: endpoint.format,
         quirks: endpoint.quirks,
         policy: endpoint.policy,
+        wildcard,
+        serves: true,
         model: endpoint.model,
         origin: endpoint.origin,
         credential: endpoint.credential,
@@ -103,7 +112,9 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         stream_timeouts: timeouts_of(params.stream_timeout.or(defaults.stream_timeout).or(timeout)),
     };
     let blocked = info.blocked.or(blocked) == Some(true);
-    Some(Member { at, group: GroupName::from(group), deployment, own_id, ordered: order.is_some(), blocked })
+    let tag_filtering = info.enable_tag_filtering;
+    let (group, ordered) = (GroupName::from(group), order.is_some());
+    Some(Member { at, group, deployment, own_id, ordered, blocked, tag_filtering })
 }
 
 /// The default parameters, read as a client's request with them would be.

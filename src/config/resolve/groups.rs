@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::deployment::Member;
 use super::strategy;
-use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, RouterChoice};
+use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, Pattern, RouterChoice, TagFilter};
 use crate::config::problem::closest;
 use crate::config::reader::Reader;
 use crate::config::settings::Alias;
@@ -13,9 +13,18 @@ use crate::config::shape::{AliasEntry, BuilderGrants, ParserGrants, PolicyEntry,
 use crate::config::yaml::Place;
 use crate::id::{DeploymentId, GroupName, PolicyName};
 
+/// Tags as a filter, as the router has them.
+pub(super) struct Tags {
+    pub(super) on: bool,
+    pub(super) filter: TagFilter,
+}
+
 /// The groups with their policies.
 pub(super) struct Groups {
     default: RouterChoice,
+    tags: Tags,
+    /// Groups whose deployments say otherwise.
+    tag_filtering: BTreeMap<GroupName, bool>,
     deployments: BTreeMap<GroupName, Vec<Arc<Deployment>>>,
     routers: BTreeMap<GroupName, RouterChoice>,
     builders: BTreeMap<GroupName, BuilderChoice>,
@@ -24,18 +33,22 @@ pub(super) struct Groups {
 
 impl Groups {
     /// The groups that `members` make, with a router for those that get no other.
-    pub(super) fn new(reader: &Reader<'_>, members: Vec<Member>, default: RouterChoice) -> Self {
+    pub(super) fn new(reader: &Reader<'_>, members: Vec<Member>, default: RouterChoice, tags: Tags) -> Self {
+        let mut tag_filtering = BTreeMap::new();
         let mut groups: BTreeMap<GroupName, Vec<Member>> = BTreeMap::new();
         let mut ids: BTreeMap<DeploymentId, Place> = BTreeMap::new();
         for mut member in members {
             identify(reader, &mut member, &ids);
             ids.insert(member.deployment.id.clone(), member.at);
+            if let Some(said) = member.tag_filtering {
+                tag_filtering.entry(member.group.clone()).or_insert(said);
+            }
             if !member.blocked {
                 groups.entry(member.group.clone()).or_default().push(member);
             }
         }
         let deployments = groups.into_iter().map(|(name, members)| (name, in_order(members))).collect();
-        Self { default, deployments, routers: BTreeMap::new(), builders: BTreeMap::new(), parsers: BTreeMap::new() }
+        Self { default, tags, tag_filtering, deployments, routers: BTreeMap::new(), builders: BTreeMap::new(), parsers: BTreeMap::new() }
     }
 
     /// Says which groups the deployments that cannot be used leave empty.
@@ -52,11 +65,15 @@ impl Groups {
 
     /// Every group, whole.
     pub(super) fn finish(self, retries: u32) -> BTreeMap<GroupName, Arc<Group>> {
-        let Self { default, deployments, routers, mut builders, mut parsers } = self;
+        let Self { default, tags, tag_filtering, deployments, routers, mut builders, mut parsers } = self;
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
             let (builder, parser) = (builders.remove(&name), parsers.remove(&name));
-            (name.clone(), Arc::new(Group { name, deployments, router, builder, parser, retries }))
+            let filtered = tag_filtering.get(&name).copied().unwrap_or(tags.on);
+            let (pattern, tag_filter) = (Pattern::parse(name.as_str()), filtered.then(|| tags.filter.clone()));
+            let group =
+                Group { name: name.clone(), pattern, deployments, router, builder, parser, tag_filter, retries };
+            (name, Arc::new(group))
         };
         deployments.into_iter().map(whole).collect()
     }
@@ -169,7 +186,7 @@ impl Groups {
     pub(super) fn aliases(&self, reader: &Reader<'_>, written: Vec<AliasEntry>) -> BTreeMap<GroupName, Alias> {
         let mut aliases = BTreeMap::new();
         for AliasEntry { at, name, target, hidden } in written {
-            if self.deployments.contains_key(target.as_str()) {
+            if self.serves(&target) {
                 let alias = Alias { group: GroupName::from(target), hidden: hidden.unwrap_or(false) };
                 aliases.insert(GroupName::from(name), alias);
             } else {
@@ -177,6 +194,12 @@ impl Groups {
             }
         }
         aliases
+    }
+
+    /// Whether requests for `model` are served: by a group of this name, or one whose pattern it fits.
+    fn serves(&self, model: &str) -> bool {
+        let fits = |name: &GroupName| Pattern::parse(name.as_str()).is_some_and(|pattern| pattern.parts(model).is_some());
+        self.deployments.contains_key(model) || self.deployments.keys().any(fits)
     }
 
     fn did_you_mean(&self, written: &str) -> String {

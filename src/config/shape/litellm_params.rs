@@ -11,10 +11,13 @@ use crate::config::section::{KeyPlaces, Section};
 use crate::money::Price;
 
 /// What acts of it.
+#[derive(Clone)]
 pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) places: KeyPlaces<'r, 'e>,
     pub(in crate::config) model: Option<String>,
     pub(in crate::config) custom_llm_provider: Option<String>,
+    /// Whether it is one of several that one entry `*` stands for.
+    pub(in crate::config) by_name: bool,
     pub(in crate::config) api_base: Option<String>,
     /// With the name of the variable it came from.
     pub(in crate::config) api_key: Option<(SecretString, Option<&'r str>)>,
@@ -54,9 +57,10 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
         }
         let read = Self {
             places: section.places.clone(),
-            model: section.text("model"),
+            model: section.text_or_leave_out("model"),
             custom_llm_provider: section.text("custom_llm_provider"),
-            api_base: section.text("api_base"),
+            by_name: false,
+            api_base: section.text_or_leave_out("api_base"),
             api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
             organization: section.text("organization"),
@@ -117,6 +121,7 @@ fn defaults(section: &mut Section<'_, '_>) -> Map<String, Value> {
 }
 
 /// Prices a token, which `litellm_params` and `model_info` may both give.
+#[derive(Clone)]
 pub(in crate::config) struct Costs {
     pub(in crate::config) input: Option<Price>,
     pub(in crate::config) output: Option<Price>,

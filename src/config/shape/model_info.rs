@@ -4,6 +4,7 @@ use super::Costs;
 use crate::config::section::Section;
 
 /// What acts of it.
+#[derive(Clone)]
 pub(in crate::config) struct ModelInfo {
     pub(in crate::config) id: Option<String>,
     pub(in crate::config) base_model: Option<String>,
@@ -14,6 +15,8 @@ pub(in crate::config) struct ModelInfo {
     pub(in crate::config) max_input_tokens: Option<u32>,
     pub(in crate::config) max_output_tokens: Option<u32>,
     pub(in crate::config) blocked: Option<bool>,
+    /// Of its group, over the router's.
+    pub(in crate::config) enable_tag_filtering: Option<bool>,
     pub(in crate::config) costs: Costs,
 }
 
@@ -29,6 +32,7 @@ impl ModelInfo {
             max_input_tokens: section.small("max_input_tokens"),
             max_output_tokens: section.small("max_output_tokens"),
             blocked: section.flag("blocked"),
+            enable_tag_filtering: section.flag("enable_tag_filtering"),
             costs: Costs::read(&mut section),
         };
         section.finish();

@@ -41,7 +41,9 @@ async fn admit(
         headers: Vec::new(),
         tags: Vec::new(),
     };
-    let context = RequestContext::new(gateway, &snapshot, arrival, request(body)).await?;
+    let request = request(body);
+    let group = snapshot.group(&request.model);
+    let context = RequestContext::new(gateway, &snapshot, group.as_deref(), arrival, request).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();
     AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate }.admit().await

@@ -20,6 +20,7 @@ pub(super) const DIALECT: Dialect = Dialect::named("policy");
 const PATH_BYTES: usize = 2048;
 
 /// The format of one deployment.
+#[derive(Clone)]
 pub struct ComponentFormat {
     policy: Arc<ProviderPolicy>,
     /// Whose way of carrying a key it shares.
