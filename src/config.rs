@@ -12,6 +12,7 @@
 use std::path::Path;
 
 mod builtin;
+mod compose;
 mod models;
 mod problem;
 mod providers;
@@ -23,6 +24,7 @@ mod settings;
 mod shape;
 pub mod yaml;
 
+pub use compose::Open;
 pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
 pub use settings::{Alias, BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
@@ -52,7 +54,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         let message = format!("cannot be read: {error}");
         Problems::one(Problem { file: file.clone(), line: 0, column: 0, message, hint: None })
     })?;
-    parse(&text, &file, env)
+    parse_with(&text, &file, env, &|path| std::fs::read_to_string(path).map_err(|error| error.to_string()))
 }
 
 /// The same for text that is at hand. `file` is what problems call it.
@@ -60,10 +62,29 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-    let root = yaml::tree(text, file)?;
-    let reader = Reader::new(file, env);
+    parse_with(text, file, env, &|_| Err("other files are not read here".to_owned()))
+}
+
+/// The same for text that may include other files, which `open` reads.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse_with(
+    text: &str,
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    open: &Open<'_>,
+) -> Result<Loaded, Problems> {
+    let compose::Composed { root, files, replaced, problems: mut included } = compose::compose(text, file, open)?;
+    let reader = Reader::new(&files, env);
+    for (key, at, by) in replaced {
+        let note = format!("replaced by the same section of {}, as in LiteLLM", reader.told(by));
+        let file = reader.other_file(at);
+        reader.report(at, KeyReport { key, file, line: at.line, grade: Grade::Approximate, note });
+    }
     let settings = read(&reader, &root);
     let (mut problems, mut left_out, report) = reader.finish();
+    problems.append(&mut included);
     if problems.is_empty() && settings.catalog.groups.is_empty() {
         let message = "nothing can be called: `model_list` has no deployment".to_owned();
         let hint = Some("add one; examples/quickstart.yaml needs no key".to_owned());

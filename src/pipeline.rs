@@ -11,6 +11,7 @@ mod attributes;
 mod auth;
 mod blocking_pool;
 mod call;
+mod connections;
 mod context;
 mod count;
 mod eligible;
@@ -51,6 +52,7 @@ use crate::snapshot::{Live, Snapshot};
 
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
+pub use connections::ConnectionTest;
 pub use memory::MemoryBudget;
 pub use pieces::Pieces;
 pub use plan::{Attributes, Features, PlannedAttempt, Removal, RequestPlan};

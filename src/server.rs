@@ -12,6 +12,7 @@ mod cors;
 mod count;
 mod explain;
 mod info;
+mod health;
 mod probe;
 mod refusal;
 mod rollout;
@@ -148,6 +149,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/admin/decisions/{id}", get(admin::decision)),
         ("/admin/policies/history", get(rollout::history)),
         ("/admin/policies/{group}/{action}", post(rollout::act)),
+        ("/health", get(health::connections).post(health::connections)),
         ("/health/liveliness", get(probe::alive)),
         ("/health/liveness", get(probe::alive)),
         ("/health/readiness", get(probe::ready)),

@@ -29,9 +29,8 @@ impl TagFilter {
         let (required, excluded) = (marked('&'), marked('!'));
         let plain: Vec<&str> = tags().filter(|tag| !tag.starts_with(['&', '!'])).collect();
         let has = |own: &[String], tag: &str| own.iter().any(|one| one == tag);
-        let allowed = |own: &[String]| {
-            required.iter().all(|tag| has(own, tag)) && !excluded.iter().any(|tag| has(own, tag))
-        };
+        let allowed =
+            |own: &[String]| required.iter().all(|tag| has(own, tag)) && !excluded.iter().any(|tag| has(own, tag));
         let some = |fits: &dyn Fn(&[String]) -> bool| {
             let fitting: Vec<bool> = deployments.iter().map(|own| fits(own)).collect();
             fitting.contains(&true).then_some(fitting)
@@ -41,9 +40,9 @@ impl TagFilter {
         if plain.is_empty() {
             return some(&|own| allowed(own) && (!required.is_empty() || default(own)));
         }
-        let matches = |own: &[String]| match self.match_any {
-            true => plain.iter().any(|tag| has(own, tag)),
-            false => plain.iter().all(|tag| has(own, tag)),
+        let matches = |own: &[String]| {
+            let mut found = plain.iter().map(|tag| has(own, tag));
+            if self.match_any { found.any(|has| has) } else { found.all(|has| has) }
         };
         let known = self.prefix.is_some() || plain.iter().any(|tag| deployments.iter().any(|own| has(own, tag)));
         some(&|own| allowed(own) && matches(own))

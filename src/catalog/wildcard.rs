@@ -58,7 +58,13 @@ impl Wildcard {
     /// The model that `model`, with its stars, comes to where a pattern's stand for `parts` of `name`. `None` where the
     /// name leads to another provider.
     #[must_use]
-    pub fn fill(&self, model: &str, parts: &[&str], name: &str, provider_of: impl Fn(&str) -> Option<&'static str>) -> Option<String> {
+    pub fn fill(
+        &self,
+        model: &str,
+        parts: &[&str],
+        name: &str,
+        provider_of: impl Fn(&str) -> Option<&'static str>,
+    ) -> Option<String> {
         let own = name.strip_prefix(&self.provider).and_then(|rest| rest.strip_prefix('/'));
         if self.by_name {
             return match own {

@@ -128,13 +128,13 @@ fn priority(request: &mut ChatRequest) -> i32 {
 
 /// What a request for a model that nobody serves is told.
 pub(super) fn unknown(snapshot: &Snapshot, model: &str) -> Refusal {
-        let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
-        let more = snapshot.groups.len().saturating_sub(known.len());
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let cut = model.floor_char_boundary(NAME_BYTES);
-        let (model, dots) = (&model[..cut], if cut < model.len() { "…" } else { "" });
-        let message = format!("no model is named `{model}{dots}` here; known: {}{tail}", known.join(", "));
-        let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
-        refusal.code = Some("model_not_found".to_owned());
-        refusal
+    let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
+    let more = snapshot.groups.len().saturating_sub(known.len());
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let cut = model.floor_char_boundary(NAME_BYTES);
+    let (model, dots) = (&model[..cut], if cut < model.len() { "…" } else { "" });
+    let message = format!("no model is named `{model}{dots}` here; known: {}{tail}", known.join(", "));
+    let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
+    refusal.code = Some("model_not_found".to_owned());
+    refusal
 }

@@ -150,8 +150,7 @@ pub(super) fn conclude(
     match answer {
         Ok(choices) => {
             let eligible = |index: &usize| context.eligible.has(*index);
-            let order: Vec<usize> =
-                choices.iter().map(|choice| choice.deployment as usize).filter(eligible).collect();
+            let order: Vec<usize> = choices.iter().map(|choice| choice.deployment as usize).filter(eligible).collect();
             let none = choices.is_empty();
             if order.is_empty() && !none {
                 // It ranks none of those that remain.

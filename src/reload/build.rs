@@ -1,5 +1,6 @@
 //! Building a snapshot aside: everything that can fail happens here, before anything is changed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ pub struct Builder {
     retired: BTreeMap<Scope, (LimitSpec, Moment)>,
     /// The limits the last published snapshot gave.
     in_force: BTreeMap<Scope, LimitSpec>,
+    /// The files that the configuration includes.
+    included: Vec<PathBuf>,
     /// The folder of policies, where they come from one.
     policies: Option<PathBuf>,
     accounts: Accounts,
@@ -112,6 +115,7 @@ impl Builder {
             address: None,
             retired: BTreeMap::new(),
             in_force: BTreeMap::new(),
+            included: Vec::new(),
             policies,
             accounts: Accounts::default(),
         }
@@ -127,7 +131,17 @@ impl Builder {
             ConfigSource::File(path) => {
                 let file = path.display().to_string();
                 let text = folder::read_text(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
-                (config::parse(&text, &file, &environment), text)
+                let (included, read) = (RefCell::new(Vec::new()), RefCell::new(text.clone()));
+                let open = |path: &Path| {
+                    // Watched also where it cannot be read: it may be written later.
+                    included.borrow_mut().push(path.to_owned());
+                    let text = folder::read_text(path).map_err(|fault| fault.to_string())?;
+                    *read.borrow_mut() += &text;
+                    Ok(text)
+                };
+                let loaded = config::parse_with(&text, &file, &environment, &open);
+                self.included = included.into_inner();
+                (loaded, read.into_inner())
             }
             ConfigSource::Text(text) => (config::parse(text, "(given)", &environment), text.to_string()),
             ConfigSource::BuiltIn => (config::builtin(&environment), String::new()),
@@ -157,13 +171,13 @@ impl Builder {
         Ok((settings, Sha256::digest(&text).into()))
     }
 
-    /// The configuration file, where there is one.
-    #[must_use]
-    pub fn config(&self) -> Option<&Path> {
-        match &self.sources.config {
+    /// The files of the configuration: the one that was named, and those it includes as it was read last.
+    pub fn config(&self) -> impl Iterator<Item = &Path> {
+        let named = match &self.sources.config {
             ConfigSource::File(path) => Some(path),
             ConfigSource::BuiltIn | ConfigSource::Text(_) => None,
-        }
+        };
+        named.into_iter().chain(&self.included).map(PathBuf::as_path)
     }
 
     /// The folder of policies, as the last configuration that could be read names it; `None` where they come from memory.

@@ -151,7 +151,7 @@ impl<T: Target> Worker<T> {
     fn run(mut self, woken: &Receiver<()>) {
         self.watch();
         // What changed between the first build and the first watch is seen here.
-        self.apply();
+        self.apply_and_follow();
         let mut ticked = self.clock.now();
         loop {
             let now = self.clock.now();
@@ -164,7 +164,7 @@ impl<T: Target> Worker<T> {
                 Ok(()) if !self.stopping.load(Ordering::Acquire) => {
                     drain(woken);
                     self.watch();
-                    self.apply();
+                    self.apply_and_follow();
                     // More changes gather in this pause and then apply together.
                     std::thread::sleep(PAUSE);
                     if self.stopping.load(Ordering::Acquire) {
@@ -174,6 +174,14 @@ impl<T: Target> Worker<T> {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+        }
+    }
+
+    /// Builds, and again where the configuration names files that were not watched when they were read.
+    fn apply_and_follow(&mut self) {
+        self.apply();
+        if self.watch() {
+            self.apply();
         }
     }
 
@@ -215,12 +223,14 @@ impl<T: Target> Worker<T> {
     }
 
     /// Watches folders, not files: editors and deployments replace files by renaming. Some replace a link on the way
-    /// to the file instead (a mounted Kubernetes volume), so every folder such a link stands in is watched too.
-    fn watch(&mut self) {
+    /// to the file instead (a mounted Kubernetes volume), so every folder such a link stands in is watched too. Whether
+    /// anything is watched now that was not.
+    fn watch(&mut self) -> bool {
+        let before = (self.folders.clone(), self.names());
         for _ in 0..FOLLOWED_AGAIN {
             let mut paths: Vec<PathBuf> = self.builder.folder().map(trail).unwrap_or_default();
             let policies = paths.last().cloned();
-            paths.extend(self.builder.config().map(trail).into_iter().flatten());
+            paths.extend(self.builder.config().flat_map(trail));
             let wanted: BTreeSet<PathBuf> = paths.iter().map(|path| parent(path)).chain(policies).collect();
             let names = paths.iter().filter_map(|path| path.file_name()).map(OsStr::to_owned);
             *self.named.lock().unwrap_or_else(PoisonError::into_inner) = names.collect();
@@ -235,10 +245,15 @@ impl<T: Target> Worker<T> {
             }
             // A link may have been replaced after it was followed and before its folder was watched.
             if self.folders == wanted {
-                return;
+                break;
             }
             self.folders = wanted;
         }
+        (self.folders.clone(), self.names()) != before
+    }
+
+    fn names(&self) -> BTreeSet<OsString> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -90,22 +90,29 @@ impl GroupRuntime {
 impl DeploymentRuntime {
     fn filled(self: &Arc<Self>, parts: &[&str], name: &str) -> Arc<Self> {
         let Some(wildcard) = &self.config.wildcard else { return Arc::clone(self) };
-        let model = wildcard.fill(&self.config.model, parts, name, config::provider_of);
-        let config = match model {
-            Some(model) => {
-                let known = config::known_model(wildcard.models_of, &model);
-                let own = &self.config;
-                Deployment {
-                    prices: own.prices.or(known.prices),
-                    context_window: own.context_window.or(known.context_window),
-                    max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
-                    api_version: own.api_version.clone().or(known.api_version),
-                    model,
-                    ..(**own).clone()
-                }
-            }
-            None => Deployment { serves: false, ..(*self.config).clone() },
-        };
+        match wildcard.fill(&self.config.model, parts, name, config::provider_of) {
+            Some(model) => self.with_model(model),
+            None => self.with(Deployment { serves: false, ..(*self.config).clone() }),
+        }
+    }
+
+    /// The same deployment as it serves `model`, one of those it stands for.
+    #[must_use]
+    pub fn with_model(&self, model: String) -> Arc<Self> {
+        let own = &self.config;
+        let known = own.wildcard.as_ref().map(|wildcard| config::known_model(wildcard.models_of, &model));
+        let known = known.unwrap_or_default();
+        self.with(Deployment {
+            prices: own.prices.or(known.prices),
+            context_window: own.context_window.or(known.context_window),
+            max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
+            api_version: own.api_version.clone().or(known.api_version),
+            model,
+            ..(**own).clone()
+        })
+    }
+
+    fn with(&self, config: Deployment) -> Arc<Self> {
         Arc::new(Self {
             config: Arc::new(config),
             format: self.format.clone(),

@@ -9,6 +9,7 @@
 mod access;
 mod apis;
 mod chat;
+mod connections;
 mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;

@@ -42,20 +42,28 @@ router_settings: {{ model_group_alias: {{ best: openai/gpt-4o }} }}"
         let asked = upstream.asked().pop().expect("a request");
         assert_eq!((asked.body["model"].as_str(), answer.header("x-witgate-deployment")), (Some(sent), deployment));
         if model == "openai/gpt-4o" {
-            assert_ne!(answer.header("x-litellm-response-cost"), "", "the price is the filled-in model's: {:?}", answer.headers);
+            assert_ne!(
+                answer.header("x-litellm-response-cost"),
+                "",
+                "the price is the filled-in model's: {:?}",
+                answer.headers
+            );
         }
     }
     let unknown = gateway.post("/v1/chat/completions", &hello("anthropic/claude")).await;
     assert_eq!(unknown.status, 404, "{}", unknown.text);
     let models = gateway.get("/v1/models").await.json();
-    let listed: Vec<&str> = models["data"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
-    assert!(listed.contains(&"openai/gpt-4o") && listed.contains(&"best") && !listed.iter().any(|name| name.contains('*')));
+    let listed: Vec<&str> =
+        models["data"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert!(
+        listed.contains(&"openai/gpt-4o") && listed.contains(&"best") && !listed.iter().any(|name| name.contains('*'))
+    );
     assert_eq!(gateway.get("/v1/models/openai/never-seen").await.status, 200);
 }
 
 #[tokio::test]
 async fn names_that_clients_think_of_make_no_series() {
-    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(600)).await;
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(400)).await;
     let base = upstream.origin();
     let gateway = Gateway::start(&format!(
         "model_list: [{{ model_name: \"x/*\", litellm_params: {{ model: \"openai/*\", api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: one }} }}]"
@@ -78,14 +86,20 @@ async fn tags_choose_among_deployments_where_they_filter() {
     let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(20)).await;
     let base = upstream.origin();
     let one = |id: &str, tags: &str| {
-        format!("  - {{ model_name: g, litellm_params: {{ model: openai/{id}, api_base: \"{base}/v1\", api_key: k, tags: [{tags}] }}, model_info: {{ id: {id} }} }}\n")
+        format!(
+            "  - {{ model_name: g, litellm_params: {{ model: openai/{id}, api_base: \"{base}/v1\", api_key: k, tags: [{tags}] }}, model_info: {{ id: {id} }} }}\n"
+        )
     };
     let list = one("free", "free") + &one("paid", "paid, eu") + &one("rest", "default");
-    let gateway = Gateway::start(&format!("model_list:\n{list}router_settings: {{ enable_tag_filtering: true }}")).await;
+    let gateway =
+        Gateway::start(&format!("model_list:\n{list}router_settings: {{ enable_tag_filtering: true }}")).await;
     let ask = async |tags: Value, header: &str| {
         let mut body = hello("g");
         body["metadata"] = json!({"tags": tags});
-        let request = gateway.client.post(format!("{}/v1/chat/completions", gateway.url)).header("content-type", "application/json");
+        let request = gateway
+            .client
+            .post(format!("{}/v1/chat/completions", gateway.url))
+            .header("content-type", "application/json");
         let request = if header.is_empty() { request } else { request.header("x-litellm-tags", header) };
         let answer = read(request.body(body.to_string()).send().await.expect("an answer")).await;
         (answer.status, answer.header("x-witgate-deployment").to_owned())

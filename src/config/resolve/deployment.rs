@@ -214,6 +214,6 @@ fn derived_id(group: &str, endpoint: &Endpoint, api_version: Option<&str>, organ
         organization.unwrap_or(""),
     ];
     let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".-_".contains(letter) { letter } else { '-' };
-    let model: String = endpoint.model.chars().take(80).map(plain).collect();
+    let model: String = endpoint.model.replace('*', "any").chars().take(80).map(plain).collect();
     format!("{model}-{}", short_digest(&parts))
 }

@@ -42,6 +42,9 @@ pub(super) struct Endpoint {
 /// Where `params` lead. `None` where that cannot be resolved; the problems say why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>) -> Option<Endpoint> {
     let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
+    if params.lacks_credential {
+        return None;
+    }
     let Some(model) = params.model.as_deref() else {
         // A variable that is not set is reported already.
         if !places.has("model") {

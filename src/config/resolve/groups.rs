@@ -48,7 +48,15 @@ impl Groups {
             }
         }
         let deployments = groups.into_iter().map(|(name, members)| (name, in_order(members))).collect();
-        Self { default, tags, tag_filtering, deployments, routers: BTreeMap::new(), builders: BTreeMap::new(), parsers: BTreeMap::new() }
+        Self {
+            default,
+            tags,
+            tag_filtering,
+            deployments,
+            routers: BTreeMap::new(),
+            builders: BTreeMap::new(),
+            parsers: BTreeMap::new(),
+        }
     }
 
     /// Says which groups the deployments that cannot be used leave empty.
@@ -198,7 +206,8 @@ impl Groups {
 
     /// Whether requests for `model` are served: by a group of this name, or one whose pattern it fits.
     fn serves(&self, model: &str) -> bool {
-        let fits = |name: &GroupName| Pattern::parse(name.as_str()).is_some_and(|pattern| pattern.parts(model).is_some());
+        let fits =
+            |name: &GroupName| Pattern::parse(name.as_str()).is_some_and(|pattern| pattern.parts(model).is_some());
         self.deployments.contains_key(model) || self.deployments.keys().any(fits)
     }
 

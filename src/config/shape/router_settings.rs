@@ -57,6 +57,11 @@ impl<'r, 'e> RouterSettings<'r, 'e> {
         for key in ["enable_pre_call_checks", "enable_pre_call_check", "tpm_budget_management"] {
             let _always = section.flag(key);
         }
+        // Given to the deployments already.
+        let shared = section.get("default_litellm_params");
+        if shared.is_some_and(|node| !matches!(node.value, Value::Map(_))) {
+            section.places.error_at("default_litellm_params", "`default_litellm_params` must be a mapping", "");
+        }
         let read = Self {
             strategy: Strategy::read(&mut section),
             routing_groups: RoutingGroup::read_all(&mut section),
