@@ -21,6 +21,12 @@ use crate::money::Prices;
 use crate::signal::Grants;
 use crate::upstream::Timeouts;
 
+mod tags;
+mod wildcard;
+
+pub use tags::TagFilter;
+pub use wildcard::{Pattern, Wildcard};
+
 /// Every group, by the name clients send.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -33,6 +39,8 @@ pub struct Catalog {
 pub struct Group {
     /// The name clients send.
     pub name: GroupName,
+    /// The names it serves, where its own is a pattern.
+    pub pattern: Option<Pattern>,
     /// In the order of the configuration: the built-in order a faulty policy falls back to. Never empty.
     pub deployments: Vec<Arc<Deployment>>,
     /// The router that ranks them.
@@ -41,6 +49,8 @@ pub struct Group {
     pub builder: Option<BuilderChoice>,
     /// What reads its replies; `None` passes on what the provider sent.
     pub parser: Option<ParserChoice>,
+    /// Whether the tags of requests filter its deployments, and how.
+    pub tag_filter: Option<TagFilter>,
     /// How often a request may be tried again after a retryable fault, over all deployments.
     pub retry: RetryRule,
     /// The groups that take over when it fails.
@@ -249,6 +259,10 @@ pub struct Deployment {
     pub quirks: &'static Quirks,
     /// The model as the provider names it.
     pub model: String,
+    /// Whether `model` has stars that a request's name fills, and how.
+    pub wildcard: Option<Wildcard>,
+    /// Whether it serves the name that was asked for; only one of several providers behind a `*` may not.
+    pub serves: bool,
     /// Where it is.
     pub origin: Origin,
     /// Our credential there. `None` for local servers that want none.

@@ -1,6 +1,7 @@
 //! The `witgate` command: what can be asked of it, and what each word does.
 
 mod check;
+mod connections;
 mod policy;
 mod replay;
 mod rollout;
@@ -44,6 +45,9 @@ enum Command {
         /// Load and configure the policies it names from this folder too, as `witgate serve` would.
         #[arg(long, value_name = "DIR", conflicts_with = "json")]
         policies: Option<PathBuf>,
+        /// Ask every deployment for one token too, and fail where any does not answer. It costs a few tokens.
+        #[arg(long, conflicts_with_all = ["json", "policies"])]
+        connections: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -430,7 +434,8 @@ pub fn run() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Serve(arguments) => serve::serve(&arguments),
-        Command::Check { file, json, strict, policies } => check::check(&file, policies.as_deref(), json, strict),
+        Command::Check { file, strict, connections: true, .. } => connections::check(&file, strict),
+        Command::Check { file, json, strict, policies, .. } => check::check(&file, policies.as_deref(), json, strict),
         Command::Policies { ask, change: None } => policy::list(&ask),
         Command::Policies { change: Some(change), .. } => rollout::change(&change),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),

@@ -12,6 +12,7 @@
 use std::path::Path;
 
 mod builtin;
+mod compose;
 mod models;
 mod problem;
 mod providers;
@@ -23,10 +24,12 @@ mod settings;
 mod shape;
 pub mod yaml;
 
+pub use compose::Open;
 pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
 pub use settings::{Alias, BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
 
+use crate::money::Prices;
 use reader::Reader;
 use shape::Shape;
 
@@ -51,7 +54,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         let message = format!("cannot be read: {error}");
         Problems::one(Problem { file: file.clone(), line: 0, column: 0, message, hint: None })
     })?;
-    parse(&text, &file, env)
+    parse_with(&text, &file, env, &|path| std::fs::read_to_string(path).map_err(|error| error.to_string()))
 }
 
 /// The same for text that is at hand. `file` is what problems call it.
@@ -59,10 +62,29 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 /// # Errors
 /// As [`load`].
 pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-    let root = yaml::tree(text, file)?;
-    let reader = Reader::new(file, env);
+    parse_with(text, file, env, &|_| Err("other files are not read here".to_owned()))
+}
+
+/// The same for text that may include other files, which `open` reads.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse_with(
+    text: &str,
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    open: &Open<'_>,
+) -> Result<Loaded, Problems> {
+    let compose::Composed { root, files, replaced, problems: mut included } = compose::compose(text, file, open)?;
+    let reader = Reader::new(&files, env);
+    for (key, at, by) in replaced {
+        let note = format!("replaced by the same section of {}, as in LiteLLM", reader.told(by));
+        let file = reader.other_file(at);
+        reader.report(at, KeyReport { key, file, line: at.line, grade: Grade::Approximate, note });
+    }
     let settings = read(&reader, &root);
     let (mut problems, mut left_out, report) = reader.finish();
+    problems.append(&mut included);
     if problems.is_empty() && settings.catalog.groups.is_empty() {
         let message = "nothing can be called: `model_list` has no deployment".to_owned();
         let hint = Some("add one; examples/quickstart.yaml needs no key".to_owned());
@@ -85,6 +107,45 @@ pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Re
 /// Where a variable it goes by cannot be used, such as an `OPENAI_BASE_URL` that is no address.
 pub fn builtin(env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
     parse(&builtin::text(env), builtin::FILE, env)
+}
+
+/// The provider LiteLLM would take `model` to be one of, where its name alone says.
+#[must_use]
+pub fn provider_of(model: &str) -> Option<&'static str> {
+    match providers::find(model, None, None) {
+        providers::Found::Spoken(row, _) => Some(&row.name),
+        _ => None,
+    }
+}
+
+/// What is publicly known of a provider's model that no entry of a configuration names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownModel {
+    /// `None` is unknown, which is not free.
+    pub prices: Option<Prices>,
+    /// Input tokens it takes.
+    pub context_window: Option<u32>,
+    /// Output tokens it gives at most.
+    pub max_output_tokens: Option<u32>,
+    /// The version of the provider's API that it needs.
+    pub api_version: Option<String>,
+}
+
+/// What is known of `model` of `provider`, as the table of models names it.
+#[must_use]
+pub fn known_model(provider: &str, model: &str) -> KnownModel {
+    let row = models::of_provider(provider, model);
+    KnownModel {
+        prices: row.and_then(models::Model::prices),
+        context_window: row.and_then(|row| row.max_input),
+        max_output_tokens: row.and_then(|row| row.max_output),
+        api_version: models::api_version(provider, model).map(str::to_owned),
+    }
+}
+
+/// The models of `provider` that are known by name.
+pub fn known_models(provider: &str) -> impl Iterator<Item = &'static str> {
+    models::names_of(provider)
 }
 
 fn read(reader: &Reader<'_>, root: &yaml::Node) -> Settings {

@@ -12,8 +12,10 @@ mod attributes;
 mod auth;
 mod blocking_pool;
 mod call;
+mod connections;
 mod context;
 mod count;
+mod eligible;
 mod estimate;
 mod fallback;
 mod memory;
@@ -53,6 +55,7 @@ use crate::store::Ledger;
 
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
+pub use connections::ConnectionTest;
 pub use memory::MemoryBudget;
 pub use pieces::Pieces;
 pub use plan::{Attributes, Features, PlannedAttempt, PlannedTrial, RequestPlan};
@@ -254,7 +257,7 @@ impl Gateway {
             guard.hold_memory(self.tree_bytes(&turn.reply).await)?;
         }
         let headers = attributes::keep(&snapshot.headers_read, &request.headers);
-        let wishes = Wishes::of_headers(&request.headers);
+        let (wishes, tags) = (Wishes::of_headers(&request.headers), attributes::header_tags(&request.headers));
         let request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
         let arrival = Arrival {
@@ -265,7 +268,7 @@ impl Gateway {
             large,
             deadline,
             headers,
-            tags: Vec::new(),
+            tags,
             wishes,
         };
         fallback::serve(self, guard, snapshot, arrival, request).await

@@ -12,6 +12,7 @@ mod cors;
 mod count;
 mod explain;
 mod figures;
+mod health;
 mod info;
 mod probe;
 mod refusal;
@@ -155,6 +156,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/global/spend", get(spend::total)),
         ("/global/spend/keys", get(spend::keys)),
         ("/global/spend/models", get(spend::models)),
+        ("/health", get(health::connections).post(health::connections)),
         ("/health/liveliness", get(probe::alive)),
         ("/health/liveness", get(probe::alive)),
         ("/health/readiness", get(probe::ready)),

@@ -3,6 +3,7 @@
 //! A request reads the live snapshot once and keeps it to its end. What must outlive a snapshot (limits,
 //! health, queues, learned state) is only referred to from here and found again by name at the next build.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,6 +26,10 @@ use crate::queue::Queue;
 use crate::rollout::{Control, Rollout};
 use crate::upstream::Upstream;
 
+mod wildcards;
+
+pub use wildcards::Wildcards;
+
 /// Everything a request needs to know, frozen.
 pub struct Snapshot {
     /// Counts applied builds from 1.
@@ -33,6 +38,8 @@ pub struct Snapshot {
     pub settings: Arc<Settings>,
     /// The groups, ready to serve.
     pub groups: BTreeMap<GroupName, Arc<GroupRuntime>>,
+    /// How the groups are found whose names are patterns.
+    pub wildcards: Wildcards,
     /// The callers it knows.
     pub callers: Callers,
     /// The headers of requests that some policy reads; no other outlives the reading of its request.
@@ -44,10 +51,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The group that serves `model`, aliases resolved.
+    /// The group that serves `model`, aliases resolved. One whose name is a pattern has its deployments' models filled in.
     #[must_use]
-    pub fn group(&self, model: &str) -> Option<&Arc<GroupRuntime>> {
-        self.groups.get(model).or_else(|| self.groups.get(&self.settings.aliases.get(model)?.group))
+    pub fn group(&self, model: &str) -> Option<Cow<'_, Arc<GroupRuntime>>> {
+        self.named(model).or_else(|| self.named(self.settings.aliases.get(model)?.group.as_str()))
+    }
+
+    fn named(&self, model: &str) -> Option<Cow<'_, Arc<GroupRuntime>>> {
+        let exact = self.groups.get(model).filter(|group| group.config.pattern.is_none());
+        exact.map(Cow::Borrowed).or_else(|| self.wildcards.find(&self.groups, model).map(Cow::Owned))
     }
 }
 
@@ -136,6 +148,7 @@ impl GroupRuntime {
 }
 
 /// A format, built in or a component's.
+#[derive(Clone)]
 pub enum SpokenFormat {
     /// Built in.
     Native(&'static dyn ProviderFormat),

@@ -96,6 +96,11 @@ pub(super) fn of_provider(provider: &str, model: &str) -> Option<&'static Model>
     TABLE.models.iter().find(|row| row.provider == provider && row.name == model)
 }
 
+/// The names of a provider's models.
+pub(super) fn names_of(provider: &str) -> impl Iterator<Item = &'static str> {
+    TABLE.models.iter().filter(move |row| row.provider == provider).map(|row| row.name.as_str())
+}
+
 /// A model by its name alone, or as `provider/name`.
 pub(super) fn named(name: &str) -> Option<&'static Model> {
     let by_both = name.split_once('/').and_then(|(provider, model)| of_provider(provider, model));

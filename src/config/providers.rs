@@ -207,8 +207,10 @@ pub(super) fn find(model: &str, custom: Option<&str>, api_base: Option<&str>) ->
         }
     }
     let host = api_base.and_then(host_of);
+    // Whoever listens there may be anybody.
+    let own_machine = matches!(host, Some("localhost" | "127.0.0.1"));
     let known = |row: &&Provider| row.base.as_deref().and_then(host_of).is_some_and(|base| Some(base) == host);
-    if let Some(row) = TABLE.providers.iter().find(known).filter(|_| host != Some("localhost")) {
+    if let Some(row) = TABLE.providers.iter().find(known).filter(|_| !own_machine) {
         return Found::Spoken(row, model.to_owned());
     }
     let by_name = models::named(model).filter(|row| row.name == model).map(|row| row.provider.as_str());
@@ -230,6 +232,12 @@ fn named(provider: &str, model: &str) -> Found {
         return Found::NotYet(provider.to_owned());
     }
     Found::Unknown
+}
+
+/// The providers, by name, that want a key which some variable has.
+pub(super) fn with_key(is_set: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
+    let keyed = move |row: &&Provider| row.base.is_some() && row.key_env.iter().any(|name| is_set(name));
+    TABLE.providers.iter().filter(keyed).map(|row| row.name.as_str())
 }
 
 /// Every name that is spoken, for "did you mean".

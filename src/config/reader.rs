@@ -29,7 +29,8 @@ fn may_be_told(name: &str) -> bool {
 
 /// Reads one file.
 pub(super) struct Reader<'e> {
-    file: &'e str,
+    /// The configuration's files, the first one first.
+    files: &'e [String],
     environment: &'e dyn Fn(&str) -> Option<String>,
     /// The file's own `environment_variables`; they win over the environment.
     variables: RefCell<BTreeMap<String, String>>,
@@ -37,6 +38,8 @@ pub(super) struct Reader<'e> {
     /// Why deployments are left out.
     left_out: RefCell<Vec<Problem>>,
     report: RefCell<Report>,
+    /// The names of the file's credentials.
+    credentials: RefCell<BTreeSet<String>>,
     /// The values of variables, and how the file writes each: problems name the variable.
     resolved: RefCell<BTreeMap<String, String>>,
     /// Every key that was read, by section: a test holds them against the table of keys.
@@ -51,14 +54,15 @@ struct Report {
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(file: &'e str, environment: &'e dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(files: &'e [String], environment: &'e dyn Fn(&str) -> Option<String>) -> Self {
         Self {
-            file,
+            files,
             environment,
             variables: RefCell::default(),
             problems: RefCell::default(),
             left_out: RefCell::default(),
             report: RefCell::default(),
+            credentials: RefCell::default(),
             resolved: RefCell::default(),
             keys_read: RefCell::default(),
         }
@@ -95,7 +99,7 @@ impl<'e> Reader<'e> {
 
     /// A place in words: `FILE:LINE:COLUMN`.
     pub(super) fn told(&self, at: Place) -> Arc<str> {
-        format!("{}:{}:{}", self.file, at.line, at.column).into()
+        format!("{}:{}:{}", self.file(at), at.line, at.column).into()
     }
 
     /// Notes a problem.
@@ -115,9 +119,19 @@ impl<'e> Reader<'e> {
         self.problems.borrow().is_empty()
     }
 
+    /// The file of a place.
+    fn file(&self, at: Place) -> &'e str {
+        self.files.get(usize::from(at.file)).map_or("", String::as_str)
+    }
+
+    /// The same, where it is not the configuration's first file.
+    pub(super) fn other_file(&self, at: Place) -> Option<String> {
+        (at.file > 0).then(|| self.file(at).to_owned())
+    }
+
     fn found(&self, at: Place, message: String, hint: String) -> Problem {
         let (line, column) = (at.line, at.column);
-        Problem { file: self.file.to_owned(), line, column, message, hint: (!hint.is_empty()).then_some(hint) }
+        Problem { file: self.file(at).to_owned(), line, column, message, hint: (!hint.is_empty()).then_some(hint) }
     }
 
     /// Reports a key, unless it is reported already.
@@ -136,6 +150,14 @@ impl<'e> Reader<'e> {
             Some(index) => self.report.borrow_mut().rows[index] = (at, row),
             None => self.report(at, row),
         }
+    }
+
+    pub(super) fn name_credential(&self, name: String) {
+        self.credentials.borrow_mut().insert(name);
+    }
+
+    pub(super) fn has_credential(&self, name: &str) -> bool {
+        self.credentials.borrow().contains(name)
     }
 
     pub(super) fn set_variable(&self, name: &str, value: String) {

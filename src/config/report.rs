@@ -48,6 +48,9 @@ impl Grade {
 pub struct KeyReport {
     /// Where it is in the file's structure: `model_list[0].litellm_params.rpm`.
     pub key: String,
+    /// The file it is in, where that is one the first file includes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The line it is written on, from 1.
     pub line: u32,
     /// How it acts.
@@ -60,9 +63,14 @@ pub struct KeyReport {
 #[must_use]
 pub fn table(report: &[KeyReport]) -> String {
     let width = report.iter().map(|row| row.key.chars().count()).max().unwrap_or(0).clamp(3, 60);
-    let mut out = format!("{:<width$}  {:>4}  {:<11}  note\n", "key", "line", "grade");
+    let place = |row: &KeyReport| match &row.file {
+        Some(file) => format!("{file}:{}", row.line),
+        None => row.line.to_string(),
+    };
+    let places = report.iter().map(|row| place(row).chars().count()).max().unwrap_or(0).max(4);
+    let mut out = format!("{:<width$}  {:>places$}  {:<11}  note\n", "key", "line", "grade");
     for row in report {
-        let line = format!("{:<width$}  {:>4}  {:<11}  {}", row.key, row.line, row.grade.as_str(), row.note);
+        let line = format!("{:<width$}  {:>places$}  {:<11}  {}", row.key, place(row), row.grade.as_str(), row.note);
         out.push_str(line.trim_end());
         out.push('\n');
     }
@@ -108,6 +116,8 @@ pub(super) struct Known {
     pub(super) key: &'static str,
     pub(super) grade: Grade,
     pub(super) note: &'static str,
+    /// What to do about a key that restricts who may do what: it is not passed over.
+    pub(super) restricts: Option<&'static str>,
 }
 
 /// The table of keys, in the order of its file. Every line is checked by a test.
@@ -119,17 +129,26 @@ pub(super) static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
 fn known(line: &'static str) -> Option<Known> {
     let mut columns = line.split('\t');
     let (section, key, grade) = (columns.next()?, columns.next()?, Grade::parse(columns.next()?)?);
-    Some(Known { section, key, grade, note: columns.next().unwrap_or("") })
+    Some(Known { section, key, grade, note: columns.next().unwrap_or(""), restricts: columns.next() })
+}
+
+/// What to do about a key that would restrict who may do what, and does not.
+pub(super) fn restricts(section: &str, key: &str) -> Option<&'static str> {
+    row(section, key)?.restricts
+}
+
+/// The line of the table that answers for a key.
+fn row(section: &str, key: &str) -> Option<&'static Known> {
+    let mut rows = KNOWN.iter().filter(|row| row.section == section);
+    rows.find(|row| match row.key.strip_suffix('*') {
+        Some(start) => key.starts_with(start),
+        None => key == row.key,
+    })
 }
 
 /// What becomes of `key` in a section of LiteLLM's.
 pub(super) fn grade(section: &str, key: &str) -> (Grade, String) {
-    let mut rows = KNOWN.iter().filter(|row| row.section == section);
-    let fits = |row: &&Known| match row.key.strip_suffix('*') {
-        Some(start) => key.starts_with(start),
-        None => key == row.key,
-    };
-    if let Some(row) = rows.find(fits) {
+    if let Some(row) = row(section, key) {
         return (row.grade, row.note.to_owned());
     }
     let names = KNOWN.iter().filter(|row| row.section == section && !row.key.ends_with('*'));
@@ -166,8 +185,8 @@ mod tests {
     #[test]
     fn the_report_is_a_table_and_json() {
         let rows = [
-            KeyReport { key: "a.b".to_owned(), line: 2, grade: Grade::Exact, note: String::new() },
-            KeyReport { key: "c".to_owned(), line: 31, grade: Grade::NotYet, note: "later".to_owned() },
+            KeyReport { key: "a.b".to_owned(), file: None, line: 2, grade: Grade::Exact, note: String::new() },
+            KeyReport { key: "c".to_owned(), file: None, line: 31, grade: Grade::NotYet, note: "later".to_owned() },
         ];
         assert_eq!(
             table(&rows),

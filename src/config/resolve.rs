@@ -11,6 +11,7 @@ mod groups;
 mod quota;
 mod strategy;
 mod vertex;
+mod wildcard;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -20,14 +21,14 @@ use super::settings::{
     BreakerSettings, DecisionSettings, LedgerSettings, PolicySettings, QueueSettings, ServerSettings, Settings,
 };
 use super::shape::{Decisions, RouterSettings, Shape};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, TagFilter};
 use crate::failover::RetryRule;
 use crate::id::PolicyName;
 use crate::limits::{Dimension, LimitSpec};
 
 use deployment::{Defaults, member};
 use failures::Failures;
-use groups::Groups;
+use groups::{Groups, Tags};
 
 /// LiteLLM's default of retries after the first attempt.
 const RETRIES: u32 = 2;
@@ -79,7 +80,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
     let defaults = deployment_defaults(&shape);
     let models = std::mem::take(&mut shape.models);
     let mut unusable = Vec::new();
-    let members = models.into_iter().filter_map(|entry| {
+    let members = models.into_iter().flat_map(wildcard::entries).filter_map(|entry| {
         let named = (entry.model_name.clone(), entry.at);
         let member = member(entry, &defaults);
         if member.is_none() {
@@ -88,7 +89,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         member
     });
     let members = members.collect();
-    let mut groups = Groups::new(reader, members, strategy::router(&shape.router.strategy));
+    let mut groups = Groups::new(reader, members, strategy::router(&shape.router.strategy), tags(&shape.router));
     groups.check_emptied(reader, unusable);
     groups.routing_groups(&shape.router.routing_groups);
     groups.routers(reader, &shape.own.routers);
@@ -123,6 +124,16 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
 fn window(shape: &Shape<'_, '_>) -> (Duration, f64) {
     let window = shape.router.token_usage_window.or(shape.own.token_usage_window);
     (window.unwrap_or(LimitSpec::default().window), shape.own.margin.unwrap_or(1.0))
+}
+
+fn tags(router: &RouterSettings<'_, '_>) -> Tags {
+    Tags {
+        on: router.enable_tag_filtering.unwrap_or(false),
+        filter: TagFilter {
+            match_any: router.tag_filtering_match_any.unwrap_or(true),
+            prefix: router.tag_routing_prefix.clone().filter(|prefix| !prefix.is_empty()),
+        },
+    }
 }
 
 fn server(shape: Shape<'_, '_>) -> ServerSettings {

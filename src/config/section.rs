@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use super::problem::closest;
 use super::reader::{FROM_ENVIRONMENT, Reader};
-use super::report::{Grade, KeyReport, grade};
+use super::report::{Grade, KeyReport, grade, restricts};
 use super::yaml::{Entry, Node, Place, Value};
 
 /// Longer times are taken for a slip: seconds where milliseconds were meant, and the like.
@@ -66,7 +66,8 @@ impl KeyPlaces<'_, '_> {
     }
 
     fn row(&self, entry: &Entry, grade: Grade, note: String) -> KeyReport {
-        KeyReport { key: self.path_of(&entry.key), line: entry.at.line, grade, note }
+        let (key, file) = (self.path_of(&entry.key), self.reader.other_file(entry.at));
+        KeyReport { key, file, line: entry.at.line, grade, note }
     }
 }
 
@@ -248,8 +249,26 @@ impl<'r, 'e> Section<'r, 'e> {
                 self.reader().problem(entry.at, message, hint);
                 continue;
             }
+            if !self.strict
+                && let Some(why) = restricts(self.name, &entry.key)
+                && is_on(&entry.node.value)
+            {
+                let message = format!("`{}` restricts who may do what, and is not supported", entry.key);
+                self.reader().problem(entry.at, message, why);
+            }
             let (grade, note) = if self.strict { (Grade::Exact, String::new()) } else { grade(self.name, &entry.key) };
             self.reader().report(entry.at, self.places.row(entry, grade, note));
         }
+    }
+}
+
+/// Whether a value turns anything on.
+fn is_on(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Text(text) => !matches!(text.trim().to_lowercase().as_str(), "" | "false"),
+        Value::List(items) => !items.is_empty(),
+        Value::Map(entries) => !entries.is_empty(),
+        Value::Bool(true) | Value::Integer(_) | Value::Float(_) => true,
     }
 }

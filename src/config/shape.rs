@@ -4,6 +4,7 @@
 //! not there. A key that is to act is read in its section's file, given its grade in `data/litellm-keys.tsv`, and used in
 //! `resolve`.
 
+mod credential;
 mod failures;
 mod general_settings;
 mod litellm_params;
@@ -49,9 +50,9 @@ impl<'r, 'e> Shape<'r, 'e> {
                 }
             }
         }
-        if top.places.has("include") {
-            top.places.error_at("include", "other files are not merged yet", "put their content into this file");
-        }
+        // Merged and joined already; read here so that they count as keys that act.
+        let _merged = top.get("include");
+        credential::read_all(reader, top.descend("credential_list"));
         let shape = Self {
             router: RouterSettings::read(top.inner("router_settings", "router_settings")),
             litellm: LitellmSettings::read(top.inner("litellm_settings", "litellm_settings")),

@@ -19,6 +19,9 @@ fn env(name: &str) -> Option<String> {
         "OPENAI_API_KEY" => "sk-openai-from-env",
         "ANTHROPIC_API_KEY" => "sk-ant-from-env",
         "MASTER_KEY" => "sk-master-from-env",
+        "MISTRAL_API_KEY" => "sk-mistral-from-env",
+        "GOOGLE_CLOUD_PROJECT" => "lab-project",
+        "LAB_A" | "LAB_B" | "LAB_SET" => "sk-lab-from-env",
         "RPM" => "120",
         "TIER" => "gold",
         "EMPTY" => "  ",
@@ -75,6 +78,9 @@ fn describe(settings: &Settings) -> String {
                 writeln!(out, "  {name}: {}", list.iter().map(told).collect::<Vec<_>>().join(", ")).unwrap();
             }
         }
+        if group.pattern.is_some() || group.tag_filter.is_some() {
+            writeln!(out, "  a pattern: {}, tags: {:?}", group.pattern.is_some(), group.tag_filter).unwrap();
+        }
         for deployment in &group.deployments {
             writeln!(out, "  {}", describe_deployment(deployment)).unwrap();
         }
@@ -128,6 +134,9 @@ fn describe_deployment(one: &Deployment) -> String {
     let rest = (&one.api_version, headers, one.weight, one.order, &one.tags);
     if rest != (&None, Vec::new(), None, 0, &Vec::new()) {
         write!(out, "\n    version, headers, weight, order, tags: {rest:?}").unwrap();
+    }
+    if let Some(wildcard) = &one.wildcard {
+        write!(out, "\n    {wildcard:?}").unwrap();
     }
     if let Some(prices) = one.prices {
         let usd = |price: Price| price.as_usd_per_million();
@@ -185,7 +194,9 @@ fn every_file_comes_to_what_stands_beside_it() {
 fn every_example_loads_and_every_key_of_it_is_known() {
     let variables = |name: &str| {
         let kept = !name.ends_with("_BASE") && !name.ends_with("_URL");
-        kept.then(|| format!("sk-value-of-{name}"))
+        // A project's name is no secret, and stands in addresses.
+        let secret = if name.ends_with("_PROJECT") { "" } else { "sk-" };
+        kept.then(|| format!("{secret}value-of-{}", name.replace('_', "-")))
     };
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/examples");
     for path in files("examples") {
@@ -199,10 +210,12 @@ fn every_example_loads_and_every_key_of_it_is_known() {
 
 #[test]
 fn the_keys_that_act_are_the_keys_the_table_says_act() {
-    let text = "model_list: [{ model_name: a, litellm_params: { model: openai/a } }]\n\
+    let text = "credential_list: [{ credential_name: c, credential_values: {} }]\n\
+                model_list: [{ model_name: a, litellm_params: { model: openai/a } }]\n\
                 router_settings: { routing_groups: [{ group_name: g, models: [a] }], model_group_alias: { b: { model: a } } }\n";
-    let root = yaml::tree(text, "a.yaml").unwrap();
-    let reader = Reader::new("a.yaml", &env);
+    let root = yaml::tree(text, "a.yaml", 0).unwrap();
+    let files = ["a.yaml".to_owned()];
+    let reader = Reader::new(&files, &env);
     read(&reader, &root);
     let litellm: std::collections::BTreeSet<_> = report::KNOWN.iter().map(|row| row.section).collect();
     let keys_read: Vec<_> = reader.keys_read().into_iter().filter(|(section, _)| litellm.contains(section)).collect();
@@ -229,6 +242,68 @@ fn without_a_file_the_simulated_provider_is_served_and_the_providers_whose_keys_
             assert!(one.prices.is_some() && one.context_window.is_some() && one.credential.is_some());
         }
     }
+}
+
+/// What comes of files that include each other, the first of which is `a.yaml`.
+fn included(files: &[(&str, &str)]) -> Result<Loaded, Problems> {
+    let text = |name: &Path| files.iter().find(|(one, _)| Path::new(one) == name).map(|(_, text)| (*text).to_owned());
+    let open = |path: &Path| text(path).ok_or_else(|| "it is not there".to_owned());
+    parse_with(&text(Path::new("conf/a.yaml")).unwrap(), "conf/a.yaml", &env, &open)
+}
+
+#[test]
+fn included_files_are_merged_and_their_places_told() {
+    let model = |name: &str| {
+        format!("model_list:\n  - {{ model_name: {name}, litellm_params: {{ model: simulated/{name} }} }}\n")
+    };
+    let first =
+        "include: [models/b.yaml, ./c.yaml]\n".to_owned() + &model("a") + "router_settings: { num_retries: 7 }\n";
+    let second = "include: [../c.yaml]\n".to_owned() + &model("b") + "router_settings: { timeout: 3 }\n";
+    let third = model("c") + "general_settings: { master_key: os.environ/MASTER_KEY }\n";
+    let loaded =
+        included(&[("conf/a.yaml", &first), ("conf/models/b.yaml", &second), ("conf/c.yaml", &third)]).unwrap();
+    let groups: Vec<_> =
+        loaded.settings.catalog.groups.values().map(|group| (group.name.to_string(), group.retries)).collect();
+    // A section takes the other's place whole, as in LiteLLM, and that is told.
+    assert_eq!(groups, [("a".to_owned(), 2), ("b".to_owned(), 2), ("c".to_owned(), 2)]);
+    assert!(loaded.settings.server.master_key.is_some());
+    let told = |key: &str| {
+        loaded.report.iter().find(|row| row.key == key).map(|row| (row.file.as_deref(), row.line, row.note.as_str()))
+    };
+    assert_eq!(
+        told("router_settings"),
+        Some((None, 4, "replaced by the same section of conf/models/b.yaml:4:1, as in LiteLLM"))
+    );
+    assert_eq!(told("model_list[1].model_name"), Some((Some("conf/models/b.yaml"), 3, "")));
+    assert!(report::table(&loaded.report).contains("conf/c.yaml:3"));
+}
+
+#[test]
+fn what_is_wrong_with_an_included_file_is_told_where_it_is() {
+    let told = |files: &[(&str, &str)]| included(files).unwrap_err().to_string();
+    let ours = "include: [b.yaml]\nmodel_list: [{ model_name: a, litellm_params: { model: simulated/a } }]\n";
+    assert_eq!(told(&[("conf/a.yaml", ours)]), "conf/a.yaml:1:11: conf/b.yaml: cannot be read: it is not there");
+    assert!(
+        told(&[("conf/a.yaml", ours), ("conf/b.yaml", "router_settings:\n  num_retries: many\n")])
+            .starts_with("conf/b.yaml:2:16: `num_retries` must be")
+    );
+    assert!(told(&[("conf/a.yaml", ours), ("conf/b.yaml", "x: [\n")]).starts_with("conf/b.yaml:"));
+    let circle = told(&[("conf/a.yaml", ours), ("conf/b.yaml", "include: [a.yaml]\n")]);
+    assert!(circle.starts_with("conf/b.yaml:1:11: conf/a.yaml includes itself"), "{circle}");
+    assert!(told(&[("conf/a.yaml", "include: b.yaml\n")]).contains("`include` must be a list of files"));
+    assert!(parse(ours, "a.yaml", &env).is_err(), "text alone reads no files");
+}
+
+#[test]
+fn keys_that_restrict_access_and_are_not_supported_stop_the_start() {
+    let model = "model_list: [{ model_name: a, litellm_params: { model: simulated/a } }]\n";
+    for setting in ["custom_auth: my.auth", "allowed_ips: [10.0.0.1]", "enable_jwt_auth: true", "enforce_rbac: True"] {
+        let problems =
+            parse(&format!("{model}general_settings: {{ {setting} }}\n"), "a.yaml", &env).unwrap_err().to_string();
+        assert!(problems.starts_with("a.yaml:2:21: `") && problems.contains("restricts who may do what"), "{problems}");
+    }
+    let off = format!("{model}general_settings: {{ enable_jwt_auth: false, allowed_ips: [], custom_auth: null }}\n");
+    assert!(parse(&off, "a.yaml", &env).is_ok());
 }
 
 #[test]

@@ -23,22 +23,23 @@ pub fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Problems> 
     serde_saphyr::from_str(text).map_err(|error| Problems::one(problem(&error, file)))
 }
 
-/// A place in a file: line and column, from 1.
+/// A place: which file of the configuration, from 0; line and column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
+    pub(super) file: u16,
     pub(super) line: u32,
     pub(super) column: u32,
 }
 
 /// A value and where it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) at: Place,
 }
 
 /// A value. Integers are wide enough for every number a file may hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
     Bool(bool),
@@ -64,20 +65,37 @@ impl Value {
 }
 
 /// A key, where it stands, and its value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) at: Place,
     pub(super) node: Node,
 }
 
-/// Reads a file into a tree. Keys written twice are in it twice; [`duplicates`] finds them.
-pub(super) fn tree(text: &str, file: &str) -> Result<Node, Problems> {
+/// Reads a file into a tree; `number` is the file's among those of the configuration. Keys written twice are in it twice; [`duplicates`] finds them.
+pub(super) fn tree(text: &str, file: &str, number: u16) -> Result<Node, Problems> {
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(Node { value: Value::Null, at: Place { line: 1, column: 1 } });
+        return Ok(Node { value: Value::Null, at: Place { file: number, line: 1, column: 1 } });
     }
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| Problems::one(problem(&error, file)))
+    let read = serde_saphyr::from_str_with_options(text, options);
+    let mut root: Node = read.map_err(|error| Problems::one(problem(&error, file)))?;
+    if number > 0 {
+        place_in(&mut root, number);
+    }
+    Ok(root)
+}
+
+fn place_in(node: &mut Node, file: u16) {
+    node.at.file = file;
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| place_in(item, file)),
+        Value::Map(entries) => entries.iter_mut().for_each(|entry| {
+            entry.at.file = file;
+            place_in(&mut entry.node, file);
+        }),
+        _ => {}
+    }
 }
 
 /// Every key that is written twice in one mapping: the later place, the key, the earlier place.
@@ -108,7 +126,7 @@ fn problem(error: &Error, file: &str) -> Problem {
 
 fn place(at: serde_saphyr::Location) -> Place {
     let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    Place { line: narrow(at.line()), column: narrow(at.column()) }
+    Place { file: 0, line: narrow(at.line()), column: narrow(at.column()) }
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -78,6 +78,7 @@ mod tests {
             generation: 1,
             settings: Arc::new(settings),
             groups: BTreeMap::new(),
+            wildcards: crate::snapshot::Wildcards::default(),
             callers: Callers::new(global),
             headers_read: Vec::new(),
             fingerprint: [0; 32],

@@ -26,7 +26,7 @@ use super::{LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, S
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 64 << 20;
 /// The largest error body read from a provider.
-const MAX_ERROR: usize = 1 << 20;
+pub(super) const MAX_ERROR: usize = 1 << 20;
 
 /// Calls the deployment `index` and reads a whole reply, or a streamed one up to its first content.
 ///
@@ -189,7 +189,7 @@ async fn encode(
 }
 
 /// Adds what a format must not know: origin and the operator's own headers.
-fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> UpstreamRequest {
+pub(super) fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> UpstreamRequest {
     let url = format!("{}{}", runtime.base_url, encoded.path);
     let mut headers: HeaderMap = encoded.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -284,7 +284,7 @@ async fn refused(
 }
 
 /// Reads a body of at most so many bytes; `hold` is asked for the room of one that comes in several pieces.
-async fn collect(
+pub(super) async fn collect(
     headers: &HeaderMap,
     mut body: Body,
     most: usize,

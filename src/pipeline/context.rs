@@ -2,6 +2,7 @@
 //!
 //! What is asked of a request before it is routed is asked here, so that serving it and planning it refuse alike.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::chat::ChatRequest;
@@ -13,6 +14,7 @@ use crate::record::Explanation;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::attributes::{Facts, KeptHeaders, take_tags};
+use super::eligible::Eligible;
 use super::fallback::Wishes;
 use super::{Gateway, prompt, steering};
 
@@ -25,6 +27,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) snapshot: &'a Snapshot,
     pub(super) group: &'a Arc<GroupRuntime>,
+    /// The deployments it may go to.
+    pub(super) eligible: Eligible,
     pub(super) caller: Arc<Caller>,
     /// The name of the API it came through.
     pub(super) api: &'static str,
@@ -63,27 +67,28 @@ pub(super) struct Arrival {
     pub(super) large: bool,
     pub(super) deadline: Moment,
     pub(super) headers: KeptHeaders,
-    /// The client's tags, taken out of the request when its context is made.
+    /// The client's tags: of its headers first, those of the request when its context is made.
     pub(super) tags: Vec<String>,
     pub(super) wishes: Wishes,
 }
 
 impl<'a> RequestContext<'a> {
-    /// Finds the group and builds the prompt, of which is told in `told`.
+    /// Builds the prompt for the group that was [`find`]'s answer, of which is told in `told`.
     ///
     /// # Errors
-    /// The request steers, or names no group, or no prompt can be built.
+    /// The request steers, or its tags fit no deployment, or no prompt can be built.
     pub(super) async fn new(
         gateway: &'a Gateway,
         snapshot: &'a Snapshot,
+        group: &'a Arc<GroupRuntime>,
         mut arrival: Arrival,
         mut request: ChatRequest,
         told: Option<&mut Explanation>,
     ) -> Result<Self, Refusal> {
         steering::refuse(&request)?;
-        let group = find(snapshot, &request.model)?;
         let priority = priority(&mut request);
-        arrival.tags = take_tags(&mut request);
+        arrival.tags.append(&mut take_tags(&mut request));
+        let eligible = Eligible::of(group, &arrival.tags)?;
         let prompt = prompt::build(gateway, group, &arrival, request, told).await?;
         let prompt::Prompt { request, items, note, grown } = prompt;
         let Arrival { id, caller, api, seed, large, deadline, headers, tags, wishes } = arrival;
@@ -94,6 +99,7 @@ impl<'a> RequestContext<'a> {
             gateway,
             snapshot,
             group,
+            eligible,
             caller,
             api,
             request: Arc::new(request),
@@ -135,16 +141,23 @@ fn priority(request: &mut ChatRequest) -> i32 {
     said.and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
 }
 
-pub(super) fn find<'a>(snapshot: &'a Snapshot, model: &str) -> Result<&'a Arc<GroupRuntime>, Refusal> {
-    snapshot.group(model).ok_or_else(|| {
-        let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
-        let more = snapshot.groups.len().saturating_sub(known.len());
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let cut = model.floor_char_boundary(NAME_BYTES);
-        let (model, dots) = (&model[..cut], if cut < model.len() { "…" } else { "" });
-        let message = format!("no model is named `{model}{dots}` here; known: {}{tail}", known.join(", "));
-        let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
-        refusal.code = Some("model_not_found".to_owned());
-        refusal
-    })
+/// The group that serves `model`.
+///
+/// # Errors
+/// `UnknownModel`: none does.
+pub(super) fn find<'s>(snapshot: &'s Snapshot, model: &str) -> Result<Cow<'s, Arc<GroupRuntime>>, Refusal> {
+    snapshot.group(model).ok_or_else(|| unknown(snapshot, model))
+}
+
+/// What a request for a model that nobody serves is told.
+pub(super) fn unknown(snapshot: &Snapshot, model: &str) -> Refusal {
+    let known: Vec<&str> = snapshot.groups.keys().map(GroupName::as_str).take(20).collect();
+    let more = snapshot.groups.len().saturating_sub(known.len());
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let cut = model.floor_char_boundary(NAME_BYTES);
+    let (model, dots) = (&model[..cut], if cut < model.len() { "…" } else { "" });
+    let message = format!("no model is named `{model}{dots}` here; known: {}{tail}", known.join(", "));
+    let mut refusal = Refusal::new(RefusalKind::UnknownModel, message).at("model");
+    refusal.code = Some("model_not_found".to_owned());
+    refusal
 }

@@ -14,7 +14,7 @@ impl Gateway {
     pub async fn count(&self, request: ChatRequest) -> Result<Count, Refusal> {
         steering::refuse(&request)?;
         let snapshot = self.live.read();
-        let group = context::find(&snapshot, &request.model)?;
+        let group = snapshot.group(&request.model).ok_or_else(|| context::unknown(&snapshot, &request.model))?;
         let model = group.deployments.first().map(|first| first.config.model.clone()).unwrap_or_default();
         let counted = self.blocking.run(move || tokens::count(&request, &model)).await;
         counted.ok_or_else(|| Refusal::new(RefusalKind::Internal, "the request could not be counted"))

@@ -5,6 +5,7 @@
 //! lead in circles. Each group has its own prompt, route, limits and reservation. When all fail, the client reads the first
 //! group's fault with its status, and what became of the others behind it.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -104,7 +105,9 @@ fn target(snapshot: &Snapshot, value: Value) -> Result<Target, Refusal> {
         _ => return Err(wrong("fallbacks", "a list of model names, or of objects with a `model`")),
     };
     let group = context::find(snapshot, &name).map_err(|refusal| refusal.at("fallbacks"))?;
-    Ok(Target { group: group.config.name.clone(), overrides })
+    // Of a group whose name is a pattern, the model that was asked for is what it serves.
+    let group = if group.config.pattern.is_some() { GroupName::from(name.as_str()) } else { group.config.name.clone() };
+    Ok(Target { group, overrides })
 }
 
 /// Serves the request in the group it names, or in those that take over.
@@ -121,8 +124,8 @@ pub(super) async fn serve(
     arrival.wishes.take(snapshot, &mut request)?;
     let first = context::find(snapshot, &request.model)?;
     let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);
-    if most == 0 || !arrival.wishes.any(first) {
-        return in_group(gateway, guard, snapshot, arrival, request, false).await;
+    if most == 0 || !arrival.wishes.any(&first) {
+        return in_group(gateway, guard, snapshot, &first, arrival, request, false).await;
     }
     let wishes = arrival.wishes.clone();
     let mut chain = Chain { tried: vec![first.config.name.clone()], pending: VecDeque::new() };
@@ -131,8 +134,8 @@ pub(super) async fn serve(
     let mut primary: Option<Refusal> = None;
     loop {
         let may_go_on = chain.tried.len() <= most;
-        let elsewhere = may_go_on && chain.leads_on(wishes.after(group, None));
-        let answer = in_group(gateway, guard, snapshot, arrival.clone(), asked, elsewhere).await;
+        let elsewhere = may_go_on && chain.leads_on(wishes.after(&group, None));
+        let answer = in_group(gateway, guard, snapshot, &group, arrival.clone(), asked, elsewhere).await;
         let refusal = match answer {
             Ok(served) => return Ok(served),
             Err(refusal) => refusal,
@@ -142,7 +145,7 @@ pub(super) async fn serve(
         if !may_go_on || !may_fall_back(kind, cause) {
             break;
         }
-        chain.then(wishes.after(group, cause));
+        chain.then(wishes.after(&group, cause));
         let Some((target, next)) = chain.next(snapshot) else { break };
         tracing::info!(id = %guard.id(), from = %group.config.name, to = %target.group, fault = kind.as_str(), "another group takes over");
         asked = target.overrides.as_ref().map_or_else(|| request.clone(), |overrides| overrides.apply(&request));
@@ -157,13 +160,14 @@ async fn in_group(
     gateway: &Gateway,
     guard: &mut RequestGuard,
     snapshot: &Snapshot,
+    group: &Arc<GroupRuntime>,
     arrival: Arrival,
     request: ChatRequest,
     elsewhere: bool,
 ) -> Result<Served<stream::Begun>, Refusal> {
     // Of a request that its builder refuses, too.
-    guard.record.group = snapshot.group(&request.model).map(|group| group.config.name.clone());
-    let mut context = RequestContext::new(gateway, snapshot, arrival, request, guard.explanation()).await?;
+    guard.record.group = Some(group.config.name.clone());
+    let mut context = RequestContext::new(gateway, snapshot, group, arrival, request, guard.explanation()).await?;
     guard.hold_memory(context.grown)?;
     if gateway.ledger.is_some() {
         guard.record.tags.clone_from(&context.tags);
@@ -208,7 +212,7 @@ impl Chain {
         }
     }
 
-    fn next<'s>(&mut self, snapshot: &'s Snapshot) -> Option<(Target, &'s Arc<GroupRuntime>)> {
+    fn next<'s>(&mut self, snapshot: &'s Snapshot) -> Option<(Target, Cow<'s, Arc<GroupRuntime>>)> {
         let target = self.pending.pop_front()?;
         self.tried.push(target.group.clone());
         let group = snapshot.group(target.group.as_str())?;

@@ -107,7 +107,8 @@ impl Gateway {
     /// # Errors
     /// The refusal that a request for it would get.
     pub fn known_model(&self, model: &str) -> Result<(), Refusal> {
-        context::find(&self.live.read(), model).map(|_| ())
+        let snapshot = self.live.read();
+        if snapshot.group(model).is_some() { Ok(()) } else { Err(context::unknown(&snapshot, model)) }
     }
 
     /// Plans one request of `caller`, as [`Gateway::serve`] would serve it now.
@@ -126,6 +127,7 @@ impl Gateway {
         let deadline = now + snapshot.settings.server.request_timeout;
         let mut wishes = Wishes::of_headers(headers);
         wishes.take(&snapshot, &mut request)?;
+        let tags = attributes::header_tags(headers);
         let headers = attributes::keep(&snapshot.headers_read, headers);
         let arrival = Arrival {
             id: None,
@@ -135,11 +137,12 @@ impl Gateway {
             large: false,
             deadline,
             headers,
-            tags: Vec::new(),
+            tags,
             wishes,
         };
         let mut told = Explanation::default();
-        let context = RequestContext::new(self, &snapshot, arrival, request, Some(&mut told)).await?;
+        let group = context::find(&snapshot, &request.model)?;
+        let context = RequestContext::new(self, &snapshot, &group, arrival, request, Some(&mut told)).await?;
         let mut estimate = Estimate::of(&context.request);
         for deployment in &context.group.deployments {
             if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {
@@ -165,7 +168,7 @@ impl Gateway {
         };
         let decision = match answer {
             Some(answer) => route::conclude(&context, &context.group.policy, answer)?,
-            None => route::built_in(context.group),
+            None => route::built_in(&context),
         };
         let planning =
             Planning { context: &context, estimate: &estimate, question: question.as_ref(), ranking: &ranking, now };
@@ -230,7 +233,11 @@ impl Planning<'_, '_> {
         let wait = context.gateway.limits.local().wait(now, deployment.scope, demand);
         let rank = ranking.iter().position(|choice| choice.deployment as usize == index);
         // What waits for a limit is not removed: `wait` tells it.
-        let removed = if ordered { not_now(context, estimate, deployment) } else { Some(Removal::LeftOut) };
+        let removed = match ordered {
+            _ if !context.eligible.has(index) => Some(Removal::NotEligible),
+            true => not_now(context, estimate, deployment),
+            false => Some(Removal::LeftOut),
+        };
         let removed = removed.filter(|removal| !matches!(removal, Removal::Full(_)));
         let wanted = group.router.as_ref().map_or(&[] as &[Signal], |router| &router.needs().signals);
         let columns = self.question.map_or(&[] as &[f32], |question| &question.signals).chunks(group.deployments.len());

@@ -128,7 +128,7 @@ fn none_fit(group: &GroupRuntime, waited: Option<Duration>) -> Refusal {
 /// # Errors
 /// As [`conclude`].
 pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate) -> Result<RouteDecision, Refusal> {
-    let Some(router) = &context.group.router else { return Ok(built_in(context.group)) };
+    let Some(router) = &context.group.router else { return Ok(built_in(context)) };
     if let Some(rollout) = &context.group.rollout {
         return rollout::decide(context, router, rollout, estimate).await;
     }
@@ -149,19 +149,24 @@ pub(super) fn conclude(
     let group = context.group;
     match answer {
         Ok(choices) => {
-            let order = choices.iter().map(|choice| choice.deployment as usize).collect();
+            let eligible = |index: &usize| context.eligible.has(*index);
+            let order: Vec<usize> = choices.iter().map(|choice| choice.deployment as usize).filter(eligible).collect();
             let none = choices.is_empty();
+            if order.is_empty() && !none {
+                // It ranks none of those that remain.
+                return Ok(RouteDecision { policy: Arc::clone(policy), ..built_in(context) });
+            }
             Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(policy), wait: None, none })
         }
         Err(RouteError::Reject(words)) if group.config.router.may_reject => Err(rejected(policy, words)),
         Err(RouteError::Reject(words)) => {
             let id = context.id.map(tracing::field::display);
             tracing::warn!(id, group = %group.config.name, policy = &**policy, %words, "the policy refused a request, which needs `may_reject` of `witgate.routers`");
-            Ok(built_in(group))
+            Ok(built_in(context))
         }
-        Err(RouteError::Wait(wanted)) => Ok(RouteDecision { wait: Some(wanted), ..built_in(group) }),
+        Err(RouteError::Wait(wanted)) => Ok(RouteDecision { wait: Some(wanted), ..built_in(context) }),
         // Logged and counted where it happened.
-        Err(RouteError::Fault(_)) => Ok(built_in(group)),
+        Err(RouteError::Fault(_)) => Ok(built_in(context)),
     }
 }
 
@@ -178,8 +183,10 @@ fn rejected(policy: &str, words: String) -> Refusal {
     Refusal::new(RefusalKind::PolicyRefused, words)
 }
 
-pub(super) fn built_in(group: &GroupRuntime) -> RouteDecision {
-    let order = by_order(group, (0..group.deployments.len()).collect());
+pub(super) fn built_in(context: &RequestContext<'_>) -> RouteDecision {
+    let group = context.group;
+    let order = (0..group.deployments.len()).filter(|index| context.eligible.has(*index)).collect();
+    let order = by_order(group, order);
     // A group without a router is named so already.
     let policy = if group.router.is_none() { Arc::clone(&group.policy) } else { "built-in".into() };
     RouteDecision { order, policy, wait: None, none: false }
@@ -201,7 +208,8 @@ pub(super) async fn question<'c>(
     estimate: &mut Estimate,
 ) -> Question<'c> {
     if router.needs().exact_tokens {
-        estimate.count(context, &context.group.deployments[0].config.model).await;
+        let first = &context.group.deployments[context.eligible.first()];
+        estimate.count(context, &first.config.model).await;
     }
     shown(context, router, estimate)
 }
@@ -211,7 +219,7 @@ pub(super) fn shown<'c>(context: &'c RequestContext<'_>, router: &Router, estima
     let needs = router.needs();
     let deployments = &context.group.deployments;
     let now = context.gateway.clock.now();
-    let expected_output = estimate.demand(&deployments[0]).output_tokens;
+    let expected_output = estimate.demand(&deployments[context.eligible.first()]).output_tokens;
     Question {
         signals: signals(context, &needs.signals, now, estimate),
         features: needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect(),
@@ -275,8 +283,10 @@ fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimat
         .group
         .deployments
         .iter()
-        .map(|deployment| Row {
+        .enumerate()
+        .map(|(index, deployment)| Row {
             deployment,
+            eligible: context.eligible.has(index),
             health: deployment.health.report(now),
             demand: estimate.demand(deployment),
         })
@@ -290,6 +300,7 @@ fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimat
 /// What is known of one deployment at the moment of a decision.
 struct Row<'a> {
     deployment: &'a DeploymentRuntime,
+    eligible: bool,
     health: HealthReport,
     demand: Demand,
 }
@@ -308,9 +319,10 @@ fn traits(context: &RequestContext<'_>) -> Traits {
 
 /// One signal of one deployment, as `signal.rs` defines it.
 fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -> f32 {
-    let Row { deployment, health, demand } = row;
+    let Row { deployment, health, demand, eligible } = row;
     let free = |amount: Option<u64>| amount.map_or(f32::INFINITY, small);
     match signal {
+        Signal::WaitMs if !eligible => f32::INFINITY,
         Signal::WaitMs => wait(limits, now, row),
         Signal::CostUsd => deployment.config.prices.map_or(f32::NAN, |prices| {
             let cost = prices.of(demand.input_tokens, demand.output_tokens);

@@ -7,7 +7,7 @@ use super::*;
 use crate::authorization::{Authorization, Authorizer, Authorizing};
 use crate::format::OpenAi;
 use crate::limits::{Dimension, Wait};
-use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, SpokenFormat};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, SpokenFormat, Wildcards};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub(super) mod support;
@@ -128,6 +128,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         generation: 2,
         settings: Arc::clone(&before.settings),
         groups: std::iter::once((group.config.name.clone(), Arc::new(group))).collect(),
+        wildcards: Wildcards::default(),
         callers: Callers::new(before.callers.anonymous.scopes[0]),
         headers_read: Vec::new(),
         fingerprint: before.fingerprint,

@@ -112,6 +112,8 @@ pub struct ComplaintMade {
 /// Why a deployment is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
+    /// It does not serve the model that was asked for, or its tags do not fit the request's.
+    NotEligible,
     /// The policy does not rank it.
     LeftOut,
     /// It failed this request before.
@@ -133,6 +135,7 @@ impl Removal {
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
+            Self::NotEligible => "not-eligible",
             Self::LeftOut => "left-out",
             Self::Failed => "failed-before",
             Self::ContextWindow(_) => "context-window",
@@ -147,6 +150,7 @@ impl Removal {
 impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotEligible => f.write_str("it serves another model, or its tags do not fit the request's"),
             Self::LeftOut => f.write_str("the policy does not rank it"),
             Self::Failed => f.write_str("it failed this request before"),
             Self::ContextWindow(window) => write!(f, "its model takes {window} tokens"),

@@ -1,5 +1,6 @@
 //! Building a snapshot aside: everything that can fail happens here, before anything is changed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::policy::{Component, ComponentFormat, Digest, Engine};
 use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::signal::Attribute;
-use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, SpokenFormat};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, SpokenFormat, Wildcards};
 use crate::upstream::Upstream;
 
 use super::accounts::Accounts;
@@ -66,6 +67,8 @@ pub struct Builder {
     retired: BTreeMap<Scope, (LimitSpec, Moment)>,
     /// The limits the last published snapshot gave.
     in_force: BTreeMap<Scope, LimitSpec>,
+    /// The files that the configuration includes.
+    included: Vec<PathBuf>,
     /// The folder of policies, where they come from one.
     policies: Option<PathBuf>,
     accounts: Accounts,
@@ -116,6 +119,7 @@ impl Builder {
             address: None,
             retired: BTreeMap::new(),
             in_force: BTreeMap::new(),
+            included: Vec::new(),
             policies,
             accounts: Accounts::default(),
         }
@@ -131,7 +135,17 @@ impl Builder {
             ConfigSource::File(path) => {
                 let file = path.display().to_string();
                 let text = folder::read_text(path).map_err(|fault| vec![format!("{file}: cannot be read: {fault}")])?;
-                (config::parse(&text, &file, &environment), text)
+                let (included, read) = (RefCell::new(Vec::new()), RefCell::new(text.clone()));
+                let open = |path: &Path| {
+                    // Watched also where it cannot be read: it may be written later.
+                    included.borrow_mut().push(path.to_owned());
+                    let text = folder::read_text(path).map_err(|fault| fault.to_string())?;
+                    *read.borrow_mut() += &text;
+                    Ok(text)
+                };
+                let loaded = config::parse_with(&text, &file, &environment, &open);
+                self.included = included.into_inner();
+                (loaded, read.into_inner())
             }
             ConfigSource::Text(text) => (config::parse(text, "(given)", &environment), text.to_string()),
             ConfigSource::BuiltIn => (config::builtin(&environment), String::new()),
@@ -166,13 +180,13 @@ impl Builder {
         &self.shared.limits
     }
 
-    /// The configuration file, where there is one.
-    #[must_use]
-    pub fn config(&self) -> Option<&Path> {
-        match &self.sources.config {
+    /// The files of the configuration: the one that was named, and those it includes as it was read last.
+    pub fn config(&self) -> impl Iterator<Item = &Path> {
+        let named = match &self.sources.config {
             ConfigSource::File(path) => Some(path),
             ConfigSource::BuiltIn | ConfigSource::Text(_) => None,
-        }
+        };
+        named.into_iter().chain(&self.included).map(PathBuf::as_path)
     }
 
     /// The folder of policies, as the last configuration that could be read names it; `None` where they come from memory.
@@ -372,7 +386,8 @@ impl Builder {
         let headers_read = headers_read(groups.values());
         self.rollouts.commit(rollouts, generation, now);
         let rollouts = Arc::clone(&self.shared.rollouts);
-        Snapshot { generation, settings, groups, callers, headers_read, fingerprint, rollouts }
+        let wildcards = Wildcards::of(&groups);
+        Snapshot { generation, settings, groups, wildcards, callers, headers_read, fingerprint, rollouts }
     }
 }
 

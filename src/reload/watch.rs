@@ -191,9 +191,17 @@ impl<T: Target> Worker<T> {
         self.watch();
         let again = self.settling.wait(self.builder.folder(), self.clock.now());
         if again.is_none() {
-            self.apply();
+            self.apply_and_follow();
         }
         again
+    }
+
+    /// Builds, and again where the configuration names files that were not watched when they were read.
+    fn apply_and_follow(&mut self) {
+        self.apply();
+        if self.watch() {
+            self.apply();
+        }
     }
 
     fn apply(&mut self) {
@@ -234,12 +242,14 @@ impl<T: Target> Worker<T> {
     }
 
     /// Watches folders, not files: editors and deployments replace files by renaming. Some replace a link on the way
-    /// to the file instead (a mounted Kubernetes volume), so every folder such a link stands in is watched too.
-    fn watch(&mut self) {
+    /// to the file instead (a mounted Kubernetes volume), so every folder such a link stands in is watched too. Whether
+    /// anything is watched now that was not.
+    fn watch(&mut self) -> bool {
+        let before = (self.folders.clone(), self.names());
         for _ in 0..FOLLOWED_AGAIN {
             let mut paths: Vec<PathBuf> = self.builder.folder().map(trail).unwrap_or_default();
             let policies = paths.last().cloned();
-            paths.extend(self.builder.config().map(trail).into_iter().flatten());
+            paths.extend(self.builder.config().flat_map(trail));
             let wanted: BTreeSet<PathBuf> = paths.iter().map(|path| parent(path)).chain(policies).collect();
             let names = paths.iter().filter_map(|path| path.file_name()).map(OsStr::to_owned);
             *self.named.lock().unwrap_or_else(PoisonError::into_inner) = names.collect();
@@ -254,10 +264,15 @@ impl<T: Target> Worker<T> {
             }
             // A link may have been replaced after it was followed and before its folder was watched.
             if self.folders == wanted {
-                return;
+                break;
             }
             self.folders = wanted;
         }
+        (self.folders.clone(), self.names()) != before
+    }
+
+    fn names(&self) -> BTreeSet<OsString> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

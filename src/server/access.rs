@@ -51,7 +51,8 @@ pub(super) fn authorize(
         return Ok(None);
     }
     let admin =
-        ADMIN.iter().any(|area| path.strip_prefix(area).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        // It calls every provider, which costs money.
+        path == "/health" || ADMIN.iter().any(|area| path.strip_prefix(area).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
     let access = if admin { Access::Admin } else { Access::Client };
     // Some clients show two at once, one of them another's: any of them that is known lets the request in.
     let mut shown = keys(headers, uri);

@@ -1,5 +1,7 @@
 //! What machines ask about the gateway: models, health, metrics.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +11,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::catalog::Group;
+use crate::config;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 
@@ -18,8 +22,22 @@ use super::{App, refusal};
 pub(super) async fn models(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
     let snapshot = app.gateway.live.read();
     let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
-    let names: Vec<&str> = snapshot.groups.keys().chain(aliases).map(crate::id::GroupName::as_str).collect();
+    let exact = snapshot.groups.values().filter(|group| group.config.pattern.is_none()).map(|group| &group.config.name);
+    let known = snapshot.groups.values().flat_map(|group| known_names(&group.config));
+    let names: BTreeSet<Cow<'_, str>> =
+        exact.chain(aliases).map(|name| Cow::Borrowed(name.as_str())).chain(known.map(Cow::Owned)).collect();
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     json_response(StatusCode::OK, &spoken_at(uri.path(), &headers).models(&names))
+}
+
+/// The names known to fit a group's pattern: those of models that its deployments stand for.
+fn known_names(group: &Group) -> impl Iterator<Item = String> {
+    let wildcards = group.deployments.iter().filter_map(|deployment| deployment.wildcard.as_ref());
+    let names = wildcards.flat_map(|wildcard| {
+        let models = config::known_models(wildcard.models_of);
+        models.map(|model| format!("{}/{model}", wildcard.provider))
+    });
+    names.filter(|name| group.pattern.as_ref().is_some_and(|pattern| pattern.parts(name).is_some()))
 }
 
 /// One of them, by a name that may hold slashes.

@@ -9,6 +9,7 @@
 mod access;
 mod apis;
 mod chat;
+mod connections;
 mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;
@@ -33,3 +34,4 @@ mod tidy;
 mod transport;
 mod vendors;
 mod waiting;
+mod wildcards;

@@ -211,8 +211,27 @@ async fn a_gateway_is_assembled_from_values_alone() {
     let http = Arc::new(HttpUpstream::new());
     let assembled = assemble(options(sources, Clock::starting_at(BEGIN)), http, BlockingPool::in_place());
     let Assembled { gateway, builder, .. } = assembled.unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
-    assert!(builder.config().is_none() && builder.folder().is_none(), "there is nothing to watch");
+    assert!(builder.config().next().is_none() && builder.folder().is_none(), "there is nothing to watch");
     let body = json!({"model": "g", "max_tokens": 3, "messages": [{"role": "user", "content": "Hi"}]});
     let (meta, _) = ask(&gateway, &OpenAi, &body).await.expect("served");
     assert!(meta.policy.starts_with("default@"), "{}", meta.policy);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_included_file_is_watched_from_when_it_is_named() {
+    let model = |name: &str| format!("model_list: [{{model_name: {name}, litellm_params: {{model: simulated/m}}}}]\n");
+    let gateway = Gateway::start(&model("first")).await;
+    let serves = |name: &str| gateway.app.gateway.live.read().groups.contains_key(name);
+    // Named before it is there: the old configuration serves on.
+    gateway.replace("config.yaml", ("include: [more.yaml]\n".to_owned() + &model("first")).as_bytes());
+    until("the missing file is told", || {
+        gateway.app.gateway.live.problems().iter().any(|one| one.contains("more.yaml"))
+    })
+    .await;
+    assert!(serves("first"));
+    gateway.replace("more.yaml", model("second").as_bytes());
+    until("the new file is read", || serves("second")).await;
+    gateway.replace("more.yaml", model("third").as_bytes());
+    until("its change is seen", || serves("third") && !serves("second")).await;
+    assert!(serves("first"));
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
-use crate::catalog::{Deployment, FailureRules, Origin};
+use crate::catalog::{Deployment, FailureRules, Origin, Wildcard};
 use crate::chat::ChatRequest;
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
@@ -48,6 +48,8 @@ pub(super) struct Member {
     pub(super) ordered: bool,
     /// Blocked ones are read, and left out of their group.
     pub(super) blocked: bool,
+    /// What the entry says of tags as a filter, for its whole group.
+    pub(super) tag_filtering: Option<bool>,
 }
 
 /// The API in whose names default parameters are written.
@@ -82,6 +84,11 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
     let id = DeploymentId::from(id);
+    let wildcard = endpoint.model.contains('*').then(|| Wildcard {
+        models_of: endpoint.models_of,
+        provider: endpoint.provider.to_string(),
+        by_name: params.by_name,
+    });
     let deployment = Deployment {
         // Until it is known who shares it.
         scope: Scope::Deployment(id.clone()),
@@ -91,6 +98,8 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         format: endpoint.format,
         quirks: endpoint.quirks,
         policy: endpoint.policy,
+        wildcard,
+        serves: true,
         model: endpoint.model,
         origin: endpoint.origin,
         credential: endpoint.credential,
@@ -116,15 +125,9 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         stream_timeouts: timeouts_of(params.stream_timeout.or(defaults.stream_timeout).or(timeout)),
     };
     let blocked = info.blocked.or(blocked) == Some(true);
-    Some(Member {
-        at,
-        group: GroupName::from(group),
-        deployment,
-        quota: params.quota,
-        own_id,
-        ordered: order.is_some(),
-        blocked,
-    })
+    let tag_filtering = info.enable_tag_filtering;
+    let (group, ordered, quota) = (GroupName::from(group), order.is_some(), params.quota);
+    Some(Member { at, group, deployment, quota, own_id, ordered, blocked, tag_filtering })
 }
 
 /// The default parameters, read as a client's request with them would be.
@@ -239,6 +242,6 @@ fn derived_id(group: &str, endpoint: &Endpoint, api_version: Option<&str>, organ
         organization.unwrap_or(""),
     ];
     let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".-_".contains(letter) { letter } else { '-' };
-    let model: String = endpoint.model.chars().take(80).map(plain).collect();
+    let model: String = endpoint.model.replace('*', "any").chars().take(80).map(plain).collect();
     format!("{model}-{}", short_digest(&parts))
 }

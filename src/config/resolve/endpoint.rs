@@ -13,12 +13,16 @@ use super::{azure, bedrock, vertex};
 use crate::catalog::{AwsKeys, Origin, ProviderChoice, ServiceAccount, SimulatedModel};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
+use crate::config::reader::FROM_ENVIRONMENT;
 use crate::config::report::Grade;
 use crate::config::section::KeyPlaces;
 use crate::config::shape::{LitellmParams, Simulated};
 use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
 use crate::id::{PolicyName, ProviderName};
 use crate::limits::Counting;
+
+/// Whom a server of one's own imitates where nobody says.
+const IMITATED: &str = "openai";
 
 /// Where a deployment is and how it is spoken to.
 pub(super) struct Endpoint {
@@ -68,6 +72,9 @@ impl Endpoint {
 /// Where `params` lead; `base_model` is what the model is, where its name does not say so. `None` where that cannot be resolved; the problems say why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>) -> Option<Endpoint> {
     let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
+    if params.lacks_credential {
+        return None;
+    }
     let Some(model) = params.model.as_deref() else {
         // A variable that is not set is reported already.
         if !places.has("model") {
@@ -75,7 +82,17 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
         }
         return None;
     };
-    match providers::find(model, custom, base) {
+    if !model.starts_with(FROM_ENVIRONMENT) && model.contains(FROM_ENVIRONMENT) {
+        let hint = "put the provider and the name into the variable: `model: os.environ/NAME`";
+        places.error_at("model", "`os.environ/` stands for a variable only where it begins the value", hint);
+        return None;
+    }
+    let mut found = providers::find(model, custom, base);
+    if matches!(found, Found::Unknown) && base.is_some() && !model.contains('/') {
+        places.downgrade("model", Grade::Approximate, "no provider is named: spoken to as one that imitates OpenAI");
+        found = providers::find(model, Some(IMITATED), base);
+    }
+    match found {
         Found::Simulated(model) => Some(Endpoint {
             provider: ProviderName::from(SIMULATED),
             models_of: SIMULATED,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::deployment::Member;
 use super::{quota, strategy};
-use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, RouterChoice};
+use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, Pattern, RouterChoice, TagFilter};
 use crate::config::problem::closest;
 use crate::config::reader::Reader;
 use crate::config::settings::Alias;
@@ -14,9 +14,18 @@ use crate::config::yaml::Place;
 use crate::failover::{Fallbacks, RetryRule};
 use crate::id::{DeploymentId, GroupName, PolicyName};
 
+/// Tags as a filter, as the router has them.
+pub(super) struct Tags {
+    pub(super) on: bool,
+    pub(super) filter: TagFilter,
+}
+
 /// The groups with their policies.
 pub(super) struct Groups {
     default: RouterChoice,
+    tags: Tags,
+    /// Groups whose deployments say otherwise.
+    tag_filtering: BTreeMap<GroupName, bool>,
     deployments: BTreeMap<GroupName, Vec<Arc<Deployment>>>,
     routers: BTreeMap<GroupName, RouterChoice>,
     builders: BTreeMap<GroupName, BuilderChoice>,
@@ -25,13 +34,17 @@ pub(super) struct Groups {
 
 impl Groups {
     /// The groups that `members` make, with a router for those that get no other.
-    pub(super) fn new(reader: &Reader<'_>, members: Vec<Member>, default: RouterChoice) -> Self {
+    pub(super) fn new(reader: &Reader<'_>, members: Vec<Member>, default: RouterChoice, tags: Tags) -> Self {
+        let mut tag_filtering = BTreeMap::new();
         let mut groups: BTreeMap<GroupName, Vec<Member>> = BTreeMap::new();
         let mut ids: BTreeMap<DeploymentId, Place> = BTreeMap::new();
         let mut members = members;
         for member in &mut members {
             identify(reader, member, &ids);
             ids.insert(member.deployment.id.clone(), member.at);
+            if let Some(said) = member.tag_filtering {
+                tag_filtering.entry(member.group.clone()).or_insert(said);
+            }
         }
         quota::assign(&mut members);
         for member in members {
@@ -40,7 +53,15 @@ impl Groups {
             }
         }
         let deployments = groups.into_iter().map(|(name, members)| (name, in_order(members))).collect();
-        Self { default, deployments, routers: BTreeMap::new(), builders: BTreeMap::new(), parsers: BTreeMap::new() }
+        Self {
+            default,
+            tags,
+            tag_filtering,
+            deployments,
+            routers: BTreeMap::new(),
+            builders: BTreeMap::new(),
+            parsers: BTreeMap::new(),
+        }
     }
 
     /// Says which groups the deployments that cannot be used leave empty.
@@ -60,12 +81,25 @@ impl Groups {
         self,
         mut failures: BTreeMap<GroupName, (RetryRule, Fallbacks)>,
     ) -> BTreeMap<GroupName, Arc<Group>> {
-        let Self { default, deployments, routers, mut builders, mut parsers } = self;
+        let Self { default, tags, tag_filtering, deployments, routers, mut builders, mut parsers } = self;
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
             let (builder, parser) = (builders.remove(&name), parsers.remove(&name));
             let (retry, fallbacks) = failures.remove(&name).unwrap_or_default();
-            (name.clone(), Arc::new(Group { name, deployments, router, builder, parser, retry, fallbacks }))
+            let filtered = tag_filtering.get(&name).copied().unwrap_or(tags.on);
+            let (pattern, tag_filter) = (Pattern::parse(name.as_str()), filtered.then(|| tags.filter.clone()));
+            let group = Group {
+                name: name.clone(),
+                pattern,
+                deployments,
+                router,
+                builder,
+                parser,
+                tag_filter,
+                retry,
+                fallbacks,
+            };
+            (name, Arc::new(group))
         };
         deployments.into_iter().map(whole).collect()
     }
@@ -178,7 +212,7 @@ impl Groups {
     pub(super) fn aliases(&self, reader: &Reader<'_>, written: Vec<AliasEntry>) -> BTreeMap<GroupName, Alias> {
         let mut aliases = BTreeMap::new();
         for AliasEntry { at, name, target, hidden } in written {
-            if self.deployments.contains_key(target.as_str()) {
+            if self.serves(&target) {
                 let alias = Alias { group: GroupName::from(target), hidden: hidden.unwrap_or(false) };
                 aliases.insert(GroupName::from(name), alias);
             } else {
@@ -188,14 +222,16 @@ impl Groups {
         aliases
     }
 
-    /// Whether there is a group of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.deployments.contains_key(name)
-    }
-
     /// The names of all groups.
     pub(super) fn names(&self) -> impl Iterator<Item = &GroupName> {
         self.deployments.keys()
+    }
+
+    /// Whether requests for `model` are served: by a group of this name, or one whose pattern it fits.
+    pub(super) fn serves(&self, model: &str) -> bool {
+        let fits =
+            |name: &GroupName| Pattern::parse(name.as_str()).is_some_and(|pattern| pattern.parts(model).is_some());
+        self.deployments.contains_key(model) || self.deployments.keys().any(fits)
     }
 
     pub(super) fn did_you_mean(&self, written: &str) -> String {

@@ -12,10 +12,15 @@ use crate::limits::WindowModel;
 use crate::money::Price;
 
 /// What acts of it.
+#[derive(Clone)]
 pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) places: KeyPlaces<'r, 'e>,
     pub(in crate::config) model: Option<String>,
     pub(in crate::config) custom_llm_provider: Option<String>,
+    /// Whether it names a credential that there is not.
+    pub(in crate::config) lacks_credential: bool,
+    /// Whether it is one of several that one entry `*` stands for.
+    pub(in crate::config) by_name: bool,
     pub(in crate::config) api_base: Option<String>,
     /// With the name of the variable it came from.
     pub(in crate::config) api_key: Option<(SecretString, Option<&'r str>)>,
@@ -61,15 +66,19 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
 
 impl<'r, 'e> LitellmParams<'r, 'e> {
     pub(in crate::config) fn read(mut section: Section<'r, 'e>) -> Self {
-        if section.places.has("litellm_credential_name") {
-            let hint = "put api_key and api_base into the deployment";
-            section.places.error_at("litellm_credential_name", "credentials by name are not there yet", hint);
+        let credential = section.text("litellm_credential_name");
+        let unknown = credential.filter(|name| !section.reader().has_credential(name));
+        if let Some(name) = &unknown {
+            let message = format!("no credential of `credential_list` is named `{name}`");
+            section.places.leave_out_at("litellm_credential_name", message, "");
         }
         let read = Self {
             places: section.places.clone(),
-            model: section.text("model"),
+            model: section.text_or_leave_out("model"),
             custom_llm_provider: section.text("custom_llm_provider"),
-            api_base: section.text("api_base"),
+            lacks_credential: unknown.is_some(),
+            by_name: false,
+            api_base: section.text_or_leave_out("api_base"),
             api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
             organization: section.text("organization"),
@@ -158,6 +167,7 @@ fn defaults(section: &mut Section<'_, '_>) -> Map<String, Value> {
 }
 
 /// Prices a token, which `litellm_params` and `model_info` may both give.
+#[derive(Clone)]
 pub(in crate::config) struct Costs {
     pub(in crate::config) input: Option<Price>,
     pub(in crate::config) output: Option<Price>,

@@ -7,6 +7,7 @@ use crate::config::section::Section;
 use crate::failover::ByClass;
 
 /// What acts of it.
+#[derive(Clone)]
 pub(in crate::config) struct ModelInfo {
     pub(in crate::config) id: Option<String>,
     pub(in crate::config) base_model: Option<String>,
@@ -20,6 +21,8 @@ pub(in crate::config) struct ModelInfo {
     pub(in crate::config) cooldown_time: Option<Duration>,
     pub(in crate::config) allowed_fails: Option<u32>,
     pub(in crate::config) allowed_fails_policy: ByClass,
+    /// Of its group, over the router's.
+    pub(in crate::config) enable_tag_filtering: Option<bool>,
     pub(in crate::config) costs: Costs,
 }
 
@@ -38,6 +41,7 @@ impl ModelInfo {
             cooldown_time: section.seconds_or_none("cooldown_time"),
             allowed_fails: section.small("allowed_fails"),
             allowed_fails_policy: failures::allowed_fails_policy(&mut section),
+            enable_tag_filtering: section.flag("enable_tag_filtering"),
             costs: Costs::read(&mut section),
         };
         section.finish();

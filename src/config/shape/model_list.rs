@@ -6,6 +6,7 @@ use crate::config::section::Section;
 use crate::config::yaml::{Node, Place, Value};
 
 /// One entry.
+#[derive(Clone)]
 pub(in crate::config) struct ModelEntry<'r, 'e> {
     pub(in crate::config) at: Place,
     pub(in crate::config) model_name: Option<String>,
@@ -36,16 +37,9 @@ impl<'r, 'e> ModelEntry<'r, 'e> {
 
     fn read(mut section: Section<'r, 'e>, at: Place) -> Self {
         let model_name = section.text("model_name");
-        match model_name.as_deref() {
-            None => {
-                let hint = "the name clients send as `model`";
-                section.places.error_at("model_name", "a deployment needs a `model_name`", hint);
-            }
-            Some(name) if name.contains('*') => {
-                let hint = "write one entry per model; wildcards are not there yet";
-                section.places.error_at("model_name", format!("`{name}` is a wildcard"), hint);
-            }
-            Some(_) => {}
+        if model_name.is_none() {
+            let hint = "the name clients send as `model`";
+            section.places.error_at("model_name", "a deployment needs a `model_name`", hint);
         }
         let entry = Self {
             at,

@@ -13,6 +13,9 @@ pub(in crate::config) struct RouterSettings<'r, 'e> {
     pub(in crate::config) strategy: Strategy<'r, 'e>,
     pub(in crate::config) routing_groups: Vec<RoutingGroup<'r, 'e>>,
     pub(in crate::config) model_group_alias: Vec<AliasEntry>,
+    pub(in crate::config) enable_tag_filtering: Option<bool>,
+    pub(in crate::config) tag_filtering_match_any: Option<bool>,
+    pub(in crate::config) tag_routing_prefix: Option<String>,
     pub(in crate::config) timeout: Option<Duration>,
     pub(in crate::config) stream_timeout: Option<Duration>,
     pub(in crate::config) num_retries: Option<u32>,
@@ -60,10 +63,18 @@ impl<'r, 'e> RouterSettings<'r, 'e> {
         for key in ["enable_pre_call_checks", "enable_pre_call_check", "tpm_budget_management"] {
             let _always = section.flag(key);
         }
+        // Given to the deployments already.
+        let shared = section.get("default_litellm_params");
+        if shared.is_some_and(|node| !matches!(node.value, Value::Map(_))) {
+            section.places.error_at("default_litellm_params", "`default_litellm_params` must be a mapping", "");
+        }
         let read = Self {
             strategy: Strategy::read(&mut section),
             routing_groups: RoutingGroup::read_all(&mut section),
             model_group_alias: AliasEntry::read_all(&mut section),
+            enable_tag_filtering: section.flag("enable_tag_filtering"),
+            tag_filtering_match_any: section.flag("tag_filtering_match_any"),
+            tag_routing_prefix: section.text("tag_routing_prefix"),
             timeout: section.seconds("timeout"),
             stream_timeout: section.seconds("stream_timeout"),
             num_retries: section.small("num_retries").or(section.small("max_retries")),

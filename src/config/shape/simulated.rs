@@ -3,7 +3,7 @@
 use crate::config::section::Section;
 
 /// What it says.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(in crate::config) struct Simulated {
     pub(in crate::config) seed: Option<u64>,
     pub(in crate::config) ttft_ms: Option<f64>,

@@ -43,7 +43,9 @@ async fn admit(
         tags: Vec::new(),
         wishes: Wishes::default(),
     };
-    let context = RequestContext::new(gateway, &snapshot, arrival, request(body), None).await?;
+    let request = request(body);
+    let group = context::find(&snapshot, &request.model)?;
+    let context = RequestContext::new(gateway, &snapshot, &group, arrival, request, None).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();
     AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate, elsewhere: false }

@@ -1,0 +1,53 @@
+//! Which deployments of its group a request may go to at all: those that serve the model it names, and whose tags fit where
+//! tags are a filter. What a policy ranks is cut down to these.
+
+use crate::fault::{Refusal, RefusalKind};
+use crate::snapshot::GroupRuntime;
+
+/// Tags that a refusal repeats.
+const TAGS_TOLD: usize = 10;
+/// Letters of each.
+const TAG_LETTERS: usize = 60;
+
+/// By index. `None` is every one, which costs nothing to say.
+pub(super) struct Eligible(Option<Vec<bool>>);
+
+impl Eligible {
+    /// Those of `group` for a request with `tags`.
+    ///
+    /// # Errors
+    /// The tags fit none of them.
+    pub(super) fn of(group: &GroupRuntime, tags: &[String]) -> Result<Self, Refusal> {
+        let serving = || group.deployments.iter().map(|deployment| deployment.config.serves);
+        let Some(filter) = &group.config.tag_filter else {
+            let all = group.config.pattern.is_none() || serving().all(|serves| serves);
+            return Ok(Self((!all).then(|| serving().collect())));
+        };
+        // One that does not serve the model has no tag that fits; a star and a filter together are rare.
+        let own = group.deployments.iter().filter(|deployment| deployment.config.serves);
+        let own: Vec<&[String]> = own.map(|deployment| deployment.config.tags.as_slice()).collect();
+        let mut fitting = filter.fitting(&own, tags).ok_or_else(|| refusal(group, tags))?.into_iter();
+        Ok(Self(Some(serving().map(|serves| serves && fitting.next() == Some(true)).collect())))
+    }
+
+    /// Whether the deployment at `index` is one.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.0.as_ref().is_none_or(|eligible| eligible.get(index) == Some(&true))
+    }
+
+    /// The first of them.
+    pub(super) fn first(&self) -> usize {
+        self.0.as_ref().and_then(|eligible| eligible.iter().position(|one| *one)).unwrap_or_default()
+    }
+}
+
+fn refusal(group: &GroupRuntime, tags: &[String]) -> Refusal {
+    let cut = |tag: &String| tag.chars().take(TAG_LETTERS).collect::<String>();
+    let told: Vec<String> = tags.iter().take(TAGS_TOLD).map(cut).collect();
+    let message = if told.is_empty() {
+        format!("no deployment of `{}` is for requests without tags", group.config.name)
+    } else {
+        format!("no deployment of `{}` has the tags this request asks for: {}", group.config.name, told.join(", "))
+    };
+    Refusal::new(RefusalKind::InvalidRequest, message).at("tags")
+}

@@ -1,0 +1,126 @@
+//! Groups whose names are patterns, at run time.
+//!
+//! A name that fits one gets the group with its deployments' models filled in. They keep their ids, so limits, breakers,
+//! queues, policies and metrics are those of the configured deployments, whatever names clients think of. What was filled in is kept for the
+//! next request, up to a bound.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::catalog::{Deployment, Pattern};
+use crate::config;
+use crate::id::GroupName;
+
+use super::{DeploymentRuntime, GroupRuntime};
+
+/// Names whose groups are kept.
+const KEPT: usize = 256;
+/// Bytes of a name that is looked for.
+const LONGEST: usize = 256;
+
+/// The patterns of a snapshot, and what was filled in lately.
+#[derive(Debug, Default)]
+pub struct Wildcards {
+    /// Those that say most first.
+    patterns: Vec<(Pattern, GroupName)>,
+    filled: Mutex<HashMap<String, Arc<GroupRuntime>>>,
+}
+
+impl Wildcards {
+    /// Those of `groups`.
+    #[must_use]
+    pub fn of(groups: &BTreeMap<GroupName, Arc<GroupRuntime>>) -> Self {
+        let named = |group: &Arc<GroupRuntime>| Some((group.config.pattern.clone()?, group.config.name.clone()));
+        let mut patterns: Vec<_> = groups.values().filter_map(named).collect();
+        patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
+        Self { patterns, filled: Mutex::default() }
+    }
+
+    /// The group of `groups` that serves `model`. As in LiteLLM a name without a provider is looked for with it, too.
+    pub(super) fn find(
+        &self,
+        groups: &BTreeMap<GroupName, Arc<GroupRuntime>>,
+        model: &str,
+    ) -> Option<Arc<GroupRuntime>> {
+        if self.patterns.is_empty() || model.len() > LONGEST || model.chars().any(char::is_control) {
+            return None;
+        }
+        if let Some(known) = self.filled.lock().unwrap_or_else(PoisonError::into_inner).get(model) {
+            return Some(Arc::clone(known));
+        }
+        let with_provider = || {
+            let provider = config::provider_of(model)?;
+            self.fitting(groups, &format!("{provider}/{model}"))
+        };
+        let found = Arc::new(self.fitting(groups, model).or_else(with_provider)?);
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        if filled.len() < KEPT {
+            filled.insert(model.to_owned(), Arc::clone(&found));
+        }
+        Some(found)
+    }
+
+    fn fitting(&self, groups: &BTreeMap<GroupName, Arc<GroupRuntime>>, model: &str) -> Option<GroupRuntime> {
+        self.patterns.iter().find_map(|(pattern, name)| {
+            let parts = pattern.parts(model)?;
+            groups.get(name)?.filled(&parts, model)
+        })
+    }
+}
+
+impl GroupRuntime {
+    /// The group as it serves `name`, of which its pattern's stars stand for `parts`. `None` where no deployment serves it.
+    fn filled(&self, parts: &[&str], name: &str) -> Option<Self> {
+        let deployments: Vec<_> = self.deployments.iter().map(|deployment| deployment.filled(parts, name)).collect();
+        let served = deployments.iter().any(|deployment| deployment.config.serves);
+        served.then(|| Self {
+            config: Arc::clone(&self.config),
+            router: self.router.clone(),
+            policy: Arc::clone(&self.policy),
+            rollout: self.rollout.clone(),
+            builder: self.builder.clone(),
+            parser: self.parser.clone(),
+            deployments,
+            scope: self.scope,
+            queue: Arc::clone(&self.queue),
+        })
+    }
+}
+
+impl DeploymentRuntime {
+    fn filled(self: &Arc<Self>, parts: &[&str], name: &str) -> Arc<Self> {
+        let Some(wildcard) = &self.config.wildcard else { return Arc::clone(self) };
+        match wildcard.fill(&self.config.model, parts, name, config::provider_of) {
+            Some(model) => self.with_model(model),
+            None => self.with(Deployment { serves: false, ..(*self.config).clone() }),
+        }
+    }
+
+    /// The same deployment as it serves `model`, one of those it stands for.
+    #[must_use]
+    pub fn with_model(&self, model: String) -> Arc<Self> {
+        let own = &self.config;
+        let known = own.wildcard.as_ref().map(|wildcard| config::known_model(wildcard.models_of, &model));
+        let known = known.unwrap_or_default();
+        self.with(Deployment {
+            prices: own.prices.or(known.prices),
+            context_window: own.context_window.or(known.context_window),
+            max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
+            api_version: own.api_version.clone().or(known.api_version),
+            model,
+            ..(**own).clone()
+        })
+    }
+
+    fn with(&self, config: Deployment) -> Arc<Self> {
+        Arc::new(Self {
+            config: Arc::new(config),
+            format: self.format.clone(),
+            transport: Arc::clone(&self.transport),
+            base_url: Arc::clone(&self.base_url),
+            authorization: self.authorization.clone(),
+            health: Arc::clone(&self.health),
+            scope: self.scope,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Groups whose names are patterns, and tags as a filter, against a provider that keeps what it was asked.
+
+use serde_json::{Value, json};
+
+use crate::support::gateway::{Gateway, read};
+use crate::support::upstream::{ScriptedUpstream, Step};
+
+fn hello(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "hello"}]})
+}
+
+fn reply() -> Step {
+    let message = json!({"role": "assistant", "content": "Hi"});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+    let usage = json!({"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000});
+    Step::json(200, &json!({"id": "1", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}))
+}
+
+#[tokio::test]
+async fn a_name_that_fits_a_pattern_is_served_with_what_the_star_stands_for() {
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(8)).await;
+    let base = upstream.origin();
+    let gateway = Gateway::start(&format!(
+        "model_list:
+  - {{ model_name: \"openai/*\", litellm_params: {{ model: \"openai/*\", api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: wide }} }}
+  - {{ model_name: \"openai/gpt-*\", litellm_params: {{ model: \"openai/gpt-*\", api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: narrow }} }}
+  - {{ model_name: openai/gpt-4o-mini, litellm_params: {{ model: openai/exact, api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: exact }} }}
+  - {{ model_name: \"fixed-*\", litellm_params: {{ model: openai/one, api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: fixed }} }}
+router_settings: {{ model_group_alias: {{ best: openai/gpt-4o }} }}"
+    ))
+    .await;
+    for (model, sent, deployment) in [
+        ("openai/gpt-4o-mini", "exact", "exact"),
+        ("openai/gpt-4o", "gpt-4o", "narrow"),
+        ("openai/o9-new", "o9-new", "wide"),
+        ("gpt-4o", "gpt-4o", "narrow"),
+        ("best", "gpt-4o", "narrow"),
+        ("fixed-anything", "one", "fixed"),
+    ] {
+        let answer = gateway.post("/v1/chat/completions", &hello(model)).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text);
+        let asked = upstream.asked().pop().expect("a request");
+        assert_eq!((asked.body["model"].as_str(), answer.header("x-witgate-deployment")), (Some(sent), deployment));
+        if model == "openai/gpt-4o" {
+            assert_ne!(
+                answer.header("x-litellm-response-cost"),
+                "",
+                "the price is the filled-in model's: {:?}",
+                answer.headers
+            );
+        }
+    }
+    let unknown = gateway.post("/v1/chat/completions", &hello("anthropic/claude")).await;
+    assert_eq!(unknown.status, 404, "{}", unknown.text);
+    let models = gateway.get("/v1/models").await.json();
+    let listed: Vec<&str> =
+        models["data"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert!(
+        listed.contains(&"openai/gpt-4o") && listed.contains(&"best") && !listed.iter().any(|name| name.contains('*'))
+    );
+    assert_eq!(gateway.get("/v1/models/openai/never-seen").await.status, 200);
+}
+
+#[tokio::test]
+async fn names_that_clients_think_of_make_no_series() {
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(400)).await;
+    let base = upstream.origin();
+    let gateway = Gateway::start(&format!(
+        "model_list: [{{ model_name: \"x/*\", litellm_params: {{ model: \"openai/*\", api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: one }} }}]"
+    ))
+    .await;
+    let lines = |gateway: &Gateway| gateway.app.metrics.render(Vec::new()).expect("metrics").lines().count();
+    gateway.post("/v1/chat/completions", &hello("x/first")).await;
+    gateway.post("/v1/chat/completions", &hello("y/first")).await;
+    let before = lines(&gateway);
+    // More than are kept filled in.
+    for number in 0..300 {
+        assert_eq!(gateway.post("/v1/chat/completions", &hello(&format!("x/m-{number}"))).await.status, 200);
+        assert_eq!(gateway.post("/v1/chat/completions", &hello(&format!("y/m-{number}"))).await.status, 404);
+    }
+    assert_eq!(lines(&gateway), before);
+}
+
+#[tokio::test]
+async fn tags_choose_among_deployments_where_they_filter() {
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(20)).await;
+    let base = upstream.origin();
+    let one = |id: &str, tags: &str| {
+        format!(
+            "  - {{ model_name: g, litellm_params: {{ model: openai/{id}, api_base: \"{base}/v1\", api_key: k, tags: [{tags}] }}, model_info: {{ id: {id} }} }}\n"
+        )
+    };
+    let list = one("free", "free") + &one("paid", "paid, eu") + &one("rest", "default");
+    let gateway =
+        Gateway::start(&format!("model_list:\n{list}router_settings: {{ enable_tag_filtering: true }}")).await;
+    let ask = async |tags: Value, header: &str| {
+        let mut body = hello("g");
+        body["metadata"] = json!({"tags": tags});
+        let request = gateway
+            .client
+            .post(format!("{}/v1/chat/completions", gateway.url))
+            .header("content-type", "application/json");
+        let request = if header.is_empty() { request } else { request.header("x-litellm-tags", header) };
+        let answer = read(request.body(body.to_string()).send().await.expect("an answer")).await;
+        (answer.status, answer.header("x-witgate-deployment").to_owned())
+    };
+    for _ in 0..4 {
+        assert_eq!(ask(json!(["free"]), "").await, (200, "free".to_owned()));
+        assert_eq!(ask(json!([]), "paid, unheard-of").await, (200, "paid".to_owned()));
+        assert_eq!(ask(json!([]), "").await, (200, "rest".to_owned()));
+    }
+    assert_eq!(ask(json!(["free"]), "!free").await.0, 400);
+    assert!(upstream.asked().iter().all(|asked| asked.body.get("metadata").is_none()), "tags are the gateway's");
+}
