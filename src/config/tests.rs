@@ -263,7 +263,7 @@ fn included_files_are_merged_and_their_places_told() {
     let loaded =
         included(&[("conf/a.yaml", &first), ("conf/models/b.yaml", &second), ("conf/c.yaml", &third)]).unwrap();
     let groups: Vec<_> =
-        loaded.settings.catalog.groups.values().map(|group| (group.name.to_string(), group.retries)).collect();
+        loaded.settings.catalog.groups.values().map(|group| (group.name.to_string(), group.retry.retries)).collect();
     // A section takes the other's place whole, as in LiteLLM, and that is told.
     assert_eq!(groups, [("a".to_owned(), 2), ("b".to_owned(), 2), ("c".to_owned(), 2)]);
     assert!(loaded.settings.server.master_key.is_some());

@@ -93,7 +93,7 @@ impl Gateway {
     async fn ask(&self, deployment: &Arc<DeploymentRuntime>) -> Result<(), AttemptFault> {
         let request = request()?;
         let estimate = Estimate::of(&request);
-        let demand = estimate.demand(&deployment.config);
+        let demand = estimate.demand(deployment);
         let snapshot = self.live.read();
         let now = self.clock.now();
         let wanted = ReserveRequest {

@@ -121,6 +121,8 @@ impl DeploymentRuntime {
             authorization: self.authorization.clone(),
             health: Arc::clone(&self.health),
             scope: self.scope,
+            learned: Arc::clone(&self.learned),
+            learned_of_model: Arc::clone(&self.learned_of_model),
         })
     }
 }

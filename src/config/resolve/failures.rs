@@ -40,7 +40,7 @@ impl Failures {
         aliases: &BTreeMap<GroupName, Alias>,
     ) -> BTreeMap<GroupName, (RetryRule, Fallbacks)> {
         for (name, (at, _)) in &self.of_groups {
-            if !groups.has(name) && !aliases.contains_key(name.as_str()) {
+            if !groups.serves(name) && !aliases.contains_key(name.as_str()) {
                 reader.problem(*at, format!("there is no group `{name}`"), groups.did_you_mean(name));
             }
         }
@@ -104,7 +104,7 @@ impl Known<'_, '_> {
     fn target(&self, target: &TargetEntry) -> Option<Target> {
         let Self { reader, groups, aliases } = self;
         let name = target.model.as_str();
-        let group = if groups.has(name) {
+        let group = if groups.serves(name) {
             GroupName::from(name)
         } else if let Some(alias) = aliases.get(name) {
             alias.group.clone()
