@@ -40,7 +40,7 @@ fn the_shipped_policies_pass_their_scenarios() {
         let (cases, checks) = match inspect(bytes, false).unwrap().roles[..] {
             [Role::Router] => (12, 7),
             [Role::PromptBuilder] => (10, 8),
-            [Role::Provider] => (11, 5),
+            [Role::Provider] => (11, 6),
             _ => (9, 10),
         };
         assert!(own.cases.len() >= cases, "{name} has {} cases", own.cases.len());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
-use super::super::context::Arrival;
+use super::super::context::{self, Arrival};
 use super::super::fallback::Wishes;
 use super::super::tests::support::{gateway, request};
 use super::super::{Access, Gateway, RequestGuard, authenticate};
