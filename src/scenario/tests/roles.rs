@@ -117,7 +117,7 @@ fn a_provider_that_answers_otherwise_is_told_what_was_expected() {
     let request = "request: {messages: [{role: user, content: hi}], user: u}";
     let reply = "reply: {id: r, finish_reason: COMPLETE, message: {content: [{type: text, text: Hello}]}}";
     let stream = "stream: \"data: {\\\"type\\\":\\\"message-end\\\",\\\"delta\\\":{\\\"finish_reason\\\":\\\"COMPLETE\\\"}}\\n\\n\"";
-    let refusal = "refusal: {status: 404, body: {message: no such model}}";
+    let refusal = "refusal: {status: 400, body: {message: no such model}}";
     for (given, expect, code, words) in [
         (request, "{path: /v2/chat, headers: {}, dropped: [user]}", 0, "ok    one"),
         (request, "{path: /v1/chat}", 1, "expected the path `/v1/chat`, got `/v2/chat`"),
