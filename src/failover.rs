@@ -59,11 +59,10 @@ impl FaultClass {
         Some(match (cause, kind, status) {
             (Some(Cause::ContentPolicy), ..) => Self::ContentPolicy,
             (Some(Cause::ContextWindow), ..) | (None, FaultKind::Rejected, _) => Self::BadRequest,
-            (Some(Cause::Credential), ..) => Self::Authentication,
             (None, FaultKind::RateLimited, _) => Self::RateLimit,
             (None, FaultKind::TimedOut, _) => Self::Timeout,
             (None, FaultKind::Misconfigured, Some(404)) => Self::NotFound,
-            (None, FaultKind::Misconfigured, _) => Self::Authentication,
+            (Some(Cause::Credential), ..) | (None, FaultKind::Misconfigured, _) => Self::Authentication,
             (None, FaultKind::Unavailable, Some(502)) => Self::BadGateway,
             (None, FaultKind::Unavailable, Some(503) | None) => Self::ServiceUnavailable,
             (None, FaultKind::Unavailable | FaultKind::BrokenStream, _) => Self::InternalServer,

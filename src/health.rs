@@ -292,6 +292,7 @@ impl Attempt {
     }
 
     /// Ends the attempt, and says what it changed.
+    #[expect(clippy::must_use_candidate, reason = "it is ended for its effect; who logs looks at the change")]
     pub fn end(mut self, now: Moment, outcome: &AttemptOutcome) -> Option<Change> {
         self.finish(Some((now, outcome)))
     }

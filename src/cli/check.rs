@@ -30,7 +30,7 @@ pub(super) fn check(file: &Path, policies: Option<&Path>, json: bool, strict: bo
                 for problem in &loaded.left_out {
                     say(format_args!("left out: {problem}"));
                 }
-                shared_quotas(&loaded.settings).iter().for_each(|line| say(line));
+                shared_quotas(&loaded.settings).iter().for_each(say);
             }
             match loaded.left_out.len() {
                 count if strict && count > 0 => {

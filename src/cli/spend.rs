@@ -1,6 +1,6 @@
 //! `witgate spend`: what requests cost, out of the ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -23,7 +23,7 @@ pub(super) fn spend(arguments: SpendArgs) -> ExitCode {
         SpendBy::Team => By::Team,
     };
     let (format, period) = (arguments.format, Period { since: arguments.since, until: arguments.until });
-    let lines = file(arguments.config, arguments.ledger)
+    let lines = file(arguments.config.as_deref(), arguments.ledger)
         .and_then(|file| Reader::open(&file))
         .and_then(|reader| reader.spend(by, &period));
     match lines {
@@ -36,12 +36,12 @@ pub(super) fn spend(arguments: SpendArgs) -> ExitCode {
 }
 
 /// The file that is named, else where a gateway with this configuration keeps it.
-fn file(config: Option<PathBuf>, ledger: Option<PathBuf>) -> Result<PathBuf, String> {
+fn file(config: Option<&Path>, ledger: Option<PathBuf>) -> Result<PathBuf, String> {
     if let Some(ledger) = ledger {
         return Ok(ledger);
     }
-    let (mut named, mut state) = (None, serve::state_folder(config.as_deref()));
-    if let Some(path) = &config {
+    let (mut named, mut state) = (None, serve::state_folder(config));
+    if let Some(path) = config {
         let settings = config::load(path, &environment).map_err(|problems| problems.to_string())?.settings;
         state = settings.state_dir.or(state);
         named = settings.ledger.and_then(|ledger| ledger.file);

@@ -5,7 +5,7 @@ use crate::chat::ChatRequest;
 use crate::format::{ClientRequest, operation_at};
 use http::Uri;
 
-fn fields(value: Value) -> Map<String, Value> {
+fn fields(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
@@ -46,13 +46,13 @@ fn each_fault_has_one_class() {
 
 #[test]
 fn a_fallback_may_ask_otherwise_but_not_steer() {
-    assert_eq!(Overrides::parse(fields(json!({"model": "b"}))), Ok(None));
+    assert_eq!(Overrides::parse(fields(&json!({"model": "b"}))), Ok(None));
     for name in ["api_base", "api_key", "aws_region_name", "stream"] {
-        let refused = Overrides::parse(fields(json!({"model": "b", name: "x"}))).unwrap_err();
+        let refused = Overrides::parse(fields(&json!({"model": "b", name: "x"}))).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some(name));
     }
     let overrides =
-        Overrides::parse(fields(json!({"model": "b", "temperature": 0.5, "max_tokens": 7}))).unwrap().unwrap();
+        Overrides::parse(fields(&json!({"model": "b", "temperature": 0.5, "max_tokens": 7}))).unwrap().unwrap();
     let body = json!({"model": "a", "max_tokens": 100, "stream": true, "seed": 3,
         "messages": [{"role": "user", "content": "hello"}]});
     let original = asked("/v1/chat/completions", &body);

@@ -4,7 +4,7 @@
 //! the user, turns of one speaker are one message; what is one model's own goes into `additionalModelRequestFields`; pictures are
 //! bytes, for Bedrock fetches none but from S3. Streams are `vnd.amazon.eventstream`. A reply names neither itself nor its model.
 //!
-//! Shapes are those of the service model `bedrock-runtime` in `botocore` 1.44.8 on PyPI.
+//! Shapes are those of the service model `bedrock-runtime` in `botocore` 1.44.8 on `PyPI`.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -40,11 +40,11 @@ impl IdRule {
 
     /// The id number `attempt` that stands for `id`.
     fn made(self, id: &str, attempt: u32) -> String {
+        const LETTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
         let length = match self {
             Self::Exactly(length) => length,
             Self::Any | Self::Longest(_) | Self::Word(_) => 24,
         };
-        const LETTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
         let mut hash = Sha256::new();
         hash.update(attempt.to_be_bytes());
         hash.update(id.as_bytes());

@@ -107,7 +107,7 @@ impl Tries {
         // A field that one format lacks another deployment's may have; what one provider refused, others would refuse too,
         // unless a policy says that it is worth a try.
         let worth = !fault.was_sent() || self.rule.named(&fault).is_some();
-        if !fault.kind.may_succeed_elsewhere() && !(untried && worth) {
+        if !(fault.kind.may_succeed_elsewhere() || untried && worth) {
             return Err(fault.into());
         }
         self.last = Some(fault);

@@ -149,7 +149,7 @@ pub(super) async fn serve(
         let Some((target, next)) = chain.next(snapshot) else { break };
         tracing::info!(id = %guard.id(), from = %group.config.name, to = %target.group, fault = kind.as_str(), "another group takes over");
         asked = target.overrides.as_ref().map_or_else(|| request.clone(), |overrides| overrides.apply(&request));
-        asked.model = target.group.as_str().to_owned();
+        target.group.as_str().clone_into(&mut asked.model);
         guard.change_group();
         group = next;
     }

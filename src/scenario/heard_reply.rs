@@ -37,6 +37,7 @@ struct CallFile {
 /// Tokens; what is not given is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names in the file")]
 struct UsageFile {
     input_tokens: u64,
     cache_read_tokens: u64,
@@ -166,7 +167,7 @@ impl HeardReply {
                 PartKind::Reasoning { text, .. } => self.reasoning += text,
                 PartKind::Refusal(text) => self.refusal += text,
                 PartKind::ToolCall { id, name, arguments } => {
-                    self.calls.push(CallFile { id: id.clone(), name: name.clone(), arguments: arguments.clone() })
+                    self.calls.push(CallFile { id: id.clone(), name: name.clone(), arguments: arguments.clone() });
                 }
                 _ => {}
             }

@@ -163,7 +163,7 @@ async fn imitators_are_asked_in_the_older_words() {
     }
 }
 
-/// DeepSeek wants its thinking back, though Anthropic's clients hold it without a signature.
+/// `DeepSeek` wants its thinking back, though Anthropic's clients hold it without a signature.
 #[tokio::test]
 async fn thinking_comes_back_to_who_wants_it() {
     for (provider, back) in [("deepseek", json!("I need the file.")), ("openai", Value::Null)] {

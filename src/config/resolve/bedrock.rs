@@ -47,15 +47,15 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         }
     }
     let (region, model) = region(params, model)?;
-    let (base, from_file) = match params.aws_bedrock_runtime_endpoint.as_ref().or(params.api_base.as_ref()) {
-        Some(base) => (base.clone(), true),
-        None => {
+    let (base, from_file) =
+        if let Some(base) = params.aws_bedrock_runtime_endpoint.as_ref().or(params.api_base.as_ref()) {
+            (base.clone(), true)
+        } else {
             let written = row.base_env.iter().find_map(|name| places.reader.variable(name));
             let ending = if region.starts_with("cn-") { ".cn" } else { "" };
             let template = row.regional_base.as_deref().unwrap_or_default();
             (written.unwrap_or_else(|| template.replace("{region}", &region) + ending), false)
-        }
-    };
+        };
     let origin = address_of(places, &base, row)?;
     let mut endpoint = Endpoint::of(row, model, origin);
     if let Some((key, name)) = bearer(params, row) {
@@ -63,7 +63,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         endpoint.credential = Some(key);
         return Some(endpoint);
     }
-    if let Some(keys) = keys(params, &region)? {
+    if let Some(keys) = keys(params, &region).ok()? {
         endpoint.credential_name.clone_from(&keys.access_key);
         endpoint.aws_keys = Some(keys);
         return Some(endpoint);
@@ -125,7 +125,10 @@ fn bearer(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<(SecretStrin
 }
 
 /// The access key, of the entry or of the variables and never half of each; a problem where half of it is missing.
-fn keys(params: &LitellmParams<'_, '_>, region: &str) -> Option<Option<AwsKeys>> {
+///
+/// # Errors
+/// Half of it is missing, which is told.
+fn keys(params: &LitellmParams<'_, '_>, region: &str) -> Result<Option<AwsKeys>, ()> {
     let variable = |name: &str| params.places.reader.variable(name).map(|text| SecretString::from(text.trim()));
     let (access, secret, token) = if params.aws_access_key_id.is_some() || params.aws_secret_access_key.is_some() {
         let of = |pair: &Option<(SecretString, _)>| pair.as_ref().map(|(text, _)| text.clone());
@@ -135,11 +138,11 @@ fn keys(params: &LitellmParams<'_, '_>, region: &str) -> Option<Option<AwsKeys>>
         (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"), variable("AWS_SESSION_TOKEN"))
     };
     match (access, secret) {
-        (None, None) => Some(None),
+        (None, None) => Ok(None),
         (Some(access), Some(secret_key)) => {
             let access_key = access.expose_secret().to_owned();
             let region = region.to_owned();
-            Some(Some(AwsKeys { access_key, secret_key, session_token: token, region }))
+            Ok(Some(AwsKeys { access_key, secret_key, session_token: token, region }))
         }
         (access, _) => {
             let missing = if access.is_some() { "aws_secret_access_key" } else { "aws_access_key_id" };
@@ -149,7 +152,7 @@ fn keys(params: &LitellmParams<'_, '_>, region: &str) -> Option<Option<AwsKeys>>
                 format!("an access key without its `{missing}`"),
                 "write both, or neither",
             );
-            None
+            Err(())
         }
     }
 }

@@ -77,12 +77,11 @@ fn targets(section: &Section<'_, '_>, node: &Node, key: &str) -> Vec<TargetEntry
             return Some(TargetEntry { at, model: reader.text(node, key)?, fields: Map::new() });
         }
         let Json::Object(fields) = reader.json(node) else { return None };
-        match fields.get("model") {
-            Some(Json::String(model)) => Some(TargetEntry { at, model: model.clone(), fields }),
-            _ => {
-                reader.problem(at, "a fallback that is a mapping needs a `model`", "the group that takes over");
-                None
-            }
+        if let Some(Json::String(model)) = fields.get("model") {
+            Some(TargetEntry { at, model: model.clone(), fields })
+        } else {
+            reader.problem(at, "a fallback that is a mapping needs a `model`", "the group that takes over");
+            None
         }
     };
     reader.list(node, key).iter().filter_map(target).collect()

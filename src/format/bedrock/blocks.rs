@@ -107,7 +107,7 @@ fn other(value: &Value, path: &dyn Fn() -> String) -> Option<Value> {
             let data = text(file, "file_data")?;
             let (media_type, data) = data.strip_prefix("data:")?.split_once(";base64,")?;
             let source = json!({"bytes": data});
-            Some(document(media_type, text(file, "filename"), source, path))
+            Some(document(media_type, text(file, "filename").as_deref(), &source, path))
         }
         "document" => {
             let source = value.get("source")?;
@@ -115,9 +115,9 @@ fn other(value: &Value, path: &dyn Fn() -> String) -> Option<Value> {
             match source.get("type")?.as_str()? {
                 "base64" => {
                     let bytes = json!({"bytes": text(source, "data")?});
-                    Some(document(&text(source, "media_type")?, title, bytes, path))
+                    Some(document(&text(source, "media_type")?, title.as_deref(), &bytes, path))
                 }
-                "text" => Some(document("text/plain", title, json!({"text": text(source, "data")?}), path)),
+                "text" => Some(document("text/plain", title.as_deref(), &json!({"text": text(source, "data")?}), path)),
                 _ => None,
             }
         }
@@ -129,7 +129,7 @@ fn other(value: &Value, path: &dyn Fn() -> String) -> Option<Value> {
     }
 }
 
-fn document(media_type: &str, title: Option<String>, source: Value, path: &dyn Fn() -> String) -> Value {
+fn document(media_type: &str, title: Option<&str>, source: &Value, path: &dyn Fn() -> String) -> Value {
     let format = match media_type {
         "application/pdf" => "pdf",
         "text/csv" => "csv",
@@ -141,7 +141,7 @@ fn document(media_type: &str, title: Option<String>, source: Value, path: &dyn F
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
         _ => "txt",
     };
-    json!({"document": {"format": format, "name": name(title.as_deref(), path), "source": source}})
+    json!({"document": {"format": format, "name": name(title, path), "source": source}})
 }
 
 /// A name of the letters that are taken; the place of a document that has none, since two must not have the same.

@@ -3,6 +3,8 @@
 //! What another dialect said and this one has no word for is dropped and reported; where leaving it out would change the
 //! answer, the request is rejected instead.
 
+use std::fmt::Write as _;
+
 use bytes::BytesMut;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
@@ -80,7 +82,8 @@ fn in_path(model: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             segment.push(char::from(byte));
         } else {
-            segment.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(segment, "%{byte:02X}");
         }
     }
     segment
@@ -215,8 +218,9 @@ fn thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut
         _ => Map::new(),
     };
     match (by, fitting, effort.as_deref()) {
-        (Effort::Never, ..) => return report.dropped.push("reasoning_effort".to_owned()),
-        (Effort::Budget, Some(..1024), _) => return report.dropped.push("reasoning_effort".to_owned()),
+        (Effort::Never, ..) | (Effort::Budget, Some(..1024), _) => {
+            return report.dropped.push("reasoning_effort".to_owned());
+        }
         (_, Some(budget), _) => {
             told.insert("type".to_owned(), "enabled".into());
             told.insert("budget_tokens".to_owned(), budget.into());

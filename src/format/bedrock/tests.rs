@@ -10,7 +10,7 @@ fn encode(model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
     Bedrock.encode(&request, &Target { model, api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 9 })
 }
 
-fn hi(more: Value) -> Value {
+fn hi(more: &Value) -> Value {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
@@ -26,7 +26,7 @@ fn models_stand_in_the_path_as_one_segment() {
             "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.a/converse-stream",
         ),
     ] {
-        assert_eq!(encode(model, &hi(json!({"stream": stream}))).unwrap().path, path);
+        assert_eq!(encode(model, &hi(&json!({"stream": stream}))).unwrap().path, path);
     }
 }
 
@@ -45,11 +45,11 @@ fn what_cannot_be_said_is_refused_by_name() {
         (json!({"messages": picture}), "messages[0].content[0]"),
         (json!({"response_format": {"type": "json_object"}}), "response_format.type"),
     ] {
-        let fault = encode("m", &hi(more)).unwrap_err();
+        let fault = encode("m", &hi(&more)).unwrap_err();
         assert_eq!((fault.kind, fault.param.as_deref()), (FaultKind::Rejected, Some(param)), "{fault}");
     }
     // Where no tool was called yet, no tools are the same as none to be called.
-    let body = encode("m", &hi(json!({"tools": tool, "tool_choice": "none"}))).unwrap().body;
+    let body = encode("m", &hi(&json!({"tools": tool, "tool_choice": "none"}))).unwrap().body;
     assert!(!String::from_utf8_lossy(&body).contains("toolConfig"));
 }
 
@@ -60,7 +60,7 @@ fn fields_of_its_own_pass_from_other_dialects() {
         "additionalModelRequestFields": {"inferenceConfig": {"topK": 3}},
         "reasoning_effort": "low", "logit_bias": {"1": 2}
     });
-    let encoded = encode("m", &hi(own)).unwrap();
+    let encoded = encode("m", &hi(&own)).unwrap();
     let body: Value = serde_json::from_slice(&encoded.body).unwrap();
     assert_eq!(body["guardrailConfig"]["guardrailIdentifier"], "g");
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Azure's OpenAI: the same bodies at addresses of its own.
 //!
 //! A dated version stands in the query, and the deployment in the path; the newer API (`v1`, `latest`, `preview`) has one path for
-//! all deployments and takes the deployment's name for a model's. Addresses are those of `AzureOpenAI` in `openai` 3.57 on PyPI.
+//! all deployments and takes the deployment's name for a model's. Addresses are those of `AzureOpenAI` in `openai` 3.57 on `PyPI`.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};

@@ -51,13 +51,11 @@ fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice,
     let mut parts = message::said_by_assistant(&mut said)?;
     let refused = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
     let finish = match fields.word("finish_reason")? {
-        Some(word) => match finish_reason(&word, refused) {
-            Some(reason) => Some(reason),
-            None => {
-                let gave_up = "the provider gave the reply up with an error";
-                return Err(Mismatch::new(&path.key("finish_reason"), gave_up));
-            }
-        },
+        Some(word) => {
+            let gave_up = "the provider gave the reply up with an error";
+            let reason = finish_reason(&word, refused);
+            Some(reason.ok_or_else(|| Mismatch::new(&path.key("finish_reason"), gave_up))?)
+        }
         None => None,
     };
     tell_apart(&mut parts);

@@ -2,6 +2,7 @@
 //! sliding limit, an hour of it in a second.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -244,15 +245,18 @@ fn config(case: &Case) -> String {
     let mut text = "model_list:\n".to_owned();
     for key in 0..case.keys {
         let limit = case.configured.map_or_else(String::new, |tpm| format!(", tpm: {tpm}"));
-        text.push_str(&format!(
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
             "- {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"http://k{key}.test/v1\", api_key: sk-{key}{limit}}}}}\n"
-        ));
+        );
     }
     let order = if case.strict { "strict" } else { "packed" };
-    text.push_str(&format!(
+    let _ = write!(
+        text,
         "witgate: {{server: {{request_timeout_seconds: 100000}}, queue: {{max_wait_seconds: 100000, order: {order}}}}}\n\
          router_settings: {{timeout: 100000}}\n"
-    ));
+    );
     text
 }
 
@@ -343,8 +347,8 @@ fn run(root: &Path, case: Case) -> Result<Outcome, String> {
         }
         let seen = provider.seen();
         let last = seen.last_start.unwrap_or(BEGIN).since(BEGIN).as_secs_f64();
-        let limit = (TPM * u64::from(case.keys)) as f64;
-        let (tokens, reply) = (seen.tokens as f64, case.reply as f64);
+        let limit = figure(TPM * u64::from(case.keys));
+        let (tokens, reply) = (figure(seen.tokens), figure(case.reply));
         let ideal = (tokens / limit - 1.0) * WINDOW.as_secs_f64() + reply;
         Ok(Outcome {
             served,
@@ -394,4 +398,10 @@ fn fairness(root: &Path) -> Result<Duration, String> {
         let last = *ended.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(last.saturating_sub(Duration::from_secs(PLAIN.reply)))
     })
+}
+
+/// Tokens and seconds of a proof are far below what a float holds exactly.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+const fn figure(number: u64) -> f64 {
+    number as f64
 }
