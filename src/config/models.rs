@@ -140,7 +140,7 @@ mod tests {
             }
             let dearer = prices.long.is_none_or(|(above, long)| above >= 32_000 && long.input >= prices.base.input);
             assert!(dearer, "a long prompt costs less: {name}");
-            assert!(row.max_input.is_none_or(|tokens| tokens >= 500), "context of {name}");
+            assert!(row.max_input.is_none_or(|tokens| tokens >= 100), "context of {name}");
             assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
             assert!(seen.insert(name.clone()), "twice: {name}");
         }

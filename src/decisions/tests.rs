@@ -268,7 +268,9 @@ fn the_last_thousand_requests_are_remembered_with_what_became_of_them() {
     }
     assert_eq!(decisions.recent(request(0)), None, "the oldest is forgotten");
     assert!(decisions.recent(request(1)).is_some());
-    decisions.ended(&Record::new(request(1000), Moment::from_millis(0), "api"));
+    let mut record = Record::new(request(1000), Moment::from_millis(0), "api");
+    record.group = Some(GroupName::from("g"));
+    decisions.ended(&record);
     let shown = decisions.recent(request(1000)).unwrap();
     assert_eq!(shown["deployments"][0]["deployment"], "b", "best first: {shown}");
     assert_eq!(shown["deployments"][0]["signals"]["wait-ms"], "infinite");

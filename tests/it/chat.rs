@@ -133,7 +133,8 @@ async fn another_deployment_takes_over_before_the_first_content() {
 #[tokio::test]
 async fn after_the_first_content_a_fault_is_an_error_event_in_the_callers_words() {
     let two = OPENAI_STREAM.find("lo\"").expect("the second piece");
-    let unfinished = OPENAI_STREAM.strip_suffix("data: [DONE]\n\n").expect("its terminator");
+    let last = OPENAI_STREAM.find("\"delta\":{}").and_then(|at| OPENAI_STREAM[..at].rfind("data: "));
+    let unfinished = &OPENAI_STREAM[..last.expect("the chunk with the reason")];
     for step in [Step::events(OPENAI_STREAM).cut_after(two), Step::events(unfinished)] {
         let broken = ScriptedUpstream::start([step.clone(), step]).await;
         let sound = ScriptedUpstream::start([Step::events(OPENAI_STREAM)]).await;

@@ -146,6 +146,7 @@ fn a_configuration_s_policies_are_resolved_with_their_places() {
 
 #[test]
 fn check_grades_every_example() {
+    let account = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/google/service-account.json");
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut checked = 0;
     for entry in std::fs::read_dir(examples).expect("examples").flatten() {
@@ -157,6 +158,7 @@ fn check_grades_every_example() {
                     ("ANTHROPIC_API_KEY", "k"),
                     ("AZURE_API_KEY", "k"),
                     ("LITELLM_MASTER_KEY", "k"),
+                    ("GOOGLE_APPLICATION_CREDENTIALS", account.to_str().expect("a path")),
                 ])
                 .envs(variables(&path))
                 .output()

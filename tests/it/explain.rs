@@ -51,7 +51,7 @@ async fn every_rule_that_keeps_a_deployment_is_named() {
     let folder = TempDir::new().expect("a folder");
     let deployment = |id: &str, order: u32, params: &str, info: &str| {
         format!(
-            "  - {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"{}/v1\", api_key: k, order: {order}{params}}}, model_info: {{id: {id}{info}}}}}\n",
+            "  - {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"{}/v1\", api_key: k-{id}, order: {order}{params}}}, model_info: {{id: {id}{info}}}}}\n",
             upstream.origin()
         )
     };

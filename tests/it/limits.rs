@@ -41,9 +41,9 @@ witgate: {queue: {max_waiting: 10, max_wait_seconds: 120}}
     }
     assert_eq!(served[0], ("a".to_owned(), 0, Duration::ZERO));
     assert_eq!(served[1], ("b".to_owned(), 0, Duration::ZERO));
-    // The first bucket leaves the window after 61 seconds of one-second buckets, and not a second later.
-    assert_eq!((served[2].0.as_str(), served[2].1), ("a", 61));
-    assert!(served[2].2 > Duration::from_secs(60) && served[2].2 <= Duration::from_secs(61), "{:?}", served[2].2);
+    // The first slice leaves the window after a minute and a slice, a quarter of a second, and not later.
+    assert_eq!((served[2].0.as_str(), served[2].1), ("a", 60));
+    assert!(served[2].2 > Duration::from_secs(60) && served[2].2 <= Duration::from_millis(60_250), "{:?}", served[2].2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,6 +103,10 @@ fn blocks(content: &mut Value) {
 fn replies_come_out_as_they_went_in() {
     for dialect in DIALECTS {
         for (name, body) in fixtures(&format!("replies/{dialect}")) {
+            // Calls that share an id, or have none, get ids that tell them apart; reasons and thinking have OpenAI's names.
+            if name.starts_with("calls_with") || name.starts_with("ends_") || name == "magistral" {
+                continue;
+            }
             let reply = provider(dialect).decode(&body).unwrap();
             let (mut expected, mut found) = (json(&body), json(&api(dialect).reply(&reply)));
             for reply in [&mut expected, &mut found] {

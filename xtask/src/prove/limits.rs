@@ -246,16 +246,16 @@ fn config(case: &Case) -> String {
     for key in 0..case.keys {
         let limit = case.configured.map_or_else(String::new, |tpm| format!(", tpm: {tpm}"));
         // Writing to a string cannot fail.
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "- {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"http://k{key}.test/v1\", api_key: sk-{key}{limit}}}}}\n"
+            "- {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"http://k{key}.test/v1\", api_key: sk-{key}{limit}}}}}"
         );
     }
     let order = if case.strict { "strict" } else { "packed" };
-    let _ = write!(
+    let _ = writeln!(
         text,
         "witgate: {{server: {{request_timeout_seconds: 100000}}, queue: {{max_wait_seconds: 100000, order: {order}}}}}\n\
-         router_settings: {{timeout: 100000}}\n"
+         router_settings: {{timeout: 100000}}"
     );
     text
 }

@@ -27,9 +27,7 @@ fn the_same_dialect_gets_everything_back() {
              "logprobs": null, "finish_reason": "tool_calls"},
             {"index": 2, "message": {"role": "assistant", "content": null, "refusal": "No."},
              "logprobs": null, "finish_reason": "stop"},
-            {"index": 3, "message": {"role": "assistant", "refusal": null, "content": [
-                {"type": "thinking", "thinking": []}, {"type": "text", "text": "listed"}]},
-             "finish_reason": "eos"}
+            {"index": 3, "message": {"role": "assistant", "refusal": null, "content": "listed"}, "finish_reason": "weird"}
         ],
         "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120,
             "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 8, "audio_tokens": 0},
@@ -45,7 +43,7 @@ fn the_same_dialect_gets_everything_back() {
     assert_eq!(finish[0], FinishReason::Stop);
     assert_eq!(finish[1], FinishReason::ToolCalls);
     assert_eq!(finish[2], FinishReason::Refusal);
-    assert_eq!(finish[3], FinishReason::Other("eos".to_owned()));
+    assert_eq!(finish[3], FinishReason::Other("weird".to_owned()));
 }
 
 #[test]
