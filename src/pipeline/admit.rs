@@ -168,8 +168,17 @@ impl AdmissionControl<'_, '_> {
             report.waiting,
             report.tokens
         );
-        let next =
-            report.next_start.map_or(Duration::from_secs(1), |next| next.since(now).max(Duration::from_millis(1)));
+        // When it could start if nobody else did: the queue ahead of it is not foreseen.
+        let limits = context.gateway.limits.local();
+        let starts = self.order.iter().filter_map(|index| {
+            let deployment = &context.group.deployments[*index];
+            match limits.wait(now, deployment.scope, self.estimate.demand(deployment)) {
+                Wait::At(until) => Some(until),
+                Wait::Now | Wait::Unknown | Wait::Never => None,
+            }
+        });
+        let next = starts.min().or(report.next_start);
+        let next = next.map_or(Duration::from_secs(1), |next| next.since(now).max(Duration::from_millis(1)));
         Refusal::new(RefusalKind::RateLimited, message).after(next)
     }
 
