@@ -318,6 +318,24 @@ fn a_key_that_changes_leaves_the_id_as_it_was() {
 }
 
 #[test]
+fn entries_of_one_key_and_model_have_one_limit() {
+    let entry = |name: &str, key: &str, more: &str| {
+        format!("  - {{ model_name: {name}, litellm_params: {{ model: openai/gpt-4o, api_key: {key}{more} }} }}\n")
+    };
+    let text = "model_list:\n".to_owned()
+        + &entry("a", "one", ", tpm: 5000")
+        + &entry("b", "one", ", tpm: 3000")
+        + &entry("c", "two", "")
+        + &entry("d", "three", ", quota: own")
+        + &entry("e", "four", ", quota: own");
+    let settings = parse(&text, "a.yaml", &env).unwrap().settings;
+    let scope = |name: &str| settings.catalog.groups[name].deployments[0].scope.clone();
+    assert_eq!(scope("a"), scope("b"), "one account of one provider");
+    assert_eq!(scope("d"), scope("e"), "said so");
+    assert!(scope("a") != scope("c") && scope("c") != scope("d"));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_one_problem_without_a_line() {
     let problems = load(Path::new("/nowhere/at/all.yaml"), &nothing).unwrap_err();
     let text = problems.to_string();

@@ -144,6 +144,29 @@ fn a_configuration_s_policies_are_resolved_with_their_places() {
     }
 }
 
+/// What is said of LiteLLM's behaviour and ours is held by tests, each of which is named.
+#[test]
+fn every_test_that_the_page_on_litellm_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/litellm.md")).expect("the page");
+    let (mut folders, mut code) = (vec![root.join("src"), root.join("tests/it")], String::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code += &std::fs::read_to_string(path).expect("a source");
+            }
+        }
+    }
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |")).collect();
+    for row in &rows {
+        let test = row.trim_end_matches("` |").rsplit('`').next().unwrap_or_default();
+        assert!(code.contains(&format!("fn {test}()")), "`{test}` is no test: {row}");
+    }
+    assert!(rows.len() > 20, "{} rows", rows.len());
+}
+
 #[test]
 fn check_grades_every_example() {
     let account = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/google/service-account.json");
