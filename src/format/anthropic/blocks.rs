@@ -1,6 +1,7 @@
 //! Content blocks, both ways. The kinds more than one dialect knows are taken apart; all others
 //! (documents, server tools, redacted thinking, pictures by file id …) stay whole.
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::chat::{ImageSource, Part, PartKind};
@@ -88,7 +89,9 @@ pub(super) fn has_word(part: &Part, same_dialect: bool) -> bool {
             PartKind::Text(text) | PartKind::Refusal(text) => !text.is_empty(),
             PartKind::Reasoning { signature, .. } => signature.is_some(),
             // Clients of other dialects bring thinking back as they got it, sealed or not.
-            PartKind::Other(value) => value.get("type").is_some_and(|kind| kind == "redacted_thinking"),
+            PartKind::Other(value) => {
+                value.get("type").is_some_and(|kind| kind == "redacted_thinking") || file(value).is_some()
+            }
             _ => true,
         }
 }
@@ -101,7 +104,10 @@ pub(super) fn is_empty_text(part: &Part) -> bool {
 /// Writes a part that [`has_word`] as a block; `place` names it among the fields left out.
 pub(super) fn write(part: &Part, out: &mut Array<'_>, place: &dyn Fn() -> String, report: &mut Report) {
     if let PartKind::Other(value) = &part.kind {
-        return out.item(value);
+        return match file(value).filter(|_| !report.same_dialect) {
+            Some(file) => document(&file, out),
+            None => out.item(value),
+        };
     }
     let mut block = out.object();
     match &part.kind {
@@ -130,6 +136,57 @@ pub(super) fn write(part: &Part, out: &mut Array<'_>, place: &dyn Fn() -> String
         PartKind::Other(_) => {}
     }
     report.rest(&mut block, &part.rest, place, &[]);
+}
+
+const PDF: &str = "application/pdf";
+
+/// A document as the dialect of chat completions says it.
+struct File<'a> {
+    name: Option<&'a str>,
+    source: FileSource<'a>,
+}
+
+enum FileSource<'a> {
+    /// A PDF in base64.
+    Base64(&'a str),
+    /// The provider fetches it.
+    Url(&'a str),
+}
+
+/// The file that a part of another dialect is; `None` where it is none that can be said here, such as one kept at another provider.
+fn file(value: &Value) -> Option<File<'_>> {
+    let file = value.get("file").filter(|_| value.get("type").is_some_and(|kind| kind == "file"))?;
+    let text = |name: &str| file.get(name).and_then(Value::as_str);
+    let source = match (text("file_data"), text("file_id")) {
+        (Some(data), _) => {
+            let (media_type, data) = data.strip_prefix("data:")?.split_once(";base64,")?;
+            // Other kinds of files are refused there.
+            (media_type == PDF).then_some(FileSource::Base64(data))?
+        }
+        (None, Some(id)) if id.starts_with("https://") => FileSource::Url(id),
+        _ => return None,
+    };
+    Some(File { name: text("filename"), source })
+}
+
+fn document(file: &File<'_>, out: &mut Array<'_>) {
+    let mut block = out.object();
+    block.field("type", "document");
+    {
+        let mut source = block.object("source");
+        match file.source {
+            FileSource::Base64(data) => {
+                source.field("type", "base64");
+                source.field("media_type", PDF);
+                source.field("data", data);
+            }
+            FileSource::Url(url) => {
+                source.field("type", "url");
+                source.field("url", url);
+            }
+        }
+    }
+    block.optional("title", file.name);
 }
 
 fn image(block: &mut Object<'_>, source: &ImageSource, place: &dyn Fn() -> String, report: &mut Report) {

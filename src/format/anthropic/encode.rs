@@ -21,14 +21,16 @@ use crate::format::{Encoded, Target};
 /// The provider's pattern for `tool_use.id`.
 const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
 
+/// What stands for the mode of other dialects in which a reply is any JSON object: here only schemas can be asked for otherwise.
+const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no text around it, no code fence.";
+
 /// The least budget for thinking that is taken.
 const LEAST_BUDGET: u32 = 1024;
 
 /// Writes a request.
 ///
 /// # Errors
-/// `Rejected` where the request asks for another provider's kind of tool or content, for several replies or
-/// for JSON without a schema; `Misconfigured` where the version cannot be a header.
+/// `Rejected` where the request asks for another provider's kind of tool or content, or for several replies; `Misconfigured` where the version cannot be a header.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     let version = version(target.api_version);
     let mut headers = HeaderMap::new();
@@ -48,7 +50,9 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         object.field("max_tokens", &bound);
         let wanted = Wanted::of(request, target.quirks.effort(), bound, &mut report);
         let messages = CallIds::of(&request.messages, CALL_IDS).applied(&request.messages);
-        history::conversation(&messages, &mut object, &mut report);
+        let json = (request.output == Some(OutputFormat::JsonObject) && !report.same_dialect)
+            .then(|| Part::from(PartKind::Text(JSON_ONLY.to_owned())));
+        history::conversation(&messages, json.as_ref(), &mut object, &mut report);
         tools(request, &mut object, &mut report);
         tool_choice(request, &mut object, &report);
         sampling(request, is_legacy(version), &mut object, &mut report);
@@ -77,10 +81,6 @@ fn possible(request: &ChatRequest, same_dialect: bool) -> Result<(), AttemptFaul
     }
     if same_dialect {
         return Ok(());
-    }
-    if request.output == Some(OutputFormat::JsonObject) {
-        let why = "a provider that speaks Anthropic's messages knows `json_schema` only; give a schema";
-        return Err(unsupported("response_format.type", why));
     }
     let why = "this cannot be sent to a provider that speaks Anthropic's messages";
     if matches!(request.tool_choice, Some(ToolChoice::Other(_))) {

@@ -34,8 +34,13 @@ struct Turn<'a> {
     rest: &'a Rest,
 }
 
-/// Writes `system` and `messages`.
-pub(super) fn conversation(messages: &[Message], object: &mut Object<'_>, report: &mut Report) {
+/// Writes `system`, with an instruction of the gateway's own behind the client's, and `messages`.
+pub(super) fn conversation(
+    messages: &[Message],
+    instruction: Option<&Part>,
+    object: &mut Object<'_>,
+    report: &mut Report,
+) {
     let mut system: Vec<Placed<'_>> = Vec::new();
     let mut turns: Vec<Turn<'_>> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
@@ -61,6 +66,7 @@ pub(super) fn conversation(messages: &[Message], object: &mut Object<'_>, report
             _ => turns.push(Turn { role, parts, rest: &message.rest }),
         }
     }
+    system.extend(instruction.map(|part| Placed { part, message: messages.len(), index: 0, role: Role::System }));
     if !system.is_empty() {
         content("system", &system, object, report);
     }

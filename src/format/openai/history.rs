@@ -254,7 +254,11 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             report.rest(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
         }
         PartKind::Other(value) if report.same_dialect || is_common(value) => array.item(value),
-        PartKind::Other(value) => return Err(unsupported(path, &type_of(value))),
+        PartKind::Other(value) => {
+            document(value, array).ok_or_else(|| unsupported(path, &type_of(value)))?;
+            let left = ["citations", "context"].into_iter().filter(|name| value.get(name).is_some());
+            report.dropped.extend(left.map(|name| format!("{path}.{name}")));
+        }
         // No client API makes these outside an assistant's turn.
         PartKind::ToolCall { .. } | PartKind::ToolResult { .. } | PartKind::Reasoning { .. } => {
             report.dropped.push(path.to_owned());
@@ -267,6 +271,32 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
 fn is_common(value: &Value) -> bool {
     let has = |name: &str| value.get(name).is_some_and(Value::is_object);
     value.get("type").and_then(Value::as_str).is_some_and(|kind| matches!(kind, "file" | "input_audio") && has(kind))
+}
+
+/// A document of another dialect, as a file or, where it is a text, as a text; `None` where it is none that can be said here, such as one
+/// that the provider is to fetch.
+fn document(value: &Value, array: &mut Array<'_>) -> Option<()> {
+    let source = value.get("source").filter(|_| value.get("type").is_some_and(|kind| kind == "document"))?;
+    let text = |of: &str| source.get(of).and_then(Value::as_str);
+    match (text("type")?, text("data")?) {
+        ("base64", data) => {
+            let media_type = text("media_type")?;
+            let mut object = array.object();
+            object.field("type", "file");
+            let mut file = object.object("file");
+            // The name is asked for there, and need not be the document's own.
+            let title = value.get("title").and_then(Value::as_str);
+            file.field("filename", title.unwrap_or("document.pdf"));
+            file.field("file_data", &format_args!("data:{media_type};base64,{data}"));
+        }
+        ("text", words) => {
+            let mut object = array.object();
+            object.field("type", "text");
+            object.field("text", words);
+        }
+        _ => return None,
+    }
+    Some(())
 }
 
 fn picture(source: &ImageSource, object: &mut Object<'_>) {

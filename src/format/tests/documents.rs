@@ -1,0 +1,56 @@
+//! Documents and JSON modes between the dialects: what one says, the other says in its own words.
+
+use serde_json::{Value, json};
+
+use super::{parse, provider};
+use crate::format::{Encoded, NO_QUIRKS, Target};
+
+const PDF: &str = "data:application/pdf;base64,JVBERi0=";
+
+/// What a request of one dialect becomes at a provider of another.
+fn across(from: &str, to: &str, body: &Value) -> Result<(Encoded, Value), crate::fault::AttemptFault> {
+    let request = parse(from, body.to_string().as_bytes()).unwrap();
+    let target = Target { model: "m", api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 9 };
+    let encoded = provider(to).encode(&request, &target)?;
+    let body = serde_json::from_slice(&encoded.body).unwrap();
+    Ok((encoded, body))
+}
+
+#[test]
+fn a_file_is_a_document_and_a_document_a_file() {
+    let file = |file: Value| json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]});
+    let (encoded, body) = across("openai", "anthropic", &file(json!({"filename": "a.pdf", "file_data": PDF}))).unwrap();
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="});
+    assert_eq!(body["messages"][0]["content"], json!([{"type": "document", "source": source, "title": "a.pdf"}]));
+    assert!(encoded.dropped.is_empty(), "{:?}", encoded.dropped);
+    let (_, body) = across("openai", "anthropic", &file(json!({"file_id": "https://example.org/a.pdf"}))).unwrap();
+    assert_eq!(body["messages"][0]["content"][0]["source"], json!({"type": "url", "url": "https://example.org/a.pdf"}));
+    for other in [json!({"file_id": "file-1"}), json!({"file_data": "data:application/zip;base64,AAAA"})] {
+        let fault = across("openai", "anthropic", &file(other)).unwrap_err();
+        assert_eq!(fault.param.as_deref(), Some("messages[0].content[0]"));
+    }
+    let document =
+        |document: Value| json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [document]}]});
+    let asked = document(json!({"type": "document", "source": source, "title": "a.pdf"}));
+    let (_, body) = across("anthropic", "openai", &asked).unwrap();
+    assert_eq!(
+        body["messages"][0]["content"],
+        json!([{"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}])
+    );
+    let words = json!({"type": "text", "media_type": "text/plain", "data": "Green."});
+    let asked = document(json!({"type": "document", "source": words, "citations": {"enabled": true}}));
+    let (encoded, body) = across("anthropic", "openai", &asked).unwrap();
+    assert_eq!(body["messages"][0]["content"], json!([{"type": "text", "text": "Green."}]));
+    assert_eq!(encoded.dropped, ["messages[0].content[0].citations"]);
+}
+
+#[test]
+fn a_mode_of_any_json_is_asked_for_in_words_where_there_is_none() {
+    let asked = json!({"model": "m", "response_format": {"type": "json_object"},
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name one."}]});
+    let (_, body) = across("openai", "anthropic", &asked).unwrap();
+    assert_eq!(body["system"][0], json!({"type": "text", "text": "Be brief."}));
+    assert!(body["system"][1]["text"].as_str().is_some_and(|text| text.contains("one JSON object")), "{body}");
+    let (_, body) = across("openai", "openai", &asked).unwrap();
+    assert_eq!(body["response_format"], json!({"type": "json_object"}));
+}
