@@ -296,12 +296,23 @@ pub struct Deployment {
     pub context_window: Option<u32>,
     /// The model's own bound of output tokens; `None` is unknown.
     pub max_output_tokens: Option<u32>,
+    /// What is left out of its requests.
+    pub left_out: LeftOut,
     /// What it has of its own about failures.
     pub failures: FailureRules,
     /// Timeouts of calls for a whole reply.
     pub timeouts: Timeouts,
     /// Timeouts of calls for a streamed one.
     pub stream_timeouts: Timeouts,
+}
+
+/// Parameters that are left out of a deployment's requests, and reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Those that its provider cannot take and that would otherwise refuse a request (LiteLLM's `drop_params`).
+    pub unsupported: bool,
+    /// These, whatever it can take (`additional_drop_params`).
+    pub always: Vec<String>,
 }
 
 /// How the simulated provider behaves as one model. Times in milliseconds of the clock it runs on.

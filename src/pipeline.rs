@@ -18,6 +18,7 @@ mod count;
 mod eligible;
 mod estimate;
 mod fallback;
+mod left_out;
 mod memory;
 mod parser;
 mod pieces;

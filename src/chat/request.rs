@@ -89,6 +89,30 @@ impl ChatRequest {
     }
 }
 
+impl ChatRequest {
+    /// Takes a parameter out, by the name that chat completions give it (a dot and what follows say where in it). Returns whether it
+    /// was there and is one that may be left out: what is asked about, and how it is delivered, is not.
+    pub fn leave_out(&mut self, parameter: &str) -> bool {
+        let name = parameter.split(['.', '[']).next().unwrap_or(parameter);
+        match name {
+            "n" => std::mem::replace(&mut self.choices, 1) > 1,
+            "temperature" => self.temperature.take().is_some(),
+            "top_p" => self.top_p.take().is_some(),
+            "top_k" => self.top_k.take().is_some(),
+            "max_tokens" | "max_completion_tokens" => self.max_tokens.take().is_some(),
+            "stop" => !std::mem::take(&mut self.stop).is_empty(),
+            "response_format" => self.output.take().is_some(),
+            "reasoning_effort" | "thinking" => self.reasoning.take().is_some(),
+            "tools" => !std::mem::take(&mut self.tools).is_empty(),
+            "tool_choice" => self.tool_choice.take().is_some(),
+            "parallel_tool_calls" => self.parallel_tool_calls.take().is_some(),
+            "user" => self.user.take().is_some(),
+            "model" | "messages" | "stream" => false,
+            other => self.rest.shift_remove(other).is_some(),
+        }
+    }
+}
+
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

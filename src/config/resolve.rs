@@ -70,6 +70,7 @@ fn deployment_defaults(shape: &Shape<'_, '_>) -> Defaults {
         window,
         margin,
         in_flight: shape.router.default_max_parallel_requests,
+        drop_params: shape.litellm.drop_params.unwrap_or(false),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
-use super::{LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, parser, stream};
+use super::{LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, left_out, parser, stream};
 
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 64 << 20;
@@ -175,10 +175,10 @@ async fn encode(
         let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
         let request = whole.as_ref().unwrap_or(request);
         let target = Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound };
-        if request.vectors.is_some() {
-            return format.encode_vectors(request, &target);
-        }
-        format.encode(request, &target)
+        left_out::encoded(request, &runtime.config.left_out, |request| match request.vectors {
+            Some(_) => format.encode_vectors(request, &target),
+            None => format.encode(request, &target),
+        })
     };
     if !context.large && !runtime.format.is_slow() {
         return encode(&context.request, runtime);

@@ -28,7 +28,7 @@ pub(crate) fn openai_reply(text: &str) -> Value {
         "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}})
 }
 
-fn anthropic_reply(text: &str) -> Value {
+pub(crate) fn anthropic_reply(text: &str) -> Value {
     json!({"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": text}],
         "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 9, "output_tokens": 2}})
 }

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::chat::{OPENAI_STREAM, openai_reply};
+use crate::chat::{OPENAI_STREAM, anthropic_reply, openai_reply};
 use crate::support::gateway::Gateway;
 use crate::support::upstream::{ScriptedUpstream, Step};
 
@@ -181,4 +181,37 @@ async fn thinking_comes_back_to_who_wants_it() {
         assert_eq!(gateway.post("/v1/messages", &request).await.status, 200);
         assert_eq!(upstream.asked()[0].body["messages"][1]["reasoning_content"], back, "{provider}");
     }
+}
+
+#[tokio::test]
+async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told() {
+    let mut asked = hi();
+    asked["n"] = json!(2);
+    asked["seed"] = json!(7);
+    for (more, status) in [("", 400), (", drop_params: true", 200), (", additional_drop_params: [n]", 200)] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Hello"))]).await;
+        let params = format!("model: anthropic/claude-x, api_base: \"{}\", api_key: k{more}", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, status, "{more}: {}", answer.text);
+        if status == 200 {
+            assert_eq!(answer.header("x-witgate-dropped"), "n, seed");
+            assert!(upstream.asked()[0].body.get("n").is_none());
+        } else {
+            assert_eq!(answer.json()["error"]["param"], "n");
+        }
+    }
+    // For all deployments; and the conversation is never left out.
+    let upstream = ScriptedUpstream::start([]).await;
+    let params = format!("model: anthropic/claude-x, api_base: \"{}\", api_key: k", upstream.origin());
+    let gateway = Gateway::start(&(group(&params) + "litellm_settings: {drop_params: true}\n")).await;
+    asked["messages"][0]["content"] =
+        json!([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]);
+    let answer = gateway.post("/v1/chat/completions", &asked).await;
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["param"]),
+        (400, &json!("messages[0].content[0]")),
+        "{}",
+        answer.text
+    );
 }

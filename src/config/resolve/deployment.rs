@@ -12,7 +12,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
-use crate::catalog::{Deployment, FailureRules, Origin, Wildcard};
+use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, Wildcard};
 use crate::chat::ChatRequest;
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
@@ -33,6 +33,8 @@ pub(super) struct Defaults {
     pub(super) window: Duration,
     pub(super) margin: f64,
     pub(super) in_flight: Option<u32>,
+    /// Whether what a provider cannot take is left out.
+    pub(super) drop_params: bool,
 }
 
 /// A deployment, and what its group must know of its entry.
@@ -115,6 +117,10 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         prices,
         context_window: info.max_input_tokens.or_else(|| known?.max_input),
         max_output_tokens: info.max_output_tokens.or(info.max_tokens).or_else(|| known?.max_output),
+        left_out: LeftOut {
+            unsupported: params.drop_params.unwrap_or(defaults.drop_params),
+            always: params.additional_drop_params,
+        },
         failures: FailureRules {
             retries: params.num_retries,
             cooldown: params.cooldown_time.or(info.cooldown_time),

@@ -7,6 +7,7 @@ use crate::config::section::Section;
 
 /// What acts of it.
 pub(in crate::config) struct LitellmSettings {
+    pub(in crate::config) drop_params: Option<bool>,
     pub(in crate::config) request_timeout: Option<Duration>,
     pub(in crate::config) num_retries: Option<u32>,
     pub(in crate::config) allowed_fails: Option<u32>,
@@ -15,9 +16,8 @@ pub(in crate::config) struct LitellmSettings {
 
 impl LitellmSettings {
     pub(in crate::config) fn read(mut section: Section<'_, '_>) -> Self {
-        // Read so that a value that is neither true nor false is reported; it is as if it were always on.
-        let _always = section.flag("drop_params");
         let read = Self {
+            drop_params: section.flag("drop_params"),
             request_timeout: section.seconds("request_timeout"),
             num_retries: section.small("num_retries"),
             allowed_fails: section.small("allowed_fails"),
