@@ -251,7 +251,7 @@ enum PolicyCommand {
     New {
         /// The policy's name, and the folder that is made here.
         name: String,
-        /// What it decides.
+        /// What it decides; a provider is written in Rust alone.
         #[arg(long, value_enum, default_value_t = WorldName::Router)]
         world: WorldName,
         /// The language it is written in.
@@ -365,6 +365,7 @@ enum WorldName {
     Router,
     PromptBuilder,
     ResponseParser,
+    Provider,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -80,11 +80,13 @@ pub enum World {
     PromptBuilder,
     /// What the client reads of a reply.
     ResponseParser,
+    /// How a provider is spoken to.
+    Provider,
 }
 
 impl World {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Router, Self::PromptBuilder, Self::ResponseParser];
+    pub const ALL: [Self; 4] = [Self::Router, Self::PromptBuilder, Self::ResponseParser, Self::Provider];
 
     /// The world's name in `wit/`.
     #[must_use]
@@ -93,6 +95,16 @@ impl World {
             Self::Router => "router",
             Self::PromptBuilder => "prompt-builder",
             Self::ResponseParser => "response-parser",
+            Self::Provider => "provider",
+        }
+    }
+
+    /// The languages that `new` writes a project of this world in.
+    #[must_use]
+    pub const fn languages(self) -> &'static [Language] {
+        match self {
+            Self::Router | Self::PromptBuilder | Self::ResponseParser => &Language::ALL,
+            Self::Provider => &[Language::Rust],
         }
     }
 }
@@ -103,6 +115,18 @@ pub enum KitProblem {
     /// The name is none for a policy.
     #[error("`{0}` cannot be a policy's name: small letters, digits and single hyphens, a letter first, at most 64")]
     Name(String),
+    /// There is no project to write after.
+    #[error(
+        "`new` writes a {world} in {known}, not in {language}; whatever language makes components can start from `wit/{world}.wit`"
+    )]
+    Unwritten {
+        /// The world.
+        world: &'static str,
+        /// The language that was asked for.
+        language: &'static str,
+        /// The languages there are, as `--lang` takes them.
+        known: String,
+    },
     /// There is something already.
     #[error("`{0}` is there already; choose another name, or another folder to work in")]
     Exists(String),

@@ -113,6 +113,7 @@ fn new(name: &str, world: WorldName, lang: LanguageName) -> ExitCode {
         WorldName::Router => World::Router,
         WorldName::PromptBuilder => World::PromptBuilder,
         WorldName::ResponseParser => World::ResponseParser,
+        WorldName::Provider => World::Provider,
     };
     let language = match lang {
         LanguageName::C => Language::C,

@@ -44,6 +44,8 @@ pub(super) const RUST_BUILDER_SDK: &[File] =
     files!("plugins/sdk-prompt-builder": "Cargo.toml" "src/bindings.rs" "src/lib.rs");
 pub(super) const RUST_PARSER_SDK: &[File] =
     files!("plugins/sdk-response-parser": "Cargo.toml" "src/bindings.rs" "src/lib.rs");
+pub(super) const RUST_PROVIDER_SDK: &[File] =
+    files!("plugins/sdk-provider": "Cargo.toml" "src/bindings.rs" "src/lib.rs");
 
 /// What a language's SDK has for every role, beside what an example holds of its own; routers' examples hold it themselves.
 const JAVASCRIPT_SDK: &[File] = files!("examples/policies/thrifty-javascript": "witgate.js");
@@ -66,18 +68,26 @@ pub(super) fn sdk(world: World, language: Language) -> &'static [&'static [File]
         (Language::Python, World::PromptBuilder | World::ResponseParser) => &[PYTHON_SDK],
         (Language::TypeScript, World::PromptBuilder) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_PROMPTS],
         (Language::TypeScript, World::ResponseParser) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_REPLIES],
-        (Language::C | Language::Go | Language::JavaScript | Language::Python, World::Router) | (Language::Rust, _) => {
-            &[]
-        }
+        (Language::C | Language::Go | Language::JavaScript | Language::Python, World::Router)
+        | (Language::Rust, _)
+        | (_, World::Provider) => &[],
     }
 }
 
-/// The example that a project of this world in this language is written after, and its files.
-pub(super) const fn example(world: World, language: Language) -> (&'static str, &'static [File]) {
-    match world {
-        World::Router => router(language),
-        World::PromptBuilder => prompt_builder(language),
-        World::ResponseParser => response_parser(language),
+/// The example that a project of this world in this language is written after, and its files. There is one for each of
+/// [`World::languages`].
+pub(super) const fn example(world: World, language: Language) -> Option<(&'static str, &'static [File])> {
+    match (world, language) {
+        (World::Router, _) => Some(router(language)),
+        (World::PromptBuilder, _) => Some(prompt_builder(language)),
+        (World::ResponseParser, _) => Some(response_parser(language)),
+        (World::Provider, Language::Rust) => Some((
+            "teller-rust",
+            files!("examples/policies/teller-rust":
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+            ),
+        )),
+        (World::Provider, _) => None,
     }
 }
 
@@ -221,10 +231,13 @@ const fn response_parser(language: Language) -> (&'static str, &'static [File]) 
 /// Writes a project named `name` into a folder of this name in `parent`, and says which that is.
 ///
 /// # Errors
-/// The name is none, the folder is there already, or it cannot be written.
+/// The name is none, this world has no project in this language, the folder is there already, or it cannot be written.
 pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Result<PathBuf, KitProblem> {
     check_name(name)?;
-    let (example, files) = example(world, language);
+    let Some((example, files)) = example(world, language) else {
+        let known = world.languages().iter().map(|language| language.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(KitProblem::Unwritten { world: world.as_str(), language: language.title(), known });
+    };
     let folder = parent.join(name);
     if folder.exists() {
         return Err(KitProblem::Exists(folder.display().to_string()));
@@ -243,6 +256,7 @@ pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Resul
             World::Router => &[("sdk", RUST_SDK)],
             World::PromptBuilder => &[("sdk", RUST_SDK), ("sdk-prompt-builder", RUST_BUILDER_SDK)],
             World::ResponseParser => &[("sdk", RUST_SDK), ("sdk-response-parser", RUST_PARSER_SDK)],
+            World::Provider => &[("sdk", RUST_SDK), ("sdk-provider", RUST_PROVIDER_SDK)],
         };
         for (part, files) in of_role {
             for (path, text) in *files {

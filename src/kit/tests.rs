@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_SDK, WIT, example, sdk};
+use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_PROVIDER_SDK, RUST_SDK, WIT, example, sdk};
 use super::{KitProblem, Language, Manifest, Sources, World, build, new, wrap};
 use crate::policy::inspect;
 
@@ -42,10 +42,24 @@ fn written(name: &str, world: World, language: Language) -> BTreeMap<String, Str
     files(&new(parent.path(), name, world, language).unwrap())
 }
 
-/// Every world in every language.
+/// Every world in each of its languages.
 fn examples() -> Vec<(World, Language, &'static str)> {
-    let all = World::ALL.into_iter().flat_map(|world| Language::ALL.map(|language| (world, language)));
-    all.map(|(world, language)| (world, language, example(world, language).0)).collect()
+    let all = World::ALL.into_iter().flat_map(|world| world.languages().iter().map(move |language| (world, *language)));
+    all.map(|(world, language)| (world, language, example(world, language).unwrap().0)).collect()
+}
+
+#[test]
+fn a_language_that_a_world_is_not_written_in_is_told_with_those_that_it_is() {
+    let parent = TempDir::new().unwrap();
+    for world in World::ALL {
+        for language in Language::ALL.into_iter().filter(|language| !world.languages().contains(language)) {
+            assert!(example(world, language).is_none(), "{} in {}", world.as_str(), language.as_str());
+            let told = new(parent.path(), "a", world, language).unwrap_err().to_string();
+            let wanted = format!("writes a {} in rust, not in {}", world.as_str(), language.title());
+            assert!(told.contains(&wanted), "{told}");
+        }
+    }
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -62,16 +76,32 @@ fn the_examples_are_what_new_writes() {
     }
 }
 
+#[test]
+fn the_guide_s_table_is_what_new_writes() {
+    let page = fs::read_to_string(root().join("wit/README.md")).unwrap();
+    let (_, table) =
+        page.split_once("| `--world` | `--lang` | The project | Its idea |\n| --- | --- | --- | --- |\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), World::ALL.len());
+    for (row, world) in rows.into_iter().zip(World::ALL) {
+        let languages = world.languages();
+        let known = languages.iter().map(|language| format!("`{}`", language.as_str())).collect::<Vec<_>>().join(", ");
+        let (idea, _) = example(world, languages[0]).unwrap().0.split_once('-').unwrap();
+        let wanted = format!("| `{}` | {known} | `examples/policies/{idea}-*` | ", world.as_str());
+        assert!(row.starts_with(&wanted), "{row} is not {wanted}");
+    }
+}
+
 /// One scenario file holds for all languages.
 #[test]
 fn every_language_is_held_to_the_same_scenarios() {
     for world in World::ALL {
         let of = |language| {
-            let (name, files) = example(world, language);
+            let (name, files) = example(world, language).unwrap();
             let (_, text) = files.iter().find(|(path, _)| *path == "scenarios.yaml").unwrap();
             text.replace(name, "NAME")
         };
-        for language in Language::ALL {
+        for &language in world.languages() {
             assert_eq!(of(language), of(Language::Rust), "{} in {}", world.as_str(), language.as_str());
         }
     }
@@ -84,13 +114,18 @@ fn a_project_holds_the_whole_contract_and_the_whole_sdk() {
         list.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(embedded(WIT), of_wit.collect());
-    for (part, list) in
-        [("sdk", RUST_SDK), ("sdk-prompt-builder", RUST_BUILDER_SDK), ("sdk-response-parser", RUST_PARSER_SDK)]
-    {
+    for (part, list) in [
+        ("sdk", RUST_SDK),
+        ("sdk-prompt-builder", RUST_BUILDER_SDK),
+        ("sdk-response-parser", RUST_PARSER_SDK),
+        ("sdk-provider", RUST_PROVIDER_SDK),
+    ] {
         assert_eq!(embedded(list), files(&root().join("plugins").join(part)), "{part}");
     }
-    let builder = written("other", World::PromptBuilder, Language::Rust);
-    assert!(builder["sdk-prompt-builder/src/bindings.rs"].contains("path: \"../wit\""));
+    for (world, part) in [(World::PromptBuilder, "sdk-prompt-builder"), (World::Provider, "sdk-provider")] {
+        let project = written("other", world, Language::Rust);
+        assert!(project[&format!("{part}/src/bindings.rs")].contains("path: \"../wit\""));
+    }
     let project = written("other", World::Router, Language::Rust);
     assert!(WIT.iter().all(|(path, _)| project.contains_key(&format!("wit/{path}"))));
     let manifest = &project["sdk/Cargo.toml"];
