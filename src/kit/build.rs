@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
 use super::{KitProblem, Language};
-use crate::policy::inspect;
+use crate::policy::{SettingsSchema, inspect};
+
+/// The JSON schema of a policy's settings, beside its manifest; a project need not have one.
+const SCHEMA: &str = "settings.schema.json";
 
 /// A component that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,11 +57,21 @@ pub fn build(folder: &Path) -> Result<Built, KitProblem> {
         Language::Python => ("componentize-py", python::build(&project)?),
         Language::Rust => ("cargo", rust::build(&project)?),
     };
+    let component = with_schema(&project.folder, component)?;
     // The same look that the gateway takes first.
     inspect(&component, false).map_err(|cause| KitProblem::Component { tool, cause: cause.to_string() })?;
     let path = project.folder.join(&project.manifest.name).with_extension("wasm");
     put(&path, &component)?;
     Ok(Built { path, bytes: component.len() })
+}
+
+/// The component with the project's schema of its settings, where there is one.
+pub(super) fn with_schema(folder: &Path, component: Vec<u8>) -> Result<Vec<u8>, KitProblem> {
+    let path = folder.join(SCHEMA);
+    if !path.exists() {
+        return Ok(component);
+    }
+    SettingsSchema::embed(&read(&path)?, component).map_err(|cause| KitProblem::file(&path, cause))
 }
 
 /// Renamed into place: whoever watches the file never sees half of it.

@@ -125,7 +125,8 @@ const fn router(language: Language) -> (&'static str, &'static [File]) {
         Language::Rust => (
             "thrifty-rust",
             files!("examples/policies/thrifty-rust":
-                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "settings.schema.json" "src/lib.rs"
+                "src/tests.rs"
             ),
         ),
         Language::TypeScript => (

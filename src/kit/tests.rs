@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::build::with_schema;
 use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_PROVIDER_SDK, RUST_SDK, WIT, example, sdk};
 use super::{KitProblem, Language, Manifest, Sources, World, build, new, wrap};
 use crate::policy::inspect;
@@ -206,6 +207,21 @@ fn what_a_runtime_asks_of_wasi_is_answered_inside_the_component() {
     let unknown = MODULE.replace("path_open", "path_rename");
     let told = wrap::plain(wat::parse_str(unknown).unwrap(), &wit, World::Router, "a test").unwrap_err().to_string();
     assert!(told.contains("path_rename"), "{told}");
+}
+
+#[test]
+fn a_project_s_schema_ends_up_in_its_component() {
+    let folder = TempDir::new().unwrap();
+    let component =
+        || wrap::plain(wat::parse_str(MODULE).unwrap(), &root().join("wit"), World::Router, "a test").unwrap();
+    let plain = with_schema(folder.path(), component()).unwrap();
+    assert_eq!(inspect(&plain, false).unwrap().schema, None);
+    let example = root().join("examples/policies/thrifty-rust");
+    let held = with_schema(&example, component()).unwrap();
+    assert_eq!(inspect(&held, false).unwrap().schema.unwrap().keys(), ["penalty: number"]);
+    fs::write(folder.path().join("settings.schema.json"), r#"{"oneOf": []}"#).unwrap();
+    let told = with_schema(folder.path(), component()).unwrap_err().to_string();
+    assert!(told.ends_with("settings.schema.json: `oneOf` at # is not understood here"), "{told}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod loading;
 mod log_lines;
 mod prompts;
 mod replies;
+mod schemas;
 mod swap;
 
 use std::sync::{Arc, LazyLock};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::policy::{Anatomy, Digest, Engine, anatomy, stopwatch};
+use crate::policy::{Anatomy, Digest, Engine, SettingsSchema, anatomy, stopwatch};
 
 use super::{Options, as_served, load, read, started};
 
@@ -30,6 +30,8 @@ pub struct Look {
     pub producers: Vec<String>,
     /// Custom sections, by name, with their bytes.
     pub sections: Vec<(String, usize)>,
+    /// The JSON schema of its settings, where it carries one that can be used.
+    pub schema: Option<SettingsSchema>,
     /// Core modules in it.
     pub modules: usize,
     /// Milliseconds to check, compile and link it, nothing being kept from before.
@@ -60,6 +62,7 @@ pub fn look(file: &Path, options: &Options) -> Result<Look, String> {
         exports,
         producers,
         sections,
+        schema: None,
         modules,
         load_ms: None,
         start_ms: None,
@@ -77,6 +80,7 @@ impl Look {
         let component = load(engine, file)?;
         let inspection = component.inspection();
         self.interface = format!("{}@{}", inspection.role_names(), inspection.version);
+        self.schema.clone_from(&inspection.schema);
         self.load_ms = Some(component.load_time().as_secs_f64() * 1e3);
         let began = stopwatch();
         let memory = inspection
@@ -103,6 +107,9 @@ impl fmt::Display for Look {
         writeln!(f, "  made with {}", listed(&self.producers))?;
         let sections: Vec<String> = self.sections.iter().map(|(name, bytes)| format!("{name} ({bytes})")).collect();
         writeln!(f, "  sections  {}", listed(&sections))?;
+        if let Some(schema) = &self.schema {
+            writeln!(f, "  settings  {}", listed(&schema.keys()))?;
+        }
         writeln!(f, "  load      {}", milliseconds(self.load_ms))?;
         writeln!(f, "  start     {}", milliseconds(self.start_ms))?;
         let memory = self.memory_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{} KiB", bytes / 1024));

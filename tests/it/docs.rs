@@ -144,6 +144,40 @@ fn a_configuration_s_policies_are_resolved_with_their_places() {
     }
 }
 
+/// What does not fit the schema that a component carries is told at the entry that names it, all at once.
+#[test]
+fn settings_are_held_to_the_schema_of_their_policy() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let (file, policies) = (folder.path().join("config.yaml"), folder.path().join("policies"));
+    let schema =
+        br#"{"properties": {"do": {"type": "string"}, "share": {"type": "number", "maximum": 1}}, "required": ["do"]}"#;
+    let hostile = std::fs::read("tests/fixtures/policies/hostile.wasm").expect("a component");
+    let strict = witgate::policy::SettingsSchema::embed(schema, hostile).expect("a schema");
+    std::fs::create_dir(&policies).expect("a folder");
+    std::fs::write(policies.join("strict.wasm"), strict).expect("written");
+    let policies = policies.to_str().expect("a path");
+    let check = |settings: &str| {
+        let list = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m}}\n";
+        let entry = format!("{list}witgate:\n  routers:\n    g: {{policy: strict, settings: {settings}}}\n");
+        std::fs::write(&file, entry).expect("written");
+        let output = run(&["check", file.to_str().expect("a path"), "--policies", policies]);
+        (output.status.success(), text(&output))
+    };
+    let (fit, told) = check("{do: nothing, share: 1}");
+    assert!(fit, "{told}");
+    let (fit, told) = check("{do: [], share: 2}");
+    let wanted = "setting `do` must be text; setting `share` must be a number, 1 or less";
+    assert!(!fit && told.contains("config.yaml:5:5: group `g`, policy `strict`") && told.contains(wanted), "{told}");
+    let looked = run(&["policy", "inspect", &format!("{policies}/strict.wasm"), "--settings", r#"{"do": "nothing"}"#]);
+    assert!(text(&looked).contains("settings  do: string, share: number"), "{}", text(&looked));
+    let looked = run(&["policy", "inspect", &format!("{policies}/strict.wasm"), "--json"]);
+    assert!(
+        text(&looked).contains(r#""required": ["#) && text(&looked).contains("setting `do` is missing"),
+        "{}",
+        text(&looked)
+    );
+}
+
 /// What is said of LiteLLM's behaviour and ours is held by tests, each of which is named.
 #[test]
 fn every_test_that_the_page_on_litellm_names_is_there() {

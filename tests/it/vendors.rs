@@ -188,7 +188,7 @@ async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told()
     let mut asked = hi();
     asked["n"] = json!(2);
     asked["seed"] = json!(7);
-    for (more, status) in [("", 400), (", drop_params: true", 200), (", additional_drop_params: [n]", 200)] {
+    for (more, status) in [("", 400), (", drop_params: true", 200), (", additional_drop_params: [\"n\"]", 200)] {
         let upstream = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Hello"))]).await;
         let params = format!("model: anthropic/claude-x, api_base: \"{}\", api_key: k{more}", upstream.origin());
         let gateway = Gateway::start(&group(&params)).await;

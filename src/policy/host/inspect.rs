@@ -1,9 +1,12 @@
 //! What a component is, read from its bytes before anything is compiled: the role and version from the name
-//! of the interface it exports (a built component keeps no world name), and what it wants imported.
+//! of the interface it exports (a built component keeps no world name), what it wants imported, and the schema of
+//! its settings.
 
 use wasmparser::{Encoding, Parser, Payload};
 
+use super::custom_section::SETTINGS_SCHEMA;
 use super::problem::PolicyProblem;
+use super::settings_schema::SettingsSchema;
 
 /// What a policy may import.
 const GIVEN: [&str; 2] = ["witgate:policy/log@0.1.0", "witgate:policy/tokens@0.1.0"];
@@ -57,6 +60,8 @@ pub struct Inspection {
     pub version: String,
     /// What it imports, in the component's order.
     pub imports: Vec<String>,
+    /// What its settings must be, where it says so.
+    pub schema: Option<SettingsSchema>,
 }
 
 impl Inspection {
@@ -70,18 +75,26 @@ impl Inspection {
 /// Reads a component's roles, version and imports, and refuses what no policy may be. Nothing is compiled.
 ///
 /// # Errors
-/// Not a component, no or an unknown interface of ours, a version not served, an import no policy is given.
+/// Not a component, no or an unknown interface of ours, a version not served, an import no policy is given, a schema that cannot
+/// be used.
 pub fn inspect(bytes: &[u8], allow_wasi_stubs: bool) -> Result<Inspection, PolicyProblem> {
-    let (imports, exports) = names(bytes)?;
+    let Outside { imports, exports, schema } = outside(bytes)?;
     let (roles, version) = roles(&exports)?;
     check_imports(&imports, allow_wasi_stubs)?;
-    Ok(Inspection { roles, version, imports })
+    Ok(Inspection { roles, version, imports, schema })
 }
 
-/// The names of the outermost component's imports and exports.
-fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), PolicyProblem> {
+/// What the outermost component has: names of imports and exports, and the schema of its settings.
+#[derive(Default)]
+struct Outside {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    schema: Option<SettingsSchema>,
+}
+
+fn outside(bytes: &[u8]) -> Result<Outside, PolicyProblem> {
     let damaged = |error: wasmparser::BinaryReaderError| PolicyProblem::NotWasm(error.to_string());
-    let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0_usize);
+    let (mut found, mut depth) = (Outside::default(), 0_usize);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(damaged)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(PolicyProblem::CoreModule),
@@ -89,18 +102,24 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), PolicyProblem> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    imports.push(import.map_err(damaged)?.name.name.to_owned());
+                    found.imports.push(import.map_err(damaged)?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    exports.push(export.map_err(damaged)?.name.name.to_owned());
+                    found.exports.push(export.map_err(damaged)?.name.name.to_owned());
                 }
+            }
+            Payload::CustomSection(section) if depth == 0 && section.name() == SETTINGS_SCHEMA => {
+                if found.schema.is_some() {
+                    return Err(PolicyProblem::Schema("there are two".to_owned()));
+                }
+                found.schema = Some(SettingsSchema::read(section.data()).map_err(PolicyProblem::Schema)?);
             }
             _ => {}
         }
     }
-    Ok((imports, exports))
+    Ok(found)
 }
 
 fn roles(exports: &[String]) -> Result<(Vec<Role>, String), PolicyProblem> {

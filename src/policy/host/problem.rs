@@ -58,6 +58,9 @@ pub enum PolicyProblem {
         /// The versions served, as a list.
         served: &'static str,
     },
+    /// The schema of its settings cannot be used.
+    #[error("carries a schema of its settings that cannot be used: {0}; wit/README.md says what a schema may hold")]
+    Schema(String),
     /// It imports something no policy is given.
     #[error(
         "imports `{0}`, which no policy is given; only `witgate:policy/log@0.1.0` and `tokens@0.1.0` may be imported"

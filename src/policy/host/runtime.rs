@@ -22,7 +22,7 @@ use super::lent::Idle;
 use super::problem::PolicyProblem;
 use super::recorder::CallRecorder;
 use super::report::PolicyReport;
-use super::setup::{check_role, make_ready};
+use super::setup::{check, make_ready};
 use super::state::SavedState;
 use super::stats::Stats;
 use super::store::{LogLine, Sink};
@@ -109,7 +109,7 @@ impl<C: Contract> PolicyRuntime<C> {
         lineage: Arc<Lineage<C>>,
         generation: u64,
     ) -> Result<Arc<Self>, PolicyProblem> {
-        check_role::<C>(&component)?;
+        check::<C>(&component, &setup)?;
         let choices = C::choices(&setup);
         let budget = Budget::setup(&component, choices);
         let call = Budget::call(&component, choices);

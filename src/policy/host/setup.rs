@@ -21,14 +21,17 @@ pub(in crate::policy) struct Ready<C: Contract> {
     pub(in crate::policy) state_problem: Option<PolicyProblem>,
 }
 
+/// What can be told before anything of it runs.
+///
 /// # Errors
-/// The component has another role.
-pub(in crate::policy) fn check_role<C: Contract>(component: &Component) -> Result<(), PolicyProblem> {
+/// The component has another role, or the settings do not fit the schema it carries.
+pub(in crate::policy) fn check<C: Contract>(component: &Component, setup: &C::Setup) -> Result<(), PolicyProblem> {
     let inspection = component.inspection();
-    if inspection.roles.contains(&C::ROLE) {
-        return Ok(());
+    if !inspection.roles.contains(&C::ROLE) {
+        return Err(PolicyProblem::WrongRole { found: inspection.role_names(), wanted: C::ROLE.as_str() });
     }
-    Err(PolicyProblem::WrongRole { found: inspection.role_names(), wanted: C::ROLE.as_str() })
+    let (settings, _) = C::common(setup);
+    inspection.schema.as_ref().map_or(Ok(()), |schema| schema.check(settings))
 }
 
 /// Makes and configures an instance. One that will not take the state it is offered begins empty: a state is

@@ -9,9 +9,7 @@ use super::calls::Routing;
 use super::judge;
 use super::recorder::Decision;
 use super::types::{Choice, Needs, Outcome, RouteError, Setup};
-use crate::policy::host::{
-    Budget, Component, Instance, PolicyFault, PolicyProblem, SavedState, check_role, make_ready,
-};
+use crate::policy::host::{Budget, Component, Instance, PolicyFault, PolicyProblem, SavedState, check, make_ready};
 
 /// A router under way once more.
 pub struct Rerun {
@@ -29,7 +27,7 @@ impl Rerun {
     /// # Errors
     /// It is no router, or cannot be set up.
     pub fn start(component: Arc<Component>, setup: Setup, state: Option<SavedState>) -> Result<Self, PolicyProblem> {
-        check_role::<Routing>(&component)?;
+        check::<Routing>(&component, &setup)?;
         let budget = Budget::setup(&component, setup.deployments.len());
         let ready = make_ready::<Routing>(&component, None, budget, &setup, state.as_ref())?;
         let saved = state.filter(|_| ready.state_problem.is_none());

@@ -5,6 +5,9 @@ use std::process::Command;
 
 use wit_component::ComponentEncoder;
 
+#[path = "../../../src/policy/host/custom_section.rs"]
+mod custom_section;
+
 /// Nothing of WASI, so nothing to stub.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -101,5 +104,18 @@ fn one(root: &Path, guest: &Guest) -> Result<Built, String> {
         .module(&module)
         .and_then(|mut encoder| encoder.encode())
         .map_err(|error| format!("`{}` is no component: {error:#}", guest.crate_name))?;
+    let bytes = with_schema(root, guest, bytes)?;
     Ok(Built { guest: guest.clone(), bytes })
+}
+
+/// The component with the JSON schema of its settings, where `plugins/` has one. The gateway's tests load what is built, and with
+/// it the schema.
+fn with_schema(root: &Path, guest: &Guest, mut bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    let file = format!("plugins/{}/settings.schema.json", guest.crate_name);
+    let path = root.join(&file);
+    if path.exists() {
+        let schema = std::fs::read(path).map_err(|error| format!("{file}: {error}"))?;
+        custom_section::append(&mut bytes, custom_section::SETTINGS_SCHEMA, &schema);
+    }
+    Ok(bytes)
 }

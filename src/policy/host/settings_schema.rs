@@ -1,0 +1,255 @@
+//! The JSON schema of a policy's settings, which a component may carry in a custom section. The host checks settings against it
+//! before the policy sees them, so that each mistake is told with its place in them.
+//!
+//! What is understood: `type`, `properties`, `required`, `additionalProperties` (true or false), `enum`, `minimum`, `maximum`,
+//! `items` and `minLength`; words that only describe are passed over. Any other word refuses the policy when it is loaded: one
+//! that was passed over would promise what nobody checks. There are no references, so a check is no deeper than the schema.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::custom_section::{SETTINGS_SCHEMA, append};
+use super::problem::PolicyProblem;
+
+/// The largest schema taken, bytes.
+const LARGEST: usize = 64 * 1024;
+/// Mistakes that are told one by one; a long list may have as many as it has items.
+const MOST_TOLD: usize = 20;
+/// Words that check nothing.
+const DESCRIBING: [&str; 7] = ["$schema", "$id", "$comment", "title", "description", "default", "examples"];
+const TYPES: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
+
+/// A schema that can be checked against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SettingsSchema(Map<String, Value>);
+
+impl SettingsSchema {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// It is too large, no JSON object, or has a word that is not understood; the words say which and where.
+    pub fn read(text: &[u8]) -> Result<Self, String> {
+        if text.len() > LARGEST {
+            return Err(format!("it has {} bytes, {LARGEST} are allowed", text.len()));
+        }
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(words)) => readable(&words, "#").map(|()| Self(words)),
+            Ok(_) => Err("it is no JSON object".to_owned()),
+            Err(error) => Err(format!("it is no JSON: {error}")),
+        }
+    }
+
+    /// The component with the schema `text` in it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn embed(text: &[u8], mut component: Vec<u8>) -> Result<Vec<u8>, String> {
+        Self::read(text)?;
+        append(&mut component, SETTINGS_SCHEMA, text);
+        Ok(component)
+    }
+
+    /// The settings it knows, each with its type where the schema says one: `penalty: number`.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let properties = self.0.get("properties").and_then(Value::as_object);
+        let key = |(name, schema): (&String, &Value)| match schema.get("type") {
+            Some(types) => format!("{name}: {}", or(types)),
+            None => name.clone(),
+        };
+        properties.into_iter().flatten().map(key).collect()
+    }
+
+    /// Holds settings, a JSON object as text, to the schema.
+    ///
+    /// # Errors
+    /// Everything in them that does not fit, each with its JSON path, as the policy's own refusal of them would be.
+    pub(super) fn check(&self, settings: &str) -> Result<(), PolicyProblem> {
+        let mut mistakes = Vec::new();
+        match serde_json::from_str(settings) {
+            Ok(settings @ Value::Object(_)) => follow(&settings, &self.0, "", &mut mistakes),
+            Ok(_) => mistakes.push("settings must be a JSON object".to_owned()),
+            Err(error) => mistakes.push(format!("settings are no JSON: {error}")),
+        }
+        if mistakes.is_empty() {
+            return Ok(());
+        }
+        let more = mistakes.len().saturating_sub(MOST_TOLD);
+        mistakes.truncate(MOST_TOLD);
+        if more > 0 {
+            mistakes.push(format!("and {more} more"));
+        }
+        Err(PolicyProblem::Configure(mistakes.join("; ")))
+    }
+}
+
+/// Whether every word of a schema is understood and has a value that can be used.
+fn readable(words: &Map<String, Value>, at: &str) -> Result<(), String> {
+    let within =
+        |schema: &Value, here: &str| readable(schema.as_object().ok_or_else(|| format!("{here} is no object"))?, here);
+    for (word, value) in words {
+        let here = format!("{at}/{word}");
+        let wanted = match word.as_str() {
+            "properties" => {
+                for (name, schema) in value.as_object().ok_or_else(|| format!("{here} is no object"))? {
+                    within(schema, &format!("{here}/{name}"))?;
+                }
+                continue;
+            }
+            "items" => {
+                within(value, &here)?;
+                continue;
+            }
+            "type" => (names(value).is_some_and(|names| is_types(&names)), "a type or a list of types"),
+            "required" => (value.is_array() && names(value).is_some(), "a list of names"),
+            "additionalProperties" => (value.is_boolean(), "true or false"),
+            "enum" => (value.as_array().is_some_and(|list| !list.is_empty()), "a list of values"),
+            "minimum" | "maximum" => (value.is_number(), "a number"),
+            "minLength" => (value.is_u64(), "a whole number"),
+            describing if DESCRIBING.contains(&describing) => continue,
+            unknown => return Err(format!("`{unknown}` at {at} is not understood here")),
+        };
+        if !wanted.0 {
+            return Err(format!("{here} is not {}", wanted.1));
+        }
+    }
+    Ok(())
+}
+
+/// One name or a list of them; `None` where it is neither.
+fn names(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::String(name) => Some(vec![name]),
+        Value::Array(names) => names.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
+}
+
+fn is_types(names: &[&str]) -> bool {
+    !names.is_empty() && names.iter().all(|name| TYPES.contains(name))
+}
+
+/// Notes everything in `value`, which stands at `path`, that does not fit the schema.
+fn follow(value: &Value, schema: &Map<String, Value>, path: &str, mistakes: &mut Vec<String>) {
+    if let Some(types) = schema.get("type")
+        && !names(types).is_some_and(|names| names.iter().any(|name| is_of(value, name)))
+    {
+        // What else is wrong with it follows from this.
+        mistakes.push(format!("{} must be {}", told(path), wanted(schema)));
+        return;
+    }
+    if let Some(Value::Array(values)) = schema.get("enum")
+        && !values.iter().any(|one| same(one, value))
+    {
+        let known: Vec<String> = values.iter().map(Value::to_string).collect();
+        mistakes.push(format!("{} must be one of {}", told(path), known.join(", ")));
+    }
+    match value {
+        Value::Number(number) => {
+            // A number of 64 bits is compared as a float, which bounds of settings are told from well enough.
+            let bound = |word: &str| Some((number.as_f64()?, schema.get(word)?.as_f64()?));
+            let below = bound("minimum").is_some_and(|(number, least)| number < least);
+            if below || bound("maximum").is_some_and(|(number, most)| number > most) {
+                mistakes.push(format!("{} must be {}", told(path), wanted(schema)));
+            }
+        }
+        Value::String(text) => {
+            let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
+            if u64::try_from(text.chars().count()).is_ok_and(|count| count < least) {
+                mistakes.push(format!("{} must have {least} or more characters", told(path)));
+            }
+        }
+        Value::Array(list) => {
+            let Some(Value::Object(items)) = schema.get("items") else { return };
+            for (index, item) in list.iter().enumerate() {
+                follow(item, items, &format!("{path}[{index}]"), mistakes);
+            }
+        }
+        Value::Object(fields) => members(fields, schema, path, mistakes),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn members(fields: &Map<String, Value>, schema: &Map<String, Value>, path: &str, mistakes: &mut Vec<String>) {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let closed = schema.get("additionalProperties") == Some(&Value::Bool(false));
+    for (name, value) in fields {
+        match properties.and_then(|properties| properties.get(name)).and_then(Value::as_object) {
+            Some(schema) => follow(value, schema, &step(path, name), mistakes),
+            None if closed => {
+                let known: Vec<&str> = properties.into_iter().flat_map(Map::keys).map(String::as_str).collect();
+                let (who, known) =
+                    (if path.is_empty() { "this policy knows" } else { "known there" }, known.join(", "));
+                mistakes.push(format!("unknown setting `{}`; {who}: {known}", step(path, name)));
+            }
+            None => {}
+        }
+    }
+    let required = schema.get("required").and_then(names).unwrap_or_default();
+    for name in required.into_iter().filter(|name| !fields.contains_key(*name)) {
+        mistakes.push(format!("setting `{}` is missing", step(path, name)));
+    }
+}
+
+fn is_of(value: &Value, name: &str) -> bool {
+    match (name, value) {
+        ("object", Value::Object(_))
+        | ("array", Value::Array(_))
+        | ("string", Value::String(_))
+        | ("number", Value::Number(_))
+        | ("boolean", Value::Bool(_))
+        | ("null", Value::Null) => true,
+        ("integer", Value::Number(number)) => number.as_f64().is_some_and(|number| number.fract() == 0.0),
+        _ => false,
+    }
+}
+
+/// Equal as JSON schema has it: 1 and 1.0 are one number.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        _ => one == other,
+    }
+}
+
+/// The path of a member: quoted where a dot before the name would not tell where it ends.
+fn step(path: &str, name: &str) -> String {
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    match (plain, path) {
+        (true, "") => name.to_owned(),
+        (true, _) => format!("{path}.{name}"),
+        (false, _) => format!("{path}[{}]", Value::from(name)),
+    }
+}
+
+/// How a place is named in a sentence; the settings as a whole have an empty path.
+fn told(path: &str) -> String {
+    if path.is_empty() { "what is set".to_owned() } else { format!("setting `{path}`") }
+}
+
+/// What a schema wants, in the words of the SDK: `a number, 0 to 1000`.
+fn wanted(schema: &Map<String, Value>) -> String {
+    let word = |name: &str| match name {
+        "object" => "an object",
+        "array" => "a list",
+        "string" => "text",
+        "integer" => "a whole number",
+        "boolean" => "true or false",
+        "null" => "null",
+        _ => "a number",
+    };
+    let types: Vec<&str> = schema.get("type").and_then(names).unwrap_or_default().into_iter().map(word).collect();
+    let types = if types.is_empty() { "a number".to_owned() } else { types.join(" or ") };
+    match (schema.get("minimum"), schema.get("maximum")) {
+        (Some(least), Some(most)) if types == "a whole number" => format!("{types} from {least} to {most}"),
+        (Some(least), Some(most)) => format!("{types}, {least} to {most}"),
+        (Some(least), None) => format!("{types}, {least} or more"),
+        (None, Some(most)) => format!("{types}, {most} or less"),
+        (None, None) => types,
+    }
+}
+
+fn or(types: &Value) -> String {
+    names(types).unwrap_or_default().join(" or ")
+}
