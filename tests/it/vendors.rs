@@ -202,7 +202,7 @@ async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told()
         }
     }
     // For all deployments; and the conversation is never left out.
-    let upstream = ScriptedUpstream::start([]).await;
+    let upstream = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Hello"))]).await;
     let params = format!("model: anthropic/claude-x, api_base: \"{}\", api_key: k", upstream.origin());
     let gateway = Gateway::start(&(group(&params) + "litellm_settings: {drop_params: true}\n")).await;
     asked["messages"][0]["content"] =
