@@ -1,7 +1,7 @@
 //! The ledger: one row per request and one per attempt, in a SQLite file, so that spend can be asked for and added up.
 //!
 //! Requests never wait for it: a finished record goes into a bounded channel, and a thread writes what has come, all at once,
-//! at most [`FLUSH`] later. A clean stop writes everything; a killed process loses the requests under way and one flush. A request
+//! at most `FLUSH` later. A clean stop writes everything; a killed process loses the requests under way and one flush. A request
 //! is written once, whatever happens: its id is the key, and a batch is one transaction. What cannot be written is tried again
 //! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
 
