@@ -136,12 +136,14 @@ fn check(root: &Path) -> Result<(), String> {
     scenarios(root, &root.join("examples/policies/calm/scenarios.yaml"), &aside.join("calm.wasm"))
 }
 
-/// A policy's scenario files: those whose names begin with its own.
+/// A policy's scenario files: those whose names begin with its own and with no longer one.
 fn suites(root: &Path, name: &str) -> Result<Vec<PathBuf>, String> {
     let folder = root.join("scenarios");
     let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let of_policy = |file: &PathBuf| {
-        file.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
+        let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let owners = SHIPPED.iter().map(|(shipped, _)| *shipped).filter(|shipped| stem.starts_with(shipped));
+        owners.max_by_key(|shipped| shipped.len()) == Some(name)
             && file.extension().is_some_and(|extension| extension == "yaml")
     };
     let mut suites: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(of_policy).collect();
