@@ -3,6 +3,7 @@
 //! A catalogue is part of a snapshot and never changes; limits, breakers and learned state live beside it
 //! and follow deployment ids from one catalogue to the next.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::chat::ChatRequest;
 use crate::failover::{ByClass, Fallbacks, RetryRule};
@@ -304,6 +305,20 @@ pub struct Deployment {
     pub timeouts: Timeouts,
     /// Timeouts of calls for a streamed one.
     pub stream_timeouts: Timeouts,
+}
+
+impl Deployment {
+    /// What its account at the provider is known by, whatever authorises its requests: to be compared, and never to be told.
+    #[must_use]
+    pub fn account(&self) -> Option<Cow<'_, str>> {
+        match (&self.credential, &self.service_account, &self.aws_keys) {
+            (Some(key), ..) => Some(key.expose_secret().into()),
+            (None, Some(ServiceAccount::Text(text)), _) => Some(text.expose_secret().into()),
+            (None, Some(ServiceAccount::File(path)), _) => Some(path.to_string_lossy()),
+            (None, None, Some(keys)) => Some(keys.access_key.as_str().into()),
+            (None, None, None) => None,
+        }
+    }
 }
 
 /// Parameters that are left out of a deployment's requests, and reported.

@@ -333,6 +333,15 @@ fn entries_of_one_key_and_model_have_one_limit() {
     assert_eq!(scope("a"), scope("b"), "one account of one provider");
     assert_eq!(scope("d"), scope("e"), "said so");
     assert!(scope("a") != scope("c") && scope("c") != scope("d"));
+    let signed = |name: &str, key: &str| {
+        format!(
+            "  - {{ model_name: {name}, litellm_params: {{ model: bedrock/m, aws_access_key_id: {key}, aws_secret_access_key: s, aws_region_name: eu-west-1 }} }}\n"
+        )
+    };
+    let text = "model_list:\n".to_owned() + &signed("a", "one") + &signed("b", "one") + &signed("c", "two");
+    let settings = parse(&text, "a.yaml", &env).unwrap().settings;
+    let scope = |name: &str| settings.catalog.groups[name].deployments[0].scope.clone();
+    assert!(scope("a") == scope("b") && scope("b") != scope("c"), "accounts that sign are told apart too");
 }
 
 #[test]

@@ -285,7 +285,9 @@ impl AdmissionControl<'_, '_> {
                 None => AdmissionCheck::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
             };
         }
-        candidates.sort_by_key(|index| preferred.is_some_and(|scope| deployments[*index].scope != scope));
+        if let Some(scope) = preferred {
+            candidates.sort_by_key(|index| deployments[*index].scope != scope);
+        }
         self.reserve(&candidates, now, open_until).await
     }
 

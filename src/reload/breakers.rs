@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::ExposeSecret;
 use sha2::{Digest as _, Sha256};
 
-use crate::catalog::{Deployment, Origin, ServiceAccount};
+use crate::catalog::{Deployment, Origin};
 use crate::config::Settings;
 use crate::failover::ByClass;
 use crate::health::{AccountId, BreakerRule};
@@ -47,12 +46,7 @@ pub(super) fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> 
 fn account(deployment: &Deployment) -> Option<AccountId> {
     let Origin::Http(base) = &deployment.origin else { return None };
     let mut digest = Sha256::new();
-    match (&deployment.credential, &deployment.service_account) {
-        (Some(key), _) => digest.update(key.expose_secret()),
-        (None, Some(ServiceAccount::Text(text))) => digest.update(text.expose_secret()),
-        (None, Some(ServiceAccount::File(path))) => digest.update(path.to_string_lossy().as_bytes()),
-        (None, None) => return None,
-    }
+    digest.update(deployment.account()?.as_bytes());
     digest.update([0]);
     digest.update(host(base));
     let digest = digest.finalize();

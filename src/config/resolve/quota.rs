@@ -8,11 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use secrecy::ExposeSecret;
-
 use super::deployment::Member;
 use super::endpoint::short_digest;
-use crate::catalog::{Origin, ServiceAccount};
+use crate::catalog::Origin;
 use crate::limits::Scope;
 
 /// Gives each deployment the scope of its limits.
@@ -43,15 +41,10 @@ fn name(member: &Member) -> String {
         // Each simulated deployment keeps limits of its own.
         return format!("{}-{}", deployment.model, short_digest(&["simulated", deployment.id.as_str()]));
     };
-    let credential = deployment.credential.as_ref().map_or("", |key| key.expose_secret());
-    let account = match &deployment.service_account {
-        None => String::new(),
-        Some(ServiceAccount::File(path)) => path.display().to_string(),
-        Some(ServiceAccount::Text(text)) => text.expose_secret().to_owned(),
-    };
+    let account = deployment.account().unwrap_or_default();
     let organization = deployment.format.organization_header().and_then(|name| deployment.headers.get(name));
     let organization = organization.map_or(&[] as &[u8], |value| value.as_bytes());
     let organization = String::from_utf8_lossy(organization);
-    let digest = short_digest(&["quota", base, credential, &account, &organization, &deployment.model]);
+    let digest = short_digest(&["quota", base, &account, &organization, &deployment.model]);
     format!("{}-{digest}", deployment.model)
 }
