@@ -30,6 +30,7 @@ pub mod config;
 pub mod http;
 pub mod policy;
 pub mod provider;
+pub mod shared_limits;
 pub mod store;
 pub mod telemetry;
 // L3: state

@@ -24,6 +24,7 @@ mod counting;
 mod dimension;
 mod learned;
 mod meter;
+mod others;
 mod reservations;
 mod saved;
 mod scope_usage;
@@ -49,6 +50,7 @@ use reservations::Entries;
 pub use counting::{Counting, OutputCounting};
 pub use dimension::{Dimension, PerDimension};
 pub use learned::{Expected, Learned, LearnedBook, Observation, SavedLessons};
+pub use others::{OthersCounted, OthersPart, OwnPart};
 pub use saved::SavedLimits;
 pub use store::{Certainty, LimitStore, ReservationId, ReserveRequest, Reserving};
 pub use window::WindowModel;
@@ -217,6 +219,8 @@ pub enum Decision {
     Never(Excess),
     /// It depends on how many tokens the request really has. Nothing is reserved.
     CountFirst,
+    /// The store that several gateways share does not answer, and nothing is to be sent without it.
+    Unreachable,
 }
 
 /// A request larger than a whole limit.

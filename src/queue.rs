@@ -25,7 +25,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::clock::Clock;
 use crate::health::{Admission, Health};
 use crate::id::{GroupName, KeyId};
-use crate::limits::{Demand, Limits, Reading, ScopeId, Wait};
+use crate::limits::{Demand, LimitStore, Limits, Reading, ScopeId, Wait};
 use crate::moment::Moment;
 
 use line::{Line, is_chosen};
@@ -197,10 +197,10 @@ impl Place<'_> {
     }
 
     /// Attends for all who wait, once nobody else does, and never ends.
-    pub async fn attend(&self, limits: &Limits, capacity: &CapacityNotify, clock: Clock, strict: bool) {
-        let queue = self.queue;
+    pub async fn attend(&self, store: &dyn LimitStore, capacity: &CapacityNotify, clock: Clock, strict: bool) {
+        let (queue, limits) = (self.queue, store.local());
         let Ok(_attending) = queue.attendant.acquire().await else { return std::future::pending().await };
-        let mut freed = true;
+        let (mut freed, mut look_again) = (true, store.recheck().map(|every| clock.now() + every));
         loop {
             let ended = capacity.notified();
             tokio::pin!(ended);
@@ -209,14 +209,27 @@ impl Place<'_> {
             let now = clock.now();
             let next = queue.lock().call(now, limits, strict, freed);
             let wake = queue.lock().tell(now, next);
+            let scopes = if look_again.is_some() { queue.lock().wanted() } else { Vec::new() };
             tokio::select! {
                 biased;
                 () = ended => freed = true,
                 () = queue.changed.notified() => freed = false,
                 () = clock.sleep_until(wake) => freed = false,
+                // What other gateways gave back is told by nobody.
+                news = refreshed(store, &scopes, clock, look_again) => {
+                    freed = news;
+                    look_again = store.recheck().map(|every| clock.now() + every);
+                }
             }
         }
     }
+}
+
+/// Looks at `at` for what others gave back; never where there are none.
+async fn refreshed(store: &dyn LimitStore, scopes: &[ScopeId], clock: Clock, at: Option<Moment>) -> bool {
+    let Some(at) = at else { return std::future::pending().await };
+    clock.sleep_until(at).await;
+    store.refresh(scopes).await
 }
 
 impl Queue {
@@ -347,6 +360,14 @@ impl State {
             }
         }
         scopes
+    }
+
+    /// Every scope in which one of those who wait must have room.
+    fn wanted(&self) -> Vec<ScopeId> {
+        let wants = self.waiting.iter().take(LOOKED_AT).map(|waiter| &waiter.want);
+        let scopes =
+            wants.flat_map(|want| want.candidates.iter().map(|one| one.scope).chain(want.shared.iter().copied()));
+        scopes.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Those who were chosen are called; those before them were overtaken.

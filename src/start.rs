@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::decisions::{Decisions, default_folder};
 use crate::http::HttpUpstream;
-use crate::limits::LimitStore;
+use crate::limits::{LimitStore, Limits};
 use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target, restore_breakers};
+use crate::shared_limits::{Server, SharedLimits};
 use crate::snapshot::{Live, Snapshot};
 use crate::store::Ledger;
 use crate::telemetry::{self, DroppedLines, Metrics};
@@ -65,6 +66,18 @@ pub struct Assembled {
 /// # Errors
 /// Every reason why nothing can be served, one text each.
 pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPool) -> Result<Assembled, Vec<String>> {
+    assemble_over(options, http, blocking, &|_, limits| Ok(limits))
+}
+
+/// What keeps the limits, given those that this process keeps itself.
+type Store<'a> = &'a dyn Fn(&Snapshot, Arc<Limits>) -> Result<Arc<dyn LimitStore>, String>;
+
+fn assemble_over(
+    options: Options,
+    http: Arc<dyn Upstream>,
+    blocking: BlockingPool,
+    store: Store<'_>,
+) -> Result<Assembled, Vec<String>> {
     let Options { sources, engine, environment, clock, seed, dropped_lines } = options;
     let decisions = Arc::new(Decisions::new(default_folder(&*environment)));
     let log = Arc::clone(&decisions) as Arc<dyn DecisionLog>;
@@ -80,11 +93,12 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
     restore_breakers(&snapshot);
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
     let ledger = ledger(&snapshot, state)?;
+    let limits = store(&snapshot, Arc::clone(&shared.limits)).map_err(|problem| vec![problem])?;
     let metrics = Arc::new(Metrics::new(dropped_lines));
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
         live: Live::new(snapshot, Vec::new()),
-        limits: Arc::clone(&shared.limits) as Arc<dyn LimitStore>,
+        limits,
         capacity: CapacityNotify::default(),
         clock,
         ledger,
@@ -107,13 +121,37 @@ pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPoo
 /// # Errors
 /// As [`assemble`]; or files cannot be watched.
 pub fn start(options: Options) -> Result<Running, Vec<String>> {
-    let clock = options.clock;
+    let (clock, seed) = (options.clock, options.seed);
+    let store = |snapshot: &Snapshot, limits| limit_store(snapshot, limits, clock, seed);
     let blocking = BlockingPool::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-    let Assembled { gateway, metrics, builder } = assemble(options, Arc::new(HttpUpstream::new()), blocking)?;
+    let Assembled { gateway, metrics, builder } =
+        assemble_over(options, Arc::new(HttpUpstream::new()), blocking, &store)?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     load_encodings(&gateway.live.read())?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
     Ok(Running { gateway, metrics, reloader })
+}
+
+/// What keeps the limits: a server that several gateways share, where the configuration names one, else this process.
+fn limit_store(
+    snapshot: &Snapshot,
+    limits: Arc<Limits>,
+    clock: Clock,
+    seed: u64,
+) -> Result<Arc<dyn LimitStore>, String> {
+    let Some(told) = snapshot.settings.shared_limits.clone() else { return Ok(limits) };
+    let server = Server {
+        url: told.url,
+        host: told.host,
+        port: told.port,
+        username: told.username,
+        password: told.password,
+        database: told.database,
+        tls: told.tls,
+    };
+    // Another at every start: two gateways that were given one seed are still two.
+    let name = format!("{:x}-{}-{seed:x}", clock.now().as_nanos(), std::process::id());
+    Ok(Arc::new(SharedLimits::start(limits, clock, &server, name, told.refuse)?))
 }
 
 /// The ledger, where one is to be kept. `state` is the folder the process keeps state in by default.

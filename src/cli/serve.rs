@@ -100,6 +100,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     if let Some(ledger) = &live.ledger {
         ledger.finish();
     }
+    live.limits.finish();
     let last = live.live.read();
     keep_states(&last, true);
     keep_limits(&last, live.limits.local(), live.clock.now());

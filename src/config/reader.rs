@@ -180,6 +180,11 @@ impl<'e> Reader<'e> {
         self.looked_up(text).map_err(|(message, hint)| self.leave_out(at, message, hint)).ok()
     }
 
+    /// The same for a value without which there is as much as without its key.
+    pub(super) fn resolve_if_set(&self, text: &str) -> Option<String> {
+        self.looked_up(text).ok()
+    }
+
     /// The text, or what is wrong and what to do about it.
     fn looked_up(&self, text: &str) -> Result<String, (String, String)> {
         let Some(name) = text.strip_prefix(FROM_ENVIRONMENT) else { return Ok(text.to_owned()) };

@@ -19,8 +19,9 @@ use std::time::Duration;
 use super::reader::Reader;
 use super::settings::{
     BreakerSettings, DecisionSettings, LedgerSettings, PolicySettings, QueueSettings, ServerSettings, Settings,
+    SharedLimitSettings,
 };
-use super::shape::{Decisions, RouterSettings, Shape};
+use super::shape::{Decisions, Redis, RouterSettings, Shape};
 use crate::catalog::{Catalog, TagFilter};
 use crate::failover::RetryRule;
 use crate::id::PolicyName;
@@ -107,6 +108,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         aliases,
         global_limits: global_limits(&shape),
         queue: queue(&shape),
+        shared_limits: shared_limits(&mut shape),
         ledger: shape.own.ledger.take().map(|ledger| LedgerSettings { file: ledger.file }),
         decisions: shape.own.decisions.take().map(decisions),
         breaker: breaker(&shape.router, shape.litellm.allowed_fails),
@@ -179,6 +181,22 @@ fn queue(shape: &Shape<'_, '_>) -> QueueSettings {
         strict: own.strict.unwrap_or(false),
         max_wait: own.max_wait.or(never).or(general.admission_queue_timeout).unwrap_or(MAX_WAIT),
     }
+}
+
+fn shared_limits(shape: &mut Shape<'_, '_>) -> Option<SharedLimitSettings> {
+    let refuse = shape.own.refuse_unreachable.or(shape.general.fail_closed).unwrap_or(false);
+    let said = [std::mem::take(&mut shape.router.redis), std::mem::take(&mut shape.general.redis)];
+    let redis = said.into_iter().find(Redis::is_named)?;
+    Some(SharedLimitSettings {
+        url: redis.url,
+        host: redis.host,
+        port: redis.port,
+        username: redis.username,
+        password: redis.password,
+        database: redis.database,
+        tls: redis.tls.unwrap_or(false),
+        refuse,
+    })
 }
 
 fn decisions(written: Decisions) -> DecisionSettings {

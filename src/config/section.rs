@@ -127,6 +127,16 @@ impl<'r, 'e> Section<'r, 'e> {
         self.reader().text(node, key)
     }
 
+    /// Text or a number; nothing where it names a variable that is not set.
+    pub(super) fn text_if_set(&mut self, key: &'static str) -> Option<String> {
+        let node = self.get(key)?;
+        match &node.value {
+            Value::Text(text) => self.reader().resolve_if_set(text),
+            Value::Integer(number) => Some(number.to_string()),
+            _ => self.reader().text(node, key),
+        }
+    }
+
     /// Text without which a deployment is left out, where it names a variable that is not set.
     pub(super) fn text_or_leave_out(&mut self, key: &'static str) -> Option<String> {
         let node = self.get(key)?;

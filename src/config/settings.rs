@@ -25,6 +25,8 @@ pub struct Settings {
     pub global_limits: LimitSpec,
     /// Where requests wait that no deployment may take yet.
     pub queue: QueueSettings,
+    /// Where limits are kept that several gateways share; `None`: in this process.
+    pub shared_limits: Option<SharedLimitSettings>,
     /// Where policies come from.
     pub policies: PolicySettings,
     /// Where versions of policies and what they learned are kept. `None`: the folder the process was started with.
@@ -86,6 +88,27 @@ pub struct QueueSettings {
     pub strict: bool,
     /// How long one may wait.
     pub max_wait: Duration,
+}
+
+/// The Redis server that keeps the limits of several gateways. It is connected to at a start, and not by a reload.
+#[derive(Clone, Debug, Default)]
+pub struct SharedLimitSettings {
+    /// All of it as a URL.
+    pub url: Option<SecretString>,
+    /// Its name or address.
+    pub host: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// The user.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<SecretString>,
+    /// Which of its databases.
+    pub database: Option<u32>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// Whether requests that a limit concerns are refused while it does not answer; else each gateway takes its share.
+    pub refuse: bool,
 }
 
 /// Where policies come from.

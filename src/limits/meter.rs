@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Wait;
 use super::dimension::{Amount, Bounds, Dimension};
+use super::others::Others;
 use super::window::{Placement, Window, WindowModel};
 use crate::moment::Moment;
 
@@ -21,6 +22,8 @@ pub(super) struct Meter {
     /// Reserved by requests of which nobody knows when the provider counts them: outside the window. And the requests in flight,
     /// wherever they stand.
     open: Amount,
+    /// What other gateways use of it, where a store is shared with any.
+    others: Option<Box<Others>>,
 }
 
 /// What is known of the moment at which a provider counts a request.
@@ -36,7 +39,8 @@ impl Meter {
     pub(super) fn new(length: Duration, model: WindowModel, configured: Bounds) -> Self {
         let mut window = Window::new(length, model);
         window.drain_by(&configured);
-        Self { bounds: configured, configured, wire: Bounds::UNLIMITED, length, window, open: Amount::default() }
+        let (wire, open) = (Bounds::UNLIMITED, Amount::default());
+        Self { bounds: configured, configured, wire, length, window, open, others: None }
     }
 
     pub(super) const fn bounds(&self) -> &Bounds {
@@ -77,6 +81,9 @@ impl Meter {
         self.window.advance(now);
         let before = (!self.window.is(length, model)).then(|| {
             let resized = self.window.resized(length, model, now);
+            if let Some(others) = &mut self.others {
+                others.window = others.window.resized(length, others.window.model(), now);
+            }
             std::mem::replace(&mut self.window, resized)
         });
         self.bound();
@@ -111,14 +118,39 @@ impl Meter {
     /// What is held and was counted within the window.
     #[inline]
     pub(super) fn used(&mut self, now: Moment) -> Amount {
+        let own = self.own_used(now);
+        match &mut self.others {
+            None => own,
+            Some(others) => own.plus(&others.used(now)),
+        }
+    }
+
+    /// The same by this process alone.
+    #[inline]
+    pub(super) fn own_used(&mut self, now: Moment) -> Amount {
         self.window.advance(now);
         self.window.total().plus(&self.open)
+    }
+
+    /// What others use of it.
+    pub(super) fn others(&mut self) -> &mut Others {
+        self.others.get_or_insert_with(|| Box::new(Others::new(self.length, self.window.model())))
+    }
+
+    pub(super) const fn has_others(&self) -> bool {
+        self.others.is_some()
+    }
+
+    /// What must come free of this process's own part first.
+    fn missing_of_share(&mut self, now: Moment, amount: &Amount) -> Amount {
+        let own = self.own_used(now);
+        self.others.as_ref().map_or_else(Amount::default, |others| others.missing(&self.bounds, &own, amount))
     }
 
     #[inline]
     pub(super) fn fits(&mut self, now: Moment, amount: &Amount) -> bool {
         let used = self.used(now);
-        self.bounds.admit(&used, amount)
+        self.bounds.admit(&used, amount) && (self.others.is_none() || self.missing_of_share(now, amount).is_nothing())
     }
 
     pub(super) fn at_most_half(&mut self, now: Moment, amount: &Amount) -> bool {
@@ -134,10 +166,36 @@ impl Meter {
         }
         let used = self.used(now);
         let missing = self.bounds.missing(&used, amount);
+        if self.others.is_some() {
+            return self.wait_beside_others(now, &missing, amount);
+        }
         if missing.is_nothing() {
             return Wait::Now;
         }
         self.window.free_at(&missing).map_or(Wait::Unknown, Wait::At)
+    }
+
+    fn wait_beside_others(&mut self, now: Moment, missing: &Amount, amount: &Amount) -> Wait {
+        let of_share = self.missing_of_share(now, amount);
+        let free = |missing: &Amount, windows: &[&Window]| {
+            if missing.is_nothing() {
+                return Some(now);
+            }
+            let mut expiries: Vec<_> = windows.iter().flat_map(|window| window.expiries()).collect();
+            expiries.sort_by_key(|(moment, _)| *moment);
+            let mut freed = Amount::default();
+            expiries.into_iter().find_map(|(moment, amount)| {
+                freed = freed.plus(&amount);
+                freed.covers(missing).then_some(moment)
+            })
+        };
+        let others = self.others.as_ref().map(|others| &others.window);
+        let windows: Vec<&Window> = std::iter::once(&self.window).chain(others).collect();
+        match (free(missing, &windows), free(&of_share, &windows[..1])) {
+            (Some(one), Some(other)) if one.max(other) <= now => Wait::Now,
+            (Some(one), Some(other)) => Wait::At(one.max(other)),
+            _ => Wait::Unknown,
+        }
     }
 
     #[inline]

@@ -15,6 +15,9 @@ use crate::moment::Moment;
 /// The windows of every scope that counted something.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SavedLimits {
+    /// Under which name it was told to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gateway: Option<String>,
     scopes: Vec<SavedScope>,
 }
 
@@ -44,7 +47,7 @@ impl SavedLimits {
     }
 }
 
-fn written(scope: &Scope) -> (&'static str, String) {
+pub(super) fn written(scope: &Scope) -> (&'static str, String) {
     match scope {
         Scope::Global => ("global", String::new()),
         Scope::Key(key) => ("key", key.to_string()),
@@ -99,11 +102,12 @@ impl Limits {
                 scopes.push(SavedScope { kind: kind.to_owned(), name, windows });
             }
         }
-        SavedLimits { scopes }
+        SavedLimits { gateway: state.gateway.as_ref().map(ToString::to_string), scopes }
     }
 
     /// Counts what counted when it was saved, as far as it still does. A window is found again by its length.
     pub fn restore(&self, now: Moment, saved: &SavedLimits) {
+        self.lock().predecessor.clone_from(&saved.gateway);
         for one in &saved.scopes {
             let Some(scope) = read(&one.kind, &one.name) else { continue };
             let id = self.id(&scope);

@@ -62,6 +62,15 @@ impl ScopeUsage {
         self.meters().for_each(|meter| meter.release(now));
     }
 
+    pub(super) const fn name(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Whether anything is limited.
+    pub(super) fn is_limited(&self) -> bool {
+        self.first.is_limited() || self.others.iter().any(Meter::is_limited)
+    }
+
     pub(super) fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
         std::iter::once(&mut self.first).chain(&mut self.others)
     }

@@ -1,9 +1,10 @@
 //! All scopes together: what the one mutex protects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::dimension::Amount;
-use super::meter::Counted;
+use super::meter::{Counted, Meter};
 use super::reservations::{Entries, Reservations};
 use super::scope_usage::ScopeUsage;
 use super::{Decision, Excess, LimitSpec, Reservation, ReservationId, ReserveRequest, Scope, ScopeId, Wait};
@@ -15,12 +16,20 @@ pub(super) struct State {
     /// By id. A place is never given to another scope: an older snapshot may still name it.
     scopes: Vec<ScopeUsage>,
     reservations: Reservations,
+    /// Where something changed, for whoever tells others of it.
+    pub(super) touched: Option<BTreeSet<ScopeId>>,
+    /// Under which name that is told, and under which it was before a restart.
+    pub(super) gateway: Option<Arc<str>>,
+    pub(super) predecessor: Option<String>,
 }
 
 impl State {
     pub(super) fn apply(&mut self, specs: &BTreeMap<Scope, LimitSpec>, now: Moment) {
         for scope in specs.keys() {
             self.id(scope);
+        }
+        if let Some(touched) = &mut self.touched {
+            touched.extend(self.ids.values());
         }
         for (scope, id) in &self.ids {
             let Some(usage) = self.scopes.get_mut(index(*id)) else { continue };
@@ -45,6 +54,10 @@ impl State {
         self.scopes.push(ScopeUsage::new(scope.clone(), &LimitSpec::default()));
         self.ids.insert(scope.clone(), id);
         id
+    }
+
+    pub(super) fn each_meter(&mut self, act: impl FnMut(&mut Meter)) {
+        self.scopes.iter_mut().flat_map(ScopeUsage::meters).for_each(act);
     }
 
     /// Every scope by name.
@@ -79,9 +92,17 @@ impl State {
         if shared.iter().all(|id| self.fits(now, *id, &shared_amount)) {
             granted = candidates.iter().position(|(id, demand)| self.fits(now, *id, &Amount::from(*demand)));
         }
-        let Some((index, (own, demand))) = granted.and_then(|at| Some((at, *candidates.get(at)?))) else {
-            return self.refuse(now, request);
-        };
+        match granted {
+            Some(index) => self.hold(request, index),
+            None => self.refuse(now, request),
+        }
+    }
+
+    /// Reserves at a candidate that is known to have room.
+    pub(super) fn hold(&mut self, request: &ReserveRequest<'_>, index: usize) -> Decision {
+        let shared = request.shared;
+        let Some((own, demand)) = request.candidates.get(index).copied() else { return Decision::Until(None) };
+        let shared_amount = Amount::from(request.shared_demand);
         let id = |attempt| ReservationId { request: request.request, attempt };
         let once = shared.iter().enumerate().filter(|(at, id)| !shared[..*at].contains(id)).map(|(_, id)| *id);
         let shared = (!shared.is_empty()).then(|| Reservation { id: id(None), entries: self.add(once, shared_amount) });
@@ -90,8 +111,9 @@ impl State {
     }
 
     fn add(&mut self, scopes: impl Iterator<Item = ScopeId> + Clone, amount: Amount) -> Entries {
-        let Self { scopes: all, reservations, .. } = self;
+        let Self { scopes: all, reservations, touched, .. } = self;
         for id in scopes.clone() {
+            touch(touched, id);
             if let Some(usage) = all.get_mut(index(id)) {
                 usage.add(&amount);
             }
@@ -105,7 +127,7 @@ impl State {
 
     /// Says when, or why never. Whatever can never be held anywhere is never; else the moment at which all shared
     /// scopes and one of the candidates have room.
-    fn refuse(&mut self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
+    pub(super) fn refuse(&mut self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
         let (shared, candidates) = (request.shared, request.candidates);
         let shared_amount = Amount::from(request.shared_demand);
         if let Some(excess) = shared.iter().find_map(|id| self.scope(*id)?.excess(&shared_amount)) {
@@ -147,8 +169,9 @@ impl State {
 
     /// What is known of when the provider counts it.
     pub(super) fn counted(&mut self, now: Moment, reservation: Entries, counted: Counted) {
-        let scopes = &mut self.scopes;
+        let Self { scopes, touched, .. } = self;
         self.reservations.each(reservation, |entry| {
+            touch(touched, entry.scope);
             if let Some(usage) = scopes.get_mut(index(entry.scope)) {
                 entry.placement = usage.stamp(entry.meter, now, counted, entry.placement, &entry.amount);
             }
@@ -156,8 +179,9 @@ impl State {
     }
 
     pub(super) fn end(&mut self, now: Moment, reservation: Entries, actual: Amount) {
-        let scopes = &mut self.scopes;
+        let Self { scopes, touched, .. } = self;
         self.reservations.close(reservation, |entry| {
+            touch(touched, entry.scope);
             if let Some(usage) = scopes.get_mut(index(entry.scope)) {
                 usage.end(entry.meter, now, entry.placement, &entry.amount, &actual);
             }
@@ -168,6 +192,12 @@ impl State {
     #[cfg(test)]
     pub(super) fn open_reservations(&self) -> usize {
         self.reservations.open_entries()
+    }
+}
+
+fn touch(touched: &mut Option<BTreeSet<ScopeId>>, id: ScopeId) {
+    if let Some(touched) = touched {
+        touched.insert(id);
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Only reserving may wait, because only its answer decides something. Everything else is reported without waiting; a remote
 //! store queues it. What policies and reports read comes from this process's own view, so that no decision waits for
-//! a network.
+//! a network; whoever waits in a queue brings it up to date.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use super::{Decision, Demand, Limits, Reservation, ReservationHandle, ScopeId};
+use super::{Decision, Demand, Limits, News, Reservation, ReservationHandle, ScopeId, Told};
 use crate::id::RequestId;
 use crate::moment::Moment;
 
@@ -87,6 +88,25 @@ pub trait LimitStore: Send + Sync {
 
     /// This process's own view, for signals and reports.
     fn local(&self) -> &Limits;
+
+    /// Takes what a provider told, as [`Limits::told`] does. `hear` hears what was news: at once, or when it is known what other
+    /// gateways used.
+    fn told(&self, now: Moment, scope: ScopeId, told: &[Told], refused: bool, hear: Box<dyn FnOnce(News) + Send>) {
+        hear(self.local().told(now, scope, told, refused));
+    }
+
+    /// How often whoever waits has to look for what others gave back; `None` where there are no others.
+    fn recheck(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Brings this process's view of these scopes up to date. Says whether anything had changed.
+    fn refresh<'a>(&'a self, _scopes: &'a [ScopeId]) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(std::future::ready(false))
+    }
+
+    /// The process ends: what others have to know is told now. Blocks for as long as that takes, a second at most.
+    fn finish(&self) {}
 }
 
 impl LimitStore for Limits {

@@ -91,6 +91,10 @@ impl Window {
         }
     }
 
+    pub(super) const fn model(&self) -> WindowModel {
+        self.model
+    }
+
     /// What counts now. Only right after [`Window::advance`].
     pub(super) const fn total(&self) -> Amount {
         self.total
@@ -214,6 +218,23 @@ impl Window {
             freed = freed.plus(amount);
             freed.covers(missing).then(|| self.start(self.expiry(*number)))
         })
+    }
+
+    /// When each amount counts no more.
+    pub(super) fn expiries(&self) -> impl Iterator<Item = (Moment, Amount)> + '_ {
+        self.slices.iter().map(|(number, amount)| (self.start(self.expiry(*number)), *amount))
+    }
+
+    /// Takes so much away, of the oldest first.
+    pub(super) fn reduce(&mut self, by: &Amount) {
+        let mut rest = *by;
+        for (_, amount) in &mut self.slices {
+            let left = amount.minus(&rest);
+            let taken = amount.minus(&left);
+            (rest, self.total) = (rest.minus(&taken), self.total.minus(&taken));
+            *amount = left;
+        }
+        self.slices.retain(|(_, amount)| !amount.is_nothing());
     }
 
     fn start(&self, slice: u64) -> Moment {

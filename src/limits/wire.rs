@@ -67,6 +67,9 @@ impl Limits {
                 meter.used_by_others(now, told.dimension, unknown);
             }
         }
+        if let Some(touched) = state.touched.as_mut().filter(|_| news != News::default()) {
+            touched.insert(scope);
+        }
         news
     }
 

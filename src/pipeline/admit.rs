@@ -100,7 +100,7 @@ impl AdmissionControl<'_, '_> {
             let scope = tokio::select! {
                 biased;
                 scope = place.called() => scope,
-                () = place.attend(gateway.limits.local(), &gateway.capacity, gateway.clock, strict) => continue,
+                () = place.attend(&*gateway.limits, &gateway.capacity, gateway.clock, strict) => continue,
             };
             match self.try_admit(wait_deadline, Some(scope)).await? {
                 Attempted::Granted(index) => return Ok(index),
@@ -192,10 +192,16 @@ impl AdmissionControl<'_, '_> {
             notified.as_mut().enable();
             match self.try_admit(wait_deadline, None).await? {
                 Attempted::Granted(index) => return Ok(index),
-                Attempted::Wait(Some(until)) => {
-                    tokio::select! { biased; () = notified => {}, () = gateway.clock.sleep_until(until) => {} }
+                Attempted::Wait(until) => {
+                    // What other gateways give back is told by nobody: it is looked for.
+                    let again = gateway.limits.recheck().map(|every| gateway.clock.now() + every);
+                    match until.into_iter().chain(again).min() {
+                        Some(until) => {
+                            tokio::select! { biased; () = notified => {}, () = gateway.clock.sleep_until(until) => {} }
+                        }
+                        None => notified.await,
+                    }
                 }
-                Attempted::Wait(None) => notified.await,
             }
         }
     }
@@ -347,6 +353,7 @@ impl AdmissionControl<'_, '_> {
             }
             // One that is cooling down may be larger than those that are not.
             Decision::Never(_) if open_until.is_some() => AdmissionCheck::Wait(open_until, WaitReason::Breaker),
+            Decision::Unreachable => AdmissionCheck::Never(unreachable_refusal()),
             Decision::Never(excess) => AdmissionCheck::Never(excess_refusal(&excess, context, estimate)),
         }
     }
@@ -403,6 +410,12 @@ fn wait_refusal(context: &RequestContext<'_>, until: Moment, reason: WaitReason)
         context.snapshot.settings.queue.max_wait.as_secs_f64()
     );
     Refusal::new(kind, message).after(wait)
+}
+
+/// The configuration wants nothing sent that is not reserved for all gateways.
+fn unreachable_refusal() -> Refusal {
+    let message = "the store that keeps the limits of all gateways does not answer, and the configuration wants requests refused meanwhile (`witgate.shared_limits.when_unreachable`)";
+    Refusal::new(RefusalKind::Unavailable, message).after(Duration::from_secs(1))
 }
 
 fn context_refusal(input: u64, window: u32) -> Refusal {

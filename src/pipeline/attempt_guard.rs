@@ -15,7 +15,7 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::format::limit_in_words;
 use crate::health::{self, Change};
 use crate::id::{DeploymentId, GroupName};
-use crate::limits::{Demand, Dimension, Observation, OutputCounting, Reservation, ReservationHandle};
+use crate::limits::{Demand, Dimension, News, Observation, OutputCounting, Reservation, ReservationHandle};
 use crate::moment::Moment;
 use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
@@ -76,7 +76,7 @@ impl AttemptGuard {
     pub(super) fn told(&self, gateway: &Gateway, headers: &HeaderMap) {
         let told = self.deployment.format.limits_in_headers(headers);
         if !told.is_empty() {
-            gateway.limits.local().told(gateway.clock.now(), self.deployment.scope, &told, false);
+            gateway.limits.told(gateway.clock.now(), self.deployment.scope, &told, false, Box::new(drop));
         }
     }
 
@@ -187,12 +187,14 @@ impl Lesson<'_> {
         let Self { gateway, now, deployment, .. } = *self;
         let Some(fault) = fault.filter(|fault| fault.kind == FaultKind::RateLimited) else { return };
         let told = limit_in_words(&fault.message);
-        let news = gateway.limits.local().told(now, deployment.scope, told.as_slice(), true);
-        if news.forgotten_early {
-            deployment.learned.contradicted();
-        }
-        let deployment = &deployment.config.id;
-        tracing::info!(%deployment, ?news, "the provider's limit was met");
+        let (learned, id) = (Arc::clone(&deployment.learned), deployment.config.id.clone());
+        let hear = move |news: News| {
+            if news.forgotten_early {
+                learned.contradicted();
+            }
+            tracing::info!(deployment = %id, ?news, "the provider's limit was met");
+        };
+        gateway.limits.told(now, deployment.scope, told.as_slice(), true, Box::new(hear));
     }
 
     /// A whole reply says what it used.

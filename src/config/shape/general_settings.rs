@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::Redis;
 use crate::config::section::Section;
 
 /// What acts of it.
@@ -16,6 +17,8 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) max_in_flight_requests_per_worker: Option<u32>,
     pub(in crate::config) max_queued_requests_per_worker: Option<u32>,
     pub(in crate::config) admission_queue_timeout: Option<Duration>,
+    pub(in crate::config) redis: Redis,
+    pub(in crate::config) fail_closed: Option<bool>,
 }
 
 impl GeneralSettings {
@@ -32,6 +35,8 @@ impl GeneralSettings {
             max_in_flight_requests_per_worker: section.small("max_in_flight_requests_per_worker"),
             max_queued_requests_per_worker: section.small("max_queued_requests_per_worker"),
             admission_queue_timeout: section.seconds("admission_queue_timeout_seconds"),
+            redis: Redis::read(&mut section),
+            fail_closed: section.flag("fail_closed_rate_limit_enforcement"),
         };
         section.finish();
         read

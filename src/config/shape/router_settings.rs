@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Redis;
 use super::failures::{self, FallbackLists};
 use crate::config::section::{KeyPlaces, Section};
 use crate::config::yaml::{Place, Value};
@@ -31,6 +32,7 @@ pub(in crate::config) struct RouterSettings<'r, 'e> {
     pub(in crate::config) token_usage_window: Option<Duration>,
     pub(in crate::config) max_tokens_per_minute: Option<u64>,
     pub(in crate::config) queue_on_tpm_limit: Option<bool>,
+    pub(in crate::config) redis: Redis,
 }
 
 /// `routing_strategy` and its arguments, which a routing group may give too.
@@ -90,6 +92,7 @@ impl<'r, 'e> RouterSettings<'r, 'e> {
             token_usage_window: section.seconds("token_usage_window"),
             max_tokens_per_minute: section.count("max_tokens_per_minute"),
             queue_on_tpm_limit: section.flag("queue_on_tpm_limit"),
+            redis: Redis::read(&mut section),
         };
         section.finish();
         read

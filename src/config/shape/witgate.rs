@@ -19,6 +19,8 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) server: Server,
     pub(in crate::config) global: Global,
     pub(in crate::config) queue: Queue,
+    /// Whether requests are refused while the server of shared limits does not answer.
+    pub(in crate::config) refuse_unreachable: Option<bool>,
     pub(in crate::config) policies_dir: Option<PathBuf>,
     pub(in crate::config) state_dir: Option<PathBuf>,
     pub(in crate::config) ledger: Option<Ledger>,
@@ -118,6 +120,7 @@ impl Witgate {
             server: Server::read(section.inner("server", "witgate")),
             global: Global::read(section.inner("global", "witgate")),
             queue: Queue::read(section.inner("queue", "witgate")),
+            refuse_unreachable: when_unreachable(section.inner("shared_limits", "witgate")),
             policies_dir,
             state_dir: section.text("state_dir").map(PathBuf::from),
             ledger: Ledger::read(&mut section),
@@ -139,6 +142,21 @@ impl Witgate {
         section.finish();
         read
     }
+}
+
+/// `witgate.shared_limits`.
+fn when_unreachable(mut section: Section<'_, '_>) -> Option<bool> {
+    let refuse = section.text("when_unreachable").and_then(|what| match what.as_str() {
+        "degrade" => Some(false),
+        "refuse" => Some(true),
+        _ => {
+            let hint = "degrade: each gateway takes its share of every limit; refuse: requests that a limit concerns are refused";
+            section.places.error_at("when_unreachable", "`when_unreachable` must be degrade or refuse", hint);
+            None
+        }
+    });
+    section.finish();
+    refuse
 }
 
 impl Ledger {
