@@ -345,9 +345,11 @@ pub struct SimulatedModel {
     pub output_tokens: u32,
     /// Share of requests answered with a 500, 0 to 1.
     pub error_rate: f64,
-    /// Strict requests per minute, counted on arrival over a sliding window.
+    /// The length of the window that limits are for; a minute.
+    pub window: Duration,
+    /// Strict requests per window, counted on arrival over a sliding window.
     pub rpm: Option<u64>,
-    /// Strict tokens per minute (input and reserved output), counted on arrival over a sliding window.
+    /// Strict tokens per window (input and reserved output), counted on arrival over a sliding window.
     pub tpm: Option<u64>,
 }
 
@@ -362,6 +364,7 @@ impl Default for SimulatedModel {
             tokens_per_second: 0.0,
             output_tokens: 64,
             error_rate: 0.0,
+            window: Duration::from_mins(1),
             rpm: None,
             tpm: None,
         }

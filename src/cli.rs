@@ -412,10 +412,13 @@ struct SimulateArgs {
     /// Share of requests answered with a 500, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     error_rate: f64,
-    /// Strict requests per minute.
+    /// Length of the sliding window that limits are for, seconds.
+    #[arg(long, default_value_t = 60.0, value_parser = window)]
+    window_seconds: f64,
+    /// Strict requests per window.
     #[arg(long)]
     rpm: Option<u64>,
-    /// Strict tokens per minute.
+    /// Strict tokens per window.
     #[arg(long)]
     tpm: Option<u64>,
     /// The parent of all random draws.
@@ -423,6 +426,12 @@ struct SimulateArgs {
     seed: u64,
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// Seconds above 0.
+fn window(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "a number of seconds above 0, a day at most".to_owned())
 }
 
 /// Does what the command line says.

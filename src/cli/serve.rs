@@ -152,6 +152,7 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         tokens_per_second: arguments.tokens_per_second,
         output_tokens: arguments.output_tokens,
         error_rate: arguments.error_rate,
+        window: std::time::Duration::from_secs_f64(arguments.window_seconds),
         rpm: arguments.rpm,
         tpm: arguments.tpm,
     };

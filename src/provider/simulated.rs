@@ -10,7 +10,7 @@
 //! - A reply that must be JSON is JSON, and follows the schema as far as types, enums and required fields go.
 //! - Tokens are counted as [`tokens`] says: words, roughly.
 //! - The head of an answer comes with the first token; of an answer that is not streamed, with the last.
-//! - Limits count what was let in during the last 60 seconds, on arrival: one request, and its input tokens plus
+//! - Limits count what was let in during the last 60 seconds, or the window it is given, on arrival: one request, and its input tokens plus
 //!   `max_tokens` (the model's usual length where there is none), however short the reply turns out. A refused
 //!   request does not count.
 

@@ -13,6 +13,7 @@ mod limits;
 mod reload;
 mod replay;
 mod rollout;
+mod shared;
 
 const USAGE: &str = "\
 cargo xtask prove reload [--swaps N]
@@ -23,6 +24,7 @@ cargo xtask prove fuzz [--seconds N] [--seed N]
 cargo xtask prove languages
 cargo xtask prove chaos
 cargo xtask prove limits
+cargo xtask prove shared
 
   reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
   300 swaps by default.
@@ -44,6 +46,9 @@ cargo xtask prove limits
 
   limits: 5,000- to 15,000-token prompts against providers that enforce a strict sliding limit, on virtual time: refusals by the
   provider, the share of the limit that is used, and how far from the ideal duration.
+
+  shared: the same over real sockets in windows of six seconds: one gateway, two that share a Redis server, and two whose server is
+  killed and started again.
 ";
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
@@ -62,6 +67,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["chaos"] => chaos::prove(root),
         ["languages"] => languages::prove(root),
         ["limits"] => limits::prove(root),
+        ["shared"] => shared::prove(root),
         ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
         ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),
         ["fuzz", "--seconds", seconds, "--seed", seed] => {

@@ -266,6 +266,7 @@ fn simulated(written: Option<&Simulated>) -> SimulatedModel {
         tokens_per_second: written.tokens_per_second.unwrap_or(plain.tokens_per_second),
         output_tokens: written.output_tokens.unwrap_or(plain.output_tokens),
         error_rate: written.error_rate.unwrap_or(plain.error_rate),
+        window: written.window.unwrap_or(plain.window),
         rpm: written.rpm,
         tpm: written.tpm,
     }

@@ -1,5 +1,7 @@
 //! `simulated` of a deployment: our own, for models of the simulated provider.
 
+use std::time::Duration;
+
 use crate::config::section::Section;
 
 /// What it says.
@@ -11,6 +13,7 @@ pub(in crate::config) struct Simulated {
     pub(in crate::config) tokens_per_second: Option<f64>,
     pub(in crate::config) output_tokens: Option<u32>,
     pub(in crate::config) error_rate: Option<f64>,
+    pub(in crate::config) window: Option<Duration>,
     pub(in crate::config) rpm: Option<u64>,
     pub(in crate::config) tpm: Option<u64>,
 }
@@ -26,6 +29,7 @@ impl Simulated {
             tokens_per_second: section.amount("tokens_per_second"),
             output_tokens: section.small("output_tokens"),
             error_rate: section.share("error_rate"),
+            window: section.seconds("window_seconds"),
             rpm: section.count("rpm"),
             tpm: section.count("tpm"),
         };

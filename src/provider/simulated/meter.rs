@@ -1,12 +1,10 @@
-//! One model's limits, kept strictly: of any 60 seconds, no more was let in than the limit says.
+//! One model's limits, kept strictly: of any window, no more was let in than the limit says.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::catalog::SimulatedModel;
 use crate::moment::Moment;
-
-const WINDOW: Duration = Duration::from_mins(1);
 
 /// What was let in, and when.
 #[derive(Debug, Default)]
@@ -71,7 +69,7 @@ impl Meter {
     pub(super) fn admit(&mut self, now: Moment, requested: u64, model: &SimulatedModel) -> (u64, Verdict) {
         let arrival = self.arrivals;
         self.arrivals += 1;
-        self.expire(now);
+        self.expire(now, model.window);
         let verdict = self.judge(now, requested, model);
         if verdict == Verdict::Admitted && (model.rpm.is_some() || model.tpm.is_some()) {
             self.entries.push_back((now, requested));
@@ -82,7 +80,7 @@ impl Meter {
 
     /// Where the limits of `model` stand.
     pub(super) fn level(&self, now: Moment, model: &SimulatedModel) -> Level {
-        let reset = self.entries.back().map_or(Duration::ZERO, |(at, _)| (*at + WINDOW).since(now));
+        let reset = self.entries.back().map_or(Duration::ZERO, |(at, _)| (*at + model.window).since(now));
         let gauge = |limit: Option<u64>, used: u64| {
             limit.map(|limit| Gauge { limit, remaining: limit.saturating_sub(used), reset })
         };
@@ -93,9 +91,9 @@ impl Meter {
         self.entries.len() as u64
     }
 
-    fn expire(&mut self, now: Moment) {
+    fn expire(&mut self, now: Moment, window: Duration) {
         while let Some((at, tokens)) = self.entries.front()
-            && *at + WINDOW <= now
+            && *at + window <= now
         {
             self.tokens -= tokens;
             self.entries.pop_front();
@@ -111,13 +109,13 @@ impl Meter {
         if let Some(limit) = model.rpm
             && self.requests() + 1 > limit
         {
-            let wait = self.wait(now, (self.requests() + 1).saturating_sub(limit), |_| 1);
+            let wait = self.wait(now, model.window, (self.requests() + 1).saturating_sub(limit), |_| 1);
             return Verdict::Later { per: Per::Requests, limit, used: self.requests(), requested: 1, wait };
         }
         if let Some(limit) = model.tpm
             && self.tokens + requested > limit
         {
-            let wait = self.wait(now, self.tokens + requested - limit, |tokens| tokens);
+            let wait = self.wait(now, model.window, self.tokens + requested - limit, |tokens| tokens);
             return Verdict::Later { per: Per::Tokens, limit, used: self.tokens, requested, wait };
         }
         Verdict::Admitted
@@ -125,21 +123,23 @@ impl Meter {
 
     /// Until the oldest entries that together weigh `excess` have left the window; a whole window where
     /// even all of them do not (a limit of 0).
-    fn wait(&self, now: Moment, excess: u64, weight: impl Fn(u64) -> u64) -> Duration {
+    fn wait(&self, now: Moment, window: Duration, excess: u64, weight: impl Fn(u64) -> u64) -> Duration {
         let mut freed = 0;
         for (at, tokens) in &self.entries {
             freed += weight(*tokens);
             if freed >= excess {
-                return (*at + WINDOW).since(now);
+                return (*at + window).since(now);
             }
         }
-        WINDOW
+        window
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WINDOW: Duration = Duration::from_mins(1);
 
     fn at(seconds: u64) -> Moment {
         Moment::from_millis(seconds * 1000)

@@ -311,7 +311,7 @@ async fn ask(gateway: &Arc<Gateway>, caller: Option<Arc<Caller>>, body: Bytes) -
 }
 
 /// Sizes of requests, the same in every run.
-fn sizes(total: u64) -> Vec<u64> {
+pub(super) fn sizes(total: u64) -> Vec<u64> {
     let (mut state, mut sum, mut sizes) = (42_u64, 0, Vec::new());
     while sum < total {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -414,6 +414,6 @@ fn fairness(root: &Path) -> Result<Duration, String> {
 
 /// Tokens and seconds of a proof are far below what a float holds exactly.
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-const fn figure(number: u64) -> f64 {
+pub(super) const fn figure(number: u64) -> f64 {
     number as f64
 }
