@@ -251,7 +251,7 @@ enum PolicyCommand {
     New {
         /// The policy's name, and the folder that is made here.
         name: String,
-        /// What it decides; a provider is written in Rust alone.
+        /// What it decides.
         #[arg(long, value_enum, default_value_t = WorldName::Router)]
         world: WorldName,
         /// The language it is written in.

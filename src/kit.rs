@@ -98,15 +98,6 @@ impl World {
             Self::Provider => "provider",
         }
     }
-
-    /// The languages that `new` writes a project of this world in.
-    #[must_use]
-    pub const fn languages(self) -> &'static [Language] {
-        match self {
-            Self::Router | Self::PromptBuilder | Self::ResponseParser => &Language::ALL,
-            Self::Provider => &[Language::Rust],
-        }
-    }
 }
 
 /// Why a project was not written or built: what, where, and what to do about it.
@@ -115,18 +106,6 @@ pub enum KitProblem {
     /// The name is none for a policy.
     #[error("`{0}` cannot be a policy's name: small letters, digits and single hyphens, a letter first, at most 64")]
     Name(String),
-    /// There is no project to write after.
-    #[error(
-        "`new` writes a {world} in {known}, not in {language}; whatever language makes components can start from `wit/{world}.wit`"
-    )]
-    Unwritten {
-        /// The world.
-        world: &'static str,
-        /// The language that was asked for.
-        language: &'static str,
-        /// The languages there are, as `--lang` takes them.
-        known: String,
-    },
     /// There is something already.
     #[error("`{0}` is there already; choose another name, or another folder to work in")]
     Exists(String),

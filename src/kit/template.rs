@@ -57,37 +57,30 @@ const GO_SDK: &[File] =
 /// Likewise of one role: TypeScript runs JavaScript's.
 const JAVASCRIPT_PROMPTS: &[File] = files!("examples/policies/preamble-javascript": "witgate-prompts.js");
 const JAVASCRIPT_REPLIES: &[File] = files!("examples/policies/clip-javascript": "witgate-replies.js");
+const JAVASCRIPT_PROVIDERS: &[File] = files!("examples/policies/teller-javascript": "witgate-providers.js");
 
 /// What a project holds besides its example's own files.
 pub(super) fn sdk(world: World, language: Language) -> &'static [&'static [File]] {
     match (language, world) {
-        (Language::C, World::PromptBuilder | World::ResponseParser) => &[C_SDK],
-        (Language::Go, World::PromptBuilder | World::ResponseParser) => &[GO_SDK],
-        (Language::JavaScript, World::PromptBuilder | World::ResponseParser)
-        | (Language::TypeScript, World::Router) => &[JAVASCRIPT_SDK],
-        (Language::Python, World::PromptBuilder | World::ResponseParser) => &[PYTHON_SDK],
+        (Language::TypeScript, World::Router) => &[JAVASCRIPT_SDK],
         (Language::TypeScript, World::PromptBuilder) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_PROMPTS],
         (Language::TypeScript, World::ResponseParser) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_REPLIES],
-        (Language::C | Language::Go | Language::JavaScript | Language::Python, World::Router)
-        | (Language::Rust, _)
-        | (_, World::Provider) => &[],
+        (Language::TypeScript, World::Provider) => &[JAVASCRIPT_SDK, JAVASCRIPT_TYPES, JAVASCRIPT_PROVIDERS],
+        (Language::Rust, _) | (_, World::Router) => &[],
+        (Language::C, _) => &[C_SDK],
+        (Language::Go, _) => &[GO_SDK],
+        (Language::JavaScript, _) => &[JAVASCRIPT_SDK],
+        (Language::Python, _) => &[PYTHON_SDK],
     }
 }
 
-/// The example that a project of this world in this language is written after, and its files. There is one for each of
-/// [`World::languages`].
-pub(super) const fn example(world: World, language: Language) -> Option<(&'static str, &'static [File])> {
-    match (world, language) {
-        (World::Router, _) => Some(router(language)),
-        (World::PromptBuilder, _) => Some(prompt_builder(language)),
-        (World::ResponseParser, _) => Some(response_parser(language)),
-        (World::Provider, Language::Rust) => Some((
-            "teller-rust",
-            files!("examples/policies/teller-rust":
-                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
-            ),
-        )),
-        (World::Provider, _) => None,
+/// The example that a project of this world in this language is written after, and its files.
+pub(super) const fn example(world: World, language: Language) -> (&'static str, &'static [File]) {
+    match world {
+        World::Router => router(language),
+        World::PromptBuilder => prompt_builder(language),
+        World::ResponseParser => response_parser(language),
+        World::Provider => provider(language),
     }
 }
 
@@ -229,16 +222,59 @@ const fn response_parser(language: Language) -> (&'static str, &'static [File]) 
     }
 }
 
+const fn provider(language: Language) -> (&'static str, &'static [File]) {
+    match language {
+        Language::C => (
+            "teller-c",
+            files!("examples/policies/teller-c":
+                ".gitignore" "README.md" "json.c" "json.h" "policy.c" "policy.toml" "policy_test.c" "provider.c" "provider.h"
+                "scenarios.yaml"
+            ),
+        ),
+        Language::Go => (
+            "teller-go",
+            files!("examples/policies/teller-go":
+                ".gitignore" "README.md" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "teller.go" "teller_test.go"
+                "witgate/provider.go" "witgate/provider_other.go" "witgate/provider_wasip1.go"
+            ),
+        ),
+        Language::JavaScript => (
+            "teller-javascript",
+            files!("examples/policies/teller-javascript":
+                ".gitignore" "README.md" "package.json" "policy.js" "policy.toml" "scenarios.yaml" "teller.js"
+                "teller.test.js" "witgate-providers.js"
+            ),
+        ),
+        Language::Python => (
+            "teller-python",
+            files!("examples/policies/teller-python":
+                ".gitignore" "README.md" "app.py" "policy.toml" "requirements.txt" "scenarios.yaml" "teller.py"
+                "test_teller.py" "witgate_providers.py"
+            ),
+        ),
+        Language::Rust => (
+            "teller-rust",
+            files!("examples/policies/teller-rust":
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+            ),
+        ),
+        Language::TypeScript => (
+            "teller-typescript",
+            files!("examples/policies/teller-typescript":
+                ".gitignore" "README.md" "log.d.ts" "package.json" "policy.toml" "policy.ts" "scenarios.yaml"
+                "teller.test.ts" "teller.ts" "tsconfig.json" "witgate-providers.d.ts"
+            ),
+        ),
+    }
+}
+
 /// Writes a project named `name` into a folder of this name in `parent`, and says which that is.
 ///
 /// # Errors
-/// The name is none, this world has no project in this language, the folder is there already, or it cannot be written.
+/// The name is none, the folder is there already, or it cannot be written.
 pub fn new(parent: &Path, name: &str, world: World, language: Language) -> Result<PathBuf, KitProblem> {
     check_name(name)?;
-    let Some((example, files)) = example(world, language) else {
-        let known = world.languages().iter().map(|language| language.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(KitProblem::Unwritten { world: world.as_str(), language: language.title(), known });
-    };
+    let (example, files) = example(world, language);
     let folder = parent.join(name);
     if folder.exists() {
         return Err(KitProblem::Exists(folder.display().to_string()));

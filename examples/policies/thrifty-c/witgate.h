@@ -1,4 +1,4 @@
-/* What policies of every role share: texts, settings, memory, the log. `router.h`, `builder.h` and `parser.h` have the roles.
+/* What policies of every role share: texts, settings, memory, the log. `router.h`, `builder.h`, `parser.h` and `provider.h` have the roles.
  *
  * What a policy may know is handed to it. There is no clock, no file and no network in here, so the same inputs always give the
  * same answer. Nothing here has to be freed. */

@@ -1,8 +1,8 @@
 //! `cargo xtask prove languages`: one router in every language, from nothing to deciding a request. In a folder of its own,
 //! `witgate policy new` writes the project, every command of its README is run as it stands there, the last of them puts
 //! the component under a running gateway, and the next requests must be decided by it. Then what each costs, and whether
-//! all decide alike. A prompt builder and a response parser in every language likewise, up to their scenarios, which are the same for all;
-//! and a provider in Rust.
+//! all decide alike. A prompt builder, a response parser and a provider in every language likewise, up to their scenarios, which are the
+//! same for all.
 
 mod compare;
 mod live;
@@ -60,7 +60,7 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
         }
     }
     for world in World::ALL.into_iter().filter(|world| *world != World::Router) {
-        let all = world.languages().iter().map(|language| other(&tools, &work, world, *language));
+        let all = Language::ALL.into_iter().map(|language| other(&tools, &work, world, language));
         let told = all.collect::<Result<Vec<_>, _>>()?;
         say(&format!("{}, from nothing to scenarios that pass: {}", world.as_str(), told.join(", ")));
     }

@@ -1,0 +1,3 @@
+module teller-go
+
+go 1.24

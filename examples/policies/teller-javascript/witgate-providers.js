@@ -1,0 +1,155 @@
+// Write a provider for Witgate in JavaScript: give `exportProvider` a function that makes one.
+//
+// What a provider may know is handed to it: settings, requests, replies. Where requests go and what they are authorised with it is
+// never told. Treat it as if there were no clock, no file and no network: the same inputs must always give the same answer.
+import { teller, words } from './witgate.js';
+
+export { Settings } from './witgate.js';
+
+/** Throw it: what cannot be written, or is no reply, with the provider's word for it and the field of the request to blame. */
+export class Fault {
+  constructor(message, { code, param } = {}) {
+    this.message = message;
+    this.code = code;
+    this.param = param;
+  }
+}
+
+/** How deep JSON may go: the engine's reader calls itself for each bracket, and its stack is small. */
+const DEEPEST = 500;
+/** Characters whose codes are handed to a function at once. */
+const PIECE = 8192;
+
+/** A JSON object in bytes; throws a `Fault` where it is none. */
+export function readObject(bytes) {
+  let value;
+  try {
+    const text = decodeURIComponent(escape(binary(bytes)));
+    if (text.split(/[[{]/).length > DEEPEST) bound(text);
+    value = JSON.parse(text);
+    // Half of a pair is no text, and is the one thing that is still escaped when it is written.
+    if (hasHalf(text) && hasHalf(JSON.stringify(value))) throw new Error('half of a pair in a text');
+  } catch (error) {
+    throw new Fault(`this is no JSON object: ${words(error)}`);
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new Fault('this is no JSON object');
+  return value;
+}
+
+/** A letter for each byte. */
+function binary(bytes) {
+  let letters = '';
+  for (let at = 0; at < bytes.length; at += PIECE) {
+    letters += String.fromCharCode.apply(null, bytes.subarray(at, at + PIECE));
+  }
+  return letters;
+}
+
+function bound(text) {
+  let depth = 0;
+  for (const [bracket] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
+    if (bracket === '[' || bracket === '{') depth++;
+    else if (bracket === ']' || bracket === '}') depth--;
+    if (depth > DEEPEST) throw new Error('it is nested too deeply');
+  }
+}
+
+const hasHalf = (text) => /\\ud[89a-f]/i.test(text.replaceAll('\\\\', ''));
+
+/** UTF-8: the engine has no encoder of its own. */
+function written(text) {
+  const letters = unescape(encodeURIComponent(text));
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at++) bytes[at] = letters.charCodeAt(at);
+  return bytes;
+}
+
+const NOTHING = { cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };
+
+/** An event as it crosses: counts of tokens have 64 bits. */
+function crossed(event) {
+  if (event.tag !== 'usage') return event;
+  const counts = Object.entries({ ...NOTHING, ...event.val });
+  return { tag: 'usage', val: Object.fromEntries(counts.map(([name, tokens]) => [name, BigInt.asUintN(64, BigInt(tokens))])) };
+}
+
+/**
+ * The component's exports for a provider. `configure(setup)` makes it, or throws an error about a setting that makes no sense;
+ * `write(level, message)` is the gateway's log.
+ *
+ * A provider has
+ * - `needs`: `framing`, how streams are cut (`server-sent-events`, `lines`, or `bytes` as they come), and `pure`, true where nothing of
+ *   one request is remembered at the next, which may be left out;
+ * - `encode(request, target)`: an OpenAI chat completion, whatever API the client spoke, into `{ path, body }` and, where there are any,
+ *   `headers` (an object) and `dropped` (a list of names);
+ * - `decode(body)`: a whole reply, in bytes, into a list of events;
+ * - `decodeError(status, body)`: the words of a refusal as a `Fault`, given or thrown; what its status means the gateway knows;
+ * - `open()`, which gives what reads one stream: `push(name, data)` is the next piece, with the event's name ('' where it has none, or
+ *   there are no events), and gives a list of events.
+ *
+ * An event has a `tag` (`beginning`, `text`, `reasoning`, `refusal`, `tool-call`, `tool-arguments`, `finish`, `usage`, `end`) and, but for
+ * the last, a `val`. All but `open` may throw a `Fault`.
+ */
+export function exportProvider(configure, write) {
+  let setup, provider;
+  const told = teller(write);
+  const lifecycle = {
+    configure(given) {
+      setup = given;
+    },
+    save: () => undefined,
+  };
+  const plain = ({ message, code, param }) => ({ message, code, param });
+  /** A fault is an answer and not told in the log. */
+  const answered = (call) => {
+    let fault;
+    const answer = told(() => {
+      try {
+        return call();
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        fault = error;
+      }
+    });
+    if (fault) throw plain(fault);
+    return answer;
+  };
+  class Decoder {
+    constructor() {
+      this.stream = told(() => provider.open());
+    }
+
+    push(name, data) {
+      return answered(() => this.stream.push(name, data).map(crossed));
+    }
+  }
+  const providing = {
+    start() {
+      try {
+        provider = configure(setup);
+      } catch (error) {
+        throw words(error);
+      }
+      return { pure: false, ...provider.needs };
+    },
+    encode(request, target) {
+      return answered(() => {
+        const { path, body, headers = {}, dropped = [] } = provider.encode(readObject(request), target);
+        const listed = Object.entries(headers).map(([name, value]) => ({ name, value }));
+        return { path, headers: listed, body: written(JSON.stringify(body)), dropped };
+      });
+    },
+    decode: (body) => answered(() => provider.decode(body).map(crossed)),
+    decodeError: (status, body) =>
+      told(() => {
+        try {
+          return plain(provider.decodeError(status, body));
+        } catch (error) {
+          if (!(error instanceof Fault)) throw error;
+          return plain(error);
+        }
+      }),
+    Decoder,
+  };
+  return { lifecycle, providing };
+}

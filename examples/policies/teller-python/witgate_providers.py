@@ -1,0 +1,288 @@
+"""Write a provider for Witgate in Python: give `export` a function that makes one.
+
+What a provider may know is handed to it: settings, requests, replies. Where requests go and what they are authorised with it is
+never told. Treat it as if there were no clock, no file and no network: the same inputs must always give the same answer.
+"""
+
+import json
+import re
+import sys
+import traceback
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
+
+from witgate import Settings, log  # noqa: F401
+
+try:  # Made by componentize-py; in a policy's own tests there is no gateway.
+    from componentize_py_types import Err
+except ImportError:
+    pass
+
+
+@dataclass
+class Needs:
+    """How streams are cut: `server-sent-events`, `lines`, or `bytes` as they come."""
+
+    framing: str
+    # True: nothing of one request is remembered at the next, so an instance may serve one after another.
+    pure: bool = False
+
+
+class Setup(NamedTuple):
+    """What a provider begins with."""
+
+    settings: str
+    seed: int = 0
+
+
+class Target(NamedTuple):
+    """What a request is written for."""
+
+    # The model as the provider names it.
+    model: str
+    # What was reserved for the reply: to be sent where the provider demands a bound and the client gave none.
+    max_output_tokens: int
+    # The version of the provider's API, where the configuration has one.
+    api_version: Optional[str] = None
+
+
+@dataclass
+class Encoded:
+    """A request in the provider's words."""
+
+    # Path and query below the deployment's address, from a slash on.
+    path: str
+    # Written as JSON.
+    body: Any
+    # `accept`, and names that end with `-version`, `-beta`, `-features` or `-client-name`.
+    headers: Dict[str, str] = field(default_factory=dict)
+    # Fields of the request that the provider has no word for and whose loss does not change what was asked.
+    dropped: List[str] = field(default_factory=list)
+
+
+@dataclass
+class Beginning:
+    """Always first, once."""
+
+    id: str
+    model: str = ""
+
+
+@dataclass
+class Text:
+    """More of the answer."""
+
+    words: str
+
+
+@dataclass
+class Reasoning:
+    """More of the model's thinking."""
+
+    words: str
+
+
+@dataclass
+class Refusal:
+    """More of the model's refusal."""
+
+    words: str
+
+
+@dataclass
+class ToolCall:
+    """A call begins."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass
+class ToolArguments:
+    """More of a call's arguments, as JSON text."""
+
+    index: int
+    fragment: str
+
+
+@dataclass
+class Finish:
+    """Why the reply ends: `stop`, `length`, `tool-calls`, `content-filter`, `refusal` or `other`."""
+
+    reason: str
+
+
+@dataclass
+class Usage:
+    """All input tokens, those from and to a cache among them; all output tokens, thinking among them."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass
+class End:
+    """The reply is whole: a stream that breaks off before it is a fault. A whole reply may leave it out."""
+
+
+Event = Union[Beginning, Text, Reasoning, Refusal, ToolCall, ToolArguments, Finish, Usage, End]
+
+
+class Fault(Exception):
+    """What cannot be written, or is no reply: in words, with the provider's word for it and the field of the request to blame."""
+
+    def __init__(self, message: str, code: Optional[str] = None, param: Optional[str] = None):
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+# How deep JSON may go: the reader calls itself for each bracket, and its stack is small.
+_DEEPEST = 200
+_MAYBE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_object(data: bytes) -> dict:
+    """A JSON object; a `Fault` where it is none."""
+    try:
+        text = data.decode()
+        if text.count("[") + text.count("{") > _DEEPEST:
+            _bound(text)
+        value = json.loads(text)
+        if _MAYBE_HALF.search(text):
+            # Half of a pair is no text; it cannot be written, which is a ValueError too.
+            json.dumps(value, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise Fault(f"this is no JSON object: {error}")
+    if not isinstance(value, dict):
+        raise Fault("this is no JSON object")
+    return value
+
+
+def _bound(text: str) -> None:
+    depth = 0
+    for bracket in re.sub(r'"(?:[^"\\]|\\.)*"|[^][{}]+', "", text, flags=re.DOTALL):
+        depth += 1 if bracket in "[{" else -1
+        if depth > _DEEPEST:
+            raise ValueError("it is nested too deeply")
+
+
+def export(configure: Callable[[Setup], Any]) -> tuple:
+    """The component's exports for a provider: `Lifecycle, Providing, Decoder = export(...)`.
+
+    `configure(setup)` makes the provider, or raises an error about a setting that makes no sense. A provider has
+
+    - `needs`;
+    - `encode(request, target)`: an OpenAI chat completion as a dict, whatever API the client spoke, into an `Encoded`;
+    - `decode(body)`: a whole reply, as bytes, into a list of events;
+    - `decode_error(status, body)`: the words of a refusal as a `Fault`, given or raised; what its status means the gateway knows;
+    - `open()`, which gives what reads one stream: `push(name, data)` is the next piece, with the event's name ("" where it has
+      none, or there are no events), and gives a list of events.
+
+    All but the last may raise a `Fault`, and so may `push`.
+    """
+    from wit_world.exports import providing
+
+    setup: Any = None
+    provider: Any = None
+    texts = {Text: providing.Event_Text, Reasoning: providing.Event_Reasoning, Refusal: providing.Event_Refusal}
+
+    def told(call):
+        try:
+            return call()
+        except Fault as fault:
+            raise Err(refused(fault))
+        except Exception:
+            # A failure of the interpreter says nothing of what was raised; the log does.
+            log(traceback.format_exc(), "warn")
+            raise
+
+    def refused(fault):
+        return providing.Fault(fault.message, fault.code, fault.param)
+
+    def member(kind, name):
+        return kind[name.upper().replace("-", "_")]
+
+    def count(tokens):
+        return max(0, min(int(tokens), 2**64 - 1))
+
+    def crossed(event):
+        if type(event) in texts:
+            return texts[type(event)](event.words)
+        if isinstance(event, Beginning):
+            return providing.Event_Beginning(providing.Beginning(event.id, event.model))
+        if isinstance(event, ToolCall):
+            return providing.Event_ToolCall(providing.ToolCall(event.index, event.id, event.name))
+        if isinstance(event, ToolArguments):
+            return providing.Event_ToolArguments(providing.ToolArguments(event.index, event.fragment))
+        if isinstance(event, Finish):
+            return providing.Event_Finish(member(providing.Finish, event.reason))
+        if isinstance(event, Usage):
+            return providing.Event_Usage(
+                providing.Usage(
+                    count(event.input_tokens),
+                    count(event.cache_read_tokens),
+                    count(event.cache_write_tokens),
+                    count(event.output_tokens),
+                    count(event.reasoning_tokens),
+                )
+            )
+        return providing.Event_End()
+
+    class Lifecycle:
+        def configure(self, given):
+            nonlocal setup
+            setup = given
+
+        def save(self):
+            return None
+
+    class Providing:
+        def start(self):
+            nonlocal provider
+            try:
+                provider = configure(Setup(setup.settings, setup.seed))
+            except Exception as error:
+                raise Err(str(error))
+            return providing.Needs(member(providing.Framing, provider.needs.framing), provider.needs.pure)
+
+        def encode(self, request, target):
+            def call():
+                about = Target(target.model, target.max_output_tokens, target.api_version)
+                sent = provider.encode(read_object(request), about)
+                headers = [providing.Header(name, value) for name, value in sent.headers.items()]
+                body = json.dumps(sent.body, ensure_ascii=False, separators=(",", ":")).encode()
+                return providing.Encoded(sent.path, headers, body, sent.dropped)
+
+            return told(call)
+
+        def decode(self, body):
+            return told(lambda: [crossed(event) for event in provider.decode(body)])
+
+        def decode_error(self, status, body):
+            try:
+                return refused(provider.decode_error(status, body))
+            except Fault as fault:
+                return refused(fault)
+            except Exception:
+                log(traceback.format_exc(), "warn")
+                raise
+
+    class Decoder:
+        def __init__(self):
+            self.stream = told(lambda: provider.open())
+
+        def push(self, name, data):
+            return told(lambda: [crossed(event) for event in self.stream.push(name, data)])
+
+    # Where componentize-py looks for the resources of an interface: in a module of its name.
+    module = ModuleType("providing")
+    module.Decoder = Decoder
+    sys.modules["providing"] = module
+    return Lifecycle, Providing, Decoder
