@@ -25,6 +25,8 @@ mod parser_suite;
 mod provider_checks;
 mod provider_suite;
 mod report;
+mod rewrite;
+mod role_suite;
 mod runner;
 mod spoken;
 mod suite;
@@ -46,6 +48,7 @@ use crate::policy::{
     Router, Setup,
 };
 use crate::signal::Grants;
+use rewrite::Rewritten;
 use suite::Suite;
 
 /// How long a component may compile here, at low priority on a machine that may have much else to do.
@@ -141,53 +144,62 @@ fn run_file(engine: &Engine, file: &Path, options: &Options) -> Result<SuiteRepo
     let name = file.display().to_string();
     let component = named(engine, &suite::policy(&text, &name)?, file, options)?;
     let mut report = SuiteReport::new(file, &component);
-    // What a file may say depends on the role; one of several is tried as the first.
-    match component.inspection().roles.first() {
+    let (file_text, update) = ((text.as_str(), name.as_str()), options.update);
+    // What a file may say depends on the role; one of several is tried as the first. What was written anew is checked when it is run.
+    let rewritten = match component.inspection().roles.first() {
         Some(Role::PromptBuilder) => {
-            let setup = builder_suite::run(&component, &text, &name, &mut report)?;
-            builder_checks::all(&component, &setup, &mut report);
+            let (begin, rewritten) =
+                role_suite::run::<builder_suite::CaseFile>(&component, file_text, update, &mut report)?;
+            if rewritten.is_none() {
+                builder_checks::all(&component, &begin.policy(), &mut report);
+            }
+            rewritten
         }
         Some(Role::ResponseParser) => {
-            let setup = parser_suite::run(&component, &text, &name, &mut report)?;
-            parser_checks::all(&component, &setup, &mut report);
+            let (begin, rewritten) =
+                role_suite::run::<parser_suite::CaseFile>(&component, file_text, update, &mut report)?;
+            if rewritten.is_none() {
+                parser_checks::all(&component, &begin.policy(), &mut report);
+            }
+            rewritten
         }
         Some(Role::Provider) => {
-            let setup = provider_suite::run(&component, &text, &name, &mut report)?;
-            provider_checks::all(&component, &setup, &mut report);
-        }
-        Some(Role::Router) | None => {
-            let suite = Suite::read(&text, &name)?;
-            if let Some(updated) = run_router(&component, &suite, (file, &text), options, &mut report)? {
-                let report = run_file(engine, file, &Options { update: false, ..options.clone() })?;
-                return Ok(SuiteReport { updated, ..report });
+            let (begin, rewritten) =
+                role_suite::run::<provider_suite::CaseFile>(&component, file_text, update, &mut report)?;
+            if rewritten.is_none() {
+                provider_checks::all(&component, &begin.provider(), &mut report);
             }
+            rewritten
         }
-    }
-    Ok(report)
+        Some(Role::Router) | None => run_router(&component, file_text, update, &mut report)?,
+    };
+    let Some(Rewritten { text, changes }) = rewritten else { return Ok(report) };
+    fs::write(file, text).map_err(|error| format!("cannot be written: {error}"))?;
+    let report = run_file(engine, file, &Options { update: false, ..options.clone() })?;
+    Ok(SuiteReport { updated: changes, ..report })
 }
 
-/// Plays a router's cases. Where what is expected was written anew, how many cases: the file is to be played again.
+/// Plays a router's cases; where `update` is set, tells the file with what came of failed ones, if that is another.
 fn run_router(
     component: &Arc<Component>,
-    suite: &Suite,
-    (file, text): (&Path, &str),
-    options: &Options,
+    (text, name): (&str, &str),
+    update: bool,
     report: &mut SuiteReport,
-) -> Result<Option<usize>, String> {
-    let played = runner::play(component, suite)?;
-    let again = runner::play(component, suite)?;
-    if options.update {
+) -> Result<Option<Rewritten>, String> {
+    let suite = Suite::read(text, name)?;
+    let played = runner::play(component, &suite)?;
+    let again = runner::play(component, &suite)?;
+    if update {
         let failed = (0..).zip(suite.cases.iter().zip(&played).zip(&again));
-        let failed = failed.filter(|(_, ((case, run), again))| expect::ends_otherwise(suite, case, run, again));
+        let failed = failed.filter(|(_, ((case, run), again))| expect::ends_otherwise(&suite, case, run, again));
         let failed: Vec<_> = failed.map(|(index, ((_, run), _))| (index, run)).collect();
-        let (updated, count) = update::updated(text, &file.display().to_string(), suite, &failed)?;
-        if count > 0 {
-            fs::write(file, updated).map_err(|error| format!("cannot be written: {error}"))?;
-            return Ok(Some(count));
+        let rewritten = update::updated(text, name, &suite, &failed)?;
+        if rewritten.is_some() {
+            return Ok(rewritten);
         }
     }
     for ((case, run), again) in suite.cases.iter().zip(&played).zip(&again) {
-        report.case(&case.name, run.fuel, expect::judge(suite, case, run, again), &run.log);
+        report.case(&case.name, run.fuel, expect::judge(&suite, case, run, again), &run.log);
     }
     builtin_checks::all(component, &suite.setup, report);
     Ok(None)

@@ -6,41 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::conversation::{self, MessageFile};
-use super::report::SuiteReport;
-use super::suite::{SEED, START_MS, settings_text};
-use crate::config::yaml;
-use crate::moment::Moment;
-use crate::policy::{
-    BuildError, BuildRequest, BuiltPrompt, Component, PolicyFault, PolicyProblem, PolicySetup, PromptBuilder,
-};
-use crate::seed;
+use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, started};
+use super::suite::settings_text;
+use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, PolicyFault, PromptBuilder};
 
-/// A scenario file.
+/// A case of a scenario file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SuiteFile {
-    #[serde(rename = "policy")]
-    _policy: String,
-    /// A mapping; or text, handed on as it is.
-    #[serde(default)]
-    settings: Option<Value>,
-    #[serde(default)]
-    seed: Option<u64>,
-    /// Milliseconds since the Unix epoch.
-    #[serde(default)]
-    start_ms: Option<u64>,
-    /// The model whose way of counting tokens counts.
-    #[serde(default)]
-    model: Option<String>,
-    cases: Vec<CaseFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseFile {
+pub(super) struct CaseFile {
     name: String,
     /// For this case alone.
     #[serde(default)]
@@ -95,91 +71,67 @@ struct ExpectFile {
     log: Option<String>,
 }
 
-/// What came of a case.
+/// What a builder answers.
 #[derive(Clone, Debug, PartialEq)]
 enum Answer {
     Built(BuiltPrompt),
     Refused(String),
     Fault(PolicyFault),
-    BadSettings(String),
 }
 
-/// Runs every case of a file; tells with what the policy is to be checked.
-///
-/// # Errors
-/// The file makes no sense, or the policy cannot be started for another reason than its settings.
-pub(super) fn run(
-    component: &Arc<Component>,
-    text: &str,
-    name: &str,
-    report: &mut SuiteReport,
-) -> Result<PolicySetup, String> {
-    let file: SuiteFile = yaml::read(text, name).map_err(|problems| problems.to_string())?;
-    if file.cases.is_empty() {
-        return Err("`cases` is empty".to_owned());
+impl RoleCase for CaseFile {
+    type Head = NoMore;
+
+    fn common(&self) -> Common<'_> {
+        let Self { name, settings, expect, .. } = self;
+        Common { name, settings: settings.as_ref(), max_fuel: expect.max_fuel, log: expect.log.as_deref() }
     }
-    let setup = PolicySetup {
-        may_read: crate::signal::Grants::All,
-        group: None,
-        settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings_text),
-        model: Arc::from(file.model.as_deref().unwrap_or_default()),
-        seed: file.seed.unwrap_or(SEED),
-    };
-    let now = Moment::from_millis(file.start_ms.unwrap_or(START_MS));
-    for (number, case) in (0..).zip(&file.cases) {
-        let broken = |problem: String| format!("case `{}`: {problem}", case.name);
-        mistakes(&case.expect).map_err(broken)?;
-        let settings = case.settings.as_ref().map_or_else(|| Arc::clone(&setup.settings), settings_text);
-        let setup = PolicySetup { may_read: crate::signal::Grants::All, settings, ..setup.clone() };
-        let seed = case.request.seed.unwrap_or(seed::derive(setup.seed, number));
-        let played = play(component, &setup, &case.request, (now, seed)).map_err(broken)?;
-        report.case(&case.name, played.fuel, judge(&case.expect, &played), &played.log);
-    }
-    Ok(setup)
-}
 
-struct Played {
-    answer: Answer,
-    again: Answer,
-    fuel: u64,
-    log: Vec<crate::policy::LogLine>,
-}
-
-fn play(
-    component: &Arc<Component>,
-    setup: &PolicySetup,
-    request: &RequestFile,
-    (now, seed): (Moment, u64),
-) -> Result<Played, String> {
-    let messages = conversation::messages(&request.messages)?;
-    let builder = match PromptBuilder::start(Arc::clone(component), setup.clone(), None) {
-        Ok(builder) => builder,
-        Err(PolicyProblem::Configure(words)) => {
-            let answer = Answer::BadSettings(words);
-            return Ok(Played { again: answer.clone(), answer, fuel: 0, log: Vec::new() });
+    fn play(&self, component: &Arc<Component>, begin: &Begin, _: &NoMore) -> Result<Played, String> {
+        let Self { request, expect, .. } = self;
+        mistakes(expect)?;
+        let messages = conversation::messages(&request.messages)?;
+        let mut played = Played::default();
+        let builder = PromptBuilder::start(Arc::clone(component), begin.policy(), None);
+        let Some(builder) = started(builder, expect.config_error.as_deref(), &mut played)? else { return Ok(played) };
+        let question = request.question(begin, &builder);
+        let ask = || match builder.build(&question, messages.clone()) {
+            Ok(built) => Answer::Built(built),
+            Err(BuildError::Refused(words)) => Answer::Refused(words),
+            Err(BuildError::Fault(fault)) => Answer::Fault(fault),
+        };
+        let answer = ask();
+        played.log = builder.take_log();
+        if expect.config_error.is_none() {
+            played.problems.extend(unmet(expect, &answer));
         }
-        Err(problem) => return Err(problem.to_string()),
-    };
-    let attribute =
-        |name: &crate::signal::Attribute| request.attributes.get(&name.to_string()).cloned().unwrap_or_default();
-    let question = BuildRequest {
-        id: None,
-        now,
-        seed,
-        variables: request.variables.as_ref().map_or_else(|| "{}".to_owned(), |given| settings_text(given).to_string()),
-        items: request.items.iter().map(Value::to_string).collect(),
-        budget: request.budget,
-        attributes: builder.needs().attributes.iter().map(attribute).collect(),
-    };
-    let ask = || match builder.build(&question, messages.clone()) {
-        Ok(built) => Answer::Built(built),
-        Err(BuildError::Refused(words)) => Answer::Refused(words),
-        Err(BuildError::Fault(fault)) => Answer::Fault(fault),
-    };
-    let answer = ask();
-    let log = builder.take_log();
-    let again = ask();
-    Ok(Played { answer, again, fuel: builder.report().fuel.map_or(0, |(_, most)| most), log })
+        played.found = Some(found(expect, &answer));
+        if ask() != answer {
+            played.problems.push("asked the same again, it answers otherwise".to_owned());
+            played.found = None;
+        }
+        played.fuel = builder.report().fuel.map_or(0, |(_, most)| most);
+        Ok(played)
+    }
+}
+
+impl RequestFile {
+    fn question(&self, begin: &Begin, builder: &PromptBuilder) -> BuildRequest {
+        let attribute =
+            |name: &crate::signal::Attribute| self.attributes.get(&name.to_string()).cloned().unwrap_or_default();
+        BuildRequest {
+            id: None,
+            now: begin.now,
+            seed: self.seed.unwrap_or(begin.case_seed),
+            variables: self
+                .variables
+                .as_ref()
+                .map_or_else(|| "{}".to_owned(), |given| settings_text(given).to_string()),
+            items: self.items.iter().map(Value::to_string).collect(),
+            budget: self.budget,
+            attributes: builder.needs().attributes.iter().map(attribute).collect(),
+        }
+    }
 }
 
 fn mistakes(expect: &ExpectFile) -> Result<(), String> {
@@ -194,30 +146,41 @@ fn mistakes(expect: &ExpectFile) -> Result<(), String> {
     }
 }
 
-fn judge(expect: &ExpectFile, played: &Played) -> Vec<String> {
-    let mut problems = Vec::new();
-    match &played.answer {
-        Answer::Built(built) => problems.extend(unmet(expect, built)),
-        Answer::Refused(words) if expect.refused.as_ref().is_some_and(|wanted| words.contains(wanted)) => {}
-        Answer::Fault(fault) if expect.fault.as_deref() == Some(fault.kind()) => {}
-        Answer::BadSettings(words) if expect.config_error.as_ref().is_some_and(|wanted| words.contains(wanted)) => {}
-        Answer::Refused(words) => problems.push(format!("expected {}, got a refusal: {words}", wanted(expect))),
-        Answer::Fault(fault) => problems.push(format!("expected {}, got a fault: it {fault}", wanted(expect))),
-        Answer::BadSettings(words) => {
-            problems.push(format!("expected {}, got refused settings: {words}", wanted(expect)));
+/// What is not as expected.
+fn unmet(expect: &ExpectFile, answer: &Answer) -> Vec<String> {
+    match answer {
+        Answer::Built(built) => unmet_prompt(expect, built),
+        Answer::Refused(words) if expect.refused.as_ref().is_some_and(|wanted| words.contains(wanted)) => Vec::new(),
+        Answer::Fault(fault) if expect.fault.as_deref() == Some(fault.kind()) => Vec::new(),
+        Answer::Refused(words) => vec![format!("expected {}, got a refusal: {words}", wanted(expect))],
+        Answer::Fault(fault) => vec![format!("expected {}, got a fault: it {fault}", wanted(expect))],
+    }
+}
+
+/// The answer as a file would say it.
+fn found(expect: &ExpectFile, answer: &Answer) -> Vec<Found> {
+    match answer {
+        Answer::Built(built) => {
+            let messages = conversation::told(&built.messages);
+            let mut found = vec![
+                Found::new("messages", json!(messages), expect.messages.as_ref() == Some(&messages)),
+                Found::new("items", json!(built.items), expect.items.as_ref() == Some(&built.items)),
+            ];
+            found.extend(built.note.as_ref().map(|note| {
+                // An object is easier to read as one.
+                let value = serde_json::from_str(note).ok().filter(Value::is_object);
+                let met = expect.note.as_ref().is_some_and(|wanted| is_note(wanted, Some(note)));
+                Found::new("note", value.unwrap_or_else(|| Value::from(&**note)), met)
+            }));
+            found
+        }
+        Answer::Refused(words) => {
+            vec![Found::end("refused", words.as_str(), expect.refused.as_ref().is_some_and(|w| words.contains(w)))]
+        }
+        Answer::Fault(fault) => {
+            vec![Found::end("fault", fault.kind(), expect.fault.as_deref() == Some(fault.kind()))]
         }
     }
-    if played.again != played.answer {
-        problems.push("asked the same again, it answers otherwise".to_owned());
-    }
-    if let Some(most) = expect.max_fuel.filter(|most| played.fuel > *most) {
-        problems.push(format!("expected at most {most} fuel, a call used {}", played.fuel));
-    }
-    let logged = |words: &String| played.log.iter().any(|line| line.message.contains(words));
-    if let Some(words) = expect.log.as_ref().filter(|words| !logged(words)) {
-        problems.push(format!("expected a log line with `{words}`, got {}", played.log.len()));
-    }
-    problems
 }
 
 fn wanted(expect: &ExpectFile) -> String {
@@ -228,9 +191,9 @@ fn wanted(expect: &ExpectFile) -> String {
 }
 
 /// What of a prompt is not as expected.
-fn unmet(expect: &ExpectFile, built: &BuiltPrompt) -> Vec<String> {
+fn unmet_prompt(expect: &ExpectFile, built: &BuiltPrompt) -> Vec<String> {
     let mut problems = Vec::new();
-    if expect.refused.is_some() || expect.fault.is_some() || expect.config_error.is_some() {
+    if expect.refused.is_some() || expect.fault.is_some() {
         problems.push(format!("expected {}, got a prompt", wanted(expect)));
     }
     let list = |messages: &[MessageFile]| messages.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -241,16 +204,17 @@ fn unmet(expect: &ExpectFile, built: &BuiltPrompt) -> Vec<String> {
     if let Some(items) = expect.items.as_ref().filter(|items| **items != built.items) {
         problems.push(format!("expected the items {items:?}, got {:?}", built.items));
     }
-    if let Some(note) = &expect.note {
-        let got = built.note.as_deref();
-        let met = match note {
-            Value::String(text) => got == Some(text),
-            Value::Null => got.is_none(),
-            json => got.and_then(|got| serde_json::from_str::<Value>(got).ok()).as_ref() == Some(json),
-        };
-        if !met {
-            problems.push(format!("expected the note {note}, got {}", got.unwrap_or("none")));
-        }
+    let got = built.note.as_deref();
+    if let Some(note) = expect.note.as_ref().filter(|note| !is_note(note, got)) {
+        problems.push(format!("expected the note {note}, got {}", got.unwrap_or("none")));
     }
     problems
+}
+
+fn is_note(wanted: &Value, got: Option<&str>) -> bool {
+    match wanted {
+        Value::String(text) => got == Some(text),
+        Value::Null => got.is_none(),
+        json => got.and_then(|got| serde_json::from_str::<Value>(got).ok()).as_ref() == Some(json),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chat::{Message, Part, PartKind, Rest, Role};
@@ -17,7 +17,7 @@ const ROLES: [(&str, Role); 5] = [
 ];
 
 /// A message of a file.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MessageFile {
     pub(super) role: String,
@@ -25,7 +25,7 @@ pub(super) struct MessageFile {
 }
 
 /// What it says: one text, or part after part.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub(super) enum ContentFile {
     Text(String),
@@ -33,7 +33,7 @@ pub(super) enum ContentFile {
 }
 
 /// A part of a file's message.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PartFile {
     pub(super) kind: KindFile,
@@ -42,7 +42,7 @@ pub(super) struct PartFile {
 }
 
 /// The kinds of parts a builder is told.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum KindFile {
     Text,

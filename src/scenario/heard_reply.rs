@@ -1,8 +1,10 @@
 //! A provider's reply as a client would read it, whole or streamed, and what a scenario expects of one.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::parser_suite::FINISHES;
+use super::role_suite::Found;
 use crate::chat::{Delta, FinishReason, Part, PartKind, PartsOfDeltas, Reply, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::ProviderFormat as _;
@@ -25,7 +27,7 @@ pub(super) struct HeardReply {
 }
 
 /// A tool call.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct CallFile {
     id: String,
@@ -35,15 +37,25 @@ struct CallFile {
 }
 
 /// Tokens; what is not given is 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the names in the file")]
 struct UsageFile {
+    #[serde(skip_serializing_if = "is_none")]
     input_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
     cache_read_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
     cache_write_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
     output_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
     reasoning_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_none(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 /// What is expected of a reply: all of the keys given.
@@ -93,6 +105,23 @@ impl ReplyExpectation {
             problems.push(format!("expected the usage {usage:?}, got {:?}", heard.usage));
         }
         problems
+    }
+
+    /// The reply as a file would say it.
+    pub(super) fn found(&self, heard: &HeardReply) -> Vec<Found> {
+        let text = |key, wanted: &Option<String>, got: &str| Found::new(key, got, wanted.as_deref() == Some(got));
+        let mut found = vec![
+            text("id", &self.id, &heard.id),
+            text("model", &self.model, &heard.model),
+            text("text", &self.text, &heard.text),
+            text("reasoning", &self.reasoning, &heard.reasoning),
+            text("refusal", &self.refusal, &heard.refusal),
+            Found::new("calls", json!(heard.calls), self.calls.as_ref() == Some(&heard.calls)),
+        ];
+        found.extend(heard.finish.map(|finish| text("finish", &self.finish, finish)));
+        let usage = heard.usage.as_ref();
+        found.extend(usage.map(|usage| Found::new("usage", json!(usage), self.usage.as_ref() == Some(usage))));
+        found
     }
 }
 

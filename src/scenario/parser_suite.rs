@@ -7,15 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::report::SuiteReport;
+use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, started};
 use super::spoken::{Heard, Telling, joined};
-use super::suite::{SEED, START_MS, settings_text};
+use super::suite::settings_text;
 use crate::chat::{Delta, FinishReason};
-use crate::config::yaml;
-use crate::moment::Moment;
-use crate::policy::{Component, LogLine, PolicyFault, PolicyProblem, PolicySetup, ReplyInfo, ResponseParser};
+use crate::policy::{Component, PolicyFault, ReplyInfo, ResponseParser};
 
 /// Reasons why a reply ends and their names in files.
 pub(super) const FINISHES: [(&str, FinishReason); 5] = [
@@ -26,29 +24,10 @@ pub(super) const FINISHES: [(&str, FinishReason); 5] = [
     ("refusal", FinishReason::Refusal),
 ];
 
-/// A scenario file.
+/// A case of a scenario file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SuiteFile {
-    #[serde(rename = "policy")]
-    _policy: String,
-    /// A mapping; or text, handed on as it is.
-    #[serde(default)]
-    settings: Option<Value>,
-    #[serde(default)]
-    seed: Option<u64>,
-    /// Milliseconds since the Unix epoch.
-    #[serde(default)]
-    start_ms: Option<u64>,
-    /// The model whose way of counting tokens counts.
-    #[serde(default)]
-    model: Option<String>,
-    cases: Vec<CaseFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseFile {
+pub(super) struct CaseFile {
     name: String,
     /// For this case alone.
     #[serde(default)]
@@ -137,87 +116,50 @@ struct ExpectFile {
     log: Option<String>,
 }
 
-/// Runs every case of a file; tells with what the policy is to be checked.
-///
-/// # Errors
-/// The file makes no sense, or the policy cannot be started for another reason than its settings.
-pub(super) fn run(
-    component: &Arc<Component>,
-    text: &str,
-    name: &str,
-    report: &mut SuiteReport,
-) -> Result<PolicySetup, String> {
-    let file: SuiteFile = yaml::read(text, name).map_err(|problems| problems.to_string())?;
-    if file.cases.is_empty() {
-        return Err("`cases` is empty".to_owned());
-    }
-    let setup = PolicySetup {
-        may_read: crate::signal::Grants::All,
-        group: None,
-        settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings_text),
-        model: Arc::from(file.model.as_deref().unwrap_or_default()),
-        seed: file.seed.unwrap_or(SEED),
-    };
-    let now = Moment::from_millis(file.start_ms.unwrap_or(START_MS));
-    for case in &file.cases {
-        let broken = |problem: String| format!("case `{}`: {problem}", case.name);
-        let settings = case.settings.as_ref().map_or_else(|| Arc::clone(&setup.settings), settings_text);
-        let played = play(component, &PolicySetup { settings, ..setup.clone() }, case, now).map_err(broken)?;
-        report.case(&case.name, played.fuel, played.problems, &played.log);
-    }
-    Ok(setup)
-}
+impl RoleCase for CaseFile {
+    type Head = NoMore;
 
-#[derive(Default)]
-struct Played {
-    problems: Vec<String>,
-    fuel: u64,
-    log: Vec<LogLine>,
-}
+    fn common(&self) -> Common<'_> {
+        let Self { name, settings, expect, .. } = self;
+        Common { name, settings: settings.as_ref(), max_fuel: expect.max_fuel, log: expect.log.as_deref() }
+    }
 
-fn play(component: &Arc<Component>, setup: &PolicySetup, case: &CaseFile, now: Moment) -> Result<Played, String> {
-    let CaseFile { reply, expect, .. } = case;
-    if let Some(kind) = expect.fault.as_ref().filter(|kind| !PolicyFault::KINDS.contains(&kind.as_str())) {
-        return Err(format!("no policy fault is called `{kind}`; there are {}", PolicyFault::KINDS.join(", ")));
-    }
-    let (deltas, finish) = (said(&reply.texts)?, finish(reply.finish.as_deref())?);
-    let parser = match (ResponseParser::start(Arc::clone(component), setup.clone(), None), &expect.config_error) {
-        (Ok(_), Some(words)) => {
-            let problems = vec![format!("expected refused settings with `{words}`, and it started")];
-            return Ok(Played { problems, ..Played::default() });
+    fn play(&self, component: &Arc<Component>, begin: &Begin, _: &NoMore) -> Result<Played, String> {
+        let Self { reply, expect, .. } = self;
+        if let Some(kind) = expect.fault.as_ref().filter(|kind| !PolicyFault::KINDS.contains(&kind.as_str())) {
+            let known = PolicyFault::KINDS.join(", ");
+            return Err(format!("no policy fault is called `{kind}`; there are {known}"));
         }
-        (Ok(parser), None) => parser,
-        (Err(PolicyProblem::Configure(found)), wanted) => {
-            let met = wanted.as_ref().is_some_and(|wanted| found.contains(wanted));
-            let problems = if met { Vec::new() } else { vec![format!("it refused its settings: {found}")] };
-            return Ok(Played { problems, ..Played::default() });
+        let (deltas, finish) = (said(&reply.texts)?, finish(reply.finish.as_deref())?);
+        let mut played = Played::default();
+        let parser = ResponseParser::start(Arc::clone(component), begin.policy(), None);
+        let Some(parser) = started(parser, expect.config_error.as_deref(), &mut played)? else { return Ok(played) };
+        let (mut all_heard, mut depends) = (Vec::new(), false);
+        let both = [false, true];
+        for streamed in reply.streamed.as_ref().map_or(&both[..], std::slice::from_ref) {
+            let about = about(reply, *streamed, &parser);
+            let telling = Telling { parser: &parser, about: &about, now: begin.now, finish: &finish };
+            let heard = telling.hear(&deltas);
+            played.log.append(&mut parser.take_log());
+            let how = if *streamed { "streamed" } else { "whole" };
+            if expect.config_error.is_none() {
+                let unmet = unmet(expect, &heard);
+                played.problems.extend(unmet.into_iter().map(|problem| format!("{how}: {problem}")));
+            }
+            // One that is meant to fail is quarantined soon.
+            if heard.fault.is_none() && reply.splits != Some(false) {
+                let other = telling.other_cut(&joined(&deltas), &heard);
+                depends |= other.is_some();
+                let told = |(cut, other)| format!("{how}: {cut} it comes to {other:?}, not {heard:?}");
+                played.problems.extend(other.map(told));
+            }
+            all_heard.push(heard);
         }
-        (Err(problem), _) => return Err(problem.to_string()),
-    };
-    let mut problems = Vec::new();
-    let mut log = Vec::new();
-    let both = [false, true];
-    for streamed in reply.streamed.as_ref().map_or(&both[..], std::slice::from_ref) {
-        let about = about(reply, *streamed, &parser);
-        let telling = Telling { parser: &parser, about: &about, now, finish: &finish };
-        let heard = telling.hear(&deltas);
-        log.append(&mut parser.take_log());
-        let how = if *streamed { "streamed" } else { "whole" };
-        problems.extend(unmet(expect, &heard).into_iter().map(|problem| format!("{how}: {problem}")));
-        // One that is meant to fail is quarantined soon.
-        if heard.fault.is_none() && reply.splits != Some(false) {
-            let other = telling.other_cut(&joined(&deltas), &heard);
-            problems.extend(other.map(|(cut, other)| format!("{how}: {cut} it comes to {other:?}, not {heard:?}")));
-        }
+        depends |= all_heard.windows(2).any(|pair| pair[0] != pair[1]);
+        played.found = all_heard.first().filter(|_| !depends).map(|heard| found(expect, heard));
+        played.fuel = parser.report().fuel.map_or(0, |(_, most)| most);
+        Ok(played)
     }
-    let fuel = parser.report().fuel.map_or(0, |(_, most)| most);
-    if let Some(most) = expect.max_fuel.filter(|most| fuel > *most) {
-        problems.push(format!("expected at most {most} fuel, a call used {fuel}"));
-    }
-    if let Some(words) = expect.log.as_ref().filter(|words| !log.iter().any(|line| line.message.contains(*words))) {
-        problems.push(format!("expected a log line with `{words}`, got {}", log.len()));
-    }
-    Ok(Played { problems, fuel, log })
 }
 
 fn about(reply: &ReplyFile, streamed: bool, parser: &ResponseParser) -> ReplyInfo {
@@ -292,11 +234,8 @@ fn unmet(expect: &ExpectFile, heard: &Heard) -> Vec<String> {
         problems.push(format!("expected {wanted}, got {}", problem.unwrap_or("none")));
     }
     let repair = heard.complaint.as_ref().and_then(|complaint| complaint.repair.as_deref());
-    if let Some(wanted) = &expect.repair {
-        let met = repair.map_or(wanted.is_empty(), |repair| !wanted.is_empty() && repair.contains(wanted));
-        if !met {
-            problems.push(format!("expected {wanted:?} in what the model is told, got {repair:?}"));
-        }
+    if let Some(wanted) = expect.repair.as_ref().filter(|wanted| !is_repair(wanted, repair)) {
+        problems.push(format!("expected {wanted:?} in what the model is told, got {repair:?}"));
     }
     if expect.fault.as_deref() != heard.fault {
         let name =
@@ -304,4 +243,31 @@ fn unmet(expect: &ExpectFile, heard: &Heard) -> Vec<String> {
         problems.push(format!("expected {}, got {}", name(expect.fault.as_deref()), name(heard.fault)));
     }
     problems
+}
+
+/// What a client hears, as a file would say it.
+fn found(expect: &ExpectFile, heard: &Heard) -> Vec<Found> {
+    let text = |key, wanted: &Option<String>, got: &String| Found::new(key, got.as_str(), wanted.as_ref() == Some(got));
+    let arguments: Vec<&String> = heard.calls.iter().map(|(_, _, arguments)| arguments).collect();
+    let met = expect.arguments.as_ref().is_some_and(|wanted| arguments.iter().copied().eq(wanted));
+    let mut found = vec![
+        text("text", &expect.text, &heard.text),
+        text("reasoning", &expect.reasoning, &heard.reasoning),
+        text("refusal", &expect.refusal, &heard.refusal),
+        Found::new("arguments", json!(arguments), met),
+    ];
+    if let Some(complaint) = &heard.complaint {
+        let met = expect.complaint.as_ref().is_some_and(|wanted| complaint.problem.contains(wanted));
+        found.push(Found::end("complaint", complaint.problem.as_str(), met));
+        let repair = complaint.repair.as_deref();
+        let met = expect.repair.as_ref().is_some_and(|wanted| is_repair(wanted, repair));
+        found.push(Found::new("repair", repair.unwrap_or_default(), met));
+    }
+    found.extend(heard.fault.map(|kind| Found::end("fault", kind, expect.fault.as_deref() == Some(kind))));
+    found
+}
+
+/// Whether the model is told these words; nothing where there are none.
+fn is_repair(wanted: &str, repair: Option<&str>) -> bool {
+    repair.map_or(wanted.is_empty(), |repair| !wanted.is_empty() && repair.contains(wanted))
 }

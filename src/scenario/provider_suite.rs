@@ -8,43 +8,31 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::heard_reply::{HeardReply, ReplyExpectation};
-use super::report::SuiteReport;
-use super::suite::{SEED, settings_text};
-use crate::config::yaml;
+use super::role_suite::{Begin, Common, Found, Played, RoleCase, started};
+use super::suite::settings_text;
 use crate::fault::AttemptFault;
 use crate::format::{self, ClientRequest, Encoded, NO_QUIRKS, ProviderFormat as _, Target};
-use crate::policy::{Component, ComponentFormat, LogLine, PolicyProblem, ProviderPolicy, ProviderSetup};
+use crate::policy::{Component, ComponentFormat, ProviderPolicy};
 
 /// What is reserved for a reply unless a file says so.
 const MAX_OUTPUT_TOKENS: u32 = 4096;
 
-/// A scenario file.
+/// What the head of a file has besides.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SuiteFile {
-    #[serde(rename = "policy")]
-    _policy: String,
-    /// A mapping; or text, handed on as it is.
-    #[serde(default)]
-    settings: Option<Value>,
-    #[serde(default)]
-    seed: Option<u64>,
-    /// The model as the provider names it.
-    #[serde(default)]
-    model: Option<String>,
+pub(super) struct HeadFile {
     #[serde(default)]
     api_version: Option<String>,
     #[serde(default)]
     max_output_tokens: Option<u32>,
-    cases: Vec<CaseFile>,
 }
 
+/// A case of a scenario file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CaseFile {
+pub(super) struct CaseFile {
     name: String,
     /// For this case alone.
     #[serde(default)]
@@ -114,86 +102,56 @@ struct ExpectFile {
     log: Option<String>,
 }
 
-/// Runs every case of a file; tells with what the policy is to be checked.
-///
-/// # Errors
-/// The file makes no sense, or the policy cannot be started for another reason than its settings.
-pub(super) fn run(
-    component: &Arc<Component>,
-    text: &str,
-    name: &str,
-    report: &mut SuiteReport,
-) -> Result<ProviderSetup, String> {
-    let file: SuiteFile = yaml::read(text, name).map_err(|problems| problems.to_string())?;
-    if file.cases.is_empty() {
-        return Err("`cases` is empty".to_owned());
-    }
-    let setup = ProviderSetup {
-        group: None,
-        settings: file.settings.as_ref().map_or_else(|| Arc::from("{}"), settings_text),
-        model: Arc::from(file.model.as_deref().unwrap_or("model")),
-        seed: file.seed.unwrap_or(SEED),
-    };
-    for case in &file.cases {
-        let settings = case.settings.as_ref().map_or_else(|| Arc::clone(&setup.settings), settings_text);
-        let setup = ProviderSetup { settings, ..setup.clone() };
-        let played = play(component, &setup, &file, case).map_err(|problem| format!("case `{}`: {problem}", case.name));
-        let Played { problems, fuel, log } = played?;
-        report.case(&case.name, fuel, problems, &log);
-    }
-    Ok(setup)
-}
+impl RoleCase for CaseFile {
+    type Head = HeadFile;
 
-#[derive(Default)]
-struct Played {
-    problems: Vec<String>,
-    fuel: u64,
-    log: Vec<LogLine>,
-}
+    fn common(&self) -> Common<'_> {
+        let Self { name, settings, expect, .. } = self;
+        Common { name, settings: settings.as_ref(), max_fuel: expect.max_fuel, log: expect.log.as_deref() }
+    }
 
-fn play(
-    component: &Arc<Component>,
-    setup: &ProviderSetup,
-    file: &SuiteFile,
-    case: &CaseFile,
-) -> Result<Played, String> {
-    let expect = &case.expect;
-    let policy = match (ProviderPolicy::start(Arc::clone(component), setup.clone(), None), &expect.config_error) {
-        (Ok(_), Some(words)) => return Ok(told(format!("expected refused settings with `{words}`, and it started"))),
-        (Ok(policy), None) => policy,
-        (Err(PolicyProblem::Configure(found)), Some(wanted)) if found.contains(wanted) => return Ok(Played::default()),
-        (Err(PolicyProblem::Configure(found)), _) => return Ok(told(format!("it refused its settings: {found}"))),
-        (Err(problem), _) => return Err(problem.to_string()),
-    };
-    let spoken = spoken(&policy);
-    let mut problems = match (&case.request, &case.reply, &case.stream, &case.refusal) {
-        (Some(request), None, None, None) => sent(expect, encode(&spoken, setup, file, request)?),
-        (None, Some(reply), None, None) => {
-            let read = spoken.decode(settings_text(reply).as_bytes());
-            read_as(expect, read.map(|reply| HeardReply::whole(&reply)))
+    fn play(&self, component: &Arc<Component>, begin: &Begin, head: &HeadFile) -> Result<Played, String> {
+        let expect = &self.expect;
+        let mut played = Played::default();
+        let setup = begin.provider();
+        let policy = ProviderPolicy::start(Arc::clone(component), setup.clone(), None);
+        let Some(policy) = started(policy, expect.config_error.as_deref(), &mut played)? else { return Ok(played) };
+        if expect.config_error.is_some() && self.is_empty() {
+            return Ok(played);
         }
-        (None, None, Some(stream), None) => streamed(expect, &spoken, stream.as_bytes()),
-        (None, None, None, Some(refusal)) => {
-            let body = settings_text(&refusal.body);
-            let fault = spoken.decode_error(refusal.status, &headers(&refusal.headers)?, body.as_bytes());
-            faulted(expect, &fault)
+        let spoken = spoken(&policy).serving(None, begin.now);
+        let (problems, found) = match (&self.request, &self.reply, &self.stream, &self.refusal) {
+            (Some(request), None, None, None) => sent(expect, encode(&spoken, &setup.model, head, request)?),
+            (None, Some(reply), None, None) => {
+                let read = spoken.decode(settings_text(reply).as_bytes());
+                read_as(expect, read.map(|reply| HeardReply::whole(&reply)))
+            }
+            (None, None, Some(stream), None) => streamed(expect, &spoken, stream.as_bytes()),
+            (None, None, None, Some(refusal)) => {
+                let body = settings_text(&refusal.body);
+                let fault = spoken.decode_error(refusal.status, &headers(&refusal.headers)?, body.as_bytes());
+                faulted(expect, &fault)
+            }
+            _ => return Err("it needs one of request, reply, stream, refusal".to_owned()),
+        };
+        if expect.config_error.is_none() {
+            played.problems.extend(problems);
         }
-        _ => return Err("it needs one of request, reply, stream, refusal".to_owned()),
-    };
-    let fuel = policy.report().fuel.map_or(0, |(_, most)| most);
-    let log = policy.take_log();
-    if let Some(most) = expect.max_fuel.filter(|most| fuel > *most) {
-        problems.push(format!("expected at most {most} fuel, a call used {fuel}"));
+        played.found = found;
+        played.fuel = policy.report().fuel.map_or(0, |(_, most)| most);
+        played.log = policy.take_log();
+        Ok(played)
     }
-    if let Some(words) = expect.log.as_ref().filter(|words| !log.iter().any(|line| line.message.contains(*words))) {
-        problems.push(format!("expected a log line with `{words}`, got {}", log.len()));
-    }
-    Ok(Played { problems, fuel, log })
 }
 
-fn told(problem: String) -> Played {
-    Played { problems: vec![problem], ..Played::default() }
+impl CaseFile {
+    const fn is_empty(&self) -> bool {
+        self.request.is_none() && self.reply.is_none() && self.stream.is_none() && self.refusal.is_none()
+    }
 }
+
+/// What is not as expected; and what came, as a file would say it, where any file could.
+type Judged = (Vec<String>, Option<Vec<Found>>);
 
 /// The policy as deployments have it; how a key is carried is of no concern here.
 pub(super) fn spoken(policy: &Arc<ProviderPolicy>) -> ComponentFormat {
@@ -202,15 +160,15 @@ pub(super) fn spoken(policy: &Arc<ProviderPolicy>) -> ComponentFormat {
 
 fn encode(
     spoken: &ComponentFormat,
-    setup: &ProviderSetup,
-    file: &SuiteFile,
+    model: &str,
+    head: &HeadFile,
     request: &Value,
 ) -> Result<Result<Encoded, AttemptFault>, String> {
     let target = Target {
-        model: &setup.model,
-        api_version: file.api_version.as_deref(),
+        model,
+        api_version: head.api_version.as_deref(),
         quirks: &NO_QUIRKS,
-        default_max_tokens: file.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
+        default_max_tokens: head.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
     };
     let mut request = request.clone();
     if let Value::Object(fields) = &mut request {
@@ -231,62 +189,76 @@ fn headers(given: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
     given.iter().map(header).collect()
 }
 
-/// What of a request that was written is not as expected.
-fn sent(expect: &ExpectFile, encoded: Result<Encoded, AttemptFault>) -> Vec<String> {
+/// A request that was written.
+fn sent(expect: &ExpectFile, encoded: Result<Encoded, AttemptFault>) -> Judged {
     let encoded = match encoded {
-        Ok(encoded) if expect.fault.is_none() => encoded,
-        Ok(_) => return vec![format!("expected {}, and it was written", wanted(expect))],
+        Ok(encoded) => encoded,
         Err(fault) => return faulted(expect, &fault),
     };
-    let mut problems = Vec::new();
-    if let Some(path) = expect.path.as_ref().filter(|path| **path != encoded.path) {
-        problems.push(format!("expected the path `{path}`, got `{}`", encoded.path));
-    }
-    let got: BTreeMap<String, String> = encoded
+    let headers: BTreeMap<String, String> = encoded
         .headers
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    if let Some(headers) = expect.headers.as_ref().filter(|headers| **headers != got) {
-        problems.push(format!("expected the headers {headers:?}, got {got:?}"));
-    }
-    if let Some(dropped) = expect.dropped.as_ref().filter(|dropped| **dropped != encoded.dropped) {
-        problems.push(format!("expected dropped {dropped:?}, got {:?}", encoded.dropped));
-    }
-    if let Some(body) = &expect.body {
-        match serde_json::from_slice::<Value>(&encoded.body) {
-            Ok(got) if got == *body => {}
-            Ok(got) => problems.push(format!("expected the body {body}, got {got}")),
-            Err(error) => problems.push(format!("the body is no JSON: {error}")),
+    let body = match serde_json::from_slice::<Value>(&encoded.body) {
+        Ok(body) => body,
+        Err(error) => return (vec![format!("the body is no JSON: {error}")], None),
+    };
+    let mut problems = Vec::new();
+    if expect.fault.is_some() {
+        problems.push(format!("expected {}, and it was written", wanted(expect)));
+    } else {
+        if let Some(path) = expect.path.as_ref().filter(|path| **path != encoded.path) {
+            problems.push(format!("expected the path `{path}`, got `{}`", encoded.path));
+        }
+        if let Some(wanted) = expect.headers.as_ref().filter(|wanted| **wanted != headers) {
+            problems.push(format!("expected the headers {wanted:?}, got {headers:?}"));
+        }
+        if let Some(dropped) = expect.dropped.as_ref().filter(|dropped| **dropped != encoded.dropped) {
+            problems.push(format!("expected dropped {dropped:?}, got {:?}", encoded.dropped));
+        }
+        if let Some(wanted) = expect.body.as_ref().filter(|wanted| **wanted != body) {
+            problems.push(format!("expected the body {wanted}, got {body}"));
         }
     }
-    problems
+    let found = vec![
+        Found::new("path", encoded.path.as_str(), expect.path.as_ref() == Some(&encoded.path)),
+        Found::new("headers", json!(headers), expect.headers.as_ref() == Some(&headers)),
+        Found::new("body", body.clone(), expect.body.as_ref() == Some(&body)),
+        Found::new("dropped", json!(encoded.dropped), expect.dropped.as_ref() == Some(&encoded.dropped)),
+    ];
+    (problems, Some(found))
 }
 
-/// What of a reply that was read is not as expected.
-fn read_as(expect: &ExpectFile, read: Result<HeardReply, AttemptFault>) -> Vec<String> {
+/// A reply that was read.
+fn read_as(expect: &ExpectFile, read: Result<HeardReply, AttemptFault>) -> Judged {
     match read {
-        Ok(_) if expect.fault.is_some() => vec![format!("expected {}, and it was read", wanted(expect))],
-        Ok(heard) => expect.reply.unmet(&heard),
+        Ok(heard) if expect.fault.is_some() => {
+            (vec![format!("expected {}, and it was read", wanted(expect))], Some(expect.reply.found(&heard)))
+        }
+        Ok(heard) => (expect.reply.unmet(&heard), Some(expect.reply.found(&heard))),
         Err(fault) => faulted(expect, &fault),
     }
 }
 
-fn streamed(expect: &ExpectFile, spoken: &ComponentFormat, bytes: &[u8]) -> Vec<String> {
+fn streamed(expect: &ExpectFile, spoken: &ComponentFormat, bytes: &[u8]) -> Judged {
     let whole = HeardReply::streamed(spoken, &[bytes]);
     // One that is meant to fail is quarantined soon.
     let other = if whole.is_ok() { HeardReply::other_cut(spoken, bytes, &whole) } else { None };
-    let mut problems = read_as(expect, whole);
+    let (mut problems, found) = read_as(expect, whole);
+    let found = found.filter(|_| other.is_none());
     problems.extend(other);
-    problems
+    (problems, found)
 }
 
-fn faulted(expect: &ExpectFile, fault: &AttemptFault) -> Vec<String> {
+fn faulted(expect: &ExpectFile, fault: &AttemptFault) -> Judged {
     let AttemptFault { kind, code, message, param, .. } = fault;
+    let met = expect.fault.as_ref().is_some_and(|words| message.contains(words));
     let mut problems = Vec::new();
-    if !expect.fault.as_ref().is_some_and(|words| message.contains(words)) {
+    if !met {
         problems.push(format!("expected {}, got the fault `{message}`", wanted(expect)));
     }
+    let mut found = vec![Found::end("fault", message.as_str(), met)];
     let rest = [
         ("kind", &expect.kind, Some(kind.as_str())),
         ("code", &expect.code, code.as_deref()),
@@ -296,8 +268,9 @@ fn faulted(expect: &ExpectFile, fault: &AttemptFault) -> Vec<String> {
         if let Some(wanted) = wanted.as_ref().filter(|wanted| Some(wanted.as_str()) != got) {
             problems.push(format!("expected the {name} `{wanted}`, got `{}`", got.unwrap_or("none")));
         }
+        found.extend(got.map(|got| Found::new(name, got, wanted.as_deref() == Some(got))));
     }
-    problems
+    (problems, Some(found))
 }
 
 fn wanted(expect: &ExpectFile) -> String {

@@ -39,8 +39,8 @@ pub struct SuiteReport {
     pub signals: Vec<&'static str>,
     /// Facts it reads as text.
     pub reads: Vec<String>,
-    /// Cases whose expectations were rewritten in the file before it was run.
-    pub updated: usize,
+    /// What was rewritten in the file before it was run, an expectation each: the case, what stands there now, and what did.
+    pub updated: Vec<String>,
     /// The cases of the file.
     pub cases: Vec<Check>,
     /// What every policy is checked for.
@@ -134,7 +134,7 @@ impl SuiteReport {
             memory_bytes: None,
             signals: Vec::new(),
             reads: Vec::new(),
-            updated: 0,
+            updated: Vec::new(),
             cases: Vec::new(),
             general: Vec::new(),
         }
@@ -153,7 +153,7 @@ impl SuiteReport {
             memory_bytes: None,
             signals: Vec::new(),
             reads: Vec::new(),
-            updated: 0,
+            updated: Vec::new(),
             cases: Vec::new(),
             general: Vec::new(),
         }
@@ -214,8 +214,11 @@ impl fmt::Display for SuiteReport {
         if !self.reads.is_empty() {
             writeln!(f, "  reads {}, as far as `may_read` grants it", self.reads.join(", "))?;
         }
-        if self.updated > 0 {
-            writeln!(f, "  {} expectations rewritten; look at what changed before you keep it", self.updated)?;
+        if !self.updated.is_empty() {
+            writeln!(f, "  {} expectations rewritten; look at them before you keep them:", self.updated.len())?;
+        }
+        for change in &self.updated {
+            writeln!(f, "        {change}")?;
         }
         for check in self.cases.iter().chain(&self.general) {
             let fuel = check.fuel.filter(|fuel| *fuel > 0).map_or_else(String::new, |fuel| format!("  ({fuel} fuel)"));

@@ -24,6 +24,10 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, file)
 }
 
+fn problems(report: &Report) -> String {
+    report.suites[0].cases.iter().flat_map(|case| case.problems.clone()).collect::<Vec<_>>().join("\n")
+}
+
 /// The shipped policies that are routers.
 fn routers() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     let is_router =

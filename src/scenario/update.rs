@@ -1,4 +1,4 @@
-//! Writing what came of a case into its file, as what is expected from now on.
+//! Writing what came of a router's case into its file, as what is expected from now on.
 //!
 //! Only the one entry of `expect` that says how a question ends is rewritten, and a propensity beside it; comments, order and
 //! every other line stay. Limits (`max_fuel`, `log`) are decisions, and are never moved to fit. What differs from repetition to
@@ -12,6 +12,7 @@ use serde_saphyr::Spanned;
 
 use super::answer::{Answer, id};
 use super::file::ExpectFile;
+use super::rewrite::{self, Edit, Rewritten, quoted, word};
 use super::runner::Run;
 use super::suite::{Case, Suite};
 use crate::config::yaml;
@@ -27,7 +28,7 @@ struct CasePlaces {
     expect: Spanned<IgnoredAny>,
 }
 
-/// The text of a scenario file with these cases (by place) expecting what came of them, and how many were rewritten.
+/// The scenario file with these cases (by place) expecting what came of them; `None` where nothing is to be said otherwise.
 ///
 /// # Errors
 /// The file cannot be read again; never where it was just run.
@@ -36,25 +37,26 @@ pub(super) fn updated(
     name: &str,
     suite: &Suite,
     found: &[(usize, &Run)],
-) -> Result<(String, usize), String> {
+) -> Result<Option<Rewritten>, String> {
     let places: Places = yaml::read(text, name).map_err(|problems| problems.to_string())?;
-    let mut edits = Vec::new();
-    let mut count = 0;
+    let (mut edits, mut changes) = (Vec::new(), Vec::new());
     for (index, run) in found {
         let (case, at) = (&suite.cases[*index], &places.cases[*index].expect.referenced);
-        let Some(start) = offset(text, at.line(), at.column()) else { continue };
-        let entries = entries(suite, case, run);
-        let found: Vec<_> = entries.iter().filter_map(|(key, entry)| edit(text, start, key, entry)).collect();
-        count += usize::from(!found.is_empty());
-        edits.extend(found);
+        let Some(start) = rewrite::offset(text, at.line(), at.column()) else { continue };
+        for edit in entries(suite, case, run).iter().filter_map(|(key, entry)| edit(text, start, key, entry)) {
+            changes.push(rewrite::told(&case.name, text, &edit));
+            edits.push(edit);
+        }
     }
-    // From the end, so that earlier places stay where they are.
-    edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
-    let mut text = text.to_owned();
-    for (range, entry) in edits {
-        text.replace_range(range, &entry);
+    Ok((!edits.is_empty()).then(|| Rewritten { text: rewrite::apply(text, edits), changes }))
+}
+
+/// The entry `key` of the mapping that begins at `start`, and what is to stand there.
+fn edit(text: &str, start: usize, key: &str, entry: &str) -> Option<Edit> {
+    if key == "none" && text[start..].starts_with("none") {
+        return Some(Edit { range: start..start + 4, text: format!("{{{entry}}}") });
     }
-    Ok((text, count))
+    rewrite::entry(text, start, key).map(|range| Edit { range, text: entry.to_owned() })
 }
 
 /// The entries to rewrite: the key that stands there, and the new entry.
@@ -133,132 +135,4 @@ fn distribution(firsts: &[&str]) -> String {
 
 fn listed<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     ids.map(word).collect::<Vec<_>>().join(", ")
-}
-
-/// A text as YAML: plain where nothing else could be meant.
-fn word(text: &str) -> String {
-    let plain = text.starts_with(|letter: char| letter.is_ascii_alphabetic())
-        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&text.to_lowercase().as_str());
-    if plain { text.to_owned() } else { quoted(text) }
-}
-
-/// JSON's strings are YAML's, in double quotes.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// The byte at a line and column, both from 1.
-fn offset(text: &str, line: u64, column: u64) -> Option<usize> {
-    let (line, column) = (usize::try_from(line).ok()?.checked_sub(1)?, usize::try_from(column).ok()?.checked_sub(1)?);
-    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let within: usize = text.get(before..)?.chars().take(column).map(char::len_utf8).sum();
-    Some(before + within)
-}
-
-/// The range of the entry `key` in the mapping that begins at `start`, and what is to stand there.
-fn edit(text: &str, start: usize, key: &str, entry: &str) -> Option<(std::ops::Range<usize>, String)> {
-    let rest = &text[start..];
-    if rest.starts_with('{') {
-        let mut at = start + 1;
-        loop {
-            let length = flow(&text[at..]);
-            let part = &text[at..at + length];
-            let (from, until) = (at + part.len() - part.trim_start().len(), at + part.trim_end().len());
-            if names(&text[from..until.max(from)], key) {
-                return Some((from..until, entry.to_owned()));
-            }
-            if !text[at + length..].starts_with(',') {
-                return None;
-            }
-            at += length + 1;
-        }
-    }
-    if key == "none" && rest.starts_with("none") {
-        return Some((start..start + 4, format!("{{{entry}}}")));
-    }
-    block(text, start, key).map(|range| (range, entry.to_owned()))
-}
-
-/// The same in a mapping over lines, whose keys all stand where the first does.
-fn block(text: &str, start: usize, key: &str) -> Option<std::ops::Range<usize>> {
-    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-    let indent = text[line_start..start].chars().count();
-    let mut at = start;
-    loop {
-        if names(&text[at..], key) {
-            let value = at + key.len() + 1;
-            let line_end = text[value..].find('\n').map_or(text.len(), |end| value + end);
-            let written = text[value..line_end].trim_start();
-            if written.is_empty() || written.starts_with('#') {
-                return Some(at..list_end(text, line_end, indent));
-            }
-            let from = value + text[value..line_end].len() - written.len();
-            let length = if written.starts_with(['[', '{']) { flow(&text[from..]) } else { line_end - from };
-            let value = &text[from..from + length];
-            let value = value.split(" #").next().unwrap_or(value).trim_end();
-            return Some(at..from + value.len());
-        }
-        // The next line at this indent, before one further out.
-        loop {
-            at += text[at..].find('\n')? + 1;
-            let line = text[at..].lines().next().unwrap_or_default();
-            let depth = line.len() - line.trim_start().len();
-            match line.trim() {
-                "" => {}
-                _ if depth < indent => return None,
-                _ if depth == indent => {
-                    at += indent;
-                    break;
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// The end of the lines below `line_end` that are deeper than `indent`, or items of a list at it.
-fn list_end(text: &str, line_end: usize, indent: usize) -> usize {
-    let mut end = line_end;
-    let mut at = line_end;
-    while at < text.len() {
-        let line = text[at + 1..].split('\n').next().unwrap_or_default();
-        let depth = line.len() - line.trim_start().len();
-        let inside = depth > indent || (depth == indent && line.trim_start().starts_with("- "));
-        if line.trim().is_empty() || !inside {
-            break;
-        }
-        at += 1 + line.len();
-        end = at;
-    }
-    end
-}
-
-/// Whether an entry begins here with this key.
-fn names(text: &str, key: &str) -> bool {
-    text.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
-}
-
-/// Bytes to the comma or bracket that ends a value in a flow; a value that is a bracket itself ends with its own.
-fn flow(text: &str) -> usize {
-    let (mut depth, mut quote, mut escaped) = (0_usize, None, false);
-    let own = text.starts_with(['[', '{']);
-    for (at, letter) in text.char_indices() {
-        match (quote, letter) {
-            _ if escaped => escaped = false,
-            (Some('"'), '\\') => escaped = true,
-            (Some(open), letter) if open == letter => quote = None,
-            (None, '"' | '\'') => quote = Some(letter),
-            (None, '[' | '{') => depth += 1,
-            (None, ']' | '}' | ',') if depth == 0 => return at,
-            (None, ']' | '}') => {
-                depth -= 1;
-                if own && depth == 0 {
-                    return at + 1;
-                }
-            }
-            (Some(_) | None, _) => {}
-        }
-    }
-    text.len()
 }

@@ -66,12 +66,8 @@ function written(text) {
 
 const NOTHING = { cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };
 
-/** An event as it crosses: counts of tokens have 64 bits. */
-function crossed(event) {
-  if (event.tag !== 'usage') return event;
-  const counts = Object.entries({ ...NOTHING, ...event.val });
-  return { tag: 'usage', val: Object.fromEntries(counts.map(([name, tokens]) => [name, BigInt.asUintN(64, BigInt(tokens))])) };
-}
+/** An event as it crosses: no field of a record may be left out. */
+const crossed = (event) => (event.tag === 'usage' ? { ...event, val: { ...NOTHING, ...event.val } } : event);
 
 /**
  * The component's exports for a provider. `configure(setup)` makes it, or throws an error about a setting that makes no sense;

@@ -149,3 +149,119 @@ fn a_provider_that_answers_otherwise_is_told_what_was_expected() {
         assert!(found == code && text.contains(words), "{given} {expect} gives {found}: {text}");
     }
 }
+
+fn rewritten(text: &str) -> (String, Report) {
+    let (_folder, file) = written(text);
+    let report = run(&file, &Options { update: true, ..options() });
+    let now = fs::read_to_string(&file).unwrap();
+    let again = run(&file, &Options { update: true, ..options() });
+    assert!(again.suites[0].updated.is_empty() && fs::read_to_string(&file).unwrap() == now, "{again}");
+    (now, report)
+}
+
+#[test]
+fn a_builder_s_expectations_are_rewritten_in_place_and_nothing_else_is() {
+    let text = r#"policy: redact   # what it is for
+settings: {patterns: [email]}
+cases:
+  - name: the words alone
+    request: {messages: [{role: user, content: to a@b.de}]}
+    expect: {messages: [{role: user, content: "it's, to a@b.de"}], note: {<EMAIL_1>: a@b.de}}   # stays
+  - name: over lines
+    request: {messages: [{role: user, content: to a@b.de}, {role: assistant, content: Yes.}]}
+    expect:
+      # here too
+      messages:
+        - role: user
+          content: |
+            to
+
+            somebody
+        - {role: user, content: x}
+      max_fuel: 900000000   # a decision
+  - name: another end
+    request: {messages: [{role: user, content: hi}]}
+    expect: {refused: purple, max_fuel: 900000000}
+  - name: refused
+    settings: {purple: 1}
+    expect:
+      messages: []
+  - {name: right, request: {messages: [{role: user, content: hi}]}, expect: {items: []}}
+"#;
+    let (now, report) = rewritten(text);
+    let refusal = now.split("config_error: \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(refusal.contains("purple"), "{now}");
+    let lines =
+        "messages:\n        - {content: \"to <EMAIL_1>\", role: user}\n        - {content: Yes., role: assistant}\n";
+    let over_lines =
+        text.split("# here too\n      ").nth(1).and_then(|rest| rest.split("      max_fuel").next()).unwrap();
+    let expected = text
+        .replace("[{role: user, content: \"it's, to a@b.de\"}]", "[{content: \"to <EMAIL_1>\", role: user}]")
+        .replace(over_lines, lines)
+        .replace("refused: purple", "messages: [{content: hi, role: user}]")
+        .replace("      messages: []\n", &format!("      config_error: \"{refusal}\"\n"));
+    assert_eq!(now, expected);
+    assert_eq!((report.suites[0].updated.len(), report.exit_code()), (4, 0), "{report}");
+    let told = "`another end`: {messages: [{content: hi, role: user}], max_fuel: 900000000} (was {refused: purple, max_fuel: 900000000})";
+    assert!(report.to_string().contains(told), "{report}");
+}
+
+#[test]
+fn a_parser_s_expectations_are_rewritten_but_where_they_hang_on_cuts() {
+    let text = r#"policy: reasoning
+cases:
+  - name: words
+    reply: {texts: ["<think>hm</think>", "So it is."]}
+    expect: {text: "So \"it\" was, not.", reasoning: hm}
+  - name: another end
+    reply: {texts: [x]}
+    expect:
+      complaint: no
+      log: purple
+"#;
+    let (now, report) = rewritten(text);
+    let expected = text
+        .replace("text: \"So \\\"it\\\" was, not.\"", "text: \"So it is.\"")
+        .replace("      complaint: no\n", "      text: x\n");
+    assert_eq!(now, expected);
+    assert_eq!(problems(&report), "expected a log line with `purple`, got 0");
+    let guest = at("tests/fixtures/policies/hostile-reply.wasm");
+    let text = format!(
+        "policy: {}\nsettings: {{do: amplify}}\ncases:\n  - name: one\n    reply: {{texts: [a, \"666\"]}}\n    expect: {{text: x}}\n",
+        guest.display()
+    );
+    assert_eq!(rewritten(&text).0, text);
+}
+
+#[test]
+fn a_provider_s_expectations_are_rewritten() {
+    let text = r#"policy: cohere
+model: m
+cases:
+  - name: a request
+    request: {messages: [{role: user, content: hi}], user: u}
+    expect: {path: /v1/chat, body: {model: x}, dropped: []}
+  - name: a reply
+    reply: {id: r, finish_reason: COMPLETE, message: {content: [{type: text, text: Hello}]}}
+    expect:
+      id: r
+      text: >
+        Good
+
+        bye
+      finish: length
+  - name: a refusal
+    refusal: {status: 429, body: {message: "too many, 'now'"}}
+    expect: {text: x}
+"#;
+    let (now, report) = rewritten(text);
+    let expected = text
+        .replace(
+            "{path: /v1/chat, body: {model: x}, dropped: []}",
+            "{path: \"/v2/chat\", body: {messages: [{content: hi, role: user}], model: m}, dropped: [user]}",
+        )
+        .replace("text: >\n        Good\n\n        bye\n      finish: length", "text: Hello\n      finish: stop")
+        .replace("{text: x}", "{fault: \"too many, 'now'\", kind: rate-limited}");
+    assert_eq!(now, expected);
+    assert_eq!((report.suites[0].updated.len(), report.exit_code()), (6, 0), "{report}");
+}

@@ -21,10 +21,6 @@ fn hostile(what: &str, expect: &str) -> Report {
     )
 }
 
-fn problems(report: &Report) -> String {
-    report.suites[0].cases.iter().flat_map(|case| case.problems.clone()).collect::<Vec<_>>().join("\n")
-}
-
 #[test]
 fn every_end_of_a_question_can_be_expected() {
     let ends = [
@@ -263,11 +259,11 @@ cases:
         .replace("another, word", words)
         .replace("{a: 0.5, \"b\": 0.5}", "{a: 1}");
     assert_eq!(now, expected);
-    assert_eq!(report.suites[0].updated, 6, "{report}");
+    assert_eq!(report.suites[0].updated.len(), 6, "{report}");
     // A log line that was not written is no end of a question.
     assert_eq!(problems(&report), "expected a log line with `never, said`, got 0");
     let again = run(&file, &options);
-    assert_eq!((again.suites[0].updated, fs::read_to_string(&file).unwrap()), (0, now));
+    assert_eq!((again.suites[0].updated.len(), fs::read_to_string(&file).unwrap()), (0, now));
 }
 
 #[test]
