@@ -71,8 +71,8 @@ pub struct RouterChoice {
     pub may_read: Grants,
     /// What becomes of a request for which it finds no deployment fit.
     pub when_none: WhenNone,
-    /// Where the configuration says so: `FILE:LINE:COLUMN`.
-    pub at: Option<Arc<str>>,
+    /// Where the configuration says so.
+    pub at: Arc<PolicyPlaces>,
     /// What happens when its file changes.
     pub roll_out: RollOut,
 }
@@ -143,8 +143,8 @@ pub struct BuilderChoice {
     pub may_reject: bool,
     /// What it may read of a request besides what every policy may.
     pub may_read: Grants,
-    /// Where the configuration says so: `FILE:LINE:COLUMN`.
-    pub at: Option<Arc<str>>,
+    /// Where the configuration says so.
+    pub at: Arc<PolicyPlaces>,
     /// Whether what the client wrote is sent where the policy fails. Otherwise the request is refused: it may be there to
     /// take something out.
     pub pass_on_fault: bool,
@@ -161,8 +161,8 @@ pub struct ParserChoice {
     pub hold: bool,
     /// What it may read of a request besides what every policy may.
     pub may_read: Grants,
-    /// Where the configuration says so: `FILE:LINE:COLUMN`.
-    pub at: Option<Arc<str>>,
+    /// Where the configuration says so.
+    pub at: Arc<PolicyPlaces>,
 }
 
 /// A provider's policy and its settings.
@@ -172,6 +172,32 @@ pub struct ProviderChoice {
     pub policy: PolicyName,
     /// Its settings, a JSON object as text.
     pub settings: Arc<str>,
+    /// Where the configuration says so.
+    pub at: Arc<PolicyPlaces>,
+}
+
+/// Where a configuration names a policy and its settings, each place as `FILE:LINE:COLUMN`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyPlaces {
+    /// The entry that names it, where one does.
+    pub entry: Option<Arc<str>>,
+    /// Its settings and all within them, by their JSON pointers.
+    pub settings: BTreeMap<String, Arc<str>>,
+}
+
+impl PolicyPlaces {
+    /// The place of a setting: its own, else that of the nearest that it would stand in, else the entry's.
+    #[must_use]
+    pub fn setting(&self, pointer: &str) -> Option<&str> {
+        let mut pointer = pointer;
+        loop {
+            if let Some(place) = self.settings.get(pointer) {
+                return Some(place);
+            }
+            let Some((outer, _)) = pointer.rsplit_once('/') else { return self.entry.as_deref() };
+            pointer = outer;
+        }
+    }
 }
 
 impl Group {

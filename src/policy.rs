@@ -30,8 +30,8 @@ use crate::id::PolicyName;
 pub use anatomy::{Anatomy, anatomy};
 pub use host::{
     CHILD_COMMAND, CallTimes, Compiler, Component, Contract, Digest, Engine, EngineOptions, Inspection, LogLevel,
-    LogLine, PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, SettingsSchema, Succession,
-    compile_child_main, inspect, stopwatch,
+    LogLine, PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, SettingMistake,
+    SettingsRefusal, SettingsSchema, Succession, compile_child_main, inspect, stopwatch,
 };
 pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, Building, BuiltPrompt, PromptBuilder};
 pub use provider::{ComponentFormat, ProviderNeeds, ProviderPolicy, ProviderSetup, Providing};

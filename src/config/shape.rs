@@ -28,6 +28,9 @@ pub(super) use router_settings::{AliasEntry, RouterSettings, RoutingGroup, Strat
 pub(super) use simulated::Simulated;
 pub(super) use witgate::{BuilderGrants, Decisions, ParserGrants, PolicyEntry, RouterGrants, Witgate};
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::reader::Reader;
 use super::section::Section;
 use super::yaml::{Node, Value};
@@ -67,12 +70,40 @@ impl<'r, 'e> Shape<'r, 'e> {
     }
 }
 
-/// A policy's settings: any mapping, as JSON text.
-fn settings(section: &mut Section<'_, '_>, key: &'static str) -> Option<String> {
+/// A policy's settings: any mapping.
+#[derive(Clone, Debug)]
+pub(super) struct PolicySettings {
+    /// As JSON text.
+    pub(super) json: String,
+    /// Where it and all within it stands, in words, by JSON pointers.
+    pub(super) places: BTreeMap<String, Arc<str>>,
+}
+
+fn settings(section: &mut Section<'_, '_>, key: &'static str) -> Option<PolicySettings> {
     let node = section.get(key)?;
     if !matches!(node.value, Value::Map(_)) {
         section.places.error_at(key, format!("`{key}` must be a mapping, not {}", node.value.kind()), "");
         return None;
     }
-    Some(section.reader().json(node).to_string())
+    let (reader, mut places) = (section.reader(), BTreeMap::new());
+    note_places(reader, node, String::new(), &mut places);
+    Some(PolicySettings { json: reader.json(node).to_string(), places })
+}
+
+fn note_places(reader: &Reader<'_>, node: &Node, pointer: String, places: &mut BTreeMap<String, Arc<str>>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                let name = entry.key.replace('~', "~0").replace('/', "~1");
+                note_places(reader, &entry.node, format!("{pointer}/{name}"), places);
+            }
+        }
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                note_places(reader, item, format!("{pointer}/{index}"), places);
+            }
+        }
+        _ => {}
+    }
+    places.insert(pointer, reader.told(node.at));
 }

@@ -27,6 +27,7 @@ pub(super) const RUST_SDK: &[File] = files!("plugins/sdk":
     "src/alloc.rs"
     "src/bindings.rs"
     "src/glue.rs"
+    "src/held.rs"
     "src/lib.rs"
     "src/log.rs"
     "src/random.rs"

@@ -15,16 +15,26 @@ fn root() -> &'static Path {
 
 /// Texts of files by their paths below `folder`. What tools make is no source.
 fn files(folder: &Path) -> BTreeMap<String, String> {
-    const MADE: [&str; 8] =
-        ["target", "build", "node_modules", ".venv", "__pycache__", "Cargo.lock", "package-lock.json", "policy_test"];
+    const MADE: [&str; 9] = [
+        "target",
+        "build",
+        "node_modules",
+        ".coverage",
+        ".venv",
+        "__pycache__",
+        "Cargo.lock",
+        "package-lock.json",
+        "policy_test",
+    ];
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
         for entry in fs::read_dir(&next).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let is_component = path.extension().is_some_and(|extension| extension == "wasm");
-            if MADE.contains(&name.as_str()) || is_component {
+            let endings = ["wasm", "o", "gcda", "gcno", "gcov"];
+            let is_made = path.extension().is_some_and(|extension| endings.iter().any(|made| extension == *made));
+            if MADE.contains(&name.as_str()) || is_made {
                 continue;
             }
             if path.is_dir() {
@@ -215,6 +225,7 @@ fn sources_change_when_one_is_saved_and_not_when_tools_write() {
     fs::create_dir(folder.join("build")).unwrap();
     fs::write(folder.join("build/component.wasm"), "x").unwrap();
     fs::write(folder.join("a.wasm"), "x").unwrap();
+    fs::write(folder.join("policy.gcno"), "x").unwrap();
     assert_eq!(Sources::of(&folder).unwrap(), before);
     fs::write(folder.join("thrifty.py"), "x = 1\n").unwrap();
     assert_ne!(Sources::of(&folder).unwrap(), before);

@@ -10,7 +10,9 @@ use super::{KitProblem, Manifest};
 use crate::scenario::{self, Options, Report};
 
 /// What tools write into a project.
-const MADE: [&str; 5] = ["Cargo.lock", "__pycache__", "build", "node_modules", "target"];
+const MADE: [&str; 6] = ["Cargo.lock", "__pycache__", "build", "node_modules", "policy_test", "target"];
+/// How the names of files end that they write: components, objects, what was covered.
+const MADE_ENDINGS: [&str; 6] = ["gcda", "gcno", "gcov", "o", "tmp", "wasm"];
 
 /// The sources of a project as they are at some moment. Equal ones are taken for unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +30,8 @@ impl Sources {
             for entry in fs::read_dir(&next).map_err(|error| KitProblem::file(&next, error))? {
                 let entry = entry.map_err(|error| KitProblem::file(&next, error))?;
                 let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-                let is_component = path.extension().is_some_and(|ending| ending == "wasm" || ending == "tmp");
-                if name.starts_with('.') || MADE.contains(&name.as_str()) || is_component {
+                let is_made = path.extension().is_some_and(|ending| MADE_ENDINGS.iter().any(|made| ending == *made));
+                if name.starts_with('.') || MADE.contains(&name.as_str()) || is_made {
                     continue;
                 }
                 // Editors write aside and rename: what is gone by now is not there.

@@ -34,7 +34,7 @@ pub use inspect::{Inspection, Role, inspect};
 pub use problem::PolicyProblem;
 pub use report::PolicyReport;
 pub use runtime::PolicyRuntime;
-pub use settings_schema::SettingsSchema;
+pub use settings_schema::{SettingMistake, SettingsRefusal, SettingsSchema};
 pub use state::SavedState;
 pub use stats::CallTimes;
 pub use store::{LogLevel, LogLine};

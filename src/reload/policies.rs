@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry as Entered;
 use std::sync::Arc;
 
 use crate::builtin_policies::SHIPPED;
-use crate::catalog::{Deployment, Group};
+use crate::catalog::{Deployment, Group, PolicyPlaces};
 use crate::id::PolicyName;
 use crate::policy::{
     Building, Component, Contract, DeploymentInfo, Digest, Parsing, PolicyProblem, PolicyRuntime, PolicySetup,
@@ -108,8 +108,7 @@ impl GroupPolicies {
         };
         let before = before.map(|before| &**before);
         let place = |role| Place { role, group, before };
-        let at = group.router.at.as_deref();
-        let (router, rollout) = routers(place(Role::Router), found, &setup, steps).map_err(|why| placed(at, &why))?;
+        let (router, rollout) = routers(place(Role::Router), found, &setup, steps)?;
         let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
         let builder = group.builder.as_ref().map(|choice| {
             let entry = Entry {
@@ -148,11 +147,11 @@ impl GroupPolicies {
             let component = match versions.entry(choice.policy.clone()) {
                 Entered::Occupied(chosen) => Arc::clone(chosen.get()),
                 Entered::Vacant(free) => {
-                    let file = named(group, &choice.policy, found)?;
+                    let file = named(group, &choice.policy, &choice.at, found)?;
                     Arc::clone(free.insert(steps.choose(place(Role::Provider), file).live))
                 }
             };
-            prepare(group, &component, setup, before, || None).map(Some)
+            prepare((group, &choice.at), &component, setup, before, || None).map(Some)
         };
         let providers = group.deployments.iter().map(&mut provider).collect::<Result<_, String>>()?;
         Ok(Self { router, rollout, builder, parser, providers })
@@ -193,7 +192,7 @@ struct Entry<'a> {
     policy: &'a PolicyName,
     settings: &'a Arc<str>,
     may_read: &'a Grants,
-    at: &'a Option<Arc<str>>,
+    at: &'a PolicyPlaces,
 }
 
 impl Entry<'_> {
@@ -209,9 +208,8 @@ impl Entry<'_> {
         let (group, (model, seed)) = (place.group, of_group);
         let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
         let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
-        let component = named(group, self.policy, found).map(|file| steps.choose(place, file).live);
-        let prepared = component.and_then(|component| prepare(group, &component, setup, before, || None));
-        prepared.map_err(|why| placed(self.at.as_deref(), &why))
+        let component = steps.choose(place, named(group, self.policy, self.at, found)?).live;
+        prepare((group, self.at), &component, setup, before, || None)
     }
 }
 
@@ -223,18 +221,20 @@ fn routers(
     steps: &mut Steps<'_>,
 ) -> Result<(PolicyChange<Routing>, Option<RolloutChange>), String> {
     let Place { group, before, .. } = place;
-    let chosen = steps.choose(place, named(group, &group.router.policy, found)?);
+    let at = &*group.router.at;
+    let chosen = steps.choose(place, named(group, &group.router.policy, at, found)?);
     let (in_charge, rollout) =
         (before.and_then(|before| before.router.as_ref()), before.and_then(|before| before.rollout.as_ref()));
     let live = chosen.live.digest();
     // A version that was tried has learned all along: it follows itself.
     let promoted = rollout.filter(|rollout| rollout.digest() == live).map(|rollout| rollout.candidate());
     let learned = || steps.rollouts.control().states.found(&states::key(group));
-    let router = prepare(group, &chosen.live, setup.clone(), promoted.or(in_charge), learned)?;
+    let router = prepare((group, at), &chosen.live, setup.clone(), promoted.or(in_charge), learned)?;
     let Some((component, mode)) = &chosen.tried else { return Ok((router, None)) };
     let going_on = rollout.filter(|rollout| rollout.digest() == component.digest());
     let learned = || in_charge.map_or_else(learned, |router| router.save());
-    let candidate = prepare(group, component, setup.clone(), going_on.map(|rollout| rollout.candidate()), learned);
+    let candidate =
+        prepare((group, at), component, setup.clone(), going_on.map(|rollout| rollout.candidate()), learned);
     let candidate = match candidate {
         Ok(candidate) => candidate,
         Err(problem) => {
@@ -254,27 +254,43 @@ fn placed(at: Option<&str>, problem: &str) -> String {
     at.map_or_else(|| problem.to_owned(), |at| format!("{at}: {problem}"))
 }
 
+/// Prepares a policy that stands at these places of the configuration.
 fn prepare<C: Contract<Setup: PartialEq>>(
-    group: &Group,
+    (group, at): (&Group, &PolicyPlaces),
     component: &Arc<Component>,
     setup: C::Setup,
     before: Option<&Arc<PolicyRuntime<C>>>,
     learned: impl FnOnce() -> Option<SavedState>,
 ) -> Result<PolicyChange<C>, String> {
     PolicyChange::prepare(component, setup, before, learned).map_err(|problem| {
-        format!("group `{}`, policy `{}` ({}): {problem}", group.name, component.name(), component.digest().short())
+        let who = format!("group `{}`, policy `{}` ({})", group.name, component.name(), component.digest().short());
+        match &problem {
+            // Each at its own place.
+            PolicyProblem::Configure(refusal) if !refusal.mistakes().is_empty() => {
+                let told = refusal.mistakes().iter();
+                let told = told.map(|one| placed(at.setting(&one.pointer), &format!("{who}: {}", one.words)));
+                told.collect::<Vec<_>>().join("\n")
+            }
+            problem => placed(at.entry.as_deref(), &format!("{who}: {problem}")),
+        }
     })
 }
 
 /// The component that a group asks for by this name.
-fn named<'c>(group: &Group, asked: &PolicyName, found: &'c Found) -> Result<&'c Arc<Component>, String> {
+fn named<'c>(
+    group: &Group,
+    asked: &PolicyName,
+    at: &PolicyPlaces,
+    found: &'c Found,
+) -> Result<&'c Arc<Component>, String> {
     let fallback = (asked.as_str() == DEFAULT).then(|| found.get(FALLBACK)).flatten();
     found.get(asked).or(fallback).ok_or_else(|| {
         let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-        format!(
+        let problem = format!(
             "group `{}`: no policy is named `{asked}`\nhint: put {asked}.wasm into the policies folder, or use one of {}",
             group.name,
             known.join(", ")
-        )
+        );
+        placed(at.entry.as_deref(), &problem)
     })
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
@@ -162,7 +162,8 @@ pub(super) fn started<P>(
             played.problems.extend(problem);
             Ok(Some(policy))
         }
-        (Err(PolicyProblem::Configure(found)), wanted) => {
+        (Err(PolicyProblem::Configure(refusal)), wanted) => {
+            let found = refusal.to_string();
             let met = wanted.is_some_and(|wanted| found.contains(wanted));
             if !met {
                 played.problems.push(format!("it refused its settings: {found}"));
@@ -233,7 +234,7 @@ struct Places {
 
 #[derive(Deserialize)]
 struct CasePlaces {
-    expect: Spanned<BTreeMap<String, IgnoredAny>>,
+    expect: Spanned<BTreeMap<String, Value>>,
 }
 
 /// The file with these cases, by their places, expecting what came of them; `None` where nothing is to be said otherwise.

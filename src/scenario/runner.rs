@@ -60,8 +60,8 @@ impl Player<'_> {
                     log.append(&mut self.router.take_log());
                     (self.router, self.setup) = (successor, setup);
                 }
-                Err(PolicyProblem::Configure(words)) => {
-                    let answers = vec![Answer::Refused(words)];
+                Err(PolicyProblem::Configure(refusal)) => {
+                    let answers = vec![Answer::Refused(refusal.to_string())];
                     return Ok(Run { answers, fuel: 0, log: self.router.take_log(), restored: None });
                 }
                 Err(problem) => return Err(format!("case `{}`: {problem}", case.name)),

@@ -122,6 +122,52 @@ fn what_each_language_wants_is_what_its_project_says() {
     }
 }
 
+/// `cargo xtask prove languages` runs every command of a language's tutorial. Held to them here: those of the project's own README, which
+/// are the same but for the folder, the configuration, which is one for all, and the idea as it is shown.
+#[test]
+fn a_tutorial_shows_its_project_and_runs_its_commands() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("a file");
+    let blocks = |page: &str, fence: &str| -> Vec<String> {
+        page.split(&format!("```{fence}\n"))
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next().map(str::to_owned))
+            .collect()
+    };
+    let first = read("docs/policies/rust.md");
+    let shared = |page: &str| {
+        let asked = blocks(page, "sh").concat();
+        let lines = asked.lines().filter(|line| line.starts_with("curl ") || line.starts_with("witgate serve "));
+        (blocks(page, "yaml"), lines.map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert_eq!((shared(&first).0.len(), shared(&first).1.len()), (1, 2));
+    let languages = [
+        ("c", "c", "policy.c"),
+        ("go", "go", "thrifty.go"),
+        ("javascript", "js", "thrifty.js"),
+        ("python", "python", "thrifty.py"),
+        ("rust", "rust", "src/lib.rs"),
+        ("typescript", "ts", "thrifty.ts"),
+    ];
+    for (language, fence, idea) in languages {
+        let page = read(&format!("docs/policies/{language}.md"));
+        assert_eq!(shared(&page), shared(&first), "{language}");
+        let shown = blocks(&page, fence).concat();
+        let source = read(&format!("examples/policies/thrifty-{language}/{idea}"));
+        assert!(!shown.is_empty() && source.contains(shown.trim_end()), "{language}: {idea} has no such lines");
+        let commands = blocks(&page, "sh").concat();
+        let readme = blocks(&read(&format!("examples/policies/thrifty-{language}/README.md")), "sh").concat();
+        for command in readme.lines().map(|line| line.split(" #").next().unwrap_or_default().trim()) {
+            let wanted = match command.split_once(" .") {
+                _ if command.starts_with("cp ") => "cp thrifty/thrifty.wasm policies/".to_owned(),
+                Some((words, "")) => format!("{words} thrifty"),
+                _ => format!("(cd thrifty && {command})"),
+            };
+            assert!(commands.lines().any(|line| line == wanted), "{language}: `{wanted}` is not in the tutorial");
+        }
+    }
+}
+
 #[test]
 fn a_configuration_s_policies_are_resolved_with_their_places() {
     let folder = tempfile::TempDir::new().expect("a folder");
@@ -144,7 +190,7 @@ fn a_configuration_s_policies_are_resolved_with_their_places() {
     }
 }
 
-/// What does not fit the schema that a component carries is told at the entry that names it, all at once.
+/// What does not fit the schema that a component carries is told setting by setting, each at its own place.
 #[test]
 fn settings_are_held_to_the_schema_of_their_policy() {
     let folder = tempfile::TempDir::new().expect("a folder");
@@ -166,8 +212,14 @@ fn settings_are_held_to_the_schema_of_their_policy() {
     let (fit, told) = check("{do: nothing, share: 1}");
     assert!(fit, "{told}");
     let (fit, told) = check("{do: [], share: 2}");
-    let wanted = "setting `do` must be text; setting `share` must be a number, 1 or less";
-    assert!(!fit && told.contains("config.yaml:5:5: group `g`, policy `strict`") && told.contains(wanted), "{told}");
+    for wanted in [
+        "config.yaml:5:40: group `g`, policy `strict` (",
+        "): setting `do` must be text",
+        "config.yaml:5:51: group `g`, policy `strict` (",
+        "): setting `share` must be a number, 1 or less",
+    ] {
+        assert!(!fit && told.contains(wanted), "{wanted} is not in {told}");
+    }
     let looked = run(&["policy", "inspect", &format!("{policies}/strict.wasm"), "--settings", r#"{"do": "nothing"}"#]);
     assert!(text(&looked).contains("settings  do: string, share: number"), "{}", text(&looked));
     let looked = run(&["policy", "inspect", &format!("{policies}/strict.wasm"), "--json"]);

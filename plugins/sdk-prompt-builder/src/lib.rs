@@ -2,13 +2,12 @@
 
 pub mod bindings;
 
-use std::cell::RefCell;
-
 pub use bindings::exports::witgate::policy::lifecycle::SavedState;
 pub use bindings::exports::witgate::policy::prompting::{
     BuiltMessage, BuiltPart, Kind, Message, Needs, Part, Prompt, Request, Role,
 };
 
+pub use witgate_policy::held::Setup;
 pub use witgate_policy::{Random, Settings, log, settings};
 
 use bindings::exports::witgate::policy::lifecycle;
@@ -26,15 +25,6 @@ pub trait PromptBuilder: Sized + 'static {
     /// # Errors
     /// The request is refused, in these words where the configuration grants it.
     fn build(&mut self, request: Request) -> Result<Prompt, String>;
-}
-
-/// What a builder begins with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Setup {
-    /// The policy's settings, a JSON object.
-    pub settings: String,
-    /// The policy's own seed.
-    pub seed: u64,
 }
 
 /// Tokens of a text, as the group's first model counts them.
@@ -91,22 +81,19 @@ pub fn kept(messages: &[Message]) -> Vec<BuiltMessage> {
 
 /// The builder of this component instance, if any.
 #[doc(hidden)]
-pub struct Held<B> {
-    setup: RefCell<Option<Setup>>,
-    builder: RefCell<Option<B>>,
-}
+pub struct Held<B>(witgate_policy::held::Held<B>);
 
 impl<B: PromptBuilder> Held<B> {
     /// Nothing configured yet.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { setup: RefCell::new(None), builder: RefCell::new(None) }
+        Self(witgate_policy::held::Held::empty())
     }
 
     /// Keeps the setup until the role begins.
     pub fn configure(&self, setup: lifecycle::Setup) {
         log::begin(witgate_policy::log_writer!(crate::bindings::witgate::policy::log));
-        *self.setup.borrow_mut() = Some(Setup { settings: setup.settings, seed: setup.seed });
+        self.0.configure(setup.settings, setup.seed);
     }
 
     /// Starts a builder.
@@ -114,10 +101,7 @@ impl<B: PromptBuilder> Held<B> {
     /// # Errors
     /// The builder's own words.
     pub fn start(&self) -> Result<Needs, String> {
-        let Some(setup) = self.setup.borrow_mut().take() else { return Err("it was not configured".to_owned()) };
-        let (builder, needs) = B::configure(setup)?;
-        *self.builder.borrow_mut() = Some(builder);
-        Ok(needs)
+        self.0.start(B::configure)
     }
 
     /// Builds.
@@ -125,14 +109,11 @@ impl<B: PromptBuilder> Held<B> {
     /// # Errors
     /// The builder's refusal, or there is none.
     pub fn build(&self, request: Request) -> Result<Prompt, String> {
-        match self.builder.borrow_mut().as_mut() {
-            Some(builder) => builder.build(request),
-            None => Err("it was not started".to_owned()),
-        }
+        self.0.ask(|builder| builder.build(request)).unwrap_or_else(|| Err("it was not started".to_owned()))
     }
 }
 
-/// Makes a type that implements [`PromptBuilder`]the component's prompt builder. Once per crate.
+/// Makes a type that implements [`PromptBuilder`] the component's prompt builder. Once per crate.
 #[macro_export]
 macro_rules! export_prompt_builder {
     ($builder:ty) => {

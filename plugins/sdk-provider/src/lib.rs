@@ -2,12 +2,12 @@
 
 pub mod bindings;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 pub use bindings::exports::witgate::policy::providing::{
     Beginning, Encoded, Event, Fault, Finish, Framing, Header, Needs, Target, ToolArguments, ToolCall, Usage,
 };
+pub use witgate_policy::held::Setup;
 pub use witgate_policy::{Settings, log, settings};
 
 use bindings::exports::witgate::policy::lifecycle;
@@ -51,15 +51,6 @@ pub trait Decoder: 'static {
     fn push(&mut self, name: &str, data: &[u8]) -> Result<Vec<Event>, Fault>;
 }
 
-/// What a provider begins with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Setup {
-    /// The policy's settings, a JSON object.
-    pub settings: String,
-    /// The policy's own seed.
-    pub seed: u64,
-}
-
 impl Fault {
     /// A fault in these words.
     #[must_use]
@@ -77,22 +68,19 @@ impl Fault {
 
 /// The provider of this component instance, if any.
 #[doc(hidden)]
-pub struct Held<P> {
-    setup: RefCell<Option<Setup>>,
-    provider: RefCell<Option<Rc<P>>>,
-}
+pub struct Held<P>(witgate_policy::held::Held<Rc<P>>);
 
 impl<P: Provider> Held<P> {
     /// Nothing configured yet.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { setup: RefCell::new(None), provider: RefCell::new(None) }
+        Self(witgate_policy::held::Held::empty())
     }
 
     /// Keeps the setup until the role begins.
     pub fn configure(&self, setup: lifecycle::Setup) {
         log::begin(witgate_policy::log_writer!(crate::bindings::witgate::policy::log));
-        *self.setup.borrow_mut() = Some(Setup { settings: setup.settings, seed: setup.seed });
+        self.0.configure(setup.settings, setup.seed);
     }
 
     /// Starts a provider.
@@ -100,10 +88,7 @@ impl<P: Provider> Held<P> {
     /// # Errors
     /// The provider's own words.
     pub fn start(&self) -> Result<Needs, String> {
-        let Some(setup) = self.setup.borrow_mut().take() else { return Err("it was not configured".to_owned()) };
-        let (provider, needs) = P::configure(setup)?;
-        *self.provider.borrow_mut() = Some(Rc::new(provider));
-        Ok(needs)
+        self.0.start(|setup| P::configure(setup).map(|(provider, needs)| (Rc::new(provider), needs)))
     }
 
     /// The provider that was started.
@@ -111,7 +96,7 @@ impl<P: Provider> Held<P> {
     /// # Errors
     /// None was.
     pub fn provider(&self) -> Result<Rc<P>, Fault> {
-        self.provider.borrow().clone().ok_or_else(|| Fault::new("it was not started"))
+        self.0.ask(|provider| Rc::clone(provider)).ok_or_else(|| Fault::new("it was not started"))
     }
 }
 

@@ -9,6 +9,7 @@ pub use bindings::exports::witgate::policy::parsing::{
     Complaint, Delta, Finish, Kinds, Needs, ReplyInfo, ToolArguments, ToolCall,
 };
 
+pub use witgate_policy::held::Setup;
 pub use witgate_policy::{Random, Settings, log, settings};
 
 use bindings::exports::witgate::policy::lifecycle;
@@ -40,15 +41,6 @@ pub trait Reply: 'static {
     fn finish(&mut self, reason: Finish) -> Result<Vec<Delta>, Complaint>;
 }
 
-/// What a parser begins with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Setup {
-    /// The policy's settings, a JSON object.
-    pub settings: String,
-    /// The policy's own seed.
-    pub seed: u64,
-}
-
 /// Text as deltas: none where it is empty.
 #[must_use]
 pub fn text(text: String) -> Vec<Delta> {
@@ -57,22 +49,19 @@ pub fn text(text: String) -> Vec<Delta> {
 
 /// The parser of this component instance, if any.
 #[doc(hidden)]
-pub struct Held<P> {
-    setup: RefCell<Option<Setup>>,
-    parser: RefCell<Option<Rc<P>>>,
-}
+pub struct Held<P>(witgate_policy::held::Held<Rc<P>>);
 
 impl<P: ResponseParser> Held<P> {
     /// Nothing configured yet.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { setup: RefCell::new(None), parser: RefCell::new(None) }
+        Self(witgate_policy::held::Held::empty())
     }
 
     /// Keeps the setup until the role begins.
     pub fn configure(&self, setup: lifecycle::Setup) {
         log::begin(witgate_policy::log_writer!(crate::bindings::witgate::policy::log));
-        *self.setup.borrow_mut() = Some(Setup { settings: setup.settings, seed: setup.seed });
+        self.0.configure(setup.settings, setup.seed);
     }
 
     /// Starts a parser.
@@ -80,16 +69,13 @@ impl<P: ResponseParser> Held<P> {
     /// # Errors
     /// The parser's own words.
     pub fn start(&self) -> Result<Needs, String> {
-        let Some(setup) = self.setup.borrow_mut().take() else { return Err("it was not configured".to_owned()) };
-        let (parser, needs) = P::configure(setup)?;
-        *self.parser.borrow_mut() = Some(Rc::new(parser));
-        Ok(needs)
+        self.0.start(|setup| P::configure(setup).map(|(parser, needs)| (Rc::new(parser), needs)))
     }
 
     /// A reply begins. Before `start` nothing reads it.
     #[must_use]
     pub fn open(&self, about: ReplyInfo) -> Opened<P::Reply> {
-        Opened(RefCell::new(self.parser.borrow().as_ref().map(|parser| parser.open(about))))
+        Opened(RefCell::new(self.0.ask(|parser| parser.open(about))))
     }
 }
 
@@ -116,7 +102,7 @@ impl<R: Reply> Opened<R> {
     }
 }
 
-/// Makes a type that implements [`ResponseParser`]the component's response parser. Once per crate.
+/// Makes a type that implements [`ResponseParser`] the component's response parser. Once per crate.
 #[macro_export]
 macro_rules! export_response_parser {
     ($parser:ty) => {

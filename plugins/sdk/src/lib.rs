@@ -14,6 +14,8 @@ mod alloc;
 pub mod bindings;
 #[cfg(feature = "router")]
 mod glue;
+#[doc(hidden)]
+pub mod held;
 pub mod log;
 pub mod random;
 #[cfg(feature = "router")]

@@ -8,8 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::strategy::NO_SETTINGS;
-use super::{azure, bedrock, vertex};
+use super::{azure, bedrock, strategy, vertex};
 use crate::catalog::{AwsKeys, Origin, ProviderChoice, ServiceAccount, SimulatedModel};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
@@ -155,8 +154,12 @@ fn policy(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<ProviderChoi
         let hint = "name the policy: `provider_policy`";
         params.places.error_at("provider_settings", "`provider_settings` without a `provider_policy`", hint);
     }
-    let settings = params.provider_settings.as_deref().unwrap_or(NO_SETTINGS);
-    Some(ProviderChoice { policy: PolicyName::from(named?), settings: settings.into() })
+    let (settings, entry) = (params.provider_settings.as_ref(), params.places.told("provider_policy"));
+    Some(ProviderChoice {
+        policy: PolicyName::from(named?),
+        settings: strategy::settings(settings),
+        at: strategy::places(entry, settings),
+    })
 }
 
 /// Providers' keys are long words without a slash, most of them with a known beginning.

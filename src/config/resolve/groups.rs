@@ -158,7 +158,7 @@ impl Groups {
                 may_read: entry.may_read.clone(),
                 when_none: entry.grants.when_none.unwrap_or_default(),
                 roll_out: entry.grants.roll_out.unwrap_or_default(),
-                at: Some(reader.told(entry.at)),
+                at: strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref()),
             };
             self.routers.insert(group, choice);
         }
@@ -173,7 +173,7 @@ impl Groups {
                 may_reject: entry.grants.may_reject.unwrap_or(false),
                 may_read: entry.may_read.clone(),
                 pass_on_fault: entry.grants.pass_on_fault.unwrap_or(false),
-                at: Some(reader.told(entry.at)),
+                at: strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref()),
             };
             self.builders.insert(group, choice);
         }
@@ -183,7 +183,7 @@ impl Groups {
     pub(super) fn parsers(&mut self, reader: &Reader<'_>, parsers: &[PolicyEntry<ParserGrants>]) {
         for (group, policy, settings, entry) in self.of_groups(reader, parsers) {
             let (hold, may_read) = (entry.grants.hold.unwrap_or(false), entry.may_read.clone());
-            let at = Some(reader.told(entry.at));
+            let at = strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref());
             self.parsers.insert(group, ParserChoice { policy, settings, hold, may_read, at });
         }
     }
@@ -200,7 +200,7 @@ impl Groups {
                 let message = format!("there is no group `{}`", entry.group);
                 reader.problem(entry.at, message, self.did_you_mean(&entry.group));
             } else if let Some(policy) = &entry.policy {
-                let settings = entry.settings.as_deref().unwrap_or(strategy::NO_SETTINGS).into();
+                let settings = strategy::settings(entry.settings.as_ref());
                 let (group, policy) = (GroupName::from(entry.group.as_str()), PolicyName::from(policy.as_str()));
                 found.push((group, policy, settings, entry));
             }

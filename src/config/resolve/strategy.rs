@@ -1,9 +1,11 @@
 //! Which policy decides where a file names a strategy of LiteLLM's.
 
-use crate::catalog::{RollOut, RouterChoice, WhenNone};
+use std::sync::Arc;
+
+use crate::catalog::{PolicyPlaces, RollOut, RouterChoice, WhenNone};
 use crate::config::problem::closest;
 use crate::config::report::Grade;
-use crate::config::shape::Strategy;
+use crate::config::shape::{PolicySettings, Strategy};
 use crate::id::PolicyName;
 use crate::signal::Grants;
 
@@ -30,20 +32,27 @@ const STRATEGIES: [(&str, Option<&str>, &str); 15] = [
     ("auto_router", None, "a model that routes is a policy here: simple-shuffle decides"),
 ];
 
-/// Settings of a policy that is given none.
-pub(super) const NO_SETTINGS: &str = "{}";
+/// The settings of a policy as text; none are an empty object.
+pub(super) fn settings(given: Option<&PolicySettings>) -> Arc<str> {
+    given.map_or("{}", |given| &given.json).into()
+}
+
+/// Where a policy is named, and where its settings stand.
+pub(super) fn places(entry: Option<Arc<str>>, given: Option<&PolicySettings>) -> Arc<PolicyPlaces> {
+    Arc::new(PolicyPlaces { entry, settings: given.map(|given| given.places.clone()).unwrap_or_default() })
+}
 
 /// The router that a strategy and its arguments come to.
 pub(super) fn router(strategy: &Strategy<'_, '_>) -> RouterChoice {
-    let settings = strategy.args.as_deref().unwrap_or(NO_SETTINGS).into();
+    let args = strategy.args.as_ref();
     RouterChoice {
         policy: policy(strategy),
-        settings,
+        settings: settings(args),
         may_reject: false,
         may_read: Grants::default(),
         when_none: WhenNone::default(),
         roll_out: RollOut::Replace,
-        at: strategy.places.told("routing_strategy"),
+        at: places(strategy.places.told("routing_strategy"), args),
     }
 }
 

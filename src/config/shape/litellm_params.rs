@@ -43,7 +43,7 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) simulated: Option<Simulated>,
     pub(in crate::config) provider_policy: Option<String>,
     /// JSON text.
-    pub(in crate::config) provider_settings: Option<String>,
+    pub(in crate::config) provider_settings: Option<super::PolicySettings>,
     pub(in crate::config) rpm: Option<u64>,
     pub(in crate::config) tpm: Option<u64>,
     pub(in crate::config) itpm: Option<u64>,

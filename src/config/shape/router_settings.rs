@@ -40,7 +40,7 @@ pub(in crate::config) struct Strategy<'r, 'e> {
     pub(in crate::config) places: KeyPlaces<'r, 'e>,
     pub(in crate::config) name: Option<String>,
     /// JSON text.
-    pub(in crate::config) args: Option<String>,
+    pub(in crate::config) args: Option<super::PolicySettings>,
 }
 
 /// One of `routing_groups`: models that share a strategy.

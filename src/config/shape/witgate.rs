@@ -37,7 +37,7 @@ pub(in crate::config) struct PolicyEntry<G> {
     pub(in crate::config) group: String,
     pub(in crate::config) policy: Option<String>,
     /// JSON text.
-    pub(in crate::config) settings: Option<String>,
+    pub(in crate::config) settings: Option<super::PolicySettings>,
     /// What it may read of a request besides what every policy may.
     pub(in crate::config) may_read: Grants,
     pub(in crate::config) grants: G,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::fault::PolicyFault;
+use super::settings_schema::SettingsRefusal;
 use super::store::{LogLevel, LogLine};
 use crate::id::PolicyName;
 
@@ -87,9 +88,9 @@ pub enum PolicyProblem {
     /// It compiled but its exports or imports are not those of the interface.
     #[error("does not fit the interface: {0}")]
     Interface(String),
-    /// `configure` said no.
+    /// `configure` said no, or its schema of them.
     #[error("refused its configuration: {0}")]
-    Configure(String),
+    Configure(SettingsRefusal),
     /// A call failed while it was set up.
     #[error("failed in `{call}` while it was set up: it {fault}")]
     Setup {
@@ -149,6 +150,11 @@ pub enum PolicyProblem {
 }
 
 impl PolicyProblem {
+    /// The policy's own refusal of its settings.
+    pub(in crate::policy) fn refused(words: String) -> Self {
+        Self::Configure(words.into())
+    }
+
     /// The same, with what the policy said last where it trapped.
     #[must_use]
     pub(super) fn in_its_words(mut self, log: &[LogLine]) -> Self {

@@ -5,6 +5,8 @@
 //! `items` and `minLength`; words that only describe are passed over. Any other word refuses the policy when it is loaded: one
 //! that was passed over would promise what nobody checks. There are no references, so a check is no deeper than the schema.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,6 +20,50 @@ const MOST_TOLD: usize = 20;
 /// Words that check nothing.
 const DESCRIBING: [&str; 7] = ["$schema", "$id", "$comment", "title", "description", "default", "examples"];
 const TYPES: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
+
+/// Why settings were refused: in the policy's own words, or mistake by mistake where a schema says what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsRefusal {
+    words: String,
+    /// Empty where the policy itself refused.
+    mistakes: Vec<SettingMistake>,
+}
+
+/// Something in settings that does not fit their schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingMistake {
+    /// Where, as a JSON pointer; of what is missing, where it should be.
+    pub pointer: String,
+    /// What is wrong, with the setting's name.
+    pub words: String,
+}
+
+impl SettingsRefusal {
+    /// What does not fit the schema, one by one; empty where the policy itself refused.
+    #[must_use]
+    pub fn mistakes(&self) -> &[SettingMistake] {
+        &self.mistakes
+    }
+}
+
+impl From<String> for SettingsRefusal {
+    fn from(words: String) -> Self {
+        Self { words, mistakes: Vec::new() }
+    }
+}
+
+impl From<Vec<SettingMistake>> for SettingsRefusal {
+    fn from(mistakes: Vec<SettingMistake>) -> Self {
+        let words = mistakes.iter().map(|mistake| mistake.words.as_str()).collect::<Vec<_>>().join("; ");
+        Self { words, mistakes }
+    }
+}
+
+impl fmt::Display for SettingsRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
 
 /// A schema that can be checked against.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,10 +113,11 @@ impl SettingsSchema {
     /// Everything in them that does not fit, each with its JSON path, as the policy's own refusal of them would be.
     pub(super) fn check(&self, settings: &str) -> Result<(), PolicyProblem> {
         let mut mistakes = Vec::new();
+        let top = Place::default();
         match serde_json::from_str(settings) {
-            Ok(settings @ Value::Object(_)) => follow(&settings, &self.0, "", &mut mistakes),
-            Ok(_) => mistakes.push("settings must be a JSON object".to_owned()),
-            Err(error) => mistakes.push(format!("settings are no JSON: {error}")),
+            Ok(settings @ Value::Object(_)) => follow(&settings, &self.0, &top, &mut mistakes),
+            Ok(_) => mistakes.push(top.mistake("settings must be a JSON object".to_owned())),
+            Err(error) => mistakes.push(top.mistake(format!("settings are no JSON: {error}"))),
         }
         if mistakes.is_empty() {
             return Ok(());
@@ -78,9 +125,38 @@ impl SettingsSchema {
         let more = mistakes.len().saturating_sub(MOST_TOLD);
         mistakes.truncate(MOST_TOLD);
         if more > 0 {
-            mistakes.push(format!("and {more} more"));
+            mistakes.push(top.mistake(format!("and {more} more")));
         }
-        Err(PolicyProblem::Configure(mistakes.join("; ")))
+        Err(PolicyProblem::Configure(mistakes.into()))
+    }
+}
+
+/// A place in settings.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// As people write it: `rows[1].name`. The settings as a whole have an empty one.
+    path: String,
+    /// As a JSON pointer.
+    pointer: String,
+}
+
+impl Place {
+    fn member(&self, name: &str) -> Self {
+        let escaped = name.replace('~', "~0").replace('/', "~1");
+        Self { path: step(&self.path, name), pointer: format!("{}/{escaped}", self.pointer) }
+    }
+
+    fn item(&self, index: usize) -> Self {
+        Self { path: format!("{}[{index}]", self.path), pointer: format!("{}/{index}", self.pointer) }
+    }
+
+    fn mistake(&self, words: String) -> SettingMistake {
+        SettingMistake { pointer: self.pointer.clone(), words }
+    }
+
+    /// How it is named in a sentence.
+    fn told(&self) -> String {
+        if self.path.is_empty() { "what is set".to_owned() } else { format!("setting `{}`", self.path) }
     }
 }
 
@@ -130,20 +206,22 @@ fn is_types(names: &[&str]) -> bool {
     !names.is_empty() && names.iter().all(|name| TYPES.contains(name))
 }
 
-/// Notes everything in `value`, which stands at `path`, that does not fit the schema.
-fn follow(value: &Value, schema: &Map<String, Value>, path: &str, mistakes: &mut Vec<String>) {
+/// Notes everything in `value`, which stands at `at`, that does not fit the schema.
+fn follow(value: &Value, schema: &Map<String, Value>, at: &Place, mistakes: &mut Vec<SettingMistake>) {
     if let Some(types) = schema.get("type")
         && !names(types).is_some_and(|names| names.iter().any(|name| is_of(value, name)))
     {
         // What else is wrong with it follows from this.
-        mistakes.push(format!("{} must be {}", told(path), wanted(schema)));
+        mistakes.push(at.mistake(format!("{} must be {}", at.told(), wanted(schema))));
         return;
     }
     if let Some(Value::Array(values)) = schema.get("enum")
         && !values.iter().any(|one| same(one, value))
     {
-        let known: Vec<String> = values.iter().map(Value::to_string).collect();
-        mistakes.push(format!("{} must be one of {}", told(path), known.join(", ")));
+        // Who would write null leaves it out.
+        let known = values.iter().filter(|value| !value.is_null() || values.len() == 1).map(Value::to_string);
+        let known = known.collect::<Vec<_>>().join(", ");
+        mistakes.push(at.mistake(format!("{} must be one of {known}", at.told())));
     }
     match value {
         Value::Number(number) => {
@@ -151,44 +229,48 @@ fn follow(value: &Value, schema: &Map<String, Value>, path: &str, mistakes: &mut
             let bound = |word: &str| Some((number.as_f64()?, schema.get(word)?.as_f64()?));
             let below = bound("minimum").is_some_and(|(number, least)| number < least);
             if below || bound("maximum").is_some_and(|(number, most)| number > most) {
-                mistakes.push(format!("{} must be {}", told(path), wanted(schema)));
+                mistakes.push(at.mistake(format!("{} must be {}", at.told(), wanted(schema))));
             }
         }
         Value::String(text) => {
             let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
             if u64::try_from(text.chars().count()).is_ok_and(|count| count < least) {
-                mistakes.push(format!("{} must have {least} or more characters", told(path)));
+                mistakes.push(at.mistake(format!("{} must have {least} or more characters", at.told())));
             }
         }
         Value::Array(list) => {
             let Some(Value::Object(items)) = schema.get("items") else { return };
             for (index, item) in list.iter().enumerate() {
-                follow(item, items, &format!("{path}[{index}]"), mistakes);
+                follow(item, items, &at.item(index), mistakes);
             }
         }
-        Value::Object(fields) => members(fields, schema, path, mistakes),
+        Value::Object(fields) => members(fields, schema, at, mistakes),
         Value::Null | Value::Bool(_) => {}
     }
 }
 
-fn members(fields: &Map<String, Value>, schema: &Map<String, Value>, path: &str, mistakes: &mut Vec<String>) {
+fn members(fields: &Map<String, Value>, schema: &Map<String, Value>, at: &Place, mistakes: &mut Vec<SettingMistake>) {
     let properties = schema.get("properties").and_then(Value::as_object);
     let closed = schema.get("additionalProperties") == Some(&Value::Bool(false));
     for (name, value) in fields {
+        let here = at.member(name);
         match properties.and_then(|properties| properties.get(name)).and_then(Value::as_object) {
-            Some(schema) => follow(value, schema, &step(path, name), mistakes),
+            Some(schema) => follow(value, schema, &here, mistakes),
             None if closed => {
                 let known: Vec<&str> = properties.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-                let (who, known) =
-                    (if path.is_empty() { "this policy knows" } else { "known there" }, known.join(", "));
-                mistakes.push(format!("unknown setting `{}`; {who}: {known}", step(path, name)));
+                let known = match (at.path.is_empty(), known.is_empty()) {
+                    (true, true) => "this policy has no settings".to_owned(),
+                    (true, false) => format!("this policy knows: {}", known.join(", ")),
+                    (false, _) => format!("known there: {}", known.join(", ")),
+                };
+                mistakes.push(here.mistake(format!("unknown setting `{}`; {known}", here.path)));
             }
             None => {}
         }
     }
     let required = schema.get("required").and_then(names).unwrap_or_default();
-    for name in required.into_iter().filter(|name| !fields.contains_key(*name)) {
-        mistakes.push(format!("setting `{}` is missing", step(path, name)));
+    for here in required.into_iter().filter(|name| !fields.contains_key(*name)).map(|name| at.member(name)) {
+        mistakes.push(here.mistake(format!("setting `{}` is missing", here.path)));
     }
 }
 
@@ -223,11 +305,6 @@ fn step(path: &str, name: &str) -> String {
     }
 }
 
-/// How a place is named in a sentence; the settings as a whole have an empty path.
-fn told(path: &str) -> String {
-    if path.is_empty() { "what is set".to_owned() } else { format!("setting `{path}`") }
-}
-
 /// What a schema wants, in the words of the SDK: `a number, 0 to 1000`.
 fn wanted(schema: &Map<String, Value>) -> String {
     let word = |name: &str| match name {
@@ -239,7 +316,10 @@ fn wanted(schema: &Map<String, Value>) -> String {
         "null" => "null",
         _ => "a number",
     };
-    let types: Vec<&str> = schema.get("type").and_then(names).unwrap_or_default().into_iter().map(word).collect();
+    let types = schema.get("type").and_then(names).unwrap_or_default();
+    let many = types.len() > 1;
+    // Who would write null leaves it out.
+    let types: Vec<&str> = types.into_iter().filter(|name| !many || *name != "null").map(word).collect();
     let types = if types.is_empty() { "a number".to_owned() } else { types.join(" or ") };
     match (schema.get("minimum"), schema.get("maximum")) {
         (Some(least), Some(most)) if types == "a whole number" => format!("{types} from {least} to {most}"),

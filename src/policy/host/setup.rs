@@ -62,7 +62,7 @@ fn configured<C: Contract>(
     let failed = |call| move |fault| PolicyProblem::Setup { call, fault };
     let mut instance = Instance::new(component, C::group(setup), sink.cloned(), budget).map_err(failed("its start"))?;
     let (answer, cpu) = instance.configure(budget, C::common(setup), state).map_err(failed("configure"))?;
-    answer.map_err(PolicyProblem::Configure)?;
+    answer.map_err(PolicyProblem::refused)?;
     let start = thread_cpu();
     let needs = C::start(&mut instance, budget, setup)?;
     let cpu = cpu + thread_cpu().saturating_sub(start);

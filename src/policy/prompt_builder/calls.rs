@@ -70,7 +70,7 @@ impl Contract for Building {
         instance.count_as(&setup.model);
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_prompting().call_start(store));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
-        let needs = answer.map_err(PolicyProblem::Configure)?;
+        let needs = answer.map_err(PolicyProblem::refused)?;
         Ok(BuilderNeeds { attributes: attributes(&needs.attributes, &setup.may_read)?, pure: needs.pure })
     }
 

@@ -62,7 +62,7 @@ impl Contract for Providing {
         instance.count_as(&setup.model);
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_providing().call_start(store));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
-        let needs = answer.map_err(PolicyProblem::Configure)?;
+        let needs = answer.map_err(PolicyProblem::refused)?;
         Ok(ProviderNeeds { framing: needs.framing, pure: needs.pure })
     }
 

@@ -81,7 +81,7 @@ impl Contract for Parsing {
         instance.count_as(&setup.model);
         let answer = instance.call(budget, |exports, store| exports.witgate_policy_parsing().call_start(store));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
-        let needs = answer.map_err(PolicyProblem::Configure)?;
+        let needs = answer.map_err(PolicyProblem::refused)?;
         Ok(ParserNeeds {
             deltas: needs.deltas,
             attributes: attributes(&needs.attributes, &setup.may_read)?,

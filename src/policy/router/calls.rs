@@ -61,7 +61,7 @@ impl Contract for Routing {
         let answer =
             instance.call(budget, |exports, store| exports.witgate_policy_routing().call_start(store, &deployments));
         let answer = answer.map_err(|fault| PolicyProblem::Setup { call: "start", fault })?;
-        let wanted = answer.map_err(PolicyProblem::Configure)?;
+        let wanted = answer.map_err(PolicyProblem::refused)?;
         needs(&wanted, &setup.may_read)
     }
 

@@ -28,7 +28,7 @@ fn component() -> Arc<Component> {
 
 fn refused(component: &Arc<Component>, settings: &str) -> String {
     match Router::start(Arc::clone(component), setup(settings, &["a"]), None) {
-        Err(PolicyProblem::Configure(why)) => why,
+        Err(PolicyProblem::Configure(why)) => why.to_string(),
         other => panic!("{settings}: {other:?}"),
     }
 }
@@ -46,8 +46,8 @@ fn settings_are_held_to_the_schema_before_the_policy_sees_them() {
         (r#"{"do": "nothing", "share": 1.5}"#, "setting `share` must be a number, 0 to 1"),
         (r#"{"do": "nothing", "size": 1.5}"#, "setting `size` must be a whole number from 1 to 9"),
         (r#"{"do": "nothing", "size": 0}"#, "setting `size` must be a whole number from 1 to 9"),
-        (r#"{"do": "nothing", "by": "c"}"#, "setting `by` must be one of \"a\", 1, null"),
-        (r#"{"do": "nothing", "rows": [{}, {"a.b": 1}]}"#, "setting `rows[1][\"a.b\"]` must be true or false or null"),
+        (r#"{"do": "nothing", "by": "c"}"#, "setting `by` must be one of \"a\", 1"),
+        (r#"{"do": "nothing", "rows": [{}, {"a.b": 1}]}"#, "setting `rows[1][\"a.b\"]` must be true or false"),
         (r#"{"do": "nothing", "rows": [3]}"#, "setting `rows[0]` must be an object"),
         (
             r#"{"share": -1, "shore": 1}"#,
@@ -60,6 +60,19 @@ fn settings_are_held_to_the_schema_before_the_policy_sees_them() {
     let many = json!({"do": "nothing", "rows": vec![3; 50]}).to_string();
     let why = refused(&component, &many);
     assert!(why.contains("`rows[19]`") && !why.contains("`rows[20]`") && why.ends_with("; and 30 more"), "{why}");
+}
+
+/// Each mistake says where it is, so that a configuration can say line and column.
+#[test]
+fn mistakes_have_places() {
+    let settings = r#"{"share": 2, "rows": [{}, {"a.b": 1}], "a/b~": 1}"#;
+    let Err(PolicyProblem::Configure(refusal)) = Router::start(component(), setup(settings, &["a"]), None) else {
+        panic!("it started");
+    };
+    let places: Vec<&str> = refusal.mistakes().iter().map(|mistake| mistake.pointer.as_str()).collect();
+    assert_eq!(places, ["/share", "/rows/1/a.b", "/a~1b~0", "/do"]);
+    let own = Router::start(Arc::clone(&COMPONENT), setup(r#"{"do": "configure-refuse"}"#, &["a"]), None);
+    assert!(matches!(own, Err(PolicyProblem::Configure(refusal)) if refusal.mistakes().is_empty()));
 }
 
 #[test]

@@ -192,17 +192,17 @@ cases:
     let refusal = now.split("config_error: \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(refusal.contains("purple"), "{now}");
     let lines =
-        "messages:\n        - {content: \"to <EMAIL_1>\", role: user}\n        - {content: Yes., role: assistant}\n";
+        "messages:\n        - {role: user, content: \"to <EMAIL_1>\"}\n        - {role: assistant, content: Yes.}\n";
     let over_lines =
         text.split("# here too\n      ").nth(1).and_then(|rest| rest.split("      max_fuel").next()).unwrap();
     let expected = text
-        .replace("[{role: user, content: \"it's, to a@b.de\"}]", "[{content: \"to <EMAIL_1>\", role: user}]")
+        .replace("[{role: user, content: \"it's, to a@b.de\"}]", "[{role: user, content: \"to <EMAIL_1>\"}]")
         .replace(over_lines, lines)
-        .replace("refused: purple", "messages: [{content: hi, role: user}]")
+        .replace("refused: purple", "messages: [{role: user, content: hi}]")
         .replace("      messages: []\n", &format!("      config_error: \"{refusal}\"\n"));
     assert_eq!(now, expected);
     assert_eq!((report.suites[0].updated.len(), report.exit_code()), (4, 0), "{report}");
-    let told = "`another end`: {messages: [{content: hi, role: user}], max_fuel: 900000000} (was {refused: purple, max_fuel: 900000000})";
+    let told = "`another end`: {messages: [{role: user, content: hi}], max_fuel: 900000000} (was {refused: purple, max_fuel: 900000000})";
     assert!(report.to_string().contains(told), "{report}");
 }
 
@@ -258,7 +258,7 @@ cases:
     let expected = text
         .replace(
             "{path: /v1/chat, body: {model: x}, dropped: []}",
-            "{path: \"/v2/chat\", body: {messages: [{content: hi, role: user}], model: m}, dropped: [user]}",
+            "{path: \"/v2/chat\", body: {model: m, messages: [{role: user, content: hi}]}, dropped: [user]}",
         )
         .replace("text: >\n        Good\n\n        bye\n      finish: length", "text: Hello\n      finish: stop")
         .replace("{text: x}", "{fault: \"too many, 'now'\", kind: rate-limited}");

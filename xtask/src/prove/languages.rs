@@ -1,12 +1,13 @@
-//! `cargo xtask prove languages`: one router in every language, from nothing to deciding a request. In a folder of its own,
-//! `witgate policy new` writes the project, every command of its README is run as it stands there, the last of them puts
-//! the component under a running gateway, and the next requests must be decided by it. Then what each costs, and whether
+//! `cargo xtask prove languages`: one router in every language, from nothing to deciding a request. In a folder of its own every
+//! command of the language's tutorial (docs/policies) is run as it stands there: one writes the project, one puts the component
+//! under a running gateway, which has the tutorial's configuration, and the next requests must be decided by it. Then what each costs, and whether
 //! all decide alike. A prompt builder, a response parser and a provider in every language likewise, up to their scenarios, which are the
 //! same for all.
 
 mod compare;
 mod live;
 mod tools;
+mod tutorial;
 mod watched;
 
 use std::fs;
@@ -21,11 +22,12 @@ use crate::say;
 use compare::Contender;
 use live::Live;
 use tools::Tools;
+use tutorial::Tutorial;
 
 /// The name of every project; the gateway meets them one after another in one place.
 const NAME: &str = "thrifty";
 
-/// How long the commands of a README took, in seconds.
+/// How long the commands of a tutorial took, in seconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Took {
     commands: usize,
@@ -43,12 +45,12 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
     if work.exists() {
         fs::remove_dir_all(&work).map_err(|problem| format!("{}: {problem}", work.display()))?;
     }
-    let live = Live::start(root, &tools, NAME)?;
+    let live = Live::start(root, &tools, NAME, &Tutorial::read(root, Language::Rust)?)?;
     let mut contenders = Vec::new();
     for language in Language::ALL {
         let folder = work.join(language.as_str());
         fs::create_dir_all(&folder).map_err(|problem| format!("{}: {problem}", folder.display()))?;
-        match one(&tools, &live, &folder, language)? {
+        match one(&tools, &live, &folder, &Tutorial::read(root, language)?)? {
             Ok((took, component)) => {
                 contenders.push((took, Contender::load(root, language, &component)?));
                 if language == Language::JavaScript {
@@ -87,16 +89,15 @@ fn one(
     tools: &Tools,
     live: &Live,
     folder: &Path,
-    language: Language,
+    tutorial: &Tutorial,
 ) -> Result<Result<(Took, PathBuf), String>, String> {
     let begin = now();
-    tools.run(folder, &format!("witgate policy new {NAME} --lang {}", language.as_str()))?;
-    let project = folder.join(NAME);
-    let mut took = Took { commands: 1, ..Took::default() };
-    for line in commands(&project)? {
+    let policies = folder.join("policies");
+    std::os::unix::fs::symlink(live.policies(), &policies).map_err(|told| format!("{}: {told}", policies.display()))?;
+    let mut took = Took::default();
+    for command in &tutorial.commands {
         let start = now();
-        let command = line.replace("/path/to/policies", &live.policies().display().to_string());
-        match tools.run(&project, &command) {
+        match tools.run(folder, command) {
             Err(told) if told.contains("install it: ") => return Ok(Err(told)),
             done => done?,
         }
@@ -108,14 +109,17 @@ fn one(
             _ => &mut took.tests,
         };
         *place += seconds(start);
+        if command.starts_with("cp ") {
+            let start = now();
+            live.decided_by(&folder.join(NAME).join(NAME).with_extension("wasm"))?;
+            took.live += seconds(start);
+            took.all = seconds(begin);
+        }
     }
-    let component = project.join(NAME).with_extension("wasm");
-    tools.run(&project, &format!("witgate policy check {NAME}.wasm"))?;
-    let start = now();
-    live.decided_by(&component)?;
-    took.live += seconds(start);
-    took.all = seconds(begin);
-    say(&format!("{}: live after {} commands and {:.0} s", language.title(), took.commands, took.all));
+    live.asked_as_shown(tools, tutorial)?;
+    let component = folder.join(NAME).join(NAME).with_extension("wasm");
+    tools.run(folder, &format!("witgate policy check {NAME}/{NAME}.wasm"))?;
+    say(&format!("{}: live after {:.0} s", tutorial.language.title(), took.all));
     Ok(Ok((took, component)))
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use witgate::policy::Digest;
 
-use super::Tools;
+use super::{Tools, Tutorial};
 use crate::bench::watch::now;
+use crate::say;
 
 /// Compiling an interpreter at the lowest priority takes a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -27,28 +28,19 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Starts a gateway with one group, decided by a policy `name` that is a shipped one for now.
-    pub(super) fn start(root: &Path, tools: &Tools, name: &str) -> Result<Self, String> {
+    /// Starts a gateway as a tutorial does, whose group is decided by a policy `name` that is a shipped one for now.
+    pub(super) fn start(root: &Path, tools: &Tools, name: &str, tutorial: &Tutorial) -> Result<Self, String> {
         let failed = |problem: std::io::Error| problem.to_string();
         let folder = tempfile::tempdir().map_err(failed)?;
         let policies = folder.path().join("policies");
         fs::create_dir(&policies).map_err(failed)?;
         fs::copy(root.join("policies/least-busy.wasm"), policies.join(name).with_extension("wasm")).map_err(failed)?;
-        let config = folder.path().join("config.yaml");
-        let list = ["a", "b", "c"].map(|model| {
-            format!(
-                "  - {{model_name: g, litellm_params: {{model: simulated/{model}}}, model_info: {{id: {model}}}}}\n"
-            )
-        });
-        let routers = format!("witgate:\n  routers:\n    g: {{policy: {name}}}\n");
-        fs::write(&config, format!("model_list:\n{}{routers}", list.concat())).map_err(failed)?;
-        let mut command = Command::new("witgate");
+        fs::write(folder.path().join("config.yaml"), &tutorial.config).map_err(failed)?;
+        let mut command = Command::new("sh");
         tools.equip(&mut command);
         let mut child = command
-            .args(["serve", "--port", "0", "--log", "error", "--config"])
-            .arg(&config)
-            .arg("--policies")
-            .arg(&policies)
+            .current_dir(&folder)
+            .args(["-c", &format!("exec {} --port 0 --log error", tutorial.serve)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -93,10 +85,29 @@ impl Live {
         }
     }
 
+    /// Asks as the tutorial does. It must say which deployment is the cheaper one, and who chose it.
+    pub(super) fn asked_as_shown(&self, tools: &Tools, tutorial: &Tutorial) -> Result<(), String> {
+        let ask = tutorial.ask.replace("127.0.0.1:4000", &self.address.to_string());
+        let output = match tools.shell(self.folder.path(), "command -v curl").output() {
+            Ok(found) if found.status.success() => tools.shell(self.folder.path(), &ask).output(),
+            _ => {
+                say("no curl here: the tutorials' own question is not asked");
+                return Ok(());
+            }
+        };
+        let output = output.map_err(|problem| format!("{ask}: {problem}"))?;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let wanted = [format!("x-witgate-policy: {}@", self.name), "x-witgate-deployment: cheap".to_owned()];
+        match wanted.iter().find(|wanted| !told.contains(*wanted)) {
+            Some(missing) => Err(format!("`{ask}` gives no `{missing}`: {told}")),
+            None => Ok(()),
+        }
+    }
+
     /// The head of the reply to a word.
     fn chat(&self) -> Result<String, String> {
         let failed = |problem: std::io::Error| problem.to_string();
-        let body = r#"{"model":"g","max_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#;
+        let body = r#"{"model":"chat","max_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#;
         let length = body.len();
         let mut socket = TcpStream::connect(self.address).map_err(failed)?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;

@@ -41,9 +41,14 @@ impl Tools {
 
     /// Runs a line of shell.
     pub(super) fn run(&self, folder: &Path, line: &str) -> Result<(), String> {
+        ended(&mut self.shell(folder, line), line)
+    }
+
+    /// A line of shell, about to be run.
+    pub(super) fn shell(&self, folder: &Path, line: &str) -> Command {
         let mut command = Command::new("sh");
         self.equip(command.args(["-ec", line]).current_dir(folder));
-        ended(&mut command, line)
+        command
     }
 
     /// Gives a command these tools, and a cache of its own.
