@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::problem::{Problem, Problems};
@@ -21,6 +21,15 @@ use super::problem::{Problem, Problems};
 /// no further.
 pub fn read<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Problems> {
     serde_saphyr::from_str(text).map_err(|error| Problems::one(problem(&error, file)))
+}
+
+/// Reads only what the caller's type asks for. In the rest numbers may be any, `.nan` and `.inf` too.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_part<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Problems> {
+    let options = serde_saphyr::options! { non_finite_float_policy: NonFiniteFloatPolicy::PassThrough };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| Problems::one(problem(&error, file)))
 }
 
 /// A place: which file of the configuration, from 0; line and column, from 1.

@@ -239,7 +239,7 @@ struct CasePlaces {
 
 /// The file with these cases, by their places, expecting what came of them; `None` where nothing is to be said otherwise.
 fn rewritten(text: &str, name: &str, failed: &[(usize, &str, Vec<Found>)]) -> Result<Option<Rewritten>, String> {
-    let places: Places = yaml::read(text, name).map_err(|problems| problems.to_string())?;
+    let places: Places = yaml::read_part(text, name).map_err(|problems| problems.to_string())?;
     let (mut edits, mut changes) = (Vec::new(), Vec::new());
     for (index, case, found) in failed {
         let Spanned { value: keys, referenced: at, .. } = &places.cases[*index].expect;

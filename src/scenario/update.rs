@@ -38,7 +38,7 @@ pub(super) fn updated(
     suite: &Suite,
     found: &[(usize, &Run)],
 ) -> Result<Option<Rewritten>, String> {
-    let places: Places = yaml::read(text, name).map_err(|problems| problems.to_string())?;
+    let places: Places = yaml::read_part(text, name).map_err(|problems| problems.to_string())?;
     let (mut edits, mut changes) = (Vec::new(), Vec::new());
     for (index, run) in found {
         let (case, at) = (&suite.cases[*index], &places.cases[*index].expect.referenced);

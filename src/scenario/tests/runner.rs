@@ -222,7 +222,7 @@ fn a_check_fails_what_a_gateway_refuses_and_warns_of_the_rest() {
 fn expectations_are_rewritten_in_place_and_nothing_else_is() {
     let text = r#"# What it is for.
 policy: counting
-deployments: {a: , b: }
+deployments: {a: {signals: {cost-usd: .nan}}, b: {signals: {wait-ms: .inf}}}
 cases:
   - name: flow   # stays
     expect: {choose: b, max_fuel: 900000}   # so does this
