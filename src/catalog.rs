@@ -304,6 +304,8 @@ pub struct Deployment {
     pub defaults: Option<Arc<ChatRequest>>,
     /// Headers added to every call.
     pub headers: HeaderMap,
+    /// What is added to the address of every call: `NAME=VALUE`, joined by `&`.
+    pub query: Option<Arc<str>>,
     /// Its limits. All `None` is unlimited.
     pub limits: LimitSpec,
     /// Where they are kept: its own scope, or a quota that it shares with other deployments.
@@ -321,6 +323,8 @@ pub struct Deployment {
     /// Input tokens the model takes (LiteLLM's `max_input_tokens`). Whether the output must fit in too differs by
     /// provider. `None` is unknown.
     pub context_window: Option<u32>,
+    /// Whether its model makes vectors and no replies, as far as is known: it is tested so.
+    pub makes_vectors: bool,
     /// The model's own bound of output tokens; `None` is unknown.
     pub max_output_tokens: Option<u32>,
     /// What is left out of its requests.
@@ -354,6 +358,8 @@ pub struct LeftOut {
     pub unsupported: bool,
     /// These, whatever it can take (`additional_drop_params`).
     pub always: Vec<String>,
+    /// These never, though nothing is known of its taking them (`allowed_openai_params`).
+    pub never: Vec<String>,
 }
 
 /// How the simulated provider behaves as one model. Times in milliseconds of the clock it runs on.
@@ -377,6 +383,8 @@ pub struct SimulatedModel {
     pub rpm: Option<u64>,
     /// Strict tokens per window (input and reserved output), counted on arrival over a sliding window.
     pub tpm: Option<u64>,
+    /// What every reply says, whatever is asked (LiteLLM's `mock_response`); one of LiteLLM's exceptions by name is that failure.
+    pub says: Option<Arc<str>>,
 }
 
 impl Eq for SimulatedModel {}
@@ -393,6 +401,7 @@ impl Default for SimulatedModel {
             window: Duration::from_mins(1),
             rpm: None,
             tpm: None,
+            says: None,
         }
     }
 }

@@ -111,16 +111,22 @@ pub struct AttemptFault {
     pub retry_after: Option<Duration>,
     /// What it is about, where known.
     pub cause: Option<Cause>,
+    /// Whether it came before a byte of the request was sent.
+    pub unsent: bool,
 }
 
 impl AttemptFault {
     /// The code of a fault that came before the provider was reached.
     const NOT_SENT: &str = "not-connected";
 
-    /// The same fault, known to have come before a byte of the request was sent: nothing was spent.
+    /// The same fault, known to have come before a byte of the request was sent: nothing was spent. What refuses the request
+    /// itself keeps its own words.
     #[must_use]
     pub fn before_sending(mut self) -> Self {
-        self.code = Some(Self::NOT_SENT.to_owned());
+        self.unsent = true;
+        if self.kind != FaultKind::Rejected {
+            self.code = Some(Self::NOT_SENT.to_owned());
+        }
         self
     }
 
@@ -143,13 +149,14 @@ impl AttemptFault {
     /// Whether the provider can have seen the request.
     #[must_use]
     pub fn was_sent(&self) -> bool {
-        self.status.is_some() || self.code.as_deref() != Some(Self::NOT_SENT)
+        self.status.is_some() || !self.unsent
     }
 
     /// A fault the provider gave no details of.
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, status: None, code: None, message: message.into(), param: None, retry_after: None, cause: None }
+        let message = message.into();
+        Self { kind, status: None, code: None, message, param: None, retry_after: None, cause: None, unsent: false }
     }
 }
 

@@ -21,6 +21,7 @@ mod bedrock;
 mod call_id;
 mod framing;
 mod gemini;
+mod in_words;
 mod json;
 mod openai;
 mod overflow;
@@ -29,6 +30,7 @@ mod rate_limits;
 mod read;
 mod rest;
 mod status;
+mod whole_calls;
 mod write;
 
 #[cfg(test)]
@@ -162,6 +164,8 @@ pub struct Target<'a> {
     pub quirks: &'static Quirks,
     /// Sent where the format demands an output bound and the client gave none.
     pub default_max_tokens: u32,
+    /// Whether a stream is asked for without more said of it: the provider has refused to be told that usage is wanted.
+    pub bare_stream: bool,
 }
 
 /// A request in a provider's words, without origin and credential.
@@ -220,6 +224,11 @@ pub trait ProviderFormat: Send + Sync {
 
     /// Reads a refusal (any other status): kind, code, message, `Retry-After`.
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault;
+
+    /// Whether a refusal is about what a stream is asked beside itself, which can be left out.
+    fn refuses_stream_options(&self, _fault: &AttemptFault) -> bool {
+        false
+    }
 
     /// What an answer's headers tell of the provider's limits.
     fn limits_in_headers(&self, headers: &HeaderMap) -> Vec<Told> {

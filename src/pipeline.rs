@@ -18,6 +18,7 @@ mod count;
 mod eligible;
 mod estimate;
 mod fallback;
+mod late;
 mod left_out;
 mod memory;
 mod parser;
@@ -57,6 +58,7 @@ use crate::store::Ledger;
 pub use auth::{Access, authenticate};
 pub use blocking_pool::BlockingPool;
 pub use connections::ConnectionTest;
+pub use late::LateStream;
 pub use memory::MemoryBudget;
 pub use pieces::Pieces;
 pub use plan::{Attributes, Features, PlannedAttempt, PlannedTrial, RequestPlan};
@@ -156,6 +158,11 @@ pub enum Served<S = Box<ReplyStream>> {
         /// For the headers.
         meta: ReplyMeta,
     },
+    /// In pieces, of which none is there yet; nor is it known who will reply.
+    Late {
+        /// Server-sent events in the caller's dialect, signs of life first.
+        stream: Box<LateStream>,
+    },
 }
 
 /// What a reply's headers say.
@@ -194,6 +201,8 @@ pub struct LimitLeft {
     pub limit: u64,
     /// What may still be used of it now, margin applied.
     pub left: u64,
+    /// When all of it is there again.
+    pub reset: Duration,
 }
 
 impl Gateway {
@@ -214,39 +223,57 @@ impl Gateway {
         RequestId::derive(self.clock.now(), self.seeds.draw())
     }
 
-    /// Serves one request to the end of a whole reply, or to the first content of a streamed one.
+    /// Serves one request to the end of a whole reply, or to the first content of a streamed one; a stream that has none yet after the
+    /// time that a client may hear nothing is handed over as it is.
     ///
     /// # Errors
     /// The refusal the client is to read; it is already recorded. A guard that was not authenticated is refused.
     pub async fn serve(self: &Arc<Self>, mut guard: RequestGuard, request: ClientRequest) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
-        let total = snapshot.settings.server.request_timeout;
-        let deadline = guard.record.arrived + total;
+        let deadline = guard.record.arrived + snapshot.settings.server.request_timeout;
+        let read = Box::pin(self.read(&mut guard, &snapshot, request, deadline));
+        let (arrival, request) = match tokio::time::timeout_at(self.clock.instant(deadline), read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(refusal)) => return Err(guard.refuse(refusal)),
+            Err(_elapsed) => return Err(out_of_time(guard)),
+        };
+        let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
+        let late = quiet.map(|quiet| (quiet, guard.api().stream(&request), guard.id()));
+        let mut rest: late::Rest = Box::pin(Arc::clone(self).conclude(guard, arrival, request, deadline));
+        let Some((quiet, encoder, id)) = late else { return rest.await };
+        match tokio::time::timeout(quiet, &mut rest).await {
+            Ok(served) => served,
+            Err(_quiet) => Ok(Served::Late { stream: Box::new(LateStream::new(rest, encoder, quiet, id.to_string())) }),
+        }
+    }
+
+    /// All that comes after reading.
+    async fn conclude(
+        self: Arc<Self>,
+        mut guard: RequestGuard,
+        arrival: Arrival,
+        request: ChatRequest,
+        deadline: Moment,
+    ) -> Result<Served, Refusal> {
+        let snapshot = Arc::clone(guard.snapshot());
         let served = {
-            let answer = Box::pin(self.answer(&mut guard, &snapshot, request, deadline));
+            let answer = fallback::serve(&self, &mut guard, &snapshot, arrival, request);
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {
             Ok(Ok(served)) => Ok(served.with(guard, self.clock.instant(deadline), &self.cutoff)),
             Ok(Err(refusal)) => Err(guard.refuse(refusal)),
-            Err(_elapsed) => {
-                let why = format!(
-                    "no reply within {} s, a request's total time; ask for less or raise `witgate.server.request_timeout_seconds`",
-                    total.as_secs()
-                );
-                guard.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));
-                Err(guard.refuse(Refusal::new(RefusalKind::TimedOut, why)))
-            }
+            Err(_elapsed) => Err(out_of_time(guard)),
         }
     }
 
-    async fn answer(
+    async fn read(
         &self,
         guard: &mut RequestGuard,
         snapshot: &Snapshot,
         request: ClientRequest,
         deadline: Moment,
-    ) -> Result<Served<stream::Begun>, Refusal> {
+    ) -> Result<(Arrival, ChatRequest), Refusal> {
         if guard.caller().is_none() {
             guard.set_caller(Some(authenticate(snapshot, Access::Client, None)?));
         }
@@ -272,7 +299,7 @@ impl Gateway {
             tags,
             wishes,
         };
-        fallback::serve(self, guard, snapshot, arrival, request).await
+        Ok((arrival, request))
     }
 
     /// What reading `body` will take; a large one is counted on another thread.
@@ -293,6 +320,16 @@ impl Gateway {
     }
 }
 
+/// The request's total time is over.
+fn out_of_time(mut guard: RequestGuard) -> Refusal {
+    let why = format!(
+        "no reply within {} s, a request's total time; ask for less or raise `witgate.server.request_timeout_seconds`",
+        guard.snapshot().settings.server.request_timeout.as_secs()
+    );
+    guard.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));
+    guard.refuse(Refusal::new(RefusalKind::TimedOut, why))
+}
+
 impl Served<stream::Begun> {
     /// A whole reply ends its request; a streamed one takes the guard along.
     fn with(self, guard: RequestGuard, deadline: tokio::time::Instant, cutoff: &CancellationToken) -> Served {
@@ -306,8 +343,9 @@ impl Served<stream::Begun> {
                 Served::Whole { body, meta }
             }
             Self::Streamed { stream, meta } => Served::Streamed { stream: Box::new(stream.with(guard, cutoff)), meta },
-            // The stages make none: whether a reply is large is decided above.
+            // The stages make none of these: what is large or late is decided around them.
             Self::Large { body, length, meta } => Served::Large { body, length, meta },
+            Self::Late { stream } => Served::Late { stream },
         }
     }
 }

@@ -54,3 +54,12 @@ pub enum FinishReason {
     /// A reason only its own dialect understands.
     Other(String),
 }
+
+impl FinishReason {
+    /// The same as APIs tell it that have no reason of that name: a refusal is told by its words, and one without any as what a filter
+    /// held back.
+    #[must_use]
+    pub fn told(&self, in_words: bool) -> &Self {
+        if *self == Self::Refusal && !in_words { &Self::ContentFilter } else { self }
+    }
+}

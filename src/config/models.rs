@@ -54,6 +54,11 @@ fn rates(input: f64, output: f64, cache_read: Option<f64>, cache_write: Option<f
 }
 
 impl Model {
+    /// Whether it makes vectors: no model that writes does so for nothing.
+    pub(super) fn makes_vectors(&self) -> bool {
+        self.input > 0.0 && self.output <= 0.0
+    }
+
     /// Its prices; `None` where a number of the table is none a price can be.
     pub(super) fn prices(&self) -> Option<Prices> {
         let base = rates(self.input, self.output, self.cache_read, self.cache_write)?;

@@ -57,6 +57,45 @@ impl IdRule {
     }
 }
 
+/// Between a call's own id and the signature under it.
+pub(super) const SIGNATURE: &str = "__thought__";
+/// The same where the signature stands beside the call, as Google's models have it where they imitate another format.
+const BESIDE: &str = "__google__";
+
+/// An id with a signature, which is base64: in the letters that every provider takes in an id.
+pub(super) fn signed(id: &str, signature: &str) -> String {
+    with_signature(id, SIGNATURE, signature)
+}
+
+/// The same with a signature that stood beside the call.
+pub(super) fn signed_beside(id: &str, signature: &str) -> String {
+    with_signature(id, BESIDE, signature)
+}
+
+fn with_signature(id: &str, mark: &str, signature: &str) -> String {
+    let signature = signature.trim_end_matches('=').replace('+', "-").replace('/', "_");
+    format!("{id}{mark}{signature}")
+}
+
+/// The signature in an id, as the provider wrote it.
+pub(super) fn signature_of(id: &str) -> Option<String> {
+    after(id, SIGNATURE).or_else(|| after(id, BESIDE))
+}
+
+/// The same of one that stood beside its call. Others are no concern of a provider that knows nothing of such.
+pub(super) fn signature_beside(id: &str) -> Option<String> {
+    after(id, BESIDE)
+}
+
+fn after(id: &str, mark: &str) -> Option<String> {
+    let (_, signature) = id.split_once(mark)?;
+    let mut signature = signature.replace('-', "+").replace('_', "/");
+    while !signature.len().is_multiple_of(4) {
+        signature.push('=');
+    }
+    Some(signature)
+}
+
 const fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }

@@ -30,25 +30,6 @@ mod tests;
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("gemini");
 
-/// Between a call's own id and the signature under it.
-const SIGNATURE: &str = "__thought__";
-
-/// An id with a signature, which is base64: in the letters that every provider takes in an id.
-fn signed(id: &str, signature: &str) -> String {
-    let signature = signature.trim_end_matches('=').replace('+', "-").replace('/', "_");
-    format!("{id}{SIGNATURE}{signature}")
-}
-
-/// The signature in an id, as the provider wrote it.
-fn signature_of(id: &str) -> Option<String> {
-    let (_, signature) = id.split_once(SIGNATURE)?;
-    let mut signature = signature.replace('-', "+").replace('_', "/");
-    while !signature.len().is_multiple_of(4) {
-        signature.push('=');
-    }
-    Some(signature)
-}
-
 /// The format. It has no state: what a stream must remember is in its reader.
 pub struct Gemini;
 

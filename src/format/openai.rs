@@ -126,6 +126,10 @@ impl ProviderFormat for OpenAi {
         error::read(status, headers, body)
     }
 
+    fn refuses_stream_options(&self, fault: &AttemptFault) -> bool {
+        error::is_about_stream_options(fault)
+    }
+
     fn stream(&self) -> Box<dyn StreamDecoder> {
         Box::<ServerSentEvents<decoder::Decoder>>::default()
     }

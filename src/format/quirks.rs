@@ -28,6 +28,19 @@ pub struct Quirks {
     thought: Thought,
     /// How its models are asked to think.
     effort: Effort,
+    /// How files and recordings are said.
+    attachments: Attachments,
+}
+
+/// How files and recordings are said.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Attachments {
+    /// As objects of their own.
+    #[default]
+    Objects,
+    /// As addresses, which may hold the data: `document_url`, and a recording as a text.
+    Addresses,
 }
 
 /// What becomes of an assistant's thinking in a conversation.
@@ -69,6 +82,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     call_ids: IdRule::Any,
     thought: Thought::Unsigned,
     effort: Effort::Word,
+    attachments: Attachments::Objects,
 };
 
 impl Quirks {
@@ -95,6 +109,11 @@ impl Quirks {
         self.effort
     }
 
+    /// How files and recordings are said.
+    pub(super) const fn attachments(&self) -> Attachments {
+        self.attachments
+    }
+
     /// What it takes otherwise, in short words, for documentation.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<String> {
@@ -112,6 +131,9 @@ impl Quirks {
             Thought::Wanted => told.push("wants thinking back".to_owned()),
             Thought::Part => told.push("takes thinking back as content".to_owned()),
             Thought::Refused => told.push("takes no thinking back".to_owned()),
+        }
+        if self.attachments == Attachments::Addresses {
+            told.push("`file`→`document_url`".to_owned());
         }
         told
     }

@@ -21,6 +21,8 @@ mod throwaway;
 
 /// What clients speak.
 const DIALECTS: [&str; 2] = ["openai", "anthropic"];
+/// The same, with the APIs that have a shape of their own for what is said in one of those dialects, or in one of their own.
+const CLIENTS_OF_REPLIES: [&str; 4] = ["openai", "anthropic", "openai-responses", "gemini"];
 /// All that clients speak in which there are replies.
 const CLIENTS: [&str; 5] = ["openai", "anthropic", "gemini", "openai-responses", "openai-completions"];
 /// What providers speak.
@@ -35,7 +37,9 @@ fn provider(name: &str) -> &'static dyn ProviderFormat {
 }
 
 fn parse(name: &str, body: &[u8]) -> Result<ChatRequest, Refusal> {
-    api(name).parse(&ClientRequest::post("/".parse().unwrap(), body.to_vec()))
+    // One of them keeps the model in the path.
+    let path = if name == "gemini" { "/v1beta/models/chat:generateContent" } else { "/" };
+    api(name).parse(&ClientRequest::post(path.parse().unwrap(), body.to_vec()))
 }
 
 /// The fixtures of one folder, by name, in order.

@@ -9,7 +9,7 @@
 //!   here before it was there); an answer while the window is nearly full confirms it and takes a twentieth off.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ pub struct Learned {
     output: AtomicU64,
     /// Nanoseconds.
     slack: AtomicU64,
+    /// Whether it takes streams only without options.
+    bare_streams: AtomicBool,
 }
 
 /// What is kept of it from one start to the next.
@@ -87,6 +89,7 @@ impl Default for Learned {
             input: AtomicU64::new(1.0_f64.to_bits()),
             output: AtomicU64::new(u64::MAX),
             slack: AtomicU64::new(nanos(SLACK)),
+            bare_streams: AtomicBool::new(false),
         }
     }
 }
@@ -134,6 +137,17 @@ impl Learned {
     /// The provider took a request that filled the window.
     pub fn confirmed(&self) {
         self.change(|slack| slack - slack / 20);
+    }
+
+    /// Whether the provider takes streams only without options, which it has shown once.
+    #[must_use]
+    pub fn takes_bare_streams(&self) -> bool {
+        self.bare_streams.load(Ordering::Relaxed)
+    }
+
+    /// It refused a stream with options, and took the same without.
+    pub fn took_a_bare_stream(&self) {
+        self.bare_streams.store(true, Ordering::Relaxed);
     }
 
     fn change(&self, other: impl Fn(u64) -> u64) {

@@ -11,6 +11,7 @@ use http::HeaderMap;
 
 use crate::attempt::Billing;
 use crate::attempt::{AttemptOutcome, AttemptProgress};
+use crate::failover::FaultClass;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::limit_in_words;
 use crate::health::{self, Change};
@@ -114,7 +115,11 @@ impl AttemptGuard {
         }
         // After it was given back: what its provider has counted is without it.
         lesson.refused(fault);
-        if let Some(change) = self.health.end(now, &outcome) {
+        // One that stands for many models is well though its provider lacks the one that somebody made up.
+        let unknown = config.wildcard.is_some() && outcome.class == Some(FaultClass::NotFound);
+        let refused =
+            unknown.then(|| AttemptOutcome { fault: Some(FaultKind::Rejected), class: None, ..outcome.clone() });
+        if let Some(change) = self.health.end(now, refused.as_ref().unwrap_or(&outcome)) {
             log(&config.id, change, now, fault);
         }
         if let Some(router) = self.router {

@@ -14,7 +14,8 @@ use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
-use crate::limits::Dimension;
+use crate::limits::{Dimension, LimitSpec, WindowModel};
+use crate::moment::Moment;
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
@@ -39,18 +40,8 @@ pub(super) async fn call(
 ) -> Result<Served<stream::Begun>, CallFailure> {
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
-    let bound = guard.default_bound();
-    let sent = match send(context, guard, runtime, bound).await {
-        // Nothing was processed there, and each of these connections is found out once.
-        Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, bound).await,
-        sent => sent,
-    };
-    let (answer, dropped, within) = sent.map_err(|fault| scrubbed(fault, deployment))?;
-    guard.response_head(answer.status.is_success());
-    guard.told(&answer.headers);
-    if !answer.status.is_success() {
-        return Err(scrubbed(refused(context, runtime, answer, within).await, deployment).into());
-    }
+    let answered = answered(context, guard, runtime).await;
+    let (answer, dropped, within) = answered.map_err(|fault| scrubbed(fault, deployment))?;
     let mut meta = ReplyMeta {
         deployment: deployment.id.to_string(),
         policy: guard.record.policy.clone().unwrap_or_else(|| "built-in".into()),
@@ -119,8 +110,27 @@ fn limits_left(context: &RequestContext<'_>, runtime: &DeploymentRuntime) -> Vec
     let gateway = context.gateway;
     let used = gateway.limits.local().used(gateway.clock.now(), runtime.scope);
     known
-        .map(|(what, dimension, limit)| LimitLeft { what, limit, left: used.free[dimension].unwrap_or(limit) })
+        .map(|(what, dimension, limit)| {
+            let left = used.free[dimension].unwrap_or(limit);
+            LimitLeft { what, limit, left, reset: reset(&runtime.config.limits, gateway.clock.now(), limit, left) }
+        })
         .collect()
+}
+
+/// When all of a limit is there again, if nothing else is asked: this request itself was counted just now.
+fn reset(spec: &LimitSpec, now: Moment, limit: u64, left: u64) -> Duration {
+    match spec.model {
+        WindowModel::Sliding => spec.window,
+        WindowModel::Fixed => {
+            let millis = u64::try_from(spec.window.as_millis()).unwrap_or(u64::MAX).max(1);
+            Duration::from_millis(millis - now.as_millis() % millis)
+        }
+        WindowModel::TokenBucket => {
+            let used = limit.saturating_sub(left);
+            let nanos = spec.window.as_nanos().saturating_mul(used.into()) / u128::from(limit.max(1));
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        }
+    }
 }
 
 /// Gives a reply the names that its provider left out: the request's id, and the model that was asked.
@@ -133,15 +143,47 @@ pub(super) fn named(id: &mut String, model: &mut String, guard: &RequestGuard, d
     }
 }
 
+/// Sends the request until it is taken or refused. A provider that refuses only to be told that a stream's usage is wanted is asked
+/// once more without, and from then on; what it used is estimated.
+async fn answered(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    runtime: &Arc<DeploymentRuntime>,
+) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
+    let mut bare = context.request.stream && runtime.learned.takes_bare_streams();
+    loop {
+        let sent = match send(context, guard, runtime, bare).await {
+            // Nothing was processed there, and each of these connections is found out once.
+            Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, bare).await,
+            sent => sent,
+        };
+        let (answer, dropped, within) = sent?;
+        guard.response_head(answer.status.is_success());
+        guard.told(&answer.headers);
+        if answer.status.is_success() {
+            if bare {
+                runtime.learned.took_a_bare_stream();
+            }
+            return Ok((answer, dropped, within));
+        }
+        let fault = refused(context, runtime, answer, within).await;
+        if bare || !context.request.stream || !runtime.format.refuses_stream_options(&fault) {
+            return Err(fault);
+        }
+        bare = true;
+    }
+}
+
 /// Writes, authorises and sends the request; the fields it has no place for, and the end of the attempt's time, beside the
 /// head of the response.
 async fn send(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     runtime: &Arc<DeploymentRuntime>,
-    bound: u32,
+    bare: bool,
 ) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
-    let mut encoded = encode(context, runtime, bound).await.map_err(AttemptFault::before_sending)?;
+    let mut encoded =
+        encode(context, runtime, guard.default_bound(), bare).await.map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
     let mut outgoing = outgoing(runtime, encoded, context.request.stream);
     let now = context.gateway.clock.now();
@@ -168,14 +210,17 @@ async fn encode(
     context: &RequestContext<'_>,
     runtime: &Arc<DeploymentRuntime>,
     bound: u32,
+    bare_stream: bool,
 ) -> Result<Encoded, AttemptFault> {
     let format = runtime.format.serving(context.id, context.gateway.clock.now());
+    let allowed = context.wishes.allowed.clone();
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
         let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
         let request = whole.as_ref().unwrap_or(request);
-        let target = Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound };
-        left_out::encoded(request, &runtime.config.left_out, |request| match request.vectors {
+        let target =
+            Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
+        left_out::encoded(request, &runtime.config.left_out, &allowed, |request| match request.vectors {
             Some(_) => format.encode_vectors(request, &target),
             None => format.encode(request, &target),
         })
@@ -190,7 +235,11 @@ async fn encode(
 
 /// Adds what a format must not know: origin and the operator's own headers.
 pub(super) fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> UpstreamRequest {
-    let url = format!("{}{}", runtime.base_url, encoded.path);
+    let mut url = format!("{}{}", runtime.base_url, encoded.path);
+    if let Some(query) = &runtime.config.query {
+        url.push(if encoded.path.contains('?') { '&' } else { '?' });
+        url.push_str(query);
+    }
     let mut headers: HeaderMap = encoded.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));

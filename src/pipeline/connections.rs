@@ -21,9 +21,10 @@ use crate::snapshot::DeploymentRuntime;
 use super::scrub::scrubbed;
 use super::{Estimate, Gateway, call};
 
-/// As a client would ask it.
-const API: &str = "/v1/chat/completions";
-const BODY: &str = r#"{"model": "-", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}"#;
+/// As a client would ask it: for a reply, or for vectors.
+const REPLY: (&str, &str) =
+    ("/v1/chat/completions", r#"{"model": "-", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}"#);
+const VECTORS: (&str, &str) = ("/v1/embeddings", r#"{"model": "-", "input": "hi"}"#);
 /// How long an answer may take.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Asked at once.
@@ -91,7 +92,7 @@ impl Gateway {
 
     /// Reserves, asks, and settles with what was reserved.
     async fn ask(&self, deployment: &Arc<DeploymentRuntime>) -> Result<(), AttemptFault> {
-        let request = request()?;
+        let request = request(if deployment.config.makes_vectors { VECTORS } else { REPLY })?;
         let estimate = Estimate::of(&request);
         let demand = estimate.demand(deployment);
         let snapshot = self.live.read();
@@ -127,26 +128,34 @@ impl Gateway {
             model: &config.model,
             api_version: config.api_version.as_deref(),
             quirks: config.quirks,
+            bare_stream: false,
             default_max_tokens: 1,
         };
-        let encoded = runtime.format.encode(request, &target).map_err(AttemptFault::before_sending)?;
+        let encoded = match request.vectors {
+            Some(_) => runtime.format.encode_vectors(request, &target),
+            None => runtime.format.encode(request, &target),
+        };
+        let encoded = encoded.map_err(AttemptFault::before_sending)?;
         let mut outgoing = call::outgoing(runtime, encoded, false);
         runtime.authorization.apply(&mut outgoing, self.clock.now()).await.map_err(AttemptFault::before_sending)?;
         let answer = runtime.transport.send(outgoing).await?;
         let (status, headers) = (answer.status, answer.headers.clone());
         let body = call::collect(&headers, answer.body, call::MAX_ERROR, |_| Ok(())).await?;
         if status.is_success() {
-            runtime.format.decode(&body).map(drop)
+            match request.vectors {
+                Some(_) => runtime.format.decode_vectors(&body).map(drop),
+                None => runtime.format.decode(&body).map(drop),
+            }
         } else {
             Err(runtime.format.decode_error(status.as_u16(), &headers, &body))
         }
     }
 }
 
-fn request() -> Result<ChatRequest, AttemptFault> {
+fn request((path, body): (&'static str, &'static str)) -> Result<ChatRequest, AttemptFault> {
     let unread = || AttemptFault::new(FaultKind::Gateway, "the request could not be made");
-    let (api, _) = operation_at(API).ok_or_else(unread)?;
-    api.parse(&ClientRequest::post(Uri::from_static(API), BODY)).map_err(|_| unread())
+    let (api, _) = operation_at(path).ok_or_else(unread)?;
+    api.parse(&ClientRequest::post(Uri::from_static(path), body)).map_err(|_| unread())
 }
 
 impl DeploymentRuntime {

@@ -35,6 +35,8 @@ pub(super) struct Wishes {
     targets: Option<Vec<Target>>,
     /// No other group.
     disabled: bool,
+    /// Parameters that are sent though nothing is known of the provider taking them.
+    pub(super) allowed: Vec<String>,
 }
 
 impl Wishes {
@@ -60,6 +62,10 @@ impl Wishes {
         }
         if let Some(disabled) = taken("disable_fallbacks") {
             self.disabled = disabled.as_bool().ok_or_else(|| wrong("disable_fallbacks", "true or false"))?;
+        }
+        if let Some(allowed) = taken("allowed_openai_params") {
+            let wrong = |_| wrong("allowed_openai_params", "a list of names");
+            self.allowed = serde_json::from_value(allowed).map_err(wrong)?;
         }
         if let Some(list) = taken("fallbacks") {
             let Value::Array(list) = list else { return Err(wrong("fallbacks", "a list of model names")) };

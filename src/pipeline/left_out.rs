@@ -3,21 +3,25 @@
 //! What a format cannot say and may not leave out refuses the request. Where the configuration wants it (`drop_params`), the parameter that
 //! is blamed is left out instead; the conversation never is.
 
+use serde_json::{Map, Value};
+
 use crate::catalog::LeftOut;
 use crate::chat::ChatRequest;
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::Encoded;
+use crate::format::{Encoded, NO_QUIRKS, Target, in_common_words};
 
 /// Parameters that one request may lose before it is refused: more than formats refuse.
 const MOST: usize = 16;
 
-/// Writes `request` with what is to be left out of it left out.
+/// Writes `request` with what is to be left out of it left out. What the rules or the client (`allowed`) never want left out is sent
+/// under its own name, where the provider has no other.
 ///
 /// # Errors
 /// What `encode` says of a request that must not lose more.
 pub(super) fn encoded(
     request: &ChatRequest,
     rules: &LeftOut,
+    allowed: &[String],
     encode: impl Fn(&ChatRequest) -> Result<Encoded, AttemptFault>,
 ) -> Result<Encoded, AttemptFault> {
     let mut left = Vec::new();
@@ -31,6 +35,11 @@ pub(super) fn encoded(
     loop {
         let fault = match encode(less.as_ref().unwrap_or(request)) {
             Ok(mut encoded) => {
+                if !(rules.never.is_empty() && allowed.is_empty()) {
+                    let kept =
+                        rules.never.iter().chain(allowed).filter(|name| encoded.dropped.contains(name)).collect();
+                    keep(kept, request, &mut encoded);
+                }
                 encoded.dropped.splice(0..0, left);
                 return Ok(encoded);
             }
@@ -43,4 +52,25 @@ pub(super) fn encoded(
         }
         left.push(blamed.clone());
     }
+}
+
+/// Adds parameters to a body, as the client wrote them.
+fn keep(names: Vec<&String>, request: &ChatRequest, encoded: &mut Encoded) {
+    let target = Target {
+        model: &request.model,
+        api_version: None,
+        quirks: &NO_QUIRKS,
+        default_max_tokens: 1,
+        bare_stream: true,
+    };
+    let fields = |body: &[u8]| serde_json::from_slice::<Map<String, Value>>(body).ok();
+    let common = in_common_words(request, &target).ok().and_then(|common| fields(&common.body));
+    let (false, Some(common), Some(mut body)) = (names.is_empty(), common, fields(&encoded.body)) else { return };
+    for name in names {
+        if let Some(value) = common.get(name) {
+            body.entry(name).or_insert_with(|| value.clone());
+            encoded.dropped.retain(|dropped| dropped != name);
+        }
+    }
+    encoded.body = Value::Object(body).to_string().into();
 }

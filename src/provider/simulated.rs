@@ -8,6 +8,7 @@
 //! - A reply is readable words; its length is drawn around `output_tokens`, cut at `max_tokens` and at a stop text.
 //! - A tool is called where the choice demands it, and where the last message of the user says `call NAME`.
 //! - A reply that must be JSON is JSON, and follows the schema as far as types, enums and required fields go.
+//! - A model that always says the same (`mock_response`) says that, whatever is asked.
 //! - Tokens are counted as [`tokens`] says: words, roughly.
 //! - The head of an answer comes with the first token; of an answer that is not streamed, with the last.
 //! - Limits count what was let in during the last 60 seconds, or the window it is given, on arrival: one request, and its input tokens plus
@@ -137,6 +138,9 @@ impl Simulated {
             let (arrival, verdict) = meter.admit(now, reserved, model);
             (arrival, verdict, meter.level(now, model))
         };
+        if let Some(refused) = model.says.as_deref().and_then(wire::exception) {
+            return Ok(wire::refused(emulation, &refused));
+        }
         let dialect = request.dialect;
         let draw = derive(derive(model.seed, content), arrival);
         let mut headers = emulation.limit_headers(&level, now, draw);

@@ -21,7 +21,7 @@ use super::stored::Begun;
 use super::{App, RequestBody, access, coding, refusal, stored};
 
 /// About so many headers a reply has, and the two the connection adds.
-const HEADERS: usize = 19;
+const HEADERS: usize = 21;
 
 /// How long is read what nobody wants.
 const DISCARD: Duration = Duration::from_secs(5);
@@ -97,6 +97,18 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request:
             };
             let mut response = respond(api, body, kind, &id, &meta);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            response
+        }
+        // Who replies is not known yet.
+        Ok(Served::Late { stream }) => {
+            let mut response = Response::new(match exchange {
+                Some(exchange) => Body::from_stream(exchange.keep_stream(stream)),
+                None => Body::from_stream(stream),
+            });
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, kind);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            refusal::identify(api, headers, &id);
             response
         }
         Err(why) => refusal::response(api, &why, &id),
@@ -184,13 +196,16 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
     if !meta.dropped.is_empty() {
         tell("x-witgate-dropped", &listed(&meta.dropped));
     }
-    for LimitLeft { what, limit, left } in &meta.limits {
-        let (all, rest) = match *what {
-            "requests" => ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"),
-            _ => ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens"),
+    for LimitLeft { what, limit, left, reset } in &meta.limits {
+        let [all, rest, again] = match *what {
+            "requests" => {
+                ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
+            }
+            _ => ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
         };
         tell(all, &limit.to_string());
         tell(rest, &left.to_string());
+        tell(again, &spelled(*reset));
     }
     tell("x-litellm-call-id", id);
     tell("x-litellm-model-group", &meta.group);
@@ -213,6 +228,17 @@ fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &
         }
     }
     response
+}
+
+/// A length of time as OpenAI's headers have it: `1m0s`, `7.5s`, `20ms`.
+fn spelled(length: Duration) -> String {
+    let (minutes, seconds) = (length.as_secs() / 60, length.as_secs() % 60);
+    match (minutes, length.as_secs(), length.subsec_millis()) {
+        (0, 0, millis) => format!("{millis}ms"),
+        (0, _, 0) => format!("{seconds}s"),
+        (0, _, millis) => format!("{seconds}.{}s", format!("{millis:03}").trim_end_matches('0')),
+        _ => format!("{minutes}m{seconds}s"),
+    }
 }
 
 /// Indices as ranges: `0-11,14`.

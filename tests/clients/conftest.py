@@ -1,5 +1,6 @@
 """The gateway as a process, between the vendors' clients and providers of our own."""
 
+import json
 import os
 import queue
 import re
@@ -11,7 +12,11 @@ import anthropic
 import openai
 import pytest
 
+from more_vendors import Azure, Bedrock, Gemini, Imitator, Mistral, Vertex
 from vendors import Anthropic, OpenAI, Provider
+
+# Importing it asks for a list of prices from the network else.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("WITGATE_BIN", str(ROOT / "target/debug/witgate"))
@@ -23,6 +28,26 @@ model_list:
     litellm_params: {{ model: openai/upstream-model, api_base: "{openai}/v1", api_key: sk-openai-upstream }}
   - model_name: via-anthropic
     litellm_params: {{ model: anthropic/upstream-model, api_base: "{anthropic}", api_key: sk-anthropic-upstream }}
+  - model_name: via-mistral
+    litellm_params: {{ model: mistral/upstream-model, api_base: "{mistral}/v1", api_key: sk-mistral-upstream }}
+  - model_name: via-gemini
+    litellm_params: {{ model: gemini/upstream-model, api_base: "{gemini}/v1beta", api_key: sk-gemini-upstream }}
+  - model_name: via-vertex
+    litellm_params:
+      model: vertex_ai/gemini-upstream
+      api_base: "{vertex}/v1/projects/test-project/locations/us-central1/publishers/google"
+      vertex_project: test-project
+      vertex_location: us-central1
+      vertex_credentials: "{account}"
+  - model_name: via-azure
+    litellm_params: {{ model: azure/upstream-model, api_base: "{azure}", api_version: "2024-10-21", api_key: sk-azure-upstream }}
+  - model_name: via-bedrock
+    litellm_params:
+      model: "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"
+      api_base: "{bedrock}"
+      api_key: sk-bedrock-upstream
+  - model_name: via-imitator
+    litellm_params: {{ model: deepseek/upstream-model, api_base: "{imitator}/v1", api_key: sk-imitator-upstream }}
 router_settings:
   num_retries: 0
   disable_cooldowns: true
@@ -30,18 +55,32 @@ general_settings:
   master_key: {key}
 """
 
+VENDORS = {
+    "openai": OpenAI,
+    "anthropic": Anthropic,
+    "mistral": Mistral,
+    "gemini": Gemini,
+    "vertex": Vertex,
+    "azure": Azure,
+    "bedrock": Bedrock,
+    "imitator": Imitator,
+}
+
 
 @pytest.fixture(scope="session")
 def providers():
-    return {"via-openai": Provider(OpenAI), "via-anthropic": Provider(Anthropic)}
+    return {f"via-{name}": Provider(vendor) for name, vendor in VENDORS.items()}
 
 
 @pytest.fixture(scope="session")
 def gateway(providers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gateway")
     config = folder / "config.yaml"
-    origins = {"openai": providers["via-openai"].origin, "anthropic": providers["via-anthropic"].origin}
-    config.write_text(CONFIG.format(key=KEY, **origins))
+    origins = {name: providers[f"via-{name}"].origin for name in VENDORS}
+    account = json.loads((ROOT / "tests/fixtures/google/service-account.json").read_text())
+    account["token_uri"] = f"{origins['vertex']}/token"
+    (folder / "account.json").write_text(json.dumps(account))
+    config.write_text(CONFIG.format(key=KEY, account=folder / "account.json", **origins))
     process = subprocess.Popen(
         [BINARY, "serve", "--config", str(config), "--port", "0"],
         cwd=folder,
@@ -68,6 +107,16 @@ def gateway(providers, tmp_path_factory):
     yield found.group(1)
     process.terminate()
     assert process.wait(timeout=30) == 0, "a clean stop is asked for and given"
+
+
+@pytest.fixture(autouse=True)
+def nothing_refused(providers):
+    """What a vendor's own types do not take is wrong, whatever the test was about."""
+    yield
+    refused = [(name, why) for name, provider in providers.items() for why in provider.refused]
+    for provider in providers.values():
+        provider.refused.clear()
+    assert not refused
 
 
 @pytest.fixture(params=["via-openai", "via-anthropic"])

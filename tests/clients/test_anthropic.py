@@ -155,7 +155,7 @@ def test_a_stream_without_its_end_raises(anthropic_client, group, scenario):
 
 
 def test_models(anthropic_client):
-    assert [model.id for model in anthropic_client.models.list()] == ["via-anthropic", "via-openai"]
+    assert {"via-anthropic", "via-openai"} <= {model.id for model in anthropic_client.models.list()}
     assert anthropic_client.models.retrieve("via-openai").display_name == "via-openai"
     with pytest.raises(anthropic.NotFoundError):
         anthropic_client.models.retrieve("nobody")

@@ -83,7 +83,10 @@ def test_tools_go_round(openai_client, group, provider, streamed):
     schema = tool["function"]["parameters"] if "function" in tool else tool["input_schema"]
     assert schema == FORECAST["function"]["parameters"]
 
-    messages += [choice.message.to_dict(), {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
+    # What its helper adds to a message is no field of the API.
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    said = {"role": "assistant", "content": None, "tool_calls": [{"id": call.id, "type": "function", "function": function}]}
+    messages += [said, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
     reply = openai_client.chat.completions.create(model=group, messages=messages, tools=[FORECAST])
     assert reply.choices[0].message.content == TEXT
     sent = provider.asked.get(timeout=5)["body"]["messages"]
@@ -162,7 +165,7 @@ def test_a_stream_without_its_end_raises(openai_client, group, scenario):
 
 def test_models(openai_client):
     models = openai_client.models.list().data
-    assert [model.id for model in models] == ["via-anthropic", "via-openai"]
+    assert {"via-anthropic", "via-openai"} <= {model.id for model in models}
     assert {model.object for model in models} == {"model"}
     assert openai_client.models.retrieve("via-openai").id == "via-openai"
     with pytest.raises(openai.NotFoundError):

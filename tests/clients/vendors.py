@@ -10,10 +10,26 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import wire_types
+
 TEXT = "The harbour keeps the last light \u2028 über alles."
 PIECES = ["The harbour ", "keeps the last", " light \u2028", " über alles."]
 TOOL_ARGUMENTS = '{"city":"Oslo","days":3}'
+THOUGHT = "Look at the sky first."
+SCHEMA_TEXT = '{"city":"Oslo","days":3}'
 INPUT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS = 21, 8, 13
+
+
+def said(scenario):
+    return SCHEMA_TEXT if scenario == "schema" else TEXT
+
+
+def pieces(scenario):
+    return [SCHEMA_TEXT] if scenario == "schema" else PIECES
+
+
+def vectors(count):
+    return [[0.5, -0.25], [1.0, 2.0]][:count]
 
 
 def openai_reply(message, finish):
@@ -59,7 +75,7 @@ def openai_stream(scenario):
             events.append(openai_event({"tool_calls": [{"index": 0, "function": {"arguments": part}}]}))
         events.append(openai_event({}, "tool_calls"))
     else:
-        events += [openai_event({"content": piece}) for piece in PIECES]
+        events += [openai_event({"content": piece}) for piece in pieces(scenario)]
         events.append(openai_event({}, "stop"))
     return events + [openai_data({"choices": [], "usage": openai_usage()}), "data: [DONE]\n\n"]
 
@@ -93,16 +109,24 @@ def anthropic_event(kind, **fields):
 def anthropic_stream(scenario):
     message = {**anthropic_reply([], None), "usage": {**anthropic_usage(), "output_tokens": 1}}
     events = [anthropic_event("message_start", message=message)]
+    index = 0
+    if scenario == "thinking":
+        index = 1
+        thought = {"type": "thinking", "thinking": "", "signature": ""}
+        events.append(anthropic_event("content_block_start", index=0, content_block=thought))
+        for delta in ({"type": "thinking_delta", "thinking": THOUGHT}, {"type": "signature_delta", "signature": "c2ln"}):
+            events.append(anthropic_event("content_block_delta", index=0, delta=delta))
+        events.append(anthropic_event("content_block_stop", index=0))
     if scenario == "tools":
         block, reason = {"type": "tool_use", "id": "toolu_1", "name": "forecast", "input": {}}, "tool_use"
         deltas = [{"type": "input_json_delta", "partial_json": part} for part in (TOOL_ARGUMENTS[:7], TOOL_ARGUMENTS[7:])]
     else:
         block, reason = {"type": "text", "text": ""}, "end_turn"
-        deltas = [{"type": "text_delta", "text": piece} for piece in PIECES]
-    events.append(anthropic_event("content_block_start", index=0, content_block=block))
+        deltas = [{"type": "text_delta", "text": piece} for piece in pieces(scenario)]
+    events.append(anthropic_event("content_block_start", index=index, content_block=block))
     events.append(anthropic_event("ping"))
-    events += [anthropic_event("content_block_delta", index=0, delta=delta) for delta in deltas]
-    events.append(anthropic_event("content_block_stop", index=0))
+    events += [anthropic_event("content_block_delta", index=index, delta=delta) for delta in deltas]
+    events.append(anthropic_event("content_block_stop", index=index))
     delta = {"stop_reason": reason, "stop_sequence": None}
     events.append(anthropic_event("message_delta", delta=delta, usage={"output_tokens": OUTPUT_TOKENS}))
     return events + [anthropic_event("message_stop")]
@@ -112,21 +136,30 @@ class OpenAI:
     """The shapes of OpenAI's chat completions."""
 
     path = "/v1/chat/completions"
+    vectors_path = "/v1/embeddings"
+    credential = ("authorization", "Bearer sk-openai-upstream")
+    # So many events are left out of a stream that ends too early: some of the text is out then.
+    tail = 4
     stream = staticmethod(openai_stream)
+    check = staticmethod(wire_types.openai)
+    check_vectors = staticmethod(wire_types.openai_vectors)
 
     @staticmethod
     def embeddings(body):
         """Always as numbers, as some imitators do whatever is asked."""
-        vectors = [[0.5, -0.25], [1.0, 2.0]]
-        data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        asked = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        data = [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(vectors(len(asked)))
+        ]
         usage = {"prompt_tokens": INPUT_TOKENS, "total_tokens": INPUT_TOKENS}
-        return {"object": "list", "data": data[: len(body["input"])], "model": "upstream-model", "usage": usage}
+        return {"object": "list", "data": data, "model": "upstream-model", "usage": usage}
 
     @staticmethod
     def reply(scenario):
         if scenario == "tools":
             return openai_reply({"content": None, "refusal": None, "tool_calls": [openai_call()]}, "tool_calls")
-        return openai_reply({"content": TEXT, "refusal": None}, "stop")
+        return openai_reply({"content": said(scenario), "refusal": None}, "stop")
 
     @staticmethod
     def error(status):
@@ -140,14 +173,18 @@ class Anthropic:
     """The shapes of Anthropic's messages."""
 
     path = "/v1/messages"
+    credential = ("authorization", "Bearer sk-anthropic-upstream")
+    tail = 4
     stream = staticmethod(anthropic_stream)
+    check = staticmethod(wire_types.anthropic)
 
     @staticmethod
     def reply(scenario):
         if scenario == "tools":
             call = {"type": "tool_use", "id": "toolu_1", "name": "forecast", "input": json.loads(TOOL_ARGUMENTS)}
             return anthropic_reply([call], "tool_use")
-        return anthropic_reply([{"type": "text", "text": TEXT}], "end_turn")
+        thought = {"type": "thinking", "thinking": THOUGHT, "signature": "c2ln"}
+        return anthropic_reply([thought] * (scenario == "thinking") + [{"type": "text", "text": said(scenario)}], "end_turn")
 
     @staticmethod
     def error(status):
@@ -157,11 +194,12 @@ class Anthropic:
 
 
 class Provider:
-    """One vendor on a free port. ``asked`` holds the requests in order; ``gone`` those whose client went away."""
+    """One vendor on a free port. ``asked`` holds the requests in order; ``gone`` those whose client went away; ``refused`` what was
+    wrong with requests that the vendor would not take."""
 
     def __init__(self, vendor):
         provider = self
-        self.vendor, self.asked, self.gone = vendor, queue.Queue(), queue.Queue()
+        self.vendor, self.asked, self.gone, self.refused = vendor, queue.Queue(), queue.Queue(), []
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -178,25 +216,46 @@ class Provider:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, http):
-        body = json.loads(http.rfile.read(int(http.headers["content-length"])))
+        raw = http.rfile.read(int(http.headers["content-length"]))
+        if http.path == "/token":
+            return self.send(http, 200, {"access_token": "vertex-token", "expires_in": 3600, "token_type": "Bearer"})
+        body, vendor = json.loads(raw), self.vendor
         self.asked.put({"path": http.path, "headers": dict(http.headers.items()), "body": body})
-        if http.path == "/v1/embeddings":
-            return self.send(http, 200, self.vendor.embeddings(body))
-        named = re.findall(r"scenario:([a-z0-9-]+)", json.dumps(body["messages"]))
-        scenario = named[-1] if named else "text"
-        # A conversation that goes on after a tool's result is answered with text.
-        if '"tool_result"' in json.dumps(body["messages"]) or '"role": "tool"' in json.dumps(body["messages"]):
-            scenario = "text"
-        if http.path != self.vendor.path:
-            return self.send(http, 404, self.vendor.error(404))
+        name, value = vendor.credential
+        if http.headers[name] != value:
+            return self.refuse(http, 401, f"`{name}` is {http.headers[name]}")
+        if http.path == getattr(vendor, "vectors_path", None):
+            wrong = getattr(vendor, "check_vectors", lambda _: None)(body)
+            return self.refuse(http, 422, wrong) if wrong else self.send(http, 200, vendor.embeddings(body))
+        stream_path = getattr(vendor, "stream_path", None)
+        if http.path not in (vendor.path, stream_path):
+            return self.refuse(http, 404, f"nothing at {http.path}")
+        if wrong := vendor.check(body):
+            return self.refuse(http, 422, wrong)
+        scenario = self.scenario(body)
         if scenario.startswith("error-"):
             status = int(scenario.removeprefix("error-"))
-            return self.send(http, status, self.vendor.error(status), {"retry-after": "7"} if status == 429 else {})
-        if not body.get("stream"):
+            headers = {"retry-after": "7"} if status == 429 else {}
+            return self.send(http, status, vendor.error(status), {**headers, **getattr(vendor, "error_headers", lambda _: {})(status)})
+        if not (http.path == stream_path if stream_path else body.get("stream")):
             if scenario == "hang":
                 return self.wait_until_gone(http)
-            return self.send(http, 200, self.vendor.reply(scenario))
+            return self.send(http, 200, vendor.reply(scenario))
         return self.play(http, scenario)
+
+    @staticmethod
+    def scenario(body):
+        whole = json.dumps(body)
+        # A conversation that goes on after a tool's result is answered with text.
+        if re.search(r'"(tool_result|functionResponse|toolResult)"|"role": "tool"', whole):
+            return "text"
+        named = re.findall(r"scenario:([a-z0-9-]+)", whole)
+        return named[-1] if named else "text"
+
+    def refuse(self, http, status, why):
+        """Tells what is wrong with a request; no test passes over it."""
+        self.refused.append(why)
+        self.send(http, status, {"error": {"message": why}})
 
     @staticmethod
     def send(http, status, body, headers=None):
@@ -210,14 +269,13 @@ class Provider:
     def play(self, http, scenario):
         events = self.vendor.stream(scenario)
         http.send_response(200)
-        http.send_header("content-type", "text/event-stream")
+        http.send_header("content-type", getattr(self.vendor, "stream_type", "text/event-stream"))
         http.send_header("transfer-encoding", "chunked")
         http.end_headers()
-        # Far enough for some of the text to be out.
-        whole = len(events) if scenario in ("text", "tools") else len(events) - 4
+        whole = len(events) - (self.vendor.tail if scenario in ("hang", "cut", "broken") else 0)
         try:
             for event in events[:whole]:
-                raw = event.encode()
+                raw = event if isinstance(event, bytes) else event.encode()
                 http.wfile.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
                 http.wfile.flush()
         except ConnectionError:

@@ -565,6 +565,8 @@ async fn replies_tell_where_the_deployment_s_limits_stand() {
     let said = ask("g").await;
     assert_eq!(said.header("x-ratelimit-limit-requests"), "5");
     assert_eq!(said.header("x-ratelimit-remaining-requests"), "4");
+    assert_eq!(said.header("x-ratelimit-reset-requests"), "1m0s");
+    assert_eq!(said.header("x-ratelimit-reset-tokens"), "1m0s");
     assert_eq!(said.header("x-ratelimit-limit-tokens"), "1000");
     assert!(said.header("x-ratelimit-remaining-tokens").parse::<u64>().unwrap() < 1000);
     assert_eq!(ask("free").await.header("x-ratelimit-limit-requests"), "");

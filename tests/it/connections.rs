@@ -91,3 +91,22 @@ async fn check_connections_prints_a_table_and_fails_where_one_does_not_answer() 
     let (success, told) = run(config(&good.origin(), &good.origin()));
     assert!(success && told.matches("  ok ").count() == 3, "{told}");
 }
+
+/// What makes vectors is asked for one, and not for a reply that it cannot give.
+#[tokio::test]
+async fn models_that_make_vectors_are_asked_for_one() {
+    let vectors =
+        json!({"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]});
+    let upstream = ScriptedUpstream::start([Step::json(200, &vectors)]).await;
+    let config = format!(
+        "model_list:
+  - {{ model_name: known, litellm_params: {{ model: openai/text-embedding-3-small, api_base: \"{0}/v1\", api_key: k }} }}
+  - {{ model_name: told, litellm_params: {{ model: openai/own, api_base: \"{0}/v1\", api_key: k }}, model_info: {{ mode: embedding }} }}
+",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    let told = gateway.get("/health").await.json();
+    assert_eq!((&told["healthy_count"], &told["unhealthy_count"]), (&json!(2), &json!(0)), "{told}");
+    assert!(upstream.asked().iter().all(|asked| asked.path == "/v1/embeddings"));
+}

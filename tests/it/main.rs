@@ -14,6 +14,7 @@ mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;
 mod explain;
+mod field_cases;
 mod granted;
 mod hostile;
 mod hostile_providers;

@@ -198,7 +198,8 @@ async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told()
             assert_eq!(answer.header("x-witgate-dropped"), "n, seed");
             assert!(upstream.asked()[0].body.get("n").is_none());
         } else {
-            assert_eq!(answer.json()["error"]["param"], "n");
+            let error = &answer.json()["error"];
+            assert_eq!((&error["param"], &error["code"]), (&json!("n"), &json!("rejected")));
         }
     }
     // For all deployments; and the conversation is never left out.

@@ -112,3 +112,18 @@ async fn tags_choose_among_deployments_where_they_filter() {
     assert_eq!(ask(json!(["free"]), "!free").await.0, 400);
     assert!(upstream.asked().iter().all(|asked| asked.body.get("metadata").is_none()), "tags are the gateway's");
 }
+
+/// A name that somebody made up is no fault of the entry that serves all others.
+#[tokio::test]
+async fn a_model_that_the_provider_lacks_opens_no_breaker() {
+    let unknown = json!({"error": {"message": "The model does not exist", "type": "invalid_request_error", "code": "model_not_found"}});
+    let upstream = ScriptedUpstream::start([Step::json(404, &unknown), reply()]).await;
+    let config = format!(
+        "model_list: [{{model_name: \"x/*\", litellm_params: {{model: \"openai/*\", api_base: \"{}/v1\", api_key: k}}}}]\nrouter_settings: {{num_retries: 0, cooldown_time: 60}}\n",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    let made_up = gateway.post("/v1/chat/completions", &hello("x/nobody")).await;
+    assert_eq!(made_up.status, 502, "{}", made_up.text);
+    assert_eq!(gateway.post("/v1/chat/completions", &hello("x/real")).await.status, 200);
+}

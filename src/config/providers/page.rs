@@ -81,7 +81,13 @@ fn outcome(model: &str, fields: &Value) -> String {
     let (api, _) = operation_at(path).expect("an API");
     let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).expect("a request");
     let api_version = crate::config::models::api_version(row.models_of(), &model);
-    let target = Target { model: &model, api_version, quirks: row.quirks_of(&model), default_max_tokens: 4096 };
+    let target = Target {
+        model: &model,
+        api_version,
+        quirks: row.quirks_of(&model),
+        bare_stream: false,
+        default_max_tokens: 4096,
+    };
     match row.format.encode(&request, &target) {
         Err(fault) => format!("400, `{}`", fault.param.expect("a refusal blames a field")),
         Ok(encoded) if encoded.dropped.is_empty() => "sent".to_owned(),

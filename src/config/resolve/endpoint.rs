@@ -91,6 +91,9 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
         places.downgrade("model", Grade::Approximate, "no provider is named: spoken to as one that imitates OpenAI");
         found = providers::find(model, Some(IMITATED), base);
     }
+    if let Some(says) = &params.mock_response {
+        return Some(mocked(&found, model, says));
+    }
     match found {
         Found::Simulated(model) => Some(Endpoint {
             provider: ProviderName::from(SIMULATED),
@@ -144,6 +147,32 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
             places.error_at("model", "no known provider in `model`", hint);
             None
         }
+    }
+}
+
+/// One that answers with the same words, whatever is asked, and calls nobody: it needs neither key nor address.
+fn mocked(found: &Found, model: &str, says: &str) -> Endpoint {
+    let (provider, models_of, model) = match found {
+        Found::Spoken(row, model) => (row.name.as_str(), row.models_of(), model.clone()),
+        Found::Simulated(model) => (SIMULATED, SIMULATED, model.clone()),
+        Found::NotYet(_) | Found::Unknown => (SIMULATED, SIMULATED, model.to_owned()),
+    };
+    let said = SimulatedModel { says: Some(says.into()), ..SimulatedModel::default() };
+    Endpoint {
+        provider: ProviderName::from(provider),
+        models_of,
+        format: &OpenAi,
+        quirks: &NO_QUIRKS,
+        counting: Counting::default(),
+        policy: None,
+        model,
+        origin: Origin::Simulated(Arc::new(said)),
+        credential: None,
+        credential_name: String::new(),
+        service_account: None,
+        aws_keys: None,
+        api_version: None,
+        headers: HeaderMap::new(),
     }
 }
 
@@ -272,6 +301,7 @@ fn simulated(written: Option<&Simulated>) -> SimulatedModel {
         window: written.window.unwrap_or(plain.window),
         rpm: written.rpm,
         tpm: written.tpm,
+        says: None,
     }
 }
 

@@ -38,6 +38,10 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) aws_bedrock_runtime_endpoint: Option<String>,
     /// `headers` and `extra_headers`, of which the second wins.
     pub(in crate::config) headers: HeaderMap,
+    /// What is added to addresses, encoded.
+    pub(in crate::config) extra_query: Option<String>,
+    pub(in crate::config) mock_response: Option<String>,
+    pub(in crate::config) allowed_openai_params: Vec<String>,
     /// Default parameters of requests, in OpenAI's names.
     pub(in crate::config) defaults: Map<String, Value>,
     pub(in crate::config) simulated: Option<Simulated>,
@@ -94,6 +98,9 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             aws_region_name: section.text_or_leave_out("aws_region_name"),
             aws_bedrock_runtime_endpoint: section.text_or_leave_out("aws_bedrock_runtime_endpoint"),
             headers: headers(&mut section),
+            extra_query: extra_query(&mut section),
+            mock_response: section.text("mock_response"),
+            allowed_openai_params: section.texts("allowed_openai_params"),
             defaults: defaults(&mut section),
             simulated: Simulated::read(&mut section),
             provider_policy: section.text("provider_policy"),
@@ -168,6 +175,23 @@ fn defaults(section: &mut Section<'_, '_>) -> Map<String, Value> {
     let given = DEFAULTS.iter().filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
     let given: Vec<_> = given.collect();
     given.into_iter().map(|(key, node)| (key, section.reader().json(node))).collect()
+}
+
+/// `extra_query`: names and values, as an address has them.
+fn extra_query(section: &mut Section<'_, '_>) -> Option<String> {
+    let node = section.get("extra_query")?;
+    let reader = section.reader();
+    let pairs = reader.map(node, "extra_query").iter().filter_map(|entry| {
+        let value = reader.text(&entry.node, &entry.key)?;
+        Some(format!("{}={}", encoded(&entry.key), encoded(&value)))
+    });
+    Some(pairs.collect::<Vec<_>>().join("&")).filter(|query| !query.is_empty())
+}
+
+/// Letters, digits and what needs no escape in a query as they are.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// Prices a token, which `litellm_params` and `model_info` may both give.

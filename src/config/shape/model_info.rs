@@ -11,6 +11,7 @@ use crate::failover::ByClass;
 pub(in crate::config) struct ModelInfo {
     pub(in crate::config) id: Option<String>,
     pub(in crate::config) base_model: Option<String>,
+    pub(in crate::config) mode: Option<String>,
     pub(in crate::config) rpm: Option<u64>,
     pub(in crate::config) tpm: Option<u64>,
     pub(in crate::config) order: Option<u32>,
@@ -31,6 +32,7 @@ impl ModelInfo {
         let read = Self {
             id: id(&mut section),
             base_model: section.text("base_model"),
+            mode: section.text("mode"),
             rpm: section.count("rpm"),
             tpm: section.count("tpm"),
             order: section.small("order"),

@@ -13,6 +13,7 @@ use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Role, Tool, ToolCho
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::anthropic::{BETA, DIALECT};
 use crate::format::call_id::{CallIds, IdRule};
+use crate::format::in_words::JSON_ONLY;
 use crate::format::quirks::Effort;
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::write::{self, Object};
@@ -20,9 +21,6 @@ use crate::format::{Encoded, Target};
 
 /// The provider's pattern for `tool_use.id`.
 const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
-
-/// What stands for the mode of other dialects in which a reply is any JSON object: here only schemas can be asked for otherwise.
-const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no text around it, no code fence.";
 
 /// The least budget for thinking that is taken.
 const LEAST_BUDGET: u32 = 1024;

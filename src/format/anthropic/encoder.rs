@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{error, reply, usage};
@@ -17,6 +16,7 @@ use crate::fault::Refusal;
 use crate::format::StreamEncoder;
 use crate::format::anthropic::DIALECT;
 use crate::format::rest::nested;
+use crate::format::whole_calls::WholeCalls;
 use crate::format::write::Object;
 
 /// The state of one stream.
@@ -35,10 +35,8 @@ pub(super) struct Encoder {
     open: Option<Open>,
     /// The block of each tool call.
     calls: BTreeMap<u32, u32>,
-    /// The call under way, and its arguments so far.
-    call: Option<(u32, String)>,
-    /// What came while a call was under way and not whole, in its order: blocks stand one after another.
-    waiting: Vec<Chunk>,
+    /// Blocks stand one after another. Who speaks this dialect sends them so already.
+    order: WholeCalls,
     /// The block of each block that is passed whole, by its index on the provider's wire.
     passed: BTreeMap<u64, u32>,
 }
@@ -88,14 +86,12 @@ impl StreamEncoder for Encoder {
             _ => {}
         }
         self.begin(out);
-        if self.must_wait(chunk) {
+        if !self.same_dialect && self.order.holds(chunk) {
             return;
         }
         self.write(chunk, out);
-        if !self.waiting.is_empty() && self.is_whole() {
-            for chunk in std::mem::take(&mut self.waiting) {
-                self.chunk(&chunk, out);
-            }
+        for chunk in self.order.freed() {
+            self.chunk(&chunk, out);
         }
     }
 
@@ -105,7 +101,9 @@ impl StreamEncoder for Encoder {
 
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(out);
-        self.release(out);
+        for chunk in self.order.rest() {
+            self.write(&chunk, out);
+        }
         self.close(out);
         event("message_delta", out, |object| {
             {
@@ -131,48 +129,6 @@ impl StreamEncoder for Encoder {
 }
 
 impl Encoder {
-    /// Whether a chunk must wait for the call under way to become whole, in which case it is kept. White space between the
-    /// pieces of a call says nothing. Who speaks this dialect sends blocks one after another already.
-    fn must_wait(&mut self, chunk: &Chunk) -> bool {
-        let Some((open, _)) = self.call.as_ref().filter(|_| !self.same_dialect) else { return false };
-        let waits = match &chunk.delta {
-            Delta::ToolArguments { index, .. } => index != open && !self.calls.contains_key(index),
-            Delta::ToolCall { .. } | Delta::Text(_) | Delta::Refusal(_) | Delta::Reasoning(_) => {
-                !self.waiting.is_empty() || !self.is_whole()
-            }
-            _ => false,
-        };
-        let blank = matches!(&chunk.delta, Delta::Text(text) if text.trim().is_empty());
-        if waits && !blank {
-            self.waiting.push(chunk.clone());
-        }
-        waits
-    }
-
-    /// Whether the arguments of the call under way are all there.
-    fn is_whole(&self) -> bool {
-        self.call.as_ref().is_none_or(|(_, arguments)| serde_json::from_str::<IgnoredAny>(arguments).is_ok())
-    }
-
-    /// Writes what waits, each call with all of its arguments: nothing more comes.
-    fn release(&mut self, out: &mut BytesMut) {
-        let waiting = std::mem::take(&mut self.waiting);
-        for chunk in &waiting {
-            match &chunk.delta {
-                Delta::ToolArguments { .. } => {}
-                Delta::ToolCall { index, .. } => {
-                    self.write(chunk, out);
-                    let of_call =
-                        |chunk: &&Chunk| matches!(&chunk.delta, Delta::ToolArguments { index: of, .. } if of == index);
-                    for chunk in waiting.iter().filter(of_call) {
-                        self.write(chunk, out);
-                    }
-                }
-                _ => self.write(chunk, out),
-            }
-        }
-    }
-
     fn write(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         match &chunk.delta {
             Delta::Text(text) => self.text(text, chunk, out),
@@ -192,7 +148,6 @@ impl Encoder {
             Delta::ToolCall { index, id, name } => {
                 let block = self.next(Kind::Tool, out);
                 self.calls.insert(*index, block);
-                self.call = Some((*index, String::new()));
                 self.block_start(block, chunk, out, |object| {
                     object.field("type", "tool_use");
                     object.field("id", id);
@@ -201,9 +156,6 @@ impl Encoder {
                 });
             }
             Delta::ToolArguments { index, fragment } => {
-                if let Some((_, arguments)) = self.call.as_mut().filter(|(open, _)| open == index) {
-                    arguments.push_str(fragment);
-                }
                 if let Some(&block) = self.calls.get(index) {
                     delta(block, "input_json_delta", "partial_json", fragment, out);
                 }
@@ -299,7 +251,6 @@ impl Encoder {
     /// Ends the block under way and gives the next one its index.
     fn next(&mut self, kind: Kind, out: &mut BytesMut) -> u32 {
         self.close(out);
-        self.call = None;
         let index = self.next_block;
         self.next_block = self.next_block.saturating_add(1);
         self.open = Some(Open { index, kind });

@@ -14,7 +14,13 @@ use crate::format::framing::EventDecoder;
 use crate::format::{ProviderFormat, StreamEncoder, Target};
 
 fn target(api_version: Option<&str>) -> Target<'_> {
-    Target { model: "claude-x", api_version, quirks: &crate::format::NO_QUIRKS, default_max_tokens: 4096 }
+    Target {
+        model: "claude-x",
+        api_version,
+        quirks: &crate::format::NO_QUIRKS,
+        bare_stream: false,
+        default_max_tokens: 4096,
+    }
 }
 
 fn parse(body: &Value) -> crate::chat::ChatRequest {

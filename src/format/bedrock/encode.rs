@@ -13,6 +13,7 @@ use super::messages;
 use crate::chat::{ChatRequest, OutputFormat, PartKind, Reasoning, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::{CallIds, IdRule};
+use crate::format::in_words::JSON_ONLY;
 use crate::format::quirks::Effort;
 use crate::format::rest::Report;
 use crate::format::write::{self, Object};
@@ -48,7 +49,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
-        messages::write(&request.messages, &ids, &mut object, &mut report)?;
+        let json = (request.output == Some(OutputFormat::JsonObject)).then_some(JSON_ONLY);
+        messages::write(&request.messages, json, &ids, &mut object, &mut report)?;
         inference(request, &mut object, &mut report);
         tools(request, &mut object, &mut report)?;
         let mut rest = request.rest.clone();
@@ -56,7 +58,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
             Some(Value::Object(fields)) => fields,
             _ => Map::new(),
         };
-        output(request, &mut object, &mut report)?;
+        output(request, &mut object, &mut report);
         let effort = target.quirks.effort();
         thinking(request, effort, &mut rest, &mut additional, &mut report);
         if let Some(top_k) = request.top_k {
@@ -172,12 +174,10 @@ fn has_calls(request: &ChatRequest) -> bool {
     parts.into_iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. } | PartKind::ToolResult { .. }))
 }
 
-fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     match &request.output {
-        None | Some(OutputFormat::Text) => Ok(()),
-        Some(OutputFormat::JsonObject) => {
-            Err(unsupported("response_format.type", "it knows `json_schema` only; give a schema"))
-        }
+        // Any JSON is asked for in words.
+        None | Some(OutputFormat::Text | OutputFormat::JsonObject) => {}
         Some(OutputFormat::JsonSchema { name, description, schema, strict }) => {
             if *strict == Some(false) {
                 report.dropped.push("response_format.json_schema.strict".to_owned());
@@ -191,7 +191,6 @@ fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -
             inner.field("schema", &schema.to_string());
             inner.optional("name", name.as_ref());
             inner.optional("description", description.as_ref());
-            Ok(())
         }
     }
 }

@@ -12,19 +12,21 @@ use crate::format::write::{Array, Object};
 /// The mark other dialects put on what the provider is to cache up to.
 const CACHE_MARK: &str = "cache_control";
 
-/// Writes `system` and `messages`.
+/// Writes `system`, to which `more` is added, and `messages`.
 ///
 /// # Errors
 /// `Rejected` where somebody but the model says what has no words here.
 pub(super) fn write(
     messages: &[Message],
+    more: Option<&str>,
     ids: &CallIds<'_>,
     object: &mut Object<'_>,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
     let is_instruction = |message: &Message| matches!(message.role, Role::System | Role::Developer);
     let placed: Vec<(usize, &Message)> = messages.iter().enumerate().collect();
-    if messages.iter().any(|message| is_instruction(message) && message.parts.iter().any(|part| text(part).is_some())) {
+    let said = |message: &Message| is_instruction(message) && message.parts.iter().any(|part| text(part).is_some());
+    if more.is_some() || messages.iter().any(said) {
         let mut system = object.array("system");
         for &(index, message) in placed.iter().filter(|(_, message)| is_instruction(message)) {
             for (place, part) in message.parts.iter().enumerate() {
@@ -37,6 +39,9 @@ pub(super) fn write(
                     None => report.dropped.push(path()),
                 }
             }
+        }
+        if let Some(text) = more {
+            system.item(&json!({"text": text}));
         }
     }
     let turns: Vec<(usize, &Message)> = placed.into_iter().filter(|(_, message)| !is_instruction(message)).collect();

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::signed;
 use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, Usage};
+use crate::format::call_id::signed;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::encode::unsupported;
-use super::signature_of;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
+use crate::format::call_id::signature_of;
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
 

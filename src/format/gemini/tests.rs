@@ -2,12 +2,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::chat::{Chunk, Delta};
+use crate::format::call_id::{signature_of, signed};
 use crate::format::{ClientApi, ClientRequest, NO_QUIRKS, OpenAi};
 
 fn encode(body: &Value) -> Result<Value, AttemptFault> {
     let request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body.to_string());
     let request = OpenAi.parse(&request).unwrap();
-    let target = Target { model: "m", api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 100 };
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 100 };
     let encoded = Gemini.encode(&request, &target)?;
     let mut shown: Value = serde_json::from_slice(&encoded.body).unwrap();
     shown["path"] = encoded.path.into();

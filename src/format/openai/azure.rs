@@ -60,6 +60,10 @@ impl ProviderFormat for Azure {
         OpenAi.decode_error(status, headers, body)
     }
 
+    fn refuses_stream_options(&self, fault: &AttemptFault) -> bool {
+        OpenAi.refuses_stream_options(fault)
+    }
+
     fn stream(&self) -> Box<dyn StreamDecoder> {
         ProviderFormat::stream(&OpenAi)
     }

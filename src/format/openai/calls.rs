@@ -7,6 +7,7 @@
 use serde::de::IgnoredAny;
 
 use crate::chat::Delta;
+use crate::format::call_id::signed_beside;
 
 /// The calls of one alternative.
 #[derive(Default)]
@@ -29,6 +30,8 @@ pub(super) struct Piece {
     pub(super) id: Option<String>,
     pub(super) name: Option<String>,
     pub(super) fragment: String,
+    /// What the provider wants back with the call; it travels in the id, which every client keeps.
+    pub(super) signature: Option<String>,
 }
 
 impl Calls {
@@ -86,6 +89,9 @@ impl Calls {
         let mut id = piece.id.clone().unwrap_or_else(|| format!("call_{choice}_{index}"));
         if self.0.iter().any(|call| call.id == id) {
             id = format!("{id}_{index}");
+        }
+        if let Some(signature) = &piece.signature {
+            id = signed_beside(&id, signature);
         }
         let wire_index = piece.wire_index.unwrap_or(index);
         self.0.push(Call { wire_index, wire_id: piece.id.clone(), id, told: false, arguments: String::new() });

@@ -302,6 +302,7 @@ impl Choice {
 
     fn call(&mut self, value: Json<'_>, path: &Path<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let first = out.len();
+        let signature = message::signature(value.get("extra_content"));
         let mut fields = Fields::of(value, path)?;
         let wire_index = fields.whole("index")?;
         let id = fields.text("id")?.filter(|id| !id.is_empty());
@@ -314,7 +315,7 @@ impl Choice {
         let rest = fields.telling_rest();
 
         let choice = self.index;
-        self.calls.take(Piece { wire_index, id, name, fragment }, choice, |delta| {
+        self.calls.take(Piece { wire_index, id, name, fragment, signature }, choice, |delta| {
             out.push(Chunk { choice, delta, rest: Rest::new() });
         });
         if !rest.is_empty()

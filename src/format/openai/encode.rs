@@ -36,7 +36,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         output(request, &mut object, &report);
         reasoning(request.reasoning.as_ref(), &mut object, &mut report);
         report.optional(&mut object, "user", request.user.as_ref());
-        stream(request, &mut object, &mut report);
+        stream(request, target, &mut object, &mut report);
         others(request, &mut object, &mut report);
     }
     Ok(Encoded {
@@ -177,14 +177,14 @@ fn reasoning(reasoning: Option<&Reasoning>, object: &mut Object<'_>, report: &mu
     }
 }
 
-fn stream(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+fn stream(request: &ChatRequest, target: &Target<'_>, object: &mut Object<'_>, report: &mut Report) {
     if !request.stream {
         return;
     }
     object.field("stream", &true);
     let left = report.left(&request.rest, "stream_options");
     // Usage is our own wish: a provider that refuses the field tells it unasked, or has it estimated.
-    if let Some(name) = report.quirks.field("stream_options") {
+    if let Some(name) = report.quirks.field("stream_options").filter(|_| !target.bare_stream) {
         let mut options = object.object(name);
         options.field("include_usage", &true);
         if let Some(left) = left {

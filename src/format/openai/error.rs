@@ -48,6 +48,13 @@ pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFaul
     status::refusal(status, headers, body, details)
 }
 
+/// Whether a refusal names the options of streams: strict servers take no field they do not know.
+pub(super) fn is_about_stream_options(fault: &AttemptFault) -> bool {
+    const NAME: &str = "stream_options";
+    let named = fault.param.as_ref().is_some_and(|param| param.contains(NAME)) || fault.message.contains(NAME);
+    matches!(fault.status, Some(400 | 422)) && named
+}
+
 /// Reads an error inside a stream, where no status tells its kind.
 pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     let mut fault = details(value);

@@ -9,8 +9,8 @@ use super::encode::{type_of, unsupported};
 use super::message::is_sealed_thinking;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
-use crate::format::call_id::CallIds;
-use crate::format::quirks::Thought;
+use crate::format::call_id::{CallIds, signature_beside};
+use crate::format::quirks::{Attachments, Thought};
 use crate::format::rest::{Report, nested};
 use crate::format::write::{Array, Object};
 
@@ -208,6 +208,13 @@ fn tool_call(part: &Part, ids: &CallIds<'_>, array: &mut Array<'_>, path: &str, 
             function.rest(left, &[]);
         }
     }
+    // Google's models want the signature beside a call back, and clients of other dialects hold it in the id alone. Where ids are
+    // rewritten it is another provider's conversation that goes on.
+    if let Some(signature) =
+        signature_beside(id).filter(|_| ids.sent(id) == id && !part.rest.contains_key("extra_content"))
+    {
+        object.field("extra_content", &json!({"google": {"thought_signature": signature}}));
+    }
     report.rest(&mut object, &part.rest, &|| path.to_owned(), &["function"]);
 }
 
@@ -253,6 +260,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             }
             report.rest(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
         }
+        PartKind::Other(value) if report.quirks.attachments() == Attachments::Addresses && address(value, array) => {}
         PartKind::Other(value) if report.same_dialect || is_common(value) => array.item(value),
         PartKind::Other(value) => {
             document(value, array).ok_or_else(|| unsupported(path, &type_of(value)))?;
@@ -271,6 +279,40 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
 fn is_common(value: &Value) -> bool {
     let has = |name: &str| value.get(name).is_some_and(Value::is_object);
     value.get("type").and_then(Value::as_str).is_some_and(|kind| matches!(kind, "file" | "input_audio") && has(kind))
+}
+
+/// A file, a document or a recording as an address; whether it is one that has such.
+fn address(value: &Value, array: &mut Array<'_>) -> bool {
+    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
+    let source = value.get("source").unwrap_or(&Value::Null);
+    let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
+    let (url, name) = match (kind, text(source, "type").as_deref()) {
+        ("file", _) => {
+            let file = value.get("file").unwrap_or(&Value::Null);
+            if let Some(id) = text(file, "file_id") {
+                array.item(&json!({"type": "file", "file_id": id}));
+                return true;
+            }
+            (text(file, "file_data"), text(file, "filename"))
+        }
+        ("document", Some("base64")) => {
+            let data = text(source, "media_type").zip(text(source, "data"));
+            (data.map(|(kind, data)| format!("data:{kind};base64,{data}")), text(value, "title"))
+        }
+        ("document", Some("url")) => (text(source, "url"), text(value, "title")),
+        ("input_audio", _) => {
+            let Some(data) = value.get("input_audio").and_then(|audio| text(audio, "data")) else { return false };
+            array.item(&json!({"type": "input_audio", "input_audio": data}));
+            return true;
+        }
+        _ => return false,
+    };
+    let Some(url) = url else { return false };
+    let mut object = array.object();
+    object.field("type", "document_url");
+    object.field("document_url", &url);
+    object.optional("document_name", name);
+    true
 }
 
 /// A document of another dialect, as a file or, where it is a text, as a text; `None` where it is none that can be said here, such as one

@@ -134,6 +134,12 @@ pub(super) fn image_source(url: Cow<'_, str>, detail: Option<String>) -> ImageSo
     }
 }
 
+/// The signature under a call, as Google's models put it beside one where they imitate this dialect.
+pub(super) fn signature(extra: Option<&Json<'_>>) -> Option<String> {
+    let signature = extra?.get("google")?.get("thought_signature")?.as_str()?;
+    Some(signature.to_owned()).filter(|signature| !signature.is_empty())
+}
+
 /// Appends the function calls. Calls of other kinds (custom tools) stay in `rest` under `tool_calls`.
 fn tool_calls(fields: &mut Fields<'_>, parts: &mut Vec<Part>) -> Result<(), Mismatch> {
     let path = fields.path().key("tool_calls");

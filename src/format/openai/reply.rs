@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{error, finish_reason, finish_word, message, usage};
 use crate::chat::{Choice, Part, PartKind, Reply};
 use crate::fault::AttemptFault;
+use crate::format::call_id::signed_beside;
 use crate::format::json::Json;
 use crate::format::openai::DIALECT;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
@@ -66,16 +67,21 @@ fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice,
 fn tell_apart(parts: &mut [Part]) {
     let mut seen = std::collections::HashSet::new();
     let calls = parts.iter_mut().filter_map(|part| match &mut part.kind {
-        PartKind::ToolCall { id, .. } => Some(id),
+        PartKind::ToolCall { id, .. } => Some((id, &part.rest)),
         _ => None,
     });
-    for (index, id) in calls.enumerate() {
+    for (index, (id, rest)) in calls.enumerate() {
         if id.is_empty() {
             *id = format!("call_{index}");
         }
         if !seen.insert(id.clone()) {
             *id = format!("{id}_{index}");
             seen.insert(id.clone());
+        }
+        let google = rest.get("extra_content").and_then(|extra| extra.get("google"));
+        let signature = google.and_then(|google| google.get("thought_signature")).and_then(Value::as_str);
+        if let Some(signature) = signature.filter(|signature| !signature.is_empty()) {
+            *id = signed_beside(id, signature);
         }
     }
 }

@@ -94,8 +94,13 @@ fn exercise(bytes: &[u8]) {
             for (to, api_version) in
                 [("openai", None), ("anthropic", None), ("anthropic", Some("2023-06-01")), ("gemini", None)]
             {
-                let target =
-                    Target { model: "m", api_version, quirks: &crate::format::NO_QUIRKS, default_max_tokens: 1 };
+                let target = Target {
+                    model: "m",
+                    api_version,
+                    quirks: &crate::format::NO_QUIRKS,
+                    bare_stream: false,
+                    default_max_tokens: 1,
+                };
                 if let Ok(encoded) = provider(to).encode(&request, &target) {
                     assert!(json(&encoded.body).is_object());
                 }

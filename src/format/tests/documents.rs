@@ -10,7 +10,8 @@ const PDF: &str = "data:application/pdf;base64,JVBERi0=";
 /// What a request of one dialect becomes at a provider of another.
 fn across(from: &str, to: &str, body: &Value) -> Result<(Encoded, Value), crate::fault::AttemptFault> {
     let request = parse(from, body.to_string().as_bytes()).unwrap();
-    let target = Target { model: "m", api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 9 };
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
     let encoded = provider(to).encode(&request, &target)?;
     let body = serde_json::from_slice(&encoded.body).unwrap();
     Ok((encoded, body))
@@ -50,6 +51,9 @@ fn a_mode_of_any_json_is_asked_for_in_words_where_there_is_none() {
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name one."}]});
     let (_, body) = across("openai", "anthropic", &asked).unwrap();
     assert_eq!(body["system"][0], json!({"type": "text", "text": "Be brief."}));
+    assert!(body["system"][1]["text"].as_str().is_some_and(|text| text.contains("one JSON object")), "{body}");
+    let (_, body) = across("openai", "bedrock", &asked).unwrap();
+    assert_eq!(body["system"][0], json!({"text": "Be brief."}));
     assert!(body["system"][1]["text"].as_str().is_some_and(|text| text.contains("one JSON object")), "{body}");
     let (_, body) = across("openai", "openai", &asked).unwrap();
     assert_eq!(body["response_format"], json!({"type": "json_object"}));

@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::{DIALECTS, PROVIDERS, api, fixtures, json, parse, pretty, provider, read_stream, write_stream};
+use super::{
+    CLIENTS_OF_REPLIES, DIALECTS, PROVIDERS, api, fixtures, json, parse, pretty, provider, read_stream, write_stream,
+};
 use crate::fault::{AttemptFault, Refusal, RefusalKind};
 use crate::format::{Encoded, Target};
 
@@ -39,7 +41,7 @@ fn encoded(encoded: &Encoded) -> Value {
 
 #[test]
 fn requests() {
-    for from in DIALECTS {
+    for from in CLIENTS_OF_REPLIES {
         for (name, body) in fixtures(&format!("requests/{from}")) {
             let request = parse(from, &body).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
             let mut current = None;
@@ -48,6 +50,7 @@ fn requests() {
                     model: "upstream",
                     api_version,
                     quirks: &crate::format::NO_QUIRKS,
+                    bare_stream: false,
                     default_max_tokens: 4096,
                 };
                 let value = match provider(to).encode(&request, &target) {
@@ -70,7 +73,7 @@ fn replies() {
     for from in PROVIDERS {
         for (name, body) in fixtures(&format!("replies/{from}")) {
             let reply = provider(from).decode(&body).unwrap_or_else(|fault| panic!("{name}: {fault}"));
-            for to in DIALECTS {
+            for to in CLIENTS_OF_REPLIES {
                 assert_snapshot!(format!("reply_{from}_{name}_as_{to}"), pretty(&json(&api(to).reply(&reply))));
             }
         }
@@ -82,7 +85,7 @@ fn streams() {
     for from in PROVIDERS {
         for (name, body) in fixtures(&format!("streams/{from}")) {
             let read = read_stream(from, [body.as_slice()]);
-            for to in DIALECTS {
+            for to in CLIENTS_OF_REPLIES {
                 let shown = write_stream(to, &read);
                 assert_snapshot!(format!("stream_{from}_{name}_as_{to}"), shown);
             }
@@ -111,7 +114,7 @@ fn errors() {
             let refusal = Refusal::from(read.clone());
             let shown = json!({"fault": fault(&read), "status": refusal.status});
             assert_snapshot!(format!("error_{from}_{name}"), pretty(&shown));
-            for to in DIALECTS {
+            for to in CLIENTS_OF_REPLIES {
                 let told = pretty(&json(&api(to).refusal(&refusal, "req-1")));
                 assert_snapshot!(format!("error_{from}_{name}_as_{to}"), told);
             }
@@ -121,7 +124,7 @@ fn errors() {
 
 #[test]
 fn refusals_of_our_own() {
-    for to in DIALECTS {
+    for to in CLIENTS_OF_REPLIES {
         let shown: serde_json::Map<_, _> = RefusalKind::ALL
             .into_iter()
             .map(|kind| {

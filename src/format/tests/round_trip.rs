@@ -16,6 +16,7 @@ fn requests_come_out_as_they_went_in() {
                 model: &request.model,
                 api_version: Some("2023-06-01"),
                 quirks: &crate::format::NO_QUIRKS,
+                bare_stream: false,
                 default_max_tokens: 1,
             };
             let encoded = provider(dialect).encode(&request, &target).unwrap();

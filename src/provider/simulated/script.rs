@@ -112,6 +112,10 @@ impl Script {
 
 impl ChoiceScript {
     fn write(request: &ChatRequest, model: &SimulatedModel, seed: u64) -> Self {
+        if let Some(says) = &model.says {
+            let steps = tokens::pieces(says).map(|piece| Delta::Text(piece.to_owned())).collect();
+            return Self { steps, finish: FinishReason::Stop };
+        }
         let mut chance = fastrand::Rng::with_seed(seed);
         let called = called_tools(request);
         let mut script = if called.is_empty() {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::meter::{Level, Per, Verdict};
 use super::whole;
-use crate::fault::Refusal;
+use crate::fault::{Refusal, RefusalKind};
 use crate::format::ClientApi;
 use crate::moment::Moment;
 use crate::upstream::UpstreamResponse;
@@ -95,6 +95,28 @@ pub(super) fn unknown_model(emulation: &dyn Emulation, model: &str) -> UpstreamR
 pub(super) fn refused(emulation: &dyn Emulation, refusal: &Refusal) -> UpstreamResponse {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     whole(status, HeaderMap::new(), emulation.api().refusal(refusal, &request_id(0)))
+}
+
+/// The failure that `mock_response` names as one of LiteLLM's exceptions.
+pub(super) fn exception(says: &str) -> Option<Refusal> {
+    let (kind, code, message) = match says {
+        "litellm.RateLimitError" => {
+            (RefusalKind::RateLimited, Some("rate_limit_exceeded"), "this is a mock rate limit error")
+        }
+        "litellm.ContextWindowExceededError" => (
+            RefusalKind::InvalidRequest,
+            Some("context_length_exceeded"),
+            "this is a mock context window exceeded error",
+        ),
+        "litellm.InternalServerError" => (RefusalKind::Internal, None, "this is a mock internal server error"),
+        says if says.starts_with("Exception: content_filter_policy") => {
+            (RefusalKind::InvalidRequest, Some("content_filter"), says)
+        }
+        _ => return None,
+    };
+    let mut refusal = Refusal::new(kind, message);
+    refusal.code = code.map(str::to_owned);
+    Some(refusal)
 }
 
 const fn name(per: Per) -> &'static str {

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use http::Uri;
 use serde_json::Value;
 use witgate::clock::Clock;
-use witgate::fault::Refusal;
+use witgate::fault::{Refusal, RefusalKind};
 use witgate::format::{ClientApi, ClientRequest};
 use witgate::http::HttpUpstream;
 use witgate::id::PolicyName;
@@ -65,6 +65,12 @@ pub(crate) async fn ask(
         Served::Large { body, meta, .. } => {
             let pieces: Vec<Bytes> = body.map(|piece| piece.expect("infallible")).collect().await;
             Ok((meta, pieces.concat().into()))
+        }
+        // What became of it stands in the stream; who replied is told nowhere.
+        Served::Late { stream } => {
+            let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;
+            let told = String::from_utf8_lossy(&pieces.concat()).into_owned();
+            Err(Refusal::new(RefusalKind::TimedOut, told))
         }
         Served::Streamed { stream, meta } => {
             let pieces: Vec<Bytes> = stream.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;

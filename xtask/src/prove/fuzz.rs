@@ -170,7 +170,13 @@ fn request(bytes: &[u8], _: u64) {
         let uri = "/v1/chat/completions".parse().unwrap_or_default();
         match api.parse(&ClientRequest::post(uri, bytes.to_vec())) {
             Ok(request) => {
-                let target = Target { model: "m", api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 100 };
+                let target = Target {
+                    model: "m",
+                    api_version: None,
+                    quirks: &NO_QUIRKS,
+                    bare_stream: false,
+                    default_max_tokens: 100,
+                };
                 for format in PROVIDER_FORMATS {
                     drop(format.encode(&request, &target));
                 }

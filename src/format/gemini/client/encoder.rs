@@ -1,5 +1,7 @@
 //! A streamed reply: each event is a reply of its own with what is new; the last says why it ended and what was used.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 
@@ -7,6 +9,7 @@ use super::{error, reply};
 use crate::chat::{Chunk, Delta, FinishReason, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
+use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
 
 /// The state of one stream.
@@ -20,10 +23,14 @@ pub(super) struct Encoder {
     /// Calls under way, which are told when they are whole: alternative, index, id, name, arguments.
     calls: Vec<(u32, u32, String, String, String)>,
     finished: Vec<(u32, FinishReason)>,
+    /// Calls of one alternative stand one after another.
+    order: BTreeMap<u32, WholeCalls>,
+    /// A model declined in words.
+    declined: bool,
 }
 
 impl Encoder {
-    pub(super) const fn new(array: bool) -> Self {
+    pub(super) fn new(array: bool) -> Self {
         Self {
             array,
             written: false,
@@ -32,6 +39,8 @@ impl Encoder {
             usage: None,
             calls: Vec::new(),
             finished: Vec::new(),
+            order: BTreeMap::new(),
+            declined: false,
         }
     }
 
@@ -63,40 +72,13 @@ impl Encoder {
 
 impl StreamEncoder for Encoder {
     fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut) {
-        if !matches!(chunk.delta, Delta::ToolArguments { .. } | Delta::ToolCall { .. }) && chunk.delta.is_content() {
-            self.whole_calls(out);
+        if self.order.entry(chunk.choice).or_default().holds(chunk) {
+            return;
         }
-        let part = match &chunk.delta {
-            Delta::Start { id, model, .. } => {
-                self.id.clone_from(id);
-                self.model.clone_from(model);
-                return;
-            }
-            Delta::Text(text) | Delta::Refusal(text) if !text.is_empty() => json!({"text": text}),
-            Delta::Reasoning(text) if !text.is_empty() => json!({"text": text, "thought": true}),
-            Delta::ReasoningSignature(signature) => json!({"text": "", "thought": true, "thoughtSignature": signature}),
-            Delta::ToolCall { index, id, name } => {
-                self.calls.push((chunk.choice, *index, id.clone(), name.clone(), String::new()));
-                return;
-            }
-            Delta::ToolArguments { index, fragment } => {
-                let is_it = |call: &&mut (u32, u32, String, String, String)| (call.0, call.1) == (chunk.choice, *index);
-                if let Some(call) = self.calls.iter_mut().rev().find(is_it) {
-                    call.4.push_str(fragment);
-                }
-                return;
-            }
-            Delta::Finish(reason) => {
-                self.finished.push((chunk.choice, reason.clone()));
-                return;
-            }
-            Delta::Usage(usage) => {
-                self.usage = Some(usage.clone());
-                return;
-            }
-            _ => return,
-        };
-        self.parts(chunk.choice, &json!([part]), out);
+        self.write(chunk, out);
+        for chunk in self.order.get_mut(&chunk.choice).map(WholeCalls::freed).unwrap_or_default() {
+            self.chunk(&chunk, out);
+        }
     }
 
     fn alive(&mut self, out: &mut BytesMut) {
@@ -105,6 +87,9 @@ impl StreamEncoder for Encoder {
     }
 
     fn end(&mut self, out: &mut BytesMut) {
+        for chunk in self.order.values_mut().flat_map(WholeCalls::rest).collect::<Vec<_>>() {
+            self.write(&chunk, out);
+        }
         self.whole_calls(out);
         let last = |(index, finish): &(u32, FinishReason)| {
             let content = json!({"parts": [{"text": ""}], "role": "model"});
@@ -128,5 +113,45 @@ impl StreamEncoder for Encoder {
         if self.array {
             out.put_slice(b"]");
         }
+    }
+}
+
+impl Encoder {
+    fn write(&mut self, chunk: &Chunk, out: &mut BytesMut) {
+        if !matches!(chunk.delta, Delta::ToolArguments { .. } | Delta::ToolCall { .. }) && chunk.delta.is_content() {
+            self.whole_calls(out);
+        }
+        self.declined |= matches!(chunk.delta, Delta::Refusal(_));
+        let part = match &chunk.delta {
+            Delta::Start { id, model, .. } => {
+                self.id.clone_from(id);
+                self.model.clone_from(model);
+                return;
+            }
+            Delta::Text(text) | Delta::Refusal(text) if !text.is_empty() => json!({"text": text}),
+            Delta::Reasoning(text) if !text.is_empty() => json!({"text": text, "thought": true}),
+            Delta::ReasoningSignature(signature) => json!({"text": "", "thought": true, "thoughtSignature": signature}),
+            Delta::ToolCall { index, id, name } => {
+                self.calls.push((chunk.choice, *index, id.clone(), name.clone(), String::new()));
+                return;
+            }
+            Delta::ToolArguments { index, fragment } => {
+                let is_it = |call: &&mut (u32, u32, String, String, String)| (call.0, call.1) == (chunk.choice, *index);
+                if let Some(call) = self.calls.iter_mut().rev().find(is_it) {
+                    call.4.push_str(fragment);
+                }
+                return;
+            }
+            Delta::Finish(reason) => {
+                self.finished.push((chunk.choice, reason.told(self.declined).clone()));
+                return;
+            }
+            Delta::Usage(usage) => {
+                self.usage = Some(usage.clone());
+                return;
+            }
+            _ => return,
+        };
+        self.parts(chunk.choice, &json!([part]), out);
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::parse::object;
 use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
-use crate::format::gemini::signed;
+use crate::format::call_id::{SIGNATURE, signed};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 
@@ -124,7 +124,7 @@ impl Contents {
         let name = text(response, "name").unwrap_or_default();
         let own = text(response, "id").filter(|id| !id.is_empty());
         let is_it = |(open, id): &(String, String)| match &own {
-            Some(own) => id == own || id.starts_with(&format!("{own}{}", crate::format::gemini::SIGNATURE)),
+            Some(own) => id == own || id.starts_with(&format!("{own}{SIGNATURE}")),
             None => *open == name,
         };
         let call_id = match self.open.iter().position(is_it) {

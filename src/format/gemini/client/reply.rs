@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use crate::chat::{Choice, FinishReason, ImageSource, Part, PartKind, Reply, Usage};
-use crate::format::gemini::{SIGNATURE, signature_of};
+use crate::format::call_id::{SIGNATURE, signature_of};
 use crate::format::write::{self, Object};
 
 /// Writes a reply.
@@ -29,7 +29,8 @@ pub(super) fn write(reply: &Reply) -> Bytes {
 
 fn candidate(choice: &Choice) -> Value {
     let parts: Vec<Value> = choice.parts.iter().filter_map(part).collect();
-    let finish = choice.finish.as_ref().map_or("STOP", finish_word);
+    let declined = choice.parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
+    let finish = choice.finish.as_ref().map_or("STOP", |finish| finish_word(finish.told(declined)));
     json!({"content": {"parts": parts, "role": "model"}, "finishReason": finish, "index": choice.index})
 }
 

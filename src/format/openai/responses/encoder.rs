@@ -9,6 +9,7 @@ use super::tools::{Kind, kind_of};
 use crate::chat::{Chunk, Delta, FinishReason, Rest, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
+use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
 
 /// The state of one stream.
@@ -20,7 +21,11 @@ pub(super) struct Encoder {
     /// Items that are whole.
     output: Vec<Value>,
     open: Option<Item>,
+    /// Items stand one after another.
+    order: WholeCalls,
     finish: Option<FinishReason>,
+    /// The model declined in words.
+    declined: bool,
     usage: Option<Usage>,
 }
 
@@ -63,7 +68,9 @@ impl Encoder {
             sequence: 0,
             output: Vec::new(),
             open: None,
+            order: WholeCalls::default(),
             finish: None,
+            declined: false,
             usage: None,
         }
     }
@@ -261,7 +268,7 @@ impl Encoder {
         let mut fields = json!({"item_id": item_id, "output_index": output_index});
         match kind {
             Kind::Function => {
-                fields["arguments"] = arguments.into();
+                fields["arguments"] = if arguments.is_empty() { "{}" } else { arguments }.into();
                 self.emit(out, "response.function_call_arguments.done", fields);
             }
             Kind::Custom => {
@@ -288,31 +295,20 @@ impl StreamEncoder for Encoder {
         }
         self.begin(out);
         // There is one answer here; nobody asked for more.
-        if chunk.choice > 0 {
+        if chunk.choice > 0 || self.order.holds(chunk) {
             return;
         }
-        match &chunk.delta {
-            Delta::Start { .. } => {}
-            Delta::Text(text) if text.is_empty() => {}
-            Delta::Text(text) => self.said(text, false, out),
-            Delta::Refusal(text) => self.said(text, true, out),
-            Delta::Reasoning(text) if text.is_empty() => {}
-            Delta::Reasoning(text) => self.thought(text, out),
-            Delta::ReasoningSignature(signature) => self.sign("signature", signature, out),
-            Delta::ToolCall { index, id, name } => self.called(*index, id, name, out),
-            Delta::ToolArguments { index, fragment } => self.argued(*index, fragment, out),
-            Delta::Finish(reason) => self.finish = Some(reason.clone()),
-            Delta::Usage(usage) => self.usage = Some(usage.clone()),
-            Delta::Other { value, .. } => {
-                if let Some(data) = value.get("content_block").and_then(object::redacted) {
-                    self.sign("redacted", data, out);
-                }
-            }
+        self.write(chunk, out);
+        for chunk in self.order.freed() {
+            self.chunk(&chunk, out);
         }
     }
 
     fn end(&mut self, out: &mut BytesMut) {
         self.begin(out);
+        for chunk in self.order.rest() {
+            self.write(&chunk, out);
+        }
         self.close(out);
         let finish = self.finish.take();
         let status = object::status(finish.as_ref());
@@ -329,5 +325,31 @@ impl StreamEncoder for Encoder {
         let code = refusal.code.as_deref().unwrap_or(refusal.kind.as_str());
         let fields = json!({"code": code, "message": refusal.message, "param": refusal.param});
         self.emit(out, "error", fields);
+    }
+}
+
+impl Encoder {
+    fn write(&mut self, chunk: &Chunk, out: &mut BytesMut) {
+        match &chunk.delta {
+            Delta::Start { .. } => {}
+            Delta::Text(text) if text.is_empty() => {}
+            Delta::Text(text) => self.said(text, false, out),
+            Delta::Refusal(text) => {
+                self.declined = true;
+                self.said(text, true, out);
+            }
+            Delta::Reasoning(text) if text.is_empty() => {}
+            Delta::Reasoning(text) => self.thought(text, out),
+            Delta::ReasoningSignature(signature) => self.sign("signature", signature, out),
+            Delta::ToolCall { index, id, name } => self.called(*index, id, name, out),
+            Delta::ToolArguments { index, fragment } => self.argued(*index, fragment, out),
+            Delta::Finish(reason) => self.finish = Some(reason.told(self.declined).clone()),
+            Delta::Usage(usage) => self.usage = Some(usage.clone()),
+            Delta::Other { value, .. } => {
+                if let Some(data) = value.get("content_block").and_then(object::redacted) {
+                    self.sign("redacted", data, out);
+                }
+            }
+        }
     }
 }

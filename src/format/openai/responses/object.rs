@@ -100,8 +100,9 @@ fn counted(usage: &Usage) -> Value {
 pub(super) fn of(reply: &Reply, echo: &Rest) -> Map<String, Value> {
     let envelope = Envelope::new(echo.clone(), &reply.id, &reply.model, reply.created);
     let first = reply.choices.first();
-    let finish = first.and_then(|choice| choice.finish.as_ref());
     let parts = first.map(|choice| choice.parts.as_slice()).unwrap_or_default();
+    let declined = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
+    let finish = first.and_then(|choice| choice.finish.as_ref()).map(|finish| finish.told(declined));
     let output = items(parts, &envelope, status(finish));
     finished(envelope.object(status(finish), output, reply.usage.as_ref()), finish)
 }
@@ -204,6 +205,8 @@ pub(super) const fn prefix(kind: Kind) -> &'static str {
 pub(super) fn call(kind: Kind, id: &str, call_id: &str, name: &str, arguments: &str, status: &str) -> Value {
     match kind {
         Kind::Function => {
+            // Clients read it as JSON once it is whole.
+            let arguments = if arguments.is_empty() && status == "completed" { "{}" } else { arguments };
             json!({"id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name, "arguments": arguments})
         }
         Kind::Custom => {

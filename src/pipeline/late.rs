@@ -1,0 +1,94 @@
+//! A stream whose client is told that it is still waited for before anything of the reply is there.
+//!
+//! Proxies and clients give a silent connection up after some time. So once nothing has come for as long as a client may hear
+//! nothing, the head is sent and signs of life follow, while the stages go on as before: other deployments and groups may
+//! still take over. What is lost is the status: a refusal that comes later is an event of the stream.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt};
+
+use crate::fault::Refusal;
+use crate::format::StreamEncoder;
+
+use super::{ReplyStream, Served};
+
+/// What is still to come of a request.
+pub(super) type Rest = BoxFuture<'static, Result<Served, Refusal>>;
+
+/// The body of such a stream.
+pub struct LateStream(Pin<Box<dyn Stream<Item = Bytes> + Send>>);
+
+enum State {
+    /// Nothing is there yet; `due` says that a sign of life is to be sent before it is waited on.
+    Waiting {
+        rest: Rest,
+        due: bool,
+    },
+    /// The reply as it comes.
+    Streaming(Box<ReplyStream>),
+    Over,
+}
+
+struct Late {
+    state: State,
+    encoder: Box<dyn StreamEncoder>,
+    /// How long the client may hear nothing.
+    quiet: Duration,
+    /// The request's id, for an error.
+    id: String,
+}
+
+impl LateStream {
+    pub(super) fn new(rest: Rest, encoder: Box<dyn StreamEncoder>, quiet: Duration, id: String) -> Self {
+        let late = Late { state: State::Waiting { rest, due: true }, encoder, quiet, id };
+        Self(Box::pin(futures_util::stream::unfold(late, Late::next)))
+    }
+}
+
+impl Stream for LateStream {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context).map(|piece| piece.map(Ok))
+    }
+}
+
+impl Late {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        loop {
+            match &mut self.state {
+                State::Over => return None,
+                State::Streaming(stream) => {
+                    let Ok(piece) = stream.next().await?;
+                    return Some((piece, self));
+                }
+                State::Waiting { due, .. } if *due => {
+                    *due = false;
+                    let mut sign = BytesMut::new();
+                    self.encoder.alive(&mut sign);
+                    return Some((sign.freeze(), self));
+                }
+                State::Waiting { rest, due } => match tokio::time::timeout(self.quiet, rest).await {
+                    Err(_quiet) => *due = true,
+                    Ok(Ok(Served::Streamed { stream, .. })) => self.state = State::Streaming(stream),
+                    // No stage makes another of a request for a stream.
+                    Ok(Ok(Served::Whole { .. } | Served::Large { .. } | Served::Late { .. })) => {
+                        self.state = State::Over;
+                    }
+                    Ok(Err(refusal)) => {
+                        self.state = State::Over;
+                        let mut told = BytesMut::new();
+                        self.encoder.error(&refusal, &self.id, &mut told);
+                        return Some((told.freeze(), self));
+                    }
+                },
+            }
+        }
+    }
+}
