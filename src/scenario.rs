@@ -207,8 +207,14 @@ fn run_router(
 
 /// An engine that bounds calls as a gateway's does.
 fn as_served(options: &Options) -> Result<Engine, String> {
-    let options =
-        EngineOptions { capture_log: true, allow_wasi_stubs: options.allow_wasi_stubs, ..EngineOptions::default() };
+    let options = EngineOptions {
+        capture_log: true,
+        // What a gateway compiled is what would be compiled here.
+        cache_dir: options.cache.clone(),
+        cache_optional: true,
+        allow_wasi_stubs: options.allow_wasi_stubs,
+        ..EngineOptions::default()
+    };
     Engine::new(options).map_err(|problem| problem.to_string())
 }
 

@@ -91,13 +91,14 @@ const fn router(language: Language) -> (&'static str, &'static [File]) {
             "thrifty-c",
             files!("examples/policies/thrifty-c":
                 ".gitignore" "README.md" "policy.c" "policy.toml" "policy_test.c" "router.c" "router.h" "scenarios.yaml"
-                "witgate.c" "witgate.h"
+                "settings.schema.json" "witgate.c" "witgate.h"
             ),
         ),
         Language::Go => (
             "thrifty-go",
             files!("examples/policies/thrifty-go":
-                ".gitignore" "README.md" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "thrifty.go" "thrifty_test.go"
+                ".gitignore" "README.md" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "settings.schema.json"
+                "thrifty.go" "thrifty_test.go"
                 "witgate/memory_other.go" "witgate/memory_wasip1.go" "witgate/router.go" "witgate/router_other.go"
                 "witgate/router_wasip1.go" "witgate/witgate.go"
             ),
@@ -105,14 +106,14 @@ const fn router(language: Language) -> (&'static str, &'static [File]) {
         Language::JavaScript => (
             "thrifty-javascript",
             files!("examples/policies/thrifty-javascript":
-                ".gitignore" "README.md" "package.json" "policy.js" "policy.toml" "scenarios.yaml" "thrifty.js"
+                ".gitignore" "README.md" "package.json" "policy.js" "policy.toml" "scenarios.yaml" "settings.schema.json" "thrifty.js"
                 "thrifty.test.js" "witgate.js"
             ),
         ),
         Language::Python => (
             "thrifty-python",
             files!("examples/policies/thrifty-python":
-                ".gitignore" "README.md" "app.py" "policy.toml" "requirements.txt" "scenarios.yaml" "test_thrifty.py"
+                ".gitignore" "README.md" "app.py" "policy.toml" "requirements.txt" "scenarios.yaml" "settings.schema.json" "test_thrifty.py"
                 "thrifty.py" "witgate.py"
             ),
         ),
@@ -126,7 +127,7 @@ const fn router(language: Language) -> (&'static str, &'static [File]) {
         Language::TypeScript => (
             "thrifty-typescript",
             files!("examples/policies/thrifty-typescript":
-                ".gitignore" "README.md" "log.d.ts" "package.json" "policy.toml" "policy.ts" "scenarios.yaml"
+                ".gitignore" "README.md" "log.d.ts" "package.json" "policy.toml" "policy.ts" "scenarios.yaml" "settings.schema.json"
                 "thrifty.test.ts" "thrifty.ts" "tsconfig.json" "witgate.d.ts"
             ),
         ),
