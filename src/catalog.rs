@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::budgets::BudgetSpec;
 use crate::chat::ChatRequest;
 use crate::failover::{ByClass, Fallbacks, RetryRule};
 use crate::format::{ProviderFormat, Quirks};
@@ -320,6 +321,10 @@ pub struct Deployment {
     pub tags: Vec<String>,
     /// `None` is unknown, which is not free.
     pub prices: Option<Prices>,
+    /// What a budget does where they are unknown.
+    pub unknown_price: UnknownPrice,
+    /// What may be spent here.
+    pub budget: Option<BudgetSpec>,
     /// Input tokens the model takes (LiteLLM's `max_input_tokens`). Whether the output must fit in too differs by
     /// provider. `None` is unknown.
     pub context_window: Option<u32>,
@@ -337,7 +342,27 @@ pub struct Deployment {
     pub stream_timeouts: Timeouts,
 }
 
+/// What a budget does with a call of which nobody knows what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPrice {
+    /// It is not made.
+    Refuse,
+    /// It counts by these prices.
+    Assume(Prices),
+    /// It counts nothing.
+    Allow,
+}
+
 impl Deployment {
+    /// The prices that budgets count by.
+    #[must_use]
+    pub const fn charged_prices(&self) -> Option<Prices> {
+        match (self.prices, self.unknown_price) {
+            (Some(prices), _) | (None, UnknownPrice::Assume(prices)) => Some(prices),
+            (None, UnknownPrice::Refuse | UnknownPrice::Allow) => None,
+        }
+    }
+
     /// What its account at the provider is known by, whatever authorises its requests: to be compared, and never to be told.
     #[must_use]
     pub fn account(&self) -> Option<Cow<'_, str>> {

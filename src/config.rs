@@ -27,7 +27,10 @@ pub mod yaml;
 pub use compose::Open;
 pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
-pub use settings::{Alias, BreakerSettings, DecisionSettings, PolicySettings, QueueSettings, ServerSettings, Settings};
+pub use settings::{
+    AlertSettings, Alias, BreakerSettings, DecisionSettings, LedgerSettings, PayerSettings, PayerSpec, PolicySettings,
+    QueueSettings, ServerSettings, Settings, TeamSpec,
+};
 
 use crate::money::Prices;
 use reader::Reader;

@@ -171,6 +171,7 @@ impl Fallbacks {
 pub const fn may_fall_back(kind: RefusalKind, cause: Option<Cause>) -> bool {
     match kind {
         RefusalKind::NeverFits
+        | RefusalKind::GroupOverBudget
         | RefusalKind::RateLimited
         | RefusalKind::Rejected
         | RefusalKind::Upstream

@@ -186,6 +186,10 @@ pub enum RefusalKind {
     TooLarge,
     /// No deployment's limit can ever hold this request (429; waiting does not help).
     NeverFits,
+    /// A budget of the caller's has no money left for it (422, or as configured).
+    BudgetExceeded,
+    /// The budgets of its group, its deployments or their providers have none (422, or as configured).
+    GroupOverBudget,
     /// A limit is reached and the queue is full or the wait too long (429).
     RateLimited,
     /// The provider refused the request itself (its own status).
@@ -202,7 +206,7 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// Every kind, for documentation and its test.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -214,6 +218,8 @@ impl RefusalKind {
         Self::SlowRequest,
         Self::TooLarge,
         Self::NeverFits,
+        Self::BudgetExceeded,
+        Self::GroupOverBudget,
         Self::RateLimited,
         Self::Rejected,
         Self::Upstream,
@@ -237,6 +243,8 @@ impl RefusalKind {
             Self::SlowRequest => "slow-request",
             Self::TooLarge => "too-large",
             Self::NeverFits => "never-fits",
+            Self::BudgetExceeded => "budget-exceeded",
+            Self::GroupOverBudget => "group-over-budget",
             Self::RateLimited => "rate-limited",
             Self::Rejected => "rejected",
             Self::Upstream => "upstream",
@@ -256,6 +264,7 @@ impl RefusalKind {
             Self::UnknownModel | Self::UnknownPath => 404,
             Self::SlowRequest => 408,
             Self::TooLarge => 413,
+            Self::BudgetExceeded | Self::GroupOverBudget => 422,
             Self::NeverFits | Self::RateLimited => 429,
             Self::Upstream | Self::Unparsed => 502,
             Self::Unavailable => 503,

@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
-pub use ask::{get_json, post_json};
+pub use ask::{get_json, post_json, tell};
 pub use aws_signature::AwsSignature;
 pub use google_token::GoogleToken;
 pub use scrub::scrub;

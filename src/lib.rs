@@ -14,6 +14,7 @@ pub mod seed;
 // L1: machines and contracts; time is an argument, nothing here does I/O
 pub mod attempt;
 pub mod authorization;
+pub mod budgets;
 pub mod catalog;
 pub mod failover;
 pub mod format;
@@ -24,6 +25,7 @@ pub mod signal;
 pub mod sse;
 pub mod tokens;
 pub mod upstream;
+pub mod virtual_key;
 // L2: edges; they never import each other
 pub mod clock;
 pub mod config;
@@ -36,6 +38,7 @@ pub mod telemetry;
 // L3: state
 pub mod builtin_policies;
 pub mod decisions;
+pub mod keys;
 pub mod queue;
 pub mod reload;
 pub mod rollout;

@@ -40,7 +40,7 @@ use std::ops::Index;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::id::{DeploymentId, GroupName, KeyId};
+use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, TeamId};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
@@ -63,6 +63,12 @@ pub enum Scope {
     Global,
     /// One caller.
     Key(KeyId),
+    /// All callers of a team.
+    Team(TeamId),
+    /// Every request with this tag.
+    Tag(Arc<str>),
+    /// One provider, whichever deployment is called.
+    Provider(ProviderName),
     /// One group of deployments.
     Group(GroupName),
     /// One deployment.
@@ -298,9 +304,23 @@ impl Limits {
         self.lock().apply(specs, now);
     }
 
+    /// Other limits of one scope, all others as they are; `None` is unlimited.
+    pub fn restrict(&self, scope: &Scope, spec: Option<&LimitSpec>, now: Moment) -> ScopeId {
+        let mut state = self.lock();
+        let id = state.id(scope);
+        state.restrict(id, spec, now);
+        id
+    }
+
     /// The handle of a scope. One that no spec names is unlimited, and counted all the same.
     pub fn id(&self, scope: &Scope) -> ScopeId {
         self.lock().id(scope)
+    }
+
+    /// Whose a handle is; `None` for one of another `Limits`.
+    #[must_use]
+    pub fn name(&self, scope: ScopeId) -> Option<Scope> {
+        self.lock().scope(scope).map(|usage| usage.name().clone())
     }
 
     /// Reserves in one step: in all of the shared scopes and at the first candidate that grants; or nowhere.

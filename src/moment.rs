@@ -54,6 +54,48 @@ impl Moment {
         (year, month, day, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
     }
 
+    /// Midnight of a date, in UTC; a month beyond the twelfth is one of the next year. Before 1970 it is the epoch.
+    /// Source: Hinnant, as above, `days_from_civil`.
+    #[must_use]
+    pub const fn of_date(year: u64, month: u64, day: u64) -> Self {
+        let (year, month) = (year + (month.saturating_sub(1)) / 12, (month.saturating_sub(1)) % 12 + 1);
+        let year = if month <= 2 { year.saturating_sub(1) } else { year };
+        let (era, year_of_era) = (year / 400, year % 400);
+        let shifted_month = (month + 9) % 12;
+        let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = (era * 146_097 + day_of_era).saturating_sub(719_468);
+        Self::from_millis(days.saturating_mul(86_400_000))
+    }
+
+    /// Reads a date, or a date with a time, in UTC: `2027-01-31`, `2027-01-31T12:00:00Z`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "0:0:0"));
+        let numbers =
+            |text: &str, sign| text.split(sign).map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<_>>>();
+        let time = time.trim_end_matches('Z').trim_end_matches("+00:00");
+        let time = time.split('.').next().unwrap_or_default();
+        let (&[year, month, day], &[hour, minute, second]) = (&*numbers(date, '-')?, &*numbers(time, ':')?) else {
+            return None;
+        };
+        let sound =
+            (1970..=9999).contains(&year) && (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
+        let midnight = sound.then(|| Self::of_date(year, month, day))?;
+        let (_, same_month, same_day, ..) = midnight.civil();
+        let seconds = hour * 3600 + minute * 60 + second;
+        ((same_month, same_day) == (month, day)).then(|| midnight + Duration::from_secs(seconds))
+    }
+
+    /// As a date with a time, in UTC: `2026-11-26T12:00:00.000Z`.
+    #[must_use]
+    pub fn iso(self) -> String {
+        let (year, month, day, hour, minute, second) = self.civil();
+        let millis = self.as_millis() % 1000;
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

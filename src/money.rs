@@ -14,6 +14,20 @@ use crate::chat::Usage;
 pub struct NanoUsd(pub u64);
 
 impl NanoUsd {
+    /// From dollars. `None` for what is negative, no number, or over a billion.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked on the line above the cast"
+    )]
+    pub fn from_usd(usd: f64) -> Option<Self> {
+        if !(0.0..=1e9).contains(&usd) {
+            return None;
+        }
+        Some(Self((usd * 1e9).round() as u64))
+    }
+
     /// Dollars as a float, for display and for policies; never for sums.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "display only; 2^53 nano-dollars is nine million dollars")]

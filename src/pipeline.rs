@@ -22,6 +22,7 @@ mod late;
 mod left_out;
 mod memory;
 mod parser;
+mod paying;
 mod pieces;
 mod plan;
 mod prompt;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::budgets::{Budgets, Reached};
 use crate::chat::ChatRequest;
 use crate::clock::Clock;
 use crate::decisions::Decisions;
@@ -55,7 +57,7 @@ use crate::seed;
 use crate::snapshot::{Live, Snapshot};
 use crate::store::Ledger;
 
-pub use auth::{Access, authenticate};
+pub use auth::{Access, authenticate, may_use};
 pub use blocking_pool::BlockingPool;
 pub use connections::ConnectionTest;
 pub use late::LateStream;
@@ -78,6 +80,12 @@ pub trait Recorder: Send + Sync {
     fn ended(&self, record: &Record);
 }
 
+/// Tells somebody of a budget.
+pub trait Alarm: Send + Sync {
+    /// It has come to a mark.
+    fn reached(&self, snapshot: &Snapshot, reached: &Reached);
+}
+
 /// Everything the stages share. Time, providers, limits and the recorder are given: the same pipeline runs
 /// on sockets and on virtual time.
 pub struct Gateway {
@@ -85,6 +93,10 @@ pub struct Gateway {
     pub live: Live,
     /// What is reserved and used.
     pub limits: Arc<dyn LimitStore>,
+    /// What may be spent and is.
+    pub budgets: Arc<Budgets>,
+    /// Tells of budgets that come to an end.
+    pub alarm: Arc<dyn Alarm>,
     /// Wakes queues when capacity may have become free.
     pub capacity: CapacityNotify,
     /// The one clock.
@@ -275,7 +287,7 @@ impl Gateway {
         deadline: Moment,
     ) -> Result<(Arrival, ChatRequest), Refusal> {
         if guard.caller().is_none() {
-            guard.set_caller(Some(authenticate(snapshot, Access::Client, None)?));
+            guard.set_caller(Some(authenticate(snapshot, Access::Client, None, self.clock.now())?));
         }
         let caller = guard.caller().map_or_else(|| Arc::clone(&snapshot.callers.anonymous), Arc::clone);
         let large = request.bytes() > LARGE;

@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Want {
     pub caller: KeyId,
     /// Scopes that must all have room, for the most that any candidate needs.
     pub shared: Vec<ScopeId>,
+    /// The same of which others that wait know nothing: of its key, team and tags. Nobody waits behind it for them.
+    pub own: Vec<ScopeId>,
     /// Where it may go.
     pub candidates: Vec<Candidate>,
 }
@@ -64,6 +67,8 @@ pub struct Candidate {
     pub demand: Box<dyn Fn() -> Demand + Send + Sync>,
     /// Whether it may be called.
     pub health: Arc<Health>,
+    /// Whether budgets have the money for it.
+    pub affordable: Box<dyn Fn(Moment) -> bool + Send + Sync>,
 }
 
 impl fmt::Debug for Candidate {
@@ -197,15 +202,29 @@ impl Place<'_> {
     }
 
     /// Attends for all who wait, once nobody else does, and never ends.
-    pub async fn attend(&self, store: &dyn LimitStore, capacity: &CapacityNotify, clock: Clock, strict: bool) {
+    ///
+    /// `missed`: it was called in vain, and so much had ended when it looked; who was called in vain is not called again before
+    /// more ends.
+    pub async fn attend(
+        &self,
+        store: &dyn LimitStore,
+        capacity: &CapacityNotify,
+        clock: Clock,
+        strict: bool,
+        missed: Option<u64>,
+    ) {
         let (queue, limits) = (self.queue, store.local());
         let Ok(_attending) = queue.attendant.acquire().await else { return std::future::pending().await };
-        let (mut freed, mut look_again) = (true, store.recheck().map(|every| clock.now() + every));
+        let mut look_again = store.recheck().map(|every| clock.now() + every);
+        let mut known = missed;
+        let mut freed = false;
         loop {
             let ended = capacity.notified();
             tokio::pin!(ended);
             // Registered before the look, so that nothing freed in between goes unheard.
             ended.as_mut().enable();
+            let count = capacity.count();
+            freed |= known.replace(count) != Some(count);
             let now = clock.now();
             let next = queue.lock().call(now, limits, strict, freed);
             let wake = queue.lock().tell(now, next);
@@ -250,7 +269,7 @@ impl Queue {
     #[must_use]
     pub fn join(&self, capacity: usize, want: Want, now: Moment) -> Option<Place<'_>> {
         let mut state = self.lock();
-        if state.waiting.len() + state.standing >= capacity {
+        if state.waiting.len() + state.standing >= capacity || state.is_crowded_by(&want, capacity) {
             return None;
         }
         let signal = Arc::new(Notify::new());
@@ -299,6 +318,12 @@ impl State {
         number
     }
 
+    /// Whether somebody with limits of its own has half of the places already: it must not keep all others out.
+    fn is_crowded_by(&self, want: &Want, capacity: usize) -> bool {
+        let same = |waiter: &&Waiter| waiter.want.caller == want.caller;
+        !want.own.is_empty() && self.waiting.iter().filter(same).count() >= capacity.div_ceil(2)
+    }
+
     fn leave(&mut self, number: u64) {
         let Some(place) = self.waiting.iter().position(|waiter| waiter.number == number) else { return };
         let waiter = self.waiting.remove(place);
@@ -325,12 +350,17 @@ impl State {
             self.waiting.iter().filter(|waiter| held_off(waiter)).filter_map(|waiter| waiter.not_before).min();
         limits.read(now, |reading| {
             for scope in self.scopes(now) {
-                let found = Line::gather(self, now, scope, strict);
+                let found = Line::gather(self, reading, now, scope, strict);
                 let chosen = found.choose(self, reading, strict);
                 self.start(&found, chosen);
                 let waits = found.places.iter().filter_map(|place| self.waiting.get(*place));
                 let waits = waits.filter(|waiter| waiter.called.is_none());
                 next = waits.filter_map(|waiter| waiter.start(reading, now, scope)).chain(next).min();
+            }
+            // Those who wait for limits of their own stand in no line.
+            for waiter in self.waiting.iter().filter(|waiter| waiter.called.is_none() && !waiter.want.own.is_empty()) {
+                let starts = waiter.want.candidates.iter().filter_map(|one| waiter.start(reading, now, one.scope));
+                next = starts.chain(next).min();
             }
             for waiter in self.waiting.iter_mut().filter(|waiter| waiter.called.is_none() && !held_off(waiter)) {
                 if waiter.is_hopeless(reading, now) {
@@ -365,8 +395,9 @@ impl State {
     /// Every scope in which one of those who wait must have room.
     fn wanted(&self) -> Vec<ScopeId> {
         let wants = self.waiting.iter().take(LOOKED_AT).map(|waiter| &waiter.want);
-        let scopes =
-            wants.flat_map(|want| want.candidates.iter().map(|one| one.scope).chain(want.shared.iter().copied()));
+        let scopes = wants.flat_map(|want| {
+            want.candidates.iter().map(|one| one.scope).chain(want.shared.iter().chain(&want.own).copied())
+        });
         scopes.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -418,7 +449,7 @@ impl State {
 
 impl Candidate {
     fn may_start(&self, now: Moment) -> bool {
-        !matches!(self.health.admission(now), Admission::No { .. })
+        !matches!(self.health.admission(now), Admission::No { .. }) && (self.affordable)(now)
     }
 }
 
@@ -434,10 +465,19 @@ impl Waiter {
         }
     }
 
+    /// Whether those of its limits of which the others know nothing have room.
+    fn has_own_room(&self, reading: &mut Reading<'_>) -> bool {
+        let own = &self.want.own;
+        own.is_empty() || {
+            let demand = self.want.shared_demand();
+            own.iter().all(|scope| reading.wait(*scope, demand) == Wait::Now)
+        }
+    }
+
     /// When it can start in a scope, if nothing but time changes.
     fn start(&self, reading: &mut Reading<'_>, now: Moment, scope: ScopeId) -> Option<Moment> {
         let shared_demand = self.want.shared_demand();
-        let demands = self.want.shared.iter().map(|shared| (*shared, shared_demand));
+        let demands = self.want.shared.iter().chain(&self.want.own).map(|shared| (*shared, shared_demand));
         let mut start = now;
         for (scope, demand) in demands.chain(self.demand_in(scope).map(|demand| (scope, demand))) {
             match reading.wait(scope, demand) {
@@ -454,19 +494,26 @@ impl Waiter {
         let mut never = |scope, demand| reading.wait(scope, demand) == Wait::Never;
         let want = &self.want;
         let shared_demand = want.shared_demand();
-        want.shared.iter().any(|scope| never(*scope, shared_demand))
+        want.shared.iter().chain(&want.own).any(|scope| never(*scope, shared_demand))
             || want.candidates.iter().all(|one| one.may_start(now) && never(one.scope, (one.demand)()))
     }
 }
 
 /// Told whenever something under way ends or limits change: whoever attends a queue then looks again.
 #[derive(Debug, Default)]
-pub struct CapacityNotify(Notify);
+pub struct CapacityNotify(Notify, AtomicU64);
 
 impl CapacityNotify {
     /// Capacity may have become free.
     pub fn notify(&self) {
+        self.1.fetch_add(1, Ordering::Release);
         self.0.notify_waiters();
+    }
+
+    /// How often it may have.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.1.load(Ordering::Acquire)
     }
 
     /// Completes at the next [`CapacityNotify::notify`]; registered from the moment it is enabled or first polled.

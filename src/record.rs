@@ -59,6 +59,8 @@ pub struct AttemptRecord {
     pub usage_refused: bool,
     /// What it cost; `None` where the price is unknown or nothing is billed.
     pub cost: Option<NanoUsd>,
+    /// What budgets are charged: the cost, or what an unknown price is taken for.
+    pub charged: NanoUsd,
 }
 
 /// What is kept of one request. Never a prompt, a reply or a key.
@@ -94,6 +96,8 @@ pub struct Record {
     pub usage_estimated: bool,
     /// What it cost; `None` where the price is unknown.
     pub cost: Option<NanoUsd>,
+    /// What budgets are charged: the cost, or what an unknown price is taken for.
+    pub charged: NanoUsd,
     /// Time spent waiting for a limit.
     pub waited: Duration,
     /// From arrival to the first content sent.
@@ -128,6 +132,7 @@ impl Record {
             usage: Usage::default(),
             usage_estimated: false,
             cost: None,
+            charged: NanoUsd::default(),
             waited: Duration::ZERO,
             ttft: None,
             latency: Duration::ZERO,

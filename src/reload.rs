@@ -11,6 +11,7 @@ mod components;
 mod folder;
 mod limit_specs;
 mod lock;
+mod payers;
 mod policies;
 mod pools;
 mod rollouts;
@@ -22,8 +23,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::budgets::Budgets;
 use crate::health::HealthBook;
 use crate::id::{GroupName, PolicyName};
+use crate::keys::KeyBook;
 use crate::limits::{LearnedBook, Limits};
 use crate::queue::Queue;
 use crate::rollout::Control;
@@ -79,6 +82,10 @@ pub struct Sources {
 pub struct SharedState {
     /// Reservations and usage, by scope.
     pub limits: Arc<Limits>,
+    /// What may be spent and is, by scope.
+    pub budgets: Arc<Budgets>,
+    /// The virtual keys.
+    pub keys: Arc<KeyBook>,
     /// What replies have taught about limits, by deployment.
     pub learned: LearnedBook,
     /// Breakers and averages, by deployment.
@@ -90,8 +97,11 @@ pub struct SharedState {
 
 impl Default for SharedState {
     fn default() -> Self {
+        let (limits, budgets) = (Arc::new(Limits::new(&BTreeMap::new())), Arc::<Budgets>::default());
         Self {
-            limits: Arc::new(Limits::new(&BTreeMap::new())),
+            keys: Arc::new(KeyBook::new(Arc::clone(&limits), Arc::clone(&budgets))),
+            limits,
+            budgets,
             learned: LearnedBook::default(),
             health: HealthBook::default(),
             rollouts: Arc::default(),

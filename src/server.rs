@@ -14,6 +14,7 @@ mod explain;
 mod figures;
 mod health;
 mod info;
+mod keys;
 mod probe;
 mod refusal;
 mod rollout;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{Method, Request};
+use axum::http::{Extensions, Method, Request};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{BoxError, Router};
@@ -39,6 +40,7 @@ use tower_service::Service;
 use crate::format::{Operation, operation_at, spoken_at};
 use crate::pipeline::Gateway;
 use crate::provider::simulated::Simulated;
+use crate::snapshot::Caller;
 use crate::telemetry::Metrics;
 
 pub use serve::{Listening, Server, listen};
@@ -98,11 +100,12 @@ impl HttpService {
     }
 
     /// Answers what is no chat.
-    async fn route<B: RequestBody>(&self, request: Request<B>) -> Response {
+    async fn route<B: RequestBody>(&self, mut request: Request<B>) -> Response {
         if let Some(app) = &self.gateway {
-            let (path, headers) = (request.uri().path(), request.headers());
-            if let Err(why) = access::authorize(&app.gateway.live.read(), request.version(), headers, request.uri()) {
-                return refusal::unrecorded(app, spoken_at(path, headers), &why);
+            let (uri, headers, now) = (request.uri(), request.headers(), app.gateway.clock.now());
+            match access::authorize(&app.gateway.live.read(), request.version(), headers, uri, now) {
+                Ok(caller) => request.extensions_mut().extend(caller.map(told).unwrap_or_default()),
+                Err(why) => return refusal::unrecorded(app, spoken_at(uri.path(), headers), &why),
             }
         }
         if let Some(app) = &self.gateway
@@ -116,6 +119,13 @@ impl HttpService {
             Err(never) => match never {},
         }
     }
+}
+
+/// Who asks, for handlers.
+fn told(caller: Arc<Caller>) -> Extensions {
+    let mut told = Extensions::new();
+    told.insert(caller);
+    told
 }
 
 /// A request's body as it arrives.
@@ -151,6 +161,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/admin/decisions/{id}", get(admin::decision)),
         ("/admin/policies/history", get(rollout::history)),
         ("/admin/policies/{group}/{action}", post(rollout::act)),
+        ("/key/generate", post(keys::generate)),
+        ("/key/update", post(keys::update)),
+        ("/key/delete", post(keys::delete)),
+        ("/key/block", post(keys::block)),
+        ("/key/unblock", post(keys::unblock)),
+        ("/key/info", get(keys::info)),
+        ("/key/list", get(keys::list)),
         ("/spend/logs", get(spend::logs)),
         ("/spend/tags", get(spend::tags)),
         ("/global/spend", get(spend::total)),

@@ -12,11 +12,13 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 
 use crate::authorization::Authorization;
+use crate::budgets::BudgetId;
 use crate::catalog::{Deployment, Group};
 use crate::config::Settings;
 use crate::format::ProviderFormat;
 use crate::health::Health;
 use crate::id::{GroupName, KeyId, RequestId, TeamId};
+use crate::keys::KeyBook;
 use crate::limits::{Learned, ScopeId};
 use crate::moment::Moment;
 use crate::policy::{
@@ -25,9 +27,12 @@ use crate::policy::{
 use crate::queue::Queue;
 use crate::rollout::{Control, Rollout};
 use crate::upstream::Upstream;
+use crate::virtual_key::VirtualKey;
 
+mod payers;
 mod wildcards;
 
+pub use payers::{Payer, Payers, Team};
 pub use wildcards::Wildcards;
 
 /// Everything a request needs to know, frozen.
@@ -42,6 +47,8 @@ pub struct Snapshot {
     pub wildcards: Wildcards,
     /// The callers it knows.
     pub callers: Callers,
+    /// Who pays for requests beside their keys.
+    pub payers: Payers,
     /// The headers of requests that some policy reads; no other outlives the reading of its request.
     pub headers_read: Vec<HeaderName>,
     /// Digest of the configuration's text: a build that changes nothing is recognised by it.
@@ -66,12 +73,18 @@ impl Snapshot {
 /// The caller of a request, as far as limits, policies and records need to know it.
 #[derive(Debug)]
 pub struct Caller {
-    /// The name of the key that was shown; never the key.
+    /// What tells the key that was shown from others; never the key.
     pub key: KeyId,
+    /// The name of the key for people and policies.
+    pub name: Arc<str>,
     /// The team the key belongs to.
     pub team: Option<TeamId>,
     /// What each of its requests counts in, whatever the request is.
     pub scopes: Vec<ScopeId>,
+    /// The budgets of its own that each of its requests counts in.
+    pub budgets: Vec<BudgetId>,
+    /// The virtual key that was shown, where it was one.
+    pub virtual_key: Option<Arc<VirtualKey>>,
 }
 
 /// The callers there are.
@@ -83,14 +96,25 @@ pub struct Callers {
     pub master: Arc<Caller>,
     /// Whoever shows the admin key.
     pub admin: Arc<Caller>,
+    /// Whoever shows a virtual key.
+    pub keys: Arc<KeyBook>,
 }
 
 impl Callers {
     /// The callers of a gateway in which all requests count in `global`.
     #[must_use]
-    pub fn new(global: ScopeId) -> Self {
-        let caller = |key: &str| Arc::new(Caller { key: KeyId::from(key), team: None, scopes: vec![global] });
-        Self { anonymous: caller("anonymous"), master: caller("master"), admin: caller("admin") }
+    pub fn new(global: ScopeId, keys: Arc<KeyBook>) -> Self {
+        let caller = |name: &str| {
+            Arc::new(Caller {
+                key: KeyId::from(name),
+                name: name.into(),
+                team: None,
+                scopes: vec![global],
+                budgets: Vec::new(),
+                virtual_key: None,
+            })
+        };
+        Self { anonymous: caller("anonymous"), master: caller("master"), admin: caller("admin"), keys }
     }
 }
 
@@ -113,6 +137,8 @@ pub struct GroupRuntime {
     pub deployments: Vec<Arc<DeploymentRuntime>>,
     /// The group's own limits.
     pub scope: ScopeId,
+    /// The group's own budgets.
+    pub budgets: Vec<BudgetId>,
     /// The queue of waiting requests.
     pub queue: Arc<Queue>,
 }
@@ -194,6 +220,8 @@ pub struct DeploymentRuntime {
     pub health: Arc<Health>,
     /// Its limits.
     pub scope: ScopeId,
+    /// Its budgets, and its provider's.
+    pub budgets: Vec<BudgetId>,
     /// What its replies have taught.
     pub learned: Arc<Learned>,
     /// What those of its model have taught in its group, whichever deployment gave them.

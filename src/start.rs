@@ -1,5 +1,7 @@
 //! Putting the parts together: the only place that knows them all. Nothing is decided here.
 
+mod alerts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::LedgerSettings;
 use crate::decisions::{Decisions, default_folder};
 use crate::http::HttpUpstream;
 use crate::limits::{LimitStore, Limits};
@@ -24,6 +27,8 @@ use crate::store::Ledger;
 use crate::telemetry::{self, DroppedLines, Metrics};
 use crate::tokens;
 use crate::upstream::Upstream;
+
+use alerts::Alerts;
 
 /// What a gateway is started with.
 pub struct Options {
@@ -94,11 +99,16 @@ fn assemble_over(
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
     let ledger = ledger(&snapshot, state)?;
     let limits = store(&snapshot, Arc::clone(&shared.limits)).map_err(|problem| vec![problem])?;
+    if let Some(ledger) = &ledger {
+        take_up(ledger, &shared, clock)?;
+    }
     let metrics = Arc::new(Metrics::new(dropped_lines));
     metrics.applied(1);
     let gateway = Arc::new(Gateway {
         live: Live::new(snapshot, Vec::new()),
         limits,
+        budgets: Arc::clone(&shared.budgets),
+        alarm: Arc::new(Alerts),
         capacity: CapacityNotify::default(),
         clock,
         ledger,
@@ -156,12 +166,34 @@ fn limit_store(
 
 /// The ledger, where one is to be kept. `state` is the folder the process keeps state in by default.
 fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledger>>, Vec<String>> {
-    let Some(told) = &snapshot.settings.ledger else { return Ok(None) };
-    let file = ledger_file(told.file.clone(), snapshot.settings.state_dir.clone().or(state));
+    let settings = &snapshot.settings;
+    let implied = settings.payers.need_a_ledger();
+    let Some(told) = settings.ledger.clone().or_else(|| implied.then(LedgerSettings::default)) else {
+        return Ok(None);
+    };
+    let file = ledger_file(told.file, settings.state_dir.clone().or(state));
+    if file.is_none() && settings.ledger.is_none() {
+        tracing::warn!(
+            "there is no folder of state, so that budgets begin anew at each start; set `witgate.ledger.file`"
+        );
+        return Ok(None);
+    }
     let file = file.ok_or_else(|| {
         vec!["there is no folder for the ledger\nhint: name a file with `witgate.ledger.file`".to_owned()]
     })?;
     Ledger::open(&file).map(|ledger| Some(Arc::new(ledger))).map_err(|problem| vec![problem])
+}
+
+/// The keys that are kept, and what was spent before. Blocks.
+fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock) -> Result<(), Vec<String>> {
+    let spent = Arc::clone(ledger);
+    shared.budgets.read_from(Box::new(move |scope, since| {
+        let spent = spent.spent(scope, since);
+        spent.inspect_err(|why| tracing::error!(why, "what was spent before is not known, and counts as nothing")).ok()
+    }));
+    let keys = ledger.keys().load().map_err(|why| vec![why])?;
+    shared.keys.load(clock.now(), keys);
+    Ok(())
 }
 
 /// Where the ledger is: the file that is named, else in the folder of state.

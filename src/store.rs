@@ -4,9 +4,12 @@
 //! at most `FLUSH` later. A clean stop writes everything; a killed process loses the requests under way and one flush. A request
 //! is written once, whatever happens: its id is the key, and a batch is one transaction. What cannot be written is tried again
 //! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
+//! Virtual keys are kept in the same file, as digests.
 
+mod keys;
 mod schema;
 mod spend;
+mod spent;
 mod writer;
 
 #[cfg(test)]
@@ -21,8 +24,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::limits::Scope;
+use crate::moment::Moment;
+use crate::money::NanoUsd;
 use crate::record::Record;
 
+pub use keys::KeyStore;
 pub use spend::{By, Logged, Period, Reader, Spend};
 
 /// How long a record waits for others before it is written.
@@ -39,6 +46,7 @@ pub struct Ledger {
     /// The process is to end: what cannot be written must not hold it up.
     ending: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    keys: KeyStore,
 }
 
 impl Ledger {
@@ -55,18 +63,41 @@ impl Ledger {
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|fault| failed(&fault))?;
         }
         let database = schema::open(path).map_err(|fault| failed(&fault))?;
+        let keys = KeyStore::open(path).map_err(|fault| failed(&fault))?;
         let (entries, received) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let ending = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ending);
         let thread = thread.spawn(move || writer::write(database, &received, &told)).map_err(|fault| failed(&fault))?;
-        Ok(Self { path: path.to_owned(), entries, lost: AtomicU64::new(0), ending, writer: Mutex::new(Some(thread)) })
+        Ok(Self {
+            path: path.to_owned(),
+            entries,
+            lost: AtomicU64::new(0),
+            ending,
+            writer: Mutex::new(Some(thread)),
+            keys,
+        })
     }
 
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The virtual keys.
+    #[must_use]
+    pub const fn keys(&self) -> &KeyStore {
+        &self.keys
+    }
+
+    /// What requests that arrived since then were charged for, as far as they count in a scope and are written.
+    ///
+    /// # Errors
+    /// The file cannot be read, in words.
+    pub fn spent(&self, scope: &Scope, since: Moment) -> Result<NanoUsd, String> {
+        let told = spent::spent(&self.keys.lock(), scope, since);
+        told.map_err(|fault| format!("{}: {fault}", self.path.display()))
     }
 
     /// Takes in the record of a request that has ended.

@@ -8,6 +8,7 @@ mod deployment;
 mod endpoint;
 mod failures;
 mod groups;
+mod payers;
 mod quota;
 mod strategy;
 mod vertex;
@@ -90,7 +91,8 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         }
         member
     });
-    let members = members.collect();
+    let mut members: Vec<_> = members.collect();
+    payers::assume(&mut members, shape.own.unknown_price);
     let mut groups = Groups::new(reader, members, strategy::router(&shape.router.strategy), tags(&shape.router));
     groups.check_emptied(reader, unusable);
     groups.routing_groups(&shape.router.routing_groups);
@@ -103,7 +105,9 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
     let retry = RetryRule { retries, by_class: shape.router.retry_policy };
     let failures = Failures::new(lists, retry, std::mem::take(&mut shape.router.group_retry_policies));
     let failures = failures.resolve(reader, &groups, &aliases);
+    let payers = payers::payers(reader, &mut shape, &groups);
     Settings {
+        payers,
         catalog: Catalog { groups: groups.finish(failures) },
         aliases,
         global_limits: global_limits(&shape),

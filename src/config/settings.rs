@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::budgets::BudgetSpec;
 use crate::catalog::Catalog;
 use crate::failover::ByClass;
-use crate::id::{GroupName, PolicyName};
+use crate::id::{GroupName, PolicyName, ProviderName, TeamId};
 use crate::limits::LimitSpec;
+use crate::virtual_key::VirtualKey;
 
 /// One whole configuration.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// Limits over everything that passes through.
     pub global_limits: LimitSpec,
+    /// Who may use how much.
+    pub payers: PayerSettings,
     /// Where requests wait that no deployment may take yet.
     pub queue: QueueSettings,
     /// Where limits are kept that several gateways share; `None`: in this process.
@@ -41,6 +46,73 @@ pub struct Settings {
     pub max_fallbacks: u32,
     /// The shortest wait before a retry (`retry_after`).
     pub retry_after: Duration,
+}
+
+impl Settings {
+    /// Whether clients must show a key.
+    #[must_use]
+    pub const fn asks_for_keys(&self) -> bool {
+        self.server.master_key.is_some() || !self.payers.keys.is_empty()
+    }
+}
+
+/// Who may use how much.
+#[derive(Clone, Debug, Default)]
+pub struct PayerSettings {
+    /// The keys that the configuration gives.
+    pub keys: Vec<VirtualKey>,
+    /// What everybody together may spend, each for another time.
+    pub global: Vec<BudgetSpec>,
+    /// Teams of keys.
+    pub teams: BTreeMap<TeamId, TeamSpec>,
+    /// Requests with a tag.
+    pub tags: BTreeMap<Arc<str>, PayerSpec>,
+    /// Requests for a group.
+    pub groups: BTreeMap<GroupName, PayerSpec>,
+    /// What may be spent at a provider.
+    pub providers: BTreeMap<ProviderName, Vec<BudgetSpec>>,
+    /// The HTTP status of what a budget refuses.
+    pub budget_status: u16,
+    /// Who is told of budgets.
+    pub alerts: AlertSettings,
+}
+
+impl PayerSettings {
+    /// Whether anything is counted that must outlive the process.
+    #[must_use]
+    pub fn need_a_ledger(&self) -> bool {
+        let any = |payer: &PayerSpec| !payer.budgets.is_empty();
+        !(self.keys.is_empty() && self.global.is_empty() && self.providers.is_empty())
+            || self.teams.values().any(|team| any(&team.payer))
+            || self.tags.values().chain(self.groups.values()).any(any)
+    }
+}
+
+/// What one payer may use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PayerSpec {
+    /// Its limits.
+    pub limits: Option<LimitSpec>,
+    /// Its budgets.
+    pub budgets: Vec<BudgetSpec>,
+}
+
+/// What a team may use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TeamSpec {
+    /// Its limits and budgets.
+    pub payer: PayerSpec,
+    /// The models it may ask for, stars allowed; empty is all.
+    pub models: Vec<String>,
+}
+
+/// Who is told of budgets that come to an end. An address may hold a secret.
+#[derive(Clone, Debug, Default)]
+pub struct AlertSettings {
+    /// An address that takes LiteLLM's JSON.
+    pub webhook: Option<SecretString>,
+    /// An address of Slack's.
+    pub slack: Option<SecretString>,
 }
 
 /// Another name of a group.

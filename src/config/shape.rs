@@ -4,9 +4,11 @@
 //! not there. A key that is to act is read in its section's file, given its grade in `data/litellm-keys.tsv`, and used in
 //! `resolve`.
 
+mod allowance;
 mod credential;
 mod failures;
 mod general_settings;
+mod keys;
 mod litellm_params;
 mod litellm_settings;
 mod model_info;
@@ -17,6 +19,7 @@ mod router_settings;
 mod simulated;
 mod witgate;
 
+pub(super) use allowance::Named;
 pub(super) use failures::{FallbackEntry, FallbackLists, TargetEntry};
 pub(super) use general_settings::GeneralSettings;
 pub(super) use litellm_params::{Costs, LitellmParams, header};
@@ -26,7 +29,9 @@ pub(super) use model_list::ModelEntry;
 pub(super) use redis_server::Redis;
 pub(super) use router_settings::{AliasEntry, RouterSettings, RoutingGroup, Strategy};
 pub(super) use simulated::Simulated;
-pub(super) use witgate::{BuilderGrants, Decisions, ParserGrants, PolicyEntry, RouterGrants, Witgate};
+pub(super) use witgate::{
+    BuilderGrants, Decisions, ParserGrants, PolicyEntry, RouterGrants, UnknownPriceRule, Witgate,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +39,7 @@ use std::sync::Arc;
 use super::reader::Reader;
 use super::section::Section;
 use super::yaml::{Node, Value};
+use crate::virtual_key::Allowance;
 
 /// A whole file.
 pub(super) struct Shape<'r, 'e> {
@@ -42,6 +48,8 @@ pub(super) struct Shape<'r, 'e> {
     pub(super) litellm: LitellmSettings,
     pub(super) general: GeneralSettings,
     pub(super) own: Witgate,
+    /// `cost_controls`: a budget of all.
+    pub(super) cost_controls: Allowance,
 }
 
 impl<'r, 'e> Shape<'r, 'e> {
@@ -58,7 +66,11 @@ impl<'r, 'e> Shape<'r, 'e> {
         // Merged and joined already; read here so that they count as keys that act.
         let _merged = top.get("include");
         credential::read_all(reader, top.descend("credential_list"));
+        let mut cost_controls = top.inner("cost_controls", "cost_controls");
+        let budget_of_all = allowance::budget(&mut cost_controls);
+        cost_controls.finish();
         let shape = Self {
+            cost_controls: budget_of_all,
             router: RouterSettings::read(top.inner("router_settings", "router_settings")),
             litellm: LitellmSettings::read(top.inner("litellm_settings", "litellm_settings")),
             general: GeneralSettings::read(top.inner("general_settings", "general_settings")),

@@ -7,6 +7,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::budgets::BudgetSpec;
 use crate::catalog::{Deployment, FailureRules, Origin, RollOut, WhenNone};
 use crate::failover::{ByClass, Target};
 use crate::limits::LimitSpec;
@@ -109,10 +110,32 @@ fn describe(settings: &Settings) -> String {
         writeln!(out, "WASI stubs {:?}", policies.allow_wasi_stubs).unwrap();
     }
     writeln!(out, "retry after {:?}", settings.retry_after).unwrap();
+    describe_payers(&settings.payers, &mut out);
     if let Some(decisions) = decisions {
         writeln!(out, "{decisions:?}").unwrap();
     }
     out
+}
+
+fn describe_payers(payers: &PayerSettings, out: &mut String) {
+    for key in &payers.keys {
+        writeln!(out, "key {:?} of {:?}: {:?}, {:?}", key.alias, key.team, key.models, key.allowance).unwrap();
+    }
+    let payer = |name: String, budgets: &[BudgetSpec]| {
+        let told = |one: &BudgetSpec| {
+            let period = one.period.as_ref().map_or_else(String::new, |period| format!(" for {period}"));
+            format!("{:?}, told at {:?}{period}", one.max, one.soft)
+        };
+        format!("{name} may spend {}", budgets.iter().map(told).collect::<Vec<_>>().join("; "))
+    };
+    let global = (!payers.global.is_empty()).then(|| payer("all".to_owned(), &payers.global));
+    let teams = payers.teams.iter().map(|(name, team)| payer(format!("team {name}"), &team.payer.budgets));
+    let tags = payers.tags.iter().map(|(name, one)| payer(format!("tag {name}"), &one.budgets));
+    let groups = payers.groups.iter().map(|(name, one)| payer(format!("group {name}"), &one.budgets));
+    let providers = payers.providers.iter().map(|(name, budgets)| payer(format!("provider {name}"), budgets));
+    for line in global.into_iter().chain(teams).chain(tags).chain(groups).chain(providers) {
+        writeln!(out, "{line}").unwrap();
+    }
 }
 
 fn describe_deployment(one: &Deployment) -> String {
@@ -212,7 +235,7 @@ fn every_example_loads_and_every_key_of_it_is_known() {
 fn the_keys_that_act_are_the_keys_the_table_says_act() {
     let text = "credential_list: [{ credential_name: c, credential_values: {} }]\n\
                 model_list: [{ model_name: a, litellm_params: { model: openai/a } }]\n\
-                router_settings: { routing_groups: [{ group_name: g, models: [a] }], model_group_alias: { b: { model: a } } }\n";
+                router_settings: { routing_groups: [{ group_name: g, models: [a] }], model_group_alias: { b: { model: a } }, provider_budget_config: { p: { budget_limit: 1 } } }\n";
     let root = yaml::tree(text, "a.yaml", 0).unwrap();
     let files = ["a.yaml".to_owned()];
     let reader = Reader::new(&files, &env);

@@ -32,6 +32,16 @@ pub async fn post_json(url: &str, key: Option<&str>, body: Vec<u8>) -> Result<Va
     json(url, key, Some(("application/json", body))).await
 }
 
+/// Posts a JSON body to `url`; what is answered is not read. The address is not in the message: it may hold a secret.
+///
+/// # Errors
+/// No connection, or a status that is not a success.
+pub async fn tell(url: &str, body: Vec<u8>) -> Result<(), String> {
+    let answer = send(url, None, Some(("application/json", body))).await;
+    let (status, _) = answer.map_err(|cause| root(&*cause))?;
+    if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
+}
+
 /// The JSON that is answered to a form posted to `url`.
 ///
 /// # Errors

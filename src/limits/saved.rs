@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dimension::{Amount, Dimension};
 use super::{Limits, Scope};
-use crate::id::{DeploymentId, GroupName, KeyId};
+use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, TeamId};
 use crate::moment::Moment;
 
 /// The windows of every scope that counted something.
@@ -51,6 +51,9 @@ pub(super) fn written(scope: &Scope) -> (&'static str, String) {
     match scope {
         Scope::Global => ("global", String::new()),
         Scope::Key(key) => ("key", key.to_string()),
+        Scope::Team(team) => ("team", team.to_string()),
+        Scope::Tag(tag) => ("tag", tag.to_string()),
+        Scope::Provider(provider) => ("provider", provider.to_string()),
         Scope::Group(group) => ("group", group.to_string()),
         Scope::Deployment(deployment) => ("deployment", deployment.to_string()),
         Scope::Quota(name) => ("quota", name.to_string()),
@@ -61,6 +64,9 @@ fn read(kind: &str, name: &str) -> Option<Scope> {
     Some(match kind {
         "global" => Scope::Global,
         "key" => Scope::Key(KeyId::from(name)),
+        "team" => Scope::Team(TeamId::from(name)),
+        "tag" => Scope::Tag(name.into()),
+        "provider" => Scope::Provider(ProviderName::from(name)),
         "group" => Scope::Group(GroupName::from(name)),
         "deployment" => Scope::Deployment(DeploymentId::from(name)),
         "quota" => Scope::Quota(name.into()),

@@ -31,17 +31,23 @@ impl State {
         if let Some(touched) = &mut self.touched {
             touched.extend(self.ids.values());
         }
-        for (scope, id) in &self.ids {
-            let Some(usage) = self.scopes.get_mut(index(*id)) else { continue };
-            let Some(spec) = specs.get(scope) else {
-                usage.release(now);
-                continue;
-            };
-            for (meter, before) in usage.restrict(spec, now) {
-                let Some(after) = usage.meter(meter) else { continue };
-                for entry in self.reservations.of(*id).filter(|entry| entry.meter == meter) {
-                    entry.placement = before.moved(entry.placement, after.window(), now);
-                }
+        let known: Vec<_> = self.ids.iter().map(|(scope, id)| (specs.get(scope), *id)).collect();
+        for (spec, id) in known {
+            self.restrict(id, spec, now);
+        }
+    }
+
+    /// Other limits of one scope; `None` is unlimited.
+    pub(super) fn restrict(&mut self, id: ScopeId, spec: Option<&LimitSpec>, now: Moment) {
+        if let Some(touched) = &mut self.touched {
+            touched.extend([id]);
+        }
+        let Some(usage) = self.scopes.get_mut(index(id)) else { return };
+        let Some(spec) = spec else { return usage.release(now) };
+        for (meter, before) in usage.restrict(spec, now) {
+            let Some(after) = usage.meter(meter) else { continue };
+            for entry in self.reservations.of(id).filter(|entry| entry.meter == meter) {
+                entry.placement = before.moved(entry.placement, after.window(), now);
             }
         }
     }

@@ -3,19 +3,24 @@
 //! The first deployment of the plan whose limits and breaker let the request through is taken; if none
 //! does now, the request queues with its group's others until it is called: when there is room for it and its turn has come.
 
+mod money;
+mod refusals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fault::{Cause, Refusal, RefusalKind};
+use crate::fault::{Refusal, RefusalKind};
 use crate::health::Admission;
-use crate::id::GroupName;
-use crate::limits::{Certainty, Decision, Demand, Dimension, Excess, ReserveRequest, Scope, ScopeId, Wait};
+use crate::limits::{Certainty, Decision, Demand, ReserveRequest, ScopeId, Wait};
 use crate::moment::Moment;
 use crate::queue::{Candidate, Place, Want};
 use crate::record::Removal;
 use crate::snapshot::DeploymentRuntime;
 
 use super::{Estimate, RequestContext, RequestGuard};
+use refusals::{context_refusal, excess_refusal, unreachable_refusal, wait_refusal};
+
+pub(super) use refusals::queue_is_full;
 
 /// What limits and breakers say of a request now.
 enum AdmissionCheck {
@@ -96,12 +101,15 @@ impl AdmissionControl<'_, '_> {
         let context = self.context;
         let gateway = context.gateway;
         let strict = context.snapshot.settings.queue.strict;
+        let mut missed = None;
         loop {
             let scope = tokio::select! {
                 biased;
                 scope = place.called() => scope,
-                () = place.attend(&*gateway.limits, &gateway.capacity, gateway.clock, strict) => continue,
+                () = place.attend(&*gateway.limits, &gateway.capacity, gateway.clock, strict, missed) => continue,
             };
+            // What ends from here on may be what it then waits for.
+            missed = Some(gateway.capacity.count());
             match self.try_admit(wait_deadline, Some(scope)).await? {
                 Attempted::Granted(index) => return Ok(index),
                 Attempted::Wait(again) => place.missed(again),
@@ -113,6 +121,8 @@ impl AdmissionControl<'_, '_> {
     fn want(&self) -> Want {
         let (context, estimate) = (self.context, &*self.estimate);
         let group = context.group;
+        // Only who holds none of them waits in the queue.
+        let (shared, own) = context.paying.parts();
         let deployments = self.order.iter().filter(|index| !self.failed.contains(index));
         let deployments = deployments.map(|index| &group.deployments[*index]);
         let fits = |deployment: &&Arc<DeploymentRuntime>| {
@@ -124,13 +134,15 @@ impl AdmissionControl<'_, '_> {
                 scope: deployment.scope,
                 demand: Box::new(move || estimate.demand(&learning)),
                 health: Arc::clone(&deployment.health),
+                affordable: money::affordable_later(context, self.estimate, deployment),
             }
         });
         Want {
             group: group.config.name.clone(),
             priority: context.priority,
             caller: context.caller.key.clone(),
-            shared: self.shared_scopes(),
+            shared: shared.to_vec(),
+            own: own.to_vec(),
             candidates: candidates.collect(),
         }
     }
@@ -138,7 +150,7 @@ impl AdmissionControl<'_, '_> {
     /// The scopes it must have room in whichever deployment is taken; none for a retry, which holds them.
     fn shared_scopes(&self) -> Vec<ScopeId> {
         match self.guard.shared {
-            None => self.context.caller.scopes.iter().copied().chain([self.context.group.scope]).collect(),
+            None => self.context.paying.scopes.clone(),
             Some(_) => Vec::new(),
         }
     }
@@ -222,7 +234,7 @@ impl AdmissionControl<'_, '_> {
                 AdmissionCheck::Wait(Some(until), reason)
                     if until > wait_deadline || (self.elsewhere && reason == WaitReason::Breaker) =>
                 {
-                    return Err(wait_refusal(self.context, until, reason));
+                    return Err(wait_refusal(self.context, self.estimate, until, reason));
                 }
                 AdmissionCheck::Wait(until, _) => return Ok(Attempted::Wait(until)),
             }
@@ -311,8 +323,16 @@ impl AdmissionControl<'_, '_> {
             let deployment = &group.deployments[*index];
             (deployment.scope, estimate.demand(deployment))
         };
+        let (candidates, shorts) = money::affordable(context, estimate, candidates, now);
+        if candidates.is_empty() {
+            return money::unaffordable(context, estimate, &shorts);
+        }
+        let candidates = &*candidates;
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
         let shared_demand = shared_demand(estimate, offers.iter().map(|(_, demand)| *demand));
+        if let Err(short) = guard.hold_money(&context.paying.budgets, shared_demand.cost) {
+            return money::short_of(context, estimate, candidates[0], &short);
+        }
         let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };
         let request = ReserveRequest {
             request: guard.id(),
@@ -326,20 +346,33 @@ impl AdmissionControl<'_, '_> {
         if decision != Decision::CountFirst {
             guard.record.estimated_input_tokens = estimate.input();
         }
+        if !matches!(decision, Decision::Granted { .. }) {
+            guard.release_money();
+        }
         match decision {
             Decision::Granted { index, shared, own } => {
                 let deployment = &group.deployments[candidates[index]];
-                match deployment.health.begin(now) {
-                    Ok(attempt) => {
+                let money = gateway.budgets.hold(now, &deployment.budgets, offers[index].1.cost);
+                // Others were faster since it was asked: they hold the money, or the breaker's probe.
+                let begun = match money {
+                    Ok(money) => {
+                        deployment.health.begin(now).map(|attempt| (attempt, money)).map_err(|open| Some(open.until))
+                    }
+                    Err(_short) => Err(None),
+                };
+                match begun {
+                    Ok((attempt, money)) => {
                         guard.shared = shared.or(guard.shared.take());
-                        guard.begin_attempt(group, candidates[index], attempt, own, estimate.attempt(deployment));
+                        let estimate = estimate.attempt(deployment);
+                        guard.begin_attempt(group, candidates[index], attempt, (own, money), estimate);
                         AdmissionCheck::Granted(candidates[index])
                     }
-                    // Another thread took the breaker's probe since it was asked.
-                    Err(open) => {
+                    Err(until) => {
                         shared.into_iter().chain([own]).for_each(|one| gateway.limits.refund(now, one));
+                        guard.release_money();
                         gateway.capacity.notify();
-                        AdmissionCheck::Wait(Some(open.until), WaitReason::Breaker)
+                        let reason = if until.is_some() { WaitReason::Breaker } else { WaitReason::Limit };
+                        AdmissionCheck::Wait(until, reason)
                     }
                 }
             }
@@ -388,72 +421,6 @@ fn shared_demand(estimate: &Estimate, candidates: impl Iterator<Item = Demand>) 
         cost: most.cost.max(demand.cost),
         ..most
     })
-}
-
-/// As many wait as may.
-pub(super) fn queue_is_full(group: &GroupName, capacity: usize) -> Refusal {
-    let message = format!("the queue of `{group}` is full ({capacity} requests wait)");
-    Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1))
-}
-
-/// Tells when the next can start, where that is later than requests may wait.
-fn wait_refusal(context: &RequestContext<'_>, until: Moment, reason: WaitReason) -> Refusal {
-    let wait = until.since(context.gateway.clock.now());
-    let (kind, what) = match reason {
-        WaitReason::Limit => (RefusalKind::RateLimited, "every deployment is at a limit"),
-        WaitReason::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures"),
-    };
-    let message = format!(
-        "`{}`: {what}; the next can start in {:.1} s, which is longer than requests may wait here ({} s)",
-        context.group.config.name,
-        wait.as_secs_f64(),
-        context.snapshot.settings.queue.max_wait.as_secs_f64()
-    );
-    Refusal::new(kind, message).after(wait)
-}
-
-/// The configuration wants nothing sent that is not reserved for all gateways.
-fn unreachable_refusal() -> Refusal {
-    let message = "the store that keeps the limits of all gateways does not answer, and the configuration wants requests refused meanwhile (`witgate.shared_limits.when_unreachable`)";
-    Refusal::new(RefusalKind::Unavailable, message).after(Duration::from_secs(1))
-}
-
-fn context_refusal(input: u64, window: u32) -> Refusal {
-    let message = format!(
-        "the request has {input} input tokens and the largest context window here holds {window}; shorten it or use a model with a larger window"
-    );
-    let mut refusal = Refusal::new(RefusalKind::InvalidRequest, message).at("messages");
-    refusal.code = Some("context_length_exceeded".to_owned());
-    refusal.cause = Some(Cause::ContextWindow);
-    refusal
-}
-
-fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, estimate: &Estimate) -> Refusal {
-    let whose = match &excess.scope {
-        Scope::Global => "the gateway".to_owned(),
-        Scope::Key(key) => format!("the key `{key}`"),
-        Scope::Group(group) => format!("the group `{group}`"),
-        Scope::Quota(quota) => format!("the quota `{quota}`, the largest of `{}`", context.group.config.name),
-        Scope::Deployment(deployment) => {
-            format!("the deployment `{deployment}`, the largest of `{}`", context.group.config.name)
-        }
-    };
-    let what = match excess.dimension {
-        Dimension::Requests => "requests per window",
-        Dimension::Tokens => "tokens per window",
-        Dimension::InputTokens => "input tokens per window",
-        Dimension::OutputTokens => "output tokens per window",
-        Dimension::Cost => "billionths of a dollar per window",
-        Dimension::InFlight => "requests at once",
-    };
-    let counted = if estimate.is_exact() { "" } else { " (estimated)" };
-    let message = format!(
-        "request too large: it needs {} {what} ({} input{counted} and the output bound) and the limit of {whose} is {}; waiting does not help: shorten the prompt, lower `max_tokens` or raise the limit",
-        excess.asked,
-        estimate.input(),
-        excess.limit
-    );
-    Refusal::new(RefusalKind::NeverFits, message)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use http::HeaderMap;
 
 use crate::attempt::Billing;
 use crate::attempt::{AttemptOutcome, AttemptProgress};
+use crate::budgets::{Hold, Reached};
+use crate::catalog::Deployment;
 use crate::failover::FaultClass;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::limit_in_words;
@@ -18,6 +20,7 @@ use crate::health::{self, Change};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::{Demand, Dimension, News, Observation, OutputCounting, Reservation, ReservationHandle};
 use crate::moment::Moment;
+use crate::money::NanoUsd;
 use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
 use crate::rollout::Rollout;
@@ -35,6 +38,8 @@ pub(super) struct AttemptGuard {
     rollout: Option<(Arc<Rollout>, bool)>,
     index: usize,
     reservation: Reservation,
+    /// Money held at its deployment and its provider.
+    money: Hold,
     health: health::Attempt,
     estimate: AttemptEstimate,
     pub(super) progress: AttemptProgress,
@@ -47,7 +52,7 @@ impl AttemptGuard {
         policy: Option<&Arc<str>>,
         index: usize,
         health: health::Attempt,
-        reservation: Reservation,
+        (reservation, money): (Reservation, Hold),
         (progress, estimate): (AttemptProgress, AttemptEstimate),
     ) -> Self {
         let deployment = Arc::clone(&group.deployments[index]);
@@ -55,7 +60,7 @@ impl AttemptGuard {
         let rollout = rollout.map(|rollout| (Arc::clone(rollout), policy == Some(rollout.policy())));
         let name = group.config.name.clone();
         let router = group.router.clone();
-        Self { deployment, router, group: name, rollout, index, reservation, health, estimate, progress }
+        Self { deployment, router, group: name, rollout, index, reservation, money, health, estimate, progress }
     }
 
     /// The bound of output where its format must have one and the client gave none.
@@ -92,14 +97,15 @@ impl AttemptGuard {
         self.health.answering();
     }
 
-    /// Ends it and reports the outcome to all but the request. `seed` and `number` say which attempt of which request it was.
+    /// Ends it and reports the outcome to all but the request, with what is to be told of budgets. When the request arrived, its
+    /// `seed` and `number` say which attempt of which request it was.
     pub(super) fn end(
         self,
         gateway: &Gateway,
-        seed: u64,
+        (arrived, seed): (Moment, u64),
         number: usize,
         fault: Option<&AttemptFault>,
-    ) -> (AttemptOutcome, AttemptRecord) {
+    ) -> (AttemptOutcome, AttemptRecord, Vec<Reached>) {
         let now = gateway.clock.now();
         let config = &self.deployment.config;
         // A reply that only the parser does not take is the provider's whole reply: bad, but there.
@@ -113,6 +119,8 @@ impl AttemptGuard {
         } else {
             gateway.limits.refund(now, self.reservation);
         }
+        let charged = charged(config, &outcome);
+        let reached = gateway.budgets.settle(now, arrived, self.money, charged);
         // After it was given back: what its provider has counted is without it.
         lesson.refused(fault);
         // One that stands for many models is well though its provider lacks the one that somebody made up.
@@ -145,8 +153,9 @@ impl AttemptGuard {
             usage: outcome.usage.clone(),
             usage_refused: outcome.usage_refused,
             cost: outcome.cost,
+            charged,
         };
-        (outcome, record)
+        (outcome, record, reached)
     }
 }
 
@@ -164,6 +173,12 @@ fn log(deployment: &DeploymentId, change: Change, now: Moment, fault: Option<&At
         }
         Change::Closed => tracing::info!(%deployment, "a deployment answers again"),
     }
+}
+
+/// What budgets are charged for it: what it cost, or what an unknown price is taken for.
+fn charged(config: &Deployment, outcome: &AttemptOutcome) -> NanoUsd {
+    let assumed = || config.charged_prices().filter(|_| outcome.billing.is_billed());
+    outcome.cost.or_else(|| assumed().map(|prices| prices.cost(&outcome.usage))).unwrap_or_default()
 }
 
 /// What its provider counts of an attempt that is over.

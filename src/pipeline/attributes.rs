@@ -80,7 +80,7 @@ pub(super) fn attributes(wanted: &[Attribute], facts: Facts<'_>) -> Vec<String> 
 /// One attribute; "" where it is absent.
 pub(super) fn attribute<'a>(wanted: &Attribute, facts: Facts<'a>) -> Cow<'a, str> {
     let plain = match wanted {
-        Attribute::Caller => facts.caller.key.as_str(),
+        Attribute::Caller => &facts.caller.name,
         Attribute::Team => facts.caller.team.as_ref().map_or("", |team| team.as_str()),
         Attribute::Group => facts.group.config.name.as_str(),
         Attribute::Api => facts.api,

@@ -1,6 +1,6 @@
 //! Who asks: a key becomes a [`Caller`], or the request is refused. Nothing else in the gateway compares keys.
 //!
-//! Clients show the master key, operators the admin key, which is the master key where none is configured. Neither gives
+//! Clients show the master key or a virtual one, operators the admin key, which is the master key where none is configured. Neither gives
 //! access to what the other does. Without any key everybody on this machine may do both.
 
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use crate::fault::{Refusal, RefusalKind};
+use crate::moment::Moment;
 use crate::snapshot::{Caller, Snapshot};
+use crate::virtual_key::{VirtualKey, allows};
 
 /// What a key gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Access {
     Client,
     /// What operators ask and do.
     Admin,
+    /// What operators ask of any key, and a key's holder of this one.
+    OwnKey,
 }
 
 impl Access {
@@ -27,7 +31,7 @@ impl Access {
         let master = server.master_key.as_ref().map(|key| (key, &callers.master));
         match self {
             Self::Client => master,
-            Self::Admin => server.admin_key.as_ref().map(|key| (key, &callers.admin)).or(master),
+            Self::Admin | Self::OwnKey => server.admin_key.as_ref().map(|key| (key, &callers.admin)).or(master),
         }
     }
 }
@@ -35,24 +39,85 @@ impl Access {
 /// The caller behind a key.
 ///
 /// # Errors
-/// `Unauthorized` where a key is configured and another one, or none, was shown.
-pub fn authenticate(snapshot: &Snapshot, access: Access, key: Option<&SecretString>) -> Result<Arc<Caller>, Refusal> {
-    let Some((expected, caller)) = access.expected_key(snapshot) else {
-        return Ok(Arc::clone(&snapshot.callers.anonymous));
-    };
-    let Some(key) = key else {
+/// `Unauthorized` where a key is asked for and another one, or none, was shown, or one that is blocked or whose time is over;
+/// `Forbidden` where a virtual key was shown and the operator's is asked for.
+pub fn authenticate(
+    snapshot: &Snapshot,
+    access: Access,
+    key: Option<&SecretString>,
+    now: Moment,
+) -> Result<Arc<Caller>, Refusal> {
+    let expected = access.expected_key(snapshot);
+    if let (Some((expected, caller)), Some(key)) = (expected, key)
+        && same(expected, key)
+    {
+        return Ok(Arc::clone(caller));
+    }
+    let open = expected.is_none() && (access == Access::Admin || !snapshot.settings.asks_for_keys());
+    match key.and_then(|key| snapshot.callers.keys.find(key.expose_secret())) {
+        Some(known) if access != Access::Admin => return usable(&known.key, now).map(|()| known.caller),
+        Some(_) if !open => {
+            let message = "this key is a caller's; only the operator's key opens this";
+            return Err(Refusal::new(RefusalKind::Forbidden, message));
+        }
+        _ if open => return Ok(Arc::clone(&snapshot.callers.anonymous)),
+        _ => {}
+    }
+    if key.is_none() {
         let message = "no API key was sent; send the gateway's key as `Authorization: Bearer KEY` or `x-api-key: KEY`";
         return Err(Refusal::new(RefusalKind::Unauthorized, message));
-    };
-    if same(expected, key) {
-        return Ok(Arc::clone(caller));
     }
     let message = match (access, &snapshot.settings.server.admin_key) {
         (Access::Admin, Some(_)) => "this API key does not open /admin; send `witgate.admin_key`",
         _ => "this API key is not known to the gateway",
     };
+    Err(unauthorized("invalid_api_key", message))
+}
+
+/// Whether a key may be used now.
+fn usable(key: &VirtualKey, now: Moment) -> Result<(), Refusal> {
+    if key.blocked {
+        return Err(unauthorized(
+            "key_blocked",
+            "this API key is blocked; whoever operates the gateway can unblock it",
+        ));
+    }
+    match key.expires.filter(|_| key.is_expired(now)) {
+        Some(expires) => Err(unauthorized("expired_key", &format!("this API key expired at {}", expires.iso()))),
+        None => Ok(()),
+    }
+}
+
+fn unauthorized(code: &str, message: &str) -> Refusal {
     let mut refusal = Refusal::new(RefusalKind::Unauthorized, message);
-    refusal.code = Some("invalid_api_key".to_owned());
+    refusal.code = Some(code.to_owned());
+    refusal
+}
+
+/// Whether a caller may ask for a model, by any of the names that lead to it: its key's list and its team's let it in.
+pub fn may_use(snapshot: &Snapshot, caller: &Caller, model: &str) -> bool {
+    let Some(key) = &caller.virtual_key else { return true };
+    let group = snapshot.settings.aliases.get(model).map(|alias| alias.group.as_str());
+    let names = std::iter::once(model).chain(group);
+    let team = caller.team.as_ref().and_then(|team| snapshot.payers.teams.get(team));
+    allows(&key.models, &names) && team.is_none_or(|team| allows(&team.models, &names))
+}
+
+/// The same as a refusal.
+///
+/// # Errors
+/// `Forbidden`: it may not.
+pub(super) fn check_model(snapshot: &Snapshot, caller: &Caller, model: &str) -> Result<(), Refusal> {
+    if may_use(snapshot, caller, model) {
+        return Ok(());
+    }
+    let model = &model[..model.floor_char_boundary(200)];
+    let message = format!(
+        "the model `{model}` is not among those that the key `{}` may use; `/v1/models` lists them",
+        caller.name
+    );
+    let mut refusal = Refusal::new(RefusalKind::Forbidden, message).at("model");
+    refusal.code = Some("key_model_access_denied".to_owned());
     Err(refusal)
 }
 
@@ -67,19 +132,24 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::keys::KeyBook;
     use crate::limits::{Limits, Scope};
-    use crate::snapshot::Callers;
+    use crate::snapshot::{Callers, Payers};
 
     fn snapshot(keys: &str) -> Snapshot {
         let text = format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/m}}}}]\n{keys}");
         let settings = config::parse(&text, "c", &|_| None).unwrap().settings;
-        let global = Limits::new(&BTreeMap::new()).id(&Scope::Global);
+        let limits = Arc::new(Limits::new(&BTreeMap::new()));
+        let global = limits.id(&Scope::Global);
+        let keys = Arc::new(KeyBook::new(limits, Arc::default()));
+        keys.apply(Moment::default(), &settings.payers.keys, BTreeMap::new());
         Snapshot {
             generation: 1,
             settings: Arc::new(settings),
             groups: BTreeMap::new(),
             wildcards: crate::snapshot::Wildcards::default(),
-            callers: Callers::new(global),
+            callers: Callers::new(global, keys),
+            payers: Payers::default(),
             headers_read: Vec::new(),
             fingerprint: [0; 32],
             rollouts: Arc::default(),
@@ -107,8 +177,40 @@ mod tests {
         ];
         for (keys, access, shown, expected) in cases {
             let shown = (!shown.is_empty()).then(|| SecretString::from(shown));
-            let caller = authenticate(&snapshot(keys), access, shown.as_ref()).ok();
+            let caller = authenticate(&snapshot(keys), access, shown.as_ref(), Moment::default()).ok();
             assert_eq!(caller.as_ref().map(|caller| caller.key.as_str()), expected, "{keys}, {access:?}");
         }
+    }
+
+    #[test]
+    fn a_virtual_key_is_a_client_s_and_each_refusal_says_why() {
+        let keys = "general_settings: {master_key: sk-master}
+witgate:
+  keys:
+    - {key: sk-good-one, key_alias: good}
+    - {key: sk-blocked, key_alias: blocked, blocked: true}
+    - {key: sk-expired, key_alias: expired, expires: 2026-01-01}
+";
+        let now = Moment::of_date(2026, 2, 1);
+        let snapshot = snapshot(keys);
+        for (access, shown, expected) in [
+            (Access::Client, "sk-good-one", Ok("good")),
+            (Access::OwnKey, "sk-good-one", Ok("good")),
+            (Access::Client, "sk-master", Ok("master")),
+            (Access::Admin, "sk-good-one", Err((403, None))),
+            (Access::Client, "sk-blocked", Err((401, Some("key_blocked")))),
+            (Access::Client, "sk-expired", Err((401, Some("expired_key")))),
+            (Access::Client, "sk-other", Err((401, Some("invalid_api_key")))),
+            (Access::Client, "", Err((401, None))),
+        ] {
+            let key = (!shown.is_empty()).then(|| SecretString::from(shown));
+            let found = authenticate(&snapshot, access, key.as_ref(), now);
+            let told = found.as_ref().map(|caller| &*caller.name);
+            let told = told.map_err(|refusal| (refusal.status, refusal.code.as_deref()));
+            assert_eq!(told, expected, "{access:?} {shown}");
+        }
+        // Before its time is over.
+        let key = SecretString::from("sk-expired");
+        assert!(authenticate(&snapshot, Access::Client, Some(&key), Moment::of_date(2025, 12, 31)).is_ok());
     }
 }

@@ -16,6 +16,7 @@ use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 use super::attributes::{Facts, KeptHeaders, take_tags};
 use super::eligible::Eligible;
 use super::fallback::Wishes;
+use super::paying::Paying;
 use super::{Gateway, prompt, steering};
 
 /// Bytes of an unknown name that a refusal repeats.
@@ -30,6 +31,8 @@ pub(super) struct RequestContext<'a> {
     /// The deployments it may go to.
     pub(super) eligible: Eligible,
     pub(super) caller: Arc<Caller>,
+    /// Who pays for it.
+    pub(super) paying: Paying,
     /// The name of the API it came through.
     pub(super) api: &'static str,
     pub(super) request: Arc<ChatRequest>,
@@ -88,6 +91,10 @@ impl<'a> RequestContext<'a> {
         steering::refuse(&request)?;
         let priority = priority(&mut request);
         arrival.tags.append(&mut take_tags(&mut request));
+        let own = arrival.caller.virtual_key.iter().flat_map(|key| &key.tags);
+        let own: Vec<String> = own.filter(|tag| !arrival.tags.contains(tag)).cloned().collect();
+        arrival.tags.extend(own);
+        let paying = Paying::of(snapshot, &arrival.caller, &arrival.tags, group);
         let eligible = Eligible::of(group, &arrival.tags)?;
         let prompt = prompt::build(gateway, group, &arrival, request, told).await?;
         let prompt::Prompt { request, items, note, grown } = prompt;
@@ -101,6 +108,7 @@ impl<'a> RequestContext<'a> {
             group,
             eligible,
             caller,
+            paying,
             api,
             request: Arc::new(request),
             items,

@@ -103,7 +103,7 @@ impl Estimate {
                 usual.min(bound.unwrap_or(u64::MAX)).min(room)
             }
         };
-        let cost = config.prices.map(|prices| prices.of(input_tokens, output_tokens));
+        let cost = config.charged_prices().map(|prices| prices.of(input_tokens, output_tokens));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }
 

@@ -18,6 +18,7 @@ use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::id::GroupName;
 use crate::snapshot::{GroupRuntime, Snapshot};
 
+use super::auth::check_model;
 use super::context::{self, Arrival, RequestContext};
 use super::{Gateway, RequestGuard, Served, attempts, stream};
 
@@ -128,6 +129,11 @@ pub(super) async fn serve(
     mut request: ChatRequest,
 ) -> Result<Served<stream::Begun>, Refusal> {
     arrival.wishes.take(snapshot, &mut request)?;
+    check_model(snapshot, &arrival.caller, &request.model)?;
+    // What the operator's lists lead to is the operator's choice; what the client's does is the key's.
+    for target in arrival.wishes.targets.iter().flatten() {
+        check_model(snapshot, &arrival.caller, target.group.as_str())?;
+    }
     let first = context::find(snapshot, &request.model)?;
     let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);
     if most == 0 || !arrival.wishes.any(&first) {

@@ -20,6 +20,7 @@ use crate::snapshot::Caller;
 use crate::tokens::Precision;
 
 use super::admit::not_now;
+use super::auth::{check_model, may_use};
 use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
 use super::fallback::Wishes;
@@ -102,13 +103,17 @@ impl RequestPlan {
 }
 
 impl Gateway {
-    /// Whether requests for `model` are served.
+    /// Whether requests of `caller` for `model` are served.
     ///
     /// # Errors
     /// The refusal that a request for it would get.
-    pub fn known_model(&self, model: &str) -> Result<(), Refusal> {
+    pub fn known_model(&self, caller: &Caller, model: &str) -> Result<(), Refusal> {
         let snapshot = self.live.read();
-        if snapshot.group(model).is_some() { Ok(()) } else { Err(context::unknown(&snapshot, model)) }
+        if snapshot.group(model).is_some() && may_use(&snapshot, caller, model) {
+            Ok(())
+        } else {
+            Err(context::unknown(&snapshot, model))
+        }
     }
 
     /// Plans one request of `caller`, as [`Gateway::serve`] would serve it now.
@@ -141,6 +146,7 @@ impl Gateway {
             wishes,
         };
         let mut told = Explanation::default();
+        check_model(&snapshot, &arrival.caller, &request.model)?;
         let group = context::find(&snapshot, &request.model)?;
         let context = RequestContext::new(self, &snapshot, &group, arrival, request, Some(&mut told)).await?;
         let mut estimate = Estimate::of(&context.request);

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use super::estimate::AttemptEstimate;
 use crate::attempt::{AttemptProgress, Billing, UsageBounds};
+use crate::budgets::{BudgetId, Hold, Short};
 use crate::fault::{AttemptFault, FaultKind, Refusal, Tried};
 use crate::format::ClientApi;
 use crate::health;
 use crate::id::RequestId;
 use crate::limits::{Demand, Reservation};
+use crate::money::NanoUsd;
 use crate::record::{self, Explanation, Record, ReplyRead};
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 use crate::upstream::Sent;
@@ -33,6 +35,8 @@ pub struct RequestGuard {
     /// The reservation on the shared scopes and what all attempts together used.
     pub(super) shared: Option<Reservation>,
     used: Demand,
+    /// The money held for all of its attempts together.
+    money: Option<Hold>,
     /// Whether any attempt reached a provider.
     sent: bool,
     /// Retries and fallbacks so far.
@@ -62,6 +66,7 @@ impl RequestGuard {
             seed,
             shared: None,
             used: Demand::default(),
+            money: None,
             sent: false,
             tried: Tried::default(),
             before_group: 0,
@@ -167,7 +172,7 @@ impl RequestGuard {
         group: &GroupRuntime,
         index: usize,
         health: health::Attempt,
-        reservation: Reservation,
+        (reservation, money): (Reservation, Hold),
         estimate: AttemptEstimate,
     ) {
         self.tried.retries += u32::from(self.record.attempts.len() > self.before_group);
@@ -179,7 +184,7 @@ impl RequestGuard {
             self.record.policy.as_ref(),
             index,
             health,
-            reservation,
+            (reservation, money),
             (progress, estimate),
         ));
     }
@@ -201,6 +206,7 @@ impl RequestGuard {
     /// Settles or gives back what is reserved of the shared scopes.
     fn settle_shared(&mut self) {
         let (now, used) = (self.gateway.clock.now(), std::mem::take(&mut self.used));
+        self.settle_money(used.cost);
         let Some(shared) = self.shared.take() else { return };
         if self.sent {
             self.gateway.limits.settle(now, shared, used);
@@ -208,6 +214,36 @@ impl RequestGuard {
             self.gateway.limits.refund(now, shared);
         }
         self.gateway.capacity.notify();
+    }
+
+    /// Holds so much money in these budgets until the request ends; once.
+    ///
+    /// # Errors
+    /// The budget that has no room.
+    pub(super) fn hold_money(&mut self, budgets: &[BudgetId], amount: NanoUsd) -> Result<(), Short> {
+        // An attempt after the first: what is held is held for all.
+        if self.money.is_none() && !budgets.is_empty() {
+            self.money = Some(self.gateway.budgets.hold(self.gateway.clock.now(), budgets, amount)?);
+        }
+        Ok(())
+    }
+
+    /// Gives back what is held, where nothing was begun with it.
+    pub(super) fn release_money(&mut self) {
+        if self.shared.is_none()
+            && let Some(money) = self.money.take()
+        {
+            self.gateway.budgets.release(self.gateway.clock.now(), money);
+        }
+    }
+
+    /// Counts what the attempts so far did cost.
+    fn settle_money(&mut self, cost: NanoUsd) {
+        let Some(money) = self.money.take() else { return };
+        let reached = self.gateway.budgets.settle(self.gateway.clock.now(), self.record.arrived, money, cost);
+        for reached in &reached {
+            self.gateway.alarm.reached(&self.snapshot, reached);
+        }
     }
 
     /// The attempt under way, to be told what happens to it.
@@ -250,7 +286,9 @@ impl RequestGuard {
         self.keep_complaint(words);
         self.end_attempt(Some(&AttemptFault::new(FaultKind::Unparsed, "the response parser complained")));
         if let Some(shared) = self.shared.take() {
-            self.gateway.limits.settle(self.gateway.clock.now(), shared, std::mem::take(&mut self.used));
+            let used = std::mem::take(&mut self.used);
+            self.settle_money(used.cost);
+            self.gateway.limits.settle(self.gateway.clock.now(), shared, used);
             self.gateway.capacity.notify();
         }
         // Of what is asked next nothing was sent yet, and its first content is the one the client gets.
@@ -261,12 +299,16 @@ impl RequestGuard {
     fn end_attempt(&mut self, fault: Option<&AttemptFault>) {
         let Some(attempt) = self.attempt.take() else { return };
         let number = self.record.attempts.len().saturating_sub(self.before_group);
-        let (outcome, record) = attempt.end(&self.gateway, self.seed, number, fault);
+        let (outcome, record, reached) = attempt.end(&self.gateway, (self.record.arrived, self.seed), number, fault);
+        for reached in &reached {
+            self.gateway.alarm.reached(&self.snapshot, reached);
+        }
         self.sent |= outcome.billing.is_sent();
         let demand = outcome.demand();
         self.used.input_tokens = self.used.input_tokens.saturating_add(demand.input_tokens);
         self.used.output_tokens = self.used.output_tokens.saturating_add(demand.output_tokens);
-        self.used.cost += demand.cost;
+        self.used.cost += record.charged;
+        self.record.charged += record.charged;
         if let Some(cost) = outcome.cost {
             self.record.cost = Some(self.record.cost.unwrap_or_default() + cost);
         }

@@ -110,6 +110,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         authorization: Authorization::PerRequest(Arc::new(Signed { secret })),
         health: Arc::clone(&deployment.health),
         scope: deployment.scope,
+        budgets: Vec::new(),
         learned: Arc::clone(&deployment.learned),
         learned_of_model: Arc::clone(&deployment.learned_of_model),
     };
@@ -122,6 +123,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         policy: "built-in".into(),
         deployments: vec![Arc::new(deployment)],
         scope: group.scope,
+        budgets: Vec::new(),
         queue: Arc::clone(&group.queue),
     };
     gateway.live.publish(Snapshot {
@@ -129,7 +131,8 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         settings: Arc::clone(&before.settings),
         groups: std::iter::once((group.config.name.clone(), Arc::new(group))).collect(),
         wildcards: Wildcards::default(),
-        callers: Callers::new(before.callers.anonymous.scopes[0]),
+        callers: Callers::new(before.callers.anonymous.scopes[0], Arc::clone(&before.callers.keys)),
+        payers: before.payers.clone(),
         headers_read: Vec::new(),
         fingerprint: before.fingerprint,
         rollouts: Arc::default(),

@@ -14,13 +14,16 @@ pub(super) struct Line {
 
 impl Line {
     /// The first of one priority who want this scope, up to the first that must not be overtaken any more.
-    pub(super) fn gather(state: &State, now: Moment, scope: ScopeId, strict: bool) -> Self {
+    pub(super) fn gather(state: &State, reading: &mut Reading<'_>, now: Moment, scope: ScopeId, strict: bool) -> Self {
         let mut places = Vec::with_capacity(PACKED);
         let mut priority = None;
         for (place, waiter) in state.waiting.iter().enumerate().take(LOOKED_AT) {
             let wanted = waiter.want.candidates.iter().find(|one| one.scope == scope);
             let held_off = waiter.not_before.is_some_and(|until| until > now);
             if waiter.called.is_some() || held_off || !wanted.is_some_and(|one| one.may_start(now)) {
+                continue;
+            }
+            if !waiter.has_own_room(reading) {
                 continue;
             }
             if *priority.get_or_insert(waiter.want.priority) != waiter.want.priority {
@@ -69,7 +72,7 @@ impl Line {
         });
         let mut items: Vec<Item> = items.collect();
         if strict {
-            return packing::prefix(&items, &free);
+            return within_own(packing::prefix(&items, &free), &waiters, &items, reading);
         }
         loop {
             let most = free[Dimension::Tokens].filter(|_| by_tokens).unwrap_or(u64::MAX);
@@ -80,10 +83,38 @@ impl Line {
             // Nobody behind one who would be overtaken too often.
             match waiters.iter().enumerate().take(items.len()).find(too_often).map(|(at, _)| at) {
                 Some(at) => items.truncate(at + 1),
-                None => return chosen,
+                None => return within_own(chosen, &waiters, &items, reading),
             }
         }
     }
+}
+
+/// Of those chosen, the ones that fit together into the limits of which the others know nothing.
+fn within_own(mut chosen: u32, waiters: &[&Waiter], items: &[Item], reading: &mut Reading<'_>) -> u32 {
+    let mut free: Vec<(ScopeId, PerDimension<Option<u64>>)> = Vec::new();
+    for (at, (waiter, item)) in waiters.iter().zip(items).enumerate() {
+        if !is_chosen(chosen, at) || waiter.want.own.is_empty() {
+            continue;
+        }
+        for scope in &waiter.want.own {
+            if !free.iter().any(|(known, _)| known == scope) {
+                free.push((*scope, reading.used(*scope).free));
+            }
+        }
+        let own = || waiter.want.own.iter();
+        let left = |scope: &ScopeId| {
+            let (_, free) = free.iter().find(|(known, _)| known == scope)?;
+            Some((*scope, packing::without(free, &item.takes)?))
+        };
+        match own().map(left).collect::<Option<Vec<_>>>() {
+            Some(left) => {
+                free.retain(|(scope, _)| !waiter.want.own.contains(scope));
+                free.extend(left);
+            }
+            None => chosen &= !(1 << at),
+        }
+    }
+    chosen
 }
 
 pub(super) fn is_chosen(chosen: u32, at: usize) -> bool {

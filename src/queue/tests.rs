@@ -41,10 +41,22 @@ impl Bench {
 
     fn want(&self, caller: &str, priority: i32, tokens: u64) -> Want {
         let demand = Demand { input_tokens: tokens, ..Demand::default() };
-        let candidate =
-            Candidate { scope: self.scope, demand: Box::new(move || demand), health: Arc::clone(&self.health) };
+        let candidate = Candidate {
+            scope: self.scope,
+            demand: Box::new(move || demand),
+            health: Arc::clone(&self.health),
+            affordable: Box::new(|_| true),
+        };
         let (group, caller) = (GroupName::from("g"), KeyId::from(caller));
-        Want { group, priority, caller, shared: Vec::new(), candidates: vec![candidate] }
+        let own = self.own(caller.as_str());
+        Want { group, priority, caller, shared: Vec::new(), own, candidates: vec![candidate] }
+    }
+
+    /// The limits of a caller's own: of `limited`, a third of the deployment's.
+    fn own(&self, caller: &str) -> Vec<ScopeId> {
+        let spec = LimitSpec::default().with(Dimension::Tokens, LIMIT / 3);
+        let limited = || self.limits.restrict(&Scope::Key(KeyId::from(caller)), Some(&spec), self.clock.now());
+        (caller == "limited").then(limited).into_iter().collect()
     }
 
     /// Waits, starts and is over at once, as far as its provider is concerned.
@@ -55,13 +67,15 @@ impl Bench {
             tokio::select! {
                 biased;
                 _ = place.called() => {}
-                () = place.attend(&self.limits, &self.capacity, self.clock, self.strict) => {}
+                () = place.attend(&self.limits, &self.capacity, self.clock, self.strict, None) => {}
             }
-            match self.reserve(tokens) {
-                Decision::Granted { own, .. } => {
+            match self.reserve(caller, tokens) {
+                Decision::Granted { shared, own, .. } => {
                     let now = self.clock.now();
-                    self.limits.response_head(now, &own);
-                    self.limits.settle(now, own, Demand { input_tokens: tokens, ..Demand::default() });
+                    for one in shared.into_iter().chain([own]) {
+                        self.limits.response_head(now, &one);
+                        self.limits.settle(now, one, Demand { input_tokens: tokens, ..Demand::default() });
+                    }
                     let since = now.since(Moment::from_millis(1_000_000_000_000)).as_secs_f64();
                     self.started.borrow_mut().push((caller.to_owned(), tokens, since));
                     return;
@@ -72,12 +86,12 @@ impl Bench {
         }
     }
 
-    fn reserve(&self, tokens: u64) -> Decision {
+    fn reserve(&self, caller: &str, tokens: u64) -> Decision {
         let demand = Demand { input_tokens: tokens, ..Demand::default() };
         let request = ReserveRequest {
             request: RequestId::derive(Moment::default(), 1),
             attempt: 0,
-            shared: &[],
+            shared: &self.own(caller),
             shared_demand: demand,
             candidates: &[(self.scope, demand)],
             certainty: Certainty::Counted,
@@ -163,7 +177,7 @@ async fn a_more_urgent_priority_is_served_first_and_never_packed_with_others() {
 #[tokio::test(start_paused = true)]
 async fn another_attends_when_one_leaves() {
     let bench = Bench::new(false);
-    let Decision::Granted { own, .. } = bench.reserve(LIMIT) else { panic!("it is empty") };
+    let Decision::Granted { own, .. } = bench.reserve("a", LIMIT) else { panic!("it is empty") };
     let local = LocalSet::new();
     let leaves = {
         let bench = Rc::clone(&bench);
@@ -199,4 +213,24 @@ fn only_so_many_wait() {
     assert!(bench.queue.join(2, bench.want("a", 0, 1), now).is_none() && bench.queue.stand(2).is_none());
     drop(second);
     assert!(bench.queue.stand(2).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_at_a_limit_of_its_own_keeps_nobody_waiting_and_starts_at_the_exact_moment() {
+    for strict in [false, true] {
+        let bench = Bench::new(strict);
+        all(&bench, &[("limited", 0, 10_000), ("limited", 0, 10_000), ("a", 0, 9_000), ("a", 0, 9_000)]).await;
+        let started = bench.started.borrow();
+        let times: Vec<(&str, bool)> = started.iter().map(|(caller, _, at)| (caller.as_str(), *at > 60.0)).collect();
+        assert_eq!(times, [("limited", false), ("a", false), ("a", false), ("limited", true)], "{started:?}");
+    }
+}
+
+#[test]
+fn a_caller_with_limits_of_its_own_takes_half_of_the_places_at_most() {
+    let bench = Bench::new(false);
+    let now = bench.clock.now();
+    let join = |caller: &str| bench.queue.join(4, bench.want(caller, 0, 1), now);
+    let places = [join("limited"), join("limited"), join("limited"), join("a"), join("a"), join("a")];
+    assert_eq!(places.map(|place| place.is_some()), [true, true, false, true, true, false]);
 }

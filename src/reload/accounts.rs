@@ -8,7 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::folder;
-use crate::catalog::ServiceAccount;
+use crate::authorization::Authorization;
+use crate::catalog::{Deployment, ServiceAccount};
 use crate::http::GoogleToken;
 
 /// The accounts there are, by the digest of their key files.
@@ -44,5 +45,18 @@ impl Accounts {
         let token = Arc::new(GoogleToken::new(&text).map_err(|why| format!("{shown}: {why}"))?);
         self.0.insert(digest, Arc::clone(&token));
         Ok(token)
+    }
+}
+
+/// The header its key goes in, prepared; nothing where the operator's own headers hold it already.
+pub(super) fn by_key(deployment: &Deployment) -> Result<Authorization, String> {
+    let Some(key) = &deployment.credential else { return Ok(Authorization::None) };
+    match deployment.format.credential_header(key, deployment.api_version.as_deref()) {
+        Some((name, _)) if deployment.headers.contains_key(&name) => Ok(Authorization::None),
+        Some((name, value)) => Ok(Authorization::Header(name, value)),
+        None => Err(format!(
+            "deployment `{}`: its key cannot be sent in a header\nhint: it holds a line break or another character that is no key's",
+            deployment.id
+        )),
     }
 }

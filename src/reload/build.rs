@@ -22,19 +22,19 @@ use crate::policy::{Component, ComponentFormat, Digest, Engine};
 use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::signal::Attribute;
-use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Snapshot, SpokenFormat, Wildcards};
+use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Payers, Snapshot, SpokenFormat, Wildcards};
 use crate::upstream::Upstream;
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, by_key};
 use super::breakers::rules;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::limit_specs::specs;
 use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
-use super::pools;
 use super::rollouts::{RolloutDraft, Rollouts, Steps};
 use super::states::restore_limits;
 use super::{ConfigSource, PolicySource, SharedState, Sources};
+use super::{payers, pools};
 
 /// The folder of policies where nothing names one.
 const POLICIES: &str = "policies";
@@ -162,7 +162,7 @@ impl Builder {
             problems.push(format!("`host` and `port` stay {host} and {port} until the gateway is started again"));
             (server.host, server.port) = (host, port);
         }
-        if !host.is_loopback() && server.master_key.is_none() {
+        if !host.is_loopback() && !settings.asks_for_keys() {
             return Err(vec![format!(
                 "{host} is reachable from other machines and no key is configured\nhint: set `general_settings.master_key`, or serve 127.0.0.1"
             )]);
@@ -328,7 +328,9 @@ impl Builder {
         self.retire(&specs, now);
         let shared = &self.shared;
         let limits = &shared.limits;
-        limits.apply(&specs.into_iter().chain(self.retired()).collect(), now);
+        shared.keys.apply(now, &settings.payers.keys, specs.into_iter().chain(self.retired()).collect());
+        let (budgets, spending) = (&shared.budgets, &settings.payers);
+        let payers = Payers::new(spending, limits, budgets, now);
         if generation == 1 {
             restore_limits(&self.shared.rollouts.states, limits, &self.shared.learned, now);
         }
@@ -363,6 +365,7 @@ impl Builder {
                     authorization,
                     health: shared.health.of(&deployment.id),
                     scope: limits.id(&deployment.scope),
+                    budgets: payers::of_deployment(budgets, spending, deployment, now),
                     learned: shared.learned.of(&deployment.id),
                     learned_of_model: shared.learned.of_model(&group.name, &deployment.model),
                 })
@@ -376,18 +379,19 @@ impl Builder {
                 parser: parser.map(PolicyChange::publish),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
+                budgets: payers::of_group(budgets, spending, &group.name, now),
                 queue: self.shared.queue(queues.get(&group.name).unwrap_or(&group.name)),
                 config: Arc::clone(&group),
             };
             (group.name.clone(), Arc::new(runtime))
         });
         let groups: BTreeMap<_, Arc<GroupRuntime>> = groups.collect();
-        let callers = Callers::new(limits.id(&Scope::Global));
+        let callers = Callers::new(limits.id(&Scope::Global), Arc::clone(&shared.keys));
         let headers_read = headers_read(groups.values());
         self.rollouts.commit(rollouts, generation, now);
         let rollouts = Arc::clone(&self.shared.rollouts);
         let wildcards = Wildcards::of(&groups);
-        Snapshot { generation, settings, groups, wildcards, callers, headers_read, fingerprint, rollouts }
+        Snapshot { generation, settings, groups, wildcards, callers, payers, headers_read, fingerprint, rollouts }
     }
 }
 
@@ -449,19 +453,6 @@ fn headers_read<'a>(groups: impl Iterator<Item = &'a Arc<GroupRuntime>>) -> Vec<
 /// The component that decides now under this name.
 fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
     snapshot.groups.values().flat_map(|group| group.components()).find(|component| component.name() == name).cloned()
-}
-
-/// The header its key goes in, prepared; nothing where the operator's own headers hold it already.
-fn by_key(deployment: &Deployment) -> Result<Authorization, String> {
-    let Some(key) = &deployment.credential else { return Ok(Authorization::None) };
-    match deployment.format.credential_header(key, deployment.api_version.as_deref()) {
-        Some((name, _)) if deployment.headers.contains_key(&name) => Ok(Authorization::None),
-        Some((name, value)) => Ok(Authorization::Header(name, value)),
-        None => Err(format!(
-            "deployment `{}`: its key cannot be sent in a header\nhint: it holds a line break or another character that is no key's",
-            deployment.id
-        )),
-    }
 }
 
 /// The same number for the same text in every process.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::limits::{LimitSpec, Scope};
@@ -16,6 +17,12 @@ pub(super) fn specs(settings: &Settings) -> BTreeMap<Scope, LimitSpec> {
             Entry::Occupied(mut place) => place.get_mut().lower(&deployment.limits),
         }
     }
+    let payers = &settings.payers;
+    let teams = payers.teams.iter().map(|(name, team)| (Scope::Team(name.clone()), &team.payer));
+    let tags = payers.tags.iter().map(|(name, payer)| (Scope::Tag(Arc::clone(name)), payer));
+    let groups = payers.groups.iter().map(|(name, payer)| (Scope::Group(name.clone()), payer));
+    let limited = teams.chain(tags).chain(groups).filter_map(|(scope, payer)| Some((scope, payer.limits.clone()?)));
+    specs.extend(limited);
     specs.insert(Scope::Global, settings.global_limits.clone());
     specs
 }

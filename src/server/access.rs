@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Uri, Version};
 use secrecy::SecretString;
 
 use crate::fault::{Refusal, RefusalKind};
+use crate::moment::Moment;
 use crate::pipeline::{self, Access};
 use crate::snapshot::{Caller, Snapshot};
 
@@ -27,7 +28,9 @@ pub(super) const PUBLIC: [(&str, &str); 5] = [
 ];
 
 /// Where operators ask and act, each with all below it.
-const ADMIN: [&str; 3] = ["/admin", "/spend", "/global"];
+const ADMIN: [&str; 4] = ["/admin", "/spend", "/global", "/key"];
+/// What a key's holder may ask too, about this key.
+const OWN_KEY: &str = "/key/info";
 
 /// Lets a request in, or says why not: it must come from where it may, and show the key of what it asks for. `None` is what
 /// anybody may ask.
@@ -39,13 +42,14 @@ pub(super) fn authorize(
     version: Version,
     headers: &HeaderMap,
     uri: &Uri,
+    now: Moment,
 ) -> Result<Option<Arc<Caller>>, Refusal> {
     if version == Version::HTTP_11 && !headers.contains_key(HOST) {
         let message = "the header `host` is missing, which HTTP/1.1 asks for";
         return Err(Refusal::new(RefusalKind::InvalidRequest, message));
     }
     let server = &snapshot.settings.server;
-    allowed(headers, uri, server.master_key.is_none(), &server.cors_origins)?;
+    allowed(headers, uri, !snapshot.settings.asks_for_keys(), &server.cors_origins)?;
     let path = uri.path();
     if PUBLIC.iter().any(|(public, _)| *public == path) {
         return Ok(None);
@@ -53,12 +57,16 @@ pub(super) fn authorize(
     let admin =
         // It calls every provider, which costs money.
         path == "/health" || ADMIN.iter().any(|area| path.strip_prefix(area).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    let access = if admin { Access::Admin } else { Access::Client };
+    let access = match admin {
+        _ if path == OWN_KEY => Access::OwnKey,
+        true => Access::Admin,
+        false => Access::Client,
+    };
     // Some clients show two at once, one of them another's: any of them that is known lets the request in.
     let mut shown = keys(headers, uri);
-    let first = pipeline::authenticate(snapshot, access, shown.next().as_ref());
+    let first = pipeline::authenticate(snapshot, access, shown.next().as_ref(), now);
     first
-        .or_else(|why| shown.find_map(|key| pipeline::authenticate(snapshot, access, Some(&key)).ok()).ok_or(why))
+        .or_else(|why| shown.find_map(|key| pipeline::authenticate(snapshot, access, Some(&key), now).ok()).ok_or(why))
         .map(Some)
 }
 

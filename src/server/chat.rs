@@ -45,7 +45,8 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request:
     let api = guard.api();
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
-    let authorized = access::authorize(guard.snapshot(), head.version, &head.headers, &head.uri);
+    let now = app.gateway.clock.now();
+    let authorized = access::authorize(guard.snapshot(), head.version, &head.headers, &head.uri, now);
     let known = authorized.and_then(|caller| {
         let caller = caller.unwrap_or_else(|| Arc::clone(&guard.snapshot().callers.anonymous));
         guard.set_caller(Some(Arc::clone(&caller)));

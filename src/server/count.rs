@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest, spoken_at};
+use crate::snapshot::Caller;
 use crate::tokens::Count;
 
 use super::{App, access, coding, probe, refusal};
@@ -46,6 +47,8 @@ async fn count(
 ) -> Result<(Count, String), Refusal> {
     let limit = app.gateway.live.read().settings.server.max_request_bytes;
     let (head, body) = request.into_parts();
+    let caller = head.extensions.get::<Arc<Caller>>().cloned();
+    let caller = caller.unwrap_or_else(|| Arc::clone(&app.gateway.live.read().callers.anonymous));
     access::is_json(&head.headers)?;
     let codings = coding::of(&head.headers)?;
     let too_large = move || Refusal::new(RefusalKind::TooLarge, format!("the body has more than {limit} bytes"));
@@ -54,7 +57,7 @@ async fn count(
     let request = ClientRequest::new(head.method, head.uri, head.headers, prepare(body));
     let request = api.countable(&request)?;
     let model = request.model.clone();
-    Ok((app.gateway.count(request).await?, model))
+    Ok((app.gateway.count(&caller, request).await?, model))
 }
 
 /// A body with a `prompt` in the place of messages, as one with messages.

@@ -13,6 +13,7 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest, spoken_at};
 use crate::limits::Wait;
 use crate::pipeline::{PlannedAttempt, PlannedTrial, RequestPlan};
+use crate::snapshot::Caller;
 
 use super::{App, access, probe, refusal};
 
@@ -28,7 +29,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, request: Request<Body>)
 async fn plan(app: &App, api: &'static dyn ClientApi, request: Request<Body>) -> Result<RequestPlan, Refusal> {
     let snapshot = app.gateway.live.read();
     let (head, body) = request.into_parts();
-    let caller = access::authorize(&snapshot, head.version, &head.headers, &head.uri)?;
+    let caller = head.extensions.get::<Arc<Caller>>().cloned();
     let caller = caller.unwrap_or_else(|| Arc::clone(&snapshot.callers.anonymous));
     access::is_json(&head.headers)?;
     let limit = snapshot.settings.server.max_request_bytes;

@@ -58,7 +58,10 @@ fn name(scope: &Scope) -> String {
         Scope::Deployment(deployment) => deployment.to_string(),
         Scope::Quota(quota) => quota.to_string(),
         Scope::Global => "global".to_owned(),
-        Scope::Key(key) => key.to_string(),
-        Scope::Group(group) => group.to_string(),
+        Scope::Key(key) => format!("key:{key}"),
+        Scope::Team(team) => format!("team:{team}"),
+        Scope::Tag(tag) => format!("tag:{tag}"),
+        Scope::Provider(provider) => format!("provider:{provider}"),
+        Scope::Group(group) => format!("group:{group}"),
     }
 }

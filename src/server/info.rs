@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::catalog::Deployment;
+use crate::pipeline;
+use crate::snapshot::Caller;
 
 use super::{App, probe};
 
 /// Every deployment of every group.
-pub(super) async fn models(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn models(State(app): State<Arc<App>>, Extension(caller): Extension<Arc<Caller>>) -> Response {
     let snapshot = app.gateway.live.read();
     let groups = snapshot.groups.values();
+    let groups = groups.filter(|group| pipeline::may_use(&snapshot, &caller, group.config.name.as_str()));
     let data: Vec<Value> = groups
         .flat_map(|group| {
             group.deployments.iter().map(move |deployment| one(group.config.name.as_str(), &deployment.config))

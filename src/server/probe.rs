@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -15,18 +16,27 @@ use crate::catalog::Group;
 use crate::config;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
+use crate::pipeline;
+use crate::snapshot::Caller;
 
 use super::{App, refusal};
 
 /// The groups clients may name, in the shape the caller's SDK reads.
-pub(super) async fn models(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+pub(super) async fn models(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let snapshot = app.gateway.live.read();
     let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
     let exact = snapshot.groups.values().filter(|group| group.config.pattern.is_none()).map(|group| &group.config.name);
     let known = snapshot.groups.values().flat_map(|group| known_names(&group.config));
     let names: BTreeSet<Cow<'_, str>> =
         exact.chain(aliases).map(|name| Cow::Borrowed(name.as_str())).chain(known.map(Cow::Owned)).collect();
-    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    // Those that its key may ask for.
+    let names = names.iter().map(AsRef::as_ref).filter(|name| pipeline::may_use(&snapshot, &caller, name));
+    let names: Vec<&str> = names.collect();
     json_response(StatusCode::OK, &spoken_at(uri.path(), &headers).models(&names))
 }
 
@@ -43,12 +53,13 @@ fn known_names(group: &Group) -> impl Iterator<Item = String> {
 /// One of them, by a name that may hold slashes.
 pub(super) async fn model(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Arc<Caller>>,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     let api = spoken_at(uri.path(), &headers);
-    match app.gateway.known_model(&name) {
+    match app.gateway.known_model(&caller, &name) {
         Ok(()) => json_response(StatusCode::OK, &api.model(&name)),
         Err(why) => refusal::unrecorded(&app, api, &why),
     }

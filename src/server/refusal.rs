@@ -29,7 +29,7 @@ pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Resp
         headers.insert(HeaderName::from_static("x-litellm-attempted-retries"), tried.retries.into());
         headers.insert(HeaderName::from_static("x-litellm-attempted-fallbacks"), tried.fallbacks.into());
     }
-    if refusal.kind == RefusalKind::NeverFits {
+    if matches!(refusal.kind, RefusalKind::NeverFits | RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget) {
         // The vendors' SDKs obey it, whatever the status: time does not help here.
         headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     }

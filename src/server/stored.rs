@@ -218,8 +218,8 @@ impl Exchange {
 
 /// Whose replies a request may see.
 fn owner(app: &App, request: &Request<Body>) -> Result<KeyId, Refusal> {
-    let snapshot = app.gateway.live.read();
-    let caller = access::authorize(&snapshot, request.version(), request.headers(), request.uri())?;
+    let (snapshot, now) = (app.gateway.live.read(), app.gateway.clock.now());
+    let caller = access::authorize(&snapshot, request.version(), request.headers(), request.uri(), now)?;
     Ok(caller.map_or_else(|| snapshot.callers.anonymous.key.clone(), |caller| caller.key.clone()))
 }
 

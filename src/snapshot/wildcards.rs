@@ -82,6 +82,7 @@ impl GroupRuntime {
             parser: self.parser.clone(),
             deployments,
             scope: self.scope,
+            budgets: self.budgets.clone(),
             queue: Arc::clone(&self.queue),
         })
     }
@@ -121,6 +122,7 @@ impl DeploymentRuntime {
             authorization: self.authorization.clone(),
             health: Arc::clone(&self.health),
             scope: self.scope,
+            budgets: self.budgets.clone(),
             learned: Arc::clone(&self.learned),
             learned_of_model: Arc::clone(&self.learned_of_model),
         })

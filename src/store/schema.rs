@@ -7,7 +7,8 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags};
 
 /// Each step makes the next version.
-const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 2] = [
+    "
 CREATE TABLE requests (
     id TEXT PRIMARY KEY, arrived_ms INTEGER NOT NULL, api TEXT NOT NULL, key TEXT, team TEXT, model_group TEXT, policy TEXT,
     streamed INTEGER NOT NULL, estimated_input_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
@@ -21,7 +22,19 @@ CREATE TABLE attempts (
     cache_write_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
     cost_nano_usd INTEGER, PRIMARY KEY (request, number)) WITHOUT ROWID;
 CREATE TABLE tags (request TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (request, tag)) WITHOUT ROWID;
-"];
+",
+    // What budgets count: the cost, or what an unknown price is taken for.
+    "
+ALTER TABLE requests ADD COLUMN charged_nano_usd INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN charged_nano_usd INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN model_group TEXT;
+UPDATE requests SET charged_nano_usd = coalesce(cost_nano_usd, 0);
+UPDATE attempts SET charged_nano_usd = coalesce(cost_nano_usd, 0),
+    model_group = (SELECT model_group FROM requests WHERE id = request);
+CREATE INDEX requests_key ON requests (key, arrived_ms, charged_nano_usd);
+CREATE TABLE keys (token TEXT PRIMARY KEY, key_alias TEXT, team TEXT, key TEXT NOT NULL) WITHOUT ROWID;
+",
+];
 
 /// How long is waited for whoever else writes: a command that reads takes no lock a writer minds.
 const BUSY: Duration = Duration::from_secs(5);

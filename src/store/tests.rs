@@ -1,9 +1,11 @@
 use super::*;
 use crate::chat::Usage;
-use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId};
+use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId, TeamId};
+use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::record::{AttemptRecord, Ending};
+use crate::virtual_key::{KeyHash, VirtualKey};
 
 /// Noon of the 26th of November 2026.
 const NOON: u64 = 1_795_694_400_000;
@@ -17,6 +19,7 @@ fn record(number: u64, group: &str, cost: Option<u64>) -> Record {
     record.tags = vec!["study".to_owned(), group.to_owned()];
     record.usage = usage.clone();
     record.cost = cost.map(NanoUsd);
+    record.charged = NanoUsd(cost.unwrap_or(50));
     (record.status, record.ending) = (200, Ending::Whole);
     record.attempts = vec![AttemptRecord {
         group: GroupName::from(group),
@@ -28,6 +31,7 @@ fn record(number: u64, group: &str, cost: Option<u64>) -> Record {
         usage,
         usage_refused: false,
         cost: cost.map(NanoUsd),
+        charged: record.charged,
     }];
     record
 }
@@ -89,4 +93,62 @@ fn a_file_that_is_no_ledger_is_refused_with_its_name() {
     std::fs::write(&path, "this is a letter and no database, long enough to be looked at".repeat(20)).unwrap();
     assert!(Ledger::open(&path).unwrap_err().contains("ledger.db"));
     assert!(Reader::open(&folder.path().join("none.db")).is_err());
+}
+
+#[test]
+fn budgets_find_again_what_was_spent_since_a_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("ledger.db")).unwrap();
+    for number in 0..10 {
+        ledger.keep(&record(number, if number < 3 { "a" } else { "b" }, (number > 0).then_some(100)));
+    }
+    ledger.finish();
+    let from = |number: u64| Moment::from_millis(NOON + number);
+    let spent = |scope: Scope, number| ledger.spent(&scope, from(number)).unwrap().0;
+    assert_eq!(spent(Scope::Global, 0), 950, "one was charged what its price was taken for");
+    assert_eq!(spent(Scope::Global, 5), 500);
+    assert_eq!(spent(Scope::Key(KeyId::from("master")), 9), 100);
+    assert_eq!(spent(Scope::Key(KeyId::from("other")), 0), 0);
+    assert_eq!(spent(Scope::Team(TeamId::from("none")), 0), 0);
+    assert_eq!(spent(Scope::Tag("a".into()), 0), 250);
+    assert_eq!(spent(Scope::Group(GroupName::from("b")), 0), 700);
+    assert_eq!(spent(Scope::Provider(ProviderName::from("simulated")), 1), 900);
+    assert_eq!(spent(Scope::Deployment(DeploymentId::from("one")), 10), 0);
+}
+
+#[test]
+fn keys_are_found_again_as_they_were_last_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let key = |alias: &str| VirtualKey {
+        alias: Some(alias.to_owned()),
+        ..VirtualKey::new(KeyHash::of(alias), String::new(), Moment::from_millis(NOON))
+    };
+    let ledger = Ledger::open(&path).unwrap();
+    for alias in ["a", "b"] {
+        ledger.keys().put(&key(alias)).unwrap();
+    }
+    let changed = VirtualKey { blocked: true, ..key("b") };
+    ledger.keys().put(&changed).unwrap();
+    ledger.keys().delete(key("a").hash).unwrap();
+    drop(ledger);
+    assert_eq!(Ledger::open(&path).unwrap().keys().load(), Ok(vec![changed]));
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(!bytes.windows(5).any(|window| window == b"sk-b\0"), "no key is written");
+}
+
+#[test]
+fn a_ledger_of_the_first_version_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch(schema::STEPS[0]).unwrap();
+    let row = "INSERT INTO requests VALUES ('r', 5, 'openai', 'k', NULL, 'g', NULL, 0, 1, 1, 0, 0, 1, 0, 0, 70, 0, NULL, 1, 200, 'whole');
+        INSERT INTO attempts VALUES ('r', 0, 'd', 'p', 'm', NULL, 1, 1, 0, 0, 1, 0, 70); PRAGMA user_version = 1";
+    database.execute_batch(row).unwrap();
+    drop(database);
+    let ledger = Ledger::open(&path).unwrap();
+    for scope in [Scope::Key(KeyId::from("k")), Scope::Group(GroupName::from("g"))] {
+        assert_eq!(ledger.spent(&scope, Moment::default()), Ok(NanoUsd(70)), "{scope:?}");
+    }
 }

@@ -69,10 +69,10 @@ fn insert(database: &mut Connection, batch: &[Box<Record>]) -> Result<(), Error>
     {
         let mut requests = transaction.prepare(
             "INSERT OR IGNORE INTO requests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-             ?18, ?19, ?20, ?21)",
+             ?18, ?19, ?20, ?21, ?22)",
         )?;
         let mut attempts = transaction.prepare(
-            "INSERT OR IGNORE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            "INSERT OR IGNORE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?;
         let mut tags = transaction.prepare("INSERT OR IGNORE INTO tags VALUES (?1, ?2)")?;
         for record in batch {
@@ -112,6 +112,7 @@ fn one(
         millis(record.latency),
         record.status,
         record.ending.as_str(),
+        whole(record.charged.0),
     ])?;
     for (attempt, number) in record.attempts.iter().zip(0u32..) {
         let [input, cache_read, cache_write, output, reasoning] = tokens(&attempt.usage);
@@ -129,6 +130,8 @@ fn one(
             output,
             reasoning,
             attempt.cost.map(|cost| whole(cost.0)),
+            whole(attempt.charged.0),
+            attempt.group.as_str(),
         ])?;
     }
     for tag in record.tags.iter().take(TAGS) {

@@ -19,6 +19,7 @@ mod granted;
 mod hostile;
 mod hostile_providers;
 mod hostile_roles;
+mod keys;
 mod licences;
 mod limits;
 mod log;

@@ -14,15 +14,17 @@ const LAYERS: [&[&str]; 6] = [
         "failover",
         "attempt",
         "authorization",
+        "budgets",
         "tokens",
         "signal",
         "record",
         "sse",
         "format",
         "upstream",
+        "virtual_key",
     ],
     &["clock", "config", "policy", "provider", "http", "shared_limits", "store", "telemetry"],
-    &["queue", "builtin_policies", "decisions", "rollout", "snapshot", "reload"],
+    &["queue", "builtin_policies", "decisions", "keys", "rollout", "snapshot", "reload"],
     &["pipeline", "scenario", "replay", "simulate", "kit"],
     &["start", "server", "cli", "main"],
 ];
@@ -31,7 +33,8 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 7] = ["config", "policy", "provider", "http", "shared_limits", "store", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 23] = [
+const HOMES: [(&str, &[&str]); 24] = [
+    ("getrandom", &["server"]),
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
     ("hyper::client", &["http"]),

@@ -12,7 +12,7 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
-use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, Wildcard};
+use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, UnknownPrice, Wildcard};
 use crate::chat::ChatRequest;
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
@@ -117,6 +117,9 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         tags: params.tags,
         prices,
         makes_vectors: info.mode.as_deref().map_or(known.is_some_and(Model::makes_vectors), |mode| mode == "embedding"),
+        // Until the prices of all are known.
+        unknown_price: UnknownPrice::Refuse,
+        budget: params.budget,
         context_window: info.max_input_tokens.or_else(|| known?.max_input),
         max_output_tokens: info.max_output_tokens.or(info.max_tokens).or_else(|| known?.max_output),
         left_out: LeftOut {

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::Simulated;
+use super::{Simulated, allowance};
+use crate::budgets::BudgetSpec;
 use crate::config::section::{KeyPlaces, Section};
 use crate::limits::WindowModel;
 use crate::money::Price;
@@ -68,6 +69,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) num_retries: Option<u32>,
     pub(in crate::config) cooldown_time: Option<Duration>,
     pub(in crate::config) costs: Costs,
+    /// What the deployment may cost.
+    pub(in crate::config) budget: Option<BudgetSpec>,
 }
 
 impl<'r, 'e> LitellmParams<'r, 'e> {
@@ -125,10 +128,17 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             num_retries: section.small("num_retries").or(section.small("max_retries")),
             cooldown_time: section.seconds_or_none("cooldown_time"),
             costs: Costs::read(&mut section),
+            budget: budget(&mut section),
         };
         section.finish();
         read
     }
+}
+
+/// `max_budget` and `budget_duration`.
+fn budget(section: &mut Section<'_, '_>) -> Option<BudgetSpec> {
+    let (max, period) = (allowance::dollars(section, "max_budget"), allowance::period(section, "budget_duration"));
+    max.map(|max| BudgetSpec { max: Some(max), period, ..BudgetSpec::default() })
 }
 
 /// `rate_limit_window`: when the provider forgets what it counted.

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use super::allowance::{budget, budgets};
 use super::failures::FallbackLists;
+use crate::budgets::BudgetSpec;
 use crate::config::section::Section;
+use crate::virtual_key::Allowance;
 
 /// What acts of it.
 pub(in crate::config) struct LitellmSettings {
@@ -12,6 +15,10 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) num_retries: Option<u32>,
     pub(in crate::config) allowed_fails: Option<u32>,
     pub(in crate::config) fallbacks: FallbackLists,
+    /// A budget of all.
+    pub(in crate::config) budget: Allowance,
+    pub(in crate::config) tag_budgets: Vec<(String, BudgetSpec)>,
+    pub(in crate::config) budget_status: Option<u32>,
 }
 
 impl LitellmSettings {
@@ -22,7 +29,14 @@ impl LitellmSettings {
             num_retries: section.small("num_retries"),
             allowed_fails: section.small("allowed_fails"),
             fallbacks: FallbackLists::read(&mut section),
+            budget: budget(&mut section),
+            tag_budgets: budgets(&mut section, "tag_budget_config"),
+            budget_status: section.small("budget_exceeded_status_code"),
         };
+        if read.budget_status.is_some_and(|status| !(400..500).contains(&status)) {
+            let hint = "422, or 429 for clients that look for it";
+            section.places.error_at("budget_exceeded_status_code", "it must be a status from 400 to 499", hint);
+        }
         section.finish();
         read
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Redis;
+use super::allowance;
 use super::failures::{self, FallbackLists};
+use crate::budgets::BudgetSpec;
 use crate::config::section::{KeyPlaces, Section};
 use crate::config::yaml::{Place, Value};
 use crate::failover::ByClass;
@@ -33,6 +35,7 @@ pub(in crate::config) struct RouterSettings<'r, 'e> {
     pub(in crate::config) max_tokens_per_minute: Option<u64>,
     pub(in crate::config) queue_on_tpm_limit: Option<bool>,
     pub(in crate::config) redis: Redis,
+    pub(in crate::config) provider_budgets: Vec<(String, BudgetSpec)>,
 }
 
 /// `routing_strategy` and its arguments, which a routing group may give too.
@@ -93,6 +96,7 @@ impl<'r, 'e> RouterSettings<'r, 'e> {
             max_tokens_per_minute: section.count("max_tokens_per_minute"),
             queue_on_tpm_limit: section.flag("queue_on_tpm_limit"),
             redis: Redis::read(&mut section),
+            provider_budgets: allowance::budgets(&mut section, "provider_budget_config"),
         };
         section.finish();
         read

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::allowance::{self, Named};
+use super::keys::{self, KeyEntry};
 use crate::catalog::{RollOut, WhenNone};
 use crate::config::section::Section;
 use crate::config::yaml::{Entry, Place};
@@ -25,6 +27,11 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) state_dir: Option<PathBuf>,
     pub(in crate::config) ledger: Option<Ledger>,
     pub(in crate::config) decisions: Option<Decisions>,
+    pub(in crate::config) keys: Vec<KeyEntry>,
+    pub(in crate::config) teams: Vec<Named>,
+    pub(in crate::config) tags: Vec<Named>,
+    pub(in crate::config) groups: Vec<Named>,
+    pub(in crate::config) unknown_price: Option<UnknownPriceRule>,
     pub(in crate::config) allow_wasi_stubs: Vec<String>,
     pub(in crate::config) routers: Vec<PolicyEntry<RouterGrants>>,
     pub(in crate::config) builders: Vec<PolicyEntry<BuilderGrants>>,
@@ -125,6 +132,11 @@ impl Witgate {
             state_dir: section.text("state_dir").map(PathBuf::from),
             ledger: Ledger::read(&mut section),
             decisions: Decisions::read(&mut section),
+            keys: keys::read_all(&mut section),
+            teams: allowance::named(&mut section, "teams"),
+            tags: allowance::named(&mut section, "tags"),
+            groups: allowance::named(&mut section, "groups"),
+            unknown_price: unknown_price(&mut section),
             allow_wasi_stubs,
             routers: PolicyEntry::read_all(&mut section, "routers", |section| RouterGrants {
                 may_reject: section.flag("may_reject"),
@@ -307,6 +319,29 @@ impl<G> PolicyEntry<G> {
         };
         entries.iter().map(read).collect()
     }
+}
+
+/// `unknown_price`: what a budget does with a call of which nobody knows what it costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::config) enum UnknownPriceRule {
+    Refuse,
+    #[default]
+    Estimate,
+    Allow,
+}
+
+fn unknown_price(section: &mut Section<'_, '_>) -> Option<UnknownPriceRule> {
+    let rule = match section.text("unknown_price")?.as_str() {
+        "refuse" => Some(UnknownPriceRule::Refuse),
+        "estimate" => Some(UnknownPriceRule::Estimate),
+        "allow" => Some(UnknownPriceRule::Allow),
+        _ => None,
+    };
+    if rule.is_none() {
+        let hint = "estimate (the default: by the dearest price of its group, else of all), refuse, or allow (it counts nothing)";
+        section.places.error_at("unknown_price", "`unknown_price` is none that is known", hint);
+    }
+    rule
 }
 
 /// `on_fault`: whether a prompt passes as the client wrote it.

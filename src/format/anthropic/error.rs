@@ -55,6 +55,7 @@ fn type_word(refusal: &Refusal) -> &'static str {
         RefusalKind::SlowRequest | RefusalKind::TimedOut => "timeout_error",
         RefusalKind::TooLarge => "request_too_large",
         RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
+        RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget => "billing_error",
         RefusalKind::Unavailable => "overloaded_error",
         RefusalKind::Upstream | RefusalKind::PromptFailed | RefusalKind::Unparsed | RefusalKind::Internal => {
             "api_error"

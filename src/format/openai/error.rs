@@ -34,6 +34,7 @@ const fn type_word(refusal: &Refusal) -> &'static str {
         RefusalKind::Unauthorized => "authentication_error",
         RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",
         RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
+        RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget => "budget_exceeded",
         RefusalKind::Upstream
         | RefusalKind::Unavailable
         | RefusalKind::TimedOut

@@ -11,13 +11,13 @@ use super::super::{Access, Gateway, RequestGuard, authenticate};
 use super::*;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::OpenAi;
-use crate::limits::{LimitStore, Limits, Reservation, ReservationHandle, Reserving};
+use crate::limits::{Dimension, LimitStore, Limits, Reservation, ReservationHandle, Reserving};
 
 const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
 
 fn arrive(gateway: &Arc<Gateway>) -> RequestGuard {
     let mut guard = gateway.arrive(&OpenAi);
-    let caller = authenticate(guard.snapshot(), Access::Client, None).unwrap();
+    let caller = authenticate(guard.snapshot(), Access::Client, None, Moment::default()).unwrap();
     guard.set_caller(Some(caller));
     guard
 }

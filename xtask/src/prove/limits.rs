@@ -381,7 +381,16 @@ fn fairness(root: &Path) -> Result<Duration, String> {
         let provider = Arc::new(Strict::new(clock, &PLAIN));
         let gateway = gateway(root, &PLAIN, clock, &provider)?;
         let scopes = gateway.live.read().callers.anonymous.scopes.clone();
-        let caller = |name: &str| Arc::new(Caller { key: KeyId::from(name), team: None, scopes: scopes.clone() });
+        let caller = |name: &str| {
+            Arc::new(Caller {
+                key: KeyId::from(name),
+                name: name.into(),
+                team: None,
+                scopes: scopes.clone(),
+                budgets: Vec::new(),
+                virtual_key: None,
+            })
+        };
         let (many, few) = (caller("many"), caller("few"));
         let mut crowd = JoinSet::new();
         for size in sizes(2_560_000).into_iter().take(256) {

@@ -1,0 +1,396 @@
+//! Money that may be spent: held before a call, counted by the bill, begun anew with each period.
+//!
+//! A budget belongs to a scope and lasts for a period of the calendar, or for ever. What a call may cost at most is held before it
+//! is made, in all budgets it counts in or in none; when it ends, what it did cost is counted in its place. So no number of calls
+//! at once can spend more than a budget has, but for a call that costs more than it was estimated at. A call counts in the period in
+//! which its request arrived, as the ledger has it, from which a process that starts adds up what was spent before.
+//!
+//! Where what is spent leaves no room, a call is refused: a period is long. Where only what others hold stands in the way, it waits.
+
+mod period;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::limits::Scope;
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+
+pub use period::Period;
+
+/// One budget, as it is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BudgetSpec {
+    /// What may be spent; `None` is all one wants, and only counted.
+    pub max: Option<NanoUsd>,
+    /// From which spend on somebody is told.
+    pub soft: Option<NanoUsd>,
+    /// How long it is for; `None` is for ever.
+    pub period: Option<Period>,
+    /// From when on is counted, and what had been spent then; `None` is from the beginning.
+    pub counted: Option<(Moment, NanoUsd)>,
+}
+
+impl BudgetSpec {
+    /// From when on is counted now, beginning with how much; and until when.
+    fn span(&self, now: Moment) -> (Moment, NanoUsd, Option<Moment>) {
+        let (from, base) = self.counted.unwrap_or_default();
+        let around = self.period.as_ref().map(|period| period.around(now, from));
+        match around {
+            Some((began, ends)) if began > from => (began, NanoUsd::default(), Some(ends)),
+            around => (from, base, around.map(|(_, ends)| ends)),
+        }
+    }
+}
+
+/// A budget of one [`Budgets`], resolved once. It stays valid over every reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BudgetId(u32);
+
+/// Money that is held. It is settled or released exactly once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "what is neither settled nor released is held for ever"]
+pub struct Hold {
+    budgets: Vec<BudgetId>,
+    amount: NanoUsd,
+}
+
+/// A budget that has no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// Whose.
+    pub scope: Scope,
+    /// What may be spent.
+    pub max: NanoUsd,
+    /// What is.
+    pub spent: NanoUsd,
+    /// What calls under way hold.
+    pub held: NanoUsd,
+    /// What was asked for.
+    pub asked: NanoUsd,
+    /// When it begins anew; `None` is never.
+    pub resets: Option<Moment>,
+}
+
+impl Short {
+    /// What is left of it.
+    #[must_use]
+    pub const fn left(&self) -> NanoUsd {
+        NanoUsd(self.max.0.saturating_sub(self.spent.0))
+    }
+
+    /// Whether there is room once the calls under way have ended, if they cost nothing.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        self.spent < self.max && self.spent + self.asked <= self.max
+    }
+}
+
+/// What a budget has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// Its soft part is spent.
+    Soft,
+    /// 15 % are left.
+    Little,
+    /// 5 % are left.
+    VeryLittle,
+    /// It is spent.
+    Spent,
+}
+
+/// A budget has come to a mark, for the first time in its period.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reached {
+    /// Which mark.
+    pub mark: Mark,
+    /// The budget.
+    pub budget: BudgetReport,
+}
+
+/// A budget at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BudgetReport {
+    /// Whose.
+    pub scope: Scope,
+    /// What may be spent.
+    pub max: Option<NanoUsd>,
+    /// From which spend on somebody is told.
+    pub soft: Option<NanoUsd>,
+    /// What is spent.
+    pub spent: NanoUsd,
+    /// What calls under way hold.
+    pub held: NanoUsd,
+    /// How long it is for.
+    pub period: Option<Period>,
+    /// When it begins anew.
+    pub resets: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    scope: Scope,
+    spec: BudgetSpec,
+    /// Whether what was spent before this process is in `spent`.
+    read: bool,
+    spent: NanoUsd,
+    held: NanoUsd,
+    /// What arrived before counts no more.
+    since: Moment,
+    resets: Option<Moment>,
+    /// The highest mark of its maximum that was told in this period.
+    told: Option<Mark>,
+    /// The same of its soft part.
+    told_soft: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each scope's budgets, one for each length of period.
+    ids: BTreeMap<Scope, Vec<BudgetId>>,
+    budgets: Vec<Budget>,
+}
+
+/// Tells what a scope has spent since a moment, out of what is kept for good; `None` where that cannot be told now.
+pub type SpendReader = Box<dyn Fn(&Scope, Moment) -> Option<NanoUsd> + Send + Sync>;
+
+/// Every budget, and what is spent of it.
+#[derive(Default)]
+pub struct Budgets {
+    state: Mutex<State>,
+    reader: OnceLock<SpendReader>,
+}
+
+impl fmt::Debug for Budgets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budgets").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Budgets {
+    /// From here on what was spent before is read; that of the budgets there are already is read now. Blocks.
+    pub fn read_from(&self, reader: SpendReader) {
+        if self.reader.set(reader).is_err() {
+            return;
+        }
+        let count = self.lock().budgets.len();
+        (0..count).filter_map(|at| u32::try_from(at).ok()).for_each(|at| self.read(BudgetId(at)));
+    }
+
+    /// The budgets of a scope are these from now on. One that it had already, for the same length of time, goes on with what is
+    /// spent; of others it is read. Blocks.
+    pub fn set(&self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
+        let ids = self.lock().set(now, scope, specs);
+        for id in &ids {
+            self.read(*id);
+        }
+        ids
+    }
+
+    /// What was spent before this budget was known. A second call changes nothing.
+    fn read(&self, id: BudgetId) {
+        let Some(reader) = self.reader.get() else { return };
+        let state = self.lock();
+        let unread = state.budgets.get(id.0 as usize).filter(|budget| !budget.read);
+        let Some((scope, since)) = unread.map(|budget| (budget.scope.clone(), budget.since)) else { return };
+        drop(state);
+        let Some(spent) = reader(&scope, since) else { return };
+        if let Some(budget) = self.lock().budgets.get_mut(id.0 as usize)
+            && !std::mem::replace(&mut budget.read, true)
+            && budget.since == since
+        {
+            budget.spent += spent;
+            // What was told before a restart is not told again.
+            (budget.told, budget.told_soft) = (budget.mark(), budget.is_soft());
+        }
+    }
+
+    /// Holds so much in all of these budgets, or in none.
+    ///
+    /// # Errors
+    /// The first that has no room; one that waiting does not help before one that it may.
+    pub fn hold(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Result<Hold, Short> {
+        if budgets.is_empty() {
+            return Ok(Hold { budgets: Vec::new(), amount });
+        }
+        let mut state = self.lock();
+        if let Some(short) = state.short(now, budgets, amount) {
+            return Err(short);
+        }
+        for id in budgets {
+            if let Some(budget) = state.budgets.get_mut(id.0 as usize) {
+                budget.held += amount;
+            }
+        }
+        Ok(Hold { budgets: budgets.to_vec(), amount })
+    }
+
+    /// What [`Budgets::hold`] would say; nothing is held.
+    #[must_use]
+    pub fn short(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
+        if budgets.is_empty() {
+            return None;
+        }
+        self.lock().short(now, budgets, amount)
+    }
+
+    /// A request that arrived then has ended and cost so much. Returns what is to be told.
+    pub fn settle(&self, now: Moment, arrived: Moment, hold: Hold, cost: NanoUsd) -> Vec<Reached> {
+        let mut reached = Vec::new();
+        if hold.budgets.is_empty() {
+            return reached;
+        }
+        let mut state = self.lock();
+        for id in hold.budgets {
+            let Some(budget) = state.budgets.get_mut(id.0 as usize) else { continue };
+            budget.turn(now);
+            budget.held = NanoUsd(budget.held.0.saturating_sub(hold.amount.0));
+            if arrived >= budget.since {
+                budget.spent += cost;
+            }
+            reached.extend(budget.reach());
+        }
+        reached
+    }
+
+    /// Nothing came of it.
+    pub fn release(&self, now: Moment, hold: Hold) {
+        // What costs nothing reaches nothing that was not reached.
+        let _nothing = self.settle(now, now, hold, NanoUsd::default());
+    }
+
+    /// A budget as it is now.
+    #[must_use]
+    pub fn report(&self, now: Moment, id: BudgetId) -> Option<BudgetReport> {
+        let mut state = self.lock();
+        let budget = state.budgets.get_mut(id.0 as usize)?;
+        budget.turn(now);
+        Some(budget.report())
+    }
+
+    /// A panic elsewhere leaves sums that are at worst too large, so the state is used on.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn set(&mut self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
+        let before = self.ids.remove(scope).unwrap_or_default();
+        let mut ids: Vec<BudgetId> = Vec::new();
+        for spec in specs {
+            let same = |id: &&BudgetId| {
+                let budget = self.budgets.get(id.0 as usize);
+                !ids.contains(id) && budget.is_some_and(|budget| budget.spec.period == spec.period)
+            };
+            let id = before.iter().find(same).copied();
+            let id = id.unwrap_or_else(|| {
+                let id = BudgetId(u32::try_from(self.budgets.len()).unwrap_or(u32::MAX));
+                self.budgets.push(Budget::new(scope.clone(), spec.clone(), now));
+                id
+            });
+            if let Some(budget) = self.budgets.get_mut(id.0 as usize) {
+                budget.restrict(spec, now);
+            }
+            ids.push(id);
+        }
+        if !ids.is_empty() {
+            self.ids.insert(scope.clone(), ids.clone());
+        }
+        ids
+    }
+
+    fn short(&mut self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
+        let mut waits = None;
+        for id in budgets {
+            let Some(budget) = self.budgets.get_mut(id.0 as usize) else { continue };
+            budget.turn(now);
+            match budget.short(amount) {
+                Some(short) if short.may_wait() => waits = waits.or(Some(short)),
+                Some(short) => return Some(short),
+                None => {}
+            }
+        }
+        waits
+    }
+}
+
+impl Budget {
+    fn new(scope: Scope, spec: BudgetSpec, now: Moment) -> Self {
+        let (since, spent, resets) = spec.span(now);
+        Self { scope, spec, read: false, spent, held: NanoUsd::default(), since, resets, told: None, told_soft: false }
+    }
+
+    /// Another maximum, or another beginning, which is read anew.
+    fn restrict(&mut self, spec: &BudgetSpec, now: Moment) {
+        self.turn(now);
+        if spec.counted != self.spec.counted {
+            let (since, spent, resets) = spec.span(now);
+            if since != self.since || spent > NanoUsd::default() {
+                (self.since, self.spent, self.resets, self.read) = (since, spent, resets, false);
+            }
+        }
+        self.spec = spec.clone();
+        // What a new maximum makes of it is told when more is spent.
+        self.told = self.told.min(self.mark());
+        self.told_soft &= self.is_soft();
+    }
+
+    /// A period that is over is forgotten.
+    fn turn(&mut self, now: Moment) {
+        if self.resets.is_some_and(|resets| resets <= now) {
+            (self.since, self.spent, self.resets) = self.spec.span(now);
+            // Nothing of it was spent before.
+            (self.told, self.told_soft, self.read) = (None, false, true);
+        }
+    }
+
+    fn short(&self, asked: NanoUsd) -> Option<Short> {
+        let (max, spent, held) = (self.spec.max?, self.spent, self.held);
+        // Who has nothing left is refused also what costs nothing.
+        let fits = spent < max && spent + held + asked <= max;
+        (!fits).then(|| Short { scope: self.scope.clone(), max, spent, held, asked, resets: self.resets })
+    }
+
+    /// The highest mark of its maximum that it has come to.
+    fn mark(&self) -> Option<Mark> {
+        let max = self.spec.max?;
+        let share = |percent: u128| u128::from(self.spent.0) * 100 >= u128::from(max.0) * percent;
+        match self.spent {
+            spent if spent >= max => Some(Mark::Spent),
+            _ if share(95) => Some(Mark::VeryLittle),
+            _ if share(85) => Some(Mark::Little),
+            _ => None,
+        }
+    }
+
+    fn is_soft(&self) -> bool {
+        self.spec.soft.is_some_and(|soft| self.spent >= soft)
+    }
+
+    /// The marks it has come to and that were not told.
+    fn reach(&mut self) -> impl Iterator<Item = Reached> + use<> {
+        let is_soft = self.is_soft();
+        let soft = (is_soft && !std::mem::replace(&mut self.told_soft, true)).then_some(Mark::Soft);
+        let mark = self.mark().filter(|mark| self.told.is_none_or(|told| told < *mark));
+        self.told = mark.or(self.told);
+        let budget = soft.or(mark).map(|_| self.report());
+        let reached = soft.into_iter().chain(mark);
+        reached.filter_map(move |mark| Some(Reached { mark, budget: budget.clone()? }))
+    }
+
+    fn report(&self) -> BudgetReport {
+        BudgetReport {
+            scope: self.scope.clone(),
+            max: self.spec.max,
+            soft: self.spec.soft,
+            spent: self.spent,
+            held: self.held,
+            period: self.spec.period.clone(),
+            resets: self.resets,
+        }
+    }
+}

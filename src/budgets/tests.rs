@@ -1,0 +1,128 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::KeyId;
+
+const NOW: Moment = Moment::of_date(2026, 11, 26);
+
+fn key(name: &str) -> Scope {
+    Scope::Key(KeyId::from(name))
+}
+
+fn of(max: u64, period: &str) -> BudgetSpec {
+    BudgetSpec { max: Some(NanoUsd(max)), period: Period::parse(period), ..BudgetSpec::default() }
+}
+
+#[test]
+fn what_is_held_is_held_in_all_or_in_none_and_the_bill_counts_in_its_place() {
+    let budgets = Budgets::default();
+    let mut ids = budgets.set(NOW, &Scope::Global, &[of(100, "1d")]);
+    ids.extend(budgets.set(NOW, &key("a"), &[of(50, "")]));
+    let hold = budgets.hold(NOW, &ids, NanoUsd(40)).unwrap();
+    let short = budgets.hold(NOW, &ids, NanoUsd(20)).unwrap_err();
+    assert_eq!((&short.scope, short.left(), short.held, short.may_wait()), (&key("a"), NanoUsd(50), NanoUsd(40), true));
+    assert_eq!(budgets.report(NOW, ids[0]).unwrap().held, NanoUsd(40), "nothing was held of the other");
+    assert_eq!(budgets.settle(NOW, NOW, hold, NanoUsd(35)), []);
+    let short = budgets.hold(NOW, &ids, NanoUsd(20)).unwrap_err();
+    assert_eq!((short.left(), short.may_wait(), short.resets), (NanoUsd(15), false, None));
+    let hold = budgets.hold(NOW, &ids, NanoUsd(15)).unwrap();
+    budgets.release(NOW, hold);
+    let all = budgets.report(NOW, ids[0]).unwrap();
+    assert_eq!((all.spent, all.held), (NanoUsd(35), NanoUsd(0)));
+    assert_eq!(all.resets, Some(NOW + Duration::from_hours(24)));
+}
+
+#[test]
+fn a_period_begins_anew_and_what_arrived_before_it_counts_in_its_own() {
+    let budgets = Budgets::default();
+    let ids = budgets.set(NOW, &key("a"), &[of(100, "1h")]);
+    let early = budgets.hold(NOW, &ids, NanoUsd(60)).unwrap();
+    let hold = budgets.hold(NOW, &ids, NanoUsd(40)).unwrap();
+    let _ = budgets.settle(NOW, NOW, hold, NanoUsd(100));
+    assert!(budgets.hold(NOW, &ids, NanoUsd(0)).is_err(), "who has nothing left is refused also what costs nothing");
+    let later = NOW + Duration::from_hours(1);
+    assert_eq!(budgets.short(later, &ids, NanoUsd(40)), None, "what is under way is held still");
+    assert!(budgets.short(later, &ids, NanoUsd(41)).is_some_and(|short| short.may_wait()));
+    let _ = budgets.settle(later, NOW, early, NanoUsd(60));
+    assert_eq!(budgets.report(later, ids[0]).unwrap().spent, NanoUsd(0));
+}
+
+#[test]
+fn other_numbers_leave_what_is_spent_and_another_period_is_read_from_the_ledger() {
+    let budgets = Budgets::default();
+    let ids = budgets.set(NOW, &key("a"), &[of(100, "1h")]);
+    let asked = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&asked);
+    budgets.read_from(Box::new(move |_, since| {
+        told.store(since.as_millis(), Ordering::Relaxed);
+        Some(NanoUsd(7))
+    }));
+    assert_eq!(budgets.report(NOW, ids[0]).unwrap().spent, NanoUsd(7), "what was spent before a start");
+    let again = budgets.set(NOW, &key("a"), &[of(200, "1h")]);
+    assert_eq!((&again, budgets.report(NOW, ids[0]).unwrap().spent), (&ids, NanoUsd(7)));
+    let daily = budgets.set(NOW + Duration::from_hours(2), &key("a"), &[of(200, "1d")]);
+    assert_ne!(daily, ids);
+    assert_eq!(budgets.report(NOW, daily[0]).unwrap().spent, NanoUsd(7));
+    assert_eq!(asked.load(Ordering::Relaxed), NOW.as_millis());
+    let set = BudgetSpec { counted: Some((NOW + Duration::from_hours(3), NanoUsd(90))), ..of(200, "1d") };
+    let same = budgets.set(NOW + Duration::from_hours(3), &key("a"), &[set]);
+    assert_eq!((&same, budgets.report(NOW, same[0]).unwrap().spent), (&daily, NanoUsd(97)));
+}
+
+#[test]
+fn each_mark_is_told_once_in_a_period() {
+    let budgets = Budgets::default();
+    let soft = BudgetSpec { soft: Some(NanoUsd(50)), ..of(1000, "1d") };
+    let ids = budgets.set(NOW, &key("a"), &[soft]);
+    let spend = |now: Moment, amount| {
+        let hold = budgets.hold(now, &ids, NanoUsd(0)).unwrap();
+        budgets.settle(now, now, hold, NanoUsd(amount)).into_iter().map(|reached| reached.mark).collect::<Vec<_>>()
+    };
+    assert_eq!(spend(NOW, 49), []);
+    assert_eq!(spend(NOW, 1), [Mark::Soft]);
+    assert_eq!(spend(NOW, 800), [Mark::Little]);
+    assert_eq!(spend(NOW, 1), []);
+    assert_eq!(spend(NOW, 149), [Mark::Spent]);
+    assert_eq!(spend(NOW + Duration::from_hours(24), 990), [Mark::Soft, Mark::VeryLittle]);
+}
+
+proptest! {
+    /// Any number of calls at once, ending in any order, at most at what was held for each: no budget is ever overspent, and what
+    /// is held when all have ended is nothing.
+    #[test]
+    fn no_budget_is_overspent(
+        maxima in (0u64..200, 0u64..200),
+        calls in proptest::collection::vec((0u64..60, 0u64..=100, 0usize..8, 0u64..4000), 1..60),
+    ) {
+        let budgets = Budgets::default();
+        let mut ids = budgets.set(NOW, &Scope::Global, &[of(maxima.0, "1h")]);
+        ids.extend(budgets.set(NOW, &key("a"), &[of(maxima.1, "")]));
+        let mut now = NOW;
+        let mut under_way = Vec::new();
+        let check = |now| for (id, max) in ids.iter().zip([maxima.0, maxima.1]) {
+            let report = budgets.report(now, *id).unwrap();
+            assert!(report.spent + report.held <= NanoUsd(max), "{report:?}");
+        };
+        for (amount, share, end, pause) in calls {
+            now = now + Duration::from_secs(pause);
+            if let Ok(hold) = budgets.hold(now, &ids, NanoUsd(amount)) {
+                under_way.push((now, hold, NanoUsd(amount * share / 100)));
+            }
+            if end < under_way.len() {
+                let (arrived, hold, cost) = under_way.remove(end);
+                let _ = budgets.settle(now, arrived, hold, cost);
+            }
+            check(now);
+        }
+        for (arrived, hold, cost) in under_way {
+            let _ = budgets.settle(now, arrived, hold, cost);
+        }
+        for id in &ids {
+            prop_assert_eq!(budgets.report(now, *id).unwrap().held, NanoUsd(0));
+        }
+    }
+}

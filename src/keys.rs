@@ -1,0 +1,197 @@
+//! The virtual keys there are, in memory: who shows one is found without asking a database.
+//!
+//! The map is replaced as a whole and read without a lock, so that a change acts on the next request. A key is looked up by its
+//! digest, which nobody can choose, and compared once more in constant time. Keys of the configuration stand above kept ones.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use subtle::ConstantTimeEq;
+
+use crate::budgets::Budgets;
+use crate::limits::{LimitSpec, Limits, Scope};
+use crate::moment::Moment;
+use crate::snapshot::Caller;
+use crate::virtual_key::{KeyHash, VirtualKey};
+
+/// A key that is known.
+#[derive(Clone, Debug)]
+pub struct KnownKey {
+    /// What it may do.
+    pub key: Arc<VirtualKey>,
+    /// Whoever shows it.
+    pub caller: Arc<Caller>,
+    /// Whether the configuration gives it.
+    pub configured: bool,
+}
+
+type Map = HashMap<KeyHash, KnownKey>;
+
+/// Where the keys come from.
+#[derive(Debug, Default)]
+struct Sources {
+    configured: BTreeMap<KeyHash, Arc<VirtualKey>>,
+    kept: BTreeMap<KeyHash, Arc<VirtualKey>>,
+}
+
+/// Every key that is known.
+#[derive(Debug)]
+pub struct KeyBook {
+    known: ArcSwap<Map>,
+    /// Held by whoever changes keys.
+    sources: Mutex<Sources>,
+    limits: Arc<Limits>,
+    budgets: Arc<Budgets>,
+}
+
+impl KeyBook {
+    /// No keys yet; theirs will be limits and budgets of these.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>, budgets: Arc<Budgets>) -> Self {
+        Self { known: ArcSwap::default(), sources: Mutex::default(), limits, budgets }
+    }
+
+    /// The key that was shown.
+    #[must_use]
+    pub fn find(&self, shown: &str) -> Option<KnownKey> {
+        let known = self.known.load();
+        if known.is_empty() {
+            return None;
+        }
+        let hash = KeyHash::of(shown);
+        let found = known.get(&hash)?;
+        bool::from(found.key.hash.as_bytes().ct_eq(hash.as_bytes())).then(|| found.clone())
+    }
+
+    /// The key with this digest.
+    #[must_use]
+    pub fn get(&self, hash: KeyHash) -> Option<KnownKey> {
+        self.known.load().get(&hash).cloned()
+    }
+
+    /// All of them, in the order of their digests.
+    #[must_use]
+    pub fn all(&self) -> Vec<KnownKey> {
+        let mut all: Vec<KnownKey> = self.known.load().values().cloned().collect();
+        all.sort_by_key(|known| known.key.hash);
+        all
+    }
+
+    /// A configuration is put in force: its keys, and its limits beside those of all keys. Blocks: spend may be read.
+    pub fn apply(&self, now: Moment, configured: &[VirtualKey], mut specs: BTreeMap<Scope, LimitSpec>) {
+        let mut sources = self.lock();
+        sources.configured = configured.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
+        let keys = sources.all();
+        specs.extend(keys.values().filter_map(|(key, _)| Some((scope(key), key.allowance.limits()?))));
+        self.limits.apply(&specs, now);
+        let known = keys.into_values().map(|(key, configured)| (key.hash, self.known(now, key, configured)));
+        self.known.store(Arc::new(known.collect()));
+    }
+
+    /// The keys that are kept are these. Blocks, as [`KeyBook::apply`].
+    pub fn load(&self, now: Moment, kept: Vec<VirtualKey>) {
+        let mut sources = self.lock();
+        sources.kept = kept.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+        let known = sources.all().into_values();
+        let known = known.map(|(key, configured)| (key.hash, self.known(now, key, configured)));
+        self.known.store(Arc::new(known.collect()));
+    }
+
+    /// A kept key is new, or other than it was. Blocks, as [`KeyBook::apply`].
+    pub fn put(&self, now: Moment, key: VirtualKey) {
+        let mut sources = self.lock();
+        let key = Arc::new(key);
+        sources.kept.insert(key.hash, Arc::clone(&key));
+        if sources.configured.contains_key(&key.hash) {
+            return;
+        }
+        let mut known = Map::clone(&self.known.load());
+        known.insert(key.hash, self.known(now, key, false));
+        self.known.store(Arc::new(known));
+    }
+
+    /// A kept key is no more.
+    pub fn remove(&self, now: Moment, hash: KeyHash) {
+        let mut sources = self.lock();
+        let removed = sources.kept.remove(&hash);
+        if sources.configured.contains_key(&hash) {
+            return;
+        }
+        let mut known = Map::clone(&self.known.load());
+        known.remove(&hash);
+        self.known.store(Arc::new(known));
+        if let Some(key) = removed.filter(|key| key.allowance.limits().is_some()) {
+            self.limits.restrict(&scope(&key), None, now);
+        }
+    }
+
+    /// A key with its limits and its budget in force.
+    fn known(&self, now: Moment, key: Arc<VirtualKey>, configured: bool) -> KnownKey {
+        let scope = scope(&key);
+        let mut scopes = vec![self.limits.id(&Scope::Global)];
+        let before = self.get(key.hash).is_some_and(|before| before.key.allowance.limits().is_some());
+        match key.allowance.limits() {
+            Some(spec) => scopes.push(self.limits.restrict(&scope, Some(&spec), now)),
+            None if before => drop(self.limits.restrict(&scope, None, now)),
+            None => {}
+        }
+        let caller = Caller {
+            key: key.hash.id(),
+            name: key.label().into(),
+            team: key.team_id(),
+            scopes,
+            budgets: self.budgets.set(now, &scope, &[key.budget()]),
+            virtual_key: Some(Arc::clone(&key)),
+        };
+        KnownKey { key, caller: Arc::new(caller), configured }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sources {
+    /// Every key, and whether the configuration gives it.
+    fn all(&self) -> BTreeMap<KeyHash, (Arc<VirtualKey>, bool)> {
+        let of = |(hash, key): (&KeyHash, &Arc<VirtualKey>), configured| (*hash, (Arc::clone(key), configured));
+        let kept = self.kept.iter().map(|one| of(one, false));
+        kept.chain(self.configured.iter().map(|one| of(one, true))).collect()
+    }
+}
+
+fn scope(key: &VirtualKey) -> Scope {
+    Scope::Key(key.hash.id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_acts_at_once_and_the_configuration_stands_above_what_is_kept() {
+        let limits = Arc::new(Limits::new(&BTreeMap::new()));
+        let book = KeyBook::new(Arc::clone(&limits), Arc::default());
+        let now = Moment::from_millis(1);
+        let key = |alias: &str| {
+            let key = VirtualKey::new(KeyHash::of("sk-one"), String::new(), now);
+            VirtualKey { alias: Some(alias.to_owned()), ..key }
+        };
+        assert!(book.find("sk-one").is_none());
+        book.put(now, key("kept"));
+        let label = || book.find("sk-one").map(|known| known.key.label());
+        assert_eq!((label().as_deref(), book.find("sk-two").is_none()), (Some("kept"), true));
+        let mut given = key("given");
+        given.allowance.rpm = Some(1);
+        book.apply(now, &[given], BTreeMap::new());
+        assert_eq!(label().as_deref(), Some("given"));
+        let scope = limits.id(&Scope::Key(KeyHash::of("sk-one").id()));
+        assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], Some(1));
+        book.apply(now, &[], BTreeMap::new());
+        assert_eq!(label().as_deref(), Some("kept"));
+        assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], None);
+        book.remove(now, KeyHash::of("sk-one"));
+        assert_eq!(label(), None);
+    }
+}

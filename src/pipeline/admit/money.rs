@@ -1,0 +1,146 @@
+//! What budgets say of a request: which deployments it can pay for, and what it is told where it can pay for none.
+
+use std::sync::Arc;
+
+use crate::budgets::{BudgetId, Short};
+use crate::catalog::UnknownPrice;
+use crate::fault::{Refusal, RefusalKind};
+use crate::limits::Scope;
+use crate::moment::Moment;
+use crate::snapshot::DeploymentRuntime;
+
+use super::super::{Estimate, RequestContext};
+use super::refusals::whose;
+use super::{AdmissionCheck, WaitReason};
+
+/// Why a deployment cannot be paid for.
+pub(super) enum Unaffordable {
+    /// A budget of its own has no room, or its provider's; asked for this deployment.
+    Short(usize, Short),
+    /// Nobody knows what it costs, and that is not to be.
+    NoPrice(usize),
+}
+
+/// Of `candidates`, those that the request can pay for; and why not the others.
+pub(super) fn affordable(
+    context: &RequestContext<'_>,
+    estimate: &Estimate,
+    candidates: &[usize],
+    now: Moment,
+) -> (Vec<usize>, Vec<Unaffordable>) {
+    let mut shorts = Vec::new();
+    let affords = |index: &usize| {
+        let deployment = &context.group.deployments[*index];
+        if lacks_price(context, deployment) {
+            shorts.push(Unaffordable::NoPrice(*index));
+            return false;
+        }
+        if deployment.budgets.is_empty() {
+            return true;
+        }
+        let cost = estimate.demand(deployment).cost;
+        let short = context.gateway.budgets.short(now, &deployment.budgets, cost);
+        shorts.extend(short.map(|short| Unaffordable::Short(*index, short)));
+        !matches!(shorts.last(), Some(Unaffordable::Short(last, _)) if last == index)
+    };
+    let found = candidates.iter().copied().filter(affords).collect();
+    (found, shorts)
+}
+
+/// Whether budgets have the money for a call of this deployment, asked while the request waits. One that waiting does not help
+/// finds out itself, and says so.
+pub(super) fn affordable_later(
+    context: &RequestContext<'_>,
+    estimate: &Estimate,
+    deployment: &Arc<DeploymentRuntime>,
+) -> Box<dyn Fn(Moment) -> bool + Send + Sync> {
+    let ids: Vec<BudgetId> = context.paying.budgets.iter().chain(&deployment.budgets).copied().collect();
+    if ids.is_empty() {
+        return Box::new(|_| true);
+    }
+    let (budgets, estimate) = (Arc::clone(&context.gateway.budgets), *estimate);
+    let deployment = Arc::clone(deployment);
+    Box::new(move |now| {
+        let short = budgets.short(now, &ids, estimate.demand(&deployment).cost);
+        short.is_none_or(|short| !short.may_wait())
+    })
+}
+
+/// Whether nobody knows what it costs, which somebody who pays wants to know.
+fn lacks_price(context: &RequestContext<'_>, deployment: &DeploymentRuntime) -> bool {
+    let config = &deployment.config;
+    let unknown = config.prices.is_none() && config.unknown_price == UnknownPrice::Refuse;
+    unknown && !(context.paying.budgets.is_empty() && deployment.budgets.is_empty())
+}
+
+/// No deployment can be paid for.
+pub(super) fn unaffordable(
+    context: &RequestContext<'_>,
+    estimate: &Estimate,
+    shorts: &[Unaffordable],
+) -> AdmissionCheck {
+    if shorts.iter().any(|one| matches!(one, Unaffordable::Short(_, short) if short.may_wait())) {
+        return AdmissionCheck::Wait(None, WaitReason::Limit);
+    }
+    let first = shorts.iter().find_map(|one| match one {
+        Unaffordable::Short(index, short) => Some((*index, short)),
+        Unaffordable::NoPrice(_) => None,
+    });
+    match (first, shorts.first()) {
+        (Some((index, short)), _) => short_of(context, estimate, index, short),
+        (None, Some(Unaffordable::NoPrice(index))) => {
+            let deployment = &context.group.deployments[*index].config.id;
+            let message = format!(
+                "nobody knows what a request costs at `{deployment}`, and a budget counts it; set `input_cost_per_token` and `output_cost_per_token` (0 is free), or `witgate.unknown_price: estimate`"
+            );
+            AdmissionCheck::Never(Refusal::new(RefusalKind::BudgetExceeded, message))
+        }
+        (None, _) => AdmissionCheck::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
+    }
+}
+
+/// A budget has no room: what is counted may have, what others hold may be given back, else it is refused.
+pub(super) fn short_of(
+    context: &RequestContext<'_>,
+    estimate: &Estimate,
+    index: usize,
+    short: &Short,
+) -> AdmissionCheck {
+    if short.may_wait() {
+        return AdmissionCheck::Wait(None, WaitReason::Limit);
+    }
+    if !estimate.is_counted() && short.spent < short.max {
+        return AdmissionCheck::CountFirst(index);
+    }
+    AdmissionCheck::Never(refusal(context, short))
+}
+
+/// LiteLLM's words first: people look for them.
+fn refusal(context: &RequestContext<'_>, short: &Short) -> Refusal {
+    let now = context.gateway.clock.now();
+    let resets = match short.resets {
+        Some(resets) => format!("it begins anew at {} (in {} s)", resets.iso(), resets.since(now).as_secs()),
+        None => "it does not begin anew by itself".to_owned(),
+    };
+    let asked = match short.asked.0 {
+        0 => String::new(),
+        _ => format!(", and this request may cost ${}", short.asked),
+    };
+    let message = format!(
+        "Budget has been exceeded! Current cost: {}, Max budget: {}: the budget of {} has ${} left{asked}; {resets}",
+        short.spent,
+        short.max,
+        whose(&short.scope, context),
+        short.left(),
+    );
+    // Where a caller has nothing left, another group does not help.
+    let kind = match short.scope {
+        Scope::Group(_) | Scope::Provider(_) | Scope::Deployment(_) => RefusalKind::GroupOverBudget,
+        _ => RefusalKind::BudgetExceeded,
+    };
+    let mut refusal = Refusal::new(kind, message);
+    refusal.status = context.snapshot.settings.payers.budget_status;
+    refusal.code = Some("budget_exceeded".to_owned());
+    refusal.retry_after = short.resets.map(|resets| resets.since(now));
+    refusal
+}

@@ -1,0 +1,123 @@
+//! What those are told who cannot start: whose limit it is, how much of it is used, and when it frees.
+
+use std::time::Duration;
+
+use crate::fault::{Cause, Refusal, RefusalKind};
+use crate::id::GroupName;
+use crate::limits::{Dimension, Excess, Scope, Wait};
+use crate::moment::Moment;
+
+use super::super::{Estimate, RequestContext};
+use super::WaitReason;
+
+/// As many wait as may.
+pub(in crate::pipeline) fn queue_is_full(group: &GroupName, capacity: usize) -> Refusal {
+    let message = format!("the queue of `{group}` is full ({capacity} requests wait)");
+    Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1))
+}
+
+/// Tells when the next can start, where that is later than requests may wait.
+pub(super) fn wait_refusal(
+    context: &RequestContext<'_>,
+    estimate: &Estimate,
+    until: Moment,
+    reason: WaitReason,
+) -> Refusal {
+    let now = context.gateway.clock.now();
+    let wait = until.since(now);
+    let (kind, what) = match reason {
+        WaitReason::Limit => {
+            let whose = at_limit(context, estimate, now);
+            (RefusalKind::RateLimited, whose.unwrap_or_else(|| "every deployment is at a limit".to_owned()))
+        }
+        WaitReason::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures".to_owned()),
+    };
+    let message = format!(
+        "`{}`: {what}; the next can start in {:.1} s, which is longer than requests may wait here ({} s)",
+        context.group.config.name,
+        wait.as_secs_f64(),
+        context.snapshot.settings.queue.max_wait.as_secs_f64()
+    );
+    Refusal::new(kind, message).after(wait)
+}
+
+/// The configuration wants nothing sent that is not reserved for all gateways.
+pub(super) fn unreachable_refusal() -> Refusal {
+    let message = "the store that keeps the limits of all gateways does not answer, and the configuration wants requests refused meanwhile (`witgate.shared_limits.when_unreachable`)";
+    Refusal::new(RefusalKind::Unavailable, message).after(Duration::from_secs(1))
+}
+
+pub(super) fn context_refusal(input: u64, window: u32) -> Refusal {
+    let message = format!(
+        "the request has {input} input tokens and the largest context window here holds {window}; shorten it or use a model with a larger window"
+    );
+    let mut refusal = Refusal::new(RefusalKind::InvalidRequest, message).at("messages");
+    refusal.code = Some("context_length_exceeded".to_owned());
+    refusal.cause = Some(Cause::ContextWindow);
+    refusal
+}
+
+pub(super) fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, estimate: &Estimate) -> Refusal {
+    let whose = match (whose(&excess.scope, context), &excess.scope) {
+        (whose, Scope::Quota(_) | Scope::Deployment(_)) => {
+            format!("{whose}, the largest of `{}`", context.group.config.name)
+        }
+        (whose, _) => whose,
+    };
+    let what = what(excess.dimension);
+    let counted = if estimate.is_exact() { "" } else { " (estimated)" };
+    let message = format!(
+        "request too large: it needs {} {what} ({} input{counted} and the output bound) and the limit of {whose} is {}; waiting does not help: shorten the prompt, lower `max_tokens` or raise the limit",
+        excess.asked,
+        estimate.input(),
+        excess.limit
+    );
+    Refusal::new(RefusalKind::NeverFits, message)
+}
+
+/// Somebody, in words.
+pub(super) fn whose(scope: &Scope, context: &RequestContext<'_>) -> String {
+    match scope {
+        Scope::Global => "the gateway".to_owned(),
+        // By the name people gave it.
+        Scope::Key(_) => format!("the key `{}`", context.caller.name),
+        Scope::Team(team) => format!("the team `{team}`"),
+        Scope::Tag(tag) => format!("the tag `{tag}`"),
+        Scope::Provider(provider) => format!("the provider `{provider}`"),
+        Scope::Group(group) => format!("the group `{group}`"),
+        Scope::Quota(quota) => format!("the quota `{quota}`"),
+        Scope::Deployment(deployment) => format!("the deployment `{deployment}`"),
+    }
+}
+
+const fn what(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Requests => "requests per window",
+        Dimension::Tokens => "tokens per window",
+        Dimension::InputTokens => "input tokens per window",
+        Dimension::OutputTokens => "output tokens per window",
+        Dimension::Cost => "billionths of a dollar per window",
+        Dimension::InFlight => "requests at once",
+    }
+}
+
+/// Which of the limits that it takes from whichever deployment is called keeps a request, where one does.
+fn at_limit(context: &RequestContext<'_>, estimate: &Estimate, now: Moment) -> Option<String> {
+    let limits = context.gateway.limits.local();
+    let demands = context.group.deployments.iter().map(|deployment| estimate.demand(deployment));
+    let demand = super::shared_demand(estimate, demands);
+    let scope = context.paying.scopes.iter().find(|scope| limits.wait(now, **scope, demand) != Wait::Now)?;
+    let (report, amounts) = (limits.report(now, *scope), demand.amounts());
+    let full = |dimension: &Dimension| {
+        report.limits[*dimension].is_some_and(|limit| report.used[*dimension] + amounts[*dimension] > limit)
+    };
+    let dimension = Dimension::ALL.into_iter().find(full)?;
+    Some(format!(
+        "{} is at its limit: {} of {} {} are used and {} are asked for",
+        whose(&limits.name(*scope)?, context),
+        report.used[dimension],
+        report.limits[dimension]?,
+        what(dimension),
+        amounts[dimension]
+    ))
+}

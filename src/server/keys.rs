@@ -1,0 +1,295 @@
+//! `/key/*`: virtual keys, in LiteLLM's paths and shapes. Behind the operator's key; a key's holder may ask about this one.
+//!
+//! A key is shown once, when it is made. It is written before it is in force, and in force when the answer is sent.
+
+mod fields;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, StatusCode, Uri};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use crate::fault::{Refusal, RefusalKind};
+use crate::format::spoken_at;
+use crate::keys::KnownKey;
+use crate::moment::Moment;
+use crate::snapshot::Caller;
+use crate::store::Ledger;
+use crate::virtual_key::{KeyHash, PREFIX, VirtualKey};
+
+use super::{App, access, probe, refusal};
+use fields::Fields;
+
+/// Bytes of a body at most.
+const BODY: usize = 1 << 20;
+/// Keys of one page that is asked for without a size, and at most.
+const PAGE: [usize; 2] = [10, 100];
+
+/// `POST /key/generate`.
+pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    answered(&app, request, async |app, body| {
+        let now = app.gateway.clock.now();
+        let mut fields = Fields::read(body)?;
+        let key = match fields.take_text("key")? {
+            Some(key) if key.starts_with(PREFIX) && key.len() >= 16 => key,
+            Some(_) => {
+                let message = format!("a `key` of one's own begins with `{PREFIX}` and has at least 16 letters");
+                return Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key"));
+            }
+            None => drawn()?,
+        };
+        let hash = KeyHash::of(&key);
+        let keys = &app.gateway.live.read().callers.keys;
+        if keys.get(hash).is_some() {
+            return Err(Refusal::new(RefusalKind::InvalidRequest, "this key is there already").at("key"));
+        }
+        let made = fields.over(VirtualKey::new(hash, VirtualKey::tail_of(&key), now), now)?;
+        free_alias(app, &made)?;
+        let known = keep(app, made).await?;
+        let mut shown = shown(app, &known, now);
+        shown.insert("key".to_owned(), json!(key));
+        shown.insert("token_id".to_owned(), json!(hash));
+        Ok(Value::Object(shown))
+    })
+    .await
+}
+
+/// `POST /key/update`: the fields that are given, null takes one away.
+pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    answered(&app, request, async |app, body| {
+        let now = app.gateway.clock.now();
+        let mut fields = Fields::read(body)?;
+        let known = if let Some(named) = fields.take_text("key")? {
+            find(app, &named)?
+        } else {
+            let alias = fields.text("key_alias")?.ok_or_else(|| missing("key"))?;
+            by_alias(app, &alias)?
+        };
+        let changed = fields.over(changeable(&known)?, now)?;
+        free_alias(app, &changed)?;
+        let known = keep(app, changed).await?;
+        let mut shown = shown(app, &known, now);
+        shown.insert("key".to_owned(), json!(known.key.hash));
+        Ok(Value::Object(shown))
+    })
+    .await
+}
+
+/// `POST /key/block`.
+pub(super) async fn block(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    set_blocked(&app, request, true).await
+}
+
+/// `POST /key/unblock`.
+pub(super) async fn unblock(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    set_blocked(&app, request, false).await
+}
+
+async fn set_blocked(app: &Arc<App>, request: Request<Body>, blocked: bool) -> Response {
+    answered(app, request, async |app, body| {
+        let named = Fields::read(body)?.take_text("key")?.ok_or_else(|| missing("key"))?;
+        let now = app.gateway.clock.now();
+        let key = changeable(&find(app, &named)?)?;
+        let known = keep(app, VirtualKey { blocked, updated: now, ..key }).await?;
+        Ok(Value::Object(shown(app, &known, now)))
+    })
+    .await
+}
+
+/// `POST /key/delete`: `keys`, or `key_aliases`.
+pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    answered(&app, request, async |app, body| {
+        let mut fields = Fields::read(body)?;
+        let (named, aliases) = (fields.texts("keys")?, fields.texts("key_aliases")?);
+        let known = named.iter().map(|named| find(app, named)).chain(aliases.iter().map(|alias| by_alias(app, alias)));
+        // All of them are there, or none is taken away.
+        let known: Vec<KnownKey> = known.collect::<Result<_, _>>()?;
+        if known.is_empty() {
+            return Err(missing("keys"));
+        }
+        for one in &known {
+            let hash = changeable(one)?.hash;
+            stored(app, move |ledger| ledger.keys().delete(hash)).await?;
+            app.gateway.live.read().callers.keys.remove(app.gateway.clock.now(), hash);
+        }
+        let deleted = if named.is_empty() { aliases } else { named };
+        Ok(json!({"deleted_keys": deleted}))
+    })
+    .await
+}
+
+/// `GET /key/info?key=…`: of the key that is named, by itself or by its digest; else of the one that asks.
+pub(super) async fn info(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let told = || {
+        let own = caller.virtual_key.as_ref().map(|key| key.hash);
+        let known = match (query(&uri, "key"), own) {
+            (Some(named), None) => find(&app, &named)?,
+            (Some(named), Some(own)) if KeyHash::named(&named) == Some(own) => find(&app, &named)?,
+            (Some(_), Some(_)) => {
+                return Err(Refusal::new(RefusalKind::Forbidden, "a key may be told of itself and of no other"));
+            }
+            (None, Some(own)) => find(&app, &own.to_string())?,
+            (None, None) => return Err(missing("key")),
+        };
+        let mut info = shown(&app, &known, app.gateway.clock.now());
+        info.shift_remove("token");
+        Ok(json!({"key": query(&uri, "key").unwrap_or_else(|| known.key.hash.to_string()), "info": info}))
+    };
+    answer(&app, &uri, &headers, told())
+}
+
+/// `GET /key/list`: digests, or whole with `return_full_object=true`; by page, team, user, alias.
+pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    let number =
+        |name: &str, otherwise: usize| query(&uri, name).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+    let (page, size) = (number("page", 1).max(1), number("size", PAGE[0]).clamp(1, PAGE[1]));
+    let wanted = |known: &KnownKey| {
+        let key = &known.key;
+        let is = |name: &str, value: Option<&str>| query(&uri, name).is_none_or(|asked| Some(asked.as_str()) == value);
+        let hash = key.hash.to_string();
+        is("team_id", key.team.as_deref())
+            && is("user_id", key.user.as_deref())
+            && is("key_alias", key.alias.as_deref())
+            && is("key_hash", Some(&hash))
+    };
+    let now = app.gateway.clock.now();
+    let mut keys = app.gateway.live.read().callers.keys.all();
+    keys.retain(wanted);
+    // The newest first, as LiteLLM has them.
+    keys.sort_by_key(|known| std::cmp::Reverse(known.key.created));
+    let whole = query(&uri, "return_full_object").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    let of_page = keys.iter().skip((page - 1).saturating_mul(size)).take(size);
+    let listed: Vec<Value> = of_page
+        .map(|known| if whole { Value::Object(shown(&app, known, now)) } else { json!(known.key.hash) })
+        .collect();
+    let told = json!({
+        "keys": listed,
+        "total_count": keys.len(),
+        "current_page": page,
+        "total_pages": keys.len().div_ceil(size),
+    });
+    answer(&app, &uri, &headers, Ok(told))
+}
+
+/// Everything that is told of a key but the key.
+fn shown(app: &App, known: &KnownKey, now: Moment) -> Map<String, Value> {
+    let budget = known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
+    fields::shown(known, budget.as_ref(), now)
+}
+
+/// Writes a key and puts it in force.
+async fn keep(app: &App, key: VirtualKey) -> Result<KnownKey, Refusal> {
+    let hash = key.hash;
+    let written = key.clone();
+    stored(app, move |ledger| ledger.keys().put(&written)).await?;
+    let (keys, now) = (Arc::clone(&app.gateway.live.read().callers.keys), app.gateway.clock.now());
+    let book = Arc::clone(&keys);
+    // What it has spent may have to be read.
+    app.gateway.blocking.run(move || book.put(now, key)).await;
+    let known = keys.get(hash);
+    known.ok_or_else(|| Refusal::new(RefusalKind::Internal, "the key was written and is not in force"))
+}
+
+/// Does something with what is kept, on another thread.
+async fn stored(app: &App, act: impl FnOnce(&Ledger) -> Result<(), String> + Send + 'static) -> Result<(), Refusal> {
+    let Some(ledger) = app.gateway.ledger.clone() else {
+        let why =
+            "keys are kept in the ledger, and none is kept; set `witgate.ledger` in the configuration and start again";
+        return Err(Refusal::new(RefusalKind::InvalidRequest, why));
+    };
+    match app.gateway.blocking.run(move || act(&ledger)).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(why)) => Err(Refusal::new(RefusalKind::Internal, why)),
+        None => Err(Refusal::new(RefusalKind::Internal, "the store of keys did not answer")),
+    }
+}
+
+fn find(app: &App, named: &str) -> Result<KnownKey, Refusal> {
+    let keys = &app.gateway.live.read().callers.keys;
+    KeyHash::named(named).and_then(|hash| keys.get(hash)).ok_or_else(unknown)
+}
+
+fn by_alias(app: &App, alias: &str) -> Result<KnownKey, Refusal> {
+    let all = app.gateway.live.read().callers.keys.all();
+    all.into_iter().find(|known| known.key.alias.as_deref() == Some(alias)).ok_or_else(unknown)
+}
+
+fn unknown() -> Refusal {
+    let mut refusal = Refusal::new(RefusalKind::UnknownPath, "there is no such key").at("key");
+    refusal.code = Some("key_not_found".to_owned());
+    refusal
+}
+
+fn missing(field: &str) -> Refusal {
+    Refusal::new(RefusalKind::InvalidRequest, format!("`{field}` is missing")).at(field)
+}
+
+/// A key that is kept, to be changed.
+fn changeable(known: &KnownKey) -> Result<VirtualKey, Refusal> {
+    if known.configured {
+        let message = "this key is one of the configuration's; change it there, under `witgate.keys`";
+        return Err(Refusal::new(RefusalKind::InvalidRequest, message));
+    }
+    Ok((*known.key).clone())
+}
+
+/// No two keys have the same alias.
+fn free_alias(app: &App, key: &VirtualKey) -> Result<(), Refusal> {
+    let Some(alias) = &key.alias else { return Ok(()) };
+    match by_alias(app, alias) {
+        Ok(other) if other.key.hash != key.hash => {
+            let message = format!("another key has the alias `{alias}`");
+            Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key_alias"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A key nobody can guess: 256 random bits.
+fn drawn() -> Result<String, Refusal> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|fault| Refusal::new(RefusalKind::Internal, format!("no random numbers: {fault}")))?;
+    Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+fn query(uri: &Uri, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+}
+
+/// Reads a body, acts, answers.
+async fn answered(
+    app: &Arc<App>,
+    request: Request<Body>,
+    act: impl AsyncFnOnce(&App, &[u8]) -> Result<Value, Refusal>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let acted = async {
+        access::is_json(&head.headers)?;
+        let body = to_bytes(body, BODY).await.map_err(|_| {
+            Refusal::new(RefusalKind::TooLarge, format!("the body could not be read, or has more than {BODY} bytes"))
+        })?;
+        act(app, &body).await
+    };
+    let acted = acted.await;
+    answer(app, &head.uri, &head.headers, acted)
+}
+
+fn answer(app: &App, uri: &Uri, headers: &HeaderMap, told: Result<Value, Refusal>) -> Response {
+    match told {
+        Ok(told) => probe::json_response(StatusCode::OK, &told),
+        Err(why) => refusal::unrecorded(app, spoken_at(uri.path(), headers), &why),
+    }
+}

@@ -1,0 +1,212 @@
+//! The fields of a key, as LiteLLM's clients send and read them. What would restrict a key and is not there is refused, not passed
+//! over.
+
+use serde_json::{Map, Value, json};
+
+use crate::budgets::{BudgetReport, Period};
+use crate::fault::{Refusal, RefusalKind};
+use crate::keys::KnownKey;
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+use crate::virtual_key::VirtualKey;
+
+/// Fields of LiteLLM's that say how a key is described, whom it is mailed to or whom else it belongs to, and restrict nothing.
+const PASSED_OVER: [&str; 8] = [
+    "send_invite_email",
+    "aliases",
+    "config",
+    "permissions",
+    "organization_id",
+    "project_id",
+    "agent_id",
+    "allowed_cache_controls",
+];
+
+/// A body.
+pub(super) struct Fields(Map<String, Value>);
+
+fn wrong(name: &str, wanted: &str) -> Refusal {
+    Refusal::new(RefusalKind::InvalidRequest, format!("`{name}` must be {wanted}")).at(name)
+}
+
+impl Fields {
+    pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(Refusal::new(RefusalKind::InvalidRequest, "the body must be a JSON object")),
+            Err(fault) => Err(Refusal::new(RefusalKind::InvalidRequest, format!("the body is not JSON: {fault}"))),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => Err(wrong(name, "text")),
+        }
+    }
+
+    pub(super) fn take_text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        let text = self.text(name)?;
+        self.0.shift_remove(name);
+        Ok(text)
+    }
+
+    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+        let listed = |value: Value| match value {
+            Value::Null => Some(Vec::new()),
+            Value::Array(items) => items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        };
+        let value = self.0.shift_remove(name).unwrap_or(Value::Null);
+        listed(value).ok_or_else(|| wrong(name, "a list of texts"))
+    }
+
+    /// The key with these fields; what is not given stays.
+    pub(super) fn over(mut self, mut key: VirtualKey, now: Moment) -> Result<VirtualKey, Refusal> {
+        let given = |fields: &Self, name: &str| fields.0.contains_key(name);
+        for (name, place) in [("key_alias", &mut key.alias), ("team_id", &mut key.team), ("user_id", &mut key.user)] {
+            if given(&self, name) {
+                *place = self.take_text(name)?;
+            }
+        }
+        for (name, place) in [("models", &mut key.models), ("tags", &mut key.tags)] {
+            if given(&self, name) {
+                *place = self.texts(name)?;
+            }
+        }
+        let allowance = &mut key.allowance;
+        for (name, place) in [
+            ("rpm_limit", &mut allowance.rpm),
+            ("tpm_limit", &mut allowance.tpm),
+            ("max_parallel_requests", &mut allowance.max_parallel),
+        ] {
+            if given(&self, name) {
+                *place = self.number(name)?;
+            }
+        }
+        for (name, place) in [("max_budget", &mut allowance.max_budget), ("soft_budget", &mut allowance.soft_budget)] {
+            if given(&self, name) {
+                *place = self.dollars(name)?;
+            }
+        }
+        if given(&self, "budget_duration") {
+            allowance.period = self.period("budget_duration")?;
+        }
+        if given(&self, "duration") {
+            // `-1` is for ever.
+            let for_ever = self.0.get("duration").and_then(Value::as_str) == Some("-1");
+            let duration = if for_ever { self.0.shift_remove("duration").and(None) } else { self.period("duration")? };
+            key.expires = duration.map(|duration| duration.after(now));
+        }
+        if given(&self, "expires") {
+            let text = self.take_text("expires")?;
+            let read = |text: String| Moment::parse(&text).ok_or_else(|| wrong("expires", "a date"));
+            key.expires = text.map(read).transpose()?;
+        }
+        if let Some(spend) = self.dollars("spend")?.filter(|spend| *spend > NanoUsd::default() || key.created < now) {
+            key.spend_set = Some((now, spend));
+        }
+        match self.0.shift_remove("blocked") {
+            None | Some(Value::Null) => {}
+            Some(Value::Bool(blocked)) => key.blocked = blocked,
+            Some(_) => return Err(wrong("blocked", "true or false")),
+        }
+        match self.0.shift_remove("metadata") {
+            None => {}
+            Some(Value::Null) => key.metadata.clear(),
+            Some(Value::Object(metadata)) => key.metadata = metadata,
+            Some(_) => return Err(wrong("metadata", "an object")),
+        }
+        self.finish()?;
+        key.updated = now;
+        Ok(key)
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
+        match self.0.shift_remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or_else(|| wrong(name, "a whole number from 0")),
+        }
+    }
+
+    fn dollars(&mut self, name: &str) -> Result<Option<NanoUsd>, Refusal> {
+        match self.0.shift_remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            // An empty form field is none, as in LiteLLM.
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(value) => {
+                let money = value.as_f64().and_then(NanoUsd::from_usd);
+                money.map(Some).ok_or_else(|| wrong(name, "a number of dollars from 0"))
+            }
+        }
+    }
+
+    fn period(&mut self, name: &str) -> Result<Option<Period>, Refusal> {
+        let text = self.take_text(name)?;
+        text.map(|text| Period::parse(&text).ok_or_else(|| wrong(name, Period::KNOWN))).transpose()
+    }
+
+    /// What is left is nothing that was to act.
+    fn finish(mut self) -> Result<(), Refusal> {
+        for name in PASSED_OVER {
+            self.0.shift_remove(name);
+        }
+        let says_nothing = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            Value::String(text) => text.is_empty() || text == "default",
+            _ => false,
+        };
+        let left: Vec<&str> =
+            self.0.iter().filter(|(_, value)| !says_nothing(value)).map(|(name, _)| name.as_str()).take(10).collect();
+        match left.first() {
+            None => Ok(()),
+            Some(first) => {
+                let message = format!("these fields of a key are not supported: {}", left.join(", "));
+                Err(Refusal::new(RefusalKind::InvalidRequest, message).at(*first))
+            }
+        }
+    }
+}
+
+/// Everything that is told of a key but the key, in LiteLLM's fields.
+pub(super) fn shown(known: &KnownKey, budget: Option<&BudgetReport>, now: Moment) -> Map<String, Value> {
+    let key = &known.key;
+    let allowance = &key.allowance;
+    let usd = |money: Option<NanoUsd>| money.map(NanoUsd::as_usd);
+    let status = match (key.blocked, key.is_expired(now)) {
+        (true, _) => "revoked",
+        (false, true) => "expired",
+        (false, false) => "active",
+    };
+    let told = json!({
+        "token": key.hash,
+        "key_name": key.name(),
+        "key_alias": key.alias,
+        "spend": budget.map_or(0.0, |budget| budget.spent.as_usd()),
+        "max_budget": usd(allowance.max_budget),
+        "soft_budget": usd(allowance.soft_budget),
+        "budget_duration": allowance.period.as_ref().map(ToString::to_string),
+        "budget_reset_at": budget.and_then(|budget| budget.resets).map(Moment::iso),
+        "models": key.models,
+        "rpm_limit": allowance.rpm,
+        "tpm_limit": allowance.tpm,
+        "max_parallel_requests": allowance.max_parallel,
+        "team_id": key.team,
+        "user_id": key.user,
+        "metadata": key.metadata,
+        "tags": key.tags,
+        "blocked": key.blocked,
+        "expires": key.expires.map(Moment::iso),
+        "status": status,
+        "created_at": key.created.iso(),
+        "updated_at": key.updated.iso(),
+        "configured": known.configured,
+    });
+    match told {
+        Value::Object(told) => told,
+        _ => Map::new(),
+    }
+}

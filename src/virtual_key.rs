@@ -1,0 +1,295 @@
+//! Virtual keys: what a caller shows in the place of a provider's credential, and what it may do with it.
+//!
+//! The key itself is known to its holder alone. Here it is a digest (SHA-256 of a key nobody can guess, as LiteLLM keeps it), which
+//! is also its stable name: limits, spend and records follow it when its alias changes.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::budgets::{BudgetSpec, Period};
+use crate::id::{KeyId, TeamId};
+use crate::limits::{Dimension, LimitSpec};
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+
+/// How every virtual key begins.
+pub const PREFIX: &str = "sk-";
+
+/// The digest of a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Of the key as its holder shows it.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// The digest written as 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let mut bytes = [0; 32];
+        if text.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Of what names a key: the key itself, or its digest in hexadecimal digits.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        if text.starts_with(PREFIX) { Some(Self::of(text)) } else { Self::parse(text) }
+    }
+
+    /// The digest.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The name of its holder in limits and records.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        KeyId::from(self.to_string())
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for KeyHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("no digest"))
+    }
+}
+
+/// What somebody may use: a key, a team, whatever has a tag. `None` is unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Allowance {
+    /// Requests a minute.
+    pub rpm: Option<u64>,
+    /// Tokens a minute.
+    pub tpm: Option<u64>,
+    /// Requests at once.
+    pub max_parallel: Option<u64>,
+    /// What may be spent.
+    pub max_budget: Option<NanoUsd>,
+    /// From which spend on somebody is told.
+    pub soft_budget: Option<NanoUsd>,
+    /// How long a budget is for; `None` is for ever.
+    pub period: Option<Period>,
+}
+
+impl Allowance {
+    /// Its limits, where it has any.
+    #[must_use]
+    pub fn limits(&self) -> Option<LimitSpec> {
+        let Self { rpm, tpm, max_parallel, .. } = *self;
+        let any = rpm.or(tpm).or(max_parallel).is_some();
+        any.then(|| {
+            LimitSpec::default()
+                .with(Dimension::Requests, rpm)
+                .with(Dimension::Tokens, tpm)
+                .with(Dimension::InFlight, max_parallel)
+        })
+    }
+
+    /// Its budget, where it has one or one that is only told.
+    #[must_use]
+    pub fn budget(&self) -> Option<BudgetSpec> {
+        self.max_budget.or(self.soft_budget).is_some().then(|| self.account())
+    }
+
+    /// The same for somebody whose spend is told in any case.
+    #[must_use]
+    pub fn account(&self) -> BudgetSpec {
+        let Self { max_budget, soft_budget, ref period, .. } = *self;
+        BudgetSpec { max: max_budget, soft: soft_budget, period: period.clone(), counted: None }
+    }
+}
+
+/// A virtual key, as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualKey {
+    /// Its digest.
+    pub hash: KeyHash,
+    /// Its last letters, which may be shown.
+    pub tail: String,
+    /// What people call it. No two have the same.
+    pub alias: Option<String>,
+    /// The models it may ask for, stars allowed; empty is all.
+    pub models: Vec<String>,
+    /// What it may use.
+    pub allowance: Allowance,
+    /// Its team.
+    pub team: Option<String>,
+    /// Whose it is.
+    pub user: Option<String>,
+    /// Whatever its makers want to remember.
+    pub metadata: Map<String, Value>,
+    /// Tags that each of its requests has.
+    pub tags: Vec<String>,
+    /// Whether it is refused for now.
+    pub blocked: bool,
+    /// From when on it is refused.
+    pub expires: Option<Moment>,
+    /// When it was made.
+    pub created: Moment,
+    /// When it was changed.
+    pub updated: Moment,
+    /// Its spend was set to so much at that moment.
+    pub spend_set: Option<(Moment, NanoUsd)>,
+}
+
+impl VirtualKey {
+    /// A key with no bounds.
+    #[must_use]
+    pub fn new(hash: KeyHash, tail: String, now: Moment) -> Self {
+        Self {
+            hash,
+            tail,
+            alias: None,
+            models: Vec::new(),
+            allowance: Allowance::default(),
+            team: None,
+            user: None,
+            metadata: Map::new(),
+            tags: Vec::new(),
+            blocked: false,
+            expires: None,
+            created: now,
+            updated: now,
+            spend_set: None,
+        }
+    }
+
+    /// The letters of a key that may be shown.
+    #[must_use]
+    pub fn tail_of(key: &str) -> String {
+        let letters: Vec<char> = key.chars().collect();
+        // Of a short one four letters would be a good part.
+        let tail = if letters.len() < 20 { &[] } else { &letters[letters.len() - 4..] };
+        tail.iter().collect()
+    }
+
+    /// What is shown of it: `sk-...` and its last letters.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{PREFIX}...{}", self.tail)
+    }
+
+    /// Its name for people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.alias.clone().unwrap_or_else(|| self.name())
+    }
+
+    /// Its team's name.
+    #[must_use]
+    pub fn team_id(&self) -> Option<TeamId> {
+        self.team.as_deref().map(TeamId::from)
+    }
+
+    /// Its budget: what is spent is counted from when it was made, or set.
+    #[must_use]
+    pub fn budget(&self) -> BudgetSpec {
+        let counted = self.spend_set.unwrap_or((self.created, NanoUsd::default()));
+        BudgetSpec { counted: Some(counted), ..self.allowance.account() }
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_expired(&self, now: Moment) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// Words for all models in a list of them.
+const ALL_MODELS: [&str; 3] = ["*", "all-proxy-models", "all-team-models"];
+
+/// Whether a list of models lets one of these names in; an empty list lets every one in.
+#[must_use]
+pub fn allows<'n>(models: &[String], names: &(impl Iterator<Item = &'n str> + Clone)) -> bool {
+    let fits = |model: &String| {
+        ALL_MODELS.contains(&model.as_str())
+            || names.clone().any(|name| match model.split_once('*') {
+                None => name == model,
+                Some((head, tail)) => {
+                    name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
+                }
+            })
+    };
+    models.is_empty() || models.iter().any(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_that_of_litellm_and_is_read_as_it_is_written() {
+        // printf sk-1234 | sha256sum
+        let hash = KeyHash::of("sk-1234");
+        assert_eq!(hash.to_string(), "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b");
+        assert_eq!(KeyHash::parse(&hash.to_string()), Some(hash));
+        assert_eq!((KeyHash::named("sk-1234"), KeyHash::named(&hash.to_string())), (Some(hash), Some(hash)));
+        assert_eq!([KeyHash::parse("88dc"), KeyHash::named("1234"), KeyHash::parse(&"g".repeat(64))], [None; 3]);
+    }
+
+    #[test]
+    fn little_of_a_key_is_shown() {
+        let name = |key: &str| VirtualKey::new(KeyHash::of(key), VirtualKey::tail_of(key), Moment::default()).name();
+        assert_eq!(name("sk-1234"), "sk-...");
+        assert_eq!(name("sk-abcdefghijklmnopqrstuvwxyz"), "sk-...wxyz");
+    }
+
+    #[test]
+    fn models_are_let_in_by_name_by_star_or_all() {
+        let list = |models: &[&str]| models.iter().map(|model| (*model).to_owned()).collect::<Vec<_>>();
+        for (models, name, expected) in [
+            (&[][..], "any", true),
+            (&["a", "b"], "b", true),
+            (&["a"], "ab", false),
+            (&["openai/*"], "openai/gpt", true),
+            (&["openai/*"], "openai", false),
+            (&["ab*ba"], "aba", false),
+            (&["all-proxy-models"], "x", true),
+        ] {
+            assert_eq!(allows(&list(models), &[name].into_iter()), expected, "{models:?} {name}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_was_kept() {
+        let mut key = VirtualKey::new(KeyHash::of("sk-x"), String::new(), Moment::from_millis(7));
+        key.allowance.period = Period::parse("30d");
+        key.allowance.max_budget = Some(NanoUsd(5));
+        let text = serde_json::to_string(&key).unwrap();
+        assert_eq!(serde_json::from_str::<VirtualKey>(&text).unwrap(), key);
+    }
+}

@@ -1,0 +1,337 @@
+//! Virtual keys and budgets over a running gateway: made, used, bounded, blocked, spent.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use witgate::fault::RefusalKind;
+use witgate::format::OpenAi;
+
+use crate::support::gateway::{Gateway, Reply, read};
+use crate::support::upstream::{ScriptedUpstream, Step};
+use crate::support::virtual_time;
+
+/// Two models: one whose reply costs what it is said to, at a dollar for a thousand tokens in and out.
+const MODELS: &str = "model_list:
+  - model_name: g
+    litellm_params: {model: simulated/m, input_cost_per_token: 0.001, output_cost_per_token: 0.001}
+    model_info: {id: one}
+  - model_name: other
+    litellm_params: {model: simulated/m}
+";
+
+/// A gateway with a ledger of its own, and the folder that holds it.
+async fn started(more: &str) -> (Gateway, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = format!("  ledger: {{file: {}}}\n", folder.path().join("ledger.db").display());
+    let config = format!("{MODELS}general_settings: {{master_key: sk-master}}\nwitgate:\n{ledger}{more}");
+    (Gateway::start(&config).await, folder)
+}
+
+async fn send(gateway: &Gateway, method: Method, path: &str, key: &str, body: Option<&Value>) -> Reply {
+    let request = gateway.client.request(method, format!("{}{path}", gateway.url)).bearer_auth(key);
+    let request = match body {
+        Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+        None => request,
+    };
+    read(request.send().await.expect("an answer")).await
+}
+
+async fn post(gateway: &Gateway, path: &str, body: Value) -> Reply {
+    send(gateway, Method::POST, path, "sk-master", Some(&body)).await
+}
+
+async fn get(gateway: &Gateway, path: &str, key: &str) -> Reply {
+    send(gateway, Method::GET, path, key, None).await
+}
+
+/// Makes a key with these fields.
+async fn made(gateway: &Gateway, fields: Value) -> String {
+    let reply = post(gateway, "/key/generate", fields).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json()["key"].as_str().expect("a key").to_owned()
+}
+
+async fn chat(gateway: &Gateway, model: &str, key: &str) -> Reply {
+    let body = json!({"model": model, "max_tokens": 10, "messages": [{"role": "user", "content": "Hello there"}]});
+    send(gateway, Method::POST, "/v1/chat/completions", key, Some(&body)).await
+}
+
+#[tokio::test]
+async fn a_key_is_made_used_changed_blocked_and_taken_away() {
+    let (gateway, folder) = started("").await;
+    let fields = json!({
+        "key_alias": "study", "models": ["g"], "team_id": "lab", "user_id": "ada", "metadata": {"room": 7},
+        "duration": "30d", "tags": ["thesis"],
+    });
+    let reply = post(&gateway, "/key/generate", fields).await;
+    let generated = reply.json();
+    let key = generated["key"].as_str().expect("a key").to_owned();
+    assert!(key.starts_with("sk-") && key.len() > 40, "{generated}");
+    assert!(generated["token"].as_str().is_some_and(|token| token.len() == 64), "{generated}");
+    assert!(generated["expires"].is_string(), "{generated}");
+    // What is kept is no key.
+    let kept = std::fs::read(folder.path().join("ledger.db")).expect("a ledger");
+    let wal = std::fs::read(folder.path().join("ledger.db-wal")).unwrap_or_default();
+    assert!(![kept, wal].iter().any(|bytes| bytes.windows(key.len()).any(|window| window == key.as_bytes())));
+
+    assert_eq!(chat(&gateway, "g", &key).await.status, 200);
+    let denied = chat(&gateway, "other", &key).await;
+    let code = &denied.json()["error"]["code"];
+    assert!(denied.status == 403 && code == "key_model_access_denied", "{}", denied.text);
+    let models = get(&gateway, "/v1/models", &key).await.json();
+    let told: Vec<&str> =
+        models["data"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(told, ["g"]);
+    assert_eq!(get(&gateway, "/v1/models/other", &key).await.status, 404);
+    let all = get(&gateway, "/model/info", &key).await.json();
+    assert_eq!(all["data"].as_array().map(Vec::len), Some(1), "{all}");
+    // Callers make no keys, and read nobody's spend.
+    for (method, path) in [(Method::POST, "/key/generate"), (Method::GET, "/key/list"), (Method::GET, "/global/spend")]
+    {
+        let reply = send(&gateway, method, path, &key, Some(&json!({}))).await;
+        assert_eq!(reply.status, 403, "{path}: {}", reply.text);
+    }
+
+    // Its holder is told of it; another's is the operator's to know.
+    let own = get(&gateway, "/key/info", &key).await.json();
+    assert!(own["info"]["key_alias"] == "study" && own["info"]["spend"].as_f64() > Some(0.0), "{own}");
+    assert_eq!(own["info"]["status"], "active");
+    let other = made(&gateway, json!({})).await;
+    assert_eq!(get(&gateway, &format!("/key/info?key={other}"), &key).await.status, 403);
+    let info = get(&gateway, &format!("/key/info?key={key}"), "sk-master").await.json();
+    assert_eq!(info["info"]["metadata"], json!({"room": 7}));
+
+    let changed = post(&gateway, "/key/update", json!({"key": key, "models": [], "user_id": null})).await.json();
+    assert!(changed["models"] == json!([]) && changed["user_id"].is_null() && changed["team_id"] == "lab", "{changed}");
+    assert_eq!(chat(&gateway, "other", &key).await.status, 200);
+    assert_eq!(post(&gateway, "/key/update", json!({"key": other, "key_alias": "study"})).await.status, 400);
+
+    assert_eq!(post(&gateway, "/key/block", json!({"key": key})).await.json()["blocked"], true);
+    let blocked = chat(&gateway, "g", &key).await;
+    assert!(blocked.status == 401 && blocked.text.contains("blocked"), "{}", blocked.text);
+    post(&gateway, "/key/unblock", json!({"key": key})).await;
+    assert_eq!(chat(&gateway, "g", &key).await.status, 200);
+
+    let listed = get(&gateway, "/key/list?return_full_object=true&team_id=lab", "sk-master").await.json();
+    assert!(listed["total_count"] == 1 && listed["keys"][0]["key_alias"] == "study", "{listed}");
+    let deleted = post(&gateway, "/key/delete", json!({"key_aliases": ["study"]})).await;
+    assert_eq!(deleted.json(), json!({"deleted_keys": ["study"]}));
+    assert_eq!(chat(&gateway, "g", &key).await.status, 401);
+    assert_eq!(post(&gateway, "/key/block", json!({"key": key})).await.status, 404);
+    assert_eq!(chat(&gateway, "g", &other).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
+    let (gateway, _folder) = started("").await;
+    for (fields, blamed) in [
+        (json!({"model_max_budget": {"g": {"budget_limit": 1}}}), "model_max_budget"),
+        (json!({"max_budget": "much"}), "max_budget"),
+        (json!({"budget_duration": "soon"}), "budget_duration"),
+        (json!({"key": "short"}), "key"),
+        (json!({"rpm_limit": -1}), "rpm_limit"),
+    ] {
+        let reply = post(&gateway, "/key/generate", fields.clone()).await;
+        assert!(reply.status == 400 && reply.json()["error"]["param"] == blamed, "{fields}: {}", reply.text);
+    }
+    let usual = json!({"models": [], "aliases": {}, "config": {}, "metadata": {}, "permissions": {}, "key_type": "default",
+        "max_budget": null, "spend": 0, "guardrails": []});
+    assert_eq!(post(&gateway, "/key/generate", usual).await.status, 200, "what the clients of LiteLLM send");
+    let none = Gateway::start(&format!("{MODELS}general_settings: {{master_key: sk-master}}\n")).await;
+    let reply = post(&none, "/key/generate", json!({})).await;
+    assert!(reply.status == 400 && reply.text.contains("witgate.ledger"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn keys_and_what_they_spent_are_there_after_a_restart() {
+    let (gateway, folder) = started("").await;
+    let key = made(&gateway, json!({"max_budget": 0.1, "budget_duration": "1d"})).await;
+    let reply = chat(&gateway, "g", &key).await;
+    let cost: f64 = reply.header("x-litellm-response-cost").parse().expect("dollars");
+    let spend = async |gateway: &Gateway| {
+        let info = get(gateway, "/key/info", &key).await.json();
+        info["info"]["spend"].as_f64().expect("a number")
+    };
+    assert!((spend(&gateway).await - cost).abs() < 1e-9);
+    gateway.app.gateway.ledger.as_ref().expect("a ledger").finish();
+    gateway.drain().await;
+    let config = format!(
+        "{MODELS}general_settings: {{master_key: sk-master}}\nwitgate: {{ledger: {{file: {}}}}}\n",
+        folder.path().join("ledger.db").display()
+    );
+    let again = Gateway::start(&config).await;
+    assert!((spend(&again).await - cost).abs() < 1e-9, "never twice");
+    // Another period counts what was spent in it.
+    let changed = post(&again, "/key/update", json!({"key": key, "budget_duration": "1mo"})).await.json();
+    assert!((changed["spend"].as_f64().expect("a number") - cost).abs() < 1e-9, "{changed}");
+    let set = post(&again, "/key/update", json!({"key": key, "spend": 0})).await.json();
+    assert_eq!(set["spend"], 0.0, "{set}");
+}
+
+#[tokio::test]
+async fn a_budget_refuses_before_a_call_in_litellm_s_words_with_what_is_left() {
+    let (gateway, _folder) = started("  teams: {lab: {max_budget: 0.05}}\n").await;
+    let key = made(&gateway, json!({"key_alias": "poor", "max_budget": 0.03, "budget_duration": "1d"})).await;
+    let mut served = 0;
+    let refused = loop {
+        let reply = chat(&gateway, "g", &key).await;
+        if reply.status != 200 {
+            break reply;
+        }
+        served += 1;
+        assert!(served < 10, "nothing is refused");
+    };
+    let error = &refused.json()["error"];
+    assert!(served >= 1 && refused.status == 422 && error["type"] == "budget_exceeded", "{}", refused.text);
+    let message = error["message"].as_str().expect("a message");
+    for part in ["Budget has been exceeded!", "Max budget: 0.03", "the key `poor`", "left", "begins anew at"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(refused.header("x-should-retry"), "false");
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds <= 86_400));
+    let spent = get(&gateway, "/key/info", &key).await.json()["info"]["spend"].as_f64().expect("a number");
+    assert!(spent <= 0.03, "{spent}");
+    // In Anthropic's words; what costs nothing too where all is spent.
+    let body = json!({"model": "g", "max_tokens": 30, "messages": [{"role": "user", "content": "Hello"}]});
+    let reply = send(&gateway, Method::POST, "/v1/messages", &key, Some(&body)).await;
+    assert!(reply.status == 422 && reply.json()["error"]["type"] == "billing_error", "{}", reply.text);
+    // The team's budget stands beside the key's.
+    let mate = made(&gateway, json!({"team_id": "lab"})).await;
+    let refused = loop {
+        let reply = chat(&gateway, "g", &mate).await;
+        if reply.status != 200 {
+            break reply;
+        }
+    };
+    assert!(refused.status == 422 && refused.text.contains("the team `lab`"), "{}", refused.text);
+    // More money helps at once.
+    post(&gateway, "/key/update", json!({"key": key, "max_budget": 10})).await;
+    assert_eq!(chat(&gateway, "g", &key).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_s_limits_refuse_with_numbers_and_leave_others_alone() {
+    let (gateway, _folder) = started("  queue: {max_wait_seconds: 0}\n").await;
+    let key = made(&gateway, json!({"key_alias": "slow", "rpm_limit": 2})).await;
+    let other = made(&gateway, json!({})).await;
+    for _ in 0..2 {
+        assert_eq!(chat(&gateway, "other", &key).await.status, 200);
+    }
+    let refused = chat(&gateway, "other", &key).await;
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    assert!(refused.text.contains("the key `slow` is at its limit: 2 of 2 requests"), "{}", refused.text);
+    let wait: u64 = refused.header("retry-after").parse().expect("seconds");
+    assert!((50..=61).contains(&wait), "{wait}");
+    assert_eq!(chat(&gateway, "other", &other).await.status, 200);
+    post(&gateway, "/key/update", json!({"key": key, "rpm_limit": null})).await;
+    assert_eq!(chat(&gateway, "other", &key).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_configuration_gives_keys_which_a_reload_changes() {
+    let own = "  keys:\n    - {key: sk-given-by-file, key_alias: given, models: [g]}\n";
+    let (gateway, _folder) = started(own).await;
+    assert_eq!(chat(&gateway, "g", "sk-given-by-file").await.status, 200);
+    assert_eq!(chat(&gateway, "other", "sk-given-by-file").await.status, 403);
+    let reply = post(&gateway, "/key/block", json!({"key": "sk-given-by-file"})).await;
+    assert!(reply.status == 400 && reply.text.contains("witgate.keys"), "{}", reply.text);
+    let text = std::fs::read_to_string(gateway.config()).expect("the configuration");
+    gateway.replace("config.yaml", text.replace("models: [g]", "blocked: true").as_bytes());
+    crate::support::until("the reload", || gateway.generation() == 2).await;
+    assert_eq!(chat(&gateway, "g", "sk-given-by-file").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_price_that_nobody_knows_counts_as_the_configuration_says() {
+    let reply = json!({
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}],
+    });
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply), Step::json(200, &reply)]).await;
+    let config = |rule: &str| {
+        format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: openai/nobody-knows-it, api_base: \"{}/v1\", api_key: sk-x}}}}
+general_settings: {{master_key: sk-master}}
+litellm_settings: {{max_budget: 100}}
+witgate: {{unknown_price: {rule}}}
+",
+            upstream.origin()
+        )
+    };
+    for (rule, status, counts) in [("estimate", 200, true), ("allow", 200, false), ("refuse", 422, false)] {
+        let gateway = Gateway::start(&config(rule)).await;
+        let reply = chat(&gateway, "g", "sk-master").await;
+        assert_eq!((reply.status, reply.header("x-litellm-response-cost")), (status, ""), "{rule}: {}", reply.text);
+        let global = gateway.app.gateway.live.read().payers.global[0];
+        let budgets = &gateway.app.gateway.budgets;
+        let spent = budgets.report(gateway.app.gateway.clock.now(), global).expect("a budget").spent;
+        assert_eq!(spent.0 > 0, counts, "{rule}: {spent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_begins_anew_with_its_period_on_virtual_time() {
+    let config = format!("{MODELS}cost_controls: {{max_budget: 0.2, budget_duration: 1h}}\n");
+    let gateway = virtual_time::assembled(&config);
+    let body = json!({"model": "g", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello there"}]});
+    let mut served = 0;
+    let refusal = loop {
+        match virtual_time::ask(&gateway, &OpenAi, &body).await {
+            Ok(_) => served += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(served < 100, "nothing is refused");
+    };
+    assert_eq!((refusal.kind, served > 2), (RefusalKind::BudgetExceeded, true), "{refusal}");
+    let wait = refusal.retry_after.expect("it begins anew");
+    tokio::time::advance(wait - std::time::Duration::from_secs(1)).await;
+    assert!(virtual_time::ask(&gateway, &OpenAi, &body).await.is_err(), "a second before");
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    for _ in 0..served {
+        virtual_time::ask(&gateway, &OpenAi, &body).await.expect("a new hour");
+    }
+    assert!(virtual_time::ask(&gateway, &OpenAi, &body).await.is_err());
+    // What costs nothing is asked of another group, which its own budget does not bound; all share this one.
+    let free = json!({"model": "other", "messages": [{"role": "user", "content": "Hello"}]});
+    assert!(virtual_time::ask(&gateway, &OpenAi, &free).await.is_ok(), "something is left, and it is free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_lacks_what_others_hold_waits_for_them() {
+    let slow = "model_list:
+  - model_name: g
+    litellm_params: {model: simulated/m, input_cost_per_token: 0.001, output_cost_per_token: 0.001, simulated: {ttft_ms: 5000, output_tokens: 5}}
+cost_controls: {max_budget: 0.5}
+";
+    let gateway = virtual_time::assembled(slow);
+    // Each may cost three fifths of it, and costs far less.
+    let body = json!({"model": "g", "max_tokens": 280, "messages": [{"role": "user", "content": "Hello there"}]});
+    let began = tokio::time::Instant::now();
+    let asked = (0..3).map(|_| virtual_time::ask(&gateway, &OpenAi, &body));
+    for reply in futures_util::future::join_all(asked).await {
+        reply.expect("none is refused");
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_secs(15), "one after another: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_is_to_be_told_of_a_budget_is_told_once() {
+    let hook = ScriptedUpstream::start([Step::json(200, &json!({})), Step::json(200, &json!({}))]).await;
+    let config = format!(
+        "{MODELS}environment_variables: {{WEBHOOK_URL: \"{}/hook\"}}
+general_settings: {{master_key: sk-master, alerting: [webhook]}}
+litellm_settings: {{max_budget: 100, soft_budget: 0.001, budget_duration: 1d}}
+",
+        hook.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    for _ in 0..3 {
+        assert_eq!(chat(&gateway, "g", "sk-master").await.status, 200);
+    }
+    hook.until_asked(1).await;
+    let told = hook.asked()[0].body.clone();
+    assert!(told["event"] == "soft_budget_crossed" && told["event_group"] == "proxy", "{told}");
+    assert!(told["soft_budget"] == 0.001 && told["spend"].as_f64() > Some(0.001), "{told}");
+    assert_eq!(hook.count(), 1);
+}
