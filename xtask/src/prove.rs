@@ -9,6 +9,7 @@ mod folder;
 mod fuzz;
 mod hardening;
 mod languages;
+mod ledger;
 mod limits;
 mod reload;
 mod replay;
@@ -24,6 +25,7 @@ cargo xtask prove fuzz [--seconds N] [--seed N]
 cargo xtask prove languages
 cargo xtask prove chaos
 cargo xtask prove limits
+cargo xtask prove ledger
 cargo xtask prove shared
 
   reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
@@ -43,6 +45,9 @@ cargo xtask prove shared
   dead one is left alone and used again, and that every request has one record.
 
   languages: one router in every language, from `witgate policy new` to deciding a request; all must decide alike.
+
+  ledger: a gateway is killed under load and started again, three times: what ledger and budgets have lost, and that nothing is
+  counted twice.
 
   limits: 5,000- to 15,000-token prompts against providers that enforce a strict sliding limit, on virtual time: refusals by the
   provider, the share of the limit that is used, and how far from the ideal duration.
@@ -67,6 +72,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["chaos"] => chaos::prove(root),
         ["languages"] => languages::prove(root),
         ["limits"] => limits::prove(root),
+        ["ledger"] => ledger::prove(),
         ["shared"] => shared::prove(root),
         ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
         ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),
