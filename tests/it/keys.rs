@@ -285,7 +285,7 @@ async fn a_budget_begins_anew_with_its_period_on_virtual_time() {
     };
     assert_eq!((refusal.kind, served > 2), (RefusalKind::BudgetExceeded, true), "{refusal}");
     let wait = refusal.retry_after.expect("it begins anew");
-    tokio::time::advance(wait - std::time::Duration::from_secs(1)).await;
+    tokio::time::advance(wait.saturating_sub(std::time::Duration::from_secs(1))).await;
     assert!(virtual_time::ask(&gateway, &OpenAi, &body).await.is_err(), "a second before");
     tokio::time::advance(std::time::Duration::from_secs(1)).await;
     for _ in 0..served {
