@@ -34,6 +34,7 @@ mod send_timeout;
 mod steering;
 mod stream;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -243,8 +244,8 @@ impl Gateway {
     pub async fn serve(self: &Arc<Self>, mut guard: RequestGuard, request: ClientRequest) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
         let deadline = guard.record.arrived + snapshot.settings.server.request_timeout;
-        let read = Box::pin(self.read(&mut guard, &snapshot, request, deadline));
-        let (arrival, request) = match tokio::time::timeout_at(self.clock.instant(deadline), read).await {
+        let read = self.read(&mut guard, &snapshot, request, deadline);
+        let (arrival, request) = match tokio::time::timeout_at(self.clock.instant(deadline), pin!(read)).await {
             Ok(Ok(read)) => read,
             Ok(Err(refusal)) => return Err(guard.refuse(refusal)),
             Err(_elapsed) => return Err(out_of_time(guard)),
@@ -269,7 +270,8 @@ impl Gateway {
     ) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
         let served = {
-            let answer = fallback::serve(&self, &mut guard, &snapshot, arrival, request);
+            // Pinned where it is: it is large, and would be moved into what bounds its time.
+            let answer = pin!(fallback::serve(&self, &mut guard, &snapshot, arrival, request));
             tokio::time::timeout_at(self.clock.instant(deadline), answer).await
         };
         match served {

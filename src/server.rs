@@ -89,14 +89,15 @@ impl HttpService {
             return Either::Left(async move { cors::shown_to(page.as_ref(), answer.await) });
         }
         let service = Arc::clone(self);
-        Either::Right(async move {
+        // Boxed, or every chat would be as large on its way to the connection.
+        Either::Right(Box::pin(async move {
             match page {
                 Some(page) if cors::is_preflight(request.method(), request.headers()) => {
                     cors::preflight(&page, request.headers())
                 }
                 page => cors::shown_to(page.as_ref(), service.route(request).await),
             }
-        })
+        }))
     }
 
     /// Answers what is no chat.

@@ -290,7 +290,7 @@ impl Begun {
         let out = BytesMut::with_capacity(1024);
         let told = Instant::now();
         let alive = self.quiet.map(|quiet| Box::pin(tokio::time::sleep_until(told + quiet)));
-        let pump = Pump { begun: self, timer, alive, told, cutoff, guard: Some(guard), out, ended: false };
+        let pump = Box::new(Pump { begun: self, timer, alive, told, cutoff, guard: Some(guard), out, ended: false });
         ReplyStream(SendTimeout::new(Box::pin(futures_util::stream::unfold(pump, Pump::next)), deadline))
     }
 }
@@ -352,7 +352,7 @@ async fn run_out(timer: &mut Option<Pin<Box<Sleep>>>) {
 
 impl Pump {
     /// The next piece for the client.
-    async fn next(mut self) -> Option<(Bytes, Self)> {
+    async fn next(mut self: Box<Self>) -> Option<(Bytes, Box<Self>)> {
         if self.ended {
             self.begun.source.linger().await;
             // The provider counts a request as under way until its body has ended; so do we.

@@ -1,6 +1,7 @@
 //! Chats, through whichever API: read the body within bounds, serve it, name the deployment that replied in its headers.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +31,15 @@ const DISCARD: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves one chat request that came through `api`. It has arrived, and is recorded, even where its client leaves before the
-/// future is polled once.
+/// future is polled once. All stages are within it: it is boxed, or each layer between here and the connection would move
+/// tens of kilobytes for every request.
 pub(super) fn handle<B: RequestBody>(
     app: &Arc<App>,
     api: &'static dyn ClientApi,
     request: Request<B>,
-) -> impl Future<Output = Response> + Send + use<B> {
+) -> Pin<Box<impl Future<Output = Response> + Send + use<B>>> {
     let (app, guard) = (Arc::clone(app), app.gateway.arrive(api));
-    async move { serve(&app, guard, request).await }
+    Box::pin(async move { serve(&app, guard, request).await })
 }
 
 /// Nothing of the body is read for a caller that is not known.
