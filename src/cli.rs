@@ -52,6 +52,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the JSON Schema of configuration files, for editors.
+    Schema,
     /// List the policies a running gateway decides with: digest, generation, calls, faults, time per call. Or change which version
     /// of one is in force.
     #[command(args_conflicts_with_subcommands = true)]
@@ -446,6 +448,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Check { file, strict, connections: true, .. } => connections::check(&file, strict),
         Command::Check { file, json, strict, policies, .. } => check::check(&file, policies.as_deref(), json, strict),
+        Command::Schema => check::schema(),
         Command::Policies { ask, change: None } => policy::list(&ask),
         Command::Policies { change: Some(change), .. } => rollout::change(&change),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),

@@ -19,6 +19,7 @@ mod providers;
 mod reader;
 pub mod report;
 mod resolve;
+mod schema;
 mod section;
 mod settings;
 mod shape;
@@ -27,6 +28,7 @@ pub mod yaml;
 pub use compose::Open;
 pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
+pub use schema::schema;
 pub use settings::{
     AlertSettings, Alias, BreakerSettings, DecisionSettings, LedgerSettings, PayerSettings, PayerSpec, PolicySettings,
     QueueSettings, ServerSettings, Settings, TeamSpec,

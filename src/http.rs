@@ -1,8 +1,8 @@
 //! Calls to providers over real HTTP.
 //!
-//! One call is one request: nothing that was sent is retried, nothing is redirected or sent through a proxy here, because an attempt
-//! is reserved and recorded by the layers above, and a credential must reach the deployment's origin and no
-//! other place. (`HTTP_PROXY` and its kin are not read.) A fault names host and cause, never a header, a
+//! One call is one request: nothing that was sent is retried and nothing is redirected here, because an attempt is reserved and
+//! recorded by the layers above, and a credential must reach the deployment's origin and no other place: a proxy carries what
+//! is encrypted, and plain requests go through none. A fault names host and cause, never a header, a
 //! path or a query.
 
 use std::collections::HashMap;
@@ -32,6 +32,7 @@ pub use scrub::scrub;
 use connect::{Client, ClientKey, ConnectTimedOut, ReplyBody};
 use http1_pool::SendError;
 use outgoing::Outgoing;
+use proxy::Proxies;
 
 mod ask;
 mod aws_signature;
@@ -39,6 +40,7 @@ mod connect;
 mod google_token;
 mod http1_pool;
 mod outgoing;
+mod proxy;
 mod scrub;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,7 @@ const USER_AGENT_VALUE: HeaderValue = HeaderValue::from_static(concat!("witgate/
 pub struct HttpUpstream {
     clients: RwLock<HashMap<ClientKey, ThreadClient>>,
     tls: OnceLock<ClientConfig>,
+    proxies: Proxies,
 }
 
 /// A client, and whether the thread that uses it is still there.
@@ -75,13 +78,22 @@ impl HttpUpstream {
         Self::default()
     }
 
+    /// The same with encrypted origins reached through the proxy that `HTTPS_PROXY` and `NO_PROXY` of `environment` say.
+    #[must_use]
+    pub fn through(environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        Self { proxies: Proxies::of(environment), ..Self::default() }
+    }
+
     fn client(&self, key: ClientKey) -> Result<Arc<Client>, rustls::Error> {
         if let Some(client) = self.clients.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(&client.client));
         }
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        let client =
-            if key.encrypted { Client::encrypted(self.tls()?, key.connect) } else { Client::plain(key.connect) };
+        let client = if key.encrypted {
+            Client::encrypted(self.tls()?, self.proxies.clone(), key.connect)
+        } else {
+            Client::plain(key.connect)
+        };
         let client = Arc::new(client);
         // Nobody can use the connections of a thread that has ended.
         clients.retain(|_, one| one.thread.strong_count() > 0);

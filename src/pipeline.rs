@@ -244,8 +244,11 @@ impl Gateway {
     pub async fn serve(self: &Arc<Self>, mut guard: RequestGuard, request: ClientRequest) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
         let deadline = guard.record.arrived + snapshot.settings.server.request_timeout;
-        let read = self.read(&mut guard, &snapshot, request, deadline);
-        let (arrival, request) = match tokio::time::timeout_at(self.clock.instant(deadline), pin!(read)).await {
+        let read = {
+            let read = pin!(self.read(&mut guard, &snapshot, request, deadline));
+            tokio::time::timeout_at(self.clock.instant(deadline), read).await
+        };
+        let (arrival, request) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(refusal)) => return Err(guard.refuse(refusal)),
             Err(_elapsed) => return Err(out_of_time(guard)),

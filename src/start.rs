@@ -134,8 +134,8 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let (clock, seed) = (options.clock, options.seed);
     let store = |snapshot: &Snapshot, limits| limit_store(snapshot, limits, clock, seed);
     let blocking = BlockingPool::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-    let Assembled { gateway, metrics, builder } =
-        assemble_over(options, Arc::new(HttpUpstream::new()), blocking, &store)?;
+    let http = Arc::new(HttpUpstream::through(&*options.environment));
+    let Assembled { gateway, metrics, builder } = assemble_over(options, http, blocking, &store)?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     load_encodings(&gateway.live.read())?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;

@@ -124,3 +124,9 @@ fn built(file: &Path, folder: &Path) -> Result<(Vec<String>, Vec<String>), Strin
         Err(problems) => (problems.into_iter().filter(told).collect(), unnamed),
     })
 }
+
+/// What a configuration file may say, for editors.
+pub(super) fn schema() -> ExitCode {
+    say(format_args!("{:#}", config::schema()));
+    ExitCode::SUCCESS
+}

@@ -59,7 +59,8 @@ fn asked(file: &Path) -> Result<Vec<ConnectionTest>, String> {
         dropped_lines: crate::telemetry::DroppedLines::default(),
     };
     let pool = BlockingPool::on_threads(NonZeroUsize::MIN);
-    let assembled = start::assemble(options, Arc::new(HttpUpstream::new()), pool).map_err(|all| all.join("\n"))?;
+    let assembled =
+        start::assemble(options, Arc::new(HttpUpstream::through(&environment)), pool).map_err(|all| all.join("\n"))?;
     Ok(runtime.block_on(assembled.gateway.test_connections(None)))
 }
 

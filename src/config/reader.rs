@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::problem::Problem;
 use super::report::KeyReport;
-use super::section::{KeyPlaces, Section};
+use super::section::{KeyPlaces, Kind, Section};
 use super::yaml::{Entry, Node, Place, Value};
 
 /// LiteLLM's way of naming a variable of the environment: the whole value, never a part of one.
@@ -42,8 +42,11 @@ pub(super) struct Reader<'e> {
     credentials: RefCell<BTreeSet<String>>,
     /// The values of variables, and how the file writes each: problems name the variable.
     resolved: RefCell<BTreeMap<String, String>>,
-    /// Every key that was read, by section: a test holds them against the table of keys.
-    pub(super) keys_read: RefCell<BTreeSet<(&'static str, &'static str)>>,
+    /// Every key that was read, by section, and what it is read as: the schema of the file is made of them, and a test holds them
+    /// against the table of keys.
+    keys_read: RefCell<BTreeMap<(&'static str, &'static str), Kind>>,
+    /// The sections in which an unknown key is a problem.
+    strict: RefCell<BTreeSet<&'static str>>,
 }
 
 /// The report as it grows, one row a key.
@@ -65,6 +68,7 @@ impl<'e> Reader<'e> {
             credentials: RefCell::default(),
             resolved: RefCell::default(),
             keys_read: RefCell::default(),
+            strict: RefCell::default(),
         }
     }
 
@@ -92,8 +96,27 @@ impl<'e> Reader<'e> {
         (problems, left_out, report.into_iter().map(|(_, row)| row).collect())
     }
 
-    #[cfg(test)]
-    pub(super) fn keys_read(&self) -> BTreeSet<(&'static str, &'static str)> {
+    /// Notes that a key of a section is read as a `kind`; what says more than another kind stands.
+    pub(super) fn reads(&self, section: &'static str, key: &'static str, kind: Kind) {
+        let mut read = self.keys_read.borrow_mut();
+        let known = read.entry((section, key)).or_insert(kind);
+        if *known == Kind::Any {
+            *known = kind;
+        }
+    }
+
+    /// Notes that a section has no keys but those that are read.
+    pub(super) fn reads_strictly(&self, section: &'static str) {
+        self.strict.borrow_mut().insert(section);
+    }
+
+    /// Whether it has none.
+    pub(super) fn is_strict(&self, section: &str) -> bool {
+        self.strict.borrow().contains(section)
+    }
+
+    /// Every key that was read, by section.
+    pub(super) fn keys_read(&self) -> BTreeMap<(&'static str, &'static str), Kind> {
         self.keys_read.borrow().clone()
     }
 

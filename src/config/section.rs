@@ -19,6 +19,38 @@ use super::yaml::{Entry, Node, Place, Value};
 /// Longer times are taken for a slip: seconds where milliseconds were meant, and the like.
 const LONGEST: f64 = 366.0 * 86_400.0;
 
+/// What a key is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Anything.
+    Any,
+    Text,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    Flag,
+    /// From 0.
+    Whole,
+    /// From 0.
+    Number,
+    /// 0 to 1.
+    Share,
+    /// Above 0, or from 0.
+    Seconds,
+    Texts,
+    List,
+    Map,
+    /// A mapping from names to texts.
+    TextByName,
+    /// The section of this name.
+    Section(&'static str),
+    /// A list of such.
+    Sections(&'static str),
+    /// A mapping from names to such.
+    SectionByName(&'static str),
+    /// One of these words, or such a section.
+    WordOrSection(&'static [&'static str], &'static str),
+}
+
 /// Where the keys of one mapping stand.
 #[derive(Clone)]
 pub(super) struct KeyPlaces<'r, 'e> {
@@ -95,13 +127,14 @@ impl<'r, 'e> Section<'r, 'e> {
     /// The same as a section of our own, in which an unknown key is a problem.
     pub(super) fn strict(mut self) -> Self {
         self.strict = true;
+        self.reader().reads_strictly(self.name);
         self
     }
 
-    /// The value of `key` where it is given and not null. From here on the key counts as one that acts.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<&'r Node> {
+    /// The value of `key`, read as a `kind`, where it is given and not null. From here on the key counts as one that acts.
+    pub(super) fn get(&mut self, key: &'static str, kind: Kind) -> Option<&'r Node> {
         self.taken.insert(key);
-        self.reader().keys_read.borrow_mut().insert((self.name, key));
+        self.reader().reads(self.name, key, kind);
         let entry = self.places.entries.iter().find(|entry| entry.key == key)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
     }
@@ -109,27 +142,27 @@ impl<'r, 'e> Section<'r, 'e> {
     /// A section within this one; absent ones are empty.
     pub(super) fn inner(&mut self, key: &'static str, name: &'static str) -> Self {
         let (reader, path) = (self.reader(), self.places.path_of(key));
-        let node = self.descend(key);
+        let node = self.descend(key, Kind::Section(name));
         let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, &path));
         let at = node.map_or(self.places.at, |node| node.at);
         let inner = Self::new(KeyPlaces { reader, path: path.into(), at, entries }, name);
-        Self { strict: self.strict, ..inner }
+        if self.strict { inner.strict() } else { inner }
     }
 
     /// The same as [`Self::get`] for a value whose own keys are reported in its place.
-    pub(super) fn descend(&mut self, key: &'static str) -> Option<&'r Node> {
+    pub(super) fn descend(&mut self, key: &'static str, kind: Kind) -> Option<&'r Node> {
         self.inner.insert(key);
-        self.get(key)
+        self.get(key, kind)
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Text)?;
         self.reader().text(node, key)
     }
 
     /// Text or a number; nothing where it names a variable that is not set.
     pub(super) fn text_if_set(&mut self, key: &'static str) -> Option<String> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Text)?;
         match &node.value {
             Value::Text(text) => self.reader().resolve_if_set(text),
             Value::Integer(number) => Some(number.to_string()),
@@ -137,9 +170,27 @@ impl<'r, 'e> Section<'r, 'e> {
         }
     }
 
+    /// The value that goes with one of these words; any other is a problem, with `hint`.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &'static [&'static str],
+        values: &[T],
+        hint: &str,
+    ) -> Option<T> {
+        let node = self.get(key, Kind::OneOf(words))?;
+        let text = self.reader().text(node, key)?;
+        let found = words.iter().zip(values).find(|(word, _)| **word == text);
+        if found.is_none() {
+            let message = format!("`{key}` must be one of: {}", words.join(", "));
+            self.reader().problem(node.at, message, hint);
+        }
+        found.map(|(_, value)| *value)
+    }
+
     /// Text without which a deployment is left out, where it names a variable that is not set.
     pub(super) fn text_or_leave_out(&mut self, key: &'static str) -> Option<String> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Text)?;
         match &node.value {
             Value::Text(text) => self.reader().resolve_or_leave_out(text, node.at),
             _ => self.reader().text(node, key),
@@ -148,14 +199,14 @@ impl<'r, 'e> Section<'r, 'e> {
 
     /// Text that may be a secret, and the name of the variable it came from.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Text)?;
         let text = self.reader().text(node, key)?;
         self.secret_of(node, key, &text)
     }
 
     /// The same for a deployment's, without which it is left out.
     pub(super) fn secret_or_leave_out(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Text)?;
         let text = match &node.value {
             Value::Text(text) => self.reader().resolve_or_leave_out(text, node.at)?,
             _ => self.reader().text(node, key)?,
@@ -177,7 +228,7 @@ impl<'r, 'e> Section<'r, 'e> {
     }
 
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Flag)?;
         let flag = match &node.value {
             Value::Bool(flag) => Some(*flag),
             Value::Text(text) => match self.reader().resolve(text, node.at)?.trim().to_lowercase().as_str() {
@@ -196,7 +247,7 @@ impl<'r, 'e> Section<'r, 'e> {
     /// A whole number from 0, below 2^53.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
     pub(super) fn count(&mut self, key: &'static str) -> Option<u64> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Whole)?;
         let fits = |number: f64| number.fract() == 0.0 && (0.0..9e15).contains(&number);
         self.reader().ranged(node, key, "a whole number from 0", fits).map(|number| number as u64)
     }
@@ -204,26 +255,26 @@ impl<'r, 'e> Section<'r, 'e> {
     /// The same for what is counted in 32 bits.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
     pub(super) fn small(&mut self, key: &'static str) -> Option<u32> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Whole)?;
         let fits = |number: f64| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
         self.reader().ranged(node, key, "a whole number from 0", fits).map(|number| number as u32)
     }
 
     /// A finite number from 0.
     pub(super) fn amount(&mut self, key: &'static str) -> Option<f64> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Number)?;
         self.reader().ranged(node, key, "a number from 0", |number| number.is_finite() && number >= 0.0)
     }
 
     /// A share: 0 to 1, both ends included.
     pub(super) fn share(&mut self, key: &'static str) -> Option<f64> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Share)?;
         self.reader().ranged(node, key, "a number from 0 to 1", |number| (0.0..=1.0).contains(&number))
     }
 
     /// Seconds above 0.
     pub(super) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Seconds)?;
         let fits = |number: f64| number > 0.0 && number <= LONGEST;
         self.reader()
             .ranged(node, key, "a number of seconds above 0, a year at most", fits)
@@ -232,13 +283,13 @@ impl<'r, 'e> Section<'r, 'e> {
 
     /// Seconds from 0.
     pub(super) fn seconds_or_none(&mut self, key: &'static str) -> Option<Duration> {
-        let node = self.get(key)?;
+        let node = self.get(key, Kind::Seconds)?;
         let fits = |number: f64| (0.0..=LONGEST).contains(&number);
         self.reader().ranged(node, key, "a number of seconds from 0, a year at most", fits).map(Duration::from_secs_f64)
     }
 
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
-        let Some(node) = self.get(key) else { return Vec::new() };
+        let Some(node) = self.get(key, Kind::Texts) else { return Vec::new() };
         let reader = self.reader();
         reader.list(node, key).iter().filter_map(|item| reader.text(item, key)).collect()
     }

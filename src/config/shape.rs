@@ -37,7 +37,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::reader::Reader;
-use super::section::Section;
+use super::section::{Kind, Section};
 use super::yaml::{Node, Value};
 use crate::virtual_key::Allowance;
 
@@ -56,7 +56,7 @@ impl<'r, 'e> Shape<'r, 'e> {
     pub(super) fn read(reader: &'r Reader<'e>, root: &'r Node) -> Self {
         let mut top = reader.section(root, "top", "");
         // Before all else, which may name them.
-        if let Some(node) = top.descend("environment_variables") {
+        if let Some(node) = top.descend("environment_variables", Kind::TextByName) {
             for entry in reader.map(node, "environment_variables") {
                 if let Some(value) = reader.text(&entry.node, &entry.key) {
                     reader.set_variable(&entry.key, value);
@@ -64,8 +64,8 @@ impl<'r, 'e> Shape<'r, 'e> {
             }
         }
         // Merged and joined already; read here so that they count as keys that act.
-        let _merged = top.get("include");
-        credential::read_all(reader, top.descend("credential_list"));
+        let _merged = top.get("include", Kind::Any);
+        credential::read_all(reader, top.descend("credential_list", Kind::Sections("credential_list")));
         let mut cost_controls = top.inner("cost_controls", "cost_controls");
         let budget_of_all = allowance::budget(&mut cost_controls);
         cost_controls.finish();
@@ -75,7 +75,7 @@ impl<'r, 'e> Shape<'r, 'e> {
             litellm: LitellmSettings::read(top.inner("litellm_settings", "litellm_settings")),
             general: GeneralSettings::read(top.inner("general_settings", "general_settings")),
             own: Witgate::read(top.inner("witgate", "witgate").strict()),
-            models: ModelEntry::read_all(reader, top.descend("model_list")),
+            models: ModelEntry::read_all(reader, top.descend("model_list", Kind::Sections("model_list"))),
         };
         top.finish();
         shape
@@ -92,7 +92,7 @@ pub(super) struct PolicySettings {
 }
 
 fn settings(section: &mut Section<'_, '_>, key: &'static str) -> Option<PolicySettings> {
-    let node = section.get(key)?;
+    let node = section.get(key, Kind::Map)?;
     if !matches!(node.value, Value::Map(_)) {
         section.places.error_at(key, format!("`{key}` must be a mapping, not {}", node.value.kind()), "");
         return None;

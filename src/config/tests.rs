@@ -241,7 +241,12 @@ fn the_keys_that_act_are_the_keys_the_table_says_act() {
     let reader = Reader::new(&files, &env);
     read(&reader, &root);
     let litellm: std::collections::BTreeSet<_> = report::KNOWN.iter().map(|row| row.section).collect();
-    let keys_read: Vec<_> = reader.keys_read().into_iter().filter(|(section, _)| litellm.contains(section)).collect();
+    let keys_read: Vec<_> = reader
+        .keys_read()
+        .into_iter()
+        .filter(|((section, _), _)| litellm.contains(section))
+        .map(|(key, _)| key)
+        .collect();
     let mut acting: Vec<_> = report::KNOWN
         .iter()
         .filter(|row| matches!(row.grade, Grade::Exact | Grade::Approximate))

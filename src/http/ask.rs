@@ -66,13 +66,16 @@ async fn send(
 ) -> Result<(reqwest::StatusCode, bytes::Bytes), Box<dyn Error + Send + Sync>> {
     // The system's certificates are read only for whoever needs them.
     let tls = if url.starts_with("https:") { tls()? } else { no_authorities()? };
-    let client = reqwest::Client::builder()
+    let mut client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(Policy::none())
-        .no_proxy()
         .connect_timeout(CONNECT)
-        .timeout(WHOLE)
-        .build()?;
+        .timeout(WHOLE);
+    // What is not encrypted goes through no proxy, as with providers; what is, by the same variables.
+    if !url.starts_with("https:") {
+        client = client.no_proxy();
+    }
+    let client = client.build()?;
     let request = match body {
         None => client.get(url),
         Some((kind, body)) => client.post(url).header(http::header::CONTENT_TYPE, kind).body(body),

@@ -23,6 +23,7 @@ use tower_service::Service;
 
 use super::http1_pool::{Http1Body, Http1Pool, SendError};
 use super::outgoing::Outgoing;
+use super::proxy::{Proxies, Route};
 
 /// Connections that nobody uses are closed after this long, before the load balancers in front of the large
 /// providers (60 s and more) do it under a request.
@@ -42,7 +43,7 @@ pub(super) struct ClientKey {
     pub(super) thread: ThreadId,
 }
 
-type Pooled = legacy::Client<ConnectTimeout<HttpsConnector<HttpConnector>>, Outgoing>;
+type Pooled = legacy::Client<ConnectTimeout<HttpsConnector<Route>>, Outgoing>;
 
 /// A client. Plain ones never read the system's certificates.
 #[derive(Debug)]
@@ -58,11 +59,11 @@ impl Client {
     }
 
     /// For origins with it.
-    pub(super) fn encrypted(tls: ClientConfig, connect: Duration) -> Self {
+    pub(super) fn encrypted(tls: ClientConfig, proxies: Proxies, connect: Duration) -> Self {
         let mut tcp = tcp();
         tcp.enforce_http(false);
         let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions();
-        Self::Encrypted(Box::new(pooled(tls.wrap_connector(tcp), connect)))
+        Self::Encrypted(Box::new(pooled(tls.wrap_connector(Route { tcp, proxies }), connect)))
     }
 
     /// Sends one request and waits for the head of the answer.
@@ -116,7 +117,7 @@ impl Body for ReplyBody {
     }
 }
 
-fn pooled(connector: HttpsConnector<HttpConnector>, limit: Duration) -> Pooled {
+fn pooled(connector: HttpsConnector<Route>, limit: Duration) -> Pooled {
     legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_timer(TokioTimer::new())

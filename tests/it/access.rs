@@ -177,3 +177,40 @@ general_settings: {master_key: sk-m}
     assert_eq!(gateway.metric("witgate_under_way"), Some(0.0));
     assert_eq!(gateway.metric("witgate_attempts_total"), None, "nobody was called");
 }
+
+/// Pictures and documents by address are the provider's to fetch: else anybody who may chat could have the gateway ask its own
+/// network.
+#[tokio::test]
+async fn no_address_that_a_client_gives_is_asked() {
+    let bait = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    bait.set_nonblocking(true).expect("set");
+    let url = format!("http://{}/picture.png", bait.local_addr().expect("an address"));
+    // Nobody answers there: what matters is what is done before.
+    let entry = |provider: &str| {
+        format!(
+            "  - {{model_name: {provider}, litellm_params: {{model: {provider}/m, api_base: \"http://127.0.0.1:1\", api_key: k}}}}\n"
+        )
+    };
+    let providers = ["openai", "anthropic", "mistral", "gemini"];
+    let config = format!("model_list:\n{}router_settings: {{num_retries: 0}}\n", providers.map(entry).concat());
+    let gateway = Gateway::start(&config).await;
+    for model in providers {
+        let openai = json!([{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": url}}]);
+        let source = json!({"type": "url", "url": url});
+        let anthropic = json!([{"type": "image", "source": source}, {"type": "document", "source": source}]);
+        let said = |content: &Value| json!({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": content}]});
+        let gemini = json!({"contents": [{"parts": [{"fileData": {"fileUri": url, "mimeType": "image/png"}}]}]});
+        let responses = json!({"model": model, "input": [{"role": "user", "content": [{"type": "input_image", "image_url": url}]}]});
+        for (path, body) in [
+            ("/v1/chat/completions".to_owned(), said(&openai)),
+            ("/v1/messages".to_owned(), said(&anthropic)),
+            ("/v1/responses".to_owned(), responses),
+            (format!("/v1beta/models/{model}:generateContent"), gemini),
+        ] {
+            let answer = gateway.post(&path, &body).await;
+            assert!(answer.status >= 400, "{model} {path}: nobody can have answered");
+        }
+    }
+    let asked = bait.accept();
+    assert!(asked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "somebody came");
+}

@@ -21,6 +21,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -114,6 +115,11 @@ struct Served {
 impl Served {
     /// Serves a group `g` over a provider at this port, trusting whom `authority` vouches for and nobody else.
     fn start(port: u16, authority: &Authority) -> Self {
+        Self::start_with(port, authority, &[])
+    }
+
+    /// The same with these variables in its environment.
+    fn start_with(port: u16, authority: &Authority, variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let write = |name: &str, text: &str| {
             let file = folder.path().join(name);
@@ -141,6 +147,7 @@ router_settings: {{num_retries: 0}}
             .arg(folder.path().join("cache"))
             .env("SSL_CERT_FILE", trusted)
             .env_remove("SSL_CERT_DIR")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the command");
@@ -189,6 +196,58 @@ async fn a_provider_behind_tls_is_spoken_to_in_the_best_protocol_both_know() {
             assert!(seen.connection == 0 || version == Version::HTTP_11, "another connection was opened");
         }
     }
+}
+
+/// A proxy that opens tunnels; what it was asked, as it came.
+async fn proxy() -> (String, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (asked, seen) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.expect("a head"));
+                }
+                let head = String::from_utf8(head).expect("text");
+                let target = head.split(' ').nth(1).expect("a target").to_owned();
+                drop(asked.send(head));
+                let mut server = TcpStream::connect(target).await.expect("the provider");
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("written");
+                drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+            });
+        }
+    });
+    (address.to_string(), seen)
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_carries_what_is_encrypted_and_reads_none_of_it() {
+    let authority = Authority::new();
+    let (port, mut seen) = provider(authority.server("localhost", &["h2"])).await;
+    let (address, mut asked) = proxy().await;
+    let named = format!("http://us%65r:pass@{address}");
+    let gateway = Served::start_with(port, &authority, &[("HTTPS_PROXY", &named)]);
+    let (status, text) = gateway.ask(false).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(seen.recv().await.expect("a request").key, "Bearer sk-very-secret");
+    let head = asked.recv().await.expect("a tunnel");
+    assert!(head.starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")), "{head}");
+    assert!(head.to_lowercase().contains("proxy-authorization: basic dxnlcjpwyxnz"), "{head}");
+    assert!(!head.contains("sk-"), "{head}");
+
+    // What `NO_PROXY` names is reached straight.
+    let gateway =
+        Served::start_with(port, &authority, &[("HTTPS_PROXY", &named), ("NO_PROXY", "localhost,.example.com")]);
+    assert_eq!(gateway.ask(false).await.0, 200);
+    assert!(asked.try_recv().is_err(), "no tunnel was asked for");
+
+    // A proxy that is spoken to otherwise is told, without its password.
+    let gateway = Served::start_with(port, &authority, &[("HTTPS_PROXY", "socks5://u:hidden@127.0.0.1:1")]);
+    let (status, text) = gateway.ask(false).await;
+    assert!(status == 502 && text.contains("HTTPS_PROXY") && !text.contains("hidden"), "{status} {text}");
 }
 
 #[tokio::test]

@@ -366,6 +366,13 @@ fn a_locked_gateway_loads_what_the_lock_names_and_nothing_else() {
     let arguments = ["serve", "--locked", "--port", "0", "--config", &config, "--policies", &policies];
     let (started, text) = run(&arguments);
     assert!(!started && text.contains("policies.lock"), "{text}");
+    // Where other machines are served it is the rule, said or not.
+    let written = std::fs::read_to_string(&config).expect("a configuration");
+    let open =
+        written.replace("witgate:\n", "general_settings: {master_key: sk-m}\nwitgate:\n  server: {host: 0.0.0.0}\n");
+    std::fs::write(&config, open).expect("written");
+    let (started, text) = run(&["serve", "--port", "0", "--config", &config, "--policies", &policies]);
+    assert!(!started && text.contains("policies.lock"), "{text}");
 }
 
 const GUIDE: &str = include_str!("../../wit/README.md");

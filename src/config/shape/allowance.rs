@@ -1,7 +1,7 @@
 //! What somebody may use, in LiteLLM's words for keys: of a key, a team, a tag, a group, a provider, of everybody.
 
 use crate::budgets::{BudgetSpec, Period};
-use crate::config::section::Section;
+use crate::config::section::{Kind, Section};
 use crate::config::yaml::{Entry, Place};
 use crate::money::NanoUsd;
 use crate::virtual_key::Allowance;
@@ -44,7 +44,7 @@ pub(in crate::config) struct Named {
 
 /// `witgate.teams`, `witgate.tags`, `witgate.groups`: a mapping of names.
 pub(in crate::config) fn named(section: &mut Section<'_, '_>, key: &'static str) -> Vec<Named> {
-    let (reader, node) = (section.reader(), section.descend(key));
+    let (reader, node) = (section.reader(), section.descend(key, Kind::SectionByName(key)));
     let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, key));
     let read = |entry: &Entry| {
         let path = format!("witgate.{key}.{}", entry.key);
@@ -59,7 +59,7 @@ pub(in crate::config) fn named(section: &mut Section<'_, '_>, key: &'static str)
 
 /// LiteLLM's mappings of budgets: `provider_budget_config`, `tag_budget_config`.
 pub(in crate::config) fn budgets(section: &mut Section<'_, '_>, key: &'static str) -> Vec<(String, BudgetSpec)> {
-    let (reader, node) = (section.reader(), section.descend(key));
+    let (reader, node) = (section.reader(), section.descend(key, Kind::SectionByName("budget_config")));
     let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, key));
     let read = |entry: &Entry| {
         let path = section.places.path_of(&format!("{key}.{}", entry.key));

@@ -2,6 +2,7 @@
 //! checked and reported.
 
 use crate::config::reader::Reader;
+use crate::config::section::Kind;
 use crate::config::yaml::{Node, Value};
 
 /// Reads every one.
@@ -13,12 +14,12 @@ pub(super) fn read_all(reader: &Reader<'_>, list: Option<&Node>) {
             Some(name) => reader.name_credential(name),
             None => section.places.error_at("credential_name", "a credential needs a `credential_name`", ""),
         }
-        if section.get("credential_values").is_none_or(|node| !matches!(node.value, Value::Map(_))) {
+        if section.get("credential_values", Kind::Map).is_none_or(|node| !matches!(node.value, Value::Map(_))) {
             let hint = "credential_values: { api_key: os.environ/NAME }";
             section.places.error_at("credential_values", "a credential needs its `credential_values`", hint);
         }
         // What else it has is for LiteLLM's page.
-        let _described = section.get("credential_info");
+        let _described = section.get("credential_info", Kind::Map);
         section.finish();
     }
 }

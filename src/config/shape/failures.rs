@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use crate::config::section::Section;
+use crate::config::section::{Kind, Section};
 use crate::config::yaml::{Entry, Node, Place, Value};
 use crate::failover::{ByClass, FaultClass};
 
@@ -40,7 +40,9 @@ impl FallbackLists {
             generic: entries(section, "fallbacks"),
             context_window: entries(section, "context_window_fallbacks"),
             content_policy: entries(section, "content_policy_fallbacks"),
-            default: section.get("default_fallbacks").map(|node| targets(section, node, "default_fallbacks")),
+            default: section
+                .get("default_fallbacks", Kind::List)
+                .map(|node| targets(section, node, "default_fallbacks")),
             max: section.small("max_fallbacks"),
         }
     }
@@ -59,7 +61,7 @@ impl FallbackLists {
 
 /// A list of mappings from a group to its targets.
 fn entries(section: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<FallbackEntry>> {
-    let node = section.get(key)?;
+    let node = section.get(key, Kind::List)?;
     let reader = section.reader();
     let maps = reader.list(node, key).iter();
     let sources = maps.flat_map(|map| reader.map(map, key)).map(|Entry { key: source, node, .. }| FallbackEntry {
@@ -124,7 +126,9 @@ fn retries(mut policy: Section<'_, '_>) -> ByClass {
 
 /// `model_group_retry_policy`: a policy for each of some groups.
 pub(in crate::config) fn group_retry_policies(section: &mut Section<'_, '_>) -> BTreeMap<String, (Place, ByClass)> {
-    let Some(node) = section.descend("model_group_retry_policy") else { return BTreeMap::new() };
+    let Some(node) = section.descend("model_group_retry_policy", Kind::SectionByName("retry_policy")) else {
+        return BTreeMap::new();
+    };
     let reader = section.reader();
     let mut policies = BTreeMap::new();
     for entry in reader.map(node, "model_group_retry_policy") {

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::allowance::allowance;
-use crate::config::section::Section;
+use crate::config::section::{Kind, Section};
 use crate::config::yaml::Place;
 use crate::moment::Moment;
 use crate::virtual_key::{KeyHash, VirtualKey};
@@ -20,7 +20,7 @@ pub(in crate::config) struct KeyEntry {
 
 /// Reads every one.
 pub(in crate::config) fn read_all(section: &mut Section<'_, '_>) -> Vec<KeyEntry> {
-    let (reader, node) = (section.reader(), section.descend("keys"));
+    let (reader, node) = (section.reader(), section.descend("keys", Kind::Sections("keys")));
     let nodes = node.map_or(&[][..], |node| reader.list(node, "keys"));
     let read = |(index, node)| {
         let section = reader.section(node, "keys", &format!("witgate.keys[{index}]")).strict();

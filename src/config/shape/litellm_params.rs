@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Simulated, allowance};
 use crate::budgets::BudgetSpec;
-use crate::config::section::{KeyPlaces, Section};
+use crate::config::section::{KeyPlaces, Kind, Section};
 use crate::limits::WindowModel;
 use crate::money::Price;
 
@@ -143,18 +143,9 @@ fn budget(section: &mut Section<'_, '_>) -> Option<BudgetSpec> {
 
 /// `rate_limit_window`: when the provider forgets what it counted.
 fn window_model(section: &mut Section<'_, '_>) -> Option<WindowModel> {
-    let model = match section.text("rate_limit_window")?.as_str() {
-        "sliding" => Some(WindowModel::Sliding),
-        "fixed" => Some(WindowModel::Fixed),
-        "token-bucket" => Some(WindowModel::TokenBucket),
-        _ => None,
-    };
-    if model.is_none() {
-        let hint =
-            "sliding (the default), fixed (from minute to minute of the clock) or token-bucket (refilled steadily)";
-        section.places.error_at("rate_limit_window", "`rate_limit_window` is none that is known", hint);
-    }
-    model
+    let models = [WindowModel::Sliding, WindowModel::Fixed, WindowModel::TokenBucket];
+    let hint = "sliding (the default), fixed (from minute to minute of the clock) or token-bucket (refilled steadily)";
+    section.word("rate_limit_window", &["sliding", "fixed", "token-bucket"], &models, hint)
 }
 
 /// Parameters of a request that an entry may set for all of its requests that say nothing of them.
@@ -182,14 +173,14 @@ const DEFAULTS: [&str; 20] = [
 ];
 
 fn defaults(section: &mut Section<'_, '_>) -> Map<String, Value> {
-    let given = DEFAULTS.iter().filter_map(|key| Some(((*key).to_owned(), section.get(key)?)));
+    let given = DEFAULTS.iter().filter_map(|key| Some(((*key).to_owned(), section.get(key, Kind::Any)?)));
     let given: Vec<_> = given.collect();
     given.into_iter().map(|(key, node)| (key, section.reader().json(node))).collect()
 }
 
 /// `extra_query`: names and values, as an address has them.
 fn extra_query(section: &mut Section<'_, '_>) -> Option<String> {
-    let node = section.get("extra_query")?;
+    let node = section.get("extra_query", Kind::Map)?;
     let reader = section.reader();
     let pairs = reader.map(node, "extra_query").iter().filter_map(|entry| {
         let value = reader.text(&entry.node, &entry.key)?;
@@ -239,7 +230,7 @@ const NOT_OURS: [&str; 7] =
 fn headers(section: &mut Section<'_, '_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for key in ["headers", "extra_headers"] {
-        let Some(node) = section.get(key) else { continue };
+        let Some(node) = section.get(key, Kind::TextByName) else { continue };
         let reader = section.reader();
         for entry in reader.map(node, key) {
             let value = reader.text(&entry.node, &entry.key);

@@ -1,7 +1,7 @@
 //! `roll_out` of a group's router: one word, or the share of requests a new version decides and its rules.
 
 use crate::catalog::{CanaryRules, RollOut};
-use crate::config::section::Section;
+use crate::config::section::{Kind, Section};
 use crate::config::yaml::{Node, Value};
 
 const HINT: &str = "`replace`, `shadow`, or `{canary: 5%}` with `requests`, `max_faults` and others of its rules";
@@ -13,7 +13,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<RollOut> {
     if entry.is_some_and(|entry| is_rules(&entry.node)) {
         return Some(canary(section));
     }
-    match section.text("roll_out")?.as_str() {
+    let node = section.get("roll_out", Kind::WordOrSection(&["replace", "shadow"], "roll_out"))?;
+    match section.reader().text(node, "roll_out")?.as_str() {
         "replace" => Some(RollOut::Replace),
         "shadow" => Some(RollOut::Shadow),
         _ => {

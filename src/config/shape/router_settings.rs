@@ -7,7 +7,7 @@ use super::Redis;
 use super::allowance;
 use super::failures::{self, FallbackLists};
 use crate::budgets::BudgetSpec;
-use crate::config::section::{KeyPlaces, Section};
+use crate::config::section::{KeyPlaces, Kind, Section};
 use crate::config::yaml::{Place, Value};
 use crate::failover::ByClass;
 
@@ -69,7 +69,7 @@ impl<'r, 'e> RouterSettings<'r, 'e> {
             let _always = section.flag(key);
         }
         // Given to the deployments already.
-        let shared = section.get("default_litellm_params");
+        let shared = section.get("default_litellm_params", Kind::Section("litellm_params"));
         if shared.is_some_and(|node| !matches!(node.value, Value::Map(_))) {
             section.places.error_at("default_litellm_params", "`default_litellm_params` must be a mapping", "");
         }
@@ -112,7 +112,7 @@ impl<'r, 'e> Strategy<'r, 'e> {
 
 impl<'r, 'e> RoutingGroup<'r, 'e> {
     fn read_all(router: &mut Section<'r, 'e>) -> Vec<Self> {
-        let Some(list) = router.descend("routing_groups") else { return Vec::new() };
+        let Some(list) = router.descend("routing_groups", Kind::Sections("routing_groups")) else { return Vec::new() };
         let reader = router.reader();
         let nodes = reader.list(list, "routing_groups").iter().enumerate();
         let section = |(index, node)| {
@@ -139,7 +139,7 @@ impl<'r, 'e> RoutingGroup<'r, 'e> {
 }
 
 fn priorities(section: &mut Section<'_, '_>) -> BTreeMap<String, u32> {
-    let Some(node) = section.get("model_priorities") else { return BTreeMap::new() };
+    let Some(node) = section.get("model_priorities", Kind::Map) else { return BTreeMap::new() };
     let mut priorities = BTreeMap::new();
     for entry in section.reader().map(node, "model_priorities") {
         match entry.node.value {
@@ -157,7 +157,7 @@ fn priorities(section: &mut Section<'_, '_>) -> BTreeMap<String, u32> {
 
 impl AliasEntry {
     fn read_all(router: &mut Section<'_, '_>) -> Vec<Self> {
-        let Some(node) = router.get("model_group_alias") else { return Vec::new() };
+        let Some(node) = router.get("model_group_alias", Kind::Map) else { return Vec::new() };
         let reader = router.reader();
         let mut aliases = Vec::new();
         for entry in reader.map(node, "model_group_alias") {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::section::Section;
+use crate::config::section::{Kind, Section};
 
 /// What it says.
 #[derive(Clone, Default)]
@@ -20,7 +20,7 @@ pub(in crate::config) struct Simulated {
 
 impl Simulated {
     pub(in crate::config) fn read(params: &mut Section<'_, '_>) -> Option<Self> {
-        params.get("simulated")?;
+        params.get("simulated", Kind::Section("simulated"))?;
         let mut section = params.inner("simulated", "simulated").strict();
         let read = Self {
             seed: section.count("seed"),

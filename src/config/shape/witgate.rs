@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::allowance::{self, Named};
 use super::keys::{self, KeyEntry};
 use crate::catalog::{RollOut, WhenNone};
-use crate::config::section::Section;
+use crate::config::section::{Kind, Section};
 use crate::config::yaml::{Entry, Place};
 use crate::signal::{Attribute, AttributeError, Grant, Grants};
 
@@ -116,7 +116,7 @@ impl Witgate {
         if margin.is_some_and(|margin| margin <= 0.0) {
             section.places.error_at("margin", "`margin` must be above 0", "0.8 uses 80 % of every limit");
         }
-        let mut policies = section.inner("policies", "witgate");
+        let mut policies = section.inner("policies", "policies");
         let policies_dir = policies.text("dir").map(PathBuf::from);
         let allow_wasi_stubs = policies.texts("allow_wasi_stubs");
         policies.finish();
@@ -124,10 +124,10 @@ impl Witgate {
             admin_key: section.secret("admin_key").map(|(key, _)| key),
             token_usage_window: section.seconds("token_usage_window"),
             margin,
-            server: Server::read(section.inner("server", "witgate")),
-            global: Global::read(section.inner("global", "witgate")),
-            queue: Queue::read(section.inner("queue", "witgate")),
-            refuse_unreachable: when_unreachable(section.inner("shared_limits", "witgate")),
+            server: Server::read(section.inner("server", "server")),
+            global: Global::read(section.inner("global", "global")),
+            queue: Queue::read(section.inner("queue", "queue")),
+            refuse_unreachable: when_unreachable(section.inner("shared_limits", "shared_limits")),
             policies_dir,
             state_dir: section.text("state_dir").map(PathBuf::from),
             ledger: Ledger::read(&mut section),
@@ -158,15 +158,9 @@ impl Witgate {
 
 /// `witgate.shared_limits`.
 fn when_unreachable(mut section: Section<'_, '_>) -> Option<bool> {
-    let refuse = section.text("when_unreachable").and_then(|what| match what.as_str() {
-        "degrade" => Some(false),
-        "refuse" => Some(true),
-        _ => {
-            let hint = "degrade: each gateway takes its share of every limit; refuse: requests that a limit concerns are refused";
-            section.places.error_at("when_unreachable", "`when_unreachable` must be degrade or refuse", hint);
-            None
-        }
-    });
+    let hint =
+        "degrade: each gateway takes its share of every limit; refuse: requests that a limit concerns are refused";
+    let refuse = section.word("when_unreachable", &["degrade", "refuse"], &[false, true], hint);
     section.finish();
     refuse
 }
@@ -175,7 +169,7 @@ impl Ledger {
     /// `None` where the section is not there: nothing is kept then.
     fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let written = section.places.has("ledger");
-        let mut section = section.inner("ledger", "witgate");
+        let mut section = section.inner("ledger", "ledger");
         let file = section.text("file").map(PathBuf::from);
         section.finish();
         written.then_some(Self { file })
@@ -186,7 +180,7 @@ impl Decisions {
     /// `None` where the section is not there: nothing is kept then.
     fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let written = section.places.has("decisions");
-        let mut section = section.inner("decisions", "witgate");
+        let mut section = section.inner("decisions", "decisions");
         let read = Self {
             share: section.share("share"),
             run: section.small("run"),
@@ -274,16 +268,8 @@ impl Global {
 
 impl Queue {
     fn read(mut section: Section<'_, '_>) -> Self {
-        let strict = match section.text("order").as_deref() {
-            None => None,
-            Some("packed") => Some(false),
-            Some("strict") => Some(true),
-            Some(_) => {
-                let hint = "packed (the default: the fullest use of the limits) or strict (first come, first served)";
-                section.places.error_at("order", "`order` must be `packed` or `strict`", hint);
-                None
-            }
-        };
+        let hint = "packed (the default: the fullest use of the limits) or strict (first come, first served)";
+        let strict = section.word("order", &["packed", "strict"], &[false, true], hint);
         let max_waiting = section.small("max_waiting");
         let read = Self { max_waiting, max_wait: section.seconds_or_none("max_wait_seconds"), strict };
         section.finish();
@@ -297,7 +283,7 @@ impl<G> PolicyEntry<G> {
         role: &'static str,
         grants: impl Fn(&mut Section<'_, '_>) -> G,
     ) -> Vec<Self> {
-        let (reader, node) = (section.reader(), section.descend(role));
+        let (reader, node) = (section.reader(), section.descend(role, Kind::SectionByName(role)));
         let entries = node.map_or(&[] as &[Entry], |node| reader.map(node, &format!("witgate.{role}")));
         let read = |entry: &Entry| {
             let path = format!("witgate.{role}.{}", entry.key);
@@ -346,20 +332,13 @@ fn unknown_price(section: &mut Section<'_, '_>) -> Option<UnknownPriceRule> {
 
 /// `on_fault`: whether a prompt passes as the client wrote it.
 fn on_fault(section: &mut Section<'_, '_>) -> Option<bool> {
-    match section.text("on_fault")?.as_str() {
-        "refuse" => Some(false),
-        "pass" => Some(true),
-        _ => {
-            let hint = "refuse (the default) or pass, which sends what the client wrote";
-            section.places.error_at("on_fault", "`on_fault` is neither `refuse` nor `pass`", hint);
-            None
-        }
-    }
+    let hint = "refuse (the default) or pass, which sends what the client wrote";
+    section.word("on_fault", &["refuse", "pass"], &[false, true], hint)
 }
 
 /// What a policy is let read: names of attributes.
 fn may_read(section: &mut Section<'_, '_>) -> Grants {
-    let Some(node) = section.get("may_read") else { return Grants::default() };
+    let Some(node) = section.get("may_read", Kind::Texts) else { return Grants::default() };
     let reader = section.reader();
     let mut grants = Vec::new();
     for item in reader.list(node, "may_read") {
@@ -382,14 +361,6 @@ fn may_read(section: &mut Section<'_, '_>) -> Grants {
 }
 
 fn when_none(section: &mut Section<'_, '_>) -> Option<WhenNone> {
-    let when = match section.text("when_none")?.as_str() {
-        "refuse" => Some(WhenNone::Refuse),
-        "wait" => Some(WhenNone::Wait),
-        _ => None,
-    };
-    if when.is_none() {
-        let hint = "what becomes of a request for which the policy finds no deployment fit";
-        section.places.error_at("when_none", "`when_none` must be `refuse` or `wait`", hint);
-    }
-    when
+    let hint = "what becomes of a request for which the policy finds no deployment fit";
+    section.word("when_none", &["refuse", "wait"], &[WhenNone::Refuse, WhenNone::Wait], hint)
 }
