@@ -17,6 +17,7 @@ mod info;
 mod keys;
 mod probe;
 mod refusal;
+mod reply_headers;
 mod rollout;
 mod serve;
 mod simulated;

@@ -109,15 +109,19 @@ impl Learned {
         let mut lessons = self.lock();
         if let Some(counted) = seen.counted_input.filter(|counted| *counted > 0 && seen.input > 0) {
             lessons.ratio(ratio(seen.input, counted));
+            self.publish_input(&lessons);
         }
         if let Some(output) = seen.output {
             lessons.length(output);
+            self.publish_output(&lessons);
         }
-        self.publish(&lessons);
     }
 
-    fn publish(&self, lessons: &Lessons) {
+    fn publish_input(&self, lessons: &Lessons) {
         self.input.store(lessons.input().to_bits(), Ordering::Relaxed);
+    }
+
+    fn publish_output(&self, lessons: &Lessons) {
         self.output.store(lessons.output().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
@@ -164,7 +168,8 @@ impl Learned {
         self.slack.store(nanos(bounded), Ordering::Relaxed);
         let mut lessons = lessons.clone();
         lessons.lengths.truncate(LENGTHS);
-        self.publish(&lessons);
+        self.publish_input(&lessons);
+        self.publish_output(&lessons);
         *self.lock() = lessons;
     }
 
@@ -199,10 +204,15 @@ impl Lessons {
     }
 
     fn output(&self) -> Option<u64> {
-        let mut sorted: Vec<u64> = self.lengths.iter().copied().collect();
-        sorted.sort_unstable();
-        let place = (sorted.len() * 95).div_ceil(100).saturating_sub(1);
-        (sorted.len() >= ENOUGH_LENGTHS).then(|| sorted.get(place).copied()).flatten()
+        if self.lengths.len() < ENOUGH_LENGTHS {
+            return None;
+        }
+        // Asked at the end of every reply: no memory is taken, and no more put in order than the answer needs.
+        let mut lengths = [0; LENGTHS];
+        let known = self.lengths.len().min(LENGTHS);
+        lengths.iter_mut().zip(&self.lengths).for_each(|(place, length)| *place = *length);
+        let (_, length, _) = lengths[..known].select_nth_unstable((known * 95).div_ceil(100).saturating_sub(1));
+        Some(*length)
     }
 }
 

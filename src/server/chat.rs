@@ -8,18 +8,18 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
-use crate::pipeline::{LimitLeft, Pieces, ReplyMeta, RequestGuard, Served};
+use crate::pipeline::{Pieces, ReplyMeta, RequestGuard, Served};
 
 use super::coding::Coding;
 use super::stored::Begun;
-use super::{App, RequestBody, access, coding, refusal, stored};
+use super::{App, RequestBody, access, coding, refusal, reply_headers, stored};
 
 /// About so many headers a reply has, and the two the connection adds.
 const HEADERS: usize = 21;
@@ -181,91 +181,9 @@ fn discard<B: RequestBody>(headers: &HeaderMap, mut body: B) {
 fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &ReplyMeta) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.reserve(HEADERS);
+    headers.reserve(reply_headers::MOST);
     headers.insert(CONTENT_TYPE, kind);
     refusal::identify(api, headers, id);
-    let mut tell = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    tell("x-witgate-policy", &meta.policy);
-    tell("x-witgate-deployment", &meta.deployment);
-    tell("x-witgate-attempts", &meta.attempts.to_string());
-    tell("x-witgate-waited-ms", &meta.waited.as_millis().to_string());
-    if let Some(items) = &meta.items {
-        tell("x-witgate-items", &ranges(items));
-    }
-    if !meta.dropped.is_empty() {
-        tell("x-witgate-dropped", &listed(&meta.dropped));
-    }
-    for LimitLeft { what, limit, left, reset } in &meta.limits {
-        let [all, rest, again] = match *what {
-            "requests" => {
-                ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
-            }
-            _ => ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
-        };
-        tell(all, &limit.to_string());
-        tell(rest, &left.to_string());
-        tell(again, &spelled(*reset));
-    }
-    tell("x-litellm-call-id", id);
-    tell("x-litellm-model-group", &meta.group);
-    tell("x-litellm-model-id", &meta.deployment);
-    tell("x-litellm-attempted-retries", &meta.tried.retries.to_string());
-    tell("x-litellm-attempted-fallbacks", &meta.tried.fallbacks.to_string());
-    if let Some(cost) = meta.cost {
-        let cost = cost.to_string();
-        tell("x-litellm-response-cost", &cost);
-        tell("x-litellm-response-cost-original", &cost);
-    }
-    if let Some(bill) = &meta.bill {
-        tell("x-litellm-response-cost-input", &(bill.input + bill.cache_read + bill.cache_write).to_string());
-        tell("x-litellm-response-cost-output", &bill.output.to_string());
-        if bill.cache_read.0 > 0 {
-            tell("x-litellm-response-cost-cache-read", &bill.cache_read.to_string());
-        }
-        if bill.cache_write.0 > 0 {
-            tell("x-litellm-response-cost-cache-creation", &bill.cache_write.to_string());
-        }
-    }
+    reply_headers::tell(headers, meta);
     response
-}
-
-/// A length of time as OpenAI's headers have it: `1m0s`, `7.5s`, `20ms`.
-fn spelled(length: Duration) -> String {
-    let (minutes, seconds) = (length.as_secs() / 60, length.as_secs() % 60);
-    match (minutes, length.as_secs(), length.subsec_millis()) {
-        (0, 0, millis) => format!("{millis}ms"),
-        (0, _, 0) => format!("{seconds}s"),
-        (0, _, millis) => format!("{seconds}.{}s", format!("{millis:03}").trim_end_matches('0')),
-        _ => format!("{minutes}m{seconds}s"),
-    }
-}
-
-/// Indices as ranges: `0-11,14`.
-fn ranges(indices: &[u32]) -> String {
-    let mut sorted = indices.to_vec();
-    sorted.sort_unstable();
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for index in sorted {
-        match ranges.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(index) => *last = index,
-            _ => ranges.push((index, index)),
-        }
-    }
-    let said = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
-    ranges.iter().map(said).collect::<Vec<_>>().join(",")
-}
-
-/// Names the client chose, made fit for a header: at most twenty, each short and in plain characters.
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 20;
-    let plain = |name: &String| {
-        let kept = name.chars().take(60);
-        kept.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect::<String>()
-    };
-    let list = names.iter().take(MOST).map(plain).collect::<Vec<_>>().join(", ");
-    if names.len() > MOST { format!("{list}, and {} more", names.len() - MOST) } else { list }
 }
