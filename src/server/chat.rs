@@ -21,9 +21,6 @@ use super::coding::Coding;
 use super::stored::Begun;
 use super::{App, RequestBody, access, coding, refusal, reply_headers, stored};
 
-/// About so many headers a reply has, and the two the connection adds.
-const HEADERS: usize = 21;
-
 /// How long is read what nobody wants.
 const DISCARD: Duration = Duration::from_secs(5);
 

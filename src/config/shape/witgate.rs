@@ -317,17 +317,10 @@ pub(in crate::config) enum UnknownPriceRule {
 }
 
 fn unknown_price(section: &mut Section<'_, '_>) -> Option<UnknownPriceRule> {
-    let rule = match section.text("unknown_price")?.as_str() {
-        "refuse" => Some(UnknownPriceRule::Refuse),
-        "estimate" => Some(UnknownPriceRule::Estimate),
-        "allow" => Some(UnknownPriceRule::Allow),
-        _ => None,
-    };
-    if rule.is_none() {
-        let hint = "estimate (the default: by the dearest price of its group, else of all), refuse, or allow (it counts nothing)";
-        section.places.error_at("unknown_price", "`unknown_price` is none that is known", hint);
-    }
-    rule
+    let rules = [UnknownPriceRule::Estimate, UnknownPriceRule::Refuse, UnknownPriceRule::Allow];
+    let hint =
+        "estimate (the default: by the dearest price of its group, else of all), refuse, or allow (it counts nothing)";
+    section.word("unknown_price", &["estimate", "refuse", "allow"], &rules, hint)
 }
 
 /// `on_fault`: whether a prompt passes as the client wrote it.
