@@ -245,8 +245,8 @@ fn every_test_that_a_page_names_is_there() {
         }
     }
     for (page, least) in [("docs/litellm.md", 20), ("docs/security.md", 15)] {
-        let text = std::fs::read_to_string(root.join(page)).expect("the page");
-        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |")).collect();
+        let said = std::fs::read_to_string(root.join(page)).expect("the page");
+        let rows: Vec<&str> = said.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |")).collect();
         for row in &rows {
             let test = row.trim_end_matches("` |").rsplit('`').next().unwrap_or_default();
             assert!(code.contains(&format!("fn {test}()")), "`{test}` is no test: {row}");

@@ -146,7 +146,7 @@ async fn a_strict_provider_never_refuses() {
   - {model_name: g, litellm_params: {model: simulated/m, tpm: 5000, rpm: 20, simulated: {ttft_ms: 700, ttft_sigma: 0.5, tokens_per_second: 50, tpm: 5000, rpm: 20}}, model_info: {id: a}}
   - {model_name: g, litellm_params: {model: simulated/m, tpm: 9000, rpm: 5, simulated: {ttft_ms: 300, tokens_per_second: 90, tpm: 9000, rpm: 5}}, model_info: {id: b}}
 router_settings: {routing_strategy: tpm-aware}
-witgate: {queue: {max_waiting: 1000, max_wait_seconds: 6000}}
+witgate: {queue: {max_waiting: 1000, max_wait_seconds: 6000}, server: {stream_ping_seconds: 0}}
 ",
     );
     let all: Vec<_> = (0..60)
