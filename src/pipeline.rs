@@ -255,11 +255,15 @@ impl Gateway {
         };
         let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
         let late = quiet.map(|quiet| (quiet, guard.api().stream(&request), guard.id()));
-        let mut rest: late::Rest = Box::pin(Arc::clone(self).conclude(guard, arrival, request, deadline));
+        let rest = Arc::clone(self).conclude(guard, arrival, request, deadline);
         let Some((quiet, encoder, id)) = late else { return rest.await };
+        let mut rest: late::Rest = Box::pin(rest);
         match tokio::time::timeout(quiet, &mut rest).await {
             Ok(served) => served,
-            Err(_quiet) => Ok(Served::Late { stream: Box::new(LateStream::new(rest, encoder, quiet, id.to_string())) }),
+            Err(_quiet) => {
+                let stream = LateStream::new(rest, encoder, quiet, id.to_string(), self.cutoff.clone());
+                Ok(Served::Late { stream: Box::new(stream) })
+            }
         }
     }
 

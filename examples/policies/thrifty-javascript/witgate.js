@@ -169,8 +169,8 @@ export function exportRouter(configure, write) {
       } catch (error) {
         if (error?.refusal) throw error.refusal;
         write('warn', `${words(error)}\n${error?.stack ?? ''}`);
-        // Nothing stands for a failure; the gateway counts it and takes its built-in order.
-        return { deployments: [], propensities: [] };
+        // One propensity of no deployment stands for a failure: the gateway counts it and takes its built-in order.
+        return { deployments: [], propensities: [0] };
       }
       return Array.isArray(answer) ? { deployments: answer, propensities: [] } : answer;
     },

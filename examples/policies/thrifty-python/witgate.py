@@ -185,10 +185,10 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
             except Reject as reject:
                 raise Err(routing.Refusal_Reject(str(reject)))
             except Exception:
-                # A failure of the interpreter says nothing of what was raised; the log does. Nothing stands for a failure:
-                # the gateway counts it and takes its built-in order.
+                # A failure of the interpreter says nothing of what was raised; the log does. One propensity of no deployment
+                # stands for a failure: the gateway counts it and takes its built-in order.
                 log(traceback.format_exc(), "warn")
-                return routing.Ranking([], [])
+                return routing.Ranking([], [0.0])
 
         def observe(self, outcome):
             if not hasattr(router, "observe"):

@@ -128,8 +128,8 @@ func finishExport(reply, reason uint32) unsafe.Pointer {
 		complaint = problem
 		finished = deltasOrComplaint{1, listOfText(complaint.Problem), bit(complaint.Repair != ""), listOfText(complaint.Repair)}
 	default:
-		complaint = Complaint{Problem: problem.Error()}
-		finished = deltasOrComplaint{failed: 1, first: listOfText(complaint.Problem)}
+		// No complaint about the reply, but a failure of the policy: the gateway counts it and passes the reply.
+		panic(problem)
 	}
 	return unsafe.Pointer(&finished)
 }

@@ -100,7 +100,8 @@ func buildExport(nowMs, seed uint64, messages unsafe.Pointer, messageCount uint3
 	over = true
 	if problem != nil {
 		if _, refused := problem.(Reject); !refused {
-			Log(2, problem.Error())
+			// No refusal, but a failure of the policy: the gateway counts it, and its words are the log's alone.
+			panic(problem)
 		}
 		words = problem.Error()
 		answer = promptOrWords{failed: 1, messages: listOfText(words)}

@@ -134,6 +134,9 @@ type rankingOrRefusal struct {
 
 var answer rankingOrRefusal
 
+// What an answer has in the place of a ranking when the policy failed.
+var failure = []float32{0}
+
 //go:wasmexport witgate:policy/routing@0.1.0#route
 func routeExport(nowMs, seed uint64, inputTokens, expectedOutputTokens, hasMost, most uint32, priority int32, hasDeadline, deadlineMs, traits uint32, values unsafe.Pointer, cells uint32, features unsafe.Pointer, featureCount uint32, attributes unsafe.Pointer, attributeCount uint32) unsafe.Pointer {
 	defer told()
@@ -162,8 +165,8 @@ func routeExport(nowMs, seed uint64, inputTokens, expectedOutputTokens, hasMost,
 		answer = rankingOrRefusal{failed: 1, first: list{1, told.at}, second: list{told.length, 0}}
 	default:
 		Log(2, problem.Error())
-		// Nothing stands for a failure; the gateway counts it and takes its built-in order.
-		answer = rankingOrRefusal{}
+		// One propensity of no deployment stands for a failure: the gateway counts it and takes its built-in order.
+		answer = rankingOrRefusal{second: listOf(failure)}
 	}
 	return unsafe.Pointer(&answer)
 }
