@@ -291,6 +291,13 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write `policies.lock` of a folder: from then on only these components may be loaded where other machines are served. Tells
+    /// what is new and what is another one than before.
+    Lock {
+        /// The folder of components.
+        #[arg(default_value = "policies")]
+        folder: PathBuf,
+    },
     /// What a component is: digest, interfaces, who made it, memory and times.
     Inspect {
         /// The component.

@@ -255,9 +255,10 @@ impl Gateway {
         };
         let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
         let late = quiet.map(|quiet| (quiet, guard.api().stream(&request), guard.id()));
-        let rest = Arc::clone(self).conclude(guard, arrival, request, deadline);
-        let Some((quiet, encoder, id)) = late else { return rest.await };
-        let mut rest: late::Rest = Box::pin(rest);
+        let Some((quiet, encoder, id)) = late else {
+            return Arc::clone(self).conclude(guard, arrival, request, deadline).await;
+        };
+        let mut rest: late::Rest = Box::pin(Arc::clone(self).conclude(guard, arrival, request, deadline));
         match tokio::time::timeout(quiet, &mut rest).await {
             Ok(served) => served,
             Err(_quiet) => {

@@ -32,7 +32,7 @@ use crate::queue::Queue;
 use crate::rollout::Control;
 
 pub use build::{Builder, Draft, Environment, Providers};
-pub use lock::PoliciesLock;
+pub use lock::{PoliciesLock, lock_of};
 pub use states::{keep_limits, keep_states, restore_breakers};
 pub use watch::{Reloader, Target};
 

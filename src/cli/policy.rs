@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::kit::{self, Language, World};
+use crate::reload::lock_of;
 use crate::scenario::{self, Options, Report};
 
 use super::{AskArgs, GrantArgs, LanguageName, PolicyCommand, WorldName, fail, replay, say};
@@ -77,6 +78,7 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
         PolicyCommand::New { name, world, lang } => new(&name, world, lang),
         PolicyCommand::Build { folder } => build(&folder),
         PolicyCommand::Watch { folder, policies } => watch(&folder, policies.as_deref()),
+        PolicyCommand::Lock { folder } => lock(&folder),
         PolicyCommand::Replay { path, policy, policies, json } => {
             replay::replay(&path, &crate::replay::Options { policy, policies }, json)
         }
@@ -230,5 +232,22 @@ fn tell(report: &Report, strict: bool, json: bool) -> ExitCode {
     match report.exit_code() {
         0 if strict && report.warnings() > 0 => ExitCode::FAILURE,
         code => ExitCode::from(code),
+    }
+}
+
+/// Writes the lock beside the components, whole or not at all.
+fn lock(folder: &Path) -> ExitCode {
+    let written = lock_of(folder).and_then(|(text, changes)| {
+        let (path, aside) = (folder.join("policies.lock"), folder.join(".policies.lock.new"));
+        let put = std::fs::write(&aside, text).and_then(|()| std::fs::rename(&aside, &path));
+        put.map(|()| (path.display().to_string(), changes)).map_err(|fault| format!("{}: {fault}", path.display()))
+    });
+    match written {
+        Ok((path, changes)) => {
+            changes.iter().for_each(say);
+            say(format_args!("{path}: {}", if changes.is_empty() { "nothing has changed" } else { "written" }));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(problem),
     }
 }

@@ -1,10 +1,13 @@
 //! `policies.lock`: which components may be loaded, each under its own name alone.
 //!
-//! A line is `name role interface sha256 source`, separated by spaces; `#` begins a comment. `cargo xtask policies` writes
+//! A line is `name role interface sha256 source`, separated by spaces; `#` begins a comment. `witgate policy lock` writes
 //! it. A component is allowed only where its name and its digest stand in one line: a digest under another name would
 //! let somebody swap two policies that are both allowed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::policy::{Digest, inspect};
 
 /// The file's name in the folder of policies.
 pub(super) const FILE: &str = "policies.lock";
@@ -26,7 +29,7 @@ impl PoliciesLock {
             }
             let [name, _role, _interface, sha256, _source] = line.split_whitespace().collect::<Vec<_>>()[..] else {
                 return Err(format!(
-                    "{shown}:{number}:1: expected five words: name, role, interface, sha256, source\nhint: `cargo xtask policies` writes this file"
+                    "{shown}:{number}:1: expected five words: name, role, interface, sha256, source\nhint: `witgate policy lock` writes this file"
                 ));
             };
             if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -49,13 +52,58 @@ impl PoliciesLock {
         match self.0.get(name) {
             Some(locked) if locked == digest => Ok(()),
             Some(locked) => Err(format!(
-                "its digest is {digest}, and {FILE} allows {locked} under this name\nhint: restore the file, or write its digest into {FILE}"
+                "its digest is {digest}, and {FILE} allows {locked} under this name\nhint: restore the file; or, once you trust it, `witgate policy lock` with the folder"
             )),
             None => Err(format!(
-                "its name is not in {FILE}, which a gateway that serves other machines, and every one with `--locked`, requires (digest {digest})\nhint: add a line `{name} router witgate:policy/routing@0.1.0 {digest} SOURCE` to {FILE} beside the file"
+                "its name is not in {FILE}, which a gateway that serves other machines, and every one with `--locked`, requires (digest {digest})\nhint: once you trust it, `witgate policy lock` with the folder writes its line"
             )),
         }
     }
+}
+
+/// What stands in the last word of a line whose component came from nowhere that is known.
+const LOCAL: &str = "local";
+
+/// The lock of all components of a folder, and what it changes: a line for each name that is new, that has another digest, or that
+/// is no longer there. Where a component came from, and comments, stay as they were.
+///
+/// # Errors
+/// A component that is none, or the folder or its lock cannot be read.
+pub fn lock_of(folder: &Path) -> Result<(String, Vec<String>), String> {
+    let path = folder.join(FILE);
+    let old = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(fault) => return Err(format!("{}: {fault}", path.display())),
+    };
+    PoliciesLock::parse(&old, &path.display().to_string())?;
+    let is_comment = |line: &&str| line.trim().is_empty() || line.starts_with('#');
+    let mut lines: BTreeMap<&str, &str> = old
+        .lines()
+        .filter(|line| !is_comment(line))
+        .filter_map(|line| Some((line.split_whitespace().next()?, line)))
+        .collect();
+    let mut text: String = old.lines().filter(is_comment).flat_map(|line| [line, "\n"]).collect();
+    let mut changes = Vec::new();
+    for (name, bytes) in super::folder::read(folder, false)? {
+        let about = |problem: &dyn std::fmt::Display| format!("{}/{name}.wasm: {problem}", folder.display());
+        let bytes = bytes.map_err(|problem| about(&problem))?;
+        let inspection = inspect(&bytes, true).map_err(|problem| about(&problem))?;
+        let roles: Vec<&str> = inspection.roles.iter().map(|role| role.as_str()).collect();
+        let interfaces = inspection.roles.iter().map(|role| role.interface()).collect::<Vec<_>>().join(",");
+        let digest = Digest::of(&bytes).to_string();
+        let before = lines.remove(name.as_str()).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let source = before.as_ref().map_or(LOCAL, |words| words[4]);
+        let (roles, version) = (roles.join(","), &inspection.version);
+        text += &format!("{name} {roles} witgate:policy/{interfaces}@{version} {digest} {source}\n");
+        match before.map(|words| words[3].eq_ignore_ascii_case(&digest)) {
+            Some(true) => {}
+            Some(false) => changes.push(format!("{name}: another component, {digest}")),
+            None => changes.push(format!("{name}: new, {digest}")),
+        }
+    }
+    changes.extend(lines.keys().map(|name| format!("{name}: no longer here")));
+    Ok((text, changes))
 }
 
 #[cfg(test)]

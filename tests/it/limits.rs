@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use witgate::fault::RefusalKind;
 use witgate::format::OpenAi;
 use witgate::limits::{Dimension, Used};
-use witgate::pipeline::Gateway as Pipeline;
+use witgate::pipeline::{Gateway as Pipeline, Served};
 
 use crate::support::gateway::Gateway;
-use crate::support::virtual_time::{BEGIN, ask, assembled};
+use crate::support::virtual_time::{BEGIN, ask, assembled, chat};
 
 /// About 1,000 tokens in, at most 100 out.
 fn long(model: &str) -> Value {
@@ -169,4 +170,28 @@ witgate: {queue: {max_waiting: 1000, max_wait_seconds: 6000}, server: {stream_pi
     // 60 requests of about 1,115 tokens over 14,000 tokens a minute.
     assert!(minutes < 9.0, "took {minutes} minutes");
     assert_eq!((used(&gateway, "a")[Dimension::InFlight], used(&gateway, "b")[Dimension::InFlight]), (0, 0));
+}
+
+/// A client that was told that its reply is waited for may read no further: nobody waits behind it for that.
+#[tokio::test(start_paused = true)]
+async fn a_late_stream_that_nobody_reads_holds_nobody_up() {
+    let gateway = assembled(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, rpm: 1, simulated: {ttft_ms: 10, tokens_per_second: 0}}, model_info: {id: a}}
+",
+    );
+    ask(&gateway, &OpenAi, &long("g")).await.expect("the first of this minute");
+    let mut streamed = long("g");
+    streamed["stream"] = json!(true);
+    let late = gateway.serve(gateway.arrive(&OpenAi), chat(&streamed)).await.expect("its head");
+    assert!(matches!(late, Served::Late { .. }), "it waits for the next minute");
+    ask(&gateway, &OpenAi, &long("g")).await.expect("the minute after that");
+    assert!(gateway.clock.now().since(BEGIN).as_secs() < 240, "both were called in their turn");
+    // It has its reply, whenever it reads.
+    let Served::Late { mut stream } = late else { unreachable!("seen above") };
+    let mut told = String::new();
+    while let Some(Ok(piece)) = stream.next().await {
+        told += &String::from_utf8_lossy(&piece);
+    }
+    assert!(told.contains(": waiting") && told.ends_with("data: [DONE]\n\n"), "{told}");
 }

@@ -366,6 +366,17 @@ fn a_locked_gateway_loads_what_the_lock_names_and_nothing_else() {
     let arguments = ["serve", "--locked", "--port", "0", "--config", &config, "--policies", &policies];
     let (started, text) = run(&arguments);
     assert!(!started && text.contains("policies.lock"), "{text}");
+    // Its user writes it, and reads what is new in it.
+    assert!(run(&["policy", "lock", &policies]).1.contains("counting: new, "));
+    start(scene.place.path()).expect("it may be loaded");
+    scene.put("b");
+    assert!(start(scene.place.path()).is_err(), "another component under its name");
+    assert!(run(&["policy", "lock", &policies]).1.contains("counting: another component, "));
+    start(scene.place.path()).expect("it may be loaded");
+    assert!(run(&["policy", "lock", &policies]).1.contains("nothing has changed"));
+    let text = std::fs::read_to_string(scene.path("policies/policies.lock")).expect("a lock");
+    assert!(text.starts_with("counting router witgate:policy/routing@0.1.0 ") && text.ends_with(" local\n"), "{text}");
+    std::fs::remove_file(scene.path("policies/policies.lock")).expect("removed");
     // Where other machines are served it is the rule, said or not.
     let written = std::fs::read_to_string(&config).expect("a configuration");
     let open =

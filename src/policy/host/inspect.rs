@@ -46,6 +46,12 @@ impl Role {
         }
     }
 
+    /// The interface that a component exports in it, without its version.
+    #[must_use]
+    pub fn interface(self) -> &'static str {
+        Self::INTERFACES.into_iter().find(|(_, role)| *role == self).map_or("", |(interface, _)| interface)
+    }
+
     fn of_interface(name: &str) -> Option<Self> {
         Self::INTERFACES.into_iter().find(|(interface, _)| *interface == name).map(|(_, role)| role)
     }
