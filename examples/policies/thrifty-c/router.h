@@ -32,7 +32,15 @@ typedef struct {
   bool pure;         /* true: answers depend on their arguments alone, so several instances may serve at once. */
 } witgate_needs;
 
-enum { WITGATE_STREAMING = 1, WITGATE_TOOLS = 2, WITGATE_IMAGES = 4, WITGATE_JSON = 8 };
+/* The input tokens are what the model reads, counted (exact), or what it cannot exceed (bound); neither: an estimate. */
+enum {
+  WITGATE_STREAMING = 1,
+  WITGATE_TOOLS = 2,
+  WITGATE_IMAGES = 4,
+  WITGATE_JSON = 8,
+  WITGATE_INPUT_EXACT = 16,
+  WITGATE_INPUT_BOUND = 32
+};
 
 typedef struct {
   uint64_t now_ms, seed;

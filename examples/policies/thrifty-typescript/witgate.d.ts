@@ -54,7 +54,16 @@ export interface Ask {
   /** Lower is more urgent. */
   priority: number;
   deadlineMs?: number;
-  traits: { streaming?: boolean; tools?: boolean; images?: boolean; json?: boolean };
+  traits: {
+    streaming?: boolean;
+    tools?: boolean;
+    images?: boolean;
+    json?: boolean;
+    /** `inputTokens` is what the model reads, counted. */
+    inputExact?: boolean;
+    /** `inputTokens` is what it cannot exceed; where it is neither, an estimate. */
+    inputBound?: boolean;
+  };
   /** One for each asked for; NaN where unknown. */
   features: ArrayLike<number>;
   /** One for each asked for; empty where absent. */

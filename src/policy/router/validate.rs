@@ -82,3 +82,21 @@ impl SeenSet {
         new && index < self.size
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_deployment_is_an_answer_and_one_propensity_of_none_is_a_failure() {
+        let answer = |deployments: &[u32], propensities: &[f32]| {
+            let ranking = wit::Ranking { deployments: deployments.into(), propensities: propensities.into() };
+            validate(&ranking, 3, &mut Vec::new())
+        };
+        assert!(answer(&[], &[]).is_ok());
+        assert!(answer(&[2, 0], &[]).is_ok());
+        let failed = answer(&[], &[0.0]).unwrap_err();
+        assert!(failed.to_string().contains("it failed"), "{failed}");
+        assert!(answer(&[1], &[0.5, 0.5]).unwrap_err().to_string().contains("1 deployments and 2 propensities"));
+    }
+}

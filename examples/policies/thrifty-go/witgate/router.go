@@ -57,6 +57,9 @@ const (
 	Tools
 	Images
 	JSON
+	// The input tokens are what the model reads, counted, or what it cannot exceed; neither: an estimate.
+	InputExact
+	InputBound
 )
 
 // Request is what is asked. Its slices are good until Route returns.
