@@ -41,6 +41,8 @@ pub struct KeyBook {
     known: ArcSwap<Map>,
     /// Held by whoever changes keys.
     sources: Mutex<Sources>,
+    /// Held over a whole change of what is kept.
+    changes: Mutex<()>,
     limits: Arc<Limits>,
     budgets: Arc<Budgets>,
 }
@@ -49,7 +51,7 @@ impl KeyBook {
     /// No keys yet; theirs will be limits and budgets of these.
     #[must_use]
     pub fn new(limits: Arc<Limits>, budgets: Arc<Budgets>) -> Self {
-        Self { known: ArcSwap::default(), sources: Mutex::default(), limits, budgets }
+        Self { known: ArcSwap::default(), sources: Mutex::default(), changes: Mutex::default(), limits, budgets }
     }
 
     /// The key that was shown.
@@ -96,6 +98,12 @@ impl KeyBook {
         let known = sources.all().into_values();
         let known = known.map(|(key, configured)| (key.hash, self.known(now, key, configured)));
         self.known.store(Arc::new(known.collect()));
+    }
+
+    /// Reads, writes and puts in force, while nobody else changes a kept key. Blocks.
+    pub fn change<R>(&self, act: impl FnOnce() -> R) -> R {
+        let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        act()
     }
 
     /// A kept key is new, or other than it was. Blocks, as [`KeyBook::apply`].

@@ -1,6 +1,7 @@
 //! `/key/*`: virtual keys, in LiteLLM's paths and shapes. Behind the operator's key; a key's holder may ask about this one.
 //!
-//! A key is shown once, when it is made. It is written before it is in force, and in force when the answer is sent.
+//! A key is shown once, when it is made. It is written before it is in force, and in force when the answer is sent. A change is read,
+//! checked, written and put in force as one piece of work, one after another, which runs to its end whether or not its client waits.
 
 mod fields;
 
@@ -33,7 +34,7 @@ const PAGE: [usize; 2] = [10, 100];
 
 /// `POST /key/generate`.
 pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    answered(&app, request, async |app, body| {
+    answered(&app, request, |app, body| {
         let now = app.gateway.clock.now();
         let mut fields = Fields::read(body)?;
         let key = match fields.take_text("key")? {
@@ -51,7 +52,7 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
         }
         let made = fields.over(VirtualKey::new(hash, VirtualKey::tail_of(&key), now), now)?;
         free_alias(app, &made)?;
-        let known = keep(app, made).await?;
+        let known = keep(app, made)?;
         let mut shown = shown(app, &known, now);
         shown.insert("key".to_owned(), json!(key));
         shown.insert("token_id".to_owned(), json!(hash));
@@ -62,7 +63,7 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
 
 /// `POST /key/update`: the fields that are given, null takes one away.
 pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    answered(&app, request, async |app, body| {
+    answered(&app, request, |app, body| {
         let now = app.gateway.clock.now();
         let mut fields = Fields::read(body)?;
         let known = if let Some(named) = fields.take_text("key")? {
@@ -73,7 +74,7 @@ pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) 
         };
         let changed = fields.over(changeable(&known)?, now)?;
         free_alias(app, &changed)?;
-        let known = keep(app, changed).await?;
+        let known = keep(app, changed)?;
         let mut shown = shown(app, &known, now);
         shown.insert("key".to_owned(), json!(known.key.hash));
         Ok(Value::Object(shown))
@@ -92,11 +93,11 @@ pub(super) async fn unblock(State(app): State<Arc<App>>, request: Request<Body>)
 }
 
 async fn set_blocked(app: &Arc<App>, request: Request<Body>, blocked: bool) -> Response {
-    answered(app, request, async |app, body| {
+    answered(app, request, move |app, body| {
         let named = Fields::read(body)?.take_text("key")?.ok_or_else(|| missing("key"))?;
         let now = app.gateway.clock.now();
         let key = changeable(&find(app, &named)?)?;
-        let known = keep(app, VirtualKey { blocked, updated: now, ..key }).await?;
+        let known = keep(app, VirtualKey { blocked, updated: now, ..key })?;
         Ok(Value::Object(shown(app, &known, now)))
     })
     .await
@@ -104,7 +105,7 @@ async fn set_blocked(app: &Arc<App>, request: Request<Body>, blocked: bool) -> R
 
 /// `POST /key/delete`: `keys`, or `key_aliases`.
 pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    answered(&app, request, async |app, body| {
+    answered(&app, request, |app, body| {
         let mut fields = Fields::read(body)?;
         let (named, aliases) = (fields.texts("keys")?, fields.texts("key_aliases")?);
         let known = named.iter().map(|named| find(app, named)).chain(aliases.iter().map(|alias| by_alias(app, alias)));
@@ -113,11 +114,10 @@ pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) 
         if known.is_empty() {
             return Err(missing("keys"));
         }
-        for one in &known {
-            let hash = changeable(one)?.hash;
-            stored(app, move |ledger| ledger.keys().delete(hash)).await?;
-            app.gateway.live.read().callers.keys.remove(app.gateway.clock.now(), hash);
-        }
+        let hashes = known.iter().map(|one| Ok(changeable(one)?.hash)).collect::<Result<Vec<_>, Refusal>>()?;
+        stored(app, |ledger| ledger.keys().delete(&hashes))?;
+        let (keys, now) = (Arc::clone(&app.gateway.live.read().callers.keys), app.gateway.clock.now());
+        hashes.into_iter().for_each(|hash| keys.remove(now, hash));
         let deleted = if named.is_empty() { aliases } else { named };
         Ok(json!({"deleted_keys": deleted}))
     })
@@ -188,31 +188,24 @@ fn shown(app: &App, known: &KnownKey, now: Moment) -> Map<String, Value> {
     fields::shown(known, budget.as_ref(), now)
 }
 
-/// Writes a key and puts it in force.
-async fn keep(app: &App, key: VirtualKey) -> Result<KnownKey, Refusal> {
+/// Writes a key and puts it in force. Blocks.
+fn keep(app: &App, key: VirtualKey) -> Result<KnownKey, Refusal> {
     let hash = key.hash;
-    let written = key.clone();
-    stored(app, move |ledger| ledger.keys().put(&written)).await?;
-    let (keys, now) = (Arc::clone(&app.gateway.live.read().callers.keys), app.gateway.clock.now());
-    let book = Arc::clone(&keys);
-    // What it has spent may have to be read.
-    app.gateway.blocking.run(move || book.put(now, key)).await;
+    stored(app, |ledger| ledger.keys().put(&key))?;
+    let keys = Arc::clone(&app.gateway.live.read().callers.keys);
+    keys.put(app.gateway.clock.now(), key);
     let known = keys.get(hash);
     known.ok_or_else(|| Refusal::new(RefusalKind::Internal, "the key was written and is not in force"))
 }
 
-/// Does something with what is kept, on another thread.
-async fn stored(app: &App, act: impl FnOnce(&Ledger) -> Result<(), String> + Send + 'static) -> Result<(), Refusal> {
-    let Some(ledger) = app.gateway.ledger.clone() else {
+/// Does something with what is kept. Blocks.
+fn stored(app: &App, act: impl FnOnce(&Ledger) -> Result<(), String>) -> Result<(), Refusal> {
+    let Some(ledger) = &app.gateway.ledger else {
         let why =
             "keys are kept in the ledger, and none is kept; set `witgate.ledger` in the configuration and start again";
         return Err(Refusal::new(RefusalKind::InvalidRequest, why));
     };
-    match app.gateway.blocking.run(move || act(&ledger)).await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(why)) => Err(Refusal::new(RefusalKind::Internal, why)),
-        None => Err(Refusal::new(RefusalKind::Internal, "the store of keys did not answer")),
-    }
+    act(ledger).map_err(|why| Refusal::new(RefusalKind::Internal, why))
 }
 
 fn find(app: &App, named: &str) -> Result<KnownKey, Refusal> {
@@ -269,11 +262,11 @@ fn query(uri: &Uri, name: &str) -> Option<String> {
     pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
 }
 
-/// Reads a body, acts, answers.
+/// Reads a body, acts, answers. One acts after another, on another thread, and to the end even if the client goes.
 async fn answered(
     app: &Arc<App>,
     request: Request<Body>,
-    act: impl AsyncFnOnce(&App, &[u8]) -> Result<Value, Refusal>,
+    act: impl FnOnce(&App, &[u8]) -> Result<Value, Refusal> + Send + 'static,
 ) -> Response {
     let (head, body) = request.into_parts();
     let acted = async {
@@ -281,7 +274,13 @@ async fn answered(
         let body = to_bytes(body, BODY).await.map_err(|_| {
             Refusal::new(RefusalKind::TooLarge, format!("the body could not be read, or has more than {BODY} bytes"))
         })?;
-        act(app, &body).await
+        let acting = Arc::clone(app);
+        let job = move || {
+            let keys = Arc::clone(&acting.gateway.live.read().callers.keys);
+            keys.change(|| act(&acting, &body))
+        };
+        let failed = || Refusal::new(RefusalKind::Internal, "the change of keys failed; ask for the key to see what it is");
+        app.gateway.blocking.run(job).await.unwrap_or_else(|| Err(failed()))
     };
     let acted = acted.await;
     answer(app, &head.uri, &head.headers, acted)

@@ -43,13 +43,17 @@ impl KeyStore {
         written.map(drop).map_err(words)
     }
 
-    /// Forgets a key.
+    /// Forgets these keys, all of them or none.
     ///
     /// # Errors
     /// As [`KeyStore::put`].
-    pub fn delete(&self, hash: KeyHash) -> Result<(), String> {
-        let deleted = self.lock().execute("DELETE FROM keys WHERE token = ?1", params![hash.to_string()]);
-        deleted.map(drop).map_err(words)
+    pub fn delete(&self, hashes: &[KeyHash]) -> Result<(), String> {
+        let mut database = self.lock();
+        let transaction = database.transaction().map_err(words)?;
+        for hash in hashes {
+            transaction.execute("DELETE FROM keys WHERE token = ?1", params![hash.to_string()]).map_err(words)?;
+        }
+        transaction.commit().map_err(words)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {

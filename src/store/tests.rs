@@ -130,7 +130,7 @@ fn keys_are_found_again_as_they_were_last_written() {
     }
     let changed = VirtualKey { blocked: true, ..key("b") };
     ledger.keys().put(&changed).unwrap();
-    ledger.keys().delete(key("a").hash).unwrap();
+    ledger.keys().delete(&[key("a").hash]).unwrap();
     drop(ledger);
     assert_eq!(Ledger::open(&path).unwrap().keys().load(), Ok(vec![changed]));
     let bytes = std::fs::read(&path).unwrap();

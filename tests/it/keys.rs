@@ -121,6 +121,28 @@ async fn a_key_is_made_used_changed_blocked_and_taken_away() {
     assert_eq!(chat(&gateway, "g", &other).await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_at_once_do_not_lose_each_other() {
+    let (gateway, _folder) = started("").await;
+    let same = (0..16).map(|_| post(&gateway, "/key/generate", json!({"key_alias": "one"})));
+    let made_of = futures_util::future::join_all(same).await;
+    assert_eq!(made_of.iter().filter(|reply| reply.status == 200).count(), 1, "an alias is one key's");
+    for _ in 0..8 {
+        let key = made(&gateway, json!({})).await;
+        let update = |at: u32| post(&gateway, "/key/update", json!({"key": key, "user_id": at.to_string()}));
+        let changes = futures_util::future::join_all((0..4).map(update));
+        let (_, blocked) = tokio::join!(changes, post(&gateway, "/key/block", json!({"key": key})));
+        assert_eq!(blocked.status, 200);
+        assert_eq!(chat(&gateway, "g", &key).await.status, 401, "a change of something else unblocks nothing");
+        let changes = futures_util::future::join_all((0..4).map(update));
+        let (_, deleted) = tokio::join!(changes, post(&gateway, "/key/delete", json!({"keys": [key]})));
+        assert_eq!(deleted.status, 200);
+        assert_eq!(get(&gateway, &format!("/key/info?key={key}"), "sk-master").await.status, 404);
+        let kept = gateway.app.gateway.ledger.as_ref().expect("a ledger").keys().load().expect("keys");
+        assert_eq!(kept.len(), 1, "what is kept is what is in force");
+    }
+}
+
 #[tokio::test]
 async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
     let (gateway, _folder) = started("").await;
