@@ -152,13 +152,22 @@ async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
         (json!({"budget_duration": "soon"}), "budget_duration"),
         (json!({"key": "short"}), "key"),
         (json!({"rpm_limit": -1}), "rpm_limit"),
+        (json!({"organization_id": "o"}), "organization_id"),
+        (json!({"project_id": "p"}), "project_id"),
+        (json!({"agent_id": "a"}), "agent_id"),
+        (json!({"allowed_cache_controls": ["no-cache"]}), "allowed_cache_controls"),
+        (json!({"permissions": {"get_spend_routes": true}}), "permissions"),
+        (json!({"aliases": {"g": "other"}}), "aliases"),
     ] {
         let reply = post(&gateway, "/key/generate", fields.clone()).await;
         assert!(reply.status == 400 && reply.json()["error"]["param"] == blamed, "{fields}: {}", reply.text);
     }
     let usual = json!({"models": [], "aliases": {}, "config": {}, "metadata": {}, "permissions": {}, "key_type": "default",
-        "max_budget": null, "spend": 0, "guardrails": []});
+        "max_budget": null, "spend": 0, "guardrails": [], "organization_id": null, "allowed_cache_controls": []});
     assert_eq!(post(&gateway, "/key/generate", usual).await.status, 200, "what the clients of LiteLLM send");
+    let both = json!({"duration": "30d", "expires": null});
+    let ends = post(&gateway, "/key/generate", both).await.json();
+    assert!(ends["expires"].is_string(), "{ends}");
     let none = Gateway::start(&format!("{MODELS}general_settings: {{master_key: sk-master}}\n")).await;
     let reply = post(&none, "/key/generate", json!({})).await;
     assert!(reply.status == 400 && reply.text.contains("witgate.ledger"), "{}", reply.text);

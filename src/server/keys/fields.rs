@@ -10,17 +10,8 @@ use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::virtual_key::VirtualKey;
 
-/// Fields of LiteLLM's that say how a key is described, whom it is mailed to or whom else it belongs to, and restrict nothing.
-const PASSED_OVER: [&str; 8] = [
-    "send_invite_email",
-    "aliases",
-    "config",
-    "permissions",
-    "organization_id",
-    "project_id",
-    "agent_id",
-    "allowed_cache_controls",
-];
+/// Fields of LiteLLM's that say how a key is described or whom it is mailed to, and restrict nothing.
+const PASSED_OVER: [&str; 2] = ["send_invite_email", "config"];
 
 /// A body.
 pub(super) struct Fields(Map<String, Value>);
@@ -92,6 +83,11 @@ impl Fields {
         }
         if given(&self, "budget_duration") {
             allowance.period = self.period("budget_duration")?;
+        }
+        // Who sends both and one of them empty means the other.
+        let lasts = given(&self, "duration") && !self.0.get("duration").is_none_or(Value::is_null);
+        if lasts && self.0.get("expires").is_some_and(|value| value.is_null() || value == "") {
+            self.0.shift_remove("expires");
         }
         if given(&self, "duration") {
             // `-1` is for ever.
