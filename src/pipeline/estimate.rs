@@ -82,7 +82,8 @@ impl Estimate {
     }
 
     /// What one deployment would be asked for: the input as its provider is known to count it, and the output: what the client
-    /// allows where its provider counts that on arrival, else what its replies usually are.
+    /// allows where its provider counts that on arrival, else what its replies usually are. Its cost is the most it may be, however
+    /// output is counted: that much is held of budgets.
     pub(super) fn demand(&self, deployment: &DeploymentRuntime) -> Demand {
         let (config, expected) = (&*deployment.config, deployment.learned.expected());
         let input_tokens = match self.counted {
@@ -103,7 +104,8 @@ impl Estimate {
                 usual.min(bound.unwrap_or(u64::MAX)).min(room)
             }
         };
-        let cost = config.charged_prices().map(|prices| prices.of(input_tokens, output_tokens));
+        let most = bound.unwrap_or_else(|| self.most_output(config)).max(output_tokens);
+        let cost = config.charged_prices().map(|prices| prices.of(input_tokens, most));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }
 
@@ -136,6 +138,12 @@ impl Estimate {
         let model = config.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
         let limit = token_limit(config).map_or(u64::MAX, |limit| limit / 4);
         model.min(limit).saturating_mul(self.choices(config))
+    }
+
+    /// The longest that the reply may be where the client gave no bound, as far as it is known.
+    fn most_output(&self, config: &Deployment) -> u64 {
+        let known = config.max_output_tokens.map(|most| u64::from(most).saturating_mul(self.choices(config)));
+        known.unwrap_or_else(|| self.default_bound(config))
     }
 
     /// Whether the request certainly does not fit into a context window of so many tokens.

@@ -346,6 +346,28 @@ cost_controls: {max_budget: 0.5}
     assert!(began.elapsed() >= std::time::Duration::from_secs(15), "one after another: {:?}", began.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_the_most_a_call_may_cost_however_output_is_counted() {
+    let config = "model_list:
+  - model_name: g
+    litellm_params: {model: simulated/m, input_cost_per_token: 0.001, output_cost_per_token: 0.001, simulated: {ttft_ms: 5000, output_tokens: 5}}
+    model_info: {max_output_tokens: 280}
+cost_controls: {max_budget: 0.5}
+";
+    let gateway = virtual_time::assembled(config);
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hello there"}]});
+    // That replies are short is learned, and says nothing about the next.
+    for _ in 0..4 {
+        virtual_time::ask(&gateway, &OpenAi, &body).await.expect("a reply");
+    }
+    let began = tokio::time::Instant::now();
+    let asked = (0..2).map(|_| virtual_time::ask(&gateway, &OpenAi, &body));
+    for reply in futures_util::future::join_all(asked).await {
+        reply.expect("none is refused");
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_secs(10), "one after the other: {:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn whoever_is_to_be_told_of_a_budget_is_told_once() {
     let hook = ScriptedUpstream::start([Step::json(200, &json!({})), Step::json(200, &json!({}))]).await;
