@@ -72,6 +72,12 @@ impl KeyBook {
         self.known.load().get(&hash).cloned()
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.load().is_empty()
+    }
+
     /// All of them, in the order of their digests.
     #[must_use]
     pub fn all(&self) -> Vec<KnownKey> {

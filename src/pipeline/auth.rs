@@ -60,6 +60,8 @@ pub fn authenticate(
             let message = "this key is a caller's; only the operator's key opens this";
             return Err(Refusal::new(RefusalKind::Forbidden, message));
         }
+        // Who shows a key means to be bound by it; one that was deleted must not do more than before.
+        None if open && access != Access::Admin && key.is_some() && !snapshot.callers.keys.is_empty() => {}
         _ if open => return Ok(Arc::clone(&snapshot.callers.anonymous)),
         _ => {}
     }
@@ -180,6 +182,22 @@ mod tests {
             let caller = authenticate(&snapshot(keys), access, shown.as_ref(), Moment::default()).ok();
             assert_eq!(caller.as_ref().map(|caller| caller.key.as_str()), expected, "{keys}, {access:?}");
         }
+    }
+
+    #[test]
+    fn where_no_key_is_asked_for_one_that_is_shown_must_be_known_once_there_are_any() {
+        let snapshot = snapshot("witgate: {admin_key: sk-admin}");
+        let now = Moment::default();
+        let client = |shown: Option<&str>| {
+            let shown = shown.map(SecretString::from);
+            authenticate(&snapshot, Access::Client, shown.as_ref(), now).map(|caller| caller.key.to_string())
+        };
+        assert_eq!(client(Some("sk-any")).ok().as_deref(), Some("anonymous"), "there are no keys");
+        let hash = crate::virtual_key::KeyHash::of("sk-kept");
+        snapshot.callers.keys.put(now, VirtualKey::new(hash, String::new(), now));
+        assert_eq!(client(Some("sk-kept")).ok(), Some(hash.id().to_string()));
+        assert_eq!(client(Some("sk-any")).unwrap_err().kind, RefusalKind::Unauthorized);
+        assert_eq!(client(None).ok().as_deref(), Some("anonymous"));
     }
 
     #[test]

@@ -36,6 +36,10 @@ const PAGE: [usize; 2] = [10, 100];
 pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
     answered(&app, request, |app, body| {
         let now = app.gateway.clock.now();
+        if !app.gateway.live.read().settings.asks_for_keys() {
+            let why = "a key would bind nobody, since clients need none; set `general_settings.master_key` in the configuration";
+            return Err(Refusal::new(RefusalKind::InvalidRequest, why));
+        }
         let mut fields = Fields::read(body)?;
         let key = match fields.take_text("key")? {
             Some(key) if key.starts_with(PREFIX) && key.len() >= 16 => key,

@@ -171,6 +171,9 @@ async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
     let none = Gateway::start(&format!("{MODELS}general_settings: {{master_key: sk-master}}\n")).await;
     let reply = post(&none, "/key/generate", json!({})).await;
     assert!(reply.status == 400 && reply.text.contains("witgate.ledger"), "{}", reply.text);
+    let open = Gateway::start(&format!("{MODELS}witgate: {{admin_key: sk-master}}\n")).await;
+    let reply = post(&open, "/key/generate", json!({})).await;
+    assert!(reply.status == 400 && reply.text.contains("general_settings.master_key"), "{}", reply.text);
 }
 
 #[tokio::test]
