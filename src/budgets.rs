@@ -136,6 +136,8 @@ struct Budget {
     spec: BudgetSpec,
     /// Whether what was spent before this process is in `spent`.
     read: bool,
+    /// What arrived from then on is counted here, and is not read.
+    known: Moment,
     spent: NanoUsd,
     held: NanoUsd,
     /// What arrived before counts no more.
@@ -154,8 +156,9 @@ struct State {
     budgets: Vec<Budget>,
 }
 
-/// Tells what a scope has spent since a moment, out of what is kept for good; `None` where that cannot be told now.
-pub type SpendReader = Box<dyn Fn(&Scope, Moment) -> Option<NanoUsd> + Send + Sync>;
+/// Tells what a scope has spent since a moment and before another, out of what is kept for good; `None` where that cannot be told
+/// now.
+pub type SpendReader = Box<dyn Fn(&Scope, [Moment; 2]) -> Option<NanoUsd> + Send + Sync>;
 
 /// Every budget, and what is spent of it.
 #[derive(Default)]
@@ -176,8 +179,14 @@ impl Budgets {
         if self.reader.set(reader).is_err() {
             return;
         }
+        self.read_again();
+    }
+
+    /// Reads what could not be read before. Tells whether it all could. Blocks.
+    pub fn read_again(&self) -> bool {
         let count = self.lock().budgets.len();
         (0..count).filter_map(|at| u32::try_from(at).ok()).for_each(|at| self.read(BudgetId(at)));
+        self.lock().budgets.iter().all(|budget| budget.read)
     }
 
     /// The budgets of a scope are these from now on. One that it had already, for the same length of time, goes on with what is
@@ -195,12 +204,14 @@ impl Budgets {
         let Some(reader) = self.reader.get() else { return };
         let state = self.lock();
         let unread = state.budgets.get(id.0 as usize).filter(|budget| !budget.read);
-        let Some((scope, since)) = unread.map(|budget| (budget.scope.clone(), budget.since)) else { return };
+        let wanted = unread.map(|budget| (budget.scope.clone(), budget.since, budget.known));
+        let Some((scope, since, known)) = wanted else { return };
         drop(state);
-        let Some(spent) = reader(&scope, since) else { return };
+        let Some(spent) = reader(&scope, [since, known]) else { return };
         if let Some(budget) = self.lock().budgets.get_mut(id.0 as usize)
+            // Else it has begun anew meanwhile, which makes it another.
+            && (budget.since, budget.known) == (since, known)
             && !std::mem::replace(&mut budget.read, true)
-            && budget.since == since
         {
             budget.spent += spent;
             // What was told before a restart is not told again.
@@ -321,7 +332,8 @@ impl State {
 impl Budget {
     fn new(scope: Scope, spec: BudgetSpec, now: Moment) -> Self {
         let (since, spent, resets) = spec.span(now);
-        Self { scope, spec, read: false, spent, held: NanoUsd::default(), since, resets, told: None, told_soft: false }
+        let held = NanoUsd::default();
+        Self { scope, spec, read: false, known: now, spent, held, since, resets, told: None, told_soft: false }
     }
 
     /// Another maximum, or another beginning, which is read anew.
@@ -330,7 +342,8 @@ impl Budget {
         if spec.counted != self.spec.counted {
             let (since, spent, resets) = spec.span(now);
             if since != self.since || spent > NanoUsd::default() {
-                (self.since, self.spent, self.resets, self.read) = (since, spent, resets, false);
+                (self.since, self.spent, self.resets) = (since, spent, resets);
+                (self.read, self.known) = (false, now);
             }
         }
         self.spec = spec.clone();

@@ -5,11 +5,13 @@ mod alerts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::budgets::Budgets;
 use crate::clock::Clock;
 use crate::config::LedgerSettings;
 use crate::decisions::{Decisions, default_folder};
@@ -186,14 +188,39 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
 
 /// The keys that are kept, and what was spent before. Blocks.
 fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock) -> Result<(), Vec<String>> {
-    let spent = Arc::clone(ledger);
-    shared.budgets.read_from(Box::new(move |scope, since| {
-        let spent = spent.spent(scope, since);
-        spent.inspect_err(|why| tracing::error!(why, "what was spent before is not known, and counts as nothing")).ok()
+    let (spent, budgets) = (Arc::clone(ledger), Arc::downgrade(&shared.budgets));
+    let trying = Arc::new(AtomicBool::new(false));
+    shared.budgets.read_from(Box::new(move |scope, span| {
+        let told = spent.spent(scope, span);
+        if let Err(why) = &told
+            && !trying.swap(true, Ordering::AcqRel)
+        {
+            tracing::error!(why, "what was spent before is not known, and counts as nothing until it can be read");
+            read_until_known(budgets.clone(), Arc::clone(&trying));
+        }
+        told.ok()
     }));
     let keys = ledger.keys().load().map_err(|why| vec![why])?;
     shared.keys.load(clock.now(), keys);
     Ok(())
+}
+
+/// Asks, on a thread of its own, until it is told or there is nobody left to ask for.
+fn read_until_known(budgets: Weak<Budgets>, trying: Arc<AtomicBool>) {
+    let ask = move || {
+        loop {
+            std::thread::sleep(READ_AGAIN);
+            let Some(budgets) = budgets.upgrade() else { return };
+            if budgets.read_again() {
+                trying.store(false, Ordering::Release);
+                tracing::info!("what was spent before is known now, and counts");
+                return;
+            }
+        }
+    };
+    if let Err(fault) = std::thread::Builder::new().name("spent".to_owned()).spawn(ask) {
+        tracing::error!(%fault, "no thread to read on what was spent before");
+    }
 }
 
 /// Where the ledger is: the file that is named, else in the folder of state.
@@ -282,6 +309,9 @@ fn report(gateway: &Gateway, metrics: &Metrics, problems: Vec<String>) {
     }
     gateway.live.set_problems(problems);
 }
+
+/// How long is waited before a ledger that could not be read is read again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long requests under way may take to finish once a simulated provider is stopped.
 pub const GRACE: Duration = Duration::from_secs(30);

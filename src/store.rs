@@ -91,12 +91,13 @@ impl Ledger {
         &self.keys
     }
 
-    /// What requests that arrived since then were charged for, as far as they count in a scope and are written.
+    /// What requests that arrived since the one moment and before the other were charged for, as far as they count in a scope and
+    /// are written.
     ///
     /// # Errors
     /// The file cannot be read, in words.
-    pub fn spent(&self, scope: &Scope, since: Moment) -> Result<NanoUsd, String> {
-        let told = spent::spent(&self.keys.lock(), scope, since);
+    pub fn spent(&self, scope: &Scope, span: [Moment; 2]) -> Result<NanoUsd, String> {
+        let told = spent::spent(&self.keys.lock(), scope, span);
         told.map_err(|fault| format!("{}: {fault}", self.path.display()))
     }
 

@@ -57,7 +57,7 @@ fn other_numbers_leave_what_is_spent_and_another_period_is_read_from_the_ledger(
     let ids = budgets.set(NOW, &key("a"), &[of(100, "1h")]);
     let asked = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&asked);
-    budgets.read_from(Box::new(move |_, since| {
+    budgets.read_from(Box::new(move |_, [since, _]| {
         told.store(since.as_millis(), Ordering::Relaxed);
         Some(NanoUsd(7))
     }));
@@ -71,6 +71,27 @@ fn other_numbers_leave_what_is_spent_and_another_period_is_read_from_the_ledger(
     let set = BudgetSpec { counted: Some((NOW + Duration::from_hours(3), NanoUsd(90))), ..of(200, "1d") };
     let same = budgets.set(NOW + Duration::from_hours(3), &key("a"), &[set]);
     assert_eq!((&same, budgets.report(NOW, same[0]).unwrap().spent), (&daily, NanoUsd(97)));
+}
+
+#[test]
+fn what_could_not_be_read_is_read_later_and_what_was_spent_meanwhile_counts_once() {
+    let budgets = Budgets::default();
+    let ids = budgets.set(NOW, &key("a"), &[of(100, "1d")]);
+    let asked = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&asked);
+    budgets.read_from(Box::new(move |_, [_, before]| {
+        assert_eq!(before, NOW, "what arrived before the budget was known");
+        (told.fetch_add(1, Ordering::Relaxed) > 0).then_some(NanoUsd(30))
+    }));
+    let spent = || budgets.report(NOW, ids[0]).unwrap().spent;
+    assert_eq!((spent(), asked.load(Ordering::Relaxed)), (NanoUsd(0), 1));
+    let later = NOW + Duration::from_secs(1);
+    let hold = budgets.hold(later, &ids, NanoUsd(9)).unwrap();
+    let _ = budgets.settle(later, later, hold, NanoUsd(9));
+    assert!(budgets.read_again());
+    assert_eq!(spent(), NanoUsd(39));
+    assert_eq!(budgets.set(later, &key("a"), &[of(200, "1d")]), ids);
+    assert_eq!((spent(), asked.load(Ordering::Relaxed)), (NanoUsd(39), 2));
 }
 
 #[test]

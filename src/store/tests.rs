@@ -104,9 +104,10 @@ fn budgets_find_again_what_was_spent_since_a_moment() {
     }
     ledger.finish();
     let from = |number: u64| Moment::from_millis(NOON + number);
-    let spent = |scope: Scope, number| ledger.spent(&scope, from(number)).unwrap().0;
+    let spent = |scope: Scope, number| ledger.spent(&scope, [from(number), from(1000)]).unwrap().0;
     assert_eq!(spent(Scope::Global, 0), 950, "one was charged what its price was taken for");
     assert_eq!(spent(Scope::Global, 5), 500);
+    assert_eq!(ledger.spent(&Scope::Global, [from(0), from(5)]), Ok(NanoUsd(450)), "what arrived before");
     assert_eq!(spent(Scope::Key(KeyId::from("master")), 9), 100);
     assert_eq!(spent(Scope::Key(KeyId::from("other")), 0), 0);
     assert_eq!(spent(Scope::Team(TeamId::from("none")), 0), 0);
@@ -149,6 +150,6 @@ fn a_ledger_of_the_first_version_is_taken_over() {
     drop(database);
     let ledger = Ledger::open(&path).unwrap();
     for scope in [Scope::Key(KeyId::from("k")), Scope::Group(GroupName::from("g"))] {
-        assert_eq!(ledger.spent(&scope, Moment::default()), Ok(NanoUsd(70)), "{scope:?}");
+        assert_eq!(ledger.spent(&scope, [Moment::default(), Moment::from_millis(NOON)]), Ok(NanoUsd(70)), "{scope:?}");
     }
 }
