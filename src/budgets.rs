@@ -154,6 +154,8 @@ struct State {
     /// Each scope's budgets, one for each length of period.
     ids: BTreeMap<Scope, Vec<BudgetId>>,
     budgets: Vec<Budget>,
+    /// How often somebody was told to wait for what others hold.
+    turned_away: u64,
 }
 
 /// Tells what a scope has spent since a moment and before another, out of what is kept for good; `None` where that cannot be told
@@ -248,6 +250,13 @@ impl Budgets {
         self.lock().short(now, budgets, amount)
     }
 
+    /// How often somebody found no room that may come free: who gives back at once what nothing came of looks whether anybody saw
+    /// it held.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.lock().turned_away
+    }
+
     /// A request that arrived then has ended and cost so much. Returns what is to be told.
     pub fn settle(&self, now: Moment, arrived: Moment, hold: Hold, cost: NanoUsd) -> Vec<Reached> {
         let mut reached = Vec::new();
@@ -325,6 +334,7 @@ impl State {
                 None => {}
             }
         }
+        self.turned_away += u64::from(waits.is_some());
         waits
     }
 }

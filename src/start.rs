@@ -169,7 +169,7 @@ fn limit_store(
 /// The ledger, where one is to be kept. `state` is the folder the process keeps state in by default.
 fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledger>>, Vec<String>> {
     let settings = &snapshot.settings;
-    let implied = settings.payers.need_a_ledger();
+    let implied = settings.need_a_ledger();
     let Some(told) = settings.ledger.clone().or_else(|| implied.then(LedgerSettings::default)) else {
         return Ok(None);
     };

@@ -54,6 +54,13 @@ impl Settings {
     pub const fn asks_for_keys(&self) -> bool {
         self.server.master_key.is_some() || !self.payers.keys.is_empty()
     }
+
+    /// Whether anything is counted that must outlive the process.
+    #[must_use]
+    pub fn need_a_ledger(&self) -> bool {
+        let mut deployments = self.catalog.groups.values().flat_map(|group| &group.deployments);
+        self.payers.need_a_ledger() || deployments.any(|deployment| deployment.budget.is_some())
+    }
 }
 
 /// Who may use how much.
@@ -78,9 +85,8 @@ pub struct PayerSettings {
 }
 
 impl PayerSettings {
-    /// Whether anything is counted that must outlive the process.
-    #[must_use]
-    pub fn need_a_ledger(&self) -> bool {
+    /// Whether anything of theirs is counted that must outlive the process.
+    fn need_a_ledger(&self) -> bool {
         let any = |payer: &PayerSpec| !payer.budgets.is_empty();
         !(self.keys.is_empty() && self.global.is_empty() && self.providers.is_empty())
             || self.teams.values().any(|team| any(&team.payer))

@@ -411,3 +411,12 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_deployment_s_budget_alone_turns_the_ledger_on() {
+    for (budget, needed) in [("", false), (", max_budget: 5", true)] {
+        let text = format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/m{budget}}}}}]\n");
+        let settings = parse(&text, "c", &|_| None).unwrap().settings;
+        assert_eq!(settings.need_a_ledger(), needed, "{budget}");
+    }
+}

@@ -330,6 +330,7 @@ impl AdmissionControl<'_, '_> {
         let candidates = &*candidates;
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
         let shared_demand = shared_demand(estimate, offers.iter().map(|(_, demand)| *demand));
+        let turned_away = (!context.paying.budgets.is_empty()).then(|| gateway.budgets.turned_away());
         if let Err(short) = guard.hold_money(&context.paying.budgets, shared_demand.cost) {
             return money::short_of(context, estimate, candidates[0], &short);
         }
@@ -348,6 +349,10 @@ impl AdmissionControl<'_, '_> {
         }
         if !matches!(decision, Decision::Granted { .. }) {
             guard.release_money();
+            // Told only where somebody missed it: those who wait for limits would else wake each other for ever.
+            if turned_away.is_some_and(|before| before != gateway.budgets.turned_away()) {
+                gateway.capacity.notify();
+            }
         }
         match decision {
             Decision::Granted { index, shared, own } => {

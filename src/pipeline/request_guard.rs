@@ -206,12 +206,12 @@ impl RequestGuard {
     /// Settles or gives back what is reserved of the shared scopes.
     fn settle_shared(&mut self) {
         let (now, used) = (self.gateway.clock.now(), std::mem::take(&mut self.used));
-        self.settle_money(used.cost);
-        let Some(shared) = self.shared.take() else { return };
-        if self.sent {
-            self.gateway.limits.settle(now, shared, used);
-        } else {
-            self.gateway.limits.refund(now, shared);
+        let had_money = self.settle_money(used.cost);
+        match self.shared.take() {
+            Some(shared) if self.sent => self.gateway.limits.settle(now, shared, used),
+            Some(shared) => self.gateway.limits.refund(now, shared),
+            None if had_money => {}
+            None => return,
         }
         self.gateway.capacity.notify();
     }
@@ -237,13 +237,14 @@ impl RequestGuard {
         }
     }
 
-    /// Counts what the attempts so far did cost.
-    fn settle_money(&mut self, cost: NanoUsd) {
-        let Some(money) = self.money.take() else { return };
+    /// Counts what the attempts so far did cost, and gives back the rest of what was held. Tells whether anything was.
+    fn settle_money(&mut self, cost: NanoUsd) -> bool {
+        let Some(money) = self.money.take() else { return false };
         let reached = self.gateway.budgets.settle(self.gateway.clock.now(), self.record.arrived, money, cost);
         for reached in &reached {
             self.gateway.alarm.reached(&self.snapshot, reached);
         }
+        true
     }
 
     /// The attempt under way, to be told what happens to it.

@@ -198,6 +198,8 @@ fn keep(app: &App, key: VirtualKey) -> Result<KnownKey, Refusal> {
     stored(app, |ledger| ledger.keys().put(&key))?;
     let keys = Arc::clone(&app.gateway.live.read().callers.keys);
     keys.put(app.gateway.clock.now(), key);
+    // Who waits for its limits or its budget may have more room now.
+    app.gateway.capacity.notify();
     let known = keys.get(hash);
     known.ok_or_else(|| Refusal::new(RefusalKind::Internal, "the key was written and is not in force"))
 }

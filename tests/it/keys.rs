@@ -262,6 +262,25 @@ async fn a_key_s_limits_refuse_with_numbers_and_leave_others_alone() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_key_s_limit_starts_when_it_is_raised() {
+    let (gateway, _folder) = started("").await;
+    let key = made(&gateway, json!({"rpm_limit": 1})).await;
+    assert_eq!(chat(&gateway, "g", &key).await.status, 200);
+    let began = std::time::Instant::now();
+    let raise = async {
+        let live = &gateway.app.gateway.live;
+        let waiting = || live.read().groups.values().any(|group| !group.queue.is_empty());
+        while !waiting() {
+            tokio::task::yield_now().await;
+        }
+        post(&gateway, "/key/update", json!({"key": key, "rpm_limit": 10})).await
+    };
+    let (second, raised) = tokio::join!(chat(&gateway, "g", &key), raise);
+    assert_eq!((second.status, raised.status), (200, 200), "{}", second.text);
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "a minute is not waited for");
+}
+
+#[tokio::test]
 async fn the_configuration_gives_keys_which_a_reload_changes() {
     let own = "  keys:\n    - {key: sk-given-by-file, key_alias: given, models: [g]}\n";
     let (gateway, _folder) = started(own).await;
