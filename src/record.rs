@@ -80,7 +80,7 @@ pub struct Record {
     pub group: Option<GroupName>,
     /// The deciding policy, `NAME@DIGEST`, or `built-in`.
     pub policy: Option<std::sync::Arc<str>>,
-    /// Its tags, where a ledger keeps them.
+    /// Its tags that a ledger keeps, where there is one.
     pub tags: Vec<String>,
     /// Whether the reply was streamed.
     pub streamed: bool,

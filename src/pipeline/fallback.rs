@@ -20,6 +20,7 @@ use crate::snapshot::{GroupRuntime, Snapshot};
 
 use super::auth::check_model;
 use super::context::{self, Arrival, RequestContext};
+use super::paying::kept_tags;
 use super::{Gateway, RequestGuard, Served, attempts, stream};
 
 /// Retries a client may ask for.
@@ -182,7 +183,7 @@ async fn in_group(
     let mut context = RequestContext::new(gateway, snapshot, group, arrival, request, guard.explanation()).await?;
     guard.hold_memory(context.grown)?;
     if gateway.ledger.is_some() {
-        guard.record.tags.clone_from(&context.tags);
+        guard.record.tags = kept_tags(snapshot, &context.caller, &context.tags);
     }
     attempts::within_group(guard, &mut context, elsewhere).await
 }

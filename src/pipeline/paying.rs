@@ -7,6 +7,10 @@ use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 /// Scopes that every request for a group takes from: everybody's and the group's.
 const COMMON: usize = 2;
 
+/// Tags of one request that the ledger keeps beside those that count, and letters of one.
+const TAGS: usize = 20;
+const TAG_LETTERS: usize = 100;
+
 /// The limits and budgets that a request takes from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paying {
@@ -37,5 +41,51 @@ impl Paying {
     /// The limits of everybody and of the group; and those of its key, its team and its tags.
     pub(super) fn parts(&self) -> (&[ScopeId], &[ScopeId]) {
         self.scopes.split_at(COMMON.min(self.scopes.len()))
+    }
+}
+
+/// The tags of a request that the ledger keeps, each once: first those that count, because the key has them or somebody bounds
+/// them, whole and all of them; of what else clients say, so much.
+pub(super) fn kept_tags(snapshot: &Snapshot, caller: &Caller, tags: &[String]) -> Vec<String> {
+    let own = caller.virtual_key.as_ref().map(|key| key.tags.as_slice()).unwrap_or_default();
+    in_order(tags, |tag| own.contains(tag) || snapshot.payers.tags.contains_key(tag.as_str()))
+}
+
+fn in_order(tags: &[String], counts: impl Fn(&String) -> bool) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    let mut keep = |tag: String, most: usize| {
+        if kept.len() < most && !kept.contains(&tag) {
+            kept.push(tag);
+        }
+        kept.len()
+    };
+    let (counted, others): (Vec<&String>, Vec<&String>) = tags.iter().partition(|tag| counts(tag));
+    let most = counted.into_iter().fold(0, |_, tag| keep(tag.clone(), usize::MAX)) + TAGS;
+    for tag in others {
+        let cut: String = tag.chars().take(TAG_LETTERS).collect();
+        // Cut, it may be another's name.
+        if cut == *tag || !counts(&cut) {
+            keep(cut, most);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_keeps_every_tag_that_counts_whole_and_so_much_of_the_others() {
+        let long = "b".repeat(TAG_LETTERS + 50);
+        let mut tags: Vec<String> = (0..30).map(|number| format!("said-{number}")).collect();
+        tags.extend(["own".to_owned(), long.clone(), "own".to_owned(), "x".repeat(500), "said-1".to_owned()]);
+        let kept = in_order(&tags, |tag| *tag == "own" || *tag == long);
+        assert_eq!(kept[..3], ["own".to_owned(), long, "said-0".to_owned()]);
+        assert_eq!(kept.len(), 2 + TAGS);
+        let cut = in_order(&["x".repeat(500), "a".into(), "a".into()], |_| false);
+        assert_eq!(cut, ["x".repeat(TAG_LETTERS), "a".into()]);
+        let another = "y".repeat(TAG_LETTERS);
+        assert!(in_order(&["y".repeat(TAG_LETTERS + 1)], |tag| *tag == another).is_empty(), "it is not charged for it");
     }
 }

@@ -285,7 +285,8 @@ async fn answered(
             let keys = Arc::clone(&acting.gateway.live.read().callers.keys);
             keys.change(|| act(&acting, &body))
         };
-        let failed = || Refusal::new(RefusalKind::Internal, "the change of keys failed; ask for the key to see what it is");
+        let failed =
+            || Refusal::new(RefusalKind::Internal, "the change of keys failed; ask for the key to see what it is");
         app.gateway.blocking.run(job).await.unwrap_or_else(|| Err(failed()))
     };
     let acted = acted.await;

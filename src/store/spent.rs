@@ -12,9 +12,11 @@ pub(super) fn spent(database: &Connection, scope: &Scope, span: [Moment; 2]) -> 
          JOIN attempts ON attempts.request = requests.id WHERE arrived_ms >= ?1 AND arrived_ms < ?3 AND";
     let (text, name) = match scope {
         // `?2` is there in all of them, so that they take the same parameters.
-        Scope::Global => {
-            ("SELECT sum(charged_nano_usd) FROM requests WHERE arrived_ms >= ?1 AND arrived_ms < ?3 AND ?2 = ''".to_owned(), "")
-        }
+        Scope::Global => (
+            "SELECT sum(charged_nano_usd) FROM requests WHERE arrived_ms >= ?1 AND arrived_ms < ?3 AND ?2 = ''"
+                .to_owned(),
+            "",
+        ),
         Scope::Key(key) => (of_requests("key"), key.as_str()),
         Scope::Team(team) => (of_requests("team"), team.as_str()),
         Scope::Tag(tag) => (

@@ -18,9 +18,6 @@ const BATCH: usize = 4096;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often that is done once the process is to end.
 const LAST_TRIES: usize = 3;
-/// Tags of one request that are kept, and letters of one.
-const TAGS: usize = 20;
-const TAG_LETTERS: usize = 100;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -134,8 +131,8 @@ fn one(
             attempt.group.as_str(),
         ])?;
     }
-    for tag in record.tags.iter().take(TAGS) {
-        tags.execute(params![id, tag.chars().take(TAG_LETTERS).collect::<String>()])?;
+    for tag in &record.tags {
+        tags.execute(params![id, tag])?;
     }
     Ok(())
 }
