@@ -141,7 +141,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
     let request = ClientRequest::new(http::Method::POST, http::Uri::default(), http::HeaderMap::new(), body);
     let mut guard = gateway.arrive(&OpenAi);
     guard.set_caller(Some(Arc::clone(&before.callers.anonymous)));
-    let served = gateway.serve(guard, request).await;
+    let served = Box::pin(gateway.serve(guard, request)).await;
     (gateway, served)
 }
 
@@ -179,7 +179,7 @@ async fn what_a_body_would_take_is_held_while_it_is_served_and_refused_where_it_
         let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
         let mut guard = gateway.arrive(&OpenAi);
         guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
-        gateway.serve(guard, request).await.map(|_| ()).map_err(|refusal| refusal.kind)
+        Box::pin(gateway.serve(guard, request)).await.map(|_| ()).map_err(|refusal| refusal.kind)
     };
     let text = format!(r#""user": "{}""#, "words, ".repeat(20_000));
     assert_eq!(serve(&text).await, Ok(()), "a text is one value");

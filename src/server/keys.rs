@@ -121,7 +121,9 @@ pub(super) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) 
         let hashes = known.iter().map(|one| Ok(changeable(one)?.hash)).collect::<Result<Vec<_>, Refusal>>()?;
         stored(app, |ledger| ledger.keys().delete(&hashes))?;
         let (keys, now) = (Arc::clone(&app.gateway.live.read().callers.keys), app.gateway.clock.now());
-        hashes.into_iter().for_each(|hash| keys.remove(now, hash));
+        for hash in hashes {
+            keys.remove(now, hash);
+        }
         let deleted = if named.is_empty() { aliases } else { named };
         Ok(json!({"deleted_keys": deleted}))
     })
