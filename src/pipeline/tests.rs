@@ -41,7 +41,9 @@ async fn a_plan_says_where_serving_goes_and_leaves_nothing_behind() {
     let (mut guard, body) = (gateway.arrive(&OpenAi), body.as_bytes().to_vec().into());
     guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
     let request = ClientRequest::new(http::Method::POST, http::Uri::default(), http::HeaderMap::new(), body);
-    let Ok(Served::Whole { meta, .. }) = gateway.serve(guard, request).await else { panic!("the request is served") };
+    let Ok(Served::Whole { meta, .. }) = Box::pin(gateway.serve(guard, request)).await else {
+        panic!("the request is served")
+    };
     assert_eq!((meta.deployment.as_str(), meta.policy), ("b", plan.policy));
 }
 
@@ -220,7 +222,9 @@ async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
     let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
     let mut guard = gateway.arrive(&OpenAi);
     guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
-    let Ok(Served::Streamed { mut stream, .. }) = gateway.serve(guard, request).await else { panic!("it streams") };
+    let Ok(Served::Streamed { mut stream, .. }) = Box::pin(gateway.serve(guard, request)).await else {
+        panic!("it streams")
+    };
     let _first = stream.next().await;
     gateway.cutoff.cancel();
     let rest: Vec<Bytes> = stream.map(Result::unwrap_or_default).collect().await;

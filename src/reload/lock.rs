@@ -95,7 +95,8 @@ pub fn lock_of(folder: &Path) -> Result<(String, Vec<String>), String> {
         let before = lines.remove(name.as_str()).map(|line| line.split_whitespace().collect::<Vec<_>>());
         let source = before.as_ref().map_or(LOCAL, |words| words[4]);
         let (roles, version) = (roles.join(","), &inspection.version);
-        text += &format!("{name} {roles} witgate:policy/{interfaces}@{version} {digest} {source}\n");
+        let line = format!("{name} {roles} witgate:policy/{interfaces}@{version} {digest} {source}\n");
+        text += &line;
         match before.map(|words| words[3].eq_ignore_ascii_case(&digest)) {
             Some(true) => {}
             Some(false) => changes.push(format!("{name}: another component, {digest}")),

@@ -347,7 +347,7 @@ fn run(root: &Path, case: Case) -> Result<Outcome, String> {
             let mut requests = JoinSet::new();
             for size in part {
                 let (gateway, body) = (Arc::clone(&gateway), body(*size, case.max_tokens));
-                requests.spawn_local(async move { ask(&gateway, None, body).await });
+                requests.spawn_local(async move { Box::pin(ask(&gateway, None, body)).await });
             }
             while let Some(done) = requests.join_next().await {
                 if done.unwrap_or(false) { served += 1 } else { failed += 1 }
@@ -395,7 +395,7 @@ fn fairness(root: &Path) -> Result<Duration, String> {
         let mut crowd = JoinSet::new();
         for size in sizes(2_560_000).into_iter().take(256) {
             let (gateway, caller) = (Arc::clone(&gateway), Arc::clone(&many));
-            crowd.spawn_local(async move { ask(&gateway, Some(caller), body(size, None)).await });
+            crowd.spawn_local(async move { Box::pin(ask(&gateway, Some(caller), body(size, None))).await });
         }
         // They are there first.
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -405,7 +405,7 @@ fn fairness(root: &Path) -> Result<Duration, String> {
         for size in [10_000, 12_000, 8_000, 10_000] {
             let (gateway, caller, ended) = (Arc::clone(&gateway), Arc::clone(&few), Rc::clone(&ended));
             four.spawn_local(async move {
-                let done = ask(&gateway, Some(caller), body(size, None)).await;
+                let done = Box::pin(ask(&gateway, Some(caller), body(size, None))).await;
                 *ended.lock().unwrap_or_else(PoisonError::into_inner) = clock.now().since(began);
                 done
             });

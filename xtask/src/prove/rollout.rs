@@ -119,7 +119,7 @@ pub(super) fn prove(root: &Path, swaps: u32) -> Result<(), String> {
     let cache = cache.path().join("compiled");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.map_err(|problem| problem.to_string())?.block_on(async {
-        swap(root, &cache, swaps.max(20)).await?;
+        Box::pin(swap(root, &cache, swaps.max(20))).await?;
         roll_back(root, &cache).await
     })
 }
