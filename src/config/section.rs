@@ -312,7 +312,10 @@ impl<'r, 'e> Section<'r, 'e> {
             }
             if !self.strict
                 && let Some(why) = restricts(self.name, &entry.key)
-                && is_on(&entry.node.value)
+                && match (self.name, entry.key.as_str()) {
+                    ("top" | "litellm_settings", "guardrails") => has_default(&entry.node.value),
+                    _ => is_on(&entry.node.value),
+                }
             {
                 let message = format!("`{}` restricts who may do what, and is not supported", entry.key);
                 self.reader().problem(entry.at, message, why);
@@ -320,6 +323,18 @@ impl<'r, 'e> Section<'r, 'e> {
             let (grade, note) = if self.strict { (Grade::Exact, String::new()) } else { grade(self.name, &entry.key) };
             self.reader().report(entry.at, self.places.row(entry, grade, note));
         }
+    }
+}
+
+/// Whether guardrails that are described run for requests that name none.
+fn has_default(value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.iter().any(|item| has_default(&item.value)),
+        Value::Map(entries) => entries.iter().any(|entry| match entry.key.as_str() {
+            "default_on" => is_on(&entry.node.value),
+            _ => has_default(&entry.node.value),
+        }),
+        _ => false,
     }
 }
 

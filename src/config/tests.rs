@@ -330,6 +330,40 @@ fn keys_that_restrict_access_and_are_not_supported_stop_the_start() {
             parse(&format!("{model}general_settings: {{ {setting} }}\n"), "a.yaml", &env).unwrap_err().to_string();
         assert!(problems.starts_with("a.yaml:2:21: `") && problems.contains("restricts who may do what"), "{problems}");
     }
+    for setting in [
+        "max_user_budget: 5",
+        "max_internal_user_budget: 5",
+        "max_end_user_budget: 0.01",
+        "default_max_internal_user_budget: 5",
+        "upperbound_key_generate_params: { max_budget: 10 }",
+        "key_generation_settings: { team_key_generation: { allowed_team_member_roles: [admin] } }",
+        "pre_call_rules: my.rule",
+        "post_call_rules: my.rule",
+        "guardrails: [{ pii: { callbacks: [presidio], default_on: true } }]",
+    ] {
+        let problems =
+            parse(&format!("{model}litellm_settings: {{ {setting} }}\n"), "a.yaml", &env).unwrap_err().to_string();
+        assert!(problems.starts_with("a.yaml:2:21: `") && problems.contains("restricts who may do what"), "{problems}");
+    }
+    for inner in [
+        "model_info: { team_id: lab }",
+        "model_info: { access_groups: [beta] }",
+        "model_info: { access_windows: [{ start: '08:00', end: '18:00' }] }",
+        "model_info: { enforce_supported_endpoints: true }",
+        "litellm_params: { model: simulated/a, guardrails: [pii] }",
+    ] {
+        let params = if inner.starts_with("model_info") { "litellm_params: { model: simulated/a }, " } else { "" };
+        let text = format!("model_list: [{{ model_name: a, {params}{inner} }}]\n");
+        let problems = parse(&text, "a.yaml", &env).unwrap_err().to_string();
+        assert!(problems.contains("restricts who may do what"), "{inner}: {problems}");
+    }
+    let described = |on: &str| {
+        format!(
+            "{model}guardrails: [{{ guardrail_name: pii, litellm_params: {{ guardrail: presidio, default_on: {on} }} }}]\n"
+        )
+    };
+    assert!(parse(&described("true"), "a.yaml", &env).unwrap_err().to_string().starts_with("a.yaml:2:1: `guardrails`"));
+    assert!(parse(&described("false"), "a.yaml", &env).is_ok(), "it runs for those alone that name it");
     let off = format!("{model}general_settings: {{ enable_jwt_auth: false, allowed_ips: [], custom_auth: null }}\n");
     assert!(parse(&off, "a.yaml", &env).is_ok());
 }
