@@ -39,12 +39,37 @@ fn is_said(message: &str) -> bool {
     WORDS.iter().any(|words| message.contains(words))
 }
 
-/// Tokens of the prompt and the most there may be, where a message tells both: the largest number but one that is smaller.
+/// How a message begins that counts the reply's room in: `INPUT + MAX_TOKENS > LIMIT`. Its prompt may be shorter than the limit.
+const SUM: &str = "exceed context limit:";
+
+/// Whether a message is of a sum.
+pub(super) fn is_sum(message: &str) -> bool {
+    sum(message).is_some()
+}
+
+/// Prompt and limit of a message of a sum; the limit is what `max_tokens` leaves to the prompt.
+fn sum(message: &str) -> Option<(u64, u64)> {
+    let (_, told) = message.split_once(SUM)?;
+    let (input, told) = told.split_once('+')?;
+    let (room, limit) = told.split_once('>')?;
+    let limit = limit.trim_start();
+    let end = limit.find(|sign: char| !(sign.is_ascii_digit() || sign == ',')).unwrap_or(limit.len());
+    let (input, room, limit) = (number(input)?, number(room)?, number(&limit[..end])?);
+    Some((input, limit.saturating_sub(room)))
+}
+
+fn number(word: &str) -> Option<u64> {
+    word.trim().trim_matches(',').replace(',', "").parse().ok()
+}
+
+/// Tokens of the prompt and the most there may be, where a message tells both: those of a sum, or the largest number and the one that
+/// is next to it.
 pub(super) fn numbers(message: &str) -> Option<(u64, u64)> {
-    let digits = |word: &str| word.replace(',', "").parse::<u64>().ok();
+    if let Some(told) = sum(message) {
+        return Some(told);
+    }
     let words = message.split(|sign: char| !(sign.is_ascii_digit() || sign == ','));
-    let mut found: Vec<u64> =
-        words.map(|word| word.trim_matches(',')).filter_map(digits).filter(|number| *number >= 100).collect();
+    let mut found: Vec<u64> = words.filter_map(number).filter(|number| *number >= 100).collect();
     found.sort_unstable();
     found.dedup();
     let (tokens, most) = (found.pop()?, found.pop()?);
@@ -73,6 +98,15 @@ mod tests {
                 Some((40_000, 32_768)),
             ),
             ("Please reduce the length of the messages or completion.", None),
+            (
+                "input length and `max_tokens` exceed context limit: 199759 + 20000 > 200000, decrease input length or `max_tokens` and try again",
+                Some((199_759, 180_000)),
+            ),
+            (
+                "input length and `max_tokens` exceed context limit: 188,240 + 21,333 > 200,000",
+                Some((188_240, 178_667)),
+            ),
+            ("input length and `max_tokens` exceed context limit: 4000 + 20000 > 10000.", Some((4000, 0))),
         ] {
             let mut fault = AttemptFault { status: Some(400), ..AttemptFault::new(FaultKind::Rejected, message) };
             fault.code = Some("invalid_request_error".to_owned());

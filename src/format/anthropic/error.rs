@@ -23,6 +23,10 @@ pub(super) fn write(refusal: &Refusal, request_id: &str, out: &mut BytesMut) {
         error.field("type", kind);
         match &refusal.param {
             // Its agents shorten a conversation at these words, and only where a message begins with them.
+            // One that counts the reply's room in they read themselves, and lower `max_tokens`.
+            _ if overflow::is(refusal) && overflow::is_sum(&refusal.message) => {
+                error.field("message", &refusal.message);
+            }
             _ if overflow::is(refusal) && !refusal.message.starts_with(TOO_LONG) => {
                 let message = match overflow::numbers(&refusal.message) {
                     Some((tokens, most)) => {
