@@ -30,6 +30,7 @@ mod rate_limits;
 mod read;
 mod rest;
 mod status;
+mod thinking;
 mod whole_calls;
 mod write;
 

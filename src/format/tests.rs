@@ -17,6 +17,7 @@ mod documents;
 mod golden;
 mod round_trip;
 mod streams;
+mod thinking;
 mod throwaway;
 
 /// What clients speak.

@@ -3,19 +3,22 @@
 //! What another dialect said and this one has no word for is dropped and reported; where leaving it out
 //! would change the answer, the request is rejected instead.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::blocks;
 use super::{history, is_legacy, version};
-use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Role, Tool, ToolChoice};
+use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Rest, Role, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::anthropic::{BETA, DIALECT};
 use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_words::JSON_ONLY;
 use crate::format::quirks::Effort;
 use crate::format::rest::{Report, kept_header, nested};
+use crate::format::thinking;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
@@ -47,14 +50,16 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let bound = request.max_tokens.unwrap_or(target.default_max_tokens);
         object.field("max_tokens", &bound);
         let wanted = Wanted::of(request, target.quirks.effort(), bound, &mut report);
+        let thinks = wanted.foreign && wanted.thinks();
         let messages = CallIds::of(&request.messages, CALL_IDS).applied(&request.messages);
         let json = (request.output == Some(OutputFormat::JsonObject) && !report.same_dialect)
             .then(|| Part::from(PartKind::Text(JSON_ONLY.to_owned())));
         history::conversation(&messages, json.as_ref(), &mut object, &mut report);
         tools(request, &mut object, &mut report);
         tool_choice(request, &mut object, &report);
-        sampling(request, is_legacy(version), &mut object, &mut report);
-        thinking(request, &wanted, &mut object);
+        let sampled = if thinks { thinking::sampled(request, &mut report) } else { Cow::Borrowed(request) };
+        sampling(&sampled, is_legacy(version), &mut object, &mut report);
+        thinking(&wanted, &mut object);
         output(request, &wanted, &mut object, &mut report);
         metadata(request, &mut object, &report);
         stop(&request.stop, &mut object, &mut report);
@@ -205,17 +210,30 @@ struct Wanted<'r> {
     /// `none` is said by other dialects' clients alone.
     effort: Option<&'r str>,
     budget: Option<u32>,
+    /// `thinking` as a client wrote it, but for the budget.
+    written: Option<&'r Rest>,
     /// Whether the effort was asked for in another dialect's words.
     foreign: bool,
 }
 
 impl<'r> Wanted<'r> {
-    /// Of another dialect's effort: a budget below `bound` for models that know budgets only, nothing for those that do not think.
+    /// What is written of a request. What another dialect's client asked for is left out where a call of a tool is forced.
     fn of(request: &'r ChatRequest, by: Effort, bound: u32, report: &mut Report) -> Self {
+        let wanted = Self::asked(request, by, bound, report);
+        if wanted.foreign && wanted.thinks() && thinking::is_call_forced(request) {
+            thinking::leave_out(wanted.effort.is_some() || wanted.written.is_none(), wanted.written.is_some(), report);
+            return Self { effort: None, budget: None, written: None, foreign: true };
+        }
+        wanted
+    }
+
+    /// Of another dialect's effort: a budget below `bound` for models that know budgets only, nothing for those that do not think.
+    fn asked(request: &'r ChatRequest, by: Effort, bound: u32, report: &mut Report) -> Self {
         let reasoning = request.reasoning.as_ref();
         let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref());
         let budget = reasoning.and_then(|reasoning| reasoning.budget_tokens);
-        let own = Self { effort, budget, foreign: !report.same_dialect };
+        let written = nested(&request.rest, "thinking");
+        let own = Self { effort, budget, written, foreign: !report.same_dialect };
         let (Some(word), false) = (effort, report.same_dialect) else { return own };
         if word == "none" || !matches!(by, Effort::Budget | Effort::Never) {
             return own;
@@ -228,19 +246,24 @@ impl<'r> Wanted<'r> {
         let fitting = budget.unwrap_or(wanted).min(bound.saturating_sub(1));
         if by == Effort::Never || fitting < LEAST_BUDGET {
             report.dropped.push("reasoning_effort".to_owned());
-            return Self { effort: None, budget: None, foreign: true };
+            return Self { effort: None, budget: None, ..own };
         }
-        Self { effort: None, budget: Some(fitting), foreign: true }
+        Self { effort: None, budget: Some(fitting), ..own }
+    }
+
+    /// Whether the model is told to think.
+    fn thinks(&self) -> bool {
+        let by_effort = || self.foreign && self.effort.is_some_and(|effort| effort != "none");
+        self.budget.is_some() || self.written.map_or_else(by_effort, thinking::is_on)
     }
 }
 
 /// Writes `thinking`. An effort asked for in another dialect's words means that the model thinks as much
 /// as it finds right, at that effort; `none` means that it does not think. Clients of other dialects may
 /// write `thinking` itself, as in this one: then it goes out as it is.
-fn thinking(request: &ChatRequest, wanted: &Wanted<'_>, object: &mut Object<'_>) {
-    let budget = wanted.budget;
+fn thinking(wanted: &Wanted<'_>, object: &mut Object<'_>) {
+    let (budget, written) = (wanted.budget, wanted.written);
     let effort = wanted.effort.filter(|_| wanted.foreign);
-    let written = nested(&request.rest, "thinking");
     if written.is_none() && budget.is_none() && effort.is_none() {
         return;
     }

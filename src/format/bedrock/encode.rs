@@ -3,6 +3,7 @@
 //! What another dialect said and this one has no word for is dropped and reported; where leaving it out would change the
 //! answer, the request is rejected instead.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
@@ -16,6 +17,7 @@ use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_words::JSON_ONLY;
 use crate::format::quirks::Effort;
 use crate::format::rest::Report;
+use crate::format::thinking;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
@@ -51,17 +53,17 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let mut object = Object::open(&mut body);
         let json = (request.output == Some(OutputFormat::JsonObject)).then_some(JSON_ONLY);
         messages::write(&request.messages, json, &ids, &mut object, &mut report)?;
-        inference(request, &mut object, &mut report);
-        tools(request, &mut object, &mut report)?;
         let mut rest = request.rest.clone();
         let mut additional = match rest.shift_remove(ADDITIONAL) {
             Some(Value::Object(fields)) => fields,
             _ => Map::new(),
         };
+        let thinks = thinking(request, target.quirks.effort(), &mut rest, &mut additional, &mut report);
+        let sampled = if thinks { thinking::sampled(request, &mut report) } else { Cow::Borrowed(request) };
+        inference(&sampled, &mut object, &mut report);
+        tools(request, &mut object, &mut report)?;
         output(request, &mut object, &mut report);
-        let effort = target.quirks.effort();
-        thinking(request, effort, &mut rest, &mut additional, &mut report);
-        if let Some(top_k) = request.top_k {
+        if let Some(top_k) = sampled.top_k {
             additional.entry("top_k").or_insert_with(|| top_k.into());
         }
         if !additional.is_empty() {
@@ -196,8 +198,30 @@ fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
 }
 
 /// Thinking is each model's own. A budget, or `thinking` as a client wrote it, goes out in the words of the models that have
-/// budgets; an effort as its model takes it, by its own word where nothing else is known.
-fn thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) {
+/// budgets; an effort as its model takes it, by its own word where nothing else is known. Left out where a call of a tool is forced.
+/// Whether the model was told to think so.
+fn thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) -> bool {
+    // What a client wrote in the provider's own words is its own.
+    if additional.contains_key("thinking") {
+        write_thinking(request, by, rest, additional, report);
+        return false;
+    }
+    let (by_thinking, config) = (rest.contains_key("thinking"), additional.contains_key("output_config"));
+    write_thinking(request, by, rest, additional, report);
+    let thinks = additional.get("thinking").and_then(Value::as_object).is_some_and(thinking::is_on);
+    if !thinks || !thinking::is_call_forced(request) {
+        return thinks;
+    }
+    additional.shift_remove("thinking");
+    if !config {
+        additional.shift_remove("output_config");
+    }
+    let effort = request.reasoning.as_ref().is_some_and(|reasoning| reasoning.effort.is_some());
+    thinking::leave_out(effort || !by_thinking, by_thinking, report);
+    false
+}
+
+fn write_thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) {
     let Some(Reasoning { effort, budget_tokens }) = request.reasoning.as_ref() else {
         if let Some(written) = rest.shift_remove("thinking") {
             additional.entry("thinking").or_insert(written);
