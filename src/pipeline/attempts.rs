@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::failover::{FaultClass, RetryRule, classify};
-use crate::fault::{AttemptFault, Refusal, RefusalKind};
+use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::health::Admission;
 
 use super::admit::AdmissionControl;
@@ -118,11 +118,13 @@ impl Tries {
     async fn again(&mut self, context: &RequestContext<'_>, seed: u64, elsewhere: bool) -> bool {
         let Some(fault) = &self.last else { return true };
         let clock = context.gateway.clock;
-        let class = FaultClass::of(fault.kind, fault.status, fault.cause);
-        if self.retries >= self.rule.allowed(class) {
+        let allowed = self.rule.allowed(FaultClass::of(fault.kind, fault.status, fault.cause));
+        // Where nothing could be sent in one format, the next is no retry: nobody was asked yet.
+        let free = fault.kind == FaultKind::Rejected && !fault.was_sent();
+        if !free && self.retries >= allowed {
             return self.next_order(context);
         }
-        self.retries += 1;
+        self.retries += u32::from(!free);
         let now = clock.now();
         let callable = |index: &usize| {
             let health = &context.group.deployments[*index].health;
@@ -130,6 +132,9 @@ impl Tries {
         };
         if self.order.iter().any(callable) {
             return true;
+        }
+        if free && self.retries >= allowed {
+            return self.next_order(context);
         }
         // Another group is asked before this one is waited for, unless what failed may be called at once.
         let open =

@@ -220,7 +220,8 @@ async fn encode(
         let request = whole.as_ref().unwrap_or(request);
         let target =
             Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
-        left_out::encoded(request, &runtime.config.left_out, &allowed, |request| match request.vectors {
+        let longest = runtime.config.max_output_tokens;
+        left_out::encoded(request, &runtime.config.left_out, longest, &allowed, |request| match request.vectors {
             Some(_) => format.encode_vectors(request, &target),
             None => format.encode(request, &target),
         })

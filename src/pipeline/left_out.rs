@@ -13,7 +13,8 @@ use crate::format::{Encoded, NO_QUIRKS, Target, in_common_words};
 /// Parameters that one request may lose before it is refused: more than formats refuse.
 const MOST: usize = 16;
 
-/// Writes `request` with what is to be left out of it left out. What the rules or the client (`allowed`) never want left out is sent
+/// Writes `request` with what is to be left out of it left out, and no longer a reply asked for than `longest` tokens, the most the model
+/// gives, where parameters are left out at all. What the rules or the client (`allowed`) never want left out is sent
 /// under its own name, where the provider has no other.
 ///
 /// # Errors
@@ -21,6 +22,7 @@ const MOST: usize = 16;
 pub(super) fn encoded(
     request: &ChatRequest,
     rules: &LeftOut,
+    longest: Option<u32>,
     allowed: &[String],
     encode: impl Fn(&ChatRequest) -> Result<Encoded, AttemptFault>,
 ) -> Result<Encoded, AttemptFault> {
@@ -31,6 +33,11 @@ pub(super) fn encoded(
         if less.get_or_insert_with(|| request.clone()).leave_out(name) {
             left.push(name.clone());
         }
+    }
+    let longest = longest.filter(|_| rules.unsupported && request.vectors.is_none());
+    if let Some(longest) = longest.filter(|longest| less.as_ref().unwrap_or(request).max_tokens > Some(*longest)) {
+        less.get_or_insert_with(|| request.clone()).max_tokens = Some(longest);
+        left.push("max_tokens".to_owned());
     }
     loop {
         let fault = match encode(less.as_ref().unwrap_or(request)) {

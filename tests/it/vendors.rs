@@ -184,6 +184,46 @@ async fn thinking_comes_back_to_who_wants_it() {
 }
 
 #[tokio::test]
+async fn a_member_that_can_take_a_field_is_asked_without_a_retry() {
+    let mut asked = hi();
+    asked["n"] = json!(2);
+    let able = ScriptedUpstream::start((0..8).map(|_| Step::json(200, &openai_reply("Hello")))).await;
+    let unable = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Never"))]).await;
+    let entry = |provider: &str, base: String| {
+        format!("  - {{model_name: g, litellm_params: {{model: {provider}, api_base: \"{base}\", api_key: k}}}}\n")
+    };
+    let config = "model_list:\n".to_owned()
+        + &entry("anthropic/claude-x", unable.origin())
+        + &entry("openai/m", format!("{}/v1", able.origin()))
+        + "router_settings: {num_retries: 0}\n";
+    let gateway = Gateway::start(&config).await;
+    for _ in 0..8 {
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert_eq!((able.asked().len(), unable.asked().len()), (8, 0));
+}
+
+#[tokio::test]
+async fn more_tokens_than_a_model_gives_are_cut_where_that_is_wanted_and_told() {
+    for (more, sent, told) in [("", 90, None), (", drop_params: true", 64, Some("max_tokens"))] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+        let params = format!("model: openai/m, api_base: \"{}/v1\", api_key: k{more}", upstream.origin());
+        let config = format!(
+            "model_list:\n  - {{model_name: g, litellm_params: {{{params}}}, model_info: {{max_output_tokens: 64}}}}\n"
+        );
+        let gateway = Gateway::start(&config).await;
+        let mut asked = hi();
+        asked["max_tokens"] = json!(90);
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, 200, "{more}: {}", answer.text);
+        assert_eq!(answer.headers.get("x-witgate-dropped").and_then(|value| value.to_str().ok()), told);
+        let body = &upstream.asked()[0].body;
+        assert_eq!(body.get("max_tokens").or(body.get("max_completion_tokens")), Some(&json!(sent)), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told() {
     let mut asked = hi();
     asked["n"] = json!(2);

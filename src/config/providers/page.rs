@@ -101,8 +101,8 @@ fn page() -> String {
          Written by a test from `data/providers.json` and the formats themselves; `UPDATE_EXPECTED=1 cargo test --lib providers` writes it anew.\n\n\
          ## What becomes of a request's parameters\n\n\
          A request of OpenAI's API, field by field. *Sent*: in the provider's own words. *Drops*: left out, and named in `x-witgate-dropped`.\n\
-         *400*: leaving it out would change the answer, so the request is refused and the field named; another member of the group that can\n\
-         take it is not asked yet.\n\n|  |",
+         *400*: leaving it out would change the answer, so the request is refused and the field named; where another member of the\n\
+         group can take it, that one is asked instead.\n\n|  |",
     );
     let _ = writeln!(page, "{}", TRIED.map(|(heading, _)| format!(" {heading} |")).concat());
     let _ = writeln!(page, "|---|{}", "---|".repeat(TRIED.len()));
