@@ -11,7 +11,13 @@ const MASK: &str = "***";
 /// Shorter ones are not secrets, and taking them out would make holes in every text.
 const SHORTEST: usize = 4;
 
-/// `text` without `secrets`. Borrowed where there is nothing to hide. Secrets shorter than four bytes stay.
+/// What providers write for the middle of a key that they show in part.
+const GAPS: [&str; 3] = ["**", "…", "..."];
+
+/// Letters of a secret's beginning, and of its end, by which one shown in part is known.
+const SHOWN: [usize; 2] = [3, 4];
+
+/// `text` without `secrets`, whole or shown in part (`sk-…abcd`). Borrowed where there is nothing to hide. Secrets shorter than four bytes stay.
 #[must_use]
 pub fn scrub<'a>(text: &'a str, secrets: &[SecretString]) -> Cow<'a, str> {
     let mut found: Vec<&str> = secrets
@@ -21,7 +27,41 @@ pub fn scrub<'a>(text: &'a str, secrets: &[SecretString]) -> Cow<'a, str> {
         .collect();
     // The longest first, so that no rest of a secret stays where one holds another.
     found.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    found.into_iter().fold(Cow::Borrowed(text), |text, secret| Cow::Owned(text.replace(secret, MASK)))
+    let whole = found.into_iter().fold(Cow::Borrowed(text), |text, secret| Cow::Owned(text.replace(secret, MASK)));
+    match without_parts(&whole, secrets) {
+        Some(masked) => Cow::Owned(masked),
+        None => whole,
+    }
+}
+
+/// `text` without the words that show the beginning or the end of a secret; nothing where there are none.
+fn without_parts(text: &str, secrets: &[SecretString]) -> Option<String> {
+    if !GAPS.iter().any(|gap| text.contains(gap)) {
+        return None;
+    }
+    let breaks = |sign: char| sign.is_whitespace() || "\"'`()[]{}<>,;:=".contains(sign);
+    let (mut out, mut hidden) = (String::with_capacity(text.len()), false);
+    for piece in text.split_inclusive(breaks) {
+        let word = piece.trim_end_matches(breaks);
+        let shows = secrets.iter().any(|secret| shows(word, secret.expose_secret()));
+        hidden |= shows;
+        out.push_str(if shows { MASK } else { word });
+        out.push_str(&piece[word.len()..]);
+    }
+    hidden.then_some(out)
+}
+
+/// Whether a word with a gap begins or ends as a secret does.
+fn shows(word: &str, secret: &str) -> bool {
+    let gaps = || GAPS.iter().filter_map(|gap| Some((word.find(gap)?, word.rfind(gap)? + gap.len())));
+    let Some(begin) = gaps().map(|(begin, _)| begin).min().filter(|_| secret.len() >= SHORTEST) else { return false };
+    let first = &word[..begin];
+    // A sentence may end after it, and after a gap too.
+    let ends = gaps().map(|(_, end)| &word[end..]).min_by_key(|end| end.len());
+    let last = ends.unwrap_or_default().trim_matches(['*', '.', '…', '!', '?']);
+    let [of_first, of_last] = SHOWN;
+    (first.chars().count() >= of_first && secret.starts_with(first))
+        || (last.chars().count() >= of_last && secret.ends_with(last))
 }
 
 #[cfg(test)]
@@ -32,6 +72,13 @@ mod tests {
     fn hides_every_occurrence_and_leaves_the_rest() {
         let secrets = ["sk-1234".into(), "sk-1234-long".into(), "abc".into(), String::new().into()];
         assert_eq!(scrub("key sk-1234-long or sk-1234, abc", &secrets), "key *** or ***, abc");
+        for (said, clean) in [
+            ("provided: sk-12**ng. See \"sk-…long\"", "provided: *** See \"***\""),
+            ("(sk-1...), ****long!", "(***), ***"),
+            ("wait... sk...long4, **ng … bel**w", "wait... sk...long4, **ng … bel**w"),
+        ] {
+            assert_eq!(scrub(said, &secrets), clean);
+        }
         assert!(matches!(scrub("nothing here", &secrets), Cow::Borrowed(_)));
     }
 }
