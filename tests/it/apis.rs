@@ -325,6 +325,21 @@ async fn what_agents_look_at_first_is_there() {
 }
 
 #[tokio::test]
+async fn what_a_model_is_for_and_costs_is_told() {
+    let config = "model_list:
+  - {model_name: a, litellm_params: {model: openai/text-embedding-3-small, api_key: k}}
+  - {model_name: b, litellm_params: {model: anthropic/claude-3-5-haiku-20241022, api_key: k}}\n";
+    let gateway = Gateway::start(config).await;
+    let info = gateway.client.get(format!("{}/v1/model/info", gateway.url)).bearer_auth("sk-gate");
+    let info = read(info.send().await.unwrap()).await.json();
+    let of = |index: usize| &info["data"][index]["model_info"];
+    assert_eq!((&of(0)["mode"], &of(1)["mode"]), (&json!("embedding"), &json!("chat")));
+    let haiku = of(1);
+    assert_eq!((&haiku["max_input_tokens"], &haiku["max_output_tokens"]), (&json!(200_000), &json!(8192)));
+    assert_eq!(haiku["output_cost_per_token"].as_f64().map(|cost| (cost * 1e9).round()), Some(4000.0));
+}
+
+#[tokio::test]
 async fn gemini_s_clients_reach_every_provider() {
     let call = json!({"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "finish_reason": "tool_calls",
         "message": {"role": "assistant", "content": null, "tool_calls": [{"id": "call_9", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]}}],
