@@ -5,7 +5,7 @@
 //! - *Everything else* is reported as it stands: each gateway tells its own part of each window, slice by slice, and only what changed.
 //!   A part that is told twice counts once, so that after an outage each simply tells its own again, whatever the server remembers.
 //! - *Others' parts* come with every answer, and go into the same `Limits`, for signals, queues and refusals. Whoever waits looks every
-//!   [`RECHECK`] for what others gave back; where nobody waits nothing is asked.
+//!   `RECHECK` for what others gave back; where nobody waits nothing is asked.
 //! - *Out of reach*, the server is replaced by each gateway's share of every limit (divided among as many as were last seen, beside what
 //!   the others are known to have used), or requests that a limit concerns are refused. It is tried again until it answers; a gateway
 //!   that comes back waits a moment for the others to tell their parts before it takes more than its share.
