@@ -255,10 +255,9 @@ impl Gateway {
         };
         let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
         let late = quiet.map(|quiet| (quiet, guard.api().stream(&request), guard.id()));
-        let Some((quiet, encoder, id)) = late else {
-            return Arc::clone(self).conclude(guard, arrival, request, deadline).await;
-        };
+        // Boxed for whole replies too: within this future it would be moved with it.
         let mut rest: late::Rest = Box::pin(Arc::clone(self).conclude(guard, arrival, request, deadline));
+        let Some((quiet, encoder, id)) = late else { return rest.await };
         match tokio::time::timeout(quiet, &mut rest).await {
             Ok(served) => served,
             Err(_quiet) => {
