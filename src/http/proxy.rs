@@ -21,6 +21,9 @@ use tower_service::Service;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
+/// What stands for an address that cannot be read: one of a kind that is not spoken to.
+const UNREADABLE: &str = "socks5://unreadable";
+
 /// Which origins are reached through which proxy; none by default.
 #[derive(Clone, Default)]
 pub(super) struct Proxies(Option<Arc<Matcher>>);
@@ -35,13 +38,14 @@ impl std::fmt::Debug for Proxies {
 impl Proxies {
     /// As the variables of `environment` say.
     pub(super) fn of(environment: &dyn Fn(&str) -> Option<String>) -> Self {
-        let variable = |name: &str| environment(name).or_else(|| environment(&name.to_lowercase()));
-        let Some(proxy) = variable("HTTPS_PROXY").or_else(|| variable("ALL_PROXY")).filter(|value| !value.is_empty())
-        else {
-            return Self::default();
-        };
-        let matcher = Matcher::builder().https(proxy).no(variable("NO_PROXY").unwrap_or_default()).build();
-        Self(Some(Arc::new(matcher)))
+        let given = |name: &str| environment(name).filter(|value| !value.is_empty());
+        let variable = |name: &str| given(&name.to_lowercase()).or_else(|| given(name));
+        let Some(proxy) = variable("HTTPS_PROXY").or_else(|| variable("ALL_PROXY")) else { return Self::default() };
+        // One that cannot be read is no reason to go straight: it is told like one that is not spoken to.
+        let somewhere = Uri::from_static("https://provider.invalid");
+        let read = Matcher::builder().https(proxy.clone()).build().intercept(&somewhere).is_some();
+        let proxy = if read { proxy } else { UNREADABLE.to_owned() };
+        Self(Some(Arc::new(Matcher::builder().https(proxy).no(variable("NO_PROXY").unwrap_or_default()).build())))
     }
 
     fn of_origin(&self, origin: &Uri) -> Option<Intercept> {
@@ -85,4 +89,31 @@ fn connected<E: Into<Cause>>(
     connecting: impl Future<Output = Result<TokioIo<TcpStream>, E>> + Send + 'static,
 ) -> Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, Cause>> + Send>> {
     async move { connecting.await.map_err(Into::into) }.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(variables: &[(&str, &str)], origin: &'static str) -> Option<String> {
+        let environment =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let found = Proxies::of(&environment).of_origin(&Uri::from_static(origin));
+        found.map(|proxy| proxy.uri().to_string())
+    }
+
+    #[test]
+    fn variables_are_read_as_curl_reads_them_and_what_cannot_be_read_is_not_passed_over() {
+        let one = "https://one.example";
+        let through = |variables: &[(&str, &str)]| proxy(variables, one);
+        assert_eq!(through(&[]), None);
+        assert_eq!(
+            through(&[("HTTPS_PROXY", "http://a:1"), ("https_proxy", "http://b:2")]).as_deref(),
+            Some("http://b:2/")
+        );
+        assert_eq!(through(&[("https_proxy", ""), ("ALL_PROXY", "http://c:3")]).as_deref(), Some("http://c:3/"));
+        assert_eq!(through(&[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "one.example")]), None);
+        let unreadable = through(&[("HTTPS_PROXY", "http://user:pass word@a:1")]);
+        assert!(unreadable.is_some_and(|uri| uri.starts_with("socks5:")), "it is told, and nothing goes straight");
+    }
 }

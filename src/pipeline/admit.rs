@@ -59,7 +59,7 @@ pub(super) struct AdmissionControl<'a, 'c> {
     pub(super) elsewhere: bool,
 }
 
-impl AdmissionControl<'_, '_> {
+impl<'a> AdmissionControl<'a, '_> {
     /// Reserves at the best deployment that can take the request and begins the attempt there.
     ///
     /// # Errors
@@ -148,10 +148,11 @@ impl AdmissionControl<'_, '_> {
     }
 
     /// The scopes it must have room in whichever deployment is taken; none for a retry, which holds them.
-    fn shared_scopes(&self) -> Vec<ScopeId> {
+    fn shared_scopes(&self) -> &'a [ScopeId] {
+        let context = self.context;
         match self.guard.shared {
-            None => self.context.paying.scopes.clone(),
-            Some(_) => Vec::new(),
+            None => &context.paying.scopes,
+            Some(_) => &[],
         }
     }
 
@@ -165,7 +166,9 @@ impl AdmissionControl<'_, '_> {
     fn limits_tokens(&self, now: Moment) -> bool {
         let limits = self.context.gateway.limits.local();
         let scopes = self.order.iter().map(|index| self.context.group.deployments[*index].scope);
-        scopes.chain(self.shared_scopes()).any(|scope| limits.used(now, scope).tightest_tokens().is_some())
+        scopes
+            .chain(self.shared_scopes().iter().copied())
+            .any(|scope| limits.used(now, scope).tightest_tokens().is_some())
     }
 
     /// Its time to wait is over.
@@ -338,7 +341,7 @@ impl AdmissionControl<'_, '_> {
         let request = ReserveRequest {
             request: guard.id(),
             attempt: u32::try_from(guard.attempts()).unwrap_or(u32::MAX),
-            shared: &shared,
+            shared,
             shared_demand,
             candidates: &offers,
             certainty,

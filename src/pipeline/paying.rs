@@ -23,7 +23,8 @@ impl Paying {
     /// Of a request of `caller` with `tags` in `group`.
     pub(super) fn of(snapshot: &Snapshot, caller: &Caller, tags: &[String], group: &GroupRuntime) -> Self {
         let payers = &snapshot.payers;
-        let mut scopes = vec![group.scope];
+        let mut scopes = Vec::with_capacity(1 + caller.scopes.len());
+        scopes.push(group.scope);
         scopes.extend(&caller.scopes);
         let mut budgets = payers.global.clone();
         budgets.extend(&caller.budgets);
