@@ -115,6 +115,14 @@ impl RequestId {
         let builder = uuid::Builder::from_unix_timestamp_millis(now.as_millis(), &random);
         Self(builder.into_uuid())
     }
+
+    /// What stands before the ids of requests that arrive then, and behind those of all that arrived before: ids are ordered, as
+    /// text, by their first 48 bits, which are milliseconds.
+    #[must_use]
+    pub fn first_at(at: Moment) -> String {
+        let millis = at.as_millis().min((1 << 48) - 1);
+        format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -25,7 +25,7 @@ use crate::record::Record;
 use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target, restore_breakers};
 use crate::shared_limits::{Server, SharedLimits};
 use crate::snapshot::{Live, Snapshot};
-use crate::store::Ledger;
+use crate::store::{Ledger, Place};
 use crate::telemetry::{self, DroppedLines, Metrics};
 use crate::tokens;
 use crate::upstream::Upstream;
@@ -173,17 +173,17 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
     let Some(told) = settings.ledger.clone().or_else(|| implied.then(LedgerSettings::default)) else {
         return Ok(None);
     };
-    let file = ledger_file(told.file, settings.state_dir.clone().or(state));
-    if file.is_none() && settings.ledger.is_none() {
-        tracing::warn!(
-            "there is no folder of state, so that budgets begin anew at each start; set `witgate.ledger.file`"
-        );
-        return Ok(None);
+    let implied = settings.ledger.is_none();
+    match place(told, settings.state_dir.clone().or(state)) {
+        Ok(place) => place.write().map(|ledger| Some(Arc::new(ledger))).map_err(|problem| vec![problem]),
+        Err(_nowhere) if implied => {
+            tracing::warn!(
+                "there is no folder of state, so that budgets begin anew at each start; set `witgate.ledger.file`"
+            );
+            Ok(None)
+        }
+        Err(problem) => Err(vec![problem]),
     }
-    let file = file.ok_or_else(|| {
-        vec!["there is no folder for the ledger\nhint: name a file with `witgate.ledger.file`".to_owned()]
-    })?;
-    Ledger::open(&file).map(|ledger| Some(Arc::new(ledger))).map_err(|problem| vec![problem])
 }
 
 /// The keys that are kept, and what was spent before. Blocks.
@@ -223,10 +223,20 @@ fn read_until_known(budgets: Weak<Budgets>, trying: Arc<AtomicBool>) {
     }
 }
 
-/// Where the ledger is: the file that is named, else in the folder of state.
-#[must_use]
-pub fn ledger_file(named: Option<PathBuf>, state: Option<PathBuf>) -> Option<PathBuf> {
-    named.or_else(|| Some(state?.join("ledger.db")))
+/// Where the ledger is: with the server that is named, or in the file that is, else in the folder of state.
+///
+/// # Errors
+/// Both are named, or there is no folder.
+pub fn place(told: LedgerSettings, state: Option<PathBuf>) -> Result<Place, String> {
+    match (told.server, told.file) {
+        (Some(_), Some(_)) => Err("the ledger has a file and a database\nhint: keep one of `witgate.ledger.file` and `general_settings.database_url`".to_owned()),
+        (Some(server), None) => Ok(Place::Server(server)),
+        (None, Some(file)) => Ok(Place::File(file)),
+        (None, None) => {
+            let folder = state.ok_or("there is no folder for the ledger\nhint: name a file with `witgate.ledger.file`")?;
+            Ok(Place::File(folder.join("ledger.db")))
+        }
+    }
 }
 
 /// Loads, on a thread of its own, the encodings that limits and policies will want counted with. Without either nothing

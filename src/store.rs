@@ -1,12 +1,13 @@
-//! The ledger: one row per request and one per attempt, in a SQLite file, so that spend can be asked for and added up.
+//! The ledger: one row per request and one per attempt, in a SQLite file or in Postgres, so that spend can be asked for and added up.
 //!
 //! Requests never wait for it: a finished record goes into a bounded channel, and a thread writes what has come, all at once,
 //! at most `FLUSH` later. A clean stop writes everything; a killed process loses the requests under way and one flush. A request
 //! is written once, whatever happens: its id is the key, and a batch is one transaction. What cannot be written is tried again
 //! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
-//! Virtual keys are kept in the same file, as digests.
+//! Virtual keys are kept in the same place, as digests.
 
 mod keys;
+mod postgres;
 mod schema;
 mod spend;
 mod spent;
@@ -24,10 +25,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::record::Record;
+
+use postgres::{Connection, Postgres};
 
 pub use keys::KeyStore;
 pub use spend::{By, Logged, Period, Reader, Spend};
@@ -37,10 +42,50 @@ const FLUSH: Duration = Duration::from_millis(25);
 /// Records that may wait to be written: some seconds of the heaviest traffic.
 const WAITING: usize = 65_536;
 
+/// Where a ledger is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A SQLite file.
+    File(PathBuf),
+    /// A Postgres server, by its URL.
+    Server(SecretString),
+}
+
+impl Place {
+    /// Opens it to be read.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn read(&self) -> Result<Reader, String> {
+        match self {
+            Self::File(path) => Reader::open(path),
+            Self::Server(url) => Postgres::open(url).map(Reader::of),
+        }
+    }
+
+    /// Opens it to be written.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`] and [`Ledger::connect`].
+    pub fn write(&self) -> Result<Ledger, String> {
+        match self {
+            Self::File(path) => Ledger::open(path),
+            Self::Server(url) => Ledger::connect(url),
+        }
+    }
+}
+
+/// What a running gateway reads its ledger through.
+#[derive(Debug)]
+enum Read {
+    File(PathBuf),
+    Server(Postgres),
+}
+
 /// The ledger of a running gateway.
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
+    read: Read,
     entries: SyncSender<writer::Message>,
     lost: AtomicU64,
     /// The process is to end: what cannot be written must not hold it up.
@@ -64,25 +109,42 @@ impl Ledger {
         }
         let database = schema::open(path).map_err(|fault| failed(&fault))?;
         let keys = KeyStore::open(path).map_err(|fault| failed(&fault))?;
+        Self::begin(Read::File(path.to_owned()), keys, database).map_err(|fault| failed(&fault))
+    }
+
+    /// Connects to a server, makes the tables where there are none, and begins to write. A connection that is lost later is made
+    /// anew; until then records wait.
+    ///
+    /// # Errors
+    /// It cannot be reached, or its tables are a newer version's.
+    pub fn connect(url: &SecretString) -> Result<Self, String> {
+        let failed = |why: String| {
+            format!("the ledger cannot be opened: {why}\nhint: `general_settings.database_url` says where it is")
+        };
+        let server = Postgres::open(url).map_err(failed)?;
+        let writer = Connection::new(url).map_err(failed)?;
+        Self::begin(Read::Server(server.clone()), KeyStore::of(server), writer)
+            .map_err(|fault| failed(fault.to_string()))
+    }
+
+    fn begin(read: Read, keys: KeyStore, sink: impl writer::Sink + Send + 'static) -> std::io::Result<Self> {
         let (entries, received) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let ending = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ending);
-        let thread = thread.spawn(move || writer::write(database, &received, &told)).map_err(|fault| failed(&fault))?;
-        Ok(Self {
-            path: path.to_owned(),
-            entries,
-            lost: AtomicU64::new(0),
-            ending,
-            writer: Mutex::new(Some(thread)),
-            keys,
-        })
+        let thread = thread.spawn(move || writer::write(sink, &received, &told))?;
+        Ok(Self { read, entries, lost: AtomicU64::new(0), ending, writer: Mutex::new(Some(thread)), keys })
     }
 
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What reads it. It blocks.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn reader(&self) -> Result<Reader, String> {
+        match &self.read {
+            Read::File(path) => Reader::open(path),
+            Read::Server(server) => Ok(Reader::of(server.clone())),
+        }
     }
 
     /// The virtual keys.
@@ -95,10 +157,9 @@ impl Ledger {
     /// are written.
     ///
     /// # Errors
-    /// The file cannot be read, in words.
+    /// It cannot be read, in words.
     pub fn spent(&self, scope: &Scope, span: [Moment; 2]) -> Result<NanoUsd, String> {
-        let told = spent::spent(&self.keys.lock(), scope, span);
-        told.map_err(|fault| format!("{}: {fault}", self.path.display()))
+        spent::spent(&self.keys, scope, span)
     }
 
     /// Takes in the record of a request that has ended.
@@ -107,7 +168,7 @@ impl Ledger {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sent
             && self.lost.fetch_add(1, Ordering::Relaxed) == 0
         {
-            tracing::error!(file = %self.path.display(), "the ledger takes no more records; those of some requests are lost");
+            tracing::error!("the ledger takes no more records; those of some requests are lost");
         }
     }
 
@@ -123,7 +184,7 @@ impl Ledger {
         self.ending.store(true, Ordering::Release);
         let told = self.entries.send(writer::Message::Stop).is_ok();
         if thread.join().is_err() || !told {
-            tracing::error!(file = %self.path.display(), "the ledger's last records may not have been written");
+            tracing::error!("the ledger's last records may not have been written");
         }
     }
 }

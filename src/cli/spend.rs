@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::config;
-use crate::start::ledger_file;
-use crate::store::{By, Period, Reader, Spend};
+use crate::config::{self, LedgerSettings};
+use crate::start;
+use crate::store::{By, Period, Place, Spend};
+use crate::virtual_key::VirtualKey;
 
 use super::{SpendArgs, SpendBy, SpendFormat, environment, fail, say, serve};
 
@@ -23,11 +24,17 @@ pub(super) fn spend(arguments: SpendArgs) -> ExitCode {
         SpendBy::Team => By::Team,
     };
     let (format, period) = (arguments.format, Period { since: arguments.since, until: arguments.until });
-    let lines = file(arguments.config.as_deref(), arguments.ledger)
-        .and_then(|file| Reader::open(&file))
-        .and_then(|reader| reader.spend(by, &period));
-    match lines {
-        Ok(lines) => print(&lines, format),
+    let told = place(arguments.config.as_deref(), arguments.ledger)
+        .and_then(|(place, keys)| Ok((place.read()?.spend(by, &period)?, keys)));
+    match told {
+        Ok((mut lines, keys)) => {
+            // Of two names that a key has, the configuration's is in force.
+            for line in lines.iter_mut().filter(|_| by == By::Key) {
+                let configured = keys.iter().find(|key| key.hash.id().as_str() == line.name);
+                line.alias = configured.map(VirtualKey::label).or(line.alias.take());
+            }
+            print(&lines, format);
+        }
         Err(problem) => {
             return fail(format!("{problem}\nhint: `witgate: {{ledger: {{}}}}` in the configuration keeps a ledger"));
         }
@@ -35,18 +42,21 @@ pub(super) fn spend(arguments: SpendArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The file that is named, else where a gateway with this configuration keeps it.
-fn file(config: Option<&Path>, ledger: Option<PathBuf>) -> Result<PathBuf, String> {
-    if let Some(ledger) = ledger {
-        return Ok(ledger);
-    }
-    let (mut named, mut state) = (None, serve::state_folder(config));
+/// The file that is named, else where a gateway with this configuration keeps it; and the keys it gives.
+fn place(config: Option<&Path>, ledger: Option<PathBuf>) -> Result<(Place, Vec<VirtualKey>), String> {
+    let mut keys = Vec::new();
+    let (mut told, mut state) = (LedgerSettings::default(), serve::state_folder(config));
     if let Some(path) = config {
         let settings = config::load(path, &environment).map_err(|problems| problems.to_string())?.settings;
         state = settings.state_dir.or(state);
-        named = settings.ledger.and_then(|ledger| ledger.file);
+        told = settings.ledger.unwrap_or_default();
+        keys = settings.payers.keys;
     }
-    ledger_file(named, state).ok_or_else(|| "there is no folder of state; name the ledger with --ledger".to_owned())
+    let place = match ledger {
+        Some(file) => Place::File(file),
+        None => start::place(told, state)?,
+    };
+    Ok((place, keys))
 }
 
 fn print(lines: &[Spend], format: SpendFormat) {
@@ -57,6 +67,7 @@ fn print(lines: &[Spend], format: SpendFormat) {
                 .map(|line| {
                     json!({
                         "name": line.name,
+                        "alias": line.alias,
                         "requests": line.requests,
                         "input_tokens": line.input_tokens,
                         "output_tokens": line.output_tokens,
@@ -68,12 +79,13 @@ fn print(lines: &[Spend], format: SpendFormat) {
             say(json!(list));
         }
         SpendFormat::Csv => {
-            say("name,requests,input_tokens,output_tokens,cost_usd,unpriced");
+            say("name,requests,input_tokens,output_tokens,cost_usd,unpriced,alias");
             for line in lines {
-                let Spend { name, requests, input_tokens, output_tokens, cost_nano_usd, unpriced } = line;
+                let Spend { name, alias, requests, input_tokens, output_tokens, cost_nano_usd, unpriced } = line;
                 say(format_args!(
-                    "{},{requests},{input_tokens},{output_tokens},{cost_nano_usd},{unpriced}",
-                    field(name)
+                    "{},{requests},{input_tokens},{output_tokens},{cost_nano_usd},{unpriced},{}",
+                    field(name),
+                    field(alias.as_deref().unwrap_or_default())
                 ));
             }
         }
@@ -83,9 +95,9 @@ fn print(lines: &[Spend], format: SpendFormat) {
                 "NAME", "REQUESTS", "INPUT TOKENS", "OUTPUT TOKENS", "COST USD"
             ));
             for line in lines {
-                let Spend { name, requests, input_tokens, output_tokens, cost_nano_usd, unpriced } = line;
+                let Spend { name, alias, requests, input_tokens, output_tokens, cost_nano_usd, unpriced } = line;
                 let note = if *unpriced > 0 { format!("  {unpriced} at unknown prices") } else { String::new() };
-                let name = if name.is_empty() { "(none)" } else { name };
+                let name = if name.is_empty() { "(none)" } else { alias.as_ref().unwrap_or(name) };
                 say(format_args!(
                     "{name:<32} {requests:>10} {input_tokens:>14} {output_tokens:>14} {:>14.6}{note}",
                     cost_nano_usd.as_usd()

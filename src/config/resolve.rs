@@ -113,7 +113,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         global_limits: global_limits(&shape),
         queue: queue(&shape),
         shared_limits: shared_limits(&mut shape),
-        ledger: shape.own.ledger.take().map(|ledger| LedgerSettings { file: ledger.file }),
+        ledger: ledger(&mut shape),
         decisions: shape.own.decisions.take().map(decisions),
         breaker: breaker(&shape.router, shape.litellm.allowed_fails),
         max_fallbacks,
@@ -185,6 +185,13 @@ fn queue(shape: &Shape<'_, '_>) -> QueueSettings {
         strict: own.strict.unwrap_or(false),
         max_wait: own.max_wait.or(never).or(general.admission_queue_timeout).unwrap_or(MAX_WAIT),
     }
+}
+
+/// One is kept where it is asked for, or where a database is named.
+fn ledger(shape: &mut Shape<'_, '_>) -> Option<LedgerSettings> {
+    let (own, server) = (shape.own.ledger.take(), shape.general.database_url.take());
+    let asked = own.is_some() || server.is_some();
+    asked.then(|| LedgerSettings { file: own.and_then(|own| own.file), server })
 }
 
 fn shared_limits(shape: &mut Shape<'_, '_>) -> Option<SharedLimitSettings> {

@@ -199,10 +199,12 @@ pub struct PolicySettings {
 }
 
 /// The ledger. It is opened at a start, and not by a reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct LedgerSettings {
     /// Its file. `None`: `ledger.db` in the folder of state.
     pub file: Option<PathBuf>,
+    /// The Postgres server it is kept by instead (`database_url`).
+    pub server: Option<SecretString>,
 }
 
 /// Which decisions of routers are kept, so that they can be explained and repeated.

@@ -13,6 +13,7 @@ mod litellm_params;
 mod litellm_settings;
 mod model_info;
 mod model_list;
+mod postgres_server;
 mod redis_server;
 mod roll_out;
 mod router_settings;

@@ -407,6 +407,34 @@ fn entries_of_one_key_and_model_have_one_limit() {
 }
 
 #[test]
+fn the_url_of_a_database_loses_what_its_client_does_not_know_and_is_never_told() {
+    let model = "model_list: [{ model_name: a, litellm_params: { model: openai/a, api_key: k } }]";
+    let read = |url: &str| parse(&format!("{model}\ngeneral_settings: {{ database_url: \"{url}\" }}"), "a.yaml", &env);
+    for (options, kept) in [
+        ("", ""),
+        ("?schema=public&connection_limit=9", ""),
+        ("?sslmode=prefer&pool_timeout=1&connect_timeout=3", "?sslmode=prefer&connect_timeout=3"),
+        ("?sslmode=allow&sslcert=", "?sslmode=prefer"),
+    ] {
+        let server = "postgres://u:pass?sslmode=require@h/db";
+        let loaded = read(&format!("{server}{options}")).unwrap_or_else(|problems| panic!("{problems}"));
+        let url = loaded.settings.ledger.unwrap().server.unwrap();
+        assert_eq!(url.expose_secret(), format!("{server}{kept}"));
+        assert!(!report::table(&loaded.report).contains("pass?"));
+    }
+    for wrong in [
+        "mysql://u:hidden@h/db",
+        "postgres://u:hidden@h/db?a=b&sslmode=require",
+        "postgres://u:hidden@h/db?sslmode=verify-full",
+        "postgres://u:hidden@h/db?sslrootcert=a.pem",
+        "postgres://u:hidden@h/db?pgbouncer=true",
+    ] {
+        let problems = read(wrong).unwrap_err().to_string();
+        assert!(problems.starts_with("a.yaml:2:35: `database_url` ") && !problems.contains("hidden"), "{problems}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_one_problem_without_a_line() {
     let problems = load(Path::new("/nowhere/at/all.yaml"), &nothing).unwrap_err();
     let text = problems.to_string();

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::store::{By, Logged, Period, Reader, Spend};
+use crate::virtual_key::KeyHash;
 
 use super::{App, probe, refusal};
 
@@ -45,7 +46,17 @@ pub(super) async fn tags(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 
 /// `/global/spend/keys`.
 pub(super) async fn keys(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    let line = |line: &Spend| json!({"api_key": line.name, "key_name": line.name, "key_alias": line.name, "total_spend": line.cost_nano_usd.as_usd()});
+    let snapshot = app.gateway.live.read();
+    let line = move |line: &Spend| {
+        let known = KeyHash::parse(&line.name).and_then(|hash| snapshot.callers.keys.get(hash));
+        let alias = match &known {
+            Some(known) => known.key.alias.clone(),
+            // It has been deleted, or was never one that has another name.
+            None => line.alias.clone().or_else(|| KeyHash::parse(&line.name).is_none().then(|| line.name.clone())),
+        };
+        let name = known.map_or_else(|| line.name.clone(), |known| known.key.name());
+        json!({"api_key": line.name, "key_name": name, "key_alias": alias, "total_spend": line.cost_nano_usd.as_usd()})
+    };
     sums(&app, &uri, &headers, By::Key, line).await
 }
 
@@ -55,9 +66,15 @@ pub(super) async fn models(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     sums(&app, &uri, &headers, By::Model, line).await
 }
 
-async fn sums(app: &App, uri: &Uri, headers: &HeaderMap, by: By, line: fn(&Spend) -> Value) -> Response {
+async fn sums(
+    app: &App,
+    uri: &Uri,
+    headers: &HeaderMap,
+    by: By,
+    line: impl Fn(&Spend) -> Value + Send + 'static,
+) -> Response {
     let asked = Asked::of(uri);
-    let read = move |reader: Reader| Ok(reader.spend(by, &asked.period)?.iter().map(line).collect());
+    let read = move |reader: Reader| Ok(reader.spend(by, &asked.period)?.iter().map(&line).collect());
     answer(app, uri, headers, read).await
 }
 
@@ -90,8 +107,8 @@ async fn answer(
         let why = "no ledger is kept; set `witgate.ledger` in the configuration and start again";
         return refuse(RefusalKind::UnknownPath, why.to_owned());
     };
-    let path = ledger.path().to_owned();
-    let read = app.gateway.blocking.run(move || Reader::open(&path).and_then(read)).await;
+    let ledger = Arc::clone(ledger);
+    let read = app.gateway.blocking.run(move || ledger.reader().and_then(read)).await;
     match read {
         Some(Ok(answer)) => probe::json_response(StatusCode::OK, &answer),
         Some(Err(why)) => refuse(RefusalKind::InvalidRequest, why),

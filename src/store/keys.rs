@@ -5,17 +5,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Error, params};
 
+use super::postgres::{Postgres, collated, numbered};
 use super::schema;
+use super::spent::Question;
 use crate::virtual_key::{KeyHash, VirtualKey};
 
-/// The keys in a ledger's file, over a connection of their own: who changes a key waits until it is written.
+/// The keys beside a ledger, over a connection of their own: who changes a key waits until it is written.
 #[derive(Debug)]
-pub struct KeyStore(Mutex<Connection>);
+pub struct KeyStore(Source);
+
+#[derive(Debug)]
+enum Source {
+    File(Mutex<Connection>),
+    Server(Postgres),
+}
 
 impl KeyStore {
     /// Opens them in the file of a ledger.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        schema::open(path).map(|database| Self(Mutex::new(database)))
+        schema::open(path).map(|database| Self(Source::File(Mutex::new(database))))
+    }
+
+    /// Those that a server has.
+    pub(super) const fn of(server: Postgres) -> Self {
+        Self(Source::Server(server))
     }
 
     /// All of them.
@@ -23,10 +36,18 @@ impl KeyStore {
     /// # Errors
     /// They cannot be read, in words.
     pub fn load(&self) -> Result<Vec<VirtualKey>, String> {
-        let database = self.lock();
-        let mut statement = database.prepare("SELECT key FROM keys ORDER BY token").map_err(words)?;
-        let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(words)?;
-        let texts: Vec<String> = texts.collect::<Result<_, _>>().map_err(words)?;
+        const ALL: &str = "SELECT key FROM keys ORDER BY token";
+        let texts: Vec<String> = match &self.0 {
+            Source::File(database) => {
+                let database = lock(database);
+                let mut statement = database.prepare(ALL).map_err(words)?;
+                let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(words)?;
+                texts.collect::<Result<_, _>>().map_err(words)?
+            }
+            Source::Server(server) => {
+                server.run(|client| client.query(ALL, &[])?.iter().map(|row| row.try_get(0)).collect())?
+            }
+        };
         let read =
             |text: &String| serde_json::from_str(text).map_err(|fault| format!("a kept key cannot be read: {fault}"));
         texts.iter().map(read).collect()
@@ -38,9 +59,22 @@ impl KeyStore {
     /// It cannot be written, in words.
     pub fn put(&self, key: &VirtualKey) -> Result<(), String> {
         let text = serde_json::to_string(key).map_err(|fault| fault.to_string())?;
-        let parameters = params![key.hash.to_string(), key.alias, key.team, text];
-        let written = self.lock().execute("INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4)", parameters);
-        written.map(drop).map_err(words)
+        let hash = key.hash.to_string();
+        match &self.0 {
+            Source::File(database) => {
+                let parameters = params![hash, key.alias, key.team, text];
+                let written = lock(database).execute("INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4)", parameters);
+                written.map(drop).map_err(words)
+            }
+            Source::Server(server) => {
+                let (alias, team) = (key.alias.clone(), key.team.as_ref().map(ToString::to_string));
+                server.run(move |client| {
+                    let put = "INSERT INTO keys VALUES ($1, $2, $3, $4) ON CONFLICT (token) DO UPDATE SET \
+                         key_alias = excluded.key_alias, team = excluded.team, key = excluded.key";
+                    client.execute(put, &[&hash, &alias, &team, &text]).map(drop)
+                })
+            }
+        }
     }
 
     /// Forgets these keys, all of them or none.
@@ -48,17 +82,50 @@ impl KeyStore {
     /// # Errors
     /// As [`KeyStore::put`].
     pub fn delete(&self, hashes: &[KeyHash]) -> Result<(), String> {
-        let mut database = self.lock();
-        let transaction = database.transaction().map_err(words)?;
-        for hash in hashes {
-            transaction.execute("DELETE FROM keys WHERE token = ?1", params![hash.to_string()]).map_err(words)?;
+        let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
+        match &self.0 {
+            Source::File(database) => {
+                let mut database = lock(database);
+                let transaction = database.transaction().map_err(words)?;
+                for hash in hashes {
+                    transaction.execute("DELETE FROM keys WHERE token = ?1", params![hash]).map_err(words)?;
+                }
+                transaction.commit().map_err(words)
+            }
+            Source::Server(server) => {
+                server.run(move |client| client.execute("DELETE FROM keys WHERE token = ANY($1)", &[&hashes]).map(drop))
+            }
         }
-        transaction.commit().map_err(words)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// One number out of the same tables, over an index that is made where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, in words.
+    pub(super) fn sum(&self, question: &Question<'_>) -> Result<Option<i64>, String> {
+        let Question { index, sum, name, span: [since, before] } = question;
+        match &self.0 {
+            Source::File(database) => {
+                let database = lock(database);
+                let told = database
+                    .execute_batch(index)
+                    .and_then(|()| database.query_row(sum, params![name, since, before], |row| row.get(0)));
+                told.map_err(|fault| fault.to_string())
+            }
+            Source::Server(server) => {
+                let (index, sum, name) = (collated(index), collated(&numbered(sum)), (*name).to_owned());
+                let (since, before) = (since.clone(), before.clone());
+                server.run(move |client| {
+                    client.batch_execute(&index)?;
+                    client.query_one(sum.as_str(), &[&name, since.as_sql(), before.as_sql()])?.try_get(0)
+                })
+            }
+        }
     }
+}
+
+fn lock(database: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    database.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]

@@ -1,11 +1,15 @@
 //! What a ledger is asked: spend by key, model, tag, day and so on, and the requests themselves.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
+use super::postgres::{Postgres, numbered};
 use super::schema;
+use crate::moment::Moment;
 use crate::money::NanoUsd;
 
 /// What spend is added up by.
@@ -55,8 +59,10 @@ pub struct Period {
 /// One line of a sum.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spend {
-    /// Whose; empty where requests had none.
+    /// Whose; empty where requests had none. Of a virtual key it is the digest.
     pub name: String,
+    /// What people call it, where that is another name.
+    pub alias: Option<String>,
     /// Requests, or attempts where a deployment or a provider is meant.
     pub requests: u64,
     /// All input tokens.
@@ -101,44 +107,119 @@ pub struct Logged {
 }
 
 /// A ledger that is read, while a gateway writes it or none does.
-pub struct Reader(Connection);
+pub struct Reader(Source);
+
+enum Source {
+    File(Connection),
+    Server(Postgres),
+}
+
+/// A row of an answer; both databases have columns by number.
+enum Columns<'a> {
+    File(&'a Row<'a>),
+    Server(&'a postgres::Row),
+}
+
+impl Columns<'_> {
+    fn text(&self, index: usize) -> Result<Option<String>, String> {
+        match self {
+            Self::File(row) => row.get(index).map_err(|fault| fault.to_string()),
+            Self::Server(row) => row.try_get(index).map_err(|fault| fault.to_string()),
+        }
+    }
+
+    fn whole(&self, index: usize) -> Result<Option<u64>, String> {
+        let number: Option<i64> = match self {
+            Self::File(row) => row.get(index).map_err(|fault| fault.to_string()),
+            Self::Server(row) => row.try_get(index).map_err(|fault| fault.to_string()),
+        }?;
+        Ok(number.map(|number| u64::try_from(number).unwrap_or_default()))
+    }
+
+    fn count(&self, index: usize) -> Result<u64, String> {
+        Ok(self.whole(index)?.unwrap_or_default())
+    }
+}
 
 impl Reader {
-    /// Opens it.
+    /// Opens a file.
     ///
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn open(path: &Path) -> Result<Self, String> {
-        schema::open_to_read(path).map(Self).map_err(|fault| format!("{}: {fault}", path.display()))
+        let opened = schema::open_to_read(path).map_err(|fault| format!("{}: {fault}", path.display()));
+        opened.map(|database| Self(Source::File(database)))
+    }
+
+    /// Reads what a server has.
+    pub(super) const fn of(server: Postgres) -> Self {
+        Self(Source::Server(server))
     }
 
     /// Adds up, the dearest first; days in their order.
     ///
     /// # Errors
-    /// A day that is none; a file that cannot be read.
+    /// A day that is none; a ledger that cannot be read.
     pub fn spend(&self, by: By, period: &Period) -> Result<Vec<Spend>, String> {
         let (column, from) = by.query();
+        let column = match self.0 {
+            Source::Server(_) if by == By::Day => {
+                "to_char(to_timestamp(arrived_ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')".to_owned()
+            }
+            // Names stand in the order of their bytes, whatever the language of a database.
+            Source::Server(_) => format!("{column} COLLATE \"C\""),
+            Source::File(_) => column.to_owned(),
+        };
         let order = if by == By::Day { "1" } else { "5 DESC, 1" };
         let text = format!(
-            "SELECT coalesce({column}, ''), count(*), sum(spent.input_tokens), sum(spent.output_tokens), \
-             sum(coalesce(spent.cost_nano_usd, 0)), \
-             sum(spent.cost_nano_usd IS NULL AND spent.input_tokens + spent.output_tokens > 0) \
+            "SELECT coalesce({column}, ''), count(*), CAST(sum(spent.input_tokens) AS BIGINT), \
+             CAST(sum(spent.output_tokens) AS BIGINT), CAST(sum(coalesce(spent.cost_nano_usd, 0)) AS BIGINT), \
+             count(*) FILTER (WHERE spent.cost_nano_usd IS NULL AND spent.input_tokens + spent.output_tokens > 0) \
              FROM {from} WHERE arrived_ms >= ?1 AND arrived_ms < ?2 GROUP BY 1 ORDER BY {order}"
         );
-        let [since, until] = self.bounds(period)?;
-        let mut statement = self.0.prepare(&text).map_err(|fault| fault.to_string())?;
-        let line = |row: &Row<'_>| {
+        let [since, until] = bounds(period)?;
+        let aliases = if by == By::Key { self.aliases()? } else { BTreeMap::new() };
+        let line = |row: &Columns<'_>| {
+            let name = row.text(0)?.unwrap_or_default();
             Ok(Spend {
-                name: row.get(0)?,
-                requests: count(row, 1)?,
-                input_tokens: count(row, 2)?,
-                output_tokens: count(row, 3)?,
-                cost_nano_usd: NanoUsd(count(row, 4)?),
-                unpriced: count(row, 5)?,
+                alias: aliases.get(&name).cloned(),
+                name,
+                requests: row.count(1)?,
+                input_tokens: row.count(2)?,
+                output_tokens: row.count(3)?,
+                cost_nano_usd: NanoUsd(row.count(4)?),
+                unpriced: row.count(5)?,
             })
         };
-        let lines = statement.query_map(params![since, until], line).map_err(|fault| fault.to_string())?;
-        lines.collect::<Result<_, _>>().map_err(|fault| fault.to_string())
+        match &self.0 {
+            Source::File(database) => {
+                let mut statement = database.prepare(&text).map_err(|fault| fault.to_string())?;
+                let mut rows = statement.query(params![since, until]).map_err(|fault| fault.to_string())?;
+                from_file(&mut rows, line)
+            }
+            Source::Server(server) => {
+                let text = numbered(&text);
+                let rows = server.run(move |client| client.query(text.as_str(), &[&since, &until]))?;
+                rows.iter().map(|row| line(&Columns::Server(row))).collect()
+            }
+        }
+    }
+
+    /// What the kept keys are called, by their digests.
+    fn aliases(&self) -> Result<BTreeMap<String, String>, String> {
+        const ALL: &str = "SELECT token, key_alias FROM keys WHERE key_alias IS NOT NULL";
+        let line = |row: &Columns<'_>| Ok((row.text(0)?.unwrap_or_default(), row.text(1)?.unwrap_or_default()));
+        let all = match &self.0 {
+            Source::File(database) => {
+                let mut statement = database.prepare(ALL).map_err(|fault| fault.to_string())?;
+                from_file(&mut statement.query([]).map_err(|fault| fault.to_string())?, line)
+            }
+            Source::Server(server) => {
+                let rows = server.run(|client| client.query(ALL, &[]))?;
+                rows.iter().map(|row| line(&Columns::Server(row))).collect()
+            }
+        };
+        Ok(all?.into_iter().collect())
     }
 
     /// The last requests of a period, or the one with this id, the newest first and at most `most`.
@@ -146,50 +227,63 @@ impl Reader {
     /// # Errors
     /// As [`Reader::spend`].
     pub fn requests(&self, id: Option<&str>, period: &Period, most: u32) -> Result<Vec<Logged>, String> {
-        let [since, until] = self.bounds(period)?;
-        let text = "SELECT id, arrived_ms, strftime('%Y-%m-%dT%H:%M:%fZ', arrived_ms / 1000.0, 'unixepoch'), \
-             strftime('%Y-%m-%dT%H:%M:%fZ', (arrived_ms + latency_ms) / 1000.0, 'unixepoch'), api, key, team, model_group, \
-             input_tokens, output_tokens, cost_nano_usd, status, ending FROM requests \
-             WHERE arrived_ms >= ?1 AND arrived_ms < ?2 AND (?3 IS NULL OR id = ?3) ORDER BY arrived_ms DESC LIMIT ?4";
-        let mut statement = self.0.prepare(text).map_err(|fault| fault.to_string())?;
-        let line = |row: &Row<'_>| {
-            let cost: Option<i64> = row.get(10)?;
+        let [since, until] = bounds(period)?;
+        let most = i64::from(most);
+        let text = "SELECT id, arrived_ms, latency_ms, api, key, team, model_group, input_tokens, output_tokens, cost_nano_usd, \
+             status, ending FROM requests WHERE arrived_ms >= ?1 AND arrived_ms < ?2 AND (CAST(?3 AS TEXT) IS NULL OR id = ?3) \
+             ORDER BY arrived_ms DESC, id DESC LIMIT ?4";
+        let line = |row: &Columns<'_>| {
+            let (arrived, latency) = (row.count(1)?, row.count(2)?);
             Ok(Logged {
-                id: row.get(0)?,
-                arrived_ms: count(row, 1)?,
-                arrived: row.get(2)?,
-                ended: row.get(3)?,
-                api: row.get(4)?,
-                key: row.get(5)?,
-                team: row.get(6)?,
-                model_group: row.get(7)?,
-                input_tokens: count(row, 8)?,
-                output_tokens: count(row, 9)?,
-                cost_nano_usd: cost.map(|cost| NanoUsd(u64::try_from(cost).unwrap_or_default())),
-                status: row.get(11)?,
-                ending: row.get(12)?,
+                id: row.text(0)?.unwrap_or_default(),
+                arrived_ms: arrived,
+                arrived: Moment::from_millis(arrived).iso(),
+                ended: Moment::from_millis(arrived.saturating_add(latency)).iso(),
+                api: row.text(3)?.unwrap_or_default(),
+                key: row.text(4)?,
+                team: row.text(5)?,
+                model_group: row.text(6)?,
+                input_tokens: row.count(7)?,
+                output_tokens: row.count(8)?,
+                cost_nano_usd: row.whole(9)?.map(NanoUsd),
+                status: u16::try_from(row.count(10)?).unwrap_or_default(),
+                ending: row.text(11)?.unwrap_or_default(),
             })
         };
-        let lines = statement.query_map(params![since, until, id, most], line).map_err(|fault| fault.to_string())?;
-        lines.collect::<Result<_, _>>().map_err(|fault| fault.to_string())
-    }
-
-    /// Milliseconds from which on, and before which.
-    fn bounds(&self, period: &Period) -> Result<[i64; 2], String> {
-        let day = |day: &Option<String>, later: &str, open: i64| {
-            let Some(day) = day else { return Ok(open) };
-            let plain = day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-            let seconds: Option<i64> = self
-                .0
-                .query_row("SELECT unixepoch(?1, ?2)", params![day, later], |row| row.get(0))
-                .map_err(|fault| fault.to_string())?;
-            let seconds = seconds.filter(|_| plain);
-            seconds.map(|seconds| seconds * 1000).ok_or_else(|| format!("`{day}` is no day; write it as YYYY-MM-DD"))
-        };
-        Ok([day(&period.since, "+0 days", 0)?, day(&period.until, "+1 day", i64::MAX)?])
+        match &self.0 {
+            Source::File(database) => {
+                let mut statement = database.prepare(text).map_err(|fault| fault.to_string())?;
+                let mut rows = statement.query(params![since, until, id, most]).map_err(|fault| fault.to_string())?;
+                from_file(&mut rows, line)
+            }
+            Source::Server(server) => {
+                let (text, id) = (numbered(text), id.map(str::to_owned));
+                let rows = server.run(move |client| client.query(text.as_str(), &[&since, &until, &id, &most]))?;
+                rows.iter().map(|row| line(&Columns::Server(row))).collect()
+            }
+        }
     }
 }
 
-fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
-    Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or_default())
+fn from_file<T>(
+    rows: &mut rusqlite::Rows<'_>,
+    line: impl Fn(&Columns<'_>) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next().map_err(|fault| fault.to_string())? {
+        lines.push(line(&Columns::File(row))?);
+    }
+    Ok(lines)
+}
+
+/// Milliseconds from which on, and before which.
+fn bounds(period: &Period) -> Result<[i64; 2], String> {
+    let day = |day: &Option<String>, later: Duration, open: i64| -> Result<i64, String> {
+        let Some(day) = day else { return Ok(open) };
+        let plain = day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        let midnight = Moment::parse(day).filter(|_| plain);
+        let midnight = midnight.ok_or_else(|| format!("`{day}` is no day; write it as YYYY-MM-DD"))?;
+        Ok(i64::try_from((midnight + later).as_millis()).unwrap_or(i64::MAX))
+    };
+    Ok([day(&period.since, Duration::ZERO, 0)?, day(&period.until, Duration::from_hours(24), i64::MAX)?])
 }

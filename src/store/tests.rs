@@ -1,3 +1,5 @@
+mod server;
+
 use super::*;
 use crate::chat::Usage;
 use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId, TeamId};
@@ -15,6 +17,7 @@ fn record(number: u64, group: &str, cost: Option<u64>) -> Record {
     let usage = Usage { input_tokens: 10, output_tokens: 2, ..Usage::default() };
     let mut record = Record::new(RequestId::derive(arrived, number), arrived, "openai");
     record.caller = Some(KeyId::from("master"));
+    record.team = Some(TeamId::from("team"));
     record.group = Some(GroupName::from(group));
     record.tags = vec!["study".to_owned(), group.to_owned()];
     record.usage = usage.clone();
@@ -117,6 +120,49 @@ fn budgets_find_again_what_was_spent_since_a_moment() {
     assert_eq!(spent(Scope::Deployment(DeploymentId::from("one")), 10), 0);
 }
 
+/// One of each kind that somebody pays for, and one that has nothing.
+fn scopes() -> [Scope; 8] {
+    [
+        Scope::Global,
+        Scope::Key("master".into()),
+        Scope::Team("team".into()),
+        Scope::Team("none".into()),
+        Scope::Tag("study".into()),
+        Scope::Group("a".into()),
+        Scope::Provider("simulated".into()),
+        Scope::Deployment("one".into()),
+    ]
+}
+
+#[test]
+fn what_was_spent_is_found_without_reading_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let ledger = Ledger::open(&path).unwrap();
+    let span = [Moment::from_millis(NOON), Moment::from_millis(NOON + 1000)];
+    for scope in scopes() {
+        assert_eq!(ledger.spent(&scope, span), Ok(NanoUsd::default()), "{scope:?}");
+        let question = spent::question(&scope, span).unwrap();
+        let database = rusqlite::Connection::open(&path).unwrap();
+        let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {}", question.sum)).unwrap();
+        let parameters = rusqlite::params![question.name, question.span[0], question.span[1]];
+        let steps = plan.query_map(parameters, |row| row.get::<_, String>(3)).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        let [column, time] = match scope {
+            Scope::Global => ["", "arrived_ms"],
+            Scope::Key(_) => ["key=? AND ", "arrived_ms"],
+            Scope::Team(_) => ["team=? AND ", "arrived_ms"],
+            Scope::Tag(_) => ["tag=? AND ", "request"],
+            Scope::Group(_) => ["model_group=? AND ", "request"],
+            Scope::Provider(_) => ["provider=? AND ", "request"],
+            _ => ["deployment=? AND ", "request"],
+        };
+        let wanted = format!("({column}{time}>? AND {time}<?)");
+        assert!(steps[0].contains("USING COVERING INDEX") && steps[0].ends_with(&wanted), "{scope:?}: {steps:?}");
+        assert!(steps.iter().all(|step| step.starts_with("SEARCH")), "{scope:?}: {steps:?}");
+    }
+}
+
 #[test]
 fn keys_are_found_again_as_they_were_last_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -144,9 +190,10 @@ fn a_ledger_of_the_first_version_is_taken_over() {
     let path = folder.path().join("ledger.db");
     let database = rusqlite::Connection::open(&path).unwrap();
     database.execute_batch(schema::STEPS[0]).unwrap();
+    let id = RequestId::derive(Moment::from_millis(5), 1);
     let row = "INSERT INTO requests VALUES ('r', 5, 'openai', 'k', NULL, 'g', NULL, 0, 1, 1, 0, 0, 1, 0, 0, 70, 0, NULL, 1, 200, 'whole');
         INSERT INTO attempts VALUES ('r', 0, 'd', 'p', 'm', NULL, 1, 1, 0, 0, 1, 0, 70); PRAGMA user_version = 1";
-    database.execute_batch(row).unwrap();
+    database.execute_batch(&row.replace("'r'", &format!("'{id}'"))).unwrap();
     drop(database);
     let ledger = Ledger::open(&path).unwrap();
     for scope in [Scope::Key(KeyId::from("k")), Scope::Group(GroupName::from("g"))] {

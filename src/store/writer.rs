@@ -28,8 +28,23 @@ pub(super) enum Message {
     Stop,
 }
 
+/// Where records are written.
+pub(super) trait Sink {
+    /// Writes all of them or none; those that are there already are passed over.
+    ///
+    /// # Errors
+    /// They are not written, and why, in words.
+    fn insert(&mut self, batch: &[Box<Record>]) -> Result<(), String>;
+}
+
+impl Sink for Connection {
+    fn insert(&mut self, batch: &[Box<Record>]) -> Result<(), String> {
+        insert(self, batch).map_err(|fault| fault.to_string())
+    }
+}
+
 /// Writes until it is told to stop. Once `ending` is set, what cannot be written is given up after a few tries.
-pub(super) fn write(mut database: Connection, messages: &Receiver<Message>, ending: &AtomicBool) {
+pub(super) fn write(mut database: impl Sink, messages: &Receiver<Message>, ending: &AtomicBool) {
     let mut stopping = false;
     while !stopping {
         let Ok(first) = messages.recv() else { return };
@@ -47,21 +62,26 @@ pub(super) fn write(mut database: Connection, messages: &Receiver<Message>, endi
             }
         }
         let mut tries = 0;
-        while let Err(fault) = insert(&mut database, &batch) {
+        while let Err(fault) = if batch.is_empty() { Ok(()) } else { database.insert(&batch) } {
             tries += 1;
-            tracing::error!(%fault, records = batch.len(), "the ledger could not be written; it is tried again");
+            // The first time, and then twice a minute.
+            if tries % 30 == 1 {
+                tracing::error!(fault, records = batch.len(), "the ledger could not be written; it is tried again");
+            }
             if ending.load(Ordering::Acquire) && tries >= LAST_TRIES {
+                let more = messages.try_iter().filter(|message| matches!(message, Message::Record(_))).count();
+                tracing::error!(fault, records = batch.len() + more, "the ledger's last records are lost");
                 return;
             }
             std::thread::sleep(PAUSE);
+        }
+        if tries > 0 {
+            tracing::warn!(records = batch.len(), tries, "the ledger is written again");
         }
     }
 }
 
 fn insert(database: &mut Connection, batch: &[Box<Record>]) -> Result<(), Error> {
-    if batch.is_empty() {
-        return Ok(());
-    }
     let transaction = database.transaction()?;
     {
         let mut requests = transaction.prepare(
@@ -137,16 +157,16 @@ fn one(
     Ok(())
 }
 
-/// SQLite's integers have a sign.
-fn whole(count: u64) -> i64 {
+/// Integers of databases have a sign.
+pub(super) fn whole(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn millis(length: Duration) -> i64 {
+pub(super) fn millis(length: Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn tokens(usage: &Usage) -> [i64; 5] {
+pub(super) fn tokens(usage: &Usage) -> [i64; 5] {
     [usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens, usage.output_tokens, usage.reasoning_tokens]
         .map(whole)
 }

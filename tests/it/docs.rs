@@ -286,7 +286,8 @@ fn variables(path: &Path) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(path).expect("an example");
     let names = text.split("os.environ/").skip(1);
     let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
-    names.map(|rest| (name(rest), "value".to_owned())).collect()
+    let value = |name: &str| if name == "DATABASE_URL" { "postgres://u:p@localhost/db" } else { "value" };
+    names.map(name).map(|name| (value(&name).to_owned(), name)).map(|(value, name)| (name, value)).collect()
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Virtual keys and budgets over a running gateway: made, used, bounded, blocked, spent.
 
+use std::process::Command;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -179,7 +181,7 @@ async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
 #[tokio::test]
 async fn keys_and_what_they_spent_are_there_after_a_restart() {
     let (gateway, folder) = started("").await;
-    let key = made(&gateway, json!({"max_budget": 0.1, "budget_duration": "1d"})).await;
+    let key = made(&gateway, json!({"key_alias": "study", "max_budget": 0.1, "budget_duration": "1d"})).await;
     let reply = chat(&gateway, "g", &key).await;
     let cost: f64 = reply.header("x-litellm-response-cost").parse().expect("dollars");
     let spend = async |gateway: &Gateway| {
@@ -188,7 +190,18 @@ async fn keys_and_what_they_spent_are_there_after_a_restart() {
     };
     assert!((spend(&gateway).await - cost).abs() < 1e-9);
     gateway.app.gateway.ledger.as_ref().expect("a ledger").finish();
+    let keys = get(&gateway, "/global/spend/keys", "sk-master").await.json();
+    assert_eq!(
+        (&keys[0]["key_alias"], &keys[0]["key_name"]),
+        (&json!("study"), &json!(format!("sk-...{}", &key[key.len() - 4..])))
+    );
+    assert_eq!(keys[0]["api_key"].as_str().map(str::len), Some(64), "{keys}");
     gateway.drain().await;
+    let arguments = ["spend", "--by", "key", "--ledger"];
+    let file = folder.path().join("ledger.db");
+    let output = Command::new(env!("CARGO_BIN_EXE_witgate")).args(arguments).arg(file).output().expect("it runs");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.lines().nth(1).is_some_and(|line| line.starts_with("study ")), "{output:?}");
     let config = format!(
         "{MODELS}general_settings: {{master_key: sk-master}}\nwitgate: {{ledger: {{file: {}}}}}\n",
         folder.path().join("ledger.db").display()

@@ -33,7 +33,7 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 7] = ["config", "policy", "provider", "http", "shared_limits", "store", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 24] = [
+const HOMES: [(&str, &[&str]); 25] = [
     ("getrandom", &["server"]),
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
@@ -53,6 +53,7 @@ const HOMES: [(&str, &[&str]); 24] = [
     ("serde_saphyr", &["config", "scenario"]),
     ("notify", &["reload"]),
     ("redis", &["shared_limits"]),
+    ("postgres", &["store"]),
     ("rusqlite", &["store"]),
     ("tiktoken_rs", &["tokens"]),
     ("prometheus_client", &["telemetry"]),

@@ -11,6 +11,7 @@ mod hardening;
 mod languages;
 mod ledger;
 mod limits;
+mod postgres;
 mod reload;
 mod replay;
 mod rollout;
@@ -46,8 +47,8 @@ cargo xtask prove shared
 
   languages: one router in every language, from `witgate policy new` to deciding a request; all must decide alike.
 
-  ledger: a gateway is killed under load and started again, three times: what ledger and budgets have lost, and that nothing is
-  counted twice.
+  ledger: a gateway is killed under load and started again, three times, over a file and over Postgres: what ledger and budgets
+  have lost, and that nothing is counted twice.
 
   limits: 5,000- to 15,000-token prompts against providers that enforce a strict sliding limit, on virtual time: refusals by the
   provider, the share of the limit that is used, and how far from the ideal duration.

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use super::Redis;
 use super::allowance::budget;
+use super::postgres_server;
 use crate::config::report::Grade;
 use crate::config::section::Section;
 use crate::virtual_key::Allowance;
@@ -27,6 +28,7 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) admission_queue_timeout: Option<Duration>,
     pub(in crate::config) redis: Redis,
     pub(in crate::config) fail_closed: Option<bool>,
+    pub(in crate::config) database_url: Option<SecretString>,
 }
 
 impl GeneralSettings {
@@ -48,6 +50,7 @@ impl GeneralSettings {
             max_queued_requests_per_worker: section.small("max_queued_requests_per_worker"),
             admission_queue_timeout: section.seconds("admission_queue_timeout_seconds"),
             redis: Redis::read(&mut section),
+            database_url: postgres_server::read(&mut section),
             fail_closed: section.flag("fail_closed_rate_limit_enforcement"),
         };
         section.finish();

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use witgate::store::{By, Period, Reader};
+use witgate::store::{By, Period, Place};
 
+use super::postgres::Postgres;
 use crate::bench::watch::now;
 use crate::say;
 
@@ -165,24 +166,40 @@ fn live(gateway: Gateway) -> Result<Life, String> {
     Ok(life)
 }
 
-/// Runs it.
+/// Runs it, over a file and over a Postgres server.
 pub(super) fn prove() -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|problem| problem.to_string())?;
-    let ledger = folder.path().join("ledger.db");
+    let file = folder.path().join("ledger.db");
+    say("the ledger in a file");
+    let of_file = over(folder.path(), &Place::File(file.clone()), "", &format!("{{file: {}}}", file.display()));
+    let Some(server) = Postgres::start()? else {
+        say("SKIPPED: no Postgres server is installed, so that the ledger there is not tried");
+        return of_file;
+    };
+    say("the ledger in Postgres");
+    let folder = tempfile::tempdir().map_err(|problem| problem.to_string())?;
+    let url = server.url();
+    let database = format!(", database_url: \"{url}\"");
+    let of_server = over(folder.path(), &Place::Server(url.into()), &database, "{}");
+    let failures: Vec<String> = [of_file, of_server].into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// Kills and starts a gateway that keeps its ledger there. `general` and `ledger` are what its configuration says of it.
+fn over(folder: &Path, place: &Place, general: &str, ledger: &str) -> Result<(), String> {
     let config = format!(
         "model_list: [{{model_name: g, litellm_params: {{model: simulated/m, input_cost_per_token: 0.000002, output_cost_per_token: 0.000008, simulated: {{ttft_ms: 3}}}}}}]\n\
-         general_settings: {{master_key: sk-operator-of-the-proof}}\n\
-         witgate:\n  ledger: {{file: {}}}\n  keys: [{{key: {KEY}, key_alias: proof, max_budget: 1000}}]\n",
-        ledger.display()
+         general_settings: {{master_key: sk-operator-of-the-proof{general}}}\n\
+         witgate:\n  ledger: {ledger}\n  keys: [{{key: {KEY}, key_alias: proof, max_budget: 1000}}]\n"
     );
-    std::fs::write(folder.path().join("config.yaml"), config).map_err(|problem| problem.to_string())?;
+    std::fs::write(folder.join("config.yaml"), config).map_err(|problem| problem.to_string())?;
     let began = now();
     let (mut told, mut may_lack, mut may_exceed) = (0, 0, 0);
     let (mut replies, mut sent, mut failures) = (0, 0, Vec::new());
     say("start  told to clients  in the ledger  the budget says  may lack  may exceed");
     for start in 1..=KILLS + 1 {
-        let gateway = Gateway::start(folder.path())?;
-        let kept = kept(&ledger)?;
+        let gateway = Gateway::start(folder)?;
+        let kept = kept(place)?;
         let budget = gateway.spend()?;
         say(&format!("{start:>5}  {told:>15}  {kept:>13}  {budget:>15}  {may_lack:>8}  {may_exceed:>10}"));
         if budget != kept {
@@ -215,7 +232,7 @@ pub(super) fn prove() -> Result<(), String> {
 }
 
 /// What the ledger has, in billionths of a dollar.
-fn kept(ledger: &Path) -> Result<u64, String> {
-    let sums = Reader::open(ledger)?.spend(By::Key, &Period::default())?;
+fn kept(place: &Place) -> Result<u64, String> {
+    let sums = place.read()?.spend(By::Key, &Period::default())?;
     Ok(sums.iter().map(|sum| sum.cost_nano_usd.0).sum())
 }

@@ -1,0 +1,208 @@
+//! Against a real Postgres server, started by each test; where none is installed they say so and check nothing.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+
+/// How long is waited for a server to answer, or for what it is to be told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Until it holds; fails where that takes too long.
+#[expect(clippy::disallowed_methods, reason = "a server of its own runs in real time")]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Whom the server runs as where the tests are root's: it refuses to be root.
+const NOBODY: u32 = 65_534;
+
+struct Server {
+    programs: PathBuf,
+    folder: tempfile::TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Server {
+    fn start() -> Option<Self> {
+        let Some(programs) = programs() else {
+            eprintln!("SKIPPED: no Postgres server is installed; the ledger in Postgres is not tested here");
+            return None;
+        };
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::Builder::new().prefix("witgate-postgres-").tempdir().unwrap();
+        if rustix::process::geteuid().is_root() {
+            chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let mut server = Self { programs, folder, port, child: None };
+        let initialize = |more: &[&str]| {
+            let mut made = server.command("initdb");
+            made.args(["-A", "trust", "-U", "witgate", "-E", "UTF8", "--no-sync", "-D"]).arg(server.data()).args(more);
+            made.output().unwrap()
+        };
+        // Where the server can, one whose language has an order of its own; older ones cannot.
+        let mut made = initialize(&["--locale-provider=icu", "--icu-locale=en-US"]);
+        if !made.status.success() {
+            made = initialize(&[]);
+        }
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        server.begin();
+        Some(server)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(self.folder.path()).stdout(Stdio::null()).stderr(Stdio::piped()).env("LC_ALL", "C");
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    fn begin(&mut self) {
+        let mut server = self.command("postgres");
+        server.args(["-p", &self.port.to_string(), "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]);
+        server.args(["-c", "unix_socket_directories="]).arg("-D").arg(self.data()).stderr(Stdio::null());
+        self.child = Some(server.spawn().unwrap());
+        let url = self.url();
+        until("the server answers", || {
+            let Err(why) = Postgres::open(&url) else { return true };
+            let running = self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none());
+            assert!(running, "the server has ended: {why}");
+            false
+        });
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // At once, whoever is connected.
+            let stopped =
+                self.command("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.data()).output().unwrap();
+            assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+            child.wait().unwrap();
+        }
+    }
+
+    fn url(&self) -> SecretString {
+        format!("postgres://witgate:unused@127.0.0.1:{}/postgres", self.port).into()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Where the server's programs are: Debian keeps them out of the path.
+fn programs() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let debian = debian.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    let all: Vec<PathBuf> = debian.chain(std::env::split_paths(&path)).collect();
+    all.into_iter().find(|folder| ["initdb", "postgres", "pg_ctl"].iter().all(|program| folder.join(program).exists()))
+}
+
+#[test]
+fn a_server_keeps_and_tells_what_a_file_does() {
+    let Some(mut server) = Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let places = [Place::File(folder.path().join("ledger.db")), Place::Server(server.url())];
+    for place in &places {
+        // Twice: what is there already is not counted again.
+        for _ in 0..2 {
+            let ledger = place.write().unwrap();
+            for number in 0..60 {
+                let mut one = record(number, if number % 4 == 0 { "a" } else { "b" }, Some(1_000 + number));
+                one.charged = NanoUsd(2_000 + number);
+                one.tags.push("with\0nothing".to_owned());
+                ledger.keep(&one);
+            }
+            // One order of letters is that of a language, the other that of bytes.
+            for (number, group) in (500..).zip(["c", "D", "e", "F", "é", "_"]) {
+                ledger.keep(&record(number, group, None));
+            }
+            ledger.finish();
+            assert_eq!(ledger.lost(), 0);
+        }
+    }
+    let [file, kept] = places.each_ref().map(|place| place.read().unwrap());
+    for by in [By::Key, By::Team, By::Model, By::Day, By::Deployment, By::Provider] {
+        let sums = kept.spend(by, &Period::default());
+        assert_eq!(sums, file.spend(by, &Period::default()), "{by:?}");
+        assert_eq!(sums.unwrap().iter().map(|line| line.requests).sum::<u64>(), 66, "{by:?}");
+    }
+    let tags = kept.spend(By::Tag, &Period::default()).unwrap();
+    assert!(tags.iter().any(|line| line.name == "withnothing" && line.requests == 60), "{tags:?}");
+    assert_eq!(kept.requests(None, &Period::default(), 7), file.requests(None, &Period::default(), 7));
+    let id = kept.requests(None, &Period::default(), 1).unwrap().remove(0).id;
+    assert_eq!(kept.requests(Some(&id), &Period::default(), 9).unwrap().len(), 1);
+    let wrong = Period { since: Some("yesterday".to_owned()), until: None };
+    assert!(kept.spend(By::Key, &wrong).unwrap_err().contains("YYYY-MM-DD"));
+    let ledgers = places.each_ref().map(|place| place.write().unwrap());
+    let from = |number: u64| Moment::from_millis(NOON + number);
+    for scope in scopes() {
+        for span in [[from(30), from(55)], [Moment::default(), from(10_000)], [from(10_000), from(10_001)]] {
+            let [of_file, of_server] = ledgers.each_ref().map(|ledger| ledger.spent(&scope, span).unwrap());
+            assert_eq!(of_server, of_file, "{scope:?} {span:?}");
+        }
+        let all = ledgers[1].spent(&scope, [Moment::default(), from(10_000)]).unwrap();
+        assert_eq!(all > NanoUsd::default(), scope != Scope::Team("none".into()), "{scope:?}");
+    }
+    server.kill();
+    let gone = kept.spend(By::Key, &Period::default()).unwrap_err();
+    assert!(gone.contains("127.0.0.1") && !gone.contains("unused"), "the password is not told: {gone}");
+}
+
+#[test]
+fn what_a_lost_server_was_not_told_it_is_told_when_it_is_back() {
+    let Some(mut server) = Server::start() else { return };
+    let place = Place::Server(server.url());
+    let ledger = place.write().unwrap();
+    ledger.keep(&record(0, "a", Some(1)));
+    let reader = ledger.reader().unwrap();
+    let requests = |reader: &Reader| reader.requests(None, &Period::default(), 1000).map(|all| all.len());
+    until("the first is written", || requests(&reader) == Ok(1));
+    server.kill();
+    for number in 1..200 {
+        ledger.keep(&record(number, "a", Some(1)));
+    }
+    assert!(requests(&reader).is_err());
+    server.begin();
+    until("all are written", || requests(&reader) == Ok(200));
+    ledger.finish();
+    assert_eq!(ledger.lost(), 0);
+}
+
+#[test]
+fn keys_are_kept_there_and_a_wrong_url_says_what_is_wrong() {
+    let Some(server) = Server::start() else { return };
+    let ledger = Ledger::connect(&server.url()).unwrap();
+    let key = VirtualKey::new(KeyHash::of("one"), String::new(), Moment::from_millis(NOON));
+    ledger.keys().put(&key).unwrap();
+    ledger.keys().put(&key).unwrap();
+    let other = Ledger::connect(&server.url()).unwrap();
+    assert_eq!(other.keys().load().unwrap().iter().map(|key| key.hash).collect::<Vec<_>>(), [key.hash]);
+    other.keys().delete(&[key.hash]).unwrap();
+    assert!(ledger.keys().load().unwrap().is_empty());
+    let refused = |url: &str| {
+        let wrong = Ledger::connect(&SecretString::from(url)).unwrap_err();
+        assert!(wrong.contains("database_url") && !wrong.contains("secret"), "{wrong}");
+        wrong
+    };
+    refused("postgres://u:secret@127.0.0.1:notaport/x");
+    refused("postgres://u:secret@127.0.0.1/x?sslmode=verify-full");
+    // Nobody listens there, and nobody is asked: an encrypted connection is not silently a plain one.
+    assert!(refused("postgres://u:secret@127.0.0.1:1/x?sslmode=require").contains("encrypted"));
+    assert!(refused("postgres://u:secret@127.0.0.1:1/x").contains("127.0.0.1"));
+}
