@@ -81,6 +81,9 @@ impl HttpUpstream {
     /// The same with encrypted origins reached through the proxy that `HTTPS_PROXY` and `NO_PROXY` of `environment` say.
     #[must_use]
     pub fn through(environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        if let Some(unread) = Proxies::unread(environment) {
+            tracing::warn!("{unread}");
+        }
         Self { proxies: Proxies::of(environment), ..Self::default() }
     }
 
@@ -185,6 +188,10 @@ fn no_answer(url: &Uri, error: &SendError, connect: Duration) -> AttemptFault {
     match error {
         SendError::Connect(_) => told("cannot connect").before_sending(),
         SendError::Closed(_) => told("the provider closed the connection").on_closed_connection(),
+        // Nothing was spent on it either.
+        SendError::Unprocessed(_) => {
+            told("the provider took no more requests of this connection").before_sending().on_closed_connection()
+        }
         SendError::Broken(_) => told("the connection broke before the answer"),
     }
 }

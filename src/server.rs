@@ -26,8 +26,9 @@ mod stored;
 mod workers;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{Extensions, Method, Request};
@@ -44,7 +45,7 @@ use crate::provider::simulated::Simulated;
 use crate::snapshot::Caller;
 use crate::telemetry::Metrics;
 
-pub use serve::{Listening, Server, listen};
+pub use serve::{Listening, Server, Stopping, listen};
 pub use stored::StoredReplies;
 
 /// What handlers share.
@@ -64,19 +65,21 @@ pub struct HttpService {
     /// The gateway, where it is one that is served. Its chats do not go through the router: they are most of the traffic.
     gateway: Option<Arc<App>>,
     router: Router,
+    /// How long connections may still bring requests, once a stop has begun.
+    last_call: OnceLock<Duration>,
 }
 
 impl HttpService {
     /// Everything a gateway serves.
     #[must_use]
     pub fn gateway(app: Arc<App>) -> Self {
-        Self { router: router(Arc::clone(&app)), gateway: Some(app) }
+        Self { router: router(Arc::clone(&app)), gateway: Some(app), last_call: OnceLock::new() }
     }
 
     /// The simulated provider.
     #[must_use]
     pub fn simulated(simulated: Arc<Simulated>) -> Self {
-        Self { gateway: None, router: simulated::router(simulated) }
+        Self { gateway: None, router: simulated::router(simulated), last_call: OnceLock::new() }
     }
 
     /// Answers a request. A chat has arrived when this returns, polled or not.

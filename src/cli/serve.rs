@@ -75,7 +75,11 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
     let live = Arc::clone(&gateway);
     let (decisions, serving) = (Arc::clone(&gateway.decisions), Arc::clone(&gateway));
-    let grace = move || serving.live.read().settings.server.shutdown_grace;
+    let ending = move || {
+        let live = serving.live.read();
+        let settings = &live.settings.server;
+        server::Stopping { delay: settings.shutdown_delay, grace: settings.shutdown_grace }
+    };
     let app = Arc::new(App { gateway, metrics, stored: StoredReplies::default(), draining: AtomicBool::new(false) });
     let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
     greet(&snapshot, server.address());
@@ -88,7 +92,7 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
     };
     tokio::select! {
         biased;
-        () = server.serve(told(&signals), told(&signals), grace) => {}
+        () = server.serve(told(&signals), told(&signals), ending) => {}
         () = reloads => {}
     }
     // What is left to do is short; who cannot wait for it either may end it.
@@ -166,7 +170,7 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         let server = Server::start(listening, service, workers(None)).map_err(|fault| fault.to_string())?;
         say(format_args!("simulated provider listening on http://{}", server.address()));
         let signals = stop_signals()?;
-        server.serve(told(&signals), told(&signals), || GRACE).await;
+        server.serve(told(&signals), told(&signals), || server::Stopping::within(GRACE)).await;
         Ok(())
     })
 }

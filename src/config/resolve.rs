@@ -40,6 +40,8 @@ const MAX_FALLBACKS: u32 = 5;
 const COOLDOWN: Duration = Duration::from_secs(5);
 /// Room for a long conversation with images.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
+/// How long requests are still taken at a stop where `witgate.server.shutdown_delay_seconds` does not say.
+const SHUTDOWN_DELAY: Duration = Duration::from_millis(500);
 /// How long a stop waits for requests where `witgate.server.shutdown_grace_seconds` does not say: as long as Kubernetes does.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// How long a stream may be silent where `witgate.server.stream_ping_seconds` does not say: less than most clients and proxies wait.
@@ -156,6 +158,7 @@ fn server(shape: Shape<'_, '_>) -> ServerSettings {
         cors_origins: own.server.cors_origins,
         stored_responses: own.server.stored_responses_mb.map_or(STORED_RESPONSES, mebibytes),
         request_timeout: own.server.request_timeout.unwrap_or(REQUEST_TIMEOUT),
+        shutdown_delay: own.server.shutdown_delay.unwrap_or(SHUTDOWN_DELAY),
         shutdown_grace: own.server.shutdown_grace.unwrap_or(SHUTDOWN_GRACE),
         master_key: general.master_key.or(general.environment_master_key),
         admin_key: own.admin_key,

@@ -149,6 +149,8 @@ pub struct ServerSettings {
     pub stored_responses: usize,
     /// How long one request may take in all: waits, attempts, the last byte of the reply.
     pub request_timeout: Duration,
+    /// How long connections are still accepted and requests served once the gateway is told to stop.
+    pub shutdown_delay: Duration,
     /// How long requests under way may take to finish once the gateway is told to stop.
     pub shutdown_grace: Duration,
     /// The key every client must send. `None`: none is asked for.

@@ -5,6 +5,7 @@
 //! `resolve`.
 
 mod allowance;
+mod counting;
 mod credential;
 mod failures;
 mod general_settings;
@@ -21,6 +22,7 @@ mod simulated;
 mod witgate;
 
 pub(super) use allowance::Named;
+pub(super) use counting::CountingKeys;
 pub(super) use failures::{FallbackEntry, FallbackLists, TargetEntry};
 pub(super) use general_settings::GeneralSettings;
 pub(super) use litellm_params::{Costs, LitellmParams, header};

@@ -61,6 +61,9 @@ pub(super) enum SendError {
     /// It was a kept one, and ended before a byte of the answer had come: the provider closed it as the request was on its way.
     #[error("the kept connection was closed")]
     Closed(#[source] Box<dyn Error + Send + Sync>),
+    /// The provider said that it has not looked at the request (HTTP/2's `GOAWAY` and `REFUSED_STREAM`).
+    #[error("the request was not processed")]
+    Unprocessed(#[source] Box<dyn Error + Send + Sync>),
     /// It broke before the head of the answer had come.
     #[error("the connection broke")]
     Broken(#[source] Box<dyn Error + Send + Sync>),
@@ -74,8 +77,26 @@ impl From<hyper::Error> for SendError {
 
 impl From<legacy::Error> for SendError {
     fn from(fault: legacy::Error) -> Self {
-        if fault.is_connect() { Self::Connect(fault.into()) } else { Self::Broken(fault.into()) }
+        match () {
+            () if fault.is_connect() => Self::Connect(fault.into()),
+            () if is_unprocessed(&fault) => Self::Unprocessed(fault.into()),
+            () => Self::Broken(fault.into()),
+        }
     }
+}
+
+/// Whether the provider said that it has not processed the request: RFC 9113, 6.8 and 8.7. A stream ends with the connection's
+/// `GOAWAY` only where that names an earlier one as the last it looked at.
+fn is_unprocessed(fault: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(fault);
+    let fault = loop {
+        let Some(one) = next else { return false };
+        if let Some(fault) = one.downcast_ref::<h2::Error>() {
+            break fault;
+        }
+        next = one.source();
+    };
+    fault.is_remote() && (fault.is_go_away() || fault.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 impl Http1Pool {

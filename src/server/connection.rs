@@ -149,7 +149,7 @@ pub(super) async fn serve(
     let ended = match ended {
         Ended::Late => return,
         Ended::Served(ended) => ended,
-        Ended::Stopping => match tokio::time::timeout(LAST_CALL, serving.as_mut()).await {
+        Ended::Stopping => match tokio::time::timeout(last_call(&service), serving.as_mut()).await {
             Ok(ended) => ended,
             Err(_elapsed) if !state.has_begun() => return,
             Err(_elapsed) => {
@@ -161,6 +161,11 @@ pub(super) async fn serve(
     if let Err(fault) = ended {
         tracing::debug!(%fault, "a connection ended early");
     }
+}
+
+/// How long a connection may still bring a request once a stop has begun.
+fn last_call(service: &HttpService) -> Duration {
+    service.last_call.get().copied().unwrap_or(LAST_CALL)
 }
 
 enum Ended<T> {

@@ -1,4 +1,4 @@
-//! Listening and stopping. Connections go to the workers. No request is lost at a stop: for half a second more connections are
+//! Listening and stopping. Connections go to the workers. No request is lost at a stop: for half a second, or as configured, more connections are
 //! accepted and each reply closes its connection; then the listener closes, and requests under way finish within the grace time.
 
 use std::collections::BTreeMap;
@@ -33,6 +33,23 @@ const SPARE_DESCRIPTORS: u64 = 64;
 const MOST_CONNECTIONS: u64 = 100_000;
 /// A connection younger than this is not closed to make room: its first head may be on its way.
 const YOUNG: Duration = Duration::from_secs(1);
+
+/// How a stop goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopping {
+    /// How long connections are still accepted, and requests on kept ones served: until everybody has noticed.
+    pub delay: Duration,
+    /// How long requests under way may take from then on.
+    pub grace: Duration,
+}
+
+impl Stopping {
+    /// With the usual delay.
+    #[must_use]
+    pub const fn within(grace: Duration) -> Self {
+        Self { delay: LAST_CALL, grace }
+    }
+}
 
 /// A bound socket, and where it is.
 #[derive(Debug)]
@@ -79,14 +96,14 @@ impl Server {
         self.listening.address
     }
 
-    /// Serves until `stop` completes and half a second longer; then finishes the requests under way, but waits no longer
-    /// than `grace`, and not at all any more once `hurry` completes. Streams that still go on then end with an error event, and
+    /// Serves until `stop` completes and as much longer as `ending` says; then finishes the requests under way, but waits no longer
+    /// than its grace time, and not at all any more once `hurry` completes. Streams that still go on then end with an error event, and
     /// every request that is cut off is recorded.
     pub async fn serve(
         self,
         stop: impl Future<Output = ()>,
         hurry: impl Future<Output = ()>,
-        grace: impl FnOnce() -> Duration,
+        ending: impl FnOnce() -> Stopping,
     ) {
         let Self { listening, service, workers } = self;
         let stopping = CancellationToken::new();
@@ -104,13 +121,15 @@ impl Server {
             if let Some(app) = &service.gateway {
                 app.draining.store(true, Ordering::Release);
             }
-            let grace = grace();
+            let Stopping { delay, grace } = ending();
             tell_stop(service.gateway.as_deref(), grace);
+            // Only one stop is served.
+            let _first = service.last_call.set(delay);
             stopping.cancel();
             tokio::select! {
                 biased;
                 () = hurry.as_mut() => finished = None,
-                _over = tokio::time::timeout(LAST_CALL, accepting) => {}
+                _over = tokio::time::timeout(delay, accepting) => {}
             }
             grace
         };

@@ -167,6 +167,59 @@ fn a_file_counts_by_its_length_not_as_text() {
     assert!((100_000..=bound).contains(&count(&request, "gpt-4o").tokens));
 }
 
+/// What a document's pages, a recording's seconds and a picture come to, whichever field they stand in.
+#[test]
+fn files_count_by_what_they_are() {
+    use base64::Engine as _;
+    use std::io::Write as _;
+
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let noise = |length: usize| (0..length).map(|at| u8::try_from(at * 7 % 251).expect("a byte")).collect::<Vec<u8>>();
+    let pages = |count: usize| "<< /Type /Page /Parent 1 0 R >>\n".repeat(count) + "<< /Type /Pages /Kids [] >>";
+    let pdf = |objects: &[u8], size: usize| [b"%PDF-1.7\n", objects, &noise(size)].concat();
+    let mut packed = b"<< /Type /ObjStm /Filter /FlateDecode >>\nstream\r\n".to_vec();
+    let mut zlib = flate2::write::ZlibEncoder::new(&mut packed, flate2::Compression::default());
+    zlib.write_all(pages(12).as_bytes()).expect("packed");
+    let _packed = zlib.finish().expect("packed");
+    let mut wave = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+    wave.extend(24_000_u32.to_le_bytes());
+    wave.extend(48_000_u32.to_le_bytes());
+    wave.resize(960_000, 0);
+    let webp = [b"RIFF\0\0\0\0WEBP", noise(50_000).as_slice()].concat();
+    let png = [b"\x89PNG\r\n\x1a\n", noise(2_000_000).as_slice()].concat();
+    let mp3 = [b"ID3", noise(1_000_000).as_slice()].concat();
+    let document = |data: String| json!({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}});
+    let file =
+        |data: String| json!({"type": "file", "file": {"file_data": format!("data:application/pdf;base64,{data}")}});
+    let audio = |data: String| json!({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}});
+    for (what, part, expected) in [
+        ("12 pages in the open", document(base64(&pdf(pages(12).as_bytes(), 1_000_000))), 36_000),
+        ("the same behind an address", file(base64(&pdf(pages(12).as_bytes(), 1_000_000))), 36_000),
+        ("12 packed pages", document(base64(&pdf(&packed, 1_000_000))), 36_000),
+        ("no page in sight", document(base64(&pdf(b"", 1_000_000))), 60_000),
+        ("more pages than are taken", document(base64(&pdf(pages(400).as_bytes(), 1_000_000))), 300_000),
+        ("one page", document(base64(&pdf(pages(1).as_bytes(), 3000))), 3000),
+        ("twenty seconds", audio(base64(&wave)), 640),
+        ("two minutes", audio(base64(&mp3)), 4000),
+        ("a picture", json!({"anything": base64(&png)}), 1600),
+        ("another picture", json!({"anything": base64(&webp)}), 1600),
+    ] {
+        for part in [
+            PartKind::Other(part.clone()),
+            PartKind::ToolResult {
+                call_id: String::new(),
+                content: vec![PartKind::Other(part).into()],
+                is_error: false,
+            },
+        ] {
+            let request = request(vec![message(Role::User, None, vec![part])]);
+            let (bound, count) = (upper_bound(&request), count(&request, "gpt-4o"));
+            assert!((expected..expected + 120).contains(&count.tokens) && !count.exact, "{what}: {count:?}");
+            assert!((count.tokens..310_000).contains(&bound), "{what}: {bound}");
+        }
+    }
+}
+
 #[test]
 fn cutting_a_long_text_changes_no_token() {
     let sentence =

@@ -10,11 +10,10 @@ const PER_MESSAGE: u64 = 3;
 const PER_NAME: u64 = 1;
 const PRIMING: u64 = 3;
 const PER_TOOL: u64 = 8;
-const PICTURE: u64 = 1600;
+pub(super) const PICTURE: u64 = 1600;
 const PICTURE_LOW: u64 = 85;
 /// A string this long without a blank is not text.
 const OPAQUE: usize = 1024;
-const OPAQUE_BYTES_PER_TOKEN: u64 = 16;
 
 /// What a walk adds up.
 pub(super) trait Tally {
@@ -22,6 +21,8 @@ pub(super) trait Tally {
     fn text(&mut self, text: &str);
     /// JSON as the model reads it.
     fn json(&mut self, value: &Value);
+    /// A file, as base64.
+    fn file(&mut self, text: &str);
     /// Tokens that do not depend on any text.
     fn fixed(&mut self, tokens: u64);
     /// From here on the sum is an approximation.
@@ -89,13 +90,13 @@ fn parts(parts: &[Part], tally: &mut impl Tally) {
     }
 }
 
-/// JSON that may carry a file: long strings without a blank count by their length alone.
+/// JSON that may carry a file: long strings without a blank are no text.
 fn opaque(value: &Value, tally: &mut impl Tally) {
     tally.approximate();
     tally.fixed(1);
     match value {
         Value::String(text) if text.len() >= OPAQUE && !text.bytes().any(|byte| byte.is_ascii_whitespace()) => {
-            tally.fixed((text.len() as u64).div_ceil(OPAQUE_BYTES_PER_TOKEN));
+            tally.file(text);
         }
         Value::String(text) => tally.text(text),
         Value::Array(items) => {

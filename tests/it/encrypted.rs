@@ -198,6 +198,85 @@ async fn a_provider_behind_tls_is_spoken_to_in_the_best_protocol_both_know() {
     }
 }
 
+/// A provider that speaks HTTP/2 and answers the first request of its first connection with `frames` (of that request's stream, and a
+/// connection that then goes on or not) in the place of a reply; other connections are served.
+async fn taking_back(config: ServerConfig, frames: fn(u32) -> Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (tell, seen) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.expect("a connection");
+        let mut first = acceptor.accept(socket).await.expect("TLS");
+        tokio::spawn(async move {
+            const PREFACE: usize = 24;
+            // Settings of ours, and that theirs are known.
+            first.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.expect("written");
+            first.read_exact(&mut [0; PREFACE]).await.expect("a preface");
+            loop {
+                let mut head = [0; 9];
+                if first.read_exact(&mut head).await.is_err() {
+                    return;
+                }
+                let [a, b, c, kind, _flags, stream @ ..] = head;
+                let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+                first.read_exact(&mut payload).await.expect("a frame");
+                // The head of a request.
+                if kind == 1 {
+                    first.write_all(&frames(u32::from_be_bytes(stream))).await.expect("written");
+                }
+            }
+        });
+        for connection in 1.. {
+            let Ok((socket, _)) = listener.accept().await else { return };
+            tokio::spawn(answer(acceptor.clone(), socket, connection, tell.clone()));
+        }
+    });
+    (port, seen)
+}
+
+/// `GOAWAY` that names no stream as looked at.
+fn going_away(_stream: u32) -> Vec<u8> {
+    vec![0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// `RST_STREAM` with `REFUSED_STREAM`, then `GOAWAY` after that stream, so that the next request needs another connection.
+fn refusing(stream: u32) -> Vec<u8> {
+    let stream = stream.to_be_bytes();
+    let reset = [&[0, 0, 4, 3, 0], &stream[..], &[0, 0, 0, 7]].concat();
+    let away = [&[0, 0, 8, 7, 0, 0, 0, 0, 0], &stream[..], &[0, 0, 0, 0]].concat();
+    [reset, away].concat()
+}
+
+/// What a provider provably did not look at is asked once more, and no client hears of it.
+#[tokio::test]
+async fn a_request_that_a_connection_took_back_is_sent_through_another() {
+    let authority = Authority::new();
+    for (what, frames) in [("GOAWAY", going_away as fn(u32) -> Vec<u8>), ("REFUSED_STREAM", refusing)] {
+        let (port, mut seen) = taking_back(authority.server("localhost", &["h2"]), frames).await;
+        // It has no retries.
+        let gateway = Served::start(port, &authority);
+        let (status, text) = gateway.ask(false).await;
+        assert_eq!(status, 200, "{what}: {text}");
+        assert_eq!(seen.recv().await.expect("a request").connection, 1, "{what}");
+        assert!(seen.try_recv().is_err(), "{what}: once");
+    }
+}
+
+/// What it may have looked at is not.
+#[tokio::test]
+async fn a_request_that_may_have_been_looked_at_is_not_sent_again() {
+    /// `RST_STREAM` with `INTERNAL_ERROR`.
+    fn failing(stream: u32) -> Vec<u8> {
+        [&[0, 0, 4, 3, 0], &stream.to_be_bytes()[..], &[0, 0, 0, 2]].concat()
+    }
+    let authority = Authority::new();
+    let (port, mut seen) = taking_back(authority.server("localhost", &["h2"]), failing).await;
+    let gateway = Served::start(port, &authority);
+    let (status, text) = gateway.ask(false).await;
+    assert!(status == 502 && seen.try_recv().is_err(), "{status} {text}");
+}
+
 /// A proxy that opens tunnels; what it was asked, as it came.
 async fn proxy() -> (String, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");

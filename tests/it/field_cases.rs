@@ -278,3 +278,56 @@ async fn documents_reach_mistral_in_its_words() {
     assert_eq!(sent[0], json!([named, {"type": "input_audio", "input_audio": "AAAA"}]));
     assert_eq!(sent[1], json!([named, {"type": "document_url", "document_url": "https://a.example.test/b.pdf"}]));
 }
+
+/// The bound of output goes out under the name that its taker reads.
+#[tokio::test]
+async fn the_bound_of_output_has_the_name_its_provider_reads() {
+    for (model, path, name) in [
+        ("openai/gpt-5", "/v1/chat/completions", "max_completion_tokens"),
+        ("openai/o3-mini", "/v1/chat/completions", "max_completion_tokens"),
+        // Who uses the older name with an older model gets it.
+        ("openai/gpt-4o", "/v1/chat/completions", "max_tokens"),
+        ("ollama_chat/qwen3", "/v1/messages", "max_tokens"),
+        ("hosted_vllm/m", "/v1/messages", "max_tokens"),
+        ("mistral/m", "/v1/messages", "max_tokens"),
+    ] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+        let config = format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: {model}, api_base: \"{}/v1\", api_key: sk-up}}}}]\n",
+            upstream.origin()
+        );
+        let gateway = Gateway::start(&config).await;
+        assert_eq!(gateway.post(path, &asked(path, false)).await.status, 200);
+        let seen = &upstream.asked()[0].body;
+        let names: Vec<&str> =
+            ["max_tokens", "max_completion_tokens"].into_iter().filter(|name| seen.get(*name).is_some()).collect();
+        assert_eq!(names, [name], "{model}");
+    }
+}
+
+/// An effort is told to a model of Anthropic's as it knows it, or left out and told.
+#[tokio::test]
+async fn an_effort_reaches_each_model_as_it_knows_it() {
+    for (model, bound, thinking, output, dropped) in [
+        ("claude-haiku-4-5", 800, Value::Null, Value::Null, "reasoning_effort"),
+        ("claude-haiku-4-5", 8000, json!({"type": "enabled", "budget_tokens": 4096}), Value::Null, ""),
+        ("claude-haiku-4-5", 1500, json!({"type": "enabled", "budget_tokens": 1499}), Value::Null, ""),
+        ("claude-opus-4-7", 800, json!({"type": "adaptive"}), json!({"effort": "high"}), ""),
+        ("claude-3-5-haiku-20241022", 8000, Value::Null, Value::Null, "reasoning_effort"),
+    ] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &crate::chat::anthropic_reply("Hello"))]).await;
+        let config = format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: anthropic/{model}, api_base: \"{}\", api_key: sk-up}}}}]\n",
+            upstream.origin()
+        );
+        let gateway = Gateway::start(&config).await;
+        let mut request = asked("/v1/chat/completions", false);
+        request["reasoning_effort"] = json!("high");
+        request.as_object_mut().unwrap().remove("max_tokens");
+        request["max_completion_tokens"] = json!(bound);
+        let said = gateway.post("/v1/chat/completions", &request).await;
+        assert_eq!((said.status, said.header("x-witgate-dropped")), (200, dropped), "{model}: {}", said.text);
+        let seen = &upstream.asked()[0].body;
+        assert_eq!((&seen["thinking"], &seen["output_config"]), (&thinking, &output), "{model} of {bound}");
+    }
+}

@@ -11,6 +11,7 @@ use witgate::limits::{Dimension, Used};
 use witgate::pipeline::{Gateway as Pipeline, Served};
 
 use crate::support::gateway::Gateway;
+use crate::support::upstream::{ScriptedUpstream, Step};
 use crate::support::virtual_time::{BEGIN, ask, assembled, chat};
 
 /// About 1,000 tokens in, at most 100 out.
@@ -194,4 +195,97 @@ async fn a_late_stream_that_nobody_reads_holds_nobody_up() {
         told += &String::from_utf8_lossy(&piece);
     }
     assert!(told.contains(": waiting") && told.ends_with("data: [DONE]\n\n"), "{told}");
+}
+
+/// A provider's reply to an agent that sends its conversation again: nearly all of it was in the cache.
+fn cached(provider: &str) -> Value {
+    if provider == "anthropic" {
+        return json!({"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hello"}],
+            "stop_reason": "end_turn", "stop_sequence": null,
+            "usage": {"input_tokens": 400, "cache_read_input_tokens": 28000, "cache_creation_input_tokens": 0, "output_tokens": 20}});
+    }
+    let mut reply = crate::chat::openai_reply("Hello");
+    reply["usage"] = json!({"prompt_tokens": 28400, "completion_tokens": 20, "total_tokens": 28420,
+        "prompt_tokens_details": {"cached_tokens": 28000}});
+    reply
+}
+
+/// What was read from a cache counts as the provider counts it, or as the configuration says.
+#[tokio::test]
+async fn cached_input_counts_as_its_provider_counts_it() {
+    for (provider, counting, counted) in [
+        ("anthropic", "", 3 * 400),
+        ("anthropic", ", counting: {cache_reads_free: false}", 3 * 28400),
+        ("openai", "", 3 * 28400),
+        ("openai", ", counting: {cache_reads_free: true}", 3 * 400),
+    ] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &cached(provider))]).await;
+        let gateway = Gateway::start(&format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: {provider}/m, api_base: \"{}/v1\", api_key: sk-up, itpm: 100000{counting}}}, model_info: {{id: a}}}}
+",
+            upstream.origin()
+        ))
+        .await;
+        let body = json!({"model": "g", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]});
+        for _ in 0..3 {
+            let said = gateway.post("/v1/messages", &body).await;
+            assert_eq!(said.status, 200, "{}", said.text);
+        }
+        assert_eq!(used(&gateway.app.gateway, "a")[Dimension::InputTokens], counted, "{provider}{counting}");
+    }
+}
+
+/// A large bound is no reason to refuse where output counts as it is made, and one where the bound counts on arrival.
+#[tokio::test]
+async fn a_bound_above_the_limit_is_taken_where_output_counts_as_it_is_made() {
+    for (provider, limits, status) in [
+        ("anthropic", "itpm: 30000, otpm: 8000", 200),
+        ("anthropic", "tpm: 30000", 200),
+        ("anthropic", "tpm: 30000, counting: {output: bound}", 429),
+        ("openai", "tpm: 30000", 429),
+        ("openai", "tpm: 30000, counting: {output: made}", 200),
+    ] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &cached(provider))]).await;
+        let gateway = Gateway::start(&format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: {provider}/m, api_base: \"{}/v1\", api_key: sk-up, {limits}}}, model_info: {{id: a}}}}
+",
+            upstream.origin()
+        ))
+        .await;
+        let body = json!({"model": "g", "max_tokens": 32000, "messages": [{"role": "user", "content": "Hi"}]});
+        let said = gateway.post("/v1/messages", &body).await;
+        assert_eq!(said.status, status, "{provider} {limits}: {}", said.text);
+        let refusal = if status == 200 { "" } else { "never-fits" };
+        assert_eq!(said.header("x-witgate-refusal"), refusal, "{}", said.text);
+    }
+}
+
+/// A document is as many tokens as it has pages, not as its base64 would be as text.
+#[tokio::test]
+async fn a_document_of_a_megabyte_fits_into_a_limit_that_its_pages_fit_into() {
+    use base64::Engine as _;
+    let file = ["%PDF-1.7\n".to_owned(), "<< /Type /Page >>\n".repeat(20), "x".repeat(1 << 20)].concat();
+    let data = base64::engine::general_purpose::STANDARD.encode(file);
+    let upstream = ScriptedUpstream::start([Step::json(200, &cached("anthropic"))]).await;
+    let gateway = Gateway::start(&format!(
+        "model_list:
+  - {{model_name: g, litellm_params: {{model: anthropic/m, api_base: \"{}\", api_key: sk-up, itpm: 70000}}}}
+",
+        upstream.origin()
+    ))
+    .await;
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": data});
+    for (pages, status) in [(1, 200), (2, 429)] {
+        let content = vec![json!({"type": "document", "source": source}); pages];
+        let body = json!({"model": "g", "max_tokens": 50, "messages": [{"role": "user", "content": content}]});
+        let said = gateway.post("/v1/messages", &body).await;
+        assert_eq!(
+            said.status,
+            status,
+            "{pages} documents of 20 pages: {}",
+            said.text.chars().take(300).collect::<String>()
+        );
+    }
 }

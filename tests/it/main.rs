@@ -31,6 +31,8 @@ mod reload;
 mod replay;
 mod roles;
 mod rollout;
+#[cfg(target_os = "linux")]
+mod stopping;
 mod support;
 mod tidy;
 mod transport;

@@ -33,8 +33,9 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 7] = ["config", "policy", "provider", "http", "shared_limits", "store", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 25] = [
+const HOMES: [(&str, &[&str]); 26] = [
     ("getrandom", &["server"]),
+    ("h2", &["http"]),
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
     ("hyper::client", &["http"]),

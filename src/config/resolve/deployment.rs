@@ -94,7 +94,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let deployment = Deployment {
         // Until it is known who shares it.
         scope: Scope::Deployment(id.clone()),
-        counting: endpoint.counting,
+        counting: params.counting.map_or(endpoint.counting, |own| own.over(endpoint.counting)),
         id,
         provider: endpoint.provider,
         format: endpoint.format,

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{Simulated, allowance};
+use super::{CountingKeys, Simulated, allowance};
 use crate::budgets::BudgetSpec;
 use crate::config::section::{KeyPlaces, Kind, Section};
 use crate::limits::WindowModel;
@@ -56,6 +56,7 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) rpd: Option<u64>,
     pub(in crate::config) tpd: Option<u64>,
     pub(in crate::config) quota: Option<String>,
+    pub(in crate::config) counting: Option<CountingKeys>,
     pub(in crate::config) window_model: Option<WindowModel>,
     pub(in crate::config) max_parallel_requests: Option<u32>,
     pub(in crate::config) token_usage_window: Option<Duration>,
@@ -115,6 +116,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             rpd: section.count("rpd"),
             tpd: section.count("tpd"),
             quota: section.text("quota"),
+            counting: CountingKeys::read(&mut section),
             window_model: window_model(&mut section),
             max_parallel_requests: section.small("max_parallel_requests"),
             token_usage_window: section.seconds("token_usage_window"),

@@ -91,6 +91,7 @@ pub(in crate::config) struct Server {
     pub(in crate::config) stored_responses_mb: Option<u64>,
     pub(in crate::config) stream_quiet: Option<Duration>,
     pub(in crate::config) cors_origins: Vec<String>,
+    pub(in crate::config) shutdown_delay: Option<Duration>,
     pub(in crate::config) shutdown_grace: Option<Duration>,
 }
 
@@ -237,6 +238,7 @@ impl Server {
                 section.places.error_at("cors_origins", format!("`{origin}` is not an origin"), hint);
             }
         }
+        let shutdown_delay = section.seconds_or_none("shutdown_delay_seconds");
         let shutdown_grace = section.seconds_or_none("shutdown_grace_seconds");
         section.finish();
         Self {
@@ -247,6 +249,7 @@ impl Server {
             stored_responses_mb,
             stream_quiet,
             cors_origins,
+            shutdown_delay,
             shutdown_grace,
         }
     }

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use axum::Router;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -18,7 +20,7 @@ async fn slow() -> &'static str {
 /// A connection in memory; `/` answers at once, `/slow` after ten seconds.
 fn connect() -> (DuplexStream, CancellationToken, JoinHandle<()>) {
     let router = Router::new().route("/", get(|| async { "quick" })).route("/slow", get(slow));
-    let service = Arc::new(HttpService { gateway: None, router });
+    let service = Arc::new(HttpService { gateway: None, router, last_call: OnceLock::new() });
     let (ours, theirs) = tokio::io::duplex(4096);
     let stopping = CancellationToken::new();
     let served = tokio::spawn(connection::serve(theirs, service, ConnectionState::new(), stopping.clone()));
@@ -92,7 +94,11 @@ async fn a_head_that_is_too_large_is_refused_before_it_fills_memory() {
 #[tokio::test(start_paused = true)]
 async fn where_there_is_no_room_idle_connections_make_some_and_busy_ones_stay() {
     let mut connections = Connections::up_to(2);
-    let service = Arc::new(HttpService { gateway: None, router: Router::new().route("/slow", get(slow)) });
+    let service = Arc::new(HttpService {
+        gateway: None,
+        router: Router::new().route("/slow", get(slow)),
+        last_call: OnceLock::new(),
+    });
     let mut open = Vec::new();
     for sent in [&b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n"[..], b"GET"] {
         let room = connections.room().await;
@@ -155,4 +161,20 @@ async fn a_request_that_crosses_the_stop_is_served_and_is_the_last() {
         assert_eq!(lasts(&mut socket).await, Duration::ZERO);
         served.await.expect("no panic");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_delay_takes_requests_for_as_long() {
+    let service = HttpService {
+        gateway: None,
+        router: Router::new().route("/", get(|| async { "quick" })),
+        last_call: OnceLock::from(Duration::from_secs(20)),
+    };
+    let (mut ours, theirs) = tokio::io::duplex(4096);
+    let stopping = CancellationToken::new();
+    tokio::spawn(connection::serve(theirs, Arc::new(service), ConnectionState::new(), stopping.clone()));
+    stopping.cancel();
+    tokio::time::sleep(Duration::from_secs(19)).await;
+    ours.write_all(REQUEST).await.expect("writable");
+    assert!(reply(&mut ours).await.ends_with("quick"));
 }

@@ -85,7 +85,7 @@ impl Gateway {
         let service = HttpService::gateway(Arc::clone(&app));
         // Two, so that what requests share is shared between threads.
         let server = Server::start(listening, service, NonZeroUsize::MIN.saturating_add(1)).expect("threads");
-        let serving = tokio::spawn(server.serve(stopped, std::future::pending(), || GRACE));
+        let serving = tokio::spawn(server.serve(stopped, std::future::pending(), || server::Stopping::within(GRACE)));
         // Tests are many clients: each connection is its own, so that none waits for another's.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");

@@ -123,7 +123,8 @@ impl Scene {
         let workers = NonZeroUsize::MIN.saturating_add(1);
         let server =
             Server::start(listening, HttpService::gateway(app), workers).map_err(|problem| problem.to_string())?;
-        runtime.spawn(server.serve(forever, std::future::pending(), || Duration::ZERO));
+        runtime
+            .spawn(server.serve(forever, std::future::pending(), || witgate::server::Stopping::within(Duration::ZERO)));
         let deciders = [0, 1].map(|index| format!("counting@{}", Digest::of(&folder.policies[index]).short()));
         let word = Arc::new(Word {
             phase: AtomicU64::new(0),

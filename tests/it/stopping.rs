@@ -1,0 +1,100 @@
+//! The command under signals: what a stop takes, what it lets end, and what a second one ends.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::chat::{OPENAI_STREAM, openai_reply};
+use crate::support::upstream::{ScriptedUpstream, Step};
+
+/// The command, killed when it is dropped.
+struct Served {
+    child: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Served {
+    fn start(config: &str) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, config).expect("written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_witgate"))
+            .args(["serve", "--port", "0", "--workers", "1", "--log", "error"])
+            .arg("--config")
+            .arg(file)
+            .arg("--policies")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"))
+            .arg("--cache")
+            .arg(folder.path().join("cache"))
+            .env("XDG_STATE_HOME", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command");
+        let told = BufReader::new(child.stdout.take().expect("its output")).lines().next();
+        let line = told.expect("it says where it listens").expect("text");
+        let url = line.split(" listening on ").nth(1).expect("an address").to_owned();
+        Self { child, url, _folder: folder }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    async fn ask(&self, stream: bool) -> reqwest::Response {
+        let body: Value = json!({"model": "g", "stream": stream, "messages": [{"role": "user", "content": "Hi"}]});
+        let asked = client().post(format!("{}/v1/chat/completions", self.url));
+        asked.header("content-type", "application/json").body(body.to_string()).send().await.expect("an answer")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One with no connection yet.
+fn client() -> reqwest::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client")
+}
+
+/// While a load balancer has not noticed, what it sends is served; nothing under way is cut off, until a second signal says so.
+#[tokio::test]
+async fn a_stop_takes_requests_until_its_delay_is_over_and_a_second_signal_ends_all_at_once() {
+    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM)] {
+        let begun = OPENAI_STREAM.find("\"lo\"").expect("content");
+        let steps = [Step::events(OPENAI_STREAM).hang_after(begun), Step::json(200, &openai_reply("Hello"))];
+        let upstream = ScriptedUpstream::start(steps).await;
+        let mut gateway = Served::start(&format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up}}}}]
+witgate: {{server: {{shutdown_delay_seconds: 3600, shutdown_grace_seconds: 3600}}}}
+",
+            upstream.origin()
+        ));
+        let mut stream = gateway.ask(true).await;
+        assert!(stream.chunk().await.expect("content").is_some());
+        gateway.signal(first);
+        let ready = format!("{}/health/readiness", gateway.url);
+        while client().get(&ready).send().await.expect("an answer").status() == 200 {
+            tokio::task::yield_now().await;
+        }
+        let late = gateway.ask(false).await;
+        assert_eq!((late.status().as_u16(), late.headers()["connection"].as_bytes()), (200, &b"close"[..]));
+        gateway.signal(second);
+        let mut rest = Vec::new();
+        while let Ok(Some(piece)) = stream.chunk().await {
+            rest.extend(piece);
+        }
+        let rest = String::from_utf8(rest).expect("text");
+        assert!(rest.contains("\"error\""), "the stream ends with an error event: {rest}");
+        let ended = tokio::task::spawn_blocking(move || gateway.child.wait().expect("it ended")).await.expect("waited");
+        assert!(ended.success(), "{ended}");
+    }
+}
