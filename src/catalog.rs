@@ -363,6 +363,13 @@ impl Deployment {
         }
     }
 
+    /// The secrets that say nothing of whose they are, to be compared.
+    #[must_use]
+    pub fn secrets(&self) -> Option<[&str; 2]> {
+        let keys = self.aws_keys.as_ref()?;
+        Some([keys.secret_key.expose_secret(), keys.session_token.as_ref().map_or("", |token| token.expose_secret())])
+    }
+
     /// What its account at the provider is known by, whatever authorises its requests: to be compared, and never to be told.
     #[must_use]
     pub fn account(&self) -> Option<Cow<'_, str>> {

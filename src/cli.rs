@@ -272,7 +272,7 @@ enum PolicyCommand {
         #[arg(default_value = ".")]
         folder: PathBuf,
         /// Where components that pass are put; a gateway that watches this folder takes them over at once.
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", visible_alias = "to")]
         policies: Option<PathBuf>,
     },
     /// Whether a component can be taken into service, and what it is.
@@ -346,6 +346,9 @@ enum PolicyCommand {
         /// Write what came of each failed case into the file as its expectation. Limits (`max_fuel`, `log`) stay.
         #[arg(long)]
         update: bool,
+        /// Put the component of the project in this folder where all of it passes; a gateway that watches it takes it over at once.
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
         #[command(flatten)]
         grant: GrantArgs,
         /// Print JSON.

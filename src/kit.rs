@@ -17,7 +17,7 @@ mod wrap;
 pub use build::{Built, build};
 pub use manifest::Manifest;
 pub use template::new;
-pub use watch::{Round, Sources, round};
+pub use watch::{Round, Sources, place, round};
 
 use serde::Deserialize;
 

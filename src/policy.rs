@@ -13,6 +13,7 @@
 //! This is the only module that names wasmtime, wasmparser or wit-component.
 
 mod anatomy;
+mod bounds;
 mod host;
 mod prompt_builder;
 mod provider;
@@ -28,9 +29,10 @@ use std::sync::Arc;
 use crate::id::PolicyName;
 
 pub use anatomy::{Anatomy, anatomy};
+pub use bounds::Bounds;
 pub use host::{
     CHILD_COMMAND, CallTimes, Compiler, Component, Contract, Digest, Engine, EngineOptions, Inspection, LogLevel,
-    LogLine, PolicyFault, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, SettingMistake,
+    LogLine, PolicyFault, PolicyManifest, PolicyProblem, PolicyReport, PolicyRuntime, Role, SavedState, SettingMistake,
     SettingsRefusal, SettingsSchema, Succession, compile_child_main, inspect, stopwatch,
 };
 pub use prompt_builder::{BuildError, BuildRequest, BuilderNeeds, Building, BuiltPrompt, PromptBuilder};
@@ -62,11 +64,14 @@ impl Engine {
         bytes: &[u8],
         wasi_stubs: bool,
     ) -> Result<Arc<Component>, PolicyProblem> {
-        self.load_as(name, bytes, wasi_stubs, |role, pre| match role {
+        let component = self.load_as(name, bytes, wasi_stubs, |role, pre| match role {
             Role::Router => router::Routing::bind(pre).map(drop),
             Role::PromptBuilder => prompt_builder::Building::bind(pre).map(drop),
             Role::Provider => provider::Providing::bind(pre).map(drop),
             Role::ResponseParser => response_parser::Parsing::bind(pre).map(drop),
-        })
+        })?;
+        let (policy, bounds) = (component.label(), self.bounds(&component.inspection().roles, bytes.len()));
+        tracing::info!(%policy, bytes = bytes.len(), "loaded; it may take {bounds}");
+        Ok(component)
     }
 }

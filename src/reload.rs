@@ -7,6 +7,7 @@
 mod accounts;
 mod breakers;
 mod build;
+mod changes;
 mod components;
 mod folder;
 mod limit_specs;

@@ -27,7 +27,7 @@ use crate::seed;
 pub use control::{Action, Control, Order};
 pub use figures::{Comparison, Counts, Figures, Share, Verdict};
 pub use folder::StateFolder;
-pub use history::{Change, History};
+pub use history::{Change, Generation, Generations, History};
 pub use standing::{Asked, Standing};
 pub use states::States;
 

@@ -8,6 +8,7 @@
 //! Three ends: all passed, something failed, or it could not be tried at all ([`Report::exit_code`]).
 
 mod answer;
+mod asked;
 mod bench;
 mod builder_checks;
 mod builder_suite;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use asked::Asked;
 pub use bench::{Bench, BenchRow, MOST_DEPLOYMENTS, bench};
 pub use look::{Look, look};
 pub use report::{Check, Report, SuiteReport};
@@ -275,30 +277,36 @@ fn scenario_files(path: &Path) -> Result<Vec<PathBuf>, String> {
     if files.is_empty() { Err("no scenario files (`.yaml`, `.yml`) in this folder".to_owned()) } else { Ok(files) }
 }
 
-/// Starts a component in one of its roles as a gateway would, over a plain group; tells the bytes of memory it then has.
-fn started(component: &Arc<Component>, role: Role, options: &Options) -> Result<usize, String> {
+/// Starts a component in one of its roles as a gateway would, over a plain group; tells the bytes of memory it then has, and what
+/// it asked for.
+fn started(component: &Arc<Component>, role: Role, options: &Options) -> Result<(usize, Asked), String> {
     let Setup { group, settings, seed, may_read, deployments } = plain_setup(options);
     let model = Arc::from("model");
+    let manifest = component.inspection().manifest;
     let component = Arc::clone(component);
-    let memory = match role {
+    let started = match role {
         Role::Router => {
             let setup = Setup { group, settings, deployments, seed, may_read };
-            Router::start(component, setup, None).map(|policy| policy.memory_bytes())
+            Router::start(component, setup, None)
+                .map(|policy| (policy.memory_bytes(), Asked::by_router(policy.needs(), manifest)))
         }
         Role::PromptBuilder => {
             let setup = PolicySetup { group, settings, model, seed, may_read };
-            PromptBuilder::start(component, setup, None).map(|policy| policy.memory_bytes())
+            PromptBuilder::start(component, setup, None)
+                .map(|policy| (policy.memory_bytes(), Asked::by_builder(policy.needs(), manifest)))
         }
         Role::ResponseParser => {
             let setup = PolicySetup { group, settings, model, seed, may_read };
-            ResponseParser::start(component, setup, None).map(|policy| policy.memory_bytes())
+            ResponseParser::start(component, setup, None)
+                .map(|policy| (policy.memory_bytes(), Asked::by_parser(policy.needs(), manifest)))
         }
         Role::Provider => {
             let setup = ProviderSetup { group, settings, model, seed };
-            ProviderPolicy::start(component, setup, None).map(|policy| policy.memory_bytes())
+            ProviderPolicy::start(component, setup, None)
+                .map(|policy| (policy.memory_bytes(), Asked::by_provider(policy.needs(), manifest)))
         }
     };
-    memory.map_err(|problem| problem.to_string())
+    started.map_err(|problem| problem.to_string())
 }
 
 fn plain_setup(options: &Options) -> Setup {

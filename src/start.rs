@@ -292,10 +292,11 @@ impl Target for Swap {
             tracing::warn!("{}", told.join("; "));
         }
         problems.extend(self.gateway.decisions.apply(snapshot.settings.decisions.as_ref()).err());
+        let changed = snapshot.rollouts.generations.changed(generation).join("; ");
         self.gateway.live.publish(snapshot);
         self.metrics.applied(generation);
         self.gateway.capacity.notify();
-        tracing::info!(generation, "a new generation of configuration and policies is in force");
+        tracing::info!(generation, changed, "a new generation of configuration and policies is in force");
         self.unchanged(problems);
     }
 

@@ -98,12 +98,20 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
                 Err(problem) => fail(problem),
             }
         }
-        PolicyCommand::Test { path, policy, strict, junit, update, grant, json } => {
+        PolicyCommand::Test { path, policy, strict, junit, update, to, grant, json } => {
+            if to.is_some() && policy.is_some() {
+                return fail("--to puts a project's own component; it goes with no --policy");
+            }
             let options = Options { policy, update, ..options(None, grant) };
             let report = scenario::run(&path, &options);
-            match junit.map(|file| (std::fs::write(&file, report.to_junit()), file)) {
-                Some((Err(fault), file)) => fail(format!("{}: cannot be written: {fault}", file.display())),
-                _ => tell(&report, strict, json),
+            if let Some(file) = junit
+                && let Err(fault) = std::fs::write(&file, report.to_junit())
+            {
+                return fail(format!("{}: cannot be written: {fault}", file.display()));
+            }
+            match (tell(&report, strict, json), to) {
+                (ExitCode::SUCCESS, Some(policies)) => place(&path, &policies, json),
+                (code, _) => code,
             }
         }
     }
@@ -141,6 +149,19 @@ fn build(folder: &Path) -> ExitCode {
     match kit::build(folder) {
         Ok(built) => {
             say(format_args!("{}: {} bytes", built.path.display(), built.bytes));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(problem),
+    }
+}
+
+/// Puts the component of a project that has passed where a gateway watches.
+fn place(project: &Path, policies: &Path, json: bool) -> ExitCode {
+    match kit::place(project, policies) {
+        Ok(path) => {
+            if !json {
+                say(format_args!("-> {}", path.display()));
+            }
             ExitCode::SUCCESS
         }
         Err(problem) => fail(problem),

@@ -36,32 +36,54 @@ fn history(group: Option<&str>, ask: &AskArgs) -> ExitCode {
     let query = group.map_or_else(String::new, |group| format!("?group={}", escaped(group)));
     match told(ask, &format!("/admin/policies/history{query}"), None) {
         Ok(answer) if ask.json => say(answer),
-        Ok(answer) => answer["changes"].as_array().into_iter().flatten().for_each(line),
+        Ok(answer) => {
+            let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
+            let mut lines: Vec<(u64, String)> = list("changes").iter().map(line).collect();
+            lines.extend(list("generations").iter().flat_map(generation));
+            // Of one moment the versions come first, which a generation sums up.
+            lines.sort_by_key(|(at, _)| *at);
+            for (_, line) in &lines {
+                say(line);
+            }
+        }
         Err(problem) => return fail(problem),
     }
     ExitCode::SUCCESS
 }
 
-fn line(change: &Value) {
+/// What a generation changed, line by line.
+fn generation(one: &Value) -> Vec<(u64, String)> {
+    let (at, date) = moment(one);
+    let changed = one["changed"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    changed.map(|changed| (at, format!("{date}  generation {}  {changed}", one["generation"]))).collect()
+}
+
+/// When something happened: as a number, and for people.
+fn moment(of: &Value) -> (u64, String) {
+    let at = of["at_ms"].as_u64().unwrap_or_default();
+    (at, httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at)))
+}
+
+fn line(change: &Value) -> (u64, String) {
     let text = |key: &str| change[key].as_str().unwrap_or_default();
     let short = |key: &str| text(key).get(..12).unwrap_or_default().to_owned();
-    let at = UNIX_EPOCH + Duration::from_millis(change["at_ms"].as_u64().unwrap_or_default());
+    let (at, date) = moment(change);
     let moved = match short("from") {
         from if from.is_empty() => short("digest"),
         from => format!("{from} → {}", short("digest")),
     };
     let result = text("result");
     let result = if result.is_empty() { String::new() } else { format!(": {result}") };
-    say(format_args!(
-        "{}  generation {}  {} {}: {} {moved}  {} by {}{result}",
-        httpdate::fmt_http_date(at),
+    let told = format!(
+        "{date}  generation {}  {} {}: {} {moved}  {} by {}{result}",
         change["generation"],
         text("group"),
         text("role"),
         text("policy"),
         text("how"),
         text("by"),
-    ));
+    );
+    (at, told)
 }
 
 /// What the gateway answers.

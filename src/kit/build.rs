@@ -57,9 +57,11 @@ pub fn build(folder: &Path) -> Result<Built, KitProblem> {
         Language::Python => ("componentize-py", python::build(&project)?),
         Language::Rust => ("cargo", rust::build(&project)?),
     };
-    let component = with_schema(&project.folder, component)?;
-    // The same look that the gateway takes first.
-    inspect(&component, false).map_err(|cause| KitProblem::Component { tool, cause: cause.to_string() })?;
+    let needs = project.manifest.needs;
+    let component = needs.embed(with_schema(&project.folder, component)?);
+    // The same look that the gateway takes first, where the operator grants what it needs.
+    inspect(&component, needs.allow_wasi_stubs)
+        .map_err(|cause| KitProblem::Component { tool, cause: cause.to_string() })?;
     let path = project.folder.join(&project.manifest.name).with_extension("wasm");
     put(&path, &component)?;
     Ok(Built { path, bytes: component.len() })

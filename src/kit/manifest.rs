@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{KitProblem, Language, World};
+use crate::policy::PolicyManifest;
 
 const FILE: &str = "policy.toml";
 const LONGEST_NAME: usize = 64;
@@ -20,6 +21,9 @@ pub struct Manifest {
     pub world: World,
     /// What it is written in.
     pub language: Language,
+    /// What it needs of the operator, which `build` writes into the component.
+    #[serde(default)]
+    pub needs: PolicyManifest,
 }
 
 impl Manifest {

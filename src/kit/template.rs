@@ -139,13 +139,13 @@ const fn prompt_builder(language: Language) -> (&'static str, &'static [File]) {
         Language::C => (
             "preamble-c",
             files!("examples/policies/preamble-c":
-                ".gitignore" "README.md" "builder.c" "builder.h" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml"
+                ".gitignore" "README.md" "builder.c" "builder.h" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml" "settings.schema.json"
             ),
         ),
         Language::Go => (
             "preamble-go",
             files!("examples/policies/preamble-go":
-                ".gitignore" "README.md" "preamble.go" "preamble_test.go" "go.mod" "main.go" "policy.toml" "scenarios.yaml"
+                ".gitignore" "README.md" "preamble.go" "preamble_test.go" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "settings.schema.json"
                 "witgate/builder.go" "witgate/builder_other.go" "witgate/builder_wasip1.go"
             ),
         ),
@@ -153,27 +153,27 @@ const fn prompt_builder(language: Language) -> (&'static str, &'static [File]) {
             "preamble-javascript",
             files!("examples/policies/preamble-javascript":
                 ".gitignore" "README.md" "preamble.js" "preamble.test.js" "package.json" "policy.js" "policy.toml"
-                "scenarios.yaml" "witgate-prompts.js"
+                "scenarios.yaml" "settings.schema.json" "witgate-prompts.js"
             ),
         ),
         Language::Python => (
             "preamble-python",
             files!("examples/policies/preamble-python":
-                ".gitignore" "README.md" "app.py" "preamble.py" "policy.toml" "requirements.txt" "scenarios.yaml"
+                ".gitignore" "README.md" "app.py" "preamble.py" "policy.toml" "requirements.txt" "scenarios.yaml" "settings.schema.json"
                 "test_preamble.py" "witgate_prompts.py"
             ),
         ),
         Language::Rust => (
             "preamble-rust",
             files!("examples/policies/preamble-rust":
-                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "settings.schema.json" "src/lib.rs" "src/tests.rs"
             ),
         ),
         Language::TypeScript => (
             "preamble-typescript",
             files!("examples/policies/preamble-typescript":
                 ".gitignore" "README.md" "preamble.test.ts" "preamble.ts" "log.d.ts" "package.json" "policy.toml" "policy.ts"
-                "scenarios.yaml" "tsconfig.json" "witgate-prompts.d.ts"
+                "scenarios.yaml" "settings.schema.json" "tsconfig.json" "witgate-prompts.d.ts"
             ),
         ),
     }
@@ -184,13 +184,13 @@ const fn response_parser(language: Language) -> (&'static str, &'static [File]) 
         Language::C => (
             "clip-c",
             files!("examples/policies/clip-c":
-                ".gitignore" "README.md" "parser.c" "parser.h" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml"
+                ".gitignore" "README.md" "parser.c" "parser.h" "policy.c" "policy.toml" "policy_test.c" "scenarios.yaml" "settings.schema.json"
             ),
         ),
         Language::Go => (
             "clip-go",
             files!("examples/policies/clip-go":
-                ".gitignore" "README.md" "clip.go" "clip_test.go" "go.mod" "main.go" "policy.toml" "scenarios.yaml"
+                ".gitignore" "README.md" "clip.go" "clip_test.go" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "settings.schema.json"
                 "witgate/parser.go" "witgate/parser_other.go" "witgate/parser_wasip1.go"
             ),
         ),
@@ -198,27 +198,27 @@ const fn response_parser(language: Language) -> (&'static str, &'static [File]) 
             "clip-javascript",
             files!("examples/policies/clip-javascript":
                 ".gitignore" "README.md" "clip.js" "clip.test.js" "package.json" "policy.js" "policy.toml"
-                "scenarios.yaml" "witgate-replies.js"
+                "scenarios.yaml" "settings.schema.json" "witgate-replies.js"
             ),
         ),
         Language::Python => (
             "clip-python",
             files!("examples/policies/clip-python":
-                ".gitignore" "README.md" "app.py" "clip.py" "policy.toml" "requirements.txt" "scenarios.yaml"
+                ".gitignore" "README.md" "app.py" "clip.py" "policy.toml" "requirements.txt" "scenarios.yaml" "settings.schema.json"
                 "test_clip.py" "witgate_replies.py"
             ),
         ),
         Language::Rust => (
             "clip-rust",
             files!("examples/policies/clip-rust":
-                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "settings.schema.json" "src/lib.rs" "src/tests.rs"
             ),
         ),
         Language::TypeScript => (
             "clip-typescript",
             files!("examples/policies/clip-typescript":
                 ".gitignore" "README.md" "clip.test.ts" "clip.ts" "log.d.ts" "package.json" "policy.toml" "policy.ts"
-                "scenarios.yaml" "tsconfig.json" "witgate-replies.d.ts"
+                "scenarios.yaml" "settings.schema.json" "tsconfig.json" "witgate-replies.d.ts"
             ),
         ),
     }
@@ -230,40 +230,40 @@ const fn provider(language: Language) -> (&'static str, &'static [File]) {
             "teller-c",
             files!("examples/policies/teller-c":
                 ".gitignore" "README.md" "json.c" "json.h" "policy.c" "policy.toml" "policy_test.c" "provider.c" "provider.h"
-                "scenarios.yaml"
+                "scenarios.yaml" "settings.schema.json"
             ),
         ),
         Language::Go => (
             "teller-go",
             files!("examples/policies/teller-go":
-                ".gitignore" "README.md" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "teller.go" "teller_test.go"
+                ".gitignore" "README.md" "go.mod" "main.go" "policy.toml" "scenarios.yaml" "settings.schema.json" "teller.go" "teller_test.go"
                 "witgate/provider.go" "witgate/provider_other.go" "witgate/provider_wasip1.go"
             ),
         ),
         Language::JavaScript => (
             "teller-javascript",
             files!("examples/policies/teller-javascript":
-                ".gitignore" "README.md" "package.json" "policy.js" "policy.toml" "scenarios.yaml" "teller.js"
+                ".gitignore" "README.md" "package.json" "policy.js" "policy.toml" "scenarios.yaml" "settings.schema.json" "teller.js"
                 "teller.test.js" "witgate-providers.js"
             ),
         ),
         Language::Python => (
             "teller-python",
             files!("examples/policies/teller-python":
-                ".gitignore" "README.md" "app.py" "policy.toml" "requirements.txt" "scenarios.yaml" "teller.py"
+                ".gitignore" "README.md" "app.py" "policy.toml" "requirements.txt" "scenarios.yaml" "settings.schema.json" "teller.py"
                 "test_teller.py" "witgate_providers.py"
             ),
         ),
         Language::Rust => (
             "teller-rust",
             files!("examples/policies/teller-rust":
-                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "src/lib.rs" "src/tests.rs"
+                ".gitignore" "Cargo.toml" "README.md" "policy.toml" "scenarios.yaml" "settings.schema.json" "src/lib.rs" "src/tests.rs"
             ),
         ),
         Language::TypeScript => (
             "teller-typescript",
             files!("examples/policies/teller-typescript":
-                ".gitignore" "README.md" "log.d.ts" "package.json" "policy.toml" "policy.ts" "scenarios.yaml"
+                ".gitignore" "README.md" "log.d.ts" "package.json" "policy.toml" "policy.ts" "scenarios.yaml" "settings.schema.json"
                 "teller.test.ts" "teller.ts" "tsconfig.json" "witgate-providers.d.ts"
             ),
         ),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::build::with_schema;
 use super::template::{RUST_BUILDER_SDK, RUST_PARSER_SDK, RUST_PROVIDER_SDK, RUST_SDK, WIT, example, sdk};
 use super::{KitProblem, Language, Manifest, Sources, World, build, new, wrap};
-use crate::policy::inspect;
+use crate::policy::{PolicyManifest, inspect};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -134,7 +134,7 @@ fn a_project_has_its_own_name_throughout() {
         let name = format!("my-{}-{}", world.as_str(), language.as_str());
         let folder = new(parent.path(), &name, world, language).unwrap();
         let manifest = Manifest::read(&folder).unwrap();
-        assert_eq!(manifest, Manifest { name: name.clone(), world, language });
+        assert_eq!(manifest, Manifest { name: name.clone(), world, language, needs: PolicyManifest::default() });
         for (path, text) in files(&folder) {
             assert!(!text.contains(example), "{path} of {name} names `{example}`");
         }
@@ -215,6 +215,24 @@ fn a_project_s_schema_ends_up_in_its_component() {
     fs::write(folder.path().join("settings.schema.json"), r#"{"oneOf": []}"#).unwrap();
     let told = with_schema(folder.path(), component()).unwrap_err().to_string();
     assert!(told.ends_with("settings.schema.json: `oneOf` at # is not understood here"), "{told}");
+}
+
+/// What `policy.toml` says a policy needs is in the component that is made of the project.
+#[test]
+fn a_project_s_needs_end_up_in_its_component() {
+    let parent = TempDir::new().unwrap();
+    let folder = new(parent.path(), "a", World::Router, Language::C).unwrap();
+    let needs = |more: &str| {
+        let text = format!("name = \"a\"\nworld = \"router\"\nlanguage = \"c\"\n{more}");
+        fs::write(folder.join("policy.toml"), text).unwrap();
+        Manifest::read(&folder).map(|manifest| manifest.needs)
+    };
+    assert_eq!(needs("").unwrap(), PolicyManifest::default());
+    let said = needs("[needs]\nmay_reject = true\n").unwrap();
+    let component = wrap::plain(wat::parse_str(MODULE).unwrap(), &root().join("wit"), World::Router, "a test").unwrap();
+    assert_eq!(inspect(&said.embed(component), false).unwrap().manifest, said);
+    let told = needs("[needs]\nnetwork = true\n").unwrap_err().to_string();
+    assert!(told.contains("policy.toml") && told.contains("network") && told.contains("may_reject"), "{told}");
 }
 
 #[test]

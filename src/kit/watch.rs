@@ -67,14 +67,21 @@ pub struct Round {
 pub fn round(folder: &Path, policies: Option<&Path>, options: &Options) -> Result<Round, KitProblem> {
     let built = build(folder)?;
     let report = scenario::run(folder, options);
-    let place = policies.filter(|_| report.exit_code() == 0);
-    let put = match place {
-        Some(policies) => {
-            let path = policies.join(Manifest::read(folder)?.name).with_extension("wasm");
-            put(&path, &read(&built.path)?)?;
-            Some(path)
-        }
-        None => None,
-    };
+    let policies = policies.filter(|_| report.exit_code() == 0);
+    let put = policies.map(|policies| place(folder, policies)).transpose()?;
     Ok(Round { built, report, put })
+}
+
+/// Puts the component that the project in `folder` was built into in the folder `policies`, which is made where there is none, and
+/// says where it is.
+///
+/// # Errors
+/// It is no project, was not built, or cannot be put there.
+pub fn place(folder: &Path, policies: &Path) -> Result<PathBuf, KitProblem> {
+    let file = PathBuf::from(Manifest::read(folder)?.name).with_extension("wasm");
+    let component = read(&folder.join(&file))?;
+    fs::create_dir_all(policies).map_err(|error| KitProblem::file(policies, error))?;
+    let path = policies.join(file);
+    put(&path, &component)?;
+    Ok(path)
 }

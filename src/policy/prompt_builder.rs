@@ -14,6 +14,7 @@ use crate::chat::Message;
 use crate::id::RequestId;
 use crate::moment::Moment;
 
+pub(super) use calls::MOST_IDLE;
 pub use calls::{BuilderNeeds, Building};
 
 use bindings::exports::witgate::policy::prompting as wit;

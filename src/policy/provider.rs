@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::host::PolicyRuntime;
 use crate::id::GroupName;
 
+pub(super) use calls::MOST_IDLE;
 pub use calls::{ProviderNeeds, Providing};
 pub use format::ComponentFormat;
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::host::PolicyRuntime;
 use crate::id::RequestId;
 
+pub(super) use calls::MOST_IDLE;
 pub use calls::{ParserNeeds, Parsing};
 pub use reading::{ParserWork, ReplyParser};
 

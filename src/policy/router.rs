@@ -16,6 +16,7 @@ mod validate;
 pub use types::{Choice, DeploymentInfo, Needs, Outcome, RouteError, RouteRequest, Setup, Traits};
 
 pub use calls::Routing;
+pub(super) use calls::most_instances;
 pub use recorder::{Decision, DecisionLog, RecordedCall, RouterFacts, RunId, RunStart, Stretch};
 pub use rerun::Rerun;
 

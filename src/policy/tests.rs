@@ -4,6 +4,7 @@
 mod hostile;
 mod loading;
 mod log_lines;
+mod manifests;
 mod prompts;
 mod replies;
 mod schemas;

@@ -262,7 +262,8 @@ fn prepare<C: Contract<Setup: PartialEq>>(
     before: Option<&Arc<PolicyRuntime<C>>>,
     learned: impl FnOnce() -> Option<SavedState>,
 ) -> Result<PolicyChange<C>, String> {
-    PolicyChange::prepare(component, setup, before, learned).map_err(|problem| {
+    let granted = granted(C::ROLE, group, component);
+    granted.and_then(|()| PolicyChange::prepare(component, setup, before, learned)).map_err(|problem| {
         let who = format!("group `{}`, policy `{}` ({})", group.name, component.name(), component.digest().short());
         match &problem {
             // Each at its own place.
@@ -274,6 +275,22 @@ fn prepare<C: Contract<Setup: PartialEq>>(
             problem => placed(at.entry.as_deref(), &format!("{who}: {problem}")),
         }
     })
+}
+
+/// Whether the configuration grants what a component says it needs in this role.
+fn granted(role: Role, group: &Group, component: &Component) -> Result<(), PolicyProblem> {
+    let granted = match role {
+        Role::Router => group.router.may_reject,
+        Role::PromptBuilder => group.builder.as_ref().is_some_and(|choice| choice.may_reject),
+        Role::ResponseParser => group.parser.as_ref().is_some_and(|choice| choice.hold),
+        Role::Provider => true,
+    };
+    match (component.inspection().manifest.needs(role), role.section()) {
+        (Some(key), Some(section)) if !granted => {
+            Err(PolicyProblem::NotGranted { key, section, group: group.name.to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The component that a group asks for by this name.

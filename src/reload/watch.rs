@@ -15,9 +15,11 @@ use std::time::Duration;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::clock::Clock;
+use crate::rollout::Generation;
 use crate::snapshot::Snapshot;
 
 use super::Builder;
+use super::changes::changes;
 use super::components::{Checked, Unchecked};
 use super::settling::Settling;
 use super::states::{keep_limits, keep_states};
@@ -213,7 +215,14 @@ impl<T: Target> Worker<T> {
         match self.builder.build(Some(&current)) {
             Ok(draft) if draft.changes(&current) => {
                 let problems = draft.problems().to_vec();
-                let snapshot = self.builder.publish(draft, current.generation + 1, self.clock.now());
+                let now = self.clock.now();
+                let snapshot = self.builder.publish(draft, current.generation + 1, now);
+                let changed = changes(&current, &snapshot);
+                snapshot.rollouts.generations.add(Generation {
+                    generation: snapshot.generation,
+                    at_ms: now.as_millis(),
+                    changed,
+                });
                 self.target.applied(snapshot, problems);
             }
             Ok(draft) => self.target.unchanged(draft.problems().to_vec()),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::history::History;
+use super::history::{Generations, History};
 use super::states::States;
 use crate::id::GroupName;
 use crate::policy::Role;
@@ -73,6 +73,8 @@ pub struct Control {
     waker: Mutex<Option<Sender<()>>>,
     /// What has happened to versions.
     pub history: History,
+    /// What the last generations changed.
+    pub generations: Generations,
     /// What policies have learned, where that outlives the process.
     pub states: States,
 }

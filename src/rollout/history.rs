@@ -37,6 +37,47 @@ pub struct Change {
     pub result: String,
 }
 
+/// Generations that are remembered.
+const GENERATIONS: usize = 200;
+
+/// What one generation of configuration and policies changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Generation {
+    /// Its number.
+    pub generation: u64,
+    /// When it was put in force, milliseconds since 1970.
+    pub at_ms: u64,
+    /// What it has that the one before had not, one line each.
+    pub changed: Vec<String>,
+}
+
+/// The last generations, as far as they are remembered; the first one of a process has none before it.
+#[derive(Debug, Default)]
+pub struct Generations(Mutex<VecDeque<Generation>>);
+
+impl Generations {
+    /// All that are remembered, the newest last.
+    #[must_use]
+    pub fn all(&self) -> Vec<Generation> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// What this one changed, if it is remembered.
+    #[must_use]
+    pub fn changed(&self, generation: u64) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().rfind(|one| one.generation == generation).map_or_else(Vec::new, |one| one.changed.clone())
+    }
+
+    /// Remembers one.
+    pub fn add(&self, generation: Generation) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push_back(generation);
+        let surplus = all.len().saturating_sub(GENERATIONS);
+        all.drain(..surplus);
+    }
+}
+
 /// What has happened, as far as it is remembered.
 #[derive(Debug, Default)]
 pub struct History(Mutex<VecDeque<Change>>);

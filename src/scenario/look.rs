@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::policy::{Anatomy, Digest, Engine, SettingsSchema, anatomy, stopwatch};
+use crate::policy::{Anatomy, Bounds, Digest, Engine, PolicyManifest, SettingsSchema, anatomy, inspect, stopwatch};
 
-use super::{Options, as_served, load, read, started};
+use super::asked::grant_lines;
+use super::{Asked, Options, as_served, load, read, started};
 
 /// What there is to know of a component.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +33,14 @@ pub struct Look {
     pub sections: Vec<(String, usize)>,
     /// The JSON schema of its settings, where it carries one that can be used.
     pub schema: Option<SettingsSchema>,
+    /// What it says it needs of the operator.
+    pub manifest: PolicyManifest,
+    /// What it asked for when it started, role by role; what that is may hang on its settings.
+    pub asks: Vec<Asked>,
+    /// The lines of a configuration that grant what has to be granted.
+    pub grants: Vec<String>,
+    /// What it may use.
+    pub bounds: Option<Bounds>,
     /// Core modules in it.
     pub modules: usize,
     /// Milliseconds to check, compile and link it, nothing being kept from before.
@@ -63,6 +72,11 @@ pub fn look(file: &Path, options: &Options) -> Result<Look, String> {
         producers,
         sections,
         schema: None,
+        // What is not let in is told with what it needs all the same.
+        manifest: inspect(&bytes, true).map(|found| found.manifest).unwrap_or_default(),
+        asks: Vec::new(),
+        grants: Vec::new(),
+        bounds: None,
         modules,
         load_ms: None,
         start_ms: None,
@@ -72,6 +86,8 @@ pub fn look(file: &Path, options: &Options) -> Result<Look, String> {
     if let Err(problem) = as_served(options).and_then(|engine| look.started(&engine, file, options)) {
         look.refused = Some(problem);
     }
+    let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    look.grants = grant_lines(&name, &look.asks, look.manifest);
     Ok(look)
 }
 
@@ -81,13 +97,15 @@ impl Look {
         let inspection = component.inspection();
         self.interface = format!("{}@{}", inspection.role_names(), inspection.version);
         self.schema.clone_from(&inspection.schema);
+        self.bounds = Some(engine.bounds(&inspection.roles, component.bytes()));
         self.load_ms = Some(component.load_time().as_secs_f64() * 1e3);
         let began = stopwatch();
-        let memory = inspection
-            .roles
-            .iter()
-            .map(|role| started(&component, *role, options))
-            .try_fold(0, |most, one| one.map(|bytes: usize| most.max(bytes)))?;
+        let mut memory = 0;
+        for role in &inspection.roles {
+            let (bytes, asked) = started(&component, *role, options)?;
+            memory = memory.max(bytes);
+            self.asks.push(asked);
+        }
         self.start_ms = Some(stopwatch().saturating_sub(began).as_secs_f64() * 1e3);
         self.memory_bytes = Some(memory);
         Ok(())
@@ -110,12 +128,24 @@ impl fmt::Display for Look {
         if let Some(schema) = &self.schema {
             writeln!(f, "  settings  {}", listed(&schema.keys()))?;
         }
+        for asked in &self.asks {
+            writeln!(f, "  asks for  {} ({})", asked.told(), asked.role)?;
+        }
+        if let Some(bounds) = &self.bounds {
+            writeln!(f, "  may take  {bounds}")?;
+        }
         writeln!(f, "  load      {}", milliseconds(self.load_ms))?;
         writeln!(f, "  start     {}", milliseconds(self.start_ms))?;
         let memory = self.memory_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
         writeln!(f, "  memory    {memory}")?;
         if let Some(problem) = &self.refused {
             writeln!(f, "  refused   {problem}")?;
+        }
+        if !self.grants.is_empty() {
+            writeln!(f, "  needs what these lines of a configuration grant:")?;
+        }
+        for line in &self.grants {
+            writeln!(f, "    {line}")?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::policy::{Component, LogLevel, LogLine};
+use crate::policy::{Component, LogLevel, LogLine, PolicyManifest};
 
 /// Everything that was tried.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +39,8 @@ pub struct SuiteReport {
     pub signals: Vec<&'static str>,
     /// Facts it reads as text.
     pub reads: Vec<String>,
+    /// What it says in its manifest that the operator must grant.
+    pub needs: PolicyManifest,
     /// What was rewritten in the file before it was run, an expectation each: the case, what stands there now, and what did.
     pub updated: Vec<String>,
     /// The cases of the file.
@@ -134,6 +136,7 @@ impl SuiteReport {
             memory_bytes: None,
             signals: Vec::new(),
             reads: Vec::new(),
+            needs: inspection.manifest,
             updated: Vec::new(),
             cases: Vec::new(),
             general: Vec::new(),
@@ -153,6 +156,7 @@ impl SuiteReport {
             memory_bytes: None,
             signals: Vec::new(),
             reads: Vec::new(),
+            needs: PolicyManifest::default(),
             updated: Vec::new(),
             cases: Vec::new(),
             general: Vec::new(),
@@ -213,6 +217,12 @@ impl fmt::Display for SuiteReport {
         writeln!(f, "  imports {imports}; asks for {signals}; memory {memory}")?;
         if !self.reads.is_empty() {
             writeln!(f, "  reads {}, as far as `may_read` grants it", self.reads.join(", "))?;
+        }
+        let PolicyManifest { may_reject, hold, allow_wasi_stubs } = self.needs;
+        let needs = [(may_reject, "may_reject"), (hold, "hold"), (allow_wasi_stubs, "allow_wasi_stubs")];
+        let needs: Vec<&str> = needs.into_iter().filter(|(set, _)| *set).map(|(_, key)| key).collect();
+        if !needs.is_empty() {
+            writeln!(f, "  needs {}, which the configuration grants", needs.join(", "))?;
         }
         if !self.updated.is_empty() {
             writeln!(f, "  {} expectations rewritten; look at them before you keep them:", self.updated.len())?;

@@ -91,7 +91,12 @@ pub(super) async fn history(State(app): State<Arc<App>>, uri: Uri) -> Response {
     let group = form_urlencoded::parse(query).find(|(name, _)| name == "group").map(|(_, group)| group);
     let snapshot = app.gateway.live.read();
     let changes = snapshot.rollouts.history.of(group.as_deref());
-    probe::json_response(StatusCode::OK, &json!({"generation": snapshot.generation, "changes": changes}))
+    let mut answer = json!({"generation": snapshot.generation, "changes": changes});
+    if group.is_none() {
+        // Of all groups, and of what is no policy's.
+        answer["generations"] = json!(snapshot.rollouts.generations.all());
+    }
+    probe::json_response(StatusCode::OK, &answer)
 }
 
 /// What is being tried, with all that was counted.

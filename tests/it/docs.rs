@@ -44,7 +44,7 @@ fn every_command_of_the_readme_is_one_that_a_test_runs() {
         "policy build my-router",
         "policy check policies/tpm-aware.wasm",
         "policy new my-router --lang python",
-        "policy test my-router",
+        "policy test my-router --to policies",
         "policy test scenarios/",
         "serve",
         "serve --config config.yaml",
@@ -159,7 +159,9 @@ fn a_tutorial_shows_its_project_and_runs_its_commands() {
         let readme = blocks(&read(&format!("examples/policies/thrifty-{language}/README.md")), "sh").concat();
         for command in readme.lines().map(|line| line.split(" #").next().unwrap_or_default().trim()) {
             let wanted = match command.split_once(" .") {
-                _ if command.starts_with("cp ") => "cp thrifty/thrifty.wasm policies/".to_owned(),
+                // The tutorial's test puts it there too.
+                _ if command.starts_with("cp ") => "witgate policy test thrifty --to policies".to_owned(),
+                Some(("witgate policy test", "")) => "witgate policy test thrifty --to policies".to_owned(),
                 Some((words, "")) => format!("{words} thrifty"),
                 _ => format!("(cd thrifty && {command})"),
             };
@@ -228,6 +230,51 @@ fn settings_are_held_to_the_schema_of_their_policy() {
         "{}",
         text(&looked)
     );
+}
+
+/// What a policy needs is told with the lines that grant it: those let it serve, and without them it is refused where they belong.
+#[test]
+fn what_a_policy_needs_is_told_with_the_lines_that_grant_it() {
+    use witgate::policy::PolicyManifest;
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let (file, policies) = (folder.path().join("config.yaml"), folder.path().join("policies"));
+    std::fs::create_dir(&policies).expect("a folder");
+    let put = |name: &str, of: &str, manifest: PolicyManifest| {
+        let component = std::fs::read(format!("tests/fixtures/policies/{of}.wasm")).expect("a component");
+        let path = policies.join(name).with_extension("wasm");
+        std::fs::write(&path, manifest.embed(component)).expect("written");
+        path.display().to_string()
+    };
+    let none = PolicyManifest::default();
+    let asks = r#"{"do": "attribute prompt"}"#;
+    let cases = [
+        ("strict", "hostile", PolicyManifest { may_reject: true, ..none }, asks, "may_reject"),
+        ("holder", "hostile-reply", PolicyManifest { hold: true, ..none }, r#"{"do": "nothing"}"#, "hold"),
+    ];
+    for (name, of, manifest, settings, key) in cases {
+        let path = put(name, of, manifest);
+        let looked = text(&run(&["policy", "inspect", &path, "--settings", settings]));
+        assert!(looked.contains("10 ms of CPU time a call"), "{looked}");
+        let (_, lines) = looked.split_once("needs what these lines of a configuration grant:\n").expect("such lines");
+        let lines: Vec<&str> = lines.lines().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
+        let granted =
+            lines.join("\n").replace("GROUP", "g").replace("{policy:", &format!("{{settings: {settings}, policy:"));
+        let check = |lines: &str| {
+            let list = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m}}\n";
+            std::fs::write(&file, format!("{list}{lines}\n")).expect("written");
+            let output = run(&["check", file.to_str().expect("a path"), "--policies", &policies.display().to_string()]);
+            (output.status.success(), text(&output))
+        };
+        let (fit, told) = check(&granted);
+        assert!(fit, "{granted}\n{told}");
+        let (fit, told) = check(&granted.replace(&format!("{key}: true"), &format!("{key}: false")));
+        let wanted = format!("needs `{key}`, which the configuration does not grant; add `{key}: true`");
+        assert!(!fit && told.contains("config.yaml:5:5: ") && told.contains(&wanted), "{told}");
+    }
+    // What may import WASI is said by the manifest, and refused with the line that lets it in.
+    let path = put("ported", "hostile", PolicyManifest { allow_wasi_stubs: true, ..none });
+    let looked = text(&run(&["policy", "inspect", &path, "--settings", r#"{"do": "nothing"}"#]));
+    assert!(looked.contains(r#"  policies: {allow_wasi_stubs: ["ported"]}"#), "{looked}");
 }
 
 /// What is said of LiteLLM's behaviour and ours, and of what keeps secrets, is held by tests, each of which is named.

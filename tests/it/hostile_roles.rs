@@ -197,3 +197,43 @@ async fn anthropics_clients_get_block_after_block() {
         (vec!["thinking".to_owned(), "text".into()], vec!["hm, so".to_owned(), "Yes, it is <".into()])
     );
 }
+
+/// A policy that does not say `pure` gets an instance of its own for each request: no prompt and no reply of one client reaches
+/// another through it. Beside it the same policies where they say `pure` and are not, whose instances serve again: all three tell.
+#[tokio::test]
+async fn what_one_client_says_reaches_no_other_through_a_policy_that_remembers() {
+    for (deed, crosses) in [("remember", false), ("remember-pure", true)] {
+        let replies = ["early reply", "late reply"].map(|text| Step::json(200, &json!(text)));
+        let upstream = ScriptedUpstream::start(replies).await;
+        let text = format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: k, provider_policy: hostile-provider, provider_settings: {{do: {deed}}}}}}}
+witgate:
+  prompt_builders: {{g: {{policy: hostile-prompt, settings: {{do: {deed}}}}}}}
+  response_parsers: {{g: {{policy: hostile-reply, settings: {{do: {deed}}}}}}}
+",
+            upstream.origin()
+        );
+        let guests = ["hostile-prompt.wasm", "hostile-reply.wasm", "hostile-provider.wasm"];
+        let guests = guests.map(|name| (name, fixture(&format!("policies/{name}"))));
+        let policies = guests.each_ref().map(|(name, path)| (*name, path.as_path()));
+        let gateway = Gateway::start_with(&text, &policies).await;
+        let mut said = String::new();
+        for words in ["earlyprompt", "lateprompt"] {
+            let reply = gateway.post("/v1/chat/completions", &ask(words)).await;
+            assert_eq!(reply.status, 200, "{deed}: {}", reply.text);
+            said = content(&reply.json()).to_owned();
+        }
+        let sent = upstream.asked()[1].body.clone();
+        let by_provider = sent["before"].to_string();
+        let told = [
+            ("builder", sent["messages"].to_string().contains("earlyprompt")),
+            ("provider", by_provider.contains("earlyprompt")),
+            ("parser", said.contains("early reply")),
+        ];
+        assert!(said.contains("late reply") && sent["before"].is_string(), "{deed}: {said} {sent}");
+        for (role, told) in told {
+            assert_eq!(told, crosses, "{deed}: the {role}: {said} {sent}");
+        }
+    }
+}

@@ -110,6 +110,41 @@ async fn a_bad_configuration_changes_nothing_and_a_good_one_applies() {
 }
 
 #[tokio::test]
+async fn a_generation_says_what_it_changed() {
+    let group = |name: &str, key: &str| {
+        format!(
+            "  - {{model_name: {name}, litellm_params: {{model: openai/m, api_key: {key}}}, model_info: {{id: {name}1}}}}\n"
+        )
+    };
+    let first = format!("model_list:\n{}{}", group("a", "one"), group("b", "one"));
+    let gateway = Gateway::start(&first).await;
+    let live = || gateway.app.gateway.live.read();
+    let second = format!(
+        "model_list:\n{}{}witgate: {{routers: {{a: {{policy: least-busy}}}}}}\n",
+        group("a", "two"),
+        group("c", "one")
+    );
+    let policy = live().groups["b"].policy.clone();
+    gateway.replace("config.yaml", second.as_bytes());
+    until("applied", || live().generation == 2).await;
+    let changed = |generation| live().rollouts.generations.changed(generation);
+    let busy = live().groups["a"].policy.clone();
+    let wanted = [
+        format!("group `a`: router {policy} → {busy}, deployment `a1` changed, router's entry"),
+        format!("group `c` added, decided by {policy}"),
+        "group `b` removed".to_owned(),
+    ];
+    assert_eq!(changed(2), wanted);
+    // That lines move is no change of anything.
+    gateway.replace("config.yaml", format!("# moved\n\n{second}").as_bytes());
+    until("applied", || live().generation == 3).await;
+    assert_eq!(changed(3), ["configuration: no group's deployments, rules or policies"]);
+    let history = gateway.get("/admin/policies/history").await.json();
+    assert_eq!(history["generations"][0]["changed"], serde_json::json!(wanted));
+    assert!(gateway.get("/admin/policies/history?group=a").await.json().get("generations").is_none());
+}
+
+#[tokio::test]
 async fn a_file_named_default_decides_groups_that_name_no_strategy() {
     let plain = "model_list:
   - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: first}}

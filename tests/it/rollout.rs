@@ -332,6 +332,9 @@ witgate: {{admin_key: sk-a, state_dir: {}, routers: {{a/g: {{policy: counting}}}
     let (done, text) = witgate(&["policies", "history", "a/g"]);
     let hows = ["start by", "replace by", "rollback by", "canary by", "shadow by", "promote by"];
     assert!(done && hows.iter().all(|how| text.contains(how)), "{text}");
+    let (done, text) = witgate(&["policies", "history"]);
+    let swapped = format!("generation 2  group `a/g`: router {} → {}", decider("a"), decider("b"));
+    assert!(done && text.contains(&swapped), "{text}");
     // The clients' key opens none of it.
     let url = format!("{}/admin/policies/a%2Fg/rollback", gateway.url);
     let request = gateway.client.post(url).bearer_auth("sk-m").header("content-type", "application/json").body("{}");

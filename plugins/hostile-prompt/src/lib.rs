@@ -21,6 +21,8 @@ struct Hostile;
 
 thread_local! {
     static DEED: RefCell<String> = const { RefCell::new(String::new()) };
+    /// What all prompts said, for one that is told to `remember` it, or claims to be pure and does (`remember-pure`).
+    static MEMORY: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 impl lifecycle::Guest for Hostile {
@@ -37,13 +39,23 @@ impl lifecycle::Guest for Hostile {
 
 impl prompting::Guest for Hostile {
     fn start() -> Result<Needs, String> {
-        let pure = DEED.with_borrow(|deed| deed != "impure");
+        let pure = DEED.with_borrow(|deed| deed != "impure" && deed != "remember");
         Ok(Needs { attributes: Vec::new(), pure })
     }
 
     fn build(request: Request) -> Result<Prompt, String> {
         let cursed = request.messages.iter().flat_map(|message| &message.parts).any(|part| part.text.contains("666"));
-        let kept = kept(&request);
+        let mut kept = kept(&request);
+        if DEED.with_borrow(|deed| deed.starts_with("remember")) {
+            let said = request.messages.iter().flat_map(|message| &message.parts).map(|part| part.text.as_str());
+            let before = MEMORY.with_borrow_mut(|memory| {
+                let before = memory.clone();
+                memory.extend(said);
+                before
+            });
+            let parts = vec![BuiltPart { source: None, text: Some(format!("before: {before}")) }];
+            kept.messages.push(BuiltMessage { role: Role::User, parts, source: None });
+        }
         if !cursed {
             return Ok(kept);
         }

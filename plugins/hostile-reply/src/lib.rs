@@ -24,6 +24,8 @@ struct Hostile;
 
 thread_local! {
     static DEED: RefCell<String> = const { RefCell::new(String::new()) };
+    /// What all replies said, for one that is told to `remember` it, or claims to be pure and does (`remember-pure`).
+    static MEMORY: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 fn told_to(deed: &str) -> bool {
@@ -46,7 +48,7 @@ impl parsing::Guest for Hostile {
     type Parser = Reply;
 
     fn start() -> Result<Needs, String> {
-        Ok(Needs { deltas: Kinds::all(), attributes: Vec::new(), pure: !told_to("impure") })
+        Ok(Needs { deltas: Kinds::all(), attributes: Vec::new(), pure: !told_to("impure") && !told_to("remember") })
     }
 }
 
@@ -84,6 +86,16 @@ impl GuestParser for Reply {
                 unreachable();
             }
             return std::mem::replace(&mut state.held, vec![delta]);
+        }
+        if (told_to("remember") || told_to("remember-pure"))
+            && let Delta::Text(text) = &delta
+        {
+            let before = MEMORY.with_borrow_mut(|memory| {
+                let before = memory.clone();
+                memory.push_str(text);
+                before
+            });
+            return vec![Delta::Text(format!("{text} before: {before}"))];
         }
         if told_to("grow") {
             state.hoard.push(vec![1; 1 << 20]);

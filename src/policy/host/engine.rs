@@ -83,6 +83,15 @@ impl Default for EngineOptions {
     }
 }
 
+impl EngineOptions {
+    /// How long a component of so many bytes may compile.
+    #[must_use]
+    pub fn compile_limit(&self, bytes: usize) -> Duration {
+        let size = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        self.compile_timeout.saturating_add(self.compile_timeout_a_mib.saturating_mul(size))
+    }
+}
+
 /// The engine. Cloning it is cheap; all clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
@@ -191,8 +200,7 @@ impl Engine {
 
     fn compile(&self, key: &Key, bytes: &[u8]) -> Result<wasmtime::component::Component, PolicyProblem> {
         let Inner { options, wasm, cache, .. } = &*self.inner;
-        let size = u32::try_from(bytes.len() >> 20).unwrap_or(u32::MAX);
-        let limit = options.compile_timeout.saturating_add(options.compile_timeout_a_mib.saturating_mul(size));
+        let limit = options.compile_limit(bytes.len());
         let artefact = options.compiler.compile(wasm, options.fuel.is_some(), bytes, limit)?;
         let compiled = self.revive(&artefact).map_err(|error| PolicyProblem::Compile(format!("{error:#}")))?;
         if let Some(cache) = cache {

@@ -1,10 +1,11 @@
 //! What a component is, read from its bytes before anything is compiled: the role and version from the name
-//! of the interface it exports (a built component keeps no world name), what it wants imported, and the schema of
-//! its settings.
+//! of the interface it exports (a built component keeps no world name), what it wants imported, the schema of its
+//! settings, and what it needs of the operator.
 
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::custom_section::SETTINGS_SCHEMA;
+use super::manifest::{MANIFEST, PolicyManifest};
 use super::problem::PolicyProblem;
 use super::settings_schema::SettingsSchema;
 
@@ -46,6 +47,17 @@ impl Role {
         }
     }
 
+    /// The section of the configuration that names a group's policy of this role; deployments name their provider's.
+    #[must_use]
+    pub const fn section(self) -> Option<&'static str> {
+        match self {
+            Self::Router => Some("routers"),
+            Self::PromptBuilder => Some("prompt_builders"),
+            Self::ResponseParser => Some("response_parsers"),
+            Self::Provider => None,
+        }
+    }
+
     /// The interface that a component exports in it, without its version.
     #[must_use]
     pub fn interface(self) -> &'static str {
@@ -68,6 +80,8 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// What its settings must be, where it says so.
     pub schema: Option<SettingsSchema>,
+    /// What it needs of the operator; nothing where it does not say.
+    pub manifest: PolicyManifest,
 }
 
 impl Inspection {
@@ -81,21 +95,24 @@ impl Inspection {
 /// Reads a component's roles, version and imports, and refuses what no policy may be. Nothing is compiled.
 ///
 /// # Errors
-/// Not a component, no or an unknown interface of ours, a version not served, an import no policy is given, a schema that cannot
-/// be used.
+/// Not a component, no or an unknown interface of ours, a version not served, an import no policy is given, a schema or a
+/// manifest that cannot be used.
 pub fn inspect(bytes: &[u8], allow_wasi_stubs: bool) -> Result<Inspection, PolicyProblem> {
-    let Outside { imports, exports, schema } = outside(bytes)?;
+    let Outside { imports, exports, schema, manifest } = outside(bytes)?;
     let (roles, version) = roles(&exports)?;
     check_imports(&imports, allow_wasi_stubs)?;
-    Ok(Inspection { roles, version, imports, schema })
+    let manifest = manifest.unwrap_or_default();
+    manifest.suits(&roles).map_err(PolicyProblem::Manifest)?;
+    Ok(Inspection { roles, version, imports, schema, manifest })
 }
 
-/// What the outermost component has: names of imports and exports, and the schema of its settings.
+/// What the outermost component has: names of imports and exports, the schema of its settings, its manifest.
 #[derive(Default)]
 struct Outside {
     imports: Vec<String>,
     exports: Vec<String>,
     schema: Option<SettingsSchema>,
+    manifest: Option<PolicyManifest>,
 }
 
 fn outside(bytes: &[u8]) -> Result<Outside, PolicyProblem> {
@@ -121,6 +138,12 @@ fn outside(bytes: &[u8]) -> Result<Outside, PolicyProblem> {
                     return Err(PolicyProblem::Schema("there are two".to_owned()));
                 }
                 found.schema = Some(SettingsSchema::read(section.data()).map_err(PolicyProblem::Schema)?);
+            }
+            Payload::CustomSection(section) if depth == 0 && section.name() == MANIFEST => {
+                if found.manifest.is_some() {
+                    return Err(PolicyProblem::Manifest("there are two".to_owned()));
+                }
+                found.manifest = Some(PolicyManifest::read(section.data()).map_err(PolicyProblem::Manifest)?);
             }
             _ => {}
         }

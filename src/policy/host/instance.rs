@@ -19,7 +19,7 @@ use super::ticker::thread_cpu;
 use crate::id::{GroupName, RequestId};
 
 /// Setting up may take this many times what a call may: interpreters start slowly, and it happens once.
-const SETUP_FACTOR: u32 = 50;
+pub(in crate::policy) const SETUP_FACTOR: u32 = 50;
 /// Bytes of an answer the host takes in besides the ranking: log lines, refusals, names of needs.
 const ANSWER_BYTES: usize = 64 << 10;
 /// Bytes a saved state may have.

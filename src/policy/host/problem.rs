@@ -62,6 +62,22 @@ pub enum PolicyProblem {
     /// The schema of its settings cannot be used.
     #[error("carries a schema of its settings that cannot be used: {0}; wit/README.md says what a schema may hold")]
     Schema(String),
+    /// Its manifest cannot be used.
+    #[error("carries a manifest that cannot be used: {0}; wit/README.md says what a manifest may hold")]
+    Manifest(String),
+    /// It needs what the configuration does not grant.
+    #[error(
+        "says in its manifest that it needs `{key}`, which the configuration does not grant; add `{key}: true` beside the policy's \
+         name (`witgate.{section}.{group}.{key}: true`)"
+    )]
+    NotGranted {
+        /// The grant, as the configuration names it.
+        key: &'static str,
+        /// The section of the configuration that has it.
+        section: &'static str,
+        /// The group whose entry it belongs to.
+        group: String,
+    },
     /// It imports something no policy is given.
     #[error(
         "imports `{0}`, which no policy is given; only `witgate:policy/log@0.1.0` and `tokens@0.1.0` may be imported"

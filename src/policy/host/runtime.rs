@@ -216,8 +216,8 @@ impl<C: Contract> PolicyRuntime<C> {
         let start = self.stats.call(now);
         let answer = call();
         if start.is_some_and(|start| self.stats.timed(start)) {
-            let policy = self.component.name();
-            tracing::warn!(%policy, "its calls take over a millisecond; they are made beside the threads that serve");
+            let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
+            tracing::warn!(group, %policy, "its calls take over a millisecond; they are made beside the threads that serve");
         }
         answer.map_err(|fault| self.failed_for(fault, request))
     }

@@ -219,7 +219,7 @@ impl log::Host for HostState {
         let Self { policy, group, request, .. } = self;
         let (group, id) = (group.as_ref().map(display), request.map(display));
         if dropped > 0 {
-            tracing::warn!(%policy, "{dropped} log lines dropped: more than {LINES_A_SECOND} in a second");
+            tracing::warn!(group, %policy, "{dropped} log lines dropped: more than {LINES_A_SECOND} in a second");
         }
         match level {
             _ if !admitted => {}

@@ -17,7 +17,7 @@ use crate::policy::host::{
 use crate::signal::Attribute;
 
 /// Instances that wait for the next request, where they may: about as many as there are threads to call them.
-const MOST_IDLE: usize = 16;
+pub(in crate::policy) const MOST_IDLE: usize = 16;
 
 /// The role of a prompt builder.
 #[derive(Debug)]

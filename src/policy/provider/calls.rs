@@ -11,7 +11,7 @@ use crate::id::GroupName;
 use crate::policy::host::{Budget, Contract, HostState, Instance, InstanceLifetime, PolicyFault, PolicyProblem, Role};
 
 /// Instances that wait for the next request, where they may.
-const MOST_IDLE: usize = 64;
+pub(in crate::policy) const MOST_IDLE: usize = 64;
 
 /// A request of one message, in the words every provider's policy reads.
 const GREETING: &str = r#"{"model":"m","messages":[{"role":"user","content":"Hello"}]}"#;

@@ -16,7 +16,7 @@ use crate::policy::host::{
 use crate::signal::Attribute;
 
 /// Instances that wait for the next reply, where they may.
-const MOST_IDLE: usize = 64;
+pub(in crate::policy) const MOST_IDLE: usize = 64;
 
 /// The role of a response parser.
 #[derive(Debug)]

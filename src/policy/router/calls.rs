@@ -19,6 +19,11 @@ use crate::tokens::Precision;
 /// Instances of a pure router at most.
 const MOST_INSTANCES: usize = 16;
 
+/// Instances of a router that says it learns nothing: one for each processor.
+pub(in crate::policy) fn most_instances() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES)
+}
+
 /// The role of a router.
 #[derive(Debug)]
 pub struct Routing;
@@ -104,12 +109,7 @@ impl Contract for Routing {
 
     /// A router that may learn has one memory; one that says it does not may answer on every processor at once.
     fn lifetime(needs: &Needs) -> InstanceLifetime {
-        if needs.pure {
-            let most = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_INSTANCES);
-            InstanceLifetime::SeveralKept(most)
-        } else {
-            InstanceLifetime::OneKept
-        }
+        if needs.pure { InstanceLifetime::SeveralKept(most_instances()) } else { InstanceLifetime::OneKept }
     }
 
     fn concerns(event: &Outcome, setup: &Setup) -> bool {

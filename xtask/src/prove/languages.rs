@@ -29,14 +29,20 @@ use tutorial::Tutorial;
 /// The name of every project; the gateway meets them one after another in one place.
 const NAME: &str = "thrifty";
 
+/// The commands from nothing to a request that it decides, at most.
+const COMMANDS: usize = 4;
+/// The seconds they may take.
+const SECONDS: f64 = 300.0;
+
 /// How long the commands of a tutorial took, in seconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Took {
+    /// Until it is live.
     commands: usize,
     tests: f64,
     build: f64,
     scenarios: f64,
-    /// From the copy into the folder to the first request it decided.
+    /// From when it was put into the folder to the first request it decided.
     live: f64,
     all: f64,
 }
@@ -99,20 +105,28 @@ fn one(
             Err(told) if told.contains("install it: ") => return Ok(Err(told)),
             done => done?,
         }
-        took.commands += 1;
         let place = match command.split(' ').take(3).collect::<Vec<_>>()[..] {
             ["witgate", "policy", "build"] => &mut took.build,
             ["witgate", "policy", "test"] => &mut took.scenarios,
-            ["cp", ..] => &mut took.live,
             _ => &mut took.tests,
         };
         *place += seconds(start);
-        if command.starts_with("cp ") {
+        if took.all == 0.0 {
+            took.commands += 1;
+        }
+        if command.contains(" --to ") {
             let start = now();
             live.decided_by(&folder.join(NAME).join(NAME).with_extension("wasm"))?;
             took.live += seconds(start);
             took.all = seconds(begin);
         }
+    }
+    if took.all == 0.0 || took.commands > COMMANDS || took.all > SECONDS {
+        let Took { commands, all, .. } = took;
+        let language = tutorial.language.title();
+        return Err(format!(
+            "{language}: live after {commands} commands and {all:.0} s; at most {COMMANDS} and {SECONDS:.0} s"
+        ));
     }
     live.asked_as_shown(tools, tutorial)?;
     let component = folder.join(NAME).join(NAME).with_extension("wasm");

@@ -21,7 +21,7 @@ pub(super) fn prove(tools: &Tools, live: &Live, folder: &Path, source: &str) -> 
     tools.equip(&mut command);
     let mut watcher = command
         .current_dir(folder)
-        .args(["policy", "watch", NAME, "--policies"])
+        .args(["policy", "watch", NAME, "--to"])
         .arg(live.policies())
         .stdin(Stdio::null())
         .stdout(told.try_clone().map_err(failed)?)
