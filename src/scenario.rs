@@ -14,6 +14,7 @@ mod builder_checks;
 mod builder_suite;
 mod builtin_checks;
 mod conversation;
+mod coverage;
 mod expect;
 mod file;
 mod heard_reply;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 pub use asked::Asked;
 pub use bench::{Bench, BenchRow, MOST_DEPLOYMENTS, bench};
+pub use coverage::Coverage;
 pub use look::{Look, look};
 pub use report::{Check, Report, SuiteReport};
 
@@ -204,6 +206,8 @@ fn run_router(
         report.case(&case.name, run.fuel, expect::judge(&suite, case, run, again), &run.log);
     }
     builtin_checks::all(component, &suite.setup, report);
+    let schema = component.inspection().schema.as_ref();
+    report.coverage = Some(Coverage::of(&suite, &played, report, schema));
     Ok(None)
 }
 

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::policy::{Component, LogLevel, LogLine, PolicyManifest};
 
+use super::Coverage;
+
 /// Everything that was tried.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -43,6 +45,8 @@ pub struct SuiteReport {
     pub needs: PolicyManifest,
     /// What was rewritten in the file before it was run, an expectation each: the case, what stands there now, and what did.
     pub updated: Vec<String>,
+    /// What the cases of a router's file reach.
+    pub coverage: Option<Coverage>,
     /// The cases of the file.
     pub cases: Vec<Check>,
     /// What every policy is checked for.
@@ -137,6 +141,7 @@ impl SuiteReport {
             signals: Vec::new(),
             reads: Vec::new(),
             needs: inspection.manifest,
+            coverage: None,
             updated: Vec::new(),
             cases: Vec::new(),
             general: Vec::new(),
@@ -157,6 +162,7 @@ impl SuiteReport {
             signals: Vec::new(),
             reads: Vec::new(),
             needs: PolicyManifest::default(),
+            coverage: None,
             updated: Vec::new(),
             cases: Vec::new(),
             general: Vec::new(),
@@ -229,6 +235,9 @@ impl fmt::Display for SuiteReport {
         }
         for change in &self.updated {
             writeln!(f, "        {change}")?;
+        }
+        if let Some(coverage) = &self.coverage {
+            writeln!(f, "  {coverage}")?;
         }
         for check in self.cases.iter().chain(&self.general) {
             let fuel = check.fuel.filter(|fuel| *fuel > 0).map_or_else(String::new, |fuel| format!("  ({fuel} fuel)"));

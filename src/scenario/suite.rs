@@ -120,6 +120,14 @@ impl Suite {
     }
 }
 
+impl Suite {
+    /// The signals that the file says something of.
+    pub(super) fn signals_said(&self) -> impl Iterator<Item = Signal> {
+        let first = self.signals.0.keys().map(|(_, signal)| *signal);
+        first.chain(self.cases.iter().flat_map(|case| case.signals.iter().map(|(_, signal, _)| *signal)))
+    }
+}
+
 impl Case {
     fn of(file: &CaseFile, ids: &[&str]) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();

@@ -35,6 +35,27 @@ fn routers() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     SHIPPED.into_iter().filter(move |(_, bytes)| is_router(bytes))
 }
 
+/// What no case is about is told by name.
+#[test]
+fn a_scenario_says_what_its_cases_reach() {
+    let text = "policy: cost-based
+deployments: {a: {signals: {cost-usd: 1}}, b: {signals: {cost-usd: 2}}}
+cases:
+  - {name: the cheaper, expect: {choose: a}}
+  - {name: a setting nobody knows, settings: {x: 1}, expect: {config_error: unknown}}
+";
+    let (_folder, file) = written(text);
+    let report = run(&file, &options());
+    let coverage = report.suites[0].coverage.clone().unwrap();
+    assert_eq!(coverage.ends, [("ranked", 1), ("settings refused", 1)].into());
+    assert_eq!(coverage.first_places, (1, 2));
+    assert!(!coverage.untouched.contains(&"signal `cost-usd`".to_owned()) && !coverage.untouched.is_empty());
+    let told = report.to_string();
+    assert!(told.contains("covers ranked 1, settings refused 1; 1 of 2 deployments in the first place"), "{told}");
+    let all = run(&at("scenarios/cost-based.yaml"), &options());
+    assert_eq!(all.suites[0].coverage.as_ref().unwrap().untouched, [""; 0], "{all}");
+}
+
 #[test]
 fn the_shipped_policies_pass_their_scenarios() {
     let report = run(&at("scenarios"), &options());

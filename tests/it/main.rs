@@ -9,6 +9,7 @@
 mod access;
 mod apis;
 mod chat;
+mod commands;
 mod connections;
 mod docs;
 #[cfg(target_os = "linux")]

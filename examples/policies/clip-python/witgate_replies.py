@@ -5,12 +5,11 @@ the same inputs must always give the same answer.
 """
 
 import sys
-import traceback
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Callable, List, NamedTuple, Optional, Union
 
-from witgate import Settings, log  # noqa: F401
+from witgate import Settings, log, raised  # noqa: F401
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
@@ -122,9 +121,9 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
             return call()
         except (Complaint, Err):
             raise
-        except Exception:
+        except Exception as error:
             # A failure of the interpreter says nothing of what was raised; the log does.
-            log(traceback.format_exc(), "warn")
+            log(raised(error), "warn")
             raise
 
     def arrived(delta):

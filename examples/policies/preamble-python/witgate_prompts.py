@@ -4,11 +4,10 @@ What a builder may know is handed to it: settings, messages, variables, a seed. 
 no network: the same inputs must always give the same answer.
 """
 
-import traceback
 from dataclasses import dataclass, field
 from typing import Any, Callable, List, NamedTuple, Optional
 
-from witgate import Reject, Settings, log  # noqa: F401
+from witgate import Reject, Settings, log, raised  # noqa: F401
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
@@ -155,9 +154,9 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
                 return prompting.Prompt(crossed, prompt.items, prompt.note)
             except Reject as reject:
                 raise Err(str(reject))
-            except Exception:
+            except Exception as error:
                 # A failure of the interpreter says nothing of what was raised; the log does.
-                log(traceback.format_exc(), "warn")
+                log(raised(error), "warn")
                 raise
 
     return Lifecycle, Prompting

@@ -7,12 +7,11 @@ never told. Treat it as if there were no clock, no file and no network: the same
 import json
 import re
 import sys
-import traceback
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
 
-from witgate import Settings, log  # noqa: F401
+from witgate import Settings, log, raised  # noqa: F401
 
 try:  # Made by componentize-py; in a policy's own tests there is no gateway.
     from componentize_py_types import Err
@@ -198,9 +197,9 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
             return call()
         except Fault as fault:
             raise Err(refused(fault))
-        except Exception:
+        except Exception as error:
             # A failure of the interpreter says nothing of what was raised; the log does.
-            log(traceback.format_exc(), "warn")
+            log(raised(error), "warn")
             raise
 
     def refused(fault):
@@ -270,8 +269,8 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
                 return refused(provider.decode_error(status, body))
             except Fault as fault:
                 return refused(fault)
-            except Exception:
-                log(traceback.format_exc(), "warn")
+            except Exception as error:
+                log(raised(error), "warn")
                 raise
 
     class Decoder:

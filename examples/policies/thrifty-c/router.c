@@ -14,6 +14,17 @@ float witgate_at_or(const witgate_signals *signals, size_t column, size_t row, f
   return value == value ? value : other;
 }
 
+const float *witgate_named(const witgate_signals *signals, const char *name) {
+  for (size_t column = 0; signals->names && column < signals->columns; column++)
+    if (strcmp(signals->names[column], name) == 0) return witgate_column(signals, column);
+  return NULL;
+}
+
+float witgate_of(witgate_row row, const char *name) {
+  const float *column = witgate_named(row.signals, name);
+  return column ? column[row.index] : __builtin_nanf("");
+}
+
 /* Bits that compare as the scores do. */
 static uint64_t ordered(double score) {
   if (score != score) score = 1.0 / 0.0;
@@ -128,7 +139,7 @@ ranking_or_refusal *route(uint64_t now_ms, uint64_t seed, uint32_t input_tokens,
   size_t rows = setup.deployment_count;
   witgate_request request = {now_ms, seed, input_tokens, expected_output_tokens, {has_most, most}, priority,
                              {has_deadline, deadline_ms}, traits, facts, texts};
-  witgate_signals signals = {values, columns, rows};
+  witgate_signals signals = {values, columns, rows, needs.signals};
   witgate_answer answer = {.deployments = witgate_take(rows * sizeof(uint32_t)), .propensities = witgate_take(rows * sizeof(float))};
   policy_route(&request, &signals, &answer);
   witgate_end();

@@ -53,13 +53,19 @@ typedef struct {
   const witgate_text *attributes; /* One for each asked for; empty where absent. */
 } witgate_request;
 
-/* What is known of each deployment at this moment. */
-typedef struct { const float *values; size_t columns, rows; } witgate_signals;
+/* What is known of each deployment at this moment; `names` are the columns', as they were asked for. */
+typedef struct { const float *values; size_t columns, rows; const char *const *names; } witgate_signals;
 
 /* The signal of this index, in the order in which they were asked for: one number for each deployment, NaN where unknown. */
 const float *witgate_column(const witgate_signals *signals, size_t column);
 /* One cell; `other` where it is unknown. */
 float witgate_at_or(const witgate_signals *signals, size_t column, size_t row, float other);
+
+/* The column of this name; NULL where it was not asked for. */
+const float *witgate_named(const witgate_signals *signals, const char *name);
+/* What is known of one deployment: the signal of this name; NaN where it is unknown. */
+typedef struct { const witgate_signals *signals; size_t index; } witgate_row;
+float witgate_of(witgate_row row, const char *name);
 
 /* Fill `deployments`, best first; there is room for one of each. `propensities` may stay 0: nothing was drawn. */
 typedef struct {

@@ -49,3 +49,15 @@ func TestSettingsThatMakeNoSenseAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestSignalsHaveNames(t *testing.T) {
+	nan := float32(math.NaN())
+	signals := witgate.Signals{Names: []string{"cost-usd", "failure-rate"}, Values: []float32{1, 2, 0.5, nan}, Rows: 2}
+	if got := signals.Named("cost-usd"); !slices.Equal(got, []float32{1, 2}) || signals.Named("healthy") != nil {
+		t.Error(got)
+	}
+	first, second := signals.Row(0), signals.Row(1)
+	if first.At("failure-rate") != 0.5 || second.Or("failure-rate", 7) != 7 || second.Or("healthy", 8) != 8 {
+		t.Error(first, second)
+	}
+}

@@ -1,7 +1,7 @@
 import unittest
 
 from thrifty import Thrifty
-from witgate import Setup, Signals
+from witgate import Setup, Signals, raised
 
 NAN = float("nan")
 
@@ -25,6 +25,13 @@ class TestThrifty(unittest.TestCase):
             order('{"penalty": -1}', [], [])
         with self.assertRaisesRegex(ValueError, "unknown setting `limit`; this policy knows: penalty"):
             order('{"limit": 1}', [], [])
+
+    def test_what_is_raised_is_told_with_where_it_was(self):
+        try:
+            order("{}", None, [])
+        except TypeError as error:
+            self.assertIn("TypeError: ", raised(error))
+            self.assertIn("test_thrifty.py", raised(error))
 
 
 if __name__ == "__main__":

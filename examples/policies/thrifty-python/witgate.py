@@ -6,7 +6,6 @@ same inputs must always give the same answer.
 """
 
 import json
-import traceback
 from dataclasses import dataclass, field
 from typing import Any, Callable, List, NamedTuple, Optional
 
@@ -139,6 +138,16 @@ def log(message: str, level: str = "info") -> None:
         _log.write(getattr(_log.Level, level.upper()), message)
 
 
+def raised(error: BaseException) -> str:
+    """What was raised, and where. (The standard library's traceback reads sources, and there are no files in a component.)"""
+    places, at = [], error.__traceback__
+    while at:
+        code = at.tb_frame.f_code
+        places.append(f"{code.co_filename}:{at.tb_lineno} in {code.co_name}")
+        at = at.tb_next
+    return f"{type(error).__name__}: {error}; at " + ", ".join(places)
+
+
 def export(configure: Callable[[Setup], Any]) -> tuple:
     """The component's exports for a router: `Lifecycle, Routing = export(...)`.
 
@@ -184,10 +193,10 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
                 raise Err(routing.Refusal_Wait(wait.args[0]))
             except Reject as reject:
                 raise Err(routing.Refusal_Reject(str(reject)))
-            except Exception:
+            except Exception as error:
                 # A failure of the interpreter says nothing of what was raised; the log does. One propensity of no deployment
                 # stands for a failure: the gateway counts it and takes its built-in order.
-                log(traceback.format_exc(), "warn")
+                log(raised(error), "warn")
                 return routing.Ranking([], [0.0])
 
         def observe(self, outcome):
@@ -195,8 +204,8 @@ def export(configure: Callable[[Setup], Any]) -> tuple:
                 return
             try:
                 router.observe(outcome)
-            except Exception:
-                log(traceback.format_exc(), "warn")
+            except Exception as error:
+                log(raised(error), "warn")
                 raise
 
     return Lifecycle, Routing

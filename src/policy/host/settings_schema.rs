@@ -96,6 +96,13 @@ impl SettingsSchema {
         Ok(component)
     }
 
+    /// The names of the settings it knows.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let properties = self.0.get("properties").and_then(Value::as_object);
+        properties.into_iter().flat_map(Map::keys).cloned().collect()
+    }
+
     /// The settings it knows, each with its type where the schema says one: `penalty: number`.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {

@@ -101,6 +101,35 @@ func (s Signals) At(name string, row int) float32 {
 	return s.Values[column*s.Rows+row]
 }
 
+// Named is the column of this name; nil where it was not asked for.
+func (s Signals) Named(name string) []float32 {
+	index := slices.Index(s.Names, name)
+	if index < 0 {
+		return nil
+	}
+	return s.Column(index)
+}
+
+// Row is what is known of one deployment, by name.
+type Row struct {
+	signals Signals
+	index   int
+}
+
+// Row is what is known of the deployment of this index.
+func (s Signals) Row(index int) Row { return Row{s, index} }
+
+// At is the signal of this name; NaN where unknown.
+func (r Row) At(name string) float32 { return r.signals.At(name, r.index) }
+
+// Or is the signal of this name; other where it is unknown.
+func (r Row) Or(name string, other float32) float32 {
+	if value := r.At(name); value == value {
+		return value
+	}
+	return other
+}
+
 // Ranking is what Route fills: deployments, best first, and where any was drawn the probability with which each was.
 type Ranking struct {
 	Deployments  []uint32

@@ -1,10 +1,10 @@
 //! The running gateway that every component is put under.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -16,6 +16,8 @@ use crate::say;
 
 /// Compiling an interpreter at the lowest priority takes a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long what it logs may take to be there.
+const SOON: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A running gateway; dropping it ends it.
@@ -24,8 +26,10 @@ pub(super) struct Live {
     folder: TempDir,
     address: SocketAddr,
     name: String,
-    _stdout: BufReader<ChildStdout>,
 }
+
+/// What the gateway prints and logs.
+const LOG: &str = "gateway.log";
 
 impl Live {
     /// Starts a gateway as a tutorial does, whose group is decided by a policy `name` that is a shipped one for now.
@@ -38,25 +42,54 @@ impl Live {
         fs::write(folder.path().join("config.yaml"), &tutorial.config).map_err(failed)?;
         let mut command = Command::new("sh");
         tools.equip(&mut command);
-        let mut child = command
+        let log = fs::File::create(folder.path().join(LOG)).map_err(failed)?;
+        let child = command
             .current_dir(&folder)
-            .args(["-c", &format!("exec {} --port 0 --log error", tutorial.serve)])
+            .args(["-c", &format!("exec {} --port 0 --log warn", tutorial.serve)])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log)
             .spawn()
             .map_err(|problem| format!("witgate: {problem}; build it with `cargo build --workspace`"))?;
-        let mut stdout = BufReader::new(child.stdout.take().ok_or("the gateway has no standard output")?);
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            if stdout.read_line(&mut line).map_err(failed)? == 0 {
-                return Err("the gateway did not start".to_owned());
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        // From here on it is ended whatever happens.
+        let mut live = Self { child, folder, address: unknown, name: name.to_owned() };
+        let printed =
+            live.logged(|log| log.split_once("listening on http://").is_some_and(|(_, rest)| rest.contains('\n')))?;
+        let address = printed.split("listening on http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let address = address.ok_or("the gateway has no address")?;
+        live.address = address.parse().map_err(|problem| format!("{address}: {problem}"))?;
+        Ok(live)
+    }
+
+    /// Waits until what it printed and logged is as `wanted`.
+    fn logged(&self, wanted: impl Fn(&str) -> bool) -> Result<String, String> {
+        let start = now();
+        loop {
+            let log = fs::read_to_string(self.folder.path().join(LOG)).map_err(|problem| problem.to_string())?;
+            if wanted(&log) {
+                return Ok(log);
             }
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                break address.trim().parse().map_err(|problem| format!("{line}: {problem}"))?;
+            if start.elapsed() > SOON {
+                return Err(format!("the gateway does not say what it should: {log}"));
             }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Asks with a priority on which the policy raises: the request is served, and the policy's words are in the log, with the request.
+    pub(super) fn raised(&self, priority: i32, words: &str) -> Result<(), String> {
+        let before = fs::metadata(self.folder.path().join(LOG)).map_err(|problem| problem.to_string())?.len();
+        let before = usize::try_from(before).map_err(|problem| problem.to_string())?;
+        let head = self.chat(priority)?;
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(format!("a request failed because its policy raised: {head}"));
+        }
+        let told = |log: &str| {
+            let new = log.get(before..).unwrap_or_default();
+            new.lines().any(|line| line.contains(words) && line.contains(&self.name))
         };
-        Ok(Self { child, folder, address, name: name.to_owned(), _stdout: stdout })
+        self.logged(told).map(drop)
     }
 
     /// The folder it watches.
@@ -71,7 +104,7 @@ impl Live {
             // Read each time: under watch there may be a newer one meanwhile.
             let bytes = fs::read(component).map_err(|problem| format!("{}: {problem}", component.display()))?;
             let wanted = format!("x-witgate-policy: {}@{}", self.name, Digest::of(&bytes).short());
-            let head = self.chat()?;
+            let head = self.chat(0)?;
             if !head.starts_with("HTTP/1.1 200") {
                 return Err(format!("a request failed while the policy was swapped: {head}"));
             }
@@ -105,9 +138,11 @@ impl Live {
     }
 
     /// The head of the reply to a word.
-    fn chat(&self) -> Result<String, String> {
+    fn chat(&self, priority: i32) -> Result<String, String> {
         let failed = |problem: std::io::Error| problem.to_string();
-        let body = r#"{"model":"chat","max_tokens":1,"messages":[{"role":"user","content":"hi"}]}"#;
+        let body = format!(
+            r#"{{"model":"chat","max_tokens":1,"priority":{priority},"messages":[{{"role":"user","content":"hi"}}]}}"#
+        );
         let length = body.len();
         let mut socket = TcpStream::connect(self.address).map_err(failed)?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;

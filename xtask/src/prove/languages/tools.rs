@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use witgate::kit::Language;
+
 use super::ended;
 use crate::say;
 
@@ -37,6 +39,16 @@ impl Tools {
         }
         let path = std::env::join_paths([own, venv.join("bin")].into_iter().chain(found));
         Ok(Self { path: path.map_err(|problem| problem.to_string())?, cache: folder.join("cache") })
+    }
+
+    /// Whether this machine can be given what a language needs: all of it but node comes from registries that are asked here.
+    pub(super) fn can_have(&self, language: Language) -> bool {
+        match language {
+            Language::C | Language::Go | Language::Python | Language::Rust => true,
+            Language::JavaScript | Language::TypeScript => {
+                std::env::split_paths(&self.path).any(|folder| folder.join("npm").is_file())
+            }
+        }
     }
 
     /// Runs a line of shell.

@@ -1,0 +1,91 @@
+//! What the cases of a router's scenario reach of all that could be asked of it. No engine tells which branches of a component were
+//! taken (the language's own tools tell it of its unit tests); what a file says and what came of it can be told, and a signal or a
+//! setting that no case is about is a branch that nothing holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::policy::SettingsSchema;
+use crate::signal::Signal;
+
+use super::answer::{Answer, id};
+use super::report::SuiteReport;
+use super::runner::Run;
+use super::suite::Suite;
+
+/// What the cases of a scenario reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// Cases by how they ended, counted by their first answer.
+    pub ends: BTreeMap<&'static str, usize>,
+    /// Deployments that some case has in the first place, of all there are.
+    pub first_places: (usize, usize),
+    /// Signals and attributes that the policy asked for, and settings that its schema knows.
+    pub asked: usize,
+    /// Those of them that no case says anything of.
+    pub untouched: Vec<String>,
+}
+
+impl Coverage {
+    pub(super) fn of(suite: &Suite, played: &[Run], report: &SuiteReport, schema: Option<&SettingsSchema>) -> Self {
+        let answers = played.iter().filter_map(|run| run.answers.first());
+        let mut ends = BTreeMap::new();
+        for answer in answers {
+            *ends.entry(end(answer)).or_insert(0) += 1;
+        }
+        let all = played.iter().flat_map(|run| &run.answers);
+        let first = all.filter_map(|answer| match answer {
+            Answer::Ranked(ranking) => ranking.first().map(|choice| id(&suite.setup, choice.deployment)),
+            _ => None,
+        });
+        let first_places = (first.collect::<BTreeSet<_>>().len(), suite.setup.deployments.len());
+        let said: BTreeSet<Signal> = suite.signals_said().collect();
+        let signals = report.signals.iter().map(|name| {
+            let touched = Signal::parse(name).is_some_and(|signal| said.contains(&signal));
+            (format!("signal `{name}`"), touched)
+        });
+        let attributes = report.reads.iter().map(|name| {
+            let touched = suite.cases.iter().any(|case| case.request.attributes.contains_key(name));
+            (format!("attribute `{name}`"), touched)
+        });
+        let texts = suite.cases.iter().filter_map(|case| case.settings.as_ref()).chain([&suite.setup.settings]);
+        let given: Vec<Value> = texts.filter_map(|text| serde_json::from_str(text).ok()).collect();
+        let settings = schema.map(SettingsSchema::names).unwrap_or_default().into_iter().map(|name| {
+            let touched = given.iter().any(|given| given.get(&name).is_some());
+            (format!("setting `{name}`"), touched)
+        });
+        let all: Vec<(String, bool)> = signals.chain(attributes).chain(settings).collect();
+        let asked = all.len();
+        let untouched = all.into_iter().filter(|(_, touched)| !touched).map(|(what, _)| what).collect();
+        Self { ends, first_places, asked, untouched }
+    }
+}
+
+const fn end(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Ranked(ranking) if ranking.is_empty() => "none fit",
+        Answer::Ranked(_) => "ranked",
+        Answer::Wait(_) => "wait",
+        Answer::Reject(_) => "rejected",
+        Answer::Fault(_) => "fault",
+        Answer::Refused(_) => "settings refused",
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ends: Vec<String> = self.ends.iter().map(|(end, count)| format!("{end} {count}")).collect();
+        let (first, of) = self.first_places;
+        let touched = self.asked - self.untouched.len();
+        write!(
+            f,
+            "covers {}; {first} of {of} deployments in the first place; {touched} of {} signals, attributes and settings",
+            ends.join(", "),
+            self.asked
+        )?;
+        if self.untouched.is_empty() { Ok(()) } else { write!(f, "; no case is about {}", self.untouched.join(", ")) }
+    }
+}
