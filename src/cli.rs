@@ -2,10 +2,12 @@
 
 mod check;
 mod connections;
+mod experiment;
 mod policy;
 mod replay;
 mod rollout;
 mod route;
+mod run;
 mod serve;
 mod spend;
 
@@ -72,6 +74,18 @@ enum Command {
     /// Write, build, check, test and replay policies with no gateway running.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Say what an experiment will take before a cent is spent: tokens, cost, time, what never fits, and what would help. Ends with 0
+    /// where it is feasible, 2 where it is not.
+    Plan(PlanArgs),
+    /// Carry an experiment out, or go on with it: what is answered already is not asked again. An interrupt lets what was sent finish and
+    /// keeps the state. Ends with 0 where every item is answered, 3 where it stopped before.
+    Run(RunArgs),
+    /// Look at runs from elsewhere: how far each is, and whether it goes on.
+    Runs {
+        /// Where they are looked for.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
     /// Serve the simulated provider over HTTP, in the shapes of OpenAI and Anthropic.
     SimulateProvider(SimulateArgs),
 }
@@ -143,6 +157,45 @@ struct AskArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct PlanArgs {
+    /// The experiment.
+    file: PathBuf,
+    /// Another configuration of the gateway than the one it names.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Show a changed plan beside the first: `batch=TOKENS`, `add-key MODEL`, `tpm MODEL=TOKENS`, `repetitions=N`. May be given several times.
+    #[arg(long, value_name = "CHANGE")]
+    what_if: Vec<String>,
+    /// Look for nothing that would help, which takes a plan for each.
+    #[arg(long)]
+    no_advice: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The experiment.
+    file: PathBuf,
+    /// Another configuration of the gateway than the one it names.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Another folder of results than the one it names.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Ask those again that failed before.
+    #[arg(long)]
+    retry_failed: bool,
+    /// Go on in the background, whatever becomes of this terminal; what would be said goes into `run.log` among the results.
+    #[arg(long)]
+    detach: bool,
+    /// Go on though the plan is not feasible: what cannot be answered ends among the failures.
+    #[arg(long)]
+    anyway: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -459,6 +512,9 @@ pub fn run() -> ExitCode {
         Command::Check { file, strict, connections: true, .. } => connections::check(&file, strict),
         Command::Check { file, json, strict, policies, .. } => check::check(&file, policies.as_deref(), json, strict),
         Command::Schema => check::schema(),
+        Command::Plan(arguments) => experiment::plan(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Runs { folder } => run::runs(&folder),
         Command::Policies { ask, change: None } => policy::list(&ask),
         Command::Policies { change: Some(change), .. } => rollout::change(&change),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),

@@ -13,6 +13,7 @@ use std::path::Path;
 
 mod builtin;
 mod compose;
+mod experiment;
 mod models;
 mod problem;
 mod providers;
@@ -26,6 +27,10 @@ mod shape;
 pub mod yaml;
 
 pub use compose::Open;
+pub use experiment::{
+    BatchShape, ExpectShape, ExperimentFile, InputKind, InputShape, Located, RunShape, Spot, Subset, VariableShape,
+    VariableValue, load_experiment, parse_experiment,
+};
 pub use problem::{Problem, Problems};
 pub use report::{Grade, KeyReport};
 pub use schema::schema;

@@ -50,6 +50,12 @@ pub const CLIENT_APIS: [&dyn ClientApi; 6] = [&Anthropic, &Gemini, &Responses, &
 /// The formats providers may speak.
 pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 5] = [&OpenAi, &Azure, &Anthropic, &Gemini, &Bedrock];
 
+/// The format and the API that our own requests and simulated models have.
+#[must_use]
+pub fn own() -> (&'static dyn ProviderFormat, &'static dyn ClientApi) {
+    (&OpenAi, &OpenAi)
+}
+
 /// The format with this name, as `data/providers.json` has it.
 #[must_use]
 pub fn provider_format(name: &str) -> Option<&'static dyn ProviderFormat> {

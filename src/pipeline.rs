@@ -77,6 +77,9 @@ pub trait Recorder: Send + Sync {
     /// A request arrived.
     fn begun(&self);
 
+    /// A call of a request is about to be sent to a provider: from here on it may cost something.
+    fn sending(&self, _request: RequestId) {}
+
     /// A request ended.
     fn ended(&self, record: &Record);
 }

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::budgets::Budgets;
+use crate::config::Settings;
 use crate::health::HealthBook;
 use crate::id::{GroupName, PolicyName};
 use crate::keys::KeyBook;
@@ -76,6 +77,25 @@ pub struct Sources {
     pub state: Option<PathBuf>,
     /// Whether components must be in `policies.lock` even where only this machine is served.
     pub locked: bool,
+    /// What is changed of every configuration after it was read: whoever works beside clients has needs of his own.
+    pub adjust: Option<Adjust>,
+}
+
+/// A change of settings.
+#[derive(Clone)]
+pub struct Adjust(Arc<dyn Fn(&mut Settings) + Send + Sync>);
+
+impl Adjust {
+    /// The change that `change` makes.
+    pub fn new(change: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+}
+
+impl std::fmt::Debug for Adjust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Adjust")
+    }
 }
 
 /// What outlives every snapshot.

@@ -127,6 +127,20 @@ fn assemble_over(
     Ok(Assembled { gateway, metrics, builder })
 }
 
+/// A gateway in this process that does not watch its sources, over `http`: its limits are kept where the configuration has those of
+/// all gateways. Blocks while policies compile.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn assemble_here(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, Vec<String>> {
+    let (clock, seed) = (options.clock, options.seed);
+    let store = |snapshot: &Snapshot, limits| limit_store(snapshot, limits, clock, seed);
+    let blocking = BlockingPool::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let assembled = assemble_over(options, http, blocking, &store)?;
+    load_encodings(&assembled.gateway.live.read())?;
+    Ok(assembled)
+}
+
 /// A gateway over the network that watches its sources and keeps itself up to date. Blocks while policies
 /// compile.
 ///

@@ -6,6 +6,7 @@
 //! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
 //! Virtual keys are kept in the same place, as digests.
 
+mod items;
 mod keys;
 mod postgres;
 mod schema;
@@ -34,8 +35,9 @@ use crate::record::Record;
 
 use postgres::{Connection, Postgres};
 
+pub use items::{ItemState, ItemStore, KeptItem};
 pub use keys::KeyStore;
-pub use spend::{By, Logged, Period, Reader, Spend};
+pub use spend::{By, Logged, Period, Reader, Replies, Spend};
 
 /// How long a record waits for others before it is written.
 const FLUSH: Duration = Duration::from_millis(25);

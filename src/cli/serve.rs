@@ -49,6 +49,7 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
                 port: arguments.port,
                 state: state_folder(arguments.config.as_deref()),
                 locked: arguments.locked,
+                adjust: None,
             },
             engine: EngineOptions {
                 cache_dir: arguments.cache.clone().or_else(super::cache_folder),

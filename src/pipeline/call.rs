@@ -188,6 +188,7 @@ async fn send(
     let mut outgoing = outgoing(runtime, encoded, context.request.stream);
     let now = context.gateway.clock.now();
     runtime.authorization.apply(&mut outgoing, now).await.map_err(AttemptFault::before_sending)?;
+    context.gateway.recorder.sending(guard.id());
     outgoing.sent = guard.sent(outgoing.body.len());
     if let Some(progress) = guard.progress() {
         progress.sent();

@@ -153,6 +153,9 @@ impl Builder {
         let told = |found: config::Problems| found.iter().map(ToString::to_string).collect::<Vec<_>>();
         let config::Loaded { mut settings, left_out, .. } = loaded.map_err(told)?;
         problems.extend(left_out.iter().map(|problem| format!("left out: {problem}")));
+        if let Some(adjust) = &self.sources.adjust {
+            (adjust.0)(&mut settings);
+        }
         let server = &mut settings.server;
         server.host = self.sources.host.unwrap_or(server.host);
         server.port = self.sources.port.unwrap_or(server.port);

@@ -106,6 +106,19 @@ pub struct Logged {
     pub ending: String,
 }
 
+/// How one model's replies were.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replies {
+    /// The model, as its provider names it.
+    pub model: String,
+    /// How many were looked at.
+    pub replies: u64,
+    /// Output tokens, on average.
+    pub output_tokens: f64,
+    /// Milliseconds from the call to the end, on average.
+    pub latency_ms: f64,
+}
+
 /// A ledger that is read, while a gateway writes it or none does.
 pub struct Reader(Source);
 
@@ -259,6 +272,39 @@ impl Reader {
             Source::Server(server) => {
                 let (text, id) = (numbered(text), id.map(str::to_owned));
                 let rows = server.run(move |client| client.query(text.as_str(), &[&since, &until, &id, &most]))?;
+                rows.iter().map(|row| line(&Columns::Server(row))).collect()
+            }
+        }
+    }
+
+    /// How long the replies of each model were and how long they took: of its last thousand whole ones.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn replies(&self) -> Result<Vec<Replies>, String> {
+        const ALL: &str = "WITH kept AS (SELECT model, output_tokens, latency_ms, \
+             row_number() OVER (PARTITION BY model ORDER BY request DESC) AS place FROM attempts \
+             WHERE fault IS NULL AND output_tokens > 0) \
+             SELECT model, count(*), CAST(sum(output_tokens) AS BIGINT), CAST(sum(latency_ms) AS BIGINT) FROM kept \
+             WHERE place <= 1000 GROUP BY model";
+        let line = |row: &Columns<'_>| {
+            let replies = row.count(1)?;
+            #[expect(clippy::cast_precision_loss, reason = "a mean of a thousand replies")]
+            let mean = |sum: u64| sum as f64 / replies.max(1) as f64;
+            Ok(Replies {
+                model: row.text(0)?.unwrap_or_default(),
+                replies,
+                output_tokens: mean(row.count(2)?),
+                latency_ms: mean(row.count(3)?),
+            })
+        };
+        match &self.0 {
+            Source::File(database) => {
+                let mut statement = database.prepare(ALL).map_err(|fault| fault.to_string())?;
+                from_file(&mut statement.query([]).map_err(|fault| fault.to_string())?, line)
+            }
+            Source::Server(server) => {
+                let rows = server.run(|client| client.query(ALL, &[]))?;
                 rows.iter().map(|row| line(&Columns::Server(row))).collect()
             }
         }

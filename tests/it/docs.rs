@@ -39,6 +39,8 @@ fn shown() -> BTreeSet<String> {
 fn every_command_of_the_readme_is_one_that_a_test_runs() {
     let run_here = [
         "check config.yaml",
+        // `experiments.rs`, quicker and into another folder; `cargo xtask prove experiments`.
+        "plan examples/experiments/speeches.yaml",
         "policies",
         // `build`, and `test` of what it made, by `cargo xtask prove languages`, which installs what they need.
         "policy build my-router",
@@ -46,6 +48,8 @@ fn every_command_of_the_readme_is_one_that_a_test_runs() {
         "policy new my-router --lang python",
         "policy test my-router --to policies",
         "policy test scenarios/",
+        "run examples/experiments/speeches.yaml",
+        "runs examples/experiments",
         "serve",
         "serve --config config.yaml",
         "spend --config examples/spend.yaml --by day",

@@ -14,6 +14,7 @@ mod connections;
 mod docs;
 #[cfg(target_os = "linux")]
 mod encrypted;
+mod experiments;
 mod explain;
 mod field_cases;
 mod granted;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 mod chaos;
 mod crowd;
+mod experiments;
 mod folder;
 mod fuzz;
 mod hardening;
@@ -27,6 +28,7 @@ cargo xtask prove languages
 cargo xtask prove chaos
 cargo xtask prove limits
 cargo xtask prove ledger
+cargo xtask prove experiments
 cargo xtask prove shared
 
   reload: swaps a policy and the configuration under load, bad files in between: no request fails, every outcome is counted.
@@ -54,6 +56,9 @@ cargo xtask prove shared
   limits: 5,000- to 15,000-token prompts against providers that enforce a strict sliding limit, on virtual time: refusals by the
   provider, the share of the limit that is used, and how far from the ideal duration.
 
+  experiments: plans against runs on virtual time, alone and in batches, with one to four keys: time, cost, tokens, refusals; and a run
+  over HTTP that is killed at random moments and started again until it is done.
+
   shared: the same over real sockets in windows of six seconds: one gateway, two that share a Redis server, and two whose server is
   killed and started again.
 ";
@@ -75,6 +80,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["languages"] => languages::prove(root),
         ["limits"] => limits::prove(root),
         ["ledger"] => ledger::prove(),
+        ["experiments"] => experiments::prove(root),
         ["shared"] => shared::prove(root),
         ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
         ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),

@@ -114,6 +114,14 @@ impl SettingsSchema {
         properties.into_iter().flatten().map(key).collect()
     }
 
+    /// Everything in `value` that does not fit.
+    #[must_use]
+    pub fn mistakes(&self, value: &Value) -> Vec<SettingMistake> {
+        let mut mistakes = Vec::new();
+        follow(value, &self.0, &Place::default(), &mut mistakes);
+        mistakes
+    }
+
     /// Holds settings, a JSON object as text, to the schema.
     ///
     /// # Errors

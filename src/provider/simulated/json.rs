@@ -1,6 +1,6 @@
 //! A value that follows a JSON schema, as far as the schemas of tools and structured replies usually go: types,
 //! enums, constants, all properties, items, bounds of numbers and lengths, local references and alternatives (the first).
-//! Patterns and formats are not followed.
+//! Patterns and formats are not followed. Elements of a list that have a `number` are numbered from 1.
 
 use serde_json::{Map, Number, Value};
 
@@ -66,7 +66,13 @@ impl Writer<'_> {
         let Some(items) = schema.get("items").filter(|_| depth < DEEPEST / 2 || least > 0 && most > 0) else {
             return Value::Array(Vec::new());
         };
-        Value::Array((0..least.min(most)).map(|_| self.value(items, depth + 1)).collect())
+        let mut list: Vec<Value> = (0..least.min(most)).map(|_| self.value(items, depth + 1)).collect();
+        for (place, item) in list.iter_mut().enumerate() {
+            if let Some(number) = item.get_mut("number").filter(|number| number.is_i64() || number.is_u64()) {
+                *number = Value::from(place + 1);
+            }
+        }
+        Value::Array(list)
     }
 
     fn integer(&mut self, schema: &Value) -> i64 {

@@ -1,0 +1,268 @@
+//! `witgate run` and `witgate runs`: an experiment carried out in this process, and a look at others.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::experiment::{self, Experiment, Finish, ModelProgress, Progress, RunFolder, Wanted, for_run};
+use crate::id::GroupName;
+use crate::limits::{Dimension, LimitStore};
+use crate::money::NanoUsd;
+use crate::snapshot::Snapshot;
+
+use super::experiment::{assembler, planned};
+use super::{RunArgs, environment, fail, say, serve};
+
+/// How often progress is told where nobody looks on, and where somebody does.
+const TOLD_EVERY: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(1)];
+/// The exit code of a run that is not done.
+const NOT_DONE: u8 = 3;
+
+/// Carries an experiment out, or on.
+pub(super) fn run(arguments: &RunArgs) -> ExitCode {
+    let mut found = match experiment::load(&arguments.file, arguments.config.as_deref(), &environment) {
+        Ok(found) => found,
+        Err(problems) => return fail(problems),
+    };
+    if let Some(output) = &arguments.output {
+        found.file.output.value.clone_from(output);
+    }
+    let done = if arguments.detach { detached(&found) } else { carried_out(&found, arguments) };
+    done.unwrap_or_else(fail)
+}
+
+/// The same command in a process of its own, which no terminal ends.
+fn detached(found: &Experiment) -> Result<ExitCode, String> {
+    let output = &found.file.output.value;
+    let failed = |fault: std::io::Error| format!("{}: {fault}", output.display());
+    let program = std::env::current_exe().map_err(|fault| fault.to_string())?;
+    // Beside the folder's state, which a folder of results begins with: one with a log alone would be taken for somebody else's.
+    drop(RunFolder::open(found, output, false, Clock::system().now())?);
+    let log = std::fs::File::options().create(true).append(true).open(output.join("run.log")).map_err(failed)?;
+    let again = log.try_clone().map_err(failed)?;
+    let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
+    let child = std::process::Command::new(program)
+        .args(words)
+        .stdin(std::process::Stdio::null())
+        .stdout(log)
+        .stderr(again)
+        .process_group(0)
+        .spawn()
+        .map_err(failed)?;
+    say(format_args!(
+        "process {} goes on in the background; `witgate runs {}` tells how far it is, `kill {}` stops it as Ctrl-C would",
+        child.id(),
+        output.display(),
+        child.id()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn carried_out(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
+    let clock = {
+        let _entered = runtime.enter();
+        Clock::system()
+    };
+    let output = &found.file.output.value;
+    let folder = RunFolder::open(found, output, arguments.retry_failed, clock.now())?;
+    if folder.is_planned()? {
+        say(format_args!("going on in {}", output.display()));
+    } else {
+        let plan = planned(found, &[], false, environment)?;
+        say(format_args!("{plan}"));
+        if !plan.feasible && !arguments.anyway {
+            return Err(format!(
+                "nothing was sent: {}\nhint: `witgate plan` tells what would help; --anyway goes on",
+                plan.reasons.join("; ")
+            ));
+        }
+        folder.keep_plan(&plan)?;
+    }
+    let config = found.file.config.as_ref().map(|config| config.value.as_path());
+    let state = found.settings.state_dir.clone().or_else(|| serve::state_folder(config));
+    let ledger = state.map(|folder| folder.join("ledger.db"));
+    let finish = runtime.block_on(async {
+        let assemble = assembler(found, found.file.seed.unwrap_or_default(), environment);
+        let wanted = Wanted { adjust: for_run(found, ledger), upstream: None, clock };
+        let gateway = assemble(wanted).map_err(|problems| problems.join("\n"))?;
+        let (progress, stop) = (Arc::<Progress>::default(), CancellationToken::new());
+        let teller = Teller {
+            found,
+            progress: &progress,
+            limits: Arc::clone(&gateway.limits),
+            snapshot: gateway.live.read(),
+            clock,
+            begun: clock.now(),
+        };
+        let signals = stop_on_signals(&stop)?;
+        let work = Box::pin(folder.carry_on(found, gateway, Arc::clone(&progress), stop.clone()));
+        let finish = tokio::select! {
+            biased;
+            finish = work => finish,
+            never = teller.tell() => match never {},
+            never = signals => match never {},
+        };
+        teller.print(false);
+        finish
+    })?;
+    let done = folder.progress(found)?;
+    say(match finish {
+        Finish::Done => "done".to_owned(),
+        Finish::Stopped => "stopped; the same command goes on".to_owned(),
+        Finish::OutOfBudget => "stopped: the next request could have passed the budget".to_owned(),
+        Finish::OutOfTime => "stopped: the time it may take is over".to_owned(),
+    });
+    let [items, answered, failed] = done;
+    say(format_args!(
+        "{answered} of {items} answered, {failed} failed; results and report.html in {}",
+        output.display()
+    ));
+    Ok(if answered == items { ExitCode::SUCCESS } else { ExitCode::from(NOT_DONE) })
+}
+
+/// The first interrupt stops the run, the second ends the process.
+fn stop_on_signals(stop: &CancellationToken) -> Result<impl Future<Output = std::convert::Infallible>, String> {
+    let of = |kind| signal(kind).map_err(|fault| fault.to_string());
+    let (mut terminated, mut interrupted) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
+    let mut hung_up = of(SignalKind::hangup())?;
+    let (stop, watched) = (stop.clone(), std::io::stdout().is_terminal());
+    Ok(async move {
+        loop {
+            tokio::select! {
+                biased;
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+                // One in the background has no terminal that could be closed.
+                _ = hung_up.recv(), if watched => {}
+            }
+            if stop.is_cancelled() {
+                // What was answered is kept; what is under way may be asked again.
+                std::process::exit(130);
+            }
+            say("stopping: what was sent is waited for; once more ends at once");
+            stop.cancel();
+        }
+    })
+}
+
+/// Tells how far it is.
+struct Teller<'a> {
+    found: &'a Experiment,
+    progress: &'a Progress,
+    limits: Arc<dyn LimitStore>,
+    snapshot: Arc<Snapshot>,
+    clock: Clock,
+    begun: crate::moment::Moment,
+}
+
+impl Teller<'_> {
+    async fn tell(&self) -> std::convert::Infallible {
+        let watched = std::io::stdout().is_terminal();
+        let [alone, watched_every] = TOLD_EVERY;
+        let mut again = false;
+        loop {
+            tokio::time::sleep(if watched { watched_every } else { alone }).await;
+            self.print(watched && again);
+            again = true;
+        }
+    }
+
+    /// A line for each model and one for all; `over`: in the place of the last ones.
+    fn print(&self, over: bool) {
+        let models = self.progress.models();
+        let mut lines: Vec<String> = models.iter().map(|(name, model)| self.line(name, model)).collect();
+        lines.push(self.sum(&models));
+        let place = if over { format!("\x1b[{}A\x1b[J", lines.len()) } else { String::new() };
+        let mut stdout = std::io::stdout().lock();
+        let _reader_left = writeln!(stdout, "{place}{}", lines.join("\n"));
+    }
+
+    fn line(&self, name: &GroupName, model: &ModelProgress) -> String {
+        let waiting = model.in_hand.saturating_sub(model.sent);
+        let held = if waiting > 0 { self.held_back(name) } else { String::new() };
+        format!(
+            "{:<22} {:>5}/{} answered, {} under way, {waiting} waiting{held}, {} failed, ${}",
+            name.as_str(),
+            model.answered,
+            model.items,
+            model.sent,
+            model.failed,
+            model.cost
+        )
+    }
+
+    /// The tokens used of the limit now, over all of the group's deployments.
+    fn held_back(&self, name: &GroupName) -> String {
+        let Some(group) = self.snapshot.groups.get(name) else { return String::new() };
+        let (mut used, mut limit) = (0, 0);
+        for deployment in &group.deployments {
+            let report = self.limits.local().report(self.clock.now(), deployment.scope);
+            let Some(of) = report.limits[Dimension::Tokens] else { return String::new() };
+            used += report.used[Dimension::Tokens];
+            limit += of;
+        }
+        format!(" ({used} of {limit} tokens of this window are used)")
+    }
+
+    fn sum(&self, models: &BTreeMap<GroupName, ModelProgress>) -> String {
+        let all = |of: fn(&ModelProgress) -> usize| models.values().map(of).sum::<usize>();
+        let (items, answered, left) = (all(|model| model.items), all(|model| model.answered), all(ModelProgress::left));
+        let tokens: u64 = models.values().map(|model| model.tokens).sum();
+        let cost: NanoUsd = models.values().map(|model| model.cost).sum();
+        let minutes = self.clock.now().since(self.begun).as_secs_f64() / 60.0;
+        let budget =
+            self.found.file.budget.as_ref().map_or_else(String::new, |budget| format!(" of ${}", budget.value));
+        // Each model goes at its own pace: the slowest decides.
+        let slowest = models.values().filter(|model| model.left() > 0).map(|model| {
+            #[expect(clippy::cast_precision_loss, reason = "items of an experiment")]
+            let (done, left) = (model.answered_here as f64, model.left() as f64);
+            if done > 0.0 { minutes * left / done } else { f64::INFINITY }
+        });
+        let eta = match slowest.fold(0.0, f64::max) {
+            _ if left == 0 => String::new(),
+            eta if eta.is_finite() => format!(", {:.0}–{:.0} min left", eta * 0.8, (eta * 1.25).ceil()),
+            _ => ", time left not known yet".to_owned(),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = if minutes > 0.0 { tokens as f64 / minutes } else { 0.0 };
+        format!("{:<22} {answered:>5}/{items} answered, ${cost}{budget}, {rate:.0} tokens/min{eta}", "in all")
+    }
+}
+
+/// Prints every run below `folder`.
+pub(super) fn runs(folder: &Path) -> ExitCode {
+    let found = experiment::look(folder);
+    if found.is_empty() {
+        return fail(format!("{}: there is no run in it or below", folder.display()));
+    }
+    for run in found {
+        let state = if run.goes_on {
+            "goes on"
+        } else if run.answered == run.items {
+            "done"
+        } else {
+            "lies still"
+        };
+        say(format_args!(
+            "{:<24} {state:<10} {:>6}/{} answered, {} under way, {} failed, ${}  {}",
+            run.name,
+            run.answered,
+            run.items,
+            run.sent,
+            run.failed,
+            run.cost,
+            run.folder.display()
+        ));
+    }
+    ExitCode::SUCCESS
+}

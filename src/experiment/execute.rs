@@ -1,0 +1,279 @@
+//! A run in its folder: locked while it goes on, its items kept in a file, results written when it ends, whyever that is.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Answer, End, Experiment, Failure, Finish, Heard, Journal, Plan, Progress, Runner, manifest, report, results,
+};
+use crate::clock::Clock;
+use crate::id::GroupName;
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+use crate::pipeline::{Gateway, Recorder};
+use crate::store::{ItemState, ItemStore, KeptItem};
+
+/// The file of items.
+pub(super) const STATE: &str = "state.db";
+pub(super) const LOCK: &str = "lock";
+/// Beyond the window, what clocks and the way to a provider may differ by.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// The folder of a run, which nobody else carries on meanwhile.
+pub struct RunFolder {
+    path: PathBuf,
+    store: Arc<ItemStore>,
+    _lock: File,
+}
+
+/// What is kept of an item, read.
+pub(super) struct Kept {
+    /// The item, by place.
+    pub(super) item: usize,
+    pub(super) state: ItemState,
+    pub(super) changed: Moment,
+    pub(super) end: Option<End>,
+}
+
+impl RunFolder {
+    /// Opens the folder of `experiment`, making it where there is none. `retry_failed`: items that failed are asked again.
+    ///
+    /// # Errors
+    /// It is another experiment's, another process carries it on, or it cannot be written.
+    pub fn open(experiment: &Experiment, path: &Path, retry_failed: bool, now: Moment) -> Result<Self, String> {
+        let shown = path.display();
+        let failed = |fault: &dyn std::fmt::Display| format!("{shown}: {fault}");
+        let state = path.join(STATE);
+        if !state.exists() && path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(format!("{shown} holds files and no run\nhint: name an empty or new folder with `output`"));
+        }
+        std::fs::create_dir_all(path).map_err(|fault| failed(&fault))?;
+        let lock = File::create(path.join(LOCK)).map_err(|fault| failed(&fault))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| format!("{shown}: another process carries this run on"))?;
+        let store = ItemStore::open(&state)?;
+        match store.about("digest")? {
+            None => {
+                store.set_about("digest", &experiment.digest)?;
+                store.set_about("name", &experiment.file.name)?;
+                store.set_about("begun_ms", &now.as_millis().to_string())?;
+                store.add(experiment.items.iter().map(|item| item.id.as_str()))?;
+            }
+            Some(digest) if digest == experiment.digest => {}
+            Some(_) => {
+                let name = store.about("name")?.unwrap_or_default();
+                return Err(format!(
+                    "{shown} holds results of another experiment (`{name}`), or this one has changed since: its texts, prompt, models or parameters\n\
+                     hint: name another folder with `output` or --output"
+                ));
+            }
+        }
+        if retry_failed {
+            store.retry_failed()?;
+        }
+        Ok(Self { path: path.to_owned(), store: Arc::new(store), _lock: lock })
+    }
+
+    /// When the run was begun first.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn begun(&self) -> Result<Moment, String> {
+        let text = self.store.about("begun_ms")?.unwrap_or_default();
+        Ok(Moment::from_millis(text.parse().unwrap_or_default()))
+    }
+
+    /// Keeps the plan it was begun with; a later one is not kept.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep_plan(&self, plan: &Plan) -> Result<(), String> {
+        if self.store.about("plan")?.is_none() {
+            let text = serde_json::to_string(plan).map_err(|fault| fault.to_string())?;
+            self.store.set_about("plan", &text)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it was planned, so that it may go on.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_planned(&self) -> Result<bool, String> {
+        Ok(self.store.about("plan")?.is_some())
+    }
+
+    /// What was done, in the figures of a plan.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn summary(&self, experiment: &Experiment) -> Result<Plan, String> {
+        Ok(report::summary(experiment, &self.kept(experiment)?, self.begun()?))
+    }
+
+    /// Items there are, those that are answered, and those that failed.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn progress(&self, experiment: &Experiment) -> Result<[usize; 3], String> {
+        let kept = self.kept(experiment)?;
+        let in_state = |state: ItemState| kept.iter().filter(|kept| kept.state == state).count();
+        Ok([kept.len(), in_state(ItemState::Answered), in_state(ItemState::Failed)])
+    }
+
+    pub(super) fn kept(&self, experiment: &Experiment) -> Result<Vec<Kept>, String> {
+        let places: std::collections::HashMap<&str, usize> =
+            experiment.items.iter().zip(0..).map(|(item, place)| (item.id.as_str(), place)).collect();
+        let read = |kept: KeptItem| {
+            let item = *places.get(kept.id.as_str())?;
+            let outcome = kept.outcome.as_deref();
+            let end = match kept.state {
+                ItemState::Answered => outcome
+                    .and_then(|text| serde_json::from_str::<Answer>(text).ok())
+                    .map(|answer| End::Answered(Box::new(answer))),
+                ItemState::Failed => {
+                    outcome.and_then(|text| serde_json::from_str::<Failure>(text).ok()).map(End::Failed)
+                }
+                ItemState::Waiting | ItemState::Sent => None,
+            };
+            Some(Kept { item, state: kept.state, changed: Moment::from_millis(kept.changed_ms), end })
+        };
+        let mut kept: Vec<Kept> = self.store.items()?.into_iter().filter_map(read).collect();
+        kept.sort_by_key(|kept| kept.item);
+        Ok(kept)
+    }
+
+    /// Carries the run on until every item has ended or it is to stop, and writes what is left behind.
+    ///
+    /// # Errors
+    /// The folder cannot be read or written.
+    pub async fn carry_on(
+        &self,
+        experiment: &Experiment,
+        mut gateway: Gateway,
+        progress: Arc<Progress>,
+        stop: CancellationToken,
+    ) -> Result<Finish, String> {
+        let clock = gateway.clock;
+        let heard = Arc::new(Heard::new(clock, Arc::clone(&gateway.recorder)));
+        gateway.recorder = Arc::clone(&heard) as Arc<dyn Recorder>;
+        let kept = self.kept(experiment)?;
+        let spent = tell(experiment, &kept, &progress);
+        if kept.iter().any(|kept| kept.end.is_none()) && !wait_for_window(experiment, &kept, clock, &stop).await {
+            return Ok(Finish::Stopped);
+        }
+        let open = kept.iter().filter(|kept| kept.end.is_none()).map(|kept| kept.item);
+        let calls = experiment.calls(open);
+        let ids = experiment.items.iter().map(|item| item.id.clone()).collect();
+        let gateway = Arc::new(gateway);
+        let time = experiment.file.deadline.as_ref().map(|deadline| {
+            let begun = self.begun().unwrap_or(clock.now());
+            deadline.value.saturating_sub(clock.now().since(begun))
+        });
+        let runner = Runner {
+            experiment,
+            gateway: &gateway,
+            heard: &heard,
+            journal: Arc::new(Stored { store: Arc::clone(&self.store), ids, clock }),
+            progress,
+            stop,
+            spent,
+            time,
+            planned: None,
+        };
+        let finish = runner.run(calls).await?;
+        if let Some(ledger) = &gateway.ledger {
+            ledger.finish();
+        }
+        gateway.limits.finish();
+        self.leave(experiment, &gateway)?;
+        Ok(finish)
+    }
+
+    /// Writes results, manifest, calibration and report of what is kept now.
+    fn leave(&self, experiment: &Experiment, gateway: &Gateway) -> Result<(), String> {
+        let kept = self.kept(experiment)?;
+        let plan = self.store.about("plan")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(json!(null));
+        let tables = results::write(experiment, &kept, &self.path)?;
+        let done = self.summary(experiment)?;
+        let calibration = manifest::calibration(&plan, &done);
+        results::replace(&self.path.join("calibration.json"), format!("{calibration:#}\n").as_bytes())?;
+        let manifest = manifest::manifest(experiment, gateway, &done, &tables, [self.begun()?, gateway.clock.now()]);
+        results::replace(&self.path.join("manifest.json"), format!("{manifest:#}\n").as_bytes())?;
+        let page = report::page(experiment, &kept, &done, &calibration, &manifest);
+        results::replace(&self.path.join("report.html"), page.as_bytes())
+    }
+}
+
+/// What was spent before; each model's progress is told.
+fn tell(experiment: &Experiment, kept: &[Kept], progress: &Progress) -> NanoUsd {
+    let mut spent = NanoUsd::default();
+    for kept in kept {
+        let model: &GroupName = &experiment.run_of(kept.item).model;
+        let cost = match &kept.end {
+            Some(End::Answered(answer)) => answer.cost_nano_usd,
+            Some(End::Failed(failure)) => failure.cost_nano_usd,
+            None => None,
+        };
+        spent += cost.unwrap_or_default();
+        progress.update(model, |model| {
+            model.items += 1;
+            model.cost += cost.unwrap_or_default();
+            match &kept.end {
+                Some(End::Answered(_)) => model.answered += 1,
+                Some(End::Failed(_)) => model.failed += 1,
+                None => {}
+            }
+        });
+    }
+    spent
+}
+
+/// Waits until providers have forgotten what an earlier process sent within their window. Says whether to go on.
+async fn wait_for_window(experiment: &Experiment, kept: &[Kept], clock: Clock, stop: &CancellationToken) -> bool {
+    let deployments = experiment.settings.catalog.groups.values().flat_map(|group| &group.deployments);
+    let limited = deployments.filter(|deployment| deployment.limits.limits_tokens());
+    let Some(window) = limited.map(|deployment| deployment.limits.window).max() else { return true };
+    let touched = kept.iter().filter(|kept| kept.state != ItemState::Waiting);
+    let Some(last) = touched.map(|kept| kept.changed).max() else { return true };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        () = clock.sleep_until(last + window + SLACK) => true,
+    }
+}
+
+/// Keeps ends in the run's file.
+struct Stored {
+    store: Arc<ItemStore>,
+    ids: Vec<String>,
+    clock: Clock,
+}
+
+impl Journal for Stored {
+    fn sent(&self, items: &[usize]) {
+        let ids = items.iter().filter_map(|item| self.ids.get(*item)).map(String::as_str);
+        if let Err(why) = self.store.sent(ids, self.clock.now().as_millis()) {
+            tracing::error!(why, "it is not noted that items are sent");
+        }
+    }
+
+    fn ended(&self, ends: &[(usize, End)]) -> Result<(), String> {
+        let mut rows = Vec::new();
+        for (item, end) in ends {
+            let Some(id) = self.ids.get(*item) else { continue };
+            let (state, text) = match end {
+                End::Answered(answer) => (ItemState::Answered, serde_json::to_string(answer)),
+                End::Failed(failure) => (ItemState::Failed, serde_json::to_string(failure)),
+            };
+            rows.push((id.as_str(), state, text.map_err(|fault| fault.to_string())?));
+        }
+        self.store.ended(&rows, self.clock.now().as_millis())
+    }
+}

@@ -1,0 +1,248 @@
+//! The report: one page with everything in it, readable without a network, its charts drawn in place.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::execute::Kept;
+use super::planned::{Expectation, Expectations};
+use super::{End, Experiment, ModelPlan, Plan, plan};
+use crate::moment::Moment;
+
+const STYLE: &str = "\
+body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
+th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
+svg{width:100%;height:auto;background:#fafafa;border:1px solid #eee}text{font:11px system-ui,sans-serif;fill:#444}\
+.bar{fill:#3a6ea5}.limit{stroke:#b3261e;stroke-width:1.5;stroke-dasharray:5 3}.axis{stroke:#bbb}code{font-size:.85em;word-break:break-all}";
+
+/// What was done, in the figures of a plan.
+pub(super) fn summary(experiment: &Experiment, kept: &[Kept], begun: Moment) -> Plan {
+    let ends: Vec<(usize, End)> = kept.iter().filter_map(|kept| Some((kept.item, kept.end.clone()?))).collect();
+    let first = ends.iter().filter_map(|(_, end)| match end {
+        End::Answered(answer) => Some(answer.sent_ms),
+        End::Failed(_) => None,
+    });
+    let first = first.min().map_or(begun, Moment::from_millis);
+    let nothing = Expectation {
+        output_tokens: 0,
+        first_token: std::time::Duration::ZERO,
+        tokens_per_second: 1.0,
+        learned: false,
+    };
+    plan::summed(experiment, &ends, &BTreeMap::new(), &Expectations::new(BTreeMap::new(), nothing), first)
+}
+
+/// The page.
+pub(super) fn page(
+    experiment: &Experiment,
+    kept: &[Kept],
+    done: &Plan,
+    calibration: &Value,
+    manifest: &Value,
+) -> String {
+    let mut out = String::new();
+    let name = escaped(&experiment.file.name);
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{name}</title><style>{STYLE}</style></head><body><h1>{name}</h1><p>{} of {} items are answered, {} failed; {} tokens, {}. \
+         Begun {}, as of {}.</p>",
+        done.models.iter().map(|model| model.items).sum::<usize>(),
+        experiment.items.len(),
+        done.failing,
+        done.total_estimated_tokens,
+        done.cost_usd.map_or_else(|| "the cost is not known".to_owned(), |cost| format!("${:.4}", cost.expected)),
+        escaped(text_of(manifest, "begun")),
+        escaped(text_of(manifest, "ended")),
+    );
+    models(&mut out, done);
+    quality(&mut out, experiment, kept, done);
+    for model in done.models.iter().filter(|model| !model.tokens_by_minute.is_empty()) {
+        by_minute(&mut out, model);
+    }
+    foretold(&mut out, calibration);
+    failures(&mut out, experiment, kept);
+    let _ = writeln!(
+        out,
+        "<h2>What it was made of</h2><p>witgate {}, experiment <code>{}</code>, prompt <code>{}</code>. The rest is in <code>manifest.json</code>.</p></body></html>",
+        escaped(text_of(manifest, "witgate")),
+        escaped(text_of(manifest, "sha256")),
+        escaped(text_of(manifest, "prompt_sha256")),
+    );
+    out
+}
+
+fn models(out: &mut String, done: &Plan) {
+    out.push_str(
+        "<h2>Models</h2><table><tr><th>model</th><th>answered</th><th>requests</th><th>input</th><th>output</th><th>USD</th>\
+         <th>minutes</th><th>limit used</th><th>waited, min</th><th>429s</th></tr>",
+    );
+    for model in &done.models {
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.0}</td><td>{}</td><td>{:.1}</td><td>{:.0} %</td><td>{:.1}</td><td>{}</td></tr>",
+            escaped(&model.model),
+            model.items,
+            model.calls,
+            model.input_tokens,
+            model.output_tokens.expected,
+            model.cost_usd.map_or_else(|| "–".to_owned(), |cost| format!("{:.4}", cost.expected)),
+            model.minutes,
+            model.utilization * 100.0,
+            model.waited_minutes,
+            model.rate_limited,
+        );
+    }
+    out.push_str("</table>");
+}
+
+/// The first field of results that is a number for every model: what is taken for quality.
+fn measured(experiment: &Experiment, kept: &[Kept]) -> Option<(String, BTreeMap<String, f64>)> {
+    let mut sums: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
+    let mut order: Vec<String> = Vec::new();
+    for kept in kept {
+        let Some(End::Answered(answer)) = &kept.end else { continue };
+        for (name, value) in answer.result.as_object().into_iter().flatten() {
+            let Some(value) = value.as_f64() else { continue };
+            if !order.contains(name) {
+                order.push(name.clone());
+            }
+            let model = experiment.run_of(kept.item).model.to_string();
+            let sum = sums.entry(name.clone()).or_default().entry(model).or_default();
+            *sum = (sum.0 + value, sum.1 + 1.0);
+        }
+    }
+    let name = order.into_iter().next()?;
+    let means = sums.remove(&name)?.into_iter().map(|(model, (sum, count))| (model, sum / count)).collect();
+    Some((name, means))
+}
+
+/// Cost of an item against the mean of the measured field.
+fn quality(out: &mut String, experiment: &Experiment, kept: &[Kept], done: &Plan) {
+    const WIDE: f64 = 600.0;
+    const HIGH: f64 = 240.0;
+    let Some((field, means)) = measured(experiment, kept) else { return };
+    let points: Vec<(&str, f64, f64)> = done
+        .models
+        .iter()
+        .filter_map(|model| {
+            #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+            let cost = model.cost_usd?.expected / model.items.max(1) as f64;
+            Some((model.model.as_str(), cost, *means.get(&model.model)?))
+        })
+        .collect();
+    let most = |of: fn(&(&str, f64, f64)) -> f64| points.iter().map(of).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    let (dearest, best) = (most(|point| point.1), most(|point| point.2));
+    let _ = write!(
+        out,
+        "<h2>Cost against <code>{}</code></h2><svg viewBox=\"0 0 700 300\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"270\" x2=\"680\" y2=\"270\"/>\
+         <line class=\"axis\" x1=\"60\" y1=\"20\" x2=\"60\" y2=\"270\"/><text x=\"560\" y=\"290\">USD an item, to {dearest:.5}</text>\
+         <text x=\"6\" y=\"16\">mean {}, to {best:.2}</text>",
+        escaped(&field),
+        escaped(&field),
+    );
+    for (model, cost, mean) in points {
+        let (x, y) = (60.0 + cost / dearest * (WIDE - 20.0), 270.0 - mean.max(0.0) / best * HIGH);
+        let _ = write!(
+            out,
+            "<circle class=\"bar\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/><text x=\"{:.1}\" y=\"{:.1}\">{} ({mean:.2})</text>",
+            if x > 560.0 { x - 90.0 } else { x + 9.0 },
+            y + 4.0,
+            escaped(model)
+        );
+    }
+    out.push_str("</svg>");
+}
+
+/// Tokens of each minute against the limit.
+fn by_minute(out: &mut String, model: &ModelPlan) {
+    const WIDE: f64 = 620.0;
+    const HIGH: f64 = 130.0;
+    let limit = model.tokens_per_minute;
+    let most = model.tokens_by_minute.iter().copied().chain(limit).max().unwrap_or(1).max(1);
+    let number = plan::number;
+    let each = WIDE / number(model.tokens_by_minute.len() as u64);
+    let _ = write!(
+        out,
+        "<h2>Tokens by minute: {}</h2><svg viewBox=\"0 0 700 170\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"150\" x2=\"680\" y2=\"150\"/>\
+         <text x=\"6\" y=\"24\">{most}</text><text x=\"6\" y=\"152\">0</text><text x=\"600\" y=\"165\">minute {}</text>",
+        escaped(&model.model),
+        model.tokens_by_minute.len(),
+    );
+    for (minute, tokens) in model.tokens_by_minute.iter().enumerate() {
+        let high = number(*tokens) / number(most) * HIGH;
+        let x = 60.0 + number(minute as u64) * each;
+        let _ = write!(
+            out,
+            "<rect class=\"bar\" x=\"{x:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{high:.2}\"><title>minute {}: {tokens} tokens</title></rect>",
+            150.0 - high,
+            (each * 0.9).max(0.3),
+            minute + 1,
+        );
+    }
+    if let Some(limit) = limit {
+        let y = 150.0 - number(limit) / number(most) * HIGH;
+        let _ = write!(
+            out,
+            "<line class=\"limit\" x1=\"60\" y1=\"{y:.2}\" x2=\"680\" y2=\"{y:.2}\"/><text x=\"560\" y=\"{:.2}\">limit {limit}</text>",
+            y - 4.0
+        );
+    }
+    out.push_str("</svg>");
+}
+
+fn foretold(out: &mut String, calibration: &Value) {
+    let models = calibration.get("models").and_then(Value::as_array);
+    out.push_str("<h2>The plan against the run</h2><table><tr><th>model</th><th>input tokens</th><th>output tokens</th><th>USD</th><th>minutes</th></tr>");
+    for model in models.into_iter().flatten() {
+        let _ = write!(out, "<tr><td>{}</td>", escaped(text_of(model, "model")));
+        for (name, digits) in [("input_tokens", 0), ("output_tokens", 0), ("cost_usd", 4), ("minutes", 1)] {
+            let number = |which: &str| model.get(name)?.get(which)?.as_f64();
+            let _ = match (number("planned"), number("done"), number("ratio")) {
+                (Some(planned), Some(done), ratio) => write!(
+                    out,
+                    "<td>{planned:.digits$} → {done:.digits$}{}</td>",
+                    ratio.map_or_else(String::new, |ratio| format!(" ({:+.1} %)", (ratio - 1.0) * 100.0))
+                ),
+                _ => write!(out, "<td>–</td>"),
+            };
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</table>");
+}
+
+fn failures(out: &mut String, experiment: &Experiment, kept: &[Kept]) {
+    let failed = kept.iter().filter_map(|kept| match &kept.end {
+        Some(End::Failed(failure)) => Some((kept.item, failure)),
+        _ => None,
+    });
+    let mut failed = failed.peekable();
+    if failed.peek().is_none() {
+        return;
+    }
+    out.push_str("<h2>Failures</h2><table><tr><th>text</th><th>run</th><th>kind</th><th>reason</th></tr>");
+    for (item, failure) in failed {
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escaped(&experiment.texts[experiment.items[item].text].id),
+            escaped(&experiment.run_of(item).id),
+            escaped(&failure.kind),
+            escaped(&failure.reason)
+        );
+    }
+    out.push_str("</table>");
+}
+
+fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Text as a page may hold it: names and reasons are others' words.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,333 @@
+//! Carries calls out: as many of each model in hand as may be, each a request to the pipeline, until all have ended or it is told to stop.
+//!
+//! What is in hand and not sent when it is told to stop is dropped: nothing was paid for it. What was sent is waited for. A batch whose
+//! reply lacks elements, or that the builder made smaller, has the rest asked one by one. What fails in a way that may pass is asked
+//! again after a pause; what does not, rests with its reason.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::Uri;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Took, is_out_of_money, may_pass, results};
+use super::budget::Purse;
+use super::planned::Expectations;
+use super::{Call, End, Experiment, Failure, Heard, Progress};
+use crate::fault::{Refusal, RefusalKind};
+use crate::format::{self, ClientRequest};
+use crate::id::GroupName;
+use crate::money::NanoUsd;
+use crate::pipeline::{Gateway, ReplyMeta, RequestGuard, Served};
+
+/// The first pause before a request is made again whose refusal says nothing; each later one is twice as long.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// Keeps what becomes of items.
+pub trait Journal: Send + Sync {
+    /// A call of these items is about to be sent.
+    fn sent(&self, items: &[usize]);
+
+    /// These have ended. They count as ended once this has returned.
+    ///
+    /// # Errors
+    /// It cannot be kept, in words: the run ends.
+    fn ended(&self, ends: &[(usize, End)]) -> Result<(), String>;
+}
+
+/// Why a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Every item has ended.
+    Done,
+    /// It was told to stop.
+    Stopped,
+    /// The next request could have passed the budget.
+    OutOfBudget,
+    /// The time it may take is over.
+    OutOfTime,
+}
+
+/// Carries out the calls of an experiment.
+pub struct Runner<'a> {
+    /// The experiment.
+    pub experiment: &'a Experiment,
+    /// The gateway, which tells what happens to `heard`.
+    pub gateway: &'a Arc<Gateway>,
+    /// What the gateway tells.
+    pub heard: &'a Arc<Heard>,
+    /// Where ends are kept.
+    pub journal: Arc<dyn Journal>,
+    /// How far it is.
+    pub progress: Arc<Progress>,
+    /// Cancelled where it is to stop.
+    pub stop: CancellationToken,
+    /// What was spent before.
+    pub spent: NanoUsd,
+    /// How long it may still take.
+    pub time: Option<Duration>,
+    /// What is expected of replies, where they are only planned.
+    pub planned: Option<&'a Expectations>,
+}
+
+/// How a call ended.
+struct Ended {
+    model: GroupName,
+    held: NanoUsd,
+    cost: NanoUsd,
+    tokens: u64,
+    ends: Vec<(usize, End)>,
+    /// Items to be asked one by one.
+    again: Vec<usize>,
+    out_of_money: bool,
+}
+
+/// What is still to be called, by group.
+type Waiting = BTreeMap<GroupName, VecDeque<Call>>;
+
+impl Runner<'_> {
+    /// Carries `calls` out.
+    ///
+    /// # Errors
+    /// The journal cannot keep what happens.
+    pub async fn run(&self, calls: BTreeMap<GroupName, Vec<Call>>) -> Result<Finish, String> {
+        let mut waiting: Waiting = calls.into_iter().map(|(model, calls)| (model, calls.into())).collect();
+        let mut purse = Purse::new(self.experiment, self.spent);
+        let mut hands: BTreeMap<GroupName, usize> = BTreeMap::new();
+        let mut running = FuturesUnordered::new();
+        let mut finish = Finish::Done;
+        let mut deadline = pin!(async {
+            match self.time {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        });
+        loop {
+            if finish == Finish::Done {
+                let short = self.feed(&mut waiting, &mut hands, &mut purse, |call, held| {
+                    running.push(self.call(call, held));
+                });
+                if short && running.is_empty() {
+                    finish = Finish::OutOfBudget;
+                }
+            }
+            if running.is_empty() {
+                return Ok(finish);
+            }
+            let ended = tokio::select! {
+                biased;
+                () = self.stop.cancelled(), if finish == Finish::Done => {
+                    finish = Finish::Stopped;
+                    continue;
+                }
+                () = &mut deadline, if finish == Finish::Done => {
+                    finish = Finish::OutOfTime;
+                    self.stop.cancel();
+                    continue;
+                }
+                ended = running.next() => ended,
+            };
+            let Some(ended) = ended else { continue };
+            if let Some(hand) = hands.get_mut(&ended.model) {
+                *hand -= 1;
+            }
+            purse.settle(ended.held, ended.cost);
+            if ended.out_of_money {
+                finish = Finish::OutOfBudget;
+                self.stop.cancel();
+            }
+            self.keep(&ended)?;
+            let queue = waiting.entry(ended.model).or_default();
+            ended.again.into_iter().rev().for_each(|item| queue.push_front(Call { items: vec![item] }));
+        }
+    }
+
+    /// Takes calls in hand where there is room. Says whether one was left because of the budget.
+    fn feed(
+        &self,
+        waiting: &mut Waiting,
+        hands: &mut BTreeMap<GroupName, usize>,
+        purse: &mut Purse<'_>,
+        mut begin: impl FnMut(Call, NanoUsd),
+    ) -> bool {
+        let most = self.experiment.file.concurrency as usize;
+        let mut short = false;
+        for (model, queue) in waiting {
+            let hand = hands.entry(model.clone()).or_default();
+            while *hand < most
+                && let Some(call) = queue.front()
+            {
+                let Some(held) = purse.hold(call) else {
+                    short = true;
+                    break;
+                };
+                let Some(call) = queue.pop_front() else { break };
+                *hand += 1;
+                self.progress.update(model, |model| model.in_hand += 1);
+                begin(call, held);
+            }
+        }
+        short
+    }
+
+    fn keep(&self, ended: &Ended) -> Result<(), String> {
+        if !ended.ends.is_empty() {
+            self.journal.ended(&ended.ends)?;
+        }
+        let answered = ended.ends.iter().filter(|(_, end)| matches!(end, End::Answered(_))).count();
+        self.progress.update(&ended.model, |model| {
+            model.in_hand -= 1;
+            model.answered += answered;
+            model.answered_here += answered;
+            model.failed += ended.ends.len() - answered;
+            model.tokens += ended.tokens;
+            model.cost += ended.cost;
+        });
+        Ok(())
+    }
+
+    /// One call to its end, made again as often as it may be.
+    async fn call(&self, call: Call, held: NanoUsd) -> Ended {
+        let model = self.experiment.run_of(call.items.first().copied().unwrap_or_default()).model.clone();
+        let mut ended = Ended {
+            model: model.clone(),
+            held,
+            cost: NanoUsd::default(),
+            tokens: 0,
+            ends: Vec::new(),
+            again: Vec::new(),
+            out_of_money: false,
+        };
+        let output = self.planned.map(|expected| self.expected_output(expected, &model) * call.items.len() as u64);
+        let body = self.experiment.body(&call, output);
+        for tries in 1.. {
+            // Boxed: it holds a whole request.
+            let Some((refusal, paid)) = Box::pin(self.once(&call, body.clone(), &mut ended)).await else {
+                return ended;
+            };
+            let Some(refusal) = refusal else { return ended };
+            ended.out_of_money = is_out_of_money(refusal.kind);
+            if ended.out_of_money {
+                return ended;
+            }
+            let pause = refusal.retry_after.unwrap_or(PAUSE * 2_u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE);
+            let again = may_pass(refusal.kind) && tries <= self.experiment.file.retries;
+            if again {
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return ended,
+                    () = tokio::time::sleep(pause) => continue,
+                }
+            }
+            if call.items.len() > 1 && refusal.kind != RefusalKind::UnknownModel {
+                // One of them may be to blame for all.
+                ended.again = call.items.clone();
+                return ended;
+            }
+            let failure = Failure {
+                kind: refusal.kind.as_str().to_owned(),
+                reason: refusal.message,
+                tries,
+                cost_nano_usd: paid,
+                ended_ms: self.gateway.clock.now().as_millis(),
+            };
+            ended.ends = call.items.iter().map(|item| (*item, End::Failed(failure.clone()))).collect();
+            return ended;
+        }
+        ended
+    }
+
+    /// One request. `None` where it was dropped before it was sent; else the refusal, if there is one, and what was paid so far.
+    async fn once(&self, call: &Call, body: Bytes, ended: &mut Ended) -> Option<(Option<Refusal>, Option<NanoUsd>)> {
+        let (_, api) = format::own();
+        let mut guard = self.gateway.arrive(api);
+        guard.set_caller(Some(Arc::clone(&guard.snapshot().callers.master)));
+        let id = guard.id();
+        let (journal, items) = (Arc::clone(&self.journal), call.items.clone());
+        let (progress, model) = (Arc::clone(&self.progress), ended.model.clone());
+        let on_sent = move || {
+            progress.update(&model, |model| model.sent += 1);
+            journal.sent(&items);
+        };
+        self.heard.watch(id, Box::new(on_sent));
+        let request = ClientRequest::post(Uri::from_static("/v1/chat/completions"), body);
+        let served = {
+            let mut serving = pin!(self.whole(guard, request));
+            let served = tokio::select! {
+                biased;
+                () = self.stop.cancelled(), if !self.heard.is_sent(id) => None,
+                served = &mut serving => Some(served),
+            };
+            match served {
+                // It was sent while it was waited for, or it never was.
+                None if self.heard.is_sent(id) => Some(serving.await),
+                served => served,
+            }
+        };
+        let (sent, record) = self.heard.take(id);
+        if sent.is_some() {
+            self.progress.update(&ended.model, |model| model.sent -= 1);
+        }
+        let served = served?;
+        if let Some(record) = &record {
+            ended.cost += record.cost.unwrap_or_default();
+            ended.tokens += record.usage.input_tokens + record.usage.output_tokens;
+        }
+        let paid = (ended.cost.0 > 0).then_some(ended.cost);
+        let refusal = match (served, record) {
+            (Err(refusal), _) => Some(refusal),
+            (Ok(_), None) => Some(Refusal::new(RefusalKind::Internal, "the gateway told nothing of a request")),
+            (Ok((body, meta)), Some(record)) => {
+                let took = Took { record: &record, sent, ended: self.gateway.clock.now() };
+                self.read(call, &body, &meta, &took, ended)
+            }
+        };
+        Some((refusal, paid))
+    }
+
+    async fn whole(&self, guard: RequestGuard, request: ClientRequest) -> Result<(Bytes, ReplyMeta), Refusal> {
+        match self.gateway.serve(guard, request).await? {
+            Served::Whole { body, meta } => Ok((body, meta)),
+            Served::Large { body, meta, .. } => {
+                let pieces: Vec<Bytes> = body.map(|piece| piece.unwrap_or_else(|never| match never {})).collect().await;
+                Ok((Bytes::from(pieces.concat()), meta))
+            }
+            Served::Streamed { .. } | Served::Late { .. } => {
+                Err(Refusal::new(RefusalKind::Internal, "a reply came as a stream that was not asked for"))
+            }
+        }
+    }
+
+    /// Takes the results of a call. An item that was asked by itself and has none is refused.
+    fn read(&self, call: &Call, body: &[u8], meta: &ReplyMeta, took: &Took<'_>, ended: &mut Ended) -> Option<Refusal> {
+        let results = results(self.experiment, body, meta.items.as_deref(), self.planned.is_some());
+        let parts = results.iter().flatten().count();
+        if parts == 0 && call.items.len() == 1 {
+            return Some(Refusal::new(RefusalKind::Unparsed, "the reply has no result that follows the schema"));
+        }
+        let mut part = 0;
+        for (place, item) in call.items.iter().enumerate() {
+            match results.get(place).cloned().flatten() {
+                Some(result) => {
+                    ended.ends.push((*item, End::Answered(Box::new(took.answer(result, part, parts)))));
+                    part += 1;
+                }
+                None => ended.again.push(*item),
+            }
+        }
+        None
+    }
+
+    fn expected_output(&self, expected: &Expectations, model: &GroupName) -> u64 {
+        let group = self.experiment.settings.catalog.groups.get(model);
+        let deployment = group.and_then(|group| group.deployments.first());
+        deployment.map_or(expected.otherwise, |deployment| expected.of(&deployment.model)).output_tokens.into()
+    }
+}

@@ -1,0 +1,275 @@
+//! The items of an experiment's run, in a file of their own: what each has come to, so that a run goes on where it was, whatever ended it.
+//!
+//! An item is marked before its call is sent and ends with its result in one transaction that is on the disk when it returns. What
+//! was sent and has no end was under way when the process died: it is asked again, and is all that may be paid twice.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Error, OpenFlags, OptionalExtension, params};
+
+/// How long is waited for whoever else reads or writes.
+const BUSY: Duration = Duration::from_secs(5);
+/// The version of the tables.
+const VERSION: u32 = 1;
+const TABLES: &str = "
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    id TEXT PRIMARY KEY, place INTEGER NOT NULL, state TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0, changed_ms INTEGER NOT NULL DEFAULT 0,
+    outcome TEXT) WITHOUT ROWID;
+";
+
+/// What an item has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemState {
+    /// It was not asked.
+    Waiting,
+    /// It was asked, and nothing is known.
+    Sent,
+    /// There is an answer.
+    Answered,
+    /// There is none, and it is not asked again by itself.
+    Failed,
+}
+
+impl ItemState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn of(text: &str) -> Self {
+        match text {
+            "sent" => Self::Sent,
+            "answered" => Self::Answered,
+            "failed" => Self::Failed,
+            _ => Self::Waiting,
+        }
+    }
+}
+
+/// An item as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptItem {
+    /// Its id.
+    pub id: String,
+    /// What it has come to.
+    pub state: ItemState,
+    /// How often it was sent.
+    pub sent: u32,
+    /// When that changed last, milliseconds of the Unix epoch; 0: never.
+    pub changed_ms: u64,
+    /// Its answer or failure, as JSON.
+    pub outcome: Option<String>,
+}
+
+/// The items of one run.
+#[derive(Debug)]
+pub struct ItemStore(Mutex<Connection>);
+
+impl ItemStore {
+    /// Opens the file, making it where there is none.
+    ///
+    /// # Errors
+    /// It is of another version, or cannot be written.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        Self::opened(path).map_err(|fault| format!("{}: {fault}", path.display()))
+    }
+
+    fn opened(path: &Path) -> Result<Self, Error> {
+        let mut database = Connection::open(path)?;
+        database.busy_timeout(BUSY)?;
+        database.pragma_update(None, "journal_mode", "WAL")?;
+        // What has ended is on the disk: a machine that dies costs nothing that was paid.
+        database.pragma_update(None, "synchronous", "FULL")?;
+        let transaction = database.transaction()?;
+        match version(&transaction)? {
+            0 => transaction.execute_batch(&format!("{TABLES} PRAGMA user_version = {VERSION}"))?,
+            VERSION => {}
+            _ => return Err(other_version()),
+        }
+        transaction.commit()?;
+        Ok(Self(Mutex::new(database)))
+    }
+
+    /// Opens a file that somebody else may be writing, to look.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn open_to_read(path: &Path) -> Result<Self, String> {
+        let open = || {
+            let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            database.busy_timeout(BUSY)?;
+            if version(&database)? == VERSION { Ok(Self(Mutex::new(database))) } else { Err(other_version()) }
+        };
+        open().map_err(|fault| format!("{}: {fault}", path.display()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept beside the items under this name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn about(&self, name: &str) -> Result<Option<String>, String> {
+        let found =
+            self.lock().query_row("SELECT value FROM about WHERE name = ?1", [name], |row| row.get(0)).optional();
+        found.map_err(|fault| fault.to_string())
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_about(&self, name: &str, value: &str) -> Result<(), String> {
+        let kept = self.lock().execute("INSERT OR REPLACE INTO about VALUES (?1, ?2)", [name, value]);
+        kept.map(drop).map_err(|fault| fault.to_string())
+    }
+
+    /// Takes items in that are not there, in their order.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Result<(), String> {
+        let add = || {
+            let mut database = self.lock();
+            let transaction = database.transaction()?;
+            {
+                let mut insert =
+                    transaction.prepare("INSERT OR IGNORE INTO items (id, place, state) VALUES (?1, ?2, 'waiting')")?;
+                for (id, place) in ids.zip(0_i64..) {
+                    insert.execute(params![id, place])?;
+                }
+            }
+            transaction.commit()
+        };
+        add().map_err(|fault: Error| fault.to_string())
+    }
+
+    /// Notes that these are about to be sent.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn sent<'a>(&self, ids: impl Iterator<Item = &'a str>, now_ms: u64) -> Result<(), String> {
+        self.change(ids, "UPDATE items SET state = 'sent', sent = sent + 1, changed_ms = ?2 WHERE id = ?1", now_ms)
+    }
+
+    /// Has those that failed asked again.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn retry_failed(&self) -> Result<usize, String> {
+        let changed =
+            self.lock().execute("UPDATE items SET state = 'waiting', outcome = NULL WHERE state = 'failed'", []);
+        changed.map_err(|fault| fault.to_string())
+    }
+
+    fn change<'a>(&self, ids: impl Iterator<Item = &'a str>, text: &str, now_ms: u64) -> Result<(), String> {
+        let change = || {
+            let mut database = self.lock();
+            let transaction = database.transaction()?;
+            {
+                let mut update = transaction.prepare(text)?;
+                for id in ids {
+                    update.execute(params![id, whole(now_ms)])?;
+                }
+            }
+            transaction.commit()
+        };
+        change().map_err(|fault: Error| fault.to_string())
+    }
+
+    /// Keeps how these ended, all or none. One that is answered already stays as it is.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn ended(&self, ends: &[(&str, ItemState, String)], now_ms: u64) -> Result<(), String> {
+        let end = || {
+            let mut database = self.lock();
+            let transaction = database.transaction()?;
+            {
+                let mut update = transaction.prepare(
+                    "UPDATE items SET state = ?2, outcome = ?3, changed_ms = ?4 WHERE id = ?1 AND state <> 'answered'",
+                )?;
+                for (id, state, outcome) in ends {
+                    update.execute(params![id, state.as_str(), outcome, whole(now_ms)])?;
+                }
+            }
+            transaction.commit()
+        };
+        end().map_err(|fault: Error| fault.to_string())
+    }
+
+    /// Every item, in order.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn items(&self) -> Result<Vec<KeptItem>, String> {
+        let read = || {
+            let database = self.lock();
+            let mut statement =
+                database.prepare("SELECT id, state, sent, changed_ms, outcome FROM items ORDER BY place, id")?;
+            let item = |row: &rusqlite::Row<'_>| {
+                Ok(KeptItem {
+                    id: row.get(0)?,
+                    state: ItemState::of(&row.get::<_, String>(1)?),
+                    sent: row.get(2)?,
+                    changed_ms: u64::try_from(row.get::<_, i64>(3)?).unwrap_or_default(),
+                    outcome: row.get(4)?,
+                })
+            };
+            let items = statement.query_map([], item)?;
+            items.collect::<Result<Vec<_>, _>>()
+        };
+        read().map_err(|fault: Error| fault.to_string())
+    }
+}
+
+fn version(database: &Connection) -> Result<u32, Error> {
+    database.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn other_version() -> Error {
+    Error::InvalidParameterName("the file was written by another version of witgate".to_owned())
+}
+
+/// SQLite's integers have a sign.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_stays_whatever_comes_later_and_a_sent_item_is_known_as_such() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.db");
+        let store = ItemStore::open(&path).expect("a store");
+        store.add(["b", "a", "c"].into_iter()).expect("added");
+        store.sent(["b", "a"].into_iter(), 5).expect("sent");
+        store.ended(&[("b", ItemState::Answered, "1".to_owned())], 6).expect("ended");
+        store
+            .ended(&[("b", ItemState::Failed, "2".to_owned()), ("c", ItemState::Failed, "3".to_owned())], 7)
+            .expect("ended");
+        drop(store);
+        let store = ItemStore::open(&path).expect("the same store");
+        store.add(["b", "a", "c"].into_iter()).expect("nothing new");
+        let items = store.items().expect("items");
+        let states: Vec<_> = items.iter().map(|item| (item.id.as_str(), item.state, item.outcome.as_deref())).collect();
+        assert_eq!(
+            states,
+            [("b", ItemState::Answered, Some("1")), ("a", ItemState::Sent, None), ("c", ItemState::Failed, Some("3"))]
+        );
+        assert_eq!(store.retry_failed(), Ok(1));
+        assert_eq!(store.items().expect("items")[2].state, ItemState::Waiting);
+    }
+}
