@@ -94,3 +94,17 @@ fn a_providers_lines_and_faults_name_them_too() {
         assert_eq!(policy.last_seen(), now, "its calls have the time of their request");
     }
 }
+
+#[test]
+fn a_slow_policy_is_told_once_with_its_group() {
+    let budget = std::time::Duration::from_secs(2);
+    let engine = Engine::new(EngineOptions { cpu_budget: budget, ..EngineOptions::default() }).unwrap();
+    let component = engine.load(&PolicyName::from("hostile"), HOSTILE).unwrap();
+    let setup = Setup { group: Some(GroupName::from("g")), ..setup("slow", &["a"]) };
+    let router = Router::start(component, setup, None).unwrap();
+    let request = question(CURSED, Moment::from_millis(1_000));
+    // One call in eight is measured, and two make it slow.
+    let lines = logged(|| (0..17).for_each(|_| route(&router, &request)));
+    assert_eq!((lines.len(), &lines[0]["group"]), (1, &"g".into()), "{lines:?}");
+    assert!(lines[0]["message"].as_str().is_some_and(|told| told.contains("over a millisecond")), "{lines:?}");
+}
