@@ -70,6 +70,21 @@ pub fn in_common_words(request: &ChatRequest, target: &Target<'_>) -> Result<Enc
     OpenAi.encode(request, target)
 }
 
+/// Parameters without which a reply is not the one that was asked for, though nobody can tell by it. A format that has no word for
+/// one drops it; who sends the request refuses it for that, unless it is configured to leave such out.
+pub const MEANT: [&str; 2] = ["logit_bias", "logprobs"];
+
+/// The first of them that was dropped of this request and says something.
+#[must_use]
+pub fn meant_and_dropped(request: &ChatRequest, dropped: &[String]) -> Option<&'static str> {
+    let says = |name: &&str| match request.rest.get(*name) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Object(fields)) => !fields.is_empty(),
+        Some(_) => true,
+    };
+    MEANT.into_iter().filter(|name| dropped.iter().any(|dropped| dropped == name)).find(says)
+}
+
 /// What a status and its headers make of a refusal whose words are read already.
 #[must_use]
 pub fn refusal_of(status: u16, headers: &HeaderMap, words: AttemptFault) -> AttemptFault {
@@ -137,6 +152,27 @@ pub struct Remembered {
     pub named: Vec<String>,
     /// Whether its own may be kept.
     pub keep: bool,
+}
+
+/// The requests that one request stands for, and how their replies are told as one.
+pub struct Several {
+    /// The bodies.
+    pub bodies: Vec<Bytes>,
+    /// What makes one reply of theirs.
+    pub joiner: Box<dyn Joiner>,
+}
+
+/// Makes one reply of several, in the words of one API.
+pub trait Joiner: Send {
+    /// Of whole replies, in the order of their requests.
+    fn whole(&mut self, replies: &[Bytes]) -> Bytes;
+
+    /// Appends what a piece of the stream at `place` is in the stream of all: a piece holds whole events. Returns whether anything may
+    /// follow, which it may not after an error.
+    fn piece(&mut self, place: usize, piece: &[u8], out: &mut BytesMut) -> bool;
+
+    /// Appends the end, once all streams have ended.
+    fn end(&mut self, out: &mut BytesMut);
 }
 
 impl ClientRequest {
@@ -318,6 +354,14 @@ pub trait ClientApi: Send + Sync {
         serde_json::json!({"input_tokens": tokens})
     }
 
+    /// The requests that this one stands for, where it stands for several.
+    ///
+    /// # Errors
+    /// It stands for too many.
+    fn several(&self, _body: &[u8]) -> Result<Option<Several>, Refusal> {
+        Ok(None)
+    }
+
     /// What a request says of exchanges that are kept; `None` in an API that knows of none.
     fn remembered(&self, _body: &[u8]) -> Option<Remembered> {
         None
@@ -371,6 +415,13 @@ pub trait StreamEncoder: Send {
     /// Appends a sign of life, which says nothing: something is still being waited for.
     fn alive(&mut self, out: &mut BytesMut) {
         out.extend_from_slice(b": waiting\n\n");
+    }
+
+    /// Appends a remark that clients pass over: something that headers would have told.
+    fn remark(&mut self, text: &str, out: &mut BytesMut) {
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"\n\n");
     }
 
     /// Appends the API's ending. Called once, after the last chunk of a whole reply.

@@ -21,6 +21,7 @@ mod fallback;
 mod late;
 mod left_out;
 mod memory;
+mod one_call;
 mod parser;
 mod paying;
 mod pieces;
@@ -206,6 +207,30 @@ pub struct ReplyMeta {
     pub dropped: Vec<String>,
     /// The deployment's own limits of requests and tokens, where it has such.
     pub limits: Vec<LimitLeft>,
+    /// From the request's arrival to here: a whole reply, or the first content of a streamed one.
+    pub took: Duration,
+    /// Of it, what neither providers took nor limits made it wait.
+    pub overhead: Duration,
+}
+
+impl ReplyMeta {
+    /// The names of [`ReplyMeta::dropped`], which the client chose, made fit for a header: at most twenty, each short and in plain
+    /// characters.
+    #[must_use]
+    pub fn dropped_told(&self) -> Option<String> {
+        const MOST: usize = 20;
+        let plain = |name: &String| {
+            let kept = name.chars().take(60);
+            kept.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect::<String>()
+        };
+        let names = &self.dropped;
+        let list = names.iter().take(MOST).map(plain).collect::<Vec<_>>().join(", ");
+        match names.len() {
+            0 => None,
+            count if count > MOST => Some(format!("{list}, and {} more", count - MOST)),
+            _ => Some(list),
+        }
+    }
 }
 
 /// A limit, and what is left of it.

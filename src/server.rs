@@ -20,6 +20,7 @@ mod refusal;
 mod reply_headers;
 mod rollout;
 mod serve;
+mod several;
 mod simulated;
 mod spend;
 mod stored;

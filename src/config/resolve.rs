@@ -2,6 +2,7 @@
 //!
 //! Here among the sections; in `deployment` within one entry of `model_list`; in `groups` which router decides.
 
+mod aws_profile;
 mod azure;
 mod bedrock;
 mod deployment;

@@ -4,7 +4,7 @@
 //! tolerant and writing is what the provider documents.
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -45,6 +45,12 @@ pub(super) const DIALECT: Dialect = Dialect::named("openai");
 /// The header that unlocks fields of bodies.
 const BETA: &str = "openai-beta";
 
+/// What the names of Mistral's own clients hold. They know calls that are whole, as Mistral streams them, and are told usage unasked.
+const MISTRALS_CLIENTS: &str = "mistralai";
+
+/// What the request's echo says where calls are told whole.
+const WHOLE_CALLS: &str = "whole_calls";
+
 /// The format, as a client's API and as a provider's. It keeps no state; streams do.
 pub struct OpenAi;
 
@@ -77,6 +83,11 @@ impl ClientApi for OpenAi {
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
         let mut chat = parse::request(request)?;
         rest::keep_header(&request.headers, BETA, &mut chat.rest);
+        let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        if agent.is_some_and(|agent| agent.contains(MISTRALS_CLIENTS)) {
+            chat.stream_usage = true;
+            chat.echo.insert(WHOLE_CALLS.to_owned(), true.into());
+        }
         Ok(chat)
     }
 
@@ -89,7 +100,9 @@ impl ClientApi for OpenAi {
     }
 
     fn stream(&self, request: &ChatRequest) -> Box<dyn StreamEncoder> {
-        Box::new(encoder::Encoder::new(request.stream_usage))
+        let usage = request.stream_usage;
+        let whole = request.echo.contains_key(WHOLE_CALLS);
+        Box::new(if whole { encoder::Encoder::with_whole_calls(usage) } else { encoder::Encoder::new(usage) })
     }
 }
 

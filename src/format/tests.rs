@@ -134,3 +134,30 @@ fn json(bytes: &[u8]) -> Value {
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap()
 }
+
+/// Every fixture's shape has a source that is named.
+#[test]
+fn every_fixture_has_a_source() {
+    let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dialect");
+    let said = std::fs::read_to_string(base.join("SOURCES.md")).unwrap();
+    let sections: Vec<(&str, &str)> =
+        said.split("\n## ").skip(1).filter_map(|section| section.split_once('\n')).collect();
+    let mut files = 0;
+    for group in ["bad", "errors", "replies", "requests", "streams"] {
+        for entry in std::fs::read_dir(base.join(group)).unwrap().map(|entry| entry.unwrap().path()) {
+            let folder = entry.strip_prefix(&base).unwrap().to_string_lossy().into_owned();
+            let (folder, paths) = if entry.is_dir() {
+                (folder, std::fs::read_dir(&entry).unwrap().map(|file| file.unwrap().path()).collect())
+            } else {
+                (group.to_owned(), vec![entry])
+            };
+            let (_, rows) = sections.iter().find(|(name, _)| *name == folder).unwrap_or_else(|| panic!("{folder}"));
+            for path in paths {
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                assert!(rows.contains(&format!("`{name}`")), "{folder}/{name} has no source in SOURCES.md");
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 100, "{files}");
+}

@@ -27,8 +27,16 @@ pub(super) async fn within_group(
 ) -> Result<Served<stream::Begun>, Refusal> {
     let mut estimate = Estimate::of(&context.request);
     let order = route::order(context, &mut estimate, guard).await?;
-    let mut tries =
-        Tries { order, failed: Vec::new(), barred: Vec::new(), last: None, rule: context.retry, retries: 0 };
+    context.may_lose = order.len() == 1;
+    let mut tries = Tries {
+        order,
+        failed: Vec::new(),
+        barred: Vec::new(),
+        unable: Vec::new(),
+        last: None,
+        rule: context.retry,
+        retries: 0,
+    };
     let mut unparsed: Option<Unparsed> = None;
     loop {
         if tries.last.is_some() && !tries.again(context, guard.seed, elsewhere).await {
@@ -64,7 +72,9 @@ pub(super) async fn within_group(
             Err(CallFailure::Fault(mut fault)) => {
                 classify(&mut fault);
                 guard.fail_attempt(&fault);
-                tries.failed(context, index, fault)?;
+                if !tries.may_lose(context, index, &fault) {
+                    tries.failed(context, index, fault)?;
+                }
             }
         }
     }
@@ -82,6 +92,8 @@ struct Tries {
     failed: Vec<usize>,
     /// Those that would only refuse it again.
     barred: Vec<usize>,
+    /// Those that cannot take all of the request, and are to leave out what they cannot.
+    unable: Vec<usize>,
     last: Option<AttemptFault>,
     rule: RetryRule,
     /// Retries so far, of this `order`.
@@ -89,6 +101,27 @@ struct Tries {
 }
 
 impl Tries {
+    /// Whether `index` could only not take a parameter that it is to leave out, and nobody is left who can take it: then it, and
+    /// whoever is like it, may be asked without.
+    fn may_lose(&mut self, context: &mut RequestContext<'_>, index: usize, fault: &AttemptFault) -> bool {
+        if context.may_lose {
+            return false;
+        }
+        let rules = |index: usize| &context.group.deployments[index].config.left_out;
+        let unable = fault.kind == FaultKind::Rejected && !fault.was_sent() && fault.param.is_some();
+        if unable && rules(index).unsupported {
+            self.unable.push(index);
+        }
+        if self.unable.is_empty() || self.order.iter().any(|other| *other != index && !self.failed.contains(other)) {
+            return false;
+        }
+        context.may_lose = true;
+        let Self { failed, barred, unable, .. } = self;
+        failed.retain(|index| !unable.contains(index));
+        barred.retain(|index| !unable.contains(index));
+        unable.contains(&index)
+    }
+
     /// Notes a fault.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 
+use super::one_call::OneCall;
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
 use super::{LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, left_out, parser, stream};
@@ -54,20 +55,29 @@ pub(super) async fn call(
         items: context.items.clone(),
         dropped,
         limits: limits_left(context, runtime),
+        took: Duration::ZERO,
+        overhead: Duration::ZERO,
     };
     if context.request.stream {
         let mut source = stream::Source::new(context, guard, runtime, answer.body);
-        if let Err(fault) = within.run(source.first_content(guard)).await {
+        let reading = context.gateway.clock.now();
+        let begun = within.run(source.first_content(guard)).await;
+        guard.was_on_wire(reading, context.gateway.clock.now());
+        if let Err(fault) = begun {
             return Err(source.complaint(fault, |fault| scrubbed(fault, deployment)));
         }
+        (meta.took, meta.overhead) = guard.times();
         let stream = stream::begin(context, guard, runtime, source);
         return Ok(Served::Streamed { stream, meta });
     }
     let full = |full: Refusal| AttemptFault::new(FaultKind::Gateway, full.message);
     let mut hold = |bytes| guard.hold_memory(bytes).map_err(full);
+    let reading = context.gateway.clock.now();
     let body = within.run(collect(&answer.headers, answer.body, MAX_REPLY, &mut hold)).await;
+    let read = context.gateway.clock.now();
     let body = body.map_err(|fault| scrubbed(fault, deployment))?;
     hold(context.gateway.tree_bytes(&body).await)?;
+    guard.was_on_wire(reading, read);
     if context.request.vectors.is_some() {
         let vectors = vectors(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
         guard.first_content();
@@ -76,6 +86,7 @@ pub(super) async fn call(
             meta.bill = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
             meta.cost = meta.bill.map(|bill| bill.total());
         }
+        (meta.took, meta.overhead) = guard.times();
         return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
     }
     let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
@@ -91,11 +102,16 @@ pub(super) async fn call(
         // What was asked before, of a reply the parser did not take, is in it.
         meta.cost = meta.bill.map(|bill| bill.total() + before.unwrap_or_default());
     }
+    if OneCall::wanted(&context.request, deployment.defaults.as_deref()) {
+        OneCall::cut(&mut reply);
+    }
     let length = parser::length(&reply);
     let read = parser::whole(context, guard, &mut reply).await;
     read.map_err(|complained| CallFailure::Complaint(complained.scrubbed(|fault| scrubbed(fault, deployment))))?;
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
-    Ok(Served::Whole { body: guard.api().reply_to(&context.request, &reply), meta })
+    let body = guard.api().reply_to(&context.request, &reply);
+    (meta.took, meta.overhead) = guard.times();
+    Ok(Served::Whole { body, meta })
 }
 
 /// Where the deployment's limits stand, for the client to see.
@@ -197,7 +213,10 @@ async fn send(
     let whole = context.holds().then_some(runtime.config.timeouts.first_byte);
     let limit = outgoing.timeouts.first_byte.max(whole.unwrap_or_default());
     let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
-    let answer = runtime.transport.send(outgoing).await?;
+    let asked = context.gateway.clock.now();
+    let answer = runtime.transport.send(outgoing).await;
+    guard.was_on_wire(asked, context.gateway.clock.now());
+    let answer = answer?;
     let coding = answer.headers.get(CONTENT_ENCODING).map(|coding| String::from_utf8_lossy(coding.as_bytes()));
     if let Some(coding) = coding.filter(|coding| !coding.eq_ignore_ascii_case("identity")) {
         let message =
@@ -214,7 +233,7 @@ async fn encode(
     bare_stream: bool,
 ) -> Result<Encoded, AttemptFault> {
     let format = runtime.format.serving(context.id, context.gateway.clock.now());
-    let allowed = context.wishes.allowed.clone();
+    let (allowed, may_lose) = (context.wishes.allowed.clone(), context.may_lose);
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
         let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
@@ -222,9 +241,11 @@ async fn encode(
         let target =
             Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
         let longest = runtime.config.max_output_tokens;
-        left_out::encoded(request, &runtime.config.left_out, longest, &allowed, |request| match request.vectors {
-            Some(_) => format.encode_vectors(request, &target),
-            None => format.encode(request, &target),
+        left_out::encoded(request, &runtime.config.left_out, may_lose, longest, &allowed, |request| {
+            match request.vectors {
+                Some(_) => format.encode_vectors(request, &target),
+                None => format.encode(request, &target),
+            }
         })
     };
     if !context.large && !runtime.format.is_slow() {

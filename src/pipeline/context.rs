@@ -58,6 +58,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) wishes: Wishes,
     /// How often it is tried again.
     pub(super) retry: RetryRule,
+    /// Whether deployments that leave out what they cannot take may do so: not before those are asked that can take it.
+    pub(super) may_lose: bool,
 }
 
 /// What is known of a request beside itself.
@@ -123,6 +125,7 @@ impl<'a> RequestContext<'a> {
             headers,
             wishes,
             retry,
+            may_lose: true,
         })
     }
 

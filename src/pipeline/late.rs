@@ -100,7 +100,15 @@ impl Late {
                     };
                     match answer {
                         None => *due = true,
-                        Some(Ok(Ok(Served::Streamed { stream, .. }))) => self.state = State::Streaming(stream),
+                        Some(Ok(Ok(Served::Streamed { stream, meta }))) => {
+                            self.state = State::Streaming(stream);
+                            // The head is out, which would have told.
+                            if let Some(dropped) = meta.dropped_told() {
+                                let mut told = BytesMut::new();
+                                self.encoder.remark(&format!("x-witgate-dropped: {dropped}"), &mut told);
+                                return Some((told.freeze(), self));
+                            }
+                        }
                         // No stage makes another of a request for a stream.
                         Some(Ok(Ok(Served::Whole { .. } | Served::Large { .. } | Served::Late { .. }))) => {
                             self.state = State::Over;

@@ -1,19 +1,19 @@
 //! A request as a deployment's provider gets it: without the parameters that are not for it, each of which is reported.
 //!
 //! What a format cannot say and may not leave out refuses the request. Where the configuration wants it (`drop_params`), the parameter that
-//! is blamed is left out instead; the conversation never is.
+//! is blamed is left out instead; the conversation never is. Before that, the other deployments of the group are asked.
 
 use serde_json::{Map, Value};
 
 use crate::catalog::LeftOut;
 use crate::chat::ChatRequest;
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::{Encoded, NO_QUIRKS, Target, in_common_words};
+use crate::format::{self, Encoded, NO_QUIRKS, Target, in_common_words};
 
 /// Parameters that one request may lose before it is refused: more than formats refuse.
 const MOST: usize = 16;
 
-/// Writes `request` with what is to be left out of it left out, and no longer a reply asked for than `longest` tokens, the most the model
+/// Writes `request` with what is to be left out of it left out (what refuses it, only if `may_lose`), and no longer a reply asked for than `longest` tokens, the most the model
 /// gives, where parameters are left out at all. What the rules or the client (`allowed`) never want left out is sent
 /// under its own name, where the provider has no other.
 ///
@@ -22,10 +22,12 @@ const MOST: usize = 16;
 pub(super) fn encoded(
     request: &ChatRequest,
     rules: &LeftOut,
+    may_lose: bool,
     longest: Option<u32>,
     allowed: &[String],
     encode: impl Fn(&ChatRequest) -> Result<Encoded, AttemptFault>,
 ) -> Result<Encoded, AttemptFault> {
+    let may_lose = may_lose && rules.unsupported;
     let mut left = Vec::new();
     // A copy only where something is left out; the conversation is shared.
     let mut less: Option<ChatRequest> = None;
@@ -40,25 +42,37 @@ pub(super) fn encoded(
         left.push("max_tokens".to_owned());
     }
     loop {
-        let fault = match encode(less.as_ref().unwrap_or(request)) {
+        let asked = less.as_ref().unwrap_or(request);
+        let fault = match encode(asked) {
             Ok(mut encoded) => {
                 if !(rules.never.is_empty() && allowed.is_empty()) {
                     let kept =
                         rules.never.iter().chain(allowed).filter(|name| encoded.dropped.contains(name)).collect();
                     keep(kept, request, &mut encoded);
                 }
+                if let Some(name) = format::meant_and_dropped(asked, &encoded.dropped).filter(|_| !may_lose) {
+                    return Err(cannot_take(name));
+                }
                 encoded.dropped.splice(0..0, left);
                 return Ok(encoded);
             }
             Err(fault) => fault,
         };
-        let blamed = fault.param.as_ref().filter(|_| rules.unsupported && fault.kind == FaultKind::Rejected);
+        let blamed = fault.param.as_ref().filter(|_| may_lose && fault.kind == FaultKind::Rejected);
         let Some(blamed) = blamed.filter(|_| left.len() < MOST) else { return Err(fault) };
         if !less.get_or_insert_with(|| request.clone()).leave_out(blamed) {
             return Err(fault);
         }
         left.push(blamed.clone());
     }
+}
+
+fn cannot_take(name: &str) -> AttemptFault {
+    let message = format!(
+        "`{name}`: no provider of this model takes it, and without it the reply would be another one; leave it out, or have it left out by \
+         `drop_params: true`"
+    );
+    AttemptFault { param: Some(name.to_owned()), ..AttemptFault::new(FaultKind::Rejected, message) }
 }
 
 /// Adds parameters to a body, as the client wrote them.

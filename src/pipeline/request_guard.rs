@@ -4,6 +4,7 @@
 //! guard of the attempt under way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::estimate::AttemptEstimate;
 use crate::attempt::{AttemptProgress, Billing, UsageBounds};
@@ -13,6 +14,7 @@ use crate::format::ClientApi;
 use crate::health;
 use crate::id::RequestId;
 use crate::limits::{Demand, Reservation};
+use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::record::{self, Explanation, Record, ReplyRead};
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
@@ -45,6 +47,8 @@ pub struct RequestGuard {
     before_group: usize,
     attempt: Option<AttemptGuard>,
     memory: HeldMemory,
+    /// How long providers were waited for.
+    on_wire: Duration,
     written: bool,
 }
 
@@ -72,6 +76,7 @@ impl RequestGuard {
             before_group: 0,
             attempt: None,
             memory,
+            on_wire: Duration::ZERO,
             written: false,
         }
     }
@@ -102,7 +107,8 @@ impl RequestGuard {
     }
 
     /// Who asks; `None` before it is known.
-    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
+    #[must_use]
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
         self.caller.as_ref()
     }
 
@@ -250,6 +256,17 @@ impl RequestGuard {
     /// The attempt under way, to be told what happens to it.
     pub(super) fn progress(&mut self) -> Option<&mut AttemptProgress> {
         self.attempt.as_mut().map(|attempt| &mut attempt.progress)
+    }
+
+    /// A provider was waited for.
+    pub(super) fn was_on_wire(&mut self, since: Moment, until: Moment) {
+        self.on_wire += until.since(since);
+    }
+
+    /// How long the request took so far, and how much of it neither providers nor limits did.
+    pub(super) fn times(&self) -> (Duration, Duration) {
+        let took = self.gateway.clock.now().since(self.record.arrived);
+        (took, took.saturating_sub(self.record.waited).saturating_sub(self.on_wire))
     }
 
     /// The provider's response head has come.

@@ -24,6 +24,7 @@ use crate::snapshot::DeploymentRuntime;
 use crate::upstream::Body;
 
 use super::call::named;
+use super::one_call::OneCall;
 use super::parser::{CallFailure, StreamParser, Unparsed};
 use super::scrub::scrubbed;
 use super::send_timeout::SendTimeout;
@@ -55,6 +56,8 @@ pub(super) struct Source {
     parser: Option<StreamParser>,
     /// The client gets nothing before the reply is whole.
     hold: bool,
+    /// Where the client wants one call and no more.
+    one_call: Option<OneCall>,
     /// The text that came, while the model may still be asked again.
     text: Option<String>,
     complaint: Option<Complaint>,
@@ -121,6 +124,7 @@ impl Source {
             seen: Seen::default(),
             spoke: false,
             hold: hold && parser.is_some(),
+            one_call: OneCall::wanted(&context.request, runtime.config.defaults.as_deref()).then(OneCall::default),
             text: parser.is_some().then(String::new),
             parser,
             complaint: None,
@@ -186,6 +190,10 @@ impl Source {
         let before = self.chunks.len();
         let decoded = self.decode().await;
         self.count(before);
+        if let Some(one_call) = &mut self.one_call {
+            let new = self.chunks.split_off(before);
+            self.chunks.extend(new.into_iter().filter(|chunk| one_call.passes(chunk)));
+        }
         // Of a reply that breaks off here, what came before is the parser's too.
         let complete = decoded.is_ok() && self.decoder.is_complete();
         if let Some(parser) = self.parser.as_mut().filter(|_| self.complaint.is_none()) {

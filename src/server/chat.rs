@@ -1,5 +1,6 @@
 //! Chats, through whichever API: read the body within bounds, serve it, name the deployment that replied in its headers.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::Stream;
 use http_body_util::BodyExt;
 
 use crate::fault::{Refusal, RefusalKind};
@@ -18,8 +20,8 @@ use crate::format::{ClientApi, ClientRequest};
 use crate::pipeline::{Pieces, ReplyMeta, RequestGuard, Served};
 
 use super::coding::Coding;
-use super::stored::Begun;
-use super::{App, RequestBody, access, coding, refusal, reply_headers, stored};
+use super::stored::{Begun, Exchange};
+use super::{App, RequestBody, access, coding, refusal, reply_headers, several, stored};
 
 /// How long is read what nobody wants.
 const DISCARD: Duration = Duration::from_secs(5);
@@ -73,6 +75,14 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request:
     let kind = HeaderValue::from_static(api.stream_type(&head.uri));
     let request = ClientRequest::new(head.method, head.uri, head.headers, body);
     let request = ClientRequest { id: id.clone(), earlier, named, ..request };
+    match api.several(&request.body) {
+        Ok(None) => {}
+        Ok(Some(several)) => {
+            let joined = several::serve(app, guard, &request, several).await;
+            return joined.map_or_else(|why| refusal::response(api, &why, &id), |joined| joint(api, joined, kind, &id));
+        }
+        Err(why) => return refusal::response(api, &guard.refuse(why), &id),
+    }
     match app.gateway.serve(guard, request).await {
         Ok(Served::Whole { body, meta }) => {
             if let Some(exchange) = exchange {
@@ -90,28 +100,42 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request:
             response.headers_mut().insert(CONTENT_LENGTH, length.into());
             response
         }
-        Ok(Served::Streamed { stream, meta }) => {
-            let body = match exchange {
-                Some(exchange) => Body::from_stream(exchange.keep_stream(stream)),
-                None => Body::from_stream(stream),
-            };
-            let mut response = respond(api, body, kind, &id, &meta);
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            response
-        }
+        Ok(Served::Streamed { stream, meta }) => streamed(api, kept(exchange, stream), Some(&meta), kind, &id),
         // Who replies is not known yet.
-        Ok(Served::Late { stream }) => {
-            let mut response = Response::new(match exchange {
-                Some(exchange) => Body::from_stream(exchange.keep_stream(stream)),
-                None => Body::from_stream(stream),
-            });
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, kind);
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            refusal::identify(api, headers, &id);
-            response
-        }
+        Ok(Served::Late { stream }) => streamed(api, kept(exchange, stream), None, kind, &id),
         Err(why) => refusal::response(api, &why, &id),
+    }
+}
+
+/// The body of a stream, of which is kept what an API keeps.
+fn kept(exchange: Option<Exchange>, stream: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Body {
+    match exchange {
+        Some(exchange) => Body::from_stream(exchange.keep_stream(stream)),
+        None => Body::from_stream(stream),
+    }
+}
+
+/// A stream; `meta` is not there where its head goes out before anybody replied.
+fn streamed(api: &dyn ClientApi, body: Body, meta: Option<&ReplyMeta>, kind: HeaderValue, id: &str) -> Response {
+    let mut response = if let Some(meta) = meta {
+        respond(api, body, kind, id, meta)
+    } else {
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        refusal::identify(api, response.headers_mut(), id);
+        response
+    };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// The reply to a request that stood for several.
+fn joint(api: &dyn ClientApi, joined: several::Joined, kind: HeaderValue, id: &str) -> Response {
+    match joined {
+        several::Joined { body, meta: Some(meta), streamed: false } => {
+            respond(api, body, HeaderValue::from_static("application/json"), id, &meta)
+        }
+        several::Joined { body, meta, .. } => streamed(api, body, meta.as_ref(), kind, id),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::money::NanoUsd;
 use crate::pipeline::{LimitLeft, ReplyMeta};
 
 /// About so many headers a reply has, and the two the connection adds.
-pub(super) const MOST: usize = 26;
+pub(super) const MOST: usize = 28;
 
 // Looked up when this is compiled, not for every reply.
 const POLICY: HeaderName = HeaderName::from_static("x-witgate-policy");
@@ -22,6 +22,8 @@ const MODEL_GROUP: HeaderName = HeaderName::from_static("x-litellm-model-group")
 const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
 const RETRIES: HeaderName = HeaderName::from_static("x-litellm-attempted-retries");
 const FALLBACKS: HeaderName = HeaderName::from_static("x-litellm-attempted-fallbacks");
+const DURATION: HeaderName = HeaderName::from_static("x-litellm-response-duration-ms");
+const OVERHEAD: HeaderName = HeaderName::from_static("x-litellm-overhead-duration-ms");
 const COST: HeaderName = HeaderName::from_static("x-litellm-response-cost");
 const COST_ORIGINAL: HeaderName = HeaderName::from_static("x-litellm-response-cost-original");
 const COST_INPUT: HeaderName = HeaderName::from_static("x-litellm-response-cost-input");
@@ -53,11 +55,14 @@ pub(super) fn tell(headers: &mut HeaderMap, meta: &ReplyMeta) {
     if let Some(items) = &meta.items {
         text(ITEMS, &ranges(items));
     }
-    if !meta.dropped.is_empty() {
-        text(DROPPED, &listed(&meta.dropped));
+    if let Some(dropped) = meta.dropped_told() {
+        text(DROPPED, &dropped);
     }
     headers.insert(ATTEMPTS, meta.attempts.into());
     headers.insert(WAITED, HeaderValue::from(u64::try_from(meta.waited.as_millis()).unwrap_or(u64::MAX)));
+    for (name, length) in [(DURATION, meta.took), (OVERHEAD, meta.overhead)] {
+        headers.extend(HeaderValue::try_from(format!("{:.3}", length.as_secs_f64() * 1000.0)).map(|told| (name, told)));
+    }
     headers.insert(RETRIES, meta.tried.retries.into());
     headers.insert(FALLBACKS, meta.tried.fallbacks.into());
     for LimitLeft { what, limit, left, reset } in &meta.limits {
@@ -109,15 +114,4 @@ fn ranges(indices: &[u32]) -> String {
     }
     let said = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     ranges.iter().map(said).collect::<Vec<_>>().join(",")
-}
-
-/// Names the client chose, made fit for a header: at most twenty, each short and in plain characters.
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 20;
-    let plain = |name: &String| {
-        let kept = name.chars().take(60);
-        kept.map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }).collect::<String>()
-    };
-    let list = names.iter().take(MOST).map(plain).collect::<Vec<_>>().join(", ");
-    if names.len() > MOST { format!("{list}, and {} more", names.len() - MOST) } else { list }
 }

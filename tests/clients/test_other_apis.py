@@ -8,9 +8,16 @@ import pytest
 from google import genai
 from google.genai import errors, types
 from mistralai.client import Mistral
+from mistralai.client.errors import SDKError
+from pydantic import BaseModel
 
 from conftest import KEY
 from vendors import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, TOOL_ARGUMENTS
+
+class Place(BaseModel):
+    city: str
+    days: int
+
 
 FORECAST = {
     "type": "function",
@@ -172,10 +179,62 @@ def test_gemini_errors(gemini_client, group, status, error):
     assert (raised.value.code, raised.value.status) == (404, "NOT_FOUND")
 
 
-def test_mistral(gateway, group):
-    with Mistral(api_key=KEY, server_url=gateway) as client:
-        messages = [{"role": "user", "content": "scenario:text"}]
-        reply = client.chat.complete(model=group, messages=messages, max_tokens=50)
-        assert reply.choices[0].message.content == TEXT
-        events = client.chat.stream(model=group, messages=messages, max_tokens=50)
-        assert "".join(event.data.choices[0].delta.content or "" for event in events if event.data.choices) == TEXT
+@pytest.fixture
+def mistral(gateway):
+    with Mistral(api_key=KEY, server_url=gateway, timeout_ms=30_000) as client:
+        yield client
+
+
+def of_mistral(scenario, *parts):
+    return [{"role": "user", "content": [{"type": "text", "text": f"scenario:{scenario}"}, *parts]}]
+
+
+def test_mistral(mistral, group):
+    reply = mistral.chat.complete(model=group, messages=of_mistral("text"), max_tokens=50)
+    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == (TEXT, "stop")
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (INPUT_TOKENS, OUTPUT_TOKENS)
+    events = list(mistral.chat.stream(model=group, messages=of_mistral("text"), max_tokens=50))
+    assert "".join(event.data.choices[0].delta.content or "" for event in events if event.data.choices) == TEXT
+    picture = {"type": "image_url", "image_url": "data:image/png;base64,iVBORw0KGgo="}
+    reply = mistral.chat.complete(model=group, messages=of_mistral("text", picture), max_tokens=50)
+    assert reply.choices[0].message.content == TEXT
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_mistral_tools(mistral, group, streamed):
+    function = {key: FORECAST[key] for key in ("name", "description", "parameters")}
+    asked = {"model": group, "tools": [{"type": "function", "function": function}], "tool_choice": "any", "max_tokens": 50}
+    messages = of_mistral("tools")
+    if streamed:
+        events = [event.data for event in mistral.chat.stream(messages=messages, **asked)]
+        (call,) = [call for data in events for choice in data.choices for call in choice.delta.tool_calls or []]
+        assert [data.usage.completion_tokens for data in events if data.usage] == [OUTPUT_TOKENS]
+    else:
+        (call,) = mistral.chat.complete(messages=messages, **asked).choices[0].message.tool_calls
+    call_id, name, arguments = call.id, call.function.name, call.function.arguments
+    assert (name, json.loads(arguments)) == ("forecast", json.loads(TOOL_ARGUMENTS))
+    said = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    messages += [
+        {"role": "assistant", "content": "", "tool_calls": [said]},
+        {"role": "tool", "tool_call_id": call_id, "name": name, "content": "rain"},
+    ]
+    assert mistral.chat.complete(messages=messages, **{**asked, "tool_choice": "auto"}).choices[0].message.content == TEXT
+
+
+def test_mistral_structured_output(mistral, group):
+    reply = mistral.chat.parse(Place, model=group, messages=of_mistral("schema"), max_tokens=50)
+    assert reply.choices[0].message.parsed == Place(city="Oslo", days=3)
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+def test_mistral_faults(mistral, group, status):
+    with pytest.raises(SDKError) as raised:
+        mistral.chat.complete(model=group, messages=of_mistral(f"error-{status}"), max_tokens=50)
+    assert (raised.value.status_code == status) == (status < 500)
+    assert f"upstream says {status}" in raised.value.body
+
+
+def test_mistral_leaves(mistral, group, provider):
+    with mistral.chat.stream(model=group, messages=of_mistral("hang"), max_tokens=50) as stream:
+        next(iter(stream))
+    assert provider.gone.get(timeout=10), "a client that leaves ends the call"

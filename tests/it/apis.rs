@@ -149,7 +149,8 @@ async fn the_older_completions_are_chats() {
         ("echo", json!(true)),
         ("logprobs", json!(2)),
         ("best_of", json!(3)),
-        ("prompt", json!(["a", "b"])),
+        ("prompt", json!(["a", 1])),
+        ("prompt", json!(vec!["a"; 129])),
         ("prompt", json!([1, 2])),
     ] {
         let mut body = json!({"model": "g", "prompt": "p"});
@@ -183,6 +184,63 @@ async fn tools_without_their_wrapper_are_understood() {
 }
 
 /// The header `content-encoding` and a body that is so encoded.
+/// Several prompts are several requests, and one reply whose alternatives are numbered as OpenAI numbers them.
+#[tokio::test]
+async fn several_prompts_are_answered_as_one() {
+    let whole = Step::json(200, &openai_reply("Hello"));
+    let (gateway, upstream) = over("openai", "/v1", vec![whole]).await;
+    for (n, places) in [(None, [0, 1, 2]), (Some(2), [0, 2, 4])] {
+        let mut asked = json!({"model": "g", "prompt": ["one", "two", "three"], "max_tokens": 9});
+        if let Some(n) = n {
+            asked["n"] = json!(n);
+        }
+        let before = upstream.count();
+        let said = gateway.post("/v1/completions", &asked).await;
+        assert_eq!(said.status, 200, "{}", said.text);
+        assert_eq!(said.header("x-litellm-model-group"), "g");
+        let said = said.json();
+        let told: Vec<(u64, &str)> = said["choices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|choice| (choice["index"].as_u64().unwrap(), choice["text"].as_str().unwrap()))
+            .collect();
+        assert_eq!(told, places.map(|place| (place, "Hello")), "{said}");
+        assert_eq!(said["usage"]["total_tokens"], 33, "{said}");
+        let mut prompts: Vec<String> = upstream.asked()[before..]
+            .iter()
+            .map(|one| one.body["messages"][0]["content"].as_str().unwrap().to_owned())
+            .collect();
+        prompts.sort();
+        assert_eq!(prompts, ["one", "three", "two"]);
+    }
+    assert_eq!(gateway.metric("witgate_requests_total"), Some(6.0), "each is a request");
+
+    let (gateway, _upstream) = over("openai", "/v1", vec![Step::events(OPENAI_STREAM)]).await;
+    let asked =
+        json!({"model": "g", "prompt": ["one", "two"], "stream": true, "stream_options": {"include_usage": true}});
+    let events = gateway.post("/v1/completions", &asked).await.events();
+    assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
+    let parsed: Vec<Value> =
+        events[..events.len() - 1].iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    for place in [0, 1] {
+        let of = |event: &&Value| event["choices"][0]["index"] == place;
+        let text: String = parsed.iter().filter(of).filter_map(|event| event["choices"][0]["text"].as_str()).collect();
+        assert_eq!(text, "Hello");
+    }
+    assert_eq!(parsed.last().unwrap()["usage"]["total_tokens"], 22);
+
+    // One that fails is the answer to all; in streams, an event after which nothing comes.
+    let (gateway, _upstream) = over("openai", "/v1", vec![Step::openai_rate_limited(7)]).await;
+    let mut asked = json!({"model": "g", "prompt": ["one", "two"]});
+    assert_eq!(gateway.post("/v1/completions", &asked).await.status, 429);
+    let cut = OPENAI_STREAM.find("{\"content\":\"lo\"").unwrap();
+    let (gateway, _upstream) = over("openai", "/v1", vec![Step::events(OPENAI_STREAM).cut_after(cut)]).await;
+    asked["stream"] = json!(true);
+    let text = gateway.post("/v1/completions", &asked).await.text;
+    assert!(text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
+}
+
 fn gzipped(body: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

@@ -331,3 +331,101 @@ async fn an_effort_reaches_each_model_as_it_knows_it() {
         assert_eq!((&seen["thinking"], &seen["output_config"]), (&thinking, &output), "{model} of {bound}");
     }
 }
+
+/// Streams as imitators really send them, as Anthropic's clients put them together: block after block, each call whole, under a reason that
+/// fits what came.
+#[tokio::test]
+async fn strange_streams_are_what_they_mean() {
+    let call = |name: &str, input: Value| (name.to_owned(), input);
+    let (f, g) = (|input| call("f", input), |input| call("g", input));
+    let x = json!({"x": 1});
+    for (fixture, calls, text, reason) in [
+        ("late_name", vec![call("read", json!({"p": 1}))], "", "tool_use"),
+        ("woven_calls", vec![f(x.clone()), g(json!({"y": 2}))], "", "tool_use"),
+        ("blank_in_call", vec![f(x.clone())], "", "tool_use"),
+        ("call_ends_stop", vec![f(json!({}))], "", "tool_use"),
+        ("call_ends_function_call", vec![f(json!({}))], "", "tool_use"),
+        ("ends_max_tokens", vec![], "Hi", "max_tokens"),
+        ("ends_eos", vec![], "Hi", "end_turn"),
+        ("joined", vec![], "Hello", "end_turn"),
+        ("without_done", vec![], "", "end_turn"),
+    ] {
+        let file = crate::support::fixture(&format!("dialect/streams/openai/{fixture}.sse"));
+        let stream = Step::events(std::fs::read(file).unwrap());
+        let (gateway, _upstream) = over("hosted_vllm", "", vec![stream]).await;
+        let said = gateway.post("/v1/messages", &asked("/v1/messages", true)).await;
+        assert_eq!(said.status, 200, "{fixture}: {}", said.text);
+        let message = crate::agents::accumulated(&said);
+        let content = message["content"].as_array().unwrap();
+        let made: Vec<(String, Value)> = content
+            .iter()
+            .filter(|block| block["type"] == "tool_use")
+            .map(|block| (block["name"].as_str().unwrap().to_owned(), block["input"].clone()))
+            .collect();
+        assert_eq!(made, calls, "{fixture}: {message}");
+        let words: String = content.iter().filter_map(|block| block["text"].as_str()).collect();
+        assert!(text.is_empty() || words == text, "{fixture}: {message}");
+        assert_eq!(message["stop_reason"], reason, "{fixture}");
+    }
+}
+
+/// What Anthropic refuses together, or blank, is left out and told; its own clients are told by itself.
+#[tokio::test]
+async fn what_anthropic_refuses_together_or_blank_is_left_out_and_told() {
+    let reply = crate::chat::anthropic_reply("Hello");
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply)]).await;
+    let config = format!(
+        "model_list: [{{model_name: g, litellm_params: {{model: anthropic/claude-sonnet-4-5, api_base: \"{}\", api_key: sk-up}}}}]\n",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    let mut request = asked("/v1/chat/completions", false);
+    request["temperature"] = json!(1);
+    request["top_p"] = json!(0.95);
+    request["stop"] = json!(["\n", "END"]);
+    let said = gateway.post("/v1/chat/completions", &request).await;
+    assert_eq!((said.status, said.header("x-witgate-dropped")), (200, "top_p, stop"), "{}", said.text);
+    let seen = &upstream.asked()[0].body;
+    assert_eq!((&seen["temperature"], &seen["stop_sequences"]), (&json!(1.0), &json!(["END"])), "{seen}");
+    assert!(seen.get("top_p").is_none());
+    let mut request = asked("/v1/messages", false);
+    request["temperature"] = json!(1);
+    request["top_p"] = json!(0.95);
+    request["stop_sequences"] = json!(["\n"]);
+    let said = gateway.post("/v1/messages", &request).await;
+    assert_eq!((said.status, said.header("x-witgate-dropped")), (200, ""));
+    let seen = &upstream.asked()[1].body;
+    assert_eq!((&seen["top_p"], &seen["stop_sequences"]), (&json!(0.95), &json!(["\n"])), "{seen}");
+}
+
+/// Ids of calls are written anew where they are illegal and nowhere else, call and result together.
+#[tokio::test]
+async fn ids_of_calls_are_rewritten_where_they_are_illegal_and_nowhere_else() {
+    let long = "call_".to_owned() + &"x".repeat(85);
+    for (provider, id, kept) in [
+        ("anthropic", "functions.Bash:0", false),
+        ("anthropic", "toolu_1", true),
+        ("openai", long.as_str(), false),
+        ("openai", "functions.Bash:0", true),
+        ("hosted_vllm", "functions.Bash:0", true),
+        ("hosted_vllm", long.as_str(), true),
+    ] {
+        let reply = if provider == "anthropic" { crate::chat::anthropic_reply("Hello") } else { openai_reply("Hello") };
+        let (gateway, upstream) = over(provider, "", vec![Step::json(200, &reply)]).await;
+        let mut request = asked("/v1/chat/completions", false);
+        let call = json!({"id": id, "type": "function", "function": {"name": "Bash", "arguments": "{}"}});
+        request["messages"] = json!([{"role": "user", "content": "ls"}, {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": id, "content": "a"}]);
+        request["tools"] = json!([{"type": "function", "function": {"name": "Bash", "parameters": {"type": "object", "properties": {}}}}]);
+        assert_eq!(gateway.post("/v1/chat/completions", &request).await.status, 200);
+        let messages = upstream.asked()[0].body["messages"].clone();
+        let (called, answered) = if provider == "anthropic" {
+            (messages[1]["content"][0]["id"].clone(), messages[2]["content"][0]["tool_use_id"].clone())
+        } else {
+            (messages[1]["tool_calls"][0]["id"].clone(), messages[2]["tool_call_id"].clone())
+        };
+        assert_eq!(called, answered, "{provider}: {messages}");
+        assert_eq!(called == id, kept, "{provider}: {called} of {id}");
+        assert!(called.as_str().unwrap().len() <= 64 || kept, "{called}");
+    }
+}

@@ -117,3 +117,40 @@ async fn a_component_that_cannot_be_taken_keeps_nothing_from_starting_but_itself
     let told = report["problems"][0].as_str().unwrap_or_default();
     assert!(told.contains("broken") && told.contains("not a WebAssembly component"), "{report}");
 }
+
+/// A body and a stream pass a group with a router as they pass one without: it decides before the call and has no business with either.
+#[tokio::test]
+async fn a_router_changes_nothing_that_the_gateway_can_carry() {
+    let large = "x".repeat(12 << 20);
+    for (policy, settings) in
+        [(None, ""), (Some("simple-shuffle"), ""), (Some("tpm-aware"), ""), (Some("latency-based"), "")]
+    {
+        let gate = crate::support::upstream::Gate::closed();
+        let content = crate::chat::OPENAI_STREAM.find("data: [DONE]").expect("an end");
+        let upstream = crate::support::upstream::ScriptedUpstream::start([
+            crate::support::upstream::Step::json(200, &crate::chat::openai_reply("Hello")),
+            crate::support::upstream::Step::events(crate::chat::OPENAI_STREAM).pause_after(content, &gate),
+        ])
+        .await;
+        let routers = policy.map_or_else(String::new, |policy| {
+            format!("witgate: {{routers: {{g: {{policy: {policy}{settings}}}}}}}\n")
+        });
+        let config = format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up}}}}]\n{routers}",
+            upstream.origin()
+        );
+        let gateway = Gateway::start(&config).await;
+        let body = json!({"model": "g", "messages": [{"role": "user", "content": large}]});
+        let said = gateway.post("/v1/chat/completions", &body).await;
+        assert_eq!(said.status, 200, "{policy:?}: {}", said.text);
+        assert_eq!(upstream.asked()[0].body["messages"][0]["content"].as_str().map(str::len), Some(large.len()));
+        // What is there of a stream reaches the client though its end is far off.
+        let body = json!({"model": "g", "stream": true, "messages": [{"role": "user", "content": "Hi"}]});
+        let mut stream = gateway.open("/v1/chat/completions", &body).await;
+        let mut seen = String::new();
+        while !seen.contains("\"lo\"") {
+            seen += std::str::from_utf8(&stream.chunk().await.expect("readable").expect("more")).expect("text");
+        }
+        gate.open();
+    }
+}

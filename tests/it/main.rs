@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod agents;
 mod apis;
 mod chat;
 mod commands;

@@ -270,3 +270,26 @@ async fn an_included_file_is_watched_from_when_it_is_named() {
     until("its change is seen", || serves("third") && !serves("second")).await;
     assert!(serves("first"));
 }
+
+/// The same bytes under the same name are no change, however often they are written.
+#[tokio::test]
+async fn the_same_component_written_again_is_no_change() {
+    let gateway = Gateway::start_with(CONFIG, &[("counting.wasm", &fixture("policies/counting-a.wasm"))]).await;
+    let decides = gateway.app.gateway.live.read().groups["g"].policy.clone();
+    let bytes = std::fs::read(fixture("policies/counting-a.wasm")).expect("a component");
+    for round in 1..=3 {
+        for _ in 0..50 {
+            gateway.replace("policies/counting.wasm", &bytes);
+        }
+        // A change that is one, so that it is known that the writing before it was looked at.
+        gateway.replace("config.yaml", CONFIG.replace("id: last", &format!("id: last-{round}")).as_bytes());
+        until("applied", || {
+            gateway.app.gateway.live.read().groups["g"].deployments[1].config.id.as_str() == format!("last-{round}")
+        })
+        .await;
+        let now = gateway.app.gateway.live.read();
+        assert!(now.groups["g"].policy.starts_with("counting@"));
+        assert!(gateway.generation() <= 1 + 2 * round, "{} changes after {round}", gateway.generation());
+    }
+    assert_eq!(gateway.app.gateway.live.read().groups["g"].policy, decides, "the same component decides");
+}

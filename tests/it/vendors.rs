@@ -256,3 +256,136 @@ async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told()
         answer.text
     );
 }
+
+/// Without these a reply would be another one, and nobody could tell by it.
+#[tokio::test]
+async fn what_makes_another_reply_is_refused_by_name_or_left_out_where_that_is_wanted() {
+    for (field, value, provider) in [
+        ("logit_bias", json!({"50256": -100}), "anthropic"),
+        ("logprobs", json!(true), "anthropic"),
+        ("logit_bias", json!({"50256": -100}), "mistral"),
+    ] {
+        for (more, status) in [("", 400), (", drop_params: true", 200)] {
+            let reply = if provider == "anthropic" { anthropic_reply("Hello") } else { openai_reply("Hello") };
+            let upstream = ScriptedUpstream::start([Step::json(200, &reply)]).await;
+            let params = format!("model: {provider}/m, api_base: \"{}\", api_key: k{more}", upstream.origin());
+            let gateway = Gateway::start(&group(&params)).await;
+            let mut asked = hi();
+            asked[field] = value.clone();
+            let answer = gateway.post("/v1/chat/completions", &asked).await;
+            assert_eq!(answer.status, status, "{field} at {provider}: {}", answer.text);
+            if status == 400 {
+                let error = &answer.json()["error"];
+                assert_eq!(error["param"], field, "{error}");
+                assert!(error["message"].as_str().unwrap().contains("drop_params"), "{error}");
+                assert_eq!(upstream.count(), 0);
+            } else {
+                assert_eq!(answer.header("x-witgate-dropped"), field);
+            }
+            // What says nothing costs nothing.
+            asked[field] = if field == "logprobs" { json!(false) } else { json!({}) };
+            assert_eq!(gateway.post("/v1/chat/completions", &asked).await.status, 200);
+        }
+    }
+}
+
+/// Where parameters are left out, whoever can take them is asked first.
+#[tokio::test]
+async fn nothing_is_left_out_while_a_member_of_the_group_can_take_it() {
+    let mut asked = hi();
+    asked["n"] = json!(2);
+    let able = ScriptedUpstream::start([Step::json(200, &openai_reply("Able"))]).await;
+    let unable = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Unable"))]).await;
+    let entry = |provider: &str, base: String| {
+        format!(
+            "  - {{model_name: g, litellm_params: {{model: {provider}, api_base: \"{base}\", api_key: k, drop_params: true}}}}\n"
+        )
+    };
+    let two = entry("anthropic/claude-x", unable.origin()) + &entry("anthropic/claude-y", unable.origin());
+    let settings = "router_settings: {num_retries: 0, routing_strategy: least-busy}\n";
+    let gateway =
+        Gateway::start(&format!("model_list:\n{two}{}{settings}", entry("openai/m", format!("{}/v1", able.origin()))))
+            .await;
+    for _ in 0..4 {
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert!(answer.status == 200 && answer.text.contains("Able"), "{}", answer.text);
+        assert_eq!(answer.header("x-witgate-dropped"), "");
+    }
+    let gateway = Gateway::start(&format!("model_list:\n{two}{settings}")).await;
+    let answer = gateway.post("/v1/chat/completions", &asked).await;
+    assert!(answer.status == 200 && answer.text.contains("Unable"), "{}", answer.text);
+    assert_eq!((answer.header("x-witgate-dropped"), unable.count()), ("n", 1), "one was sent, without it");
+}
+
+/// One call and no more, also of models that cannot be told so.
+#[tokio::test]
+async fn one_call_is_passed_on_where_no_more_are_wanted() {
+    const STREAM: &str = include_str!("../fixtures/dialect/streams/gemini/tools.sse");
+    const WHOLE: &str = include_str!("../fixtures/dialect/replies/gemini/tools.json");
+    let whole: Value = serde_json::from_str(WHOLE).unwrap();
+    for (parallel, calls) in [(json!(true), 2), (Value::Null, 2), (json!(false), 1)] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &whole), Step::events(STREAM)]).await;
+        let params = format!("model: gemini/m, api_base: \"{}\", api_key: k", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let mut asked = hi();
+        asked["parallel_tool_calls"] = parallel.clone();
+        asked["tools"] = json!([{"type": "function", "function": {"name": "weather"}}, {"type": "function", "function": {"name": "now"}}]);
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        let message = answer.json()["choices"][0]["message"].clone();
+        assert_eq!(message["tool_calls"].as_array().map(Vec::len), Some(calls), "{parallel}: {message}");
+        assert_eq!(answer.header("x-witgate-dropped"), "");
+        asked["stream"] = json!(true);
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        let begun =
+            answer.text.matches("\"id\":\"call").count().max(answer.text.matches("\"type\":\"function\"").count());
+        assert_eq!(begun, calls, "{parallel}: {}", answer.text);
+        assert!(answer.text.contains("\"finish_reason\":\"tool_calls\""), "{}", answer.text);
+    }
+}
+
+/// What was left out is told in the stream, where the head went out before it was known.
+#[tokio::test]
+async fn what_is_left_out_of_a_late_stream_is_told_in_it() {
+    let gate = crate::support::upstream::Gate::closed();
+    let upstream = ScriptedUpstream::start([Step::events(OPENAI_STREAM).head_after(&gate)]).await;
+    let params = format!("model: mistral/m, api_base: \"{}\", api_key: k", upstream.origin());
+    let config = group(&params) + "witgate: {server: {stream_ping_seconds: 0.01}}\n";
+    let gateway = Gateway::start(&config).await;
+    let mut asked = hi();
+    asked["stream"] = json!(true);
+    asked["user"] = json!("somebody");
+    let mut response = gateway.open("/v1/chat/completions", &asked).await;
+    assert!(response.chunk().await.unwrap().is_some(), "a sign of life");
+    gate.open();
+    let rest = crate::support::gateway::read(response).await.text;
+    assert!(rest.contains(": x-witgate-dropped: user\n\n") && rest.contains("lo"), "{rest}");
+}
+
+/// How long it took, and what of it the gateway did.
+#[tokio::test]
+async fn a_reply_says_what_the_gateway_itself_took() {
+    let gate = crate::support::upstream::Gate::closed();
+    let steps = [Step::json(200, &openai_reply("Hello")).head_after(&gate), Step::events(OPENAI_STREAM)];
+    let upstream = ScriptedUpstream::start(steps).await;
+    let params = format!("model: openai/m, api_base: \"{}/v1\", api_key: k", upstream.origin());
+    let gateway = Gateway::start(&group(&params)).await;
+    let mut asked = hi();
+    let (answer, ()) = tokio::join!(gateway.post("/v1/chat/completions", &asked), async {
+        upstream.until_asked(1).await;
+        // The provider takes a while, which is not the gateway's.
+        tokio::task::yield_now().await;
+        gate.open();
+    });
+    let told = |answer: &crate::support::gateway::Reply| {
+        ["duration", "overhead"].map(|what| {
+            let name =
+                if what == "duration" { "x-litellm-response-duration-ms" } else { "x-litellm-overhead-duration-ms" };
+            answer.header(name).parse::<f64>().expect("a number")
+        })
+    };
+    let [took, overhead] = told(&answer);
+    assert!(0.0 < overhead && overhead < took, "{overhead} of {took}");
+    asked["stream"] = json!(true);
+    let [took, overhead] = told(&gateway.post("/v1/chat/completions", &asked).await);
+    assert!(0.0 < overhead && overhead < took, "{overhead} of {took}");
+}

@@ -142,3 +142,50 @@ async fn a_streamed_request_has_its_own_timeout_of_any_level_before_all_others()
         }
     }
 }
+
+/// The pause before a retry is as long as is asked for, and none follows the last attempt.
+#[tokio::test(start_paused = true)]
+async fn a_retry_waits_as_long_as_configured_and_nobody_waits_after_the_last() {
+    for (retries, paused) in [(0, 0), (1, 20), (2, 40)] {
+        let gateway = assembled(&format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, error_rate: 1}}}}}}]
+router_settings: {{num_retries: {retries}, retry_after: 20, disable_cooldowns: true}}
+"
+        ));
+        let began = gateway.clock.now();
+        let refusal =
+            ask(&gateway, &OpenAi, &json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]})).await;
+        let refusal = refusal.expect_err("it always fails");
+        assert_eq!(refusal.tried.map(|tried| tried.retries), Some(retries));
+        let took = gateway.clock.now().since(began).as_secs();
+        assert_eq!(took, paused, "after {retries} retries");
+    }
+}
+
+/// No cooldown is one: a deployment that fails is called again at once.
+#[tokio::test(start_paused = true)]
+async fn a_cooldown_of_none_leaves_nobody_alone() {
+    for (cooldown, kind) in [("0", RefusalKind::Upstream), ("60", RefusalKind::Unavailable)] {
+        let gateway = assembled(&format!(
+            "model_list:
+  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, error_rate: 1}}}}}}
+  - {{model_name: g, litellm_params: {{model: simulated/n, simulated: {{ttft_ms: 0, error_rate: 1}}}}}}
+  - {{model_name: other, litellm_params: {{model: simulated/elsewhere}}}}
+router_settings: {{num_retries: 0, allowed_fails: 0, cooldown_time: {cooldown}}}
+witgate: {{queue: {{max_wait_seconds: 0}}}}
+"
+        ));
+        let mut last = None;
+        for _ in 0..4 {
+            let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+            last = Some(ask(&gateway, &OpenAi, &body).await.expect_err("it always fails"));
+        }
+        let last = last.expect("asked");
+        assert_eq!(last.kind, kind, "cooldown {cooldown}: {}", last.message);
+        assert!(
+            !last.message.contains("other") && !last.message.contains("elsewhere"),
+            "of its own group alone: {}",
+            last.message
+        );
+    }
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Found, TABLE, find};
-use crate::format::{ClientRequest, Target, operation_at};
+use crate::format::{ClientRequest, Target, meant_and_dropped, operation_at};
 
 /// Whom the parameters are tried with: a heading, and a model as configurations name it.
 const TRIED: [(&str, &str); 8] = [
@@ -43,7 +43,8 @@ fn parameters() -> Vec<(&'static str, Value)> {
         ("presence_penalty", json!({"presence_penalty": 0.5})),
         ("frequency_penalty", json!({"frequency_penalty": 0.5})),
         ("logit_bias", json!({"logit_bias": {"1": 1}})),
-        ("logprobs", json!({"logprobs": true, "top_logprobs": 2})),
+        ("logprobs", json!({"logprobs": true})),
+        ("top_logprobs", json!({"logprobs": true, "top_logprobs": 2})),
         ("user", json!({"user": "u"})),
         ("service_tier", json!({"service_tier": "flex"})),
         ("reasoning_effort", json!({"reasoning_effort": "high", "max_completion_tokens": 8000})),
@@ -88,7 +89,16 @@ fn outcome(model: &str, fields: &Value) -> String {
         bare_stream: false,
         default_max_tokens: 4096,
     };
+    // What it has no word for and the gateway sees to itself.
+    let without = crate::chat::ChatRequest { parallel_tool_calls: None, ..request.clone() };
+    let unsaid = request.parallel_tool_calls.is_some()
+        && row.format.encode(&request, &target).ok().map(|sent| sent.body)
+            == row.format.encode(&without, &target).ok().map(|sent| sent.body);
     match row.format.encode(&request, &target) {
+        _ if unsaid => "held to here".to_owned(),
+        Ok(encoded) if meant_and_dropped(&request, &encoded.dropped).is_some() => {
+            format!("400, `{}`", meant_and_dropped(&request, &encoded.dropped).unwrap())
+        }
         Err(fault) => format!("400, `{}`", fault.param.expect("a refusal blames a field")),
         Ok(encoded) if encoded.dropped.is_empty() => "sent".to_owned(),
         Ok(encoded) => format!("drops `{}`", encoded.dropped.join("`, `")),
@@ -102,7 +112,8 @@ fn page() -> String {
          ## What becomes of a request's parameters\n\n\
          A request of OpenAI's API, field by field. *Sent*: in the provider's own words. *Drops*: left out, and named in `x-witgate-dropped`.\n\
          *400*: leaving it out would change the answer, so the request is refused and the field named; where another member of the\n\
-         group can take it, that one is asked instead.\n\n|  |",
+         group can take it, that one is asked instead; with `drop_params` it is left out where none can. *Held to here*: the provider cannot be\n\
+         told, and the gateway passes no more than one call on.\n\n|  |",
     );
     let _ = writeln!(page, "{}", TRIED.map(|(heading, _)| format!(" {heading} |")).concat());
     let _ = writeln!(page, "|---|{}", "---|".repeat(TRIED.len()));
@@ -122,7 +133,8 @@ fn page() -> String {
         let address = row.base.as_deref().or(row.regional_base.as_deref()).unwrap_or("`api_base`");
         let keys = row.key_env.iter().chain(&row.token_env).map(|name| format!("`{name}`"));
         let keys = keys.collect::<Vec<_>>().join(" ");
-        let quirks = row.quirks_of("").told().join(", ");
+        let only = row.only_models.iter().map(|only| format!("models that begin `{only}`, and no others"));
+        let quirks = only.chain(row.quirks_of("").told()).collect::<Vec<_>>().join(", ");
         let _ = writeln!(page, "| `{}` | {format} | {address} | {keys} | {quirks} |", row.name);
     }
     let _ = writeln!(

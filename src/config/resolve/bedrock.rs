@@ -1,10 +1,11 @@
 //! Amazon Bedrock: which region's endpoint, which model or inference profile, and what requests are authorised with.
 //!
-//! A key of Bedrock's own is a bearer's; an access key signs. The entry wins over the variables; profiles, roles and a machine's
-//! own identity are not asked.
+//! A key of Bedrock's own is a bearer's; an access key signs: the entry's, that of the profile it names, the variables', that of the variables'
+//! or the default profile. Roles and a machine's own identity are not asked.
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::aws_profile;
 use super::endpoint::{Endpoint, address_of, short_digest};
 use crate::catalog::AwsKeys;
 use crate::config::providers::Provider;
@@ -19,7 +20,7 @@ const REGION_ENV: [&str; 3] = ["AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REG
 const ROUTES: [(&str, bool); 4] =
     [("converse/", true), ("converse_like/", true), ("invoke/", false), ("invoke_converse/", false)];
 /// Ways to authorise that are not there yet.
-const ELSEWHERE: [&str; 4] = ["aws_profile_name", "aws_role_name", "aws_web_identity_token", "aws_session_name"];
+const ELSEWHERE: [&str; 3] = ["aws_role_name", "aws_web_identity_token", "aws_session_name"];
 
 /// A deployment of `model` there. `None` where it is left out; what is noted says why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, model: &str) -> Option<Endpoint> {
@@ -30,6 +31,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         ("aws_access_key_id", params.aws_access_key_id.is_some()),
         ("aws_secret_access_key", params.aws_secret_access_key.is_some()),
         ("aws_session_token", params.aws_session_token.is_some()),
+        ("aws_profile_name", params.aws_profile_name.is_some()),
         ("aws_region_name", params.aws_region_name.is_some()),
         ("aws_bedrock_runtime_endpoint", params.aws_bedrock_runtime_endpoint.is_some()),
     ];
@@ -74,7 +76,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
     }
     let elsewhere = ELSEWHERE.iter().find(|key| places.has(key));
     let what = elsewhere.map_or_else(String::new, |key| format!(", and `{key}` is not there yet"));
-    let hint = "write `aws_access_key_id` and `aws_secret_access_key`, or set them or AWS_BEARER_TOKEN_BEDROCK where witgate runs";
+    let hint = "write `aws_access_key_id` and `aws_secret_access_key` or `aws_profile_name`, or set them or AWS_BEARER_TOKEN_BEDROCK where witgate runs";
     places.leave_out_at(
         elsewhere.copied().unwrap_or("aws_access_key_id"),
         format!("`{}` answers nobody without an access key{what}", row.name),
@@ -116,7 +118,7 @@ fn bearer(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<(SecretStrin
     if let Some((key, name)) = &params.api_key {
         return Some((key.clone(), name.map(str::to_owned)));
     }
-    if params.aws_access_key_id.is_some() {
+    if params.aws_access_key_id.is_some() || params.aws_profile_name.is_some() {
         return None;
     }
     let found =
@@ -124,18 +126,45 @@ fn bearer(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<(SecretStrin
     row.key_env.iter().find_map(found)
 }
 
-/// The access key, of the entry or of the variables and never half of each; a problem where half of it is missing.
+type KeyParts = (Option<SecretString>, Option<SecretString>, Option<SecretString>);
+
+/// The access key of a profile, where there is one.
+///
+/// # Errors
+/// A profile is named and has none, which is told.
+fn of_profile(params: &LitellmParams<'_, '_>) -> Result<KeyParts, ()> {
+    let (places, named) = (&params.places, params.aws_profile_name.as_deref());
+    let hint = "a profile of the shared credentials file (~/.aws/credentials, or AWS_SHARED_CREDENTIALS_FILE) with an access key";
+    let left_out = |why: String| {
+        places.leave_out_at("aws_profile_name", why, hint);
+        Err(())
+    };
+    let profile = match aws_profile::find(named, |name| places.reader.variable(name)) {
+        Ok(profile) => profile.unwrap_or_default(),
+        Err(why) => return left_out(why),
+    };
+    if let Some(elsewhere) = profile.elsewhere.filter(|_| profile.access.is_none() && named.is_some()) {
+        return left_out(format!("the profile has no access key, and its `{elsewhere}` is not asked"));
+    }
+    Ok((profile.access, profile.secret, profile.token))
+}
+
+/// The access key, of the entry, of a profile or of the variables and never half of each; a problem where half of it is missing.
 ///
 /// # Errors
 /// Half of it is missing, which is told.
 fn keys(params: &LitellmParams<'_, '_>, region: &str) -> Result<Option<AwsKeys>, ()> {
     let variable = |name: &str| params.places.reader.variable(name).map(|text| SecretString::from(text.trim()));
+    let half = || ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().any(|name| variable(name).is_some());
+    let in_variables = || params.aws_profile_name.is_none() && half();
     let (access, secret, token) = if params.aws_access_key_id.is_some() || params.aws_secret_access_key.is_some() {
         let of = |pair: &Option<(SecretString, _)>| pair.as_ref().map(|(text, _)| text.clone());
         let token = params.aws_session_token.as_ref().map(|(text, _)| text.clone());
         (of(&params.aws_access_key_id), of(&params.aws_secret_access_key), token)
-    } else {
+    } else if in_variables() {
         (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"), variable("AWS_SESSION_TOKEN"))
+    } else {
+        of_profile(params)?
     };
     match (access, secret) {
         (None, None) => Ok(None),

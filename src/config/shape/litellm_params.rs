@@ -35,6 +35,7 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) aws_access_key_id: Option<(SecretString, Option<&'r str>)>,
     pub(in crate::config) aws_secret_access_key: Option<(SecretString, Option<&'r str>)>,
     pub(in crate::config) aws_session_token: Option<(SecretString, Option<&'r str>)>,
+    pub(in crate::config) aws_profile_name: Option<String>,
     pub(in crate::config) aws_region_name: Option<String>,
     pub(in crate::config) aws_bedrock_runtime_endpoint: Option<String>,
     /// `headers` and `extra_headers`, of which the second wins.
@@ -99,6 +100,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             aws_access_key_id: section.secret_or_leave_out("aws_access_key_id"),
             aws_secret_access_key: section.secret_or_leave_out("aws_secret_access_key"),
             aws_session_token: section.secret_or_leave_out("aws_session_token"),
+            aws_profile_name: section.text_or_leave_out("aws_profile_name"),
             aws_region_name: section.text_or_leave_out("aws_region_name"),
             aws_bedrock_runtime_endpoint: section.text_or_leave_out("aws_bedrock_runtime_endpoint"),
             headers: headers(&mut section),

@@ -134,9 +134,6 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
         }
         Some(ToolChoice::Other(_)) => return Err(unsupported("tool_choice", "it is another provider's")),
     };
-    if request.parallel_tool_calls == Some(false) {
-        report.dropped.push("parallel_tool_calls".to_owned());
-    }
     let mut config = object.object("toolConfig");
     {
         let mut tools = config.array("tools");

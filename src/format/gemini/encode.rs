@@ -33,7 +33,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let mut object = Object::open(&mut body);
         contents::write(&request.messages, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
-        tool_choice(request, &mut object, &mut report)?;
+        tool_choice(request, &mut object)?;
         generation(request, &mut object, &mut report);
         if report.same_dialect {
             let spelled = SAME.map(|(name, _)| name);
@@ -102,10 +102,7 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
     Ok(())
 }
 
-fn tool_choice(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
-    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
-        report.dropped.push("parallel_tool_calls".to_owned());
-    }
+fn tool_choice(request: &ChatRequest, object: &mut Object<'_>) -> Result<(), AttemptFault> {
     let (mode, name) = match &request.tool_choice {
         None | Some(ToolChoice::Auto) => return Ok(()),
         Some(ToolChoice::None | ToolChoice::Required) if request.tools.is_empty() => return Ok(()),

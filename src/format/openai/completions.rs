@@ -1,5 +1,7 @@
 //! The older completions API, as a client API over models that chat: the prompt is what the user says.
 //!
+//! Several prompts are several requests, whose replies are told as one.
+//!
 //! What only a model that continues texts can do (`suffix`, `echo`, `logprobs`, `best_of`) is refused by name.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,7 +14,9 @@ use crate::fault::Refusal;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, request_body};
 use crate::format::write::{self, Array, Object};
-use crate::format::{ClientApi, ClientRequest, Operation, StreamEncoder};
+use crate::format::{ClientApi, ClientRequest, Operation, Several, StreamEncoder};
+
+mod several;
 
 /// The client API. It keeps no state; streams do.
 pub struct Completions;
@@ -49,6 +53,10 @@ impl ClientApi for Completions {
         let parts = vec![Part::text(prompt(&mut fields)?)];
         let message = Message { role: Role::User, parts, name: None, rest: Rest::new() };
         parse::settings(fields, model, vec![message])
+    }
+
+    fn several(&self, body: &[u8]) -> Result<Option<Several>, Refusal> {
+        several::of(body)
     }
 
     fn reply(&self, reply: &Reply) -> Bytes {
@@ -103,7 +111,7 @@ fn refuse_continuations(fields: &mut Fields<'_>) -> Result<(), Mismatch> {
     Ok(())
 }
 
-/// One text. Several prompts would be several requests.
+/// One text.
 fn prompt(fields: &mut Fields<'_>) -> Result<String, Mismatch> {
     let path = Path::Root.key("prompt");
     match fields.take("prompt").ok_or_else(|| Mismatch::missing(&path))? {

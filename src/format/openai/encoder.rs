@@ -1,7 +1,8 @@
 //! A streamed reply, written as `data:` events of `chat.completion.chunk` objects, ended by `[DONE]`.
 //!
 //! The role comes with the first piece of each alternative and only there: client libraries add pieces up.
-//! Usage comes in one event before the end, and only for clients that asked for it.
+//! Usage comes in one event before the end, and only for clients that asked for it. Clients that know no pieces of calls get each call
+//! whole.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
@@ -23,6 +24,17 @@ pub(super) struct Encoder {
     same_dialect: bool,
     usage: Option<Usage>,
     choices: Vec<Choice>,
+    /// Where calls are told whole: those under way.
+    whole_calls: Option<Vec<HeldCall>>,
+}
+
+/// A call that is told when all of it is there.
+struct HeldCall {
+    choice: u32,
+    index: u32,
+    id: String,
+    name: String,
+    arguments: String,
 }
 
 /// What must be remembered of one alternative.
@@ -37,7 +49,13 @@ struct Choice {
 impl Encoder {
     /// A writer that shows usage at the end if `wants_usage`.
     pub(super) fn new(wants_usage: bool) -> Self {
-        Self { wants_usage, envelope: envelope("", "", 0), same_dialect: true, usage: None, choices: Vec::new() }
+        let envelope = envelope("", "", 0);
+        Self { wants_usage, envelope, same_dialect: true, usage: None, choices: Vec::new(), whole_calls: None }
+    }
+
+    /// The same with calls that are told whole.
+    pub(super) fn with_whole_calls(wants_usage: bool) -> Self {
+        Self { whole_calls: Some(Vec::new()), ..Self::new(wants_usage) }
     }
 }
 
@@ -58,10 +76,14 @@ impl StreamEncoder for Encoder {
             Delta::Other { .. } if !self.same_dialect => return,
             _ => {}
         }
+        if self.whole_calls.is_some() && self.holds(chunk, out) {
+            return;
+        }
         self.event(chunk, out);
     }
 
     fn end(&mut self, out: &mut BytesMut) {
+        self.tell_calls(out);
         if let Some(counted) = self.usage.take().filter(|_| self.wants_usage) {
             out.put_slice(b"data: ");
             out.put_slice(&self.envelope);
@@ -94,6 +116,62 @@ fn envelope(id: &str, model: &str, created: u64) -> Bytes {
 }
 
 impl Encoder {
+    /// Keeps a piece of a call; tells the calls that are whole before anything else of the reply.
+    fn holds(&mut self, chunk: &Chunk, out: &mut BytesMut) -> bool {
+        let Some(calls) = &mut self.whole_calls else { return false };
+        match &chunk.delta {
+            Delta::ToolCall { index, id, name } => {
+                let (id, name) = (id.clone(), name.clone());
+                calls.push(HeldCall { choice: chunk.choice, index: *index, id, name, arguments: String::new() });
+                true
+            }
+            Delta::ToolArguments { index, fragment } => {
+                let of = |call: &&mut HeldCall| (call.choice, call.index) == (chunk.choice, *index);
+                if let Some(call) = calls.iter_mut().find(of) {
+                    call.arguments.push_str(fragment);
+                }
+                true
+            }
+            Delta::Finish(_) => {
+                self.tell_calls(out);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn tell_calls(&mut self, out: &mut BytesMut) {
+        let Some(calls) = self.whole_calls.as_mut().map(std::mem::take) else { return };
+        for HeldCall { choice, index, id, name, arguments } in calls {
+            let (state, first) = self.state(choice);
+            state.calls = true;
+            out.put_slice(b"data: ");
+            out.put_slice(&self.envelope);
+            {
+                let mut object = Object::resume(out);
+                let mut choices = object.array("choices");
+                let mut told = choices.object();
+                told.field("index", &choice);
+                {
+                    let mut delta = told.object("delta");
+                    if first {
+                        delta.field("role", "assistant");
+                    }
+                    let mut calls = delta.array("tool_calls");
+                    let mut call = calls.object();
+                    call.field("index", &index);
+                    call.field("id", &id);
+                    call.field("type", "function");
+                    let mut function = call.object("function");
+                    function.field("name", &name);
+                    function.field("arguments", &arguments);
+                }
+                told.field("finish_reason", &());
+            }
+            out.put_slice(b"\n\n");
+        }
+    }
+
     fn event(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         let nothing = Rest::new();
         let whole = match &chunk.delta {

@@ -153,6 +153,8 @@ fn tool_calls(fields: &mut Fields<'_>, parts: &mut Vec<Part>) -> Result<(), Mism
             continue;
         }
         call.take("type");
+        // Clients that keep the pieces of a stream send its place back; its place here says the same.
+        call.take("index");
         let id = call.text("id")?.unwrap_or_default();
         let inside = place.key("function");
         let mut function = Fields::of(call.take("function").ok_or_else(|| Mismatch::missing(&inside))?, &inside)?;

@@ -77,6 +77,18 @@ fn a_memory_hog_is_stopped() {
 }
 
 #[test]
+fn a_component_that_needs_more_memory_than_it_may_have_is_refused_when_it_is_loaded() {
+    let engine = Engine::new(EngineOptions { memory_bytes: 1 << 16, ..EngineOptions::default() }).unwrap();
+    let problem = match engine.load(&PolicyName::from("hostile"), HOSTILE) {
+        Err(problem) => problem,
+        Ok(component) => Router::start(component, setup("", &["a"]), None).map(drop).unwrap_err(),
+    };
+    // What it needs, and what it may have.
+    let told = problem.to_string();
+    assert!(told.contains("1114112") && told.contains("0x10000"), "{told}");
+}
+
+#[test]
 fn an_index_out_of_range_is_refused() {
     check_fault("out-of-range", contract("names deployment 3 of 3"));
     check_fault("far-out-of-range", contract("names deployment 4294967295 of 3"));

@@ -165,9 +165,21 @@ fn mutated(inputs: &[Vec<u8>], draw: &mut Draw) -> Vec<u8> {
     bytes
 }
 
+/// Where requests of each API go: one may read its path, too.
+const PATHS: [&str; 6] = [
+    "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/responses",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1beta/models/m:streamGenerateContent?alt=sse",
+];
+
 fn request(bytes: &[u8], _: u64) {
     for api in CLIENT_APIS {
-        let uri = "/v1/chat/completions".parse().unwrap_or_default();
+        let own = PATHS.into_iter().find(|path| api.operation(path.split('?').next().unwrap_or(path)).is_some());
+        let uri = own.unwrap_or(PATHS[0]).parse().unwrap_or_default();
+        drop(api.several(bytes));
         match api.parse(&ClientRequest::post(uri, bytes.to_vec())) {
             Ok(request) => {
                 let target = Target {

@@ -86,6 +86,14 @@ impl StreamEncoder for Encoder {
         out.put_slice(if self.array { b"\n" } else { b": waiting\r\n\r\n" });
     }
 
+    fn remark(&mut self, text: &str, out: &mut BytesMut) {
+        if !self.array {
+            out.put_slice(b": ");
+            out.put_slice(text.as_bytes());
+            out.put_slice(b"\r\n\r\n");
+        }
+    }
+
     fn end(&mut self, out: &mut BytesMut) {
         for chunk in self.order.values_mut().flat_map(WholeCalls::rest).collect::<Vec<_>>() {
             self.write(&chunk, out);
