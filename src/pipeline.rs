@@ -81,6 +81,9 @@ pub trait Recorder: Send + Sync {
     /// A call of a request is about to be sent to a provider: from here on it may cost something.
     fn sending(&self, _request: RequestId) {}
 
+    /// That call has no reply: whatever is done next, nothing is under way at a provider.
+    fn unanswered(&self, _request: RequestId) {}
+
     /// A request ended.
     fn ended(&self, record: &Record);
 }

@@ -22,6 +22,8 @@ pub struct Heard {
 struct Watched {
     on_sent: OnSent,
     sent: Option<Moment>,
+    /// Whether a provider has it now.
+    under_way: bool,
     record: Option<Box<Record>>,
 }
 
@@ -34,12 +36,12 @@ impl Heard {
 
     /// Watches a request that has arrived.
     pub(super) fn watch(&self, id: RequestId, on_sent: OnSent) {
-        self.lock().insert(id, Watched { on_sent, sent: None, record: None });
+        self.lock().insert(id, Watched { on_sent, sent: None, under_way: false, record: None });
     }
 
-    /// Whether it was sent.
-    pub(super) fn is_sent(&self, id: RequestId) -> bool {
-        self.lock().get(&id).is_some_and(|watched| watched.sent.is_some())
+    /// Whether a provider has it now, or has answered it.
+    pub(super) fn is_under_way(&self, id: RequestId) -> bool {
+        self.lock().get(&id).is_some_and(|watched| watched.under_way)
     }
 
     /// What became of it: when it was sent first, and its record, if it has ended.
@@ -60,9 +62,18 @@ impl Recorder for Heard {
     fn sending(&self, id: RequestId) {
         self.inner.sending(id);
         let mut requests = self.lock();
-        if let Some(watched) = requests.get_mut(&id).filter(|watched| watched.sent.is_none()) {
+        let Some(watched) = requests.get_mut(&id) else { return };
+        watched.under_way = true;
+        if watched.sent.is_none() {
             watched.sent = Some(self.clock.now());
             (watched.on_sent)();
+        }
+    }
+
+    fn unanswered(&self, id: RequestId) {
+        self.inner.unanswered(id);
+        if let Some(watched) = self.lock().get_mut(&id) {
+            watched.under_way = false;
         }
     }
 

@@ -30,6 +30,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
+/// How often, once it is to stop, a request is looked at that was under way: one that was refused meanwhile waits for nothing.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Keeps what becomes of items.
 pub trait Journal: Send + Sync {
     /// A call of these items is about to be sent.
@@ -260,15 +263,19 @@ impl Runner<'_> {
         let request = ClientRequest::post(Uri::from_static("/v1/chat/completions"), body);
         let served = {
             let mut serving = pin!(self.whole(guard, request));
-            let served = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.stop.cancelled(), if !self.heard.is_sent(id) => None,
+                () = self.stop.cancelled() => loop {
+                    if !self.heard.is_under_way(id) {
+                        break None;
+                    }
+                    tokio::select! {
+                        biased;
+                        served = &mut serving => break Some(served),
+                        () = tokio::time::sleep(LOOK_AGAIN) => {}
+                    }
+                },
                 served = &mut serving => Some(served),
-            };
-            match served {
-                // It was sent while it was waited for, or it never was.
-                None if self.heard.is_sent(id) => Some(serving.await),
-                served => served,
             }
         };
         let (sent, record) = self.heard.take(id);

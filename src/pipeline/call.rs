@@ -216,6 +216,9 @@ async fn send(
     let asked = context.gateway.clock.now();
     let answer = runtime.transport.send(outgoing).await;
     guard.was_on_wire(asked, context.gateway.clock.now());
+    if !answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
+        context.gateway.recorder.unanswered(guard.id());
+    }
     let answer = answer?;
     let coding = answer.headers.get(CONTENT_ENCODING).map(|coding| String::from_utf8_lossy(coding.as_bytes()));
     if let Some(coding) = coding.filter(|coding| !coding.eq_ignore_ascii_case("identity")) {
