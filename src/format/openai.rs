@@ -46,7 +46,7 @@ pub(super) const DIALECT: Dialect = Dialect::named("openai");
 const BETA: &str = "openai-beta";
 
 /// What the names of Mistral's own clients hold. They know calls that are whole, as Mistral streams them, and are told usage unasked.
-const MISTRALS_CLIENTS: &str = "mistralai";
+const MISTRALS_CLIENTS: [&str; 2] = ["mistral-client", "mistralai"];
 
 /// What the request's echo says where calls are told whole.
 const WHOLE_CALLS: &str = "whole_calls";
@@ -84,7 +84,7 @@ impl ClientApi for OpenAi {
         let mut chat = parse::request(request)?;
         rest::keep_header(&request.headers, BETA, &mut chat.rest);
         let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        if agent.is_some_and(|agent| agent.contains(MISTRALS_CLIENTS)) {
+        if agent.is_some_and(|agent| MISTRALS_CLIENTS.iter().any(|name| agent.contains(name))) {
             chat.stream_usage = true;
             chat.echo.insert(WHOLE_CALLS.to_owned(), true.into());
         }

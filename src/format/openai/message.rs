@@ -20,6 +20,10 @@ pub(super) fn said_by_assistant(fields: &mut Fields<'_>) -> Result<Vec<Part>, Mi
         parts.push(PartKind::Refusal(text).into());
     }
     tool_calls(fields, &mut parts)?;
+    // Mistral's clients say of each message that it is no beginning of the reply, which goes without saying.
+    if fields.peek("prefix").is_some_and(|value| matches!(value, Json::Bool(false))) {
+        fields.take("prefix");
+    }
     Ok(parts)
 }
 
