@@ -46,9 +46,14 @@ impl BudgetSpec {
     }
 }
 
-/// A budget of one [`Budgets`], resolved once. It stays valid over every reload.
+/// A budget of one [`Budgets`], resolved once. It stays valid over every reload that still has the budget; of one that is no more
+/// nothing is held and nothing is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BudgetId(u32);
+pub struct BudgetId {
+    place: u32,
+    /// Places are used again; who means the one before finds nothing.
+    generation: u32,
+}
 
 /// Money that is held. It is settled or released exactly once.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,6 +61,14 @@ pub struct BudgetId(u32);
 pub struct Hold {
     budgets: Vec<BudgetId>,
     amount: NanoUsd,
+}
+
+impl Hold {
+    /// How much of each.
+    #[must_use]
+    pub const fn amount(&self) -> NanoUsd {
+        self.amount
+    }
 }
 
 /// A budget that has no room.
@@ -153,7 +166,10 @@ struct Budget {
 struct State {
     /// Each scope's budgets, one for each length of period.
     ids: BTreeMap<Scope, Vec<BudgetId>>,
-    budgets: Vec<Budget>,
+    /// Each with its generation; `None` is free.
+    budgets: Vec<(u32, Option<Budget>)>,
+    /// Places that are free.
+    free: Vec<u32>,
     /// How often somebody was told to wait for what others hold.
     turned_away: u64,
 }
@@ -186,13 +202,15 @@ impl Budgets {
 
     /// Reads what could not be read before. Tells whether it all could. Blocks.
     pub fn read_again(&self) -> bool {
-        let count = self.lock().budgets.len();
-        (0..count).filter_map(|at| u32::try_from(at).ok()).for_each(|at| self.read(BudgetId(at)));
-        self.lock().budgets.iter().all(|budget| budget.read)
+        let all: Vec<BudgetId> = self.lock().ids.values().flatten().copied().collect();
+        for id in all {
+            self.read(id);
+        }
+        self.lock().budgets.iter().all(|(_, budget)| budget.as_ref().is_none_or(|budget| budget.read))
     }
 
     /// The budgets of a scope are these from now on. One that it had already, for the same length of time, goes on with what is
-    /// spent; of others it is read. Blocks.
+    /// spent; of others it is read. Those it has no more are forgotten. Blocks, unless there are none.
     pub fn set(&self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
         let ids = self.lock().set(now, scope, specs);
         for id in &ids {
@@ -205,12 +223,12 @@ impl Budgets {
     fn read(&self, id: BudgetId) {
         let Some(reader) = self.reader.get() else { return };
         let state = self.lock();
-        let unread = state.budgets.get(id.0 as usize).filter(|budget| !budget.read);
+        let unread = state.get(id).filter(|budget| !budget.read);
         let wanted = unread.map(|budget| (budget.scope.clone(), budget.since, budget.known));
         let Some((scope, since, known)) = wanted else { return };
         drop(state);
         let Some(spent) = reader(&scope, [since, known]) else { return };
-        if let Some(budget) = self.lock().budgets.get_mut(id.0 as usize)
+        if let Some(budget) = self.lock().get_mut(id)
             // Else it has begun anew meanwhile, which makes it another.
             && (budget.since, budget.known) == (since, known)
             && !std::mem::replace(&mut budget.read, true)
@@ -234,11 +252,24 @@ impl Budgets {
             return Err(short);
         }
         for id in budgets {
-            if let Some(budget) = state.budgets.get_mut(id.0 as usize) {
+            if let Some(budget) = state.get_mut(*id) {
                 budget.held += amount;
             }
         }
         Ok(Hold { budgets: budgets.to_vec(), amount })
+    }
+
+    /// Holds so much in the place of less, in all of its budgets or in none.
+    ///
+    /// # Errors
+    /// As [`Budgets::hold`], of what it is more.
+    pub fn raise(&self, now: Moment, hold: &mut Hold, amount: NanoUsd) -> Result<(), Short> {
+        if amount <= hold.amount {
+            return Ok(());
+        }
+        let more = self.hold(now, &hold.budgets, NanoUsd(amount.0 - hold.amount.0))?;
+        hold.amount += more.amount;
+        Ok(())
     }
 
     /// What [`Budgets::hold`] would say; nothing is held.
@@ -265,7 +296,7 @@ impl Budgets {
         }
         let mut state = self.lock();
         for id in hold.budgets {
-            let Some(budget) = state.budgets.get_mut(id.0 as usize) else { continue };
+            let Some(budget) = state.get_mut(id) else { continue };
             budget.turn(now);
             budget.held = NanoUsd(budget.held.0.saturating_sub(hold.amount.0));
             if arrived >= budget.since {
@@ -286,9 +317,22 @@ impl Budgets {
     #[must_use]
     pub fn report(&self, now: Moment, id: BudgetId) -> Option<BudgetReport> {
         let mut state = self.lock();
-        let budget = state.budgets.get_mut(id.0 as usize)?;
+        let budget = state.get_mut(id)?;
         budget.turn(now);
         Some(budget.report())
+    }
+
+    /// All of them as they are now, in the order of whose they are.
+    #[must_use]
+    pub fn reports(&self, now: Moment) -> Vec<BudgetReport> {
+        let mut state = self.lock();
+        let all: Vec<BudgetId> = state.ids.values().flatten().copied().collect();
+        let told = all.into_iter().filter_map(|id| {
+            let budget = state.get_mut(id)?;
+            budget.turn(now);
+            Some(budget.report())
+        });
+        told.collect()
     }
 
     /// A panic elsewhere leaves sums that are at worst too large, so the state is used on.
@@ -298,24 +342,32 @@ impl Budgets {
 }
 
 impl State {
+    fn get(&self, id: BudgetId) -> Option<&Budget> {
+        let (generation, budget) = self.budgets.get(id.place as usize)?;
+        budget.as_ref().filter(|_| *generation == id.generation)
+    }
+
+    fn get_mut(&mut self, id: BudgetId) -> Option<&mut Budget> {
+        let (generation, budget) = self.budgets.get_mut(id.place as usize)?;
+        budget.as_mut().filter(|_| *generation == id.generation)
+    }
+
     fn set(&mut self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
         let before = self.ids.remove(scope).unwrap_or_default();
         let mut ids: Vec<BudgetId> = Vec::new();
         for spec in specs {
             let same = |id: &&BudgetId| {
-                let budget = self.budgets.get(id.0 as usize);
-                !ids.contains(id) && budget.is_some_and(|budget| budget.spec.period == spec.period)
+                !ids.contains(id) && self.get(**id).is_some_and(|budget| budget.spec.period == spec.period)
             };
             let id = before.iter().find(same).copied();
-            let id = id.unwrap_or_else(|| {
-                let id = BudgetId(u32::try_from(self.budgets.len()).unwrap_or(u32::MAX));
-                self.budgets.push(Budget::new(scope.clone(), spec.clone(), now));
-                id
-            });
-            if let Some(budget) = self.budgets.get_mut(id.0 as usize) {
+            let id = id.unwrap_or_else(|| self.add(Budget::new(scope.clone(), spec.clone(), now)));
+            if let Some(budget) = self.get_mut(id) {
                 budget.restrict(spec, now);
             }
             ids.push(id);
+        }
+        for gone in before.into_iter().filter(|id| !ids.contains(id)) {
+            self.forget(gone);
         }
         if !ids.is_empty() {
             self.ids.insert(scope.clone(), ids.clone());
@@ -323,10 +375,31 @@ impl State {
         ids
     }
 
+    fn add(&mut self, budget: Budget) -> BudgetId {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.budgets.push((0, None));
+            u32::try_from(self.budgets.len() - 1).unwrap_or(u32::MAX)
+        });
+        let generation = self.budgets.get_mut(place as usize).map_or(0, |(generation, free)| {
+            *free = Some(budget);
+            *generation
+        });
+        BudgetId { place, generation }
+    }
+
+    fn forget(&mut self, id: BudgetId) {
+        if self.get(id).is_some()
+            && let Some((generation, budget)) = self.budgets.get_mut(id.place as usize)
+        {
+            (*generation, *budget) = (generation.wrapping_add(1), None);
+            self.free.push(id.place);
+        }
+    }
+
     fn short(&mut self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
         let mut waits = None;
         for id in budgets {
-            let Some(budget) = self.budgets.get_mut(id.0 as usize) else { continue };
+            let Some(budget) = self.get_mut(*id) else { continue };
             budget.turn(now);
             match budget.short(amount) {
                 Some(short) if short.may_wait() => waits = waits.or(Some(short)),

@@ -93,6 +93,18 @@ pub enum Cause {
     Credential,
 }
 
+impl Cause {
+    /// The stable name: metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContextWindow => "context-window",
+            Self::ContentPolicy => "content-policy",
+            Self::Credential => "credential",
+        }
+    }
+}
+
 /// One failed call to a provider.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{kind}: {message}")]
@@ -184,7 +196,7 @@ pub enum RefusalKind {
     SlowRequest,
     /// The body is larger than `max_request_size_mb` (413).
     TooLarge,
-    /// No deployment's limit can ever hold this request (429; waiting does not help).
+    /// No deployment's limit can ever hold this request (413: of a 429 clients think that waiting helps, and ask again for ever).
     NeverFits,
     /// A budget of the caller's has no money left for it (422, or as configured).
     BudgetExceeded,
@@ -263,9 +275,9 @@ impl RefusalKind {
             Self::Forbidden | Self::PolicyRefused => 403,
             Self::UnknownModel | Self::UnknownPath => 404,
             Self::SlowRequest => 408,
-            Self::TooLarge => 413,
+            Self::TooLarge | Self::NeverFits => 413,
             Self::BudgetExceeded | Self::GroupOverBudget => 422,
-            Self::NeverFits | Self::RateLimited => 429,
+            Self::RateLimited => 429,
             Self::Upstream | Self::Unparsed => 502,
             Self::Unavailable => 503,
             Self::TimedOut => 504,

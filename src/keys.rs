@@ -94,7 +94,11 @@ impl KeyBook {
         specs.extend(keys.values().filter_map(|(key, _)| Some((scope(key), key.allowance.limits()?))));
         self.limits.apply(&specs, now);
         let known = keys.into_values().map(|(key, configured)| (key.hash, self.known(now, key, configured)));
-        self.known.store(Arc::new(known.collect()));
+        let before = self.known.swap(Arc::new(known.collect()));
+        let now_known = self.known.load();
+        for gone in before.keys().filter(|hash| !now_known.contains_key(hash)) {
+            self.budgets.set(now, &Scope::Key(gone.id()), &[]);
+        }
     }
 
     /// The keys that are kept are these. Blocks, as [`KeyBook::apply`].
@@ -135,6 +139,7 @@ impl KeyBook {
         let mut known = Map::clone(&self.known.load());
         known.remove(&hash);
         self.known.store(Arc::new(known));
+        self.budgets.set(now, &Scope::Key(hash.id()), &[]);
         if let Some(key) = removed.filter(|key| key.allowance.limits().is_some()) {
             self.limits.restrict(&scope(&key), None, now);
         }

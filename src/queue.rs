@@ -2,18 +2,24 @@
 //!
 //! - *Order.* Lower priorities first. Within a priority callers share in tokens: each request is placed where its caller's earlier
 //!   ones end, beginning with what was last served (start-time fair queueing), so that a caller with four requests does not wait for
-//!   another's 256. Requests of one caller keep their order of arrival.
-//! - *Packing.* Of the first 16 of a priority that want the same limits, the subset that uses most of what is free starts. Nobody
-//!   is overtaken more than 24 times, or more than once by callers who were served more: then nobody behind starts before. Strict order (`strict`) starts none before the one in front.
+//!   another's 256. Requests of one caller keep their order of arrival. Who could not wait any longer and comes back with the same
+//!   request as soon as it was told to has its place still.
+//! - *Packing.* Of the first 16 of a priority that want the same limits, the subset that uses most of what is free starts: first of
+//!   those whose callers took less within the last minute, then of all. Nobody is overtaken more than 24 times, or more than once by
+//!   callers who were served more: then nobody behind starts before, where it can start first. Strict order (`strict`) starts none before the one in front.
 //! - *Waking.* Nobody polls. One of those who wait attends for all: it sleeps until the moment the limits name, or until something
 //!   ends or arrives, and calls those whose turn it is; each reserves for itself. When it leaves, another attends.
 //!
 //! Groups whose deployments share limits share a queue.
 
+mod forecast;
+mod kept;
 mod line;
 mod packing;
+mod shares;
 #[cfg(test)]
 mod tests;
+mod waiter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,10 +32,13 @@ use tokio::sync::{Notify, Semaphore};
 use crate::clock::Clock;
 use crate::health::{Admission, Health};
 use crate::id::{GroupName, KeyId};
-use crate::limits::{Demand, LimitStore, Limits, Reading, ScopeId, Wait};
+use crate::limits::{Demand, LimitStore, Limits, ScopeId};
 use crate::moment::Moment;
 
+use kept::{Kept, KeptPlaces};
 use line::{Line, is_chosen};
+use shares::Shares;
+use waiter::Waiter;
 
 /// How many of those who want the same limits are looked at together.
 const PACKED: usize = 16;
@@ -37,6 +46,8 @@ const PACKED: usize = 16;
 const MOST_OVERTAKEN: u32 = 24;
 /// As so much counts being overtaken by a caller who was served more: packing must not undo what each one's share is.
 const BY_THE_RICH: u32 = 24;
+/// So much more a request is worth whose caller took less than others: more than all that could be packed beside it.
+const POOR: u64 = 32;
 /// Those behind so many are not looked at: enough to fill every limit.
 const LOOKED_AT: usize = 4096;
 /// How often those who operate it are told that requests wait.
@@ -51,6 +62,8 @@ pub struct Want {
     pub priority: i32,
     /// Whose request it is.
     pub caller: KeyId,
+    /// The same for the same request of one caller, so that it finds its place when it comes back.
+    pub digest: u64,
     /// Scopes that must all have room, for the most that any candidate needs.
     pub shared: Vec<ScopeId>,
     /// The same of which others that wait know nothing: of its key, team and tags. Nobody waits behind it for them.
@@ -114,25 +127,12 @@ struct State {
     served: u64,
     /// Where each caller's last request ends.
     ends: BTreeMap<KeyId, u64>,
-    /// Tokens that each caller's requests took since somebody waits.
-    took: BTreeMap<KeyId, u64>,
+    /// Tokens that each caller's requests took within the last minute.
+    took: Shares,
+    /// Places of those who may come back.
+    kept: KeptPlaces,
     next_start: Option<Moment>,
     told: Option<Moment>,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    number: u64,
-    want: Want,
-    since: Moment,
-    /// Its place among its priority: where its caller's request before it ends.
-    begins: u64,
-    overtaken: u32,
-    /// It was called, to start in this scope.
-    called: Option<ScopeId>,
-    /// It was called in vain: it is not called again before this moment, or before something ends.
-    not_before: Option<Moment>,
-    signal: Arc<Notify>,
 }
 
 /// What is told of a queue.
@@ -190,6 +190,22 @@ impl Place<'_> {
             }
             notified.await;
         }
+    }
+
+    /// Leaves, and keeps the place until then for the same request of the same caller.
+    pub fn keep(&self, until: Moment) {
+        let mut state = self.queue.lock();
+        let Some(waiter) = state.find(self.number) else { return };
+        let kept = Kept { begins: waiter.begins, overtaken: waiter.overtaken, until };
+        let whose = (waiter.want.caller.clone(), waiter.want.digest);
+        state.kept.keep(whose, kept);
+    }
+
+    /// When it can start at the earliest, as far as it is known: once those before it have taken what the limits hold, window by
+    /// window. `None` where that depends on requests under way alone. Those before may leave, and what they really use may be less.
+    #[must_use]
+    pub fn starts(&self, limits: &Limits, now: Moment) -> Option<Moment> {
+        forecast::starts(&self.queue.lock(), limits, now, self.number)
     }
 
     /// It could not start when it was called: others had been faster. It is called again at this moment, or when something ends.
@@ -290,6 +306,11 @@ impl Queue {
         Some(Standing(self))
     }
 
+    /// A request started without waiting, and takes so many tokens: its caller's next one comes after those of others.
+    pub fn passed(&self, now: Moment, caller: &KeyId, tokens: u64) {
+        self.lock().took.took(now, caller, tokens);
+    }
+
     /// Who waits, and how long.
     #[must_use]
     pub fn report(&self, now: Moment) -> QueueReport {
@@ -309,11 +330,20 @@ impl State {
     fn join(&mut self, want: Want, since: Moment, signal: Arc<Notify>) -> u64 {
         let number = self.next;
         self.next += 1;
-        let begins = self.ends.get(&want.caller).copied().unwrap_or(0).max(self.served);
-        self.ends.insert(want.caller.clone(), begins.saturating_add(want.size().max(1)));
+        let kept = self.kept.take(since, &want.caller, want.digest);
+        let begins = kept.as_ref().map_or_else(
+            || self.ends.get(&want.caller).copied().unwrap_or(0).max(self.served),
+            // Where it was, and its caller's others behind it are where they are.
+            |kept| kept.begins,
+        );
+        let ends = self.ends.entry(want.caller.clone()).or_default();
+        *ends = (*ends).max(begins.saturating_add(want.size().max(1)));
         let key = (want.priority, begins, number);
         let place = self.waiting.partition_point(|one| (one.want.priority, one.begins, one.number) < key);
-        let waiter = Waiter { number, want, since, begins, overtaken: 0, called: None, not_before: None, signal };
+        let overtaken = kept.map_or(0, |kept| kept.overtaken);
+        let (turn, ready, called, called_at, not_before) = (None, Vec::new(), None, since, None);
+        let waiter =
+            Waiter { number, want, since, begins, overtaken, turn, ready, called, called_at, not_before, signal };
         self.waiting.insert(place, waiter);
         number
     }
@@ -329,14 +359,13 @@ impl State {
         let waiter = self.waiting.remove(place);
         if waiter.called.is_some() {
             self.served = self.served.max(waiter.begins);
-            let took = self.took.entry(waiter.want.caller.clone()).or_default();
-            *took = took.saturating_add(waiter.want.size());
+            self.took.took(waiter.called_at, &waiter.want.caller, waiter.want.size());
         }
         if self.waiting.is_empty() {
             // Nobody has to wait for what was used while there was enough.
             (self.served, self.next_start, self.told) = (0, None, None);
             self.ends.clear();
-            self.took.clear();
+            self.kept.clear();
         }
     }
 
@@ -348,11 +377,22 @@ impl State {
         }
         let mut next =
             self.waiting.iter().filter(|waiter| held_off(waiter)).filter_map(|waiter| waiter.not_before).min();
+        self.took.forget(now);
+        // Breakers and budgets have locks of their own, which are not taken under the limits'.
+        for waiter in self.waiting.iter_mut().take(LOOKED_AT).filter(|waiter| waiter.called.is_none()) {
+            let ready = waiter.want.candidates.iter().filter(|one| one.may_start(now)).map(|one| one.scope);
+            waiter.ready = ready.collect();
+        }
         limits.read(now, |reading| {
-            for scope in self.scopes(now) {
+            for waiter in self.waiting.iter_mut().filter(|waiter| waiter.overtaken > 0 && waiter.ready.len() > 1) {
+                let starts = waiter.ready.iter().map(|scope| (waiter.starts(reading, now, *scope), *scope));
+                let known = starts.filter_map(|(start, scope)| Some((start?, scope)));
+                waiter.turn = known.min_by_key(|(start, _)| *start).map(|(_, scope)| scope);
+            }
+            for scope in self.scopes() {
                 let found = Line::gather(self, reading, now, scope, strict);
                 let chosen = found.choose(self, reading, strict);
-                self.start(&found, chosen);
+                self.start(&found, chosen, now);
                 let waits = found.places.iter().filter_map(|place| self.waiting.get(*place));
                 let waits = waits.filter(|waiter| waiter.called.is_none());
                 next = waits.filter_map(|waiter| waiter.start(reading, now, scope)).chain(next).min();
@@ -363,9 +403,9 @@ impl State {
                 next = starts.chain(next).min();
             }
             for waiter in self.waiting.iter_mut().filter(|waiter| waiter.called.is_none() && !held_off(waiter)) {
-                if waiter.is_hopeless(reading, now) {
+                if waiter.is_hopeless(reading) {
                     // It finds out itself why, and says so.
-                    waiter.call(waiter.want.candidates.first().map(|one| one.scope));
+                    waiter.call(waiter.want.candidates.first().map(|one| one.scope), now);
                 }
             }
         });
@@ -380,13 +420,11 @@ impl State {
     }
 
     /// The scopes that are waited for, in the order of those who wait.
-    fn scopes(&self, now: Moment) -> Vec<ScopeId> {
+    fn scopes(&self) -> Vec<ScopeId> {
         let mut scopes = Vec::new();
-        for waiter in self.waiting.iter().take(LOOKED_AT) {
-            for candidate in &waiter.want.candidates {
-                if !scopes.contains(&candidate.scope) && candidate.may_start(now) {
-                    scopes.push(candidate.scope);
-                }
+        for scope in self.waiting.iter().take(LOOKED_AT).flat_map(|waiter| &waiter.ready) {
+            if !scopes.contains(scope) {
+                scopes.push(*scope);
             }
         }
         scopes
@@ -402,13 +440,13 @@ impl State {
     }
 
     /// Those who were chosen are called; those before them were overtaken.
-    fn start(&mut self, line: &Line, chosen: u32) {
+    fn start(&mut self, line: &Line, chosen: u32, now: Moment) {
         let passed: Vec<u32> = (0..line.places.len()).map(|at| line.overtaking(self, chosen, at)).collect();
         for ((at, place), passed) in line.places.iter().enumerate().zip(passed) {
             let Some(waiter) = self.waiting.get_mut(*place) else { continue };
             if is_chosen(chosen, at) {
-                waiter.call(Some(line.scope));
-            } else {
+                waiter.call(Some(line.scope), now);
+            } else if waiter.is_its_turn_in(line.scope) {
                 waiter.overtaken += passed;
             }
         }
@@ -450,52 +488,6 @@ impl State {
 impl Candidate {
     fn may_start(&self, now: Moment) -> bool {
         !matches!(self.health.admission(now), Admission::No { .. }) && (self.affordable)(now)
-    }
-}
-
-impl Waiter {
-    fn demand_in(&self, scope: ScopeId) -> Option<Demand> {
-        self.want.candidates.iter().find(|one| one.scope == scope).map(|one| (one.demand)())
-    }
-
-    fn call(&mut self, scope: Option<ScopeId>) {
-        if scope.is_some() {
-            self.called = scope;
-            self.signal.notify_one();
-        }
-    }
-
-    /// Whether those of its limits of which the others know nothing have room.
-    fn has_own_room(&self, reading: &mut Reading<'_>) -> bool {
-        let own = &self.want.own;
-        own.is_empty() || {
-            let demand = self.want.shared_demand();
-            own.iter().all(|scope| reading.wait(*scope, demand) == Wait::Now)
-        }
-    }
-
-    /// When it can start in a scope, if nothing but time changes.
-    fn start(&self, reading: &mut Reading<'_>, now: Moment, scope: ScopeId) -> Option<Moment> {
-        let shared_demand = self.want.shared_demand();
-        let demands = self.want.shared.iter().chain(&self.want.own).map(|shared| (*shared, shared_demand));
-        let mut start = now;
-        for (scope, demand) in demands.chain(self.demand_in(scope).map(|demand| (scope, demand))) {
-            match reading.wait(scope, demand) {
-                Wait::Now => {}
-                Wait::At(moment) => start = start.max(moment),
-                Wait::Unknown | Wait::Never => return None,
-            }
-        }
-        (start > now).then_some(start)
-    }
-
-    /// Whether no time will do: its limits were lowered.
-    fn is_hopeless(&self, reading: &mut Reading<'_>, now: Moment) -> bool {
-        let mut never = |scope, demand| reading.wait(scope, demand) == Wait::Never;
-        let want = &self.want;
-        let shared_demand = want.shared_demand();
-        want.shared.iter().chain(&want.own).any(|scope| never(*scope, shared_demand))
-            || want.candidates.iter().all(|one| one.may_start(now) && never(one.scope, (one.demand)()))
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Record {
     pub attempts: Vec<AttemptRecord>,
     /// Groups tried after the first.
     pub fallbacks: u32,
+    /// The groups it left for others, and why.
+    pub handed_over: Vec<(GroupName, &'static str)>,
     /// Input tokens as estimated before the call.
     pub estimated_input_tokens: u64,
     /// Tokens of all attempts, as reported, or as estimated where the provider reported none.
@@ -128,6 +130,7 @@ impl Record {
             streamed: false,
             attempts: Vec::new(),
             fallbacks: 0,
+            handed_over: Vec::new(),
             estimated_input_tokens: 0,
             usage: Usage::default(),
             usage_estimated: false,

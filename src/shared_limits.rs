@@ -125,6 +125,9 @@ impl Server {
         } else {
             let scheme = if self.tls { "rediss" } else { "redis" };
             let (host, port) = (self.host.as_deref().unwrap_or("localhost"), self.port.unwrap_or(6379));
+            // An address of IPv6 stands in brackets in a URL, and is mostly written without.
+            let bare = host.contains(':') && !host.starts_with('[');
+            let host = if bare { format!("[{host}]") } else { host.to_owned() };
             format!("{scheme}://{host}:{port}").into_connection_info().map_err(failed)?
         };
         let mut settings = info.redis_settings().clone();
@@ -238,6 +241,10 @@ impl LimitStore for SharedLimits {
         } else if let Err(unsent) = self.commands.send(command) {
             unsent.0.hear(&self.local, now);
         }
+    }
+
+    fn shared_is_up(&self) -> Option<bool> {
+        Some(self.is_up())
     }
 
     fn recheck(&self) -> Option<Duration> {

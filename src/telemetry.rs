@@ -5,7 +5,7 @@ mod log;
 mod metrics;
 mod policies;
 
-pub use limits::{LimitFigures, QueueFigures};
+pub use limits::{BudgetFigures, LimitFigures, QueueFigures, StateFigures};
 pub use log::{DroppedLines, LogFormat, LogGuard, init as init_log};
 pub use metrics::Metrics;
 pub use policies::PolicyFigures;

@@ -95,6 +95,37 @@ fn what_could_not_be_read_is_read_later_and_what_was_spent_meanwhile_counts_once
 }
 
 #[test]
+fn a_place_is_used_again_and_who_means_the_budget_before_finds_nothing() {
+    let budgets = Budgets::default();
+    let gone = budgets.set(NOW, &key("a"), &[of(100, "")]);
+    let hold = budgets.hold(NOW, &gone, NanoUsd(60)).unwrap();
+    assert_eq!(budgets.set(NOW, &key("a"), &[]), []);
+    assert_eq!((budgets.report(NOW, gone[0]), budgets.reports(NOW).len()), (None, 0));
+    let next = budgets.set(NOW, &key("b"), &[of(50, "")]);
+    assert_eq!(budgets.lock().budgets.len(), 1, "as many places as there were budgets at once");
+    let _ = budgets.settle(NOW, NOW, hold, NanoUsd(60));
+    let untouched = budgets.report(NOW, next[0]).unwrap();
+    assert_eq!((untouched.spent, untouched.held), (NanoUsd(0), NanoUsd(0)));
+    assert!(budgets.hold(NOW, &gone, NanoUsd(1000)).is_ok() && budgets.hold(NOW, &next, NanoUsd(51)).is_err());
+}
+
+#[test]
+fn what_is_held_is_raised_in_all_or_in_none() {
+    let budgets = Budgets::default();
+    let mut ids = budgets.set(NOW, &Scope::Global, &[of(100, "")]);
+    ids.extend(budgets.set(NOW, &key("a"), &[of(50, "")]));
+    let mut hold = budgets.hold(NOW, &ids, NanoUsd(40)).unwrap();
+    assert_eq!(budgets.raise(NOW, &mut hold, NanoUsd(30)), Ok(()), "it is enough already");
+    assert_eq!(budgets.raise(NOW, &mut hold, NanoUsd(51)).unwrap_err().scope, key("a"));
+    let sums = || ids.iter().map(|id| budgets.report(NOW, *id).unwrap().held.0).collect::<Vec<_>>();
+    assert_eq!(sums(), [40, 40]);
+    assert_eq!(budgets.raise(NOW, &mut hold, NanoUsd(50)), Ok(()));
+    assert_eq!(sums(), [50, 50]);
+    budgets.release(NOW, hold);
+    assert_eq!(sums(), [0, 0]);
+}
+
+#[test]
 fn each_mark_is_told_once_in_a_period() {
     let budgets = Budgets::default();
     let soft = BudgetSpec { soft: Some(NanoUsd(50)), ..of(1000, "1d") };

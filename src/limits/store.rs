@@ -105,6 +105,11 @@ pub trait LimitStore: Send + Sync {
         Box::pin(std::future::ready(false))
     }
 
+    /// Whether the server answers that keeps the limits of several gateways; `None` where there is none.
+    fn shared_is_up(&self) -> Option<bool> {
+        None
+    }
+
     /// The process ends: what others have to know is told now. Blocks for as long as that takes, a second at most.
     fn finish(&self) {}
 }

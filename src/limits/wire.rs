@@ -35,6 +35,8 @@ pub struct News {
 /// The limits of one scope as metrics tell them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LimitReport {
+    /// The first window's length.
+    pub window: Duration,
     /// What is held and was counted in the first window.
     pub used: PerDimension<u64>,
     /// The configured limits, margin applied.
@@ -79,6 +81,7 @@ impl Limits {
         let mut state = self.lock();
         let meter = state.scope(scope).and_then(|usage| usage.meters().next());
         meter.map_or_else(LimitReport::default, |meter| LimitReport {
+            window: meter.length(),
             used: meter.used(now),
             configured: PerDimension::from_fn(|dimension| meter.configured().limit(dimension)),
             limits: PerDimension::from_fn(|dimension| meter.bounds().limit(dimension)),

@@ -3,6 +3,7 @@
 //! The first deployment of the plan whose limits and breaker let the request through is taken; if none
 //! does now, the request queues with its group's others until it is called: when there is room for it and its turn has come.
 
+mod digest;
 mod money;
 mod refusals;
 
@@ -18,9 +19,13 @@ use crate::record::Removal;
 use crate::snapshot::DeploymentRuntime;
 
 use super::{Estimate, RequestContext, RequestGuard};
-use refusals::{context_refusal, excess_refusal, unreachable_refusal, wait_refusal};
+use digest::digest;
+use refusals::{behind_refusal, context_refusal, excess_refusal, unreachable_refusal, wait_refusal};
 
 pub(super) use refusals::queue_is_full;
+
+/// How much later than it was told to a client may come back to its place in the queue.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(30);
 
 /// What limits and breakers say of a request now.
 enum AdmissionCheck {
@@ -75,6 +80,12 @@ impl<'a> AdmissionControl<'a, '_> {
         let holds_shared = self.guard.shared.is_some();
         let skips = queue.is_empty() || holds_shared || self.is_hopeless(arrived);
         if skips && let Attempted::Granted(index) = self.try_admit(wait_deadline, None).await? {
+            // Where limits are far from full nobody counts, and nobody's share matters.
+            if self.estimate.is_counted() && !holds_shared {
+                let Demand { input_tokens, output_tokens, .. } =
+                    self.estimate.demand(&context.group.deployments[index]);
+                queue.passed(arrived, &context.caller.key, input_tokens.saturating_add(output_tokens));
+            }
             return Ok(index);
         }
         let capacity = context.snapshot.settings.queue.max_waiting;
@@ -90,10 +101,30 @@ impl<'a> AdmissionControl<'a, '_> {
                 self.estimate.count(context, &model).await;
             }
             let place = queue.join(capacity, self.want(), arrived).ok_or_else(full)?;
-            tokio::time::timeout_at(clock.instant(wait_deadline), self.wait_in_queue(&place, wait_deadline)).await
+            // Nobody waits for what is known to come too late.
+            if let Some(starts) = place.starts(context.gateway.limits.local(), arrived)
+                && starts > wait_deadline
+            {
+                return Err(self.come_back(&place, behind_refusal(context, arrived, starts, wait_deadline)));
+            }
+            let waited = self.wait_in_queue(&place, wait_deadline);
+            let waited = tokio::time::timeout_at(clock.instant(wait_deadline), waited).await;
+            if waited.is_err() {
+                let refusal = self.waited_in_vain(arrived);
+                self.guard.record.waited += clock.now().since(arrived);
+                return Err(self.come_back(&place, refusal));
+            }
+            waited
         };
         self.guard.record.waited += clock.now().since(arrived);
         waited.unwrap_or_else(|_elapsed| Err(self.waited_in_vain(arrived)))
+    }
+
+    /// Its place is kept for as long as it was told to stay away, and a little longer.
+    fn come_back(&self, place: &Place<'_>, refusal: Refusal) -> Refusal {
+        let away = refusal.retry_after.unwrap_or_default();
+        place.keep(self.context.gateway.clock.now() + away + COMES_BACK_WITHIN);
+        refusal
     }
 
     /// Waits among the others until it is called and has reserved.
@@ -141,6 +172,7 @@ impl<'a> AdmissionControl<'a, '_> {
             group: group.config.name.clone(),
             priority: context.priority,
             caller: context.caller.key.clone(),
+            digest: digest(&context.request),
             shared: shared.to_vec(),
             own: own.to_vec(),
             candidates: candidates.collect(),
@@ -326,7 +358,10 @@ impl<'a> AdmissionControl<'a, '_> {
             let deployment = &group.deployments[*index];
             (deployment.scope, estimate.demand(deployment))
         };
-        let (candidates, shorts) = money::affordable(context, estimate, candidates, now);
+        let (candidates, shorts) = money::affordable(context, estimate, candidates, guard.held_money(), now);
+        if let Some(index) = money::to_count(estimate, &shorts) {
+            return AdmissionCheck::CountFirst(index);
+        }
         if candidates.is_empty() {
             return money::unaffordable(context, estimate, &shorts);
         }

@@ -163,6 +163,7 @@ pub(super) async fn serve(
         tracing::info!(id = %guard.id(), from = %group.config.name, to = %target.group, fault = kind.as_str(), "another group takes over");
         asked = target.overrides.as_ref().map_or_else(|| request.clone(), |overrides| overrides.apply(&request));
         target.group.as_str().clone_into(&mut asked.model);
+        guard.record.handed_over.push((group.config.name.clone(), cause.map_or(kind.as_str(), Cause::as_str)));
         guard.change_group();
         group = next;
     }

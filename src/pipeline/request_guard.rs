@@ -222,16 +222,24 @@ impl RequestGuard {
         self.gateway.capacity.notify();
     }
 
-    /// Holds so much money in these budgets until the request ends; once.
+    /// Holds so much money in these budgets until the request ends; of an attempt that may cost more than those before, so much.
     ///
     /// # Errors
-    /// The budget that has no room.
+    /// One of them has not so much.
     pub(super) fn hold_money(&mut self, budgets: &[BudgetId], amount: NanoUsd) -> Result<(), Short> {
-        // An attempt after the first: what is held is held for all.
-        if self.money.is_none() && !budgets.is_empty() {
-            self.money = Some(self.gateway.budgets.hold(self.gateway.clock.now(), budgets, amount)?);
+        let now = self.gateway.clock.now();
+        match &mut self.money {
+            Some(held) => self.gateway.budgets.raise(now, held, amount)?,
+            // Most requests have none.
+            None if budgets.is_empty() => {}
+            None => self.money = Some(self.gateway.budgets.hold(now, budgets, amount)?),
         }
         Ok(())
+    }
+
+    /// What is held of the budgets of those who pay.
+    pub(super) fn held_money(&self) -> Option<NanoUsd> {
+        self.money.as_ref().map(Hold::amount)
     }
 
     /// Gives back what is held, where nothing was begun with it.

@@ -1,7 +1,9 @@
 //! Who of those who want the same limits starts now.
 
 use super::packing::{self, Item};
-use super::{BY_THE_RICH, LOOKED_AT, MOST_OVERTAKEN, PACKED, State, Waiter};
+use super::waiter::Waiter;
+use super::{BY_THE_RICH, LOOKED_AT, MOST_OVERTAKEN, PACKED, POOR, State};
+use crate::id::KeyId;
 use crate::limits::{Dimension, PerDimension, Reading, ScopeId};
 use crate::moment::Moment;
 
@@ -18,9 +20,8 @@ impl Line {
         let mut places = Vec::with_capacity(PACKED);
         let mut priority = None;
         for (place, waiter) in state.waiting.iter().enumerate().take(LOOKED_AT) {
-            let wanted = waiter.want.candidates.iter().find(|one| one.scope == scope);
             let held_off = waiter.not_before.is_some_and(|until| until > now);
-            if waiter.called.is_some() || held_off || !wanted.is_some_and(|one| one.may_start(now)) {
+            if waiter.called.is_some() || held_off || !waiter.ready.contains(&scope) {
                 continue;
             }
             if !waiter.has_own_room(reading) {
@@ -30,7 +31,8 @@ impl Line {
                 break;
             }
             places.push(place);
-            if places.len() == PACKED || (waiter.overtaken >= MOST_OVERTAKEN && !strict) {
+            if places.len() == PACKED || (waiter.overtaken >= MOST_OVERTAKEN && waiter.is_its_turn_in(scope) && !strict)
+            {
                 break;
             }
         }
@@ -41,7 +43,7 @@ impl Line {
     pub(super) fn overtaking(&self, state: &State, chosen: u32, at: usize) -> u32 {
         let took = |at: usize| {
             let caller = &state.waiting.get(*self.places.get(at)?)?.want.caller;
-            Some(state.took.get(caller).copied().unwrap_or(0))
+            Some(state.took.of(caller))
         };
         let behind = (at + 1..self.places.len()).filter(|behind| is_chosen(chosen, *behind));
         behind.map(|behind| if took(behind) > took(at) { BY_THE_RICH } else { 1 }).sum()
@@ -65,20 +67,29 @@ impl Line {
             free = packing::without(&free, &demand.amounts())
                 .unwrap_or_else(|| PerDimension::from_fn(|dimension| free[dimension].map(|_| 0)));
         }
+        let poor = if strict { Vec::new() } else { poor(state, self.scope, &waiters) };
         let by_tokens = Dimension::TOKENS.into_iter().any(|dimension| free[dimension].is_some());
-        let items = waiters.iter().map(|waiter| {
+        let items = waiters.iter().enumerate().map(|(at, waiter)| {
             let takes = waiter.demand_in(self.scope).unwrap_or_default().amounts();
-            Item { takes, worth: if by_tokens { takes[Dimension::Tokens].max(1) } else { 1 } }
+            let worth = if by_tokens { takes[Dimension::Tokens].max(1) } else { 1 };
+            Item { takes, worth: if poor.get(at) == Some(&true) { worth * POOR } else { worth } }
         });
         let mut items: Vec<Item> = items.collect();
         if strict {
             return within_own(packing::prefix(&items, &free), &waiters, &items, reading);
         }
         loop {
-            let most = free[Dimension::Tokens].filter(|_| by_tokens).unwrap_or(u64::MAX);
+            // Nothing can be worth more than what is free, full of those that count most.
+            let first =
+                items.iter().zip(&poor).filter(|(_, poor)| **poor).map(|(item, _)| item.takes[Dimension::Tokens]);
+            let first = first.sum::<u64>();
+            let most = free[Dimension::Tokens].filter(|_| by_tokens);
+            let most = most.map_or(u64::MAX, |free| free.saturating_add(first.min(free).saturating_mul(POOR - 1)));
             let chosen = packing::best(&items, &free, most);
             let too_often = |(at, waiter): &(usize, &&Waiter)| {
-                !is_chosen(chosen, *at) && waiter.overtaken + self.overtaking(state, chosen, *at) > MOST_OVERTAKEN
+                !is_chosen(chosen, *at)
+                    && waiter.is_its_turn_in(self.scope)
+                    && waiter.overtaken + self.overtaking(state, chosen, *at) > MOST_OVERTAKEN
             };
             // Nobody behind one who would be overtaken too often.
             match waiters.iter().enumerate().take(items.len()).find(too_often).map(|(at, _)| at) {
@@ -87,6 +98,30 @@ impl Line {
             }
         }
     }
+}
+
+/// Which of them have a caller who took less within the last minute than another of them, even with this one and those before it.
+fn poor(state: &State, scope: ScopeId, waiters: &[&Waiter]) -> Vec<bool> {
+    let took = |waiter: &&Waiter| state.took.of(&waiter.want.caller);
+    let (least, most) = (waiters.iter().map(took).min(), waiters.iter().map(took).max().unwrap_or(0));
+    if least == Some(most) {
+        return Vec::new();
+    }
+    let mut so_far: Vec<(&KeyId, u64)> = Vec::new();
+    let mut poor = Vec::with_capacity(waiters.len());
+    for waiter in waiters {
+        let caller = &waiter.want.caller;
+        let size = waiter.demand_in(scope).map_or(0, |demand| demand.amounts()[Dimension::Tokens]);
+        let known = so_far.iter_mut().find(|(known, _)| *known == caller);
+        let before = known.as_ref().map_or_else(|| took(waiter), |(_, sum)| *sum);
+        let sum = before.saturating_add(size);
+        match known {
+            Some((_, known)) => *known = sum,
+            None => so_far.push((caller, sum)),
+        }
+        poor.push(sum <= most);
+    }
+    poor
 }
 
 /// Of those chosen, the ones that fit together into the limits of which the others know nothing.

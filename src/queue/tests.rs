@@ -49,7 +49,7 @@ impl Bench {
         };
         let (group, caller) = (GroupName::from("g"), KeyId::from(caller));
         let own = self.own(caller.as_str());
-        Want { group, priority, caller, shared: Vec::new(), own, candidates: vec![candidate] }
+        Want { group, priority, caller, digest: tokens, shared: Vec::new(), own, candidates: vec![candidate] }
     }
 
     /// The limits of a caller's own: of `limited`, a third of the deployment's.
@@ -164,6 +164,37 @@ async fn a_caller_with_few_is_not_behind_all_of_another() {
     let started = bench.started.borrow();
     let last = started.iter().rposition(|(caller, ..)| caller == "few").expect("they started");
     assert!(last <= 12, "the last of four was number {last} of {}", started.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_took_less_within_the_last_minute_starts_first_and_the_rest_is_packed_beside_it() {
+    for (took, expected) in [(30_000, ["few", "few", "many"]), (0, ["few", "many", "many"])] {
+        let bench = Bench::new(false);
+        bench.queue.passed(bench.clock.now(), &KeyId::from("many"), took);
+        // Three tens of one caller fill it, as two sevens and a sixteen of both do. The first to come starts at once.
+        let mut requests = vec![("many", 0, 10_000); 3];
+        requests.extend([("many", 0, 16_000), ("few", 0, 7_000), ("few", 0, 7_000)]);
+        all(&bench, &requests).await;
+        let mut first: Vec<String> = bench.started.borrow()[..3].iter().map(|(caller, ..)| caller.clone()).collect();
+        first.sort();
+        assert_eq!(first, expected, "after {took}: {:?}", bench.started.borrow());
+    }
+}
+
+#[test]
+fn who_waits_is_told_when_it_can_start_at_the_earliest() {
+    let bench = Bench::new(false);
+    let now = bench.clock.now();
+    let Decision::Granted { own, .. } = bench.reserve("a", 20_000) else { panic!("it is empty") };
+    bench.limits.response_head(now, &own);
+    bench.limits.settle(now, own, Demand { input_tokens: 20_000, ..Demand::default() });
+    let places: Vec<_> = [10_000, 15_000, 20_000, 30_000]
+        .map(|tokens| bench.queue.join(9, bench.want("a", 0, tokens), now).expect("room"))
+        .into_iter()
+        .collect();
+    let starts = places.iter().map(|place| place.starts(&bench.limits, now).map(|at| at.since(now).as_secs()));
+    // 10 thousand at once; 40 within a minute, 70 within two, 100 within three: up to the last of them 10, 25, 45 and 75 are asked for.
+    assert_eq!(starts.collect::<Vec<_>>(), [None, Some(60), Some(120), Some(180)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,12 +4,44 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::limits::Scope;
-use crate::telemetry::{LimitFigures, QueueFigures};
+use crate::telemetry::{BudgetFigures, LimitFigures, QueueFigures, StateFigures};
+use crate::virtual_key::KeyHash;
 
 use super::App;
 
+/// All of it.
+pub(super) fn state(app: &App) -> StateFigures {
+    StateFigures {
+        queues: queues(app),
+        limits: limits(app),
+        budgets: budgets(app),
+        shared_limits_up: app.gateway.limits.shared_is_up(),
+    }
+}
+
+/// Every budget that bounds something, keys by the names people gave them.
+fn budgets(app: &App) -> Vec<BudgetFigures> {
+    let snapshot = app.gateway.live.read();
+    let reports = app.gateway.budgets.reports(app.gateway.clock.now()).into_iter();
+    let bounding = reports.filter(|report| report.max.or(report.soft).is_some());
+    let figures = bounding.map(|report| {
+        let known = match &report.scope {
+            Scope::Key(key) => KeyHash::parse(key.as_str()).and_then(|hash| snapshot.callers.keys.get(hash)),
+            _ => None,
+        };
+        BudgetFigures {
+            scope: known.map_or_else(|| name(&report.scope), |known| format!("key:{}", known.key.label())),
+            period: report.period.as_ref().map(ToString::to_string).unwrap_or_default(),
+            max_usd: report.max.map(crate::money::NanoUsd::as_usd),
+            spent_usd: report.spent.as_usd(),
+            held_usd: report.held.as_usd(),
+        }
+    });
+    figures.collect()
+}
+
 /// Every queue, once for all groups that share it.
-pub(super) fn queues(app: &App) -> Vec<QueueFigures> {
+fn queues(app: &App) -> Vec<QueueFigures> {
     let (snapshot, now) = (app.gateway.live.read(), app.gateway.clock.now());
     let mut shared: BTreeMap<usize, (String, _)> = BTreeMap::new();
     for (name, group) in &snapshot.groups {
@@ -43,7 +75,7 @@ pub(super) fn queues(app: &App) -> Vec<QueueFigures> {
 }
 
 /// The limits of all, and of every deployment or what several share, where there are any.
-pub(super) fn limits(app: &App) -> Vec<LimitFigures> {
+fn limits(app: &App) -> Vec<LimitFigures> {
     let (snapshot, now) = (app.gateway.live.read(), app.gateway.clock.now());
     let limits = app.gateway.limits.local();
     let deployments = snapshot.groups.values().flat_map(|group| &group.deployments);

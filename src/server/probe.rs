@@ -87,11 +87,7 @@ pub(super) async fn root() -> Response {
 
 /// Prometheus' text format.
 pub(super) async fn metrics(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    match app.metrics.render_with(
-        super::admin::figures(&app),
-        super::figures::queues(&app),
-        super::figures::limits(&app),
-    ) {
+    match app.metrics.render_with(super::admin::figures(&app), super::figures::state(&app)) {
         Ok(text) => {
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
             ([(CONTENT_TYPE, kind)], text).into_response()

@@ -345,3 +345,19 @@ async fn a_server_that_is_not_there_at_the_start_is_found_later() {
     assert!(two.take(41).await.is_none());
     assert!(two.take(40).await.is_some());
 }
+
+#[test]
+fn an_address_of_ipv6_needs_no_brackets() {
+    for host in ["::1", "[::1]"] {
+        let server = Server {
+            url: None,
+            host: Some(host.to_owned()),
+            port: Some(6380),
+            username: None,
+            password: None,
+            database: None,
+            tls: false,
+        };
+        assert_eq!(server.info().unwrap().addr().to_string(), "::1:6380", "{host}");
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postgres::config::SslMode;
 use postgres::types::ToSql;
-use postgres::{Client, Config, Error, NoTls, Transaction};
+use postgres::{Client, Config, Error, NoTls, Statement, Transaction};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::schema::STEPS;
@@ -48,6 +48,8 @@ pub(super) struct Connection {
     config: Config,
     shown: String,
     client: Option<Client>,
+    /// What writes a batch, once it is prepared over this connection.
+    insert: Option<Statement>,
 }
 
 impl Postgres {
@@ -111,10 +113,17 @@ impl Connection {
         let hosts: Vec<String> = config.get_hosts().iter().map(|host| format!("{host:?}")).collect();
         let shown =
             format!("Postgres at {}, database {}", hosts.join(", "), config.get_dbname().unwrap_or("of the user"));
-        Ok(Self { config, shown, client: None })
+        Ok(Self { config, shown, client: None, insert: None })
     }
 
     fn work<R>(&mut self, work: impl Fn(&mut Client) -> Result<R, Error>) -> Result<R, String> {
+        self.work_prepared(|client, _| work(client))
+    }
+
+    fn work_prepared<R>(
+        &mut self,
+        work: impl Fn(&mut Client, &mut Option<Statement>) -> Result<R, Error>,
+    ) -> Result<R, String> {
         let connected = self.client.is_some();
         let first = self.attempt(&work);
         let lost = connected && self.client.is_none();
@@ -122,15 +131,19 @@ impl Connection {
         answer.map_err(|why| format!("{}: {why}", self.shown))
     }
 
-    fn attempt<R>(&mut self, work: &impl Fn(&mut Client) -> Result<R, Error>) -> Result<R, String> {
+    fn attempt<R>(
+        &mut self,
+        work: &impl Fn(&mut Client, &mut Option<Statement>) -> Result<R, Error>,
+    ) -> Result<R, String> {
         let mut client = if let Some(client) = self.client.take() {
             client
         } else {
             let mut client = self.config.connect(NoTls).map_err(words)?;
             migrate(&mut client)?;
+            self.insert = None;
             client
         };
-        let answer = work(&mut client);
+        let answer = work(&mut client, &mut self.insert);
         // The client does not know of itself that its connection is lost. After what the server refused it is there still.
         let refused = |fault: &Error| fault.as_db_error().is_some_and(|said| said.severity() == "ERROR");
         if answer.as_ref().err().is_none_or(refused) {
@@ -203,14 +216,67 @@ impl Bound {
 }
 
 impl Sink for Connection {
+    /// It cannot be done where the ledger is opened, which may be an event loop's thread.
+    fn open(&mut self) -> Result<(), String> {
+        self.work(|_| Ok(()))
+    }
+
     fn insert(&mut self, batch: &[Box<Record>]) -> Result<(), String> {
-        self.work(|client| {
-            let mut transaction = client.transaction()?;
-            requests(&mut transaction, batch)?;
-            attempts(&mut transaction, batch)?;
-            tags(&mut transaction, batch)?;
-            transaction.commit()
+        self.work_prepared(|client, prepared| {
+            let statement = match prepared {
+                Some(statement) => statement,
+                None => prepared.insert(client.prepare(&insert())?),
+            };
+            let columns = Columns::of(batch);
+            client.execute(statement, &columns.0.iter().map(Column::as_sql).collect::<Vec<_>>()).map(drop)
         })
+    }
+}
+
+/// One statement for all rows of a batch: one way to the server and back, and all of it or nothing.
+fn insert() -> String {
+    let mut first = 1;
+    let mut rows = |table: &str, kinds: &str| {
+        let lists = kinds.chars().zip(first..).map(|(kind, number)| {
+            let kind = if kind == 'T' { "text" } else { "bigint" };
+            format!("${number}::{kind}[]")
+        });
+        let lists = lists.collect::<Vec<_>>().join(", ");
+        first += kinds.len();
+        format!("INSERT INTO {table} SELECT * FROM unnest({lists}) ON CONFLICT DO NOTHING")
+    };
+    let (requests, attempts) = (rows("requests", REQUESTS), rows("attempts", ATTEMPTS));
+    format!("WITH requested AS ({requests}), attempted AS ({attempts}) {}", rows("tags", TAGS))
+}
+
+/// The columns of each table, a letter for each: a text or a whole number.
+const REQUESTS: &str = "TITTTTTIIIIIIIIIIIIITI";
+const ATTEMPTS: &str = "TITTTTIIIIIIIIT";
+const TAGS: &str = "TT";
+
+/// A list for each column of the tables.
+struct Columns(Vec<Column>);
+
+enum Column {
+    Texts(Vec<Option<String>>),
+    Counts(Vec<Option<i64>>),
+}
+
+impl Column {
+    fn as_sql(&self) -> &(dyn ToSql + Sync) {
+        match self {
+            Self::Texts(texts) => texts,
+            Self::Counts(counts) => counts,
+        }
+    }
+}
+
+impl Columns {
+    fn of(batch: &[Box<Record>]) -> Self {
+        let mut columns = requests(batch);
+        columns.extend(attempts(batch));
+        columns.extend(tags(batch));
+        Self(columns)
     }
 }
 
@@ -219,97 +285,71 @@ fn clean(text: &str) -> String {
     text.replace('\0', "")
 }
 
-fn requests(transaction: &mut Transaction<'_>, batch: &[Box<Record>]) -> Result<(), Error> {
-    let texts = |of: &dyn Fn(&Record) -> Option<&str>| -> Vec<Option<String>> {
-        batch.iter().map(|record| of(record).map(clean)).collect()
+fn requests(batch: &[Box<Record>]) -> Vec<Column> {
+    let texts = |of: &dyn Fn(&Record) -> Option<&str>| {
+        Column::Texts(batch.iter().map(|record| of(record).map(clean)).collect())
     };
-    let counts =
-        |of: &dyn Fn(&Record) -> Option<i64>| -> Vec<Option<i64>> { batch.iter().map(|record| of(record)).collect() };
-    let ids: Vec<String> = batch.iter().map(|record| record.id.to_string()).collect();
+    let counts = |of: &dyn Fn(&Record) -> Option<i64>| Column::Counts(batch.iter().map(|record| of(record)).collect());
     let token = |at: usize| counts(&|record| Some(tokens(&record.usage)[at]));
-    let columns: [&(dyn ToSql + Sync); 22] = [
-        &ids,
-        &counts(&|record| Some(whole(record.arrived.as_millis()))),
-        &texts(&|record| Some(record.api)),
-        &texts(&|record| record.caller.as_ref().map(crate::id::KeyId::as_str)),
-        &texts(&|record| record.team.as_ref().map(crate::id::TeamId::as_str)),
-        &texts(&|record| record.group.as_ref().map(crate::id::GroupName::as_str)),
-        &texts(&|record| record.policy.as_deref()),
-        &counts(&|record| Some(i64::from(record.streamed))),
-        &counts(&|record| Some(whole(record.estimated_input_tokens))),
-        &token(0),
-        &token(1),
-        &token(2),
-        &token(3),
-        &token(4),
-        &counts(&|record| Some(i64::from(record.usage_estimated))),
-        &counts(&|record| record.cost.map(|cost| whole(cost.0))),
-        &counts(&|record| Some(millis(record.waited))),
-        &counts(&|record| record.ttft.map(millis)),
-        &counts(&|record| Some(millis(record.latency))),
-        &counts(&|record| Some(i64::from(record.status))),
-        &texts(&|record| Some(record.ending.as_str())),
-        &counts(&|record| Some(whole(record.charged.0))),
-    ];
-    insert(transaction, "requests", &columns, "TITTTTTIIIIIIIIIIIIITI")
+    vec![
+        Column::Texts(batch.iter().map(|record| Some(record.id.to_string())).collect()),
+        counts(&|record| Some(whole(record.arrived.as_millis()))),
+        texts(&|record| Some(record.api)),
+        texts(&|record| record.caller.as_ref().map(crate::id::KeyId::as_str)),
+        texts(&|record| record.team.as_ref().map(crate::id::TeamId::as_str)),
+        texts(&|record| record.group.as_ref().map(crate::id::GroupName::as_str)),
+        texts(&|record| record.policy.as_deref()),
+        counts(&|record| Some(i64::from(record.streamed))),
+        counts(&|record| Some(whole(record.estimated_input_tokens))),
+        token(0),
+        token(1),
+        token(2),
+        token(3),
+        token(4),
+        counts(&|record| Some(i64::from(record.usage_estimated))),
+        counts(&|record| record.cost.map(|cost| whole(cost.0))),
+        counts(&|record| Some(millis(record.waited))),
+        counts(&|record| record.ttft.map(millis)),
+        counts(&|record| Some(millis(record.latency))),
+        counts(&|record| Some(i64::from(record.status))),
+        texts(&|record| Some(record.ending.as_str())),
+        counts(&|record| Some(whole(record.charged.0))),
+    ]
 }
 
-fn attempts(transaction: &mut Transaction<'_>, batch: &[Box<Record>]) -> Result<(), Error> {
+fn attempts(batch: &[Box<Record>]) -> Vec<Column> {
     let all: Vec<_> =
         batch.iter().flat_map(|record| (0_i64..).zip(&record.attempts).map(move |one| (record, one))).collect();
-    let texts = |of: &dyn Fn(&AttemptRecord) -> Option<&str>| -> Vec<Option<String>> {
-        all.iter().map(|(_, (_, attempt))| of(attempt).map(clean)).collect()
+    let texts = |of: &dyn Fn(&AttemptRecord) -> Option<&str>| {
+        Column::Texts(all.iter().map(|(_, (_, attempt))| of(attempt).map(clean)).collect())
     };
-    let counts = |of: &dyn Fn(&AttemptRecord) -> Option<i64>| -> Vec<Option<i64>> {
-        all.iter().map(|(_, (_, attempt))| of(attempt)).collect()
+    let counts = |of: &dyn Fn(&AttemptRecord) -> Option<i64>| {
+        Column::Counts(all.iter().map(|(_, (_, attempt))| of(attempt)).collect())
     };
-    let ids: Vec<String> = all.iter().map(|(record, _)| record.id.to_string()).collect();
-    let numbers: Vec<i64> = all.iter().map(|(_, (number, _))| *number).collect();
     let token = |at: usize| counts(&|attempt| Some(tokens(&attempt.usage)[at]));
-    let columns: [&(dyn ToSql + Sync); 15] = [
-        &ids,
-        &numbers,
-        &texts(&|attempt| Some(attempt.deployment.as_str())),
-        &texts(&|attempt| Some(attempt.provider.as_str())),
-        &texts(&|attempt| Some(&attempt.model)),
-        &texts(&|attempt| attempt.fault.map(FaultKind::as_str)),
-        &counts(&|attempt| Some(millis(attempt.latency))),
-        &token(0),
-        &token(1),
-        &token(2),
-        &token(3),
-        &token(4),
-        &counts(&|attempt| attempt.cost.map(|cost| whole(cost.0))),
-        &counts(&|attempt| Some(whole(attempt.charged.0))),
-        &texts(&|attempt| Some(attempt.group.as_str())),
-    ];
-    insert(transaction, "attempts", &columns, "TITTTTIIIIIIIIT")
+    vec![
+        Column::Texts(all.iter().map(|(record, _)| Some(record.id.to_string())).collect()),
+        Column::Counts(all.iter().map(|(_, (number, _))| Some(*number)).collect()),
+        texts(&|attempt| Some(attempt.deployment.as_str())),
+        texts(&|attempt| Some(attempt.provider.as_str())),
+        texts(&|attempt| Some(&attempt.model)),
+        texts(&|attempt| attempt.fault.map(FaultKind::as_str)),
+        counts(&|attempt| Some(millis(attempt.latency))),
+        token(0),
+        token(1),
+        token(2),
+        token(3),
+        token(4),
+        counts(&|attempt| attempt.cost.map(|cost| whole(cost.0))),
+        counts(&|attempt| Some(whole(attempt.charged.0))),
+        texts(&|attempt| Some(attempt.group.as_str())),
+    ]
 }
 
-fn tags(transaction: &mut Transaction<'_>, batch: &[Box<Record>]) -> Result<(), Error> {
-    let (mut ids, mut tags) = (Vec::new(), Vec::new());
-    for record in batch {
-        for tag in &record.tags {
-            ids.push(record.id.to_string());
-            tags.push(clean(tag));
-        }
-    }
-    let columns: [&(dyn ToSql + Sync); 2] = [&ids, &tags];
-    insert(transaction, "tags", &columns, "TT")
-}
-
-/// All rows in one statement, a list for each column. `kinds` has a letter for each: a text or a whole number.
-fn insert(
-    transaction: &mut Transaction<'_>,
-    table: &str,
-    columns: &[&(dyn ToSql + Sync)],
-    kinds: &str,
-) -> Result<(), Error> {
-    let lists = kinds.chars().zip(1..).map(|(kind, number)| {
-        let kind = if kind == 'T' { "text" } else { "bigint" };
-        format!("${number}::{kind}[]")
-    });
-    let lists = lists.collect::<Vec<_>>().join(", ");
-    let text = format!("INSERT INTO {table} SELECT * FROM unnest({lists}) ON CONFLICT DO NOTHING");
-    transaction.execute(text.as_str(), columns).map(drop)
+fn tags(batch: &[Box<Record>]) -> [Column; 2] {
+    let all = || batch.iter().flat_map(|record| record.tags.iter().map(|tag| (record.id, tag)));
+    [
+        Column::Texts(all().map(|(id, _)| Some(id.to_string())).collect()),
+        Column::Texts(all().map(|(_, tag)| Some(clean(tag))).collect()),
+    ]
 }

@@ -30,6 +30,14 @@ pub(super) enum Message {
 
 /// Where records are written.
 pub(super) trait Sink {
+    /// Makes ready, before the first records come.
+    ///
+    /// # Errors
+    /// It could not; it is tried again when they come.
+    fn open(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Writes all of them or none; those that are there already are passed over.
     ///
     /// # Errors
@@ -45,6 +53,9 @@ impl Sink for Connection {
 
 /// Writes until it is told to stop. Once `ending` is set, what cannot be written is given up after a few tries.
 pub(super) fn write(mut database: impl Sink, messages: &Receiver<Message>, ending: &AtomicBool) {
+    if let Err(fault) = database.open() {
+        tracing::warn!(fault, "the ledger cannot be written yet");
+    }
     let mut stopping = false;
     while !stopping {
         let Ok(first) = messages.recv() else { return };

@@ -1,4 +1,4 @@
-//! The limits' and queues' figures in the text of one scrape, as they are at that moment.
+//! The limits', queues' and budgets' figures in the text of one scrape, as they are at that moment.
 
 use std::fmt;
 
@@ -34,6 +34,40 @@ pub struct LimitFigures {
     pub report: LimitReport,
 }
 
+/// One budget at the moment of a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BudgetFigures {
+    /// Whose.
+    pub scope: String,
+    /// Its period as it is configured; empty is for ever.
+    pub period: String,
+    /// Dollars that may be spent; `None` is all one wants.
+    pub max_usd: Option<f64>,
+    /// Dollars that are.
+    pub spent_usd: f64,
+    /// Dollars that calls under way hold.
+    pub held_usd: f64,
+}
+
+/// What is waited for, limited and spent at the moment of a scrape.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateFigures {
+    /// Every queue.
+    pub queues: Vec<QueueFigures>,
+    /// Every scope that is told of.
+    pub limits: Vec<LimitFigures>,
+    /// Every budget that bounds something.
+    pub budgets: Vec<BudgetFigures>,
+    /// Whether the server answers that keeps the limits of several gateways; `None` where there is none.
+    pub shared_limits_up: Option<bool>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BudgetLabels {
+    scope: String,
+    period: String,
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct QueueLabels {
     groups: String,
@@ -46,10 +80,7 @@ struct LimitLabels {
 }
 
 #[derive(Debug)]
-struct LimitCollector {
-    queues: Vec<QueueFigures>,
-    limits: Vec<LimitFigures>,
-}
+struct LimitCollector(StateFigures);
 
 const LIMITED: [(Dimension, &str); 5] = [
     (Dimension::Requests, "requests"),
@@ -67,7 +98,7 @@ impl LimitCollector {
         value: fn(&QueueFigures) -> f64,
     ) -> fmt::Result {
         let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for figures in &self.queues {
+        for figures in &self.0.queues {
             let labels = QueueLabels { groups: figures.groups.clone() };
             encoder.encode_family(&labels)?.encode_gauge(&value(figures))?;
         }
@@ -81,7 +112,7 @@ impl LimitCollector {
         value: fn(&LimitReport, Dimension) -> Option<u64>,
     ) -> fmt::Result {
         let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for figures in &self.limits {
+        for figures in &self.0.limits {
             for (dimension, limit) in LIMITED {
                 // Only what is limited is told.
                 let told = figures.report.limits[dimension].and_then(|_| value(&figures.report, dimension));
@@ -91,6 +122,30 @@ impl LimitCollector {
             }
         }
         Ok(())
+    }
+
+    fn budget(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        value: fn(&BudgetFigures) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for figures in &self.0.budgets {
+            let Some(told) = value(figures) else { continue };
+            let labels = BudgetLabels { scope: figures.scope.clone(), period: figures.period.clone() };
+            encoder.encode_family(&labels)?.encode_gauge(&told)?;
+        }
+        Ok(())
+    }
+
+    fn budgets(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.budget(encoder, ("budget_max_usd", "What may be spent within a budget's period"), |of| of.max_usd)?;
+        self.budget(encoder, ("budget_spent_usd", "What is spent in it"), |of| Some(of.spent_usd))?;
+        self.budget(encoder, ("budget_held_usd", "What calls under way hold of it"), |of| Some(of.held_usd))?;
+        self.budget(encoder, ("budget_left_usd", "What is left of it, nothing held"), |of| {
+            of.max_usd.map(|max| (max - of.spent_usd).max(0.0))
+        })
     }
 }
 
@@ -117,6 +172,14 @@ impl Collector for LimitCollector {
         self.limit(encoder, ("limit_configured", "The configured limit, margin applied"), |report, of| {
             report.configured[of]
         })?;
+        if !self.0.budgets.is_empty() {
+            self.budgets(encoder)?;
+        }
+        if let Some(up) = self.0.shared_limits_up {
+            let help = "1 while the server answers that keeps the limits of several gateways";
+            let mut encoder = encoder.encode_descriptor("shared_limits_up", help, None, MetricType::Gauge)?;
+            encoder.encode_gauge(&i64::from(up))?;
+        }
         self.limit(encoder, ("limit_used", "What is held and was counted of it"), |report, of| Some(report.used[of]))?;
         self.limit(encoder, ("limit_headroom", "What is left of it"), |report, of| {
             report.limits[of].map(|limit| limit.saturating_sub(report.used[of]))
@@ -125,11 +188,11 @@ impl Collector for LimitCollector {
 }
 
 /// Appends the figures to `text`.
-pub(super) fn encode(text: &mut String, queues: Vec<QueueFigures>, limits: Vec<LimitFigures>) -> fmt::Result {
-    if queues.is_empty() && limits.is_empty() {
+pub(super) fn encode(text: &mut String, figures: StateFigures) -> fmt::Result {
+    if figures == StateFigures::default() {
         return Ok(());
     }
     let mut registry = Registry::with_prefix("witgate");
-    registry.register_collector(Box::new(LimitCollector { queues, limits }));
+    registry.register_collector(Box::new(LimitCollector(figures)));
     encode_registry(text, &registry)
 }

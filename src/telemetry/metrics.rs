@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::limits::{self, LimitFigures, QueueFigures};
+use super::limits::{self, StateFigures};
 use super::log::DroppedLines;
 use super::policies::{self, PolicyFigures};
 use crate::id::{DeploymentId, GroupName, ProviderName};
@@ -61,6 +61,12 @@ struct GroupLabels {
     group: Name<GroupName>,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FallbackLabels {
+    group: Name<GroupName>,
+    cause: &'static str,
+}
+
 type Histograms = Family<GroupLabels, Histogram, fn() -> Histogram>;
 
 /// The gateway's metrics.
@@ -70,6 +76,7 @@ pub struct Metrics {
     attempts: Family<AttemptLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     usage_refused: Family<DeploymentLabels, Counter>,
+    fallbacks: Family<FallbackLabels, Counter>,
     cost_nano_usd: Family<GroupLabels, Counter>,
     latency: Histograms,
     ttft: Histograms,
@@ -106,6 +113,7 @@ impl Metrics {
             attempts: Family::default(),
             tokens: Family::default(),
             usage_refused: Family::default(),
+            fallbacks: Family::default(),
             cost_nano_usd: Family::default(),
             latency: Family::new_with_constructor(seconds),
             ttft: Family::new_with_constructor(seconds),
@@ -129,6 +137,7 @@ impl Metrics {
             "Replies that claimed more tokens than their model can take or give, so that the estimate counted",
             self.usage_refused.clone(),
         );
+        registry.register("fallbacks", "Requests another group took over, by group and cause", self.fallbacks.clone());
         registry.register("cost_nano_usd", "Cost in billionths of a dollar", self.cost_nano_usd.clone());
         registry.register("latency_seconds", "From arrival to the end of the reply", self.latency.clone());
         registry.register("ttft_seconds", "From arrival to the first content sent", self.ttft.clone());
@@ -185,6 +194,9 @@ impl Metrics {
                 self.usage_refused.get_or_create(&DeploymentLabels { deployment }).inc();
             }
         }
+        for (group, cause) in &record.handed_over {
+            self.fallbacks.get_or_create(&FallbackLabels { group: Name(group.clone()), cause }).inc();
+        }
         let labels = GroupLabels { group };
         let observe = |histograms: &Histograms, length: Duration| {
             histograms.get_or_create(&labels).observe(length.as_secs_f64());
@@ -220,23 +232,18 @@ impl Metrics {
     /// # Errors
     /// Only where formatting itself fails.
     pub fn render(&self, policies: Vec<PolicyFigures>) -> Result<String, fmt::Error> {
-        self.render_with(policies, Vec::new(), Vec::new())
+        self.render_with(policies, StateFigures::default())
     }
 
-    /// The same with those of queues and limits.
+    /// The same with those of queues, limits and budgets.
     ///
     /// # Errors
     /// Only where formatting itself fails.
-    pub fn render_with(
-        &self,
-        policies: Vec<PolicyFigures>,
-        queues: Vec<QueueFigures>,
-        limits: Vec<LimitFigures>,
-    ) -> Result<String, fmt::Error> {
+    pub fn render_with(&self, policies: Vec<PolicyFigures>, state: StateFigures) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         policies::encode(&mut text, policies)?;
-        limits::encode(&mut text, queues, limits)?;
+        limits::encode(&mut text, state)?;
         encode_eof(&mut text)?;
         Ok(text)
     }

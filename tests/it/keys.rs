@@ -190,6 +190,18 @@ async fn keys_and_what_they_spent_are_there_after_a_restart() {
     };
     assert!((spend(&gateway).await - cost).abs() < 1e-9);
     gateway.app.gateway.ledger.as_ref().expect("a ledger").finish();
+    let metrics = get(&gateway, "/metrics", "sk-master").await.text;
+    let line = |name: &str| {
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix("{scope=\"key:study\",period=\"1d\"} "));
+        line.unwrap_or_else(|| panic!("{name}: {metrics}")).parse::<f64>().expect("a number")
+    };
+    assert!(
+        (line("witgate_budget_spent_usd") - cost).abs() < 1e-9
+            && (line("witgate_budget_left_usd") - 0.1 + cost).abs() < 1e-9
+    );
+    assert_eq!((line("witgate_budget_max_usd"), line("witgate_budget_held_usd")), (0.1, 0.0));
     let keys = get(&gateway, "/global/spend/keys", "sk-master").await.json();
     assert_eq!(
         (&keys[0]["key_alias"], &keys[0]["key_name"]),
@@ -382,6 +394,30 @@ cost_controls: {max_budget: 0.5}
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deployment_that_a_budget_cannot_pay_for_leaves_the_request_to_one_that_it_can() {
+    let config = "model_list:
+  - model_name: g
+    litellm_params: {model: simulated/m, order: 1, input_cost_per_token: 0.01, output_cost_per_token: 0.01}
+    model_info: {id: dear}
+  - model_name: g
+    litellm_params: {model: simulated/m, order: 2, input_cost_per_token: 0.0001, output_cost_per_token: 0.0001, simulated: {output_tokens: 5}}
+    model_info: {id: cheap}
+cost_controls: {max_budget: 1.5}
+";
+    let gateway = virtual_time::assembled(config);
+    let body =
+        |most: u32| json!({"model": "g", "max_tokens": most, "messages": [{"role": "user", "content": "Hello there"}]});
+    let (first, _) = virtual_time::ask(&gateway, &OpenAi, &body(80)).await.expect("it can pay for either");
+    let (second, _) = virtual_time::ask(&gateway, &OpenAi, &body(200)).await.expect("it can pay for one");
+    assert_eq!([&*first.deployment, &*second.deployment], ["dear", "cheap"]);
+    let refusal = virtual_time::ask(&gateway, &OpenAi, &body(60_000)).await.expect_err("for none");
+    assert!(refusal.kind == RefusalKind::BudgetExceeded && refusal.message.contains("Max budget: 1.5"), "{refusal}");
+    let budgets = &gateway.budgets;
+    let held = budgets.reports(gateway.clock.now()).iter().map(|budget| budget.held.0).sum::<u64>();
+    assert_eq!(held, 0, "nothing is held when all has ended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_held_is_the_most_a_call_may_cost_however_output_is_counted() {
     let config = "model_list:
   - model_name: g
@@ -405,21 +441,28 @@ cost_controls: {max_budget: 0.5}
 
 #[tokio::test]
 async fn whoever_is_to_be_told_of_a_budget_is_told_once() {
-    let hook = ScriptedUpstream::start([Step::json(200, &json!({})), Step::json(200, &json!({}))]).await;
+    let hook = ScriptedUpstream::start((0..8).map(|_| Step::json(200, &json!({}))).collect::<Vec<_>>()).await;
     let config = format!(
         "{MODELS}environment_variables: {{WEBHOOK_URL: \"{}/hook\"}}
 general_settings: {{master_key: sk-master, alerting: [webhook]}}
-litellm_settings: {{max_budget: 100, soft_budget: 0.001, budget_duration: 1d}}
+litellm_settings: {{max_budget: 0.1, soft_budget: 0.001, budget_duration: 1d}}
 ",
         hook.origin()
     );
     let gateway = Gateway::start(&config).await;
-    for _ in 0..3 {
-        assert_eq!(chat(&gateway, "g", "sk-master").await.status, 200);
-    }
+    assert_eq!(chat(&gateway, "g", "sk-master").await.status, 200);
     hook.until_asked(1).await;
     let told = hook.asked()[0].body.clone();
     assert!(told["event"] == "soft_budget_crossed" && told["event_group"] == "proxy", "{told}");
     assert!(told["soft_budget"] == 0.001 && told["spend"].as_f64() > Some(0.001), "{told}");
-    assert_eq!(hook.count(), 1);
+    // Each request is beyond the soft part too. The next that is told of is the one that leaves little of the whole.
+    let mut served = 1;
+    while chat(&gateway, "g", "sk-master").await.status == 200 {
+        served += 1;
+    }
+    assert!(served > 3, "{served}");
+    hook.until_asked(2).await;
+    let told: Vec<Value> = hook.asked().into_iter().skip(1).map(|asked| asked.body).collect();
+    assert!(told.iter().all(|told| told["event"] != "soft_budget_crossed"), "{told:?}");
+    assert_eq!((&told[0]["event"], &told[0]["max_budget"]), (&json!("threshold_crossed"), &json!(0.1)), "{told:?}");
 }

@@ -57,7 +57,7 @@ async fn what_can_never_fit_is_refused_at_once_with_the_limit_named() {
 ",
     );
     let refusal = ask(&gateway, &OpenAi, &long("g")).await.expect_err("too large");
-    assert_eq!((refusal.kind, refusal.status), (RefusalKind::NeverFits, 429));
+    assert_eq!((refusal.kind, refusal.status), (RefusalKind::NeverFits, 413));
     assert!(refusal.message.contains("`large`") && refusal.message.contains("900"), "{}", refusal.message);
     assert_eq!(gateway.clock.now().since(BEGIN), Duration::ZERO);
 }
@@ -79,7 +79,7 @@ async fn a_prompt_of_more_bytes_than_the_limit_has_tokens_is_counted_and_served(
     let text = "word ".repeat(40_000);
     let body = json!({"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": text}]});
     let second = gateway.post("/v1/chat/completions", &body).await;
-    assert_eq!((second.status, second.header("x-witgate-refusal")), (429, "never-fits"), "{}", second.text);
+    assert_eq!((second.status, second.header("x-witgate-refusal")), (413, "never-fits"), "{}", second.text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,6 +115,49 @@ witgate: {queue: {max_waiting: 3, max_wait_seconds: 60}}
     let refused = ends[4].1.as_ref().expect_err("the queue is full");
     assert_eq!((refused.kind, refused.retry_after.is_some()), (RefusalKind::RateLimited, true));
     assert_eq!(used(&gateway, "a")[Dimension::InFlight], 0, "nothing leaks");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_known_to_be_too_long_is_refused_at_once_and_who_comes_back_in_time_has_its_place() {
+    let gateway = assembled(
+        "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, rpm: 1, simulated: {ttft_ms: 0}}, model_info: {id: a}}
+witgate: {queue: {max_wait_seconds: 130}}
+",
+    );
+    let start = |word: &str| {
+        let (gateway, body) =
+            (Arc::clone(&gateway), json!({"model": "g", "messages": [{"role": "user", "content": word}]}));
+        tokio::spawn(async move {
+            let ended = ask(&gateway, &OpenAi, &body).await;
+            (ended, gateway.clock.now().since(BEGIN).as_secs())
+        })
+    };
+    let mut waiting = Vec::new();
+    for word in ["one", "two", "three"] {
+        waiting.push(start(word));
+        tokio::task::yield_now().await;
+    }
+    // One a minute: the fourth would start after three, and may wait for two and a sixth.
+    let (refused, at) = start("four").await.expect("no panic");
+    let refusal = refused.expect_err("it is known to be too long");
+    assert_eq!((refusal.kind, at), (RefusalKind::RateLimited, 0), "{}", refusal.message);
+    assert!(refusal.message.contains("2 requests with") && refusal.message.contains("in 180."), "{}", refusal.message);
+    let away = refusal.retry_after.expect("a time");
+    assert!((50..52).contains(&away.as_secs()), "as much as it may not wait: {away:?}");
+    tokio::time::sleep(away).await;
+    let later = start("five");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (back, served_at) = start("four").await.expect("no panic");
+    back.expect("served");
+    assert_eq!(served_at, 180, "before the one that came while it was away");
+    let (overtaken, _) = later.await.expect("no panic");
+    assert_eq!(overtaken.expect_err("its time is over").kind, RefusalKind::RateLimited);
+    for (one, expected) in waiting.into_iter().zip([0, 60, 120]) {
+        let (ended, at) = one.await.expect("no panic");
+        ended.expect("served");
+        assert_eq!(at, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,8 +285,8 @@ async fn a_bound_above_the_limit_is_taken_where_output_counts_as_it_is_made() {
     for (provider, limits, status) in [
         ("anthropic", "itpm: 30000, otpm: 8000", 200),
         ("anthropic", "tpm: 30000", 200),
-        ("anthropic", "tpm: 30000, counting: {output: bound}", 429),
-        ("openai", "tpm: 30000", 429),
+        ("anthropic", "tpm: 30000, counting: {output: bound}", 413),
+        ("openai", "tpm: 30000", 413),
         ("openai", "tpm: 30000, counting: {output: made}", 200),
     ] {
         let upstream = ScriptedUpstream::start([Step::json(200, &cached(provider))]).await;
@@ -277,7 +320,7 @@ async fn a_document_of_a_megabyte_fits_into_a_limit_that_its_pages_fit_into() {
     ))
     .await;
     let source = json!({"type": "base64", "media_type": "application/pdf", "data": data});
-    for (pages, status) in [(1, 200), (2, 429)] {
+    for (pages, status) in [(1, 200), (2, 413)] {
         let content = vec![json!({"type": "document", "source": source}); pages];
         let body = json!({"model": "g", "max_tokens": 50, "messages": [{"role": "user", "content": content}]});
         let said = gateway.post("/v1/messages", &body).await;

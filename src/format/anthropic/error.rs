@@ -57,8 +57,8 @@ fn type_word(refusal: &Refusal) -> &'static str {
         RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",
         RefusalKind::UnknownModel | RefusalKind::UnknownPath => "not_found_error",
         RefusalKind::SlowRequest | RefusalKind::TimedOut => "timeout_error",
-        RefusalKind::TooLarge => "request_too_large",
-        RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
+        RefusalKind::TooLarge | RefusalKind::NeverFits => "request_too_large",
+        RefusalKind::RateLimited => "rate_limit_error",
         RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget => "billing_error",
         RefusalKind::Unavailable => "overloaded_error",
         RefusalKind::Upstream | RefusalKind::PromptFailed | RefusalKind::Unparsed | RefusalKind::Internal => {

@@ -142,7 +142,7 @@ impl ClientApi for Gemini {
 /// An error; clients pick their exception by the code.
 fn error(refusal: &Refusal) -> Value {
     let status = match (refusal.kind, refusal.status) {
-        (RefusalKind::RateLimited | RefusalKind::NeverFits, _) => "RESOURCE_EXHAUSTED",
+        (RefusalKind::RateLimited, _) => "RESOURCE_EXHAUSTED",
         (_, 400 | 413 | 415 | 422) => "INVALID_ARGUMENT",
         (_, 401) => "UNAUTHENTICATED",
         (_, 403) => "PERMISSION_DENIED",

@@ -30,10 +30,11 @@ const fn type_word(refusal: &Refusal) -> &'static str {
         | RefusalKind::UnknownPath
         | RefusalKind::SlowRequest
         | RefusalKind::TooLarge
+        | RefusalKind::NeverFits
         | RefusalKind::Rejected => "invalid_request_error",
         RefusalKind::Unauthorized => "authentication_error",
         RefusalKind::Forbidden | RefusalKind::PolicyRefused => "permission_error",
-        RefusalKind::NeverFits | RefusalKind::RateLimited => "rate_limit_error",
+        RefusalKind::RateLimited => "rate_limit_error",
         RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget => "budget_exceeded",
         RefusalKind::Upstream
         | RefusalKind::Unavailable

@@ -7,6 +7,7 @@ use crate::catalog::UnknownPrice;
 use crate::fault::{Refusal, RefusalKind};
 use crate::limits::Scope;
 use crate::moment::Moment;
+use crate::money::NanoUsd;
 use crate::snapshot::DeploymentRuntime;
 
 use super::super::{Estimate, RequestContext};
@@ -21,30 +22,51 @@ pub(super) enum Unaffordable {
     NoPrice(usize),
 }
 
-/// Of `candidates`, those that the request can pay for; and why not the others.
+/// Of `candidates`, those that the request can pay for; and why not the others. `held` is what it holds of its payers' budgets
+/// already: a retry asks for what it is more.
 pub(super) fn affordable(
     context: &RequestContext<'_>,
     estimate: &Estimate,
     candidates: &[usize],
+    held: Option<NanoUsd>,
     now: Moment,
 ) -> (Vec<usize>, Vec<Unaffordable>) {
     let mut shorts = Vec::new();
+    let (budgets, payers) = (&context.gateway.budgets, &context.paying.budgets);
+    let cost = |index: usize| estimate.demand(&context.group.deployments[index]).cost;
+    let payers_are_short = |cost: NanoUsd| match held {
+        Some(held) if cost <= held => None,
+        held => budgets.short(now, payers, NanoUsd(cost.0 - held.unwrap_or_default().0)),
+    };
+    // Mostly there is room for the dearest, and so for each.
+    let dearest = if payers.is_empty() { None } else { candidates.iter().map(|index| cost(*index)).max() };
+    let tight = dearest.is_some_and(|cost| payers_are_short(cost).is_some());
     let affords = |index: &usize| {
         let deployment = &context.group.deployments[*index];
         if lacks_price(context, deployment) {
             shorts.push(Unaffordable::NoPrice(*index));
             return false;
         }
-        if deployment.budgets.is_empty() {
+        if deployment.budgets.is_empty() && !tight {
             return true;
         }
-        let cost = estimate.demand(deployment).cost;
-        let short = context.gateway.budgets.short(now, &deployment.budgets, cost);
+        let cost = cost(*index);
+        let short = if tight { payers_are_short(cost) } else { None };
+        let short = short.or_else(|| budgets.short(now, &deployment.budgets, cost));
         shorts.extend(short.map(|short| Unaffordable::Short(*index, short)));
         !matches!(shorts.last(), Some(Unaffordable::Short(last, _)) if last == index)
     };
     let found = candidates.iter().copied().filter(affords).collect();
     (found, shorts)
+}
+
+/// One that may be paid for once its tokens are counted: its cost is taken for the most that it can be until then.
+pub(super) fn to_count(estimate: &Estimate, shorts: &[Unaffordable]) -> Option<usize> {
+    let may_do = |one: &Unaffordable| match one {
+        Unaffordable::Short(index, short) => (short.spent < short.max).then_some(*index),
+        Unaffordable::NoPrice(_) => None,
+    };
+    if estimate.is_counted() { None } else { shorts.iter().find_map(may_do) }
 }
 
 /// Whether budgets have the money for a call of this deployment, asked while the request waits. One that waiting does not help

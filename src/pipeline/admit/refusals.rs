@@ -41,6 +41,27 @@ pub(super) fn wait_refusal(
     Refusal::new(kind, message).after(wait)
 }
 
+/// Tells when it could start behind those who wait, where that is later than it may wait. It need not be back before it may wait for
+/// the rest.
+pub(super) fn behind_refusal(
+    context: &RequestContext<'_>,
+    now: Moment,
+    starts: Moment,
+    wait_deadline: Moment,
+) -> Refusal {
+    let report = context.group.queue.report(now);
+    let message = format!(
+        "`{}`: {} requests with {} tokens wait, and behind those before it this one can start in {:.1} s at the earliest, which is longer than it may wait here ({:.1} s)",
+        context.group.config.name,
+        report.waiting.saturating_sub(1),
+        report.tokens,
+        starts.since(now).as_secs_f64(),
+        wait_deadline.since(now).as_secs_f64()
+    );
+    let away = starts.since(wait_deadline).max(Duration::from_secs(1));
+    Refusal::new(RefusalKind::RateLimited, message).after(away)
+}
+
 /// The configuration wants nothing sent that is not reserved for all gateways.
 pub(super) fn unreachable_refusal() -> Refusal {
     let message = "the store that keeps the limits of all gateways does not answer, and the configuration wants requests refused meanwhile (`witgate.shared_limits.when_unreachable`)";

@@ -178,8 +178,31 @@ struct Strict {
 #[derive(Default)]
 struct Seen {
     refused: u64,
-    tokens: u64,
-    last_start: Option<Moment>,
+    /// When each request started that was taken, and its tokens.
+    starts: Vec<(Moment, u64)>,
+}
+
+impl Seen {
+    fn tokens(&self) -> u64 {
+        self.starts.iter().map(|(_, tokens)| tokens).sum()
+    }
+
+    /// The share of the limit that was in use while more waited than a window holds: until then nothing but the order of starts keeps
+    /// it from being used to the full. Each request is in use for a window from its start.
+    fn share(&self, limit: u64) -> f64 {
+        let mut starts = self.starts.clone();
+        starts.sort_unstable();
+        let mut left = self.tokens();
+        let end = starts.iter().find_map(|(at, tokens)| {
+            left -= tokens;
+            (left < limit).then_some(*at)
+        });
+        let saturated = end.unwrap_or(BEGIN).since(BEGIN).as_secs_f64();
+        let before = starts.iter().filter(|(at, _)| Some(*at) < end);
+        let in_use =
+            |(at, tokens): &(Moment, u64)| figure(*tokens) * end.unwrap_or(BEGIN).since(*at).min(WINDOW).as_secs_f64();
+        before.map(in_use).sum::<f64>() / (figure(limit) * saturated)
+    }
 }
 
 impl Strict {
@@ -228,8 +251,7 @@ impl Upstream for Strict {
             if answer.status == StatusCode::TOO_MANY_REQUESTS {
                 seen.refused += 1;
             } else {
-                seen.tokens += requested;
-                seen.last_start = seen.last_start.max(Some(started));
+                seen.starts.push((started, requested));
             }
             drop(seen);
             Ok(answer)
@@ -358,15 +380,15 @@ fn run(root: &Path, case: Case) -> Result<Outcome, String> {
             others.abort();
         }
         let seen = provider.seen();
-        let last = seen.last_start.unwrap_or(BEGIN).since(BEGIN).as_secs_f64();
-        let limit = figure(TPM * u64::from(case.keys));
-        let (tokens, reply) = (figure(seen.tokens), figure(case.reply));
-        let ideal = (tokens / limit - 1.0) * WINDOW.as_secs_f64() + reply;
+        let last = seen.starts.iter().map(|(at, _)| *at).max().unwrap_or(BEGIN).since(BEGIN).as_secs_f64();
+        let limit = TPM * u64::from(case.keys);
+        let (tokens, reply) = (figure(seen.tokens()), figure(case.reply));
+        let ideal = (tokens / figure(limit) - 1.0) * WINDOW.as_secs_f64() + reply;
         Ok(Outcome {
             served,
             failed,
             refused: seen.refused,
-            share: tokens / (limit * (last / WINDOW.as_secs_f64() + 1.0)),
+            share: seen.share(limit),
             makespan: (last + reply) / ideal,
         })
     })

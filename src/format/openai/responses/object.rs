@@ -78,8 +78,8 @@ pub(super) fn status(finish: Option<&FinishReason>) -> &'static str {
 pub(super) fn failed(mut object: Map<String, Value>, refusal: &Refusal) -> Map<String, Value> {
     let code = match (refusal.code.as_deref(), refusal.kind) {
         (Some(code @ ("context_length_exceeded" | "insufficient_quota")), _) => code,
-        (_, RefusalKind::RateLimited | RefusalKind::NeverFits) => "rate_limit_exceeded",
-        (_, RefusalKind::Rejected | RefusalKind::InvalidRequest) => "invalid_prompt",
+        (_, RefusalKind::RateLimited) => "rate_limit_exceeded",
+        (_, RefusalKind::Rejected | RefusalKind::InvalidRequest | RefusalKind::NeverFits) => "invalid_prompt",
         _ => "server_error",
     };
     object.insert("error".to_owned(), json!({"code": code, "message": refusal.message}));
