@@ -1,7 +1,8 @@
 //! The policies that come with the binary, so that it decides well with no folder beside it.
 
 /// Name and component of every shipped policy; sources are under `plugins/`, digests in `policies.lock`.
-pub const SHIPPED: [(&str, &[u8]); 14] = [
+pub const SHIPPED: [(&str, &[u8]); 15] = [
+    ("bandit", include_bytes!("../policies/bandit.wasm")),
     ("batch", include_bytes!("../policies/batch.wasm")),
     ("batch-split", include_bytes!("../policies/batch-split.wasm")),
     ("cohere", include_bytes!("../policies/cohere.wasm")),

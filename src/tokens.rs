@@ -23,12 +23,13 @@
 mod encoding;
 mod features;
 mod file;
+mod question;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use encoding::Encoding;
-pub use features::feature;
+pub use features::features;
 
 use crate::chat::ChatRequest;
 use walk::{Tally, walk};

@@ -218,7 +218,7 @@ impl RunLine {
                 .as_ref()
                 .map(|state| StateLine { schema: state.schema.clone(), bytes: BASE64.encode(&state.bytes) }),
             signals: needs.signals.iter().map(|signal| signal.as_str().to_owned()).collect(),
-            features: needs.features.iter().map(|feature| feature.as_str().to_owned()).collect(),
+            features: needs.features.iter().map(|feature| feature.name().into_owned()).collect(),
             attributes: needs.attributes.iter().map(ToString::to_string).collect(),
             exact_tokens: needs.exact_tokens,
             pure: needs.pure,

@@ -12,7 +12,7 @@ pub fn decision_json(facts: &RouterFacts, decision: &Decision, ended: Option<&Re
     let RouterFacts { policy, digest, setup, needs } = facts;
     let Decision { request, features, attributes, answer, .. } = decision;
     let features: Map<String, Value> =
-        needs.features.iter().zip(features).map(|(name, value)| (name.as_str().to_owned(), number(*value))).collect();
+        needs.features.iter().zip(features).map(|(name, value)| (name.name().into_owned(), number(*value))).collect();
     let attributes: Map<String, Value> =
         needs.attributes.iter().zip(attributes).map(|(name, value)| (name.to_string(), json!(value))).collect();
     let outcome = match answer {

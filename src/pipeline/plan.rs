@@ -1,6 +1,7 @@
 //! What serving a request would come to now, by the same estimate and the same routing as serving it, and why. Nothing is
 //! reserved, waited for or recorded, and the policy is told no outcome.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use super::route::Question;
 use super::{Gateway, attributes, route};
 
 /// Facts about a request by name; NaN is unknown.
-pub type Features = Vec<(&'static str, f32)>;
+pub type Features = Vec<(Cow<'static, str>, f32)>;
 /// Facts about a caller by name; empty where unknown.
 pub type Attributes = Vec<(String, String)>;
 
@@ -265,7 +266,7 @@ impl Planning<'_, '_> {
             return (Vec::new(), Vec::new());
         };
         let needs = router.needs();
-        let features = needs.features.iter().map(|feature| feature.as_str()).zip(question.features.iter().copied());
+        let features = needs.features.iter().map(|feature| feature.name()).zip(question.features.iter().copied());
         let attributes = needs.attributes.iter().map(ToString::to_string);
         let attributes = attributes.zip(question.attributes.iter().map(|value| value.clone().into_owned()));
         (features.collect(), attributes.collect())

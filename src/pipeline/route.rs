@@ -222,7 +222,7 @@ pub(super) fn shown<'c>(context: &'c RequestContext<'_>, router: &Router, estima
     let expected_output = estimate.demand(&deployments[context.eligible.first()]).output_tokens;
     Question {
         signals: signals(context, &needs.signals, now, estimate),
-        features: needs.features.iter().map(|feature| tokens::feature(*feature, &context.request)).collect(),
+        features: tokens::features(&needs.features, &context.request),
         attributes: needs.attributes.iter().map(|wanted| attribute(wanted, context.facts())).collect(),
         request: RouteRequest {
             id: context.id,

@@ -225,11 +225,12 @@ pub(super) fn words(facts: &RouterFacts, answer: &Result<Vec<Choice>, RouteError
 
 /// What another policy asks for and the run does not hold.
 fn missing(recorded: &Needs, wanted: &Needs) -> Option<String> {
-    let signals =
-        wanted.signals.iter().filter(|signal| !recorded.signals.contains(signal)).map(|signal| signal.as_str());
-    let features = wanted.features.iter().filter(|one| !recorded.features.contains(one)).map(|one| one.as_str());
+    let signals = wanted.signals.iter().filter(|signal| !recorded.signals.contains(signal));
+    let signals = signals.map(|signal| signal.as_str().to_owned());
+    let features = wanted.features.iter().filter(|one| !recorded.features.contains(one));
+    let features = features.map(|one| one.name().into_owned());
     let attributes = wanted.attributes.iter().filter(|one| !recorded.attributes.contains(one)).map(ToString::to_string);
-    let missing: Vec<String> = signals.chain(features).map(str::to_owned).chain(attributes).collect();
+    let missing: Vec<String> = signals.chain(features).chain(attributes).collect();
     let told = "it asks for what the run does not hold, and is told that it is unknown";
     (!missing.is_empty()).then(|| format!("{told}: {}", missing.join(", ")))
 }

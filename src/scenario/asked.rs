@@ -13,7 +13,7 @@ pub struct Asked {
     /// Columns of numbers, one for each deployment.
     pub signals: Vec<&'static str>,
     /// Facts about the prompt.
-    pub features: Vec<&'static str>,
+    pub features: Vec<String>,
     /// Facts as text.
     pub attributes: Vec<String>,
     /// Whether tokens must be counted.
@@ -27,11 +27,20 @@ pub struct Asked {
     section: Option<&'static str>,
 }
 
+/// The name it asked for: a vector once.
+fn asked_as(feature: Feature) -> Option<String> {
+    match feature {
+        Feature::Embedding { place: 0, of } => Some(format!("embedding/{of}")),
+        Feature::Embedding { .. } => None,
+        single => Some(single.name().into_owned()),
+    }
+}
+
 impl Asked {
     pub(super) fn by_router(needs: &Needs, manifest: PolicyManifest) -> Self {
         Self {
             signals: needs.signals.iter().copied().map(Signal::as_str).collect(),
-            features: needs.features.iter().copied().map(Feature::as_str).collect(),
+            features: needs.features.iter().copied().filter_map(asked_as).collect(),
             exact_tokens: needs.exact_tokens,
             ..Self::new(Role::Router, &needs.attributes, needs.pure, manifest)
         }

@@ -152,8 +152,10 @@ impl Case {
             }
         }
         for name in file.request.features.keys().filter(|name| Feature::parse(name).is_none()) {
-            problems
-                .push(format!("no feature is called `{name}`; there are {}", list(Feature::ALL.map(Feature::as_str))));
+            problems.push(format!(
+                "no feature is called `{name}`; there are {}, its first written `embedding/N.0`",
+                Feature::KNOWN
+            ));
         }
         let attributes = file.request.attributes.keys().filter_map(|name| Attribute::parse(name).err());
         problems.extend(attributes.map(|error| format!("{error}; there are {}", Attribute::KNOWN)));
@@ -197,7 +199,7 @@ impl Case {
                 json: request.json,
             },
         };
-        let feature = |feature: &Feature| request.features.get(feature.as_str()).copied().unwrap_or(f32::NAN);
+        let feature = |feature: &Feature| request.features.get(&*feature.name()).copied().unwrap_or(f32::NAN);
         let attribute = |name: &Attribute| request.attributes.get(&name.to_string()).cloned().unwrap_or_default();
         Ask {
             question,

@@ -50,7 +50,7 @@ fn shown(plan: &RequestPlan) -> Value {
         (None, None, None) => "wait for a limit or a breaker, or refuse".to_owned(),
     };
     let features: Map<String, Value> =
-        plan.features.iter().map(|(name, value)| ((*name).to_owned(), number(*value))).collect();
+        plan.features.iter().map(|(name, value)| (name.clone().into_owned(), number(*value))).collect();
     let attributes: Map<String, Value> =
         plan.attributes.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     json!({

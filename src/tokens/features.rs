@@ -1,27 +1,75 @@
 //! Facts about a prompt that routers may ask for.
 
-use crate::chat::{ChatRequest, Part, PartKind};
+use std::borrow::Cow;
+
+use crate::chat::{ChatRequest, Part, PartKind, Role};
 use crate::signal::Feature;
 
-/// The value of a feature. Text is what the messages say, what tools answered included; not the tools' schemas.
+use super::question;
+
+/// The values of features, in their order. Text is what the messages say, what tools answered included, not the tools' schemas; the
+/// question is what the user said last.
 #[must_use]
+pub fn features(wanted: &[Feature], request: &ChatRequest) -> Vec<f32> {
+    let (mut traits, mut vector) = (None, Vec::new());
+    let mut value = |feature: &Feature| match feature {
+        Feature::Embedding { place, of } => {
+            if vector.len() != usize::from(*of) {
+                vector.resize(usize::from(*of), 0.0);
+                question::hashed(&question(request), &mut vector);
+            }
+            vector.get(usize::from(*place)).copied().unwrap_or_default()
+        }
+        Feature::Length | Feature::CodeShare | Feature::Messages => size(*feature, request),
+        other => {
+            let traits = traits.get_or_insert_with(|| question::traits(&question(request)));
+            match other {
+                Feature::Code => traits.code,
+                Feature::Analysis => traits.analysis,
+                Feature::Creative => traits.creative,
+                Feature::SimpleQuestion => traits.simple,
+                Feature::English => traits.english,
+                _ => traits.complexity,
+            }
+        }
+    };
+    wanted.iter().map(&mut value).collect()
+}
+
+/// What the user said last.
+fn question(request: &ChatRequest) -> Cow<'_, str> {
+    let Some(last) = request.messages.iter().rfind(|message| message.role == Role::User) else {
+        return Cow::Borrowed("");
+    };
+    let mut texts = last.parts.iter().filter_map(|part| match &part.kind {
+        PartKind::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    match (texts.next(), texts.next()) {
+        (None, _) => Cow::Borrowed(""),
+        (Some(only), None) => Cow::Borrowed(only),
+        (Some(first), Some(second)) => {
+            Cow::Owned([first, second].into_iter().chain(texts).collect::<Vec<_>>().join("\n"))
+        }
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "features are f32, and advice")]
-pub fn feature(feature: Feature, request: &ChatRequest) -> f32 {
+fn size(feature: Feature, request: &ChatRequest) -> f32 {
+    if feature == Feature::Messages {
+        return request.messages.len() as f32;
+    }
+    let (mut length, mut code) = (0, 0);
+    each_text(request, &mut |text| {
+        length += text.len();
+        if feature == Feature::CodeShare {
+            code += fenced(text);
+        }
+    });
     match feature {
-        Feature::Messages => request.messages.len() as f32,
-        Feature::Length => {
-            let mut length = 0;
-            each_text(request, &mut |text| length += text.len());
-            length as f32
-        }
-        Feature::CodeShare => {
-            let (mut length, mut code) = (0, 0);
-            each_text(request, &mut |text| {
-                length += text.len();
-                code += fenced(text);
-            });
-            if length == 0 { 0.0 } else { code as f32 / length as f32 }
-        }
+        Feature::CodeShare if length > 0 => code as f32 / length as f32,
+        Feature::CodeShare => 0.0,
+        _ => length as f32,
     }
 }
 

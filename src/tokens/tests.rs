@@ -7,6 +7,14 @@ use super::*;
 use crate::chat::{Dialect, ImageSource, Message, OutputFormat, Part, PartKind, Rest, Role, Tool};
 use crate::signal::Feature;
 
+fn close(value: f32, expected: f32) {
+    assert!((value - expected).abs() < 1e-6, "{value} instead of {expected}");
+}
+
+fn one(feature: Feature, request: &ChatRequest) -> f32 {
+    features(&[feature], request)[0]
+}
+
 fn request(messages: Vec<Message>) -> ChatRequest {
     ChatRequest {
         model: "group".to_owned(),
@@ -261,13 +269,12 @@ fn features_are_of_the_text_the_model_reads() {
     let bytes = |bytes: usize| f32::from(u16::try_from(bytes).expect("a short text"));
     let code = "```rust\nfn f() {}\n```\n".len() + "~~~~\n```\nstill code".len();
     let length = with_code.len() + "~~~~\n```\nstill code".len();
-    let close = |found: f32, expected: f32| assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
-    close(feature(Feature::Messages, &request), 2.0);
-    close(feature(Feature::Length, &request), bytes(length));
-    close(feature(Feature::CodeShare, &request), bytes(code) / bytes(length));
-    close(feature(Feature::CodeShare, &user("no `code` here\n    ```\n")), 0.0);
-    close(feature(Feature::CodeShare, &user("")), 0.0);
-    close(feature(Feature::CodeShare, &user("```\n````\n``` x\n```\nout")), 19.0 / 22.0);
+    close(one(Feature::Messages, &request), 2.0);
+    close(one(Feature::Length, &request), bytes(length));
+    close(one(Feature::CodeShare, &request), bytes(code) / bytes(length));
+    close(one(Feature::CodeShare, &user("no `code` here\n    ```\n")), 0.0);
+    close(one(Feature::CodeShare, &user("")), 0.0);
+    close(one(Feature::CodeShare, &user("```\n````\n``` x\n```\nout")), 19.0 / 22.0);
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -348,4 +355,54 @@ fn measure_bound_count_and_load() {
         let count = count_text(&unit.repeat(1_000_000 / unit.len()), "gpt-4o");
         println!("1 MB of {unit:?}: {count:?} in {:?}", start.elapsed());
     }
+}
+
+#[test]
+fn questions_with_words_in_common_have_vectors_that_are_alike() {
+    let vector = |text: &str| {
+        let wanted = Feature::asked("embedding/32").unwrap();
+        assert_eq!(wanted.len(), 32);
+        features(&wanted, &user(text))
+    };
+    let alike = |one: &str, other: &str| -> f32 { vector(one).iter().zip(vector(other)).map(|(a, b)| a * b).sum() };
+    let sort = "Write a function in Python that sorts a list of numbers without the built-in sort.";
+    close(alike(sort, sort), 1.0);
+    let near = alike(sort, "Please write a Python function which sorts a list of words, without built-in functions.");
+    let far = alike(sort, "Which river flows through the oldest town of the country, and where does it end?");
+    assert!(near > 0.4 && near > far + 0.3, "{near} {far}");
+    assert!(vector("").iter().chain(&vector("?!")).all(|number| number.abs() < f32::EPSILON));
+    assert_eq!(vector(&"word ".repeat(100_000)), vector("word word"), "each counts once");
+    // Two sizes are two vectors, whatever order they are asked for in.
+    let both = [Feature::asked("embedding/2").unwrap(), Feature::asked("embedding/3").unwrap()].concat();
+    let (both, swapped) = (features(&both, &user(sort)), features(&[both[3], both[0]], &user(sort)));
+    close(both[3], swapped[0]);
+    close(both[0], swapped[1]);
+}
+
+#[test]
+fn a_question_tells_what_it_is_about() {
+    let of = |name: &str, text: &str| one(Feature::parse(name).unwrap(), &user(text));
+    let fact = "What is the capital of Norway?";
+    let code = "Fix this Python function:\n```\ndef f(x): return x\n```";
+    let poem = "Compose a poem with a rhyme about the sea, then a song.";
+    let proof = "Explain why the theorem holds, compare both cases and prove the second. Discuss 3 implications for 14 of the 20 spaces.";
+    close(of("simple-question", fact), 1.0);
+    close(of("simple-question", proof), 0.0);
+    close(of("code", code), 1.0);
+    close(of("code", poem), 0.0);
+    close(of("creative", poem), 1.0);
+    close(of("analysis", proof), 1.0);
+    close(of("creative", fact), 0.0);
+    assert!(of("complexity", proof) > of("complexity", fact));
+    assert!(of("english", proof) > 0.5);
+    assert!(of("english", "Quelle est la capitale de la Norvège ?") < 0.3);
+    for name in Feature::SINGLE.map(Feature::name) {
+        assert!(of(&name, "").abs() < f32::EPSILON || name == "messages", "{name}");
+    }
+    for wrong in ["embedding/0", "embedding/65", "embedding/x", "embedding", "embedding/8.8", "embedding/4.", "colour"]
+    {
+        assert!(Feature::asked(wrong).is_none(), "{wrong}");
+    }
+    let messages = vec![said(Role::User, None, fact), said(Role::Assistant, None, "Oslo. Compose a poem?")];
+    close(one(Feature::SimpleQuestion, &request(messages)), 1.0);
 }

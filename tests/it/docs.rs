@@ -480,3 +480,15 @@ fn other_machines_are_not_served_without_a_key() {
     let output = run(&["serve", "--host", "0.0.0.0", "--port", "0"]);
     assert!(!output.status.success() && text(&output).contains("master_key"), "{}", text(&output));
 }
+
+#[test]
+fn the_configuration_of_the_learning_page_is_one() {
+    let page = read("docs/learning.md");
+    let block = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, block).expect("written");
+    let output = witgate(&["check", &file.display().to_string(), "--strict"]).env("OPENAI_API_KEY", "sk-x").output();
+    let output = output.expect("the binary runs");
+    assert!(output.status.success() && text(&output).contains("bandit"), "{}", text(&output));
+}

@@ -16,7 +16,8 @@ use build::{Built, Guest, Role};
 use lock::Lock;
 
 /// What is shipped, in name order.
-const SHIPPED: [(&str, Role); 14] = [
+const SHIPPED: [(&str, Role); 15] = [
+    ("bandit", Role::Router),
     ("batch", Role::PromptBuilder),
     ("batch-split", Role::ResponseParser),
     ("cohere", Role::Provider),

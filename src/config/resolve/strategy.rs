@@ -28,7 +28,7 @@ const STRATEGIES: [(&str, Option<&str>, &str); 15] = [
     ("tpm-aware-routing", Some("tpm-aware"), ""),
     ("priority", None, ""),
     ("lar1", None, "`lar1` is not there yet: simple-shuffle decides"),
-    ("provider-budget-routing", None, "budgets are not there yet: simple-shuffle decides"),
+    ("provider-budget-routing", None, "`provider_budget_config` counts whatever the strategy: simple-shuffle decides"),
     ("auto_router", None, "a model that routes is a policy here: simple-shuffle decides"),
 ];
 

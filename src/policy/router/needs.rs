@@ -20,12 +20,11 @@ pub(super) fn needs(wanted: &wit::Needs, grants: &Grants) -> Result<Needs, Polic
     let signal = |name: &String| {
         Signal::parse(name).ok_or_else(|| unknown("signal", name, Signal::ALL.map(Signal::as_str).to_vec()))
     };
-    let feature = |name: &String| {
-        Feature::parse(name).ok_or_else(|| unknown("feature", name, Feature::ALL.map(Feature::as_str).to_vec()))
-    };
+    let feature = |name: &String| Feature::asked(name).ok_or_else(|| unknown("feature", name, vec![Feature::KNOWN]));
+    let features: Vec<Vec<Feature>> = wanted.features.iter().map(feature).collect::<Result<_, _>>()?;
     Ok(Needs {
         signals: wanted.signals.iter().map(signal).collect::<Result<_, _>>()?,
-        features: wanted.features.iter().map(feature).collect::<Result<_, _>>()?,
+        features: features.concat(),
         attributes: attributes(&wanted.attributes, grants)?,
         exact_tokens: wanted.exact_tokens,
         pure: wanted.pure,

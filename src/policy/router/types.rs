@@ -94,7 +94,7 @@ pub struct Setup {
 pub struct Needs {
     /// Columns of the signal matrix, in this order.
     pub signals: Vec<Signal>,
-    /// Facts about the prompt, in this order.
+    /// Facts about the prompt, in this order; a vector is all its numbers.
     pub features: Vec<Feature>,
     /// Facts as text, in this order; an absent one is told as "".
     pub attributes: Vec<Attribute>,

@@ -1,0 +1,205 @@
+//! The learner: draws a deployment for a question, and learns from how its reply turned out, now or days later.
+
+use crate::arm::Arm;
+use crate::choice::{Belief, draw, mixed, optimistic, probably_best};
+use crate::linear::{Linear, Prior, Question};
+use crate::pacer::Pacer;
+use crate::pending::{NOBODY, Pending, TOLD};
+use crate::settings::{Algorithm, Rules, UNKNOWN_QUALITY};
+
+/// The quality of a reply that nobody judged: one that came, and one that did not.
+const ANSWERED: f32 = 0.9;
+const FAILED: f32 = 0.1;
+/// What a reply that nobody judged counts in a group whose replies are judged now and then: that it came says little there.
+const UNJUDGED: f32 = 0.02;
+
+/// What is known of a deployment at a decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Offer {
+    /// Milliseconds until it may start; infinite is never.
+    pub(crate) wait_ms: f32,
+    /// What this request is expected to cost there, US dollars; NaN where unknown.
+    pub(crate) cost: f32,
+}
+
+/// How a reply turned out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Turnout {
+    pub(crate) seed: u64,
+    pub(crate) attempt: u32,
+    pub(crate) arm: usize,
+    pub(crate) ended: Ended,
+    pub(crate) cost: f32,
+    pub(crate) latency_ms: f32,
+    pub(crate) quality: Option<f32>,
+}
+
+/// What an end says of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It answered.
+    Well,
+    /// It did not.
+    Badly,
+    /// Nothing: the client left, a limit was reached, the request itself was at fault.
+    Otherwise,
+}
+
+/// A deployment in the order of choice, and how probable its place was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ranked {
+    pub(crate) arm: usize,
+    pub(crate) propensity: f32,
+}
+
+/// The learner of one group.
+#[derive(Clone, Debug)]
+pub(crate) struct Brain {
+    pub(crate) rules: Rules,
+    pub(crate) ids: Vec<String>,
+    pub(crate) arms: Vec<Arm>,
+    /// Decisions made.
+    pub(crate) decisions: u64,
+    /// Whether a reply was ever judged.
+    pub(crate) judged: bool,
+    pub(crate) pacer: Pacer,
+    pub(crate) pending: Pending,
+}
+
+impl Brain {
+    /// Of a group's deployments: their ids, and their models, of which nothing is known yet.
+    pub(crate) fn new(rules: Rules, deployments: Vec<(String, String)>, width: usize) -> Self {
+        let prior = |(id, model): &(String, String)| {
+            let quality = rules.priors.get(id).or_else(|| rules.priors.get(model));
+            Prior {
+                quality: quality.copied().unwrap_or(UNKNOWN_QUALITY),
+                strength: rules.prior_strength,
+                ridge: rules.ridge,
+            }
+        };
+        let arms = deployments.iter().map(|one| Arm::new(width, prior(one), 0)).collect();
+        Self {
+            rules,
+            ids: deployments.into_iter().map(|(id, _)| id).collect(),
+            arms,
+            decisions: 0,
+            judged: false,
+            pacer: Pacer::default(),
+            pending: Pending::new(width),
+        }
+    }
+
+    /// Numbers of a question.
+    pub(crate) fn width(&self) -> usize {
+        self.arms.first().map_or(0, |arm| arm.linear.parts().0.len())
+    }
+
+    /// Draws with `unit`, from 0 to 1. Those that may start now come first; the others stand behind, the shortest wait first.
+    pub(crate) fn choose(&mut self, x: Vec<f32>, offers: &[Offer], seed: u64, unit: f32) -> Vec<Ranked> {
+        let question = Question::new(x);
+        let remembered = if self.by_means() { self.remembered() } else { 0.0 };
+        let beliefs: Vec<Belief> =
+            self.arms.iter().zip(offers).map(|(arm, offer)| self.belief(arm, &question, *offer, remembered)).collect();
+        self.decisions += 1;
+        let soonest = offers.iter().map(|offer| offer.wait_ms).filter(|wait| wait.is_finite()).fold(f32::NAN, f32::min);
+        let ready: Vec<usize> = (0..offers.len()).filter(|arm| offers[*arm].wait_ms <= soonest.max(0.0)).collect();
+        let mut ranked: Vec<Ranked> = Vec::with_capacity(offers.len());
+        let mut rest: Vec<usize> = (0..offers.len()).collect();
+        if !ready.is_empty() {
+            let asked: Vec<Belief> = ready.iter().map(|arm| beliefs[*arm]).collect();
+            let chances = match self.rules.algorithm {
+                Algorithm::Thompson => probably_best(&asked),
+                Algorithm::Ucb1Linucb | Algorithm::Ucb1 | Algorithm::Linucb => optimistic(&asked),
+            };
+            let chances = mixed(chances, self.rules.uniform);
+            let place = draw(&chances, unit);
+            ranked.push(Ranked { arm: ready[place], propensity: chances[place] });
+            rest.retain(|arm| *arm != ready[place]);
+        }
+        rest.sort_by(|one, other| {
+            let wait = offers[*one].wait_ms.total_cmp(&offers[*other].wait_ms);
+            wait.then_with(|| beliefs[*other].worth.total_cmp(&beliefs[*one].worth))
+        });
+        ranked.extend(rest.into_iter().map(|arm| Ranked { arm, propensity: 1.0 }));
+        let mut costs = [NOBODY; TOLD];
+        for (cost, one) in costs.iter_mut().zip(&ranked) {
+            *cost = (u32::try_from(one.arm).unwrap_or(u32::MAX), offers[one.arm].cost);
+        }
+        self.pending.keep(seed, &question.x, costs);
+        ranked
+    }
+
+    /// How many replies of the group are remembered.
+    fn remembered(&self) -> f32 {
+        self.arms.iter().map(|arm| arm.quality.count * arm.kept(self.rules.memory, self.decisions)).sum()
+    }
+
+    /// What is believed of one deployment's reply to this question.
+    fn belief(&self, arm: &Arm, question: &Question, offer: Offer, remembered: f32) -> Belief {
+        let rules = &self.rules;
+        let kept = arm.kept(rules.memory, self.decisions);
+        let (quality, spread) = if self.by_means() {
+            let count = arm.quality.count * kept;
+            let spread = if count > 0.0 { (2.0 * (1.0 + remembered).ln() / count).sqrt() } else { f32::INFINITY };
+            (arm.quality.known().unwrap_or(arm.prior.quality), spread)
+        } else {
+            let most = Linear::most_variance(question, arm.prior);
+            (arm.linear.mean(question), (arm.linear.variance(question) / kept.max(1e-6)).min(most).sqrt())
+        };
+        Belief {
+            worth: rules.worth.quality * quality - self.price(arm, offer),
+            spread: if spread.is_finite() { rules.worth.quality * rules.exploration * spread } else { spread },
+        }
+    }
+
+    /// Whether the question is not asked yet.
+    fn by_means(&self) -> bool {
+        match self.rules.algorithm {
+            Algorithm::Ucb1 => true,
+            Algorithm::Ucb1Linucb => self.decisions < u64::from(self.rules.warm_up),
+            Algorithm::Linucb | Algorithm::Thompson => false,
+        }
+    }
+
+    /// What a reply's cost and time take off its worth.
+    fn price(&self, arm: &Arm, offer: Offer) -> f32 {
+        let rules = &self.rules;
+        let cost = arm.expected_cost(offer.cost);
+        let paced = rules.pace.zip(cost).map_or(0.0, |(pace, cost)| self.pacer.weight(pace) * f64::from(cost));
+        #[expect(clippy::cast_possible_truncation, reason = "a worth")]
+        let paced = paced as f32;
+        let cost = cost.map_or(0.5, |cost| on_scale(cost.ln(), rules.cost_range));
+        let latency = arm.latency.known().map_or(0.5, |latency| on_scale(latency, rules.latency_range));
+        rules.worth.cost * cost + rules.worth.latency * latency + paced
+    }
+
+    /// Learns what a reply says.
+    pub(crate) fn learn(&mut self, turnout: Turnout) {
+        let Some(arm) = self.arms.get_mut(turnout.arm) else { return };
+        let numbers = self.pending.numbers(turnout.seed);
+        let question = numbers.map(Question::new).filter(|question| question.x.len() == arm.linear.parts().0.len());
+        // A judgement of a reply whose end was told already has no times.
+        let first = self.pending.settle(turnout.seed, turnout.attempt) && turnout.latency_ms.is_finite();
+        if first && turnout.ended == Ended::Well {
+            arm.took(self.pending.cost(turnout.seed, turnout.arm), turnout.cost, turnout.latency_ms);
+        }
+        if let Some(pace) = self.rules.pace.filter(|_| first && turnout.cost.is_finite()) {
+            self.pacer.spent(pace, f64::from(turnout.cost));
+        }
+        let (quality, weight) = match (turnout.quality, turnout.ended) {
+            (Some(quality), _) => {
+                self.judged = true;
+                (quality.clamp(0.0, 1.0), 1.0)
+            }
+            (None, Ended::Well) => (ANSWERED, if self.judged { UNJUDGED } else { 1.0 }),
+            (None, Ended::Badly) => (FAILED, 1.0),
+            (None, Ended::Otherwise) => return,
+        };
+        arm.learn(question.as_ref(), quality, weight, self.rules.memory, self.decisions);
+    }
+}
+
+/// Where a logarithm stands between those of two ends, from 0 to 1.
+fn on_scale(logarithm: f32, (low, high): (f32, f32)) -> f32 {
+    ((logarithm - low) / (high - low)).clamp(0.0, 1.0)
+}

@@ -1,0 +1,96 @@
+//! Bandit: learns from replies which deployment is good enough for a question, and sends it to the one whose worth is highest.
+//!
+//! A reply's worth is `quality − cost − latency`, each with its weight, cost and latency on a logarithmic scale, so that a tenth of a cent
+//! and a hundredth differ as a cent and ten do. Quality is learned per deployment: at first as a mean (UCB1, Auer et al., 2002), and after
+//! `warm_up` requests of the group as a ridge regression over the question's features (`LinUCB`, Li et al., 2010), which has learned from
+//! the first reply on. Cost is what the host expects, corrected by what replies did cost. Everything forgets (`memory`), so that a model
+//! that turned bad is left, and one that turned good is found again. A share of requests (`uniform`) is drawn evenly; with
+//! `thompson` each deployment is drawn as often as it is probably the best. Every choice carries its probability.
+//!
+//! A quality is what somebody said of a reply, by feedback or a judge; a reply that nobody judged counts 0.9 if it came and 0.1 if it did
+//! not, and next to nothing in a group of which replies are judged now and then. Limits, the client's leaving and a
+//! request's own faults say nothing.
+//!
+//! What is learned is saved by deployment id and survives restarts, swaps, another algorithm and changed lists of deployments.
+//!
+//! Settings: see `settings.schema.json`.
+
+mod arm;
+mod brain;
+mod choice;
+mod features;
+mod linear;
+mod pacer;
+mod pending;
+mod settings;
+mod state;
+
+use witgate_policy::signals::{COST_USD, WAIT_MS};
+use witgate_policy::{
+    Ask, Choice, Fault, Needs, Outcome, Random, Refusal, Router, SavedState, Setup, Signals, export_router, log,
+};
+
+use brain::{Brain, Ended, Offer, Turnout};
+use features::Layout;
+use settings::Rules;
+
+struct Bandit {
+    brain: Brain,
+    layout: Layout,
+}
+
+impl Router for Bandit {
+    fn configure(setup: Setup) -> Result<(Self, Needs), String> {
+        let rules = Rules::parse(&setup.settings)?;
+        let layout = Layout::of(&rules.features, linear::MOST)?;
+        let deployments = setup.deployments.into_iter().map(|one| (one.id, one.model)).collect();
+        let needs = Needs { features: rules.features.clone(), ..Needs::signals(&[WAIT_MS, COST_USD]) };
+        let mut brain = Brain::new(rules, deployments, layout.width());
+        if let Some(saved) = &setup.state
+            && let Err(problem) = state::restore(&mut brain, saved)
+        {
+            log::warn(&format!("starting without what was learned: {problem}"));
+        }
+        Ok((Self { brain, layout }, needs))
+    }
+
+    fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
+        let [wait, cost] = table.columns();
+        let offers: Vec<Offer> = (0..table.rows())
+            .map(|row| Offer { wait_ms: wait.at_or(row, f32::INFINITY), cost: cost.at_or(row, f32::NAN) })
+            .collect();
+        #[expect(clippy::cast_possible_truncation, reason = "a draw")]
+        let unit = Random::new(ask.seed).unit() as f32;
+        let ranked = self.brain.choose(self.layout.numbers(&ask.features), &offers, ask.seed, unit);
+        let choice = |(arm, propensity)| u32::try_from(arm).ok().map(|deployment| Choice { deployment, propensity });
+        Ok(ranked.into_iter().filter_map(|one| choice((one.arm, one.propensity))).collect())
+    }
+
+    fn observe(&mut self, outcome: &Outcome) {
+        let ended = match outcome.fault {
+            None => Ended::Well,
+            Some(Fault::Unavailable | Fault::TimedOut | Fault::BrokenStream) => Ended::Badly,
+            Some(Fault::RateLimited | Fault::Rejected | Fault::Cancelled) => Ended::Otherwise,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "money as a mean")]
+        let cost = outcome.cost_usd as f32;
+        self.brain.learn(Turnout {
+            seed: outcome.seed,
+            attempt: outcome.attempt,
+            arm: outcome.deployment as usize,
+            ended,
+            cost,
+            latency_ms: outcome.latency_ms,
+            quality: outcome.quality,
+        });
+    }
+
+    fn save(&self) -> Option<SavedState> {
+        Some(state::write(&self.brain))
+    }
+}
+
+export_router!(Bandit);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! What a question's features say of the quality of one deployment's answers: a ridge regression that forgets.
+//!
+//! It holds `θ`, and `P`, the inverse of `A = prior + Σ w·x·xᵀ` (Li et al., 2010), as the lower triangle of a symmetric matrix.
+//! What is outside the diagonal stands doubled when it is read against products `xᵢ·xⱼ`, so that the variance of a question is one sum
+//! of products over a flat list, which the deployments of a group share.
+
+/// The most numbers a question may have, the constant one included.
+pub(crate) const MOST: usize = 65;
+
+/// A question as the regression reads it: its numbers, the first of which is 1, and the products of any two of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Question {
+    /// The numbers.
+    pub(crate) x: Vec<f32>,
+    /// `xᵢ·xⱼ` for `j ≤ i`, doubled where they differ.
+    products: Vec<f32>,
+    /// The sum of the squares of all but the first number.
+    rest: f32,
+}
+
+impl Question {
+    /// Of these numbers.
+    pub(crate) fn new(x: Vec<f32>) -> Self {
+        let mut products = vec![0.0; x.len() * (x.len() + 1) / 2];
+        multiply(&x, &mut products);
+        let rest = x.iter().skip(1).map(|number| number * number).sum();
+        Self { x, products, rest }
+    }
+}
+
+/// The regression of one deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Linear {
+    theta: Vec<f32>,
+    /// The lower triangle of `P`, row by row.
+    inverse: Vec<f32>,
+}
+
+/// What is believed before anything is seen: the quality without regard to the question, and for how many replies that stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Prior {
+    pub(crate) quality: f32,
+    pub(crate) strength: f32,
+    /// How strongly the weights of features are held to zero.
+    pub(crate) ridge: f32,
+}
+
+impl Prior {
+    /// The diagonal of `P` before anything is seen.
+    fn variance(self, row: usize) -> f32 {
+        1.0 / if row == 0 { self.strength } else { self.ridge }.max(1e-3)
+    }
+}
+
+impl Linear {
+    /// Nothing seen, of questions with so many numbers.
+    pub(crate) fn new(width: usize, prior: Prior) -> Self {
+        let mut theta = vec![0.0; width];
+        if let Some(first) = theta.first_mut() {
+            *first = prior.quality;
+        }
+        let mut inverse = vec![0.0; width * (width + 1) / 2];
+        for row in 0..width {
+            inverse[at(row, row)] = prior.variance(row);
+        }
+        Self { theta, inverse }
+    }
+
+    /// Of what was kept; `None` where it does not fit together or holds no numbers.
+    pub(crate) fn of(theta: Vec<f32>, inverse: Vec<f32>) -> Option<Self> {
+        let fits = inverse.len() == theta.len() * (theta.len() + 1) / 2;
+        let whole = theta.iter().chain(&inverse).all(|number| number.is_finite());
+        let positive = (0..theta.len()).all(|row| inverse.get(at(row, row)).is_some_and(|own| *own > 0.0));
+        (fits && whole && positive).then_some(Self { theta, inverse })
+    }
+
+    /// The weights, and the lower triangle of `P`.
+    pub(crate) fn parts(&self) -> (&[f32], &[f32]) {
+        (&self.theta, &self.inverse)
+    }
+
+    /// The expected quality of an answer to this question.
+    pub(crate) fn mean(&self, question: &Question) -> f32 {
+        dot(&self.theta, &question.x)
+    }
+
+    /// How uncertain that is, as the variance of the mean in units of a reply's own variance.
+    pub(crate) fn variance(&self, question: &Question) -> f32 {
+        dot(&self.inverse, &question.products).max(0.0)
+    }
+
+    /// The same before anything was seen: no memory fades beyond it.
+    pub(crate) fn most_variance(question: &Question, prior: Prior) -> f32 {
+        prior.variance(0) + prior.variance(1) * question.rest
+    }
+
+    /// What was seen counts `kept` of what it did; no direction becomes less certain than it was before anything was seen.
+    pub(crate) fn fade(&mut self, kept: f32, prior: Prior) {
+        if kept >= 1.0 {
+            return;
+        }
+        let growth = 1.0 / kept.max(1e-6);
+        let width = self.theta.len();
+        let mut shrink = [1.0_f32; MOST];
+        for (row, shrink) in shrink.iter_mut().enumerate().take(width) {
+            let own = self.inverse[at(row, row)] * growth;
+            *shrink = (prior.variance(row) / own).min(1.0).sqrt();
+        }
+        for row in 0..width {
+            for column in 0..=row {
+                self.inverse[at(row, column)] *= growth * shrink[row] * shrink[column];
+            }
+        }
+    }
+
+    /// An answer to `question` had this quality; it counts as `weight` replies. The formula of Sherman and Morrison.
+    pub(crate) fn learn(&mut self, question: &Question, quality: f32, weight: f32) {
+        let (width, x) = (self.theta.len(), &question.x);
+        if x.len() != width || weight <= 0.0 {
+            return;
+        }
+        let mut along = [0.0_f32; MOST];
+        for row in 0..width {
+            for column in 0..row {
+                let entry = self.inverse[at(row, column)];
+                along[row] += entry * x[column];
+                along[column] += entry * x[row];
+            }
+            along[row] += self.inverse[at(row, row)] * x[row];
+        }
+        let scale = 1.0 / (1.0 / weight + dot(&along[..width], x).max(0.0));
+        let off = quality - self.mean(question);
+        for row in 0..width {
+            self.theta[row] += along[row] * scale * off;
+            for column in 0..=row {
+                self.inverse[at(row, column)] -= along[row] * along[column] * scale;
+            }
+            // Rounding must not make a variance negative.
+            let own = &mut self.inverse[at(row, row)];
+            *own = own.max(1e-7);
+        }
+    }
+}
+
+const fn at(row: usize, column: usize) -> usize {
+    row * (row + 1) / 2 + column
+}
+
+/// The products of any two numbers, row by row.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+fn multiply(x: &[f32], products: &mut [f32]) {
+    let mut rest = products;
+    for (row, one) in x.iter().enumerate() {
+        let (own, after) = rest.split_at_mut(row + 1);
+        for (product, other) in own.iter_mut().zip(x) {
+            *product = 2.0 * one * other;
+        }
+        if let Some(square) = own.last_mut() {
+            *square = one * one;
+        }
+        rest = after;
+    }
+}
+
+/// Eight sums beside each other, which a compiler makes two vector registers of.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+fn dot(one: &[f32], other: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 8];
+    let (ones, others) = (one.chunks_exact(8), other.chunks_exact(8));
+    let rest: f32 = ones.remainder().iter().zip(others.remainder()).map(|(a, b)| a * b).sum();
+    for (ones, others) in ones.zip(others) {
+        for (sum, (a, b)) in sums.iter_mut().zip(ones.iter().zip(others)) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
