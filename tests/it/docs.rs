@@ -483,9 +483,9 @@ fn other_machines_are_not_served_without_a_key() {
 
 #[test]
 fn the_configuration_of_the_learning_page_is_one() {
-    let page = read("docs/learning.md");
+    let page = include_str!("../../docs/learning.md");
     let block = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("config.yaml");
     std::fs::write(&file, block).expect("written");
     let output = witgate(&["check", &file.display().to_string(), "--strict"]).env("OPENAI_API_KEY", "sk-x").output();
