@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// Questions that are remembered.
-pub(crate) const MOST: usize = 4_096;
+pub(crate) const MOST: usize = 2_048;
 /// Deployments of a ranking whose expected cost is remembered: those that may come to be called.
 pub(crate) const TOLD: usize = 3;
 
