@@ -137,6 +137,8 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<impl Future<Output = std:
     let mut hung_up = of(SignalKind::hangup())?;
     let (stop, watched) = (stop.clone(), std::io::stdout().is_terminal());
     Ok(async move {
+        // A run may be stopping already because its time or its money is over: that is no signal.
+        let mut told = false;
         loop {
             tokio::select! {
                 biased;
@@ -145,7 +147,7 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<impl Future<Output = std:
                 // One in the background has no terminal that could be closed.
                 _ = hung_up.recv(), if watched => {}
             }
-            if stop.is_cancelled() {
+            if std::mem::replace(&mut told, true) {
                 // What was answered is kept; what is under way may be asked again.
                 std::process::exit(130);
             }

@@ -56,6 +56,7 @@ impl<'a> Purse<'a> {
         };
         let most = deployments.filter_map(cost).max().unwrap_or_default();
         // A reply that cannot be read is asked for again, within the same request.
-        NanoUsd(most.0.saturating_mul(if experiment.parser().is_some() { 2 } else { 1 }))
+        let retries = group.map_or(0, |group| u64::from(group.retry.retries));
+        NanoUsd(most.0.saturating_mul(if experiment.parser().is_some() { 1 + retries } else { 1 }))
     }
 }

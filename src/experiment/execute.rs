@@ -58,15 +58,16 @@ impl RunFolder {
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| format!("{shown}: another process carries this run on"))?;
         let store = ItemStore::open(&state)?;
-        match store.about("digest")? {
-            None => {
-                store.set_about("digest", &experiment.digest)?;
-                store.set_about("name", &experiment.file.name)?;
-                store.set_about("begun_ms", &now.as_millis().to_string())?;
-                store.add(experiment.items.iter().map(|item| item.id.as_str()))?;
+        let same = store.about("digest")?.is_some_and(|digest| digest == experiment.digest);
+        match same {
+            // Nothing was ever sent: it is nobody's yet, and its time has not begun.
+            _ if !store.any_sent()? => {
+                let begun = now.as_millis().to_string();
+                let about = [("digest", &*experiment.digest), ("name", &experiment.file.name), ("begun_ms", &begun)];
+                store.begin(&about, experiment.items.iter().map(|item| item.id.as_str()))?;
             }
-            Some(digest) if digest == experiment.digest => {}
-            Some(_) => {
+            true => {}
+            false => {
                 let name = store.about("name")?.unwrap_or_default();
                 return Err(format!(
                     "{shown} holds results of another experiment (`{name}`), or this one has changed since: its texts, prompt, models or parameters\n\
@@ -164,7 +165,8 @@ impl RunFolder {
         let heard = Arc::new(Heard::new(clock, Arc::clone(&gateway.recorder)));
         gateway.recorder = Arc::clone(&heard) as Arc<dyn Recorder>;
         let kept = self.kept(experiment)?;
-        let spent = tell(experiment, &kept, &progress);
+        // What was paid for replies that came to nothing is in no item.
+        let spent = tell(experiment, &kept, &progress).max(self.store.paid()?);
         if kept.iter().any(|kept| kept.end.is_none()) && !wait_for_window(experiment, &kept, clock, &stop).await {
             return Ok(Finish::Stopped);
         }
@@ -264,7 +266,7 @@ impl Journal for Stored {
         }
     }
 
-    fn ended(&self, ends: &[(usize, End)]) -> Result<(), String> {
+    fn ended(&self, ends: &[(usize, End)], paid: NanoUsd) -> Result<(), String> {
         let mut rows = Vec::new();
         for (item, end) in ends {
             let Some(id) = self.ids.get(*item) else { continue };
@@ -274,6 +276,6 @@ impl Journal for Stored {
             };
             rows.push((id.as_str(), state, text.map_err(|fault| fault.to_string())?));
         }
-        self.store.ended(&rows, self.clock.now().as_millis())
+        self.store.ended(&rows, paid, self.clock.now().as_millis())
     }
 }

@@ -148,7 +148,7 @@ struct Kept(Mutex<Vec<(usize, End)>>);
 impl Journal for Kept {
     fn sent(&self, _items: &[usize]) {}
 
-    fn ended(&self, ends: &[(usize, End)]) -> Result<(), String> {
+    fn ended(&self, ends: &[(usize, End)], _paid: NanoUsd) -> Result<(), String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(ends);
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::answer::{Took, is_out_of_money, may_pass, results};
 use super::budget::Purse;
 use super::planned::Expectations;
 use super::{Call, End, Experiment, Failure, Heard, Progress};
-use crate::fault::{Refusal, RefusalKind};
+use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::format::{self, ClientRequest};
 use crate::id::GroupName;
 use crate::money::NanoUsd;
@@ -38,11 +38,11 @@ pub trait Journal: Send + Sync {
     /// A call of these items is about to be sent.
     fn sent(&self, items: &[usize]);
 
-    /// These have ended. They count as ended once this has returned.
+    /// These have ended, and so much was paid for it, or for nothing. They count as ended once this has returned.
     ///
     /// # Errors
     /// It cannot be kept, in words: the run ends.
-    fn ended(&self, ends: &[(usize, End)]) -> Result<(), String>;
+    fn ended(&self, ends: &[(usize, End)], paid: NanoUsd) -> Result<(), String>;
 }
 
 /// Why a run came to its end.
@@ -85,11 +85,25 @@ struct Ended {
     model: GroupName,
     held: NanoUsd,
     cost: NanoUsd,
+    /// What of that the budget knows already.
+    settled: NanoUsd,
     tokens: u64,
     ends: Vec<(usize, End)>,
     /// Items to be asked one by one.
     again: Vec<usize>,
     out_of_money: bool,
+    /// Why nothing more can come of the run.
+    refused: Option<String>,
+}
+
+impl Ended {
+    fn unsettled(&self) -> NanoUsd {
+        NanoUsd(self.cost.0.saturating_sub(self.settled.0))
+    }
+}
+
+fn lock<'l, 'e>(purse: &'l Mutex<Purse<'e>>) -> MutexGuard<'l, Purse<'e>> {
+    purse.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is still to be called, by group.
@@ -102,10 +116,10 @@ impl Runner<'_> {
     /// The journal cannot keep what happens.
     pub async fn run(&self, calls: BTreeMap<GroupName, Vec<Call>>) -> Result<Finish, String> {
         let mut waiting: Waiting = calls.into_iter().map(|(model, calls)| (model, calls.into())).collect();
-        let mut purse = Purse::new(self.experiment, self.spent);
+        let purse = Mutex::new(Purse::new(self.experiment, self.spent));
         let mut hands: BTreeMap<GroupName, usize> = BTreeMap::new();
         let mut running = FuturesUnordered::new();
-        let mut finish = Finish::Done;
+        let (mut finish, mut refused) = (Finish::Done, None);
         let mut deadline = pin!(async {
             match self.time {
                 Some(time) => tokio::time::sleep(time).await,
@@ -114,15 +128,15 @@ impl Runner<'_> {
         });
         loop {
             if finish == Finish::Done {
-                let short = self.feed(&mut waiting, &mut hands, &mut purse, |call, held| {
-                    running.push(self.call(call, held));
+                let short = self.feed(&mut waiting, &mut hands, &purse, |call, held| {
+                    running.push(self.call(call, held, &purse));
                 });
                 if short && running.is_empty() {
                     finish = Finish::OutOfBudget;
                 }
             }
             if running.is_empty() {
-                return Ok(finish);
+                return refused.map_or(Ok(finish), Err);
             }
             let ended = tokio::select! {
                 biased;
@@ -137,13 +151,18 @@ impl Runner<'_> {
                 }
                 ended = running.next() => ended,
             };
-            let Some(ended) = ended else { continue };
+            let Some(mut ended) = ended else { continue };
             if let Some(hand) = hands.get_mut(&ended.model) {
                 *hand -= 1;
             }
-            purse.settle(ended.held, ended.cost);
+            lock(&purse).settle(ended.held, ended.unsettled());
             if ended.out_of_money {
                 finish = Finish::OutOfBudget;
+                self.stop.cancel();
+            }
+            if let Some(why) = ended.refused.take() {
+                finish = Finish::Stopped;
+                refused.get_or_insert(why);
                 self.stop.cancel();
             }
             self.keep(&ended)?;
@@ -157,7 +176,7 @@ impl Runner<'_> {
         &self,
         waiting: &mut Waiting,
         hands: &mut BTreeMap<GroupName, usize>,
-        purse: &mut Purse<'_>,
+        purse: &Mutex<Purse<'_>>,
         mut begin: impl FnMut(Call, NanoUsd),
     ) -> bool {
         let most = self.experiment.file.concurrency as usize;
@@ -167,7 +186,7 @@ impl Runner<'_> {
             while *hand < most
                 && let Some(call) = queue.front()
             {
-                let Some(held) = purse.hold(call) else {
+                let Some(held) = lock(purse).hold(call) else {
                     short = true;
                     break;
                 };
@@ -181,8 +200,8 @@ impl Runner<'_> {
     }
 
     fn keep(&self, ended: &Ended) -> Result<(), String> {
-        if !ended.ends.is_empty() {
-            self.journal.ended(&ended.ends)?;
+        if !ended.ends.is_empty() || ended.cost > NanoUsd::default() {
+            self.journal.ended(&ended.ends, ended.cost)?;
         }
         let answered = ended.ends.iter().filter(|(_, end)| matches!(end, End::Answered(_))).count();
         self.progress.update(&ended.model, |model| {
@@ -197,16 +216,18 @@ impl Runner<'_> {
     }
 
     /// One call to its end, made again as often as it may be.
-    async fn call(&self, call: Call, held: NanoUsd) -> Ended {
+    async fn call(&self, call: Call, held: NanoUsd, purse: &Mutex<Purse<'_>>) -> Ended {
         let model = self.experiment.run_of(call.items.first().copied().unwrap_or_default()).model.clone();
         let mut ended = Ended {
             model: model.clone(),
             held,
             cost: NanoUsd::default(),
+            settled: NanoUsd::default(),
             tokens: 0,
             ends: Vec::new(),
             again: Vec::new(),
             out_of_money: false,
+            refused: None,
         };
         let output = self.planned.map(|expected| self.expected_output(expected, &model) * call.items.len() as u64);
         let body = self.experiment.body(&call, output);
@@ -220,14 +241,29 @@ impl Runner<'_> {
             if ended.out_of_money {
                 return ended;
             }
+            // No other call of this key would fare better, and each would wait for its turn to find that out.
+            if refusal.cause == Some(Cause::Credential) {
+                ended.refused = Some(format!("stopped, since a key or an account is refused: {}", refusal.message));
+                return ended;
+            }
             let pause = refusal.retry_after.unwrap_or(PAUSE * 2_u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE);
             let again = may_pass(refusal.kind) && tries <= self.experiment.file.retries;
             if again {
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => return ended,
-                    () = tokio::time::sleep(pause) => continue,
+                    () = tokio::time::sleep(pause) => {}
                 }
+                // What the last one cost is spent; the next is begun only with the money for it.
+                let mut purse = lock(purse);
+                purse.settle(std::mem::take(&mut ended.held), ended.unsettled());
+                ended.settled = ended.cost;
+                let Some(held) = purse.hold(&call) else {
+                    ended.out_of_money = true;
+                    return ended;
+                };
+                ended.held = held;
+                continue;
             }
             if call.items.len() > 1 && refusal.kind != RefusalKind::UnknownModel {
                 // One of them may be to blame for all.
@@ -284,7 +320,8 @@ impl Runner<'_> {
         }
         let served = served?;
         if let Some(record) = &record {
-            ended.cost += record.cost.unwrap_or_default();
+            // What budgets count: where a price is unknown, what it is taken for.
+            ended.cost += record.charged;
             ended.tokens += record.usage.input_tokens + record.usage.output_tokens;
         }
         let paid = (ended.cost.0 > 0).then_some(ended.cost);

@@ -123,11 +123,13 @@ struct Careless {
     calls: std::sync::Mutex<Vec<usize>>,
     /// So many of the first calls fail.
     failing: usize,
+    /// With this status.
+    status: u16,
 }
 
 impl Careless {
     fn new(failing: usize) -> Arc<Self> {
-        Arc::new(Self { calls: std::sync::Mutex::default(), failing })
+        Arc::new(Self { calls: std::sync::Mutex::default(), failing, status: 500 })
     }
 
     fn calls(&self) -> Vec<usize> {
@@ -146,7 +148,7 @@ impl Upstream for Careless {
         let texts = prompt.matches("<text number=").count() - usize::from(prompt.contains("between `<text number="));
         let mut calls = self.calls.lock().expect("nobody panicked");
         calls.push(texts);
-        let (number, failing) = (calls.len(), self.failing);
+        let (number, failing, refused) = (calls.len(), self.failing, self.status);
         Box::pin(async move {
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             let mut elements: Vec<Value> = (1..=texts)
@@ -164,7 +166,7 @@ impl Upstream for Careless {
                 "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": words } }],
                 "usage": { "prompt_tokens": 100, "completion_tokens": 10 },
             });
-            let status = if number <= failing { 500 } else { 200 };
+            let status = if number <= failing { refused } else { 200 };
             let body = bytes::Bytes::from(reply.to_string());
             Ok(crate::upstream::UpstreamResponse {
                 status: http::StatusCode::from_u16(status).expect("a status"),
@@ -182,6 +184,16 @@ async fn carried(
     upstream: &Arc<Careless>,
     stop: CancellationToken,
 ) -> (Finish, Vec<execute::Kept>) {
+    let (finish, kept) = tried(experiment, folder, upstream, stop).await;
+    (finish.expect("it is carried on"), kept)
+}
+
+async fn tried(
+    experiment: &Experiment,
+    folder: &Path,
+    upstream: &Arc<Careless>,
+    stop: CancellationToken,
+) -> (Result<Finish, String>, Vec<execute::Kept>) {
     use crate::reload::{ConfigSource, PolicySource, Sources};
     let clock = Clock::starting_at(crate::moment::Moment::from_millis(1_800_000_000_000));
     let options = crate::start::Options {
@@ -202,7 +214,7 @@ async fn carried(
     let assembled = crate::start::assemble(options, upstream, pool).unwrap_or_else(|all| panic!("{}", all.join("\n")));
     let gateway = Arc::into_inner(assembled.gateway).expect("nobody else has it");
     let run = RunFolder::open(experiment, folder, false, clock.now()).expect("a folder");
-    let finish = run.carry_on(experiment, gateway, Arc::default(), stop).await.expect("it is carried on");
+    let finish = run.carry_on(experiment, gateway, Arc::default(), stop).await;
     (finish, run.kept(experiment).expect("items"))
 }
 
@@ -253,8 +265,8 @@ async fn what_a_batch_lacks_is_asked_for_alone_and_nothing_twice() {
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_a_hard_stop_and_a_stopped_run_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    // A request costs 0.11; what is held for it is twice that and a little, since its reply might be asked for again.
-    let mut found = over_b(folder.path(), "budget_usd: 0.40\nconcurrency: 1\noutput: out\n");
+    // A request costs 0.11; what is held for it is three times that and a little, since its reply may be asked for again twice.
+    let mut found = over_b(folder.path(), "budget_usd: 0.50\nconcurrency: 1\noutput: out\n");
     found.runs.iter_mut().for_each(|run| drop(run.parameters.insert("max_tokens".to_owned(), 20.into())));
     let provider = Careless::new(0);
     let out = folder.path().join("out");
@@ -294,4 +306,50 @@ async fn what_fails_in_a_way_that_may_pass_is_asked_again_and_then_rests_with_it
     assert_eq!(dead.lines().filter(|line| line.contains("\"tries\":3")).count(), 3, "{dead}");
     let again = RunFolder::open(&found, &out, true, crate::moment::Moment::from_millis(0)).expect("the folder");
     assert_eq!(again.progress(&found), Ok([3, 0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_key_stops_the_run_with_its_reason_and_the_items_wait_for_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let found = over_b(folder.path(), "concurrency: 1\n");
+    let refusing = Arc::new(Careless { calls: std::sync::Mutex::default(), failing: usize::MAX, status: 401 });
+    let out = folder.path().join("out");
+    let (finish, _) = tried(&found, &out, &refusing, CancellationToken::new()).await;
+    let why = finish.expect_err("it stops");
+    assert!(why.contains("a key or an account is refused"), "{why}");
+    assert_eq!(refusing.calls().len(), 1, "nothing more is sent");
+    let (finish, kept) = carried(&found, &out, &Careless::new(0), CancellationToken::new()).await;
+    assert_eq!((finish, answered(&kept)), (Finish::Done, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_for_nothing_is_money_spent_also_in_the_next_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A reply costs 0.11 and follows no schema: the second request of the first item would pass the budget.
+    drop(over_b(folder.path(), "budget_usd: 0.50\nconcurrency: 1\n"));
+    let out = folder.path().join("out");
+    let unreadable = Careless::new(0);
+    let never =
+        std::fs::read_to_string(folder.path().join("e.yaml")).expect("the file").replace("score: {", "points: {");
+    std::fs::write(folder.path().join("e.yaml"), never.replace("[score]", "[points]")).expect("written");
+    let mut strict = load(&folder.path().join("e.yaml"), None, &|_| None).unwrap_or_else(|all| panic!("{all}"));
+    strict.runs.iter_mut().for_each(|run| drop(run.parameters.insert("max_tokens".to_owned(), 20.into())));
+    let (finish, kept) = carried(&strict, &out, &unreadable, CancellationToken::new()).await;
+    assert_eq!((finish, answered(&kept)), (Finish::OutOfBudget, 0));
+    let calls = unreadable.calls().len();
+    assert!(calls <= 4, "{calls} replies at 0.11 are more than the budget");
+    let (finish, _) = carried(&strict, &out, &unreadable, CancellationToken::new()).await;
+    assert_eq!((finish, unreadable.calls().len()), (Finish::OutOfBudget, calls), "what is spent is not forgotten");
+}
+
+#[test]
+fn a_folder_of_which_nothing_was_sent_may_become_another_experiment_s() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let at = crate::moment::Moment::from_millis;
+    let first = over_b(folder.path(), "");
+    drop(RunFolder::open(&first, &out, false, at(1_000)).expect("a folder"));
+    let other = over_b(folder.path(), "repetitions: 2\n");
+    let run = RunFolder::open(&other, &out, false, at(5_000)).expect("the same folder");
+    assert_eq!((run.begun(), run.progress(&other)), (Ok(at(5_000)), Ok([6, 0, 0])));
 }

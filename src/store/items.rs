@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, OptionalExtension, params};
 
+use crate::money::NanoUsd;
+
 /// How long is waited for whoever else reads or writes.
 const BUSY: Duration = Duration::from_secs(5);
+/// What was paid is kept under this name, in billionths of a US dollar.
+const PAID: &str = "paid_nano_usd";
 /// The version of the tables.
 const VERSION: u32 = 1;
 const TABLES: &str = "
@@ -133,14 +137,18 @@ impl ItemStore {
         kept.map(drop).map_err(|fault| fault.to_string())
     }
 
-    /// Takes items in that are not there, in their order.
+    /// Begins anew with these items, in their order, and what is kept beside them: all of it or nothing.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn add<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    pub fn begin<'a>(&self, about: &[(&str, &str)], ids: impl Iterator<Item = &'a str>) -> Result<(), String> {
         let add = || {
             let mut database = self.lock();
             let transaction = database.transaction()?;
+            transaction.execute_batch("DELETE FROM about; DELETE FROM items")?;
+            for (name, value) in about {
+                transaction.execute("INSERT INTO about VALUES (?1, ?2)", [name, value])?;
+            }
             {
                 let mut insert =
                     transaction.prepare("INSERT OR IGNORE INTO items (id, place, state) VALUES (?1, ?2, 'waiting')")?;
@@ -151,6 +159,24 @@ impl ItemStore {
             transaction.commit()
         };
         add().map_err(|fault: Error| fault.to_string())
+    }
+
+    /// Whether any item was ever sent.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn any_sent(&self) -> Result<bool, String> {
+        let found = self.lock().query_row("SELECT EXISTS (SELECT 1 FROM items WHERE sent > 0)", [], |row| row.get(0));
+        found.map_err(|fault| fault.to_string())
+    }
+
+    /// What was paid for all calls that have ended, well or not.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn paid(&self) -> Result<NanoUsd, String> {
+        let text = self.about(PAID)?.unwrap_or_default();
+        Ok(NanoUsd(text.parse().unwrap_or_default()))
     }
 
     /// Notes that these are about to be sent.
@@ -186,14 +212,22 @@ impl ItemStore {
         change().map_err(|fault: Error| fault.to_string())
     }
 
-    /// Keeps how these ended, all or none. One that is answered already stays as it is.
+    /// Keeps how these ended and what was paid for it, all or nothing. One that is answered already stays as it is.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn ended(&self, ends: &[(&str, ItemState, String)], now_ms: u64) -> Result<(), String> {
+    pub fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, now_ms: u64) -> Result<(), String> {
         let end = || {
             let mut database = self.lock();
             let transaction = database.transaction()?;
+            if paid > NanoUsd::default() {
+                let before: Option<String> = transaction
+                    .query_row("SELECT value FROM about WHERE name = ?1", [PAID], |row| row.get(0))
+                    .optional()?;
+                let before: u64 = before.and_then(|text| text.parse().ok()).unwrap_or_default();
+                let sum = before.saturating_add(paid.0).to_string();
+                transaction.execute("INSERT OR REPLACE INTO about VALUES (?1, ?2)", [PAID, &sum])?;
+            }
             {
                 let mut update = transaction.prepare(
                     "UPDATE items SET state = ?2, outcome = ?3, changed_ms = ?4 WHERE id = ?1 AND state <> 'answered'",
@@ -254,15 +288,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state.db");
         let store = ItemStore::open(&path).expect("a store");
-        store.add(["b", "a", "c"].into_iter()).expect("added");
+        store.begin(&[("name", "x")], ["b", "a", "c"].into_iter()).expect("begun");
+        assert_eq!((store.any_sent(), store.paid()), (Ok(false), Ok(NanoUsd(0))));
         store.sent(["b", "a"].into_iter(), 5).expect("sent");
-        store.ended(&[("b", ItemState::Answered, "1".to_owned())], 6).expect("ended");
+        store.ended(&[("b", ItemState::Answered, "1".to_owned())], NanoUsd(5), 6).expect("ended");
+        store.ended(&[], NanoUsd(2), 6).expect("paid for nothing");
         store
-            .ended(&[("b", ItemState::Failed, "2".to_owned()), ("c", ItemState::Failed, "3".to_owned())], 7)
+            .ended(&[("b", ItemState::Failed, "2".to_owned()), ("c", ItemState::Failed, "3".to_owned())], NanoUsd(0), 7)
             .expect("ended");
         drop(store);
         let store = ItemStore::open(&path).expect("the same store");
-        store.add(["b", "a", "c"].into_iter()).expect("nothing new");
+        assert_eq!((store.any_sent(), store.paid()), (Ok(true), Ok(NanoUsd(7))));
         let items = store.items().expect("items");
         let states: Vec<_> = items.iter().map(|item| (item.id.as_str(), item.state, item.outcome.as_deref())).collect();
         assert_eq!(
