@@ -189,13 +189,15 @@ impl RunFolder {
             time,
             planned: None,
         };
-        let finish = runner.run(calls).await?;
+        // Whatever ended it, what is answered is left behind.
+        let finish = runner.run(calls).await;
         if let Some(ledger) = &gateway.ledger {
             ledger.finish();
         }
         gateway.limits.finish();
-        self.leave(experiment, &gateway)?;
-        Ok(finish)
+        let left = self.leave(experiment, &gateway);
+        let finish = finish?;
+        left.map(|()| finish)
     }
 
     /// Writes results, manifest, calibration and report of what is kept now.

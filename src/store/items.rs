@@ -161,12 +161,16 @@ impl ItemStore {
         add().map_err(|fault: Error| fault.to_string())
     }
 
-    /// Whether any item was ever sent.
+    /// Whether any item was ever sent, or has come to an end.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn any_sent(&self) -> Result<bool, String> {
-        let found = self.lock().query_row("SELECT EXISTS (SELECT 1 FROM items WHERE sent > 0)", [], |row| row.get(0));
+        let found = self.lock().query_row(
+            "SELECT EXISTS (SELECT 1 FROM items WHERE sent > 0 OR state <> 'waiting')",
+            [],
+            |row| row.get(0),
+        );
         found.map_err(|fault| fault.to_string())
     }
 
