@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::problem::{Problem, Problems};
 use super::reader::Reader;
@@ -362,11 +362,6 @@ impl<'r, 'e> Reading<'r, 'e> {
         };
         section.finish();
         Some(shape)
-    }
-
-    /// The fields of a mapping as JSON.
-    fn object(&self, node: &'r Node, key: &str) -> Map<String, Value> {
-        self.reader.map(node, key).iter().map(|entry| (entry.key.clone(), self.reader.json(&entry.node))).collect()
     }
 }
 

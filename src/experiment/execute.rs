@@ -208,7 +208,10 @@ impl RunFolder {
         let done = self.summary(experiment)?;
         let calibration = manifest::calibration(&plan, &done);
         results::replace(&self.path.join("calibration.json"), format!("{calibration:#}\n").as_bytes())?;
-        let manifest = manifest::manifest(experiment, gateway, &done, &tables, [self.begun()?, gateway.clock.now()]);
+        let mut manifest =
+            manifest::manifest(experiment, gateway, &done, &tables, [self.begun()?, gateway.clock.now()]);
+        // Beside the cost of what is answered or failed: that of replies that came to nothing too.
+        manifest["paid_usd"] = self.store.paid()?.as_usd().into();
         results::replace(&self.path.join("manifest.json"), format!("{manifest:#}\n").as_bytes())?;
         let page = report::page(experiment, &kept, &done, &calibration, &manifest);
         results::replace(&self.path.join("report.html"), page.as_bytes())

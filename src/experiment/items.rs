@@ -122,11 +122,15 @@ impl Experiment {
 fn about_all(template: &str, run: &Run, model: &str) -> u64 {
     let named = super::prompt::names(template);
     let variables = run.variables.iter().filter(|(name, _)| named.contains(name.as_str()));
-    let tokens = |value: &Value| match value {
+    count_text(template, model).tokens + variables.map(|(_, value)| tokens_of_value(value, model)).sum::<u64>()
+}
+
+/// Tokens of a value as a template writes it.
+fn tokens_of_value(value: &Value, model: &str) -> u64 {
+    match value {
         Value::String(text) => count_text(text, model).tokens,
         other => count_text(&other.to_string(), model).tokens,
-    };
-    count_text(template, model).tokens + variables.map(|(_, value)| tokens(value)).sum::<u64>()
+    }
 }
 
 /// Tokens of texts, counted once by each encoding.
@@ -137,7 +141,7 @@ impl Counts {
     fn of(&mut self, experiment: &Experiment, text: usize, model: &str) -> u64 {
         let counted = || {
             let fields = experiment.texts[text].fields.values();
-            fields.filter_map(Value::as_str).map(|field| count_text(field, model).tokens).sum()
+            fields.map(|field| tokens_of_value(field, model)).sum()
         };
         *self.0.entry((Encoding::of(model).map(|encoding| encoding as u8), text)).or_insert_with(counted)
     }

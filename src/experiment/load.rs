@@ -104,7 +104,8 @@ impl Experiment {
 
     /// Lists its items.
     fn list(&mut self) {
-        let prompt = json!([self.builder(), self.parser(), self.file.seed]);
+        let schema = self.file.schema.as_ref().map(|schema| &schema.value);
+        let prompt = json!([self.builder(), self.parser(), self.file.seed, schema, self.file.send_schema]);
         self.items = items(&self.texts, &self.runs, self.file.repetitions, &prompt);
         let ids: Vec<&str> = self.items.iter().map(|item| item.id.as_str()).collect();
         self.digest = Digest::of(ids.join("\n").as_bytes()).to_string();
@@ -117,6 +118,20 @@ impl Experiment {
     }
 
     fn check(&self, problems: &mut Vec<Problem>) {
+        if let Some(budget) = &self.file.budget {
+            let groups = self.runs.iter().filter_map(|run| self.settings.catalog.groups.get(&run.model));
+            let unknown: BTreeSet<&str> = groups
+                .flat_map(|group| &group.deployments)
+                .filter(|deployment| deployment.charged_prices().is_none())
+                .map(|deployment| deployment.id.as_str())
+                .collect();
+            if !unknown.is_empty() {
+                let named = unknown.into_iter().collect::<Vec<_>>().join(", ");
+                let message = format!("nobody knows what a request costs at {named}, and a budget counts it");
+                let hint = "set `input_cost_per_token` and `output_cost_per_token` (0 is free), or `witgate.unknown_price: estimate`";
+                problems.push(budget.at.problem(message, hint));
+            }
+        }
         let columns = self.columns();
         let templates = [&self.file.system, &self.file.user].into_iter().flatten();
         for template in templates.filter(|_| !self.texts.is_empty()) {
@@ -200,6 +215,10 @@ fn chosen(texts: &[Text], subset: Option<&Located<Subset>>, problems: &mut Vec<P
             let mut chosen = Vec::new();
             for name in names {
                 match texts.iter().position(|text| text.id == *name) {
+                    Some(text) if chosen.contains(&text) => {
+                        problems
+                            .push(subset.at.problem(format!("`{name}` is named twice"), "`repetitions` asks again"));
+                    }
                     Some(text) => chosen.push(text),
                     None if texts.is_empty() => {}
                     None => problems.push(subset.at.problem(format!("no text is named `{name}`"), "")),

@@ -353,3 +353,32 @@ fn a_folder_of_which_nothing_was_sent_may_become_another_experiment_s() {
     let run = RunFolder::open(&other, &out, false, at(5_000)).expect("the same folder");
     assert_eq!((run.begun(), run.progress(&other)), (Ok(at(5_000)), Ok([6, 0, 0])));
 }
+
+#[test]
+fn what_a_budget_could_not_hold_and_what_a_manifest_would_show_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(over_b(folder.path(), ""));
+    let unpriced = "model_list:\n- {model_name: b, litellm_params: {model: openai/nobody-knows, api_key: sk-of-a-test}}\nwitgate: {unknown_price: allow}\n";
+    std::fs::write(folder.path().join("gateway.yaml"), unpriced).expect("written");
+    let file = "config: gateway.yaml\ninputs: {csv: texts.csv, id: name}\nprompt: {user: \"{{text}}\"}\nbudget_usd: 5\n\
+                matrix: [{model: b, corpus_subset: [one, one], parameters: {n: 2, num_retries: 9, user: os.environ/SECRET}}]\n";
+    let path = folder.path().join("e.yaml");
+    std::fs::write(&path, file).expect("written");
+    let told = |file: &str| {
+        std::fs::write(&path, file).expect("written");
+        load(&path, None, &|name| (name == "SECRET").then(|| "the-secret".to_owned()))
+            .err()
+            .map(|all| all.to_string())
+            .unwrap_or_default()
+    };
+    let said = told(file);
+    for wanted in ["`n` is not a run's", "`num_retries` is not a run's", "`user` names a variable"] {
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert!(!said.contains("the-secret"), "{said}");
+    let plain = file.replace("{n: 2, num_retries: 9, user: os.environ/SECRET}", "{n: 1}");
+    let said = told(&plain);
+    assert!(said.contains("e.yaml:5:36: `one` is named twice"), "{said}");
+    let said = told(&plain.replace("[one, one]", "[one]"));
+    assert!(said.contains("e.yaml:4:") && said.contains("nobody knows what a request costs"), "{said}");
+}

@@ -222,17 +222,7 @@ impl Reader {
     fn aliases(&self) -> Result<BTreeMap<String, String>, String> {
         const ALL: &str = "SELECT token, key_alias FROM keys WHERE key_alias IS NOT NULL";
         let line = |row: &Columns<'_>| Ok((row.text(0)?.unwrap_or_default(), row.text(1)?.unwrap_or_default()));
-        let all = match &self.0 {
-            Source::File(database) => {
-                let mut statement = database.prepare(ALL).map_err(|fault| fault.to_string())?;
-                from_file(&mut statement.query([]).map_err(|fault| fault.to_string())?, line)
-            }
-            Source::Server(server) => {
-                let rows = server.run(|client| client.query(ALL, &[]))?;
-                rows.iter().map(|row| line(&Columns::Server(row))).collect()
-            }
-        };
-        Ok(all?.into_iter().collect())
+        Ok(self.all(ALL, line)?.into_iter().collect())
     }
 
     /// The last requests of a period, or the one with this id, the newest first and at most `most`.
@@ -298,13 +288,18 @@ impl Reader {
                 latency_ms: mean(row.count(3)?),
             })
         };
+        self.all(ALL, line)
+    }
+
+    /// Every row of a statement without parameters.
+    fn all<T>(&self, text: &'static str, line: impl Fn(&Columns<'_>) -> Result<T, String>) -> Result<Vec<T>, String> {
         match &self.0 {
             Source::File(database) => {
-                let mut statement = database.prepare(ALL).map_err(|fault| fault.to_string())?;
+                let mut statement = database.prepare(text).map_err(|fault| fault.to_string())?;
                 from_file(&mut statement.query([]).map_err(|fault| fault.to_string())?, line)
             }
             Source::Server(server) => {
-                let rows = server.run(|client| client.query(ALL, &[]))?;
+                let rows = server.run(|client| client.query(text, &[]))?;
                 rows.iter().map(|row| line(&Columns::Server(row))).collect()
             }
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value as Json};
 
 use super::{Located, Reading, Spot};
+use crate::config::reader::FROM_ENVIRONMENT;
 use crate::config::section::{Kind, Section};
 use crate::config::yaml::{Node, Value};
 
@@ -84,7 +85,7 @@ impl<'r, 'e> Reading<'r, 'e> {
         section.finish();
         let sets: Vec<Map<String, Json>> = match parameters {
             [] => vec![Map::new()],
-            some => some.iter().map(|node| self.object(node, "parameters")).collect(),
+            some => some.iter().map(|node| self.parameters(node)).collect(),
         };
         let mut runs = Vec::new();
         for model in models {
@@ -106,7 +107,7 @@ impl<'r, 'e> Reading<'r, 'e> {
         let framework = self.path(&mut section, "framework");
         let subset = section.get("corpus_subset", Kind::Any).and_then(|node| self.subset(node));
         let parameters = section.get("parameters", Kind::Map);
-        let parameters = parameters.map(|node| self.object(node, "parameters")).unwrap_or_default();
+        let parameters = parameters.map(|node| self.parameters(node)).unwrap_or_default();
         if model.is_none() {
             section.places.error_at("model", "a run needs a `model`", "");
         }
@@ -114,6 +115,29 @@ impl<'r, 'e> Reading<'r, 'e> {
         let model = model?;
         let id = id.unwrap_or_else(|| model.value.clone());
         Some(RunShape { id, at: self.spot(node.at), model, subset, framework, parameters })
+    }
+
+    /// Fields of requests. None is looked up in the environment: the manifest, which is there to be shown, tells them.
+    fn parameters(&self, node: &'r Node) -> Map<String, Json> {
+        let entries = self.reader.map(node, "parameters");
+        for entry in entries {
+            if names_variable(&entry.node) {
+                let message = format!("`{}` names a variable, and parameters stand in the run's manifest", entry.key);
+                self.reader.problem(entry.node.at, message, "write the value itself");
+            }
+            let (key, one) = (entry.key.as_str(), matches!(entry.node.value, Value::Integer(1)));
+            if key == "num_retries" || (key == "n" && !one) {
+                let message = format!(
+                    "`{key}` is not a run's to set: of a request one reply is read, and paid for as often as it is asked for"
+                );
+                self.reader.problem(
+                    entry.node.at,
+                    message,
+                    "`repetitions`, or `num_retries` of the gateway's configuration",
+                );
+            }
+        }
+        entries.iter().map(|entry| (entry.key.clone(), self.reader.json(&entry.node))).collect()
     }
 
     fn subset(&self, node: &'r Node) -> Option<Located<Subset>> {
@@ -131,5 +155,14 @@ impl<'r, 'e> Reading<'r, 'e> {
             }
         };
         Some(Located { value, at: self.spot(node.at) })
+    }
+}
+
+fn names_variable(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => text.starts_with(FROM_ENVIRONMENT),
+        Value::List(items) => items.iter().any(names_variable),
+        Value::Map(entries) => entries.iter().any(|entry| names_variable(&entry.node)),
+        _ => false,
     }
 }
