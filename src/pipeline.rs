@@ -18,6 +18,7 @@ mod count;
 mod eligible;
 mod estimate;
 mod fallback;
+mod feedback;
 mod late;
 mod left_out;
 mod memory;
@@ -59,9 +60,10 @@ use crate::seed;
 use crate::snapshot::{Live, Snapshot};
 use crate::store::Ledger;
 
-pub use auth::{Access, authenticate, may_use};
+pub use auth::{Access, authenticate, is_operator, may_use};
 pub use blocking_pool::BlockingPool;
 pub use connections::ConnectionTest;
+pub use feedback::Listener;
 pub use late::LateStream;
 pub use memory::MemoryBudget;
 pub use pieces::Pieces;
@@ -257,6 +259,7 @@ impl Gateway {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
         self.recorder.begun();
         let mut record = Record::new(RequestId::derive(now, seed), now, api.name());
+        record.seed = seed;
         record.explanation = self.decisions.explanation();
         RequestGuard::new(Arc::clone(self), self.live.read(), api, record, seed)
     }

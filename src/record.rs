@@ -70,6 +70,8 @@ pub struct Record {
     pub id: RequestId,
     /// When the request arrived.
     pub arrived: Moment,
+    /// The seed its routers were asked with: what they are told later names the request by it.
+    pub seed: u64,
     /// The name of the API it came through.
     pub api: &'static str,
     /// The caller's key; `None` before authentication succeeded.
@@ -121,6 +123,7 @@ impl Record {
         Self {
             id,
             arrived,
+            seed: 0,
             api,
             caller: None,
             team: None,

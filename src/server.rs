@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod count;
 mod explain;
+mod feedback;
 mod figures;
 mod health;
 mod info;
@@ -162,6 +163,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/responses/{id}/input_items", get(stored::input)),
         ("/responses/{id}/input_items", get(stored::input)),
         ("/", get(probe::root)),
+        ("/v1/feedback", post(feedback::give)),
+        ("/feedback", post(feedback::give)),
         ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
         ("/admin/decisions/{id}", get(admin::decision)),

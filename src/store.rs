@@ -6,6 +6,7 @@
 //! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
 //! Virtual keys are kept in the same place, as digests.
 
+mod feedback;
 mod items;
 mod keys;
 mod postgres;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::id::RequestId;
 use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
@@ -35,12 +37,15 @@ use crate::record::Record;
 
 use postgres::{Connection, Postgres};
 
+pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
 pub use items::{ItemState, ItemStore, KeptItem};
 pub use keys::KeyStore;
 pub use spend::{By, Logged, Period, Reader, Replies, Spend};
 
 /// How long a record waits for others before it is written.
 const FLUSH: Duration = Duration::from_millis(25);
+/// How long is waited for records that were sent to be written.
+const WRITTEN: Duration = Duration::from_secs(2);
 /// Records that may wait to be written: some seconds of the heaviest traffic.
 const WAITING: usize = 65_536;
 
@@ -162,6 +167,30 @@ impl Ledger {
     /// It cannot be read, in words.
     pub fn spent(&self, scope: &Scope, span: [Moment; 2]) -> Result<NanoUsd, String> {
         spent::spent(&self.keys, scope, span)
+    }
+
+    /// The request with this id, where it has ended. It blocks: one that ended a moment ago is waited for.
+    ///
+    /// # Errors
+    /// It cannot be read, in words.
+    pub fn replied(&self, id: RequestId) -> Result<Option<Replied>, String> {
+        if let Some(found) = feedback::replied(&self.keys, id)? {
+            return Ok(Some(found));
+        }
+        let (told, written) = sync_channel(1);
+        // Where it cannot be written now, what is written is all there is.
+        if self.entries.try_send(writer::Message::Written(told)).is_ok() {
+            let _late = written.recv_timeout(WRITTEN);
+        }
+        feedback::replied(&self.keys, id)
+    }
+
+    /// Keeps what somebody says of a reply, where the same source has said nothing of it yet; else tells what that was. It blocks.
+    ///
+    /// # Errors
+    /// It cannot be written, in words.
+    pub fn judge(&self, judgement: &Judgement) -> Result<Option<Earlier>, String> {
+        feedback::judge(&self.keys, judgement)
     }
 
     /// Takes in the record of a request that has ended.

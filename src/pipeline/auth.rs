@@ -76,6 +76,15 @@ pub fn authenticate(
     Err(unauthorized("invalid_api_key", message))
 }
 
+/// Whether a caller is an operator: whoever shows the admin key, where there is none the master key, and without either anybody.
+pub fn is_operator(snapshot: &Snapshot, caller: &Caller) -> bool {
+    let operator = match Access::Admin.expected_key(snapshot) {
+        Some((_, operator)) => operator,
+        None => &snapshot.callers.anonymous,
+    };
+    caller.key == operator.key
+}
+
 /// Whether a key may be used now.
 fn usable(key: &VirtualKey, now: Moment) -> Result<(), Refusal> {
     if key.blocked {

@@ -31,6 +31,8 @@ pub(super) const PUBLIC: [(&str, &str); 5] = [
 const ADMIN: [&str; 4] = ["/admin", "/spend", "/global", "/key"];
 /// What a key's holder may ask too, about this key.
 const OWN_KEY: &str = "/key/info";
+/// What a key's holder may say of its own requests, and operators of any.
+const OWN_REQUESTS: [&str; 2] = ["/v1/feedback", "/feedback"];
 
 /// Lets a request in, or says why not: it must come from where it may, and show the key of what it asks for. `None` is what
 /// anybody may ask.
@@ -57,17 +59,21 @@ pub(super) fn authorize(
     let admin =
         // It calls every provider, which costs money.
         path == "/health" || ADMIN.iter().any(|area| path.strip_prefix(area).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    let access = match admin {
-        _ if path == OWN_KEY => Access::OwnKey,
-        true => Access::Admin,
-        false => Access::Client,
+    let accesses: &[Access] = match admin {
+        _ if path == OWN_KEY => &[Access::OwnKey],
+        _ if OWN_REQUESTS.contains(&path) => &[Access::Client, Access::Admin],
+        true => &[Access::Admin],
+        false => &[Access::Client],
+    };
+    let known = |key: Option<&SecretString>| {
+        let first = pipeline::authenticate(snapshot, accesses[0], key, now);
+        let others = || accesses[1..].iter().find_map(|more| pipeline::authenticate(snapshot, *more, key, now).ok());
+        first.or_else(|why| others().ok_or(why))
     };
     // Some clients show two at once, one of them another's: any of them that is known lets the request in.
     let mut shown = keys(headers, uri);
-    let first = pipeline::authenticate(snapshot, access, shown.next().as_ref(), now);
-    first
-        .or_else(|why| shown.find_map(|key| pipeline::authenticate(snapshot, access, Some(&key), now).ok()).ok_or(why))
-        .map(Some)
+    let first = known(shown.next().as_ref());
+    first.or_else(|why| shown.find_map(|key| known(Some(&key)).ok()).ok_or(why)).map(Some)
 }
 
 /// Whether a request may come from where it comes; `open` is a gateway without a key.

@@ -12,10 +12,10 @@ use crate::virtual_key::{KeyHash, VirtualKey};
 
 /// The keys beside a ledger, over a connection of their own: who changes a key waits until it is written.
 #[derive(Debug)]
-pub struct KeyStore(Source);
+pub struct KeyStore(pub(super) Source);
 
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     File(Mutex<Connection>),
     Server(Postgres),
 }
@@ -124,7 +124,7 @@ impl KeyStore {
     }
 }
 
-fn lock(database: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+pub(super) fn lock(database: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     database.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -250,7 +250,7 @@ fn insert() -> String {
 }
 
 /// The columns of each table, a letter for each: a text or a whole number.
-const REQUESTS: &str = "TITTTTTIIIIIIIIIIIIITI";
+const REQUESTS: &str = "TITTTTTIIIIIIIIIIIIITII";
 const ATTEMPTS: &str = "TITTTTIIIIIIIIT";
 const TAGS: &str = "TT";
 
@@ -314,6 +314,7 @@ fn requests(batch: &[Box<Record>]) -> Vec<Column> {
         counts(&|record| Some(i64::from(record.status))),
         texts(&|record| Some(record.ending.as_str())),
         counts(&|record| Some(whole(record.charged.0))),
+        counts(&|record| Some(record.seed.cast_signed())),
     ]
 }
 

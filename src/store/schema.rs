@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags};
 
 /// Each step makes the next version.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
 CREATE TABLE requests (
     id TEXT PRIMARY KEY, arrived_ms INTEGER NOT NULL, api TEXT NOT NULL, key TEXT, team TEXT, model_group TEXT, policy TEXT,
@@ -33,6 +33,13 @@ UPDATE attempts SET charged_nano_usd = coalesce(cost_nano_usd, 0),
     model_group = (SELECT model_group FROM requests WHERE id = request);
 CREATE INDEX requests_key ON requests (key, arrived_ms, charged_nano_usd);
 CREATE TABLE keys (token TEXT PRIMARY KEY, key_alias TEXT, team TEXT, key TEXT NOT NULL) WITHOUT ROWID;
+",
+    // What replies were worth, as somebody said later. Routers know a request by its seed, here with a sign.
+    "
+ALTER TABLE requests ADD COLUMN seed INTEGER;
+CREATE TABLE feedback (
+    request TEXT NOT NULL, source TEXT NOT NULL, score DOUBLE PRECISION NOT NULL, comment TEXT, given_ms INTEGER NOT NULL,
+    PRIMARY KEY (request, source)) WITHOUT ROWID;
 ",
 ];
 

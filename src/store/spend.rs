@@ -128,28 +128,31 @@ enum Source {
 }
 
 /// A row of an answer; both databases have columns by number.
-enum Columns<'a> {
+pub(super) enum Columns<'a> {
     File(&'a Row<'a>),
     Server(&'a postgres::Row),
 }
 
 impl Columns<'_> {
-    fn text(&self, index: usize) -> Result<Option<String>, String> {
+    pub(super) fn text(&self, index: usize) -> Result<Option<String>, String> {
         match self {
             Self::File(row) => row.get(index).map_err(|fault| fault.to_string()),
             Self::Server(row) => row.try_get(index).map_err(|fault| fault.to_string()),
         }
     }
 
-    fn whole(&self, index: usize) -> Result<Option<u64>, String> {
-        let number: Option<i64> = match self {
+    pub(super) fn signed(&self, index: usize) -> Result<Option<i64>, String> {
+        match self {
             Self::File(row) => row.get(index).map_err(|fault| fault.to_string()),
             Self::Server(row) => row.try_get(index).map_err(|fault| fault.to_string()),
-        }?;
-        Ok(number.map(|number| u64::try_from(number).unwrap_or_default()))
+        }
     }
 
-    fn count(&self, index: usize) -> Result<u64, String> {
+    pub(super) fn whole(&self, index: usize) -> Result<Option<u64>, String> {
+        Ok(self.signed(index)?.map(|number| u64::try_from(number).unwrap_or_default()))
+    }
+
+    pub(super) fn count(&self, index: usize) -> Result<u64, String> {
         Ok(self.whole(index)?.unwrap_or_default())
     }
 }

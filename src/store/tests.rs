@@ -2,6 +2,7 @@ mod server;
 
 use super::*;
 use crate::chat::Usage;
+use crate::fault::FaultKind;
 use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, RequestId, TeamId};
 use crate::limits::Scope;
 use crate::moment::Moment;
@@ -120,6 +121,63 @@ fn budgets_find_again_what_was_spent_since_a_moment() {
     assert_eq!(spent(Scope::Deployment(DeploymentId::from("one")), 10), 0);
 }
 
+/// A request with three calls, for two groups, and what is said of its reply.
+fn judgements(ledger: &Ledger) {
+    let mut one = record(3, "a", Some(7));
+    (one.seed, one.policy) = (u64::MAX - 5, Some("bandit@0a1b".into()));
+    let attempt = |group: &str, fault| AttemptRecord { group: group.into(), fault, ..one.attempts[0].clone() };
+    one.attempts =
+        vec![attempt("first", Some(FaultKind::TimedOut)), attempt("a", Some(FaultKind::Unparsed)), attempt("a", None)];
+    ledger.keep(&one);
+    // Nobody waited for it to be written.
+    let found = ledger.replied(one.id).unwrap().unwrap();
+    let last = LastAttempt {
+        group: "a".to_owned(),
+        number: 1,
+        deployment: "one".to_owned(),
+        fault: None,
+        input_tokens: 10,
+        output_tokens: 2,
+        cost: Some(NanoUsd(7)),
+    };
+    let expected = Replied {
+        arrived: one.arrived,
+        key: Some("master".to_owned()),
+        policy: Some("bandit@0a1b".to_owned()),
+        seed: Some(u64::MAX - 5),
+        last: Some(last),
+    };
+    assert_eq!(found, expected);
+    let refused = Record { attempts: Vec::new(), ..record(4, "a", None) };
+    ledger.keep(&refused);
+    assert_eq!(ledger.replied(refused.id).unwrap().unwrap().last, None);
+    assert_eq!(ledger.replied(RequestId::derive(one.arrived, 99)), Ok(None));
+
+    let given = Moment::from_millis(NOON + 60_000);
+    let said = |source: &str, score| Judgement {
+        request: one.id,
+        source: source.to_owned(),
+        score,
+        comment: Some("so it is".to_owned()),
+        given,
+    };
+    assert_eq!(ledger.judge(&said("client", 0.1)), Ok(None));
+    assert_eq!(ledger.judge(&said("judge", 0.3)), Ok(None), "another source");
+    let later = Judgement { given: Moment::from_millis(NOON + 90_000), ..said("client", 1.0) };
+    assert_eq!(ledger.judge(&later), Ok(Some(Earlier { score: 0.1, given })));
+}
+
+#[test]
+fn a_judgement_finds_its_request_and_is_kept_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    judgements(&Ledger::open(&path).unwrap());
+    // One that nobody writes any more is told at once what there is.
+    let ledger = Ledger::open(&path).unwrap();
+    ledger.finish();
+    assert_eq!(ledger.replied(RequestId::derive(Moment::from_millis(NOON), 98)), Ok(None));
+}
+
 /// One of each kind that somebody pays for, and one that has nothing.
 fn scopes() -> [Scope; 8] {
     [
@@ -199,4 +257,10 @@ fn a_ledger_of_the_first_version_is_taken_over() {
     for scope in [Scope::Key(KeyId::from("k")), Scope::Group(GroupName::from("g"))] {
         assert_eq!(ledger.spent(&scope, [Moment::default(), Moment::from_millis(NOON)]), Ok(NanoUsd(70)), "{scope:?}");
     }
+    let old = ledger.replied(id).unwrap().unwrap();
+    assert_eq!(
+        (old.seed, old.last.unwrap().deployment.as_str()),
+        (None, "d"),
+        "what feedback is matched by was not kept"
+    );
 }

@@ -1,7 +1,7 @@
 //! The thread that writes: what has come within one flush is one transaction.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use rusqlite::{Connection, Error, Statement, params};
@@ -24,6 +24,8 @@ const LAST_TRIES: usize = 3;
 pub(super) enum Message {
     /// A request has ended.
     Record(Box<Record>),
+    /// Somebody waits until what came before is written.
+    Written(SyncSender<()>),
     /// No more will come.
     Stop,
 }
@@ -62,10 +64,11 @@ pub(super) fn write(mut database: impl Sink, messages: &Receiver<Message>, endin
         if matches!(first, Message::Record(_)) {
             std::thread::sleep(FLUSH);
         }
-        let mut batch = Vec::new();
+        let (mut batch, mut waiting) = (Vec::new(), Vec::new());
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match message {
                 Message::Record(record) => batch.push(record),
+                Message::Written(told) => waiting.push(told),
                 Message::Stop => stopping = true,
             }
             if stopping || batch.len() == BATCH {
@@ -89,6 +92,9 @@ pub(super) fn write(mut database: impl Sink, messages: &Receiver<Message>, endin
         if tries > 0 {
             tracing::warn!(records = batch.len(), tries, "the ledger is written again");
         }
+        for told in waiting {
+            let _gone = told.try_send(());
+        }
     }
 }
 
@@ -97,7 +103,7 @@ fn insert(database: &mut Connection, batch: &[Box<Record>]) -> Result<(), Error>
     {
         let mut requests = transaction.prepare(
             "INSERT OR IGNORE INTO requests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-             ?18, ?19, ?20, ?21, ?22)",
+             ?18, ?19, ?20, ?21, ?22, ?23)",
         )?;
         let mut attempts = transaction.prepare(
             "INSERT OR IGNORE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
@@ -141,6 +147,7 @@ fn one(
         record.status,
         record.ending.as_str(),
         whole(record.charged.0),
+        record.seed.cast_signed(),
     ])?;
     for (attempt, number) in record.attempts.iter().zip(0u32..) {
         let [input, cache_read, cache_write, output, reasoning] = tokens(&attempt.usage);

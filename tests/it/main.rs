@@ -17,6 +17,7 @@ mod docs;
 mod encrypted;
 mod experiments;
 mod explain;
+mod feedback;
 mod field_cases;
 mod granted;
 mod hostile;

@@ -294,6 +294,47 @@ fn run(arguments: &[&str]) -> (bool, String) {
     (output.status.success(), text)
 }
 
+/// In the order in which they stand there, with digests of the versions there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_about_versions_run_as_the_page_shows_them() {
+    let state = TempDir::new().expect("a folder");
+    let config = format!(
+        "model_list: [{{model_name: chat, litellm_params: {{model: simulated/m}}}}]
+witgate: {{state_dir: {}, routers: {{chat: {{policy: counting, roll_out: shadow}}}}}}
+",
+        state.path().join("state").display()
+    );
+    let gateway = Gateway::start_with(&config, &[("counting.wasm", &fixture("policies/counting-a.wasm"))]).await;
+    let group = || Arc::clone(&gateway.app.gateway.live.read().groups["chat"]);
+    gateway.replace("policies/counting.wasm", &component("b"));
+    until("tried", || group().rollout.is_some()).await;
+    let pages = [include_str!("../../wit/README.md"), include_str!("../../docs/policies/README.md")];
+    let blocks = pages.iter().flat_map(|page| page.split("```sh\n").skip(1));
+    let lines = blocks.filter_map(|block| block.split("```").next()).flat_map(str::lines);
+    let commands: Vec<&str> = lines.filter_map(|line| line.strip_prefix("witgate ")).collect();
+    let [a, b] = ["a", "b"].map(|name| Digest::of(&component(name)).short());
+    let mut done = Vec::new();
+    for command in commands.into_iter().filter(|command| command.split(' ').next() == Some("policies")) {
+        let command = command.split(" #").next().unwrap_or_default().trim();
+        // What is rolled back to is the version that was left, what is tried the other one.
+        let command = command.replace("0a1b2c3d", if command.starts_with("policies rollback") { &b } else { &a });
+        let words: Vec<&str> = command.split(' ').chain(["--url", &gateway.url]).collect();
+        let (good, text) = tokio::task::block_in_place(|| run(&words));
+        assert!(good, "{command}: {text}");
+        done.push(command.split(' ').nth(1).unwrap_or("list").to_owned());
+        let wanted = match done.last().map(String::as_str) {
+            Some("promote") => (decider("b"), false),
+            Some("rollback") if command.contains("--to") => (decider("b"), false),
+            Some("rollback") => (decider("a"), false),
+            Some("shadow" | "canary") => (decider("b"), true),
+            _ => continue,
+        };
+        assert_eq!((group().policy.to_string(), group().rollout.is_some()), wanted, "{command}: {text}");
+    }
+    let expected = ["list", "promote", "rollback", "rollback", "shadow", "canary", "history", "list", "history"];
+    assert_eq!(done, expected);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_change_versions_of_a_running_gateway() {
     let state = TempDir::new().expect("a folder");

@@ -31,52 +31,79 @@ static uint64_t ordered(double score) {
   score += 0.0; /* Both zeros are one. */
   uint64_t bits;
   memcpy(&bits, &score, sizeof bits);
-  return bits >> 63 ? ~bits : bits | 1ull << 63;
+  return bits ^ ((uint64_t)((int64_t)bits >> 63) | 1ull << 63);
 }
 
-/* Merges two sorted runs without a branch that the processor cannot foresee. */
-static void merge(const uint64_t *from, size_t middle, size_t end, uint64_t *to) {
-  size_t left = 0, right = middle;
-  while (left < middle && right < end) {
-    uint64_t one = from[left], other = from[right];
+static void in_order(uint64_t *one, uint64_t *other) {
+  uint64_t low = *one < *other ? *one : *other, high = *one < *other ? *other : *one;
+  *one = low, *other = high;
+}
+
+/* Sorts up to eight without a branch that the processor cannot foresee. Eight are read and written whatever `count` is. */
+static void sort_few(const uint64_t *from, size_t count, uint64_t *to) {
+  uint64_t a = from[0], b = from[1], c = from[2], d = from[3], e = from[4], f = from[5], g = from[6], h = from[7];
+  if (count < 8) {
+    h = -1ull, g = count < 7 ? -1ull : g, f = count < 6 ? -1ull : f, e = count < 5 ? -1ull : e;
+    d = count < 4 ? -1ull : d, c = count < 3 ? -1ull : c, b = count < 2 ? -1ull : b;
+  }
+  in_order(&a, &c), in_order(&b, &d), in_order(&e, &g), in_order(&f, &h);
+  in_order(&a, &e), in_order(&b, &f), in_order(&c, &g), in_order(&d, &h);
+  in_order(&a, &b), in_order(&c, &d), in_order(&e, &f), in_order(&g, &h);
+  in_order(&c, &e), in_order(&d, &f);
+  in_order(&b, &e), in_order(&d, &g);
+  in_order(&b, &c), in_order(&d, &e), in_order(&f, &g);
+  to[0] = a, to[1] = b, to[2] = c, to[3] = d, to[4] = e, to[5] = f, to[6] = g, to[7] = h;
+}
+
+/* Merges two sorted runs, one at most one longer than the other, from both ends at once: two chains that the processor follows beside
+ * each other, and no branch that it cannot foresee. */
+static void merge(const uint64_t *left, const uint64_t *middle, const uint64_t *end, uint64_t *to) {
+  const uint64_t *right = middle, *last_left = middle - 1, *last_right = end - 1;
+  uint64_t *last = to + (end - left) - 1;
+  for (size_t pairs = (size_t)(end - left) / 2, odd = (size_t)(end - left) % 2; ; pairs--) {
+    if (pairs == 0) {
+      if (odd) *to = left <= last_left ? *left : *right;
+      return;
+    }
+    uint64_t one = *left, other = *right;
     bool second = other < one;
     *to++ = second ? other : one;
-    right += second;
-    left += !second;
+    right += second, left += !second;
+    one = *last_left, other = *last_right;
+    second = other < one;
+    *last-- = second ? one : other;
+    last_left -= second, last_right -= !second;
   }
-  memcpy(to, from + left, (middle - left) * sizeof *to);
-  memcpy(to + (middle - left), from + right, (end - right) * sizeof *to);
 }
 
 void witgate_rank(const double *scores, size_t count, witgate_answer *answer) {
   /* The first bits of each score with the index in the place of the last ones: whole numbers sort faster. */
-  uint64_t *keys = witgate_take(2 * count * sizeof *keys), *spare = keys + count, mask = 1;
+  uint64_t *spare = witgate_take(2 * (count + 8) * sizeof *spare), *keys = spare + count + 8, mask = 1;
   while (mask < count) mask = mask << 1 | 1;
-  for (size_t index = 0; index < count; index++) keys[index] = (ordered(scores[index]) & ~mask) | index;
-  for (size_t run = 0; run < count; run += 8)
-    for (size_t next = run + 1; next < count && next < run + 8; next++) {
-      uint64_t key = keys[next];
-      size_t place = next;
-      for (; place > run && keys[place - 1] > key; place--) keys[place] = keys[place - 1];
-      keys[place] = key;
-    }
-  for (size_t width = 8; width < count; width *= 2) {
-    for (size_t start = 0; start < count; start += 2 * width) {
-      size_t left = count - start, middle = left < width ? left : width;
-      merge(keys + start, middle, left < 2 * width ? left : 2 * width, spare + start);
-    }
+  for (size_t index = 0; index < count; index++) spare[index] = (ordered(scores[index]) & ~mask) | index;
+  /* As many runs as make the longest have eight at most, all of about one length; then half as many, until there is one. */
+  unsigned level = 0;
+  while (count > (size_t)8 << level) level++;
+  for (size_t run = 0; run < (size_t)1 << level; run++) {
+    size_t start = run * count >> level;
+    sort_few(spare + start, ((run + 1) * count >> level) - start, keys + start);
+  }
+  for (; level > 0; level--) {
+    for (size_t run = 0; run < (size_t)1 << level; run += 2)
+      merge(keys + (run * count >> level), keys + ((run + 1) * count >> level), keys + ((run + 2) * count >> level),
+            spare + (run * count >> level));
     uint64_t *sorted = spare;
     spare = keys;
     keys = sorted;
   }
-  /* Scores that differ in their last bits only are put right here; there is hardly ever one. */
+  uint32_t *ranking = answer->deployments;
   for (size_t next = 0; next < count; next++) {
     uint32_t index = (uint32_t)(keys[next] & mask);
-    uint64_t score = ordered(scores[index]);
     size_t place = next;
-    for (; place > 0 && ordered(scores[answer->deployments[place - 1]]) > score; place--)
-      answer->deployments[place] = answer->deployments[place - 1];
-    answer->deployments[place] = index;
+    /* Scores that differ in their last bits only are put right here; infinite ones and those that are none have others like them alone. */
+    if (next > 0 && (keys[next] ^ keys[next - 1]) <= mask)
+      for (; place > 0 && scores[ranking[place - 1]] > scores[index]; place--) ranking[place] = ranking[place - 1];
+    ranking[place] = index;
   }
   answer->count = count;
 }

@@ -19,7 +19,16 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, KitProblem> {
     })?;
     command
         .current_dir(folder)
-        .args(["-std=gnu11", "-O2", "-flto", "-s", "-mexec-model=reactor", "-Wl,-z,stack-size=65536", "-o"])
+        .args([
+            "-std=gnu11",
+            "-O2",
+            "-msimd128",
+            "-flto",
+            "-s",
+            "-mexec-model=reactor",
+            "-Wl,-z,stack-size=65536",
+            "-o",
+        ])
         .arg(&module)
         .args(sources(folder)?);
     tools::run(&mut command)?;

@@ -165,6 +165,15 @@ fn a_server_keeps_and_tells_what_a_file_does() {
 }
 
 #[test]
+fn a_judgement_finds_its_request_and_is_kept_once_in_either() {
+    let Some(server) = Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for place in [Place::File(folder.path().join("ledger.db")), Place::Server(server.url())] {
+        judgements(&place.write().unwrap());
+    }
+}
+
+#[test]
 fn what_a_lost_server_was_not_told_it_is_told_when_it_is_back() {
     let Some(mut server) = Server::start() else { return };
     let place = Place::Server(server.url());

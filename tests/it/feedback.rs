@@ -1,0 +1,217 @@
+//! Feedback over a running gateway: matched through the ledger, heard once, by the router that decided.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use witgate::chat::Usage;
+use witgate::clock::Clock;
+use witgate::id::{GroupName, KeyId, ProviderName, RequestId};
+use witgate::money::NanoUsd;
+use witgate::record::{AttemptRecord, Ending, Record};
+use witgate::store::Ledger;
+
+use crate::support::gateway::{Gateway, Reply, read};
+use crate::support::{fixture, until};
+
+/// Two deployments behind one name, and two keys.
+fn config(ledger: &Path, router: &str) -> String {
+    let model = "litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}";
+    format!(
+        "model_list:
+  - {{model_name: g, {model}, model_info: {{id: first}}}}
+  - {{model_name: g, {model}, model_info: {{id: last}}}}
+general_settings: {{master_key: sk-master}}
+witgate:
+  admin_key: sk-admin
+  ledger: {{file: {}}}
+  keys: [{{key: sk-ada-aaaaaaaaaaaa, key_alias: ada}}, {{key: sk-bob-bbbbbbbbbbbb, key_alias: bob}}]
+  routers: {{g: {router}}}
+",
+        ledger.display()
+    )
+}
+
+const ADA: &str = "sk-ada-aaaaaaaaaaaa";
+const BOB: &str = "sk-bob-bbbbbbbbbbbb";
+
+async fn post(gateway: &Gateway, path: &str, key: &str, body: &Value) -> Reply {
+    let request = gateway.client.request(Method::POST, format!("{}{path}", gateway.url)).bearer_auth(key);
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    read(request.send().await.expect("an answer")).await
+}
+
+async fn chat(gateway: &Gateway, key: &str) -> Reply {
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hello there"}]});
+    let reply = post(gateway, "/v1/chat/completions", key, &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply
+}
+
+async fn feedback(gateway: &Gateway, key: &str, body: &Value) -> Reply {
+    post(gateway, "/v1/feedback", key, body).await
+}
+
+/// The error's status, code and field.
+fn refused(reply: &Reply) -> (u16, String, String) {
+    let error = &reply.json()["error"];
+    let text = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
+    (reply.status, text("code"), text("param"))
+}
+
+#[tokio::test]
+async fn feedback_is_heard_once_for_each_source_by_the_router_that_decided() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config(&folder.path().join("ledger.db"), "{policy: counting}");
+    let counting = fixture("policies/counting-a.wasm");
+    let gateway = Gateway::start_with(&config, &[("counting.wasm", &counting)]).await;
+    let heard = || {
+        let router = gateway.app.gateway.live.read().groups["g"].router.clone().expect("a router");
+        let bytes = router.save().expect("a counting policy saves").bytes;
+        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+    };
+    let reply = chat(&gateway, ADA).await;
+    let id = reply.header("x-request-id").to_owned();
+    assert_eq!(heard(), 1, "its end");
+
+    // At once: what is not written yet is waited for.
+    let told = feedback(&gateway, ADA, &json!({"request_id": id, "score": 0.25, "comment": "too short"})).await;
+    let expected = json!({
+        "request_id": id, "source": "client", "score": 0.25, "policy": reply.header("x-witgate-policy"),
+        "deployment": "first", "repeated": false,
+    });
+    assert_eq!((told.status, told.json()), (200, expected), "{}", told.text);
+    assert_eq!(heard(), 2);
+
+    // The same again, as a client does that heard no answer; something else; another source, as LiteLLM's clients write it.
+    let again = feedback(&gateway, ADA, &json!({"request_id": id, "score": 0.25})).await;
+    assert_eq!((again.status, &again.json()["repeated"]), (200, &json!(true)), "{}", again.text);
+    let other = feedback(&gateway, ADA, &json!({"request_id": id, "score": 0.75})).await;
+    assert_eq!(refused(&other), (409, "feedback_given".to_owned(), "source".to_owned()), "{}", other.text);
+    assert!(other.text.contains("gave 0.25"), "{}", other.text);
+    assert_eq!(heard(), 2);
+    let metadata = json!({"metadata": {"litellm_call_id": id, "score": 0.75, "source": "editor", "user_api_key": "x"}});
+    assert_eq!(feedback(&gateway, ADA, &metadata).await.json()["source"], "editor");
+    assert_eq!(heard(), 3);
+
+    // Another's request is none; operators judge any.
+    let body = json!({"request_id": id, "score": 1, "source": "bob"});
+    let nothing = (404, "request_not_found".to_owned(), "request_id".to_owned());
+    assert_eq!(refused(&feedback(&gateway, BOB, &body).await), nothing);
+    assert_eq!(refused(&feedback(&gateway, "sk-master", &body).await), nothing);
+    assert_eq!(feedback(&gateway, "sk-nobody", &body).await.status, 401);
+    assert_eq!(feedback(&gateway, "sk-admin", &body).await.status, 200);
+    assert_eq!(heard(), 4);
+
+    // A version that takes over has what was learned, and hears the rest.
+    let next = std::fs::read(fixture("policies/counting-b.wasm")).expect("a component");
+    gateway.replace("policies/counting.wasm", &next);
+    until("replaced", || gateway.generation() == 2).await;
+    let late = feedback(&gateway, ADA, &json!({"request_id": id, "score": 0, "source": "late"})).await;
+    assert_eq!((late.status, heard()), (200, 5), "{}", late.text);
+}
+
+/// The command of the learning page, with a request's id in its place.
+#[tokio::test]
+async fn the_page_on_learning_shows_feedback_that_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let counting = fixture("policies/counting-a.wasm");
+    let config = config(&folder.path().join("ledger.db"), "{policy: counting}");
+    let gateway = Gateway::start_with(&config, &[("counting.wasm", &counting)]).await;
+    let page = include_str!("../../docs/learning.md");
+    let command = page.split("```sh\n").find(|block| block.starts_with("curl ")).expect("a command");
+    assert!(command.starts_with("curl http://127.0.0.1:4000/v1/feedback -H 'content-type: application/json' "));
+    let body = command.split("-d '").nth(1).and_then(|rest| rest.split('\'').next()).expect("its body");
+    let id = chat(&gateway, ADA).await.header("x-request-id").to_owned();
+    let body: Value = serde_json::from_str(&body.replace("REQUEST_ID", &id)).expect("JSON");
+    let told = feedback(&gateway, ADA, &body).await;
+    assert_eq!((told.status, &told.json()["source"]), (200, &json!("editor")), "{}", told.text);
+}
+
+#[tokio::test]
+async fn what_nobody_can_learn_from_is_refused_and_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ledger.db");
+    let days = |days: u64| {
+        let now = Clock::system().now();
+        witgate::moment::Moment::from_millis(now.as_millis() - days * 24 * 3_600_000)
+    };
+    let ledger = Ledger::open(&file).expect("a ledger");
+    let kept = |arrived, seed, deployment: &str| {
+        let mut record = Record::new(RequestId::derive(arrived, seed), arrived, "openai");
+        (record.seed, record.policy, record.caller) = (seed, Some("counting@0".into()), Some(KeyId::from("admin")));
+        (record.group, record.status, record.ending) = (Some(GroupName::from("g")), 200, Ending::Whole);
+        record.attempts = vec![AttemptRecord {
+            group: GroupName::from("g"),
+            deployment: deployment.into(),
+            provider: ProviderName::from("simulated"),
+            model: "m".to_owned(),
+            fault: None,
+            latency: Duration::from_millis(5),
+            usage: Usage::default(),
+            usage_refused: false,
+            cost: None,
+            charged: NanoUsd::default(),
+        }];
+        ledger.keep(&record);
+        record.id.to_string()
+    };
+    let (old, week, removed) = (kept(days(8), 1, "first"), kept(days(6), 2, "first"), kept(days(1), 3, "sold"));
+    ledger.finish();
+    let config = config(&file, "{policy: counting}");
+    let counting = fixture("policies/counting-a.wasm");
+    let gateway = Gateway::start_with(&config, &[("counting.wasm", &counting)]).await;
+    let tell = async |id: &str| feedback(&gateway, "sk-admin", &json!({"request_id": id, "score": 1})).await;
+    let gone = (409, "router_gone".to_owned(), "request_id".to_owned());
+
+    let unknown = RequestId::derive(days(0), 9).to_string();
+    assert_eq!(refused(&tell(&unknown).await).1, "request_not_found");
+    let too_old = tell(&old).await;
+    assert_eq!(refused(&too_old), (410, "request_too_old".to_owned(), "request_id".to_owned()), "{}", too_old.text);
+    assert_eq!(tell(&week).await.status, 200, "days later");
+    let removed = tell(&removed).await;
+    assert_eq!(refused(&removed), gone, "{}", removed.text);
+    assert!(removed.text.contains("`sold` that replied is no more in the group `g`"), "{}", removed.text);
+    let wrong = feedback(&gateway, "sk-admin", &json!({"request_id": week, "score": 7})).await;
+    assert_eq!((refused(&wrong).0, refused(&wrong).2), (400, "score".to_owned()), "{}", wrong.text);
+
+    // Another policy decides: what it was told of a request it never saw would teach it nothing.
+    let decided = chat(&gateway, "sk-master").await.header("x-request-id").to_owned();
+    std::fs::write(gateway.config(), config.replace("{policy: counting}", "{policy: least-busy}")).expect("written");
+    until("another policy", || gateway.generation() == 2).await;
+    let told = tell(&decided).await;
+    assert_eq!(refused(&told), gone, "{}", told.text);
+    assert!(told.text.contains("decides `least-busy@"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn feedback_teaches_the_bandit_which_deployment_is_good_enough() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = "{policy: bandit, settings: {uniform: 0.0, reward: {quality: 1.0, cost: 0.0, latency: 0.0}}}";
+    let gateway = Gateway::start(&config(&folder.path().join("ledger.db"), settings)).await;
+    let ask = async || {
+        let reply = chat(&gateway, ADA).await;
+        (reply.header("x-request-id").to_owned(), reply.header("x-witgate-deployment").to_owned())
+    };
+    for _ in 0..40 {
+        let (id, deployment) = ask().await;
+        let score = if deployment == "last" { 0.9 } else { 0.1 };
+        let told = feedback(&gateway, ADA, &json!({"request_id": id, "score": score})).await;
+        assert_eq!((told.status, told.json()["deployment"].as_str()), (200, Some(&*deployment)), "{}", told.text);
+    }
+    let mut last = 0;
+    for _ in 0..20 {
+        last += usize::from(ask().await.1 == "last");
+    }
+    assert!(last >= 15, "{last} of 20");
+}
+
+#[tokio::test]
+async fn without_a_ledger_there_is_nothing_to_match() {
+    let model = "model_list: [{model_name: g, litellm_params: {model: simulated/m}}]\n";
+    let gateway = Gateway::start(model).await;
+    let id = RequestId::derive(Clock::system().now(), 9).to_string();
+    let told = gateway.post("/v1/feedback", &json!({"request_id": id, "score": 1})).await;
+    assert!(told.status == 400 && told.text.contains("`witgate.ledger`"), "{}", told.text);
+}
