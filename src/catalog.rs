@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +21,11 @@ use crate::money::Prices;
 use crate::signal::Grants;
 use crate::upstream::Timeouts;
 
+mod identity;
 mod tags;
 mod wildcard;
 
+pub use identity::{AwsKeys, AwsRole, AzureApp, Identity, IdentityToken, RoleProof, ServiceAccount};
 pub use tags::TagFilter;
 pub use wildcard::{Pattern, Wildcard};
 
@@ -234,44 +234,6 @@ pub enum Origin {
     Simulated(Arc<SimulatedModel>),
 }
 
-/// An access key of AWS, and the region it is used in.
-#[derive(Clone)]
-pub struct AwsKeys {
-    /// The name of the key, which is no secret.
-    pub access_key: String,
-    /// The key.
-    pub secret_key: SecretString,
-    /// The token of a session with temporary keys.
-    pub session_token: Option<SecretString>,
-    /// The region requests are signed for.
-    pub region: String,
-}
-
-impl fmt::Debug for AwsKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsKeys").field("region", &self.region).finish_non_exhaustive()
-    }
-}
-
-/// Where a service account's key file is.
-#[derive(Clone)]
-pub enum ServiceAccount {
-    /// On disk, read when a configuration is put in force.
-    File(PathBuf),
-    /// In the configuration or a variable: its text.
-    Text(SecretString),
-}
-
-impl fmt::Debug for ServiceAccount {
-    /// Neither the text nor the path: a key may have been pasted where a path belongs.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::File(_) => "File",
-            Self::Text(_) => "Text",
-        })
-    }
-}
-
 /// One callable target: a provider, its model, our credential and what we know of both.
 #[derive(Clone, Debug)]
 pub struct Deployment {
@@ -295,10 +257,8 @@ pub struct Deployment {
     pub origin: Origin,
     /// Our credential there. `None` for local servers that want none.
     pub credential: Option<SecretString>,
-    /// The service account that authorises its requests, where it is one of Google's clouds.
-    pub service_account: Option<ServiceAccount>,
-    /// The access key its requests are signed with, where it is Amazon's cloud.
-    pub aws_keys: Option<AwsKeys>,
+    /// Who its requests are from, where that is more than a key.
+    pub identity: Option<Identity>,
     /// The version of the provider's API, where configured.
     pub api_version: Option<String>,
     /// What its requests have where the client says nothing (LiteLLM's default parameters).
@@ -363,22 +323,18 @@ impl Deployment {
         }
     }
 
-    /// The secrets that say nothing of whose they are, to be compared.
+    /// The secrets of its identity, to be compared and to be taken out of what a provider says.
     #[must_use]
-    pub fn secrets(&self) -> Option<[&str; 2]> {
-        let keys = self.aws_keys.as_ref()?;
-        Some([keys.secret_key.expose_secret(), keys.session_token.as_ref().map_or("", |token| token.expose_secret())])
+    pub fn secrets(&self) -> Vec<&str> {
+        self.identity.as_ref().map(Identity::secrets).unwrap_or_default()
     }
 
     /// What its account at the provider is known by, whatever authorises its requests: to be compared, and never to be told.
     #[must_use]
     pub fn account(&self) -> Option<Cow<'_, str>> {
-        match (&self.credential, &self.service_account, &self.aws_keys) {
-            (Some(key), ..) => Some(key.expose_secret().into()),
-            (None, Some(ServiceAccount::Text(text)), _) => Some(text.expose_secret().into()),
-            (None, Some(ServiceAccount::File(path)), _) => Some(path.to_string_lossy()),
-            (None, None, Some(keys)) => Some(keys.access_key.as_str().into()),
-            (None, None, None) => None,
+        match &self.credential {
+            Some(key) => Some(key.expose_secret().into()),
+            None => self.identity.as_ref().map(Identity::account),
         }
     }
 }
@@ -388,10 +344,21 @@ impl Deployment {
 pub struct LeftOut {
     /// Those that its provider cannot take and that would otherwise refuse a request (LiteLLM's `drop_params`).
     pub unsupported: bool,
+    /// The same of these alone, as a request names them.
+    pub named: Vec<String>,
     /// These, whatever it can take (`additional_drop_params`).
     pub always: Vec<String>,
     /// These never, though nothing is known of its taking them (`allowed_openai_params`).
     pub never: Vec<String>,
+}
+
+impl LeftOut {
+    /// Whether a parameter may be left out that would otherwise refuse the request; a dot and what follows say where in it.
+    #[must_use]
+    pub fn may_lose(&self, parameter: &str) -> bool {
+        let name = parameter.split(['.', '[']).next().unwrap_or(parameter);
+        self.unsupported || self.named.iter().any(|named| named == name)
+    }
 }
 
 /// How the simulated provider behaves as one model. Times in milliseconds of the clock it runs on.

@@ -23,6 +23,7 @@ mod framing;
 mod gemini;
 mod in_words;
 mod json;
+mod meant;
 mod openai;
 mod overflow;
 mod quirks;
@@ -40,6 +41,9 @@ mod tests;
 pub use anthropic::Anthropic;
 pub use bedrock::Bedrock;
 pub use gemini::Gemini;
+pub use meant::lost;
+#[cfg(test)]
+pub(crate) use meant::meant;
 pub use openai::{Azure, Completions, Embeddings, OpenAi, Responses};
 pub use quirks::{NO_QUIRKS, Quirks};
 pub use rate_limits::limit_in_words;
@@ -68,21 +72,6 @@ pub fn provider_format(name: &str) -> Option<&'static dyn ProviderFormat> {
 /// As [`ProviderFormat::encode`].
 pub fn in_common_words(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     OpenAi.encode(request, target)
-}
-
-/// Parameters without which a reply is not the one that was asked for, though nobody can tell by it. A format that has no word for
-/// one drops it; who sends the request refuses it for that, unless it is configured to leave such out.
-pub const MEANT: [&str; 2] = ["logit_bias", "logprobs"];
-
-/// The first of them that was dropped of this request and says something.
-#[must_use]
-pub fn meant_and_dropped(request: &ChatRequest, dropped: &[String]) -> Option<&'static str> {
-    let says = |name: &&str| match request.rest.get(*name) {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(Value::Object(fields)) => !fields.is_empty(),
-        Some(_) => true,
-    };
-    MEANT.into_iter().filter(|name| dropped.iter().any(|dropped| dropped == name)).find(says)
 }
 
 /// What a status and its headers make of a refusal whose words are read already.
@@ -222,6 +211,8 @@ pub struct Encoded {
     pub body: Bytes,
     /// Fields the client sent that this provider has no word for; reported, not hidden.
     pub dropped: Vec<String>,
+    /// Those of them that make another reply by being left out, or cut, as far as the format knows; see [`lost`].
+    pub lost: Vec<&'static str>,
 }
 
 /// A wire format we speak to a provider.
@@ -239,7 +230,7 @@ pub trait ProviderFormat: Send + Sync {
     ///
     /// # Errors
     /// `Rejected`, naming the field, where the request asks for what this format cannot express and
-    /// leaving it out would change the answer (several choices, a tool kind of another provider).
+    /// nothing could be sent without it (several choices, a tool kind of another provider).
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault>;
 
     /// Reads a whole reply (status 2xx).

@@ -25,7 +25,9 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub use ask::{get_json, post_json, tell};
+pub use aws_role::AwsRoleKeys;
 pub use aws_signature::AwsSignature;
+pub use azure_token::AzureToken;
 pub use google_token::GoogleToken;
 pub use scrub::scrub;
 
@@ -35,10 +37,13 @@ use outgoing::Outgoing;
 use proxy::Proxies;
 
 mod ask;
+mod aws_role;
 mod aws_signature;
+mod azure_token;
 mod connect;
 mod google_token;
 mod http1_pool;
+mod kept;
 mod outgoing;
 mod proxy;
 mod scrub;

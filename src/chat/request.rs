@@ -46,6 +46,8 @@ pub struct ChatRequest {
     pub vectors: Option<VectorRequest>,
     /// What the client's API says again in its reply. No provider is told.
     pub echo: Rest,
+    /// Fields of the client's API that nobody here acts on and no provider is told of: reported, whoever serves it.
+    pub untold: Vec<String>,
     /// The dialect `rest` (here and in parts and tools) belongs to.
     pub dialect: Dialect,
     /// Fields without a canonical meaning.

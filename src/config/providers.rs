@@ -253,6 +253,8 @@ fn host_of(url: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod page;
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {

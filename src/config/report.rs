@@ -179,7 +179,7 @@ mod tests {
     fn an_unknown_key_is_told_with_the_one_that_may_be_meant() {
         assert_eq!(grade("router_settings", "num_retires").1, "unknown key; did you mean `num_retries`?");
         assert_eq!(grade("router_settings", "of_another_world"), (Grade::Unsupported, "unknown key".to_owned()));
-        assert_eq!(grade("litellm_params", "aws_role_name").0, Grade::NotYet);
+        assert_eq!(grade("litellm_params", "aws_session_tags").0, Grade::NotYet);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Here among the sections; in `deployment` within one entry of `model_list`; in `groups` which router decides.
 
 mod aws_profile;
+mod aws_role;
 mod azure;
+mod azure_app;
 mod bedrock;
 mod deployment;
 mod endpoint;

@@ -9,6 +9,7 @@ mod counting;
 mod credential;
 mod failures;
 mod general_settings;
+mod identity;
 mod keys;
 mod litellm_params;
 mod litellm_settings;

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::budgets::BudgetSpec;
-use crate::catalog::{Deployment, FailureRules, Origin, RollOut, WhenNone};
+use crate::catalog::{Deployment, FailureRules, Identity, IdentityToken, Origin, RoleProof, RollOut, WhenNone};
 use crate::failover::{ByClass, Target};
 use crate::limits::LimitSpec;
 use crate::money::Price;
@@ -150,6 +150,9 @@ fn describe_deployment(one: &Deployment) -> String {
     });
     let headers: Vec<&str> = one.headers.keys().map(http::HeaderName::as_str).collect();
     let mut out = format!("{} {}:{} {} at {origin}, {key}", one.id, one.provider, one.model, one.format.name());
+    if let Some(identity) = &one.identity {
+        write!(out, "\n    {identity:?}").unwrap();
+    }
     let limits = LimitSpec { window: one.limits.window, margin: one.limits.margin, ..LimitSpec::default() };
     if one.limits != limits || one.limits.window != LimitSpec::default().window {
         write!(out, "\n    {:?}", one.limits).unwrap();
@@ -377,6 +380,36 @@ fn a_key_that_changes_leaves_the_id_as_it_was() {
         loaded.settings.catalog.groups["a"].deployments[0].id.clone()
     };
     assert_eq!(id("sk-old"), id("sk-new"));
+}
+
+/// Variables of AWS's and Azure's own clients say who requests are from where no entry and no key does.
+#[test]
+fn variables_of_the_clouds_own_clients_say_who_requests_are_from() {
+    let aws = "model_list: [{model_name: a, litellm_params: {model: bedrock/amazon.nova-lite-v1:0}}]\n";
+    let azure = "model_list: [{model_name: a, litellm_params: {model: azure/m, api_base: \"https://x.test\"KEY}}]\n";
+    let variables = |name: &str| {
+        let value = match name {
+            "AWS_ROLE_ARN" => "arn:aws:iam::1:role/pod",
+            "AWS_WEB_IDENTITY_TOKEN_FILE" => "/run/token",
+            "AWS_ROLE_SESSION_NAME" => "pod-1",
+            "AZURE_TENANT_ID" => "dir",
+            "AZURE_CLIENT_ID" => "app",
+            "AZURE_CLIENT_SECRET" => "very-secret",
+            "AZURE_AUTHORITY_HOST" => "login.test/",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let identity = |text: &str| {
+        let settings = parse(text, "a.yaml", &variables).unwrap().settings;
+        settings.catalog.groups["a"].deployments[0].identity.clone()
+    };
+    let Some(Identity::AwsRole(role)) = identity(aws) else { panic!("a role") };
+    assert_eq!((role.arn.as_str(), role.session.as_str()), ("arn:aws:iam::1:role/pod", "pod-1"));
+    assert!(matches!(&role.proof, RoleProof::Token(IdentityToken::File(path)) if path.ends_with("run/token")));
+    let Some(Identity::Azure(app)) = identity(&azure.replace("KEY", "")) else { panic!("an application") };
+    assert_eq!((app.authority.as_str(), app.client.as_str()), ("https://login.test", "app"));
+    assert!(identity(&azure.replace("KEY", ", api_key: k")).is_none(), "the entry's own key wins");
 }
 
 #[test]

@@ -132,8 +132,7 @@ fn plan(deployment: &mut Deployment, expectations: &Expectations) {
     deployment.quirks = &NO_QUIRKS;
     deployment.policy = None;
     deployment.credential = None;
-    deployment.service_account = None;
-    deployment.aws_keys = None;
+    deployment.identity = None;
     deployment.api_version = None;
     deployment.headers = HeaderMap::new();
     deployment.query = None;

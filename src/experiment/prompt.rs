@@ -115,7 +115,11 @@ impl Experiment {
         body.insert("prompt_variables".to_owned(), variables.into());
         if let Some(seed) = self.file.seed {
             let seed = derive(seed, self.items[*first].number()) & LARGEST_SEED;
-            body.entry("seed").or_insert_with(|| seed.into());
+            // A model that takes no seed is asked without one; what a run names itself is not left out so.
+            if !body.contains_key("seed") {
+                body.insert("seed".to_owned(), seed.into());
+                body.entry("drop_params").or_insert_with(|| json!(["seed"]));
+            }
         }
         if let Some(format) = self.response_format(call.items.len()) {
             body.entry("response_format").or_insert(format);

@@ -3,6 +3,7 @@
 //! The rules: the model (a name, an inference profile or its ARN) stands in the path; instructions are `system`, tool results are said by
 //! the user, turns of one speaker are one message; what is one model's own goes into `additionalModelRequestFields`; pictures are
 //! bytes, for Bedrock fetches none but from S3. Streams are `vnd.amazon.eventstream`. A reply names neither itself nor its model.
+//! Vectors are asked by `InvokeModel`, since Converse has none.
 //!
 //! Shapes are those of the service model `bedrock-runtime` in `botocore` 1.44.8 on `PyPI`.
 
@@ -11,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Encoded, ProviderFormat, StreamDecoder, Target};
-use crate::chat::{ChatRequest, Dialect, Reply};
+use crate::chat::{ChatRequest, Dialect, Reply, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventStream;
 
@@ -21,6 +22,7 @@ mod encode;
 mod error;
 mod messages;
 mod reply;
+mod vectors;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,14 @@ impl ProviderFormat for Bedrock {
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
         reply::read(body)
+    }
+
+    fn encode_vectors(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        vectors::encode(request, target)
+    }
+
+    fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {
+        vectors::decode(body)
     }
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {

@@ -30,6 +30,27 @@ pub struct Quirks {
     effort: Effort,
     /// How files and recordings are said.
     attachments: Attachments,
+    /// Whose body a request for vectors has, where each model has its own.
+    vectors: VectorBody,
+}
+
+/// Whose body a request for vectors has.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum VectorBody {
+    /// None is asked for.
+    #[default]
+    None,
+    /// One text, and vectors of one length.
+    TitanText,
+    /// One text, and a length.
+    Titan,
+    /// The same, beside pictures.
+    TitanImage,
+    /// One text with a purpose.
+    Nova,
+    /// Texts of one kind.
+    Cohere,
 }
 
 /// How files and recordings are said.
@@ -83,6 +104,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     thought: Thought::Unsigned,
     effort: Effort::Word,
     attachments: Attachments::Objects,
+    vectors: VectorBody::None,
 };
 
 impl Quirks {
@@ -112,6 +134,11 @@ impl Quirks {
     /// How files and recordings are said.
     pub(super) const fn attachments(&self) -> Attachments {
         self.attachments
+    }
+
+    /// Whose body a request for vectors has.
+    pub(super) const fn vectors(&self) -> VectorBody {
+        self.vectors
     }
 
     /// What it takes otherwise, in short words, for documentation.

@@ -15,6 +15,8 @@ pub(super) struct Report {
     pub(super) same_dialect: bool,
     /// Paths of what was left out.
     pub(super) dropped: Vec<String>,
+    /// Those of them without which the reply is another one.
+    pub(super) lost: Vec<&'static str>,
     /// What the provider written to takes otherwise.
     pub(super) quirks: &'static Quirks,
     /// Fields that clients of other dialects write for this provider.
@@ -23,7 +25,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) const fn new(same_dialect: bool) -> Self {
-        Self { same_dialect, dropped: Vec::new(), quirks: &NO_QUIRKS, kept: &[] }
+        Self { same_dialect, dropped: Vec::new(), lost: Vec::new(), quirks: &NO_QUIRKS, kept: &[] }
     }
 
     pub(super) const fn with_quirks(mut self, quirks: &'static Quirks) -> Self {
@@ -35,6 +37,12 @@ impl Report {
     pub(super) const fn keeping(mut self, kept: &'static [&'static str]) -> Self {
         self.kept = kept;
         self
+    }
+
+    /// A parameter is left out, or cut, and the reply is another one for it.
+    pub(super) fn lose(&mut self, name: &'static str) {
+        self.dropped.push(name.to_owned());
+        self.lost.push(name);
     }
 
     /// A field of the request itself, as the provider takes it.
@@ -64,7 +72,10 @@ impl Report {
         let mut foreign = None;
         for name in self.kept {
             if let Some(value) = rest.get(*name).filter(|value| !value.is_null()) {
-                out.field(name, value);
+                match self.quirks.field(name) {
+                    Some(name) => out.field(name, value),
+                    None => self.dropped.push((*name).to_owned()),
+                }
                 foreign.get_or_insert_with(|| rest.clone()).shift_remove(*name);
             }
         }
@@ -85,8 +96,9 @@ impl Report {
 }
 
 /// Objects whose canonical fields were taken out: what `rest` holds under these names is what was left of them.
-const PARTLY_READ: [&str; 8] = [
+const PARTLY_READ: [&str; 9] = [
     "function",
+    "generationConfig",
     "image_url",
     "json_schema",
     "metadata",

@@ -82,6 +82,7 @@ fn request(dialect: &'static str) -> ChatRequest {
         stream_usage: true,
         vectors: None,
         echo: crate::chat::Rest::new(),
+        untold: Vec::new(),
         dialect: Dialect::named(dialect),
         rest: crate::chat::Rest::new(),
     }
@@ -143,7 +144,7 @@ fn every_fixture_has_a_source() {
     let sections: Vec<(&str, &str)> =
         said.split("\n## ").skip(1).filter_map(|section| section.split_once('\n')).collect();
     let mut files = 0;
-    for group in ["bad", "errors", "replies", "requests", "streams"] {
+    for group in ["bad", "errors", "replies", "requests", "streams", "vectors"] {
         for entry in std::fs::read_dir(base.join(group)).unwrap().map(|entry| entry.unwrap().path()) {
             let folder = entry.strip_prefix(&base).unwrap().to_string_lossy().into_owned();
             let (folder, paths) = if entry.is_dir() {

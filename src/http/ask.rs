@@ -5,9 +5,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::connect::tls;
@@ -37,22 +41,61 @@ pub async fn post_json(url: &str, key: Option<&str>, body: Vec<u8>) -> Result<Va
 /// # Errors
 /// No connection, or a status that is not a success.
 pub async fn tell(url: &str, body: Vec<u8>) -> Result<(), String> {
-    let answer = send(url, None, Some(("application/json", body))).await;
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let answer = send(url, headers, Some(body.into())).await;
     let (status, _) = answer.map_err(|cause| root(&*cause))?;
     if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
 }
 
-/// The JSON that is answered to a form posted to `url`.
-///
-/// # Errors
-/// As [`get_json`].
-pub(super) async fn post_form(url: &str, form: &[(&str, &str)]) -> Result<Value, String> {
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-    json(url, None, Some(("application/x-www-form-urlencoded", body.into_bytes()))).await
+/// A token that was given in exchange for something.
+#[derive(Deserialize)]
+pub(super) struct Exchanged {
+    access_token: String,
+    expires_in: u64,
 }
 
-async fn json(url: &str, key: Option<&str>, body: Option<(&str, Vec<u8>)>) -> Result<Value, String> {
-    let (status, body) = send(url, key, body).await.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
+impl Exchanged {
+    /// The header that carries the token which is answered to a form posted to `url`, and how long the token holds.
+    ///
+    /// # Errors
+    /// As [`get_json`], or there is no token in what is answered.
+    pub(super) async fn by_form(url: &str, form: &[(&str, &str)]) -> Result<(HeaderValue, Duration), String> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let answer = json(url, None, Some(("application/x-www-form-urlencoded", body.into_bytes()))).await?;
+        let Self { access_token, expires_in } =
+            serde_json::from_value(answer).map_err(|_| format!("{url}: the answer holds no token"))?;
+        let mut value = HeaderValue::try_from(format!("Bearer {access_token}"))
+            .map_err(|_| format!("{url}: the token cannot be sent in a header"))?;
+        value.set_sensitive(true);
+        Ok((value, Duration::from_secs(expires_in)))
+    }
+}
+
+/// The text that is answered to a body posted to `url` with these headers.
+///
+/// # Errors
+/// No connection, or a status that is not a success.
+pub(super) async fn post(url: &str, headers: HeaderMap, body: Bytes) -> Result<String, String> {
+    let answer = send(url, headers, Some(body)).await;
+    let (status, body) = answer.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
+    let text = String::from_utf8_lossy(&body);
+    if status.is_success() { Ok(text.into_owned()) } else { Err(format!("{url}: answered {status}: {text}")) }
+}
+
+async fn json(url: &str, key: Option<&str>, body: Option<(&'static str, Vec<u8>)>) -> Result<Value, String> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key {
+        let value = HeaderValue::try_from(format!("Bearer {key}"));
+        let mut value = value.map_err(|_| format!("{url}: the key cannot be sent in a header"))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    let body = body.map(|(kind, body)| {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        body.into()
+    });
+    let answer = send(url, headers, body).await;
+    let (status, body) = answer.map_err(|cause| format!("{url}: {}", root(&*cause)))?;
     if !status.is_success() {
         return Err(format!("{url}: answered {status}: {}", String::from_utf8_lossy(&body)));
     }
@@ -61,9 +104,9 @@ async fn json(url: &str, key: Option<&str>, body: Option<(&str, Vec<u8>)>) -> Re
 
 async fn send(
     url: &str,
-    key: Option<&str>,
-    body: Option<(&str, Vec<u8>)>,
-) -> Result<(reqwest::StatusCode, bytes::Bytes), Box<dyn Error + Send + Sync>> {
+    headers: HeaderMap,
+    body: Option<Bytes>,
+) -> Result<(reqwest::StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
     // The system's certificates are read only for whoever needs them.
     let tls = if url.starts_with("https:") { tls()? } else { no_authorities()? };
     let mut client = reqwest::Client::builder()
@@ -78,13 +121,9 @@ async fn send(
     let client = client.build()?;
     let request = match body {
         None => client.get(url),
-        Some((kind, body)) => client.post(url).header(http::header::CONTENT_TYPE, kind).body(body),
+        Some(body) => client.post(url).body(body),
     };
-    let request = match key {
-        Some(key) => request.bearer_auth(key),
-        None => request,
-    };
-    let response = request.send().await?;
+    let response = request.headers(headers).send().await?;
     Ok((response.status(), response.bytes().await?))
 }
 

@@ -30,14 +30,20 @@ pub struct AwsSignature {
     secret_key: SecretString,
     token: Option<HeaderValue>,
     region: String,
+    service: &'static str,
 }
 
 impl AwsSignature {
-    /// Signatures with these keys.
+    /// Signatures with these keys, for Bedrock.
     ///
     /// # Errors
     /// The session's token cannot be sent in a header.
     pub fn new(keys: &AwsKeys) -> Result<Self, String> {
+        Self::of_service(keys, SERVICE)
+    }
+
+    /// The same, for the service of this name.
+    pub(super) fn of_service(keys: &AwsKeys, service: &'static str) -> Result<Self, String> {
         let token = keys.session_token.as_ref().map(|token| HeaderValue::from_str(token.expose_secret()));
         let mut token =
             token.transpose().map_err(|_| "its `aws_session_token` cannot be sent in a header".to_owned())?;
@@ -45,10 +51,20 @@ impl AwsSignature {
             token.set_sensitive(true);
         }
         let AwsKeys { access_key, secret_key, region, .. } = keys;
-        Ok(Self { access_key: access_key.clone(), secret_key: secret_key.clone(), token, region: region.clone() })
+        Ok(Self {
+            access_key: access_key.clone(),
+            secret_key: secret_key.clone(),
+            token,
+            region: region.clone(),
+            service,
+        })
     }
 
-    fn sign(&self, request: &mut UpstreamRequest, now: Moment) -> Result<(), &'static str> {
+    /// Signs a request that is otherwise finished.
+    ///
+    /// # Errors
+    /// Why it cannot be signed.
+    pub(super) fn sign(&self, request: &mut UpstreamRequest, now: Moment) -> Result<(), &'static str> {
         let uri: Uri = request.url.parse().map_err(|_| "its address is none")?;
         let host = uri.authority().ok_or("its address has no host")?.as_str();
         let (year, month, day, hour, minute, second) = now.civil();
@@ -71,10 +87,10 @@ impl AwsSignature {
         }
         let body = hex(&Sha256::digest(&request.body));
         let canonical = format!("POST\n{}\n{}\n{headers}\n{names}\n{body}", encoded(uri.path()), query(&uri));
-        let scope = format!("{day}/{}/{SERVICE}/aws4_request", self.region);
+        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
         let first = format!("AWS4{}", self.secret_key.expose_secret());
-        let parts = [day.as_str(), &self.region, SERVICE, "aws4_request", &to_sign];
+        let parts = [day.as_str(), &self.region, self.service, "aws4_request", &to_sign];
         let mut key = first.into_bytes();
         for part in parts {
             key = keyed(&key, part.as_bytes());

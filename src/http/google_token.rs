@@ -1,22 +1,20 @@
 //! Requests to Google's clouds, authorised by a service account: a signed assertion is exchanged for an access token, which is
 //! kept until shortly before it ends.
 //!
-//! The exchange takes one request at a time to the account's own `token_uri`; those that come meanwhile wait for its token. A token that
-//! could not be had fails the attempt before anything is sent.
+//! The exchange is with the account's own `token_uri`. A token that could not be had fails the attempt before anything is sent.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
+use super::ask::Exchanged;
+use super::kept::Kept;
 use crate::authorization::{Authorizer, Authorizing};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::moment::Moment;
@@ -26,8 +24,6 @@ use crate::upstream::UpstreamRequest;
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long an assertion holds; the longest that is taken.
 const ASSERTION: Duration = Duration::from_secs(3600);
-/// A token is exchanged anew this long before it ends: no request is to carry one that ends on its way.
-const EARLY: Duration = Duration::from_secs(120);
 
 /// The key file of a service account, as far as it is needed.
 #[derive(Deserialize)]
@@ -47,14 +43,7 @@ pub struct GoogleToken {
     token_uri: String,
     header: Header,
     key: EncodingKey,
-    token: ArcSwapOption<Token>,
-    /// Who exchanges; the others wait for what comes of it.
-    turn: Mutex<()>,
-}
-
-struct Token {
-    value: HeaderValue,
-    until: Moment,
+    token: Kept<HeaderValue>,
 }
 
 #[derive(Serialize)]
@@ -64,12 +53,6 @@ struct Claims<'a> {
     aud: &'a str,
     iat: u64,
     exp: u64,
-}
-
-#[derive(Deserialize)]
-struct Exchanged {
-    access_token: String,
-    expires_in: u64,
 }
 
 impl GoogleToken {
@@ -87,34 +70,7 @@ impl GoogleToken {
         let key = EncodingKey::from_rsa_pem(file.private_key.as_bytes())
             .map_err(|_| "its `private_key` is not an RSA key in PEM".to_owned())?;
         let header = Header { kid: file.private_key_id, ..Header::new(Algorithm::RS256) };
-        Ok(Self {
-            email: file.client_email,
-            token_uri: file.token_uri,
-            header,
-            key,
-            token: ArcSwapOption::empty(),
-            turn: Mutex::new(()),
-        })
-    }
-
-    async fn value(&self, now: Moment) -> Result<HeaderValue, String> {
-        if let Some(value) = self.kept(now) {
-            return Ok(value);
-        }
-        let _turn = self.turn.lock().await;
-        // Somebody else may have had the turn before.
-        if let Some(value) = self.kept(now) {
-            return Ok(value);
-        }
-        let (value, length) = self.exchange(now).await?;
-        self.token.store(Some(Arc::new(Token { value: value.clone(), until: now + length })));
-        Ok(value)
-    }
-
-    /// The token at hand, where it holds long enough.
-    fn kept(&self, now: Moment) -> Option<HeaderValue> {
-        let token = self.token.load();
-        token.as_ref().filter(|token| now + EARLY < token.until).map(|token| token.value.clone())
+        Ok(Self { email: file.client_email, token_uri: file.token_uri, header, key, token: Kept::default() })
     }
 
     async fn exchange(&self, now: Moment) -> Result<(HeaderValue, Duration), String> {
@@ -124,20 +80,14 @@ impl GoogleToken {
         let assertion = jsonwebtoken::encode(&self.header, &claims, &self.key)
             .map_err(|_| "the assertion could not be signed with the account's key".to_owned())?;
         let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
-        let answer = super::ask::post_form(&self.token_uri, &form).await?;
-        let exchanged: Exchanged =
-            serde_json::from_value(answer).map_err(|_| format!("{}: the answer holds no token", self.token_uri))?;
-        let mut value = HeaderValue::try_from(format!("Bearer {}", exchanged.access_token))
-            .map_err(|_| format!("{}: the token cannot be sent in a header", self.token_uri))?;
-        value.set_sensitive(true);
-        Ok((value, Duration::from_secs(exchanged.expires_in)))
+        Exchanged::by_form(&self.token_uri, &form).await
     }
 }
 
 impl Authorizer for GoogleToken {
     fn authorize<'a>(&'a self, request: &'a mut UpstreamRequest, now: Moment) -> Authorizing<'a> {
         async move {
-            let value = self.value(now).await.map_err(|why| {
+            let value = self.token.get(now, self.exchange(now)).await.map_err(|why| {
                 let message = format!("no access token for `{}`: {why}", self.email);
                 AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
             })?;

@@ -7,6 +7,8 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::upstream::{Sent, Timeouts};
 
+pub(super) mod exchange;
+
 /// A provider that reads one request, answers with `answer` and holds the connection until told.
 async fn provider(answer: &'static [u8]) -> (String, oneshot::Receiver<String>, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -107,9 +107,9 @@ impl Tries {
         if context.may_lose {
             return false;
         }
-        let rules = |index: usize| &context.group.deployments[index].config.left_out;
-        let unable = fault.kind == FaultKind::Rejected && !fault.was_sent() && fault.param.is_some();
-        if unable && rules(index).unsupported {
+        let rules = &context.group.deployments[index].config.left_out;
+        let blamed = fault.param.as_deref().filter(|_| fault.kind == FaultKind::Rejected && !fault.was_sent());
+        if blamed.is_some_and(|blamed| context.wishes.left_out(rules).may_lose(blamed)) {
             self.unable.push(index);
         }
         if self.unable.is_empty() || self.order.iter().any(|other| *other != index && !self.failed.contains(other)) {

@@ -236,7 +236,7 @@ async fn encode(
     bare_stream: bool,
 ) -> Result<Encoded, AttemptFault> {
     let format = runtime.format.serving(context.id, context.gateway.clock.now());
-    let (allowed, may_lose) = (context.wishes.allowed.clone(), context.may_lose);
+    let (wishes, may_lose) = (context.wishes.clone(), context.may_lose);
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
         let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
@@ -244,11 +244,10 @@ async fn encode(
         let target =
             Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
         let longest = runtime.config.max_output_tokens;
-        left_out::encoded(request, &runtime.config.left_out, may_lose, longest, &allowed, |request| {
-            match request.vectors {
-                Some(_) => format.encode_vectors(request, &target),
-                None => format.encode(request, &target),
-            }
+        let rules = wishes.left_out(&runtime.config.left_out);
+        left_out::encoded(request, &rules, may_lose, longest, |request| match request.vectors {
+            Some(_) => format.encode_vectors(request, &target),
+            None => format.encode(request, &target),
         })
     };
     if !context.large && !runtime.format.is_slow() {

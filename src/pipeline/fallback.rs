@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
+use crate::catalog::LeftOut;
 use crate::chat::ChatRequest;
 use crate::failover::{Overrides, Target, may_fall_back};
 use crate::fault::{Cause, Refusal, RefusalKind};
@@ -37,8 +38,8 @@ pub(super) struct Wishes {
     targets: Option<Vec<Target>>,
     /// No other group.
     disabled: bool,
-    /// Parameters that are sent though nothing is known of the provider taking them.
-    pub(super) allowed: Vec<String>,
+    /// What is to be left out of it, beside what its deployment leaves out.
+    left_out: LeftOut,
 }
 
 impl Wishes {
@@ -66,8 +67,15 @@ impl Wishes {
             self.disabled = disabled.as_bool().ok_or_else(|| wrong("disable_fallbacks", "true or false"))?;
         }
         if let Some(allowed) = taken("allowed_openai_params") {
-            let wrong = |_| wrong("allowed_openai_params", "a list of names");
-            self.allowed = serde_json::from_value(allowed).map_err(wrong)?;
+            self.left_out.never = names(allowed, "allowed_openai_params")?;
+        }
+        if let Some(more) = taken("additional_drop_params") {
+            self.left_out.always = names(more, "additional_drop_params")?;
+        }
+        match taken("drop_params") {
+            None => {}
+            Some(Value::Bool(all)) => self.left_out.unsupported = all,
+            Some(some) => self.left_out.named = names(some, "drop_params")?,
         }
         if let Some(list) = taken("fallbacks") {
             let Value::Array(list) = list else { return Err(wrong("fallbacks", "a list of model names")) };
@@ -77,6 +85,22 @@ impl Wishes {
             self.targets = Some(list.into_iter().map(|value| target(snapshot, value)).collect::<Result<_, _>>()?);
         }
         Ok(())
+    }
+
+    /// What is left out where a deployment has these rules.
+    pub(super) fn left_out<'r>(&self, rules: &'r LeftOut) -> Cow<'r, LeftOut> {
+        let own = &self.left_out;
+        // Most requests wish nothing.
+        if *own == LeftOut::default() {
+            return Cow::Borrowed(rules);
+        }
+        let both = |rules: &[String], own: &[String]| [rules, own].concat();
+        Cow::Owned(LeftOut {
+            unsupported: rules.unsupported || own.unsupported,
+            named: own.named.clone(),
+            always: both(&rules.always, &own.always),
+            never: both(&rules.never, &own.never),
+        })
     }
 
     /// The groups that take over from `group` after a fault about `cause`.
@@ -92,6 +116,10 @@ impl Wishes {
     fn any(&self, group: &GroupRuntime) -> bool {
         !self.disabled && self.targets.as_ref().map_or(!group.config.fallbacks.is_empty(), |own| !own.is_empty())
     }
+}
+
+fn names(value: Value, field: &str) -> Result<Vec<String>, Refusal> {
+    serde_json::from_value(value).map_err(|_| wrong(field, "a list of names"))
 }
 
 fn wrong(name: &str, wanted: &str) -> Refusal {

@@ -13,9 +13,9 @@ use crate::format::{self, Encoded, NO_QUIRKS, Target, in_common_words};
 /// Parameters that one request may lose before it is refused: more than formats refuse.
 const MOST: usize = 16;
 
-/// Writes `request` with what is to be left out of it left out (what refuses it, only if `may_lose`), and no longer a reply asked for than `longest` tokens, the most the model
-/// gives, where parameters are left out at all. What the rules or the client (`allowed`) never want left out is sent
-/// under its own name, where the provider has no other.
+/// Writes `request` with what is to be left out of it left out (what refuses it, only if `may_lose`), and no longer a reply asked for than
+/// `longest` tokens, the most the model gives, where parameters are left out at all. What the rules never want left out is sent under
+/// its own name, where the provider has no other.
 ///
 /// # Errors
 /// What `encode` says of a request that must not lose more.
@@ -24,10 +24,9 @@ pub(super) fn encoded(
     rules: &LeftOut,
     may_lose: bool,
     longest: Option<u32>,
-    allowed: &[String],
     encode: impl Fn(&ChatRequest) -> Result<Encoded, AttemptFault>,
 ) -> Result<Encoded, AttemptFault> {
-    let may_lose = may_lose && rules.unsupported;
+    let may_lose = |name: &str| may_lose && rules.may_lose(name);
     let mut left = Vec::new();
     // A copy only where something is left out; the conversation is shared.
     let mut less: Option<ChatRequest> = None;
@@ -45,21 +44,21 @@ pub(super) fn encoded(
         let asked = less.as_ref().unwrap_or(request);
         let fault = match encode(asked) {
             Ok(mut encoded) => {
-                if !(rules.never.is_empty() && allowed.is_empty()) {
-                    let kept =
-                        rules.never.iter().chain(allowed).filter(|name| encoded.dropped.contains(name)).collect();
+                if !rules.never.is_empty() {
+                    let kept = rules.never.iter().filter(|name| encoded.dropped.contains(name)).collect();
                     keep(kept, request, &mut encoded);
                 }
-                if let Some(name) = format::meant_and_dropped(asked, &encoded.dropped).filter(|_| !may_lose) {
+                if let Some(name) = format::lost(asked, &encoded).find(|name| !may_lose(name)) {
                     return Err(cannot_take(name));
                 }
                 encoded.dropped.splice(0..0, left);
+                encoded.dropped.extend_from_slice(&request.untold);
                 return Ok(encoded);
             }
             Err(fault) => fault,
         };
-        let blamed = fault.param.as_ref().filter(|_| may_lose && fault.kind == FaultKind::Rejected);
-        let Some(blamed) = blamed.filter(|_| left.len() < MOST) else { return Err(fault) };
+        let blamed = fault.param.as_ref().filter(|_| left.len() < MOST && fault.kind == FaultKind::Rejected);
+        let Some(blamed) = blamed.filter(|blamed| may_lose(blamed)) else { return Err(fault) };
         if !less.get_or_insert_with(|| request.clone()).leave_out(blamed) {
             return Err(fault);
         }
@@ -91,6 +90,7 @@ fn keep(names: Vec<&String>, request: &ChatRequest, encoded: &mut Encoded) {
         if let Some(value) = common.get(name) {
             body.entry(name).or_insert_with(|| value.clone());
             encoded.dropped.retain(|dropped| dropped != name);
+            encoded.lost.retain(|lost| lost != name);
         }
     }
     encoded.body = Value::Object(body).to_string().into();

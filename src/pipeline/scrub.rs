@@ -19,9 +19,8 @@ const LONGEST: [usize; 2] = [4096, 256];
 /// be read.
 pub(super) fn scrubbed(mut fault: AttemptFault, deployment: &Deployment) -> AttemptFault {
     let headers = deployment.headers.values().filter_map(|value| value.to_str().ok());
-    let keys = deployment.aws_keys.iter().flat_map(|keys| [Some(&keys.secret_key), keys.session_token.as_ref()]);
-    let secrets = deployment.credential.iter().chain(keys.flatten());
-    let values = secrets.map(ExposeSecret::expose_secret).chain(headers);
+    let credential = deployment.credential.iter().map(ExposeSecret::expose_secret);
+    let values = credential.chain(deployment.secrets()).chain(headers);
     // Who refuses `Bearer KEY` quotes the key alone; and what a dialect cuts short it cuts between words.
     let words = |value| str::split_whitespace(value).filter(|word| word.len() >= LONG).chain([value]);
     let secrets: Vec<SecretString> = values.flat_map(words).map(SecretString::from).collect();

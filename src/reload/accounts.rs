@@ -1,5 +1,5 @@
-//! Service accounts: one for each key file, so that all deployments of an account share its token, and keep it over a reload that
-//! leaves the file as it was.
+//! Accounts whose tokens or temporary keys are fetched: one for each of them, so that all its deployments share what was fetched, and
+//! keep it over a reload that leaves the account as it was.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,25 +8,50 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::folder;
-use crate::authorization::Authorization;
-use crate::catalog::{Deployment, ServiceAccount};
-use crate::http::GoogleToken;
+use crate::authorization::{Authorization, Authorizer};
+use crate::catalog::{Deployment, Identity, IdentityToken, RoleProof, ServiceAccount};
+use crate::http::{AwsRoleKeys, AwsSignature, AzureToken, GoogleToken};
 
-/// The accounts there are, by the digest of their key files.
-#[derive(Debug, Default)]
-pub(super) struct Accounts(BTreeMap<[u8; 32], Arc<GoogleToken>>);
+/// The accounts there are, by a digest of all that is said of them.
+#[derive(Default)]
+pub(super) struct Accounts(BTreeMap<[u8; 32], Arc<dyn Authorizer>>);
 
 impl Accounts {
     /// A build begins: accounts that no snapshot uses any more are forgotten, and their keys with them.
     pub(super) fn begin(&mut self) {
-        self.0.retain(|_, token| Arc::strong_count(token) > 1);
+        self.0.retain(|_, account| Arc::strong_count(account) > 1);
     }
 
-    /// The token of an account.
+    /// What authorises requests of this identity.
     ///
     /// # Errors
-    /// Its key file cannot be read, or is none.
-    pub(super) fn token(&mut self, account: &ServiceAccount) -> Result<Arc<GoogleToken>, String> {
+    /// Its key file cannot be read or is none, or its keys cannot be sent.
+    pub(super) fn authorizer(&mut self, identity: &Identity) -> Result<Arc<dyn Authorizer>, String> {
+        match identity {
+            Identity::Google(account) => self.google(account),
+            // Nothing is fetched for a signature.
+            Identity::AwsKeys(keys) => Ok(Arc::new(AwsSignature::new(keys)?)),
+            Identity::AwsRole(role) => {
+                let mut parts = vec![&*role.arn, &role.session, &role.service, &role.region];
+                parts.extend(role.external_id.as_deref());
+                let proof = match &role.proof {
+                    RoleProof::Keys(keys) => keys.access_key.clone(),
+                    RoleProof::Token(IdentityToken::Text(_)) => String::new(),
+                    RoleProof::Token(IdentityToken::File(path)) => path.display().to_string(),
+                };
+                parts.push(&proof);
+                parts.extend(identity.secrets());
+                self.shared(&parts, || Ok(Arc::new(AwsRoleKeys::new(role)?)))
+            }
+            Identity::Azure(app) => {
+                let mut parts = vec![&*app.tenant, &app.client, &app.scope, &app.authority];
+                parts.extend(identity.secrets());
+                self.shared(&parts, || Ok(Arc::new(AzureToken::new(app))))
+            }
+        }
+    }
+
+    fn google(&mut self, account: &ServiceAccount) -> Result<Arc<dyn Authorizer>, String> {
         let (text, shown) = match account {
             ServiceAccount::Text(text) => (text.clone(), "its service account".to_owned()),
             ServiceAccount::File(path) => {
@@ -38,13 +63,30 @@ impl Accounts {
                 (SecretString::from(text), shown)
             }
         };
-        let digest = Sha256::digest(text.expose_secret()).into();
+        self.shared(&[text.expose_secret()], || {
+            Ok(Arc::new(GoogleToken::new(&text).map_err(|why| format!("{shown}: {why}"))?))
+        })
+    }
+
+    /// The account of which all of this is said, made where it is new.
+    fn shared(
+        &mut self,
+        parts: &[&str],
+        make: impl FnOnce() -> Result<Arc<dyn Authorizer>, String>,
+    ) -> Result<Arc<dyn Authorizer>, String> {
+        let mut hash = Sha256::new();
+        for part in parts {
+            // The length keeps ("ab", "c") and ("a", "bc") apart.
+            hash.update(part.len().to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest = hash.finalize().into();
         if let Some(known) = self.0.get(&digest) {
             return Ok(Arc::clone(known));
         }
-        let token = Arc::new(GoogleToken::new(&text).map_err(|why| format!("{shown}: {why}"))?);
-        self.0.insert(digest, Arc::clone(&token));
-        Ok(token)
+        let account = make()?;
+        self.0.insert(digest, Arc::clone(&account));
+        Ok(account)
     }
 }
 

@@ -14,7 +14,6 @@ use crate::authorization::Authorization;
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
-use crate::http::AwsSignature;
 use crate::id::{GroupName, PolicyName};
 use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
@@ -308,20 +307,9 @@ impl Builder {
     }
 
     fn authorization(&mut self, deployment: &Deployment) -> Result<Authorization, String> {
-        match &deployment.service_account {
-            Some(account) => {
-                let token = self.accounts.token(account);
-                token
-                    .map(|token| Authorization::PerRequest(token))
-                    .map_err(|why| format!("deployment `{}`: {why}", deployment.id))
-            }
-            None => match &deployment.aws_keys {
-                Some(keys) => AwsSignature::new(keys)
-                    .map(|signature| Authorization::PerRequest(Arc::new(signature)))
-                    .map_err(|why| format!("deployment `{}`: {why}", deployment.id)),
-                None => by_key(deployment),
-            },
-        }
+        let Some(identity) = &deployment.identity else { return by_key(deployment) };
+        let authorizer = self.accounts.authorizer(identity);
+        authorizer.map(Authorization::PerRequest).map_err(|why| format!("deployment `{}`: {why}", deployment.id))
     }
 
     /// Puts a draft in force: nothing in here can fail.

@@ -2,9 +2,13 @@
 //! configured otherwise, and policies that another version decides in the place of.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, ProviderChoice, RouterChoice, ServiceAccount};
+use crate::catalog::{
+    AwsRole, BuilderChoice, Deployment, Group, Identity, IdentityToken, ParserChoice, ProviderChoice, RoleProof,
+    RouterChoice, ServiceAccount,
+};
 use crate::snapshot::{GroupRuntime, Snapshot};
 
 /// Lines that are told one by one: a file of ten thousand groups may change in each.
@@ -105,15 +109,20 @@ fn configured(before: &Group, after: &Group) -> Vec<String> {
     parts
 }
 
+/// The file that says who a deployment's requests are from.
+fn path(deployment: &Deployment) -> Option<&Path> {
+    match deployment.identity.as_ref()? {
+        Identity::Google(ServiceAccount::File(path))
+        | Identity::AwsRole(AwsRole { proof: RoleProof::Token(IdentityToken::File(path)), .. }) => Some(path),
+        _ => None,
+    }
+}
+
 /// Whether two deployments are configured alike: by all that they show of themselves, and by the secrets they do not show.
 fn same_deployment(one: &Deployment, other: &Deployment) -> bool {
     let shown = |deployment: &Deployment| {
         let policy = deployment.policy.clone().map(|choice| ProviderChoice { at: Arc::default(), ..choice });
         format!("{:?}", Deployment { policy, ..deployment.clone() })
-    };
-    let path = |deployment: &Deployment| match &deployment.service_account {
-        Some(ServiceAccount::File(path)) => Some(path.clone()),
-        _ => None,
     };
     one.account() == other.account()
         && path(one) == path(other)

@@ -35,6 +35,7 @@ fn request(messages: Vec<Message>) -> ChatRequest {
         stream_usage: false,
         vectors: None,
         echo: crate::chat::Rest::new(),
+        untold: Vec::new(),
         dialect: Dialect::named("openai"),
         rest: Rest::new(),
     }

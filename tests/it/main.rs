@@ -23,6 +23,7 @@ mod granted;
 mod hostile;
 mod hostile_providers;
 mod hostile_roles;
+mod identities;
 mod keys;
 mod licences;
 mod limits;

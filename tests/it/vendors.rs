@@ -228,7 +228,9 @@ async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told()
     let mut asked = hi();
     asked["n"] = json!(2);
     asked["seed"] = json!(7);
-    for (more, status) in [("", 400), (", drop_params: true", 200), (", additional_drop_params: [\"n\"]", 200)] {
+    for (more, status) in
+        [("", 400), (", drop_params: true", 200), (", additional_drop_params: [\"n\", \"seed\"]", 200)]
+    {
         let upstream = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Hello"))]).await;
         let params = format!("model: anthropic/claude-x, api_base: \"{}\", api_key: k{more}", upstream.origin());
         let gateway = Gateway::start(&group(&params)).await;
@@ -260,20 +262,32 @@ async fn what_a_provider_cannot_take_is_left_out_where_that_is_wanted_and_told()
 /// Without these a reply would be another one, and nobody could tell by it.
 #[tokio::test]
 async fn what_makes_another_reply_is_refused_by_name_or_left_out_where_that_is_wanted() {
-    for (field, value, provider) in [
-        ("logit_bias", json!({"50256": -100}), "anthropic"),
-        ("logprobs", json!(true), "anthropic"),
-        ("logit_bias", json!({"50256": -100}), "mistral"),
+    for (field, value, nothing, model) in [
+        ("logit_bias", json!({"50256": -100}), json!({}), "anthropic/m"),
+        ("logprobs", json!(true), json!(false), "anthropic/m"),
+        ("logit_bias", json!({"50256": -100}), json!({}), "mistral/m"),
+        ("seed", json!(0), Value::Null, "anthropic/m"),
+        ("presence_penalty", json!(0.5), json!(0), "anthropic/m"),
+        ("frequency_penalty", json!(-0.5), json!(0.0), "anthropic/claude-sonnet-4-5"),
+        ("temperature", json!(0.2), json!(1), "anthropic/claude-newest"),
+        ("top_p", json!(0.5), json!(1.0), "anthropic/claude-newest"),
+        ("top_k", json!(5), Value::Null, "anthropic/claude-newest"),
+        // It ends at 1 there.
+        ("temperature", json!(1.5), json!(1), "anthropic/claude-sonnet-4-5"),
+        ("top_k", json!(5), Value::Null, "openai/m"),
+        ("web_search_options", json!({}), Value::Null, "mistral/m"),
+        ("modalities", json!(["text", "audio"]), json!(["text"]), "mistral/m"),
     ] {
         for (more, status) in [("", 400), (", drop_params: true", 200)] {
-            let reply = if provider == "anthropic" { anthropic_reply("Hello") } else { openai_reply("Hello") };
+            let anthropic = model.starts_with("anthropic");
+            let reply = if anthropic { anthropic_reply("Hello") } else { openai_reply("Hello") };
             let upstream = ScriptedUpstream::start([Step::json(200, &reply)]).await;
-            let params = format!("model: {provider}/m, api_base: \"{}\", api_key: k{more}", upstream.origin());
+            let params = format!("model: {model}, api_base: \"{}\", api_key: k{more}", upstream.origin());
             let gateway = Gateway::start(&group(&params)).await;
             let mut asked = hi();
             asked[field] = value.clone();
             let answer = gateway.post("/v1/chat/completions", &asked).await;
-            assert_eq!(answer.status, status, "{field} at {provider}: {}", answer.text);
+            assert_eq!(answer.status, status, "{field} at {model}: {}", answer.text);
             if status == 400 {
                 let error = &answer.json()["error"];
                 assert_eq!(error["param"], field, "{error}");
@@ -283,8 +297,39 @@ async fn what_makes_another_reply_is_refused_by_name_or_left_out_where_that_is_w
                 assert_eq!(answer.header("x-witgate-dropped"), field);
             }
             // What says nothing costs nothing.
-            asked[field] = if field == "logprobs" { json!(false) } else { json!({}) };
+            asked[field] = nothing.clone();
             assert_eq!(gateway.post("/v1/chat/completions", &asked).await.status, 200);
+        }
+    }
+}
+
+/// A request may say itself what may be left out of it, all or some.
+#[tokio::test]
+async fn a_request_says_itself_what_may_be_left_out() {
+    let mut asked = hi();
+    (asked["n"], asked["seed"], asked["user"]) = (json!(2), json!(7), json!("u"));
+    for (field, value, status, told) in [
+        ("drop_params", json!(true), 200, "n, seed"),
+        ("drop_params", json!(["seed", "n"]), 200, "n, seed"),
+        ("drop_params", json!(["seed"]), 400, "n"),
+        ("drop_params", json!(false), 400, "n"),
+        ("additional_drop_params", json!(["n", "seed", "user"]), 200, "n, seed, user"),
+        ("drop_params", json!("all"), 400, "drop_params"),
+    ] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Hello"))]).await;
+        let params = format!("model: anthropic/claude-x, api_base: \"{}\", api_key: k", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let mut asked = asked.clone();
+        asked[field] = value.clone();
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, status, "{field}: {value}: {}", answer.text);
+        if status == 200 {
+            assert_eq!(answer.header("x-witgate-dropped"), told);
+            let sent = &upstream.asked()[0].body;
+            assert!(sent.get(field).is_none() && sent.get("n").is_none(), "{sent}");
+            assert_eq!(sent["metadata"]["user_id"] == "u", field == "drop_params");
+        } else {
+            assert_eq!(answer.json()["error"]["param"], told, "{value}");
         }
     }
 }

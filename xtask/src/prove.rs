@@ -23,7 +23,7 @@ cargo xtask prove reload [--swaps N]
 cargo xtask prove replay [--decisions N]
 cargo xtask prove rollout [--swaps N]
 cargo xtask prove hardening [--minutes N | --seconds N]
-cargo xtask prove fuzz [--seconds N] [--seed N]
+cargo xtask prove fuzz [--seconds N] [--seed N] [--keep]
 cargo xtask prove languages [--quick]
 cargo xtask prove chaos
 cargo xtask prove limits
@@ -42,7 +42,8 @@ cargo xtask prove shared
   hardening: what one body, reply, probe, head and connection may cost, each tried and measured against the built gateway;
   then everything at once for so long, 10 minutes by default.
 
-  fuzz: changed fixtures through everything that reads strangers' bytes, so many seconds each, 60 by default.
+  fuzz: changed fixtures through everything that reads strangers' bytes, so many seconds each, 60 by default. --keep writes inputs of
+  which something new was said, as short as they can be, to tests/fixtures/fuzz, where every run begins.
 
   chaos: four deployments that fail at random, one of which dies and returns, three times: what clients see of it, how soon the
   dead one is left alone and used again, and that every request has one record.
@@ -85,11 +86,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["ledger"] => ledger::prove(),
         ["experiments"] => experiments::prove(root),
         ["shared"] => shared::prove(root),
-        ["fuzz"] => fuzz::prove(root, Duration::from_secs(60), 1),
-        ["fuzz", "--seconds", seconds] => fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), 1),
-        ["fuzz", "--seconds", seconds, "--seed", seed] => {
-            fuzz::prove(root, Duration::from_secs(number(seconds)?.into()), number(seed)?.into())
-        }
+        ["fuzz", ref options @ ..] => fuzz(root, options),
         _ => Err(USAGE.to_owned()),
     }
+}
+
+fn fuzz(root: &Path, options: &[&str]) -> Result<(), String> {
+    let (mut seconds, mut seed, mut keep) = (60_u64, 1_u64, false);
+    let number = |text: Option<&&str>| text.and_then(|text| text.parse().ok()).ok_or_else(|| USAGE.to_owned());
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match *option {
+            "--seconds" => seconds = number(options.next())?,
+            "--seed" => seed = number(options.next())?,
+            "--keep" => keep = true,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    fuzz::prove(root, Duration::from_secs(seconds), seed, keep)
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Found, TABLE, find};
-use crate::format::{ClientRequest, Target, meant_and_dropped, operation_at};
+use crate::format::{ClientRequest, Target, lost, meant, operation_at};
 
 /// Whom the parameters are tried with: a heading, and a model as configurations name it.
 const TRIED: [(&str, &str); 8] = [
@@ -45,8 +45,15 @@ fn parameters() -> Vec<(&'static str, Value)> {
         ("logit_bias", json!({"logit_bias": {"1": 1}})),
         ("logprobs", json!({"logprobs": true})),
         ("top_logprobs", json!({"logprobs": true, "top_logprobs": 2})),
+        ("modalities: audio", json!({"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "mp3"}})),
+        ("web_search_options", json!({"web_search_options": {}})),
         ("user", json!({"user": "u"})),
         ("service_tier", json!({"service_tier": "flex"})),
+        ("metadata with store", json!({"store": true, "metadata": {"a": "b"}})),
+        ("prompt_cache_key", json!({"prompt_cache_key": "k"})),
+        ("safety_identifier", json!({"safety_identifier": "s"})),
+        ("prediction", json!({"prediction": {"type": "content", "content": "x"}})),
+        ("verbosity", json!({"verbosity": "low"})),
         ("reasoning_effort", json!({"reasoning_effort": "high", "max_completion_tokens": 8000})),
         ("response_format: json_object", json!({"response_format": {"type": "json_object"}})),
         ("response_format: json_schema", json!({"response_format": schema})),
@@ -96,8 +103,8 @@ fn outcome(model: &str, fields: &Value) -> String {
             == row.format.encode(&without, &target).ok().map(|sent| sent.body);
     match row.format.encode(&request, &target) {
         _ if unsaid => "held to here".to_owned(),
-        Ok(encoded) if meant_and_dropped(&request, &encoded.dropped).is_some() => {
-            format!("400, `{}`", meant_and_dropped(&request, &encoded.dropped).unwrap())
+        Ok(encoded) if lost(&request, &encoded).next().is_some() => {
+            format!("400, `{}`", lost(&request, &encoded).next().unwrap())
         }
         Err(fault) => format!("400, `{}`", fault.param.expect("a refusal blames a field")),
         Ok(encoded) if encoded.dropped.is_empty() => "sent".to_owned(),
@@ -121,6 +128,15 @@ fn page() -> String {
         let cells = TRIED.map(|(_, model)| format!(" {} |", outcome(model, &fields)));
         let _ = writeln!(page, "| {name} |{}", cells.concat());
     }
+    let meant: Vec<String> = meant().map(|name| format!("`{name}`")).collect();
+    let _ = write!(
+        page,
+        "\nRefused so, where a provider has no word for them and they ask for something: sampling, `n`, other providers' tools and contents, and \
+         {}. What is dropped beside these says who asks, what may be kept or cached, how fast and how wordy a reply is to be, or is what a \
+         model does not take beside what it was told (`top_p` beside `temperature`, sampling beside thinking, a stop of blanks, an effort where \
+         it does not think).\n",
+        meant.join(", ")
+    );
     page.push_str(
         "\n## Names, addresses and keys\n\n\
          What is written before the slash of `model`; where it is, unless `api_base` or a variable says otherwise; the variables that may hold\n\

@@ -7,7 +7,9 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::azure_app;
 use super::endpoint::{Endpoint, address_of, credential, short_digest};
+use crate::catalog::Identity;
 use crate::config::providers::Provider;
 use crate::config::shape::LitellmParams;
 
@@ -58,7 +60,7 @@ pub(super) fn endpoint(
         ("azure_ad_token", params.azure_ad_token.is_some()),
     ];
     // What was given and could not be read is reported already.
-    if given.iter().any(|(key, read)| places.has(key) && !read) {
+    if given.iter().chain(&params.azure_app.given()).any(|(key, read)| places.has(key) && !read) {
         return None;
     }
     let variable = |names: &[String]| names.iter().find_map(|name| places.reader.variable(name));
@@ -83,10 +85,11 @@ pub(super) fn endpoint(
     endpoint.quirks = row.quirks_at(version.as_deref(), base_model.unwrap_or(named));
     endpoint.api_version = version;
     let token = params.azure_ad_token.clone().map(|(token, name)| (token, name.map(str::to_owned)));
+    let no_key = params.api_key.is_none() && row.key_env.iter().all(|name| places.reader.variable(name).is_none());
+    let in_headers = ["api-key", "authorization"].iter().any(|name| params.headers.contains_key(*name));
     let from_variable = || {
         let found =
             |name: &String| Some((SecretString::from(places.reader.variable(name)?.trim()), Some(name.clone())));
-        let no_key = params.api_key.is_none() && row.key_env.iter().all(|name| places.reader.variable(name).is_none());
         row.token_env.iter().find_map(found).filter(|_| no_key)
     };
     if let Some((token, name)) = token.or_else(from_variable) {
@@ -103,10 +106,14 @@ pub(super) fn endpoint(
         endpoint.headers.insert(AUTHORIZATION, value);
         return Some(endpoint);
     }
+    if let Some(app) = azure_app::find(params, no_key && !in_headers).ok()? {
+        endpoint.credential_name.clone_from(&app.client);
+        endpoint.identity = Some(Identity::Azure(app));
+        return Some(endpoint);
+    }
     (endpoint.credential, endpoint.credential_name) = credential(params, row)?;
-    let in_headers = ["api-key", "authorization"].iter().any(|name| params.headers.contains_key(*name));
     if endpoint.credential.is_none() && !in_headers {
-        let hint = "set AZURE_API_KEY where witgate runs, or `api_key` or `azure_ad_token` here";
+        let hint = "set AZURE_API_KEY where witgate runs, or `api_key`, `azure_ad_token` or an application's `tenant_id`, `client_id` and `client_secret` here";
         places.leave_out_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
         return None;
     }

@@ -1,13 +1,14 @@
 //! Amazon Bedrock: which region's endpoint, which model or inference profile, and what requests are authorised with.
 //!
 //! A key of Bedrock's own is a bearer's; an access key signs: the entry's, that of the profile it names, the variables', that of the variables'
-//! or the default profile. Roles and a machine's own identity are not asked.
+//! or the default profile; where a role is named, its temporary keys sign, which that access key or another service's token asks for. A
+//! machine's own identity is not asked.
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::aws_profile;
 use super::endpoint::{Endpoint, address_of, short_digest};
-use crate::catalog::AwsKeys;
+use super::{aws_profile, aws_role};
+use crate::catalog::{AwsKeys, Identity};
 use crate::config::providers::Provider;
 use crate::config::report::Grade;
 use crate::config::shape::LitellmParams;
@@ -19,8 +20,6 @@ const REGION_ENV: [&str; 3] = ["AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REG
 /// Ways to say in LiteLLM which of Bedrock's APIs is meant. All lead to Converse.
 const ROUTES: [(&str, bool); 4] =
     [("converse/", true), ("converse_like/", true), ("invoke/", false), ("invoke_converse/", false)];
-/// Ways to authorise that are not there yet.
-const ELSEWHERE: [&str; 3] = ["aws_role_name", "aws_web_identity_token", "aws_session_name"];
 
 /// A deployment of `model` there. `None` where it is left out; what is noted says why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, model: &str) -> Option<Endpoint> {
@@ -36,7 +35,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         ("aws_bedrock_runtime_endpoint", params.aws_bedrock_runtime_endpoint.is_some()),
     ];
     // What was given and could not be read is reported already.
-    if given.iter().any(|(key, read)| places.has(key) && !read) {
+    if given.iter().chain(&params.aws_role.given()).any(|(key, read)| places.has(key) && !read) {
         return None;
     }
     let mut model = model;
@@ -65,23 +64,23 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         endpoint.credential = Some(key);
         return Some(endpoint);
     }
-    if let Some(keys) = keys(params, &region).ok()? {
+    let keys = keys(params, &region).ok()?;
+    if let Some(role) = aws_role::find(params, &region, keys.as_ref()).ok()? {
+        endpoint.credential_name.clone_from(&role.arn);
+        endpoint.identity = Some(Identity::AwsRole(role));
+        return Some(endpoint);
+    }
+    if let Some(keys) = keys {
         endpoint.credential_name.clone_from(&keys.access_key);
-        endpoint.aws_keys = Some(keys);
+        endpoint.identity = Some(Identity::AwsKeys(keys));
         return Some(endpoint);
     }
     let in_headers = params.headers.contains_key("authorization");
     if from_file && in_headers {
         return Some(endpoint);
     }
-    let elsewhere = ELSEWHERE.iter().find(|key| places.has(key));
-    let what = elsewhere.map_or_else(String::new, |key| format!(", and `{key}` is not there yet"));
     let hint = "write `aws_access_key_id` and `aws_secret_access_key` or `aws_profile_name`, or set them or AWS_BEARER_TOKEN_BEDROCK where witgate runs";
-    places.leave_out_at(
-        elsewhere.copied().unwrap_or("aws_access_key_id"),
-        format!("`{}` answers nobody without an access key{what}", row.name),
-        hint,
-    );
+    places.leave_out_at("aws_access_key_id", format!("`{}` answers nobody without an access key", row.name), hint);
     None
 }
 
@@ -118,7 +117,7 @@ fn bearer(params: &LitellmParams<'_, '_>, row: &Provider) -> Option<(SecretStrin
     if let Some((key, name)) = &params.api_key {
         return Some((key.clone(), name.map(str::to_owned)));
     }
-    if params.aws_access_key_id.is_some() || params.aws_profile_name.is_some() {
+    if params.aws_access_key_id.is_some() || params.aws_profile_name.is_some() || aws_role::named(params).is_some() {
         return None;
     }
     let found =

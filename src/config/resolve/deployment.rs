@@ -105,8 +105,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         model: endpoint.model,
         origin: endpoint.origin,
         credential: endpoint.credential,
-        service_account: endpoint.service_account,
-        aws_keys: endpoint.aws_keys,
+        identity: endpoint.identity,
         api_version,
         defaults: defaults_of_requests,
         headers,
@@ -124,6 +123,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         max_output_tokens: info.max_output_tokens.or(info.max_tokens).or_else(|| known?.max_output),
         left_out: LeftOut {
             unsupported: params.drop_params.unwrap_or(defaults.drop_params),
+            named: Vec::new(),
             always: params.additional_drop_params,
             never: params.allowed_openai_params,
         },

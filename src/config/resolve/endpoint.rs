@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::{azure, bedrock, strategy, vertex};
-use crate::catalog::{AwsKeys, Origin, ProviderChoice, ServiceAccount, SimulatedModel};
+use crate::catalog::{Identity, Origin, ProviderChoice, SimulatedModel};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::reader::FROM_ENVIRONMENT;
@@ -38,8 +38,7 @@ pub(super) struct Endpoint {
     pub(super) credential: Option<SecretString>,
     /// What the credential is known by: the variable's name, or a digest. Never the credential.
     pub(super) credential_name: String,
-    pub(super) service_account: Option<ServiceAccount>,
-    pub(super) aws_keys: Option<AwsKeys>,
+    pub(super) identity: Option<Identity>,
     /// The version of its API, where the address or a variable says it.
     pub(super) api_version: Option<String>,
     /// What authorises its requests beside the credential.
@@ -60,8 +59,7 @@ impl Endpoint {
             origin,
             credential: None,
             credential_name: String::new(),
-            service_account: None,
-            aws_keys: None,
+            identity: None,
             api_version: None,
             headers: HeaderMap::new(),
         }
@@ -106,8 +104,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
             origin: Origin::Simulated(Arc::new(simulated(params.simulated.as_ref()))),
             credential: None,
             credential_name: String::new(),
-            service_account: None,
-            aws_keys: None,
+            identity: None,
             api_version: None,
             headers: HeaderMap::new(),
         }),
@@ -169,8 +166,7 @@ fn mocked(found: &Found, model: &str, says: &str) -> Endpoint {
         origin: Origin::Simulated(Arc::new(said)),
         credential: None,
         credential_name: String::new(),
-        service_account: None,
-        aws_keys: None,
+        identity: None,
         api_version: None,
         headers: HeaderMap::new(),
     }

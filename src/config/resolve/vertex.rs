@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::endpoint::{Endpoint, short_digest};
-use crate::catalog::{Origin, ServiceAccount};
+use crate::catalog::{Identity, Origin, ServiceAccount};
 use crate::config::providers::Provider;
 use crate::config::shape::LitellmParams;
 
@@ -61,7 +61,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
     let location = params.vertex_location.clone().or_else(|| variable("VERTEXAI_LOCATION"));
     let location = location.unwrap_or_else(|| LOCATION.to_owned());
     let origin = origin(params, row, &project, &location)?;
-    Some(Endpoint { credential_name, service_account: Some(account), ..Endpoint::of(row, model, origin) })
+    Some(Endpoint { credential_name, identity: Some(Identity::Google(account)), ..Endpoint::of(row, model, origin) })
 }
 
 fn account(text: &SecretString) -> ServiceAccount {

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
+use super::identity::{AppKeys, RoleKeys};
 use super::{CountingKeys, Simulated, allowance};
 use crate::budgets::BudgetSpec;
 use crate::config::section::{KeyPlaces, Kind, Section};
@@ -38,6 +39,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) aws_profile_name: Option<String>,
     pub(in crate::config) aws_region_name: Option<String>,
     pub(in crate::config) aws_bedrock_runtime_endpoint: Option<String>,
+    pub(in crate::config) aws_role: RoleKeys<'r>,
+    pub(in crate::config) azure_app: AppKeys<'r>,
     /// `headers` and `extra_headers`, of which the second wins.
     pub(in crate::config) headers: HeaderMap,
     /// What is added to addresses, encoded.
@@ -103,6 +106,8 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             aws_profile_name: section.text_or_leave_out("aws_profile_name"),
             aws_region_name: section.text_or_leave_out("aws_region_name"),
             aws_bedrock_runtime_endpoint: section.text_or_leave_out("aws_bedrock_runtime_endpoint"),
+            aws_role: RoleKeys::read(&mut section),
+            azure_app: AppKeys::read(&mut section),
             headers: headers(&mut section),
             extra_query: extra_query(&mut section),
             mock_response: section.text("mock_response"),

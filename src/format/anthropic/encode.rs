@@ -66,7 +66,13 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         object.optional("stream", request.stream.then_some(true));
         others(request, &mut object, &mut report);
     }
-    Ok(Encoded { path: "/v1/messages".to_owned(), headers, body: body.freeze(), dropped: report.dropped })
+    Ok(Encoded {
+        path: "/v1/messages".to_owned(),
+        headers,
+        body: body.freeze(),
+        dropped: report.dropped,
+        lost: report.lost,
+    })
 }
 
 /// `Rejected`, blaming `param`: this dialect cannot do what it asks.
@@ -173,7 +179,7 @@ fn sampling(request: &ChatRequest, legacy: bool, object: &mut Object<'_>, report
     if legacy {
         let capped = request.temperature.filter(|&temperature| report.same_dialect || temperature <= 1.0);
         if request.temperature != capped {
-            report.dropped.push("temperature".to_owned());
+            report.lose("temperature");
         }
         object.optional("temperature", request.temperature.map(|_| capped.unwrap_or(1.0)));
         // One of the two is to be altered, and newer models refuse both. Its own clients are told so by the provider.
@@ -185,12 +191,18 @@ fn sampling(request: &ChatRequest, legacy: bool, object: &mut Object<'_>, report
         object.optional("top_k", request.top_k);
         return;
     }
-    let given = [
-        ("temperature", request.temperature.is_some()),
-        ("top_p", request.top_p.is_some()),
-        ("top_k", request.top_k.is_some()),
-    ];
-    report.dropped.extend(given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned()));
+    // Neither is asked of the model where it is 1.
+    let is_one = |number: f64| (number - 1.0).abs() < f64::EPSILON;
+    for (name, given) in [("temperature", request.temperature), ("top_p", request.top_p)] {
+        match given {
+            None => {}
+            Some(number) if is_one(number) => report.dropped.push(name.to_owned()),
+            Some(_) => report.lose(name),
+        }
+    }
+    if request.top_k.is_some() {
+        report.lose("top_k");
+    }
 }
 
 /// Texts that end the reply. One without a visible sign is refused; its own clients are told so by the provider.

@@ -51,6 +51,7 @@ pub(super) fn countable(body: &[u8]) -> Result<ChatRequest, Refusal> {
         stream_usage: true,
         vectors: None,
         echo: Rest::new(),
+        untold: Vec::new(),
         dialect: DIALECT,
         rest: fields.rest(),
     })

@@ -76,11 +76,11 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     }
     let method = if request.stream { "converse-stream" } else { "converse" };
     let path = format!("/model/{}/{method}", in_path(target.model));
-    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped })
+    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 
 /// A model as a segment of a path: an ARN has colons and slashes.
-fn in_path(model: &str) -> String {
+pub(super) fn in_path(model: &str) -> String {
     let mut segment = String::with_capacity(model.len() + 8);
     for byte in model.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

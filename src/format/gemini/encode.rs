@@ -43,7 +43,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     }
     let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
     let path = path_of(target.model, method);
-    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped })
+    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 
 /// Where a method of a model is called.

@@ -58,7 +58,7 @@ pub(super) fn encode(request: &ChatRequest, target: &Target<'_>) -> Result<Encod
         report.dropped.push("user".to_owned());
     }
     report.foreign(&rest, &String::new);
-    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped })
+    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 
 #[derive(Deserialize)]

@@ -187,7 +187,13 @@ pub(super) fn encode(request: &ChatRequest, target: &Target<'_>) -> Encoded {
     }
     // The form is given to the client whichever the provider sends.
     report.dropped.retain(|name| name != "encoding_format");
-    Encoded { path: "/embeddings".to_owned(), headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped }
+    Encoded {
+        path: "/embeddings".to_owned(),
+        headers: HeaderMap::new(),
+        body: body.freeze(),
+        dropped: report.dropped,
+        lost: report.lost,
+    }
 }
 
 enum Input<'m> {

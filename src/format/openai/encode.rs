@@ -44,6 +44,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         headers: kept_header(BETA, &request.rest, same_dialect),
         body: body.freeze(),
         dropped: report.dropped,
+        lost: report.lost,
     })
 }
 
@@ -119,10 +120,10 @@ fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     report.optional(object, "temperature", request.temperature);
     report.optional(object, "top_p", request.top_p);
     if let Some(top_k) = request.top_k {
-        if report.same_dialect {
-            report.field(object, "top_k", &top_k);
-        } else {
-            report.dropped.push("top_k".to_owned());
+        // No field of OpenAI's own, but of most that imitate it.
+        match report.quirks.field("top_k") {
+            Some(name) => object.field(name, &top_k),
+            None => report.lose("top_k"),
         }
     }
     if !request.stop.is_empty() {

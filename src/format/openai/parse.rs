@@ -66,6 +66,7 @@ pub(super) fn settings(mut fields: Fields<'_>, model: String, messages: Vec<Mess
         stream_usage,
         vectors: None,
         echo: Rest::new(),
+        untold: Vec::new(),
         dialect: DIALECT,
         rest: fields.rest(),
     })

@@ -54,7 +54,13 @@ impl ProviderFormat for Lines {
         let lines: Vec<String> = request.messages.iter().map(text).collect();
         let body = json!({"engine": target.model, "lines": lines, "limit": target.default_max_tokens});
         let dropped = if request.tools.is_empty() { Vec::new() } else { vec!["tools".to_owned()] };
-        Ok(Encoded { path: "/say".to_owned(), headers: HeaderMap::new(), body: Bytes::from(body.to_string()), dropped })
+        Ok(Encoded {
+            path: "/say".to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_string()),
+            dropped,
+            lost: Vec::new(),
+        })
     }
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {

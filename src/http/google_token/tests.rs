@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use jsonwebtoken::{DecodingKey, Validation};
 
+use super::super::kept::EARLY;
 use super::*;
 use crate::upstream::{Sent, Timeouts};
 

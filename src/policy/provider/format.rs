@@ -78,7 +78,7 @@ impl ComponentFormat {
                 None => return Err(broken(format!("the header `{}`, which it may not set", name.escape_debug()))),
             }
         }
-        Ok(Encoded { path, headers: allowed, body: Bytes::from(body), dropped })
+        Ok(Encoded { path, headers: allowed, body: Bytes::from(body), dropped, lost: Vec::new() })
     }
 }
 
@@ -107,7 +107,7 @@ impl ProviderFormat for ComponentFormat {
     }
 
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-        let Encoded { body, dropped, .. } = format::in_common_words(request, target)?;
+        let Encoded { body, dropped, lost, .. } = format::in_common_words(request, target)?;
         let about = wit::Target {
             model: target.model,
             api_version: target.api_version,
@@ -122,6 +122,7 @@ impl ProviderFormat for ComponentFormat {
             told(FaultKind::Rejected, fault)
         })?)?;
         encoded.dropped.extend(dropped);
+        encoded.lost = lost;
         Ok(encoded)
     }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask prove fuzz`: bytes that nobody would send, through everything that reads bytes of strangers. Inputs are made of the
-//! fixtures by changing them. Nothing may panic, and nothing may take long.
+//! fixtures, and of what earlier runs kept, by changing them. Nothing may panic, and nothing may take long.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -11,8 +12,14 @@ use http::HeaderMap;
 use witgate::format::{CLIENT_APIS, ClientRequest, NO_QUIRKS, PROVIDER_FORMATS, Target};
 use witgate::{config, policy, reload, seed};
 
+use self::corpus::Said;
 use crate::bench::watch::now;
 use crate::say;
+
+mod corpus;
+
+/// Where inputs are kept.
+const KEPT: &str = "tests/fixtures/fuzz";
 
 /// The longest that one input may take; a dev build on a busy machine is slow.
 const SLOW: Duration = Duration::from_secs(2);
@@ -47,7 +54,7 @@ const WORDS: [&[u8]; 24] = [
 ];
 
 /// What is fed: its name, where its first inputs are, and who reads it.
-type Reading = fn(&[u8], u64);
+type Reading = fn(&[u8], u64, &mut Said);
 const TARGETS: [(&str, &[&str], Reading); 6] = [
     ("request bodies", &["tests/fixtures/dialect/requests", "tests/fixtures/dialect/bad"], request),
     ("replies and errors", &["tests/fixtures/dialect/replies", "tests/fixtures/dialect/errors"], reply),
@@ -57,48 +64,87 @@ const TARGETS: [(&str, &[&str], Reading); 6] = [
     ("components", &["tests/fixtures/policies", "policies"], component),
 ];
 
-/// Feeds each reader for so long.
-pub(super) fn prove(root: &Path, each: Duration, parent: u64) -> Result<(), String> {
+/// Feeds each reader for so long; with `keep`, inputs of which something new was said are kept for later runs.
+pub(super) fn prove(root: &Path, each: Duration, parent: u64, keep: bool) -> Result<(), String> {
     std::panic::set_hook(Box::new(|_| {}));
-    let found = TARGETS.iter().map(|(name, corpus, read)| feed(root, name, corpus, *read, each, parent));
+    let run = Run { root, each, parent, keep };
+    let found = TARGETS.iter().map(|(name, corpus, read)| run.feed(name, corpus, *read));
     let broken: Vec<String> = found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }
 
-/// `Some` says what broke, and where the input is kept.
-fn feed(
-    root: &Path,
-    name: &str,
-    corpus: &[&str],
-    read: Reading,
+struct Run<'r> {
+    root: &'r Path,
     each: Duration,
     parent: u64,
-) -> Result<Option<String>, String> {
-    let mut inputs = Vec::new();
-    for path in corpus {
-        gather(&root.join(path), &mut inputs);
-    }
-    if inputs.is_empty() {
-        return Err(format!("{name}: no inputs to begin with"));
-    }
-    let (start, mut count, mut slowest) = (now(), 0_u64, Duration::ZERO);
-    while start.elapsed() < each {
-        count += 1;
-        let mut draw = Draw { seed: seed::derive(parent, count), drawn: 0 };
-        let input = mutated(&inputs, &mut draw);
-        let begin = now();
-        let panicked = catch_unwind(AssertUnwindSafe(|| read(&input, draw.next()))).is_err();
-        let took = begin.elapsed();
-        slowest = slowest.max(took);
-        if panicked || took > SLOW {
-            let path = root.join("target").join(format!("fuzz-{}-{count}", name.replace(' ', "-")));
-            fs::write(&path, &input).map_err(|problem| format!("{}: {problem}", path.display()))?;
-            let how = if panicked { "panicked".to_owned() } else { format!("took {took:?}") };
-            return Ok(Some(format!("{name}: input {count} of seed {parent} {how}; it is kept in {}", path.display())));
+    keep: bool,
+}
+
+impl Run<'_> {
+    /// `Some` says what broke, and where the input is kept.
+    fn feed(&self, name: &str, corpus: &[&str], read: Reading) -> Result<Option<String>, String> {
+        let folder = self.root.join(KEPT).join(name.replace(' ', "-"));
+        let mut inputs = Vec::new();
+        for path in corpus {
+            gather(&self.root.join(path), &mut inputs);
         }
+        if inputs.is_empty() {
+            return Err(format!("{name}: no inputs to begin with"));
+        }
+        let given = inputs.len();
+        gather(&folder, &mut inputs);
+        let (mut known, mut heard, mut slowest) = (BTreeSet::new(), BTreeSet::new(), Duration::ZERO);
+        for (number, input) in inputs.iter().enumerate() {
+            let took = said_of(read, input);
+            let Some((said, took)) = took.filter(|(_, took)| *took <= SLOW) else {
+                return self.broken(name, &format!("kept-{number}"), input).map(Some);
+            };
+            slowest = slowest.max(took);
+            if number < given {
+                known.extend(&said.0);
+            }
+            heard.extend(said.0);
+        }
+        let (start, mut count, begun) = (now(), 0_u64, inputs.len());
+        while start.elapsed() < self.each {
+            count += 1;
+            let mut draw = Draw { seed: seed::derive(self.parent, count), drawn: 0 };
+            let input = mutated(&inputs, &mut draw);
+            let Some((said, took)) = said_of(read, &input).filter(|(_, took)| *took <= SLOW) else {
+                return self.broken(name, &count.to_string(), &input).map(Some);
+            };
+            slowest = slowest.max(took);
+            if !said.0.is_subset(&heard) {
+                heard.extend(said.0);
+                inputs.push(input);
+            }
+        }
+        let new = inputs.len() - begun;
+        say(&format!("{name}: {count} inputs, the slowest {slowest:?}; of {new} something new was said"));
+        if self.keep {
+            let said = |input: &[u8]| said_of(read, input).map(|(said, _)| said.0);
+            let kept = corpus::keep(&folder, &known, &inputs[given..], &said)?;
+            say(&format!("{name}: {kept} are kept in {}", folder.display()));
+        }
+        Ok(None)
     }
-    say(&format!("{name}: {count} inputs, the slowest {slowest:?}"));
-    Ok(None)
+
+    /// Writes down an input that broke a reader, or took too long.
+    fn broken(&self, name: &str, which: &str, input: &[u8]) -> Result<String, String> {
+        let path = self.root.join("target").join(format!("fuzz-{}-{which}", name.replace(' ', "-")));
+        fs::write(&path, input).map_err(|problem| format!("{}: {problem}", path.display()))?;
+        let (seed, path) = (self.parent, path.display());
+        Ok(format!("{name}: input {which} of seed {seed} panicked or took longer than {SLOW:?}; it is kept in {path}"))
+    }
+}
+
+/// What a reader says of an input, and how long that takes; nothing where it panics.
+fn said_of(read: Reading, input: &[u8]) -> Option<(Said, Duration)> {
+    let (mut said, begin) = (Said::default(), now());
+    // How it is cut is the input's own, so that it means the same in every run.
+    let draw = seed::derive(input.len() as u64, 1);
+    catch_unwind(AssertUnwindSafe(|| read(input, draw, &mut said))).ok()?;
+    Some((said, begin.elapsed()))
 }
 
 fn gather(path: &Path, inputs: &mut Vec<Vec<u8>>) {
@@ -175,7 +221,7 @@ const PATHS: [&str; 6] = [
     "/v1beta/models/m:streamGenerateContent?alt=sse",
 ];
 
-fn request(bytes: &[u8], _: u64) {
+fn request(bytes: &[u8], _: u64, said: &mut Said) {
     for api in CLIENT_APIS {
         let own = PATHS.into_iter().find(|path| api.operation(path.split('?').next().unwrap_or(path)).is_some());
         let uri = own.unwrap_or(PATHS[0]).parse().unwrap_or_default();
@@ -190,27 +236,53 @@ fn request(bytes: &[u8], _: u64) {
                     default_max_tokens: 100,
                 };
                 for format in PROVIDER_FORMATS {
-                    drop(format.encode(&request, &target));
+                    for encoded in [format.encode(&request, &target), format.encode_vectors(&request, &target)] {
+                        match encoded {
+                            Ok(encoded) => encoded.dropped.iter().for_each(|name| said.by(format.name(), name)),
+                            Err(fault) => said.by(format.name(), &fault.message),
+                        }
+                    }
                 }
             }
-            Err(refusal) => drop(api.refusal(&refusal, "id")),
-        }
-    }
-}
-
-fn reply(bytes: &[u8], draw: u64) {
-    for format in PROVIDER_FORMATS {
-        if let Ok(reply) = format.decode(bytes) {
-            for api in CLIENT_APIS {
-                drop(api.reply(&reply));
+            Err(refusal) => {
+                said.by(api.name(), &refusal.message);
+                drop(api.refusal(&refusal, "id"));
             }
         }
-        let status = 400 + u16::try_from(draw % 200).unwrap_or_default();
-        drop(format.decode_error(status, &HeaderMap::default(), bytes));
     }
 }
 
-fn stream(bytes: &[u8], draw: u64) {
+fn reply(bytes: &[u8], draw: u64, said: &mut Said) {
+    for format in PROVIDER_FORMATS {
+        match format.decode(bytes) {
+            Ok(reply) => {
+                for api in CLIENT_APIS {
+                    drop(api.reply(&reply));
+                }
+                for choice in &reply.choices {
+                    said.by(format.name(), &format!("{:?}", choice.finish));
+                    choice.parts.iter().for_each(|part| said.by(format.name(), &kind(&part.kind)));
+                }
+            }
+            Err(fault) => said.by(format.name(), &fault.message),
+        }
+        match format.decode_vectors(bytes) {
+            Ok(vectors) => said.by(format.name(), if vectors.usage.is_some() { "counted vectors" } else { "vectors" }),
+            Err(fault) => said.by(format.name(), &fault.message),
+        }
+        let status = 400 + u16::try_from(draw % 200).unwrap_or_default();
+        let fault = format.decode_error(status, &HeaderMap::default(), bytes);
+        said.by(format.name(), &format!("{:?} {:?}", fault.kind, fault.cause));
+    }
+}
+
+/// The name of something's kind: what stands before its content.
+fn kind(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    text.split(['(', '{']).next().unwrap_or_default().to_owned()
+}
+
+fn stream(bytes: &[u8], draw: u64, said: &mut Said) {
     let body = br#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     for api in CLIENT_APIS {
         let uri = "/v1/chat/completions".parse().unwrap_or_default();
@@ -220,8 +292,11 @@ fn stream(bytes: &[u8], draw: u64) {
             let (mut chunks, mut out) = (Vec::new(), BytesMut::new());
             let cut = 1 + usize::try_from(draw % 97).unwrap_or_default();
             let read = bytes.chunks(cut).try_for_each(|piece| decoder.push(piece, &mut chunks));
-            let _finished = read.and_then(|()| decoder.finish(&mut chunks));
+            if let Err(fault) = read.and_then(|()| decoder.finish(&mut chunks)) {
+                said.by(format.name(), &fault.message);
+            }
             for chunk in &chunks {
+                said.by(format.name(), &kind(&chunk.delta));
                 encoder.chunk(chunk, &mut out);
             }
             encoder.end(&mut out);
@@ -229,15 +304,24 @@ fn stream(bytes: &[u8], draw: u64) {
     }
 }
 
-fn configuration(bytes: &[u8], _: u64) {
+fn configuration(bytes: &[u8], _: u64, said: &mut Said) {
     let text = String::from_utf8_lossy(bytes);
-    let _read = config::parse(&text, "fuzz.yaml", &|name| (name.len() % 2 == 0).then(|| "value".to_owned()));
+    let environment = |name: &str| name.len().is_multiple_of(2).then(|| "value".to_owned());
+    match config::parse(&text, "fuzz.yaml", &environment) {
+        Ok(loaded) => loaded.left_out.iter().for_each(|problem| said.by("left out", &problem.to_string())),
+        Err(problems) => problems.iter().for_each(|problem| said.by("problem", &problem.to_string())),
+    }
 }
 
-fn lock(bytes: &[u8], _: u64) {
-    let _read = reload::PoliciesLock::parse(&String::from_utf8_lossy(bytes), "policies.lock");
+fn lock(bytes: &[u8], _: u64, said: &mut Said) {
+    if let Err(problem) = reload::PoliciesLock::parse(&String::from_utf8_lossy(bytes), "policies.lock") {
+        said.by("lock", &problem);
+    }
 }
 
-fn component(bytes: &[u8], draw: u64) {
-    let _read = policy::inspect(bytes, draw.is_multiple_of(2));
+fn component(bytes: &[u8], draw: u64, said: &mut Said) {
+    match policy::inspect(bytes, draw.is_multiple_of(2)) {
+        Ok(_) => said.by("component", "sound"),
+        Err(problem) => said.by("component", &problem.to_string()),
+    }
 }

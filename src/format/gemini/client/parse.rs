@@ -51,6 +51,7 @@ pub(super) fn bare(model: String, messages: Vec<Message>) -> ChatRequest {
         stream_usage: true,
         vectors: None,
         echo: Rest::new(),
+        untold: Vec::new(),
         dialect: DIALECT,
         rest: Rest::new(),
     }

@@ -1,7 +1,9 @@
 //! A client's request, read into the canonical chat.
 //!
-//! What only this API has and says again in its reply goes into the request's echo. What needs the provider's own memory or machines
-//! (`background`, `conversation`, `prompt`) is refused by name.
+//! What only this API has and says again in its reply goes into the request's echo; chats have a field for most of the others. What
+//! needs the provider's own memory or machines (`background`, `conversation`, `prompt`) or would make another reply is refused by
+//! name; the few fields that are left (how much of an overlong conversation to cut, how often tools may run that run nowhere here)
+//! are reported.
 
 use serde_json::{Value, json};
 
@@ -44,6 +46,10 @@ const ELSEWHERE: [(&str, &str); 3] = [
     ("context_management", "conversations are not shortened here; leave it out"),
 ];
 
+/// Fields that nobody here acts on, and without which the reply is the same: no tool runs at a provider, nothing runs in the
+/// background, and access is the provider's to give.
+const UNTOLD: [&str; 3] = ["access_programs", "background_options", "max_tool_calls"];
+
 /// Reads a request.
 ///
 /// # Errors
@@ -54,14 +60,19 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     refuse(&mut fields)?;
     let echo = echo(&fields, &request.id);
     let messages = conversation(&mut fields, request)?;
-    for name in
-        ["metadata", "previous_response_id", "store", "max_tool_calls", "include", "truncation", "stream_options"]
-    {
+    let mut untold = Vec::new();
+    include(&mut fields, &mut untold)?;
+    if fields.word("truncation")?.is_some_and(|how| how != "disabled") {
+        untold.push("truncation".to_owned());
+    }
+    untold.extend(UNTOLD.into_iter().filter(|name| fields.take(name).is_some()).map(str::to_owned));
+    // What is kept is kept here; streams are told without padding.
+    for name in ["metadata", "previous_response_id", "store", "stream_options"] {
         fields.take(name);
     }
     let max_tokens = fields.whole("max_output_tokens")?;
-    let reasoning = reasoning(&mut fields)?;
-    let output = text(&mut fields)?;
+    let reasoning = reasoning(&mut fields, &mut untold)?;
+    let output = text(&mut fields, &mut untold)?;
     Ok(ChatRequest {
         model,
         messages: messages.into(),
@@ -81,6 +92,7 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
         stream_usage: true,
         vectors: None,
         echo,
+        untold,
         dialect: DIALECT,
         rest: fields.rest(),
     })
@@ -165,15 +177,50 @@ fn said<'b>(output: &Json<'b>) -> Json<'b> {
     }
 }
 
-fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Mismatch> {
+/// What the reply is to hold beside its text: the thinking that must come back is always there, what tools of the provider's found
+/// never is.
+fn include(fields: &mut Fields<'_>, untold: &mut Vec<String>) -> Result<(), Mismatch> {
+    let path = Path::Root.key("include");
+    for (index, item) in fields.list("include")?.unwrap_or_default().into_iter().enumerate() {
+        match item.as_str() {
+            Some("reasoning.encrypted_content") => {}
+            Some("message.output_text.logprobs") => {
+                let problem = "log probabilities are asked of /v1/chat/completions here; leave it out";
+                return Err(Mismatch::new(&path.index(index), problem));
+            }
+            Some(_) => untold.push(format!("include[{index}]")),
+            None => return Err(Mismatch::expected(&path.index(index), "a text", &item)),
+        }
+    }
+    Ok(())
+}
+
+fn reasoning(fields: &mut Fields<'_>, untold: &mut Vec<String>) -> Result<Option<Reasoning>, Mismatch> {
     let path = Path::Root.key("reasoning");
     let Some(value) = fields.take("reasoning") else { return Ok(None) };
-    let effort = Fields::of(value, &path)?.text("effort")?;
+    let mut fields = Fields::of(value, &path)?;
+    let effort = fields.text("effort")?;
+    if let Some(mode) = fields.word("mode")?.filter(|mode| mode != "standard") {
+        let problem = format!("the mode `{mode}` cannot be asked of the models served here; leave it out");
+        return Err(Mismatch::new(&path.key("mode"), problem));
+    }
+    // Which of the earlier thinking counts is the model's to find; all that is shown of it is its summary.
+    for name in ["context", "summary", "generate_summary"] {
+        if fields.word(name)?.is_some_and(|word| word != "auto") {
+            untold.push(format!("reasoning.{name}"));
+        }
+    }
+    told_of_others("reasoning", fields, untold);
     Ok(effort.map(|effort| Reasoning { effort: Some(effort), budget_tokens: None }))
 }
 
+/// Names what was not read of the object `name`.
+fn told_of_others(name: &str, fields: Fields<'_>, untold: &mut Vec<String>) {
+    untold.extend(fields.telling_rest().keys().map(|left| format!("{name}.{left}")));
+}
+
 /// The reply's shape; how wordy it is has a field of its own in chats.
-fn text(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
+fn text(fields: &mut Fields<'_>, untold: &mut Vec<String>) -> Result<Option<OutputFormat>, Mismatch> {
     let path = Path::Root.key("text");
     let Some(value) = fields.take("text") else { return Ok(None) };
     let mut text = Fields::of(value, &path)?;
@@ -181,7 +228,9 @@ fn text(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
         fields.put("verbosity", verbosity.into());
     }
     let path = path.key("format");
-    let Some(format) = text.take("format") else { return Ok(None) };
+    let format = text.take("format");
+    told_of_others("text", text, untold);
+    let Some(format) = format else { return Ok(None) };
     let mut format = Fields::of(format, &path)?;
     let kind = format.need_word("type")?;
     Ok(Some(match &*kind {

@@ -286,6 +286,7 @@ fn what_another_dialect_said_is_dropped_and_reported() {
             "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "well"}],
             "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
             "max_completion_tokens": 50,
+            "top_k": 5,
             "reasoning_effort": "medium"
         })
     );
@@ -296,7 +297,6 @@ fn what_another_dialect_said_is_dropped_and_reported() {
             "messages[1].content[0]",
             "messages[1].content[1]",
             "tools[0].cache_control",
-            "top_k",
             "thinking.budget_tokens",
             "container",
             "metadata.tenant"

@@ -1,0 +1,165 @@
+//! By what a deployment's requests are authorised where that is more than a key in a header: accounts, access keys and roles of clouds.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// Who a deployment's requests are from.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// A service account of Google's.
+    Google(ServiceAccount),
+    /// An access key of AWS, which signs.
+    AwsKeys(AwsKeys),
+    /// A role of AWS, whose temporary keys sign.
+    AwsRole(AwsRole),
+    /// An application of Azure's directory.
+    Azure(AzureApp),
+}
+
+impl Identity {
+    /// What the account is known by: to be compared, and never to be told.
+    #[must_use]
+    pub fn account(&self) -> Cow<'_, str> {
+        match self {
+            Self::Google(ServiceAccount::Text(text)) => text.expose_secret().into(),
+            Self::Google(ServiceAccount::File(path)) => path.to_string_lossy(),
+            Self::AwsKeys(keys) => keys.access_key.as_str().into(),
+            Self::AwsRole(role) => role.arn.as_str().into(),
+            Self::Azure(app) => format!("{} {}", app.tenant, app.client).into(),
+        }
+    }
+
+    /// Its secrets, to be compared and to be taken out of what a provider says.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::Google(_) => Vec::new(),
+            Self::AwsKeys(keys) => keys.secrets(),
+            Self::AwsRole(role) => match &role.proof {
+                RoleProof::Keys(keys) => keys.secrets(),
+                RoleProof::Token(IdentityToken::Text(token)) => vec![token.expose_secret()],
+                RoleProof::Token(IdentityToken::File(_)) => Vec::new(),
+            },
+            Self::Azure(app) => vec![app.secret.expose_secret()],
+        }
+    }
+}
+
+/// Where a service account's key file is.
+#[derive(Clone)]
+pub enum ServiceAccount {
+    /// On disk, read when a configuration is put in force.
+    File(PathBuf),
+    /// In the configuration or a variable: its text.
+    Text(SecretString),
+}
+
+impl fmt::Debug for ServiceAccount {
+    /// Neither the text nor the path: a key may have been pasted where a path belongs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "File",
+            Self::Text(_) => "Text",
+        })
+    }
+}
+
+/// An access key of AWS, and the region it is used in.
+#[derive(Clone)]
+pub struct AwsKeys {
+    /// The name of the key, which is no secret.
+    pub access_key: String,
+    /// The key.
+    pub secret_key: SecretString,
+    /// The token of a session with temporary keys.
+    pub session_token: Option<SecretString>,
+    /// The region requests are signed for.
+    pub region: String,
+}
+
+impl AwsKeys {
+    fn secrets(&self) -> Vec<&str> {
+        let secrets = [Some(&self.secret_key), self.session_token.as_ref()];
+        secrets.into_iter().flatten().map(ExposeSecret::expose_secret).collect()
+    }
+}
+
+impl fmt::Debug for AwsKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsKeys").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+/// A role of AWS, as it is taken on.
+#[derive(Clone, Debug)]
+pub struct AwsRole {
+    /// Its ARN.
+    pub arn: String,
+    /// The name that its sessions have in AWS's logs.
+    pub session: String,
+    /// What the role's owner wants said, where it wants anything.
+    pub external_id: Option<String>,
+    /// The address of the service that gives temporary keys.
+    pub service: String,
+    /// The region requests are signed for.
+    pub region: String,
+    /// Who asks for the role.
+    pub proof: RoleProof,
+}
+
+/// Who asks for a role.
+#[derive(Clone, Debug)]
+pub enum RoleProof {
+    /// The owner of an access key.
+    Keys(AwsKeys),
+    /// Whom another service knows, by its token.
+    Token(IdentityToken),
+}
+
+/// A token by which another service says who somebody is.
+#[derive(Clone)]
+pub enum IdentityToken {
+    /// The token.
+    Text(SecretString),
+    /// In a file, which whoever runs the gateway renews: read for each exchange.
+    File(PathBuf),
+}
+
+impl fmt::Debug for IdentityToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "File",
+            Self::Text(_) => "Text",
+        })
+    }
+}
+
+/// An application of Azure's directory, with its secret.
+#[derive(Clone)]
+pub struct AzureApp {
+    /// The directory.
+    pub tenant: String,
+    /// The application.
+    pub client: String,
+    /// Its secret.
+    pub secret: SecretString,
+    /// What tokens are asked for.
+    pub scope: String,
+    /// The address that gives them, without the directory.
+    pub authority: String,
+}
+
+impl fmt::Debug for AzureApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tenant, client, scope, authority, .. } = self;
+        f.debug_struct("AzureApp")
+            .field("tenant", tenant)
+            .field("client", client)
+            .field("scope", scope)
+            .field("authority", authority)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! Requests for vectors, where each model has a body of its own: which one is data, and how it is written the format's.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Found, find};
+use crate::chat::{ChatRequest, Vector};
+use crate::fault::AttemptFault;
+use crate::format::{ClientRequest, Encoded, ProviderFormat, Target, operation_at};
+
+fn asked(model: &str, fields: &Value) -> (&'static dyn ProviderFormat, Result<Encoded, AttemptFault>) {
+    let Found::Spoken(row, model) = find(&format!("bedrock/{model}"), None, None) else { panic!("{model} is spoken") };
+    let path = "/v1/embeddings";
+    let mut body = json!({"model": "m"});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let (api, _) = operation_at(path).unwrap();
+    let request: ChatRequest = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
+    let quirks = row.quirks_of(&model);
+    let target = Target { model: &model, api_version: None, quirks, bare_stream: false, default_max_tokens: 1 };
+    (row.format, row.format.encode_vectors(&request, &target))
+}
+
+#[test]
+fn each_model_is_asked_in_its_own_words_and_understood() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dialect/vectors/bedrock");
+    let mut seen = 0;
+    for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let fixture: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let model = fixture["model"].as_str().unwrap();
+        let (format, encoded) = asked(model, &fixture["asked"]);
+        let encoded = encoded.unwrap();
+        assert_eq!(encoded.path, format!("/model/{}/invoke", model.replace(':', "%3A")));
+        assert_eq!(serde_json::from_slice::<Value>(&encoded.body).unwrap(), fixture["sent"], "{file:?}");
+        assert_eq!(json!(encoded.dropped), fixture["dropped"], "{file:?}");
+        let vectors = format.decode_vectors(fixture["reply"].to_string().as_bytes()).unwrap();
+        let numbers: Vec<_> = vectors.list.iter().map(Vector::to_numbers).map(|numbers| json!(numbers)).collect();
+        assert_eq!(Value::from(numbers), fixture["vectors"], "{file:?}");
+        assert_eq!(vectors.usage.map(|usage| usage.input_tokens), fixture["tokens"].as_u64(), "{file:?}");
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen}");
+}
+
+#[test]
+fn what_a_model_cannot_make_vectors_of_is_refused_by_name() {
+    for (model, fields, param) in [
+        ("amazon.titan-embed-text-v2:0", json!({"input": ["One", "Two"]}), "input"),
+        ("amazon.titan-embed-text-v1", json!({"input": "One", "dimensions": 256}), "dimensions"),
+        ("cohere.embed-english-v3", json!({"input": ["One", [1, 2]]}), "input[1]"),
+        ("anthropic.claude-sonnet-5", json!({"input": "One"}), "model"),
+    ] {
+        let (format, encoded) = asked(model, &fields);
+        assert_eq!(encoded.unwrap_err().param.as_deref(), Some(param), "{model}");
+        for broken in ["{}", r#"{"embedding": []}"#, r#"{"embeddings": {"int8": [[1]]}}"#, "[]"] {
+            assert!(format.decode_vectors(broken.as_bytes()).is_err(), "{broken}");
+        }
+    }
+}

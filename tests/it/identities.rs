@@ -1,0 +1,114 @@
+//! Clouds whose requests are authorised by what is fetched, and what is asked of them beside replies.
+
+use serde_json::{Value, json};
+
+use crate::support::gateway::Gateway;
+use crate::support::upstream::{ScriptedUpstream, Step};
+
+fn group(params: &str) -> String {
+    format!("model_list: [{{model_name: g, litellm_params: {{{params}}}}}]\n")
+}
+
+const KEYS: &str = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIATEMPORARY</AccessKeyId>\
+    <SecretAccessKey>temporary</SecretAccessKey><SessionToken>FwoG==</SessionToken><Expiration>2299-01-01T00:00:00Z</Expiration>\
+    </Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+#[tokio::test]
+async fn vectors_are_asked_of_bedrock_as_a_role() {
+    let reply = json!({"embedding": [0.5, -0.25], "inputTextTokenCount": 4});
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply), Step::json(200, &reply)]).await;
+    let service = ScriptedUpstream::start([Step::bytes(200, "text/xml", KEYS)]).await;
+    let gateway = Gateway::start(&group(&format!(
+        "model: \"bedrock/amazon.titan-embed-text-v2:0\", api_base: \"{}\", aws_region_name: eu-west-1, aws_access_key_id: AKIDOWN, \
+         aws_secret_access_key: very-secret-key, aws_role_name: \"arn:aws:iam::1:role/study\", aws_sts_endpoint: \"{}\"",
+        upstream.origin(),
+        service.origin()
+    )))
+    .await;
+    for _ in 0..2 {
+        let asked = json!({"model": "g", "input": "A speech", "dimensions": 256, "user": "u"});
+        let answer = gateway.post("/v1/embeddings", &asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let told = answer.json();
+        assert_eq!((&told["data"][0]["embedding"], &told["usage"]["prompt_tokens"]), (&json!([0.5, -0.25]), &json!(4)));
+        assert_eq!(answer.header("x-witgate-dropped"), "user");
+    }
+    assert_eq!(service.count(), 1, "the keys are kept");
+    let asked = &service.asked()[0];
+    assert!(asked.headers["authorization"].to_str().unwrap().contains("Credential=AKIDOWN/"));
+    let asked = &upstream.asked()[1];
+    assert_eq!(asked.path, "/model/amazon.titan-embed-text-v2%3A0/invoke");
+    assert_eq!(asked.body, json!({"inputText": "A speech", "dimensions": 256}));
+    let told = asked.headers["authorization"].to_str().unwrap();
+    assert!(told.contains("Credential=ASIATEMPORARY/") && told.contains("/eu-west-1/bedrock/aws4_request"), "{told}");
+    assert_eq!(asked.headers["x-amz-security-token"], "FwoG==");
+    let several = gateway.post("/v1/embeddings", &json!({"model": "g", "input": ["One", "Two"]})).await;
+    assert_eq!((several.status, &several.json()["error"]["param"]), (400, &json!("input")), "{}", several.text);
+}
+
+#[tokio::test]
+async fn a_role_that_is_refused_is_told_without_a_secret() {
+    let refusal = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>very-secret-key may not</Message></Error></ErrorResponse>";
+    let service = ScriptedUpstream::start((0..3).map(|_| Step::bytes(403, "text/xml", refusal))).await;
+    let gateway = Gateway::start(&group(&format!(
+        "model: \"bedrock/amazon.nova-lite-v1:0\", api_base: \"http://127.0.0.1:9\", aws_access_key_id: AKIDOWN, num_retries: 0, \
+         aws_secret_access_key: very-secret-key, aws_role_name: \"arn:aws:iam::1:role/study\", aws_sts_endpoint: \"{}\"",
+        service.origin()
+    )))
+    .await;
+    let asked = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    let answer = gateway.post("/v1/chat/completions", &asked).await;
+    assert!(answer.status >= 500, "{} {}", answer.status, answer.text);
+    assert!(answer.text.contains("AccessDenied") && !answer.text.contains("very-secret-key"), "{}", answer.text);
+}
+
+/// What only the responses API has and nobody acts on is told; what would make another reply is refused.
+#[tokio::test]
+async fn fields_of_the_responses_api_are_sent_told_or_refused() {
+    let upstream = ScriptedUpstream::start((0..9).map(|_| Step::json(200, &crate::chat::openai_reply("Hello")))).await;
+    let gateway =
+        Gateway::start(&group(&format!("model: openai/m, api_base: \"{}/v1\", api_key: k", upstream.origin()))).await;
+    let ask = async |more: &Value| {
+        let mut body = json!({"model": "g", "input": "Hi"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        gateway.post("/v1/responses", &body).await
+    };
+    let said = ask(&json!({
+        "metadata": {"a": "b"}, "store": false, "include": ["reasoning.encrypted_content", "web_search_call.results"], "truncation": "auto",
+        "max_tool_calls": 3, "service_tier": "flex", "prompt_cache_key": "k", "safety_identifier": "s", "prompt_cache_retention": "24h",
+        "text": {"verbosity": "low"}, "reasoning": {"effort": "low", "summary": "detailed", "context": "all_turns"},
+        "stream_options": {"include_obfuscation": false}, "background": false, "top_logprobs": 0
+    }))
+    .await;
+    assert_eq!(said.status, 200, "{}", said.text);
+    let told = "include[1], truncation, max_tool_calls, reasoning.context, reasoning.summary";
+    assert_eq!(said.header("x-witgate-dropped"), told);
+    let sent = upstream.asked()[0].body.clone();
+    for (name, value) in [
+        ("service_tier", json!("flex")),
+        ("prompt_cache_key", json!("k")),
+        ("safety_identifier", json!("s")),
+        ("prompt_cache_retention", json!("24h")),
+        ("verbosity", json!("low")),
+        ("reasoning_effort", json!("low")),
+    ] {
+        assert_eq!(sent[name], value, "{name}: {sent}");
+    }
+    for name in ["metadata", "store", "include", "truncation", "max_tool_calls", "reasoning", "text"] {
+        assert!(sent.get(name).is_none(), "{name}: {sent}");
+    }
+    assert_eq!(said.json()["metadata"], json!({"a": "b"}), "what is kept and told again is not lost");
+    let told = ask(&json!({"truncation": "disabled", "include": [], "reasoning": {"summary": "auto"}})).await;
+    assert_eq!((told.status, told.header("x-witgate-dropped")), (200, ""));
+    for (more, param) in [
+        (json!({"include": ["message.output_text.logprobs"]}), "include[0]"),
+        (json!({"top_logprobs": 2}), "top_logprobs"),
+        (json!({"reasoning": {"mode": "pro"}}), "reasoning.mode"),
+        (json!({"background": true}), "background"),
+        (json!({"conversation": "c"}), "conversation"),
+        (json!({"prompt": {"id": "p"}}), "prompt"),
+    ] {
+        let refused = ask(&more).await;
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)), "{}", refused.text);
+    }
+}
