@@ -63,8 +63,11 @@ impl fmt::Display for NanoUsd {
         if part == 0 {
             return write!(f, "{whole}");
         }
-        let digits = format!("{part:09}");
-        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
+        let (mut part, mut digits) = (part, 9);
+        while part % 10 == 0 {
+            (part, digits) = (part / 10, digits - 1);
+        }
+        write!(f, "{whole}.{part:0digits$}")
     }
 }
 

@@ -50,7 +50,7 @@ use crate::clock::Clock;
 use crate::decisions::Decisions;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind, Tried};
 use crate::format::{ClientApi, ClientRequest};
-use crate::id::RequestId;
+use crate::id::{DeploymentId, GroupName, RequestId};
 use crate::limits::LimitStore;
 use crate::moment::Moment;
 use crate::money::{Bill, NanoUsd};
@@ -191,11 +191,11 @@ pub enum Served<S = Box<ReplyStream>> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplyMeta {
     /// The deployment that replied.
-    pub deployment: String,
+    pub deployment: DeploymentId,
     /// The policy that decided, `NAME@DIGEST` or `built-in`.
     pub policy: Arc<str>,
     /// The group.
-    pub group: String,
+    pub group: GroupName,
     /// Calls made.
     pub attempts: usize,
     /// Of them, those after the first of a group; and the groups after the first.

@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::limits::Dimension::{InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::{Dimension, Told};
 
+// Looked up in every reply: made when this is compiled.
+const TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+const REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+
 /// `x-ratelimit-limit-tokens`, `-remaining-tokens`, `-reset-tokens`, and the same for requests. Of requests only the limit is
 /// taken: some providers tell a day's there.
 pub(super) fn in_headers(headers: &HeaderMap) -> Vec<Told> {
+    // No provider but those that copied it sends any.
+    if !headers.contains_key(TOKENS) && !headers.contains_key(REQUESTS) {
+        return Vec::new();
+    }
     let told = |what: &str, dimension| {
         let number = |field: &str| number(headers, &format!("x-ratelimit-{field}-{what}"));
         let limit = number("limit")?;
@@ -18,10 +26,6 @@ pub(super) fn in_headers(headers: &HeaderMap) -> Vec<Told> {
         let used = remaining.map(|remaining| limit.saturating_sub(remaining));
         Some(Told { dimension, limit: Some(limit), used, reset })
     };
-    // No provider but those that copied it sends any.
-    if !headers.contains_key("x-ratelimit-limit-tokens") && !headers.contains_key("x-ratelimit-limit-requests") {
-        return Vec::new();
-    }
     [told("tokens", Tokens), told("requests", Requests)].into_iter().flatten().collect()
 }
 

@@ -2,11 +2,10 @@
 //! dropped in any other.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::quirks::{NO_QUIRKS, Quirks};
-use super::write::Object;
+use super::write::{Content, Object};
 use crate::chat::Rest;
 
 /// A request or reply being written: whether it is of the writer's dialect, and what had to be left out.
@@ -46,7 +45,7 @@ impl Report {
     }
 
     /// A field of the request itself, as the provider takes it.
-    pub(super) fn field<T: Serialize + ?Sized>(&mut self, out: &mut Object<'_>, name: &str, content: &T) {
+    pub(super) fn field<T: Content + ?Sized>(&mut self, out: &mut Object<'_>, name: &str, content: &T) {
         match self.quirks.field(name) {
             Some(name) => out.field(name, content),
             None => self.dropped.push(name.to_owned()),
@@ -54,7 +53,7 @@ impl Report {
     }
 
     /// The same, where there is something to say.
-    pub(super) fn optional<T: Serialize>(&mut self, out: &mut Object<'_>, name: &str, content: Option<T>) {
+    pub(super) fn optional<T: Content>(&mut self, out: &mut Object<'_>, name: &str, content: Option<T>) {
         if let Some(content) = content {
             self.field(out, name, &content);
         }

@@ -111,8 +111,9 @@ impl Learned {
             lessons.ratio(ratio(seen.input, counted));
             self.publish_input(&lessons);
         }
-        if let Some(output) = seen.output {
-            lessons.length(output);
+        if let Some(output) = seen.output
+            && lessons.length(output, self.expected().output)
+        {
             self.publish_output(&lessons);
         }
     }
@@ -189,11 +190,15 @@ impl Lessons {
         }
     }
 
-    fn length(&mut self, output: u64) {
-        if self.lengths.len() == LENGTHS {
-            self.lengths.pop_front();
-        }
+    /// Keeps one length more; whether it may change what is `expected`. Where as many are known as before, and the one that is
+    /// forgotten stands on the same side of it as the new one, it does not.
+    fn length(&mut self, output: u64, expected: Option<u64>) -> bool {
+        let forgotten = if self.lengths.len() == LENGTHS { self.lengths.pop_front() } else { None };
         self.lengths.push_back(output);
+        match forgotten.zip(expected) {
+            Some((forgotten, expected)) => forgotten != output && forgotten.cmp(&expected) != output.cmp(&expected),
+            None => true,
+        }
     }
 
     fn input(&self) -> f64 {

@@ -87,8 +87,14 @@ impl State {
         let mut fits =
             |id: ScopeId, amount: &Amount| self.scope(id).is_none_or(|usage| usage.at_most_half(now, amount));
         let shared_amount = Amount::from(request.shared_demand);
+        // Rows of one account stand behind one another, and ask the same.
+        let asked = |at: usize| at > 0 && request.candidates[at - 1] == request.candidates[at];
         request.shared.iter().all(|id| fits(*id, &shared_amount))
-            && request.candidates.iter().all(|(id, demand)| fits(*id, &Amount::from(*demand)))
+            && request
+                .candidates
+                .iter()
+                .enumerate()
+                .all(|(at, (id, demand))| asked(at) || fits(*id, &Amount::from(*demand)))
     }
 
     pub(super) fn reserve(&mut self, now: Moment, request: &ReserveRequest<'_>) -> Decision {

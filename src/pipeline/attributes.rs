@@ -55,9 +55,12 @@ pub(super) fn take_tags(request: &mut ChatRequest) -> Vec<String> {
     tags
 }
 
+// Looked up in every request: made when this is compiled.
+const TAGS: HeaderName = HeaderName::from_static("x-litellm-tags");
+
 /// The tags of LiteLLM's header, with commas between.
 pub(super) fn header_tags(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all("x-litellm-tags").iter().filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(TAGS).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 

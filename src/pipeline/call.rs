@@ -44,9 +44,9 @@ pub(super) async fn call(
     let answered = answered(context, guard, runtime).await;
     let (answer, dropped, within) = answered.map_err(|fault| scrubbed(fault, deployment))?;
     let mut meta = ReplyMeta {
-        deployment: deployment.id.to_string(),
+        deployment: deployment.id.clone(),
         policy: guard.record.policy.clone().unwrap_or_else(|| "built-in".into()),
-        group: context.group.config.name.to_string(),
+        group: context.group.config.name.clone(),
         attempts: guard.attempts(),
         tried: guard.tried(),
         waited: guard.record.waited,
@@ -260,8 +260,12 @@ async fn encode(
 
 /// Adds what a format must not know: origin and the operator's own headers.
 pub(super) fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> UpstreamRequest {
-    let mut url = format!("{}{}", runtime.base_url, encoded.path);
-    if let Some(query) = &runtime.config.query {
+    let query = runtime.config.query.as_deref();
+    let mut url =
+        String::with_capacity(runtime.base_url.len() + encoded.path.len() + query.map_or(0, |query| query.len() + 1));
+    url.push_str(&runtime.base_url);
+    url.push_str(&encoded.path);
+    if let Some(query) = query {
         url.push(if encoded.path.contains('?') { '&' } else { '?' });
         url.push_str(query);
     }

@@ -42,10 +42,13 @@ pub(super) struct Wishes {
     left_out: LeftOut,
 }
 
+// Looked up in every request: made when this is compiled.
+const RETRIES: HeaderName = HeaderName::from_static("x-litellm-num-retries");
+
 impl Wishes {
     /// Reads the header; a body may say more.
     pub(super) fn of_headers(headers: &HeaderMap) -> Self {
-        let told = headers.get(HeaderName::from_static("x-litellm-num-retries"));
+        let told = headers.get(RETRIES);
         let retries = told.and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
         Self { retries: retries.map(|retries| retries.min(MOST_RETRIES)), ..Self::default() }
     }

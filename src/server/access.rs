@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, Uri, Version};
+use axum::http::{HeaderMap, HeaderName, Uri, Version};
 use secrecy::SecretString;
 
 use crate::fault::{Refusal, RefusalKind};
@@ -139,16 +139,22 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Where clients show keys beside `Authorization`: Anthropic's, Azure's and Google's.
-const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+const KEY_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+/// LiteLLM's own.
+const OWN_HEADER: HeaderName = HeaderName::from_static("x-litellm-api-key");
 
 /// The keys a client showed: LiteLLM's own header, `Authorization: Bearer`, the vendors' headers, `?key=`.
 fn keys<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> impl Iterator<Item = SecretString> + 'r {
-    let text = move |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = text(AUTHORIZATION.as_str()).and_then(|value| {
+    let text = move |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text(AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    let own = text("x-litellm-api-key").map(|key| key.strip_prefix("Bearer ").unwrap_or(key));
+    let own = text(OWN_HEADER).map(|key| key.strip_prefix("Bearer ").unwrap_or(key));
     let vendors = KEY_HEADERS.into_iter().filter_map(text);
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let asked = query.filter(|(name, _)| name == "key").map(|(_, key)| SecretString::from(key.into_owned()));

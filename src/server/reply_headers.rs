@@ -1,9 +1,11 @@
 //! What the headers of a reply say beside its body: who answered and who decided, what it took, what it cost, and where the
 //! deployment's limits stand. Names and numbers are LiteLLM's and OpenAI's where they have one.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::BytesMut;
 
 use crate::money::NanoUsd;
 use crate::pipeline::{LimitLeft, ReplyMeta};
@@ -42,38 +44,80 @@ const OF_TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
+/// Bytes that the values of most replies need.
+const ROOM: usize = 320;
+
+/// Headers to come, whose values are written into one piece of memory: a reply has a score of them.
+struct Told<'h> {
+    headers: &'h mut HeaderMap,
+    room: BytesMut,
+}
+
+impl Told<'_> {
+    fn text(&mut self, name: HeaderName, value: &str) {
+        self.room.extend_from_slice(value.as_bytes());
+        self.end(name);
+    }
+
+    fn written(&mut self, name: HeaderName, value: std::fmt::Arguments<'_>) {
+        // Memory takes all that is written.
+        let _infallible = self.room.write_fmt(value);
+        self.end(name);
+    }
+
+    fn end(&mut self, name: HeaderName) {
+        // Names of an operator's may have letters that no header can hold.
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.room.split().freeze()) {
+            self.headers.insert(name, value);
+        }
+    }
+
+    fn millis(&mut self, name: HeaderName, length: Duration) {
+        let micros = length.as_micros();
+        self.written(name, format_args!("{}.{:03}", micros / 1000, micros % 1000));
+    }
+
+    /// A length of time as OpenAI's headers have it: `1m0s`, `7.5s`, `20ms`.
+    fn spelled(&mut self, name: HeaderName, length: Duration) {
+        let (minutes, seconds) = (length.as_secs() / 60, length.as_secs() % 60);
+        match (minutes, length.as_secs(), length.subsec_millis()) {
+            (0, 0, millis) => self.written(name, format_args!("{millis}ms")),
+            (0, _, 0) => self.written(name, format_args!("{seconds}s")),
+            (0, _, millis) => {
+                let fraction = format!("{millis:03}");
+                self.written(name, format_args!("{seconds}.{}s", fraction.trim_end_matches('0')));
+            }
+            _ => self.written(name, format_args!("{minutes}m{seconds}s")),
+        }
+    }
+}
+
 /// Adds them.
 pub(super) fn tell(headers: &mut HeaderMap, meta: &ReplyMeta) {
-    let mut text = |name: HeaderName, value: &str| {
-        // Names of an operator's may have letters that no header can hold.
-        HeaderValue::from_str(value).ok().and_then(|value| headers.insert(name, value))
-    };
-    text(POLICY, &meta.policy);
-    text(DEPLOYMENT, &meta.deployment);
-    text(MODEL_ID, &meta.deployment);
-    text(MODEL_GROUP, &meta.group);
+    let mut told = Told { headers, room: BytesMut::with_capacity(ROOM) };
+    told.text(POLICY, &meta.policy);
+    told.text(DEPLOYMENT, meta.deployment.as_str());
+    told.text(MODEL_ID, meta.deployment.as_str());
+    told.text(MODEL_GROUP, meta.group.as_str());
     if let Some(items) = &meta.items {
-        text(ITEMS, &ranges(items));
+        told.text(ITEMS, &ranges(items));
     }
     if let Some(dropped) = meta.dropped_told() {
-        text(DROPPED, &dropped);
+        told.text(DROPPED, &dropped);
     }
-    headers.insert(ATTEMPTS, meta.attempts.into());
-    headers.insert(WAITED, HeaderValue::from(u64::try_from(meta.waited.as_millis()).unwrap_or(u64::MAX)));
-    for (name, length) in [(DURATION, meta.took), (OVERHEAD, meta.overhead)] {
-        headers.extend(HeaderValue::try_from(format!("{:.3}", length.as_secs_f64() * 1000.0)).map(|told| (name, told)));
-    }
-    headers.insert(RETRIES, meta.tried.retries.into());
-    headers.insert(FALLBACKS, meta.tried.fallbacks.into());
+    told.written(ATTEMPTS, format_args!("{}", meta.attempts));
+    told.written(WAITED, format_args!("{}", meta.waited.as_millis()));
+    told.millis(DURATION, meta.took);
+    told.millis(OVERHEAD, meta.overhead);
+    told.written(RETRIES, format_args!("{}", meta.tried.retries));
+    told.written(FALLBACKS, format_args!("{}", meta.tried.fallbacks));
     for LimitLeft { what, limit, left, reset } in &meta.limits {
         let [all, rest, again] = if *what == "requests" { OF_REQUESTS } else { OF_TOKENS };
-        headers.insert(all, (*limit).into());
-        headers.insert(rest, (*left).into());
-        headers.extend(HeaderValue::try_from(spelled(*reset)).map(|reset| (again, reset)));
+        told.written(all, format_args!("{limit}"));
+        told.written(rest, format_args!("{left}"));
+        told.spelled(again, *reset);
     }
-    let mut dollars = |name: HeaderName, cost: NanoUsd| {
-        headers.extend(HeaderValue::try_from(cost.to_string()).map(|cost| (name, cost)));
-    };
+    let mut dollars = |name: HeaderName, cost: NanoUsd| told.written(name, format_args!("{cost}"));
     if let Some(cost) = meta.cost {
         dollars(COST, cost);
         dollars(COST_ORIGINAL, cost);
@@ -87,17 +131,6 @@ pub(super) fn tell(headers: &mut HeaderMap, meta: &ReplyMeta) {
         if bill.cache_write.0 > 0 {
             dollars(COST_CACHE_WRITE, bill.cache_write);
         }
-    }
-}
-
-/// A length of time as OpenAI's headers have it: `1m0s`, `7.5s`, `20ms`.
-fn spelled(length: Duration) -> String {
-    let (minutes, seconds) = (length.as_secs() / 60, length.as_secs() % 60);
-    match (minutes, length.as_secs(), length.subsec_millis()) {
-        (0, 0, millis) => format!("{millis}ms"),
-        (0, _, 0) => format!("{seconds}s"),
-        (0, _, millis) => format!("{seconds}.{}s", format!("{millis:03}").trim_end_matches('0')),
-        _ => format!("{minutes}m{seconds}s"),
     }
 }
 

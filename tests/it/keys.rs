@@ -409,7 +409,7 @@ cost_controls: {max_budget: 1.5}
         |most: u32| json!({"model": "g", "max_tokens": most, "messages": [{"role": "user", "content": "Hello there"}]});
     let (first, _) = virtual_time::ask(&gateway, &OpenAi, &body(80)).await.expect("it can pay for either");
     let (second, _) = virtual_time::ask(&gateway, &OpenAi, &body(200)).await.expect("it can pay for one");
-    assert_eq!([&*first.deployment, &*second.deployment], ["dear", "cheap"]);
+    assert_eq!([first.deployment.as_str(), second.deployment.as_str()], ["dear", "cheap"]);
     let refusal = virtual_time::ask(&gateway, &OpenAi, &body(60_000)).await.expect_err("for none");
     assert!(refusal.kind == RefusalKind::BudgetExceeded && refusal.message.contains("Max budget: 1.5"), "{refusal}");
     let budgets = &gateway.budgets;

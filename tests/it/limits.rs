@@ -39,7 +39,7 @@ witgate: {queue: {max_waiting: 10, max_wait_seconds: 120}}
     let mut served = Vec::new();
     for _ in 0..3 {
         let (about, _) = ask(&gateway, &OpenAi, &long("g")).await.expect("served");
-        served.push((about.deployment.clone(), gateway.clock.now().since(BEGIN).as_secs(), about.waited));
+        served.push((about.deployment.to_string(), gateway.clock.now().since(BEGIN).as_secs(), about.waited));
     }
     assert_eq!(served[0], ("a".to_owned(), 0, Duration::ZERO));
     assert_eq!(served[1], ("b".to_owned(), 0, Duration::ZERO));

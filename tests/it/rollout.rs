@@ -99,7 +99,7 @@ impl Serving {
     async fn ask(&self) -> (String, String) {
         let body = json!({"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
         let (meta, _) = ask(&self.gateway, &OpenAi, &body).await.expect("no request fails");
-        (meta.policy.to_string(), meta.deployment)
+        (meta.policy.to_string(), meta.deployment.to_string())
     }
 
     fn decider(&self) -> String {

@@ -1,5 +1,6 @@
 //! What budgets say of a request: which deployments it can pay for, and what it is told where it can pay for none.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::budgets::{BudgetId, Short};
@@ -24,14 +25,19 @@ pub(super) enum Unaffordable {
 
 /// Of `candidates`, those that the request can pay for; and why not the others. `held` is what it holds of its payers' budgets
 /// already: a retry asks for what it is more.
-pub(super) fn affordable(
+pub(super) fn affordable<'c>(
     context: &RequestContext<'_>,
     estimate: &Estimate,
-    candidates: &[usize],
+    candidates: &'c [usize],
     held: Option<NanoUsd>,
     now: Moment,
-) -> (Vec<usize>, Vec<Unaffordable>) {
+) -> (Cow<'c, [usize]>, Vec<Unaffordable>) {
     let mut shorts = Vec::new();
+    // Most requests have no budget.
+    let unbudgeted = |index: &usize| context.group.deployments[*index].budgets.is_empty();
+    if context.paying.budgets.is_empty() && candidates.iter().all(unbudgeted) {
+        return (Cow::Borrowed(candidates), shorts);
+    }
     let (budgets, payers) = (&context.gateway.budgets, &context.paying.budgets);
     let cost = |index: usize| estimate.demand(&context.group.deployments[index]).cost;
     let payers_are_short = |cost: NanoUsd| match held {
@@ -56,8 +62,8 @@ pub(super) fn affordable(
         shorts.extend(short.map(|short| Unaffordable::Short(*index, short)));
         !matches!(shorts.last(), Some(Unaffordable::Short(last, _)) if last == index)
     };
-    let found = candidates.iter().copied().filter(affords).collect();
-    (found, shorts)
+    let found: Vec<usize> = candidates.iter().copied().filter(affords).collect();
+    (Cow::Owned(found), shorts)
 }
 
 /// One that may be paid for once its tokens are counted: its cost is taken for the most that it can be until then.

@@ -121,7 +121,7 @@ async fn the_cause_chooses_the_list() {
     let settings = "router_settings: {fallbacks: [{'*': [c]}], context_window_fallbacks: [{a: [b]}], content_policy_fallbacks: [{a: [d]}]}";
     for (host, group) in [("long-1", "b"), ("moderated-1", "d"), ("bad-1", "c")] {
         let scene = Scene::new(&[("a", host), ("b", "ok-b"), ("c", "ok-c"), ("d", "ok-d")], settings);
-        assert_eq!(scene.ask("").await.unwrap().group, group, "{host}");
+        assert_eq!(scene.ask("").await.unwrap().group.as_str(), group, "{host}");
     }
 }
 
@@ -132,7 +132,7 @@ async fn a_request_may_bring_its_own_list_or_want_none() {
         "router_settings: {fallbacks: [{a: [b]}], model_group_alias: {other: c}}",
     );
     let own = scene.ask(r#", "fallbacks": [{"model": "other", "temperature": 0.25}]"#).await.unwrap();
-    assert_eq!(own.group, "c");
+    assert_eq!(own.group.as_str(), "c");
     let asked = scene.hosts.calls.lock().unwrap().last().unwrap().1.clone();
     assert!(asked.contains(r#""temperature":0.25"#) && !asked.contains("fallbacks"), "{asked}");
     let none = scene.ask(r#", "disable_fallbacks": true"#).await.unwrap_err();
@@ -193,7 +193,7 @@ async fn retries_are_counted_by_class_by_request_and_by_deployment() {
 async fn a_policy_never_repeats_what_a_deployment_refused() {
     let settings = "router_settings: {retry_policy: {BadRequestErrorRetries: 9}}";
     let scene = Scene::new(&[("a", "bad-1"), ("a", "bad-2"), ("a", "ok-1")], settings);
-    assert_eq!(scene.ask("").await.unwrap().group, "a");
+    assert_eq!(scene.ask("").await.unwrap().group.as_str(), "a");
     let scene = Scene::new(&[("a", "bad-1"), ("a", "bad-2")], settings);
     scene.ask("").await.unwrap_err();
     assert_eq!(scene.hosts.called().len(), 2, "each once");
@@ -221,12 +221,12 @@ async fn an_empty_account_takes_out_all_deployments_of_its_key_and_no_others() {
     };
     let list = [same("m1"), same("m2"), deployment("a", "ok-1", ", order: 2")].concat();
     let scene = Scene::of(&list, "router_settings: {num_retries: 5}");
-    assert_eq!(scene.ask("").await.unwrap().deployment, "ok-1");
+    assert_eq!(scene.ask("").await.unwrap().deployment.as_str(), "ok-1");
     assert_eq!(scene.hosts.called(), ["broke-1", "ok-1"], "the second row has the same key");
-    assert_eq!(scene.ask("").await.unwrap().deployment, "ok-1");
+    assert_eq!(scene.ask("").await.unwrap().deployment.as_str(), "ok-1");
     assert_eq!(scene.hosts.called().len(), 3, "left alone");
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
-    assert_eq!(scene.ask("").await.unwrap().deployment, "ok-1");
+    assert_eq!(scene.ask("").await.unwrap().deployment.as_str(), "ok-1");
     assert_eq!(scene.hosts.called()[3..], ["broke-1", "ok-1"], "one probe");
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     scene.ask("").await.unwrap();
@@ -250,7 +250,7 @@ async fn a_group_that_is_all_open_is_passed_over_where_another_takes_over() {
         "router_settings: {num_retries: 0, allowed_fails: 0, cooldown_time: 30, fallbacks: [{a: [b]}]}",
     );
     for _ in 0..25 {
-        assert_eq!(scene.ask("").await.unwrap().group, "b");
+        assert_eq!(scene.ask("").await.unwrap().group.as_str(), "b");
     }
     let called = scene.hosts.called();
     assert_eq!(called.iter().filter(|host| *host == "down-1").count(), 1, "{called:?}");
@@ -264,6 +264,6 @@ async fn a_prompt_that_is_too_long_is_sent_nowhere_but_to_the_longer_group() {
     ];
     let scene = Scene::of(&list.concat(), "router_settings: {context_window_fallbacks: [{a: [b]}]}");
     let long = r#", "messages": [{"role": "user", "content": "many words that are more than three tokens"}]"#;
-    assert_eq!(scene.ask(long).await.unwrap().group, "b");
+    assert_eq!(scene.ask(long).await.unwrap().group.as_str(), "b");
     assert_eq!(scene.hosts.called(), ["ok-b"]);
 }
