@@ -382,6 +382,8 @@ pub struct SimulatedModel {
     pub rpm: Option<u64>,
     /// Strict tokens per window (input and reserved output), counted on arrival over a sliding window.
     pub tpm: Option<u64>,
+    /// Whose limits these are, where several deployments share them.
+    pub account: Option<DeploymentId>,
     /// What every reply says, whatever is asked (LiteLLM's `mock_response`); one of LiteLLM's exceptions by name is that failure.
     pub says: Option<Arc<str>>,
 }
@@ -400,6 +402,7 @@ impl Default for SimulatedModel {
             window: Duration::from_mins(1),
             rpm: None,
             tpm: None,
+            account: None,
             says: None,
         }
     }

@@ -9,6 +9,7 @@ mod rollout;
 mod route;
 mod run;
 mod serve;
+mod simulate;
 mod spend;
 
 use std::fmt;
@@ -86,6 +87,9 @@ enum Command {
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
+    /// Send the same load through several configurations or routers on virtual time and compare them: time, cost, share of limits,
+    /// refusals. No provider is called.
+    Simulate(simulate::TrialArgs),
     /// Serve the simulated provider over HTTP, in the shapes of OpenAI and Anthropic.
     SimulateProvider(SimulateArgs),
 }
@@ -523,6 +527,7 @@ pub fn run() -> ExitCode {
         Command::Explain(ExplainArgs { request_id, dir, policies, json }) => {
             replay::explain(&request_id, dir.as_ref(), &Options { policy: None, policies }, json)
         }
+        Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::SimulateProvider(arguments) => serve::simulate(&arguments),
     }
 }

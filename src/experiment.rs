@@ -38,6 +38,7 @@ use crate::pipeline::Gateway;
 use crate::reload::Adjust;
 use crate::upstream::Upstream;
 
+pub(crate) use adjust::spoken_as_simulated;
 pub use adjust::{for_plan, for_run};
 pub use answer::{Answer, End, Failure};
 pub use execute::RunFolder;
@@ -46,8 +47,10 @@ pub use items::{Call, Item};
 pub use load::load;
 pub use looking::{Look, look};
 pub use plan::{Figures, ModelPlan, NeverFits, Plan, Recommendation, plan};
+pub(crate) use plan::{limit_per_minute, number};
 pub use planned::{Expectation, Expectations};
 pub use progress::{ModelProgress, Progress};
+pub(crate) use report::{STYLE, by_minute, escaped};
 pub use runner::{Finish, Journal, Runner};
 pub use what_if::WhatIf;
 

@@ -49,6 +49,7 @@ pub mod kit;
 pub mod pipeline;
 pub mod replay;
 pub mod scenario;
+pub mod simulate;
 // L5: entry points
 pub mod cli;
 pub mod server;

@@ -40,7 +40,7 @@ use postgres::{Connection, Postgres};
 pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
 pub use items::{ItemState, ItemStore, KeptItem};
 pub use keys::KeyStore;
-pub use spend::{By, Logged, Period, Reader, Replies, Spend};
+pub use spend::{Arrived, By, Logged, Period, Reader, Replies, Spend};
 
 /// How long a record waits for others before it is written.
 const FLUSH: Duration = Duration::from_millis(25);

@@ -72,6 +72,9 @@ impl Precision {
 /// At most this many input tokens, whatever the model. Reads every byte's length, not the bytes.
 #[must_use]
 pub fn upper_bound(request: &ChatRequest) -> u64 {
+    if let Some(told) = request.input_tokens {
+        return told;
+    }
     let mut bound = Bound(0);
     walk(request, &mut bound);
     bound.0
@@ -80,6 +83,9 @@ pub fn upper_bound(request: &ChatRequest) -> u64 {
 /// Input tokens under the encoding of `model`, named as its provider names it. Loads the encoding if need be.
 #[must_use]
 pub fn count(request: &ChatRequest, model: &str) -> Count {
+    if let Some(tokens) = request.input_tokens {
+        return Count { tokens, exact: true };
+    }
     let mut counter = Counter { encoding: Encoding::of(model), tokens: 0, exact: true };
     walk(request, &mut counter);
     Count { tokens: counter.tokens, exact: counter.exact && counter.encoding.is_some() }

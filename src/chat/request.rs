@@ -41,6 +41,8 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the client wants usage at the end of a stream.
     pub stream_usage: bool,
+    /// Input tokens, where they are told and there is nothing to count: requests of a simulation. No client API reads it from anywhere.
+    pub input_tokens: Option<u64>,
     /// Set where vectors of the messages' contents are asked for in the place of a reply. Each message is one input then: a text, or
     /// an array of token numbers kept whole.
     pub vectors: Option<VectorRequest>,

@@ -1,17 +1,19 @@
 //! `witgate plan`, `witgate run` and `witgate runs`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::ExpectShape;
 use crate::experiment::{self, Assemble, Expectation, Expectations, Experiment, Plan, Wanted, WhatIf};
 use crate::http::HttpUpstream;
 use crate::pipeline::{BlockingPool, Gateway};
 use crate::policy::{Compiler, EngineOptions};
 use crate::reload::{ConfigSource, PolicySource, Sources};
 use crate::start::{self, Options};
+use crate::store::Place;
 use crate::telemetry::DroppedLines;
 
 use super::{PlanArgs, environment, fail, say, serve};
@@ -26,7 +28,7 @@ pub(super) type Variables = fn(&str) -> Option<String>;
 
 /// The environment, with a key wherever one is missing: a plan sends nothing, and may be made before there is any. Each is another one,
 /// so that different keys have different limits.
-fn with_keys(name: &str) -> Option<String> {
+pub(super) fn with_keys(name: &str) -> Option<String> {
     environment(name).or_else(|| name.contains("KEY").then(|| format!("planned-{name}")))
 }
 
@@ -81,16 +83,21 @@ pub(super) fn planned(
 /// What is expected of models: what the ledger has seen, else what the file says, else defaults.
 fn expectations(found: &Experiment) -> Expectations {
     let expect = found.file.expect;
+    let config = found.file.config.as_ref().map(|config| config.value.as_path());
+    let state = found.settings.state_dir.clone().or_else(|| serve::state_folder(config));
+    let place = found.settings.ledger.clone().and_then(|told| start::place(told, state).ok());
+    learned(expect, place)
+}
+
+/// What a ledger has seen of models, else what is expected of them.
+pub(super) fn learned(expect: ExpectShape, place: Option<Place>) -> Expectations {
     let otherwise = Expectation {
         output_tokens: expect.output_tokens.unwrap_or(OUTPUT_TOKENS),
         first_token: expect.first_token,
         tokens_per_second: expect.tokens_per_second,
         learned: false,
     };
-    let config = found.file.config.as_ref().map(|config| config.value.as_path());
-    let state = found.settings.state_dir.clone().or_else(|| serve::state_folder(config));
     // A ledger that is not there yet knows nothing, which is no problem.
-    let place = found.settings.ledger.clone().and_then(|told| start::place(told, state).ok());
     let replies = place.and_then(|place| place.read().ok()?.replies().ok());
     let learned = replies.unwrap_or_default().into_iter().filter(|seen| seen.replies >= ENOUGH).map(|seen| {
         // All of its time as writing: what a reply of another length would take is then in proportion.
@@ -111,7 +118,11 @@ fn expectations(found: &Experiment) -> Expectations {
 
 /// Assembles gateways over the experiment's configuration.
 pub(super) fn assembler(found: &Experiment, seed: u64, variables: Variables) -> Box<Assemble<'static>> {
-    let config = found.file.config.as_ref().map(|config| config.value.clone());
+    assembler_of(found.file.config.as_ref().map(|config| config.value.clone()), seed, variables)
+}
+
+/// Assembles gateways over a configuration.
+pub(super) fn assembler_of(config: Option<PathBuf>, seed: u64, variables: Variables) -> Box<Assemble<'static>> {
     Box::new(move |wanted| gateway(config.as_deref(), wanted, seed, variables))
 }
 

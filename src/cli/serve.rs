@@ -160,6 +160,7 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         window: std::time::Duration::from_secs_f64(arguments.window_seconds),
         rpm: arguments.rpm,
         tpm: arguments.tpm,
+        account: None,
         says: None,
     };
     let address = SocketAddr::new(arguments.host, arguments.port);

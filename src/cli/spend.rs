@@ -43,7 +43,7 @@ pub(super) fn spend(arguments: SpendArgs) -> ExitCode {
 }
 
 /// The file that is named, else where a gateway with this configuration keeps it; and the keys it gives.
-fn place(config: Option<&Path>, ledger: Option<PathBuf>) -> Result<(Place, Vec<VirtualKey>), String> {
+pub(super) fn place(config: Option<&Path>, ledger: Option<PathBuf>) -> Result<(Place, Vec<VirtualKey>), String> {
     let mut keys = Vec::new();
     let (mut told, mut state) = (LedgerSettings::default(), serve::state_folder(config));
     if let Some(path) = config {

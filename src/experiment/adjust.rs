@@ -126,8 +126,15 @@ fn dress(experiment: &Experiment, group: &mut Group) {
 
 /// A deployment that is asked nothing: simulated, with the limits, prices and encoding of the real one.
 fn plan(deployment: &mut Deployment, expectations: &Expectations) {
-    let (format, _) = format::own();
     deployment.origin = Origin::Http(origin(expectations.place(deployment)).into());
+    spoken_as_simulated(deployment);
+    let patient = Timeouts { connect: LONGEST, first_byte: LONGEST, idle: LONGEST };
+    (deployment.timeouts, deployment.stream_timeouts) = (patient, patient);
+}
+
+/// As simulated providers are spoken to: in our own format, without credentials.
+pub(crate) fn spoken_as_simulated(deployment: &mut Deployment) {
+    let (format, _) = format::own();
     deployment.format = format;
     deployment.quirks = &NO_QUIRKS;
     deployment.policy = None;
@@ -136,6 +143,4 @@ fn plan(deployment: &mut Deployment, expectations: &Expectations) {
     deployment.api_version = None;
     deployment.headers = HeaderMap::new();
     deployment.query = None;
-    let patient = Timeouts { connect: LONGEST, first_byte: LONGEST, idle: LONGEST };
-    (deployment.timeouts, deployment.stream_timeouts) = (patient, patient);
 }

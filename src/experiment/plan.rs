@@ -24,7 +24,8 @@ use crate::money::NanoUsd;
 use crate::pipeline::Recorder;
 
 pub use advice::Recommendation;
-pub(super) use figures::{number, plan as summed};
+pub(super) use figures::plan as summed;
+pub(crate) use figures::{limit_per_minute, number};
 
 /// When virtual time begins: the start of a minute.
 const BEGIN: Moment = Moment::from_millis(1_800_000_000_000);

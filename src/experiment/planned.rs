@@ -13,11 +13,10 @@ use crate::catalog::Deployment;
 use crate::chat::{Choice, FinishReason, Part, Reply, Rest, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::{self, ClientRequest};
+use crate::provider::simulated::OUTPUT_TOLD;
 use crate::tokens;
 use crate::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
-/// The field of a planned request that says how long its reply is to be.
-pub(super) const PLANNED: &str = "witgate_planned_output";
 /// How the addresses of planned providers begin.
 const ORIGIN: &str = "http://planned.invalid/";
 
@@ -92,7 +91,7 @@ impl Upstream for PlannedUpstream {
             let request = api.parse(&ClientRequest::post(Uri::default(), call.body)).map_err(|refusal| {
                 AttemptFault::new(FaultKind::Rejected, format!("the plan cannot read a request: {}", refusal.message))
             })?;
-            let wanted = request.rest.get(PLANNED).and_then(serde_json::Value::as_u64);
+            let wanted = request.rest.get(OUTPUT_TOLD).and_then(serde_json::Value::as_u64);
             let wanted = wanted.unwrap_or_else(|| expected.output_tokens.into());
             let output_tokens = request.max_tokens.map_or(wanted, |most| wanted.min(most.into()));
             let input_tokens = tokens::count(&request, &request.model).tokens;

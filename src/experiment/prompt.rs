@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::planned::PLANNED;
 use super::{Call, Experiment};
+use crate::provider::simulated::OUTPUT_TOLD;
 use crate::seed::derive;
 
 /// The variable that holds an item's fields in a batch.
@@ -125,7 +125,7 @@ impl Experiment {
             body.entry("response_format").or_insert(format);
         }
         if let Some(output) = output {
-            body.insert(PLANNED.to_owned(), output.into());
+            body.insert(OUTPUT_TOLD.to_owned(), output.into());
         }
         Value::Object(body).to_string().into()
     }

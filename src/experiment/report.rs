@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::execute::Kept;
 use super::planned::{Expectation, Expectations};
-use super::{End, Experiment, ModelPlan, Plan, plan};
+use super::{End, Experiment, Plan, plan};
 use crate::moment::Moment;
 
-const STYLE: &str = "\
+/// How pages look.
+pub(crate) const STYLE: &str = "\
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
@@ -61,7 +62,7 @@ pub(super) fn page(
     models(&mut out, done);
     quality(&mut out, experiment, kept, done);
     for model in done.models.iter().filter(|model| !model.tokens_by_minute.is_empty()) {
-        by_minute(&mut out, model);
+        by_minute(&mut out, &model.model, &model.tokens_by_minute, model.tokens_per_minute);
     }
     foretold(&mut out, calibration);
     failures(&mut out, experiment, kept);
@@ -157,34 +158,37 @@ fn quality(out: &mut String, experiment: &Experiment, kept: &[Kept], done: &Plan
     out.push_str("</svg>");
 }
 
-/// Tokens of each minute against the limit.
-fn by_minute(out: &mut String, model: &ModelPlan) {
+/// Tokens of each minute against the limit; of many minutes, the mean of several in one bar.
+pub(crate) fn by_minute(out: &mut String, title: &str, tokens: &[u64], limit: Option<u64>) {
     const WIDE: f64 = 620.0;
     const HIGH: f64 = 130.0;
-    let limit = model.tokens_per_minute;
-    let most = model.tokens_by_minute.iter().copied().chain(limit).max().unwrap_or(1).max(1);
+    const MOST_BARS: usize = 310;
     let number = plan::number;
-    let each = WIDE / number(model.tokens_by_minute.len() as u64);
+    let together = tokens.len().div_ceil(MOST_BARS).max(1);
+    let mean = |minutes: &[u64]| number(minutes.iter().sum()) / number(minutes.len() as u64);
+    let bars: Vec<f64> = tokens.chunks(together).map(mean).collect();
+    let most = bars.iter().copied().chain(limit.map(number)).fold(1.0, f64::max);
+    let each = WIDE / number(bars.len().max(1) as u64);
     let _ = write!(
         out,
         "<h2>Tokens by minute: {}</h2><svg viewBox=\"0 0 700 170\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"150\" x2=\"680\" y2=\"150\"/>\
-         <text x=\"6\" y=\"24\">{most}</text><text x=\"6\" y=\"152\">0</text><text x=\"600\" y=\"165\">minute {}</text>",
-        escaped(&model.model),
-        model.tokens_by_minute.len(),
+         <text x=\"6\" y=\"24\">{most:.0}</text><text x=\"6\" y=\"152\">0</text><text x=\"600\" y=\"165\">minute {}</text>",
+        escaped(title),
+        tokens.len(),
     );
-    for (minute, tokens) in model.tokens_by_minute.iter().enumerate() {
-        let high = number(*tokens) / number(most) * HIGH;
-        let x = 60.0 + number(minute as u64) * each;
+    for (bar, tokens) in bars.iter().enumerate() {
+        let high = tokens / most * HIGH;
+        let x = 60.0 + number(bar as u64) * each;
         let _ = write!(
             out,
-            "<rect class=\"bar\" x=\"{x:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{high:.2}\"><title>minute {}: {tokens} tokens</title></rect>",
+            "<rect class=\"bar\" x=\"{x:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{high:.2}\"><title>minute {}: {tokens:.0} tokens</title></rect>",
             150.0 - high,
             (each * 0.9).max(0.3),
-            minute + 1,
+            bar * together + 1,
         );
     }
     if let Some(limit) = limit {
-        let y = 150.0 - number(limit) / number(most) * HIGH;
+        let y = 150.0 - number(limit) / most * HIGH;
         let _ = write!(
             out,
             "<line class=\"limit\" x1=\"60\" y1=\"{y:.2}\" x2=\"680\" y2=\"{y:.2}\"/><text x=\"560\" y=\"{:.2}\">limit {limit}</text>",
@@ -243,6 +247,6 @@ fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {
 }
 
 /// Text as a page may hold it: names and reasons are others' words.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

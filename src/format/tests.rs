@@ -80,6 +80,7 @@ fn request(dialect: &'static str) -> ChatRequest {
         user: None,
         stream: true,
         stream_usage: true,
+        input_tokens: None,
         vectors: None,
         echo: crate::chat::Rest::new(),
         untold: Vec::new(),

@@ -10,6 +10,7 @@
 //! - A reply that must be JSON is JSON, and follows the schema as far as types, enums and required fields go.
 //! - A model that always says the same (`mock_response`) says that, whatever is asked.
 //! - Tokens are counted as [`tokens`] says: words, roughly.
+//! - A request may say how many tokens it has and its reply is to have ([`INPUT_TOLD`], [`OUTPUT_TOLD`]): a simulation has counts and no texts.
 //! - The head of an answer comes with the first token; of an answer that is not streamed, with the last.
 //! - Limits count what was let in during the last 60 seconds, or the window it is given, on arrival: one request, and its input tokens plus
 //!   `max_tokens` (the model's usual length where there is none), however short the reply turns out. A refused
@@ -51,6 +52,11 @@ mod wire;
 
 /// The scheme of a call to the simulated provider in this process.
 const SCHEME: &str = "simulated://";
+
+/// The field of a request that says how many input tokens it has.
+pub const INPUT_TOLD: &str = "witgate_planned_input";
+/// The field of a request that says how many output tokens its reply is to have.
+pub const OUTPUT_TOLD: &str = "witgate_planned_output";
 
 /// The simulated provider, with its models as one snapshot knows them.
 #[derive(Clone, Debug)]
@@ -130,11 +136,16 @@ impl Simulated {
     ) -> Result<UpstreamResponse, AttemptFault> {
         let start = Instant::now();
         let now = self.clock.now();
-        let (content, input) = tokens::survey(&request);
-        let reserved = input + u64::from(request.max_tokens.unwrap_or(model.output_tokens));
+        let (content, counted) = tokens::survey(&request);
+        let told = |name| request.rest.get(name)?.as_u64().map(|told| told.min(u32::MAX.into()));
+        let input = told(INPUT_TOLD).unwrap_or(counted);
+        let most = request.max_tokens.map(u64::from);
+        let output = told(OUTPUT_TOLD).map(|told| most.map_or(told, |most| told.min(most)));
+        let reserved = input + output.or(most).unwrap_or(model.output_tokens.into());
         let (arrival, verdict, level) = {
             let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-            let meter = meters.entry(id.clone()).or_default();
+            let account = model.account.as_ref().unwrap_or(id);
+            let meter = meters.entry(account.clone()).or_default();
             let (arrival, verdict) = meter.admit(now, reserved, model);
             (arrival, verdict, meter.level(now, model))
         };
@@ -160,7 +171,8 @@ impl Simulated {
             return Ok(whole(StatusCode::OK, headers, emulation.api().vectors(&request, &vectors)));
         }
         let seed = derive(model.seed, content);
-        let script = Script::write(&request, model, input, seed, format!("{}{draw:016x}", emulation.id_prefix()), now);
+        let id = format!("{}{draw:016x}", emulation.id_prefix());
+        let script = Script::write(&request, model, (input, output), seed, id, now);
         if request.stream {
             waits.for_head(start, pace.due(0)).await?;
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::postgres::{Postgres, numbered};
 use super::schema;
+use super::spent::Bound::{self, At, Id};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
@@ -104,6 +105,25 @@ pub struct Logged {
     pub status: u16,
     /// How it ended.
     pub ending: String,
+}
+
+/// One request, as it may be simulated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its id.
+    pub id: String,
+    /// When it arrived, in milliseconds since the epoch.
+    pub arrived_ms: u64,
+    /// The caller's key, by name.
+    pub key: Option<String>,
+    /// The group it was first called for.
+    pub model_group: String,
+    /// Input tokens of its reply's call; where it got none, as they were estimated.
+    pub input_tokens: u64,
+    /// Output tokens of its reply.
+    pub output_tokens: Option<u64>,
+    /// Its tags, in order.
+    pub tags: Vec<String>,
 }
 
 /// How one model's replies were.
@@ -270,6 +290,47 @@ impl Reader {
         }
     }
 
+    /// The next requests of a period that a group was found for, the oldest first: after the one with this arrival and id, at most `most`.
+    ///
+    /// # Errors
+    /// As [`Reader::spend`].
+    pub fn arrived(&self, period: &Period, after: Option<&(u64, String)>, most: u32) -> Result<Vec<Arrived>, String> {
+        const REQUESTS: &str = "SELECT id, arrived_ms, key, coalesce((SELECT model_group FROM attempts WHERE request = id \
+             ORDER BY number LIMIT 1), model_group), coalesce((SELECT input_tokens FROM attempts WHERE request = id AND \
+             fault IS NULL ORDER BY number DESC LIMIT 1), estimated_input_tokens), (SELECT output_tokens FROM attempts WHERE \
+             request = id AND fault IS NULL ORDER BY number DESC LIMIT 1) FROM requests WHERE arrived_ms >= ?1 AND arrived_ms < ?2 \
+             AND model_group IS NOT NULL AND (arrived_ms > ?3 OR (arrived_ms = ?3 AND id > ?4)) ORDER BY arrived_ms, id LIMIT ?5";
+        const TAGS: &str = "SELECT request, tag FROM tags JOIN requests ON requests.id = tags.request \
+             WHERE arrived_ms >= ?1 AND arrived_ms <= ?2 ORDER BY request, tag";
+        let [since, until] = bounds(period)?;
+        let (last, id) =
+            after.map_or((-1, String::new()), |(ms, id)| (i64::try_from(*ms).unwrap_or(i64::MAX), id.clone()));
+        let line = |row: &Columns<'_>| {
+            Ok(Arrived {
+                id: row.text(0)?.unwrap_or_default(),
+                arrived_ms: row.count(1)?,
+                key: row.text(2)?,
+                model_group: row.text(3)?.unwrap_or_default(),
+                input_tokens: row.count(4)?,
+                output_tokens: row.whole(5)?,
+                tags: Vec::new(),
+            })
+        };
+        let most = i64::from(most);
+        let mut page = self.rows(REQUESTS, &[At(since), At(until), At(last), Id(id), At(most)], line)?;
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(page) };
+        let span = [first.arrived_ms, last.arrived_ms].map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)).map(At);
+        let tag = |row: &Columns<'_>| Ok((row.text(0)?.unwrap_or_default(), row.text(1)?.unwrap_or_default()));
+        let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (request, tag) in self.rows(TAGS, &span, tag)? {
+            tags.entry(request).or_default().push(tag);
+        }
+        for arrived in &mut page {
+            arrived.tags = tags.remove(&arrived.id).unwrap_or_default();
+        }
+        Ok(page)
+    }
+
     /// How long the replies of each model were and how long they took: of its last thousand whole ones.
     ///
     /// # Errors
@@ -292,6 +353,30 @@ impl Reader {
             })
         };
         self.all(ALL, line)
+    }
+
+    /// Every row of a statement with these parameters.
+    fn rows<T>(
+        &self,
+        text: &str,
+        bounds: &[Bound],
+        line: impl Fn(&Columns<'_>) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        match &self.0 {
+            Source::File(database) => {
+                let mut statement = database.prepare(text).map_err(|fault| fault.to_string())?;
+                let mut rows =
+                    statement.query(rusqlite::params_from_iter(bounds)).map_err(|fault| fault.to_string())?;
+                from_file(&mut rows, line)
+            }
+            Source::Server(server) => {
+                let (text, bounds) = (numbered(text), bounds.to_vec());
+                let rows = server.run(move |client| {
+                    client.query(text.as_str(), &bounds.iter().map(Bound::as_sql).collect::<Vec<_>>())
+                })?;
+                rows.iter().map(|row| line(&Columns::Server(row))).collect()
+            }
+        }
     }
 
     /// Every row of a statement without parameters.

@@ -33,6 +33,7 @@ fn request(messages: Vec<Message>) -> ChatRequest {
         user: None,
         stream: false,
         stream_usage: false,
+        input_tokens: None,
         vectors: None,
         echo: crate::chat::Rest::new(),
         untold: Vec::new(),

@@ -53,6 +53,8 @@ fn every_command_of_the_readme_is_one_that_a_test_runs() {
         "serve",
         "serve --config config.yaml",
         "spend --config examples/spend.yaml --by day",
+        // `simulate.rs`.
+        "simulate --config examples/multi-key-tpm.yaml --load examples/load.jsonl --routers simple-shuffle,tpm-aware",
         "simulate-provider --port 4010 --ttft-ms 300 --tokens-per-second 60 --tpm 30000",
     ];
     assert_eq!(shown(), run_here.map(str::to_owned).into());

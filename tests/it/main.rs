@@ -36,6 +36,7 @@ mod reload;
 mod replay;
 mod roles;
 mod rollout;
+mod simulate;
 #[cfg(target_os = "linux")]
 mod stopping;
 mod support;

@@ -297,6 +297,7 @@ fn simulated(written: Option<&Simulated>) -> SimulatedModel {
         window: written.window.unwrap_or(plain.window),
         rpm: written.rpm,
         tpm: written.tpm,
+        account: None,
         says: None,
     }
 }

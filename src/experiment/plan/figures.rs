@@ -112,7 +112,7 @@ fn of_model(
         (Dimension::Requests, requests.len() as u64, "requests"),
     ];
     let shares = used.into_iter().filter_map(|(dimension, used, name)| {
-        let limit = per_minute(group, dimension)?;
+        let limit = limit_per_minute(group, dimension)?;
         Some((number(used) / (number(limit) * windows), format!("{limit} {name} a minute")))
     });
     let waits = answers.iter().any(|(_, answer)| answer.waited_ms >= WAITED);
@@ -133,7 +133,7 @@ fn of_model(
         utilization: round(utilization),
         bound_by,
         tokens_by_minute: by_minute,
-        tokens_per_minute: per_minute(group, Dimension::Tokens),
+        tokens_per_minute: limit_per_minute(group, Dimension::Tokens),
         waited_minutes: mean(answers.iter().map(|(_, answer)| number(answer.waited_ms) / number(MINUTE))),
         rate_limited: answers.iter().map(|(_, answer)| u64::from(answer.rate_limited)).sum(),
         expects: match (simulated, expected.learned, experiment.file.expect.output_tokens.is_some()) {
@@ -146,7 +146,7 @@ fn of_model(
 }
 
 /// The limit of a group over all its deployments, for a minute; `None` where one has none.
-fn per_minute(group: &Group, dimension: Dimension) -> Option<u64> {
+pub(crate) fn limit_per_minute(group: &Group, dimension: Dimension) -> Option<u64> {
     let mut scopes = BTreeMap::new();
     for deployment in &group.deployments {
         let spec = &deployment.limits;
@@ -210,7 +210,7 @@ fn round(share: f64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sums for people")]
-pub(in crate::experiment) const fn number(count: u64) -> f64 {
+pub(crate) const fn number(count: u64) -> f64 {
     count as f64
 }
 

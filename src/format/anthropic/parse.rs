@@ -49,6 +49,7 @@ pub(super) fn countable(body: &[u8]) -> Result<ChatRequest, Refusal> {
         stream: fields.flag("stream")?.unwrap_or(false),
         // This dialect's streams always tell what was used.
         stream_usage: true,
+        input_tokens: None,
         vectors: None,
         echo: Rest::new(),
         untold: Vec::new(),

@@ -64,6 +64,7 @@ pub(super) fn settings(mut fields: Fields<'_>, model: String, messages: Vec<Mess
         user: fields.text("user")?,
         stream,
         stream_usage,
+        input_tokens: None,
         vectors: None,
         echo: Rest::new(),
         untold: Vec::new(),

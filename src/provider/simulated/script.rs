@@ -23,6 +23,8 @@ pub(super) struct Script {
     model: String,
     created: u64,
     input: u64,
+    /// Output tokens, where they were told.
+    told: Option<u64>,
     choices: Vec<ChoiceScript>,
 }
 
@@ -44,19 +46,21 @@ impl Script {
     pub(super) fn write(
         request: &ChatRequest,
         model: &SimulatedModel,
-        input: u64,
+        (input, told): (u64, Option<u64>),
         seed: u64,
         id: String,
         now: Moment,
     ) -> Self {
         let choices = (0..request.choices.clamp(1, MOST_CHOICES))
-            .map(|choice| ChoiceScript::write(request, model, derive(seed, choice.into())));
-        Self { id, model: request.model.clone(), created: now.as_millis() / 1000, input, choices: choices.collect() }
+            .map(|choice| ChoiceScript::write(request, model, told.is_some(), derive(seed, choice.into())));
+        let model = request.model.clone();
+        Self { id, model, created: now.as_millis() / 1000, input, told, choices: choices.collect() }
     }
 
     /// The output tokens of the longest alternative; alternatives are sent side by side.
     pub(super) fn longest(&self) -> usize {
-        self.choices.iter().map(|script| script.steps.len()).max().unwrap_or(0)
+        let written = || self.choices.iter().map(|script| script.steps.len()).max().unwrap_or(0);
+        self.told.map_or_else(written, |told| usize::try_from(told).unwrap_or(usize::MAX))
     }
 
     fn usage(&self, output_tokens: u64) -> Usage {
@@ -64,7 +68,7 @@ impl Script {
     }
 
     fn output(&self) -> u64 {
-        self.choices.iter().map(|script| script.steps.len() as u64).sum()
+        self.told.unwrap_or_else(|| self.choices.iter().map(|script| script.steps.len() as u64).sum())
     }
 
     /// The reply in one piece.
@@ -89,7 +93,9 @@ impl Script {
 
     /// The reply as a stream.
     pub(super) fn beats(self, dialect: Dialect) -> std::vec::IntoIter<Beat> {
-        let last = self.longest().saturating_sub(1);
+        let written = self.choices.iter().map(|script| script.steps.len()).max().unwrap_or(0);
+        // Between what is written and the end of what was told, nothing is said.
+        let (last, end) = (written.saturating_sub(1), self.longest().saturating_sub(1));
         let usage = self.usage(self.output());
         let start =
             Delta::Start { id: self.id.clone(), model: self.model.clone(), created: Some(self.created), dialect };
@@ -105,14 +111,15 @@ impl Script {
                 }
             }
         }
-        beats.push(Beat { place: last, chunks: vec![Chunk::of(Delta::Usage(usage))] });
+        beats.push(Beat { place: end.max(last), chunks: vec![Chunk::of(Delta::Usage(usage))] });
         beats.into_iter()
     }
 }
 
 impl ChoiceScript {
-    fn write(request: &ChatRequest, model: &SimulatedModel, seed: u64) -> Self {
-        if let Some(says) = &model.says {
+    fn write(request: &ChatRequest, model: &SimulatedModel, told: bool, seed: u64) -> Self {
+        // Whoever tells how long it is reads none of it.
+        if let Some(says) = model.says.as_deref().or(told.then_some("simulated")) {
             let steps = tokens::pieces(says).map(|piece| Delta::Text(piece.to_owned())).collect();
             return Self { steps, finish: FinishReason::Stop };
         }

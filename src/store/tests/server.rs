@@ -147,6 +147,19 @@ fn a_server_keeps_and_tells_what_a_file_does() {
     assert_eq!(kept.requests(None, &Period::default(), 7), file.requests(None, &Period::default(), 7));
     let id = kept.requests(None, &Period::default(), 1).unwrap().remove(0).id;
     assert_eq!(kept.requests(Some(&id), &Period::default(), 9).unwrap().len(), 1);
+    let first = kept.arrived(&Period::default(), None, 7).unwrap();
+    let after = first.last().map(|last| (last.arrived_ms, last.id.clone()));
+    assert_eq!(
+        (first.len(), &*first[1].tags, first[1].model_group.as_str()),
+        (7, &["b", "study", "withnothing"].map(str::to_owned)[..], "b")
+    );
+    for after in [None, after] {
+        let most = 200;
+        assert_eq!(
+            kept.arrived(&Period::default(), after.as_ref(), most),
+            file.arrived(&Period::default(), after.as_ref(), most)
+        );
+    }
     let wrong = Period { since: Some("yesterday".to_owned()), until: None };
     assert!(kept.spend(By::Key, &wrong).unwrap_err().contains("YYYY-MM-DD"));
     let ledgers = places.each_ref().map(|place| place.write().unwrap());

@@ -49,6 +49,7 @@ pub(super) fn bare(model: String, messages: Vec<Message>) -> ChatRequest {
         user: None,
         stream: false,
         stream_usage: true,
+        input_tokens: None,
         vectors: None,
         echo: Rest::new(),
         untold: Vec::new(),

@@ -90,6 +90,7 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
         user: fields.text("user")?,
         stream: fields.flag("stream")?.unwrap_or(false),
         stream_usage: true,
+        input_tokens: None,
         vectors: None,
         echo,
         untold,

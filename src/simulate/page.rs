@@ -1,0 +1,132 @@
+//! Outcomes on one page with everything in it, readable without a network, its charts drawn in place.
+
+use std::fmt::Write as _;
+
+use super::show::{money, span};
+use super::{Outcome, Survey};
+use crate::experiment::{STYLE, by_minute, escaped, number};
+
+/// Lines of a chart that can be told apart; the next ones begin anew.
+const COLOURS: [&str; 6] = ["#3a6ea5", "#b3261e", "#2e7d32", "#8e5bb5", "#c77700", "#00838f"];
+
+/// The page.
+#[must_use]
+pub fn page(survey: &Survey, outcomes: &[Outcome]) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>One load, {count} contenders</title><style>{STYLE}</style></head><body><h1>One load, {count} contenders</h1>\
+         <p>{} requests with {} input tokens, arriving over {}. Simulated by witgate {}: no provider was called.</p>",
+        survey.requests,
+        survey.input_tokens,
+        span(survey.last.since(survey.first).as_secs_f64()),
+        env!("CARGO_PKG_VERSION"),
+        count = outcomes.len(),
+    );
+    contenders(&mut out, outcomes);
+    times(&mut out, outcomes);
+    deployments(&mut out, outcomes);
+    for outcome in outcomes {
+        for group in outcome.groups.iter().filter(|group| !group.tokens_by_minute.is_empty()) {
+            let title = format!("{}, {}", outcome.name, group.group);
+            by_minute(&mut out, &title, &group.tokens_by_minute, group.tokens_per_minute);
+        }
+    }
+    out.push_str("</body></html>\n");
+    out
+}
+
+fn contenders(out: &mut String, outcomes: &[Outcome]) {
+    out.push_str(
+        "<h2>Contenders</h2><table><tr><th>contender</th><th>answered</th><th>without a reply</th><th>makespan</th><th>limit used</th>\
+         <th>USD</th><th>p50 s</th><th>p95 s</th><th>p99 s</th><th>waited, p95 s</th><th>429s</th><th>fallbacks</th></tr>",
+    );
+    for outcome in outcomes {
+        let refused: Vec<String> = outcome.refused.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let times = outcome.latency_seconds;
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1} %</td><td>{}</td><td>{:.1}</td><td>{:.1}</td><td>{:.1}</td>\
+             <td>{:.1}</td><td>{}</td><td>{}</td></tr>",
+            escaped(&outcome.name),
+            outcome.answered,
+            if refused.is_empty() { "0".to_owned() } else { refused.join(", ") },
+            span(outcome.makespan_seconds),
+            outcome.limit_used * 100.0,
+            money(outcome.cost_usd),
+            times.p50,
+            times.p95,
+            times.p99,
+            outcome.waited_seconds.p95,
+            outcome.rate_limited,
+            outcome.fallbacks,
+        );
+    }
+    out.push_str("</table>");
+    for outcome in outcomes {
+        for (model, count) in &outcome.left_out {
+            let (name, model) = (escaped(&outcome.name), escaped(model));
+            let _ =
+                write!(out, "<p>{name}: {count} requests for <code>{model}</code> are left out: nobody serves it.</p>");
+        }
+    }
+}
+
+/// The time of replies by the share of them that was faster.
+fn times(out: &mut String, outcomes: &[Outcome]) {
+    let curves: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.curve.is_empty()).collect();
+    let most = curves.iter().filter_map(|outcome| outcome.curve.last()).copied().fold(0.0, f64::max);
+    if most <= 0.0 {
+        return;
+    }
+    let high = 290 + 18 * curves.len();
+    let _ = write!(
+        out,
+        "<h2>Time of replies</h2><svg viewBox=\"0 0 700 {high}\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"250\" x2=\"680\" y2=\"250\"/>\
+         <line class=\"axis\" x1=\"60\" y1=\"20\" x2=\"60\" y2=\"250\"/><text x=\"6\" y=\"24\">{most:.1} s</text><text x=\"6\" y=\"254\">0 s</text>\
+         <text x=\"60\" y=\"268\">the fastest</text><text x=\"340\" y=\"268\">half</text><text x=\"612\" y=\"268\">the slowest</text>",
+    );
+    for (place, outcome) in curves.iter().enumerate() {
+        let colour = COLOURS[place % COLOURS.len()];
+        let last = number((outcome.curve.len() - 1).max(1) as u64);
+        let points = outcome.curve.iter().zip(0_u64..).map(|(seconds, part)| {
+            format!("{:.1},{:.1}", 60.0 + number(part) / last * 620.0, 250.0 - seconds / most * 230.0)
+        });
+        let points = points.collect::<Vec<_>>().join(" ");
+        let y = 290 + 18 * place;
+        let _ = write!(
+            out,
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <rect x=\"60\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/><text x=\"82\" y=\"{y}\">{}</text>",
+            y - 6,
+            escaped(&outcome.name),
+        );
+    }
+    out.push_str("</svg>");
+}
+
+fn deployments(out: &mut String, outcomes: &[Outcome]) {
+    out.push_str(
+        "<h2>Who was called</h2><table><tr><th>contender</th><th>deployment</th><th>calls</th><th>answered</th><th>429s</th>\
+         <th>input</th><th>output</th><th>USD</th></tr>",
+    );
+    for outcome in outcomes {
+        for of in &outcome.deployments {
+            let _ = write!(
+                out,
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                escaped(&outcome.name),
+                escaped(&of.deployment),
+                of.calls,
+                of.answered,
+                of.rate_limited,
+                of.input_tokens,
+                of.output_tokens,
+                money(of.cost_usd),
+            );
+        }
+    }
+    out.push_str("</table>");
+}
