@@ -28,7 +28,7 @@ mod question;
 mod tests;
 mod walk;
 
-pub use encoding::Encoding;
+pub use encoding::{Encoding, Remembering, remember};
 pub use features::features;
 
 use crate::chat::ChatRequest;

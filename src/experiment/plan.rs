@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::pipeline::Recorder;
+use crate::tokens;
 
 pub use advice::Recommendation;
 pub(super) use figures::plan as summed;
@@ -135,6 +136,8 @@ pub fn plan(
     advise: bool,
     assemble: &Assemble<'_>,
 ) -> Result<Plan, Vec<String>> {
+    // Each plan counts every text for its limits and for its provider, and each change is a plan.
+    let _remembering = tokens::remember();
     let mut plan = simulate(experiment, tried, expectations, assemble)?;
     if advise {
         plan.recommendations = advice::recommend(experiment, tried, expectations, &plan, assemble);

@@ -1,6 +1,7 @@
 //! The simulated provider over HTTP: what `witgate simulate-provider` serves. It needs no key.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,6 +18,14 @@ use crate::provider::simulated::Simulated;
 /// Larger than what either provider takes.
 const LARGEST: usize = 64 << 20;
 
+/// The provider, and how often it has answered.
+struct Served {
+    simulated: Arc<Simulated>,
+    replies: AtomicU64,
+    rate_limited: AtomicU64,
+    faults: AtomicU64,
+}
+
 /// All that the two providers' chat clients ask for.
 pub(super) fn router(simulated: Arc<Simulated>) -> Router {
     Router::new()
@@ -27,17 +36,29 @@ pub(super) fn router(simulated: Arc<Simulated>) -> Router {
         .route("/v1/messages", post(answer))
         .route("/v1/models", get(models))
         .route("/models", get(models))
-        .with_state(simulated)
+        .route("/answered", get(answered))
+        .with_state(Arc::new(Served {
+            simulated,
+            replies: AtomicU64::default(),
+            rate_limited: AtomicU64::default(),
+            faults: AtomicU64::default(),
+        }))
 }
 
-async fn answer(State(simulated): State<Arc<Simulated>>, request: Request) -> Response {
+async fn answer(State(served): State<Arc<Served>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let Some(answer) = simulated.respond(head.uri.path(), body.to_bytes()).await else {
+    let Some(answer) = served.simulated.respond(head.uri.path(), body.to_bytes()).await else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let count = match answer.status {
+        StatusCode::OK => &served.replies,
+        StatusCode::TOO_MANY_REQUESTS => &served.rate_limited,
+        _ => &served.faults,
+    };
+    count.fetch_add(1, Ordering::Relaxed);
     let mut response = Response::new(Body::from_stream(answer.body));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
@@ -45,8 +66,8 @@ async fn answer(State(simulated): State<Arc<Simulated>>, request: Request) -> Re
 }
 
 /// Its models, in a shape that carries the fields of both providers.
-async fn models(State(simulated): State<Arc<Simulated>>) -> Response {
-    let names: Vec<&str> = simulated.models().map(crate::id::DeploymentId::as_str).collect();
+async fn models(State(served): State<Arc<Served>>) -> Response {
+    let names: Vec<&str> = served.simulated.models().map(crate::id::DeploymentId::as_str).collect();
     let model = |name: &&str| {
         json!({
             "id": name, "object": "model", "created": 0, "owned_by": "simulated",
@@ -59,4 +80,14 @@ async fn models(State(simulated): State<Arc<Simulated>>) -> Response {
     });
     let json = HeaderValue::from_static("application/json");
     ([(CONTENT_TYPE, json)], list.to_string()).into_response()
+}
+
+/// How many calls it has answered since it began, and how: what a proof compares a gateway's own count with.
+async fn answered(State(served): State<Arc<Served>>) -> Response {
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let told = json!({
+        "replies": count(&served.replies), "rate_limited": count(&served.rate_limited), "faults": count(&served.faults),
+    });
+    let json = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, json)], told.to_string()).into_response()
 }

@@ -269,7 +269,7 @@ mod tests {
         let dated = parse(r#"{"at": "2026-11-27T09:00:00.250Z", "model": "m", "input_tokens": 9}"#).expect("a line");
         assert_eq!(dated.at.iso(), "2026-11-27T09:00:00.250Z");
         for (wrong, column, word) in [
-            (r#"{"at": 1, "model": "m", "input_tokens": 9, "tokens": 3}"#, 52, "tokens"),
+            (r#"{"at": 1, "model": "m", "input_tokens": 9, "tokens": 3}"#, 51, "tokens"),
             (r#"{"at": -1, "model": "m", "input_tokens": 9}"#, 1, "`at`"),
             (r#"{"at": "now", "model": "m", "input_tokens": 9}"#, 1, "`at`"),
             (r#"{"at": "2026-11-27T09:00:00.-1Z", "model": "m", "input_tokens": 9}"#, 1, "`at`"),

@@ -47,8 +47,8 @@ pub struct Outcome {
     pub cost_usd: Option<f64>,
     /// Seconds from the first arrival to the last end.
     pub makespan_seconds: f64,
-    /// The share of the most used limit that is used, on average from the first call to the last.
-    pub limit_used: f64,
+    /// The share of the most used limit that is used, on average from the first arrival to the last call; `None`: there is no limit.
+    pub limit_used: Option<f64>,
     /// Seconds from arrival to the whole reply.
     pub latency_seconds: Quantiles,
     /// Of them, seconds that a limit made it wait.
@@ -174,7 +174,7 @@ impl Tally {
             group.outcome(name, config, router.map_or("", |router| router), self.begin)
         });
         outcome.groups = groups.collect();
-        outcome.limit_used = outcome.groups.iter().filter_map(|group| group.limit_used).fold(0.0, f64::max);
+        outcome.limit_used = outcome.groups.iter().filter_map(|group| group.limit_used).reduce(f64::max);
         let deployments = sums.deployments.into_values().map(|of| {
             let cost_usd = (!of.unpriced).then(|| of.cost.as_usd());
             DeploymentOutcome { cost_usd, ..of.outcome }

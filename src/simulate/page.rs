@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::show::{money, span};
+use super::show::{money, span, used};
 use super::{Outcome, Survey};
 use crate::experiment::{STYLE, by_minute, escaped, number};
 
@@ -13,17 +13,20 @@ const COLOURS: [&str; 6] = ["#3a6ea5", "#b3261e", "#2e7d32", "#8e5bb5", "#c77700
 #[must_use]
 pub fn page(survey: &Survey, outcomes: &[Outcome]) -> String {
     let mut out = String::new();
+    let title = match outcomes.len() {
+        1 => "One load, one contender".to_owned(),
+        count => format!("One load, {count} contenders"),
+    };
     // Writing to a string cannot fail.
     let _ = write!(
         out,
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>One load, {count} contenders</title><style>{STYLE}</style></head><body><h1>One load, {count} contenders</h1>\
+         <title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>\
          <p>{} requests with {} input tokens, arriving over {}. Simulated by witgate {}: no provider was called.</p>",
         survey.requests,
         survey.input_tokens,
         span(survey.last.since(survey.first).as_secs_f64()),
         env!("CARGO_PKG_VERSION"),
-        count = outcomes.len(),
     );
     contenders(&mut out, outcomes);
     times(&mut out, outcomes);
@@ -48,13 +51,13 @@ fn contenders(out: &mut String, outcomes: &[Outcome]) {
         let times = outcome.latency_seconds;
         let _ = write!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1} %</td><td>{}</td><td>{:.1}</td><td>{:.1}</td><td>{:.1}</td>\
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td style=\"white-space:nowrap\">{}</td><td>{}</td><td>{:.1}</td><td>{:.1}</td><td>{:.1}</td>\
              <td>{:.1}</td><td>{}</td><td>{}</td></tr>",
             escaped(&outcome.name),
             outcome.answered,
             if refused.is_empty() { "0".to_owned() } else { refused.join(", ") },
             span(outcome.makespan_seconds),
-            outcome.limit_used * 100.0,
+            used(outcome),
             money(outcome.cost_usd),
             times.p50,
             times.p95,

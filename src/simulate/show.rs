@@ -13,7 +13,7 @@ impl fmt::Display for Table<'_> {
         let wide = self.0.iter().map(|outcome| outcome.name.chars().count()).max().unwrap_or_default().max(9);
         writeln!(
             f,
-            "{:<wide$} {:>9} {:>8} {:>10} {:>6} {:>12} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "{:<wide$} {:>9} {:>8} {:>10} {:>7} {:>12} {:>8} {:>8} {:>8} {:>8} {:>8}",
             "contender",
             "answered",
             "refused",
@@ -30,12 +30,12 @@ impl fmt::Display for Table<'_> {
             let times = outcome.latency_seconds;
             writeln!(
                 f,
-                "{:<wide$} {:>9} {:>8} {:>10} {:>5.1}% {:>12} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8}",
+                "{:<wide$} {:>9} {:>8} {:>10} {:>7} {:>12} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8}",
                 outcome.name,
                 outcome.answered,
                 outcome.requests - outcome.answered,
                 span(outcome.makespan_seconds),
-                outcome.limit_used * 100.0,
+                used(outcome),
                 money(outcome.cost_usd),
                 times.p50,
                 times.p95,
@@ -61,6 +61,11 @@ impl fmt::Display for Table<'_> {
         }
         Ok(())
     }
+}
+
+/// The share of the most used limit.
+pub(super) fn used(outcome: &Outcome) -> String {
+    outcome.limit_used.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
 
 pub(super) fn money(cost: Option<f64>) -> String {

@@ -1,5 +1,8 @@
 //! Which encoding a model has, as data, and counting with it in bounded pieces.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tiktoken_rs::CoreBPE;
@@ -48,6 +51,41 @@ const PIECE: usize = 16 * 1024;
 /// on very long matches.
 const LONGEST_PIECE: usize = 32 * 1024;
 
+/// Texts of fewer bytes are counted as fast as they are looked for.
+const WORTH: usize = 512;
+/// Counts that are remembered at once.
+const MOST_KNOWN: usize = 1 << 18;
+
+/// By encoding, length and hash: two texts of one length share all 64 bits about once in 10^19 pairs.
+type Known = HashMap<(u8, usize, u64), (u64, bool)>;
+
+thread_local! {
+    /// What was counted on this thread while somebody wants that remembered.
+    static KNOWN: RefCell<Option<Known>> = const { RefCell::new(None) };
+}
+
+/// While it lives, what is counted on this thread is remembered: a plan counts the same texts again for each model, provider and change.
+#[derive(Debug)]
+pub struct Remembering(bool);
+
+/// Remembers counts until what is returned is dropped.
+#[must_use]
+pub fn remember() -> Remembering {
+    KNOWN.with_borrow_mut(|known| {
+        let first = known.is_none();
+        known.get_or_insert_default();
+        Remembering(first)
+    })
+}
+
+impl Drop for Remembering {
+    fn drop(&mut self) {
+        if self.0 {
+            KNOWN.with_borrow_mut(Option::take);
+        }
+    }
+}
+
 impl Encoding {
     /// The encoding of a model, as its provider names it: behind a provider's `name/`, and also fine-tuned (`ft:`).
     #[must_use]
@@ -65,6 +103,32 @@ impl Encoding {
 
     /// Tokens of a text, and whether it could be counted without cutting it at random. Special tokens in it are text.
     pub(super) fn count(self, text: &str) -> (u64, bool) {
+        if text.len() < WORTH {
+            return self.count_anew(text);
+        }
+        let key = || {
+            let mut hash = DefaultHasher::new();
+            text.hash(&mut hash);
+            (self as u8, text.len(), hash.finish())
+        };
+        let key = KNOWN.with_borrow(|known| known.as_ref().map(|known| (key(), known.len())));
+        let Some((key, size)) = key else { return self.count_anew(text) };
+        if let Some(counted) = KNOWN.with_borrow(|known| known.as_ref()?.get(&key).copied()) {
+            return counted;
+        }
+        let counted = self.count_anew(text);
+        KNOWN.with_borrow_mut(|known| {
+            if let Some(known) = known {
+                if size >= MOST_KNOWN {
+                    known.clear();
+                }
+                known.insert(key, counted);
+            }
+        });
+        counted
+    }
+
+    fn count_anew(self, text: &str) -> (u64, bool) {
         let table = self.table();
         let (mut tokens, mut exact, mut rest) = (0, true, text);
         while !rest.is_empty() {

@@ -408,3 +408,14 @@ fn a_question_tells_what_it_is_about() {
     let messages = vec![said(Role::User, None, fact), said(Role::Assistant, None, "Oslo. Compose a poem?")];
     close(one(Feature::SimpleQuestion, &request(messages)), 1.0);
 }
+
+#[test]
+fn what_is_remembered_is_what_is_counted() {
+    let texts = ["word ".repeat(400), "wort ".repeat(400), "word ".repeat(401)];
+    let counted = || texts.each_ref().map(|text| ["gpt-4o", "gpt-4"].map(|model| count_text(text, model)));
+    let plain = counted();
+    let remembering = remember();
+    assert_eq!((counted(), counted()), (plain, plain));
+    drop(remembering);
+    assert_eq!(counted(), plain);
+}
