@@ -301,7 +301,7 @@ impl Reader {
              request = id AND fault IS NULL ORDER BY number DESC LIMIT 1) FROM requests WHERE arrived_ms >= ?1 AND arrived_ms < ?2 \
              AND model_group IS NOT NULL AND (arrived_ms > ?3 OR (arrived_ms = ?3 AND id > ?4)) ORDER BY arrived_ms, id LIMIT ?5";
         const TAGS: &str = "SELECT request, tag FROM tags JOIN requests ON requests.id = tags.request \
-             WHERE arrived_ms >= ?1 AND arrived_ms <= ?2 ORDER BY request, tag";
+             WHERE arrived_ms >= ?1 AND arrived_ms <= ?2";
         let [since, until] = bounds(period)?;
         let (last, id) =
             after.map_or((-1, String::new()), |(ms, id)| (i64::try_from(*ms).unwrap_or(i64::MAX), id.clone()));
@@ -327,6 +327,8 @@ impl Reader {
         }
         for arrived in &mut page {
             arrived.tags = tags.remove(&arrived.id).unwrap_or_default();
+            // By their bytes, whatever the language of a database.
+            arrived.tags.sort_unstable();
         }
         Ok(page)
     }
