@@ -138,9 +138,11 @@ impl Simulated {
         let now = self.clock.now();
         let (content, counted) = tokens::survey(&request);
         let told = |name| request.rest.get(name)?.as_u64().map(|told| told.min(u32::MAX.into()));
-        let input = told(INPUT_TOLD).unwrap_or(counted);
+        let told_input = told(INPUT_TOLD);
+        let input = told_input.unwrap_or(counted);
         let most = request.max_tokens.map(u64::from);
-        let output = told(OUTPUT_TOLD).map(|told| most.map_or(told, |most| told.min(most)));
+        // A plan of an experiment tells the length alone, to other providers: here its texts are answered as they would be.
+        let output = told_input.and(told(OUTPUT_TOLD)).map(|told| most.map_or(told, |most| told.min(most)));
         let reserved = input + output.or(most).unwrap_or(model.output_tokens.into());
         let (arrival, verdict, level) = {
             let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
