@@ -15,7 +15,7 @@ cargo xtask VERB
   bench              measure the gateway beside the bare upstream and nginx; `bench decisions`, --quick, --check, --profile
   prove reload       swap policies and configurations under load and count everything; --swaps N
   prove hardening    what one request, probe, connection and provider may cost; --minutes N
-  prove fuzz         changed fixtures through everything that reads strangers' bytes; --seconds N --seed N
+  prove fuzz         changed fixtures through everything that reads strangers' bytes; --seconds N --seed N --keep
   prove limits       the token limits held and used to the full, on virtual time
   prove languages    one router in every language, from `witgate policy new` to deciding a request
   policies           build the shipped policies into policies/ and write policies.lock

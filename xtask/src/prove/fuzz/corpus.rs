@@ -12,6 +12,8 @@ use std::path::Path;
 const LONGEST: usize = 2 << 10;
 /// Bytes that are kept for one reader.
 const MOST: usize = 48 << 10;
+/// How often an input is tried without a piece of it: a slow one stays longer.
+const TRIES: usize = 200;
 /// Letters of a word that count.
 const LETTERS: usize = 80;
 
@@ -76,10 +78,11 @@ pub(super) fn keep(
 
 /// The input without whatever can be taken out of it while `holds`.
 fn shortened(mut input: Vec<u8>, holds: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    let mut piece = input.len() / 2;
-    while piece > 0 {
+    let (mut piece, mut tries) = (input.len() / 2, 0);
+    while piece > 0 && tries < TRIES {
         let mut at = 0;
-        while at < input.len() {
+        while at < input.len() && tries < TRIES {
+            tries += 1;
             let end = (at + piece).min(input.len());
             let without = [&input[..at], &input[end..]].concat();
             if holds(&without) {
