@@ -118,6 +118,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     whole + bytes[whole..].iter().take_while(|byte| is_plain(**byte)).count()
 }
 
+#[expect(clippy::needless_bitwise_bool, reason = "without branches a block is compared at once")]
 const fn is_plain(byte: u8) -> bool {
     (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
 }
