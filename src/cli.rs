@@ -1,5 +1,6 @@
 //! The `witgate` command: what can be asked of it, and what each word does.
 
+mod batch;
 mod check;
 mod connections;
 mod experiment;
@@ -90,6 +91,9 @@ enum Command {
     /// Send the same load through several configurations or routers on virtual time and compare them: time, cost, share of limits,
     /// refusals. No provider is called.
     Simulate(simulate::TrialArgs),
+    /// Answer a file of requests in OpenAI's batch format, a line each, or go on with it: what is answered already is not asked again.
+    /// Every line is read before any is sent. Ends with 0 where every line is answered, 3 where some failed or it stopped before.
+    Batch(batch::BatchArgs),
     /// Serve the simulated provider over HTTP, in the shapes of OpenAI and Anthropic.
     SimulateProvider(SimulateArgs),
 }
@@ -200,6 +204,9 @@ struct RunArgs {
     /// Go on though the plan is not feasible: what cannot be answered ends among the failures.
     #[arg(long)]
     anyway: bool,
+    /// What is logged beside progress, as for `serve`.
+    #[arg(long, default_value = "warn", env = "WITGATE_LOG")]
+    log: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -518,6 +525,7 @@ pub fn run() -> ExitCode {
         Command::Schema => check::schema(),
         Command::Plan(arguments) => experiment::plan(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Batch(arguments) => batch::batch(&arguments),
         Command::Runs { folder } => run::runs(&folder),
         Command::Policies { ask, change: None } => policy::list(&ask),
         Command::Policies { change: Some(change), .. } => rollout::change(&change),

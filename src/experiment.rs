@@ -39,7 +39,7 @@ use crate::reload::Adjust;
 use crate::upstream::Upstream;
 
 pub(crate) use adjust::spoken_as_simulated;
-pub use adjust::{for_plan, for_run};
+pub use adjust::{for_plan, for_run, ledger_in, patient};
 pub use answer::{Answer, End, Failure};
 pub use execute::RunFolder;
 pub use heard::Heard;

@@ -44,6 +44,7 @@ pub mod reload;
 pub mod rollout;
 pub mod snapshot;
 // L4: the request; policies on their way to it
+pub mod batch;
 pub mod experiment;
 pub mod kit;
 pub mod pipeline;

@@ -10,6 +10,7 @@ mod attempt_guard;
 mod attempts;
 mod attributes;
 mod auth;
+mod background;
 mod blocking_pool;
 mod call;
 mod connections;
@@ -60,7 +61,8 @@ use crate::seed;
 use crate::snapshot::{Live, Snapshot};
 use crate::store::Ledger;
 
-pub use auth::{Access, authenticate, is_operator, may_use};
+pub use auth::{Access, authenticate, caller_named, is_operator, may_use};
+pub use background::Followed;
 pub use blocking_pool::BlockingPool;
 pub use connections::ConnectionTest;
 pub use feedback::Listener;

@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod batches;
 mod chat;
 mod coding;
 mod connection;
@@ -13,6 +14,7 @@ mod count;
 mod explain;
 mod feedback;
 mod figures;
+mod files;
 mod health;
 mod info;
 mod keys;
@@ -41,6 +43,7 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use tower_service::Service;
 
+use crate::batch::Batches;
 use crate::format::{Operation, operation_at, spoken_at};
 use crate::pipeline::Gateway;
 use crate::provider::simulated::Simulated;
@@ -58,6 +61,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Replies that clients may go on from.
     pub stored: StoredReplies,
+    /// Files and batches of clients.
+    pub batches: Arc<Batches>,
     /// Set while shutting down: readiness fails, requests under way finish.
     pub draining: AtomicBool,
 }
@@ -162,6 +167,18 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/responses/{id}", get(stored::get).delete(stored::delete)),
         ("/v1/responses/{id}/input_items", get(stored::input)),
         ("/responses/{id}/input_items", get(stored::input)),
+        ("/v1/files", get(files::list).post(files::upload)),
+        ("/files", get(files::list).post(files::upload)),
+        ("/v1/files/{id}", get(files::get).delete(files::delete)),
+        ("/files/{id}", get(files::get).delete(files::delete)),
+        ("/v1/files/{id}/content", get(files::content)),
+        ("/files/{id}/content", get(files::content)),
+        ("/v1/batches", get(batches::list).post(batches::create)),
+        ("/batches", get(batches::list).post(batches::create)),
+        ("/v1/batches/{id}", get(batches::get)),
+        ("/batches/{id}", get(batches::get)),
+        ("/v1/batches/{id}/cancel", post(batches::cancel)),
+        ("/batches/{id}/cancel", post(batches::cancel)),
         ("/", get(probe::root)),
         ("/v1/feedback", post(feedback::give)),
         ("/feedback", post(feedback::give)),

@@ -6,6 +6,7 @@
 //! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
 //! Virtual keys are kept in the same place, as digests.
 
+mod batches;
 mod feedback;
 mod items;
 mod keys;
@@ -37,6 +38,7 @@ use crate::record::Record;
 
 use postgres::{Connection, Postgres};
 
+pub use batches::{BatchStore, KeptBatch, KeptFile, LineCounts, LineEnd, LinePlace, Listed};
 pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
 pub use items::{ItemState, ItemStore, KeptItem};
 pub use keys::KeyStore;

@@ -126,7 +126,13 @@ pub(super) fn assembler_of(config: Option<PathBuf>, seed: u64, variables: Variab
     Box::new(move |wanted| gateway(config.as_deref(), wanted, seed, variables))
 }
 
-fn gateway(config: Option<&Path>, wanted: Wanted, seed: u64, variables: Variables) -> Result<Gateway, Vec<String>> {
+/// A gateway in this process over a configuration, or the built-in one.
+pub(super) fn gateway(
+    config: Option<&Path>,
+    wanted: Wanted,
+    seed: u64,
+    variables: Variables,
+) -> Result<Gateway, Vec<String>> {
     let Wanted { adjust, upstream, clock } = wanted;
     let options = Options {
         sources: Sources {

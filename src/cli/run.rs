@@ -17,6 +17,7 @@ use crate::id::GroupName;
 use crate::limits::{Dimension, LimitStore};
 use crate::money::NanoUsd;
 use crate::snapshot::Snapshot;
+use crate::telemetry::{LogFormat, init_log};
 
 use super::experiment::{assembler, planned};
 use super::{RunArgs, environment, fail, say, serve};
@@ -28,6 +29,7 @@ const NOT_DONE: u8 = 3;
 
 /// Carries an experiment out, or on.
 pub(super) fn run(arguments: &RunArgs) -> ExitCode {
+    let _log = init_log(LogFormat::Text, &arguments.log);
     let mut found = match experiment::load(&arguments.file, arguments.config.as_deref(), &environment) {
         Ok(found) => found,
         Err(problems) => return fail(problems),
@@ -131,7 +133,9 @@ fn carried_out(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, Stri
 }
 
 /// The first interrupt stops the run, the second ends the process.
-fn stop_on_signals(stop: &CancellationToken) -> Result<impl Future<Output = std::convert::Infallible>, String> {
+pub(super) fn stop_on_signals(
+    stop: &CancellationToken,
+) -> Result<impl Future<Output = std::convert::Infallible>, String> {
     let of = |kind| signal(kind).map_err(|fault| fault.to_string());
     let (mut terminated, mut interrupted) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
     let mut hung_up = of(SignalKind::hangup())?;

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
+use crate::batch::Batches;
 use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
 use crate::policy::{Compiler, Digest, EngineOptions};
@@ -64,25 +65,35 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
             dropped_lines: log.dropped(),
         };
         let running = start::start(options).map_err(|problems| problems.join("\n"))?;
-        serve_until_told(running, workers(arguments.workers)).await
+        serve_until_told(running, state_folder(arguments.config.as_deref()), workers(arguments.workers)).await
     })
 }
 
-async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(), String> {
+/// `state`: the folder the process keeps state in by default.
+async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: NonZeroUsize) -> Result<(), String> {
     let Running { gateway, metrics, reloader } = running;
     let snapshot = gateway.live.read();
     let settings = &snapshot.settings.server;
     let listening =
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
     let live = Arc::clone(&gateway);
+    let state = snapshot.settings.state_dir.clone().or(state);
     let (decisions, serving) = (Arc::clone(&gateway.decisions), Arc::clone(&gateway));
     let ending = move || {
         let live = serving.live.read();
         let settings = &live.settings.server;
         server::Stopping { delay: settings.shutdown_delay, grace: settings.shutdown_grace }
     };
-    let app = Arc::new(App { gateway, metrics, stored: StoredReplies::default(), draining: AtomicBool::new(false) });
+    let batches = Arc::new(Batches::new(Arc::clone(&gateway), state.map(|folder| folder.join("batches"))));
+    let app = Arc::new(App {
+        gateway,
+        metrics,
+        stored: StoredReplies::default(),
+        batches: Arc::clone(&batches),
+        draining: AtomicBool::new(false),
+    });
     let server = Server::start(listening, HttpService::gateway(app), workers).map_err(|fault| fault.to_string())?;
+    batches.resume();
     greet(&snapshot, server.address());
     let signals = stop_signals()?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(|fault| fault.to_string())?;
@@ -91,9 +102,13 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
             reloader.reload();
         }
     };
+    let stopping = async {
+        told(&signals).await;
+        batches.stop();
+    };
     tokio::select! {
         biased;
-        () = server.serve(told(&signals), told(&signals), ending) => {}
+        () = server.serve(stopping, told(&signals), ending) => {}
         () = reloads => {}
     }
     // What is left to do is short; who cannot wait for it either may end it.
@@ -101,6 +116,8 @@ async fn serve_until_told(running: Running, workers: NonZeroUsize) -> Result<(),
         told(&signals).await;
         std::process::exit(130);
     }));
+    // It waits for what providers have: a signal must be heard meanwhile.
+    drop(tokio::task::spawn_blocking(move || batches.finish()).await);
     decisions.finish();
     if let Some(ledger) = &live.ledger {
         ledger.finish();

@@ -31,12 +31,7 @@ pub fn for_run(experiment: &Experiment, ledger: Option<std::path::PathBuf>) -> A
     let experiment = experiment.clone();
     Adjust::new(move |settings| {
         own(&experiment, settings);
-        if settings.need_a_ledger() {
-            settings.ledger.get_or_insert_with(LedgerSettings::default);
-        }
-        if let Some(kept) = settings.ledger.as_mut().filter(|kept| kept.server.is_none()) {
-            kept.file = kept.file.take().or_else(|| ledger.clone());
-        }
+        ledger_in(settings, ledger.as_deref());
         for (name, group) in &mut settings.catalog.groups {
             if experiment.models().contains(name) {
                 let group = Arc::make_mut(group);
@@ -79,8 +74,8 @@ pub fn for_plan(experiment: &Experiment, tried: &[WhatIf], expectations: &Arc<Ex
     })
 }
 
-/// What every gateway of an experiment has.
-fn own(experiment: &Experiment, settings: &mut Settings) {
+/// What a gateway has that works for a command alone: its requests wait for as long as it takes, and it leaves no state of its own.
+pub fn patient(settings: &mut Settings) {
     settings.queue.max_wait = LONGEST;
     settings.queue.max_waiting = WAITING;
     settings.server.request_timeout = LONGEST;
@@ -88,6 +83,21 @@ fn own(experiment: &Experiment, settings: &mut Settings) {
     settings.server.host = std::net::Ipv4Addr::LOCALHOST.into();
     settings.state_dir = None;
     settings.decisions = None;
+}
+
+/// The file of a ledger that is to be kept and is named nowhere.
+pub fn ledger_in(settings: &mut Settings, ledger: Option<&std::path::Path>) {
+    if settings.need_a_ledger() {
+        settings.ledger.get_or_insert_with(LedgerSettings::default);
+    }
+    if let Some(kept) = settings.ledger.as_mut().filter(|kept| kept.server.is_none()) {
+        kept.file = kept.file.take().or_else(|| ledger.map(std::path::Path::to_owned));
+    }
+}
+
+/// What every gateway of an experiment has.
+fn own(experiment: &Experiment, settings: &mut Settings) {
+    patient(settings);
     let used = experiment.models();
     // Groups that are not asked cost their policies' compiling.
     settings.catalog.groups.retain(|name, _| used.contains(name));

@@ -78,6 +78,19 @@ pub(super) const fn may_pass(kind: RefusalKind) -> bool {
     )
 }
 
+/// Whether one of several that were asked together may be why all were refused, or that they are so many: a provider that fails would
+/// fail each of them too.
+pub(super) const fn may_be_one(kind: RefusalKind) -> bool {
+    !matches!(
+        kind,
+        RefusalKind::UnknownModel
+            | RefusalKind::RateLimited
+            | RefusalKind::Upstream
+            | RefusalKind::Unavailable
+            | RefusalKind::Internal
+    )
+}
+
 /// Whether no request of the run can succeed any more: there is no money left.
 pub(super) const fn is_out_of_money(kind: RefusalKind) -> bool {
     matches!(kind, RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget)

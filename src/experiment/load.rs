@@ -108,7 +108,22 @@ impl Experiment {
         let prompt = json!([self.builder(), self.parser(), self.file.seed, schema, self.file.send_schema]);
         self.items = items(&self.texts, &self.runs, self.file.repetitions, &prompt);
         let ids: Vec<&str> = self.items.iter().map(|item| item.id.as_str()).collect();
-        self.digest = Digest::of(ids.join("\n").as_bytes()).to_string();
+        let models: Vec<serde_json::Value> = self.models().into_iter().map(|name| self.who_answers(name)).collect();
+        self.digest = Digest::of(json!([ids, models]).to_string().as_bytes()).to_string();
+    }
+
+    /// What stands behind the name of a model, as far as results hang on it: who is asked, and the group's own policies that are used.
+    fn who_answers(&self, name: &GroupName) -> serde_json::Value {
+        let Some(group) = self.settings.catalog.groups.get(name) else { return json!(null) };
+        let asked: BTreeSet<String> =
+            group.deployments.iter().map(|one| format!("{}/{}", one.provider, one.model)).collect();
+        let builder = group.builder.as_ref().filter(|_| self.builder().is_none());
+        let parser = group.parser.as_ref().filter(|_| self.parser().is_none());
+        json!([
+            asked,
+            builder.map(|own| json!([own.policy, &*own.settings])),
+            parser.map(|own| json!([own.policy, &*own.settings]))
+        ])
     }
 
     /// Asks each text so often.

@@ -15,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use http::Uri;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Took, is_out_of_money, may_pass, results};
+use super::answer::{Took, is_out_of_money, may_be_one, may_pass, results};
 use super::budget::Purse;
 use super::planned::Expectations;
 use super::{Call, End, Experiment, Failure, Heard, Progress};
@@ -246,7 +246,9 @@ impl Runner<'_> {
                 ended.refused = Some(format!("stopped, since a key or an account is refused: {}", refusal.message));
                 return ended;
             }
-            let pause = refusal.retry_after.unwrap_or(PAUSE * 2_u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE);
+            let own = PAUSE.saturating_mul(2_u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE);
+            // Who says when to come back is believed, however late that is.
+            let pause = refusal.retry_after.unwrap_or(own);
             let again = may_pass(refusal.kind) && tries <= self.experiment.file.retries;
             if again {
                 tokio::select! {
@@ -265,7 +267,7 @@ impl Runner<'_> {
                 ended.held = held;
                 continue;
             }
-            if call.items.len() > 1 && refusal.kind != RefusalKind::UnknownModel {
+            if call.items.len() > 1 && may_be_one(refusal.kind) {
                 // One of them may be to blame for all.
                 ended.again = call.items.clone();
                 return ended;

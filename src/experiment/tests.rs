@@ -263,6 +263,17 @@ async fn what_a_batch_lacks_is_asked_for_alone_and_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_a_provider_fails_is_asked_again_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let found = over_b(folder.path(), "batch: {}\nretries: 1\n");
+    let never = Careless::new(usize::MAX);
+    let (finish, kept) = carried(&found, &folder.path().join("out"), &never, CancellationToken::new()).await;
+    assert_eq!((finish, answered(&kept)), (Finish::Done, 0));
+    let calls = never.calls();
+    assert!(calls.len() > 1 && calls.iter().all(|texts| *texts == 3), "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_budget_is_a_hard_stop_and_a_stopped_run_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     // A request costs 0.11; what is held for it is three times that and a little, since its reply may be asked for again twice.

@@ -9,9 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use crate::fault::{Refusal, RefusalKind};
+use crate::id::KeyId;
 use crate::moment::Moment;
 use crate::snapshot::{Caller, Snapshot};
-use crate::virtual_key::{VirtualKey, allows};
+use crate::virtual_key::{KeyHash, VirtualKey, allows};
 
 /// What a key gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,22 @@ pub fn is_operator(snapshot: &Snapshot, caller: &Caller) -> bool {
         None => &snapshot.callers.anonymous,
     };
     caller.key == operator.key
+}
+
+/// The caller that a name stands for, as its records have it: of somebody who was authenticated before.
+///
+/// # Errors
+/// `Unauthorized`: there is no such caller any more, or it may ask nothing now.
+pub fn caller_named(snapshot: &Snapshot, name: &KeyId, now: Moment) -> Result<Arc<Caller>, Refusal> {
+    let callers = &snapshot.callers;
+    if let Some(known) = KeyHash::parse(name.as_str()).and_then(|hash| callers.keys.get(hash)) {
+        return usable(&known.key, now).map(|()| known.caller);
+    }
+    let open = !snapshot.settings.asks_for_keys();
+    if *name == callers.master.key || (open && *name == callers.anonymous.key) {
+        return Ok(if open { Arc::clone(&callers.anonymous) } else { Arc::clone(&callers.master) });
+    }
+    Err(unauthorized("invalid_api_key", "the API key that this was asked with is not known to the gateway any more"))
 }
 
 /// Whether a key may be used now.

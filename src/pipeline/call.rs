@@ -204,7 +204,7 @@ async fn send(
     let mut outgoing = outgoing(runtime, encoded, context.request.stream);
     let now = context.gateway.clock.now();
     runtime.authorization.apply(&mut outgoing, now).await.map_err(AttemptFault::before_sending)?;
-    context.gateway.recorder.sending(guard.id());
+    guard.sending();
     outgoing.sent = guard.sent(outgoing.body.len());
     if let Some(progress) = guard.progress() {
         progress.sent();
@@ -217,7 +217,7 @@ async fn send(
     let answer = runtime.transport.send(outgoing).await;
     guard.was_on_wire(asked, context.gateway.clock.now());
     if !answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
-        context.gateway.recorder.unanswered(guard.id());
+        guard.unanswered();
     }
     let answer = answer?;
     let coding = answer.headers.get(CONTENT_ENCODING).map(|coding| String::from_utf8_lossy(coding.as_bytes()));

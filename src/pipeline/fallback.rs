@@ -213,6 +213,7 @@ async fn in_group(
     // Of a request that its builder refuses, too.
     guard.record.group = Some(group.config.name.clone());
     let mut context = RequestContext::new(gateway, snapshot, group, arrival, request, guard.explanation()).await?;
+    context.priority = guard.priority().unwrap_or(context.priority);
     guard.hold_memory(context.grown)?;
     if gateway.ledger.is_some() {
         guard.record.tags = kept_tags(snapshot, &context.caller, &context.tags);

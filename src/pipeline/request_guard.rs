@@ -22,6 +22,7 @@ use crate::upstream::Sent;
 
 use super::Gateway;
 use super::attempt_guard::AttemptGuard;
+use super::background::Followed;
 use super::memory::HeldMemory;
 
 pub use record::Ending;
@@ -47,6 +48,8 @@ pub struct RequestGuard {
     before_group: usize,
     attempt: Option<AttemptGuard>,
     memory: HeldMemory,
+    /// Set where nobody waits for it.
+    background: Option<Arc<Followed>>,
     /// How long providers were waited for.
     on_wire: Duration,
     written: bool,
@@ -76,6 +79,7 @@ impl RequestGuard {
             before_group: 0,
             attempt: None,
             memory,
+            background: None,
             on_wire: Duration::ZERO,
             written: false,
         }
@@ -104,6 +108,32 @@ impl RequestGuard {
         self.record.caller = caller.as_ref().map(|caller| caller.key.clone());
         self.record.team = caller.as_ref().and_then(|caller| caller.team.clone());
         self.caller = caller;
+    }
+
+    /// Nobody waits for it: it comes last wherever requests wait. Whoever made it can see how far it is.
+    pub fn follow(&mut self) -> Arc<Followed> {
+        Arc::clone(self.background.get_or_insert_default())
+    }
+
+    /// The urgency it has whatever its client says.
+    pub(super) fn priority(&self) -> Option<i32> {
+        self.background.as_ref().map(|_| Followed::PRIORITY)
+    }
+
+    /// A call of it is about to be sent to a provider.
+    pub(super) fn sending(&self) {
+        self.gateway.recorder.sending(self.id());
+        if let Some(followed) = &self.background {
+            followed.sending();
+        }
+    }
+
+    /// That call has no reply.
+    pub(super) fn unanswered(&self) {
+        self.gateway.recorder.unanswered(self.id());
+        if let Some(followed) = &self.background {
+            followed.unanswered();
+        }
     }
 
     /// Who asks; `None` before it is known.

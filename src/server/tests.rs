@@ -32,9 +32,11 @@ fn service() -> Arc<HttpService> {
     };
     let pool = BlockingPool::on_threads(NonZeroUsize::MIN);
     let Assembled { gateway, metrics, .. } = start::assemble(options, Arc::new(HttpUpstream::new()), pool).unwrap();
+    let batches = Arc::new(Batches::new(Arc::clone(&gateway), None));
     Arc::new(HttpService::gateway(Arc::new(App {
         gateway,
         metrics,
+        batches,
         stored: StoredReplies::default(),
         draining: AtomicBool::new(false),
     })))

@@ -72,20 +72,15 @@ def providers():
     return {f"via-{name}": Provider(vendor) for name, vendor in VENDORS.items()}
 
 
-@pytest.fixture(scope="session")
-def gateway(providers, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gateway")
-    config = folder / "config.yaml"
-    origins = {name: providers[f"via-{name}"].origin for name in VENDORS}
-    account = json.loads((ROOT / "tests/fixtures/google/service-account.json").read_text())
-    account["token_uri"] = f"{origins['vertex']}/token"
-    (folder / "account.json").write_text(json.dumps(account))
-    config.write_text(CONFIG.format(key=KEY, account=folder / "account.json", **origins))
+def served(folder, config):
+    """A gateway over ``config`` that keeps its state in ``folder``: the process, and where it listens."""
+    environment = os.environ | {"XDG_STATE_HOME": str(folder / "state")}
     process = subprocess.Popen(
         [BINARY, "serve", "--config", str(config), "--port", "0"],
         cwd=folder,
+        env=environment,
         stdout=subprocess.PIPE,
-        stderr=(folder / "log").open("w"),
+        stderr=(folder / "log").open("a"),
         text=True,
     )
     lines = queue.Queue()
@@ -104,7 +99,20 @@ def gateway(providers, tmp_path_factory):
             pytest.fail(f"the gateway did not start: {said}\n{(folder / 'log').read_text()}")
         if found := re.search(r"listening on (http://\S+)", line):
             break
-    yield found.group(1)
+    return process, found.group(1)
+
+
+@pytest.fixture(scope="session")
+def gateway(providers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gateway")
+    config = folder / "config.yaml"
+    origins = {name: providers[f"via-{name}"].origin for name in VENDORS}
+    account = json.loads((ROOT / "tests/fixtures/google/service-account.json").read_text())
+    account["token_uri"] = f"{origins['vertex']}/token"
+    (folder / "account.json").write_text(json.dumps(account))
+    config.write_text(CONFIG.format(key=KEY, account=folder / "account.json", **origins))
+    process, url = served(folder, config)
+    yield url
     process.terminate()
     assert process.wait(timeout=30) == 0, "a clean stop is asked for and given"
 

@@ -9,6 +9,7 @@
 mod access;
 mod agents;
 mod apis;
+mod batches;
 mod chat;
 mod commands;
 mod connections;

@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 6] = [
     ],
     &["clock", "config", "policy", "provider", "http", "shared_limits", "store", "telemetry"],
     &["queue", "builtin_policies", "decisions", "keys", "rollout", "snapshot", "reload"],
-    &["pipeline", "scenario", "replay", "simulate", "experiment", "kit"],
+    &["pipeline", "scenario", "replay", "simulate", "experiment", "batch", "kit"],
     &["start", "server", "cli", "main"],
 ];
 
@@ -33,7 +33,8 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 7] = ["config", "policy", "provider", "http", "shared_limits", "store", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 27] = [
+const HOMES: [(&str, &[&str]); 28] = [
+    ("multer", &["server"]),
     ("csv", &["experiment"]),
     ("getrandom", &["server"]),
     ("h2", &["http"]),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use witgate::batch::Batches;
 use witgate::clock::Clock;
 use witgate::server::{self, App, HttpService, Server};
 use witgate::start::{self, GRACE, Running};
@@ -70,9 +71,11 @@ impl Gateway {
         let options = options(files(&file, &folder.path().join("policies")), Clock::system());
         let Running { gateway, metrics, reloader } =
             start::start(options).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+        let batches = Arc::new(Batches::new(Arc::clone(&gateway), Some(folder.path().join("batches"))));
         let app = Arc::new(App {
             gateway,
             metrics,
+            batches,
             stored: server::StoredReplies::default(),
             draining: AtomicBool::new(false),
         });

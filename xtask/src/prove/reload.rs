@@ -120,6 +120,7 @@ impl Scene {
         let app = Arc::new(App {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
+            batches: Arc::new(witgate::batch::Batches::new(Arc::clone(&gateway), None)),
             stored: server::StoredReplies::default(),
             draining: AtomicBool::new(false),
         });
