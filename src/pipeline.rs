@@ -127,6 +127,8 @@ pub struct Gateway {
     pub slow_policies: BlockingPool,
     /// Where versions of policies are called that are never obeyed.
     pub shadows: BlockingPool,
+    /// Where the ledger is waited for: nobody's request is written or counted behind that.
+    pub judgements: BlockingPool,
     /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.
     pub cutoff: CancellationToken,
     /// What requests under way hold.

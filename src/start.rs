@@ -119,6 +119,7 @@ fn assemble_over(
         seeds: Seeds::new(seed),
         slow_policies: blocking.apart(),
         shadows: blocking.apart(),
+        judgements: blocking.apart(),
         blocking,
         memory: Arc::default(),
         cutoff: CancellationToken::new(),

@@ -58,7 +58,7 @@ async fn given(app: &Arc<App>, request: Request<Body>) -> Result<Value, Refusal>
     // An operator's word counts for any request.
     let of = (!is_operator(&snapshot, caller)).then(|| caller.key.as_str().to_owned());
     let acting = Arc::clone(app);
-    let told = app.gateway.blocking.run(move || judged(&acting, &ledger, said, of.as_deref())).await;
+    let told = app.gateway.judgements.run(move || judged(&acting, &ledger, said, of.as_deref())).await;
     told.unwrap_or_else(|| Err(Refusal::new(RefusalKind::Internal, "the feedback could not be kept")))
 }
 
@@ -80,6 +80,10 @@ fn judged(app: &App, ledger: &Ledger, said: Said, of: Option<&str>) -> Result<Va
         let days = WITHIN.as_secs() / 86_400;
         let why = format!("the request arrived at {}; replies are judged within {days} days", replied.arrived.iso());
         return Err(coded(RefusalKind::InvalidRequest, 410, "request_too_old", why).at("request_id"));
+    }
+    if !replied.has_reply() {
+        let why = "the request ended without a reply: there is nothing to judge".to_owned();
+        return Err(coded(RefusalKind::InvalidRequest, 409, "no_reply", why).at("request_id"));
     }
     let listener = Listener::of(&app.gateway.live.read(), &replied).map_err(|why| {
         coded(RefusalKind::InvalidRequest, 409, "router_gone", format!("nothing was kept: {why}")).at("request_id")

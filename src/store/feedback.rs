@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 use super::keys::{KeyStore, Source, lock};
 use super::postgres::numbered;
 use super::spend::Columns;
+use crate::fault::FaultKind;
 use crate::id::RequestId;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
@@ -22,6 +23,16 @@ pub struct Replied {
     pub seed: Option<u64>,
     /// The call that gave the reply; `None` where nobody was called.
     pub last: Option<LastAttempt>,
+}
+
+impl Replied {
+    /// Whether there is something to judge: a reply, if one that broke off or that its parser did not take.
+    #[must_use]
+    pub fn has_reply(&self) -> bool {
+        const JUDGED: [FaultKind; 2] = [FaultKind::Unparsed, FaultKind::BrokenStream];
+        let of = |name: &str| JUDGED.iter().any(|kind| kind.as_str() == name);
+        self.last.as_ref().is_some_and(|last| last.fault.as_deref().is_none_or(of))
+    }
 }
 
 /// The last call of a request.

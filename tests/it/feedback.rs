@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use witgate::chat::Usage;
 use witgate::clock::Clock;
+use witgate::fault::FaultKind;
 use witgate::id::{GroupName, KeyId, ProviderName, RequestId};
 use witgate::money::NanoUsd;
 use witgate::record::{AttemptRecord, Ending, Record};
@@ -138,7 +139,7 @@ async fn what_nobody_can_learn_from_is_refused_and_says_why() {
         witgate::moment::Moment::from_millis(now.as_millis() - days * 24 * 3_600_000)
     };
     let ledger = Ledger::open(&file).expect("a ledger");
-    let kept = |arrived, seed, deployment: &str| {
+    let kept_with = |arrived, seed, deployment: &str, fault| {
         let mut record = Record::new(RequestId::derive(arrived, seed), arrived, "openai");
         (record.seed, record.policy, record.caller) = (seed, Some("counting@0".into()), Some(KeyId::from("admin")));
         (record.group, record.status, record.ending) = (Some(GroupName::from("g")), 200, Ending::Whole);
@@ -147,7 +148,7 @@ async fn what_nobody_can_learn_from_is_refused_and_says_why() {
             deployment: deployment.into(),
             provider: ProviderName::from("simulated"),
             model: "m".to_owned(),
-            fault: None,
+            fault,
             latency: Duration::from_millis(5),
             usage: Usage::default(),
             usage_refused: false,
@@ -157,6 +158,10 @@ async fn what_nobody_can_learn_from_is_refused_and_says_why() {
         ledger.keep(&record);
         record.id.to_string()
     };
+    let kept = |arrived, seed, deployment| kept_with(arrived, seed, deployment, None);
+    let [broken, limited] = [FaultKind::BrokenStream, FaultKind::RateLimited];
+    let (broken, limited) =
+        (kept_with(days(1), 4, "first", Some(broken)), kept_with(days(1), 5, "first", Some(limited)));
     let (old, week, removed) = (kept(days(8), 1, "first"), kept(days(6), 2, "first"), kept(days(1), 3, "sold"));
     ledger.finish();
     let config = config(&file, "{policy: counting}");
@@ -170,6 +175,9 @@ async fn what_nobody_can_learn_from_is_refused_and_says_why() {
     let too_old = tell(&old).await;
     assert_eq!(refused(&too_old), (410, "request_too_old".to_owned(), "request_id".to_owned()), "{}", too_old.text);
     assert_eq!(tell(&week).await.status, 200, "days later");
+    let limited = tell(&limited).await;
+    assert_eq!(refused(&limited), (409, "no_reply".to_owned(), "request_id".to_owned()), "{}", limited.text);
+    assert_eq!(tell(&broken).await.status, 200, "the client has read what came");
     let removed = tell(&removed).await;
     assert_eq!(refused(&removed), gone, "{}", removed.text);
     assert!(removed.text.contains("`sold` that replied is no more in the group `g`"), "{}", removed.text);
