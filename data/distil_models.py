@@ -3,7 +3,7 @@
 PRICE_MAP is `litellm/model_prices_and_context_window_backup.json` of the litellm wheel on PyPI (MIT licence), SOURCE what
 the file says of where its figures are from. Only `source` and `models` are replaced. Chat and embedding models of the
 providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, and the one
-step by length of the prompt that a model has (`above`).
+step by length of the prompt that a model has (`above`); of what it does beside text, what the map says and what it denies.
 """
 
 import datetime
@@ -27,6 +27,10 @@ FIELDS = {
     "cache_read": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
 }
+
+
+# What models do beside text, as the map names it: `supports_…`.
+FACTS = "vision audio_input pdf_input function_calling response_schema".split()
 
 
 def number(value):
@@ -66,6 +70,10 @@ def row(name, entry, today):
         tokens = number(entry.get(theirs))
         if tokens:
             made[ours] = int(tokens)
+    for ours, said in (("takes", True), ("lacks", False)):
+        facts = [fact for fact in FACTS if entry.get(f"supports_{fact}") is said]
+        if facts:
+            made[ours] = facts
     return made
 
 

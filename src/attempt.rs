@@ -134,6 +134,12 @@ impl AttemptProgress {
         self.estimated
     }
 
+    /// How long ago it began.
+    #[must_use]
+    pub fn age(&self, now: Moment) -> Duration {
+        now.since(self.begun)
+    }
+
     /// The request is about to leave: from here on the provider may have seen it.
     pub const fn sent(&mut self) {
         self.sent = true;

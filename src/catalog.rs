@@ -21,10 +21,12 @@ use crate::money::Prices;
 use crate::signal::Grants;
 use crate::upstream::Timeouts;
 
+mod capability;
 mod identity;
 mod tags;
 mod wildcard;
 
+pub use capability::{Capability, Support, Supports, asked};
 pub use identity::{AwsKeys, AwsRole, AzureApp, Identity, IdentityToken, RoleProof, ServiceAccount};
 pub use tags::TagFilter;
 pub use wildcard::{Pattern, Wildcard};
@@ -292,6 +294,8 @@ pub struct Deployment {
     pub makes_vectors: bool,
     /// The model's own bound of output tokens; `None` is unknown.
     pub max_output_tokens: Option<u32>,
+    /// What is known of its model beside that.
+    pub supports: Supports,
     /// What is left out of its requests.
     pub left_out: LeftOut,
     /// What it has of its own about failures.

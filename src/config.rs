@@ -39,6 +39,7 @@ pub use settings::{
     QueueSettings, ServerSettings, Settings, TeamSpec,
 };
 
+use crate::catalog::Supports;
 use crate::money::Prices;
 use reader::Reader;
 use shape::Shape;
@@ -139,6 +140,8 @@ pub struct KnownModel {
     pub max_output_tokens: Option<u32>,
     /// The version of the provider's API that it needs.
     pub api_version: Option<String>,
+    /// What it does beside text.
+    pub supports: Supports,
 }
 
 /// What is known of `model` of `provider`, as the table of models names it.
@@ -150,6 +153,7 @@ pub fn known_model(provider: &str, model: &str) -> KnownModel {
         context_window: row.and_then(|row| row.max_input),
         max_output_tokens: row.and_then(|row| row.max_output),
         api_version: models::api_version(provider, model).map(str::to_owned),
+        supports: row.map(models::Model::supports).unwrap_or_default(),
     }
 }
 

@@ -3,17 +3,22 @@
 //! The map is replaced as a whole and read without a lock, so that a change acts on the next request. A key is looked up by its
 //! digest, which nobody can choose, and compared once more in constant time. Keys of the configuration stand above kept ones.
 
-use std::collections::{BTreeMap, HashMap};
+mod teams;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq;
 
 use crate::budgets::Budgets;
+use crate::id::TeamId;
 use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
 use crate::snapshot::Caller;
 use crate::virtual_key::{KeyHash, VirtualKey};
+
+pub use teams::{KnownTeam, TeamBook};
 
 /// A key that is known.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub struct KeyBook {
     sources: Mutex<Sources>,
     /// Held over a whole change of what is kept.
     changes: Mutex<()>,
+    /// The teams that are kept beside.
+    pub teams: TeamBook,
     limits: Arc<Limits>,
     budgets: Arc<Budgets>,
 }
@@ -51,7 +58,9 @@ impl KeyBook {
     /// No keys yet; theirs will be limits and budgets of these.
     #[must_use]
     pub fn new(limits: Arc<Limits>, budgets: Arc<Budgets>) -> Self {
-        Self { known: ArcSwap::default(), sources: Mutex::default(), changes: Mutex::default(), limits, budgets }
+        let teams = TeamBook::new(Arc::clone(&limits), Arc::clone(&budgets));
+        let (known, sources, changes) = (ArcSwap::default(), Mutex::default(), Mutex::default());
+        Self { known, sources, changes, teams, limits, budgets }
     }
 
     /// The key that was shown.
@@ -86,13 +95,22 @@ impl KeyBook {
         all
     }
 
-    /// A configuration is put in force: its keys, and its limits beside those of all keys. Blocks: spend may be read.
-    pub fn apply(&self, now: Moment, configured: &[VirtualKey], mut specs: BTreeMap<Scope, LimitSpec>) {
+    /// A configuration is put in force: its keys, and its limits beside those of all keys and of the teams that are none of its own.
+    /// Blocks: spend may be read.
+    pub fn apply(
+        &self,
+        now: Moment,
+        configured: &[VirtualKey],
+        teams: BTreeSet<TeamId>,
+        mut specs: BTreeMap<Scope, LimitSpec>,
+    ) {
+        specs.extend(self.teams.configure(teams));
         let mut sources = self.lock();
         sources.configured = configured.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
         let keys = sources.all();
         specs.extend(keys.values().filter_map(|(key, _)| Some((scope(key), key.allowance.limits()?))));
         self.limits.apply(&specs, now);
+        self.teams.renew(now);
         let known = keys.into_values().map(|(key, configured)| (key.hash, self.known(now, key, configured)));
         let before = self.known.swap(Arc::new(known.collect()));
         let now_known = self.known.load();
@@ -203,11 +221,11 @@ mod tests {
         assert_eq!((label().as_deref(), book.find("sk-two").is_none()), (Some("kept"), true));
         let mut given = key("given");
         given.allowance.rpm = Some(1);
-        book.apply(now, &[given], BTreeMap::new());
+        book.apply(now, &[given], BTreeSet::new(), BTreeMap::new());
         assert_eq!(label().as_deref(), Some("given"));
         let scope = limits.id(&Scope::Key(KeyHash::of("sk-one").id()));
         assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], Some(1));
-        book.apply(now, &[], BTreeMap::new());
+        book.apply(now, &[], BTreeSet::new(), BTreeMap::new());
         assert_eq!(label().as_deref(), Some("kept"));
         assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], None);
         book.remove(now, KeyHash::of("sk-one"));

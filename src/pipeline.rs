@@ -23,6 +23,7 @@ mod feedback;
 mod late;
 mod left_out;
 mod memory;
+mod moderated;
 mod one_call;
 mod parser;
 mod paying;
@@ -381,8 +382,14 @@ impl Gateway {
 
 /// The request's total time is over.
 fn out_of_time(mut guard: RequestGuard) -> Refusal {
+    let waited = guard.record.waited;
+    let waited = if waited.is_zero() {
+        String::new()
+    } else {
+        format!(", {:.1} s of it waiting for limits", waited.as_secs_f64())
+    };
     let why = format!(
-        "no reply within {} s, a request's total time; ask for less or raise `witgate.server.request_timeout_seconds`",
+        "no reply within {} s, a request's total time{waited}; ask for less or raise `witgate.server.request_timeout_seconds`",
         guard.snapshot().settings.server.request_timeout.as_secs()
     );
     guard.fail_attempt(&AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"));

@@ -27,6 +27,7 @@ mod several;
 mod simulated;
 mod spend;
 mod stored;
+mod teams;
 mod workers;
 
 use std::future::Future;
@@ -190,10 +191,19 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/key/generate", post(keys::generate)),
         ("/key/update", post(keys::update)),
         ("/key/delete", post(keys::delete)),
+        ("/key/regenerate", post(keys::regenerate)),
+        ("/key/{key}/regenerate", post(keys::regenerate)),
         ("/key/block", post(keys::block)),
         ("/key/unblock", post(keys::unblock)),
         ("/key/info", get(keys::info)),
         ("/key/list", get(keys::list)),
+        ("/team/new", post(teams::new)),
+        ("/team/update", post(teams::update)),
+        ("/team/delete", post(teams::delete)),
+        ("/team/block", post(teams::block)),
+        ("/team/unblock", post(teams::unblock)),
+        ("/team/info", get(teams::info)),
+        ("/team/list", get(teams::list)),
         ("/spend/logs", get(spend::logs)),
         ("/spend/tags", get(spend::tags)),
         ("/global/spend", get(spend::total)),

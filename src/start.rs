@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::LedgerSettings;
 use crate::decisions::{Decisions, default_folder};
 use crate::http::HttpUpstream;
+use crate::keys::KeyBook;
 use crate::limits::{LimitStore, Limits};
 use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
@@ -102,7 +103,8 @@ fn assemble_over(
     let ledger = ledger(&snapshot, state)?;
     let limits = store(&snapshot, Arc::clone(&shared.limits)).map_err(|problem| vec![problem])?;
     if let Some(ledger) = &ledger {
-        take_up(ledger, &shared, clock)?;
+        let may_be_away = snapshot.settings.ledger.as_ref().is_some_and(|told| told.may_be_away);
+        take_up(ledger, &shared, clock, may_be_away)?;
     }
     let metrics = Arc::new(Metrics::new(dropped_lines));
     metrics.applied(1);
@@ -188,9 +190,15 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
     let Some(told) = settings.ledger.clone().or_else(|| implied.then(LedgerSettings::default)) else {
         return Ok(None);
     };
-    let implied = settings.ledger.is_none();
+    let (implied, may_be_away) = (settings.ledger.is_none(), told.may_be_away);
     match place(told, settings.state_dir.clone().or(state)) {
-        Ok(place) => place.write().map(|ledger| Some(Arc::new(ledger))).map_err(|problem| vec![problem]),
+        Ok(place) => {
+            let opened = match &place {
+                Place::Server(url) if may_be_away => Ledger::connect_later(url),
+                place => place.write(),
+            };
+            opened.map(|ledger| Some(Arc::new(ledger))).map_err(|problem| vec![problem])
+        }
         Err(_nowhere) if implied => {
             tracing::warn!(
                 "there is no folder of state, so that budgets begin anew at each start; set `witgate.ledger.file`"
@@ -202,7 +210,7 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
 }
 
 /// The keys that are kept, and what was spent before. Blocks.
-fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock) -> Result<(), Vec<String>> {
+fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock, may_be_away: bool) -> Result<(), Vec<String>> {
     let (spent, budgets) = (Arc::clone(ledger), Arc::downgrade(&shared.budgets));
     let trying = Arc::new(AtomicBool::new(false));
     shared.budgets.read_from(Box::new(move |scope, span| {
@@ -215,9 +223,40 @@ fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock) -> Result<(
         }
         told.ok()
     }));
-    let keys = ledger.keys().load().map_err(|why| vec![why])?;
-    shared.keys.load(clock.now(), keys);
+    match load_keys(ledger, &shared.keys, clock) {
+        Err(why) if may_be_away => {
+            tracing::error!(why, "the database is away: keys that it alone knows are refused until it answers");
+            load_when_it_answers(Arc::downgrade(ledger), Arc::clone(&shared.keys), clock);
+            Ok(())
+        }
+        loaded => loaded.map_err(|why| vec![why]),
+    }
+}
+
+/// The keys and the teams that are kept. Blocks.
+fn load_keys(ledger: &Ledger, book: &KeyBook, clock: Clock) -> Result<(), String> {
+    let (keys, teams) = (ledger.keys().load()?, ledger.keys().load_teams()?);
+    book.teams.load(clock.now(), teams);
+    book.load(clock.now(), keys);
     Ok(())
+}
+
+/// Asks, on a thread of its own, until they are there or there is nobody left to ask for.
+fn load_when_it_answers(ledger: Weak<Ledger>, book: Arc<KeyBook>, clock: Clock) {
+    let ask = move || {
+        loop {
+            std::thread::sleep(READ_AGAIN);
+            let Some(ledger) = ledger.upgrade() else { return };
+            // Nobody changes a key meanwhile.
+            if book.change(|| load_keys(&ledger, &book, clock)).is_ok() {
+                tracing::info!("the database answers, and its keys act");
+                return;
+            }
+        }
+    };
+    if let Err(fault) = std::thread::Builder::new().name("keys".to_owned()).spawn(ask) {
+        tracing::error!(%fault, "no thread that waits for the database");
+    }
 }
 
 /// Asks, on a thread of its own, until it is told or there is nobody left to ask for.

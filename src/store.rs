@@ -7,6 +7,7 @@
 //! Virtual keys are kept in the same place, as digests.
 
 mod batches;
+mod encrypted;
 mod feedback;
 mod items;
 mod keys;
@@ -14,6 +15,7 @@ mod postgres;
 mod schema;
 mod spend;
 mod spent;
+mod teams;
 mod writer;
 
 #[cfg(test)]
@@ -127,10 +129,22 @@ impl Ledger {
     /// # Errors
     /// It cannot be reached, or its tables are a newer version's.
     pub fn connect(url: &SecretString) -> Result<Self, String> {
+        Self::connecting(url, true)
+    }
+
+    /// The same of a server that may be away: what is asked of it fails until it answers, and records wait.
+    ///
+    /// # Errors
+    /// It is no URL, or a thread cannot be had.
+    pub fn connect_later(url: &SecretString) -> Result<Self, String> {
+        Self::connecting(url, false)
+    }
+
+    fn connecting(url: &SecretString, now: bool) -> Result<Self, String> {
         let failed = |why: String| {
             format!("the ledger cannot be opened: {why}\nhint: `general_settings.database_url` says where it is")
         };
-        let server = Postgres::open(url).map_err(failed)?;
+        let server = if now { Postgres::open(url) } else { Postgres::open_later(url) }.map_err(failed)?;
         let writer = Connection::new(url).map_err(failed)?;
         Self::begin(Read::Server(server.clone()), KeyStore::of(server), writer)
             .map_err(|fault| failed(fault.to_string()))

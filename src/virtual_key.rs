@@ -3,6 +3,8 @@
 //! The key itself is known to its holder alone. Here it is a digest (SHA-256 of a key nobody can guess, as LiteLLM keeps it), which
 //! is also its stable name: limits, spend and records follow it when its alias changes.
 
+mod team;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,6 +16,8 @@ use crate::id::{KeyId, TeamId};
 use crate::limits::{Dimension, LimitSpec};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
+
+pub use team::KeptTeam;
 
 /// How every virtual key begins.
 pub const PREFIX: &str = "sk-";

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::catalog::{Capability, Support, Supports};
 use crate::money::{Price, Prices, Rates};
 
 /// What is known of one model.
@@ -29,6 +30,12 @@ pub(super) struct Model {
     pub(super) max_input: Option<u32>,
     #[serde(default)]
     pub(super) max_output: Option<u32>,
+    /// What it does beside text, by LiteLLM's names without `supports_`.
+    #[serde(default)]
+    takes: Vec<String>,
+    /// What it is known not to do.
+    #[serde(default)]
+    lacks: Vec<String>,
 }
 
 /// Prices of a whole request whose input is longer than so many tokens.
@@ -57,6 +64,21 @@ impl Model {
     /// Whether it makes vectors: no model that writes does so for nothing.
     pub(super) fn makes_vectors(&self) -> bool {
         self.input > 0.0 && self.output <= 0.0
+    }
+
+    /// What is known of it beside text. Of a row that tells nothing of the kind, nothing is.
+    pub(super) fn supports(&self) -> Supports {
+        let tells = !self.takes.is_empty() || !self.lacks.is_empty();
+        Capability::ALL.into_iter().filter(|_| tells).fold(Supports::default(), |known, capability| {
+            let named =
+                |list: &[String]| list.iter().any(|name| capability.key().strip_prefix("supports_") == Some(name));
+            let support = match () {
+                () if named(&self.takes) => Support::Yes,
+                () if named(&self.lacks) => Support::No,
+                () => Support::Unlisted,
+            };
+            known.with(capability, support)
+        })
     }
 
     /// Its prices; `None` where a number of the table is none a price can be.

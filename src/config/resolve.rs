@@ -197,7 +197,11 @@ fn queue(shape: &Shape<'_, '_>) -> QueueSettings {
 fn ledger(shape: &mut Shape<'_, '_>) -> Option<LedgerSettings> {
     let (own, server) = (shape.own.ledger.take(), shape.general.database_url.take());
     let asked = own.is_some() || server.is_some();
-    asked.then(|| LedgerSettings { file: own.and_then(|own| own.file), server })
+    asked.then(|| LedgerSettings {
+        file: own.and_then(|own| own.file),
+        server,
+        may_be_away: shape.general.database_may_be_away,
+    })
 }
 
 fn shared_limits(shape: &mut Shape<'_, '_>) -> Option<SharedLimitSettings> {

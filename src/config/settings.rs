@@ -207,6 +207,8 @@ pub struct LedgerSettings {
     pub file: Option<PathBuf>,
     /// The Postgres server it is kept by instead (`database_url`).
     pub server: Option<SecretString>,
+    /// Whether a gateway starts without that server, which it then asks until it answers.
+    pub may_be_away: bool,
 }
 
 /// Which decisions of routers are kept, so that they can be explained and repeated.

@@ -448,6 +448,8 @@ fn the_url_of_a_database_loses_what_its_client_does_not_know_and_is_never_told()
         ("?schema=public&connection_limit=9", ""),
         ("?sslmode=prefer&pool_timeout=1&connect_timeout=3", "?sslmode=prefer&connect_timeout=3"),
         ("?sslmode=allow&sslcert=", "?sslmode=prefer"),
+        ("?sslmode=require&sslaccept=strict", "?sslmode=require"),
+        ("?sslmode=verify-full&sslrootcert=a.pem", "?sslmode=verify-full&sslrootcert=a.pem"),
     ] {
         let server = "postgres://u:pass?sslmode=require@h/db";
         let loaded = read(&format!("{server}{options}")).unwrap_or_else(|problems| panic!("{problems}"));
@@ -457,9 +459,8 @@ fn the_url_of_a_database_loses_what_its_client_does_not_know_and_is_never_told()
     }
     for wrong in [
         "mysql://u:hidden@h/db",
-        "postgres://u:hidden@h/db?a=b&sslmode=require",
-        "postgres://u:hidden@h/db?sslmode=verify-full",
-        "postgres://u:hidden@h/db?sslrootcert=a.pem",
+        "postgres://u:hidden@h/db?a=b&sslmode=require&sslaccept=accept_invalid_certs",
+        "postgres://u:hidden@h/db?sslmode=require&sslkey=a.pem",
         "postgres://u:hidden@h/db?pgbouncer=true",
     ] {
         let problems = read(wrong).unwrap_err().to_string();

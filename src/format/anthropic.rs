@@ -179,7 +179,7 @@ fn limits_in_headers(headers: &HeaderMap) -> Vec<Told> {
         let number = |field: &str| rate_limits::number(headers, &format!("anthropic-ratelimit-{what}-{field}"));
         let limit = number("limit")?;
         let used = number("remaining").map(|remaining| limit.saturating_sub(remaining));
-        Some(Told { dimension, limit: Some(limit), used, reset: None })
+        Some(Told { dimension, limit: Some(limit), used, reset: None, age: std::time::Duration::ZERO })
     };
     let apart: Vec<Told> =
         [told("input-tokens", InputTokens), told("output-tokens", OutputTokens)].into_iter().flatten().collect();

@@ -24,7 +24,7 @@ pub(super) fn in_headers(headers: &HeaderMap) -> Vec<Told> {
         let remaining = if dimension == Requests { None } else { number("remaining") };
         let reset = headers.get(format!("x-ratelimit-reset-{what}")).and_then(|value| span(value.to_str().ok()?));
         let used = remaining.map(|remaining| limit.saturating_sub(remaining));
-        Some(Told { dimension, limit: Some(limit), used, reset })
+        Some(Told { dimension, limit: Some(limit), used, reset, age: Duration::ZERO })
     };
     [told("tokens", Tokens), told("requests", Requests)].into_iter().flatten().collect()
 }
@@ -61,11 +61,11 @@ pub fn limit_in_words(message: &str) -> Option<Told> {
     let reset = day.then_some(Duration::from_hours(24));
     if let Some(limit) = after(message, "rate limit of ") {
         let dimension = dimension(message.split("rate limit of ").nth(1)?);
-        return Some(Told { dimension, limit: Some(limit), used: None, reset });
+        return Some(Told { dimension, limit: Some(limit), used: None, reset, age: Duration::ZERO });
     }
     let limit = after(message, "Limit ").or_else(|| after(message, "Limit: "))?;
     let used = after(message, "Used ").or_else(|| after(message, "Used: "));
-    Some(Told { dimension: dimension(message), limit: Some(limit), used, reset })
+    Some(Told { dimension: dimension(message), limit: Some(limit), used, reset, age: Duration::ZERO })
 }
 
 fn dimension(words: &str) -> Dimension {
@@ -111,8 +111,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                Told { dimension: Tokens, limit: Some(30_000), used: Some(12_000), reset },
-                Told { dimension: Requests, limit: Some(14_400), used: None, reset: None },
+                Told { dimension: Tokens, limit: Some(30_000), used: Some(12_000), reset, age: Duration::ZERO },
+                Told { dimension: Requests, limit: Some(14_400), used: None, reset: None, age: Duration::ZERO },
             ]
         );
         assert_eq!(in_headers(&headers(&[("x-ratelimit-remaining-tokens", "5")])), []);
@@ -140,18 +140,18 @@ mod tests {
         let openai = "Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Used 20000, Requested 12000. Please try again in 4s.";
         assert_eq!(
             limit_in_words(openai),
-            Some(Told { dimension: Tokens, limit: Some(30_000), used: Some(20_000), reset: None })
+            Some(Told { dimension: Tokens, limit: Some(30_000), used: Some(20_000), reset: None, age: Duration::ZERO })
         );
         let requests = "Rate limit reached for m on requests per day (RPD): Limit 200, Used 200, Requested 1.";
         let day = Some(Duration::from_hours(24));
         assert_eq!(
             limit_in_words(requests),
-            Some(Told { dimension: Requests, limit: Some(200), used: Some(200), reset: day })
+            Some(Told { dimension: Requests, limit: Some(200), used: Some(200), reset: day, age: Duration::ZERO })
         );
         let anthropic = "This request would exceed your organization\u{2019}s rate limit of 40,000 input tokens per minute (org: x).";
         assert_eq!(
             limit_in_words(anthropic),
-            Some(Told { dimension: InputTokens, limit: Some(40_000), used: None, reset: None })
+            Some(Told { dimension: InputTokens, limit: Some(40_000), used: None, reset: None, age: Duration::ZERO })
         );
         assert_eq!(limit_in_words("Overloaded"), None);
         assert_eq!(limit_in_words("Limit reached"), None);

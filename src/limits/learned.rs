@@ -3,8 +3,8 @@
 //!
 //! - *Input.* The ratio of reported to counted input tokens, as a mean that forgets (one in twenty) with its spread. What is
 //!   reserved is the count times the mean and two spreads, once five replies are known.
-//! - *Output.* Of the last 64 replies that no `max_tokens` bounded, the length that 95 in a hundred do not exceed, once three are known;
-//!   until then, what the same model's other deployments of its group have taught.
+//! - *Output.* Of the last 64 replies that no `max_tokens` bounded, the length that 95 in a hundred do not exceed; of one or two replies,
+//!   four times and twice the longest. Before its first, what the same model's other deployments of its group have taught.
 //! - *Slack.* Half a second at first. A refusal by the provider that contradicts our own account doubles it (an amount was forgotten
 //!   here before it was there); an answer while the window is nearly full confirms it and takes a twentieth off.
 
@@ -25,7 +25,7 @@ const LEAST_SLACK: Duration = Duration::from_millis(50);
 const MOST_SLACK: Duration = Duration::from_secs(30);
 /// Ratios by which the corrected input is worth something.
 const ENOUGH_RATIOS: u32 = 5;
-/// Lengths by which the expected output is.
+/// Lengths by which the expected output is; for each that is missing, the longest is doubled.
 const ENOUGH_LENGTHS: usize = 3;
 /// Lengths that are remembered.
 const LENGTHS: usize = 64;
@@ -210,7 +210,9 @@ impl Lessons {
 
     fn output(&self) -> Option<u64> {
         if self.lengths.len() < ENOUGH_LENGTHS {
-            return None;
+            // Little is known, and that much better than the most a model may write: with it the first window would stay half empty.
+            let longest = self.lengths.iter().max()?;
+            return Some(longest.saturating_mul(1 << (ENOUGH_LENGTHS - self.lengths.len())));
         }
         // Asked at the end of every reply: no memory is taken, and no more put in order than the answer needs.
         let mut lengths = [0; LENGTHS];
@@ -289,11 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_expected_of_few_replies() {
+    fn of_few_replies_little_is_expected_and_that_with_room() {
         let learned = Learned::default();
-        (0..2).for_each(|_| learned.observe(seen(100, 150, 10)));
         assert_eq!(learned.expected(), Expected::default());
-        (0..3).for_each(|_| learned.observe(seen(100, 150, 10)));
+        for expected in [40, 20, 10] {
+            learned.observe(seen(100, 150, 10));
+            assert_eq!(learned.expected(), Expected { input: 1.0, output: Some(expected) });
+        }
+        (0..2).for_each(|_| learned.observe(seen(100, 150, 10)));
         assert!((learned.expected().input - 1.5).abs() < 1e-9);
         assert_eq!(learned.expected().output, Some(10));
     }

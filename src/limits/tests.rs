@@ -416,7 +416,13 @@ fn what_was_sent_counts_from_when_it_must_have_been_read_and_no_later_than_the_a
 fn the_wire_is_the_truth_below_the_configuration_and_reveals_others() {
     let limits = limits([(deployment("a"), tokens(1000))]);
     let a = limits.id(&deployment("a"));
-    let told = |limit, used| Told { dimension: Tokens, limit: Some(limit), used: Some(used), reset: None };
+    let told = |limit, used| Told {
+        dimension: Tokens,
+        limit: Some(limit),
+        used: Some(used),
+        reset: None,
+        age: Duration::ZERO,
+    };
     assert_eq!(limits.told(at(0), a, &[told(2000, 10)], false), News::default());
     assert_eq!(limits.report(at(0), a).limits[Tokens], Some(1000), "the configuration is the ceiling");
     limits.told(at(0), a, &[told(500, 10)], false);
@@ -439,10 +445,31 @@ fn a_refusal_for_what_was_just_forgotten_says_that_it_was_forgotten_early() {
     let (_, _, one) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(90, 0))]));
     limits.response_head(at(0), &one);
     limits.settle(at(0), one, demand(90, 0));
-    let told = Told { dimension: Tokens, limit: Some(100), used: Some(90), reset: None };
+    let told = Told { dimension: Tokens, limit: Some(100), used: Some(90), reset: None, age: Duration::ZERO };
     assert!(limits.told(at(61), a, &[told], true).forgotten_early);
     let told = Told { used: Some(95), ..told };
     assert!(!limits.told(at(130), a, &[told], true).forgotten_early, "that was long ago");
+}
+
+#[test]
+fn what_was_forgotten_while_the_answer_was_on_its_way_is_nobody_elses() {
+    let limits = limits([(deployment("a"), tokens(100))]);
+    let a = limits.id(&deployment("a"));
+    let (_, _, one) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(90, 0))]));
+    limits.response_head(at(0), &one);
+    limits.settle(at(0), one, demand(90, 0));
+    let told = |seconds| Told {
+        dimension: Tokens,
+        limit: Some(100),
+        used: Some(95),
+        reset: None,
+        age: Duration::from_secs(seconds),
+    };
+    // It was counted three seconds ago, when the first was still there.
+    assert_eq!(limits.told(at(62), a, &[told(3)], false).others[Tokens], 5);
+    // Of half a minute ago and more nothing is known any more.
+    assert_eq!(limits.told(at(65), a, &[told(40)], false), News::default());
+    assert_eq!(limits.told(at(66), a, &[told(1)], false).others[Tokens], 90, "that was somebody else");
 }
 
 #[test]

@@ -60,12 +60,14 @@ pub(super) struct Window {
     drain: Amount,
     /// Of a token bucket: what stood in it at the beginning of this slice, all older ones taken into account.
     base: (u64, Amount),
-    /// What was forgotten lately, and the slice in which that began.
-    gone: (u64, Amount),
+    /// What was forgotten, and in which slice, of the last [`REMEMBERED`].
+    gone: VecDeque<(u64, Amount)>,
 }
 
 /// Slices that are lately: a thirtieth of the window.
 const LATELY: u64 = 8;
+/// Slices of which it is known what was forgotten in them: half a window.
+const REMEMBERED: u64 = SLICES / 2;
 
 impl Window {
     pub(super) fn new(length: Duration, model: WindowModel) -> Self {
@@ -78,7 +80,7 @@ impl Window {
             slices: VecDeque::new(),
             drain: Amount::default(),
             base: (0, Amount::default()),
-            gone: (0, Amount::default()),
+            gone: VecDeque::new(),
         }
     }
 
@@ -102,7 +104,19 @@ impl Window {
 
     /// What was forgotten lately. A provider that still counts it began to count later than was assumed here.
     pub(super) fn gone_lately(&self) -> Amount {
-        if self.newest - self.gone.0 > LATELY { Amount::default() } else { self.gone.1 }
+        self.gone_since(self.newest.saturating_sub(LATELY))
+    }
+
+    /// What was forgotten within so long before now; `None` where that is not known any more.
+    pub(super) fn gone_within(&self, now: Moment, age: Duration) -> Option<Amount> {
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        let since = now.as_nanos().saturating_sub(age) / self.slice;
+        (self.newest.saturating_sub(since) <= REMEMBERED).then(|| self.gone_since(since))
+    }
+
+    fn gone_since(&self, slice: u64) -> Amount {
+        let since = self.gone.iter().rev().take_while(|(at, _)| *at >= slice);
+        since.fold(Amount::default(), |sum, (_, amount)| sum.plus(amount))
     }
 
     /// Forgets what is older than the window.
@@ -126,10 +140,12 @@ impl Window {
             } else {
                 self.total = self.total.minus(amount);
             }
-            let before = if newest - self.gone.0 > LATELY { Amount::default() } else { self.gone.1 };
-            let since = if before.is_nothing() { newest } else { self.gone.0 };
-            self.gone = (since, before.plus(amount));
+            // When it could be forgotten, not when somebody looked: nobody looks at what is idle.
+            self.gone.push_back((self.expiry(*number), *amount));
             self.slices.pop_front();
+        }
+        while self.gone.front().is_some_and(|(at, _)| at + REMEMBERED < newest) {
+            self.gone.pop_front();
         }
         self.level();
     }
@@ -252,7 +268,7 @@ impl Window {
     /// Gives the memory back if nothing counts.
     pub(super) fn shrink(&mut self) {
         if self.total.is_nothing() {
-            self.slices = VecDeque::new();
+            (self.slices, self.gone) = (VecDeque::new(), VecDeque::new());
         }
     }
 

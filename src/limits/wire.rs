@@ -2,7 +2,8 @@
 //!
 //! A limit that is lower than the configured one takes its place until another is told. What was counted there beyond what is
 //! known here was used by somebody else of the same account, and counts here for one window. The reverse is no news: we hold a
-//! request before a provider has counted it, and a little longer.
+//! request before a provider has counted it, and a little longer. What is told with an answer is as old as the answer took: what was
+//! forgotten here meanwhile was ours, and of an answer that took too long nobody knows any more what was.
 
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Told {
     pub used: Option<u64>,
     /// Until all of it is free again.
     pub reset: Option<Duration>,
+    /// How old it is: a provider counts when a request arrives, and tells of it with its answer.
+    pub age: Duration,
 }
 
 /// What an answer told that was not known.
@@ -59,7 +62,15 @@ impl Limits {
             };
             let Some(limit) = told.limit.filter(|limit| *limit > 0) else { continue };
             meter.told(told.dimension, limit);
-            let known = meter.used(now)[told.dimension];
+            let used = meter.used(now)[told.dimension];
+            // A refusal comes at once, and what was just forgotten is what it may be about.
+            let gone = if refused {
+                Some(0)
+            } else {
+                meter.window().gone_within(now, told.age).map(|gone| gone[told.dimension])
+            };
+            let Some(gone) = gone else { continue };
+            let known = used.saturating_add(gone);
             let unknown = told.used.unwrap_or(0).min(limit).saturating_sub(known);
             // Roundings and what is on its way between the two.
             let tolerance = if refused { 0 } else { limit / 50 };

@@ -208,10 +208,13 @@ impl<'a> AdmissionControl<'a, '_> {
         let context = self.context;
         let now = context.gateway.clock.now();
         let report = context.group.queue.report(now);
+        let (here, before) = (now.since(arrived), self.guard.record.waited);
+        let in_all =
+            if before.is_zero() { String::new() } else { format!(" ({:.1} s in all)", (here + before).as_secs_f64()) };
         let message = format!(
-            "no capacity came free for `{}` within {:.1} s, as long as it may wait here; {} requests with {} tokens wait",
+            "no capacity came free for `{}` within {:.1} s{in_all}, as long as it may wait here; {} requests with {} tokens wait",
             context.group.config.name,
-            now.since(arrived).as_secs_f64(),
+            here.as_secs_f64(),
             report.waiting,
             report.tokens
         );

@@ -80,9 +80,13 @@ impl AttemptGuard {
 
     /// Its provider told its limits in the head of its answer.
     pub(super) fn told(&self, gateway: &Gateway, headers: &HeaderMap) {
-        let told = self.deployment.format.limits_in_headers(headers);
+        let mut told = self.deployment.format.limits_in_headers(headers);
         if !told.is_empty() {
-            gateway.limits.told(gateway.clock.now(), self.deployment.scope, &told, false, Box::new(drop));
+            let now = gateway.clock.now();
+            for told in &mut told {
+                told.age = self.progress.age(now);
+            }
+            gateway.limits.told(now, self.deployment.scope, &told, false, Box::new(drop));
         }
     }
 

@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use crate::fault::{Refusal, RefusalKind};
-use crate::id::KeyId;
+use crate::id::{KeyId, TeamId};
+use crate::keys::KnownTeam;
 use crate::moment::Moment;
 use crate::snapshot::{Caller, Snapshot};
 use crate::virtual_key::{KeyHash, VirtualKey, allows};
@@ -56,7 +57,9 @@ pub fn authenticate(
     }
     let open = expected.is_none() && (access == Access::Admin || !snapshot.settings.asks_for_keys());
     match key.and_then(|key| snapshot.callers.keys.find(key.expose_secret())) {
-        Some(known) if access != Access::Admin => return usable(&known.key, now).map(|()| known.caller),
+        Some(known) if access != Access::Admin => {
+            return usable(&known.key, now).and_then(|()| team_is_open(snapshot, &known.caller)).map(|()| known.caller);
+        }
         Some(_) if !open => {
             let message = "this key is a caller's; only the operator's key opens this";
             return Err(Refusal::new(RefusalKind::Forbidden, message));
@@ -116,6 +119,22 @@ fn usable(key: &VirtualKey, now: Moment) -> Result<(), Refusal> {
     }
 }
 
+/// Whether the keys of its team may be used now.
+fn team_is_open(snapshot: &Snapshot, caller: &Caller) -> Result<(), Refusal> {
+    match caller.team.as_ref().and_then(|team| kept_team(snapshot, team)) {
+        Some(known) if known.team.blocked => {
+            let message = "the team of this API key is blocked; whoever operates the gateway can unblock it";
+            Err(unauthorized("team_blocked", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A team that is kept; `None` where the configuration has one of this name.
+pub(super) fn kept_team(snapshot: &Snapshot, team: &TeamId) -> Option<KnownTeam> {
+    if snapshot.payers.teams.contains_key(team) { None } else { snapshot.callers.keys.teams.get(team) }
+}
+
 fn unauthorized(code: &str, message: &str) -> Refusal {
     let mut refusal = Refusal::new(RefusalKind::Unauthorized, message);
     refusal.code = Some(code.to_owned());
@@ -127,8 +146,12 @@ pub fn may_use(snapshot: &Snapshot, caller: &Caller, model: &str) -> bool {
     let Some(key) = &caller.virtual_key else { return true };
     let group = snapshot.settings.aliases.get(model).map(|alias| alias.group.as_str());
     let names = std::iter::once(model).chain(group);
-    let team = caller.team.as_ref().and_then(|team| snapshot.payers.teams.get(team));
-    allows(&key.models, &names) && team.is_none_or(|team| allows(&team.models, &names))
+    let team = caller.team.as_ref();
+    let configured = team.and_then(|team| snapshot.payers.teams.get(team));
+    let kept = team.and_then(|team| kept_team(snapshot, team));
+    allows(&key.models, &names)
+        && configured.is_none_or(|team| allows(&team.models, &names))
+        && kept.is_none_or(|known| allows(&known.team.models, &names))
 }
 
 /// The same as a refusal.
@@ -156,7 +179,7 @@ fn same(one: &SecretString, other: &SecretString) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::config;
@@ -170,7 +193,7 @@ mod tests {
         let limits = Arc::new(Limits::new(&BTreeMap::new()));
         let global = limits.id(&Scope::Global);
         let keys = Arc::new(KeyBook::new(limits, Arc::default()));
-        keys.apply(Moment::default(), &settings.payers.keys, BTreeMap::new());
+        keys.apply(Moment::default(), &settings.payers.keys, BTreeSet::new(), BTreeMap::new());
         Snapshot {
             generation: 1,
             settings: Arc::new(settings),

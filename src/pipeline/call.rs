@@ -23,7 +23,9 @@ use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 use super::one_call::OneCall;
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
-use super::{LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, left_out, parser, stream};
+use super::{
+    LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, left_out, moderated, parser, stream,
+};
 
 /// The largest whole reply read from a provider.
 const MAX_REPLY: usize = 64 << 20;
@@ -66,6 +68,7 @@ pub(super) async fn call(
         if let Err(fault) = begun {
             return Err(source.complaint(fault, |fault| scrubbed(fault, deployment)));
         }
+        moderated::streamed(context, source.ended_at_once())?;
         (meta.took, meta.overhead) = guard.times();
         let stream = stream::begin(context, guard, runtime, source);
         return Ok(Served::Streamed { stream, meta });
@@ -102,6 +105,7 @@ pub(super) async fn call(
         // What was asked before, of a reply the parser did not take, is in it.
         meta.cost = meta.bill.map(|bill| bill.total() + before.unwrap_or_default());
     }
+    moderated::whole(context, &reply)?;
     if OneCall::wanted(&context.request, deployment.defaults.as_deref()) {
         OneCall::cut(&mut reply);
     }

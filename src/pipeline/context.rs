@@ -60,6 +60,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) retry: RetryRule,
     /// Whether deployments that leave out what they cannot take may do so: not before those are asked that can take it.
     pub(super) may_lose: bool,
+    /// Whether another group takes over where a filter of the provider holds a reply back.
+    pub(super) leaves_held_back: bool,
 }
 
 /// What is known of a request beside itself.
@@ -81,7 +83,7 @@ impl<'a> RequestContext<'a> {
     /// Builds the prompt for the group that was [`find`]'s answer, of which is told in `told`.
     ///
     /// # Errors
-    /// The request steers, or its tags fit no deployment, or no prompt can be built.
+    /// The request steers, or its tags or what it asks of a model fit no deployment, or no prompt can be built.
     pub(super) async fn new(
         gateway: &'a Gateway,
         snapshot: &'a Snapshot,
@@ -100,6 +102,7 @@ impl<'a> RequestContext<'a> {
         let eligible = Eligible::of(group, &arrival.tags)?;
         let prompt = prompt::build(gateway, group, &arrival, request, told).await?;
         let prompt::Prompt { request, items, note, grown } = prompt;
+        let eligible = eligible.taking(group, &request)?;
         let Arrival { id, caller, api, seed, large, deadline, headers, tags, wishes } = arrival;
         let mut retry = group.config.retry;
         retry.retries = wishes.retries.unwrap_or(retry.retries);
@@ -126,6 +129,7 @@ impl<'a> RequestContext<'a> {
             wishes,
             retry,
             may_lose: true,
+            leaves_held_back: false,
         })
     }
 

@@ -1,6 +1,8 @@
-//! Which deployments of its group a request may go to at all: those that serve the model it names, and whose tags fit where
-//! tags are a filter. What a policy ranks is cut down to these.
+//! Which deployments of its group a request may go to at all: those that serve the model it names, whose tags fit where
+//! tags are a filter, and whose models do what it asks for beside text. What a policy ranks is cut down to these.
 
+use crate::catalog::{Capability, Support, asked};
+use crate::chat::ChatRequest;
 use crate::fault::{Refusal, RefusalKind};
 use crate::snapshot::GroupRuntime;
 
@@ -30,6 +32,35 @@ impl Eligible {
         Ok(Self(Some(serving().map(|serves| serves && fitting.next() == Some(true)).collect())))
     }
 
+    /// Those of them whose models can take this request, as it is sent. Of what the table of models does not name, it is asked where
+    /// nobody is known to do it.
+    ///
+    /// # Errors
+    /// All of them are known not to.
+    pub(super) fn taking(self, group: &GroupRuntime, request: &ChatRequest) -> Result<Self, Refusal> {
+        let deployments = &group.deployments;
+        if request.vectors.is_some() || deployments.iter().all(|deployment| deployment.config.supports.has_no_gaps()) {
+            return Ok(self);
+        }
+        let asked = asked(request);
+        if asked.is_empty() {
+            return Ok(self);
+        }
+        let mut left: Vec<bool> = (0..deployments.len()).map(|index| self.has(index)).collect();
+        for capability in asked {
+            let support = |index: usize| deployments.get(index).map(|one| one.config.supports.of(capability));
+            let is = |index: usize, of: Support| support(index) == Some(of);
+            let known = (0..left.len()).any(|index| left[index] && is(index, Support::Yes));
+            let fits = |index: usize| !(is(index, Support::No) || known && is(index, Support::Unlisted));
+            let fitting: Vec<bool> = left.iter().enumerate().map(|(index, one)| *one && fits(index)).collect();
+            if !fitting.contains(&true) {
+                return Err(none_takes(group, capability));
+            }
+            left = fitting;
+        }
+        Ok(Self(Some(left)))
+    }
+
     /// Whether the deployment at `index` is one.
     pub(super) fn has(&self, index: usize) -> bool {
         self.0.as_ref().is_none_or(|eligible| eligible.get(index) == Some(&true))
@@ -39,6 +70,19 @@ impl Eligible {
     pub(super) fn first(&self) -> usize {
         self.0.as_ref().and_then(|eligible| eligible.iter().position(|one| *one)).unwrap_or_default()
     }
+}
+
+fn none_takes(group: &GroupRuntime, capability: Capability) -> Refusal {
+    let message = format!(
+        "this request has {}, which no deployment of `{}` takes that it may go to; send it to a model that does, or say that \
+         one does by `model_info.{}: true`",
+        capability.words(),
+        group.config.name,
+        capability.key()
+    );
+    let mut refusal = Refusal::new(RefusalKind::InvalidRequest, message).at(capability.field());
+    refusal.code = Some("unsupported_by_model".to_owned());
+    refusal
 }
 
 fn refusal(group: &GroupRuntime, tags: &[String]) -> Refusal {

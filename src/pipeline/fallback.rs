@@ -169,7 +169,7 @@ pub(super) async fn serve(
     let first = context::find(snapshot, &request.model)?;
     let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);
     if most == 0 || !arrival.wishes.any(&first) {
-        return in_group(gateway, guard, snapshot, &first, arrival, request, false).await;
+        return in_group(gateway, guard, snapshot, &first, arrival, request, Elsewhere::default()).await;
     }
     let wishes = arrival.wishes.clone();
     let mut chain = Chain { tried: vec![first.config.name.clone()], pending: VecDeque::new() };
@@ -178,7 +178,12 @@ pub(super) async fn serve(
     let mut primary: Option<Refusal> = None;
     loop {
         let may_go_on = chain.tried.len() <= most;
-        let elsewhere = may_go_on && chain.leads_on(wishes.after(&group, None));
+        let leads_on = |cause| may_go_on && chain.leads_on(wishes.after(&group, cause));
+        let held_back = Some(Cause::ContentPolicy);
+        let elsewhere = Elsewhere {
+            any: leads_on(None),
+            held_back: !group.config.fallbacks.content_policy.is_empty() && leads_on(held_back),
+        };
         let answer = in_group(gateway, guard, snapshot, &group, arrival.clone(), asked, elsewhere).await;
         let refusal = match answer {
             Ok(served) => return Ok(served),
@@ -201,6 +206,15 @@ pub(super) async fn serve(
     Err(primary.unwrap_or_else(|| Refusal::new(RefusalKind::Internal, "no group was tried")))
 }
 
+/// Whether other groups follow.
+#[derive(Clone, Copy, Default)]
+struct Elsewhere {
+    /// After any fault.
+    any: bool,
+    /// After a reply that the provider's moderation held back, by a list that is there for it.
+    held_back: bool,
+}
+
 async fn in_group(
     gateway: &Gateway,
     guard: &mut RequestGuard,
@@ -208,7 +222,7 @@ async fn in_group(
     group: &Arc<GroupRuntime>,
     arrival: Arrival,
     request: ChatRequest,
-    elsewhere: bool,
+    elsewhere: Elsewhere,
 ) -> Result<Served<stream::Begun>, Refusal> {
     // Of a request that its builder refuses, too.
     guard.record.group = Some(group.config.name.clone());
@@ -218,7 +232,8 @@ async fn in_group(
     if gateway.ledger.is_some() {
         guard.record.tags = kept_tags(snapshot, &context.caller, &context.tags);
     }
-    attempts::within_group(guard, &mut context, elsewhere).await
+    context.leaves_held_back = elsewhere.held_back;
+    attempts::within_group(guard, &mut context, elsewhere.any).await
 }
 
 /// Keeps the first group's refusal, and adds the words of the others to it.

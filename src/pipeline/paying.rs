@@ -4,6 +4,8 @@ use crate::budgets::BudgetId;
 use crate::limits::ScopeId;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
+use super::auth::kept_team;
+
 /// Scopes that every request for a group takes from: everybody's and the group's.
 const COMMON: usize = 2;
 
@@ -34,6 +36,11 @@ impl Paying {
         for payer in team.into_iter().chain(tags) {
             scopes.extend(payer.scope);
             budgets.extend(payer.budgets.iter().filter(|id| !budgets.contains(id)).copied().collect::<Vec<_>>());
+        }
+        // Made while the gateway runs, and none of the configuration's.
+        if let Some(team) = caller.team.as_ref().and_then(|team| kept_team(snapshot, team)) {
+            scopes.extend(team.scope);
+            budgets.extend(team.budgets);
         }
         budgets.extend(&group.budgets);
         Self { scopes, budgets }

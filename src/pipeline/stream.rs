@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::catalog::Deployment;
-use crate::chat::{Chunk, Delta, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, Usage};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{StreamDecoder, StreamEncoder};
 use crate::policy::Complaint;
@@ -168,6 +168,14 @@ impl Source {
 
     fn has_content(&self) -> bool {
         self.chunks.iter().any(|chunk| chunk.delta.is_content())
+    }
+
+    /// How a reply ended in which nothing was said.
+    pub(super) fn ended_at_once(&self) -> Option<&FinishReason> {
+        self.chunks.iter().filter(|_| !self.spoke).find_map(|chunk| match &chunk.delta {
+            Delta::Finish(finish) => Some(finish),
+            _ => None,
+        })
     }
 
     /// What the fault that `first_content` ended with comes to.

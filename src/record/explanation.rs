@@ -150,7 +150,9 @@ impl Removal {
 impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotEligible => f.write_str("it serves another model, or its tags do not fit the request's"),
+            Self::NotEligible => f.write_str(
+                "it serves another model, its model does not take what the request has, or its tags do not fit",
+            ),
             Self::LeftOut => f.write_str("the policy does not rank it"),
             Self::Failed => f.write_str("it failed this request before"),
             Self::ContextWindow(window) => write!(f, "its model takes {window} tokens"),

@@ -319,7 +319,8 @@ impl Builder {
         self.retire(&specs, now);
         let shared = &self.shared;
         let limits = &shared.limits;
-        shared.keys.apply(now, &settings.payers.keys, specs.into_iter().chain(self.retired()).collect());
+        let teams = settings.payers.teams.keys().cloned().collect();
+        shared.keys.apply(now, &settings.payers.keys, teams, specs.into_iter().chain(self.retired()).collect());
         let (budgets, spending) = (&shared.budgets, &settings.payers);
         let payers = Payers::new(spending, limits, budgets, now);
         if generation == 1 {

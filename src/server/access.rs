@@ -28,7 +28,7 @@ pub(super) const PUBLIC: [(&str, &str); 5] = [
 ];
 
 /// Where operators ask and act, each with all below it.
-const ADMIN: [&str; 4] = ["/admin", "/spend", "/global", "/key"];
+const ADMIN: [&str; 5] = ["/admin", "/spend", "/global", "/key", "/team"];
 /// What a key's holder may ask too, about this key.
 const OWN_KEY: &str = "/key/info";
 /// What a key's holder may say of its own requests, and operators of any.

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::catalog::Deployment;
+use crate::catalog::{Capability, Deployment, Support};
 use crate::pipeline;
 use crate::snapshot::Caller;
 
@@ -31,7 +31,7 @@ fn one(group: &str, deployment: &Deployment) -> Value {
     let per_token = |per_million: f64| per_million / 1e6;
     let prices = deployment.prices.as_ref();
     let provider = deployment.provider.as_str();
-    json!({
+    let mut told = json!({
         "model_name": group,
         "litellm_params": {"model": format!("{provider}/{}", deployment.model)},
         "model_info": {
@@ -44,5 +44,13 @@ fn one(group: &str, deployment: &Deployment) -> Value {
             "input_cost_per_token": prices.map(|prices| per_token(prices.base.input.as_usd_per_million())),
             "output_cost_per_token": prices.map(|prices| per_token(prices.base.output.as_usd_per_million())),
         },
-    })
+    });
+    for capability in Capability::ALL {
+        told["model_info"][capability.key()] = match deployment.supports.of(capability) {
+            Support::Yes => true.into(),
+            Support::No => false.into(),
+            Support::Unknown | Support::Unlisted => Value::Null,
+        };
+    }
+    told
 }

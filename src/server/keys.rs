@@ -3,7 +3,7 @@
 //! A key is shown once, when it is made. It is written before it is in force, and in force when the answer is sent. A change is read,
 //! checked, written and put in force as one piece of work, one after another, which runs to its end whether or not its client waits.
 
-mod fields;
+pub(super) mod fields;
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use crate::fault::{Refusal, RefusalKind};
@@ -41,26 +42,16 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
             return Err(Refusal::new(RefusalKind::InvalidRequest, why));
         }
         let mut fields = Fields::read(body)?;
-        let key = match fields.take_text("key")? {
-            Some(key) if key.starts_with(PREFIX) && key.len() >= 16 => key,
-            Some(_) => {
-                let message = format!("a `key` of one's own begins with `{PREFIX}` and has at least 16 letters");
-                return Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key"));
-            }
-            None => drawn()?,
-        };
+        let key = chosen(fields.take_text("key")?)?;
         let hash = KeyHash::of(&key);
         let keys = &app.gateway.live.read().callers.keys;
         if keys.get(hash).is_some() {
             return Err(Refusal::new(RefusalKind::InvalidRequest, "this key is there already").at("key"));
         }
         let made = fields.over(VirtualKey::new(hash, VirtualKey::tail_of(&key), now), now)?;
-        free_alias(app, &made)?;
+        free_alias(app, &made, hash)?;
         let known = keep(app, made)?;
-        let mut shown = shown(app, &known, now);
-        shown.insert("key".to_owned(), json!(key));
-        shown.insert("token_id".to_owned(), json!(hash));
-        Ok(Value::Object(shown))
+        Ok(told_once(app, &known, &key, now))
     })
     .await
 }
@@ -77,11 +68,43 @@ pub(super) async fn update(State(app): State<Arc<App>>, request: Request<Body>) 
             by_alias(app, &alias)?
         };
         let changed = fields.over(changeable(&known)?, now)?;
-        free_alias(app, &changed)?;
+        free_alias(app, &changed, changed.hash)?;
         let known = keep(app, changed)?;
         let mut shown = shown(app, &known, now);
         shown.insert("key".to_owned(), json!(known.key.hash));
         Ok(Value::Object(shown))
+    })
+    .await
+}
+
+/// `POST /key/regenerate`, or `/key/KEY/regenerate`: another key in the place of one that may have become known. What it may do, what it
+/// has spent and what people call it stay; its limits of the minute begin anew.
+pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let of_path = request.uri().path().strip_prefix("/key/").and_then(|rest| rest.strip_suffix("/regenerate"));
+    let of_path = of_path.map(|key| percent_decode_str(key).decode_utf8_lossy().into_owned());
+    answered(&app, request, move |app, body| {
+        let now = app.gateway.clock.now();
+        let mut fields = Fields::read(if body.is_empty() { b"{}" } else { body })?;
+        let named = fields.take_text("key")?.or(of_path).ok_or_else(|| missing("key"))?;
+        let known = find(app, &named)?;
+        let (old, secret) = (changeable(&known)?, chosen(fields.take_text("new_key")?)?);
+        let hash = KeyHash::of(&secret);
+        let keys = &app.gateway.live.read().callers.keys;
+        if keys.get(hash).is_some() {
+            return Err(Refusal::new(RefusalKind::InvalidRequest, "this key is there already").at("new_key"));
+        }
+        let budget = known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
+        let spent = budget.map(|budget| (now, budget.spent));
+        let old_hash = old.hash;
+        let same = VirtualKey { hash, tail: VirtualKey::tail_of(&secret), spend_set: spent.or(old.spend_set), ..old };
+        let made = fields.over(same, now)?;
+        free_alias(app, &made, old_hash)?;
+        stored(app, |ledger| ledger.keys().replace(old_hash, &made))?;
+        keys.put(now, made);
+        keys.remove(now, old_hash);
+        app.gateway.capacity.notify();
+        let known = keys.get(hash).ok_or_else(not_in_force)?;
+        Ok(told_once(app, &known, &secret, now))
     })
     .await
 }
@@ -189,7 +212,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
 }
 
 /// Everything that is told of a key but the key.
-fn shown(app: &App, known: &KnownKey, now: Moment) -> Map<String, Value> {
+pub(super) fn shown(app: &App, known: &KnownKey, now: Moment) -> Map<String, Value> {
     let budget = known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
     fields::shown(known, budget.as_ref(), now)
 }
@@ -202,12 +225,35 @@ fn keep(app: &App, key: VirtualKey) -> Result<KnownKey, Refusal> {
     keys.put(app.gateway.clock.now(), key);
     // Who waits for its limits or its budget may have more room now.
     app.gateway.capacity.notify();
-    let known = keys.get(hash);
-    known.ok_or_else(|| Refusal::new(RefusalKind::Internal, "the key was written and is not in force"))
+    keys.get(hash).ok_or_else(not_in_force)
+}
+
+fn not_in_force() -> Refusal {
+    Refusal::new(RefusalKind::Internal, "the key was written and is not in force")
+}
+
+/// A new key, with what it may do: this is the only time it is shown.
+fn told_once(app: &App, known: &KnownKey, key: &str, now: Moment) -> Value {
+    let mut shown = shown(app, known, now);
+    shown.insert("key".to_owned(), json!(key));
+    shown.insert("token_id".to_owned(), json!(known.key.hash));
+    Value::Object(shown)
+}
+
+/// The key that somebody wants, or one that is drawn.
+fn chosen(wanted: Option<String>) -> Result<String, Refusal> {
+    match wanted {
+        Some(key) if key.starts_with(PREFIX) && key.len() >= 16 => Ok(key),
+        Some(_) => {
+            let message = format!("a `key` of one's own begins with `{PREFIX}` and has at least 16 letters");
+            Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key"))
+        }
+        None => drawn(),
+    }
 }
 
 /// Does something with what is kept. Blocks.
-fn stored(app: &App, act: impl FnOnce(&Ledger) -> Result<(), String>) -> Result<(), Refusal> {
+pub(super) fn stored(app: &App, act: impl FnOnce(&Ledger) -> Result<(), String>) -> Result<(), Refusal> {
     let Some(ledger) = &app.gateway.ledger else {
         let why =
             "keys are kept in the ledger, and none is kept; set `witgate.ledger` in the configuration and start again";
@@ -232,7 +278,7 @@ fn unknown() -> Refusal {
     refusal
 }
 
-fn missing(field: &str) -> Refusal {
+pub(super) fn missing(field: &str) -> Refusal {
     Refusal::new(RefusalKind::InvalidRequest, format!("`{field}` is missing")).at(field)
 }
 
@@ -245,11 +291,11 @@ fn changeable(known: &KnownKey) -> Result<VirtualKey, Refusal> {
     Ok((*known.key).clone())
 }
 
-/// No two keys have the same alias.
-fn free_alias(app: &App, key: &VirtualKey) -> Result<(), Refusal> {
+/// No two keys have the same alias; `own` may have it already.
+fn free_alias(app: &App, key: &VirtualKey, own: KeyHash) -> Result<(), Refusal> {
     let Some(alias) = &key.alias else { return Ok(()) };
     match by_alias(app, alias) {
-        Ok(other) if other.key.hash != key.hash => {
+        Ok(other) if other.key.hash != own => {
             let message = format!("another key has the alias `{alias}`");
             Err(Refusal::new(RefusalKind::InvalidRequest, message).at("key_alias"))
         }
@@ -258,20 +304,20 @@ fn free_alias(app: &App, key: &VirtualKey) -> Result<(), Refusal> {
 }
 
 /// A key nobody can guess: 256 random bits.
-fn drawn() -> Result<String, Refusal> {
+pub(super) fn drawn() -> Result<String, Refusal> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes)
         .map_err(|fault| Refusal::new(RefusalKind::Internal, format!("no random numbers: {fault}")))?;
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-fn query(uri: &Uri, name: &str) -> Option<String> {
+pub(super) fn query(uri: &Uri, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
 }
 
 /// Reads a body, acts, answers. One acts after another, on another thread, and to the end even if the client goes.
-async fn answered(
+pub(super) async fn answered(
     app: &Arc<App>,
     request: Request<Body>,
     act: impl FnOnce(&App, &[u8]) -> Result<Value, Refusal> + Send + 'static,
@@ -295,7 +341,7 @@ async fn answered(
     answer(app, &head.uri, &head.headers, acted)
 }
 
-fn answer(app: &App, uri: &Uri, headers: &HeaderMap, told: Result<Value, Refusal>) -> Response {
+pub(super) fn answer(app: &App, uri: &Uri, headers: &HeaderMap, told: Result<Value, Refusal>) -> Response {
     match told {
         Ok(told) => probe::json_response(StatusCode::OK, &told),
         Err(why) => refusal::unrecorded(app, spoken_at(uri.path(), headers), &why),

@@ -108,6 +108,7 @@ impl DeploymentRuntime {
             context_window: own.context_window.or(known.context_window),
             max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
             api_version: own.api_version.clone().or(known.api_version),
+            supports: own.supports.or(known.supports),
             model,
             ..(**own).clone()
         })

@@ -31,23 +31,31 @@ impl KeyStore {
         Self(Source::Server(server))
     }
 
+    pub(super) const fn source(&self) -> &Source {
+        &self.0
+    }
+
+    /// What a question answers, a text a row.
+    pub(super) fn texts(&self, all: &'static str) -> Result<Vec<String>, String> {
+        match &self.0 {
+            Source::File(database) => {
+                let database = lock(database);
+                let mut statement = database.prepare(all).map_err(words)?;
+                let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(words)?;
+                texts.collect::<Result<_, _>>().map_err(words)
+            }
+            Source::Server(server) => {
+                server.run(move |client| client.query(all, &[])?.iter().map(|row| row.try_get(0)).collect())
+            }
+        }
+    }
+
     /// All of them.
     ///
     /// # Errors
     /// They cannot be read, in words.
     pub fn load(&self) -> Result<Vec<VirtualKey>, String> {
-        const ALL: &str = "SELECT key FROM keys ORDER BY token";
-        let texts: Vec<String> = match &self.0 {
-            Source::File(database) => {
-                let database = lock(database);
-                let mut statement = database.prepare(ALL).map_err(words)?;
-                let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(words)?;
-                texts.collect::<Result<_, _>>().map_err(words)?
-            }
-            Source::Server(server) => {
-                server.run(|client| client.query(ALL, &[])?.iter().map(|row| row.try_get(0)).collect())?
-            }
-        };
+        let texts = self.texts("SELECT key FROM keys ORDER BY token")?;
         let read =
             |text: &String| serde_json::from_str(text).map_err(|fault| format!("a kept key cannot be read: {fault}"));
         texts.iter().map(read).collect()
@@ -129,6 +137,6 @@ pub(super) fn lock(database: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn words(fault: Error) -> String {
+pub(super) fn words(fault: Error) -> String {
     format!("the store of keys: {fault}")
 }

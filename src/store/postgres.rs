@@ -7,11 +7,11 @@ use std::fmt;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::time::Duration;
 
-use postgres::config::SslMode;
 use postgres::types::ToSql;
 use postgres::{Client, Config, Error, NoTls, Statement, Transaction};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::encrypted::{self, Encryption};
 use super::schema::STEPS;
 use super::spent::Bound;
 use super::writer::{Sink, millis, tokens, whole};
@@ -46,6 +46,8 @@ impl fmt::Debug for Postgres {
 /// A connection, made where it is needed.
 pub(super) struct Connection {
     config: Config,
+    /// `None` is plain.
+    encryption: Option<Encryption>,
     shown: String,
     client: Option<Client>,
     /// What writes a batch, once it is prepared over this connection.
@@ -58,20 +60,27 @@ impl Postgres {
     /// # Errors
     /// It is no URL, the server cannot be reached, or its tables are a newer version's.
     pub(super) fn open(url: &SecretString) -> Result<Self, String> {
+        let opened = Self::open_later(url)?;
+        // Not on the caller's thread, which may belong to an event loop.
+        opened.run(|_| Ok(()))?;
+        Ok(opened)
+    }
+
+    /// The same, and connects when first it is asked.
+    ///
+    /// # Errors
+    /// It is no URL.
+    pub(super) fn open_later(url: &SecretString) -> Result<Self, String> {
         let mut connection = Connection::new(url)?;
         let shown = connection.shown.clone();
         let (jobs, received) = channel::<Job>();
-        let (opened, told) = sync_channel(1);
         let work = move || {
-            // Not on the caller's thread, which may belong to an event loop.
-            let _gone = opened.send(connection.work(|_| Ok(())));
             for job in received {
                 job(&mut connection);
             }
         };
         let spawned = std::thread::Builder::new().name("postgres".to_owned()).spawn(work);
         spawned.map_err(|fault| format!("no thread for {shown}: {fault}"))?;
-        told.recv().unwrap_or_else(|gone| Err(gone.to_string()))?;
         Ok(Self { jobs, shown })
     }
 
@@ -97,23 +106,14 @@ impl Connection {
     /// # Errors
     /// It is no URL of a server.
     pub(super) fn new(url: &SecretString) -> Result<Self, String> {
-        // The reason may repeat the URL, which has a password.
-        let wrong = |_: Error| {
-            "`database_url` cannot be read\nhint: write postgres://USER:PASSWORD@HOST:5432/DATABASE".to_owned()
-        };
-        let mut config: Config = url.expose_secret().trim().parse().map_err(wrong)?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err("`database_url` asks for an encrypted connection, which the ledger does not have\n\
-                 hint: go through a tunnel that encrypts, with `sslmode=disable`"
-                .to_owned());
-        }
+        let (mut config, encryption) = encrypted::read(url.expose_secret().trim())?;
         config.connect_timeout(CONNECT).application_name("witgate");
         // A server that vanishes is noticed: nothing else bounds how long an answer is waited for.
         config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE).keepalives_interval(CONNECT).keepalives_retries(2);
         let hosts: Vec<String> = config.get_hosts().iter().map(|host| format!("{host:?}")).collect();
         let shown =
             format!("Postgres at {}, database {}", hosts.join(", "), config.get_dbname().unwrap_or("of the user"));
-        Ok(Self { config, shown, client: None, insert: None })
+        Ok(Self { config, encryption, shown, client: None, insert: None })
     }
 
     fn work<R>(&mut self, work: impl Fn(&mut Client) -> Result<R, Error>) -> Result<R, String> {
@@ -138,7 +138,11 @@ impl Connection {
         let mut client = if let Some(client) = self.client.take() {
             client
         } else {
-            let mut client = self.config.connect(NoTls).map_err(words)?;
+            let mut client = match &self.encryption {
+                None => self.config.connect(NoTls),
+                Some(encryption) => self.config.connect(encryption.clone()),
+            }
+            .map_err(words)?;
             migrate(&mut client)?;
             self.insert = None;
             client

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags};
 
 /// Each step makes the next version.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "
 CREATE TABLE requests (
     id TEXT PRIMARY KEY, arrived_ms INTEGER NOT NULL, api TEXT NOT NULL, key TEXT, team TEXT, model_group TEXT, policy TEXT,
@@ -40,6 +40,9 @@ ALTER TABLE requests ADD COLUMN seed INTEGER;
 CREATE TABLE feedback (
     request TEXT NOT NULL, source TEXT NOT NULL, score DOUBLE PRECISION NOT NULL, comment TEXT, given_ms INTEGER NOT NULL,
     PRIMARY KEY (request, source)) WITHOUT ROWID;
+",
+    "
+CREATE TABLE teams (team_id TEXT PRIMARY KEY, team TEXT NOT NULL) WITHOUT ROWID;
 ",
 ];
 

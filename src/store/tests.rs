@@ -8,7 +8,7 @@ use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::record::{AttemptRecord, Ending};
-use crate::virtual_key::{KeyHash, VirtualKey};
+use crate::virtual_key::{KeptTeam, KeyHash, VirtualKey};
 
 /// Noon of the 26th of November 2026.
 const NOON: u64 = 1_795_694_400_000;
@@ -263,4 +263,36 @@ fn a_ledger_of_the_first_version_is_taken_over() {
         (None, "d"),
         "what feedback is matched by was not kept"
     );
+}
+
+/// Teams, and a key in the place of another, wherever they are kept.
+fn teams_and_renewed_keys(ledger: &Ledger) {
+    let now = Moment::from_millis(NOON);
+    let keys = ledger.keys();
+    let lab = KeptTeam { models: vec!["g".to_owned()], ..KeptTeam::new("lab".to_owned(), now) };
+    keys.put_team(&KeptTeam::new("lab".to_owned(), now)).unwrap();
+    keys.put_team(&lab).unwrap();
+    keys.put_team(&KeptTeam::new("other".to_owned(), now)).unwrap();
+    let key = |text: &str, team: &str| {
+        let key = VirtualKey::new(KeyHash::of(text), String::new(), now);
+        VirtualKey { team: Some(team.to_owned()), ..key }
+    };
+    for (text, team) in [("one", "lab"), ("two", "lab"), ("three", "other")] {
+        keys.put(&key(text, team)).unwrap();
+    }
+    keys.replace(KeyHash::of("one"), &key("four", "lab")).unwrap();
+    // Of what would make two keys one nothing is done.
+    assert!(keys.replace(KeyHash::of("two"), &key("three", "lab")).is_err());
+    assert_eq!(keys.load().unwrap().len(), 3);
+    assert_eq!(keys.load_teams().unwrap(), [lab, KeptTeam::new("other".to_owned(), now)]);
+    keys.delete_teams(&["lab".to_owned()]).unwrap();
+    let left: Vec<KeyHash> = keys.load().unwrap().iter().map(|key| key.hash).collect();
+    assert_eq!((left, keys.load_teams().unwrap().len()), (vec![KeyHash::of("three")], 1));
+    keys.delete(&[KeyHash::of("three")]).unwrap();
+}
+
+#[test]
+fn a_file_keeps_teams_and_renewed_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    teams_and_renewed_keys(&Ledger::open(&folder.path().join("ledger.db")).unwrap());
 }

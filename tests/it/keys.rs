@@ -13,7 +13,7 @@ use crate::support::upstream::{ScriptedUpstream, Step};
 use crate::support::virtual_time;
 
 /// Two models: one whose reply costs what it is said to, at a dollar for a thousand tokens in and out.
-const MODELS: &str = "model_list:
+pub(crate) const MODELS: &str = "model_list:
   - model_name: g
     litellm_params: {model: simulated/m, input_cost_per_token: 0.001, output_cost_per_token: 0.001}
     model_info: {id: one}
@@ -22,7 +22,7 @@ const MODELS: &str = "model_list:
 ";
 
 /// A gateway with a ledger of its own, and the folder that holds it.
-async fn started(more: &str) -> (Gateway, tempfile::TempDir) {
+pub(crate) async fn started(more: &str) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = format!("  ledger: {{file: {}}}\n", folder.path().join("ledger.db").display());
     let config = format!("{MODELS}general_settings: {{master_key: sk-master}}\nwitgate:\n{ledger}{more}");
@@ -38,22 +38,22 @@ async fn send(gateway: &Gateway, method: Method, path: &str, key: &str, body: Op
     read(request.send().await.expect("an answer")).await
 }
 
-async fn post(gateway: &Gateway, path: &str, body: Value) -> Reply {
+pub(crate) async fn post(gateway: &Gateway, path: &str, body: Value) -> Reply {
     send(gateway, Method::POST, path, "sk-master", Some(&body)).await
 }
 
-async fn get(gateway: &Gateway, path: &str, key: &str) -> Reply {
+pub(crate) async fn get(gateway: &Gateway, path: &str, key: &str) -> Reply {
     send(gateway, Method::GET, path, key, None).await
 }
 
 /// Makes a key with these fields.
-async fn made(gateway: &Gateway, fields: Value) -> String {
+pub(crate) async fn made(gateway: &Gateway, fields: Value) -> String {
     let reply = post(gateway, "/key/generate", fields).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     reply.json()["key"].as_str().expect("a key").to_owned()
 }
 
-async fn chat(gateway: &Gateway, model: &str, key: &str) -> Reply {
+pub(crate) async fn chat(gateway: &Gateway, model: &str, key: &str) -> Reply {
     let body = json!({"model": model, "max_tokens": 10, "messages": [{"role": "user", "content": "Hello there"}]});
     send(gateway, Method::POST, "/v1/chat/completions", key, Some(&body)).await
 }

@@ -41,6 +41,7 @@ mod simulate;
 #[cfg(target_os = "linux")]
 mod stopping;
 mod support;
+mod teams;
 mod tidy;
 mod transport;
 mod vendors;

@@ -33,7 +33,7 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 7] = ["config", "policy", "provider", "http", "shared_limits", "store", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 28] = [
+const HOMES: [(&str, &[&str]); 29] = [
     ("multer", &["server"]),
     ("csv", &["experiment"]),
     ("getrandom", &["server"]),
@@ -43,7 +43,8 @@ const HOMES: [(&str, &[&str]); 28] = [
     ("hyper::client", &["http"]),
     ("hyper_util::client", &["http"]),
     ("hyper_util::server", &["server"]),
-    ("rustls_platform_verifier", &["http"]),
+    ("rustls_platform_verifier", &["http", "store"]),
+    ("tokio_rustls", &["store"]),
     ("reqwest", &["http"]),
     ("ring", &["http"]),
     ("crc32fast", &["format"]),

@@ -10,6 +10,7 @@ mod load;
 mod nginx;
 mod profile;
 mod report;
+mod reserving;
 mod roles;
 mod stats;
 pub(crate) mod upstream;
@@ -34,7 +35,7 @@ pub(crate) use stats::{median, micros, percentile};
 const USAGE: &str = "\
 cargo xtask bench [decisions] [--quick] [--check] [--profile dev|release] [--beside BINARY]
 
-  decisions   only what a routing decision costs; no nginx needed
+  decisions   only what a routing decision and a reservation cost; no nginx needed
   --quick     one short round, to see that everything works
   --check     fail where a floor is missed
   --profile   how gateway and load are built; release unless told otherwise. A dev build checks itself all the time:
@@ -90,6 +91,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         serve(&programs, wishes.beside, &effort, &mut measured)?;
     }
     measured.decisions = decisions::measure(root, effort.decisions)?;
+    measured.reserving = Some(reserving::measure(effort.decisions)?);
     measured.deltas = roles::measure(root, effort.decisions)?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let rounds = effort.rounds;

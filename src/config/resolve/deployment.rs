@@ -121,6 +121,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         budget: params.budget,
         context_window: info.max_input_tokens.or_else(|| known?.max_input),
         max_output_tokens: info.max_output_tokens.or(info.max_tokens).or_else(|| known?.max_output),
+        supports: info.supports.or(known.map(Model::supports).unwrap_or_default()),
         left_out: LeftOut {
             unsupported: params.drop_params.unwrap_or(defaults.drop_params),
             named: Vec::new(),

@@ -29,6 +29,7 @@ pub(in crate::config) struct GeneralSettings {
     pub(in crate::config) redis: Redis,
     pub(in crate::config) fail_closed: Option<bool>,
     pub(in crate::config) database_url: Option<SecretString>,
+    pub(in crate::config) database_may_be_away: bool,
 }
 
 impl GeneralSettings {
@@ -51,6 +52,7 @@ impl GeneralSettings {
             admission_queue_timeout: section.seconds("admission_queue_timeout_seconds"),
             redis: Redis::read(&mut section),
             database_url: postgres_server::read(&mut section),
+            database_may_be_away: section.flag("allow_requests_on_db_unavailable") == Some(true),
             fail_closed: section.flag("fail_closed_rate_limit_enforcement"),
         };
         section.finish();

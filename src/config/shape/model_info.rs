@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Costs, failures};
+use crate::catalog::{Capability, Support, Supports};
 use crate::config::section::Section;
 use crate::failover::ByClass;
 
@@ -24,6 +25,7 @@ pub(in crate::config) struct ModelInfo {
     pub(in crate::config) allowed_fails_policy: ByClass,
     /// Of its group, over the router's.
     pub(in crate::config) enable_tag_filtering: Option<bool>,
+    pub(in crate::config) supports: Supports,
     pub(in crate::config) costs: Costs,
 }
 
@@ -44,11 +46,20 @@ impl ModelInfo {
             allowed_fails: section.small("allowed_fails"),
             allowed_fails_policy: failures::allowed_fails_policy(&mut section),
             enable_tag_filtering: section.flag("enable_tag_filtering"),
+            supports: supports(&mut section),
             costs: Costs::read(&mut section),
         };
         section.finish();
         read
     }
+}
+
+fn supports(section: &mut Section<'_, '_>) -> Supports {
+    Capability::ALL.into_iter().fold(Supports::default(), |known, capability| match section.flag(capability.key()) {
+        Some(true) => known.with(capability, Support::Yes),
+        Some(false) => known.with(capability, Support::No),
+        None => known,
+    })
 }
 
 fn id(section: &mut Section<'_, '_>) -> Option<String> {

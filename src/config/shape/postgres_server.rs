@@ -7,21 +7,11 @@ use crate::config::section::Section;
 
 const KEY: &str = "database_url";
 const HINT: &str = "write postgres://USER:PASSWORD@HOST:5432/DATABASE";
-/// Options with which URLs ask for an encrypted connection.
-const TLS: [&str; 10] = [
-    "sslmode",
-    "sslnegotiation",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "sslpassword",
-    "sslaccept",
-    "sslidentity",
-    "channel_binding",
-    "gssencmode",
-];
-/// Values with which such an option asks for none.
-const PLAIN: [&str; 3] = ["disable", "allow", "prefer"];
+/// Options with which URLs ask for an encrypted connection in a way that is not there.
+const TLS: [&str; 8] =
+    ["sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslaccept", "sslidentity", "channel_binding", "gssencmode"];
+/// Values with which such an option asks for nothing.
+const PLAIN: [&str; 4] = ["disable", "allow", "prefer", "strict"];
 /// Options of LiteLLM's own database client, which say how it pools.
 const POOL: [&str; 6] =
     ["schema", "connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size", "single_use_connections"];
@@ -50,9 +40,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<SecretString> {
         }
         if let Some(name) = TLS.iter().find(|known| **known == name && !PLAIN.contains(&value) && !value.is_empty()) {
             let message =
-                format!("`database_url` asks for an encrypted connection (`{name}`), which the ledger does not have");
-            let hint =
-                "write `sslmode=disable` where the network is trusted; elsewhere go through a tunnel that encrypts";
+                format!("`database_url` asks for an encrypted connection in a way that is not there (`{name}`)");
+            let hint = "write `sslmode=require`, and `sslrootcert=FILE` where the system does not trust the server's certificate";
             section.places.error_at(KEY, message, hint);
             return None;
         }
@@ -65,7 +54,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Option<SecretString> {
         );
         section.places.downgrade(KEY, Grade::Approximate, note);
     }
-    let meant = |name: &str| name == "sslmode" || !(POOL.contains(&name) || TLS.contains(&name) || name == "pgbouncer");
+    let meant = |name: &str| !(POOL.contains(&name) || TLS.contains(&name) || name == "pgbouncer");
     let kept: Vec<String> = options()
         .filter(|(name, _)| meant(name))
         // Libpq's `allow` is not among those the client knows.

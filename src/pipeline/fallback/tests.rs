@@ -20,6 +20,8 @@ struct Hosts {
 
 const REPLY: &str = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
 
+const HELD: &str = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"W"},"finish_reason":"content_filter"}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
+
 impl Hosts {
     fn called(&self) -> Vec<String> {
         self.calls.lock().unwrap().iter().map(|(host, _)| host.clone()).collect()
@@ -35,6 +37,7 @@ impl Upstream for Hosts {
             "down" => (500, r#"{"error": {"message": "it is down"}}"#),
             "long" => (400, r#"{"error": {"message": "too long", "code": "context_length_exceeded"}}"#),
             "moderated" => (400, r#"{"error": {"message": "no", "code": "content_filter"}}"#),
+            "held" => (200, HELD),
             "bad" => (400, r#"{"error": {"message": "bad request"}}"#),
             "broke" => (429, r#"{"error": {"message": "no money left", "code": "insufficient_quota"}}"#),
             "busy" => (429, r#"{"error": {"message": "slow down"}}"#),
@@ -123,6 +126,51 @@ async fn the_cause_chooses_the_list() {
         let scene = Scene::new(&[("a", host), ("b", "ok-b"), ("c", "ok-c"), ("d", "ok-d")], settings);
         assert_eq!(scene.ask("").await.unwrap().group.as_str(), group, "{host}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_moderation_held_back_goes_on_only_where_a_group_is_there_for_it() {
+    let groups = [("a", "held-1"), ("b", "ok-b")];
+    let scene = Scene::new(&groups, "router_settings: {content_policy_fallbacks: [{a: [b]}]}");
+    assert_eq!(scene.ask("").await.unwrap().group.as_str(), "b");
+    assert_eq!(scene.hosts.called(), ["held-1", "ok-b"]);
+    let paid: Vec<u64> =
+        scene.records.lock().unwrap()[0].attempts.iter().map(|attempt| attempt.usage.input_tokens).collect();
+    assert_eq!(paid, [5, 5], "the provider counts it");
+    let disabled = scene.ask(r#", "disable_fallbacks": true"#).await.unwrap();
+    assert_eq!(disabled.group.as_str(), "a");
+    for rest in ["", "router_settings: {fallbacks: [{a: [b]}]}"] {
+        assert_eq!(Scene::new(&groups, rest).ask("").await.unwrap().group.as_str(), "a", "{rest}");
+    }
+    // Of several that hold it back, the first one's words.
+    let settings = "router_settings: {content_policy_fallbacks: [{a: [b]}, {b: [a]}]}";
+    assert_eq!(Scene::new(&[("a", "held-1"), ("b", "held-2")], settings).ask("").await.unwrap().group.as_str(), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_goes_to_a_model_that_takes_it_and_is_refused_where_none_does() {
+    let entry = |host: &str, supports: &str| {
+        format!(
+            "- {{model_name: a, litellm_params: {{model: openai/m, api_base: 'http://{host}/v1', api_key: k-{host}}}, model_info: {{id: {host}, {supports}}}}}\n"
+        )
+    };
+    let picture = r#", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y.png"}}]}]"#;
+    let tools = r#", "tools": [{"type": "function", "function": {"name": "f"}}]"#;
+    let blind = entry("ok-1", "supports_vision: false");
+    let other = entry("ok-2", "supports_function_calling: false");
+    let scene = Scene::of(&format!("{blind}{other}"), "");
+    for _ in 0..8 {
+        scene.ask(picture).await.unwrap();
+        scene.ask(tools).await.unwrap();
+    }
+    let calls = scene.hosts.calls.lock().unwrap().clone();
+    assert!(calls.iter().all(|(host, body)| (host == "ok-2") == body.contains("image_url")), "{calls:?}");
+    let refusal = scene.ask(&format!("{picture}{tools}")).await.unwrap_err();
+    assert_eq!((refusal.kind, refusal.status), (RefusalKind::InvalidRequest, 400));
+    assert_eq!(refusal.code.as_deref(), Some("unsupported_by_model"));
+    assert!(refusal.message.contains("tools") && refusal.message.contains("supports_function_calling"), "{refusal}");
+    // What is unknown is tried.
+    Scene::of(&entry("ok-3", ""), "").ask(picture).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

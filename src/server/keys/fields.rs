@@ -8,20 +8,20 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::keys::KnownKey;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
-use crate::virtual_key::VirtualKey;
+use crate::virtual_key::{Allowance, KeptTeam, VirtualKey};
 
 /// Fields of LiteLLM's that say how a key is described or whom it is mailed to, and restrict nothing.
 const PASSED_OVER: [&str; 2] = ["send_invite_email", "config"];
 
 /// A body.
-pub(super) struct Fields(Map<String, Value>);
+pub(in crate::server) struct Fields(Map<String, Value>);
 
 fn wrong(name: &str, wanted: &str) -> Refusal {
     Refusal::new(RefusalKind::InvalidRequest, format!("`{name}` must be {wanted}")).at(name)
 }
 
 impl Fields {
-    pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
+    pub(in crate::server) fn read(body: &[u8]) -> Result<Self, Refusal> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(Refusal::new(RefusalKind::InvalidRequest, "the body must be a JSON object")),
@@ -29,7 +29,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Refusal> {
+    pub(in crate::server) fn text(&self, name: &str) -> Result<Option<String>, Refusal> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
@@ -37,13 +37,13 @@ impl Fields {
         }
     }
 
-    pub(super) fn take_text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+    pub(in crate::server) fn take_text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
         let text = self.text(name)?;
         self.0.shift_remove(name);
         Ok(text)
     }
 
-    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+    pub(in crate::server) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
         let listed = |value: Value| match value {
             Value::Null => Some(Vec::new()),
             Value::Array(items) => items.into_iter().map(|item| item.as_str().map(str::to_owned)).collect(),
@@ -66,24 +66,7 @@ impl Fields {
                 *place = self.texts(name)?;
             }
         }
-        let allowance = &mut key.allowance;
-        for (name, place) in [
-            ("rpm_limit", &mut allowance.rpm),
-            ("tpm_limit", &mut allowance.tpm),
-            ("max_parallel_requests", &mut allowance.max_parallel),
-        ] {
-            if given(&self, name) {
-                *place = self.number(name)?;
-            }
-        }
-        for (name, place) in [("max_budget", &mut allowance.max_budget), ("soft_budget", &mut allowance.soft_budget)] {
-            if given(&self, name) {
-                *place = self.dollars(name)?;
-            }
-        }
-        if given(&self, "budget_duration") {
-            allowance.period = self.period("budget_duration")?;
-        }
+        self.allowance(&mut key.allowance)?;
         // Who sends both and one of them empty means the other.
         let lasts = given(&self, "duration") && !self.0.get("duration").is_none_or(Value::is_null);
         if lasts && self.0.get("expires").is_some_and(|value| value.is_null() || value == "") {
@@ -103,20 +86,67 @@ impl Fields {
         if let Some(spend) = self.dollars("spend")?.filter(|spend| *spend > NanoUsd::default() || key.created < now) {
             key.spend_set = Some((now, spend));
         }
-        match self.0.shift_remove("blocked") {
-            None | Some(Value::Null) => {}
-            Some(Value::Bool(blocked)) => key.blocked = blocked,
-            Some(_) => return Err(wrong("blocked", "true or false")),
-        }
-        match self.0.shift_remove("metadata") {
-            None => {}
-            Some(Value::Null) => key.metadata.clear(),
-            Some(Value::Object(metadata)) => key.metadata = metadata,
-            Some(_) => return Err(wrong("metadata", "an object")),
-        }
-        self.finish()?;
+        self.flag("blocked", &mut key.blocked)?;
+        self.metadata(&mut key.metadata)?;
+        self.finish("key")?;
         key.updated = now;
         Ok(key)
+    }
+
+    /// The team with these fields; what is not given stays.
+    pub(in crate::server) fn over_team(mut self, mut team: KeptTeam, now: Moment) -> Result<KeptTeam, Refusal> {
+        if self.0.contains_key("team_alias") {
+            team.alias = self.take_text("team_alias")?;
+        }
+        if self.0.contains_key("models") {
+            team.models = self.texts("models")?;
+        }
+        self.allowance(&mut team.allowance)?;
+        self.flag("blocked", &mut team.blocked)?;
+        self.metadata(&mut team.metadata)?;
+        self.finish("team")?;
+        team.updated = now;
+        Ok(team)
+    }
+
+    fn allowance(&mut self, allowance: &mut Allowance) -> Result<(), Refusal> {
+        for (name, place) in [
+            ("rpm_limit", &mut allowance.rpm),
+            ("tpm_limit", &mut allowance.tpm),
+            ("max_parallel_requests", &mut allowance.max_parallel),
+        ] {
+            if self.0.contains_key(name) {
+                *place = self.number(name)?;
+            }
+        }
+        for (name, place) in [("max_budget", &mut allowance.max_budget), ("soft_budget", &mut allowance.soft_budget)] {
+            if self.0.contains_key(name) {
+                *place = self.dollars(name)?;
+            }
+        }
+        if self.0.contains_key("budget_duration") {
+            allowance.period = self.period("budget_duration")?;
+        }
+        Ok(())
+    }
+
+    fn flag(&mut self, name: &str, place: &mut bool) -> Result<(), Refusal> {
+        match self.0.shift_remove(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Bool(said)) => *place = said,
+            Some(_) => return Err(wrong(name, "true or false")),
+        }
+        Ok(())
+    }
+
+    fn metadata(&mut self, place: &mut Map<String, Value>) -> Result<(), Refusal> {
+        match self.0.shift_remove("metadata") {
+            None => {}
+            Some(Value::Null) => place.clear(),
+            Some(Value::Object(metadata)) => *place = metadata,
+            Some(_) => return Err(wrong("metadata", "an object")),
+        }
+        Ok(())
     }
 
     fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
@@ -144,7 +174,7 @@ impl Fields {
     }
 
     /// What is left is nothing that was to act.
-    fn finish(mut self) -> Result<(), Refusal> {
+    fn finish(mut self, of: &str) -> Result<(), Refusal> {
         for name in PASSED_OVER {
             self.0.shift_remove(name);
         }
@@ -160,10 +190,45 @@ impl Fields {
         match left.first() {
             None => Ok(()),
             Some(first) => {
-                let message = format!("these fields of a key are not supported: {}", left.join(", "));
+                let message = format!("these fields of a {of} are not supported: {}", left.join(", "));
                 Err(Refusal::new(RefusalKind::InvalidRequest, message).at(*first))
             }
         }
+    }
+}
+
+/// Everything that is told of a team, in LiteLLM's fields.
+pub(in crate::server) fn shown_team(
+    team: &KeptTeam,
+    budget: Option<&BudgetReport>,
+    configured: bool,
+) -> Map<String, Value> {
+    let allowance = &team.allowance;
+    let usd = |money: Option<NanoUsd>| money.map(NanoUsd::as_usd);
+    let told = json!({
+        "team_id": team.id,
+        "team_alias": team.alias,
+        "models": team.models,
+        "spend": budget.map_or(0.0, |budget| budget.spent.as_usd()),
+        "max_budget": usd(allowance.max_budget),
+        "soft_budget": usd(allowance.soft_budget),
+        "budget_duration": allowance.period.as_ref().map(ToString::to_string),
+        "budget_reset_at": budget.and_then(|budget| budget.resets).map(Moment::iso),
+        "rpm_limit": allowance.rpm,
+        "tpm_limit": allowance.tpm,
+        "max_parallel_requests": allowance.max_parallel,
+        "metadata": team.metadata,
+        "blocked": team.blocked,
+        "admins": [],
+        "members": [],
+        "members_with_roles": [],
+        "created_at": (!configured).then(|| team.created.iso()),
+        "updated_at": (!configured).then(|| team.updated.iso()),
+        "configured": configured,
+    });
+    match told {
+        Value::Object(told) => told,
+        _ => Map::new(),
     }
 }
 

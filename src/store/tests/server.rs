@@ -4,6 +4,8 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use secrecy::ExposeSecret as _;
+
 use super::*;
 
 /// How long is waited for a server to answer, or for what it is to be told.
@@ -217,14 +219,52 @@ fn keys_are_kept_there_and_a_wrong_url_says_what_is_wrong() {
     assert_eq!(other.keys().load().unwrap().iter().map(|key| key.hash).collect::<Vec<_>>(), [key.hash]);
     other.keys().delete(&[key.hash]).unwrap();
     assert!(ledger.keys().load().unwrap().is_empty());
+    teams_and_renewed_keys(&ledger);
     let refused = |url: &str| {
         let wrong = Ledger::connect(&SecretString::from(url)).unwrap_err();
         assert!(wrong.contains("database_url") && !wrong.contains("secret"), "{wrong}");
         wrong
     };
     refused("postgres://u:secret@127.0.0.1:notaport/x");
-    refused("postgres://u:secret@127.0.0.1/x?sslmode=verify-full");
-    // Nobody listens there, and nobody is asked: an encrypted connection is not silently a plain one.
-    assert!(refused("postgres://u:secret@127.0.0.1:1/x?sslmode=require").contains("encrypted"));
-    assert!(refused("postgres://u:secret@127.0.0.1:1/x").contains("127.0.0.1"));
+    refused("postgres://u:secret@127.0.0.1/x?sslmode=nonsense");
+    let gone = Ledger::connect(&SecretString::from("postgres://u:secret@127.0.0.1:1/x")).unwrap_err();
+    assert!(gone.contains("127.0.0.1") && !gone.contains("secret"), "{gone}");
+    let later = Ledger::connect_later(&SecretString::from("postgres://u:secret@127.0.0.1:1/x")).unwrap();
+    assert!(later.keys().load().is_err(), "it is asked then, and not before");
+}
+
+fn pem(what: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", lines.join("\n"))
+}
+
+#[test]
+fn an_encrypted_line_is_one_to_the_server_that_is_meant() {
+    let Some(mut server) = Server::start() else { return };
+    // A server that has no certificate is not asked in plain words.
+    let encrypted = |server: &Server, more: &str| {
+        let url = server.url();
+        SecretString::from(format!("{}?sslmode=require{more}", url.expose_secret()))
+    };
+    assert!(Postgres::open(&encrypted(&server, "")).is_err());
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (server.data().join("server.crt"), server.data().join("server.key"));
+    std::fs::write(&certificate, pem("CERTIFICATE", made.cert.der())).unwrap();
+    std::fs::write(&key, pem("PRIVATE KEY", made.signing_key.serialized_der())).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(&key, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    server.kill();
+    std::fs::write(server.data().join("postgresql.auto.conf"), "ssl = on\n").unwrap();
+    server.begin();
+    let Err(stranger) = Postgres::open(&encrypted(&server, "")) else { panic!("nobody here trusts it") };
+    assert!(stranger.contains("certificate"), "{stranger}");
+    let named = encrypted(&server, &format!("&sslrootcert={}", certificate.display()));
+    let known = Postgres::open(&named).unwrap();
+    let is_encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert_eq!(known.run(|client| client.query_one(is_encrypted, &[])?.try_get(0)), Ok(true));
+    Ledger::connect(&named).unwrap().keys().load().unwrap();
 }

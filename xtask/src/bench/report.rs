@@ -37,6 +37,8 @@ pub(crate) struct Measured {
     /// Every round, by case.
     pub(crate) rounds: Vec<(Case, Row)>,
     pub(crate) decisions: Vec<Decision>,
+    /// Microseconds of a request's reservations, all scopes.
+    pub(crate) reserving: Option<f64>,
     pub(crate) deltas: Vec<PerDelta>,
     /// MiB after the first reply, and the most after any round.
     pub(crate) memory: Option<(f64, f64)>,
@@ -210,6 +212,10 @@ impl Measured {
         judged.extend(
             decision(100).map(|p50| Judged::at_most("one decision, tpm-aware, 100 deployments, p50", p50, "µs", 2.0)),
         );
+        if let Some(cycle) = self.reserving {
+            let what = "a request's reservations, five scopes, ten deployments, five budgets, p50";
+            judged.push(Judged::at_most(what, cycle, "µs", 0.5).floor(2.0));
+        }
         if let Some(most) = self.deltas.iter().map(|one| one.p50).reduce(f64::max) {
             judged.push(Judged::at_most("a delta read by a parser, p50", most, "µs", 5.0).floor(10.0));
         }

@@ -383,7 +383,9 @@ fn run(root: &Path, case: Case) -> Result<Outcome, String> {
         let last = seen.starts.iter().map(|(at, _)| *at).max().unwrap_or(BEGIN).since(BEGIN).as_secs_f64();
         let limit = TPM * u64::from(case.keys);
         let (tokens, reply) = (figure(seen.tokens()), figure(case.reply));
-        let ideal = (tokens / figure(limit) - 1.0) * WINDOW.as_secs_f64() + reply;
+        // No window of a key takes more than its limit, so that the last request cannot start before as many windows have begun as the
+        // tokens fill: the last of them counts as a whole one, however little is left for it.
+        let ideal = ((tokens / figure(limit)).ceil() - 1.0) * WINDOW.as_secs_f64() + reply;
         Ok(Outcome {
             served,
             failed,
