@@ -1,7 +1,7 @@
 //! What a request may ask of its model beside text, and what is known of models doing it.
 //!
-//! A fact of the configuration (`model_info.supports_*`) stands above the table of models. A model of which a capability is denied is never
-//! asked for it. One whose row in the table names others and not this one is asked where nobody is known to have it: tables have gaps.
+//! A fact of the configuration (`model_info.supports_*`) stands above the table of models. A model of which it denies
+//! a capability is never asked for it. One whose row in the table does not name it is asked where nobody is known to have it: tables have gaps.
 
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ pub enum Support {
     /// Nothing.
     #[default]
     Unknown,
-    /// The table of models names others of this model, and not this one.
+    /// The table of models knows this model, and does not name it.
     Unlisted,
     /// It is denied.
     No,

@@ -70,14 +70,9 @@ impl Model {
     pub(super) fn supports(&self) -> Supports {
         let tells = !self.takes.is_empty() || !self.lacks.is_empty();
         Capability::ALL.into_iter().filter(|_| tells).fold(Supports::default(), |known, capability| {
-            let named =
-                |list: &[String]| list.iter().any(|name| capability.key().strip_prefix("supports_") == Some(name));
-            let support = match () {
-                () if named(&self.takes) => Support::Yes,
-                () if named(&self.lacks) => Support::No,
-                () => Support::Unlisted,
-            };
-            known.with(capability, support)
+            let named = self.takes.iter().any(|name| capability.key().strip_prefix("supports_") == Some(name));
+            // Models learn, and tables lag behind: only a configuration denies.
+            known.with(capability, if named { Support::Yes } else { Support::Unlisted })
         })
     }
 

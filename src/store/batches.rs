@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 /// How long is waited for whoever else reads or writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -136,7 +136,7 @@ impl BatchStore {
         database.pragma_update(None, "journal_mode", "WAL")?;
         // What has ended is on the disk: a machine that dies costs nothing that was paid.
         database.pragma_update(None, "synchronous", "FULL")?;
-        let transaction = database.transaction()?;
+        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         match transaction.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             0 => transaction.execute_batch(&format!("{TABLES} PRAGMA user_version = {VERSION}"))?,
             VERSION => {}
@@ -157,11 +157,11 @@ impl BatchStore {
         act(&self.lock()).map_err(|fault| fault.to_string())
     }
 
-    /// All of it or nothing.
+    /// All of it or nothing. Who writes takes his turn at once: one that begins as a reader and finds somebody else writing fails.
     fn write<R>(&self, act: impl FnOnce(&Transaction<'_>) -> Result<R, Error>) -> Result<R, String> {
         let write = || {
             let mut database = self.lock();
-            let transaction = database.transaction()?;
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = act(&transaction)?;
             transaction.commit()?;
             Ok(done)

@@ -140,8 +140,10 @@ fn after_a_kill_only_what_was_under_way_is_asked_again() {
     let command = ["batch", "in.jsonl", "-o", "out.jsonl", "--config", "config.yaml"];
     let mut first = witgate(path, &command).stdout(Stdio::null()).spawn().expect("the binary runs");
     let state = path.join("out.jsonl.state");
+    // Written once the file is set up.
+    let ready = path.join("out.jsonl.state-wal");
     let answered = || {
-        let known = state.exists().then(|| BatchStore::open(&state).ok()).flatten();
+        let known = ready.exists().then(|| BatchStore::open(&state).ok()).flatten();
         known.and_then(|store| store.counts("batch").ok()).map_or(0, |counts| counts.answered)
     };
     while answered() < 18 {

@@ -188,7 +188,8 @@ impl Brain {
         }
         let (quality, weight) = match (turnout.quality, turnout.ended) {
             (Some(quality), _) => {
-                self.judged = true;
+                // What comes with an attempt's end is the gateway's: a reply that was cut or not taken. It says nothing of who else judges.
+                self.judged |= !first;
                 (quality.clamp(0.0, 1.0), 1.0)
             }
             (None, Ended::Well) => (ANSWERED, if self.judged { UNJUDGED } else { 1.0 }),

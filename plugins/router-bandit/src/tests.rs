@@ -190,6 +190,18 @@ fn a_judgement_counts_for_the_question_it_is_about_however_late() {
     assert_eq!(world.brain.pacer, spent, "a judgement costs nothing twice");
 }
 
+/// A gateway says of some replies what they are worth; that one was cut does not mean that somebody judges the others.
+#[test]
+fn what_comes_with_the_end_says_nothing_of_who_judges() {
+    let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
+    let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
+    world.brain.choose(vec![1.0, 1.0], &offers, 5, 0.5);
+    world.brain.learn(Turnout { quality: Some(0.5), ..turnout(5, 1) });
+    assert!(!world.brain.judged);
+    world.brain.learn(Turnout { quality: Some(0.9), ..turnout(5, 1) });
+    assert!(world.brain.judged);
+}
+
 #[test]
 fn those_that_must_wait_stand_behind_and_nobody_is_left_out() {
     let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
