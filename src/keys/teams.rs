@@ -73,13 +73,13 @@ impl TeamBook {
         self.known.store(Arc::new(known.collect()));
     }
 
-    /// The teams that are kept are these. Blocks, as [`TeamBook::renew`].
+    /// The teams that are kept are these. Blocks, as renewing them does.
     pub fn load(&self, now: Moment, kept: Vec<KeptTeam>) {
         self.lock().kept = kept.into_iter().map(|team| (team.team_id(), Arc::new(team))).collect();
         self.renew(now);
     }
 
-    /// A kept team is new, or other than it was. Blocks, as [`TeamBook::renew`].
+    /// A kept team is new, or other than it was. Blocks, as renewing them does.
     pub fn put(&self, now: Moment, team: KeptTeam) {
         let mut sources = self.lock();
         let (id, team) = (team.team_id(), Arc::new(team));
