@@ -38,6 +38,12 @@ pub enum Authorization {
 }
 
 impl Authorization {
+    /// Whether what authorises a request is not known before: it may take time, and is among no deployment's secrets.
+    #[must_use]
+    pub const fn is_made(&self) -> bool {
+        matches!(self, Self::PerRequest(_))
+    }
+
     /// Authorises a request that is otherwise finished. A header costs neither an allocation nor a wait.
     ///
     /// # Errors

@@ -350,13 +350,19 @@ pub struct LeftOut {
     pub unsupported: bool,
     /// The same of these alone, as a request names them.
     pub named: Vec<String>,
-    /// These, whatever it can take (`additional_drop_params`).
+    /// These, whatever it can take (`additional_drop_params`): parameters, or places in them.
     pub always: Vec<String>,
     /// These never, though nothing is known of its taking them (`allowed_openai_params`).
     pub never: Vec<String>,
 }
 
 impl LeftOut {
+    /// Whether no request's bound of output is sent.
+    #[must_use]
+    pub fn unbounds(&self) -> bool {
+        self.always.iter().any(|name| matches!(name.as_str(), "max_tokens" | "max_completion_tokens"))
+    }
+
     /// Whether a parameter may be left out that would otherwise refuse the request; a dot and what follows say where in it.
     #[must_use]
     pub fn may_lose(&self, parameter: &str) -> bool {

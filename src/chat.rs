@@ -6,6 +6,7 @@
 
 mod chunk;
 mod parts;
+mod path;
 mod reply;
 mod request;
 mod usage;
@@ -13,6 +14,7 @@ mod vectors;
 
 pub use chunk::{Chunk, Delta};
 pub use parts::PartsOfDeltas;
+pub use path::check_path;
 pub use reply::{Choice, FinishReason, Reply};
 pub use request::{ChatRequest, ImageSource, Message, OutputFormat, Part, PartKind, Reasoning, Role, Tool, ToolChoice};
 pub use usage::Usage;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
+use secrecy::SecretString;
 
 use crate::fault::AttemptFault;
 
@@ -28,6 +29,19 @@ pub struct UpstreamRequest {
     pub timeouts: Timeouts,
     /// Who wants to know when it was sent.
     pub sent: Sent,
+}
+
+impl UpstreamRequest {
+    /// What authorises it, as it stands in its headers, with and without the word before it: to be taken out of what is answered.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let values = self.headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| [Some(value), value.rsplit_once(' ').map(|(_, last)| last)])
+            .flatten()
+            .map(Into::into)
+            .collect()
+    }
 }
 
 /// Told when the last byte of a request was handed to its connection; again where the request is sent again.

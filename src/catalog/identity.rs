@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -38,11 +38,7 @@ impl Identity {
         match self {
             Self::Google(_) => Vec::new(),
             Self::AwsKeys(keys) => keys.secrets(),
-            Self::AwsRole(role) => match &role.proof {
-                RoleProof::Keys(keys) => keys.secrets(),
-                RoleProof::Token(IdentityToken::Text(token)) => vec![token.expose_secret()],
-                RoleProof::Token(IdentityToken::File(_)) => Vec::new(),
-            },
+            Self::AwsRole(role) => role.secrets(),
             Self::Azure(app) => vec![app.secret.expose_secret()],
         }
     }
@@ -104,10 +100,33 @@ pub struct AwsRole {
     pub external_id: Option<String>,
     /// The address of the service that gives temporary keys.
     pub service: String,
+    /// The region that requests to that service are signed for.
+    pub service_region: String,
     /// The region requests are signed for.
     pub region: String,
     /// Who asks for the role.
     pub proof: RoleProof,
+}
+
+impl AwsRole {
+    fn secrets(&self) -> Vec<&str> {
+        match &self.proof {
+            RoleProof::Keys(keys) => keys.secrets(),
+            RoleProof::Token(IdentityToken::Text(token)) => vec![token.expose_secret()],
+            RoleProof::Token(IdentityToken::File(_)) => Vec::new(),
+            RoleProof::Role(first) => first.secrets(),
+        }
+    }
+
+    /// The file that holds the token by which it, or the role that asks for it, is asked for.
+    #[must_use]
+    pub fn token_file(&self) -> Option<&Path> {
+        match &self.proof {
+            RoleProof::Token(IdentityToken::File(path)) => Some(path),
+            RoleProof::Role(first) => first.token_file(),
+            RoleProof::Keys(_) | RoleProof::Token(IdentityToken::Text(_)) => None,
+        }
+    }
 }
 
 /// Who asks for a role.
@@ -117,6 +136,8 @@ pub enum RoleProof {
     Keys(AwsKeys),
     /// Whom another service knows, by its token.
     Token(IdentityToken),
+    /// Another role, which is taken on first.
+    Role(Box<AwsRole>),
 }
 
 /// A token by which another service says who somebody is.

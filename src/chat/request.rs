@@ -94,8 +94,14 @@ impl ChatRequest {
 }
 
 impl ChatRequest {
-    /// Takes a parameter out, by the name that chat completions give it (a dot and what follows say where in it). Returns whether it
-    /// was there and is one that may be left out: what is asked about, and how it is delivered, is not.
+    /// Whether it says a parameter that may be left out.
+    #[must_use]
+    pub fn says(&self, parameter: &str) -> bool {
+        self.clone().leave_out(parameter)
+    }
+
+    /// Takes a whole parameter out, by the name that chat completions give it (a dot and what follows, as providers blame places, count
+    /// for nothing). Returns whether it was there and is one that may be left out: what is asked about, and how it is delivered, is not.
     pub fn leave_out(&mut self, parameter: &str) -> bool {
         let name = parameter.split(['.', '[']).next().unwrap_or(parameter);
         match name {

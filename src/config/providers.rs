@@ -152,6 +152,17 @@ impl Provider {
         self.quirks.as_ref().unwrap_or(if imitates { &TABLE.imitators } else { &NO_QUIRKS })
     }
 
+    /// Its quirks with one of its models at this address. A host below its own is its own: those of its regions.
+    pub(super) fn quirks_at_address(&'static self, address: &str, model: &str) -> &'static Quirks {
+        let own = self.base.as_deref().and_then(host_of);
+        let is_own = host_of(address).zip(own).is_none_or(|(host, own)| {
+            let host = host.to_ascii_lowercase();
+            host.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        });
+        let imitator = IMITATOR.as_ref().filter(|row| !is_own && row.name == self.name);
+        imitator.unwrap_or(self).quirks_of(model)
+    }
+
     /// Whether it answers nobody without a key.
     pub(super) fn needs_key(&self) -> bool {
         self.key == Key::Required
@@ -177,8 +188,21 @@ struct Table {
 }
 
 /// A table that could not be read is empty; a test reads it.
-static TABLE: LazyLock<Table> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../data/providers.json")).unwrap_or_default());
+static TABLE: LazyLock<Table> = LazyLock::new(read);
+
+/// The one whom others imitate, as those servers take it that are reached under its name at addresses of their own: what it refuses is not
+/// known to be refused there, and many of them take it.
+static IMITATOR: LazyLock<Option<Provider>> = LazyLock::new(|| {
+    let mut table = read();
+    let at = table.providers.iter().position(|row| row.name == table.imitated)?;
+    let mut row = table.providers.swap_remove(at);
+    row.quirks.iter_mut().chain(row.models.iter_mut().map(|of| &mut of.quirks)).for_each(Quirks::refuse_nothing);
+    Some(row)
+});
+
+fn read() -> Table {
+    serde_json::from_str(include_str!("../../data/providers.json")).unwrap_or_default()
+}
 
 /// Who a deployment is.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod groups;
 mod payers;
 mod quota;
 mod strategy;
+mod untaken;
 mod vertex;
 mod wildcard;
 

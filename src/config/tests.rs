@@ -407,9 +407,46 @@ fn variables_of_the_clouds_own_clients_say_who_requests_are_from() {
     let Some(Identity::AwsRole(role)) = identity(aws) else { panic!("a role") };
     assert_eq!((role.arn.as_str(), role.session.as_str()), ("arn:aws:iam::1:role/pod", "pod-1"));
     assert!(matches!(&role.proof, RoleProof::Token(IdentityToken::File(path)) if path.ends_with("run/token")));
+    let other = aws.replace("v1:0}", "v1:0, aws_role_name: \"arn:aws:iam::2:role/models\", aws_external_id: e, aws_sts_endpoint: \"https://sts.amazonaws.com\"}");
+    let Some(Identity::AwsRole(role)) = identity(&other) else { panic!("a role") };
+    assert_eq!((role.service_region.as_str(), role.external_id.as_deref()), ("us-east-1", Some("e")));
+    let RoleProof::Role(first) = &role.proof else { panic!("another role is reached by way of the pod's: {role:?}") };
+    assert_eq!((first.arn.as_str(), first.external_id.as_deref()), ("arn:aws:iam::1:role/pod", None));
+    assert!(role.token_file().is_some_and(|path| path.ends_with("run/token")) && first.service == role.service);
     let Some(Identity::Azure(app)) = identity(&azure.replace("KEY", "")) else { panic!("an application") };
     assert_eq!((app.authority.as_str(), app.client.as_str()), ("https://login.test", "app"));
     assert!(identity(&azure.replace("KEY", ", api_key: k")).is_none(), "the entry's own key wins");
+}
+
+/// What the vendor refuses holds at its own addresses; what a default cannot do is told; a path that leads nowhere is a problem.
+#[test]
+fn what_a_model_cannot_take_is_known_when_a_file_is_read() {
+    let parsed = |params: &str| {
+        let text = format!("model_list: [{{model_name: a, litellm_params: {{api_key: k, {params}}}}}]\n");
+        parse(&text, "a.yaml", &env)
+    };
+    for (base, refused) in [
+        ("", true),
+        (", api_base: \"https://eu.api.openai.com/v1\"", true),
+        (", api_base: \"https://notapi.openai.com.test/v1\"", false),
+        (", api_base: \"http://localhost:8000/v1\"", false),
+    ] {
+        for model in ["m", "gpt-5"] {
+            let settings = parsed(&format!("model: openai/{model}{base}")).unwrap().settings;
+            let told = settings.catalog.groups["a"].deployments[0].quirks.told();
+            assert_eq!(told.contains(&"-`top_k`".to_owned()), refused, "{base}: {told:?}");
+            assert_eq!(told.iter().any(|told| told.starts_with("`max_tokens`")), model == "gpt-5", "{told:?}");
+        }
+    }
+    let report =
+        parsed("model: anthropic/claude-newest, temperature: 0, max_tokens: 5, extra_body: {seed: 1}").unwrap().report;
+    let told = |key: &str| {
+        let key = format!("model_list[0].litellm_params.{key}");
+        report.iter().any(|row| row.key == key && row.grade == Grade::Approximate && row.note.contains("cannot take"))
+    };
+    assert!(told("temperature") && told("extra_body") && !told("max_tokens"), "{report:?}");
+    let problems = parsed("model: openai/m, additional_drop_params: [\"messages[*].name\"]").unwrap_err();
+    assert!(problems.to_string().contains("left out whole"), "{problems}");
 }
 
 #[test]

@@ -108,6 +108,11 @@ pub static NO_QUIRKS: Quirks = Quirks {
 };
 
 impl Quirks {
+    /// Nothing is refused any more.
+    pub(crate) fn refuse_nothing(&mut self) {
+        self.refuses.clear();
+    }
+
     /// The name a field is sent under; `None` where it is left out.
     pub(super) fn field<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         if self.refuses.contains(name) {

@@ -1,5 +1,6 @@
 //! Requests to Amazon's clouds, signed with the temporary keys of a role: they are asked of AWS's Security Token Service, by an access
-//! key's signature or by another service's token (`AssumeRole`, `AssumeRoleWithWebIdentity`), and kept until shortly before they end.
+//! key's signature, by another service's token (`AssumeRole`, `AssumeRoleWithWebIdentity`) or by another role that such a token
+//! gave, and kept until shortly before they end.
 //!
 //! Shapes are those of the service model `sts` 2011-06-15 in `botocore` 1.44.8 on `PyPI`.
 
@@ -16,10 +17,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::ask;
 use super::aws_signature::AwsSignature;
-use super::kept::Kept;
+use super::kept::{Kept, Unfetched};
 use crate::authorization::{Authorizer, Authorizing};
 use crate::catalog::{AwsKeys, AwsRole, IdentityToken, RoleProof};
-use crate::fault::{AttemptFault, FaultKind};
 use crate::moment::Moment;
 use crate::upstream::{Sent, Timeouts, UpstreamRequest};
 
@@ -45,62 +45,79 @@ impl AwsRoleKeys {
     /// A session's token cannot be sent in a header.
     pub fn new(role: &AwsRole) -> Result<Self, String> {
         let asking = match &role.proof {
-            RoleProof::Keys(keys) => Some(AwsSignature::of_service(keys, SERVICE)?),
-            RoleProof::Token(_) => None,
+            RoleProof::Keys(keys) => Some(AwsSignature::of_service(&for_service(keys, role), SERVICE)?),
+            RoleProof::Token(_) | RoleProof::Role(_) => None,
         };
         Ok(Self { role: role.clone(), asking, keys: Kept::default() })
     }
 
-    fn form(&self, token: Option<&SecretString>) -> String {
-        let AwsRole { arn, session, external_id, .. } = &self.role;
-        let mut form = Serializer::new(String::new());
-        form.append_pair("Action", if token.is_some() { "AssumeRoleWithWebIdentity" } else { "AssumeRole" });
-        form.append_pair("Version", VERSION).append_pair("RoleArn", arn).append_pair("RoleSessionName", session);
-        // Whoever comes with a token has none.
-        if let Some(external_id) = external_id.as_ref().filter(|_| token.is_none()) {
-            form.append_pair("ExternalId", external_id);
-        }
-        if let Some(token) = token {
-            form.append_pair("WebIdentityToken", token.expose_secret());
-        }
-        form.finish()
-    }
-
-    async fn ask(&self, now: Moment) -> Result<(Arc<AwsSignature>, Duration), String> {
-        let AwsRole { service, region, proof, .. } = &self.role;
-        let token = match proof {
-            RoleProof::Keys(_) => None,
-            RoleProof::Token(IdentityToken::Text(token)) => Some(token.clone()),
-            RoleProof::Token(IdentityToken::File(path)) => Some(read(path).await?),
+    /// The keys that sign requests now. A role that asks for this one is taken on first, anew each time.
+    async fn ask(&self, now: Moment) -> Result<(Arc<AwsSignature>, Duration), Unfetched> {
+        let (keys, length) = match &self.role.proof {
+            RoleProof::Role(first) => {
+                let (keys, _) = taken_on(first, None, now).await?;
+                let asking = AwsSignature::of_service(&for_service(&keys, &self.role), SERVICE)?;
+                taken_on(&self.role, Some(&asking), now).await?
+            }
+            RoleProof::Keys(_) | RoleProof::Token(_) => taken_on(&self.role, self.asking.as_ref(), now).await?,
         };
-        let mut request = UpstreamRequest {
-            url: format!("{service}/"),
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, FORM)]),
-            body: Bytes::from(self.form(token.as_ref())),
-            timeouts: Timeouts::default(),
-            sent: Sent::default(),
-        };
-        if let Some(asking) = &self.asking {
-            asking.sign(&mut request, now)?;
-        }
-        let answer = ask::post(&request.url, request.headers, request.body).await?;
-        let said = |name: &str| text_of(&answer, name).ok_or_else(|| format!("{service}: the answer has no `{name}`"));
-        let until = Moment::parse(said("Expiration")?).ok_or_else(|| format!("{service}: the keys have no end"))?;
-        let keys = AwsKeys {
-            access_key: said("AccessKeyId")?.to_owned(),
-            secret_key: SecretString::from(said("SecretAccessKey")?),
-            session_token: Some(SecretString::from(said("SessionToken")?)),
-            region: region.clone(),
-        };
-        Ok((Arc::new(AwsSignature::new(&keys)?), until.since(now)))
+        Ok((Arc::new(AwsSignature::new(&keys)?), length))
     }
 }
 
-/// The text between `<NAME>` and its end: all that is needed of the answer, and nothing in it is escaped.
-fn text_of<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = answer.split_once(&format!("<{name}>"))?;
-    let (text, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(text.trim()).filter(|text| !text.is_empty())
+/// Keys as they sign for the service that gives a role's.
+fn for_service(keys: &AwsKeys, role: &AwsRole) -> AwsKeys {
+    AwsKeys { region: role.service_region.clone(), ..keys.clone() }
+}
+
+fn form(role: &AwsRole, token: Option<&SecretString>) -> String {
+    let AwsRole { arn, session, external_id, .. } = role;
+    let mut form = Serializer::new(String::new());
+    form.append_pair("Action", if token.is_some() { "AssumeRoleWithWebIdentity" } else { "AssumeRole" });
+    form.append_pair("Version", VERSION).append_pair("RoleArn", arn).append_pair("RoleSessionName", session);
+    // Whoever comes with a token has none.
+    if let Some(external_id) = external_id.as_ref().filter(|_| token.is_none()) {
+        form.append_pair("ExternalId", external_id);
+    }
+    if let Some(token) = token {
+        form.append_pair("WebIdentityToken", token.expose_secret());
+    }
+    form.finish()
+}
+
+/// A role's temporary keys and how long they hold, asked for by the role's token or by whose signature `asking` is.
+async fn taken_on(
+    role: &AwsRole,
+    asking: Option<&AwsSignature>,
+    now: Moment,
+) -> Result<(AwsKeys, Duration), Unfetched> {
+    let AwsRole { service, region, proof, .. } = role;
+    let token = match proof {
+        RoleProof::Keys(_) | RoleProof::Role(_) => None,
+        RoleProof::Token(IdentityToken::Text(token)) => Some(token.clone()),
+        RoleProof::Token(IdentityToken::File(path)) => Some(read(path).await?),
+    };
+    let mut request = UpstreamRequest {
+        url: format!("{service}/"),
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, FORM)]),
+        body: Bytes::from(form(role, token.as_ref())),
+        timeouts: Timeouts::default(),
+        sent: Sent::default(),
+    };
+    if let Some(asking) = asking {
+        asking.sign(&mut request, now)?;
+    }
+    let secrets: Vec<SecretString> = token.into_iter().chain(request.secrets()).collect();
+    let answer = ask::post(&request.url, request.headers, request.body, &secrets).await?;
+    let said = |name: &str| ask::text_of(&answer, name).ok_or_else(|| format!("{service}: the answer has no `{name}`"));
+    let until = Moment::parse(said("Expiration")?).ok_or_else(|| format!("{service}: the keys have no end"))?;
+    let keys = AwsKeys {
+        access_key: said("AccessKeyId")?.to_owned(),
+        secret_key: SecretString::from(said("SecretAccessKey")?),
+        session_token: Some(SecretString::from(said("SessionToken")?)),
+        region: region.clone(),
+    };
+    Ok((keys, until.since(now)))
 }
 
 async fn read(path: &std::path::Path) -> Result<SecretString, String> {
@@ -117,13 +134,10 @@ impl Authorizer for AwsRoleKeys {
     fn authorize<'a>(&'a self, request: &'a mut UpstreamRequest, now: Moment) -> Authorizing<'a> {
         async move {
             let signed = match self.keys.get(now, self.ask(now)).await {
-                Ok(keys) => keys.sign(request, now).map_err(str::to_owned),
-                Err(why) => Err(why),
+                Ok(keys) => keys.sign(request, now).map_err(Unfetched::from),
+                Err(unfetched) => Err(unfetched),
             };
-            signed.map_err(|why| {
-                let message = format!("no keys of the role `{}`: {why}", self.role.arn);
-                AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
-            })
+            signed.map_err(|unfetched| unfetched.fault(format_args!("keys of the role `{}`", self.role.arn)))
         }
         .boxed()
     }
@@ -151,6 +165,7 @@ mod tests {
             session: "desk-1".to_owned(),
             external_id: Some("e 1".to_owned()),
             service: service.to_owned(),
+            service_region: "us-east-1".to_owned(),
             region: "eu-west-1".to_owned(),
             proof,
         }
@@ -196,7 +211,7 @@ mod tests {
         let form = "Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fstudy\
                     &RoleSessionName=desk-1&ExternalId=e+1";
         assert!(asked[0].ends_with(form), "{}", asked[0]);
-        assert!(asked[0].contains("Credential=AKIDEXAMPLE/20261126/eu-west-1/sts/aws4_request"), "{}", asked[0]);
+        assert!(asked[0].contains("Credential=AKIDEXAMPLE/20261126/us-east-1/sts/aws4_request"), "{}", asked[0]);
         assert!(!asked[0].contains("own-secret") && !format!("{keys:?}").contains("own-secret"));
     }
 
@@ -231,5 +246,20 @@ mod tests {
             let fault = authorized(&keys, NOW).await.unwrap_err();
             assert!(!fault.was_sent() && fault.message.contains(told), "{}", fault.message);
         }
+    }
+
+    #[tokio::test]
+    async fn a_role_is_reached_by_way_of_the_one_that_a_token_gives() {
+        let endpoint = Endpoint::start(|number| answer("AssumeRole", number));
+        let token = RoleProof::Token(IdentityToken::Text("ey.pod".into()));
+        let first =
+            AwsRole { arn: "arn:aws:iam::1:role/pod".to_owned(), external_id: None, ..role(&endpoint.origin, token) };
+        let keys = AwsRoleKeys::new(&role(&endpoint.origin, RoleProof::Role(Box::new(first)))).unwrap();
+        assert_eq!(authorized(&keys, NOW).await.unwrap()["x-amz-security-token"], "FwoG/2==");
+        let asked = endpoint.asked();
+        assert!(asked[0].contains("role%2Fpod&") && asked[0].ends_with("&WebIdentityToken=ey.pod"), "{}", asked[0]);
+        assert!(asked[1].contains("Credential=ASIA1/20261126/us-east-1/sts/aws4_request"), "{}", asked[1]);
+        assert!(asked[1].contains("x-amz-security-token: FwoG/1==") && asked[1].contains("Action=AssumeRole&"));
+        assert!(asked[1].contains("role%2Fstudy&") && asked[1].ends_with("&ExternalId=e+1"), "{}", asked[1]);
     }
 }

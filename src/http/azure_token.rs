@@ -10,10 +10,9 @@ use http::header::AUTHORIZATION;
 use secrecy::ExposeSecret;
 
 use super::ask::Exchanged;
-use super::kept::Kept;
+use super::kept::{Kept, Unfetched};
 use crate::authorization::{Authorizer, Authorizing};
 use crate::catalog::AzureApp;
-use crate::fault::{AttemptFault, FaultKind};
 use crate::moment::Moment;
 use crate::upstream::UpstreamRequest;
 
@@ -30,7 +29,7 @@ impl AzureToken {
         Self { app: app.clone(), token: Kept::default() }
     }
 
-    async fn exchange(&self) -> Result<(HeaderValue, Duration), String> {
+    async fn exchange(&self) -> Result<(HeaderValue, Duration), Unfetched> {
         let AzureApp { tenant, client, secret, scope, authority } = &self.app;
         let url = format!("{authority}/{tenant}/oauth2/v2.0/token");
         let form = [
@@ -39,16 +38,15 @@ impl AzureToken {
             ("client_secret", secret.expose_secret()),
             ("scope", scope),
         ];
-        Exchanged::by_form(&url, &form).await
+        Exchanged::by_form(&url, &form, std::slice::from_ref(secret)).await
     }
 }
 
 impl Authorizer for AzureToken {
     fn authorize<'a>(&'a self, request: &'a mut UpstreamRequest, now: Moment) -> Authorizing<'a> {
         async move {
-            let value = self.token.get(now, self.exchange()).await.map_err(|why| {
-                let message = format!("no access token for the application `{}`: {why}", self.app.client);
-                AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
+            let value = self.token.get(now, self.exchange()).await.map_err(|unfetched| {
+                unfetched.fault(format_args!("access token for the application `{}`", self.app.client))
             })?;
             request.headers.insert(AUTHORIZATION, value);
             Ok(())
@@ -68,6 +66,7 @@ mod tests {
     use super::super::kept::EARLY;
     use super::super::tests::exchange::{Endpoint, authorized};
     use super::*;
+    use crate::fault::FaultKind;
 
     fn app(authority: &str) -> AzureToken {
         AzureToken::new(&AzureApp {

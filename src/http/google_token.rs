@@ -14,9 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::ask::Exchanged;
-use super::kept::Kept;
+use super::kept::{Kept, Unfetched};
 use crate::authorization::{Authorizer, Authorizing};
-use crate::fault::{AttemptFault, FaultKind};
 use crate::moment::Moment;
 use crate::upstream::UpstreamRequest;
 
@@ -73,24 +72,25 @@ impl GoogleToken {
         Ok(Self { email: file.client_email, token_uri: file.token_uri, header, key, token: Kept::default() })
     }
 
-    async fn exchange(&self, now: Moment) -> Result<(HeaderValue, Duration), String> {
+    async fn exchange(&self, now: Moment) -> Result<(HeaderValue, Duration), Unfetched> {
         let iat = now.as_millis() / 1000;
         let exp = iat + ASSERTION.as_secs();
         let claims = Claims { iss: &self.email, scope: SCOPE, aud: &self.token_uri, iat, exp };
         let assertion = jsonwebtoken::encode(&self.header, &claims, &self.key)
             .map_err(|_| "the assertion could not be signed with the account's key".to_owned())?;
         let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
-        Exchanged::by_form(&self.token_uri, &form).await
+        Exchanged::by_form(&self.token_uri, &form, &[assertion.as_str().into()]).await
     }
 }
 
 impl Authorizer for GoogleToken {
     fn authorize<'a>(&'a self, request: &'a mut UpstreamRequest, now: Moment) -> Authorizing<'a> {
         async move {
-            let value = self.token.get(now, self.exchange(now)).await.map_err(|why| {
-                let message = format!("no access token for `{}`: {why}", self.email);
-                AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
-            })?;
+            let value = self
+                .token
+                .get(now, self.exchange(now))
+                .await
+                .map_err(|unfetched| unfetched.fault(format_args!("access token for `{}`", self.email)))?;
             request.headers.insert(AUTHORIZATION, value);
             Ok(())
         }

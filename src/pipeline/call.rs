@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::catalog::Deployment;
@@ -20,6 +21,7 @@ use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 
+use super::left_out::Defaulted;
 use super::one_call::OneCall;
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
@@ -43,8 +45,10 @@ pub(super) async fn call(
 ) -> Result<Served<stream::Begun>, CallFailure> {
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
-    let answered = answered(context, guard, runtime).await;
-    let (answer, dropped, within) = answered.map_err(|fault| scrubbed(fault, deployment))?;
+    let mut sent = Vec::new();
+    let answered = answered(context, guard, runtime, &mut sent).await;
+    let scrub = |fault| scrubbed(fault, deployment, &sent);
+    let (answer, dropped, within) = answered.map_err(scrub)?;
     let mut meta = ReplyMeta {
         deployment: deployment.id.clone(),
         policy: guard.record.policy.clone().unwrap_or_else(|| "built-in".into()),
@@ -66,23 +70,22 @@ pub(super) async fn call(
         let begun = within.run(source.first_content(guard)).await;
         guard.was_on_wire(reading, context.gateway.clock.now());
         if let Err(fault) = begun {
-            return Err(source.complaint(fault, |fault| scrubbed(fault, deployment)));
+            return Err(source.complaint(fault, scrub));
         }
         moderated::streamed(context, source.ended_at_once())?;
         (meta.took, meta.overhead) = guard.times();
-        let stream = stream::begin(context, guard, runtime, source);
-        return Ok(Served::Streamed { stream, meta });
+        return Ok(Served::Streamed { stream: stream::begin(context, guard, runtime, source, sent), meta });
     }
     let full = |full: Refusal| AttemptFault::new(FaultKind::Gateway, full.message);
     let mut hold = |bytes| guard.hold_memory(bytes).map_err(full);
     let reading = context.gateway.clock.now();
     let body = within.run(collect(&answer.headers, answer.body, MAX_REPLY, &mut hold)).await;
     let read = context.gateway.clock.now();
-    let body = body.map_err(|fault| scrubbed(fault, deployment))?;
+    let body = body.map_err(scrub)?;
     hold(context.gateway.tree_bytes(&body).await)?;
     guard.was_on_wire(reading, read);
     if context.request.vectors.is_some() {
-        let vectors = vectors(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
+        let vectors = vectors(context, runtime, body).await.map_err(scrub)?;
         guard.first_content();
         if let Some(progress) = guard.progress() {
             vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
@@ -92,7 +95,7 @@ pub(super) async fn call(
         (meta.took, meta.overhead) = guard.times();
         return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
     }
-    let mut reply = decode(context, runtime, body).await.map_err(|fault| scrubbed(fault, deployment))?;
+    let mut reply = decode(context, runtime, body).await.map_err(scrub)?;
     reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
     named(&mut reply.id, &mut reply.model, guard, deployment);
     guard.first_content();
@@ -110,8 +113,7 @@ pub(super) async fn call(
         OneCall::cut(&mut reply);
     }
     let length = parser::length(&reply);
-    let read = parser::whole(context, guard, &mut reply).await;
-    read.map_err(|complained| CallFailure::Complaint(complained.scrubbed(|fault| scrubbed(fault, deployment))))?;
+    parser::whole(context, guard, &mut reply).await.map_err(|told| CallFailure::Complaint(told.scrubbed(scrub)))?;
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
     let body = guard.api().reply_to(&context.request, &reply);
     (meta.took, meta.overhead) = guard.times();
@@ -164,17 +166,18 @@ pub(super) fn named(id: &mut String, model: &mut String, guard: &RequestGuard, d
 }
 
 /// Sends the request until it is taken or refused. A provider that refuses only to be told that a stream's usage is wanted is asked
-/// once more without, and from then on; what it used is estimated.
+/// once more without, and from then on; what it used is estimated. What was made to authorise the request is put into `secrets`.
 async fn answered(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     runtime: &Arc<DeploymentRuntime>,
+    secrets: &mut Vec<SecretString>,
 ) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
     let mut bare = context.request.stream && runtime.learned.takes_bare_streams();
     loop {
-        let sent = match send(context, guard, runtime, bare).await {
+        let sent = match send(context, guard, runtime, bare, secrets).await {
             // Nothing was processed there, and each of these connections is found out once.
-            Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, bare).await,
+            Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, bare, secrets).await,
             sent => sent,
         };
         let (answer, dropped, within) = sent?;
@@ -201,22 +204,26 @@ async fn send(
     guard: &mut RequestGuard,
     runtime: &Arc<DeploymentRuntime>,
     bare: bool,
+    secrets: &mut Vec<SecretString>,
 ) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
     let mut encoded =
         encode(context, runtime, guard.default_bound(), bare).await.map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
     let mut outgoing = outgoing(runtime, encoded, context.request.stream);
     let now = context.gateway.clock.now();
-    runtime.authorization.apply(&mut outgoing, now).await.map_err(AttemptFault::before_sending)?;
+    // A stream that is held is there when it is whole.
+    let whole = context.holds().then_some(runtime.config.timeouts.first_byte);
+    let limit = outgoing.timeouts.first_byte.max(whole.unwrap_or_default());
+    let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
+    authorize(runtime, &mut outgoing, now, within).await.map_err(AttemptFault::before_sending)?;
+    if runtime.authorization.is_made() {
+        *secrets = outgoing.secrets();
+    }
     guard.sending();
     outgoing.sent = guard.sent(outgoing.body.len());
     if let Some(progress) = guard.progress() {
         progress.sent();
     }
-    // A stream that is held is there when it is whole.
-    let whole = context.holds().then_some(runtime.config.timeouts.first_byte);
-    let limit = outgoing.timeouts.first_byte.max(whole.unwrap_or_default());
-    let within = Within { deadline: context.gateway.clock.instant(now + limit), limit };
     let asked = context.gateway.clock.now();
     let answer = runtime.transport.send(outgoing).await;
     guard.was_on_wire(asked, context.gateway.clock.now());
@@ -233,6 +240,23 @@ async fn send(
     Ok((answer, dropped, within))
 }
 
+/// Authorises a request. What must be fetched for it is waited for no longer than for the reply.
+async fn authorize(
+    runtime: &DeploymentRuntime,
+    outgoing: &mut UpstreamRequest,
+    now: Moment,
+    within: Within,
+) -> Result<(), AttemptFault> {
+    let applied = runtime.authorization.apply(outgoing, now);
+    if !runtime.authorization.is_made() {
+        return applied.await;
+    }
+    tokio::time::timeout_at(within.deadline, applied).await.unwrap_or_else(|_elapsed| {
+        let message = format!("what authorises the request was not there after {} s", within.limit.as_secs_f64());
+        Err(AttemptFault::new(FaultKind::TimedOut, message))
+    })
+}
+
 async fn encode(
     context: &RequestContext<'_>,
     runtime: &Arc<DeploymentRuntime>,
@@ -243,13 +267,15 @@ async fn encode(
     let (wishes, may_lose) = (context.wishes.clone(), context.may_lose);
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
-        let whole = runtime.config.defaults.as_ref().map(|defaults| request.with_defaults(defaults));
+        let defaults = runtime.config.defaults.as_deref();
+        let whole = defaults.map(|defaults| request.with_defaults(defaults));
+        let defaulted = defaults.map(|defaults| Defaulted(request, defaults));
         let request = whole.as_ref().unwrap_or(request);
         let target =
             Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
         let longest = runtime.config.max_output_tokens;
         let rules = wishes.left_out(&runtime.config.left_out);
-        left_out::encoded(request, &rules, may_lose, longest, |request| match request.vectors {
+        left_out::encoded(request, defaulted, &rules, may_lose, longest, |request| match request.vectors {
             Some(_) => format.encode_vectors(request, &target),
             None => format.encode(request, &target),
         })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::Uri;
+use secrecy::SecretString;
 
 use crate::catalog::Origin;
 use crate::chat::ChatRequest;
@@ -70,7 +71,8 @@ impl Gateway {
 
     async fn test_connection(&self, group: GroupName, deployment: Arc<DeploymentRuntime>) -> ConnectionTest {
         let began = self.clock.now();
-        let asked = tokio::time::timeout(LONGEST, self.ask(&deployment)).await;
+        let mut sent = Vec::new();
+        let asked = tokio::time::timeout(LONGEST, self.ask(&deployment, &mut sent)).await;
         let fault = asked.unwrap_or_else(|_elapsed| {
             let message = format!("no answer within {} s", LONGEST.as_secs());
             Err(AttemptFault::new(FaultKind::TimedOut, message))
@@ -86,12 +88,12 @@ impl Gateway {
                 Origin::Simulated(_) => None,
             },
             took: self.clock.now().since(began),
-            fault: fault.err().map(|fault| scrubbed(fault, config)),
+            fault: fault.err().map(|fault| scrubbed(fault, config, &sent)),
         }
     }
 
     /// Reserves, asks, and settles with what was reserved.
-    async fn ask(&self, deployment: &Arc<DeploymentRuntime>) -> Result<(), AttemptFault> {
+    async fn ask(&self, deployment: &Arc<DeploymentRuntime>, sent: &mut Vec<SecretString>) -> Result<(), AttemptFault> {
         let request = request(if deployment.config.makes_vectors { VECTORS } else { REPLY })?;
         let estimate = Estimate::of(&request);
         let demand = estimate.demand(deployment);
@@ -108,11 +110,11 @@ impl Gateway {
         let Decision::Granted { shared, own, .. } = self.limits.reserve(now, wanted).await else {
             return Err(AttemptFault::new(FaultKind::RateLimited, "its limits are used up now: nothing was sent"));
         };
-        let answer = self.answered(&request, deployment).await;
+        let answer = self.answered(&request, deployment, sent).await;
         let now = self.clock.now();
-        let sent = answer.as_ref().err().is_none_or(AttemptFault::was_sent);
+        let was_sent = answer.as_ref().err().is_none_or(AttemptFault::was_sent);
         for reservation in shared.into_iter().chain([own]) {
-            if sent {
+            if was_sent {
                 self.limits.settle(now, reservation, demand);
             } else {
                 self.limits.refund(now, reservation);
@@ -122,7 +124,13 @@ impl Gateway {
         answer
     }
 
-    async fn answered(&self, request: &ChatRequest, runtime: &Arc<DeploymentRuntime>) -> Result<(), AttemptFault> {
+    /// What authorised the request is put into `sent`.
+    async fn answered(
+        &self,
+        request: &ChatRequest,
+        runtime: &Arc<DeploymentRuntime>,
+        sent: &mut Vec<SecretString>,
+    ) -> Result<(), AttemptFault> {
         let config = &runtime.config;
         let target = Target {
             model: &config.model,
@@ -138,6 +146,7 @@ impl Gateway {
         let encoded = encoded.map_err(AttemptFault::before_sending)?;
         let mut outgoing = call::outgoing(runtime, encoded, false);
         runtime.authorization.apply(&mut outgoing, self.clock.now()).await.map_err(AttemptFault::before_sending)?;
+        *sent = outgoing.secrets();
         let answer = runtime.transport.send(outgoing).await?;
         let (status, headers) = (answer.status, answer.headers.clone());
         let body = call::collect(&headers, answer.body, call::MAX_ERROR, |_| Ok(())).await?;

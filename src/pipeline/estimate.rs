@@ -120,8 +120,11 @@ impl Estimate {
         }
     }
 
-    /// Output tokens the request allows, over all of its choices; `None` where it says nothing.
+    /// Output tokens the request allows, over all of its choices; `None` where it says nothing, or what it says is not sent.
     fn client_bound(&self, config: &Deployment) -> Option<u64> {
+        if config.left_out.unbounds() {
+            return None;
+        }
         let defaults = config.defaults.as_deref();
         let bound = self.max_tokens.or_else(|| defaults?.max_tokens)?;
         Some(u64::from(bound).saturating_mul(self.choices(config)))

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use crate::catalog::LeftOut;
-use crate::chat::ChatRequest;
+use crate::chat::{ChatRequest, check_path};
 use crate::failover::{Overrides, Target, may_fall_back};
 use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::id::GroupName;
@@ -61,6 +61,7 @@ impl Wishes {
         if request.rest.is_empty() {
             return Ok(());
         }
+        let mut unwanted = Vec::new();
         let mut taken = |name: &str| request.rest.shift_remove(name).filter(|value| !value.is_null());
         if let Some(retries) = taken("num_retries") {
             let number = retries.as_u64().ok_or_else(|| wrong("num_retries", "a whole number from 0"))?;
@@ -73,7 +74,7 @@ impl Wishes {
             self.left_out.never = names(allowed, "allowed_openai_params")?;
         }
         if let Some(more) = taken("additional_drop_params") {
-            self.left_out.always = names(more, "additional_drop_params")?;
+            unwanted = names(more, "additional_drop_params")?;
         }
         match taken("drop_params") {
             None => {}
@@ -87,6 +88,14 @@ impl Wishes {
             }
             self.targets = Some(list.into_iter().map(|value| target(snapshot, value)).collect::<Result<_, _>>()?);
         }
+        // Before anything is reserved for it: what it is not to be sent with must not be counted on.
+        for path in unwanted {
+            check_path(&path)
+                .map_err(|why| Refusal::new(RefusalKind::InvalidRequest, why).at("additional_drop_params"))?;
+            if request.take_out(&path) {
+                request.untold.push(path);
+            }
+        }
         Ok(())
     }
 
@@ -97,12 +106,11 @@ impl Wishes {
         if *own == LeftOut::default() {
             return Cow::Borrowed(rules);
         }
-        let both = |rules: &[String], own: &[String]| [rules, own].concat();
         Cow::Owned(LeftOut {
             unsupported: rules.unsupported || own.unsupported,
             named: own.named.clone(),
-            always: both(&rules.always, &own.always),
-            never: both(&rules.never, &own.never),
+            always: rules.always.clone(),
+            never: [&*rules.never, &own.never].concat(),
         })
     }
 

@@ -1,7 +1,8 @@
 //! A request as a deployment's provider gets it: without the parameters that are not for it, each of which is reported.
 //!
 //! What a format cannot say and may not leave out refuses the request. Where the configuration wants it (`drop_params`), the parameter that
-//! is blamed is left out instead; the conversation never is. Before that, the other deployments of the group are asked.
+//! is blamed is left out instead; the conversation never is. Before that, the other deployments of the group are asked. What no client asked
+//! for but the deployment's own defaults is left out in any case: the report on the configuration says so.
 
 use serde_json::{Map, Value};
 
@@ -13,25 +14,38 @@ use crate::format::{self, Encoded, NO_QUIRKS, Target, in_common_words};
 /// Parameters that one request may lose before it is refused: more than formats refuse.
 const MOST: usize = 16;
 
+/// A request without a deployment's defaults, and these.
+#[derive(Clone, Copy)]
+pub(super) struct Defaulted<'r>(pub(super) &'r ChatRequest, pub(super) &'r ChatRequest);
+
+impl Defaulted<'_> {
+    /// Whether the defaults say a parameter, and the client does not.
+    fn says(self, name: &str) -> bool {
+        self.1.says(name) && !self.0.says(name)
+    }
+}
+
 /// Writes `request` with what is to be left out of it left out (what refuses it, only if `may_lose`), and no longer a reply asked for than
 /// `longest` tokens, the most the model gives, where parameters are left out at all. What the rules never want left out is sent under
-/// its own name, where the provider has no other.
+/// its own name, where the provider has no other. `defaulted` tells what of the request are defaults, where there are any.
 ///
 /// # Errors
 /// What `encode` says of a request that must not lose more.
 pub(super) fn encoded(
     request: &ChatRequest,
+    defaulted: Option<Defaulted<'_>>,
     rules: &LeftOut,
     may_lose: bool,
     longest: Option<u32>,
     encode: impl Fn(&ChatRequest) -> Result<Encoded, AttemptFault>,
 ) -> Result<Encoded, AttemptFault> {
-    let may_lose = |name: &str| may_lose && rules.may_lose(name);
+    let may_lose =
+        |name: &str| may_lose && rules.may_lose(name) || defaulted.is_some_and(|defaulted| defaulted.says(name));
     let mut left = Vec::new();
     // A copy only where something is left out; the conversation is shared.
     let mut less: Option<ChatRequest> = None;
     for name in &rules.always {
-        if less.get_or_insert_with(|| request.clone()).leave_out(name) {
+        if less.get_or_insert_with(|| request.clone()).take_out(name) {
             left.push(name.clone());
         }
     }
@@ -49,7 +63,7 @@ pub(super) fn encoded(
                     keep(kept, request, &mut encoded);
                 }
                 if let Some(name) = format::lost(asked, &encoded).find(|name| !may_lose(name)) {
-                    return Err(cannot_take(name));
+                    return Err(cannot_take(name, &encoded));
                 }
                 encoded.dropped.splice(0..0, left);
                 encoded.dropped.extend_from_slice(&request.untold);
@@ -66,11 +80,19 @@ pub(super) fn encoded(
     }
 }
 
-fn cannot_take(name: &str) -> AttemptFault {
-    let message = format!(
-        "`{name}`: no provider of this model takes it, and without it the reply would be another one; leave it out, or have it left out by \
-         `drop_params: true`"
-    );
+/// What was written in its place, if anything, is as far as it goes there.
+fn cannot_take(name: &str, encoded: &Encoded) -> AttemptFault {
+    let written = serde_json::from_slice::<Map<String, Value>>(&encoded.body).ok();
+    let message = match written.as_ref().and_then(|body| body.get(name)).filter(|value| value.is_number()) {
+        Some(end) => format!(
+            "`{name}`: it ends at {end} at every provider of this model, and with that the reply would be another one; ask for no more, or \
+             have it cut by `drop_params: true`"
+        ),
+        None => format!(
+            "`{name}`: no provider of this model takes it, and without it the reply would be another one; leave it out, or have it left out \
+             by `drop_params: true`"
+        ),
+    };
     AttemptFault { param: Some(name.to_owned()), ..AttemptFault::new(FaultKind::Rejected, message) }
 }
 

@@ -15,15 +15,16 @@ const LONG: usize = 8;
 /// Bytes of a message that are passed on, and of a code or a parameter's name.
 const LONGEST: [usize; 2] = [4096, 256];
 
-/// The same fault without the deployment's credential and header values in any of its words, each at a length that can
-/// be read.
-pub(super) fn scrubbed(mut fault: AttemptFault, deployment: &Deployment) -> AttemptFault {
+/// The same fault without the deployment's credential and header values, and without what `sent` says was made for the one request, in
+/// any of its words, each at a length that can be read.
+pub(super) fn scrubbed(mut fault: AttemptFault, deployment: &Deployment, sent: &[SecretString]) -> AttemptFault {
     let headers = deployment.headers.values().filter_map(|value| value.to_str().ok());
     let credential = deployment.credential.iter().map(ExposeSecret::expose_secret);
     let values = credential.chain(deployment.secrets()).chain(headers);
     // Who refuses `Bearer KEY` quotes the key alone; and what a dialect cuts short it cuts between words.
     let words = |value| str::split_whitespace(value).filter(|word| word.len() >= LONG).chain([value]);
-    let secrets: Vec<SecretString> = values.flat_map(words).map(SecretString::from).collect();
+    let secrets: Vec<SecretString> =
+        values.flat_map(words).map(SecretString::from).chain(sent.iter().cloned()).collect();
     let clean = |text: &mut String, longest: usize| {
         if let Cow::Owned(scrubbed) = scrub(text, &secrets) {
             *text = scrubbed;

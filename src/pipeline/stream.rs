@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use secrecy::SecretString;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -79,6 +80,8 @@ pub(super) struct Begun {
     /// How long the client may hear nothing.
     quiet: Option<Duration>,
     deployment: Arc<Deployment>,
+    /// What was made to authorise the request: no words of its provider are to hold it.
+    sent: Vec<SecretString>,
 }
 
 /// The reply to the client, once its first content has come.
@@ -87,6 +90,7 @@ pub(super) fn begin(
     guard: &mut RequestGuard,
     runtime: &DeploymentRuntime,
     mut source: Source,
+    sent: Vec<SecretString>,
 ) -> Begun {
     source.text = None;
     let now = context.gateway.clock.now();
@@ -104,6 +108,7 @@ pub(super) fn begin(
         deadline: context.gateway.clock.instant(context.deadline),
         quiet: context.snapshot.settings.server.stream_quiet,
         deployment: Arc::clone(&runtime.config),
+        sent,
     }
 }
 
@@ -404,7 +409,7 @@ impl Pump {
                 () = self.timer.as_mut() => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
             };
             self.encode();
-            self.break_off(&scrubbed(fault, &self.begun.deployment));
+            self.break_off(&scrubbed(fault, &self.begun.deployment, &self.begun.sent));
         }
     }
 

@@ -232,6 +232,21 @@ async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
     assert!(rest.contains("the gateway is stopping") && !rest.contains("[DONE]"), "{rest}");
 }
 
+/// A bound that is not sent holds nobody back, and must not be counted on.
+#[tokio::test(start_paused = true)]
+async fn a_bound_that_is_left_out_is_not_what_is_reserved() {
+    let entry = "model_list:\n- {model_name: g, litellm_params: {model: openai/m, api_key: none";
+    let dropping = format!("{entry}, additional_drop_params: [max_tokens]}}}}");
+    let entry = format!("{entry}}}}}");
+    let dropped = r#""additional_drop_params": ["max_completion_tokens"], "#;
+    for (config, more, output) in [(&entry, "", 1), (&entry, dropped, 4096), (&dropping, "", 4096)] {
+        let body =
+            format!(r#"{{"model": "g", {more}"max_tokens": 1, "messages": [{{"role": "user", "content": "hello"}}]}}"#);
+        let plan = plan(&gateway(config), &body).await.unwrap();
+        assert_eq!(plan.candidates[0].demand.output_tokens, output, "{more}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deployments_defaults_hold_where_the_client_says_nothing() {
     let gateway = gateway(

@@ -2,6 +2,7 @@
 //! keep it over a reload that leaves the account as it was.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -32,12 +33,15 @@ impl Accounts {
             // Nothing is fetched for a signature.
             Identity::AwsKeys(keys) => Ok(Arc::new(AwsSignature::new(keys)?)),
             Identity::AwsRole(role) => {
-                let mut parts = vec![&*role.arn, &role.session, &role.service, &role.region];
+                let mut parts = vec![&*role.arn, &role.session, &role.service, &role.service_region, &role.region];
                 parts.extend(role.external_id.as_deref());
                 let proof = match &role.proof {
                     RoleProof::Keys(keys) => keys.access_key.clone(),
                     RoleProof::Token(IdentityToken::Text(_)) => String::new(),
                     RoleProof::Token(IdentityToken::File(path)) => path.display().to_string(),
+                    RoleProof::Role(first) => {
+                        format!("{} {}", first.arn, first.token_file().unwrap_or(Path::new("")).display())
+                    }
                 };
                 parts.push(&proof);
                 parts.extend(identity.secrets());

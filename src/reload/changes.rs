@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{
-    AwsRole, BuilderChoice, Deployment, Group, Identity, IdentityToken, ParserChoice, ProviderChoice, RoleProof,
-    RouterChoice, ServiceAccount,
+    BuilderChoice, Deployment, Group, Identity, ParserChoice, ProviderChoice, RouterChoice, ServiceAccount,
 };
 use crate::snapshot::{GroupRuntime, Snapshot};
 
@@ -112,8 +111,8 @@ fn configured(before: &Group, after: &Group) -> Vec<String> {
 /// The file that says who a deployment's requests are from.
 fn path(deployment: &Deployment) -> Option<&Path> {
     match deployment.identity.as_ref()? {
-        Identity::Google(ServiceAccount::File(path))
-        | Identity::AwsRole(AwsRole { proof: RoleProof::Token(IdentityToken::File(path)), .. }) => Some(path),
+        Identity::Google(ServiceAccount::File(path)) => Some(path),
+        Identity::AwsRole(role) => role.token_file(),
         _ => None,
     }
 }

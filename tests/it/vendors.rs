@@ -274,7 +274,7 @@ async fn what_makes_another_reply_is_refused_by_name_or_left_out_where_that_is_w
         ("top_k", json!(5), Value::Null, "anthropic/claude-newest"),
         // It ends at 1 there.
         ("temperature", json!(1.5), json!(1), "anthropic/claude-sonnet-4-5"),
-        ("top_k", json!(5), Value::Null, "openai/m"),
+        ("top_k", json!(5), Value::Null, "azure/m"),
         ("web_search_options", json!({}), Value::Null, "mistral/m"),
         ("modalities", json!(["text", "audio"]), json!(["text"]), "mistral/m"),
     ] {
@@ -291,7 +291,9 @@ async fn what_makes_another_reply_is_refused_by_name_or_left_out_where_that_is_w
             if status == 400 {
                 let error = &answer.json()["error"];
                 assert_eq!(error["param"], field, "{error}");
-                assert!(error["message"].as_str().unwrap().contains("drop_params"), "{error}");
+                let message = error["message"].as_str().unwrap();
+                assert!(message.contains("drop_params"), "{error}");
+                assert_eq!(message.contains("ends at 1.0"), value == json!(1.5), "{error}");
                 assert_eq!(upstream.count(), 0);
             } else {
                 assert_eq!(answer.header("x-witgate-dropped"), field);
@@ -332,6 +334,104 @@ async fn a_request_says_itself_what_may_be_left_out() {
             assert_eq!(answer.json()["error"]["param"], told, "{value}");
         }
     }
+}
+
+/// Servers that imitate OpenAI are reached under its name, and many take what it refuses.
+#[tokio::test]
+async fn what_openai_refuses_is_sent_to_servers_at_addresses_of_their_own() {
+    let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+    let gateway =
+        Gateway::start(&group(&format!("model: openai/m, api_base: \"{}\", api_key: k", upstream.origin()))).await;
+    let mut asked = hi();
+    asked["top_k"] = json!(5);
+    let answer = gateway.post("/v1/chat/completions", &asked).await;
+    assert_eq!((answer.status, answer.header("x-witgate-dropped")), (200, ""), "{}", answer.text);
+    assert_eq!(upstream.asked()[0].body["top_k"], 5);
+}
+
+/// Nobody but the operator asked for a deployment's defaults.
+#[tokio::test]
+async fn defaults_that_a_model_cannot_take_refuse_no_request() {
+    let upstream = ScriptedUpstream::start([Step::json(200, &anthropic_reply("Hello"))]).await;
+    let params = |model: &str, more: &str| {
+        group(&format!("model: anthropic/{model}, api_base: \"{}\", api_key: k, {more}", upstream.origin()))
+    };
+    let gateway = Gateway::start(&params("claude-newest", "temperature: 0, seed: 3, n: 2")).await;
+    let answer = gateway.post("/v1/chat/completions", &hi()).await;
+    assert_eq!((answer.status, answer.header("x-witgate-dropped")), (200, "n, temperature, seed"), "{}", answer.text);
+    let mut asked = hi();
+    asked["seed"] = json!(4);
+    let answer = gateway.post("/v1/chat/completions", &asked).await;
+    assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("seed")), "{}", answer.text);
+    let gateway = Gateway::start(&params("claude-sonnet-4-5", "temperature: 1.5")).await;
+    assert_eq!(gateway.post("/v1/chat/completions", &hi()).await.status, 200);
+    assert_eq!(upstream.asked().last().unwrap().body["temperature"], 1.0);
+}
+
+/// A path takes out what stands there and nothing around it.
+#[tokio::test]
+async fn a_path_takes_out_what_stands_there() {
+    let mut asked = hi();
+    asked["metadata"] = json!({"user_id": "u", "k": "v"});
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string", "title": "A"}}});
+    let function = json!({"name": "f", "description": "F", "strict": true, "parameters": schema});
+    asked["tools"] = json!([
+        {"type": "function", "function": function, "input_examples": [{}]},
+        {"type": "function", "function": {"name": "g"}, "input_examples": [{}]}
+    ]);
+    let paths = [
+        "tools[*].input_examples",
+        "tools[0].function.parameters.properties.a.title",
+        "metadata.user_id",
+        "tools[7].x",
+    ];
+    for from_client in [true, false] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+        let more = if from_client { String::new() } else { format!(", additional_drop_params: {}", json!(paths)) };
+        let params = format!("model: openai/m, api_base: \"{}\", api_key: k{more}", upstream.origin());
+        let gateway = Gateway::start(&group(&params)).await;
+        let mut asked = asked.clone();
+        if from_client {
+            asked["additional_drop_params"] = json!(paths);
+        }
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.header("x-witgate-dropped"), paths[..3].join(", "));
+        let sent = upstream.asked()[0].body.clone();
+        assert_eq!(sent["metadata"], json!({"k": "v"}));
+        let mut left = function.clone();
+        left["parameters"]["properties"]["a"].as_object_mut().unwrap().remove("title");
+        assert_eq!(sent["tools"][0], json!({"type": "function", "function": left}));
+        assert_eq!(sent["tools"][1], json!({"type": "function", "function": {"name": "g"}}));
+        asked["additional_drop_params"] = json!(["messages[0].name"]);
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("additional_drop_params")));
+    }
+}
+
+/// What is fetched to authorise requests is a secret too, though no configuration holds it.
+#[tokio::test]
+async fn temporary_keys_are_in_no_words_of_a_provider() {
+    let keys = "<AssumeRoleResult><Credentials><AccessKeyId>ASIA1</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+                <SessionToken>FwoG-session-token==</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>";
+    let service = ScriptedUpstream::start([Step::bytes(200, "text/xml", keys)]).await;
+    let said = json!({"message": "you sent x-amz-security-token: FwoG-session-token== which is wrong"});
+    let upstream = ScriptedUpstream::start([Step::json(400, &said)]).await;
+    let role = "aws_access_key_id: AKIA1, aws_secret_access_key: very-secret, aws_region_name: eu-west-1, aws_role_name: \"arn:aws:iam::1:role/r\"";
+    let params = format!(
+        "model: bedrock/amazon.nova-lite-v1:0, api_base: \"{}\", aws_sts_endpoint: \"{}\", {role}",
+        upstream.origin(),
+        service.origin()
+    );
+    let gateway = Gateway::start(&group(&params)).await;
+    for stream in [false, true] {
+        let mut asked = hi();
+        asked["stream"] = json!(stream);
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert!(answer.text.contains("you sent") && !answer.text.contains("FwoG-session"), "{}", answer.text);
+    }
+    assert_eq!((service.count(), upstream.count()), (1, 2));
 }
 
 /// Where parameters are left out, whoever can take them is asked first.

@@ -140,7 +140,9 @@ fn page() -> String {
     page.push_str(
         "\n## Names, addresses and keys\n\n\
          What is written before the slash of `model`; where it is, unless `api_base` or a variable says otherwise; the variables that may hold\n\
-         its key. Quirks are what it takes otherwise than the one whose format it speaks (`-` refuses, `a→b` renames).\n\n\
+         its key. Quirks are what it takes otherwise than the one whose format it speaks (`-` refuses, `a→b` renames). What `openai` refuses is\n\
+         sent where `api_base` leads to another host: servers that imitate it take more. Titan's and Nova's embeddings at Bedrock take one text a\n\
+         request (in LangChain `chunk_size=1`, in LlamaIndex `embed_batch_size=1`).\n\n\
          | name | format | address | key | quirks |\n|---|---|---|---|---|\n",
     );
     for row in &TABLE.providers {

@@ -1,7 +1,7 @@
 //! A role of AWS: which one is taken on, under what name, and who asks for it.
 //!
 //! The entry wins over LiteLLM's variables. Where nobody names a role and there is no access key, what AWS's own clients are told in a
-//! cluster is taken: `AWS_ROLE_ARN` with `AWS_WEB_IDENTITY_TOKEN_FILE`.
+//! cluster is taken: `AWS_ROLE_ARN` with `AWS_WEB_IDENTITY_TOKEN_FILE`. Another role that is named there is reached by way of that one.
 
 use std::path::PathBuf;
 
@@ -34,13 +34,17 @@ pub(super) fn find(
     let (places, role) = (&params.places, &params.aws_role);
     let variable = |name: &str| places.reader.variable(name);
     let in_cluster = || variable(TOKEN_FILE_ENV).map(|path| IdentityToken::File(PathBuf::from(path)));
+    let mut by_way_of = None;
     let (arn, proof) = match (named(params), keys) {
         (Some(arn), keys) => match (web_identity(params)?, keys) {
             (Some(token), _) => (arn, RoleProof::Token(token)),
             (None, Some(keys)) => (arn, RoleProof::Keys(keys.clone())),
-            (None, None) => match in_cluster() {
-                Some(token) => (arn, RoleProof::Token(token)),
-                None => return left_out(params, "aws_role_name", "nobody is there to ask for the role"),
+            (None, None) => match (in_cluster(), variable(ARN_ENV)) {
+                (Some(token), first) => {
+                    by_way_of = first.filter(|first| *first != arn).map(|first| (first, token.clone()));
+                    (arn, RoleProof::Token(token))
+                }
+                (None, _) => return left_out(params, "aws_role_name", "nobody is there to ask for the role"),
             },
         },
         (None, None) => match variable(ARN_ENV).zip(in_cluster()) {
@@ -60,7 +64,27 @@ pub(super) fn find(
         return Err(());
     }
     let external_id = role.external_id.clone().or_else(|| variable("AWS_EXTERNAL_ID"));
-    Ok(Some(AwsRole { arn, session, external_id, service, region: region.to_owned(), proof }))
+    let service_region = region_of(&service).or_else(|| variable("AWS_REGION")).unwrap_or_else(|| region.to_owned());
+    let region = region.to_owned();
+    let mut found = AwsRole { arn, session, external_id, service, service_region, region, proof };
+    if let Some((arn, token)) = by_way_of {
+        let first = AwsRole { arn, external_id: None, proof: RoleProof::Token(token), ..found.clone() };
+        found.proof = RoleProof::Role(Box::new(first));
+    }
+    Ok(Some(found))
+}
+
+/// The region that AWS's token service at this address wants signatures for; `None` where the address does not say.
+fn region_of(service: &str) -> Option<String> {
+    let uri = service.parse::<http::Uri>().ok()?;
+    let labels: Vec<&str> = uri.host()?.split('.').collect();
+    match labels.as_slice() {
+        ["sts", "amazonaws", "com"] => Some("us-east-1".to_owned()),
+        ["sts" | "sts-fips", region, "amazonaws", ..] | [_, "sts" | "sts-fips", region, "vpce", "amazonaws", ..] => {
+            Some((*region).to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// Without a role nothing is to be said of one.
@@ -110,6 +134,21 @@ pub(super) fn is_origin(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_token_service_s_address_says_its_region() {
+        for (address, region) in [
+            ("https://sts.amazonaws.com", Some("us-east-1")),
+            ("https://sts.eu-west-1.amazonaws.com", Some("eu-west-1")),
+            ("https://sts-fips.us-gov-west-1.amazonaws.com:443", Some("us-gov-west-1")),
+            ("https://sts.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
+            ("https://vpce-0a1-b2.sts.ap-south-1.vpce.amazonaws.com", Some("ap-south-1")),
+            ("https://sts.test", None),
+            ("http://127.0.0.1:9", None),
+        ] {
+            assert_eq!(region_of(address).as_deref(), region, "{address}");
+        }
+    }
 
     #[test]
     fn tokens_are_found_where_litellm_finds_them() {

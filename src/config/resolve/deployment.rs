@@ -12,8 +12,9 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
+use super::untaken;
 use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, UnknownPrice, Wildcard};
-use crate::chat::ChatRequest;
+use crate::chat::{ChatRequest, check_path};
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
 use crate::config::shape::{self, Costs, ModelEntry};
@@ -82,7 +83,10 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     });
     // Not part of the id: what is known of a model may change, a deployment's id must not.
     let needed = models::api_version(endpoint.models_of, model);
-    let api_version = endpoint.api_version.or(params.api_version).or_else(|| needed.map(str::to_owned));
+    let api_version = endpoint.api_version.clone().or(params.api_version).or_else(|| needed.map(str::to_owned));
+    let makes_vectors = makes_vectors(info.mode.as_deref(), known);
+    let defaulted = defaults_of_requests.as_deref().filter(|_| !makes_vectors);
+    untaken::report(&params.places, defaulted, &endpoint, api_version.as_deref());
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
     let id = DeploymentId::from(id);
@@ -115,7 +119,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         order: order.unwrap_or(0),
         tags: params.tags,
         prices,
-        makes_vectors: info.mode.as_deref().map_or(known.is_some_and(Model::makes_vectors), |mode| mode == "embedding"),
+        makes_vectors,
         // Until the prices of all are known.
         unknown_price: UnknownPrice::Refuse,
         budget: params.budget,
@@ -143,8 +147,17 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     Some(Member { at, group, deployment, quota, own_id, ordered, blocked, tag_filtering })
 }
 
-/// The default parameters, read as a client's request with them would be.
+/// Whether a deployment makes vectors: as its entry says, else as it is known of its model.
+fn makes_vectors(mode: Option<&str>, known: Option<&Model>) -> bool {
+    mode.map_or(known.is_some_and(Model::makes_vectors), |mode| mode == "embedding")
+}
+
+/// The default parameters, read as a client's request with them would be. What is never sent must be named well.
 fn request_defaults(params: &shape::LitellmParams<'_, '_>) -> Option<Arc<ChatRequest>> {
+    for why in params.additional_drop_params.iter().filter_map(|path| check_path(path).err()) {
+        let hint = "for example `seed`, `metadata.user_id` or `tools[*].strict`";
+        params.places.error_at("additional_drop_params", why, hint);
+    }
     if params.defaults.is_empty() {
         return None;
     }

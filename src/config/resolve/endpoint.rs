@@ -52,7 +52,10 @@ impl Endpoint {
             provider: ProviderName::from(row.name.as_str()),
             models_of: row.models_of(),
             format: row.format,
-            quirks: row.quirks_of(&model),
+            quirks: match &origin {
+                Origin::Http(address) => row.quirks_at_address(address, &model),
+                Origin::Simulated(_) => row.quirks_of(&model),
+            },
             counting: row.counting,
             policy: None,
             model,

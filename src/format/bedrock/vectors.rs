@@ -88,7 +88,10 @@ fn texts(request: &ChatRequest) -> Result<Vec<&str>, AttemptFault> {
 fn one<'t>(texts: &[&'t str]) -> Result<&'t str, AttemptFault> {
     match texts {
         [text] => Ok(text),
-        _ => Err(unsupported("input", "this model takes one text a request; ask for each of them")),
+        _ => Err(unsupported(
+            "input",
+            "this model takes one text a request; ask for each of them (in LangChain `chunk_size=1`, in LlamaIndex `embed_batch_size=1`)",
+        )),
     }
 }
 

@@ -9,6 +9,7 @@ use jsonwebtoken::{DecodingKey, Validation};
 
 use super::super::kept::EARLY;
 use super::*;
+use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Sent, Timeouts};
 
 const ACCOUNT: &str = include_str!("../../../tests/fixtures/google/service-account.json");
