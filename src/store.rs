@@ -15,6 +15,7 @@ mod postgres;
 mod schema;
 mod spend;
 mod spent;
+mod state_file;
 mod teams;
 mod writer;
 

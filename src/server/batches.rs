@@ -14,7 +14,7 @@ use crate::batch::{BatchWanted, Batches};
 use crate::fault::{Refusal, RefusalKind};
 use crate::snapshot::Caller;
 
-use super::files::{Asked, answer, lasts, listed, shown};
+use super::files::{AboutOne, Asked, answer, lasts, listed, shown};
 use super::{App, access};
 
 /// Bytes of a body at most.
@@ -95,23 +95,11 @@ pub(super) async fn list(
 }
 
 /// `GET /v1/batches/{id}`.
-pub(super) async fn get(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn get((State(app), Extension(caller), Path(id), uri, headers): AboutOne) -> Response {
     answer(&app, &uri, &headers, move |batches| batches.batch(caller.key.as_str(), &id)).await
 }
 
 /// `POST /v1/batches/{id}/cancel`.
-pub(super) async fn cancel(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn cancel((State(app), Extension(caller), Path(id), uri, headers): AboutOne) -> Response {
     answer(&app, &uri, &headers, move |batches| batches.cancel(caller.key.as_str(), &id)).await
 }

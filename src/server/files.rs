@@ -26,6 +26,9 @@ use crate::store::Listed;
 
 use super::{App, probe, refusal};
 
+/// What a request about one file or batch is answered by: whose it is, which, and in whose dialect.
+pub(super) type AboutOne = (State<Arc<App>>, Extension<Arc<Caller>>, Path<String>, Uri, HeaderMap);
+
 /// How long a file may take to come.
 const UPLOAD: Duration = Duration::from_secs(600);
 /// Bytes that are written or read at once.
@@ -111,35 +114,17 @@ pub(super) async fn list(
 }
 
 /// `GET /v1/files/{id}`.
-pub(super) async fn get(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn get((State(app), Extension(caller), Path(id), uri, headers): AboutOne) -> Response {
     answer(&app, &uri, &headers, move |batches| batches.file(caller.key.as_str(), &id)).await
 }
 
 /// `DELETE /v1/files/{id}`.
-pub(super) async fn delete(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn delete((State(app), Extension(caller), Path(id), uri, headers): AboutOne) -> Response {
     answer(&app, &uri, &headers, move |batches| batches.delete_file(caller.key.as_str(), &id)).await
 }
 
 /// `GET /v1/files/{id}/content`: sent as it is read.
-pub(super) async fn content(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Arc<Caller>>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn content((State(app), Extension(caller), Path(id), uri, headers): AboutOne) -> Response {
     let (file, length) = match acted(&app, move |batches| batches.content(caller.key.as_str(), &id)).await {
         Ok(found) => found,
         Err(why) => return shown(&app, &uri, &headers, Err(why)),

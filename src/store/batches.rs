@@ -6,12 +6,11 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, params};
 
-/// How long is waited for whoever else reads or writes.
-const BUSY: Duration = Duration::from_secs(5);
+use super::state_file;
+
 /// The version of the tables.
 const VERSION: u32 = 1;
 const TABLES: &str = "
@@ -127,26 +126,8 @@ impl BatchStore {
     /// # Errors
     /// It is of another version, or cannot be written.
     pub fn open(path: &Path) -> Result<Self, String> {
-        Self::opened(path).map_err(|fault| format!("{}: {fault}", path.display()))
-    }
-
-    fn opened(path: &Path) -> Result<Self, Error> {
-        let mut database = Connection::open(path)?;
-        database.busy_timeout(BUSY)?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
-        // What has ended is on the disk: a machine that dies costs nothing that was paid.
-        database.pragma_update(None, "synchronous", "FULL")?;
-        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        match transaction.query_row("PRAGMA user_version", [], |row| row.get(0))? {
-            0 => transaction.execute_batch(&format!("{TABLES} PRAGMA user_version = {VERSION}"))?,
-            VERSION => {}
-            _ => {
-                let why = "the file was written by another version of witgate";
-                return Err(Error::InvalidParameterName(why.to_owned()));
-            }
-        }
-        transaction.commit()?;
-        Ok(Self(Mutex::new(database)))
+        let opened = state_file::open(path, TABLES, VERSION);
+        opened.map(|database| Self(Mutex::new(database))).map_err(|fault| format!("{}: {fault}", path.display()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -157,11 +138,11 @@ impl BatchStore {
         act(&self.lock()).map_err(|fault| fault.to_string())
     }
 
-    /// All of it or nothing. Who writes takes his turn at once: one that begins as a reader and finds somebody else writing fails.
+    /// All of it or nothing.
     fn write<R>(&self, act: impl FnOnce(&Transaction<'_>) -> Result<R, Error>) -> Result<R, String> {
         let write = || {
             let mut database = self.lock();
-            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = state_file::writing(&mut database)?;
             let done = act(&transaction)?;
             transaction.commit()?;
             Ok(done)

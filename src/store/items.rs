@@ -5,14 +5,12 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rusqlite::{Connection, Error, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, Error, OptionalExtension, params};
 
+use super::state_file;
 use crate::money::NanoUsd;
 
-/// How long is waited for whoever else reads or writes.
-const BUSY: Duration = Duration::from_secs(5);
 /// What was paid is kept under this name, in billionths of a US dollar.
 const PAID: &str = "paid_nano_usd";
 /// The version of the tables.
@@ -82,23 +80,8 @@ impl ItemStore {
     /// # Errors
     /// It is of another version, or cannot be written.
     pub fn open(path: &Path) -> Result<Self, String> {
-        Self::opened(path).map_err(|fault| format!("{}: {fault}", path.display()))
-    }
-
-    fn opened(path: &Path) -> Result<Self, Error> {
-        let mut database = Connection::open(path)?;
-        database.busy_timeout(BUSY)?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
-        // What has ended is on the disk: a machine that dies costs nothing that was paid.
-        database.pragma_update(None, "synchronous", "FULL")?;
-        let transaction = database.transaction()?;
-        match version(&transaction)? {
-            0 => transaction.execute_batch(&format!("{TABLES} PRAGMA user_version = {VERSION}"))?,
-            VERSION => {}
-            _ => return Err(other_version()),
-        }
-        transaction.commit()?;
-        Ok(Self(Mutex::new(database)))
+        let opened = state_file::open(path, TABLES, VERSION);
+        opened.map(|database| Self(Mutex::new(database))).map_err(|fault| format!("{}: {fault}", path.display()))
     }
 
     /// Opens a file that somebody else may be writing, to look.
@@ -106,12 +89,8 @@ impl ItemStore {
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn open_to_read(path: &Path) -> Result<Self, String> {
-        let open = || {
-            let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            database.busy_timeout(BUSY)?;
-            if version(&database)? == VERSION { Ok(Self(Mutex::new(database))) } else { Err(other_version()) }
-        };
-        open().map_err(|fault| format!("{}: {fault}", path.display()))
+        let opened = state_file::open_to_read(path, VERSION);
+        opened.map(|database| Self(Mutex::new(database))).map_err(|fault| format!("{}: {fault}", path.display()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -144,7 +123,7 @@ impl ItemStore {
     pub fn begin<'a>(&self, about: &[(&str, &str)], ids: impl Iterator<Item = &'a str>) -> Result<(), String> {
         let add = || {
             let mut database = self.lock();
-            let transaction = database.transaction()?;
+            let transaction = state_file::writing(&mut database)?;
             transaction.execute_batch("DELETE FROM about; DELETE FROM items")?;
             for (name, value) in about {
                 transaction.execute("INSERT INTO about VALUES (?1, ?2)", [name, value])?;
@@ -204,7 +183,7 @@ impl ItemStore {
     fn change<'a>(&self, ids: impl Iterator<Item = &'a str>, text: &str, now_ms: u64) -> Result<(), String> {
         let change = || {
             let mut database = self.lock();
-            let transaction = database.transaction()?;
+            let transaction = state_file::writing(&mut database)?;
             {
                 let mut update = transaction.prepare(text)?;
                 for id in ids {
@@ -223,7 +202,7 @@ impl ItemStore {
     pub fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, now_ms: u64) -> Result<(), String> {
         let end = || {
             let mut database = self.lock();
-            let transaction = database.transaction()?;
+            let transaction = state_file::writing(&mut database)?;
             if paid > NanoUsd::default() {
                 let before: Option<String> = transaction
                     .query_row("SELECT value FROM about WHERE name = ?1", [PAID], |row| row.get(0))
@@ -268,14 +247,6 @@ impl ItemStore {
         };
         read().map_err(|fault: Error| fault.to_string())
     }
-}
-
-fn version(database: &Connection) -> Result<u32, Error> {
-    database.query_row("PRAGMA user_version", [], |row| row.get(0))
-}
-
-fn other_version() -> Error {
-    Error::InvalidParameterName("the file was written by another version of witgate".to_owned())
 }
 
 /// SQLite's integers have a sign.

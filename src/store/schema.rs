@@ -80,6 +80,6 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
     Ok(database)
 }
 
-fn newer() -> Error {
+pub(super) fn newer() -> Error {
     Error::InvalidParameterName("the file was written by another version of witgate".to_owned())
 }
