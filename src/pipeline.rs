@@ -260,13 +260,13 @@ impl Gateway {
     /// Opens a guard for a request that has just arrived through `api`. The guard holds the snapshot
     /// the request keeps to its end.
     #[must_use]
-    pub fn arrive(self: &Arc<Self>, api: &'static dyn ClientApi) -> RequestGuard {
+    pub fn arrive(self: &Arc<Self>, api: &'static dyn ClientApi) -> Box<RequestGuard> {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
         self.recorder.begun();
         let mut record = Record::new(RequestId::derive(now, seed), now, api.name());
         record.seed = seed;
         record.explanation = self.decisions.explanation();
-        RequestGuard::new(Arc::clone(self), self.live.read(), api, record, seed)
+        Box::new(RequestGuard::new(Arc::clone(self), self.live.read(), api, record, seed))
     }
 
     /// An id for an answer that is no request's and writes no record.
@@ -280,7 +280,11 @@ impl Gateway {
     ///
     /// # Errors
     /// The refusal the client is to read; it is already recorded. A guard that was not authenticated is refused.
-    pub async fn serve(self: &Arc<Self>, mut guard: RequestGuard, request: ClientRequest) -> Result<Served, Refusal> {
+    pub async fn serve(
+        self: &Arc<Self>,
+        mut guard: Box<RequestGuard>,
+        request: ClientRequest,
+    ) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
         let deadline = guard.record.arrived + snapshot.settings.server.request_timeout;
         let read = {
@@ -309,9 +313,9 @@ impl Gateway {
     /// All that comes after reading.
     async fn conclude(
         self: Arc<Self>,
-        mut guard: RequestGuard,
+        mut guard: Box<RequestGuard>,
         arrival: Arrival,
-        request: ChatRequest,
+        request: Box<ChatRequest>,
         deadline: Moment,
     ) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
@@ -333,7 +337,7 @@ impl Gateway {
         snapshot: &Snapshot,
         request: ClientRequest,
         deadline: Moment,
-    ) -> Result<(Arrival, ChatRequest), Refusal> {
+    ) -> Result<(Arrival, Box<ChatRequest>), Refusal> {
         if guard.caller().is_none() {
             guard.set_caller(Some(authenticate(snapshot, Access::Client, None, self.clock.now())?));
         }
@@ -359,7 +363,7 @@ impl Gateway {
             tags,
             wishes,
         };
-        Ok((arrival, request))
+        Ok((arrival, Box::new(request)))
     }
 
     /// What reading `body` will take; a large one is counted on another thread.
@@ -381,7 +385,7 @@ impl Gateway {
 }
 
 /// The request's total time is over.
-fn out_of_time(mut guard: RequestGuard) -> Refusal {
+fn out_of_time(mut guard: Box<RequestGuard>) -> Refusal {
     let waited = guard.record.waited;
     let waited = if waited.is_zero() {
         String::new()
@@ -398,7 +402,7 @@ fn out_of_time(mut guard: RequestGuard) -> Refusal {
 
 impl Served<stream::Begun> {
     /// A whole reply ends its request; a streamed one takes the guard along.
-    fn with(self, guard: RequestGuard, deadline: tokio::time::Instant, cutoff: &CancellationToken) -> Served {
+    fn with(self, guard: Box<RequestGuard>, deadline: tokio::time::Instant, cutoff: &CancellationToken) -> Served {
         match self {
             Self::Whole { body, meta } if body.len() > AT_ONCE => {
                 let length = body.len();

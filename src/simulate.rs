@@ -141,7 +141,7 @@ impl Trial<'_> {
 }
 
 /// One request to its end, of which the recorder tells. Boxed: thousands may wait.
-fn serve(gateway: &Arc<Gateway>, guard: RequestGuard, request: ClientRequest) -> BoxFuture<'static, ()> {
+fn serve(gateway: &Arc<Gateway>, guard: Box<RequestGuard>, request: ClientRequest) -> BoxFuture<'static, ()> {
     let gateway = Arc::clone(gateway);
     Box::pin(async move {
         // A reply is whole, and a refusal is recorded.

@@ -86,7 +86,7 @@ pub(super) async fn ask(gateway: &Arc<Gateway>, caller: Arc<Caller>, line: &Line
 
 async fn whole(
     gateway: &Arc<Gateway>,
-    guard: RequestGuard,
+    guard: Box<RequestGuard>,
     request: crate::format::ClientRequest,
 ) -> Result<(Bytes, NanoUsd), Refusal> {
     let (body, meta) = match Box::pin(gateway.serve(guard, request)).await? {

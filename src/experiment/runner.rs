@@ -338,7 +338,7 @@ impl Runner<'_> {
         Some((refusal, paid))
     }
 
-    async fn whole(&self, guard: RequestGuard, request: ClientRequest) -> Result<(Bytes, ReplyMeta), Refusal> {
+    async fn whole(&self, guard: Box<RequestGuard>, request: ClientRequest) -> Result<(Bytes, ReplyMeta), Refusal> {
         match self.gateway.serve(guard, request).await? {
             Served::Whole { body, meta } => Ok((body, meta)),
             Served::Large { body, meta, .. } => {

@@ -61,9 +61,12 @@ impl<T: Serialize> Content for Vec<T> {
     }
 }
 
-impl<T: Serialize> Content for Option<T> {
+impl<T: Content> Content for Option<T> {
     fn write(&self, out: &mut BytesMut) {
-        serialized(out, self);
+        match self {
+            Some(content) => content.write(out),
+            None => out.put_slice(b"null"),
+        }
     }
 }
 
@@ -92,6 +95,8 @@ pub(super) fn value<T: Content + ?Sized>(out: &mut BytesMut, value: &T) {
 
 /// Bytes that are looked at together: as many as fit a wide register, or two.
 const BLOCK: usize = 32;
+/// And of what is shorter: as many as fit a number.
+const WORD: usize = 8;
 
 /// Appends a text in quotation marks. Prompts are long, and little in them has to be written otherwise than it is: what has not
 /// is found a block at a time and copied as a whole.
@@ -115,7 +120,33 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
     let all_plain = |block: &[u8; BLOCK]| block.iter().fold(true, |plain, byte| plain & is_plain(*byte));
     let whole = blocks.iter().take_while(|block| all_plain(block)).count() * BLOCK;
+    // Names and short values, which a reply has many of, have nothing but this.
+    if is_plain_short(&bytes[whole..]) {
+        return bytes.len();
+    }
     whole + bytes[whole..].iter().take_while(|byte| is_plain(**byte)).count()
+}
+
+/// Whether all of these bytes may stand as they are. What is left over behind whole words is looked at with the bytes before it.
+fn is_plain_short(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<WORD>();
+    let Some(last) = bytes.last_chunk::<WORD>() else { return bytes.iter().all(|byte| is_plain(*byte)) };
+    words.iter().all(|word| is_plain_word(*word)) && (rest.is_empty() || is_plain_word(*last))
+}
+
+/// Eight bytes at once: the highest bit of each says whether it is below a space, a quotation mark or a backslash.
+const fn is_plain_word(word: [u8; WORD]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; WORD]);
+    const HIGH: u64 = ONES * 0x80;
+    /// A byte of these is zero where this has its highest bit (and, behind one that is, perhaps elsewhere).
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let word = u64::from_ne_bytes(word);
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quotation = zeros(word ^ (ONES * b'"' as u64));
+    let backslash = zeros(word ^ (ONES * b'\\' as u64));
+    (control | quotation | backslash) & HIGH == 0
 }
 
 #[expect(clippy::needless_bitwise_bool, reason = "without branches a block is compared at once")]

@@ -91,13 +91,13 @@ impl AttemptGuard {
     }
 
     /// The provider's response head has come: it has counted the request by now.
-    pub(super) fn response_head(&self, gateway: &Gateway) {
-        gateway.limits.response_head(gateway.clock.now(), &self.reservation);
+    pub(super) fn response_head(&self, gateway: &Gateway, now: Moment) {
+        gateway.limits.response_head(now, &self.reservation);
     }
 
     /// The first piece of the reply itself has come: a probe has shown what it was to show.
-    pub(super) fn first_content(&mut self, gateway: &Gateway) {
-        self.progress.first_content(gateway.clock.now());
+    pub(super) fn first_content(&mut self, now: Moment) {
+        self.progress.first_content(now);
         self.health.answering();
     }
 

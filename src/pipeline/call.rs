@@ -96,7 +96,7 @@ pub(super) async fn call(
         return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
     }
     let mut reply = decode(context, runtime, body).await.map_err(scrub)?;
-    reply.created.get_or_insert(context.gateway.clock.now().as_millis() / 1000);
+    reply.created.get_or_insert(read.as_millis() / 1000);
     named(&mut reply.id, &mut reply.model, guard, deployment);
     guard.first_content();
     let before = guard.record.cost;
@@ -130,11 +130,12 @@ fn limits_left(context: &RequestContext<'_>, runtime: &DeploymentRuntime) -> Vec
         return Vec::new();
     }
     let gateway = context.gateway;
-    let used = gateway.limits.local().used(gateway.clock.now(), runtime.scope);
+    let now = gateway.clock.now();
+    let used = gateway.limits.local().used(now, runtime.scope);
     known
         .map(|(what, dimension, limit)| {
             let left = used.free[dimension].unwrap_or(limit);
-            LimitLeft { what, limit, left, reset: reset(&runtime.config.limits, gateway.clock.now(), limit, left) }
+            LimitLeft { what, limit, left, reset: reset(&runtime.config.limits, now, limit, left) }
         })
         .collect()
 }

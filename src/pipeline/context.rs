@@ -89,7 +89,7 @@ impl<'a> RequestContext<'a> {
         snapshot: &'a Snapshot,
         group: &'a Arc<GroupRuntime>,
         mut arrival: Arrival,
-        mut request: ChatRequest,
+        mut request: Box<ChatRequest>,
         told: Option<&mut Explanation>,
     ) -> Result<Self, Refusal> {
         steering::refuse(&request)?;
@@ -115,7 +115,7 @@ impl<'a> RequestContext<'a> {
             caller,
             paying,
             api,
-            request: Arc::new(request),
+            request: Arc::from(request),
             items,
             note,
             grown,

@@ -166,7 +166,7 @@ pub(super) async fn serve(
     guard: &mut RequestGuard,
     snapshot: &Snapshot,
     mut arrival: Arrival,
-    mut request: ChatRequest,
+    mut request: Box<ChatRequest>,
 ) -> Result<Served<stream::Begun>, Refusal> {
     arrival.wishes.take(snapshot, &mut request)?;
     check_model(snapshot, &arrival.caller, &request.model)?;
@@ -205,7 +205,8 @@ pub(super) async fn serve(
         chain.then(wishes.after(&group, cause));
         let Some((target, next)) = chain.next(snapshot) else { break };
         tracing::info!(id = %guard.id(), from = %group.config.name, to = %target.group, fault = kind.as_str(), "another group takes over");
-        asked = target.overrides.as_ref().map_or_else(|| request.clone(), |overrides| overrides.apply(&request));
+        asked =
+            target.overrides.as_ref().map_or_else(|| request.clone(), |overrides| Box::new(overrides.apply(&request)));
         target.group.as_str().clone_into(&mut asked.model);
         guard.record.handed_over.push((group.config.name.clone(), cause.map_or(kind.as_str(), Cause::as_str)));
         guard.change_group();
@@ -229,7 +230,7 @@ async fn in_group(
     snapshot: &Snapshot,
     group: &Arc<GroupRuntime>,
     arrival: Arrival,
-    request: ChatRequest,
+    request: Box<ChatRequest>,
     elsewhere: Elsewhere,
 ) -> Result<Served<stream::Begun>, Refusal> {
     // Of a request that its builder refuses, too.

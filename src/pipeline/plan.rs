@@ -149,7 +149,7 @@ impl Gateway {
         let mut told = Explanation::default();
         check_model(&snapshot, &arrival.caller, &request.model)?;
         let group = context::find(&snapshot, &request.model)?;
-        let context = RequestContext::new(self, &snapshot, &group, arrival, request, Some(&mut told)).await?;
+        let context = RequestContext::new(self, &snapshot, &group, arrival, Box::new(request), Some(&mut told)).await?;
         let mut estimate = Estimate::of(&context.request);
         for deployment in &context.group.deployments {
             if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {

@@ -23,7 +23,7 @@ const ITEMS: &str = "prompt_items";
 
 /// A request whose prompt is built.
 pub(super) struct Prompt {
-    pub(super) request: ChatRequest,
+    pub(super) request: Box<ChatRequest>,
     /// The client's items that are in it, where it sent any.
     pub(super) items: Option<Vec<u32>>,
     /// For the group's response parser.
@@ -40,7 +40,7 @@ pub(super) async fn build(
     gateway: &Gateway,
     group: &GroupRuntime,
     arrival: &Arrival,
-    mut request: ChatRequest,
+    mut request: Box<ChatRequest>,
     told: Option<&mut Explanation>,
 ) -> Result<Prompt, Refusal> {
     // Of texts whose vectors are wanted no prompt is made.

@@ -232,7 +232,7 @@ impl RequestGuard {
 
     /// Another group takes over: what this one used is settled, and the next reserves for itself.
     pub(super) fn change_group(&mut self) {
-        self.settle_shared();
+        self.settle_shared(self.gateway.clock.now());
         self.sent = false;
         self.tried.fallbacks += 1;
         self.before_group = self.record.attempts.len();
@@ -240,8 +240,8 @@ impl RequestGuard {
     }
 
     /// Settles or gives back what is reserved of the shared scopes.
-    fn settle_shared(&mut self) {
-        let (now, used) = (self.gateway.clock.now(), std::mem::take(&mut self.used));
+    fn settle_shared(&mut self, now: Moment) {
+        let used = std::mem::take(&mut self.used);
         let had_money = self.settle_money(used.cost);
         match self.shared.take() {
             Some(shared) if self.sent => self.gateway.limits.settle(now, shared, used),
@@ -311,12 +311,13 @@ impl RequestGuard {
 
     /// The provider's response head has come.
     pub(super) fn response_head(&mut self, success: bool) {
+        let now = self.gateway.clock.now();
         if let Some(attempt) = &self.attempt {
-            attempt.response_head(&self.gateway);
+            attempt.response_head(&self.gateway, now);
         }
         // A refusal's head says nothing about the request as a whole: another attempt may follow.
         if success && let Some(shared) = &self.shared {
-            self.gateway.limits.response_head(self.gateway.clock.now(), shared);
+            self.gateway.limits.response_head(now, shared);
         }
         // What was waiting for an answer now has a moment to wait for.
         self.gateway.capacity.notify();
@@ -324,10 +325,10 @@ impl RequestGuard {
 
     /// The first piece of the reply itself has come.
     pub(super) fn first_content(&mut self) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.first_content(&self.gateway);
-        }
         let now = self.gateway.clock.now();
+        if let Some(attempt) = &mut self.attempt {
+            attempt.first_content(now);
+        }
         self.record.ttft.get_or_insert(now.since(self.record.arrived));
         // A probe that begins to answer closes its breaker.
         self.gateway.capacity.notify();
@@ -378,20 +379,20 @@ impl RequestGuard {
 
     /// The client is refused; nothing of a reply was sent.
     #[must_use]
-    pub fn refuse(mut self, mut refusal: Refusal) -> Refusal {
+    pub fn refuse(mut self: Box<Self>, mut refusal: Refusal) -> Refusal {
         refusal.tried = (!self.record.attempts.is_empty()).then_some(self.tried);
         self.end(Ending::Refused(refusal.kind), refusal.status);
         refusal
     }
 
     /// The client got a whole reply.
-    pub fn complete(mut self) {
+    pub fn complete(mut self: Box<Self>) {
         self.end_attempt(None);
         self.end(Ending::Whole, 200);
     }
 
     /// The reply broke off after it had begun.
-    pub(super) fn broke(mut self, fault: &AttemptFault) {
+    pub(super) fn broke(mut self: Box<Self>, fault: &AttemptFault) {
         if fault.kind == FaultKind::Unparsed {
             self.keep_complaint(&fault.message);
         }
@@ -403,8 +404,8 @@ impl RequestGuard {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
-        self.settle_shared();
         let now = self.gateway.clock.now();
+        self.settle_shared(now);
         self.record.ending = ending;
         self.record.status = status;
         self.record.latency = now.since(self.record.arrived);

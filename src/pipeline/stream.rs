@@ -303,7 +303,7 @@ impl Source {
 }
 
 impl Begun {
-    pub(super) fn with(self, guard: RequestGuard, cutoff: &CancellationToken) -> ReplyStream {
+    pub(super) fn with(self, guard: Box<RequestGuard>, cutoff: &CancellationToken) -> ReplyStream {
         let deadline = self.deadline;
         let timer = Box::pin(tokio::time::sleep_until(deadline));
         // A token of its own: looking at it takes its lock, which other streams must not wait for.
@@ -324,10 +324,12 @@ pub struct ReplyStream(SendTimeout);
 
 impl ReplyStream {
     /// A whole reply, which is recorded as such when its last piece is taken.
-    pub(super) fn of_whole(body: Bytes, guard: RequestGuard, deadline: Instant) -> Self {
+    pub(super) fn of_whole(body: Bytes, guard: Box<RequestGuard>, deadline: Instant) -> Self {
         let pieces = futures_util::stream::unfold((body, Some(guard)), |(mut body, mut guard)| async move {
             if body.is_empty() {
-                guard.take().into_iter().for_each(RequestGuard::complete);
+                if let Some(guard) = guard.take() {
+                    guard.complete();
+                }
                 return None;
             }
             let piece = body.split_to(PIECE.min(body.len()));
@@ -357,7 +359,7 @@ struct Pump {
     /// The gateway is stopping and waits no longer.
     cutoff: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Present until the ending is recorded.
-    guard: Option<RequestGuard>,
+    guard: Option<Box<RequestGuard>>,
     out: BytesMut,
     /// The reply is whole and its ending written.
     ended: bool,

@@ -42,7 +42,7 @@ pub(super) fn handle<B: RequestBody>(
 }
 
 /// Nothing of the body is read for a caller that is not known.
-async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: RequestGuard, request: Request<B>) -> Response {
+async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: Box<RequestGuard>, request: Request<B>) -> Response {
     let api = guard.api();
     let id = guard.id().to_string();
     let (head, mut body) = request.into_parts();
@@ -202,9 +202,8 @@ fn discard<B: RequestBody>(headers: &HeaderMap, mut body: B) {
 fn respond(api: &dyn ClientApi, body: Body, kind: HeaderValue, id: &str, meta: &ReplyMeta) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.reserve(reply_headers::MOST);
+    *headers = reply_headers::of(meta);
     headers.insert(CONTENT_TYPE, kind);
     refusal::identify(api, headers, id);
-    reply_headers::tell(headers, meta);
     response
 }

@@ -1,7 +1,7 @@
 //! What the headers of a reply say beside its body: who answered and who decided, what it took, what it cost, and where the
 //! deployment's limits stand. Names and numbers are LiteLLM's and OpenAI's where they have one.
 
-use std::fmt::Write;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use crate::money::NanoUsd;
 use crate::pipeline::{LimitLeft, ReplyMeta};
 
 /// About so many headers a reply has, and the two the connection adds.
-pub(super) const MOST: usize = 28;
+const MOST: usize = 28;
 
 // Looked up when this is compiled, not for every reply.
 const POLICY: HeaderName = HeaderName::from_static("x-witgate-policy");
@@ -47,91 +47,156 @@ const OF_TOKENS: [HeaderName; 3] = [
 /// Bytes that the values of most replies need.
 const ROOM: usize = 320;
 
-/// Headers to come, whose values are written into one piece of memory: a reply has a score of them.
-struct Told<'h> {
-    headers: &'h mut HeaderMap,
+/// What every reply has, in this order, with nothing yet for values. Copied as a whole: to put a name into a map costs several times
+/// what its place in a copy does.
+static ALWAYS: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let names = [POLICY, DEPLOYMENT, MODEL_ID, MODEL_GROUP, ATTEMPTS, WAITED, DURATION, OVERHEAD, RETRIES, FALLBACKS];
+    let mut headers = HeaderMap::with_capacity(MOST);
+    headers.extend(names.into_iter().map(|name| (name, HeaderValue::from_static(""))));
+    headers
+});
+
+/// Values of headers to come, written into one piece of memory: a reply has a score of them.
+struct Values {
     room: BytesMut,
 }
 
-impl Told<'_> {
-    fn text(&mut self, name: HeaderName, value: &str) {
+impl Values {
+    fn text(&mut self, value: &str) -> Option<HeaderValue> {
         self.room.extend_from_slice(value.as_bytes());
-        self.end(name);
+        self.end()
     }
 
-    fn written(&mut self, name: HeaderName, value: std::fmt::Arguments<'_>) {
-        // Memory takes all that is written.
-        let _infallible = self.room.write_fmt(value);
-        self.end(name);
+    fn number(&mut self, value: impl itoa::Integer) -> Option<HeaderValue> {
+        self.digits(value);
+        self.end()
     }
 
-    fn end(&mut self, name: HeaderName) {
-        // Names of an operator's may have letters that no header can hold.
-        if let Ok(value) = HeaderValue::from_maybe_shared(self.room.split().freeze()) {
-            self.headers.insert(name, value);
-        }
-    }
-
-    fn millis(&mut self, name: HeaderName, length: Duration) {
+    /// Milliseconds to the thousandth.
+    fn millis(&mut self, length: Duration) -> Option<HeaderValue> {
         let micros = length.as_micros();
-        self.written(name, format_args!("{}.{:03}", micros / 1000, micros % 1000));
+        self.digits(micros / 1000);
+        self.fraction((micros % 1000) as u64, 3);
+        self.end()
+    }
+
+    fn dollars(&mut self, cost: NanoUsd) -> Option<HeaderValue> {
+        let (whole, part) = (cost.0 / 1_000_000_000, cost.0 % 1_000_000_000);
+        self.digits(whole);
+        if part > 0 {
+            self.fraction(part, 9);
+            self.trim_zeros();
+        }
+        self.end()
     }
 
     /// A length of time as OpenAI's headers have it: `1m0s`, `7.5s`, `20ms`.
-    fn spelled(&mut self, name: HeaderName, length: Duration) {
+    fn spelled(&mut self, length: Duration) -> Option<HeaderValue> {
         let (minutes, seconds) = (length.as_secs() / 60, length.as_secs() % 60);
-        match (minutes, length.as_secs(), length.subsec_millis()) {
-            (0, 0, millis) => self.written(name, format_args!("{millis}ms")),
-            (0, _, 0) => self.written(name, format_args!("{seconds}s")),
-            (0, _, millis) => {
-                let fraction = format!("{millis:03}");
-                self.written(name, format_args!("{seconds}.{}s", fraction.trim_end_matches('0')));
+        let unit: &[u8] = match (minutes, length.as_secs(), length.subsec_millis()) {
+            (0, 0, millis) => {
+                self.digits(millis);
+                b"ms"
             }
-            _ => self.written(name, format_args!("{minutes}m{seconds}s")),
+            (0, _, millis) => {
+                self.digits(seconds);
+                if millis > 0 {
+                    self.fraction(u64::from(millis), 3);
+                    self.trim_zeros();
+                }
+                b"s"
+            }
+            _ => {
+                self.digits(minutes);
+                self.room.extend_from_slice(b"m");
+                self.digits(seconds);
+                b"s"
+            }
+        };
+        self.room.extend_from_slice(unit);
+        self.end()
+    }
+
+    fn digits(&mut self, value: impl itoa::Integer) {
+        self.room.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// A point and so many digits.
+    fn fraction(&mut self, mut part: u64, digits: usize) {
+        let start = self.room.len();
+        self.room.extend_from_slice(&b".000000000"[..=digits]);
+        for digit in self.room[start + 1..].iter_mut().rev() {
+            // Less than ten.
+            *digit = b'0' + (part % 10) as u8;
+            part /= 10;
         }
+    }
+
+    fn trim_zeros(&mut self) {
+        let zeros = self.room.iter().rev().take_while(|byte| **byte == b'0').count();
+        self.room.truncate(self.room.len() - zeros);
+    }
+
+    /// What was written since the last one; nothing where names of an operator's have letters that no header can hold.
+    fn end(&mut self) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.room.split().freeze()).ok()
     }
 }
 
-/// Adds them.
-pub(super) fn tell(headers: &mut HeaderMap, meta: &ReplyMeta) {
-    let mut told = Told { headers, room: BytesMut::with_capacity(ROOM) };
-    told.text(POLICY, &meta.policy);
-    told.text(DEPLOYMENT, meta.deployment.as_str());
-    told.text(MODEL_ID, meta.deployment.as_str());
-    told.text(MODEL_GROUP, meta.group.as_str());
+/// The headers of a reply: these, and room for those of its body.
+pub(super) fn of(meta: &ReplyMeta) -> HeaderMap {
+    let mut headers = ALWAYS.clone();
+    let mut values = Values { room: BytesMut::with_capacity(ROOM) };
+    let deployment = values.text(meta.deployment.as_str());
+    let always = [
+        values.text(&meta.policy),
+        deployment.clone(),
+        deployment,
+        values.text(meta.group.as_str()),
+        values.number(meta.attempts),
+        values.number(meta.waited.as_millis()),
+        values.millis(meta.took),
+        values.millis(meta.overhead),
+        values.number(meta.tried.retries),
+        values.number(meta.tried.fallbacks),
+    ];
+    debug_assert_eq!(always.len(), headers.len());
+    for (place, value) in headers.values_mut().zip(always) {
+        *place = value.unwrap_or_else(|| HeaderValue::from_static(""));
+    }
+    let mut tell = |name: HeaderName, value: Option<HeaderValue>| {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    };
     if let Some(items) = &meta.items {
-        told.text(ITEMS, &ranges(items));
+        tell(ITEMS, values.text(&ranges(items)));
     }
     if let Some(dropped) = meta.dropped_told() {
-        told.text(DROPPED, &dropped);
+        tell(DROPPED, values.text(&dropped));
     }
-    told.written(ATTEMPTS, format_args!("{}", meta.attempts));
-    told.written(WAITED, format_args!("{}", meta.waited.as_millis()));
-    told.millis(DURATION, meta.took);
-    told.millis(OVERHEAD, meta.overhead);
-    told.written(RETRIES, format_args!("{}", meta.tried.retries));
-    told.written(FALLBACKS, format_args!("{}", meta.tried.fallbacks));
     for LimitLeft { what, limit, left, reset } in &meta.limits {
         let [all, rest, again] = if *what == "requests" { OF_REQUESTS } else { OF_TOKENS };
-        told.written(all, format_args!("{limit}"));
-        told.written(rest, format_args!("{left}"));
-        told.spelled(again, *reset);
+        tell(all, values.number(*limit));
+        tell(rest, values.number(*left));
+        tell(again, values.spelled(*reset));
     }
-    let mut dollars = |name: HeaderName, cost: NanoUsd| told.written(name, format_args!("{cost}"));
     if let Some(cost) = meta.cost {
-        dollars(COST, cost);
-        dollars(COST_ORIGINAL, cost);
+        let cost = values.dollars(cost);
+        tell(COST, cost.clone());
+        tell(COST_ORIGINAL, cost);
     }
     if let Some(bill) = &meta.bill {
-        dollars(COST_INPUT, bill.input + bill.cache_read + bill.cache_write);
-        dollars(COST_OUTPUT, bill.output);
+        tell(COST_INPUT, values.dollars(bill.input + bill.cache_read + bill.cache_write));
+        tell(COST_OUTPUT, values.dollars(bill.output));
         if bill.cache_read.0 > 0 {
-            dollars(COST_CACHE_READ, bill.cache_read);
+            tell(COST_CACHE_READ, values.dollars(bill.cache_read));
         }
         if bill.cache_write.0 > 0 {
-            dollars(COST_CACHE_WRITE, bill.cache_write);
+            tell(COST_CACHE_WRITE, values.dollars(bill.cache_write));
         }
     }
+    headers
 }
 
 /// Indices as ranges: `0-11,14`.
@@ -147,4 +212,61 @@ fn ranges(indices: &[u32]) -> String {
     }
     let said = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     ranges.iter().map(said).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(write: impl FnOnce(&mut Values) -> Option<HeaderValue>) -> String {
+        let mut values = Values { room: BytesMut::with_capacity(ROOM) };
+        write(&mut values).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn money_is_said_as_it_is_elsewhere() {
+        for nanos in
+            [0, 1, 10, 120, 1_000, 3_150_000, 999_999_999, 1_000_000_000, 1_000_000_001, 12_500_000_000, u64::MAX]
+        {
+            assert_eq!(said(|values| values.dollars(NanoUsd(nanos))), NanoUsd(nanos).to_string());
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_spelled_as_openai_spells_them() {
+        for (millis, spelled) in [
+            (0, "0ms"),
+            (20, "20ms"),
+            (1_000, "1s"),
+            (7_500, "7.5s"),
+            (7_050, "7.05s"),
+            (59_999, "59.999s"),
+            (60_000, "1m0s"),
+            (3_661_500, "61m1s"),
+        ] {
+            assert_eq!(said(|values| values.spelled(Duration::from_millis(millis))), spelled);
+        }
+    }
+
+    #[test]
+    fn milliseconds_have_three_digits_behind_the_point() {
+        for (micros, millis) in [(0, "0.000"), (7, "0.007"), (999, "0.999"), (1_000, "1.000"), (1_234_567, "1234.567")]
+        {
+            assert_eq!(said(|values| values.millis(Duration::from_micros(micros))), millis);
+        }
+    }
+
+    #[test]
+    fn one_value_ends_where_the_next_begins() {
+        let mut values = Values { room: BytesMut::with_capacity(ROOM) };
+        let (zeros, next) = (values.number(100_u32).unwrap(), values.dollars(NanoUsd(500_000_000)).unwrap());
+        assert_eq!((zeros.to_str().unwrap(), next.to_str().unwrap()), ("100", "0.5"));
+        assert_eq!(
+            values.text(
+                "with a
+line"
+            ),
+            None
+        );
+    }
 }

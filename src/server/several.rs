@@ -32,7 +32,7 @@ type Pieces = BoxStream<'static, Bytes>;
 /// The first refusal of any.
 pub(super) async fn serve(
     app: &Arc<App>,
-    first: RequestGuard,
+    first: Box<RequestGuard>,
     whole: &ClientRequest,
     several: Several,
 ) -> Result<Joined, Refusal> {

@@ -44,6 +44,8 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let waiting = async {
         while !done() {
             tokio::task::yield_now().await;
+            // What is waited for may need this processor.
+            std::thread::yield_now();
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(30), waiting)

@@ -33,11 +33,12 @@ const LAYERS: [&[&str]; 6] = [
 const EDGES: [&str; 7] = ["config", "policy", "provider", "http", "shared_limits", "store", "telemetry"];
 
 /// Foreign crates with one home.
-const HOMES: [(&str, &[&str]); 29] = [
+const HOMES: [(&str, &[&str]); 30] = [
     ("multer", &["server"]),
     ("csv", &["experiment"]),
     ("getrandom", &["server"]),
     ("h2", &["http"]),
+    ("itoa", &["server"]),
     ("axum", &["server"]),
     ("hyper_rustls", &["http"]),
     ("hyper::client", &["http"]),

@@ -1,5 +1,7 @@
 //! A whole reply, both ways.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
@@ -129,7 +131,6 @@ fn write_choice(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
 fn write_message(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
     object.field("role", "assistant");
     let (mut text, mut refusal, mut thinking) = (None, None, None);
-    let append = |to: &mut Option<String>, more: &str| to.get_or_insert_default().push_str(more);
     let mut calls = Vec::new();
     for part in &choice.parts {
         match &part.kind {
@@ -160,6 +161,14 @@ fn write_message(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
     }
     if same_dialect {
         object.rest(&choice.message_rest, &["tool_calls"]);
+    }
+}
+
+/// Adds to a text. The first piece is not copied: most replies have no other.
+fn append<'c>(text: &mut Option<Cow<'c, str>>, more: &'c str) {
+    match text {
+        None => *text = Some(Cow::Borrowed(more)),
+        Some(text) => text.to_mut().push_str(more),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::limits::{Dimension, LimitStore, Limits, Reservation, ReservationHandl
 
 const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
 
-fn arrive(gateway: &Arc<Gateway>) -> RequestGuard {
+fn arrive(gateway: &Arc<Gateway>) -> Box<RequestGuard> {
     let mut guard = gateway.arrive(&OpenAi);
     let caller = authenticate(guard.snapshot(), Access::Client, None, Moment::default()).unwrap();
     guard.set_caller(Some(caller));
@@ -45,7 +45,7 @@ async fn admit(
     };
     let request = request(body);
     let group = context::find(&snapshot, &request.model)?;
-    let context = RequestContext::new(gateway, &snapshot, &group, arrival, request, None).await?;
+    let context = RequestContext::new(gateway, &snapshot, &group, arrival, Box::new(request), None).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();
     AdmissionControl { context: &context, guard, order: &order, failed, estimate: &mut estimate, elsewhere: false }
