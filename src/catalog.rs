@@ -16,7 +16,7 @@ use crate::chat::ChatRequest;
 use crate::failover::{ByClass, Fallbacks, RetryRule};
 use crate::format::{ProviderFormat, Quirks};
 use crate::id::{DeploymentId, GroupName, PolicyName, ProviderName};
-use crate::limits::{Counting, LimitSpec, Scope};
+use crate::limits::{Counting, LimitSpec, Scope, WindowModel};
 use crate::money::Prices;
 use crate::signal::Grants;
 use crate::upstream::Timeouts;
@@ -388,9 +388,11 @@ pub struct SimulatedModel {
     pub error_rate: f64,
     /// The length of the window that limits are for; a minute.
     pub window: Duration,
-    /// Strict requests per window, counted on arrival over a sliding window.
+    /// When it forgets what it counted.
+    pub window_model: WindowModel,
+    /// Strict requests per window, counted on arrival.
     pub rpm: Option<u64>,
-    /// Strict tokens per window (input and reserved output), counted on arrival over a sliding window.
+    /// Strict tokens per window (input and reserved output), counted on arrival.
     pub tpm: Option<u64>,
     /// Whose limits these are, where several deployments share them.
     pub account: Option<DeploymentId>,
@@ -410,6 +412,7 @@ impl Default for SimulatedModel {
             output_tokens: 64,
             error_rate: 0.0,
             window: Duration::from_mins(1),
+            window_model: WindowModel::Sliding,
             rpm: None,
             tpm: None,
             account: None,

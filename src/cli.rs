@@ -488,9 +488,12 @@ struct SimulateArgs {
     /// Share of requests answered with a 500, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     error_rate: f64,
-    /// Length of the sliding window that limits are for, seconds.
+    /// Length of the window that limits are for, seconds.
     #[arg(long, default_value_t = 60.0, value_parser = window)]
     window_seconds: f64,
+    /// When it forgets what it counted.
+    #[arg(long, value_enum, default_value_t = serve::WindowArg::Sliding)]
+    rate_limit_window: serve::WindowArg,
     /// Strict requests per window.
     #[arg(long)]
     rpm: Option<u64>,

@@ -5,8 +5,9 @@
 //!   another's 256. Requests of one caller keep their order of arrival. Who could not wait any longer and comes back with the same
 //!   request as soon as it was told to has its place still.
 //! - *Packing.* Of the first 16 of a priority that want the same limits, the subset that uses most of what is free starts: first of
-//!   those whose callers took less within the last minute, then of all. Nobody is overtaken more than 24 times, or more than once by
-//!   callers who were served more: then nobody behind starts before, where it can start first. Strict order (`strict`) starts none before the one in front.
+//!   those whose callers took less within the last minute, then of all. Who was often overtaken is worth a little more. Nobody is
+//!   overtaken more than 24 times, or more than once by callers who were served more: then nobody behind starts before, where it can
+//!   start first. Strict order (`strict`) starts none before the one in front.
 //! - *Waking.* Nobody polls. One of those who wait attends for all: it sleeps until the moment the limits name, or until something
 //!   ends or arrives, and calls those whose turn it is; each reserves for itself. When it leaves, another attends.
 //!
@@ -44,6 +45,9 @@ use waiter::Waiter;
 const PACKED: usize = 16;
 /// How often a request may be overtaken.
 const MOST_OVERTAKEN: u32 = 24;
+/// Against the square of how often it was overtaken, that what is free is filled: who may hardly be overtaken any more is worth a
+/// twenty-eighth more than it takes, and is served where it fits before it must be first, which keeps all behind it waiting.
+const WELL_PACKED: u64 = 16_384;
 /// As so much counts being overtaken by a caller who was served more: packing must not undo what each one's share is.
 const BY_THE_RICH: u32 = 24;
 /// So much more a request is worth whose caller took less than others: more than all that could be packed beside it.

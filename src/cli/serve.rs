@@ -10,12 +10,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::ValueEnum;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
 use crate::batch::Batches;
 use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
+use crate::limits::WindowModel;
 use crate::policy::{Compiler, Digest, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::reload::{ConfigSource, PolicySource, Sources, keep_limits, keep_states};
@@ -164,6 +166,17 @@ fn greet(snapshot: &Snapshot, address: SocketAddr) {
     ));
 }
 
+/// When the simulated provider forgets what it counted.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum WindowArg {
+    /// Each amount counts for one window.
+    Sliding,
+    /// From minute to minute of the clock.
+    Fixed,
+    /// Refilled steadily.
+    TokenBucket,
+}
+
 /// Serves the simulated provider until a signal stops it.
 pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
     let _log = arguments.log.start();
@@ -175,6 +188,11 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         output_tokens: arguments.output_tokens,
         error_rate: arguments.error_rate,
         window: std::time::Duration::from_secs_f64(arguments.window_seconds),
+        window_model: match arguments.rate_limit_window {
+            WindowArg::Sliding => WindowModel::Sliding,
+            WindowArg::Fixed => WindowModel::Fixed,
+            WindowArg::TokenBucket => WindowModel::TokenBucket,
+        },
         rpm: arguments.rpm,
         tpm: arguments.tpm,
         account: None,

@@ -18,6 +18,10 @@ pub(super) struct Meter {
     configured: Bounds,
     wire: Bounds,
     length: Duration,
+    /// When the provider forgets, as it is configured.
+    model: WindowModel,
+    /// It has refused what that lets in: it is taken to forget as slowly as any.
+    contradicted: bool,
     window: Window,
     /// Reserved by requests of which nobody knows when the provider counts them: outside the window. And the requests in flight,
     /// wherever they stand.
@@ -40,7 +44,7 @@ impl Meter {
         let mut window = Window::new(length, model);
         window.drain_by(&configured);
         let (wire, open) = (Bounds::UNLIMITED, Amount::default());
-        Self { bounds: configured, configured, wire, length, window, open, others: None }
+        Self { bounds: configured, configured, wire, length, model, contradicted: false, window, open, others: None }
     }
 
     pub(super) const fn bounds(&self) -> &Bounds {
@@ -77,7 +81,9 @@ impl Meter {
         now: Moment,
     ) -> Option<Window> {
         self.configured = configured;
-        self.length = length;
+        self.contradicted &= (self.length, self.model) == (length, model);
+        (self.length, self.model) = (length, model);
+        let model = if self.contradicted { WindowModel::Sliding } else { model };
         self.window.advance(now);
         let before = (!self.window.is(length, model)).then(|| {
             let resized = self.window.resized(length, model, now);
@@ -88,6 +94,16 @@ impl Meter {
         });
         self.bound();
         before
+    }
+
+    /// The provider refused what the configured kind of window lets in. From here on its window slides, which lets in nothing that
+    /// another kind would not; it is returned as it was, unless it slides already.
+    pub(super) fn contradict(&mut self, now: Moment) -> Option<Window> {
+        if self.window.model() == WindowModel::Sliding {
+            return None;
+        }
+        self.contradicted = true;
+        self.restrict(self.length, self.model, self.configured, now)
     }
 
     /// No configured limits any more.

@@ -7,6 +7,7 @@ use super::dimension::Amount;
 use super::meter::{Counted, Meter};
 use super::reservations::{Entries, Reservations};
 use super::scope_usage::ScopeUsage;
+use super::window::Window;
 use super::{Decision, Excess, LimitSpec, Reservation, ReservationId, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 
@@ -44,8 +45,24 @@ impl State {
         }
         let Some(usage) = self.scopes.get_mut(index(id)) else { return };
         let Some(spec) = spec else { return usage.release(now) };
-        for (meter, before) in usage.restrict(spec, now) {
-            let Some(after) = usage.meter(meter) else { continue };
+        let resized = usage.restrict(spec, now);
+        self.move_entries(id, resized, now);
+    }
+
+    /// The provider refused what the kinds of these windows let in. Says whether that is news.
+    pub(super) fn contradict(&mut self, id: ScopeId, meters: &[u32], now: Moment) -> bool {
+        let Some(usage) = self.scopes.get_mut(index(id)) else { return false };
+        let slid = |number: &u32| Some((*number, usage.meter(*number)?.contradict(now)?));
+        let resized: Vec<(u32, Window)> = meters.iter().filter_map(slid).collect();
+        let any = !resized.is_empty();
+        self.move_entries(id, resized, now);
+        any
+    }
+
+    /// What is reserved in windows that were these stands in the new ones.
+    fn move_entries(&mut self, id: ScopeId, resized: Vec<(u32, Window)>, now: Moment) {
+        for (meter, before) in resized {
+            let Some(after) = self.scopes.get_mut(index(id)).and_then(|usage| usage.meter(meter)) else { continue };
             for entry in self.reservations.of(id).filter(|entry| entry.meter == meter) {
                 entry.placement = before.moved(entry.placement, after.window(), now);
             }

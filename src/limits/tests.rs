@@ -452,6 +452,31 @@ fn a_refusal_for_what_was_just_forgotten_says_that_it_was_forgotten_early() {
 }
 
 #[test]
+fn a_refusal_that_a_fixed_window_does_not_explain_makes_it_slide() {
+    let spec = LimitSpec { model: WindowModel::Fixed, ..tokens(100) };
+    let limits = limits([(deployment("a"), spec.clone())]);
+    let a = limits.id(&deployment("a"));
+    let used = |by: u64| Told { dimension: Tokens, limit: Some(100), used: Some(by), reset: None, age: Duration::ZERO };
+    // A minute of the clock ends at 20.
+    let (_, _, one) = granted(reserve(&limits, at(15), &[], demand(0, 0), &[(a, demand(90, 0))]));
+    limits.response_head(at(15), &one);
+    limits.settle(at(15), one, demand(90, 0));
+    assert_eq!(limits.wait(at(21), a, demand(90, 0)), Wait::Now);
+    let (_, _, open) = granted(reserve(&limits, at(21), &[], demand(0, 0), &[(a, demand(10, 0))]));
+    assert!(!limits.told(at(21), a, &[used(90)], false).slides, "only a refusal says that it does not fit");
+    limits.response_head(at(22), &open);
+    assert!(limits.told(at(22), a, &[used(100)], true).slides);
+    limits.settle(at(23), open, demand(10, 0));
+    assert_eq!(limits.wait(at(23), a, demand(95, 0)), Wait::At(a_slice_after(82)));
+    // A reload that changes nothing keeps it, another kind is tried again.
+    limits.restrict(&deployment("a"), Some(&spec), at(24));
+    assert_eq!(limits.wait(at(79), a, demand(95, 0)), Wait::At(a_slice_after(82)));
+    limits.restrict(&deployment("a"), Some(&LimitSpec { model: WindowModel::TokenBucket, ..spec.clone() }), at(79));
+    limits.restrict(&deployment("a"), Some(&spec), at(79));
+    assert_eq!(limits.wait(at(80), a, demand(95, 0)), Wait::Now);
+}
+
+#[test]
 fn what_was_forgotten_while_the_answer_was_on_its_way_is_nobody_elses() {
     let limits = limits([(deployment("a"), tokens(100))]);
     let a = limits.id(&deployment("a"));

@@ -2,12 +2,14 @@
 //!
 //! A limit that is lower than the configured one takes its place until another is told. What was counted there beyond what is
 //! known here was used by somebody else of the same account, and counts here for one window. The reverse is no news: we hold a
-//! request before a provider has counted it, and a little longer. What is told with an answer is as old as the answer took: what was
+//! request before a provider has counted it, and a little longer. A refusal that a fixed window or a token bucket does not explain ends
+//! it: the window slides from then on. What is told with an answer is as old as the answer took: what was
 //! forgotten here meanwhile was ours, and of an answer that took too long nobody knows any more what was.
 
 use std::time::Duration;
 
 use super::dimension::{Dimension, PerDimension};
+use super::meter::Meter;
 use super::{Limits, ScopeId};
 use crate::moment::Moment;
 
@@ -33,6 +35,8 @@ pub struct News {
     pub others: PerDimension<u64>,
     /// It may well be ours: just so much was forgotten here a moment before.
     pub forgotten_early: bool,
+    /// It forgets otherwise than it is configured to, and is taken to forget as slowly as any from here on.
+    pub slides: bool,
 }
 
 /// The limits of one scope as metrics tell them.
@@ -54,12 +58,12 @@ impl Limits {
         let mut state = self.lock();
         let mut news = News::default();
         let Some(usage) = state.scope(scope) else { return news };
+        let mut contradicted = Vec::new();
         for told in told {
             // A longer period than a minute is that of another limit.
-            let Some(meter) = usage.meters().find(|meter| told.reset.is_none_or(|reset| reset <= meter.length() * 2))
-            else {
-                continue;
-            };
+            let mut meters = (0..).zip(usage.meters());
+            let fits = |meter: &&mut Meter| told.reset.is_none_or(|reset| reset <= meter.length() * 2);
+            let Some((number, meter)) = meters.find(|(_, meter)| fits(meter)) else { continue };
             let Some(limit) = told.limit.filter(|limit| *limit > 0) else { continue };
             meter.told(told.dimension, limit);
             let used = meter.used(now)[told.dimension];
@@ -77,9 +81,11 @@ impl Limits {
             if unknown > tolerance {
                 news.forgotten_early |= refused && unknown <= meter.window().gone_lately()[told.dimension];
                 news.others[told.dimension] += unknown;
+                contradicted.extend(refused.then_some(number));
                 meter.used_by_others(now, told.dimension, unknown);
             }
         }
+        news.slides = state.contradict(scope, &contradicted, now);
         if let Some(touched) = state.touched.as_mut().filter(|_| news != News::default()) {
             touched.insert(scope);
         }

@@ -217,6 +217,9 @@ impl Lesson<'_> {
                 learned.contradicted();
             }
             tracing::info!(deployment = %id, ?news, "the provider's limit was met");
+            if news.slides {
+                tracing::warn!(deployment = %id, "the provider does not forget what `rate_limit_window` says: it is taken to slide");
+            }
         };
         gateway.limits.told(now, deployment.scope, told.as_slice(), true, Box::new(hear));
     }

@@ -93,6 +93,7 @@ fn simulate(deployment: &mut Deployment, limits: &ProviderLimits, expectations: 
         tokens_per_second: expected.tokens_per_second,
         output_tokens: expected.output_tokens,
         window: spec.window,
+        window_model: spec.model,
         rpm: spec.limits[Dimension::Requests],
         tpm: spec.limits[Dimension::Tokens],
         account: Some(account),

@@ -298,6 +298,7 @@ fn simulated(written: Option<&Simulated>) -> SimulatedModel {
         output_tokens: written.output_tokens.unwrap_or(plain.output_tokens),
         error_rate: written.error_rate.unwrap_or(plain.error_rate),
         window: written.window.unwrap_or(plain.window),
+        window_model: written.window_model.unwrap_or(plain.window_model),
         rpm: written.rpm,
         tpm: written.tpm,
         account: None,

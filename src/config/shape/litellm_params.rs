@@ -151,7 +151,7 @@ fn budget(section: &mut Section<'_, '_>) -> Option<BudgetSpec> {
 }
 
 /// `rate_limit_window`: when the provider forgets what it counted.
-fn window_model(section: &mut Section<'_, '_>) -> Option<WindowModel> {
+pub(super) fn window_model(section: &mut Section<'_, '_>) -> Option<WindowModel> {
     let models = [WindowModel::Sliding, WindowModel::Fixed, WindowModel::TokenBucket];
     let hint = "sliding (the default), fixed (from minute to minute of the clock) or token-bucket (refilled steadily)";
     section.word("rate_limit_window", &["sliding", "fixed", "token-bucket"], &models, hint)

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::litellm_params::window_model;
 use crate::config::section::{Kind, Section};
+use crate::limits::WindowModel;
 
 /// What it says.
 #[derive(Clone, Default)]
@@ -14,6 +16,7 @@ pub(in crate::config) struct Simulated {
     pub(in crate::config) output_tokens: Option<u32>,
     pub(in crate::config) error_rate: Option<f64>,
     pub(in crate::config) window: Option<Duration>,
+    pub(in crate::config) window_model: Option<WindowModel>,
     pub(in crate::config) rpm: Option<u64>,
     pub(in crate::config) tpm: Option<u64>,
 }
@@ -30,6 +33,7 @@ impl Simulated {
             output_tokens: section.small("output_tokens"),
             error_rate: section.share("error_rate"),
             window: section.seconds("window_seconds"),
+            window_model: window_model(&mut section),
             rpm: section.count("rpm"),
             tpm: section.count("tpm"),
         };

@@ -1,5 +1,5 @@
 //! Limits that hold and are used to the full, on virtual time: the gateway's own pipeline against providers that enforce a strict
-//! sliding limit, an hour of it in a second.
+//! limit, an hour of it in a second.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use witgate::clock::Clock;
 use witgate::fault::AttemptFault;
 use witgate::format::{ClientRequest, OpenAi};
 use witgate::id::{DeploymentId, KeyId};
-use witgate::limits::SavedLimits;
+use witgate::limits::{SavedLimits, WindowModel};
 use witgate::moment::Moment;
 use witgate::pipeline::{BlockingPool, Gateway, Served};
 use witgate::policy::{Compiler, EngineOptions};
@@ -50,6 +50,8 @@ struct Case {
     strict: bool,
     /// What the configuration says of each key's limit.
     configured: Option<u64>,
+    /// When the provider forgets what it counted, and when the configuration says it does.
+    forgets: [WindowModel; 2],
     /// Somebody else uses the first key.
     others: bool,
     /// The gateway is started anew in the middle.
@@ -81,6 +83,7 @@ const PLAIN: Case = Case {
     max_tokens: None,
     strict: false,
     configured: Some(TPM),
+    forgets: [WindowModel::Sliding; 2],
     others: false,
     restart: false,
     tokens: 1_800_000,
@@ -98,13 +101,10 @@ struct Outcome {
     windows: u64,
 }
 
-/// Runs every case and prints the table.
-///
-/// # Errors
-/// What is broken: requests that fail, refusals by the provider where its limit is known, or far too little use of it.
-pub(super) fn prove(root: &Path) -> Result<(), String> {
+/// Every row of the table.
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for keys in [1, 2, 4] {
+    for keys in 1..=4 {
         cases.push(Case { name: "packed", keys, ..PLAIN });
         cases.push(Case { name: "packed, replies of 20 s", keys, reply: 20, ..PLAIN });
     }
@@ -112,7 +112,20 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
     cases.push(Case { name: "packed, max_tokens 500, 20 s", max_tokens: Some(500), reply: 20, ..PLAIN });
     cases.push(Case { name: "strict", strict: true, bounds: STRICT, ..PLAIN });
     cases.push(Case { name: "strict, replies of 20 s", strict: true, reply: 20, bounds: STRICT, ..PLAIN });
+    let [sliding, fixed, bucket] = [WindowModel::Sliding, WindowModel::Fixed, WindowModel::TokenBucket];
+    cases.push(Case { name: "fixed minutes", forgets: [fixed; 2], ..PLAIN });
+    cases.push(Case { name: "fixed minutes, 20 s", forgets: [fixed; 2], reply: 20, ..PLAIN });
+    cases.push(Case { name: "token bucket", forgets: [bucket; 2], ..PLAIN });
+    cases.push(Case { name: "token bucket, 20 s", forgets: [bucket; 2], reply: 20, ..PLAIN });
+    // Configured as sliding, as it is by default, a provider that forgets otherwise refuses nothing. A bucket would have given back parts
+    // of what a window keeps as a whole.
+    cases.push(Case { name: "fixed minutes, not configured", forgets: [fixed, sliding], ..PLAIN });
+    let whole = Bounds { makespan: 1.08, ..PACKED };
+    cases.push(Case { name: "token bucket, not configured", forgets: [bucket, sliding], bounds: whole, ..PLAIN });
+    // Where less is let in than is said, a refusal of each key tells.
     let wrong = Bounds { refused: 8, share: 0.9, makespan: 1.1 };
+    cases.push(Case { name: "slides, configured as fixed", forgets: [sliding, fixed], bounds: wrong, ..PLAIN });
+    cases.push(Case { name: "slides, configured as bucket", forgets: [sliding, bucket], bounds: wrong, ..PLAIN });
     cases.push(Case { name: "configured twice too high", configured: Some(2 * TPM), bounds: wrong, ..PLAIN });
     cases.push(Case { name: "no limit configured", configured: None, bounds: wrong, ..PLAIN });
     cases.push(Case {
@@ -131,6 +144,15 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
         bounds: others,
         ..PLAIN
     });
+    cases
+}
+
+/// Runs every case and prints the table.
+///
+/// # Errors
+/// What is broken: requests that fail, refusals by the provider where its limit is known, or far too little use of it.
+pub(super) fn prove(root: &Path) -> Result<(), String> {
+    let cases = cases();
     say(&format!(
         "{:<30} {:>4} {:>7} {:>7} {:>6} {:>6} {:>9}",
         "case", "keys", "served", "failed", "429s", "share", "makespan"
@@ -192,8 +214,12 @@ impl Seen {
     }
 
     /// The share of the limit that was in use while more waited than a window holds: until then nothing but the order of starts keeps
-    /// it from being used to the full. Each request is in use for a window from its start.
-    fn share(&self, limit: u64) -> f64 {
+    /// it from being used to the full. Each request is in use for a window from its start, where minutes are fixed until the end of its own.
+    /// Of a bucket, which gives back nothing but what drains, it is what went in of all that could have: a whole limit, and one for
+    /// each window. Where the provider and the configuration differ, it is the stricter of both: what that does not let in, nobody can
+    /// use.
+    fn share(&self, limit: u64, [provider, configured]: [WindowModel; 2]) -> f64 {
+        let forgets = if provider == WindowModel::Sliding { provider } else { configured };
         let mut starts = self.starts.clone();
         starts.sort_unstable();
         let mut left = self.tokens();
@@ -201,10 +227,18 @@ impl Seen {
             left -= tokens;
             (left < limit).then_some(*at)
         });
-        let saturated = end.unwrap_or(BEGIN).since(BEGIN).as_secs_f64();
-        let before = starts.iter().filter(|(at, _)| Some(*at) < end);
-        let in_use =
-            |(at, tokens): &(Moment, u64)| figure(*tokens) * end.unwrap_or(BEGIN).since(*at).min(WINDOW).as_secs_f64();
+        let end = end.unwrap_or(BEGIN);
+        let saturated = end.since(BEGIN).as_secs_f64();
+        let before = starts.iter().filter(|(at, _)| *at < end);
+        if forgets == WindowModel::TokenBucket {
+            let went_in = before.map(|(_, tokens)| *tokens).sum();
+            return figure(went_in) / (figure(limit) * (1.0 + saturated / WINDOW.as_secs_f64()));
+        }
+        let in_use = |(at, tokens): &(Moment, u64)| {
+            let into_minute = Duration::from_nanos(at.as_nanos() % 60_000_000_000);
+            let counts = if forgets == WindowModel::Fixed { WINDOW.saturating_sub(into_minute) } else { WINDOW };
+            figure(*tokens) * end.since(*at).min(counts).as_secs_f64()
+        };
         before.map(in_use).sum::<f64>() / (figure(limit) * saturated)
     }
 }
@@ -215,6 +249,7 @@ impl Strict {
             ttft_ms: f64::from(u32::try_from(case.reply * 1000).unwrap_or(u32::MAX)),
             output_tokens: OUTPUT,
             tpm: Some(TPM),
+            window_model: case.forgets[0],
             ..SimulatedModel::default()
         };
         let models = (0..case.keys).map(|key| (DeploymentId::from(format!("k{key}")), Arc::new(model.clone())));
@@ -282,7 +317,12 @@ fn requested(body: &[u8]) -> u64 {
 fn config(case: &Case) -> String {
     let mut text = "model_list:\n".to_owned();
     for key in 0..case.keys {
-        let limit = case.configured.map_or_else(String::new, |tpm| format!(", tpm: {tpm}"));
+        let forgets = match case.forgets[1] {
+            WindowModel::Sliding => "",
+            WindowModel::Fixed => ", rate_limit_window: fixed",
+            WindowModel::TokenBucket => ", rate_limit_window: token-bucket",
+        };
+        let limit = case.configured.map_or_else(String::new, |tpm| format!(", tpm: {tpm}{forgets}"));
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
@@ -388,13 +428,15 @@ fn run(root: &Path, case: Case) -> Result<Outcome, String> {
         let limit = TPM * u64::from(case.keys);
         let (tokens, reply) = (figure(seen.tokens()), figure(case.reply));
         // No window of a key takes more than its limit, so that the last request cannot start before as many windows have begun as the
-        // tokens fill: the last of them counts as a whole one, however little is left for it.
-        let ideal = ((tokens / figure(limit)).ceil() - 1.0) * WINDOW.as_secs_f64() + reply;
+        // tokens fill: the last of them counts as a whole one, however little is left for it. A bucket gives parts of one.
+        let windows = tokens / figure(limit);
+        let windows = if case.forgets[0] == WindowModel::TokenBucket { windows } else { windows.ceil() };
+        let ideal = (windows - 1.0) * WINDOW.as_secs_f64() + reply;
         Ok(Outcome {
             served,
             failed,
             refused: seen.refused,
-            share: seen.share(limit),
+            share: seen.share(limit, case.forgets),
             makespan: (last + reply) / ideal,
             windows: (seen.starts.iter().map(|(at, _)| at.since(BEGIN).as_secs()).max().unwrap_or_default()
                 / WINDOW.as_secs())
