@@ -23,5 +23,6 @@ pub use line::Problem;
 pub use order::{Order, Status};
 pub use outcome::write_outcomes;
 pub use progress::Progress;
+pub(crate) use reply::whole;
 pub use runner::{Finish, Runner};
 pub use service::{BatchWanted, Batches};

@@ -23,11 +23,13 @@ use crate::upstream::Timeouts;
 
 mod capability;
 mod identity;
+mod judge;
 mod tags;
 mod wildcard;
 
 pub use capability::{Capability, Support, Supports, asked};
 pub use identity::{AwsKeys, AwsRole, AzureApp, Identity, IdentityToken, RoleProof, ServiceAccount};
+pub use judge::{JudgeChoice, RUBRIC};
 pub use tags::TagFilter;
 pub use wildcard::{Pattern, Wildcard};
 
@@ -53,6 +55,8 @@ pub struct Group {
     pub builder: Option<BuilderChoice>,
     /// What reads its replies; `None` passes on what the provider sent.
     pub parser: Option<ParserChoice>,
+    /// Who judges a sample of its replies.
+    pub judge: Option<JudgeChoice>,
     /// Whether the tags of requests filter its deployments, and how.
     pub tag_filter: Option<TagFilter>,
     /// How often a request may be tried again after a retryable fault, over all deployments.

@@ -46,6 +46,7 @@ pub mod snapshot;
 // L4: the request; policies on their way to it
 pub mod batch;
 pub mod experiment;
+pub mod judge;
 pub mod kit;
 pub mod pipeline;
 pub mod replay;

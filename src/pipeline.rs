@@ -20,6 +20,7 @@ mod eligible;
 mod estimate;
 mod fallback;
 mod feedback;
+mod judging;
 mod late;
 mod left_out;
 mod memory;
@@ -67,6 +68,7 @@ pub use background::Followed;
 pub use blocking_pool::BlockingPool;
 pub use connections::ConnectionTest;
 pub use feedback::Listener;
+pub use judging::{Judged, Judging, ToJudge};
 pub use late::LateStream;
 pub use memory::MemoryBudget;
 pub use pieces::Pieces;
@@ -91,6 +93,9 @@ pub trait Recorder: Send + Sync {
 
     /// A request ended.
     fn ended(&self, record: &Record);
+
+    /// A reply of this group was drawn to be judged, and this became of it.
+    fn judged(&self, _group: &GroupName, _what: Judged) {}
 }
 
 /// Tells somebody of a budget.
@@ -130,6 +135,8 @@ pub struct Gateway {
     pub shadows: BlockingPool,
     /// Where the ledger is waited for: nobody's request is written or counted behind that.
     pub judgements: BlockingPool,
+    /// Where replies wait that are to be judged.
+    pub judging: Judging,
     /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.
     pub cutoff: CancellationToken,
     /// What requests under way hold.

@@ -216,10 +216,7 @@ impl Rollout {
 
 /// Whether the request with this seed is one of the share.
 fn drawn(seed: u64, share: f64) -> bool {
-    // The upper 53 bits are as many as a double holds.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let number = (seed::derive(seed, DRAW) >> 11) as f64 / (1_u64 << 53) as f64;
-    number < share
+    seed::is_drawn(seed::derive(seed, DRAW), share)
 }
 
 #[cfg(test)]

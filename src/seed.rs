@@ -15,3 +15,12 @@ pub const fn mix(seed: u64) -> u64 {
 pub const fn derive(parent: u64, n: u64) -> u64 {
     mix(parent ^ mix(n))
 }
+
+/// Whether a seed, of which nothing else is made, is among this share of all: 0 is none, 1 is every one.
+#[must_use]
+pub fn is_drawn(seed: u64, share: f64) -> bool {
+    // The upper 53 bits are as many as a double holds.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let number = (seed >> 11) as f64 / (1_u64 << 53) as f64;
+    number < share
+}

@@ -87,6 +87,15 @@ pub struct Caller {
     pub virtual_key: Option<Arc<VirtualKey>>,
 }
 
+impl Caller {
+    /// One that has no virtual key, whose requests count in `global` and in these budgets.
+    #[must_use]
+    pub fn own(key: KeyId, global: ScopeId, budgets: Vec<BudgetId>) -> Self {
+        let name = key.as_str().into();
+        Self { key, name, team: None, scopes: vec![global], budgets, virtual_key: None }
+    }
+}
+
 /// The callers there are.
 #[derive(Debug)]
 pub struct Callers {
@@ -104,16 +113,7 @@ impl Callers {
     /// The callers of a gateway in which all requests count in `global`.
     #[must_use]
     pub fn new(global: ScopeId, keys: Arc<KeyBook>) -> Self {
-        let caller = |name: &str| {
-            Arc::new(Caller {
-                key: KeyId::from(name),
-                name: name.into(),
-                team: None,
-                scopes: vec![global],
-                budgets: Vec::new(),
-                virtual_key: None,
-            })
-        };
+        let caller = |name: &str| Arc::new(Caller::own(KeyId::from(name), global, Vec::new()));
         Self { anonymous: caller("anonymous"), master: caller("master"), admin: caller("admin"), keys }
     }
 }
@@ -133,6 +133,8 @@ pub struct GroupRuntime {
     pub builder: Option<Arc<PromptBuilder>>,
     /// What reads its replies.
     pub parser: Option<Arc<ResponseParser>>,
+    /// Who pays where its replies are judged.
+    pub judge: Option<Arc<Caller>>,
     /// In the order of the configuration: the router's indices.
     pub deployments: Vec<Arc<DeploymentRuntime>>,
     /// The group's own limits.

@@ -16,9 +16,11 @@ use crate::clock::Clock;
 use crate::config::LedgerSettings;
 use crate::decisions::{Decisions, default_folder};
 use crate::http::HttpUpstream;
+use crate::id::GroupName;
+use crate::judge::Judges;
 use crate::keys::KeyBook;
 use crate::limits::{LimitStore, Limits};
-use crate::pipeline::{BlockingPool, Gateway, Recorder, Seeds};
+use crate::pipeline::{BlockingPool, Gateway, Judged, Judging, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
@@ -57,6 +59,8 @@ pub struct Running {
     pub metrics: Arc<Metrics>,
     /// The watching thread.
     pub reloader: Reloader,
+    /// The thread on which replies are judged.
+    pub judges: Judges,
 }
 
 /// A gateway that serves but does not look for changes.
@@ -122,10 +126,12 @@ fn assemble_over(
         slow_policies: blocking.apart(),
         shadows: blocking.apart(),
         judgements: blocking.apart(),
+        judging: Judging::default(),
         blocking,
         memory: Arc::default(),
         cutoff: CancellationToken::new(),
     });
+    problems.extend(unjudged(&gateway, &gateway.live.read()));
     report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
 }
@@ -157,8 +163,9 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let Assembled { gateway, metrics, builder } = assemble_over(options, http, blocking, &store)?;
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     load_encodings(&gateway.live.read())?;
+    let judges = Judges::start(&gateway).map_err(|problem| vec![problem])?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
-    Ok(Running { gateway, metrics, reloader })
+    Ok(Running { gateway, metrics, reloader, judges })
 }
 
 /// What keeps the limits: a server that several gateways share, where the configuration names one, else this process.
@@ -327,6 +334,10 @@ impl Recorder for Telemetry {
         telemetry::write(record, &self.metrics);
         self.decisions.ended(record);
     }
+
+    fn judged(&self, group: &GroupName, what: Judged) {
+        self.metrics.judged(group, what.as_str());
+    }
 }
 
 /// Where reloads go.
@@ -346,6 +357,7 @@ impl Target for Swap {
             tracing::warn!("{}", told.join("; "));
         }
         problems.extend(self.gateway.decisions.apply(snapshot.settings.decisions.as_ref()).err());
+        problems.extend(unjudged(&self.gateway, &snapshot));
         let changed = snapshot.rollouts.generations.changed(generation).join("; ");
         self.gateway.live.publish(snapshot);
         self.metrics.applied(generation);
@@ -362,6 +374,14 @@ impl Target for Swap {
         tracing::error!("the last change was not applied; the old state serves on");
         report(&self.gateway, &self.metrics, problems);
     }
+}
+
+/// Why nothing is judged that is to be.
+fn unjudged(gateway: &Gateway, snapshot: &Snapshot) -> Option<String> {
+    let lacks = snapshot.settings.judges() && gateway.ledger.is_none();
+    lacks.then(|| {
+        "replies are not judged: verdicts are kept in the ledger, which is opened at a start and was not needed then\nhint: set `witgate.ledger.file` and start the gateway again".to_owned()
+    })
 }
 
 /// The last build's complaints, for the log, the gauge and whoever asks.

@@ -84,7 +84,11 @@ pub(super) async fn ask(gateway: &Arc<Gateway>, caller: Arc<Caller>, line: &Line
     Replied { request, reply, was_sent }
 }
 
-async fn whole(
+/// Serves a request whose reply is wanted whole, and what it cost.
+///
+/// # Errors
+/// The refusal; it is recorded.
+pub(crate) async fn whole(
     gateway: &Arc<Gateway>,
     guard: Box<RequestGuard>,
     request: crate::format::ClientRequest,

@@ -73,7 +73,7 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
 
 /// `state`: the folder the process keeps state in by default.
 async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: NonZeroUsize) -> Result<(), String> {
-    let Running { gateway, metrics, reloader } = running;
+    let Running { gateway, metrics, reloader, judges } = running;
     let snapshot = gateway.live.read();
     let settings = &snapshot.settings.server;
     let listening =
@@ -119,7 +119,11 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
         std::process::exit(130);
     }));
     // It waits for what providers have: a signal must be heard meanwhile.
-    drop(tokio::task::spawn_blocking(move || batches.finish()).await);
+    let finish = move || {
+        judges.finish();
+        batches.finish();
+    };
+    drop(tokio::task::spawn_blocking(finish).await);
     decisions.finish();
     if let Some(ledger) = &live.ledger {
         ledger.finish();

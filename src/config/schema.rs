@@ -32,6 +32,7 @@ witgate:
   routers: { a: { roll_out: {} } }
   prompt_builders: { a: {} }
   response_parsers: { a: {} }
+  judges: { a: {} }
 ";
 
 /// The keys that are read, by section.

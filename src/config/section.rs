@@ -86,7 +86,8 @@ impl KeyPlaces<'_, '_> {
         self.has(key).then(|| self.reader.told(self.place_of(key)))
     }
 
-    fn place_of(&self, key: &str) -> Place {
+    /// Where the value of `key` stands, or the mapping where it is absent.
+    pub(super) fn place_of(&self, key: &str) -> Place {
         self.entries.iter().find(|entry| entry.key == key).map_or(self.at, |entry| entry.node.at)
     }
 

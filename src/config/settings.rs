@@ -55,11 +55,17 @@ impl Settings {
         self.server.master_key.is_some() || !self.payers.keys.is_empty()
     }
 
+    /// Whether replies of any group are judged.
+    #[must_use]
+    pub fn judges(&self) -> bool {
+        self.catalog.groups.values().any(|group| group.judge.is_some())
+    }
+
     /// Whether anything is counted that must outlive the process.
     #[must_use]
     pub fn need_a_ledger(&self) -> bool {
         let mut deployments = self.catalog.groups.values().flat_map(|group| &group.deployments);
-        self.payers.need_a_ledger() || deployments.any(|deployment| deployment.budget.is_some())
+        self.payers.need_a_ledger() || self.judges() || deployments.any(|deployment| deployment.budget.is_some())
     }
 }
 

@@ -21,6 +21,7 @@ use crate::seed;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 
+use super::judging::ToJudge;
 use super::left_out::Defaulted;
 use super::one_call::OneCall;
 use super::parser::CallFailure;
@@ -109,15 +110,21 @@ pub(super) async fn call(
         meta.cost = meta.bill.map(|bill| bill.total() + before.unwrap_or_default());
     }
     moderated::whole(context, &reply)?;
-    if OneCall::wanted(&context.request, deployment.defaults.as_deref()) {
-        OneCall::cut(&mut reply);
-    }
+    guard.set_to_judge(ToJudge::whole(context, guard, &reply));
+    one_call(context, deployment, &mut reply);
     let length = parser::length(&reply);
     parser::whole(context, guard, &mut reply).await.map_err(|told| CallFailure::Complaint(told.scrubbed(scrub)))?;
     guard.hold_memory(parser::length(&reply).saturating_sub(length)).map_err(full)?;
     let body = guard.api().reply_to(&context.request, &reply);
     (meta.took, meta.overhead) = guard.times();
     Ok(Served::Whole { body, meta })
+}
+
+/// Leaves out what came beside the one call that the client wants.
+fn one_call(context: &RequestContext<'_>, deployment: &Deployment, reply: &mut Reply) {
+    if OneCall::wanted(&context.request, deployment.defaults.as_deref()) {
+        OneCall::cut(reply);
+    }
 }
 
 /// Where the deployment's limits stand, for the client to see.

@@ -23,6 +23,7 @@ use crate::upstream::Sent;
 use super::Gateway;
 use super::attempt_guard::AttemptGuard;
 use super::background::Followed;
+use super::judging::ToJudge;
 use super::memory::HeldMemory;
 
 pub use record::Ending;
@@ -50,6 +51,10 @@ pub struct RequestGuard {
     memory: HeldMemory,
     /// Set where nobody waits for it.
     background: Option<Arc<Followed>>,
+    /// The reply under way, where it is drawn to be judged.
+    to_judge: Option<Box<ToJudge>>,
+    /// Whether it judges another's reply: its own is not judged.
+    is_a_judges: bool,
     /// How long providers were waited for.
     on_wire: Duration,
     written: bool,
@@ -80,6 +85,8 @@ impl RequestGuard {
             attempt: None,
             memory,
             background: None,
+            to_judge: None,
+            is_a_judges: false,
             on_wire: Duration::ZERO,
             written: false,
         }
@@ -113,6 +120,20 @@ impl RequestGuard {
     /// Nobody waits for it: it comes last wherever requests wait. Whoever made it can see how far it is.
     pub fn follow(&mut self) -> Arc<Followed> {
         Arc::clone(self.background.get_or_insert_default())
+    }
+
+    /// It judges another's reply, and its own is never judged.
+    pub fn judges(&mut self) {
+        self.is_a_judges = true;
+    }
+
+    pub(super) const fn is_a_judges(&self) -> bool {
+        self.is_a_judges
+    }
+
+    /// What is to be judged once it has ended well.
+    pub(super) fn set_to_judge(&mut self, reply: Option<Box<ToJudge>>) {
+        self.to_judge = reply;
     }
 
     /// The urgency it has whatever its client says.
@@ -389,6 +410,9 @@ impl RequestGuard {
     pub fn complete(mut self: Box<Self>) {
         self.end_attempt(None);
         self.end(Ending::Whole, 200);
+        if let Some(reply) = self.to_judge.take() {
+            reply.hand_over(&self.gateway);
+        }
     }
 
     /// The reply broke off after it had begun.

@@ -25,6 +25,7 @@ use crate::snapshot::DeploymentRuntime;
 use crate::upstream::Body;
 
 use super::call::named;
+use super::judging::ToJudge;
 use super::one_call::OneCall;
 use super::parser::{CallFailure, StreamParser, Unparsed};
 use super::scrub::scrubbed;
@@ -62,6 +63,8 @@ pub(super) struct Source {
     /// The text that came, while the model may still be asked again.
     text: Option<String>,
     complaint: Option<Complaint>,
+    /// Where the reply is drawn to be judged: what came of it.
+    to_judge: Option<Box<ToJudge>>,
 }
 
 /// What came of a reply, as it is billed: what a tokenizer would see, in bytes and in deltas, and what the provider says was used.
@@ -133,6 +136,7 @@ impl Source {
             text: parser.is_some().then(String::new),
             parser,
             complaint: None,
+            to_judge: ToJudge::drawn(context, guard),
         }
     }
 
@@ -276,7 +280,7 @@ impl Source {
 
     /// Counts what came from the provider, whatever the parser makes of it.
     fn count(&mut self, from: usize) {
-        let Self { chunks, seen, spoke, text, .. } = self;
+        let Self { chunks, seen, spoke, text, to_judge, .. } = self;
         for chunk in chunks.iter().skip(from) {
             let bytes = match &chunk.delta {
                 Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) => text.len(),
@@ -289,6 +293,11 @@ impl Source {
                 _ => continue,
             };
             (seen.bytes, seen.pieces, *spoke) = (seen.bytes + bytes as u64, seen.pieces + 1, true);
+            if let (Some(reply), Delta::Text(new) | Delta::Refusal(new), 0) =
+                (&mut *to_judge, &chunk.delta, chunk.choice)
+            {
+                reply.say(new);
+            }
             if let (Some(all), Delta::Text(new)) = (&mut *text, &chunk.delta) {
                 all.push_str(new);
             }
@@ -379,7 +388,8 @@ impl Pump {
         if self.ended {
             self.begun.source.linger().await;
             // The provider counts a request as under way until its body has ended; so do we.
-            if let Some(guard) = self.guard.take() {
+            if let Some(mut guard) = self.guard.take() {
+                guard.set_to_judge(self.begun.source.to_judge.take());
                 guard.complete();
             }
             return None;

@@ -119,6 +119,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
     let group = GroupRuntime {
         builder: None,
         parser: None,
+        judge: None,
         config: Arc::clone(&group.config),
         router: None,
         rollout: None,

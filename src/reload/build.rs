@@ -369,6 +369,7 @@ impl Builder {
                 rollout,
                 builder: builder.map(PolicyChange::publish),
                 parser: parser.map(PolicyChange::publish),
+                judge: payers::of_judge(budgets, &group, limits.id(&Scope::Global), now).map(Arc::new),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
                 budgets: payers::of_group(budgets, spending, &group.name, now),

@@ -1,16 +1,25 @@
-//! The budgets of groups, deployments and providers.
+//! The budgets of groups, judges, deployments and providers.
 
 use crate::budgets::{BudgetId, Budgets};
-use crate::catalog::Deployment;
+use crate::catalog::{Deployment, Group, JudgeChoice};
 use crate::config::PayerSettings;
 use crate::id::GroupName;
-use crate::limits::Scope;
+use crate::limits::{Scope, ScopeId};
 use crate::moment::Moment;
+use crate::snapshot::Caller;
 
 /// What may be spent in a group.
 pub(super) fn of_group(budgets: &Budgets, spending: &PayerSettings, group: &GroupName, now: Moment) -> Vec<BudgetId> {
     let specs = spending.groups.get(group).map_or(&[][..], |spec| &spec.budgets);
     budgets.set(now, &Scope::Group(group.clone()), specs)
+}
+
+/// Who pays where the replies of a group are judged. One that is judged no more has no budget.
+pub(super) fn of_judge(budgets: &Budgets, group: &Group, global: ScopeId, now: Moment) -> Option<Caller> {
+    let key = JudgeChoice::account(&group.name);
+    let specs: Vec<_> = group.judge.iter().map(JudgeChoice::budget).collect();
+    let ids = budgets.set(now, &Scope::Key(key.clone()), &specs);
+    group.judge.as_ref().map(|_| Caller::own(key, global, ids))
 }
 
 /// What may be spent at a deployment, and at its provider.

@@ -176,6 +176,11 @@ impl Said {
             wrong("score", "`score` must be a number from 0, useless, to 1, as good as can be".to_owned())
         })?;
         let source = text("source", SOURCE)?.unwrap_or_else(|| NOBODY.to_owned());
+        if source == Judgement::JUDGE {
+            let why =
+                format!("`{source}` is the source of the gateway's own judges (`witgate.judges`); take another name");
+            return Err(wrong("source", why));
+        }
         Ok(Self { request, source, score, comment: text("comment", COMMENT)? })
     }
 }
@@ -211,6 +216,7 @@ mod tests {
             (json!({"request_id": ID, "score": 1.01}), "score"),
             (json!({"request_id": ID, "score": -0.1}), "score"),
             (json!({"request_id": ID, "score": 1, "source": ""}), "source"),
+            (json!({"request_id": ID, "score": 1, "source": "judge"}), "source"),
             (json!({"request_id": ID, "score": 1, "source": "a".repeat(SOURCE + 1)}), "source"),
             (json!({"request_id": ID, "score": 1, "comment": "a".repeat(COMMENT + 1)}), "comment"),
             (json!({"request_id": ID, "score": 1, "metadata": []}), "metadata"),

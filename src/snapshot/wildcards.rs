@@ -80,6 +80,7 @@ impl GroupRuntime {
             rollout: self.rollout.clone(),
             builder: self.builder.clone(),
             parser: self.parser.clone(),
+            judge: self.judge.clone(),
             deployments,
             scope: self.scope,
             budgets: self.budgets.clone(),

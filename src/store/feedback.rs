@@ -69,6 +69,11 @@ pub struct Judgement {
     pub given: Moment,
 }
 
+impl Judgement {
+    /// The source of what the gateway's own judges say, which nobody else may use.
+    pub const JUDGE: &str = "judge";
+}
+
 /// What the same source has said of the same reply before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Earlier {

@@ -67,6 +67,12 @@ struct FallbackLabels {
     cause: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct JudgementLabels {
+    group: Name<GroupName>,
+    outcome: &'static str,
+}
+
 type Histograms = Family<GroupLabels, Histogram, fn() -> Histogram>;
 
 /// The gateway's metrics.
@@ -78,6 +84,7 @@ pub struct Metrics {
     usage_refused: Family<DeploymentLabels, Counter>,
     fallbacks: Family<FallbackLabels, Counter>,
     cost_nano_usd: Family<GroupLabels, Counter>,
+    judgements: Family<JudgementLabels, Counter>,
     latency: Histograms,
     ttft: Histograms,
     waited: Histograms,
@@ -115,6 +122,7 @@ impl Metrics {
             usage_refused: Family::default(),
             fallbacks: Family::default(),
             cost_nano_usd: Family::default(),
+            judgements: Family::default(),
             latency: Family::new_with_constructor(seconds),
             ttft: Family::new_with_constructor(seconds),
             waited: Family::new_with_constructor(seconds),
@@ -139,6 +147,11 @@ impl Metrics {
         );
         registry.register("fallbacks", "Requests another group took over, by group and cause", self.fallbacks.clone());
         registry.register("cost_nano_usd", "Cost in billionths of a dollar", self.cost_nano_usd.clone());
+        registry.register(
+            "judgements",
+            "Replies drawn to be judged, by group and what became of them",
+            self.judgements.clone(),
+        );
         registry.register("latency_seconds", "From arrival to the end of the reply", self.latency.clone());
         registry.register("ttft_seconds", "From arrival to the first content sent", self.ttft.clone());
         registry.register("waited_seconds", "Time spent waiting for a limit", self.waited.clone());
@@ -171,6 +184,11 @@ impl Metrics {
     /// Whether what stands on disk is what is in force.
     pub fn reload_ok(&self, ok: bool) {
         self.reload_ok.set(i64::from(ok));
+    }
+
+    /// Counts a reply that was drawn to be judged.
+    pub fn judged(&self, group: &GroupName, outcome: &'static str) {
+        self.judgements.get_or_create(&JudgementLabels { group: Name(group.clone()), outcome }).inc();
     }
 
     /// Counts a finished request.

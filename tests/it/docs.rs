@@ -484,13 +484,14 @@ fn other_machines_are_not_served_without_a_key() {
 }
 
 #[test]
-fn the_configuration_of_the_learning_page_is_one() {
+fn the_configurations_of_the_learning_page_are_such() {
     let page = include_str!("../../docs/learning.md");
-    let block = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("config.yaml");
-    std::fs::write(&file, block).expect("written");
-    let check = ["check", &file.display().to_string(), "--strict", "--policies", "policies"];
-    let output = witgate(&check).env("OPENAI_API_KEY", "sk-x").output().expect("the binary runs");
-    assert!(output.status.success() && text(&output).contains("every group's policy starts"), "{}", text(&output));
+    for block in page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().expect("a block")) {
+        std::fs::write(&file, block).expect("written");
+        let check = ["check", &file.display().to_string(), "--strict", "--policies", "policies"];
+        let output = witgate(&check).env("OPENAI_API_KEY", "sk-x").output().expect("the binary runs");
+        assert!(output.status.success() && text(&output).contains("every group's policy starts"), "{}", text(&output));
+    }
 }

@@ -25,6 +25,7 @@ mod hostile;
 mod hostile_providers;
 mod hostile_roles;
 mod identities;
+mod judge;
 mod keys;
 mod licences;
 mod limits;

@@ -5,14 +5,21 @@ use std::sync::Arc;
 
 use super::deployment::Member;
 use super::{quota, strategy};
-use crate::catalog::{BuilderChoice, Deployment, Group, ParserChoice, Pattern, RouterChoice, TagFilter};
+use crate::catalog::{
+    BuilderChoice, Deployment, Group, JudgeChoice, ParserChoice, Pattern, RUBRIC, RouterChoice, TagFilter,
+};
 use crate::config::problem::closest;
 use crate::config::reader::Reader;
 use crate::config::settings::Alias;
-use crate::config::shape::{AliasEntry, BuilderGrants, ParserGrants, PolicyEntry, RouterGrants, RoutingGroup};
+use crate::config::shape::{
+    AliasEntry, BuilderGrants, JudgeEntry, ParserGrants, PolicyEntry, RouterGrants, RoutingGroup,
+};
 use crate::config::yaml::Place;
 use crate::failover::{Fallbacks, RetryRule};
 use crate::id::{DeploymentId, GroupName, PolicyName};
+
+/// The share of replies that is judged where a judge is named and no share.
+const JUDGED: f64 = 0.1;
 
 /// Tags as a filter, as the router has them.
 pub(super) struct Tags {
@@ -30,6 +37,7 @@ pub(super) struct Groups {
     routers: BTreeMap<GroupName, RouterChoice>,
     builders: BTreeMap<GroupName, BuilderChoice>,
     parsers: BTreeMap<GroupName, ParserChoice>,
+    judges: BTreeMap<GroupName, JudgeChoice>,
 }
 
 impl Groups {
@@ -61,6 +69,7 @@ impl Groups {
             routers: BTreeMap::new(),
             builders: BTreeMap::new(),
             parsers: BTreeMap::new(),
+            judges: BTreeMap::new(),
         }
     }
 
@@ -81,10 +90,11 @@ impl Groups {
         self,
         mut failures: BTreeMap<GroupName, (RetryRule, Fallbacks)>,
     ) -> BTreeMap<GroupName, Arc<Group>> {
-        let Self { default, tags, tag_filtering, deployments, routers, mut builders, mut parsers } = self;
+        let Self { default, tags, tag_filtering, deployments, routers, mut builders, mut parsers, mut judges } = self;
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
             let (builder, parser) = (builders.remove(&name), parsers.remove(&name));
+            let judge = judges.remove(&name);
             let (retry, fallbacks) = failures.remove(&name).unwrap_or_default();
             let filtered = tag_filtering.get(&name).copied().unwrap_or(tags.on);
             let (pattern, tag_filter) = (Pattern::parse(name.as_str()), filtered.then(|| tags.filter.clone()));
@@ -95,6 +105,7 @@ impl Groups {
                 router,
                 builder,
                 parser,
+                judge,
                 tag_filter,
                 retry,
                 fallbacks,
@@ -185,6 +196,30 @@ impl Groups {
             let (hold, may_read) = (entry.grants.hold.unwrap_or(false), entry.may_read.clone());
             let at = strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref());
             self.parsers.insert(group, ParserChoice { policy, settings, hold, may_read, at });
+        }
+    }
+
+    /// `witgate.judges`. Those who judge may be named by an alias.
+    pub(super) fn judges(&mut self, reader: &Reader<'_>, judges: &[JudgeEntry], aliases: &BTreeMap<GroupName, Alias>) {
+        for entry in judges {
+            if !self.deployments.contains_key(entry.of.as_str()) {
+                let message = format!("there is no group `{}`", entry.of);
+                reader.problem(entry.at, message, self.did_you_mean(&entry.of));
+                continue;
+            }
+            let Some((group, at)) = &entry.group else { continue };
+            if !self.serves(group) && !aliases.contains_key(group.as_str()) {
+                let message = format!("there is no group `{group}` that could judge");
+                reader.problem(*at, message, self.did_you_mean(group));
+                continue;
+            }
+            let judge = JudgeChoice {
+                group: GroupName::from(group.as_str()),
+                sample: entry.sample.unwrap_or(JUDGED),
+                rubric: entry.rubric.as_deref().unwrap_or(RUBRIC).into(),
+                max_per_day: entry.max_per_day.unwrap_or_default(),
+            };
+            self.judges.insert(GroupName::from(entry.of.as_str()), judge);
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::allowance::{self, Named};
+use super::judges::{self, JudgeEntry};
 use super::keys::{self, KeyEntry};
 use crate::catalog::{RollOut, WhenNone};
 use crate::config::section::{Kind, Section};
@@ -36,6 +37,7 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) routers: Vec<PolicyEntry<RouterGrants>>,
     pub(in crate::config) builders: Vec<PolicyEntry<BuilderGrants>>,
     pub(in crate::config) parsers: Vec<PolicyEntry<ParserGrants>>,
+    pub(in crate::config) judges: Vec<JudgeEntry>,
 }
 
 /// The policy of a group in one role, and what is particular to the role.
@@ -151,6 +153,7 @@ impl Witgate {
             parsers: PolicyEntry::read_all(&mut section, "response_parsers", |section| ParserGrants {
                 hold: section.flag("hold"),
             }),
+            judges: judges::read_all(&mut section),
         };
         section.finish();
         read
