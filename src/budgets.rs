@@ -8,6 +8,7 @@
 //! Where what is spent leaves no room, a call is refused: a period is long. Where only what others hold stands in the way, it waits.
 
 mod period;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,9 @@ use crate::moment::Moment;
 use crate::money::NanoUsd;
 
 pub use period::Period;
+pub use shared::{BudgetPart, Changed};
+
+use shared::Others;
 
 /// One budget, as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,6 +157,12 @@ struct Budget {
     known: Moment,
     spent: NanoUsd,
     held: NanoUsd,
+    /// What of `spent` is this process's, and was when others were last heard.
+    own: NanoUsd,
+    own_at_loss: NanoUsd,
+    /// What other gateways spent that is not in `spent`, and what they hold.
+    elsewhere: NanoUsd,
+    held_elsewhere: NanoUsd,
     /// What arrived before counts no more.
     since: Moment,
     resets: Option<Moment>,
@@ -172,6 +182,7 @@ struct State {
     free: Vec<u32>,
     /// How often somebody was told to wait for what others hold.
     turned_away: u64,
+    others: Others,
 }
 
 /// Tells what a scope has spent since a moment and before another, out of what is kept for good; `None` where that cannot be told
@@ -183,6 +194,7 @@ pub type SpendReader = Box<dyn Fn(&Scope, [Moment; 2]) -> Option<NanoUsd> + Send
 pub struct Budgets {
     state: Mutex<State>,
     reader: OnceLock<SpendReader>,
+    changed: OnceLock<Changed>,
 }
 
 impl fmt::Debug for Budgets {
@@ -256,6 +268,8 @@ impl Budgets {
                 budget.held += amount;
             }
         }
+        drop(state);
+        self.tell();
         Ok(Hold { budgets: budgets.to_vec(), amount })
     }
 
@@ -301,9 +315,12 @@ impl Budgets {
             budget.held = NanoUsd(budget.held.0.saturating_sub(hold.amount.0));
             if arrived >= budget.since {
                 budget.spent += cost;
+                budget.own += cost;
             }
             reached.extend(budget.reach());
         }
+        drop(state);
+        self.tell();
         reached
     }
 
@@ -397,11 +414,11 @@ impl State {
     }
 
     fn short(&mut self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
-        let mut waits = None;
+        let (mut waits, others) = (None, self.others);
         for id in budgets {
             let Some(budget) = self.get_mut(*id) else { continue };
             budget.turn(now);
-            match budget.short(amount) {
+            match budget.short(amount, others) {
                 Some(short) if short.may_wait() => waits = waits.or(Some(short)),
                 Some(short) => return Some(short),
                 None => {}
@@ -415,8 +432,23 @@ impl State {
 impl Budget {
     fn new(scope: Scope, spec: BudgetSpec, now: Moment) -> Self {
         let (since, spent, resets) = spec.span(now);
-        let held = NanoUsd::default();
-        Self { scope, spec, read: false, known: now, spent, held, since, resets, told: None, told_soft: false }
+        let none = NanoUsd::default();
+        Self {
+            scope,
+            spec,
+            read: false,
+            known: now,
+            spent,
+            held: none,
+            own: none,
+            own_at_loss: none,
+            elsewhere: none,
+            held_elsewhere: none,
+            since,
+            resets,
+            told: None,
+            told_soft: false,
+        }
     }
 
     /// Another maximum, or another beginning, which is read anew.
@@ -426,6 +458,7 @@ impl Budget {
             let (since, spent, resets) = spec.span(now);
             if since != self.since || spent > NanoUsd::default() {
                 (self.since, self.spent, self.resets) = (since, spent, resets);
+                self.begin();
                 (self.read, self.known) = (false, now);
             }
         }
@@ -439,13 +472,19 @@ impl Budget {
     fn turn(&mut self, now: Moment) {
         if self.resets.is_some_and(|resets| resets <= now) {
             (self.since, self.spent, self.resets) = self.spec.span(now);
+            self.begin();
             // Nothing of it was spent before.
             (self.told, self.told_soft, self.read) = (None, false, true);
         }
     }
 
-    fn short(&self, asked: NanoUsd) -> Option<Short> {
-        let (max, spent, held) = (self.spec.max?, self.spent, self.held);
+    /// Nobody has spent anything since.
+    fn begin(&mut self) {
+        (self.own, self.own_at_loss, self.elsewhere) = Default::default();
+    }
+
+    fn short(&self, asked: NanoUsd, others: Others) -> Option<Short> {
+        let (max, spent, held) = (self.bound(self.spec.max?, others), self.total(), self.held + self.held_elsewhere);
         // Who has nothing left is refused also what costs nothing.
         let fits = spent < max && spent + held + asked <= max;
         (!fits).then(|| Short { scope: self.scope.clone(), max, spent, held, asked, resets: self.resets })
@@ -454,8 +493,8 @@ impl Budget {
     /// The highest mark of its maximum that it has come to.
     fn mark(&self) -> Option<Mark> {
         let max = self.spec.max?;
-        let share = |percent: u128| u128::from(self.spent.0) * 100 >= u128::from(max.0) * percent;
-        match self.spent {
+        let share = |percent: u128| u128::from(self.total().0) * 100 >= u128::from(max.0) * percent;
+        match self.total() {
             spent if spent >= max => Some(Mark::Spent),
             _ if share(95) => Some(Mark::VeryLittle),
             _ if share(85) => Some(Mark::Little),
@@ -464,7 +503,7 @@ impl Budget {
     }
 
     fn is_soft(&self) -> bool {
-        self.spec.soft.is_some_and(|soft| self.spent >= soft)
+        self.spec.soft.is_some_and(|soft| self.total() >= soft)
     }
 
     /// The marks it has come to and that were not told.
@@ -483,8 +522,8 @@ impl Budget {
             scope: self.scope.clone(),
             max: self.spec.max,
             soft: self.spec.soft,
-            spent: self.spent,
-            held: self.held,
+            spent: self.total(),
+            held: self.held + self.held_elsewhere,
             period: self.spec.period.clone(),
             resets: self.resets,
         }

@@ -10,16 +10,20 @@
 //!   the others are known to have used), or requests that a limit concerns are refused. It is tried again until it answers; a gateway
 //!   that comes back waits a moment for the others to tell their parts before it takes more than its share.
 //!
+//! Money is shared as budgets are (`money`): each gateway tells what it spent and holds and hears it of the others.
+//!
 //! Priority and fairness are each process's own, and so is what replies have taught. Slices of the server's time hold amounts for at most one
 //! slice longer (a 240th of the window) than those of one process. A token bucket is shared as a sliding window, which admits less.
 
 mod batch;
 mod book;
 mod driver;
+mod money;
 mod script;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +35,7 @@ use redis::{Client, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::budgets::Budgets;
 use crate::clock::Clock;
 use crate::limits::{
     Certainty, Decision, Demand, LimitStore, Limits, News, Reservation, ReservationHandle, ReserveRequest, Reserving,
@@ -40,6 +45,7 @@ use crate::moment::Moment;
 
 use batch::{Asked, Command, Granted};
 use driver::Driver;
+use money::{Money, MoneyLink};
 
 /// How often whoever waits looks for what others gave back.
 const RECHECK: Duration = Duration::from_millis(200);
@@ -84,7 +90,8 @@ pub struct SharedLimits {
     clock: Clock,
     link: Arc<Link>,
     commands: mpsc::UnboundedSender<Command>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    money: Arc<MoneyLink>,
+    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
 }
 
 /// How things stand with the server.
@@ -146,13 +153,14 @@ impl Server {
 }
 
 impl SharedLimits {
-    /// Begins to share `local`, as the gateway `name`, on a thread of its own. Blocks until the server answers or does not; with
-    /// `refuse` nothing that is limited is sent without it.
+    /// Begins to share `local` and `budgets`, as the gateway `name`, on threads of their own. Blocks until the server answers or does
+    /// not; with `refuse` nothing that is limited is sent without it.
     ///
     /// # Errors
     /// The server cannot even be asked: its address is none.
     pub fn start(
         local: Arc<Limits>,
+        budgets: &Arc<Budgets>,
         clock: Clock,
         server: &Server,
         name: String,
@@ -165,13 +173,32 @@ impl SharedLimits {
         let (commands, received) = mpsc::unbounded_channel();
         local.share(&name);
         let (ready, first) = std::sync::mpsc::channel();
+        let (money_ready, money_first) = std::sync::mpsc::channel();
+        let money = Arc::<MoneyLink>::default();
+        let teller = Money {
+            budgets: Arc::clone(budgets),
+            clock,
+            client: client.clone(),
+            name: name.clone(),
+            refuse,
+            link: Arc::clone(&money),
+            known: BTreeMap::new(),
+            gateways: 1,
+            seen: 1,
+            turn: 0,
+        };
+        let changed = Arc::clone(&money);
+        budgets.share(Box::new(move || changed.changed.notify_one()));
         let driver = Driver::new(Arc::clone(&local), clock, Arc::clone(&link), received, client, name);
-        let thread = std::thread::Builder::new().name("shared-limits".to_owned());
-        let thread =
-            thread.spawn(move || driver.run(ready)).map_err(|fault| format!("no thread for shared limits: {fault}"))?;
-        // Whatever it says, the gateway starts.
-        let _first = first.recv_timeout(FIRST_ANSWER);
-        Ok(Self { local, clock, link, commands, thread: Mutex::new(Some(thread)) })
+        let failed = |fault| format!("no thread for shared limits: {fault}");
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let threads = [
+            thread("shared-limits").spawn(move || driver.run(ready)).map_err(failed)?,
+            thread("shared-budgets").spawn(move || teller.run(money_ready)).map_err(failed)?,
+        ];
+        // Whatever they say, the gateway starts.
+        let _first = (first.recv_timeout(FIRST_ANSWER), money_first.recv_timeout(FIRST_ANSWER));
+        Ok(Self { local, clock, link, commands, money, threads: Mutex::new(Some(threads)) })
     }
 
     /// Whether the server decides now.
@@ -263,10 +290,14 @@ impl LimitStore for SharedLimits {
     }
 
     fn finish(&self) {
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some([limits, money]) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        self.money.stop.store(true, Ordering::Release);
+        self.money.changed.notify_one();
         let (done, told) = std::sync::mpsc::channel();
         if self.commands.send(Command::Stop(done)).is_ok() && told.recv_timeout(LAST_ANSWER).is_ok() {
-            drop(thread.join());
+            drop(limits.join());
+            // It ends as soon: every answer is waited for a second at most.
+            drop(money.join());
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::http::HttpUpstream;
 use crate::id::GroupName;
 use crate::judge::Judges;
 use crate::keys::KeyBook;
-use crate::limits::{LimitStore, Limits};
+use crate::limits::LimitStore;
 use crate::pipeline::{BlockingPool, Gateway, Judged, Judging, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
@@ -78,11 +78,11 @@ pub struct Assembled {
 /// # Errors
 /// Every reason why nothing can be served, one text each.
 pub fn assemble(options: Options, http: Arc<dyn Upstream>, blocking: BlockingPool) -> Result<Assembled, Vec<String>> {
-    assemble_over(options, http, blocking, &|_, limits| Ok(limits))
+    assemble_over(options, http, blocking, &|_, shared| Ok(Arc::clone(&shared.limits) as Arc<dyn LimitStore>))
 }
 
 /// What keeps the limits, given those that this process keeps itself.
-type Store<'a> = &'a dyn Fn(&Snapshot, Arc<Limits>) -> Result<Arc<dyn LimitStore>, String>;
+type Store<'a> = &'a dyn Fn(&Snapshot, &SharedState) -> Result<Arc<dyn LimitStore>, String>;
 
 fn assemble_over(
     options: Options,
@@ -105,7 +105,7 @@ fn assemble_over(
     restore_breakers(&snapshot);
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
     let ledger = ledger(&snapshot, state)?;
-    let limits = store(&snapshot, Arc::clone(&shared.limits)).map_err(|problem| vec![problem])?;
+    let limits = store(&snapshot, &shared).map_err(|problem| vec![problem])?;
     if let Some(ledger) = &ledger {
         let may_be_away = snapshot.settings.ledger.as_ref().is_some_and(|told| told.may_be_away);
         take_up(ledger, &shared, clock, may_be_away)?;
@@ -143,7 +143,7 @@ fn assemble_over(
 /// As [`assemble`].
 pub fn assemble_here(options: Options, http: Arc<dyn Upstream>) -> Result<Assembled, Vec<String>> {
     let (clock, seed) = (options.clock, options.seed);
-    let store = |snapshot: &Snapshot, limits| limit_store(snapshot, limits, clock, seed);
+    let store = |snapshot: &Snapshot, shared: &SharedState| limit_store(snapshot, shared, clock, seed);
     let blocking = BlockingPool::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
     let assembled = assemble_over(options, http, blocking, &store)?;
     load_encodings(&assembled.gateway.live.read())?;
@@ -157,7 +157,7 @@ pub fn assemble_here(options: Options, http: Arc<dyn Upstream>) -> Result<Assemb
 /// As [`assemble`]; or files cannot be watched.
 pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let (clock, seed) = (options.clock, options.seed);
-    let store = |snapshot: &Snapshot, limits| limit_store(snapshot, limits, clock, seed);
+    let store = |snapshot: &Snapshot, shared: &SharedState| limit_store(snapshot, shared, clock, seed);
     let blocking = BlockingPool::on_threads(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
     let http = Arc::new(HttpUpstream::through(&*options.environment));
     let Assembled { gateway, metrics, builder } = assemble_over(options, http, blocking, &store)?;
@@ -171,10 +171,11 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
 /// What keeps the limits: a server that several gateways share, where the configuration names one, else this process.
 fn limit_store(
     snapshot: &Snapshot,
-    limits: Arc<Limits>,
+    shared: &SharedState,
     clock: Clock,
     seed: u64,
 ) -> Result<Arc<dyn LimitStore>, String> {
+    let limits = Arc::clone(&shared.limits);
     let Some(told) = snapshot.settings.shared_limits.clone() else { return Ok(limits) };
     let server = Server {
         url: told.url,
@@ -187,7 +188,7 @@ fn limit_store(
     };
     // Another at every start: two gateways that were given one seed are still two.
     let name = format!("{:x}-{}-{seed:x}", clock.now().as_nanos(), std::process::id());
-    Ok(Arc::new(SharedLimits::start(limits, clock, &server, name, told.refuse)?))
+    Ok(Arc::new(SharedLimits::start(limits, &shared.budgets, clock, &server, name, told.refuse)?))
 }
 
 /// The ledger, where one is to be kept. `state` is the folder the process keeps state in by default.

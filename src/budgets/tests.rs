@@ -178,3 +178,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_others_spent_counts_and_without_them_each_takes_its_share_of_what_was_left() {
+    let (budgets, now) = (Budgets::default(), Moment::of_date(2026, 11, 26));
+    let spec = BudgetSpec { max: Some(NanoUsd(100)), period: Period::parse("30d"), ..BudgetSpec::default() };
+    let ids = budgets.set(now, &Scope::Global, &[spec]);
+    let spend = |at: Moment, amount: u64| {
+        budgets.hold(at, &ids, NanoUsd(amount)).map(|hold| budgets.settle(at, at, hold, NanoUsd(amount)))
+    };
+    assert!(spend(now, 10).unwrap().is_empty());
+    let part = budgets.parts(now).remove(0);
+    assert_eq!((part.own, part.held, part.before), (NanoUsd(10), NanoUsd(0), None));
+    budgets.elsewhere(now, &part, NanoUsd(50), NanoUsd(20));
+    let short = budgets.short(now, &ids, NanoUsd(21)).unwrap();
+    assert_eq!((short.spent, short.held, short.may_wait()), (NanoUsd(60), NanoUsd(20), true));
+    assert!(budgets.short(now, &ids, NanoUsd(20)).is_none());
+    // 40 are left for two; told again that nobody is heard, it is the same 40.
+    budgets.divide(2, false);
+    assert!(spend(now, 15).is_ok());
+    budgets.divide(2, false);
+    assert!(!spend(now, 6).unwrap_err().may_wait());
+    assert!(spend(now, 5).is_ok());
+    budgets.reunite();
+    budgets.elsewhere(now, &part, NanoUsd(64), NanoUsd(0));
+    assert_eq!(budgets.report(now, ids[0]).unwrap().spent, NanoUsd(94));
+    assert!(spend(now, 7).is_err());
+    // What is told of a period that is over is nothing of the new one.
+    let next = part.ends.unwrap();
+    budgets.elsewhere(next, &part, NanoUsd(90), NanoUsd(0));
+    assert_eq!(budgets.report(next, ids[0]).unwrap().spent, NanoUsd(0));
+    budgets.divide(4, false);
+    assert!(spend(next, 26).is_err());
+    assert!(spend(next, 25).is_ok());
+    assert!(!budgets.is_out_of_reach());
+    budgets.divide(4, true);
+    assert!(budgets.is_out_of_reach());
+}
+
+#[test]
+fn a_mark_that_another_gateway_came_to_is_told_there_alone() {
+    let (budgets, now) = (Budgets::default(), Moment::of_date(2026, 11, 26));
+    let spec = BudgetSpec { max: Some(NanoUsd(100)), soft: Some(NanoUsd(50)), period: None, ..BudgetSpec::default() };
+    let ids = budgets.set(now, &Scope::Global, &[spec]);
+    let part = budgets.parts(now).remove(0);
+    budgets.elsewhere(now, &part, NanoUsd(86), NanoUsd(0));
+    let settle = |cost: u64| {
+        let hold = budgets.hold(now, &ids, NanoUsd(cost)).unwrap();
+        budgets.settle(now, now, hold, NanoUsd(cost)).into_iter().map(|reached| reached.mark).collect::<Vec<_>>()
+    };
+    assert_eq!(settle(1), []);
+    assert_eq!(settle(9), [Mark::VeryLittle]);
+}

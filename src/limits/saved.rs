@@ -47,6 +47,15 @@ impl SavedLimits {
     }
 }
 
+impl Scope {
+    /// Its kind and name: the same in every gateway.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let (kind, name) = written(self);
+        format!("{kind}:{name}")
+    }
+}
+
 pub(super) fn written(scope: &Scope) -> (&'static str, String) {
     match scope {
         Scope::Global => ("global", String::new()),

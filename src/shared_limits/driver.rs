@@ -20,16 +20,16 @@ use crate::limits::{Certainty, Decision, Limits, OwnPart, ScopeId};
 use crate::moment::Moment;
 
 /// How long what is only told waits for company.
-const COMPANY: Duration = Duration::from_millis(5);
+pub(super) const COMPANY: Duration = Duration::from_millis(5);
 /// How often a gateway is heard of: a fifth of the time after which it counts as gone.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A server that does not answer for so long is gone.
-const ANSWER: Duration = Duration::from_secs(1);
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER: Duration = Duration::from_secs(1);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 /// Between two tries to reach it, at first and at most.
-const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+pub(super) const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 /// How long a gateway that comes back waits for the others: longer than they wait between two tries.
-const OTHERS_COME_BACK: Duration = Duration::from_millis(2500);
+pub(super) const OTHERS_COME_BACK: Duration = Duration::from_millis(2500);
 /// Reservations of one batch, and windows of one call.
 const BATCH: usize = 256;
 const WINDOWS: usize = 100;

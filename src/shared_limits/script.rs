@@ -14,6 +14,7 @@ pub(super) type Counted = [f64; 5];
 
 pub(super) const RESERVE: &str = concat!(include_str!("common.lua"), include_str!("reserve.lua"));
 pub(super) const PUBLISH: &str = concat!(include_str!("common.lua"), include_str!("publish.lua"));
+pub(super) const MONEY: &str = include_str!("money.lua");
 
 /// What all keys begin with.
 const TAG: &str = "witgate:{limits}:";
@@ -22,6 +23,16 @@ const SLICES: u64 = 240;
 
 pub(super) fn gateways() -> String {
     format!("{TAG}gateways")
+}
+
+/// The gateways that tell of budgets.
+pub(super) fn spenders() -> String {
+    format!("{TAG}spenders")
+}
+
+/// The keys of one budget: what is spent of it, and what is held.
+pub(super) fn budget(name: &str) -> [String; 2] {
+    [format!("{TAG}spent:{name}"), format!("{TAG}money:{name}")]
 }
 
 /// The keys of one window.

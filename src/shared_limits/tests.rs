@@ -1,6 +1,7 @@
 //! Against a real server; where none is installed they say so and check nothing.
 
-use std::collections::BTreeMap;
+mod money;
+
 use std::process::{Child, Command as Process, Stdio};
 use std::task::Poll;
 
@@ -48,7 +49,7 @@ impl Redis {
     }
 
     fn gateway(&self, name: &str, specs: &BTreeMap<Scope, LimitSpec>, refuse: bool) -> Gateway {
-        let limits = Arc::new(Limits::new(specs));
+        let (limits, budgets) = (Arc::new(Limits::new(specs)), Arc::<Budgets>::default());
         let clock = Clock::system();
         let server = Server {
             url: None,
@@ -59,8 +60,8 @@ impl Redis {
             database: Some(1),
             tls: false,
         };
-        let store = SharedLimits::start(limits, clock, &server, name.to_owned(), refuse).unwrap();
-        Gateway { store, clock, next: AtomicU64::new(0) }
+        let store = SharedLimits::start(limits, &budgets, clock, &server, name.to_owned(), refuse).unwrap();
+        Gateway { store, budgets, clock, next: AtomicU64::new(0) }
     }
 }
 
@@ -72,6 +73,7 @@ impl Drop for Redis {
 
 struct Gateway {
     store: SharedLimits,
+    budgets: Arc<Budgets>,
     clock: Clock,
     next: AtomicU64,
 }
@@ -321,8 +323,9 @@ async fn a_gateway_that_starts_again_takes_the_place_of_itself() {
         database: None,
         tls: false,
     };
-    let store = SharedLimits::start(limits, clock, &server, "another".to_owned(), false).unwrap();
-    let again = Gateway { store, clock, next: AtomicU64::new(0) };
+    let budgets = Arc::<Budgets>::default();
+    let store = SharedLimits::start(limits, &budgets, clock, &server, "another".to_owned(), false).unwrap();
+    let again = Gateway { store, budgets, clock, next: AtomicU64::new(0) };
     assert_eq!(again.used("a"), 40);
     again.until(|again| again.store.is_up()).await;
     two.look().await;

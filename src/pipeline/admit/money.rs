@@ -12,7 +12,7 @@ use crate::money::NanoUsd;
 use crate::snapshot::DeploymentRuntime;
 
 use super::super::{Estimate, RequestContext};
-use super::refusals::whose;
+use super::refusals::{unreachable_refusal, whose};
 use super::{AdmissionCheck, WaitReason};
 
 /// Why a deployment cannot be paid for.
@@ -21,6 +21,8 @@ pub(super) enum Unaffordable {
     Short(usize, Short),
     /// Nobody knows what it costs, and that is not to be.
     NoPrice(usize),
+    /// What others spend of its budgets is not heard, and nothing is to be spent meanwhile.
+    OutOfReach,
 }
 
 /// Of `candidates`, those that the request can pay for; and why not the others. `held` is what it holds of its payers' budgets
@@ -39,6 +41,9 @@ pub(super) fn affordable<'c>(
         return (Cow::Borrowed(candidates), shorts);
     }
     let (budgets, payers) = (&context.gateway.budgets, &context.paying.budgets);
+    if budgets.is_out_of_reach() {
+        return (Cow::Borrowed(&[]), vec![Unaffordable::OutOfReach]);
+    }
     let cost = |index: usize| estimate.demand(&context.group.deployments[index]).cost;
     let payers_are_short = |cost: NanoUsd| match held {
         Some(held) if cost <= held => None,
@@ -70,7 +75,7 @@ pub(super) fn affordable<'c>(
 pub(super) fn to_count(estimate: &Estimate, shorts: &[Unaffordable]) -> Option<usize> {
     let may_do = |one: &Unaffordable| match one {
         Unaffordable::Short(index, short) => (short.spent < short.max).then_some(*index),
-        Unaffordable::NoPrice(_) => None,
+        Unaffordable::NoPrice(_) | Unaffordable::OutOfReach => None,
     };
     if estimate.is_counted() { None } else { shorts.iter().find_map(may_do) }
 }
@@ -112,7 +117,7 @@ pub(super) fn unaffordable(
     }
     let first = shorts.iter().find_map(|one| match one {
         Unaffordable::Short(index, short) => Some((*index, short)),
-        Unaffordable::NoPrice(_) => None,
+        Unaffordable::NoPrice(_) | Unaffordable::OutOfReach => None,
     });
     match (first, shorts.first()) {
         (Some((index, short)), _) => short_of(context, estimate, index, short),
@@ -123,6 +128,7 @@ pub(super) fn unaffordable(
             );
             AdmissionCheck::Never(Refusal::new(RefusalKind::BudgetExceeded, message))
         }
+        (None, Some(Unaffordable::OutOfReach)) => AdmissionCheck::Never(unreachable_refusal()),
         (None, _) => AdmissionCheck::Never(Refusal::new(RefusalKind::Unavailable, "no deployment is left to try")),
     }
 }

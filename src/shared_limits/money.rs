@@ -1,0 +1,208 @@
+//! Budgets that several gateways spend of, told over a connection of their own.
+//!
+//! Each gateway tells its own part of a budget whenever it changes, and looks at all of them in turn; what the others spent and hold stands
+//! in the same `Budgets` that decide. So a request asks nobody, and what can be spent beyond a budget is what others began within the
+//! moment that telling takes. What a server has forgotten, whoever knew it tells again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client};
+use tokio::sync::Notify;
+
+use super::driver::{ANSWER, COMPANY, CONNECT, OTHERS_COME_BACK, RETRY};
+use super::{Fault, RECHECK, script};
+use crate::budgets::{BudgetPart, Budgets};
+use crate::clock::Clock;
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+
+/// Budgets of one call.
+const BUDGETS: usize = 100;
+/// So much longer than its period a budget is kept, for clocks that differ: milliseconds.
+const KEPT: u64 = 86_400_000;
+
+/// The thread that tells of budgets.
+pub(super) struct Money {
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) clock: Clock,
+    pub(super) client: Client,
+    pub(super) name: String,
+    pub(super) refuse: bool,
+    pub(super) link: Arc<MoneyLink>,
+    pub(super) known: BTreeMap<String, Known>,
+    /// How many gateways were last heard of while they were heard, and by the last answer.
+    pub(super) gateways: u64,
+    pub(super) seen: u64,
+    /// Who are looked at next, though nothing of them changed.
+    pub(super) turn: usize,
+}
+
+/// How it is reached.
+#[derive(Debug, Default)]
+pub(super) struct MoneyLink {
+    pub(super) changed: Notify,
+    pub(super) stop: AtomicBool,
+}
+
+/// What the server is known to have of one budget.
+#[derive(Default)]
+pub(super) struct Known {
+    told: Option<(NanoUsd, NanoUsd)>,
+    /// What was spent before this process is in it.
+    read: bool,
+    /// What was spent, by gateway.
+    spent: BTreeMap<String, u64>,
+}
+
+impl Money {
+    /// Runs until the process ends. `ready` hears once whether the server answers.
+    pub(super) fn run(mut self, ready: Sender<()>) {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.attend(ready)),
+            Err(fault) => tracing::error!(%fault, "budgets are not shared: no event loop"),
+        }
+    }
+
+    async fn attend(&mut self, ready: Sender<()>) {
+        let (mut pause, mut ready) = (RETRY[0], Some(ready));
+        while !self.stops() {
+            let fault = match self.connect().await {
+                Ok((mut connection, script)) => {
+                    pause = RETRY[0];
+                    match self.serve(&mut connection, &script, &mut ready).await {
+                        Ok(()) => return,
+                        Err(fault) => fault,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            self.gateways = self.seen.max(self.gateways);
+            self.budgets.divide(self.gateways, self.refuse);
+            drop(ready.take());
+            tracing::debug!(fault = %fault.0, "budgets are not shared meanwhile");
+            let _woken = tokio::time::timeout(pause, self.link.changed.notified()).await;
+            tokio::time::sleep(if self.stops() { Duration::ZERO } else { pause }).await;
+            pause = (pause * 2).min(RETRY[1]);
+        }
+    }
+
+    fn stops(&self) -> bool {
+        self.link.stop.load(Ordering::Acquire)
+    }
+
+    async fn connect(&self) -> Result<(MultiplexedConnection, String), Fault> {
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(ANSWER));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let script = redis::cmd("SCRIPT").arg("LOAD").arg(script::MONEY).query_async(&mut connection).await?;
+        Ok((connection, script))
+    }
+
+    /// Serves until the connection is lost, or the process ends.
+    async fn serve(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        script: &str,
+        ready: &mut Option<Sender<()>>,
+    ) -> Result<(), Fault> {
+        self.exchange(connection, script, true).await?;
+        let until = self.clock.now() + OTHERS_COME_BACK;
+        while self.seen < self.gateways && self.clock.now() < until && !self.stops() {
+            // The others have not told their parts yet.
+            tokio::time::sleep(RETRY[0]).await;
+            self.exchange(connection, script, true).await?;
+        }
+        self.gateways = self.seen;
+        self.budgets.reunite();
+        drop(ready.take());
+        loop {
+            if tokio::time::timeout(RECHECK, self.link.changed.notified()).await.is_ok() {
+                tokio::time::sleep(COMPANY).await;
+            }
+            // Asked first: what is told last is all of it.
+            let stops = self.stops();
+            self.exchange(connection, script, false).await?;
+            self.gateways = self.seen;
+            if stops {
+                let gone = redis::cmd("HDEL").arg(script::spenders()).arg(&self.name).clone();
+                let _gone: i64 = gone.query_async(connection).await?;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells what changed, and hears of that and of some others. `begins`: of all, and what is known of others too.
+    async fn exchange(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        script: &str,
+        begins: bool,
+    ) -> Result<(), Fault> {
+        let now = self.clock.now();
+        let parts = self.budgets.parts(now);
+        let names: BTreeSet<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+        self.known.retain(|name, _| names.contains(name.as_str()));
+        self.turn = if self.turn >= parts.len() { 0 } else { self.turn };
+        let turn = self.turn..self.turn + BUDGETS;
+        self.turn = turn.end;
+        let told = |(at, part): &(usize, &BudgetPart)| begins || turn.contains(at) || self.is_news(part);
+        let told: Vec<&BudgetPart> = parts.iter().enumerate().filter(told).map(|(_, part)| part).collect();
+        for chunk in told.chunks(BUDGETS) {
+            let command = self.command(script, chunk, now, begins);
+            let answer: Vec<Vec<String>> = command.query_async(connection).await?;
+            self.hear(chunk, &answer)?;
+        }
+        Ok(())
+    }
+
+    fn is_news(&self, part: &BudgetPart) -> bool {
+        self.known
+            .get(&part.name)
+            .is_none_or(|known| known.told != Some((part.own, part.held)) || (part.before.is_some() && !known.read))
+    }
+
+    fn command(&self, script: &str, parts: &[&BudgetPart], now: Moment, begins: bool) -> redis::Cmd {
+        let keys = parts.iter().flat_map(|part| script::budget(&part.name));
+        let keys: Vec<String> = std::iter::once(script::spenders()).chain(keys).collect();
+        let mut command = script::call(script, &keys);
+        command.arg(&self.name);
+        for part in parts {
+            let known = self.known.get(&part.name);
+            let before = part.before.filter(|_| known.is_none_or(|known| !known.read));
+            let before = before.map_or_else(|| "-1".to_owned(), |before| before.0.to_string());
+            let forget = part.ends.map_or(0, |ends| ends.as_millis().saturating_sub(now.as_millis()) + KEPT);
+            let pairs: Vec<_> = known.filter(|_| begins).map(|known| known.spent.iter().collect()).unwrap_or_default();
+            command.arg(part.own.0).arg(part.held.0).arg(before).arg(forget).arg(pairs.len());
+            for (gateway, spent) in pairs {
+                command.arg(gateway).arg(spent);
+            }
+        }
+        command
+    }
+
+    fn hear(&mut self, parts: &[&BudgetPart], answer: &[Vec<String>]) -> Result<(), Fault> {
+        let strange = || Fault("its answer is not one of our scripts'".to_owned());
+        let number = |text: &String| text.parse::<u64>().map_err(|_no_number| strange());
+        let (gateways, lists) = answer.split_first().ok_or_else(strange)?;
+        self.seen = number(gateways.first().ok_or_else(strange)?)?;
+        let now = self.clock.now();
+        for (part, list) in parts.iter().zip(lists) {
+            let (held, pairs) = list.split_first().ok_or_else(strange)?;
+            let mut spent = BTreeMap::new();
+            for pair in pairs.chunks_exact(2) {
+                spent.insert(pair[0].clone(), number(&pair[1])?);
+            }
+            let others = spent.iter().filter(|(gateway, _)| **gateway != self.name).map(|(_, spent)| spent).sum();
+            self.budgets.elsewhere(now, part, NanoUsd(others), NanoUsd(number(held)?));
+            let known = self.known.entry(part.name.clone()).or_default();
+            known.read |= part.before.is_some();
+            (known.told, known.spent) = (Some((part.own, part.held)), spent);
+        }
+        Ok(())
+    }
+}

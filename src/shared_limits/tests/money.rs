@@ -1,0 +1,85 @@
+//! Budgets that gateways share, against a real server.
+
+use super::*;
+use crate::budgets::{BudgetId, BudgetSpec, Period};
+use crate::money::NanoUsd;
+
+impl Gateway {
+    fn budget(&self, max: u64) -> BudgetId {
+        let spec = BudgetSpec { max: Some(NanoUsd(max)), period: Period::parse("30d"), ..BudgetSpec::default() };
+        self.budgets.set(self.clock.now(), &Scope::Global, &[spec])[0]
+    }
+
+    fn spend(&self, id: BudgetId, amount: u64) -> bool {
+        let now = self.clock.now();
+        let held = self.budgets.hold(now, &[id], NanoUsd(amount));
+        held.map(|hold| self.budgets.settle(now, now, hold, NanoUsd(amount))).is_ok()
+    }
+
+    fn spent(&self, id: BudgetId) -> u64 {
+        self.budgets.report(self.clock.now(), id).unwrap().spent.0
+    }
+
+    fn has(&self, id: BudgetId, amount: u64) -> bool {
+        self.budgets.short(self.clock.now(), &[id], NanoUsd(amount)).is_none()
+    }
+}
+
+#[tokio::test]
+async fn budgets_are_spent_by_all_gateways_together_and_what_the_server_forgot_is_told_again() {
+    let Some(mut redis) = Redis::start() else { return };
+    let none = BTreeMap::new();
+    let (one, two) = (redis.gateway("one", &none, false), redis.gateway("two", &none, false));
+    let (a, b) = (one.budget(100), two.budget(100));
+    let hold = one.budgets.hold(one.clock.now(), &[a], NanoUsd(60)).unwrap();
+    two.until(|two| !two.has(b, 41)).await;
+    assert!(two.has(b, 40), "what is held elsewhere is all that counts");
+    let now = one.clock.now();
+    one.budgets.settle(now, now, hold, NanoUsd(70));
+    two.until(|two| two.spent(b) == 70).await;
+    assert!(two.spend(b, 20));
+    one.until(|one| one.spent(a) == 90).await;
+    assert!(!one.spend(a, 11) && !two.spend(b, 11));
+    // Without a server each takes half of what is left.
+    redis.kill();
+    one.until(|one| !one.has(a, 6)).await;
+    two.until(|two| !two.has(b, 6)).await;
+    assert!(one.spend(a, 5) && two.spend(b, 3) && !one.spend(a, 1));
+    // It comes back and knows nothing.
+    redis.begin();
+    one.until(|one| one.spent(a) == 98).await;
+    two.until(|two| two.spent(b) == 98).await;
+    // One that was away has read all of it in the ledger: that counts once.
+    let three = redis.gateway("three", &none, false);
+    three.budgets.read_from(Box::new(|_, _| Some(NanoUsd(98))));
+    let c = three.budget(100);
+    three.until(|three| three.spent(c) == 98 && three.budgets.parts(three.clock.now())[0].before.is_some()).await;
+    assert!(three.spend(c, 1));
+    for (gateway, id) in [(&one, a), (&two, b)] {
+        gateway.until(|gateway| gateway.spent(id) == 99).await;
+    }
+    assert_eq!(three.spent(c), 99);
+    // What a gateway spent stays when it ends.
+    three.store.finish();
+    one.until(|one| one.has(a, 1)).await;
+    assert_eq!(one.spent(a), 99);
+}
+
+#[tokio::test]
+async fn what_was_spent_before_any_gateway_told_counts_for_all_and_without_a_server_nothing_is_spent_if_so_configured()
+{
+    let Some(mut redis) = Redis::start() else { return };
+    let none = BTreeMap::new();
+    let (one, two) = (redis.gateway("one", &none, true), redis.gateway("two", &none, true));
+    let (a, b) = (one.budget(100), two.budget(100));
+    one.budgets.read_from(Box::new(|_, _| Some(NanoUsd(30))));
+    two.until(|two| two.spent(b) == 30).await;
+    assert_eq!(one.spent(a), 30);
+    two.budgets.read_from(Box::new(|_, _| Some(NanoUsd(30))));
+    assert!(one.spend(a, 1));
+    two.until(|two| two.spent(b) == 31).await;
+    redis.kill();
+    two.until(|two| two.budgets.is_out_of_reach()).await;
+    redis.begin();
+    two.until(|two| !two.budgets.is_out_of_reach() && two.spent(b) == 31).await;
+}
