@@ -10,28 +10,48 @@ use crate::format::{ClientRequest, operation_at};
 /// The API in whose names they are written, as LiteLLM's are.
 const API: &str = "/v1/chat/completions";
 
-/// Names of LiteLLM's parameters that steer a call.
+/// Names of LiteLLM's parameters that steer a call, in letters alone.
 const NAMES: [&str; 12] = [
-    "api_base",
-    "api_key",
-    "api_version",
-    "base_url",
-    "configurable_clientside_auth_params",
-    "custom_llm_provider",
-    "extra_headers",
+    "apibase",
+    "apikey",
+    "apiversion",
+    "baseurl",
+    "configurableclientsideauthparams",
+    "customllmprovider",
+    "extraheaders",
     "headers",
-    "litellm_credential_name",
-    "mock_response",
-    "model_list",
-    "user_config",
+    "litellmcredentialname",
+    "mockresponse",
+    "modellist",
+    "userconfig",
 ];
 /// Beginnings of names that hold a provider's credentials or address.
-const BEGINNINGS: [&str; 4] = ["aws_", "azure_", "vertex_", "watsonx_"];
+const BEGINNINGS: [&str; 4] = ["aws", "azure", "vertex", "watsonx"];
+/// Objects whose fields are, or are taken for, fields of the request itself.
+const WRAPPERS: [&str; 4] = ["extrabody", "generationconfig", "httpoptions", "litellmparams"];
 
-/// Whether a field of this name would tell the gateway where to send a request, with which key, or what to answer.
+/// A name as every spelling of it is compared: `api_base`, `apiBase` and `API-Base` are one.
+fn letters(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase())
+}
+
+/// Whether a field of this name, however it is spelled, would tell the gateway where to send a request, with which key, or what to
+/// answer.
+fn steers(name: &str) -> bool {
+    let begins = |begin: &&str| letters(name).take(begin.len()).eq(begin.bytes());
+    NAMES.iter().any(|known| letters(name).eq(known.bytes())) || BEGINNINGS.iter().any(begins)
+}
+
+/// The path of the first field that steers, also inside of what is taken for the request itself (`extra_body.api_base`).
 #[must_use]
-pub fn steers(name: &str) -> bool {
-    NAMES.contains(&name) || BEGINNINGS.iter().any(|begin| name.starts_with(begin))
+pub fn steering_field(fields: &Map<String, Value>) -> Option<String> {
+    fields.iter().find_map(|(name, value)| match value {
+        _ if steers(name) => Some(name.clone()),
+        Value::Object(inside) if WRAPPERS.iter().any(|wrapper| letters(name).eq(wrapper.bytes())) => {
+            steering_field(inside).map(|field| format!("{name}.{field}"))
+        }
+        _ => None,
+    })
 }
 
 /// What is asked otherwise.
@@ -52,7 +72,8 @@ impl Overrides {
         if fields.is_empty() {
             return Ok(None);
         }
-        if let Some(name) = fields.keys().find(|name| steers(name) || matches!(name.as_str(), "stream" | "fallbacks")) {
+        let other = || fields.keys().find(|name| matches!(name.as_str(), "stream" | "fallbacks")).cloned();
+        if let Some(name) = steering_field(&fields).or_else(other) {
             let message = format!("`{name}` cannot be set by a fallback; make a group with what it is to say");
             return Err(Refusal::new(RefusalKind::InvalidRequest, message).at(name));
         }

@@ -47,7 +47,7 @@ fn each_fault_has_one_class() {
 #[test]
 fn a_fallback_may_ask_otherwise_but_not_steer() {
     assert_eq!(Overrides::parse(fields(&json!({"model": "b"}))), Ok(None));
-    for name in ["api_base", "api_key", "aws_region_name", "stream"] {
+    for name in ["api_base", "api_key", "apiKey", "Base-URL", "aws_region_name", "vertexCredentials", "stream"] {
         let refused = Overrides::parse(fields(&json!({"model": "b", name: "x"}))).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some(name));
     }

@@ -4,7 +4,7 @@
 //! as fields of its own where they were passed on, and a client would believe that they acted.
 
 use crate::chat::ChatRequest;
-use crate::failover::steers;
+use crate::failover::steering_field;
 use crate::fault::{Refusal, RefusalKind};
 
 /// Refuses a request that steers.
@@ -12,7 +12,7 @@ use crate::fault::{Refusal, RefusalKind};
 /// # Errors
 /// `InvalidRequest`, naming the first such field.
 pub(super) fn refuse(request: &ChatRequest) -> Result<(), Refusal> {
-    match request.rest.keys().find(|name| steers(name)) {
+    match steering_field(&request.rest) {
         None => Ok(()),
         Some(name) => {
             let message = format!(

@@ -358,14 +358,45 @@ async fn stopping_lets_a_stream_finish() {
 async fn a_request_cannot_say_where_it_goes_or_with_which_key() {
     let gateway =
         Gateway::start("model_list:\n  - model_name: g\n    litellm_params: {model: simulated/talker}\n").await;
-    for field in ["api_base", "api_key", "base_url", "extra_headers", "mock_response", "user_config", "aws_region_name"]
-    {
-        for api in ["openai", "anthropic"] {
-            let (path, mut body) = request(api, false);
-            body[field] = json!("x");
-            let answer = gateway.post(path, &body).await;
-            assert_eq!(answer.status, 400, "{field}: {}", answer.text);
-            assert!(answer.text.contains(&format!("`{field}` cannot be set by a request")), "{}", answer.text);
+    let said = json!({"model": "g", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]});
+    let contents = json!({"contents": [{"parts": [{"text": "Hi"}]}]});
+    let content = json!({"content": {"parts": [{"text": "Hi"}]}});
+    let apis = [
+        ("/v1/chat/completions", said.clone()),
+        ("/v1/messages", said.clone()),
+        ("/v1/messages/count_tokens", said),
+        ("/v1/completions", json!({"model": "g", "prompt": "Hi"})),
+        ("/v1/responses", json!({"model": "g", "input": "Hi"})),
+        ("/v1/embeddings", json!({"model": "g", "input": "Hi"})),
+        ("/v1beta/models/g:generateContent", contents.clone()),
+        ("/v1beta/models/g:streamGenerateContent", contents.clone()),
+        ("/v1beta/models/g:countTokens", json!({"generateContentRequest": contents})),
+        ("/v1beta/models/g:embedContent", content.clone()),
+        ("/v1beta/models/g:batchEmbedContents", json!({"requests": [content]})),
+    ];
+    for (path, plain) in apis {
+        for field in [
+            "api_base",
+            "apiKey",
+            "API-Key",
+            "base_url",
+            "baseUrl",
+            "extra_headers",
+            "mock_response",
+            "userConfig",
+            "aws_region_name",
+            "vertex_credentials",
+            "vertexCredentials",
+        ] {
+            let mut plainly = plain.clone();
+            plainly[field] = json!("x");
+            let mut wrapped = plain.clone();
+            wrapped["extra_body"] = json!({field: "x"});
+            for body in [plainly, wrapped] {
+                let answer = gateway.post(path, &body).await;
+                assert_eq!(answer.status, 400, "{path} {field}: {}", answer.text);
+                assert!(answer.text.contains("` cannot be set by a request"), "{path} {field}: {}", answer.text);
+            }
         }
     }
     let (path, mut body) = request("openai", false);

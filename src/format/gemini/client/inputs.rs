@@ -17,7 +17,9 @@ pub(super) fn read(body: &[u8], model: String, single: bool) -> Result<ChatReque
         inputs.add(value, &root)?;
     } else {
         let path = root.key("requests");
-        let list = object(value, &root)?.list("requests")?.ok_or_else(|| Mismatch::missing(&path))?;
+        let mut fields = object(value, &root)?;
+        let list = fields.list("requests")?.ok_or_else(|| Mismatch::missing(&path))?;
+        inputs.rest = fields.telling_rest();
         if list.is_empty() {
             return Err(Mismatch::new(&path, "at least one request is required").into());
         }
@@ -25,10 +27,11 @@ pub(super) fn read(body: &[u8], model: String, single: bool) -> Result<ChatReque
             inputs.add(one, &path.index(index))?;
         }
     }
-    let Inputs { messages, alike } = inputs;
+    let Inputs { messages, alike, rest } = inputs;
     let (dimensions, task) = alike.unwrap_or_default();
     let mut request = super::parse::bare(model, messages);
     request.max_tokens = Some(0);
+    request.rest = rest;
     request.vectors = Some(VectorRequest { dimensions, base64: false });
     if let Some(task) = task {
         request.rest.insert("task_type".to_owned(), task.into());
@@ -44,6 +47,8 @@ struct Inputs {
     messages: Vec<Message>,
     /// What the first of them says of its vector.
     alike: Option<(Option<u32>, Option<String>)>,
+    /// What nobody here reads, of all of them.
+    rest: Rest,
 }
 
 impl Inputs {
@@ -66,6 +71,9 @@ impl Inputs {
         if text.is_empty() {
             return Err(Mismatch::new(&inside, "an empty text has no vector"));
         }
+        // The path names the model already.
+        fields.take("model");
+        self.rest.extend(fields.telling_rest());
         self.messages.push(Message { role: Role::User, parts: vec![Part::text(text)], name: None, rest: Rest::new() });
         Ok(())
     }

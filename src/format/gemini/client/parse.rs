@@ -23,11 +23,13 @@ pub(super) fn request(body: &[u8], model: String) -> Result<ChatRequest, Refusal
 
 /// Reads what is to be counted: contents, or a whole request.
 pub(super) fn counted(body: &[u8], model: String) -> Result<ChatRequest, Refusal> {
-    let value = request_body(body)?;
-    match value.get("generateContentRequest") {
-        Some(inner) => Ok(read(inner.clone(), model)?),
-        None => Ok(read(value, model)?),
-    }
+    let mut fields = object(request_body(body)?, &Path::Root)?;
+    let mut request = match fields.take("generateContentRequest") {
+        Some(inner) => read(inner, model)?,
+        None => return Ok(read_fields(fields, model)?),
+    };
+    request.rest.extend(fields.rest());
+    Ok(request)
 }
 
 /// A request that says nothing more.
@@ -87,8 +89,11 @@ fn camel(name: &str) -> String {
 }
 
 fn read(value: Json<'_>, model: String) -> Result<ChatRequest, Mismatch> {
+    read_fields(object(value, &Path::Root)?, model)
+}
+
+fn read_fields(mut fields: Fields<'_>, model: String) -> Result<ChatRequest, Mismatch> {
     let root = Path::Root;
-    let mut fields = object(value, &root)?;
     fields.take("model");
     let mut contents = Contents::default();
     if let Some(instruction) = fields.take("systemInstruction") {
