@@ -30,6 +30,7 @@ mod quirks;
 mod rate_limits;
 mod read;
 mod rest;
+mod sampling;
 mod status;
 mod thinking;
 mod whole_calls;

@@ -7,7 +7,7 @@ use crate::fault::{AttemptFault, Refusal};
 pub(super) const CODE: &str = "context_length_exceeded";
 
 /// How providers say it. Their codes say less: mostly that the request was not valid.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 20] = [
     "prompt is too long",
     "maximum context length",
     "context length exceeded",
@@ -17,6 +17,19 @@ const WORDS: [&str; 9] = [
     "input is too long for requested model",
     "too large for model with",
     "reduce the length of the messages",
+    // xAI, Moonshot, MiniMax, Cohere, Together and SGLang.
+    "maximum prompt length is",
+    "exceeded model token limit",
+    "context window exceeds limit",
+    "too many tokens",
+    "longer than the model's context length",
+    // Servers at home: llama.cpp and what is built on it, LM Studio (two ways), Ollama, vLLM.
+    "exceeds the available context size",
+    "exceed context window of",
+    "greater than the context length",
+    "context length of only",
+    "prompt too long; exceeded",
+    "maximum model length is",
 ];
 
 /// Gives a refusal of a provider's its code, where its words say that the prompt is too long.
@@ -107,6 +120,32 @@ mod tests {
                 Some((188_240, 178_667)),
             ),
             ("input length and `max_tokens` exceed context limit: 4000 + 20000 > 10000.", Some((4000, 0))),
+            (
+                "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+                Some((537_812, 131_072)),
+            ),
+            (
+                "Invalid request: Your request exceeded model token limit: 262144 (requested: 291351)",
+                Some((291_351, 262_144)),
+            ),
+            ("invalid params, context window exceeds limit", None),
+            (
+                "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292",
+                Some((4292, 4081)),
+            ),
+            (
+                "The input (1492905 tokens) is longer than the model's context length (1048576 tokens).",
+                Some((1_492_905, 1_048_576)),
+            ),
+            ("the request exceeds the available context size. try increasing the context size", None),
+            ("request (14429 tokens) exceeds the available context size (8192 tokens)", Some((14_429, 8192))),
+            ("Requested tokens (2285) exceed context window of 2048", Some((2285, 2048))),
+            (
+                "Trying to keep the first 15857 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens",
+                Some((15_857, 4096)),
+            ),
+            ("The number of tokens to keep from the initial prompt is greater than the context length.", None),
+            ("prompt too long; exceeded max context length by 4 tokens", None),
         ] {
             let mut fault = AttemptFault { status: Some(400), ..AttemptFault::new(FaultKind::Rejected, message) };
             fault.code = Some("invalid_request_error".to_owned());

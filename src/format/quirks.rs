@@ -32,6 +32,36 @@ pub struct Quirks {
     attachments: Attachments,
     /// Whose body a request for vectors has, where each model has its own.
     vectors: VectorBody,
+    /// What its models take of sampling.
+    sampling: Sampling,
+    /// How a reply that fits a schema is asked for.
+    schemas: Schemas,
+    /// Whether its models take no recordings.
+    deaf: bool,
+}
+
+/// What models take of sampling.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Sampling {
+    /// All of it.
+    #[default]
+    Any,
+    /// A temperature up to 1 or `top_p`, and `top_k`.
+    One,
+    /// None: it is fixed.
+    Fixed,
+}
+
+/// How a reply that fits a schema is asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Schemas {
+    /// By the format's own field.
+    #[default]
+    Field,
+    /// In words: the provider knows none, or none with these models.
+    Words,
 }
 
 /// Whose body a request for vectors has.
@@ -104,6 +134,9 @@ pub static NO_QUIRKS: Quirks = Quirks {
     thought: Thought::Unsigned,
     effort: Effort::Word,
     attachments: Attachments::Objects,
+    sampling: Sampling::Any,
+    schemas: Schemas::Field,
+    deaf: false,
     vectors: VectorBody::None,
 };
 
@@ -146,6 +179,21 @@ impl Quirks {
         self.vectors
     }
 
+    /// What its models take of sampling.
+    pub(super) const fn sampling(&self) -> Sampling {
+        self.sampling
+    }
+
+    /// How a reply that fits a schema is asked for.
+    pub(super) const fn schemas(&self) -> Schemas {
+        self.schemas
+    }
+
+    /// Whether its models take no recordings.
+    pub(super) const fn deaf(&self) -> bool {
+        self.deaf
+    }
+
     /// What it takes otherwise, in short words, for documentation.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<String> {
@@ -163,6 +211,9 @@ impl Quirks {
             Thought::Wanted => told.push("wants thinking back".to_owned()),
             Thought::Part => told.push("takes thinking back as content".to_owned()),
             Thought::Refused => told.push("takes no thinking back".to_owned()),
+        }
+        if self.schemas == Schemas::Words {
+            told.push("schemas in words".to_owned());
         }
         if self.attachments == Attachments::Addresses {
             told.push("`file`→`document_url`".to_owned());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -236,10 +236,21 @@ fn answer(app: &App, request: &Request<Body>, found: Result<Response, Refusal>) 
 /// A reply that is kept.
 pub(super) async fn get(State(app): State<Arc<App>>, Path(id): Path<String>, request: Request<Body>) -> Response {
     let found = owner(&app, &request).and_then(|owner| {
+        whole(request.uri())?;
         let turn = app.stored.get(&id, &owner).ok_or_else(|| not_kept(&id))?;
         Ok(probe::json_bytes(turn.reply))
     });
     answer(&app, &request, found)
+}
+
+/// A kept reply is told as a whole: its events are not kept.
+fn whole(uri: &Uri) -> Result<(), Refusal> {
+    let mut asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    if asked.any(|(name, value)| name == "stream" && value == "true") {
+        let message = "`stream`: a kept reply is told as a whole; ask for it without";
+        return Err(Refusal::new(RefusalKind::InvalidRequest, message).at("stream"));
+    }
+    Ok(())
 }
 
 /// What was sent for it.

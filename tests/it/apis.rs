@@ -284,6 +284,12 @@ async fn responses_are_kept_for_whoever_made_them() {
         read(gateway.client.get(format!("{}{path}", gateway.url)).bearer_auth("sk-gate").send().await.unwrap()).await
     };
     assert_eq!(get(&format!("/v1/responses/{id}")).await.json(), first);
+    for azure in ["/openai/v1/responses", "/openai/responses"] {
+        assert_eq!(get(&format!("{azure}/{id}")).await.json(), first, "{azure}");
+        assert_eq!(get(&format!("{azure}/{id}/input_items")).await.status, 200, "{azure}");
+    }
+    let streamed = get(&format!("/v1/responses/{id}?stream=true")).await;
+    assert_eq!((streamed.status, streamed.json()["error"]["param"].as_str()), (400, Some("stream")));
     let items = get(&format!("/v1/responses/{id}/input_items")).await.json();
     assert_eq!(items["data"][0]["content"][0]["text"], "call me");
 

@@ -495,3 +495,17 @@ fn the_configurations_of_the_learning_page_are_such() {
         assert!(output.status.success() && text(&output).contains("every group's policy starts"), "{}", text(&output));
     }
 }
+
+/// A deployment that cannot be used is left out loudly, and `--strict` takes no such file; neither does one that nobody can start.
+#[test]
+fn a_strict_check_takes_no_file_of_which_something_is_left_out() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    let text_of = "model_list:\n  - {model_name: g, litellm_params: {model: openai/gpt-4o, api_key: sk-x}}\n  \
+                   - {model_name: g, litellm_params: {model: openai/gpt-4o, api_key: os.environ/NOT_THERE}}\n";
+    std::fs::write(&file, text_of).expect("written");
+    let path = file.display().to_string();
+    let (lenient, strict) = (run(&["check", &path]), run(&["check", &path, "--strict"]));
+    assert!(lenient.status.success(), "{}", text(&lenient));
+    assert!(!strict.status.success() && text(&strict).contains("NOT_THERE"), "{}", text(&strict));
+}

@@ -15,9 +15,11 @@ use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Rest, Role, Tool, T
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::anthropic::{BETA, DIALECT};
 use crate::format::call_id::{CallIds, IdRule};
-use crate::format::in_words::JSON_ONLY;
+use crate::format::in_words;
 use crate::format::quirks::Effort;
+use crate::format::quirks::Sampling;
 use crate::format::rest::{Report, kept_header, nested};
+use crate::format::sampling;
 use crate::format::thinking;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -52,15 +54,18 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let wanted = Wanted::of(request, target.quirks.effort(), bound, &mut report);
         let thinks = wanted.foreign && wanted.thinks();
         let messages = CallIds::of(&request.messages, CALL_IDS).applied(&request.messages);
-        let json = (request.output == Some(OutputFormat::JsonObject) && !report.same_dialect)
-            .then(|| Part::from(PartKind::Text(JSON_ONLY.to_owned())));
+        // Its own clients' schemas are theirs.
+        let foreign = request.output.as_ref().filter(|_| !report.same_dialect);
+        let json = in_words::json(foreign, target.quirks, false, &mut report);
+        let in_field = json.is_none().then_some(request.output.as_ref()).flatten();
+        let json = json.map(|words| Part::from(PartKind::Text(words.into_owned())));
         history::conversation(&messages, json.as_ref(), &mut object, &mut report);
         tools(request, &mut object, &mut report);
         tool_choice(request, &mut object, &report);
         let sampled = if thinks { thinking::sampled(request, &mut report) } else { Cow::Borrowed(request) };
         sampling(&sampled, is_legacy(version), &mut object, &mut report);
         thinking(&wanted, &mut object);
-        output(request, &wanted, &mut object, &mut report);
+        output(request, in_field, &wanted, &mut object, &mut report);
         metadata(request, &mut object, &report);
         stop(&request.stop, &mut object, &mut report);
         object.optional("stream", request.stream.then_some(true));
@@ -176,33 +181,11 @@ fn tool_choice(request: &ChatRequest, object: &mut Object<'_>, report: &Report) 
 
 /// Sampling is known up to the version before the current one, and temperature ends at 1 there.
 fn sampling(request: &ChatRequest, legacy: bool, object: &mut Object<'_>, report: &mut Report) {
-    if legacy {
-        let capped = request.temperature.filter(|&temperature| report.same_dialect || temperature <= 1.0);
-        if request.temperature != capped {
-            report.lose("temperature");
-        }
-        object.optional("temperature", request.temperature.map(|_| capped.unwrap_or(1.0)));
-        // One of the two is to be altered, and newer models refuse both. Its own clients are told so by the provider.
-        if report.same_dialect || request.temperature.is_none() {
-            object.optional("top_p", request.top_p);
-        } else if request.top_p.is_some() {
-            report.dropped.push("top_p".to_owned());
-        }
-        object.optional("top_k", request.top_k);
-        return;
-    }
-    // Neither is asked of the model where it is 1.
-    let is_one = |number: f64| (number - 1.0).abs() < f64::EPSILON;
-    for (name, given) in [("temperature", request.temperature), ("top_p", request.top_p)] {
-        match given {
-            None => {}
-            Some(number) if is_one(number) => report.dropped.push(name.to_owned()),
-            Some(_) => report.lose(name),
-        }
-    }
-    if request.top_k.is_some() {
-        report.lose("top_k");
-    }
+    let kind = if legacy { Sampling::One } else { Sampling::Fixed };
+    let sampled = sampling::taken(request, kind, report);
+    object.optional("temperature", sampled.temperature);
+    object.optional("top_p", sampled.top_p);
+    object.optional("top_k", sampled.top_k);
 }
 
 /// Texts that end the reply. One without a visible sign is refused; its own clients are told so by the provider.
@@ -295,13 +278,19 @@ fn thinking(wanted: &Wanted<'_>, object: &mut Object<'_>) {
 }
 
 /// Writes `output_config`: effort and format.
-fn output(request: &ChatRequest, wanted: &Wanted<'_>, object: &mut Object<'_>, report: &mut Report) {
+fn output(
+    request: &ChatRequest,
+    wished: Option<&OutputFormat>,
+    wanted: &Wanted<'_>,
+    object: &mut Object<'_>,
+    report: &mut Report,
+) {
     let effort = match wanted.effort {
         Some("none") if !report.same_dialect => None,
         Some("minimal") if !report.same_dialect => Some("low"),
         other => other,
     };
-    let schema = match &request.output {
+    let schema = match wished {
         Some(OutputFormat::JsonSchema { description, schema, strict, .. }) => {
             if description.is_some() {
                 report.dropped.push("response_format.json_schema.description".to_owned());

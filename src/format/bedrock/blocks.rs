@@ -6,6 +6,7 @@ use super::encode::unsupported;
 use crate::chat::{ImageSource, Part, PartKind};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
+use crate::format::quirks::Quirks;
 use crate::format::rest::Report;
 use crate::format::write::Array;
 
@@ -16,7 +17,7 @@ use crate::format::write::Array;
 pub(super) fn write(
     part: &Part,
     by_model: bool,
-    ids: &CallIds<'_>,
+    (ids, quirks): (&CallIds<'_>, &Quirks),
     content: &mut Array<'_>,
     report: &mut Report,
     path: &dyn Fn() -> String,
@@ -38,7 +39,7 @@ pub(super) fn write(
                 let mut content = result.array("content");
                 for (index, part) in said.iter().enumerate() {
                     let path = || format!("{}.content[{index}]", path());
-                    write(part, false, ids, &mut content, report, &path)?;
+                    write(part, false, (ids, quirks), &mut content, report, &path)?;
                 }
             }
             result.optional("status", is_error.then_some("error"));
@@ -52,7 +53,12 @@ pub(super) fn write(
             report.dropped.push(path());
             return Ok(false);
         }
-        PartKind::Other(value) => match other(value, path) {
+        PartKind::Other(value)
+            if quirks.deaf() && value.get("type").is_some_and(|kind| kind == "input_audio") && !by_model =>
+        {
+            return Err(unsupported(path(), "its model takes no recordings"));
+        }
+        PartKind::Other(value) => match other(value, path)? {
             Some(block) => content.item(&block),
             None if by_model => {
                 report.dropped.push(path());
@@ -97,30 +103,46 @@ fn picture(source: &ImageSource, path: &dyn Fn() -> String) -> Result<Value, Att
     }
 }
 
-/// Files, recordings and sealed thinking in the words of the other dialects.
-fn other(value: &Value, path: &dyn Fn() -> String) -> Option<Value> {
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+/// Files, recordings and sealed thinking in the words of the other dialects; nothing where there are no words.
+///
+/// # Errors
+/// `Rejected`: a document of a kind that is not taken.
+fn other(value: &Value, path: &dyn Fn() -> String) -> Result<Option<Value>, AttemptFault> {
+    if let Some((media_type, title, source)) = document_in(value) {
+        return document(&media_type, title.as_deref(), &source, path).map(Some);
+    }
+    Ok(beside_documents(value))
+}
+
+fn text(value: &Value, name: &str) -> Option<String> {
+    value.get(name).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// A document's media type, title and source.
+fn document_in(value: &Value) -> Option<(String, Option<String>, Value)> {
     match value.get("type")?.as_str()? {
-        "redacted_thinking" => Some(json!({"reasoningContent": {"redactedContent": text(value, "data")?}})),
         "file" => {
             let file = value.get("file")?;
             let data = text(file, "file_data")?;
             let (media_type, data) = data.strip_prefix("data:")?.split_once(";base64,")?;
-            let source = json!({"bytes": data});
-            Some(document(media_type, text(file, "filename").as_deref(), &source, path))
+            Some((media_type.to_owned(), text(file, "filename"), json!({"bytes": data})))
         }
         "document" => {
             let source = value.get("source")?;
             let title = text(value, "title");
             match source.get("type")?.as_str()? {
-                "base64" => {
-                    let bytes = json!({"bytes": text(source, "data")?});
-                    Some(document(&text(source, "media_type")?, title.as_deref(), &bytes, path))
-                }
-                "text" => Some(document("text/plain", title.as_deref(), &json!({"text": text(source, "data")?}), path)),
+                "base64" => Some((text(source, "media_type")?, title, json!({"bytes": text(source, "data")?}))),
+                "text" => Some(("text/plain".to_owned(), title, json!({"text": text(source, "data")?}))),
                 _ => None,
             }
         }
+        _ => None,
+    }
+}
+
+fn beside_documents(value: &Value) -> Option<Value> {
+    match value.get("type")?.as_str()? {
+        "redacted_thinking" => Some(json!({"reasoningContent": {"redactedContent": text(value, "data")?}})),
         "input_audio" => {
             let audio = value.get("input_audio")?;
             Some(json!({"audio": {"format": text(audio, "format")?, "source": {"bytes": text(audio, "data")?}}}))
@@ -129,8 +151,14 @@ fn other(value: &Value, path: &dyn Fn() -> String) -> Option<Value> {
     }
 }
 
-fn document(media_type: &str, title: Option<&str>, source: &Value, path: &dyn Fn() -> String) -> Value {
+fn document(
+    media_type: &str,
+    title: Option<&str>,
+    source: &Value,
+    path: &dyn Fn() -> String,
+) -> Result<Value, AttemptFault> {
     let format = match media_type {
+        "text/plain" => "txt",
         "application/pdf" => "pdf",
         "text/csv" => "csv",
         "text/html" => "html",
@@ -139,9 +167,13 @@ fn document(media_type: &str, title: Option<&str>, source: &Value, path: &dyn Fn
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => "docx",
         "application/vnd.ms-excel" => "xls",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" => "xlsx",
-        _ => "txt",
+        other => {
+            let why =
+                format!("documents there are pdf, csv, html, md, txt, doc, docx, xls and xlsx, not `{other:.60}`");
+            return Err(unsupported(path(), &why));
+        }
     };
-    json!({"document": {"format": format, "name": name(title, path), "source": source}})
+    Ok(json!({"document": {"format": format, "name": name(title, path), "source": source}}))
 }
 
 /// A name of the letters that are taken; the place of a document that has none, since two must not have the same.

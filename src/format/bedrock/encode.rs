@@ -14,9 +14,10 @@ use super::messages;
 use crate::chat::{ChatRequest, OutputFormat, PartKind, Reasoning, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::{CallIds, IdRule};
-use crate::format::in_words::JSON_ONLY;
+use crate::format::in_words;
 use crate::format::quirks::Effort;
 use crate::format::rest::Report;
+use crate::format::sampling::{self, Sampled};
 use crate::format::thinking;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -51,8 +52,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
-        let json = (request.output == Some(OutputFormat::JsonObject)).then_some(JSON_ONLY);
-        messages::write(&request.messages, json, &ids, &mut object, &mut report)?;
+        let json = in_words::json(request.output.as_ref(), target.quirks, false, &mut report);
+        messages::write(&request.messages, json.as_deref(), &ids, target.quirks, &mut object, &mut report)?;
         let mut rest = request.rest.clone();
         let mut additional = match rest.shift_remove(ADDITIONAL) {
             Some(Value::Object(fields)) => fields,
@@ -60,10 +61,13 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         };
         let thinks = thinking(request, target.quirks.effort(), &mut rest, &mut additional, &mut report);
         let sampled = if thinks { thinking::sampled(request, &mut report) } else { Cow::Borrowed(request) };
-        inference(&sampled, &mut object, &mut report);
+        let drawn = sampling::taken(&sampled, target.quirks.sampling(), &mut report);
+        inference(request, &drawn, &mut object, &mut report);
         tools(request, &mut object, &mut report)?;
-        output(request, &mut object, &mut report);
-        if let Some(top_k) = sampled.top_k {
+        if json.is_none() {
+            output(request, &mut object, &mut report);
+        }
+        if let Some(top_k) = drawn.top_k {
             additional.entry("top_k").or_insert_with(|| top_k.into());
         }
         if !additional.is_empty() {
@@ -100,19 +104,19 @@ pub(super) fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
     AttemptFault { param: Some(param), ..AttemptFault::new(FaultKind::Rejected, message) }
 }
 
-fn inference(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+fn inference(request: &ChatRequest, sampled: &Sampled, object: &mut Object<'_>, report: &mut Report) {
     // One without a visible sign is refused.
     let stop: Vec<&String> = request.stop.iter().filter(|text| !text.trim().is_empty()).collect();
     if stop.len() < request.stop.len() {
         report.dropped.push("stop".to_owned());
     }
-    if request.max_tokens.is_none() && request.temperature.is_none() && request.top_p.is_none() && stop.is_empty() {
+    if request.max_tokens.is_none() && sampled.temperature.is_none() && sampled.top_p.is_none() && stop.is_empty() {
         return;
     }
     let mut config = object.object("inferenceConfig");
     config.optional("maxTokens", request.max_tokens);
-    config.optional("temperature", request.temperature);
-    config.optional("topP", request.top_p);
+    config.optional("temperature", sampled.temperature);
+    config.optional("topP", sampled.top_p);
     if !stop.is_empty() {
         config.field("stopSequences", &stop);
     }
@@ -120,6 +124,9 @@ fn inference(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report
 
 fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
     if request.tools.is_empty() {
+        if has_calls(request) {
+            called_tools(request, object);
+        }
         return Ok(());
     }
     let choice = match &request.tool_choice {
@@ -154,6 +161,27 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
     }
     config.optional("toolChoice", choice);
     Ok(())
+}
+
+/// Tools that a conversation called must be described where it goes on, too: by name, where the client no longer describes any.
+fn called_tools(request: &ChatRequest, object: &mut Object<'_>) {
+    let mut names: Vec<&str> = Vec::new();
+    for part in request.messages.iter().flat_map(|message| &message.parts) {
+        if let PartKind::ToolCall { name, .. } = &part.kind
+            && !names.contains(&name.as_str())
+        {
+            names.push(name);
+        }
+    }
+    // Results whose calls are not told.
+    if names.is_empty() {
+        names.push("unknown");
+    }
+    let mut config = object.object("toolConfig");
+    let mut tools = config.array("tools");
+    for name in names {
+        tools.item(&json!({"toolSpec": {"name": name, "inputSchema": {"json": schema(None)}}}));
+    }
 }
 
 /// A tool's schema must be there and say that it is of an object.
@@ -247,6 +275,7 @@ fn write_thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional
         }
         (Effort::Adaptive, None, Some("none")) => drop(told.insert("type".to_owned(), "disabled".into())),
         (Effort::Adaptive, None, Some(effort)) => {
+            let effort = if effort == "minimal" { "low" } else { effort };
             told.insert("type".to_owned(), "adaptive".into());
             additional.entry("output_config").or_insert_with(|| json!({"effort": effort}));
         }

@@ -6,6 +6,7 @@ use super::blocks;
 use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
+use crate::format::quirks::Quirks;
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
 
@@ -20,6 +21,7 @@ pub(super) fn write(
     messages: &[Message],
     more: Option<&str>,
     ids: &CallIds<'_>,
+    quirks: &Quirks,
     object: &mut Object<'_>,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
@@ -54,7 +56,7 @@ pub(super) fn write(
         for (index, message) in run {
             for (place, part) in message.parts.iter().enumerate() {
                 let path = || format!("messages[{index}].content[{place}]");
-                if blocks::write(part, message.role == Role::Assistant, ids, &mut content, report, &path)? {
+                if blocks::write(part, message.role == Role::Assistant, (ids, quirks), &mut content, report, &path)? {
                     cache_point(&part.rest, &mut content, report, &path);
                 }
             }

@@ -2,15 +2,21 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fault::FaultKind;
-use crate::format::{CLIENT_APIS, ClientRequest, NO_QUIRKS};
+use crate::format::{CLIENT_APIS, ClientRequest, NO_QUIRKS, Quirks};
 
 fn encode(model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
+    with_quirks(&NO_QUIRKS, model, body)
+}
+
+/// They are read once and stay.
+fn quirks(told: Value) -> &'static Quirks {
+    Box::leak(Box::new(serde_json::from_value(told).unwrap()))
+}
+
+fn with_quirks(quirks: &'static Quirks, model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
     let api = CLIENT_APIS.into_iter().find(|api| api.name() == "openai").unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
-    Bedrock.encode(
-        &request,
-        &Target { model, api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 },
-    )
+    Bedrock.encode(&request, &Target { model, api_version: None, quirks, bare_stream: false, default_max_tokens: 9 })
 }
 
 fn hi(more: &Value) -> Value {
@@ -70,4 +76,64 @@ fn fields_of_its_own_pass_from_other_dialects() {
         json!({"inferenceConfig": {"topK": 3}, "reasoning_effort": "low"})
     );
     assert_eq!(encoded.dropped, ["logit_bias"]);
+}
+
+#[test]
+fn models_get_of_sampling_what_they_take() {
+    let asked = |kind: &str, more: Value| {
+        let quirks = quirks(json!({"sampling": kind}));
+        let encoded = with_quirks(quirks, "m", &hi(&more)).unwrap();
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        (body["inferenceConfig"].clone(), body["additionalModelRequestFields"].clone(), encoded.dropped, encoded.lost)
+    };
+    let both = json!({"temperature": 0.5, "top_p": 0.9, "top_k": 3});
+    assert_eq!(
+        asked("any", both.clone()),
+        (json!({"temperature": 0.5, "topP": 0.9}), json!({"top_k": 3}), Vec::<String>::new(), Vec::new())
+    );
+    let (sent, more, dropped, lost) = asked("one", both.clone());
+    assert_eq!((sent, more), (json!({"temperature": 0.5}), json!({"top_k": 3})));
+    assert!(dropped == ["top_p"] && lost.is_empty(), "{dropped:?} {lost:?}");
+    let (sent, _, _, lost) = asked("one", json!({"temperature": 1.5}));
+    assert_eq!((sent, lost), (json!({"temperature": 1.0}), vec!["temperature"]));
+    let (sent, more, dropped, lost) = asked("fixed", json!({"temperature": 0.2, "top_p": 1.0, "top_k": 3}));
+    assert_eq!((sent, more), (Value::Null, Value::Null));
+    assert!(dropped.contains(&"top_p".to_owned()) && lost == ["temperature", "top_k"], "{dropped:?} {lost:?}");
+}
+
+#[test]
+fn what_a_model_cannot_read_or_hear_is_refused_by_name() {
+    let part = |part: Value| hi(&json!({"messages": [{"role": "user", "content": [part]}]}));
+    let recording = part(json!({"type": "input_audio", "input_audio": {"format": "mp3", "data": "AA=="}}));
+    let deaf = quirks(json!({"deaf": true}));
+    let fault = with_quirks(deaf, "m", &recording).unwrap_err();
+    assert_eq!(fault.param.as_deref(), Some("messages[0].content[0]"), "{fault}");
+    assert!(encode("m", &recording).is_ok());
+    let file = |kind: &str| {
+        part(json!({"type": "file", "file": {"filename": "a", "file_data": format!("data:{kind};base64,AA==")}}))
+    };
+    let fault = encode("m", &file("application/rtf")).unwrap_err();
+    assert!(fault.message.contains("`application/rtf`"), "{fault}");
+    assert!(encode("m", &file("text/plain")).is_ok());
+}
+
+#[test]
+fn tools_that_were_called_are_described_where_the_client_no_longer_does() {
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let history = json!({"messages": [
+        {"role": "user", "content": "Go"},
+        {"role": "assistant", "tool_calls": [call("a"), call("b")]},
+        {"role": "tool", "tool_call_id": "a", "content": "x"}, {"role": "tool", "tool_call_id": "b", "content": "y"}
+    ]});
+    let body: Value = serde_json::from_slice(&encode("m", &hi(&history)).unwrap().body).unwrap();
+    let spec = json!({"name": "f", "inputSchema": {"json": {"type": "object", "properties": {}}}});
+    assert_eq!(body["toolConfig"], json!({"tools": [{"toolSpec": spec}]}));
+}
+
+#[test]
+fn the_least_effort_is_the_least_that_its_models_know() {
+    let quirks = quirks(json!({"effort": "adaptive"}));
+    let body = with_quirks(quirks, "m", &hi(&json!({"reasoning_effort": "minimal"}))).unwrap().body;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["additionalModelRequestFields"]["output_config"]["effort"], "low");
 }

@@ -10,6 +10,7 @@ use super::history;
 use crate::chat::{ChatRequest, OutputFormat, Reasoning, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::CallIds;
+use crate::format::in_words;
 use crate::format::openai::{BETA, DIALECT};
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::write::{self, Array, Object};
@@ -30,10 +31,15 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         let mut object = Object::open(&mut body);
         object.field("model", target.model);
         let ids = CallIds::of(&request.messages, target.quirks.call_ids());
-        history::messages(&request.messages, &ids, &mut object, &mut report)?;
+        let schema = in_words::json(request.output.as_ref(), target.quirks, true, &mut report);
+        history::messages(schema.as_deref(), &request.messages, &ids, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
         bounds(request, &mut object, &mut report);
-        output(request, &mut object, &report);
+        match schema {
+            // The schema is in words; that it is JSON at all has a field.
+            Some(_) => object.object("response_format").field("type", "json_object"),
+            None => output(request, &mut object, &report),
+        }
         reasoning(request.reasoning.as_ref(), &mut object, &mut report);
         report.optional(&mut object, "user", request.user.as_ref());
         stream(request, target, &mut object, &mut report);

@@ -17,17 +17,23 @@ use crate::format::write::{Array, Object};
 /// A part and its place in the message, for reports.
 type Placed<'m> = (usize, &'m Part);
 
-/// Writes the messages.
+/// Writes the messages, before which stands what is asked for in words.
 ///
 /// # Errors
 /// `Rejected` where a message holds content only another provider understands.
 pub(super) fn messages(
+    words: Option<&str>,
     messages: &[Message],
     ids: &CallIds<'_>,
     object: &mut Object<'_>,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
     let mut history = History { array: object.array("messages"), pictures: Vec::new(), ids };
+    if let Some(words) = words {
+        let mut object = history.array.object();
+        object.field("role", "system");
+        object.field("content", words);
+    }
     for (index, message) in messages.iter().enumerate() {
         history.message(message, &format!("messages[{index}]"), report)?;
     }

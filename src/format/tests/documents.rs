@@ -3,15 +3,24 @@
 use serde_json::{Value, json};
 
 use super::{parse, provider};
-use crate::format::{Encoded, NO_QUIRKS, Target};
+use crate::format::{Encoded, NO_QUIRKS, Quirks, Target};
 
 const PDF: &str = "data:application/pdf;base64,JVBERi0=";
 
 /// What a request of one dialect becomes at a provider of another.
 fn across(from: &str, to: &str, body: &Value) -> Result<(Encoded, Value), crate::fault::AttemptFault> {
+    quirky(from, to, &NO_QUIRKS, body)
+}
+
+/// The same at a provider that takes some things otherwise.
+fn quirky(
+    from: &str,
+    to: &str,
+    quirks: &'static Quirks,
+    body: &Value,
+) -> Result<(Encoded, Value), crate::fault::AttemptFault> {
     let request = parse(from, body.to_string().as_bytes()).unwrap();
-    let target =
-        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 9 };
     let encoded = provider(to).encode(&request, &target)?;
     let body = serde_json::from_slice(&encoded.body).unwrap();
     Ok((encoded, body))
@@ -57,4 +66,24 @@ fn a_mode_of_any_json_is_asked_for_in_words_where_there_is_none() {
     assert!(body["system"][1]["text"].as_str().is_some_and(|text| text.contains("one JSON object")), "{body}");
     let (_, body) = across("openai", "openai", &asked).unwrap();
     assert_eq!(body["response_format"], json!({"type": "json_object"}));
+}
+
+#[test]
+fn a_schema_is_asked_for_in_words_where_the_provider_knows_none() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "description": "Counts.", "schema": schema, "strict": true}});
+    let asked = json!({"model": "m", "response_format": format, "messages": [{"role": "user", "content": "Count."}]});
+    let quirks: &Quirks = Box::leak(Box::new(serde_json::from_value(json!({"schemas": "words"})).unwrap()));
+    for (to, said) in [("anthropic", "/system"), ("bedrock", "/system/0/text"), ("openai", "/messages/0/content")] {
+        let (encoded, body) = quirky("openai", to, quirks, &asked).unwrap();
+        let words = body.pointer(said).and_then(Value::as_str).unwrap_or_default();
+        assert!(words.contains(&schema.to_string()) && words.contains("Counts."), "{to}: {body}");
+        assert_eq!(encoded.dropped, ["response_format.json_schema.strict"], "{to}");
+        assert!(!body.to_string().contains("json_schema"), "{to}: {body}");
+        let (_, body) = across("openai", to, &asked).unwrap();
+        assert!(body.to_string().contains("json_schema") && !body.to_string().contains("code fence"), "{to}: {body}");
+    }
+    let (_, body) = quirky("openai", "openai", quirks, &asked).unwrap();
+    assert_eq!(body["response_format"], json!({"type": "json_object"}));
+    assert_eq!(body["messages"][1], json!({"role": "user", "content": "Count."}));
 }

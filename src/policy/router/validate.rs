@@ -12,7 +12,6 @@ pub(in crate::policy) fn validate(
     out: &mut Vec<Choice>,
 ) -> Result<(), PolicyFault> {
     let wit::Ranking { deployments: named, propensities } = ranking;
-    let mut seen = SeenSet::new(deployments);
     let mut good = true;
     if propensities.is_empty() {
         out.extend(named.iter().map(|&deployment| Choice { deployment, propensity: 1.0 }));
@@ -22,12 +21,29 @@ pub(in crate::policy) fn validate(
         out.extend(choices.map(|(&deployment, &propensity)| Choice { deployment, propensity }));
         good &= propensities.iter().fold(true, |all, &propensity| all & is_probability(propensity));
     }
-    good &= named.iter().fold(true, |all, &deployment| all & seen.insert(deployment));
+    good &= each_once(named, deployments);
     if good {
         return Ok(());
     }
     out.clear();
     Err(PolicyFault::Contract(fault(ranking, deployments)))
+}
+
+/// Whether all of them are there and no two the same.
+fn each_once(named: &[u32], deployments: usize) -> bool {
+    if deployments > 128 {
+        let mut seen = SeenSet::new(deployments);
+        return named.iter().fold(true, |all, &deployment| all & seen.insert(deployment));
+    }
+    // Two words that stay in registers: a set in memory is waited for at each.
+    let (mut first, mut second, mut there) = (0_u64, 0_u64, true);
+    for &deployment in named {
+        let bit = 1_u64 << (deployment % 64);
+        first |= if deployment < 64 { bit } else { 0 };
+        second |= if deployment < 64 { 0 } else { bit };
+        there &= (deployment as usize) < deployments;
+    }
+    there && (first.count_ones() + second.count_ones()) as usize == named.len()
 }
 
 /// What is wrong with a ranking that is not good: looked for only now, because nearly all are.
@@ -97,6 +113,17 @@ mod tests {
         assert!(answer(&[2, 0], &[]).is_ok());
         let failed = answer(&[], &[0.0]).unwrap_err();
         assert!(failed.to_string().contains("it failed"), "{failed}");
+        for size in [3, 64, 65, 128, 129, 300] {
+            let all: Vec<u32> = (0..size).rev().collect();
+            let judged = |deployments: &[u32]| {
+                let ranking = wit::Ranking { deployments: deployments.into(), propensities: Vec::new() };
+                validate(&ranking, size as usize, &mut Vec::new()).map_err(|fault| fault.to_string())
+            };
+            assert_eq!(judged(&all), Ok(()));
+            assert!(judged(&[&all[1..], &[0]].concat()).unwrap_err().contains("again"));
+            assert!(judged(&[0, size]).unwrap_err().contains("names deployment"));
+            assert!(judged(&[0, u32::MAX]).unwrap_err().contains("names deployment"));
+        }
         assert!(answer(&[1], &[0.5, 0.5]).unwrap_err().to_string().contains("1 deployments and 2 propensities"));
     }
 }
