@@ -16,7 +16,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
 svg{width:100%;height:auto;background:#fafafa;border:1px solid #eee}text{font:11px system-ui,sans-serif;fill:#444}\
-.bar{fill:#3a6ea5}.limit{stroke:#b3261e;stroke-width:1.5;stroke-dasharray:5 3}.axis{stroke:#bbb}code{font-size:.85em;word-break:break-all}";
+.end{text-anchor:end}.bar{fill:#3a6ea5}.limit{stroke:#b3261e;stroke-width:1.5;stroke-dasharray:5 3}.axis{stroke:#bbb}code{font-size:.85em;word-break:break-all}";
 
 /// What was done, in the figures of a plan.
 pub(super) fn summary(experiment: &Experiment, kept: &[Kept], begun: Moment) -> Plan {
@@ -140,22 +140,59 @@ fn quality(out: &mut String, experiment: &Experiment, kept: &[Kept], done: &Plan
     let _ = write!(
         out,
         "<h2>Cost against <code>{}</code></h2><svg viewBox=\"0 0 700 300\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"270\" x2=\"680\" y2=\"270\"/>\
-         <line class=\"axis\" x1=\"60\" y1=\"20\" x2=\"60\" y2=\"270\"/><text x=\"560\" y=\"290\">USD an item, to {dearest:.5}</text>\
+         <line class=\"axis\" x1=\"60\" y1=\"20\" x2=\"60\" y2=\"270\"/><text class=\"end\" x=\"680\" y=\"290\">USD an item, to {dearest:.5}</text>\
          <text x=\"6\" y=\"16\">mean {}, to {best:.2}</text>",
         escaped(&field),
         escaped(&field),
     );
+    let place = |cost: f64, mean: f64| (60.0 + cost / dearest * (WIDE - 20.0), 270.0 - mean.max(0.0) / best * HIGH);
+    let mut taken: Vec<Taken> = points.iter().map(|(_, cost, mean)| Taken::dot(place(*cost, *mean))).collect();
     for (model, cost, mean) in points {
-        let (x, y) = (60.0 + cost / dearest * (WIDE - 20.0), 270.0 - mean.max(0.0) / best * HIGH);
-        let _ = write!(
-            out,
-            "<circle class=\"bar\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/><text x=\"{:.1}\" y=\"{:.1}\">{} ({mean:.2})</text>",
-            if x > 560.0 { x - 90.0 } else { x + 9.0 },
-            y + 4.0,
-            escaped(model)
-        );
+        let (x, y) = place(cost, mean);
+        let name = format!("{model} ({mean:.2})");
+        let _ = write!(out, "<circle class=\"bar\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>");
+        let (label, left) = Taken::label(&name, (x, y), &taken);
+        let (class, at) = if left { (" class=\"end\"", x - 9.0) } else { ("", x + 9.0) };
+        let _ = write!(out, "<text{class} x=\"{at:.1}\" y=\"{:.1}\">{}</text>", label.bottom - 3.0, escaped(&name));
+        taken.push(label);
     }
     out.push_str("</svg>");
+}
+
+/// What is drawn already of a chart, where no name may be written.
+struct Taken {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+impl Taken {
+    const LINE: f64 = 15.0;
+
+    fn dot((x, y): (f64, f64)) -> Self {
+        Self { left: x - 6.0, right: x + 6.0, top: y - 6.0, bottom: y + 6.0 }
+    }
+
+    /// Beside its dot, on the side with the room, and as many lines further down (or up, in the lower half) as others need; and
+    /// whether it is on the left.
+    fn label(name: &str, (x, y): (f64, f64), taken: &[Self]) -> (Self, bool) {
+        #[expect(clippy::cast_precision_loss, reason = "the width of a name")]
+        let wide = name.chars().count() as f64 * 6.6;
+        let on_left = x + 9.0 + wide > 695.0;
+        let left = if on_left { x - 9.0 - wide } else { x + 9.0 };
+        let step = if y < 150.0 { Self::LINE } else { -Self::LINE };
+        let mut label = Self { left, right: left + wide, top: y - 8.0, bottom: y + 7.0 };
+        while taken.iter().any(|other| label.meets(other)) && label.top > Self::LINE && label.bottom < 255.0 {
+            label.top += step;
+            label.bottom += step;
+        }
+        (label, on_left)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
+    }
 }
 
 /// Tokens of each minute against the limit; of many minutes, the mean of several in one bar.
@@ -172,7 +209,7 @@ pub(crate) fn by_minute(out: &mut String, title: &str, tokens: &[u64], limit: Op
     let _ = write!(
         out,
         "<h2>Tokens by minute: {}</h2><svg viewBox=\"0 0 700 170\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"150\" x2=\"680\" y2=\"150\"/>\
-         <text x=\"6\" y=\"24\">{most:.0}</text><text x=\"6\" y=\"152\">0</text><text x=\"600\" y=\"165\">minute {}</text>",
+         <text x=\"6\" y=\"24\">{most:.0}</text><text x=\"6\" y=\"152\">0</text><text class=\"end\" x=\"680\" y=\"165\">minute {}</text>",
         escaped(title),
         tokens.len(),
     );
@@ -191,7 +228,7 @@ pub(crate) fn by_minute(out: &mut String, title: &str, tokens: &[u64], limit: Op
         let y = 150.0 - number(limit) / most * HIGH;
         let _ = write!(
             out,
-            "<line class=\"limit\" x1=\"60\" y1=\"{y:.2}\" x2=\"680\" y2=\"{y:.2}\"/><text x=\"560\" y=\"{:.2}\">limit {limit}</text>",
+            "<line class=\"limit\" x1=\"60\" y1=\"{y:.2}\" x2=\"680\" y2=\"{y:.2}\"/><text class=\"end\" x=\"680\" y=\"{:.2}\">limit {limit}</text>",
             y - 4.0
         );
     }

@@ -58,8 +58,9 @@ cargo xtask prove shared
   limits: 5,000- to 15,000-token prompts against providers that enforce a strict sliding limit, on virtual time: refusals by the
   provider, the share of the limit that is used, and how far from the ideal duration.
 
-  experiments: plans against runs on virtual time, alone and in batches, with one to four keys: time, cost, tokens, refusals; and a run
-  over HTTP that is killed at random moments and started again until it is done.
+  experiments: plans against runs on virtual time, alone and in batches, with one to four keys: time, cost, tokens, refusals, the share
+  of the limit that is used while calls wait, and what each recommendation gains; runs over HTTP against their plans, with and
+  without faults (time and share are only shown); and one that is killed at ten random moments and started again until it is done, by the provider's own count.
 
   shared: the same over real sockets in windows of six seconds: one gateway, two that share a Redis server, and two whose server is
   killed and started again.

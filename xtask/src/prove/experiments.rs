@@ -1,13 +1,12 @@
 //! `cargo xtask prove experiments`: what a plan foretells is what a run takes, and a run that is killed loses and repeats nothing.
 //!
 //! Plans and runs go through the same pipeline on virtual time: the plan's providers are what is expected of them, the run's enforce a
-//! strict sliding limit. Then the built command runs over HTTP in a short window, and is killed with -9 again and again.
+//! strict sliding limit. Then the built command runs over HTTP in a short window, and is killed with -9 again and again (`experiments/live.rs`).
 
-use std::collections::BTreeSet;
+mod live;
+
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +25,6 @@ use witgate::policy::{Compiler, EngineOptions};
 use witgate::provider::simulated::Simulated;
 use witgate::reload::{ConfigSource, PolicySource, Sources};
 use witgate::start::{Options, assemble};
-use witgate::store::{ItemState, ItemStore};
 use witgate::telemetry::DroppedLines;
 use witgate::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
@@ -37,15 +35,27 @@ const BEGIN: Moment = Moment::from_millis(1_800_000_000_000);
 const TPM: u64 = 30_000;
 /// Words of the framework, each a token.
 const FRAMEWORK: u64 = 2_500;
-/// Tokens of all texts.
-const TEXTS: u64 = 400_000;
+/// Tokens of all texts, about: a third of it, in texts of 1,700 to 5,000.
+const TEXTS: u64 = 900_000;
 /// What a run may differ by from its plan.
 const WITHIN: f64 = 0.05;
 const REPLY: Duration = Duration::from_secs(8);
 /// Tokens of the results that the simulated provider makes of the schema.
 const OUTPUT: u32 = 85;
 const SCHEMA: &str = "{type: object, required: [reason], properties: {reason: {type: string, minLength: 400}}}";
-const KILLS: usize = 6;
+/// The share of a limit that is used while calls wait for it, at least.
+const SHARE: f64 = 0.95;
+
+/// What is planned and carried out.
+#[derive(Clone, Copy)]
+struct Shape {
+    keys: u32,
+    tpm: u64,
+    texts: u64,
+    batch: Option<u32>,
+}
+
+const PLAIN: Shape = Shape { keys: 1, tpm: TPM, texts: TEXTS, batch: None };
 
 /// Proves it.
 ///
@@ -53,59 +63,106 @@ const KILLS: usize = 6;
 /// A run that is not as planned, a refusal by a provider, an item that is lost or answered twice.
 pub(super) fn prove(root: &Path) -> Result<(), String> {
     let mut wrong = Vec::new();
+    let live = std::thread::spawn(live::prove);
     say(&format!(
-        "{:<12} {:>4} {:>6} {:>17} {:>17} {:>21} {:>5} {:>6}",
-        "case", "keys", "calls", "minutes", "USD", "tokens", "429s", "share"
+        "{:<12} {:>4} {:>7} {:>6} {:>17} {:>17} {:>21} {:>5} {:>6}",
+        "case", "keys", "TPM", "calls", "minutes", "USD", "tokens", "429s", "share"
     ));
-    let mut minutes = Vec::new();
-    let mut promised = None;
-    for (name, keys, batch) in
-        [("individual", 1, None), ("individual", 2, None), ("individual", 4, None), ("batched", 2, Some(15_000))]
-    {
-        let case = Case::new(root, keys, batch)?;
-        let advise = keys == 1;
-        let plan = case.plan(advise)?;
-        if advise {
-            let added = plan.recommendations.iter().find(|one| one.what_if.as_deref() == Some("add-key g"));
-            promised = added.map(|one| one.saves_minutes);
-        }
-        let (done, refused) = case.run()?;
-        let usd = |plan: &Plan| plan.cost_usd.map_or(0.0, |cost| cost.expected);
-        let pairs = [
-            ("minutes", plan.estimated_duration_minutes, done.estimated_duration_minutes),
-            ("USD", usd(&plan), usd(&done)),
-            ("tokens", figure(plan.total_estimated_tokens), figure(done.total_estimated_tokens)),
-        ];
-        let mut line = format!("{name:<12} {keys:>4} {:>6}", done.calls);
-        for ((what, planned, done), digits) in pairs.into_iter().zip([1, 2, 0]) {
-            let _ = write!(line, " {:>17}", format!("{planned:.digits$} → {done:.digits$}"));
-            if (done / planned - 1.0).abs() > WITHIN {
-                wrong.push(format!("{name}, {keys} keys: {what} were planned as {planned:.3} and came to {done:.3}"));
-            }
-        }
-        say(&format!("{line} {refused:>5} {:>6.3}", done.models.first().map_or(0.0, |model| model.utilization)));
-        if refused > 0 || done.failing > 0 || !plan.feasible {
-            wrong.push(format!(
-                "{name}, {keys} keys: {refused} refusals, {} failures, {:?}",
-                done.failing, plan.reasons
-            ));
-        }
-        if batch.is_none() {
-            minutes.push(done.estimated_duration_minutes);
+    let first = compared(root, "individual", PLAIN, true, &mut wrong)?;
+    let mut gained = Vec::new();
+    // Limits that hold eleven batches: of two that fit into one, a tenth is lost to what no third one fills. They are sent as soon as
+    // those of a minute ago count no more, so that a run ends in whole minutes: within 5 % is one of more than twenty.
+    let large = Shape { tpm: 150_000, texts: 7_500_000, batch: Some(15_000), ..PLAIN };
+    for (name, told, shape) in [
+        ("individual", Some("add-key g".to_owned()), Shape { keys: 2, ..PLAIN }),
+        ("individual", None, Shape { keys: 4, ..PLAIN }),
+        ("twice the TPM", Some(format!("tpm g={}", 2 * TPM)), Shape { tpm: 2 * TPM, ..PLAIN }),
+        ("batched", Some("batch=15000".to_owned()), Shape { batch: Some(15_000), ..PLAIN }),
+        ("batched", None, large),
+    ] {
+        let (_, done) = compared(root, name, shape, false, &mut wrong)?;
+        gained.extend(told.map(|told| (told, first.1.estimated_duration_minutes - done.estimated_duration_minutes)));
+    }
+    for (told, gained) in gained {
+        let promised = first.0.recommendations.iter().find(|one| one.what_if.as_deref() == Some(&told));
+        let Some(promised) = promised.map(|one| one.saves_minutes) else {
+            wrong.push(format!("`{told}` was not recommended where one limit holds everything back"));
+            continue;
+        };
+        say(&format!("{told}: {promised:.1} minutes promised, {gained:.1} gained"));
+        if (gained / promised - 1.0).abs() > WITHIN {
+            wrong.push(format!("{told} was to save {promised:.1} minutes and saved {gained:.1}"));
         }
     }
-    match (promised, minutes.as_slice()) {
-        (Some(promised), [one, two, ..]) => {
-            let gained = one - two;
-            say(&format!("another key: {promised:.1} minutes promised, {gained:.1} gained"));
-            if (gained / promised - 1.0).abs() > WITHIN {
-                wrong.push(format!("another key was to save {promised:.1} minutes and saved {gained:.1}"));
-            }
-        }
-        _ => wrong.push("another key was not recommended where one limits everything".to_owned()),
-    }
-    killed(&mut wrong)?;
+    wrong.extend(live.join().map_err(|_panicked| "the live runs ended with a panic")??);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// A plan, and the run of it.
+fn compared(
+    root: &Path,
+    name: &str,
+    shape: Shape,
+    advise: bool,
+    wrong: &mut Vec<String>,
+) -> Result<(Plan, Plan), String> {
+    let Shape { keys, tpm, batch, .. } = shape;
+    let case = Case::new(root, shape)?;
+    let plan = case.plan(advise)?;
+    let (done, refused) = case.run()?;
+    let usd = |plan: &Plan| plan.cost_usd.map_or(0.0, |cost| cost.expected);
+    let pairs = [
+        ("minutes", plan.estimated_duration_minutes, done.estimated_duration_minutes),
+        ("USD", usd(&plan), usd(&done)),
+        ("tokens", figure(plan.total_estimated_tokens), figure(done.total_estimated_tokens)),
+    ];
+    let mut line = format!("{name:<12} {keys:>4} {tpm:>7} {:>6}", done.calls);
+    for ((what, planned, done), digits) in pairs.into_iter().zip([1, 2, 0]) {
+        let _ = write!(line, " {:>17}", format!("{planned:.digits$} → {done:.digits$}"));
+        if (done / planned - 1.0).abs() > WITHIN {
+            wrong.push(format!("{name}, {keys} keys: {what} were planned as {planned:.3} and came to {done:.3}"));
+        }
+    }
+    let rows =
+        std::fs::read_to_string(case.folder.path().join("out/results.jsonl")).map_err(|fault| fault.to_string())?;
+    let filled = saturated(&rows, Duration::from_mins(1), u64::from(keys) * tpm)?;
+    say(&format!("{line} {refused:>5} {filled:>6.3}"));
+    if refused > 0 || done.failing > 0 || !plan.feasible {
+        wrong.push(format!("{name}, {keys} keys: {refused} refusals, {} failures, {:?}", done.failing, plan.reasons));
+    }
+    // Batches of which two fit into a limit leave what no third one fills.
+    if filled < SHARE && (batch.is_none() || tpm > TPM) {
+        wrong.push(format!("{name}, {keys} keys: while calls waited {filled:.3} of the limit was used"));
+    }
+    Ok((plan, done))
+}
+
+/// The share of a limit that was used while calls waited for it: what was sent before the last window of the run, over the time until then.
+/// Of all moments in that window, the one at which it is least.
+fn saturated(rows: &str, window: Duration, limit: u64) -> Result<f64, String> {
+    let mut sent: Vec<(f64, u64)> = Vec::new();
+    for line in rows.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).map_err(|fault| fault.to_string())?;
+        let at = row["sent"].as_str().and_then(Moment::parse).ok_or("a row without its time")?;
+        // The date is read to the second; its thousandths follow the dot.
+        let millis = row["sent"].as_str().and_then(|text| text.split('.').nth(1)?.get(..3)?.parse::<u32>().ok());
+        let tokens = row["input_tokens"].as_u64().zip(row["output_tokens"].as_u64());
+        let (input, output) = tokens.ok_or("a row without its tokens")?;
+        sent.push((figure(at.as_millis()) / 1e3 + f64::from(millis.unwrap_or_default()) / 1e3, input + output));
+    }
+    sent.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (Some(first), Some(last)) = (sent.first(), sent.last()) else { return Err("no rows".to_owned()) };
+    let (begin, window) = (first.0, window.as_secs_f64());
+    let late = last.0 - window * 0.9;
+    let mut before = 0;
+    let mut lowest = f64::INFINITY;
+    for (at, tokens) in &sent {
+        if *at > late && *at > begin + window * 0.9 {
+            lowest = lowest.min(figure(before) / (figure(limit) * (at - begin) / window));
+        }
+        before += tokens;
+    }
+    Ok(lowest)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures of a table")]
@@ -117,18 +174,19 @@ fn figure(count: u64) -> f64 {
 struct Case {
     folder: tempfile::TempDir,
     experiment: Experiment,
-    keys: u32,
+    shape: Shape,
     cache: PathBuf,
 }
 
 impl Case {
-    fn new(root: &Path, keys: u32, batch: Option<u32>) -> Result<Self, String> {
+    fn new(root: &Path, shape: Shape) -> Result<Self, String> {
+        let Shape { keys, tpm, texts, batch } = shape;
         let folder = tempfile::tempdir().map_err(|fault| fault.to_string())?;
         let mut config = "model_list:\n".to_owned();
         for key in 0..keys {
             let _ = writeln!(
                 config,
-                "- {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"http://k{key}.test/v1\", api_key: sk-{key}, tpm: {TPM}}}}}"
+                "- {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"http://k{key}.test/v1\", api_key: sk-{key}, tpm: {tpm}}}}}"
             );
         }
         let batch = batch.map_or_else(String::new, |tokens| format!("batch: {{max_tokens: {tokens}}}\n"));
@@ -138,7 +196,7 @@ impl Case {
              expect: {{output_tokens: {OUTPUT}, first_token_seconds: {}, tokens_per_second: 1000000}}\n",
             REPLY.as_secs()
         );
-        let texts: Vec<String> = sizes(TEXTS)
+        let texts: Vec<String> = sizes(texts)
             .into_iter()
             .zip(0..)
             // A third of what `limits` sends: texts of 1,700 to 5,000 tokens.
@@ -152,7 +210,7 @@ impl Case {
         write("e.yaml", &file)?;
         let path = folder.path().join("e.yaml");
         let experiment = experiment::load(&path, None, &|_| None).map_err(|problems| problems.to_string())?;
-        Ok(Self { folder, experiment, keys, cache: root.join("target/prove/compiled") })
+        Ok(Self { folder, experiment, shape, cache: root.join("target/prove/compiled") })
     }
 
     fn assembler(&self) -> Box<Assemble<'static>> {
@@ -200,7 +258,7 @@ impl Case {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.map_err(|fault| fault.to_string())?.block_on(async {
             let clock = Clock::starting_at(BEGIN);
-            let provider = Arc::new(Strict::new(clock, self.keys));
+            let provider = Arc::new(Strict::new(clock, self.shape));
             let adjust = experiment::for_run(&self.experiment, None);
             let upstream = Arc::clone(&provider) as Arc<dyn Upstream>;
             let assemble = self.assembler();
@@ -228,14 +286,14 @@ struct Strict {
 }
 
 impl Strict {
-    fn new(clock: Clock, keys: u32) -> Self {
+    fn new(clock: Clock, shape: Shape) -> Self {
         let model = SimulatedModel {
             ttft_ms: REPLY.as_secs_f64() * 1e3,
             output_tokens: OUTPUT,
-            tpm: Some(TPM),
+            tpm: Some(shape.tpm),
             ..SimulatedModel::default()
         };
-        let models = (0..keys).map(|key| (DeploymentId::from(format!("k{key}")), Arc::new(model.clone())));
+        let models = (0..shape.keys).map(|key| (DeploymentId::from(format!("k{key}")), Arc::new(model.clone())));
         Self { simulated: Simulated::new(clock, models.collect()), refused: Mutex::default() }
     }
 }
@@ -252,121 +310,4 @@ impl Upstream for Strict {
             Ok(answer)
         })
     }
-}
-
-/// The built commands, by name.
-fn binary() -> Result<PathBuf, String> {
-    Ok(std::env::current_exe().map_err(|problem| problem.to_string())?.with_file_name("witgate"))
-}
-
-/// A child that does not outlive this proof.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
-        let _waited = self.0.wait();
-    }
-}
-
-/// A run over HTTP that is killed at random moments until it is done.
-fn killed(wrong: &mut Vec<String>) -> Result<(), String> {
-    let folder = tempfile::tempdir().map_err(|fault| fault.to_string())?;
-    let mut provider = Killed(
-        Command::new(binary()?)
-            .args([
-                "simulate-provider",
-                "--port",
-                "0",
-                "--ttft-ms",
-                "150",
-                "--tokens-per-second",
-                "0",
-                "--window-seconds",
-                "0.4",
-            ])
-            .args(["--tpm", "2400", "--output-tokens", "20", "--log", "error"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|problem| format!("the simulated provider: {problem}\nhint: cargo build"))?,
-    );
-    let mut line = String::new();
-    let stdout = provider.0.stdout.take().ok_or("no standard output")?;
-    BufReader::new(stdout).read_line(&mut line).map_err(|problem| problem.to_string())?;
-    let address = line.trim().rsplit("http://").next().ok_or("no address")?.to_owned();
-    let write =
-        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).map_err(|fault| fault.to_string());
-    write(
-        "gateway.yaml",
-        &format!(
-            "model_list:\n- {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"http://{address}/v1\", api_key: sk-x, tpm: 2200, token_usage_window: 0.4}}}}\n"
-        ),
-    )?;
-    let texts: Vec<String> = (0..120)
-        .map(|number| format!("{{\"name\": \"t{number:03}\", \"text\": \"{} {number}\"}}\n", words(250)))
-        .collect();
-    write("texts.jsonl", &texts.concat())?;
-    write(
-        "e.yaml",
-        "config: gateway.yaml\ninputs: {jsonl: texts.jsonl, id: name}\nprompt: {user: \"{{text}}\"}\nmatrix: {models: [g]}\noutput: out\n",
-    )?;
-    let mut chance = 42_u64;
-    let mut kills = 0;
-    let mut under_way = 0;
-    loop {
-        let mut run = Killed(
-            Command::new(binary()?)
-                .args(["run", "e.yaml"])
-                .current_dir(folder.path())
-                .env("XDG_STATE_HOME", folder.path())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .map_err(|problem| problem.to_string())?,
-        );
-        if kills == KILLS {
-            let status = run.0.wait().map_err(|problem| problem.to_string())?;
-            if !status.success() {
-                wrong.push(format!("the run that was killed {KILLS} times ended with {status}"));
-            }
-            break;
-        }
-        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis(1_700 + (chance >> 33) % 1_500));
-        if run.0.try_wait().map_err(|problem| problem.to_string())?.is_some() {
-            say(&format!("the run was done before kill {}", kills + 1));
-            break;
-        }
-        drop(run);
-        kills += 1;
-        let state = folder.path().join("out/state.db");
-        if state.exists() {
-            let items = ItemStore::open(&state)?.items()?;
-            under_way += items.iter().filter(|item| item.state == ItemState::Sent).count();
-        }
-    }
-    let results =
-        std::fs::read_to_string(folder.path().join("out/results.jsonl")).map_err(|fault| fault.to_string())?;
-    let ids: Vec<&str> =
-        results.lines().filter_map(|line| line.split("\"item\":\"").nth(1)?.split('"').next()).collect();
-    let different: BTreeSet<&str> = ids.iter().copied().collect();
-    let items = ItemStore::open(&folder.path().join("out/state.db"))?.items()?;
-    let sent: u64 = items.iter().map(|item| u64::from(item.sent)).sum();
-    say(&format!(
-        "killed {kills} times: {} items, {} rows of {} items, {sent} requests sent, {under_way} under way at the kills",
-        items.len(),
-        ids.len(),
-        different.len()
-    ));
-    if ids.len() != items.len() || different.len() != items.len() {
-        wrong.push("an item is missing from the results, or there twice".to_owned());
-    }
-    if sent > (items.len() + under_way) as u64 {
-        wrong.push(format!(
-            "{sent} requests were sent for {} items and {under_way} under way at the kills",
-            items.len()
-        ));
-    }
-    Ok(())
 }
