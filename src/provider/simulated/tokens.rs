@@ -6,9 +6,9 @@
 //! no tables, and does not exceed theirs.
 //!
 //! A message is 3 tokens beside its content and a request 3 more, as OpenAI counts; a picture is 85, the least
-//! one costs there. Tools and calls count as their names and their JSON.
+//! one costs there. Tools, calls and the schema of a reply count as their names and their JSON.
 
-use crate::chat::{ChatRequest, Part, PartKind, Role, Tool};
+use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Role, Tool};
 
 const PER_MESSAGE: u64 = 3;
 const PER_REQUEST: u64 = 3;
@@ -82,6 +82,11 @@ pub(super) fn survey(request: &ChatRequest) -> (u64, u64) {
             }
             Tool::Other(value) => survey.text(&value.to_string()),
         }
+    }
+    // It is no part of what is said: the same conversation is answered alike.
+    if let Some(OutputFormat::JsonSchema { name, description, schema, .. }) = &request.output {
+        let texts = [name.as_deref().unwrap_or_default(), description.as_deref().unwrap_or_default()];
+        survey.tokens += texts.into_iter().map(count).sum::<u64>() + count(&schema.to_string());
     }
     (survey.print, survey.tokens)
 }
