@@ -81,7 +81,7 @@ enum Command {
     Plan(PlanArgs),
     /// Carry an experiment out, or go on with it: what is answered already is not asked again. An interrupt lets what was sent finish and
     /// keeps the state. Ends with 0 where every item is answered, 3 where it stopped before.
-    Run(RunArgs),
+    Run(run::RunArgs),
     /// Look at runs from elsewhere: how far each is, and whether it goes on.
     Runs {
         /// Where they are looked for.
@@ -183,30 +183,6 @@ struct PlanArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Args)]
-struct RunArgs {
-    /// The experiment.
-    file: PathBuf,
-    /// Another configuration of the gateway than the one it names.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Another folder of results than the one it names.
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// Ask those again that failed before.
-    #[arg(long)]
-    retry_failed: bool,
-    /// Go on in the background, whatever becomes of this terminal; what would be said goes into `run.log` among the results.
-    #[arg(long)]
-    detach: bool,
-    /// Go on though the plan is not feasible: what cannot be answered ends among the failures.
-    #[arg(long)]
-    anyway: bool,
-    /// What is logged beside progress, as for `serve`.
-    #[arg(long, default_value = "warn", env = "WITGATE_LOG")]
-    log: String,
 }
 
 #[derive(Debug, Subcommand)]

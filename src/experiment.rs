@@ -25,6 +25,7 @@ mod report;
 mod results;
 mod runner;
 mod what_if;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ use crate::upstream::Upstream;
 pub(crate) use adjust::spoken_as_simulated;
 pub use adjust::{for_plan, for_run, ledger_in, patient};
 pub use answer::{Answer, End, Failure};
-pub use execute::RunFolder;
+pub use execute::{RunFolder, Worker};
 pub use heard::Heard;
 pub use items::{Call, Item};
 pub use load::load;

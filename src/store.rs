@@ -13,6 +13,7 @@ mod items;
 mod keys;
 mod postgres;
 mod schema;
+mod shared_items;
 mod spend;
 mod spent;
 mod state_file;
@@ -43,8 +44,9 @@ use postgres::{Connection, Postgres};
 
 pub use batches::{BatchStore, KeptBatch, KeptFile, LineCounts, LineEnd, LinePlace, Listed};
 pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
-pub use items::{ItemState, ItemStore, KeptItem};
+pub use items::{ItemState, ItemStore, Items, KeptItem};
 pub use keys::KeyStore;
+pub use shared_items::{Counts, SharedItems};
 pub use spend::{Arrived, By, Logged, Period, Reader, Replies, Spend};
 
 /// How long a record waits for others before it is written.

@@ -1,18 +1,20 @@
 //! `witgate run` and `witgate runs`: an experiment carried out in this process, and a look at others.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::experiment::{self, Experiment, Finish, ModelProgress, Progress, RunFolder, Wanted, for_run};
+use crate::experiment::{self, Experiment, Finish, ModelProgress, Progress, RunFolder, Wanted, Worker, for_run};
 use crate::id::GroupName;
 use crate::limits::{Dimension, LimitStore};
 use crate::money::NanoUsd;
@@ -20,12 +22,50 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{LogFormat, init_log};
 
 use super::experiment::{assembler, planned};
-use super::{RunArgs, environment, fail, say, serve};
+use super::{environment, fail, say, serve};
 
 /// How often progress is told where nobody looks on, and where somebody does.
 const TOLD_EVERY: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(1)];
 /// The exit code of a run that is not done.
 const NOT_DONE: u8 = 3;
+
+/// Whether it is one of several.
+#[derive(Debug, Args)]
+pub(super) struct WorkerArgs {
+    /// Carry it out together with others of the same command, here or on other machines, through the configuration's `database_url`.
+    #[arg(long)]
+    worker: bool,
+    /// After so many seconds without a sign of a worker, others take what it had in hand.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "worker", value_parser = clap::value_parser!(u64).range(2..=86_400))]
+    lease: u64,
+}
+
+/// What `witgate run` is told.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The experiment.
+    file: PathBuf,
+    /// Another configuration of the gateway than the one it names.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Another folder of results than the one it names.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Ask those again that failed before.
+    #[arg(long)]
+    retry_failed: bool,
+    /// Go on in the background, whatever becomes of this terminal; what would be said goes into `run.log` among the results.
+    #[arg(long)]
+    detach: bool,
+    /// Go on though the plan is not feasible: what cannot be answered ends among the failures.
+    #[arg(long)]
+    anyway: bool,
+    #[command(flatten)]
+    workers: WorkerArgs,
+    /// What is logged beside progress, as for `serve`.
+    #[arg(long, default_value = "warn", env = "WITGATE_LOG")]
+    log: String,
+}
 
 /// Carries an experiment out, or on.
 pub(super) fn run(arguments: &RunArgs) -> ExitCode {
@@ -37,17 +77,17 @@ pub(super) fn run(arguments: &RunArgs) -> ExitCode {
     if let Some(output) = &arguments.output {
         found.file.output.value.clone_from(output);
     }
-    let done = if arguments.detach { detached(&found) } else { carried_out(&found, arguments) };
+    let done = if arguments.detach { detached(&found, arguments) } else { carried_out(&found, arguments) };
     done.unwrap_or_else(fail)
 }
 
 /// The same command in a process of its own, which no terminal ends.
-fn detached(found: &Experiment) -> Result<ExitCode, String> {
+fn detached(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, String> {
     let output = &found.file.output.value;
     let failed = |fault: std::io::Error| format!("{}: {fault}", output.display());
     let program = std::env::current_exe().map_err(|fault| fault.to_string())?;
     // Beside the folder's state, which a folder of results begins with: one with a log alone would be taken for somebody else's.
-    drop(RunFolder::open(found, output, false, Clock::system().now())?);
+    drop(opened(found, arguments, false, Clock::system())?);
     let log = std::fs::File::options().create(true).append(true).open(output.join("run.log")).map_err(failed)?;
     let again = log.try_clone().map_err(failed)?;
     let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
@@ -68,6 +108,33 @@ fn detached(found: &Experiment) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The run's folder: this process's own, or one of several workers'.
+fn opened(found: &Experiment, arguments: &RunArgs, retry_failed: bool, clock: Clock) -> Result<RunFolder, String> {
+    let output = &found.file.output.value;
+    if !arguments.workers.worker {
+        return RunFolder::open(found, output, retry_failed, clock.now());
+    }
+    let Some(url) = found.settings.ledger.as_ref().and_then(|ledger| ledger.server.clone()) else {
+        return Err("workers meet in a Postgres server, and the configuration names none\n\
+             hint: general_settings: {database_url: os.environ/DATABASE_URL}"
+            .to_owned());
+    };
+    if let Some(budget) = &found.file.budget {
+        let at = &budget.at;
+        return Err(format!(
+            "{}:{}:{}: this budget is kept by one process, and workers are several\n\
+             hint: leave it out and give the gateway's configuration a budget, which Redis shares",
+            at.file, at.line, at.column
+        ));
+    }
+    if found.settings.shared_limits.is_none() {
+        tracing::warn!("the configuration names no Redis server: each worker takes every limit for its own");
+    }
+    let name = format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish());
+    let worker = Worker { url, name, lease: Duration::from_secs(arguments.workers.lease) };
+    RunFolder::join(found, output, worker, retry_failed)
+}
+
 fn carried_out(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
@@ -76,7 +143,7 @@ fn carried_out(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, Stri
         Clock::system()
     };
     let output = &found.file.output.value;
-    let folder = RunFolder::open(found, output, arguments.retry_failed, clock.now())?;
+    let folder = opened(found, arguments, arguments.retry_failed, clock)?;
     if folder.is_planned()? {
         say(format_args!("going on in {}", output.display()));
     } else {

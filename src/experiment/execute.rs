@@ -1,11 +1,13 @@
 //! A run in its folder: locked while it goes on, its items kept in a file, results written when it ends, whyever that is.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use secrecy::SecretString;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -17,19 +19,34 @@ use crate::id::GroupName;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::pipeline::{Gateway, Recorder};
-use crate::store::{ItemState, ItemStore, KeptItem};
+use crate::policy::Digest;
+use crate::store::{ItemState, ItemStore, Items, KeptItem, SharedItems};
 
 /// The file of items.
 pub(super) const STATE: &str = "state.db";
 pub(super) const LOCK: &str = "lock";
+/// In the place of both, in a folder of one of several workers: which run it is of.
+const SHARED: &str = "shared-run";
 /// Beyond the window, what clocks and the way to a provider may differ by.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// The folder of a run, which nobody else carries on meanwhile.
+/// The folder of a run, which nobody else carries on meanwhile; or what one of several workers leaves behind of theirs.
 pub struct RunFolder {
     path: PathBuf,
-    store: Arc<ItemStore>,
-    _lock: File,
+    store: Arc<dyn Items>,
+    shared: Option<Arc<SharedItems>>,
+    _lock: Option<File>,
+}
+
+/// One of several workers.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The server where they meet.
+    pub url: SecretString,
+    /// A name that no other has.
+    pub name: String,
+    /// How long it holds what it takes without saying that it is there.
+    pub lease: Duration,
 }
 
 /// What is kept of an item, read.
@@ -50,8 +67,8 @@ impl RunFolder {
         let shown = path.display();
         let failed = |fault: &dyn std::fmt::Display| format!("{shown}: {fault}");
         let state = path.join(STATE);
-        if !state.exists() && path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(format!("{shown} holds files and no run\nhint: name an empty or new folder with `output`"));
+        if !state.exists() {
+            must_be_empty(path)?;
         }
         std::fs::create_dir_all(path).map_err(|fault| failed(&fault))?;
         let lock = File::create(path.join(LOCK)).map_err(|fault| failed(&fault))?;
@@ -78,7 +95,45 @@ impl RunFolder {
         if retry_failed {
             store.retry_failed()?;
         }
-        Ok(Self { path: path.to_owned(), store: Arc::new(store), _lock: lock })
+        Ok(Self { path: path.to_owned(), store: Arc::new(store), shared: None, _lock: Some(lock) })
+    }
+
+    /// Joins the workers that carry `experiment` out, as the first or a later one, and leaves in `path` what comes of it.
+    ///
+    /// # Errors
+    /// The folder is of another run or cannot be written, or the server cannot be reached.
+    pub fn join(experiment: &Experiment, path: &Path, worker: Worker, retry_failed: bool) -> Result<Self, String> {
+        let shown = path.display();
+        let failed = |fault: &dyn std::fmt::Display| format!("{shown}: {fault}");
+        let name = &experiment.file.name;
+        let run = Digest::of(json!([name, experiment.digest]).to_string().as_bytes()).to_string();
+        let mark = path.join(SHARED);
+        match std::fs::read_to_string(&mark) {
+            Ok(other) if other.trim() != run => {
+                return Err(format!(
+                    "{shown} holds results of another experiment, or this one has changed since\n\
+                     hint: name another folder with `output` or --output"
+                ));
+            }
+            Ok(_) => {}
+            Err(_) => must_be_empty(path)?,
+        }
+        let items = SharedItems::open(&worker.url, run.clone(), worker.name, worker.lease)?;
+        let asked = experiment.items.iter().zip(0..);
+        let asked = asked.map(|(item, place)| (item.id.as_str(), experiment.run_of(place).model.as_str()));
+        items.begin(&[("digest", &*experiment.digest), ("name", name)], asked)?;
+        std::fs::create_dir_all(path).map_err(|fault| failed(&fault))?;
+        results::replace(&mark, format!("{run}\n").as_bytes())?;
+        if retry_failed {
+            items.retry_failed()?;
+        }
+        let items = Arc::new(items);
+        Ok(Self {
+            path: path.to_owned(),
+            store: Arc::clone(&items) as Arc<dyn Items>,
+            shared: Some(items),
+            _lock: None,
+        })
     }
 
     /// When the run was begun first.
@@ -167,11 +222,16 @@ impl RunFolder {
         let kept = self.kept(experiment)?;
         // What was paid for replies that came to nothing is in no item.
         let spent = tell(experiment, &kept, &progress).max(self.store.paid()?);
-        if kept.iter().any(|kept| kept.end.is_none()) && !wait_for_window(experiment, &kept, clock, &stop).await {
+        // Of what others send now, limits that workers share know.
+        let joins = self.shared.as_ref().map_or(Ok(false), |shared| shared.has_others())?;
+        if !joins
+            && kept.iter().any(|kept| kept.end.is_none())
+            && !wait_for_window(experiment, &kept, clock, &stop).await
+        {
             return Ok(Finish::Stopped);
         }
         let open = kept.iter().filter(|kept| kept.end.is_none()).map(|kept| kept.item);
-        let calls = experiment.calls(open);
+        let calls = if self.shared.is_some() { BTreeMap::new() } else { experiment.calls(open) };
         let ids = experiment.items.iter().map(|item| item.id.clone()).collect();
         let gateway = Arc::new(gateway);
         let time = experiment.file.deadline.as_ref().map(|deadline| {
@@ -188,9 +248,15 @@ impl RunFolder {
             spent,
             time,
             planned: None,
+            shared: self.shared.as_deref(),
         };
         // Whatever ended it, what is answered is left behind.
         let finish = runner.run(calls).await;
+        if let Some(shared) = &self.shared
+            && let Err(why) = shared.release()
+        {
+            tracing::warn!(why, "others wait until the lease of what was not ended here is over");
+        }
         if let Some(ledger) = &gateway.ledger {
             ledger.finish();
         }
@@ -216,6 +282,15 @@ impl RunFolder {
         let page = report::page(experiment, &kept, &done, &calibration, &manifest);
         results::replace(&self.path.join("report.html"), page.as_bytes())
     }
+}
+
+/// A folder that holds no run must hold nothing else.
+fn must_be_empty(path: &Path) -> Result<(), String> {
+    if path.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        let shown = path.display();
+        return Err(format!("{shown} holds files and no such run\nhint: name an empty or new folder with `output`"));
+    }
+    Ok(())
 }
 
 /// What was spent before; each model's progress is told.
@@ -258,15 +333,15 @@ async fn wait_for_window(experiment: &Experiment, kept: &[Kept], clock: Clock, s
 
 /// Keeps ends in the run's file.
 struct Stored {
-    store: Arc<ItemStore>,
+    store: Arc<dyn Items>,
     ids: Vec<String>,
     clock: Clock,
 }
 
 impl Journal for Stored {
     fn sent(&self, items: &[usize]) {
-        let ids = items.iter().filter_map(|item| self.ids.get(*item)).map(String::as_str);
-        if let Err(why) = self.store.sent(ids, self.clock.now().as_millis()) {
+        let ids: Vec<&str> = items.iter().filter_map(|item| self.ids.get(*item)).map(String::as_str).collect();
+        if let Err(why) = self.store.sent(&ids, self.clock.now().as_millis()) {
             tracing::error!(why, "it is not noted that items are sent");
         }
     }

@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::Answer;
 use super::execute::{LOCK, STATE};
 use crate::money::NanoUsd;
-use crate::store::{ItemState, ItemStore};
+use crate::store::{ItemState, ItemStore, Items as _};
 
 /// Folders below the one that is looked into.
 const DEEPEST: u32 = 3;

@@ -191,6 +191,7 @@ fn simulate(
             spent: NanoUsd::default(),
             time: None,
             planned: Some(&**expectations),
+            shared: None,
         };
         runner.run(calls).await.map_err(|why| vec![why])?;
         let kept = std::mem::take(&mut *journal.0.lock().unwrap_or_else(PoisonError::into_inner));

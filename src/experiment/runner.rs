@@ -18,17 +18,22 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Took, is_out_of_money, may_be_one, may_pass, results};
 use super::budget::Purse;
 use super::planned::Expectations;
+use super::workers::Taking;
 use super::{Call, End, Experiment, Failure, Heard, Progress};
 use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::format::{self, ClientRequest};
 use crate::id::GroupName;
 use crate::money::NanoUsd;
 use crate::pipeline::{Gateway, ReplyMeta, RequestGuard, Served};
+use crate::store::SharedItems;
 
 /// The first pause before a request is made again whose refusal says nothing; each later one is twice as long.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// How often a request is made again that was told when to come, beside its retries.
+const WAITS: u32 = 100;
 
 /// How often, once it is to stop, a request is looked at that was under way: one that was refused meanwhile waits for nothing.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -78,6 +83,8 @@ pub struct Runner<'a> {
     pub time: Option<Duration>,
     /// What is expected of replies, where they are only planned.
     pub planned: Option<&'a Expectations>,
+    /// Where more is taken from, where several workers carry the run out.
+    pub shared: Option<&'a SharedItems>,
 }
 
 /// How a call ended.
@@ -106,6 +113,14 @@ fn lock<'l, 'e>(purse: &'l Mutex<Purse<'e>>) -> MutexGuard<'l, Purse<'e>> {
     purse.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Waits until then, or for ever.
+async fn at(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What is still to be called, by group.
 type Waiting = BTreeMap<GroupName, VecDeque<Call>>;
 
@@ -120,14 +135,13 @@ impl Runner<'_> {
         let mut hands: BTreeMap<GroupName, usize> = BTreeMap::new();
         let mut running = FuturesUnordered::new();
         let (mut finish, mut refused) = (Finish::Done, None);
-        let mut deadline = pin!(async {
-            match self.time {
-                Some(time) => tokio::time::sleep(time).await,
-                None => std::future::pending().await,
-            }
-        });
+        let mut deadline = pin!(at(self.time.map(|time| tokio::time::Instant::now() + time)));
+        let mut taking = self.shared.map(|items| Taking::new(items, self.experiment, Arc::clone(&self.progress)));
         loop {
             if finish == Finish::Done {
+                if let Some(taking) = &mut taking {
+                    taking.fill(&mut waiting, &hands);
+                }
                 let short = self.feed(&mut waiting, &mut hands, &purse, |call, held| {
                     running.push(self.call(call, held, &purse));
                 });
@@ -135,11 +149,20 @@ impl Runner<'_> {
                     finish = Finish::OutOfBudget;
                 }
             }
-            if running.is_empty() {
+            if running.is_empty() && (finish != Finish::Done || taking.as_ref().is_none_or(Taking::is_over)) {
                 return refused.map_or(Ok(finish), Err);
             }
+            let next = taking.as_ref().map(Taking::next);
             let ended = tokio::select! {
                 biased;
+                () = at(next) => {
+                    if let Some(Err(why)) = taking.as_mut().map(Taking::say) {
+                        finish = Finish::Stopped;
+                        refused.get_or_insert(why);
+                        self.stop.cancel();
+                    }
+                    continue;
+                }
                 () = self.stop.cancelled(), if finish == Finish::Done => {
                     finish = Finish::Stopped;
                     continue;
@@ -149,7 +172,7 @@ impl Runner<'_> {
                     self.stop.cancel();
                     continue;
                 }
-                ended = running.next() => ended,
+                ended = running.next(), if !running.is_empty() => ended,
             };
             let Some(mut ended) = ended else { continue };
             if let Some(hand) = hands.get_mut(&ended.model) {
@@ -231,6 +254,7 @@ impl Runner<'_> {
         };
         let output = self.planned.map(|expected| self.expected_output(expected, &model) * call.items.len() as u64);
         let body = self.experiment.body(&call, output);
+        let mut told_when = 0;
         for tries in 1.. {
             // Boxed: it holds a whole request.
             let Some((refusal, paid)) = Box::pin(self.once(&call, body.clone(), &mut ended)).await else {
@@ -249,7 +273,10 @@ impl Runner<'_> {
             let own = PAUSE.saturating_mul(2_u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE);
             // Who says when to come back is believed, however late that is.
             let pause = refusal.retry_after.unwrap_or(own);
-            let again = may_pass(refusal.kind) && tries <= self.experiment.file.retries;
+            // A limit that says when there is room again is no failure, unless it never has any.
+            let told = refusal.kind == RefusalKind::RateLimited && refusal.retry_after.is_some();
+            told_when = (told_when + u32::from(told)).min(WAITS);
+            let again = may_pass(refusal.kind) && tries - told_when <= self.experiment.file.retries;
             if again {
                 tokio::select! {
                     biased;

@@ -12,7 +12,7 @@ use super::state_file;
 use crate::money::NanoUsd;
 
 /// What was paid is kept under this name, in billionths of a US dollar.
-const PAID: &str = "paid_nano_usd";
+pub(super) const PAID: &str = "paid_nano_usd";
 /// The version of the tables.
 const VERSION: u32 = 1;
 const TABLES: &str = "
@@ -36,7 +36,7 @@ pub enum ItemState {
 }
 
 impl ItemState {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Sent => "sent",
@@ -45,7 +45,7 @@ impl ItemState {
         }
     }
 
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         match text {
             "sent" => Self::Sent,
             "answered" => Self::Answered,
@@ -70,7 +70,52 @@ pub struct KeptItem {
     pub outcome: Option<String>,
 }
 
-/// The items of one run.
+/// What keeps the items of a run: a file, or a server that several workers share.
+pub trait Items: Send + Sync {
+    /// What is kept beside the items under this name.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn about(&self, name: &str) -> Result<Option<String>, String>;
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn set_about(&self, name: &str, value: &str) -> Result<(), String>;
+
+    /// What was paid for all calls that have ended, well or not.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn paid(&self) -> Result<NanoUsd, String>;
+
+    /// Notes that these are about to be sent.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn sent(&self, ids: &[&str], now_ms: u64) -> Result<(), String>;
+
+    /// Has those that failed asked again.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn retry_failed(&self) -> Result<usize, String>;
+
+    /// Keeps how these ended and what was paid for it, all or nothing. One that is answered already stays as it is.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, now_ms: u64) -> Result<(), String>;
+
+    /// Every item, in order.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn items(&self) -> Result<Vec<KeptItem>, String>;
+}
+
+/// The items of one run, in a file.
 #[derive(Debug)]
 pub struct ItemStore(Mutex<Connection>);
 
@@ -95,25 +140,6 @@ impl ItemStore {
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is kept beside the items under this name.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn about(&self, name: &str) -> Result<Option<String>, String> {
-        let found =
-            self.lock().query_row("SELECT value FROM about WHERE name = ?1", [name], |row| row.get(0)).optional();
-        found.map_err(|fault| fault.to_string())
-    }
-
-    /// Keeps it.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn set_about(&self, name: &str, value: &str) -> Result<(), String> {
-        let kept = self.lock().execute("INSERT OR REPLACE INTO about VALUES (?1, ?2)", [name, value]);
-        kept.map(drop).map_err(|fault| fault.to_string())
     }
 
     /// Begins anew with these items, in their order, and what is kept beside them: all of it or nothing.
@@ -152,39 +178,31 @@ impl ItemStore {
         );
         found.map_err(|fault| fault.to_string())
     }
+}
 
-    /// What was paid for all calls that have ended, well or not.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn paid(&self) -> Result<NanoUsd, String> {
+impl Items for ItemStore {
+    fn about(&self, name: &str) -> Result<Option<String>, String> {
+        let found =
+            self.lock().query_row("SELECT value FROM about WHERE name = ?1", [name], |row| row.get(0)).optional();
+        found.map_err(|fault| fault.to_string())
+    }
+
+    fn set_about(&self, name: &str, value: &str) -> Result<(), String> {
+        let kept = self.lock().execute("INSERT OR REPLACE INTO about VALUES (?1, ?2)", [name, value]);
+        kept.map(drop).map_err(|fault| fault.to_string())
+    }
+
+    fn paid(&self) -> Result<NanoUsd, String> {
         let text = self.about(PAID)?.unwrap_or_default();
         Ok(NanoUsd(text.parse().unwrap_or_default()))
     }
 
-    /// Notes that these are about to be sent.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn sent<'a>(&self, ids: impl Iterator<Item = &'a str>, now_ms: u64) -> Result<(), String> {
-        self.change(ids, "UPDATE items SET state = 'sent', sent = sent + 1, changed_ms = ?2 WHERE id = ?1", now_ms)
-    }
-
-    /// Has those that failed asked again.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn retry_failed(&self) -> Result<usize, String> {
-        let changed =
-            self.lock().execute("UPDATE items SET state = 'waiting', outcome = NULL WHERE state = 'failed'", []);
-        changed.map_err(|fault| fault.to_string())
-    }
-
-    fn change<'a>(&self, ids: impl Iterator<Item = &'a str>, text: &str, now_ms: u64) -> Result<(), String> {
-        let change = || {
+    fn sent(&self, ids: &[&str], now_ms: u64) -> Result<(), String> {
+        let note = || {
             let mut database = self.lock();
             let transaction = state_file::writing(&mut database)?;
             {
+                let text = "UPDATE items SET state = 'sent', sent = sent + 1, changed_ms = ?2 WHERE id = ?1";
                 let mut update = transaction.prepare(text)?;
                 for id in ids {
                     update.execute(params![id, whole(now_ms)])?;
@@ -192,14 +210,16 @@ impl ItemStore {
             }
             transaction.commit()
         };
-        change().map_err(|fault: Error| fault.to_string())
+        note().map_err(|fault: Error| fault.to_string())
     }
 
-    /// Keeps how these ended and what was paid for it, all or nothing. One that is answered already stays as it is.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, now_ms: u64) -> Result<(), String> {
+    fn retry_failed(&self) -> Result<usize, String> {
+        let changed =
+            self.lock().execute("UPDATE items SET state = 'waiting', outcome = NULL WHERE state = 'failed'", []);
+        changed.map_err(|fault| fault.to_string())
+    }
+
+    fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, now_ms: u64) -> Result<(), String> {
         let end = || {
             let mut database = self.lock();
             let transaction = state_file::writing(&mut database)?;
@@ -224,11 +244,7 @@ impl ItemStore {
         end().map_err(|fault: Error| fault.to_string())
     }
 
-    /// Every item, in order.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn items(&self) -> Result<Vec<KeptItem>, String> {
+    fn items(&self) -> Result<Vec<KeptItem>, String> {
         let read = || {
             let database = self.lock();
             let mut statement =
@@ -265,7 +281,7 @@ mod tests {
         let store = ItemStore::open(&path).expect("a store");
         store.begin(&[("name", "x")], ["b", "a", "c"].into_iter()).expect("begun");
         assert_eq!((store.any_sent(), store.paid()), (Ok(false), Ok(NanoUsd(0))));
-        store.sent(["b", "a"].into_iter(), 5).expect("sent");
+        store.sent(&["b", "a"], 5).expect("sent");
         store.ended(&[("b", ItemState::Answered, "1".to_owned())], NanoUsd(5), 6).expect("ended");
         store.ended(&[], NanoUsd(2), 6).expect("paid for nothing");
         store

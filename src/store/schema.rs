@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags};
 
 /// Each step makes the next version.
-pub(super) const STEPS: [&str; 4] = [
+pub(super) const STEPS: [&str; 5] = [
     "
 CREATE TABLE requests (
     id TEXT PRIMARY KEY, arrived_ms INTEGER NOT NULL, api TEXT NOT NULL, key TEXT, team TEXT, model_group TEXT, policy TEXT,
@@ -43,6 +43,15 @@ CREATE TABLE feedback (
 ",
     "
 CREATE TABLE teams (team_id TEXT PRIMARY KEY, team TEXT NOT NULL) WITHOUT ROWID;
+",
+    // Runs of experiments that workers share, which only a server has: a run that is one process's is a file of its own.
+    "
+CREATE TABLE runs (run TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID;
+CREATE TABLE run_items (
+    run TEXT NOT NULL, id TEXT NOT NULL, place INTEGER NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0, changed_ms INTEGER NOT NULL DEFAULT 0, worker TEXT, leased_ms INTEGER NOT NULL DEFAULT 0, outcome TEXT,
+    PRIMARY KEY (run, id)) WITHOUT ROWID;
+CREATE INDEX run_items_place ON run_items (run, model, state, place);
 ",
 ];
 

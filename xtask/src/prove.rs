@@ -60,7 +60,8 @@ cargo xtask prove shared
 
   experiments: plans against runs on virtual time, alone and in batches, with one to four keys: time, cost, tokens, refusals, the share
   of the limit that is used while calls wait, and what each recommendation gains; runs over HTTP against their plans, with and
-  without faults (time and share are only shown); and one that is killed at ten random moments and started again until it is done, by the provider's own count.
+  without faults (the share is only shown); one that is killed at ten random moments and started again until it is done, and one of two workers
+  that is killed, by the provider's own count.
 
   shared: the same over real sockets in windows of six seconds: one gateway, two that share a Redis server, and two whose server is
   killed and started again.

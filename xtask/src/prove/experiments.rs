@@ -1,9 +1,11 @@
 //! `cargo xtask prove experiments`: what a plan foretells is what a run takes, and a run that is killed loses and repeats nothing.
 //!
 //! Plans and runs go through the same pipeline on virtual time: the plan's providers are what is expected of them, the run's enforce a
-//! strict sliding limit. Then the built command runs over HTTP in a short window, and is killed with -9 again and again (`experiments/live.rs`).
+//! strict sliding limit. Then the built command runs over HTTP in a short window, and is killed with -9 again and again (`experiments/live.rs`), and so is
+//! one of two workers (`experiments/workers.rs`).
 
 mod live;
+mod workers;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -64,6 +66,7 @@ const PLAIN: Shape = Shape { keys: 1, tpm: TPM, texts: TEXTS, batch: None };
 pub(super) fn prove(root: &Path) -> Result<(), String> {
     let mut wrong = Vec::new();
     let live = std::thread::spawn(live::prove);
+    let workers = std::thread::spawn(workers::prove);
     say(&format!(
         "{:<12} {:>4} {:>7} {:>6} {:>17} {:>17} {:>21} {:>5} {:>6}",
         "case", "keys", "TPM", "calls", "minutes", "USD", "tokens", "429s", "share"
@@ -94,6 +97,7 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
             wrong.push(format!("{told} was to save {promised:.1} minutes and saved {gained:.1}"));
         }
     }
+    wrong.extend(workers.join().map_err(|_panicked| "the workers ended with a panic")??);
     wrong.extend(live.join().map_err(|_panicked| "the live runs ended with a panic")??);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
