@@ -3,6 +3,7 @@
 mod batch;
 mod check;
 mod connections;
+mod evaluate;
 mod experiment;
 mod policy;
 mod replay;
@@ -91,6 +92,9 @@ enum Command {
     /// Send the same load through several configurations or routers on virtual time and compare them: time, cost, share of limits,
     /// refusals. No provider is called.
     Simulate(simulate::TrialArgs),
+    /// Compare routers on data that say what every model's reply to every prompt was worth: worth, quality, cost, regret, learning curves.
+    /// No provider is called.
+    Evaluate(evaluate::EvaluateArgs),
     /// Answer a file of requests in OpenAI's batch format, a line each, or go on with it: what is answered already is not asked again.
     /// Every line is read before any is sent. Ends with 0 where every line is answered, 3 where some failed or it stopped before.
     Batch(batch::BatchArgs),
@@ -515,6 +519,7 @@ pub fn run() -> ExitCode {
             replay::explain(&request_id, dir.as_ref(), &Options { policy: None, policies }, json)
         }
         Command::Simulate(arguments) => simulate::simulate(&arguments),
+        Command::Evaluate(arguments) => evaluate::evaluate(&arguments),
         Command::SimulateProvider(arguments) => serve::simulate(&arguments),
     }
 }

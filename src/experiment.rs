@@ -51,7 +51,7 @@ pub use plan::{Figures, ModelPlan, NeverFits, Plan, Recommendation, plan};
 pub(crate) use plan::{limit_per_minute, number};
 pub use planned::{Expectation, Expectations};
 pub use progress::{ModelProgress, Progress};
-pub(crate) use report::{STYLE, by_minute, escaped};
+pub(crate) use report::{Axes, Curve, STYLE, by_minute, curves, escaped};
 pub use runner::{Finish, Journal, Runner};
 pub use what_if::WhatIf;
 

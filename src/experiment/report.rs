@@ -235,6 +235,66 @@ pub(crate) fn by_minute(out: &mut String, title: &str, tokens: &[u64], limit: Op
     out.push_str("</svg>");
 }
 
+/// Lines of a chart that can be told apart; the next ones begin anew.
+const COLOURS: [&str; 8] = ["#3a6ea5", "#b3261e", "#2e7d32", "#8e5bb5", "#c77700", "#00838f", "#6d4c41", "#546e7a"];
+
+/// One line of a chart.
+pub(crate) struct Curve<'c> {
+    /// What it is called.
+    pub(crate) name: &'c str,
+    /// Its points, in the order of their first number.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// What stands at a chart's axes.
+pub(crate) struct Axes<'a> {
+    /// Left, middle and right below it.
+    pub(crate) ticks: [&'a str; 3],
+    /// What follows the numbers beside it.
+    pub(crate) unit: &'a str,
+    /// Whether it begins at 0 whatever the points are.
+    pub(crate) from_zero: bool,
+}
+
+/// Several lines in one chart; nothing where there is nothing to draw.
+pub(crate) fn curves(out: &mut String, title: &str, lines: &[Curve<'_>], axes: &Axes<'_>) {
+    let all = || lines.iter().flat_map(|line| &line.points).copied();
+    let most = |of: fn((f64, f64)) -> f64| all().map(of).fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = (if axes.from_zero { 0.0 } else { -most(|point| -point.1) }, most(|point| point.1));
+    let (left, right) = (-most(|point| -point.0), most(|point| point.0));
+    if high <= low || !high.is_finite() {
+        return;
+    }
+    let tall = 290 + 18 * lines.len();
+    let Axes { ticks: [first, middle, last], unit, .. } = axes;
+    let digits = if high - low < 2.0 { 3 } else { 1 };
+    let _ = write!(
+        out,
+        "<h2>{}</h2><svg viewBox=\"0 0 700 {tall}\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"250\" x2=\"680\" y2=\"250\"/>\
+         <line class=\"axis\" x1=\"60\" y1=\"20\" x2=\"60\" y2=\"250\"/><text x=\"6\" y=\"24\">{high:.digits$}{unit}</text>\
+         <text x=\"6\" y=\"254\">{low:.digits$}{unit}</text><text x=\"60\" y=\"268\">{first}</text><text x=\"340\" y=\"268\">{middle}</text>\
+         <text x=\"612\" y=\"268\">{last}</text>",
+        escaped(title),
+    );
+    let wide = (right - left).max(f64::MIN_POSITIVE);
+    for (place, line) in lines.iter().enumerate() {
+        let colour = COLOURS[place % COLOURS.len()];
+        let point = |(x, y): &(f64, f64)| {
+            format!("{:.1},{:.1}", 60.0 + (x - left) / wide * 620.0, 250.0 - (y - low) / (high - low) * 230.0)
+        };
+        let points = line.points.iter().map(point).collect::<Vec<_>>().join(" ");
+        let y = 290 + 18 * place;
+        let _ = write!(
+            out,
+            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <rect x=\"60\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/><text x=\"82\" y=\"{y}\">{}</text>",
+            y - 6,
+            escaped(line.name),
+        );
+    }
+    out.push_str("</svg>");
+}
+
 fn foretold(out: &mut String, calibration: &Value) {
     let models = calibration.get("models").and_then(Value::as_array);
     out.push_str("<h2>The plan against the run</h2><table><tr><th>model</th><th>input tokens</th><th>output tokens</th><th>USD</th><th>minutes</th></tr>");

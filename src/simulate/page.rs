@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use super::show::{money, span, used};
 use super::{Outcome, Survey};
-use crate::experiment::{STYLE, by_minute, escaped, number};
-
-/// Lines of a chart that can be told apart; the next ones begin anew.
-const COLOURS: [&str; 6] = ["#3a6ea5", "#b3261e", "#2e7d32", "#8e5bb5", "#c77700", "#00838f"];
+use crate::experiment::{Axes, Curve, STYLE, by_minute, curves, escaped, number};
 
 /// The page.
 #[must_use]
@@ -79,35 +76,13 @@ fn contenders(out: &mut String, outcomes: &[Outcome]) {
 
 /// The time of replies by the share of them that was faster.
 fn times(out: &mut String, outcomes: &[Outcome]) {
-    let curves: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.curve.is_empty()).collect();
-    let most = curves.iter().filter_map(|outcome| outcome.curve.last()).copied().fold(0.0, f64::max);
-    if most <= 0.0 {
-        return;
-    }
-    let high = 290 + 18 * curves.len();
-    let _ = write!(
-        out,
-        "<h2>Time of replies</h2><svg viewBox=\"0 0 700 {high}\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"250\" x2=\"680\" y2=\"250\"/>\
-         <line class=\"axis\" x1=\"60\" y1=\"20\" x2=\"60\" y2=\"250\"/><text x=\"6\" y=\"24\">{most:.1} s</text><text x=\"6\" y=\"254\">0 s</text>\
-         <text x=\"60\" y=\"268\">the fastest</text><text x=\"340\" y=\"268\">half</text><text x=\"612\" y=\"268\">the slowest</text>",
-    );
-    for (place, outcome) in curves.iter().enumerate() {
-        let colour = COLOURS[place % COLOURS.len()];
+    let drawn = outcomes.iter().filter(|outcome| !outcome.curve.is_empty()).map(|outcome| {
         let last = number((outcome.curve.len() - 1).max(1) as u64);
-        let points = outcome.curve.iter().zip(0_u64..).map(|(seconds, part)| {
-            format!("{:.1},{:.1}", 60.0 + number(part) / last * 620.0, 250.0 - seconds / most * 230.0)
-        });
-        let points = points.collect::<Vec<_>>().join(" ");
-        let y = 290 + 18 * place;
-        let _ = write!(
-            out,
-            "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <rect x=\"60\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/><text x=\"82\" y=\"{y}\">{}</text>",
-            y - 6,
-            escaped(&outcome.name),
-        );
-    }
-    out.push_str("</svg>");
+        let points = outcome.curve.iter().zip(0_u64..).map(|(seconds, part)| (number(part) / last, *seconds)).collect();
+        Curve { name: &outcome.name, points }
+    });
+    let axes = Axes { ticks: ["the fastest", "half", "the slowest"], unit: " s", from_zero: true };
+    curves(out, "Time of replies", &drawn.collect::<Vec<_>>(), &axes);
 }
 
 fn deployments(out: &mut String, outcomes: &[Outcome]) {

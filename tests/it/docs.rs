@@ -89,6 +89,26 @@ fn spend_reads_the_ledger_that_an_example_keeps() {
     assert!(line.split_whitespace().nth(1) == Some("1") && !line.contains("unknown"), "{}", text(&kept));
 }
 
+/// The comparisons of the page on learning; its page is written elsewhere.
+#[test]
+fn every_comparison_of_the_page_on_learning_runs() {
+    let page = include_str!("../../docs/learning.md");
+    let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<&str> =
+        blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("witgate evaluate ")).collect();
+    assert!(!lines.is_empty(), "{page}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let html = folder.path().join("learning.html").display().to_string();
+    for line in lines {
+        let words = line.split_whitespace().map(|word| word.trim_matches('\'').replace("learning.html", &html));
+        let words: Vec<String> = ["evaluate".to_owned()].into_iter().chain(words).collect();
+        let output = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(output.status.success() && text(&output).contains("ucb1-linucb"), "{line}: {}", text(&output));
+    }
+    let drawn = std::fs::read_to_string(&html).expect("a page");
+    assert!(drawn.contains("<polyline") && !drawn.contains("src="), "{drawn}");
+}
+
 /// The commands of the page on policies, in its blocks of shell.
 #[test]
 fn every_command_of_the_page_on_policies_runs() {

@@ -1,0 +1,177 @@
+//! Data of full information: of each prompt, what every model's reply was worth and cost.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::chat::{ChatRequest, Dialect, Message, Part, Rest, Role};
+use crate::policy::Needs;
+use crate::tokens;
+
+/// Problems that are told at a time.
+const MOST_TOLD: usize = 20;
+
+/// What one model replied.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replied {
+    /// What the reply was worth without regard to its cost, 0 to 1.
+    pub reward: f64,
+    /// What it cost, US dollars.
+    pub cost: f64,
+    /// What it took, milliseconds; `None` is unknown.
+    #[serde(default)]
+    pub latency_ms: Option<f64>,
+}
+
+/// One prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// What was asked; "" where only features of the models count.
+    pub prompt: String,
+    /// The replies, in the order of [`DataSet::models`].
+    pub replies: Vec<Replied>,
+}
+
+/// All prompts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataSet {
+    /// The models, in the order of their names.
+    pub models: Vec<String>,
+    /// The prompts, in the order of the file.
+    pub examples: Vec<Example>,
+}
+
+/// A line of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default)]
+    prompt: String,
+    models: BTreeMap<String, Replied>,
+}
+
+impl DataSet {
+    /// Reads a file of JSON lines: `{"prompt": "…", "models": {"NAME": {"reward": 0.9, "cost": 0.0004, "latency_ms": 800}, …}}`.
+    ///
+    /// # Errors
+    /// What is wrong with it, the first of it, each with its place; it cannot be read; it is empty.
+    pub fn read(path: &Path) -> Result<Self, Vec<String>> {
+        let file = File::open(path).map_err(|fault| vec![format!("{}: {fault}", path.display())])?;
+        read_lines(&path.display().to_string(), BufReader::new(file))
+    }
+
+    /// The mean cost of each model, US dollars.
+    #[must_use]
+    pub fn mean_costs(&self) -> Vec<f64> {
+        self.means(|reply| reply.cost)
+    }
+
+    /// The mean of something over the replies of each model.
+    pub(super) fn means(&self, of: impl Fn(&Replied) -> f64) -> Vec<f64> {
+        let mean = |model: usize| self.examples.iter().map(|example| of(&example.replies[model])).sum::<f64>();
+        (0..self.models.len()).map(|model| mean(model) / super::show::count(self.examples.len())).collect()
+    }
+}
+
+/// Reads lines, `name` being what the file is called.
+pub(super) fn read_lines(name: &str, file: impl BufRead) -> Result<DataSet, Vec<String>> {
+    let (mut data, mut problems): (Option<DataSet>, Vec<String>) = (None, Vec::new());
+    for (line, number) in file.lines().zip(1_u64..) {
+        let taken = match line {
+            Ok(line) => parse(&line).and_then(|line| take(&mut data, line)),
+            Err(fault) => Err((1, fault.to_string())),
+        };
+        if let Err((column, why)) = taken {
+            problems.push(format!("{name}:{number}:{column}: {why}"));
+            if problems.len() >= MOST_TOLD {
+                break;
+            }
+        }
+    }
+    match data {
+        _ if !problems.is_empty() => Err(problems),
+        Some(data) => Ok(data),
+        None => Err(vec![format!("{name}: no prompt is in it")]),
+    }
+}
+
+impl Example {
+    /// What a router that needs this is told of the prompt: the same as of a request with this one message.
+    #[must_use]
+    pub fn features(&self, needs: &Needs) -> Vec<f32> {
+        tokens::features(&needs.features, &asking(&self.prompt))
+    }
+}
+
+fn take(data: &mut Option<DataSet>, line: Line) -> Result<(), (usize, String)> {
+    let (models, replies): (Vec<String>, Vec<Replied>) = line.models.into_iter().unzip();
+    let data = data.get_or_insert_with(|| DataSet { models: models.clone(), examples: Vec::new() });
+    if models != data.models {
+        let (here, there) = (models.join(", "), data.models.join(", "));
+        return Err((1, format!("its models are {here}, and those of the first line {there}: every line has all")));
+    }
+    data.examples.push(Example { prompt: line.prompt, replies });
+    Ok(())
+}
+
+/// Reads a line. A problem has the column it is at.
+fn parse(line: &str) -> Result<Line, (usize, String)> {
+    let read: Line = serde_json::from_str(line).map_err(|fault| {
+        let why = fault.to_string();
+        let why = why.rsplit_once(" at line ").map_or(&*why, |(why, _)| why);
+        let hint = "a line is a JSON object with `prompt` and `models`; see docs/learning.md";
+        (fault.column().max(1), format!("{why}\nhint: {hint}"))
+    })?;
+    if read.models.len() < 2 {
+        return Err((1, "`models` has two models at least: there must be a choice".to_owned()));
+    }
+    for (model, reply) in &read.models {
+        // Where the model is named is as near as its number can be told.
+        let column = line.find(&format!("\"{model}\"")).map_or(1, |place| place + 1);
+        let wrong = |what: &str| Err((column, format!("`{model}`: {what}")));
+        if !(0.0..=1.0).contains(&reply.reward) {
+            return wrong("`reward` is from 0 to 1");
+        }
+        if !(reply.cost >= 0.0 && reply.cost.is_finite()) {
+            return wrong("`cost` is a number of US dollars, at least 0");
+        }
+        if reply.latency_ms.is_some_and(|latency| !(latency >= 0.0 && latency.is_finite())) {
+            return wrong("`latency_ms` is a number of milliseconds, at least 0");
+        }
+    }
+    Ok(read)
+}
+
+/// A request with one message.
+fn asking(prompt: &str) -> ChatRequest {
+    let message = Message { role: Role::User, parts: vec![Part::text(prompt)], name: None, rest: Rest::new() };
+    ChatRequest {
+        model: String::new(),
+        messages: vec![message].into(),
+        tools: Vec::new(),
+        tool_choice: None,
+        parallel_tool_calls: None,
+        max_tokens: None,
+        choices: 1,
+        temperature: None,
+        top_p: None,
+        top_k: None,
+        stop: Vec::new(),
+        output: None,
+        reasoning: None,
+        user: None,
+        stream: false,
+        stream_usage: false,
+        input_tokens: None,
+        vectors: None,
+        echo: Rest::new(),
+        untold: Vec::new(),
+        // Nothing of it is sent to anybody.
+        dialect: Dialect::named("data"),
+        rest: Rest::new(),
+    }
+}

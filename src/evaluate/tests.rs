@@ -1,0 +1,93 @@
+use std::io::BufReader;
+
+use serde_json::{Map, json};
+
+use super::*;
+
+/// Two models: one good at sums and dear, one good at poems and cheap.
+fn lines(count: usize) -> String {
+    let line = |place: usize| {
+        let (prompt, sums, poems) = match place % 2 {
+            0 => ("Compute the sum of the numbers in this list, step by step, and explain why.", 0.9, 0.2),
+            _ => ("Write a short poem about a river in the evening.", 0.5, 0.9),
+        };
+        format!(
+            "{}\n",
+            json!({"prompt": prompt, "models": {"sums": {"reward": sums, "cost": 0.001}, "poems": {"reward": poems, "cost": 0.0001}}})
+        )
+    };
+    (0..count).map(line).collect()
+}
+
+fn data(count: usize) -> DataSet {
+    data::read_lines("data.jsonl", BufReader::new(lines(count).as_bytes())).expect("data")
+}
+
+fn comparison() -> Comparison {
+    Comparison { router: None, settings: Map::new(), seeds: 2, seed: 7, in_order: false }
+}
+
+#[test]
+fn the_learner_learns_by_the_question_what_means_cannot() {
+    let evaluation = compare(&data(400), &comparison()).expect("compared");
+    let of = |name: &str| evaluation.contenders.iter().find(|one| one.name == name).expect(name);
+    let (oracle, random) = (of("oracle"), of("random"));
+    assert!(oracle.regret.mean.abs() < 1e-9 && random.regret.mean > 60.0, "{:?}", random.regret);
+    assert!(of("linucb").regret.mean < 0.2 * random.regret.mean, "{:?}", of("linucb").regret);
+    assert!(of("ucb1-linucb").worth.mean > of("ucb1").worth.mean + 0.05, "{:?}", of("ucb1-linucb").worth);
+    assert!((of("always-best").shares[1] - 1.0).abs() < 1e-9 || of("always-best").quality.mean > 0.69);
+    for one in &evaluation.contenders {
+        assert!((one.shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{}", one.name);
+    }
+    let page = page(&evaluation);
+    assert!(page.contains("<polyline") && page.contains("ucb1-linucb"), "{page}");
+}
+
+#[test]
+fn any_router_is_compared_and_a_wrong_setting_is_named() {
+    let other = Comparison { router: Some("cost-based".to_owned()), seeds: 1, ..comparison() };
+    let evaluation = compare(&data(40), &other).expect("compared");
+    let last = evaluation.contenders.last().expect("some");
+    let again = compare(&data(40), &other).expect("compared");
+    assert_eq!(Table(&again).to_string(), Table(&evaluation).to_string());
+    assert!(last.name == "cost-based" && last.shares[0] > 0.99, "{:?} {:?}", evaluation.models, last.shares);
+    let settings = json!({"exploration": "much"}).as_object().cloned().expect("an object");
+    let why = compare(&data(40), &Comparison { settings, ..comparison() }).expect_err("wrong");
+    assert!(why.contains("exploration"), "{why}");
+    let why = compare(&data(40), &Comparison { router: Some("nobody".to_owned()), ..comparison() }).expect_err("none");
+    assert!(why.contains("hint: "), "{why}");
+}
+
+#[test]
+fn what_is_wrong_with_data_is_named_with_its_place() {
+    let good = r#"{"models": {"a": {"reward": 1, "cost": 0}, "b": {"reward": 0, "cost": 0}}}"#;
+    for (line, place, word) in [
+        ("", "1:1", "prompt"),
+        (r#"{"models": {"a": {"reward": 1, "cost": 0}}}"#, "1:1", "two models"),
+        (r#"{"models": {"a": {"reward": 1, "cost": 0}, "b": {"reward": 2, "cost": 0}}}"#, "1:44", "`reward`"),
+        (r#"{"models": {"a": {"reward": 1, "cost": -1}, "b": {"reward": 1, "cost": 0}}}"#, "1:13", "`cost`"),
+        (r#"{"models": {"a": {"reward": 1, "cots": 1}}}"#, "1:37", "cots"),
+    ] {
+        let problems = data::read_lines("d", BufReader::new(line.to_owned().as_bytes())).map(drop);
+        let why = problems.map_err(|problems| problems.join("\n"));
+        let why = if line.is_empty() {
+            data::read_lines("d", BufReader::new("\n".as_bytes())).map_err(|all| all.join("\n")).expect_err("empty")
+        } else {
+            why.expect_err(line)
+        };
+        assert!(why.starts_with(&format!("d:{place}: ")) && why.contains(word), "{line}: {why}");
+    }
+    let text = format!("{good}\n{}\n", good.replace("\"b\"", "\"c\""));
+    let problems = data::read_lines("d", BufReader::new(text.as_bytes())).expect_err("other models");
+    assert!(problems.len() == 1 && problems[0].starts_with("d:2:1: "), "{problems:?}");
+}
+
+#[test]
+fn intervals_are_students() {
+    let one = Interval::of(&[1.0, 2.0, 3.0]);
+    assert!((one.mean - 2.0).abs() < 1e-12 && (one.margin - 4.303 / 3.0_f64.sqrt()).abs() < 1e-9, "{one:?}");
+    let many: Vec<f64> = (0..21).map(f64::from).collect();
+    // 2.086 at 20 degrees of freedom.
+    let deviation = (many.iter().map(|value| (value - 10.0).powi(2)).sum::<f64>() / 20.0 / 21.0).sqrt();
+    assert!((Interval::of(&many).margin / deviation - 2.086).abs() < 0.005);
+}
