@@ -58,7 +58,7 @@ impl FaultClass {
     pub const fn of(kind: FaultKind, status: Option<u16>, cause: Option<Cause>) -> Option<Self> {
         Some(match (cause, kind, status) {
             (Some(Cause::ContentPolicy), ..) => Self::ContentPolicy,
-            (Some(Cause::ContextWindow), ..) | (None, FaultKind::Rejected, _) => Self::BadRequest,
+            (Some(Cause::ContextWindow | Cause::Capability), ..) | (None, FaultKind::Rejected, _) => Self::BadRequest,
             (None, FaultKind::RateLimited, _) => Self::RateLimit,
             (None, FaultKind::TimedOut, _) => Self::Timeout,
             (None, FaultKind::Misconfigured, Some(404)) => Self::NotFound,

@@ -89,6 +89,8 @@ pub enum Cause {
     ContextWindow,
     /// The provider's moderation refuses what is said.
     ContentPolicy,
+    /// No model of the group takes what the request has beside text.
+    Capability,
     /// The provider does not take our key, or its account is empty: all deployments of this key have it.
     Credential,
 }
@@ -100,6 +102,7 @@ impl Cause {
         match self {
             Self::ContextWindow => "context-window",
             Self::ContentPolicy => "content-policy",
+            Self::Capability => "capability",
             Self::Credential => "credential",
         }
     }

@@ -79,7 +79,7 @@ pub fn classify(fault: &mut AttemptFault) {
     fault.cause = cause_of(fault.status, fault.code.as_deref(), &fault.message);
     match fault.cause {
         Some(Cause::Credential) => fault.kind = FaultKind::Misconfigured,
-        Some(Cause::ContextWindow | Cause::ContentPolicy) => fault.kind = FaultKind::Rejected,
+        Some(Cause::ContextWindow | Cause::ContentPolicy | Cause::Capability) => fault.kind = FaultKind::Rejected,
         None => {}
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::catalog::{Capability, Support, asked};
 use crate::chat::ChatRequest;
-use crate::fault::{Refusal, RefusalKind};
+use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::snapshot::GroupRuntime;
 
 /// Tags that a refusal repeats.
@@ -82,6 +82,8 @@ fn none_takes(group: &GroupRuntime, capability: Capability) -> Refusal {
     );
     let mut refusal = Refusal::new(RefusalKind::InvalidRequest, message).at(capability.field());
     refusal.code = Some("unsupported_by_model".to_owned());
+    // Another group's models may.
+    refusal.cause = Some(Cause::Capability);
     refusal
 }
 

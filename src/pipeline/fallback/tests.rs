@@ -171,6 +171,11 @@ async fn a_request_goes_to_a_model_that_takes_it_and_is_refused_where_none_does(
     assert!(refusal.message.contains("tools") && refusal.message.contains("supports_function_calling"), "{refusal}");
     // What is unknown is tried.
     Scene::of(&entry("ok-3", ""), "").ask(picture).await.unwrap();
+    // Another group that takes it takes over, by the list for all faults.
+    let seeing = entry("ok-2", "supports_vision: true").replace("model_name: a", "model_name: b");
+    let scene = Scene::of(&format!("{blind}{seeing}"), "router_settings: {fallbacks: [{a: [b]}]}");
+    assert_eq!(scene.ask(picture).await.unwrap().group.as_str(), "b");
+    assert_eq!(scene.ask(tools).await.unwrap().group.as_str(), "a");
 }
 
 #[tokio::test(start_paused = true)]
