@@ -5,8 +5,8 @@
 //! a share of them tells everything about some stretches of time. They are written by a thread of their own: where that cannot
 //! follow, the run is given up and the request goes on. The folder has a bound; the oldest runs go first.
 //!
-//! A line holds what the router was told and what it answered, and what the policies of other roles did: never a prompt, a reply or a
-//! key; policies' own words only where the operator wants them. `wit/README.md` describes it.
+//! A line holds what the router was told and what it answered, and what the policies of other roles did: never a key, and what was
+//! said, or a policy may have quoted, only where the operator wants words (`withheld`). `wit/README.md` describes it.
 
 mod exact;
 mod folder;
@@ -15,6 +15,7 @@ mod outcome_line;
 mod reader;
 mod recent;
 mod show;
+mod withheld;
 mod writer;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use reader::{Logged, Run, state_digest};
 pub use show::{decision_json, number};
 
 use recent::Recent;
+use withheld::Withheld;
 use writer::{Message, Writer};
 
 /// Messages that may wait to be written; beyond them, runs are given up.
@@ -57,6 +59,7 @@ pub struct Decisions {
     active: ArcSwapOption<Active>,
     next: AtomicU64,
     recent: Recent,
+    withheld: Withheld,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -80,6 +83,7 @@ impl Decisions {
             active: ArcSwapOption::empty(),
             next: AtomicU64::new(0),
             recent: Recent::default(),
+            withheld: Withheld::default(),
             writer: Mutex::default(),
         }
     }
@@ -103,7 +107,8 @@ impl Decisions {
         })?;
         let broken = Arc::default();
         let (sender, receiver) = std::sync::mpsc::sync_channel(WAITING);
-        let writer = Writer::new(folder, settings.keep_bytes, Arc::clone(&broken));
+        let withheld = (!settings.words).then(|| self.withheld.clone());
+        let writer = Writer::new(folder, settings.keep_bytes, withheld, Arc::clone(&broken));
         let spawned = std::thread::Builder::new().name("decisions".to_owned()).spawn(move || writer.work(&receiver));
         let thread = spawned.map_err(|fault| format!("no thread to write decisions on: {fault}"))?;
         *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -156,7 +161,8 @@ impl Decisions {
     /// The decisions of a recent request, and what became of it; `None` where there is none, or none is kept.
     #[must_use]
     pub fn recent(&self, id: RequestId) -> Option<Value> {
-        self.recent.find(id)
+        let words = self.active.load().as_ref().is_some_and(|active| active.settings.words);
+        self.recent.find(id, (!words).then_some(&self.withheld))
     }
 }
 

@@ -228,7 +228,8 @@ pub struct DecisionSettings {
     pub keep_bytes: u64,
     /// Where they are kept. `None`: the user's folder for state.
     pub dir: Option<PathBuf>,
-    /// Whether the words of policies that refuse, complain or fail are kept, which may quote prompts and replies.
+    /// Whether what routers read by a grant and the words of policies that refuse, complain or fail are kept, which may quote prompts
+    /// and replies.
     pub words: bool,
 }
 

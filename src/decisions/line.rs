@@ -56,6 +56,9 @@ pub(super) struct RunLine {
     attributes: Vec<String>,
     exact_tokens: bool,
     pure: bool,
+    /// What its router read by a grant and what it said are digests, and its state is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) withheld: bool,
     deployments: Vec<DeploymentLine>,
 }
 
@@ -202,7 +205,8 @@ impl RequestLine {
 }
 
 impl RunLine {
-    pub(super) fn of(start: &RunStart) -> Self {
+    /// `withheld`: the router is shown what was said, which is not to be kept.
+    pub(super) fn of(start: &RunStart, withheld: bool) -> Self {
         let RunStart { facts, state, now } = start;
         let RouterFacts { policy, digest, setup, needs } = &**facts;
         Self {
@@ -216,12 +220,14 @@ impl RunLine {
             now_ms: now.as_millis(),
             state: state
                 .as_ref()
+                .filter(|_| !withheld)
                 .map(|state| StateLine { schema: state.schema.clone(), bytes: BASE64.encode(&state.bytes) }),
             signals: needs.signals.iter().map(|signal| signal.as_str().to_owned()).collect(),
             features: needs.features.iter().map(|feature| feature.name().into_owned()).collect(),
             attributes: needs.attributes.iter().map(ToString::to_string).collect(),
             exact_tokens: needs.exact_tokens,
             pure: needs.pure,
+            withheld,
             deployments: setup.deployments.iter().map(DeploymentLine::of).collect(),
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct OutcomeLine {
 }
 
 impl OutcomeLine {
-    pub(super) fn of(outcome: &Outcome, fault: Option<&PolicyFault>) -> Self {
+    pub(super) fn of(outcome: &Outcome, policy_fault: Option<FaultLine>) -> Self {
         Self {
             seed: Hex(outcome.seed),
             attempt: outcome.attempt,
@@ -67,7 +67,7 @@ impl OutcomeLine {
             latency_ms: Exact(outcome.latency_ms),
             ttft_ms: outcome.ttft_ms.map(Exact),
             quality: outcome.quality.map(Exact),
-            policy_fault: fault.map(FaultLine::of),
+            policy_fault,
         }
     }
 

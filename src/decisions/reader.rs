@@ -14,6 +14,8 @@ pub struct Run {
     pub file: PathBuf,
     /// The checkpoint.
     pub start: RunStart,
+    /// What its router read by a grant and what it said are digests here, and its state is left out.
+    pub withheld: bool,
     /// The calls, in order.
     pub calls: Vec<Logged>,
     /// What became of its requests, by id.
@@ -57,14 +59,15 @@ impl Run {
         let mut lines = whole.lines().enumerate();
         let at = |number: usize, why: String| format!("line {}: {why}", number + 1);
         let first = lines.next().ok_or("it is empty; a run file begins with a `run` line")?;
-        let start = match serde_json::from_str(first.1) {
-            Ok(Line::Run(run)) => run.start().map_err(|why| at(0, why))?,
+        let (withheld, start) = match serde_json::from_str(first.1) {
+            Ok(Line::Run(run)) => (run.withheld, run.start().map_err(|why| at(0, why))?),
             Ok(_) => return Err(at(0, "a run file begins with a `run` line".to_owned())),
             Err(fault) => return Err(at(0, format!("this is no line of a run: {fault}"))),
         };
         let mut run = Self {
             file: file.to_owned(),
             start,
+            withheld,
             calls: Vec::new(),
             requests: HashMap::new(),
             early: Some("its end is not written: it is still under way, or its gateway was killed".to_owned()),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::line::RequestLine;
 use super::show::{decision_json, undecided_json};
+use super::withheld::Withheld;
 use crate::id::RequestId;
 use crate::policy::{Decision, RouterFacts};
 
@@ -73,13 +74,17 @@ impl Recent {
         drop((replaced, forgotten));
     }
 
-    pub(super) fn find(&self, id: RequestId) -> Option<Value> {
+    /// What is known of a request; `withheld` keeps what was said out of it.
+    pub(super) fn find(&self, id: RequestId, withheld: Option<&Withheld>) -> Option<Value> {
         let remembered = self.lock();
         let Request { decided, ended } = remembered.requests.get(&id)?;
         let (decided, ended) = (decided.clone(), ended.clone());
         drop(remembered);
         match decided {
-            Some((facts, decision)) => Some(decision_json(&facts, &decision, ended.as_deref())),
+            Some((facts, decision)) => {
+                let shown = withheld.map(|withheld| withheld.decision(&facts.needs, &decision));
+                Some(decision_json(&facts, shown.as_deref().unwrap_or(&decision), ended.as_deref()))
+            }
             None => ended.map(|ended| undecided_json(&ended)),
         }
     }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tempfile::TempDir;
 
 use super::*;
@@ -163,6 +165,69 @@ fn everything_of_a_run_comes_back() {
     assert_eq!(read.requests[&request(0).to_string()].status, 200, "it ended after its run");
 }
 
+/// A router that reads what a client wrote, and says it again in every way it has.
+#[test]
+fn what_was_said_is_kept_where_words_are_wanted_alone() {
+    const SAID: &str = "xylophone";
+    let attributes = ["caller", "prompt", "tag:a", "metadata:b", "header:x-c"];
+    let mut reads = RouterFacts::clone(&facts());
+    reads.needs.attributes =
+        attributes.map(|name| crate::signal::Attribute::parse(name).unwrap()).into_iter().collect();
+    let reads = Arc::new(reads);
+    let values = ["ada", SAID, SAID, "", SAID].map(str::to_owned).to_vec();
+    let trap = || PolicyFault::Trap(format!("no {SAID}"));
+    let answers = [
+        Ok(ranked()),
+        Err(RouteError::Reject(format!("no {SAID}"))),
+        Err(RouteError::Fault(trap())),
+        Err(RouteError::Fault(PolicyFault::Contract(SAID.to_owned()))),
+    ];
+    for words in [false, true] {
+        let (folder, decisions) = kept();
+        let dir = folder.path().join("runs");
+        decisions.apply(Some(&DecisionSettings { words, ..settings(&dir) })).unwrap();
+        let state = SavedState { schema: "s".to_owned(), bytes: SAID.into() };
+        let start = RunStart { facts: Arc::clone(&reads), state: Some(state.clone()), now: Moment::from_millis(5) };
+        let run = decisions.begin(start).unwrap();
+        let mut shown = String::new();
+        for (n, answer) in (0..).zip(answers.clone()) {
+            let asked = Decision { attributes: values.clone(), ..Decision::clone(&decision(n, answer)) };
+            let asked = Arc::new(asked);
+            decisions.decided(&reads, &asked);
+            assert!(decisions.keep(run, RecordedCall::Route(asked)));
+            shown += &decisions.recent(request(n)).unwrap().to_string();
+        }
+        let outcome = Outcome {
+            seed: 1,
+            attempt: 0,
+            deployment: 0,
+            fault: None,
+            input_tokens: 1,
+            output_tokens: 1,
+            cost_usd: 0.0,
+            latency_ms: 1.0,
+            ttft_ms: None,
+            quality: None,
+        };
+        assert!(decisions.keep(run, RecordedCall::Observe(outcome, Some(trap()))));
+        assert!(decisions.keep(run, RecordedCall::Save(Err(trap()))));
+        assert!(decisions.keep(run, RecordedCall::Save(Ok(Some(state.clone())))));
+        decisions.end(run);
+        decisions.finish();
+        let text = fs::read_to_string(&run_files(&dir).unwrap()[0]).unwrap();
+        let (bytes, digest) = (BASE64.encode(SAID), state_digest(&state).to_string());
+        for (said, told) in [(&text, SAID), (&shown, SAID), (&text, &bytes), (&text, &digest)] {
+            assert_eq!(said.contains(told), words, "{told} with words {words}: {said}");
+        }
+        let read = runs(&folder).remove(0);
+        assert_eq!((read.withheld, read.start.state.is_some(), read.calls.len()), (!words, words, 7));
+        let Logged::Route(first) = &read.calls[0] else { panic!("{:?}", read.calls[0]) };
+        assert_eq!((&*first.attributes[0], &*first.attributes[3]), ("ada", ""), "names are told, and what is absent");
+        assert_eq!(first.attributes[1], first.attributes[2], "equal values look equal");
+        assert_eq!(first.answer, Ok(ranked()));
+    }
+}
+
 #[test]
 fn nobody_else_reads_them() {
     let (folder, decisions) = kept();
@@ -225,7 +290,7 @@ fn who_cannot_follow_loses_a_run_and_nobody_waits() {
     assert!(!decisions.keep(run, call()), "the channel is full");
     assert_eq!(begin(&decisions, 1), None, "no other run begins");
     drop(decisions.active.swap(None));
-    Writer::new(folder.path().to_owned(), 1 << 20, broken).work(&receiver);
+    Writer::new(folder.path().to_owned(), 1 << 20, None, broken).work(&receiver);
     let read = Run::read(&run_files(folder.path()).unwrap()[0]).unwrap();
     assert!(read.early.is_some_and(|why| why.contains("faster")), "the file says that it is cut short");
     assert!(read.calls.len() <= 2, "what is there has no gap");

@@ -14,8 +14,9 @@ use super::folder::{self, ENDING};
 use super::line::{EndLine, Line, RequestLine, RouteLine, RunLine, SaveLine};
 use super::outcome_line::{FaultLine, OutcomeLine};
 use super::reader::state_digest;
+use super::withheld::{Withheld, reads_what_was_said};
 use crate::id::RequestId;
-use crate::policy::{RecordedCall, RunId, RunStart};
+use crate::policy::{PolicyFault, RecordedCall, RouterFacts, RunId, RunStart};
 
 /// Runs that are over and whose requests are not, at most.
 const LINGERING: usize = 64;
@@ -31,6 +32,8 @@ pub(super) enum Message {
 pub(super) struct Writer {
     folder: PathBuf,
     keep_bytes: u64,
+    /// Keeps what was said out of the files; `None` where the operator wants words.
+    withheld: Option<Withheld>,
     broken: Arc<Mutex<Vec<RunId>>>,
     runs: BTreeMap<RunId, RunFile>,
     /// The run in which a request under way was decided.
@@ -38,6 +41,9 @@ pub(super) struct Writer {
 }
 
 struct RunFile {
+    facts: Arc<RouterFacts>,
+    /// It is written without what its router read and said.
+    withheld: Option<Withheld>,
     path: PathBuf,
     out: BufWriter<File>,
     bytes: u64,
@@ -48,8 +54,13 @@ struct RunFile {
 }
 
 impl Writer {
-    pub(super) fn new(folder: PathBuf, keep_bytes: u64, broken: Arc<Mutex<Vec<RunId>>>) -> Self {
-        Self { folder, keep_bytes, broken, runs: BTreeMap::new(), requests: HashMap::new() }
+    pub(super) fn new(
+        folder: PathBuf,
+        keep_bytes: u64,
+        withheld: Option<Withheld>,
+        broken: Arc<Mutex<Vec<RunId>>>,
+    ) -> Self {
+        Self { folder, keep_bytes, withheld, broken, runs: BTreeMap::new(), requests: HashMap::new() }
     }
 
     /// Writes until nobody can tell it more.
@@ -87,8 +98,12 @@ impl Writer {
         // The oldest is the first by its name, whatever process wrote it.
         let name = format!("{:013}-{:06}-{plain}", start.now.as_millis(), id.0 % 1_000_000);
         let begun = self.create(&name).and_then(|(path, file)| {
-            let mut run = RunFile { path, out: BufWriter::new(file), bytes: 0, calls: 0, waiting: 0, over: false };
-            run.write(&Line::Run(Box::new(RunLine::of(start)))).map(|()| run)
+            let facts = Arc::clone(&start.facts);
+            let withheld = self.withheld.clone().filter(|_| reads_what_was_said(&facts.needs));
+            let line = Line::Run(Box::new(RunLine::of(start, withheld.is_some())));
+            let out = BufWriter::new(file);
+            let mut run = RunFile { facts, withheld, path, out, bytes: 0, calls: 0, waiting: 0, over: false };
+            run.write(&line).map(|()| run)
         });
         match begun {
             Ok(run) => {
@@ -122,12 +137,21 @@ impl Writer {
                 {
                     run.waiting += 1;
                 }
-                Line::Route(Box::new(RouteLine::of(decision)))
+                let kept = run.withheld.as_ref().map(|withheld| withheld.decision(&run.facts.needs, decision));
+                Line::Route(Box::new(RouteLine::of(kept.as_deref().unwrap_or(decision))))
             }
-            RecordedCall::Observe(outcome, fault) => Line::Observe(OutcomeLine::of(outcome, fault.as_ref())),
+            RecordedCall::Observe(outcome, fault) => {
+                Line::Observe(OutcomeLine::of(outcome, fault.as_ref().map(|fault| run.fault(fault))))
+            }
             RecordedCall::Save(saved) => Line::Save(SaveLine {
-                state: saved.as_ref().ok().and_then(Option::as_ref).map(|state| state_digest(state).to_string()),
-                fault: saved.as_ref().err().map(FaultLine::of),
+                // Whoever knows most of a state would find the rest by trying.
+                state: saved
+                    .as_ref()
+                    .ok()
+                    .and_then(Option::as_ref)
+                    .filter(|_| run.withheld.is_none())
+                    .map(|state| state_digest(state).to_string()),
+                fault: saved.as_ref().err().map(|fault| run.fault(fault)),
             }),
         };
         run.calls += 1;
@@ -209,6 +233,11 @@ impl Writer {
 }
 
 impl RunFile {
+    fn fault(&self, fault: &PolicyFault) -> FaultLine {
+        let kept = self.withheld.as_ref().map(|withheld| withheld.fault(fault));
+        FaultLine::of(kept.as_ref().unwrap_or(fault))
+    }
+
     fn write(&mut self, line: &Line) -> io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');

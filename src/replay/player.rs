@@ -10,6 +10,9 @@ use crate::signal::Signal;
 
 use super::report::{Difference, RunReport};
 
+/// Why decisions of a router that reads what was said cannot be made again.
+const WITHHELD: &str =
+    "what the policy reads was not kept, which takes `witgate.decisions.words: true` when it decides";
 /// Differences that are told one by one.
 const TOLD: usize = 5;
 
@@ -19,6 +22,12 @@ const TOLD: usize = 5;
 /// The policy cannot be set up.
 pub(super) fn play(run: &Run, component: &Arc<Component>) -> Result<RunReport, String> {
     let mut player = Player::start(run, component)?;
+    if player.withheld {
+        let decisions = run.calls.iter().filter(|call| matches!(call, Logged::Route(_))).count();
+        player.report.decisions = decisions;
+        player.report.withheld = decisions;
+        return Ok(player.report);
+    }
     for call in &run.calls {
         player.call(call);
     }
@@ -28,13 +37,16 @@ pub(super) fn play(run: &Run, component: &Arc<Component>) -> Result<RunReport, S
 /// Repeats a run up to its decision `number`, counted from 0, and answers that one.
 ///
 /// # Errors
-/// The policy cannot be set up.
+/// The policy cannot be set up, or what it was shown is withheld.
 pub(super) fn answer_at(
     run: &Run,
     component: &Arc<Component>,
     number: usize,
 ) -> Result<Option<Result<Vec<Choice>, RouteError>>, String> {
     let mut player = Player::start(run, component)?;
+    if player.withheld {
+        return Err(WITHHELD.to_owned());
+    }
     for call in &run.calls {
         let asked = player.report.decisions;
         let answer = player.call(call);
@@ -50,6 +62,8 @@ struct Player<'a> {
     rerun: Rerun,
     /// The policy is the one that decided: faults from outside are told, and states must be the same.
     same: bool,
+    /// It reads what the run does not hold because nothing that was said is in it.
+    withheld: bool,
     report: RunReport,
     cost_column: Option<usize>,
 }
@@ -70,8 +84,18 @@ impl<'a> Player<'a> {
         };
         report.notes.extend(rerun.state_problem().map(|problem| format!("the state was not taken: {problem}")));
         report.notes.extend(missing(&facts.needs, rerun.needs()));
+        let recorded = &facts.needs.attributes;
+        let mut reads = rerun.needs().attributes.iter();
+        let withheld = run.withheld && reads.any(|one| one.needs_grant() && recorded.contains(one));
+        match (withheld, run.withheld) {
+            (true, _) => report.notes.push(WITHHELD.to_owned()),
+            (false, true) => {
+                report.notes.push("the state the run began with was not kept: it begins without".to_owned());
+            }
+            (false, false) => {}
+        }
         let cost_column = facts.needs.signals.iter().position(|signal| *signal == Signal::CostUsd);
-        Ok(Self { facts, rerun, same: facts.digest == component.digest(), report, cost_column })
+        Ok(Self { facts, rerun, same: facts.digest == component.digest(), withheld, report, cost_column })
     }
 
     /// Makes a call again; the answer, where it was a decision that was repeated.

@@ -34,6 +34,8 @@ pub struct RunReport {
     pub same_first: usize,
     /// Those that ended in a fault from outside (CPU time, quarantine), which happened again without the call.
     pub told: usize,
+    /// Those that could not be repeated: what the policy reads was said by a client, and was not kept.
+    pub withheld: usize,
     /// Outcomes the policy was told.
     pub outcomes: usize,
     /// Times it was asked to save.
@@ -95,10 +97,12 @@ impl Report {
         Self { runs: vec![RunReport::broken(file, problem.into())] }
     }
 
-    /// 0: everything is the same. 1: something differs. 2: something could not be repeated.
+    /// 0: everything that was repeated is the same. 1: something differs. 2: a run could not be repeated, or no decision could
+    /// because what was said was not kept.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if self.runs.iter().any(|run| run.problem.is_some()) {
+        let nothing = self.withheld() > 0 && self.withheld() == self.decisions();
+        if nothing || self.runs.iter().any(|run| run.problem.is_some()) {
             2
         } else {
             u8::from(self.runs.iter().any(RunReport::differs))
@@ -115,6 +119,12 @@ impl Report {
     #[must_use]
     pub fn identical(&self) -> usize {
         self.runs.iter().map(|run| run.identical).sum()
+    }
+
+    /// Those that could not be repeated, because what was said was not kept.
+    #[must_use]
+    pub fn withheld(&self) -> usize {
+        self.runs.iter().map(|run| run.withheld).sum()
     }
 
     /// As JSON.
@@ -138,7 +148,11 @@ impl fmt::Display for Report {
             _ => "not all could be repeated",
         };
         let runs = if self.runs.len() == 1 { "run" } else { "runs" };
-        write!(f, "{} {runs}, {decisions} decisions, {identical} identical: {verdict}", self.runs.len())
+        let withheld = match self.withheld() {
+            0 => String::new(),
+            withheld => format!(", {withheld} not repeatable"),
+        };
+        write!(f, "{} {runs}, {decisions} decisions, {identical} identical{withheld}: {verdict}", self.runs.len())
     }
 }
 
@@ -153,6 +167,9 @@ impl fmt::Display for RunReport {
             writeln!(f, "  asked now: {}", self.repeated_by)?;
         }
         let Self { decisions, identical, differing, outcomes, saves, told, .. } = self;
+        if self.withheld > 0 {
+            return writeln!(f, "  {decisions} decisions: not repeatable, {}", self.notes.join("; "));
+        }
         writeln!(
             f,
             "  {decisions} decisions: {identical} identical, {differing} differing; first choice the same in {:.1} %",

@@ -253,7 +253,7 @@ fn what_the_documentation_shows_is_so() {
     assert!(checked.status.success(), "{}", text_of(&checked));
 }
 
-/// No prompt and no key is in a run: of a request there are numbers and the names the policy asked for.
+/// No prompt and no key is in a run: of a request there are numbers, the names the policy asked for, and digests of what else it reads.
 #[test]
 fn runs_hold_nothing_that_was_said() {
     let folder = TempDir::new().expect("a folder");
@@ -274,6 +274,43 @@ fn runs_hold_nothing_that_was_said() {
     let text = std::fs::read_to_string(run_files(&runs).expect("runs").remove(0)).expect("a run");
     assert!(text.contains("\"route\"") && text.contains("\"observe\""), "{text}");
     assert!(!text.contains("xylophone") && !text.contains("sk-secret-key"), "{text}");
+}
+
+/// The same of a router that the operator lets read what was said, unless he wants words, and what is told of such a run.
+#[test]
+fn runs_of_a_router_that_reads_prompts_hold_none() {
+    for words in [false, true] {
+        let folder = TempDir::new().expect("a folder");
+        let runs = folder.path().join("runs");
+        let hostile = fixture_policies().join("hostile.wasm");
+        let router = r#"{policy: hostile, settings: {do: "attribute prompt"}, may_read: [prompt]}"#;
+        let decisions = json!({"share": 1.0, "dir": runs, "words": words});
+        let config = config("x", &decisions).replace("{policy: x}", router);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let (id, shown) = runtime.block_on(async {
+            let gateway = Gateway::start_with(&config, &[("hostile.wasm", &hostile)]).await;
+            let body = json!({"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "zylophone"}]});
+            let reply = gateway.post("/v1/chat/completions", &body).await;
+            let id = reply.header("x-request-id").to_owned();
+            let shown = gateway.get(&format!("/admin/decisions/{id}")).await.text;
+            gateway.app.gateway.decisions.finish();
+            (id, shown)
+        });
+        let file = run_files(&runs).expect("runs").remove(0);
+        let text = std::fs::read_to_string(&file).expect("a run");
+        let policies = fixture_policies();
+        let (runs_arg, policies_arg) = (runs.to_str().expect("a path"), policies.to_str().expect("a path"));
+        let explained = text_of(&witgate(&["explain", &id, "--dir", runs_arg, "--policies", policies_arg]));
+        for told in [&text, &shown, &explained] {
+            assert!(told.contains("withheld:") != words && told.contains("zylophone") == words, "{words}: {told}");
+        }
+        let same = replay(&runs, &Options { policy: None, policies });
+        let told = (same.exit_code(), same.decisions(), same.identical(), same.withheld());
+        assert_eq!(told, if words { (0, 1, 1, 0) } else { (2, 1, 0, 1) }, "{same}");
+        let repeated = if words { "repeated: identical" } else { "repeated: not repeated" };
+        assert!(explained.contains(repeated), "{explained}");
+        assert!(words || same.to_string().contains("1 not repeatable") && same.to_string().contains("words: true"));
+    }
 }
 
 #[tokio::test]
