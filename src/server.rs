@@ -159,6 +159,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/openai/v1/models", get(probe::models)),
         ("/v1/models/{*name}", get(probe::model)),
         ("/models/{*name}", get(probe::model)),
+        ("/anthropic/v1/models", get(probe::models)),
+        ("/anthropic/v1/models/{*name}", get(probe::model)),
         ("/v1beta/models", get(probe::models)),
         ("/v1beta/models/{*name}", get(probe::model)),
         ("/v1/model/info", get(info::models)),

@@ -126,7 +126,9 @@ impl ClientApi for Anthropic {
 
     /// Its clients name the API's version on every call, whatever they ask for.
     fn speaks_at(&self, path: &str, headers: &HeaderMap) -> bool {
-        asked(path).starts_with("/messages") || headers.contains_key("anthropic-version")
+        asked(path).starts_with("/messages")
+            || path.starts_with("/anthropic/")
+            || headers.contains_key("anthropic-version")
     }
 
     fn id_header(&self) -> HeaderName {

@@ -9,9 +9,10 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use super::{Encoded, ProviderFormat, StreamDecoder, Target};
-use crate::chat::{ChatRequest, Dialect, Reply, Vectors};
+use crate::chat::{ChatRequest, Dialect, Reply, Rest, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::framing::ServerSentEvents;
 
@@ -26,6 +27,17 @@ mod vectors;
 
 #[cfg(test)]
 mod tests;
+
+/// Adds what was left of something to it, at every depth.
+fn merge(value: &mut Value, rest: &Rest) {
+    let Value::Object(fields) = value else { return };
+    for (name, left) in rest {
+        match (fields.get_mut(name), left) {
+            (Some(inside @ Value::Object(_)), Value::Object(left)) => merge(inside, left),
+            _ => drop(fields.insert(name.clone(), left.clone())),
+        }
+    }
+}
 
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("gemini");

@@ -28,6 +28,8 @@ pub struct Quirks {
     thought: Thought,
     /// How its models are asked to think.
     effort: Effort,
+    /// Which budgets of thinking its models take, where they are asked in budgets.
+    thinking: Thinking,
     /// How files and recordings are said.
     attachments: Attachments,
     /// Whose body a request for vectors has, where each model has its own.
@@ -109,6 +111,16 @@ pub(super) enum Thought {
     Refused,
 }
 
+/// Which budgets of thinking a model takes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Thinking {
+    /// The least tokens.
+    pub(super) least: u32,
+    /// It cannot be told not to think.
+    pub(super) always: bool,
+}
+
 /// How models are asked to think.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -133,6 +145,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     call_ids: IdRule::Any,
     thought: Thought::Unsigned,
     effort: Effort::Word,
+    thinking: Thinking { least: 0, always: false },
     attachments: Attachments::Objects,
     sampling: Sampling::Any,
     schemas: Schemas::Field,
@@ -167,6 +180,11 @@ impl Quirks {
     /// How its models are asked to think.
     pub(super) const fn effort(&self) -> Effort {
         self.effort
+    }
+
+    /// Which budgets of thinking its models take.
+    pub(super) const fn thinking(&self) -> Thinking {
+        self.thinking
     }
 
     /// How files and recordings are said.
@@ -214,6 +232,12 @@ impl Quirks {
         }
         if self.schemas == Schemas::Words {
             told.push("schemas in words".to_owned());
+        }
+        if self.thinking.always {
+            told.push("always thinks".to_owned());
+        }
+        if self.thinking.least > 0 {
+            told.push(format!("thinks with {} tokens or more", self.thinking.least));
         }
         if self.attachments == Attachments::Addresses {
             told.push("`file`→`document_url`".to_owned());

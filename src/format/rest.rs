@@ -95,7 +95,7 @@ impl Report {
 }
 
 /// Objects whose canonical fields were taken out: what `rest` holds under these names is what was left of them.
-const PARTLY_READ: [&str; 9] = [
+const PARTLY_READ: [&str; 10] = [
     "function",
     "generationConfig",
     "image_url",
@@ -105,6 +105,7 @@ const PARTLY_READ: [&str; 9] = [
     "response_format",
     "stream_options",
     "thinking",
+    "thinkingConfig",
 ];
 
 /// Names every field of `rest`, which stood at `path` (empty for the top), in `dropped`. A null says nothing,

@@ -86,6 +86,7 @@ async fn without_a_key_nothing_is_open_but_what_is_listed() {
         "/v1/messages/count_tokens",
         "/v1beta/models/g:generateContent",
         "/v1beta/models/g:countTokens",
+        "/v1beta1/projects/p/locations/l/publishers/google/models/g:generateContent",
     ];
     let unknown = ["/nothing/here", "/admin", "/admin/nothing", "/metrics/", "//metrics", "/v1/chat"];
     let served = routes().into_iter().map(|(path, _)| path);

@@ -382,6 +382,8 @@ async fn what_agents_look_at_first_is_there() {
     assert_eq!((&list["data"][0]["type"], &list["has_more"]), (&json!("model"), &json!(false)));
     let none = asked("/api/hello", &anthropic).await;
     assert_eq!((none.status, &none.json()["type"]), (404, &json!("error")));
+    assert_eq!(asked("/anthropic/v1/models", &[]).await.json()["data"][0]["type"], "model");
+    assert_eq!(asked("/anthropic/v1/models/g", &[]).await.json()["type"], "model");
     assert_eq!(asked("/v1beta/models", &[]).await.json()["models"][0]["name"], "models/g");
     let info = asked("/v1/model/info", &[]).await;
     assert_eq!(info.json()["data"][0]["model_name"], "g");

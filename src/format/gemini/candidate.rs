@@ -7,6 +7,11 @@ use crate::format::call_id::signed;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 
+/// Why an alternative ended, in a candidate.
+pub(super) const FINISH: &str = "finishReason";
+/// The signature under a part.
+pub(super) const SIGNED: &str = "thoughtSignature";
+
 /// What one event says of one alternative.
 #[derive(Default)]
 pub(super) struct Candidate {
@@ -31,7 +36,12 @@ pub(super) fn read(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> S
             parts.collect::<Result<_, _>>()?
         }
     };
-    let finish = fields.word("finishReason")?.and_then(|word| finish(&word));
+    let word = fields.word(FINISH)?;
+    let finish = word.as_deref().and_then(finish);
+    // Which filter it was has a word in this dialect alone.
+    if let Some(word) = word.filter(|word| finish == Some(FinishReason::ContentFilter) && word != "SAFETY") {
+        fields.put(FINISH, word.into());
+    }
     Ok(Candidate { index, parts, finish, rest: fields.telling_rest() })
 }
 
@@ -59,40 +69,56 @@ fn read_part(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String)
         return Ok(Part::from(PartKind::Other(whole())));
     }
     let mut fields = Fields::of(value, path)?;
-    let signature = fields.text("thoughtSignature")?;
+    let mut signature = fields.text(SIGNED)?;
     let thought = fields.flag("thought")?.unwrap_or(false);
     let kind = if let Some(wire) = fields.take("functionCall") {
         let path = path.key("functionCall");
         let mut wire = Fields::of(wire, &path)?;
         let own = wire.text("id")?.filter(|id| !id.is_empty());
         let mut id = own.unwrap_or_else(call);
-        if let Some(signature) = signature {
+        if let Some(signature) = signature.take() {
             id = signed(&id, &signature);
         }
         let arguments = wire.take("args").map_or_else(|| "{}".to_owned(), |args| args.to_json());
-        PartKind::ToolCall { id, name: wire.need_text("name")?, arguments }
+        let name = wire.need_text("name")?;
+        fields.keep("functionCall", wire.telling_rest());
+        PartKind::ToolCall { id, name, arguments }
     } else if let Some(wire) = fields.take("inlineData") {
         let path = path.key("inlineData");
         let mut wire = Fields::of(wire, &path)?;
         let media_type = wire.text("mimeType")?.unwrap_or_else(|| "application/octet-stream".to_owned());
-        PartKind::Image(ImageSource::Base64 { media_type, data: wire.need_text("data")?, detail: None })
+        let data = wire.need_text("data")?;
+        fields.keep("inlineData", wire.telling_rest());
+        PartKind::Image(ImageSource::Base64 { media_type, data, detail: None })
     } else {
         let text = fields.text("text")?.unwrap_or_default();
-        if thought { PartKind::Reasoning { text, signature } } else { PartKind::Text(text) }
+        if thought { PartKind::Reasoning { text, signature: signature.take() } } else { PartKind::Text(text) }
     };
+    if let Some(signature) = signature {
+        fields.put(SIGNED, signature.into());
+    }
     Ok(Part { kind, rest: fields.telling_rest() })
 }
+
+/// Input that tools read, beside the prompt.
+pub(super) const TOOLS_READ: &str = "toolUsePromptTokenCount";
 
 /// Reads `usageMetadata`. Thoughts are output that is not among the candidates'; what tools read is input.
 pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
     let mut fields = Fields::of(value, &Path::Root)?;
-    let input = fields.count("promptTokenCount").saturating_add(fields.count("toolUsePromptTokenCount"));
+    let read_by_tools = fields.count(TOOLS_READ);
+    let input = fields.count("promptTokenCount").saturating_add(read_by_tools);
     let thoughts = fields.count("thoughtsTokenCount");
+    fields.take("totalTokenCount");
+    if read_by_tools > 0 {
+        fields.put(TOOLS_READ, read_by_tools.into());
+    }
     Ok(Usage {
         input_tokens: input,
         cache_read_tokens: fields.count("cachedContentTokenCount"),
         output_tokens: fields.count("candidatesTokenCount").saturating_add(thoughts),
         reasoning_tokens: thoughts,
+        rest: fields.telling_rest(),
         ..Usage::default()
     })
 }

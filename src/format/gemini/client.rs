@@ -18,17 +18,25 @@ mod parse;
 mod parts;
 mod reply;
 
+/// What stands before models in Google's cloud.
+const PUBLISHER: &str = "publishers/google";
 /// In the echo of a request: that its stream is an array and not events.
 const ARRAY: &str = "array";
 /// In the echo of a request: that one vector is wanted, and not a list.
 const SINGLE: &str = "single";
 
-/// The model and the method that a path names: `/v1beta/models/NAME:METHOD`.
+/// The model and the method that a path names: `/v1beta/models/NAME:METHOD`, or as Google's cloud has it, which writes a project and
+/// a place before the publisher: `/v1beta1/projects/P/locations/L/publishers/google/models/NAME:METHOD`.
 fn named(path: &str) -> Option<(&str, &str)> {
-    let path = path.strip_prefix("/gemini").unwrap_or(path);
+    let path = ["/gemini", "/vertex_ai"].into_iter().find_map(|start| path.strip_prefix(start)).unwrap_or(path);
     let versions = ["/v1beta", "/v1alpha", "/v1beta1", "/v1"];
-    let path = versions.into_iter().find_map(|version| path.strip_prefix(version).filter(|rest| rest.starts_with('/')));
-    let (name, method) = path?.strip_prefix("/models/")?.rsplit_once(':')?;
+    let path =
+        versions.into_iter().find_map(|version| path.strip_prefix(version).filter(|rest| rest.starts_with('/')))?;
+    let below = match path.strip_prefix("/projects/") {
+        Some(path) => path.split_once('/')?.1.strip_prefix("locations/")?.split_once('/')?.1.strip_prefix(PUBLISHER),
+        None => path.strip_prefix('/')?.strip_prefix(PUBLISHER),
+    };
+    let (name, method) = below.unwrap_or(path).strip_prefix("/models/")?.rsplit_once(':')?;
     (!name.is_empty()).then_some((name, method))
 }
 
@@ -58,7 +66,7 @@ impl ClientApi for Gemini {
 
     /// Its clients show their key in a header of their own, and ask below a version of its own.
     fn speaks_at(&self, path: &str, headers: &HeaderMap) -> bool {
-        let own = ["/v1beta", "/v1alpha", "/gemini/"].into_iter().any(|start| path.starts_with(start));
+        let own = ["/v1beta", "/v1alpha", "/gemini/", "/vertex_ai/"].into_iter().any(|start| path.starts_with(start));
         own || named(path).is_some()
             || headers.contains_key("x-goog-api-key")
             || headers.contains_key("x-goog-api-client")
@@ -170,6 +178,11 @@ mod tests {
             ("/v1beta/models/g:generateContent", Some(("g", "generateContent"))),
             ("/v1/models/a/b:streamGenerateContent", Some(("a/b", "streamGenerateContent"))),
             ("/gemini/v1beta/models/a:b:countTokens", Some(("a:b", "countTokens"))),
+            ("/v1beta1/publishers/google/models/g:generateContent", Some(("g", "generateContent"))),
+            ("/v1beta1/projects/p/locations/l/publishers/google/models/g:countTokens", Some(("g", "countTokens"))),
+            ("/vertex_ai/v1/projects/p/locations/l/publishers/google/models/a/b:x", Some(("a/b", "x"))),
+            ("/v1/projects/p/publishers/google/models/g:generateContent", None),
+            ("/v1/publishers/meta/models/g:generateContent", None),
             ("/v1beta/models/g", None),
             ("/v1beta/models/:generateContent", None),
             ("/v1betamodels/g:generateContent", None),

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::candidate::SIGNED;
 use super::encode::unsupported;
+use super::merge;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::signature_of;
@@ -17,14 +19,11 @@ use crate::format::write::{Array, Object};
 /// `Rejected` where somebody but the model says what has no words here.
 pub(super) fn write(messages: &[Message], object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
     let is_instruction = |message: &&Message| matches!(message.role, Role::System | Role::Developer);
-    let mut instructions = messages.iter().filter(is_instruction).flat_map(|message| &message.parts).peekable();
-    if instructions.peek().is_some() {
+    if messages.iter().filter(is_instruction).any(|message| !message.parts.is_empty()) {
         let mut instruction = object.object("systemInstruction");
         let mut parts = instruction.array("parts");
-        for part in instructions {
-            if let PartKind::Text(text) = &part.kind {
-                parts.item(&json!({"text": text}));
-            }
+        for (index, message) in messages.iter().enumerate().filter(|(_, message)| is_instruction(message)) {
+            instructions(index, message, &mut parts, report);
         }
     }
     // Results name the function here, and only the call's id in other dialects.
@@ -49,10 +48,46 @@ pub(super) fn write(messages: &[Message], object: &mut Object<'_>, report: &mut 
                 let path = || format!("messages[{index}].content[{place}]");
                 write_part(part, message.role, &names, &mut parts, report, &path)?;
             }
-            report.foreign(&message.rest, &|| format!("messages[{index}]"));
+            unsaid(*index, message, report);
         }
     }
     Ok(())
+}
+
+/// Instructions are texts here; others are said by clients of this API alone.
+fn instructions(index: usize, message: &Message, parts: &mut Array<'_>, report: &mut Report) {
+    for (place, part) in message.parts.iter().enumerate() {
+        let path = || format!("messages[{index}].content[{place}]");
+        match &part.kind {
+            PartKind::Text(text) => parts.item(&whole(json!({"text": text}), part, report, &path)),
+            PartKind::Image(source) if report.same_dialect => parts.item(&whole(picture(source), part, report, &path)),
+            PartKind::Other(value) if report.same_dialect => {
+                let value = document(value).unwrap_or_else(|| value.clone());
+                parts.item(&whole(value, part, report, &path));
+            }
+            _ => report.dropped.push(path()),
+        }
+    }
+    unsaid(index, message, report);
+}
+
+/// What a message says beside its parts.
+fn unsaid(index: usize, message: &Message, report: &mut Report) {
+    // A result's is said with it.
+    if message.name.is_some() && message.role != Role::Tool {
+        report.dropped.push(format!("messages[{index}].name"));
+    }
+    report.foreign(&message.rest, &|| format!("messages[{index}]"));
+}
+
+/// A part with what was left of it, where a client of this dialect wrote it; reported where another's did.
+fn whole(mut value: Value, part: &Part, report: &mut Report, path: &dyn Fn() -> String) -> Value {
+    if report.same_dialect {
+        merge(&mut value, &part.rest);
+    } else {
+        report.foreign(&part.rest, path);
+    }
+    value
 }
 
 const fn role(role: Role) -> &'static str {
@@ -70,26 +105,55 @@ fn write_part(
     report: &mut Report,
     path: &dyn Fn() -> String,
 ) -> Result<(), AttemptFault> {
-    match &part.kind {
-        // An empty text is refused.
-        PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty() => {}
-        PartKind::Text(text) | PartKind::Refusal(text) => parts.item(&json!({"text": text})),
-        PartKind::Image(source) => parts.item(&picture(source)),
-        PartKind::ToolCall { id, name, arguments } => call(id, name, arguments, parts),
+    let value = match &part.kind {
+        // An empty text is refused, but for one that carries a signature.
+        PartKind::Text(text) | PartKind::Refusal(text)
+            if text.is_empty() && !(report.same_dialect && part.rest.contains_key(SIGNED)) =>
+        {
+            None
+        }
+        PartKind::Text(text) | PartKind::Refusal(text) => Some(json!({"text": text})),
+        PartKind::Image(source) => Some(picture(source)),
+        PartKind::ToolCall { id, name, arguments } => Some(call(id, name, arguments)),
         PartKind::ToolResult { call_id, content, is_error } => {
-            result(call_id, content, *is_error, names, parts, report, path);
+            let answer = result(call_id, content, *is_error, names);
+            parts.item(&whole(answer, part, report, path));
+            beside(content, parts, report, path);
+            return Ok(());
+        }
+        PartKind::Reasoning { text, signature } if report.same_dialect => {
+            let mut thought = json!({"text": text, "thought": true});
+            if let Some(signature) = signature {
+                thought[SIGNED] = signature.as_str().into();
+            }
+            Some(thought)
         }
         // The model's own thoughts may be left out; the signature it wants back is in the ids of its calls.
-        PartKind::Reasoning { .. } => {}
+        PartKind::Reasoning { .. } => None,
         PartKind::Other(value) => match document(value) {
-            Some(document) => parts.item(&document),
-            None if report.same_dialect => parts.item(value),
-            None if role == Role::Assistant => {}
+            Some(document) => {
+                unsaid_of_document(value, report, path);
+                Some(document)
+            }
+            None if report.same_dialect => Some(value.clone()),
+            None if role == Role::Assistant => None,
             None => return Err(unsupported(path())),
         },
+    };
+    match value {
+        Some(value) => parts.item(&whole(value, part, report, path)),
+        None if report.same_dialect => {}
+        None => report.foreign(&part.rest, path),
     }
-    report.foreign(&part.rest, path);
     Ok(())
+}
+
+/// What is said of a document beside what it is. Its name is for the client.
+fn unsaid_of_document(value: &Value, report: &mut Report, path: &dyn Fn() -> String) {
+    let fields = value.as_object().into_iter().flatten();
+    let told = ["type", "source", "file", "input_audio"];
+    let unsaid = fields.filter(|(name, value)| !told.contains(&name.as_str()) && !value.is_null());
+    report.dropped.extend(unsaid.map(|(name, _)| format!("{}.{name}", path())));
 }
 
 fn picture(source: &ImageSource) -> Value {
@@ -142,7 +206,7 @@ fn document(value: &Value) -> Option<Value> {
     }
 }
 
-fn call(id: &str, name: &str, arguments: &str, parts: &mut Array<'_>) {
+fn call(id: &str, name: &str, arguments: &str) -> Value {
     // What is no object cannot be arguments; a model that wrote such is shown what it wrote.
     let arguments = match serde_json::from_str(arguments) {
         Ok(Value::Object(map)) => Value::Object(map),
@@ -150,23 +214,14 @@ fn call(id: &str, name: &str, arguments: &str, parts: &mut Array<'_>) {
         _ if arguments.trim().is_empty() => json!({}),
         _ => json!({"arguments": arguments}),
     };
-    let mut part = Map::new();
-    part.insert("functionCall".to_owned(), json!({"name": name, "args": arguments}));
+    let mut part = json!({"functionCall": {"name": name, "args": arguments}});
     if let Some(signature) = signature_of(id) {
-        part.insert("thoughtSignature".to_owned(), signature.into());
+        part[SIGNED] = signature.into();
     }
-    parts.item(&part);
+    part
 }
 
-fn result(
-    call_id: &str,
-    content: &[Part],
-    is_error: bool,
-    names: &HashMap<&str, &str>,
-    parts: &mut Array<'_>,
-    report: &mut Report,
-    path: &dyn Fn() -> String,
-) {
+fn result(call_id: &str, content: &[Part], is_error: bool, names: &HashMap<&str, &str>) -> Value {
     let said = content.iter().filter_map(|part| match &part.kind {
         PartKind::Text(text) => Some(text.as_str()),
         _ => None,
@@ -178,8 +233,11 @@ fn result(
         _ => json!({"output": text}),
     };
     let name = names.get(call_id).copied().unwrap_or(call_id);
-    parts.item(&json!({"functionResponse": {"name": name, "response": response}}));
-    // A picture in a result is a part beside it.
+    json!({"functionResponse": {"name": name, "response": response}})
+}
+
+/// A picture in a result is a part beside it.
+fn beside(content: &[Part], parts: &mut Array<'_>, report: &mut Report, path: &dyn Fn() -> String) {
     for part in content {
         match &part.kind {
             PartKind::Text(_) => {}

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::candidate::{self, Candidate};
+use super::candidate::{self, Candidate, FINISH};
 use super::error;
-use crate::chat::{Chunk, Delta, FinishReason, PartKind, Rest};
+use crate::chat::{Chunk, Delta, FinishReason, Part, PartKind, Rest};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventDecoder;
 use crate::format::gemini::DIALECT;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, reply_body};
+
+/// In the rest of a chunk: what was left of the part it says. Whatever else is there was left of the candidate.
+pub(super) const PART: &str = "part";
+/// The name of what was left of events themselves, beside their candidates.
+pub(super) const REPLY: &str = "reply";
 
 /// The state of one stream.
 #[derive(Default)]
@@ -21,6 +26,8 @@ pub(super) struct Decoder {
     /// Tool calls so far, over all alternatives: their ids are told apart by it.
     made: u32,
     choices: BTreeMap<u32, ChoiceState>,
+    /// The body has ended.
+    ended: bool,
 }
 
 #[derive(Default)]
@@ -32,7 +39,7 @@ struct ChoiceState {
 impl EventDecoder for Decoder {
     fn event(&mut self, _name: &str, data: &str, out: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
         let data = data.trim();
-        if self.is_complete() || data.is_empty() {
+        if data.is_empty() {
             return Ok(());
         }
         let value = reply_body(data.as_bytes())?;
@@ -42,9 +49,14 @@ impl EventDecoder for Decoder {
         self.read(value, out).map_err(Mismatch::into_fault)
     }
 
-    /// Nothing but the reasons to finish says that a stream is over.
+    fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Nothing but the body's end says that a stream is over: another alternative may begin, and usage come, after the last reason to
+    /// finish so far. What has none by then is cut off.
     fn is_complete(&self) -> bool {
-        !self.choices.is_empty() && self.choices.values().all(|choice| choice.finished)
+        self.ended && !self.choices.is_empty() && self.choices.values().all(|choice| choice.finished)
     }
 }
 
@@ -65,9 +77,13 @@ impl Decoder {
         }
         let path = Path::Root.key("candidates");
         let list = fields.list("candidates")?.unwrap_or_default();
+        let rest = fields.telling_rest();
+        if !rest.is_empty() {
+            out.push(Chunk::of(Delta::Other { event: REPLY.to_owned(), value: rest.into() }));
+        }
         if list.is_empty() && blocked && self.choices.is_empty() {
             let finish = Some(FinishReason::ContentFilter);
-            self.candidate(Candidate { finish, rest: fields.telling_rest(), ..Candidate::default() }, out);
+            self.candidate(Candidate { finish, ..Candidate::default() }, out);
             return Ok(());
         }
         for (place, value) in list.into_iter().enumerate() {
@@ -85,32 +101,47 @@ impl Decoder {
     fn candidate(&mut self, candidate: Candidate, out: &mut Vec<Chunk>) {
         let Candidate { index: choice, parts, finish, mut rest } = candidate;
         let state = self.choices.entry(choice).or_default();
-        let mut push = |delta| out.push(Chunk { choice, delta, rest: std::mem::take(&mut rest) });
-        for part in parts {
-            match part.kind {
-                PartKind::Text(text) if !text.is_empty() => push(Delta::Text(text)),
+        let (word, ended) = (rest.shift_remove(FINISH), finish.is_some());
+        let mut push = |delta, part: Rest| {
+            let mut rest = std::mem::take(&mut rest);
+            if !part.is_empty() {
+                rest.insert(PART.to_owned(), part.into());
+            }
+            out.push(Chunk { choice, delta, rest });
+        };
+        let other = |value| Delta::Other { event: String::new(), value };
+        for Part { kind, rest } in parts {
+            match kind {
+                PartKind::Text(text) if !text.is_empty() => push(Delta::Text(text), rest),
+                PartKind::Text(_) if !rest.is_empty() => push(other(json!({"text": ""})), rest),
                 PartKind::Reasoning { text, signature } => {
                     if !text.is_empty() {
-                        push(Delta::Reasoning(text));
+                        push(Delta::Reasoning(text), rest);
                     }
                     if let Some(signature) = signature {
-                        push(Delta::ReasoningSignature(signature));
+                        push(Delta::ReasoningSignature(signature), Rest::new());
                     }
                 }
                 PartKind::ToolCall { id, name, arguments } => {
                     let index = state.calls;
                     state.calls += 1;
-                    push(Delta::ToolCall { index, id, name });
-                    push(Delta::ToolArguments { index, fragment: arguments });
+                    push(Delta::ToolCall { index, id, name }, rest);
+                    push(Delta::ToolArguments { index, fragment: arguments }, Rest::new());
                 }
-                PartKind::Other(value) => push(Delta::Other { event: String::new(), value }),
-                PartKind::Image(_) => push(Delta::Other { event: String::new(), value: picture(&part.kind) }),
+                PartKind::Other(value) => push(other(value), rest),
+                PartKind::Image(_) => push(other(picture(&kind)), rest),
                 PartKind::Text(_) | PartKind::Refusal(_) | PartKind::ToolResult { .. } => {}
             }
         }
         if let Some(finish) = finish {
             state.finished = true;
-            push(Delta::Finish(candidate::finish_of(finish, state.calls > 0)));
+            push(Delta::Finish(candidate::finish_of(finish, state.calls > 0)), Rest::new());
+        }
+        if let Some(last) = out.last_mut().filter(|_| ended) {
+            last.rest.extend(word.map(|word| (FINISH.to_owned(), word)));
+        } else if !rest.is_empty() {
+            // An event may say of an alternative nothing but what only this dialect knows.
+            out.push(Chunk { choice, delta: Delta::Other { event: String::new(), value: Value::Null }, rest });
         }
     }
 }
@@ -119,7 +150,7 @@ impl Decoder {
 fn picture(kind: &PartKind) -> Value {
     let mut part = Rest::new();
     if let PartKind::Image(crate::chat::ImageSource::Base64 { media_type, data, .. }) = kind {
-        part.insert("inlineData".to_owned(), serde_json::json!({"mimeType": media_type, "data": data}));
+        part.insert("inlineData".to_owned(), json!({"mimeType": media_type, "data": data}));
     }
     Value::Object(part)
 }

@@ -8,9 +8,10 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use super::contents;
-use crate::chat::{ChatRequest, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
+use crate::chat::{ChatRequest, OutputFormat, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::gemini::DIALECT;
+use crate::format::quirks::{Quirks, Thinking};
 use crate::format::rest::{Report, nested};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -18,6 +19,12 @@ use crate::format::{Encoded, Target};
 /// Fields of other dialects that mean the same here: how they are spelled there, and here.
 pub(super) const SAME: [(&str, &str); 3] =
     [("seed", "seed"), ("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")];
+
+/// How much to think, in the settings, and the fields of that.
+pub(super) const THINKING: &str = "thinkingConfig";
+pub(super) const BUDGET: &str = "thinkingBudget";
+pub(super) const LEVEL: &str = "thinkingLevel";
+pub(super) const SHOWN: &str = "includeThoughts";
 
 /// What is left of a client's settings of this dialect, in `rest`.
 const OWN: &str = "generationConfig";
@@ -34,7 +41,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         contents::write(&request.messages, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
         tool_choice(request, &mut object)?;
-        generation(request, &mut object, &mut report);
+        generation(request, target.quirks, &mut object, &mut report);
         if report.same_dialect {
             let spelled = SAME.map(|(name, _)| name);
             let without = [&spelled[..], &[OWN, "logprobs", "top_logprobs"]].concat();
@@ -118,7 +125,7 @@ fn tool_choice(request: &ChatRequest, object: &mut Object<'_>) -> Result<(), Att
     Ok(())
 }
 
-fn generation(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+fn generation(request: &ChatRequest, quirks: &Quirks, object: &mut Object<'_>, report: &mut Report) {
     let mut config = object.object("generationConfig");
     config.optional("temperature", request.temperature);
     config.optional("topP", request.top_p);
@@ -129,19 +136,22 @@ fn generation(request: &ChatRequest, object: &mut Object<'_>, report: &mut Repor
         config.field("stopSequences", &request.stop);
     }
     output(request.output.as_ref(), &mut config, report);
-    thinking(request.reasoning.as_ref(), &mut config);
+    thinking(request, quirks.thinking(), &mut config, report);
     let mut left = request.rest.clone();
     for (name, here) in SAME {
         config.optional(here, left.shift_remove(name).filter(|value| !value.is_null()));
     }
-    log_probabilities(&mut left, &mut config);
+    // No reply brings them in the words of another dialect.
+    if report.same_dialect {
+        log_probabilities(&mut left, &mut config);
+    }
     if request.user.is_some() {
         report.dropped.push("user".to_owned());
     }
     if !report.same_dialect {
         report.foreign(&left, &String::new);
     } else if let Some(own) = nested(&left, OWN) {
-        config.rest(own, &[]);
+        config.rest(own, &[THINKING]);
     }
 }
 
@@ -159,10 +169,14 @@ fn output(format: Option<&OutputFormat>, config: &mut Object<'_>, report: &mut R
     }
 }
 
-/// Thoughts are shown where the client asked for thinking; the efforts' budgets are LiteLLM's.
-fn thinking(reasoning: Option<&Reasoning>, config: &mut Object<'_>) {
-    let Some(reasoning) = reasoning else { return };
-    let budget = reasoning.budget_tokens.or(match reasoning.effort.as_deref() {
+/// What a client of this dialect said itself goes out so. For others thoughts are shown where they asked for thinking; the efforts'
+/// budgets are LiteLLM's, as far as the model takes them.
+fn thinking(request: &ChatRequest, takes: Thinking, config: &mut Object<'_>, report: &mut Report) {
+    let written = nested(&request.rest, OWN).and_then(|own| nested(own, THINKING)).filter(|_| report.same_dialect);
+    let said = |name: &str| written.is_some_and(|written| written.contains_key(name));
+    let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref());
+    let budget = request.reasoning.as_ref().and_then(|reasoning| reasoning.budget_tokens).or(match effort {
+        _ if said(LEVEL) => None,
         Some("none") => Some(0),
         Some("minimal") => Some(128),
         Some("low") => Some(1024),
@@ -170,9 +184,36 @@ fn thinking(reasoning: Option<&Reasoning>, config: &mut Object<'_>) {
         Some("high" | "xhigh" | "max") => Some(4096),
         _ => None,
     });
-    let mut thinking = config.object("thinkingConfig");
-    thinking.field("includeThoughts", &(budget != Some(0)));
-    thinking.optional("thinkingBudget", budget);
+    let Some(written) = written else {
+        if request.reasoning.is_some() {
+            let mut thinking = config.object(THINKING);
+            thinking.field(SHOWN, &(budget != Some(0)));
+            thinking.optional(BUDGET, budget.map(|budget| fitting(budget, takes, request.max_tokens, report)));
+        }
+        return;
+    };
+    let mut thinking = config.object(THINKING);
+    thinking.optional(SHOWN, written.get(SHOWN).map(|shown| shown.as_bool().unwrap_or(true)));
+    thinking.optional(LEVEL, effort.filter(|_| said(LEVEL)).map(str::to_ascii_uppercase));
+    thinking.optional(BUDGET, budget);
+    let done = [SHOWN, LEVEL, if budget.is_some() || written.get(BUDGET) == Some(&Value::Null) { BUDGET } else { "" }];
+    thinking.rest(written, &done);
+}
+
+/// The budget that a model takes which was asked for `budget`: one within its bounds, and below that of the whole reply. Where it cannot be
+/// so small it does not think, and where it must think it gets the least; either is reported.
+fn fitting(budget: u32, takes: Thinking, bound: Option<u32>, report: &mut Report) -> u32 {
+    let room = bound.map_or(u32::MAX, |bound| bound.saturating_sub(1));
+    let fits = (budget.max(takes.least)).min(room);
+    let off = if takes.always { takes.least } else { 0 };
+    if budget == 0 && !takes.always {
+        return 0;
+    }
+    if budget == 0 || fits < takes.least || fits == 0 {
+        report.dropped.push("reasoning_effort".to_owned());
+        return off;
+    }
+    fits
 }
 
 /// `logprobs` is whether, `top_logprobs` how many; here it is the other way about.

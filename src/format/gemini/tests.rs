@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::chat::{Chunk, Delta};
 use crate::format::call_id::{signature_of, signed};
-use crate::format::{ClientApi, ClientRequest, NO_QUIRKS, OpenAi};
+use crate::format::{Anthropic, ClientApi, ClientRequest, NO_QUIRKS, OpenAi, Quirks};
 
 fn encode(body: &Value) -> Result<Value, AttemptFault> {
     let request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body.to_string());
@@ -47,18 +47,17 @@ fn a_signature_survives_the_letters_of_an_id() {
 #[test]
 fn a_stream_is_another_method_and_sampling_goes_out_in_full() {
     let body = encode(&json!({
-        "model": "g", "stream": true, "temperature": 0.1, "top_p": 0.9, "seed": 7, "n": 2, "max_tokens": 50, "stop": ["END"],
+        "model": "g", "stream": true, "temperature": 0.1, "top_p": 0.9, "seed": 7, "n": 2, "max_tokens": 5000, "stop": ["END"],
         "logprobs": true, "top_logprobs": 3, "presence_penalty": 0.5, "logit_bias": {"1": 2}, "reasoning_effort": "low",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
     }))
     .unwrap();
     assert_eq!(body["path"], "/models/m:streamGenerateContent?alt=sse");
-    assert_eq!(body["dropped"], json!(["logit_bias"]));
+    assert_eq!(body["dropped"], json!(["logprobs", "top_logprobs", "logit_bias"]));
     assert_eq!(body["systemInstruction"], json!({"parts": [{"text": "Be brief."}]}));
     let config = json!({
-        "temperature": 0.1, "topP": 0.9, "candidateCount": 2, "maxOutputTokens": 50, "stopSequences": ["END"],
+        "temperature": 0.1, "topP": 0.9, "candidateCount": 2, "maxOutputTokens": 5000, "stopSequences": ["END"],
         "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 1024}, "seed": 7, "presencePenalty": 0.5,
-        "responseLogprobs": true, "logprobs": 3,
     });
     assert_eq!(body["generationConfig"], config);
 }
@@ -97,5 +96,168 @@ fn a_stream_reads_alike_however_it_is_cut() {
     assert!(whole.1 && whole.0.iter().any(|chunk| matches!(chunk.delta, Delta::ToolCall { index: 1, .. })));
     for cut in 0..stream.len() {
         assert_eq!(read(cut), whole, "cut at {cut}");
+    }
+}
+
+fn sent(api: &dyn ClientApi, path: &str, body: &Value, quirks: &'static Quirks) -> (Value, Vec<String>) {
+    let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
+    let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 100 };
+    let encoded = Gemini.encode(&request, &target).unwrap();
+    (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
+}
+
+#[test]
+fn a_reply_of_the_same_dialect_comes_back_as_it_was() {
+    let reply = json!({
+        "candidates": [{
+            "content": {"role": "model", "parts": [
+                {"text": "thinking", "thought": true, "thoughtSignature": "YQ=="},
+                {"text": "Hello", "thoughtSignature": "Yg==", "partMetadata": {"a": 1}},
+                {"functionCall": {"id": "c", "name": "f", "args": {"x": 1}, "willContinue": false}, "thoughtSignature": "YWJj"},
+                {"executableCode": {"language": "PYTHON", "code": "1"}},
+                {"inlineData": {"mimeType": "image/png", "data": "AA==", "displayName": "p"}, "thoughtSignature": "Yw=="},
+            ]},
+            "finishReason": "RECITATION", "index": 0, "avgLogprobs": -0.5,
+            "logprobsResult": {"chosenCandidates": [{"token": "H", "logProbability": -0.5}]},
+            "groundingMetadata": {"webSearchQueries": ["q"]}, "citationMetadata": {"citations": []},
+        }],
+        "usageMetadata": {"promptTokenCount": 9, "toolUsePromptTokenCount": 4, "candidatesTokenCount": 2,
+            "thoughtsTokenCount": 3, "totalTokenCount": 18, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 9}]},
+        "modelVersion": "m", "responseId": "r", "createTime": "t",
+    });
+    let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&Gemini.reply(&read)).unwrap(), reply);
+}
+
+#[test]
+fn a_stream_of_the_same_dialect_says_what_its_provider_said_and_every_alternative() {
+    let piece = |index: u32, part: Value, beside: Value| {
+        let mut candidate = json!({"content": {"role": "model", "parts": [part]}, "index": index});
+        candidate.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        json!({"candidates": [candidate], "modelVersion": "m", "responseId": "r"})
+    };
+    let mut events = vec![
+        piece(0, json!({"text": "a", "partMetadata": {"k": 1}}), json!({"logprobsResult": {"n": 1}})),
+        piece(0, json!({"executableCode": {"code": "1"}}), json!({})),
+        piece(
+            0,
+            json!({"text": "", "thoughtSignature": "YQ=="}),
+            json!({"finishReason": "RECITATION", "avgLogprobs": -1.0}),
+        ),
+        // The first is done before the second begins.
+        piece(1, json!({"text": "b"}), json!({"finishReason": "STOP"})),
+    ];
+    events.push(json!({"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2, "totalTokenCount": 11,
+        "promptTokensDetails": [{"modality": "TEXT"}]}, "createTime": "t"}));
+    let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::<Chunk>::new());
+    for event in &events {
+        decoder.push(format!("data: {event}\r\n\r\n").as_bytes(), &mut chunks).unwrap();
+        assert!(!decoder.is_complete(), "more may come");
+    }
+    decoder.finish(&mut chunks).unwrap();
+    assert!(decoder.is_complete());
+    let asked = ClientRequest::post(
+        "/v1beta/models/m:streamGenerateContent?alt=sse".parse().unwrap(),
+        json!({"contents": [{"parts": [{"text": "Hi"}]}]}).to_string(),
+    );
+    let mut encoder = ClientApi::stream(&Gemini, &Gemini.parse(&asked).unwrap());
+    let mut out = bytes::BytesMut::new();
+    for chunk in &chunks {
+        encoder.chunk(chunk, &mut out);
+    }
+    encoder.end(&mut out);
+    let told = String::from_utf8(out.to_vec()).unwrap();
+    let told: Vec<Value> =
+        told.split("\r\n\r\n").filter_map(|event| serde_json::from_str(event.strip_prefix("data: ")?).ok()).collect();
+    // What was said in pieces is the same; why it ended is told at the end.
+    assert_eq!(told[..2], events[..2]);
+    let mut third = events[2].clone();
+    third["candidates"][0].as_object_mut().unwrap().shift_remove("finishReason");
+    assert_eq!(told[2], third);
+    assert_eq!(told[3]["candidates"][0]["content"]["parts"], json!([{"text": "b"}]));
+    let last = &told[4];
+    assert_eq!((&last["usageMetadata"], &last["createTime"]), (&events[4]["usageMetadata"], &json!("t")));
+    let ended = |at: usize| (&last["candidates"][at]["index"], &last["candidates"][at]["finishReason"]);
+    assert_eq!([ended(0), ended(1)], [(&json!(0), &json!("RECITATION")), (&json!(1), &json!("STOP"))]);
+}
+
+#[test]
+fn a_request_of_the_same_dialect_goes_out_as_it_was() {
+    let path = "/v1beta/models/m:generateContent";
+    let body = json!({
+        "systemInstruction": {"parts": [{"text": "Be brief.", "partMetadata": {"a": 1}}]},
+        "contents": [
+            {"role": "user", "parts": [
+                {"fileData": {"fileUri": "gs://x/v.mp4", "mimeType": "video/mp4"}, "videoMetadata": {"fps": 2}},
+                {"inlineData": {"mimeType": "video/mp4", "data": "AA=="}, "videoMetadata": {"startOffset": "1s"}},
+                {"inlineData": {"mimeType": "image/png", "data": "AA=="}, "mediaResolution": {"level": "MEDIA_RESOLUTION_HIGH"}},
+            ]},
+            {"role": "model", "parts": [
+                {"text": "Hm", "thought": true, "thoughtSignature": "YQ=="},
+                {"text": "Hello", "thoughtSignature": "Yg=="}, {"text": "", "thoughtSignature": "Yw=="}]},
+            {"role": "user", "parts": [{"text": "Go on"}]},
+        ],
+        "generationConfig": {"thinkingConfig": {"includeThoughts": false, "thinkingLevel": "LOW"}, "mediaResolution": "X",
+            "responseLogprobs": true, "logprobs": 2},
+    });
+    assert_eq!(sent(&Gemini, path, &body, &NO_QUIRKS), (body.clone(), vec![]));
+    for thinking in [
+        json!({"thinkingBudget": 77}),
+        json!({"includeThoughts": true, "thinkingBudget": -1}),
+        json!({"includeThoughts": true}),
+        json!({"thinkingBudget": 0}),
+    ] {
+        let body = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "generationConfig": {"thinkingConfig": thinking}});
+        assert_eq!(sent(&Gemini, path, &body, &NO_QUIRKS).0["generationConfig"]["thinkingConfig"], thinking);
+    }
+}
+
+#[test]
+fn what_other_clients_say_and_has_no_words_here_is_reported() {
+    let body = json!({"model": "m", "max_tokens": 9, "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"},
+            "title": "T", "context": "C", "citations": {"enabled": true}, "cache_control": {"type": "ephemeral"}}]}]});
+    let (_, dropped) = sent(&Anthropic, "/v1/messages", &body, &NO_QUIRKS);
+    for name in [
+        "messages[0].content[0].cache_control",
+        "messages[1].content[0].citations",
+        "messages[1].content[0].context",
+        "messages[1].content[0].title",
+        "messages[1].content[0].cache_control",
+    ] {
+        assert!(dropped.iter().any(|dropped| dropped == name), "{name}: {dropped:?}");
+    }
+    let body = json!({"model": "m", "messages": [
+        {"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
+        {"role": "user", "name": "ann", "content": "Hi"}]});
+    let (_, dropped) = sent(&OpenAi, "/v1/chat/completions", &body, &NO_QUIRKS);
+    assert_eq!(dropped, ["messages[0].content[1]", "messages[1].name"]);
+}
+
+#[test]
+fn budgets_of_thinking_are_those_that_a_model_takes() {
+    let lite: &'static Quirks =
+        Box::leak(Box::new(serde_json::from_value(json!({"thinking": {"least": 512}})).unwrap()));
+    let pro = json!({"thinking": {"least": 128, "always": true}});
+    let pro: &'static Quirks = Box::leak(Box::new(serde_json::from_value(pro).unwrap()));
+    for (quirks, effort, bound, budget, reported) in [
+        (&NO_QUIRKS, "none", None, 0, false),
+        (pro, "none", None, 128, true),
+        (lite, "none", None, 0, false),
+        (lite, "minimal", None, 512, false),
+        (&NO_QUIRKS, "high", Some(800), 799, false),
+        (lite, "high", Some(400), 0, true),
+        (pro, "high", Some(100), 128, true),
+        (pro, "low", Some(5000), 1024, false),
+    ] {
+        let mut body =
+            json!({"model": "m", "reasoning_effort": effort, "messages": [{"role": "user", "content": "Hi"}]});
+        if let Some(bound) = bound {
+            body["max_tokens"] = json!(bound);
+        }
+        let (sent, dropped) = sent(&OpenAi, "/v1/chat/completions", &body, quirks);
+        let asked = (effort, bound);
+        assert_eq!(sent["generationConfig"]["thinkingConfig"]["thinkingBudget"], budget, "{asked:?}");
+        assert_eq!(dropped.iter().any(|name| name == "reasoning_effort"), reported, "{asked:?}");
     }
 }

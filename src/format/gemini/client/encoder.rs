@@ -6,11 +6,23 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 
 use super::{error, reply};
-use crate::chat::{Chunk, Delta, FinishReason, Usage};
+use crate::chat::{Chunk, Delta, Dialect, FinishReason, Rest, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
+use crate::format::gemini::decoder::{PART, REPLY};
+use crate::format::gemini::{DIALECT, merge};
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
+
+/// A call under way.
+struct Call {
+    choice: u32,
+    index: u32,
+    id: String,
+    name: String,
+    arguments: String,
+    rest: Rest,
+}
 
 /// The state of one stream.
 pub(super) struct Encoder {
@@ -19,10 +31,15 @@ pub(super) struct Encoder {
     written: bool,
     id: String,
     model: String,
+    /// The provider's.
+    dialect: Option<Dialect>,
     usage: Option<Usage>,
-    /// Calls under way, which are told when they are whole: alternative, index, id, name, arguments.
-    calls: Vec<(u32, u32, String, String, String)>,
-    finished: Vec<(u32, FinishReason)>,
+    /// Calls under way, which are told when they are whole.
+    calls: Vec<Call>,
+    /// Why alternatives ended, and what else was said then.
+    finished: Vec<(u32, FinishReason, Rest)>,
+    /// What was said beside the alternatives.
+    beside: Rest,
     /// Calls of one alternative stand one after another.
     order: BTreeMap<u32, WholeCalls>,
     /// A model declined in words.
@@ -36,6 +53,8 @@ impl Encoder {
             written: false,
             id: String::new(),
             model: String::new(),
+            dialect: None,
+            beside: Rest::new(),
             usage: None,
             calls: Vec::new(),
             finished: Vec::new(),
@@ -56,16 +75,30 @@ impl Encoder {
         }
     }
 
-    fn parts(&mut self, choice: u32, parts: &Value, out: &mut BytesMut) {
-        let candidate = json!({"content": {"parts": parts, "role": "model"}, "index": choice});
+    /// The provider speaks this dialect too: what only it knows goes out as it came.
+    fn same(&self) -> bool {
+        self.dialect == Some(DIALECT)
+    }
+
+    /// One part, or none, and what was left of it and of its candidate.
+    fn part(&mut self, choice: u32, part: Option<Value>, rest: &Rest, out: &mut BytesMut) {
+        let mut part = part.unwrap_or_else(|| json!({"text": ""}));
+        if let (true, Some(Value::Object(left))) = (self.same(), rest.get(PART)) {
+            merge(&mut part, left);
+        }
+        let mut candidate = json!({"content": {"parts": [part], "role": "model"}, "index": choice});
+        if self.same() {
+            merge(&mut candidate, rest);
+            candidate.as_object_mut().map(|fields| fields.shift_remove(PART));
+        }
         let event = json!({"candidates": [candidate], "modelVersion": self.model, "responseId": self.id});
         self.event(&event, out);
     }
 
     /// Tells the calls that nothing can be added to.
     fn whole_calls(&mut self, out: &mut BytesMut) {
-        for (choice, _, id, name, arguments) in std::mem::take(&mut self.calls) {
-            self.parts(choice, &json!([reply::call(&id, &name, &arguments)]), out);
+        for Call { choice, id, name, arguments, rest, .. } in std::mem::take(&mut self.calls) {
+            self.part(choice, Some(reply::call(&id, &name, &arguments)), &rest, out);
         }
     }
 }
@@ -99,17 +132,20 @@ impl StreamEncoder for Encoder {
             self.write(&chunk, out);
         }
         self.whole_calls(out);
-        let last = |(index, finish): &(u32, FinishReason)| {
+        let last = |(index, finish, rest): &(u32, FinishReason, Rest)| {
             let content = json!({"parts": [{"text": ""}], "role": "model"});
-            json!({"content": content, "finishReason": reply::finish_word(finish), "index": index})
+            let mut last = json!({"content": content, "finishReason": reply::finish_word(finish), "index": index});
+            merge(&mut last, rest);
+            last
         };
         let candidates: Vec<Value> = self.finished.iter().map(last).collect();
         let mut event = json!({"candidates": candidates});
         if let Some(usage) = &self.usage {
-            event["usageMetadata"] = reply::counted(usage);
+            event["usageMetadata"] = reply::counted(usage, self.same());
         }
         event["modelVersion"] = self.model.as_str().into();
         event["responseId"] = self.id.as_str().into();
+        merge(&mut event, &self.beside);
         self.event(&event, out);
         if self.array {
             out.put_slice(b"]");
@@ -131,7 +167,8 @@ impl Encoder {
         }
         self.declined |= matches!(chunk.delta, Delta::Refusal(_));
         let part = match &chunk.delta {
-            Delta::Start { id, model, .. } => {
+            Delta::Start { id, model, dialect, .. } => {
+                self.dialect = Some(*dialect);
                 self.id.clone_from(id);
                 self.model.clone_from(model);
                 return;
@@ -140,26 +177,38 @@ impl Encoder {
             Delta::Reasoning(text) if !text.is_empty() => json!({"text": text, "thought": true}),
             Delta::ReasoningSignature(signature) => json!({"text": "", "thought": true, "thoughtSignature": signature}),
             Delta::ToolCall { index, id, name } => {
-                self.calls.push((chunk.choice, *index, id.clone(), name.clone(), String::new()));
+                let (id, name, rest) = (id.clone(), name.clone(), chunk.rest.clone());
+                self.calls.push(Call { choice: chunk.choice, index: *index, id, name, arguments: String::new(), rest });
                 return;
             }
             Delta::ToolArguments { index, fragment } => {
-                let is_it = |call: &&mut (u32, u32, String, String, String)| (call.0, call.1) == (chunk.choice, *index);
+                let is_it = |call: &&mut Call| (call.choice, call.index) == (chunk.choice, *index);
                 if let Some(call) = self.calls.iter_mut().rev().find(is_it) {
-                    call.4.push_str(fragment);
+                    call.arguments.push_str(fragment);
                 }
                 return;
             }
             Delta::Finish(reason) => {
-                self.finished.push((chunk.choice, reason.told(self.declined).clone()));
+                let rest = if self.same() { chunk.rest.clone() } else { Rest::new() };
+                self.finished.push((chunk.choice, reason.told(self.declined).clone(), rest));
                 return;
             }
             Delta::Usage(usage) => {
                 self.usage = Some(usage.clone());
                 return;
             }
+            Delta::Other { event, value: Value::Object(value) } if self.same() && event == REPLY => {
+                self.beside.extend(value.clone());
+                return;
+            }
+            Delta::Other { value, .. } if self.same() => {
+                // Calls before it are told before it.
+                self.whole_calls(out);
+                let part = Some(value.clone()).filter(|value| !value.is_null());
+                return self.part(chunk.choice, part, &chunk.rest, out);
+            }
             _ => return,
         };
-        self.parts(chunk.choice, &json!([part]), out);
+        self.part(chunk.choice, Some(part), &chunk.rest, out);
     }
 }

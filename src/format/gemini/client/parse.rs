@@ -9,7 +9,7 @@ use super::parts::Contents;
 use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
 use crate::fault::Refusal;
 use crate::format::gemini::DIALECT;
-use crate::format::gemini::encode::SAME;
+use crate::format::gemini::encode::{BUDGET, LEVEL, SAME, SHOWN, THINKING};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, request_body};
 
@@ -260,14 +260,24 @@ fn output(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
     })
 }
 
-/// A budget, or a level; -1 leaves it to the model. Whether thoughts are shown is the provider's side's to ask.
+/// A budget, or a level; -1 leaves it to the model.
 fn thinking(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Mismatch> {
-    let path = fields.path().key("thinkingConfig");
-    let Some(config) = fields.take("thinkingConfig") else { return Ok(None) };
+    let path = fields.path().key(THINKING);
+    let Some(config) = fields.take(THINKING) else { return Ok(None) };
     let mut config = object(config, &path)?;
-    let budget = config.take("thinkingBudget").and_then(|budget| whole(&budget));
-    let level = config.take("thinkingLevel");
-    let level = level.as_ref().and_then(Json::as_str).map(str::to_ascii_lowercase);
+    let budget = config.peek(BUDGET).and_then(whole);
+    let level = config.peek(LEVEL).and_then(Json::as_str).map(str::to_ascii_lowercase);
+    // Nulls remember what the client said itself.
+    let read = [
+        (BUDGET, budget.is_some()),
+        (LEVEL, level.is_some()),
+        (SHOWN, config.peek(SHOWN).and_then(Json::as_bool) == Some(true)),
+    ];
+    for (name, _) in read.into_iter().filter(|(_, read)| *read) {
+        config.take(name);
+        config.put(name, Value::Null);
+    }
+    fields.keep(THINKING, config.rest());
     Ok(match (level.filter(|level| level != "thinking_level_unspecified"), budget) {
         (Some(effort), _) => Some(Reasoning { effort: Some(effort), budget_tokens: None }),
         (None, Some(0)) => Some(Reasoning { effort: Some("none".to_owned()), budget_tokens: None }),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::parse::object;
 use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
 use crate::format::call_id::{SIGNATURE, signed};
+use crate::format::gemini::candidate::SIGNED;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 
@@ -85,26 +86,38 @@ impl Contents {
     fn part(&mut self, value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
         let whole = value.clone();
         let mut fields = object(value, path)?;
-        let signature = fields.text("thoughtSignature")?;
+        let mut signature = fields.text(SIGNED)?;
         let thought = fields.flag("thought")?.unwrap_or(false);
         let take = |fields: &mut Fields<'_>, name: &str| fields.take(name).map(Value::from);
-        if let Some(call) = take(&mut fields, "functionCall") {
-            return Ok(self.call(&call, signature.as_deref()).into());
+        let kind = if let Some(call) = take(&mut fields, "functionCall") {
+            fields.keep("functionCall", left(&call, &["id", "name", "args"]));
+            self.call(&call, signature.take().as_deref())
+        } else if let Some(response) = take(&mut fields, "functionResponse") {
+            fields.keep("functionResponse", left(&response, &["id", "name", "response"]));
+            self.result(&response)
+        } else if let Some(data) = take(&mut fields, "inlineData") {
+            fields.keep("inlineData", left(&data, &["mimeType", "mime_type", "data"]));
+            inline(&data, path)?
+        } else if let Some(file) = take(&mut fields, "fileData") {
+            match picture(&file) {
+                Some(picture) => {
+                    let known = ["fileUri", "file_uri", "mimeType", "mime_type"];
+                    fields.keep("fileData", left(&file, &known));
+                    picture
+                }
+                None => return Ok(PartKind::Other(whole.into()).into()),
+            }
+        } else {
+            match fields.text("text")? {
+                Some(text) if thought => PartKind::Reasoning { text, signature: signature.take() },
+                Some(text) => PartKind::Text(text),
+                None => return Ok(PartKind::Other(whole.into()).into()),
+            }
+        };
+        if let Some(signature) = signature {
+            fields.put(SIGNED, signature.into());
         }
-        if let Some(response) = take(&mut fields, "functionResponse") {
-            return Ok(self.result(&response).into());
-        }
-        if let Some(data) = take(&mut fields, "inlineData") {
-            return Ok(inline(&data, path)?.into());
-        }
-        if let Some(file) = take(&mut fields, "fileData") {
-            return Ok(linked(&file, whole).into());
-        }
-        match fields.text("text")? {
-            Some(text) if thought => Ok(PartKind::Reasoning { text, signature }.into()),
-            Some(text) => Ok(Part::text(text)),
-            None => Ok(PartKind::Other(whole.into()).into()),
-        }
+        Ok(Part { kind, rest: fields.telling_rest() })
     }
 
     fn call(&mut self, call: &Value, signature: Option<&str>) -> PartKind {
@@ -144,6 +157,13 @@ fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
+/// What was not read of an object.
+fn left(value: &Value, known: &[&str]) -> Rest {
+    let fields = value.as_object().into_iter().flatten();
+    let fields = fields.filter(|(name, value)| !known.contains(&name.as_str()) && !value.is_null());
+    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 fn media_type(value: &Value) -> Option<String> {
     text(value, "mimeType").or_else(|| text(value, "mime_type"))
 }
@@ -171,11 +191,9 @@ fn inline(value: &Value, path: &Path<'_>) -> Result<PartKind, Mismatch> {
 }
 
 /// A picture at an address of the web; anything else at an address is Google's own.
-fn linked(file: &Value, whole: Json<'_>) -> PartKind {
+fn picture(file: &Value) -> Option<PartKind> {
     let url = text(file, "fileUri").or_else(|| text(file, "file_uri"));
     let is_picture = media_type(file).is_some_and(|kind| kind.starts_with("image/"));
-    match url {
-        Some(url) if is_picture && url.starts_with("http") => PartKind::Image(ImageSource::Url { url, detail: None }),
-        _ => PartKind::Other(whole.into()),
-    }
+    let url = url.filter(|url| is_picture && url.starts_with("http"))?;
+    Some(PartKind::Image(ImageSource::Url { url, detail: None }))
 }

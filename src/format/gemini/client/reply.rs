@@ -3,35 +3,46 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
-use crate::chat::{Choice, FinishReason, ImageSource, Part, PartKind, Reply, Usage};
+use crate::chat::{Choice, FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::format::call_id::{SIGNATURE, signature_of};
+use crate::format::gemini::candidate::{FINISH, TOOLS_READ};
+use crate::format::gemini::{DIALECT, merge};
 use crate::format::write::{self, Object};
 
 /// Writes a reply.
 pub(super) fn write(reply: &Reply) -> Bytes {
+    let same = reply.dialect == DIALECT;
     let mut out = BytesMut::with_capacity(write::reply_size_hint(reply));
     {
         let mut object = Object::open(&mut out);
         {
             let mut candidates = object.array("candidates");
             for choice in &reply.choices {
-                candidates.item(&candidate(choice));
+                candidates.item(&candidate(choice, same));
             }
         }
         if let Some(usage) = &reply.usage {
-            object.field("usageMetadata", &counted(usage));
+            object.field("usageMetadata", &counted(usage, same));
         }
         object.field("modelVersion", &reply.model);
         object.field("responseId", &reply.id);
+        if same {
+            object.rest(&reply.rest, &[]);
+        }
     }
     out.freeze()
 }
 
-fn candidate(choice: &Choice) -> Value {
-    let parts: Vec<Value> = choice.parts.iter().filter_map(part).collect();
+/// What a provider of the `same` dialect said beside it goes out as it came.
+fn candidate(choice: &Choice, same: bool) -> Value {
+    let parts: Vec<Value> = choice.parts.iter().filter_map(|one| part(one, same)).collect();
     let declined = choice.parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
     let finish = choice.finish.as_ref().map_or("STOP", |finish| finish_word(finish.told(declined)));
-    json!({"content": {"parts": parts, "role": "model"}, "finishReason": finish, "index": choice.index})
+    let mut candidate = json!({"content": {"parts": parts, "role": "model"}, FINISH: finish, "index": choice.index});
+    if same {
+        merge(&mut candidate, &choice.rest);
+    }
+    candidate
 }
 
 /// Why it ended. Calls are no reason here.
@@ -44,8 +55,8 @@ pub(super) fn finish_word(finish: &FinishReason) -> &str {
     }
 }
 
-fn part(part: &Part) -> Option<Value> {
-    Some(match &part.kind {
+fn part(part: &Part, same: bool) -> Option<Value> {
+    let mut value = match &part.kind {
         PartKind::Text(text) | PartKind::Refusal(text) => json!({"text": text}),
         PartKind::Reasoning { text, signature: None } => json!({"text": text, "thought": true}),
         PartKind::Reasoning { text, signature } => {
@@ -56,8 +67,13 @@ fn part(part: &Part) -> Option<Value> {
             json!({"inlineData": {"mimeType": media_type, "data": data}})
         }
         PartKind::Image(ImageSource::Url { url, .. }) => json!({"fileData": {"fileUri": url}}),
+        PartKind::Other(value) if same => value.clone(),
         PartKind::Other(_) | PartKind::ToolResult { .. } => return None,
-    })
+    };
+    if same {
+        merge(&mut value, &part.rest);
+    }
+    Some(value)
 }
 
 /// A call, with the signature that its id carries where it has its place here.
@@ -77,10 +93,13 @@ pub(super) fn call(id: &str, name: &str, arguments: &str) -> Value {
 }
 
 /// Tokens: thoughts stand beside the candidates'.
-pub(super) fn counted(usage: &Usage) -> Value {
+pub(super) fn counted(usage: &Usage, same: bool) -> Value {
+    let nothing = Rest::new();
+    let rest = if same { &usage.rest } else { &nothing };
+    let read_by_tools = rest.get(TOOLS_READ).and_then(Value::as_u64).unwrap_or(0);
     let said = usage.output_tokens.saturating_sub(usage.reasoning_tokens);
     let mut counted = json!({
-        "promptTokenCount": usage.input_tokens,
+        "promptTokenCount": usage.input_tokens.saturating_sub(read_by_tools),
         "candidatesTokenCount": said,
         "totalTokenCount": usage.input_tokens.saturating_add(usage.output_tokens),
     });
@@ -91,5 +110,6 @@ pub(super) fn counted(usage: &Usage) -> Value {
             counted[name] = count.into();
         }
     }
+    merge(&mut counted, rest);
     counted
 }
