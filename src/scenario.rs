@@ -15,6 +15,7 @@ mod builder_suite;
 mod builtin_checks;
 mod conversation;
 mod coverage;
+mod cuts;
 mod expect;
 mod file;
 mod heard_reply;

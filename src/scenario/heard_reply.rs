@@ -3,15 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::cuts::cuts;
 use super::parser_suite::FINISHES;
 use super::role_suite::Found;
 use crate::chat::{Delta, FinishReason, Part, PartKind, PartsOfDeltas, Reply, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::ProviderFormat as _;
 use crate::policy::ComponentFormat;
-
-/// Cuts in two that are tried of a long stream.
-const MOST_CUTS: usize = 200;
 
 /// What is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +80,22 @@ pub(super) struct ReplyExpectation {
 }
 
 impl ReplyExpectation {
+    /// The keys that are given.
+    pub(super) fn given(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let Self { id, model, text, reasoning, refusal, calls, finish, usage } = self;
+        let keys = [
+            ("id", id.is_some()),
+            ("model", model.is_some()),
+            ("text", text.is_some()),
+            ("reasoning", reasoning.is_some()),
+            ("refusal", refusal.is_some()),
+            ("calls", calls.is_some()),
+            ("finish", finish.is_some()),
+            ("usage", usage.is_some()),
+        ];
+        keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
+    }
+
     /// What is not so.
     pub(super) fn unmet(&self, heard: &HeardReply) -> Vec<String> {
         let texts = [
@@ -181,8 +195,7 @@ impl HeardReply {
         };
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         differs("byte by byte".to_owned(), &single).or_else(|| {
-            let step = (bytes.len() / MOST_CUTS).max(1);
-            (1..bytes.len()).step_by(step).find_map(|at| {
+            cuts(bytes.len()).find_map(|at| {
                 let (one, two) = bytes.split_at(at);
                 differs(format!("cut after {at} bytes"), &[one, two])
             })

@@ -1,7 +1,7 @@
 //! Scenarios of response parsers: case after case what a model says, and what the client reads of it.
 //!
-//! Every case has a parser of its own, which is told the reply whole, letter by letter, and cut in two at every place: the same
-//! must come of it each time.
+//! Every case has a parser of its own, which is told the reply whole, letter by letter, and cut in two (`cuts`): the same must
+//! come of it each time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,6 +126,7 @@ impl RoleCase for CaseFile {
 
     fn play(&self, component: &Arc<Component>, begin: &Begin, _: &NoMore) -> Result<Played, String> {
         let Self { reply, expect, .. } = self;
+        mistakes(expect)?;
         if let Some(kind) = expect.fault.as_ref().filter(|kind| !PolicyFault::KINDS.contains(&kind.as_str())) {
             let known = PolicyFault::KINDS.join(", ");
             return Err(format!("no policy fault is called `{kind}`; there are {known}"));
@@ -201,6 +202,26 @@ fn finish(name: Option<&str>) -> Result<FinishReason, String> {
         let names = FINISHES.map(|(name, _)| name).join(", ");
         format!("no reply ends with `{name}`; there are {names}")
     })
+}
+
+/// An expectation that nothing could miss.
+fn mistakes(expect: &ExpectFile) -> Result<(), String> {
+    let ExpectFile { text, reasoning, refusal, arguments, complaint, repair, fault, config_error, max_fuel, log } =
+        expect;
+    let heard = [text, reasoning, refusal, complaint, repair, fault].into_iter().any(Option::is_some);
+    let heard = heard || arguments.is_some();
+    match (heard, config_error) {
+        (false, None) if max_fuel.is_none() && log.is_none() => {
+            Err("`expect` is empty: say at least the text that is read".to_owned())
+        }
+        (true, Some(_)) => {
+            Err("`expect` has `config_error` and more: nothing is read where settings are refused".to_owned())
+        }
+        _ if repair.is_some() && complaint.is_none() => {
+            Err("`expect` has `repair`, which goes with `complaint`".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a client hears that is not as expected.

@@ -1,7 +1,8 @@
 //! Scenarios of providers: recorded pairs. A request in the words every provider's policy reads, and what is sent for it; or what
 //! a provider answers, and what is read of it.
 //!
-//! A stream is read whole, byte by byte, and cut in two everywhere: the same must come of it each time.
+//! A stream is read whole, byte by byte, and cut in two (`cuts`): the same must come of it each time. What a case expects is what
+//! can come of its kind: a key that nobody would look at is a mistake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,6 +112,7 @@ impl RoleCase for CaseFile {
     }
 
     fn play(&self, component: &Arc<Component>, begin: &Begin, head: &HeadFile) -> Result<Played, String> {
+        self.mistakes()?;
         let expect = &self.expect;
         let mut played = Played::default();
         let setup = begin.provider();
@@ -145,8 +147,73 @@ impl RoleCase for CaseFile {
 }
 
 impl CaseFile {
+    /// A case that would pass whatever came of it.
+    fn mistakes(&self) -> Result<(), String> {
+        let Self { request, reply, stream, refusal, expect, .. } = self;
+        if self.is_empty() && expect.config_error.is_some() {
+            return expect.only("config_error", &[]);
+        }
+        match (request, reply, stream, refusal) {
+            (Some(_), None, None, None) => expect.only("request", &[SENT]),
+            (None, Some(_), None, None) => expect.only("reply", &[READ]),
+            (None, None, Some(_), None) => expect.only("stream", &[READ]),
+            (None, None, None, Some(_)) => expect.only("refusal", &[]),
+            _ => Err("it needs one of request, reply, stream, refusal".to_owned()),
+        }
+    }
+
     const fn is_empty(&self) -> bool {
         self.request.is_none() && self.reply.is_none() && self.stream.is_none() && self.refusal.is_none()
+    }
+}
+
+/// Keys of what is sent, of what is read, and of a fault.
+const SENT: &str = "sent";
+const READ: &str = "read";
+const FAULT: &str = "fault";
+
+impl ExpectFile {
+    /// The keys that are given, each with what it tells of.
+    fn given(&self) -> Vec<(&'static str, &'static str)> {
+        let Self { path, headers, body, dropped, reply, fault, kind, code, param, config_error, max_fuel, log } = self;
+        let own = [
+            ("path", SENT, path.is_some()),
+            ("headers", SENT, headers.is_some()),
+            ("body", SENT, body.is_some()),
+            ("dropped", SENT, dropped.is_some()),
+            ("fault", FAULT, fault.is_some()),
+            ("kind", FAULT, kind.is_some()),
+            ("code", FAULT, code.is_some()),
+            ("param", FAULT, param.is_some()),
+            ("config_error", "config_error", config_error.is_some()),
+            ("max_fuel", "", max_fuel.is_some()),
+            ("log", "", log.is_some()),
+        ];
+        let own = own.into_iter().filter(|(.., given)| *given).map(|(key, of, _)| (key, of));
+        own.chain(reply.given().map(|key| (key, READ))).collect()
+    }
+
+    /// Whether it expects something, of one end, and nothing else than can come of such a case.
+    fn only(&self, case: &str, ends: &[&str]) -> Result<(), String> {
+        let given = self.given();
+        if given.is_empty() {
+            return Err("`expect` is empty: any end would do".to_owned());
+        }
+        let is_fault = self.fault.is_some();
+        for (key, of) in given {
+            let why = match of {
+                "" => continue,
+                FAULT if !is_fault => "which goes with `fault`",
+                READ | SENT if is_fault => "and `fault`, of which one alone can come",
+                FAULT | READ | SENT | "config_error" if self.config_error.is_some() && of != "config_error" => {
+                    "and `config_error`, of which one alone can come"
+                }
+                READ | SENT if !ends.contains(&of) => "which does not come of it",
+                _ => continue,
+            };
+            return Err(format!("`expect` of a {case} has `{key}`, {why}"));
+        }
+        Ok(())
     }
 }
 

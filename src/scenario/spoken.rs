@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use super::cuts::cuts;
 use crate::chat::{Chunk, Delta, FinishReason, Rest};
 use crate::moment::Moment;
 use crate::policy::{Complaint, ReplyInfo, ReplyParser, ResponseParser};
-
-/// Cuts in two that are tried of a long reply.
-const MOST_CUTS: usize = 200;
 
 /// What a client reads of one alternative.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +97,7 @@ impl Telling<'_> {
         if let Some(found) = differs("letter by letter".to_owned(), &letters) {
             return Some(found);
         }
-        let step = (letters.len() / MOST_CUTS).max(1);
-        (1..letters.len()).step_by(step).find_map(|at| {
+        cuts(letters.len()).find_map(|at| {
             let (one, two) = letters.split_at(at);
             differs(format!("cut after {at} letters"), &[joined(one), joined(two)].concat())
         })

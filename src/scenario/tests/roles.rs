@@ -70,12 +70,16 @@ fn a_parser_that_reads_otherwise_is_told_what_was_expected() {
         ("{complaint: no, arguments: [x]}", 1, "expected the arguments [\"x\"], got []"),
         ("{complaint: no, fault: trap}", 1, "expected the fault `trap`, got no fault"),
         ("{config_error: x}", 1, "expected refused settings with `x`, and it started"),
+        ("{}", 2, "case `one`: `expect` is empty"),
+        ("{text: }", 2, "`expect` is empty"),
+        ("{config_error: x, text: y}", 2, "`expect` has `config_error` and more"),
+        ("{text: x, repair: ''}", 2, "`expect` has `repair`, which goes with `complaint`"),
     ] {
         let (found, text) = told(&format!("{head}    expect: {expect}\n"));
         assert!(found == code && text.contains(words), "{expect} gives {found}: {text}");
     }
     let (code, text) = told(&format!(
-        "{}    expect: {{}}\n",
+        "{}    expect: {{text: x}}\n",
         head.replace("]}\n", "], finish: never}\n").replace("[a], finish: never}", "[a]}")
     ));
     assert!(code == 2 && text.contains("no reply ends with `never`"), "{code}: {text}");
@@ -86,7 +90,7 @@ fn a_reply_that_depends_on_where_it_is_cut_is_found_and_may_be_meant() {
     let guest = at("tests/fixtures/policies/hostile-reply.wasm");
     let text = |splits: &str| {
         format!(
-            "policy: {}\nsettings: {{do: amplify}}\ncases:\n  - name: one\n    reply: {{texts: [a, \"666\"], streamed: true{splits}}}\n    expect: {{}}\n",
+            "policy: {}\nsettings: {{do: amplify}}\ncases:\n  - name: one\n    reply: {{texts: [a, \"666\"], streamed: true{splits}}}\n    expect: {{reasoning: \"\"}}\n",
             guest.display()
         )
     };
@@ -137,12 +141,25 @@ fn a_provider_that_answers_otherwise_is_told_what_was_expected() {
         (stream, "{finish: length}", 1, "expected the finish \"length\", got \"stop\""),
         (refusal, "{fault: no such model, kind: rejected}", 0, "ok    one"),
         (refusal, "{fault: no such model, kind: parse}", 1, "expected the kind `parse`, got `rejected`"),
-        (refusal, "{text: x}", 1, "expected no fault, got the fault `no such model`"),
+        (refusal, "{max_fuel: 1000000000}", 1, "expected no fault, got the fault `no such model`"),
+        // What nobody would look at is a mistake, and not a case that passes.
+        (refusal, "{text: x}", 2, "`expect` of a refusal has `text`, which does not come of it"),
+        (refusal, "{kind: rejected}", 2, "`expect` of a refusal has `kind`, which goes with `fault`"),
+        (reply, "{text: Hello, kind: rate-limited}", 2, "`expect` of a reply has `kind`, which goes with `fault`"),
+        (reply, "{text: Hello, path: /x}", 2, "`expect` of a reply has `path`, which does not come of it"),
+        (reply, "{headers: {a: b}}", 2, "`expect` of a reply has `headers`, which does not come of it"),
+        (reply, "{text: Hello, fault: x}", 2, "`expect` of a reply has `text`, and `fault`, of which one alone"),
+        (reply, "{text: Hello, config_error: x}", 2, "and `config_error`, of which one alone"),
+        (stream, "{finish: stop, body: {}}", 2, "`expect` of a stream has `body`"),
+        (request, "{path: /v2/chat, text: x, finish: stop}", 2, "`expect` of a request has `text`"),
+        (request, "{}", 2, "case `one`: `expect` is empty"),
+        (reply, "{}", 2, "`expect` is empty"),
         ("settings: {a: 1}", "{config_error: unknown setting}", 0, "ok    one"),
         ("settings: {}", "{config_error: unknown setting}", 1, "and it started"),
-        ("settings: {a: 1}", "{text: x}", 1, "it refused its settings: "),
+        ("settings: {a: 1}", "{text: x}", 2, "it needs one of request, reply, stream, refusal"),
+        ("settings: {a: 1}\n    request: {messages: []}", "{path: /}", 1, "it refused its settings: "),
         ("settings: {}", "{text: x}", 2, "it needs one of request, reply, stream, refusal"),
-        ("request: {messages: 3}", "{}", 2, "the request is none: "),
+        ("request: {messages: 3}", "{path: /}", 2, "the request is none: "),
     ] {
         let (found, text) =
             told(&format!("policy: cohere\ncases:\n  - name: one\n    {given}\n    expect: {expect}\n"));
