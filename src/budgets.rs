@@ -160,6 +160,8 @@ struct Budget {
     /// What of `spent` is this process's, and was when others were last heard.
     own: NanoUsd,
     own_at_loss: NanoUsd,
+    /// What this process had spent when it last heard of others.
+    own_heard: NanoUsd,
     /// What other gateways spent that is not in `spent`, and what they hold.
     elsewhere: NanoUsd,
     held_elsewhere: NanoUsd,
@@ -442,6 +444,7 @@ impl Budget {
             held: none,
             own: none,
             own_at_loss: none,
+            own_heard: none,
             elsewhere: none,
             held_elsewhere: none,
             since,
@@ -480,7 +483,7 @@ impl Budget {
 
     /// Nobody has spent anything since.
     fn begin(&mut self) {
-        (self.own, self.own_at_loss, self.elsewhere) = Default::default();
+        (self.own, self.own_at_loss, self.own_heard, self.elsewhere) = Default::default();
     }
 
     fn short(&self, asked: NanoUsd, others: Others) -> Option<Short> {

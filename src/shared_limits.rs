@@ -186,6 +186,7 @@ impl SharedLimits {
             gateways: 1,
             seen: 1,
             turn: 0,
+            looked: Moment::default(),
         };
         let changed = Arc::clone(&money);
         budgets.share(Box::new(move || changed.changed.notify_one()));

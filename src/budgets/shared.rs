@@ -66,8 +66,12 @@ impl Budgets {
         let before = budget.spent.0.saturating_sub(budget.own.0);
         if budget.name() == part.name {
             (budget.elsewhere, budget.held_elsewhere) = (NanoUsd(spent.0.saturating_sub(before)), held);
-            // Whoever spends it tells; this one only hears.
+            // Whoever spends it tells. Marks that were passed without what this gateway spent since it last heard were passed by others;
+            // those that took it too are told when it settles next, perhaps by two of them rather than by none.
+            let spent = budget.spent;
+            budget.spent.0 = spent.0.saturating_sub(budget.own.0.saturating_sub(budget.own_heard.0));
             (budget.told, budget.told_soft) = (budget.told.max(budget.mark()), budget.told_soft || budget.is_soft());
+            (budget.spent, budget.own_heard) = (spent, budget.own);
         }
     }
 

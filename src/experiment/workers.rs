@@ -24,6 +24,8 @@ pub(super) struct Taking<'a> {
     experiment: &'a Experiment,
     progress: Arc<Progress>,
     places: HashMap<&'a str, usize>,
+    /// What it took. What the server gave it and it never heard of is not among these, and others take it when its lease ends.
+    held: Vec<String>,
     /// Models of which there was nothing to take when last it was looked.
     dry: BTreeSet<GroupName>,
     /// When it has said last that it is there, and when it does so next.
@@ -37,7 +39,17 @@ impl<'a> Taking<'a> {
     pub(super) fn new(items: &'a SharedItems, experiment: &'a Experiment, progress: Arc<Progress>) -> Self {
         let places = experiment.items.iter().zip(0..).map(|(item, place)| (item.id.as_str(), place)).collect();
         let now = Instant::now();
-        Self { items, experiment, progress, places, dry: BTreeSet::new(), said: now, next: now, open: true }
+        Self {
+            items,
+            experiment,
+            progress,
+            places,
+            held: Vec::new(),
+            dry: BTreeSet::new(),
+            said: now,
+            next: now,
+            open: true,
+        }
     }
 
     /// When it is to say that it is there.
@@ -66,6 +78,7 @@ impl<'a> Taking<'a> {
                 let wanted = if batched { SLICE_OF_BATCHES } else { SLICE.min(room) };
                 // Who cannot take hears why when he says that he is there.
                 let taken = self.items.take(model.as_str(), wanted).unwrap_or_default();
+                self.held.extend(taken.iter().cloned());
                 let taken: Vec<usize> = taken.iter().filter_map(|id| self.places.get(id.as_str()).copied()).collect();
                 if taken.is_empty() {
                     self.dry.insert(model.clone());
@@ -78,9 +91,15 @@ impl<'a> Taking<'a> {
     /// Says that it is there, and hears how far the others are. An error: it could not for so long that others may take over.
     pub(super) fn say(&mut self) -> Result<(), String> {
         let now = Instant::now();
+        if now.duration_since(self.said) >= self.items.lease() {
+            return Err(
+                "stopped: for a whole lease this worker did not say that it is there, and others may hold what it took"
+                    .to_owned(),
+            );
+        }
         self.dry.clear();
         self.next = now + SAID_EVERY.min(self.items.lease() / 4);
-        match self.items.renew() {
+        match self.items.renew(&self.held) {
             Ok(counts) => {
                 (self.said, self.open) = (now, counts.open > 0);
                 for (model, answered, failed) in counts.ended {

@@ -135,15 +135,23 @@ fn conversation(request: &ChatRequest) -> Vec<(&'static str, String)> {
             Role::Assistant => "assistant",
             Role::Tool => "tool",
         };
+        // The last parts first, and of each no more than there is room for: what is copied is bounded.
         let mut text = String::new();
-        message.parts.iter().for_each(|part| words(&part.kind, &mut text));
-        let from = text.ceil_char_boundary(text.len().saturating_sub(room));
-        text.drain(..from);
+        for part in message.parts.iter().rev() {
+            if text.len() >= room {
+                break;
+            }
+            let mut said = String::new();
+            words(&part.kind, room, &mut said);
+            text.insert_str(0, &said);
+        }
+        let cut = text.len() >= room;
+        text.drain(..text.len() - end(&text, room).len());
         room -= text.len();
         if !text.is_empty() {
             turns.push((who, text));
         }
-        if room == 0 || from > 0 {
+        if cut {
             break;
         }
     }
@@ -151,12 +159,17 @@ fn conversation(request: &ChatRequest) -> Vec<(&'static str, String)> {
     turns
 }
 
-/// What is said in words.
-fn words(part: &PartKind, text: &mut String) {
+/// The end of a text, so many bytes at most.
+fn end(text: &str, most: usize) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(most))..]
+}
+
+/// What is said in words: of each text its end, so many bytes at most.
+fn words(part: &PartKind, most: usize, text: &mut String) {
     match part {
-        PartKind::Text(said) | PartKind::Refusal(said) => text.push_str(said),
-        PartKind::ToolCall { name, arguments, .. } => text.extend([name.as_str(), "(", arguments, ")"]),
-        PartKind::ToolResult { content, .. } => content.iter().for_each(|part| words(&part.kind, text)),
+        PartKind::Text(said) | PartKind::Refusal(said) => text.push_str(end(said, most)),
+        PartKind::ToolCall { name, arguments, .. } => text.extend([end(name, most), "(", end(arguments, most), ")"]),
+        PartKind::ToolResult { content, .. } => content.iter().for_each(|part| words(&part.kind, most, text)),
         PartKind::Image(_) => text.push_str("[a picture]"),
         PartKind::Reasoning { .. } | PartKind::Other(_) => {}
     }

@@ -11,7 +11,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local id = ARGV[1]
 local LEASE = 10000000
-local function text(number) return string.format('%.0f', number) end
+-- What is larger would be no whole number to a gateway.
+local function text(number) return string.format('%.0f', math.min(number, 9e18)) end
 
 redis.call('HSET', KEYS[1], id, text(now))
 redis.call('PEXPIRE', KEYS[1], 86400000)

@@ -40,6 +40,8 @@ pub(super) struct Money {
     pub(super) seen: u64,
     /// Who are looked at next, though nothing of them changed.
     pub(super) turn: usize,
+    /// When they were last looked at.
+    pub(super) looked: Moment,
 }
 
 /// How it is reached.
@@ -147,9 +149,14 @@ impl Money {
         let parts = self.budgets.parts(now);
         let names: BTreeSet<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         self.known.retain(|name, _| names.contains(name.as_str()));
-        self.turn = if self.turn >= parts.len() { 0 } else { self.turn };
-        let turn = self.turn..self.turn + BUDGETS;
-        self.turn = turn.end;
+        // However often something changes here, what changed elsewhere is looked for no oftener.
+        let mut turn = 0..0;
+        if now >= self.looked + RECHECK {
+            self.looked = now;
+            self.turn = if self.turn >= parts.len() { 0 } else { self.turn };
+            turn = self.turn..self.turn + BUDGETS;
+            self.turn = turn.end;
+        }
         let told = |(at, part): &(usize, &BudgetPart)| begins || turn.contains(at) || self.is_news(part);
         let told: Vec<&BudgetPart> = parts.iter().enumerate().filter(told).map(|(_, part)| part).collect();
         for chunk in told.chunks(BUDGETS) {
@@ -197,7 +204,8 @@ impl Money {
             for pair in pairs.chunks_exact(2) {
                 spent.insert(pair[0].clone(), number(&pair[1])?);
             }
-            let others = spent.iter().filter(|(gateway, _)| **gateway != self.name).map(|(_, spent)| spent).sum();
+            let others = spent.iter().filter(|(gateway, _)| **gateway != self.name).map(|(_, spent)| *spent);
+            let others = others.fold(0, u64::saturating_add);
             self.budgets.elsewhere(now, part, NanoUsd(others), NanoUsd(number(held)?));
             let known = self.known.entry(part.name.clone()).or_default();
             known.read |= part.before.is_some();

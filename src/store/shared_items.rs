@@ -107,17 +107,18 @@ impl SharedItems {
         })
     }
 
-    /// Holds what this worker has taken for another lease, and tells how far the run is.
+    /// Holds these of what this worker has taken for another lease, and tells how far the run is.
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub fn renew(&self) -> Result<Counts, String> {
+    pub fn renew(&self, held: &[String]) -> Result<Counts, String> {
+        let held = held.to_vec();
         let (run, worker, lease) = (self.run.clone(), self.worker.clone(), self.lease_ms);
         let text = format!(
-            "UPDATE run_items SET leased_ms = {NOW} + $3 WHERE run = $1 AND worker = $2 AND state IN ('waiting', 'sent')"
+            "UPDATE run_items SET leased_ms = {NOW} + $3 WHERE run = $1 AND worker = $2 AND id = ANY($4) AND state IN ('waiting', 'sent')"
         );
         self.server.run(move |client| {
-            client.execute(&text, &[&run, &worker, &lease])?;
+            client.execute(&text, &[&run, &worker, &lease, &held])?;
             let counted = client.query(
                 "SELECT model, count(*) FILTER (WHERE state = 'answered'), count(*) FILTER (WHERE state = 'failed'),
                      count(*) FILTER (WHERE state IN ('waiting', 'sent')) FROM run_items WHERE run = $1 GROUP BY model",

@@ -269,7 +269,7 @@ cases:
       finish: length
   - name: a refusal
     refusal: {status: 429, body: {message: "too many, 'now'"}}
-    expect: {text: x}
+    expect: {fault: x}
 "#;
     let (now, report) = rewritten(text);
     let expected = text
