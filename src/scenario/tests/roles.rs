@@ -269,7 +269,7 @@ cases:
       finish: length
   - name: a refusal
     refusal: {status: 429, body: {message: "too many, 'now'"}}
-    expect: {fault: x}
+    expect: {fault: x, kind: unavailable}
 "#;
     let (now, report) = rewritten(text);
     let expected = text
@@ -278,7 +278,7 @@ cases:
             "{path: \"/v2/chat\", body: {model: m, messages: [{role: user, content: hi}]}, dropped: [user]}",
         )
         .replace("text: >\n        Good\n\n        bye\n      finish: length", "text: Hello\n      finish: stop")
-        .replace("{text: x}", "{fault: \"too many, 'now'\", kind: rate-limited}");
+        .replace("{fault: x, kind: unavailable}", "{fault: \"too many, 'now'\", kind: rate-limited}");
     assert_eq!(now, expected);
-    assert_eq!((report.suites[0].updated.len(), report.exit_code()), (6, 0), "{report}");
+    assert_eq!((report.suites[0].updated.len(), report.exit_code()), (7, 0), "{report}");
 }
