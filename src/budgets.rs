@@ -344,12 +344,17 @@ impl Budgets {
     /// All of them as they are now, in the order of whose they are.
     #[must_use]
     pub fn reports(&self, now: Moment) -> Vec<BudgetReport> {
+        self.each(now, |_, budget| Some(budget.report()))
+    }
+
+    /// What is to be told of each as it is now, in the order of whose they are.
+    fn each<T>(&self, now: Moment, tell: impl Fn(BudgetId, &Budget) -> Option<T>) -> Vec<T> {
         let mut state = self.lock();
         let all: Vec<BudgetId> = state.ids.values().flatten().copied().collect();
         let told = all.into_iter().filter_map(|id| {
             let budget = state.get_mut(id)?;
             budget.turn(now);
-            Some(budget.report())
+            tell(id, budget)
         });
         told.collect()
     }

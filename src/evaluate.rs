@@ -1,5 +1,4 @@
-//! Routers judged before they decide anything: on data that say what every model's reply to every prompt was worth, or on the log of
-//! decisions that a gateway keeps.
+//! Routers judged before they decide anything: on data that say what every model's reply to every prompt was worth.
 //!
 //! The rule: no learner is here a second time. Routers are components, run by the host's own instance as a replay runs them, told of a
 //! prompt what the gateway would tell (features are computed by the same code), and told afterwards what the model they chose replied.
@@ -30,13 +29,13 @@ use crate::id::PolicyName;
 use crate::policy::{Component, Engine, EngineOptions};
 use crate::seed;
 
-pub use contender::{Chosen, Played, Rule, play, play_rule};
 pub use data::{DataSet, Example, Replied};
 pub use figures::{Figures, Interval};
 pub use objective::Objective;
 pub use page::page;
 pub use show::Table;
 
+use contender::{Chosen, Played, Rule, play, play_rule};
 use figures::figures;
 
 /// Fuel of one call: a second's work, as in replays.
@@ -141,7 +140,7 @@ fn order(data: &DataSet, comparison: &Comparison, n: u32) -> (u64, Vec<usize>) {
 ///
 /// # Errors
 /// There is no engine on this machine.
-pub fn engine() -> Result<Engine, String> {
+fn engine() -> Result<Engine, String> {
     let options = EngineOptions { fuel: Some(FUEL), ..EngineOptions::default() };
     Engine::new(options).map_err(|problem| problem.to_string())
 }
@@ -150,7 +149,7 @@ pub fn engine() -> Result<Engine, String> {
 ///
 /// # Errors
 /// There is none, or it cannot be loaded.
-pub fn component(engine: &Engine, router: &str) -> Result<Arc<Component>, String> {
+fn component(engine: &Engine, router: &str) -> Result<Arc<Component>, String> {
     if let Some((name, bytes)) = SHIPPED.iter().find(|(name, _)| *name == router) {
         return engine.load(&PolicyName::from(*name), bytes).map_err(|problem| format!("`{name}`: {problem}"));
     }

@@ -48,14 +48,7 @@ impl Budgets {
     /// This process's part of every budget that bounds anything, in the order of whose they are.
     #[must_use]
     pub fn parts(&self, now: Moment) -> Vec<BudgetPart> {
-        let mut state = self.lock();
-        let all: Vec<BudgetId> = state.ids.values().flatten().copied().collect();
-        let parts = all.into_iter().filter_map(|id| {
-            let budget = state.get_mut(id)?;
-            budget.turn(now);
-            budget.spec.max.or(budget.spec.soft).map(|_| budget.part(id))
-        });
-        parts.collect()
+        self.each(now, |id, budget| budget.spec.max.or(budget.spec.soft).map(|_| budget.part(id)))
     }
 
     /// What all others spent within a part's period, what was spent before any included, and what they hold.

@@ -57,6 +57,35 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
+    /// A request that says nothing more.
+    #[must_use]
+    pub fn bare(model: String, messages: Vec<Message>, dialect: Dialect) -> Self {
+        Self {
+            model,
+            messages: messages.into(),
+            tools: Vec::new(),
+            tool_choice: None,
+            parallel_tool_calls: None,
+            max_tokens: None,
+            choices: 1,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            stop: Vec::new(),
+            output: None,
+            reasoning: None,
+            user: None,
+            stream: false,
+            stream_usage: false,
+            input_tokens: None,
+            vectors: None,
+            echo: Rest::new(),
+            untold: Vec::new(),
+            dialect,
+            rest: Rest::new(),
+        }
+    }
+
     /// The same request, with what `defaults` say where it says nothing. The conversation is shared, not copied. Unknown fields
     /// are taken over where both are of one dialect.
     #[must_use]

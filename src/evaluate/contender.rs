@@ -21,7 +21,7 @@ const BEGIN: u64 = 1_800_000_000_000;
 
 /// Rules to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub(super) enum Rule {
     /// Each model as often as any other.
     Random,
     /// Always the model whose replies are best on average over all of the data.
@@ -34,11 +34,11 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, the oracle last.
-    pub const ALL: [Self; 4] = [Self::Random, Self::AlwaysBest, Self::AlwaysCheapest, Self::Oracle];
+    pub(super) const ALL: [Self; 4] = [Self::Random, Self::AlwaysBest, Self::AlwaysCheapest, Self::Oracle];
 
     /// What people call it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Random => "random",
             Self::AlwaysBest => "always-best",
@@ -50,7 +50,7 @@ impl Rule {
 
 /// One choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Chosen {
+pub(super) struct Chosen {
     /// The prompt's place in the data.
     pub example: usize,
     /// The model's place among the models.
@@ -61,14 +61,14 @@ pub struct Chosen {
 
 /// All choices of one that was played once, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Played {
+pub(super) struct Played {
     /// The choices.
     pub steps: Vec<Chosen>,
 }
 
 /// Plays a rule over prompts in an order.
 #[must_use]
-pub fn play_rule(rule: Rule, data: &DataSet, order: &[usize], objective: &Objective, seed: u64) -> Played {
+pub(super) fn play_rule(rule: Rule, data: &DataSet, order: &[usize], objective: &Objective, seed: u64) -> Played {
     let models = data.models.len();
     let highest =
         |values: &[f64]| (0..models).reduce(|best, next| if values[next] > values[best] { next } else { best });
@@ -104,7 +104,7 @@ pub(super) fn worth(objective: &Objective, reply: &Replied) -> f64 {
 ///
 /// # Errors
 /// It cannot be set up, or does not answer.
-pub fn play(
+pub(super) fn play(
     component: &Arc<Component>,
     settings: &Value,
     data: &DataSet,

@@ -149,29 +149,6 @@ fn parse(line: &str) -> Result<Line, (usize, String)> {
 /// A request with one message.
 fn asking(prompt: &str) -> ChatRequest {
     let message = Message { role: Role::User, parts: vec![Part::text(prompt)], name: None, rest: Rest::new() };
-    ChatRequest {
-        model: String::new(),
-        messages: vec![message].into(),
-        tools: Vec::new(),
-        tool_choice: None,
-        parallel_tool_calls: None,
-        max_tokens: None,
-        choices: 1,
-        temperature: None,
-        top_p: None,
-        top_k: None,
-        stop: Vec::new(),
-        output: None,
-        reasoning: None,
-        user: None,
-        stream: false,
-        stream_usage: false,
-        input_tokens: None,
-        vectors: None,
-        echo: Rest::new(),
-        untold: Vec::new(),
-        // Nothing of it is sent to anybody.
-        dialect: Dialect::named("data"),
-        rest: Rest::new(),
-    }
+    // Nothing of it is sent to anybody.
+    ChatRequest::bare(String::new(), vec![message], Dialect::named("data"))
 }

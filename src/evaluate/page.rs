@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::show::{count, shown};
+use super::show::{cells, count};
 use super::{Evaluation, Figures};
 use crate::experiment::{Axes, Curve, STYLE, curves, escaped};
 
@@ -37,17 +37,12 @@ pub fn page(evaluation: &Evaluation) -> String {
         "<h2>Contenders</h2><table><tr><th>contender</th><th>worth</th><th>quality</th><th>USD a request</th><th>regret</th>\
          <th>converged</th><th>gain converged</th></tr>",
     );
-    for Figures { name, worth, quality, cost_usd, regret, converged, gain_converged, .. } in contenders {
-        let _ = write!(
+    for contender in contenders {
+        let _ = writeln!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escaped(name),
-            shown(*worth, 4),
-            shown(*quality, 4),
-            shown(*cost_usd, 7),
-            shown(*regret, 1),
-            shown(*converged, 0),
-            gain_converged.map_or_else(|| "–".to_owned(), |interval| shown(interval, 0)),
+            "<tr><td>{}</td><td>{}</td></tr>",
+            escaped(&contender.name),
+            cells(contender).join("</td><td>")
         );
     }
     out.push_str("</table><h2>Share of each model</h2><table><tr><th>contender</th>");

@@ -17,17 +17,10 @@ impl fmt::Display for Table<'_> {
             "{:<16} {:>17} {:>17} {:>23} {:>17} {:>14} {:>14}",
             "contender", "worth", "quality", "USD a request", "regret", "converged", "gain converged"
         )?;
-        for Figures { name, worth, quality, cost_usd, regret, converged, gain_converged, .. } in contenders {
-            writeln!(
-                f,
-                "{name:<16} {:>17} {:>17} {:>23} {:>17} {:>14} {:>14}",
-                shown(*worth, 4),
-                shown(*quality, 4),
-                shown(*cost_usd, 7),
-                shown(*regret, 1),
-                shown(*converged, 0),
-                gain_converged.map_or_else(|| "–".to_owned(), |interval| shown(interval, 0)),
-            )?;
+        for contender in contenders {
+            let [worth, quality, cost, regret, converged, gain] = cells(contender);
+            let name = &contender.name;
+            writeln!(f, "{name:<16} {worth:>17} {quality:>17} {cost:>23} {regret:>17} {converged:>14} {gain:>14}")?;
         }
         for Figures { name, shares, .. } in contenders {
             let shares = models.iter().zip(shares).map(|(model, share)| format!("{model} {:.1} %", share * 100.0));
@@ -37,8 +30,16 @@ impl fmt::Display for Table<'_> {
     }
 }
 
+/// Worth, quality, US dollars a request, regret, converged and gain converged of one contender.
+pub(super) fn cells(figures: &Figures) -> [String; 6] {
+    let Figures { worth, quality, cost_usd, regret, converged, gain_converged, .. } = figures;
+    let gain = gain_converged.map_or_else(|| "–".to_owned(), |interval| shown(interval, 0));
+    let (worth, quality) = (shown(*worth, 4), shown(*quality, 4));
+    [worth, quality, shown(*cost_usd, 7), shown(*regret, 1), shown(*converged, 0), gain]
+}
+
 /// A mean and its margin.
-pub(super) fn shown(interval: Interval, digits: usize) -> String {
+fn shown(interval: Interval, digits: usize) -> String {
     format!("{:.digits$} ± {:.digits$}", interval.mean, interval.margin)
 }
 

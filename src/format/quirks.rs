@@ -39,7 +39,7 @@ pub struct Quirks {
     /// How a reply that fits a schema is asked for.
     schemas: Schemas,
     /// Whether its models take no recordings.
-    deaf: bool,
+    no_audio: bool,
 }
 
 /// What models take of sampling.
@@ -149,7 +149,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     attachments: Attachments::Objects,
     sampling: Sampling::Any,
     schemas: Schemas::Field,
-    deaf: false,
+    no_audio: false,
     vectors: VectorBody::None,
 };
 
@@ -208,8 +208,8 @@ impl Quirks {
     }
 
     /// Whether its models take no recordings.
-    pub(super) const fn deaf(&self) -> bool {
-        self.deaf
+    pub(super) const fn no_audio(&self) -> bool {
+        self.no_audio
     }
 
     /// What it takes otherwise, in short words, for documentation.

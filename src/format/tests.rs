@@ -63,30 +63,8 @@ fn fixtures(folder: &str) -> Vec<(String, Vec<u8>)> {
 fn request(dialect: &'static str) -> ChatRequest {
     let message =
         Message { role: Role::User, parts: vec![Part::text("Hi")], name: None, rest: crate::chat::Rest::new() };
-    ChatRequest {
-        model: "chat".to_owned(),
-        messages: vec![message].into(),
-        tools: Vec::new(),
-        tool_choice: None,
-        parallel_tool_calls: None,
-        max_tokens: None,
-        choices: 1,
-        temperature: None,
-        top_p: None,
-        top_k: None,
-        stop: Vec::new(),
-        output: None,
-        reasoning: None,
-        user: None,
-        stream: true,
-        stream_usage: true,
-        input_tokens: None,
-        vectors: None,
-        echo: crate::chat::Rest::new(),
-        untold: Vec::new(),
-        dialect: Dialect::named(dialect),
-        rest: crate::chat::Rest::new(),
-    }
+    let bare = ChatRequest::bare("chat".to_owned(), vec![message], Dialect::named(dialect));
+    ChatRequest { stream: true, stream_usage: true, ..bare }
 }
 
 /// What a provider's stream says.

@@ -161,8 +161,15 @@ pub(super) fn of(meta: &ReplyMeta) -> HeaderMap {
         values.number(meta.tried.fallbacks),
     ];
     debug_assert_eq!(always.len(), headers.len());
-    for (place, value) in headers.values_mut().zip(always) {
-        *place = value.unwrap_or_else(|| HeaderValue::from_static(""));
+    let mut unsaid = Vec::new();
+    for ((name, place), value) in headers.iter_mut().zip(always) {
+        match value {
+            Some(value) => *place = value,
+            None => unsaid.push(name.clone()),
+        }
+    }
+    for name in unsaid {
+        headers.remove(name);
     }
     let mut tell = |name: HeaderName, value: Option<HeaderValue>| {
         if let Some(value) = value {
@@ -268,5 +275,32 @@ line"
             ),
             None
         );
+    }
+
+    #[test]
+    fn what_every_reply_has_stands_under_its_own_name_and_what_no_header_can_hold_is_left_out() {
+        let meta = |group: &str| ReplyMeta {
+            deployment: "d".into(),
+            policy: "p@1".into(),
+            group: group.into(),
+            attempts: 3,
+            tried: crate::fault::Tried { retries: 1, fallbacks: 2 },
+            waited: Duration::from_millis(7),
+            cost: None,
+            bill: None,
+            items: None,
+            dropped: Vec::new(),
+            limits: Vec::new(),
+            took: Duration::from_micros(1_500),
+            overhead: Duration::from_micros(20),
+        };
+        let headers = of(&meta("g"));
+        let told =
+            [POLICY, DEPLOYMENT, MODEL_ID, MODEL_GROUP, ATTEMPTS, WAITED, DURATION, OVERHEAD, RETRIES, FALLBACKS]
+                .map(|name| headers[name].to_str().unwrap().to_owned());
+        assert_eq!(told, ["p@1", "d", "d", "g", "3", "7", "1.500", "0.020", "1", "2"]);
+        assert_eq!(headers.len(), told.len());
+        let headers = of(&meta("a\nline"));
+        assert_eq!((headers.get(MODEL_GROUP), headers.len()), (None, told.len() - 1));
     }
 }

@@ -16,30 +16,7 @@ fn one(feature: Feature, request: &ChatRequest) -> f32 {
 }
 
 fn request(messages: Vec<Message>) -> ChatRequest {
-    ChatRequest {
-        model: "group".to_owned(),
-        messages: messages.into(),
-        tools: Vec::new(),
-        tool_choice: None,
-        parallel_tool_calls: None,
-        max_tokens: None,
-        choices: 1,
-        temperature: None,
-        top_p: None,
-        top_k: None,
-        stop: Vec::new(),
-        output: None,
-        reasoning: None,
-        user: None,
-        stream: false,
-        stream_usage: false,
-        input_tokens: None,
-        vectors: None,
-        echo: crate::chat::Rest::new(),
-        untold: Vec::new(),
-        dialect: Dialect::named("openai"),
-        rest: Rest::new(),
-    }
+    ChatRequest::bare("group".to_owned(), messages, Dialect::named("openai"))
 }
 
 fn message(role: Role, name: Option<&str>, parts: Vec<PartKind>) -> Message {

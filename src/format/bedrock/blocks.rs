@@ -54,7 +54,7 @@ pub(super) fn write(
             return Ok(false);
         }
         PartKind::Other(value)
-            if quirks.deaf() && value.get("type").is_some_and(|kind| kind == "input_audio") && !by_model =>
+            if quirks.no_audio() && value.get("type").is_some_and(|kind| kind == "input_audio") && !by_model =>
         {
             return Err(unsupported(path(), "its model takes no recordings"));
         }

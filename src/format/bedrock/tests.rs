@@ -105,8 +105,8 @@ fn models_get_of_sampling_what_they_take() {
 fn what_a_model_cannot_read_or_hear_is_refused_by_name() {
     let part = |part: Value| hi(&json!({"messages": [{"role": "user", "content": [part]}]}));
     let recording = part(json!({"type": "input_audio", "input_audio": {"format": "mp3", "data": "AA=="}}));
-    let deaf = quirks(json!({"deaf": true}));
-    let fault = with_quirks(deaf, "m", &recording).unwrap_err();
+    let no_audio = quirks(json!({"no_audio": true}));
+    let fault = with_quirks(no_audio, "m", &recording).unwrap_err();
     assert_eq!(fault.param.as_deref(), Some("messages[0].content[0]"), "{fault}");
     assert!(encode("m", &recording).is_ok());
     let file = |kind: &str| {

@@ -34,30 +34,7 @@ pub(super) fn counted(body: &[u8], model: String) -> Result<ChatRequest, Refusal
 
 /// A request that says nothing more.
 pub(super) fn bare(model: String, messages: Vec<Message>) -> ChatRequest {
-    ChatRequest {
-        model,
-        messages: messages.into(),
-        tools: Vec::new(),
-        tool_choice: None,
-        parallel_tool_calls: None,
-        max_tokens: None,
-        choices: 1,
-        temperature: None,
-        top_p: None,
-        top_k: None,
-        stop: Vec::new(),
-        output: None,
-        reasoning: None,
-        user: None,
-        stream: false,
-        stream_usage: true,
-        input_tokens: None,
-        vectors: None,
-        echo: Rest::new(),
-        untold: Vec::new(),
-        dialect: DIALECT,
-        rest: Rest::new(),
-    }
+    ChatRequest { stream_usage: true, ..ChatRequest::bare(model, messages, DIALECT) }
 }
 
 /// An object whose fields are named in either of the two spellings.
