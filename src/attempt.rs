@@ -3,7 +3,7 @@
 //!
 //! The rule of what was used: what the provider reported; else the input as estimated and the output that was seen. Usage that
 //! was reported on the way counts for a broken reply, with the output seen since. Nothing was used where the provider refused
-//! the request with a 4xx, or where it cannot have seen it. A report of more tokens than the model can take or give is not
+//! the request with a 4xx, failed with a 5xx before anything of a reply came, or cannot have seen it. A report of more tokens than the model can take or give is not
 //! believed: the estimate takes its place, so that no provider can use up limits and budgets with a number.
 
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub enum Billing {
     Unsent,
     /// One request and no tokens: the provider refused it with a 4xx.
     Refused,
+    /// One request, the input towards the provider's limits, and nothing to pay: it failed with a 5xx before anything of a reply came.
+    Failed,
     /// The tokens that the provider reported.
     Reported,
     /// Tokens as estimated here, because the provider reported none or the reply broke off.
@@ -181,7 +183,7 @@ impl AttemptProgress {
     /// Ends it: with a whole reply, or with a fault.
     #[must_use]
     pub fn end(mut self, now: Moment, fault: Option<&AttemptFault>, prices: Option<Prices>) -> AttemptOutcome {
-        let refused = fault.is_some_and(|fault| fault.status.is_some_and(|status| (400..500).contains(&status)));
+        let status = fault.and_then(|fault| fault.status).unwrap_or_default();
         let seen = self.seen();
         let usage_refused = self.usage.is_some() && self.usage().is_none();
         if usage_refused {
@@ -189,7 +191,8 @@ impl AttemptProgress {
         }
         let (billing, usage) = match fault {
             Some(fault) if !(self.sent && fault.was_sent()) => (Billing::Unsent, Usage::default()),
-            Some(_) if refused => (Billing::Refused, Usage::default()),
+            Some(_) if (400..500).contains(&status) => (Billing::Refused, Usage::default()),
+            Some(_) if status >= 500 && seen == 0 && self.usage.is_none() => (Billing::Failed, Usage::default()),
             _ => self.used(fault.is_none(), seen),
         };
         AttemptOutcome {
@@ -270,7 +273,8 @@ mod tests {
             (Some(usage(900, 1)), 3, 60, Some(&broken), (Billing::Estimated, usage(900, 15))),
             (None, 0, 0, Some(&broken), (Billing::Estimated, usage(1000, 0))),
             (None, 4, 0, Some(&cancelled), (Billing::Estimated, usage(1000, 4))),
-            (None, 0, 0, Some(&failed), (Billing::Estimated, usage(1000, 0))),
+            (None, 0, 0, Some(&failed), (Billing::Failed, nothing.clone())),
+            (None, 4, 0, Some(&failed), (Billing::Estimated, usage(1000, 4))),
             (None, 0, 0, Some(&refused(400)), (Billing::Refused, nothing.clone())),
             (None, 0, 0, Some(&refused(429)), (Billing::Refused, nothing.clone())),
             (None, 0, 0, Some(&unsent), (Billing::Unsent, nothing)),

@@ -23,7 +23,7 @@ use crate::money::NanoUsd;
 pub use period::Period;
 pub use shared::{BudgetPart, Changed};
 
-use shared::Others;
+use shared::{Others, SharedName};
 
 /// One budget, as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,6 +172,7 @@ struct Budget {
     told: Option<Mark>,
     /// The same of its soft part.
     told_soft: bool,
+    name: SharedName,
 }
 
 #[derive(Debug, Default)]
@@ -348,7 +349,7 @@ impl Budgets {
     }
 
     /// What is to be told of each as it is now, in the order of whose they are.
-    fn each<T>(&self, now: Moment, tell: impl Fn(BudgetId, &Budget) -> Option<T>) -> Vec<T> {
+    fn each<T>(&self, now: Moment, tell: impl Fn(BudgetId, &mut Budget) -> Option<T>) -> Vec<T> {
         let mut state = self.lock();
         let all: Vec<BudgetId> = state.ids.values().flatten().copied().collect();
         let told = all.into_iter().filter_map(|id| {
@@ -456,6 +457,7 @@ impl Budget {
             resets,
             told: None,
             told_soft: false,
+            name: SharedName::default(),
         }
     }
 

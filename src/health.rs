@@ -17,8 +17,8 @@
 //! *Credentials.* A credential that is refused, or whose account is empty, opens the breaker of the account (`account`), and so leaves
 //! alone every deployment that has it. A request that is refused never opens anything.
 //!
-//! *For how long.* For as long as the provider's `Retry-After` says (at most an hour), else for the cooldown, doubled for each probe
-//! that failed before, to four times at most. A length of zero
+//! *For how long.* For as long as the provider's `Retry-After` says (at most an hour), else for the cooldown that is configured; where
+//! none is, for 5 s, doubled for each probe that failed before, to four times at most. A length of zero
 //! does not open. Opening again never brings the end nearer. While it is open, attempts begun before may still end:
 //! only a rate limit or a misconfiguration among them moves the end.
 //!
@@ -57,6 +57,8 @@ pub struct BreakerRule {
     pub allowed_fails: Option<u32>,
     /// How long it stays open where the provider does not say.
     pub cooldown: Duration,
+    /// Each probe that fails makes it longer.
+    pub cooldown_grows: bool,
     /// It never opens.
     pub disabled: bool,
     /// Nobody else can serve its group's requests.
@@ -78,6 +80,7 @@ impl Default for BreakerRule {
         Self {
             allowed_fails: None,
             cooldown: Duration::from_secs(5),
+            cooldown_grows: true,
             disabled: false,
             alone: false,
             single: false,
@@ -179,6 +182,21 @@ impl Health {
         let mut state = self.lock();
         if state.breaker.opened_until().is_none() && !state.rule.disabled {
             state.breaker.restore(open.until, open.failed_probes);
+        }
+    }
+
+    /// The breaker of its credential's account, where that is not closed.
+    #[must_use]
+    pub fn open_account(&self) -> Option<(AccountId, OpenBreaker)> {
+        let state = self.lock();
+        Some((state.rule.account?, state.account.as_deref()?.open()?))
+    }
+
+    /// The account's breaker is as it was before a restart, if it is the same account still: another credential may be taken.
+    pub fn restore_account(&self, of: AccountId, open: OpenBreaker) {
+        let state = self.lock();
+        if let Some(account) = state.account.as_deref().filter(|_| state.rule.account == Some(of)) {
+            account.restore(open);
         }
     }
 

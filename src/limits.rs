@@ -138,6 +138,12 @@ impl LimitSpec {
         self.windows().any(|(_, limits)| Dimension::TOKENS.into_iter().any(|dimension| limits[dimension].is_some()))
     }
 
+    /// Whether anything is limited in any window.
+    #[must_use]
+    pub fn limits_anything(&self) -> bool {
+        self.windows().any(|(_, limits)| Dimension::ALL.into_iter().any(|dimension| limits[dimension].is_some()))
+    }
+
     /// Every window, the first one first.
     fn windows(&self) -> impl Iterator<Item = (Duration, &PerDimension<Option<u64>>)> {
         let others = self.others.iter().map(|(length, limits)| (*length, limits));

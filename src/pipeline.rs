@@ -16,6 +16,7 @@ mod call;
 mod connections;
 mod context;
 mod count;
+mod decoding;
 mod eligible;
 mod estimate;
 mod fallback;
@@ -264,6 +265,11 @@ pub struct LimitLeft {
 }
 
 impl Gateway {
+    /// Where a policy's work is done that must not be done on a thread that serves.
+    const fn pool_for(&self, slow: bool) -> &BlockingPool {
+        if slow { &self.slow_policies } else { &self.blocking }
+    }
+
     /// Opens a guard for a request that has just arrived through `api`. The guard holds the snapshot
     /// the request keeps to its end.
     #[must_use]

@@ -158,10 +158,7 @@ impl GroupRuntime {
 
     /// Those of its deployments' policies that speak to providers.
     pub fn provider_policies(&self) -> impl Iterator<Item = &Arc<ProviderPolicy>> {
-        self.deployments.iter().filter_map(|deployment| match &deployment.format {
-            SpokenFormat::Component(format) => Some(format.policy()),
-            SpokenFormat::Native(_) => None,
-        })
+        self.deployments.iter().filter_map(|deployment| deployment.format.policy())
     }
 
     /// The components that decide for it; of two versions of its router the new one first, which the folder holds.
@@ -185,6 +182,15 @@ pub enum SpokenFormat {
 }
 
 impl SpokenFormat {
+    /// The policy that it is, where it is not built in.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&Arc<ProviderPolicy>> {
+        match self {
+            Self::Component(format) => Some(format.policy()),
+            Self::Native(_) => None,
+        }
+    }
+
     /// The format for the calls of one request at this time: what a component logs and how it fails is told with them.
     #[must_use]
     pub fn serving(&self, request: Option<RequestId>, now: Moment) -> Self {

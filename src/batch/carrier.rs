@@ -34,10 +34,12 @@ const SWEEP: Duration = Duration::from_secs(3600);
 /// How long a batch is left alone whose state could not be read or written.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Carries out what there is until it is to stop.
-pub(super) fn work(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &CancellationToken) {
+/// Carries out what there is until it is to stop; once `cut` is cancelled, what was sent is not waited for any more, and recorded as it is.
+pub(super) fn work(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &CancellationToken, cut: &CancellationToken) {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(gateway, served, stop)),
+        Ok(runtime) => runtime.block_on(async {
+            tokio::select! { biased; () = cut.cancelled() => {}, () = serve(gateway, served, stop) => {} }
+        }),
         Err(fault) => tracing::error!(%fault, "batches are not carried out: no event loop"),
     }
 }

@@ -32,6 +32,7 @@ pub struct Batches {
     folder: Option<PathBuf>,
     served: Mutex<Option<Arc<Served>>>,
     stop: CancellationToken,
+    cut: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -73,7 +74,8 @@ impl Batches {
     /// They are kept in `folder`, or nowhere.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, folder: Option<PathBuf>) -> Self {
-        Self { gateway, folder, served: Mutex::default(), stop: CancellationToken::new(), thread: Mutex::default() }
+        let [stop, cut] = [CancellationToken::new(), CancellationToken::new()];
+        Self { gateway, folder, served: Mutex::default(), stop, cut, thread: Mutex::default() }
     }
 
     /// Goes on with what an earlier process began. Blocks.
@@ -87,6 +89,11 @@ impl Batches {
     /// Stops: lines that were sent are waited for, all others keep for the next start.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Lines that were sent are not waited for any more either.
+    pub fn cut(&self) {
+        self.cut.cancel();
     }
 
     /// Waits until it has stopped. Blocks.
@@ -110,9 +117,11 @@ impl Batches {
         })?;
         let keeping = Keeping::open(folder)?;
         let served = Arc::new(Served { keeping, wake: Notify::new(), running: Mutex::default() });
-        let (gateway, shared, stop) = (Arc::clone(&self.gateway), Arc::clone(&served), self.stop.clone());
+        let (gateway, shared, stop, cut) =
+            (Arc::clone(&self.gateway), Arc::clone(&served), self.stop.clone(), self.cut.clone());
         let thread = std::thread::Builder::new().name("batches".to_owned());
-        let thread = thread.spawn(move || carrier::work(&gateway, &shared, &stop)).map_err(|fault| internal(&fault))?;
+        let thread =
+            thread.spawn(move || carrier::work(&gateway, &shared, &stop, &cut)).map_err(|fault| internal(&fault))?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         *open = Some(Arc::clone(&served));
         Ok(served)

@@ -3,6 +3,8 @@
 //! A part only grows within its period, and is told as it stands: told twice it counts once. While nobody can be told, each gateway takes
 //! its share of what was left then, or spends nothing that a budget counts.
 
+use std::sync::Arc;
+
 use super::{Budget, BudgetId, Budgets};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
@@ -13,7 +15,7 @@ pub struct BudgetPart {
     /// Which.
     pub id: BudgetId,
     /// The same in every gateway: whose it is, its period, and when that began.
-    pub name: String,
+    pub name: Arc<str>,
     /// When it begins anew; `None` is never.
     pub ends: Option<Moment>,
     /// What this process spent within the period.
@@ -23,6 +25,10 @@ pub struct BudgetPart {
     /// What had been spent before this process, by whomever; `None` is not known.
     pub before: Option<NanoUsd>,
 }
+
+/// What a budget is called among gateways, written once for each of its periods: parts are asked for many times a second.
+#[derive(Debug, Default)]
+pub(super) struct SharedName(Option<(Moment, NanoUsd, Arc<str>)>);
 
 /// Told when a part changes.
 pub type Changed = Box<dyn Fn() + Send + Sync>;
@@ -111,13 +117,21 @@ impl Budget {
         NanoUsd(before.saturating_add(max.0.saturating_sub(before) / among))
     }
 
-    fn name(&self) -> String {
-        let period = self.spec.period.as_ref().map(ToString::to_string).unwrap_or_default();
+    fn name(&mut self) -> Arc<str> {
         let (_, base) = self.spec.counted.unwrap_or_default();
-        format!("{}:{period}:{}:{}", self.scope.path(), self.since.as_millis(), base.0)
+        match &self.name.0 {
+            Some((since, of, name)) if (*since, *of) == (self.since, base) => Arc::clone(name),
+            _ => {
+                let period = self.spec.period.as_ref().map(ToString::to_string).unwrap_or_default();
+                let name = format!("{}:{period}:{}:{}", self.scope.path(), self.since.as_millis(), base.0);
+                let name = Arc::<str>::from(name);
+                self.name.0 = Some((self.since, base, Arc::clone(&name)));
+                name
+            }
+        }
     }
 
-    fn part(&self, id: BudgetId) -> BudgetPart {
+    fn part(&mut self, id: BudgetId) -> BudgetPart {
         let before = self.read.then(|| NanoUsd(self.spent.0.saturating_sub(self.own.0)));
         BudgetPart { id, name: self.name(), ends: self.resets, own: self.own, held: self.held, before }
     }

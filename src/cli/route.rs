@@ -77,6 +77,9 @@ fn table(answer: &Value) {
         if !signals.is_empty() {
             say(format_args!("      {}", signals.join(", ")));
         }
+        if let Some(policy) = row["spoken_by"].as_str() {
+            say(format_args!("      spoken to by {policy}"));
+        }
     }
     if let Some(trial) = answer["trial"].as_object() {
         let of = |name: &str| trial.get(name).map(text).unwrap_or_default();

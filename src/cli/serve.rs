@@ -113,17 +113,25 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
         () = server.serve(stopping, told(&signals), ending) => {}
         () = reloads => {}
     }
+    // It waits for what providers have of batches; the next signal ends that, and what is cut has its record.
+    let waited_for = Arc::clone(&batches);
+    let mut finished = tokio::task::spawn_blocking(move || {
+        judges.finish();
+        waited_for.finish();
+    });
+    tokio::select! {
+        biased;
+        _ = &mut finished => {}
+        () = told(&signals) => {
+            batches.cut();
+            drop(finished.await);
+        }
+    }
     // What is left to do is short; who cannot wait for it either may end it.
     drop(tokio::spawn(async move {
         told(&signals).await;
         std::process::exit(130);
     }));
-    // It waits for what providers have: a signal must be heard meanwhile.
-    let finish = move || {
-        judges.finish();
-        batches.finish();
-    };
-    drop(tokio::task::spawn_blocking(finish).await);
     decisions.finish();
     if let Some(ledger) = &live.ledger {
         ledger.finish();

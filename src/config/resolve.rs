@@ -238,6 +238,7 @@ fn breaker(router: &RouterSettings<'_, '_>, allowed_fails: Option<u32>) -> Break
         allowed_fails: router.allowed_fails.or(allowed_fails),
         allowed_fails_policy: router.allowed_fails_policy,
         cooldown,
+        cooldown_grows: router.cooldown_time.is_none(),
         // A cooldown of nothing is none, as in LiteLLM.
         disabled: router.disable_cooldowns.unwrap_or(false) || cooldown.is_zero(),
     }

@@ -242,6 +242,8 @@ pub struct BreakerSettings {
     pub allowed_fails_policy: ByClass,
     /// How long it is left alone (`cooldown_time`) where the provider does not say. Zero: not at all.
     pub cooldown: Duration,
+    /// Whether each probe that fails makes it longer: where nobody wrote how long it is.
+    pub cooldown_grows: bool,
     /// Whether no deployment is ever left alone (`disable_cooldowns`).
     pub disabled: bool,
 }

@@ -97,7 +97,7 @@ fn describe(settings: &Settings) -> String {
     let (host, port, bytes, total) = (server.host, server.port, server.max_request_bytes, server.request_timeout);
     writeln!(out, "server {host}:{port}, {key}, {bytes} bytes, {total:?}").unwrap();
     writeln!(out, "global {global_limits:?}\n{queue:?}\nPolicySettings {{ dir: {:?} }}", policies.dir).unwrap();
-    let BreakerSettings { allowed_fails, cooldown, disabled, allowed_fails_policy } = breaker;
+    let BreakerSettings { allowed_fails, cooldown, cooldown_grows: _, disabled, allowed_fails_policy } = breaker;
     writeln!(
         out,
         "BreakerSettings {{ allowed_fails: {allowed_fails:?}, cooldown: {cooldown:?}, disabled: {disabled} }}"

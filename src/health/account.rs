@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::{Admission, BreakerOpen, BreakerRule};
+use super::{Admission, BreakerOpen, BreakerRule, OpenBreaker};
 use crate::attempt::AttemptOutcome;
 use crate::fault::{Cause, FaultKind};
 use crate::moment::Moment;
@@ -39,6 +39,21 @@ impl Account {
             Admission::Yes => Ok(None),
             Admission::Probe => Ok(Some(breaker.probe(now))),
             Admission::No { until } => Err(BreakerOpen { until }),
+        }
+    }
+
+    /// Its breaker, where that is not closed.
+    pub(super) fn open(&self) -> Option<OpenBreaker> {
+        let breaker = self.lock();
+        Some(OpenBreaker { until: breaker.opened_until()?, failed_probes: breaker.failed_probes() })
+    }
+
+    /// As it was before a restart, unless it has opened since.
+    pub(super) fn restore(&self, open: OpenBreaker) {
+        let mut breaker = self.lock();
+        if breaker.opened_until().is_none() {
+            breaker.restore(open.until, open.failed_probes);
+            self.shut.store(true, Ordering::Release);
         }
     }
 

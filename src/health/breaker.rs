@@ -47,8 +47,8 @@ pub(super) enum Verdict {
 /// How long it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// As the provider asks.
-    Asked(Duration),
+    /// As the provider asks, or the configuration says.
+    Exactly(Duration),
     /// This long, and longer for each probe that failed before.
     Grows(Duration),
 }
@@ -58,8 +58,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 impl Verdict {
     pub(super) fn of(outcome: &AttemptOutcome, rule: &BreakerRule) -> Self {
-        let asked = outcome.retry_after.map(|asked| Length::Asked(asked.min(LONGEST)));
-        let length = asked.unwrap_or(Length::Grows(rule.cooldown));
+        let asked = outcome.retry_after.map(|asked| Length::Exactly(asked.min(LONGEST)));
+        let own = if rule.cooldown_grows { Length::Grows } else { Length::Exactly };
+        let length = asked.unwrap_or(own(rule.cooldown));
         let of_class = outcome.class.and_then(|class| rule.allowed_fails_policy.of(class));
         match outcome.fault {
             None => Self::Good,
@@ -184,7 +185,7 @@ impl Breaker {
 
     fn open(&mut self, now: Moment, length: Length, rule: &BreakerRule) {
         let length = match length {
-            Length::Asked(length) => length,
+            Length::Exactly(length) => length,
             Length::Grows(length) => length.saturating_mul(1 << self.failed_probes.min(DOUBLINGS)),
         };
         if !rule.disabled && !length.is_zero() {

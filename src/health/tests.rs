@@ -89,6 +89,19 @@ fn each_failed_probe_doubles_the_wait_to_four_times() {
 }
 
 #[test]
+fn a_cooldown_that_is_written_stays_as_long_as_it_is() {
+    let health =
+        health(BreakerRule { cooldown: Duration::from_secs(7), cooldown_grows: false, ..BreakerRule::default() });
+    let mut now = at(0);
+    fail(&health, now, FaultKind::Misconfigured);
+    for _ in 0..3 {
+        assert_eq!(open_until(&health, now), Some(now + Duration::from_secs(7)));
+        now = now + Duration::from_secs(7);
+        fail(&health, now, FaultKind::Unavailable);
+    }
+}
+
+#[test]
 fn the_class_of_a_failure_names_how_many_are_borne() {
     let policy = ByClass::default().with(FaultClass::RateLimit, Some(2)).with(FaultClass::Timeout, Some(0));
     let health = health(BreakerRule { allowed_fails_policy: policy, ..BreakerRule::default() });

@@ -266,8 +266,13 @@ impl LearnedBook {
     /// What the replies of a model have taught in a group.
     #[must_use]
     pub fn of_model(&self, group: &GroupName, model: &str) -> Arc<Learned> {
-        // No deployment's id has a line break.
-        self.of(&DeploymentId::from(format!("{group}\n{model}")))
+        self.of(&Self::id_of_model(group, model))
+    }
+
+    /// What stands for an id where a model has taught a group. No deployment's id has a line break.
+    #[must_use]
+    pub fn id_of_model(group: &GroupName, model: &str) -> DeploymentId {
+        DeploymentId::from(format!("{group}\n{model}"))
     }
 
     /// What an earlier process has learned.

@@ -55,6 +55,16 @@ impl Meter {
         &self.configured
     }
 
+    /// What the provider told.
+    pub(super) const fn wire(&self) -> &Bounds {
+        &self.wire
+    }
+
+    /// Whether the provider has shown that it forgets later than is configured.
+    pub(super) const fn is_contradicted(&self) -> bool {
+        self.contradicted
+    }
+
     pub(super) const fn length(&self) -> Duration {
         self.length
     }

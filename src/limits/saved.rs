@@ -33,6 +33,12 @@ struct SavedWindow {
     seconds: f64,
     /// Since when, and how much: requests, tokens, input, output, cost.
     counted: Vec<(Moment, [u64; 5])>,
+    /// The limits that the provider told, in the same order.
+    #[serde(default)]
+    told: [Option<u64>; 5],
+    /// It slides, whatever is configured: the provider has shown it.
+    #[serde(default)]
+    slides: bool,
 }
 
 /// What a window counts, in the order in which it is written.
@@ -109,9 +115,13 @@ impl Limits {
                 if !open.is_nothing() {
                     counted.push((now, values(&open)));
                 }
-                SavedWindow { seconds: meter.length().as_secs_f64(), counted }
+                let told = WRITTEN.map(|dimension| meter.wire().limit(dimension));
+                SavedWindow { seconds: meter.length().as_secs_f64(), counted, told, slides: meter.is_contradicted() }
             });
-            let windows: Vec<_> = windows.filter(|window| !window.counted.is_empty()).collect();
+            let says = |window: &SavedWindow| {
+                !window.counted.is_empty() || window.slides || window.told.iter().any(Option::is_some)
+            };
+            let windows: Vec<_> = windows.filter(says).collect();
             if !windows.is_empty() {
                 let (kind, name) = written(&scope);
                 scopes.push(SavedScope { kind: kind.to_owned(), name, windows });
@@ -131,6 +141,13 @@ impl Limits {
             for window in &one.windows {
                 let length = Duration::try_from_secs_f64(window.seconds).unwrap_or_default();
                 let Some(meter) = usage.meters().find(|meter| meter.length() == length) else { continue };
+                for (dimension, told) in WRITTEN.into_iter().zip(window.told) {
+                    told.into_iter().for_each(|limit| meter.told(dimension, limit));
+                }
+                if window.slides {
+                    // Nothing is held yet that would have to move with it.
+                    let _before = meter.contradict(now);
+                }
                 for (at, values) in &window.counted {
                     // A clock that was put back must not make it count for longer than a window.
                     meter.restore((*at).min(now), now, &amount(*values));

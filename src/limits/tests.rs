@@ -516,3 +516,46 @@ fn a_restart_forbids_what_the_minute_before_forbids() {
     after.restore(at(500), &serde_json::from_str(&text).unwrap());
     assert_eq!(after.used(at(500), a)[Tokens], 0, "too old to count");
 }
+
+/// What a provider told, that it slides after all, and what stands in a bucket outlive a restart too.
+#[test]
+fn a_restart_forgets_neither_what_a_provider_told_nor_what_stands_in_a_bucket() {
+    let of = |model| [(deployment("a"), LimitSpec { model, ..tokens(600) })];
+    let restarted = |before: &Limits, now, model| {
+        let after = limits(of(model));
+        let text = serde_json::to_string(&before.save(now)).unwrap();
+        after.restore(now, &serde_json::from_str(&text).unwrap());
+        let a = after.id(&deployment("a"));
+        (after, a)
+    };
+    let spend = |limits: &Limits, now, amount| {
+        let a = limits.id(&deployment("a"));
+        let (_, _, one) = granted(reserve(limits, now, &[], demand(0, 0), &[(a, demand(amount, 0))]));
+        limits.response_head(now, &one);
+        limits.settle(now, one, demand(amount, 0));
+    };
+    // A bucket of 600 that loses 10 in a second: filled at 0, and kept full for longer than a window.
+    let before = limits(of(WindowModel::TokenBucket));
+    spend(&before, at(0), 600);
+    (1..=90).for_each(|second| spend(&before, at(second) + Duration::from_millis(500), 10));
+    let level = before.used(at(95), before.id(&deployment("a")))[Tokens];
+    let (after, a) = restarted(&before, at(95), WindowModel::TokenBucket);
+    let restored = after.used(at(95), a)[Tokens];
+    assert!(level > 500 && restored.abs_diff(level) <= 3, "{level} and {restored}");
+    // The same where its length changes.
+    let shorter = LimitSpec { window: Duration::from_secs(30), model: WindowModel::TokenBucket, ..tokens(600) };
+    before.restrict(&deployment("a"), Some(&shorter), at(95));
+    let resized = before.used(at(95), before.id(&deployment("a")))[Tokens];
+    assert!(resized.abs_diff(level) <= 25, "{level} and {resized}");
+
+    let before = limits(of(WindowModel::Fixed));
+    let told = Told { dimension: Tokens, limit: Some(300), used: Some(300), reset: None, age: Duration::ZERO };
+    spend(&before, at(0), 300);
+    assert!(
+        before.told(at(25), before.id(&deployment("a")), &[told], true).slides,
+        "nothing in a fixed minute explains it"
+    );
+    let (after, a) = restarted(&before, at(30), WindowModel::Fixed);
+    assert_eq!(after.report(at(30), a).limits[Tokens], Some(300));
+    assert_eq!(after.wait(at(30), a, demand(300, 0)), before.wait(at(30), before.id(&deployment("a")), demand(300, 0)));
+}

@@ -275,12 +275,17 @@ impl Window {
     /// The window at another length or of another kind, what still counts kept. Each amount moves to where the youngest moment of
     /// its slice falls: it may count longer than it had to, never shorter.
     pub(super) fn resized(&self, length: Duration, model: WindowModel, now: Moment) -> Self {
-        let mut other = Self::new(length, model);
+        let mut other = Self { drain: self.drain, ..Self::new(length, model) };
         other.turn(now.as_nanos() / other.slice);
         for (number, amount) in &self.slices {
             if let Placement::At(at) = self.moved(Placement::At(*number), &other, now) {
                 other.insert(at, amount);
             }
+        }
+        if self.model == WindowModel::TokenBucket {
+            // What has not drained yet, whatever slices are left of it.
+            let rest = self.total.minus(&other.total);
+            other.insert(other.newest, &rest);
         }
         other
     }
@@ -306,13 +311,15 @@ impl Window {
         self.slice == slice_of(length) && self.model == model
     }
 
-    /// What counts and since when, oldest first, to be kept: the youngest moment of each slice.
+    /// What counts and since when, oldest first, to be kept: the youngest moment of each slice; of a token bucket what stands in it.
     pub(super) fn counted(&self) -> impl Iterator<Item = (Moment, Amount)> + '_ {
-        let base = (self.model == WindowModel::TokenBucket && !self.base.1.is_nothing()).then_some(self.base);
+        let drains = self.model == WindowModel::TokenBucket;
+        let level = (drains && !self.total.is_nothing()).then_some((self.newest, self.total));
+        let slices = self.slices.iter().copied().filter(move |_| !drains);
         let youngest = |(number, amount): (u64, Amount)| {
             (Moment::from_nanos(number.saturating_add(1).saturating_mul(self.slice).saturating_sub(1)), amount)
         };
-        base.into_iter().chain(self.slices.iter().copied()).map(youngest)
+        level.into_iter().chain(slices).map(youngest)
     }
 
     /// Counts what was counted before a restart.

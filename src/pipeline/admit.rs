@@ -33,6 +33,8 @@ enum AdmissionCheck {
     Granted(usize),
     /// It depends on the count of tokens, in the words of this deployment's model.
     CountFirst(usize),
+    /// Less is expected of it than before, which may fit.
+    Lessened,
     /// Until then, or until something under way ends.
     Wait(Option<Moment>, WaitReason),
     /// Not ever.
@@ -79,7 +81,15 @@ impl<'a> AdmissionControl<'a, '_> {
         // stand behind anybody.
         let holds_shared = self.guard.shared.is_some();
         let skips = queue.is_empty() || holds_shared || self.is_hopeless(arrived);
-        if skips && let Attempted::Granted(index) = self.try_admit(wait_deadline, None).await? {
+        let tried = if skips { Some(self.try_admit(wait_deadline, None).await) } else { None };
+        if let Some(Err(refusal)) = tried {
+            // Whoever is told to come back comes before those who come meanwhile.
+            if let Some(away) = refusal.retry_after.filter(|_| !holds_shared) {
+                queue.keep(&context.caller.key, digest(&context.request), arrived + away + COMES_BACK_WITHIN);
+            }
+            return Err(refusal);
+        }
+        if let Some(Ok(Attempted::Granted(index))) = tried {
             // Where limits are far from full nobody counts, and nobody's share matters.
             if self.estimate.is_counted() && !holds_shared {
                 let Demand { input_tokens, output_tokens, .. } =
@@ -269,6 +279,7 @@ impl<'a> AdmissionControl<'a, '_> {
                     let model = &self.context.group.deployments[index].config.model;
                     self.estimate.count(self.context, model).await;
                 }
+                AdmissionCheck::Lessened => {}
                 AdmissionCheck::Wait(Some(until), reason)
                     if until > wait_deadline || (self.elsewhere && reason == WaitReason::Breaker) =>
                 {
@@ -282,7 +293,9 @@ impl<'a> AdmissionControl<'a, '_> {
     /// Tells why those before the one that is taken, or all of them, are not: by the rules of [`Self::check`], once more and only
     /// where somebody may ask.
     fn tell(&mut self, found: &AdmissionCheck) {
-        if matches!(found, AdmissionCheck::CountFirst(_)) || self.guard.explanation().is_none() {
+        if matches!(found, AdmissionCheck::CountFirst(_) | AdmissionCheck::Lessened)
+            || self.guard.explanation().is_none()
+        {
             return;
         }
         let granted = if let AdmissionCheck::Granted(index) = found { Some(*index) } else { None };
@@ -398,14 +411,12 @@ impl<'a> AdmissionControl<'a, '_> {
         match decision {
             Decision::Granted { index, shared, own } => {
                 let deployment = &group.deployments[candidates[index]];
-                let money = gateway.budgets.hold(now, &deployment.budgets, offers[index].1.cost);
-                // Others were faster since it was asked: they hold the money, or the breaker's probe.
-                let begun = match money {
-                    Ok(money) => {
-                        deployment.health.begin(now).map(|attempt| (attempt, money)).map_err(|open| Some(open.until))
-                    }
-                    Err(_short) => Err(None),
-                };
+                // Others may have been faster since it was asked: they have the breaker's probe, or hold the money. An attempt that is
+                // dropped gives its probe back; money would be held for good, so that it comes last.
+                let begun = deployment.health.begin(now).map_err(|open| Some(open.until)).and_then(|attempt| {
+                    let money = gateway.budgets.hold(now, &deployment.budgets, offers[index].1.cost);
+                    money.map(|money| (attempt, money)).map_err(|_short| None)
+                });
                 match begun {
                     Ok((attempt, money)) => {
                         guard.shared = shared.or(guard.shared.take());
@@ -430,6 +441,7 @@ impl<'a> AdmissionControl<'a, '_> {
                 };
                 AdmissionCheck::Wait(until, WaitReason::Limit)
             }
+            Decision::Never(excess) if estimate.lessen(&excess) => AdmissionCheck::Lessened,
             // One that is cooling down may be larger than those that are not.
             Decision::Never(_) if open_until.is_some() => AdmissionCheck::Wait(open_until, WaitReason::Breaker),
             Decision::Unreachable => AdmissionCheck::Never(unreachable_refusal()),

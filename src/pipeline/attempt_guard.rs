@@ -188,8 +188,10 @@ fn charged(config: &Deployment, outcome: &AttemptOutcome) -> NanoUsd {
 /// What its provider counts of an attempt that is over.
 fn counted(deployment: &DeploymentRuntime, estimate: &AttemptEstimate, outcome: &AttemptOutcome) -> Demand {
     let used = outcome.demand();
-    if !outcome.billing.is_billed() {
-        return used;
+    match outcome.billing {
+        Billing::Failed => return Demand { input_tokens: estimate.demand.input_tokens, ..used },
+        Billing::Unsent | Billing::Refused => return used,
+        Billing::Reported | Billing::Estimated => {}
     }
     // Where nothing bounded it, the provider assumed something on arrival; the usual length is as good as any.
     let usual = || deployment.learned.expected().output.unwrap_or(0).min(estimate.demand.output_tokens);

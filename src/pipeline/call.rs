@@ -292,7 +292,8 @@ async fn encode(
         return encode(&context.request, runtime);
     }
     let (request, runtime) = (Arc::clone(&context.request), Arc::clone(runtime));
-    let encoded = context.gateway.blocking.run(move || encode(&request, &runtime)).await;
+    let pool = context.gateway.pool_for(runtime.format.is_slow());
+    let encoded = pool.run(move || encode(&request, &runtime)).await;
     encoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::Misconfigured, "the request could not be written")))
 }
 
@@ -359,7 +360,8 @@ async fn decode(
     if body.len() <= LARGE && !format.is_slow() {
         return format.decode(&body);
     }
-    let decoded = context.gateway.blocking.run(move || format.decode(&body)).await;
+    let pool = context.gateway.pool_for(format.is_slow());
+    let decoded = pool.run(move || format.decode(&body)).await;
     decoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the reply could not be read")))
 }
 
@@ -371,7 +373,7 @@ async fn vectors(
 ) -> Result<Vectors, AttemptFault> {
     let (format, inputs) =
         (runtime.format.serving(context.id, context.gateway.clock.now()), context.request.messages.len());
-    let runtime = Arc::clone(runtime);
+    let (runtime, slow) = (Arc::clone(runtime), format.is_slow());
     let read = move || {
         let mut vectors = format.decode_vectors(&body)?;
         if vectors.list.len() != inputs {
@@ -383,7 +385,7 @@ async fn vectors(
         }
         Ok(vectors)
     };
-    let read = context.gateway.blocking.run(read).await;
+    let read = context.gateway.pool_for(slow).run(read).await;
     read.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the embeddings could not be read")))
 }
 

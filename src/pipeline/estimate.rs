@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::catalog::Deployment;
 use crate::chat::ChatRequest;
-use crate::limits::{Demand, Dimension, OutputCounting};
+use crate::limits::{Demand, Dimension, Excess, OutputCounting};
 use crate::snapshot::DeploymentRuntime;
 use crate::tokens::{self, Precision};
 
@@ -27,6 +27,9 @@ pub(super) struct Estimate {
     precision: Precision,
     max_tokens: Option<u32>,
     choices: u64,
+    /// The smallest whole limits that it met, of all tokens and of output: what nobody asked for is not expected beyond them.
+    most_tokens: u64,
+    most_output: u64,
 }
 
 impl Estimate {
@@ -38,6 +41,8 @@ impl Estimate {
             precision: Precision::UpperBound,
             max_tokens: request.max_tokens,
             choices: u64::from(request.choices.max(1)),
+            most_tokens: u64::MAX,
+            most_output: u64::MAX,
         }
     }
 
@@ -100,13 +105,26 @@ impl Estimate {
                     .or_else(|| deployment.learned_of_model.expected().output)
                     .map_or_else(|| self.default_bound(config), |usual| usual * choices);
                 // What nobody asked for is no reason to refuse what fits.
-                let room = token_limit(config).map_or(u64::MAX, |limit| limit.saturating_sub(input_tokens));
-                usual.min(bound.unwrap_or(u64::MAX)).min(room)
+                let limits = &config.limits.limits;
+                let tokens = limits[Dimension::Tokens].unwrap_or(u64::MAX).min(self.most_tokens);
+                let output = limits[Dimension::OutputTokens].unwrap_or(u64::MAX).min(self.most_output);
+                usual.min(bound.unwrap_or(u64::MAX)).min(tokens.saturating_sub(input_tokens)).min(output)
             }
         };
         let most = bound.unwrap_or_else(|| self.most_output(config)).max(output_tokens);
         let cost = config.charged_prices().map(|prices| prices.of(input_tokens, most));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
+    }
+
+    /// It is larger than this whole limit. Says whether less may be expected of it, as where the output is nobody's wish.
+    pub(super) fn lessen(&mut self, excess: &Excess) -> bool {
+        let most = match excess.dimension {
+            Dimension::Tokens => &mut self.most_tokens,
+            Dimension::OutputTokens => &mut self.most_output,
+            Dimension::Requests | Dimension::InputTokens | Dimension::Cost | Dimension::InFlight => return false,
+        };
+        let before = std::mem::replace(most, excess.limit.min(*most));
+        excess.limit < before
     }
 
     /// What is known of an attempt at this deployment before it is made.

@@ -99,7 +99,7 @@ pub(super) async fn whole(
     let now = context.gateway.clock.now();
     let mut reader = ReplyParser::begin(parser, info(context, parser, false));
     let (read, work) = if reader.is_slow() || length(reply) > super::LARGE {
-        let pool = if reader.is_slow() { &context.gateway.slow_policies } else { &context.gateway.blocking };
+        let pool = context.gateway.pool_for(reader.is_slow());
         let given = reply.clone();
         let read = pool.run(move || (reader.read_whole(now, &given), reader.work())).await;
         // One whose thread ended has failed: the reply stays as it is.

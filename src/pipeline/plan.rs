@@ -79,6 +79,8 @@ pub struct PlannedAttempt {
     pub wait: Wait,
     /// Why it would not be called now, whatever its limits.
     pub removed: Option<Removal>,
+    /// The policy that speaks to its provider, `NAME@DIGEST`; `None` where that is built in.
+    pub spoken_by: Option<String>,
 }
 
 /// What a version on trial would answer beside the one in force.
@@ -257,6 +259,7 @@ impl Planning<'_, '_> {
             demand,
             wait,
             removed,
+            spoken_by: deployment.format.policy().map(|policy| policy.component().label()),
         }
     }
 

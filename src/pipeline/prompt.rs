@@ -156,7 +156,7 @@ async fn ask(
     if !slow && !large && written <= LARGE {
         return builder.build(&question, messages);
     }
-    let pool = if slow { &gateway.slow_policies } else { &gateway.blocking };
+    let pool = gateway.pool_for(slow);
     let builder = Arc::clone(builder);
     let built = pool.run(move || builder.build(&question, messages)).await;
     built.unwrap_or_else(|| Err(PolicyFault::Trap("its thread ended".to_owned()).into()))

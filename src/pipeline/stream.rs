@@ -19,12 +19,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::catalog::Deployment;
 use crate::chat::{Chunk, Delta, FinishReason, Usage};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
-use crate::format::{StreamDecoder, StreamEncoder};
+use crate::format::StreamEncoder;
 use crate::policy::Complaint;
 use crate::snapshot::DeploymentRuntime;
 use crate::upstream::Body;
 
 use super::call::named;
+use super::decoding::Decoding;
 use super::judging::ToJudge;
 use super::one_call::OneCall;
 use super::parser::{CallFailure, StreamParser, Unparsed};
@@ -47,7 +48,7 @@ const HELD_FACTOR: usize = 2;
 /// A provider's stream, decoded as it is read, and read by the group's parser.
 pub(super) struct Source {
     body: Body,
-    decoder: Box<dyn StreamDecoder>,
+    decoder: Decoding,
     chunks: Vec<Chunk>,
     /// Bytes read so far.
     read: usize,
@@ -126,7 +127,7 @@ impl Source {
         let parser = StreamParser::begin(context, guard, !hold);
         Self {
             body,
-            decoder: runtime.format.serving(context.id, context.gateway.clock.now()).stream(),
+            decoder: Decoding::begin(context, runtime),
             chunks: Vec::new(),
             read: 0,
             seen: Seen::default(),
@@ -258,12 +259,12 @@ impl Source {
         let cut = match body.next().await {
             Some(Ok(piece)) => {
                 *read = read.saturating_add(piece.len());
-                return decoder.push(&piece, chunks);
+                return decoder.push(piece, chunks).await;
             }
             Some(Err(fault)) => Some(fault),
             None => None,
         };
-        let finished = decoder.finish(chunks);
+        let finished = decoder.finish(chunks).await;
         // What is cut off after the reply's end is a whole reply.
         if let Some(fault) = cut {
             return if finished.is_ok() && decoder.is_complete() { Ok(()) } else { Err(fault) };

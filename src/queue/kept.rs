@@ -12,6 +12,8 @@ const MOST: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) begins: u64,
+    /// Of equals the one that came first is first again.
+    pub(super) came: u64,
     pub(super) overtaken: u32,
     /// It is kept until then.
     pub(super) until: Moment,
@@ -38,7 +40,7 @@ impl KeptPlaces {
         self.retain(|kept| kept.until > now);
         let whose = (caller.clone(), digest);
         let places = self.0.get_mut(&whose)?;
-        let first = places.iter().enumerate().min_by_key(|(_, kept)| kept.begins).map(|(at, _)| at)?;
+        let first = places.iter().enumerate().min_by_key(|(_, kept)| (kept.begins, kept.came)).map(|(at, _)| at)?;
         let kept = places.swap_remove(first);
         if places.is_empty() {
             self.0.remove(&whose);
@@ -46,8 +48,9 @@ impl KeptPlaces {
         Some(kept)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    /// Nobody waits any more, so that whoever comes begins at nothing: so do they.
+    pub(super) fn begin_anew(&mut self) {
+        self.0.values_mut().flatten().for_each(|kept| kept.begins = 0);
     }
 
     fn retain(&mut self, stays: impl Fn(&Kept) -> bool) {
@@ -66,7 +69,7 @@ mod tests {
     fn a_place_is_found_once_by_its_own_request_in_time() {
         let (mut places, at) = (KeptPlaces::default(), Moment::from_millis);
         let one = KeyId::from("one");
-        let kept = |begins, until| Kept { begins, overtaken: 3, until: at(until) };
+        let kept = |begins, until| Kept { begins, came: 0, overtaken: 3, until: at(until) };
         places.keep((one.clone(), 7), kept(20, 100));
         places.keep((one.clone(), 7), kept(10, 100));
         places.keep((one.clone(), 8), kept(5, 50));
@@ -82,7 +85,7 @@ mod tests {
         let mut places = KeptPlaces::default();
         for number in 0..MOST as u64 + 10 {
             let until = Moment::from_millis(1000 + number);
-            places.keep((KeyId::from("one"), number), Kept { begins: number, overtaken: 0, until });
+            places.keep((KeyId::from("one"), number), Kept { begins: number, came: number, overtaken: 0, until });
         }
         assert_eq!(places.0.len(), MOST);
         assert!(places.take(Moment::default(), &KeyId::from("one"), 9).is_none(), "the first to run out");

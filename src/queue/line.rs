@@ -2,7 +2,7 @@
 
 use super::packing::{self, Item};
 use super::waiter::Waiter;
-use super::{BY_THE_RICH, LOOKED_AT, MOST_OVERTAKEN, PACKED, POOR, State, WELL_PACKED};
+use super::{BY_THE_RICH, LARGE, LOOKED_AT, MOST_OVERTAKEN, PACKED, POOR, State, WELL_PACKED};
 use crate::id::KeyId;
 use crate::limits::{Dimension, PerDimension, Reading, ScopeId};
 use crate::moment::Moment;
@@ -69,13 +69,18 @@ impl Line {
         }
         let poor = if strict { Vec::new() } else { poor(state, self.scope, &waiters) };
         let by_tokens = Dimension::TOKENS.into_iter().any(|dimension| free[dimension].is_some());
-        let items = waiters.iter().enumerate().map(|(at, waiter)| {
+        let items = waiters.iter().map(|waiter| {
             let takes = waiter.demand_in(self.scope).unwrap_or_default().amounts();
-            let worth = if by_tokens { takes[Dimension::Tokens].max(1) } else { 1 };
-            let worth = worth * (WELL_PACKED + u64::from(waiter.overtaken.min(MOST_OVERTAKEN)).pow(2));
-            Item { takes, worth: if poor.get(at) == Some(&true) { worth * POOR } else { worth } }
+            Item { takes, worth: if by_tokens { takes[Dimension::Tokens].max(1) } else { 1 } }
         });
         let mut items: Vec<Item> = items.collect();
+        let largest = items.iter().map(|item| item.worth).max().unwrap_or(1);
+        for (at, (item, waiter)) in items.iter_mut().zip(&waiters).enumerate() {
+            let overtaken = u64::from(waiter.overtaken.min(MOST_OVERTAKEN)).pow(2);
+            let more = overtaken + LARGE.saturating_mul(item.worth) / largest;
+            let poor = if poor.get(at) == Some(&true) { POOR } else { 1 };
+            item.worth = item.worth.saturating_mul(poor * (WELL_PACKED + more));
+        }
         if strict {
             return within_own(packing::prefix(&items, &free), &waiters, &items, reading);
         }
@@ -86,7 +91,7 @@ impl Line {
             let first = first.sum::<u64>();
             let most = free[Dimension::Tokens].filter(|_| by_tokens);
             let most = most.map_or(u64::MAX, |free| free.saturating_add(first.min(free).saturating_mul(POOR - 1)));
-            let most = most.saturating_mul(WELL_PACKED + u64::from(MOST_OVERTAKEN).pow(2));
+            let most = most.saturating_mul(WELL_PACKED + LARGE + u64::from(MOST_OVERTAKEN).pow(2));
             let chosen = packing::best(&items, &free, most);
             let too_often = |(at, waiter): &(usize, &&Waiter)| {
                 !is_chosen(chosen, *at)

@@ -265,3 +265,22 @@ fn a_caller_with_limits_of_its_own_takes_half_of_the_places_at_most() {
     let places = [join("limited"), join("limited"), join("limited"), join("a"), join("a"), join("a")];
     assert_eq!(places.map(|place| place.is_some()), [true, true, false, true, true, false]);
 }
+
+/// Whoever was sent away stands before those who came meanwhile, though nobody waited for a while, or it never waited itself.
+#[test]
+fn who_comes_back_stands_before_those_who_came_meanwhile() {
+    let bench = Bench::new(false);
+    let now = bench.clock.now();
+    let join = |caller: &str, tokens| bench.queue.join(9, bench.want(caller, 0, tokens), now).unwrap();
+    let until = now + Duration::from_secs(60);
+    let alone = join("a", 100);
+    alone.keep(until);
+    drop(alone);
+    bench.queue.keep(&KeyId::from("b"), 200, until);
+    let places = [join("c", 300), join("d", 400), join("b", 200), join("a", 100)];
+    let order = |queue: &Queue| {
+        queue.lock().waiting.iter().map(|waiter| waiter.want.caller.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(order(&bench.queue), ["a", "b", "c", "d"]);
+    drop(places);
+}

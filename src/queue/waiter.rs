@@ -11,6 +11,8 @@ use crate::moment::Moment;
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) number: u64,
+    /// Its number when it came first: of equals the lower is first.
+    pub(super) came: u64,
     pub(super) want: Want,
     pub(super) since: Moment,
     /// Its place among its priority: where its caller's request before it ends.

@@ -30,6 +30,7 @@ pub(super) fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> 
                 allowed_fails: own.allowed_fails.or(breaker.allowed_fails),
                 allowed_fails_policy: policy,
                 cooldown,
+                cooldown_grows: own.cooldown.is_none() && breaker.cooldown_grows,
                 disabled: breaker.disabled || cooldown.is_zero(),
                 alone,
                 single,
@@ -87,6 +88,7 @@ mod tests {
         let rule = |id: &str| rules[id];
         assert_eq!((rule("a").cooldown.as_secs(), rule("a").allowed_fails), (7, Some(1)));
         assert_eq!((rule("b").cooldown.as_secs(), rule("b").allowed_fails), (30, Some(4)));
+        assert!(!rule("a").cooldown_grows && !rule("b").cooldown_grows, "what is written is meant");
         assert!(rule("a").account.is_some() && rule("a").account == rule("b").account);
         assert_ne!(rule("c").account, rule("d").account, "another origin");
         assert_eq!((rule("c").alone, rule("c").single, rule("d").alone), (false, true, true));

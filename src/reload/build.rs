@@ -332,7 +332,8 @@ impl Builder {
             Some((deployment.id.clone(), Arc::clone(model)))
         });
         let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
-        let queues = pools::queues(groups.iter().map(|prepared| &*prepared.group));
+        let together = settings.global_limits.limits_anything();
+        let queues = pools::queues(groups.iter().map(|prepared| &*prepared.group), together);
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
             let GroupPolicies { router, rollout, builder, parser, providers } = prepared.policies;

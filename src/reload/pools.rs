@@ -1,5 +1,5 @@
-//! Which groups wait in one queue: those whose deployments share limits, directly or through others. Else two groups on one quota
-//! would take from each other what either waits for.
+//! Which groups wait in one queue: those whose deployments share limits, directly or through others, and all of them where one limit is
+//! over all. Else two groups on one quota would take from each other what either waits for.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use crate::catalog::Group;
 use crate::id::GroupName;
 use crate::limits::Scope;
 
-/// The name of each group's queue: the first group's of those that share it.
-pub(super) fn queues<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<GroupName, GroupName> {
+/// The name of each group's queue: the first group's of those that share it. `together`: a limit is over all of them.
+pub(super) fn queues<'a>(groups: impl Iterator<Item = &'a Group>, together: bool) -> BTreeMap<GroupName, GroupName> {
     let mut queues: BTreeMap<GroupName, GroupName> = BTreeMap::new();
     let mut first: BTreeMap<&Scope, GroupName> = BTreeMap::new();
     for group in groups {
@@ -23,6 +23,9 @@ pub(super) fn queues<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<Gr
             let joined = one.clone().min(other.clone());
             queues.values_mut().filter(|name| **name == one || **name == other).for_each(|name| *name = joined.clone());
         }
+    }
+    if let Some(first) = queues.keys().next().cloned().filter(|_| together) {
+        queues.values_mut().for_each(|name| *name = first.clone());
     }
     queues
 }

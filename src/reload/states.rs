@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Group;
-use crate::health::OpenBreaker;
+use crate::health::{AccountId, OpenBreaker};
 use crate::limits::{LearnedBook, Limits, SavedLessons, SavedLimits};
 use crate::moment::Moment;
 use crate::policy::SavedState;
@@ -16,7 +16,7 @@ use crate::snapshot::{DeploymentRuntime, Snapshot};
 
 /// Under which name open breakers are kept, and in which form.
 const BREAKERS: &str = "breakers";
-const BREAKERS_FORM: &str = "breakers/1";
+const BREAKERS_FORM: &str = "breakers/2";
 
 /// Under which name the state of a group's router is kept.
 pub(super) fn key(group: &Group) -> String {
@@ -24,11 +24,32 @@ pub(super) fn key(group: &Group) -> String {
     format!("router\n{}\n{}\n{}", group.name, router.policy, router.settings)
 }
 
-/// One open breaker, by its deployment's id.
-#[derive(Deserialize, Serialize)]
+/// One open breaker.
+#[derive(Clone, Copy, Deserialize, Serialize)]
 struct Saved {
     until_ms: u64,
     failed_probes: u32,
+}
+
+/// What is kept of a deployment: its own breaker and that of its credential's account, which has a number that tells neither.
+#[derive(Deserialize, Serialize)]
+struct SavedBreakers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own: Option<Saved>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<(u64, Saved)>,
+}
+
+impl From<OpenBreaker> for Saved {
+    fn from(OpenBreaker { until, failed_probes }: OpenBreaker) -> Self {
+        Self { until_ms: until.as_millis(), failed_probes }
+    }
+}
+
+impl From<Saved> for OpenBreaker {
+    fn from(Saved { until_ms, failed_probes }: Saved) -> Self {
+        Self { until: Moment::from_millis(until_ms), failed_probes }
+    }
 }
 
 /// Keeps what the routers in force have learned, and the breakers; `ask` has routers save now, else what they saved last is kept.
@@ -46,10 +67,12 @@ pub fn keep_states(snapshot: &Snapshot, ask: bool) {
         }
     }
     let open = |one: &DeploymentRuntime| {
-        let OpenBreaker { until, failed_probes } = one.health.open()?;
-        Some((one.config.id.to_string(), Saved { until_ms: until.as_millis(), failed_probes }))
+        let own = one.health.open().map(Saved::from);
+        let account = one.health.open_account().map(|(AccountId(id), open)| (id, open.into()));
+        let is_open = own.is_some() || account.is_some();
+        is_open.then(|| (one.config.id.to_string(), SavedBreakers { own, account }))
     };
-    let open: BTreeMap<String, Saved> = deployments(snapshot).filter_map(open).collect();
+    let open: BTreeMap<String, SavedBreakers> = deployments(snapshot).filter_map(open).collect();
     if let Ok(bytes) = serde_json::to_vec(&open) {
         states.keep(BREAKERS, &SavedState { schema: BREAKERS_FORM.to_owned(), bytes });
     }
@@ -60,11 +83,11 @@ pub fn restore_breakers(snapshot: &Snapshot) {
     let Some(state) = snapshot.rollouts.states.found(BREAKERS).filter(|state| state.schema == BREAKERS_FORM) else {
         return;
     };
-    let Ok(open) = serde_json::from_slice::<BTreeMap<String, Saved>>(&state.bytes) else { return };
+    let Ok(open) = serde_json::from_slice::<BTreeMap<String, SavedBreakers>>(&state.bytes) else { return };
     for one in deployments(snapshot) {
-        if let Some(Saved { until_ms, failed_probes }) = open.get(one.config.id.as_str()) {
-            one.health.restore(OpenBreaker { until: Moment::from_millis(*until_ms), failed_probes: *failed_probes });
-        }
+        let Some(SavedBreakers { own, account }) = open.get(one.config.id.as_str()) else { continue };
+        own.iter().for_each(|own| one.health.restore((*own).into()));
+        account.iter().for_each(|(id, open)| one.health.restore_account(AccountId(*id), (*open).into()));
     }
 }
 
@@ -90,8 +113,14 @@ pub fn keep_limits(snapshot: &Snapshot, limits: &Limits, now: Moment) {
     if !states.are_kept() {
         return;
     }
-    let deployments = snapshot.groups.values().flat_map(|group| &group.deployments);
-    let lessons = SavedLessons::of(deployments.map(|one| (&one.config.id, &*one.learned)));
+    let mut learned = BTreeMap::new();
+    for (name, group) in &snapshot.groups {
+        for one in &group.deployments {
+            learned.insert(one.config.id.clone(), &*one.learned);
+            learned.insert(LearnedBook::id_of_model(name, &one.config.model), &*one.learned_of_model);
+        }
+    }
+    let lessons = SavedLessons::of(learned.iter().map(|(id, learned)| (id, *learned)));
     let kept = KeptLimits { limits: limits.save(now), lessons };
     if kept.limits.is_empty() && kept.lessons.is_empty() {
         return;

@@ -96,6 +96,7 @@ fn candidate(one: &PlannedAttempt) -> Value {
         "rank": one.rank.map(|rank| rank + 1),
         "propensity": one.propensity,
         "removed": one.removed.map(|removal| removal.to_string()),
+        "spoken_by": one.spoken_by,
         "limits": limits,
         "signals": signals,
         "would_reserve": {

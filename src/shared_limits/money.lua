@@ -2,10 +2,11 @@
 -- dollar; those of one gateway only grow within a period, for which every budget has keys of its own.
 --
 -- KEYS: gateways, then for each budget: what was spent, by gateway ('base' is what was before any of them), and what is held, by gateway.
--- ARGV: the gateway; then for each budget: what it spent, what it holds, what had been spent before it (-1 is told already, or not known),
+-- ARGV: the gateway; 1 where it begins: one that is not known here and does not has to tell all again, for the server has lost its data, or
+-- it was not heard of for too long; then for each budget: what it spent, what it holds, what had been spent before it (-1 is told already, or not known),
 -- milliseconds after which it is forgotten (0 is never), how many pairs follow, and those: what is known of others, for a server that has
 -- forgotten them.
--- Returns lists of texts: how many gateways there are; then for each budget what others hold and all that was spent, by gateway.
+-- Returns lists of texts: how many gateways there are, or 'forgotten'; then for each budget what others hold and all that was spent, by gateway.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -14,6 +15,7 @@ local LEASE = 10000000
 -- What is larger would be no whole number to a gateway.
 local function text(number) return string.format('%.0f', math.min(number, 9e18)) end
 
+if ARGV[2] ~= '1' and redis.call('HEXISTS', KEYS[1], id) == 0 then return { { 'forgotten' } } end
 redis.call('HSET', KEYS[1], id, text(now))
 redis.call('PEXPIRE', KEYS[1], 86400000)
 local seen, gateways = {}, 0
@@ -27,7 +29,7 @@ for i = 1, #all, 2 do
   end
 end
 
-local answer, at = { { text(gateways) } }, 2
+local answer, at = { { text(gateways) } }, 3
 for i = 1, (#KEYS - 1) / 2 do
   local spent, held = KEYS[i * 2], KEYS[i * 2 + 1]
   local before, forget, pairs_told = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])

@@ -34,7 +34,7 @@ pub(super) struct Money {
     pub(super) name: String,
     pub(super) refuse: bool,
     pub(super) link: Arc<MoneyLink>,
-    pub(super) known: BTreeMap<String, Known>,
+    pub(super) known: BTreeMap<Arc<str>, Known>,
     /// How many gateways were last heard of while they were heard, and by the last answer.
     pub(super) gateways: u64,
     pub(super) seen: u64,
@@ -147,8 +147,8 @@ impl Money {
     ) -> Result<(), Fault> {
         let now = self.clock.now();
         let parts = self.budgets.parts(now);
-        let names: BTreeSet<&str> = parts.iter().map(|part| part.name.as_str()).collect();
-        self.known.retain(|name, _| names.contains(name.as_str()));
+        let names: BTreeSet<&str> = parts.iter().map(|part| &*part.name).collect();
+        self.known.retain(|name, _| names.contains(&**name));
         // However often something changes here, what changed elsewhere is looked for no oftener.
         let mut turn = 0..0;
         if now >= self.looked + RECHECK {
@@ -177,7 +177,7 @@ impl Money {
         let keys = parts.iter().flat_map(|part| script::budget(&part.name));
         let keys: Vec<String> = std::iter::once(script::spenders()).chain(keys).collect();
         let mut command = script::call(script, &keys);
-        command.arg(&self.name);
+        command.arg(&self.name).arg(u8::from(begins));
         for part in parts {
             let known = self.known.get(&part.name);
             let before = part.before.filter(|_| known.is_none_or(|known| !known.read));
@@ -196,7 +196,11 @@ impl Money {
         let strange = || Fault("its answer is not one of our scripts'".to_owned());
         let number = |text: &String| text.parse::<u64>().map_err(|_no_number| strange());
         let (gateways, lists) = answer.split_first().ok_or_else(strange)?;
-        self.seen = number(gateways.first().ok_or_else(strange)?)?;
+        let gateways = gateways.first().ok_or_else(strange)?;
+        if gateways == "forgotten" {
+            return Err(Fault("it has forgotten this gateway".to_owned()));
+        }
+        self.seen = number(gateways)?;
         let now = self.clock.now();
         for (part, list) in parts.iter().zip(lists) {
             let (held, pairs) = list.split_first().ok_or_else(strange)?;

@@ -41,6 +41,12 @@ impl Redis {
         }
     }
 
+    /// Whatever it has is lost, and nobody's connection.
+    fn forgets(&self) {
+        let client = Client::open(format!("redis://:pw@127.0.0.1:{}/1", self.port)).unwrap();
+        redis::cmd("FLUSHALL").exec(&mut client.get_connection().unwrap()).unwrap();
+    }
+
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();

@@ -62,6 +62,26 @@ async fn a_role_that_is_refused_is_told_without_a_secret() {
     assert!(answer.text.contains("AccessDenied") && !answer.text.contains("very-secret-key"), "{}", answer.text);
 }
 
+/// What authorises a request is waited for no longer than the reply would be, and the next deployment takes over.
+#[tokio::test]
+async fn a_service_of_keys_that_never_answers_is_not_waited_for() {
+    let service = ScriptedUpstream::start((0..9).map(|_| Step::silent())).await;
+    let upstream = ScriptedUpstream::start([Step::json(200, &crate::chat::openai_reply("Hello"))]).await;
+    let gateway = Gateway::start(&format!(
+        "model_list:\n\
+         - {{model_name: g, litellm_params: {{model: \"bedrock/amazon.nova-lite-v1:0\", api_base: \"http://127.0.0.1:9\", aws_access_key_id: AKIDOWN, \
+         aws_secret_access_key: very-secret-key, aws_role_name: \"arn:aws:iam::1:role/study\", aws_sts_endpoint: \"{}\", timeout: 0.3, order: 1}}}}\n\
+         - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: k, order: 2}}}}\n",
+        service.origin(),
+        upstream.origin()
+    ))
+    .await;
+    let asked = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    let answer = gateway.post("/v1/chat/completions", &asked).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!((answer.header("x-witgate-attempts"), service.count()), ("2", 1), "the second deployment answered");
+}
+
 /// What only the responses API has and nobody acts on is told; what would make another reply is refused.
 #[tokio::test]
 async fn fields_of_the_responses_api_are_sent_told_or_refused() {

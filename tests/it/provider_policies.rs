@@ -62,6 +62,9 @@ async fn a_whole_reply_and_a_refusal_in_the_clients_words() {
     assert_eq!((&body["choices"][0]["finish_reason"], &body["usage"]["total_tokens"]), (&json!("stop"), &json!(5)));
     assert_eq!(reply.header("x-witgate-dropped"), "user");
     assert_eq!(reply.header("x-litellm-response-cost"), "0.00002");
+    let explained = gateway.post("/route/explain", &ask(false)).await.json();
+    let by = explained["deployments"][0]["spoken_by"].as_str().unwrap_or_default().to_owned();
+    assert!(by.starts_with("cohere@"), "{explained}");
     let sent = &upstream.asked()[0];
     assert_eq!(sent.path, "/v2/chat");
     assert_eq!(sent.headers["authorization"], "Bearer co-very-secret");

@@ -173,21 +173,20 @@ async fn rounds(
                 Some(other) => cell(&other.path()).await.map(Some),
                 None => Ok(None),
             };
+            let dressed = async || match case {
+                Case::ManyPlain | Case::ManyStreamed => {
+                    load::run_model(&gateway.path(), case, gateway::DRESSED, effort.warm_up, window).await.map(Some)
+                }
+                _ => Ok(None),
+            };
             // Who comes second finds the machine as the first left it: they change places every round.
-            let (witgate, other) = if round % 2 == 0 {
-                let witgate = cell(&gateway.path()).await?;
-                (witgate, beside().await?)
+            let (witgate, other, dressed) = if round % 2 == 0 {
+                (cell(&gateway.path()).await?, beside().await?, dressed().await?)
             } else {
-                let other = beside().await?;
-                (cell(&gateway.path()).await?, other)
+                let (dressed, other) = (dressed().await?, beside().await?);
+                (cell(&gateway.path()).await?, other, dressed)
             };
             most = most.max(gateway.path().processes.resident());
-            let dressed = match case {
-                Case::ManyPlain | Case::ManyStreamed => {
-                    Some(load::run_model(&gateway.path(), case, gateway::DRESSED, effort.warm_up, window).await?)
-                }
-                _ => None,
-            };
             measured.rounds.push((case, Row { direct, nginx, witgate, other, dressed }));
         }
     }

@@ -1,5 +1,6 @@
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures_util::FutureExt;
 use tokio::sync::Notify;
@@ -241,4 +242,54 @@ async fn a_store_elsewhere_is_waited_for_and_one_who_leaves_reserves_nothing() {
     store.answers.notify_one();
     assert_eq!(admit(&gateway, &mut stays, SMALL, &[]).await, Ok(0));
     assert_eq!(counted(&gateway), [[1, 1], [1, 1]]);
+}
+
+/// Both saw that a probe may go through; the second finds it taken, and holds nothing of what the deployment may cost.
+#[tokio::test(start_paused = true)]
+async fn who_finds_the_probe_taken_holds_no_money() {
+    let mut gateway = gateway(
+        "model_list: [{model_name: g, litellm_params: {model: simulated/a, rpm: 5, input_cost_per_token: 0.001,\n\
+         output_cost_per_token: 0.001, max_budget: 1, budget_duration: 30d}}]",
+    );
+    let store = Arc::new(Elsewhere { here: Arc::clone(&gateway.limits), answers: Notify::new() });
+    Arc::get_mut(&mut gateway).unwrap().limits = Arc::clone(&store) as Arc<dyn LimitStore>;
+    let open = crate::health::OpenBreaker { until: gateway.clock.now(), failed_probes: 0 };
+    gateway.live.read().group("g").unwrap().deployments[0].health.restore(open);
+    let held = || gateway.budgets.reports(gateway.clock.now()).iter().map(|budget| budget.held.0).sum::<u64>();
+    let (mut first, mut second) = (arrive(&gateway), arrive(&gateway));
+    {
+        let mut one = pin!(admit(&gateway, &mut first, SMALL, &[]));
+        let mut two = pin!(admit(&gateway, &mut second, SMALL, &[]));
+        assert!(futures_util::poll!(&mut one).is_pending() && futures_util::poll!(&mut two).is_pending());
+        store.answers.notify_one();
+        assert_eq!(futures_util::poll!(&mut one), Poll::Ready(Ok(0)));
+        let of_one = held();
+        assert!(of_one > 0);
+        store.answers.notify_one();
+        assert!(futures_util::poll!(&mut two).is_pending(), "it waits for the probe");
+        assert_eq!(held(), of_one);
+    }
+    drop((first, second));
+    assert_eq!(held(), 0);
+    assert_eq!(counted(&gateway), [[0, 0], [0, 0]]);
+}
+
+/// Nobody asked for the output: it is no reason to refuse what fits a key's limit, a margin or what a provider told.
+#[tokio::test(start_paused = true)]
+async fn output_that_nobody_asked_for_is_no_reason_to_refuse() {
+    let asks = |words: usize| {
+        format!(r#"{{"model": "g", "messages": [{{"role": "user", "content": "{}"}}]}}"#, "word ".repeat(words))
+    };
+    for (limits, words) in
+        [("witgate: {groups: {g: {tpm_limit: 3000}}}", 20), ("router_settings: {max_tokens_per_minute: 3000}", 2_200)]
+    {
+        let gateway =
+            gateway(&format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/a}}}}]\n{limits}"));
+        let mut guard = arrive(&gateway);
+        assert_eq!(admit(&gateway, &mut guard, &asks(words), &[]).await, Ok(0), "{limits}");
+        drop(guard);
+        let mut guard = arrive(&gateway);
+        let refusal = admit(&gateway, &mut guard, &asks(4_000), &[]).await.unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::NeverFits, "{limits}: {}", refusal.message);
+    }
 }

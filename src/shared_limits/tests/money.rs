@@ -49,6 +49,12 @@ async fn budgets_are_spent_by_all_gateways_together_and_what_the_server_forgot_i
     redis.begin();
     one.until(|one| one.spent(a) == 98).await;
     two.until(|two| two.spent(b) == 98).await;
+    // It loses all without losing a connection.
+    redis.forgets();
+    let four = redis.gateway("four", &none, false);
+    let d = four.budget(100);
+    four.until(|four| four.spent(d) == 98).await;
+    four.store.finish();
     // One that was away has read all of it in the ledger: that counts once.
     let three = redis.gateway("three", &none, false);
     three.budgets.read_from(Box::new(|_, _| Some(NanoUsd(98))));

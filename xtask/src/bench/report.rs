@@ -228,7 +228,7 @@ impl Measured {
                 .filter_map(|(_, row)| row.dressed.map(|dressed| dressed.per_second / row.witgate.per_second))
                 .collect();
             if !shares.is_empty() {
-                judged.push(Judged::at_least(what, median(shares), "", 0.85));
+                judged.push(Judged::at_least(what, median(shares), "", 0.85).floor(0.7));
             }
         }
         if let Some((idle, loaded)) = self.memory {

@@ -3,7 +3,9 @@
 //!
 //! Every client keeps its connection's one request at a time and adds up the cost of each reply it has read to its end. A killed
 //! process may lose the requests under way and what was not written within one flush; it may count nothing twice. Each kill is
-//! one more such loss, and no more.
+//! one more such loss, and no more. Last, a gateway starts while its database is away.
+
+mod away;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -174,7 +176,7 @@ pub(super) fn prove() -> Result<(), String> {
     let file = folder.path().join("ledger.db");
     say("the ledger in a file");
     let of_file = over(folder.path(), &Place::File(file.clone()), "", &format!("{{file: {}}}", file.display()));
-    let Some(server) = Postgres::start()? else {
+    let Some(mut server) = Postgres::start()? else {
         say("SKIPPED: no Postgres server is installed, so that the ledger there is not tried");
         return of_file;
     };
@@ -183,7 +185,8 @@ pub(super) fn prove() -> Result<(), String> {
     let url = server.url();
     let database = format!(", database_url: \"{url}\"");
     let of_server = over(folder.path(), &Place::Server(url.into()), &database, "{}");
-    let failures: Vec<String> = [of_file, of_server].into_iter().filter_map(Result::err).collect();
+    let away = away::prove(&mut server);
+    let failures: Vec<String> = [of_file, of_server, away].into_iter().filter_map(Result::err).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 

@@ -18,9 +18,10 @@ const NOBODY: u32 = 65_534;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Postgres {
-    child: Child,
+    child: Option<Child>,
+    programs: PathBuf,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Postgres {
@@ -32,36 +33,52 @@ impl Postgres {
         let port = listener.local_addr().map_err(words)?.port();
         drop(listener);
         let folder = tempfile::Builder::new().prefix("witgate-postgres-").tempdir().map_err(words)?;
-        let root = rustix::process::geteuid().is_root();
-        if root {
+        if rustix::process::geteuid().is_root() {
             chown(folder.path(), Some(NOBODY), Some(NOBODY)).map_err(words)?;
         }
-        let data = folder.path().join("data");
-        let command = |program: &str| {
-            let mut command = Command::new(programs.join(program));
-            command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            command.env("LC_ALL", "C").arg("-D").arg(&data);
-            if root {
-                command.uid(NOBODY).gid(NOBODY);
-            }
-            command
-        };
-        let made = command("initdb").args(["-A", "trust", "-U", "witgate", "-E", "UTF8", "--no-sync"]).status();
+        let mut server = Self { child: None, programs, port, folder };
+        let made = server.command("initdb").args(["-A", "trust", "-U", "witgate", "-E", "UTF8", "--no-sync"]).status();
         if !made.map_err(words)?.success() {
             return Err("initdb failed".to_owned());
         }
-        let port_text = port.to_string();
+        server.begin()?;
+        Ok(Some(server))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.env("LC_ALL", "C").arg("-D").arg(self.folder.path().join("data"));
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    /// Starts it, again with what it had, and waits until it answers.
+    pub(super) fn begin(&mut self) -> Result<(), String> {
         let settings = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"];
-        let child = command("postgres").args(["-p", &port_text]).args(settings).spawn().map_err(words)?;
-        let server = Self { child, port, _folder: folder };
-        let (place, began) = (Place::Server(server.url().into()), now());
+        let child = self.command("postgres").args(["-p", &self.port.to_string()]).args(settings).spawn();
+        self.child = Some(child.map_err(|problem| problem.to_string())?);
+        let (place, began) = (Place::Server(self.url().into()), now());
         while let Err(why) = place.read() {
             if began.elapsed() > PATIENCE {
                 return Err(why);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Some(server))
+        Ok(())
+    }
+
+    /// Ends it; what it has stays for another beginning.
+    pub(super) fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // It ends those it has started, and its clients' connections.
+        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+        }
+        let _gone = child.wait();
     }
 
     pub(super) fn url(&self) -> String {
@@ -71,12 +88,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // It ends those it has started, and its clients' connections.
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-        }
-        let _gone = self.child.wait();
+        self.stop();
     }
 }
 

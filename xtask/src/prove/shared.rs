@@ -1,5 +1,7 @@
 //! Limits over real sockets, in windows of six seconds: one gateway alone; two gateways that share a Redis server; and two whose
-//! server is killed in the middle and started again. All at once, for each of them mostly waits.
+//! server is killed in the middle and started again; last a budget that two gateways share. The first three at once, for each of them mostly waits.
+
+mod budget;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -82,6 +84,9 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
         if share < LEAST {
             wrong.push(format!("{name}: a share of {share:.3} of the limit"));
         }
+    }
+    if redis && let Err(why) = runtime.block_on(budget::prove(root)) {
+        wrong.push(why);
     }
     say(&format!("in {:.0} s", began.elapsed().as_secs_f64()));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }

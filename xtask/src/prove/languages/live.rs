@@ -16,8 +16,6 @@ use crate::say;
 
 /// Compiling an interpreter at the lowest priority takes a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How long what it logs may take to be there.
-const SOON: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A running gateway; dropping it ends it.
@@ -39,13 +37,31 @@ impl Live {
         let policies = folder.path().join("policies");
         fs::create_dir(&policies).map_err(failed)?;
         fs::copy(root.join("policies/least-busy.wasm"), policies.join(name).with_extension("wasm")).map_err(failed)?;
-        fs::write(folder.path().join("config.yaml"), &tutorial.config).map_err(failed)?;
+        Self::serve(tools, folder, name, &tutorial.config, &tutorial.serve)
+    }
+
+    /// The same with a configuration and components of one's own, by name.
+    pub(super) fn with(tools: &Tools, config: &str, components: &[(String, PathBuf)]) -> Result<Self, String> {
+        let failed = |problem: std::io::Error| problem.to_string();
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let policies = folder.path().join("policies");
+        fs::create_dir(&policies).map_err(failed)?;
+        for (name, component) in components {
+            fs::copy(component, policies.join(name).with_extension("wasm"))
+                .map_err(|problem| format!("{}: {problem}", component.display()))?;
+        }
+        Self::serve(tools, folder, "", config, "witgate serve --config config.yaml --policies policies")
+    }
+
+    fn serve(tools: &Tools, folder: TempDir, name: &str, config: &str, serve: &str) -> Result<Self, String> {
+        let failed = |problem: std::io::Error| problem.to_string();
+        fs::write(folder.path().join("config.yaml"), config).map_err(failed)?;
         let mut command = Command::new("sh");
         tools.equip(&mut command);
         let log = fs::File::create(folder.path().join(LOG)).map_err(failed)?;
         let child = command
             .current_dir(&folder)
-            .args(["-c", &format!("exec {} --port 0 --log warn", tutorial.serve)])
+            .args(["-c", &format!("exec {serve} --port 0 --log warn")])
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(log)
@@ -70,7 +86,7 @@ impl Live {
             if wanted(&log) {
                 return Ok(log);
             }
-            if start.elapsed() > SOON {
+            if start.elapsed() > PATIENCE {
                 return Err(format!("the gateway does not say what it should: {log}"));
             }
             std::thread::sleep(PAUSE);
@@ -139,10 +155,15 @@ impl Live {
 
     /// The head of the reply to a word.
     fn chat(&self, priority: i32) -> Result<String, String> {
-        let failed = |problem: std::io::Error| problem.to_string();
         let body = format!(
             r#"{{"model":"chat","max_tokens":1,"priority":{priority},"messages":[{{"role":"user","content":"hi"}}]}}"#
         );
+        Ok(self.ask(&body)?.split("\r\n\r\n").next().unwrap_or_default().to_owned())
+    }
+
+    /// The whole reply to a request, as it came.
+    pub(super) fn ask(&self, body: &str) -> Result<String, String> {
+        let failed = |problem: std::io::Error| problem.to_string();
         let length = body.len();
         let mut socket = TcpStream::connect(self.address).map_err(failed)?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
@@ -153,7 +174,7 @@ impl Live {
         .map_err(failed)?;
         let mut reply = String::new();
         socket.read_to_string(&mut reply).map_err(failed)?;
-        Ok(reply.split("\r\n\r\n").next().unwrap_or_default().to_owned())
+        Ok(reply)
     }
 }
 

@@ -5,14 +5,28 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use witgate::kit::Language;
+
 use super::{Live, NAME, Tools, seconds};
 use crate::bench::watch::now;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Where the default of a setting stands in each language's project, and what stands there instead.
+const fn edit(language: Language) -> (&'static str, [&'static str; 2]) {
+    match language {
+        Language::C => ("policy.c", ["penalty = 10;", "penalty = 11;"]),
+        Language::Go => ("thrifty.go", ["1000, 10)", "1000, 11)"]),
+        Language::JavaScript => ("thrifty.js", ["1000, 10)", "1000, 11)"]),
+        Language::Python => ("thrifty.py", ["1000, 10)", "1000, 11)"]),
+        Language::Rust => ("src/lib.rs", ["unwrap_or(10.0)", "unwrap_or(11.0)"]),
+        Language::TypeScript => ("thrifty.ts", ["1000, 10)", "1000, 11)"]),
+    }
+}
+
 /// Edits the project in `folder` under watch; says the seconds from there to a request decided by what came of it.
-pub(super) fn prove(tools: &Tools, live: &Live, folder: &Path, source: &str) -> Result<f64, String> {
+pub(super) fn prove(tools: &Tools, live: &Live, folder: &Path, language: Language) -> Result<f64, String> {
     let failed = |problem: std::io::Error| problem.to_string();
     let component = folder.join(NAME).join(NAME).with_extension("wasm");
     let log = folder.join("watch.log");
@@ -28,16 +42,18 @@ pub(super) fn prove(tools: &Tools, live: &Live, folder: &Path, source: &str) -> 
         .stderr(told)
         .spawn()
         .map_err(failed)?;
-    let done = edited(live, &component, &folder.join(NAME).join(source));
+    let done = edited(live, &component, &folder.join(NAME), language);
     let _ended_already = watcher.kill();
     let _reaped = watcher.wait();
     done.map_err(|problem| format!("{problem}\n{}", fs::read_to_string(&log).unwrap_or_default()))
 }
 
-fn edited(live: &Live, component: &Path, source: &Path) -> Result<f64, String> {
+fn edited(live: &Live, component: &Path, project: &Path, language: Language) -> Result<f64, String> {
     let failed = |problem: std::io::Error| problem.to_string();
+    let (name, [before, after]) = edit(language);
+    let source = &project.join(name);
     let text = fs::read_to_string(source).map_err(failed)?;
-    let changed = text.replace("1000, 10)", "1000, 11)");
+    let changed = text.replace(before, after);
     if changed == text {
         return Err(format!("{} is not as this expects", source.display()));
     }

@@ -1,0 +1,69 @@
+//! Reads a provider's stream. A provider component that is slow works on the pool of slow policies, never on a thread that serves.
+
+use bytes::Bytes;
+
+use super::{BlockingPool, RequestContext};
+use crate::chat::Chunk;
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::StreamDecoder;
+use crate::snapshot::DeploymentRuntime;
+
+/// A stream's decoder, and where it works if not here.
+pub(super) struct Decoding {
+    /// Absent while it works elsewhere, and for good where that thread ended.
+    decoder: Option<Box<dyn StreamDecoder>>,
+    slow: Option<BlockingPool>,
+}
+
+impl Decoding {
+    pub(super) fn begin(context: &RequestContext<'_>, runtime: &DeploymentRuntime) -> Self {
+        let format = runtime.format.serving(context.id, context.gateway.clock.now());
+        let slow = format.is_slow().then(|| context.gateway.slow_policies.clone());
+        Self { decoder: Some(format.stream()), slow }
+    }
+
+    /// Whether the reply is whole.
+    pub(super) fn is_complete(&self) -> bool {
+        self.decoder.as_ref().is_some_and(|decoder| decoder.is_complete())
+    }
+
+    /// Takes in the next piece and appends what is whole.
+    ///
+    /// # Errors
+    /// As [`StreamDecoder::push`].
+    pub(super) async fn push(&mut self, piece: Bytes, chunks: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
+        match (&mut self.decoder, &self.slow) {
+            (Some(decoder), None) => decoder.push(&piece, chunks),
+            _ => self.apart(chunks, move |decoder, new| decoder.push(&piece, new)).await,
+        }
+    }
+
+    /// Takes in the end of the body.
+    ///
+    /// # Errors
+    /// As [`StreamDecoder::finish`].
+    pub(super) async fn finish(&mut self, chunks: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
+        match (&mut self.decoder, &self.slow) {
+            (Some(decoder), None) => decoder.finish(chunks),
+            _ => self.apart(chunks, |decoder, new| decoder.finish(new)).await,
+        }
+    }
+
+    async fn apart(
+        &mut self,
+        chunks: &mut Vec<Chunk>,
+        work: impl FnOnce(&mut dyn StreamDecoder, &mut Vec<Chunk>) -> Result<(), AttemptFault> + Send + 'static,
+    ) -> Result<(), AttemptFault> {
+        let ended = || AttemptFault::new(FaultKind::BrokenStream, "the provider's stream could not be read");
+        let (Some(mut decoder), Some(pool)) = (self.decoder.take(), &self.slow) else { return Err(ended()) };
+        let done = pool.run(move || {
+            let mut new = Vec::new();
+            let read = work(&mut *decoder, &mut new);
+            (decoder, new, read)
+        });
+        let (decoder, mut new, read) = done.await.ok_or_else(ended)?;
+        self.decoder = Some(decoder);
+        chunks.append(&mut new);
+        read
+    }
+}
