@@ -61,17 +61,13 @@ struct Case {
     bounds: Bounds,
 }
 
-/// What is to come out: refusals are a bound, the others goals, of which it is told where they are missed.
+/// What is to come out: the time is virtual, so that the same comes out wherever it runs.
 #[derive(Clone, Copy)]
 struct Bounds {
     refused: u64,
     share: f64,
     makespan: f64,
 }
-
-/// A share and a makespan that are missed only where something is broken, and how long a caller with few may wait then.
-const FLOOR: Bounds = Bounds { refused: 0, share: 0.55, makespan: 1.8 };
-const LONGEST_BESIDE_MANY: Duration = Duration::from_secs(300);
 
 const PACKED: Bounds = Bounds { refused: 0, share: 0.95, makespan: 1.05 };
 const STRICT: Bounds = Bounds { refused: 0, share: 0.78, makespan: 1.35 };
@@ -150,14 +146,14 @@ fn cases() -> Vec<Case> {
 /// Runs every case and prints the table.
 ///
 /// # Errors
-/// What is broken: requests that fail, refusals by the provider where its limit is known, or far too little use of it.
+/// What does not hold: requests that fail, refusals by the provider where its limit is known, too little use of it.
 pub(super) fn prove(root: &Path) -> Result<(), String> {
     let cases = cases();
     say(&format!(
         "{:<30} {:>4} {:>7} {:>7} {:>6} {:>6} {:>9}",
         "case", "keys", "served", "failed", "429s", "share", "makespan"
     ));
-    let (mut missed, mut wrong) = (Vec::new(), Vec::new());
+    let mut wrong = Vec::new();
     for case in &cases {
         let outcome = run(root, *case)?;
         let Outcome { served, failed, refused, share, makespan, windows } = outcome;
@@ -168,14 +164,11 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
         let Bounds { refused: most, share: least, makespan: longest } = case.bounds;
         // Of what others take at the same time nothing is known before a provider tells: one refusal a window may be the news.
         let most = if case.others { windows } else { most };
-        let of = format!("{}, {} keys", case.name, case.keys);
-        if failed > 0 || refused > most || share < FLOOR.share || makespan > FLOOR.makespan {
+        if failed > 0 || refused > most || share < least || makespan > longest {
             wrong.push(format!(
-                "{of}: no request may fail, at most {most} be refused, the share be {} or more, the makespan {} or less",
-                FLOOR.share, FLOOR.makespan
+                "{}, {} keys: no request may fail, at most {most} be refused, the share be {least} or more, the makespan {longest} or less",
+                case.name, case.keys
             ));
-        } else if share < least || makespan > longest {
-            missed.push(format!("goal missed: {of}: a share of {least}, a makespan of {longest}"));
         }
     }
     let last = fairness(root)?;
@@ -183,13 +176,8 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
         "fairness: beside a caller with 256 requests, the last of another's 4 began after {:.1} s",
         last.as_secs_f64()
     ));
-    if last > LONGEST_BESIDE_MANY {
-        wrong.push(format!("the caller with 4 requests waited {last:?}"));
-    } else if last > 2 * WINDOW {
-        missed.push("goal missed: the caller with 4 requests is served within two windows".to_owned());
-    }
-    for line in &missed {
-        say(line);
+    if last > 2 * WINDOW {
+        wrong.push(format!("the caller with 4 requests waited {last:?}, and two windows are enough"));
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
