@@ -16,6 +16,7 @@ mod progress;
 mod reply;
 mod runner;
 mod service;
+mod usage;
 
 pub use check::{Rules, check};
 pub use keeping::{FileWanted, Upload};

@@ -10,6 +10,7 @@ mod replay;
 mod rollout;
 mod route;
 mod run;
+mod runs;
 mod serve;
 mod simulate;
 mod spend;
@@ -83,12 +84,8 @@ enum Command {
     /// Carry an experiment out, or go on with it: what is answered already is not asked again. An interrupt lets what was sent finish and
     /// keeps the state. Ends with 0 where every item is answered, 3 where it stopped before.
     Run(run::RunArgs),
-    /// Look at runs from elsewhere: how far each is, and whether it goes on.
-    Runs {
-        /// Where they are looked for.
-        #[arg(default_value = ".")]
-        folder: PathBuf,
-    },
+    /// Look at runs from elsewhere: how far each is, whether it goes on, and which workers carry it out.
+    Runs(runs::RunsArgs),
     /// Send the same load through several configurations or routers on virtual time and compare them: time, cost, share of limits,
     /// refusals. No provider is called.
     Simulate(simulate::TrialArgs),
@@ -509,7 +506,7 @@ pub fn run() -> ExitCode {
         Command::Plan(arguments) => experiment::plan(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Batch(arguments) => batch::batch(&arguments),
-        Command::Runs { folder } => run::runs(&folder),
+        Command::Runs(arguments) => runs::runs(&arguments),
         Command::Policies { ask, change: None } => policy::list(&ask),
         Command::Policies { change: Some(change), .. } => rollout::change(&change),
         Command::Route(RouteArgs { request, dry_run: _, ask }) => route::explain(&request, &ask),

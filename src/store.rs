@@ -14,6 +14,7 @@ mod keys;
 mod postgres;
 mod schema;
 mod shared_items;
+mod shared_runs;
 mod spend;
 mod spent;
 mod state_file;
@@ -44,9 +45,10 @@ use postgres::{Connection, Postgres};
 
 pub use batches::{BatchStore, KeptBatch, KeptFile, LineCounts, LineEnd, LinePlace, Listed};
 pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
-pub use items::{ItemState, ItemStore, Items, KeptItem};
+pub use items::{ItemState, ItemStore, Items, KeptItem, Paid};
 pub use keys::KeyStore;
 pub use shared_items::{Counts, SharedItems};
+pub use shared_runs::{SeenWorker, SharedRun, shared_runs};
 pub use spend::{Arrived, By, Logged, Period, Reader, Replies, Spend};
 
 /// How long a record waits for others before it is written.

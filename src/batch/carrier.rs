@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::keeping::{KEPT_FOR, OUTPUT};
 use super::order::{Order, Status, seconds};
+use super::outcome::{self, each_outcome};
 use super::service::Served;
-use super::{Finish, Progress, Rules, Runner, check, outcome, write_outcomes};
+use super::usage::BatchUsage;
+use super::{Finish, Progress, Rules, Runner, check};
 use crate::id::KeyId;
 use crate::moment::Moment;
 use crate::pipeline::{Gateway, caller_named};
@@ -182,6 +184,7 @@ impl Carrier<'_> {
             return Ok(());
         }
         let now = self.now();
+        let model = self.served.keeping.store.only_model(&batch.id)?;
         if !problems.is_empty() {
             self.served.keeping.store.forget_lines(&batch.id)?;
         }
@@ -189,6 +192,7 @@ impl Carrier<'_> {
             // It may be cancelled by now.
             if order.status == Status::Validating {
                 order.becomes(if problems.is_empty() { Status::InProgress } else { Status::Failed }, now);
+                order.model = model.filter(|_| problems.is_empty());
                 order.problems = problems;
             }
         })
@@ -236,11 +240,13 @@ fn close(gateway: &Gateway, served: &Served, batch: &KeptBatch, last: Status) ->
     let counts = store.counts(&batch.id)?;
     let kept = store.batch(&batch.id)?.map_or_else(Order::default, |kept| Order::of(&kept.about));
     let now = gateway.clock.now();
-    let mut files = Vec::new();
+    let (mut files, mut usage) = (Vec::new(), BatchUsage::default());
     let mut write = |answered: bool, name: &str| {
         let id = format!("file-{}", gateway.new_id().to_string().replace('-', ""));
         let aside = served.keeping.aside().map_err(|fault| fault.to_string())?;
-        write_outcomes(store, &batch.id, Some(answered), &mut BufWriter::new(aside.as_file()))?;
+        each_outcome(store, &batch.id, Some(answered), &mut BufWriter::new(aside.as_file()), |outcome| {
+            usage.add(outcome);
+        })?;
         let bytes = served.keeping.place(aside, &id).map_err(|fault| fault.to_string())?;
         let lasts = kept.output_expires_after.unwrap_or(KEPT_FOR);
         files.push(KeptFile {
@@ -260,6 +266,7 @@ fn close(gateway: &Gateway, served: &Served, batch: &KeptBatch, last: Status) ->
         let mut order = Order::of(about);
         order.becomes(last, now);
         order.counts = Some([counts.total, counts.answered, counts.failed]);
+        order.usage = Some(usage);
         (order.output_file, order.error_file) = (output, errors);
         (order.kept(), false, files)
     })?;

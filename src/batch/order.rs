@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::line::Problem;
+use super::usage::BatchUsage;
 use crate::moment::Moment;
 use crate::store::{KeptBatch, LineCounts};
 
@@ -63,6 +64,12 @@ pub struct Order {
     pub output_expires_after: Option<u64>,
     /// How its lines ended, once all have.
     pub counts: Option<[u64; 3]>,
+    /// The model that all its lines ask, once they are read.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// What its replies used, once all have ended.
+    #[serde(default)]
+    pub usage: Option<BatchUsage>,
 }
 
 /// When each status began.
@@ -139,6 +146,8 @@ impl Order {
             "cancelling_at": times.cancelling,
             "cancelled_at": times.cancelled,
             "request_counts": {"total": total, "completed": completed, "failed": failed},
+            "model": self.model,
+            "usage": self.usage.map(BatchUsage::told),
             "metadata": metadata,
         })
     }

@@ -80,6 +80,17 @@ pub fn write_outcomes(
     answered: Option<bool>,
     out: &mut impl Write,
 ) -> Result<u64, String> {
+    each_outcome(store, batch, answered, out, |_| {})
+}
+
+/// The same, and tells each.
+pub(super) fn each_outcome(
+    store: &BatchStore,
+    batch: &str,
+    answered: Option<bool>,
+    out: &mut impl Write,
+    mut each: impl FnMut(&str),
+) -> Result<u64, String> {
     let (mut after, mut lines) = (0, 0);
     loop {
         let page = store.outcomes(batch, answered, after)?;
@@ -87,6 +98,7 @@ pub fn write_outcomes(
         after = *last;
         lines += page.len() as u64;
         for (_, outcome) in &page {
+            each(outcome);
             out.write_all(outcome.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(|fault| fault.to_string())?;
         }
     }

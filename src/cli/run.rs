@@ -1,10 +1,10 @@
 //! `witgate run` and `witgate runs`: an experiment carried out in this process, and a look at others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,8 +86,11 @@ fn detached(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, String>
     let output = &found.file.output.value;
     let failed = |fault: std::io::Error| format!("{}: {fault}", output.display());
     let program = std::env::current_exe().map_err(|fault| fault.to_string())?;
-    // Beside the folder's state, which a folder of results begins with: one with a log alone would be taken for somebody else's.
-    drop(opened(found, arguments, false, Clock::system())?);
+    // Beside the folder's state, which a folder of results begins with: one with a log alone would be taken for somebody else's. What is
+    // not feasible is said here, and not where nobody looks.
+    let folder = opened(found, arguments, false, Clock::system())?;
+    plan_first(found, &folder, arguments)?;
+    drop(folder);
     let log = std::fs::File::options().create(true).append(true).open(output.join("run.log")).map_err(failed)?;
     let again = log.try_clone().map_err(failed)?;
     let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
@@ -130,9 +133,38 @@ fn opened(found: &Experiment, arguments: &RunArgs, retry_failed: bool, clock: Cl
     if found.settings.shared_limits.is_none() {
         tracing::warn!("the configuration names no Redis server: each worker takes every limit for its own");
     }
-    let name = format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish());
+    let name = format!("{}-{}-{:08x}", host(), std::process::id(), chance() >> 32);
     let worker = Worker { url, name, lease: Duration::from_secs(arguments.workers.lease) };
     RunFolder::join(found, output, worker, retry_failed)
+}
+
+/// The machine's name, for people.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.split('.').next().unwrap_or_default().trim();
+    if name.is_empty() { "worker".to_owned() } else { name.to_owned() }
+}
+
+/// A number that no other process has.
+fn chance() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Plans a run that was not planned yet; one that is not feasible is not begun.
+fn plan_first(found: &Experiment, folder: &RunFolder, arguments: &RunArgs) -> Result<(), String> {
+    if folder.is_planned()? {
+        say(format_args!("going on in {}", found.file.output.value.display()));
+        return Ok(());
+    }
+    let plan = planned(found, &[], false, environment)?;
+    say(format_args!("{plan}"));
+    if !plan.feasible && !arguments.anyway {
+        return Err(format!(
+            "nothing was sent: {}\nhint: `witgate plan` tells what would help; --anyway goes on",
+            plan.reasons.join("; ")
+        ));
+    }
+    folder.keep_plan(&plan)
 }
 
 fn carried_out(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, String> {
@@ -144,24 +176,14 @@ fn carried_out(found: &Experiment, arguments: &RunArgs) -> Result<ExitCode, Stri
     };
     let output = &found.file.output.value;
     let folder = opened(found, arguments, arguments.retry_failed, clock)?;
-    if folder.is_planned()? {
-        say(format_args!("going on in {}", output.display()));
-    } else {
-        let plan = planned(found, &[], false, environment)?;
-        say(format_args!("{plan}"));
-        if !plan.feasible && !arguments.anyway {
-            return Err(format!(
-                "nothing was sent: {}\nhint: `witgate plan` tells what would help; --anyway goes on",
-                plan.reasons.join("; ")
-            ));
-        }
-        folder.keep_plan(&plan)?;
-    }
+    plan_first(found, &folder, arguments)?;
     let config = found.file.config.as_ref().map(|config| config.value.as_path());
     let state = found.settings.state_dir.clone().or_else(|| serve::state_folder(config));
     let ledger = state.map(|folder| folder.join("ledger.db"));
     let finish = runtime.block_on(async {
-        let assemble = assembler(found, found.file.seed.unwrap_or_default(), environment);
+        // Ids of requests follow from it, and several workers begin at the same time.
+        let own = if arguments.workers.worker { chance() } else { 0 };
+        let assemble = assembler(found, found.file.seed.unwrap_or_default() ^ own, environment);
         let wanted = Wanted { adjust: for_run(found, ledger), upstream: None, clock };
         let gateway = assemble(wanted).map_err(|problems| problems.join("\n"))?;
         let (progress, stop) = (Arc::<Progress>::default(), CancellationToken::new());
@@ -262,36 +284,49 @@ impl Teller<'_> {
 
     fn line(&self, name: &GroupName, model: &ModelProgress) -> String {
         let waiting = model.in_hand.saturating_sub(model.sent);
-        let held = if waiting > 0 { self.held_back(name) } else { String::new() };
         format!(
-            "{:<22} {:>5}/{} answered, {} under way, {waiting} waiting{held}, {} failed, ${}",
+            "{:<22} {:>5}/{} answered, {} under way, {waiting} waiting{}, {} failed, ${}",
             name.as_str(),
             model.answered,
             model.items,
             model.sent,
+            self.limit(name, waiting > 0),
             model.failed,
             model.cost
         )
     }
 
-    /// The tokens used of the limit now, over all of the group's deployments.
-    fn held_back(&self, name: &GroupName) -> String {
+    /// What is used now, over all of the group's deployments, of the limit that is used most; and when the first of those that wait can start.
+    fn limit(&self, name: &GroupName, waits: bool) -> String {
+        const NAMES: [(Dimension, &str); 4] = [
+            (Dimension::Tokens, "tokens"),
+            (Dimension::InputTokens, "input tokens"),
+            (Dimension::OutputTokens, "output tokens"),
+            (Dimension::Requests, "requests"),
+        ];
         let Some(group) = self.snapshot.groups.get(name) else { return String::new() };
-        let (mut used, mut limit) = (0, 0);
-        for deployment in &group.deployments {
-            let report = self.limits.local().report(self.clock.now(), deployment.scope);
-            let Some(of) = report.limits[Dimension::Tokens] else { return String::new() };
-            used += report.used[Dimension::Tokens];
-            limit += of;
-        }
-        format!(" ({used} of {limit} tokens of this window are used)")
+        let now = self.clock.now();
+        let scopes: BTreeSet<_> = group.deployments.iter().map(|deployment| deployment.scope).collect();
+        let reports: Vec<_> = scopes.into_iter().map(|scope| self.limits.local().report(now, scope)).collect();
+        let used = |(dimension, what): (Dimension, &str)| {
+            let limit = reports.iter().map(|report| report.limits[dimension]).sum::<Option<u64>>()?;
+            let used: u64 = reports.iter().map(|report| report.used[dimension]).sum();
+            #[expect(clippy::cast_precision_loss, reason = "the share of a limit")]
+            let share = used as f64 / limit.max(1) as f64;
+            Some((share, format!("{used} of {limit} {what} of this window are used")))
+        };
+        let fullest = NAMES.into_iter().filter_map(used).max_by(|one, other| one.0.total_cmp(&other.0));
+        let next = group.queue.report(now).next_start.filter(|_| waits);
+        let next = next.map(|next| format!("the next starts in {:.0} s", next.since(now).as_secs_f64().ceil()));
+        let told: Vec<String> = fullest.map(|(_, told)| told).into_iter().chain(next).collect();
+        if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
     }
 
     fn sum(&self, models: &BTreeMap<GroupName, ModelProgress>) -> String {
         let all = |of: fn(&ModelProgress) -> usize| models.values().map(of).sum::<usize>();
         let (items, answered, left) = (all(|model| model.items), all(|model| model.answered), all(ModelProgress::left));
         let tokens: u64 = models.values().map(|model| model.tokens).sum();
-        let cost: NanoUsd = models.values().map(|model| model.cost).sum();
+        let cost: NanoUsd = models.values().map(|model| model.cost).chain([self.progress.for_nothing()]).sum();
         let minutes = self.clock.now().since(self.begun).as_secs_f64() / 60.0;
         let budget =
             self.found.file.budget.as_ref().map_or_else(String::new, |budget| format!(" of ${}", budget.value));
@@ -310,32 +345,4 @@ impl Teller<'_> {
         let rate = if minutes > 0.0 { tokens as f64 / minutes } else { 0.0 };
         format!("{:<22} {answered:>5}/{items} answered, ${cost}{budget}, {rate:.0} tokens/min{eta}", "in all")
     }
-}
-
-/// Prints every run below `folder`.
-pub(super) fn runs(folder: &Path) -> ExitCode {
-    let found = experiment::look(folder);
-    if found.is_empty() {
-        return fail(format!("{}: there is no run in it or below", folder.display()));
-    }
-    for run in found {
-        let state = if run.goes_on {
-            "goes on"
-        } else if run.answered == run.items {
-            "done"
-        } else {
-            "lies still"
-        };
-        say(format_args!(
-            "{:<24} {state:<10} {:>6}/{} answered, {} under way, {} failed, ${}  {}",
-            run.name,
-            run.answered,
-            run.items,
-            run.sent,
-            run.failed,
-            run.cost,
-            run.folder.display()
-        ));
-    }
-    ExitCode::SUCCESS
 }

@@ -11,22 +11,20 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Answer, End, Experiment, Failure, Finish, Heard, Journal, Plan, Progress, Runner, manifest, report, results,
-};
+use super::{Answer, End, Experiment, Failure, Finish, Heard, Journal, Plan, Progress, Runner, left, results};
 use crate::clock::Clock;
 use crate::id::GroupName;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::pipeline::{Gateway, Recorder};
 use crate::policy::Digest;
-use crate::store::{ItemState, ItemStore, Items, KeptItem, SharedItems};
+use crate::store::{ItemState, ItemStore, Items, Paid, SharedItems};
 
 /// The file of items.
 pub(super) const STATE: &str = "state.db";
 pub(super) const LOCK: &str = "lock";
-/// In the place of both, in a folder of one of several workers: which run it is of.
-const SHARED: &str = "shared-run";
+/// In the place of both, in a folder of one of several workers: which run it is of, and the configuration that says where they meet.
+pub(super) const SHARED: &str = "shared-run";
 /// Beyond the window, what clocks and the way to a provider may differ by.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -109,7 +107,7 @@ impl RunFolder {
         let run = Digest::of(json!([name, experiment.digest]).to_string().as_bytes()).to_string();
         let mark = path.join(SHARED);
         match std::fs::read_to_string(&mark) {
-            Ok(other) if other.trim() != run => {
+            Ok(other) if other.lines().next() != Some(&run) => {
                 return Err(format!(
                     "{shown} holds results of another experiment, or this one has changed since\n\
                      hint: name another folder with `output` or --output"
@@ -123,7 +121,10 @@ impl RunFolder {
         let asked = asked.map(|(item, place)| (item.id.as_str(), experiment.run_of(place).model.as_str()));
         items.begin(&[("digest", &*experiment.digest), ("name", name)], asked)?;
         std::fs::create_dir_all(path).map_err(|fault| failed(&fault))?;
-        results::replace(&mark, format!("{run}\n").as_bytes())?;
+        let config = experiment.file.config.as_ref().map(|config| config.value.as_path());
+        let config = config.map(|config| std::path::absolute(config).unwrap_or_else(|_| config.to_owned()));
+        let config = config.map_or_else(String::new, |config| format!("{}\n", config.display()));
+        results::replace(&mark, format!("{run}\n{config}").as_bytes())?;
         if retry_failed {
             items.retry_failed()?;
         }
@@ -170,7 +171,7 @@ impl RunFolder {
     /// # Errors
     /// It cannot be read.
     pub fn summary(&self, experiment: &Experiment) -> Result<Plan, String> {
-        Ok(report::summary(experiment, &self.kept(experiment)?, self.begun()?))
+        left::summary(self, experiment)
     }
 
     /// Items there are, those that are answered, and those that failed.
@@ -178,16 +179,26 @@ impl RunFolder {
     /// # Errors
     /// It cannot be read.
     pub fn progress(&self, experiment: &Experiment) -> Result<[usize; 3], String> {
-        let kept = self.kept(experiment)?;
-        let in_state = |state: ItemState| kept.iter().filter(|kept| kept.state == state).count();
-        Ok([kept.len(), in_state(ItemState::Answered), in_state(ItemState::Failed)])
+        let mut counts = [0; 3];
+        self.each(experiment, &mut |kept| {
+            counts[0] += 1;
+            counts[1] += usize::from(kept.state == ItemState::Answered);
+            counts[2] += usize::from(kept.state == ItemState::Failed);
+            Ok(())
+        })?;
+        Ok(counts)
     }
 
-    pub(super) fn kept(&self, experiment: &Experiment) -> Result<Vec<Kept>, String> {
-        let places: std::collections::HashMap<&str, usize> =
-            experiment.items.iter().zip(0..).map(|(item, place)| (item.id.as_str(), place)).collect();
-        let read = |kept: KeptItem| {
-            let item = *places.get(kept.id.as_str())?;
+    /// Reads every item, in order; a page of them is in memory at a time.
+    pub(super) fn each(
+        &self,
+        experiment: &Experiment,
+        each: &mut dyn FnMut(Kept) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.store.each(&mut |kept| {
+            // They were begun in the experiment's own order.
+            let is_it = |place: &usize| experiment.items.get(*place).is_some_and(|item| item.id == kept.id);
+            let Some(item) = usize::try_from(kept.place).ok().filter(is_it) else { return Ok(()) };
             let outcome = kept.outcome.as_deref();
             let end = match kept.state {
                 ItemState::Answered => outcome
@@ -198,11 +209,18 @@ impl RunFolder {
                 }
                 ItemState::Waiting | ItemState::Sent => None,
             };
-            Some(Kept { item, state: kept.state, changed: Moment::from_millis(kept.changed_ms), end })
-        };
-        let mut kept: Vec<Kept> = self.store.items()?.into_iter().filter_map(read).collect();
-        kept.sort_by_key(|kept| kept.item);
-        Ok(kept)
+            each(Kept { item, state: kept.state, changed: Moment::from_millis(kept.changed_ms), end })
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What keeps its items.
+    pub(super) fn store(&self) -> &dyn Items {
+        &*self.store
     }
 
     /// Carries the run on until every item has ended or it is to stop, and writes what is left behind.
@@ -219,19 +237,16 @@ impl RunFolder {
         let clock = gateway.clock;
         let heard = Arc::new(Heard::new(clock, Arc::clone(&gateway.recorder)));
         gateway.recorder = Arc::clone(&heard) as Arc<dyn Recorder>;
-        let kept = self.kept(experiment)?;
+        let before = self.before(experiment, &progress)?;
         // What was paid for replies that came to nothing is in no item.
-        let spent = tell(experiment, &kept, &progress).max(self.store.paid()?);
+        let spent = before.spent.max(self.store.paid()?);
+        progress.set_for_nothing(NanoUsd(spent.0.saturating_sub(before.spent.0)));
         // Of what others send now, limits that workers share know.
         let joins = self.shared.as_ref().map_or(Ok(false), |shared| shared.has_others())?;
-        if !joins
-            && kept.iter().any(|kept| kept.end.is_none())
-            && !wait_for_window(experiment, &kept, clock, &stop).await
-        {
+        if !joins && !before.open.is_empty() && !wait_for_window(experiment, before.last, clock, &stop).await {
             return Ok(Finish::Stopped);
         }
-        let open = kept.iter().filter(|kept| kept.end.is_none()).map(|kept| kept.item);
-        let calls = if self.shared.is_some() { BTreeMap::new() } else { experiment.calls(open) };
+        let calls = if self.shared.is_some() { BTreeMap::new() } else { experiment.calls(before.open.into_iter()) };
         let ids = experiment.items.iter().map(|item| item.id.clone()).collect();
         let gateway = Arc::new(gateway);
         let time = experiment.file.deadline.as_ref().map(|deadline| {
@@ -261,27 +276,51 @@ impl RunFolder {
             ledger.finish();
         }
         gateway.limits.finish();
-        let left = self.leave(experiment, &gateway);
+        let left = left::write(self, experiment, &gateway);
         let finish = finish?;
         left.map(|()| finish)
     }
 
-    /// Writes results, manifest, calibration and report of what is kept now.
-    fn leave(&self, experiment: &Experiment, gateway: &Gateway) -> Result<(), String> {
-        let kept = self.kept(experiment)?;
-        let plan = self.store.about("plan")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(json!(null));
-        let tables = results::write(experiment, &kept, &self.path)?;
-        let done = self.summary(experiment)?;
-        let calibration = manifest::calibration(&plan, &done);
-        results::replace(&self.path.join("calibration.json"), format!("{calibration:#}\n").as_bytes())?;
-        let mut manifest =
-            manifest::manifest(experiment, gateway, &done, &tables, [self.begun()?, gateway.clock.now()]);
-        // Beside the cost of what is answered or failed: that of replies that came to nothing too.
-        manifest["paid_usd"] = self.store.paid()?.as_usd().into();
-        results::replace(&self.path.join("manifest.json"), format!("{manifest:#}\n").as_bytes())?;
-        let page = report::page(experiment, &kept, &done, &calibration, &manifest);
-        results::replace(&self.path.join("report.html"), page.as_bytes())
+    /// What there was before; each model's progress is told.
+    fn before(&self, experiment: &Experiment, progress: &Progress) -> Result<Before, String> {
+        let mut before = Before::default();
+        self.each(experiment, &mut |kept| {
+            let model: &GroupName = &experiment.run_of(kept.item).model;
+            let cost = match &kept.end {
+                Some(End::Answered(answer)) => answer.cost_nano_usd,
+                Some(End::Failed(failure)) => failure.cost_nano_usd,
+                None => None,
+            };
+            before.spent += cost.unwrap_or_default();
+            if kept.end.is_none() {
+                before.open.push(kept.item);
+            }
+            if kept.state != ItemState::Waiting {
+                before.last = before.last.max(Some(kept.changed));
+            }
+            progress.update(model, |model| {
+                model.items += 1;
+                model.cost += cost.unwrap_or_default();
+                match &kept.end {
+                    Some(End::Answered(_)) => model.answered += 1,
+                    Some(End::Failed(_)) => model.failed += 1,
+                    None => {}
+                }
+            });
+            Ok(())
+        })?;
+        Ok(before)
     }
+}
+
+/// What a run finds of itself.
+#[derive(Default)]
+struct Before {
+    spent: NanoUsd,
+    /// Items without an end, by place.
+    open: Vec<usize>,
+    /// When something was sent or ended last.
+    last: Option<Moment>,
 }
 
 /// A folder that holds no run must hold nothing else.
@@ -293,37 +332,17 @@ fn must_be_empty(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What was spent before; each model's progress is told.
-fn tell(experiment: &Experiment, kept: &[Kept], progress: &Progress) -> NanoUsd {
-    let mut spent = NanoUsd::default();
-    for kept in kept {
-        let model: &GroupName = &experiment.run_of(kept.item).model;
-        let cost = match &kept.end {
-            Some(End::Answered(answer)) => answer.cost_nano_usd,
-            Some(End::Failed(failure)) => failure.cost_nano_usd,
-            None => None,
-        };
-        spent += cost.unwrap_or_default();
-        progress.update(model, |model| {
-            model.items += 1;
-            model.cost += cost.unwrap_or_default();
-            match &kept.end {
-                Some(End::Answered(_)) => model.answered += 1,
-                Some(End::Failed(_)) => model.failed += 1,
-                None => {}
-            }
-        });
-    }
-    spent
-}
-
 /// Waits until providers have forgotten what an earlier process sent within their window. Says whether to go on.
-async fn wait_for_window(experiment: &Experiment, kept: &[Kept], clock: Clock, stop: &CancellationToken) -> bool {
+async fn wait_for_window(
+    experiment: &Experiment,
+    last: Option<Moment>,
+    clock: Clock,
+    stop: &CancellationToken,
+) -> bool {
     let deployments = experiment.settings.catalog.groups.values().flat_map(|group| &group.deployments);
     let limited = deployments.filter(|deployment| deployment.limits.limits_tokens());
     let Some(window) = limited.map(|deployment| deployment.limits.window).max() else { return true };
-    let touched = kept.iter().filter(|kept| kept.state != ItemState::Waiting);
-    let Some(last) = touched.map(|kept| kept.changed).max() else { return true };
+    let Some(last) = last else { return true };
     tokio::select! {
         biased;
         () = stop.cancelled() => false,
@@ -346,7 +365,7 @@ impl Journal for Stored {
         }
     }
 
-    fn ended(&self, ends: &[(usize, End)], paid: NanoUsd) -> Result<(), String> {
+    fn ended(&self, ends: &[(usize, End)], paid: &Paid<'_>) -> Result<(), String> {
         let mut rows = Vec::new();
         for (item, end) in ends {
             let Some(id) = self.ids.get(*item) else { continue };

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Answer;
-use super::execute::{LOCK, STATE};
+use super::execute::{LOCK, SHARED, STATE};
 use crate::money::NanoUsd;
-use crate::store::{ItemState, ItemStore, Items as _};
+use crate::store::{ItemState, ItemStore, Items as _, KeptItem};
 
 /// Folders below the one that is looked into.
 const DEEPEST: u32 = 3;
@@ -29,21 +29,40 @@ pub struct Look {
     pub failed: usize,
     /// That were sent and have no end.
     pub sent: usize,
-    /// What the answers cost.
+    /// What was paid, for answers and for nothing.
     pub cost: NanoUsd,
 }
 
-/// Every run in a folder and those below it.
+/// A folder of one of several workers, who meet in a server that knows the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedMark {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The run, as the server knows it.
+    pub run: String,
+    /// The configuration that names the server.
+    pub config: Option<PathBuf>,
+}
+
+/// Every run in a folder and those below it: those of one process, and those of workers.
 #[must_use]
-pub fn look(folder: &Path) -> Vec<Look> {
-    let mut found = Vec::new();
+pub fn look(folder: &Path) -> (Vec<Look>, Vec<SharedMark>) {
+    let mut found = (Vec::new(), Vec::new());
     search(folder, DEEPEST, &mut found);
     found
 }
 
-fn search(folder: &Path, deeper: u32, found: &mut Vec<Look>) {
+fn search(folder: &Path, deeper: u32, found: &mut (Vec<Look>, Vec<SharedMark>)) {
     if folder.join(STATE).is_file() {
-        found.extend(one(folder));
+        found.0.extend(one(folder));
+        return;
+    }
+    if let Ok(mark) = std::fs::read_to_string(folder.join(SHARED)) {
+        let mut lines = mark.lines().filter(|line| !line.is_empty());
+        if let Some(run) = lines.next() {
+            let (run, config) = (run.to_owned(), lines.next().map(PathBuf::from));
+            found.1.push(SharedMark { folder: folder.to_owned(), run, config });
+        }
         return;
     }
     let Some(deeper) = deeper.checked_sub(1) else { return };
@@ -57,22 +76,31 @@ fn search(folder: &Path, deeper: u32, found: &mut Vec<Look>) {
 /// `None` where it cannot be read.
 fn one(folder: &Path) -> Option<Look> {
     let store = ItemStore::open_to_read(&folder.join(STATE)).ok()?;
-    let items = store.items().ok()?;
-    let in_state = |state: ItemState| items.iter().filter(|item| item.state == state).count();
-    let cost = items.iter().filter(|item| item.state == ItemState::Answered).filter_map(|item| {
-        let answer: Answer = serde_json::from_str(item.outcome.as_deref()?).ok()?;
-        answer.cost_nano_usd
-    });
     let lock = std::fs::File::open(folder.join(LOCK)).ok();
     let goes_on = lock.is_some_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err());
-    Some(Look {
+    let name = store.about("name").ok().flatten().unwrap_or_default();
+    let mut seen = Look {
         folder: folder.to_owned(),
-        name: store.about("name").ok().flatten().unwrap_or_default(),
+        name,
         goes_on,
-        items: items.len(),
-        answered: in_state(ItemState::Answered),
-        failed: in_state(ItemState::Failed),
-        sent: in_state(ItemState::Sent),
-        cost: cost.sum(),
-    })
+        items: 0,
+        answered: 0,
+        failed: 0,
+        sent: 0,
+        cost: NanoUsd::default(),
+    };
+    let mut count = |item: KeptItem| {
+        seen.items += 1;
+        seen.answered += usize::from(item.state == ItemState::Answered);
+        seen.failed += usize::from(item.state == ItemState::Failed);
+        seen.sent += usize::from(item.state == ItemState::Sent);
+        if item.state == ItemState::Answered {
+            let answer = item.outcome.as_deref().and_then(|text| serde_json::from_str::<Answer>(text).ok());
+            seen.cost += answer.and_then(|answer| answer.cost_nano_usd).unwrap_or_default();
+        }
+        Ok(())
+    };
+    store.each(&mut count).ok()?;
+    seen.cost = seen.cost.max(store.paid().ok()?);
+    Some(seen)
 }

@@ -9,7 +9,7 @@ mod figures;
 mod show;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::runtime::Builder;
@@ -22,10 +22,11 @@ use crate::clock::Clock;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::pipeline::Recorder;
+use crate::store::Paid;
 use crate::tokens;
 
 pub use advice::Recommendation;
-pub(super) use figures::plan as summed;
+pub(super) use figures::Sums;
 pub(crate) use figures::{limit_per_minute, number};
 
 /// When virtual time begins: the start of a minute.
@@ -145,15 +146,26 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Keeps ends in memory.
-#[derive(Default)]
-struct Kept(Mutex<Vec<(usize, End)>>);
+/// Adds ends up as they come.
+struct Adding {
+    experiment: Arc<Experiment>,
+    sums: Mutex<Sums>,
+}
 
-impl Journal for Kept {
+impl Adding {
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal for Adding {
     fn sent(&self, _items: &[usize]) {}
 
-    fn ended(&self, ends: &[(usize, End)], _paid: NanoUsd) -> Result<(), String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(ends);
+    fn ended(&self, ends: &[(usize, End)], _paid: &Paid<'_>) -> Result<(), String> {
+        let mut sums = self.sums();
+        for (item, end) in ends {
+            sums.add(&self.experiment, *item, end);
+        }
         Ok(())
     }
 }
@@ -172,15 +184,23 @@ fn simulate(
     let runtime = runtime.map_err(|fault| vec![format!("no runtime: {fault}")])?;
     let calls = experiment.calls(0..experiment.items.len());
     let counts = calls.iter().map(|(model, calls)| (model.clone(), calls.len())).collect();
-    let first = calls.values().next().and_then(|calls| calls.first()).cloned();
-    let ends = runtime.block_on(async {
+    let first = calls.values().next().and_then(|calls| calls.first());
+    let too_dear = budget.as_ref().is_some_and(|budget| {
+        experiment.file.budget = Some(budget.clone());
+        let mut purse = Purse::new(&experiment, NanoUsd::default());
+        first.is_some_and(|first| purse.hold(first).is_none())
+    });
+    experiment.file.budget = None;
+    let experiment = Arc::new(experiment);
+    let journal =
+        Arc::new(Adding { experiment: Arc::clone(&experiment), sums: Mutex::new(Sums::new(&experiment, BEGIN)) });
+    runtime.block_on(async {
         let clock = Clock::starting_at(BEGIN);
         let adjust = for_plan(&experiment, tried, expectations);
         let upstream = Arc::new(PlannedUpstream(Arc::clone(expectations)));
         let mut gateway = assemble(Wanted { adjust, upstream: Some(upstream), clock })?;
         let heard = Arc::new(Heard::new(clock, Arc::clone(&gateway.recorder)));
         gateway.recorder = Arc::clone(&heard) as Arc<dyn Recorder>;
-        let journal = Arc::new(Kept::default());
         let runner = Runner {
             experiment: &experiment,
             gateway: &Arc::new(gateway),
@@ -193,16 +213,12 @@ fn simulate(
             planned: Some(&**expectations),
             shared: None,
         };
-        runner.run(calls).await.map_err(|why| vec![why])?;
-        let kept = std::mem::take(&mut *journal.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok::<_, Vec<String>>(kept)
+        runner.run(calls).await.map_err(|why| vec![why])
     })?;
-    let mut plan = figures::plan(&experiment, &ends, &counts, expectations, BEGIN);
+    let mut plan = journal.sums().plan(&experiment, &counts, expectations);
     plan.what_if = tried.iter().map(WhatIf::told).collect();
     if let Some(budget) = &budget {
-        experiment.file.budget = Some(budget.clone());
-        let mut purse = Purse::new(&experiment, NanoUsd::default());
-        if first.is_some_and(|first| purse.hold(&first).is_none()) {
+        if too_dear {
             plan.reasons.push(format!("the budget of ${} is below what the first request may cost", budget.value));
         }
         if let Some(cost) = plan.cost_usd.filter(|cost| cost.expected > budget.value) {

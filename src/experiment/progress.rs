@@ -1,6 +1,7 @@
 //! How far an experiment is, model by model, for whoever looks in.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::id::GroupName;
@@ -8,7 +9,11 @@ use crate::money::NanoUsd;
 
 /// How far all of it is.
 #[derive(Debug, Default)]
-pub struct Progress(Mutex<BTreeMap<GroupName, ModelProgress>>);
+pub struct Progress {
+    models: Mutex<BTreeMap<GroupName, ModelProgress>>,
+    /// Billionths of a dollar.
+    for_nothing: AtomicU64,
+}
 
 /// How far one model is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +56,18 @@ impl Progress {
         self.lock().clone()
     }
 
+    /// So much was spent before for replies that came to nothing, of which no item tells.
+    pub(super) fn set_for_nothing(&self, cost: NanoUsd) {
+        self.for_nothing.store(cost.0, Ordering::Relaxed);
+    }
+
+    /// What was spent before for replies that came to nothing.
+    #[must_use]
+    pub fn for_nothing(&self) -> NanoUsd {
+        NanoUsd(self.for_nothing.load(Ordering::Relaxed))
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<GroupName, ModelProgress>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

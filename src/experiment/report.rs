@@ -5,10 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::execute::Kept;
-use super::planned::{Expectation, Expectations};
-use super::{End, Experiment, Plan, plan};
-use crate::moment::Moment;
+use super::found::{Failures, Found, Measured};
+use super::{Experiment, Plan, plan};
 
 /// How pages look.
 pub(crate) const STYLE: &str = "\
@@ -18,27 +16,10 @@ th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #ddd}th:firs
 svg{width:100%;height:auto;background:#fafafa;border:1px solid #eee}text{font:11px system-ui,sans-serif;fill:#444}\
 .end{text-anchor:end}.bar{fill:#3a6ea5}.limit{stroke:#b3261e;stroke-width:1.5;stroke-dasharray:5 3}.axis{stroke:#bbb}code{font-size:.85em;word-break:break-all}";
 
-/// What was done, in the figures of a plan.
-pub(super) fn summary(experiment: &Experiment, kept: &[Kept], begun: Moment) -> Plan {
-    let ends: Vec<(usize, End)> = kept.iter().filter_map(|kept| Some((kept.item, kept.end.clone()?))).collect();
-    let first = ends.iter().filter_map(|(_, end)| match end {
-        End::Answered(answer) => Some(answer.sent_ms),
-        End::Failed(_) => None,
-    });
-    let first = first.min().map_or(begun, Moment::from_millis);
-    let nothing = Expectation {
-        output_tokens: 0,
-        first_token: std::time::Duration::ZERO,
-        tokens_per_second: 1.0,
-        learned: false,
-    };
-    plan::summed(experiment, &ends, &BTreeMap::new(), &Expectations::new(BTreeMap::new(), nothing), first)
-}
-
 /// The page.
 pub(super) fn page(
     experiment: &Experiment,
-    kept: &[Kept],
+    found: &Found,
     done: &Plan,
     calibration: &Value,
     manifest: &Value,
@@ -60,12 +41,13 @@ pub(super) fn page(
         escaped(text_of(manifest, "ended")),
     );
     models(&mut out, done);
-    quality(&mut out, experiment, kept, done);
+    quality(&mut out, &found.measured, done);
     for model in done.models.iter().filter(|model| !model.tokens_by_minute.is_empty()) {
         by_minute(&mut out, &model.model, &model.tokens_by_minute, model.tokens_per_minute);
     }
+    waiting(&mut out, found);
     foretold(&mut out, calibration);
-    failures(&mut out, experiment, kept);
+    failures(&mut out, experiment, &found.failures);
     let _ = writeln!(
         out,
         "<h2>What it was made of</h2><p>witgate {}, experiment <code>{}</code>, prompt <code>{}</code>. The rest is in <code>manifest.json</code>.</p></body></html>",
@@ -100,39 +82,18 @@ fn models(out: &mut String, done: &Plan) {
     out.push_str("</table>");
 }
 
-/// The first field of results that is a number for every model: what is taken for quality.
-fn measured(experiment: &Experiment, kept: &[Kept]) -> Option<(String, BTreeMap<String, f64>)> {
-    let mut sums: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
-    let mut order: Vec<String> = Vec::new();
-    for kept in kept {
-        let Some(End::Answered(answer)) = &kept.end else { continue };
-        for (name, value) in answer.result.as_object().into_iter().flatten() {
-            let Some(value) = value.as_f64() else { continue };
-            if !order.contains(name) {
-                order.push(name.clone());
-            }
-            let model = experiment.run_of(kept.item).model.to_string();
-            let sum = sums.entry(name.clone()).or_default().entry(model).or_default();
-            *sum = (sum.0 + value, sum.1 + 1.0);
-        }
-    }
-    let name = order.into_iter().next()?;
-    let means = sums.remove(&name)?.into_iter().map(|(model, (sum, count))| (model, sum / count)).collect();
-    Some((name, means))
-}
-
 /// Cost of an item against the mean of the measured field.
-fn quality(out: &mut String, experiment: &Experiment, kept: &[Kept], done: &Plan) {
+fn quality(out: &mut String, measured: &Measured, done: &Plan) {
     const WIDE: f64 = 600.0;
     const HIGH: f64 = 240.0;
-    let Some((field, means)) = measured(experiment, kept) else { return };
+    let Some(field) = measured.field() else { return };
     let points: Vec<(&str, f64, f64)> = done
         .models
         .iter()
         .filter_map(|model| {
             #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
             let cost = model.cost_usd?.expected / model.items.max(1) as f64;
-            Some((model.model.as_str(), cost, *means.get(&model.model)?))
+            Some((model.model.as_str(), cost, measured.mean(&model.model)?))
         })
         .collect();
     let most = |of: fn(&(&str, f64, f64)) -> f64| points.iter().map(of).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
@@ -142,8 +103,8 @@ fn quality(out: &mut String, experiment: &Experiment, kept: &[Kept], done: &Plan
         "<h2>Cost against <code>{}</code></h2><svg viewBox=\"0 0 700 300\" role=\"img\"><line class=\"axis\" x1=\"60\" y1=\"270\" x2=\"680\" y2=\"270\"/>\
          <line class=\"axis\" x1=\"60\" y1=\"20\" x2=\"60\" y2=\"270\"/><text class=\"end\" x=\"680\" y=\"290\">USD an item, to {dearest:.5}</text>\
          <text x=\"6\" y=\"16\">mean {}, to {best:.2}</text>",
-        escaped(&field),
-        escaped(&field),
+        escaped(field),
+        escaped(field),
     );
     let place = |cost: f64, mean: f64| (60.0 + cost / dearest * (WIDE - 20.0), 270.0 - mean.max(0.0) / best * HIGH);
     let mut taken: Vec<Taken> = points.iter().map(|(_, cost, mean)| Taken::dot(place(*cost, *mean))).collect();
@@ -316,27 +277,62 @@ fn foretold(out: &mut String, calibration: &Value) {
     out.push_str("</table>");
 }
 
-fn failures(out: &mut String, experiment: &Experiment, kept: &[Kept]) {
-    let failed = kept.iter().filter_map(|kept| match &kept.end {
-        Some(End::Failed(failure)) => Some((kept.item, failure)),
-        _ => None,
-    });
-    let mut failed = failed.peekable();
-    if failed.peek().is_none() {
+/// How long calls waited for limits, by the minute in which they were sent.
+fn waiting(out: &mut String, found: &Found) {
+    let by_minute = found.waits.by_minute();
+    let minutes = by_minute.values().map(Vec::len).max().unwrap_or_default();
+    let curve = |(name, waits): (&'_ String, &'_ Vec<Option<f64>>)| {
+        let points = waits.iter().zip(1_u64..).filter_map(|(wait, minute)| Some((plan::number(minute), (*wait)?)));
+        (name.clone(), points.collect::<Vec<_>>())
+    };
+    let drawn: Vec<(String, Vec<(f64, f64)>)> = by_minute.iter().map(curve).collect();
+    let lines: Vec<Curve<'_>> =
+        drawn.iter().map(|(name, points)| Curve { name: name.as_str(), points: points.clone() }).collect();
+    let axes = Axes { ticks: ["minute 1", "", &format!("minute {minutes}")], unit: " s", from_zero: true };
+    curves(out, "Waiting for limits, on average, by the minute of sending", &lines, &axes);
+}
+
+/// A bar for each name.
+fn bars(out: &mut String, title: &str, counts: &BTreeMap<String, usize>) {
+    let most = counts.values().copied().max().unwrap_or_default().max(1) as u64;
+    let tall = 20 + 22 * counts.len();
+    let _ = write!(out, "<h2>{}</h2><svg viewBox=\"0 0 700 {tall}\" role=\"img\">", escaped(title));
+    for (place, (name, count)) in counts.iter().enumerate() {
+        let (y, wide) = (10 + 22 * place, plan::number(*count as u64) / plan::number(most) * 420.0);
+        let _ = write!(
+            out,
+            "<text x=\"6\" y=\"{}\">{}</text><rect class=\"bar\" x=\"190\" y=\"{y}\" width=\"{wide:.1}\" height=\"16\"/>\
+             <text x=\"{:.1}\" y=\"{}\">{count}</text>",
+            y + 13,
+            escaped(name),
+            wide + 198.0,
+            y + 13,
+        );
+    }
+    out.push_str("</svg>");
+}
+
+fn failures(out: &mut String, experiment: &Experiment, failures: &Failures) {
+    if failures.told().is_empty() {
         return;
     }
-    out.push_str("<h2>Failures</h2><table><tr><th>text</th><th>run</th><th>kind</th><th>reason</th></tr>");
-    for (item, failure) in failed {
+    bars(out, "Failures by kind", failures.kinds());
+    out.push_str("<h2>Failures, one by one</h2><table><tr><th>text</th><th>run</th><th>kind</th><th>reason</th></tr>");
+    for (item, failure) in failures.told() {
         let _ = write!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escaped(&experiment.texts[experiment.items[item].text].id),
-            escaped(&experiment.run_of(item).id),
+            escaped(&experiment.texts[experiment.items[*item].text].id),
+            escaped(&experiment.run_of(*item).id),
             escaped(&failure.kind),
             escaped(&failure.reason)
         );
     }
     out.push_str("</table>");
+    let all: usize = failures.kinds().values().sum();
+    if let Some(more) = all.checked_sub(failures.told().len()).filter(|more| *more > 0) {
+        let _ = write!(out, "<p>{more} more are in <code>dead-letter.jsonl</code>.</p>");
+    }
 }
 
 fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {

@@ -1,15 +1,14 @@
 //! What a run leaves behind for others to read: a row for each text, model and repetition, and what found no answer.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
-use super::execute::Kept;
 use super::{Answer, End, Experiment};
 use crate::moment::Moment;
-use crate::policy::Digest;
 
 /// Columns of the table before those of the result.
 const BEFORE: [&str; 5] = ["item", "run", "model", "text", "repetition"];
@@ -30,41 +29,135 @@ const AFTER: [&str; 13] = [
     "ended",
 ];
 
-/// Writes `results.jsonl`, `results.csv` and `dead-letter.jsonl`; the digest of each.
-pub(super) fn write(experiment: &Experiment, kept: &[Kept], folder: &Path) -> Result<BTreeMap<String, String>, String> {
-    let (mut rows, mut dead) = (Vec::new(), Vec::new());
-    for kept in kept {
-        match &kept.end {
-            Some(End::Answered(answer)) => rows.push(row(experiment, kept.item, answer)),
-            Some(End::Failed(failure)) => {
-                let mut row = asked(experiment, kept.item);
+/// A column for each field of results.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    fields: Vec<String>,
+    /// Whether some result has no fields.
+    plain: bool,
+}
+
+impl Columns {
+    /// Takes note of a result.
+    pub(super) fn see(&mut self, result: &Value) {
+        let Value::Object(result) = result else {
+            self.plain = true;
+            return;
+        };
+        for name in result.keys() {
+            if !self.fields.contains(name) {
+                self.fields.push(name.clone());
+            }
+        }
+    }
+
+    fn head(&self) -> impl Iterator<Item = String> {
+        let result = self.fields.iter().map(|name| cell(&Value::from(format!("result.{name}"))));
+        let before = BEFORE.iter().map(|name| (*name).to_owned()).chain(self.plain.then(|| "result".to_owned()));
+        before.chain(result).chain(AFTER.iter().map(|name| (*name).to_owned()))
+    }
+
+    fn record(&self, row: &Map<String, Value>) -> impl Iterator<Item = String> {
+        let of = |name: &&str| row.get(*name).map_or_else(String::new, cell);
+        let result = row.get("result");
+        let whole = self.plain.then(|| result.filter(|result| !result.is_object()).map_or_else(String::new, cell));
+        let inner = self
+            .fields
+            .iter()
+            .map(move |name| result.and_then(|result| result.get(name)).map_or_else(String::new, cell));
+        BEFORE.iter().map(of).chain(whole).chain(inner).chain(AFTER.iter().map(of))
+    }
+}
+
+/// `results.jsonl`, `results.csv` and `dead-letter.jsonl`, a row at a time; they are in their places once all are written.
+pub(super) struct Tables<'a> {
+    experiment: &'a Experiment,
+    columns: &'a Columns,
+    folder: &'a Path,
+    rows: Digested,
+    table: csv::Writer<Digested>,
+    dead: Digested,
+}
+
+impl<'a> Tables<'a> {
+    /// Begins them beside those that are there.
+    pub(super) fn begin(experiment: &'a Experiment, columns: &'a Columns, folder: &'a Path) -> Result<Self, String> {
+        let begin = || Digested::begin(folder).map_err(|fault| unwritten(folder, &fault));
+        let mut table = csv::Writer::from_writer(begin()?);
+        table.write_record(columns.head()).map_err(|fault| unwritten(folder, &fault))?;
+        Ok(Self { experiment, columns, folder, rows: begin()?, table, dead: begin()? })
+    }
+
+    /// Adds an item's row.
+    pub(super) fn add(&mut self, item: usize, end: &End) -> Result<(), String> {
+        let written = match end {
+            End::Answered(answer) => {
+                let row = row(self.experiment, item, answer);
+                let table = self.table.write_record(self.columns.record(&row)).map_err(std::io::Error::from);
+                self.rows.line(&row).and(table)
+            }
+            End::Failed(failure) => {
+                let mut row = asked(self.experiment, item);
                 row.insert("kind".to_owned(), failure.kind.as_str().into());
                 row.insert("reason".to_owned(), failure.reason.as_str().into());
                 row.insert("tries".to_owned(), failure.tries.into());
                 row.insert("ended".to_owned(), Moment::from_millis(failure.ended_ms).iso().into());
-                dead.push(row);
+                self.dead.line(&row)
             }
-            None => {}
+        };
+        written.map_err(|fault| unwritten(self.folder, &fault))
+    }
+
+    /// Puts them in their places; the digest of each.
+    pub(super) fn finish(self) -> Result<BTreeMap<String, String>, String> {
+        let table = self.table.into_inner().map_err(|fault| unwritten(self.folder, &fault))?;
+        let mut digests = BTreeMap::new();
+        for (name, file) in [("results.jsonl", self.rows), ("results.csv", table), ("dead-letter.jsonl", self.dead)] {
+            let path = self.folder.join(name);
+            let digest = file.place(&path).map_err(|fault| unwritten(&path, &fault))?;
+            digests.insert(name.to_owned(), digest);
         }
+        Ok(digests)
     }
-    let files =
-        [("results.jsonl", lines(&rows)?), ("results.csv", table(&rows)?), ("dead-letter.jsonl", lines(&dead)?)];
-    let mut digests = BTreeMap::new();
-    for (name, bytes) in files {
-        replace(&folder.join(name), &bytes)?;
-        digests.insert(name.to_owned(), Digest::of(&bytes).to_string());
-    }
-    Ok(digests)
 }
 
-/// A row a line.
-fn lines(rows: &[Map<String, Value>]) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    for row in rows {
-        serde_json::to_writer(&mut bytes, row).map_err(|fault| fault.to_string())?;
-        bytes.push(b'\n');
+/// A file that is written beside its place, and its digest.
+struct Digested {
+    file: BufWriter<tempfile::NamedTempFile>,
+    digest: Sha256,
+}
+
+impl Digested {
+    fn begin(folder: &Path) -> std::io::Result<Self> {
+        Ok(Self { file: BufWriter::new(tempfile::NamedTempFile::new_in(folder)?), digest: Sha256::new() })
     }
-    Ok(bytes)
+
+    fn line(&mut self, row: &Map<String, Value>) -> std::io::Result<()> {
+        serde_json::to_writer(&mut *self, row)?;
+        self.write_all(b"\n")
+    }
+
+    fn place(self, path: &Path) -> std::io::Result<String> {
+        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.persist(path).map_err(|fault| fault.error)?;
+        Ok(format!("{:x}", self.digest.finalize()))
+    }
+}
+
+impl Write for Digested {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn unwritten(path: &Path, fault: &dyn std::fmt::Display) -> String {
+    format!("{}: cannot be written: {fault}", path.display())
 }
 
 /// Writes a file beside and puts it in its place: whoever reads it sees the old one or the new one.
@@ -75,7 +168,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
         file.write_all(bytes)?;
         file.persist(path).map_err(|fault| fault.error).map(drop)
     };
-    write().map_err(|fault: std::io::Error| format!("{}: cannot be written: {fault}", path.display()))
+    write().map_err(|fault: std::io::Error| unwritten(path, &fault))
 }
 
 fn asked(experiment: &Experiment, item: usize) -> Map<String, Value> {
@@ -114,37 +207,6 @@ fn row(experiment: &Experiment, item: usize, answer: &Answer) -> Map<String, Val
     row
 }
 
-/// The rows as comma-separated values, a column for each field of the results.
-fn table(rows: &[Map<String, Value>]) -> Result<Vec<u8>, String> {
-    let mut fields: Vec<String> = Vec::new();
-    let mut plain = false;
-    for row in rows {
-        match row.get("result") {
-            Some(Value::Object(result)) => {
-                for name in result.keys().filter(|name| !fields.contains(name)).cloned().collect::<Vec<_>>() {
-                    fields.push(name);
-                }
-            }
-            _ => plain = true,
-        }
-    }
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let result = fields.iter().map(|name| cell(&Value::from(format!("result.{name}"))));
-    let head = BEFORE.iter().map(|name| (*name).to_owned()).chain(plain.then(|| "result".to_owned())).chain(result);
-    let head = head.chain(AFTER.iter().map(|name| (*name).to_owned()));
-    writer.write_record(head).map_err(|fault| fault.to_string())?;
-    for row in rows {
-        let of = |name: &str| row.get(name).map_or_else(String::new, cell);
-        let result = row.get("result");
-        let whole = plain.then(|| result.filter(|result| !result.is_object()).map_or_else(String::new, cell));
-        let inner = fields.iter().map(|name| result.and_then(|result| result.get(name)).map_or_else(String::new, cell));
-        let record =
-            BEFORE.iter().map(|name| of(name)).chain(whole).chain(inner).chain(AFTER.iter().map(|name| of(name)));
-        writer.write_record(record).map_err(|fault| fault.to_string())?;
-    }
-    writer.into_inner().map_err(|fault| fault.to_string())
-}
-
 /// A value as one field. What a model wrote and a spreadsheet would take for a formula gets a quote before it.
 fn cell(value: &Value) -> String {
     match value {
@@ -167,7 +229,16 @@ mod tests {
             row(json!({ "topic": ["a", "b"] })),
             row(json!("-text, \"quoted\"")),
         ];
-        let table = String::from_utf8(table(&rows).expect("a table")).expect("text");
+        let mut columns = Columns::default();
+        for row in &rows {
+            columns.see(&row["result"]);
+        }
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(columns.head()).expect("a head");
+        for row in &rows {
+            writer.write_record(columns.record(row)).expect("a record");
+        }
+        let table = String::from_utf8(writer.into_inner().expect("all of it")).expect("text");
         let lines: Vec<&str> = table.lines().collect();
         assert!(
             lines[0].starts_with(

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Took, is_out_of_money, may_be_one, may_pass, results};
 use super::budget::Purse;
+use super::keeping::{Ended, Journal, Keeping};
 use super::planned::Expectations;
 use super::workers::Taking;
 use super::{Call, End, Experiment, Failure, Heard, Progress};
@@ -37,18 +38,6 @@ const WAITS: u32 = 100;
 
 /// How often, once it is to stop, a request is looked at that was under way: one that was refused meanwhile waits for nothing.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// Keeps what becomes of items.
-pub trait Journal: Send + Sync {
-    /// A call of these items is about to be sent.
-    fn sent(&self, items: &[usize]);
-
-    /// These have ended, and so much was paid for it, or for nothing. They count as ended once this has returned.
-    ///
-    /// # Errors
-    /// It cannot be kept, in words: the run ends.
-    fn ended(&self, ends: &[(usize, End)], paid: NanoUsd) -> Result<(), String>;
-}
 
 /// Why a run came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,28 +76,6 @@ pub struct Runner<'a> {
     pub shared: Option<&'a SharedItems>,
 }
 
-/// How a call ended.
-struct Ended {
-    model: GroupName,
-    held: NanoUsd,
-    cost: NanoUsd,
-    /// What of that the budget knows already.
-    settled: NanoUsd,
-    tokens: u64,
-    ends: Vec<(usize, End)>,
-    /// Items to be asked one by one.
-    again: Vec<usize>,
-    out_of_money: bool,
-    /// Why nothing more can come of the run.
-    refused: Option<String>,
-}
-
-impl Ended {
-    fn unsettled(&self) -> NanoUsd {
-        NanoUsd(self.cost.0.saturating_sub(self.settled.0))
-    }
-}
-
 fn lock<'l, 'e>(purse: &'l Mutex<Purse<'e>>) -> MutexGuard<'l, Purse<'e>> {
     purse.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -136,9 +103,12 @@ impl Runner<'_> {
         let mut running = FuturesUnordered::new();
         let (mut finish, mut refused) = (Finish::Done, None);
         let mut deadline = pin!(at(self.time.map(|time| tokio::time::Instant::now() + time)));
+        let lease = self.shared.map(SharedItems::lease);
+        let mut keeping = Keeping::new(&*self.journal, &self.progress, lease);
         let mut taking = self.shared.map(|items| Taking::new(items, self.experiment, Arc::clone(&self.progress)));
         loop {
-            if finish == Finish::Done {
+            // While ends cannot be kept, nothing more is begun.
+            if finish == Finish::Done && !keeping.is_behind() {
                 if let Some(taking) = &mut taking {
                     taking.fill(&mut waiting, &hands);
                 }
@@ -150,16 +120,24 @@ impl Runner<'_> {
                 }
             }
             if running.is_empty() && (finish != Finish::Done || taking.as_ref().is_none_or(Taking::is_over)) {
-                return refused.map_or(Ok(finish), Err);
+                if !keeping.is_behind() {
+                    return refused.map_or(Ok(finish), Err);
+                }
+                keeping.may_go_on()?;
             }
-            let next = taking.as_ref().map(Taking::next);
+            let (next, again) = (taking.as_ref().map(Taking::next), keeping.next());
             let ended = tokio::select! {
                 biased;
+                () = at(again) => {
+                    keeping.try_again()?;
+                    if let Err(why) = keeping.may_go_on() {
+                        self.give_up(why, &mut finish, &mut refused);
+                    }
+                    continue;
+                }
                 () = at(next) => {
                     if let Some(Err(why)) = taking.as_mut().map(Taking::say) {
-                        finish = Finish::Stopped;
-                        refused.get_or_insert(why);
-                        self.stop.cancel();
+                        self.give_up(why, &mut finish, &mut refused);
                     }
                     continue;
                 }
@@ -184,14 +162,20 @@ impl Runner<'_> {
                 self.stop.cancel();
             }
             if let Some(why) = ended.refused.take() {
-                finish = Finish::Stopped;
-                refused.get_or_insert(why);
-                self.stop.cancel();
+                self.give_up(why, &mut finish, &mut refused);
             }
-            self.keep(&ended)?;
-            let queue = waiting.entry(ended.model).or_default();
-            ended.again.into_iter().rev().for_each(|item| queue.push_front(Call { items: vec![item] }));
+            let queue = waiting.entry(ended.model.clone()).or_default();
+            let again = std::mem::take(&mut ended.again);
+            again.into_iter().rev().for_each(|item| queue.push_front(Call { items: vec![item] }));
+            keeping.keep(ended)?;
         }
+    }
+
+    /// Nothing more can come of it, for a reason.
+    fn give_up(&self, why: String, finish: &mut Finish, refused: &mut Option<String>) {
+        *finish = Finish::Stopped;
+        refused.get_or_insert(why);
+        self.stop.cancel();
     }
 
     /// Takes calls in hand where there is room. Says whether one was left because of the budget.
@@ -222,27 +206,12 @@ impl Runner<'_> {
         short
     }
 
-    fn keep(&self, ended: &Ended) -> Result<(), String> {
-        if !ended.ends.is_empty() || ended.cost > NanoUsd::default() {
-            self.journal.ended(&ended.ends, ended.cost)?;
-        }
-        let answered = ended.ends.iter().filter(|(_, end)| matches!(end, End::Answered(_))).count();
-        self.progress.update(&ended.model, |model| {
-            model.in_hand -= 1;
-            model.answered += answered;
-            model.answered_here += answered;
-            model.failed += ended.ends.len() - answered;
-            model.tokens += ended.tokens;
-            model.cost += ended.cost;
-        });
-        Ok(())
-    }
-
     /// One call to its end, made again as often as it may be.
     async fn call(&self, call: Call, held: NanoUsd, purse: &Mutex<Purse<'_>>) -> Ended {
         let model = self.experiment.run_of(call.items.first().copied().unwrap_or_default()).model.clone();
         let mut ended = Ended {
             model: model.clone(),
+            request: String::new(),
             held,
             cost: NanoUsd::default(),
             settled: NanoUsd::default(),
@@ -318,6 +287,7 @@ impl Runner<'_> {
         let mut guard = self.gateway.arrive(api);
         guard.set_caller(Some(Arc::clone(&guard.snapshot().callers.master)));
         let id = guard.id();
+        ended.request = id.to_string();
         let (journal, items) = (Arc::clone(&self.journal), call.items.clone());
         let (progress, model) = (Arc::clone(&self.progress), ended.model.clone());
         let on_sent = move || {

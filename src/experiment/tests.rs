@@ -215,7 +215,13 @@ async fn tried(
     let gateway = Arc::into_inner(assembled.gateway).expect("nobody else has it");
     let run = RunFolder::open(experiment, folder, false, clock.now()).expect("a folder");
     let finish = run.carry_on(experiment, gateway, Arc::default(), stop).await;
-    (finish, run.kept(experiment).expect("items"))
+    let mut kept = Vec::new();
+    let mut keep = |one| {
+        kept.push(one);
+        Ok(())
+    };
+    run.each(experiment, &mut keep).expect("items");
+    (finish, kept)
 }
 
 const PRICED: &str = "\

@@ -91,6 +91,7 @@ impl<'a> Taking<'a> {
     /// Says that it is there, and hears how far the others are. An error: it could not for so long that others may take over.
     pub(super) fn say(&mut self) -> Result<(), String> {
         let now = Instant::now();
+        self.next = now + SAID_EVERY.min(self.items.lease() / 4);
         if now.duration_since(self.said) >= self.items.lease() {
             return Err(
                 "stopped: for a whole lease this worker did not say that it is there, and others may hold what it took"
@@ -98,7 +99,6 @@ impl<'a> Taking<'a> {
             );
         }
         self.dry.clear();
-        self.next = now + SAID_EVERY.min(self.items.lease() / 4);
         match self.items.renew(&self.held) {
             Ok(counts) => {
                 (self.said, self.open) = (now, counts.open > 0);

@@ -366,6 +366,15 @@ impl BatchStore {
         self.read(|read| read.prepare(text)?.query_map([batch], |row| row.get(0))?.collect())
     }
 
+    /// The model that all lines ask; `None` where there are several, or no lines.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn only_model(&self, batch: &str) -> Result<Option<String>, String> {
+        let text = "SELECT min(model) FROM lines WHERE batch = ?1 GROUP BY batch HAVING min(model) = max(model)";
+        self.read(|read| read.query_row(text, [batch], |row| row.get(0)).optional())
+    }
+
     /// The next lines of a model without an end, behind the one with this number.
     ///
     /// # Errors
@@ -534,6 +543,8 @@ mod tests {
         assert_eq!(store.add_lines("x", &lines), Ok(vec![3]));
         assert_eq!(store.add_lines("y", &lines[..1]), Ok(vec![]), "another batch's names are its own");
         assert_eq!(store.models("x"), Ok(vec!["m".to_owned(), "n".to_owned()]));
+        assert_eq!((store.only_model("x"), store.only_model("none")), (Ok(None), Ok(None)));
+        assert_eq!(store.only_model("y"), Ok(Some("m".to_owned())));
         assert_eq!(store.waiting("x", "m", 1, 9), Ok(vec![line(4, "c", "m")]));
         let end = |place, answered, outcome: &str| LineEnd { place, answered, outcome: outcome.to_owned() };
         store.ended("x", &[end(1, true, "first"), end(2, false, "why")]).expect("kept");

@@ -12,9 +12,11 @@ use super::state_file;
 use crate::money::NanoUsd;
 
 /// What was paid is kept under this name, in billionths of a US dollar.
-pub(super) const PAID: &str = "paid_nano_usd";
+const PAID: &str = "paid_nano_usd";
 /// The version of the tables.
 const VERSION: u32 = 1;
+/// Items that are read at once: each may hold a long answer.
+pub(super) const PAGE: i64 = 64;
 const TABLES: &str = "
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE items (
@@ -60,6 +62,8 @@ impl ItemState {
 pub struct KeptItem {
     /// Its id.
     pub id: String,
+    /// Where it is in the order of the run's items.
+    pub place: u64,
     /// What it has come to.
     pub state: ItemState,
     /// How often it was sent.
@@ -106,13 +110,36 @@ pub trait Items: Send + Sync {
     ///
     /// # Errors
     /// It cannot be written.
-    fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, now_ms: u64) -> Result<(), String>;
+    fn ended(&self, ends: &[(&str, ItemState, String)], paid: &Paid<'_>, now_ms: u64) -> Result<(), String>;
 
-    /// Every item, in order.
+    /// The first items behind this place, in order, as many as are read at once: none where there are no more.
     ///
     /// # Errors
     /// It cannot be read.
-    fn items(&self) -> Result<Vec<KeptItem>, String>;
+    fn page(&self, after: Option<u64>) -> Result<Vec<KeptItem>, String>;
+
+    /// Every item, in order, a page in memory at a time.
+    ///
+    /// # Errors
+    /// It cannot be read, or what `each` says.
+    fn each(&self, each: &mut dyn FnMut(KeptItem) -> Result<(), String>) -> Result<(), String> {
+        let mut after = None;
+        loop {
+            let page = self.page(after)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.place);
+            page.into_iter().try_for_each(&mut *each)?;
+        }
+    }
+}
+
+/// What a call cost, under a name that no other call of its worker has: told twice, it counts once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Paid<'a> {
+    /// The call.
+    pub call: &'a str,
+    /// What was paid for it.
+    pub cost: NanoUsd,
 }
 
 /// The items of one run, in a file.
@@ -125,7 +152,11 @@ impl ItemStore {
     /// # Errors
     /// It is of another version, or cannot be written.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let opened = state_file::open(path, TABLES, VERSION);
+        let opened = state_file::open(path, TABLES, VERSION).and_then(|database| {
+            // Files that were begun earlier have none.
+            database.execute_batch("CREATE INDEX IF NOT EXISTS items_place ON items (place)")?;
+            Ok(database)
+        });
         opened.map(|database| Self(Mutex::new(database))).map_err(|fault| format!("{}: {fault}", path.display()))
     }
 
@@ -219,16 +250,17 @@ impl Items for ItemStore {
         changed.map_err(|fault| fault.to_string())
     }
 
-    fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, now_ms: u64) -> Result<(), String> {
+    /// What is told is never told again: who cannot write here ends.
+    fn ended(&self, ends: &[(&str, ItemState, String)], paid: &Paid<'_>, now_ms: u64) -> Result<(), String> {
         let end = || {
             let mut database = self.lock();
             let transaction = state_file::writing(&mut database)?;
-            if paid > NanoUsd::default() {
+            if paid.cost > NanoUsd::default() {
                 let before: Option<String> = transaction
                     .query_row("SELECT value FROM about WHERE name = ?1", [PAID], |row| row.get(0))
                     .optional()?;
                 let before: u64 = before.and_then(|text| text.parse().ok()).unwrap_or_default();
-                let sum = before.saturating_add(paid.0).to_string();
+                let sum = before.saturating_add(paid.cost.0).to_string();
                 transaction.execute("INSERT OR REPLACE INTO about VALUES (?1, ?2)", [PAID, &sum])?;
             }
             {
@@ -244,21 +276,22 @@ impl Items for ItemStore {
         end().map_err(|fault: Error| fault.to_string())
     }
 
-    fn items(&self) -> Result<Vec<KeptItem>, String> {
+    fn page(&self, after: Option<u64>) -> Result<Vec<KeptItem>, String> {
         let read = || {
             let database = self.lock();
-            let mut statement =
-                database.prepare("SELECT id, state, sent, changed_ms, outcome FROM items ORDER BY place, id")?;
+            let text = "SELECT id, place, state, sent, changed_ms, outcome FROM items WHERE place > ?1 ORDER BY place LIMIT ?2";
+            let mut statement = database.prepare(text)?;
             let item = |row: &rusqlite::Row<'_>| {
                 Ok(KeptItem {
                     id: row.get(0)?,
-                    state: ItemState::of(&row.get::<_, String>(1)?),
-                    sent: row.get(2)?,
-                    changed_ms: u64::try_from(row.get::<_, i64>(3)?).unwrap_or_default(),
-                    outcome: row.get(4)?,
+                    place: u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+                    state: ItemState::of(&row.get::<_, String>(2)?),
+                    sent: row.get(3)?,
+                    changed_ms: u64::try_from(row.get::<_, i64>(4)?).unwrap_or_default(),
+                    outcome: row.get(5)?,
                 })
             };
-            let items = statement.query_map([], item)?;
+            let items = statement.query_map(params![after.map_or(-1, whole), PAGE], item)?;
             items.collect::<Result<Vec<_>, _>>()
         };
         read().map_err(|fault: Error| fault.to_string())
@@ -274,6 +307,20 @@ fn whole(count: u64) -> i64 {
 mod tests {
     use super::*;
 
+    fn paid(cost: u64) -> Paid<'static> {
+        Paid { call: "of a test", cost: NanoUsd(cost) }
+    }
+
+    fn all(store: &ItemStore) -> Vec<KeptItem> {
+        let mut items = Vec::new();
+        let mut keep = |item| {
+            items.push(item);
+            Ok(())
+        };
+        store.each(&mut keep).expect("items");
+        items
+    }
+
     #[test]
     fn an_answer_stays_whatever_comes_later_and_a_sent_item_is_known_as_such() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -282,21 +329,31 @@ mod tests {
         store.begin(&[("name", "x")], ["b", "a", "c"].into_iter()).expect("begun");
         assert_eq!((store.any_sent(), store.paid()), (Ok(false), Ok(NanoUsd(0))));
         store.sent(&["b", "a"], 5).expect("sent");
-        store.ended(&[("b", ItemState::Answered, "1".to_owned())], NanoUsd(5), 6).expect("ended");
-        store.ended(&[], NanoUsd(2), 6).expect("paid for nothing");
+        store.ended(&[("b", ItemState::Answered, "1".to_owned())], &paid(5), 6).expect("ended");
+        store.ended(&[], &paid(2), 6).expect("paid for nothing");
         store
-            .ended(&[("b", ItemState::Failed, "2".to_owned()), ("c", ItemState::Failed, "3".to_owned())], NanoUsd(0), 7)
+            .ended(&[("b", ItemState::Failed, "2".to_owned()), ("c", ItemState::Failed, "3".to_owned())], &paid(0), 7)
             .expect("ended");
         drop(store);
         let store = ItemStore::open(&path).expect("the same store");
         assert_eq!((store.any_sent(), store.paid()), (Ok(true), Ok(NanoUsd(7))));
-        let items = store.items().expect("items");
+        let items = all(&store);
         let states: Vec<_> = items.iter().map(|item| (item.id.as_str(), item.state, item.outcome.as_deref())).collect();
         assert_eq!(
             states,
             [("b", ItemState::Answered, Some("1")), ("a", ItemState::Sent, None), ("c", ItemState::Failed, Some("3"))]
         );
         assert_eq!(store.retry_failed(), Ok(1));
-        assert_eq!(store.items().expect("items")[2].state, ItemState::Waiting);
+        assert_eq!(all(&store)[2].state, ItemState::Waiting);
+    }
+
+    #[test]
+    fn every_item_is_read_once_and_in_order_however_many_there_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = ItemStore::open(&folder.path().join("state.db")).expect("a store");
+        let ids: Vec<String> = (0..200).map(|number| format!("{:03}", 199 - number)).collect();
+        store.begin(&[], ids.iter().map(String::as_str)).expect("begun");
+        assert!(store.page(None).expect("a page").len() < ids.len(), "a page is not all of it");
+        assert_eq!(all(&store).into_iter().map(|item| item.id).collect::<Vec<_>>(), ids);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags};
 
 /// Each step makes the next version.
-pub(super) const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 6] = [
     "
 CREATE TABLE requests (
     id TEXT PRIMARY KEY, arrived_ms INTEGER NOT NULL, api TEXT NOT NULL, key TEXT, team TEXT, model_group TEXT, policy TEXT,
@@ -52,6 +52,14 @@ CREATE TABLE run_items (
     sent INTEGER NOT NULL DEFAULT 0, changed_ms INTEGER NOT NULL DEFAULT 0, worker TEXT, leased_ms INTEGER NOT NULL DEFAULT 0, outcome TEXT,
     PRIMARY KEY (run, id)) WITHOUT ROWID;
 CREATE INDEX run_items_place ON run_items (run, model, state, place);
+",
+    // What each call of a run cost, once however often it is told; and who works on a run.
+    "
+CREATE INDEX run_items_order ON run_items (run, place);
+CREATE TABLE run_paid (run TEXT NOT NULL, call TEXT NOT NULL, paid_nano_usd INTEGER NOT NULL, PRIMARY KEY (run, call)) WITHOUT ROWID;
+CREATE TABLE run_workers (
+    run TEXT NOT NULL, worker TEXT NOT NULL, begun_ms INTEGER NOT NULL, said_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+    PRIMARY KEY (run, worker)) WITHOUT ROWID;
 ",
 ];
 

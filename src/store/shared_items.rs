@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::items::{ItemState, Items, KeptItem, PAID};
+use super::items::{ItemState, Items, KeptItem, PAGE, Paid};
 use super::postgres::Postgres;
 use crate::money::NanoUsd;
 
 /// The server's time, in milliseconds.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// What was paid for a run. Earlier versions kept a sum beside it.
+pub(super) const PAID_BY_RUN: &str = "
+SELECT (coalesce((SELECT sum(paid_nano_usd) FROM run_paid WHERE run = $1), 0)
+    + coalesce((SELECT value::numeric FROM runs WHERE run = $1 AND name = 'paid_nano_usd'), 0))::bigint";
 
 /// The items of one run, and what one worker does with them.
 #[derive(Debug)]
@@ -117,7 +122,12 @@ impl SharedItems {
         let text = format!(
             "UPDATE run_items SET leased_ms = {NOW} + $3 WHERE run = $1 AND worker = $2 AND id = ANY($4) AND state IN ('waiting', 'sent')"
         );
+        let here = format!(
+            "INSERT INTO run_workers VALUES ($1, $2, {NOW}, {NOW}, {NOW} + $3)
+             ON CONFLICT (run, worker) DO UPDATE SET said_ms = excluded.said_ms, until_ms = excluded.until_ms"
+        );
         self.server.run(move |client| {
+            client.execute(&here, &[&run, &worker, &lease])?;
             client.execute(&text, &[&run, &worker, &lease, &held])?;
             let counted = client.query(
                 "SELECT model, count(*) FILTER (WHERE state = 'answered'), count(*) FILTER (WHERE state = 'failed'),
@@ -141,7 +151,11 @@ impl SharedItems {
     pub fn release(&self) -> Result<(), String> {
         let (run, worker) = (self.run.clone(), self.worker.clone());
         let text = "UPDATE run_items SET worker = NULL, leased_ms = 0 WHERE run = $1 AND worker = $2 AND state IN ('waiting', 'sent')";
-        self.server.run(move |client| client.execute(text, &[&run, &worker]).map(drop))
+        let gone = "UPDATE run_workers SET until_ms = 0 WHERE run = $1 AND worker = $2";
+        self.server.run(move |client| {
+            client.execute(text, &[&run, &worker])?;
+            client.execute(gone, &[&run, &worker]).map(drop)
+        })
     }
 
     /// Whether another worker holds anything.
@@ -176,8 +190,9 @@ impl Items for SharedItems {
     }
 
     fn paid(&self) -> Result<NanoUsd, String> {
-        let text = self.about(PAID)?.unwrap_or_default();
-        Ok(NanoUsd(text.parse().unwrap_or_default()))
+        let run = self.run.clone();
+        let paid = self.server.run(move |client| client.query_one(PAID_BY_RUN, &[&run])?.try_get::<_, i64>(0));
+        Ok(NanoUsd(u64::try_from(paid?).unwrap_or_default()))
     }
 
     fn sent(&self, ids: &[&str], _now_ms: u64) -> Result<(), String> {
@@ -196,7 +211,8 @@ impl Items for SharedItems {
         self.server.run(move |client| client.execute(text, &[&run]).map(|rows| usize::try_from(rows).unwrap_or(0)))
     }
 
-    fn ended(&self, ends: &[(&str, ItemState, String)], paid: NanoUsd, _now_ms: u64) -> Result<(), String> {
+    /// The answer to a commit may be lost, and the ends told again: what was paid has its call's name, and an answer stays.
+    fn ended(&self, ends: &[(&str, ItemState, String)], paid: &Paid<'_>, _now_ms: u64) -> Result<(), String> {
         let (run, worker) = (self.run.clone(), self.worker.clone());
         let mut lists: [Vec<String>; 3] = Default::default();
         for (id, state, outcome) in ends {
@@ -205,40 +221,40 @@ impl Items for SharedItems {
             // Postgres takes no text with this letter in it, and JSON writes it with others.
             lists[2].push(outcome.replace('\0', ""));
         }
-        let paid = i64::try_from(paid.0).unwrap_or(i64::MAX);
+        let call = format!("{} {}", self.worker, paid.call);
+        let paid = i64::try_from(paid.cost.0).unwrap_or(i64::MAX);
         // Somebody else's failure is no end of what is not his any more.
         let end = format!(
-            "UPDATE run_items AS item SET state = told.state, outcome = told.outcome, changed_ms = {NOW}
+            "UPDATE run_items AS item SET state = told.state, outcome = told.outcome, changed_ms = {NOW}, worker = $5
              FROM unnest($2::text[], $3::text[], $4::text[]) AS told (id, state, outcome)
              WHERE run = $1 AND item.id = told.id AND item.state <> 'answered' AND (told.state = 'answered' OR item.worker = $5)"
         );
-        let add = format!(
-            "INSERT INTO runs VALUES ($1, '{PAID}', $2::bigint::text)
-             ON CONFLICT (run, name) DO UPDATE SET value = (runs.value::bigint + excluded.value::bigint)::text"
-        );
+        let add = "INSERT INTO run_paid VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         self.server.run(move |client| {
             let mut transaction = client.transaction()?;
             transaction.execute(&end, &[&run, &lists[0], &lists[1], &lists[2], &worker])?;
             if paid > 0 {
-                transaction.execute(&add, &[&run, &paid])?;
+                transaction.execute(add, &[&run, &call, &paid])?;
             }
             transaction.commit()
         })
     }
 
-    fn items(&self) -> Result<Vec<KeptItem>, String> {
+    fn page(&self, after: Option<u64>) -> Result<Vec<KeptItem>, String> {
         let run = self.run.clone();
+        let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
         self.server.run(move |client| {
-            let text =
-                "SELECT id, state, sent, changed_ms, outcome FROM run_items WHERE run = $1 ORDER BY place, id COLLATE \"C\"";
-            let rows = client.query(text, &[&run])?;
+            let text = "SELECT id, place, state, sent, changed_ms, outcome FROM run_items
+                 WHERE run = $1 AND place > $2 ORDER BY place LIMIT $3";
+            let rows = client.query(text, &[&run, &after, &PAGE])?;
             let item = |row: &postgres::Row| {
                 Ok(KeptItem {
                     id: row.try_get(0)?,
-                    state: ItemState::of(row.try_get(1)?),
-                    sent: row.try_get::<_, i64>(2).map(|sent| u32::try_from(sent).unwrap_or(u32::MAX))?,
-                    changed_ms: u64::try_from(row.try_get::<_, i64>(3)?).unwrap_or_default(),
-                    outcome: row.try_get(4)?,
+                    place: u64::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default(),
+                    state: ItemState::of(row.try_get(2)?),
+                    sent: row.try_get::<_, i64>(3).map(|sent| u32::try_from(sent).unwrap_or(u32::MAX))?,
+                    changed_ms: u64::try_from(row.try_get::<_, i64>(4)?).unwrap_or_default(),
+                    outcome: row.try_get(5)?,
                 })
             };
             rows.iter().map(item).collect()

@@ -78,12 +78,18 @@ def test_a_batch_from_its_file_to_its_replies(running):
     batch = until(client, batch, lambda batch: batch.status in ("completed", "failed"))
     counts = batch.request_counts
     assert (batch.status, counts.total, counts.completed, counts.failed) == ("completed", 30, 30, 0), batch
+    assert batch.model == "quick"
     assert batch.in_progress_at and batch.finalizing_at and batch.completed_at and batch.error_file_id is None
     replies = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
     assert [line["custom_id"] for line in replies] == [f"line-{place}" for place in range(30)]
     for line in replies:
         reply = openai.types.chat.ChatCompletion.model_validate(line["response"]["body"])
         assert reply.choices[0].message.content and line["error"] is None
+    used = [line["response"]["body"]["usage"] for line in replies]
+    assert batch.usage.input_tokens == sum(one["prompt_tokens"] for one in used) > 0
+    assert batch.usage.output_tokens == sum(one["completion_tokens"] for one in used) > 0
+    assert batch.usage.total_tokens == sum(one["total_tokens"] for one in used)
+    assert batch.usage.input_tokens_details.cached_tokens == batch.usage.output_tokens_details.reasoning_tokens == 0
     second = begin(client, [*lines("quick", 1), *lines("nobody", 2)])
     second = until(client, second, lambda batch: batch.status == "failed")
     assert [(error.line, error.code) for error in second.errors.data] == [(2, "model_not_found"), (3, "model_not_found")]

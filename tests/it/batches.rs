@@ -315,9 +315,21 @@ async fn a_batch_is_its_key_s_from_its_file_to_its_replies() {
     let done = one.until(&id, &["completed", "failed"]).await;
     assert_eq!(done["request_counts"], json!({"total": 3, "completed": 2, "failed": 1}), "{done:#}");
     assert_eq!(done["metadata"], json!({"a": "b"}));
+    assert_eq!(done["model"], "m", "all its lines ask it");
     let replies = one.content(&done["output_file_id"]).await;
     let names: Vec<&str> = replies.iter().filter_map(|row| row["custom_id"].as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+    let used =
+        |name: &str| -> u64 { replies.iter().filter_map(|row| row["response"]["body"]["usage"][name].as_u64()).sum() };
+    let (input, output) = (used("prompt_tokens"), used("completion_tokens"));
+    assert!(input > 0 && output > 0, "{replies:#?}");
+    assert_eq!(
+        done["usage"],
+        json!({
+            "input_tokens": input, "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": input + output
+        })
+    );
     assert_eq!(one.content(&done["error_file_id"]).await[0]["response"]["status_code"], 400);
     // Another key sees nothing of it, nor does the master.
     for other in [&two, &Client(&gateway, "sk-master-of-tests")] {
@@ -352,6 +364,7 @@ async fn a_batch_with_bad_lines_fails_and_one_is_cancelled() {
         failed["errors"]["data"].as_array().expect("errors").iter().map(|error| error["line"].as_u64()).collect();
     assert_eq!(lines, [Some(2), Some(3)], "{failed:#}");
     assert_eq!(failed["request_counts"]["total"], 0);
+    assert_eq!((&failed["model"], &failed["usage"]), (&Value::Null, &Value::Null));
     // A request a minute: it would take an hour.
     let input: String = (0..60).map(|at| chat_line(&format!("l{at}"), "slow")).collect();
     let id = one.begin(&input).await;

@@ -128,3 +128,98 @@ fn nothing_is_sent_where_the_plan_says_that_it_cannot_be() {
     let changed = witgate(path, &["run", "large.yaml"]);
     assert!(text(&changed).contains("holds results of another experiment"), "{}", text(&changed));
 }
+
+/// An experiment over a simulated model, `texts` of them.
+fn simulated(folder: &Path, texts: usize, model: &str, more: &str) {
+    let config = format!(
+        "model_list:\n- {{model_name: a, litellm_params: {{model: simulated/a, input_cost_per_token: 0.001, output_cost_per_token: 0.001, simulated: {{{model}}}}}}}\n\
+         router_settings: {{num_retries: 0, allowed_fails: 1000, cooldown_time: 0}}\nwitgate: {{ledger: {{file: ledger.db}}}}\n"
+    );
+    std::fs::write(folder.join("gateway.yaml"), config).expect("written");
+    let texts: Vec<String> = (0..texts).map(|number| format!("{{\"text\": \"text {number}\"}}\n")).collect();
+    std::fs::write(folder.join("texts.jsonl"), texts.concat()).expect("written");
+    let file = format!(
+        "config: gateway.yaml\ninputs: {{jsonl: texts.jsonl}}\nprompt: {{user: \"{{{{text}}}}\"}}\nmatrix: {{models: [a]}}\noutput: out\n{more}"
+    );
+    std::fs::write(folder.join("e.yaml"), file).expect("written");
+}
+
+/// Requests that the ledger has of an experiment.
+fn requests(folder: &Path) -> u64 {
+    let spent = text(&witgate(folder, &["spend", "--ledger", "ledger.db", "--by", "tag", "--format", "json"]));
+    let spent: Value = serde_json::from_str(&spent).unwrap_or_else(|fault| panic!("{fault}: {spent}"));
+    spent[0]["requests"].as_u64().unwrap_or_default()
+}
+
+fn answered(folder: &Path) -> usize {
+    let told = text(&witgate(folder, &["runs", "."]));
+    let count = told.split_once("/30 answered").and_then(|(before, _)| before.rsplit(' ').next());
+    count.and_then(|count| count.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn after_an_interrupt_the_same_command_goes_on_and_nothing_is_asked_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    simulated(
+        folder,
+        30,
+        "ttft_ms: 100, ttft_sigma: 0, tokens_per_second: 100000, output_tokens: 5",
+        "concurrency: 2\n",
+    );
+    let mut run = Command::new(env!("CARGO_BIN_EXE_witgate"));
+    let run = run.current_dir(folder).args(["run", "e.yaml"]).env("XDG_STATE_HOME", folder.join("state"));
+    let run = run.stdout(std::process::Stdio::piped()).spawn().expect("the binary runs");
+    crate::support::until("it has answers", || answered(folder) > 3).await;
+    let process = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it is told to stop");
+    let ended = run.wait_with_output().expect("it ends");
+    let told = text(&ended);
+    assert_eq!(ended.status.code(), Some(3), "{told}");
+    assert!(
+        told.contains("stopping: what was sent is waited for") && told.contains("the same command goes on"),
+        "{told}"
+    );
+    let before = rows(&folder.join("out")).len();
+    assert!((3..30).contains(&before), "{before}");
+    assert!(folder.join("out/report.html").exists() && folder.join("out/manifest.json").exists());
+    let again = witgate(folder, &["run", "e.yaml"]);
+    assert!(again.status.success() && text(&again).contains("30 of 30 answered"), "{}", text(&again));
+    assert_eq!((rows(&folder.join("out")).len(), requests(folder)), (30, 30));
+}
+
+#[tokio::test]
+async fn what_failed_rests_until_it_is_asked_for_and_a_run_in_the_background_is_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    simulated(folder, 30, "error_rate: 0.5, ttft_ms: 0, tokens_per_second: 0, output_tokens: 5", "retries: 0\n");
+    // What its plan says that it cannot be is said here, and not in a log.
+    let refused = witgate(folder, &["run", "e.yaml", "--detach"]);
+    assert!(!refused.status.success() && text(&refused).contains("nothing was sent"), "{}", text(&refused));
+    let detached = witgate(folder, &["run", "e.yaml", "--detach", "--anyway"]);
+    assert!(detached.status.success() && text(&detached).contains("goes on in the background"), "{}", text(&detached));
+    let log = || std::fs::read_to_string(folder.join("out/run.log")).unwrap_or_default();
+    crate::support::until("it ends", || log().contains("results and report.html in")).await;
+    let first = requests(folder);
+    let dead = || std::fs::read_to_string(folder.join("out/dead-letter.jsonl")).expect("dead letters").lines().count();
+    let failed = dead();
+    assert!(
+        failed > 0 && failed + rows(&folder.join("out")).len() == 30 && first == 30,
+        "{failed}, {first}: {}",
+        log()
+    );
+    crate::support::until("it let go of its folder", || text(&witgate(folder, &["runs", "."])).contains("lies still"))
+        .await;
+    let again = witgate(folder, &["run", "e.yaml"]);
+    assert_eq!((again.status.code(), dead(), requests(folder)), (Some(3), failed, first), "{}", text(&again));
+    let retried = witgate(folder, &["run", "e.yaml", "--retry-failed"]);
+    let left = dead();
+    assert!(left < failed && requests(folder) == first + failed as u64, "{left} of {failed}: {}", text(&retried));
+    assert_eq!(left + rows(&folder.join("out")).len(), 30);
+    // Replies that came to nothing were paid for too, and what tells of the run tells of them.
+    let spent = text(&witgate(folder, &["spend", "--ledger", "ledger.db", "--by", "tag", "--format", "json"]));
+    let spent: Value = serde_json::from_str(&spent).expect("JSON");
+    let paid = format!("${}", spent[0]["cost_usd"].as_f64().expect("a cost"));
+    let told = text(&witgate(folder, &["runs", "."]));
+    assert!(told.contains(&paid) && text(&retried).contains(&paid), "{paid}: {told}{}", text(&retried));
+}

@@ -48,3 +48,4 @@ mod transport;
 mod vendors;
 mod waiting;
 mod wildcards;
+mod workers;

@@ -1,6 +1,7 @@
 //! What several tests share.
 
 pub(crate) mod gateway;
+pub(crate) mod postgres;
 pub(crate) mod upstream;
 pub(crate) mod virtual_time;
 

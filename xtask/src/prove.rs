@@ -13,6 +13,7 @@ mod languages;
 mod ledger;
 mod limits;
 mod postgres;
+mod redis;
 mod reload;
 mod replay;
 mod rollout;
@@ -60,8 +61,8 @@ cargo xtask prove shared
 
   experiments: plans against runs on virtual time, alone and in batches, with one to four keys: time, cost, tokens, refusals, the share
   of the limit that is used while calls wait, and what each recommendation gains; runs over HTTP against their plans, with and
-  without faults (the share is only shown); one that is killed at ten random moments and started again until it is done, and one of two workers
-  that is killed, by the provider's own count.
+  without faults; one that is killed at ten random moments and started again until it is done; one of two workers that is killed, by the
+  provider's own count, and two that share one limit through Redis. What cannot be proved, for lack of a server, is told at the end.
 
   shared: the same over real sockets in windows of six seconds: one gateway, two that share a Redis server, and two whose server is
   killed and started again.

@@ -268,3 +268,40 @@ fn an_encrypted_line_is_one_to_the_server_that_is_meant() {
     assert_eq!(known.run(|client| client.query_one(is_encrypted, &[])?.try_get(0)), Ok(true));
     Ledger::connect(&named).unwrap().keys().load().unwrap();
 }
+
+#[test]
+fn what_a_call_of_a_shared_run_cost_counts_once_however_often_it_is_told() {
+    let Some(server) = Server::start() else { return };
+    let open = |worker: &str| {
+        SharedItems::open(&server.url(), "run".to_owned(), worker.to_owned(), Duration::from_secs(60)).unwrap()
+    };
+    let (one, other) = (open("one"), open("other"));
+    let items = (0..150).map(|number| format!("{:03}", 149 - number)).collect::<Vec<_>>();
+    one.begin(&[("name", "x")], items.iter().map(|id| (id.as_str(), "m"))).unwrap();
+    assert_eq!(one.take("m", 2).unwrap(), items[..2]);
+    let answered = |id: &'static str, answer: &str| [(id, ItemState::Answered, answer.to_owned())];
+    // The answer to the first commit was lost, and so it is told again.
+    for _ in 0..2 {
+        one.ended(&answered("149", "1"), &Paid { call: "call", cost: NanoUsd(5) }, 0).unwrap();
+    }
+    // Another's call is another call, and its answer is too late.
+    other.ended(&answered("149", "2"), &Paid { call: "call", cost: NanoUsd(7) }, 0).unwrap();
+    assert_eq!((one.paid(), other.paid()), (Ok(NanoUsd(12)), Ok(NanoUsd(12))));
+    let mut read = Vec::new();
+    let mut keep = |item: KeptItem| {
+        read.push((item.id, item.outcome));
+        Ok(())
+    };
+    one.each(&mut keep).unwrap();
+    assert_eq!(read.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), items);
+    assert_eq!(read[0].1.as_deref(), Some("1"));
+    one.renew(&items[1..2]).unwrap();
+    other.renew(&[]).unwrap();
+    other.release().unwrap();
+    let runs = shared_runs(&server.url(), Some("run")).unwrap();
+    let [run] = &runs[..] else { panic!("{runs:?}") };
+    assert_eq!((run.name.as_str(), run.items, run.answered, run.paid), ("x", 150, 1, NanoUsd(12)));
+    let workers: Vec<_> = run.workers.iter().map(|worker| (worker.name.as_str(), worker.gone, worker.holds)).collect();
+    assert_eq!(workers, [("one", false, 1), ("other", true, 0)]);
+    assert_eq!(shared_runs(&server.url(), Some("none")), Ok(Vec::new()));
+}

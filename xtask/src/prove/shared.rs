@@ -5,14 +5,15 @@ mod budget;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::limits::{figure, sizes};
+use super::redis::Redis;
 use crate::bench::client::Client;
 use crate::bench::watch::now;
 use crate::say;
@@ -55,7 +56,7 @@ struct Outcome {
 pub(super) fn prove(root: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|problem| problem.to_string())?;
-    let redis = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let redis = Redis::is_installed();
     if !redis {
         say("SKIPPED: no redis-server is installed, so that gateways which share limits are not tried");
     }
@@ -96,8 +97,8 @@ async fn run(root: &Path, count: usize, killed: bool) -> Result<Outcome, String>
     let folder = tempfile::tempdir().map_err(|problem| problem.to_string())?;
     let binary = root.join("target/debug/witgate");
     let (provider, at) = provider(&binary, &folder)?;
-    let mut redis = if count > 1 { Some(Redis::new(&folder)?) } else { None };
-    let port = redis.as_ref().map(|redis| redis.port);
+    let mut redis = if count > 1 { Some(Redis::start(folder.path())?) } else { None };
+    let port = redis.as_ref().map(Redis::port);
     let config = folder.path().join("config.yaml");
     std::fs::write(&config, configuration(at, port)).map_err(|problem| problem.to_string())?;
     let gateways = (0..count).map(|number| gateway(&binary, &folder, &config, number));
@@ -112,7 +113,7 @@ async fn run(root: &Path, count: usize, killed: bool) -> Result<Outcome, String>
     let clients: Vec<_> = clients.collect();
     if let Some(redis) = redis.as_mut().filter(|_| killed) {
         tokio::time::sleep(KILLED).await;
-        redis.process = None;
+        redis.kill();
         tokio::time::sleep(GONE).await;
         redis.begin()?;
     }
@@ -189,36 +190,4 @@ fn listening(mut command: Command, log: &Path) -> Result<(Process, SocketAddr), 
     address
         .map(|address| (process, address))
         .ok_or_else(|| format!("a process did not start:\n{}", std::fs::read_to_string(log).unwrap_or_default()))
-}
-
-/// A server of its own.
-struct Redis {
-    folder: PathBuf,
-    port: u16,
-    process: Option<Process>,
-}
-
-impl Redis {
-    fn new(folder: &TempDir) -> Result<Self, String> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.map_err(|problem| problem.to_string())?.port();
-        let mut redis = Self { folder: folder.path().to_owned(), port, process: None };
-        redis.begin()?;
-        Ok(redis)
-    }
-
-    fn begin(&mut self) -> Result<(), String> {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        let child = command.current_dir(&self.folder).stdout(Stdio::null()).spawn();
-        self.process = Some(Process(child.map_err(|problem| format!("redis-server: {problem}"))?));
-        let began = now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            if began.elapsed() > Duration::from_secs(10) {
-                return Err("redis-server does not answer".to_owned());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
 }
