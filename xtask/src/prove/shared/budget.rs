@@ -22,9 +22,9 @@ const CONFIG: &str = "model_list:\n\
 /// Spends all of it, and says how much came of it.
 pub(super) async fn prove(root: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|problem| problem.to_string())?;
-    let redis = Redis::new(&folder)?;
+    let redis = Redis::start(folder.path())?;
     let config = folder.path().join("config.yaml");
-    let text = CONFIG.replace("PORT", &redis.port.to_string());
+    let text = CONFIG.replace("PORT", &redis.port().to_string());
     std::fs::write(&config, text).map_err(|problem| problem.to_string())?;
     let binary = root.join("target/debug/witgate");
     let gateways = [gateway(&binary, &folder, &config, 0)?, gateway(&binary, &folder, &config, 1)?];
