@@ -39,7 +39,8 @@ pub use settings::{
     QueueSettings, ServerSettings, Settings, TeamSpec,
 };
 
-use crate::catalog::Supports;
+use crate::catalog::{Deployment, Origin, Supports};
+use crate::format::Quirks;
 use crate::money::Prices;
 use reader::Reader;
 use shape::Shape;
@@ -154,6 +155,19 @@ pub fn known_model(provider: &str, model: &str) -> KnownModel {
         max_output_tokens: row.and_then(|row| row.max_output),
         api_version: models::api_version(provider, model).map(str::to_owned),
         supports: row.map(models::Model::supports).unwrap_or_default(),
+    }
+}
+
+/// What the provider of a deployment takes otherwise with `model`, one of those that the deployment stands for.
+#[must_use]
+pub fn quirks_with(deployment: &Deployment, model: &str) -> &'static Quirks {
+    let found = providers::find(model, Some(deployment.provider.as_str()), None);
+    match (found, &deployment.origin) {
+        (providers::Found::Spoken(row, _), Origin::Http(_)) if !row.older.is_empty() => {
+            row.quirks_at(deployment.api_version.as_deref(), model)
+        }
+        (providers::Found::Spoken(row, _), Origin::Http(address)) => row.quirks_at_address(address, model),
+        _ => deployment.quirks,
     }
 }
 

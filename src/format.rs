@@ -3,7 +3,7 @@
 //! Both are pure: bytes in, canonical types out, and back. No clock, no network; origin and authorisation are added by the
 //! host after `encode`, so that neither a native format nor a component can redirect a request or use a key. What is true of
 //! one format alone stands behind its trait: nobody outside its folder asks which one it is. A new format is a folder, its
-//! fixtures, and its line in one or both of the lists below.
+//! fixtures, and its family in the one list below; ARCHITECTURE.md goes through it.
 
 use std::fmt;
 
@@ -21,6 +21,7 @@ mod bedrock;
 mod call_id;
 mod framing;
 mod gemini;
+mod in_path;
 mod in_words;
 mod json;
 mod meant;
@@ -40,20 +41,33 @@ mod write;
 mod tests;
 
 pub use anthropic::Anthropic;
-pub use bedrock::Bedrock;
-pub use gemini::Gemini;
 pub use meant::lost;
 #[cfg(test)]
 pub(crate) use meant::meant;
-pub use openai::{Azure, Completions, Embeddings, OpenAi, Responses};
+pub use openai::{Embeddings, OpenAi};
 pub use quirks::{NO_QUIRKS, Quirks};
 pub use rate_limits::limit_in_words;
 
-/// The APIs clients may speak, the most particular first: the last one answers whoever speaks none.
-pub const CLIENT_APIS: [&dyn ClientApi; 6] = [&Anthropic, &Gemini, &Responses, &Completions, &Embeddings, &OpenAi];
+/// What one folder has to offer.
+struct Family {
+    /// The APIs clients may speak, the most particular first.
+    clients: &'static [&'static dyn ClientApi],
+    /// The formats providers may speak.
+    providers: &'static [&'static dyn ProviderFormat],
+}
+
+/// Every family. The last API of the last one answers whoever speaks none.
+static FAMILIES: [Family; 4] = [anthropic::FAMILY, gemini::FAMILY, bedrock::FAMILY, openai::FAMILY];
+
+/// The APIs clients may speak, the most particular first.
+pub fn client_apis() -> impl Iterator<Item = &'static dyn ClientApi> {
+    FAMILIES.iter().flat_map(|family| family.clients).copied()
+}
 
 /// The formats providers may speak.
-pub const PROVIDER_FORMATS: [&dyn ProviderFormat; 5] = [&OpenAi, &Azure, &Anthropic, &Gemini, &Bedrock];
+pub fn provider_formats() -> impl Iterator<Item = &'static dyn ProviderFormat> {
+    FAMILIES.iter().flat_map(|family| family.providers).copied()
+}
 
 /// The format and the API that our own requests and simulated models have.
 #[must_use]
@@ -64,7 +78,7 @@ pub fn own() -> (&'static dyn ProviderFormat, &'static dyn ClientApi) {
 /// The format with this name, as `data/providers.json` has it.
 #[must_use]
 pub fn provider_format(name: &str) -> Option<&'static dyn ProviderFormat> {
-    PROVIDER_FORMATS.into_iter().find(|format| format.name() == name)
+    provider_formats().find(|format| format.name() == name)
 }
 
 /// A request in the words that policies of the provider role read, whatever API it came through: `OpenAI`'s.
@@ -84,13 +98,13 @@ pub fn refusal_of(status: u16, headers: &HeaderMap, words: AttemptFault) -> Atte
 /// The API whose words answer a request: the one it speaks, else the one most clients read.
 #[must_use]
 pub fn spoken_at(path: &str, headers: &HeaderMap) -> &'static dyn ClientApi {
-    CLIENT_APIS.into_iter().find(|api| api.speaks_at(path, headers)).unwrap_or(&OpenAi)
+    client_apis().find(|api| api.speaks_at(path, headers)).unwrap_or(&OpenAi)
 }
 
 /// The API and operation that a path asks for.
 #[must_use]
 pub fn operation_at(path: &str) -> Option<(&'static dyn ClientApi, Operation)> {
-    CLIENT_APIS.into_iter().find_map(|api| Some((api, api.operation(path)?)))
+    client_apis().find_map(|api| Some((api, api.operation(path)?)))
 }
 
 /// What a client asks for.

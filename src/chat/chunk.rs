@@ -46,6 +46,8 @@ pub enum Delta {
     Reasoning(String),
     /// The provider's signature under the thinking so far.
     ReasoningSignature(String),
+    /// Thinking that the provider hides, whole: opaque, and wanted back.
+    RedactedReasoning(String),
     /// A tool call begins.
     ToolCall {
         /// Its place among the reply's tool calls, from 0.

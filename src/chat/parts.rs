@@ -23,11 +23,15 @@ impl PartsOfDeltas {
         match (delta, last) {
             (Delta::Text(more), Some(PartKind::Text(text)))
             | (Delta::Refusal(more), Some(PartKind::Refusal(text)))
-            | (Delta::Reasoning(more), Some(PartKind::Reasoning { text, .. })) => text.push_str(&more),
+            | (Delta::Reasoning(more), Some(PartKind::Reasoning { text, signature: None })) => text.push_str(&more),
             (Delta::ToolArguments { index, fragment }, _) => self.arguments(index, &fragment),
             (Delta::Text(text), _) => self.begin(PartKind::Text(text)),
             (Delta::Refusal(text), _) => self.begin(PartKind::Refusal(text)),
             (Delta::Reasoning(text), _) => self.begin(PartKind::Reasoning { text, signature: None }),
+            (Delta::ReasoningSignature(proof), Some(PartKind::Reasoning { signature: signature @ None, .. })) => {
+                *signature = Some(proof);
+            }
+            (Delta::RedactedReasoning(data), _) => self.begin(PartKind::redacted_reasoning(&data)),
             (Delta::ToolCall { index, id, name }, _) => {
                 self.calls.push((index, self.parts.len()));
                 self.begin(PartKind::ToolCall { id, name, arguments: String::new() });

@@ -203,6 +203,9 @@ impl From<PartKind> for Part {
     }
 }
 
+/// The type of a part of hidden thinking.
+const REDACTED: &str = "redacted_thinking";
+
 /// The kinds of content that more than one dialect knows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PartKind {
@@ -242,6 +245,19 @@ pub enum PartKind {
 }
 
 impl PartKind {
+    /// Thinking that its provider hides, under the name that clients of every dialect bring it back by.
+    #[must_use]
+    pub fn redacted_reasoning(data: &str) -> Self {
+        Self::Other(serde_json::json!({"type": REDACTED, "data": data}))
+    }
+
+    /// The thinking that its provider hides, where it is such.
+    #[must_use]
+    pub fn redacted(&self) -> Option<&str> {
+        let Self::Other(value) = self else { return None };
+        (value.get("type")? == REDACTED).then(|| value.get("data")?.as_str()).flatten()
+    }
+
     /// Bytes of its words: what a tokenizer would see of it.
     #[must_use]
     pub fn length(&self) -> usize {

@@ -1,6 +1,7 @@
 //! What is publicly known of models: windows, bounds and prices, as data (`data/models.json`). A configuration
 //! that says something itself always wins.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -113,8 +114,18 @@ struct Table {
 static TABLE: LazyLock<Table> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../data/models.json")).unwrap_or_default());
 
+/// A model's name as its maker writes it: clouds put its date, or what stands for the newest, behind an `@`.
+pub(super) fn plain(model: &str) -> Cow<'_, str> {
+    match model.split_once('@') {
+        Some((name, "default" | "latest")) => Cow::Borrowed(name),
+        Some((name, date)) => Cow::Owned(format!("{name}-{date}")),
+        None => Cow::Borrowed(model),
+    }
+}
+
 /// A provider's model.
 pub(super) fn of_provider(provider: &str, model: &str) -> Option<&'static Model> {
+    let model = plain(model);
     TABLE.models.iter().find(|row| row.provider == provider && row.name == model)
 }
 
@@ -131,6 +142,7 @@ pub(super) fn named(name: &str) -> Option<&'static Model> {
 
 /// The version of the provider's API this model needs; `None` is the newest its format knows.
 pub(super) fn api_version(provider: &str, model: &str) -> Option<&'static str> {
+    let model = plain(model);
     let mut rows = TABLE.api_versions.by_prefix.iter();
     rows.find(|row| row.provider == provider && model.starts_with(&row.prefix)).map(|row| row.version.as_str())
 }
@@ -176,6 +188,8 @@ mod tests {
         let newer = ["claude-opus-4-7", "claude-opus-4-8", "claude-sonnet-5", "claude-haiku-5-5", "claude-fable-5"];
         assert!(newer.iter().all(|model| api_version("anthropic", model).is_none()));
         assert_eq!(api_version("openai", "claude-3"), None);
+        assert_eq!(api_version("anthropic", "claude-opus-4@20250514"), Some("2023-06-01"));
+        assert_eq!(api_version("anthropic", "claude-opus-5-5@default"), None);
     }
 
     #[test]
@@ -195,5 +209,7 @@ mod tests {
         assert_eq!((prices.base.input.0, prices.base.output.0), (1_000_000_000, 5_000_000_000));
         assert_eq!(named("claude-haiku-4-5"), Some(model));
         assert_eq!(model.max_input, Some(200_000));
+        let dated = of_provider("anthropic", "claude-haiku-4-5@20251001");
+        assert!(dated.is_some_and(|dated| dated.prices() == model.prices()));
     }
 }

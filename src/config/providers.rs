@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use http::HeaderName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -67,9 +68,19 @@ pub(super) struct Provider {
     /// Whose prices and windows its models have in the table of models; its own unless said.
     #[serde(default)]
     pub(super) models_of: Option<String>,
-    /// What the names of its models that are spoken begin with.
+    /// What the names of its models begin with; empty where they begin with anything. A provider that has models of several formats has a
+    /// row for each.
     #[serde(default)]
-    pub(super) only_models: Option<String>,
+    only_models: Vec<String>,
+    /// Another row, whose quirks it has beside its own.
+    #[serde(default)]
+    like: Option<String>,
+    /// The header that it wants its key in, where that is not the format's.
+    #[serde(default, deserialize_with = "header")]
+    pub(super) key_header: Option<HeaderName>,
+    /// Whether a version in its address is left out: it is asked without one.
+    #[serde(default)]
+    pub(super) undated: bool,
     /// What differs from LiteLLM.
     #[serde(default)]
     pub(super) note: Option<String>,
@@ -109,7 +120,23 @@ fn named_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static d
     format::provider_format(&name).ok_or_else(|| D::Error::custom(format!("no format is named `{name}`")))
 }
 
+fn header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HeaderName>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
 impl Provider {
+    /// Whether it has a model of this name.
+    fn has(&self, model: &str) -> bool {
+        self.only_models.is_empty() || self.only_models.iter().any(|beginning| model.starts_with(beginning.as_str()))
+    }
+
+    /// What the names of the models begin with that are spoken under its name, where that does not include `model`.
+    pub(super) fn unspoken(&self, model: &str) -> Option<String> {
+        let rows = || TABLE.providers.iter().filter(|row| row.name == self.name);
+        let beginnings = || rows().flat_map(|row| &row.only_models).map(|beginning| format!("`{beginning}…`"));
+        (!rows().any(|row| row.has(model))).then(|| beginnings().collect::<Vec<_>>().join(", "))
+    }
+
     /// The provider whose rows of the table of models are its own.
     pub(super) fn models_of(&self) -> &str {
         self.models_of.as_deref().unwrap_or(&self.name)
@@ -140,16 +167,20 @@ impl Provider {
 
     /// Its quirks with one of its models. Whoever imitates another and says nothing else takes what all that imitate take.
     pub(super) fn quirks_of(&'static self, model: &str) -> &'static Quirks {
-        // Clouds write vendors and regions before a model's name.
+        // Clouds write vendors and regions before a model's name, and its date in a way of their own.
+        let model = &*models::plain(model);
         let begins = |beginning: &String| {
             model.starts_with(beginning.as_str())
                 || model.match_indices(['.', '/']).any(|(at, _)| model[at + 1..].starts_with(beginning.as_str()))
         };
-        if let Some(of) = self.models.iter().find(|of| of.beginnings.iter().any(begins)) {
+        let like = self.like.as_deref().and_then(|name| TABLE.providers.iter().find(|row| row.name == name));
+        let rows = || std::iter::once(self).chain(like);
+        if let Some(of) = rows().flat_map(|row| &row.models).find(|of| of.beginnings.iter().any(begins)) {
             return &of.quirks;
         }
         let imitates = self.format.name() == TABLE.imitated && self.policy.is_none();
-        self.quirks.as_ref().unwrap_or(if imitates { &TABLE.imitators } else { &NO_QUIRKS })
+        let own = rows().find_map(|row| row.quirks.as_ref());
+        own.unwrap_or(if imitates { &TABLE.imitators } else { &NO_QUIRKS })
     }
 
     /// Its quirks with one of its models at this address. A host below its own is its own: those of its regions.
@@ -249,7 +280,8 @@ fn named(provider: &str, model: &str) -> Found {
     if provider == SIMULATED {
         return Found::Simulated(model.to_owned());
     }
-    if let Some(row) = TABLE.providers.iter().find(|row| row.name == provider) {
+    let rows = || TABLE.providers.iter().filter(|row| row.name == provider);
+    if let Some(row) = rows().find(|row| row.has(model)).or_else(|| rows().next()) {
         return Found::Spoken(row, model.to_owned());
     }
     if TABLE.not_yet.iter().any(|name| name == provider) {
@@ -276,6 +308,8 @@ fn host_of(url: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod vectors;
@@ -290,7 +324,13 @@ mod tests {
         assert!(table.providers.len() > 60 && table.not_yet.len() > 50);
         let mut seen = std::collections::BTreeSet::new();
         for row in &table.providers {
-            assert!(seen.insert(row.name.as_str()), "twice: {}", row.name);
+            let same = |other: &&Provider| other.name == row.name;
+            let rows: Vec<&Provider> = table.providers.iter().filter(same).collect();
+            // Of several rows with one name each has models of its own, or is the last one.
+            let apart = rows.iter().rev().skip(1).all(|row| !row.only_models.is_empty());
+            assert!(seen.insert(row.name.as_str()) || rows.len() > 1 && apart, "twice: {}", row.name);
+            let like = row.like.as_ref().is_none_or(|name| table.providers.iter().any(|other| other.name == *name));
+            assert!(like, "like nobody: {}", row.name);
             assert!(!row.needs_key() || !row.key_env.is_empty(), "no variable: {}", row.name);
             if let Some(base) = &row.base {
                 let uri: http::Uri = base.parse().unwrap_or_else(|_| panic!("address of {}", row.name));
@@ -307,6 +347,29 @@ mod tests {
     }
 
     #[test]
+    fn models_of_one_cloud_are_spoken_to_each_in_its_own_format() {
+        for (model, format, quirks_as) in [
+            ("vertex_ai/gemini-2.5-pro", "gemini", "gemini/gemini-2.5-pro"),
+            ("vertex_ai/claude-sonnet-4@20250514", "anthropic_vertex", "anthropic/claude-sonnet-4-20250514"),
+            ("vertex_ai/claude-opus-5-5@default", "anthropic_vertex", "anthropic/claude-opus-5-5"),
+            ("vertex_ai/openai/gpt-oss-120b-maas", "openai", "groq/openai/gpt-oss-120b"),
+            ("azure_ai/claude-sonnet-4-5", "anthropic", "anthropic/claude-sonnet-4-5"),
+            ("azure_ai/DeepSeek-R1", "openai", "groq/m"),
+            ("azure/gpt-5-mini", "azure", "openai/gpt-5-mini"),
+            ("codestral/codestral-latest", "openai", "mistral/codestral-latest"),
+        ] {
+            let of = |model: &str| match find(model, None, None) {
+                Found::Spoken(row, model) => (row.format.name(), row.quirks_of(&model)),
+                _ => panic!("{model}"),
+            };
+            assert_eq!(of(model).0, format, "{model}");
+            assert_eq!(of(model).1, of(quirks_as).1, "{model}");
+        }
+        let Found::Spoken(row, model) = find("vertex_ai/jamba-1.5", None, None) else { panic!("a row") };
+        assert!(row.unspoken(&model).is_some_and(|told| told.contains("`gemini-…`") && told.contains("`claude-…`")));
+    }
+
+    #[test]
     fn a_provider_is_found_as_litellm_finds_it() {
         let cases = [
             ("openai/gpt-4o", None, None, "openai gpt-4o"),
@@ -319,7 +382,9 @@ mod tests {
             ("openai/gpt-4o", Some("openai"), None, "openai gpt-4o"),
             ("llama-3.1-8b", None, Some("https://api.groq.com/openai/v1"), "groq llama-3.1-8b"),
             ("simulated/talker", None, None, "simulated talker"),
-            ("azure_ai/gpt-4o", None, None, "not yet azure_ai"),
+            ("azure_ai/gpt-4o", None, None, "azure_ai gpt-4o"),
+            ("sagemaker/jumpstart-1", None, None, "not yet sagemaker"),
+            ("vertex_ai/meta/llama-4-maas", None, None, "vertex_ai meta/llama-4-maas"),
             ("azure/gpt-4o", None, None, "azure gpt-4o"),
             ("gemini-2.5-pro", None, None, "gemini gemini-2.5-pro"),
             ("mystery", None, None, "unknown"),

@@ -552,7 +552,63 @@ proptest::proptest! {
 fn a_deployment_s_budget_alone_turns_the_ledger_on() {
     for (budget, needed) in [("", false), (", max_budget: 5", true)] {
         let text = format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/m{budget}}}}}]\n");
-        let settings = parse(&text, "c", &|_| None).unwrap().settings;
+        let settings = parse(&text, "c", &nothing).unwrap().settings;
         assert_eq!(settings.need_a_ledger(), needed, "{budget}");
+    }
+}
+
+/// Addresses as people paste them, and those of clouds' regions, come to where each provider's models are asked.
+#[test]
+fn clouds_with_models_of_several_formats_are_asked_where_each_is() {
+    let deployment = |params: &str| {
+        let text = format!("model_list: [{{model_name: a, litellm_params: {{{params}}}}}]");
+        let loaded = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{params}: {problems}"));
+        loaded.settings.catalog.groups["a"].deployments[0].clone()
+    };
+    let foundry = "https://x.services.ai.azure.com";
+    for (model, base, address, header) in [
+        (
+            "azure_ai/DeepSeek-R1",
+            &*format!("{foundry}/models/chat/completions?api-version=2024-05-01-preview"),
+            "/openai/v1",
+            "api-key",
+        ),
+        ("azure_ai/gpt-5-mini", foundry, "/openai/v1", "api-key"),
+        ("azure_ai/grok-4", &*format!("{foundry}/openai/v1/"), "/openai/v1", "api-key"),
+        ("azure_ai/claude-haiku-4-5", foundry, "/anthropic", "x-api-key"),
+        ("azure_ai/claude-haiku-4-5", &*format!("{foundry}/anthropic/v1/messages"), "/anthropic", "x-api-key"),
+    ] {
+        let found = deployment(&format!("model: {model}, api_base: \"{base}\", api_key: very-secret"));
+        let Origin::Http(told) = &found.origin else { panic!("{model}") };
+        assert_eq!(**told, *format!("{foundry}{address}"), "{model} at {base}");
+        assert!(found.headers[header].is_sensitive() && found.credential.is_none(), "{model}");
+    }
+    let vectors = deployment("model: cohere/embed-v4.0, api_base: \"https://api.cohere.com/v2/embed\", api_key: k");
+    assert!(matches!(&vectors.origin, Origin::Http(told) if **told == *"https://api.cohere.com/compatibility/v1"));
+    let dated = "model_list: [{model_name: a, litellm_params: {model: databricks/m, api_base: \"https://x.test/serving-endpoints?a=b\", api_key: k}}]";
+    assert!(parse(dated, "a.yaml", &nothing).is_err(), "a query is an address of nobody else's");
+    for (model, location, address) in [
+        (
+            "claude-sonnet-5",
+            "us-east5",
+            "us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5/publishers/anthropic",
+        ),
+        ("claude-sonnet-5", "global", "aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/anthropic"),
+        ("gemini-3.8-flash", "eu", "aiplatform.eu.rep.googleapis.com/v1/projects/p/locations/eu/publishers/google"),
+        (
+            "meta/llama-4-maas",
+            "us-central1",
+            "us-central1-aiplatform.googleapis.com/v1/projects/p/locations/us-central1/endpoints/openapi",
+        ),
+    ] {
+        let found = deployment(&format!(
+            "model: vertex_ai/{model}, vertex_project: p, vertex_location: {location}, vertex_credentials: /run/account.json"
+        ));
+        assert!(
+            matches!(&found.origin, Origin::Http(told) if **told == *format!("https://{address}")),
+            "{:?}",
+            found.origin
+        );
+        assert!(matches!(found.identity, Some(Identity::Google(_))), "{model}");
     }
 }

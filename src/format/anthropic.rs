@@ -15,8 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target, rate_limits,
-    rest,
+    ClientApi, ClientRequest, Encoded, Family, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target,
+    rate_limits, rest,
 };
 use crate::chat::{ChatRequest, Dialect, Reply};
 use crate::fault::{AttemptFault, Refusal};
@@ -33,6 +33,7 @@ mod history;
 mod parse;
 mod reply;
 mod usage;
+mod vertex;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,10 @@ pub(super) const DIALECT: Dialect = Dialect::named("anthropic");
 
 /// The format, as a client's API and as a provider's. It has no state: what a stream must remember is in its reader or writer.
 pub struct Anthropic;
+
+/// What stands in this folder.
+pub(super) const FAMILY: Family =
+    Family { clients: &[&Anthropic], providers: &[&Anthropic, &vertex::AnthropicAtVertex] };
 
 /// What is asked for at `path`, with or without a version.
 fn asked(path: &str) -> &str {
@@ -80,7 +85,7 @@ impl ProviderFormat for Anthropic {
     }
 
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-        encode::request(request, target)
+        encode::request(request, target, encode::At::Own)
     }
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {

@@ -11,7 +11,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Encoded, ProviderFormat, StreamDecoder, Target};
+use super::{Encoded, Family, ProviderFormat, StreamDecoder, Target};
 use crate::chat::{ChatRequest, Dialect, Reply, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventStream;
@@ -30,8 +30,11 @@ mod tests;
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("bedrock");
 
+/// What stands in this folder.
+pub(super) const FAMILY: Family = Family { clients: &[], providers: &[&Bedrock] };
+
 /// The format. It has no state: what a stream must remember is in its reader.
-pub struct Bedrock;
+pub(super) struct Bedrock;
 
 impl ProviderFormat for Bedrock {
     fn name(&self) -> &'static str {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::{Encoded, ProviderFormat, StreamDecoder, Target};
+use super::{Encoded, Family, ProviderFormat, StreamDecoder, Target};
 use crate::chat::{ChatRequest, Dialect, Reply, Rest, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::framing::ServerSentEvents;
@@ -42,8 +42,11 @@ fn merge(value: &mut Value, rest: &Rest) {
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("gemini");
 
+/// What stands in this folder.
+pub(super) const FAMILY: Family = Family { clients: &[&Gemini], providers: &[&Gemini] };
+
 /// The format. It has no state: what a stream must remember is in its reader.
-pub struct Gemini;
+pub(super) struct Gemini;
 
 impl ProviderFormat for Gemini {
     fn name(&self) -> &'static str {

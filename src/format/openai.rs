@@ -10,7 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::rest;
-use super::{ClientApi, ClientRequest, Encoded, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target};
+use super::{
+    ClientApi, ClientRequest, Encoded, Family, Operation, ProviderFormat, StreamDecoder, StreamEncoder, Target,
+};
 use crate::chat::{ChatRequest, Dialect, FinishReason, Reply, Vectors};
 use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
@@ -34,10 +36,14 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
-pub use azure::Azure;
-pub use completions::Completions;
+use azure::Azure;
+use completions::Completions;
 pub use embeddings::Embeddings;
-pub use responses::Responses;
+use responses::Responses;
+
+/// What stands in this folder.
+pub(super) const FAMILY: Family =
+    Family { clients: &[&Responses, &Completions, &Embeddings, &OpenAi], providers: &[&OpenAi, &Azure] };
 
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("openai");

@@ -1,7 +1,7 @@
 //! Prompts that are too long, in whichever words a provider says so: agents shorten a conversation by a code or by words, and by
 //! nothing else.
 
-use crate::fault::{AttemptFault, Refusal};
+use crate::fault::{AttemptFault, FaultKind, Refusal};
 
 /// The code by which such a fault is known, whoever reported it.
 pub(super) const CODE: &str = "context_length_exceeded";
@@ -34,10 +34,12 @@ const WORDS: [&str; 20] = [
 
 /// Gives a refusal of a provider's its code, where its words say that the prompt is too long.
 pub(super) fn name(fault: &mut AttemptFault) {
-    if fault.code.as_deref() != Some(CODE)
-        && fault.status.is_some_and(|status| matches!(status, 400 | 413 | 422))
-        && is_said(&fault.message)
-    {
+    let refused = match fault.status {
+        Some(status) => matches!(status, 400 | 413 | 422),
+        // Inside a stream there is none.
+        None => fault.kind == FaultKind::Rejected,
+    };
+    if fault.code.as_deref() != Some(CODE) && refused && is_said(&fault.message) {
         fault.code = Some(CODE.to_owned());
     }
 }
@@ -92,7 +94,6 @@ pub(super) fn numbers(message: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::FaultKind;
 
     #[test]
     fn every_vendor_s_words_are_known() {

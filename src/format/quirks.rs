@@ -28,7 +28,7 @@ pub struct Quirks {
     thought: Thought,
     /// How its models are asked to think.
     effort: Effort,
-    /// Which budgets of thinking its models take, where they are asked in budgets.
+    /// Which budgets or levels of thinking its models take, where they are asked in such.
     thinking: Thinking,
     /// How files and recordings are said.
     attachments: Attachments,
@@ -40,6 +40,8 @@ pub struct Quirks {
     schemas: Schemas,
     /// Whether its models take no recordings.
     no_audio: bool,
+    /// What the assistant is to have said before a user speaks after a tool's result, where the provider refuses that order.
+    bridge: Option<String>,
 }
 
 /// What models take of sampling.
@@ -111,14 +113,26 @@ pub(super) enum Thought {
     Refused,
 }
 
-/// Which budgets of thinking a model takes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+/// How much thinking a model takes.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Thinking {
     /// The least tokens.
     pub(super) least: u32,
     /// It cannot be told not to think.
     pub(super) always: bool,
+    /// It is told a level and no budget: these, the least first. It always thinks.
+    pub(super) levels: Vec<Level>,
+}
+
+/// A level of thinking.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Level {
+    Minimal,
+    Low,
+    Medium,
+    High,
 }
 
 /// How models are asked to think.
@@ -145,11 +159,12 @@ pub static NO_QUIRKS: Quirks = Quirks {
     call_ids: IdRule::Any,
     thought: Thought::Unsigned,
     effort: Effort::Word,
-    thinking: Thinking { least: 0, always: false },
+    thinking: Thinking { least: 0, always: false, levels: Vec::new() },
     attachments: Attachments::Objects,
     sampling: Sampling::Any,
     schemas: Schemas::Field,
     no_audio: false,
+    bridge: None,
     vectors: VectorBody::None,
 };
 
@@ -182,9 +197,9 @@ impl Quirks {
         self.effort
     }
 
-    /// Which budgets of thinking its models take.
-    pub(super) const fn thinking(&self) -> Thinking {
-        self.thinking
+    /// Which budgets or levels of thinking its models take.
+    pub(super) const fn thinking(&self) -> &Thinking {
+        &self.thinking
     }
 
     /// How files and recordings are said.
@@ -212,6 +227,11 @@ impl Quirks {
         self.no_audio
     }
 
+    /// What the assistant is to have said before a user speaks after a tool's result.
+    pub(super) fn bridge(&self) -> Option<&str> {
+        self.bridge.as_deref()
+    }
+
     /// What it takes otherwise, in short words, for documentation.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<String> {
@@ -236,8 +256,14 @@ impl Quirks {
         if self.thinking.always {
             told.push("always thinks".to_owned());
         }
+        if !self.thinking.levels.is_empty() {
+            told.push(format!("thinks at the levels {:?}", self.thinking.levels).to_lowercase());
+        }
         if self.thinking.least > 0 {
             told.push(format!("thinks with {} tokens or more", self.thinking.least));
+        }
+        if let Some(words) = &self.bridge {
+            told.push(format!("the assistant says `{words}` between a tool's result and a user"));
         }
         if self.attachments == Attachments::Addresses {
             told.push("`file`→`document_url`".to_owned());

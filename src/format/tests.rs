@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bytes::BytesMut;
 use serde_json::Value;
 
-use super::{CLIENT_APIS, ClientApi, ClientRequest, ProviderFormat};
+use super::{ClientApi, ClientRequest, FAMILIES, ProviderFormat, client_apis};
 use crate::chat::{ChatRequest, Chunk, Dialect, Message, Part, Role};
 use crate::fault::{AttemptFault, Refusal};
 
@@ -20,17 +20,43 @@ mod streams;
 mod thinking;
 mod throwaway;
 
-/// What clients speak.
+/// What clients and providers speak alike, and streams as lines.
 const DIALECTS: [&str; 2] = ["openai", "anthropic"];
-/// The same, with the APIs that have a shape of their own for what is said in one of those dialects, or in one of their own.
-const CLIENTS_OF_REPLIES: [&str; 4] = ["openai", "anthropic", "openai-responses", "gemini"];
+
+/// The folders of fixtures of one kind: their names are those of client APIs (`requests`) and of providers' formats (`replies`, `streams`,
+/// `errors`).
+fn folders(kind: &str) -> Vec<&'static str> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dialect").join(kind);
+    let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<&'static str> =
+        entries.map(|name| &*String::leak(name.to_string_lossy().into_owned())).collect();
+    names.sort_unstable();
+    names
+}
+
 /// All that clients speak in which there are replies.
-const CLIENTS: [&str; 5] = ["openai", "anthropic", "gemini", "openai-responses", "openai-completions"];
-/// What providers speak.
-const PROVIDERS: [&str; 4] = ["openai", "anthropic", "gemini", "bedrock"];
+fn clients() -> impl Iterator<Item = &'static str> {
+    client_apis().filter(|api| api.operation("/v1/embeddings").is_none()).map(ClientApi::name)
+}
+
+/// A format is in the golden matrix by its fixtures: no family is without.
+#[test]
+fn every_family_has_fixtures() {
+    let requests = folders("requests");
+    for family in &FAMILIES {
+        let spoken = |kind: &str| {
+            let folders = folders(kind);
+            family.providers.iter().any(|format| folders.contains(&format.name()))
+        };
+        let told = || family.providers.iter().map(|format| format.name()).collect::<Vec<_>>();
+        assert!(["replies", "streams", "errors"].into_iter().all(spoken), "{:?} has no fixtures", told());
+        let asked = family.clients.iter().any(|api| requests.contains(&api.name()));
+        assert!(asked || family.clients.is_empty(), "{:?}: no requests of its clients", told());
+    }
+}
 
 fn api(name: &str) -> &'static dyn ClientApi {
-    CLIENT_APIS.into_iter().find(|api| api.name() == name).unwrap()
+    client_apis().find(|api| api.name() == name).unwrap()
 }
 
 fn provider(name: &str) -> &'static dyn ProviderFormat {

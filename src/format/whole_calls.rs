@@ -23,9 +23,11 @@ impl WholeCalls {
     pub(super) fn holds(&mut self, chunk: &Chunk) -> bool {
         let waits = self.call.as_ref().is_some_and(|(open, _)| match &chunk.delta {
             Delta::ToolArguments { index, .. } => index != open && !self.begun.contains(index),
-            Delta::ToolCall { .. } | Delta::Text(_) | Delta::Refusal(_) | Delta::Reasoning(_) => {
-                !self.waiting.is_empty() || !self.is_whole()
-            }
+            Delta::ToolCall { .. }
+            | Delta::Text(_)
+            | Delta::Refusal(_)
+            | Delta::Reasoning(_)
+            | Delta::RedactedReasoning(_) => !self.waiting.is_empty() || !self.is_whole(),
             _ => false,
         });
         if waits {
@@ -45,7 +47,7 @@ impl WholeCalls {
                     arguments.push_str(fragment);
                 }
             }
-            Delta::Text(_) | Delta::Refusal(_) | Delta::Reasoning(_) => self.call = None,
+            Delta::Text(_) | Delta::Refusal(_) | Delta::Reasoning(_) | Delta::RedactedReasoning(_) => self.call = None,
             _ => {}
         }
         false

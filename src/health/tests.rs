@@ -153,12 +153,14 @@ fn failures_older_than_a_minute_are_forgotten() {
 
 #[test]
 fn allowed_fails_are_a_number_whatever_the_share() {
-    let health = health(BreakerRule { allowed_fails: Some(2), ..BreakerRule::default() });
+    // LiteLLM's own default, which it takes for nothing said.
+    let health = health(BreakerRule { allowed_fails: Some(3), ..BreakerRule::default() });
     for _ in 0..100 {
         attempt(&health, at(0), &AttemptOutcome::default());
     }
-    fail(&health, at(0), FaultKind::Unavailable);
-    fail(&health, at(0), FaultKind::Unavailable);
+    for _ in 0..3 {
+        fail(&health, at(0), FaultKind::Unavailable);
+    }
     assert_eq!(health.admission(at(0)), Admission::Yes);
     fail(&health, at(0), FaultKind::Unavailable);
     assert_eq!(open_until(&health, at(0)), Some(at(5000)));
@@ -315,6 +317,17 @@ fn a_disabled_breaker_never_opens() {
         fail(&health, at(0), FaultKind::RateLimited);
     }
     assert_eq!(health.admission(at(0)), Admission::Yes);
+}
+
+#[test]
+fn nobody_is_forgotten_however_many_there_are() {
+    let book = HealthBook::default();
+    let ids: Vec<DeploymentId> = (0..1000).map(|number| DeploymentId::from(format!("d{number}"))).collect();
+    book.apply(&ids.iter().map(|id| (id.clone(), BreakerRule::default())).collect());
+    for id in &ids {
+        fail(&book.of(id), at(0), FaultKind::RateLimited);
+    }
+    assert!(ids.iter().all(|id| open_until(&book.of(id), at(1)) == Some(at(5000))));
 }
 
 #[test]

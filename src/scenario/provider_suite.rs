@@ -222,7 +222,7 @@ type Judged = (Vec<String>, Option<Vec<Found>>);
 
 /// The policy as deployments have it; how a key is carried is of no concern here.
 pub(super) fn spoken(policy: &Arc<ProviderPolicy>) -> ComponentFormat {
-    ComponentFormat::new(Arc::clone(policy), format::PROVIDER_FORMATS[0])
+    ComponentFormat::new(Arc::clone(policy), format::own().0)
 }
 
 fn encode(

@@ -80,6 +80,15 @@ pub(super) async fn unknown_path(
     unrecorded(&app, spoken_at(path, &headers), &Refusal::new(RefusalKind::UnknownPath, message))
 }
 
+/// What Codex CLI asks of OpenAI and nobody else: what a conversation comes to there is sealed for its own models.
+pub(super) async fn no_compaction(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    let message = "conversations are not compacted here: what that comes to is sealed for one provider's models. Ask for a summary in \
+        /v1/responses, as Codex CLI does by itself where the `name` of its provider is neither `OpenAI` nor `Azure`";
+    let mut refusal = Refusal::new(RefusalKind::UnknownPath, message);
+    refusal.code = Some("compaction_not_served".to_owned());
+    unrecorded(&app, spoken_at(uri.path(), &headers), &refusal)
+}
+
 /// A path with another method.
 pub(super) async fn unknown_method(
     State(app): State<Arc<App>>,

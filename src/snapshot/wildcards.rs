@@ -110,6 +110,7 @@ impl DeploymentRuntime {
             max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
             api_version: own.api_version.clone().or(known.api_version),
             supports: own.supports.or(known.supports),
+            quirks: if own.wildcard.is_some() { config::quirks_with(own, &model) } else { own.quirks },
             model,
             ..(**own).clone()
         })

@@ -12,7 +12,7 @@ import anthropic
 import openai
 import pytest
 
-from more_vendors import Azure, Bedrock, Gemini, Imitator, Mistral, Vertex
+from more_vendors import Azure, Bedrock, Cohere, Gemini, Imitator, Mistral, Vertex, VertexClaude
 from vendors import Anthropic, OpenAI, Provider
 
 # Importing it asks for a list of prices from the network else.
@@ -39,6 +39,17 @@ model_list:
       vertex_project: test-project
       vertex_location: us-central1
       vertex_credentials: "{account}"
+  - model_name: via-vertexclaude
+    litellm_params:
+      model: vertex_ai/claude-sonnet-4-5@20250929
+      api_base: "{vertexclaude}/v1/projects/test-project/locations/us-east5/publishers/anthropic"
+      vertex_project: test-project
+      vertex_location: us-east5
+      vertex_credentials: "{account}"
+  - model_name: via-cohere
+    litellm_params: {{ model: cohere/command-upstream, api_base: "{cohere}", api_key: sk-cohere-upstream }}
+  - model_name: vectors-via-cohere
+    litellm_params: {{ model: cohere/embed-upstream, api_base: "{cohere}/v2/embed", api_key: sk-cohere-upstream }}
   - model_name: via-azure
     litellm_params: {{ model: azure/upstream-model, api_base: "{azure}", api_version: "2024-10-21", api_key: sk-azure-upstream }}
   - model_name: via-bedrock
@@ -61,6 +72,8 @@ VENDORS = {
     "mistral": Mistral,
     "gemini": Gemini,
     "vertex": Vertex,
+    "vertexclaude": VertexClaude,
+    "cohere": Cohere,
     "azure": Azure,
     "bedrock": Bedrock,
     "imitator": Imitator,

@@ -6,7 +6,7 @@ import zlib
 
 import wire_types
 from vendors import CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, PIECES, TEXT, THOUGHT, TOOL_ARGUMENTS
-from vendors import OpenAI, openai_data, openai_event, openai_reply, openai_stream, openai_usage, said, vectors
+from vendors import Anthropic, OpenAI, openai_data, openai_event, openai_reply, openai_stream, openai_usage, said, vectors
 
 SIGNATURE = "c2lnbmF0dXJl"
 
@@ -170,6 +170,77 @@ class Vertex(Gemini):
     def embeddings(body):
         one = lambda values: {"embeddings": {"values": values, "statistics": {"token_count": 9, "truncated": False}}}
         return {"predictions": [one(values) for values in vectors(len(body["instances"]))]}
+
+
+class VertexClaude(Anthropic):
+    """Anthropic's bodies at a cloud's addresses, behind the same account."""
+
+    account = "/v1/projects/test-project/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5@20250929"
+    path = f"{account}:rawPredict"
+    stream_path = f"{account}:streamRawPredict"
+    credential = ("authorization", "Bearer vertex-token")
+    check = staticmethod(wire_types.vertex_claude)
+
+
+class Cohere:
+    """Cohere's chat API, version 2; vectors by the endpoint that imitates OpenAI's."""
+
+    path = "/v2/chat"
+    vectors_path = "/compatibility/v1/embeddings"
+    credential = ("authorization", "Bearer sk-cohere-upstream")
+    tail = 4
+    check = staticmethod(wire_types.cohere)
+    check_vectors = staticmethod(wire_types.openai_vectors)
+    embeddings = staticmethod(OpenAI.embeddings)
+
+    @staticmethod
+    def usage():
+        tokens = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
+        return {"billed_units": tokens, "tokens": {**tokens, "input_tokens": 700}, "cached_tokens": CACHED_TOKENS}
+
+    @staticmethod
+    def call(arguments):
+        return {"id": "forecast_1", "type": "function", "function": {"name": "forecast", "arguments": arguments}}
+
+    @classmethod
+    def reply(cls, scenario):
+        message = {"role": "assistant"}
+        if scenario == "tools":
+            message |= {"tool_plan": "", "tool_calls": [cls.call(TOOL_ARGUMENTS)]}
+        else:
+            thought = {"type": "thinking", "thinking": THOUGHT}
+            message["content"] = [thought] * (scenario == "thinking") + [{"type": "text", "text": said(scenario)}]
+        reason = "TOOL_CALL" if scenario == "tools" else "COMPLETE"
+        return {"id": "r1", "finish_reason": reason, "message": message, "usage": cls.usage()}
+
+    @classmethod
+    def stream(cls, scenario):
+        def part(kind, texts, index):
+            content = lambda event, content: (event, {"index": index, "delta": {"message": {"content": content}}})
+            started = content("content-start", {"type": kind, kind: ""})
+            return [started, *(content("content-delta", {kind: text}) for text in texts), ("content-end", {"index": index})]
+
+        message = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
+        events = [("message-start", {"id": "r1", "delta": {"message": message}})]
+        if scenario == "tools":
+            call = lambda event, call: (event, {"index": 0, "delta": {"message": {"tool_calls": call}}})
+            events.append(call("tool-call-start", cls.call("")))
+            for piece in (TOOL_ARGUMENTS[:7], TOOL_ARGUMENTS[7:]):
+                events.append(call("tool-call-delta", {"function": {"arguments": piece}}))
+            events.append(("tool-call-end", {"index": 0}))
+        else:
+            thinks = scenario == "thinking"
+            if thinks:
+                events += part("thinking", [THOUGHT[:5], THOUGHT[5:]], 0)
+            events += part("text", [said(scenario)] if scenario == "schema" else PIECES, int(thinks))
+        reason = "TOOL_CALL" if scenario == "tools" else "COMPLETE"
+        events.append(("message-end", {"delta": {"finish_reason": reason, "usage": cls.usage()}}))
+        line = lambda kind, event: json.dumps({"type": kind, **event}, ensure_ascii=False)
+        return [f"event: {kind}\ndata: {line(kind, event)}\n\n" for kind, event in events]
+
+    @staticmethod
+    def error(status):
+        return {"id": "r1", "message": f"upstream says {status}"}
 
 
 class Bedrock:

@@ -1,11 +1,13 @@
 """anthropic-python against the gateway, over both vendors' providers."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anthropic
 import pytest
 
-from vendors import CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, TEXT, TOOL_ARGUMENTS
+from vendors import CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, TEXT, TOOL_ARGUMENTS, anthropic_stream
 
 FORECAST = {
     "name": "forecast",
@@ -50,6 +52,32 @@ def test_streamed(anthropic_client, group):
         message = stream.get_final_message()
     assert message.stop_reason == "end_turn"
     check_usage(message.usage)
+
+
+def test_signs_of_life_may_come_before_a_message():
+    """What the gateway sends while nothing of the reply is there, to the SDK as it is."""
+    events = ['event: ping\ndata: {"type": "ping"}\n\n'] * 2 + anthropic_stream("text")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write("".join(events).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        origin = f"http://127.0.0.1:{server.server_address[1]}"
+        with anthropic.Anthropic(base_url=origin, api_key="k", max_retries=0) as client:
+            with client.messages.stream(**ask("m", "text")) as stream:
+                assert next(iter(stream)).type == "message_start"
+                assert "".join(block.text for block in stream.get_final_message().content) == TEXT
+            assert next(iter(client.messages.create(**ask("m", "text"), stream=True))).type == "message_start"
+        server.shutdown()
 
 
 def test_events_are_the_vendors(anthropic_client, group):

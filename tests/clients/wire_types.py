@@ -5,10 +5,13 @@ A check returns what is wrong in words, or nothing. Fields that a type does not 
 
 import functools
 import re
+import typing
 
 import botocore.session
 import botocore.validate
 from anthropic.types import message_create_params as anthropic_params
+from cohere.types import chat_message_v2 as cohere_messages
+from cohere.v2.client import V2Client
 from google.genai import types as google
 from mistralai.client import models as mistral
 from openai.types import embedding_create_params as openai_embeddings
@@ -101,6 +104,9 @@ def imitator(body):
 
 def mistral_chat(body):
     kind = mistral.ChatCompletionStreamRequest if body.get("stream") else mistral.ChatCompletionRequest
+    roles = [message["role"] for message in body["messages"]]
+    if ("tool", "user") in zip(roles, roles[1:]):
+        return "Unexpected role 'user' after role 'tool'"
     return by_type(kind, body) or paired(*openai_calls(body), r"[a-zA-Z0-9]{9}")
 
 
@@ -111,6 +117,54 @@ def anthropic(body):
     calls = [block["id"] for block in blocks if block.get("type") == "tool_use"]
     results = [block["tool_use_id"] for block in blocks if block.get("type") == "tool_result"]
     return by_type(kind, body) or paired(calls, results, r"[a-zA-Z0-9_-]+")
+
+
+def vertex_claude(body):
+    if body.get("anthropic_version") != "vertex-2023-10-16" or "model" in body:
+        return "the version stands in the body there, and the model in the path"
+    return anthropic({"model": "m", **{name: value for name, value in body.items() if name != "anthropic_version"}})
+
+
+def strangers(read, path=""):
+    """The first field that a model has read and does not know: Cohere's keep such."""
+    if isinstance(read, BaseModel):
+        for name in read.model_extra or ():
+            return f"`{path}.{name}` is no field of it".replace("`.", "`")
+        return next(filter(None, (strangers(value, f"{path}.{name}") for name, value in read)), None)
+    if isinstance(read, (list, tuple)):
+        return next(filter(None, (strangers(value, f"{path}[{index}]") for index, value in enumerate(read))), None)
+    return None
+
+
+COHERE_MESSAGES = {
+    "user": cohere_messages.UserChatMessageV2,
+    "assistant": cohere_messages.AssistantChatMessageV2,
+    "system": cohere_messages.SystemChatMessageV2,
+    "tool": cohere_messages.ToolChatMessageV2,
+}
+
+
+def cohere(body):
+    known = typing.get_type_hints(V2Client.chat_stream if body.get("stream") else V2Client.chat)
+    try:
+        for name, value in body.items():
+            if name == "stream":
+                continue
+            if name not in known or name in ("request_options", "return"):
+                return f"`{name}` is no field of it"
+            if name == "messages":
+                for index, message in enumerate(value):
+                    read = COHERE_MESSAGES[message["role"]].model_validate(message)
+                    if wrong := strangers(read, f"messages[{index}]"):
+                        return wrong
+                continue
+            if wrong := strangers(adapter(known[name]).validate_python(value), name):
+                return wrong
+    except ValidationError as wrong:
+        return f"{name}: {wrong.errors()[:2]}"
+    if body.get("tool_choice") not in (None, "REQUIRED", "NONE"):
+        return f"`tool_choice` is {body['tool_choice']}"
+    return paired(*openai_calls(body), r".+")
 
 
 GOOGLE = {

@@ -10,200 +10,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, Reply, read};
-use crate::support::upstream::{ScriptedUpstream, Step};
 
-/// Which models answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Vendor {
-    Anthropic,
-    OpenAi,
-    DeepSeek,
-    Gemini,
-}
+mod vendors;
 
-const VENDORS: [Vendor; 4] = [Vendor::Anthropic, Vendor::OpenAi, Vendor::DeepSeek, Vendor::Gemini];
-
-impl Vendor {
-    fn model(self) -> &'static str {
-        match self {
-            Self::Anthropic => "anthropic/claude-sonnet-4-5",
-            Self::OpenAi => "openai/gpt-5",
-            Self::DeepSeek => "deepseek/deepseek-reasoner",
-            Self::Gemini => "gemini/gemini-2.5-pro",
-        }
-    }
-
-    /// A turn of its model's: it thinks, says a word, and calls `Read`; or it says that it is done.
-    fn stream(self, calls: bool) -> Step {
-        let events: Vec<Value> = match self {
-            Self::Anthropic => anthropic_turn(calls),
-            Self::OpenAi | Self::DeepSeek => openai_turn(calls, self == Self::DeepSeek),
-            Self::Gemini => gemini_turn(calls),
-        };
-        let named = |event: Value| {
-            let name = event["type"].as_str().filter(|_| self == Self::Anthropic);
-            name.map_or_else(String::new, |name| format!("event: {name}\n")) + &format!("data: {event}\n\n")
-        };
-        let mut wire: String = events.into_iter().map(named).collect();
-        if matches!(self, Self::OpenAi | Self::DeepSeek) {
-            wire += "data: [DONE]\n\n";
-        }
-        Step::events(wire).byte_by_byte()
-    }
-
-    /// Its refusal of a conversation that is too long.
-    fn too_long(self) -> Step {
-        match self {
-            Self::Anthropic => Step::json(
-                400,
-                &json!({"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum"}}),
-            ),
-            Self::OpenAi | Self::DeepSeek => Step::json(
-                400,
-                &json!({"error": {"type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded",
-                "message": "This model's maximum context length is 200000 tokens. However, your messages resulted in 210000 tokens."}}),
-            ),
-            Self::Gemini => Step::json(
-                400,
-                &json!({"error": {"code": 400, "status": "INVALID_ARGUMENT",
-                "message": "The input token count (210000) exceeds the maximum number of tokens allowed (200000)."}}),
-            ),
-        }
-    }
-
-    async fn serving(self, steps: Vec<Step>) -> (Gateway, ScriptedUpstream) {
-        let upstream = ScriptedUpstream::start(steps).await;
-        let base = match self {
-            Self::Anthropic => upstream.origin(),
-            Self::OpenAi | Self::DeepSeek => format!("{}/v1", upstream.origin()),
-            Self::Gemini => format!("{}/v1beta", upstream.origin()),
-        };
-        let config = format!(
-            "model_list: [{{model_name: coder, litellm_params: {{model: {}, api_base: \"{base}\", api_key: sk-up}}}}]
-general_settings: {{master_key: sk-gate}}
-router_settings: {{num_retries: 0}}
-",
-            self.model()
-        );
-        (Gateway::start(&config).await, upstream)
-    }
-
-    /// The results of tools in the second turn as it was sent: the call's id there, and what is tied to it.
-    fn loop_closed(self, body: &Value) {
-        match self {
-            Self::Anthropic => {
-                let [said, answered] = last_two(&body["messages"]);
-                let call = said["content"].as_array().unwrap().iter().find(|part| part["type"] == "tool_use").unwrap();
-                assert_eq!((&call["name"], &call["input"]), (&json!("Read"), &json!({"path": "a.rs"})), "{body}");
-                assert_eq!(answered["content"][0]["tool_use_id"], call["id"], "{body}");
-                assert!(answered["content"][0].to_string().contains("fn main"), "{body}");
-            }
-            Self::OpenAi | Self::DeepSeek => {
-                let [said, answered] = last_two(&body["messages"]);
-                let call = &said["tool_calls"][0];
-                let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
-                assert_eq!(
-                    (&call["function"]["name"], &arguments),
-                    (&json!("Read"), &json!({"path": "a.rs"})),
-                    "{body}"
-                );
-                assert_eq!((&answered["role"], &answered["tool_call_id"]), (&json!("tool"), &call["id"]), "{body}");
-                assert!(answered["content"].to_string().contains("fn main"), "{body}");
-            }
-            Self::Gemini => {
-                let [said, answered] = last_two(&body["contents"]);
-                let call =
-                    said["parts"].as_array().unwrap().iter().find(|part| part["functionCall"].is_object()).unwrap();
-                assert_eq!(call["functionCall"]["args"], json!({"path": "a.rs"}), "{body}");
-                // Its newer models refuse a call without it.
-                assert_eq!(call["thoughtSignature"], "c2lnbmVk", "{body}");
-                assert_eq!(answered["parts"][0]["functionResponse"]["name"], "Read", "{body}");
-                assert!(answered.to_string().contains("fn main"), "{body}");
-            }
-        }
-    }
-}
-
-fn last_two(list: &Value) -> [&Value; 2] {
-    let list = list.as_array().expect("a list");
-    [&list[list.len() - 2], &list[list.len() - 1]]
-}
-
-fn anthropic_turn(calls: bool) -> Vec<Value> {
-    let usage = json!({"input_tokens": 9, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 100, "output_tokens": 1});
-    let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage});
-    let delta = |index: u32, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
-    let begin =
-        |index: u32, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
-    let stop = |index: u32| json!({"type": "content_block_stop", "index": index});
-    let mut events = vec![
-        json!({"type": "message_start", "message": message}),
-        begin(0, json!({"type": "thinking", "thinking": "", "signature": ""})),
-        delta(0, json!({"type": "thinking_delta", "thinking": "I need the file."})),
-        delta(0, json!({"type": "signature_delta", "signature": "c2lnbmVk"})),
-        stop(0),
-        begin(1, json!({"type": "text", "text": ""})),
-        delta(1, json!({"type": "text_delta", "text": if calls { "Reading." } else { "Done." }})),
-        stop(1),
-    ];
-    if calls {
-        events.extend([
-            begin(2, json!({"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {}})),
-            delta(2, json!({"type": "input_json_delta", "partial_json": ""})),
-            delta(2, json!({"type": "input_json_delta", "partial_json": "{\"path\":"})),
-            delta(2, json!({"type": "input_json_delta", "partial_json": " \"a.rs\"}"})),
-            stop(2),
-        ]);
-    }
-    let reason = if calls { "tool_use" } else { "end_turn" };
-    events.extend([
-        json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null}, "usage": {"output_tokens": 30}}),
-        json!({"type": "message_stop"}),
-    ]);
-    events
-}
-
-fn openai_turn(calls: bool, thinks: bool) -> Vec<Value> {
-    let chunk = |delta: Value, finish: Value| {
-        json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-    };
-    let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
-    if thinks {
-        events.push(chunk(json!({"reasoning_content": "I need the file."}), Value::Null));
-    }
-    events.push(chunk(json!({"content": if calls { "Reading." } else { "Done." }}), Value::Null));
-    if calls {
-        let call =
-            json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": "Read", "arguments": ""}});
-        events.push(chunk(json!({"tool_calls": [call]}), Value::Null));
-        for piece in ["{\"path\":", "\"a.rs\"}"] {
-            events.push(chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}), Value::Null));
-        }
-    }
-    events.push(chunk(json!({}), json!(if calls { "tool_calls" } else { "stop" })));
-    events.push(json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [],
-        "usage": {"prompt_tokens": 109, "completion_tokens": 30, "total_tokens": 139, "prompt_tokens_details": {"cached_tokens": 100}}}));
-    events
-}
-
-fn gemini_turn(calls: bool) -> Vec<Value> {
-    let event = |parts: Value, finish: Option<&str>| {
-        let mut candidate = json!({"content": {"parts": parts, "role": "model"}, "index": 0});
-        if let Some(finish) = finish {
-            candidate["finishReason"] = json!(finish);
-        }
-        json!({"candidates": [candidate], "modelVersion": "gemini-2.5-pro", "responseId": "r1",
-            "usageMetadata": {"promptTokenCount": 109, "candidatesTokenCount": 20, "thoughtsTokenCount": 10, "cachedContentTokenCount": 100}})
-    };
-    let call = json!({"functionCall": {"name": "Read", "args": {"path": "a.rs"}}, "thoughtSignature": "c2lnbmVk"});
-    let last = if calls { event(json!([call]), Some("STOP")) } else { event(json!([{"text": ""}]), Some("STOP")) };
-    vec![
-        event(json!([{"text": "I need the file.", "thought": true}]), None),
-        event(json!([{"text": if calls { "Reading." } else { "Done." }}]), None),
-        last,
-    ]
-}
+use vendors::{VENDORS, Vendor};
 
 async fn post(gateway: &Gateway, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
     let mut call = gateway.client.post(format!("{}{path}", gateway.url)).header("content-type", "application/json");
@@ -345,8 +155,8 @@ async fn claude_code_works_in_a_loop_over_every_vendor_and_shortens_what_is_too_
         let message = accumulated(&said);
         assert_eq!(message["stop_reason"], "tool_use", "{vendor:?}: {message}");
         let kinds: Vec<&Value> = message["content"].as_array().unwrap().iter().map(|block| &block["type"]).collect();
-        let thinks = vendor != Vendor::OpenAi;
-        assert_eq!(kinds.contains(&&json!("thinking")), thinks, "{vendor:?}: {message}");
+        assert_eq!(kinds.contains(&&json!("thinking")), vendor.thinks(), "{vendor:?}: {message}");
+        assert_eq!(kinds.contains(&&json!("redacted_thinking")), vendor.hides(), "{vendor:?}: {message}");
         assert_eq!(message["usage"]["cache_read_input_tokens"], 100, "{vendor:?}: {message}");
         with_result(&mut request, &message);
         let said = post(&gateway, path, &CLAUDE_CODE, &request).await;
@@ -383,10 +193,13 @@ fn with_result_alone(body: &Value) -> Value {
     for name in ["messages", "contents"] {
         let Some(list) = body[name].as_array_mut() else { continue };
         let newest = list.last().unwrap().clone();
-        let only_words = newest["role"] == "user"
-            && !newest.to_string().contains("tool_result")
-            && !newest.to_string().contains("functionResponse");
+        let results = ["tool_result", "functionResponse", "toolResult"];
+        let only_words = newest["role"] == "user" && !results.iter().any(|kind| newest.to_string().contains(kind));
         if only_words {
+            list.pop();
+        }
+        // What one vendor wants said in between.
+        if list.last().is_some_and(|last| last["role"] == "assistant" && last["content"] == "OK.") {
             list.pop();
         }
     }
@@ -401,32 +214,45 @@ fn sent_as_claude_code_means_it(
     said: &Reply,
 ) {
     let dropped = said.header("x-witgate-dropped");
+    vendor.thinking_is_back(second);
     match vendor {
         Vendor::Anthropic => {
             let mut asked = claude_code();
             asked["model"] = json!("claude-sonnet-4-5");
             assert_eq!(first, &asked, "its own vendor reads what it wrote");
             assert_eq!(headers["anthropic-beta"], CLAUDE_CODE[2].1);
-            let thought = json!({"type": "thinking", "thinking": "I need the file.", "signature": "c2lnbmVk"});
-            assert_eq!(
-                second["messages"][1]["content"][0], thought,
-                "thinking stands before the call, with its signature"
-            );
             assert_eq!(dropped, "");
         }
+        Vendor::VertexClaude => {
+            let mut asked = claude_code();
+            asked.as_object_mut().unwrap().remove("model");
+            asked["anthropic_version"] = json!("vertex-2023-10-16");
+            assert_eq!(first, &asked, "its own words, at a cloud's address");
+            assert_eq!(headers["anthropic-beta"], CLAUDE_CODE[2].1);
+            assert_eq!(dropped, "");
+        }
+        Vendor::Bedrock => {
+            let system = first["system"].as_array().unwrap();
+            assert_eq!(system[1], json!({"cachePoint": {"type": "default"}}), "{first}");
+            assert_eq!(first["additionalModelRequestFields"]["thinking"]["budget_tokens"], 31999, "{first}");
+            assert!(dropped.contains("context_management"), "{dropped}");
+        }
+        Vendor::Mistral => {
+            let told = first.to_string();
+            assert!(!told.contains("stream_options") && !told.contains("cache_control"), "{told}");
+            let roles: Vec<&Value> = second["messages"].as_array().unwrap().iter().map(|one| &one["role"]).collect();
+            assert!(roles.windows(2).all(|two| two != [&json!("tool"), &json!("user")]), "{roles:?}");
+            assert!(dropped.contains("context_management"), "{dropped}");
+        }
         Vendor::OpenAi | Vendor::DeepSeek => {
-            let thought = &second["messages"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .find(|one| one["tool_calls"].is_array())
-                .unwrap()["reasoning_content"];
-            let wanted = if vendor == Vendor::DeepSeek { json!("I need the file.") } else { Value::Null };
-            assert_eq!(thought, &wanted, "{second}");
             assert!(dropped.contains("context_management") && dropped.contains("anthropic-beta"), "{dropped}");
         }
-        Vendor::Gemini => {
+        Vendor::Gemini | Vendor::Vertex => {
             assert!(first["systemInstruction"].to_string().contains("You are Claude Code."), "{first}");
+            assert!(dropped.contains("context_management"), "{dropped}");
+        }
+        Vendor::Cohere => {
+            assert_eq!(first["thinking"]["type"], "enabled", "{first}");
             assert!(dropped.contains("context_management"), "{dropped}");
         }
     }
@@ -494,7 +320,7 @@ async fn codex_works_in_a_loop_over_every_vendor_and_brings_its_thinking_back() 
         let call = said.iter().find(|item| item["type"] == "function_call").expect("a call");
         assert_eq!((&call["name"], &call["status"]), (&json!("Read"), &json!("completed")));
         let thought = said.iter().find(|item| item["type"] == "reasoning");
-        assert_eq!(thought.is_some(), vendor != Vendor::OpenAi, "{vendor:?}: {said:?}");
+        assert_eq!(thought.is_some(), vendor.thinks(), "{vendor:?}: {said:?}");
 
         // Everything goes back as it came, and the tool's output.
         let input = request["input"].as_array_mut().unwrap();
@@ -520,15 +346,25 @@ async fn codex_works_in_a_loop_over_every_vendor_and_brings_its_thinking_back() 
         let (first, second) = (asked[0].body.to_string(), &asked[1].body);
         assert!(first.contains("You are a coding agent") && first.contains("<permissions instructions>"), "{first}");
         assert!(first.contains("apply_patch") && first.contains("start: "), "the grammar is told: {first}");
-        if vendor == Vendor::Anthropic {
-            let thought = json!({"type": "thinking", "thinking": "I need the file.", "signature": "c2lnbmVk"});
-            let [said, _] = last_two(&second["messages"]);
-            assert_eq!(said["content"][0], thought, "sealed thinking comes back with its signature");
-        }
-        if vendor == Vendor::DeepSeek {
-            assert_eq!(last_two(&second["messages"])[0]["reasoning_content"], "I need the file.");
-        }
+        vendor.thinking_is_back(second);
     }
+}
+
+#[tokio::test]
+async fn what_codex_asks_of_openai_alone_is_refused_with_what_to_do() {
+    let (gateway, upstream) = Vendor::OpenAi.serving(vec![Vendor::OpenAi.stream(false)]).await;
+    for path in ["/v1/responses/compact", "/responses/compact", "/openai/v1/responses/compact"] {
+        let asked = json!({"model": "coder", "instructions": "x", "input": codex()["input"]});
+        let answer = post(&gateway, path, &CODEX, &asked).await;
+        let error = &answer.json()["error"];
+        assert_eq!((answer.status, &error["code"]), (404, &json!("compaction_not_served")), "{path}: {error}");
+        assert!(error["message"].as_str().unwrap().contains("neither `OpenAI` nor `Azure`"), "{error}");
+    }
+    let mut sealed = codex();
+    sealed["input"].as_array_mut().unwrap().push(json!({"type": "compaction", "encrypted_content": "gAAA"}));
+    let answer = post(&gateway, "/v1/responses", &CODEX, &sealed).await;
+    assert!(answer.status == 400 && answer.text.contains("`compaction`"), "{}", answer.text);
+    assert_eq!(upstream.count(), 0);
 }
 
 // ── Cursor ──
@@ -596,13 +432,12 @@ async fn cursor_works_in_a_loop_over_every_vendor() {
         let (message, finish, _) = assembled(&said);
         assert_eq!((&finish, &message["content"]), (&json!("stop"), &json!("Done.")), "{vendor:?}");
         let asked = upstream.asked();
-        let tools = asked[0].body["tools"].to_string();
+        let of = |name: &str| asked[0].body[name].to_string();
+        let tools = of("tools") + &of("toolConfig");
         assert!(
             ["Read", "grep", "edit"].iter().all(|name| tools.contains(&format!("\"{name}\""))),
             "{vendor:?}: {tools}"
         );
-        if vendor != Vendor::DeepSeek {
-            vendor.loop_closed(&asked[1].body);
-        }
+        vendor.loop_closed(&asked[1].body);
     }
 }

@@ -136,7 +136,7 @@ async fn after_the_first_content_a_fault_is_an_error_event_in_the_callers_words(
     let last = OPENAI_STREAM.find("\"delta\":{}").and_then(|at| OPENAI_STREAM[..at].rfind("data: "));
     let unfinished = &OPENAI_STREAM[..last.expect("the chunk with the reason")];
     for step in [Step::events(OPENAI_STREAM).cut_after(two), Step::events(unfinished)] {
-        let broken = ScriptedUpstream::start([step.clone(), step]).await;
+        let broken = ScriptedUpstream::start([step]).await;
         let sound = ScriptedUpstream::start([Step::events(OPENAI_STREAM)]).await;
         let gateway =
             Gateway::start(&config(&[("a", "openai", &broken.origin()), ("b", "openai", &sound.origin())])).await;
@@ -148,10 +148,27 @@ async fn after_the_first_content_a_fault_is_an_error_event_in_the_callers_words(
         let answer = gateway.post(path, &body).await;
         assert!(!answer.text.contains("message_stop"), "{}", answer.text);
         assert!(answer.text.contains("event: error\ndata: {\"type\":\"error\""), "{}", answer.text);
+        let asked = json!({"model": "g", "stream": true, "input": "Hi", "prompt": "Hi", "contents": [{"parts": [{"text": "Hi"}]}]});
+        let of = |names: &[&str]| -> Value {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), asked[*name].clone()))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        for (path, body, fault, end) in [
+            ("/v1/responses", of(&["model", "stream", "input"]), "\"response.failed\"", "response.completed"),
+            ("/v1/completions", of(&["model", "stream", "prompt"]), "{\"error\"", "[DONE]"),
+            ("/v1beta/models/g:streamGenerateContent?alt=sse", of(&["contents"]), "{\"error\"", "\"STOP\""),
+        ] {
+            let answer = gateway.post(path, &body).await;
+            assert!(answer.text.contains("Hel") && answer.text.contains(fault), "{path}: {}", answer.text);
+            assert!(!answer.text.contains(end), "{path}: {}", answer.text);
+        }
         assert_eq!(sound.count(), 0, "nobody takes over once content was sent");
-        until("both broken", || {
+        until("all broken", || {
             gateway.metric("witgate_attempts_total{deployment=\"a\",provider=\"openai\",fault=\"broken-stream\"}")
-                == Some(2.0)
+                == Some(5.0)
         })
         .await;
     }

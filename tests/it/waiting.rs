@@ -170,20 +170,22 @@ async fn a_cooldown_of_none_leaves_nobody_alone() {
             "model_list:
   - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0, error_rate: 1}}}}}}
   - {{model_name: g, litellm_params: {{model: simulated/n, simulated: {{ttft_ms: 0, error_rate: 1}}}}}}
-  - {{model_name: other, litellm_params: {{model: simulated/elsewhere}}}}
+  - {{model_name: other, litellm_params: {{model: simulated/elsewhere, simulated: {{ttft_ms: 0, error_rate: 1}}}}}}
+  - {{model_name: other, litellm_params: {{model: simulated/farther, simulated: {{ttft_ms: 0, error_rate: 1}}}}}}
 router_settings: {{num_retries: 0, allowed_fails: 0, cooldown_time: {cooldown}}}
 witgate: {{queue: {{max_wait_seconds: 0}}}}
 "
         ));
         let mut last = None;
-        for _ in 0..4 {
-            let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+        // Another group is left alone, too.
+        for model in ["other", "other", "other", "g", "g", "g", "g"] {
+            let body = json!({"model": model, "messages": [{"role": "user", "content": "Hi"}]});
             last = Some(ask(&gateway, &OpenAi, &body).await.expect_err("it always fails"));
         }
         let last = last.expect("asked");
         assert_eq!(last.kind, kind, "cooldown {cooldown}: {}", last.message);
         assert!(
-            !last.message.contains("other") && !last.message.contains("elsewhere"),
+            ["other", "elsewhere", "farther"].iter().all(|name| !last.message.contains(name)),
             "of its own group alone: {}",
             last.message
         );

@@ -127,3 +127,35 @@ async fn a_model_that_the_provider_lacks_opens_no_breaker() {
     assert_eq!(made_up.status, 502, "{}", made_up.text);
     assert_eq!(gateway.post("/v1/chat/completions", &hello("x/real")).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_filled_in_model_is_asked_as_that_model_is() {
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(4)).await;
+    let base = upstream.origin();
+    let gateway = Gateway::start(&format!(
+        "model_list:
+  - {{ model_name: \"openai/*\", litellm_params: {{ model: \"openai/*\", api_base: \"{base}/v1\", api_key: k }} }}
+  - {{ model_name: \"gemini/*\", litellm_params: {{ model: \"gemini/*\", api_base: \"{base}/v1beta\", api_key: k }} }}
+router_settings: {{ num_retries: 0 }}"
+    ))
+    .await;
+    for (model, sent) in [("openai/gpt-4o", "max_tokens"), ("openai/gpt-5-mini", "max_completion_tokens")] {
+        let mut body = hello(model);
+        body["max_tokens"] = json!(9);
+        let answer = gateway.post("/v1/chat/completions", &body).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text);
+        let asked = upstream.asked().pop().expect("a request");
+        assert_eq!(asked.body[sent], 9, "{model}: {}", asked.body);
+    }
+    // What a star stands for may not lead anywhere but to a model.
+    for model in ["gemini/../cachedContents", "gemini/a/../../files"] {
+        let answer = gateway.post("/v1/chat/completions", &hello(model)).await;
+        assert_eq!(answer.status, 400, "{model}: {}", answer.text);
+        assert_eq!(answer.json()["error"]["param"], "model", "{model}: {}", answer.text);
+    }
+    let answer = gateway.post("/v1/chat/completions", &hello("gemini/m:countTokens?a=1#")).await;
+    assert_ne!(answer.status, 200, "the script answers in another's words: {}", answer.text);
+    let asked = upstream.asked().pop().expect("a request");
+    assert_eq!(asked.path, "/v1beta/models/m%3AcountTokens%3Fa%3D1%23:generateContent");
+    assert_eq!(upstream.count(), 3);
+}

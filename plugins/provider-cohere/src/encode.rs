@@ -30,8 +30,13 @@ pub(crate) fn request(request: &[u8], target: &Target) -> Result<Encoded, Fault>
     if given.shift_remove("n").is_some_and(|n| n.as_u64() > Some(1)) {
         return Err(Fault::new("the provider gives one reply at a time").at("n"));
     }
+    let mut strict = Vec::new();
     if let Some(tools) = given.shift_remove("tools").filter(|tools| tools.as_array().is_some_and(|all| !all.is_empty()))
     {
+        // It is a field of the request there, and holds all of the tools to it.
+        let all = tools.as_array().into_iter().flatten().enumerate();
+        let wanted = all.filter(|(_, tool)| tool["function"]["strict"] == true);
+        strict.extend(wanted.map(|(index, _)| format!("tools[{index}].function.strict")));
         body.insert("tools".to_owned(), tools_of(tools)?);
     }
     if let Some(choice) = given.shift_remove("tool_choice") {
@@ -67,7 +72,7 @@ pub(crate) fn request(request: &[u8], target: &Target) -> Result<Encoded, Fault>
         path: "/v2/chat".to_owned(),
         headers: Vec::new(),
         body: Value::Object(body).to_string().into_bytes(),
-        dropped: given.keys().cloned().collect(),
+        dropped: given.keys().cloned().chain(strict).collect(),
     })
 }
 
@@ -135,7 +140,6 @@ fn tools_of(tools: Value) -> Result<Value, Fault> {
         }
         let mut function = tool["function"].clone();
         if let Some(function) = function.as_object_mut() {
-            // `strict` is a field of the request there.
             function.shift_remove("strict");
             function.entry("parameters").or_insert_with(|| json!({"type": "object", "properties": {}}));
         }
@@ -216,7 +220,7 @@ mod tests {
                 "stream": true, "p": 0.5, "max_tokens": 5,
             })
         );
-        assert_eq!(dropped, ["user"]);
+        assert_eq!(dropped, ["user", "tools[0].function.strict"]);
     }
 
     #[test]

@@ -126,9 +126,11 @@ fn usage(usage: &Value) -> Option<Event> {
     )]
     let whole = |value: &Value| value.as_f64().map(|tokens| tokens as u64);
     let count = |name: &str| whole(&usage["billed_units"][name]).or_else(|| whole(&usage["tokens"][name]));
+    let input_tokens = count("input_tokens")?;
     Some(Event::Usage(Usage {
-        input_tokens: count("input_tokens")?,
-        cache_read_tokens: 0,
+        input_tokens,
+        // Part of the prompt, of which less may be billed.
+        cache_read_tokens: whole(&usage["cached_tokens"]).unwrap_or(0).min(input_tokens),
         cache_write_tokens: 0,
         output_tokens: count("output_tokens")?,
         reasoning_tokens: 0,
@@ -208,6 +210,15 @@ mod tests {
                 Event::End,
             ]
         );
+    }
+
+    #[test]
+    fn what_was_read_from_a_cache_is_part_of_the_input() {
+        for (cached, told) in [(3.0, 3), (9.0, 5)] {
+            let counted = json!({"billed_units": {"input_tokens": 5.0, "output_tokens": 2.0}, "cached_tokens": cached});
+            let Some(Event::Usage(counted)) = usage(&counted) else { panic!("it is told") };
+            assert_eq!((counted.input_tokens, counted.cache_read_tokens), (5, told));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Cohere's chat API, version 2 (`POST /v2/chat`): text, pictures, tools, thinking, JSON, streams.
 //!
-//! Field names are those of the provider's own client (`cohere` 5 on `PyPI`, its `v2`). Input and output are counted as the
+//! Field names are those of the provider's own client (`cohere` 7.3.1 on `PyPI`, its `v2`). Input and output are counted as the
 //! provider bills them (`billed_units`). No settings.
 
 mod encode;

@@ -151,8 +151,9 @@ fn page() -> String {
         let address = row.base.as_deref().or(row.regional_base.as_deref()).unwrap_or("`api_base`");
         let keys = row.key_env.iter().chain(&row.token_env).map(|name| format!("`{name}`"));
         let keys = keys.collect::<Vec<_>>().join(" ");
-        let only = row.only_models.iter().map(|only| format!("models that begin `{only}`, and no others"));
-        let quirks = only.chain(row.quirks_of("").told()).collect::<Vec<_>>().join(", ");
+        let only = row.only_models.iter().map(|only| format!("`{only}…`")).collect::<Vec<_>>().join(" ");
+        let only = Some(only).filter(|only| !only.is_empty()).map(|only| format!("models {only}"));
+        let quirks = only.into_iter().chain(row.quirks_of("").told()).collect::<Vec<_>>().join(", ");
         let _ = writeln!(page, "| `{}` | {format} | {address} | {keys} | {quirks} |", row.name);
     }
     let _ = writeln!(

@@ -125,7 +125,8 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
                 places.downgrade("model", Grade::Approximate, note.as_str());
             }
             let policy = policy(params, row);
-            Some(Endpoint { policy, credential, credential_name, ..Endpoint::of(row, model, origin) })
+            let endpoint = Endpoint { policy, credential, credential_name, ..Endpoint::of(row, model, origin) };
+            Some(keyed(endpoint, row))
         }
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
@@ -148,6 +149,17 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
             None
         }
     }
+}
+
+/// With its key in the header that its provider wants it in, where that is not the format's.
+fn keyed(mut endpoint: Endpoint, row: &Provider) -> Endpoint {
+    let value = endpoint.credential.as_ref().and_then(|key| HeaderValue::from_str(key.expose_secret()).ok());
+    if let (Some(name), Some(mut value)) = (&row.key_header, value) {
+        value.set_sensitive(true);
+        endpoint.headers.insert(name, value);
+        endpoint.credential = None;
+    }
+    endpoint
 }
 
 /// One that answers with the same words, whatever is asked, and calls nobody: it needs neither key nor address.
@@ -234,7 +246,12 @@ fn address(base: &str, row: &Provider) -> Option<String> {
     let uri: http::Uri = base.trim().parse().ok()?;
     let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
     let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    if uri.query().is_some() || authority.host().is_empty() || base.contains('#') || !base.is_ascii() {
+    let version = |query: &str| row.undated && query.starts_with("api-version=");
+    if uri.query().is_some_and(|query| !version(query))
+        || authority.host().is_empty()
+        || base.contains('#')
+        || !base.is_ascii()
+    {
         return None;
     }
     // A port that is no port would quietly become the scheme's own, where somebody else listens.

@@ -18,8 +18,8 @@ const LOCATION: &str = "us-central1";
 /// A deployment of `model` there. `None` where it is left out; what is noted says why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, model: String) -> Option<Endpoint> {
     let places = &params.places;
-    if let Some(beginning) = row.only_models.as_deref().filter(|beginning| !model.starts_with(beginning)) {
-        let message = format!("of `{}` only models `{beginning}…` are spoken yet", row.name);
+    if let Some(beginnings) = row.unspoken(&model) {
+        let message = format!("of `{}` only models {beginnings} are spoken yet", row.name);
         places.leave_out_at("model", message, "reach others through an OpenAI-compatible address");
         return None;
     }
@@ -93,9 +93,14 @@ fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, locatio
     let base_env = || row.base_env.iter().find_map(|name| places.reader.variable(name));
     let template = row.regional_base.as_deref().unwrap_or_default();
     let base = params.api_base.clone().or_else(base_env).unwrap_or_else(|| {
-        // The one location without a host of its own.
-        let host = if location == "global" { String::new() } else { format!("{location}-") };
-        template.replacen("{location}", &host, 1).replace("{location}", location).replace("{project}", project)
+        let (place, host) = match location {
+            // The one location without a host of its own.
+            "global" => ("{location}", String::new()),
+            // Continents have hosts of another kind.
+            "us" | "eu" => ("{location}aiplatform", format!("aiplatform.{location}.rep")),
+            _ => ("{location}", format!("{location}-")),
+        };
+        template.replacen(place, &host, 1).replace("{location}", location).replace("{project}", project)
     });
     super::endpoint::address_of(places, &base, row)
 }

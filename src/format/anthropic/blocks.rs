@@ -89,9 +89,7 @@ pub(super) fn has_word(part: &Part, same_dialect: bool) -> bool {
             PartKind::Text(text) | PartKind::Refusal(text) => !text.is_empty(),
             PartKind::Reasoning { signature, .. } => signature.is_some(),
             // Clients of other dialects bring thinking back as they got it, sealed or not.
-            PartKind::Other(value) => {
-                value.get("type").is_some_and(|kind| kind == "redacted_thinking") || file(value).is_some()
-            }
+            PartKind::Other(value) => part.kind.redacted().is_some() || file(value).is_some(),
             _ => true,
         }
 }

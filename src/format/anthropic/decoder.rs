@@ -35,7 +35,12 @@ pub(super) struct Decoder {
 enum Block {
     Text,
     Thinking,
-    Tool { index: u32, empty: bool },
+    Tool {
+        index: u32,
+        empty: bool,
+    },
+    /// Hidden thinking: whole as it begins.
+    Redacted,
     Other,
 }
 
@@ -160,6 +165,9 @@ impl Decoder {
             "text" => Block::Text,
             "thinking" => Block::Thinking,
             "tool_use" => Block::Tool { index: self.calls, empty: true },
+            "redacted_thinking" if value.within("content_block", "data").and_then(Json::as_str).is_some() => {
+                Block::Redacted
+            }
             _ => {
                 self.blocks.insert(index, Block::Other);
                 self.last = None;
@@ -187,6 +195,10 @@ impl Decoder {
                 self.calls = self.calls.saturating_add(1);
                 let (id, name) = (fields.need_text("id")?, fields.need_text("name")?);
                 out.push(Chunk::of(Delta::ToolCall { index: call, id, name }));
+            }
+            Block::Redacted => {
+                let data = fields.need_text("data")?;
+                out.push(Chunk::of(Delta::RedactedReasoning(data)));
             }
             Block::Other => {}
         }

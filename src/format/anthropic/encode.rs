@@ -30,17 +30,27 @@ const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
 /// The least budget for thinking that is taken.
 const LEAST_BUDGET: u32 = 1024;
 
+/// Where a request goes.
+pub(super) enum At {
+    /// To the provider itself: the model is in the body, the version in a header.
+    Own,
+    /// To a cloud: the model is in the path, the version in the body.
+    Cloud { path: String, version: &'static str },
+}
+
 /// Writes a request.
 ///
 /// # Errors
 /// `Rejected` where the request asks for another provider's kind of tool or content, or for several replies; `Misconfigured` where the version cannot be a header.
-pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Result<Encoded, AttemptFault> {
     let version = version(target.api_version);
     let mut headers = HeaderMap::new();
-    let value = HeaderValue::from_str(version).map_err(|_| {
-        AttemptFault::new(FaultKind::Misconfigured, "the deployment's `api_version` cannot be sent as a header")
-    })?;
-    headers.insert(HeaderName::from_static("anthropic-version"), value);
+    if matches!(at, At::Own) {
+        let value = HeaderValue::from_str(version).map_err(|_| {
+            AttemptFault::new(FaultKind::Misconfigured, "the deployment's `api_version` cannot be sent as a header")
+        })?;
+        headers.insert(HeaderName::from_static("anthropic-version"), value);
+    }
     headers.extend(kept_header(BETA, &request.rest, request.dialect == DIALECT));
 
     let mut report = Report::new(request.dialect == DIALECT).keeping(blocks::KEPT);
@@ -48,7 +58,10 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
-        object.field("model", target.model);
+        match at {
+            At::Own => object.field("model", target.model),
+            At::Cloud { version, .. } => object.field("anthropic_version", version),
+        }
         let bound = request.max_tokens.unwrap_or(target.default_max_tokens);
         object.field("max_tokens", &bound);
         let wanted = Wanted::of(request, target.quirks.effort(), bound, &mut report);
@@ -71,13 +84,11 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         object.optional("stream", request.stream.then_some(true));
         others(request, &mut object, &mut report);
     }
-    Ok(Encoded {
-        path: "/v1/messages".to_owned(),
-        headers,
-        body: body.freeze(),
-        dropped: report.dropped,
-        lost: report.lost,
-    })
+    let path = match at {
+        At::Own => "/v1/messages".to_owned(),
+        At::Cloud { path, .. } => path,
+    };
+    Ok(Encoded { path, headers, body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 
 /// `Rejected`, blaming `param`: this dialect cannot do what it asks.

@@ -145,6 +145,14 @@ impl Encoder {
                 self.open = Some(Open { index, kind: Kind::Thinking { signed: true } });
                 delta(index, "signature_delta", "signature", signature, out);
             }
+            Delta::RedactedReasoning(data) => {
+                let block = self.next(Kind::Passed, out);
+                self.block_start(block, chunk, out, |object| {
+                    object.field("type", "redacted_thinking");
+                    object.field("data", data);
+                });
+                self.close(out);
+            }
             Delta::ToolCall { index, id, name } => {
                 let block = self.next(Kind::Tool, out);
                 self.calls.insert(*index, block);

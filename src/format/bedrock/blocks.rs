@@ -53,6 +53,9 @@ pub(super) fn write(
             report.dropped.push(path());
             return Ok(false);
         }
+        kind @ PartKind::Other(_) if let Some(data) = kind.redacted() => {
+            content.item(&json!({"reasoningContent": {"redactedContent": data}}));
+        }
         PartKind::Other(value)
             if quirks.no_audio() && value.get("type").is_some_and(|kind| kind == "input_audio") && !by_model =>
         {
@@ -142,7 +145,6 @@ fn document_in(value: &Value) -> Option<(String, Option<String>, Value)> {
 
 fn beside_documents(value: &Value) -> Option<Value> {
     match value.get("type")?.as_str()? {
-        "redacted_thinking" => Some(json!({"reasoningContent": {"redactedContent": text(value, "data")?}})),
         "input_audio" => {
             let audio = value.get("input_audio")?;
             Some(json!({"audio": {"format": text(audio, "format")?, "source": {"bytes": text(audio, "data")?}}}))

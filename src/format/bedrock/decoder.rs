@@ -116,6 +116,9 @@ impl Decoder {
             if let Some(signature) = thinking.text("signature")?.filter(|text| !text.is_empty()) {
                 out.push(Chunk::of(Delta::ReasoningSignature(signature)));
             }
+            if let Some(data) = thinking.text("redactedContent")?.filter(|data| !data.is_empty()) {
+                out.push(Chunk::of(Delta::RedactedReasoning(data)));
+            }
         }
         Ok(())
     }

@@ -4,7 +4,6 @@
 //! answer, the request is rejected instead.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -14,6 +13,7 @@ use super::messages;
 use crate::chat::{ChatRequest, OutputFormat, PartKind, Reasoning, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::{CallIds, IdRule};
+use crate::format::in_path::in_path;
 use crate::format::in_words;
 use crate::format::quirks::Effort;
 use crate::format::rest::Report;
@@ -79,22 +79,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         report.rest(&mut object, &rest, &String::new, &[]);
     }
     let method = if request.stream { "converse-stream" } else { "converse" };
-    let path = format!("/model/{}/{method}", in_path(target.model));
+    let path = format!("/model/{}/{method}", in_path(target.model, b"")?);
     Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped, lost: report.lost })
-}
-
-/// A model as a segment of a path: an ARN has colons and slashes.
-pub(super) fn in_path(model: &str) -> String {
-    let mut segment = String::with_capacity(model.len() + 8);
-    for byte in model.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            segment.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(segment, "%{byte:02X}");
-        }
-    }
-    segment
 }
 
 /// `Rejected`, blaming `param`: this provider cannot do what it asks.

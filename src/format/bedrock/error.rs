@@ -4,13 +4,15 @@ use http::HeaderMap;
 
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::json::Json;
-use crate::format::status;
+use crate::format::{overflow, status};
 
 /// Reads a refusal.
 pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
     let mut fault = status::refusal(status, headers, body, details);
     // `ThrottlingException:http://internal.amazon.com/…`
     let named = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+    // A prompt that is too long has a name by now, which says more.
+    let named = named.filter(|_| fault.code.as_deref() != Some(overflow::CODE));
     if let Some(name) = named.and_then(|name| name.split(':').next()).filter(|name| !name.is_empty()) {
         fault.code = Some(name.to_owned());
     }
@@ -36,6 +38,7 @@ pub(super) fn inside_stream(name: &str, data: &str) -> AttemptFault {
         _ => FaultKind::Unavailable,
     };
     fault.code = Some(name.to_owned()).filter(|name| !name.is_empty());
+    overflow::name(&mut fault);
     fault
 }
 

@@ -1,7 +1,5 @@
 //! A whole reply, and what a stream's events share with it.
 
-use serde_json::json;
-
 use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, Usage};
 use crate::fault::AttemptFault;
 use crate::format::bedrock::DIALECT;
@@ -60,8 +58,7 @@ fn part(block: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
         let path = path.key("reasoningContent");
         let mut thinking = Fields::of(thinking, &path)?;
         match (thinking.text("redactedContent")?, thinking.take("reasoningText")) {
-            // Under the name that every client's API has for it: it must come back.
-            (Some(data), _) => PartKind::Other(json!({"type": "redacted_thinking", "data": data})),
+            (Some(data), _) => PartKind::redacted_reasoning(&data),
             (None, Some(text)) => {
                 let path = path.key("reasoningText");
                 let mut text = Fields::of(text, &path)?;

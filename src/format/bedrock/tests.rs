@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fault::FaultKind;
-use crate::format::{CLIENT_APIS, ClientRequest, NO_QUIRKS, Quirks};
+use crate::format::{ClientRequest, NO_QUIRKS, Quirks, client_apis};
 
 fn encode(model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
     with_quirks(&NO_QUIRKS, model, body)
@@ -14,7 +14,7 @@ fn quirks(told: Value) -> &'static Quirks {
 }
 
 fn with_quirks(quirks: &'static Quirks, model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
-    let api = CLIENT_APIS.into_iter().find(|api| api.name() == "openai").unwrap();
+    let api = client_apis().find(|api| api.name() == "openai").unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
     Bedrock.encode(&request, &Target { model, api_version: None, quirks, bare_stream: false, default_max_tokens: 9 })
 }
@@ -136,4 +136,20 @@ fn the_least_effort_is_the_least_that_its_models_know() {
     let body = with_quirks(quirks, "m", &hi(&json!({"reasoning_effort": "minimal"}))).unwrap().body;
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["additionalModelRequestFields"]["output_config"]["effort"], "low");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_known_as_one_whatever_its_exception_is_called() {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amzn-errortype", "ValidationException:http://internal.amazon.com/".parse().unwrap());
+    let told = |message: &str| json!({"message": message}).to_string();
+    let long = "The model returned the following errors: Input is too long for requested model.";
+    let code = |fault: AttemptFault| fault.code.unwrap_or_default();
+    assert_eq!(code(error::read(400, &headers, told(long).as_bytes())), "context_length_exceeded");
+    assert_eq!(code(error::inside_stream("validationException", &told(long))), "context_length_exceeded");
+    assert_eq!(code(error::read(400, &headers, told("no such field").as_bytes())), "ValidationException");
+    assert_eq!(
+        code(error::inside_stream("throttlingException", &told("too many tokens, slow down"))),
+        "throttlingException"
+    );
 }

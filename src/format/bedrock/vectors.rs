@@ -8,9 +8,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::encode::{in_path, unsupported};
+use super::encode::unsupported;
 use crate::chat::{ChatRequest, PartKind, Rest, Usage, Vector, Vectors};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::in_path::in_path;
 use crate::format::quirks::VectorBody;
 use crate::format::rest::Report;
 use crate::format::write::{self, Object};
@@ -67,7 +68,7 @@ pub(super) fn encode(request: &ChatRequest, target: &Target<'_>) -> Result<Encod
         report.dropped.push("user".to_owned());
     }
     report.foreign(&rest, &String::new);
-    let path = format!("/model/{}/invoke", in_path(target.model));
+    let path = format!("/model/{}/invoke", in_path(target.model, b"")?);
     Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 

@@ -130,6 +130,8 @@ fn write_part(
         }
         // The model's own thoughts may be left out; the signature it wants back is in the ids of its calls.
         PartKind::Reasoning { .. } => None,
+        // Another provider's, which hid it.
+        kind if kind.redacted().is_some() => None,
         PartKind::Other(value) => match document(value) {
             Some(document) => {
                 unsaid_of_document(value, report, path);

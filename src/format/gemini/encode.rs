@@ -11,7 +11,8 @@ use super::contents;
 use crate::chat::{ChatRequest, OutputFormat, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::gemini::DIALECT;
-use crate::format::quirks::{Quirks, Thinking};
+use crate::format::in_path::in_path;
+use crate::format::quirks::{Level, Quirks, Thinking};
 use crate::format::rest::{Report, nested};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -49,14 +50,17 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         }
     }
     let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-    let path = path_of(target.model, method);
+    let path = path_of(target.model, method)?;
     Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 
 /// Where a method of a model is called.
-pub(super) fn path_of(model: &str, method: &str) -> String {
+///
+/// # Errors
+/// `Rejected` where `model` is no name of one.
+pub(super) fn path_of(model: &str, method: &str) -> Result<String, AttemptFault> {
     let folder = if model.contains('/') { "" } else { "models/" };
-    format!("/{folder}{model}:{method}")
+    Ok(format!("/{folder}{}:{method}", in_path(model, b"@/")?))
 }
 
 /// `Rejected`, blaming `param`: this provider cannot do what it asks.
@@ -170,8 +174,8 @@ fn output(format: Option<&OutputFormat>, config: &mut Object<'_>, report: &mut R
 }
 
 /// What a client of this dialect said itself goes out so. For others thoughts are shown where they asked for thinking; the efforts'
-/// budgets are LiteLLM's, as far as the model takes them.
-fn thinking(request: &ChatRequest, takes: Thinking, config: &mut Object<'_>, report: &mut Report) {
+/// budgets are LiteLLM's, as far as the model takes them, and so are the levels of models that are told one.
+fn thinking(request: &ChatRequest, takes: &Thinking, config: &mut Object<'_>, report: &mut Report) {
     let written = nested(&request.rest, OWN).and_then(|own| nested(own, THINKING)).filter(|_| report.same_dialect);
     let said = |name: &str| written.is_some_and(|written| written.contains_key(name));
     let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref());
@@ -188,6 +192,9 @@ fn thinking(request: &ChatRequest, takes: Thinking, config: &mut Object<'_>, rep
         if request.reasoning.is_some() {
             let mut thinking = config.object(THINKING);
             thinking.field(SHOWN, &(budget != Some(0)));
+            if !takes.levels.is_empty() {
+                return thinking.optional(LEVEL, budget.and_then(|budget| level(budget, takes, report)));
+            }
             thinking.optional(BUDGET, budget.map(|budget| fitting(budget, takes, request.max_tokens, report)));
         }
         return;
@@ -200,9 +207,25 @@ fn thinking(request: &ChatRequest, takes: Thinking, config: &mut Object<'_>, rep
     thinking.rest(written, &done);
 }
 
+/// The level of a model that is told one, by the budget of others: the next that it knows, its greatest for more. It cannot be told not to
+/// think, which is reported.
+fn level(budget: u32, takes: &Thinking, report: &mut Report) -> Option<String> {
+    let wanted = match budget {
+        0..=128 => Level::Minimal,
+        129..=1024 => Level::Low,
+        1025..=2048 => Level::Medium,
+        _ => Level::High,
+    };
+    if budget == 0 {
+        report.dropped.push("reasoning_effort".to_owned());
+    }
+    let level = takes.levels.iter().find(|level| **level >= wanted).or(takes.levels.last())?;
+    Some(format!("{level:?}").to_ascii_uppercase())
+}
+
 /// The budget that a model takes which was asked for `budget`: one within its bounds, and below that of the whole reply. Where it cannot be
 /// so small it does not think, and where it must think it gets the least; either is reported.
-fn fitting(budget: u32, takes: Thinking, bound: Option<u32>, report: &mut Report) -> u32 {
+fn fitting(budget: u32, takes: &Thinking, bound: Option<u32>, report: &mut Report) -> u32 {
     let room = bound.map_or(u32::MAX, |bound| bound.saturating_sub(1));
     let fits = (budget.max(takes.least)).min(room);
     let off = if takes.always { takes.least } else { 0 };

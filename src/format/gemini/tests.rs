@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::chat::{Chunk, Delta};
+use crate::chat::{Choice, Chunk, Delta, FinishReason, Part, PartKind};
 use crate::format::call_id::{signature_of, signed};
 use crate::format::{Anthropic, ClientApi, ClientRequest, NO_QUIRKS, OpenAi, Quirks};
 
@@ -260,4 +260,77 @@ fn budgets_of_thinking_are_those_that_a_model_takes() {
         assert_eq!(sent["generationConfig"]["thinkingConfig"]["thinkingBudget"], budget, "{asked:?}");
         assert_eq!(dropped.iter().any(|name| name == "reasoning_effort"), reported, "{asked:?}");
     }
+}
+
+#[test]
+fn models_that_are_told_a_level_get_the_next_that_they_know() {
+    let quirks = |levels: Value| -> &'static Quirks {
+        Box::leak(Box::new(serde_json::from_value(json!({"thinking": {"levels": levels}})).unwrap()))
+    };
+    let all = quirks(json!(["minimal", "low", "medium", "high"]));
+    let pro = quirks(json!(["low", "high"]));
+    for (quirks, effort, level, reported) in [
+        (all, "minimal", "MINIMAL", false),
+        (all, "medium", "MEDIUM", false),
+        (all, "max", "HIGH", false),
+        (all, "none", "MINIMAL", true),
+        (pro, "minimal", "LOW", false),
+        (pro, "medium", "HIGH", false),
+        (pro, "none", "LOW", true),
+    ] {
+        let body = json!({"model": "m", "reasoning_effort": effort, "messages": [{"role": "user", "content": "Hi"}]});
+        let (sent, dropped) = sent(&OpenAi, "/v1/chat/completions", &body, quirks);
+        let told = json!({"includeThoughts": effort != "none", "thinkingLevel": level});
+        assert_eq!(sent["generationConfig"]["thinkingConfig"], told, "{effort}");
+        assert_eq!(dropped == ["reasoning_effort"], reported, "{effort}: {dropped:?}");
+    }
+    // A budget of another dialect comes to the level that has it.
+    for (budget, level) in [(1024, "LOW"), (2000, "MEDIUM"), (31999, "HIGH")] {
+        let body = json!({"model": "m", "max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": budget},
+            "messages": [{"role": "user", "content": "Hi"}]});
+        let (sent, _) = sent(&Anthropic, "/v1/messages", &body, all);
+        assert_eq!(sent["generationConfig"]["thinkingConfig"]["thinkingLevel"], level, "{budget}");
+    }
+    // Its own clients say what they mean.
+    let own = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "generationConfig": {"thinkingConfig": {"thinkingBudget": 77}}});
+    let (sent, _) = sent(&Gemini, "/v1beta/models/m:generateContent", &own, all);
+    assert_eq!(sent["generationConfig"]["thinkingConfig"], json!({"thinkingBudget": 77}));
+}
+
+#[test]
+fn thinking_that_another_provider_hid_comes_back_through_its_clients() {
+    let parts = vec![
+        PartKind::redacted_reasoning("c2VhbGVk").into(),
+        PartKind::Reasoning { text: "t".to_owned(), signature: Some("a+b/".to_owned()) }.into(),
+        Part::text("x"),
+    ];
+    let choice = Choice {
+        index: 0,
+        parts: parts.clone(),
+        finish: Some(FinishReason::Stop),
+        rest: Rest::new(),
+        message_rest: Rest::new(),
+    };
+    let reply = Reply {
+        id: String::new(),
+        model: "m".to_owned(),
+        created: None,
+        choices: vec![choice],
+        usage: None,
+        dialect: Dialect::named("another"),
+        rest: Rest::new(),
+    };
+    let told: Value = serde_json::from_slice(&ClientApi::reply(&Gemini, &reply)).unwrap();
+    // Its SDK keeps signatures as bytes, and writes them in the other alphabet.
+    let content = told["candidates"][0]["content"].to_string().replace("a+b/", "a-b_");
+    let content: Value = serde_json::from_str(&content).unwrap();
+    let body = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}, content]});
+    let path = "/v1beta/models/m:generateContent".parse().unwrap();
+    let request = Gemini.parse(&ClientRequest::post(path, body.to_string())).unwrap();
+    assert_eq!(request.messages[1].parts, parts);
+    // A model of Google's cannot read it.
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let sent = Gemini.encode(&request, &target).unwrap().body;
+    assert!(!String::from_utf8_lossy(&sent).contains("c2VhbGVk"), "{sent:?}");
 }

@@ -24,7 +24,7 @@ const TASK: &str = "task_type";
 pub(super) fn encode(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     let mut report = Report::new(false);
     let method = target.quirks.field(METHOD).ok_or_else(|| unsupported("model"))?;
-    let path = path_of(target.model, method);
+    let path = path_of(target.model, method)?;
     let mut rest = request.rest.clone();
     let task = rest.shift_remove(TASK).filter(|task| !task.is_null());
     let dimensions = request.vectors.and_then(|asked| asked.dimensions);

@@ -9,20 +9,24 @@ use secrecy::{ExposeSecret, SecretString};
 use super::OpenAi;
 use crate::chat::{ChatRequest, Reply, Vectors};
 use crate::fault::AttemptFault;
+use crate::format::in_path::in_path;
 use crate::format::{Encoded, ProviderFormat, StreamDecoder, Target};
 
 /// The format. All but address and key is `OpenAI`'s.
-pub struct Azure;
+pub(super) struct Azure;
 
 /// Where `what` is asked for.
-fn path(target: &Target<'_>, what: &str) -> String {
-    match target.api_version {
+///
+/// # Errors
+/// `Rejected` where the deployment's name is none.
+fn path(target: &Target<'_>, what: &str) -> Result<String, AttemptFault> {
+    Ok(match target.api_version {
         None | Some("v1" | "latest") => format!("/openai/v1{what}"),
         Some("preview") => format!("/openai/v1{what}?api-version=preview"),
         Some(version) => {
-            format!("/openai/deployments/{}{what}?api-version={version}", target.model)
+            format!("/openai/deployments/{}{what}?api-version={version}", in_path(target.model, b"")?)
         }
-    }
+    })
 }
 
 impl ProviderFormat for Azure {
@@ -40,12 +44,12 @@ impl ProviderFormat for Azure {
 
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
         let encoded = OpenAi.encode(request, target)?;
-        Ok(Encoded { path: path(target, &encoded.path), ..encoded })
+        Ok(Encoded { path: path(target, &encoded.path)?, ..encoded })
     }
 
     fn encode_vectors(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
         let encoded = OpenAi.encode_vectors(request, target)?;
-        Ok(Encoded { path: path(target, &encoded.path), ..encoded })
+        Ok(Encoded { path: path(target, &encoded.path)?, ..encoded })
     }
 
     fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {

@@ -19,7 +19,7 @@ use crate::format::{ClientApi, ClientRequest, Operation, Several, StreamEncoder}
 mod several;
 
 /// The client API. It keeps no state; streams do.
-pub struct Completions;
+pub(super) struct Completions;
 
 impl ClientApi for Completions {
     fn name(&self) -> &'static str {

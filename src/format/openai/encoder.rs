@@ -44,6 +44,8 @@ struct Choice {
     calls: bool,
     /// Which block of thinking is under way.
     thinking_block: u32,
+    /// Whether something of it was told.
+    thinking_open: bool,
 }
 
 impl Encoder {
@@ -217,7 +219,7 @@ impl Encoder {
     fn state(&mut self, index: u32) -> (&mut Choice, bool) {
         let known = self.choices.iter().position(|choice| choice.index == index);
         let place = known.unwrap_or_else(|| {
-            self.choices.push(Choice { index, refused: false, calls: false, thinking_block: 0 });
+            self.choices.push(Choice { index, refused: false, calls: false, thinking_block: 0, thinking_open: false });
             self.choices.len() - 1
         });
         (&mut self.choices[place], known.is_none())
@@ -238,12 +240,21 @@ impl Choice {
                 object.field("reasoning_content", text);
                 // Where a signature may follow, the block it will seal is sent along to be kept whole.
                 if !same_dialect {
-                    self.thinking("thinking", text, object);
+                    self.thinking("thinking", "thinking", text, object);
+                    self.thinking_open = true;
                 }
             }
             Delta::ReasoningSignature(signature) => {
-                self.thinking("signature", signature, object);
+                self.thinking("thinking", "signature", signature, object);
                 self.thinking_block += 1;
+                self.thinking_open = false;
+            }
+            Delta::RedactedReasoning(data) => {
+                // What came of a block before it is another one.
+                self.thinking_block += u32::from(self.thinking_open);
+                self.thinking("redacted_thinking", "data", data, object);
+                self.thinking_block += 1;
+                self.thinking_open = false;
             }
             Delta::ToolCall { index, id, name } => {
                 self.calls = true;
@@ -280,11 +291,11 @@ impl Choice {
         }
     }
 
-    fn thinking(&self, name: &str, text: &str, object: &mut Object<'_>) {
+    fn thinking(&self, kind: &str, name: &str, text: &str, object: &mut Object<'_>) {
         let mut blocks = object.array("thinking_blocks");
         let mut block = blocks.object();
         block.field("index", &self.thinking_block);
-        block.field("type", "thinking");
+        block.field("type", kind);
         block.field(name, text);
     }
 }

@@ -6,7 +6,6 @@
 use serde_json::{Value, json};
 
 use super::encode::{type_of, unsupported};
-use super::message::is_sealed_thinking;
 use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::{CallIds, signature_beside};
@@ -28,7 +27,8 @@ pub(super) fn messages(
     object: &mut Object<'_>,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
-    let mut history = History { array: object.array("messages"), pictures: Vec::new(), ids };
+    let bridge = report.quirks.bridge();
+    let mut history = History { array: object.array("messages"), pictures: Vec::new(), ids, bridge, answered: false };
     if let Some(words) = words {
         let mut object = history.array.object();
         object.field("role", "system");
@@ -46,6 +46,10 @@ struct History<'w, 'm> {
     /// Pictures of the tool results just written, which follow them.
     pictures: Vec<&'m ImageSource>,
     ids: &'w CallIds<'w>,
+    /// What the assistant is to have said before a user speaks after a tool's result.
+    bridge: Option<&'static str>,
+    /// Whether a tool's result was the last that was written.
+    answered: bool,
 }
 
 impl<'m> History<'_, 'm> {
@@ -60,6 +64,10 @@ impl<'m> History<'_, 'm> {
             return Ok(());
         }
         self.flush_pictures();
+        match message.role {
+            Role::User => self.bridge(),
+            _ => self.answered = false,
+        }
         let mut object = self.array.object();
         match message.role {
             Role::Assistant => assistant(message, &others, self.ids, &mut object, path, report)?,
@@ -89,6 +97,7 @@ impl<'m> History<'_, 'm> {
         report: &mut Report,
     ) -> Result<(), AttemptFault> {
         let PartKind::ToolResult { call_id, content: said, is_error } = &part.kind else { return Ok(()) };
+        self.answered = true;
         let mut object = self.array.object();
         let older = report.same_dialect && message.rest.contains_key("role");
         object.field("role", if older { "function" } else { "tool" });
@@ -117,10 +126,20 @@ impl<'m> History<'_, 'm> {
         Ok(())
     }
 
+    /// Has the assistant say something, where a user may not speak before.
+    fn bridge(&mut self) {
+        if let Some(words) = self.bridge.filter(|_| std::mem::take(&mut self.answered)) {
+            let mut object = self.array.object();
+            object.field("role", "assistant");
+            object.field("content", words);
+        }
+    }
+
     fn flush_pictures(&mut self) {
         if self.pictures.is_empty() {
             return;
         }
+        self.bridge();
         let mut object = self.array.object();
         object.field("role", "user");
         let mut content = object.array("content");
@@ -154,7 +173,7 @@ fn assistant(
                 thinking.push_str(text);
             }
             PartKind::Reasoning { .. } => report.dropped.push(format!("{path}.content[{index}]")),
-            PartKind::Other(value) if !report.same_dialect || is_sealed_thinking(value) => {
+            kind @ PartKind::Other(_) if !report.same_dialect || kind.redacted().is_some() => {
                 report.dropped.push(format!("{path}.content[{index}]"));
             }
             _ => said.push((index, part)),

@@ -60,11 +60,6 @@ fn thinking_block(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
     Ok(Part { kind: PartKind::Reasoning { text, signature }, rest: fields.rest() })
 }
 
-/// Whether content kept whole is thinking that only its provider can read.
-pub(super) fn is_sealed_thinking(value: &Value) -> bool {
-    value.get("type").is_some_and(|kind| kind == "redacted_thinking")
-}
-
 /// The `content` of a message: a text or a list of parts. `None` where there is none.
 pub(super) fn content(fields: &mut Fields<'_>) -> Result<Option<Vec<Part>>, Mismatch> {
     let path = fields.path().key("content");

@@ -192,7 +192,7 @@ fn write_content_list(choice: &Choice, array: &mut Array<'_>) {
 fn write_thinking_blocks(choice: &Choice, object: &mut Object<'_>) {
     let wanted = |part: &&Part| match &part.kind {
         PartKind::Reasoning { signature, .. } => signature.is_some(),
-        PartKind::Other(value) => message::is_sealed_thinking(value),
+        kind @ PartKind::Other(_) => kind.redacted().is_some(),
         _ => false,
     };
     let mut blocks = choice.parts.iter().filter(wanted).peekable();

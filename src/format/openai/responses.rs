@@ -32,7 +32,7 @@ mod tests;
 const SEALED: &str = "witgate:";
 
 /// The client API. It keeps no state; streams do.
-pub struct Responses;
+pub(super) struct Responses;
 
 /// The id of the reply to the request with this id.
 fn response_id(id: &str) -> String {

@@ -7,9 +7,12 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{CLIENTS, DIALECTS, PROVIDERS, api, fixtures, json, parse, provider, read_stream, write_stream};
+use super::{DIALECTS, api, clients, fixtures, folders, json, parse, provider, read_stream, write_stream};
 use crate::fault::Refusal;
-use crate::format::Target;
+use crate::format::{Target, provider_formats};
+
+/// The formats that replies are read of.
+static PROVIDERS: LazyLock<Vec<&'static str>> = LazyLock::new(|| folders("replies"));
 
 /// Every request, reply and event of the fixtures.
 static SAMPLES: LazyLock<Vec<Value>> = LazyLock::new(|| {
@@ -89,11 +92,10 @@ fn visit(value: &mut Value, count: &mut usize, place: Option<usize>, replacement
 
 /// Puts bytes through everything that reads, and what was read through everything that writes.
 fn exercise(bytes: &[u8]) {
-    for client in CLIENTS {
+    for client in clients() {
         if let Ok(request) = parse(client, bytes) {
-            for (to, api_version) in
-                [("openai", None), ("anthropic", None), ("anthropic", Some("2023-06-01")), ("gemini", None)]
-            {
+            let newest = provider_formats().map(|format| (format, None));
+            for (to, api_version) in newest.chain([(provider("anthropic"), Some("2023-06-01"))]) {
                 let target = Target {
                     model: "m",
                     api_version,
@@ -101,20 +103,20 @@ fn exercise(bytes: &[u8]) {
                     bare_stream: false,
                     default_max_tokens: 1,
                 };
-                if let Ok(encoded) = provider(to).encode(&request, &target) {
+                if let Ok(encoded) = to.encode(&request, &target) {
                     assert!(json(&encoded.body).is_object());
                 }
             }
         }
     }
-    for dialect in PROVIDERS {
+    for &dialect in PROVIDERS.iter() {
         if let Ok(reply) = provider(dialect).decode(bytes) {
-            for to in CLIENTS {
+            for to in clients() {
                 assert!(json(&api(to).reply(&reply)).is_object());
             }
         }
         let refusal = Refusal::from(provider(dialect).decode_error(400, &HeaderMap::new(), bytes));
-        for to in CLIENTS {
+        for to in clients() {
             assert!(json(&api(to).refusal(&refusal, "req-1")).is_object());
         }
     }
@@ -131,7 +133,7 @@ fn exercise_stream(events: &[Value]) {
             writeln!(body, "data: {event}\n").unwrap();
         }
         let read = read_stream(dialect, [body.as_bytes()]);
-        for to in CLIENTS {
+        for to in clients() {
             for line in write_stream(to, &read).lines() {
                 if let Some(data) = line.strip_prefix("data: ").filter(|data| *data != "[DONE]") {
                     assert!(json(data.as_bytes()).is_object());

@@ -7,20 +7,21 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use super::{
-    CLIENTS_OF_REPLIES, DIALECTS, PROVIDERS, api, fixtures, json, parse, pretty, provider, read_stream, write_stream,
-};
+use super::{DIALECTS, api, fixtures, folders, json, parse, pretty, provider, read_stream, write_stream};
 use crate::fault::{AttemptFault, Refusal, RefusalKind};
 use crate::format::{Encoded, Target};
 
-/// Every target a request is written for: OpenAI, Anthropic in both of its versions, Gemini and Bedrock.
-const TARGETS: [(&str, &str, Option<&str>); 5] = [
-    ("openai", "openai", None),
-    ("anthropic", "anthropic", None),
-    ("anthropic_2023-06-01", "anthropic", Some("2023-06-01")),
-    ("gemini", "gemini", None),
-    ("bedrock", "bedrock", None),
-];
+/// Versions that are written for beside the newest: what they are called, of which format.
+const OLDER: [(&str, &str); 1] = [("anthropic", "2023-06-01")];
+
+/// Every target a request is written for: a label, a format, a version. Vendors with quirks are in `config/providers/golden.rs`.
+fn targets() -> impl Iterator<Item = (String, &'static str, Option<&'static str>)> {
+    folders("replies").into_iter().flat_map(|format| {
+        let older = OLDER.into_iter().filter(move |(of, _)| *of == format);
+        let older = older.map(|(of, version)| (format!("{of}_{version}"), of, Some(version)));
+        std::iter::once((format.to_owned(), format, None)).chain(older)
+    })
+}
 
 fn fault(fault: &AttemptFault) -> Value {
     json!({
@@ -41,11 +42,11 @@ fn encoded(encoded: &Encoded) -> Value {
 
 #[test]
 fn requests() {
-    for from in CLIENTS_OF_REPLIES {
+    for from in folders("requests") {
         for (name, body) in fixtures(&format!("requests/{from}")) {
             let request = parse(from, &body).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
             let mut current = None;
-            for (label, to, api_version) in TARGETS {
+            for (label, to, api_version) in targets() {
                 let target = Target {
                     model: "upstream",
                     api_version,
@@ -70,10 +71,10 @@ fn requests() {
 
 #[test]
 fn replies() {
-    for from in PROVIDERS {
+    for from in folders("replies") {
         for (name, body) in fixtures(&format!("replies/{from}")) {
             let reply = provider(from).decode(&body).unwrap_or_else(|fault| panic!("{name}: {fault}"));
-            for to in CLIENTS_OF_REPLIES {
+            for to in folders("requests") {
                 assert_snapshot!(format!("reply_{from}_{name}_as_{to}"), pretty(&json(&api(to).reply(&reply))));
             }
         }
@@ -82,10 +83,10 @@ fn replies() {
 
 #[test]
 fn streams() {
-    for from in PROVIDERS {
+    for from in folders("streams") {
         for (name, body) in fixtures(&format!("streams/{from}")) {
             let read = read_stream(from, [body.as_slice()]);
-            for to in CLIENTS_OF_REPLIES {
+            for to in folders("requests") {
                 let shown = write_stream(to, &read);
                 assert_snapshot!(format!("stream_{from}_{name}_as_{to}"), shown);
             }
@@ -95,7 +96,7 @@ fn streams() {
 
 #[test]
 fn errors() {
-    for from in PROVIDERS {
+    for from in folders("errors") {
         for (name, body) in fixtures(&format!("errors/{from}")) {
             let fixture = json(&body);
             let mut headers = HeaderMap::new();
@@ -114,7 +115,7 @@ fn errors() {
             let refusal = Refusal::from(read.clone());
             let shown = json!({"fault": fault(&read), "status": refusal.status});
             assert_snapshot!(format!("error_{from}_{name}"), pretty(&shown));
-            for to in CLIENTS_OF_REPLIES {
+            for to in folders("requests") {
                 let told = pretty(&json(&api(to).refusal(&refusal, "req-1")));
                 assert_snapshot!(format!("error_{from}_{name}_as_{to}"), told);
             }
@@ -124,7 +125,7 @@ fn errors() {
 
 #[test]
 fn refusals_of_our_own() {
-    for to in CLIENTS_OF_REPLIES {
+    for to in folders("requests") {
         let shown: serde_json::Map<_, _> = RefusalKind::ALL
             .into_iter()
             .map(|kind| {

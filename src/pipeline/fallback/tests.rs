@@ -253,6 +253,18 @@ async fn a_policy_never_repeats_what_a_deployment_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_attempt_of_a_request_counts_towards_a_cooldown() {
+    let settings = "router_settings: {num_retries: 3, allowed_fails: 1, cooldown_time: 600}\nwitgate: {queue: {max_wait_seconds: 0}}";
+    let scene = Scene::new(&[("a", "down-1"), ("a", "down-2")], settings);
+    scene.ask("").await.unwrap_err();
+    let called = scene.hosts.called();
+    let of = |host: &str| called.iter().filter(|called| *called == host).count();
+    assert_eq!((of("down-1"), of("down-2")), (2, 2), "one request, four failures");
+    let refused = scene.ask("").await.unwrap_err();
+    assert_eq!(scene.hosts.called().len(), 4, "both have failed oftener than is allowed: {}", refused.message);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deployments_of_the_next_order_come_before_another_group() {
     let list = [
         deployment("a", "down-1", ", order: 1"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use witgate::format::{CLIENT_APIS, ClientRequest, NO_QUIRKS, PROVIDER_FORMATS, Target};
+use witgate::format::{ClientRequest, NO_QUIRKS, Target, client_apis, provider_formats};
 use witgate::{config, policy, reload, seed};
 
 use self::corpus::Said;
@@ -222,7 +222,7 @@ const PATHS: [&str; 6] = [
 ];
 
 fn request(bytes: &[u8], _: u64, said: &mut Said) {
-    for api in CLIENT_APIS {
+    for api in client_apis() {
         let own = PATHS.into_iter().find(|path| api.operation(path.split('?').next().unwrap_or(path)).is_some());
         let uri = own.unwrap_or(PATHS[0]).parse().unwrap_or_default();
         drop(api.several(bytes));
@@ -235,7 +235,7 @@ fn request(bytes: &[u8], _: u64, said: &mut Said) {
                     bare_stream: false,
                     default_max_tokens: 100,
                 };
-                for format in PROVIDER_FORMATS {
+                for format in provider_formats() {
                     for encoded in [format.encode(&request, &target), format.encode_vectors(&request, &target)] {
                         match encoded {
                             Ok(encoded) => encoded.dropped.iter().for_each(|name| said.by(format.name(), name)),
@@ -253,10 +253,10 @@ fn request(bytes: &[u8], _: u64, said: &mut Said) {
 }
 
 fn reply(bytes: &[u8], draw: u64, said: &mut Said) {
-    for format in PROVIDER_FORMATS {
+    for format in provider_formats() {
         match format.decode(bytes) {
             Ok(reply) => {
-                for api in CLIENT_APIS {
+                for api in client_apis() {
                     drop(api.reply(&reply));
                 }
                 for choice in &reply.choices {
@@ -284,10 +284,10 @@ fn kind(value: &impl std::fmt::Debug) -> String {
 
 fn stream(bytes: &[u8], draw: u64, said: &mut Said) {
     let body = br#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
-    for api in CLIENT_APIS {
+    for api in client_apis() {
         let uri = "/v1/chat/completions".parse().unwrap_or_default();
         let Ok(request) = api.parse(&ClientRequest::post(uri, body.to_vec())) else { continue };
-        for format in PROVIDER_FORMATS {
+        for format in provider_formats() {
             let (mut decoder, mut encoder) = (format.stream(), api.stream(&request));
             let (mut chunks, mut out) = (Vec::new(), BytesMut::new());
             let cut = 1 + usize::try_from(draw % 97).unwrap_or_default();

@@ -1,5 +1,6 @@
 use super::*;
-use crate::format::{Bedrock, ProviderFormat};
+use crate::format::ProviderFormat;
+use crate::format::bedrock::Bedrock;
 
 const STREAM: &[u8] = include_bytes!("../../../../tests/fixtures/dialect/streams/bedrock/tools.bin");
 

@@ -176,6 +176,7 @@ impl Encoder {
             Delta::Text(text) | Delta::Refusal(text) if !text.is_empty() => json!({"text": text}),
             Delta::Reasoning(text) if !text.is_empty() => json!({"text": text, "thought": true}),
             Delta::ReasoningSignature(signature) => json!({"text": "", "thought": true, "thoughtSignature": signature}),
+            Delta::RedactedReasoning(data) => reply::redacted(data),
             Delta::ToolCall { index, id, name } => {
                 let (id, name, rest) = (id.clone(), name.clone(), chunk.rest.clone());
                 self.calls.push(Call { choice: chunk.choice, index: *index, id, name, arguments: String::new(), rest });

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::parse::object;
+use super::reply::REDACTED;
 use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
 use crate::format::call_id::{SIGNATURE, signed};
 use crate::format::gemini::candidate::SIGNED;
@@ -109,7 +110,7 @@ impl Contents {
             }
         } else {
             match fields.text("text")? {
-                Some(text) if thought => PartKind::Reasoning { text, signature: signature.take() },
+                Some(text) if thought => thinking(text, signature.take()),
                 Some(text) => PartKind::Text(text),
                 None => return Ok(PartKind::Other(whole.into()).into()),
             }
@@ -150,6 +151,15 @@ impl Contents {
         let word = alone.and_then(|fields| fields.values().next()?.as_str());
         let content = word.map_or_else(|| said.to_string(), str::to_owned);
         PartKind::ToolResult { call_id, content: vec![Part::text(content)], is_error }
+    }
+}
+
+/// A thought, with what its provider wants back of it: clients write base64 in either alphabet, and other providers know one.
+fn thinking(text: String, signature: Option<String>) -> PartKind {
+    let signature = signature.map(|signature| signature.replace('-', "+").replace('_', "/"));
+    match signature.as_deref().and_then(|signature| signature.strip_prefix(REDACTED)) {
+        Some(data) => PartKind::redacted_reasoning(data),
+        None => PartKind::Reasoning { text, signature },
     }
 }
 

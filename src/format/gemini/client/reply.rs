@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::chat::{Choice, FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::format::call_id::{SIGNATURE, signature_of};
-use crate::format::gemini::candidate::{FINISH, TOOLS_READ};
+use crate::format::gemini::candidate::{FINISH, SIGNED, TOOLS_READ};
 use crate::format::gemini::{DIALECT, merge};
 use crate::format::write::{self, Object};
 
@@ -67,6 +67,7 @@ fn part(part: &Part, same: bool) -> Option<Value> {
             json!({"inlineData": {"mimeType": media_type, "data": data}})
         }
         PartKind::Image(ImageSource::Url { url, .. }) => json!({"fileData": {"fileUri": url}}),
+        kind @ PartKind::Other(_) if let Some(data) = kind.redacted() => redacted(data),
         PartKind::Other(value) if same => value.clone(),
         PartKind::Other(_) | PartKind::ToolResult { .. } => return None,
     };
@@ -74,6 +75,14 @@ fn part(part: &Part, same: bool) -> Option<Value> {
         merge(&mut value, &part.rest);
     }
     Some(value)
+}
+
+/// Before what another provider hid of its thinking, among signatures: in letters of base64, so many that what follows stays base64.
+pub(super) const REDACTED: &str = "redactedThinking";
+
+/// Thinking that another provider hid: it comes back as the signature under a thought without words.
+pub(super) fn redacted(data: &str) -> Value {
+    json!({"text": "", "thought": true, SIGNED: format!("{REDACTED}{data}")})
 }
 
 /// A call, with the signature that its id carries where it has its place here.

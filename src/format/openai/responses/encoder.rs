@@ -331,7 +331,7 @@ impl StreamEncoder for Encoder {
 impl Encoder {
     fn write(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         match &chunk.delta {
-            Delta::Start { .. } => {}
+            Delta::Start { .. } | Delta::Other { .. } => {}
             Delta::Text(text) if text.is_empty() => {}
             Delta::Text(text) => self.said(text, false, out),
             Delta::Refusal(text) => {
@@ -345,10 +345,10 @@ impl Encoder {
             Delta::ToolArguments { index, fragment } => self.argued(*index, fragment, out),
             Delta::Finish(reason) => self.finish = Some(reason.told(self.declined).clone()),
             Delta::Usage(usage) => self.usage = Some(usage.clone()),
-            Delta::Other { value, .. } => {
-                if let Some(data) = value.get("content_block").and_then(object::redacted) {
-                    self.sign("redacted", data, out);
-                }
+            Delta::RedactedReasoning(data) => {
+                // An item of its own: one before it keeps its words.
+                self.close(out);
+                self.sign("redacted", data, out);
             }
         }
     }

@@ -180,7 +180,7 @@ impl Conversation {
                 self.said(PartKind::Reasoning { text, signature: Some(signature.to_owned()) }.into());
             }
             Some(("redacted", data)) => {
-                self.said(PartKind::Other(json!({"type": "redacted_thinking", "data": data})).into());
+                self.said(PartKind::redacted_reasoning(data).into());
             }
             _ if !text.is_empty() => self.said(PartKind::Reasoning { text, signature: None }.into()),
             _ => {}

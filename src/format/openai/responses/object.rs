@@ -130,7 +130,7 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str) -> Vec<Value> {
                 let sealed = signature.as_ref().map(|signature| sealed("signature", signature));
                 reasoning(&envelope.item_id("rs", index), text, sealed)
             }
-            PartKind::Other(value) => match redacted(value) {
+            kind @ PartKind::Other(_) => match kind.redacted() {
                 Some(data) => reasoning(&envelope.item_id("rs", index), "", Some(sealed("redacted", data))),
                 None => continue,
             },
@@ -150,11 +150,6 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str) -> Vec<Value> {
 fn open_message(items: &mut [Value]) -> Option<&mut Vec<Value>> {
     let last = items.last_mut()?;
     (last.get("type")? == "message").then(|| last.get_mut("content")?.as_array_mut()).flatten()
-}
-
-/// Thinking that a provider hid.
-pub(super) fn redacted(value: &Value) -> Option<&str> {
-    (value.get("type")? == "redacted_thinking").then(|| value.get("data")?.as_str()).flatten()
 }
 
 /// What a provider wants back, as a client carries it.

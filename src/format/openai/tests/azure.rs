@@ -1,11 +1,12 @@
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::format::{Azure, CLIENT_APIS, ClientRequest, Encoded, NO_QUIRKS, ProviderFormat, Target};
+use crate::format::openai::Azure;
+use crate::format::{ClientRequest, Encoded, NO_QUIRKS, ProviderFormat, Target, client_apis};
 
 fn encode(api_version: Option<&str>) -> Encoded {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": true});
-    let api = CLIENT_APIS.into_iter().find(|api| api.name() == "openai").unwrap();
+    let api = client_apis().find(|api| api.name() == "openai").unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
     let target = Target { model: "mine", api_version, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
     Azure.encode(&request, &target).unwrap()

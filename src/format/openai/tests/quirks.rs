@@ -53,3 +53,25 @@ fn without_quirks_nothing_differs() {
 fn a_quirk_that_is_none_is_an_error() {
     assert!(serde_json::from_str::<Quirks>(r#"{"refuse": ["user"]}"#).is_err());
 }
+
+#[test]
+fn the_assistant_speaks_between_a_tool_s_result_and_a_user_where_that_is_wanted() {
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    let result = json!({"role": "tool", "tool_call_id": "a", "content": "x"});
+    let user = json!({"role": "user", "content": "Go on"});
+    let bridge = json!({"role": "assistant", "content": "OK."});
+    let own = quirks(r#"{"bridge": "OK."}"#);
+    for (before, after) in [
+        (vec![&user, &call, &result, &user], vec![&user, &call, &result, &bridge, &user]),
+        (vec![&call, &result, &result, &user, &user], vec![&call, &result, &result, &bridge, &user, &user]),
+        (vec![&user, &call, &result], vec![&user, &call, &result]),
+        (vec![&call, &result, &bridge, &user], vec![&call, &result, &bridge, &user]),
+    ] {
+        let request = parse(&json!({"model": "g", "messages": before}));
+        assert_eq!(
+            body(&OpenAi.encode(&request, &Target { quirks: own, ..TARGET }).unwrap())["messages"],
+            json!(after)
+        );
+        assert_eq!(body(&encode(&request))["messages"], json!(before), "others take any order");
+    }
+}

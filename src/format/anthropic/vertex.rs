@@ -1,0 +1,121 @@
+//! Claude on Vertex AI: Anthropic's bodies at a cloud's addresses.
+//!
+//! The model stands in the path, the version of the API in the body, and a stream is another method; who asks is the cloud's to know (a
+//! service account). Refusals of the model are Anthropic's, those of the cloud Google's. What a model takes of sampling goes by the
+//! version that it needs at Anthropic itself. Shapes are those of `AnthropicVertex` in `anthropic` 2.14.0 on `PyPI`.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::Anthropic;
+use super::encode::{self, At};
+use crate::chat::{ChatRequest, Reply};
+use crate::fault::AttemptFault;
+use crate::format::gemini::Gemini;
+use crate::format::in_path::in_path;
+use crate::format::{Encoded, ProviderFormat, StreamDecoder, Target};
+
+/// The version of the API there.
+const VERSION: &str = "vertex-2023-10-16";
+
+/// The format. All but address, version and the cloud's own refusals is Anthropic's.
+pub(super) struct AnthropicAtVertex;
+
+impl ProviderFormat for AnthropicAtVertex {
+    fn name(&self) -> &'static str {
+        "anthropic_vertex"
+    }
+
+    fn path_endings(&self) -> &'static [&'static str] {
+        &["/models"]
+    }
+
+    fn organization_header(&self) -> Option<HeaderName> {
+        None
+    }
+
+    fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+        let method = if request.stream { "streamRawPredict" } else { "rawPredict" };
+        let path = format!("/models/{}:{method}", in_path(target.model, b"@")?);
+        encode::request(request, target, At::Cloud { path, version: VERSION })
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
+        ProviderFormat::decode(&Anthropic, body)
+    }
+
+    fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
+        #[derive(Deserialize)]
+        struct Kind<'k> {
+            #[serde(rename = "type")]
+            kind: &'k str,
+        }
+        let of_model = serde_json::from_slice::<Kind<'_>>(body).is_ok_and(|body| body.kind == "error");
+        if of_model {
+            Anthropic.decode_error(status, headers, body)
+        } else {
+            Gemini.decode_error(status, headers, body)
+        }
+    }
+
+    fn stream(&self) -> Box<dyn StreamDecoder> {
+        ProviderFormat::stream(&Anthropic)
+    }
+
+    fn credential_header(&self, key: &SecretString, _api_version: Option<&str>) -> Option<(HeaderName, HeaderValue)> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some((AUTHORIZATION, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fault::FaultKind;
+    use crate::format::{ClientApi, ClientRequest, NO_QUIRKS};
+
+    fn encode(body: &Value, api_version: Option<&str>) -> Encoded {
+        let request = Anthropic.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
+        let model = "claude-sonnet-4-5@20250929";
+        let target = Target { model, api_version, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+        AnthropicAtVertex.encode(&request, &target).unwrap()
+    }
+
+    #[test]
+    fn the_model_stands_in_the_path_and_the_version_in_the_body() {
+        let body =
+            json!({"model": "m", "max_tokens": 5, "temperature": 0.5, "messages": [{"role": "user", "content": "Hi"}]});
+        let whole = encode(&body, Some("2023-06-01"));
+        assert_eq!(whole.path, "/models/claude-sonnet-4-5@20250929:rawPredict");
+        assert!(whole.headers.is_empty(), "{:?}", whole.headers);
+        let sent: Value = serde_json::from_slice(&whole.body).unwrap();
+        assert_eq!(
+            sent,
+            json!({"anthropic_version": VERSION, "max_tokens": 5, "temperature": 0.5, "messages": [{"role": "user", "content": "Hi"}]})
+        );
+        let mut streamed = body;
+        streamed["stream"] = true.into();
+        let streamed = encode(&streamed, None);
+        assert_eq!(streamed.path, "/models/claude-sonnet-4-5@20250929:streamRawPredict");
+        let sent: Value = serde_json::from_slice(&streamed.body).unwrap();
+        assert_eq!((&sent["stream"], sent.get("temperature")), (&json!(true), None), "the newest know no sampling");
+        assert_eq!(streamed.lost, ["temperature"]);
+    }
+
+    #[test]
+    fn refusals_are_read_in_the_words_of_whoever_refused() {
+        let read = |status, body: Value| {
+            AnthropicAtVertex.decode_error(status, &HeaderMap::new(), body.to_string().as_bytes())
+        };
+        let of_model = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8 maximum"}});
+        let of_cloud = json!([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded"}}]);
+        let (model, cloud) = (read(400, of_model), read(429, of_cloud));
+        assert!(model.message.starts_with("prompt is too long"), "{model}");
+        assert_eq!((cloud.kind, &*cloud.message), (FaultKind::RateLimited, "Quota exceeded"));
+    }
+}
