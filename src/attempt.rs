@@ -26,6 +26,7 @@ pub struct AttemptProgress {
     usage: Option<Usage>,
     seen_bytes: u64,
     seen_pieces: u64,
+    truncated: bool,
     bounds: UsageBounds,
 }
 
@@ -109,6 +110,8 @@ pub struct AttemptOutcome {
     pub latency: Duration,
     /// From the reservation to the first content.
     pub ttft: Option<Duration>,
+    /// Whether the reply ends where its bound was reached.
+    pub truncated: bool,
     /// Whether the reply was to be streamed: only then says the first content how fast a deployment begins.
     pub streamed: bool,
 }
@@ -126,6 +129,7 @@ impl AttemptProgress {
             usage: None,
             seen_bytes: 0,
             seen_pieces: 0,
+            truncated: false,
             bounds,
         }
     }
@@ -162,6 +166,11 @@ impl AttemptProgress {
     pub const fn saw_pieces(&mut self, bytes: u64, pieces: u64) {
         self.seen_bytes += bytes;
         self.seen_pieces += pieces;
+    }
+
+    /// Whether the reply ends where its bound was reached, and not where the model was done.
+    pub const fn truncated(&mut self, truncated: bool) {
+        self.truncated |= truncated;
     }
 
     /// The provider reported what was used so far.
@@ -206,6 +215,7 @@ impl AttemptProgress {
             usage_refused,
             latency: now.since(self.begun),
             ttft: self.first_content.map(|at| at.since(self.begun)),
+            truncated: self.truncated,
             streamed: self.streamed,
         }
     }

@@ -82,6 +82,8 @@ pub struct RouterChoice {
     pub at: Arc<PolicyPlaces>,
     /// What happens when its file changes.
     pub roll_out: RollOut,
+    /// Within this time the same question, asked again by the same key, tells that the first answer was poor.
+    pub asked_again: Option<Duration>,
 }
 
 /// What becomes of a request for which a router finds no deployment fit.
@@ -402,6 +404,21 @@ pub struct SimulatedModel {
     pub account: Option<DeploymentId>,
     /// What every reply says, whatever is asked (LiteLLM's `mock_response`); one of LiteLLM's exceptions by name is that failure.
     pub says: Option<Arc<str>>,
+    /// How good its replies are, where that is told.
+    pub skill: Option<Arc<SimulatedSkill>>,
+}
+
+/// How good a simulated model's replies are, so that there is something to judge; and whether it judges.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SimulatedSkill {
+    /// The share of its sentences that are sound, 0 to 1. The others begin with "Perhaps".
+    pub quality: f64,
+    /// The same where the user's last message has one of `knows` in it.
+    pub quality_known: f64,
+    /// Words, in small letters.
+    pub knows: Vec<String>,
+    /// Where it is asked for a `score`, it is the share of the judged reply's sentences that are sound.
+    pub grades: bool,
 }
 
 impl Eq for SimulatedModel {}
@@ -421,6 +438,7 @@ impl Default for SimulatedModel {
             tpm: None,
             account: None,
             says: None,
+            skill: None,
         }
     }
 }

@@ -89,8 +89,8 @@ enum Command {
     /// Send the same load through several configurations or routers on virtual time and compare them: time, cost, share of limits,
     /// refusals. No provider is called.
     Simulate(simulate::TrialArgs),
-    /// Compare routers on data that say what every model's reply to every prompt was worth: worth, quality, cost, regret, learning curves.
-    /// No provider is called.
+    /// Compare routers on data that say what every model's reply to every prompt was worth: worth, quality, cost, regret, learning curves. Or
+    /// estimate what a router would have got from a gateway's own decisions (--log). No provider is called.
     Evaluate(evaluate::EvaluateArgs),
     /// Answer a file of requests in OpenAI's batch format, a line each, or go on with it: what is answered already is not asked again.
     /// Every line is read before any is sent. Ends with 0 where every line is answered, 3 where some failed or it stopped before.

@@ -8,6 +8,7 @@
 //! A line holds what the router was told and what it answered, and what the policies of other roles did: never a key, and what was
 //! said, or a policy may have quoted, only where the operator wants words (`withheld`). `wit/README.md` describes it.
 
+mod asked;
 mod exact;
 mod folder;
 mod line;
@@ -37,6 +38,7 @@ use crate::policy::{Decision, DecisionLog, RecordedCall, RouterFacts, RunId, Run
 use crate::record::{Explanation, Record};
 use crate::seed;
 
+pub use asked::{asked_as, unheld, withheld_from};
 pub use folder::{default_folder, run_files};
 pub use line::RequestLine;
 pub use reader::{Logged, Run, state_digest};

@@ -4,11 +4,17 @@
 //! prompt what the gateway would tell (features are computed by the same code), and told afterwards what the model they chose replied.
 //! Rules that need no component (random, always one model, the best in hindsight) are there to compare with.
 //!
+//! Or on what a gateway did: the log of its decisions, with the probabilities of its choices, says what another router would have got
+//! (`log`, `estimate`).
+//!
 //! What is compared is a reply's worth, in the words of the router `bandit`'s settings: quality less cost and latency ([`Objective`]).
 
 mod contender;
 mod data;
+mod estimate;
 mod figures;
+mod log;
+mod log_show;
 mod objective;
 mod page;
 mod show;
@@ -30,13 +36,18 @@ use crate::policy::{Component, Engine, EngineOptions};
 use crate::seed;
 
 pub use data::{DataSet, Example, Replied};
+pub use estimate::{Estimate, Estimates};
 pub use figures::{Figures, Interval};
+pub use log::{LogQuestion, LogReport, Share, evaluate_log, no_worse_by};
+pub use log_show::{LogTable, log_page};
 pub use objective::Objective;
 pub use page::page;
 pub use show::Table;
 
-use contender::{Chosen, Played, Rule, play, play_rule};
-use figures::figures;
+pub use contender::{Chosen, Played, Rule, play_rule};
+pub use figures::figures;
+
+use contender::{needs, play};
 
 /// Fuel of one call: a second's work, as in replays.
 const FUEL: u64 = 1_000_000_000;
@@ -76,6 +87,17 @@ pub struct Evaluation {
     pub contenders: Vec<Figures>,
 }
 
+/// A router that is run by its component, with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contender {
+    /// What it is called where it is shown.
+    pub name: String,
+    /// A shipped router's name, or a component's file.
+    pub router: String,
+    /// Its settings, a JSON object.
+    pub settings: Value,
+}
+
 /// Plays all contenders over the data.
 ///
 /// # Errors
@@ -88,16 +110,11 @@ pub fn compare(data: &DataSet, comparison: &Comparison) -> Result<Evaluation, St
         let runs = orders.iter().map(|(seed, order)| play_rule(rule, data, order, &objective, *seed));
         played.push((rule.as_str().to_owned(), runs.collect()));
     }
-    let engine = engine()?;
-    let mut loaded: BTreeMap<String, Arc<Component>> = BTreeMap::new();
-    for (name, router, settings) in routers(comparison) {
-        let component = match loaded.get(&router) {
-            Some(component) => Arc::clone(component),
-            None => Arc::clone(loaded.entry(router.clone()).or_insert(component(&engine, &router)?)),
-        };
-        let runs = orders.iter().map(|(seed, order)| play(&component, &settings, data, order, *seed));
-        let runs = runs.collect::<Result<_, _>>().map_err(|why| format!("{name}: {why}"))?;
-        played.push((name, runs));
+    let mut players = Players::new()?;
+    for contender in contenders(comparison) {
+        let runs = orders.iter().map(|(seed, order)| players.play(&contender, data, order, *seed));
+        let runs = runs.collect::<Result<_, _>>()?;
+        played.push((contender.name, runs));
     }
     let contenders = played.iter().map(|(name, runs)| figures(name, runs, data, &objective)).collect();
     Ok(Evaluation {
@@ -109,25 +126,70 @@ pub fn compare(data: &DataSet, comparison: &Comparison) -> Result<Evaluation, St
     })
 }
 
-/// Name, router and settings of each that is run by its component: the learner with every algorithm, then the one that is asked about.
-fn routers(comparison: &Comparison) -> Vec<(String, String, Value)> {
+/// Those that are run by their component: the learner with every algorithm, then the one that is asked about.
+fn contenders(comparison: &Comparison) -> Vec<Contender> {
     let other = comparison.router.as_ref().filter(|router| router.as_str() != LEARNER);
     let shared = if other.is_some() { Map::new() } else { comparison.settings.clone() };
     let learner = |algorithm: &&str| {
         let mut settings = shared.clone();
         settings.insert(ALGORITHM.to_owned(), json!(algorithm));
-        ((*algorithm).to_owned(), LEARNER.to_owned(), Value::Object(settings))
+        Contender { name: (*algorithm).to_owned(), router: LEARNER.to_owned(), settings: Value::Object(settings) }
     };
-    let mut routers: Vec<_> = ALGORITHMS.iter().map(learner).collect();
-    routers.extend(other.map(|router| {
+    let mut contenders: Vec<_> = ALGORITHMS.iter().map(learner).collect();
+    contenders.extend(other.map(|router| {
         let name = Path::new(router).file_stem().map_or_else(|| router.clone(), |stem| stem.display().to_string());
-        (name, router.clone(), Value::Object(comparison.settings.clone()))
+        Contender { name, router: router.clone(), settings: Value::Object(comparison.settings.clone()) }
     }));
-    routers
+    contenders
+}
+
+/// What plays contenders: their components, loaded once.
+pub struct Players {
+    engine: Engine,
+    loaded: BTreeMap<String, Arc<Component>>,
+}
+
+impl Players {
+    /// None is loaded yet.
+    ///
+    /// # Errors
+    /// There is no engine on this machine.
+    pub fn new() -> Result<Self, String> {
+        Ok(Self { engine: engine()?, loaded: BTreeMap::new() })
+    }
+
+    /// Plays one over the prompts of an order.
+    ///
+    /// # Errors
+    /// It cannot be loaded or set up, or does not answer.
+    pub fn play(
+        &mut self,
+        contender: &Contender,
+        data: &DataSet,
+        order: &[usize],
+        seed: u64,
+    ) -> Result<Played, String> {
+        let Contender { name, router, settings } = contender;
+        let component = match self.loaded.get(router) {
+            Some(component) => Arc::clone(component),
+            None => Arc::clone(self.loaded.entry(router.clone()).or_insert(component(&self.engine, router)?)),
+        };
+        play(&component, settings, data, order, seed).map_err(|why| format!("{name}: {why}"))
+    }
+
+    /// What the learner is told of each prompt.
+    ///
+    /// # Errors
+    /// It cannot be set up.
+    pub fn features(&self, data: &DataSet) -> Result<Vec<Vec<f32>>, String> {
+        let needs = needs(&component(&self.engine, LEARNER)?, data)?;
+        Ok(data.examples.iter().map(|example| example.features(&needs)).collect())
+    }
 }
 
 /// The order of the prompts when they are played for the `n`th time, and the parent of its draws.
-fn order(data: &DataSet, comparison: &Comparison, n: u32) -> (u64, Vec<usize>) {
+#[must_use]
+pub fn order(data: &DataSet, comparison: &Comparison, n: u32) -> (u64, Vec<usize>) {
     let own = seed::derive(comparison.seed, n.into());
     let mut order: Vec<usize> = (0..data.examples.len()).collect();
     if !comparison.in_order {

@@ -6,6 +6,7 @@
 //! leaves included, settles what was reserved and writes exactly one record.
 
 mod admit;
+mod asked_again;
 mod attempt_guard;
 mod attempts;
 mod attributes;
@@ -64,6 +65,7 @@ use crate::seed;
 use crate::snapshot::{Live, Snapshot};
 use crate::store::Ledger;
 
+pub use asked_again::AskedAgain;
 pub use auth::{Access, authenticate, caller_named, is_operator, may_use};
 pub use background::Followed;
 pub use blocking_pool::BlockingPool;
@@ -94,6 +96,9 @@ pub trait Recorder: Send + Sync {
 
     /// A request ended.
     fn ended(&self, record: &Record);
+
+    /// Somebody said what a reply of this group's deployment was worth, 0 to 1, or the gateway saw it.
+    fn worth(&self, _group: &GroupName, _deployment: &DeploymentId, _quality: f32) {}
 
     /// A reply of this group was drawn to be judged, and this became of it.
     fn judged(&self, _group: &GroupName, _what: Judged) {}
@@ -138,6 +143,8 @@ pub struct Gateway {
     pub judgements: BlockingPool,
     /// Where replies wait that are to be judged.
     pub judging: Judging,
+    /// What was asked and answered a short while ago, in groups that want to know when it is asked again.
+    pub asked_again: AskedAgain,
     /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.
     pub cutoff: CancellationToken,
     /// What requests under way hold.

@@ -16,11 +16,11 @@ use crate::clock::Clock;
 use crate::config::LedgerSettings;
 use crate::decisions::{Decisions, default_folder};
 use crate::http::HttpUpstream;
-use crate::id::GroupName;
+use crate::id::{DeploymentId, GroupName};
 use crate::judge::Judges;
 use crate::keys::KeyBook;
 use crate::limits::LimitStore;
-use crate::pipeline::{BlockingPool, Gateway, Judged, Judging, Recorder, Seeds};
+use crate::pipeline::{AskedAgain, BlockingPool, Gateway, Judged, Judging, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
@@ -127,6 +127,7 @@ fn assemble_over(
         shadows: blocking.apart(),
         judgements: blocking.apart(),
         judging: Judging::default(),
+        asked_again: AskedAgain::default(),
         blocking,
         memory: Arc::default(),
         cutoff: CancellationToken::new(),
@@ -334,6 +335,10 @@ impl Recorder for Telemetry {
     fn ended(&self, record: &Record) {
         telemetry::write(record, &self.metrics);
         self.decisions.ended(record);
+    }
+
+    fn worth(&self, group: &GroupName, deployment: &DeploymentId, quality: f32) {
+        self.metrics.worth(group, deployment, quality);
     }
 
     fn judged(&self, group: &GroupName, what: Judged) {

@@ -80,6 +80,17 @@ fn table(answer: &Value) {
         if let Some(policy) = row["spoken_by"].as_str() {
             say(format_args!("      spoken to by {policy}"));
         }
+        let drawn = row["propensity"].as_f64().filter(|drawn| *drawn < 1.0);
+        let drawn = drawn.map(|drawn| format!("drawn with probability {drawn:.3}"));
+        let reasons = row["reasons"].as_object().into_iter().flatten();
+        let reasons = reasons.map(|(name, value)| format!("{} {}", name.replace('_', " "), text(value)));
+        let reasons: Vec<String> = reasons.chain(drawn).collect();
+        if !reasons.is_empty() {
+            say(format_args!("      {}", reasons.join(", ")));
+        }
+    }
+    for line in answer["said"].as_array().into_iter().flatten() {
+        say(format_args!("the policy: {}", text(line)));
     }
     if let Some(trial) = answer["trial"].as_object() {
         let of = |name: &str| trial.get(name).map(text).unwrap_or_default();

@@ -209,6 +209,7 @@ pub(super) fn simulate(arguments: &SimulateArgs) -> ExitCode {
         tpm: arguments.tpm,
         account: None,
         says: None,
+        skill: None,
     };
     let address = SocketAddr::new(arguments.host, arguments.port);
     block_on(async {

@@ -63,6 +63,9 @@ fn describe(settings: &Settings) -> String {
         if router.may_read != Grants::default() || router.when_none != WhenNone::Refuse {
             writeln!(out, "  reads {:?}, none fit: {:?}", router.may_read, router.when_none).unwrap();
         }
+        if let Some(within) = router.asked_again {
+            writeln!(out, "  asked again within {within:?}").unwrap();
+        }
         if let Some(judge) = &group.judge {
             writeln!(out, "  {judge:?}").unwrap();
         }

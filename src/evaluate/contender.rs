@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::data::{DataSet, Example, Replied};
 use super::objective::Objective;
@@ -21,7 +21,7 @@ const BEGIN: u64 = 1_800_000_000_000;
 
 /// Rules to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub enum Rule {
     /// Each model as often as any other.
     Random,
     /// Always the model whose replies are best on average over all of the data.
@@ -34,11 +34,11 @@ pub(super) enum Rule {
 
 impl Rule {
     /// All of them, the oracle last.
-    pub(super) const ALL: [Self; 4] = [Self::Random, Self::AlwaysBest, Self::AlwaysCheapest, Self::Oracle];
+    pub const ALL: [Self; 4] = [Self::Random, Self::AlwaysBest, Self::AlwaysCheapest, Self::Oracle];
 
     /// What people call it.
     #[must_use]
-    pub(super) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Random => "random",
             Self::AlwaysBest => "always-best",
@@ -50,7 +50,7 @@ impl Rule {
 
 /// One choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Chosen {
+pub struct Chosen {
     /// The prompt's place in the data.
     pub example: usize,
     /// The model's place among the models.
@@ -61,14 +61,14 @@ pub(super) struct Chosen {
 
 /// All choices of one that was played once, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Played {
+pub struct Played {
     /// The choices.
     pub steps: Vec<Chosen>,
 }
 
 /// Plays a rule over prompts in an order.
 #[must_use]
-pub(super) fn play_rule(rule: Rule, data: &DataSet, order: &[usize], objective: &Objective, seed: u64) -> Played {
+pub fn play_rule(rule: Rule, data: &DataSet, order: &[usize], objective: &Objective, seed: u64) -> Played {
     let models = data.models.len();
     let highest =
         |values: &[f64]| (0..models).reduce(|best, next| if values[next] > values[best] { next } else { best });
@@ -111,14 +111,7 @@ pub(super) fn play(
     order: &[usize],
     seed: u64,
 ) -> Result<Played, String> {
-    let setup = Setup {
-        group: None,
-        settings: Arc::from(settings.to_string()),
-        deployments: data.models.iter().map(|model| facts(model)).collect(),
-        seed,
-        may_read: Grants::All,
-    };
-    let mut rerun = Rerun::start(Arc::clone(component), setup, None).map_err(|problem| problem.to_string())?;
+    let mut rerun = started(component, settings, data, seed)?;
     let needs = rerun.needs().clone();
     let signals = signals(&needs, data);
     let mut played = Played { steps: Vec::with_capacity(order.len()) };
@@ -141,7 +134,28 @@ pub(super) fn play(
     Ok(played)
 }
 
-fn facts(model: &str) -> DeploymentInfo {
+/// A router of the data's models that knows nothing yet.
+fn started(component: &Arc<Component>, settings: &Value, data: &DataSet, seed: u64) -> Result<Rerun, String> {
+    let setup = Setup {
+        group: None,
+        settings: Arc::from(settings.to_string()),
+        deployments: data.models.iter().map(|model| facts(model)).collect(),
+        seed,
+        may_read: Grants::All,
+    };
+    Rerun::start(Arc::clone(component), setup, None).map_err(|problem| problem.to_string())
+}
+
+/// What a router wants to be told where nothing is set.
+///
+/// # Errors
+/// It cannot be set up.
+pub(super) fn needs(component: &Arc<Component>, data: &DataSet) -> Result<Needs, String> {
+    started(component, &Value::Object(Map::new()), data, 0).map(|router| router.needs().clone())
+}
+
+/// What is known of a deployment: its name.
+pub(super) fn facts(model: &str) -> DeploymentInfo {
     DeploymentInfo {
         id: DeploymentId::from(model),
         provider: "data".to_owned(),
@@ -161,7 +175,7 @@ fn facts(model: &str) -> DeploymentInfo {
 
 /// The matrix of signals, which is the same for every prompt.
 #[expect(clippy::cast_possible_truncation, reason = "signals are f32")]
-fn signals(needs: &Needs, data: &DataSet) -> Vec<f32> {
+pub(super) fn signals(needs: &Needs, data: &DataSet) -> Vec<f32> {
     let costs = data.mean_costs();
     let latencies = data.means(|reply| reply.latency_ms.unwrap_or(f64::NAN));
     let cell = |signal: Signal, model: usize| match signal {
@@ -176,7 +190,8 @@ fn signals(needs: &Needs, data: &DataSet) -> Vec<f32> {
     needs.signals.iter().flat_map(column).collect()
 }
 
-fn asked(needs: &Needs, example: &Example, number: u64, seed: u64, signals: &[f32]) -> Decision {
+/// What is asked of a router about a prompt.
+pub(super) fn asked(needs: &Needs, example: &Example, number: u64, seed: u64, signals: &[f32]) -> Decision {
     Decision {
         request: RouteRequest {
             id: None,

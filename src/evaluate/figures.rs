@@ -68,8 +68,9 @@ pub struct Figures {
     pub curve: Vec<(usize, f64)>,
 }
 
-/// Sums up.
-pub(super) fn figures(name: &str, runs: &[Played], data: &DataSet, objective: &Objective) -> Figures {
+/// Sums up what came of one that was played several times.
+#[must_use]
+pub fn figures(name: &str, runs: &[Played], data: &DataSet, objective: &Objective) -> Figures {
     let of = |figure: &dyn Fn(&Played) -> f64| Interval::of(&runs.iter().map(figure).collect::<Vec<_>>());
     let reply = |run: &Played, what: &dyn Fn(&super::Replied) -> f64| {
         let sum: f64 = run.steps.iter().map(|step| what(&data.examples[step.example].replies[step.model])).sum();

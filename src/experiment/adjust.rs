@@ -107,6 +107,8 @@ fn own(experiment: &Experiment, settings: &mut Settings) {
 /// A group that serves the experiment alone.
 fn dress(experiment: &Experiment, group: &mut Group) {
     group.fallbacks = Fallbacks::default();
+    // A study repeats itself, and means nothing by it.
+    group.router.asked_again = None;
     let settings = |value: Value| Arc::from(value.to_string());
     if let Some((policy, value)) = experiment.builder() {
         let may_read = group.builder.as_ref().map_or_else(Grants::default, |builder| builder.may_read.clone());

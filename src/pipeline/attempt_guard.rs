@@ -29,6 +29,9 @@ use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use super::estimate::AttemptEstimate;
 use super::{Gateway, rollout};
 
+/// What a reply is worth to a router that was cut short, though nobody had bounded it.
+const TRUNCATED: f32 = 0.5;
+
 /// One attempt under way.
 pub(super) struct AttemptGuard {
     deployment: Arc<DeploymentRuntime>,
@@ -135,7 +138,12 @@ impl AttemptGuard {
             log(&config.id, change, now, fault);
         }
         if let Some(router) = self.router {
-            let quality = unparsed.then_some(0.0);
+            // What was asked to be short is no worse for ending there.
+            let cut = outcome.truncated && outcome.fault.is_none() && self.estimate.bound.is_none();
+            let quality = if unparsed { Some(0.0) } else { cut.then_some(TRUNCATED) };
+            if let Some(quality) = quality {
+                gateway.recorder.worth(&self.group, &config.id, quality);
+            }
             let event = Outcome { quality, ..Outcome::of_attempt(&outcome, seed, number, self.index) };
             if let Some((rollout, by_candidate)) = self.rollout {
                 rollout.attempted(by_candidate, number == 0, &outcome);

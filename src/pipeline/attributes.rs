@@ -70,6 +70,8 @@ pub(super) struct Facts<'a> {
     pub(super) group: &'a GroupRuntime,
     pub(super) caller: &'a Caller,
     pub(super) api: &'static str,
+    /// It is not served.
+    pub(super) explained: bool,
     pub(super) tags: &'a [String],
     pub(super) headers: &'a KeptHeaders,
     pub(super) request: &'a ChatRequest,
@@ -87,6 +89,13 @@ pub(super) fn attribute<'a>(wanted: &Attribute, facts: Facts<'a>) -> Cow<'a, str
         Attribute::Team => facts.caller.team.as_ref().map_or("", |team| team.as_str()),
         Attribute::Group => facts.group.config.name.as_str(),
         Attribute::Api => facts.api,
+        Attribute::Explain => {
+            if facts.explained {
+                "1"
+            } else {
+                ""
+            }
+        }
         Attribute::Prompt => return prompt(facts.request),
         Attribute::Tag(name) => tag(name, facts.tags),
         Attribute::Metadata(key) => return metadata(key, facts.request),

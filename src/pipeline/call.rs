@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::catalog::Deployment;
-use crate::chat::{ChatRequest, Reply, Vectors};
+use crate::chat::{ChatRequest, FinishReason, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
 use crate::limits::{Dimension, LimitSpec, WindowModel};
@@ -104,6 +104,7 @@ pub(super) async fn call(
     if let Some(progress) = guard.progress() {
         let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
+        progress.truncated(reply.choices.iter().any(|choice| choice.finish == Some(FinishReason::Length)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
         meta.bill = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
         // What was asked before, of a reply the parser did not take, is in it.

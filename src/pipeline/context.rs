@@ -135,8 +135,8 @@ impl<'a> RequestContext<'a> {
 
     /// What policies may be told of it.
     pub(super) fn facts(&self) -> Facts<'_> {
-        let Self { group, caller, api, tags, headers, request, .. } = self;
-        Facts { group, caller, api, tags, headers, request }
+        let Self { id, group, caller, api, tags, headers, request, .. } = self;
+        Facts { group, caller, api, explained: id.is_none(), tags, headers, request }
     }
 
     /// Whether the client gets nothing of a stream before the reply is whole.

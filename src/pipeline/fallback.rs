@@ -22,7 +22,7 @@ use crate::snapshot::{GroupRuntime, Snapshot};
 use super::auth::check_model;
 use super::context::{self, Arrival, RequestContext};
 use super::paying::kept_tags;
-use super::{Gateway, RequestGuard, Served, attempts, stream};
+use super::{Gateway, RequestGuard, Served, asked_again, attempts, stream};
 
 /// Retries a client may ask for.
 const MOST_RETRIES: u32 = 20;
@@ -242,6 +242,7 @@ async fn in_group(
         guard.record.tags = kept_tags(snapshot, &context.caller, &context.tags);
     }
     context.leaves_held_back = elsewhere.held_back;
+    asked_again::notice(&context, guard);
     attempts::within_group(guard, &mut context, elsewhere.any).await
 }
 

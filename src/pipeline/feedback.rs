@@ -69,9 +69,18 @@ impl Listener {
         &self.group.policy
     }
 
+    /// Tells that whoever asked did not want the reply: nobody judges it, and it is known of those alone that were no good.
+    pub(super) fn left(self, gateway: &Gateway, quality: f32) {
+        let event = Outcome { fault: Some(FaultKind::Cancelled), ..self.event };
+        Self { event, ..self }.tell(gateway, quality);
+    }
+
     /// Tells it.
     pub fn tell(self, gateway: &Gateway, quality: f32) {
         let Self { group, router, event } = self;
+        if let Some(deployment) = group.deployments.get(event.deployment as usize) {
+            gateway.recorder.worth(&group.config.name, &deployment.config.id, quality);
+        }
         let event = Outcome { quality: Some(quality), ..event };
         if let Some(tried) = &group.rollout {
             rollout::observe(gateway, Arc::clone(tried), event.clone());

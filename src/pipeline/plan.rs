@@ -56,6 +56,8 @@ pub struct RequestPlan {
     pub attributes: Attributes,
     /// Every deployment of the group: first those to be tried, best first, then those that are not.
     pub candidates: Vec<PlannedAttempt>,
+    /// What the policy logged while it decided: its reasons, where it gives any.
+    pub said: Vec<String>,
     /// What a version on trial would answer, where there is one.
     pub trial: Option<PlannedTrial>,
     /// What the group's prompt builder did, where there is one.
@@ -158,13 +160,14 @@ impl Gateway {
                 estimate.count(&context, &deployment.config.model).await;
             }
         }
-        let (question, answer) = match &context.group.router {
+        let (question, answer, said) = match &context.group.router {
             Some(router) => {
                 let question = route::question(&context, router, &mut estimate).await;
-                let answer = route::ask(&context, router, &question).await;
-                (Some(question), Some(answer))
+                // Beside the threads that serve: nobody waits for it.
+                let (answer, said) = route::explained_on(&self.slow_policies, router, &question).await;
+                (Some(question), Some(answer), said)
             }
-            None => (None, None),
+            None => (None, None, Vec::new()),
         };
         let trial = trial(&context, &mut estimate).await;
         let ranking = answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned().unwrap_or_default();
@@ -197,6 +200,7 @@ impl Gateway {
             features,
             attributes,
             candidates,
+            said: said.into_iter().map(|line| line.message).collect(),
             trial,
             prompt: told.prompt,
         })

@@ -140,8 +140,8 @@ fn words(messages: &[Message]) -> usize {
 }
 
 fn facts<'a>(group: &'a GroupRuntime, arrival: &'a Arrival, request: &'a ChatRequest) -> Facts<'a> {
-    let Arrival { caller, api, tags, headers, .. } = arrival;
-    Facts { group, caller, api, tags, headers, request }
+    let Arrival { id, caller, api, tags, headers, .. } = arrival;
+    Facts { group, caller, api, explained: id.is_none(), tags, headers, request }
 }
 
 async fn ask(

@@ -21,6 +21,7 @@ use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 use crate::upstream::Sent;
 
 use super::Gateway;
+use super::asked_again;
 use super::attempt_guard::AttemptGuard;
 use super::background::Followed;
 use super::judging::ToJudge;
@@ -53,6 +54,8 @@ pub struct RequestGuard {
     background: Option<Arc<Followed>>,
     /// The reply under way, where it is drawn to be judged.
     to_judge: Option<Box<ToJudge>>,
+    /// What is asked, as a digest, where somebody wants to know when it is asked again.
+    question: Option<u64>,
     /// Whether it judges another's reply: its own is not judged.
     is_a_judges: bool,
     /// How long providers were waited for.
@@ -86,6 +89,7 @@ impl RequestGuard {
             memory,
             background: None,
             to_judge: None,
+            question: None,
             is_a_judges: false,
             on_wire: Duration::ZERO,
             written: false,
@@ -134,6 +138,11 @@ impl RequestGuard {
     /// What is to be judged once it has ended well.
     pub(super) fn set_to_judge(&mut self, reply: Option<Box<ToJudge>>) {
         self.to_judge = reply;
+    }
+
+    /// It is to be known when the same is asked again.
+    pub(super) const fn set_question(&mut self, question: u64) {
+        self.question = Some(question);
     }
 
     /// The urgency it has whatever its client says.
@@ -434,6 +443,9 @@ impl RequestGuard {
         self.record.status = status;
         self.record.latency = now.since(self.record.arrived);
         self.gateway.recorder.ended(&self.record);
+        if let Some(question) = self.question {
+            asked_again::answered(&self.gateway, question, &self.record);
+        }
         if let Some(ledger) = &self.gateway.ledger {
             ledger.keep(&self.record);
         }

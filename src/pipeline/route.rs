@@ -15,7 +15,7 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
 use crate::limits::{Demand, Dimension, Reading, Wait};
 use crate::moment::Moment;
-use crate::policy::{Choice, PolicyFault, RouteError, RouteRequest, Router, Traits};
+use crate::policy::{Choice, LogLine, PolicyFault, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use crate::tokens;
@@ -261,16 +261,27 @@ pub(super) async fn ask_on(
     router: &Arc<Router>,
     question: &Question<'_>,
 ) -> Result<Vec<Choice>, RouteError> {
+    explained_on(pool, router, question).await.0
+}
+
+/// The policy's answer, and what it logged meanwhile: its reasons, where it gives any.
+pub(super) async fn explained_on(
+    pool: &BlockingPool,
+    router: &Arc<Router>,
+    question: &Question<'_>,
+) -> (Result<Vec<Choice>, RouteError>, Vec<LogLine>) {
     let Question { request, signals, features, attributes } = question;
     let (router, request, signals) = (Arc::clone(router), request.clone(), signals.clone());
     let (features, attributes): (_, Vec<String>) =
         (features.clone(), attributes.iter().map(|value| value.clone().into_owned()).collect());
-    let mut choices = Vec::new();
     let beside = pool.run(move || {
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
-        router.route(&request, &signals, &features, &attributes, &mut choices).map(|()| choices)
+        let (mut choices, mut said) = (Vec::new(), Vec::new());
+        let answer = router.explain(&request, &signals, &features, &attributes, &mut choices, &mut said);
+        (answer.map(|()| choices), said)
     });
-    beside.await.unwrap_or_else(|| Err(PolicyFault::Trap("its thread ended".to_owned()).into()))
+    let ended = || (Err(PolicyFault::Trap("its thread ended".to_owned()).into()), Vec::new());
+    beside.await.unwrap_or_else(ended)
 }
 
 /// The wanted columns, one after another, all at one moment.

@@ -74,6 +74,8 @@ struct Seen {
     bytes: u64,
     pieces: u64,
     usage: Option<Usage>,
+    /// It ends where its bound was reached.
+    truncated: bool,
 }
 
 /// A reply whose first content has come.
@@ -247,8 +249,9 @@ impl Source {
             parser.tell(guard, self.complaint.as_ref());
         }
         let Some(progress) = guard.progress() else { return };
-        let Seen { bytes, pieces, usage } = std::mem::take(&mut self.seen);
+        let Seen { bytes, pieces, usage, truncated } = std::mem::take(&mut self.seen);
         progress.saw_pieces(bytes, pieces);
+        progress.truncated(truncated);
         if let Some(usage) = usage {
             progress.reported(usage);
         }
@@ -289,6 +292,10 @@ impl Source {
                 Delta::ToolCall { name, .. } => name.len(),
                 Delta::Usage(usage) => {
                     seen.usage = Some(usage.clone());
+                    continue;
+                }
+                Delta::Finish(FinishReason::Length) => {
+                    seen.truncated = true;
                     continue;
                 }
                 _ => continue,

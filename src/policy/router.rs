@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::host::{CallContext, PolicyRuntime, Succession, cut};
+use super::host::{CallContext, LogLine, PolicyRuntime, Succession, cut};
 
 mod bindings;
 mod calls;
@@ -46,17 +46,48 @@ impl PolicyRuntime<Routing> {
         attributes: &[&str],
         out: &mut Vec<Choice>,
     ) -> Result<(), RouteError> {
+        self.asked(&recorder::Question { request, signals, features, attributes }, out, None)
+    }
+
+    /// The same for somebody who wants to know why: `said` is what the policy logged meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::route`].
+    pub fn explain(
+        &self,
+        request: &RouteRequest,
+        signals: &[f32],
+        features: &[f32],
+        attributes: &[&str],
+        out: &mut Vec<Choice>,
+        said: &mut Vec<LogLine>,
+    ) -> Result<(), RouteError> {
+        self.asked(&recorder::Question { request, signals, features, attributes }, out, Some(said))
+    }
+
+    fn asked(
+        &self,
+        question: &recorder::Question<'_>,
+        out: &mut Vec<Choice>,
+        said: Option<&mut Vec<LogLine>>,
+    ) -> Result<(), RouteError> {
         out.clear();
+        let recorder::Question { request, signals, features, attributes } = *question;
         let deployments = self.setup().deployments.len();
         debug_assert_eq!(signals.len(), self.needs().signals.len() * deployments, "a whole matrix");
-        let question = recorder::Question { request, signals, features, attributes };
         let mut called = false;
         let answer = self.ask(CallContext::new(request.now, request.id), |instance, budget| {
             called = true;
+            if said.is_some() {
+                instance.listen();
+            }
             let answer = instance.route(budget, request, signals, features, attributes);
+            if let Some(said) = said {
+                *said = instance.heard();
+            }
             let answer = answer.map(|answer| judge(answer, deployments, out));
             let told = answer.as_ref().map_or_else(|fault| Err(fault.clone().into()), Clone::clone);
-            self.recorder().routed(&question, &told, out);
+            self.recorder().routed(question, &told, out);
             answer
         });
         match answer {
@@ -69,7 +100,7 @@ impl PolicyRuntime<Routing> {
             }
             Err(fault) => {
                 if !called {
-                    self.recorder().routed(&question, &Err(fault.clone().into()), &[]);
+                    self.recorder().routed(question, &Err(fault.clone().into()), &[]);
                 }
                 Err(fault.into())
             }

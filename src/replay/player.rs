@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::decisions::{Logged, Run, decision_json, state_digest};
-use crate::policy::{
-    Choice, Component, Decision, Needs, Outcome, PolicyFault, Rerun, RouteError, RouterFacts, SavedState,
-};
+use crate::decisions::{Logged, Run, asked_as, decision_json, state_digest, unheld, withheld_from};
+use crate::policy::{Choice, Component, Decision, Outcome, PolicyFault, Rerun, RouteError, RouterFacts, SavedState};
 use crate::signal::Signal;
 
 use super::report::{Difference, RunReport};
@@ -83,10 +81,8 @@ impl<'a> Player<'a> {
             ..RunReport::of(&run.file)
         };
         report.notes.extend(rerun.state_problem().map(|problem| format!("the state was not taken: {problem}")));
-        report.notes.extend(missing(&facts.needs, rerun.needs()));
-        let recorded = &facts.needs.attributes;
-        let mut reads = rerun.needs().attributes.iter();
-        let withheld = run.withheld && reads.any(|one| one.needs_grant() && recorded.contains(one));
+        report.notes.extend(unheld(&facts.needs, rerun.needs()));
+        let withheld = withheld_from(run, rerun.needs());
         match (withheld, run.withheld) {
             (true, _) => report.notes.push(WITHHELD.to_owned()),
             (false, true) => {
@@ -117,7 +113,7 @@ impl<'a> Player<'a> {
             self.report.identical += 1;
             return None;
         }
-        let answer = match told_as(decision, self.facts, self.rerun.needs()) {
+        let answer = match asked_as(decision, self.facts, self.rerun.needs()) {
             Some(other) => self.rerun.route(&other),
             None => self.rerun.route(decision),
         };
@@ -245,48 +241,4 @@ pub(super) fn words(facts: &RouterFacts, answer: &Result<Vec<Choice>, RouteError
         Err(RouteError::Reject(words)) => format!("refused: {words}"),
         Err(RouteError::Fault(fault)) => format!("fault: it {fault}"),
     }
-}
-
-/// What another policy asks for and the run does not hold.
-fn missing(recorded: &Needs, wanted: &Needs) -> Option<String> {
-    let signals = wanted.signals.iter().filter(|signal| !recorded.signals.contains(signal));
-    let signals = signals.map(|signal| signal.as_str().to_owned());
-    let features = wanted.features.iter().filter(|one| !recorded.features.contains(one));
-    let features = features.map(|one| one.name().into_owned());
-    let attributes = wanted.attributes.iter().filter(|one| !recorded.attributes.contains(one)).map(ToString::to_string);
-    let missing: Vec<String> = signals.chain(features).chain(attributes).collect();
-    let told = "it asks for what the run does not hold, and is told that it is unknown";
-    (!missing.is_empty()).then(|| format!("{told}: {}", missing.join(", ")))
-}
-
-/// The question as a policy with other needs is asked it; `None` where it is the same.
-fn told_as(decision: &Decision, facts: &RouterFacts, wanted: &Needs) -> Option<Decision> {
-    let recorded = &facts.needs;
-    let same = recorded.signals == wanted.signals
-        && recorded.features == wanted.features
-        && recorded.attributes == wanted.attributes;
-    if same {
-        return None;
-    }
-    let count = facts.setup.deployments.len();
-    let column = |signal: &Signal| recorded.signals.iter().position(|known| known == signal);
-    let cells = |signal: &Signal| match column(signal) {
-        Some(at) => decision.signals[at * count..(at + 1) * count].to_vec(),
-        None => vec![f32::NAN; count],
-    };
-    let feature = |wanted| {
-        let place = recorded.features.iter().position(|known| known == wanted);
-        place.and_then(|place| decision.features.get(place)).copied().unwrap_or(f32::NAN)
-    };
-    let attribute = |wanted| {
-        let place = recorded.attributes.iter().position(|known| known == wanted);
-        place.and_then(|place| decision.attributes.get(place)).cloned().unwrap_or_default()
-    };
-    Some(Decision {
-        request: decision.request.clone(),
-        signals: wanted.signals.iter().flat_map(cells).collect(),
-        features: wanted.features.iter().map(feature).collect(),
-        attributes: wanted.attributes.iter().map(attribute).collect(),
-        answer: decision.answer.clone(),
-    })
 }

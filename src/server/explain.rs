@@ -51,6 +51,7 @@ fn shown(plan: &RequestPlan) -> Value {
     };
     let features: Map<String, Value> =
         plan.features.iter().map(|(name, value)| (name.clone().into_owned(), number(*value))).collect();
+    let (reasons, said) = reasons(&plan.said);
     let attributes: Map<String, Value> =
         plan.attributes.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     json!({
@@ -62,10 +63,27 @@ fn shown(plan: &RequestPlan) -> Value {
         "next": next,
         "features": features,
         "attributes": attributes,
-        "deployments": plan.candidates.iter().map(candidate).collect::<Vec<_>>(),
+        "deployments": plan.candidates.iter().map(|one| candidate(one, &reasons)).collect::<Vec<_>>(),
+        "said": said,
         "trial": plan.trial.as_ref().map(trial),
         "prompt": plan.prompt,
     })
+}
+
+/// Of a policy's log lines, those that are objects about a deployment, by its id; and all others.
+fn reasons(lines: &[String]) -> (Map<String, Value>, Vec<&str>) {
+    let (mut reasons, mut said) = (Map::new(), Vec::new());
+    for line in lines {
+        let about = serde_json::from_str::<Map<String, Value>>(line).ok().and_then(|mut object| {
+            let id = object.remove("deployment")?.as_str()?.to_owned();
+            Some((id, Value::Object(object)))
+        });
+        match about {
+            Some((id, object)) => drop(reasons.insert(id, object)),
+            None => said.push(line.as_str()),
+        }
+    }
+    (reasons, said)
 }
 
 /// What a version on trial would answer.
@@ -82,7 +100,7 @@ fn trial(trial: &PlannedTrial) -> Value {
     })
 }
 
-fn candidate(one: &PlannedAttempt) -> Value {
+fn candidate(one: &PlannedAttempt, reasons: &Map<String, Value>) -> Value {
     let signals: Map<String, Value> =
         one.signals.iter().map(|(signal, value)| (signal.as_str().to_owned(), number(*value))).collect();
     let limits = match one.wait {
@@ -95,6 +113,7 @@ fn candidate(one: &PlannedAttempt) -> Value {
         "deployment": one.deployment.as_str(),
         "rank": one.rank.map(|rank| rank + 1),
         "propensity": one.propensity,
+        "reasons": reasons.get(one.deployment.as_str()),
         "removed": one.removed.map(|removal| removal.to_string()),
         "spoken_by": one.spoken_by,
         "limits": limits,

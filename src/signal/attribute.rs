@@ -26,6 +26,8 @@ pub enum Attribute {
     Group,
     /// The API the request came through.
     Api,
+    /// "1" where somebody only asks where the request would go, and why: it is not served.
+    Explain,
     /// The text of the last message of the user.
     Prompt,
     /// Whether the request has this tag, or the value after it.
@@ -49,10 +51,10 @@ pub enum AttributeError {
 
 impl Attribute {
     /// Those with a name of their own, in documentation order.
-    pub const NAMED: [Self; 5] = [Self::Caller, Self::Team, Self::Group, Self::Api, Self::Prompt];
+    pub const NAMED: [Self; 6] = [Self::Caller, Self::Team, Self::Group, Self::Api, Self::Explain, Self::Prompt];
 
     /// Every name as documentation writes it, for whoever gave another.
-    pub const KNOWN: &str = "caller, team, group, api, prompt, tag:NAME, metadata:KEY, header:NAME";
+    pub const KNOWN: &str = "caller, team, group, api, explain, prompt, tag:NAME, metadata:KEY, header:NAME";
 
     /// The attribute of this name.
     ///
@@ -85,7 +87,7 @@ impl Attribute {
     /// Whether the operator must grant it.
     #[must_use]
     pub const fn needs_grant(&self) -> bool {
-        !matches!(self, Self::Caller | Self::Team | Self::Group | Self::Api)
+        !matches!(self, Self::Caller | Self::Team | Self::Group | Self::Api | Self::Explain)
     }
 
     const fn kind(&self) -> &'static str {
@@ -94,6 +96,7 @@ impl Attribute {
             Self::Team => "team",
             Self::Group => "group",
             Self::Api => "api",
+            Self::Explain => "explain",
             Self::Prompt => "prompt",
             Self::Tag(_) => "tag",
             Self::Metadata(_) => "metadata",
@@ -108,7 +111,7 @@ impl fmt::Display for Attribute {
         match self {
             Self::Tag(name) | Self::Metadata(name) => write!(f, ":{name}"),
             Self::Header(name) => write!(f, ":{name}"),
-            Self::Caller | Self::Team | Self::Group | Self::Api | Self::Prompt => Ok(()),
+            Self::Caller | Self::Team | Self::Group | Self::Api | Self::Explain | Self::Prompt => Ok(()),
         }
     }
 }
@@ -179,7 +182,8 @@ mod tests {
 
     #[test]
     fn every_name_is_read_as_it_is_written() {
-        for name in ["caller", "team", "group", "api", "prompt", "tag:tier", "metadata:job", "header:x-tier"] {
+        for name in ["caller", "team", "group", "api", "explain", "prompt", "tag:tier", "metadata:job", "header:x-tier"]
+        {
             assert_eq!(Attribute::parse(name).unwrap().to_string(), name);
         }
         for name in ["", "face", "tag:", "tag", "header:a b", "cookie:x", "Caller"] {
@@ -213,7 +217,7 @@ mod tests {
             |written: &[&str]| Grants::These(written.iter().map(|written| Grant::parse(written).unwrap()).collect());
         let may = |grants: &Grants, name: &str| grants.allow(&Attribute::parse(name).unwrap());
         let some = grants(&["header:x-tier", "tag:*"]);
-        for name in ["caller", "team", "group", "api", "header:x-tier", "tag:a", "tag:b"] {
+        for name in ["caller", "team", "group", "api", "explain", "header:x-tier", "tag:a", "tag:b"] {
             assert!(may(&some, name), "{name}");
         }
         for name in ["prompt", "header:x-other", "metadata:job"] {

@@ -62,6 +62,12 @@ struct GroupLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ChosenLabels {
+    group: Name<GroupName>,
+    deployment: Name<DeploymentId>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FallbackLabels {
     group: Name<GroupName>,
     cause: &'static str,
@@ -85,6 +91,8 @@ pub struct Metrics {
     fallbacks: Family<FallbackLabels, Counter>,
     cost_nano_usd: Family<GroupLabels, Counter>,
     judgements: Family<JudgementLabels, Counter>,
+    chosen: Family<ChosenLabels, Counter>,
+    quality: Family<ChosenLabels, Histogram, fn() -> Histogram>,
     latency: Histograms,
     ttft: Histograms,
     waited: Histograms,
@@ -110,6 +118,11 @@ fn seconds() -> Histogram {
     Histogram::new([0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0])
 }
 
+/// From 0 to 1.
+fn tenths() -> Histogram {
+    Histogram::new([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+}
+
 impl Metrics {
     /// Metrics that have counted nothing yet. `dropped` is of the log that is written beside them.
     #[must_use]
@@ -123,6 +136,8 @@ impl Metrics {
             fallbacks: Family::default(),
             cost_nano_usd: Family::default(),
             judgements: Family::default(),
+            chosen: Family::default(),
+            quality: Family::new_with_constructor(tenths),
             latency: Family::new_with_constructor(seconds),
             ttft: Family::new_with_constructor(seconds),
             waited: Family::new_with_constructor(seconds),
@@ -152,6 +167,8 @@ impl Metrics {
             "Replies drawn to be judged, by group and what became of them",
             self.judgements.clone(),
         );
+        registry.register("chosen", "Requests by group and the deployment that was called first", self.chosen.clone());
+        registry.register("quality", "What replies were said to be worth, from 0 to 1", self.quality.clone());
         registry.register("latency_seconds", "From arrival to the end of the reply", self.latency.clone());
         registry.register("ttft_seconds", "From arrival to the first content sent", self.ttft.clone());
         registry.register("waited_seconds", "Time spent waiting for a limit", self.waited.clone());
@@ -191,6 +208,12 @@ impl Metrics {
         self.judgements.get_or_create(&JudgementLabels { group: Name(group.clone()), outcome }).inc();
     }
 
+    /// Counts what a reply was said to be worth.
+    pub fn worth(&self, group: &GroupName, deployment: &DeploymentId, quality: f32) {
+        let labels = ChosenLabels { group: Name(group.clone()), deployment: Name(deployment.clone()) };
+        self.quality.get_or_create(&labels).observe(quality.into());
+    }
+
     /// Counts a finished request.
     pub fn write(&self, record: &Record) {
         self.under_way.dec();
@@ -211,6 +234,10 @@ impl Metrics {
                 let deployment = Name(attempt.deployment.clone());
                 self.usage_refused.get_or_create(&DeploymentLabels { deployment }).inc();
             }
+        }
+        if let Some(first) = record.attempts.first() {
+            let labels = ChosenLabels { group: Name(first.group.clone()), deployment: Name(first.deployment.clone()) };
+            self.chosen.get_or_create(&labels).inc();
         }
         for (group, cause) in &record.handed_over {
             self.fallbacks.get_or_create(&FallbackLabels { group: Name(group.clone()), cause }).inc();

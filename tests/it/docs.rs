@@ -89,13 +89,13 @@ fn spend_reads_the_ledger_that_an_example_keeps() {
     assert!(line.split_whitespace().nth(1) == Some("1") && !line.contains("unknown"), "{}", text(&kept));
 }
 
-/// The comparisons of the page on learning; its page is written elsewhere.
+/// The comparisons of the page on learning; its page is written elsewhere. Over runs that were kept: `replay.rs`.
 #[test]
 fn every_comparison_of_the_page_on_learning_runs() {
     let page = include_str!("../../docs/learning.md");
     let blocks = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let lines: Vec<&str> =
-        blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("witgate evaluate ")).collect();
+    let lines = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("witgate evaluate "));
+    let lines: Vec<&str> = lines.filter(|line| !line.contains("RUNS")).collect();
     assert!(!lines.is_empty(), "{page}");
     let folder = tempfile::tempdir().expect("a folder");
     let html = folder.path().join("learning.html").display().to_string();
@@ -528,4 +528,20 @@ fn a_strict_check_takes_no_file_of_which_something_is_left_out() {
     let (lenient, strict) = (run(&["check", &path]), run(&["check", &path, "--strict"]));
     assert!(lenient.status.success(), "{}", text(&lenient));
     assert!(!strict.status.success() && text(&strict).contains("NOT_THERE"), "{}", text(&strict));
+}
+
+/// The one command of the example on learning, with fewer questions.
+#[test]
+fn the_example_on_learning_shows_what_is_learned() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return;
+    }
+    let mut command = Command::new("python3");
+    let command = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["examples/learning.py", "--requests", "300"]);
+    let output = command.env("WITGATE", env!("CARGO_BIN_EXE_witgate")).output().expect("python runs");
+    let told = text(&output);
+    assert!(output.status.success() && told.contains("of what it cost at first"), "{told}");
+    assert_eq!(told.matches("chosen with probability").count(), 8, "{told}");
+    let page = include_str!("../../docs/learning.md");
+    assert!(page.contains("python3 examples/learning.py\n"), "the page shows it");
 }

@@ -278,6 +278,43 @@ async fn what_a_version_on_trial_would_answer_is_told_beside() {
     }
 }
 
+/// The learning router tells its reasons, and learns nothing by being asked for them.
+#[tokio::test]
+async fn a_router_tells_its_reasons_to_who_only_asks() {
+    let deployment = |id: &str, price: &str| {
+        format!(
+            "  - {{model_name: g, litellm_params: {{model: simulated/m, input_cost_per_token: {price}, output_cost_per_token: {price}, simulated: {{ttft_ms: 0, output_tokens: 2}}}}, model_info: {{id: {id}}}}}\n"
+        )
+    };
+    let (cheap, dear) = (deployment("cheap", "0.0000001"), deployment("dear", "0.001"));
+    let text = format!("model_list:\n{cheap}{dear}witgate: {{routers: {{g: {{policy: bandit}}}}}}\n");
+    let gateway = Gateway::start(&text).await;
+    let reasons = async |of: &str, what: &str| {
+        let explained = gateway.post("/route/explain", &ask("hi")).await.json();
+        row(&explained, of)["reasons"][what].as_f64().unwrap_or_else(|| panic!("{what} in {explained}"))
+    };
+    for _ in 0..3 {
+        assert_eq!(gateway.post("/v1/chat/completions", &ask("hi")).await.status, 200);
+    }
+    let replies = [reasons("cheap", "replies").await, reasons("dear", "replies").await];
+    assert!((replies.iter().sum::<f64>() - 3.0).abs() < 0.1, "{replies:?}");
+    assert!(reasons("cheap", "price").await < reasons("dear", "price").await);
+    assert!((reasons("cheap", "replies").await - replies[0]).abs() < 1e-9, "nothing is learned by asking");
+    let chances = reasons("cheap", "probability").await + reasons("dear", "probability").await;
+    assert!((chances - 1.0).abs() < 1e-3, "{chances}");
+    assert!(
+        gateway.metric("witgate_chosen_total{group=\"g\",deployment=\"cheap\"}").is_some_and(|chosen| chosen > 0.0)
+    );
+    let folder = TempDir::new().expect("a folder");
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, ask("hi").to_string()).expect("written");
+    let text = dry_run(&gateway, &request).await;
+    assert!(
+        text.contains("score ") && text.contains("quality low ") && text.contains("drawn with probability"),
+        "{text}"
+    );
+}
+
 async fn dry_run(gateway: &Gateway, request: &Path) -> String {
     let (url, request) = (gateway.url.clone(), request.to_owned());
     let run = move || {

@@ -7,13 +7,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use witgate::chat::Usage;
 use witgate::clock::Clock;
+use witgate::decisions::{Logged, Run, run_files};
 use witgate::fault::FaultKind;
 use witgate::id::{GroupName, KeyId, ProviderName, RequestId};
 use witgate::money::NanoUsd;
 use witgate::record::{AttemptRecord, Ending, Record};
 use witgate::store::Ledger;
 
+use crate::chat::openai_reply;
 use crate::support::gateway::{Gateway, Reply, read};
+use crate::support::upstream::{ScriptedUpstream, Step};
 use crate::support::{fixture, until};
 
 /// Two deployments behind one name, and two keys.
@@ -222,4 +225,79 @@ async fn without_a_ledger_there_is_nothing_to_match() {
     let id = RequestId::derive(Clock::system().now(), 9).to_string();
     let told = gateway.post("/v1/feedback", &json!({"request_id": id, "score": 1})).await;
     assert!(told.status == 400 && told.text.contains("`witgate.ledger`"), "{}", told.text);
+}
+
+/// Every quality that the router of the one group was told, in order, with the fault and whether times came with it.
+fn qualities(runs: &Path) -> Vec<(f32, Option<FaultKind>, bool)> {
+    let mut told = Vec::new();
+    for file in run_files(runs).expect("runs") {
+        let run = Run::read(&file).expect("a run");
+        told.extend(run.calls.iter().filter_map(|call| match call {
+            Logged::Observe(outcome, _) => Some((outcome.quality?, outcome.fault, outcome.latency_ms.is_finite())),
+            _ => None,
+        }));
+    }
+    told
+}
+
+/// A group whose decisions are kept, in front of an upstream.
+fn kept(folder: &Path, upstream: &ScriptedUpstream, router: &str) -> String {
+    format!(
+        "model_list:
+  - {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"{}/v1\", api_key: none}}, model_info: {{id: only}}}}
+witgate:
+  routers: {{g: {router}}}
+  decisions: {{share: 1.0, dir: {}}}
+",
+        upstream.origin(),
+        folder.join("runs").display()
+    )
+}
+
+#[tokio::test]
+async fn a_reply_that_was_cut_short_tells_half_unless_the_client_wanted_it_short() {
+    let mut cut = openai_reply("It goes on and");
+    cut["choices"][0]["finish_reason"] = json!("length");
+    let pieces = [
+        json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "On"}}]}),
+        json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}),
+    ];
+    let events = format!("data: {}\n\ndata: {}\n\ndata: [DONE]\n\n", pieces[0], pieces[1]);
+    let whole = Step::json(200, &openai_reply("It is."));
+    let upstream =
+        ScriptedUpstream::start([Step::json(200, &cut), Step::events(events), Step::json(200, &cut), whole]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Gateway::start(&kept(folder.path(), &upstream, "{policy: latency-based}")).await;
+    for (bound, stream) in [(None, false), (None, true), (Some(5), false), (None, false)] {
+        let mut body = json!({"model": "g", "stream": stream, "messages": [{"role": "user", "content": "Go on"}]});
+        if let Some(bound) = bound {
+            body["max_tokens"] = json!(bound);
+        }
+        let reply = gateway.post("/v1/chat/completions", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    until("ended", || gateway.metric("witgate_under_way") == Some(0.0)).await;
+    gateway.app.gateway.decisions.finish();
+    assert_eq!(qualities(&folder.path().join("runs")), [(0.5, None, true); 2]);
+}
+
+#[tokio::test]
+async fn the_same_question_asked_again_tells_that_the_first_answer_was_poor() {
+    let answer = || Step::json(200, &openai_reply("It is."));
+    let upstream = ScriptedUpstream::start([answer(), answer(), answer(), answer()]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let router = "{policy: latency-based, asked_again_seconds: 60}";
+    let gateway = Gateway::start(&kept(folder.path(), &upstream, router)).await;
+    for question in ["What is it?", "And why?", "What is it?"] {
+        let body = json!({"model": "g", "messages": [{"role": "user", "content": question}]});
+        assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200);
+    }
+    gateway.app.gateway.decisions.finish();
+    assert_eq!(qualities(&folder.path().join("runs")), [(0.2, Some(FaultKind::Cancelled), false)]);
+    // Who does not want to know is told nothing.
+    let gateway = Gateway::start(&kept(&folder.path().join("other"), &upstream, "{policy: latency-based}")).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "What is it?"}]});
+    assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200);
+    gateway.app.gateway.decisions.finish();
+    assert_eq!(qualities(&folder.path().join("other/runs")), []);
 }

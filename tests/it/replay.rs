@@ -98,6 +98,43 @@ fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// What the page on learning shows, over decisions that were kept.
+#[test]
+fn another_router_is_estimated_from_what_was_kept() {
+    // Whoever hardly ever tries one that fails now and then has not seen it fail.
+    let kept = Kept::by("bandit, settings: {uniform: 0.9}", 300);
+    let page = include_str!("../../docs/learning.md");
+    let shown = page.lines().find(|line| line.starts_with("witgate evaluate --log RUNS")).expect("a command");
+    let html = kept.folder.path().join("next.html");
+    let runs = kept.runs();
+    let of = |path: &Path| path.to_str().expect("a path").to_owned();
+    let words = shown.split_whitespace().skip(1).map(|word| match word {
+        "RUNS" => of(&runs),
+        "next.wasm" => of(&shipped("bandit.wasm")),
+        "next.html" => of(&html),
+        word => word.trim_matches('\'').to_owned(),
+    });
+    let words: Vec<String> = words.collect();
+    let output = witgate(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let told = text_of(&output);
+    assert!(told.contains("doubly robust") && told.contains("300 decisions"), "{told}");
+    // Nothing was judged, and one of three fails now and then: 300 decisions may or may not say enough.
+    assert!(matches!(output.status.code(), Some(0 | 2)), "{told}");
+    assert!(std::fs::read_to_string(&html).expect("a page").contains("Mean worth"), "{told}");
+    let settings = ["--worth", r#"{"reward":{"quality":1,"cost":0}}"#, "--json"];
+    let words = ["evaluate", "--log", &of(&runs), "--router", "simple-shuffle"];
+    let output = witgate(&[&words[..], &settings[..]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text_of(&output)));
+    let quality = &report["quality"]["doubly_robust"];
+    let [low, high] = ["low", "high"].map(|end| quality[end].as_f64().expect("a number"));
+    // It takes the one with a written limit, which never fails; the log's took one that did, too.
+    assert!(low < 0.9 && high > 0.9 && high - low < 0.05, "{report:#}");
+    let better = report["quality"]["better_by"]["low"].as_f64().expect("a number");
+    assert!(better > 0.0 && report["shares"][0]["chosen"] == 1.0, "{report:#}");
+    let both = witgate(&["evaluate", "examples/learning.jsonl", "--log", &of(&runs)]);
+    assert!(!both.status.success() && text_of(&both).contains("--log"), "{}", text_of(&both));
+}
+
 #[test]
 fn decisions_of_a_policy_that_learns_come_out_the_same() {
     let kept = Kept::by("latency-based", 500);

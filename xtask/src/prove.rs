@@ -10,6 +10,7 @@ mod folder;
 mod fuzz;
 mod hardening;
 mod languages;
+mod learning;
 mod ledger;
 mod limits;
 mod postgres;
@@ -27,6 +28,7 @@ cargo xtask prove hardening [--minutes N | --seconds N]
 cargo xtask prove fuzz [--seconds N] [--seed N] [--keep]
 cargo xtask prove languages [--quick]
 cargo xtask prove chaos
+cargo xtask prove learning [--quick]
 cargo xtask prove limits
 cargo xtask prove ledger
 cargo xtask prove experiments
@@ -52,6 +54,9 @@ cargo xtask prove shared
   languages: one router in every language, from `witgate policy new` to deciding a request, in four commands and 300 s at most; all must
   decide alike, within twice the goals for the time of a decision, and tell the operator in their own words when they raise. --quick leaves out
   the other worlds' projects in Rust and TypeScript, which build longest.
+
+  learning: the learning router on the data of the package `paretobandit`, beside that package's own router and rules that know more or less:
+  quality, cost, convergence; at three budgets; in worlds that change; 20 times over, with --quick twice.
 
   ledger: a gateway is killed under load and started again, three times, over a file and over Postgres: what ledger and budgets
   have lost, and that nothing is counted twice.
@@ -85,6 +90,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["chaos"] => chaos::prove(root),
         ["languages"] => languages::prove(root, false),
         ["languages", "--quick"] => languages::prove(root, true),
+        ["learning"] => learning::prove(root, false),
+        ["learning", "--quick"] => learning::prove(root, true),
         ["limits"] => limits::prove(root),
         ["ledger"] => ledger::prove(),
         ["experiments"] => experiments::prove(root),

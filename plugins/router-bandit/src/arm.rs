@@ -37,18 +37,20 @@ pub(crate) struct Arm {
     pub(crate) cost: Mean,
     /// The logarithm of what a reply took, milliseconds.
     pub(crate) latency: Mean,
-    /// By how much its last replies were better or worse than it was believed.
-    pub(crate) surprise: Mean,
+    /// By how much its last few replies, and its last many, were better or worse than it was believed.
+    pub(crate) surprises: [Mean; WINDOWS.len()],
     /// The group's count of decisions when it last learned.
     pub(crate) at: u64,
 }
 
 /// The logarithmic means change faster than qualities do: they are about the last so many replies.
 const LATELY: f32 = 50.0;
-/// Replies that a change shows in: so many at least, about the last so many.
-const CHANGE: (f32, f32) = (5.0, 20.0);
+/// Replies that a change shows in: a great one in few, which matters where a deployment is hardly ever tried; a small one in many.
+const WINDOWS: [f32; 2] = [5.0, 20.0];
+/// So many at least.
+const FEWEST: f32 = 4.0;
 /// So far they must be off on average, all the more the fewer they are: three times what chance makes of qualities that vary by this.
-const VARY: f32 = 0.3;
+pub(crate) const VARY: f32 = 0.3;
 /// What then remains of what it had learned.
 const REMAINS: f32 = 0.02;
 
@@ -61,7 +63,7 @@ impl Arm {
             cost_ratio: Mean::default(),
             cost: Mean::default(),
             latency: Mean::default(),
-            surprise: Mean::default(),
+            surprises: Default::default(),
             at,
         }
     }
@@ -89,13 +91,17 @@ impl Arm {
 
     /// A deployment that has become another one is learned anew: what it was tells nothing of what it is.
     fn notice_change(&mut self, believed: f32, quality: f32) {
-        self.surprise.count = self.surprise.count.min(CHANGE.1 - 1.0);
-        self.surprise.learn(quality - believed, 1.0);
-        let Mean { mean, count } = self.surprise;
-        if count >= CHANGE.0 && mean.abs() > 3.0 * VARY / count.sqrt() {
+        let mut changed = false;
+        for (surprise, window) in self.surprises.iter_mut().zip(WINDOWS) {
+            surprise.count = surprise.count.min(window - 1.0);
+            surprise.learn(quality - believed, 1.0);
+            let Mean { mean, count } = *surprise;
+            changed |= count >= FEWEST && mean.abs() > 3.0 * VARY / count.sqrt();
+        }
+        if changed {
             self.linear.fade(REMAINS, self.prior);
             self.quality.count *= REMAINS;
-            self.surprise = Mean::default();
+            self.surprises = Default::default();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The learner: draws a deployment for a question, and learns from how its reply turned out, now or days later.
 
-use crate::arm::Arm;
+use crate::arm::{Arm, VARY};
 use crate::choice::{Belief, draw, mixed, optimistic, probably_best};
 use crate::linear::{Linear, Prior, Question};
 use crate::pacer::Pacer;
@@ -52,6 +52,43 @@ pub(crate) struct Ranked {
     pub(crate) propensity: f32,
 }
 
+/// Why a deployment stands where it does: what is believed of its reply to this question.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reason {
+    /// The quality that is expected,
+    pub(crate) quality: f32,
+    /// and where it is at 95 %, if replies vary as they usually do.
+    pub(crate) low: f32,
+    pub(crate) high: f32,
+    /// What its cost and time take off.
+    pub(crate) price: f32,
+    /// What remains: the worth that is expected.
+    pub(crate) score: f32,
+    /// What it is credited with for what is not known of it; infinite where that is all.
+    pub(crate) bonus: f32,
+    /// Replies that are remembered.
+    pub(crate) replies: f32,
+    /// How probable it is that it comes first.
+    pub(crate) chance: f32,
+}
+
+/// A draw.
+struct Weighed {
+    ranked: Vec<Ranked>,
+    /// How probable it was of each that it would come first.
+    chances: Vec<f32>,
+}
+
+/// What is known of a quality.
+#[derive(Clone, Copy)]
+struct Known {
+    quality: f32,
+    /// How far it may be off, as the algorithm reckons it.
+    spread: f32,
+    /// Its standard error, in units of a reply's own.
+    error: f32,
+}
+
 /// The learner of one group.
 #[derive(Clone, Debug)]
 pub(crate) struct Brain {
@@ -97,30 +134,8 @@ impl Brain {
     /// Draws with `unit`, from 0 to 1. Those that may start now come first; the others stand behind, the shortest wait first.
     pub(crate) fn choose(&mut self, x: Vec<f32>, offers: &[Offer], seed: u64, unit: f32) -> Vec<Ranked> {
         let question = Question::new(x);
-        let remembered = if self.by_means() { self.remembered() } else { 0.0 };
-        let beliefs: Vec<Belief> =
-            self.arms.iter().zip(offers).map(|(arm, offer)| self.belief(arm, &question, *offer, remembered)).collect();
+        let ranked = self.weigh(&question, offers, unit).ranked;
         self.decisions += 1;
-        let soonest = offers.iter().map(|offer| offer.wait_ms).filter(|wait| wait.is_finite()).fold(f32::NAN, f32::min);
-        let ready: Vec<usize> = (0..offers.len()).filter(|arm| offers[*arm].wait_ms <= soonest.max(0.0)).collect();
-        let mut ranked: Vec<Ranked> = Vec::with_capacity(offers.len());
-        let mut rest: Vec<usize> = (0..offers.len()).collect();
-        if !ready.is_empty() {
-            let asked: Vec<Belief> = ready.iter().map(|arm| beliefs[*arm]).collect();
-            let chances = match self.rules.algorithm {
-                Algorithm::Thompson => probably_best(&asked),
-                Algorithm::Ucb1Linucb | Algorithm::Ucb1 | Algorithm::Linucb => optimistic(&asked),
-            };
-            let chances = mixed(chances, self.rules.uniform);
-            let place = draw(&chances, unit);
-            ranked.push(Ranked { arm: ready[place], propensity: chances[place] });
-            rest.retain(|arm| *arm != ready[place]);
-        }
-        rest.sort_by(|one, other| {
-            let wait = offers[*one].wait_ms.total_cmp(&offers[*other].wait_ms);
-            wait.then_with(|| beliefs[*other].worth.total_cmp(&beliefs[*one].worth))
-        });
-        ranked.extend(rest.into_iter().map(|arm| Ranked { arm, propensity: 1.0 }));
         let mut costs = [NOBODY; TOLD];
         for (cost, one) in costs.iter_mut().zip(&ranked) {
             *cost = (u32::try_from(one.arm).unwrap_or(u32::MAX), offers[one.arm].cost);
@@ -129,23 +144,84 @@ impl Brain {
         ranked
     }
 
+    /// What would be drawn, and all that is believed of each deployment. Nothing is remembered of it.
+    pub(crate) fn explain(&self, x: Vec<f32>, offers: &[Offer], unit: f32) -> (Vec<Ranked>, Vec<Reason>) {
+        let question = Question::new(x);
+        let Weighed { ranked, chances } = self.weigh(&question, offers, unit);
+        let remembered = self.remembered();
+        let reason = |((arm, offer), chance): ((&Arm, &Offer), &f32)| {
+            let Known { quality, spread, error } = self.known(arm, &question, remembered);
+            let around = 1.96 * VARY * error;
+            Reason {
+                quality,
+                low: (quality - around).max(0.0),
+                high: (quality + around).min(1.0),
+                price: self.price(arm, *offer),
+                score: self.belief(arm, &question, *offer, remembered).worth,
+                bonus: self.rules.worth.quality * self.rules.exploration * spread,
+                replies: arm.quality.count * arm.kept(self.rules.memory, self.decisions),
+                chance: *chance,
+            }
+        };
+        let reasons = self.arms.iter().zip(offers).zip(&chances).map(reason).collect();
+        (ranked, reasons)
+    }
+
+    fn weigh(&self, question: &Question, offers: &[Offer], unit: f32) -> Weighed {
+        let remembered = if self.by_means() { self.remembered() } else { 0.0 };
+        let beliefs: Vec<Belief> =
+            self.arms.iter().zip(offers).map(|(arm, offer)| self.belief(arm, question, *offer, remembered)).collect();
+        let soonest = offers.iter().map(|offer| offer.wait_ms).filter(|wait| wait.is_finite()).fold(f32::NAN, f32::min);
+        let ready: Vec<usize> = (0..offers.len()).filter(|arm| offers[*arm].wait_ms <= soonest.max(0.0)).collect();
+        let mut ranked: Vec<Ranked> = Vec::with_capacity(offers.len());
+        let mut rest: Vec<usize> = (0..offers.len()).collect();
+        let mut first = vec![0.0; offers.len()];
+        if !ready.is_empty() {
+            let asked: Vec<Belief> = ready.iter().map(|arm| beliefs[*arm]).collect();
+            let chances = match self.rules.algorithm {
+                Algorithm::Thompson => probably_best(&asked),
+                Algorithm::Ucb1Linucb | Algorithm::Ucb1 | Algorithm::Linucb => optimistic(&asked),
+            };
+            let chances = mixed(chances, self.rules.uniform, &self.tried(&ready, offers));
+            let place = draw(&chances, unit);
+            ranked.push(Ranked { arm: ready[place], propensity: chances[place] });
+            rest.retain(|arm| *arm != ready[place]);
+            ready.iter().zip(&chances).for_each(|(arm, chance)| first[*arm] = *chance);
+        }
+        rest.sort_by(|one, other| {
+            let wait = offers[*one].wait_ms.total_cmp(&offers[*other].wait_ms);
+            wait.then_with(|| beliefs[*other].worth.total_cmp(&beliefs[*one].worth))
+        });
+        ranked.extend(rest.into_iter().map(|arm| Ranked { arm, propensity: 1.0 }));
+        Weighed { ranked, chances: first }
+    }
+
     /// How many replies of the group are remembered.
     fn remembered(&self) -> f32 {
         self.arms.iter().map(|arm| arm.quality.count * arm.kept(self.rules.memory, self.decisions)).sum()
     }
 
+    /// What is known of the quality of one deployment's reply to this question.
+    fn known(&self, arm: &Arm, question: &Question, remembered: f32) -> Known {
+        let kept = arm.kept(self.rules.memory, self.decisions);
+        if self.by_means() {
+            let count = arm.quality.count * kept;
+            let quality = arm.quality.known().unwrap_or(arm.prior.quality);
+            if count <= 0.0 {
+                return Known { quality, spread: f32::INFINITY, error: f32::INFINITY };
+            }
+            Known { quality, spread: (2.0 * (1.0 + remembered).ln() / count).sqrt(), error: count.sqrt().recip() }
+        } else {
+            let most = Linear::most_variance(question, arm.prior);
+            let error = (arm.linear.variance(question) / kept.max(1e-6)).min(most).sqrt();
+            Known { quality: arm.linear.mean(question), spread: error, error }
+        }
+    }
+
     /// What is believed of one deployment's reply to this question.
     fn belief(&self, arm: &Arm, question: &Question, offer: Offer, remembered: f32) -> Belief {
         let rules = &self.rules;
-        let kept = arm.kept(rules.memory, self.decisions);
-        let (quality, spread) = if self.by_means() {
-            let count = arm.quality.count * kept;
-            let spread = if count > 0.0 { (2.0 * (1.0 + remembered).ln() / count).sqrt() } else { f32::INFINITY };
-            (arm.quality.known().unwrap_or(arm.prior.quality), spread)
-        } else {
-            let most = Linear::most_variance(question, arm.prior);
-            (arm.linear.mean(question), (arm.linear.variance(question) / kept.max(1e-6)).min(most).sqrt())
-        };
+        let Known { quality, spread, .. } = self.known(arm, question, remembered);
         Belief {
             worth: rules.worth.quality * quality - self.price(arm, offer),
             spread: if spread.is_finite() { rules.worth.quality * rules.exploration * spread } else { spread },
@@ -159,6 +235,19 @@ impl Brain {
             Algorithm::Ucb1Linucb => self.decisions < u64::from(self.rules.warm_up),
             Algorithm::Linucb | Algorithm::Thompson => false,
         }
+    }
+
+    /// How often each of these is drawn that is drawn only to be tried: evenly, but where money is paced no oftener than a request's
+    /// money pays for, so that trying a dear one takes no more of a budget than trying another.
+    fn tried(&self, ready: &[usize], offers: &[Offer]) -> Vec<f32> {
+        let Some(pace) = self.rules.pace else { return vec![1.0; ready.len()] };
+        #[expect(clippy::cast_possible_truncation, reason = "money as a share")]
+        let target = self.pacer.target(pace) as f32;
+        let share = |arm: &usize| {
+            let cost = self.arms[*arm].expected_cost(offers[*arm].cost);
+            cost.filter(|cost| *cost > target).map_or(1.0, |cost| target / cost)
+        };
+        ready.iter().map(share).collect()
     }
 
     /// What a reply's cost and time take off its worth.
@@ -187,6 +276,10 @@ impl Brain {
             self.pacer.spent(pace, f64::from(turnout.cost));
         }
         let (quality, weight) = match (turnout.quality, turnout.ended) {
+            // Nobody judged it: it was asked again, which is told of replies that were no good alone.
+            (Some(quality), Ended::Otherwise) if !first => {
+                (quality.clamp(0.0, 1.0), if self.judged { UNJUDGED } else { 1.0 })
+            }
             (Some(quality), _) => {
                 // What comes with an attempt's end is the gateway's: a reply that was cut or not taken. It says nothing of who else judges.
                 self.judged |= !first;

@@ -69,11 +69,10 @@ fn normal(z: f32) -> f32 {
     if z > 0.0 { 1.0 - tail } else { tail }
 }
 
-/// Some of all choices are drawn evenly.
-pub(crate) fn mixed(chances: Vec<f32>, uniform: f32) -> Vec<f32> {
-    #[expect(clippy::cast_precision_loss, reason = "a few deployments")]
-    let even = uniform / chances.len().max(1) as f32;
-    chances.into_iter().map(|chance| (1.0 - uniform) * chance + even).collect()
+/// Some of all choices are drawn by these weights alone.
+pub(crate) fn mixed(chances: Vec<f32>, uniform: f32, weights: &[f32]) -> Vec<f32> {
+    let part = uniform / weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+    chances.into_iter().zip(weights).map(|(chance, weight)| (1.0 - uniform) * chance + part * weight).collect()
 }
 
 /// The place that `unit`, from 0 to 1, falls on.

@@ -7,9 +7,9 @@
 //! that turned bad is left, and one that turned good is found again. A share of requests (`uniform`) is drawn evenly; with
 //! `thompson` each deployment is drawn as often as it is probably the best. Every choice carries its probability.
 //!
-//! A quality is what somebody said of a reply, by feedback or a judge; a reply that nobody judged counts 0.9 if it came and 0.1 if it did
-//! not, and next to nothing in a group of which replies are judged now and then. Limits, the client's leaving and a
-//! request's own faults say nothing.
+//! A quality is what somebody said of a reply, by feedback or a judge, or what the gateway saw at its end: that it was cut short, or not
+//! taken. A reply of which nothing was said counts 0.9 if it came and 0.1 if it did not, and next to nothing in a group of which replies
+//! are judged now and then. Limits, the client's leaving and a request's own faults say nothing.
 //!
 //! What is learned is saved by deployment id and survives restarts, swaps, another algorithm and changed lists of deployments.
 //!
@@ -30,9 +30,12 @@ use witgate_policy::{
     Ask, Choice, Fault, Needs, Outcome, Random, Refusal, Router, SavedState, Setup, Signals, export_router, log,
 };
 
-use brain::{Brain, Ended, Offer, Turnout};
+use brain::{Brain, Ended, Offer, Reason, Turnout};
 use features::Layout;
 use settings::Rules;
+
+/// The attribute that says that a request is not served: whoever asks wants to know why, and nothing is to be learned.
+const EXPLAIN: &str = "explain";
 
 struct Bandit {
     brain: Brain,
@@ -44,7 +47,11 @@ impl Router for Bandit {
         let rules = Rules::parse(&setup.settings)?;
         let layout = Layout::of(&rules.features, linear::MOST)?;
         let deployments = setup.deployments.into_iter().map(|one| (one.id, one.model)).collect();
-        let needs = Needs { features: rules.features.clone(), ..Needs::signals(&[WAIT_MS, COST_USD]) };
+        let needs = Needs {
+            features: rules.features.clone(),
+            attributes: vec![EXPLAIN.to_owned()],
+            ..Needs::signals(&[WAIT_MS, COST_USD])
+        };
         let mut brain = Brain::new(rules, deployments, layout.width());
         if let Some(saved) = &setup.state
             && let Err(problem) = state::restore(&mut brain, saved)
@@ -61,7 +68,15 @@ impl Router for Bandit {
             .collect();
         #[expect(clippy::cast_possible_truncation, reason = "a draw")]
         let unit = Random::new(ask.seed).unit() as f32;
-        let ranked = self.brain.choose(self.layout.numbers(&ask.features), &offers, ask.seed, unit);
+        let numbers = self.layout.numbers(&ask.features);
+        let explained = ask.attributes.first().is_some_and(|told| !told.is_empty());
+        let ranked = if explained {
+            let (ranked, reasons) = self.brain.explain(numbers, &offers, unit);
+            ranked.iter().for_each(|one| log::debug(&said(&self.brain.ids[one.arm], &reasons[one.arm])));
+            ranked
+        } else {
+            self.brain.choose(numbers, &offers, ask.seed, unit)
+        };
         let choice = |(arm, propensity)| u32::try_from(arm).ok().map(|deployment| Choice { deployment, propensity });
         Ok(ranked.into_iter().filter_map(|one| choice((one.arm, one.propensity))).collect())
     }
@@ -88,6 +103,17 @@ impl Router for Bandit {
     fn save(&self) -> Option<SavedState> {
         Some(state::write(&self.brain))
     }
+}
+
+/// Why a deployment stands where it does, as an object of JSON.
+fn said(id: &str, reason: &Reason) -> String {
+    let id = id.replace('\\', "\\\\").replace('"', "\\\"");
+    let Reason { quality, low, high, price, score, bonus, replies, chance } = reason;
+    let bonus = if bonus.is_finite() { format!("{bonus:.4}") } else { "null".to_owned() };
+    format!(
+        "{{\"deployment\":\"{id}\",\"score\":{score:.4},\"bonus\":{bonus},\"probability\":{chance:.4},\"quality\":{quality:.4},\
+         \"quality_low\":{low:.4},\"quality_high\":{high:.4},\"price\":{price:.4},\"replies\":{replies:.1}}}"
+    )
 }
 
 export_router!(Bandit);

@@ -202,6 +202,18 @@ fn what_comes_with_the_end_says_nothing_of_who_judges() {
     assert!(world.brain.judged);
 }
 
+/// Of a group in which nobody judges: what is asked again lowers its deployment, and does not make the others' replies count for nothing.
+#[test]
+fn what_is_asked_again_was_poor_and_nobodys_judgement() {
+    let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
+    let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
+    world.brain.choose(vec![1.0, 1.0], &offers, 5, 0.5);
+    world.brain.learn(Turnout { quality: None, ..turnout(5, 1) });
+    let before = world.brain.arms[1].quality;
+    world.brain.learn(Turnout { quality: Some(0.2), ended: Ended::Otherwise, latency_ms: f32::NAN, ..turnout(5, 1) });
+    assert!(!world.brain.judged && world.brain.arms[1].quality.mean < before.mean, "{:?}", world.brain.arms[1].quality);
+}
+
 #[test]
 fn those_that_must_wait_stand_behind_and_nobody_is_left_out() {
     let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
@@ -273,4 +285,26 @@ fn settings_are_checked() {
     let rules = Rules::parse(r#"{"priors": {"model-large": 0.9}}"#).unwrap();
     let brain = Brain::new(rules, IDS.map(|id| (id.to_owned(), format!("model-{id}"))).to_vec(), 2);
     assert!((brain.arms[2].prior.quality - 0.9).abs() < 1e-6 && (brain.arms[0].prior.quality - 0.5).abs() < 1e-6);
+}
+
+#[test]
+fn an_explanation_says_what_would_be_drawn_and_leaves_no_trace() {
+    let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
+    world.shares(400);
+    let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
+    let before = state::write(&world.brain);
+    let (ranked, reasons) = world.brain.explain(vec![1.0, -1.0], &offers, 0.5);
+    assert_eq!(state::write(&world.brain), before);
+    assert_eq!(world.brain.choose(vec![1.0, -1.0], &offers, 3, 0.5), ranked);
+    let chances: f32 = reasons.iter().map(|reason| reason.chance).sum();
+    assert!((chances - 1.0).abs() < 1e-5 && (reasons[ranked[0].arm].chance - ranked[0].propensity).abs() < 1e-6);
+    for reason in &reasons {
+        assert!((reason.score - (reason.quality - reason.price)).abs() < 1e-5, "{reason:?}");
+        assert!(reason.low <= reason.quality && reason.quality <= reason.high && reason.replies > 0.0, "{reason:?}");
+    }
+    let fresh = World::new(r#"{"features": ["code"]}"#, by_question).brain;
+    let (_, reasons) = fresh.explain(vec![1.0, 0.0], &offers, 0.5);
+    assert!(reasons[0].bonus.is_infinite() && (reasons[0].low, reasons[0].high) == (0.0, 1.0), "{:?}", reasons[0]);
+    let said = crate::said("a \"b\"", &reasons[0]);
+    assert!(said.starts_with(r#"{"deployment":"a \"b\"","score":"#) && said.contains(r#""bonus":null"#), "{said}");
 }

@@ -98,8 +98,8 @@ impl Router for LatencyBased {
     }
 
     fn observe(&mut self, outcome: &Outcome) {
-        // A late quality score tells of the same attempt again; its times are counted already.
-        if outcome.quality.is_some() {
+        // A late quality score tells of the same attempt again, without its times, which are counted already.
+        if outcome.latency_ms.is_nan() {
             return;
         }
         let Some(learned) = self.learned.get_mut(outcome.deployment as usize) else { return };

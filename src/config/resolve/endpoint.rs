@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::{azure, bedrock, strategy, vertex};
-use crate::catalog::{Identity, Origin, ProviderChoice, SimulatedModel};
+use crate::catalog::{Identity, Origin, ProviderChoice, SimulatedModel, SimulatedSkill};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::reader::FROM_ENVIRONMENT;
@@ -320,7 +320,22 @@ fn simulated(written: Option<&Simulated>) -> SimulatedModel {
         tpm: written.tpm,
         account: None,
         says: None,
+        skill: skill(written),
     }
+}
+
+fn skill(written: &Simulated) -> Option<Arc<SimulatedSkill>> {
+    let Simulated { quality, quality_known, knows, grades, .. } = written;
+    if quality.is_none() && quality_known.is_none() && grades.is_none() {
+        return None;
+    }
+    let quality = quality.unwrap_or(1.0);
+    Some(Arc::new(SimulatedSkill {
+        quality,
+        quality_known: quality_known.unwrap_or(quality),
+        knows: knows.iter().map(|word| word.to_lowercase()).collect(),
+        grades: grades.unwrap_or(false),
+    }))
 }
 
 /// Eight hexadecimal digits that tell such parts from others.

@@ -169,6 +169,7 @@ impl Groups {
                 may_read: entry.may_read.clone(),
                 when_none: entry.grants.when_none.unwrap_or_default(),
                 roll_out: entry.grants.roll_out.unwrap_or_default(),
+                asked_again: entry.grants.asked_again,
                 at: strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref()),
             };
             self.routers.insert(group, choice);

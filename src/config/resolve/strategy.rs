@@ -52,6 +52,7 @@ pub(super) fn router(strategy: &Strategy<'_, '_>) -> RouterChoice {
         may_read: Grants::default(),
         when_none: WhenNone::default(),
         roll_out: RollOut::Replace,
+        asked_again: None,
         at: places(strategy.places.told("routing_strategy"), args),
     }
 }

@@ -19,6 +19,10 @@ pub(in crate::config) struct Simulated {
     pub(in crate::config) window_model: Option<WindowModel>,
     pub(in crate::config) rpm: Option<u64>,
     pub(in crate::config) tpm: Option<u64>,
+    pub(in crate::config) quality: Option<f64>,
+    pub(in crate::config) quality_known: Option<f64>,
+    pub(in crate::config) knows: Vec<String>,
+    pub(in crate::config) grades: Option<bool>,
 }
 
 impl Simulated {
@@ -36,6 +40,10 @@ impl Simulated {
             window_model: window_model(&mut section),
             rpm: section.count("rpm"),
             tpm: section.count("tpm"),
+            quality: section.share("quality"),
+            quality_known: section.share("quality_known"),
+            knows: section.texts("knows"),
+            grades: section.flag("grades"),
         };
         section.finish();
         Some(read)

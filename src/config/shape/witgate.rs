@@ -57,6 +57,7 @@ pub(in crate::config) struct RouterGrants {
     pub(in crate::config) may_reject: Option<bool>,
     pub(in crate::config) when_none: Option<WhenNone>,
     pub(in crate::config) roll_out: Option<RollOut>,
+    pub(in crate::config) asked_again: Option<Duration>,
 }
 
 /// What one of `witgate.prompt_builders` may do.
@@ -145,6 +146,7 @@ impl Witgate {
                 may_reject: section.flag("may_reject"),
                 when_none: when_none(section),
                 roll_out: super::roll_out::read(section),
+                asked_again: section.seconds("asked_again_seconds"),
             }),
             builders: PolicyEntry::read_all(&mut section, "prompt_builders", |section| BuilderGrants {
                 may_reject: section.flag("may_reject"),

@@ -14,7 +14,7 @@ use super::contract::Contract;
 use super::engine::Component;
 use super::fault::PolicyFault;
 use super::state::SavedState;
-use super::store::{HostState, Sink};
+use super::store::{HostState, LogLine, Sink};
 use super::ticker::thread_cpu;
 use crate::id::{GroupName, RequestId};
 
@@ -192,6 +192,16 @@ impl<C: Contract> Instance<C> {
     /// What it logs from now on belongs to this request, or to none.
     pub(in crate::policy) fn serves(&mut self, request: Option<RequestId>) {
         self.store.data_mut().serves(request);
+    }
+
+    /// What it logs from now on is kept, until it is taken.
+    pub(in crate::policy) fn listen(&mut self) {
+        self.store.data_mut().listen();
+    }
+
+    /// What it logged since.
+    pub(in crate::policy) fn heard(&mut self) -> Vec<LogLine> {
+        self.store.data_mut().heard()
     }
 
     /// Calls one of its exports within `budget`.

@@ -96,6 +96,8 @@ pub struct HostState {
     /// The request it is called for; none where it is called for no request.
     request: Option<RequestId>,
     sink: Option<Arc<Sink>>,
+    /// The lines of a call that somebody listens to.
+    heard: Option<Vec<LogLine>>,
     rate: Arc<LogRate>,
     lines: u32,
     /// Whose way of counting tokens is asked for.
@@ -121,6 +123,7 @@ impl HostState {
             group,
             request: None,
             sink,
+            heard: None,
             rate,
             lines: 0,
             model: Arc::from(""),
@@ -146,6 +149,16 @@ impl HostState {
     /// What is logged from now on belongs to this request, or to none.
     pub(in crate::policy) const fn serves(&mut self, request: Option<RequestId>) {
         self.request = request;
+    }
+
+    /// What is logged from now on is kept, until it is taken.
+    pub(in crate::policy) fn listen(&mut self) {
+        self.heard = Some(Vec::new());
+    }
+
+    /// What was logged since.
+    pub(in crate::policy) fn heard(&mut self) -> Vec<LogLine> {
+        self.heard.take().unwrap_or_default()
     }
 
     /// Starts a call: the budgets of a call are whole again.
@@ -227,13 +240,20 @@ impl log::Host for HostState {
             log::Level::Info => tracing::info!(id, group, %policy, "{message}"),
             log::Level::Warn => tracing::warn!(id, group, %policy, "{message}"),
         }
+        if self.sink.is_none() && self.heard.is_none() {
+            return;
+        }
+        let level = match level {
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+        };
+        let line = LogLine { level, message };
+        if let Some(heard) = &mut self.heard {
+            heard.push(line.clone());
+        }
         if let Some(sink) = &self.sink {
-            let level = match level {
-                log::Level::Debug => LogLevel::Debug,
-                log::Level::Info => LogLevel::Info,
-                log::Level::Warn => LogLevel::Warn,
-            };
-            sink.push(LogLine { level, message });
+            sink.push(line);
         }
     }
 }

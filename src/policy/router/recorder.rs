@@ -100,6 +100,7 @@ pub trait DecisionLog: fmt::Debug + Send + Sync {
 }
 
 /// What is asked of a router.
+#[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) request: &'a RouteRequest,
     pub(super) signals: &'a [f32],

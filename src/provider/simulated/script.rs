@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{json as document, normal, prose, tokens};
-use crate::catalog::SimulatedModel;
+use crate::catalog::{SimulatedModel, SimulatedSkill};
 use crate::chat::{
     ChatRequest, Choice, Chunk, Delta, Dialect, FinishReason, OutputFormat, Part, PartKind, Reply, Rest, Role, Tool,
     ToolChoice, Usage,
@@ -129,7 +129,7 @@ impl ChoiceScript {
             // One more than is sent, to see that it was cut.
             let most = request.max_tokens.map_or(u64::MAX, |most| u64::from(most) + 1);
             let length = length(model, &mut chance).min(most);
-            Self::say(request, length, &mut chance)
+            Self::say(request, model.skill.as_deref(), length, &mut chance)
         } else {
             Self::call(&called, seed, &mut chance)
         };
@@ -142,11 +142,22 @@ impl ChoiceScript {
         script
     }
 
-    fn say(request: &ChatRequest, length: u64, chance: &mut fastrand::Rng) -> Self {
+    fn say(request: &ChatRequest, skill: Option<&SimulatedSkill>, length: u64, chance: &mut fastrand::Rng) -> Self {
+        let sound = skill.map(|skill| quality(skill, request));
         let (mut text, bounded) = match &request.output {
-            Some(OutputFormat::JsonSchema { schema, .. }) => (document::value(schema, chance).to_string(), false),
-            Some(OutputFormat::JsonObject) => (json!({ "reply": prose::write(length, chance) }).to_string(), false),
-            Some(OutputFormat::Text) | None => (prose::write(length, chance), true),
+            Some(OutputFormat::JsonSchema { schema, .. }) => {
+                let mut value = document::value(schema, chance);
+                if skill.is_some_and(|skill| skill.grades)
+                    && let Some(score) = value.get_mut("score")
+                {
+                    *score = json!(grade(&asked(request)));
+                }
+                (value.to_string(), false)
+            }
+            Some(OutputFormat::JsonObject) => {
+                (json!({ "reply": prose::write(length, sound, chance) }).to_string(), false)
+            }
+            Some(OutputFormat::Text) | None => (prose::write(length, sound, chance), true),
         };
         let mut finish = FinishReason::Stop;
         let first =
@@ -195,6 +206,26 @@ impl ChoiceScript {
         }
         parts
     }
+}
+
+/// How good a reply to this is.
+fn quality(skill: &SimulatedSkill, request: &ChatRequest) -> f64 {
+    let asked = asked(request).to_lowercase();
+    if skill.knows.iter().any(|word| asked.contains(word)) { skill.quality_known } else { skill.quality }
+}
+
+/// What a judge of skill says of a reply: `reply` of the object that it is asked about, or all that it is asked.
+fn grade(asked: &str) -> f64 {
+    let told: Option<Value> = serde_json::from_str(asked).ok();
+    let reply = told.as_ref().and_then(|told| told["reply"].as_str()).unwrap_or(asked);
+    (prose::soundness(reply) * 100.0).round() / 100.0
+}
+
+/// The words of the user's last message.
+fn asked(request: &ChatRequest) -> String {
+    let last = request.messages.iter().rfind(|message| message.role == Role::User);
+    let parts = last.into_iter().flat_map(|message| &message.parts);
+    parts.filter_map(|part| if let PartKind::Text(text) = &part.kind { Some(text.as_str()) } else { None }).collect()
 }
 
 /// How long a reply would be that nothing cuts.

@@ -2,6 +2,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::catalog::SimulatedSkill;
 use crate::chat::{Delta, FinishReason, PartKind, Reply};
 use crate::format::{OpenAi, ProviderFormat};
 use crate::moment::Moment;
@@ -304,4 +305,37 @@ proptest::proptest! {
     fn pieces_are_the_text(text in "\\PC{0,60}|[ a-z0-9'\".,\n]{0,60}") {
         proptest::prop_assert_eq!(tokens::pieces(&text).collect::<String>(), text);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_is_as_good_as_it_is_said_to_be_and_one_that_grades_sees_it() {
+    let skill = |grades| SimulatedSkill { quality: 0.3, quality_known: 0.9, knows: vec!["python".to_owned()], grades };
+    let of = |grades| SimulatedModel {
+        output_tokens: 400,
+        skill: Some(Arc::new(skill(grades))),
+        ..SimulatedModel::default()
+    };
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "verdict", "schema": {
+        "type": "object", "properties": {"reason": {"type": "string"}, "score": {"type": "number"}}, "required": ["reason", "score"]}}});
+    for (question, expected) in [("Tell me of the sea.", 0.3), ("Write Python.", 0.9)] {
+        let mut scores = Vec::new();
+        for number in 0..20 {
+            let asked =
+                json!({"model": "m", "messages": [{"role": "user", "content": format!("{question} {number}")}]});
+            let said = said(&simulated(of(false)), asked).await;
+            let material = json!({"conversation": [], "reply": said}).to_string();
+            let graded =
+                json!({"model": "m", "messages": [{"role": "user", "content": material}], "response_format": schema});
+            let verdict: Value = serde_json::from_str(&self::said(&simulated(of(true)), graded).await).unwrap();
+            scores.push(verdict["score"].as_f64().unwrap());
+        }
+        let mean = scores.iter().sum::<f64>() / 20.0;
+        assert!((mean - expected).abs() < 0.05, "{question}: {mean}");
+    }
+}
+
+/// What it says to a chat.
+async fn said(provider: &Simulated, body: Value) -> String {
+    let reply = json_of(provider.send(call(&body)).await.expect("an answer")).await;
+    reply["choices"][0]["message"]["content"].as_str().expect("a text").to_owned()
 }

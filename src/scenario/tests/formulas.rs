@@ -114,9 +114,9 @@ fn outcome(rng: &mut Rng, deployments: usize) -> Outcome {
         input_tokens: 0,
         output_tokens: rng.u32(0..3) * 50,
         cost_usd: 0.0,
-        latency_ms: f32::from(rng.u16(0..5)) * 1_000.0,
+        latency_ms: if rng.u8(0..6) == 0 { f32::NAN } else { f32::from(rng.u16(0..5)) * 1_000.0 },
         ttft_ms: rng.bool().then(|| f32::from(rng.u16(0..4)) * 100.0),
-        quality: (rng.u8(0..6) == 0).then_some(1.0),
+        quality: rng.bool().then_some(1.0),
     }
 }
 
@@ -266,7 +266,7 @@ struct Samples {
 
 impl Samples {
     fn told(&mut self, now_ms: u64, outcome: &Outcome) {
-        if outcome.quality.is_some() {
+        if outcome.latency_ms.is_nan() {
             return;
         }
         let seconds = f64::from(outcome.latency_ms) / 1e3;

@@ -32,14 +32,15 @@ const FLUSH: Duration = Duration::from_millis(50);
 const FLUSH_TO_SERVER: Duration = Duration::from_millis(250);
 
 /// A gateway as a process of its own.
-struct Gateway {
+pub(super) struct Gateway {
     child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Gateway {
-    fn start(folder: &Path) -> Result<Self, String> {
+    /// With `config.yaml` of this folder, which is its folder of state too.
+    pub(super) fn start(folder: &Path) -> Result<Self, String> {
         let binary = std::env::current_exe().map_err(|problem| problem.to_string())?.with_file_name("witgate");
         let mut child = Command::new(&binary)
             .args(["serve", "--port", "0", "--log", "error", "--config"])
@@ -59,12 +60,12 @@ impl Gateway {
     }
 
     /// Ends it at once: `kill -9`.
-    fn kill(mut self) -> Result<(), String> {
+    pub(super) fn kill(mut self) -> Result<(), String> {
         self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(|problem| problem.to_string())
     }
 
     /// Has it stop by itself.
-    fn stop(mut self) -> Result<(), String> {
+    pub(super) fn stop(mut self) -> Result<(), String> {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).ok_or("no process")?;
         let told = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         told.map_err(|problem| problem.to_string())?;
@@ -94,7 +95,7 @@ fn nano(usd: f64) -> u64 {
 }
 
 /// One request over a connection of its own: its head and its body, where a whole reply came.
-fn exchange(address: SocketAddr, request: &str) -> Option<(String, String)> {
+pub(super) fn exchange(address: SocketAddr, request: &str) -> Option<(String, String)> {
     let mut socket = TcpStream::connect(address).ok()?;
     socket.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     socket.write_all(request.as_bytes()).ok()?;
