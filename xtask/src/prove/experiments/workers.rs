@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::live::{Answered, Killed, Provider, QUICK, SLOW, WINDOW, command, experiment, ids, read};
+use super::live::{Answered, Killed, LONG, Provider, QUICK, SLOW, WINDOW, command, experiment, ids, read};
 use super::saturated;
 use crate::prove::postgres::Postgres;
 use crate::prove::redis::Redis;
@@ -22,7 +22,7 @@ const REPLIES: [u64; 2] = [10, 60];
 const LOOK: Duration = Duration::from_millis(20);
 /// Texts of those who share a limit: more than two windows of it.
 const SHARING_TEXTS: usize = 120;
-const LIMIT: u64 = 12_000;
+const LIMIT: u64 = 48_000;
 
 /// What was wrong, and what could not be proved here.
 pub(super) fn prove() -> Result<(Vec<String>, Vec<String>), String> {
@@ -67,7 +67,7 @@ fn ended(worker: &mut Killed, name: &str) -> Result<Option<String>, String> {
 
 fn killed(server: &Postgres) -> Result<Vec<String>, String> {
     let provider = Provider::start(60.0, 10_000_000, "0", SLOW)?;
-    let folder = experiment(&provider, TEXTS, &format!("concurrency: {HANDS}\n"), 60.0, 10_000_000)?;
+    let folder = experiment(&provider, TEXTS, 1, &format!("concurrency: {HANDS}\n"), 60.0, 10_000_000)?;
     configure(folder.path(), &format!("general_settings: {{database_url: \"{}\"}}", server.url()))?;
     let until = |wanted: u64| {
         while provider.answered()?.replies() < wanted {
@@ -103,7 +103,7 @@ fn killed(server: &Postgres) -> Result<Vec<String>, String> {
 fn sharing(server: &Postgres) -> Result<Vec<String>, String> {
     let provider = Provider::start(WINDOW, LIMIT + 100, "0", QUICK)?;
     let more = "concurrency: 64\nexpect: {output_tokens: 20, first_token_seconds: 0.05, tokens_per_second: 1000000}\n";
-    let folder = experiment(&provider, SHARING_TEXTS, more, WINDOW, LIMIT)?;
+    let folder = experiment(&provider, SHARING_TEXTS, LONG, more, WINDOW, LIMIT)?;
     let redis = Redis::start(folder.path())?;
     let path = folder.path().join("gateway.yaml");
     // One key of the file, which it has already.
