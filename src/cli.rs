@@ -315,6 +315,8 @@ enum PolicyCommand {
         /// Where components that pass are put; a gateway that watches this folder takes them over at once.
         #[arg(long, value_name = "DIR", visible_alias = "to")]
         policies: Option<PathBuf>,
+        #[command(flatten)]
+        grant: GrantArgs,
     },
     /// Whether a component can be taken into service, and what it is.
     Check {

@@ -56,9 +56,7 @@ pub struct BreakerRule {
     /// Failures per minute that are borne; one more opens. `None`: more than half of at least 5 attempts.
     pub allowed_fails: Option<u32>,
     /// How long it stays open where the provider does not say.
-    pub cooldown: Duration,
-    /// Each probe that fails makes it longer.
-    pub cooldown_grows: bool,
+    pub cooldown: Cooldown,
     /// It never opens.
     pub disabled: bool,
     /// Nobody else can serve its group's requests.
@@ -71,6 +69,25 @@ pub struct BreakerRule {
     pub account: Option<AccountId>,
 }
 
+/// How long a deployment is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cooldown {
+    /// So long each time.
+    Fixed(Duration),
+    /// So long at first, and longer for each probe that fails.
+    Growing(Duration),
+}
+
+impl Cooldown {
+    /// How long it is at first.
+    #[must_use]
+    pub const fn first(self) -> Duration {
+        match self {
+            Self::Fixed(length) | Self::Growing(length) => length,
+        }
+    }
+}
+
 /// A provider account: an origin and a credential there, as one number that tells neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AccountId(pub u64);
@@ -79,8 +96,7 @@ impl Default for BreakerRule {
     fn default() -> Self {
         Self {
             allowed_fails: None,
-            cooldown: Duration::from_secs(5),
-            cooldown_grows: true,
+            cooldown: Cooldown::Growing(Duration::from_secs(5)),
             disabled: false,
             alone: false,
             single: false,
@@ -324,7 +340,7 @@ impl Attempt {
         let state = &mut *state;
         let before = state.breaker.opened_until();
         let refused = state.account.as_deref().and_then(|account| {
-            let cooldown = state.rule.cooldown;
+            let cooldown = state.rule.cooldown.first();
             account.end(self.account_probe.take(), ended.filter(|_| !state.rule.disabled), cooldown)
         });
         state.in_flight = state.in_flight.saturating_sub(1);

@@ -77,7 +77,7 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
     match command {
         PolicyCommand::New { name, world, lang } => new(&name, world, lang),
         PolicyCommand::Build { folder } => build(&folder),
-        PolicyCommand::Watch { folder, policies } => watch(&folder, policies.as_deref()),
+        PolicyCommand::Watch { folder, policies, grant } => watch(&folder, policies.as_deref(), &options(None, grant)),
         PolicyCommand::Lock { folder } => lock(&folder),
         PolicyCommand::Replay { path, policy, policies, json } => {
             replay::replay(&path, &crate::replay::Options { policy, policies }, json)
@@ -172,7 +172,7 @@ fn place(project: &Path, policies: &Path, json: bool) -> ExitCode {
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Builds, tests and puts into service at every change, until a signal ends it.
-fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
+fn watch(folder: &Path, policies: Option<&Path>, options: &Options) -> ExitCode {
     let mut seen = None;
     loop {
         let sources = match kit::Sources::of(folder) {
@@ -184,7 +184,7 @@ fn watch(folder: &Path, policies: Option<&Path>) -> ExitCode {
             continue;
         }
         seen = Some(sources);
-        match kit::round(folder, policies, &plain_options()) {
+        match kit::round(folder, policies, options) {
             Ok(kit::Round { built, report, put }) => {
                 let place = put.map_or_else(String::new, |path| format!(" -> {}", path.display()));
                 say(format_args!("{report}{}: {} bytes{place}", built.path.display(), built.bytes));

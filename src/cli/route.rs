@@ -52,6 +52,13 @@ fn table(answer: &Value) {
         answer["input_tokens"],
         text(&answer["next"])
     ));
+    for what in ["features", "attributes"] {
+        let shown = answer[what].as_object().into_iter().flatten();
+        let shown: Vec<String> = shown.map(|(name, value)| format!("{name} {}", text(value))).collect();
+        if !shown.is_empty() {
+            say(format_args!("{what}: {}", shown.join(", ")));
+        }
+    }
     if let Some(fault) = answer["policy_fault"].as_str() {
         say(format_args!("the policy's own answer does not count: {fault}"));
     }

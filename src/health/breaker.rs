@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::averages::Minute;
-use super::{Admission, BreakerRule};
+use super::{Admission, BreakerRule, Cooldown};
 use crate::attempt::AttemptOutcome;
 use crate::fault::{Cause, FaultKind};
 use crate::moment::Moment;
@@ -36,21 +36,12 @@ pub(super) enum Verdict {
     /// It failed, which counts towards the thresholds.
     Bad {
         /// If it opens, then for this long.
-        length: Length,
+        length: Cooldown,
         /// Failures a minute that are borne; `None`: by the share.
         allowed: Option<u32>,
     },
     /// It failed in a way that opens at once for this long.
-    Fatal(Length),
-}
-
-/// How long it opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    /// As the provider asks, or the configuration says.
-    Exactly(Duration),
-    /// This long, and longer for each probe that failed before.
-    Grows(Duration),
+    Fatal(Cooldown),
 }
 
 /// A provider that asks for more (some send a date where seconds belong) is probed after this long.
@@ -58,9 +49,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 impl Verdict {
     pub(super) fn of(outcome: &AttemptOutcome, rule: &BreakerRule) -> Self {
-        let asked = outcome.retry_after.map(|asked| Length::Exactly(asked.min(LONGEST)));
-        let own = if rule.cooldown_grows { Length::Grows } else { Length::Exactly };
-        let length = asked.unwrap_or(own(rule.cooldown));
+        let asked = outcome.retry_after.map(|asked| Cooldown::Fixed(asked.min(LONGEST)));
+        let length = asked.unwrap_or(rule.cooldown);
         let of_class = outcome.class.and_then(|class| rule.allowed_fails_policy.of(class));
         match outcome.fault {
             None => Self::Good,
@@ -183,10 +173,10 @@ impl Breaker {
         }
     }
 
-    fn open(&mut self, now: Moment, length: Length, rule: &BreakerRule) {
+    fn open(&mut self, now: Moment, length: Cooldown, rule: &BreakerRule) {
         let length = match length {
-            Length::Exactly(length) => length,
-            Length::Grows(length) => length.saturating_mul(1 << self.failed_probes.min(DOUBLINGS)),
+            Cooldown::Fixed(length) => length,
+            Cooldown::Growing(length) => length.saturating_mul(1 << self.failed_probes.min(DOUBLINGS)),
         };
         if !rule.disabled && !length.is_zero() {
             self.open_for(now, length);

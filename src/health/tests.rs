@@ -90,8 +90,7 @@ fn each_failed_probe_doubles_the_wait_to_four_times() {
 
 #[test]
 fn a_cooldown_that_is_written_stays_as_long_as_it_is() {
-    let health =
-        health(BreakerRule { cooldown: Duration::from_secs(7), cooldown_grows: false, ..BreakerRule::default() });
+    let health = health(BreakerRule { cooldown: Cooldown::Fixed(Duration::from_secs(7)), ..BreakerRule::default() });
     let mut now = at(0);
     fail(&health, now, FaultKind::Misconfigured);
     for _ in 0..3 {

@@ -142,7 +142,9 @@ impl Limits {
                 let length = Duration::try_from_secs_f64(window.seconds).unwrap_or_default();
                 let Some(meter) = usage.meters().find(|meter| meter.length() == length) else { continue };
                 for (dimension, told) in WRITTEN.into_iter().zip(window.told) {
-                    told.into_iter().for_each(|limit| meter.told(dimension, limit));
+                    if let Some(limit) = told {
+                        meter.told(dimension, limit);
+                    }
                 }
                 if window.slides {
                     // Nothing is held yet that would have to move with it.

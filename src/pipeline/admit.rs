@@ -383,7 +383,7 @@ impl<'a> AdmissionControl<'a, '_> {
         }
         let candidates = &*candidates;
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
-        let shared_demand = shared_demand(estimate, offers.iter().map(|(_, demand)| *demand));
+        let shared_demand = money::shared_demand(estimate, offers.iter().map(|(_, demand)| *demand));
         let turned_away = (!context.paying.budgets.is_empty()).then(|| gateway.budgets.turned_away());
         if let Err(short) = guard.hold_money(&context.paying.budgets, shared_demand.cost) {
             return money::short_of(context, estimate, candidates[0], &short);
@@ -469,16 +469,6 @@ pub(super) fn not_now(
         (Wait::Unknown, _) => Some(Removal::Full(None)),
         (Wait::Now, Admission::Yes | Admission::Probe) => None,
     }
-}
-
-/// The shared scopes must have room for whichever candidate is taken.
-fn shared_demand(estimate: &Estimate, candidates: impl Iterator<Item = Demand>) -> Demand {
-    let least = Demand { input_tokens: estimate.input(), ..Demand::default() };
-    candidates.fold(least, |most, demand| Demand {
-        output_tokens: most.output_tokens.max(demand.output_tokens),
-        cost: most.cost.max(demand.cost),
-        ..most
-    })
 }
 
 #[cfg(test)]

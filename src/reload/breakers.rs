@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::catalog::{Deployment, Origin};
 use crate::config::Settings;
 use crate::failover::ByClass;
-use crate::health::{AccountId, BreakerRule};
+use crate::health::{AccountId, BreakerRule, Cooldown};
 use crate::id::DeploymentId;
 
 /// Every deployment's rule. One may stand in several groups; it is alone only where it is alone in all of them. What an entry
@@ -29,8 +29,11 @@ pub(super) fn rules(settings: &Settings) -> BTreeMap<DeploymentId, BreakerRule> 
             let rule = rules.entry(deployment.id.clone()).or_insert_with(|| BreakerRule {
                 allowed_fails: own.allowed_fails.or(breaker.allowed_fails),
                 allowed_fails_policy: policy,
-                cooldown,
-                cooldown_grows: own.cooldown.is_none() && breaker.cooldown_grows,
+                cooldown: if own.cooldown.is_none() && breaker.cooldown_grows {
+                    Cooldown::Growing(cooldown)
+                } else {
+                    Cooldown::Fixed(cooldown)
+                },
                 disabled: breaker.disabled || cooldown.is_zero(),
                 alone,
                 single,
@@ -62,7 +65,9 @@ fn host(base: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{host, rules};
+    use std::time::Duration;
+
+    use super::{Cooldown, host, rules};
 
     fn settings(text: &str) -> crate::config::Settings {
         crate::config::parse(text, "a.yaml", &|_| None).unwrap().settings
@@ -86,9 +91,10 @@ mod tests {
         );
         let rules = rules(&settings);
         let rule = |id: &str| rules[id];
-        assert_eq!((rule("a").cooldown.as_secs(), rule("a").allowed_fails), (7, Some(1)));
-        assert_eq!((rule("b").cooldown.as_secs(), rule("b").allowed_fails), (30, Some(4)));
-        assert!(!rule("a").cooldown_grows && !rule("b").cooldown_grows, "what is written is meant");
+        // What is written is meant.
+        let fixed = |seconds| Cooldown::Fixed(Duration::from_secs(seconds));
+        assert_eq!((rule("a").cooldown, rule("a").allowed_fails), (fixed(7), Some(1)));
+        assert_eq!((rule("b").cooldown, rule("b").allowed_fails), (fixed(30), Some(4)));
         assert!(rule("a").account.is_some() && rule("a").account == rule("b").account);
         assert_ne!(rule("c").account, rule("d").account, "another origin");
         assert_eq!((rule("c").alone, rule("c").single, rule("d").alone), (false, true, true));

@@ -24,8 +24,10 @@ pub(super) fn queues<'a>(groups: impl Iterator<Item = &'a Group>, together: bool
             queues.values_mut().filter(|name| **name == one || **name == other).for_each(|name| *name = joined.clone());
         }
     }
-    if let Some(first) = queues.keys().next().cloned().filter(|_| together) {
-        queues.values_mut().for_each(|name| *name = first.clone());
+    if together && let Some(first) = queues.keys().next().cloned() {
+        for name in queues.values_mut() {
+            name.clone_from(&first);
+        }
     }
     queues
 }

@@ -86,8 +86,12 @@ pub fn restore_breakers(snapshot: &Snapshot) {
     let Ok(open) = serde_json::from_slice::<BTreeMap<String, SavedBreakers>>(&state.bytes) else { return };
     for one in deployments(snapshot) {
         let Some(SavedBreakers { own, account }) = open.get(one.config.id.as_str()) else { continue };
-        own.iter().for_each(|own| one.health.restore((*own).into()));
-        account.iter().for_each(|(id, open)| one.health.restore_account(AccountId(*id), (*open).into()));
+        if let Some(own) = own {
+            one.health.restore((*own).into());
+        }
+        if let Some((id, open)) = account {
+            one.health.restore_account(AccountId(*id), (*open).into());
+        }
     }
 }
 

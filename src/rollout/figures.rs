@@ -268,7 +268,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::money::NanoUsd;
 
     fn share(requests: u64, failed: u64, usd: f64, millis: f64) -> Share {
         let attempts = requests;
@@ -288,6 +291,31 @@ mod tests {
     fn verdict(live: Share, candidate: Share, faults: u64) -> Option<Verdict> {
         let counts = Counts { live, candidate, faults, ..Counts::default() };
         judge(&CanaryRules::default(), &counts, false).map(|told| told.verdict)
+    }
+
+    /// Cost, time and failures are those of the attempts themselves.
+    #[test]
+    fn what_attempts_came_to_is_what_is_judged() {
+        let outcome = |fault, cost, millis| AttemptOutcome {
+            fault,
+            cost: Some(NanoUsd(cost)),
+            latency: Duration::from_millis(millis),
+            ..AttemptOutcome::default()
+        };
+        let of = |fault, cost, millis| {
+            let mut share = Share::default();
+            (0..500).for_each(|_| share.add(true, &outcome(None, cost, millis)));
+            (0..500).for_each(|_| share.add(false, &outcome(fault, cost, millis)));
+            share
+        };
+        let live = of(None, 1_000_000, 100);
+        assert_eq!((live.cost_usd(), live.latency_ms(), live.failure_rate()), (Some(0.001), Some(100.0), Some(0.0)));
+        let (good, bad) = (Some(Verdict::Promoted), Some(Verdict::RolledBack));
+        assert_eq!(verdict(live, of(None, 1_000_000, 100), 0), good);
+        assert_eq!(verdict(live, of(None, 10_000_000, 100), 0), bad, "ten times as dear");
+        assert_eq!(verdict(live, of(None, 1_000_000, 1000), 0), bad, "ten times as slow");
+        assert_eq!(verdict(live, of(Some(FaultKind::Unavailable), 1_000_000, 100), 0), bad, "half of them fail");
+        assert_eq!(verdict(live, of(Some(FaultKind::Cancelled), 1_000_000, 100), 0), good, "the client's own doing");
     }
 
     #[test]

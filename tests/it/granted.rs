@@ -10,9 +10,10 @@ use witgate::fault::{Refusal, RefusalKind};
 use witgate::format::OpenAi;
 use witgate::pipeline::Gateway as Pipeline;
 
-use crate::support::fixture;
 use crate::support::gateway::{Gateway, read};
+use crate::support::upstream::{ScriptedUpstream, Step};
 use crate::support::virtual_time::{ask, assembled_with};
+use crate::support::{fixture, until};
 
 const LIST: &str = "model_list:
   - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 3}}, model_info: {id: first}}
@@ -55,6 +56,38 @@ async fn what_is_granted_reaches_the_policy_and_explaining_tells_it() {
         assert_eq!(explained["attributes"][attribute], "zinc", "{explained}");
         assert_eq!(explained["deployments"][0]["deployment"], "second", "{explained}");
         assert_eq!(explained["input_tokens_are"], "upper-bound", "{explained}");
+    }
+}
+
+/// Prompt builders and response parsers are told what the configuration grants, and are not put into service with more.
+#[tokio::test]
+async fn what_is_granted_reaches_builders_and_parsers_too() {
+    for (section, file) in [("prompt_builders", "hostile-prompt"), ("response_parsers", "hostile-reply")] {
+        let upstream = ScriptedUpstream::start([Step::json(200, &crate::chat::openai_reply("Hello"))]).await;
+        let config = |may_read: &str| {
+            format!(
+                "model_list: [{{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: k}}}}]\n\
+                 witgate: {{{section}: {{g: {{policy: {file}, settings: {{do: \"attribute header:x-tier\"}}, may_read: [{may_read}]}}}}}}\n",
+                upstream.origin()
+            )
+        };
+        let file = fixture(&format!("policies/{file}.wasm"));
+        let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+        let gateway = Gateway::start_with(&config("\"header:x-tier\""), &[(name, &file)]).await;
+        let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]}).to_string();
+        let request = gateway.client.post(format!("{}/v1/chat/completions", gateway.url));
+        let request = request.header("content-type", "application/json").header("x-tier", "zinc").body(body);
+        let answer = read(request.send().await.expect("an answer")).await;
+        let told = if section == "prompt_builders" {
+            upstream.asked()[0].body["messages"].to_string()
+        } else {
+            answer.json()["choices"][0]["message"]["content"].to_string()
+        };
+        assert!(told.contains("told: zinc"), "{section}: {told} {}", answer.text);
+        std::fs::write(gateway.config(), config("")).expect("written");
+        let refused = gateway.generation();
+        until("the configuration is refused", || gateway.metric("witgate_reload_ok") == Some(0.0)).await;
+        assert_eq!(gateway.generation(), refused, "{section}");
     }
 }
 

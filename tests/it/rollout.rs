@@ -236,6 +236,34 @@ async fn a_shadow_changes_no_decision_whatever_it_does() {
     assert_eq!(serving.ask().await, (decider("b"), "last".to_owned()));
 }
 
+/// What it would cost more or less is told where a version asked for prices, though nothing of it is obeyed.
+#[tokio::test(start_paused = true)]
+async fn a_shadow_tells_what_it_would_have_cost() {
+    let scene = Scene::new("shadow");
+    let config = scene.path("config.yaml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let priced = |text: &str, id: &str, price: &str| {
+        let of = format!("model_info: {{id: {id}}}");
+        text.replace(
+            &of,
+            &format!("model_info: {{id: {id}, input_cost_per_token: {price}, output_cost_per_token: {price}}}"),
+        )
+    };
+    std::fs::write(&config, priced(&priced(&text, "first", "0.001"), "last", "0.0001")).expect("written");
+    let mut serving = scene.start();
+    let cheapest =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/cost-based.wasm")).expect("a component");
+    std::fs::write(scene.path("policies/counting.wasm"), cheapest).expect("written");
+    assert!(serving.build());
+    let rollout = serving.rollout().expect("a shadow");
+    for _ in 0..20 {
+        assert_eq!(serving.ask().await.1, "first", "the version in force decides");
+    }
+    let counts = rollout.figures().counts();
+    assert_eq!((counts.compared, counts.same_first), (20, 0));
+    assert!(counts.cost_difference_usd().is_some_and(|more| more < -0.000_5), "{:?}", counts.cost_difference_usd());
+}
+
 #[tokio::test(start_paused = true)]
 async fn yesterdays_version_is_one_order_away_also_after_a_restart() {
     let scene = Scene::new("replace");

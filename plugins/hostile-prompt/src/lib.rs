@@ -40,7 +40,7 @@ impl lifecycle::Guest for Hostile {
 impl prompting::Guest for Hostile {
     fn start() -> Result<Needs, String> {
         let pure = DEED.with_borrow(|deed| deed != "impure" && deed != "remember");
-        Ok(Needs { attributes: Vec::new(), pure })
+        Ok(Needs { attributes: attribute().into_iter().collect(), pure })
     }
 
     fn build(request: Request) -> Result<Prompt, String> {
@@ -56,11 +56,21 @@ impl prompting::Guest for Hostile {
             let parts = vec![BuiltPart { source: None, text: Some(format!("before: {before}")) }];
             kept.messages.push(BuiltMessage { role: Role::User, parts, source: None });
         }
+        if attribute().is_some() {
+            let parts =
+                vec![BuiltPart { source: None, text: Some(format!("told: {}", request.attributes.join(", "))) }];
+            kept.messages.push(BuiltMessage { role: Role::User, parts, source: None });
+        }
         if !cursed {
             return Ok(kept);
         }
         misbehave(kept)
     }
+}
+
+/// The attribute it asks for, where it is told to (`attribute NAME`): the prompt says what it is.
+fn attribute() -> Option<String> {
+    DEED.with_borrow(|deed| deed.strip_prefix("attribute ").map(str::to_owned))
 }
 
 fn misbehave(kept: Prompt) -> Result<Prompt, String> {

@@ -48,8 +48,14 @@ impl parsing::Guest for Hostile {
     type Parser = Reply;
 
     fn start() -> Result<Needs, String> {
-        Ok(Needs { deltas: Kinds::all(), attributes: Vec::new(), pure: !told_to("impure") && !told_to("remember") })
+        let attributes = attribute().into_iter().collect();
+        Ok(Needs { deltas: Kinds::all(), attributes, pure: !told_to("impure") && !told_to("remember") })
     }
+}
+
+/// The attribute it asks for, where it is told to (`attribute NAME`): the reply says what it is.
+fn attribute() -> Option<String> {
+    DEED.with_borrow(|deed| deed.strip_prefix("attribute ").map(str::to_owned))
 }
 
 struct Reply(RefCell<State>);
@@ -57,6 +63,7 @@ struct Reply(RefCell<State>);
 #[derive(Default)]
 struct State {
     cursed: bool,
+    attributes: String,
     held: Vec<Delta>,
     hoard: Vec<Vec<u8>>,
 }
@@ -70,7 +77,7 @@ impl GuestParser for Reply {
                 () => {}
             }
         }
-        Self(RefCell::default())
+        Self(RefCell::new(State { attributes: about.attributes.join(", "), ..State::default() }))
     }
 
     fn push(&self, delta: Delta) -> Vec<Delta> {
@@ -96,6 +103,9 @@ impl GuestParser for Reply {
                 before
             });
             return vec![Delta::Text(format!("{text} before: {before}"))];
+        }
+        if attribute().is_some() && matches!(delta, Delta::Text(_)) {
+            return vec![Delta::Text(format!("told: {}", state.attributes))];
         }
         if told_to("grow") {
             state.hoard.push(vec![1; 1 << 20]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::budgets::{BudgetId, Short};
 use crate::catalog::UnknownPrice;
 use crate::fault::{Refusal, RefusalKind};
-use crate::limits::Scope;
+use crate::limits::{Demand, Scope};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::snapshot::DeploymentRuntime;
@@ -177,4 +177,14 @@ fn refusal(context: &RequestContext<'_>, short: &Short) -> Refusal {
     refusal.code = Some("budget_exceeded".to_owned());
     refusal.retry_after = short.resets.map(|resets| resets.since(now));
     refusal
+}
+
+/// The shared scopes must have room for whichever candidate is taken.
+pub(super) fn shared_demand(estimate: &Estimate, candidates: impl Iterator<Item = Demand>) -> Demand {
+    let least = Demand { input_tokens: estimate.input(), ..Demand::default() };
+    candidates.fold(least, |most, demand| Demand {
+        output_tokens: most.output_tokens.max(demand.output_tokens),
+        cost: most.cost.max(demand.cost),
+        ..most
+    })
 }

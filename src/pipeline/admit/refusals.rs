@@ -126,7 +126,7 @@ const fn what(dimension: Dimension) -> &'static str {
 fn at_limit(context: &RequestContext<'_>, estimate: &Estimate, now: Moment) -> Option<String> {
     let limits = context.gateway.limits.local();
     let demands = context.group.deployments.iter().map(|deployment| estimate.demand(deployment));
-    let demand = super::shared_demand(estimate, demands);
+    let demand = super::money::shared_demand(estimate, demands);
     let scope = context.paying.scopes.iter().find(|scope| limits.wait(now, **scope, demand) != Wait::Now)?;
     let (report, amounts) = (limits.report(now, *scope), demand.amounts());
     let full = |dimension: &Dimension| {
