@@ -338,13 +338,11 @@ async fn a_document_of_a_megabyte_fits_into_a_limit_that_its_pages_fit_into() {
 async fn who_waits_and_what_is_left_is_in_the_metrics() {
     let config =
         "model_list: [{model_name: g, litellm_params: {model: simulated/m, rpm: 1}, model_info: {id: only}}]\n";
-    let gateway = Arc::new(Gateway::start(config).await);
+    let gateway = Gateway::start(config).await;
     let body = json!({"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
     assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200);
-    let waits = tokio::spawn({
-        let gateway = Arc::clone(&gateway);
-        async move { gateway.post("/v1/chat/completions", &body).await.status }
-    });
+    let second = gateway.client.post(format!("{}/v1/chat/completions", gateway.url));
+    let waits = tokio::spawn(second.header("content-type", "application/json").body(body.to_string()).send());
     let metrics = async || gateway.get("/metrics").await.text;
     let mut text = metrics().await;
     let value = |text: &str, name: &str, of: &str| {
