@@ -45,6 +45,10 @@ pub(super) fn plan(arguments: &PlanArgs) -> ExitCode {
             Err(why) => return fail(why),
         }
     }
+    // Before anything is planned: what cannot be tried is no reason to wait for the first plan.
+    if let Err(why) = found.tried(&tried) {
+        return fail(why);
+    }
     let mut plans = vec![planned(&found, &[], !arguments.no_advice, with_keys)];
     if !tried.is_empty() {
         plans.push(planned(&found, &tried, false, with_keys));

@@ -112,6 +112,8 @@ fn nothing_is_sent_where_the_plan_says_that_it_cannot_be() {
     let told = text(&refused);
     assert!(!refused.status.success() && told.contains("nothing was sent") && told.contains("long of a"), "{told}");
     assert!(told.contains("would take it"), "{told}");
+    let tried = witgate(path, &["plan", "large.yaml", "--what-if", "add-key nobody"]);
+    assert!(tried.stdout.is_empty() && text(&tried).contains("no model `nobody` is asked here"), "{}", text(&tried));
     std::fs::write(path.join("dear.yaml"), format!("{file}budget_usd: 0.001\n")).expect("written");
     let planned = witgate(path, &["plan", "dear.yaml", "--no-advice"]);
     assert!(
