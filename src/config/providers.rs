@@ -352,9 +352,9 @@ mod tests {
             ("vertex_ai/gemini-2.5-pro", "gemini", "gemini/gemini-2.5-pro"),
             ("vertex_ai/claude-sonnet-4@20250514", "anthropic_vertex", "anthropic/claude-sonnet-4-20250514"),
             ("vertex_ai/claude-opus-5-5@default", "anthropic_vertex", "anthropic/claude-opus-5-5"),
-            ("vertex_ai/openai/gpt-oss-120b-maas", "openai", "groq/openai/gpt-oss-120b"),
+            ("vertex_ai/openai/gpt-oss-120b-maas", "openai", "cerebras/openai/gpt-oss-120b"),
             ("azure_ai/claude-sonnet-4-5", "anthropic", "anthropic/claude-sonnet-4-5"),
-            ("azure_ai/DeepSeek-R1", "openai", "groq/m"),
+            ("azure_ai/DeepSeek-R1", "openai", "cerebras/m"),
             ("azure/gpt-5-mini", "azure", "openai/gpt-5-mini"),
             ("codestral/codestral-latest", "openai", "mistral/codestral-latest"),
         ] {

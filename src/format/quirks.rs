@@ -172,6 +172,9 @@ impl Quirks {
     /// Nothing is refused any more.
     pub(crate) fn refuse_nothing(&mut self) {
         self.refuses.clear();
+        if self.thought == Thought::Refused {
+            self.thought = Thought::Unsigned;
+        }
     }
 
     /// The name a field is sent under; `None` where it is left out.

@@ -12,9 +12,10 @@ use crate::config::models;
 use crate::format::{ClientRequest, NO_QUIRKS, Quirks, Target, client_apis};
 
 /// Vendors with a quirk that no other of these shows: what they are called, a model, a version of the API where a deployment names one.
-const VENDORS: [(&str, &str, Option<&str>); 16] = [
+const VENDORS: [(&str, &str, Option<&str>); 17] = [
     ("openai_o", "openai/o4-mini", None),
-    ("imitator", "groq/openai/gpt-oss-120b", None),
+    ("groq", "groq/openai/gpt-oss-120b", None),
+    ("imitator", "cerebras/m", None),
     ("openrouter", "openrouter/openai/gpt-5", None),
     ("mistral", "mistral/mistral-large-latest", None),
     ("deepseek", "deepseek/deepseek-reasoner", None),

@@ -13,7 +13,7 @@ use crate::format::{ClientRequest, Target, lost, meant, operation_at};
 /// Whom the parameters are tried with: a heading, and a model as configurations name it.
 const TRIED: [(&str, &str); 8] = [
     ("OpenAI", "openai/gpt-4o"),
-    ("imitators", "groq/m"),
+    ("imitators", "cerebras/m"),
     ("Mistral", "mistral/m"),
     ("Claude, newest", "anthropic/claude-newest"),
     ("Claude, to 4.5", "anthropic/claude-sonnet-4-5"),

@@ -192,6 +192,9 @@ fn assistant(
         match said.as_slice() {
             [] if has_calls || report.same_dialect => object.field("content", &()),
             [] => object.field("content", ""),
+            [(_, Part { kind: PartKind::Refusal(text), .. })] if report.quirks.refuses_of_messages("refusal") => {
+                object.field("content", text);
+            }
             [(_, Part { kind: PartKind::Refusal(text), .. })] => {
                 object.field("content", &());
                 object.field("refusal", text);
@@ -266,6 +269,12 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             object.field("type", "text");
             object.field("text", text);
             report.rest(&mut object, &part.rest, &|| path.to_owned(), &[]);
+        }
+        // Whoever knows no refusals reads what was said.
+        PartKind::Refusal(text) if report.quirks.refuses_of_messages("refusal") => {
+            let mut object = array.object();
+            object.field("type", "text");
+            object.field("text", text);
         }
         PartKind::Refusal(text) => {
             let mut object = array.object();
