@@ -280,6 +280,10 @@ fn foretold(out: &mut String, calibration: &Value) {
 /// How long calls waited for limits, by the minute in which they were sent.
 fn waiting(out: &mut String, found: &Found) {
     let by_minute = found.waits.by_minute();
+    // Milliseconds are no waiting for a limit.
+    if !by_minute.values().flatten().flatten().any(|seconds| *seconds >= 1.0) {
+        return;
+    }
     let minutes = by_minute.values().map(Vec::len).max().unwrap_or_default();
     let curve = |(name, waits): (&'_ String, &'_ Vec<Option<f64>>)| {
         let points = waits.iter().zip(1_u64..).filter_map(|(wait, minute)| Some((plan::number(minute), (*wait)?)));
