@@ -33,7 +33,7 @@ const KEPT: f64 = 0.995;
 
 /// A model of the example: its name, and the quality of its replies to questions about code and to others.
 const MODELS: [(&str, f64, f64); 4] =
-    [("coder", 0.95, 0.4), ("large", 0.97, 0.97), ("middle", 0.6, 0.92), ("tiny", 0.45, 0.45)];
+    [("coder", 0.95, 0.4), ("large", 0.97, 0.97), ("middle", 0.6, 0.95), ("tiny", 0.45, 0.45)];
 
 /// A reply: the model's place, and what it cost.
 type Reply = (usize, f64);
@@ -215,7 +215,7 @@ fn compared(replies: &[Reply], players: &mut Players) -> Result<Vec<String>, Str
     let contender = Contender {
         name: "offline".to_owned(),
         router: LEARNER.to_owned(),
-        settings: json!({"reward": {"quality": 1, "cost": 0.2}}),
+        settings: json!({"reward": {"quality": 1, "cost": 0.3}}),
     };
     let run = players.play(&contender, &data, &(0..QUESTIONS).collect::<Vec<_>>(), 1)?;
     let offline: Vec<f64> = run.steps.iter().map(|step| costs_of[step.model]).collect();
