@@ -72,7 +72,9 @@ impl Router for Bandit {
         let explained = ask.attributes.first().is_some_and(|told| !told.is_empty());
         let ranked = if explained {
             let (ranked, reasons) = self.brain.explain(numbers, &offers, unit);
-            ranked.iter().for_each(|one| log::debug(&said(&self.brain.ids[one.arm], &reasons[one.arm])));
+            for one in &ranked {
+                log::debug(&said(&self.brain.ids[one.arm], &reasons[one.arm]));
+            }
             ranked
         } else {
             self.brain.choose(numbers, &offers, ask.seed, unit)
