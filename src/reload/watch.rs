@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long a build under way may go on after a stop.
 const STOP: Duration = Duration::from_secs(1);
 /// Between two looks at what policies have learned.
-const TICK: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_secs(5);
 /// Between two times that what limits have counted is kept: a process that is killed forgets no more than that.
 const KEEP: Duration = Duration::from_secs(1);
 

@@ -34,7 +34,7 @@ use crate::moment::Moment;
 /// Outcomes after which a policy is asked to save.
 const SAVE_EVERY: u32 = 1000;
 /// Time after which a policy that did anything is asked to save.
-const SAVE_AFTER: Duration = Duration::from_secs(10);
+const SAVE_AFTER: Duration = Duration::from_secs(5);
 
 /// A policy in service, in the role `C`.
 pub struct PolicyRuntime<C: Contract> {

@@ -197,7 +197,7 @@ fn a_router_saves_every_thousand_outcomes() {
 }
 
 #[test]
-fn a_router_saves_after_ten_seconds_if_it_did_anything() {
+fn a_router_saves_now_and_then_if_it_did_anything() {
     let router = start("");
     let mut saves = Vec::new();
     for secs in [0, 9, 10, 15, 20, 30] {

@@ -20,13 +20,13 @@ impl<C: Contract> PolicyRuntime<C> {
         lock(&self.saved).clone()
     }
 
-    /// To be called now and then: asks the policy to save when ten seconds have passed and it did anything.
+    /// To be called now and then: asks the policy to save when five seconds have passed and it did anything.
     pub fn tick(&self, now: Moment) {
         self.stats.saw(now);
         let mut learning = lock(&self.learning);
-        let saved_at = *learning.saved_at.get_or_insert(now);
         let active = learning.unsaved > 0 || learning.saved_calls != self.stats.calls();
-        if active && !learning.succeeded && now.since(saved_at) >= SAVE_AFTER {
+        let due = learning.saved_at.is_none_or(|saved_at| now.since(saved_at) >= SAVE_AFTER);
+        if active && !learning.succeeded && due {
             learning.saved_at = Some(now);
             self.ask_to_save(&mut learning);
         }
