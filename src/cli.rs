@@ -175,7 +175,7 @@ struct PlanArgs {
     /// Another configuration of the gateway than the one it names.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Show a changed plan beside the first: `batch=TOKENS`, `add-key MODEL`, `tpm MODEL=TOKENS`, `repetitions=N`. May be given several times.
+    /// Show a changed plan beside the first: `batch=TOKENS`, `add-key MODEL`, `tpm MODEL=TOKENS`, `spread MODEL`, `repetitions=N`. May be given several times.
     #[arg(long, value_name = "CHANGE")]
     what_if: Vec<String>,
     /// Look for nothing that would help, which takes a plan for each.

@@ -202,12 +202,12 @@ impl Place<'_> {
     }
 
     /// Leaves, and keeps the place until then for the same request of the same caller.
-    pub fn keep(&self, until: Moment) {
+    pub fn keep(&self, now: Moment, until: Moment) {
         let mut state = self.queue.lock();
         let Some(waiter) = state.find(self.number) else { return };
         let kept = Kept { begins: waiter.begins, came: waiter.came, overtaken: waiter.overtaken, until };
         let whose = (waiter.want.caller.clone(), waiter.want.digest);
-        state.kept.keep(whose, kept);
+        state.kept.keep(whose, kept, now);
     }
 
     /// When it can start at the earliest, as far as it is known: once those before it have taken what the limits hold, window by
@@ -305,10 +305,14 @@ impl Queue {
     }
 
     /// A place that is kept for the request of somebody who did not even wait: it was known to come too late.
-    pub fn keep(&self, caller: &KeyId, digest: u64, until: Moment) {
+    pub fn keep(&self, caller: &KeyId, digest: u64, now: Moment, until: Moment) {
         let mut state = self.lock();
-        let (begins, came) = (state.ends.get(caller).copied().unwrap_or(0).max(state.served), state.number());
-        state.kept.keep((caller.clone(), digest), Kept { begins, came, overtaken: 0, until });
+        // It may have been sent away before.
+        let kept = state.kept.take(now, caller, digest).unwrap_or_else(|| {
+            let begins = state.ends.get(caller).copied().unwrap_or(0).max(state.served);
+            Kept { begins, came: state.number(), overtaken: 0, until }
+        });
+        state.kept.keep((caller.clone(), digest), Kept { until, ..kept }, now);
     }
 
     /// Counts among those who wait, unless `capacity` places are taken.

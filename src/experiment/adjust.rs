@@ -47,7 +47,7 @@ pub fn for_plan(experiment: &Experiment, tried: &[WhatIf], expectations: &Arc<Ex
     let (experiment, tried, expectations) = (experiment.clone(), tried.to_vec(), Arc::clone(expectations));
     Adjust::new(move |settings| {
         own(&experiment, settings);
-        what_if::apply(&tried, settings);
+        what_if::apply(&tried, &experiment.models(), settings);
         settings.ledger = None;
         settings.shared_limits = None;
         settings.payers = crate::config::PayerSettings::default();

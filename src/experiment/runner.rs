@@ -275,7 +275,12 @@ impl Runner<'_> {
                 cost_nano_usd: paid,
                 ended_ms: self.gateway.clock.now().as_millis(),
             };
-            ended.ends = call.items.iter().map(|item| (*item, End::Failed(failure.clone()))).collect();
+            // What one call cost counts once, however many items it had.
+            let failed = |(at, item): (usize, &usize)| {
+                let cost_nano_usd = failure.cost_nano_usd.filter(|_| at == 0);
+                (*item, End::Failed(Failure { cost_nano_usd, ..failure.clone() }))
+            };
+            ended.ends = call.items.iter().enumerate().map(failed).collect();
             return ended;
         }
         ended

@@ -1,5 +1,6 @@
-//! What may be tried in a plan: other batches, another key, a higher limit.
+//! What may be tried in a plan: other batches, another key, a higher limit, a model whose calls others take too.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub enum WhatIf {
     AddKey(GroupName),
     /// Every deployment of the model has this limit of tokens a minute.
     Tpm(GroupName, u64),
+    /// What is asked of the model is asked of the experiment's other models too, whichever has room.
+    Spread(GroupName),
     /// Texts are asked so often.
     Repetitions(u32),
 }
@@ -26,8 +29,11 @@ impl FromStr for WhatIf {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown =
-            || format!("`{text}` cannot be tried; known: batch=TOKENS, add-key MODEL, tpm MODEL=TOKENS, repetitions=N");
+        let unknown = || {
+            format!(
+                "`{text}` cannot be tried; known: batch=TOKENS, add-key MODEL, tpm MODEL=TOKENS, spread MODEL, repetitions=N"
+            )
+        };
         let number = |text: &str| text.trim().replace('_', "").parse::<u64>().map_err(|_| unknown());
         let small = |text: &str| number(text).and_then(|number| u32::try_from(number).map_err(|_| unknown()));
         let text = text.trim();
@@ -39,6 +45,9 @@ impl FromStr for WhatIf {
         }
         if let Some(model) = text.strip_prefix("add-key ") {
             return Ok(Self::AddKey(model.trim().into()));
+        }
+        if let Some(model) = text.strip_prefix("spread ") {
+            return Ok(Self::Spread(model.trim().into()));
         }
         let (model, limit) = text.strip_prefix("tpm ").and_then(|rest| rest.split_once('=')).ok_or_else(unknown)?;
         Ok(Self::Tpm(model.trim().into(), number(limit)?))
@@ -53,13 +62,14 @@ impl WhatIf {
             Self::Batch(tokens) => format!("batch={tokens}"),
             Self::AddKey(model) => format!("add-key {model}"),
             Self::Tpm(model, limit) => format!("tpm {model}={limit}"),
+            Self::Spread(model) => format!("spread {model}"),
             Self::Repetitions(times) => format!("repetitions={times}"),
         }
     }
 
     fn model(&self) -> Option<&GroupName> {
         match self {
-            Self::AddKey(model) | Self::Tpm(model, _) => Some(model),
+            Self::AddKey(model) | Self::Tpm(model, _) | Self::Spread(model) => Some(model),
             Self::Batch(_) | Self::Repetitions(_) => None,
         }
     }
@@ -89,17 +99,18 @@ impl Experiment {
                     experiment.file.batch.get_or_insert(fresh).max_tokens = *tokens;
                 }
                 WhatIf::Repetitions(times) => experiment.repeat(*times),
-                WhatIf::AddKey(_) | WhatIf::Tpm(..) => {}
+                WhatIf::AddKey(_) | WhatIf::Tpm(..) | WhatIf::Spread(_) => {}
             }
         }
-        apply(tried, &mut experiment.settings);
+        apply(tried, &self.models(), &mut experiment.settings);
         Ok(experiment)
     }
 }
 
-/// Changes a gateway's settings.
-pub(super) fn apply(tried: &[WhatIf], settings: &mut Settings) {
+/// Changes a gateway's settings; these models are asked.
+pub(super) fn apply(tried: &[WhatIf], models: &BTreeSet<&GroupName>, settings: &mut Settings) {
     for (place, change) in tried.iter().enumerate() {
+        let others = if let WhatIf::Spread(model) = change { others(model, models, settings) } else { Vec::new() };
         let Some(group) = change.model().and_then(|model| settings.catalog.groups.get_mut(model)) else { continue };
         let group = Arc::make_mut(group);
         match change {
@@ -114,9 +125,16 @@ pub(super) fn apply(tried: &[WhatIf], settings: &mut Settings) {
                     group.deployments.push(Arc::new(another(first, place)));
                 }
             }
+            WhatIf::Spread(_) => group.deployments.extend(others),
             WhatIf::Batch(_) | WhatIf::Repetitions(_) => {}
         }
     }
+}
+
+/// The deployments of the other models that are asked: with their own limits, which they share with what is asked of them.
+fn others(model: &GroupName, models: &BTreeSet<&GroupName>, settings: &Settings) -> Vec<Arc<Deployment>> {
+    let groups = settings.catalog.groups.iter().filter(|(name, _)| *name != model && models.contains(name));
+    groups.flat_map(|(_, group)| group.deployments.iter().cloned()).collect()
 }
 
 /// The same model by another account.
@@ -131,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_tried_is_read_as_it_is_written() {
-        for text in ["batch=15000", "add-key gpt", "tpm gpt=60000", "repetitions=3"] {
+        for text in ["batch=15000", "add-key gpt", "tpm gpt=60000", "spread gpt", "repetitions=3"] {
             assert_eq!(text.parse::<WhatIf>().expect("known").told(), text);
         }
         for text in ["batch", "batch=x", "tpm gpt", "more"] {

@@ -141,12 +141,14 @@ impl Limits {
             for window in &one.windows {
                 let length = Duration::try_from_secs_f64(window.seconds).unwrap_or_default();
                 let Some(meter) = usage.meters().find(|meter| meter.length() == length) else { continue };
+                // What was told long ago may be another tier's, or another account's.
+                let fresh = window.counted.iter().any(|(at, _)| *at + length > now);
                 for (dimension, told) in WRITTEN.into_iter().zip(window.told) {
-                    if let Some(limit) = told {
+                    if let Some(limit) = told.filter(|_| fresh) {
                         meter.told(dimension, limit);
                     }
                 }
-                if window.slides {
+                if window.slides && fresh {
                     // Nothing is held yet that would have to move with it.
                     let _before = meter.contradict(now);
                 }

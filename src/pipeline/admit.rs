@@ -27,6 +27,9 @@ pub(super) use refusals::queue_is_full;
 /// How much later than it was told to a client may come back to its place in the queue.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(30);
 
+/// Nobody's place is kept for longer: a budget may begin anew in a month.
+const MOST_AWAY: Duration = Duration::from_secs(600);
+
 /// What limits and breakers say of a request now.
 enum AdmissionCheck {
     /// Reserved at this deployment, and the attempt begun.
@@ -84,8 +87,10 @@ impl<'a> AdmissionControl<'a, '_> {
         let tried = if skips { Some(self.try_admit(wait_deadline, None).await) } else { None };
         if let Some(Err(refusal)) = tried {
             // Whoever is told to come back comes before those who come meanwhile.
-            if let Some(away) = refusal.retry_after.filter(|_| !holds_shared) {
-                queue.keep(&context.caller.key, digest(&context.request), arrived + away + COMES_BACK_WITHIN);
+            let waits = !holds_shared && matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
+            if let Some(away) = refusal.retry_after.filter(|away| waits && *away <= MOST_AWAY) {
+                let until = arrived + away + COMES_BACK_WITHIN;
+                queue.keep(&context.caller.key, digest(&context.request), arrived, until);
             }
             return Err(refusal);
         }
@@ -133,7 +138,8 @@ impl<'a> AdmissionControl<'a, '_> {
     /// Its place is kept for as long as it was told to stay away, and a little longer.
     fn come_back(&self, place: &Place<'_>, refusal: Refusal) -> Refusal {
         let away = refusal.retry_after.unwrap_or_default();
-        place.keep(self.context.gateway.clock.now() + away + COMES_BACK_WITHIN);
+        let now = self.context.gateway.clock.now();
+        place.keep(now, now + away + COMES_BACK_WITHIN);
         refusal
     }
 

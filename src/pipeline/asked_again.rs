@@ -4,6 +4,7 @@
 //! remembered is a digest of who asked what, and of the answer what a router is told of it; of so many questions at most. Only the
 //! first answer that was whole counts, and each counts once.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -49,13 +50,15 @@ impl Answers {
 
 /// Remembers what is asked, and tells the router where the same was answered a short while ago.
 pub(super) fn notice(context: &RequestContext<'_>, guard: &mut RequestGuard) {
+    // Another group's question is none of this one's.
+    guard.set_question(None);
     let Some(within) = context.group.config.router.asked_again else { return };
     if context.group.router.is_none() || context.request.vectors.is_some() || guard.priority().is_some() {
         return;
     }
     let (gateway, now) = (context.gateway, context.gateway.clock.now());
     let question = digest(context);
-    guard.set_question(question);
+    guard.set_question(Some(question));
     let answered = {
         let mut answers = gateway.asked_again.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.by_question.remove(&question)
@@ -71,13 +74,13 @@ pub(super) fn notice(context: &RequestContext<'_>, guard: &mut RequestGuard) {
 fn digest(context: &RequestContext<'_>) -> u64 {
     let key = context.caller.key.as_str();
     let messages = context.request.messages.iter().map(|message| {
-        let texts = message.parts.iter().filter_map(|part| match &part.kind {
-            PartKind::Text(text) => Some(text.as_str()),
-            _ => None,
+        let parts = message.parts.iter().map(|part| match &part.kind {
+            PartKind::Text(text) => Cow::Borrowed(text.as_str()),
+            other => Cow::Owned(format!("{other:?}")),
         });
-        (message.role, texts.collect::<Vec<_>>())
+        (format!("{:?}", message.role), parts.collect::<Vec<_>>())
     });
-    let asked: Vec<_> = messages.map(|(role, texts)| (format!("{role:?}"), texts)).collect();
+    let asked: Vec<_> = messages.collect();
     context.gateway.asked_again.keyed.hash_one((key, context.group.config.name.as_str(), asked))
 }
 

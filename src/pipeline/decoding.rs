@@ -1,5 +1,8 @@
 //! Reads a provider's stream. A provider component that is slow works on the pool of slow policies, never on a thread that serves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 
 use super::{BlockingPool, RequestContext};
@@ -13,13 +16,15 @@ pub(super) struct Decoding {
     /// Absent while it works elsewhere, and for good where that thread ended.
     decoder: Option<Box<dyn StreamDecoder>>,
     slow: Option<BlockingPool>,
+    busy: Arc<AtomicBool>,
 }
 
 impl Decoding {
-    pub(super) fn begin(context: &RequestContext<'_>, runtime: &DeploymentRuntime) -> Self {
+    /// `busy` is so while it works elsewhere: then nobody may give up waiting for it but for good.
+    pub(super) fn begin(context: &RequestContext<'_>, runtime: &DeploymentRuntime, busy: Arc<AtomicBool>) -> Self {
         let format = runtime.format.serving(context.id, context.gateway.clock.now());
         let slow = format.is_slow().then(|| context.gateway.slow_policies.clone());
-        Self { decoder: Some(format.stream()), slow }
+        Self { decoder: Some(format.stream()), slow, busy }
     }
 
     /// Whether the reply is whole.
@@ -61,7 +66,10 @@ impl Decoding {
             let read = work(&mut *decoder, &mut new);
             (decoder, new, read)
         });
-        let (decoder, mut new, read) = done.await.ok_or_else(ended)?;
+        self.busy.store(true, Ordering::Relaxed);
+        let done = done.await;
+        self.busy.store(false, Ordering::Relaxed);
+        let (decoder, mut new, read) = done.ok_or_else(ended)?;
         self.decoder = Some(decoder);
         chunks.append(&mut new);
         read

@@ -1,6 +1,7 @@
 //! What a group's response parser does with a reply, streamed or whole, and asking again after a complaint.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::chat::{ChatRequest, Chunk, Message, OutputFormat, Part, PartKind, Reply, Rest, Role};
 use crate::clock::Clock;
@@ -154,17 +155,24 @@ pub(super) struct StreamParser {
     work: ParserWork,
     clock: Clock,
     slow: BlockingPool,
+    busy: Arc<AtomicBool>,
 }
 
 impl StreamParser {
-    /// The group's parser for a reply that begins; `streamed` says whether the client gets it piece by piece.
-    pub(super) fn begin(context: &RequestContext<'_>, guard: &mut RequestGuard, streamed: bool) -> Option<Self> {
+    /// The group's parser for a reply that begins; `streamed` says whether the client gets it piece by piece. `busy` is so while it works
+    /// elsewhere: then nobody may give up waiting for it but for good.
+    pub(super) fn begin(
+        context: &RequestContext<'_>,
+        guard: &mut RequestGuard,
+        streamed: bool,
+        busy: Arc<AtomicBool>,
+    ) -> Option<Self> {
         let parser = context.group.parser.as_ref()?;
         let reader = ReplyParser::begin(parser, info(context, parser, streamed));
         let (clock, slow) = (context.gateway.clock, context.gateway.slow_policies.clone());
         let (reading, work, policy) = (reader.is_reading(), reader.work(), Arc::clone(parser));
         tell(guard, parser, &work, None);
-        reading.then_some(Self { reader: Some(reader), policy, work, clock, slow })
+        reading.then_some(Self { reader: Some(reader), policy, work, clock, slow, busy })
     }
 
     /// Bytes the parser answered so far.
@@ -196,7 +204,10 @@ impl StreamParser {
             (reader, given, read)
         });
         // One whose thread ended has failed: what came passes as it is.
-        let Some((reader, given, read)) = done.await else { return Ok(()) };
+        self.busy.store(true, Ordering::Relaxed);
+        let done = done.await;
+        self.busy.store(false, Ordering::Relaxed);
+        let Some((reader, given, read)) = done else { return Ok(()) };
         self.work = reader.work();
         self.reader = Some(reader);
         *chunks = given;

@@ -141,8 +141,8 @@ impl RequestGuard {
     }
 
     /// It is to be known when the same is asked again.
-    pub(super) const fn set_question(&mut self, question: u64) {
-        self.question = Some(question);
+    pub(super) const fn set_question(&mut self, question: Option<u64>) {
+        self.question = question;
     }
 
     /// The urgency it has whatever its client says.

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub(super) struct Source {
     /// The text that came, while the model may still be asked again.
     text: Option<String>,
     complaint: Option<Complaint>,
+    /// A slow policy reads on a thread of its own: reading must not be given up meanwhile.
+    busy: Arc<AtomicBool>,
     /// Where the reply is drawn to be judged: what came of it.
     to_judge: Option<Box<ToJudge>>,
 }
@@ -126,10 +129,11 @@ impl Source {
         body: Body,
     ) -> Self {
         let hold = context.holds();
-        let parser = StreamParser::begin(context, guard, !hold);
+        let busy = Arc::<AtomicBool>::default();
+        let parser = StreamParser::begin(context, guard, !hold, Arc::clone(&busy));
         Self {
             body,
-            decoder: Decoding::begin(context, runtime),
+            decoder: Decoding::begin(context, runtime, Arc::clone(&busy)),
             chunks: Vec::new(),
             read: 0,
             seen: Seen::default(),
@@ -139,6 +143,7 @@ impl Source {
             text: parser.is_some().then(String::new),
             parser,
             complaint: None,
+            busy,
             to_judge: ToJudge::drawn(context, guard),
         }
     }
@@ -382,11 +387,15 @@ struct Pump {
     ended: bool,
 }
 
-/// Never, where there is no such time.
-async fn run_out(timer: &mut Option<Pin<Box<Sleep>>>) {
-    match timer {
-        Some(timer) => timer.as_mut().await,
-        None => std::future::pending().await,
+/// Never, where there is no such time; and not while a policy reads elsewhere, which is soon over.
+async fn run_out(timer: &mut Option<Pin<Box<Sleep>>>, busy: &AtomicBool) {
+    let Some(timer) = timer else { return std::future::pending().await };
+    loop {
+        timer.as_mut().await;
+        if !busy.load(Ordering::Relaxed) {
+            return;
+        }
+        timer.as_mut().reset(Instant::now() + LINGER);
     }
 }
 
@@ -415,6 +424,7 @@ impl Pump {
             if self.ended || self.guard.is_none() {
                 return None;
             }
+            let busy = Arc::clone(&self.begun.source.busy);
             let fault = tokio::select! {
                 biased;
                 read = self.begun.source.read() => match read {
@@ -422,7 +432,7 @@ impl Pump {
                     Err(fault) => fault,
                 },
                 () = self.cutoff.as_mut() => AttemptFault::new(FaultKind::Gateway, "the gateway is stopping; ask again"),
-                () = run_out(&mut self.alive) => {
+                () = run_out(&mut self.alive, &busy) => {
                     self.tell_alive();
                     continue;
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::id::KeyId;
 use crate::moment::Moment;
 
-/// Places that are kept at once; of more the ones that run out first are given up.
+/// Places that are kept at once; of more those that run out first are given up, a sixteenth of all.
 const MOST: usize = 4096;
 
 /// Where a request was.
@@ -19,45 +19,60 @@ pub(super) struct Kept {
     pub(super) until: Moment,
 }
 
-/// By caller and by what is asked. The same request that is asked twice has two places.
+/// By caller and by what is asked. The same request that is asked twice has two places. Nothing is walked through but at [`MOST`].
 #[derive(Debug, Default)]
-pub(super) struct KeptPlaces(BTreeMap<(KeyId, u64), Vec<Kept>>);
+pub(super) struct KeptPlaces {
+    places: BTreeMap<(KeyId, u64), Vec<(u64, Kept)>>,
+    count: usize,
+    /// How often nobody waited any more: places of before begin at nothing.
+    epoch: u64,
+}
 
 impl KeptPlaces {
-    pub(super) fn keep(&mut self, whose: (KeyId, u64), kept: Kept) {
-        if self.0.values().map(Vec::len).sum::<usize>() >= MOST {
-            let first = self.0.values().flatten().map(|kept| kept.until).min();
-            self.retain(|kept| Some(kept.until) != first);
+    pub(super) fn keep(&mut self, whose: (KeyId, u64), kept: Kept, now: Moment) {
+        if self.count >= MOST {
+            self.give_up(now);
         }
-        self.0.entry(whose).or_default().push(kept);
+        self.places.entry(whose).or_default().push((self.epoch, kept));
+        self.count += 1;
     }
 
     /// The first place of this request, where one is kept still.
     pub(super) fn take(&mut self, now: Moment, caller: &KeyId, digest: u64) -> Option<Kept> {
-        if self.0.is_empty() {
+        if self.count == 0 {
             return None;
         }
-        self.retain(|kept| kept.until > now);
         let whose = (caller.clone(), digest);
-        let places = self.0.get_mut(&whose)?;
-        let first = places.iter().enumerate().min_by_key(|(_, kept)| (kept.begins, kept.came)).map(|(at, _)| at)?;
-        let kept = places.swap_remove(first);
-        if places.is_empty() {
-            self.0.remove(&whose);
+        let places = self.places.get_mut(&whose)?;
+        let before = places.len();
+        places.retain(|(_, kept)| kept.until > now);
+        let epoch = self.epoch;
+        for (of, kept) in places.iter_mut().filter(|(of, _)| *of < epoch) {
+            (*of, kept.begins) = (epoch, 0);
         }
-        Some(kept)
+        let first = places.iter().enumerate().min_by_key(|(_, (_, kept))| (kept.begins, kept.came));
+        let taken = first.map(|(at, _)| at).map(|at| places.swap_remove(at).1);
+        self.count -= before - places.len();
+        if places.is_empty() {
+            self.places.remove(&whose);
+        }
+        taken
     }
 
     /// Nobody waits any more, so that whoever comes begins at nothing: so do they.
-    pub(super) fn begin_anew(&mut self) {
-        self.0.values_mut().flatten().for_each(|kept| kept.begins = 0);
+    pub(super) const fn begin_anew(&mut self) {
+        self.epoch += 1;
     }
 
-    fn retain(&mut self, stays: impl Fn(&Kept) -> bool) {
-        self.0.retain(|_, places| {
-            places.retain(&stays);
+    fn give_up(&mut self, now: Moment) {
+        let mut ends: Vec<Moment> = self.places.values().flatten().map(|(_, kept)| kept.until).collect();
+        ends.sort_unstable();
+        let first = ends.get(MOST / 16).copied().unwrap_or(now).max(now);
+        self.places.retain(|_, places| {
+            places.retain(|(_, kept)| kept.until > first);
             !places.is_empty()
         });
+        self.count = self.places.values().map(Vec::len).sum();
     }
 }
 
@@ -70,14 +85,14 @@ mod tests {
         let (mut places, at) = (KeptPlaces::default(), Moment::from_millis);
         let one = KeyId::from("one");
         let kept = |begins, until| Kept { begins, came: 0, overtaken: 3, until: at(until) };
-        places.keep((one.clone(), 7), kept(20, 100));
-        places.keep((one.clone(), 7), kept(10, 100));
-        places.keep((one.clone(), 8), kept(5, 50));
+        places.keep((one.clone(), 7), kept(20, 100), at(0));
+        places.keep((one.clone(), 7), kept(10, 100), at(0));
+        places.keep((one.clone(), 8), kept(5, 50), at(0));
         assert!(places.take(at(0), &KeyId::from("other"), 7).is_none() && places.take(at(0), &one, 9).is_none());
         assert!(places.take(at(50), &one, 8).is_none(), "too late");
         let taken: Vec<u64> = (0..3).filter_map(|_| places.take(at(60), &one, 7)).map(|kept| kept.begins).collect();
         assert_eq!(taken, [10, 20]);
-        assert!(places.0.is_empty());
+        assert!(places.places.is_empty() && places.count == 0);
     }
 
     #[test]
@@ -85,9 +100,13 @@ mod tests {
         let mut places = KeptPlaces::default();
         for number in 0..MOST as u64 + 10 {
             let until = Moment::from_millis(1000 + number);
-            places.keep((KeyId::from("one"), number), Kept { begins: number, came: number, overtaken: 0, until });
+            places.keep(
+                (KeyId::from("one"), number),
+                Kept { begins: number, came: number, overtaken: 0, until },
+                Moment::default(),
+            );
         }
-        assert_eq!(places.0.len(), MOST);
+        assert!(places.count <= MOST && places.count > MOST - MOST / 8, "{}", places.count);
         assert!(places.take(Moment::default(), &KeyId::from("one"), 9).is_none(), "the first to run out");
     }
 }

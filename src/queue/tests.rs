@@ -274,9 +274,10 @@ fn who_comes_back_stands_before_those_who_came_meanwhile() {
     let join = |caller: &str, tokens| bench.queue.join(9, bench.want(caller, 0, tokens), now).unwrap();
     let until = now + Duration::from_secs(60);
     let alone = join("a", 100);
-    alone.keep(until);
+    alone.keep(now, until);
     drop(alone);
-    bench.queue.keep(&KeyId::from("b"), 200, until);
+    bench.queue.keep(&KeyId::from("b"), 200, now, until);
+    bench.queue.keep(&KeyId::from("b"), 200, now, until);
     let places = [join("c", 300), join("d", 400), join("b", 200), join("a", 100)];
     let order = |queue: &Queue| {
         queue.lock().waiting.iter().map(|waiter| waiter.want.caller.as_str().to_owned()).collect::<Vec<_>>()

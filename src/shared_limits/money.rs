@@ -159,7 +159,9 @@ impl Money {
         }
         let told = |(at, part): &(usize, &BudgetPart)| begins || turn.contains(at) || self.is_news(part);
         let told: Vec<&BudgetPart> = parts.iter().enumerate().filter(told).map(|(_, part)| part).collect();
-        for chunk in told.chunks(BUDGETS) {
+        // Who has nothing to tell is there all the same.
+        let alone = (told.is_empty() && (begins || !turn.is_empty())).then_some(&[] as &[&BudgetPart]);
+        for chunk in told.chunks(BUDGETS).chain(alone) {
             let command = self.command(script, chunk, now, begins);
             let answer: Vec<Vec<String>> = command.query_async(connection).await?;
             self.hear(chunk, &answer)?;

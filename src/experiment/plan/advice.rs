@@ -58,11 +58,18 @@ pub(super) fn recommend(
     for model in bound.into_iter().take(MODELS) {
         let name = GroupName::from(model.model.as_str());
         let limit = model.bound_by.clone().unwrap_or_default();
-        let long = if model.minutes > LONG_MINUTES { ", or spread its runs over other models" } else { "" };
         measure(
-            format!("another key or deployment for `{name}`, which {limit} hold back{long}"),
+            format!("another key or deployment for `{name}`, which {limit} hold back"),
             WhatIf::AddKey(name.clone()),
         );
+        if model.minutes > LONG_MINUTES && plan.models.len() > 1 {
+            measure(
+                format!(
+                    "`{name}` takes over {LONG_MINUTES:.0} minutes: its texts spread over the other models too, whichever has room"
+                ),
+                WhatIf::Spread(name.clone()),
+            );
+        }
         if let Some(tokens) = model.tokens_per_minute.filter(|_| !limit.contains("requests")) {
             let deployments = experiment.settings.catalog.groups.get(&name).map_or(1, |group| group.deployments.len());
             let each = 2 * tokens / deployments.max(1) as u64;

@@ -6,6 +6,7 @@
 
 mod live;
 mod memory;
+mod spread;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -57,9 +58,20 @@ struct Shape {
     tpm: u64,
     texts: u64,
     batch: Option<u32>,
+    second: Second,
 }
 
-const PLAIN: Shape = Shape { keys: 1, tpm: TPM, texts: TEXTS, batch: None };
+/// Another model beside the first, with a key of its own.
+#[derive(Clone, Copy, PartialEq)]
+enum Second {
+    None,
+    /// It is asked a few of the texts.
+    Beside,
+    /// It takes the first one's texts too.
+    Shares,
+}
+
+const PLAIN: Shape = Shape { keys: 1, tpm: TPM, texts: TEXTS, batch: None, second: Second::None };
 
 /// Proves it.
 ///
@@ -99,6 +111,7 @@ pub(super) fn prove(root: &Path) -> Result<(), String> {
             wrong.push(format!("{told} was to save {promised:.1} minutes and saved {gained:.1}"));
         }
     }
+    wrong.extend(spread::prove(root)?);
     wrong.extend(memory::prove()?);
     let (of_workers, unproved) = workers.join().map_err(|_panicked| "the workers ended with a panic")??;
     wrong.extend(of_workers);
@@ -216,19 +229,22 @@ struct Case {
 
 impl Case {
     fn new(root: &Path, shape: Shape) -> Result<Self, String> {
-        let Shape { keys, tpm, texts, batch } = shape;
+        let Shape { keys, tpm, texts, batch, second } = shape;
         let folder = tempfile::tempdir().map_err(|fault| fault.to_string())?;
         let mut config = "model_list:\n".to_owned();
-        for key in 0..keys {
+        let of_g = (0..keys).map(|key| ("g", key));
+        let (shares, beside) = (second == Second::Shares, second != Second::None);
+        for (group, key) in of_g.chain(shares.then_some(("g", keys))).chain(beside.then_some(("h", keys))) {
             let _ = writeln!(
                 config,
-                "- {{model_name: g, litellm_params: {{model: openai/gpt-4o, api_base: \"http://k{key}.test/v1\", api_key: sk-{key}, tpm: {tpm}}}}}"
+                "- {{model_name: {group}, litellm_params: {{model: openai/gpt-4o, api_base: \"http://k{key}.test/v1\", api_key: sk-{key}, tpm: {tpm}}}}}"
             );
         }
+        let few = if beside { ", {run_id: few, model: h, corpus_subset: 5}" } else { "" };
         let batch = batch.map_or_else(String::new, |tokens| format!("batch: {{max_tokens: {tokens}}}\n"));
         let file = format!(
             "config: gateway.yaml\ninputs: {{jsonl: texts.jsonl, id: name}}\nvariables: {{framework: {{file: framework.txt}}}}\n\
-             prompt: {{system: \"{{{{framework}}}}\", user: \"{{{{text}}}}\"}}\nmatrix: {{models: [g]}}\nparser: {{schema: {SCHEMA}}}\n{batch}\
+             prompt: {{system: \"{{{{framework}}}}\", user: \"{{{{text}}}}\"}}\nmatrix: [{{run_id: all, model: g}}{few}]\nparser: {{schema: {SCHEMA}}}\n{batch}\
              expect: {{output_tokens: {OUTPUT}, first_token_seconds: {}, tokens_per_second: 1000000}}\n",
             REPLY.as_secs()
         );
@@ -329,7 +345,8 @@ impl Strict {
             tpm: Some(shape.tpm),
             ..SimulatedModel::default()
         };
-        let models = (0..shape.keys).map(|key| (DeploymentId::from(format!("k{key}")), Arc::new(model.clone())));
+        let keys = shape.keys + u32::from(shape.second != Second::None);
+        let models = (0..keys).map(|key| (DeploymentId::from(format!("k{key}")), Arc::new(model.clone())));
         Self { simulated: Simulated::new(clock, models.collect()), refused: Mutex::default() }
     }
 }
