@@ -67,8 +67,8 @@ pub(super) fn prove(root: &Path, quick: bool) -> Result<(), String> {
         match one(&tools, &live, &folder, &Tutorial::read(root, language)?)? {
             Ok((took, component)) => {
                 contenders.push((took, Contender::load(root, language, &component)?));
-                // Python builds for the longest, and TypeScript as JavaScript.
-                if !quick || !matches!(language, Language::Python | Language::TypeScript) {
+                // Those whose tools build quickly, and one with an interpreter.
+                if !quick || matches!(language, Language::C | Language::JavaScript | Language::Rust) {
                     let took = watched::prove(&tools, &live, &folder, language)?;
                     say(&format!("{}: under watch, live {took:.1} s after a source was saved", language.title()));
                 }
