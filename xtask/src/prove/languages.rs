@@ -59,12 +59,12 @@ pub(super) fn prove(root: &Path, quick: bool) -> Result<(), String> {
     if work.exists() {
         fs::remove_dir_all(&work).map_err(|problem| format!("{}: {problem}", work.display()))?;
     }
-    let live = Live::start(root, &tools, NAME, &Tutorial::read(root, Language::Rust)?)?;
+    let mut live = Live::start(root, &tools, NAME, &Tutorial::read(root, Language::Rust)?)?;
     let mut contenders = Vec::new();
     for language in Language::ALL {
         let folder = work.join(language.as_str());
         fs::create_dir_all(&folder).map_err(|problem| format!("{}: {problem}", folder.display()))?;
-        match one(&tools, &live, &folder, &Tutorial::read(root, language)?)? {
+        match one(&tools, &mut live, &folder, &Tutorial::read(root, language)?)? {
             Ok((took, component)) => {
                 contenders.push((took, Contender::load(root, language, &component)?));
                 // Those whose tools build quickly, and one with an interpreter.
@@ -107,7 +107,7 @@ pub(super) fn prove(root: &Path, quick: bool) -> Result<(), String> {
 /// From nothing to live. `Ok(Err(_))` says which tool is missing.
 fn one(
     tools: &Tools,
-    live: &Live,
+    live: &mut Live,
     folder: &Path,
     tutorial: &Tutorial,
 ) -> Result<Result<(Took, PathBuf), String>, String> {

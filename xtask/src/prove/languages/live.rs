@@ -79,14 +79,15 @@ impl Live {
     }
 
     /// Waits until what it printed and logged is as `wanted`.
-    fn logged(&self, wanted: impl Fn(&str) -> bool) -> Result<String, String> {
+    fn logged(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, String> {
         let start = now();
         loop {
             let log = fs::read_to_string(self.folder.path().join(LOG)).map_err(|problem| problem.to_string())?;
             if wanted(&log) {
                 return Ok(log);
             }
-            if start.elapsed() > PATIENCE {
+            let ended = self.child.try_wait().is_ok_and(|ended| ended.is_some());
+            if ended || start.elapsed() > PATIENCE {
                 return Err(format!("the gateway does not say what it should: {log}"));
             }
             std::thread::sleep(PAUSE);
@@ -94,16 +95,17 @@ impl Live {
     }
 
     /// Asks with a priority on which the policy raises: the request is served, and the policy's words are in the log, with the request.
-    pub(super) fn raised(&self, priority: i32, words: &str) -> Result<(), String> {
+    pub(super) fn raised(&mut self, priority: i32, words: &str) -> Result<(), String> {
         let before = fs::metadata(self.folder.path().join(LOG)).map_err(|problem| problem.to_string())?.len();
         let before = usize::try_from(before).map_err(|problem| problem.to_string())?;
         let head = self.chat(priority)?;
         if !head.starts_with("HTTP/1.1 200") {
             return Err(format!("a request failed because its policy raised: {head}"));
         }
+        let name = self.name.clone();
         let told = |log: &str| {
             let new = log.get(before..).unwrap_or_default();
-            new.lines().any(|line| line.contains(words) && line.contains(&self.name))
+            new.lines().any(|line| line.contains(words) && line.contains(&name))
         };
         self.logged(told).map(drop)
     }

@@ -59,7 +59,7 @@ fn config(languages: &[Language], provider: SocketAddr) -> Value {
     let models = languages.iter().map(|language| {
         let name = language.as_str();
         json!({"model_name": name, "litellm_params": {
-            "model": "teller/teller-1", "provider_policy": format!("provider-{name}"), "api_base": format!("http://{provider}"), "api_key": "k"
+            "model": "openai/teller-1", "provider_policy": format!("provider-{name}"), "api_base": format!("http://{provider}"), "api_key": "k"
         }})
     });
     let named = |world: &str, settings: &Value| -> Value {
