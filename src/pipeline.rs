@@ -420,7 +420,7 @@ fn out_of_time(mut guard: Box<RequestGuard>) -> Refusal {
     guard.refuse(Refusal::new(RefusalKind::TimedOut, why))
 }
 
-impl Served<stream::Begun> {
+impl Served<Box<stream::Begun>> {
     /// A whole reply ends its request; a streamed one takes the guard along.
     fn with(self, guard: Box<RequestGuard>, deadline: tokio::time::Instant, cutoff: &CancellationToken) -> Served {
         match self {

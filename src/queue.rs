@@ -144,6 +144,15 @@ struct State {
     told: Option<Moment>,
 }
 
+/// What a newcomer finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Somebody waits: it must queue with them.
+    pub waited_for: bool,
+    /// Places are kept for some who were sent away; it may be one of them.
+    pub keeps: bool,
+}
+
 /// What is told of a queue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueueReport {
@@ -277,10 +286,16 @@ async fn refreshed(store: &dyn LimitStore, scopes: &[ScopeId], clock: Clock, at:
 }
 
 impl Queue {
-    /// Whether anybody waits; a newcomer must then queue with them.
+    /// What a newcomer has to know.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lock().waiting.is_empty()
+    pub fn look(&self) -> Look {
+        let state = self.lock();
+        Look { waited_for: !state.waiting.is_empty(), keeps: !state.kept.is_empty() }
+    }
+
+    /// The request came back and waits for nothing any more: its place is nobody's.
+    pub fn give_up(&self, caller: &KeyId, digest: u64, now: Moment) {
+        self.lock().kept.take(now, caller, digest);
     }
 
     /// How many wait.

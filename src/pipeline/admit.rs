@@ -83,7 +83,8 @@ impl<'a> AdmissionControl<'a, '_> {
         // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
         // stand behind anybody.
         let holds_shared = self.guard.shared.is_some();
-        let skips = queue.is_empty() || holds_shared || self.is_hopeless(arrived);
+        let found = queue.look();
+        let skips = !found.waited_for || holds_shared || self.is_hopeless(arrived);
         let tried = if skips { Some(self.try_admit(wait_deadline, None).await) } else { None };
         if let Some(Err(refusal)) = tried {
             // Whoever is told to come back comes before those who come meanwhile.
@@ -95,6 +96,9 @@ impl<'a> AdmissionControl<'a, '_> {
             return Err(refusal);
         }
         if let Some(Ok(Attempted::Granted(index))) = tried {
+            if found.keeps {
+                queue.give_up(&context.caller.key, digest(&context.request), arrived);
+            }
             // Where limits are far from full nobody counts, and nobody's share matters.
             if self.estimate.is_counted() && !holds_shared {
                 let Demand { input_tokens, output_tokens, .. } =
@@ -107,7 +111,7 @@ impl<'a> AdmissionControl<'a, '_> {
         let full = || queue_is_full(&context.group.config.name, capacity);
         let waited = if holds_shared {
             let _standing = queue.stand(capacity).ok_or_else(full)?;
-            let waiting = self.wait_for_capacity(wait_deadline);
+            let waiting = Box::pin(self.wait_for_capacity(wait_deadline));
             tokio::time::timeout_at(clock.instant(wait_deadline), waiting).await
         } else {
             // What waits has the time to be counted, and is packed by it.
@@ -122,7 +126,7 @@ impl<'a> AdmissionControl<'a, '_> {
             {
                 return Err(self.come_back(&place, behind_refusal(context, arrived, starts, wait_deadline)));
             }
-            let waited = self.wait_in_queue(&place, wait_deadline);
+            let waited = Box::pin(self.wait_in_queue(&place, wait_deadline));
             let waited = tokio::time::timeout_at(clock.instant(wait_deadline), waited).await;
             if waited.is_err() {
                 let refusal = self.waited_in_vain(arrived);

@@ -24,7 +24,7 @@ pub(super) async fn within_group(
     guard: &mut RequestGuard,
     context: &mut RequestContext<'_>,
     elsewhere: bool,
-) -> Result<Served<stream::Begun>, Refusal> {
+) -> Result<Served<Box<stream::Begun>>, Refusal> {
     let mut estimate = Estimate::of(&context.request);
     let order = route::order(context, &mut estimate, guard).await?;
     context.may_lose = order.len() == 1;

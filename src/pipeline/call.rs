@@ -43,7 +43,7 @@ pub(super) async fn call(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     index: usize,
-) -> Result<Served<stream::Begun>, CallFailure> {
+) -> Result<Served<Box<stream::Begun>>, CallFailure> {
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
     let mut sent = Vec::new();
@@ -66,16 +66,7 @@ pub(super) async fn call(
         overhead: Duration::ZERO,
     };
     if context.request.stream {
-        let mut source = stream::Source::new(context, guard, runtime, answer.body);
-        let reading = context.gateway.clock.now();
-        let begun = within.run(source.first_content(guard)).await;
-        guard.was_on_wire(reading, context.gateway.clock.now());
-        if let Err(fault) = begun {
-            return Err(source.complaint(fault, scrub));
-        }
-        moderated::streamed(context, source.ended_at_once())?;
-        (meta.took, meta.overhead) = guard.times();
-        return Ok(Served::Streamed { stream: stream::begin(context, guard, runtime, source, sent), meta });
+        return Box::pin(streamed(context, guard, runtime, (answer.body, within), sent, meta)).await;
     }
     let full = |full: Refusal| AttemptFault::new(FaultKind::Gateway, full.message);
     let mut hold = |bytes| guard.hold_memory(bytes).map_err(full);
@@ -86,7 +77,7 @@ pub(super) async fn call(
     hold(context.gateway.tree_bytes(&body).await)?;
     guard.was_on_wire(reading, read);
     if context.request.vectors.is_some() {
-        let vectors = vectors(context, runtime, body).await.map_err(scrub)?;
+        let vectors = Box::pin(vectors(context, runtime, body)).await.map_err(scrub)?;
         guard.first_content();
         if let Some(progress) = guard.progress() {
             vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
@@ -119,6 +110,28 @@ pub(super) async fn call(
     let body = guard.api().reply_to(&context.request, &reply);
     (meta.took, meta.overhead) = guard.times();
     Ok(Served::Whole { body, meta })
+}
+
+/// A streamed reply, once its first content has come. Its reader is large: whole replies do without the room for it.
+async fn streamed(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    runtime: &DeploymentRuntime,
+    (body, within): (Body, Within),
+    sent: Vec<SecretString>,
+    mut meta: ReplyMeta,
+) -> Result<Served<Box<stream::Begun>>, CallFailure> {
+    let mut source = stream::Source::new(context, guard, runtime, body);
+    let reading = context.gateway.clock.now();
+    let begun = within.run(source.first_content(guard)).await;
+    guard.was_on_wire(reading, context.gateway.clock.now());
+    if let Err(fault) = begun {
+        return Err(source.complaint(fault, |fault| scrubbed(fault, &runtime.config, &sent)));
+    }
+    moderated::streamed(context, source.ended_at_once())?;
+    (meta.took, meta.overhead) = guard.times();
+    let stream = Box::new(stream::begin(context, guard, runtime, source, sent));
+    Ok(Served::Streamed { stream, meta })
 }
 
 /// Leaves out what came beside the one call that the client wants.
@@ -198,7 +211,7 @@ async fn answered(
             }
             return Ok((answer, dropped, within));
         }
-        let fault = refused(context, runtime, answer, within).await;
+        let fault = Box::pin(refused(context, runtime, answer, within)).await;
         if bare || !context.request.stream || !runtime.format.refuses_stream_options(&fault) {
             return Err(fault);
         }

@@ -167,7 +167,7 @@ pub(super) async fn serve(
     snapshot: &Snapshot,
     mut arrival: Arrival,
     mut request: Box<ChatRequest>,
-) -> Result<Served<stream::Begun>, Refusal> {
+) -> Result<Served<Box<stream::Begun>>, Refusal> {
     arrival.wishes.take(snapshot, &mut request)?;
     check_model(snapshot, &arrival.caller, &request.model)?;
     // What the operator's lists lead to is the operator's choice; what the client's does is the key's.
@@ -232,7 +232,7 @@ async fn in_group(
     arrival: Arrival,
     request: Box<ChatRequest>,
     elsewhere: Elsewhere,
-) -> Result<Served<stream::Begun>, Refusal> {
+) -> Result<Served<Box<stream::Begun>>, Refusal> {
     // Of a request that its builder refuses, too.
     guard.record.group = Some(group.config.name.clone());
     let mut context = RequestContext::new(gateway, snapshot, group, arrival, request, guard.explanation()).await?;

@@ -68,7 +68,7 @@ pub(super) async fn order(
     if decision.none {
         decision = match context.group.config.router.when_none {
             WhenNone::Refuse => return Err(none_fit(context.group, None)),
-            WhenNone::Wait => until_one_is_fit(context, estimate, guard).await?,
+            WhenNone::Wait => Box::pin(until_one_is_fit(context, estimate, guard)).await?,
         };
     }
     guard.record.policy = Some(decision.policy);

@@ -325,7 +325,7 @@ impl Source {
 }
 
 impl Begun {
-    pub(super) fn with(self, guard: Box<RequestGuard>, cutoff: &CancellationToken) -> ReplyStream {
+    pub(super) fn with(self: Box<Self>, guard: Box<RequestGuard>, cutoff: &CancellationToken) -> ReplyStream {
         let deadline = self.deadline;
         let timer = Box::pin(tokio::time::sleep_until(deadline));
         // A token of its own: looking at it takes its lock, which other streams must not wait for.
@@ -370,7 +370,7 @@ impl Stream for ReplyStream {
 }
 
 struct Pump {
-    begun: Begun,
+    begun: Box<Begun>,
     /// The end of the request's total time: one timer for the whole stream, not one for each piece.
     timer: Pin<Box<Sleep>>,
     /// When a client that hears nothing is to be told that its reply is still waited for. It is set again only when it has

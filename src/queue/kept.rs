@@ -29,6 +29,11 @@ pub(super) struct KeptPlaces {
 }
 
 impl KeptPlaces {
+    /// Whether there is no place for anybody.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     pub(super) fn keep(&mut self, whose: (KeyId, u64), kept: Kept, now: Moment) {
         if self.count >= MOST {
             self.give_up(now);
@@ -39,7 +44,7 @@ impl KeptPlaces {
 
     /// The first place of this request, where one is kept still.
     pub(super) fn take(&mut self, now: Moment, caller: &KeyId, digest: u64) -> Option<Kept> {
-        if self.count == 0 {
+        if self.is_empty() {
             return None;
         }
         let whose = (caller.clone(), digest);

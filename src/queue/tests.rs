@@ -115,7 +115,7 @@ async fn all(bench: &Rc<Bench>, requests: &[(&str, i32, u64)]) {
         local.spawn_local(async move { bench.request(&caller, priority, tokens).await });
     }
     local.await;
-    assert!(bench.queue.is_empty());
+    assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: false });
     assert_eq!(bench.queue.report(bench.clock.now()), QueueReport::default());
 }
 
@@ -284,4 +284,16 @@ fn who_comes_back_stands_before_those_who_came_meanwhile() {
     };
     assert_eq!(order(&bench.queue), ["a", "b", "c", "d"]);
     drop(places);
+}
+
+/// A place is for the request that was sent away: one that is served at once when it comes back needs none, and the next like it has none.
+#[test]
+fn who_is_served_at_once_gives_up_its_place() {
+    let bench = Bench::new(false);
+    let now = bench.clock.now();
+    let caller = KeyId::from("a");
+    bench.queue.keep(&caller, 100, now, now + Duration::from_secs(60));
+    assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: true });
+    bench.queue.give_up(&caller, 100, now);
+    assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: false });
 }
