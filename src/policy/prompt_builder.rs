@@ -9,7 +9,7 @@ mod calls;
 
 use std::sync::Arc;
 
-use super::host::{Lent, PolicyFault, PolicyRuntime, cut};
+use super::host::{CallContext, Lent, PolicyFault, PolicyRuntime, cut};
 use crate::chat::Message;
 use crate::id::RequestId;
 use crate::moment::Moment;
@@ -84,7 +84,7 @@ impl PolicyRuntime<Building> {
         let length = parts.iter().flatten().map(|part| part.text.len() + AROUND_PART).sum::<usize>()
             + request.variables.len()
             + request.items.iter().map(String::len).sum::<usize>();
-        let mut lent = Lent::of(self, request.id)?;
+        let mut lent = Lent::of(self, CallContext::new(request.now, request.id))?;
         let answer = lent.call(request.now, |instance, budget| {
             instance.build(budget.over(length).with_imports(COUNTED_BYTES), request, &messages, &parts)
         })?;

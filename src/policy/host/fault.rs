@@ -18,8 +18,10 @@ pub enum PolicyFault {
     /// Its answer breaks the contract: how.
     #[error("gave an answer that breaks the contract: {0}")]
     Contract(String),
-    /// It failed too often and is not asked until it is replaced.
-    #[error("is quarantined after repeated faults, until it is replaced")]
+    /// It failed too often and is asked once a minute only, until it answers or is replaced.
+    #[error(
+        "is quarantined after repeated faults, until it answers the one call a minute that it is given, or is replaced"
+    )]
     Quarantined,
     /// The host has no instance left to give it, which is not its fault.
     #[error(

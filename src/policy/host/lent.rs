@@ -72,6 +72,8 @@ pub(in crate::policy) struct Lent<C: Contract> {
     policy: Arc<PolicyRuntime<C>>,
     instance: Option<Instance<C>>,
     request: Option<RequestId>,
+    /// The policy was quarantined when it was taken out.
+    on_trial: bool,
 }
 
 impl<C: Contract> Lent<C> {
@@ -79,19 +81,17 @@ impl<C: Contract> Lent<C> {
     ///
     /// # Errors
     /// None can be made, or the policy is quarantined; both are counted.
-    pub(in crate::policy) fn of(
-        policy: &Arc<PolicyRuntime<C>>,
-        request: Option<RequestId>,
-    ) -> Result<Self, PolicyFault> {
-        if policy.quarantined() {
+    pub(in crate::policy) fn of(policy: &Arc<PolicyRuntime<C>>, context: CallContext) -> Result<Self, PolicyFault> {
+        let (request, on_trial) = (context.request(), policy.quarantined());
+        if !policy.admits(context.now()) {
             return Err(policy.failed_for(PolicyFault::Quarantined, request));
         }
         let mut instance = match policy.idle.take() {
             Some(instance) => instance,
-            None => policy.recover().map_err(|fault| policy.failed_for(fault, request))?,
+            None => policy.made_for(request)?,
         };
         instance.serves(request);
-        Ok(Self { policy: Arc::clone(policy), instance: Some(instance), request })
+        Ok(Self { policy: Arc::clone(policy), instance: Some(instance), request, on_trial })
     }
 
     /// The policy it is an instance of.
@@ -108,7 +108,7 @@ impl<C: Contract> Lent<C> {
         now: Moment,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        let Self { policy, instance: lent, request } = self;
+        let Self { policy, instance: lent, request, .. } = self;
         let Some(instance) = lent else { return Err(PolicyFault::Contract("it failed before".to_owned())) };
         let answer = policy.counted(CallContext::new(now, *request), || policy.within_budget(instance, call));
         if answer.is_err() {
@@ -119,6 +119,9 @@ impl<C: Contract> Lent<C> {
 
     /// The use ended well: another may follow.
     pub(in crate::policy) fn give_back(mut self) {
+        if self.on_trial {
+            self.policy.went_well();
+        }
         if let Some(mut instance) = self.instance.take() {
             instance.serves(None);
             self.policy.idle.give_back(instance);

@@ -99,7 +99,7 @@ impl<C: Contract> PolicyRuntime<C> {
         setup: C::Setup,
         predecessor: &Arc<Self>,
     ) -> Result<Arc<Self>, PolicyProblem> {
-        Ok(Succession::prepare(component, setup, predecessor)?.publish())
+        Ok(Succession::prepare(component, setup, predecessor, None)?.publish())
     }
 
     pub(super) fn make(
@@ -216,10 +216,24 @@ impl<C: Contract> PolicyRuntime<C> {
         let start = self.stats.call(now);
         let answer = call();
         if start.is_some_and(|start| self.stats.timed(start)) {
-            let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
-            tracing::warn!(group, %policy, "its calls take over a millisecond; they are made beside the threads that serve");
+            self.became_slow();
         }
         answer.map_err(|fault| self.failed_for(fault, request))
+    }
+
+    fn became_slow(&self) {
+        let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
+        tracing::warn!(group, %policy, "its calls take over a millisecond; they are made beside the threads that serve");
+    }
+
+    /// Makes an instance while a request waits for it: that counts as much as a call does for whether the policy is slow.
+    pub(super) fn made_for(&self, request: Option<RequestId>) -> Result<Instance<C>, PolicyFault> {
+        let start = thread_cpu();
+        let made = self.recover();
+        if self.stats.weigh(thread_cpu().saturating_sub(start)) {
+            self.became_slow();
+        }
+        made.map_err(|fault| self.failed_for(fault, request))
     }
 
     fn ask_free_instance<R>(
@@ -227,7 +241,8 @@ impl<C: Contract> PolicyRuntime<C> {
         now: Moment,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        if self.stats.quarantined() {
+        let on_trial = self.stats.quarantined();
+        if !self.stats.admits(now) {
             return Err(PolicyFault::Quarantined);
         }
         let mut kept = self.free_instance();
@@ -245,7 +260,11 @@ impl<C: Contract> PolicyRuntime<C> {
         if self.recorder.wants_checkpoint() {
             self.checkpoint(&mut kept, now);
         }
-        self.with_instance(&mut kept, |instance| self.within_budget(instance, call))
+        let answer = self.with_instance(&mut kept, |instance| self.within_budget(instance, call));
+        if on_trial && answer.is_ok() {
+            self.went_well();
+        }
+        answer
     }
 
     /// Calls an instance within the budget of a call.
@@ -261,10 +280,23 @@ impl<C: Contract> PolicyRuntime<C> {
         answer
     }
 
-    /// Whether it failed so often that it is not called any more.
+    /// Whether it failed so often that it is called once a minute only.
     #[must_use]
     pub fn quarantined(&self) -> bool {
         self.stats.quarantined()
+    }
+
+    /// Whether a use may begin now.
+    pub(super) fn admits(&self, now: Moment) -> bool {
+        self.stats.admits(now)
+    }
+
+    /// A use that began under quarantine has ended well: the quarantine is over.
+    pub(super) fn went_well(&self) {
+        if self.stats.went_well() {
+            let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
+            tracing::info!(group, %policy, "answers again: its quarantine is over");
+        }
     }
 
     /// Counts a fault in a call for no request, tells it and gives it back.
@@ -282,7 +314,7 @@ impl<C: Contract> PolicyRuntime<C> {
             tracing::warn!(id, group, %policy, %digest, %fault, "policy fault");
         }
         if last {
-            tracing::error!(id, group, %policy, "quarantined until replaced; what applies without it applies");
+            tracing::error!(id, group, %policy, "quarantined: what applies without it applies, until it answers the one call a minute that it is given, or is replaced");
         }
         fault
     }

@@ -1,7 +1,8 @@
 //! What is known of a policy's work: counts of calls, outcomes and faults, the time calls take, and whether
 //! it has failed so often that it is not called any more.
 //!
-//! Three faults within sixty seconds of the callers' time quarantine it until it is replaced. Time is what
+//! Three faults within sixty seconds of the callers' time quarantine it. From a minute later on one call a minute is let through, and the first that
+//! goes well ends the quarantine: what clients wrote may have been to blame, and they must not keep it from everybody for good. Time is what
 //! calls say it is; a fault without a time of its own happens at the time of the last call.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -14,6 +15,8 @@ use crate::moment::Moment;
 
 const FAULTS: usize = 3;
 const WITHIN: Duration = Duration::from_mins(1);
+/// Between two calls of a policy that is quarantined.
+const TRY_AFTER: Duration = Duration::from_mins(1);
 /// A call this long holds up everything else on its thread.
 const SLOW: Duration = Duration::from_millis(1);
 /// From this on a policy is slow.
@@ -70,6 +73,8 @@ pub(in crate::policy) struct Stats {
     now: AtomicU64,
     recent: Mutex<Vec<Moment>>,
     quarantined: AtomicBool,
+    /// When it may be called though it is quarantined, nanoseconds.
+    next_try: AtomicU64,
     buckets: Box<[AtomicU32]>,
     total_nanos: AtomicU64,
     max_nanos: AtomicU64,
@@ -89,6 +94,7 @@ impl Stats {
             now: AtomicU64::new(0),
             recent: Mutex::new(Vec::with_capacity(FAULTS)),
             quarantined: AtomicBool::new(false),
+            next_try: AtomicU64::new(0),
             buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
             total_nanos: AtomicU64::new(0),
             max_nanos: AtomicU64::new(0),
@@ -160,11 +166,35 @@ impl Stats {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|at| now.since(*at) < WITHIN);
         recent.push(now);
-        recent.len() >= FAULTS && !self.quarantined.swap(true, Ordering::Relaxed)
+        if recent.len() < FAULTS || self.quarantined() {
+            return false;
+        }
+        // First: whoever sees that it is quarantined must find when it may be tried.
+        self.next_try.store((now + TRY_AFTER).as_nanos(), Ordering::Release);
+        !self.quarantined.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether a call may be made now: always, but for one that is quarantined once a minute.
+    pub(in crate::policy) fn admits(&self, now: Moment) -> bool {
+        if !self.quarantined() {
+            return true;
+        }
+        let at = self.next_try.load(Ordering::Acquire);
+        let next = (now + TRY_AFTER).as_nanos();
+        now.as_nanos() >= at && self.next_try.compare_exchange(at, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A use that began under quarantine has ended well. True if it is the one that ends the quarantine.
+    pub(in crate::policy) fn went_well(&self) -> bool {
+        if !self.quarantined.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        true
     }
 
     pub(in crate::policy) fn quarantined(&self) -> bool {
-        self.quarantined.load(Ordering::Relaxed)
+        self.quarantined.load(Ordering::Acquire)
     }
 
     pub(in crate::policy) fn faults(&self) -> [u64; PolicyFault::KINDS.len()] {
@@ -296,5 +326,23 @@ mod tests {
         let fast = Stats::new();
         assert_eq!([0, 31, 59, 60].map(|secs| at(&fast, secs)), [false, false, true, false]);
         assert!(fast.quarantined());
+    }
+
+    #[test]
+    fn a_quarantined_policy_is_tried_once_a_minute_until_it_answers() {
+        let stats = Stats::new();
+        let at = |secs: u64| Moment::from_millis(secs * 1000);
+        assert!(stats.admits(at(1)) && !stats.went_well());
+        stats.saw(at(100));
+        assert_eq!([(); 3].map(|()| stats.fault(&PolicyFault::CpuBudget)), [false, false, true]);
+        assert_eq!(
+            [101, 159, 160, 161, 219, 220].map(|secs| stats.admits(at(secs))),
+            [false, false, true, false, false, true]
+        );
+        stats.saw(at(220));
+        assert!(!stats.fault(&PolicyFault::CpuBudget) && stats.quarantined(), "it failed again");
+        assert!(!stats.admits(at(279)) && stats.admits(at(280)) && stats.went_well());
+        assert!(!stats.quarantined() && stats.admits(at(280)) && !stats.went_well());
+        assert!(!stats.fault(&PolicyFault::CpuBudget), "three more, as at first");
     }
 }

@@ -11,6 +11,7 @@ use super::contract::Contract;
 use super::engine::Component;
 use super::problem::PolicyProblem;
 use super::runtime::{PolicyRuntime, lock};
+use super::state::SavedState;
 
 /// Outcomes that may be replayed while the predecessor's lock is held.
 const LAST: usize = 64;
@@ -27,7 +28,8 @@ pub struct Succession<C: Contract> {
 }
 
 impl<C: Contract> Succession<C> {
-    /// Makes a successor from the predecessor's state. Blocks; call it off the async threads.
+    /// Makes a successor from `own`, which it knew when it decided before, else from the predecessor's state. Blocks; call it off the
+    /// async threads.
     ///
     /// # Errors
     /// As [`PolicyRuntime::start`]; or the predecessor is already replaced or being replaced.
@@ -35,6 +37,7 @@ impl<C: Contract> Succession<C> {
         component: Arc<Component>,
         setup: C::Setup,
         predecessor: &Arc<PolicyRuntime<C>>,
+        own: Option<SavedState>,
     ) -> Result<Self, PolicyProblem> {
         let state = {
             let mut learning = predecessor.learning();
@@ -46,7 +49,7 @@ impl<C: Contract> Succession<C> {
             state
         };
         let (line, generation) = (Arc::clone(predecessor.lineage()), predecessor.generation() + 1);
-        match PolicyRuntime::make(component, setup, state, line, generation) {
+        match PolicyRuntime::make(component, setup, own.or(state), line, generation) {
             Ok(next) => Ok(Self { next, predecessor: Arc::clone(predecessor), published: false }),
             Err(problem) => {
                 predecessor.learning().replay = None;

@@ -56,7 +56,7 @@ impl ComponentFormat {
     }
 
     fn lend(&self, kind: FaultKind) -> Result<Lent<super::Providing>, AttemptFault> {
-        Lent::of(&self.policy, self.call.request()).map_err(|fault| self.failed(kind, &fault))
+        Lent::of(&self.policy, self.call).map_err(|fault| self.failed(kind, &fault))
     }
 
     fn checked(&self, encoded: wit::Encoded) -> Result<Encoded, AttemptFault> {

@@ -45,7 +45,7 @@ impl ComponentStream {
             wit::Framing::Lines => Pieces::Lines(Vec::new()),
             wit::Framing::Bytes => Pieces::Bytes,
         };
-        let reader = Lent::of(policy, call.request()).and_then(|mut lent| {
+        let reader = Lent::of(policy, call).and_then(|mut lent| {
             let decoder = lent.call(call.now(), Instance::open)?;
             Ok(Reader { lent: Some(lent), decoder, began: call.now() })
         });

@@ -10,7 +10,7 @@ use super::pending::Pending;
 use super::{Complaint, ParserNeeds, Parsing, ReplyInfo, ResponseParser, wit};
 use crate::chat::{Chunk, Delta, FinishReason, Rest};
 use crate::moment::Moment;
-use crate::policy::host::{Budget, Instance, Lent, PolicyFault, cut};
+use crate::policy::host::{Budget, CallContext, Instance, Lent, PolicyFault, cut};
 
 /// Bytes of a complaint that are kept.
 const PROBLEM_BYTES: usize = 1024;
@@ -21,8 +21,11 @@ const GIVEN_BYTES: usize = 16 << 20;
 
 /// The parser of one reply. Every alternative has a resource of its own in one instance.
 pub struct ReplyParser {
-    /// `None` once it failed: what still comes passes untouched.
+    policy: Arc<ResponseParser>,
+    /// Taken out when it is first called, on the thread of that call: a slow policy's instances are slow to make.
     lent: Option<Lent<Parsing>>,
+    /// Not once it failed or is done: what still comes passes untouched.
+    reading: bool,
     about: ReplyInfo,
     alternatives: Vec<Alternative>,
     /// Bytes it was told: as much as that may be held back and come at once.
@@ -61,13 +64,11 @@ struct Alternative {
 }
 
 impl ReplyParser {
-    /// Begins a reply. Where there is no instance for it, the reply passes untouched.
+    /// Begins a reply. Where there turns out to be no instance for it, the reply passes untouched.
     #[must_use]
     pub fn begin(policy: &Arc<ResponseParser>, about: ReplyInfo) -> Self {
-        // What keeps it from being had is counted and logged.
-        let lent = Lent::of(policy, about.id);
-        let fault = lent.as_ref().err().map(PolicyFault::kind);
-        Self { lent: lent.ok(), about, alternatives: Vec::new(), told: 0, given: 0, released: Vec::new(), fault }
+        let (policy, alternatives, released) = (Arc::clone(policy), Vec::new(), Vec::new());
+        Self { policy, lent: None, reading: true, about, alternatives, told: 0, given: 0, released, fault: None }
     }
 
     /// What it has made of the reply so far.
@@ -79,13 +80,13 @@ impl ReplyParser {
     /// Whether it still reads.
     #[must_use]
     pub const fn is_reading(&self) -> bool {
-        self.lent.is_some()
+        self.reading
     }
 
     /// Whether its calls take so long that they must not be made on a thread that serves.
     #[must_use]
     pub fn is_slow(&self) -> bool {
-        self.lent.as_ref().is_some_and(|lent| lent.policy().is_slow())
+        self.reading && self.policy.is_slow()
     }
 
     /// Puts what the client gets in the place of what came.
@@ -115,9 +116,7 @@ impl ReplyParser {
             chunks.append(&mut self.released);
             chunks.extend(held.into_iter().map(|delta| Chunk { choice, delta, rest: Rest::new() }));
         }
-        if let Some(lent) = self.lent.take() {
-            lent.give_back();
-        }
+        self.done();
         Ok(())
     }
 
@@ -195,16 +194,14 @@ impl ReplyParser {
         let Some(why) = broken else { return Some(()) };
         let fault = PolicyFault::Contract(why);
         self.fault = Some(fault.kind());
-        if let Some(lent) = &self.lent {
-            lent.policy().failed_for(fault, self.about.id);
-        }
+        self.policy.failed_for(fault, self.about.id);
         self.fail();
         None
     }
 
     /// It reads no more. What it had not answered passes as it came.
     fn fail(&mut self) {
-        self.lent = None;
+        (self.lent, self.reading) = (None, false);
         for Alternative { choice, parser, pending, .. } in &mut self.alternatives {
             *parser = None;
             let choice = *choice;
@@ -231,9 +228,7 @@ impl ReplyParser {
                 Ok(held)
             }
             Some(Err(complaint)) => {
-                if let Some(lent) = &self.lent {
-                    lent.policy().refused();
-                }
+                self.policy.refused();
                 self.close(now);
                 Err(bounded(choice, complaint))
             }
@@ -246,6 +241,11 @@ impl ReplyParser {
         for parser in open {
             self.call(now, |instance, budget| instance.close(budget, parser));
         }
+        self.done();
+    }
+
+    fn done(&mut self) {
+        self.reading = false;
         if let Some(lent) = self.lent.take() {
             lent.give_back();
         }
@@ -281,7 +281,16 @@ impl ReplyParser {
         now: Moment,
         call: impl FnOnce(&mut Instance<Parsing>, Budget) -> Result<R, PolicyFault>,
     ) -> Option<R> {
-        match self.lent.as_mut()?.call(now, call) {
+        if !self.reading {
+            return None;
+        }
+        // What keeps one from being had is counted and logged, as what goes wrong in a call is.
+        let answer = match &mut self.lent {
+            Some(lent) => lent.call(now, call),
+            none => Lent::of(&self.policy, CallContext::new(now, self.about.id))
+                .and_then(|lent| none.insert(lent).call(now, call)),
+        };
+        match answer {
             Ok(answer) => Some(answer),
             Err(fault) => {
                 self.fault = Some(fault.kind());
@@ -292,7 +301,7 @@ impl ReplyParser {
     }
 
     fn needs(&self) -> Option<&ParserNeeds> {
-        Some(self.lent.as_ref()?.policy().needs())
+        self.reading.then(|| self.policy.needs())
     }
 }
 

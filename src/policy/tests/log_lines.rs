@@ -108,3 +108,28 @@ fn a_slow_policy_is_told_once_with_its_group() {
     assert_eq!((lines.len(), &lines[0]["group"]), (1, &"g".into()), "{lines:?}");
     assert!(lines[0]["message"].as_str().is_some_and(|told| told.contains("over a millisecond")), "{lines:?}");
 }
+
+/// A section that says nothing, as long as this.
+fn section(length: u32) -> Vec<u8> {
+    let (mut bytes, mut left) = (vec![0], length + 2);
+    while left >= 0x80 {
+        bytes.push(u8::try_from(left & 0x7f).unwrap() | 0x80);
+        left >>= 7;
+    }
+    bytes.extend([u8::try_from(left).unwrap(), 1, b'x']);
+    bytes.resize(bytes.len() + length as usize, 0);
+    bytes
+}
+
+#[test]
+fn what_a_component_may_take_is_told_when_it_is_loaded_by_its_size() {
+    let call = format!("loaded; it may take {} ms of CPU time a call, ", ENGINE.options().cpu_budget.as_millis());
+    for (mib, seconds) in [(0, 30), (1, 40), (3, 60)] {
+        let bytes = [HOSTILE, &section(mib << 20)].concat();
+        let lines = logged(|| drop(ENGINE.load(&PolicyName::from("hostile"), &bytes).unwrap()));
+        let told: Vec<&str> = lines.iter().filter_map(|line| line["message"].as_str()).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let compiles = format!(", {seconds} s to compile; instances of a group, where pure: router ");
+        assert!(told[0].starts_with(&call) && told[0].contains(&compiles), "{mib} MiB: {told:?}");
+    }
+}

@@ -59,6 +59,15 @@ fn check_fault(deed: &str, expected: impl Fn(&PolicyFault) -> bool) {
     assert_eq!(build(&builder, "Hello", 4), Err(BuildError::Fault(PolicyFault::Quarantined)), "{deed}");
     let report = builder.report();
     assert_eq!((report.faults, report.quarantined), (3, true), "{deed}");
+    // A minute after its last fault it is given one call, and another each minute until one goes well.
+    let quarantined = Err(BuildError::Fault(PolicyFault::Quarantined));
+    assert_eq!(build(&builder, "Hello", 61), quarantined, "{deed}");
+    assert!(matches!(build(&builder, "666", 62), Err(BuildError::Fault(fault)) if expected(&fault)), "{deed}");
+    assert_eq!(build(&builder, "Hello", 63), quarantined, "{deed}");
+    for secs in [122, 123] {
+        assert_eq!(build(&builder, "Hello", secs).unwrap().messages, messages("Hello"), "{deed}");
+    }
+    assert!(!builder.report().quarantined, "{deed}");
 }
 
 fn contract(words: &'static str) -> impl Fn(&PolicyFault) -> bool {

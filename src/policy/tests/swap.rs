@@ -58,7 +58,8 @@ fn outcomes_follow_their_deployment_when_the_list_changes() {
 fn outcomes_seen_while_the_successor_is_made_are_replayed() {
     let old = start("");
     old.observe(&outcome(0));
-    let succession = RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["b", "a", "c"]), &old).unwrap();
+    let succession =
+        RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["b", "a", "c"]), &old, None).unwrap();
     for _ in 0..200 {
         old.observe(&outcome(0));
     }
@@ -73,7 +74,7 @@ fn a_succession_that_fails_or_is_dropped_leaves_the_old_router_as_it_was() {
     let old = start("");
     let problem = succeed(&old, "configure-refuse", &["a", "b", "c"]).unwrap_err();
     assert!(matches!(problem, PolicyProblem::Configure(_)));
-    drop(RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old).unwrap());
+    drop(RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old, None).unwrap());
     old.observe(&outcome(1));
     assert_eq!(counted(&old), (1, 1));
     let new = succeed(&old, "", &["a", "b", "c"]).unwrap();
@@ -83,7 +84,7 @@ fn a_succession_that_fails_or_is_dropped_leaves_the_old_router_as_it_was() {
 #[test]
 fn a_router_is_succeeded_once() {
     let old = start("");
-    let succession = RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old).unwrap();
+    let succession = RouterSuccession::prepare(Arc::clone(&COMPONENT), setup("", &["a"]), &old, None).unwrap();
     assert_eq!(succeed(&old, "", &["a"]).unwrap_err(), PolicyProblem::AlreadySucceeded);
     let new = succession.publish();
     assert_eq!(succeed(&old, "", &["a"]).unwrap_err(), PolicyProblem::AlreadySucceeded);
