@@ -161,14 +161,19 @@ impl GroupRuntime {
         self.deployments.iter().filter_map(|deployment| deployment.format.policy())
     }
 
-    /// The components that decide for it; of two versions of its router the new one first, which the folder holds.
+    /// The components that decide for it, and the one that is tried.
     pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
         let candidate = self.rollout.as_ref().map(|rollout| rollout.candidate().component());
+        self.in_force().chain(candidate)
+    }
+
+    /// The components that decide for it.
+    pub fn in_force(&self) -> impl Iterator<Item = &Arc<Component>> {
         let router = self.router.as_ref().map(|policy| policy.component());
         let builder = self.builder.as_ref().map(|policy| policy.component());
         let parser = self.parser.as_ref().map(|policy| policy.component());
         let providers = self.provider_policies().map(|policy| policy.component());
-        candidate.into_iter().chain(router).chain(builder).chain(parser).chain(providers)
+        router.into_iter().chain(builder).chain(parser).chain(providers)
     }
 }
 

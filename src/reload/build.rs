@@ -30,8 +30,8 @@ use super::components::Components;
 use super::folder::{self, Contents};
 use super::limit_specs::specs;
 use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
-use super::rollouts::{RolloutDraft, Rollouts, Steps};
-use super::states::restore_limits;
+use super::rollouts::{Offered, RolloutDraft, Rollouts, Steps};
+use super::states::{forget_old, restore_limits};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
 use super::{payers, pools};
 
@@ -246,21 +246,21 @@ impl Builder {
         if groups.len() < settings.catalog.groups.len() {
             return Err(problems);
         }
-        rollouts.finish(settings.catalog.groups.keys().map(GroupName::as_str), &contents);
+        rollouts.finish(settings.catalog.groups.keys().map(GroupName::as_str), &contents, &self.rollouts);
         problems.append(&mut rollouts.problems);
         let (specs, rollouts) = (specs(&settings), RolloutDraft::default());
         Ok(Draft { settings: Arc::new(settings), groups, specs, problems, fingerprint, rollouts })
     }
 
     /// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
-    /// reported when it arrives and not when it is needed. A bad file leaves the component it was to replace in place.
+    /// reported when it arrives and not when it is needed. A bad file leaves each group the versions it has.
     fn load(
         &mut self,
         settings: &Settings,
         contents: &Contents,
         previous: Option<&Snapshot>,
         problems: &mut Vec<String>,
-    ) -> BTreeMap<PolicyName, Arc<Component>> {
+    ) -> BTreeMap<PolicyName, Offered> {
         let mut found = BTreeMap::new();
         self.components.begin(&settings.policies.allow_wasi_stubs);
         let wanted = |name: &str| {
@@ -279,12 +279,12 @@ impl Builder {
             };
             match loaded {
                 Ok(component) => {
-                    found.insert(name.clone(), component);
+                    found.insert(name.clone(), Offered::File(component));
                 }
                 Err(problem) => {
                     problems.push(problem);
                     if let Some(component) = previous.and_then(|snapshot| in_force(snapshot, name)) {
-                        found.insert(name.clone(), component);
+                        found.insert(name.clone(), Offered::Broken(component));
                     }
                 }
             }
@@ -295,14 +295,15 @@ impl Builder {
                 let name = PolicyName::from(name);
                 match self.components.load(&name, bytes) {
                     Ok(component) => {
-                        found.insert(name, component);
+                        found.insert(name, Offered::File(component));
                     }
                     Err(problem) => problems.push(problem),
                 }
             }
         }
         let present = contents.values().flatten().map(|bytes| Digest::of(bytes)).collect();
-        self.components.keep(&present, &found);
+        let in_use = found.values().map(|offered| offered.component().digest()).collect();
+        self.components.keep(&present, &in_use);
         found
     }
 
@@ -325,6 +326,7 @@ impl Builder {
         let payers = Payers::new(spending, limits, budgets, now);
         if generation == 1 {
             restore_limits(&self.shared.rollouts.states, limits, &self.shared.learned, now);
+            forget_old(&self.shared.rollouts.states, groups.iter().map(|prepared| &*prepared.group), now);
         }
         self.shared.health.apply(&rules(&settings));
         let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
@@ -444,9 +446,9 @@ fn headers_read<'a>(groups: impl Iterator<Item = &'a Arc<GroupRuntime>>) -> Vec<
     headers
 }
 
-/// The component that decides now under this name.
+/// The component that decides now under this name, in whichever group. One that is only tried is none.
 fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
-    snapshot.groups.values().flat_map(|group| group.components()).find(|component| component.name() == name).cloned()
+    snapshot.groups.values().flat_map(|group| group.in_force()).find(|component| component.name() == name).cloned()
 }
 
 /// The same number for the same text in every process.

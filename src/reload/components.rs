@@ -80,9 +80,9 @@ impl Components {
     }
 
     /// Forgets what is neither in use nor in the folder any more.
-    pub(super) fn keep(&mut self, present: &BTreeSet<Digest>, found: &BTreeMap<PolicyName, Arc<Component>>) {
+    pub(super) fn keep(&mut self, present: &BTreeSet<Digest>, found: &BTreeSet<Digest>) {
         self.refused.retain(|(digest, _), _| present.contains(digest));
-        self.loaded.retain(|(digest, _), _| found.values().any(|component| component.digest() == *digest));
+        self.loaded.retain(|(digest, _), _| found.contains(digest));
     }
 
     /// Loads a component that is needed now. Blocks for as long as compiling takes.

@@ -15,7 +15,7 @@ use crate::rollout::{Control, Mode, Rollout};
 use crate::signal::Grants;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
-use super::rollouts::{Place, Steps};
+use super::rollouts::{Offered, Place, Steps};
 use super::states;
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
@@ -34,21 +34,25 @@ pub(super) enum PolicyChange<C: Contract> {
 }
 
 impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
-    /// Prepares it, aside of the one it follows. Where it follows none, it begins with what `learned` gives. Blocks.
+    /// Prepares it, aside of the one it follows. Where it follows none, or another policy (`renamed`), it begins with what `learned`
+    /// gives. Blocks.
     ///
     /// # Errors
     /// It cannot be set up so.
     pub(super) fn prepare(
         component: &Arc<Component>,
         setup: C::Setup,
-        before: Option<&Arc<PolicyRuntime<C>>>,
+        (before, renamed): (Option<&Arc<PolicyRuntime<C>>>, bool),
         learned: impl FnOnce() -> Option<SavedState>,
     ) -> Result<Self, PolicyProblem> {
         match before {
             Some(policy) if policy.component().digest() == component.digest() && *policy.setup() == setup => {
                 Ok(Self::Keep(Arc::clone(policy)))
             }
-            Some(policy) => Succession::prepare(Arc::clone(component), setup, policy).map(Self::Replace),
+            Some(policy) => {
+                let own = if renamed { learned() } else { None };
+                Succession::prepare(Arc::clone(component), setup, policy, own).map(Self::Replace)
+            }
             None => PolicyRuntime::start(Arc::clone(component), setup, learned()).map(Self::Start),
         }
     }
@@ -84,8 +88,8 @@ pub(super) struct RolloutChange {
     before: Option<Arc<Rollout>>,
 }
 
-/// Components by name.
-type Found = BTreeMap<PolicyName, Arc<Component>>;
+/// What there is by name.
+type Found = BTreeMap<PolicyName, Offered>;
 
 impl GroupPolicies {
     /// Prepares them. Blocks.
@@ -151,7 +155,7 @@ impl GroupPolicies {
                     Arc::clone(free.insert(steps.choose(place(Role::Provider), file).live))
                 }
             };
-            prepare((group, &choice.at), &component, setup, before, || None).map(Some)
+            prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some)
         };
         let providers = group.deployments.iter().map(&mut provider).collect::<Result<_, String>>()?;
         Ok(Self { router, rollout, builder, parser, providers })
@@ -209,7 +213,7 @@ impl Entry<'_> {
         let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
         let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
         let component = steps.choose(place, named(group, self.policy, self.at, found)?).live;
-        prepare((group, self.at), &component, setup, before, || None)
+        prepare((group, self.at), &component, setup, (before, false), || None)
     }
 }
 
@@ -228,13 +232,20 @@ fn routers(
     let live = chosen.live.digest();
     // A version that was tried has learned all along: it follows itself.
     let promoted = rollout.filter(|rollout| rollout.digest() == live).map(|rollout| rollout.candidate());
-    let learned = || steps.rollouts.control().states.found(&states::key(group));
-    let router = prepare((group, at), &chosen.live, setup.clone(), promoted.or(in_charge), learned)?;
+    let kept = &steps.rollouts.control().states;
+    let learned = || kept.found(&states::key(group));
+    let other = before.filter(|before| before.config.router.policy != group.router.policy);
+    let follows = (promoted.or(in_charge), other.is_some());
+    let router = prepare((group, at), &chosen.live, setup.clone(), follows, learned)?;
+    // It has just been asked, and may decide again one day.
+    if let Some((before, state)) = other.zip(in_charge.and_then(|router| router.last_saved())) {
+        kept.keep(&states::key(&before.config), &state);
+    }
     let Some((component, mode)) = &chosen.tried else { return Ok((router, None)) };
     let going_on = rollout.filter(|rollout| rollout.digest() == component.digest());
     let learned = || in_charge.map_or_else(learned, |router| router.save());
-    let candidate =
-        prepare((group, at), component, setup.clone(), going_on.map(|rollout| rollout.candidate()), learned);
+    let follows = (going_on.map(|rollout| rollout.candidate()), false);
+    let candidate = prepare((group, at), component, setup.clone(), follows, learned);
     let candidate = match candidate {
         Ok(candidate) => candidate,
         Err(problem) => {
@@ -259,11 +270,11 @@ fn prepare<C: Contract<Setup: PartialEq>>(
     (group, at): (&Group, &PolicyPlaces),
     component: &Arc<Component>,
     setup: C::Setup,
-    before: Option<&Arc<PolicyRuntime<C>>>,
+    follows: (Option<&Arc<PolicyRuntime<C>>>, bool),
     learned: impl FnOnce() -> Option<SavedState>,
 ) -> Result<PolicyChange<C>, String> {
     let granted = granted(C::ROLE, group, component);
-    granted.and_then(|()| PolicyChange::prepare(component, setup, before, learned)).map_err(|problem| {
+    granted.and_then(|()| PolicyChange::prepare(component, setup, follows, learned)).map_err(|problem| {
         let who = format!("group `{}`, policy `{}` ({})", group.name, component.name(), component.digest().short());
         match &problem {
             // Each at its own place.
@@ -294,12 +305,7 @@ fn granted(role: Role, group: &Group, component: &Component) -> Result<(), Polic
 }
 
 /// The component that a group asks for by this name.
-fn named<'c>(
-    group: &Group,
-    asked: &PolicyName,
-    at: &PolicyPlaces,
-    found: &'c Found,
-) -> Result<&'c Arc<Component>, String> {
+fn named<'c>(group: &Group, asked: &PolicyName, at: &PolicyPlaces, found: &'c Found) -> Result<&'c Offered, String> {
     let fallback = (asked.as_str() == DEFAULT).then(|| found.get(FALLBACK)).flatten();
     found.get(asked).or(fallback).ok_or_else(|| {
         let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();

@@ -31,6 +31,24 @@ pub(super) struct Rollouts {
     standings: BTreeMap<String, Standing>,
 }
 
+/// What there is under a policy's name.
+#[derive(Clone)]
+pub(super) enum Offered {
+    /// The folder's, or the one built in.
+    File(Arc<Component>),
+    /// The folder's cannot be used: each group keeps its versions. Where it has none, it gets this one, which decides elsewhere.
+    Broken(Arc<Component>),
+}
+
+impl Offered {
+    /// A component of this name.
+    pub(super) const fn component(&self) -> &Arc<Component> {
+        match self {
+            Self::File(component) | Self::Broken(component) => component,
+        }
+    }
+}
+
 /// What one build changes about versions.
 #[derive(Default)]
 pub(super) struct RolloutDraft {
@@ -40,6 +58,8 @@ pub(super) struct RolloutDraft {
     answers: Vec<Answer>,
     /// Bytes of versions that are in force or tried for the first time.
     bytes: BTreeMap<Digest, Vec<u8>>,
+    /// Whether versions stand elsewhere than before.
+    moved: bool,
     pub(super) problems: Vec<String>,
 }
 
@@ -167,7 +187,7 @@ fn tell(change: &Change) {
 impl RolloutDraft {
     /// Whether the versions of any group change.
     pub(super) fn changes(&self) -> bool {
-        !self.changes.is_empty()
+        self.moved || !self.changes.is_empty()
     }
 
     /// Begins from where versions stand.
@@ -176,9 +196,15 @@ impl RolloutDraft {
     }
 
     /// All groups have chosen: those that are no more are forgotten, and what is new in use is put down to be kept.
-    pub(super) fn finish<'g>(&mut self, groups: impl Iterator<Item = &'g str>, contents: &Contents) {
+    pub(super) fn finish<'g>(
+        &mut self,
+        groups: impl Iterator<Item = &'g str>,
+        contents: &Contents,
+        rollouts: &Rollouts,
+    ) {
         let groups: BTreeSet<&str> = groups.collect();
         self.standings.retain(|key, _| key.split_once('/').is_some_and(|(_, group)| groups.contains(group)));
+        self.moved = self.standings != rollouts.standings;
         for order in std::mem::take(&mut self.orders) {
             let Order { group, role, policy, .. } = &order;
             let words = match (policy, role) {
@@ -223,11 +249,12 @@ impl RolloutDraft {
 }
 
 impl Steps<'_> {
-    /// The versions for one place, of which the folder holds `file`.
-    pub(super) fn choose(&mut self, place: Place<'_>, file: &Arc<Component>) -> Chosen {
+    /// The versions for one place, whose policy's file is `offered`.
+    pub(super) fn choose(&mut self, place: Place<'_>, offered: &Offered) -> Chosen {
+        let file = offered.component();
         let policy = file.name().as_str();
         let key = place.key(policy);
-        let (mut standing, mut change) = match self.draft.standings.get(&key) {
+        let (mut standing, begun) = match self.draft.standings.get(&key) {
             Some(known) if known.policy == policy => (known.clone(), None),
             Some(other) => {
                 let mut change = place.change(policy, file.digest(), "replace", "configuration");
@@ -239,25 +266,24 @@ impl Steps<'_> {
                 (Standing::new(policy, file.digest()), Some(change))
             }
         };
-        if let Some(judged) = judged(place, &mut standing, file) {
-            change = Some(judged);
-        }
-        let mut by = "file";
+        let known_file = *standing.file.get_or_insert(file.digest());
+        // One that cannot be used changes nothing: the file of before counts.
+        let in_file = if matches!(offered, Offered::Broken(_)) { known_file } else { file.digest() };
+        let mut changes: Vec<Change> = begun.into_iter().chain(judged(place, &mut standing)).collect();
         for order in self.orders_for(place, policy) {
             let (words, reply) = (self.obey(place, &order, &mut standing, file), order.reply);
             match words {
                 Ok((obeyed, words)) => {
-                    change = obeyed.or(change);
-                    by = "operator";
+                    changes.extend(obeyed);
                     self.draft.answers.push(Answer { key: key.clone(), reply, words });
                 }
                 Err(why) => drop(reply.send(Err(why))),
             }
         }
         let before = standing.live;
-        let mut tried = standing.settle(file.digest(), &place.roll_out());
+        let mut tried = standing.settle(in_file, &place.roll_out());
         if standing.live != before {
-            change = Some(Change { from: Some(before), ..place.change(policy, standing.live, "replace", "file") });
+            changes.push(Change { from: Some(before), ..place.change(policy, standing.live, "replace", "file") });
         }
         let live = match self.component(place, standing.live, file) {
             Ok(live) => live,
@@ -268,7 +294,7 @@ impl Steps<'_> {
                     place.group.name
                 ));
                 let from = Some(standing.live);
-                change = Some(Change { from, ..place.change(policy, file.digest(), "replace", "file") });
+                changes.push(Change { from, ..place.change(policy, file.digest(), "replace", "file") });
                 standing = Standing::new(policy, file.digest());
                 tried = None;
                 Arc::clone(file)
@@ -282,7 +308,12 @@ impl Steps<'_> {
                 None
             }
         });
-        self.draft.changes.extend(change);
+        let asked = standing.asked.map(|asked| asked.digest);
+        let by = match &tried {
+            Some((component, _)) if asked == Some(component.digest()) => "operator",
+            _ => "file",
+        };
+        self.draft.changes.append(&mut changes);
         self.draft.standings.insert(key, standing);
         Chosen { live, tried, by }
     }
@@ -326,13 +357,15 @@ impl Steps<'_> {
         standing: &mut Standing,
         file: &Arc<Component>,
     ) -> Result<(Option<Change>, String), String> {
-        let (policy, in_file) = (standing.policy.clone(), file.digest());
-        let tried = standing.clone().settle(in_file, &place.roll_out()).map(|(digest, _)| digest);
+        let policy = standing.policy.clone();
+        // What whoever gave the order saw, and not what has come into the folder since. One that took over meanwhile is tried no more.
+        let seen = order.tried.or_else(|| standing.tried(&place.roll_out()));
+        let tried = seen.filter(|seen| *seen != standing.live);
         let named = order.to.as_deref().map(|prefix| self.named(prefix, standing, file)).transpose()?;
-        let waiting = tried.or(standing.refused.filter(|refused| *refused == in_file));
+        let waiting = seen.or(standing.refused.filter(|refused| Some(*refused) == standing.file));
         let target = match (order.action, named, tried) {
             (Action::Rollback, None, Some(tried)) => {
-                standing.give_up(tried, in_file);
+                standing.give_up(tried);
                 let live = standing.live;
                 let change = Change { from: Some(tried), ..place.change(&policy, live, "rollback", "operator") };
                 let words =
@@ -351,8 +384,9 @@ impl Steps<'_> {
         match order.action {
             Action::Promote | Action::Rollback => {
                 let from = Some(standing.live);
-                standing.put_in_force(target, in_file);
-                let until = if target == in_file { "" } else { " until the file changes or another is promoted" };
+                standing.put_in_force(target);
+                let until =
+                    if Some(target) == standing.file { "" } else { " until the file changes or another is promoted" };
                 let words = format!("{policy} {} is in force{until}", target.short());
                 let change = place.change(&policy, target, order.action.as_str(), "operator");
                 Ok((Some(Change { from, ..change }), words))
@@ -363,8 +397,8 @@ impl Steps<'_> {
                 }
                 standing.asked = Some(Asked { digest: target, canary: order.action == Action::Canary });
                 // What the folder holds does not come before what was asked for.
-                if target != in_file && in_file != standing.live {
-                    standing.refused = Some(in_file);
+                if standing.file.is_some_and(|file| file != target && file != standing.live) {
+                    standing.refused = standing.file;
                 }
                 let words = format!("{policy} {} is tried as a {}", target.short(), order.action.as_str());
                 Ok((None, words))
@@ -381,7 +415,7 @@ impl Steps<'_> {
         let mut known: BTreeSet<Digest> =
             history.iter().filter(|change| change.policy == standing.policy).map(|change| change.digest).collect();
         known.extend([standing.live, file.digest()]);
-        known.extend(standing.previous);
+        known.extend(standing.previous.into_iter().chain(standing.file));
         let mut found = known.into_iter().filter(|digest| digest.to_string().starts_with(prefix));
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one),
@@ -409,17 +443,17 @@ impl Steps<'_> {
 }
 
 /// What the rules have made of a version that was tried.
-fn judged(place: Place<'_>, standing: &mut Standing, file: &Arc<Component>) -> Option<Change> {
+fn judged(place: Place<'_>, standing: &mut Standing) -> Option<Change> {
     let rollout = place.before.filter(|_| place.role == Role::Router)?.rollout.as_ref()?;
     let told = rollout.figures().told().filter(|_| rollout.live() == standing.live)?;
     let (from, tried) = (standing.live, rollout.digest());
     let change = match told.verdict {
         Verdict::Promoted => {
-            standing.put_in_force(tried, file.digest());
+            standing.put_in_force(tried);
             Change { from: Some(from), ..place.change(&standing.policy, tried, "promote", "rule") }
         }
         Verdict::RolledBack => {
-            standing.give_up(tried, file.digest());
+            standing.give_up(tried);
             Change { from: Some(tried), ..place.change(&standing.policy, from, "rollback", "rule") }
         }
     };

@@ -3,6 +3,7 @@
 //! belongs to the deployment's id, so that a restart does not send a burst to what is known to be down.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ use crate::snapshot::{DeploymentRuntime, Snapshot};
 /// Under which name open breakers are kept, and in which form.
 const BREAKERS: &str = "breakers";
 const BREAKERS_FORM: &str = "breakers/2";
+
+/// How long what a policy learned is kept that no group uses.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
 
 /// Under which name the state of a group's router is kept.
 pub(super) fn key(group: &Group) -> String {
@@ -76,6 +80,14 @@ pub fn keep_states(snapshot: &Snapshot, ask: bool) {
     if let Ok(bytes) = serde_json::to_vec(&open) {
         states.keep(BREAKERS, &SavedState { schema: BREAKERS_FORM.to_owned(), bytes });
     }
+}
+
+/// Forgets what nobody has saved under for [`FORGOTTEN_AFTER`] and no group in force uses: a policy that was rolled back or taken out of the
+/// configuration may come back until then.
+pub(super) fn forget_old<'g>(states: &States, groups: impl Iterator<Item = &'g Group>, now: Moment) {
+    let since = SystemTime::UNIX_EPOCH + Duration::from_millis(now.as_millis()).saturating_sub(FORGOTTEN_AFTER);
+    let others = [BREAKERS, LIMITS].map(str::to_owned);
+    states.forget(&groups.map(key).chain(others).collect(), since);
 }
 
 /// Breakers are as they were before a restart; those whose time is over begin with a probe.

@@ -1,7 +1,7 @@
 //! Watching the sources: the first change applies at once, those that follow within 200 ms.
 //!
 //! One thread of its own, because building blocks: it reads files and compiles. It also asks policies, every
-//! ten seconds, what they have learned, and keeps it.
+//! five seconds, what they have learned, and keeps it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::history::{Generations, History};
 use super::states::States;
 use crate::id::GroupName;
-use crate::policy::Role;
+use crate::policy::{Digest, Role};
 
 /// What is to be done with the versions of a group's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Order {
     pub action: Action,
     /// The first digits of a version's digest, where one is named.
     pub to: Option<String>,
+    /// The version that was tried when the order was given: what it is about where none is named.
+    pub tried: Option<Digest>,
     /// What came of it, in words.
     pub reply: oneshot::Sender<Result<String, String>>,
 }
@@ -98,16 +100,16 @@ impl Control {
         }
     }
 
-    /// Hands in an order; what comes of it is told when the next snapshot is built.
+    /// Hands in an order about a policy of a group, in which `tried` is tried now; what comes of it is told when the next snapshot is built.
     pub fn order(
         self: &Arc<Self>,
-        group: GroupName,
+        (group, tried): (GroupName, Option<Digest>),
         (role, policy): (Role, Option<String>),
         action: Action,
         to: Option<String>,
     ) -> oneshot::Receiver<Result<String, String>> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.orders).push(Order { group, role, policy, action, to, reply });
+        lock(&self.orders).push(Order { group, role, policy, action, to, tried, reply });
         self.wake();
         answer
     }

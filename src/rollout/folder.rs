@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
@@ -192,11 +193,12 @@ impl StateFolder {
         self.write(&self.saved(key), &[&checksum(key, &body), &body])
     }
 
-    /// Removes what was learned under other keys than these.
-    pub fn forget_states(&self, keys: &BTreeSet<String>) {
+    /// Removes what was learned under other keys than these and was written before `since`.
+    pub fn forget_states(&self, keys: &BTreeSet<String>, since: SystemTime) {
         let kept: BTreeSet<PathBuf> = keys.iter().map(|key| self.saved(key)).collect();
         for entry in fs::read_dir(self.path.join("saved")).into_iter().flatten().flatten() {
-            if !kept.contains(&entry.path()) {
+            let old = entry.metadata().and_then(|about| about.modified()).is_ok_and(|written| written < since);
+            if old && !kept.contains(&entry.path()) {
                 let _already_gone = fs::remove_file(entry.path());
             }
         }
@@ -230,6 +232,7 @@ fn checksum(key: &str, body: &[u8]) -> [u8; CHECKSUM] {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use super::*;
 
@@ -317,7 +320,21 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(folder.saved("a"), bytes).unwrap();
         assert!(folder.state("a").unwrap_err().contains("begins empty"));
-        folder.forget_states(&["a".to_owned()].into());
-        assert_eq!(folder.state("b"), Ok(None));
+    }
+
+    #[test]
+    fn old_states_that_nobody_may_want_are_removed() {
+        let (_place, folder) = folder();
+        let state = SavedState { schema: "count".to_owned(), bytes: vec![1] };
+        for key in ["old", "young", "in use"] {
+            folder.keep_state(key, &state).unwrap();
+        }
+        let day = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
+        for key in ["old", "in use"] {
+            File::options().append(true).open(folder.saved(key)).unwrap().set_modified(day).unwrap();
+        }
+        folder.forget_states(&["in use".to_owned()].into(), day + Duration::from_secs(1));
+        let found = ["old", "young", "in use"].map(|key| folder.state(key).unwrap().is_some());
+        assert_eq!(found, [false, true, true]);
     }
 }

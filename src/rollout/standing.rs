@@ -22,6 +22,9 @@ pub struct Standing {
     /// The version an operator wants tried.
     #[serde(default)]
     pub asked: Option<Asked>,
+    /// The version that the folder held when this was last settled. A file that cannot be used leaves it as it is.
+    #[serde(default)]
+    pub file: Option<Digest>,
 }
 
 /// A version an operator wants tried, and how.
@@ -34,14 +37,26 @@ pub struct Asked {
 }
 
 impl Standing {
-    /// A version in force that nothing is known of before.
+    /// A version in force that nothing is known of before: the file's.
     #[must_use]
     pub fn new(policy: &str, live: Digest) -> Self {
-        Self { policy: policy.to_owned(), live, previous: None, refused: None, asked: None }
+        Self { policy: policy.to_owned(), live, previous: None, refused: None, asked: None, file: Some(live) }
+    }
+
+    /// The version that the folder held when this was last settled.
+    fn known_file(&self) -> Digest {
+        self.file.unwrap_or(self.live)
+    }
+
+    /// The version that is tried as this was last settled.
+    #[must_use]
+    pub fn tried(&self, roll_out: &RollOut) -> Option<Digest> {
+        self.clone().settle(self.known_file(), roll_out).map(|(digest, _)| digest)
     }
 
     /// What follows from the file in the folder: the version to be tried, and how. The one in force is in [`Self::live`] afterwards.
     pub fn settle(&mut self, file: Digest, roll_out: &RollOut) -> Option<(Digest, Mode)> {
+        self.file = Some(file);
         let rules = |roll_out: &RollOut| match roll_out {
             RollOut::Canary(rules) => *rules,
             RollOut::Replace | RollOut::Shadow => CanaryRules::default(),
@@ -56,7 +71,7 @@ impl Standing {
         }
         match roll_out {
             RollOut::Replace => {
-                self.put_in_force(file, file);
+                self.put_in_force(file);
                 None
             }
             RollOut::Shadow => Some((file, Mode::Shadow)),
@@ -64,8 +79,10 @@ impl Standing {
         }
     }
 
-    /// Puts a version in force. Where it is not the file's, the file's waits until it changes.
-    pub fn put_in_force(&mut self, digest: Digest, file: Digest) {
+    /// Puts a version in force. Where it is not the file's that is known, that one waits until the file changes; what the folder holds
+    /// since is for the next [`Self::settle`].
+    pub fn put_in_force(&mut self, digest: Digest) {
+        let file = self.known_file();
         if digest != self.live {
             self.previous = Some(self.live);
         }
@@ -75,10 +92,10 @@ impl Standing {
     }
 
     /// Gives up a version that was tried.
-    pub fn give_up(&mut self, digest: Digest, file: Digest) {
+    pub fn give_up(&mut self, digest: Digest) {
         self.asked = None;
-        if digest == file {
-            self.refused = Some(file);
+        if digest == self.known_file() {
+            self.refused = Some(digest);
         }
     }
 }
@@ -117,7 +134,8 @@ mod tests {
     fn what_was_rolled_back_stays_away_until_the_file_changes() {
         let [old, bad, fixed] = ["old", "bad", "fixed"].map(digest);
         let mut standing = Standing::new("p", old);
-        standing.give_up(bad, bad);
+        assert!(standing.settle(bad, &CANARY).is_some());
+        standing.give_up(bad);
         assert_eq!(standing.settle(bad, &CANARY), None);
         assert_eq!(standing.settle(bad, &RollOut::Replace), None);
         assert_eq!(standing.live, old);
@@ -139,8 +157,19 @@ mod tests {
     fn yesterdays_version_in_force_keeps_the_file_waiting() {
         let [old, new] = ["old", "new"].map(digest);
         let mut standing = Standing::new("p", new);
-        standing.put_in_force(old, new);
+        standing.put_in_force(old);
         assert_eq!(standing.settle(new, &RollOut::Replace), None);
         assert_eq!((standing.live, standing.refused, standing.previous), (old, Some(new), Some(new)));
+    }
+
+    #[test]
+    fn what_came_while_a_version_was_promoted_is_looked_at_next() {
+        let [old, tried, newest] = ["old", "tried", "newest"].map(digest);
+        let mut standing = Standing::new("p", old);
+        assert!(standing.settle(tried, &CANARY).is_some());
+        // The file is the newest by now, and the verdict is about the one that was tried.
+        standing.put_in_force(tried);
+        assert_eq!((standing.live, standing.refused), (tried, None));
+        assert!(matches!(standing.settle(newest, &CANARY), Some((digest, Mode::Canary(_))) if digest == newest));
     }
 }

@@ -1,7 +1,8 @@
 //! What policies have learned, written to the folder of state only where it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::folder::StateFolder;
 use crate::policy::{Digest, SavedState};
@@ -41,6 +42,13 @@ impl States {
                 None
             }
         }
+    }
+
+    /// Removes what was learned under other keys than these and was written before `since`.
+    pub fn forget(&self, keys: &BTreeSet<String>, since: SystemTime) {
+        let Some(folder) = lock(&self.folder).clone() else { return };
+        lock(&self.known).retain(|key, _| keys.contains(key));
+        folder.forget_states(keys, since);
     }
 
     /// Keeps what was learned under `key`, where it is not kept already.

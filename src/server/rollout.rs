@@ -76,7 +76,8 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
     if !control.is_watched() {
         return Err(Refusal::new(RefusalKind::Unavailable, "this gateway does not look for changes"));
     }
-    let answer = control.order(group.config.name.clone(), (role, details.policy), action, details.to);
+    let tried = group.rollout.as_ref().filter(|_| role == Role::Router).map(|rollout| rollout.digest());
+    let answer = control.order((group.config.name.clone(), tried), (role, details.policy), action, details.to);
     let late = "the order waits: a component is being compiled; `witgate policies history` shows what comes of it";
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(done)) => done.map_err(wrong),
