@@ -37,7 +37,7 @@ pub(super) struct AttemptGuard {
     deployment: Arc<DeploymentRuntime>,
     router: Option<Arc<Router>>,
     group: GroupName,
-    /// A new version that is tried, and whether it decided this.
+    /// A new version that is tried, and whether it was asked about this.
     rollout: Option<(Arc<Rollout>, bool)>,
     index: usize,
     reservation: Reservation,
@@ -49,10 +49,11 @@ pub(super) struct AttemptGuard {
 }
 
 impl AttemptGuard {
-    /// Begins an attempt at the group's deployment `index`, which `policy` ranked and for which a reservation was granted.
+    /// Begins an attempt at the group's deployment `index`, for which a reservation was granted. `by_candidate` says that a new version of the
+    /// router was asked, and not the one in force.
     pub(super) fn begin(
         group: &GroupRuntime,
-        policy: Option<&Arc<str>>,
+        by_candidate: bool,
         index: usize,
         health: health::Attempt,
         (reservation, money): (Reservation, Hold),
@@ -60,7 +61,7 @@ impl AttemptGuard {
     ) -> Self {
         let deployment = Arc::clone(&group.deployments[index]);
         let rollout = group.rollout.as_ref();
-        let rollout = rollout.map(|rollout| (Arc::clone(rollout), policy == Some(rollout.policy())));
+        let rollout = rollout.map(|rollout| (Arc::clone(rollout), by_candidate));
         let name = group.config.name.clone();
         let router = group.router.clone();
         Self { deployment, router, group: name, rollout, index, reservation, money, health, estimate, progress }

@@ -58,6 +58,8 @@ pub struct RequestGuard {
     question: Option<u64>,
     /// Whether it judges another's reply: its own is not judged.
     is_a_judges: bool,
+    /// Whether a new version of the router was asked who serves it.
+    pub(super) by_candidate: bool,
     /// How long providers were waited for.
     on_wire: Duration,
     written: bool,
@@ -91,6 +93,7 @@ impl RequestGuard {
             to_judge: None,
             question: None,
             is_a_judges: false,
+            by_candidate: false,
             on_wire: Duration::ZERO,
             written: false,
         }
@@ -247,7 +250,7 @@ impl RequestGuard {
         let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand, bounds);
         self.attempt = Some(AttemptGuard::begin(
             group,
-            self.record.policy.as_ref(),
+            self.by_candidate,
             index,
             health,
             (reservation, money),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::route::{self, Question, RouteDecision};
+use super::route::{self, Question, RouteDecision, Versions};
 use super::{Estimate, Gateway, RequestContext};
 use crate::fault::Refusal;
 use crate::policy::{Choice, Outcome, RouteError, RouteRequest, Router};
@@ -24,13 +24,22 @@ pub(super) async fn decide(
     estimate: &mut Estimate,
 ) -> Result<RouteDecision, Refusal> {
     let decider = rollout.decider(context.seed);
+    let mut versions = Versions::default();
     if decider == Decider::Candidate {
         let question = route::question(context, rollout.candidate(), estimate).await;
         match route::ask(context, rollout.candidate(), &question).await {
             Err(RouteError::Fault(_)) => rollout.failed(),
             // What it finds nobody fit for, the version in force may still serve.
-            Ok(none) if none.is_empty() => rollout.refused(true),
-            answer => return concluded(context, rollout, true, answer),
+            Ok(none) if none.is_empty() => versions.candidate_refused = true,
+            answer => {
+                let candidate_refused = matches!(&answer, Err(RouteError::Reject(_)));
+                return concluded(
+                    context,
+                    rollout,
+                    answer,
+                    Versions { by_candidate: true, candidate_refused, ..versions },
+                );
+            }
         }
     }
     let question = route::question(context, router, estimate).await;
@@ -40,20 +49,42 @@ pub(super) async fn decide(
     {
         beside(context, router, rollout, &question, choices, estimate);
     }
-    concluded(context, rollout, false, answer)
+    let live_refused = matches!(&answer, Err(RouteError::Reject(_))) || matches!(&answer, Ok(none) if none.is_empty());
+    concluded(context, rollout, answer, Versions { live_refused, ..versions })
 }
 
 fn concluded(
     context: &RequestContext<'_>,
     rollout: &Rollout,
-    by_candidate: bool,
     answer: Result<Vec<Choice>, RouteError>,
+    versions: Versions,
 ) -> Result<RouteDecision, Refusal> {
-    if matches!(&answer, Err(RouteError::Reject(_))) || matches!(&answer, Ok(none) if none.is_empty()) {
-        rollout.refused(by_candidate);
+    let policy = if versions.by_candidate { rollout.policy() } else { &context.group.policy };
+    match route::conclude(context, policy, answer) {
+        Ok(decision) => Ok(RouteDecision { versions, ..decision }),
+        // The request ends here: nobody asks again.
+        Err(refusal) => {
+            count(rollout, versions);
+            Err(refusal)
+        }
     }
-    let policy = if by_candidate { rollout.policy() } else { &context.group.policy };
-    route::conclude(context, policy, answer)
+}
+
+/// Counts what the versions made of a request that is decided for good. One that wants to wait again is not asked a third time:
+/// it gave no ranking, and that is as if it had refused.
+pub(super) fn tell(rollout: &Rollout, decision: &RouteDecision) {
+    let (mut versions, waits) = (decision.versions, decision.wait.is_some());
+    versions.candidate_refused |= waits && versions.by_candidate;
+    versions.live_refused |= waits && !versions.by_candidate;
+    count(rollout, versions);
+}
+
+fn count(rollout: &Rollout, versions: Versions) {
+    for (by_candidate, refused) in [(true, versions.candidate_refused), (false, versions.live_refused)] {
+        if refused {
+            rollout.refused(by_candidate);
+        }
+    }
 }
 
 /// Asks the shadow, and compares.
@@ -88,7 +119,8 @@ fn beside(
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let mut choices = Vec::new();
         let answer = shadow.candidate().route(&request, &signals, &features, &attributes, &mut choices);
-        let comparison = answer.is_ok().then(|| {
+        // That nobody is fit is no ranking either.
+        let comparison = (answer.is_ok() && !choices.is_empty()).then(|| {
             let own = route::by_order(&group, order(&choices));
             let more = |column: Option<Vec<f32>>| difference(&column?, *own.first()?, *live.first()?);
             Comparison {

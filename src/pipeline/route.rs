@@ -44,6 +44,19 @@ pub(super) struct RouteDecision {
     pub(super) wait: Option<Duration>,
     /// The policy finds no deployment fit: `order` is empty.
     pub(super) none: bool,
+    /// What its versions made of the request, where a new one is tried.
+    pub(super) versions: Versions,
+}
+
+/// What the versions of a router made of a request. It is counted when the request is decided for good, however often they were asked.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Versions {
+    /// The new one was asked and gave the answer that counts, though the built-in order may be what came of it.
+    pub(super) by_candidate: bool,
+    /// The new one refused it.
+    pub(super) candidate_refused: bool,
+    /// The one in force refused it.
+    pub(super) live_refused: bool,
 }
 
 /// The deployments to try. A policy that delays the request is called once more afterwards.
@@ -57,6 +70,27 @@ pub(super) async fn order(
 ) -> Result<Vec<usize>, Refusal> {
     // Named in the record of a request that the policy refuses, too.
     guard.record.policy = Some(Arc::clone(&context.group.policy));
+    let (decision, waited) = decided(context, estimate, guard).await?;
+    if let Some(rollout) = &context.group.rollout {
+        rollout::tell(rollout, &decision);
+    }
+    guard.by_candidate = decision.versions.by_candidate;
+    if decision.none {
+        return Err(none_fit(context.group, waited));
+    }
+    guard.record.policy = Some(decision.policy);
+    Ok(decision.order)
+}
+
+/// The decision that counts, and how long one was waited for that finds somebody fit.
+///
+/// # Errors
+/// As [`decide`]; or nobody may wait any more.
+async fn decided(
+    context: &RequestContext<'_>,
+    estimate: &mut Estimate,
+    guard: &mut RequestGuard,
+) -> Result<(RouteDecision, Option<Duration>), Refusal> {
     let mut decision = decide(context, estimate).await?;
     if let Some(wanted) = decision.wait {
         let clock = context.gateway.clock;
@@ -65,17 +99,14 @@ pub(super) async fn order(
         guard.record.waited += clock.now().since(now);
         decision = decide(context, estimate).await?;
     }
-    if decision.none {
-        decision = match context.group.config.router.when_none {
-            WhenNone::Refuse => return Err(none_fit(context.group, None)),
-            WhenNone::Wait => Box::pin(until_one_is_fit(context, estimate, guard)).await?,
-        };
+    if decision.none && context.group.config.router.when_none == WhenNone::Wait {
+        let most = context.snapshot.settings.queue.max_wait;
+        return Ok((Box::pin(until_one_is_fit(context, estimate, guard)).await?, Some(most)));
     }
-    guard.record.policy = Some(decision.policy);
-    Ok(decision.order)
+    Ok((decision, None))
 }
 
-/// Asks again until the policy finds a deployment fit: whenever capacity may have become free, but no oftener than
+/// Asks again until the policy finds a deployment fit or the time is over: whenever capacity may have become free, but no oftener than
 /// [`AT_MOST_EVERY`], and every [`AT_LEAST_EVERY`], because limits and breakers move with time too.
 async fn until_one_is_fit(
     context: &RequestContext<'_>,
@@ -105,7 +136,6 @@ async fn until_one_is_fit(
                     () = gateway.clock.sleep_until(late) => {}
                 }
             }
-            Ok(decision) if decision.none => break Err(none_fit(group, Some(queue.max_wait))),
             decision => break decision,
         }
     };
@@ -156,7 +186,8 @@ pub(super) fn conclude(
                 // It ranks none of those that remain.
                 return Ok(RouteDecision { policy: Arc::clone(policy), ..built_in(context) });
             }
-            Ok(RouteDecision { order: by_order(group, order), policy: Arc::clone(policy), wait: None, none })
+            let (order, policy) = (by_order(group, order), Arc::clone(policy));
+            Ok(RouteDecision { order, policy, wait: None, none, versions: Versions::default() })
         }
         Err(RouteError::Reject(words)) if group.config.router.may_reject => Err(rejected(policy, words)),
         Err(RouteError::Reject(words)) => {
@@ -189,7 +220,7 @@ pub(super) fn built_in(context: &RequestContext<'_>) -> RouteDecision {
     let order = by_order(group, order);
     // A group without a router is named so already.
     let policy = if group.router.is_none() { Arc::clone(&group.policy) } else { "built-in".into() };
-    RouteDecision { order, policy, wait: None, none: false }
+    RouteDecision { order, policy, wait: None, none: false, versions: Versions::default() }
 }
 
 /// Everything a policy is shown of a request.

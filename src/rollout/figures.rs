@@ -1,7 +1,7 @@
 //! What is counted of two versions over the same period, and what a canary's rules make of it.
 //!
 //! A fault of its own counts at once. All else is compared only when both versions have a minimum of attempts, so that one slow
-//! reply decides nothing.
+//! reply decides nothing; and none takes over that was not compared.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -232,7 +232,8 @@ fn judge(rules: &CanaryRules, counts: &Counts, quarantined: bool) -> Option<Told
         let most = rules.max_faults;
         return rolled_back(format!("{faults} faults of its own in {} requests, {most} are borne", candidate.requests));
     }
-    if live.compared() >= rules.minimum && candidate.compared() >= rules.minimum {
+    let comparable = live.compared() >= rules.minimum && candidate.compared() >= rules.minimum;
+    if comparable {
         let pairs = [
             ("share of failures", live.failure_rate(), candidate.failure_rate(), rules.failure_ratio, SLACK),
             ("mean cost of an attempt (USD)", live.cost_usd(), candidate.cost_usd(), rules.cost_ratio, 0.0),
@@ -245,7 +246,7 @@ fn judge(rules: &CanaryRules, counts: &Counts, quarantined: bool) -> Option<Told
             }
         }
     }
-    let enough = candidate.requests >= rules.requests && candidate.compared() >= rules.minimum.min(rules.requests);
+    let enough = candidate.requests >= rules.requests && comparable;
     enough.then(|| Told {
         verdict: Verdict::Promoted,
         why: format!("{} requests within the rules, {} faults", candidate.requests, faults),
@@ -343,6 +344,11 @@ mod tests {
     fn nothing_is_compared_with_a_version_that_served_too_little() {
         let worse = share(100, 50, 9.0, 900.0);
         assert_eq!(verdict(share(49, 0, 1.0, 100.0), worse, 0), None);
+        assert_eq!(verdict(share(49, 0, 1.0, 100.0), share(5000, 0, 1.0, 100.0), 0), None, "nor promoted uncompared");
+        let rules = CanaryRules { requests: 10, ..CanaryRules::default() };
+        let counts =
+            Counts { live: share(100, 0, 1.0, 100.0), candidate: share(49, 0, 1.0, 100.0), ..Counts::default() };
+        assert_eq!(judge(&rules, &counts, false), None, "a minimum above `requests` counts");
         assert_eq!(verdict(share(50, 0, 1.0, 100.0), worse, 0), Some(Verdict::RolledBack));
     }
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 use witgate::clock::Clock;
 use witgate::format::OpenAi;
 use witgate::http::HttpUpstream;
 use witgate::pipeline::{BlockingPool, Gateway as Pipeline};
 use witgate::policy::Digest;
 use witgate::reload::{Builder, keep_states};
-use witgate::rollout::{Action, Rollout, Verdict};
+use witgate::rollout::{Action, Counts, Rollout, Verdict};
 use witgate::start::{Assembled, assemble};
 
 use crate::support::gateway::Gateway;
@@ -84,15 +85,22 @@ impl Scene {
 impl Serving {
     /// Builds what the files say; whether that changed anything.
     fn build(&mut self) -> bool {
+        let (changes, problems) = self.build_despite();
+        assert!(problems.is_empty(), "{problems:?}");
+        changes
+    }
+
+    /// The same, with what is wrong and kept nothing from being built.
+    fn build_despite(&mut self) -> (bool, Vec<String>) {
         let current = self.gateway.live.read();
         let draft = self.builder.build(Some(&current)).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
-        assert!(draft.problems().is_empty(), "{:?}", draft.problems());
+        let problems = draft.problems().to_vec();
         let changes = draft.changes(&current);
         if changes {
             let snapshot = self.builder.publish(draft, current.generation + 1, self.gateway.clock.now());
             self.gateway.live.publish(snapshot);
         }
-        changes
+        (changes, problems)
     }
 
     /// Serves one request, of the priority at which the faulty version fails: who decided, and which deployment replied.
@@ -103,7 +111,11 @@ impl Serving {
     }
 
     fn decider(&self) -> String {
-        self.gateway.live.read().groups["g"].policy.to_string()
+        self.decider_of("g")
+    }
+
+    fn decider_of(&self, group: &str) -> String {
+        self.gateway.live.read().groups[group].policy.to_string()
     }
 
     fn rollout(&self) -> Option<Arc<Rollout>> {
@@ -118,10 +130,28 @@ impl Serving {
     }
 
     fn order(&mut self, action: Action, to: Option<String>) -> Result<String, String> {
-        let control = Arc::clone(&self.gateway.live.read().rollouts);
-        let mut answer = control.order("g".into(), (witgate::policy::Role::Router, None), action, to);
+        let mut answer = self.give(action, to);
         self.build();
         answer.try_recv().expect("an answer")
+    }
+
+    /// Gives an order that the next build obeys.
+    fn give(&self, action: Action, to: Option<String>) -> oneshot::Receiver<Result<String, String>> {
+        let control = Arc::clone(&self.gateway.live.read().rollouts);
+        let tried = self.rollout().map(|rollout| rollout.digest());
+        control.order(("g".into(), tried), (witgate::policy::Role::Router, None), action, to)
+    }
+
+    /// Asks until the canary has ended.
+    async fn ask_until_judged(&self) -> Verdict {
+        let rollout = self.rollout().expect("a canary");
+        for _ in 0..1000 {
+            if let Some(verdict) = rollout.figures().verdict() {
+                return verdict;
+            }
+            self.ask().await;
+        }
+        panic!("{:?}", rollout.figures().counts());
     }
 
     fn history(&self) -> Vec<(String, String)> {
@@ -310,6 +340,172 @@ async fn a_version_that_was_in_force_and_is_lost_is_told_and_replaced() {
     assert_eq!(serving.decider(), decider("b"), "nothing else is there");
     assert!(serving.gateway.live.problems().iter().any(|problem| problem.contains("is damaged")));
     assert!(!serving.build());
+}
+
+/// A gateway in which a canary that does what the version in force does, which is `deed`, decides nearly all requests.
+fn misbehaving(deed: &str, when_none: &str) -> (Scene, Serving) {
+    let scene = Scene::new("{canary: 99%, minimum: 5}");
+    let config = scene.path("config.yaml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let entry = format!("policy: counting, settings: {{do: {deed}}}, when_none: {when_none},");
+    std::fs::write(&config, text.replace("policy: counting,", &entry)).expect("written");
+    let mut bytes = std::fs::read(fixture("policies/hostile.wasm")).expect("a component");
+    let file = scene.path("policies/counting.wasm");
+    std::fs::write(&file, &bytes).expect("written");
+    let mut serving = scene.start();
+    // An empty section makes another version that decides alike.
+    bytes.extend([0, 2, 1, b'x']);
+    std::fs::write(&file, bytes).expect("written");
+    assert!(serving.build() && serving.rollout().is_some());
+    (scene, serving)
+}
+
+/// However often the versions are asked about it meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_somebody_fit_is_refused_once() {
+    let (_scene, serving) = misbehaving("empty", "wait");
+    let rollout = serving.rollout().expect("a canary");
+    let body = json!({"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
+    for requests in 1..=3 {
+        ask(&serving.gateway, &OpenAi, &body).await.expect_err("nobody is ever fit");
+        let counts = rollout.figures().counts();
+        assert_eq!((counts.candidate.refused, counts.live.refused), (requests, requests), "{counts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_wants_to_wait_again_is_judged_by_what_came_of_it() {
+    let (_scene, serving) = misbehaving("wait", "refuse");
+    let rollout = serving.rollout().expect("a canary");
+    for requests in 1..=3 {
+        assert_eq!(serving.ask().await.0, "built-in");
+        let Counts { candidate, live, .. } = rollout.figures().counts();
+        assert_eq!((candidate.requests, candidate.refused), (requests, requests), "{live:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shadow_that_finds_nobody_fit_gives_no_ranking() {
+    let (scene, mut serving) = misbehaving("empty", "refuse");
+    let config = scene.path("config.yaml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text.replace("{canary: 99%, minimum: 5}", "shadow")).expect("written");
+    assert!(serving.build());
+    let rollout = serving.rollout().expect("a shadow");
+    let body = json!({"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
+    ask(&serving.gateway, &OpenAi, &body).await.expect_err("nobody is ever fit");
+    let counts = rollout.figures().counts();
+    assert_eq!((counts.compared, counts.silent), (0, 1), "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_file_leaves_each_group_the_version_it_has() {
+    let scene = Scene::new("replace");
+    let config = scene.path("config.yaml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let second = "  - {model_name: h, litellm_params: {model: simulated/m}}\nwitgate:\n";
+    let text = text.replace("witgate:\n", second).replace("routers: {g: ", "routers: {h: {policy: counting}, g: ");
+    std::fs::write(&config, text).expect("written");
+    let mut serving = scene.start();
+    scene.put("b");
+    assert!(serving.build());
+    serving.order(Action::Rollback, None).expect("rolled back");
+    let stand = |serving: &Serving| ["g", "h"].map(|group| serving.decider_of(group));
+    let expected = [decider("a"), decider("b")];
+    assert_eq!(stand(&serving), expected);
+    std::fs::write(scene.path("policies/counting.wasm"), "no component").expect("written");
+    let (changed, problems) = serving.build_despite();
+    assert!(!changed && problems.len() == 1, "{problems:?}");
+    assert_eq!(stand(&serving), expected);
+    // What was rolled back in one of them still is.
+    scene.put("b");
+    assert!(!serving.build());
+    assert_eq!(stand(&serving), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_file_ends_no_canary() {
+    let scene = Scene::new(RULES);
+    let mut serving = scene.start();
+    scene.put("b");
+    assert!(serving.build());
+    serving.ask().await;
+    std::fs::write(scene.path("policies/counting.wasm"), "no component").expect("written");
+    assert!(!serving.build_despite().0);
+    assert_eq!(serving.ask_until_judged().await, Verdict::Promoted);
+    assert!(serving.build_despite().0);
+    assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("b"), true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_arrives_while_a_canary_ends_is_tried_next() {
+    let scene = Scene::new(RULES);
+    let mut serving = scene.start();
+    scene.put("b");
+    assert!(serving.build());
+    assert_eq!(serving.ask_until_judged().await, Verdict::Promoted);
+    scene.put("faulty");
+    assert!(serving.build());
+    assert_eq!(serving.decider(), decider("b"));
+    assert_eq!(serving.rollout().map(|rollout| rollout.digest()), Some(Digest::of(&component("faulty"))));
+    let expected = [("start", "file"), ("canary", "file"), ("promote", "rule"), ("canary", "file")];
+    assert_eq!(serving.history(), told(&expected));
+}
+
+/// A component may compile for minutes, in which an order waits.
+#[tokio::test(start_paused = true)]
+async fn an_order_is_about_the_version_that_was_tried_when_it_was_given() {
+    for (action, in_force) in [(Action::Promote, "b"), (Action::Rollback, "a")] {
+        let scene = Scene::new(RULES);
+        let mut serving = scene.start();
+        scene.put("b");
+        assert!(serving.build());
+        let mut answer = serving.give(action, None);
+        scene.put("faulty");
+        assert!(serving.build());
+        let words = answer.try_recv().expect("an answer").expect("obeyed");
+        assert!(words.contains(&decider("b").replace('@', " ")), "{words}");
+        assert_eq!(serving.decider(), decider(in_force));
+        let tried = serving.rollout().map(|rollout| rollout.digest());
+        assert_eq!(tried, Some(Digest::of(&component("faulty"))), "the newcomer is tried");
+    }
+}
+
+/// A canary whose file is gone back to what is in force is none any more.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_put_back_ends_its_canary() {
+    let scene = Scene::new(RULES);
+    let mut serving = scene.start();
+    scene.put("b");
+    assert!(serving.build() && serving.rollout().is_some());
+    scene.put("a");
+    assert!(serving.build() && serving.rollout().is_none());
+    assert_eq!(serving.decider(), decider("a"));
+}
+
+/// What a policy has learned waits for it while another decides.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_comes_back_knows_what_it_knew() {
+    let scene = Scene::new("replace");
+    let mut serving = scene.start();
+    std::fs::write(scene.path("policies/other.wasm"), component("b")).expect("written");
+    let config = scene.path("config.yaml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let choose = |policy: &str| {
+        let text = text.replace("policy: counting,", &format!("policy: {policy},"));
+        std::fs::write(&config, text).expect("written");
+    };
+    let mut counted = Vec::new();
+    for (policy, requests) in [("counting", 3), ("other", 2), ("counting", 1), ("other", 0)] {
+        choose(policy);
+        serving.build();
+        for _ in 0..requests {
+            serving.ask().await;
+        }
+        counted.push(serving.counted());
+    }
+    // One that has nothing of its own begins with what the other knew, in case it can read it.
+    assert_eq!(counted, [3, 5, 4, 5]);
 }
 
 fn run(arguments: &[&str]) -> (bool, String) {

@@ -42,6 +42,11 @@ fn canary(section: &mut Section<'_, '_>) -> RollOut {
         let message = "`canary` must be a share of the requests, above 0 to 100 %";
         rules.places.error_at("canary", message, "5% decides one request in twenty");
     }
+    if share.is_some_and(|share| share >= 1.0) && read.minimum > 0 {
+        let message = "`canary: 100%` leaves the version in force no request to be compared by";
+        let hint = "99% or less; or `minimum: 0`, which judges it by its own faults alone";
+        rules.places.error_at("canary", message, hint);
+    }
     if requests == 0 {
         rules.places.error_at("requests", "`requests` must be above 0", "500 is the default");
     }
