@@ -9,15 +9,29 @@ use crate::catalog::Deployment;
 use crate::chat::ChatRequest;
 use crate::limits::{Demand, Dimension, Excess, OutputCounting};
 use crate::snapshot::DeploymentRuntime;
-use crate::tokens::{self, Precision};
+use crate::tokens::{self, Count, Precision};
 
-use super::RequestContext;
+use super::{Gateway, RequestContext};
 
 /// Reserved for output where neither the client nor the catalogue knows a bound.
 const UNKNOWN_OUTPUT: u64 = 4096;
 
 /// Bytes of a request from which counting takes so long (about 50 µs a KiB) that it is done beside.
 const LONG: u64 = 4 << 10;
+
+/// Counts the tokens of a request that has at most `upper_bound`. `None` where the thread that was to do it ended.
+pub(super) async fn count(
+    gateway: &Gateway,
+    request: &Arc<ChatRequest>,
+    upper_bound: u64,
+    model: &str,
+) -> Option<Count> {
+    if upper_bound <= LONG && tokens::is_loaded(model) {
+        return Some(tokens::count(request, model));
+    }
+    let (request, model) = (Arc::clone(request), model.to_owned());
+    gateway.blocking.run(move || tokens::count(&request, &model)).await
+}
 
 /// What a request is expected to use.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +65,7 @@ impl Estimate {
         if self.counted.is_some() {
             return;
         }
-        let count = if self.upper_bound > LONG || !tokens::is_loaded(model) {
-            let (request, model) = (Arc::clone(&context.request), model.to_owned());
-            context.gateway.blocking.run(move || tokens::count(&request, &model)).await
-        } else {
-            Some(tokens::count(&context.request, model))
-        };
+        let count = count(context.gateway, &context.request, self.upper_bound, model).await;
         // What could not be counted is taken to be as large as it may be.
         self.counted = Some(count.map_or(self.upper_bound, |count| count.tokens));
         self.precision = match count {

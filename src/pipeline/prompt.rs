@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Message};
+use crate::chat::{ChatRequest, Message, OutputFormat};
 use crate::fault::{Refusal, RefusalKind};
 use crate::policy::{BuildError, BuildRequest, BuiltPrompt, PolicyFault, PromptBuilder};
 use crate::record::{Explanation, PromptBuilt, PromptEnd};
 use crate::snapshot::GroupRuntime;
+use crate::tokens;
 
 use super::attributes::{Facts, attributes};
 use super::context::Arrival;
-use super::{Estimate, Gateway, LARGE};
+use super::{Estimate, Gateway, LARGE, estimate};
 
 /// What clients send for a builder.
 const VARIABLES: &str = "prompt_variables";
@@ -59,7 +60,7 @@ pub(super) async fn build(
         seed: arrival.seed,
         variables: variables.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string),
         items: items.iter().filter_map(Value::as_array).flatten().map(Value::to_string).collect(),
-        budget: budget(group, &request),
+        budget: budget(gateway, group, &request).await,
         attributes: attributes(&builder.needs().attributes, facts(group, arrival, &request)),
     };
     let asked = items.is_some();
@@ -176,14 +177,27 @@ fn taken(
     Ok(value)
 }
 
-/// Tokens a prompt may have, so that each deployment of the group could take it and the output asked for.
-fn budget(group: &GroupRuntime, request: &ChatRequest) -> Option<u32> {
+/// Tokens a prompt may have, so that each deployment of the group could take it, what goes along with it and the output asked for.
+async fn budget(gateway: &Gateway, group: &GroupRuntime, request: &ChatRequest) -> Option<u32> {
     let estimate = Estimate::of(request);
     let of_deployment = |deployment: &Arc<crate::snapshot::DeploymentRuntime>| {
         let output = u32::try_from(estimate.demand(deployment).output_tokens).unwrap_or(u32::MAX);
         Some(deployment.config.context_window?.saturating_sub(output))
     };
-    group.deployments.iter().filter_map(of_deployment).min()
+    let room = group.deployments.iter().filter_map(of_deployment).min()?;
+    let along = along(gateway, &group.deployments.first()?.config.model, request).await;
+    Some(room.saturating_sub(u32::try_from(along).unwrap_or(u32::MAX)))
+}
+
+/// Tokens of a request's tools and of the schema its reply is to follow, whatever its prompt.
+async fn along(gateway: &Gateway, model: &str, request: &ChatRequest) -> u64 {
+    let has_schema = matches!(request.output, Some(OutputFormat::JsonSchema { .. }));
+    if request.tools.is_empty() && !has_schema {
+        return 0;
+    }
+    let rest = Arc::new(ChatRequest { messages: Arc::default(), input_tokens: None, ..request.clone() });
+    let bound = tokens::upper_bound(&rest);
+    estimate::count(gateway, &rest, bound, model).await.map_or(bound, |count| count.tokens)
 }
 
 fn no_messages(group: &GroupRuntime) -> Refusal {

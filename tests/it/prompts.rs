@@ -66,6 +66,12 @@ async fn variables_make_a_prompt_and_as_many_items_as_fit_are_in_it() {
     );
     assert!(sent.get("prompt_items").is_none() && sent.get("prompt_variables").is_none(), "{sent}");
 
+    // The tools that go along have their part of the context window.
+    let tool = json!({"type": "function", "function": {"name": "look_up", "description": "Looks up a word in a list.", "parameters": {"type": "object", "properties": {}}}});
+    let with_tools = json!({"model": "g", "prompt_items": items, "max_tokens": 10, "tools": [tool]});
+    let reply = gateway.post("/v1/chat/completions", &with_tools).await;
+    assert_eq!((reply.status, reply.header("x-witgate-items")), (200, "0"), "{}", reply.text);
+
     let refused = gateway.post("/v1/chat/completions", &json!({"model": "g", "prompt_variables": 3})).await;
     assert_eq!((refused.status, refused.json()["error"]["param"].as_str()), (400, Some("prompt_variables")));
 }
