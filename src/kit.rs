@@ -135,6 +135,20 @@ pub enum KitProblem {
         /// The command.
         install: String,
     },
+    /// A tool is too old.
+    #[error("{what} here is {found}, and a policy in {language} wants {least} or newer; install it: {install}")]
+    Old {
+        /// The tool.
+        what: &'static str,
+        /// Its version.
+        found: String,
+        /// The oldest that will do.
+        least: String,
+        /// The language.
+        language: &'static str,
+        /// The command.
+        install: String,
+    },
     /// A tool ran and failed; what it said is already on the terminal or stands here.
     #[error("`{command}` failed{said}")]
     Tool {

@@ -5,10 +5,19 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::super::{KitProblem, Language};
+use super::tools::Least;
 use super::{Project, read, tools};
+
+/// The oldest Node that its tools run on.
+const OLDEST: [u32; 2] = [20, 0];
 
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, KitProblem> {
     let manifest = &project.manifest;
+    // The tools are programs of its own, and say nothing that helps where it is too old for them.
+    if let Some(node) = tools::find("node", &[]) {
+        let (language, install) = (manifest.language.title(), "see https://nodejs.org/en/download".to_owned());
+        Least { what: "node", language, version: OLDEST, install }.met_by(Command::new(node).arg("--version"))?;
+    }
     let source = match manifest.language {
         Language::TypeScript => bundle(project)?,
         _ => PathBuf::from("policy.js"),

@@ -3,7 +3,11 @@
 use std::process::Command;
 
 use super::super::KitProblem;
+use super::tools::Least;
 use super::{Project, read, tools};
+
+/// The oldest whose components are served, which `requirements.txt` names.
+const OLDEST: [u32; 2] = [0, 25];
 
 /// The module that exports the policy.
 const MODULE: &str = "app";
@@ -11,11 +15,11 @@ const MODULE: &str = "app";
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, KitProblem> {
     let Project { folder, manifest } = project;
     let own = folder.join(".venv");
-    let tool = tools::find("componentize-py", &[own.join("bin")]).ok_or_else(|| KitProblem::Missing {
-        what: "componentize-py",
-        language: "Python",
-        install: format!("pip install -r {}", folder.join("requirements.txt").display()),
-    })?;
+    let (what, language) = ("componentize-py", "Python");
+    let install = format!("pip install -r {}", folder.join("requirements.txt").display());
+    let tool = tools::find(what, &[own.join("bin")]);
+    let tool = tool.ok_or_else(|| KitProblem::Missing { what, language, install: install.clone() })?;
+    Least { what, language, version: OLDEST, install }.met_by(Command::new(&tool).arg("--version"))?;
     let component = project.work()?.join("component.wasm");
     let mut command = Command::new(tool);
     if own.is_dir() {
