@@ -67,7 +67,7 @@ async fn variables_make_a_prompt_and_as_many_items_as_fit_are_in_it() {
     assert!(sent.get("prompt_items").is_none() && sent.get("prompt_variables").is_none(), "{sent}");
 
     // The tools that go along have their part of the context window.
-    let tool = json!({"type": "function", "function": {"name": "look_up", "description": "Looks up a word in a list.", "parameters": {"type": "object", "properties": {}}}});
+    let tool = json!({"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}});
     let with_tools = json!({"model": "g", "prompt_items": items, "max_tokens": 10, "tools": [tool]});
     let reply = gateway.post("/v1/chat/completions", &with_tools).await;
     assert_eq!((reply.status, reply.header("x-witgate-items")), (200, "0"), "{}", reply.text);

@@ -4,6 +4,7 @@
 //! are made when calls first meet. An instance that fails is dropped, and the next call makes another from the last saved
 //! state. Locks are always taken in the order learning, instance, saved.
 
+mod fitness;
 mod saving;
 
 use std::fmt;
@@ -221,21 +222,6 @@ impl<C: Contract> PolicyRuntime<C> {
         answer.map_err(|fault| self.failed_for(fault, request))
     }
 
-    fn became_slow(&self) {
-        let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
-        tracing::warn!(group, %policy, "its calls take over a millisecond; they are made beside the threads that serve");
-    }
-
-    /// Makes an instance while a request waits for it: that counts as much as a call does for whether the policy is slow.
-    pub(super) fn made_for(&self, request: Option<RequestId>) -> Result<Instance<C>, PolicyFault> {
-        let start = thread_cpu();
-        let made = self.recover();
-        if self.stats.weigh(thread_cpu().saturating_sub(start)) {
-            self.became_slow();
-        }
-        made.map_err(|fault| self.failed_for(fault, request))
-    }
-
     fn ask_free_instance<R>(
         &self,
         now: Moment,
@@ -278,25 +264,6 @@ impl<C: Contract> PolicyRuntime<C> {
             self.stats.fuel(instance.fuel_used());
         }
         answer
-    }
-
-    /// Whether it failed so often that it is called once a minute only.
-    #[must_use]
-    pub fn quarantined(&self) -> bool {
-        self.stats.quarantined()
-    }
-
-    /// Whether a use may begin now.
-    pub(super) fn admits(&self, now: Moment) -> bool {
-        self.stats.admits(now)
-    }
-
-    /// A use that began under quarantine has ended well: the quarantine is over.
-    pub(super) fn went_well(&self) {
-        if self.stats.went_well() {
-            let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
-            tracing::info!(group, %policy, "answers again: its quarantine is over");
-        }
     }
 
     /// Counts a fault in a call for no request, tells it and gives it back.
@@ -353,12 +320,6 @@ impl<C: Contract> PolicyRuntime<C> {
         if learning.unsaved >= SAVE_EVERY {
             self.ask_to_save(&mut learning);
         }
-    }
-
-    /// Whether its calls take so long that they must not be made on a thread that serves.
-    #[must_use]
-    pub fn is_slow(&self) -> bool {
-        self.stats.is_slow()
     }
 
     /// The time of its callers, as far as it was told: for callers that have none.

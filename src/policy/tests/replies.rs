@@ -207,3 +207,17 @@ fn arguments_that_come_late_reach_their_call() {
     let kinds: Vec<PartKind> = read[0].parts.iter().map(|part| part.kind.clone()).collect();
     assert_eq!(kinds, parts, "and the signature is kept");
 }
+
+/// Where a language takes long to start, its policies do.
+#[test]
+fn one_whose_instances_take_long_to_make_is_slow() {
+    // So long settings take milliseconds to be copied into it.
+    let parser = parser_of(&PARSER, &" ".repeat(16 << 20));
+    assert!(!parser.is_slow(), "its calls are quick");
+    for _ in 0..3 {
+        // Its client leaves: the next reply gets another one.
+        let mut reader = ReplyParser::begin(&parser, ReplyInfo::default());
+        assert_eq!(reader.read(now(), &mut vec![text(0, "one")]), Ok(()));
+    }
+    assert!(parser.is_slow());
+}

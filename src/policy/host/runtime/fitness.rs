@@ -1,0 +1,53 @@
+//! Whether a policy is called at all, and on which threads: quarantine after faults, and what it costs to call it.
+
+use tracing::field::display;
+
+use super::PolicyRuntime;
+use crate::id::RequestId;
+use crate::moment::Moment;
+use crate::policy::host::contract::Contract;
+use crate::policy::host::fault::PolicyFault;
+use crate::policy::host::instance::Instance;
+use crate::policy::host::ticker::thread_cpu;
+
+impl<C: Contract> PolicyRuntime<C> {
+    pub(super) fn became_slow(&self) {
+        let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
+        tracing::warn!(group, %policy, "its calls take over a millisecond; they are made beside the threads that serve");
+    }
+
+    /// Makes an instance while a request waits for it: that counts as much as a call does for whether the policy is slow.
+    pub(in crate::policy::host) fn made_for(&self, request: Option<RequestId>) -> Result<Instance<C>, PolicyFault> {
+        let start = thread_cpu();
+        let made = self.recover();
+        if self.stats.weigh(thread_cpu().saturating_sub(start)) {
+            self.became_slow();
+        }
+        made.map_err(|fault| self.failed_for(fault, request))
+    }
+
+    /// Whether it failed so often that it is called once a minute only.
+    #[must_use]
+    pub fn quarantined(&self) -> bool {
+        self.stats.quarantined()
+    }
+
+    /// Whether a use may begin now.
+    pub(in crate::policy::host) fn admits(&self, now: Moment) -> bool {
+        self.stats.admits(now)
+    }
+
+    /// A use that began under quarantine has ended well: the quarantine is over.
+    pub(in crate::policy::host) fn went_well(&self) {
+        if self.stats.went_well() {
+            let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
+            tracing::info!(group, %policy, "answers again: its quarantine is over");
+        }
+    }
+
+    /// Whether its calls take so long that they must not be made on a thread that serves.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.stats.is_slow()
+    }
+}
