@@ -2,8 +2,9 @@
 
 PRICE_MAP is `litellm/model_prices_and_context_window_backup.json` of the litellm wheel on PyPI (MIT licence), SOURCE what
 the file says of where its figures are from. Only `source` and `models` are replaced. Chat and embedding models of the
-providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, and the one
-step by length of the prompt that a model has (`above`); of what it does beside text, what the map says and what it denies.
+providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, every
+step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`); of what it does beside text,
+what the map says and what it denies. A price that a step does not name is that below it, as LiteLLM reckons.
 """
 
 import datetime
@@ -46,9 +47,27 @@ def prices(entry, ending=""):
     return {ours: price for ours, price in found.items() if price is not None}
 
 
+def steps(entry, base, ending=""):
+    """The prices of prompts that are longer than so many tokens."""
+    if isinstance(entry.get("tiered_pricing"), list) and not ending:
+        tiers = [(int(tier["range"][0]), prices(tier)) for tier in entry["tiered_pricing"] if "range" in tier]
+    else:
+        pattern = rf"input_cost_per_token_above_(\d+)k_tokens{ending}"
+        found = [int(match[1]) for key in entry if (match := re.fullmatch(pattern, key))]
+        tiers = [(step * 1000, prices(entry, f"_above_{step}k_tokens{ending}")) for step in found]
+    below, made = base, []
+    for tokens, own in sorted((tier for tier in tiers if tier[0] > 0), key=lambda tier: tier[0]):
+        below = {**below, **own}
+        made.append({"tokens": tokens, **below})
+    return made
+
+
 def row(name, entry, today):
     provider = PROVIDERS.get(entry.get("litellm_provider"))
     base = prices(entry)
+    # Where all prices are steps, the first of them is from no token on.
+    if "input" not in base and isinstance(entry.get("tiered_pricing"), list):
+        base = prices(next((tier for tier in entry["tiered_pricing"] if tier.get("range", [1])[0] == 0), {}))
     if provider is None or entry.get("mode") not in MODES or "input" not in base:
         return None
     if entry.get("deprecation_date", "9") < today:
@@ -63,9 +82,13 @@ def row(name, entry, today):
     if base["input"] == 0 and base["output"] == 0:
         return None
     made = {"provider": provider, "model": model, **base}
-    steps = [re.fullmatch(r"input_cost_per_token_above_(\d+)k_tokens", key) for key in entry]
-    for step in sorted((int(found[1]) for found in steps if found), reverse=True)[:1]:
-        made["above"] = {"tokens": step * 1000, **{"output": base["output"]}, **prices(entry, f"_above_{step}k_tokens")}
+    if above := steps(entry, base):
+        made["above"] = above
+    batch = prices(entry, "_batches")
+    batch.setdefault("output", 0.0 if base["output"] == 0 else None)
+    if "input" in batch and batch["output"] is not None:
+        above = steps(entry, batch, "_batches")
+        made["batch"] = {**batch, "above": above} if above else batch
     for ours, theirs in (("max_input", "max_input_tokens"), ("max_output", "max_output_tokens")):
         tokens = number(entry.get(theirs))
         if tokens:
@@ -88,6 +111,8 @@ def main():
             rows.setdefault((made["provider"], made["model"]), made)
     # What the table knew and the map has dropped since stays known.
     for kept in table["models"]:
+        if isinstance(kept.get("above"), dict):
+            kept["above"] = [kept["above"]]
         rows.setdefault((kept["provider"], kept["model"]), kept)
     order = list(PROVIDERS.values())
     lines = sorted(rows.values(), key=lambda made: (order.index(made["provider"]), made["model"]))

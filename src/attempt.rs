@@ -184,6 +184,12 @@ impl AttemptProgress {
         self.usage.as_ref().filter(|usage| self.bounds.allow(usage, self.estimated, self.seen()))
     }
 
+    /// What it costs at these prices if it ends here with a whole reply.
+    #[must_use]
+    pub fn cost(&self, prices: &Prices) -> NanoUsd {
+        self.usage().map_or_else(|| prices.of(self.estimated.input_tokens, self.seen()), |usage| prices.cost(usage))
+    }
+
     /// About how many tokens of output were seen.
     fn seen(&self) -> u64 {
         self.seen_pieces.max(self.seen_bytes.div_ceil(4))
@@ -191,7 +197,7 @@ impl AttemptProgress {
 
     /// Ends it: with a whole reply, or with a fault.
     #[must_use]
-    pub fn end(mut self, now: Moment, fault: Option<&AttemptFault>, prices: Option<Prices>) -> AttemptOutcome {
+    pub fn end(mut self, now: Moment, fault: Option<&AttemptFault>, prices: Option<&Prices>) -> AttemptOutcome {
         let status = fault.and_then(|fault| fault.status).unwrap_or_default();
         let seen = self.seen();
         let usage_refused = self.usage.is_some() && self.usage().is_none();
@@ -298,7 +304,7 @@ mod tests {
             if let Some(usage) = reported {
                 attempt.reported(usage);
             }
-            let outcome = attempt.end(at(1000), fault, Some(PRICES));
+            let outcome = attempt.end(at(1000), fault, Some(&PRICES));
             assert_eq!((outcome.billing, outcome.usage.clone()), expected, "case {number}");
             assert_eq!(outcome.cost, outcome.billing.is_billed().then(|| PRICES.cost(&outcome.usage)), "case {number}");
             assert_eq!(outcome.fault, fault.map(|fault| fault.kind));
@@ -320,7 +326,7 @@ mod tests {
             attempt.sent();
             attempt.saw(40);
             attempt.reported(reported.clone());
-            let outcome = attempt.end(at(10), None, Some(PRICES));
+            let outcome = attempt.end(at(10), None, Some(&PRICES));
             let expected = if believed { reported } else { usage(1000, 10) };
             assert_eq!((outcome.usage, outcome.usage_refused), (expected, !believed));
             assert_eq!(outcome.billing == Billing::Reported, believed);
@@ -333,7 +339,7 @@ mod tests {
         let outcome = AttemptProgress::begin(at(0), false, RESERVED, UsageBounds::default()).end(
             at(5),
             Some(&cancelled),
-            Some(PRICES),
+            Some(&PRICES),
         );
         assert_eq!((outcome.billing, outcome.cost), (Billing::Unsent, None));
         assert_eq!(outcome.demand(), Demand::default());

@@ -63,8 +63,38 @@ pub struct BudgetId {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "what is neither settled nor released is held for ever"]
 pub struct Hold {
-    budgets: Vec<BudgetId>,
+    budgets: Ids,
     amount: NanoUsd,
+}
+
+/// Budgets that a request counts in. Most requests have few, which cost no allocation.
+#[derive(Debug, PartialEq, Eq)]
+enum Ids {
+    Few { count: u8, ids: [BudgetId; FEW] },
+    Many(Vec<BudgetId>),
+}
+
+const FEW: usize = 6;
+
+impl Ids {
+    fn of(ids: &[BudgetId]) -> Self {
+        let none = BudgetId { place: u32::MAX, generation: 0 };
+        match u8::try_from(ids.len()) {
+            Ok(count) if ids.len() <= FEW => {
+                let mut few = [none; FEW];
+                few[..ids.len()].copy_from_slice(ids);
+                Self::Few { count, ids: few }
+            }
+            _ => Self::Many(ids.to_vec()),
+        }
+    }
+
+    fn all(&self) -> &[BudgetId] {
+        match self {
+            Self::Few { count, ids } => ids.get(..usize::from(*count)).unwrap_or_default(),
+            Self::Many(ids) => ids,
+        }
+    }
 }
 
 impl Hold {
@@ -225,7 +255,8 @@ impl Budgets {
     }
 
     /// The budgets of a scope are these from now on. One that it had already, for the same length of time, goes on with what is
-    /// spent; of others it is read. Those it has no more are forgotten. Blocks, unless there are none.
+    /// spent; of others it is read. One for another length of time takes the place of one that is no more: what calls under way hold
+    /// of that is held of it, and what they come to counts in it. Those without a successor are forgotten. Blocks, unless there are none.
     pub fn set(&self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
         let ids = self.lock().set(now, scope, specs);
         for id in &ids {
@@ -260,7 +291,7 @@ impl Budgets {
     /// The first that has no room; one that waiting does not help before one that it may.
     pub fn hold(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Result<Hold, Short> {
         if budgets.is_empty() {
-            return Ok(Hold { budgets: Vec::new(), amount });
+            return Ok(Hold { budgets: Ids::of(&[]), amount });
         }
         let mut state = self.lock();
         if let Some(short) = state.short(now, budgets, amount) {
@@ -273,7 +304,7 @@ impl Budgets {
         }
         drop(state);
         self.tell();
-        Ok(Hold { budgets: budgets.to_vec(), amount })
+        Ok(Hold { budgets: Ids::of(budgets), amount })
     }
 
     /// Holds so much in the place of less, in all of its budgets or in none.
@@ -284,7 +315,7 @@ impl Budgets {
         if amount <= hold.amount {
             return Ok(());
         }
-        let more = self.hold(now, &hold.budgets, NanoUsd(amount.0 - hold.amount.0))?;
+        let more = self.hold(now, hold.budgets.all(), NanoUsd(amount.0 - hold.amount.0))?;
         hold.amount += more.amount;
         Ok(())
     }
@@ -306,21 +337,23 @@ impl Budgets {
     }
 
     /// A request that arrived then has ended and cost so much. Returns what is to be told.
+    #[expect(clippy::needless_pass_by_value, reason = "taking it is what makes a second ending impossible")]
     pub fn settle(&self, now: Moment, arrived: Moment, hold: Hold, cost: NanoUsd) -> Vec<Reached> {
         let mut reached = Vec::new();
-        if hold.budgets.is_empty() {
+        let budgets = hold.budgets.all();
+        if budgets.is_empty() {
             return reached;
         }
         let mut state = self.lock();
-        for id in hold.budgets {
-            let Some(budget) = state.get_mut(id) else { continue };
+        for id in budgets {
+            let Some(budget) = state.get_mut(*id) else { continue };
             budget.turn(now);
             budget.held = NanoUsd(budget.held.0.saturating_sub(hold.amount.0));
             if arrived >= budget.since {
                 budget.spent += cost;
                 budget.own += cost;
             }
-            reached.extend(budget.reach());
+            budget.reach(&mut reached);
         }
         drop(state);
         self.tell();
@@ -378,20 +411,23 @@ impl State {
     }
 
     fn set(&mut self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
-        let before = self.ids.remove(scope).unwrap_or_default();
+        let mut before = self.ids.remove(scope).unwrap_or_default();
+        let same = |spec: &BudgetSpec| {
+            let place = before.iter().position(|id| self.get(*id).is_some_and(|one| one.spec.period == spec.period));
+            place.map(|place| before.remove(place))
+        };
+        let same: Vec<Option<BudgetId>> = specs.iter().map(same).collect();
+        let mut left = before.into_iter();
         let mut ids: Vec<BudgetId> = Vec::new();
-        for spec in specs {
-            let same = |id: &&BudgetId| {
-                !ids.contains(id) && self.get(**id).is_some_and(|budget| budget.spec.period == spec.period)
-            };
-            let id = before.iter().find(same).copied();
+        for (spec, same) in specs.iter().zip(same) {
+            let id = same.or_else(|| left.next());
             let id = id.unwrap_or_else(|| self.add(Budget::new(scope.clone(), spec.clone(), now)));
             if let Some(budget) = self.get_mut(id) {
-                budget.restrict(spec, now);
+                if same.is_some() { budget.restrict(spec, now) } else { budget.succeed(spec, now) }
             }
             ids.push(id);
         }
-        for gone in before.into_iter().filter(|id| !ids.contains(id)) {
+        for gone in left {
             self.forget(gone);
         }
         if !ids.is_empty() {
@@ -478,6 +514,12 @@ impl Budget {
         self.told_soft &= self.is_soft();
     }
 
+    /// Another period: nothing is left of the one before but what calls under way hold.
+    fn succeed(&mut self, spec: &BudgetSpec, now: Moment) {
+        let held = self.held;
+        *self = Self { held, ..Self::new(self.scope.clone(), spec.clone(), now) };
+    }
+
     /// A period that is over is forgotten.
     fn turn(&mut self, now: Moment) {
         if self.resets.is_some_and(|resets| resets <= now) {
@@ -502,13 +544,16 @@ impl Budget {
 
     /// The highest mark of its maximum that it has come to.
     fn mark(&self) -> Option<Mark> {
-        let max = self.spec.max?;
-        let share = |percent: u128| u128::from(self.total().0) * 100 >= u128::from(max.0) * percent;
-        match self.total() {
+        let (max, spent) = (self.spec.max?, self.total());
+        let share = |percent: u128| u128::from(spent.0) * 100 >= u128::from(max.0) * percent;
+        // Nearly always: it is asked of every call that ends.
+        if !share(85) {
+            return None;
+        }
+        match spent {
             spent if spent >= max => Some(Mark::Spent),
             _ if share(95) => Some(Mark::VeryLittle),
-            _ if share(85) => Some(Mark::Little),
-            _ => None,
+            _ => Some(Mark::Little),
         }
     }
 
@@ -517,14 +562,17 @@ impl Budget {
     }
 
     /// The marks it has come to and that were not told.
-    fn reach(&mut self) -> impl Iterator<Item = Reached> + use<> {
-        let is_soft = self.is_soft();
+    fn reach(&mut self, reached: &mut Vec<Reached>) {
+        let (is_soft, mark) = (self.is_soft(), self.mark());
+        if !is_soft && mark.is_none() {
+            return;
+        }
         let soft = (is_soft && !std::mem::replace(&mut self.told_soft, true)).then_some(Mark::Soft);
-        let mark = self.mark().filter(|mark| self.told.is_none_or(|told| told < *mark));
+        let mark = mark.filter(|mark| self.told.is_none_or(|told| told < *mark));
         self.told = mark.or(self.told);
-        let budget = soft.or(mark).map(|_| self.report());
-        let reached = soft.into_iter().chain(mark);
-        reached.filter_map(move |mark| Some(Reached { mark, budget: budget.clone()? }))
+        for mark in soft.into_iter().chain(mark) {
+            reached.push(Reached { mark, budget: self.report() });
+        }
     }
 
     fn report(&self) -> BudgetReport {

@@ -313,7 +313,7 @@ pub struct Deployment {
 }
 
 /// What a budget does with a call of which nobody knows what it costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnknownPrice {
     /// It is not made.
     Refuse,
@@ -326,8 +326,8 @@ pub enum UnknownPrice {
 impl Deployment {
     /// The prices that budgets count by.
     #[must_use]
-    pub const fn charged_prices(&self) -> Option<Prices> {
-        match (self.prices, self.unknown_price) {
+    pub const fn charged_prices(&self) -> Option<&Prices> {
+        match (&self.prices, &self.unknown_price) {
             (Some(prices), _) | (None, UnknownPrice::Assume(prices)) => Some(prices),
             (None, UnknownPrice::Refuse | UnknownPrice::Allow) => None,
         }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::chat::{ChatRequest, Chunk, Reply, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::limits::Told;
+use crate::money::NanoUsd;
 
 mod anthropic;
 mod bedrock;
@@ -418,17 +419,21 @@ pub trait StreamEncoder: Send {
     /// Appends what `chunk` is in this API; may be nothing.
     fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut);
 
-    /// Appends a sign of life, which says nothing: something is still being waited for.
+    /// Appends a sign of life, which says nothing: something is still being waited for. No blank line follows: to clients that do
+    /// not keep to the letter (openai-go before March 2026) it is an event without data, which they cannot read.
     fn alive(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(b": waiting\n\n");
+        out.extend_from_slice(b": waiting\n");
     }
 
     /// Appends a remark that clients pass over: something that headers would have told.
     fn remark(&mut self, text: &str, out: &mut BytesMut) {
         out.extend_from_slice(b": ");
         out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(b"\n\n");
+        out.extend_from_slice(b"\n");
     }
+
+    /// What the whole reply costs; told with the API's ending. Called once at most, right before [`StreamEncoder::end`].
+    fn cost(&mut self, cost: NanoUsd);
 
     /// Appends the API's ending. Called once, after the last chunk of a whole reply.
     fn end(&mut self, out: &mut BytesMut);

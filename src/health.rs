@@ -208,6 +208,12 @@ impl Health {
         Some((state.rule.account?, state.account.as_deref()?.open()?))
     }
 
+    /// The account of its credential.
+    #[must_use]
+    pub fn account(&self) -> Option<AccountId> {
+        self.lock().rule.account
+    }
+
     /// The account's breaker is as it was before a restart, if it is the same account still: another credential may be taken.
     pub fn restore_account(&self, of: AccountId, open: OpenBreaker) {
         let state = self.lock();

@@ -112,6 +112,15 @@ impl LimitSpec {
         self
     }
 
+    /// Another window with these limits, where there are any: requests and tokens of every 24 hours.
+    #[must_use]
+    pub fn daily(requests: Option<u64>, tokens: Option<u64>) -> Vec<(Duration, PerDimension<Option<u64>>)> {
+        let mut limits = PerDimension::default();
+        limits[Dimension::Requests] = requests;
+        limits[Dimension::Tokens] = tokens;
+        requests.or(tokens).map(|_| (Duration::from_hours(24), limits)).into_iter().collect()
+    }
+
     /// The lower of both limits in each dimension: several deployments share them. Windows that only the other has are added; the
     /// longer first window and the smaller margin hold.
     pub fn lower(&mut self, other: &Self) {
@@ -353,6 +362,22 @@ impl Limits {
     /// The head of the provider's response arrived: from here one window runs at the latest. A second call changes nothing.
     pub fn response_head(&self, now: Moment, reservation: &Reservation) {
         self.lock().counted(now, reservation.entries, Counted::Already);
+    }
+
+    /// [`Limits::sent`] of all that one request holds, under one lock.
+    pub fn sent_together(&self, now: Moment, reservations: &[ReservationHandle], by: Moment) {
+        let mut state = self.lock();
+        for reservation in reservations {
+            state.counted(now, reservation.entries, Counted::By(by));
+        }
+    }
+
+    /// [`Limits::response_head`] of all that one request holds, under one lock.
+    pub fn response_heads(&self, now: Moment, reservations: &[&Reservation]) {
+        let mut state = self.lock();
+        for reservation in reservations {
+            state.counted(now, reservation.entries, Counted::Already);
+        }
     }
 
     /// Ends a reservation with what was really used; it counts where the reservation stood.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,12 +110,35 @@ impl Price {
 }
 
 /// What a deployment charges. A cached price that is unknown falls back to the input price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prices {
     /// What holds for a prompt of any length, or for one that is not long.
     pub base: Rates,
-    /// What holds for the whole of a request whose input is longer than so many tokens.
-    pub long: Option<(u64, Rates)>,
+    /// What holds for longer ones.
+    pub long: Steps,
+    /// What the provider charges where it is asked through a batch API of its own, which nothing is here: told, and never reckoned with.
+    pub batch: Option<Arc<(Rates, Steps)>>,
+}
+
+/// Prices by the length of the prompt: each holds for the whole of a request whose input is longer than so many tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Steps(Option<Arc<[(u64, Rates)]>>);
+
+impl Steps {
+    /// None: one price for all lengths.
+    pub const NONE: Self = Self(None);
+
+    /// These, in any order.
+    #[must_use]
+    pub fn of(mut steps: Vec<(u64, Rates)>) -> Self {
+        steps.sort_by_key(|(above, _)| *above);
+        Self((!steps.is_empty()).then(|| steps.into()))
+    }
+
+    /// From the shortest prompts to the longest.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &(u64, Rates)> {
+        self.0.iter().flat_map(|steps| steps.iter())
+    }
 }
 
 /// The price of each kind of token.
@@ -155,16 +179,13 @@ impl Prices {
     /// The same prices whatever the prompt's length, with none for cached tokens.
     #[must_use]
     pub const fn flat(input: Price, output: Price) -> Self {
-        Self { base: Rates { input, output, cache_read: None, cache_write: None }, long: None }
+        Self { base: Rates { input, output, cache_read: None, cache_write: None }, long: Steps::NONE, batch: None }
     }
 
     /// What holds for a prompt of so many tokens.
     #[must_use]
     pub fn at(&self, input_tokens: u64) -> &Rates {
-        match &self.long {
-            Some((above, rates)) if input_tokens > *above => rates,
-            _ => &self.base,
-        }
+        self.long.iter().rev().find(|(above, _)| input_tokens > *above).map_or(&self.base, |(_, rates)| rates)
     }
 
     /// What a request costs of which nothing is cached.
@@ -208,7 +229,7 @@ mod tests {
         fn a_bill_is_within_a_hundredth_of_the_exact_one(
             tokens in (1u64..400_000, 0u64..400_000, 0u64..400_000, 0u64..100_000),
             usd in (1e-8..2e-4f64, 1e-8..2e-4f64, 1e-9..2e-4f64, 1e-8..2e-4f64),
-            above in proptest::option::of(1_000u64..400_000),
+            steps in proptest::collection::btree_set(1_000u64..400_000, 0..4),
         ) {
             let (fresh, read, written, output) = tokens;
             let price = |usd| Price::from_usd_per_token(usd).unwrap();
@@ -219,7 +240,9 @@ mod tests {
                 cache_write: Some(price(usd.3 * factor)),
             };
             let input_tokens = fresh + read + written;
-            let prices = Prices { base: rates(1.0), long: above.map(|above| (above, rates(2.0))) };
+            let factors = [2.0, 1.5, 4.0];
+            let long = steps.iter().copied().zip(factors.map(rates)).rev().collect();
+            let prices = Prices { base: rates(1.0), long: Steps::of(long), batch: None };
             let usage = Usage {
                 input_tokens,
                 cache_read_tokens: read,
@@ -228,7 +251,8 @@ mod tests {
                 reasoning_tokens: output / 2,
                 ..Usage::default()
             };
-            let factor = if above.is_some_and(|above| input_tokens > above) { 2.0 } else { 1.0 };
+            let passed = steps.iter().filter(|above| input_tokens > **above).count();
+            let factor = passed.checked_sub(1).map_or(1.0, |last| factors[last]);
             let exact = factor
                 * (fresh as f64 * usd.0 + output as f64 * usd.1 + read as f64 * usd.2 + written as f64 * usd.3);
             let billed = prices.cost(&usage).as_usd();

@@ -48,7 +48,7 @@ use driver::Driver;
 use money::{Money, MoneyLink};
 
 /// How often whoever waits looks for what others gave back.
-const RECHECK: Duration = Duration::from_millis(200);
+pub(crate) const RECHECK: Duration = Duration::from_millis(200);
 /// How long a start waits for the server's first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// How long an end waits until the last part is told.
@@ -244,6 +244,16 @@ impl LimitStore for SharedLimits {
 
     fn response_head(&self, now: Moment, reservation: &Reservation) {
         self.local.response_head(now, reservation);
+        self.link.dirty.notify_one();
+    }
+
+    fn sent_together(&self, now: Moment, reservations: &[ReservationHandle], by: Moment) {
+        self.local.sent_together(now, reservations, by);
+        self.link.dirty.notify_one();
+    }
+
+    fn response_heads(&self, now: Moment, reservations: &[&Reservation]) {
+        self.local.response_heads(now, reservations);
         self.link.dirty.notify_one();
     }
 

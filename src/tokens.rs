@@ -86,9 +86,17 @@ pub fn count(request: &ChatRequest, model: &str) -> Count {
     if let Some(tokens) = request.input_tokens {
         return Count { tokens, exact: true };
     }
+    #[cfg(test)]
+    COUNTED.set(COUNTED.get() + 1);
     let mut counter = Counter { encoding: Encoding::of(model), tokens: 0, exact: true };
     walk(request, &mut counter);
     Count { tokens: counter.tokens, exact: counter.exact && counter.encoding.is_some() }
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// How many requests were counted on this thread.
+    pub(crate) static COUNTED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// Tokens of one text under the encoding of `model`. Loads the encoding if need be.

@@ -99,6 +99,14 @@ pub struct Allowance {
     pub rpm: Option<u64>,
     /// Tokens a minute.
     pub tpm: Option<u64>,
+    /// Input tokens a minute.
+    pub itpm: Option<u64>,
+    /// Output tokens a minute.
+    pub otpm: Option<u64>,
+    /// Requests a day.
+    pub rpd: Option<u64>,
+    /// Tokens a day.
+    pub tpd: Option<u64>,
     /// Requests at once.
     pub max_parallel: Option<u64>,
     /// What may be spent.
@@ -113,14 +121,30 @@ impl Allowance {
     /// Its limits, where it has any.
     #[must_use]
     pub fn limits(&self) -> Option<LimitSpec> {
-        let Self { rpm, tpm, max_parallel, .. } = *self;
-        let any = rpm.or(tpm).or(max_parallel).is_some();
-        any.then(|| {
-            LimitSpec::default()
-                .with(Dimension::Requests, rpm)
-                .with(Dimension::Tokens, tpm)
-                .with(Dimension::InFlight, max_parallel)
-        })
+        let minute = LimitSpec::default()
+            .with(Dimension::Requests, self.rpm)
+            .with(Dimension::Tokens, self.tpm)
+            .with(Dimension::InputTokens, self.itpm)
+            .with(Dimension::OutputTokens, self.otpm)
+            .with(Dimension::InFlight, self.max_parallel);
+        let spec = LimitSpec { others: LimitSpec::daily(self.rpd, self.tpd), ..minute };
+        spec.limits_anything().then_some(spec)
+    }
+
+    /// What has these limits, and no budget.
+    #[must_use]
+    pub fn of_limits(spec: &LimitSpec) -> Self {
+        let day = |dimension| spec.others.first().and_then(|(_, limits)| limits[dimension]);
+        Self {
+            rpm: spec.limits[Dimension::Requests],
+            tpm: spec.limits[Dimension::Tokens],
+            itpm: spec.limits[Dimension::InputTokens],
+            otpm: spec.limits[Dimension::OutputTokens],
+            rpd: day(Dimension::Requests),
+            tpd: day(Dimension::Tokens),
+            max_parallel: spec.limits[Dimension::InFlight],
+            ..Self::default()
+        }
     }
 
     /// Its budget, where it has one or one that is only told.
@@ -289,11 +313,30 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_a_minute_and_of_a_day_are_told_as_they_were_given() {
+        let of = |rpd, itpm| Allowance { rpd, itpm, ..Allowance::default() };
+        assert_eq!(of(None, None).limits(), None);
+        for allowance in [of(Some(7), None), of(None, Some(9)), of(Some(7), Some(9))] {
+            let spec = allowance.limits().unwrap();
+            assert_eq!(
+                spec.others.len(),
+                usize::from(allowance.rpd.is_some()),
+                "a day is only looked at where it is limited"
+            );
+            assert_eq!(Allowance::of_limits(&spec), allowance);
+        }
+    }
+
+    #[test]
     fn a_key_is_read_as_it_was_kept() {
         let mut key = VirtualKey::new(KeyHash::of("sk-x"), String::new(), Moment::from_millis(7));
         key.allowance.period = Period::parse("30d");
         key.allowance.max_budget = Some(NanoUsd(5));
         let text = serde_json::to_string(&key).unwrap();
+        assert_eq!(serde_json::from_str::<VirtualKey>(&text).unwrap(), key);
+        // As an older version kept it.
+        let text = text.replace(r#""itpm":null,"otpm":null,"rpd":null,"tpd":null,"#, "");
+        assert!(!text.contains("itpm"), "{text}");
         assert_eq!(serde_json::from_str::<VirtualKey>(&text).unwrap(), key);
     }
 }

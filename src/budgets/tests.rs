@@ -65,12 +65,62 @@ fn other_numbers_leave_what_is_spent_and_another_period_is_read_from_the_ledger(
     let again = budgets.set(NOW, &key("a"), &[of(200, "1h")]);
     assert_eq!((&again, budgets.report(NOW, ids[0]).unwrap().spent), (&ids, NanoUsd(7)));
     let daily = budgets.set(NOW + Duration::from_hours(2), &key("a"), &[of(200, "1d")]);
-    assert_ne!(daily, ids);
     assert_eq!(budgets.report(NOW, daily[0]).unwrap().spent, NanoUsd(7));
     assert_eq!(asked.load(Ordering::Relaxed), NOW.as_millis());
     let set = BudgetSpec { counted: Some((NOW + Duration::from_hours(3), NanoUsd(90))), ..of(200, "1d") };
     let same = budgets.set(NOW + Duration::from_hours(3), &key("a"), &[set]);
     assert_eq!((&same, budgets.report(NOW, same[0]).unwrap().spent), (&daily, NanoUsd(97)));
+}
+
+#[test]
+fn a_changed_budget_holds_what_calls_under_way_hold_and_counts_what_they_come_to_once() {
+    let changes = [
+        [of(200, "1h"), of(500, "30d")],
+        [of(200, "1d"), of(500, "30d")],
+        [of(200, "30d"), of(500, "1h")],
+        [of(200, ""), of(500, "1d")],
+        [BudgetSpec { counted: Some((NOW, NanoUsd(0))), ..of(200, "1h") }, of(500, "30d")],
+    ];
+    for specs in changes {
+        let budgets = Budgets::default();
+        let ids = budgets.set(NOW, &key("a"), &[of(100, "1h"), of(500, "30d")]);
+        // The ledger has what ended before, and not what is under way.
+        budgets.read_from(Box::new(|_, _| Some(NanoUsd(30))));
+        let hold = budgets.hold(NOW, &ids, NanoUsd(60)).unwrap();
+        let after = budgets.set(NOW, &key("a"), &specs);
+        let [mut before_ids, mut after_ids] = [ids.clone(), after.clone()];
+        (before_ids.sort_unstable(), after_ids.sort_unstable());
+        assert_eq!(before_ids, after_ids, "{specs:?}");
+        let told = |id: &BudgetId| {
+            let report = budgets.report(NOW, *id).unwrap();
+            (report.max, report.spent, report.held)
+        };
+        let all = |spent, held| {
+            after.iter().zip(&specs).all(|(id, spec)| told(id) == (spec.max, NanoUsd(spent), NanoUsd(held)))
+        };
+        assert!(all(30, 60), "{specs:?}: {:?}", after.iter().map(told).collect::<Vec<_>>());
+        assert!(
+            budgets.short(NOW, &after, NanoUsd(111)).is_some_and(|short| short.may_wait()),
+            "what is held is not free"
+        );
+        let _ = budgets.settle(NOW, NOW, hold, NanoUsd(45));
+        assert!(all(75, 0), "{specs:?}: {:?}", after.iter().map(told).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn of_a_budget_less_what_is_held_is_held_of_those_that_are_left() {
+    let budgets = Budgets::default();
+    let ids = budgets.set(NOW, &key("a"), &[of(100, "1h"), of(500, "30d")]);
+    let hold = budgets.hold(NOW, &ids, NanoUsd(60)).unwrap();
+    let left = budgets.set(NOW, &key("a"), &[of(400, "30d")]);
+    assert_eq!((left[0], budgets.report(NOW, ids[0])), (ids[1], None));
+    let more = budgets.set(NOW, &key("a"), &[of(50, "1d"), of(400, "30d")]);
+    let held = |id: &BudgetId| budgets.report(NOW, *id).unwrap().held;
+    assert_eq!(more.iter().map(held).collect::<Vec<_>>(), [NanoUsd(0), NanoUsd(60)]);
+    let _ = budgets.settle(NOW, NOW, hold, NanoUsd(45));
+    let spent = |id: &BudgetId| budgets.report(NOW, *id).unwrap().spent;
+    assert_eq!(more.iter().map(spent).collect::<Vec<_>>(), [NanoUsd(0), NanoUsd(45)]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of these, spent on reasoning.
     pub reasoning_tokens: u64,
-    /// What it costs, where the gateway knows it and says so: the last event of a stream.
+    /// What the reply costs, where the gateway knows it and a stream's last events say so.
     #[serde(skip)]
     pub cost: Option<NanoUsd>,
     /// Fields without a canonical meaning, in the dialect of the reply they came with.

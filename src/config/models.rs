@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::catalog::{Capability, Support, Supports};
-use crate::money::{Price, Prices, Rates};
+use crate::money::{Price, Prices, Rates, Steps};
 
 /// What is known of one model.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -24,9 +24,12 @@ pub(super) struct Model {
     cache_read: Option<f64>,
     #[serde(default)]
     cache_write: Option<f64>,
-    /// What a long prompt costs, where it costs more.
+    /// What longer prompts cost, where they cost more.
     #[serde(default)]
-    above: Option<Above>,
+    above: Vec<Above>,
+    /// What its maker's batch API costs.
+    #[serde(default)]
+    batch: Option<Batch>,
     #[serde(default)]
     pub(super) max_input: Option<u32>,
     #[serde(default)]
@@ -50,6 +53,26 @@ struct Above {
     cache_read: Option<f64>,
     #[serde(default)]
     cache_write: Option<f64>,
+}
+
+/// Prices of a maker's batch API.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    input: f64,
+    output: f64,
+    #[serde(default)]
+    cache_read: Option<f64>,
+    #[serde(default)]
+    cache_write: Option<f64>,
+    #[serde(default)]
+    above: Vec<Above>,
+}
+
+fn steps(above: &[Above]) -> Option<Steps> {
+    let step =
+        |above: &Above| Some((above.tokens, rates(above.input, above.output, above.cache_read, above.cache_write)?));
+    above.iter().map(step).collect::<Option<Vec<_>>>().map(Steps::of)
 }
 
 fn rates(input: f64, output: f64, cache_read: Option<f64>, cache_write: Option<f64>) -> Option<Rates> {
@@ -80,11 +103,14 @@ impl Model {
     /// Its prices; `None` where a number of the table is none a price can be.
     pub(super) fn prices(&self) -> Option<Prices> {
         let base = rates(self.input, self.output, self.cache_read, self.cache_write)?;
-        let long = match &self.above {
-            Some(above) => Some((above.tokens, rates(above.input, above.output, above.cache_read, above.cache_write)?)),
+        let batch = match &self.batch {
+            Some(batch) => {
+                let base = rates(batch.input, batch.output, batch.cache_read, batch.cache_write)?;
+                Some((base, steps(&batch.above)?).into())
+            }
             None => None,
         };
-        Some(Prices { base, long })
+        Some(Prices { base, long: steps(&self.above)?, batch })
     }
 }
 
@@ -166,14 +192,19 @@ mod tests {
             let prices = row.prices().unwrap_or_else(|| panic!("prices of {name}"));
             // Embeddings have no output.
             assert!(row.output >= row.input || row.output == 0.0, "output is cheaper than input: {name}");
-            for rates in std::iter::once(prices.base).chain(prices.long.map(|(_, rates)| rates)) {
+            for rates in std::iter::once(&prices.base).chain(prices.long.iter().map(|(_, rates)| rates)) {
                 assert!(
                     rates.cache_read.is_none_or(|price| price <= rates.input),
                     "reading a cache costs more: {name}"
                 );
             }
-            let dearer = prices.long.is_none_or(|(above, long)| above >= 32_000 && long.input >= prices.base.input);
-            assert!(dearer, "a long prompt costs less: {name}");
+            let shorter = std::iter::once(&prices.base).chain(prices.long.iter().map(|(_, rates)| rates));
+            let dearer =
+                |(before, (above, long)): (&Rates, &(u64, Rates))| *above >= 32_000 && long.input >= before.input;
+            assert!(shorter.zip(prices.long.iter()).all(dearer), "a long prompt costs less: {name}");
+            let cheaper =
+                |(rates, _): &(Rates, Steps)| rates.input <= prices.base.input && rates.output <= prices.base.output;
+            assert!(prices.batch.as_deref().is_none_or(cheaper), "a batch costs more: {name}");
             assert!(row.max_input.is_none_or(|tokens| tokens >= 100), "context of {name}");
             assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
             assert!(seen.insert(name.clone()), "twice: {name}");
@@ -200,6 +231,27 @@ mod tests {
                 assert!(of_provider(provider, model).is_some(), "{provider}/{model}");
             }
         }
+    }
+
+    #[test]
+    fn steps_and_batches_are_those_of_the_vendors() {
+        let of = |name: &str| named(name).and_then(Model::prices).unwrap_or_else(|| panic!("{name}"));
+        let per_million = |price: Price| price.0 / 1_000_000;
+        // dashscope.console.aliyun.com: up to 32k, 128k, 256k and 1M tokens.
+        let qwen = of("dashscope/qwen3-coder-plus");
+        let input = [1, 32_001, 128_001, 256_001].map(|tokens| per_million(qwen.at(tokens).input));
+        assert_eq!(input, [1_000, 1_800, 3_000, 6_000]);
+        let gemini = of("gemini/gemini-2.5-pro");
+        assert_eq!(gemini.at(200_001).cache_read.map(per_million), Some(250));
+        let (batch, long) = gemini.batch.as_deref().expect("half price");
+        assert_eq!((per_million(batch.input), per_million(batch.output)), (625, 5_000));
+        assert_eq!(
+            long.iter().map(|(above, rates)| (*above, per_million(rates.input))).collect::<Vec<_>>(),
+            [(200_000, 1_250)]
+        );
+        assert!(
+            named("anthropic/claude-haiku-4-5").and_then(Model::prices).is_some_and(|prices| prices.batch.is_some())
+        );
     }
 
     #[test]

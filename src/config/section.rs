@@ -267,6 +267,17 @@ impl<'r, 'e> Section<'r, 'e> {
         self.reader().ranged(node, key, "a number from 0", |number| number.is_finite() && number >= 0.0)
     }
 
+    /// The numbers from 0 whose keys begin so, each with what follows the beginning: keys of which there is no list. The table grades them.
+    pub(super) fn amounts(&self, beginning: &str) -> Vec<(&'r str, f64)> {
+        let reader = self.reader();
+        let amount = |entry: &'r Entry| {
+            let ending = entry.key.strip_prefix(beginning).filter(|_| !matches!(entry.node.value, Value::Null))?;
+            let fits = |number: f64| number.is_finite() && number >= 0.0;
+            Some((ending, reader.ranged(&entry.node, &entry.key, "a number from 0", fits)?))
+        };
+        self.places.entries.iter().filter_map(amount).collect()
+    }
+
     /// A share: 0 to 1, both ends included.
     pub(super) fn share(&mut self, key: &'static str) -> Option<f64> {
         let node = self.get(key, Kind::Share)?;

@@ -5,6 +5,7 @@
 //! `resolve`.
 
 mod allowance;
+mod costs;
 mod counting;
 mod credential;
 mod failures;
@@ -24,11 +25,12 @@ mod simulated;
 mod witgate;
 
 pub(super) use allowance::Named;
+pub(super) use costs::{Costs, Given};
 pub(super) use counting::CountingKeys;
 pub(super) use failures::{FallbackEntry, FallbackLists, TargetEntry};
 pub(super) use general_settings::GeneralSettings;
 pub(super) use judges::JudgeEntry;
-pub(super) use litellm_params::{Costs, LitellmParams, header};
+pub(super) use litellm_params::{LitellmParams, header};
 pub(super) use litellm_settings::LitellmSettings;
 pub(super) use model_info::ModelInfo;
 pub(super) use model_list::ModelEntry;

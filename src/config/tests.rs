@@ -11,7 +11,7 @@ use crate::budgets::BudgetSpec;
 use crate::catalog::{Deployment, FailureRules, Identity, IdentityToken, Origin, RoleProof, RollOut, WhenNone};
 use crate::failover::{ByClass, Target};
 use crate::limits::LimitSpec;
-use crate::money::Price;
+use crate::money::{Price, Rates};
 use crate::signal::Grants;
 
 /// The environment of every test.
@@ -139,6 +139,13 @@ fn describe_payers(payers: &PayerSettings, out: &mut String) {
     let tags = payers.tags.iter().map(|(name, one)| payer(format!("tag {name}"), &one.budgets));
     let groups = payers.groups.iter().map(|(name, one)| payer(format!("group {name}"), &one.budgets));
     let providers = payers.providers.iter().map(|(name, budgets)| payer(format!("provider {name}"), budgets));
+    let limited = payers.teams.iter().map(|(name, team)| (format!("team {name}"), &team.payer));
+    let limited = limited.chain(payers.tags.iter().map(|(name, one)| (format!("tag {name}"), one)));
+    for (name, one) in limited.chain(payers.groups.iter().map(|(name, one)| (format!("group {name}"), one))) {
+        if let Some(spec) = &one.limits {
+            writeln!(out, "{name} may use {:?}, {:?}", spec.limits, spec.others).unwrap();
+        }
+    }
     for line in global.into_iter().chain(teams).chain(tags).chain(groups).chain(providers) {
         writeln!(out, "{line}").unwrap();
     }
@@ -170,7 +177,7 @@ fn describe_deployment(one: &Deployment) -> String {
     if let Some(wildcard) = &one.wildcard {
         write!(out, "\n    {wildcard:?}").unwrap();
     }
-    if let Some(prices) = one.prices {
+    if let Some(prices) = &one.prices {
         let usd = |price: Price| price.as_usd_per_million();
         let cached = (prices.base.cache_read.map(usd), prices.base.cache_write.map(usd));
         write!(
@@ -180,6 +187,24 @@ fn describe_deployment(one: &Deployment) -> String {
             usd(prices.base.output)
         )
         .unwrap();
+        let told = |rates: &Rates| {
+            format!(
+                "{}/{}/{:?}/{:?}",
+                usd(rates.input),
+                usd(rates.output),
+                rates.cache_read.map(usd),
+                rates.cache_write.map(usd)
+            )
+        };
+        for (above, rates) in prices.long.iter() {
+            write!(out, "\n      above {above}: {}", told(rates)).unwrap();
+        }
+        if let Some((rates, long)) = prices.batch.as_deref() {
+            write!(out, "\n      in batches: {}", told(rates)).unwrap();
+            for (above, rates) in long.iter() {
+                write!(out, ", above {above}: {}", told(rates)).unwrap();
+            }
+        }
     }
     write!(out, "\n    window {:?}, output {:?}, {:?}", one.context_window, one.max_output_tokens, one.timeouts)
         .unwrap();

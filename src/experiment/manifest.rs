@@ -72,7 +72,7 @@ pub(super) fn manifest(
 
 /// A deployment as it is cited: never its credential, nor its address.
 fn about(deployment: &Deployment, on: Moment) -> Value {
-    let rates = deployment.prices.map(|prices| prices.base);
+    let rates = deployment.prices.as_ref().map(|prices| prices.base);
     json!({
         "deployment": deployment.id,
         "provider": deployment.provider,

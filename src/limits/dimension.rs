@@ -97,12 +97,19 @@ impl Amount {
         self
     }
 
-    /// The other part.
+    /// Takes the other part of an amount away.
     #[inline]
-    pub(super) fn under_way(self) -> Self {
-        let mut part = Self::default();
-        part[Dimension::InFlight] = self[Dimension::InFlight];
-        part
+    pub(super) fn less_under_way(&mut self, held: &Self) {
+        let under_way = &mut self[Dimension::InFlight];
+        *under_way = under_way.saturating_sub(held[Dimension::InFlight]);
+    }
+
+    /// Puts another amount in the place of one.
+    #[inline]
+    pub(super) fn replace(&mut self, held: &Self, actual: &Self) {
+        for (own, (held, actual)) in self.0.iter_mut().zip(held.0.iter().zip(&actual.0)) {
+            *own = own.saturating_sub(*held).saturating_add(*actual);
+        }
     }
 
     /// Whether it is at least as much in every dimension.

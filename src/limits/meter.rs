@@ -232,13 +232,12 @@ impl Meter {
     /// Moves a held amount to where it counts.
     pub(super) fn stamp(&mut self, now: Moment, counted: Counted, placement: Placement, held: &Amount) -> Placement {
         self.window.advance(now);
-        let held = held.windowed();
         let at = match counted {
             Counted::By(at) => at,
             Counted::Already => now,
         };
         match placement {
-            Placement::Open => self.open = self.open.minus(&held),
+            Placement::Open => self.open = self.open.minus(&held.windowed()),
             Placement::At(slice) => {
                 let moves = match counted {
                     Counted::By(at) => self.window.is_after(at, slice),
@@ -247,29 +246,29 @@ impl Meter {
                 if !moves {
                     return placement;
                 }
-                self.window.edit(slice, &held, &Amount::default());
+                self.window.edit(slice, &held.windowed(), &Amount::default());
             }
             // It expired, and is sent again: a request that takes longer than its window.
             Placement::Gone if counted == Counted::Already => return Placement::Gone,
             Placement::Gone => {}
         }
-        self.window.add(at, &held)
+        self.window.add(at, &held.windowed())
     }
 
     pub(super) fn end(&mut self, now: Moment, placement: Placement, held: &Amount, actual: &Amount) {
         self.window.advance(now);
         let actual = actual.windowed();
         match placement {
-            Placement::Gone => self.open = self.open.minus(&held.under_way()),
+            Placement::Gone => self.open.less_under_way(held),
             Placement::At(slice) if self.window.is_ahead(slice) => {
-                self.open = self.open.minus(&held.under_way());
+                self.open.less_under_way(held);
                 self.window.edit(slice, &held.windowed(), &Amount::default());
                 if !actual.is_nothing() {
                     self.window.add(now, &actual);
                 }
             }
             Placement::At(slice) => {
-                self.open = self.open.minus(&held.under_way());
+                self.open.less_under_way(held);
                 self.window.edit(slice, &held.windowed(), &actual);
             }
             Placement::Open => {

@@ -93,13 +93,14 @@ impl Reservations {
         }
     }
 
-    /// Ends a reservation; every entry of it is handed out a last time.
-    pub(super) fn close(&mut self, entries: Entries, mut act: impl FnMut(Entry)) {
+    /// Ends a reservation; every entry of it is shown a last time.
+    pub(super) fn close(&mut self, entries: Entries, mut act: impl FnMut(&Entry)) {
         let mut at = self.first(entries);
         while let Some(place) = self.places.get_mut(at as usize) {
-            if let Some(entry) = place.entry.take() {
+            if let Some(entry) = &place.entry {
                 act(entry);
             }
+            place.entry = None;
             place.generation = place.generation.wrapping_add(1);
             let next = std::mem::replace(&mut place.next, self.free);
             self.free = at;

@@ -80,6 +80,20 @@ pub trait LimitStore: Send + Sync {
     /// The head of the provider's response arrived: from here one window runs at the latest.
     fn response_head(&self, now: Moment, reservation: &Reservation);
 
+    /// As [`LimitStore::sent`], of all that one request holds.
+    fn sent_together(&self, now: Moment, reservations: &[ReservationHandle], by: Moment) {
+        for reservation in reservations {
+            self.sent(now, *reservation, by);
+        }
+    }
+
+    /// As [`LimitStore::response_head`], of all that one request holds.
+    fn response_heads(&self, now: Moment, reservations: &[&Reservation]) {
+        for reservation in reservations {
+            self.response_head(now, reservation);
+        }
+    }
+
     /// Ends a reservation with what was really used.
     fn settle(&self, now: Moment, reservation: Reservation, actual: Demand);
 
@@ -125,6 +139,14 @@ impl LimitStore for Limits {
 
     fn response_head(&self, now: Moment, reservation: &Reservation) {
         Self::response_head(self, now, reservation);
+    }
+
+    fn sent_together(&self, now: Moment, reservations: &[ReservationHandle], by: Moment) {
+        Self::sent_together(self, now, reservations, by);
+    }
+
+    fn response_heads(&self, now: Moment, reservations: &[&Reservation]) {
+        Self::response_heads(self, now, reservations);
     }
 
     fn settle(&self, now: Moment, reservation: Reservation, actual: Demand) {

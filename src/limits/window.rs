@@ -184,21 +184,39 @@ impl Window {
     }
 
     fn insert(&mut self, number: u64, amount: &Amount) {
-        let place = self.slices.partition_point(|(other, _)| *other < number);
-        match self.slices.get_mut(place) {
-            Some((other, held)) if *other == number => *held = held.plus(amount),
-            _ => self.slices.insert(place, (number, *amount)),
+        match self.slices.back_mut() {
+            // Nearly everything is counted in the youngest slice: it is not looked for among the others.
+            Some((youngest, held)) if *youngest == number => *held = held.plus(amount),
+            Some((youngest, _)) if *youngest > number => self.insert_among(number, amount),
+            _ => self.slices.push_back((number, *amount)),
         }
         self.total = self.total.plus(amount);
         self.level();
     }
 
+    fn insert_among(&mut self, number: u64, amount: &Amount) {
+        let place = self.slices.partition_point(|(other, _)| *other < number);
+        match self.slices.get_mut(place) {
+            Some((other, held)) if *other == number => *held = held.plus(amount),
+            _ => self.slices.insert(place, (number, *amount)),
+        }
+    }
+
+    /// Where a slice stands; the youngest ones are found first.
+    fn place(&self, slice: u64) -> Option<usize> {
+        let last = self.slices.len().checked_sub(1)?;
+        if self.slices[last].0 == slice {
+            return Some(last);
+        }
+        self.slices.binary_search_by_key(&slice, |(number, _)| *number).ok()
+    }
+
     /// Replaces an amount in the slice it was added to, unless that counts no more.
     pub(super) fn edit(&mut self, slice: u64, held: &Amount, actual: &Amount) {
-        let Ok(place) = self.slices.binary_search_by_key(&slice, |(number, _)| *number) else { return };
+        let Some(place) = self.place(slice) else { return };
         let Some((_, amount)) = self.slices.get_mut(place) else { return };
-        *amount = amount.minus(held).plus(actual);
-        self.total = self.total.minus(held).plus(actual);
+        amount.replace(held, actual);
+        self.total.replace(held, actual);
         self.level();
     }
 

@@ -42,9 +42,9 @@ pub struct News {
 /// The limits of one scope as metrics tell them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LimitReport {
-    /// The first window's length.
+    /// The window's length.
     pub window: Duration,
-    /// What is held and was counted in the first window.
+    /// What is held and was counted in it.
     pub used: PerDimension<u64>,
     /// The configured limits, margin applied.
     pub configured: PerDimension<Option<u64>>,
@@ -97,11 +97,25 @@ impl Limits {
     pub fn report(&self, now: Moment, scope: ScopeId) -> LimitReport {
         let mut state = self.lock();
         let meter = state.scope(scope).and_then(|usage| usage.meters().next());
-        meter.map_or_else(LimitReport::default, |meter| LimitReport {
-            window: meter.length(),
-            used: meter.used(now),
-            configured: PerDimension::from_fn(|dimension| meter.configured().limit(dimension)),
-            limits: PerDimension::from_fn(|dimension| meter.bounds().limit(dimension)),
-        })
+        meter.map_or_else(LimitReport::default, |meter| meter.told_limits(now))
+    }
+
+    /// The same of each of its windows, in the order of their configuration.
+    #[must_use]
+    pub fn reports(&self, now: Moment, scope: ScopeId) -> Vec<LimitReport> {
+        let mut state = self.lock();
+        let meters = state.scope(scope).into_iter().flat_map(|usage| usage.meters());
+        meters.map(|meter| meter.told_limits(now)).collect()
+    }
+}
+
+impl Meter {
+    fn told_limits(&mut self, now: Moment) -> LimitReport {
+        LimitReport {
+            window: self.length(),
+            used: self.used(now),
+            configured: PerDimension::from_fn(|dimension| self.configured().limit(dimension)),
+            limits: PerDimension::from_fn(|dimension| self.bounds().limit(dimension)),
+        }
     }
 }

@@ -94,9 +94,9 @@ impl AttemptGuard {
         }
     }
 
-    /// The provider's response head has come: it has counted the request by now.
-    pub(super) fn response_head(&self, gateway: &Gateway, now: Moment) {
-        gateway.limits.response_head(now, &self.reservation);
+    /// What was reserved for it.
+    pub(super) const fn held(&self) -> &Reservation {
+        &self.reservation
     }
 
     /// The first piece of the reply itself has come: a probe has shown what it was to show.
@@ -118,7 +118,7 @@ impl AttemptGuard {
         let config = &self.deployment.config;
         // A reply that only the parser does not take is the provider's whole reply: bad, but there.
         let unparsed = fault.is_some_and(|fault| fault.kind == FaultKind::Unparsed);
-        let outcome = self.progress.end(now, fault.filter(|_| !unparsed), config.prices);
+        let outcome = self.progress.end(now, fault.filter(|_| !unparsed), config.prices.as_ref());
         let lesson = Lesson { gateway, now, deployment: &self.deployment, estimate: &self.estimate };
         lesson.learn(&outcome);
         if outcome.billing.is_sent() {

@@ -11,12 +11,12 @@ use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::health::Admission;
 
 use super::admit::AdmissionControl;
-use super::estimate::Estimate;
+use super::estimate::{Counted, Estimate};
 use super::parser::{self, CallFailure, Unparsed};
 use super::{RequestContext, RequestGuard, Served, call, route, stream};
 
 /// Routes, reserves and calls until something of a reply is there or nothing is left to try. `elsewhere` says that another
-/// group takes over: then nobody waits for a breaker.
+/// group takes over: then nobody waits for a breaker, and what is counted here is left in `counted` for it.
 ///
 /// # Errors
 /// The last fault, as the client would read it.
@@ -24,9 +24,23 @@ pub(super) async fn within_group(
     guard: &mut RequestGuard,
     context: &mut RequestContext<'_>,
     elsewhere: bool,
+    counted: &mut Counted,
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {
-    let mut estimate = Estimate::of(&context.request);
-    let order = route::order(context, &mut estimate, guard).await?;
+    let mut estimate = Estimate::knowing(&context.request, counted);
+    let served = attempts(guard, context, elsewhere, &mut estimate).await;
+    if served.is_err() {
+        counted.keep(&context.request, &estimate);
+    }
+    served
+}
+
+async fn attempts(
+    guard: &mut RequestGuard,
+    context: &mut RequestContext<'_>,
+    elsewhere: bool,
+    estimate: &mut Estimate,
+) -> Result<Served<Box<stream::Begun>>, Refusal> {
+    let order = route::order(context, estimate, guard).await?;
     context.may_lose = order.len() == 1;
     let mut tries = Tries {
         order,
@@ -43,7 +57,7 @@ pub(super) async fn within_group(
             break;
         }
         let Tries { order, failed, .. } = &tries;
-        let mut admission = AdmissionControl { context, guard, order, failed, estimate: &mut estimate, elsewhere };
+        let mut admission = AdmissionControl { context, guard, order, failed, estimate, elsewhere };
         let index = match (admission.admit().await, &tries.last) {
             (Ok(index), _) => index,
             (Err(refusal), None) => return Err(refusal),
@@ -65,7 +79,7 @@ pub(super) async fn within_group(
                 };
                 tries.retries += 1;
                 parser::ask_again(context, messages);
-                estimate = Estimate::of(&context.request);
+                *estimate = Estimate::of(&context.request);
                 tries.failed.clone_from(&tries.barred);
                 unparsed = Some(complained);
             }

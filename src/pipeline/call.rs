@@ -81,7 +81,7 @@ pub(super) async fn call(
         guard.first_content();
         if let Some(progress) = guard.progress() {
             vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-            meta.bill = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
+            meta.bill = deployment.prices.as_ref().zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
             meta.cost = meta.bill.map(|bill| bill.total());
         }
         (meta.took, meta.overhead) = guard.times();
@@ -97,7 +97,7 @@ pub(super) async fn call(
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
         progress.truncated(reply.choices.iter().any(|choice| choice.finish == Some(FinishReason::Length)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-        meta.bill = deployment.prices.zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
+        meta.bill = deployment.prices.as_ref().zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
         // What was asked before, of a reply the parser did not take, is in it.
         meta.cost = meta.bill.map(|bill| bill.total() + before.unwrap_or_default());
     }

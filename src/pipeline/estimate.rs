@@ -9,7 +9,7 @@ use crate::catalog::Deployment;
 use crate::chat::ChatRequest;
 use crate::limits::{Demand, Dimension, Excess, OutputCounting};
 use crate::snapshot::DeploymentRuntime;
-use crate::tokens::{self, Count, Precision};
+use crate::tokens::{self, Count, Encoding, Precision};
 
 use super::{Gateway, RequestContext};
 
@@ -18,6 +18,42 @@ const UNKNOWN_OUTPUT: u64 = 4096;
 
 /// Bytes of a request from which counting takes so long (about 50 µs a KiB) that it is done beside.
 const LONG: u64 = 4 << 10;
+
+/// What was counted of requests: another group that is asked the same need not count it again.
+#[derive(Debug, Default)]
+pub(super) struct Counted(Vec<(Arc<ChatRequest>, ByEncoding)>);
+
+/// One body's tokens by each encoding, and by the fallback; those that were counted.
+type ByEncoding = [Option<Count>; 3];
+
+const fn place(encoding: Option<Encoding>) -> usize {
+    match encoding {
+        None => 0,
+        Some(Encoding::O200k) => 1,
+        Some(Encoding::Cl100k) => 2,
+    }
+}
+
+impl Counted {
+    /// What was counted of a request with the same words.
+    fn of(&mut self, request: &ChatRequest) -> Option<&mut ByEncoding> {
+        let same = |(other, _): &&mut (Arc<ChatRequest>, ByEncoding)| {
+            Arc::ptr_eq(&other.messages, &request.messages)
+                && other.tools == request.tools
+                && other.output == request.output
+                && other.input_tokens == request.input_tokens
+        };
+        self.0.iter_mut().find(same).map(|(_, counts)| counts)
+    }
+
+    /// Keeps what was counted of this one.
+    pub(super) fn keep(&mut self, request: &Arc<ChatRequest>, estimate: &Estimate) {
+        match self.of(request) {
+            Some(counts) => *counts = estimate.known,
+            None => self.0.push((Arc::clone(request), estimate.known)),
+        }
+    }
+}
 
 /// Counts the tokens of a request that has at most `upper_bound`. `None` where the thread that was to do it ended.
 pub(super) async fn count(
@@ -39,6 +75,8 @@ pub(super) struct Estimate {
     upper_bound: u64,
     counted: Option<u64>,
     precision: Precision,
+    /// What was counted of it, here or in a group before.
+    known: ByEncoding,
     max_tokens: Option<u32>,
     choices: u64,
     /// The smallest whole limits that it met, of all tokens and of output: what nobody asked for is not expected beyond them.
@@ -53,6 +91,7 @@ impl Estimate {
             upper_bound: tokens::upper_bound(request),
             counted: None,
             precision: Precision::UpperBound,
+            known: ByEncoding::default(),
             max_tokens: request.max_tokens,
             choices: u64::from(request.choices.max(1)),
             most_tokens: u64::MAX,
@@ -60,12 +99,22 @@ impl Estimate {
         }
     }
 
-    /// Counts, once.
+    /// The same of a request of which another group may have counted the same words.
+    pub(super) fn knowing(request: &ChatRequest, counted: &mut Counted) -> Self {
+        Self { known: counted.of(request).copied().unwrap_or_default(), ..Self::of(request) }
+    }
+
+    /// Counts, once; not at all where the same words were counted by the same encoding.
     pub(super) async fn count(&mut self, context: &RequestContext<'_>, model: &str) {
         if self.counted.is_some() {
             return;
         }
-        let count = count(context.gateway, &context.request, self.upper_bound, model).await;
+        let by = place(Encoding::of(model));
+        let count = match self.known[by] {
+            Some(known) => Some(known),
+            None => count(context.gateway, &context.request, self.upper_bound, model).await,
+        };
+        self.known[by] = count;
         // What could not be counted is taken to be as large as it may be.
         self.counted = Some(count.map_or(self.upper_bound, |count| count.tokens));
         self.precision = match count {

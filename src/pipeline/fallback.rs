@@ -21,6 +21,7 @@ use crate::snapshot::{GroupRuntime, Snapshot};
 
 use super::auth::check_model;
 use super::context::{self, Arrival, RequestContext};
+use super::estimate::Counted;
 use super::paying::kept_tags;
 use super::{Gateway, RequestGuard, Served, asked_again, attempts, stream};
 
@@ -177,13 +178,23 @@ pub(super) async fn serve(
     let first = context::find(snapshot, &request.model)?;
     let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);
     if most == 0 || !arrival.wishes.any(&first) {
-        return in_group(gateway, guard, snapshot, &first, arrival, request, Elsewhere::default()).await;
+        return in_group(
+            gateway,
+            guard,
+            snapshot,
+            &first,
+            arrival,
+            request,
+            (Elsewhere::default(), &mut Counted::default()),
+        )
+        .await;
     }
     let wishes = arrival.wishes.clone();
     let mut chain = Chain { tried: vec![first.config.name.clone()], pending: VecDeque::new() };
     let mut group = first;
     let mut asked = request.clone();
     let mut primary: Option<Refusal> = None;
+    let mut counted = Counted::default();
     loop {
         let may_go_on = chain.tried.len() <= most;
         let leads_on = |cause| may_go_on && chain.leads_on(wishes.after(&group, cause));
@@ -192,6 +203,7 @@ pub(super) async fn serve(
             any: leads_on(None),
             held_back: !group.config.fallbacks.content_policy.is_empty() && leads_on(held_back),
         };
+        let elsewhere = (elsewhere, &mut counted);
         let answer = in_group(gateway, guard, snapshot, &group, arrival.clone(), asked, elsewhere).await;
         let refusal = match answer {
             Ok(served) => return Ok(served),
@@ -231,7 +243,7 @@ async fn in_group(
     group: &Arc<GroupRuntime>,
     arrival: Arrival,
     request: Box<ChatRequest>,
-    elsewhere: Elsewhere,
+    (elsewhere, counted): (Elsewhere, &mut Counted),
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {
     // Of a request that its builder refuses, too.
     guard.record.group = Some(group.config.name.clone());
@@ -243,7 +255,7 @@ async fn in_group(
     }
     context.leaves_held_back = elsewhere.held_back;
     asked_again::notice(&context, guard);
-    attempts::within_group(guard, &mut context, elsewhere.any).await
+    attempts::within_group(guard, &mut context, elsewhere.any, counted).await
 }
 
 /// Keeps the first group's refusal, and adds the words of the others to it.

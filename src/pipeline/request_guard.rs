@@ -216,8 +216,9 @@ impl RequestGuard {
         let gateway = Arc::clone(&self.gateway);
         Sent::new(move || {
             let now = gateway.clock.now();
-            for reservation in std::iter::once(own).chain(shared) {
-                gateway.limits.sent(now, reservation, now + slack);
+            match shared {
+                Some(shared) => gateway.limits.sent_together(now, &[own, shared], now + slack),
+                None => gateway.limits.sent(now, own, now + slack),
             }
             // Those who wait for it to end know now when it will.
             gateway.capacity.notify();
@@ -345,12 +346,11 @@ impl RequestGuard {
     /// The provider's response head has come.
     pub(super) fn response_head(&mut self, success: bool) {
         let now = self.gateway.clock.now();
-        if let Some(attempt) = &self.attempt {
-            attempt.response_head(&self.gateway, now);
-        }
+        let own = self.attempt.as_ref().map(AttemptGuard::held);
         // A refusal's head says nothing about the request as a whole: another attempt may follow.
-        if success && let Some(shared) = &self.shared {
-            self.gateway.limits.response_head(now, shared);
+        match (own, self.shared.as_ref().filter(|_| success)) {
+            (Some(own), Some(shared)) => self.gateway.limits.response_heads(now, &[own, shared]),
+            (one, other) => one.or(other).into_iter().for_each(|held| self.gateway.limits.response_head(now, held)),
         }
         // What was waiting for an answer now has a moment to wait for.
         self.gateway.capacity.notify();

@@ -366,7 +366,7 @@ fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -
     match signal {
         Signal::WaitMs if !eligible => f32::INFINITY,
         Signal::WaitMs => wait(limits, now, row),
-        Signal::CostUsd => deployment.config.prices.map_or(f32::NAN, |prices| {
+        Signal::CostUsd => deployment.config.prices.as_ref().map_or(f32::NAN, |prices| {
             let cost = prices.of(demand.input_tokens, demand.output_tokens);
             small(cost.0) / 1e9
         }),

@@ -414,6 +414,7 @@ impl Pump {
         loop {
             self.encode();
             if self.begun.source.decoder.is_complete() {
+                self.tell_cost();
                 self.begun.encoder.end(&mut self.out);
                 self.ended = true;
             }
@@ -458,12 +459,17 @@ impl Pump {
     fn encode(&mut self) {
         let Some(guard) = &mut self.guard else { return };
         self.begun.source.report(guard);
-        let prices = self.begun.deployment.prices;
-        for mut chunk in self.begun.source.chunks.drain(..) {
-            if let Delta::Usage(usage) = &mut chunk.delta {
-                usage.cost = prices.map(|prices| prices.cost(usage));
-            }
+        for chunk in self.begun.source.chunks.drain(..) {
             self.begun.encoder.chunk(&chunk, &mut self.out);
+        }
+    }
+
+    /// What the whole reply costs, as its record will have it: with what was asked before, of a reply the parser did not take.
+    fn tell_cost(&mut self) {
+        let (Some(guard), Some(prices)) = (&mut self.guard, &self.begun.deployment.prices) else { return };
+        let before = guard.record.cost.unwrap_or_default();
+        if let Some(progress) = guard.progress() {
+            self.begun.encoder.cost(before + progress.cost(prices));
         }
     }
 

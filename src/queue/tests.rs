@@ -1,5 +1,8 @@
 use std::cell::RefCell;
+use std::io::{self, Write};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use tokio::task::LocalSet;
 
@@ -296,4 +299,129 @@ fn who_is_served_at_once_gives_up_its_place() {
     assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: true });
     bench.queue.give_up(&caller, 100, now);
     assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: false });
+}
+
+/// What was logged, for the test to read.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_anybody_waits_a_line_every_ten_seconds_says_how_many_since_when_and_until_when() {
+    let (written, bench) = (Written::default(), Bench::new(false));
+    let to = written.clone();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || to.clone()).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    all(&bench, &[("a", 0, LIMIT), ("a", 0, LIMIT), ("a", 0, LIMIT)]).await;
+    // Nobody waits any more.
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    drop(guard);
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 12, "one starts at once, one after a minute and one after two: {text}");
+    for (number, line) in (1_u32..).zip(&lines) {
+        let (waiting, starts) = if number <= 6 { (2_u64, 60.25) } else { (1, 120.5) };
+        let now = f64::from(number) * 10.0;
+        let told = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
+        assert_eq!((&line["message"], &line["groups"]), (&"requests wait for a limit".into(), &r#"{"g"}"#.into()));
+        assert_eq!((&line["waiting"], &line["tokens"]), (&waiting.into(), &(waiting * LIMIT).into()), "{line}");
+        assert!((told("oldest_s") - now).abs() < 0.1, "{line}");
+        assert!((told("next_start_s") - (starts - now)).abs() < 0.1, "{line}");
+    }
+}
+
+/// A store of which another gateway holds everything until a moment, which nobody tells.
+struct HeldElsewhere {
+    limits: Limits,
+    scope: ScopeId,
+    until: Moment,
+    clock: Clock,
+    looks: Mutex<Vec<Moment>>,
+}
+
+impl LimitStore for HeldElsewhere {
+    fn reserve<'a>(&'a self, now: Moment, request: ReserveRequest<'a>) -> crate::limits::Reserving<'a> {
+        LimitStore::reserve(&self.limits, now, request)
+    }
+
+    fn sent(&self, now: Moment, reservation: crate::limits::ReservationHandle, by: Moment) {
+        self.limits.sent(now, reservation, by);
+    }
+
+    fn response_head(&self, now: Moment, reservation: &crate::limits::Reservation) {
+        self.limits.response_head(now, reservation);
+    }
+
+    fn settle(&self, now: Moment, reservation: crate::limits::Reservation, actual: Demand) {
+        self.limits.settle(now, reservation, actual);
+    }
+
+    fn refund(&self, now: Moment, reservation: crate::limits::Reservation) {
+        self.limits.refund(now, reservation);
+    }
+
+    fn local(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn recheck(&self) -> Option<std::time::Duration> {
+        Some(crate::shared_limits::RECHECK)
+    }
+
+    fn refresh<'a>(&'a self, scopes: &'a [ScopeId]) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        assert_eq!(scopes, [self.scope], "what is waited for is looked for");
+        let now = self.clock.now();
+        self.looks.lock().unwrap().push(now);
+        let freed = now >= self.until && self.limits.others_use(now, self.scope, 0, &others(0));
+        Box::pin(std::future::ready(freed))
+    }
+}
+
+/// What requests under way elsewhere hold.
+fn others(tokens: u64) -> crate::limits::OthersPart {
+    let mut open = crate::limits::PerDimension::default();
+    open[Dimension::Tokens] = tokens;
+    let counted = crate::limits::OthersCounted::Total(crate::limits::PerDimension::default());
+    crate::limits::OthersPart { open, counted }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_what_another_gateway_holds_starts_within_a_quarter_of_a_second_after_it_was_given_back() {
+    for held_ms in [10, 4_999, 5_000, 33_333] {
+        let bench = Bench::new(false);
+        let clock = bench.clock;
+        let (begin, limits) = (clock.now(), Limits::new(&BTreeMap::new()));
+        let scope = limits.restrict(
+            &Scope::Deployment(DeploymentId::from("d")),
+            Some(&LimitSpec::default().with(Dimension::Tokens, LIMIT)),
+            begin,
+        );
+        assert!(limits.others_use(begin, scope, 0, &others(LIMIT)));
+        let until = begin + std::time::Duration::from_millis(held_ms);
+        let store = HeldElsewhere { limits, scope, until, clock, looks: Mutex::default() };
+        let mut want = bench.want("a", 0, 1);
+        want.candidates.iter_mut().for_each(|candidate| candidate.scope = scope);
+        let place = bench.queue.join(10, want, begin).expect("room to wait");
+        tokio::select! {
+            biased;
+            _ = place.called() => {}
+            () = place.attend(&store, &bench.capacity, clock, false, None) => {}
+        }
+        let late = clock.now().since(until);
+        assert!(clock.now() >= until && late <= std::time::Duration::from_millis(250), "{held_ms}: {late:?}");
+        let looks = store.looks.lock().unwrap();
+        let apart = looks.windows(2).map(|two| two[1].since(two[0]).as_millis()).max().unwrap_or_default();
+        assert!(apart <= 250, "{apart} ms between two looks");
+        assert!(looks.len() as u64 <= held_ms / 150 + 2, "{} looks in {held_ms} ms are polling", looks.len());
+    }
 }

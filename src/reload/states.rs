@@ -17,7 +17,9 @@ use crate::snapshot::{DeploymentRuntime, Snapshot};
 
 /// Under which name open breakers are kept, and in which form.
 const BREAKERS: &str = "breakers";
-const BREAKERS_FORM: &str = "breakers/2";
+const BREAKERS_FORM: &str = "breakers/3";
+/// The form before: numbers of accounts as they are.
+const BREAKERS_BEFORE: &str = "breakers/2";
 
 /// How long what a policy learned is kept that no group uses.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
@@ -35,7 +37,8 @@ struct Saved {
     failed_probes: u32,
 }
 
-/// What is kept of a deployment: its own breaker and that of its credential's account, which has a number that tells neither.
+/// What is kept of a deployment: its own breaker and that of its credential's account, whose number is a digest of the credential and is kept
+/// disguised.
 #[derive(Deserialize, Serialize)]
 struct SavedBreakers {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +75,8 @@ pub fn keep_states(snapshot: &Snapshot, ask: bool) {
     }
     let open = |one: &DeploymentRuntime| {
         let own = one.health.open().map(Saved::from);
-        let account = one.health.open_account().map(|(AccountId(id), open)| (id, open.into()));
+        let account = one.health.open_account();
+        let account = account.and_then(|(AccountId(id), open)| Some((states.disguised(id)?, open.into())));
         let is_open = own.is_some() || account.is_some();
         is_open.then(|| (one.config.id.to_string(), SavedBreakers { own, account }))
     };
@@ -92,17 +96,26 @@ pub(super) fn forget_old<'g>(states: &States, groups: impl Iterator<Item = &'g G
 
 /// Breakers are as they were before a restart; those whose time is over begin with a probe.
 pub fn restore_breakers(snapshot: &Snapshot) {
-    let Some(state) = snapshot.rollouts.states.found(BREAKERS).filter(|state| state.schema == BREAKERS_FORM) else {
-        return;
+    let states = &snapshot.rollouts.states;
+    let Some(state) = states.found(BREAKERS) else { return };
+    let number = |AccountId(id): AccountId| match state.schema.as_str() {
+        BREAKERS_FORM => states.disguised(id),
+        BREAKERS_BEFORE => Some(id),
+        _ => None,
     };
+    if ![BREAKERS_FORM, BREAKERS_BEFORE].contains(&state.schema.as_str()) {
+        return;
+    }
     let Ok(open) = serde_json::from_slice::<BTreeMap<String, SavedBreakers>>(&state.bytes) else { return };
     for one in deployments(snapshot) {
         let Some(SavedBreakers { own, account }) = open.get(one.config.id.as_str()) else { continue };
         if let Some(own) = own {
             one.health.restore((*own).into());
         }
-        if let Some((id, open)) = account {
-            one.health.restore_account(AccountId(*id), (*open).into());
+        if let Some((kept, open)) = account
+            && let Some(of) = one.health.account().filter(|id| number(*id) == Some(*kept))
+        {
+            one.health.restore_account(of, (*open).into());
         }
     }
 }
@@ -156,5 +169,95 @@ pub(super) fn restore_limits(states: &States, limits: &Limits, learned: &Learned
             learned.restore(&kept.lessons);
         }
         Err(fault) => tracing::warn!(%fault, "what limits had counted could not be read, and begins anew"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::attempt::AttemptOutcome;
+    use crate::clock::Clock;
+    use crate::fault::{Cause, FaultKind};
+    use crate::http::HttpUpstream;
+    use crate::pipeline::{BlockingPool, Gateway};
+    use crate::policy::EngineOptions;
+    use crate::reload::{ConfigSource, PolicySource, Sources};
+    use crate::rollout::StateFolder;
+    use crate::start::{Assembled, Options, assemble};
+    use crate::telemetry::DroppedLines;
+
+    const CONFIG: &str = "model_list:\n\
+        - {model_name: g, litellm_params: {model: openai/a, api_key: sk-one}, model_info: {id: a}}\n\
+        - {model_name: g, litellm_params: {model: openai/b, api_key: sk-two}, model_info: {id: b}}\n";
+
+    /// A gateway that keeps its state in this folder.
+    fn started(folder: &Path) -> Arc<Gateway> {
+        let sources = Sources {
+            config: ConfigSource::Text(CONFIG.into()),
+            policies: PolicySource::Memory(Arc::default()),
+            state: Some(folder.join("state")),
+            ..Sources::default()
+        };
+        let options = Options {
+            sources,
+            engine: EngineOptions::default(),
+            environment: Arc::new(|_| None),
+            clock: Clock::starting_at(Moment::from_millis(1_000_000)),
+            seed: 1,
+            dropped_lines: DroppedLines::default(),
+        };
+        let pool = BlockingPool::on_threads(NonZeroUsize::MIN);
+        let Assembled { gateway, .. } = assemble(options, Arc::new(HttpUpstream::new()), pool).unwrap();
+        gateway
+    }
+
+    /// Which deployments are left alone for their credential.
+    fn refused(gateway: &Gateway) -> Vec<String> {
+        let snapshot = gateway.live.read();
+        let refused = deployments(&snapshot).filter(|one| one.health.is_credential_refused());
+        refused.map(|one| one.config.id.to_string()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_credential_is_known_after_a_restart_and_its_file_tells_nothing_of_it() {
+        let place = tempfile::tempdir().unwrap();
+        let first = started(place.path());
+        let snapshot = first.live.read();
+        let one = deployments(&snapshot).next().unwrap();
+        let (now, AccountId(id)) = (first.clock.now(), one.health.account().unwrap());
+        let outcome = AttemptOutcome {
+            fault: Some(FaultKind::Misconfigured),
+            cause: Some(Cause::Credential),
+            ..AttemptOutcome::default()
+        };
+        let _opened = one.health.begin(now).unwrap().end(now, &outcome);
+        keep_states(&snapshot, true);
+        drop(snapshot);
+        assert_eq!(refused(&first), ["a"]);
+        drop(first);
+
+        let folder = StateFolder::open(&place.path().join("state")).unwrap();
+        let kept = folder.state(BREAKERS).unwrap().unwrap();
+        let told = String::from_utf8(kept.bytes.clone()).unwrap();
+        assert!(!told.contains(&id.to_string()) && told.contains(&folder.disguised(id).to_string()), "{told}");
+        drop(folder);
+        assert_eq!(refused(&started(place.path())), ["a"]);
+
+        // As an older version kept it.
+        let folder = StateFolder::open(&place.path().join("state")).unwrap();
+        let before = told.replace(&folder.disguised(id).to_string(), &id.to_string());
+        let before = SavedState { schema: BREAKERS_BEFORE.to_owned(), bytes: before.into_bytes() };
+        folder.keep_state(BREAKERS, &before).unwrap();
+        drop(folder);
+        let again = started(place.path());
+        assert_eq!(refused(&again), ["a"]);
+        keep_states(&again.live.read(), true);
+        drop(again);
+        let folder = StateFolder::open(&place.path().join("state")).unwrap();
+        assert_eq!(folder.state(BREAKERS).unwrap(), Some(kept));
     }
 }

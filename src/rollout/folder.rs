@@ -6,6 +6,7 @@
 //! would have been remembered, nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -27,12 +28,21 @@ const LARGEST_STATE: u64 = 64 << 20;
 /// Bytes of history from which on only its last lines stay: two or three times as many as those.
 const LARGEST_HISTORY: u64 = 4 << 20;
 const CHECKSUM: usize = 32;
+/// The file of random bytes with which numbers are disguised that are kept here.
+const SALT: &str = "salt";
+const SALT_BYTES: usize = 32;
 
 /// The folder, held for this process.
-#[derive(Debug)]
 pub struct StateFolder {
     path: PathBuf,
+    salt: [u8; SALT_BYTES],
     _held: File,
+}
+
+impl fmt::Debug for StateFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateFolder").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl StateFolder {
@@ -58,7 +68,16 @@ impl StateFolder {
         flock(&held, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             format!("{shown}: another gateway uses it\nhint: name another folder with `witgate.state_dir`")
         })?;
-        Ok(Self { path: path.to_owned(), _held: held })
+        let salt = salt(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), salt, _held: held })
+    }
+
+    /// A number that stands for this one in what is kept here. Without the folder's own random bytes it tells nothing of it: who reads a
+    /// file of state alone cannot try what the number was made of.
+    #[must_use]
+    pub fn disguised(&self, number: u64) -> u64 {
+        let digest = Sha256::new().chain_update(self.salt).chain_update(number.to_be_bytes()).finalize();
+        digest.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
 
     /// Where it is.
@@ -213,15 +232,37 @@ impl StateFolder {
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-        let mut aside = NamedTempFile::new_in(&self.path)?;
-        for part in parts {
-            aside.write_all(part)?;
-        }
-        // Renamed only when it is whole on disk: after a loss of power there is the old or the new one.
-        aside.as_file().sync_data()?;
-        aside.persist(path)?;
-        Ok(())
+        write(&self.path, path, parts)
     }
+}
+
+/// Readable by this user alone.
+fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut aside = NamedTempFile::new_in(folder)?;
+    for part in parts {
+        aside.write_all(part)?;
+    }
+    // Renamed only when it is whole on disk: after a loss of power there is the old or the new one.
+    aside.as_file().sync_data()?;
+    aside.persist(path)?;
+    Ok(())
+}
+
+/// The folder's random bytes, drawn where there are none. What was disguised with others is forgotten.
+fn salt(folder: &Path) -> io::Result<[u8; SALT_BYTES]> {
+    let path = folder.join(SALT);
+    match fs::read(&path) {
+        Ok(bytes) => match <[u8; SALT_BYTES]>::try_from(bytes) {
+            Ok(salt) => return Ok(salt),
+            Err(_) => tracing::warn!("{}: is damaged; which credentials were refused is forgotten", path.display()),
+        },
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+        Err(fault) => return Err(fault),
+    }
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(io::Error::other)?;
+    write(folder, &path, &[&salt])?;
+    Ok(salt)
 }
 
 /// Over the key too: what one policy learned under another one's name is not that one's.
@@ -266,6 +307,21 @@ mod tests {
         drop(folder);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(StateFolder::open(&path).unwrap_err().contains("this user's alone"));
+    }
+
+    #[test]
+    fn what_numbers_are_disguised_with_is_drawn_once_and_is_this_user_s_alone() {
+        let (place, folder) = folder();
+        let (path, disguised) = (place.path().join("state"), folder.disguised(7));
+        let file = path.join(SALT);
+        assert_eq!((fs::metadata(&file).unwrap().mode() & 0o777, fs::read(&file).unwrap().len()), (0o600, SALT_BYTES));
+        assert!(disguised != 7 && disguised != folder.disguised(8) && disguised != self::folder().1.disguised(7));
+        assert!(!format!("{folder:?}").contains("salt"));
+        drop(folder);
+        assert_eq!(StateFolder::open(&path).unwrap().disguised(7), disguised);
+        fs::write(&file, "short").unwrap();
+        assert_ne!(StateFolder::open(&path).unwrap().disguised(7), disguised);
+        assert_eq!(fs::read(&file).unwrap().len(), SALT_BYTES);
     }
 
     #[test]

@@ -27,6 +27,12 @@ impl States {
         lock(&self.folder).is_some()
     }
 
+    /// The number that stands for this one in what is kept; `None` where nothing is.
+    #[must_use]
+    pub fn disguised(&self, number: u64) -> Option<u64> {
+        lock(&self.folder).as_ref().map(|folder| folder.disguised(number))
+    }
+
     /// What was learned under `key`, where it is there and whole; what is damaged is told.
     #[must_use]
     pub fn found(&self, key: &str) -> Option<SavedState> {

@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::catalog::{Capability, Deployment, Support};
+use crate::money::{Price, Rates, Steps};
 use crate::pipeline;
 use crate::snapshot::Caller;
 
@@ -28,8 +29,6 @@ pub(super) async fn models(State(app): State<Arc<App>>, Extension(caller): Exten
 }
 
 fn one(group: &str, deployment: &Deployment) -> Value {
-    let per_token = |per_million: f64| per_million / 1e6;
-    let prices = deployment.prices.as_ref();
     let provider = deployment.provider.as_str();
     let mut told = json!({
         "model_name": group,
@@ -41,10 +40,16 @@ fn one(group: &str, deployment: &Deployment) -> Value {
             "litellm_provider": provider,
             "max_input_tokens": deployment.context_window,
             "max_output_tokens": deployment.max_output_tokens,
-            "input_cost_per_token": prices.map(|prices| per_token(prices.base.input.as_usd_per_million())),
-            "output_cost_per_token": prices.map(|prices| per_token(prices.base.output.as_usd_per_million())),
+            "input_cost_per_token": null,
+            "output_cost_per_token": null,
         },
     });
+    if let Some(prices) = &deployment.prices {
+        tell_prices(&mut told["model_info"], "", &prices.base, &prices.long);
+        if let Some((base, long)) = prices.batch.as_deref() {
+            tell_prices(&mut told["model_info"], "_batches", base, long);
+        }
+    }
     for capability in Capability::ALL {
         told["model_info"][capability.key()] = match deployment.supports.of(capability) {
             Support::Yes => true.into(),
@@ -53,4 +58,25 @@ fn one(group: &str, deployment: &Deployment) -> Value {
         };
     }
     told
+}
+
+/// Prices a token, in LiteLLM's names.
+fn tell_prices(info: &mut Value, ending: &str, base: &Rates, long: &Steps) {
+    let mut tell = |step: &str, rates: &Rates| {
+        let Rates { input, output, cache_read, cache_write } = *rates;
+        for (name, price) in [
+            ("input_cost_per_token", Some(input)),
+            ("output_cost_per_token", Some(output)),
+            ("cache_read_input_token_cost", cache_read),
+            ("cache_creation_input_token_cost", cache_write),
+        ] {
+            if let Some(price) = price {
+                info[format!("{name}{step}{ending}")] = (Price::as_usd_per_million(price) / 1e6).into();
+            }
+        }
+    };
+    tell("", base);
+    for (above, rates) in long.iter() {
+        tell(&format!("_above_{}k_tokens", above / 1000), rates);
+    }
 }

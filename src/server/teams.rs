@@ -15,7 +15,6 @@ use crate::config::TeamSpec;
 use crate::fault::{Refusal, RefusalKind};
 use crate::id::TeamId;
 use crate::keys::KnownTeam;
-use crate::limits::Dimension;
 use crate::moment::Moment;
 use crate::virtual_key::{Allowance, KeptTeam};
 
@@ -176,18 +175,15 @@ fn find(app: &App, id: &str) -> Result<Found, Refusal> {
 
 /// A team of the configuration, as it is shown.
 fn of_configuration(id: &str, spec: &TeamSpec) -> KeptTeam {
-    let limits = spec.payer.limits.as_ref();
-    let limit = |dimension| limits.and_then(|spec| spec.limits[dimension]);
+    let limits = spec.payer.limits.as_ref().map(Allowance::of_limits);
     let budget = spec.payer.budgets.first();
     KeptTeam {
         models: spec.models.clone(),
         allowance: Allowance {
-            rpm: limit(Dimension::Requests),
-            tpm: limit(Dimension::Tokens),
-            max_parallel: limit(Dimension::InFlight),
             max_budget: budget.and_then(|budget| budget.max),
             soft_budget: budget.and_then(|budget| budget.soft),
             period: budget.and_then(|budget| budget.period.clone()),
+            ..limits.unwrap_or_default()
         },
         ..KeptTeam::new(id.to_owned(), Moment::default())
     }

@@ -105,7 +105,7 @@ impl DeploymentRuntime {
         let known = own.wildcard.as_ref().map(|wildcard| config::known_model(wildcard.models_of, &model));
         let known = known.unwrap_or_default();
         self.with(Deployment {
-            prices: own.prices.or(known.prices),
+            prices: own.prices.clone().or(known.prices),
             context_window: own.context_window.or(known.context_window),
             max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
             api_version: own.api_version.clone().or(known.api_version),

@@ -567,7 +567,7 @@ async fn a_silent_stream_shows_signs_of_life() {
     );
     let gateway = Gateway::start(&config).await;
     let signs =
-        [("/v1/chat/completions", ": waiting\n\n"), ("/v1/messages", "event: ping\ndata: {\"type\": \"ping\"}\n\n")];
+        [("/v1/chat/completions", ": waiting\n"), ("/v1/messages", "event: ping\ndata: {\"type\": \"ping\"}\n\n")];
     for ((path, sign), gate) in signs.into_iter().zip(&gates) {
         let body =
             json!({"model": "g", "max_tokens": 9, "stream": true, "messages": [{"role": "user", "content": "hi"}]});

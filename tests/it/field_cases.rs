@@ -137,8 +137,8 @@ async fn signs_of_life_come_before_anything_of_the_reply_and_end_no_failover() {
         let sign = match path {
             "/v1/messages" => "event: ping\ndata: {\"type\": \"ping\"}\n\n",
             "/v1beta/models/g:streamGenerateContent" => "\n",
-            path if path.contains("alt=sse") => ": waiting\r\n\r\n",
-            _ => ": waiting\n\n",
+            path if path.contains("alt=sse") => "\r\n\r\n",
+            _ => ": waiting\n",
         };
         let signs = String::from_utf8(signs).unwrap();
         assert!(signs.len() >= 2 * sign.len() && signs.replace(sign, "").is_empty(), "{path}: {signs:?}");

@@ -287,6 +287,43 @@ async fn a_key_s_limits_refuse_with_numbers_and_leave_others_alone() {
 }
 
 #[tokio::test]
+async fn a_key_and_its_team_have_limits_of_input_of_output_and_of_a_day() {
+    let team = "  teams: {lab: {otpm_limit: 15, tpd_limit: 100000}}\n";
+    let (gateway, _folder) = started(&format!("  queue: {{max_wait_seconds: 0}}\n{team}")).await;
+    // What a key is given, how many of its calls are served, and what the next is told.
+    for (fields, served, told) in [
+        (json!({"rpd_limit": 2}), 2, "is at its limit: 2 of 2 requests per 24 h are used and 1 are asked for"),
+        (json!({"tpd_limit": 30}), 1, " of 30 tokens per 24 h are used and "),
+        (json!({"itpm_limit": 15}), 1, " of 15 input tokens per window are used and "),
+        (json!({"otpm_limit": 15}), 1, " of 15 output tokens per window are used and 10 are asked for"),
+        (json!({"team_id": "lab"}), 1, "the team `lab` is at its limit: 10 of 15 output tokens per window"),
+    ] {
+        let key = made(&gateway, fields.clone()).await;
+        for _ in 0..served {
+            let reply = chat(&gateway, "other", &key).await;
+            assert_eq!(reply.status, 200, "{fields}: {}", reply.text);
+        }
+        let refused = chat(&gateway, "other", &key).await;
+        assert!(refused.status == 429 && refused.text.contains(told), "{fields}: {}", refused.text);
+        let wait: u64 = refused.header("retry-after").parse().expect("seconds");
+        let of_a_day = fields.get("rpd_limit").or(fields.get("tpd_limit")).is_some();
+        assert!(
+            if of_a_day { (86_000..=86_800).contains(&wait) } else { (1..=61).contains(&wait) },
+            "{fields}: {wait}"
+        );
+        let (name, limit) = fields.as_object().and_then(|all| all.iter().next()).expect("one field");
+        let info = get(&gateway, &format!("/key/info?key={key}"), "sk-master").await.json();
+        assert_eq!(&info["info"][name], limit, "{info}");
+        if name != "team_id" {
+            post(&gateway, "/key/update", json!({"key": key, name: null})).await;
+            assert_eq!(chat(&gateway, "other", &key).await.status, 200, "{fields}");
+        }
+    }
+    let team = get(&gateway, "/team/info?team_id=lab", "sk-master").await.json();
+    assert_eq!((&team["team_info"]["otpm_limit"], &team["team_info"]["tpd_limit"]), (&json!(15), &json!(100_000)));
+}
+
+#[tokio::test]
 async fn whoever_waits_for_a_key_s_limit_starts_when_it_is_raised() {
     let (gateway, _folder) = started("").await;
     let key = made(&gateway, json!({"rpm_limit": 1})).await;

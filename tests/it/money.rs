@@ -35,21 +35,77 @@ async fn whole_replies_say_their_cost_in_headers_and_streams_in_their_last_usage
     let parts = told("x-litellm-response-cost-input") + told("x-litellm-response-cost-output");
     assert!(near(parts, expected(usage)) && usage.get("cost").is_none(), "{usage}");
 
+    // What the comment tells belongs to the last event: a comment that stands alone is an event without data to some clients.
     body["stream"] = json!(true);
     let silent = gateway.post("/v1/chat/completions", &body).await;
     assert!(!silent.text.contains("\"cost\""), "{}", silent.text);
+    let (before, told) = silent.text.split_once("\n\n: x-litellm-response-cost: ").expect("a comment");
+    let told = told.strip_suffix("\ndata: [DONE]\n\n").expect("nothing between it and the end").parse::<f64>();
+    assert!(before.contains("\"finish_reason\":\"stop\""), "{before}");
     body["stream_options"] = json!({"include_usage": true});
     let streamed = gateway.post("/v1/chat/completions", &body).await;
     let events = streamed.events();
     let last: Value = serde_json::from_str(&events[events.len() - 2]).expect("JSON");
     let cost = last["usage"]["cost"].as_f64().expect("a cost");
-    assert!(near(cost, expected(&last["usage"])), "{last}");
+    assert!(near(cost, expected(&last["usage"])) && told == Ok(cost), "{last}");
+    assert_eq!(streamed.text.matches(": x-litellm-response-cost: ").count(), 1);
 
-    // Fields that Anthropic's SDKs do not know stay out of its streams.
-    let message =
-        json!({"model": "g", "max_tokens": 20, "stream": true, "messages": [{"role": "user", "content": "Hello"}]});
-    let streamed = gateway.post("/v1/messages", &message).await;
-    assert!(streamed.text.contains("message_stop") && !streamed.text.contains("\"cost\""), "{}", streamed.text);
+    // Two prompts are two requests, and one stream that tells what both cost.
+    let prompts = json!({"model": "g", "prompt": ["One", "And two"], "max_tokens": 9, "stream": true, "stream_options": {"include_usage": true}});
+    let streamed = gateway.post("/v1/completions", &prompts).await;
+    let events = streamed.events();
+    let last: Value = serde_json::from_str(&events[events.len() - 2]).expect("JSON");
+    let (_, told) = streamed.text.split_once("\n\n: x-litellm-response-cost: ").expect("a comment");
+    let told: f64 = told.strip_suffix("\ndata: [DONE]\n\n").expect("the end").parse().expect("dollars");
+    assert!(
+        near(told, expected(&last["usage"])) && near(told, last["usage"]["cost"].as_f64().expect("a cost")),
+        "{last}"
+    );
+}
+
+#[tokio::test]
+async fn streams_of_every_client_api_say_what_they_cost_in_their_last_usage() {
+    let gateway = Gateway::start(CONFIG).await;
+    let say = json!([{"role": "user", "content": "Hello there"}]);
+    let contents = json!([{"role": "user", "parts": [{"text": "Hello there"}]}]);
+    let gemini = json!({"contents": contents, "generationConfig": {"maxOutputTokens": 20}});
+    let cases = [
+        (
+            "/v1/messages",
+            json!({"model": "g", "max_tokens": 20, "stream": true, "messages": say}),
+            ["/usage", "/input_tokens", "/output_tokens"],
+        ),
+        (
+            "/v1/responses",
+            json!({"model": "g", "max_output_tokens": 20, "stream": true, "input": "Hello there"}),
+            ["/response/usage", "/input_tokens", "/output_tokens"],
+        ),
+        (
+            "/v1beta/models/g:streamGenerateContent?alt=sse",
+            gemini.clone(),
+            ["/usageMetadata", "/promptTokenCount", "/candidatesTokenCount"],
+        ),
+        (
+            "/v1beta/models/g:streamGenerateContent",
+            gemini,
+            ["/usageMetadata", "/promptTokenCount", "/candidatesTokenCount"],
+        ),
+    ];
+    for (path, body, [usage, input, output]) in cases {
+        let streamed = gateway.post(path, &body).await;
+        let events: Vec<Value> = match serde_json::from_str(&streamed.text) {
+            Ok(Value::Array(events)) => events,
+            _ => streamed.events().iter().map(|event| serde_json::from_str(event).expect("JSON")).collect(),
+        };
+        let told: Vec<&Value> =
+            events.iter().filter(|event| event.pointer(&format!("{usage}/cost")).is_some()).collect();
+        assert_eq!(told.len(), 1, "{path}: {}", streamed.text);
+        let usage = told[0].pointer(usage).expect("usage");
+        let count = |name: &str| usage.pointer(name).and_then(Value::as_u64).expect("a count");
+        let tokens = json!({"prompt_tokens": count(input), "completion_tokens": count(output)});
+        assert!(near(usage["cost"].as_f64().expect("a cost"), expected(&tokens)), "{path}: {usage}");
+        assert!(!streamed.text.contains("x-litellm-response-cost"), "{path}: {}", streamed.text);
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -20,11 +20,16 @@ struct Served {
 
 impl Served {
     fn start(config: &str) -> Self {
+        Self::start_at("error", config).0
+    }
+
+    /// The same with what it logs from this level on.
+    fn start_at(level: &str, config: &str) -> (Self, ChildStderr) {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, config).expect("written");
         let mut child = Command::new(env!("CARGO_BIN_EXE_witgate"))
-            .args(["serve", "--port", "0", "--workers", "1", "--log", "error"])
+            .args(["serve", "--port", "0", "--workers", "1", "--log", level])
             .arg("--config")
             .arg(file)
             .arg("--policies")
@@ -33,12 +38,14 @@ impl Served {
             .arg(folder.path().join("cache"))
             .env("XDG_STATE_HOME", folder.path())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the command");
+        let log = child.stderr.take().expect("its log");
         let told = BufReader::new(child.stdout.take().expect("its output")).lines().next();
         let line = told.expect("it says where it listens").expect("text");
         let url = line.split(" listening on ").nth(1).expect("an address").to_owned();
-        Self { child, url, _folder: folder }
+        (Self { child, url, _folder: folder }, log)
     }
 
     fn signal(&self, signal: Signal) {
@@ -97,4 +104,51 @@ witgate: {{server: {{shutdown_delay_seconds: 3600, shutdown_grace_seconds: 3600}
         let ended = tokio::task::spawn_blocking(move || gateway.child.wait().expect("it ended")).await.expect("waited");
         assert!(ended.success(), "{ended}");
     }
+}
+
+/// Whoever stops it sees what is waited for, and until when.
+#[tokio::test]
+async fn the_first_signal_says_how_many_run_and_wait_and_for_how_long_they_may() {
+    let begun = OPENAI_STREAM.find("\"lo\"").expect("content");
+    let upstream = ScriptedUpstream::start([Step::events(OPENAI_STREAM).hang_after(begun)]).await;
+    let (mut gateway, log) = Served::start_at(
+        "info",
+        &format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up, rpm: 1}}}}]
+witgate: {{server: {{shutdown_delay_seconds: 0, shutdown_grace_seconds: 3600}}}}
+",
+            upstream.origin()
+        ),
+    );
+    let mut stream = gateway.ask(true).await;
+    assert!(stream.chunk().await.expect("content").is_some());
+    let (url, body) = (gateway.url.clone(), json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]}));
+    let waiting = tokio::spawn(async move {
+        let asked = client().post(format!("{url}/v1/chat/completions")).header("content-type", "application/json");
+        drop(asked.body(body.to_string()).send().await);
+    });
+    let metrics = format!("{}/metrics", gateway.url);
+    let waits =
+        |text: &str| text.lines().any(|line| line.starts_with("witgate_queue_waiting{") && line.contains("} 1"));
+    while !waits(&client().get(&metrics).send().await.expect("metrics").text().await.expect("text")) {
+        tokio::task::yield_now().await;
+    }
+    gateway.signal(Signal::TERM);
+    let told = tokio::task::spawn_blocking(move || {
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+        let told = lines.find(|line| line.contains("stopping: "));
+        (told, lines)
+    });
+    let (told, rest) = told.await.expect("the log");
+    let told = told.expect("it says that it stops");
+    let expected = "stopping: 1 requests run and 1 wait; they may finish for 3600 s, a second signal ends them at once";
+    assert!(told.contains(expected), "{told}");
+    gateway.signal(Signal::TERM);
+    let ended = tokio::task::spawn_blocking(move || {
+        let cut = rest.into_iter().any(|line| line.contains("a second signal came"));
+        (cut, gateway.child.wait().expect("it ended"))
+    });
+    let (cut, status) = ended.await.expect("waited");
+    assert!(cut && status.success(), "{status}");
+    drop((stream, waiting.await));
 }

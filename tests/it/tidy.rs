@@ -36,7 +36,7 @@ const EDGES: [&str; 7] = ["config", "policy", "provider", "http", "shared_limits
 const HOMES: [(&str, &[&str]); 30] = [
     ("multer", &["server"]),
     ("csv", &["experiment"]),
-    ("getrandom", &["server"]),
+    ("getrandom", &["rollout", "server"]),
     ("h2", &["http"]),
     ("itoa", &["server"]),
     ("axum", &["server"]),

@@ -5,6 +5,7 @@
 //! is not spoken) is left out loudly, so that the rest is served; but no group is left empty. Its id is `model_info.id`, else derived from what identifies it, so
 //! that limits and learned state find it again after a reload and a restart.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, UnknownPrice, Wi
 use crate::chat::{ChatRequest, check_path};
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
-use crate::config::shape::{self, Costs, ModelEntry};
+use crate::config::shape::{self, Costs, Given, ModelEntry};
 use crate::config::yaml::Place;
 use crate::format::{ClientRequest, operation_at};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
-use crate::limits::{LimitSpec, PerDimension, Scope};
-use crate::money::{Price, Prices, Rates};
+use crate::limits::{LimitSpec, Scope};
+use crate::money::{Price, Prices, Rates, Steps};
 use crate::upstream::Timeouts;
 
 /// What deployments share where they say nothing themselves.
@@ -190,12 +191,7 @@ fn limits(entry: &ModelEntry<'_, '_>, defaults: &Defaults) -> LimitSpec {
     let unlimited = requests.is_none() && tokens.is_none();
     let in_flight = params.max_parallel_requests.or(defaults.in_flight.filter(|_| unlimited));
     let window = params.token_usage_window.unwrap_or(defaults.window);
-    let day = PerDimension::from_fn(|dimension| match dimension {
-        Requests => params.rpd,
-        Tokens => params.tpd,
-        _ => None,
-    });
-    let others = if params.rpd.or(params.tpd).is_some() { vec![(Duration::from_hours(24), day)] } else { Vec::new() };
+    let others = LimitSpec::daily(params.rpd, params.tpd);
     let model = params.window_model.unwrap_or_default();
     LimitSpec { window, margin: defaults.margin, others, model, ..LimitSpec::default() }
         .with(Requests, requests)
@@ -217,22 +213,51 @@ fn timeouts_of(wait: Option<Duration>) -> Timeouts {
 
 fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices> {
     let public = known.and_then(Model::prices);
-    let input = params.input.or(info.input);
+    let own = params.or(info);
     // A cached price of the public table belongs to the public input price, not to one the file sets.
-    let cached = public.filter(|_| input.is_none());
-    let base = Rates {
-        input: input.or_else(|| Some(public?.base.input))?,
-        output: params.output.or(info.output).or_else(|| Some(public?.base.output))?,
-        cache_read: params.cache_read.or(info.cache_read).or_else(|| cached?.base.cache_read),
-        cache_write: params.cache_write.or(info.cache_write).or_else(|| cached?.base.cache_write),
+    let cached = public.as_ref().filter(|_| own.base.input.is_none()).map(|public| public.base);
+    let below = Rates {
+        input: own.base.input.or_else(|| Some(public.as_ref()?.base.input))?,
+        output: own.base.output.or_else(|| Some(public.as_ref()?.base.output))?,
+        cache_read: cached.and_then(|cached| cached.cache_read),
+        cache_write: cached.and_then(|cached| cached.cache_write),
     };
-    // A public step by the prompt's length belongs to public prices: where the file sets one, its prices hold throughout.
-    let own = [params.input, params.output, params.cache_read, params.cache_write];
-    let own = own
-        .into_iter()
-        .chain([info.input, info.output, info.cache_read, info.cache_write])
-        .any(|price| price.is_some());
-    Some(Prices { base, long: public.and_then(|public| public.long).filter(|_| !own) })
+    let base = own.base.over(&below);
+    // Public steps and batch prices belong to public prices: where the file sets one of those, its own hold throughout.
+    let public = public.filter(|_| own.base.is_nothing());
+    let long = match &public {
+        Some(public) => laid_over(&own.above, public),
+        None => steps(&own.above, base),
+    };
+    let of_batches = public.and_then(|public| public.batch);
+    let batch = if own.batch.is_nothing() {
+        of_batches
+    } else {
+        // A cached price of other requests says nothing of a batch's.
+        let below = Rates { cache_read: None, cache_write: None, ..base };
+        let batch = own.batch.over(of_batches.as_deref().map_or(&below, |(rates, _)| rates));
+        Some((batch, steps(&own.batch_above, batch)).into())
+    };
+    Some(Prices { base, long, batch })
+}
+
+/// Of each step what the file says, and else what holds below it.
+fn steps(given: &BTreeMap<u64, Given>, base: Rates) -> Steps {
+    let step = |below: &mut Rates, (thousands, given): (&u64, &Given)| {
+        *below = given.over(below);
+        Some((thousands * 1000, *below))
+    };
+    Steps::of(given.iter().scan(base, step).collect())
+}
+
+/// Public steps, with what the file says of them in its place.
+fn laid_over(given: &BTreeMap<u64, Given>, public: &Prices) -> Steps {
+    let mut all: BTreeMap<u64, Rates> = public.long.iter().copied().collect();
+    for (thousands, given) in given {
+        let above = thousands * 1000;
+        all.insert(above, given.over(public.at(above + 1)));
+    }
+    Steps::of(all.into_iter().collect())
 }
 
 /// The organisation under the name its provider has for it; the entry's own headers win.

@@ -23,7 +23,7 @@ const ASSUMED: Prices = Prices::flat(Price(5_000_000_000), Price(25_000_000_000)
 /// Sets what each deployment without a price is taken to cost: the dearest of its group, else of all.
 pub(super) fn assume(members: &mut [Member], rule: Option<UnknownPriceRule>) {
     let dearest = |members: &mut dyn Iterator<Item = &Member>| {
-        let prices = members.filter_map(|member| member.deployment.prices).map(|prices| prices.base);
+        let prices = members.filter_map(|member| member.deployment.prices.as_ref()).map(|prices| prices.base);
         prices.reduce(|one, other| if other.output > one.output { other } else { one })
     };
     let of_all = dearest(&mut members.iter());

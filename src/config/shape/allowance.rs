@@ -28,6 +28,10 @@ pub(in crate::config) fn allowance(section: &mut Section<'_, '_>) -> Allowance {
     Allowance {
         rpm: section.count("rpm_limit"),
         tpm: section.count("tpm_limit"),
+        itpm: section.count("itpm_limit"),
+        otpm: section.count("otpm_limit"),
+        rpd: section.count("rpd_limit"),
+        tpd: section.count("tpd_limit"),
         max_parallel: section.count("max_parallel_requests"),
         ..budget(section)
     }

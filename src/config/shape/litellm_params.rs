@@ -7,11 +7,10 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::identity::{AppKeys, RoleKeys};
-use super::{CountingKeys, Simulated, allowance};
+use super::{Costs, CountingKeys, Simulated, allowance};
 use crate::budgets::BudgetSpec;
 use crate::config::section::{KeyPlaces, Kind, Section};
 use crate::limits::WindowModel;
-use crate::money::Price;
 
 /// What acts of it.
 #[derive(Clone)]
@@ -202,34 +201,6 @@ fn extra_query(section: &mut Section<'_, '_>) -> Option<String> {
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
-/// Prices a token, which `litellm_params` and `model_info` may both give.
-#[derive(Clone)]
-pub(in crate::config) struct Costs {
-    pub(in crate::config) input: Option<Price>,
-    pub(in crate::config) output: Option<Price>,
-    pub(in crate::config) cache_read: Option<Price>,
-    pub(in crate::config) cache_write: Option<Price>,
-}
-
-impl Costs {
-    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
-        let mut price = |key: &'static str| {
-            let price = Price::from_usd_per_token(section.amount(key)?);
-            if price.is_none() {
-                let hint = "dollars per token: 0.0000025 is $2.50 per million";
-                section.places.error_at(key, format!("`{key}` is over a thousand dollars a token"), hint);
-            }
-            price
-        };
-        Self {
-            input: price("input_cost_per_token"),
-            output: price("output_cost_per_token"),
-            cache_read: price("cache_read_input_token_cost"),
-            cache_write: price("cache_creation_input_token_cost"),
-        }
-    }
 }
 
 /// Headers that belong to the connection or to the body, which no deployment sets.

@@ -226,7 +226,7 @@ fn costs(
     answer: &Answer,
 ) -> Option<(NanoUsd, f64, f64)> {
     let deployment = group.deployments.iter().find(|deployment| deployment.id.as_str() == answer.deployment)?;
-    let prices = deployment.prices?;
+    let prices = deployment.prices.as_ref()?;
     let rates = prices.at(answer.input_tokens.saturating_mul(answer.together.into()));
     let most = ["max_tokens", "max_completion_tokens"].iter().find_map(|name| run.parameters.get(*name)?.as_u64());
     let [less, more] = SPREAD.map(|factor| whole(number(answer.output_tokens) * factor));

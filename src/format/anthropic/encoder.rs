@@ -18,6 +18,7 @@ use crate::format::anthropic::DIALECT;
 use crate::format::rest::nested;
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write::Object;
+use crate::money::NanoUsd;
 
 /// The state of one stream.
 #[derive(Default)]
@@ -97,6 +98,10 @@ impl StreamEncoder for Encoder {
 
     fn alive(&mut self, out: &mut BytesMut) {
         out.extend_from_slice(b"event: ping\ndata: {\"type\": \"ping\"}\n\n");
+    }
+
+    fn cost(&mut self, cost: NanoUsd) {
+        self.usage.cost = Some(cost);
     }
 
     fn end(&mut self, out: &mut BytesMut) {

@@ -46,7 +46,13 @@ pub(super) fn write(usage: &Usage, same_dialect: bool, object: &mut Object<'_>) 
             details.rest(left, &[]);
         }
     }
+    // Providers that say a cost (OpenRouter does) have their own word for what ours is.
+    let mut own: &[&str] = &["output_tokens_details"];
+    if let Some(cost) = usage.cost {
+        object.field("cost", &cost.as_usd());
+        own = &["output_tokens_details", "cost"];
+    }
     if same_dialect {
-        object.rest(&usage.rest, &["output_tokens_details"]);
+        object.rest(&usage.rest, own);
     }
 }

@@ -8,13 +8,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::{DIALECT, OpenAi, error, finish_word, parse, paths, usage};
+use super::{DIALECT, OpenAi, encoder, error, finish_word, parse, paths, usage};
 use crate::chat::{ChatRequest, Choice, Chunk, Delta, Message, Part, PartKind, Reply, Rest, Role, Usage};
 use crate::fault::Refusal;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, request_body};
 use crate::format::write::{self, Array, Object};
 use crate::format::{ClientApi, ClientRequest, Operation, Several, StreamEncoder};
+use crate::money::NanoUsd;
 
 mod several;
 
@@ -160,6 +161,7 @@ struct Encoder {
     created: u64,
     same_dialect: bool,
     usage: Option<Usage>,
+    cost: Option<NanoUsd>,
 }
 
 impl Encoder {
@@ -198,14 +200,19 @@ impl StreamEncoder for Encoder {
         self.event(out, |object| one_choice(chunk.choice, text, finish, &mut object.array("choices")));
     }
 
+    fn cost(&mut self, cost: NanoUsd) {
+        self.cost = Some(cost);
+    }
+
     fn end(&mut self, out: &mut BytesMut) {
-        if let Some(counted) = self.usage.take().filter(|_| self.wants_usage) {
+        if let Some(mut counted) = self.usage.take().filter(|_| self.wants_usage) {
+            counted.cost = self.cost;
             self.event(out, |object| {
                 drop(object.array("choices"));
                 usage::write(&counted, self.same_dialect, &mut object.object("usage"));
             });
         }
-        out.put_slice(b"data: [DONE]\n\n");
+        encoder::done(self.cost, out);
     }
 
     fn error(&mut self, refusal: &Refusal, _request_id: &str, out: &mut BytesMut) {

@@ -1,8 +1,8 @@
 //! A streamed reply, written as `data:` events of `chat.completion.chunk` objects, ended by `[DONE]`.
 //!
 //! The role comes with the first piece of each alternative and only there: client libraries add pieces up.
-//! Usage comes in one event before the end, and only for clients that asked for it. Clients that know no pieces of calls get each call
-//! whole.
+//! Usage comes in one event before the end, and only for clients that asked for it. What the reply costs stands in it, and for all
+//! clients in a comment that belongs to `[DONE]`. Clients that know no pieces of calls get each call whole.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
@@ -14,6 +14,10 @@ use crate::format::StreamEncoder;
 use crate::format::openai::DIALECT;
 use crate::format::rest::nested;
 use crate::format::write::{self, Array, Object};
+use crate::money::NanoUsd;
+
+/// How the comment begins that tells in dollars what a reply costs.
+pub(super) const COST: &[u8] = b": x-litellm-response-cost: ";
 
 /// The state of one stream.
 pub(super) struct Encoder {
@@ -23,6 +27,7 @@ pub(super) struct Encoder {
     /// Whether the provider speaks this dialect too, so that unknown fields go back out.
     same_dialect: bool,
     usage: Option<Usage>,
+    cost: Option<NanoUsd>,
     choices: Vec<Choice>,
     /// Where calls are told whole: those under way.
     whole_calls: Option<Vec<HeldCall>>,
@@ -52,7 +57,15 @@ impl Encoder {
     /// A writer that shows usage at the end if `wants_usage`.
     pub(super) fn new(wants_usage: bool) -> Self {
         let envelope = envelope("", "", 0);
-        Self { wants_usage, envelope, same_dialect: true, usage: None, choices: Vec::new(), whole_calls: None }
+        Self {
+            wants_usage,
+            envelope,
+            same_dialect: true,
+            usage: None,
+            cost: None,
+            choices: Vec::new(),
+            whole_calls: None,
+        }
     }
 
     /// The same with calls that are told whole.
@@ -84,9 +97,14 @@ impl StreamEncoder for Encoder {
         self.event(chunk, out);
     }
 
+    fn cost(&mut self, cost: NanoUsd) {
+        self.cost = Some(cost);
+    }
+
     fn end(&mut self, out: &mut BytesMut) {
         self.tell_calls(out);
-        if let Some(counted) = self.usage.take().filter(|_| self.wants_usage) {
+        if let Some(mut counted) = self.usage.take().filter(|_| self.wants_usage) {
+            counted.cost = self.cost;
             out.put_slice(b"data: ");
             out.put_slice(&self.envelope);
             {
@@ -96,7 +114,7 @@ impl StreamEncoder for Encoder {
             }
             out.put_slice(b"\n\n");
         }
-        out.put_slice(b"data: [DONE]\n\n");
+        done(self.cost, out);
     }
 
     fn error(&mut self, refusal: &Refusal, _request_id: &str, out: &mut BytesMut) {
@@ -104,6 +122,17 @@ impl StreamEncoder for Encoder {
         out.put_slice(&error::write(refusal));
         out.put_slice(b"\n\n");
     }
+}
+
+/// The end, with what the reply costs.
+pub(super) fn done(cost: Option<NanoUsd>, out: &mut BytesMut) {
+    if let Some(cost) = cost {
+        // A line of the last event: a comment that stands alone is an event without data to clients that are not exact.
+        out.put_slice(COST);
+        out.put_slice(cost.to_string().as_bytes());
+        out.put_slice(b"\n");
+    }
+    out.put_slice(b"data: [DONE]\n\n");
 }
 
 fn envelope(id: &str, model: &str, created: u64) -> Bytes {

@@ -85,7 +85,7 @@ pub(super) fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, esti
         }
         (whose, _) => whose,
     };
-    let what = what(excess.dimension);
+    let what = what(excess.dimension, excess.window);
     let counted = if estimate.is_exact() { "" } else { " (estimated)" };
     let message = format!(
         "request too large: it needs {} {what} ({} input{counted} and the output bound) and the limit of {whose} is {}; waiting does not help: shorten the prompt, lower `max_tokens` or raise the limit",
@@ -111,15 +111,17 @@ pub(super) fn whose(scope: &Scope, context: &RequestContext<'_>) -> String {
     }
 }
 
-const fn what(dimension: Dimension) -> &'static str {
-    match dimension {
-        Dimension::Requests => "requests per window",
-        Dimension::Tokens => "tokens per window",
-        Dimension::InputTokens => "input tokens per window",
-        Dimension::OutputTokens => "output tokens per window",
-        Dimension::Cost => "billionths of a dollar per window",
-        Dimension::InFlight => "requests at once",
-    }
+fn what(dimension: Dimension, window: Duration) -> String {
+    let counted = match dimension {
+        Dimension::Requests => "requests",
+        Dimension::Tokens => "tokens",
+        Dimension::InputTokens => "input tokens",
+        Dimension::OutputTokens => "output tokens",
+        Dimension::Cost => "billionths of a dollar",
+        Dimension::InFlight => return "requests at once".to_owned(),
+    };
+    let hours = window.as_secs() / 3600;
+    if hours > 0 { format!("{counted} per {hours} h") } else { format!("{counted} per window") }
 }
 
 /// Which of the limits that it takes from whichever deployment is called keeps a request, where one does.
@@ -128,17 +130,20 @@ fn at_limit(context: &RequestContext<'_>, estimate: &Estimate, now: Moment) -> O
     let demands = context.group.deployments.iter().map(|deployment| estimate.demand(deployment));
     let demand = super::money::shared_demand(estimate, demands);
     let scope = context.paying.scopes.iter().find(|scope| limits.wait(now, **scope, demand) != Wait::Now)?;
-    let (report, amounts) = (limits.report(now, *scope), demand.amounts());
-    let full = |dimension: &Dimension| {
-        report.limits[*dimension].is_some_and(|limit| report.used[*dimension] + amounts[*dimension] > limit)
-    };
-    let dimension = Dimension::ALL.into_iter().find(full)?;
+    let amounts = demand.amounts();
+    // Of two windows that are full the longer one frees later.
+    let (report, dimension) = limits.reports(now, *scope).into_iter().rev().find_map(|report| {
+        let full = |dimension: &Dimension| {
+            report.limits[*dimension].is_some_and(|limit| report.used[*dimension] + amounts[*dimension] > limit)
+        };
+        Dimension::ALL.into_iter().find(full).map(|dimension| (report, dimension))
+    })?;
     Some(format!(
         "{} is at its limit: {} of {} {} are used and {} are asked for",
         whose(&limits.name(*scope)?, context),
         report.used[dimension],
         report.limits[dimension]?,
-        what(dimension),
+        what(dimension, report.window),
         amounts[dimension]
     ))
 }

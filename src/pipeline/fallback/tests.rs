@@ -332,3 +332,26 @@ async fn a_prompt_that_is_too_long_is_sent_nowhere_but_to_the_longer_group() {
     assert_eq!(scene.ask(long).await.unwrap().group.as_str(), "b");
     assert_eq!(scene.hosts.called(), ["ok-b"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_counted_once_for_all_groups_with_the_same_encoding() {
+    // Which window makes somebody count, what the groups after the first are asked, how often all of it is counted.
+    let same = [("a", "down-1", "openai/m"), ("b", "down-2", "openai/n"), ("c", "ok-1", "openai/o")];
+    let other = [("a", "down-1", "openai/m"), ("b", "down-2", "openai/gpt-4o"), ("c", "ok-1", "openai/gpt-4.1")];
+    let changed = "{model: b, messages: [{role: user, content: 'another question'}]}";
+    for (groups, second, counts) in [(same, "b", 1), (other, "b", 2), (same, changed, 2)] {
+        crate::tokens::load("gpt-4o");
+        let entry = |(group, host, model): (&str, &str, &str)| {
+            format!(
+                "- {{model_name: {group}, litellm_params: {{model: {model}, api_base: 'http://{host}/v1', api_key: k-{host}, tpm: 5000}}, model_info: {{id: {host}, max_input_tokens: 30}}}}\n"
+            )
+        };
+        let list: String = groups.into_iter().map(entry).collect();
+        let rest = format!("router_settings: {{num_retries: 0, fallbacks: [{{a: [{second}, c]}}]}}");
+        let scene = Scene::of(&list, &rest);
+        let before = crate::tokens::COUNTED.get();
+        scene.ask(r#", "max_tokens": 3000"#).await.unwrap();
+        assert_eq!(scene.hosts.called(), ["down-1", "down-2", "ok-1"]);
+        assert_eq!(crate::tokens::COUNTED.get() - before, counts, "{groups:?} {second}");
+    }
+}

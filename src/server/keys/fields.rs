@@ -113,6 +113,10 @@ impl Fields {
         for (name, place) in [
             ("rpm_limit", &mut allowance.rpm),
             ("tpm_limit", &mut allowance.tpm),
+            ("itpm_limit", &mut allowance.itpm),
+            ("otpm_limit", &mut allowance.otpm),
+            ("rpd_limit", &mut allowance.rpd),
+            ("tpd_limit", &mut allowance.tpd),
             ("max_parallel_requests", &mut allowance.max_parallel),
         ] {
             if self.0.contains_key(name) {
@@ -216,6 +220,10 @@ pub(in crate::server) fn shown_team(
         "budget_reset_at": budget.and_then(|budget| budget.resets).map(Moment::iso),
         "rpm_limit": allowance.rpm,
         "tpm_limit": allowance.tpm,
+        "itpm_limit": allowance.itpm,
+        "otpm_limit": allowance.otpm,
+        "rpd_limit": allowance.rpd,
+        "tpd_limit": allowance.tpd,
         "max_parallel_requests": allowance.max_parallel,
         "metadata": team.metadata,
         "blocked": team.blocked,
@@ -254,6 +262,10 @@ pub(super) fn shown(known: &KnownKey, budget: Option<&BudgetReport>, now: Moment
         "models": key.models,
         "rpm_limit": allowance.rpm,
         "tpm_limit": allowance.tpm,
+        "itpm_limit": allowance.itpm,
+        "otpm_limit": allowance.otpm,
+        "rpd_limit": allowance.rpd,
+        "tpd_limit": allowance.tpd,
         "max_parallel_requests": allowance.max_parallel,
         "team_id": key.team,
         "user_id": key.user,

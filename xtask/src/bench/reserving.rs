@@ -61,10 +61,8 @@ pub(crate) fn measure(cycles: usize) -> Result<f64, String> {
         let Decision::Granted { shared: Some(common), own, .. } = limits.reserve(at, &request) else {
             return Err("nothing was granted".to_owned());
         };
-        for one in [&common, &own] {
-            limits.sent(at, one.handle(), at + APART);
-            limits.response_head(at + APART, one);
-        }
+        limits.sent_together(at, &[own.handle(), common.handle()], at + APART);
+        limits.response_heads(at + APART, &[&own, &common]);
         for one in [common, own] {
             limits.settle(at + APART, one, actual);
         }

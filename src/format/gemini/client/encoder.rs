@@ -13,6 +13,7 @@ use crate::format::gemini::decoder::{PART, REPLY};
 use crate::format::gemini::{DIALECT, merge};
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
+use crate::money::NanoUsd;
 
 /// A call under way.
 struct Call {
@@ -115,15 +116,16 @@ impl StreamEncoder for Encoder {
     }
 
     fn alive(&mut self, out: &mut BytesMut) {
-        // Blanks may stand between the items of an array; nothing else may.
-        out.put_slice(if self.array { b"\n" } else { b": waiting\r\n\r\n" });
+        // Blanks may stand between the items of an array; nothing else may. Nor between events: Google's clients read every line that
+        // is not blank and begins with another word than `data` as a part of JSON (google-genai 3.6.1), or refuse it (its Go one).
+        out.put_slice(if self.array { b"\n" } else { b"\r\n\r\n" });
     }
 
-    fn remark(&mut self, text: &str, out: &mut BytesMut) {
-        if !self.array {
-            out.put_slice(b": ");
-            out.put_slice(text.as_bytes());
-            out.put_slice(b"\r\n\r\n");
+    fn remark(&mut self, _text: &str, _out: &mut BytesMut) {}
+
+    fn cost(&mut self, cost: NanoUsd) {
+        if let Some(usage) = &mut self.usage {
+            usage.cost = Some(cost);
         }
     }
 

@@ -120,5 +120,8 @@ pub(super) fn counted(usage: &Usage, same: bool) -> Value {
         }
     }
     merge(&mut counted, rest);
+    if let Some(cost) = usage.cost {
+        counted["cost"] = cost.as_usd().into();
+    }
     counted
 }

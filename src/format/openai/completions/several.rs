@@ -5,7 +5,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 
 use crate::fault::{Refusal, RefusalKind};
+use crate::format::openai::encoder::{COST, done};
 use crate::format::{Joiner, Several};
+use crate::money::NanoUsd;
 
 /// The most prompts of one request.
 const MOST: usize = 128;
@@ -35,7 +37,7 @@ pub(super) fn of(body: &[u8]) -> Result<Option<Several>, Refusal> {
         fields.insert("prompt".to_owned(), prompt);
         Bytes::from(Value::Object(fields.clone()).to_string())
     });
-    Ok(Some(Several { bodies: bodies.collect(), joiner: Box::new(Together { choices, last: None }) }))
+    Ok(Some(Several { bodies: bodies.collect(), joiner: Box::new(Together { choices, last: None, cost: None }) }))
 }
 
 /// Whether a list may stand behind the name: most requests have one text and are not read twice.
@@ -53,6 +55,8 @@ struct Together {
     choices: u64,
     /// The last event of streams, which tells usage: with that of all that have ended.
     last: Option<Value>,
+    /// What all that have ended cost.
+    cost: Option<NanoUsd>,
 }
 
 impl Together {
@@ -86,11 +90,15 @@ impl Joiner for Together {
 
     fn piece(&mut self, place: usize, piece: &[u8], out: &mut BytesMut) -> bool {
         for event in piece.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(cost) = event.strip_prefix(COST) {
+                let told = str::from_utf8(cost).ok().and_then(|cost| NanoUsd::from_usd(cost.trim().parse().ok()?));
+                self.cost = self.cost.into_iter().chain(told).reduce(|all, more| all + more);
+                continue;
+            }
             let Some(data) = event.strip_prefix(DATA) else {
                 // Signs of life; the blank line after an event is written with it.
                 if event.starts_with(b":") {
                     out.put_slice(event);
-                    out.put_slice(b"\n");
                 }
                 continue;
             };
@@ -119,9 +127,7 @@ impl Joiner for Together {
         if let Some(last) = self.last.take() {
             write(&last, out);
         }
-        out.put_slice(DATA);
-        out.put_slice(DONE);
-        out.put_slice(b"\n\n");
+        done(self.cost, out);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::fault::Refusal;
 use crate::format::StreamEncoder;
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
+use crate::money::NanoUsd;
 
 /// The state of one stream.
 pub(super) struct Encoder {
@@ -301,6 +302,12 @@ impl StreamEncoder for Encoder {
         self.write(chunk, out);
         for chunk in self.order.freed() {
             self.chunk(&chunk, out);
+        }
+    }
+
+    fn cost(&mut self, cost: NanoUsd) {
+        if let Some(usage) = &mut self.usage {
+            usage.cost = Some(cost);
         }
     }
 

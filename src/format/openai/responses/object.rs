@@ -87,13 +87,17 @@ pub(super) fn failed(mut object: Map<String, Value>, refusal: &Refusal) -> Map<S
 }
 
 fn counted(usage: &Usage) -> Value {
-    json!({
+    let mut counted = json!({
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens},
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
-    })
+    });
+    if let Some(cost) = usage.cost {
+        counted["cost"] = cost.as_usd().into();
+    }
+    counted
 }
 
 /// A whole reply.
