@@ -7,6 +7,7 @@
 //!
 //! Where what is spent leaves no room, a call is refused: a period is long. Where only what others hold stands in the way, it waits.
 
+mod hold;
 mod period;
 mod shared;
 #[cfg(test)]
@@ -20,9 +21,11 @@ use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
+pub use hold::{Hold, Short};
 pub use period::Period;
 pub use shared::{BudgetPart, Changed};
 
+use hold::Ids;
 use shared::{Others, SharedName};
 
 /// One budget, as it is configured.
@@ -57,83 +60,6 @@ pub struct BudgetId {
     place: u32,
     /// Places are used again; who means the one before finds nothing.
     generation: u32,
-}
-
-/// Money that is held. It is settled or released exactly once.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "what is neither settled nor released is held for ever"]
-pub struct Hold {
-    budgets: Ids,
-    amount: NanoUsd,
-}
-
-/// Budgets that a request counts in. Most requests have few, which cost no allocation.
-#[derive(Debug, PartialEq, Eq)]
-enum Ids {
-    Few { count: u8, ids: [BudgetId; FEW] },
-    Many(Vec<BudgetId>),
-}
-
-const FEW: usize = 6;
-
-impl Ids {
-    fn of(ids: &[BudgetId]) -> Self {
-        let none = BudgetId { place: u32::MAX, generation: 0 };
-        match u8::try_from(ids.len()) {
-            Ok(count) if ids.len() <= FEW => {
-                let mut few = [none; FEW];
-                few[..ids.len()].copy_from_slice(ids);
-                Self::Few { count, ids: few }
-            }
-            _ => Self::Many(ids.to_vec()),
-        }
-    }
-
-    fn all(&self) -> &[BudgetId] {
-        match self {
-            Self::Few { count, ids } => ids.get(..usize::from(*count)).unwrap_or_default(),
-            Self::Many(ids) => ids,
-        }
-    }
-}
-
-impl Hold {
-    /// How much of each.
-    #[must_use]
-    pub const fn amount(&self) -> NanoUsd {
-        self.amount
-    }
-}
-
-/// A budget that has no room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Short {
-    /// Whose.
-    pub scope: Scope,
-    /// What may be spent.
-    pub max: NanoUsd,
-    /// What is.
-    pub spent: NanoUsd,
-    /// What calls under way hold.
-    pub held: NanoUsd,
-    /// What was asked for.
-    pub asked: NanoUsd,
-    /// When it begins anew; `None` is never.
-    pub resets: Option<Moment>,
-}
-
-impl Short {
-    /// What is left of it.
-    #[must_use]
-    pub const fn left(&self) -> NanoUsd {
-        NanoUsd(self.max.0.saturating_sub(self.spent.0))
-    }
-
-    /// Whether there is room once the calls under way have ended, if they cost nothing.
-    #[must_use]
-    pub fn may_wait(&self) -> bool {
-        self.spent < self.max && self.spent + self.asked <= self.max
-    }
 }
 
 /// What a budget has come to.
