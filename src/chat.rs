@@ -5,6 +5,7 @@
 //! and is reported as dropped anywhere else.
 
 mod chunk;
+mod logprobs;
 mod parts;
 mod path;
 mod reply;
@@ -13,6 +14,7 @@ mod usage;
 mod vectors;
 
 pub use chunk::{Chunk, Delta};
+pub use logprobs::{ScoredToken, TokenLogprob};
 pub use parts::PartsOfDeltas;
 pub use path::check_path;
 pub use reply::{Choice, FinishReason, Reply};

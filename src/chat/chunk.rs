@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Dialect, FinishReason, Rest, Usage};
+use super::{Dialect, FinishReason, Rest, TokenLogprob, Usage};
 
 /// One step of a streamed reply.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +64,8 @@ pub enum Delta {
         /// The text to append.
         fragment: String,
     },
+    /// How likely the tokens were of what was said just before. A provider's own words for it are in the `rest` of the event, too.
+    Logprobs(Vec<TokenLogprob>),
     /// The alternative is complete.
     Finish(FinishReason),
     /// Tokens so far; a later one replaces it.
@@ -82,6 +84,6 @@ impl Delta {
     /// no other deployment may take over.
     #[must_use]
     pub const fn is_content(&self) -> bool {
-        !matches!(self, Self::Start { .. } | Self::Usage(_) | Self::Other { .. })
+        !matches!(self, Self::Start { .. } | Self::Logprobs(_) | Self::Usage(_) | Self::Other { .. })
     }
 }

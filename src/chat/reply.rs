@@ -1,6 +1,6 @@
 //! A whole reply.
 
-use super::{Dialect, Part, Rest, Usage};
+use super::{Dialect, Part, Rest, TokenLogprob, Usage};
 
 /// What a provider answered to a request that was not streamed.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,9 @@ pub struct Choice {
     pub parts: Vec<Part>,
     /// Why it ended; `None` where the provider did not say.
     pub finish: Option<FinishReason>,
-    /// Fields of the choice (log probabilities …) without a canonical meaning.
+    /// How likely its tokens were; empty where nobody asked, or the provider does not tell. A provider's own words for it are in `rest`, too.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Fields of the choice without a canonical meaning.
     pub rest: Rest,
     /// Fields of the message inside it (annotations …) without a canonical meaning.
     pub message_rest: Rest,

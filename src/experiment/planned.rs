@@ -108,6 +108,7 @@ impl Upstream for PlannedUpstream {
                     finish: Some(FinishReason::Stop),
                     rest: Rest::new(),
                     message_rest: Rest::new(),
+                    logprobs: Vec::new(),
                 }],
                 usage: Some(Usage { input_tokens, output_tokens, ..Usage::default() }),
                 dialect: request.dialect,

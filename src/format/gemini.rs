@@ -22,6 +22,7 @@ mod contents;
 mod decoder;
 mod encode;
 mod error;
+mod logprobs;
 mod reply;
 mod vectors;
 

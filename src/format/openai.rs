@@ -26,6 +26,7 @@ mod encode;
 mod encoder;
 mod error;
 mod history;
+mod logprobs;
 mod message;
 mod parse;
 mod paths;

@@ -15,6 +15,7 @@ use crate::fault::{AttemptFault, Refusal};
 mod arbitrary;
 mod documents;
 mod golden;
+mod logprobs;
 mod round_trip;
 mod streams;
 mod thinking;

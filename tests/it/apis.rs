@@ -127,8 +127,16 @@ async fn embeddings_speak_to_providers_in_their_words() {
 
 #[tokio::test]
 async fn the_older_completions_are_chats() {
-    let (gateway, upstream) =
-        over("openai", "/v1", vec![Step::json(200, &openai_reply("Hello")), Step::events(OPENAI_STREAM)]).await;
+    let (gateway, upstream) = over(
+        "openai",
+        "/v1",
+        vec![
+            Step::json(200, &openai_reply("Hello")),
+            Step::events(OPENAI_STREAM),
+            Step::json(200, &openai_reply("Hello")),
+        ],
+    )
+    .await;
     let asked = json!({"model": "g", "prompt": ["Say hello"], "max_tokens": 9, "stop": "x"});
     let said = gateway.post("/v1/completions", &asked).await.json();
     assert_eq!((&said["object"], &said["choices"][0]["text"]), (&json!("text_completion"), &json!("Hello")));
@@ -142,12 +150,15 @@ async fn the_older_completions_are_chats() {
     assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
     let parsed: Vec<Value> =
         events[..events.len() - 1].iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let scored = json!({"model": "g", "prompt": "Say hello", "logprobs": 2});
+    assert_eq!(gateway.post("/v1/completions", &scored).await.status, 200);
+    let seen = upstream.asked()[2].body.clone();
+    assert_eq!((&seen["logprobs"], &seen["top_logprobs"]), (&json!(true), &json!(2)));
     let text: String = parsed.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
     assert_eq!((text.as_str(), &parsed.last().unwrap()["usage"]["total_tokens"]), ("Hello", &json!(11)));
     for (name, value) in [
         ("suffix", json!("x")),
         ("echo", json!(true)),
-        ("logprobs", json!(2)),
         ("best_of", json!(3)),
         ("prompt", json!(["a", 1])),
         ("prompt", json!(vec!["a"; 129])),

@@ -174,7 +174,7 @@ impl Encoder {
                 }
             }
             Delta::Other { event, value } if self.same_dialect => self.pass(event, value, out),
-            Delta::Other { .. } | Delta::Start { .. } | Delta::Usage(_) | Delta::Finish(_) => {}
+            Delta::Other { .. } | Delta::Start { .. } | Delta::Logprobs(_) | Delta::Usage(_) | Delta::Finish(_) => {}
         }
     }
 

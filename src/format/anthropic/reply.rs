@@ -40,7 +40,7 @@ fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
         Some(wire @ Json::Object(_)) => Some(usage::read(wire)?),
         _ => None,
     };
-    let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new() };
+    let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new(), logprobs: Vec::new() };
     let rest = fields.telling_rest();
     Ok(Reply { id, model, created: None, choices: vec![choice], usage, dialect: DIALECT, rest })
 }

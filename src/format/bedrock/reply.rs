@@ -28,7 +28,7 @@ fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let blocks = message.list("content")?.unwrap_or_default();
     let parts = blocks.into_iter().enumerate().map(|(index, block)| part(block, &path.index(index)));
     let parts = parts.collect::<Result<Vec<_>, _>>()?;
-    let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new() };
+    let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new(), logprobs: Vec::new() };
     fields.take("metrics");
     Ok(Reply {
         id: String::new(),

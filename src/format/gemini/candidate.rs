@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, Usage};
+use super::logprobs;
+use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, TokenLogprob, Usage};
 use crate::format::call_id::signed;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
@@ -18,6 +19,7 @@ pub(super) struct Candidate {
     pub(super) index: u32,
     pub(super) parts: Vec<Part>,
     pub(super) finish: Option<FinishReason>,
+    pub(super) logprobs: Vec<TokenLogprob>,
     pub(super) rest: Rest,
 }
 
@@ -42,7 +44,8 @@ pub(super) fn read(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> S
     if let Some(word) = word.filter(|word| finish == Some(FinishReason::ContentFilter) && word != "SAFETY") {
         fields.put(FINISH, word.into());
     }
-    Ok(Candidate { index, parts, finish, rest: fields.telling_rest() })
+    let logprobs = fields.peek(logprobs::RESULT).map(logprobs::read).unwrap_or_default();
+    Ok(Candidate { index, parts, finish, logprobs, rest: fields.telling_rest() })
 }
 
 fn finish(word: &str) -> Option<FinishReason> {

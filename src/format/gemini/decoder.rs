@@ -99,7 +99,7 @@ impl Decoder {
     }
 
     fn candidate(&mut self, candidate: Candidate, out: &mut Vec<Chunk>) {
-        let Candidate { index: choice, parts, finish, mut rest } = candidate;
+        let Candidate { index: choice, parts, finish, logprobs, mut rest } = candidate;
         let state = self.choices.entry(choice).or_default();
         let (word, ended) = (rest.shift_remove(FINISH), finish.is_some());
         let mut push = |delta, part: Rest| {
@@ -132,6 +132,9 @@ impl Decoder {
                 PartKind::Image(_) => push(other(picture(&kind)), rest),
                 PartKind::Text(_) | PartKind::Refusal(_) | PartKind::ToolResult { .. } => {}
             }
+        }
+        if !logprobs.is_empty() {
+            push(Delta::Logprobs(logprobs), Rest::new());
         }
         if let Some(finish) = finish {
             state.finished = true;

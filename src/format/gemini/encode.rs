@@ -145,10 +145,7 @@ fn generation(request: &ChatRequest, quirks: &Quirks, object: &mut Object<'_>, r
     for (name, here) in SAME {
         config.optional(here, left.shift_remove(name).filter(|value| !value.is_null()));
     }
-    // No reply brings them in the words of another dialect.
-    if report.same_dialect {
-        log_probabilities(&mut left, &mut config);
-    }
+    log_probabilities(&mut left, &mut config);
     if request.user.is_some() {
         report.dropped.push("user".to_owned());
     }
@@ -241,9 +238,11 @@ fn fitting(budget: u32, takes: &Thinking, bound: Option<u32>, report: &mut Repor
 
 /// `logprobs` is whether, `top_logprobs` how many; here it is the other way about.
 fn log_probabilities(rest: &mut Rest, config: &mut Object<'_>) {
-    if rest.get("logprobs").and_then(Value::as_bool) == Some(true) {
-        rest.shift_remove("logprobs");
+    let Some(wanted) = rest.get("logprobs").and_then(Value::as_bool) else { return };
+    rest.shift_remove("logprobs");
+    if wanted {
         config.field("responseLogprobs", &true);
-        config.optional("logprobs", rest.shift_remove("top_logprobs").filter(|value| !value.is_null()));
+        let others = rest.shift_remove("top_logprobs");
+        config.optional("logprobs", others.filter(|count| !count.is_null() && *count != 0));
     }
 }

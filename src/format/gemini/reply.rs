@@ -45,8 +45,8 @@ fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
 }
 
 fn choice(candidate: Candidate) -> Choice {
-    let Candidate { index, parts, finish, rest } = candidate;
+    let Candidate { index, parts, finish, logprobs, rest } = candidate;
     let calls = parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. }));
     let finish = finish.map(|finish| candidate::finish_of(finish, calls));
-    Choice { index, parts, finish, rest, message_rest: Rest::new() }
+    Choice { index, parts, finish, logprobs, rest, message_rest: Rest::new() }
 }

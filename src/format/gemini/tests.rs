@@ -53,11 +53,12 @@ fn a_stream_is_another_method_and_sampling_goes_out_in_full() {
     }))
     .unwrap();
     assert_eq!(body["path"], "/models/m:streamGenerateContent?alt=sse");
-    assert_eq!(body["dropped"], json!(["logprobs", "top_logprobs", "logit_bias"]));
+    assert_eq!(body["dropped"], json!(["logit_bias"]));
     assert_eq!(body["systemInstruction"], json!({"parts": [{"text": "Be brief."}]}));
     let config = json!({
         "temperature": 0.1, "topP": 0.9, "candidateCount": 2, "maxOutputTokens": 5000, "stopSequences": ["END"],
         "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 1024}, "seed": 7, "presencePenalty": 0.5,
+        "responseLogprobs": true, "logprobs": 3,
     });
     assert_eq!(body["generationConfig"], config);
 }
@@ -310,6 +311,7 @@ fn thinking_that_another_provider_hid_comes_back_through_its_clients() {
         finish: Some(FinishReason::Stop),
         rest: Rest::new(),
         message_rest: Rest::new(),
+        logprobs: Vec::new(),
     };
     let reply = Reply {
         id: String::new(),

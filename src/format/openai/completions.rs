@@ -2,14 +2,16 @@
 //!
 //! Several prompts are several requests, whose replies are told as one.
 //!
-//! What only a model that continues texts can do (`suffix`, `echo`, `logprobs`, `best_of`) is refused by name.
+//! What only a model that continues texts can do (`suffix`, `echo`, `best_of`) is refused by name.
+
+use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::{DIALECT, OpenAi, encoder, error, finish_word, parse, paths, usage};
-use crate::chat::{ChatRequest, Choice, Chunk, Delta, Message, Part, PartKind, Reply, Rest, Role, Usage};
+use crate::chat::{ChatRequest, Choice, Chunk, Delta, Message, Part, PartKind, Reply, Rest, Role, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, request_body};
@@ -17,6 +19,7 @@ use crate::format::write::{self, Array, Object};
 use crate::format::{ClientApi, ClientRequest, Operation, Several, StreamEncoder};
 use crate::money::NanoUsd;
 
+mod logprobs;
 mod several;
 
 /// The client API. It keeps no state; streams do.
@@ -50,10 +53,19 @@ impl ClientApi for Completions {
     fn parse(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
         let mut fields = Fields::of(request_body(&request.body)?, &Path::Root)?;
         let model = parse::model(&mut fields, request)?;
+        let logprobs = fields.whole("logprobs")?;
         refuse_continuations(&mut fields)?;
         let parts = vec![Part::text(prompt(&mut fields)?)];
         let message = Message { role: Role::User, parts, name: None, rest: Rest::new() };
-        parse::settings(fields, model, vec![message])
+        let mut request = parse::settings(fields, model, vec![message])?;
+        // How many of the likeliest tokens are told beside the chosen ones.
+        if let Some(count) = logprobs {
+            request.rest.insert("logprobs".to_owned(), true.into());
+            if count > 0 {
+                request.rest.insert("top_logprobs".to_owned(), count.into());
+            }
+        }
+        Ok(request)
     }
 
     fn several(&self, body: &[u8]) -> Result<Option<Several>, Refusal> {
@@ -101,9 +113,6 @@ fn refuse_continuations(fields: &mut Fields<'_>) -> Result<(), Mismatch> {
     if fields.flag("echo")? == Some(true) {
         return refused("echo");
     }
-    if fields.take("logprobs").is_some() {
-        return refused("logprobs");
-    }
     // As many as are asked for, and no choice among more.
     let choices = fields.peek("n").and_then(Json::as_u64).unwrap_or(1);
     if fields.whole("best_of")?.is_some_and(|best_of| u64::from(best_of) != choices) {
@@ -142,14 +151,24 @@ fn whole_choice(choice: &Choice, same_dialect: bool, choices: &mut Array<'_>) {
     };
     let text: String = choice.parts.iter().filter_map(said).collect();
     let finish = choice.finish.as_ref().map(|reason| finish_word(reason, true, false, same_dialect));
-    one_choice(choice.index, &text, finish, choices);
+    one_choice(choice.index, &text, finish, (&choice.logprobs, &mut 0), choices);
 }
 
-fn one_choice(index: u32, text: &str, finish: Option<&str>, choices: &mut Array<'_>) {
+fn one_choice(
+    index: u32,
+    text: &str,
+    finish: Option<&str>,
+    (tokens, offset): (&[TokenLogprob], &mut usize),
+    choices: &mut Array<'_>,
+) {
     let mut object = choices.object();
     object.field("text", text);
     object.field("index", &index);
-    object.field("logprobs", &());
+    if tokens.is_empty() {
+        object.field("logprobs", &());
+    } else {
+        logprobs::write(tokens, offset, &mut object.object("logprobs"));
+    }
     object.field("finish_reason", &finish);
 }
 
@@ -162,6 +181,8 @@ struct Encoder {
     same_dialect: bool,
     usage: Option<Usage>,
     cost: Option<NanoUsd>,
+    /// Characters so far of the tokens of each alternative, where it is told how likely they were.
+    offsets: BTreeMap<u32, usize>,
 }
 
 impl Encoder {
@@ -181,7 +202,8 @@ impl Encoder {
 
 impl StreamEncoder for Encoder {
     fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut) {
-        let (text, finish) = match &chunk.delta {
+        let mut offset = 0;
+        let (text, finish, tokens) = match &chunk.delta {
             Delta::Start { id, model, created, dialect } => {
                 self.id.clone_from(id);
                 self.model.clone_from(model);
@@ -193,11 +215,20 @@ impl StreamEncoder for Encoder {
                 self.usage = Some(usage.clone());
                 return;
             }
-            Delta::Text(text) | Delta::Refusal(text) => (text.as_str(), None),
-            Delta::Finish(reason) => ("", Some(finish_word(reason, true, false, self.same_dialect))),
+            Delta::Text(text) | Delta::Refusal(text) => (text.as_str(), None, &[][..]),
+            Delta::Logprobs(tokens) => {
+                offset = self.offsets.get(&chunk.choice).copied().unwrap_or(0);
+                ("", None, tokens.as_slice())
+            }
+            Delta::Finish(reason) => ("", Some(finish_word(reason, true, false, self.same_dialect)), &[][..]),
             _ => return,
         };
-        self.event(out, |object| one_choice(chunk.choice, text, finish, &mut object.array("choices")));
+        self.event(out, |object| {
+            one_choice(chunk.choice, text, finish, (tokens, &mut offset), &mut object.array("choices"));
+        });
+        if !tokens.is_empty() {
+            self.offsets.insert(chunk.choice, offset);
+        }
     }
 
     fn cost(&mut self, cost: NanoUsd) {

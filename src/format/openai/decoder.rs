@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::calls::{Calls, Piece};
-use super::{error, finish_reason, message, usage};
+use super::{error, finish_reason, logprobs, message, usage};
 use crate::chat::{Chunk, Delta, Rest};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventDecoder;
@@ -111,6 +111,7 @@ impl Decoder {
         let index = fields.whole("index")?.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX));
         let finish = fields.word("finish_reason")?;
         let delta = fields.take("delta");
+        let logprobs = fields.peek(logprobs::FIELD).map(logprobs::read).unwrap_or_default();
         let mut rest = fields.telling_rest();
         let choice = self.state(index);
         if let Some(delta) = delta {
@@ -118,6 +119,9 @@ impl Decoder {
             if !left.is_empty() {
                 rest.insert("delta".to_owned(), Value::Object(left));
             }
+        }
+        if !logprobs.is_empty() {
+            out.push(choice.chunk(Delta::Logprobs(logprobs)));
         }
         if let Some(word) = finish.filter(|word| !word.is_empty()) {
             let Some(reason) = finish_reason(&word, choice.refused) else {

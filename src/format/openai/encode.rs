@@ -17,7 +17,7 @@ use crate::format::write::{self, Array, Object};
 use crate::format::{Encoded, Target};
 
 /// Fields that other APIs' requests have under these names.
-const KEPT: [&str; 3] = ["seed", "presence_penalty", "frequency_penalty"];
+const KEPT: [&str; 5] = ["seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs"];
 
 /// Writes a request.
 ///

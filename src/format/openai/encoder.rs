@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
-use super::{error, finish_word, usage};
+use super::{error, finish_word, logprobs, usage};
 use crate::chat::{Chunk, Delta, Rest, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
@@ -89,6 +89,8 @@ impl StreamEncoder for Encoder {
                 }
             }
             Delta::Other { .. } if !self.same_dialect => return,
+            // In its provider's words they went out with what was said.
+            Delta::Logprobs(_) if self.same_dialect && chunk.rest.is_empty() => return,
             _ => {}
         }
         if self.whole_calls.is_some() && self.holds(chunk, out) {
@@ -238,6 +240,11 @@ impl Encoder {
             state.delta(&chunk.delta, same_dialect, nested(beside, "delta"), &mut delta);
         }
         object.rest(beside, &["delta"]);
+        if let Delta::Logprobs(tokens) = &chunk.delta
+            && !same_dialect
+        {
+            logprobs::write(tokens, &mut object.object(logprobs::FIELD));
+        }
         let finish = match &chunk.delta {
             Delta::Finish(reason) => Some(finish_word(reason, state.refused, state.calls, same_dialect)),
             _ => None,
@@ -313,7 +320,7 @@ impl Choice {
                 }
                 call.rest(call_left.unwrap_or(&Rest::new()), &["function"]);
             }
-            Delta::Finish(_) | Delta::Usage(_) | Delta::Other { .. } => {}
+            Delta::Logprobs(_) | Delta::Finish(_) | Delta::Usage(_) | Delta::Other { .. } => {}
         }
         if let Some(left) = left {
             object.rest(left, if call_left.is_some() { &["tool_calls"] } else { &[] });

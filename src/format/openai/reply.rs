@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::{error, finish_reason, finish_word, message, usage};
+use super::{error, finish_reason, finish_word, logprobs, message, usage};
 use crate::chat::{Choice, Part, PartKind, Reply};
 use crate::fault::AttemptFault;
 use crate::format::call_id::signed_beside;
@@ -62,7 +62,8 @@ fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice,
         None => None,
     };
     tell_apart(&mut parts);
-    Ok(Choice { index, parts, finish, rest: fields.rest(), message_rest: said.rest() })
+    let logprobs = fields.peek(logprobs::FIELD).map(logprobs::read).unwrap_or_default();
+    Ok(Choice { index, parts, finish, logprobs, rest: fields.rest(), message_rest: said.rest() })
 }
 
 /// Gives calls ids of their own: some imitators give two calls one id, or none.
@@ -123,6 +124,10 @@ fn write_choice(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
         "finish_reason",
         &choice.finish.as_ref().map(|reason| finish_word(reason, refused, calls, same_dialect)),
     );
+    let own = same_dialect && choice.rest.contains_key(logprobs::FIELD);
+    if !choice.logprobs.is_empty() && !own {
+        logprobs::write(&choice.logprobs, &mut object.object(logprobs::FIELD));
+    }
     if same_dialect {
         object.rest(&choice.rest, &[]);
     }

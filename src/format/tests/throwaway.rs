@@ -72,6 +72,7 @@ impl ProviderFormat for Lines {
             finish: Some(FinishReason::Stop),
             rest: Rest::new(),
             message_rest: Rest::new(),
+            logprobs: Vec::new(),
         };
         let usage = Usage { output_tokens: value["cost"].as_u64().unwrap_or(0), ..Usage::default() };
         Ok(Reply {

@@ -168,16 +168,17 @@ fn reply(events: Vec<wit::Event>) -> Reply {
         dialect: DIALECT,
         rest: Rest::new(),
     };
-    let (mut parts, mut finish) = (PartsOfDeltas::default(), None);
+    let (mut parts, mut finish, mut logprobs) = (PartsOfDeltas::default(), None, Vec::new());
     for delta in events.into_iter().filter_map(chunk).map(|chunk| chunk.delta) {
         match delta {
             Delta::Start { id, model, .. } => (reply.id, reply.model) = (id, model),
             Delta::Usage(usage) => reply.usage = Some(usage),
             Delta::Finish(reason) => finish = Some(reason),
+            Delta::Logprobs(more) => logprobs.extend(more),
             other => parts.add(other),
         }
     }
     let (parts, finish) = (parts.into_parts(), finish.or(Some(FinishReason::Stop)));
-    reply.choices.push(Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new() });
+    reply.choices.push(Choice { index: 0, parts, finish, logprobs, rest: Rest::new(), message_rest: Rest::new() });
     reply
 }

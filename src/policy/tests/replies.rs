@@ -63,7 +63,14 @@ fn stream(parser: &Arc<ResponseParser>, chunks: &[Chunk]) -> (Vec<Chunk>, Result
 fn whole(parser: &Arc<ResponseParser>, parts: Vec<PartKind>) -> Result<Option<Vec<Alternative>>, Complaint> {
     let parts = parts.into_iter().map(Part::from).collect();
     let (finish, rest) = (Some(FinishReason::Stop), Rest::new());
-    let choices = vec![Alternative { index: 0, parts, finish, rest: rest.clone(), message_rest: rest.clone() }];
+    let choices = vec![Alternative {
+        index: 0,
+        parts,
+        finish,
+        rest: rest.clone(),
+        message_rest: rest.clone(),
+        logprobs: Vec::new(),
+    }];
     let (id, model, dialect) = ("r".to_owned(), "m".to_owned(), Dialect::named("test"));
     let reply = Reply { id, model, created: None, choices, usage: None, dialect, rest };
     ReplyParser::begin(parser, ReplyInfo::default()).read_whole(now(), &reply)

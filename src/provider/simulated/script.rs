@@ -79,6 +79,7 @@ impl Script {
             finish: Some(script.finish.clone()),
             rest: Rest::new(),
             message_rest: Rest::new(),
+            logprobs: Vec::new(),
         });
         Reply {
             id: self.id.clone(),

@@ -6,10 +6,11 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 
 use super::{error, reply};
-use crate::chat::{Chunk, Delta, Dialect, FinishReason, Rest, Usage};
+use crate::chat::{Chunk, Delta, Dialect, FinishReason, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
 use crate::format::gemini::decoder::{PART, REPLY};
+use crate::format::gemini::logprobs::{self, RESULT};
 use crate::format::gemini::{DIALECT, merge};
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
@@ -94,6 +95,18 @@ impl Encoder {
         }
         let event = json!({"candidates": [candidate], "modelVersion": self.model, "responseId": self.id});
         self.event(&event, out);
+    }
+
+    /// How likely the tokens before it were. Its own provider's are told in what was left of their event.
+    fn tokens(&mut self, chunk: &Chunk, tokens: &[TokenLogprob], out: &mut BytesMut) {
+        if !self.same() {
+            let content = json!({"parts": [{"text": ""}], "role": "model"});
+            let candidate = json!({"content": content, "index": chunk.choice, RESULT: logprobs::result(tokens)});
+            let event = json!({"candidates": [candidate], "modelVersion": self.model, "responseId": self.id});
+            self.event(&event, out);
+        } else if !chunk.rest.is_empty() {
+            self.part(chunk.choice, None, &chunk.rest, out);
+        }
     }
 
     /// Tells the calls that nothing can be added to.
@@ -196,6 +209,7 @@ impl Encoder {
                 self.finished.push((chunk.choice, reason.told(self.declined).clone(), rest));
                 return;
             }
+            Delta::Logprobs(tokens) => return self.tokens(chunk, tokens, out),
             Delta::Usage(usage) => {
                 self.usage = Some(usage.clone());
                 return;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::chat::{Choice, FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::format::call_id::{SIGNATURE, signature_of};
 use crate::format::gemini::candidate::{FINISH, SIGNED, TOOLS_READ};
+use crate::format::gemini::logprobs::{self, AVERAGE, RESULT};
 use crate::format::gemini::{DIALECT, merge};
 use crate::format::write::{self, Object};
 
@@ -41,6 +42,9 @@ fn candidate(choice: &Choice, same: bool) -> Value {
     let mut candidate = json!({"content": {"parts": parts, "role": "model"}, FINISH: finish, "index": choice.index});
     if same {
         merge(&mut candidate, &choice.rest);
+    } else if let Some(average) = logprobs::average(&choice.logprobs) {
+        candidate[RESULT] = logprobs::result(&choice.logprobs);
+        candidate[AVERAGE] = average.into();
     }
     candidate
 }

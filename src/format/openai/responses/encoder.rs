@@ -338,7 +338,7 @@ impl StreamEncoder for Encoder {
 impl Encoder {
     fn write(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         match &chunk.delta {
-            Delta::Start { .. } | Delta::Other { .. } => {}
+            Delta::Start { .. } | Delta::Logprobs(_) | Delta::Other { .. } => {}
             Delta::Text(text) if text.is_empty() => {}
             Delta::Text(text) => self.said(text, false, out),
             Delta::Refusal(text) => {

@@ -164,7 +164,7 @@ fn reply() -> Reply {
     let usage =
         Usage { input_tokens: 9, cache_read_tokens: 4, output_tokens: 5, reasoning_tokens: 2, ..Usage::default() };
     let finish = Some(FinishReason::ToolCalls);
-    let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new() };
+    let choice = Choice { index: 0, parts, finish, rest: Rest::new(), message_rest: Rest::new(), logprobs: Vec::new() };
     Reply {
         id: "chatcmpl-1".to_owned(),
         model: "up".to_owned(),

@@ -100,6 +100,7 @@ fn another_dialects_reply_reads_well() {
             finish: Some(FinishReason::ToolCalls),
             rest: object(&json!({"stop_sequence": null})),
             message_rest: Rest::new(),
+            logprobs: Vec::new(),
         }],
         usage: Some(Usage {
             input_tokens: 10,
@@ -128,7 +129,14 @@ fn another_dialects_reply_reads_well() {
         })
     );
     let word = |finish, parts| {
-        let choice = Choice { index: 0, parts, finish: Some(finish), rest: Rest::new(), message_rest: Rest::new() };
+        let choice = Choice {
+            index: 0,
+            parts,
+            finish: Some(finish),
+            rest: Rest::new(),
+            message_rest: Rest::new(),
+            logprobs: Vec::new(),
+        };
         written(&Reply { choices: vec![choice], ..reply.clone() })["choices"][0]["finish_reason"].clone()
     };
     assert_eq!(word(FinishReason::Refusal, vec![]), "content_filter");

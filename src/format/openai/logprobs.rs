@@ -1,0 +1,53 @@
+//! How likely tokens were, in OpenAI's words.
+
+use crate::chat::{ScoredToken, TokenLogprob};
+use crate::format::json::Json;
+use crate::format::write::Object;
+
+/// The field of a choice.
+pub(super) const FIELD: &str = "logprobs";
+
+/// Reads them; what is none is passed over, since the field goes to clients of this dialect as it came.
+pub(super) fn read(value: &Json<'_>) -> Vec<TokenLogprob> {
+    let tokens = ["content", "refusal"].into_iter().flat_map(|name| list(value, name));
+    tokens
+        .filter_map(|token| {
+            let likeliest = list(token, "top_logprobs").iter().filter_map(scored).collect();
+            Some(TokenLogprob { chosen: scored(token)?, likeliest })
+        })
+        .collect()
+}
+
+fn list<'j, 'b>(value: &'j Json<'b>, name: &str) -> &'j [Json<'b>] {
+    match value.get(name) {
+        Some(Json::Array(items)) => items,
+        _ => &[],
+    }
+}
+
+fn scored(token: &Json<'_>) -> Option<ScoredToken> {
+    let text = token.get("token")?.as_str()?.to_owned();
+    Some(ScoredToken { text, logprob: token.get("logprob")?.as_f64()? })
+}
+
+/// Writes another dialect's as the fields of `object`.
+pub(super) fn write(tokens: &[TokenLogprob], object: &mut Object<'_>) {
+    {
+        let mut content = object.array("content");
+        for TokenLogprob { chosen, likeliest } in tokens {
+            let mut token = content.object();
+            write_token(chosen, &mut token);
+            let mut top = token.array("top_logprobs");
+            for other in likeliest {
+                write_token(other, &mut top.object());
+            }
+        }
+    }
+    object.field("refusal", &());
+}
+
+fn write_token(token: &ScoredToken, object: &mut Object<'_>) {
+    object.field("token", &token.text);
+    object.field("logprob", &token.logprob);
+    object.field("bytes", token.text.as_bytes());
+}
