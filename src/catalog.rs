@@ -28,7 +28,7 @@ mod tags;
 mod wildcard;
 
 pub use capability::{Capability, Support, Supports, asked};
-pub use identity::{AwsKeys, AwsRole, AzureApp, Identity, IdentityToken, RoleProof, ServiceAccount};
+pub use identity::{AwsKeys, AwsRole, AzureApp, Identity, IdentityToken, OauthClient, RoleProof, ServiceAccount};
 pub use judge::{JudgeChoice, RUBRIC};
 pub use tags::TagFilter;
 pub use wildcard::{Pattern, Wildcard};

@@ -28,6 +28,7 @@ pub use ask::{get_json, post_json, tell};
 pub use aws_role::AwsRoleKeys;
 pub use aws_signature::AwsSignature;
 pub use azure_token::AzureToken;
+pub use client_token::ClientToken;
 pub use google_token::GoogleToken;
 pub use scrub::scrub;
 
@@ -40,6 +41,7 @@ mod ask;
 mod aws_role;
 mod aws_signature;
 mod azure_token;
+mod client_token;
 mod connect;
 mod google_token;
 mod http1_pool;

@@ -17,6 +17,8 @@ pub enum Identity {
     AwsRole(AwsRole),
     /// An application of Azure's directory.
     Azure(AzureApp),
+    /// A client of a provider's own token service.
+    Client(OauthClient),
 }
 
 impl Identity {
@@ -29,6 +31,7 @@ impl Identity {
             Self::AwsKeys(keys) => keys.access_key.as_str().into(),
             Self::AwsRole(role) => role.arn.as_str().into(),
             Self::Azure(app) => format!("{} {}", app.tenant, app.client).into(),
+            Self::Client(client) => format!("{} {}", client.url, client.id).into(),
         }
     }
 
@@ -40,6 +43,7 @@ impl Identity {
             Self::AwsKeys(keys) => keys.secrets(),
             Self::AwsRole(role) => role.secrets(),
             Self::Azure(app) => vec![app.secret.expose_secret()],
+            Self::Client(client) => vec![client.secret.expose_secret()],
         }
     }
 }
@@ -182,5 +186,25 @@ impl fmt::Debug for AzureApp {
             .field("scope", scope)
             .field("authority", authority)
             .finish_non_exhaustive()
+    }
+}
+
+/// A client of a provider, with its secret, that is given tokens for them.
+#[derive(Clone)]
+pub struct OauthClient {
+    /// The address that gives them.
+    pub url: String,
+    /// The client's id, which is no secret.
+    pub id: String,
+    /// Its secret.
+    pub secret: SecretString,
+    /// What tokens are asked for.
+    pub scope: String,
+}
+
+impl fmt::Debug for OauthClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, id, scope, .. } = self;
+        f.debug_struct("OauthClient").field("url", url).field("id", id).field("scope", scope).finish_non_exhaustive()
     }
 }

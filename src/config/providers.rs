@@ -77,13 +77,36 @@ pub(super) struct Provider {
     like: Option<String>,
     /// The header that it wants its key in, where that is not the format's.
     #[serde(default, deserialize_with = "header")]
-    pub(super) key_header: Option<HeaderName>,
+    key_header: Option<HeaderName>,
     /// Whether a version in its address is left out: it is asked without one.
     #[serde(default)]
     pub(super) undated: bool,
+    /// The ends of its own hosts' names, where that matters: at others neither `endings` nor `suffix` nor `key_header` is meant.
+    #[serde(default)]
+    own_hosts: Vec<String>,
+    /// Whether Azure's directory may authorise in the place of a key: by a token, or an application.
+    #[serde(default)]
+    pub(super) entra: bool,
+    /// Where it gives tokens for a client's id and secret.
+    #[serde(default)]
+    pub(super) oauth: Option<Oauth>,
     /// What differs from LiteLLM.
     #[serde(default)]
     pub(super) note: Option<String>,
+}
+
+/// The token service of a provider (OAuth's client credentials).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Oauth {
+    /// Its path at the host of the provider's address.
+    pub(super) path: String,
+    /// What tokens are asked for.
+    pub(super) scope: String,
+    /// The variable that may hold the client's id.
+    pub(super) id_env: String,
+    /// The variable that may hold its secret.
+    pub(super) secret_env: String,
 }
 
 /// What some models of a provider take otherwise.
@@ -181,6 +204,17 @@ impl Provider {
         let imitates = self.format.name() == TABLE.imitated && self.policy.is_none();
         let own = rows().find_map(|row| row.quirks.as_ref());
         own.unwrap_or(if imitates { &TABLE.imitators } else { &NO_QUIRKS })
+    }
+
+    /// Whether this host is its own, as far as it says which those are.
+    pub(super) fn owns(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        self.own_hosts.is_empty() || self.own_hosts.iter().any(|end| host.ends_with(end.as_str()))
+    }
+
+    /// The header that it wants its key in at this address, where that is not the format's.
+    pub(super) fn key_header_at(&self, address: &str) -> Option<&HeaderName> {
+        self.key_header.as_ref().filter(|_| host_of(address).is_none_or(|host| self.owns(host)))
     }
 
     /// Its quirks with one of its models at this address. A host below its own is its own: those of its regions.

@@ -11,6 +11,7 @@ mod deployment;
 mod endpoint;
 mod failures;
 mod groups;
+mod oauth_client;
 mod payers;
 mod quota;
 mod strategy;
@@ -124,6 +125,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
         decisions: shape.own.decisions.take().map(decisions),
         breaker: breaker(&shape.router, shape.litellm.allowed_fails),
         max_fallbacks,
+        retries_per_request: shape.litellm.num_retries_per_request,
         retry_after: shape.router.retry_after.unwrap_or_default(),
         policies: PolicySettings {
             dir: shape.own.policies_dir.clone(),

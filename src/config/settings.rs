@@ -44,6 +44,8 @@ pub struct Settings {
     pub breaker: BreakerSettings,
     /// Groups that one request may fall back to, one after another.
     pub max_fallbacks: u32,
+    /// Retries and groups that one request may have in all after its first call; `None`: as many as the other numbers allow.
+    pub retries_per_request: Option<u32>,
     /// The shortest wait before a retry (`retry_after`).
     pub retry_after: Duration,
 }

@@ -449,6 +449,39 @@ fn variables_of_the_clouds_own_clients_say_who_requests_are_from() {
     assert!(identity(&azure.replace("KEY", ", api_key: k")).is_none(), "the entry's own key wins");
 }
 
+/// Databricks exchanges a client's id and secret for tokens, at the host of its address; the entry's own key wins over variables.
+#[test]
+fn a_client_of_databricks_is_the_entry_s_or_the_variables() {
+    let entry = |more: &str| {
+        format!(
+            "model_list: [{{model_name: a, litellm_params: {{model: databricks/m, api_base: \"https://adb-1.test:8443/serving-endpoints\"{more}}}}}]\n"
+        )
+    };
+    let variables = |name: &str| match name {
+        "DATABRICKS_CLIENT_ID" => Some("app-1".to_owned()),
+        "DATABRICKS_CLIENT_SECRET" => Some("very-secret\n".to_owned()),
+        "DATABRICKS_API_KEY" => Some("a-key".to_owned()),
+        _ => None,
+    };
+    let deployment = |more: &str, environment: &dyn Fn(&str) -> Option<String>| {
+        let loaded = parse(&entry(more), "a.yaml", environment).unwrap();
+        loaded.settings.catalog.groups["a"].deployments[0].clone()
+    };
+    for (more, id) in [("", "app-1"), (", client_id: app-2, client_secret: s3cret-of-entry", "app-2")] {
+        let found = deployment(more, &variables);
+        let Some(Identity::Client(client)) = &found.identity else { panic!("a client") };
+        assert_eq!((client.url.as_str(), client.id.as_str()), ("https://adb-1.test:8443/oidc/v1/token", id));
+        assert_eq!((client.scope.as_str(), found.credential.is_none()), ("all-apis", true));
+        let secret = if more.is_empty() { "very-secret" } else { "s3cret-of-entry" };
+        assert_eq!(found.identity.as_ref().unwrap().secrets(), [secret]);
+        assert!(!format!("{found:?}").contains(secret));
+    }
+    let own = deployment(", api_key: k", &variables);
+    assert!(own.identity.is_none() && own.credential.is_some(), "the entry's own key wins");
+    let half = parse(&entry(", client_id: app-1"), "a.yaml", &nothing).unwrap_err().to_string();
+    assert!(half.contains("`client_secret`") && half.contains("DATABRICKS_CLIENT_SECRET"), "{half}");
+}
+
 /// What the vendor refuses holds at its own addresses; what a default cannot do is told; a path that leads nowhere is a problem.
 #[test]
 fn what_a_model_cannot_take_is_known_when_a_file_is_read() {
@@ -602,14 +635,38 @@ fn clouds_with_models_of_several_formats_are_asked_where_each_is() {
             "api-key",
         ),
         ("azure_ai/gpt-5-mini", foundry, "/openai/v1", "api-key"),
+        ("azure_ai/gpt-5-mini", "https://x.openai.azure.com/", "/openai/v1", "api-key"),
         ("azure_ai/grok-4", &*format!("{foundry}/openai/v1/"), "/openai/v1", "api-key"),
         ("azure_ai/claude-haiku-4-5", foundry, "/anthropic", "x-api-key"),
         ("azure_ai/claude-haiku-4-5", &*format!("{foundry}/anthropic/v1/messages"), "/anthropic", "x-api-key"),
     ] {
         let found = deployment(&format!("model: {model}, api_base: \"{base}\", api_key: very-secret"));
         let Origin::Http(told) = &found.origin else { panic!("{model}") };
-        assert_eq!(**told, *format!("{foundry}{address}"), "{model} at {base}");
+        let host = if base.contains("openai.azure.com") { "https://x.openai.azure.com" } else { foundry };
+        assert_eq!(**told, *format!("{host}{address}"), "{model} at {base}");
         assert!(found.headers[header].is_sensitive() && found.credential.is_none(), "{model}");
+    }
+    // A token of Azure's directory, or an application of it, stands in the place of a key.
+    for model in ["DeepSeek-R1", "claude-haiku-4-5"] {
+        let by = |more: &str| deployment(&format!("model: azure_ai/{model}, api_base: \"{foundry}\", {more}"));
+        let found = by("azure_ad_token: entra-token");
+        assert_eq!((&found.headers["authorization"], found.headers.len()), (&"Bearer entra-token".parse().unwrap(), 1));
+        assert!(found.credential.is_none() && found.identity.is_none());
+        let found = by("tenant_id: dir, client_id: app, client_secret: very-secret");
+        let Some(Identity::Azure(app)) = &found.identity else { panic!("an application") };
+        assert_eq!((app.client.as_str(), found.headers.len()), ("app", 0));
+    }
+    // Serverless models have hosts of their own, as have proxies before them: addresses stand as they are, and keys are a bearer's.
+    for (base, address) in [
+        ("https://m-serverless.eastus2.models.ai.azure.com", ""),
+        ("https://m-serverless.eastus2.models.ai.azure.com/v1/chat/completions", "/v1"),
+        ("https://proxy.test/models", "/models"),
+    ] {
+        let found = deployment(&format!("model: azure_ai/mistral-large, api_base: \"{base}\", api_key: very-secret"));
+        let Origin::Http(told) = &found.origin else { panic!("{base}") };
+        let host: String = base.split_inclusive('/').take(3).collect();
+        assert_eq!(**told, *format!("{}{address}", host.trim_end_matches('/')), "{base}");
+        assert!(found.headers.is_empty() && found.credential.is_some(), "{base}");
     }
     let vectors = deployment("model: cohere/embed-v4.0, api_base: \"https://api.cohere.com/v2/embed\", api_key: k");
     assert!(matches!(&vectors.origin, Origin::Http(told) if **told == *"https://api.cohere.com/compatibility/v1"));

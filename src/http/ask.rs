@@ -61,18 +61,20 @@ pub(super) struct Exchanged {
 }
 
 impl Exchanged {
-    /// The header that carries the token which is answered to a form posted to `url`, and how long the token holds.
+    /// The header that carries the token which is answered to a form posted to `url` with these headers, and how long the token holds.
     ///
     /// # Errors
     /// As [`post`], or there is no token in what is answered.
     pub(super) async fn by_form(
         url: &str,
+        mut headers: HeaderMap,
         form: &[(&str, &str)],
         secrets: &[SecretString],
     ) -> Result<(HeaderValue, Duration), Unfetched> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let answer = post(url, HeaderMap::from_iter([(CONTENT_TYPE, kind)]), body.into(), secrets).await?;
+        headers.insert(CONTENT_TYPE, kind);
+        let answer = post(url, headers, body.into(), secrets).await?;
         let Self { access_token, expires_in } =
             serde_json::from_str(&answer).map_err(|_| format!("{url}: the answer holds no token"))?;
         let mut value = HeaderValue::try_from(format!("Bearer {access_token}"))

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 
 use super::ask::Exchanged;
@@ -38,7 +38,7 @@ impl AzureToken {
             ("client_secret", secret.expose_secret()),
             ("scope", scope),
         ];
-        Exchanged::by_form(&url, &form, std::slice::from_ref(secret)).await
+        Exchanged::by_form(&url, HeaderMap::new(), &form, std::slice::from_ref(secret)).await
     }
 }
 

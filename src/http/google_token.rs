@@ -7,8 +7,8 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ impl GoogleToken {
         let assertion = jsonwebtoken::encode(&self.header, &claims, &self.key)
             .map_err(|_| "the assertion could not be signed with the account's key".to_owned())?;
         let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
-        Exchanged::by_form(&self.token_uri, &form, &[assertion.as_str().into()]).await
+        Exchanged::by_form(&self.token_uri, HeaderMap::new(), &form, &[assertion.as_str().into()]).await
     }
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::folder;
 use crate::authorization::{Authorization, Authorizer};
 use crate::catalog::{Deployment, Identity, IdentityToken, RoleProof, ServiceAccount};
-use crate::http::{AwsRoleKeys, AwsSignature, AzureToken, GoogleToken};
+use crate::http::{AwsRoleKeys, AwsSignature, AzureToken, ClientToken, GoogleToken};
 
 /// The accounts there are, by a digest of all that is said of them.
 #[derive(Default)]
@@ -51,6 +51,11 @@ impl Accounts {
                 let mut parts = vec![&*app.tenant, &app.client, &app.scope, &app.authority];
                 parts.extend(identity.secrets());
                 self.shared(&parts, || Ok(Arc::new(AzureToken::new(app))))
+            }
+            Identity::Client(client) => {
+                let mut parts = vec![&*client.url, &client.id, &client.scope];
+                parts.extend(identity.secrets());
+                self.shared(&parts, || Ok(Arc::new(ClientToken::new(client))))
             }
         }
     }

@@ -148,8 +148,14 @@ fn page() -> String {
     for row in &TABLE.providers {
         let format =
             row.policy.as_deref().map_or_else(|| row.format.name().to_owned(), |policy| format!("policy `{policy}`"));
-        let address = row.base.as_deref().or(row.regional_base.as_deref()).unwrap_or("`api_base`");
-        let keys = row.key_env.iter().chain(&row.token_env).map(|name| format!("`{name}`"));
+        let own = row.own_hosts.iter().map(|end| format!("`*{end}`")).collect::<Vec<_>>().join(", ");
+        let own = Some(own).filter(|own| !own.is_empty()).map(|own| {
+            let suffix = row.suffix.as_deref().unwrap_or_default();
+            format!("`api_base`; `{suffix}` below it at {own}, as it stands elsewhere")
+        });
+        let address = row.base.as_deref().or(row.regional_base.as_deref()).or(own.as_deref()).unwrap_or("`api_base`");
+        let client = row.oauth.iter().flat_map(|oauth| [&oauth.id_env, &oauth.secret_env]);
+        let keys = row.key_env.iter().chain(&row.token_env).chain(client).map(|name| format!("`{name}`"));
         let keys = keys.collect::<Vec<_>>().join(" ");
         let only = row.only_models.iter().map(|only| format!("`{only}…`")).collect::<Vec<_>>().join(" ");
         let only = Some(only).filter(|only| !only.is_empty()).map(|only| format!("models {only}"));

@@ -54,13 +54,9 @@ pub(super) fn endpoint(
     base_model: Option<&str>,
 ) -> Option<Endpoint> {
     let places = &params.places;
-    let given = [
-        ("api_base", params.api_base.is_some()),
-        ("api_key", params.api_key.is_some()),
-        ("azure_ad_token", params.azure_ad_token.is_some()),
-    ];
     // What was given and could not be read is reported already.
-    if given.iter().chain(&params.azure_app.given()).any(|(key, read)| places.has(key) && !read) {
+    let given = [("api_base", params.api_base.is_some()), ("api_key", params.api_key.is_some())];
+    if given.iter().any(|(key, read)| places.has(key) && !read) {
         return None;
     }
     let variable = |names: &[String]| names.iter().find_map(|name| places.reader.variable(name));
@@ -84,9 +80,37 @@ pub(super) fn endpoint(
     let mut endpoint = Endpoint::of(row, model.to_owned(), origin);
     endpoint.quirks = row.quirks_at(version.as_deref(), base_model.unwrap_or(named));
     endpoint.api_version = version;
+    if by_directory(params, row, &mut endpoint)? {
+        return Some(endpoint);
+    }
+    (endpoint.credential, endpoint.credential_name) = credential(params, row)?;
+    if endpoint.credential.is_none() && !has_key_in_headers(params) {
+        let hint = "set AZURE_API_KEY where witgate runs, or `api_key`, `azure_ad_token` or an application's `tenant_id`, `client_id` and `client_secret` here";
+        places.leave_out_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
+        return None;
+    }
+    Some(endpoint)
+}
+
+fn has_key_in_headers(params: &LitellmParams<'_, '_>) -> bool {
+    ["api-key", "authorization"].iter().any(|name| params.headers.contains_key(*name))
+}
+
+/// Authorises by a token of Azure's directory or as an application of it, where the entry says so, or the variables do and there is no key.
+/// Whether it is authorised so; `None` where it cannot be, which is told.
+pub(super) fn by_directory(
+    params: &LitellmParams<'_, '_>,
+    row: &'static Provider,
+    endpoint: &mut Endpoint,
+) -> Option<bool> {
+    let places = &params.places;
+    // What was given and could not be read is reported already.
+    let given = [("azure_ad_token", params.azure_ad_token.is_some())];
+    if given.iter().chain(&params.azure_app.given()).any(|(key, read)| places.has(key) && !read) {
+        return None;
+    }
     let token = params.azure_ad_token.clone().map(|(token, name)| (token, name.map(str::to_owned)));
     let no_key = params.api_key.is_none() && row.key_env.iter().all(|name| places.reader.variable(name).is_none());
-    let in_headers = ["api-key", "authorization"].iter().any(|name| params.headers.contains_key(*name));
     let from_variable = || {
         let found =
             |name: &String| Some((SecretString::from(places.reader.variable(name)?.trim()), Some(name.clone())));
@@ -104,20 +128,14 @@ pub(super) fn endpoint(
         };
         value.set_sensitive(true);
         endpoint.headers.insert(AUTHORIZATION, value);
-        return Some(endpoint);
+        return Some(true);
     }
-    if let Some(app) = azure_app::find(params, no_key && !in_headers).ok()? {
+    if let Some(app) = azure_app::find(params, no_key && !has_key_in_headers(params)).ok()? {
         endpoint.credential_name.clone_from(&app.client);
         endpoint.identity = Some(Identity::Azure(app));
-        return Some(endpoint);
+        return Some(true);
     }
-    (endpoint.credential, endpoint.credential_name) = credential(params, row)?;
-    if endpoint.credential.is_none() && !in_headers {
-        let hint = "set AZURE_API_KEY where witgate runs, or `api_key`, `azure_ad_token` or an application's `tenant_id`, `client_id` and `client_secret` here";
-        places.leave_out_at("api_key", format!("`{}` answers nobody without a key", row.name), hint);
-        return None;
-    }
-    Some(endpoint)
+    Some(false)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{azure, bedrock, strategy, vertex};
+use super::{azure, bedrock, oauth_client, strategy, vertex};
 use crate::catalog::{Identity, Origin, ProviderChoice, SimulatedModel, SimulatedSkill};
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
@@ -120,12 +120,19 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
                 places.error_at("simulated", format!("`{}` is not simulated", row.name), hint);
             }
             let origin = origin(params, row)?;
-            let (credential, credential_name) = credential(params, row)?;
             if let Some(note) = &row.note {
                 places.downgrade("model", Grade::Approximate, note.as_str());
             }
-            let policy = policy(params, row);
-            let endpoint = Endpoint { policy, credential, credential_name, ..Endpoint::of(row, model, origin) };
+            let mut endpoint = Endpoint { policy: policy(params, row), ..Endpoint::of(row, model, origin) };
+            if row.entra && azure::by_directory(params, row, &mut endpoint)? {
+                return Some(endpoint);
+            }
+            if let Some(client) = oauth_client::find(params, row, &endpoint.origin).ok()? {
+                endpoint.credential_name.clone_from(&client.id);
+                endpoint.identity = Some(Identity::Client(client));
+                return Some(endpoint);
+            }
+            (endpoint.credential, endpoint.credential_name) = credential(params, row)?;
             Some(keyed(endpoint, row))
         }
         Found::NotYet(provider) => {
@@ -154,7 +161,11 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
 /// With its key in the header that its provider wants it in, where that is not the format's.
 fn keyed(mut endpoint: Endpoint, row: &Provider) -> Endpoint {
     let value = endpoint.credential.as_ref().and_then(|key| HeaderValue::from_str(key.expose_secret()).ok());
-    if let (Some(name), Some(mut value)) = (&row.key_header, value) {
+    let name = match &endpoint.origin {
+        Origin::Http(address) => row.key_header_at(address),
+        Origin::Simulated(_) => None,
+    };
+    if let (Some(name), Some(mut value)) = (name, value) {
         value.set_sensitive(true);
         endpoint.headers.insert(name, value);
         endpoint.credential = None;
@@ -259,11 +270,12 @@ fn address(base: &str, row: &Provider) -> Option<String> {
         return None;
     }
     let mut path = uri.path().trim_end_matches('/');
-    let endings = row.endings.iter().map(String::as_str);
+    let own = row.owns(authority.host());
+    let endings = row.endings.iter().map(String::as_str).filter(|_| own);
     for ending in row.format.path_endings().iter().copied().chain(endings) {
         path = path.strip_suffix(ending).unwrap_or(path);
     }
-    let suffix = row.suffix.as_deref().filter(|suffix| !path.ends_with(suffix)).unwrap_or("");
+    let suffix = row.suffix.as_deref().filter(|suffix| own && !path.ends_with(suffix)).unwrap_or("");
     Some(format!("{scheme}://{authority}{path}{suffix}"))
 }
 

@@ -13,6 +13,7 @@ pub(in crate::config) struct LitellmSettings {
     pub(in crate::config) drop_params: Option<bool>,
     pub(in crate::config) request_timeout: Option<Duration>,
     pub(in crate::config) num_retries: Option<u32>,
+    pub(in crate::config) num_retries_per_request: Option<u32>,
     pub(in crate::config) allowed_fails: Option<u32>,
     pub(in crate::config) fallbacks: FallbackLists,
     /// A budget of all.
@@ -27,6 +28,7 @@ impl LitellmSettings {
             drop_params: section.flag("drop_params"),
             request_timeout: section.seconds("request_timeout"),
             num_retries: section.small("num_retries"),
+            num_retries_per_request: section.small("num_retries_per_request"),
             allowed_fails: section.small("allowed_fails"),
             fallbacks: FallbackLists::read(&mut section),
             budget: budget(&mut section),
