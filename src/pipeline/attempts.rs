@@ -53,7 +53,9 @@ async fn attempts(
     };
     let mut unparsed: Option<Unparsed> = None;
     loop {
-        if tries.last.is_some() && !tries.again(context, guard.seed, elsewhere).await {
+        if tries.last.is_some()
+            && (guard.is_spent(context.snapshot) || !tries.again(context, guard.seed, elsewhere).await)
+        {
             break;
         }
         let Tries { order, failed, .. } = &tries;

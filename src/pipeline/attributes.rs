@@ -28,9 +28,9 @@ pub(super) fn keep(wanted: &[HeaderName], headers: &HeaderMap) -> KeptHeaders {
     wanted.iter().filter_map(told).collect()
 }
 
-/// Takes out the request's tags: `tags`, and `tags` of its `metadata`, where they are lists.
+/// Takes out the request's tags: `tags`, and `tags` of its `metadata` and its `litellm_metadata`, where they are lists.
 pub(super) fn take_tags(request: &mut ChatRequest) -> Vec<String> {
-    if request.rest.is_empty() {
+    if request.rest.is_empty() && request.echo.is_empty() {
         return Vec::new();
     }
     let mut tags = Vec::new();
@@ -51,6 +51,19 @@ pub(super) fn take_tags(request: &mut ChatRequest) -> Vec<String> {
         if metadata.is_empty() {
             request.rest.shift_remove("metadata");
         }
+    }
+    // An API that repeats them in its reply keeps them where no provider looks.
+    if let Some(Value::Array(list)) = request.echo.get("metadata").and_then(|metadata| metadata.get("tags")) {
+        add(list.clone());
+    }
+    // LiteLLM's own, beside what an API calls `metadata`: no provider is to read it.
+    if request.rest.get("litellm_metadata").is_some_and(Value::is_object)
+        && let Some(Value::Object(mut own)) = request.rest.shift_remove("litellm_metadata")
+    {
+        if let Some(Value::Array(list)) = own.shift_remove("tags") {
+            add(list);
+        }
+        request.untold.extend(own.keys().map(|name| format!("litellm_metadata.{name}")));
     }
     tags
 }
@@ -150,7 +163,10 @@ fn metadata<'a>(key: &str, request: &'a ChatRequest) -> Cow<'a, str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::format::{ClientRequest, operation_at};
     use crate::pipeline::tests::support::request;
 
     #[test]
@@ -173,6 +189,26 @@ mod tests {
         );
         assert_eq!(take_tags(&mut own), ["a"]);
         assert_eq!(own.rest.keys().collect::<Vec<_>>(), ["tags"], "no list is nobody's tags; empty metadata is none");
+    }
+
+    #[test]
+    fn tags_are_read_alike_in_every_api() {
+        let message = json!({"role": "user", "content": "hi"});
+        for (path, mut body) in [
+            ("/v1/chat/completions", json!({"model": "g", "messages": [message]})),
+            ("/v1/messages", json!({"model": "g", "max_tokens": 9, "messages": [message]})),
+            ("/v1/responses", json!({"model": "g", "input": "hi"})),
+            ("/v1/completions", json!({"model": "g", "prompt": "hi"})),
+        ] {
+            body["metadata"] = json!({"tags": ["tier:gold"]});
+            body["litellm_metadata"] = json!({"tags": ["batch"], "trace": "t-1"});
+            let (api, _) = operation_at(path).unwrap();
+            let asked = ClientRequest::post(path.parse().unwrap(), body.to_string());
+            let mut request = api.parse(&asked).unwrap();
+            assert_eq!(take_tags(&mut request), ["tier:gold", "batch"], "{path}");
+            assert!(!request.rest.contains_key("litellm_metadata"), "{path}: no provider gets it");
+            assert!(request.untold.iter().any(|told| told == "litellm_metadata.trace"), "{path}: {:?}", request.untold);
+        }
     }
 
     #[test]

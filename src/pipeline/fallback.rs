@@ -211,7 +211,7 @@ pub(super) async fn serve(
         };
         let (kind, cause) = (refusal.kind, refusal.cause);
         tell(&mut primary, &group.config.name, refusal);
-        if !may_go_on || !may_fall_back(kind, cause) {
+        if !may_go_on || guard.is_spent(snapshot) || !may_fall_back(kind, cause) {
             break;
         }
         chain.then(wishes.after(&group, cause));

@@ -264,6 +264,12 @@ impl RequestGuard {
         self.tried
     }
 
+    /// Whether the request was tried again as often as the configuration allows in all, in whatever group.
+    pub(super) fn is_spent(&self, snapshot: &Snapshot) -> bool {
+        let so_far = self.tried.retries.saturating_add(self.tried.fallbacks);
+        snapshot.settings.retries_per_request.is_some_and(|most| so_far >= most)
+    }
+
     /// Another group takes over: what this one used is settled, and the next reserves for itself.
     pub(super) fn change_group(&mut self) {
         self.settle_shared(self.gateway.clock.now());

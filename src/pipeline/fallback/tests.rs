@@ -11,7 +11,10 @@ use crate::pipeline::{Gateway, ReplyMeta, Served};
 use crate::record::Record;
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
-/// Answers by the host: `ok.*` replies, any other name is the status and body it is told.
+mod porters;
+
+/// Answers by the host: `ok-…` replies, `later-SECONDS` says when to come again, `hangs-…` never answers; any other name is the status and body
+/// it is told.
 #[derive(Default)]
 struct Hosts {
     /// Hosts called, in order, each with what was asked of it.
@@ -21,6 +24,23 @@ struct Hosts {
 const REPLY: &str = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
 
 const HELD: &str = r#"{"id":"1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"W"},"finish_reason":"content_filter"}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
+
+const NONE: &str = r#"{"id":"1","object":"chat.completion","model":"m","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":0}}"#;
+
+const STREAM: &str = concat!(
+    r#"data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}"#,
+    "\n\n",
+    r#"data: {"id":"1","model":"m","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#,
+    "\n\ndata: [DONE]\n\n",
+);
+
+/// It tells what was used, and breaks off before any content.
+const CUT: &str = concat!(
+    r#"data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+    "\n\n",
+    r#"data: {"id":"1","model":"m","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}"#,
+    "\n\n",
+);
 
 impl Hosts {
     fn called(&self) -> Vec<String> {
@@ -40,12 +60,24 @@ impl Upstream for Hosts {
             "held" => (200, HELD),
             "bad" => (400, r#"{"error": {"message": "bad request"}}"#),
             "broke" => (429, r#"{"error": {"message": "no money left", "code": "insufficient_quota"}}"#),
-            "busy" => (429, r#"{"error": {"message": "slow down"}}"#),
+            "credit" => (
+                400,
+                r#"{"error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}}"#,
+            ),
+            "busy" | "later" => (429, r#"{"error": {"message": "slow down"}}"#),
+            "denied" => (401, r#"{"error": {"message": "who are you"}}"#),
+            "none" => (200, NONE),
+            "streams" => (200, STREAM),
+            "cut" => (200, CUT),
+            "hangs" => return Box::pin(std::future::pending()),
             other => panic!("{other}"),
         };
         let body: Body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(body.as_bytes()))]));
         let status = StatusCode::from_u16(status).unwrap();
-        Box::pin(std::future::ready(Ok(UpstreamResponse { status, headers: HeaderMap::new(), body })))
+        let later =
+            host.strip_prefix("later-").map(|seconds| ("retry-after".parse().unwrap(), seconds.parse().unwrap()));
+        let headers = later.into_iter().collect();
+        Box::pin(std::future::ready(Ok(UpstreamResponse { status, headers, body })))
     }
 }
 
@@ -279,20 +311,27 @@ async fn the_deployments_of_the_next_order_come_before_another_group() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_account_takes_out_all_deployments_of_its_key_and_no_others() {
-    let same = |host: &str| {
+    // Some tell it as a limit, and some as a fault of the request.
+    for empty in ["broke-1", "credit-1"] {
+        leaves_an_empty_account_alone(empty).await;
+    }
+}
+
+async fn leaves_an_empty_account_alone(empty: &str) {
+    let same = |model: &str| {
         format!(
-            "- {{model_name: a, litellm_params: {{model: openai/{host}, api_base: 'http://broke-1/v1', api_key: k, order: 1}}}}\n"
+            "- {{model_name: a, litellm_params: {{model: openai/{model}, api_base: 'http://{empty}/v1', api_key: k, order: 1}}}}\n"
         )
     };
     let list = [same("m1"), same("m2"), deployment("a", "ok-1", ", order: 2")].concat();
     let scene = Scene::of(&list, "router_settings: {num_retries: 5}");
     assert_eq!(scene.ask("").await.unwrap().deployment.as_str(), "ok-1");
-    assert_eq!(scene.hosts.called(), ["broke-1", "ok-1"], "the second row has the same key");
+    assert_eq!(scene.hosts.called(), [empty, "ok-1"], "the second row has the same key");
     assert_eq!(scene.ask("").await.unwrap().deployment.as_str(), "ok-1");
     assert_eq!(scene.hosts.called().len(), 3, "left alone");
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     assert_eq!(scene.ask("").await.unwrap().deployment.as_str(), "ok-1");
-    assert_eq!(scene.hosts.called()[3..], ["broke-1", "ok-1"], "one probe");
+    assert_eq!(scene.hosts.called()[3..], [empty, "ok-1"], "one probe");
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     scene.ask("").await.unwrap();
     assert_eq!(scene.hosts.called().len(), 6, "the wait has grown");
