@@ -6,6 +6,8 @@ use crate::chat::{OPENAI_STREAM, openai_reply};
 use crate::support::gateway::{Gateway, read};
 use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
+mod replies;
+
 fn asked(path: &str, stream: bool) -> Value {
     match path {
         "/v1/responses" => json!({"model": "g", "input": "hi", "stream": stream}),
@@ -343,6 +345,7 @@ async fn strange_streams_are_what_they_mean() {
     let call = |name: &str, input: Value| (name.to_owned(), input);
     let (f, g) = (|input| call("f", input), |input| call("g", input));
     let x = json!({"x": 1});
+    let two = || vec![call("get", json!({"u": 1})), call("get", json!({"u": 2}))];
     for (fixture, calls, text, reason) in [
         ("late_name", vec![call("read", json!({"p": 1}))], "", "tool_use"),
         ("woven_calls", vec![f(x.clone()), g(json!({"y": 2}))], "", "tool_use"),
@@ -353,6 +356,10 @@ async fn strange_streams_are_what_they_mean() {
         ("ends_eos", vec![], "Hi", "end_turn"),
         ("joined", vec![], "Hello", "end_turn"),
         ("without_done", vec![], "", "end_turn"),
+        ("without_finish", vec![], "Hi", "end_turn"),
+        ("calls_at_one_index", two(), "", "tool_use"),
+        ("calls_with_one_id", two(), "", "tool_use"),
+        ("calls_without_ids", two(), "", "tool_use"),
     ] {
         let file = crate::support::fixture(&format!("dialect/streams/openai/{fixture}.sse"));
         let stream = Step::events(std::fs::read(file).unwrap());
@@ -367,6 +374,8 @@ async fn strange_streams_are_what_they_mean() {
             .map(|block| (block["name"].as_str().unwrap().to_owned(), block["input"].clone()))
             .collect();
         assert_eq!(made, calls, "{fixture}: {message}");
+        let ids: Vec<&str> = content.iter().filter_map(|block| block["id"].as_str()).collect();
+        assert!(ids.iter().collect::<std::collections::BTreeSet<_>>().len() == calls.len(), "{fixture}: {ids:?}");
         let words: String = content.iter().filter_map(|block| block["text"].as_str()).collect();
         assert!(text.is_empty() || words == text, "{fixture}: {message}");
         assert_eq!(message["stop_reason"], reason, "{fixture}");

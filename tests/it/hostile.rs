@@ -154,3 +154,33 @@ async fn a_router_changes_nothing_that_the_gateway_can_carry() {
         gate.open();
     }
 }
+
+/// A trap costs one request its policy's decision and no other; the mended file under the same name decides from then on.
+#[tokio::test]
+async fn a_trap_poisons_no_other_request_and_the_mended_file_decides() {
+    let config = "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: first}}
+  - {model_name: g, litellm_params: {model: simulated/m, simulated: {ttft_ms: 0, output_tokens: 2}}, model_info: {id: last}}
+witgate: {routers: {g: {policy: counting}}}
+";
+    let gateway = Gateway::start_with(config, &[("counting.wasm", &fixture("policies/counting-faulty.wasm"))]).await;
+    let decided = async |priority: i32| {
+        let body = json!({"model": "g", "priority": priority, "messages": [{"role": "user", "content": "Hi"}]});
+        let answer = gateway.post("/v1/chat/completions", &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.header("x-witgate-policy").to_owned()
+    };
+    let faulty = decided(0).await;
+    assert!(faulty.starts_with("counting@"), "{faulty}");
+    // It traps in about one of two requests of this priority.
+    while decided(666).await != "built-in" {}
+    assert_eq!(decided(0).await, faulty, "the next one has a sound instance");
+    futures_util::future::join_all((0..50).map(|number| decided(if number % 5 == 0 { 666 } else { 0 }))).await;
+    gateway
+        .replace("policies/counting.wasm", &std::fs::read(fixture("policies/counting-a.wasm")).expect("a component"));
+    until("the mended file decides", || *gateway.app.gateway.live.read().groups["g"].policy != *faulty).await;
+    for priority in [0, 666].repeat(10) {
+        let mended = decided(priority).await;
+        assert!(mended.starts_with("counting@") && mended != faulty, "{mended}");
+    }
+}
