@@ -25,7 +25,7 @@ cargo xtask prove reload [--swaps N]
 cargo xtask prove replay [--decisions N]
 cargo xtask prove rollout [--swaps N]
 cargo xtask prove hardening [--minutes N | --seconds N]
-cargo xtask prove fuzz [--seconds N] [--seed N] [--keep]
+cargo xtask prove fuzz [--seconds N] [--seed N] [--keep] [--only NAME]
 cargo xtask prove languages [--quick]
 cargo xtask prove chaos
 cargo xtask prove learning [--quick]
@@ -46,7 +46,7 @@ cargo xtask prove shared
   then everything at once for so long, 10 minutes by default.
 
   fuzz: changed fixtures through everything that reads strangers' bytes, so many seconds each, 60 by default. --keep writes inputs of
-  which something new was said, as short as they can be, to tests/fixtures/fuzz, where every run begins.
+  which something new was said, as short as they can be, to tests/fixtures/fuzz, where every run begins. --only feeds one of them.
 
   chaos: four deployments that fail at random, one of which dies and returns, three times: what clients see of it, how soon the
   dead one is left alone and used again, and that every request has one record.
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
 }
 
 fn fuzz(root: &Path, options: &[&str]) -> Result<(), String> {
-    let (mut seconds, mut seed, mut keep) = (60_u64, 1_u64, false);
+    let (mut seconds, mut seed, mut keep, mut only) = (60_u64, 1_u64, false, None);
     let number = |text: Option<&&str>| text.and_then(|text| text.parse().ok()).ok_or_else(|| USAGE.to_owned());
     let mut options = options.iter();
     while let Some(option) = options.next() {
@@ -110,8 +110,9 @@ fn fuzz(root: &Path, options: &[&str]) -> Result<(), String> {
             "--seconds" => seconds = number(options.next())?,
             "--seed" => seed = number(options.next())?,
             "--keep" => keep = true,
+            "--only" => only = Some(*options.next().ok_or_else(|| USAGE.to_owned())?),
             _ => return Err(USAGE.to_owned()),
         }
     }
-    fuzz::prove(root, Duration::from_secs(seconds), seed, keep)
+    fuzz::prove(root, Duration::from_secs(seconds), seed, keep, only)
 }

@@ -12,6 +12,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// CPU time that this thread has used so far: what others do on the machine is not in it.
+pub(crate) fn own_cpu() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
+}
+
 /// Processes that together are one path: a gateway, or nginx with its workers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Processes(Vec<u32>);

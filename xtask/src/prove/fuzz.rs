@@ -13,7 +13,7 @@ use witgate::format::{ClientRequest, NO_QUIRKS, Target, client_apis, provider_fo
 use witgate::{config, policy, reload, seed};
 
 use self::corpus::Said;
-use crate::bench::watch::now;
+use crate::bench::watch::{now, own_cpu};
 use crate::say;
 
 mod corpus;
@@ -21,7 +21,7 @@ mod corpus;
 /// Where inputs are kept.
 const KEPT: &str = "tests/fixtures/fuzz";
 
-/// The longest that one input may take; a dev build on a busy machine is slow.
+/// The longest that one input may take, in CPU time: a dev build is slow, and the machine may be busy.
 const SLOW: Duration = Duration::from_secs(2);
 /// Inputs are cut to this many bytes.
 const LONGEST: usize = 64 << 10;
@@ -64,11 +64,16 @@ const TARGETS: [(&str, &[&str], Reading); 6] = [
     ("components", &["tests/fixtures/policies", "policies"], component),
 ];
 
-/// Feeds each reader for so long; with `keep`, inputs of which something new was said are kept for later runs.
-pub(super) fn prove(root: &Path, each: Duration, parent: u64, keep: bool) -> Result<(), String> {
+/// Feeds each reader, or the one that is named, for so long; with `keep`, inputs of which something new was said are kept for later runs.
+pub(super) fn prove(root: &Path, each: Duration, parent: u64, keep: bool, only: Option<&str>) -> Result<(), String> {
+    let names = || TARGETS.map(|(name, ..)| name).join(", ");
+    if let Some(only) = only.filter(|only| TARGETS.iter().all(|(name, ..)| name != only)) {
+        return Err(format!("`{only}` is none of {}", names()));
+    }
     std::panic::set_hook(Box::new(|_| {}));
     let run = Run { root, each, parent, keep };
-    let found = TARGETS.iter().map(|(name, corpus, read)| run.feed(name, corpus, *read));
+    let targets = TARGETS.iter().filter(|(name, ..)| only.is_none_or(|only| only == *name));
+    let found = targets.map(|(name, corpus, read)| run.feed(name, corpus, *read));
     let broken: Vec<String> = found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }
@@ -105,7 +110,7 @@ impl Run<'_> {
             }
             heard.extend(said.0);
         }
-        let (start, mut count, begun) = (now(), 0_u64, inputs.len());
+        let (start, spent, mut count, begun) = (now(), own_cpu(), 0_u64, inputs.len());
         while start.elapsed() < self.each {
             count += 1;
             let mut draw = Draw { seed: seed::derive(self.parent, count), drawn: 0 };
@@ -120,7 +125,10 @@ impl Run<'_> {
             }
         }
         let new = inputs.len() - begun;
-        say(&format!("{name}: {count} inputs, the slowest {slowest:?}; of {new} something new was said"));
+        let (ran, spent) = (start.elapsed().as_secs(), (own_cpu() - spent).as_secs());
+        say(&format!(
+            "{name}: {count} inputs in {ran} s ({spent} s of CPU time), the slowest {slowest:?}; of {new} something new was said"
+        ));
         if self.keep {
             let said = |input: &[u8]| said_of(read, input).map(|(said, _)| said.0);
             let kept = corpus::keep(&folder, &known, &inputs[given..], &said)?;
@@ -140,11 +148,11 @@ impl Run<'_> {
 
 /// What a reader says of an input, and how long that takes; nothing where it panics.
 fn said_of(read: Reading, input: &[u8]) -> Option<(Said, Duration)> {
-    let (mut said, begin) = (Said::default(), now());
+    let (mut said, begin) = (Said::default(), own_cpu());
     // How it is cut is the input's own, so that it means the same in every run.
     let draw = seed::derive(input.len() as u64, 1);
     catch_unwind(AssertUnwindSafe(|| read(input, draw, &mut said))).ok()?;
-    Some((said, begin.elapsed()))
+    Some((said, own_cpu().saturating_sub(begin)))
 }
 
 fn gather(path: &Path, inputs: &mut Vec<Vec<u8>>) {
