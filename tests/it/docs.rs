@@ -335,7 +335,8 @@ fn every_test_that_a_page_names_is_there() {
             for name in names {
                 let at = code.find(&format!("fn {name}()")).unwrap_or_else(|| panic!("`{name}` is no test: {row}"));
                 // Of the lines before it, those of its own attributes.
-                let before = code[..at].lines().rev().skip(1).take_while(|line| line.trim().starts_with(['#', '/']));
+                let begin = code[..at].rfind('\n').unwrap_or_default();
+                let before = code[..begin].lines().rev().take_while(|line| line.trim().starts_with(['#', '/']));
                 let is_test = |line: &str| line.contains("#[test]") || line.contains("#[tokio::test");
                 assert!(before.into_iter().any(is_test), "`{name}` is not run as a test: {row}");
             }

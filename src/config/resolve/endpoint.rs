@@ -114,27 +114,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
         Found::Spoken(row, model) if row.is_azure() => azure::endpoint(params, row, &model, base_model),
         Found::Spoken(row, model) if row.is_aws() => bedrock::endpoint(params, row, &model),
         Found::Spoken(row, model) if row.needs_account() => vertex::endpoint(params, row, model),
-        Found::Spoken(row, model) => {
-            if params.simulated.is_some() {
-                let hint = "write `model: simulated/NAME` for the simulated provider";
-                places.error_at("simulated", format!("`{}` is not simulated", row.name), hint);
-            }
-            let origin = origin(params, row)?;
-            if let Some(note) = &row.note {
-                places.downgrade("model", Grade::Approximate, note.as_str());
-            }
-            let mut endpoint = Endpoint { policy: policy(params, row), ..Endpoint::of(row, model, origin) };
-            if row.entra && azure::by_directory(params, row, &mut endpoint)? {
-                return Some(endpoint);
-            }
-            if let Some(client) = oauth_client::find(params, row, &endpoint.origin).ok()? {
-                endpoint.credential_name.clone_from(&client.id);
-                endpoint.identity = Some(Identity::Client(client));
-                return Some(endpoint);
-            }
-            (endpoint.credential, endpoint.credential_name) = credential(params, row)?;
-            Some(keyed(endpoint, row))
-        }
+        Found::Spoken(row, model) => spoken(params, row, model),
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
                         `custom_llm_provider: openai` with `api_base`";
@@ -156,6 +136,30 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
             None
         }
     }
+}
+
+/// A model of a provider that needs no more than an address and whatever authorises.
+fn spoken(params: &LitellmParams<'_, '_>, row: &'static Provider, model: String) -> Option<Endpoint> {
+    let places = &params.places;
+    if params.simulated.is_some() {
+        let hint = "write `model: simulated/NAME` for the simulated provider";
+        places.error_at("simulated", format!("`{}` is not simulated", row.name), hint);
+    }
+    let origin = origin(params, row)?;
+    if let Some(note) = &row.note {
+        places.downgrade("model", Grade::Approximate, note.as_str());
+    }
+    let mut endpoint = Endpoint { policy: policy(params, row), ..Endpoint::of(row, model, origin) };
+    if row.entra && azure::by_directory(params, row, &mut endpoint)? {
+        return Some(endpoint);
+    }
+    if let Some(client) = oauth_client::find(params, row, &endpoint.origin).ok()? {
+        endpoint.credential_name.clone_from(&client.id);
+        endpoint.identity = Some(Identity::Client(client));
+        return Some(endpoint);
+    }
+    (endpoint.credential, endpoint.credential_name) = credential(params, row)?;
+    Some(keyed(endpoint, row))
 }
 
 /// With its key in the header that its provider wants it in, where that is not the format's.

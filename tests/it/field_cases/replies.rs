@@ -116,7 +116,8 @@ async fn a_key_that_a_provider_refuses_is_not_told_as_the_client_s() {
 /// No credential of a client's reaches a provider, wherever it stood.
 #[tokio::test]
 async fn a_client_s_credentials_stay_here() {
-    for (provider, header, value) in [("openai", "authorization", "Bearer sk-up"), ("anthropic", "x-api-key", "sk-up")]
+    for (provider, header, value) in
+        [("openai", "authorization", "Bearer sk-up"), ("anthropic", "authorization", "Bearer sk-up")]
     {
         let reply = if provider == "openai" { openai_reply("Hello") } else { anthropic_reply("Hello") };
         let (gateway, upstream) = over(provider, "", vec![Step::json(200, &reply)]).await;
