@@ -118,11 +118,16 @@ async fn fields_of_the_responses_api_are_sent_told_or_refused() {
         assert!(sent.get(name).is_none(), "{name}: {sent}");
     }
     assert_eq!(said.json()["metadata"], json!({"a": "b"}), "what is kept and told again is not lost");
+    let told = ask(&json!({"top_logprobs": 2})).await;
+    assert_eq!((told.status, told.header("x-witgate-dropped")), (200, "top_logprobs"), "of what is not asked for");
+    assert!(upstream.asked()[1].body.get("top_logprobs").is_none());
+    let told = ask(&json!({"include": ["message.output_text.logprobs"], "top_logprobs": 2})).await;
+    assert_eq!((told.status, told.header("x-witgate-dropped")), (200, ""), "{}", told.text);
+    let sent = upstream.asked()[2].body.clone();
+    assert_eq!((&sent["logprobs"], &sent["top_logprobs"]), (&json!(true), &json!(2)), "{sent}");
     let told = ask(&json!({"truncation": "disabled", "include": [], "reasoning": {"summary": "auto"}})).await;
     assert_eq!((told.status, told.header("x-witgate-dropped")), (200, ""));
     for (more, param) in [
-        (json!({"include": ["message.output_text.logprobs"]}), "include[0]"),
-        (json!({"top_logprobs": 2}), "top_logprobs"),
         (json!({"reasoning": {"mode": "pro"}}), "reasoning.mode"),
         (json!({"background": true}), "background"),
         (json!({"conversation": "c"}), "conversation"),

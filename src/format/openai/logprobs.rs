@@ -1,5 +1,7 @@
 //! How likely tokens were, in OpenAI's words.
 
+use serde_json::{Value, json};
+
 use crate::chat::{ScoredToken, TokenLogprob};
 use crate::format::json::Json;
 use crate::format::write::Object;
@@ -44,6 +46,18 @@ pub(super) fn write(tokens: &[TokenLogprob], object: &mut Object<'_>) {
         }
     }
     object.field("refusal", &());
+}
+
+/// The same as values: what the Responses API holds of them.
+pub(super) fn values(tokens: &[TokenLogprob]) -> Vec<Value> {
+    let one =
+        |token: &ScoredToken| json!({"token": token.text, "logprob": token.logprob, "bytes": token.text.as_bytes()});
+    let with = |token: &TokenLogprob| {
+        let mut value = one(&token.chosen);
+        value["top_logprobs"] = token.likeliest.iter().map(one).collect();
+        value
+    };
+    tokens.iter().map(with).collect()
 }
 
 fn write_token(token: &ScoredToken, object: &mut Object<'_>) {

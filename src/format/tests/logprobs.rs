@@ -155,3 +155,25 @@ fn the_older_completions_tell_them_too() {
         }
     }
 }
+
+/// The Responses API tells them beside its first text, and in a stream by a piece without words.
+#[test]
+fn responses_tell_them_beside_their_text() {
+    for provider_name in ["openai", "gemini"] {
+        let read = provider(provider_name).decode(&fixture(&format!("replies/{provider_name}"))).unwrap();
+        let told = json(&api("openai-responses").reply(&read));
+        assert_eq!(told["output"][0]["content"][0]["logprobs"], openai_tokens(), "{provider_name}");
+
+        let stream = fixture(&format!("streams/{provider_name}"));
+        let told = events(&write_stream("openai-responses", &read_stream(provider_name, [&stream[..]])));
+        let deltas = told.iter().filter(|event| event["type"] == "response.output_text.delta");
+        let tokens: Vec<&Value> = deltas.clone().flat_map(|event| event["logprobs"].as_array().unwrap()).collect();
+        assert_eq!(json!(tokens), openai_tokens(), "{provider_name}");
+        let text: String = deltas.map(|event| event["delta"].as_str().unwrap()).collect();
+        assert_eq!(text, "Hellö");
+        let done = told.iter().find(|event| event["type"] == "response.output_text.done").unwrap();
+        assert_eq!(done["logprobs"], openai_tokens(), "{provider_name}");
+        let whole = told.iter().find(|event| event["type"] == "response.completed").unwrap();
+        assert_eq!(whole["response"]["output"][0]["content"][0]["logprobs"], openai_tokens(), "{provider_name}");
+    }
+}

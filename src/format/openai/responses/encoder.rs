@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::object::{self, Envelope};
 use super::tools::{Kind, kind_of};
-use crate::chat::{Chunk, Delta, FinishReason, Rest, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
+use crate::format::openai::logprobs;
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
 use crate::money::NanoUsd;
@@ -58,6 +59,8 @@ enum Body {
 struct Piece {
     is_refusal: bool,
     text: String,
+    /// How likely its tokens were.
+    tokens: Vec<Value>,
 }
 
 impl Encoder {
@@ -133,6 +136,20 @@ impl Encoder {
         self.emit(out, kind, fields);
     }
 
+    /// How likely the tokens of the text under way were: a piece of it without words.
+    fn scored(&mut self, tokens: &[TokenLogprob], out: &mut BytesMut) {
+        let (item_id, output_index) = self.place();
+        let Some(Item { body: Body::Message { content, piece: Some(piece) }, .. }) = &mut self.open else { return };
+        if piece.is_refusal {
+            return;
+        }
+        let tokens = logprobs::values(tokens);
+        piece.tokens.extend_from_slice(&tokens);
+        let content_index = content.len();
+        let fields = json!({"item_id": item_id, "output_index": output_index, "content_index": content_index, "delta": "", "logprobs": tokens});
+        self.emit(out, "response.output_text.delta", fields);
+    }
+
     /// Has a piece of this kind grow.
     fn piece_of(&mut self, refusal: bool, out: &mut BytesMut) {
         let grows = match &self.open {
@@ -145,7 +162,7 @@ impl Encoder {
         self.close_piece(out);
         let (item_id, output_index) = self.place();
         let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
-        *piece = Some(Piece { is_refusal: refusal, text: String::new() });
+        *piece = Some(Piece { is_refusal: refusal, text: String::new(), tokens: Vec::new() });
         let content_index = content.len();
         let part = if refusal { object::refusal("") } else { object::output_text("") };
         let fields =
@@ -156,9 +173,12 @@ impl Encoder {
     fn close_piece(&mut self, out: &mut BytesMut) {
         let (item_id, output_index) = self.place();
         let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
-        let Some(Piece { is_refusal, text }) = piece.take() else { return };
+        let Some(Piece { is_refusal, text, tokens }) = piece.take() else { return };
         let content_index = content.len();
-        let part = if is_refusal { object::refusal(&text) } else { object::output_text(&text) };
+        let mut part = if is_refusal { object::refusal(&text) } else { object::output_text(&text) };
+        if !tokens.is_empty() {
+            part["logprobs"] = tokens.as_slice().into();
+        }
         content.push(part.clone());
         let at = json!({"item_id": item_id, "output_index": output_index, "content_index": content_index});
         let with = |name: &str, value: Value| {
@@ -170,7 +190,7 @@ impl Encoder {
             self.emit(out, "response.refusal.done", with("refusal", text.into()));
         } else {
             let mut done = with("text", text.into());
-            done["logprobs"] = json!([]);
+            done["logprobs"] = tokens.into();
             self.emit(out, "response.output_text.done", done);
         }
         self.emit(out, "response.content_part.done", with("part", part));
@@ -338,7 +358,8 @@ impl StreamEncoder for Encoder {
 impl Encoder {
     fn write(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         match &chunk.delta {
-            Delta::Start { .. } | Delta::Logprobs(_) | Delta::Other { .. } => {}
+            Delta::Start { .. } | Delta::Other { .. } => {}
+            Delta::Logprobs(tokens) => self.scored(tokens, out),
             Delta::Text(text) if text.is_empty() => {}
             Delta::Text(text) => self.said(text, false, out),
             Delta::Refusal(text) => {

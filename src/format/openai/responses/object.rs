@@ -6,6 +6,7 @@ use super::SEALED;
 use super::tools::{Kind, kind_of};
 use crate::chat::{FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::fault::{Refusal, RefusalKind};
+use crate::format::openai::logprobs;
 
 /// Who the object is of, and what it goes back to.
 pub(super) struct Envelope {
@@ -107,7 +108,11 @@ pub(super) fn of(reply: &Reply, echo: &Rest) -> Map<String, Value> {
     let parts = first.map(|choice| choice.parts.as_slice()).unwrap_or_default();
     let declined = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
     let finish = first.and_then(|choice| choice.finish.as_ref()).map(|finish| finish.told(declined));
-    let output = items(parts, &envelope, status(finish));
+    let mut output = items(parts, &envelope, status(finish));
+    let tokens = first.map(|choice| logprobs::values(&choice.logprobs)).unwrap_or_default();
+    if let Some(text) = output.iter_mut().find_map(first_text).filter(|_| !tokens.is_empty()) {
+        text["logprobs"] = tokens.into();
+    }
     finished(envelope.object(status(finish), output, reply.usage.as_ref()), finish)
 }
 
@@ -148,6 +153,12 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str) -> Vec<Value> {
         items.push(item);
     }
     items
+}
+
+/// The first text of a message: tokens are those of all that is said.
+fn first_text(item: &mut Value) -> Option<&mut Value> {
+    let content = item.get_mut("content")?.as_array_mut()?;
+    content.iter_mut().find(|part| part.get("type").is_some_and(|kind| kind == "output_text"))
 }
 
 /// The content of the message that is the last item.

@@ -61,7 +61,12 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     let echo = echo(&fields, &request.id);
     let messages = conversation(&mut fields, request)?;
     let mut untold = Vec::new();
-    include(&mut fields, &mut untold)?;
+    let logprobs = include(&mut fields, &mut untold)?;
+    let likeliest = fields.whole("top_logprobs")?.filter(|count| *count > 0);
+    if likeliest.is_some() && !logprobs {
+        // How many of what is not to be in the reply.
+        untold.push("top_logprobs".to_owned());
+    }
     if fields.word("truncation")?.is_some_and(|how| how != "disabled") {
         untold.push("truncation".to_owned());
     }
@@ -73,7 +78,7 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     let max_tokens = fields.whole("max_output_tokens")?;
     let reasoning = reasoning(&mut fields, &mut untold)?;
     let output = text(&mut fields, &mut untold)?;
-    Ok(ChatRequest {
+    let mut request = ChatRequest {
         model,
         messages: messages.into(),
         tools: tools::read(&mut fields)?,
@@ -96,7 +101,12 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
         untold,
         dialect: DIALECT,
         rest: fields.rest(),
-    })
+    };
+    if logprobs {
+        request.rest.insert("logprobs".to_owned(), true.into());
+        request.rest.extend(likeliest.map(|count| ("top_logprobs".to_owned(), count.into())));
+    }
+    Ok(request)
 }
 
 fn refuse(fields: &mut Fields<'_>) -> Result<(), Mismatch> {
@@ -108,10 +118,6 @@ fn refuse(fields: &mut Fields<'_>) -> Result<(), Mismatch> {
     if fields.flag("background")? == Some(true) {
         let problem = "replies are not made in the background here; leave it out and stream";
         return Err(Mismatch::new(&Path::Root.key("background"), problem));
-    }
-    if fields.whole("top_logprobs")?.is_some_and(|count| count > 0) {
-        let problem = "log probabilities are asked of /v1/chat/completions here; leave it out";
-        return Err(Mismatch::new(&Path::Root.key("top_logprobs"), problem));
     }
     Ok(())
 }
@@ -179,21 +185,19 @@ fn said<'b>(output: &Json<'b>) -> Json<'b> {
 }
 
 /// What the reply is to hold beside its text: the thinking that must come back is always there, what tools of the provider's found
-/// never is.
-fn include(fields: &mut Fields<'_>, untold: &mut Vec<String>) -> Result<(), Mismatch> {
+/// never is. Whether it is to tell how likely its tokens were.
+fn include(fields: &mut Fields<'_>, untold: &mut Vec<String>) -> Result<bool, Mismatch> {
     let path = Path::Root.key("include");
+    let mut logprobs = false;
     for (index, item) in fields.list("include")?.unwrap_or_default().into_iter().enumerate() {
         match item.as_str() {
             Some("reasoning.encrypted_content") => {}
-            Some("message.output_text.logprobs") => {
-                let problem = "log probabilities are asked of /v1/chat/completions here; leave it out";
-                return Err(Mismatch::new(&path.index(index), problem));
-            }
+            Some("message.output_text.logprobs") => logprobs = true,
             Some(_) => untold.push(format!("include[{index}]")),
             None => return Err(Mismatch::expected(&path.index(index), "a text", &item)),
         }
     }
-    Ok(())
+    Ok(logprobs)
 }
 
 fn reasoning(fields: &mut Fields<'_>, untold: &mut Vec<String>) -> Result<Option<Reasoning>, Mismatch> {

@@ -108,7 +108,6 @@ fn what_is_not_here_is_refused_by_name() {
         ("background", json!(true), "background"),
         ("conversation", json!("c"), "conversation"),
         ("prompt", json!({"id": "p"}), "prompt"),
-        ("top_logprobs", json!(3), "top_logprobs"),
         ("tools", json!([{"type": "web_search"}]), "tools[0]"),
         ("tool_choice", json!({"type": "web_search"}), "tool_choice"),
         ("input", json!([]), "input"),
