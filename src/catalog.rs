@@ -22,12 +22,14 @@ use crate::signal::Grants;
 use crate::upstream::Timeouts;
 
 mod capability;
+mod embedding;
 mod identity;
 mod judge;
 mod tags;
 mod wildcard;
 
 pub use capability::{Capability, Support, Supports, asked};
+pub use embedding::{EmbeddingChoice, EmbeddingSource};
 pub use identity::{AwsKeys, AwsRole, AzureApp, Identity, IdentityToken, OauthClient, RoleProof, ServiceAccount};
 pub use judge::{JudgeChoice, RUBRIC};
 pub use tags::TagFilter;
@@ -57,6 +59,8 @@ pub struct Group {
     pub parser: Option<ParserChoice>,
     /// Who judges a sample of its replies.
     pub judge: Option<JudgeChoice>,
+    /// Where its routers get the vectors of questions from; `None`: from the words.
+    pub embedding: Option<EmbeddingChoice>,
     /// Whether the tags of requests filter its deployments, and how.
     pub tag_filter: Option<TagFilter>,
     /// How often a request may be tried again after a retryable fault, over all deployments.

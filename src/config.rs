@@ -36,7 +36,7 @@ pub use report::{Grade, KeyReport};
 pub use schema::schema;
 pub use settings::{
     AlertSettings, Alias, BreakerSettings, DecisionSettings, LedgerSettings, PayerSettings, PayerSpec, PolicySettings,
-    QueueSettings, ServerSettings, Settings, TeamSpec,
+    QueueSettings, ServerSettings, Settings, SharedLimitSettings, TeamSpec,
 };
 
 use crate::catalog::{Deployment, Origin, Supports};

@@ -45,6 +45,7 @@ pub mod rollout;
 pub mod snapshot;
 // L4: the request; policies on their way to it
 pub mod batch;
+pub mod embedding;
 pub mod evaluate;
 pub mod experiment;
 pub mod judge;

@@ -19,6 +19,7 @@ mod context;
 mod count;
 mod decoding;
 mod eligible;
+mod embedding;
 mod estimate;
 mod fallback;
 mod feedback;
@@ -70,6 +71,7 @@ pub use auth::{Access, authenticate, caller_named, is_operator, may_use};
 pub use background::Followed;
 pub use blocking_pool::BlockingPool;
 pub use connections::ConnectionTest;
+pub use embedding::{Embedded, Embeddings, ToEmbed, Told, Vector};
 pub use feedback::Listener;
 pub use judging::{Judged, Judging, ToJudge};
 pub use late::LateStream;
@@ -102,6 +104,9 @@ pub trait Recorder: Send + Sync {
 
     /// A reply of this group was drawn to be judged, and this became of it.
     fn judged(&self, _group: &GroupName, _what: Judged) {}
+
+    /// A router of this group wanted the vector of a question, and this became of it.
+    fn embedded(&self, _group: &GroupName, _what: Embedded) {}
 }
 
 /// Tells somebody of a budget.
@@ -143,6 +148,8 @@ pub struct Gateway {
     pub judgements: BlockingPool,
     /// Where replies wait that are to be judged.
     pub judging: Judging,
+    /// Where texts wait for their vectors, and vectors are remembered.
+    pub embeddings: Embeddings,
     /// What was asked and answered a short while ago, in groups that want to know when it is asked again.
     pub asked_again: AskedAgain,
     /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.

@@ -9,6 +9,7 @@ mod breakers;
 mod build;
 mod changes;
 mod components;
+mod embeddings;
 mod folder;
 mod limit_specs;
 mod lock;

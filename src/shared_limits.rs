@@ -10,6 +10,8 @@
 //!   the others are known to have used), or requests that a limit concerns are refused. It is tried again until it answers; a gateway
 //!   that comes back waits a moment for the others to tell their parts before it takes more than its share.
 //!
+//! Vectors of questions are kept there too ([`VectorStore`]), which decide nothing: without the server they are made anew.
+//!
 //! Money is shared as budgets are (`money`): each gateway tells what it spent and holds and hears it of the others.
 //!
 //! Priority and fairness are each process's own, and so is what replies have taught. Slices of the server's time hold amounts for at most one
@@ -22,6 +24,7 @@ mod money;
 mod script;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -42,6 +45,8 @@ use crate::limits::{
     ScopeId, Told,
 };
 use crate::moment::Moment;
+
+pub use vectors::VectorStore;
 
 use batch::{Asked, Command, Granted};
 use driver::Driver;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderName;
@@ -118,6 +119,29 @@ impl Callers {
     }
 }
 
+/// Where the routers of a group get the vectors of questions from.
+#[derive(Debug)]
+pub struct Embedding {
+    /// What makes them.
+    pub maker: EmbeddingMaker,
+    /// How long a decision waits for one.
+    pub timeout: Duration,
+    /// What tells its vectors from those of other sources.
+    pub fingerprint: [u8; 32],
+}
+
+/// What makes vectors.
+#[derive(Debug)]
+pub enum EmbeddingMaker {
+    /// A group whose deployments answer requests for vectors.
+    Group {
+        /// The name it is asked by.
+        group: GroupName,
+        /// Who pays.
+        account: Arc<Caller>,
+    },
+}
+
 /// A group at run time: what decides and what is known about it.
 #[derive(Debug)]
 pub struct GroupRuntime {
@@ -135,6 +159,8 @@ pub struct GroupRuntime {
     pub parser: Option<Arc<ResponseParser>>,
     /// Who pays where its replies are judged.
     pub judge: Option<Arc<Caller>>,
+    /// Where its routers get the vectors of questions from; `None`: from the words.
+    pub embedding: Option<Arc<Embedding>>,
     /// In the order of the configuration: the router's indices.
     pub deployments: Vec<Arc<DeploymentRuntime>>,
     /// The group's own limits.

@@ -13,20 +13,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budgets::Budgets;
 use crate::clock::Clock;
-use crate::config::LedgerSettings;
+use crate::config::{LedgerSettings, SharedLimitSettings};
 use crate::decisions::{Decisions, default_folder};
+use crate::embedding::Embedder;
 use crate::http::HttpUpstream;
 use crate::id::{DeploymentId, GroupName};
 use crate::judge::Judges;
 use crate::keys::KeyBook;
 use crate::limits::LimitStore;
-use crate::pipeline::{AskedAgain, BlockingPool, Gateway, Judged, Judging, Recorder, Seeds};
+use crate::pipeline::{AskedAgain, BlockingPool, Embedded, Embeddings, Gateway, Judged, Judging, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::queue::CapacityNotify;
 use crate::record::Record;
 use crate::reload::{Builder, Environment, Providers, Reloader, SharedState, Sources, Target, restore_breakers};
-use crate::shared_limits::{Server, SharedLimits};
+use crate::shared_limits::{Server, SharedLimits, VectorStore};
 use crate::snapshot::{Live, Snapshot};
 use crate::store::{Ledger, Place};
 use crate::telemetry::{self, DroppedLines, Metrics};
@@ -61,6 +62,8 @@ pub struct Running {
     pub reloader: Reloader,
     /// The thread on which replies are judged.
     pub judges: Judges,
+    /// The thread on which vectors of questions are made.
+    pub embedder: Embedder,
 }
 
 /// A gateway that serves but does not look for changes.
@@ -127,6 +130,7 @@ fn assemble_over(
         shadows: blocking.apart(),
         judgements: blocking.apart(),
         judging: Judging::default(),
+        embeddings: Embeddings::default(),
         asked_again: AskedAgain::default(),
         blocking,
         memory: Arc::default(),
@@ -165,8 +169,11 @@ pub fn start(options: Options) -> Result<Running, Vec<String>> {
     let swap = Swap { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
     load_encodings(&gateway.live.read())?;
     let judges = Judges::start(&gateway).map_err(|problem| vec![problem])?;
+    let store = gateway.live.read().settings.shared_limits.as_ref().map(server);
+    let store = store.map(|server| VectorStore::new(&server, clock)).transpose().map_err(|problem| vec![problem])?;
+    let embedder = Embedder::start(&gateway, store).map_err(|problem| vec![problem])?;
     let reloader = Reloader::start(builder, swap, clock).map_err(|problem| vec![problem])?;
-    Ok(Running { gateway, metrics, reloader, judges })
+    Ok(Running { gateway, metrics, reloader, judges, embedder })
 }
 
 /// What keeps the limits: a server that several gateways share, where the configuration names one, else this process.
@@ -177,19 +184,17 @@ fn limit_store(
     seed: u64,
 ) -> Result<Arc<dyn LimitStore>, String> {
     let limits = Arc::clone(&shared.limits);
-    let Some(told) = snapshot.settings.shared_limits.clone() else { return Ok(limits) };
-    let server = Server {
-        url: told.url,
-        host: told.host,
-        port: told.port,
-        username: told.username,
-        password: told.password,
-        database: told.database,
-        tls: told.tls,
-    };
+    let Some(told) = &snapshot.settings.shared_limits else { return Ok(limits) };
+    let server = server(told);
     // Another at every start: two gateways that were given one seed are still two.
     let name = format!("{:x}-{}-{seed:x}", clock.now().as_nanos(), std::process::id());
     Ok(Arc::new(SharedLimits::start(limits, &shared.budgets, clock, &server, name, told.refuse)?))
+}
+
+/// Where the server is that gateways share.
+fn server(told: &SharedLimitSettings) -> Server {
+    let SharedLimitSettings { url, host, port, username, password, database, tls, .. } = told.clone();
+    Server { url, host, port, username, password, database, tls }
 }
 
 /// The ledger, where one is to be kept. `state` is the folder the process keeps state in by default.
@@ -343,6 +348,10 @@ impl Recorder for Telemetry {
 
     fn judged(&self, group: &GroupName, what: Judged) {
         self.metrics.judged(group, what.as_str());
+    }
+
+    fn embedded(&self, group: &GroupName, what: Embedded) {
+        self.metrics.embedded(group, what.as_str());
     }
 }
 

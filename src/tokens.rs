@@ -29,7 +29,7 @@ mod tests;
 mod walk;
 
 pub use encoding::{Encoding, Remembering, remember};
-pub use features::features;
+pub use features::{Embedded, embed, embedded_text, features};
 
 use crate::chat::ChatRequest;
 use walk::{Tally, walk};

@@ -73,7 +73,7 @@ pub(super) fn serve(arguments: &ServeArgs) -> ExitCode {
 
 /// `state`: the folder the process keeps state in by default.
 async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: NonZeroUsize) -> Result<(), String> {
-    let Running { gateway, metrics, reloader, judges } = running;
+    let Running { gateway, metrics, reloader, judges, embedder } = running;
     let snapshot = gateway.live.read();
     let settings = &snapshot.settings.server;
     let listening =
@@ -117,6 +117,7 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
     let waited_for = Arc::clone(&batches);
     let mut finished = tokio::task::spawn_blocking(move || {
         judges.finish();
+        embedder.finish();
         waited_for.finish();
     });
     tokio::select! {

@@ -108,6 +108,7 @@ pub(super) fn settings(reader: &Reader<'_>, mut shape: Shape<'_, '_>) -> Setting
     groups.parsers(reader, &shape.own.parsers);
     let aliases = groups.aliases(reader, std::mem::take(&mut shape.router.model_group_alias));
     groups.judges(reader, &shape.own.judges, &aliases);
+    groups.embeddings(reader, &shape.own.embeddings, &aliases);
     let lists = std::mem::take(&mut shape.router.fallbacks).or(std::mem::take(&mut shape.litellm.fallbacks));
     let max_fallbacks = lists.max.unwrap_or(MAX_FALLBACKS);
     let retry = RetryRule { retries, by_class: shape.router.retry_policy };

@@ -33,6 +33,7 @@ witgate:
   prompt_builders: { a: {} }
   response_parsers: { a: {} }
   judges: { a: {} }
+  embeddings: { a: {} }
 ";
 
 /// The keys that are read, by section.

@@ -63,11 +63,20 @@ impl Settings {
         self.catalog.groups.values().any(|group| group.judge.is_some())
     }
 
+    /// Whether the vectors of any group's questions have a budget.
+    fn embeddings_are_bounded(&self) -> bool {
+        let mut choices = self.catalog.groups.values().filter_map(|group| group.embedding.as_ref());
+        choices.any(|choice| choice.max_per_day.is_some())
+    }
+
     /// Whether anything is counted that must outlive the process.
     #[must_use]
     pub fn need_a_ledger(&self) -> bool {
         let mut deployments = self.catalog.groups.values().flat_map(|group| &group.deployments);
-        self.payers.need_a_ledger() || self.judges() || deployments.any(|deployment| deployment.budget.is_some())
+        self.payers.need_a_ledger()
+            || self.judges()
+            || self.embeddings_are_bounded()
+            || deployments.any(|deployment| deployment.budget.is_some())
     }
 }
 

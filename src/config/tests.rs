@@ -69,6 +69,9 @@ fn describe(settings: &Settings) -> String {
         if let Some(judge) = &group.judge {
             writeln!(out, "  {judge:?}").unwrap();
         }
+        if let Some(embedding) = &group.embedding {
+            writeln!(out, "  {embedding:?}").unwrap();
+        }
         if group.retry.by_class != ByClass::default() {
             writeln!(out, "  {:?}", group.retry.by_class).unwrap();
         }

@@ -103,7 +103,7 @@ impl Example {
     /// What a router that needs this is told of the prompt: the same as of a request with this one message.
     #[must_use]
     pub fn features(&self, needs: &Needs) -> Vec<f32> {
-        tokens::features(&needs.features, &asking(&self.prompt))
+        tokens::features(&needs.features, &asking(&self.prompt), tokens::Embedded::Hashed)
     }
 }
 

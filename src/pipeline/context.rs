@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use crate::chat::ChatRequest;
 use crate::failover::RetryRule;
 use crate::fault::{Refusal, RefusalKind};
@@ -17,7 +19,7 @@ use super::attributes::{Facts, KeptHeaders, take_tags};
 use super::eligible::Eligible;
 use super::fallback::Wishes;
 use super::paying::Paying;
-use super::{Gateway, prompt, steering};
+use super::{Gateway, Vector, prompt, steering};
 
 /// Bytes of an unknown name that a refusal repeats.
 const NAME_BYTES: usize = 200;
@@ -62,6 +64,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) may_lose: bool,
     /// Whether another group takes over where a filter of the provider holds a reply back.
     pub(super) leaves_held_back: bool,
+    /// The vector of the question, once a router wanted it; `None` within where there is none.
+    pub(super) vector: OnceCell<Option<Arc<Vector>>>,
 }
 
 /// What is known of a request beside itself.
@@ -130,6 +134,7 @@ impl<'a> RequestContext<'a> {
             retry,
             may_lose: true,
             leaves_held_back: false,
+            vector: OnceCell::new(),
         })
     }
 

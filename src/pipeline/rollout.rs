@@ -99,7 +99,8 @@ fn beside(
     let Some(place) = rollout.place() else { return };
     let group = Arc::clone(context.group);
     let shadow = Arc::clone(rollout);
-    let Question { request, signals, features, attributes } = route::shown(context, rollout.candidate(), estimate);
+    let Question { request, signals, mut features, attributes } = route::shown(context, rollout.candidate(), estimate);
+    let embedding = context.embed_beside(rollout.candidate());
     // It serves no request: what is kept of its decisions must not be taken for the request's own.
     let request = RouteRequest { id: None, ..request };
     let attributes: Vec<String> = attributes.into_iter().map(Cow::into_owned).collect();
@@ -116,6 +117,9 @@ fn beside(
     let (costs, latencies) = (column(Signal::CostUsd), column(Signal::LatencyMs));
     context.gateway.shadows.spawn(move || {
         let _place = place;
+        if let Some(embedding) = embedding {
+            embedding.fill(&shadow.candidate().needs().features, &mut features);
+        }
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let mut choices = Vec::new();
         let answer = shadow.candidate().route(&request, &signals, &features, &attributes, &mut choices);

@@ -232,7 +232,7 @@ pub(super) struct Question<'c> {
     pub(super) attributes: Vec<Cow<'c, str>>,
 }
 
-/// What `router` is to be shown, its tokens counted where it wants that.
+/// What `router` is to be shown, its tokens counted and its vector waited for where it wants them.
 pub(super) async fn question<'c>(
     context: &'c RequestContext<'_>,
     router: &Router,
@@ -242,6 +242,7 @@ pub(super) async fn question<'c>(
         let first = &context.group.deployments[context.eligible.first()];
         estimate.count(context, &first.config.model).await;
     }
+    context.embed_for(router).await;
     shown(context, router, estimate)
 }
 
@@ -253,7 +254,7 @@ pub(super) fn shown<'c>(context: &'c RequestContext<'_>, router: &Router, estima
     let expected_output = estimate.demand(&deployments[context.eligible.first()]).output_tokens;
     Question {
         signals: signals(context, &needs.signals, now, estimate),
-        features: tokens::features(&needs.features, &context.request),
+        features: tokens::features(&needs.features, &context.request, context.embedded()),
         attributes: needs.attributes.iter().map(|wanted| attribute(wanted, context.facts())).collect(),
         request: RouteRequest {
             id: context.id,

@@ -120,6 +120,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         builder: None,
         parser: None,
         judge: None,
+        embedding: None,
         config: Arc::clone(&group.config),
         router: None,
         rollout: None,

@@ -33,7 +33,7 @@ use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
 use super::rollouts::{Offered, RolloutDraft, Rollouts, Steps};
 use super::states::{forget_old, restore_limits};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
-use super::{payers, pools};
+use super::{embeddings, payers, pools};
 
 /// The folder of policies where nothing names one.
 const POLICIES: &str = "policies";
@@ -373,6 +373,7 @@ impl Builder {
                 builder: builder.map(PolicyChange::publish),
                 parser: parser.map(PolicyChange::publish),
                 judge: payers::of_judge(budgets, &group, limits.id(&Scope::Global), now).map(Arc::new),
+                embedding: embeddings::of_group(budgets, &settings, &group, limits.id(&Scope::Global), now),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
                 budgets: payers::of_group(budgets, spending, &group.name, now),

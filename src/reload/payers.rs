@@ -1,7 +1,7 @@
 //! The budgets of groups, judges, deployments and providers.
 
 use crate::budgets::{BudgetId, Budgets};
-use crate::catalog::{Deployment, Group, JudgeChoice};
+use crate::catalog::{Deployment, EmbeddingChoice, Group, JudgeChoice};
 use crate::config::PayerSettings;
 use crate::id::GroupName;
 use crate::limits::{Scope, ScopeId};
@@ -20,6 +20,14 @@ pub(super) fn of_judge(budgets: &Budgets, group: &Group, global: ScopeId, now: M
     let specs: Vec<_> = group.judge.iter().map(JudgeChoice::budget).collect();
     let ids = budgets.set(now, &Scope::Key(key.clone()), &specs);
     group.judge.as_ref().map(|_| Caller::own(key, global, ids))
+}
+
+/// Who pays for the vectors of a group's questions. One that has no source of them has no budget.
+pub(super) fn of_embedding(budgets: &Budgets, group: &Group, global: ScopeId, now: Moment) -> Caller {
+    let key = EmbeddingChoice::account(&group.name);
+    let specs: Vec<_> = group.embedding.iter().filter_map(EmbeddingChoice::budget).collect();
+    let ids = budgets.set(now, &Scope::Key(key.clone()), &specs);
+    Caller::own(key, global, ids)
 }
 
 /// What may be spent at a deployment, and at its provider.

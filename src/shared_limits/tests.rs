@@ -1,6 +1,7 @@
 //! Against a real server; where none is installed they say so and check nothing.
 
 mod money;
+mod vectors;
 
 use std::process::{Child, Command as Process, Stdio};
 use std::task::Poll;
@@ -54,10 +55,8 @@ impl Redis {
         }
     }
 
-    fn gateway(&self, name: &str, specs: &BTreeMap<Scope, LimitSpec>, refuse: bool) -> Gateway {
-        let (limits, budgets) = (Arc::new(Limits::new(specs)), Arc::<Budgets>::default());
-        let clock = Clock::system();
-        let server = Server {
+    fn server(&self) -> Server {
+        Server {
             url: None,
             host: Some("127.0.0.1".to_owned()),
             port: Some(self.port),
@@ -65,8 +64,13 @@ impl Redis {
             password: Some(SecretString::from("pw")),
             database: Some(1),
             tls: false,
-        };
-        let store = SharedLimits::start(limits, &budgets, clock, &server, name.to_owned(), refuse).unwrap();
+        }
+    }
+
+    fn gateway(&self, name: &str, specs: &BTreeMap<Scope, LimitSpec>, refuse: bool) -> Gateway {
+        let (limits, budgets) = (Arc::new(Limits::new(specs)), Arc::<Budgets>::default());
+        let clock = Clock::system();
+        let store = SharedLimits::start(limits, &budgets, clock, &self.server(), name.to_owned(), refuse).unwrap();
         Gateway { store, budgets, clock, next: AtomicU64::new(0) }
     }
 }

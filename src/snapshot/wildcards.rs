@@ -81,6 +81,7 @@ impl GroupRuntime {
             builder: self.builder.clone(),
             parser: self.parser.clone(),
             judge: self.judge.clone(),
+            embedding: self.embedding.clone(),
             deployments,
             scope: self.scope,
             budgets: self.budgets.clone(),

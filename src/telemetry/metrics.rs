@@ -74,7 +74,7 @@ struct FallbackLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct JudgementLabels {
+struct OutcomeLabels {
     group: Name<GroupName>,
     outcome: &'static str,
 }
@@ -90,7 +90,8 @@ pub struct Metrics {
     usage_refused: Family<DeploymentLabels, Counter>,
     fallbacks: Family<FallbackLabels, Counter>,
     cost_nano_usd: Family<GroupLabels, Counter>,
-    judgements: Family<JudgementLabels, Counter>,
+    judgements: Family<OutcomeLabels, Counter>,
+    embeddings: Family<OutcomeLabels, Counter>,
     chosen: Family<ChosenLabels, Counter>,
     quality: Family<ChosenLabels, Histogram, fn() -> Histogram>,
     latency: Histograms,
@@ -136,6 +137,7 @@ impl Metrics {
             fallbacks: Family::default(),
             cost_nano_usd: Family::default(),
             judgements: Family::default(),
+            embeddings: Family::default(),
             chosen: Family::default(),
             quality: Family::new_with_constructor(tenths),
             latency: Family::new_with_constructor(seconds),
@@ -166,6 +168,11 @@ impl Metrics {
             "judgements",
             "Replies drawn to be judged, by group and what became of them",
             self.judgements.clone(),
+        );
+        registry.register(
+            "embeddings",
+            "Vectors of questions that routers wanted, by group and what became of them",
+            self.embeddings.clone(),
         );
         registry.register("chosen", "Requests by group and the deployment that was called first", self.chosen.clone());
         registry.register("quality", "What replies were said to be worth, from 0 to 1", self.quality.clone());
@@ -205,7 +212,12 @@ impl Metrics {
 
     /// Counts a reply that was drawn to be judged.
     pub fn judged(&self, group: &GroupName, outcome: &'static str) {
-        self.judgements.get_or_create(&JudgementLabels { group: Name(group.clone()), outcome }).inc();
+        self.judgements.get_or_create(&OutcomeLabels { group: Name(group.clone()), outcome }).inc();
+    }
+
+    /// Counts a vector that a router wanted.
+    pub fn embedded(&self, group: &GroupName, outcome: &'static str) {
+        self.embeddings.get_or_create(&OutcomeLabels { group: Name(group.clone()), outcome }).inc();
     }
 
     /// Counts what a reply was said to be worth.

@@ -7,16 +7,27 @@ use crate::signal::Feature;
 
 use super::question;
 
+/// Where the numbers of vectors come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Embedded<'v> {
+    /// From the words of the question, hashed.
+    Hashed,
+    /// From this vector of it: its beginning, at length 1.
+    Given(&'v [f32]),
+    /// From nowhere: all are 0.
+    Unknown,
+}
+
 /// The values of features, in their order. Text is what the messages say, what tools answered included, not the tools' schemas; the
 /// question is what the user said last.
 #[must_use]
-pub fn features(wanted: &[Feature], request: &ChatRequest) -> Vec<f32> {
+pub fn features(wanted: &[Feature], request: &ChatRequest, embedded: Embedded<'_>) -> Vec<f32> {
     let (mut traits, mut vector) = (None, Vec::new());
     let mut value = |feature: &Feature| match feature {
         Feature::Embedding { place, of } => {
             if vector.len() != usize::from(*of) {
                 vector.resize(usize::from(*of), 0.0);
-                question::hashed(&question(request), &mut vector);
+                fill(request, embedded, &mut vector);
             }
             vector.get(usize::from(*place)).copied().unwrap_or_default()
         }
@@ -34,6 +45,43 @@ pub fn features(wanted: &[Feature], request: &ChatRequest) -> Vec<f32> {
         }
     };
     wanted.iter().map(&mut value).collect()
+}
+
+/// Puts a vector that came later in the place of the one that was not known.
+pub fn embed(wanted: &[Feature], values: &mut [f32], vector: &[f32]) {
+    let mut cut = Vec::new();
+    for (feature, value) in wanted.iter().zip(values) {
+        if let Feature::Embedding { place, of } = feature {
+            if cut.len() != usize::from(*of) {
+                cut.resize(usize::from(*of), 0.0);
+                beginning(vector, &mut cut);
+            }
+            *value = cut.get(usize::from(*place)).copied().unwrap_or_default();
+        }
+    }
+}
+
+/// The text that vectors are made of: the beginning of what the user said last.
+#[must_use]
+pub fn embedded_text(request: &ChatRequest) -> String {
+    question::beginning(&question(request)).to_owned()
+}
+
+fn fill(request: &ChatRequest, embedded: Embedded<'_>, out: &mut [f32]) {
+    match embedded {
+        Embedded::Hashed => question::hashed(&question(request), out),
+        Embedded::Given(vector) => beginning(vector, out),
+        Embedded::Unknown => out.fill(0.0),
+    }
+}
+
+/// As much of `vector` as `out` takes, at length 1.
+fn beginning(vector: &[f32], out: &mut [f32]) {
+    out.fill(0.0);
+    for (number, given) in out.iter_mut().zip(vector) {
+        *number = *given;
+    }
+    question::normalize(out);
 }
 
 /// What the user said last.

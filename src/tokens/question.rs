@@ -155,9 +155,14 @@ pub(super) fn hashed(text: &str, out: &mut [f32]) {
         }
         before = own.rotate_left(7);
     });
-    let length = out.iter().map(|number| number * number).sum::<f32>().sqrt();
+    normalize(out);
+}
+
+/// Makes the length 1; what has none stays as it is.
+pub(super) fn normalize(vector: &mut [f32]) {
+    let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
     if length > 0.0 {
-        for number in out {
+        for number in vector {
             *number /= length;
         }
     }
@@ -215,6 +220,7 @@ fn each_word(text: &str, mut act: impl FnMut(&[u8])) {
     }
 }
 
-fn beginning(text: &str) -> &str {
+/// As much of a question as is looked at.
+pub(super) fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(LOOKED_AT)]
 }

@@ -12,7 +12,7 @@ fn close(value: f32, expected: f32) {
 }
 
 fn one(feature: Feature, request: &ChatRequest) -> f32 {
-    features(&[feature], request)[0]
+    features(&[feature], request, Embedded::Hashed)[0]
 }
 
 fn request(messages: Vec<Message>) -> ChatRequest {
@@ -341,7 +341,7 @@ fn questions_with_words_in_common_have_vectors_that_are_alike() {
     let vector = |text: &str| {
         let wanted = Feature::asked("embedding/32").unwrap();
         assert_eq!(wanted.len(), 32);
-        features(&wanted, &user(text))
+        features(&wanted, &user(text), Embedded::Hashed)
     };
     let alike = |one: &str, other: &str| -> f32 { vector(one).iter().zip(vector(other)).map(|(a, b)| a * b).sum() };
     let sort = "Write a function in Python that sorts a list of numbers without the built-in sort.";
@@ -353,9 +353,26 @@ fn questions_with_words_in_common_have_vectors_that_are_alike() {
     assert_eq!(vector(&"letters ".repeat(100_000)), vector("letters letters"), "each counts once");
     // Two sizes are two vectors, whatever order they are asked for in.
     let both = [Feature::asked("embedding/2").unwrap(), Feature::asked("embedding/3").unwrap()].concat();
-    let (both, swapped) = (features(&both, &user(sort)), features(&[both[3], both[0]], &user(sort)));
+    let (both, swapped) =
+        (features(&both, &user(sort), Embedded::Hashed), features(&[both[3], both[0]], &user(sort), Embedded::Hashed));
     close(both[3], swapped[0]);
     close(both[0], swapped[1]);
+}
+
+#[test]
+fn a_vector_that_was_made_elsewhere_is_cut_to_what_is_wanted_or_all_zeros() {
+    let (wanted, request) = (Feature::asked("embedding/2").unwrap(), user("hi"));
+    let wanted = [&wanted[..], &[Feature::Length]].concat();
+    let given = features(&wanted, &request, Embedded::Given(&[3.0, -4.0, 12.0]));
+    let mut values = features(&wanted, &request, Embedded::Unknown);
+    let all = |values: &[f32], expected: [f32; 3]| values.iter().zip(expected).for_each(|(one, two)| close(*one, two));
+    all(&given, [0.6, -0.8, 2.0]);
+    all(&values, [0.0, 0.0, 2.0]);
+    embed(&wanted, &mut values, &[3.0, -4.0, 12.0]);
+    all(&values, [0.6, -0.8, 2.0]);
+    // What is made elsewhere is made of the same text.
+    assert_eq!(embedded_text(&request), "hi");
+    assert_eq!(embedded_text(&user(&"é".repeat(100_000))).len(), 8 << 10);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod chat;
 mod commands;
 mod connections;
 mod docs;
+mod embeddings;
 #[cfg(target_os = "linux")]
 mod encrypted;
 mod experiments;

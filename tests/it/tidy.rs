@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 6] = [
     ],
     &["clock", "config", "policy", "provider", "http", "shared_limits", "store", "telemetry"],
     &["queue", "builtin_policies", "decisions", "keys", "rollout", "snapshot", "reload"],
-    &["pipeline", "scenario", "replay", "simulate", "experiment", "evaluate", "batch", "judge", "kit"],
+    &["pipeline", "scenario", "replay", "simulate", "experiment", "evaluate", "batch", "embedding", "judge", "kit"],
     &["start", "server", "cli", "main"],
 ];
 

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::deployment::Member;
 use super::{quota, strategy};
 use crate::catalog::{
-    BuilderChoice, Deployment, Group, JudgeChoice, ParserChoice, Pattern, RUBRIC, RouterChoice, TagFilter,
+    BuilderChoice, Deployment, EmbeddingChoice, EmbeddingSource, Group, JudgeChoice, ParserChoice, Pattern, RUBRIC,
+    RouterChoice, TagFilter,
 };
 use crate::config::problem::closest;
 use crate::config::reader::Reader;
 use crate::config::settings::Alias;
 use crate::config::shape::{
-    AliasEntry, BuilderGrants, JudgeEntry, ParserGrants, PolicyEntry, RouterGrants, RoutingGroup,
+    AliasEntry, BuilderGrants, EmbeddingEntry, JudgeEntry, ParserGrants, PolicyEntry, RouterGrants, RoutingGroup,
 };
 use crate::config::yaml::Place;
 use crate::failover::{Fallbacks, RetryRule};
@@ -20,6 +22,8 @@ use crate::id::{DeploymentId, GroupName, PolicyName};
 
 /// The share of replies that is judged where a judge is named and no share.
 const JUDGED: f64 = 0.1;
+/// How long a decision waits for the vector of its question where `timeout_seconds` does not say: what a provider's model takes at most times.
+const EMBEDDED_WITHIN: Duration = Duration::from_millis(250);
 
 /// Tags as a filter, as the router has them.
 pub(super) struct Tags {
@@ -38,6 +42,7 @@ pub(super) struct Groups {
     builders: BTreeMap<GroupName, BuilderChoice>,
     parsers: BTreeMap<GroupName, ParserChoice>,
     judges: BTreeMap<GroupName, JudgeChoice>,
+    embeddings: BTreeMap<GroupName, EmbeddingChoice>,
 }
 
 impl Groups {
@@ -70,6 +75,7 @@ impl Groups {
             builders: BTreeMap::new(),
             parsers: BTreeMap::new(),
             judges: BTreeMap::new(),
+            embeddings: BTreeMap::new(),
         }
     }
 
@@ -90,11 +96,12 @@ impl Groups {
         self,
         mut failures: BTreeMap<GroupName, (RetryRule, Fallbacks)>,
     ) -> BTreeMap<GroupName, Arc<Group>> {
-        let Self { default, tags, tag_filtering, deployments, routers, mut builders, mut parsers, mut judges } = self;
+        let Self { default, tags, tag_filtering, deployments, routers, mut builders, mut parsers, .. } = self;
+        let (mut judges, mut embeddings) = (self.judges, self.embeddings);
         let whole = |(name, deployments): (GroupName, Vec<Arc<Deployment>>)| {
             let router = routers.get(&name).unwrap_or(&default).clone();
             let (builder, parser) = (builders.remove(&name), parsers.remove(&name));
-            let judge = judges.remove(&name);
+            let (judge, embedding) = (judges.remove(&name), embeddings.remove(&name));
             let (retry, fallbacks) = failures.remove(&name).unwrap_or_default();
             let filtered = tag_filtering.get(&name).copied().unwrap_or(tags.on);
             let (pattern, tag_filter) = (Pattern::parse(name.as_str()), filtered.then(|| tags.filter.clone()));
@@ -106,6 +113,7 @@ impl Groups {
                 builder,
                 parser,
                 judge,
+                embedding,
                 tag_filter,
                 retry,
                 fallbacks,
@@ -221,6 +229,34 @@ impl Groups {
                 max_per_day: entry.max_per_day.unwrap_or_default(),
             };
             self.judges.insert(GroupName::from(entry.of.as_str()), judge);
+        }
+    }
+
+    /// `witgate.embeddings`. Those who make vectors may be named by an alias.
+    pub(super) fn embeddings(
+        &mut self,
+        reader: &Reader<'_>,
+        entries: &[EmbeddingEntry],
+        aliases: &BTreeMap<GroupName, Alias>,
+    ) {
+        for entry in entries {
+            if !self.deployments.contains_key(entry.of.as_str()) {
+                let message = format!("there is no group `{}`", entry.of);
+                reader.problem(entry.at, message, self.did_you_mean(&entry.of));
+                continue;
+            }
+            let Some((group, at)) = &entry.group else { continue };
+            if !self.serves(group) && !aliases.contains_key(group.as_str()) {
+                let message = format!("there is no group `{group}` that could make vectors");
+                reader.problem(*at, message, self.did_you_mean(group));
+                continue;
+            }
+            let choice = EmbeddingChoice {
+                source: EmbeddingSource::Group(GroupName::from(group.as_str())),
+                timeout: entry.timeout.unwrap_or(EMBEDDED_WITHIN),
+                max_per_day: entry.max_per_day,
+            };
+            self.embeddings.insert(GroupName::from(entry.of.as_str()), choice);
         }
     }
 

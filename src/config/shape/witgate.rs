@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::allowance::{self, Named};
+use super::embeddings::{self, EmbeddingEntry};
 use super::judges::{self, JudgeEntry};
 use super::keys::{self, KeyEntry};
 use crate::catalog::{RollOut, WhenNone};
@@ -38,6 +39,7 @@ pub(in crate::config) struct Witgate {
     pub(in crate::config) builders: Vec<PolicyEntry<BuilderGrants>>,
     pub(in crate::config) parsers: Vec<PolicyEntry<ParserGrants>>,
     pub(in crate::config) judges: Vec<JudgeEntry>,
+    pub(in crate::config) embeddings: Vec<EmbeddingEntry>,
 }
 
 /// The policy of a group in one role, and what is particular to the role.
@@ -156,6 +158,7 @@ impl Witgate {
                 hold: section.flag("hold"),
             }),
             judges: judges::read_all(&mut section),
+            embeddings: embeddings::read_all(&mut section),
         };
         section.finish();
         read

@@ -27,7 +27,7 @@ pub(crate) struct Gateway {
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
-    _running: (witgate::reload::Reloader, witgate::judge::Judges),
+    _running: (witgate::reload::Reloader, witgate::judge::Judges, witgate::embedding::Embedder),
 }
 
 /// A reply that has been read to its end.
@@ -69,7 +69,7 @@ impl Gateway {
             std::fs::copy(from, folder.path().join("policies").join(name)).expect("a policy");
         }
         let options = options(files(&file, &folder.path().join("policies")), Clock::system());
-        let Running { gateway, metrics, reloader, judges } =
+        let Running { gateway, metrics, reloader, judges, embedder } =
             start::start(options).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
         let batches = Arc::new(Batches::new(Arc::clone(&gateway), Some(folder.path().join("batches"))));
         let app = Arc::new(App {
@@ -92,7 +92,7 @@ impl Gateway {
         // Tests are many clients: each connection is its own, so that none waits for another's.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
-        Self { url, app, client, folder, stop: Some(stop), serving, _running: (reloader, judges) }
+        Self { url, app, client, folder, stop: Some(stop), serving, _running: (reloader, judges, embedder) }
     }
 
     pub(crate) async fn open(&self, path: &str, body: &Value) -> Response {

@@ -1,0 +1,215 @@
+//! Makes the vectors of questions for routers that want them, beside the requests that wait.
+//!
+//! The rule: a call for a vector is a request of this gateway like any other, on an account of its own (`embedding:GROUP`), with that
+//! account's money of the day reserved before it is sent. A text that is asked for while its vector is being made is not asked for
+//! twice. What nobody waits for any more when its turn comes is not begun; what was begun is finished and remembered. Whatever fails
+//! here is counted, and nothing else fails with it.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::Uri;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch;
+use crate::fault::RefusalKind;
+use crate::format::{ClientRequest, operation_at};
+use crate::id::GroupName;
+use crate::money::NanoUsd;
+use crate::pipeline::{Embedded, Gateway, ToEmbed, Told, Vector};
+use crate::shared_limits::VectorStore;
+use crate::snapshot::{Caller, EmbeddingMaker};
+
+/// Vectors that are made at once.
+const HANDS: usize = 64;
+/// The longest that one is made.
+const LONGEST: Duration = Duration::from_secs(30);
+/// The API that vectors are asked for through.
+const PATH: &str = "/v1/embeddings";
+
+/// The thread on which vectors are made. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Embedder {
+    stop: CancellationToken,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Embedder {
+    /// Begins to make what is wanted in this gateway. What is made is kept in `store` too, where there is one.
+    ///
+    /// # Errors
+    /// There is no thread for it, in words.
+    pub fn start(gateway: &Arc<Gateway>, store: Option<VectorStore>) -> Result<Self, String> {
+        let stop = CancellationToken::new();
+        let mut thread = None;
+        if let Some(texts) = gateway.embeddings.open() {
+            let (gateway, stop) = (Arc::clone(gateway), stop.clone());
+            let named = std::thread::Builder::new().name("embeddings".to_owned());
+            let spawned =
+                named.spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime.block_on(work(&gateway, texts, store.as_ref(), &stop)),
+                    Err(fault) => tracing::error!(%fault, "no vectors are made: no event loop"),
+                });
+            thread = Some(spawned.map_err(|fault| format!("no thread to make vectors on: {fault}"))?);
+        }
+        Ok(Self { stop, thread: Mutex::new(thread) })
+    }
+
+    /// Stops: what waits is not made, and a call under way is given up. Blocks until it has stopped.
+    pub fn finish(&self) {
+        self.stop.cancel();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that makes vectors ended by a fault");
+        }
+    }
+}
+
+impl Drop for Embedder {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What came of one piece of work: of a text; or something was kept.
+type Done = Option<([u8; 32], Told)>;
+type Work<'w> = Pin<Box<dyn Future<Output = Done> + 'w>>;
+type Tell = Box<dyn FnOnce(Told) + Send>;
+
+/// Makes what comes until it is to stop.
+async fn work(
+    gateway: &Arc<Gateway>,
+    mut texts: Receiver<ToEmbed>,
+    store: Option<&VectorStore>,
+    stop: &CancellationToken,
+) {
+    let mut running: FuturesUnordered<Work<'_>> = FuturesUnordered::new();
+    let mut waiting: HashMap<[u8; 32], Vec<Tell>> = HashMap::new();
+    if let Some(store) = store.filter(|_| gateway.live.read().groups.values().any(|group| group.embedding.is_some())) {
+        running.push(Box::pin(async move {
+            store.connect().await;
+            None
+        }));
+    }
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Some(done) = running.next() => {
+                let Some((key, told)) = done else { continue };
+                if let (Some(store), (Embedded::Made, Some(vector))) = (store, &told) {
+                    let bytes = vector.to_bytes();
+                    running.push(Box::pin(async move {
+                        store.put(&key, bytes).await;
+                        None
+                    }));
+                }
+                for tell in waiting.remove(&key).into_iter().flatten() {
+                    tell(told.clone());
+                }
+            }
+            text = texts.recv(), if running.len() < HANDS => {
+                let Some(ToEmbed { group, source, text, key, until, tell }) = text else { return };
+                if let Some(others) = waiting.get_mut(&key) {
+                    others.push(tell);
+                } else if gateway.clock.now() < until {
+                    waiting.insert(key, vec![tell]);
+                    running.push(Box::pin(async move {
+                        let told = one(gateway, store, &group, &source.maker, text, key).await;
+                        Some((key, told))
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// One vector: as it was kept, else made.
+async fn one(
+    gateway: &Arc<Gateway>,
+    store: Option<&VectorStore>,
+    group: &GroupName,
+    maker: &EmbeddingMaker,
+    text: String,
+    key: [u8; 32],
+) -> Told {
+    let kept = match store {
+        Some(store) => store.get(&key).await,
+        None => None,
+    };
+    let kept = kept.and_then(|bytes| Vector::from_bytes(&bytes));
+    let (what, vector) = if let Some(vector) = kept {
+        (Embedded::Shared, vector)
+    } else {
+        let made = match maker {
+            EmbeddingMaker::Group { group, account } => asked(gateway, group, account, &text).await,
+        };
+        let vector = made.and_then(|numbers| match numbers {
+            Some(numbers) => Vector::of(&numbers).map(Some).ok_or_else(|| "the vector has no direction".to_owned()),
+            None => Ok(None),
+        });
+        match vector {
+            Ok(Some(vector)) => (Embedded::Made, vector),
+            Ok(None) => return (Embedded::Skipped, None),
+            Err(why) => {
+                // The request for it has a record of its own.
+                tracing::debug!(%group, why, "a question has no vector");
+                return (Embedded::Failed, None);
+            }
+        }
+    };
+    let vector = Arc::new(vector);
+    gateway.embeddings.remember(key, Arc::clone(&vector));
+    (what, Some(vector))
+}
+
+/// What a deployment of `group` says; `None` where it cannot be paid for.
+async fn asked(
+    gateway: &Arc<Gateway>,
+    group: &GroupName,
+    account: &Arc<Caller>,
+    text: &str,
+) -> Result<Option<Vec<f64>>, String> {
+    // No record is written for each question of a day whose money is spent.
+    let short = gateway.budgets.short(gateway.clock.now(), &account.budgets, NanoUsd(1));
+    if short.is_some_and(|short| !short.may_wait()) {
+        return Ok(None);
+    }
+    let (api, _) = operation_at(PATH).ok_or("no API to ask for vectors through")?;
+    let mut guard = gateway.arrive(api);
+    guard.set_caller(Some(Arc::clone(account)));
+    let body = json!({"model": group.as_str(), "input": text}).to_string();
+    let mut request = ClientRequest::post(Uri::from_static(PATH), body);
+    request.id = guard.id().to_string();
+    match tokio::time::timeout(LONGEST, batch::whole(gateway, guard, request)).await {
+        Ok(Ok((body, _cost))) => read(&body).map(Some),
+        Ok(Err(refusal)) if matches!(refusal.kind, RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget) => {
+            Ok(None)
+        }
+        Ok(Err(refusal)) => Err(refusal.to_string()),
+        Err(_late) => Err(format!("no answer within {} s", LONGEST.as_secs())),
+    }
+}
+
+/// The one vector of a reply.
+fn read(body: &[u8]) -> Result<Vec<f64>, String> {
+    #[derive(Deserialize)]
+    struct Reply {
+        data: [One; 1],
+    }
+    #[derive(Deserialize)]
+    struct One {
+        embedding: Vec<f64>,
+    }
+    let reply: Reply = serde_json::from_slice(body).map_err(|fault| format!("the reply is no vector: {fault}"))?;
+    let [one] = reply.data;
+    Ok(one.embedding)
+}
