@@ -336,9 +336,9 @@ fn every_test_that_a_page_names_is_there() {
                 let at = code.find(&format!("fn {name}()")).unwrap_or_else(|| panic!("`{name}` is no test: {row}"));
                 // Of the lines before it, those of its own attributes.
                 let begin = code[..at].rfind('\n').unwrap_or_default();
-                let before = code[..begin].lines().rev().take_while(|line| line.trim().starts_with(['#', '/']));
+                let mut before = code[..begin].lines().rev().take_while(|line| line.trim().starts_with(['#', '/']));
                 let is_test = |line: &str| line.contains("#[test]") || line.contains("#[tokio::test");
-                assert!(before.into_iter().any(is_test), "`{name}` is not run as a test: {row}");
+                assert!(before.any(is_test), "`{name}` is not run as a test: {row}");
             }
         }
         assert!(rows >= least, "{page}: {rows} rows");
