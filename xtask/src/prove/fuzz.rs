@@ -125,7 +125,7 @@ impl Run<'_> {
             }
         }
         let new = inputs.len() - begun;
-        let (ran, spent) = (start.elapsed().as_secs(), (own_cpu() - spent).as_secs());
+        let (ran, spent) = (start.elapsed().as_secs(), own_cpu().saturating_sub(spent).as_secs());
         say(&format!(
             "{name}: {count} inputs in {ran} s ({spent} s of CPU time), the slowest {slowest:?}; of {new} something new was said"
         ));
