@@ -136,6 +136,7 @@ impl Steps {
     }
 
     /// From the shortest prompts to the longest.
+    #[must_use = "nothing is done with the steps otherwise"]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &(u64, Rates)> {
         self.0.iter().flat_map(|steps| steps.iter())
     }

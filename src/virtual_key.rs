@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn limits_of_a_minute_and_of_a_day_are_told_as_they_were_given() {
-        let of = |rpd, itpm| Allowance { rpd, itpm, ..Allowance::default() };
+        let of = |rpd, itpm| Allowance { itpm, rpd, ..Allowance::default() };
         assert_eq!(of(None, None).limits(), None);
         for allowance in [of(Some(7), None), of(None, Some(9)), of(Some(7), Some(9))] {
             let spec = allowance.limits().unwrap();

@@ -89,7 +89,8 @@ fn a_changed_budget_holds_what_calls_under_way_hold_and_counts_what_they_come_to
         let hold = budgets.hold(NOW, &ids, NanoUsd(60)).unwrap();
         let after = budgets.set(NOW, &key("a"), &specs);
         let [mut before_ids, mut after_ids] = [ids.clone(), after.clone()];
-        (before_ids.sort_unstable(), after_ids.sort_unstable());
+        before_ids.sort_unstable();
+        after_ids.sort_unstable();
         assert_eq!(before_ids, after_ids, "{specs:?}");
         let told = |id: &BudgetId| {
             let report = budgets.report(NOW, *id).unwrap();
@@ -116,8 +117,8 @@ fn of_a_budget_less_what_is_held_is_held_of_those_that_are_left() {
     let left = budgets.set(NOW, &key("a"), &[of(400, "30d")]);
     assert_eq!((left[0], budgets.report(NOW, ids[0])), (ids[1], None));
     let more = budgets.set(NOW, &key("a"), &[of(50, "1d"), of(400, "30d")]);
-    let held = |id: &BudgetId| budgets.report(NOW, *id).unwrap().held;
-    assert_eq!(more.iter().map(held).collect::<Vec<_>>(), [NanoUsd(0), NanoUsd(60)]);
+    let under_way = |id: &BudgetId| budgets.report(NOW, *id).unwrap().held;
+    assert_eq!(more.iter().map(under_way).collect::<Vec<_>>(), [NanoUsd(0), NanoUsd(60)]);
     let _ = budgets.settle(NOW, NOW, hold, NanoUsd(45));
     let spent = |id: &BudgetId| budgets.report(NOW, *id).unwrap().spent;
     assert_eq!(more.iter().map(spent).collect::<Vec<_>>(), [NanoUsd(0), NanoUsd(45)]);

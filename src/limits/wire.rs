@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::dimension::{Dimension, PerDimension};
 use super::meter::Meter;
+use super::scope_usage::ScopeUsage;
 use super::{Limits, ScopeId};
 use crate::moment::Moment;
 
@@ -104,7 +105,7 @@ impl Limits {
     #[must_use]
     pub fn reports(&self, now: Moment, scope: ScopeId) -> Vec<LimitReport> {
         let mut state = self.lock();
-        let meters = state.scope(scope).into_iter().flat_map(|usage| usage.meters());
+        let meters = state.scope(scope).into_iter().flat_map(ScopeUsage::meters);
         meters.map(|meter| meter.told_limits(now)).collect()
     }
 }

@@ -252,10 +252,12 @@ fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
 fn salt(folder: &Path) -> io::Result<[u8; SALT_BYTES]> {
     let path = folder.join(SALT);
     match fs::read(&path) {
-        Ok(bytes) => match <[u8; SALT_BYTES]>::try_from(bytes) {
-            Ok(salt) => return Ok(salt),
-            Err(_) => tracing::warn!("{}: is damaged; which credentials were refused is forgotten", path.display()),
-        },
+        Ok(bytes) => {
+            if let Ok(salt) = <[u8; SALT_BYTES]>::try_from(bytes) {
+                return Ok(salt);
+            }
+            tracing::warn!("{}: is damaged; which credentials were refused is forgotten", path.display());
+        }
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
         Err(fault) => return Err(fault),
     }
