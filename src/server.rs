@@ -18,6 +18,8 @@ mod files;
 mod health;
 mod info;
 mod keys;
+mod learning;
+mod learning_page;
 mod probe;
 mod refusal;
 mod reply_headers;
@@ -196,6 +198,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/route/explain", post(explain::explain)),
         ("/admin/policies", get(admin::policies)),
         ("/admin/decisions/{id}", get(admin::decision)),
+        ("/admin/learning", get(learning::figures)),
+        ("/admin/learning/page", get(learning::page)),
         ("/admin/policies/history", get(rollout::history)),
         ("/admin/policies/{group}/{action}", post(rollout::act)),
         ("/key/generate", post(keys::generate)),

@@ -123,7 +123,7 @@ fn assemble_over(
         capacity: CapacityNotify::default(),
         clock,
         ledger,
-        recorder: Arc::new(Telemetry { metrics: Arc::clone(&metrics), decisions: Arc::clone(&decisions) }),
+        recorder: Arc::new(Telemetry { metrics: Arc::clone(&metrics), decisions: Arc::clone(&decisions), clock }),
         decisions,
         seeds: Seeds::new(seed),
         slow_policies: blocking.apart(),
@@ -330,6 +330,7 @@ fn load_encodings(snapshot: &Snapshot) -> Result<(), Vec<String>> {
 struct Telemetry {
     metrics: Arc<Metrics>,
     decisions: Arc<Decisions>,
+    clock: Clock,
 }
 
 impl Recorder for Telemetry {
@@ -344,6 +345,7 @@ impl Recorder for Telemetry {
 
     fn worth(&self, group: &GroupName, deployment: &DeploymentId, quality: f32) {
         self.metrics.worth(group, deployment, quality);
+        self.metrics.lately.worth(self.clock.now(), group, deployment, quality);
     }
 
     fn judged(&self, group: &GroupName, what: Judged) {

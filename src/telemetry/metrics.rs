@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::lately::Lately;
 use super::limits::{self, StateFigures};
 use super::log::DroppedLines;
 use super::policies::{self, PolicyFigures};
@@ -83,6 +84,8 @@ type Histograms = Family<GroupLabels, Histogram, fn() -> Histogram>;
 
 /// The gateway's metrics.
 pub struct Metrics {
+    /// Who was chosen lately, for people to look at.
+    pub lately: Lately,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     attempts: Family<AttemptLabels, Counter>,
@@ -129,6 +132,7 @@ impl Metrics {
     #[must_use]
     pub fn new(dropped: DroppedLines) -> Self {
         let mut metrics = Self {
+            lately: Lately::default(),
             registry: Registry::with_prefix("witgate"),
             requests: Family::default(),
             attempts: Family::default(),

@@ -216,6 +216,42 @@ async fn feedback_teaches_the_bandit_which_deployment_is_good_enough() {
         last += usize::from(ask().await.1 == "last");
     }
     assert!(last >= 15, "{last} of 20");
+    what_it_came_to(&gateway, last).await;
+}
+
+/// Who was chosen, and what replies were worth, as operators see it.
+async fn what_it_came_to(gateway: &Gateway, last: usize) {
+    let admin = async |path: &str| {
+        let request = gateway.client.get(format!("{}{path}", gateway.url)).bearer_auth("sk-admin");
+        read(request.send().await.expect("an answer")).await
+    };
+    let told = admin("/admin/learning").await;
+    let shown = told.json();
+    let group = &shown["groups"][0];
+    assert_eq!((told.status, group["requests"].as_u64()), (200, Some(60)), "{shown}");
+    let row = |id: &str| {
+        let rows = group["deployments"].as_array().expect("rows");
+        rows.iter().find(|row| row["deployment"] == id).unwrap_or_else(|| panic!("{id} in {shown}")).clone()
+    };
+    let (good, all) = (row("last"), group["deployments"].as_array().expect("rows"));
+    let total = |of: &str| all.iter().filter_map(|row| row[of].as_u64()).sum::<u64>();
+    assert_eq!((total("requests"), total("judged"), total("replies")), (60, 40, 60), "{shown}");
+    assert!(good["requests"].as_u64() >= u64::try_from(last).ok() && good["share"].as_f64() >= Some(0.25), "{shown}");
+    // Money and time count nothing here: worth is quality.
+    let quality = &good["quality"];
+    assert!((quality["mean"].as_f64().expect("a mean") - 0.9).abs() < 1e-6, "{shown}");
+    assert!(quality["low"].as_f64() < Some(0.9) && quality["high"].as_f64() > Some(0.9), "{shown}");
+    assert_eq!(good["worth"]["mean"], quality["mean"], "{shown}");
+    let minutes = good["requests_by_minute"].as_array().expect("minutes");
+    assert_eq!(minutes.iter().filter_map(Value::as_u64).sum::<u64>(), good["requests"].as_u64().expect("a count"));
+
+    // As a browser asks, which shows no header.
+    let page = gateway.get("/admin/learning/page?group=g&key=sk-admin").await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    assert!(page.text.contains("60 requests") && page.text.contains("<td>last</td>"), "{}", page.text);
+    let unknown = admin("/admin/learning?group=%3Cb%3E").await;
+    assert_eq!((unknown.status, unknown.json()["error"]["code"].as_str()), (404, Some("unknown_group")));
 }
 
 #[tokio::test]
