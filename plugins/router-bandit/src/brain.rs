@@ -1,7 +1,7 @@
 //! The learner: draws a deployment for a question, and learns from how its reply turned out, now or days later.
 
 use crate::arm::{Arm, VARY};
-use crate::choice::{Belief, draw, mixed, optimistic, probably_best};
+use crate::choice::{Belief, draw, mix, optimistic, probably_best};
 use crate::linear::{Linear, Prior, Question};
 use crate::pacer::Pacer;
 use crate::pending::{NOBODY, Pending, TOLD};
@@ -101,6 +101,8 @@ pub(crate) struct Brain {
     pub(crate) judged: bool,
     pub(crate) pacer: Pacer,
     pub(crate) pending: Pending,
+    /// The question of the last decision, for its memory alone.
+    question: Question,
 }
 
 impl Brain {
@@ -123,6 +125,7 @@ impl Brain {
             judged: false,
             pacer: Pacer::default(),
             pending: Pending::new(width),
+            question: Question::default(),
         }
     }
 
@@ -132,20 +135,22 @@ impl Brain {
     }
 
     /// Draws with `unit`, from 0 to 1. Those that may start now come first; the others stand behind, the shortest wait first.
-    pub(crate) fn choose(&mut self, x: Vec<f32>, offers: &[Offer], seed: u64, unit: f32) -> Vec<Ranked> {
-        let question = Question::new(x);
+    pub(crate) fn choose(&mut self, x: &[f32], offers: &[Offer], seed: u64, unit: f32) -> Vec<Ranked> {
+        let mut question = std::mem::take(&mut self.question);
+        question.ask(x);
         let ranked = self.weigh(&question, offers, unit).ranked;
         self.decisions += 1;
         let mut costs = [NOBODY; TOLD];
         for (cost, one) in costs.iter_mut().zip(&ranked) {
             *cost = (u32::try_from(one.arm).unwrap_or(u32::MAX), offers[one.arm].cost);
         }
-        self.pending.keep(seed, &question.x, costs);
+        self.pending.keep(seed, x, costs);
+        self.question = question;
         ranked
     }
 
     /// What would be drawn, and all that is believed of each deployment. Nothing is remembered of it.
-    pub(crate) fn explain(&self, x: Vec<f32>, offers: &[Offer], unit: f32) -> (Vec<Ranked>, Vec<Reason>) {
+    pub(crate) fn explain(&self, x: &[f32], offers: &[Offer], unit: f32) -> (Vec<Ranked>, Vec<Reason>) {
         let question = Question::new(x);
         let Weighed { ranked, chances } = self.weigh(&question, offers, unit);
         let remembered = self.remembered();
@@ -172,27 +177,27 @@ impl Brain {
         let beliefs: Vec<Belief> =
             self.arms.iter().zip(offers).map(|(arm, offer)| self.belief(arm, question, *offer, remembered)).collect();
         let soonest = offers.iter().map(|offer| offer.wait_ms).filter(|wait| wait.is_finite()).fold(f32::NAN, f32::min);
-        let ready: Vec<usize> = (0..offers.len()).filter(|arm| offers[*arm].wait_ms <= soonest.max(0.0)).collect();
-        let mut ranked: Vec<Ranked> = Vec::with_capacity(offers.len());
-        let mut rest: Vec<usize> = (0..offers.len()).collect();
-        let mut first = vec![0.0; offers.len()];
+        let ready: Vec<usize> = (0..beliefs.len()).filter(|arm| offers[*arm].wait_ms <= soonest.max(0.0)).collect();
+        let mut ranked: Vec<Ranked> = Vec::with_capacity(beliefs.len());
+        let mut first = vec![0.0; beliefs.len()];
         if !ready.is_empty() {
             let asked: Vec<Belief> = ready.iter().map(|arm| beliefs[*arm]).collect();
-            let chances = match self.rules.algorithm {
+            let mut chances = match self.rules.algorithm {
                 Algorithm::Thompson => probably_best(&asked),
                 Algorithm::Ucb1Linucb | Algorithm::Ucb1 | Algorithm::Linucb => optimistic(&asked),
             };
-            let chances = mixed(chances, self.rules.uniform, &self.tried(&ready, offers));
+            mix(&mut chances, self.rules.uniform, &self.tried(&ready, offers));
             let place = draw(&chances, unit);
             ranked.push(Ranked { arm: ready[place], propensity: chances[place] });
-            rest.retain(|arm| *arm != ready[place]);
             ready.iter().zip(&chances).for_each(|(arm, chance)| first[*arm] = *chance);
         }
-        rest.sort_by(|one, other| {
-            let wait = offers[*one].wait_ms.total_cmp(&offers[*other].wait_ms);
-            wait.then_with(|| beliefs[*other].worth.total_cmp(&beliefs[*one].worth))
+        let chosen = ranked.first().map(|one| one.arm);
+        let rest = (0..beliefs.len()).filter(|arm| Some(*arm) != chosen);
+        ranked.extend(rest.map(|arm| Ranked { arm, propensity: 1.0 }));
+        ranked[usize::from(chosen.is_some())..].sort_by(|one, other| {
+            let wait = offers[one.arm].wait_ms.total_cmp(&offers[other.arm].wait_ms);
+            wait.then_with(|| beliefs[other.arm].worth.total_cmp(&beliefs[one.arm].worth))
         });
-        ranked.extend(rest.into_iter().map(|arm| Ranked { arm, propensity: 1.0 }));
         Weighed { ranked, chances: first }
     }
 
@@ -244,7 +249,7 @@ impl Brain {
         #[expect(clippy::cast_possible_truncation, reason = "money as a share")]
         let target = self.pacer.target(pace) as f32;
         let share = |arm: &usize| {
-            let cost = self.arms[*arm].expected_cost(offers[*arm].cost);
+            let cost = self.arms[*arm].expected_ln_cost(offers[*arm].cost).map(f32::exp);
             cost.filter(|cost| *cost > target).map_or(1.0, |cost| target / cost)
         };
         ready.iter().map(share).collect()
@@ -253,11 +258,11 @@ impl Brain {
     /// What a reply's cost and time take off its worth.
     fn price(&self, arm: &Arm, offer: Offer) -> f32 {
         let rules = &self.rules;
-        let cost = arm.expected_cost(offer.cost);
-        let paced = rules.pace.zip(cost).map_or(0.0, |(pace, cost)| self.pacer.weight(pace) * f64::from(cost));
+        let cost = arm.expected_ln_cost(offer.cost);
+        let paced = rules.pace.zip(cost).map_or(0.0, |(pace, cost)| self.pacer.weight(pace) * f64::from(cost.exp()));
         #[expect(clippy::cast_possible_truncation, reason = "a worth")]
         let paced = paced as f32;
-        let cost = cost.map_or(0.5, |cost| on_scale(cost.ln(), rules.cost_range));
+        let cost = cost.map_or(0.5, |cost| on_scale(cost, rules.cost_range));
         let latency = arm.latency.known().map_or(0.5, |latency| on_scale(latency, rules.latency_range));
         rules.worth.cost * cost + rules.worth.latency * latency + paced
     }
@@ -266,7 +271,8 @@ impl Brain {
     pub(crate) fn learn(&mut self, turnout: Turnout) {
         let Some(arm) = self.arms.get_mut(turnout.arm) else { return };
         let numbers = self.pending.numbers(turnout.seed);
-        let question = numbers.map(Question::new).filter(|question| question.x.len() == arm.linear.parts().0.len());
+        let question =
+            numbers.map(|x| Question::new(&x)).filter(|question| question.x.len() == arm.linear.parts().0.len());
         // A judgement of a reply whose end was told already has no times.
         let first = self.pending.settle(turnout.seed, turnout.attempt) && turnout.latency_ms.is_finite();
         if first && turnout.ended == Ended::Well {

@@ -70,9 +70,11 @@ fn normal(z: f32) -> f32 {
 }
 
 /// Some of all choices are drawn by these weights alone.
-pub(crate) fn mixed(chances: Vec<f32>, uniform: f32, weights: &[f32]) -> Vec<f32> {
+pub(crate) fn mix(chances: &mut [f32], uniform: f32, weights: &[f32]) {
     let part = uniform / weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
-    chances.into_iter().zip(weights).map(|(chance, weight)| (1.0 - uniform) * chance + part * weight).collect()
+    for (chance, weight) in chances.iter_mut().zip(weights) {
+        *chance = (1.0 - uniform) * *chance + part * weight;
+    }
 }
 
 /// The place that `unit`, from 0 to 1, falls on.

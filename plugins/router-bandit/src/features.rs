@@ -43,16 +43,18 @@ impl Layout {
         self.scales.len() + 1
     }
 
-    /// The numbers of a question; what is unknown is 0.
-    pub(crate) fn numbers(&self, features: &[f32]) -> Vec<f32> {
-        let scaled = self.scales.iter().enumerate().map(|(place, scale)| {
-            let given = features.get(place).copied().filter(|number| number.is_finite()).unwrap_or(0.0);
+    /// The numbers of a question, in the place of what `numbers` held; what is unknown is 0.
+    pub(crate) fn numbers(&self, features: &[f32], numbers: &mut Vec<f32>) {
+        numbers.clear();
+        numbers.push(1.0);
+        let given = features.iter().copied().chain(std::iter::repeat(f32::NAN));
+        numbers.extend(self.scales.iter().zip(given).map(|(scale, given)| {
+            let given = if given.is_finite() { given } else { 0.0 };
             match scale {
                 Scale::Unit => given.clamp(-1.0, 1.0),
                 // A million bytes come to about 1.
                 Scale::Size => (given.max(0.0).ln_1p() / 14.0).min(1.0),
             }
-        });
-        std::iter::once(1.0).chain(scaled).collect()
+        }));
     }
 }

@@ -40,6 +40,9 @@ const EXPLAIN: &str = "explain";
 struct Bandit {
     brain: Brain,
     layout: Layout,
+    /// What the last decision was about, for their memory alone.
+    numbers: Vec<f32>,
+    offers: Vec<Offer>,
 }
 
 impl Router for Bandit {
@@ -58,26 +61,27 @@ impl Router for Bandit {
         {
             log::warn(&format!("starting without what was learned: {problem}"));
         }
-        Ok((Self { brain, layout }, needs))
+        Ok((Self { brain, layout, numbers: Vec::new(), offers: Vec::new() }, needs))
     }
 
     fn route(&mut self, ask: &Ask, table: Signals<'_>) -> Result<Vec<Choice>, Refusal> {
         let [wait, cost] = table.columns();
-        let offers: Vec<Offer> = (0..table.rows())
-            .map(|row| Offer { wait_ms: wait.at_or(row, f32::INFINITY), cost: cost.at_or(row, f32::NAN) })
-            .collect();
+        self.offers.clear();
+        let offer = |row| Offer { wait_ms: wait.at_or(row, f32::INFINITY), cost: cost.at_or(row, f32::NAN) };
+        self.offers.extend((0..table.rows()).map(offer));
         #[expect(clippy::cast_possible_truncation, reason = "a draw")]
         let unit = Random::new(ask.seed).unit() as f32;
-        let numbers = self.layout.numbers(&ask.features);
+        self.layout.numbers(&ask.features, &mut self.numbers);
+        let (numbers, offers) = (&self.numbers, &self.offers);
         let explained = ask.attributes.first().is_some_and(|told| !told.is_empty());
         let ranked = if explained {
-            let (ranked, reasons) = self.brain.explain(numbers, &offers, unit);
+            let (ranked, reasons) = self.brain.explain(numbers, offers, unit);
             for one in &ranked {
                 log::debug(&said(&self.brain.ids[one.arm], &reasons[one.arm]));
             }
             ranked
         } else {
-            self.brain.choose(numbers, &offers, ask.seed, unit)
+            self.brain.choose(numbers, offers, ask.seed, unit)
         };
         let choice = |(arm, propensity)| u32::try_from(arm).ok().map(|deployment| Choice { deployment, propensity });
         Ok(ranked.into_iter().filter_map(|one| choice((one.arm, one.propensity))).collect())

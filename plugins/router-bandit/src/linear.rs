@@ -20,11 +20,19 @@ pub(crate) struct Question {
 
 impl Question {
     /// Of these numbers.
-    pub(crate) fn new(x: Vec<f32>) -> Self {
-        let mut products = vec![0.0; x.len() * (x.len() + 1) / 2];
-        multiply(&x, &mut products);
-        let rest = x.iter().skip(1).map(|number| number * number).sum();
-        Self { x, products, rest }
+    pub(crate) fn new(x: &[f32]) -> Self {
+        let mut question = Self::default();
+        question.ask(x);
+        question
+    }
+
+    /// Another one in the place of this, in the same memory.
+    pub(crate) fn ask(&mut self, x: &[f32]) {
+        self.x.clear();
+        self.x.extend_from_slice(x);
+        self.products.resize(x.len() * (x.len() + 1) / 2, 0.0);
+        multiply(x, &mut self.products);
+        self.rest = x.iter().skip(1).map(|number| number * number).sum();
     }
 }
 
@@ -113,6 +121,13 @@ impl Linear {
         }
     }
 
+    /// Answers to all questions are better by so much than was believed.
+    pub(crate) fn shift(&mut self, by: f32) {
+        if let Some(constant) = self.theta.first_mut() {
+            *constant += by;
+        }
+    }
+
     /// An answer to `question` had this quality; it counts as `weight` replies. The formula of Sherman and Morrison.
     pub(crate) fn learn(&mut self, question: &Question, quality: f32, weight: f32) {
         let (width, x) = (self.theta.len(), &question.x);
@@ -162,11 +177,14 @@ fn multiply(x: &[f32], products: &mut [f32]) {
     }
 }
 
-/// Eight sums beside each other, which a compiler makes two vector registers of.
+/// Sums beside each other: as many as two registers' additions take until they are done.
+const LANES: usize = 16;
+
+/// The sum of products, in sums beside each other, which a compiler makes vector registers of.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn dot(one: &[f32], other: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (ones, others) = (one.chunks_exact(8), other.chunks_exact(8));
+    let mut sums = [0.0_f32; LANES];
+    let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
     let rest: f32 = ones.remainder().iter().zip(others.remainder()).map(|(a, b)| a * b).sum();
     for (ones, others) in ones.zip(others) {
         for (sum, (a, b)) in sums.iter_mut().zip(ones.iter().zip(others)) {

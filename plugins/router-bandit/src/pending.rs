@@ -1,6 +1,7 @@
 //! Questions whose replies may still be judged: the last so many, each number in a byte, in memory that is taken once.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Questions that are remembered.
 pub(crate) const MOST: usize = 2_048;
@@ -33,6 +34,25 @@ struct Entry {
 /// No deployment.
 pub(crate) const NOBODY: Cost = (u32::MAX, f32::NAN);
 
+/// A seed as its own hash, stirred once: seeds are the gateway's own draws, which nobody outside chooses.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stirred(u64);
+
+impl Hasher for Stirred {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((self.0 << 8) ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, seed: u64) {
+        let stirred = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = stirred ^ (stirred >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The last questions.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
@@ -40,7 +60,7 @@ pub(crate) struct Pending {
     numbers: Vec<i8>,
     entries: Vec<Entry>,
     /// By seed, its place.
-    places: HashMap<u64, usize>,
+    places: HashMap<u64, usize, BuildHasherDefault<Stirred>>,
     /// The place that is written next; the oldest, once all are taken.
     next: usize,
 }
@@ -53,7 +73,7 @@ impl Pending {
             numbers: vec![0; MOST * width],
             entries: Vec::with_capacity(MOST),
             // Twice as many: a map that is never full is never made anew.
-            places: HashMap::with_capacity(2 * MOST),
+            places: HashMap::with_capacity_and_hasher(2 * MOST, BuildHasherDefault::default()),
             next: 0,
         }
     }
@@ -63,7 +83,8 @@ impl Pending {
         #[expect(clippy::cast_possible_truncation, reason = "bounded")]
         let byte = |number: &f32| (number.clamp(-1.0, 1.0) * 127.0 + 0.5_f32.copysign(*number)) as i8;
         let place = self.place(Entry { seed, costs, settled: 0 });
-        for (kept, number) in self.numbers[place * self.width..].iter_mut().take(self.width).zip(x) {
+        let kept = &mut self.numbers[place * self.width..(place + 1) * self.width];
+        for (kept, number) in kept.iter_mut().zip(x) {
             *kept = byte(number);
         }
     }

@@ -5,21 +5,22 @@ use std::collections::BTreeMap;
 
 use witgate_policy::SavedState;
 
-use crate::arm::{Arm, Mean};
+use crate::arm::{Arm, Mean, WINDOWS};
 use crate::brain::Brain;
 use crate::linear::Linear;
 use crate::pacer::Pacer;
 use crate::pending::{Asked, MOST, NOBODY, TOLD};
 
-/// The name of this shape.
-const SCHEMA: &str = "bandit-1";
+/// The name of this shape, and of the one before it, which is read too: it does not say how replies turned out against what was believed.
+const SCHEMA: &str = "bandit-2";
+const BEFORE: &str = "bandit-1";
 /// Bytes after which only what is short is saved; the host takes 4 MiB.
 const ROOM: usize = 3 << 20;
 
 pub(crate) fn write(brain: &Brain) -> SavedState {
     // As much as it may ever come to, at once: what grows with each question would take new memory each time.
     let width = brain.width();
-    let each = (MOST * (32 + TOLD * 8 + width)) + brain.arms.len() * (128 + 4 * width * (width + 3) / 2);
+    let each = (MOST * (32 + TOLD * 8 + width)) + brain.arms.len() * (192 + 4 * width * (width + 3) / 2);
     let mut out = Vec::with_capacity(each.min(4 << 20));
     out.extend(brain.decisions.to_le_bytes());
     out.push(u8::from(brain.judged));
@@ -32,7 +33,9 @@ pub(crate) fn write(brain: &Brain) -> SavedState {
     count(&mut out, brain.arms.len());
     for (id, arm) in brain.ids.iter().zip(&brain.arms) {
         text(&mut out, id);
-        for mean in [arm.quality, arm.cost_ratio, arm.cost, arm.latency] {
+        for mean in
+            [arm.quality, arm.cost_ratio, arm.cost, arm.latency, arm.variance, arm.better].iter().chain(&arm.surprises)
+        {
             out.extend(mean.mean.to_le_bytes());
             out.extend(mean.count.to_le_bytes());
         }
@@ -76,11 +79,11 @@ fn numbers(out: &mut Vec<u8>, numbers: &[f32]) {
 /// # Errors
 /// Says why nothing was taken.
 pub(crate) fn restore(brain: &mut Brain, saved: &SavedState) -> Result<(), String> {
-    if saved.schema != SCHEMA {
-        return Err(format!("it was saved as `{}`, this policy reads `{SCHEMA}`", saved.schema));
+    if ![SCHEMA, BEFORE].contains(&saved.schema.as_str()) {
+        return Err(format!("it was saved as `{}`, this policy reads `{SCHEMA}` and `{BEFORE}`", saved.schema));
     }
-    let mut reader = Reader(&saved.bytes);
-    let known = reader.all().filter(|_| reader.0.is_empty()).ok_or("its bytes are cut off or damaged")?;
+    let mut reader = Reader { bytes: &saved.bytes, before: saved.schema == BEFORE };
+    let known = reader.all().filter(|_| reader.bytes.is_empty()).ok_or("its bytes are cut off or damaged")?;
     let same_features = known.features == brain.rules.features;
     let same_deployments = known.arms.iter().map(|(id, _)| id).eq(&brain.ids);
     (brain.decisions, brain.judged, brain.pacer) = (known.decisions, known.judged, known.pacer);
@@ -105,6 +108,8 @@ pub(crate) fn restore(brain: &mut Brain, saved: &SavedState) -> Result<(), Strin
 /// A deployment as it was saved.
 struct Kept {
     means: [Mean; 4],
+    /// How much replies vary, and how the last ones turned out.
+    varied: Option<(Mean, Mean, [Mean; WINDOWS.len()])>,
     at: u64,
     theta: Vec<f32>,
     inverse: Vec<f32>,
@@ -115,6 +120,9 @@ impl Kept {
     fn into_arm(self, arm: &mut Arm, same_features: bool) {
         [arm.quality, arm.cost_ratio, arm.cost, arm.latency] = self.means;
         arm.at = self.at;
+        if let Some((variance, better, surprises)) = self.varied {
+            (arm.variance, arm.better, arm.surprises) = (variance, better, surprises);
+        }
         let width = arm.linear.parts().0.len();
         let linear = Linear::of(self.theta, self.inverse).filter(|one| same_features && one.parts().0.len() == width);
         match (linear, arm.quality.known()) {
@@ -138,7 +146,11 @@ struct Known {
 }
 
 /// Reads entry by entry: a damaged length must not reserve memory.
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    bytes: &'a [u8],
+    /// Of the shape before.
+    before: bool,
+}
 
 impl Reader<'_> {
     fn all(&mut self) -> Option<Known> {
@@ -169,13 +181,24 @@ impl Reader<'_> {
     fn arm(&mut self) -> Option<Kept> {
         let mut means = [Mean::default(); 4];
         for mean in &mut means {
-            *mean = Mean { mean: self.number()?, count: self.number()? };
-            if !(mean.mean.is_finite() && mean.count.is_finite() && mean.count >= 0.0) {
-                return None;
-            }
+            *mean = self.mean()?;
         }
+        let varied = if self.before {
+            None
+        } else {
+            let (variance, better, mut surprises) = (self.mean()?, self.mean()?, [Mean::default(); WINDOWS.len()]);
+            for mean in &mut surprises {
+                *mean = self.mean()?;
+            }
+            Some((variance, better, surprises))
+        };
         let at = self.long()?;
-        Some(Kept { means, at, theta: self.list(Self::number)?, inverse: self.list(Self::number)? })
+        Some(Kept { means, varied, at, theta: self.list(Self::number)?, inverse: self.list(Self::number)? })
+    }
+
+    fn mean(&mut self) -> Option<Mean> {
+        let mean = Mean { mean: self.number()?, count: self.number()? };
+        (mean.mean.is_finite() && mean.count.is_finite() && mean.count >= 0.0).then_some(mean)
     }
 
     fn list<T>(&mut self, mut entry: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
@@ -188,8 +211,8 @@ impl Reader<'_> {
 
     fn text(&mut self) -> Option<String> {
         let length = u32::from_le_bytes(self.take()?) as usize;
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
+        let (text, rest) = self.bytes.split_at_checked(length)?;
+        self.bytes = rest;
         String::from_utf8(text.to_vec()).ok()
     }
 
@@ -202,8 +225,8 @@ impl Reader<'_> {
     }
 
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let (bytes, rest) = self.bytes.split_first_chunk()?;
+        self.bytes = rest;
         Some(*bytes)
     }
 }

@@ -35,8 +35,8 @@ impl World {
     fn one(&mut self) -> (usize, f32) {
         let hard = self.random.below(2) == 1;
         let (seed, unit) = (self.random.bits(), self.unit());
-        let x = vec![1.0, if hard { 1.0 } else { -1.0 }];
-        let ranked = self.brain.choose(x, &COSTS.map(|cost| Offer { wait_ms: 0.0, cost }), seed, unit);
+        let x = [1.0, if hard { 1.0 } else { -1.0 }];
+        let ranked = self.brain.choose(&x, &COSTS.map(|cost| Offer { wait_ms: 0.0, cost }), seed, unit);
         let Ranked { arm, propensity } = ranked[0];
         assert_eq!(ranked.len(), 3, "{ranked:?}");
         assert!(propensity > 0.0 && propensity <= 1.0);
@@ -98,7 +98,7 @@ fn one_that_turns_bad_is_left_within_200_requests_and_one_that_turns_good_is_fou
         let shares = world.shares(300);
         assert!(shares[2] > 0.9, "{algorithm}: {shares:?}");
         world.quality = |arm, _| [0.3, 0.9, 0.6][arm];
-        world.shares(3_000);
+        world.shares(1_000);
         let shares = world.shares(300);
         assert!(shares[1] > 0.9, "{algorithm}: {shares:?}");
     }
@@ -134,6 +134,7 @@ fn what_is_learned_outlives_a_restart_another_algorithm_and_another_list() {
     for (one, other) in again.brain.arms.iter().zip(&world.brain.arms) {
         assert_eq!(one.linear, other.linear);
         assert_eq!((one.quality, one.cost, one.at), (other.quality, other.cost, other.at));
+        assert_eq!((one.variance, one.better, one.surprises), (other.variance, other.better, other.surprises));
     }
     assert_eq!(state::write(&again.brain), saved);
 
@@ -173,14 +174,39 @@ fn damaged_state_is_refused_whole() {
 }
 
 #[test]
+fn what_was_saved_before_replies_were_compared_with_beliefs_is_read() {
+    let settings = r#"{"features": ["code"]}"#;
+    let mut world = World::new(settings, by_question);
+    world.shares(200);
+    let saved = state::write(&world.brain);
+    // Of each deployment, four means less behind the first four.
+    let (head, rest) = saved.bytes.split_at(37 + 4 + 8 + 4);
+    let (mut bytes, mut rest) = (head.to_vec(), rest);
+    for id in IDS {
+        let (means, after) = rest.split_at(4 + id.len() + 32);
+        let (others, after) = after[32..].split_at(8 + 12 + 16);
+        bytes.extend([means, others].concat());
+        rest = after;
+    }
+    bytes.extend(rest);
+    let before = witgate_policy::SavedState { schema: "bandit-1".to_owned(), bytes };
+    let mut again = World::new(settings, by_question).brain;
+    state::restore(&mut again, &before).unwrap();
+    for (one, other) in again.arms.iter().zip(&world.brain.arms) {
+        assert_eq!((one.quality, &one.linear, one.at), (other.quality, &other.linear, other.at));
+    }
+    assert_eq!(again.pending.len(), world.brain.pending.len());
+}
+
+#[test]
 fn a_judgement_counts_for_the_question_it_is_about_however_late() {
     let mut world = World::new(r#"{"features": ["code"], "algorithm": "linucb"}"#, by_question);
     world.judged = false;
     let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
-    world.brain.choose(vec![1.0, 1.0], &offers, 99, 0.5);
+    world.brain.choose(&[1.0, 1.0], &offers, 99, 0.5);
     world.brain.learn(turnout(99, 1));
     world.shares(1_000);
-    let question = |hard| Question::new(vec![1.0, hard]);
+    let question = |hard| Question::new(&[1.0, hard]);
     let before = [1.0, -1.0].map(|hard| world.brain.arms[1].linear.mean(&question(hard)));
     world.brain.learn(Turnout { quality: Some(0.0), ..turnout(99, 1) });
     let after = [1.0, -1.0].map(|hard| world.brain.arms[1].linear.mean(&question(hard)));
@@ -195,7 +221,7 @@ fn a_judgement_counts_for_the_question_it_is_about_however_late() {
 fn what_comes_with_the_end_says_nothing_of_who_judges() {
     let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
     let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
-    world.brain.choose(vec![1.0, 1.0], &offers, 5, 0.5);
+    world.brain.choose(&[1.0, 1.0], &offers, 5, 0.5);
     world.brain.learn(Turnout { quality: Some(0.5), ..turnout(5, 1) });
     assert!(!world.brain.judged);
     world.brain.learn(Turnout { quality: Some(0.9), ..turnout(5, 1) });
@@ -207,7 +233,7 @@ fn what_comes_with_the_end_says_nothing_of_who_judges() {
 fn what_is_asked_again_was_poor_and_nobodys_judgement() {
     let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
     let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
-    world.brain.choose(vec![1.0, 1.0], &offers, 5, 0.5);
+    world.brain.choose(&[1.0, 1.0], &offers, 5, 0.5);
     world.brain.learn(Turnout { quality: None, ..turnout(5, 1) });
     let before = world.brain.arms[1].quality;
     world.brain.learn(Turnout { quality: Some(0.2), ended: Ended::Otherwise, latency_ms: f32::NAN, ..turnout(5, 1) });
@@ -219,11 +245,11 @@ fn those_that_must_wait_stand_behind_and_nobody_is_left_out() {
     let mut world = World::new(r#"{"features": ["code"]}"#, by_question);
     let wait = [f32::INFINITY, 0.0, 900.0];
     let offers: Vec<Offer> = wait.into_iter().zip(COSTS).map(|(wait_ms, cost)| Offer { wait_ms, cost }).collect();
-    let ranked = world.brain.choose(vec![1.0, 1.0], &offers, 1, 0.3);
+    let ranked = world.brain.choose(&[1.0, 1.0], &offers, 1, 0.3);
     assert_eq!(ranked.iter().map(|one| one.arm).collect::<Vec<_>>(), [1, 2, 0]);
     assert!((ranked[0].propensity - 1.0).abs() < 1e-6);
     let offers: Vec<Offer> = COSTS.into_iter().map(|cost| Offer { wait_ms: f32::INFINITY, cost }).collect();
-    assert_eq!(world.brain.choose(vec![1.0, 1.0], &offers, 2, 0.3).len(), 3);
+    assert_eq!(world.brain.choose(&[1.0, 1.0], &offers, 2, 0.3).len(), 3);
 }
 
 #[test]
@@ -234,7 +260,7 @@ fn propensities_are_how_often_each_is_drawn() {
     for draw in 0..4_000_u16 {
         let unit = (f32::from(draw) + 0.5) / 4_000.0;
         let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
-        let first = brain.clone().choose(vec![1.0, 1.0], &offers, 5, unit)[0];
+        let first = brain.clone().choose(&[1.0, 1.0], &offers, 5, unit)[0];
         drawn[first.arm] += 1.0 / 4_000.0;
         told[first.arm] = first.propensity;
     }
@@ -257,14 +283,14 @@ fn the_regression_is_the_solution_of_its_equations() {
     // Without forgetting: A = diag(1, 4) + Σ x xᵀ, θ = A⁻¹ (prior + Σ x y), solved by hand for two replies.
     let prior = Prior { quality: 0.5, strength: 1.0, ridge: 4.0 };
     let mut linear = Linear::new(2, prior);
-    linear.learn(&Question::new(vec![1.0, 1.0]), 1.0, 1.0);
-    linear.learn(&Question::new(vec![1.0, -1.0]), 0.0, 1.0);
+    linear.learn(&Question::new(&[1.0, 1.0]), 1.0, 1.0);
+    linear.learn(&Question::new(&[1.0, -1.0]), 0.0, 1.0);
     // A = [[3, 0], [0, 6]], b = [0.5 + 1, 1] → θ = [0.5, 1/6].
-    assert!((linear.mean(&Question::new(vec![1.0, 0.0])) - 0.5).abs() < 1e-6);
-    assert!((linear.mean(&Question::new(vec![0.0, 1.0])) - 1.0 / 6.0).abs() < 1e-6);
-    assert!((linear.variance(&Question::new(vec![1.0, 1.0])) - (1.0 / 3.0 + 1.0 / 6.0)).abs() < 1e-6);
+    assert!((linear.mean(&Question::new(&[1.0, 0.0])) - 0.5).abs() < 1e-6);
+    assert!((linear.mean(&Question::new(&[0.0, 1.0])) - 1.0 / 6.0).abs() < 1e-6);
+    assert!((linear.variance(&Question::new(&[1.0, 1.0])) - (1.0 / 3.0 + 1.0 / 6.0)).abs() < 1e-6);
     linear.fade(1e-9, prior);
-    assert!((linear.variance(&Question::new(vec![1.0, 1.0])) - 1.25).abs() < 1e-5, "no less certain than at first");
+    assert!((linear.variance(&Question::new(&[1.0, 1.0])) - 1.25).abs() < 1e-5, "no less certain than at first");
 }
 
 #[test]
@@ -293,9 +319,9 @@ fn an_explanation_says_what_would_be_drawn_and_leaves_no_trace() {
     world.shares(400);
     let offers = COSTS.map(|cost| Offer { wait_ms: 0.0, cost });
     let before = state::write(&world.brain);
-    let (ranked, reasons) = world.brain.explain(vec![1.0, -1.0], &offers, 0.5);
+    let (ranked, reasons) = world.brain.explain(&[1.0, -1.0], &offers, 0.5);
     assert_eq!(state::write(&world.brain), before);
-    assert_eq!(world.brain.choose(vec![1.0, -1.0], &offers, 3, 0.5), ranked);
+    assert_eq!(world.brain.choose(&[1.0, -1.0], &offers, 3, 0.5), ranked);
     let chances: f32 = reasons.iter().map(|reason| reason.chance).sum();
     assert!((chances - 1.0).abs() < 1e-5 && (reasons[ranked[0].arm].chance - ranked[0].propensity).abs() < 1e-6);
     for reason in &reasons {
@@ -303,7 +329,7 @@ fn an_explanation_says_what_would_be_drawn_and_leaves_no_trace() {
         assert!(reason.low <= reason.quality && reason.quality <= reason.high && reason.replies > 0.0, "{reason:?}");
     }
     let fresh = World::new(r#"{"features": ["code"]}"#, by_question).brain;
-    let (_, reasons) = fresh.explain(vec![1.0, 0.0], &offers, 0.5);
+    let (_, reasons) = fresh.explain(&[1.0, 0.0], &offers, 0.5);
     assert!(reasons[0].bonus.is_infinite() && (reasons[0].low, reasons[0].high) == (0.0, 1.0), "{:?}", reasons[0]);
     let said = crate::said("a \"b\"", &reasons[0]);
     assert!(said.starts_with(r#"{"deployment":"a \"b\"","score":"#) && said.contains(r#""bonus":null"#), "{said}");

@@ -1,4 +1,5 @@
-//! Worlds that change in the middle: a model that turns bad is left, one that turns good is found again.
+//! Worlds that change in the middle: a model that turns bad is left, one that turns good is found again. Each time it is played counts, and
+//! not the mean of all times.
 
 use serde_json::json;
 use witgate::evaluate::{Contender, DataSet, Interval, LEARNER, Played, Players};
@@ -16,6 +17,9 @@ const LEFT: usize = 200;
 /// but for so much of the hundred after them.
 const REST: f64 = 0.1;
 const HUNDRED: usize = 100;
+/// Requests within which one that turned good has half of its share again, over a hundred of them. A model that was left is tried by one
+/// request in 150.
+const AGAIN: f64 = 1_200.0;
 
 /// What was wrong.
 pub(super) fn prove(
@@ -29,8 +33,8 @@ pub(super) fn prove(
         TURNS[0], TURNS[1]
     ));
     say(&format!(
-        "{:<14} {:>12} {:>22} {:>16} {:>16}",
-        "", "before", "after 200 requests", "while it is bad", "found again"
+        "{:<14} {:>12} {:>22} {:>16} {:>22}",
+        "", "before", "after 200 requests", "while it is bad", "found again, at worst"
     ));
     for algorithm in ["ucb1-linucb", "ucb1", "linucb", "thompson"] {
         let contender = Contender {
@@ -59,20 +63,26 @@ pub(super) fn prove(
                 seen.push(figure);
             }
         }
+        let worst = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
+        let (most_left, latest) = (worst(&seen[1]), worst(&seen[3]));
         let [before, left, bad, again] = seen.map(|seen| Interval::of(&seen));
         let shown = |one: Interval, digits: usize| format!("{:.digits$} ± {:.digits$}", one.mean, one.margin);
         say(&format!(
-            "{algorithm:<14} {:>12} {:>22} {:>16} {:>16}",
+            "{algorithm:<14} {:>12} {:>22} {:>16} {:>22}",
             shown(before, 2),
             shown(left, 2),
             shown(bad, 2),
-            shown(again, 0)
+            format!("{}, {latest:.0}", shown(again, 0))
         ));
-        if left.mean > REST {
-            wrong.push(format!("{algorithm}: one that turned bad has {:.2} of the requests after {LEFT}", left.mean));
+        if most_left > REST {
+            wrong.push(format!(
+                "{algorithm}: one that turned bad has {most_left:.2} of the requests after {LEFT}, {REST} at most wanted"
+            ));
         }
-        if again.mean + again.margin > super::count(ALL - TURNS[1] - 1) {
-            wrong.push(format!("{algorithm}: one that turned good is not found again"));
+        if latest > AGAIN {
+            wrong.push(format!(
+                "{algorithm}: one that turned good is found again after {latest:.0} requests, {AGAIN} at most wanted"
+            ));
         }
     }
     Ok(wrong)
