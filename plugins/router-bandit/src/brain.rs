@@ -174,10 +174,18 @@ impl Brain {
 
     fn weigh(&self, question: &Question, offers: &[Offer], unit: f32) -> Weighed {
         let remembered = if self.by_means() { self.remembered() } else { 0.0 };
-        let beliefs: Vec<Belief> =
-            self.arms.iter().zip(offers).map(|(arm, offer)| self.belief(arm, question, *offer, remembered)).collect();
         let soonest = offers.iter().map(|offer| offer.wait_ms).filter(|wait| wait.is_finite()).fold(f32::NAN, f32::min);
-        let ready: Vec<usize> = (0..beliefs.len()).filter(|arm| offers[*arm].wait_ms <= soonest.max(0.0)).collect();
+        let may_start = |offer: &Offer| offer.wait_ms <= soonest.max(0.0);
+        // Of those that stand behind only the worth is asked, which costs a twentieth.
+        let belief = |(arm, offer): (&Arm, &Offer)| {
+            if may_start(offer) {
+                self.belief(arm, question, *offer, remembered)
+            } else {
+                Belief { worth: self.worth(arm, *offer, self.quality(arm, question)), spread: 0.0 }
+            }
+        };
+        let beliefs: Vec<Belief> = self.arms.iter().zip(offers).map(belief).collect();
+        let ready: Vec<usize> = (0..beliefs.len()).filter(|arm| may_start(&offers[*arm])).collect();
         let mut ranked: Vec<Ranked> = Vec::with_capacity(beliefs.len());
         let mut first = vec![0.0; beliefs.len()];
         if !ready.is_empty() {
@@ -206,12 +214,16 @@ impl Brain {
         self.arms.iter().map(|arm| arm.quality.count * arm.kept(self.rules.memory, self.decisions)).sum()
     }
 
-    /// What is known of the quality of one deployment's reply to this question.
+    /// The quality that is expected of one deployment's reply to this question.
+    fn quality(&self, arm: &Arm, question: &Question) -> f32 {
+        if self.by_means() { arm.quality.known().unwrap_or(arm.prior.quality) } else { arm.linear.mean(question) }
+    }
+
+    /// What is known of it.
     fn known(&self, arm: &Arm, question: &Question, remembered: f32) -> Known {
-        let kept = arm.kept(self.rules.memory, self.decisions);
+        let (quality, kept) = (self.quality(arm, question), arm.kept(self.rules.memory, self.decisions));
         if self.by_means() {
             let count = arm.quality.count * kept;
-            let quality = arm.quality.known().unwrap_or(arm.prior.quality);
             if count <= 0.0 {
                 return Known { quality, spread: f32::INFINITY, error: f32::INFINITY };
             }
@@ -219,7 +231,7 @@ impl Brain {
         } else {
             let most = Linear::most_variance(question, arm.prior);
             let error = (arm.linear.variance(question) / kept.max(1e-6)).min(most).sqrt();
-            Known { quality: arm.linear.mean(question), spread: error, error }
+            Known { quality, spread: error, error }
         }
     }
 
@@ -228,9 +240,14 @@ impl Brain {
         let rules = &self.rules;
         let Known { quality, spread, .. } = self.known(arm, question, remembered);
         Belief {
-            worth: rules.worth.quality * quality - self.price(arm, offer),
+            worth: self.worth(arm, offer, quality),
             spread: if spread.is_finite() { rules.worth.quality * rules.exploration * spread } else { spread },
         }
+    }
+
+    /// What a reply of this quality is worth.
+    fn worth(&self, arm: &Arm, offer: Offer, quality: f32) -> f32 {
+        self.rules.worth.quality * quality - self.price(arm, offer)
     }
 
     /// Whether the question is not asked yet.
