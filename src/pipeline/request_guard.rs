@@ -26,6 +26,7 @@ use super::attempt_guard::AttemptGuard;
 use super::background::Followed;
 use super::judging::ToJudge;
 use super::memory::HeldMemory;
+use super::route::Versions;
 
 pub use record::Ending;
 
@@ -58,8 +59,8 @@ pub struct RequestGuard {
     question: Option<u64>,
     /// Whether it judges another's reply: its own is not judged.
     is_a_judges: bool,
-    /// Whether a new version of the router was asked who serves it.
-    pub(super) by_candidate: bool,
+    /// Which version of the router was asked who serves it, where a new one is tried.
+    pub(super) versions: Versions,
     /// How long providers were waited for.
     on_wire: Duration,
     written: bool,
@@ -93,7 +94,7 @@ impl RequestGuard {
             to_judge: None,
             question: None,
             is_a_judges: false,
-            by_candidate: false,
+            versions: Versions::default(),
             on_wire: Duration::ZERO,
             written: false,
         }
@@ -251,7 +252,7 @@ impl RequestGuard {
         let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand, bounds);
         self.attempt = Some(AttemptGuard::begin(
             group,
-            self.by_candidate,
+            self.versions.by_candidate,
             index,
             health,
             (reservation, money),

@@ -74,7 +74,7 @@ pub(super) async fn order(
     if let Some(rollout) = &context.group.rollout {
         rollout::tell(rollout, &decision);
     }
-    guard.by_candidate = decision.versions.by_candidate;
+    guard.versions = decision.versions;
     if decision.none {
         return Err(none_fit(context.group, waited));
     }
