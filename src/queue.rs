@@ -21,9 +21,9 @@ mod shares;
 #[cfg(test)]
 mod tests;
 mod waiter;
+mod want;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,15 +31,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Clock;
-use crate::health::{Admission, Health};
-use crate::id::{GroupName, KeyId};
-use crate::limits::{Demand, LimitStore, Limits, ScopeId};
+use crate::health::Admission;
+use crate::id::KeyId;
+use crate::limits::{LimitStore, Limits, ScopeId};
 use crate::moment::Moment;
 
 use kept::{Kept, KeptPlaces};
 use line::{Line, is_chosen};
 use shares::Shares;
 use waiter::Waiter;
+
+pub use want::{Candidate, Want};
 
 /// How many of those who want the same limits are looked at together.
 const PACKED: usize = 16;
@@ -61,59 +63,6 @@ const LOOKED_AT: usize = 4096;
 const WHEN_SOMETHING_ENDS: Moment = Moment::from_nanos(u64::MAX);
 /// How often those who operate it are told that requests wait.
 const TELL_EVERY: Duration = Duration::from_secs(10);
-
-/// What a request waits for.
-#[derive(Debug)]
-pub struct Want {
-    /// Its group.
-    pub group: GroupName,
-    /// Lower is more urgent.
-    pub priority: i32,
-    /// Whose request it is.
-    pub caller: KeyId,
-    /// The same for the same request of one caller, so that it finds its place when it comes back.
-    pub digest: u64,
-    /// Scopes that must all have room, for the most that any candidate needs.
-    pub shared: Vec<ScopeId>,
-    /// The same of which others that wait know nothing: of its key, team and tags. Nobody waits behind it for them.
-    pub own: Vec<ScopeId>,
-    /// Where it may go.
-    pub candidates: Vec<Candidate>,
-}
-
-/// Where a request may go.
-pub struct Candidate {
-    /// Whose limits.
-    pub scope: ScopeId,
-    /// What they must have room for, as far as it is known when it is asked: those who start first teach it.
-    pub demand: Box<dyn Fn() -> Demand + Send + Sync>,
-    /// Whether it may be called.
-    pub health: Arc<Health>,
-    /// Whether budgets have the money for it.
-    pub affordable: Box<dyn Fn(Moment) -> bool + Send + Sync>,
-}
-
-impl fmt::Debug for Candidate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Candidate").field("scope", &self.scope).finish_non_exhaustive()
-    }
-}
-
-impl Want {
-    fn shared_demand(&self) -> Demand {
-        self.candidates.iter().map(|one| (one.demand)()).fold(Demand::default(), |most, one| Demand {
-            input_tokens: most.input_tokens.max(one.input_tokens),
-            output_tokens: most.output_tokens.max(one.output_tokens),
-            cost: most.cost.max(one.cost),
-        })
-    }
-
-    /// Its tokens.
-    fn size(&self) -> u64 {
-        let Demand { input_tokens, output_tokens, .. } = self.shared_demand();
-        input_tokens.saturating_add(output_tokens)
-    }
-}
 
 /// The queue of one group, or of several that share limits. It survives reloads with its name.
 #[derive(Debug)]

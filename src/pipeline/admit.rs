@@ -22,7 +22,7 @@ use super::{Estimate, RequestContext, RequestGuard};
 use digest::digest;
 use refusals::{behind_refusal, context_refusal, excess_refusal, unreachable_refusal, wait_refusal};
 
-pub(super) use refusals::queue_is_full;
+pub(super) use refusals::{not_now, queue_is_full};
 
 /// How much later than it was told to a client may come back to its place in the queue.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(30);
@@ -457,27 +457,6 @@ impl<'a> AdmissionControl<'a, '_> {
             Decision::Unreachable => AdmissionCheck::Never(unreachable_refusal()),
             Decision::Never(excess) => AdmissionCheck::Never(excess_refusal(&excess, context, estimate)),
         }
-    }
-}
-
-/// Why a deployment cannot take the request now, where it cannot: what its model takes, its limits' size, its breaker, and how
-/// full they are.
-pub(super) fn not_now(
-    context: &RequestContext<'_>,
-    estimate: &Estimate,
-    deployment: &DeploymentRuntime,
-) -> Option<Removal> {
-    let (now, config) = (context.gateway.clock.now(), &deployment.config);
-    if let Some(window) = config.context_window.filter(|window| estimate.overflows(*window)) {
-        return Some(Removal::ContextWindow(window));
-    }
-    let wait = context.gateway.limits.local().wait(now, deployment.scope, estimate.demand(deployment));
-    match (wait, deployment.health.admission(now)) {
-        (Wait::Never, _) => Some(Removal::NeverFits),
-        (_, Admission::No { until }) => Some(Removal::CoolingDown(until.since(now))),
-        (Wait::At(until), _) => Some(Removal::Full(Some(until.since(now)))),
-        (Wait::Unknown, _) => Some(Removal::Full(None)),
-        (Wait::Now, Admission::Yes | Admission::Probe) => None,
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::id::DeploymentId;
-use crate::id::RequestId;
-use crate::limits::{Certainty, Decision, Dimension, LimitSpec, ReserveRequest, Scope};
+use crate::health::Health;
+use crate::id::{DeploymentId, GroupName, RequestId};
+use crate::limits::{Certainty, Decision, Demand, Dimension, LimitSpec, ReserveRequest, Scope};
 
 const LIMIT: u64 = 30_000;
 

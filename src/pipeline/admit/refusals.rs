@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use crate::fault::{Cause, Refusal, RefusalKind};
+use crate::health::Admission;
 use crate::id::GroupName;
 use crate::limits::{Dimension, Excess, Scope, Wait};
 use crate::moment::Moment;
+use crate::record::Removal;
+use crate::snapshot::DeploymentRuntime;
 
 use super::super::{Estimate, RequestContext};
 use super::WaitReason;
@@ -146,4 +149,25 @@ fn at_limit(context: &RequestContext<'_>, estimate: &Estimate, now: Moment) -> O
         what(dimension, report.window),
         amounts[dimension]
     ))
+}
+
+/// Why a deployment cannot take the request now, where it cannot: what its model takes, its limits' size, its breaker, and how
+/// full they are.
+pub(in crate::pipeline) fn not_now(
+    context: &RequestContext<'_>,
+    estimate: &Estimate,
+    deployment: &DeploymentRuntime,
+) -> Option<Removal> {
+    let (now, config) = (context.gateway.clock.now(), &deployment.config);
+    if let Some(window) = config.context_window.filter(|window| estimate.overflows(*window)) {
+        return Some(Removal::ContextWindow(window));
+    }
+    let wait = context.gateway.limits.local().wait(now, deployment.scope, estimate.demand(deployment));
+    match (wait, deployment.health.admission(now)) {
+        (Wait::Never, _) => Some(Removal::NeverFits),
+        (_, Admission::No { until }) => Some(Removal::CoolingDown(until.since(now))),
+        (Wait::At(until), _) => Some(Removal::Full(Some(until.since(now)))),
+        (Wait::Unknown, _) => Some(Removal::Full(None)),
+        (Wait::Now, Admission::Yes | Admission::Probe) => None,
+    }
 }
