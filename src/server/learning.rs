@@ -132,7 +132,9 @@ fn of_group(group: &GroupRuntime, lately: &Lately, now: Moment) -> GroupShown {
 
 fn of_deployment(deployment: DeploymentId, minutes: ByMinute, objective: &Objective) -> DeploymentShown {
     let mut all = Happened::default();
-    minutes.values().for_each(|happened| all.add(happened));
+    for happened in minutes.values() {
+        all.add(happened);
+    }
     let quality = quality(&all);
     let cost = mean_of_logarithms(all.ln_cost, all.priced).unwrap_or_default();
     let latency = mean_of_logarithms(all.ln_latency, all.replied);

@@ -25,7 +25,9 @@ pub(super) fn page(groups: &[GroupShown]) -> String {
     if groups.is_empty() {
         out.push_str("<p>No policy decides for any group.</p>");
     }
-    groups.iter().for_each(|group| of_group(&mut out, group));
+    for group in groups {
+        of_group(&mut out, group);
+    }
     out.push_str("</body></html>\n");
     out
 }

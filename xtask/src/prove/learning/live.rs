@@ -215,7 +215,7 @@ fn compared(replies: &[Reply], players: &mut Players) -> Result<Vec<String>, Str
     let contender = Contender {
         name: "offline".to_owned(),
         router: LEARNER.to_owned(),
-        settings: json!({"reward": {"quality": 1, "cost": 0.3}}),
+        settings: json!({"reward": {"quality": 1, "cost": 0.3}, "exploration": 0.3}),
     };
     let run = players.play(&contender, &data, &(0..QUESTIONS).collect::<Vec<_>>(), 1)?;
     let offline: Vec<f64> = run.steps.iter().map(|step| costs_of[step.model]).collect();
