@@ -23,8 +23,10 @@ use crate::batch;
 use crate::fault::RefusalKind;
 use crate::format::{ClientRequest, operation_at};
 use crate::id::GroupName;
+use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::pipeline::{Embedded, Gateway, ToEmbed, Told, Vector};
+use crate::sentences::Sentences;
 use crate::shared_limits::VectorStore;
 use crate::snapshot::{Caller, EmbeddingMaker};
 
@@ -123,7 +125,7 @@ async fn work(
                 } else if gateway.clock.now() < until {
                     waiting.insert(key, vec![tell]);
                     running.push(Box::pin(async move {
-                        let told = one(gateway, store, &group, &source.maker, text, key).await;
+                        let told = one(gateway, store, &group, &source.maker, (text, key, until)).await;
                         Some((key, told))
                     }));
                 }
@@ -138,8 +140,7 @@ async fn one(
     store: Option<&VectorStore>,
     group: &GroupName,
     maker: &EmbeddingMaker,
-    text: String,
-    key: [u8; 32],
+    (text, key, until): (String, [u8; 32], Moment),
 ) -> Told {
     let kept = match store {
         Some(store) => store.get(&key).await,
@@ -151,6 +152,7 @@ async fn one(
     } else {
         let made = match maker {
             EmbeddingMaker::Group { group, account } => asked(gateway, group, account, &text).await,
+            EmbeddingMaker::Folder(sentences) => thought(gateway, Arc::clone(sentences), text, until).await,
         };
         let vector = made.and_then(|numbers| match numbers {
             Some(numbers) => Vector::of(&numbers).map(Some).ok_or_else(|| "the vector has no direction".to_owned()),
@@ -197,6 +199,19 @@ async fn asked(
         Ok(Err(refusal)) => Err(refusal.to_string()),
         Err(_late) => Err(format!("no answer within {} s", LONGEST.as_secs())),
     }
+}
+
+/// What a model in this process says; `None` where nobody waits for it any more when its turn comes.
+async fn thought(
+    gateway: &Gateway,
+    sentences: Arc<Sentences>,
+    text: String,
+    until: Moment,
+) -> Result<Option<Vec<f64>>, String> {
+    let clock = gateway.clock;
+    let think = move || (clock.now() < until).then(|| sentences.vector(&text)).transpose();
+    let said = gateway.sentences.run(think).await.unwrap_or_else(|| Err("the model panicked".to_owned()))?;
+    Ok(said.map(|numbers| numbers.into_iter().map(f64::from).collect()))
 }
 
 /// The one vector of a reply.

@@ -32,6 +32,7 @@ pub mod config;
 pub mod http;
 pub mod policy;
 pub mod provider;
+pub mod sentences;
 pub mod shared_limits;
 pub mod store;
 pub mod telemetry;

@@ -150,6 +150,8 @@ pub struct Gateway {
     pub judging: Judging,
     /// Where texts wait for their vectors, and vectors are remembered.
     pub embeddings: Embeddings,
+    /// Where models of sentences run: one text at a time, each on several threads.
+    pub sentences: BlockingPool,
     /// What was asked and answered a short while ago, in groups that want to know when it is asked again.
     pub asked_again: AskedAgain,
     /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.

@@ -27,6 +27,7 @@ use crate::policy::{
 };
 use crate::queue::Queue;
 use crate::rollout::{Control, Rollout};
+use crate::sentences::Sentences;
 use crate::upstream::Upstream;
 use crate::virtual_key::VirtualKey;
 
@@ -140,6 +141,8 @@ pub enum EmbeddingMaker {
         /// Who pays.
         account: Arc<Caller>,
     },
+    /// A model in this process.
+    Folder(Arc<Sentences>),
 }
 
 /// A group at run time: what decides and what is known about it.

@@ -131,6 +131,7 @@ fn assemble_over(
         judgements: blocking.apart(),
         judging: Judging::default(),
         embeddings: Embeddings::default(),
+        sentences: blocking.apart(),
         asked_again: AskedAgain::default(),
         blocking,
         memory: Arc::default(),

@@ -1,5 +1,6 @@
 //! Where routers of a group get the vectors of questions from, and what that may take.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::budgets::{BudgetSpec, Period};
@@ -22,6 +23,8 @@ pub struct EmbeddingChoice {
 pub enum EmbeddingSource {
     /// The group, or another name of one, whose deployments answer requests for vectors.
     Group(GroupName),
+    /// The model in this folder, as sentence-transformers writes it, run in this process.
+    Folder(PathBuf),
 }
 
 impl EmbeddingChoice {

@@ -71,6 +71,7 @@ pub struct Builder {
     /// The folder of policies, where they come from one.
     policies: Option<PathBuf>,
     accounts: Accounts,
+    models: embeddings::Loaded,
     pub(super) rollouts: Rollouts,
 }
 
@@ -78,6 +79,7 @@ pub struct Builder {
 pub struct Draft {
     settings: Arc<Settings>,
     groups: Vec<Prepared>,
+    models: embeddings::Models,
     specs: BTreeMap<Scope, LimitSpec>,
     problems: Vec<String>,
     fingerprint: [u8; 32],
@@ -121,6 +123,7 @@ impl Builder {
             included: Vec::new(),
             policies,
             accounts: Accounts::default(),
+            models: embeddings::Loaded::default(),
         }
     }
 
@@ -227,6 +230,7 @@ impl Builder {
             (_, Some(folder)) => folder::read(folder, locked).map_err(|problem| vec![problem])?,
             (_, None) => Contents::new(),
         };
+        let models = self.models.of(&settings)?;
         let found = self.load(&settings, &contents, previous, &mut problems);
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
@@ -249,7 +253,7 @@ impl Builder {
         rollouts.finish(settings.catalog.groups.keys().map(GroupName::as_str), &contents, &self.rollouts);
         problems.append(&mut rollouts.problems);
         let (specs, rollouts) = (specs(&settings), RolloutDraft::default());
-        Ok(Draft { settings: Arc::new(settings), groups, specs, problems, fingerprint, rollouts })
+        Ok(Draft { settings: Arc::new(settings), groups, models, specs, problems, fingerprint, rollouts })
     }
 
     /// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
@@ -316,7 +320,7 @@ impl Builder {
     /// Puts a draft in force: nothing in here can fail.
     #[must_use]
     pub fn publish(&mut self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
-        let Draft { settings, groups, specs, fingerprint, rollouts, .. } = draft;
+        let Draft { settings, groups, models, specs, fingerprint, rollouts, .. } = draft;
         self.retire(&specs, now);
         let shared = &self.shared;
         let limits = &shared.limits;
@@ -329,11 +333,12 @@ impl Builder {
             forget_old(&self.shared.rollouts.states, groups.iter().map(|prepared| &*prepared.group), now);
         }
         self.shared.health.apply(&rules(&settings));
-        let models = groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
-            let Origin::Simulated(model) = &deployment.origin else { return None };
-            Some((deployment.id.clone(), Arc::clone(model)))
-        });
-        let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(models.collect()));
+        let simulated_models =
+            groups.iter().flat_map(|prepared| &prepared.group.deployments).filter_map(|deployment| {
+                let Origin::Simulated(model) = &deployment.origin else { return None };
+                Some((deployment.id.clone(), Arc::clone(model)))
+            });
+        let simulated: Arc<dyn Upstream> = Arc::new(self.providers.simulated.with_models(simulated_models.collect()));
         let together = settings.global_limits.limits_anything();
         let queues = pools::queues(groups.iter().map(|prepared| &*prepared.group), together);
         let groups = groups.into_iter().map(|prepared| {
@@ -373,7 +378,7 @@ impl Builder {
                 builder: builder.map(PolicyChange::publish),
                 parser: parser.map(PolicyChange::publish),
                 judge: payers::of_judge(budgets, &group, limits.id(&Scope::Global), now).map(Arc::new),
-                embedding: embeddings::of_group(budgets, &settings, &group, limits.id(&Scope::Global), now),
+                embedding: embeddings::of_group(budgets, (&*settings, &models), &group, limits.id(&Scope::Global), now),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
                 budgets: payers::of_group(budgets, spending, &group.name, now),

