@@ -27,6 +27,9 @@ const LARGEST_ARTEFACT: u64 = 1 << 30;
 const COMPLAINT: u64 = 4096;
 /// The lowest priority there is.
 const LOWEST: i32 = 19;
+/// What is bounded is the compiler's own time. By the clock it may take so many times as long: with the lowest priority it gets little of
+/// a busy machine.
+const BY_THE_CLOCK: u32 = 4;
 
 /// Where components are compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub enum Compiler {
 }
 
 impl Compiler {
-    /// Compiles, for at most `limit`. Blocks the calling thread.
+    /// Compiles, for at most `limit` of CPU time and [`BY_THE_CLOCK`] times as long. Blocks the calling thread.
     pub(in crate::policy) fn compile(
         &self,
         engine: &wasmtime::Engine,
@@ -65,7 +68,7 @@ fn in_process(engine: &wasmtime::Engine, bytes: &[u8], limit: Duration) -> Resul
             drop(done.send(engine.precompile_component(&bytes)));
         })
         .map_err(|error| PolicyProblem::Compile(format!("no thread to compile on: {error}")))?;
-    match result.recv_timeout(limit) {
+    match result.recv_timeout(limit.saturating_mul(BY_THE_CLOCK)) {
         Ok(compiled) => compiled.map_err(|error| PolicyProblem::Compile(format!("{error:#}"))),
         Err(RecvTimeoutError::Timeout) => Err(PolicyProblem::CompileTimeout(limit)),
         Err(RecvTimeoutError::Disconnected) => Err(PolicyProblem::Compile("the compiler failed".to_owned())),
@@ -104,7 +107,7 @@ fn in_child(program: &Path, fuel: bool, bytes: &[u8], limit: Duration) -> Result
         scope.spawn(move || drop(input.write_all(bytes)));
         let complaint = scope.spawn(move || read(errors, COMPLAINT));
         scope.spawn(move || drop(done.send(read(output, LARGEST_ARTEFACT))));
-        let artefact = result.recv_timeout(limit);
+        let artefact = result.recv_timeout(limit.saturating_mul(BY_THE_CLOCK));
         if artefact.is_err() {
             drop(child.kill());
         }
