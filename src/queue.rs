@@ -237,9 +237,9 @@ async fn refreshed(store: &dyn LimitStore, scopes: &[ScopeId], clock: Clock, at:
 impl Queue {
     /// What a newcomer has to know.
     #[must_use]
-    pub fn look(&self) -> Look {
-        let state = self.lock();
-        Look { waited_for: !state.waiting.is_empty(), keeps: !state.kept.is_empty() }
+    pub fn look(&self, now: Moment) -> Look {
+        let mut state = self.lock();
+        Look { waited_for: !state.waiting.is_empty(), keeps: state.kept.any(now) }
     }
 
     /// The request came back and waits for nothing any more: its place is nobody's.

@@ -83,7 +83,7 @@ impl<'a> AdmissionControl<'a, '_> {
         // A retry holds the shared scopes already. Those in the queue may be waiting for just them, so it must not
         // stand behind anybody.
         let holds_shared = self.guard.shared.is_some();
-        let found = queue.look();
+        let found = queue.look(arrived);
         let skips = !found.waited_for || holds_shared || self.is_hopeless(arrived);
         let tried = if skips { Some(self.try_admit(wait_deadline, None).await) } else { None };
         if let Some(Err(refusal)) = tried {

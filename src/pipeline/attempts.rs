@@ -53,10 +53,12 @@ async fn attempts(
     };
     let mut unparsed: Option<Unparsed> = None;
     loop {
-        if tries.last.is_some()
-            && (guard.is_spent(context.snapshot) || !tries.again(context, guard.seed, elsewhere).await)
-        {
-            break;
+        if let Some(last) = &tries.last {
+            // Of what was refused before it was sent nothing was tried yet.
+            let tried = last.kind != FaultKind::Rejected || last.was_sent();
+            if tried && guard.is_spent(context.snapshot) || !tries.again(context, guard.seed, elsewhere).await {
+                break;
+            }
         }
         let Tries { order, failed, .. } = &tries;
         let mut admission = AdmissionControl { context, guard, order, failed, estimate, elsewhere };
@@ -76,7 +78,9 @@ async fn attempts(
                 // The provider did its part; what it is asked next is another request to it.
                 guard.complained(&complained.complaint.problem);
                 let asked_again = complained.asked_again(&context.request.messages);
-                let Some(messages) = asked_again.filter(|_| tries.retries < tries.rule.retries) else {
+                let Some(messages) =
+                    asked_again.filter(|_| tries.retries < tries.rule.retries && !guard.is_spent(context.snapshot))
+                else {
                     return Err(complained.into());
                 };
                 tries.retries += 1;

@@ -24,27 +24,34 @@ pub(super) struct Kept {
 pub(super) struct KeptPlaces {
     places: BTreeMap<(KeyId, u64), Vec<(u64, Kept)>>,
     count: usize,
+    /// Until then the last of them is kept, or longer.
+    latest: Moment,
     /// How often nobody waited any more: places of before begin at nothing.
     epoch: u64,
 }
 
 impl KeptPlaces {
-    /// Whether there is no place for anybody.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.count == 0
+    /// Whether any is kept still: those of callers who never come back must not have everybody looked for.
+    pub(super) fn any(&mut self, now: Moment) -> bool {
+        if self.count > 0 && self.latest <= now {
+            self.places.clear();
+            self.count = 0;
+        }
+        self.count > 0
     }
 
     pub(super) fn keep(&mut self, whose: (KeyId, u64), kept: Kept, now: Moment) {
         if self.count >= MOST {
             self.give_up(now);
         }
+        self.latest = self.latest.max(kept.until);
         self.places.entry(whose).or_default().push((self.epoch, kept));
         self.count += 1;
     }
 
     /// The first place of this request, where one is kept still.
     pub(super) fn take(&mut self, now: Moment, caller: &KeyId, digest: u64) -> Option<Kept> {
-        if self.is_empty() {
+        if self.count == 0 {
             return None;
         }
         let whose = (caller.clone(), digest);

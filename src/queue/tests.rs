@@ -118,7 +118,7 @@ async fn all(bench: &Rc<Bench>, requests: &[(&str, i32, u64)]) {
         local.spawn_local(async move { bench.request(&caller, priority, tokens).await });
     }
     local.await;
-    assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: false });
+    assert_eq!(bench.queue.look(bench.clock.now()), Look { waited_for: false, keeps: false });
     assert_eq!(bench.queue.report(bench.clock.now()), QueueReport::default());
 }
 
@@ -296,9 +296,13 @@ fn who_is_served_at_once_gives_up_its_place() {
     let now = bench.clock.now();
     let caller = KeyId::from("a");
     bench.queue.keep(&caller, 100, now, now + Duration::from_secs(60));
-    assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: true });
+    let keeps = |at| bench.queue.look(at).keeps;
+    assert!(keeps(now));
     bench.queue.give_up(&caller, 100, now);
-    assert_eq!(bench.queue.look(), Look { waited_for: false, keeps: false });
+    assert!(!keeps(now));
+    // Nor is anybody looked for whose time is over.
+    bench.queue.keep(&caller, 100, now, now + Duration::from_secs(60));
+    assert!(keeps(now + Duration::from_secs(59)) && !keeps(now + Duration::from_secs(60)));
 }
 
 /// What was logged, for the test to read.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::payers;
 use crate::budgets::Budgets;
-use crate::catalog::{EmbeddingSource, Group};
+use crate::catalog::{Deployment, EmbeddingSource, Group, Origin};
 use crate::config::Settings;
 use crate::id::GroupName;
 use crate::limits::ScopeId;
@@ -85,8 +85,13 @@ pub(super) fn of_group(
 fn of_models(settings: &Settings, name: &GroupName) -> [u8; 32] {
     let named = settings.aliases.get(name).map_or(name, |alias| &alias.group);
     let deployments = settings.catalog.groups.get(named).map_or(&[][..], |group| &group.deployments);
-    let mut models: Vec<String> =
-        deployments.iter().map(|deployment| format!("{}/{}", deployment.provider, deployment.model)).collect();
+    // The same name at another address is another model, and with other parameters its vectors are others.
+    let model = |deployment: &Arc<Deployment>| {
+        let Deployment { provider, model, origin, defaults, .. } = &**deployment;
+        let place = if let Origin::Http(address) = origin { address } else { "" };
+        format!("{provider}/{model} at {place} {defaults:?}")
+    };
+    let mut models: Vec<String> = deployments.iter().map(model).collect();
     models.sort();
     models.dedup();
     let mut hash = Sha256::new();

@@ -330,7 +330,7 @@ async fn whoever_waits_for_a_key_s_limit_starts_when_it_is_raised() {
     assert_eq!(chat(&gateway, "g", &key).await.status, 200);
     let raise = async {
         let live = &gateway.app.gateway.live;
-        let waiting = || live.read().groups.values().any(|group| group.queue.look().waited_for);
+        let waiting = || live.read().groups.values().any(|group| group.queue.waiting() > 0);
         while !waiting() {
             tokio::task::yield_now().await;
         }

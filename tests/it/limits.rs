@@ -180,7 +180,7 @@ async fn a_client_that_leaves_the_queue_leaves_nothing_behind() {
     let ends = [first.await.expect("no panic"), third.await.expect("no panic")];
     assert_eq!(ends.map(|end| end.expect("served")), [5, 10]);
     assert_eq!(used(&gateway, "a")[Dimension::InFlight], 0);
-    assert!(!gateway.live.read().groups["g"].queue.look().waited_for);
+    assert_eq!(gateway.live.read().groups["g"].queue.waiting(), 0);
 }
 
 /// The promise of the whole thing: under strict limits that the gateway knows, no provider ever says 429.

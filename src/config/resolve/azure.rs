@@ -93,7 +93,7 @@ pub(super) fn endpoint(
 }
 
 fn has_key_in_headers(params: &LitellmParams<'_, '_>) -> bool {
-    ["api-key", "authorization"].iter().any(|name| params.headers.contains_key(*name))
+    ["api-key", "x-api-key", "authorization"].iter().any(|name| params.headers.contains_key(*name))
 }
 
 /// Authorises by a token of Azure's directory or as an application of it, where the entry says so, or the variables do and there is no key.

@@ -230,7 +230,7 @@ fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices>
         None => steps(&own.above, base),
     };
     let of_batches = public.and_then(|public| public.batch);
-    let batch = if own.batch.is_nothing() {
+    let batch = if own.batch.is_nothing() && own.batch_above.is_empty() {
         of_batches
     } else {
         // A cached price of other requests says nothing of a batch's.

@@ -1,6 +1,7 @@
 //! A client whose id and secret a provider exchanges for tokens (OAuth's client credentials): the entry's; or the variables', where it
 //! has no key of its own.
 
+use http::header::AUTHORIZATION;
 use secrecy::SecretString;
 
 use crate::catalog::{OauthClient, Origin};
@@ -24,7 +25,7 @@ pub(super) fn find(params: &LitellmParams<'_, '_>, row: &Provider, origin: &Orig
         return Err(());
     }
     let named = app.client.is_some() || app.secret.is_some();
-    if !named && places.has("api_key") {
+    if !named && (places.has("api_key") || params.headers.contains_key(AUTHORIZATION)) {
         return Ok(None);
     }
     let id = app.client.clone().or_else(|| places.reader.variable(id_env));

@@ -42,7 +42,7 @@ pub enum Compiler {
 }
 
 impl Compiler {
-    /// Compiles, for at most `limit` of CPU time and [`BY_THE_CLOCK`] times as long. Blocks the calling thread.
+    /// Compiles, for at most `limit` of a child's CPU time, and [`BY_THE_CLOCK`] times as long. Blocks the calling thread.
     pub(in crate::policy) fn compile(
         &self,
         engine: &wasmtime::Engine,

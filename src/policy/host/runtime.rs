@@ -227,7 +227,6 @@ impl<C: Contract> PolicyRuntime<C> {
         now: Moment,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        let on_trial = self.stats.quarantined();
         if !self.stats.admits(now) {
             return Err(PolicyFault::Quarantined);
         }
@@ -246,11 +245,7 @@ impl<C: Contract> PolicyRuntime<C> {
         if self.recorder.wants_checkpoint() {
             self.checkpoint(&mut kept, now);
         }
-        let answer = self.with_instance(&mut kept, |instance| self.within_budget(instance, call));
-        if on_trial && answer.is_ok() {
-            self.went_well();
-        }
-        answer
+        self.with_instance(&mut kept, |instance| self.within_budget(instance, call))
     }
 
     /// Calls an instance within the budget of a call.

@@ -116,11 +116,15 @@ impl ProviderFormat for ComponentFormat {
         let mut lent = self.lend(FaultKind::Misconfigured)?;
         let answer = lent.call(self.call.now(), |instance, budget| instance.encode(budget, &body, about));
         let answer = answer.map_err(|fault| self.failed(FaultKind::Misconfigured, &fault))?;
+        let mut encoded = match answer {
+            Ok(answer) => self.checked(answer)?,
+            Err(fault) => {
+                lent.give_back();
+                self.policy.refused();
+                return Err(told(FaultKind::Rejected, fault));
+            }
+        };
         lent.give_back();
-        let mut encoded = self.checked(answer.map_err(|fault| {
-            self.policy.refused();
-            told(FaultKind::Rejected, fault)
-        })?)?;
         encoded.dropped.extend(dropped);
         encoded.lost = lost;
         Ok(encoded)

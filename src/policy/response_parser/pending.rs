@@ -31,6 +31,11 @@ impl Pending {
         }
     }
 
+    /// Whether all was answered.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of it; nothing is pending any more.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Delta> + use<> {
         std::mem::take(&mut self.0).into_iter()

@@ -57,6 +57,8 @@ struct Alternative {
     /// `None` before that, and once it is complete.
     parser: Option<ResourceAny>,
     pending: Pending,
+    /// Whether anything was answered otherwise than it came.
+    altered: bool,
     /// The tool calls the client knows of.
     calls: Vec<u32>,
     /// Those the provider spoke of, in whatever order it does.
@@ -129,6 +131,14 @@ impl ReplyParser {
             out.push(chunk);
             return Ok(());
         }
+        // They spell out what the provider said: with words that were altered or are held back they would tell what the parser does not.
+        if matches!(chunk.delta, Delta::Logprobs(_)) {
+            let known = self.alternatives.iter().find(|one| one.choice == chunk.choice);
+            if known.is_none_or(|one| !one.altered && one.pending.is_empty()) {
+                out.push(chunk);
+            }
+            return Ok(());
+        }
         let answer = self.push(now, chunk.choice, &chunk.delta);
         out.append(&mut self.released);
         let Some(deltas) = answer else {
@@ -166,7 +176,9 @@ impl ReplyParser {
         let parser = self.parser(now, choice)?;
         let answer = self.call(now, |instance, budget| instance.push(budget.over(told), parser, delta))?;
         self.accept(choice, &answer)?;
-        self.alternative(choice).pending.answered(delta, &answer);
+        let alternative = self.alternative(choice);
+        alternative.altered |= !matches!(&answer[..], [same] if same == delta) && !answer.is_empty();
+        alternative.pending.answered(delta, &answer);
         Some(answer)
     }
 

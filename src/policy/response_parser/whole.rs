@@ -20,7 +20,13 @@ impl ReplyParser {
             for delta in self.finish(now, choice.index, &reason)? {
                 parts.add(delta);
             }
-            read.push(Choice { parts: parts.into_parts(), ..choice.clone() });
+            let mut answered = Choice { parts: parts.into_parts(), ..choice.clone() };
+            // They spell out what the provider said.
+            if answered.parts != choice.parts {
+                answered.logprobs.clear();
+                answered.rest.retain(|name, _| !name.to_ascii_lowercase().contains("logprobs"));
+            }
+            read.push(answered);
         }
         let whole = self.is_reading();
         self.end(now, &mut Vec::new())?;

@@ -228,3 +228,31 @@ fn one_whose_instances_take_long_to_make_is_slow() {
     }
     assert!(parser.is_slow());
 }
+
+/// Log probabilities spell out what the provider said: they pass beside words that pass, and no longer once other words stand for them.
+#[test]
+fn altered_words_are_not_told_by_their_log_probabilities() {
+    let scored = |token: &str| {
+        let chosen = crate::chat::ScoredToken { text: token.to_owned(), logprob: -0.5 };
+        crate::chat::TokenLogprob { chosen, likeliest: Vec::new() }
+    };
+    let beside = |token: &str| Chunk { choice: 0, delta: Delta::Logprobs(vec![scored(token)]), rest: Rest::new() };
+    let parser = parser_of(&PARSER, "amplify");
+    let said =
+        [text(0, "one "), beside("one "), text(0, "666 "), beside("666 "), text(0, "two"), beside("two"), finish(0)];
+    let (chunks, end) = stream(&parser, &said);
+    assert_eq!(end, Ok(()));
+    let told: Vec<&Chunk> = chunks.iter().filter(|chunk| matches!(chunk.delta, Delta::Logprobs(_))).collect();
+    assert_eq!(told, [&beside("one ")]);
+    for (word, left) in [("one", 1), ("666", 0)] {
+        let parts = vec![Part::from(PartKind::Text(word.to_owned()))];
+        let rest = Rest::from_iter([("logprobs".to_owned(), serde_json::json!({"content": []}))]);
+        let logprobs = vec![scored(word)];
+        let finish = Some(FinishReason::Stop);
+        let choice = Alternative { index: 0, parts, finish, rest, message_rest: Rest::new(), logprobs };
+        let (id, model, dialect) = ("r".to_owned(), "m".to_owned(), Dialect::named("test"));
+        let reply = Reply { id, model, created: None, choices: vec![choice], usage: None, dialect, rest: Rest::new() };
+        let read = ReplyParser::begin(&parser, ReplyInfo::default()).read_whole(now(), &reply).unwrap().unwrap();
+        assert_eq!((read[0].logprobs.len(), read[0].rest.len()), (left, left), "{word}");
+    }
+}

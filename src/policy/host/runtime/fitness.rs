@@ -38,7 +38,7 @@ impl<C: Contract> PolicyRuntime<C> {
     }
 
     /// A use that began under quarantine has ended well: the quarantine is over.
-    pub(in crate::policy::host) fn went_well(&self) {
+    pub(in crate::policy) fn went_well(&self) {
         if self.stats.went_well() {
             let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
             tracing::info!(group, %policy, "answers again: its quarantine is over");
