@@ -55,8 +55,8 @@ async fn attempts(
     loop {
         if let Some(last) = &tries.last {
             // Of what was refused before it was sent nothing was tried yet.
-            let tried = last.kind != FaultKind::Rejected || last.was_sent();
-            if tried && guard.is_spent(context.snapshot) || !tries.again(context, guard.seed, elsewhere).await {
+            let asked = last.kind != FaultKind::Rejected || last.was_sent();
+            if asked && guard.is_spent(context.snapshot) || !tries.again(context, guard.seed, elsewhere).await {
                 break;
             }
         }
