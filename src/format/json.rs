@@ -39,6 +39,14 @@ impl Json<'_> {
         }
     }
 
+    /// The items of the member `name`; none where it is no list.
+    pub(super) fn items(&self, name: &str) -> &[Self] {
+        match self.get(name) {
+            Some(Self::Array(items)) => items,
+            _ => &[],
+        }
+    }
+
     /// The member `inner` of the member `outer`.
     pub(super) fn within(&self, outer: &str, inner: &str) -> Option<&Self> {
         self.get(outer)?.get(inner)

@@ -52,10 +52,7 @@ fn details(value: &Json<'_>) -> AttemptFault {
 
 /// The entries of `details`.
 fn entries<'a, 'b>(value: &'a Json<'b>) -> &'a [Json<'b>] {
-    match error(value).get("details") {
-        Some(Json::Array(items)) => items,
-        _ => &[],
-    }
+    error(value).items("details")
 }
 
 /// `RetryInfo.retryDelay`: seconds with an `s` behind them, fractions allowed.

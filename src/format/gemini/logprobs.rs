@@ -12,21 +12,14 @@ pub(super) const AVERAGE: &str = "avgLogprobs";
 
 /// Reads them; what is none is passed over, since the field goes to clients of this dialect as it came.
 pub(super) fn read(value: &Json<'_>) -> Vec<TokenLogprob> {
-    let steps = list(value, "topCandidates");
-    let chosen = list(value, "chosenCandidates").iter().enumerate();
+    let steps = value.items("topCandidates");
+    let chosen = value.items("chosenCandidates").iter().enumerate();
     chosen
         .filter_map(|(place, chosen)| {
-            let likeliest = steps.get(place).map_or(&[][..], |step| list(step, "candidates"));
+            let likeliest = steps.get(place).map_or(&[][..], |step| step.items("candidates"));
             Some(TokenLogprob { chosen: scored(chosen)?, likeliest: likeliest.iter().filter_map(scored).collect() })
         })
         .collect()
-}
-
-fn list<'j, 'b>(value: &'j Json<'b>, name: &str) -> &'j [Json<'b>] {
-    match value.get(name) {
-        Some(Json::Array(items)) => items,
-        _ => &[],
-    }
 }
 
 /// A number that is 0, which is a certain token, is left out by servers that leave out what is usual.

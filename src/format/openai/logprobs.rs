@@ -11,20 +11,13 @@ pub(super) const FIELD: &str = "logprobs";
 
 /// Reads them; what is none is passed over, since the field goes to clients of this dialect as it came.
 pub(super) fn read(value: &Json<'_>) -> Vec<TokenLogprob> {
-    let tokens = ["content", "refusal"].into_iter().flat_map(|name| list(value, name));
+    let tokens = ["content", "refusal"].into_iter().flat_map(|name| value.items(name));
     tokens
         .filter_map(|token| {
-            let likeliest = list(token, "top_logprobs").iter().filter_map(scored).collect();
+            let likeliest = token.items("top_logprobs").iter().filter_map(scored).collect();
             Some(TokenLogprob { chosen: scored(token)?, likeliest })
         })
         .collect()
-}
-
-fn list<'j, 'b>(value: &'j Json<'b>, name: &str) -> &'j [Json<'b>] {
-    match value.get(name) {
-        Some(Json::Array(items)) => items,
-        _ => &[],
-    }
 }
 
 fn scored(token: &Json<'_>) -> Option<ScoredToken> {
