@@ -122,7 +122,7 @@ impl HttpUpstream {
 
     async fn call(&self, call: UpstreamRequest) -> Result<UpstreamResponse, AttemptFault> {
         let UpstreamRequest { url, headers, body, timeouts, sent } = call;
-        let url = origin_checked(&url)?;
+        let url = origin_checked(url)?;
         let thread = std::thread::current().id();
         let key = ClientKey { encrypted: url.scheme_str() == Some("https"), connect: timeouts.connect, thread };
         let client = self.client(key).map_err(|cause| {
@@ -158,12 +158,12 @@ impl Upstream for HttpUpstream {
 }
 
 /// The address of a call, with a scheme and a host.
-fn origin_checked(url: &str) -> Result<Uri, AttemptFault> {
+fn origin_checked(url: String) -> Result<Uri, AttemptFault> {
     let wrong = |cause: &str| {
         let message = format!("the deployment's `api_base` is not a URL: {cause}");
         AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
     };
-    let url: Uri = url.parse().map_err(|cause: http::uri::InvalidUri| wrong(&cause.to_string()))?;
+    let url = Uri::try_from(url).map_err(|cause| wrong(&cause.to_string()))?;
     if url.scheme().is_none() || url.host().is_none() {
         return Err(wrong("it has no scheme or no host"));
     }

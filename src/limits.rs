@@ -346,11 +346,7 @@ impl Limits {
     /// With no candidate at all the answer is `Until(None)`. A moment in `Until` is exact as long as nothing but time
     /// changes: ask again after every [`Limits::response_head`], [`Limits::settle`] and [`Limits::refund`].
     pub fn reserve(&self, now: Moment, request: &ReserveRequest<'_>) -> Decision {
-        let mut state = self.lock();
-        if request.certainty == Certainty::UpperBound && !state.at_most_half(now, request) {
-            return Decision::CountFirst;
-        }
-        state.reserve(now, request)
+        self.lock().reserve(now, request)
     }
 
     /// Its last byte was sent, and the provider must have read it `by` then: from there one window runs. Of a request that is sent

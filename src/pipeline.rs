@@ -52,7 +52,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budgets::{Budgets, Reached};
 use crate::chat::ChatRequest;
-use crate::clock::Clock;
+use crate::clock::{Clock, by};
 use crate::decisions::Decisions;
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind, Tried};
 use crate::format::{ClientApi, ClientRequest};
@@ -318,12 +318,12 @@ impl Gateway {
         let deadline = guard.record.arrived + snapshot.settings.server.request_timeout;
         let read = {
             let read = pin!(self.read(&mut guard, &snapshot, request, deadline));
-            tokio::time::timeout_at(self.clock.instant(deadline), read).await
+            by(self.clock.instant(deadline), read).await
         };
         let (arrival, request) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(refusal)) => return Err(guard.refuse(refusal)),
-            Err(_elapsed) => return Err(out_of_time(guard)),
+            Some(Ok(read)) => read,
+            Some(Err(refusal)) => return Err(guard.refuse(refusal)),
+            None => return Err(out_of_time(guard)),
         };
         let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
         let late = quiet.map(|quiet| (quiet, guard.api().stream(&request), guard.id()));

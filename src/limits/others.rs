@@ -236,6 +236,6 @@ impl Limits {
     /// Whether every token limit would stay at or below half, as far as it is known here.
     #[must_use]
     pub fn at_most_half(&self, now: Moment, request: &ReserveRequest<'_>) -> bool {
-        self.lock().at_most_half(now, request)
+        self.lock().at_most_half(now, request, request.candidates.len())
     }
 }

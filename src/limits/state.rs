@@ -8,7 +8,7 @@ use super::meter::{Counted, Meter};
 use super::reservations::{Entries, Reservations};
 use super::scope_usage::ScopeUsage;
 use super::window::Window;
-use super::{Decision, Excess, LimitSpec, Reservation, ReservationId, ReserveRequest, Scope, ScopeId, Wait};
+use super::{Certainty, Decision, Excess, LimitSpec, Reservation, ReservationId, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 
 #[derive(Debug, Default)]
@@ -99,8 +99,8 @@ impl State {
         self.scope(id).is_none_or(|usage| usage.fits(now, amount))
     }
 
-    /// Whether every token limit would stay at or below half, in the shared scopes and at every candidate.
-    pub(super) fn at_most_half(&mut self, now: Moment, request: &ReserveRequest<'_>) -> bool {
+    /// Whether every token limit would stay at or below half, in the shared scopes and at the first so many candidates.
+    pub(super) fn at_most_half(&mut self, now: Moment, request: &ReserveRequest<'_>, candidates: usize) -> bool {
         let mut fits =
             |id: ScopeId, amount: &Amount| self.scope(id).is_none_or(|usage| usage.at_most_half(now, amount));
         let shared_amount = Amount::from(request.shared_demand);
@@ -110,6 +110,7 @@ impl State {
             && request
                 .candidates
                 .iter()
+                .take(candidates)
                 .enumerate()
                 .all(|(at, (id, demand))| asked(at) || fits(*id, &Amount::from(*demand)))
     }
@@ -120,6 +121,11 @@ impl State {
         let mut granted = None;
         if shared.iter().all(|id| self.fits(now, *id, &shared_amount)) {
             granted = candidates.iter().position(|(id, demand)| self.fits(now, *id, &Amount::from(*demand)));
+        }
+        // Those after the one that grants decide nothing.
+        let asked = granted.map_or(candidates.len(), |index| index + 1);
+        if request.certainty == Certainty::UpperBound && !self.at_most_half(now, request, asked) {
+            return Decision::CountFirst;
         }
         match granted {
             Some(index) => self.hold(request, index),

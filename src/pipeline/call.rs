@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, FinishReason, Reply, Vectors};
+use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
 use crate::limits::{Dimension, LimitSpec, WindowModel};
@@ -357,7 +358,7 @@ struct Within {
 
 impl Within {
     async fn run<T>(self, work: impl Future<Output = Result<T, AttemptFault>>) -> Result<T, AttemptFault> {
-        tokio::time::timeout_at(self.deadline, work).await.unwrap_or_else(|_elapsed| {
+        by(self.deadline, work).await.unwrap_or_else(|| {
             let message = format!("the provider's reply was not there after {} s", self.limit.as_secs_f64());
             Err(AttemptFault::new(FaultKind::TimedOut, message))
         })

@@ -65,7 +65,9 @@ pub(super) fn encoded(
                 if let Some(name) = format::lost(asked, &encoded).find(|name| !may_lose(name)) {
                     return Err(cannot_take(name, &encoded));
                 }
-                encoded.dropped.splice(0..0, left);
+                if !left.is_empty() {
+                    encoded.dropped.splice(0..0, left);
+                }
                 encoded.dropped.extend_from_slice(&request.untold);
                 return Ok(encoded);
             }

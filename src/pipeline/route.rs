@@ -13,7 +13,7 @@ use crate::catalog::WhenNone;
 use crate::chat::{ImageSource, OutputFormat, PartKind};
 use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
-use crate::limits::{Demand, Dimension, Reading, Wait};
+use crate::limits::{Demand, Dimension, Reading, Used, Wait};
 use crate::moment::Moment;
 use crate::policy::{Choice, LogLine, PolicyFault, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
@@ -334,10 +334,21 @@ fn signals(context: &RequestContext<'_>, wanted: &[Signal], now: Moment, estimat
             demand: estimate.demand(deployment),
         })
         .collect();
+    let reads_usage = wanted.iter().any(|signal| {
+        use Signal::{RequestsFree, RequestsUsed, TokensFree, TokensUsed};
+        matches!(signal, TokensUsed | RequestsUsed | TokensFree | RequestsFree)
+    });
+    let mut cells = vec![f32::NAN; wanted.len() * rows.len()];
     context.gateway.limits.local().read(now, |limits| {
-        let cells = wanted.iter().flat_map(|signal| rows.iter().map(move |row| (signal, row)));
-        cells.map(|(signal, row)| value(limits, now, *signal, row)).collect()
-    })
+        for (at, row) in rows.iter().enumerate() {
+            // Once for all columns that are of it.
+            let used = if reads_usage { limits.used(row.deployment.scope) } else { Used::default() };
+            for (signal, cell) in wanted.iter().zip(cells.iter_mut().skip(at).step_by(rows.len())) {
+                *cell = value(limits, &used, now, *signal, row);
+            }
+        }
+    });
+    cells
 }
 
 /// What is known of one deployment at the moment of a decision.
@@ -361,7 +372,7 @@ fn traits(context: &RequestContext<'_>) -> Traits {
 }
 
 /// One signal of one deployment, as `signal.rs` defines it.
-fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -> f32 {
+fn value(limits: &mut Reading<'_>, used: &Used, now: Moment, signal: Signal, row: &Row<'_>) -> f32 {
     let Row { deployment, health, demand, eligible } = row;
     let free = |amount: Option<u64>| amount.map_or(f32::INFINITY, small);
     match signal {
@@ -371,10 +382,10 @@ fn value(limits: &mut Reading<'_>, now: Moment, signal: Signal, row: &Row<'_>) -
             let cost = prices.of(demand.input_tokens, demand.output_tokens);
             small(cost.0) / 1e9
         }),
-        Signal::TokensUsed => small(limits.used(deployment.scope)[Dimension::Tokens]),
-        Signal::RequestsUsed => small(limits.used(deployment.scope)[Dimension::Requests]),
-        Signal::TokensFree => free(limits.used(deployment.scope).tightest_tokens()),
-        Signal::RequestsFree => free(limits.used(deployment.scope).free[Dimension::Requests]),
+        Signal::TokensUsed => small(used[Dimension::Tokens]),
+        Signal::RequestsUsed => small(used[Dimension::Requests]),
+        Signal::TokensFree => free(used.tightest_tokens()),
+        Signal::RequestsFree => free(used.free[Dimension::Requests]),
         Signal::InFlight
         | Signal::LatencyMs
         | Signal::LatencyPerTokenMs

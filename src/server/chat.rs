@@ -15,8 +15,10 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body_util::BodyExt;
 
+use crate::clock::by;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::{ClientApi, ClientRequest};
+use crate::moment::Moment;
 use crate::pipeline::{Pieces, ReplyMeta, RequestGuard, Served};
 
 use super::coding::Coding;
@@ -56,7 +58,7 @@ async fn serve<B: RequestBody>(app: &Arc<App>, mut guard: Box<RequestGuard>, req
     });
     let read = match known {
         Ok((caller, codings)) => {
-            let body = read(app, &head.headers, &codings, &mut body, &mut guard).await;
+            let body = read(app, &head.headers, &codings, &mut body, &mut guard, now).await;
             body.and_then(|body| {
                 let most = guard.snapshot().settings.server.stored_responses;
                 let begun = stored::begin(app, api, &caller.key, &id, &body, most)?;
@@ -146,6 +148,7 @@ async fn read<B: RequestBody>(
     codings: &[Coding],
     body: &mut B,
     guard: &mut RequestGuard,
+    now: Moment,
 ) -> Result<Bytes, Refusal> {
     let limit = guard.snapshot().settings.server.max_request_bytes;
     let too_large = move || {
@@ -175,7 +178,8 @@ async fn read<B: RequestBody>(
         }
         Ok(pieces.whole())
     };
-    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, read).await else {
+    let until = app.gateway.clock.instant(now + BODY_TIMEOUT);
+    let Some(read) = by(until, read).await else {
         let message = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
         return Err(Refusal::new(RefusalKind::SlowRequest, message));
     };

@@ -49,12 +49,25 @@ const ROOM: usize = 320;
 
 /// What every reply has, in this order, with nothing yet for values. Copied as a whole: to put a name into a map costs several times
 /// what its place in a copy does.
-static ALWAYS: LazyLock<HeaderMap> = LazyLock::new(|| {
+static ALWAYS: LazyLock<HeaderMap> = LazyLock::new(|| named([]));
+
+/// The same with the limits of requests and tokens, where a deployment has both.
+static WITH_LIMITS: LazyLock<HeaderMap> = LazyLock::new(|| named(OF_REQUESTS.into_iter().chain(OF_TOKENS)));
+
+fn named(more: impl IntoIterator<Item = HeaderName>) -> HeaderMap {
     let names = [POLICY, DEPLOYMENT, MODEL_ID, MODEL_GROUP, ATTEMPTS, WAITED, DURATION, OVERHEAD, RETRIES, FALLBACKS];
     let mut headers = HeaderMap::with_capacity(MOST);
-    headers.extend(names.into_iter().map(|name| (name, HeaderValue::from_static(""))));
+    headers.extend(names.into_iter().chain(more).map(|name| (name, HeaderValue::from_static(""))));
     headers
-});
+}
+
+/// Small numbers as they are written.
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+/// In 64 bits: dividing 128 takes longer than writing the digits.
+fn whole_millis(length: Duration) -> u64 {
+    length.as_secs().saturating_mul(1000).saturating_add(length.subsec_millis().into())
+}
 
 /// Values of headers to come, written into one piece of memory: a reply has a score of them.
 struct Values {
@@ -67,16 +80,19 @@ impl Values {
         self.end()
     }
 
-    fn number(&mut self, value: impl itoa::Integer) -> Option<HeaderValue> {
+    fn number(&mut self, value: u64) -> Option<HeaderValue> {
+        // Retries, fallbacks and attempts are mostly such, and what is static is neither written nor counted.
+        if let Some(digit) = usize::try_from(value).ok().and_then(|value| DIGITS.get(value)) {
+            return Some(HeaderValue::from_static(digit));
+        }
         self.digits(value);
         self.end()
     }
 
     /// Milliseconds to the thousandth.
     fn millis(&mut self, length: Duration) -> Option<HeaderValue> {
-        let micros = length.as_micros();
-        self.digits(micros / 1000);
-        self.fraction((micros % 1000) as u64, 3);
+        self.digits(whole_millis(length));
+        self.fraction((length.subsec_micros() % 1000).into(), 3);
         self.end()
     }
 
@@ -117,6 +133,13 @@ impl Values {
         self.end()
     }
 
+    /// The limit, what is left, and when all of it is there again.
+    fn limit(&mut self, told: &LimitLeft) -> [Option<HeaderValue>; 3] {
+        // Most windows are a minute.
+        let minute = (told.reset == Duration::from_mins(1)).then(|| HeaderValue::from_static("1m0s"));
+        [self.number(told.limit), self.number(told.left), minute.or_else(|| self.spelled(told.reset))]
+    }
+
     fn digits(&mut self, value: impl itoa::Integer) {
         self.room.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
@@ -145,7 +168,8 @@ impl Values {
 
 /// The headers of a reply: these, and room for those of its body.
 pub(super) fn of(meta: &ReplyMeta) -> HeaderMap {
-    let mut headers = ALWAYS.clone();
+    let both = matches!(&meta.limits[..], [one, other] if one.what == "requests" && other.what == "tokens");
+    let mut headers = if both { WITH_LIMITS.clone() } else { ALWAYS.clone() };
     let mut values = Values { room: BytesMut::with_capacity(ROOM) };
     let deployment = values.text(meta.deployment.as_str());
     let always = [
@@ -153,16 +177,17 @@ pub(super) fn of(meta: &ReplyMeta) -> HeaderMap {
         deployment.clone(),
         deployment,
         values.text(meta.group.as_str()),
-        values.number(meta.attempts),
-        values.number(meta.waited.as_millis()),
+        values.number(meta.attempts as u64),
+        values.number(whole_millis(meta.waited)),
         values.millis(meta.took),
         values.millis(meta.overhead),
-        values.number(meta.tried.retries),
-        values.number(meta.tried.fallbacks),
+        values.number(meta.tried.retries.into()),
+        values.number(meta.tried.fallbacks.into()),
     ];
-    debug_assert_eq!(always.len(), headers.len());
+    let limits = meta.limits.iter().filter(|_| both).flat_map(|told| values.limit(told));
+    let told = always.into_iter().chain(limits);
     let mut unsaid = Vec::new();
-    for ((name, place), value) in headers.iter_mut().zip(always) {
+    for ((name, place), value) in headers.iter_mut().zip(told) {
         match value {
             Some(value) => *place = value,
             None => unsaid.push(name.clone()),
@@ -182,11 +207,9 @@ pub(super) fn of(meta: &ReplyMeta) -> HeaderMap {
     if let Some(dropped) = meta.dropped_told() {
         tell(DROPPED, values.text(&dropped));
     }
-    for LimitLeft { what, limit, left, reset } in &meta.limits {
-        let [all, rest, again] = if *what == "requests" { OF_REQUESTS } else { OF_TOKENS };
-        tell(all, values.number(*limit));
-        tell(rest, values.number(*left));
-        tell(again, values.spelled(*reset));
+    for told in meta.limits.iter().filter(|_| !both) {
+        let names = if told.what == "requests" { OF_REQUESTS } else { OF_TOKENS };
+        names.into_iter().zip(values.limit(told)).for_each(|(name, value)| tell(name, value));
     }
     if let Some(cost) = meta.cost {
         let cost = values.dollars(cost);
@@ -266,7 +289,7 @@ mod tests {
     #[test]
     fn one_value_ends_where_the_next_begins() {
         let mut values = Values { room: BytesMut::with_capacity(ROOM) };
-        let (zeros, next) = (values.number(100_u32).unwrap(), values.dollars(NanoUsd(500_000_000)).unwrap());
+        let (zeros, next) = (values.number(100).unwrap(), values.dollars(NanoUsd(500_000_000)).unwrap());
         assert_eq!((zeros.to_str().unwrap(), next.to_str().unwrap()), ("100", "0.5"));
         assert_eq!(
             values.text(

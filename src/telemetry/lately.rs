@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::id::{DeploymentId, GroupName};
 use crate::moment::Moment;
-use crate::record::Record;
+use crate::money::NanoUsd;
+use crate::record::{AttemptRecord, Record};
 
 /// Minutes that are remembered, the one under way included.
 pub const MINUTES: usize = 120;
@@ -40,6 +41,15 @@ pub struct Happened {
 }
 
 impl Happened {
+    fn replied(&mut self, attempt: &AttemptRecord) {
+        self.replied += 1;
+        self.ln_latency += (attempt.latency.as_secs_f64() * 1e3).max(1e-3).ln();
+        if let Some(cost) = attempt.cost.map(NanoUsd::as_usd).filter(|cost| *cost > 0.0) {
+            self.priced += 1;
+            self.ln_cost += cost.ln();
+        }
+    }
+
     /// Takes in what happened at another time.
     pub fn add(&mut self, other: &Self) {
         self.chosen += other.chosen;
@@ -76,30 +86,27 @@ impl Lately {
     pub fn ended(&self, record: &Record) {
         let decided = record.policy.as_ref().is_some_and(|policy| policy.contains(DECIDED));
         let (true, Some(first)) = (decided, record.attempts.first()) else { return };
-        let mut kept = self.kept();
         let minute = minute(record.arrived + record.latency);
-        if let Some(sum) = kept.sum(minute, &first.group, &first.deployment) {
+        let replied = |attempt: &&AttemptRecord| attempt.fault.is_none();
+        let mut kept = self.kept();
+        // Mostly one attempt, which is both.
+        kept.sum(minute, &first.group, &first.deployment, |sum| {
             sum.chosen += 1;
-        }
-        for attempt in record.attempts.iter().filter(|attempt| attempt.fault.is_none()) {
-            let Some(sum) = kept.sum(minute, &attempt.group, &attempt.deployment) else { continue };
-            sum.replied += 1;
-            sum.ln_latency += (attempt.latency.as_secs_f64() * 1e3).max(1e-3).ln();
-            if let Some(cost) = attempt.cost.map(crate::money::NanoUsd::as_usd).filter(|cost| *cost > 0.0) {
-                sum.priced += 1;
-                sum.ln_cost += cost.ln();
-            }
+            Some(first).filter(replied).iter().for_each(|first| sum.replied(first));
+        });
+        for attempt in record.attempts.iter().skip(1).filter(replied) {
+            kept.sum(minute, &attempt.group, &attempt.deployment, |sum| sum.replied(attempt));
         }
     }
 
     /// Somebody said what a reply was worth, 0 to 1.
     pub fn worth(&self, now: Moment, group: &GroupName, deployment: &DeploymentId, quality: f32) {
-        if let Some(sum) = self.kept().sum(minute(now), group, deployment) {
+        self.kept().sum(minute(now), group, deployment, |sum| {
             let quality = f64::from(quality);
             sum.judged += 1;
             sum.quality += quality;
             sum.quality_squared += quality * quality;
-        }
+        });
     }
 
     /// What happened in a group, by deployment and minutes ago.
@@ -121,16 +128,26 @@ impl Lately {
 }
 
 impl Kept {
-    /// Where this is summed up; `None` of a minute that is forgotten.
-    fn sum(&mut self, number: u64, group: &GroupName, deployment: &DeploymentId) -> Option<&mut Happened> {
-        let known = |minute: &Minute| minute.get(group).is_some_and(|group| group.contains_key(deployment));
-        if !self.minutes.get(&number).is_some_and(known) {
-            let of_group = self.minutes.entry(number).or_default().entry(group.clone()).or_default();
-            of_group.insert(deployment.clone(), Happened::default());
-            self.sums += 1;
-            self.forget();
+    /// Adds to where this is summed up; to nothing where the minute is forgotten.
+    fn sum(&mut self, number: u64, group: &GroupName, deployment: &DeploymentId, add: impl FnOnce(&mut Happened)) {
+        // Each name is hashed, and found, once.
+        let minute = self.minutes.entry(number).or_default();
+        let Some(of_group) = minute.get_mut(group) else {
+            let mut sum = Happened::default();
+            add(&mut sum);
+            minute.insert(group.clone(), HashMap::from([(deployment.clone(), sum)]));
+            return self.grew();
+        };
+        if let Some(sum) = of_group.get_mut(deployment) {
+            return add(sum);
         }
-        self.minutes.get_mut(&number)?.get_mut(group)?.get_mut(deployment)
+        add(of_group.entry(deployment.clone()).or_default());
+        self.grew();
+    }
+
+    fn grew(&mut self) {
+        self.sums += 1;
+        self.forget();
     }
 
     /// Minutes that are too long ago, and those for which there is no room.

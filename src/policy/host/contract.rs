@@ -94,6 +94,12 @@ pub trait Contract: Sized + Send + Sync + 'static {
     /// How its instances live.
     fn lifetime(needs: &Self::Needs) -> InstanceLifetime;
 
+    /// Whether one that says this is told anything: what learns nothing has no use for it.
+    #[must_use]
+    fn hears(_needs: &Self::Needs) -> bool {
+        true
+    }
+
     /// Whether an event is one that a policy with this setup may be told.
     #[must_use]
     fn concerns(_event: &Self::Event, _setup: &Self::Setup) -> bool {

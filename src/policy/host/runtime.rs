@@ -300,6 +300,9 @@ impl<C: Contract> PolicyRuntime<C> {
         if let Some(replay) = &mut learning.replay {
             replay.push(event.clone());
         }
+        if !C::hears(&self.needs) {
+            return;
+        }
         if self.stats.quarantined() {
             return;
         }

@@ -112,6 +112,11 @@ impl Contract for Routing {
         if needs.pure { InstanceLifetime::SeveralKept(most_instances()) } else { InstanceLifetime::OneKept }
     }
 
+    /// A pure one is not: its answers depend on what it is asked alone, and a call for each reply is as dear as the decision.
+    fn hears(needs: &Needs) -> bool {
+        !needs.pure
+    }
+
     fn concerns(event: &Outcome, setup: &Setup) -> bool {
         (event.deployment as usize) < setup.deployments.len()
     }
