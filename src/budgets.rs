@@ -9,20 +9,24 @@
 
 mod hold;
 mod period;
+mod reading;
 mod shared;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::id::RequestId;
 use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
 pub use hold::{Hold, Short};
 pub use period::Period;
+pub use reading::SpendReader;
 pub use shared::{BudgetPart, Changed};
 
 use hold::Ids;
@@ -111,6 +115,10 @@ struct Budget {
     read: bool,
     /// What arrived from then on is counted here, and is not read.
     known: Moment,
+    /// What arrived before and has ended here since, until that is read.
+    ended: Vec<RequestId>,
+    /// Which one it was of all that were ever added.
+    number: u64,
     spent: NanoUsd,
     held: NanoUsd,
     /// What of `spent` is this process's, and was when others were last heard.
@@ -141,12 +149,10 @@ struct State {
     free: Vec<u32>,
     /// How often somebody was told to wait for what others hold.
     turned_away: u64,
+    /// How often a budget came to be where none was.
+    added: u64,
     others: Others,
 }
-
-/// Tells what a scope has spent since a moment and before another, out of what is kept for good; `None` where that cannot be told
-/// now.
-pub type SpendReader = Box<dyn Fn(&Scope, [Moment; 2]) -> Option<NanoUsd> + Send + Sync>;
 
 /// Every budget, and what is spent of it.
 #[derive(Default)]
@@ -154,6 +160,8 @@ pub struct Budgets {
     state: Mutex<State>,
     reader: OnceLock<SpendReader>,
     changed: OnceLock<Changed>,
+    /// As the state has it, for those that only compare.
+    added: AtomicU64,
 }
 
 impl fmt::Debug for Budgets {
@@ -163,52 +171,18 @@ impl fmt::Debug for Budgets {
 }
 
 impl Budgets {
-    /// From here on what was spent before is read; that of the budgets there are already is read now. Blocks.
-    pub fn read_from(&self, reader: SpendReader) {
-        if self.reader.set(reader).is_err() {
-            return;
-        }
-        self.read_again();
-    }
-
-    /// Reads what could not be read before. Tells whether it all could. Blocks.
-    pub fn read_again(&self) -> bool {
-        let all: Vec<BudgetId> = self.lock().ids.values().flatten().copied().collect();
-        for id in all {
-            self.read(id);
-        }
-        self.lock().budgets.iter().all(|(_, budget)| budget.as_ref().is_none_or(|budget| budget.read))
-    }
-
     /// The budgets of a scope are these from now on. One that it had already, for the same length of time, goes on with what is
     /// spent; of others it is read. One for another length of time takes the place of one that is no more: what calls under way hold
     /// of that is held of it, and what they come to counts in it. Those without a successor are forgotten. Blocks, unless there are none.
     pub fn set(&self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
-        let ids = self.lock().set(now, scope, specs);
+        let mut state = self.lock();
+        let ids = state.set(now, scope, specs);
+        self.added.store(state.added, Ordering::Release);
+        drop(state);
         for id in &ids {
             self.read(*id);
         }
         ids
-    }
-
-    /// What was spent before this budget was known. A second call changes nothing.
-    fn read(&self, id: BudgetId) {
-        let Some(reader) = self.reader.get() else { return };
-        let state = self.lock();
-        let unread = state.get(id).filter(|budget| !budget.read);
-        let wanted = unread.map(|budget| (budget.scope.clone(), budget.since, budget.known));
-        let Some((scope, since, known)) = wanted else { return };
-        drop(state);
-        let Some(spent) = reader(&scope, [since, known]) else { return };
-        if let Some(budget) = self.lock().get_mut(id)
-            // Else it has begun anew meanwhile, which makes it another.
-            && (budget.since, budget.known) == (since, known)
-            && !std::mem::replace(&mut budget.read, true)
-        {
-            budget.spent += spent;
-            // What was told before a restart is not told again.
-            (budget.told, budget.told_soft) = (budget.mark(), budget.is_soft());
-        }
     }
 
     /// Holds so much in all of these budgets, or in none.
@@ -217,7 +191,7 @@ impl Budgets {
     /// The first that has no room; one that waiting does not help before one that it may.
     pub fn hold(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Result<Hold, Short> {
         if budgets.is_empty() {
-            return Ok(Hold { budgets: Ids::of(&[]), amount });
+            return Ok(Hold { budgets: Ids::of(&[]), amount, request: None });
         }
         let mut state = self.lock();
         if let Some(short) = state.short(now, budgets, amount) {
@@ -230,7 +204,7 @@ impl Budgets {
         }
         drop(state);
         self.tell();
-        Ok(Hold { budgets: Ids::of(budgets), amount })
+        Ok(Hold { budgets: Ids::of(budgets), amount, request: None })
     }
 
     /// Holds so much in the place of less, in all of its budgets or in none.
@@ -275,10 +249,7 @@ impl Budgets {
             let Some(budget) = state.get_mut(*id) else { continue };
             budget.turn(now);
             budget.held = NanoUsd(budget.held.0.saturating_sub(hold.amount.0));
-            if arrived >= budget.since {
-                budget.spent += cost;
-                budget.own += cost;
-            }
+            budget.spend(arrived, hold.request, cost);
             budget.reach(&mut reached);
         }
         drop(state);
@@ -363,6 +334,8 @@ impl State {
     }
 
     fn add(&mut self, budget: Budget) -> BudgetId {
+        self.added += 1;
+        let budget = Budget { number: self.added, ..budget };
         let place = self.free.pop().unwrap_or_else(|| {
             self.budgets.push((0, None));
             u32::try_from(self.budgets.len() - 1).unwrap_or(u32::MAX)
@@ -408,6 +381,8 @@ impl Budget {
             spec,
             read: false,
             known: now,
+            ended: Vec::new(),
+            number: 0,
             spent,
             held: none,
             own: none,
@@ -431,7 +406,7 @@ impl Budget {
             if since != self.since || spent > NanoUsd::default() {
                 (self.since, self.spent, self.resets) = (since, spent, resets);
                 self.begin();
-                (self.read, self.known) = (false, now);
+                (self.read, self.known, self.ended) = (false, now, Vec::new());
             }
         }
         self.spec = spec.clone();
@@ -442,8 +417,8 @@ impl Budget {
 
     /// Another period: nothing is left of the one before but what calls under way hold.
     fn succeed(&mut self, spec: &BudgetSpec, now: Moment) {
-        let held = self.held;
-        *self = Self { held, ..Self::new(self.scope.clone(), spec.clone(), now) };
+        let (held, number) = (self.held, self.number);
+        *self = Self { held, number, ..Self::new(self.scope.clone(), spec.clone(), now) };
     }
 
     /// A period that is over is forgotten.
@@ -452,7 +427,7 @@ impl Budget {
             (self.since, self.spent, self.resets) = self.spec.span(now);
             self.begin();
             // Nothing of it was spent before.
-            (self.told, self.told_soft, self.read) = (None, false, true);
+            (self.told, self.told_soft, self.read, self.ended) = (None, false, true, Vec::new());
         }
     }
 

@@ -5,6 +5,7 @@
 //! A [`RequestGuard`] is made before the first stage and lives to the end of the last: every ending, a client that
 //! leaves included, settles what was reserved and writes exactly one record.
 
+mod added_budgets;
 mod admit;
 mod asked_again;
 mod attempt_guard;
@@ -291,11 +292,13 @@ impl Gateway {
     #[must_use]
     pub fn arrive(self: &Arc<Self>, api: &'static dyn ClientApi) -> Box<RequestGuard> {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
+        // Before the snapshot is read: what is added from here on is looked for when the request ends.
+        let knew = self.budgets.added();
         self.recorder.begun();
         let mut record = Record::new(RequestId::derive(now, seed), now, api.name());
         record.seed = seed;
         record.explanation = self.decisions.explanation();
-        Box::new(RequestGuard::new(Arc::clone(self), self.live.read(), api, record, seed))
+        Box::new(RequestGuard::new(Arc::clone(self), self.live.read(), api, record, (seed, knew)))
     }
 
     /// An id for an answer that is no request's and writes no record.

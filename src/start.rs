@@ -228,8 +228,8 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
 fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock, may_be_away: bool) -> Result<(), Vec<String>> {
     let (spent, budgets) = (Arc::clone(ledger), Arc::downgrade(&shared.budgets));
     let trying = Arc::new(AtomicBool::new(false));
-    shared.budgets.read_from(Box::new(move |scope, span| {
-        let told = spent.spent(scope, span);
+    shared.budgets.read_from(Box::new(move |scope, span, without| {
+        let told = spent.spent(scope, span, without);
         if let Err(why) = &told
             && !trying.swap(true, Ordering::AcqRel)
         {

@@ -181,13 +181,22 @@ impl Ledger {
         &self.keys
     }
 
-    /// What requests that arrived since the one moment and before the other were charged for, as far as they count in a scope and
-    /// are written.
+    /// What requests but these that arrived since the one moment and before the other were charged for, as far as they count in a scope
+    /// and have ended. It blocks: those that ended a moment ago are waited for.
     ///
     /// # Errors
     /// It cannot be read, in words.
-    pub fn spent(&self, scope: &Scope, span: [Moment; 2]) -> Result<NanoUsd, String> {
-        spent::spent(&self.keys, scope, span)
+    pub fn spent(&self, scope: &Scope, span: [Moment; 2], without: &[RequestId]) -> Result<NanoUsd, String> {
+        self.wait_until_written();
+        spent::spent(&self.keys, scope, span, without)
+    }
+
+    /// Waits for what was kept so far. Where it cannot be written now, what is written is all there is.
+    fn wait_until_written(&self) {
+        let (told, written) = sync_channel(1);
+        if self.entries.try_send(writer::Message::Written(told)).is_ok() {
+            let _late = written.recv_timeout(WRITTEN);
+        }
     }
 
     /// The request with this id, where it has ended. It blocks: one that ended a moment ago is waited for.
@@ -198,11 +207,7 @@ impl Ledger {
         if let Some(found) = feedback::replied(&self.keys, id)? {
             return Ok(Some(found));
         }
-        let (told, written) = sync_channel(1);
-        // Where it cannot be written now, what is written is all there is.
-        if self.entries.try_send(writer::Message::Written(told)).is_ok() {
-            let _late = written.recv_timeout(WRITTEN);
-        }
+        self.wait_until_written();
         feedback::replied(&self.keys, id)
     }
 

@@ -1,6 +1,7 @@
 //! What is held of budgets for one call, and what is told where there is no room.
 
 use super::BudgetId;
+use crate::id::RequestId;
 use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
@@ -11,6 +12,8 @@ use crate::money::NanoUsd;
 pub struct Hold {
     pub(super) budgets: Ids,
     pub(super) amount: NanoUsd,
+    /// Which request's it is, as what is kept for good calls it.
+    pub(super) request: Option<RequestId>,
 }
 
 /// Budgets that a request counts in. Most requests have few, which cost no allocation.
@@ -44,6 +47,17 @@ impl Ids {
 }
 
 impl Hold {
+    /// It is this request's.
+    pub fn of(self, request: RequestId) -> Self {
+        Self { request: Some(request), ..self }
+    }
+
+    /// What it is held of.
+    #[must_use]
+    pub fn budgets(&self) -> &[BudgetId] {
+        self.budgets.all()
+    }
+
     /// How much of each.
     #[must_use]
     pub const fn amount(&self) -> NanoUsd {

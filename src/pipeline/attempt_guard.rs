@@ -77,6 +77,11 @@ impl AttemptGuard {
         self.reservation.handle()
     }
 
+    /// What is held for it.
+    pub(super) const fn money(&self) -> &Hold {
+        &self.money
+    }
+
     /// How long after its last byte its provider has surely read it.
     pub(super) fn slack(&self, bytes: usize) -> Duration {
         self.deployment.learned.slack(bytes)

@@ -21,6 +21,7 @@ use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 use crate::upstream::Sent;
 
 use super::Gateway;
+use super::added_budgets;
 use super::asked_again;
 use super::attempt_guard::AttemptGuard;
 use super::background::Followed;
@@ -43,6 +44,9 @@ pub struct RequestGuard {
     used: Demand,
     /// The money held for all of its attempts together.
     money: Option<Hold>,
+    /// Budgets there were ever when it began, and of those it held since, where more were added.
+    knew: u64,
+    held: Vec<BudgetId>,
     /// Whether any attempt reached a provider.
     sent: bool,
     /// Retries and fallbacks so far.
@@ -72,7 +76,7 @@ impl RequestGuard {
         snapshot: Arc<Snapshot>,
         api: &'static dyn ClientApi,
         record: Record,
-        seed: u64,
+        (seed, knew): (u64, u64),
     ) -> Self {
         let memory = HeldMemory::new(Arc::clone(&gateway.memory), snapshot.settings.server.max_memory);
         Self {
@@ -85,6 +89,8 @@ impl RequestGuard {
             shared: None,
             used: Demand::default(),
             money: None,
+            knew,
+            held: Vec::new(),
             sent: false,
             tried: Tried::default(),
             before_group: 0,
@@ -255,7 +261,7 @@ impl RequestGuard {
             self.versions.by_candidate,
             index,
             health,
-            (reservation, money),
+            (reservation, money.of(self.record.id)),
             (progress, estimate),
         ));
     }
@@ -305,7 +311,7 @@ impl RequestGuard {
         let now = self.gateway.clock.now();
         match &mut self.money {
             Some(held) => self.gateway.budgets.raise(now, held, amount)?,
-            None => self.money = Some(self.gateway.budgets.hold(now, budgets, amount)?),
+            None => self.money = Some(self.gateway.budgets.hold(now, budgets, amount)?.of(self.record.id)),
         }
         Ok(())
     }
@@ -324,9 +330,25 @@ impl RequestGuard {
         }
     }
 
+    /// Of these it held, where budgets were added since it began.
+    fn note(&mut self, held: &[BudgetId]) {
+        if self.gateway.budgets.added() != self.knew {
+            self.held.extend(held);
+        }
+    }
+
+    /// Counts it in budgets that were added since it began.
+    fn settle_added(&self, now: Moment) {
+        let reached = added_budgets::settle(&self.gateway, now, &self.record, (self.knew, &self.held));
+        for reached in &reached {
+            self.gateway.alarm.reached(&self.snapshot, reached);
+        }
+    }
+
     /// Counts what the attempts so far did cost, and gives back the rest of what was held. Tells whether anything was.
     fn settle_money(&mut self, cost: NanoUsd) -> bool {
         let Some(money) = self.money.take() else { return false };
+        self.note(money.budgets());
         let reached = self.gateway.budgets.settle(self.gateway.clock.now(), self.record.arrived, money, cost);
         for reached in &reached {
             self.gateway.alarm.reached(&self.snapshot, reached);
@@ -397,6 +419,7 @@ impl RequestGuard {
 
     fn end_attempt(&mut self, fault: Option<&AttemptFault>) {
         let Some(attempt) = self.attempt.take() else { return };
+        self.note(attempt.money().budgets());
         let number = self.record.attempts.len().saturating_sub(self.before_group);
         let (outcome, record, reached) = attempt.end(&self.gateway, (self.record.arrived, self.seed), number, fault);
         for reached in &reached {
@@ -449,6 +472,7 @@ impl RequestGuard {
         }
         let now = self.gateway.clock.now();
         self.settle_shared(now);
+        self.settle_added(now);
         self.record.ending = ending;
         self.record.status = status;
         self.record.latency = now.since(self.record.arrived);

@@ -37,16 +37,21 @@ impl ToSql for Bound {
     }
 }
 
-/// What the requests that arrived since the one moment and before the other were charged for, as far as they count in a scope.
-pub(super) fn spent(database: &KeyStore, scope: &Scope, span: [Moment; 2]) -> Result<NanoUsd, String> {
+/// What the requests but these that arrived since the one moment and before the other were charged for, as far as they count in a scope.
+pub(super) fn spent(
+    database: &KeyStore,
+    scope: &Scope,
+    span: [Moment; 2],
+    without: &[RequestId],
+) -> Result<NanoUsd, String> {
     // Nobody pays for a quota.
-    let Some(question) = question(scope, span) else { return Ok(NanoUsd::default()) };
+    let Some(question) = question(scope, span, without) else { return Ok(NanoUsd::default()) };
     let sum = database.sum(&question)?;
     Ok(NanoUsd(sum.and_then(|sum| u64::try_from(sum).ok()).unwrap_or_default()))
 }
 
 /// An index is made when first it is needed: who has no budget of that kind pays for none.
-pub(super) fn question(scope: &Scope, span: [Moment; 2]) -> Option<Question<'_>> {
+pub(super) fn question<'a>(scope: &'a Scope, span: [Moment; 2], without: &[RequestId]) -> Option<Question<'a>> {
     let (index, from, name) = match scope {
         Scope::Global => (
             "CREATE INDEX IF NOT EXISTS requests_charged ON requests (arrived_ms, charged_nano_usd)",
@@ -92,7 +97,14 @@ pub(super) fn question(scope: &Scope, span: [Moment; 2]) -> Option<Question<'_>>
     } else {
         ("request COLLATE BINARY", |at| Bound::Id(RequestId::first_at(at)))
     };
-    let sum =
-        format!("SELECT CAST(sum(spent.charged_nano_usd) AS BIGINT) FROM {from} AND {column} >= ?2 AND {column} < ?3");
+    let id =
+        if matches!(scope, Scope::Global | Scope::Key(_) | Scope::Team(_) | Scope::Tag(_)) { "id" } else { "request" };
+    // Ids are digits and dashes.
+    let names: Vec<String> = without.iter().map(|request| format!("'{request}'")).collect();
+    let others =
+        if names.is_empty() { String::new() } else { format!(" AND spent.{id} NOT IN ({})", names.join(", ")) };
+    let sum = format!(
+        "SELECT CAST(sum(spent.charged_nano_usd) AS BIGINT) FROM {from} AND {column} >= ?2 AND {column} < ?3{others}"
+    );
     Some(Question { index, sum, name, span: span.map(bound) })
 }

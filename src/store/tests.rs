@@ -108,10 +108,10 @@ fn budgets_find_again_what_was_spent_since_a_moment() {
     }
     ledger.finish();
     let from = |number: u64| Moment::from_millis(NOON + number);
-    let spent = |scope: Scope, number| ledger.spent(&scope, [from(number), from(1000)]).unwrap().0;
+    let spent = |scope: Scope, number| ledger.spent(&scope, [from(number), from(1000)], &[]).unwrap().0;
     assert_eq!(spent(Scope::Global, 0), 950, "one was charged what its price was taken for");
     assert_eq!(spent(Scope::Global, 5), 500);
-    assert_eq!(ledger.spent(&Scope::Global, [from(0), from(5)]), Ok(NanoUsd(450)), "what arrived before");
+    assert_eq!(ledger.spent(&Scope::Global, [from(0), from(5)], &[]), Ok(NanoUsd(450)), "what arrived before");
     assert_eq!(spent(Scope::Key(KeyId::from("master")), 9), 100);
     assert_eq!(spent(Scope::Key(KeyId::from("other")), 0), 0);
     assert_eq!(spent(Scope::Team(TeamId::from("none")), 0), 0);
@@ -119,6 +119,12 @@ fn budgets_find_again_what_was_spent_since_a_moment() {
     assert_eq!(spent(Scope::Group(GroupName::from("b")), 0), 700);
     assert_eq!(spent(Scope::Provider(ProviderName::from("simulated")), 1), 900);
     assert_eq!(spent(Scope::Deployment(DeploymentId::from("one")), 10), 0);
+    let without = [5, 6].map(|number| record(number, "b", None).id);
+    for scope in [Scope::Global, Scope::Tag("b".into()), Scope::Group(GroupName::from("b"))] {
+        let [all, rest] =
+            [&[] as &[RequestId], &without].map(|without| ledger.spent(&scope, [from(5), from(8)], without));
+        assert_eq!(all.unwrap().0 - rest.unwrap().0, 200, "{scope:?}");
+    }
 }
 
 /// A request with three calls, for two groups, and what is said of its reply.
@@ -199,8 +205,8 @@ fn what_was_spent_is_found_without_reading_everything() {
     let ledger = Ledger::open(&path).unwrap();
     let span = [Moment::from_millis(NOON), Moment::from_millis(NOON + 1000)];
     for scope in scopes() {
-        assert_eq!(ledger.spent(&scope, span), Ok(NanoUsd::default()), "{scope:?}");
-        let question = spent::question(&scope, span).unwrap();
+        assert_eq!(ledger.spent(&scope, span, &[]), Ok(NanoUsd::default()), "{scope:?}");
+        let question = spent::question(&scope, span, &[]).unwrap();
         let database = rusqlite::Connection::open(&path).unwrap();
         let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {}", question.sum)).unwrap();
         let parameters = rusqlite::params![question.name, question.span[0], question.span[1]];
@@ -255,7 +261,11 @@ fn a_ledger_of_the_first_version_is_taken_over() {
     drop(database);
     let ledger = Ledger::open(&path).unwrap();
     for scope in [Scope::Key(KeyId::from("k")), Scope::Group(GroupName::from("g"))] {
-        assert_eq!(ledger.spent(&scope, [Moment::default(), Moment::from_millis(NOON)]), Ok(NanoUsd(70)), "{scope:?}");
+        assert_eq!(
+            ledger.spent(&scope, [Moment::default(), Moment::from_millis(NOON)], &[]),
+            Ok(NanoUsd(70)),
+            "{scope:?}"
+        );
     }
     let old = ledger.replied(id).unwrap().unwrap();
     assert_eq!(

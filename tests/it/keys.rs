@@ -5,8 +5,11 @@ use std::process::Command;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use witgate::budgets::BudgetSpec;
 use witgate::fault::RefusalKind;
 use witgate::format::OpenAi;
+use witgate::limits::Scope;
+use witgate::money::NanoUsd;
 
 use crate::support::gateway::{Gateway, Reply, read};
 use crate::support::upstream::{ScriptedUpstream, Step};
@@ -428,6 +431,34 @@ cost_controls: {max_budget: 0.5}
         reply.expect("none is refused");
     }
     assert!(began.elapsed() >= std::time::Duration::from_secs(15), "one after another: {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_under_way_counts_in_a_budget_that_is_added_meanwhile() {
+    let slow = "model_list:
+  - model_name: g
+    litellm_params: {model: simulated/m, input_cost_per_token: 0.001, output_cost_per_token: 0.001, simulated: {ttft_ms: 5000, output_tokens: 5}}
+    model_info: {id: slow}
+cost_controls: {max_budget: 1}
+";
+    let gateway = virtual_time::assembled(slow);
+    let body = json!({"model": "g", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello there"}]});
+    let spec = BudgetSpec { max: Some(NanoUsd(1_000_000_000)), ..BudgetSpec::default() };
+    let add = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let now = gateway.clock.now();
+        for scope in [Scope::Group("g".into()), Scope::Deployment("slow".into()), Scope::Group("another".into())] {
+            gateway.budgets.set(now, &scope, std::slice::from_ref(&spec));
+        }
+    };
+    let (reply, ()) = tokio::join!(virtual_time::ask(&gateway, &OpenAi, &body), add);
+    reply.expect("a reply");
+    let spent = gateway.budgets.reports(gateway.clock.now());
+    let spent = |scope: Scope| spent.iter().find(|budget| budget.scope == scope).expect("it is there").spent.0;
+    let all = spent(Scope::Global);
+    assert!(all > 0);
+    let added = [Scope::Group("g".into()), Scope::Deployment("slow".into()), Scope::Group("another".into())].map(spent);
+    assert_eq!(added, [all, all, 0]);
 }
 
 #[tokio::test(start_paused = true)]

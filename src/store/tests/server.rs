@@ -168,10 +168,10 @@ fn a_server_keeps_and_tells_what_a_file_does() {
     let from = |number: u64| Moment::from_millis(NOON + number);
     for scope in scopes() {
         for span in [[from(30), from(55)], [Moment::default(), from(10_000)], [from(10_000), from(10_001)]] {
-            let [of_file, of_server] = ledgers.each_ref().map(|ledger| ledger.spent(&scope, span).unwrap());
+            let [of_file, of_server] = ledgers.each_ref().map(|ledger| ledger.spent(&scope, span, &[]).unwrap());
             assert_eq!(of_server, of_file, "{scope:?} {span:?}");
         }
-        let all = ledgers[1].spent(&scope, [Moment::default(), from(10_000)]).unwrap();
+        let all = ledgers[1].spent(&scope, [Moment::default(), from(10_000)], &[]).unwrap();
         assert_eq!(all > NanoUsd::default(), scope != Scope::Team("none".into()), "{scope:?}");
     }
     server.kill();
