@@ -21,6 +21,7 @@ mod batch;
 mod book;
 mod driver;
 mod money;
+mod names;
 mod script;
 #[cfg(test)]
 mod tests;

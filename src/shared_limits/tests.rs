@@ -1,6 +1,7 @@
 //! Against a real server; where none is installed they say so and check nothing.
 
 mod money;
+mod names;
 mod vectors;
 
 use std::process::{Child, Command as Process, Stdio};
