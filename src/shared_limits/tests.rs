@@ -1,5 +1,6 @@
 //! Against a real server; where none is installed they say so and check nothing.
 
+mod dimensions;
 mod money;
 mod names;
 mod vectors;
