@@ -82,7 +82,7 @@ fn limits(app: &App) -> Vec<LimitFigures> {
     let scopes = deployments.map(|one| (name(&one.config.scope), one.scope));
     let global = snapshot.callers.anonymous.scopes.first().map(|scope| ("global".to_owned(), *scope));
     let all: BTreeMap<String, _> = scopes.chain(global).collect();
-    all.into_iter().map(|(scope, id)| LimitFigures { scope, report: limits.report(now, id) }).collect()
+    all.into_iter().map(|(scope, id)| LimitFigures { scope, windows: limits.reports(now, id) }).collect()
 }
 
 fn name(scope: &Scope) -> String {

@@ -1,6 +1,8 @@
 //! The limits', queues' and budgets' figures in the text of one scrape, as they are at that moment.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode_registry;
@@ -30,8 +32,8 @@ pub struct QueueFigures {
 pub struct LimitFigures {
     /// Whose.
     pub scope: String,
-    /// Their state.
-    pub report: LimitReport,
+    /// Their state in each of its windows: first that in which most limits are, a minute mostly, which needs no name.
+    pub windows: Vec<LimitReport>,
 }
 
 /// One budget at the moment of a scrape.
@@ -76,11 +78,13 @@ struct QueueLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct LimitLabels {
     scope: String,
-    limit: &'static str,
+    limit: Cow<'static, str>,
 }
 
 #[derive(Debug)]
 struct LimitCollector(StateFigures);
+
+const DAY: Duration = Duration::from_hours(24);
 
 const LIMITED: [(Dimension, &str); 5] = [
     (Dimension::Requests, "requests"),
@@ -89,6 +93,15 @@ const LIMITED: [(Dimension, &str); 5] = [
     (Dimension::OutputTokens, "output-tokens"),
     (Dimension::InFlight, "in-flight"),
 ];
+
+/// What a limit of another window than the first is called.
+fn named(limit: &'static str, window: Option<Duration>) -> Cow<'static, str> {
+    match window {
+        None => limit.into(),
+        Some(DAY) => format!("{limit}-per-day").into(),
+        Some(other) => format!("{limit}-per-{}s", other.as_secs()).into(),
+    }
+}
 
 impl LimitCollector {
     fn queue(
@@ -113,12 +126,15 @@ impl LimitCollector {
     ) -> fmt::Result {
         let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for figures in &self.0.limits {
-            for (dimension, limit) in LIMITED {
-                // Only what is limited is told.
-                let told = figures.report.limits[dimension].and_then(|_| value(&figures.report, dimension));
-                let Some(told) = told.and_then(|told| i64::try_from(told).ok()) else { continue };
-                let labels = LimitLabels { scope: figures.scope.clone(), limit };
-                encoder.encode_family(&labels)?.encode_gauge(&told)?;
+            for (number, report) in figures.windows.iter().enumerate() {
+                let window = (number > 0).then_some(report.window);
+                for (dimension, limit) in LIMITED {
+                    // Only what is limited is told.
+                    let told = report.limits[dimension].and_then(|_| value(report, dimension));
+                    let Some(told) = told.and_then(|told| i64::try_from(told).ok()) else { continue };
+                    let labels = LimitLabels { scope: figures.scope.clone(), limit: named(limit, window) };
+                    encoder.encode_family(&labels)?.encode_gauge(&told)?;
+                }
             }
         }
         Ok(())

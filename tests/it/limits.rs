@@ -336,8 +336,7 @@ async fn a_document_of_a_megabyte_fits_into_a_limit_that_its_pages_fit_into() {
 /// While somebody waits for a limit, an operator sees how many, how long, until when, and how much of the limit is left.
 #[tokio::test]
 async fn who_waits_and_what_is_left_is_in_the_metrics() {
-    let config =
-        "model_list: [{model_name: g, litellm_params: {model: simulated/m, rpm: 1}, model_info: {id: only}}]\n";
+    let config = "model_list: [{model_name: g, litellm_params: {model: simulated/m, rpm: 1, rpd: 10}, model_info: {id: only}}]\n";
     let gateway = Gateway::start(config).await;
     let body = json!({"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
     assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, 200);
@@ -362,7 +361,11 @@ async fn who_waits_and_what_is_left_is_in_the_metrics() {
     assert!((0.0..60.0).contains(&oldest) && (0.1..=60.25).contains(&next), "{oldest} {next}");
     assert_eq!(value(&text, "queue_tokens", "").map(|tokens| tokens > 0.0), Some(true));
     for (name, expected) in [("limit", 1.0), ("limit_configured", 1.0), ("limit_used", 1.0), ("limit_headroom", 0.0)] {
-        assert_eq!(value(&text, name, "requests"), Some(expected), "{name}: {text}");
+        assert_eq!(value(&text, name, "\"requests\""), Some(expected), "{name}: {text}");
+    }
+    for (name, expected) in [("limit", 10.0), ("limit_configured", 10.0), ("limit_used", 1.0), ("limit_headroom", 9.0)]
+    {
+        assert_eq!(value(&text, name, "\"requests-per-day\""), Some(expected), "{name}: {text}");
     }
     waits.abort();
 }
