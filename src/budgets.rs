@@ -129,6 +129,8 @@ struct Budget {
     /// What other gateways spent that is not in `spent`, and what they hold.
     elsewhere: NanoUsd,
     held_elsewhere: NanoUsd,
+    /// What they came to between two times that they were heard, at most and lately.
+    stride: NanoUsd,
     /// What arrived before counts no more.
     since: Moment,
     resets: Option<Moment>,
@@ -390,6 +392,7 @@ impl Budget {
             own_heard: none,
             elsewhere: none,
             held_elsewhere: none,
+            stride: none,
             since,
             resets,
             told: None,

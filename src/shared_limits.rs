@@ -302,8 +302,12 @@ impl LimitStore for SharedLimits {
                 self.link.is_up() && self.commands.send(Command::Refresh { scopes: scopes.to_vec(), done }).is_ok();
             let news = asked && answer.await.unwrap_or(true);
             let changed = Moment::from_nanos(self.link.changed.load(Ordering::Acquire));
-            news || !asked || self.clock.now().since(changed) < RECHECK * 4
+            news || !asked || self.clock.now().since(changed) < RECHECK * 4 || self.money.is_news(self.clock.now())
         })
+    }
+
+    fn money_is_told(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.money.told(self.clock))
     }
 
     fn finish(&self) {

@@ -1,13 +1,23 @@
 //! Budgets that several gateways spend of: each tells its own part, and hears what the others spent and hold (`shared_limits`).
 //!
+//! Far from a budget's end nobody is waited for. Close to it whoever holds money tells that first, and hears what others hold: of two that hold the
+//! last of it, the one that told later sees the other's, and gives its own back.
+//!
 //! A part only grows within its period, and is told as it stands: told twice it counts once. While nobody can be told, each gateway takes
 //! its share of what was left then, or spends nothing that a budget counts.
 
 use std::sync::Arc;
 
-use super::{Budget, BudgetId, Budgets};
+use super::{Budget, BudgetId, Budgets, Short};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
+
+/// A budget is close to its end where less is left than so many calls like the one that is held for, or than one part of so many of it,
+/// or than twice what others came to between two times that they were heard.
+const CALLS: u64 = 16;
+const SHARE: u64 = 20;
+/// By what part of itself that is less each time they come to less.
+const SLOWER: u64 = 8;
 
 /// One budget and what this process spends of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,12 +67,13 @@ impl Budgets {
         self.each(now, |id, budget| budget.spec.max.or(budget.spec.soft).map(|_| budget.part(id)))
     }
 
-    /// What all others spent within a part's period, what was spent before any included, and what they hold.
-    pub fn elsewhere(&self, now: Moment, part: &BudgetPart, spent: NanoUsd, held: NanoUsd) {
+    /// What all others spent within a part's period, what was spent before any included, and what they hold. Tells whether that is news.
+    pub fn elsewhere(&self, now: Moment, part: &BudgetPart, spent: NanoUsd, held: NanoUsd) -> bool {
         let mut state = self.lock();
-        let Some(budget) = state.get_mut(part.id) else { return };
+        let Some(budget) = state.get_mut(part.id) else { return false };
         budget.turn(now);
         let before = budget.spent.0.saturating_sub(budget.own.0);
+        let known = (budget.elsewhere, budget.held_elsewhere);
         if budget.name() == part.name {
             (budget.elsewhere, budget.held_elsewhere) = (NanoUsd(spent.0.saturating_sub(before)), held);
             // Whoever spends it tells. Marks that were passed without what this gateway spent since it last heard were passed by others;
@@ -71,7 +82,46 @@ impl Budgets {
             budget.spent.0 = spent.0.saturating_sub(budget.own.0.saturating_sub(budget.own_heard.0));
             (budget.told, budget.told_soft) = (budget.told.max(budget.mark()), budget.told_soft || budget.is_soft());
             (budget.spent, budget.own_heard) = (spent, budget.own);
+            let [was, is] = [known, (budget.elsewhere, budget.held_elsewhere)].map(|(spent, held)| spent.0 + held.0);
+            budget.stride = NanoUsd(is.saturating_sub(was).max(budget.stride.0 - budget.stride.0 / SLOWER));
         }
+        known != (budget.elsewhere, budget.held_elsewhere)
+    }
+
+    /// Whether so little is left of one of these, in which so much is held, that what others began since they were heard may be more.
+    #[must_use]
+    pub fn is_close(&self, budgets: &[BudgetId], amount: NanoUsd) -> bool {
+        if self.changed.get().is_none() || budgets.is_empty() {
+            return false;
+        }
+        let state = self.lock();
+        let close = |budget: &Budget| {
+            let Some(max) = budget.spec.max else { return false };
+            let left = max.0.saturating_sub((budget.total() + budget.held + budget.held_elsewhere).0);
+            left < amount.0.saturating_mul(CALLS).max(max.0 / SHARE).max(budget.stride.0.saturating_mul(2))
+        };
+        state.others == Others::Heard && budgets.iter().filter_map(|id| state.get(*id)).any(close)
+    }
+
+    /// The first of these in which more is held than there is, so much of that by whoever asks: others held it first.
+    #[must_use]
+    pub fn exceeded(&self, now: Moment, budgets: &[BudgetId], amount: NanoUsd) -> Option<Short> {
+        let mut state = self.lock();
+        let others = state.others;
+        budgets.iter().find_map(|id| {
+            let budget = state.get_mut(*id)?;
+            budget.turn(now);
+            let (max, spent) = (budget.bound(budget.spec.max?, others), budget.total());
+            let held = budget.held + budget.held_elsewhere;
+            (spent + held > max).then(|| Short {
+                scope: budget.scope.clone(),
+                max,
+                spent,
+                held: NanoUsd(held.0.saturating_sub(amount.0)),
+                asked: amount,
+                resets: budget.resets,
+            })
+        })
     }
 
     /// Others are not heard any more: what is left is divided among so many, or with `refuse` nothing is spent.

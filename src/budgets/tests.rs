@@ -283,3 +283,38 @@ fn a_mark_that_another_gateway_came_to_is_told_there_alone() {
     assert_eq!(settle(1), []);
     assert_eq!(settle(9), [Mark::VeryLittle]);
 }
+
+#[test]
+fn close_to_its_end_is_less_than_a_few_calls_a_twentieth_or_what_others_lately_came_to() {
+    let (budgets, now) = (Budgets::default(), NOW);
+    let ids = budgets.set(now, &Scope::Global, &[of(1_000, "")]);
+    let hold = budgets.hold(now, &ids, NanoUsd(900)).unwrap();
+    assert!(!budgets.is_close(&ids, NanoUsd(900)), "there are no others");
+    budgets.share(Box::new(|| {}));
+    assert!(budgets.is_close(&ids, NanoUsd(7)) && !budgets.is_close(&ids, NanoUsd(6)), "sixteen calls");
+    budgets.release(now, hold);
+    let part = budgets.parts(now).remove(0);
+    assert!(budgets.elsewhere(now, &part, NanoUsd(100), NanoUsd(251)), "news");
+    assert!(budgets.is_close(&ids, NanoUsd(1)), "649 are left, and they came to 351 at once");
+    for _ in 0..30 {
+        assert!(!budgets.elsewhere(now, &part, NanoUsd(100), NanoUsd(251)), "no news");
+    }
+    assert!(!budgets.is_close(&ids, NanoUsd(1)), "which is long ago");
+    budgets.elsewhere(now, &part, NanoUsd(951), NanoUsd(0));
+    for _ in 0..30 {
+        budgets.elsewhere(now, &part, NanoUsd(951), NanoUsd(0));
+    }
+    assert!(budgets.is_close(&ids, NanoUsd(1)), "a twentieth");
+    // What others held first stands.
+    let hold = budgets.hold(now, &ids, NanoUsd(40)).unwrap();
+    assert_eq!(budgets.exceeded(now, &ids, NanoUsd(40)), None);
+    budgets.elsewhere(now, &part, NanoUsd(951), NanoUsd(20));
+    let short = budgets.exceeded(now, &ids, NanoUsd(40)).unwrap();
+    assert_eq!(
+        (short.spent, short.held, short.asked, short.may_wait()),
+        (NanoUsd(951), NanoUsd(20), NanoUsd(40), true)
+    );
+    budgets.release(now, hold);
+    budgets.divide(2, false);
+    assert!(!budgets.is_close(&ids, NanoUsd(40)), "nobody hears of them");
+}

@@ -119,6 +119,11 @@ pub trait LimitStore: Send + Sync {
         Box::pin(std::future::ready(false))
     }
 
+    /// Waits until what is held of budgets is told to other gateways and what they hold is heard; no time at all where there are none.
+    fn money_is_told(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Whether the server answers that keeps the limits of several gateways; `None` where there is none.
     fn shared_is_up(&self) -> Option<bool> {
         None

@@ -395,7 +395,7 @@ impl<'a> AdmissionControl<'a, '_> {
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
         let shared_demand = money::shared_demand(estimate, offers.iter().map(|(_, demand)| *demand));
         let turned_away = (!context.paying.budgets.is_empty()).then(|| gateway.budgets.turned_away());
-        if let Err(short) = guard.hold_money(&context.paying.budgets, shared_demand.cost) {
+        if let Err(short) = money::hold(context, guard, shared_demand.cost).await {
             return money::short_of(context, estimate, candidates[0], &short);
         }
         let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };

@@ -1,18 +1,18 @@
 //! Budgets that several gateways spend of, told over a connection of their own.
 //!
 //! Each gateway tells its own part of a budget whenever it changes, and looks at all of them in turn; what the others spent and hold stands
-//! in the same `Budgets` that decide. So a request asks nobody, and what can be spent beyond a budget is what others began within the
-//! moment that telling takes. What a server has forgotten, whoever knew it tells again.
+//! in the same `Budgets` that decide. So a request asks nobody, but close to a budget's end, where it waits until what it holds is told and
+//! what the others hold is heard. What a server has forgotten, whoever knew it tells again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::driver::{ANSWER, COMPANY, CONNECT, OTHERS_COME_BACK, RETRY};
 use super::{Fault, RECHECK, script};
@@ -49,6 +49,44 @@ pub(super) struct Money {
 pub(super) struct MoneyLink {
     pub(super) changed: Notify,
     pub(super) stop: AtomicBool,
+    /// The server answers.
+    up: AtomicBool,
+    /// Those who wait until what they hold is told.
+    asked: Mutex<Vec<oneshot::Sender<()>>>,
+    /// When others were last heard to have come to something else, or somebody asked: nanoseconds.
+    heard: AtomicU64,
+}
+
+impl MoneyLink {
+    /// Waits until all that is held now is told, and the others' is heard; not at all where the server does not answer.
+    pub(super) async fn told(&self, clock: Clock) {
+        let (done, answer) = oneshot::channel();
+        self.asked().push(done);
+        // Whoever loses the server says so first, and then lets go of all who wait.
+        if self.up.load(Ordering::Acquire) {
+            self.changed.notify_one();
+            let _told_or_lost = answer.await;
+        }
+        self.hears(clock.now());
+    }
+
+    /// Whether those who wait for what others hold should look.
+    pub(super) fn is_news(&self, now: Moment) -> bool {
+        now.since(Moment::from_nanos(self.heard.load(Ordering::Acquire))) < RECHECK * 2
+    }
+
+    fn hears(&self, now: Moment) {
+        self.heard.store(now.as_nanos(), Ordering::Release);
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Vec<oneshot::Sender<()>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self) {
+        self.up.store(false, Ordering::Release);
+        self.asked().clear();
+    }
 }
 
 /// What the server is known to have of one budget.
@@ -77,7 +115,7 @@ impl Money {
                 Ok((mut connection, script)) => {
                     pause = RETRY[0];
                     match self.serve(&mut connection, &script, &mut ready).await {
-                        Ok(()) => return,
+                        Ok(()) => return self.link.lost(),
                         Err(fault) => fault,
                     }
                 }
@@ -85,6 +123,7 @@ impl Money {
             };
             self.gateways = self.seen.max(self.gateways);
             self.budgets.divide(self.gateways, self.refuse);
+            self.link.lost();
             drop(ready.take());
             tracing::debug!(fault = %fault.0, "budgets are not shared meanwhile");
             let _woken = tokio::time::timeout(pause, self.link.changed.notified()).await;
@@ -121,14 +160,21 @@ impl Money {
         }
         self.gateways = self.seen;
         self.budgets.reunite();
+        self.link.up.store(true, Ordering::Release);
         drop(ready.take());
         loop {
-            if tokio::time::timeout(RECHECK, self.link.changed.notified()).await.is_ok() {
+            let woken = tokio::time::timeout(RECHECK, self.link.changed.notified()).await.is_ok();
+            // Whoever waits is not kept for company.
+            if woken && self.link.asked().is_empty() {
                 tokio::time::sleep(COMPANY).await;
             }
             // Asked first: what is told last is all of it.
             let stops = self.stops();
+            let asked = std::mem::take(&mut *self.link.asked());
             self.exchange(connection, script, false).await?;
+            for done in asked {
+                let _gone = done.send(());
+            }
             self.gateways = self.seen;
             if stops {
                 let gone = redis::cmd("HDEL").arg(script::spenders()).arg(&self.name).clone();
@@ -212,7 +258,9 @@ impl Money {
             }
             let others = spent.iter().filter(|(gateway, _)| **gateway != self.name).map(|(_, spent)| *spent);
             let others = others.fold(0, u64::saturating_add);
-            self.budgets.elsewhere(now, part, NanoUsd(others), NanoUsd(number(held)?));
+            if self.budgets.elsewhere(now, part, NanoUsd(others), NanoUsd(number(held)?)) {
+                self.link.hears(now);
+            }
             let known = self.known.entry(part.name.clone()).or_default();
             known.read |= part.before.is_some();
             (known.told, known.spent) = (Some((part.own, part.held)), spent);

@@ -11,7 +11,7 @@ use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::snapshot::DeploymentRuntime;
 
-use super::super::{Estimate, RequestContext};
+use super::super::{Estimate, RequestContext, RequestGuard};
 use super::refusals::{unreachable_refusal, whose};
 use super::{AdmissionCheck, WaitReason};
 
@@ -69,6 +69,27 @@ pub(super) fn affordable<'c>(
     };
     let found: Vec<usize> = candidates.iter().copied().filter(affords).collect();
     (Cow::Owned(found), shorts)
+}
+
+/// Holds so much of the budgets of those who pay. Close to the end of one that several gateways spend of, what the others hold is heard before it
+/// stands.
+///
+/// # Errors
+/// One of them has not so much.
+pub(super) async fn hold(context: &RequestContext<'_>, guard: &mut RequestGuard, amount: NanoUsd) -> Result<(), Short> {
+    let (gateway, budgets, before) = (context.gateway, &context.paying.budgets, guard.held_money());
+    guard.hold_money(budgets, amount)?;
+    if guard.held_money() == before || !gateway.budgets.is_close(budgets, amount) {
+        return Ok(());
+    }
+    gateway.limits.money_is_told().await;
+    match gateway.budgets.exceeded(gateway.clock.now(), budgets, amount) {
+        Some(short) => {
+            guard.release_money();
+            Err(short)
+        }
+        None => Ok(()),
+    }
 }
 
 /// One that may be paid for once its tokens are counted: its cost is taken for the most that it can be until then.

@@ -20,6 +20,29 @@ impl Gateway {
         self.budgets.report(self.clock.now(), id).unwrap().spent.0
     }
 
+    /// As a request does it: close to the end it waits until what it holds is told, and gives it back where others held it first.
+    async fn spend_last(&self, id: BudgetId, amount: NanoUsd) -> bool {
+        let late = self.clock.now() + Duration::from_secs(20);
+        loop {
+            let now = self.clock.now();
+            assert!(now < late, "it is neither served nor refused");
+            match self.budgets.hold(now, &[id], amount) {
+                Err(short) if !short.may_wait() => return false,
+                Err(_held_by_others) => {}
+                Ok(hold) => {
+                    assert!(self.budgets.is_close(&[id], amount), "less is left than sixteen such calls");
+                    self.store.money_is_told().await;
+                    if self.budgets.exceeded(self.clock.now(), &[id], amount).is_none() {
+                        let _ = self.budgets.settle(self.clock.now(), now, hold, amount);
+                        return true;
+                    }
+                    self.budgets.release(self.clock.now(), hold);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn has(&self, id: BudgetId, amount: u64) -> bool {
         self.budgets.short(self.clock.now(), &[id], NanoUsd(amount)).is_none()
     }
@@ -88,4 +111,39 @@ async fn what_was_spent_before_any_gateway_told_counts_for_all_and_without_a_ser
     two.until(|two| two.budgets.is_out_of_reach()).await;
     redis.begin();
     two.until(|two| !two.budgets.is_out_of_reach() && two.spent(b) == 31).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_a_budget_is_spent_once_however_many_gateways_reach_for_it() {
+    let Some(redis) = Redis::start() else { return };
+    let none = BTreeMap::new();
+    let gateways: Vec<_> = ["one", "two", "three"].map(|name| Arc::new(redis.gateway(name, &none, false))).into();
+    let budgets: Vec<_> = gateways.iter().map(|gateway| gateway.budget(112)).collect();
+    let tasks = (0..36).map(|number| {
+        let (gateway, id) = (Arc::clone(&gateways[number % 3]), budgets[number % 3]);
+        tokio::spawn(async move { gateway.spend_last(id, NanoUsd(7)).await })
+    });
+    let mut served = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        served += u64::from(task.await.unwrap());
+    }
+    assert_eq!(served * 7, 112, "all of it and no more");
+    for (gateway, id) in gateways.iter().zip(budgets) {
+        gateway.until(|gateway| gateway.spent(id) == 112).await;
+    }
+}
+
+#[tokio::test]
+async fn without_its_server_nobody_waits_for_what_others_hold() {
+    let Some(mut redis) = Redis::start() else { return };
+    let one = redis.gateway("one", &BTreeMap::new(), false);
+    let a = one.budget(100);
+    one.store.money_is_told().await;
+    redis.kill();
+    one.until(|one| !one.store.is_up()).await;
+    one.store.money_is_told().await;
+    let hold = one.budgets.hold(one.clock.now(), &[a], NanoUsd(60)).unwrap();
+    one.store.money_is_told().await;
+    assert!(one.budgets.exceeded(one.clock.now(), &[a], NanoUsd(60)).is_none());
+    one.budgets.release(one.clock.now(), hold);
 }
