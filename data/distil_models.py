@@ -3,8 +3,8 @@
 PRICE_MAP is `litellm/model_prices_and_context_window_backup.json` of the litellm wheel on PyPI (MIT licence), SOURCE what
 the file says of where its figures are from. Only `source` and `models` are replaced. Chat and embedding models of the
 providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, every
-step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`); of what it does beside text,
-what the map says and what it denies. A price that a step does not name is that below it, as LiteLLM reckons.
+step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`) and its service tiers (`flex`, `priority`); of what it does beside text,
+what the map says and what it denies. A price that a step does not name is that below it, one that a service tier does not name that of everybody, as LiteLLM reckons.
 """
 
 import datetime
@@ -62,6 +62,23 @@ def steps(entry, base, ending=""):
     return made
 
 
+def tier(entry, base, usual, name):
+    """The prices of a service tier: what the map does not name of it, it has of everybody's."""
+    ending = "_" + name
+    own = prices(entry, ending)
+    if "input" not in own:
+        return None
+    own = {**base, **own}
+    steps_of_all = {step["tokens"]: step for step in usual}
+    pattern = rf"(?:input|output)_cost_per_token_above_(\d+)k_tokens{ending}"
+    found = {int(match[1]) * 1000 for key in entry if (match := re.fullmatch(pattern, key))}
+    made, below = [], own
+    for tokens in sorted(found | set(steps_of_all)):
+        below = {**below, **steps_of_all.get(tokens, {}), **prices(entry, f"_above_{tokens // 1000}k_tokens{ending}")}
+        made.append({**below, "tokens": tokens})
+    return {**own, "above": [{"tokens": step.pop("tokens"), **step} for step in made]} if made else own
+
+
 def row(name, entry, today):
     provider = PROVIDERS.get(entry.get("litellm_provider"))
     base = prices(entry)
@@ -84,11 +101,15 @@ def row(name, entry, today):
     made = {"provider": provider, "model": model, **base}
     if above := steps(entry, base):
         made["above"] = above
+    usual = above
     batch = prices(entry, "_batches")
     batch.setdefault("output", 0.0 if base["output"] == 0 else None)
     if "input" in batch and batch["output"] is not None:
         above = steps(entry, batch, "_batches")
         made["batch"] = {**batch, "above": above} if above else batch
+    for service in ("flex", "priority"):
+        if found := tier(entry, base, usual, service):
+            made[service] = found
     for ours, theirs in (("max_input", "max_input_tokens"), ("max_output", "max_output_tokens")):
         tokens = number(entry.get(theirs))
         if tokens:

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 
 /// Billionths of a US dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,6 +118,8 @@ pub struct Prices {
     pub long: Steps,
     /// What the provider charges where it is asked through a batch API of its own, which nothing is here: told, and never reckoned with.
     pub batch: Option<Arc<(Rates, Steps)>>,
+    /// What it charges for replies of a service tier, where it says so; else what holds for all.
+    pub tiers: Option<Arc<[(ServiceTier, Rates, Steps)]>>,
 }
 
 /// Prices by the length of the prompt: each holds for the whole of a request whose input is longer than so many tokens.
@@ -133,6 +135,12 @@ impl Steps {
     pub fn of(mut steps: Vec<(u64, Rates)>) -> Self {
         steps.sort_by_key(|(above, _)| *above);
         Self((!steps.is_empty()).then(|| steps.into()))
+    }
+
+    /// Those of a prompt of so many tokens; `None` where it is not long.
+    #[must_use]
+    pub fn at(&self, input_tokens: u64) -> Option<&Rates> {
+        self.iter().rev().find(|(above, _)| input_tokens > *above).map(|(_, rates)| rates)
     }
 
     /// From the shortest prompts to the longest.
@@ -180,13 +188,25 @@ impl Prices {
     /// The same prices whatever the prompt's length, with none for cached tokens.
     #[must_use]
     pub const fn flat(input: Price, output: Price) -> Self {
-        Self { base: Rates { input, output, cache_read: None, cache_write: None }, long: Steps::NONE, batch: None }
+        Self {
+            base: Rates { input, output, cache_read: None, cache_write: None },
+            long: Steps::NONE,
+            batch: None,
+            tiers: None,
+        }
     }
 
     /// What holds for a prompt of so many tokens.
     #[must_use]
     pub fn at(&self, input_tokens: u64) -> &Rates {
-        self.long.iter().rev().find(|(above, _)| input_tokens > *above).map_or(&self.base, |(_, rates)| rates)
+        self.long.at(input_tokens).unwrap_or(&self.base)
+    }
+
+    /// The same of a reply of a service tier.
+    #[must_use]
+    pub fn at_tier(&self, tier: Option<ServiceTier>, input_tokens: u64) -> &Rates {
+        let own = tier.and_then(|tier| self.tiers.iter().flat_map(|tiers| tiers.iter()).find(|(one, ..)| *one == tier));
+        own.map_or_else(|| self.at(input_tokens), |(_, base, long)| long.at(input_tokens).unwrap_or(base))
     }
 
     /// What a request costs of which nothing is cached.
@@ -196,10 +216,21 @@ impl Prices {
         rates.input.of(input_tokens) + rates.output.of(output_tokens)
     }
 
+    /// The most that one may cost which asks for a service tier: it may be served as all others are.
+    #[must_use]
+    pub fn most(&self, tier: Option<ServiceTier>, input_tokens: u64, output_tokens: u64) -> NanoUsd {
+        let usual = self.of(input_tokens, output_tokens);
+        if tier.is_none() {
+            return usual;
+        }
+        let rates = self.at_tier(tier, input_tokens);
+        usual.max(rates.input.of(input_tokens) + rates.output.of(output_tokens))
+    }
+
     /// The bill of a reply's usage.
     #[must_use]
     pub fn bill(&self, usage: &Usage) -> Bill {
-        let rates = self.at(usage.input_tokens);
+        let rates = self.at_tier(usage.tier, usage.input_tokens);
         let fresh = usage.input_tokens.saturating_sub(usage.cache_read_tokens.saturating_add(usage.cache_write_tokens));
         Bill {
             input: rates.input.of(fresh),
@@ -243,7 +274,7 @@ mod tests {
             let input_tokens = fresh + read + written;
             let factors = [2.0, 1.5, 4.0];
             let long = steps.iter().copied().zip(factors.map(rates)).rev().collect();
-            let prices = Prices { base: rates(1.0), long: Steps::of(long), batch: None };
+            let prices = Prices { base: rates(1.0), long: Steps::of(long), batch: None, tiers: None };
             let usage = Usage {
                 input_tokens,
                 cache_read_tokens: read,
@@ -260,6 +291,28 @@ mod tests {
             // Four parts are rounded down to a nano-dollar each.
             prop_assert!((billed - exact).abs() <= exact * 0.001 + 4e-9, "{billed} for {exact}");
         }
+    }
+
+    #[test]
+    fn a_reply_of_a_service_tier_has_its_prices_and_one_without_the_usual_ones() {
+        let rates =
+            |input, output| Rates { input: Price(input), output: Price(output), cache_read: None, cache_write: None };
+        let million = 1_000_000_000;
+        let long = Steps::of(vec![(100, rates(20 * million, 40 * million))]);
+        let tiers = vec![(ServiceTier::Priority, rates(2 * million, 4 * million), long)];
+        let prices = Prices { tiers: Some(tiers.into()), ..Prices::flat(Price(million), Price(2 * million)) };
+        let cost =
+            |tier, input_tokens| prices.cost(&Usage { input_tokens, output_tokens: 10, tier, ..Usage::default() }).0;
+        assert_eq!([cost(None, 100), cost(Some(ServiceTier::Flex), 100)], [120_000, 120_000]);
+        assert_eq!(
+            [cost(Some(ServiceTier::Priority), 100), cost(Some(ServiceTier::Priority), 101)],
+            [240_000, 2_420_000]
+        );
+        let most = |tier| prices.most(tier, 100, 10).0;
+        assert_eq!(
+            [most(None), most(Some(ServiceTier::Flex)), most(Some(ServiceTier::Priority))],
+            [120_000, 120_000, 240_000]
+        );
     }
 
     #[test]

@@ -19,12 +19,48 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of these, spent on reasoning.
     pub reasoning_tokens: u64,
+    /// How soon it was served, where the provider says another way than the usual one: prices hang on it.
+    #[serde(skip)]
+    pub tier: Option<ServiceTier>,
     /// What the reply costs, where the gateway knows it and a stream's last events say so.
     #[serde(skip)]
     pub cost: Option<NanoUsd>,
     /// Fields without a canonical meaning, in the dialect of the reply they came with.
     #[serde(skip)]
     pub rest: Rest,
+}
+
+/// A service tier that has prices of its own: what is served when there is room, and what is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceTier {
+    /// Served when there is room.
+    Flex,
+    /// Served first.
+    Priority,
+}
+
+impl ServiceTier {
+    /// Each.
+    pub const ALL: [Self; 2] = [Self::Flex, Self::Priority];
+
+    /// The tier that a provider, a client or a price names so. Others have the usual prices.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "flex" => Some(Self::Flex),
+            "priority" => Some(Self::Priority),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+        }
+    }
 }
 
 impl Usage {

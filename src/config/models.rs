@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::catalog::{Capability, Support, Supports};
+use crate::chat::ServiceTier;
 use crate::money::{Price, Prices, Rates, Steps};
 
 /// What is known of one model.
@@ -29,7 +30,12 @@ pub(super) struct Model {
     above: Vec<Above>,
     /// What its maker's batch API costs.
     #[serde(default)]
-    batch: Option<Batch>,
+    batch: Option<Beside>,
+    /// What its maker's service tiers cost.
+    #[serde(default)]
+    flex: Option<Beside>,
+    #[serde(default)]
+    priority: Option<Beside>,
     #[serde(default)]
     pub(super) max_input: Option<u32>,
     #[serde(default)]
@@ -55,10 +61,10 @@ struct Above {
     cache_write: Option<f64>,
 }
 
-/// Prices of a maker's batch API.
+/// Prices of a maker's batch API, or of a service tier.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-struct Batch {
+struct Beside {
     input: f64,
     output: f64,
     #[serde(default)]
@@ -67,6 +73,12 @@ struct Batch {
     cache_write: Option<f64>,
     #[serde(default)]
     above: Vec<Above>,
+}
+
+impl Beside {
+    fn prices(&self) -> Option<(Rates, Steps)> {
+        Some((rates(self.input, self.output, self.cache_read, self.cache_write)?, steps(&self.above)?))
+    }
 }
 
 fn steps(above: &[Above]) -> Option<Steps> {
@@ -104,13 +116,15 @@ impl Model {
     pub(super) fn prices(&self) -> Option<Prices> {
         let base = rates(self.input, self.output, self.cache_read, self.cache_write)?;
         let batch = match &self.batch {
-            Some(batch) => {
-                let base = rates(batch.input, batch.output, batch.cache_read, batch.cache_write)?;
-                Some((base, steps(&batch.above)?).into())
-            }
+            Some(batch) => Some(batch.prices()?.into()),
             None => None,
         };
-        Some(Prices { base, long: steps(&self.above)?, batch })
+        let tiers = [(ServiceTier::Flex, &self.flex), (ServiceTier::Priority, &self.priority)];
+        let tiers = tiers.into_iter().filter_map(|(tier, beside)| Some((tier, beside.as_ref()?)));
+        let tiers = tiers.map(|(tier, beside)| beside.prices().map(|(rates, steps)| (tier, rates, steps)));
+        let tiers = tiers.collect::<Option<Vec<_>>>()?;
+        let tiers = (!tiers.is_empty()).then(|| tiers.into());
+        Some(Prices { base, long: steps(&self.above)?, batch, tiers })
     }
 }
 
@@ -205,6 +219,16 @@ mod tests {
             let cheaper =
                 |(rates, _): &(Rates, Steps)| rates.input <= prices.base.input && rates.output <= prices.base.output;
             assert!(prices.batch.as_deref().is_none_or(cheaper), "a batch costs more: {name}");
+            for (tier, rates, long) in prices.tiers.iter().flat_map(|tiers| tiers.iter()) {
+                let orders = |tier_price: Price, usual: Price| match tier {
+                    ServiceTier::Flex => tier_price <= usual,
+                    ServiceTier::Priority => tier_price >= usual,
+                };
+                let fits =
+                    |own: &Rates, usual: &Rates| orders(own.input, usual.input) && orders(own.output, usual.output);
+                assert!(fits(rates, &prices.base), "{} of {name}", tier.as_str());
+                assert!(long.iter().all(|(above, own)| fits(own, prices.at(above + 1))), "{} of {name}", tier.as_str());
+            }
             assert!(row.max_input.is_none_or(|tokens| tokens >= 100), "context of {name}");
             assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
             assert!(seen.insert(name.clone()), "twice: {name}");
@@ -243,6 +267,9 @@ mod tests {
         assert_eq!(input, [1_000, 1_800, 3_000, 6_000]);
         let gemini = of("gemini/gemini-2.5-pro");
         assert_eq!(gemini.at(200_001).cache_read.map(per_million), Some(250));
+        let tier = |tier, tokens| gemini.at_tier(Some(tier), tokens);
+        assert_eq!(per_million(tier(ServiceTier::Flex, 200_000).input), 625);
+        assert_eq!(per_million(tier(ServiceTier::Priority, 200_001).output), 27_000);
         let (batch, long) = gemini.batch.as_deref().expect("half price");
         assert_eq!((per_million(batch.input), per_million(batch.output)), (625, 5_000));
         assert_eq!(

@@ -17,7 +17,7 @@ use super::yaml;
 /// A file with every section that is not read where it is absent.
 const EVERY_SECTION: &str = "\
 credential_list: [{}]
-model_list: [{ litellm_params: { simulated: {}, counting: {} } }]
+model_list: [{ litellm_params: { simulated: {}, counting: {}, tiered_pricing: [{}] } }]
 router_settings:
   routing_groups: [{}]
   model_group_alias: { a: {} }

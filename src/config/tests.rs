@@ -202,8 +202,11 @@ fn describe_deployment(one: &Deployment) -> String {
         for (above, rates) in prices.long.iter() {
             write!(out, "\n      above {above}: {}", told(rates)).unwrap();
         }
-        if let Some((rates, long)) = prices.batch.as_deref() {
-            write!(out, "\n      in batches: {}", told(rates)).unwrap();
+        let batches = prices.batch.as_deref().map(|(rates, long)| ("in batches", rates, long));
+        let tiers = prices.tiers.iter().flat_map(|tiers| tiers.iter());
+        let tiers = tiers.map(|(tier, rates, long)| (tier.as_str(), rates, long));
+        for (which, rates, long) in batches.into_iter().chain(tiers) {
+            write!(out, "\n      {which}: {}", told(rates)).unwrap();
             for (above, rates) in long.iter() {
                 write!(out, ", above {above}: {}", told(rates)).unwrap();
             }
@@ -271,7 +274,7 @@ fn every_example_loads_and_every_key_of_it_is_known() {
 #[test]
 fn the_keys_that_act_are_the_keys_the_table_says_act() {
     let text = "credential_list: [{ credential_name: c, credential_values: {} }]\n\
-                model_list: [{ model_name: a, litellm_params: { model: openai/a } }]\n\
+                model_list: [{ model_name: a, litellm_params: { model: openai/a, tiered_pricing: [{ range: [0], input_cost_per_token: 1 }] } }]\n\
                 router_settings: { routing_groups: [{ group_name: g, models: [a] }], model_group_alias: { b: { model: a } }, provider_budget_config: { p: { budget_limit: 1 } } }\n";
     let root = yaml::tree(text, "a.yaml", 0).unwrap();
     let files = ["a.yaml".to_owned()];

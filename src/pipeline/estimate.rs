@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::catalog::Deployment;
-use crate::chat::ChatRequest;
+use crate::chat::{ChatRequest, ServiceTier};
 use crate::limits::{Demand, Dimension, Excess, OutputCounting};
 use crate::snapshot::DeploymentRuntime;
 use crate::tokens::{self, Count, Encoding, Precision};
@@ -69,6 +69,11 @@ pub(super) async fn count(
     gateway.blocking.run(move || tokens::count(&request, &model)).await
 }
 
+/// The service tier that a request asks for.
+fn asked_tier(request: &ChatRequest) -> Option<ServiceTier> {
+    request.rest.get("service_tier").and_then(|word| ServiceTier::named(word.as_str()?))
+}
+
 /// What a request is expected to use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Estimate {
@@ -79,6 +84,8 @@ pub(super) struct Estimate {
     known: ByEncoding,
     max_tokens: Option<u32>,
     choices: u64,
+    /// The service tier that it asks for.
+    tier: Option<ServiceTier>,
     /// The smallest whole limits that it met, of all tokens and of output: what nobody asked for is not expected beyond them.
     most_tokens: u64,
     most_output: u64,
@@ -94,6 +101,7 @@ impl Estimate {
             known: ByEncoding::default(),
             max_tokens: request.max_tokens,
             choices: u64::from(request.choices.max(1)),
+            tier: asked_tier(request),
             most_tokens: u64::MAX,
             most_output: u64::MAX,
         }
@@ -170,7 +178,7 @@ impl Estimate {
             }
         };
         let most = bound.unwrap_or_else(|| self.most_output(config)).max(output_tokens);
-        let cost = config.charged_prices().map(|prices| prices.of(input_tokens, most));
+        let cost = config.charged_prices().map(|prices| prices.most(self.tier(config), input_tokens, most));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }
 
@@ -204,6 +212,10 @@ impl Estimate {
         let defaults = config.defaults.as_deref();
         let bound = self.max_tokens.or_else(|| defaults?.max_tokens)?;
         Some(u64::from(bound).saturating_mul(self.choices(config)))
+    }
+
+    fn tier(&self, config: &Deployment) -> Option<ServiceTier> {
+        self.tier.or_else(|| asked_tier(config.defaults.as_deref()?))
     }
 
     fn choices(&self, config: &Deployment) -> u64 {

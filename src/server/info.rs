@@ -49,6 +49,9 @@ fn one(group: &str, deployment: &Deployment) -> Value {
         if let Some((base, long)) = prices.batch.as_deref() {
             tell_prices(&mut told["model_info"], "_batches", base, long);
         }
+        for (tier, base, long) in prices.tiers.iter().flat_map(|tiers| tiers.iter()) {
+            tell_prices(&mut told["model_info"], &format!("_{}", tier.as_str()), base, long);
+        }
     }
     for capability in Capability::ALL {
         told["model_info"][capability.key()] = match deployment.supports.of(capability) {

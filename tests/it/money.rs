@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, read};
+use crate::support::upstream::{ScriptedUpstream, Step};
 
 /// One simulated model at two and four dollars a million, cached tokens at a tenth.
 const CONFIG: &str = "model_list:
@@ -159,4 +160,58 @@ async fn what_was_spent_is_kept_and_asked_for_in_litellm_s_shapes() {
     assert!(told[0]["name"] == "study" && told[0]["requests"] == 5 && same(&told[0]["cost_usd"]), "{told}");
     assert!(spend("csv").lines().nth(1).is_some_and(|line| line.starts_with("study,5,")), "{}", spend("csv"));
     assert!(spend("table").contains("COST USD"));
+}
+
+/// A provider says which service tier it served a reply in, which decides the price; what may be held is the dearer of that asked for and the usual one.
+#[tokio::test]
+async fn the_service_tier_that_a_reply_says_it_was_served_in_decides_its_price() {
+    let reply = |tier: &str| {
+        let message = json!({"role": "assistant", "content": "Hi"});
+        let usage = json!({"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010, "prompt_tokens_details": {"cached_tokens": 500}});
+        let choices = json!([{"index": 0, "finish_reason": "stop", "message": message}]);
+        json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "service_tier": tier, "usage": usage, "choices": choices})
+    };
+    let events = |tier: &str| {
+        let first = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "service_tier": tier,
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": null}]});
+        let last = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": reply(tier)["usage"]});
+        Step::events(format!("data: {first}\n\ndata: {last}\n\ndata: [DONE]\n\n"))
+    };
+    let steps = ["default", "flex", "priority"].map(|tier| Step::json(200, &reply(tier)));
+    let upstream = ScriptedUpstream::start(steps.into_iter().chain([events("priority")])).await;
+    let config = format!(
+        "model_list:
+  - model_name: g
+    litellm_params:
+      model: openai/m
+      api_base: \"{}/v1\"
+      api_key: sk-x
+      max_tokens: 10
+      input_cost_per_token: 2e-6
+      output_cost_per_token: 1e-5
+      cache_read_input_token_cost: 1e-6
+      input_cost_per_token_flex: 1e-6
+      input_cost_per_token_priority: 4e-6
+      output_cost_per_token_priority: 2e-5
+      cache_read_input_token_cost_priority: 2e-6
+litellm_settings: {{max_budget: 100}}
+",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hello there"}]});
+    // 500 fresh tokens, 500 that were cached and 10 of output.
+    for expected in [0.001 + 0.0005 + 0.0001, 0.0005 + 0.0005 + 0.0001, 0.002 + 0.001 + 0.0002] {
+        let told = gateway.post("/v1/chat/completions", &body).await;
+        assert!(near(told.header("x-litellm-response-cost").parse().expect("dollars"), expected), "{}", told.text);
+    }
+    let mut streamed = body.clone();
+    (streamed["stream"], streamed["stream_options"]) = (json!(true), json!({"include_usage": true}));
+    let told = gateway.post("/v1/chat/completions", &streamed).await;
+    let last: Value = told.events().iter().rev().find_map(|event| serde_json::from_str(event).ok()).expect("JSON");
+    assert!(near(last["usage"]["cost"].as_f64().expect("a cost"), 0.0032), "{}", told.text);
+    let info = gateway.get("/model/info").await.json();
+    let info = &info["data"][0]["model_info"];
+    assert_eq!([&info["input_cost_per_token_flex"], &info["output_cost_per_token_flex"]], [&json!(1e-6), &json!(1e-5)]);
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::endpoint::{Endpoint, endpoint, short_digest};
 use super::untaken;
 use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, UnknownPrice, Wildcard};
-use crate::chat::{ChatRequest, check_path};
+use crate::chat::{ChatRequest, ServiceTier, check_path};
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
 use crate::config::shape::{self, Costs, Given, ModelEntry};
@@ -229,6 +229,7 @@ fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices>
         Some(public) => laid_over(&own.above, public),
         None => steps(&own.above, base),
     };
+    let tiers = tiers(&own, base, &long, public.as_ref());
     let of_batches = public.and_then(|public| public.batch);
     let batch = if own.batch.is_nothing() && own.batch_above.is_empty() {
         of_batches
@@ -238,14 +239,40 @@ fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices>
         let batch = own.batch.over(of_batches.as_deref().map_or(&below, |(rates, _)| rates));
         Some((batch, steps(&own.batch_above, batch)).into())
     };
-    Some(Prices { base, long, batch })
+    Some(Prices { base, long, batch, tiers })
+}
+
+/// Prices of service tiers: what the file does not say of one is as it is publicly known, else as for everybody.
+fn tiers(
+    own: &Costs,
+    base: Rates,
+    long: &Steps,
+    public: Option<&Prices>,
+) -> Option<Arc<[(ServiceTier, Rates, Steps)]>> {
+    let known = |tier: ServiceTier| {
+        let mut all = public?.tiers.as_ref()?.iter();
+        all.find(|(one, ..)| *one == tier).map(|(_, rates, steps)| (*rates, steps.clone()))
+    };
+    let given = ServiceTier::ALL.into_iter().zip(&own.tiers).filter_map(|(tier, (given, above))| {
+        let known = known(tier);
+        if given.is_nothing() && above.is_empty() {
+            return known.map(|(rates, steps)| (tier, rates, steps));
+        }
+        let (rates, steps) = known.unwrap_or_else(|| (base, long.clone()));
+        let prices = Prices { long: steps, ..Prices::flat(base.input, base.output) };
+        let prices = Prices { base: given.over(&rates), ..prices };
+        let steps = laid_over(above, &prices);
+        Some((tier, prices.base, steps))
+    });
+    let given: Vec<_> = given.collect();
+    (!given.is_empty()).then(|| given.into())
 }
 
 /// Of each step what the file says, and else what holds below it.
 fn steps(given: &BTreeMap<u64, Given>, base: Rates) -> Steps {
-    let step = |below: &mut Rates, (thousands, given): (&u64, &Given)| {
+    let step = |below: &mut Rates, (above, given): (&u64, &Given)| {
         *below = given.over(below);
-        Some((thousands * 1000, *below))
+        Some((*above, *below))
     };
     Steps::of(given.iter().scan(base, step).collect())
 }
@@ -253,9 +280,8 @@ fn steps(given: &BTreeMap<u64, Given>, base: Rates) -> Steps {
 /// Public steps, with what the file says of them in its place.
 fn laid_over(given: &BTreeMap<u64, Given>, public: &Prices) -> Steps {
     let mut all: BTreeMap<u64, Rates> = public.long.iter().copied().collect();
-    for (thousands, given) in given {
-        let above = thousands * 1000;
-        all.insert(above, given.over(public.at(above + 1)));
+    for (above, given) in given {
+        all.insert(*above, given.over(public.at(above.saturating_add(1))));
     }
     Steps::of(all.into_iter().collect())
 }

@@ -1,10 +1,11 @@
 //! Prices a token, which `litellm_params` and `model_info` may both give, in LiteLLM's names: those of any prompt, those of longer ones
-//! (`…_above_200k_tokens`, whatever the number), and both for the vendor's batch API (`…_batches`).
+//! (`…_above_200k_tokens`, whatever the number, or `tiered_pricing`), and both for the vendor's batch API (`…_batches`) and its service tiers
+//! (`…_flex`, `…_priority`).
 
 use std::collections::BTreeMap;
 
 use crate::config::report::Grade;
-use crate::config::section::Section;
+use crate::config::section::{Kind, Section};
 use crate::money::{Price, Rates};
 
 /// The prices that are given of one length of prompt.
@@ -16,7 +17,7 @@ pub(in crate::config) struct Given {
     pub(in crate::config) cache_write: Option<Price>,
 }
 
-/// The same by the thousands of tokens that a prompt must exceed.
+/// The same by the tokens that a prompt must exceed.
 pub(in crate::config) type Steps = BTreeMap<u64, Given>;
 
 /// What is given.
@@ -26,16 +27,38 @@ pub(in crate::config) struct Costs {
     pub(in crate::config) above: Steps,
     pub(in crate::config) batch: Given,
     pub(in crate::config) batch_above: Steps,
+    /// In the order of [`ServiceTier::ALL`].
+    pub(in crate::config) tiers: [(Given, Steps); 2],
 }
 
-/// How LiteLLM calls each price, that of a batch, and how the longer prompts' begin.
-const NAMES: [[&str; 3]; 4] = [
-    ["input_cost_per_token", "input_cost_per_token_batches", "input_cost_per_token_above_"],
-    ["output_cost_per_token", "output_cost_per_token_batches", "output_cost_per_token_above_"],
-    ["cache_read_input_token_cost", "cache_read_input_token_cost_batches", "cache_read_input_token_cost_above_"],
+/// How LiteLLM calls each price, that of a batch, those of service tiers, and how the longer prompts' begin.
+const NAMES: [[&str; 5]; 4] = [
+    [
+        "input_cost_per_token",
+        "input_cost_per_token_batches",
+        "input_cost_per_token_flex",
+        "input_cost_per_token_priority",
+        "input_cost_per_token_above_",
+    ],
+    [
+        "output_cost_per_token",
+        "output_cost_per_token_batches",
+        "output_cost_per_token_flex",
+        "output_cost_per_token_priority",
+        "output_cost_per_token_above_",
+    ],
+    [
+        "cache_read_input_token_cost",
+        "cache_read_input_token_cost_batches",
+        "cache_read_input_token_cost_flex",
+        "cache_read_input_token_cost_priority",
+        "cache_read_input_token_cost_above_",
+    ],
     [
         "cache_creation_input_token_cost",
         "cache_creation_input_token_cost_batches",
+        "cache_creation_input_token_cost_flex",
+        "cache_creation_input_token_cost_priority",
         "cache_creation_input_token_cost_above_",
     ],
 ];
@@ -74,21 +97,37 @@ impl Given {
 impl Costs {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let mut read = Self::default();
-        for (place, [base, batch, above]) in NAMES.into_iter().enumerate() {
-            *read.base.places()[place] = section.amount(base).and_then(|usd| price(section, base, usd));
-            *read.batch.places()[place] = section.amount(batch).and_then(|usd| price(section, batch, usd));
+        for (place, [base, batch, flex, priority, above]) in NAMES.into_iter().enumerate() {
+            let Self { base: of_all, batch: of_batches, tiers: [(of_flex, _), (of_priority, _)], .. } = &mut read;
+            for (given, key) in [(of_all, base), (of_batches, batch), (of_flex, flex), (of_priority, priority)] {
+                *given.places()[place] = section.amount(key).and_then(|usd| price(section, key, usd));
+            }
             for (ending, usd) in section.amounts(above) {
                 let key = format!("{above}{ending}");
-                let (ending, steps) = match ending.strip_suffix("_batches") {
-                    Some(ending) => (ending, &mut read.batch_above),
-                    None => (ending, &mut read.above),
+                // Others are about how long a cache lasts.
+                let Some((thousands, whose)) = ending.split_once("k_tokens") else { continue };
+                let steps = match whose {
+                    "" => &mut read.above,
+                    "_batches" => &mut read.batch_above,
+                    "_flex" => &mut read.tiers[0].1,
+                    "_priority" => &mut read.tiers[1].1,
+                    _ => continue,
                 };
-                // Others are about how long a cache lasts, or about a service tier.
-                let thousands = ending.strip_suffix("k_tokens").and_then(|thousands| thousands.parse::<u64>().ok());
-                if let Some(thousands) = thousands.filter(|thousands| (1..1_000_000).contains(thousands)) {
+                if let Some(thousands) =
+                    thousands.parse::<u64>().ok().filter(|thousands| (1..1_000_000).contains(thousands))
+                {
                     section.places.downgrade(&key, Grade::Exact, "");
-                    *steps.entry(thousands).or_default().places()[place] = price(section, &key, usd);
+                    *steps.entry(thousands * 1000).or_default().places()[place] = price(section, &key, usd);
                 }
+            }
+        }
+        // What is said by a key of its own is said of that alone.
+        for (from, given) in tiers(section) {
+            if from == 0 {
+                read.base = read.base.or(given);
+            } else {
+                let step = read.above.entry(from).or_default();
+                *step = step.or(given);
             }
         }
         read
@@ -97,13 +136,55 @@ impl Costs {
     /// What it does not say is as in another; steps are of one of them alone.
     pub(in crate::config) fn or(&self, other: &Self) -> Self {
         let steps = |own: &Steps, other: &Steps| if own.is_empty() { other.clone() } else { own.clone() };
+        let tier = |place: usize| {
+            let ((own, own_above), (given, above)) = (&self.tiers[place], &other.tiers[place]);
+            (own.or(*given), steps(own_above, above))
+        };
         Self {
             base: self.base.or(other.base),
             above: steps(&self.above, &other.above),
             batch: self.batch.or(other.batch),
             batch_above: steps(&self.batch_above, &other.batch_above),
+            tiers: [tier(0), tier(1)],
         }
     }
+}
+
+/// `tiered_pricing`: a list of prices, each with the `range` of tokens that prompts have for which it holds. Of a range only where it begins
+/// counts: the next one ends it.
+fn tiers(section: &mut Section<'_, '_>) -> Steps {
+    let mut steps = Steps::new();
+    let Some(node) = section.descend("tiered_pricing", Kind::Sections("tiered_pricing")) else { return steps };
+    let (reader, path) = (section.reader(), section.places.path_of("tiered_pricing"));
+    for (number, node) in reader.list(node, &path).iter().enumerate() {
+        let mut tier = reader.section(node, "tiered_pricing", &format!("{path}[{number}]"));
+        let range = tier.get("range", Kind::List).map(|range| reader.list(range, "range")).unwrap_or_default();
+        let from = range.first().and_then(|from| reader.ranged(from, "range", "tokens, from 0", |from| from >= 0.0));
+        let mut given = Given::default();
+        for (place, [key, ..]) in NAMES.into_iter().enumerate() {
+            *given.places()[place] = tier.amount(key).and_then(|usd| price(&tier, key, usd));
+        }
+        match from {
+            Some(from) if !given.is_nothing() => {
+                steps.insert(tokens(from), given);
+            }
+            _ => {
+                let hint = "{range: [0, 32000], input_cost_per_token: 1e-6, output_cost_per_token: 5e-6} holds for prompts up to 32,000 tokens";
+                tier.places.error_at("range", "prices of a range need the `range` and a price", hint);
+            }
+        }
+        tier.finish();
+    }
+    steps
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number from 0; what is too large becomes the largest"
+)]
+const fn tokens(number: f64) -> u64 {
+    number as u64
 }
 
 fn price(section: &Section<'_, '_>, key: &str, usd: f64) -> Option<Price> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Anthropic;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
-use crate::chat::{Chunk, Delta, FinishReason, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, ServiceTier, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::framing::EventDecoder;
 use crate::format::{ProviderFormat, StreamEncoder, Target};
@@ -166,7 +166,7 @@ fn an_error_inside_a_stream_has_its_kind() {
 #[test]
 fn counts_are_totals_and_all_input_is_input() {
     let first = json!({"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 11,
-        "output_tokens": 1, "service_tier": "standard"});
+        "output_tokens": 1, "service_tier": "priority"});
     let chunks = read(&[
         json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": first}}),
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
@@ -184,7 +184,7 @@ fn counts_are_totals_and_all_input_is_input() {
     assert_eq!((before.input_tokens, before.output_tokens), (23, 1));
     assert_eq!((after.input_tokens, after.cache_read_tokens, after.cache_write_tokens), (23, 7, 11));
     assert_eq!((after.output_tokens, after.reasoning_tokens), (40, 9));
-    assert_eq!(after.rest["service_tier"], "standard");
+    assert_eq!((after.rest["service_tier"].as_str(), after.tier), (Some("priority"), Some(ServiceTier::Priority)));
     assert!(chunks.iter().any(|chunk| chunk.delta == Delta::Finish(FinishReason::Stop)));
 }
 

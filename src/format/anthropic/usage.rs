@@ -1,6 +1,6 @@
 //! Tokens as Anthropic counts them: three kinds of input, apart. The canonical input is their sum.
 
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 use crate::format::rest::nested;
@@ -20,12 +20,14 @@ pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
         reasoning_tokens = details.count("thinking_tokens");
         fields.keep("output_tokens_details", details.telling_rest());
     }
+    let tier = fields.peek("service_tier").and_then(Json::as_str).and_then(ServiceTier::named);
     Ok(Usage {
         input_tokens: fresh.saturating_add(cache_write_tokens).saturating_add(cache_read_tokens),
         cache_read_tokens,
         cache_write_tokens,
         output_tokens,
         reasoning_tokens,
+        tier,
         cost: None,
         rest: fields.telling_rest(),
     })

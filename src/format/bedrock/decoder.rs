@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{error, reply};
-use crate::chat::{Chunk, Delta};
+use crate::chat::{Chunk, Delta, Usage};
 use crate::fault::AttemptFault;
 use crate::format::bedrock::DIALECT;
 use crate::format::framing::EventDecoder;
@@ -70,8 +70,9 @@ impl Decoder {
                 out.extend(reason.map(|reason| Chunk::of(Delta::Finish(reason))));
             }
             "metadata" => {
+                let tier = reply::tier(fields.peek("serviceTier"));
                 if let Some(usage) = fields.take("usage") {
-                    out.push(Chunk::of(Delta::Usage(reply::usage(usage)?)));
+                    out.push(Chunk::of(Delta::Usage(Usage { tier, ..reply::usage(usage)? })));
                 }
                 self.done = self.stopped;
             }

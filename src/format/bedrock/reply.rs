@@ -1,6 +1,6 @@
 //! A whole reply, and what a stream's events share with it.
 
-use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, Usage};
+use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, ServiceTier, Usage};
 use crate::fault::AttemptFault;
 use crate::format::bedrock::DIALECT;
 use crate::format::json::Json;
@@ -16,7 +16,8 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
 
 fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let mut fields = Fields::of(value, &Path::Root)?;
-    let usage = fields.take("usage").map(usage).transpose()?;
+    let tier = tier(fields.peek("serviceTier"));
+    let usage = fields.take("usage").map(usage).transpose()?.map(|usage| Usage { tier, ..usage });
     let finish = fields.word("stopReason")?.map(|word| finish(&word));
     let outputs = Path::Root.key("output");
     let Some(output) = fields.take("output") else { return Err(Mismatch::missing(&outputs)) };
@@ -92,6 +93,11 @@ pub(super) fn finish(word: &str) -> FinishReason {
         "guardrail_intervened" | "content_filtered" => FinishReason::ContentFilter,
         other => FinishReason::Other(other.to_owned()),
     }
+}
+
+/// The service tier that it was served in.
+pub(super) fn tier(value: Option<&Json<'_>>) -> Option<ServiceTier> {
+    value?.get("type").and_then(Json::as_str).and_then(ServiceTier::named)
 }
 
 /// Reads `usage`. What was read from a cache and written to one stands beside the fresh input.

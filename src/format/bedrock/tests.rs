@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::chat::ServiceTier;
 use crate::fault::FaultKind;
 use crate::format::{ClientRequest, NO_QUIRKS, Quirks, client_apis};
 
@@ -152,4 +153,18 @@ fn a_prompt_that_is_too_long_is_known_as_one_whatever_its_exception_is_called() 
         code(error::inside_stream("throttlingException", &told("too many tokens, slow down"))),
         "throttlingException"
     );
+}
+
+#[test]
+fn the_service_tier_of_a_reply_is_known() {
+    let reply = |tier: &str| {
+        json!({"output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}}, "stopReason": "end_turn",
+            "usage": {"inputTokens": 1, "outputTokens": 2}, "serviceTier": {"type": tier}})
+    };
+    for (word, tier) in
+        [("priority", Some(ServiceTier::Priority)), ("flex", Some(ServiceTier::Flex)), ("default", None)]
+    {
+        let read = Bedrock.decode(reply(word).to_string().as_bytes()).unwrap();
+        assert_eq!(read.usage.unwrap().tier, tier, "{word}");
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::logprobs;
-use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, TokenLogprob, Usage};
+use crate::chat::{FinishReason, ImageSource, Part, PartKind, Rest, ServiceTier, TokenLogprob, Usage};
 use crate::format::call_id::signed;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
@@ -116,11 +116,18 @@ pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
     if read_by_tools > 0 {
         fields.put(TOOLS_READ, read_by_tools.into());
     }
+    // What Vertex calls the way it was served; what is asked of a batch API is none of ours.
+    let tier = match fields.peek("trafficType").and_then(Json::as_str) {
+        Some("ON_DEMAND_PRIORITY") => Some(ServiceTier::Priority),
+        Some("ON_DEMAND_FLEX" | "FLEX") => Some(ServiceTier::Flex),
+        _ => None,
+    };
     Ok(Usage {
         input_tokens: input,
         cache_read_tokens: fields.count("cachedContentTokenCount"),
         output_tokens: fields.count("candidatesTokenCount").saturating_add(thoughts),
         reasoning_tokens: thoughts,
+        tier,
         rest: fields.telling_rest(),
         ..Usage::default()
     })

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::chat::{Choice, Chunk, Delta, FinishReason, Part, PartKind};
+use crate::chat::{Choice, Chunk, Delta, FinishReason, Part, PartKind, ServiceTier};
 use crate::format::call_id::{signature_of, signed};
 use crate::format::{Anthropic, ClientApi, ClientRequest, NO_QUIRKS, OpenAi, Quirks};
 
@@ -128,6 +128,13 @@ fn a_reply_of_the_same_dialect_comes_back_as_it_was() {
     });
     let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&Gemini.reply(&read)).unwrap(), reply);
+    let tier = |traffic: &str| {
+        let mut told = reply.clone();
+        told["usageMetadata"]["trafficType"] = traffic.into();
+        Gemini.decode(told.to_string().as_bytes()).unwrap().usage.unwrap().tier
+    };
+    let tiers = ["ON_DEMAND", "ON_DEMAND_PRIORITY", "ON_DEMAND_FLEX", "PROVISIONED_THROUGHPUT"].map(tier);
+    assert_eq!(tiers, [None, Some(ServiceTier::Priority), Some(ServiceTier::Flex), None]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::calls::{Calls, Piece};
 use super::{error, finish_reason, logprobs, message, usage};
-use crate::chat::{Chunk, Delta, Rest};
+use crate::chat::{Chunk, Delta, Rest, ServiceTier, Usage};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventDecoder;
 use crate::format::json::Json;
@@ -23,6 +23,8 @@ pub(super) struct Decoder {
     done: bool,
     /// Unknown fields of events before the reply began (Azure sends its filter's findings first).
     held: Rest,
+    /// The service tier that an event named.
+    tier: Option<ServiceTier>,
     choices: Vec<Choice>,
 }
 
@@ -81,7 +83,8 @@ impl Decoder {
         let created = Some(fields.count("created")).filter(|&seconds| seconds > 0);
         fields.take("object");
         let choices = fields.list("choices")?.unwrap_or_default();
-        let usage = fields.take("usage").and_then(usage::read);
+        self.tier = usage::tier(fields.peek("service_tier")).or(self.tier);
+        let usage = fields.take("usage").and_then(usage::read).map(|usage| Usage { tier: self.tier, ..usage });
         let mut rest = fields.telling_rest();
         if !self.started {
             if choices.is_empty() && usage.is_none() {

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::{error, finish_reason, finish_word, logprobs, message, usage};
-use crate::chat::{Choice, Part, PartKind, Reply};
+use crate::chat::{Choice, Part, PartKind, Reply, Usage};
 use crate::fault::AttemptFault;
 use crate::format::call_id::signed_beside;
 use crate::format::json::Json;
@@ -34,7 +34,8 @@ fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let model = fields.text("model")?.unwrap_or_default();
     let created = Some(fields.count("created")).filter(|&seconds| seconds > 0);
     fields.take("object");
-    let usage = fields.take("usage").and_then(usage::read);
+    let tier = usage::tier(fields.peek("service_tier"));
+    let usage = fields.take("usage").and_then(usage::read).map(|usage| Usage { tier, ..usage });
     let path = Path::Root.key("choices");
     let choices = fields.list("choices")?.ok_or_else(|| Mismatch::missing(&path))?;
     let choices = choices

@@ -1,6 +1,6 @@
 //! Tokens as OpenAI counts them: the prompt's count is all of the input, the cached part included.
 
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Path};
 use crate::format::rest::nested;
@@ -30,6 +30,11 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     }
     usage.rest = fields.telling_rest();
     Some(usage)
+}
+
+/// The service tier that a reply says it was served in.
+pub(super) fn tier(value: Option<&Json<'_>>) -> Option<ServiceTier> {
+    value.and_then(Json::as_str).and_then(ServiceTier::named)
 }
 
 /// Writes the fields of a usage object; its own unknown fields only where they are of this dialect.

@@ -175,6 +175,7 @@ pub(super) fn chunk(event: wit::Event) -> Option<Chunk> {
             cache_write_tokens: usage.cache_write_tokens,
             output_tokens: usage.output_tokens,
             reasoning_tokens: usage.reasoning_tokens,
+            tier: None,
             cost: None,
             rest: Rest::new(),
         }),

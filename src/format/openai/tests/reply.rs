@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::OpenAi;
-use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, Usage};
+use crate::chat::{Choice, FinishReason, Part, PartKind, Reply, Rest, ServiceTier, Usage};
 use crate::fault::FaultKind;
 use crate::format::{ClientApi, ProviderFormat};
 
@@ -36,6 +36,15 @@ fn the_same_dialect_gets_everything_back() {
     });
     let read = decode(&reply);
     assert_eq!(written(&read), reply);
+    let tier = |word: &str| {
+        let mut told = reply.clone();
+        told["service_tier"] = word.into();
+        decode(&told).usage.unwrap().tier
+    };
+    assert_eq!(
+        ["default", "flex", "priority", "scale"].map(tier),
+        [None, Some(ServiceTier::Flex), Some(ServiceTier::Priority), None]
+    );
     let usage = read.usage.unwrap();
     assert_eq!((usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens), (100, 60, 8));
     assert_eq!((usage.output_tokens, usage.reasoning_tokens), (20, 7));

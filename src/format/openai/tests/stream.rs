@@ -2,7 +2,7 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use super::{OpenAi, parse};
-use crate::chat::{Chunk, Delta, FinishReason, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, ServiceTier, Usage};
 use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
 use crate::format::ClientApi;
 use crate::format::framing::EventDecoder;
@@ -142,7 +142,12 @@ fn one_event_may_say_several_things() {
             call(1, "b", "g"),
             arguments(1),
             Delta::Finish(FinishReason::Stop),
-            Delta::Usage(Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() })
+            Delta::Usage(Usage {
+                input_tokens: 1,
+                output_tokens: 2,
+                tier: Some(ServiceTier::Flex),
+                ..Usage::default()
+            })
         ]
     );
     assert_eq!(Value::Object(chunks[0].rest.clone()), json!({"service_tier": "flex"}));
