@@ -92,6 +92,8 @@ pub struct Record {
     pub fallbacks: u32,
     /// The groups it left for others, and why.
     pub handed_over: Vec<(GroupName, &'static str)>,
+    /// Of those, the groups that a policy had decided for.
+    pub left_decided: Vec<GroupName>,
     /// Input tokens as estimated before the call.
     pub estimated_input_tokens: u64,
     /// Tokens of all attempts, as reported, or as estimated where the provider reported none.
@@ -116,7 +118,16 @@ pub struct Record {
     pub explanation: Option<Box<Explanation>>,
 }
 
+/// What a policy's name has, and the built-in order's has not: `NAME@DIGEST`.
+const DECIDED: char = '@';
+
 impl Record {
+    /// Whether a policy decided for the group that it is in.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.contains(DECIDED))
+    }
+
     /// The record of a request that has just arrived; until set, its ending is that the client left.
     #[must_use]
     pub fn new(id: RequestId, arrived: Moment, api: &'static str) -> Self {
@@ -134,6 +145,7 @@ impl Record {
             attempts: Vec::new(),
             fallbacks: 0,
             handed_over: Vec::new(),
+            left_decided: Vec::new(),
             estimated_input_tokens: 0,
             usage: Usage::default(),
             usage_estimated: false,

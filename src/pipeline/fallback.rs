@@ -221,6 +221,9 @@ pub(super) async fn serve(
             target.overrides.as_ref().map_or_else(|| request.clone(), |overrides| Box::new(overrides.apply(&request)));
         target.group.as_str().clone_into(&mut asked.model);
         guard.record.handed_over.push((group.config.name.clone(), cause.map_or(kind.as_str(), Cause::as_str)));
+        if guard.record.is_decided() {
+            guard.record.left_decided.push(group.config.name.clone());
+        }
         guard.change_group();
         group = next;
     }

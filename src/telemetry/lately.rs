@@ -16,13 +16,10 @@ use crate::record::{AttemptRecord, Record};
 pub const MINUTES: usize = 120;
 /// Sums that are kept, one for each minute and deployment: some twelve megabytes.
 const MOST: usize = 100_000;
-/// What a policy's name has, and the built-in order's has not: `NAME@DIGEST`.
-const DECIDED: char = '@';
-
 /// What happened at a deployment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Happened {
-    /// Requests that it was the first to be called for.
+    /// Requests that it was the first to be called for in its group.
     pub chosen: u64,
     /// Qualities that were told of its replies, 0 to 1, their sum and the sum of their squares.
     pub judged: u64,
@@ -84,18 +81,26 @@ pub type ByMinute = BTreeMap<usize, Happened>;
 impl Lately {
     /// A request ended.
     pub fn ended(&self, record: &Record) {
-        let decided = record.policy.as_ref().is_some_and(|policy| policy.contains(DECIDED));
-        let (true, Some(first)) = (decided, record.attempts.first()) else { return };
-        let minute = minute(record.arrived + record.latency);
-        let replied = |attempt: &&AttemptRecord| attempt.fault.is_none();
+        let last = record.group.as_ref().filter(|_| record.is_decided());
+        if last.is_none() && record.left_decided.is_empty() {
+            return;
+        }
         let mut kept = self.kept();
-        // Mostly one attempt, which is both.
-        kept.sum(minute, &first.group, &first.deployment, |sum| {
-            sum.chosen += 1;
-            Some(first).filter(replied).iter().for_each(|first| sum.replied(first));
-        });
-        for attempt in record.attempts.iter().skip(1).filter(replied) {
-            kept.sum(minute, &attempt.group, &attempt.deployment, |sum| sum.replied(attempt));
+        let minute = minute(record.arrived + record.latency);
+        let mut before = None;
+        for attempt in &record.attempts {
+            // Of each group the one that was called first was chosen.
+            let chosen = before.replace(&attempt.group) != Some(&attempt.group);
+            let decided = last == Some(&attempt.group) || record.left_decided.contains(&attempt.group);
+            let replied = attempt.fault.is_none();
+            if decided && (chosen || replied) {
+                kept.sum(minute, &attempt.group, &attempt.deployment, |sum| {
+                    sum.chosen += u64::from(chosen);
+                    if replied {
+                        sum.replied(attempt);
+                    }
+                });
+            }
         }
     }
 
@@ -196,6 +201,7 @@ mod tests {
 
     fn record(now: Moment, policy: &str, attempts: Vec<AttemptRecord>) -> Record {
         let mut record = Record::new(RequestId::derive(now, 1), now, "openai");
+        record.group = attempts.last().map(|attempt| attempt.group.clone());
         record.policy = Some(policy.into());
         record.attempts = attempts;
         record
@@ -220,6 +226,34 @@ mod tests {
         assert_eq!((second[&1].judged, second[&1].chosen, second[&4].priced), (1, 0, 1));
         assert!((second[&1].quality_squared - 0.25).abs() < 1e-9);
         assert!(lately.of(at(4), &"other".into()).is_empty());
+    }
+
+    #[test]
+    fn each_group_that_a_policy_decided_for_counts_whichever_replied() {
+        let (lately, of) = (Lately::default(), |group: &str, deployment| AttemptRecord {
+            group: group.into(),
+            ..attempt(deployment, None)
+        });
+        let failed =
+            |group: &str, deployment| AttemptRecord { fault: Some(FaultKind::TimedOut), ..of(group, deployment) };
+        let attempts = vec![failed("g", "a"), failed("g", "b"), failed("plain", "c"), failed("h", "d"), of("h", "e")];
+        let mut fell_back = record(at(0), "bandit@1", attempts.clone());
+        fell_back.left_decided = vec!["g".into()];
+        lately.ended(&fell_back);
+        // The same where the last one is no policy's.
+        let mut fell_back = record(at(0), "built-in", attempts);
+        fell_back.left_decided = vec!["g".into()];
+        lately.ended(&fell_back);
+        let told = |group: &str| {
+            let found = lately.of(at(0), &group.into());
+            found
+                .into_iter()
+                .map(|(id, minutes)| (id.to_string(), minutes[&0].chosen, minutes[&0].replied))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told("g"), [("a".to_owned(), 2, 0)]);
+        assert_eq!(told("h"), [("d".to_owned(), 1, 0), ("e".to_owned(), 0, 1)]);
+        assert_eq!(told("plain"), []);
     }
 
     #[test]
