@@ -2,11 +2,13 @@
 //!
 //! The rule: a call for a vector is a request of this gateway like any other, on an account of its own (`embedding:GROUP`), with that
 //! account's money of the day reserved before it is sent. A text that is asked for while its vector is being made is not asked for
-//! twice. What nobody waits for any more when its turn comes is not begun; what was begun is finished and remembered. Whatever fails
+//! twice, and is wanted for as long as any of those who asked waits. What nobody waits for any more when its turn comes, at a limit too, is not
+//! begun; what was begun is finished and remembered. Whatever fails
 //! here is counted, and nothing else fails with it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -86,6 +88,32 @@ type Done = Option<([u8; 32], Told)>;
 type Work<'w> = Pin<Box<dyn Future<Output = Done> + 'w>>;
 type Tell = Box<dyn FnOnce(Told) + Send>;
 
+/// Until when anybody waits for a vector: the last of those who asked for it.
+#[derive(Debug)]
+struct Wanted(AtomicU64);
+
+impl Wanted {
+    const fn new(until: Moment) -> Self {
+        Self(AtomicU64::new(until.as_nanos()))
+    }
+
+    /// Somebody else waits until then.
+    fn extend(&self, until: Moment) {
+        self.0.fetch_max(until.as_nanos(), Ordering::AcqRel);
+    }
+
+    fn until(&self) -> Moment {
+        Moment::from_nanos(self.0.load(Ordering::Acquire))
+    }
+
+    /// Waits until nobody does.
+    async fn is_over(&self, gateway: &Gateway) {
+        while gateway.clock.now() < self.until() {
+            gateway.clock.sleep_until(self.until()).await;
+        }
+    }
+}
+
 /// Makes what comes until it is to stop.
 async fn work(
     gateway: &Arc<Gateway>,
@@ -94,7 +122,7 @@ async fn work(
     stop: &CancellationToken,
 ) {
     let mut running: FuturesUnordered<Work<'_>> = FuturesUnordered::new();
-    let mut waiting: HashMap<[u8; 32], Vec<Tell>> = HashMap::new();
+    let mut waiting: HashMap<[u8; 32], (Arc<Wanted>, Vec<Tell>)> = HashMap::new();
     if let Some(store) = store.filter(|_| gateway.live.read().groups.values().any(|group| group.embedding.is_some())) {
         running.push(Box::pin(async move {
             store.connect().await;
@@ -114,18 +142,20 @@ async fn work(
                         None
                     }));
                 }
-                for tell in waiting.remove(&key).into_iter().flatten() {
+                for tell in waiting.remove(&key).into_iter().flat_map(|(_, waiting)| waiting) {
                     tell(told.clone());
                 }
             }
             text = texts.recv(), if running.len() < HANDS => {
                 let Some(ToEmbed { group, source, text, key, until, tell }) = text else { return };
-                if let Some(others) = waiting.get_mut(&key) {
+                if let Some((wanted, others)) = waiting.get_mut(&key) {
+                    wanted.extend(until);
                     others.push(tell);
                 } else if gateway.clock.now() < until {
-                    waiting.insert(key, vec![tell]);
+                    let wanted = Arc::new(Wanted::new(until));
+                    waiting.insert(key, (Arc::clone(&wanted), vec![tell]));
                     running.push(Box::pin(async move {
-                        let told = one(gateway, store, &group, &source.maker, (text, key, until)).await;
+                        let told = one(gateway, store, &group, &source.maker, (text, key, wanted)).await;
                         Some((key, told))
                     }));
                 }
@@ -140,7 +170,7 @@ async fn one(
     store: Option<&VectorStore>,
     group: &GroupName,
     maker: &EmbeddingMaker,
-    (text, key, until): (String, [u8; 32], Moment),
+    (text, key, wanted): (String, [u8; 32], Arc<Wanted>),
 ) -> Told {
     let kept = match store {
         Some(store) => store.get(&key).await,
@@ -151,8 +181,8 @@ async fn one(
         (Embedded::Shared, vector)
     } else {
         let made = match maker {
-            EmbeddingMaker::Group { group, account } => asked(gateway, group, account, &text).await,
-            EmbeddingMaker::Folder(sentences) => thought(gateway, Arc::clone(sentences), text, until).await,
+            EmbeddingMaker::Group { group, account } => asked(gateway, group, account, &text, &wanted).await,
+            EmbeddingMaker::Folder(sentences) => thought(gateway, Arc::clone(sentences), text, wanted).await,
         };
         let vector = made.and_then(|numbers| match numbers {
             Some(numbers) => Vector::of(&numbers).map(Some).ok_or_else(|| "the vector has no direction".to_owned()),
@@ -173,12 +203,13 @@ async fn one(
     (what, Some(vector))
 }
 
-/// What a deployment of `group` says; `None` where it cannot be paid for.
+/// What a deployment of `group` says; `None` where it cannot be paid for, and where it still waits for a limit when nobody waits for it.
 async fn asked(
     gateway: &Arc<Gateway>,
     group: &GroupName,
     account: &Arc<Caller>,
     text: &str,
+    wanted: &Wanted,
 ) -> Result<Option<Vec<f64>>, String> {
     // No record is written for each question of a day whose money is spent.
     let short = gateway.budgets.short(gateway.clock.now(), &account.budgets, NanoUsd(1));
@@ -191,7 +222,21 @@ async fn asked(
     let body = json!({"model": group.as_str(), "input": text}).to_string();
     let mut request = ClientRequest::post(Uri::from_static(PATH), body);
     request.id = guard.id().to_string();
-    match tokio::time::timeout(LONGEST, batch::whole(gateway, guard, request)).await {
+    let followed = guard.watch();
+    let given_up = async {
+        wanted.is_over(gateway).await;
+        // What a provider has is finished and remembered: it is paid.
+        if followed.is_under_way() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let call = tokio::time::timeout(LONGEST, batch::whole(gateway, guard, request));
+    let answer = tokio::select! {
+        biased;
+        answer = call => answer,
+        () = given_up => return Ok(None),
+    };
+    match answer {
         Ok(Ok((body, _cost))) => read(&body).map(Some),
         Ok(Err(refusal)) if matches!(refusal.kind, RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget) => {
             Ok(None)
@@ -206,10 +251,10 @@ async fn thought(
     gateway: &Gateway,
     sentences: Arc<Sentences>,
     text: String,
-    until: Moment,
+    wanted: Arc<Wanted>,
 ) -> Result<Option<Vec<f64>>, String> {
     let clock = gateway.clock;
-    let think = move || (clock.now() < until).then(|| sentences.vector(&text)).transpose();
+    let think = move || (clock.now() < wanted.until()).then(|| sentences.vector(&text)).transpose();
     let said = gateway.sentences.run(think).await.unwrap_or_else(|| Err("the model panicked".to_owned()))?;
     Ok(said.map(|numbers| numbers.into_iter().map(f64::from).collect()))
 }
@@ -227,4 +272,18 @@ fn read(body: &[u8]) -> Result<Vec<f64>, String> {
     let reply: Reply = serde_json::from_slice(body).map_err(|fault| format!("the reply is no vector: {fault}"))?;
     let [one] = reply.data;
     Ok(one.embedding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_is_wanted_until_the_last_who_asked_waits_no_more() {
+        let at = Moment::from_millis;
+        let wanted = Wanted::new(at(20));
+        wanted.extend(at(50));
+        wanted.extend(at(30));
+        assert_eq!(wanted.until(), at(50));
+    }
 }

@@ -1,10 +1,19 @@
-//! Requests that nobody waits for: the last in every queue, and followed by whoever made them, who may have to stop.
+//! Requests that the gateway makes itself, followed by whoever made them, who may have to stop. Those that nobody waits for are the last in
+//! every queue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What becomes of such a request meanwhile.
 #[derive(Debug, Default)]
 pub struct Followed(AtomicU8);
+
+/// A request that is followed, and whether it is last in every queue.
+#[derive(Debug)]
+pub(super) struct Following {
+    pub(super) followed: Arc<Followed>,
+    pub(super) is_last: bool,
+}
 
 /// A provider was sent it at some time.
 const SENT: u8 = 1;

@@ -24,7 +24,7 @@ use super::Gateway;
 use super::added_budgets;
 use super::asked_again;
 use super::attempt_guard::AttemptGuard;
-use super::background::Followed;
+use super::background::{Followed, Following};
 use super::judging::ToJudge;
 use super::memory::HeldMemory;
 use super::route::Versions;
@@ -55,8 +55,8 @@ pub struct RequestGuard {
     before_group: usize,
     attempt: Option<AttemptGuard>,
     memory: HeldMemory,
-    /// Set where nobody waits for it.
-    background: Option<Arc<Followed>>,
+    /// Set where somebody follows it.
+    background: Option<Following>,
     /// The reply under way, where it is drawn to be judged.
     to_judge: Option<Box<ToJudge>>,
     /// What is asked, as a digest, where somebody wants to know when it is asked again.
@@ -133,7 +133,17 @@ impl RequestGuard {
 
     /// Nobody waits for it: it comes last wherever requests wait. Whoever made it can see how far it is.
     pub fn follow(&mut self) -> Arc<Followed> {
-        Arc::clone(self.background.get_or_insert_default())
+        self.followed(true)
+    }
+
+    /// Somebody waits for it, and may give it up.
+    pub fn watch(&mut self) -> Arc<Followed> {
+        self.followed(false)
+    }
+
+    fn followed(&mut self, is_last: bool) -> Arc<Followed> {
+        let following = self.background.get_or_insert_with(|| Following { followed: Arc::default(), is_last });
+        Arc::clone(&following.followed)
     }
 
     /// It judges another's reply, and its own is never judged.
@@ -157,13 +167,13 @@ impl RequestGuard {
 
     /// The urgency it has whatever its client says.
     pub(super) fn priority(&self) -> Option<i32> {
-        self.background.as_ref().map(|_| Followed::PRIORITY)
+        self.background.as_ref().filter(|following| following.is_last).map(|_| Followed::PRIORITY)
     }
 
     /// A call of it is about to be sent to a provider.
     pub(super) fn sending(&self) {
         self.gateway.recorder.sending(self.id());
-        if let Some(followed) = &self.background {
+        if let Some(Following { followed, .. }) = &self.background {
             followed.sending();
         }
     }
@@ -171,7 +181,7 @@ impl RequestGuard {
     /// That call has no reply.
     pub(super) fn unanswered(&self) {
         self.gateway.recorder.unanswered(self.id());
-        if let Some(followed) = &self.background {
+        if let Some(Following { followed, .. }) = &self.background {
             followed.unanswered();
         }
     }

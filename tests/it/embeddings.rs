@@ -233,3 +233,25 @@ async fn a_shadow_has_its_vectors_made_beside_the_requests() {
     gate.open();
     until("made", || counted(&gateway, "made") == 1).await;
 }
+
+/// What waits for a limit is given up when the decision has gone on without it.
+#[tokio::test]
+async fn nobody_waits_at_a_limit_for_a_vector_that_no_decision_waits_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let upstream = ScriptedUpstream::start([vector(&[0.3, 0.4, -0.5, 0.1])]).await;
+    let config = config(folder.path(), &upstream, LEARNER, "timeout_seconds: 0.02");
+    let gateway =
+        Gateway::start(&config.replace("output_cost_per_token: 0}", "output_cost_per_token: 0, rpm: 1}")).await;
+    ask(&gateway, "What is 3 times 3?").await;
+    until("the only one of this minute", || upstream.count() == 1).await;
+    ask(&gateway, "And the root of 81?").await;
+    let spent = gateway.app.gateway.ledger.clone().expect("a ledger").reader().expect("a reader");
+    until("given up", || {
+        let lines = spent.spend(By::Key, &Period::default()).expect("sums");
+        lines.iter().any(|line| line.name == "embedding:g" && line.requests == 2)
+    })
+    .await;
+    assert_eq!(upstream.count(), 1);
+    let late = counted(&gateway, "late") + counted(&gateway, "skipped");
+    assert!(late >= 1, "the second decision had no vector");
+}

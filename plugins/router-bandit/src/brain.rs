@@ -216,7 +216,10 @@ impl Brain {
 
     /// The quality that is expected of one deployment's reply to this question.
     fn quality(&self, arm: &Arm, question: &Question) -> f32 {
-        if self.by_means() { arm.quality.known().unwrap_or(arm.prior.quality) } else { arm.linear.mean(question) }
+        let expected =
+            if self.by_means() { arm.quality.known().unwrap_or(arm.prior.quality) } else { arm.linear.mean(question) };
+        // One that has become better for some questions was shifted for all, also for those that it answered well before.
+        expected.min(1.0)
     }
 
     /// What is known of it.

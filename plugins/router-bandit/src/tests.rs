@@ -334,3 +334,23 @@ fn an_explanation_says_what_would_be_drawn_and_leaves_no_trace() {
     let said = crate::said("a \"b\"", &reasons[0]);
     assert!(said.starts_with(r#"{"deployment":"a \"b\"","score":"#) && said.contains(r#""bonus":null"#), "{said}");
 }
+
+#[test]
+fn no_reply_is_expected_to_be_better_than_a_reply_can_be() {
+    let good_at_easy = |_, hard: bool| if hard { 0.1 } else { 0.95 };
+    let mut world = World::new(r#"{"features": ["code"], "algorithm": "linucb"}"#, good_at_easy);
+    world.shares(300);
+    // It becomes good at hard questions too: that it is better is said of all.
+    world.quality = |_, _| 0.95;
+    for _ in 0..300 {
+        world.one();
+        for x in [[1.0, 1.0], [1.0, -1.0]] {
+            let (_, reasons) = world.brain.explain(&x, &COSTS.map(|cost| Offer { wait_ms: 0.0, cost }), 0.5);
+            assert!(
+                reasons.iter().all(|reason| reason.quality <= 1.0),
+                "{:?}",
+                reasons.iter().map(|reason| reason.quality).collect::<Vec<_>>()
+            );
+        }
+    }
+}
