@@ -28,6 +28,9 @@ pub(super) struct EvaluateArgs {
     /// `witgate.decisions.dir` where none is named.
     #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "")]
     log: Option<PathBuf>,
+    /// Make the vectors of prompts (`embedding/N`) with the sentence-transformers model of this folder, as `witgate.embeddings.GROUP.path` does.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "log")]
+    embeddings: Option<PathBuf>,
     /// The group whose decisions count, where the log has those of several.
     #[arg(long, value_name = "NAME", requires = "log")]
     group: Option<String>,
@@ -77,10 +80,13 @@ pub(super) fn evaluate(arguments: &EvaluateArgs) -> ExitCode {
 }
 
 fn on_data(path: &Path, arguments: &EvaluateArgs) -> ExitCode {
-    let data = match DataSet::read(path) {
+    let mut data = match DataSet::read(path) {
         Ok(data) => data,
         Err(problems) => return fail(problems.join("\nerror: ")),
     };
+    if let Some(Err(why)) = arguments.embeddings.as_ref().map(|folder| data.embed(folder)) {
+        return fail(why);
+    }
     let comparison = Comparison {
         router: arguments.router.clone(),
         settings: arguments.settings.clone(),

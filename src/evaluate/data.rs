@@ -8,7 +8,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::chat::{ChatRequest, Dialect, Message, Part, Rest, Role};
+use crate::pipeline::Vector;
 use crate::policy::Needs;
+use crate::sentences::Sentences;
 use crate::tokens;
 
 /// Problems that are told at a time.
@@ -32,6 +34,8 @@ pub struct Replied {
 pub struct Example {
     /// What was asked; "" where only features of the models count.
     pub prompt: String,
+    /// Its vector, as a model made it; `None` is one of its words.
+    pub vector: Option<Vector>,
     /// The replies, in the order of [`DataSet::models`].
     pub replies: Vec<Replied>,
 }
@@ -51,17 +55,41 @@ pub struct DataSet {
 struct Line {
     #[serde(default)]
     prompt: String,
+    #[serde(default)]
+    embedding: Option<Vec<f64>>,
     models: BTreeMap<String, Replied>,
 }
 
 impl DataSet {
-    /// Reads a file of JSON lines: `{"prompt": "…", "models": {"NAME": {"reward": 0.9, "cost": 0.0004, "latency_ms": 800}, …}}`.
+    /// Reads a file of JSON lines: `{"prompt": "…", "models": {"NAME": {"reward": 0.9, "cost": 0.0004, "latency_ms": 800}, …}}`, each with an
+    /// `embedding` of its prompt, or none.
     ///
     /// # Errors
     /// What is wrong with it, the first of it, each with its place; it cannot be read; it is empty.
     pub fn read(path: &Path) -> Result<Self, Vec<String>> {
         let file = File::open(path).map_err(|fault| vec![format!("{}: {fault}", path.display())])?;
         read_lines(&path.display().to_string(), BufReader::new(file))
+    }
+
+    /// Has the vectors of all prompts made by the sentence-transformers model of a folder. Blocks for some milliseconds a prompt.
+    ///
+    /// # Errors
+    /// The folder cannot be read, a prompt has a vector already, or the model fails.
+    pub fn embed(&mut self, folder: &Path) -> Result<(), String> {
+        if self.examples.iter().any(|example| example.vector.is_some()) {
+            return Err(
+                "the data has vectors already (`embedding`)\nhint: leave out `--embeddings`, or the vectors".to_owned()
+            );
+        }
+        let sentences = Sentences::load(folder)?;
+        for example in &mut self.examples {
+            let text = tokens::embedded_text(&asking(&example.prompt));
+            if !text.trim().is_empty() {
+                let numbers: Vec<f64> = sentences.vector(&text)?.into_iter().map(f64::from).collect();
+                example.vector = Vector::of(&numbers);
+            }
+        }
+        Ok(())
     }
 
     /// The mean cost of each model, US dollars.
@@ -103,7 +131,9 @@ impl Example {
     /// What a router that needs this is told of the prompt: the same as of a request with this one message.
     #[must_use]
     pub fn features(&self, needs: &Needs) -> Vec<f32> {
-        tokens::features(&needs.features, &asking(&self.prompt), tokens::Embedded::Hashed)
+        let embedded =
+            self.vector.as_ref().map_or(tokens::Embedded::Hashed, |vector| tokens::Embedded::Given(vector.numbers()));
+        tokens::features(&needs.features, &asking(&self.prompt), embedded)
     }
 }
 
@@ -114,7 +144,17 @@ fn take(data: &mut Option<DataSet>, line: Line) -> Result<(), (usize, String)> {
         let (here, there) = (models.join(", "), data.models.join(", "));
         return Err((1, format!("its models are {here}, and those of the first line {there}: every line has all")));
     }
-    data.examples.push(Example { prompt: line.prompt, replies });
+    let vector = match line.embedding {
+        Some(numbers) => Some(
+            Vector::of(&numbers)
+                .ok_or((1, "`embedding` has no direction: it is a list of numbers, not all 0".to_owned()))?,
+        ),
+        None => None,
+    };
+    if data.examples.first().is_some_and(|first| first.vector.is_some() != vector.is_some()) {
+        return Err((1, "every line has an `embedding`, or none has".to_owned()));
+    }
+    data.examples.push(Example { prompt: line.prompt, vector, replies });
     Ok(())
 }
 

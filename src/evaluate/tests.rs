@@ -3,6 +3,9 @@ use std::io::BufReader;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::pipeline::Vector;
+use crate::policy::Needs;
+use crate::signal::Feature;
 
 /// Two models: one good at sums and dear, one good at poems and cheap.
 fn lines(count: usize) -> String {
@@ -90,4 +93,39 @@ fn intervals_are_students() {
     // 2.086 at 20 degrees of freedom.
     let deviation = (many.iter().map(|value| (value - 10.0).powi(2)).sum::<f64>() / 20.0 / 21.0).sqrt();
     assert!((Interval::of(&many).margin / deviation - 2.086).abs() < 0.005);
+}
+
+#[test]
+fn a_line_may_hold_the_vector_of_its_prompt_and_all_do_or_none() {
+    let line = |embedding: Value| {
+        json!({"prompt": "Hi", "embedding": embedding, "models": {"a": {"reward": 1, "cost": 0}, "b": {"reward": 0, "cost": 0}}}).to_string()
+    };
+    let read = |lines: &[String]| data::read_lines("d", BufReader::new(lines.join("\n").as_bytes()));
+    let numbers = [0.1, -0.7, 0.2, 0.5];
+    let data = read(&[line(json!(numbers)), line(json!(numbers.map(|number| number * 3.0)))]).expect("data");
+    let features = (0..2).map(|place| Feature::Embedding { place, of: 2 }).collect();
+    let needs = Needs { signals: Vec::new(), features, attributes: Vec::new(), exact_tokens: false, pure: false };
+    let made = Vector::of(&numbers).expect("a direction");
+    let [one, other] = [made.numbers()[0], made.numbers()[1]].map(f64::from);
+    let length = one.hypot(other);
+    for example in &data.examples {
+        let told = example.features(&needs);
+        assert!(
+            (f64::from(told[0]) - one / length).abs() < 1e-5 && (f64::from(told[1]) - other / length).abs() < 1e-5,
+            "{told:?}"
+        );
+    }
+    for (lines, place, word) in [
+        ([line(json!(numbers)), line(Value::Null)], "d:2:1: ", "or none has"),
+        ([line(Value::Null), line(json!(numbers))], "d:2:1: ", "or none has"),
+        ([line(json!([0, 0])), line(json!([]))], "d:1:1: ", "no direction"),
+    ] {
+        let problems = read(&lines).expect_err("a problem");
+        assert!(problems[0].starts_with(place) && problems[0].contains(word), "{problems:?}");
+    }
+    let mut data = data;
+    let why = data.embed(Path::new("none")).expect_err("it has vectors");
+    assert!(why.contains("hint: "), "{why}");
+    let mut plain = read(&[line(Value::Null)]).expect("data");
+    assert!(plain.embed(Path::new("none")).expect_err("no folder").contains("none"));
 }

@@ -125,7 +125,9 @@ impl Vector {
         <[f32; WIDTH]>::try_from(numbers).ok().filter(|_| sound).map(|numbers| Self(Box::new(numbers)))
     }
 
-    pub(super) fn numbers(&self) -> &[f32] {
+    /// Its numbers.
+    #[must_use]
+    pub fn numbers(&self) -> &[f32] {
         &*self.0
     }
 }

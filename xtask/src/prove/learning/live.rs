@@ -206,7 +206,7 @@ fn compared(replies: &[Reply], players: &mut Players) -> Result<Vec<String>, Str
             cost: costs_of[place],
             latency_ms: None,
         };
-        Example { prompt, replies: MODELS.iter().enumerate().map(reply).collect() }
+        Example { prompt, vector: None, replies: MODELS.iter().enumerate().map(reply).collect() }
     };
     let data = DataSet {
         models: MODELS.iter().map(|(name, ..)| (*name).to_owned()).collect(),
