@@ -16,6 +16,7 @@ mod instance;
 mod lent;
 mod manifest;
 mod problem;
+mod quarantine;
 mod recorder;
 mod report;
 mod runtime;

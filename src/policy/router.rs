@@ -75,7 +75,7 @@ impl PolicyRuntime<Routing> {
         let recorder::Question { request, signals, features, attributes } = *question;
         let deployments = self.setup().deployments.len();
         debug_assert_eq!(signals.len(), self.needs().signals.len() * deployments, "a whole matrix");
-        let (mut called, on_trial) = (false, self.quarantined());
+        let mut called = false;
         let answer = self.ask(CallContext::new(request.now, request.id), |instance, budget| {
             called = true;
             if said.is_some() {
@@ -91,11 +91,11 @@ impl PolicyRuntime<Routing> {
             answer
         });
         match answer {
-            Ok(Err(RouteError::Fault(fault))) => Err(self.failed_for(fault, request.id).into()),
-            Ok(judged) => {
+            Ok((Err(RouteError::Fault(fault)), _)) => Err(self.failed_for(fault, request.id).into()),
+            Ok((judged, probe)) => {
                 // Not one that no one may act on, though it came.
-                if on_trial {
-                    self.went_well();
+                if let Some(probe) = probe {
+                    self.passed(probe);
                 }
                 if matches!(judged, Err(RouteError::Reject(_))) {
                     self.refused();

@@ -6,6 +6,7 @@ mod loading;
 mod log_lines;
 mod manifests;
 mod prompts;
+mod providers;
 mod replies;
 mod schemas;
 mod swap;

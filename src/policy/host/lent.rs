@@ -9,6 +9,7 @@ use super::contract::Contract;
 use super::engine::Engine;
 use super::fault::PolicyFault;
 use super::instance::{Budget, Instance};
+use super::quarantine::Probe;
 use super::runtime::{PolicyRuntime, lock};
 use crate::id::RequestId;
 use crate::moment::Moment;
@@ -72,8 +73,8 @@ pub(in crate::policy) struct Lent<C: Contract> {
     policy: Arc<PolicyRuntime<C>>,
     instance: Option<Instance<C>>,
     request: Option<RequestId>,
-    /// The policy was quarantined when it was taken out.
-    on_trial: bool,
+    /// The quarantine that this use may end.
+    probe: Option<Probe>,
 }
 
 impl<C: Contract> Lent<C> {
@@ -82,16 +83,14 @@ impl<C: Contract> Lent<C> {
     /// # Errors
     /// None can be made, or the policy is quarantined; both are counted.
     pub(in crate::policy) fn of(policy: &Arc<PolicyRuntime<C>>, context: CallContext) -> Result<Self, PolicyFault> {
-        let (request, on_trial) = (context.request(), policy.quarantined());
-        if !policy.admits(context.now()) {
-            return Err(policy.failed_for(PolicyFault::Quarantined, request));
-        }
+        let request = context.request();
+        let probe = policy.admits(context).map_err(|fault| policy.failed_for(fault, request))?;
         let mut instance = match policy.idle.take() {
             Some(instance) => instance,
             None => policy.made_for(request)?,
         };
         instance.serves(request);
-        Ok(Self { policy: Arc::clone(policy), instance: Some(instance), request, on_trial })
+        Ok(Self { policy: Arc::clone(policy), instance: Some(instance), request, probe })
     }
 
     /// The policy it is an instance of.
@@ -118,10 +117,15 @@ impl<C: Contract> Lent<C> {
     }
 
     /// The use ended well: another may follow.
-    pub(in crate::policy) fn give_back(mut self) {
-        if self.on_trial {
-            self.policy.went_well();
+    pub(in crate::policy) fn give_back(self) {
+        if let Some(probe) = self.probe {
+            self.policy.passed(probe);
         }
+        self.hand_back();
+    }
+
+    /// This call of it went well, and says nothing yet of the use, which goes on or ended with no more than a part of it done.
+    pub(in crate::policy) fn hand_back(mut self) {
         if let Some(mut instance) = self.instance.take() {
             instance.serves(None);
             self.policy.idle.give_back(instance);

@@ -21,6 +21,7 @@ use super::fault::PolicyFault;
 use super::instance::{Budget, Instance};
 use super::lent::Idle;
 use super::problem::PolicyProblem;
+use super::quarantine::Probe;
 use super::recorder::CallRecorder;
 use super::report::PolicyReport;
 use super::setup::{check, make_ready};
@@ -187,7 +188,8 @@ impl<C: Contract> PolicyRuntime<C> {
         &self.setup
     }
 
-    /// Calls an instance, counted, timed and within the budget of a call.
+    /// Calls an instance, counted, timed and within the budget of a call. With the answer comes whether the call is a probe, which ends a
+    /// quarantine where the answer is one that may be acted on.
     ///
     /// # Errors
     /// The call failed, or the policy is quarantined; both are counted already.
@@ -195,15 +197,17 @@ impl<C: Contract> PolicyRuntime<C> {
         &self,
         context: impl Into<CallContext>,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
-    ) -> Result<R, PolicyFault> {
+    ) -> Result<(R, Option<Probe>), PolicyFault> {
         let context = context.into();
         self.counted(context, || {
-            self.ask_free_instance(context.now(), |instance, budget| {
+            let probe = self.stats.admits(context)?;
+            let answer = self.ask_free_instance(context.now(), |instance, budget| {
                 instance.serves(context.request());
                 let answer = call(instance, budget);
                 instance.serves(None);
                 answer
-            })
+            });
+            Ok((answer?, probe))
         })
     }
 
@@ -227,9 +231,6 @@ impl<C: Contract> PolicyRuntime<C> {
         now: Moment,
         call: impl FnOnce(&mut Instance<C>, Budget) -> Result<R, PolicyFault>,
     ) -> Result<R, PolicyFault> {
-        if !self.stats.admits(now) {
-            return Err(PolicyFault::Quarantined);
-        }
         let mut kept = self.free_instance();
         if kept.is_none() {
             match self.recover() {
@@ -268,7 +269,7 @@ impl<C: Contract> PolicyRuntime<C> {
 
     /// Counts a fault in a call for `request`, tells it and gives it back.
     pub(in crate::policy) fn failed_for(&self, fault: PolicyFault, request: Option<RequestId>) -> PolicyFault {
-        let last = self.stats.fault(&fault);
+        let last = self.stats.fault(&fault, request);
         let (id, group) = (request.map(display), C::group(&self.setup).map(display));
         let policy = self.component.name();
         if fault != PolicyFault::Quarantined {

@@ -1,22 +1,18 @@
 //! What is known of a policy's work: counts of calls, outcomes and faults, the time calls take, and whether
 //! it has failed so often that it is not called any more.
 //!
-//! Three faults within sixty seconds of the callers' time quarantine it. From a minute later on one call a minute is let through, and the first that
-//! goes well ends the quarantine: what clients wrote may have been to blame, and they must not keep it from everybody for good. Time is what
-//! calls say it is; a fault without a time of its own happens at the time of the last call.
+//! Time is what calls say it is; a fault without a time of its own happens at the time of the last call.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::call_context::CallContext;
 use super::fault::PolicyFault;
+use super::quarantine::{Probe, Quarantine};
 use super::ticker::stopwatch;
+use crate::id::RequestId;
 use crate::moment::Moment;
 
-const FAULTS: usize = 3;
-const WITHIN: Duration = Duration::from_mins(1);
-/// Between two calls of a policy that is quarantined.
-const TRY_AFTER: Duration = Duration::from_mins(1);
 /// A call this long holds up everything else on its thread.
 const SLOW: Duration = Duration::from_millis(1);
 /// From this on a policy is slow.
@@ -71,10 +67,7 @@ pub(in crate::policy) struct Stats {
     pub(in crate::policy) refusals: AtomicU64,
     faults: [AtomicU64; PolicyFault::KINDS.len()],
     now: AtomicU64,
-    recent: Mutex<Vec<Moment>>,
-    quarantined: AtomicBool,
-    /// When it may be called though it is quarantined, nanoseconds.
-    next_try: AtomicU64,
+    quarantine: Quarantine,
     buckets: Box<[AtomicU32]>,
     total_nanos: AtomicU64,
     max_nanos: AtomicU64,
@@ -92,9 +85,7 @@ impl Stats {
             refusals: AtomicU64::new(0),
             faults: Default::default(),
             now: AtomicU64::new(0),
-            recent: Mutex::new(Vec::with_capacity(FAULTS)),
-            quarantined: AtomicBool::new(false),
-            next_try: AtomicU64::new(0),
+            quarantine: Quarantine::default(),
             buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
             total_nanos: AtomicU64::new(0),
             max_nanos: AtomicU64::new(0),
@@ -156,45 +147,27 @@ impl Stats {
         self.max_fuel.fetch_max(used, Ordering::Relaxed);
     }
 
-    /// Counts a fault. True if it is the one that quarantines.
-    pub(in crate::policy) fn fault(&self, fault: &PolicyFault) -> bool {
+    /// Counts a fault in a call for `request`. True if it is the one that quarantines.
+    pub(in crate::policy) fn fault(&self, fault: &PolicyFault, request: Option<RequestId>) -> bool {
         self.faults[fault.index()].fetch_add(1, Ordering::Relaxed);
-        if !fault.is_the_policys() {
-            return false;
-        }
-        let now = Moment::from_nanos(self.now.load(Ordering::Relaxed));
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|at| now.since(*at) < WITHIN);
-        recent.push(now);
-        if recent.len() < FAULTS || self.quarantined() {
-            return false;
-        }
-        // First: whoever sees that it is quarantined must find when it may be tried.
-        self.next_try.store((now + TRY_AFTER).as_nanos(), Ordering::Release);
-        !self.quarantined.swap(true, Ordering::AcqRel)
+        fault.is_the_policys() && self.quarantine.failed(self.last_seen(), request)
     }
 
-    /// Whether a call may be made now: always, but for one that is quarantined once a minute.
-    pub(in crate::policy) fn admits(&self, now: Moment) -> bool {
-        if !self.quarantined() {
-            return true;
-        }
-        let at = self.next_try.load(Ordering::Acquire);
-        let next = (now + TRY_AFTER).as_nanos();
-        now.as_nanos() >= at && self.next_try.compare_exchange(at, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Whether a use may begin now: always, but for one that is quarantined, of which it is then a probe.
+    ///
+    /// # Errors
+    /// It is quarantined, and this is no probe.
+    pub(in crate::policy) fn admits(&self, context: CallContext) -> Result<Option<Probe>, PolicyFault> {
+        self.quarantine.admits(context.now(), context.request())
     }
 
-    /// A use that began under quarantine has ended well. True if it is the one that ends the quarantine.
-    pub(in crate::policy) fn went_well(&self) -> bool {
-        if !self.quarantined.swap(false, Ordering::AcqRel) {
-            return false;
-        }
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        true
+    /// A probe was good to its end. True if that ends the quarantine.
+    pub(in crate::policy) fn passed(&self, probe: Probe) -> bool {
+        self.quarantine.passed(probe)
     }
 
     pub(in crate::policy) fn quarantined(&self) -> bool {
-        self.quarantined.load(Ordering::Acquire)
+        self.quarantine.is_on()
     }
 
     pub(in crate::policy) fn faults(&self) -> [u64; PolicyFault::KINDS.len()] {
@@ -310,39 +283,7 @@ mod tests {
     #[test]
     fn the_hosts_shortage_quarantines_nobody() {
         let stats = Stats::new();
-        assert!((0..10).all(|_| !stats.fault(&PolicyFault::NoInstance)));
+        assert!((0..10).all(|_| !stats.fault(&PolicyFault::NoInstance, None)));
         assert!(!stats.quarantined());
-    }
-
-    #[test]
-    fn three_faults_within_a_minute_quarantine_and_three_in_two_minutes_do_not() {
-        let at = |tally: &Stats, secs: u64| {
-            tally.saw(Moment::from_millis(secs * 1000));
-            tally.fault(&PolicyFault::CpuBudget)
-        };
-        let slow = Stats::new();
-        assert_eq!([0, 31, 62, 93].map(|secs| at(&slow, secs)), [false; 4]);
-        assert!(!slow.quarantined());
-        let fast = Stats::new();
-        assert_eq!([0, 31, 59, 60].map(|secs| at(&fast, secs)), [false, false, true, false]);
-        assert!(fast.quarantined());
-    }
-
-    #[test]
-    fn a_quarantined_policy_is_tried_once_a_minute_until_it_answers() {
-        let stats = Stats::new();
-        let at = |secs: u64| Moment::from_millis(secs * 1000);
-        assert!(stats.admits(at(1)) && !stats.went_well());
-        stats.saw(at(100));
-        assert_eq!([(); 3].map(|()| stats.fault(&PolicyFault::CpuBudget)), [false, false, true]);
-        assert_eq!(
-            [101, 159, 160, 161, 219, 220].map(|secs| stats.admits(at(secs))),
-            [false, false, true, false, false, true]
-        );
-        stats.saw(at(220));
-        assert!(!stats.fault(&PolicyFault::CpuBudget) && stats.quarantined(), "it failed again");
-        assert!(!stats.admits(at(279)) && stats.admits(at(280)) && stats.went_well());
-        assert!(!stats.quarantined() && stats.admits(at(280)) && !stats.went_well());
-        assert!(!stats.fault(&PolicyFault::CpuBudget), "three more, as at first");
     }
 }

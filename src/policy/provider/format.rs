@@ -119,12 +119,13 @@ impl ProviderFormat for ComponentFormat {
         let mut encoded = match answer {
             Ok(answer) => self.checked(answer)?,
             Err(fault) => {
-                lent.give_back();
+                lent.hand_back();
                 self.policy.refused();
                 return Err(told(FaultKind::Rejected, fault));
             }
         };
-        lent.give_back();
+        // The use is good when the reply is read too.
+        lent.hand_back();
         encoded.dropped.extend(dropped);
         encoded.lost = lost;
         Ok(encoded)
@@ -142,7 +143,8 @@ impl ProviderFormat for ComponentFormat {
         let words = self.lend(FaultKind::Unavailable).and_then(|mut lent| {
             let answer = lent.call(self.call.now(), |instance, budget| instance.decode_error(budget, status, body));
             let answer = answer.map_err(|fault| self.failed(FaultKind::Unavailable, &fault))?;
-            lent.give_back();
+            // That the provider refuses shows nothing of how its replies are read.
+            lent.hand_back();
             Ok(told(FaultKind::Unavailable, answer))
         });
         format::refusal_of(status, headers, words.unwrap_or_else(|fault| fault))

@@ -4,10 +4,11 @@ use tracing::field::display;
 
 use super::PolicyRuntime;
 use crate::id::RequestId;
-use crate::moment::Moment;
+use crate::policy::host::call_context::CallContext;
 use crate::policy::host::contract::Contract;
 use crate::policy::host::fault::PolicyFault;
 use crate::policy::host::instance::Instance;
+use crate::policy::host::quarantine::Probe;
 use crate::policy::host::ticker::thread_cpu;
 
 impl<C: Contract> PolicyRuntime<C> {
@@ -32,14 +33,17 @@ impl<C: Contract> PolicyRuntime<C> {
         self.stats.quarantined()
     }
 
-    /// Whether a use may begin now.
-    pub(in crate::policy::host) fn admits(&self, now: Moment) -> bool {
-        self.stats.admits(now)
+    /// Whether a use may begin now, and whether it is a probe.
+    ///
+    /// # Errors
+    /// It is quarantined, which is not counted yet.
+    pub(in crate::policy::host) fn admits(&self, context: CallContext) -> Result<Option<Probe>, PolicyFault> {
+        self.stats.admits(context)
     }
 
-    /// A use that began under quarantine has ended well: the quarantine is over.
-    pub(in crate::policy) fn went_well(&self) {
-        if self.stats.went_well() {
+    /// A probe was good to its end: where it is one of the present quarantine, that is over.
+    pub(in crate::policy) fn passed(&self, probe: Probe) {
+        if self.stats.passed(probe) {
             let (group, policy) = (C::group(&self.setup).map(display), self.component.name());
             tracing::info!(group, %policy, "answers again: its quarantine is over");
         }
