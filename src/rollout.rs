@@ -25,7 +25,7 @@ use crate::policy::{Digest, Outcome, Router};
 use crate::seed;
 
 pub use control::{Action, Control, Order};
-pub use figures::{Comparison, Counts, Figures, Share, Verdict};
+pub use figures::{Compared, Comparison, Counts, Figures, Share, Verdict};
 pub use folder::StateFolder;
 pub use history::{Change, Generation, Generations, History};
 pub use standing::{Asked, Standing};
@@ -189,9 +189,9 @@ impl Rollout {
         Some(Place(Arc::clone(self)))
     }
 
-    /// Both versions were asked; `None` where the shadow gave no ranking.
-    pub fn compared(&self, comparison: Option<&Comparison>) {
-        self.figures.count(|counts| counts.compare(comparison));
+    /// Both versions were asked.
+    pub fn compared(&self, compared: &Compared) {
+        self.figures.count(|counts| counts.compare(compared));
         self.look_at_faults();
     }
 

@@ -219,6 +219,10 @@ fn figures(rollout: &Value) {
             rollout["cost_difference_usd"],
             rollout["latency_difference_ms"],
         ));
+        say(format_args!(
+            "  {} decisions it did not rank; {} the version in force did not, {} of them in the same way",
+            rollout["without_ranking"], rollout["in_force_without_ranking"], rollout["both_without_ranking"],
+        ));
         return;
     }
     for (name, share) in [("in force", &rollout["live"]), ("canary", &rollout["candidate"])] {

@@ -10,10 +10,10 @@ use super::route::{self, Question, RouteDecision, Versions};
 use super::{Estimate, Gateway, RequestContext};
 use crate::fault::Refusal;
 use crate::policy::{Choice, Outcome, RouteError, RouteRequest, Router};
-use crate::rollout::{Comparison, Decider, Mode, Rollout};
+use crate::rollout::{Compared, Comparison, Decider, Mode, Rollout};
 use crate::signal::Signal;
 
-/// Has one of the versions decide.
+/// Has one of the versions decide. A request is asked about `again` where it waited after an answer that ranked nobody.
 ///
 /// # Errors
 /// As [`route::conclude`].
@@ -22,6 +22,7 @@ pub(super) async fn decide(
     router: &Arc<Router>,
     rollout: &Arc<Rollout>,
     estimate: &mut Estimate,
+    again: bool,
 ) -> Result<RouteDecision, Refusal> {
     let decider = rollout.decider(context.seed);
     let mut versions = Versions::default();
@@ -44,10 +45,13 @@ pub(super) async fn decide(
     }
     let question = route::question(context, router, estimate).await;
     let answer = route::ask(context, router, &question).await;
+    let kind = AnswerKind::of(&answer);
+    // A request that waits is asked about over and over: that it goes on waiting is compared once.
     if decider == Decider::LiveWithShadow
-        && let Ok(choices) = &answer
+        && let Some(kind) = kind.filter(|kind| !again || *kind == AnswerKind::Ranking)
     {
-        beside(context, router, rollout, &question, choices, estimate);
+        let live = answer.as_ref().map_or(&[] as &[Choice], Vec::as_slice);
+        beside(context, router, rollout, &question, (kind, live), estimate);
     }
     let live_refused = matches!(&answer, Err(RouteError::Reject(_))) || matches!(&answer, Ok(none) if none.is_empty());
     concluded(context, rollout, answer, Versions { live_refused, ..versions })
@@ -87,13 +91,35 @@ fn count(rollout: &Rollout, versions: Versions) {
     }
 }
 
+/// In which way a version answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AnswerKind {
+    Ranking,
+    NoneFit,
+    Wait,
+    Refusal,
+}
+
+impl AnswerKind {
+    /// `None`: it failed, and did not answer.
+    fn of(answer: &Result<Vec<Choice>, RouteError>) -> Option<Self> {
+        match answer {
+            Ok(choices) if choices.is_empty() => Some(Self::NoneFit),
+            Ok(_) => Some(Self::Ranking),
+            Err(RouteError::Wait(_)) => Some(Self::Wait),
+            Err(RouteError::Reject(_)) => Some(Self::Refusal),
+            Err(RouteError::Fault(_)) => None,
+        }
+    }
+}
+
 /// Asks the shadow, and compares.
 fn beside(
     context: &RequestContext<'_>,
     router: &Router,
     rollout: &Arc<Rollout>,
     question: &Question<'_>,
-    live: &[Choice],
+    (kind, live): (AnswerKind, &[Choice]),
     estimate: &Estimate,
 ) {
     let Some(place) = rollout.place() else { return };
@@ -123,18 +149,22 @@ fn beside(
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let mut choices = Vec::new();
         let answer = shadow.candidate().route(&request, &signals, &features, &attributes, &mut choices);
-        // That nobody is fit is no ranking either.
-        let comparison = (answer.is_ok() && !choices.is_empty()).then(|| {
-            let own = route::by_order(&group, order(&choices));
-            let more = |column: Option<Vec<f32>>| difference(&column?, *own.first()?, *live.first()?);
-            Comparison {
-                same_first: own.first() == live.first(),
-                same_ranking: own == live,
-                cost_usd: more(costs),
-                latency_ms: more(latencies),
+        let answer = answer.map(|()| choices);
+        let compared = match (kind, AnswerKind::of(&answer), answer) {
+            (AnswerKind::Ranking, Some(AnswerKind::Ranking), Ok(choices)) => {
+                let own = route::by_order(&group, order(&choices));
+                let more = |column: Option<Vec<f32>>| difference(&column?, *own.first()?, *live.first()?);
+                Compared::Both(Comparison {
+                    same_first: own.first() == live.first(),
+                    same_ranking: own == live,
+                    cost_usd: more(costs),
+                    latency_ms: more(latencies),
+                })
             }
-        });
-        shadow.compared(comparison.as_ref());
+            (AnswerKind::Ranking, ..) => Compared::Silent,
+            (kind, own, _) => Compared::Unserved { same: own == Some(kind) },
+        };
+        shadow.compared(&compared);
     });
 }
 
@@ -157,4 +187,27 @@ pub(super) fn observe(gateway: &Gateway, rollout: Arc<Rollout>, event: Outcome) 
 
 fn difference(column: &[f32], own: usize, live: usize) -> Option<f64> {
     Some(f64::from(*column.get(own)?) - f64::from(*column.get(live)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::PolicyFault;
+
+    #[test]
+    fn answers_are_alike_by_their_kind_and_a_fault_is_none() {
+        let ranking = Ok(vec![Choice { deployment: 0, propensity: 1.0 }]);
+        let fault = Err(RouteError::Fault(PolicyFault::CpuBudget));
+        let refusal = Err(RouteError::Reject("no".to_owned()));
+        let wait = |millis| Err(RouteError::Wait(Duration::from_millis(millis)));
+        let answers = [ranking, Ok(Vec::new()), wait(1), wait(2), refusal, fault];
+        let kinds = answers.map(|answer| AnswerKind::of(&answer));
+        let alike = |one: usize, other: usize| kinds[one] == kinds[other];
+        assert!(alike(2, 3) && kinds[5].is_none() && kinds[..5].iter().all(Option::is_some));
+        for (one, other) in [(0, 1), (0, 2), (0, 4), (1, 2), (1, 4), (2, 4)] {
+            assert!(!alike(one, other), "{one}, {other}");
+        }
+    }
 }

@@ -91,13 +91,13 @@ async fn decided(
     estimate: &mut Estimate,
     guard: &mut RequestGuard,
 ) -> Result<(RouteDecision, Option<Duration>), Refusal> {
-    let mut decision = decide(context, estimate).await?;
+    let mut decision = decide(context, estimate, false).await?;
     if let Some(wanted) = decision.wait {
         let clock = context.gateway.clock;
         let now = clock.now();
         clock.sleep_until((now + wanted.min(LONGEST_WAIT)).min(context.wait_deadline(now))).await;
         guard.record.waited += clock.now().since(now);
-        decision = decide(context, estimate).await?;
+        decision = decide(context, estimate, true).await?;
     }
     if decision.none && context.group.config.router.when_none == WhenNone::Wait {
         let most = context.snapshot.settings.queue.max_wait;
@@ -125,7 +125,7 @@ async fn until_one_is_fit(
         tokio::pin!(notified);
         // Registered before the question, so that nothing freed in between goes unheard.
         notified.as_mut().enable();
-        let decision = decide(context, estimate).await;
+        let decision = decide(context, estimate, true).await;
         let now = gateway.clock.now();
         match decision {
             Ok(decision) if decision.none && now < deadline => {
@@ -153,14 +153,18 @@ fn none_fit(group: &GroupRuntime, waited: Option<Duration>) -> Refusal {
     Refusal::new(RefusalKind::Unavailable, message).after(Duration::from_secs(1))
 }
 
-/// Calls the group's policy once.
+/// Calls the group's policy once; `again` where it did not rank anybody when it was called for this request before.
 ///
 /// # Errors
 /// As [`conclude`].
-pub(super) async fn decide(context: &RequestContext<'_>, estimate: &mut Estimate) -> Result<RouteDecision, Refusal> {
+pub(super) async fn decide(
+    context: &RequestContext<'_>,
+    estimate: &mut Estimate,
+    again: bool,
+) -> Result<RouteDecision, Refusal> {
     let Some(router) = &context.group.router else { return Ok(built_in(context)) };
     if let Some(rollout) = &context.group.rollout {
-        return rollout::decide(context, router, rollout, estimate).await;
+        return rollout::decide(context, router, rollout, estimate, again).await;
     }
     let question = question(context, router, estimate).await;
     let answer = ask(context, router, &question).await;

@@ -115,6 +115,20 @@ pub struct Comparison {
     pub latency_ms: Option<f64>,
 }
 
+/// What a shadow answered to a question that the version in force answered too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Compared {
+    /// Both gave a ranking.
+    Both(Comparison),
+    /// The version in force gave one, and the shadow did not.
+    Silent,
+    /// The version in force gave none: it waits, refuses or finds nobody fit. Whether the shadow answered in the same way.
+    Unserved {
+        /// It did.
+        same: bool,
+    },
+}
+
 /// Everything that is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
@@ -128,8 +142,12 @@ pub struct Counts {
     pub fallbacks: u64,
     /// Decisions of a shadow that were compared.
     pub compared: u64,
-    /// Decisions in which a shadow gave no ranking.
+    /// Decisions in which a shadow gave no ranking, and the version in force one.
     pub silent: u64,
+    /// Decisions in which the version in force gave no ranking.
+    pub unserved: u64,
+    /// Those of them in which a shadow answered in the same way.
+    pub same_unserved: u64,
     /// Work that was left out, because too much waited.
     pub skipped: u64,
     /// Compared decisions with the same first place.
@@ -145,10 +163,18 @@ impl Counts {
         if by_candidate { &mut self.candidate } else { &mut self.live }
     }
 
-    pub(super) fn compare(&mut self, comparison: Option<&Comparison>) {
-        let Some(one) = comparison else {
-            self.silent += 1;
-            return;
+    pub(super) fn compare(&mut self, compared: &Compared) {
+        let one = match compared {
+            Compared::Both(one) => one,
+            Compared::Silent => {
+                self.silent += 1;
+                return;
+            }
+            Compared::Unserved { same } => {
+                self.unserved += 1;
+                self.same_unserved += u64::from(*same);
+                return;
+            }
         };
         self.compared += 1;
         self.same_first += u64::from(one.same_first);
@@ -370,11 +396,16 @@ mod tests {
     #[test]
     fn a_shadow_is_compared() {
         let mut counts = Counts::default();
-        counts.compare(None);
+        counts.compare(&Compared::Silent);
         let first = Comparison { same_first: true, same_ranking: true, cost_usd: Some(0.5), latency_ms: None };
-        counts.compare(Some(&first));
-        counts.compare(Some(&Comparison { same_first: true, cost_usd: Some(f64::NAN), ..Comparison::default() }));
+        counts.compare(&Compared::Both(first));
+        let second = Comparison { same_first: true, cost_usd: Some(f64::NAN), ..Comparison::default() };
+        counts.compare(&Compared::Both(second));
+        for same in [true, false, true] {
+            counts.compare(&Compared::Unserved { same });
+        }
         assert_eq!((counts.compared, counts.silent, counts.same_first, counts.same_ranking), (2, 1, 2, 1));
+        assert_eq!((counts.unserved, counts.same_unserved), (3, 2));
         assert_eq!((counts.cost_difference_usd(), counts.latency_difference_ms()), (Some(0.5), None));
     }
 }

@@ -127,6 +127,8 @@ pub(super) fn figures(snapshot: &Snapshot) -> Vec<Value> {
             "candidate": share(&counts.candidate),
             "compared": counts.compared,
             "without_ranking": counts.silent,
+            "in_force_without_ranking": counts.unserved,
+            "both_without_ranking": counts.same_unserved,
             "left_out": counts.skipped,
             "same_first": counts.same_first,
             "same_ranking": counts.same_ranking,

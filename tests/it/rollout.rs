@@ -384,18 +384,24 @@ async fn a_canary_that_wants_to_wait_again_is_judged_by_what_came_of_it() {
     }
 }
 
+/// What the version in force does not rank the shadow is asked too, once a request: that both wait or refuse is agreement.
 #[tokio::test(start_paused = true)]
-async fn a_shadow_that_finds_nobody_fit_gives_no_ranking() {
-    let (scene, mut serving) = misbehaving("empty", "refuse");
-    let config = scene.path("config.yaml");
-    let text = std::fs::read_to_string(&config).expect("a configuration");
-    std::fs::write(&config, text.replace("{canary: 99%, minimum: 5}", "shadow")).expect("written");
-    assert!(serving.build());
-    let rollout = serving.rollout().expect("a shadow");
-    let body = json!({"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
-    ask(&serving.gateway, &OpenAi, &body).await.expect_err("nobody is ever fit");
-    let counts = rollout.figures().counts();
-    assert_eq!((counts.compared, counts.silent), (0, 1), "{counts:?}");
+async fn a_shadow_is_asked_where_the_version_in_force_waits_or_refuses() {
+    for (deed, when_none) in [("empty", "refuse"), ("empty", "wait"), ("wait", "refuse"), ("reject", "refuse")] {
+        let (scene, mut serving) = misbehaving(deed, when_none);
+        let config = scene.path("config.yaml");
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        std::fs::write(&config, text.replace("{canary: 99%, minimum: 5}", "shadow")).expect("written");
+        assert!(serving.build());
+        let body = json!({"model": "g", "priority": 666, "messages": [{"role": "user", "content": "Hi"}]});
+        let rollout = serving.rollout().expect("a shadow");
+        for requests in 1..=2 {
+            let _refused_or_served = ask(&serving.gateway, &OpenAi, &body).await;
+            let counts = rollout.figures().counts();
+            assert_eq!((counts.compared, counts.silent), (0, 0), "{deed}: {counts:?}");
+            assert_eq!((counts.unserved, counts.same_unserved), (requests, requests), "{deed}: {counts:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
