@@ -100,13 +100,13 @@ pub enum WhenNone {
     Wait,
 }
 
-/// What happens when the file of a group's router changes.
+/// What happens when the file of a group's policy changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum RollOut {
     /// The new version decides at once.
     #[default]
     Replace,
-    /// The new version decides beside the one in force and is never obeyed.
+    /// The new version decides beside the one in force and is never obeyed; not of response parsers, which read a reply as it goes.
     Shadow,
     /// The new version decides a share of the requests, until the rules promote it or roll it back.
     Canary(CanaryRules),
@@ -146,7 +146,7 @@ impl Default for CanaryRules {
 }
 
 /// A prompt builder and its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BuilderChoice {
     /// The policy's name.
     pub policy: PolicyName,
@@ -156,6 +156,8 @@ pub struct BuilderChoice {
     pub may_reject: bool,
     /// What it may read of a request besides what every policy may.
     pub may_read: Grants,
+    /// What happens when its file changes.
+    pub roll_out: RollOut,
     /// Where the configuration says so.
     pub at: Arc<PolicyPlaces>,
     /// Whether what the client wrote is sent where the policy fails. Otherwise the request is refused: it may be there to
@@ -164,7 +166,7 @@ pub struct BuilderChoice {
 }
 
 /// A response parser and its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParserChoice {
     /// The policy's name.
     pub policy: PolicyName,
@@ -174,6 +176,8 @@ pub struct ParserChoice {
     pub hold: bool,
     /// What it may read of a request besides what every policy may.
     pub may_read: Grants,
+    /// What happens when its file changes.
+    pub roll_out: RollOut,
     /// Where the configuration says so.
     pub at: Arc<PolicyPlaces>,
 }

@@ -1,11 +1,13 @@
-//! Rolling out a new version of a group's router: it decides beside the one in force and is never obeyed (shadow), or decides a
-//! share of the requests until its rules promote it or roll it back (canary).
+//! Rolling out a new version of a group's router, prompt builder or response parser: it works beside the one in force and is never
+//! obeyed (shadow), or works for a share of the requests until its rules promote it or roll it back (canary).
 //!
 //! The rules kept here:
-//! - The version in force decides every request that the new one does not, and every one on which the new one fails.
-//! - Which version decides a request follows from the request's seed alone.
+//! - The version in force works for every request that the new one does not work for, and for every one on which the new one fails (but
+//!   for a stream that it has begun to read).
+//! - Which version works for a request follows from the request's seed alone, and in each role by a draw of its own: what is counted of a
+//!   new builder must not be the doing of a new router.
 //! - What rolls a canary back does so at once, for the next request; the snapshot without it follows.
-//! - Both versions learn from every attempt; an attempt counts in the figures of the version that decided it.
+//! - Both versions learn from every attempt; an attempt counts in the figures of the version that worked for it.
 //!
 //! What is in force, refused or asked for is one value a group and role ([`Standing`]), which outlives the process.
 
@@ -16,12 +18,13 @@ mod history;
 mod standing;
 mod states;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::attempt::AttemptOutcome;
 use crate::catalog::CanaryRules;
-use crate::policy::{Digest, Outcome, Router};
+use crate::policy::{Component, Contract, Digest, PolicyReport, PolicyRuntime, Role, Routing};
 use crate::seed;
 
 pub use control::{Action, Control, Order};
@@ -33,8 +36,15 @@ pub use states::States;
 
 /// What may wait for a shadow at once; more is left out and counted.
 const WAITING: usize = 256;
-/// Keeps the draw of who decides apart from all other draws of a request.
-const DRAW: u64 = 0x726f_6c6c_5f6f_7574;
+/// Keeps the draw of which version works apart from all other draws of a request; in each role, from those of the others.
+const fn draw(role: Role) -> u64 {
+    match role {
+        Role::Router => 0x726f_6c6c_5f6f_7574,
+        Role::PromptBuilder => 0x7072_6f6d_5f6f_7574,
+        Role::ResponseParser => 0x7061_7273_5f6f_7574,
+        Role::Provider => 0x7072_6f76_5f6f_7574,
+    }
+}
 
 /// How a new version is tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,10 +77,9 @@ pub enum Decider {
     Candidate,
 }
 
-/// A new version of a group's router beside the one in force.
-#[derive(Debug)]
-pub struct Rollout {
-    candidate: Arc<Router>,
+/// A new version of a group's policy in the role `C` beside the one in force.
+pub struct Rollout<C: Contract = Routing> {
+    candidate: Arc<PolicyRuntime<C>>,
     policy: Arc<str>,
     live: Digest,
     mode: Mode,
@@ -79,24 +88,83 @@ pub struct Rollout {
     /// Faults of the candidate that the figures know of.
     faults_seen: AtomicU64,
     /// Work that waits for a shadow.
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// A place among the work that waits for a shadow.
 #[derive(Debug)]
-pub struct Place(Arc<Rollout>);
+pub struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Rollout {
+/// A version that is tried, for those who do not care in which role.
+pub trait Trial: Send + Sync {
+    /// In which role.
+    fn role(&self) -> Role;
+    /// The new version.
+    fn component(&self) -> &Arc<Component>;
+    /// Its work so far.
+    fn report(&self) -> PolicyReport;
+    /// The digest of the version in force.
+    fn live(&self) -> Digest;
+    /// How it is tried.
+    fn mode(&self) -> &Mode;
+    /// What was counted of both.
+    fn figures(&self) -> &Arc<Figures>;
+    /// An attempt ended for which one of the versions worked; `first` is whether it was its request's first.
+    fn attempted(&self, by_candidate: bool, first: bool, outcome: &AttemptOutcome);
+
+    /// The digest of the new version.
+    fn digest(&self) -> Digest {
+        self.component().digest()
+    }
+}
+
+impl<C: Contract> Trial for Rollout<C> {
+    fn role(&self) -> Role {
+        C::ROLE
+    }
+
+    fn component(&self) -> &Arc<Component> {
+        self.candidate.component()
+    }
+
+    fn report(&self) -> PolicyReport {
+        self.candidate.report()
+    }
+
+    fn live(&self) -> Digest {
+        self.live
+    }
+
+    fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+
+    fn attempted(&self, by_candidate: bool, first: bool, outcome: &AttemptOutcome) {
+        Self::attempted(self, by_candidate, first, outcome);
+    }
+}
+
+impl<C: Contract> fmt::Debug for Rollout<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rollout").field("policy", &self.policy).field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+impl<C: Contract> Rollout<C> {
     /// Begins, or goes on with `figures` of the same two versions.
     #[must_use]
     pub fn new(
-        candidate: Arc<Router>,
+        candidate: Arc<PolicyRuntime<C>>,
         live: Digest,
         mode: Mode,
         figures: Arc<Figures>,
@@ -104,12 +172,12 @@ impl Rollout {
     ) -> Arc<Self> {
         let policy = candidate.component().label().into();
         let faults_seen = AtomicU64::new(candidate.faults());
-        Arc::new(Self { candidate, policy, live, mode, figures, control, faults_seen, waiting: AtomicUsize::new(0) })
+        Arc::new(Self { candidate, policy, live, mode, figures, control, faults_seen, waiting: Arc::default() })
     }
 
     /// The new version.
     #[must_use]
-    pub const fn candidate(&self) -> &Arc<Router> {
+    pub const fn candidate(&self) -> &Arc<PolicyRuntime<C>> {
         &self.candidate
     }
 
@@ -149,7 +217,7 @@ impl Rollout {
         match (&self.mode, self.figures.verdict()) {
             (Mode::Shadow, _) => Decider::LiveWithShadow,
             (Mode::Canary(_), Some(Verdict::Promoted)) => Decider::Candidate,
-            (Mode::Canary(rules), None) if drawn(seed, rules.share) => Decider::Candidate,
+            (Mode::Canary(rules), None) if drawn(C::ROLE, seed, rules.share) => Decider::Candidate,
             (Mode::Canary(_), None | Some(Verdict::RolledBack)) => Decider::Live,
         }
     }
@@ -173,20 +241,25 @@ impl Rollout {
     }
 
     /// Tells the new version what happened.
-    pub fn observe(&self, event: &Outcome) {
+    pub fn observe(&self, event: &C::Event) {
         self.candidate.observe(event);
         self.look_at_faults();
     }
 
     /// A place for work beside a request; `None` where too much waits already, which is counted.
     #[must_use]
-    pub fn place(self: &Arc<Self>) -> Option<Place> {
+    pub fn place(&self) -> Option<Place> {
         let take = |waiting: usize| (waiting < WAITING).then_some(waiting + 1);
         if self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_err() {
-            self.figures.count(|counts| counts.skipped += 1);
+            self.left_out();
             return None;
         }
-        Some(Place(Arc::clone(self)))
+        Some(Place(Arc::clone(&self.waiting)))
+    }
+
+    /// Work beside a request is not done.
+    pub fn left_out(&self) {
+        self.figures.count(|counts| counts.skipped += 1);
     }
 
     /// Both versions were asked.
@@ -215,8 +288,8 @@ impl Rollout {
 }
 
 /// Whether the request with this seed is one of the share.
-fn drawn(seed: u64, share: f64) -> bool {
-    seed::is_drawn(seed::derive(seed, DRAW), share)
+fn drawn(role: Role, seed: u64, share: f64) -> bool {
+    seed::is_drawn(seed::derive(seed, draw(role)), share)
 }
 
 #[cfg(test)]
@@ -225,9 +298,19 @@ mod tests {
 
     #[test]
     fn a_share_of_the_seeds_is_drawn_and_a_larger_share_holds_the_smaller() {
+        let drawn = |seed, share| drawn(Role::Router, seed, share);
         let count = |share| (0..100_000).filter(|seed| drawn(*seed, share)).count();
         assert!((4_700..5_300).contains(&count(0.05)), "{}", count(0.05));
         assert_eq!((count(0.0), count(1.0)), (0, 100_000));
         assert!((0..100_000).all(|seed| !drawn(seed, 0.05) || drawn(seed, 0.1)));
+    }
+
+    #[test]
+    fn each_role_draws_for_itself() {
+        let both = (0..100_000).filter(|seed| {
+            [Role::Router, Role::PromptBuilder, Role::ResponseParser].into_iter().all(|role| drawn(role, *seed, 0.5))
+        });
+        let both = both.count();
+        assert!((12_000..13_000).contains(&both), "an eighth, where half is drawn of each: {both}");
     }
 }

@@ -23,11 +23,13 @@ use crate::keys::KeyBook;
 use crate::limits::{Learned, ScopeId};
 use crate::moment::Moment;
 use crate::policy::{
-    Component, ComponentFormat, PolicyReport, PromptBuilder, ProviderPolicy, ResponseParser, Role, Router,
+    Building, Component, ComponentFormat, Parsing, PolicyReport, PromptBuilder, ProviderPolicy, ResponseParser, Role,
+    Router,
 };
 use crate::queue::Queue;
-use crate::rollout::{Control, Rollout};
+use crate::rollout::{Control, Rollout, Trial};
 use crate::sentences::Sentences;
+use crate::signal::Attribute;
 use crate::upstream::Upstream;
 use crate::virtual_key::VirtualKey;
 
@@ -158,8 +160,12 @@ pub struct GroupRuntime {
     pub rollout: Option<Arc<Rollout>>,
     /// What builds its prompts.
     pub builder: Option<Arc<PromptBuilder>>,
+    /// A new version of it that is tried.
+    pub builder_rollout: Option<Arc<Rollout<Building>>>,
     /// What reads its replies.
     pub parser: Option<Arc<ResponseParser>>,
+    /// A new version of it that is tried.
+    pub parser_rollout: Option<Arc<Rollout<Parsing>>>,
     /// Who pays where its replies are judged.
     pub judge: Option<Arc<Caller>>,
     /// Where its routers get the vectors of questions from; `None`: from the words.
@@ -178,11 +184,25 @@ impl GroupRuntime {
     /// Its policies' work so far, by role.
     pub fn reports(&self) -> impl Iterator<Item = (Role, PolicyReport)> {
         let router = self.router.as_ref().map(|policy| (Role::Router, policy.report()));
-        let candidate = self.rollout.as_ref().map(|rollout| (Role::Router, rollout.candidate().report()));
+        let tried = self.trials().map(|trial| (trial.role(), trial.report()));
         let builder = self.builder.as_ref().map(|policy| (Role::PromptBuilder, policy.report()));
         let parser = self.parser.as_ref().map(|policy| (Role::ResponseParser, policy.report()));
         let providers = self.provider_policies().map(|policy| (Role::Provider, policy.report()));
-        router.into_iter().chain(candidate).chain(builder).chain(parser).chain(providers)
+        router.into_iter().chain(tried).chain(builder).chain(parser).chain(providers)
+    }
+
+    /// The new versions that are tried, one a role at most.
+    pub fn trials(&self) -> impl Iterator<Item = &dyn Trial> {
+        let router = self.rollout.as_deref().map(|rollout| rollout as &dyn Trial);
+        let builder = self.builder_rollout.as_deref().map(|rollout| rollout as &dyn Trial);
+        let parser = self.parser_rollout.as_deref().map(|rollout| rollout as &dyn Trial);
+        router.into_iter().chain(builder).chain(parser)
+    }
+
+    /// The new version that is tried in this role.
+    #[must_use]
+    pub fn trial(&self, role: Role) -> Option<&dyn Trial> {
+        self.trials().find(|trial| trial.role() == role)
     }
 
     /// Those of its deployments' policies that speak to providers.
@@ -190,10 +210,20 @@ impl GroupRuntime {
         self.deployments.iter().filter_map(|deployment| deployment.format.policy())
     }
 
-    /// The components that decide for it, and the one that is tried.
+    /// What its policies read of requests, those that are tried among them.
+    pub fn attributes_read(&self) -> impl Iterator<Item = &Attribute> {
+        let tried = self.rollout.as_ref().map(|rollout| rollout.candidate());
+        let router = self.router.iter().chain(tried).flat_map(|router| &router.needs().attributes);
+        let tried = self.builder_rollout.as_ref().map(|rollout| rollout.candidate());
+        let builder = self.builder.iter().chain(tried).flat_map(|builder| &builder.needs().attributes);
+        let tried = self.parser_rollout.as_ref().map(|rollout| rollout.candidate());
+        let parser = self.parser.iter().chain(tried).flat_map(|parser| &parser.needs().attributes);
+        router.chain(builder).chain(parser)
+    }
+
+    /// The components that decide for it, and those that are tried.
     pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
-        let candidate = self.rollout.as_ref().map(|rollout| rollout.candidate().component());
-        self.in_force().chain(candidate)
+        self.in_force().chain(self.trials().map(Trial::component))
     }
 
     /// The components that decide for it.

@@ -202,14 +202,27 @@ fn figures(rollout: &Value) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let verdict = rollout["verdict"].as_str().map(|verdict| format!(", {verdict}: {}", text(&rollout["why"])));
     say(format_args!(
-        "{}: {} {} beside {}, {} faults{}",
+        "{}: {}{} {} beside {}, {} faults{}",
         text(&rollout["group"]),
+        rollout["role"].as_str().filter(|role| *role != "router").map(|role| format!("{role}, ")).unwrap_or_default(),
         text(&rollout["mode"]),
         text(&rollout["tried"]),
         text(&rollout["in_force"]),
         rollout["faults"],
         verdict.unwrap_or_default(),
     ));
+    if rollout["mode"] == "shadow" && rollout["role"] == "prompt-builder" {
+        say(format_args!(
+            "  {} prompts compared, {} with the same messages, {} with the same items and note too; {} it did not build; {} the version in force refused, {} of them it too",
+            rollout["compared"],
+            rollout["same_first"],
+            rollout["same_ranking"],
+            rollout["without_ranking"],
+            rollout["in_force_without_ranking"],
+            rollout["both_without_ranking"],
+        ));
+        return;
+    }
     if rollout["mode"] == "shadow" {
         say(format_args!(
             "  {} decisions compared, {} with the same first place, {} ranked alike; expected to cost {} USD and take {} ms more",
@@ -227,8 +240,8 @@ fn figures(rollout: &Value) {
     }
     for (name, share) in [("in force", &rollout["live"]), ("canary", &rollout["candidate"])] {
         say(format_args!(
-            "  {name:<9} {} requests, share of failures {}, cost of an attempt {} USD, time of a reply {} ms",
-            share["requests"], share["failure_rate"], share["cost_usd"], share["latency_ms"],
+            "  {name:<9} {} requests, {} complaints, share of failures {}, cost of an attempt {} USD, time of a reply {} ms",
+            share["requests"], share["complained"], share["failure_rate"], share["cost_usd"], share["latency_ms"],
         ));
     }
 }

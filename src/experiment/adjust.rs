@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::planned::{Expectations, origin};
 use super::{Experiment, WhatIf, what_if};
-use crate::catalog::{BuilderChoice, Deployment, Group, Origin, ParserChoice, PolicyPlaces};
+use crate::catalog::{BuilderChoice, Deployment, Group, Origin, ParserChoice, PolicyPlaces, RollOut};
 use crate::config::{LedgerSettings, Settings};
 use crate::failover::Fallbacks;
 use crate::format::{self, NO_QUIRKS};
@@ -117,6 +117,7 @@ fn dress(experiment: &Experiment, group: &mut Group) {
             settings: settings(value),
             may_reject: true,
             may_read,
+            roll_out: RollOut::Replace,
             at: Arc::default(),
             pass_on_fault: false,
         });
@@ -131,6 +132,7 @@ fn dress(experiment: &Experiment, group: &mut Group) {
             settings: settings(value),
             hold: false,
             may_read: Grants::default(),
+            roll_out: RollOut::Replace,
             at: Arc::new(PolicyPlaces { entry: at, ..PolicyPlaces::default() }),
         });
     }

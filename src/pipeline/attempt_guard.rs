@@ -23,7 +23,7 @@ use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
-use crate::rollout::Rollout;
+use crate::rollout::{Rollout, Trial};
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 
 use super::estimate::AttemptEstimate;
@@ -39,6 +39,8 @@ pub(super) struct AttemptGuard {
     group: GroupName,
     /// A new version that is tried, and whether it was asked about this.
     rollout: Option<(Arc<Rollout>, bool)>,
+    /// Versions of the other roles that are tried, and whether they worked for this.
+    trials: Vec<(Arc<dyn Trial>, bool)>,
     index: usize,
     reservation: Reservation,
     /// Money held at its deployment and its provider.
@@ -64,7 +66,13 @@ impl AttemptGuard {
         let rollout = rollout.map(|rollout| (Arc::clone(rollout), by_candidate));
         let name = group.config.name.clone();
         let router = group.router.clone();
-        Self { deployment, router, group: name, rollout, index, reservation, money, health, estimate, progress }
+        let trials = Vec::new();
+        Self { deployment, router, group: name, rollout, trials, index, reservation, money, health, estimate, progress }
+    }
+
+    /// One of the versions of a builder or parser works for it while a new one is tried.
+    pub(super) fn tried(&mut self, trial: Arc<dyn Trial>, by_candidate: bool) {
+        self.trials.push((trial, by_candidate));
     }
 
     /// The bound of output where its format must have one and the client gave none.
@@ -160,6 +168,12 @@ impl AttemptGuard {
             } else {
                 router.observe(&event);
             }
+        }
+        if !self.trials.is_empty() {
+            // That the parser does not take a reply may be the doing of its new version, or of the prompt's.
+            let fault = if unparsed { Some(FaultKind::Unparsed) } else { outcome.fault };
+            let outcome = AttemptOutcome { fault, ..outcome.clone() };
+            self.trials.iter().for_each(|(trial, by_candidate)| trial.attempted(*by_candidate, number == 0, &outcome));
         }
         let record = AttemptRecord {
             group: self.group,

@@ -28,7 +28,8 @@ use super::one_call::OneCall;
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
 use super::{
-    LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, left_out, moderated, parser, stream,
+    LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, left_out, moderated, parser, prompt,
+    stream,
 };
 
 /// The largest whole reply read from a provider.
@@ -47,6 +48,7 @@ pub(super) async fn call(
 ) -> Result<Served<Box<stream::Begun>>, CallFailure> {
     let runtime = &context.group.deployments[index];
     let deployment = &*runtime.config;
+    prompt::built_for(context, guard);
     let mut sent = Vec::new();
     let answered = answered(context, guard, runtime, &mut sent).await;
     let scrub = |fault| scrubbed(fault, deployment, &sent);

@@ -19,6 +19,7 @@ use super::attributes::{Facts, KeptHeaders, take_tags};
 use super::eligible::Eligible;
 use super::fallback::Wishes;
 use super::paying::Paying;
+use super::prompt::BuiltBy;
 use super::{Gateway, Vector, prompt, steering};
 
 /// Bytes of an unknown name that a refusal repeats.
@@ -44,6 +45,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) note: Option<Arc<str>>,
     /// Bytes the prompt builder made of the client's, beside those.
     pub(super) grown: usize,
+    /// Where a new version of the prompt builder is tried: whether that built the prompt.
+    pub(super) built_by: Option<BuiltBy>,
     /// How often the model was asked again because the parser complained.
     pub(super) asked_again: u32,
     /// Reading and writing it takes long.
@@ -105,7 +108,7 @@ impl<'a> RequestContext<'a> {
         let paying = Paying::of(snapshot, &arrival.caller, &arrival.tags, group);
         let eligible = Eligible::of(group, &arrival.tags)?;
         let prompt = prompt::build(gateway, group, &arrival, request, told).await?;
-        let prompt::Prompt { request, items, note, grown } = prompt;
+        let prompt::Prompt { request, items, note, grown, built_by } = prompt;
         let eligible = eligible.taking(group, &request)?;
         let Arrival { id, caller, api, seed, large, deadline, headers, tags, wishes } = arrival;
         let mut retry = group.config.retry;
@@ -123,6 +126,7 @@ impl<'a> RequestContext<'a> {
             items,
             note,
             grown,
+            built_by,
             asked_again: 0,
             large,
             priority,

@@ -1,14 +1,18 @@
 //! What a group's response parser does with a reply, streamed or whole, and asking again after a complaint.
+//!
+//! Where a new version is tried, it reads a share of the replies. A whole reply that it fails on is read by the version in force; a stream
+//! that it has begun to read passes as it comes, as after any parser's fault.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::chat::{ChatRequest, Chunk, Message, OutputFormat, Part, PartKind, Reply, Rest, Role};
+use crate::chat::{ChatRequest, Choice, Chunk, Message, OutputFormat, Part, PartKind, Reply, Rest, Role};
 use crate::clock::Clock;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::moment::Moment;
-use crate::policy::{Complaint, ParserWork, ReplyInfo, ReplyParser, ResponseParser};
+use crate::policy::{Complaint, ParserWork, Parsing, ReplyInfo, ReplyParser, ResponseParser};
 use crate::record::ComplaintMade;
+use crate::rollout::{Decider, Rollout};
 
 use super::attributes::attributes;
 use super::{BlockingPool, RequestContext, RequestGuard};
@@ -96,18 +100,16 @@ pub(super) async fn whole(
     guard: &mut RequestGuard,
     reply: &mut Reply,
 ) -> Result<(), Unparsed> {
-    let Some(parser) = &context.group.parser else { return Ok(()) };
-    let now = context.gateway.clock.now();
-    let mut reader = ReplyParser::begin(parser, info(context, parser, false));
-    let (read, work) = if reader.is_slow() || length(reply) > super::LARGE {
-        let pool = context.gateway.pool_for(reader.is_slow());
-        let given = reply.clone();
-        let read = pool.run(move || (reader.read_whole(now, &given), reader.work())).await;
-        // One whose thread ended has failed: the reply stays as it is.
-        read.unwrap_or_else(|| (Ok(None), ParserWork { fault: Some("trap"), ..ParserWork::default() }))
-    } else {
-        (reader.read_whole(now, reply), reader.work())
-    };
+    let Some(Version { mut parser, tried }) = Version::of(context) else { return Ok(()) };
+    let (mut read, mut work) = read_whole(context, parser, reply).await;
+    if let Some((rollout, mut by_candidate)) = tried {
+        if let Some(live) = context.group.parser.as_ref().filter(|_| by_candidate && work.fault.is_some()) {
+            rollout.failed();
+            (parser, by_candidate) = (live, false);
+            (read, work) = read_whole(context, parser, reply).await;
+        }
+        guard.worked_for(Arc::<Rollout<Parsing>>::clone(rollout), by_candidate);
+    }
     tell(guard, parser, &work, read.as_ref().err());
     match read {
         Ok(None) => Ok(()),
@@ -120,6 +122,42 @@ pub(super) async fn whole(
             let text = spoken.map(|choice| text(&choice.parts)).unwrap_or_default();
             Err(Unparsed { complaint, text })
         }
+    }
+}
+
+/// The version of the group's parser that reads a reply.
+struct Version<'c> {
+    parser: &'c Arc<ResponseParser>,
+    /// Where a new one is tried: whether it is that.
+    tried: Option<(&'c Arc<Rollout<Parsing>>, bool)>,
+}
+
+impl<'c> Version<'c> {
+    fn of(context: &RequestContext<'c>) -> Option<Self> {
+        let live = context.group.parser.as_ref()?;
+        let Some(rollout) = &context.group.parser_rollout else { return Some(Self { parser: live, tried: None }) };
+        let by_candidate = rollout.decider(context.seed) == Decider::Candidate;
+        let parser = if by_candidate { rollout.candidate() } else { live };
+        Some(Self { parser, tried: Some((rollout, by_candidate)) })
+    }
+}
+
+/// What a parser makes of a whole reply; `None` where it fails.
+async fn read_whole(
+    context: &RequestContext<'_>,
+    parser: &Arc<ResponseParser>,
+    reply: &Reply,
+) -> (Result<Option<Vec<Choice>>, Complaint>, ParserWork) {
+    let now = context.gateway.clock.now();
+    let mut reader = ReplyParser::begin(parser, info(context, parser, false));
+    if reader.is_slow() || length(reply) > super::LARGE {
+        let pool = context.gateway.pool_for(reader.is_slow());
+        let given = reply.clone();
+        let read = pool.run(move || (reader.read_whole(now, &given), reader.work())).await;
+        // One whose thread ended has failed: the reply stays as it is.
+        read.unwrap_or_else(|| (Ok(None), ParserWork { fault: Some("trap"), ..ParserWork::default() }))
+    } else {
+        (reader.read_whole(now, reply), reader.work())
     }
 }
 
@@ -151,6 +189,8 @@ pub(super) struct StreamParser {
     /// `None` while it is called on another thread, and once it is done.
     reader: Option<ReplyParser>,
     policy: Arc<ResponseParser>,
+    /// Where it is a new version that is tried, and has not failed.
+    tried: Option<Arc<Rollout<Parsing>>>,
     /// What it has made of the reply so far.
     work: ParserWork,
     clock: Clock,
@@ -167,12 +207,16 @@ impl StreamParser {
         streamed: bool,
         busy: Arc<AtomicBool>,
     ) -> Option<Self> {
-        let parser = context.group.parser.as_ref()?;
+        let Version { parser, tried } = Version::of(context)?;
+        if let Some((rollout, by_candidate)) = tried {
+            guard.worked_for(Arc::<Rollout<Parsing>>::clone(rollout), by_candidate);
+        }
         let reader = ReplyParser::begin(parser, info(context, parser, streamed));
         let (clock, slow) = (context.gateway.clock, context.gateway.slow_policies.clone());
         let (reading, work, policy) = (reader.is_reading(), reader.work(), Arc::clone(parser));
         tell(guard, parser, &work, None);
-        reading.then_some(Self { reader: Some(reader), policy, work, clock, slow, busy })
+        let tried = tried.and_then(|(rollout, by_candidate)| by_candidate.then(|| Arc::clone(rollout)));
+        reading.then_some(Self { reader: Some(reader), policy, tried, work, clock, slow, busy })
     }
 
     /// Bytes the parser answered so far.
@@ -194,8 +238,7 @@ impl StreamParser {
         let now = self.clock.now();
         if !reader.is_slow() {
             let read = read(&mut reader, now, chunks, complete);
-            self.work = reader.work();
-            self.reader = Some(reader);
+            self.has_read(reader);
             return read;
         }
         let mut given = chunks.clone();
@@ -208,10 +251,19 @@ impl StreamParser {
         let done = done.await;
         self.busy.store(false, Ordering::Relaxed);
         let Some((reader, given, read)) = done else { return Ok(()) };
-        self.work = reader.work();
-        self.reader = Some(reader);
+        self.has_read(reader);
         *chunks = given;
         read
+    }
+
+    fn has_read(&mut self, reader: ReplyParser) {
+        self.work = reader.work();
+        self.reader = Some(reader);
+        if self.work.fault.is_some()
+            && let Some(tried) = self.tried.take()
+        {
+            tried.failed();
+        }
     }
 }
 

@@ -3,20 +3,27 @@
 //! A builder that fails ends the request, for it may be there to take something out; the group may say that what the client
 //! wrote is sent instead.
 
+mod versions;
+
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::chat::{ChatRequest, Message, OutputFormat};
 use crate::fault::{Refusal, RefusalKind};
-use crate::policy::{BuildError, BuildRequest, BuiltPrompt, PolicyFault, PromptBuilder};
+use crate::policy::{BuildError, BuildRequest, Building, BuiltPrompt, PolicyFault, PromptBuilder};
 use crate::record::{Explanation, PromptBuilt, PromptEnd};
+use crate::rollout::Rollout;
 use crate::snapshot::GroupRuntime;
 use crate::tokens;
 
-use super::attributes::{Facts, attributes};
+pub(super) use versions::BuiltBy;
+
+use versions::Versions;
+
+use super::attributes::Facts;
 use super::context::Arrival;
-use super::{Estimate, Gateway, LARGE, estimate};
+use super::{Estimate, Gateway, LARGE, RequestContext, RequestGuard, estimate};
 
 /// What clients send for a builder.
 const VARIABLES: &str = "prompt_variables";
@@ -31,6 +38,8 @@ pub(super) struct Prompt {
     pub(super) note: Option<Arc<str>>,
     /// Bytes of words it has beside those the client sent.
     pub(super) grown: usize,
+    /// Which version built it, where a new one is tried.
+    pub(super) built_by: Option<BuiltBy>,
 }
 
 /// The request as it will be counted and sent; what became of it is told in `told`.
@@ -50,7 +59,7 @@ pub(super) async fn build(
         if request.messages.is_empty() {
             return Err(no_messages(group));
         }
-        return Ok(Prompt { request, items: None, note: None, grown: 0 });
+        return Ok(Prompt { request, items: None, note: None, grown: 0, built_by: None });
     };
     let variables = taken(&mut request, VARIABLES, Value::is_object, "an object")?;
     let items = taken(&mut request, ITEMS, Value::is_array, "an array")?;
@@ -61,18 +70,20 @@ pub(super) async fn build(
         variables: variables.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string),
         items: items.iter().filter_map(Value::as_array).flatten().map(Value::to_string).collect(),
         budget: budget(gateway, group, &request).await,
-        attributes: attributes(&builder.needs().attributes, facts(group, arrival, &request)),
+        attributes: Vec::new(),
     };
+    let builders = Versions::of(group, builder, arrival, &request);
     let asked = items.is_some();
-    let mut account = told.map(|told| Account::begin(told, builder, &request, question.items.len()));
+    let mut account = told.map(|told| Account::begin(told, &request, question.items.len()));
     let came = words(&request.messages);
     let messages = Arc::unwrap_or_clone(std::mem::take(&mut request.messages));
     // Only a builder that may be passed over costs a copy.
     let written = choice.pass_on_fault.then(|| messages.clone());
-    let answer = ask(gateway, builder, question, messages, arrival.large).await;
+    let (builder, built_by, answer) = builders.build(gateway, question, messages, arrival.large).await;
     if let Some(account) = &mut account {
-        account.answered(&answer, written.as_ref().is_some_and(|messages| !messages.is_empty()));
+        account.answered(&builder, &answer, written.as_ref().is_some_and(|messages| !messages.is_empty()));
     }
+    let builder = &builder;
     let built = match (answer, written) {
         (Ok(built), _) => built,
         (Err(BuildError::Refused(words)), _) if choice.may_reject => return Err(refused(builder, words)),
@@ -87,7 +98,14 @@ pub(super) async fn build(
     if let Some(account) = account {
         account.sent(&request);
     }
-    Ok(Prompt { request, items: asked.then_some(built.items), note: built.note, grown })
+    Ok(Prompt { request, items: asked.then_some(built.items), note: built.note, grown, built_by })
+}
+
+/// An attempt is under way, which counts for the version that built its prompt, where a new one is tried.
+pub(super) fn built_for(context: &RequestContext<'_>, guard: &mut RequestGuard) {
+    if let Some((rollout, by_candidate)) = &context.built_by {
+        guard.worked_for(Arc::<Rollout<Building>>::clone(rollout), *by_candidate);
+    }
 }
 
 /// What is told of a prompt while it is built.
@@ -97,9 +115,8 @@ struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    fn begin(told: &'a mut Explanation, builder: &PromptBuilder, request: &ChatRequest, items: usize) -> Self {
+    fn begin(told: &'a mut Explanation, request: &ChatRequest, items: usize) -> Self {
         let built = PromptBuilt {
-            policy: builder.component().label(),
             messages_before: request.messages.len(),
             tokens_before: Estimate::of(request).input(),
             items,
@@ -108,8 +125,9 @@ impl<'a> Account<'a> {
         Self { words: told.words, built: told.prompt.insert(built) }
     }
 
-    fn answered(&mut self, answer: &Result<BuiltPrompt, BuildError>, passes: bool) {
+    fn answered(&mut self, builder: &PromptBuilder, answer: &Result<BuiltPrompt, BuildError>, passes: bool) {
         let built = &mut *self.built;
+        built.policy = builder.component().label();
         let mut said = None;
         match answer {
             Ok(prompt) => {

@@ -17,6 +17,7 @@ use crate::limits::{Demand, Reservation};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::record::{self, Explanation, Record, ReplyRead};
+use crate::rollout::Trial;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 use crate::upstream::Sent;
 
@@ -274,6 +275,13 @@ impl RequestGuard {
             (reservation, money.of(self.record.id)),
             (progress, estimate),
         ));
+    }
+
+    /// One of the versions of a builder or parser works for the attempt under way while a new one is tried.
+    pub(super) fn worked_for(&mut self, trial: Arc<dyn Trial>, by_candidate: bool) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.tried(trial, by_candidate);
+        }
     }
 
     /// Retries and fallbacks so far.

@@ -118,7 +118,9 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
     };
     let group = GroupRuntime {
         builder: None,
+        builder_rollout: None,
         parser: None,
+        parser_rollout: None,
         judge: None,
         embedding: None,
         config: Arc::clone(&group.config),

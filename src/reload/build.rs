@@ -29,7 +29,7 @@ use super::breakers::rules;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::limit_specs::specs;
-use super::policies::{DEFAULT, FALLBACK, GroupPolicies, PolicyChange};
+use super::policies::{DEFAULT, FALLBACK, GroupPolicies};
 use super::rollouts::{Offered, RolloutDraft, Rollouts, Steps};
 use super::states::{forget_old, restore_limits};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
@@ -343,9 +343,11 @@ impl Builder {
         let queues = pools::queues(groups.iter().map(|prepared| &*prepared.group), together);
         let groups = groups.into_iter().map(|prepared| {
             let group = prepared.group;
-            let GroupPolicies { router, rollout, builder, parser, providers } = prepared.policies;
-            let router = router.publish();
-            let rollout = rollout.map(|rollout| rollout.publish(self.rollouts.control()));
+            let GroupPolicies { router, builder, parser, providers } = prepared.policies;
+            let control = self.rollouts.control();
+            let (router, rollout) = router.publish(control);
+            let (builder, builder_rollout) = builder.map(|builder| builder.publish(control)).unzip();
+            let (parser, parser_rollout) = parser.map(|parser| parser.publish(control)).unzip();
             let runtimes = group.deployments.iter().zip(prepared.authorizations).zip(providers);
             let deployments = runtimes.map(|((deployment, authorization), provider)| {
                 let (transport, base_url) = match &deployment.origin {
@@ -375,8 +377,10 @@ impl Builder {
                 policy: component.label().into(),
                 router: Some(router.clone()),
                 rollout,
-                builder: builder.map(PolicyChange::publish),
-                parser: parser.map(PolicyChange::publish),
+                builder,
+                builder_rollout: builder_rollout.flatten(),
+                parser,
+                parser_rollout: parser_rollout.flatten(),
                 judge: payers::of_judge(budgets, &group, limits.id(&Scope::Global), now).map(Arc::new),
                 embedding: embeddings::of_group(budgets, (&*settings, &models), &group, limits.id(&Scope::Global), now),
                 deployments: deployments.collect(),
@@ -436,13 +440,7 @@ impl Draft {
 /// The headers that the policies of these groups read.
 fn headers_read<'a>(groups: impl Iterator<Item = &'a Arc<GroupRuntime>>) -> Vec<HeaderName> {
     let mut headers = Vec::new();
-    let attributes = groups.flat_map(|group| {
-        let candidate = group.rollout.as_ref().map(|rollout| rollout.candidate());
-        let router = group.router.iter().chain(candidate).flat_map(|router| &router.needs().attributes);
-        let builder = group.builder.iter().flat_map(|builder| &builder.needs().attributes);
-        router.chain(builder).chain(group.parser.iter().flat_map(|parser| &parser.needs().attributes))
-    });
-    for attribute in attributes {
+    for attribute in groups.flat_map(|group| group.attributes_read()) {
         if let Attribute::Header(name) = attribute
             && !headers.contains(name)
         {

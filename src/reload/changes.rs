@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::catalog::{
     BuilderChoice, Deployment, Group, Identity, ParserChoice, ProviderChoice, RouterChoice, ServiceAccount,
 };
+use crate::policy::Role;
 use crate::snapshot::{GroupRuntime, Snapshot};
 
 /// Lines that are told one by one: a file of ten thousand groups may change in each.
@@ -62,8 +63,14 @@ fn policies(before: &GroupRuntime, after: &GroupRuntime) -> Vec<String> {
 /// Who decides what for a group, as `NAME@DIGEST`.
 fn versions(group: &GroupRuntime) -> BTreeMap<String, String> {
     let mut found = BTreeMap::from([("router".to_owned(), group.policy.to_string())]);
-    let candidate = group.rollout.as_ref().map(|rollout| (rollout.mode().as_str(), rollout.candidate().component()));
-    found.extend(candidate.map(|(mode, component)| (mode.to_owned(), component.label())));
+    found.extend(group.trials().map(|trial| {
+        let mode = trial.mode().as_str();
+        let what = match trial.role() {
+            Role::Router => mode.to_owned(),
+            role => format!("{} ({mode})", role.as_str().replace('-', " ")),
+        };
+        (what, trial.component().label())
+    }));
     let builder = group.builder.as_ref().map(|policy| ("prompt builder", policy.component()));
     let parser = group.parser.as_ref().map(|policy| ("response parser", policy.component()));
     found.extend([builder, parser].into_iter().flatten().map(|(role, of)| (role.to_owned(), of.label())));

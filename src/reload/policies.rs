@@ -15,7 +15,7 @@ use crate::rollout::{Control, Mode, Rollout};
 use crate::signal::Grants;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
-use super::rollouts::{Offered, Place, Steps};
+use super::rollouts::{Chosen, Offered, Place, Steps};
 use super::states;
 
 /// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
@@ -72,20 +72,36 @@ impl<C: Contract<Setup: PartialEq>> PolicyChange<C> {
 
 /// The policies of a group of the next snapshot.
 pub(super) struct GroupPolicies {
-    pub(super) router: PolicyChange<Routing>,
-    pub(super) rollout: Option<RolloutChange>,
-    pub(super) builder: Option<PolicyChange<Building>>,
-    pub(super) parser: Option<PolicyChange<Parsing>>,
+    pub(super) router: PolicyVersions<Routing>,
+    pub(super) builder: Option<PolicyVersions<Building>>,
+    pub(super) parser: Option<PolicyVersions<Parsing>>,
     /// One for each deployment, in their order.
     pub(super) providers: Vec<Option<PolicyChange<Providing>>>,
 }
 
-/// A new version of a router that is tried beside the one in force.
-pub(super) struct RolloutChange {
-    candidate: PolicyChange<Routing>,
+/// A policy's version in force, and the new one that is tried.
+pub(super) struct PolicyVersions<C: Contract> {
+    live: PolicyChange<C>,
+    tried: Option<RolloutChange<C>>,
+}
+
+/// The versions of before.
+struct Before<'a, C: Contract> {
+    in_charge: Option<&'a Arc<PolicyRuntime<C>>>,
+    rollout: Option<&'a Arc<Rollout<C>>>,
+    /// They are another policy's.
+    renamed: bool,
+}
+
+/// A policy and a new version of it that is tried, as they serve.
+pub(super) type InService<C> = (Arc<PolicyRuntime<C>>, Option<Arc<Rollout<C>>>);
+
+/// A new version of a policy that is tried beside the one in force.
+struct RolloutChange<C: Contract> {
+    candidate: PolicyChange<C>,
     live: Digest,
     mode: Mode,
-    before: Option<Arc<Rollout>>,
+    before: Option<Arc<Rollout<C>>>,
 }
 
 /// What there is by name.
@@ -112,7 +128,7 @@ impl GroupPolicies {
         };
         let before = before.map(|before| &**before);
         let place = |role| Place { role, group, before };
-        let (router, rollout) = routers(place(Role::Router), found, &setup, steps)?;
+        let router = router(place(Role::Router), found, &setup, steps)?;
         let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
         let builder = group.builder.as_ref().map(|choice| {
             let entry = Entry {
@@ -121,7 +137,11 @@ impl GroupPolicies {
                 may_read: &choice.may_read,
                 at: &choice.at,
             };
-            let before = before.and_then(|group| group.builder.as_ref());
+            let before = Before {
+                in_charge: before.and_then(|group| group.builder.as_ref()),
+                rollout: before.and_then(|group| group.builder_rollout.as_ref()),
+                renamed: false,
+            };
             entry.prepare(place(Role::PromptBuilder), found, (&model, seed), before, steps)
         });
         let parser = group.parser.as_ref().map(|choice| {
@@ -131,7 +151,11 @@ impl GroupPolicies {
                 may_read: &choice.may_read,
                 at: &choice.at,
             };
-            let before = before.and_then(|group| group.parser.as_ref());
+            let before = Before {
+                in_charge: before.and_then(|group| group.parser.as_ref()),
+                rollout: before.and_then(|group| group.parser_rollout.as_ref()),
+                renamed: false,
+            };
             entry.prepare(place(Role::ResponseParser), found, (&model, seed), before, steps)
         });
         let (builder, parser) = (builder.transpose()?, parser.transpose()?);
@@ -158,21 +182,63 @@ impl GroupPolicies {
             prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some)
         };
         let providers = group.deployments.iter().map(&mut provider).collect::<Result<_, String>>()?;
-        Ok(Self { router, rollout, builder, parser, providers })
+        Ok(Self { router, builder, parser, providers })
     }
 
     /// Whether all are the ones in charge now, and nobody has one more or less.
     pub(super) fn are_kept(&self) -> bool {
-        self.router.is_kept()
-            && self.builder.as_ref().is_none_or(PolicyChange::is_kept)
-            && self.parser.as_ref().is_none_or(PolicyChange::is_kept)
+        self.router.live.is_kept()
+            && self.builder.as_ref().is_none_or(|builder| builder.live.is_kept())
+            && self.parser.as_ref().is_none_or(|parser| parser.live.is_kept())
             && self.providers.iter().flatten().all(PolicyChange::is_kept)
     }
 }
 
-impl RolloutChange {
+impl<C: Contract<Setup: PartialEq>> PolicyVersions<C> {
+    /// Prepares the versions that were chosen. One that cannot be tried is told, and the one in force decides.
+    ///
+    /// # Errors
+    /// The version in force cannot be set up so.
+    fn prepare(
+        (place, at): (Place<'_>, &PolicyPlaces),
+        chosen: &Chosen,
+        setup: &C::Setup,
+        Before { in_charge, rollout, renamed }: Before<'_, C>,
+        learned: impl Fn() -> Option<SavedState> + Copy,
+        steps: &mut Steps<'_>,
+    ) -> Result<Self, String> {
+        let (group, digest) = (place.group, chosen.live.digest());
+        // A version that was tried has learned all along: it follows itself.
+        let promoted = rollout.filter(|rollout| rollout.digest() == digest).map(|rollout| rollout.candidate());
+        let follows = (promoted.or(in_charge), renamed);
+        let live = prepare((group, at), &chosen.live, setup.clone(), follows, learned)?;
+        let Some((component, mode)) = &chosen.tried else { return Ok(Self { live, tried: None }) };
+        let going_on = rollout.filter(|rollout| rollout.digest() == component.digest());
+        let learned = || in_charge.map_or_else(learned, |policy| policy.save());
+        let follows = (going_on.map(|rollout| rollout.candidate()), false);
+        let candidate = match prepare((group, at), component, setup.clone(), follows, learned) {
+            Ok(candidate) => candidate,
+            Err(problem) => {
+                steps.cannot_try(place, component.name().as_str(), &problem);
+                return Ok(Self { live, tried: None });
+            }
+        };
+        if going_on.is_none_or(|rollout| rollout.mode().as_str() != mode.as_str()) {
+            steps.begun(place, chosen);
+        }
+        let tried = RolloutChange { candidate, live: digest, mode: *mode, before: going_on.cloned() };
+        Ok(Self { live, tried: Some(tried) })
+    }
+
+    /// Puts them in charge.
+    pub(super) fn publish(self, control: &Arc<Control>) -> InService<C> {
+        (self.live.publish(), self.tried.map(|tried| tried.publish(control)))
+    }
+}
+
+impl<C: Contract<Setup: PartialEq>> RolloutChange<C> {
     /// Begins it, or goes on with the one there is where the two versions are the same.
-    pub(super) fn publish(self, control: &Arc<Control>) -> Arc<Rollout> {
+    fn publish(self, control: &Arc<Control>) -> Arc<Rollout<C>> {
         let Self { candidate, live, mode, before } = self;
         let kept = candidate.is_kept();
         let candidate = candidate.publish();
@@ -206,58 +272,39 @@ impl Entry<'_> {
         place: Place<'_>,
         found: &Found,
         of_group: (&Arc<str>, u64),
-        before: Option<&Arc<PolicyRuntime<C>>>,
+        before: Before<'_, C>,
         steps: &mut Steps<'_>,
-    ) -> Result<PolicyChange<C>, String> {
+    ) -> Result<PolicyVersions<C>, String> {
         let (group, (model, seed)) = (place.group, of_group);
         let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
         let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
-        let component = steps.choose(place, named(group, self.policy, self.at, found)?).live;
-        prepare((group, self.at), &component, setup, (before, false), || None)
+        let chosen = steps.choose(place, named(group, self.policy, self.at, found)?);
+        PolicyVersions::prepare((place, self.at), &chosen, &setup, before, || None, steps)
     }
 }
 
 /// The router in force, and the one that is tried.
-fn routers(
+fn router(
     place: Place<'_>,
     found: &Found,
     setup: &Setup,
     steps: &mut Steps<'_>,
-) -> Result<(PolicyChange<Routing>, Option<RolloutChange>), String> {
+) -> Result<PolicyVersions<Routing>, String> {
     let Place { group, before, .. } = place;
     let at = &*group.router.at;
     let chosen = steps.choose(place, named(group, &group.router.policy, at, found)?);
     let (in_charge, rollout) =
         (before.and_then(|before| before.router.as_ref()), before.and_then(|before| before.rollout.as_ref()));
-    let live = chosen.live.digest();
-    // A version that was tried has learned all along: it follows itself.
-    let promoted = rollout.filter(|rollout| rollout.digest() == live).map(|rollout| rollout.candidate());
-    let kept = &steps.rollouts.control().states;
-    let learned = || kept.found(&states::key(group));
+    let control = &Arc::clone(steps.rollouts.control());
+    let learned = || control.states.found(&states::key(group));
     let other = before.filter(|before| before.config.router.policy != group.router.policy);
-    let follows = (promoted.or(in_charge), other.is_some());
-    let router = prepare((group, at), &chosen.live, setup.clone(), follows, learned)?;
+    let of_before = Before { in_charge, rollout, renamed: other.is_some() };
+    let versions = PolicyVersions::prepare((place, at), &chosen, setup, of_before, learned, steps)?;
     // It has just been asked, and may decide again one day.
     if let Some((before, state)) = other.zip(in_charge.and_then(|router| router.last_saved())) {
-        kept.keep(&states::key(&before.config), &state);
+        control.states.keep(&states::key(&before.config), &state);
     }
-    let Some((component, mode)) = &chosen.tried else { return Ok((router, None)) };
-    let going_on = rollout.filter(|rollout| rollout.digest() == component.digest());
-    let learned = || in_charge.map_or_else(learned, |router| router.save());
-    let follows = (going_on.map(|rollout| rollout.candidate()), false);
-    let candidate = prepare((group, at), component, setup.clone(), follows, learned);
-    let candidate = match candidate {
-        Ok(candidate) => candidate,
-        Err(problem) => {
-            steps.cannot_try(place, component.name().as_str(), &problem);
-            return Ok((router, None));
-        }
-    };
-    if going_on.is_none_or(|rollout| rollout.mode().as_str() != mode.as_str()) {
-        steps.begun(place, &chosen);
-    }
-    let change = RolloutChange { candidate, live, mode: *mode, before: going_on.cloned() };
-    Ok((router, Some(change)))
+    Ok(versions)
 }
 
 /// Where the configuration says so, in front of what is wrong with it.

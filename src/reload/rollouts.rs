@@ -392,9 +392,7 @@ impl Steps<'_> {
                 Ok((Some(Change { from, ..change }), words))
             }
             Action::Shadow | Action::Canary => {
-                if place.role != Role::Router {
-                    return Err(format!("a {} is replaced as a whole: only routers are tried", place.role.as_str()));
-                }
+                place.tries(order.action)?;
                 standing.asked = Some(Asked { digest: target, canary: order.action == Action::Canary });
                 // What the folder holds does not come before what was asked for.
                 if standing.file.is_some_and(|file| file != target && file != standing.live) {
@@ -444,7 +442,7 @@ impl Steps<'_> {
 
 /// What the rules have made of a version that was tried.
 fn judged(place: Place<'_>, standing: &mut Standing) -> Option<Change> {
-    let rollout = place.before.filter(|_| place.role == Role::Router)?.rollout.as_ref()?;
+    let rollout = place.before?.trial(place.role)?;
     let told = rollout.figures().told().filter(|_| rollout.live() == standing.live)?;
     let (from, tried) = (standing.live, rollout.digest());
     let change = match told.verdict {

@@ -51,6 +51,8 @@ pub struct Share {
     pub attempts: u64,
     /// Those that failed.
     pub failed: u64,
+    /// Those of them whose reply the group's parser complained about: told of builders and parsers alone.
+    pub complained: u64,
     /// Requests it refused.
     pub refused: u64,
     priced: u64,
@@ -65,8 +67,11 @@ impl Share {
         self.requests += u64::from(first);
         match outcome.fault {
             // The client's own doing, or ours: they say nothing of the choice.
-            Some(FaultKind::Cancelled | FaultKind::Rejected | FaultKind::Gateway | FaultKind::Unparsed) => return,
-            Some(_) => self.failed += 1,
+            Some(FaultKind::Cancelled | FaultKind::Rejected | FaultKind::Gateway) => return,
+            Some(kind) => {
+                self.failed += 1;
+                self.complained += u64::from(kind == FaultKind::Unparsed);
+            }
             None => {
                 self.whole += 1;
                 self.millis += outcome.latency.as_secs_f64() * 1e3;
@@ -105,9 +110,9 @@ impl Share {
 /// What a shadow would have done, beside what was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Comparison {
-    /// Both prefer the same deployment.
+    /// Both prefer the same deployment; of builders: both made the same messages.
     pub same_first: bool,
-    /// Both rank alike.
+    /// Both rank alike; of builders: both keep the same items and leave the same note, too.
     pub same_ranking: bool,
     /// What the shadow's first choice is expected to cost more, US dollars, where a version asked for it.
     pub cost_usd: Option<f64>,
@@ -118,7 +123,7 @@ pub struct Comparison {
 /// What a shadow answered to a question that the version in force answered too.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Compared {
-    /// Both gave a ranking.
+    /// Both gave a ranking, or a prompt.
     Both(Comparison),
     /// The version in force gave one, and the shadow did not.
     Silent,
@@ -307,6 +312,7 @@ mod tests {
             requests,
             attempts,
             failed,
+            complained: 0,
             refused: 0,
             priced: attempts,
             usd: usd * float(attempts),
@@ -343,6 +349,8 @@ mod tests {
         assert_eq!(verdict(live, of(None, 10_000_000, 100), 0), bad, "ten times as dear");
         assert_eq!(verdict(live, of(None, 1_000_000, 1000), 0), bad, "ten times as slow");
         assert_eq!(verdict(live, of(Some(FaultKind::Unavailable), 1_000_000, 100), 0), bad, "half of them fail");
+        let unparsed = of(Some(FaultKind::Unparsed), 1_000_000, 100);
+        assert_eq!((verdict(live, unparsed, 0), unparsed.complained), (bad, 500), "half of them are complained about");
         assert_eq!(verdict(live, of(Some(FaultKind::Cancelled), 1_000_000, 100), 0), good, "the client's own doing");
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::id::RequestId;
-use crate::policy::{PolicyFault, Role};
+use crate::policy::PolicyFault;
 use crate::telemetry::PolicyFigures;
 
 use super::{App, probe, refusal};
@@ -23,8 +23,8 @@ pub(super) async fn policies(State(app): State<Arc<App>>) -> Response {
         .values()
         .flat_map(|group| group.reports().map(move |(role, report)| (group, role, report)))
         .map(|(group, role, report)| {
-            let tried = group.rollout.as_ref().filter(|rollout| rollout.digest() == report.digest);
-            let mode = tried.filter(|_| role == Role::Router).map_or("in force", |rollout| rollout.mode().as_str());
+            let tried = group.trial(role).filter(|trial| trial.digest() == report.digest);
+            let mode = tried.map_or("in force", |trial| trial.mode().as_str());
             json!({
                 "name": report.policy.as_str(),
                 "role": role.as_str(),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::policy::Role;
-use crate::rollout::{Action, Mode, Share};
+use crate::rollout::{Action, Mode, Share, Trial};
 use crate::snapshot::Snapshot;
 
 use super::{App, access, probe, refusal};
@@ -76,7 +76,7 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
     if !control.is_watched() {
         return Err(Refusal::new(RefusalKind::Unavailable, "this gateway does not look for changes"));
     }
-    let tried = group.rollout.as_ref().filter(|_| role == Role::Router).map(|rollout| rollout.digest());
+    let tried = group.trial(role).map(Trial::digest);
     let answer = control.order((group.config.name.clone(), tried), (role, details.policy), action, details.to);
     let late = "the order waits: a component is being compiled; `witgate policies history` shows what comes of it";
     match tokio::time::timeout(PATIENCE, answer).await {
@@ -102,15 +102,17 @@ pub(super) async fn history(State(app): State<Arc<App>>, uri: Uri) -> Response {
 
 /// What is being tried, with all that was counted.
 pub(super) fn figures(snapshot: &Snapshot) -> Vec<Value> {
-    let tried = snapshot.groups.values().filter_map(|group| Some((group, group.rollout.as_ref()?)));
+    let tried = snapshot.groups.values().flat_map(|group| group.trials().map(move |trial| (group, trial)));
     let shown = tried.map(|(group, rollout)| {
+        let in_force = group.in_force().find(|component| component.digest() == rollout.live());
         let counts = rollout.figures().counts();
         let told = rollout.figures().told();
         json!({
             "group": group.config.name.as_str(),
+            "role": rollout.role().as_str(),
             "mode": rollout.mode().as_str(),
-            "in_force": &*group.policy,
-            "tried": &**rollout.policy(),
+            "in_force": in_force.map(|component| component.label()),
+            "tried": rollout.component().label(),
             "verdict": told.as_ref().map(|told| told.verdict.as_str()),
             "why": told.as_ref().map(|told| told.why.as_str()),
             "rules": match rollout.mode() {
@@ -144,6 +146,7 @@ fn share(share: &Share) -> Value {
         "requests": share.requests,
         "attempts": share.attempts,
         "failed": share.failed,
+        "complained": share.complained,
         "refused": share.refused,
         "failure_rate": share.failure_rate(),
         "cost_usd": share.cost_usd(),

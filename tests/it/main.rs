@@ -39,6 +39,7 @@ mod reload;
 mod replay;
 mod roles;
 mod rollout;
+mod rollout_roles;
 mod simulate;
 #[cfg(target_os = "linux")]
 mod stopping;

@@ -12,7 +12,7 @@ use witgate::clock::Clock;
 use witgate::format::OpenAi;
 use witgate::http::HttpUpstream;
 use witgate::pipeline::{BlockingPool, Gateway as Pipeline};
-use witgate::policy::Digest;
+use witgate::policy::{Digest, Role};
 use witgate::reload::{Builder, keep_states};
 use witgate::rollout::{Action, Counts, Rollout, Verdict};
 use witgate::start::{Assembled, assemble};
@@ -33,26 +33,32 @@ fn decider(name: &str) -> String {
 }
 
 /// Files of a gateway that is built by hand, on virtual time.
-struct Scene {
+pub(crate) struct Scene {
     place: TempDir,
 }
 
 /// It serves until it is dropped.
-struct Serving {
-    gateway: Arc<Pipeline>,
+pub(crate) struct Serving {
+    pub(crate) gateway: Arc<Pipeline>,
     builder: Builder,
 }
 
 impl Scene {
-    fn new(roll_out: &str) -> Self {
+    /// One without any files.
+    pub(crate) fn bare() -> Self {
         let scene = Self { place: TempDir::new().expect("a folder") };
         std::fs::create_dir(scene.path("policies")).expect("the policies folder");
+        scene
+    }
+
+    fn new(roll_out: &str) -> Self {
+        let scene = Self::bare();
         scene.configure(roll_out);
         scene.put("a");
         scene
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
@@ -74,7 +80,7 @@ impl Scene {
         std::fs::write(self.path("policies/counting.wasm"), component(name)).expect("written");
     }
 
-    fn start(&self) -> Serving {
+    pub(crate) fn start(&self) -> Serving {
         let options = options(files(&self.path("config.yaml"), &self.path("policies")), Clock::starting_at(BEGIN));
         let assembled = assemble(options, Arc::new(HttpUpstream::new()), BlockingPool::in_place());
         let Assembled { gateway, builder, .. } = assembled.unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
@@ -84,14 +90,14 @@ impl Scene {
 
 impl Serving {
     /// Builds what the files say; whether that changed anything.
-    fn build(&mut self) -> bool {
+    pub(crate) fn build(&mut self) -> bool {
         let (changes, problems) = self.build_despite();
         assert!(problems.is_empty(), "{problems:?}");
         changes
     }
 
     /// The same, with what is wrong and kept nothing from being built.
-    fn build_despite(&mut self) -> (bool, Vec<String>) {
+    pub(crate) fn build_despite(&mut self) -> (bool, Vec<String>) {
         let current = self.gateway.live.read();
         let draft = self.builder.build(Some(&current)).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
         let problems = draft.problems().to_vec();
@@ -139,7 +145,7 @@ impl Serving {
     fn give(&self, action: Action, to: Option<String>) -> oneshot::Receiver<Result<String, String>> {
         let control = Arc::clone(&self.gateway.live.read().rollouts);
         let tried = self.rollout().map(|rollout| rollout.digest());
-        control.order(("g".into(), tried), (witgate::policy::Role::Router, None), action, to)
+        control.order(("g".into(), tried), (Role::Router, None), action, to)
     }
 
     /// Asks until the canary has ended.
@@ -155,12 +161,20 @@ impl Serving {
     }
 
     fn history(&self) -> Vec<(String, String)> {
+        self.history_of(Role::Router)
+    }
+
+    pub(crate) fn history_of(&self, role: Role) -> Vec<(String, String)> {
         let changes = self.gateway.live.read().rollouts.history.of(Some("g"));
-        changes.into_iter().map(|change| (change.how, change.by)).collect()
+        changes
+            .into_iter()
+            .filter(|change| change.role == role.as_str())
+            .map(|change| (change.how, change.by))
+            .collect()
     }
 }
 
-fn told(words: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn told(words: &[(&str, &str)]) -> Vec<(String, String)> {
     words.iter().map(|(how, by)| ((*how).to_owned(), (*by).to_owned())).collect()
 }
 

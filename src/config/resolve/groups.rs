@@ -193,6 +193,7 @@ impl Groups {
                 may_reject: entry.grants.may_reject.unwrap_or(false),
                 may_read: entry.may_read.clone(),
                 pass_on_fault: entry.grants.pass_on_fault.unwrap_or(false),
+                roll_out: entry.grants.roll_out.unwrap_or_default(),
                 at: strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref()),
             };
             self.builders.insert(group, choice);
@@ -202,9 +203,15 @@ impl Groups {
     /// `witgate.response_parsers`.
     pub(super) fn parsers(&mut self, reader: &Reader<'_>, parsers: &[PolicyEntry<ParserGrants>]) {
         for (group, policy, settings, entry) in self.of_groups(reader, parsers) {
-            let (hold, may_read) = (entry.grants.hold.unwrap_or(false), entry.may_read.clone());
-            let at = strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref());
-            self.parsers.insert(group, ParserChoice { policy, settings, hold, may_read, at });
+            let choice = ParserChoice {
+                policy,
+                settings,
+                hold: entry.grants.hold.unwrap_or(false),
+                may_read: entry.may_read.clone(),
+                roll_out: entry.grants.roll_out.unwrap_or_default(),
+                at: strategy::places(Some(reader.told(entry.at)), entry.settings.as_ref()),
+            };
+            self.parsers.insert(group, choice);
         }
     }
 

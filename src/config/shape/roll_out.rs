@@ -1,24 +1,34 @@
-//! `roll_out` of a group's router: one word, or the share of requests a new version decides and its rules.
+//! `roll_out` of a group's policy: one word, or the share of requests a new version decides and its rules.
 
 use crate::catalog::{CanaryRules, RollOut};
 use crate::config::section::{Kind, Section};
 use crate::config::yaml::{Node, Value};
 
 const HINT: &str = "`replace`, `shadow`, or `{canary: 5%}` with `requests`, `max_faults` and others of its rules";
+const HINT_WITHOUT_SHADOW: &str = "`replace`, or `{canary: 5%}` with its rules: a reply is read by one version alone";
 
 /// What the section says of it.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Option<RollOut> {
+    read_one_of(section, &["replace", "shadow"], HINT)
+}
+
+/// The same of a policy that has no shadow.
+pub(super) fn read_without_shadow(section: &mut Section<'_, '_>) -> Option<RollOut> {
+    read_one_of(section, &["replace"], HINT_WITHOUT_SHADOW)
+}
+
+fn read_one_of(section: &mut Section<'_, '_>, words: &'static [&'static str], hint: &'static str) -> Option<RollOut> {
     let is_rules = |node: &Node| matches!(node.value, Value::Map(_));
     let entry = section.places.entries.iter().find(|entry| entry.key == "roll_out");
     if entry.is_some_and(|entry| is_rules(&entry.node)) {
         return Some(canary(section));
     }
-    let node = section.get("roll_out", Kind::WordOrSection(&["replace", "shadow"], "roll_out"))?;
+    let node = section.get("roll_out", Kind::WordOrSection(words, "roll_out"))?;
     match section.reader().text(node, "roll_out")?.as_str() {
         "replace" => Some(RollOut::Replace),
-        "shadow" => Some(RollOut::Shadow),
+        "shadow" if words.contains(&"shadow") => Some(RollOut::Shadow),
         _ => {
-            section.places.error_at("roll_out", "`roll_out` is no way to roll out", HINT);
+            section.places.error_at("roll_out", "`roll_out` is no way to roll out", hint);
             None
         }
     }

@@ -66,11 +66,13 @@ pub(in crate::config) struct RouterGrants {
 pub(in crate::config) struct BuilderGrants {
     pub(in crate::config) may_reject: Option<bool>,
     pub(in crate::config) pass_on_fault: Option<bool>,
+    pub(in crate::config) roll_out: Option<RollOut>,
 }
 
 /// What one of `witgate.response_parsers` may do.
 pub(in crate::config) struct ParserGrants {
     pub(in crate::config) hold: Option<bool>,
+    pub(in crate::config) roll_out: Option<RollOut>,
 }
 
 /// `witgate.ledger`.
@@ -153,9 +155,11 @@ impl Witgate {
             builders: PolicyEntry::read_all(&mut section, "prompt_builders", |section| BuilderGrants {
                 may_reject: section.flag("may_reject"),
                 pass_on_fault: on_fault(section),
+                roll_out: super::roll_out::read(section),
             }),
             parsers: PolicyEntry::read_all(&mut section, "response_parsers", |section| ParserGrants {
                 hold: section.flag("hold"),
+                roll_out: super::roll_out::read_without_shadow(section),
             }),
             judges: judges::read_all(&mut section),
             embeddings: embeddings::read_all(&mut section),

@@ -2,7 +2,7 @@
 
 use crate::catalog::{Group, RollOut};
 use crate::policy::{Digest, Role};
-use crate::rollout::Change;
+use crate::rollout::{Action, Change};
 use crate::snapshot::GroupRuntime;
 
 /// Whose versions are chosen.
@@ -32,10 +32,30 @@ impl Place<'_> {
     }
 
     /// How a new version in it comes into force.
-    pub(super) const fn roll_out(&self) -> RollOut {
+    pub(super) fn roll_out(&self) -> RollOut {
         match self.role {
             Role::Router => self.group.router.roll_out,
-            Role::PromptBuilder | Role::ResponseParser | Role::Provider => RollOut::Replace,
+            Role::PromptBuilder => self.group.builder.as_ref().map_or(RollOut::Replace, |choice| choice.roll_out),
+            Role::ResponseParser => self.group.parser.as_ref().map_or(RollOut::Replace, |choice| choice.roll_out),
+            Role::Provider => RollOut::Replace,
+        }
+    }
+
+    /// Whether a version may be tried here so.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn tries(&self, action: Action) -> Result<(), String> {
+        match (self.role, action) {
+            (Role::Provider, _) => Err(
+                "a provider's policy is replaced as a whole: routers, prompt builders and response parsers are tried"
+                    .to_owned(),
+            ),
+            (Role::ResponseParser, Action::Shadow) => {
+                Err("a response parser has no shadow, for a reply is read by one version alone: try it as a canary"
+                    .to_owned())
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,0 +1,274 @@
+//! New versions of prompt builders and response parsers, tried on virtual time as routers' are: by the same rules, on a share of the
+//! requests, gone with what they do wrong.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use witgate::fault::Refusal;
+use witgate::format::OpenAi;
+use witgate::policy::Role;
+use witgate::rollout::{Action, Counts, Figures, Mode, Verdict};
+
+use crate::prompts::content;
+use crate::rollout::{Scene, Serving, told};
+use crate::support::fixture;
+use crate::support::gateway::Gateway;
+use crate::support::virtual_time::ask;
+
+/// Every prompt and every reply says 666: the hostile policies do what their settings say.
+const SAID: &str = "one 666 two";
+const RULES: &str = "{canary: 20%, requests: 50, minimum: 5}";
+
+/// A hostile policy, which does what the settings say, or one of another digest that does not understand them and is harmless.
+fn version(name: &str, harmless: bool) -> Vec<u8> {
+    let mut bytes = std::fs::read(fixture(&format!("policies/{name}.wasm"))).expect("a component");
+    if harmless {
+        let key = br#"{"do":""#;
+        let at = bytes.windows(key.len()).position(|window| window == key).expect("how it reads its settings");
+        bytes[at + 2] = b'g';
+    }
+    bytes
+}
+
+/// The same with an empty section of its own: another version that does alike.
+fn as_good(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.extend([0, 2, 1, b'x']);
+    bytes
+}
+
+/// A gateway whose builder, or parser, is to do `deed`, and whose version in force is harmless.
+struct Trying {
+    scene: Scene,
+    serving: Serving,
+    role: Role,
+    policy: &'static str,
+}
+
+impl Trying {
+    fn new(role: Role, deed: &str, roll_out: &str) -> Self {
+        let (section, policy) = match role {
+            Role::PromptBuilder => ("prompt_builders", "hostile-prompt"),
+            _ => ("response_parsers", "hostile-reply"),
+        };
+        let scene = Scene::bare();
+        let text = format!(
+            "model_list:\n  - {{model_name: g, litellm_params: {{model: simulated/m, mock_response: {SAID}, simulated: {{ttft_ms: 5}}}}, model_info: {{id: one}}}}\nrouter_settings: {{num_retries: 0}}\nwitgate:\n  state_dir: {}\n  {section}: {{g: {{policy: {policy}, roll_out: {roll_out}, settings: {{do: {deed}}}}}}}\n",
+            scene.path("state").display()
+        );
+        std::fs::write(scene.path("config.yaml"), text).expect("written");
+        let file = scene.path(&format!("policies/{policy}.wasm"));
+        std::fs::write(file, version(policy, true)).expect("written");
+        let serving = scene.start();
+        Self { scene, serving, role, policy }
+    }
+
+    /// Another version comes.
+    fn put(&mut self, bytes: Vec<u8>) {
+        std::fs::write(self.scene.path(&format!("policies/{}.wasm", self.policy)), bytes).expect("written");
+        assert!(self.serving.build());
+    }
+
+    fn put_hostile(&mut self) -> Arc<Figures> {
+        self.put(version(self.policy, false));
+        self.figures().expect("it is tried")
+    }
+
+    fn figures(&self) -> Option<Arc<Figures>> {
+        let group = Arc::clone(&self.serving.gateway.live.read().groups["g"]);
+        group.trial(self.role).map(|trial| Arc::clone(trial.figures()))
+    }
+
+    async fn ask(&self, stream: bool) -> Result<String, Refusal> {
+        let body = json!({"model": "g", "stream": stream, "messages": [{"role": "user", "content": SAID}]});
+        let (_, body) = ask(&self.serving.gateway, &OpenAi, &body).await?;
+        let text = String::from_utf8(body.to_vec()).expect("text");
+        if !stream {
+            return Ok(content(&serde_json::from_str(&text).expect("JSON")).to_owned());
+        }
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+        Ok(events.filter_map(|event| Some(event["choices"][0]["delta"]["content"].as_str()?.to_owned())).collect())
+    }
+
+    /// Asks until the canary has ended; how many requests failed, and how many were served.
+    async fn ask_until_judged(&self, figures: &Figures) -> (Verdict, usize, usize) {
+        let (mut failed, mut served) = (0, 0);
+        for _ in 0..1000 {
+            if let Some(verdict) = figures.verdict() {
+                return (verdict, failed, served);
+            }
+            match self.ask(false).await {
+                Ok(said) => {
+                    assert_eq!(said, SAID);
+                    served += 1;
+                }
+                Err(_) => failed += 1,
+            }
+        }
+        panic!("{:?}", figures.counts());
+    }
+
+    /// The build after a verdict: nothing is tried any more, and the history tells of `last`.
+    fn settled(&mut self, last: &str) {
+        assert!(self.serving.build());
+        assert!(self.figures().is_none());
+        let by = if last == "start" { "file" } else { "rule" };
+        assert_eq!(self.serving.history_of(self.role), told(&[("start", "file"), ("canary", "file"), (last, by)]));
+        assert!(!self.serving.build(), "the same file is not tried again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_fails_is_gone_with_its_first_fault_and_fails_no_request() {
+    for (role, deed) in [(Role::PromptBuilder, "trap"), (Role::ResponseParser, "push-trap")] {
+        let mut trying = Trying::new(role, deed, RULES);
+        let figures = trying.put_hostile();
+        let (verdict, failed, _) = trying.ask_until_judged(&figures).await;
+        let Counts { faults, fallbacks, .. } = figures.counts();
+        assert_eq!((verdict, failed, faults, fallbacks), (Verdict::RolledBack, 0, 1, 1), "{role:?}");
+        for _ in 0..50 {
+            assert_eq!(trying.ask(false).await.expect("served"), SAID);
+        }
+        assert_eq!(figures.counts().faults, 1, "{role:?}: nobody asks it again");
+        trying.settled("rollback");
+        // Neither is it after a restart.
+        let Trying { scene, serving, role, policy } = trying;
+        drop(serving);
+        let trying = Trying { serving: scene.start(), scene, role, policy };
+        assert!(trying.figures().is_none(), "{role:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_canary_takes_over() {
+    for role in [Role::PromptBuilder, Role::ResponseParser] {
+        let mut trying = Trying::new(role, "nothing", RULES);
+        let new = as_good(version(trying.policy, false));
+        let digest = witgate::policy::Digest::of(&new);
+        trying.put(new);
+        let figures = trying.figures().expect("it is tried");
+        let (verdict, failed, served) = trying.ask_until_judged(&figures).await;
+        let Counts { live, candidate, .. } = figures.counts();
+        assert_eq!((verdict, failed, candidate.requests), (Verdict::Promoted, 0, 50), "{role:?}");
+        assert!(
+            (150..400).contains(&served) && live.attempts + 50 == served as u64,
+            "{role:?}: one in five of {served}"
+        );
+        assert!(live.latency_ms().zip(candidate.latency_ms()).is_some_and(|(live, own)| (live - own).abs() < 1.0));
+        trying.settled("promote");
+        let in_force = trying.serving.gateway.live.read().groups["g"].in_force().any(|one| one.digest() == digest);
+        assert!(in_force, "{role:?}");
+    }
+}
+
+/// Who is asked again, or refused, had a worse answer than the version in force gives: that is a failure of the new one.
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_refuses_or_complains_more_is_rolled_back() {
+    for (role, deed) in [(Role::PromptBuilder, "refuse"), (Role::ResponseParser, "complain")] {
+        let mut trying = Trying::new(role, deed, RULES);
+        let figures = trying.put_hostile();
+        let (verdict, failed, served) = trying.ask_until_judged(&figures).await;
+        assert_eq!((verdict, failed), (Verdict::RolledBack, 5), "{role:?}, {served} served");
+        let Counts { candidate, live, faults, .. } = figures.counts();
+        let expected = if role == Role::PromptBuilder { (5, 0) } else { (0, 5) };
+        assert_eq!((candidate.refused, candidate.complained), expected, "{role:?}");
+        assert_eq!((live.refused, live.complained, faults), (0, 0, 0), "{role:?}");
+        assert!(figures.told().is_some_and(|told| told.why.starts_with("share of failures")), "{role:?}");
+        trying.settled("rollback");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_a_canary_fails_on_passes_as_it_comes() {
+    let mut trying = Trying::new(Role::ResponseParser, "push-trap", "{canary: 99%, minimum: 5}");
+    let figures = trying.put_hostile();
+    while figures.verdict().is_none() {
+        assert_eq!(trying.ask(true).await.expect("served"), SAID);
+    }
+    assert_eq!((figures.verdict(), figures.counts().fallbacks), (Some(Verdict::RolledBack), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shadow_of_a_builder_is_compared_and_never_obeyed() {
+    for (deed, same, silent, faults) in [
+        ("nothing", 20, 0, false),
+        ("refuse", 0, 20, false),
+        ("no-such-part", 0, 20, true),
+        ("attribute caller", 0, 0, false),
+    ] {
+        let mut trying = Trying::new(Role::PromptBuilder, deed, "shadow");
+        let figures = trying.put_hostile();
+        for _ in 0..20 {
+            assert_eq!(trying.ask(false).await.expect("served"), SAID, "{deed}");
+        }
+        let counts = figures.counts();
+        assert_eq!((counts.same_first, counts.same_ranking, counts.silent), (same, same, silent), "{deed}: {counts:?}");
+        assert_eq!((counts.compared, counts.faults > 0), (20 - silent, faults), "{deed}: {counts:?}");
+        assert_eq!(figures.verdict(), None, "a shadow is never judged");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_both_versions_of_a_builder_refuse_is_agreement() {
+    let mut trying = Trying::new(Role::PromptBuilder, "refuse", "replace");
+    trying.put(version(trying.policy, false));
+    let config = trying.scene.path("config.yaml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text.replace("roll_out: replace", "roll_out: shadow")).expect("written");
+    trying.put(as_good(version(trying.policy, false)));
+    let figures = trying.figures().expect("a shadow");
+    trying.ask(false).await.expect_err("it refuses");
+    let counts = figures.counts();
+    assert_eq!((counts.unserved, counts.same_unserved, counts.live.refused), (1, 1, 1), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_try_builders_and_parsers_of_a_running_gateway() {
+    let state = tempfile::TempDir::new().expect("a folder");
+    let config = format!(
+        "model_list:
+  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 0}}}}}}
+witgate:
+  state_dir: {}
+  prompt_builders: {{g: {{policy: hostile-prompt}}}}
+  response_parsers: {{g: {{policy: hostile-reply}}}}
+",
+        state.path().join("state").display()
+    );
+    let policies = [fixture("policies/hostile-prompt.wasm"), fixture("policies/hostile-reply.wasm")];
+    let named = [("hostile-prompt.wasm", policies[0].as_path()), ("hostile-reply.wasm", policies[1].as_path())];
+    let gateway = Gateway::start_with(&config, &named).await;
+    for (role, policy) in [("prompt-builder", "hostile-prompt"), ("response-parser", "hostile-reply")] {
+        let group = || Arc::clone(&gateway.app.gateway.live.read().groups["g"]);
+        let act = async |action: &str| {
+            let done = gateway.post(&format!("/admin/policies/g/{action}"), &json!({"role": role})).await;
+            (done.status, done.text)
+        };
+        let before = group().components().count();
+        gateway.replace(&format!("policies/{policy}.wasm"), &as_good(version(policy, false)));
+        crate::support::until("replaced", || {
+            let changed = as_good(version(policy, false));
+            group().in_force().any(|one| one.digest() == witgate::policy::Digest::of(&changed))
+        })
+        .await;
+        let rolled_back = act("rollback").await;
+        assert_eq!(rolled_back.0, 200, "{}", rolled_back.1);
+        let (status, text) = act("canary").await;
+        assert!(status == 200 && text.contains("tried as a canary"), "{text}");
+        assert_eq!(group().components().count(), before + 1, "{role}");
+        let report = gateway.get("/admin/policies").await.json();
+        let shown = report["rollouts"].as_array().into_iter().flatten().find(|one| one["role"] == role);
+        assert_eq!(shown.expect("a roll-out")["mode"], "canary", "{report}");
+        let rows = report["policies"].as_array().into_iter().flatten().filter(|row| row["role"] == role);
+        assert_eq!(rows.map(|row| row["mode"].clone()).collect::<Vec<_>>(), ["canary", "in force"], "{report}");
+        let (status, text) = act("shadow").await;
+        if role == "prompt-builder" {
+            assert!(status == 200 && text.contains("tried as a shadow"), "{text}");
+            assert!(group().trials().any(|trial| *trial.mode() == Mode::Shadow));
+        } else {
+            assert!(status == 400 && text.contains("has no shadow"), "{text}");
+        }
+        let (status, text) = act(Action::Promote.as_str()).await;
+        assert!(status == 200 && text.contains("is in force"), "{text}");
+        assert_eq!(group().components().count(), before, "{role}");
+    }
+}
