@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::conversation::{self, MessageFile};
-use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, started};
+use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, started};
 use super::suite::settings_text;
 use crate::policy::{BuildError, BuildRequest, BuiltPrompt, Component, PolicyFault, PromptBuilder};
 
@@ -82,6 +82,8 @@ enum Answer {
 impl RoleCase for CaseFile {
     type Head = NoMore;
 
+    const ABOUT: &'static str = "attributes and settings";
+
     fn common(&self) -> Common<'_> {
         let Self { name, settings, expect, .. } = self;
         Common { name, settings: settings.as_ref(), max_fuel: expect.max_fuel, log: expect.log.as_deref() }
@@ -106,6 +108,12 @@ impl RoleCase for CaseFile {
             played.problems.extend(unmet(expect, &answer));
         }
         played.found = Some(found(expect, &answer));
+        played.end = match &answer {
+            Answer::Built(_) => "built",
+            Answer::Refused(_) => "refused",
+            Answer::Fault(_) => "fault",
+        };
+        played.touched = attributes_touched(&builder.needs().attributes, &request.attributes).collect();
         if ask() != answer {
             played.problems.push("asked the same again, it answers otherwise".to_owned());
             played.found = None;

@@ -1,6 +1,6 @@
-//! What the cases of a router's scenario reach of all that could be asked of it. No engine tells which branches of a component were
-//! taken (the language's own tools tell it of its unit tests); what a file says and what came of it can be told, and a signal or a
-//! setting that no case is about is a branch that nothing holds.
+//! What the cases of a scenario reach of all that could be asked of its policy. No engine tells which branches of a component were
+//! taken (the language's own tools tell it of its unit tests); what a file says and what came of it can be told, and a signal, a kind of
+//! reply or a setting that no case is about is a branch that nothing holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,13 +21,19 @@ use super::suite::Suite;
 pub struct Coverage {
     /// Cases by how they ended, counted by their first answer.
     pub ends: BTreeMap<&'static str, usize>,
-    /// Deployments that some case has in the first place, of all there are.
-    pub first_places: (usize, usize),
-    /// Signals and attributes that the policy asked for, and settings that its schema knows.
+    /// Deployments that some case of a router has in the first place, of all there are; `None` for the other roles.
+    pub first_places: Option<(usize, usize)>,
+    /// What the policy asked for (signals, attributes, kinds of deltas), what its role is asked about, and settings that its schema knows.
     pub asked: usize,
     /// Those of them that no case says anything of.
     pub untouched: Vec<String>,
+    /// What all these are called together.
+    #[serde(skip)]
+    pub(super) what: &'static str,
 }
+
+/// Something that a case may be about, and whether one is.
+pub(super) type Touched = (String, bool);
 
 impl Coverage {
     pub(super) fn of(suite: &Suite, played: &[Run], report: &SuiteReport, schema: Option<&SettingsSchema>) -> Self {
@@ -41,7 +47,7 @@ impl Coverage {
             Answer::Ranked(ranking) => ranking.first().map(|choice| id(&suite.setup, choice.deployment)),
             _ => None,
         });
-        let first_places = (first.collect::<BTreeSet<_>>().len(), suite.setup.deployments.len());
+        let first_places = Some((first.collect::<BTreeSet<_>>().len(), suite.setup.deployments.len()));
         let said: BTreeSet<Signal> = suite.signals_said().collect();
         let signals = report.signals.iter().map(|name| {
             let touched = Signal::parse(name).is_some_and(|signal| said.contains(&signal));
@@ -52,16 +58,38 @@ impl Coverage {
             (format!("attribute `{name}`"), touched)
         });
         let texts = suite.cases.iter().filter_map(|case| case.settings.as_ref()).chain([&suite.setup.settings]);
-        let given: Vec<Value> = texts.filter_map(|text| serde_json::from_str(text).ok()).collect();
-        let settings = schema.map(SettingsSchema::names).unwrap_or_default().into_iter().map(|name| {
-            let touched = given.iter().any(|given| given.get(&name).is_some());
-            (format!("setting `{name}`"), touched)
-        });
-        let all: Vec<(String, bool)> = signals.chain(attributes).chain(settings).collect();
+        let settings = settings(schema, texts.map(|text| &**text));
+        let what = "signals, attributes and settings";
+        Self { ends, first_places, ..Self::default() }.of_all(signals.chain(attributes).chain(settings), what)
+    }
+
+    /// What the cases of another role reach, which came to these ends; `what` is what all that they `touched`, or did not, is called together.
+    pub(super) fn of_role(
+        ends: BTreeMap<&'static str, usize>,
+        touched: impl Iterator<Item = Touched>,
+        what: &'static str,
+    ) -> Self {
+        Self { ends, ..Self::default() }.of_all(touched, what)
+    }
+
+    fn of_all(self, all: impl Iterator<Item = Touched>, what: &'static str) -> Self {
+        let all: Vec<Touched> = all.collect();
         let asked = all.len();
         let untouched = all.into_iter().filter(|(_, touched)| !touched).map(|(what, _)| what).collect();
-        Self { ends, first_places, asked, untouched }
+        Self { asked, untouched, what, ..self }
     }
+}
+
+/// The settings that a schema knows, and whether some of these settings has them.
+pub(super) fn settings<'a>(
+    schema: Option<&SettingsSchema>,
+    texts: impl Iterator<Item = &'a str>,
+) -> impl Iterator<Item = Touched> {
+    let given: Vec<Value> = texts.filter_map(|text| serde_json::from_str(text).ok()).collect();
+    schema.map(SettingsSchema::names).unwrap_or_default().into_iter().map(move |name| {
+        let touched = given.iter().any(|given| given.get(&name).is_some());
+        (format!("setting `{name}`"), touched)
+    })
 }
 
 const fn end(answer: &Answer) -> &'static str {
@@ -78,14 +106,13 @@ const fn end(answer: &Answer) -> &'static str {
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends: Vec<String> = self.ends.iter().map(|(end, count)| format!("{end} {count}")).collect();
-        let (first, of) = self.first_places;
-        let touched = self.asked - self.untouched.len();
-        write!(
-            f,
-            "covers {}; {first} of {of} deployments in the first place; {touched} of {} signals, attributes and settings",
-            ends.join(", "),
-            self.asked
-        )?;
+        write!(f, "covers {}", ends.join(", "))?;
+        if let Some((first, of)) = self.first_places {
+            write!(f, "; {first} of {of} deployments in the first place")?;
+        }
+        if self.asked > 0 {
+            write!(f, "; {} of {} {}", self.asked - self.untouched.len(), self.asked, self.what)?;
+        }
         if self.untouched.is_empty() { Ok(()) } else { write!(f, "; no case is about {}", self.untouched.join(", ")) }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, started};
+use super::role_suite::{Begin, Common, Found, NoMore, Played, RoleCase, attributes_touched, started};
 use super::spoken::{Heard, Telling, joined};
 use super::suite::settings_text;
 use crate::chat::{Delta, FinishReason};
@@ -83,6 +83,18 @@ enum OtherFile {
     Arguments(String),
 }
 
+impl SaidFile {
+    /// The kind of its delta, as parsers ask for it.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Other(OtherFile::Reasoning(_)) => "reasoning",
+            Self::Other(OtherFile::Refusal(_)) => "refusal",
+            Self::Other(OtherFile::Call(_) | OtherFile::Arguments(_)) => "tool-calls",
+        }
+    }
+}
+
 /// What must come of a case: all of the keys given.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,6 +130,8 @@ struct ExpectFile {
 
 impl RoleCase for CaseFile {
     type Head = NoMore;
+
+    const ABOUT: &'static str = "kinds of deltas, attributes and settings";
 
     fn common(&self) -> Common<'_> {
         let Self { name, settings, expect, .. } = self;
@@ -156,6 +170,14 @@ impl RoleCase for CaseFile {
             }
             all_heard.push(heard);
         }
+        played.end = match all_heard.first() {
+            Some(heard) if heard.fault.is_some() => "fault",
+            Some(heard) if heard.complaint.is_some() => "complaint",
+            _ => "read",
+        };
+        let told = |kind| (format!("delta `{kind}`"), reply.texts.iter().any(|said| said.kind() == kind));
+        played.touched = parser.needs().kinds().map(told).collect();
+        played.touched.extend(attributes_touched(&parser.needs().attributes, &reply.attributes));
         depends |= all_heard.windows(2).any(|pair| pair[0] != pair[1]);
         played.found = all_heard.first().filter(|_| !depends).map(|heard| found(expect, heard));
         played.fuel = parser.report().fuel.map_or(0, |(_, most)| most);

@@ -106,6 +106,8 @@ struct ExpectFile {
 impl RoleCase for CaseFile {
     type Head = HeadFile;
 
+    const ABOUT: &'static str = "kinds of cases and settings";
+
     fn common(&self) -> Common<'_> {
         let Self { name, settings, expect, .. } = self;
         Common { name, settings: settings.as_ref(), max_fuel: expect.max_fuel, log: expect.log.as_deref() }
@@ -139,6 +141,13 @@ impl RoleCase for CaseFile {
         if expect.config_error.is_none() {
             played.problems.extend(problems);
         }
+        played.end = match &found {
+            Some(found) if self.refusal.is_none() && found.iter().any(|one| one.is("fault")) => "fault",
+            _ if self.request.is_some() => "sent",
+            _ if self.refusal.is_some() => "refusal",
+            _ => "read",
+        };
+        played.touched = self.kinds().into_iter().map(|(kind, given)| (format!("`{kind}`"), given)).collect();
         played.found = found;
         played.fuel = policy.report().fuel.map_or(0, |(_, most)| most);
         played.log = policy.take_log();
@@ -160,6 +169,16 @@ impl CaseFile {
             (None, None, None, Some(_)) => expect.only("refusal", &[]),
             _ => Err("it needs one of request, reply, stream, refusal".to_owned()),
         }
+    }
+
+    /// What a provider's cases may be, and whether this one is.
+    const fn kinds(&self) -> [(&'static str, bool); 4] {
+        [
+            ("request", self.request.is_some()),
+            ("reply", self.reply.is_some()),
+            ("stream", self.stream.is_some()),
+            ("refusal", self.refusal.is_some()),
+        ]
     }
 
     const fn is_empty(&self) -> bool {

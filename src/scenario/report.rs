@@ -45,7 +45,7 @@ pub struct SuiteReport {
     pub needs: PolicyManifest,
     /// What was rewritten in the file before it was run, an expectation each: the case, what stands there now, and what did.
     pub updated: Vec<String>,
-    /// What the cases of a router's file reach.
+    /// What the cases of the file reach.
     pub coverage: Option<Coverage>,
     /// The cases of the file.
     pub cases: Vec<Check>,

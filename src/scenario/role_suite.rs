@@ -11,14 +11,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+use super::coverage::{self, Coverage, Touched};
 use super::report::SuiteReport;
 use super::rewrite::{self, Edit, Rewritten};
 use super::suite::{SEED, START_MS, settings_text};
 use crate::config::yaml;
 use crate::moment::Moment;
-use crate::policy::{Component, LogLine, PolicyProblem, PolicySetup, ProviderSetup};
+use crate::policy::{Component, LogLine, PolicyProblem, PolicySetup, ProviderSetup, SettingsSchema};
 use crate::seed;
-use crate::signal::Grants;
+use crate::signal::{Attribute, Grants};
 
 /// Keys of `expect` that are limits: decisions, which are never moved to fit.
 const LIMITS: [&str; 2] = ["max_fuel", "log"];
@@ -53,6 +54,9 @@ pub(super) struct NoMore {}
 pub(super) trait RoleCase: DeserializeOwned {
     /// What the head of its files has besides.
     type Head: DeserializeOwned;
+
+    /// What its cases may be about, all together.
+    const ABOUT: &'static str;
 
     /// What every role's cases have.
     fn common(&self) -> Common<'_>;
@@ -111,6 +115,10 @@ pub(super) struct Played {
     pub(super) found: Option<Vec<Found>>,
     pub(super) fuel: u64,
     pub(super) log: Vec<LogLine>,
+    /// How it ended, in a word.
+    pub(super) end: &'static str,
+    /// What a case of this policy may be about, and whether this one is.
+    pub(super) touched: Vec<Touched>,
 }
 
 /// One thing that came of a case.
@@ -134,6 +142,11 @@ impl Found {
     /// An end that no other is.
     pub(super) fn end(key: &'static str, value: impl Into<Value>, met: bool) -> Self {
         Self { is_end: true, ..Self::new(key, value, met) }
+    }
+
+    /// Whether this key says it.
+    pub(super) fn is(&self, key: &str) -> bool {
+        self.key == key
     }
 
     fn says_nothing(&self) -> bool {
@@ -160,6 +173,7 @@ pub(super) fn started<P>(
         (Ok(policy), wanted) => {
             let problem = wanted.map(|words| format!("expected refused settings with `{words}`, and it started"));
             played.problems.extend(problem);
+            played.end = "started";
             Ok(Some(policy))
         }
         (Err(PolicyProblem::Configure(refusal)), wanted) => {
@@ -169,6 +183,7 @@ pub(super) fn started<P>(
                 played.problems.push(format!("it refused its settings: {found}"));
             }
             played.found = Some(vec![Found::end("config_error", found, met)]);
+            played.end = "settings refused";
             Ok(None)
         }
         (Err(problem), _) => Err(problem.to_string()),
@@ -198,13 +213,15 @@ pub(super) fn run<C: RoleCase>(
         now: Moment::from_millis(file.start_ms.unwrap_or(START_MS)),
         case_seed: seed,
     };
-    let mut failed = Vec::new();
+    let (mut failed, mut reached) = (Vec::new(), Reached::default());
     for (number, (index, case)) in (0..).zip(file.cases.iter().enumerate()) {
         let common = case.common();
         let settings = common.settings.map_or_else(|| Arc::clone(&begin.settings), settings_text);
+        reached.settings.push(Arc::clone(&settings));
         let own = Begin { settings, case_seed: seed::derive(seed, number), ..begin.clone() };
         let played = case.play(component, &own, &file.own);
         let mut played = played.map_err(|problem| format!("case `{}`: {problem}", common.name))?;
+        reached.add(&mut played);
         if let Some(found) = played.found.take().filter(|_| !played.problems.is_empty()) {
             failed.push((index, common.name, found));
         }
@@ -212,7 +229,38 @@ pub(super) fn run<C: RoleCase>(
         report.case(common.name, played.fuel, played.problems, &played.log);
     }
     let rewritten = if update { rewritten(text, name, &failed)? } else { None };
+    report.coverage = Some(reached.coverage(component.inspection().schema.as_ref(), C::ABOUT));
     Ok((begin, rewritten))
+}
+
+/// What the cases so far reach.
+#[derive(Default)]
+struct Reached {
+    ends: BTreeMap<&'static str, usize>,
+    touched: BTreeMap<String, bool>,
+    settings: Vec<Arc<str>>,
+}
+
+impl Reached {
+    fn add(&mut self, played: &mut Played) {
+        *self.ends.entry(played.end).or_default() += 1;
+        for (what, touched) in std::mem::take(&mut played.touched) {
+            *self.touched.entry(what).or_default() |= touched;
+        }
+    }
+
+    fn coverage(self, schema: Option<&SettingsSchema>, about: &'static str) -> Coverage {
+        let settings = coverage::settings(schema, self.settings.iter().map(|text| &**text));
+        Coverage::of_role(self.ends, self.touched.into_iter().chain(settings), about)
+    }
+}
+
+/// The attributes that a policy asks for, and whether a case that gives these says any of them.
+pub(super) fn attributes_touched<'a>(
+    asked: &'a [Attribute],
+    given: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = Touched> + 'a {
+    asked.iter().map(|name| (format!("attribute `{name}`"), given.contains_key(&name.to_string())))
 }
 
 fn over_limits(common: &Common<'_>, played: &Played) -> Vec<String> {

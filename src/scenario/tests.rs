@@ -48,7 +48,7 @@ cases:
     let report = run(&file, &options());
     let coverage = report.suites[0].coverage.clone().unwrap();
     assert_eq!(coverage.ends, [("ranked", 1), ("settings refused", 1)].into());
-    assert_eq!(coverage.first_places, (1, 2));
+    assert_eq!(coverage.first_places, Some((1, 2)));
     assert!(!coverage.untouched.contains(&"signal `cost-usd`".to_owned()) && !coverage.untouched.is_empty());
     let told = report.to_string();
     assert!(told.contains("covers ranked 1, settings refused 1; 1 of 2 deployments in the first place"), "{told}");

@@ -33,7 +33,21 @@ pub struct ParserNeeds {
     pub pure: bool,
 }
 
+/// The kinds of deltas there are, by name.
+const KINDS: [(&str, wit::Kinds); 4] = [
+    ("text", wit::Kinds::TEXT),
+    ("reasoning", wit::Kinds::REASONING),
+    ("refusal", wit::Kinds::REFUSAL),
+    ("tool-calls", wit::Kinds::TOOL_CALLS),
+];
+
 impl ParserNeeds {
+    /// The kinds of deltas it is told, by name.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let told = KINDS.into_iter().filter(|(_, kind)| self.deltas.contains(*kind));
+        told.map(|(name, _)| name)
+    }
+
     /// Whether it is told this delta.
     pub(super) fn wants(&self, delta: &Delta) -> bool {
         let kind = match delta {

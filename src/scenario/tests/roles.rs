@@ -282,3 +282,54 @@ cases:
     assert_eq!(now, expected);
     assert_eq!((report.suites[0].updated.len(), report.exit_code()), (7, 0), "{report}");
 }
+
+/// What no case is about is told by name, whatever the role.
+#[test]
+fn the_scenarios_of_every_role_say_what_their_cases_reach() {
+    let message = "request: {messages: [{role: user, content: hi}]}";
+    for (text, ends, untouched) in [
+        (
+            format!("policy: redact\nsettings: {{patterns: [email]}}\ncases:\n  - {{name: a, {message}, expect: {{items: []}}}}\n  - {{name: b, {message}, settings: {{x: 1}}, expect: {{config_error: x}}}}\n"),
+            "covers built 1, settings refused 1; ",
+            &["setting `restore`"][..],
+        ),
+        (
+            "policy: reasoning\ncases:\n  - {name: a, reply: {texts: [hi]}, expect: {text: hi}}\n".to_owned(),
+            "covers read 1; ",
+            &["setting `tags`", "setting `thinking`"],
+        ),
+        (
+            "policy: cohere\nmodel: m\ncases:\n  - {name: a, refusal: {status: 429, body: {message: no}}, expect: {fault: no}}\n  - {name: b, reply: x, expect: {fault: reply}}\n".to_owned(),
+            "covers fault 1, refusal 1; ",
+            &["`request`", "`stream`"],
+        ),
+    ] {
+        let (_folder, file) = written(&text);
+        let report = run(&file, &options());
+        let (coverage, told) = (report.suites[0].coverage.clone().unwrap(), report.to_string());
+        assert!(told.contains(ends) && coverage.first_places.is_none(), "{told}");
+        for what in untouched {
+            assert!(coverage.untouched.iter().any(|found| found == what), "{what}: {:?}", coverage.untouched);
+        }
+    }
+}
+
+/// Kinds of deltas that a parser is told, and attributes that a policy reads, are branches of it too.
+#[test]
+fn what_a_policy_asks_for_is_covered_by_cases_that_say_it() {
+    let text = |said: &str| {
+        format!(
+            "policy: hostile-reply\nsettings: {{do: attribute team}}\ncases:\n  - {{name: a, reply: {{{said}}}, expect: {{refusal: \"\"}}}}\n"
+        )
+    };
+    for (said, untouched) in [
+        ("texts: [hi]", "attribute `team`, delta `reasoning`, delta `refusal`, delta `tool-calls`"),
+        ("texts: [{reasoning: hm}, {call: f}], attributes: {team: t}", "delta `refusal`, delta `text`"),
+    ] {
+        let (_folder, file) = written(&text(said));
+        let policies = at("tests/fixtures/policies");
+        let report = run(&file, &Options { policies, ..options() });
+        let coverage = report.suites[0].coverage.as_ref().map(|coverage| coverage.untouched.join(", "));
+        assert_eq!(coverage.as_deref(), Some(untouched), "{report}");
+    }
+}
