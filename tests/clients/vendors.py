@@ -17,15 +17,17 @@ PIECES = ["The harbour ", "keeps the last", " light \u2028", " über alles."]
 TOOL_ARGUMENTS = '{"city":"Oslo","days":3}'
 THOUGHT = "Look at the sky first."
 SCHEMA_TEXT = '{"city":"Oslo","days":3}'
+# JSON that is no longer any when it ends.
+HALF_PIECES = ['{"city":', '"Oslo"']
 INPUT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS = 21, 8, 13
 
 
 def said(scenario):
-    return SCHEMA_TEXT if scenario == "schema" else TEXT
+    return "".join(pieces(scenario))
 
 
 def pieces(scenario):
-    return [SCHEMA_TEXT] if scenario == "schema" else PIECES
+    return {"schema": [SCHEMA_TEXT], "half": HALF_PIECES}.get(scenario, PIECES)
 
 
 def vectors(count):
@@ -250,6 +252,9 @@ class Provider:
         if re.search(r'"(tool_result|functionResponse|toolResult)"|"role": "tool"', whole):
             return "text"
         named = re.findall(r"scenario:([a-z0-9-]+)", whole)
+        # Whoever is told what was wrong with an answer of its own does as it is told.
+        if named and named[-1] == "persuaded":
+            return "schema" if '"assistant"' in whole else "text"
         return named[-1] if named else "text"
 
     def refuse(self, http, status, why):
