@@ -2,6 +2,8 @@
 //!
 //! Labels are bounded by the configuration (groups, deployments, kinds), never by what clients send.
 
+mod usual;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -17,8 +19,10 @@ use super::lately::Lately;
 use super::limits::{self, StateFigures};
 use super::log::DroppedLines;
 use super::policies::{self, PolicyFigures};
+use crate::chat::Usage;
 use crate::id::{DeploymentId, GroupName, ProviderName};
 use crate::record::Record;
+use usual::Usual;
 
 /// A name as a label: looking a metric up copies no text.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -80,12 +84,18 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+/// What is counted of an attempt's tokens, by kind.
+fn kinds(usage: &Usage) -> [(&'static str, u64); 3] {
+    [("input", usage.input_tokens), ("cache_read", usage.cache_read_tokens), ("output", usage.output_tokens)]
+}
+
 type Histograms = Family<GroupLabels, Histogram, fn() -> Histogram>;
 
 /// The gateway's metrics.
 pub struct Metrics {
     /// Who was chosen lately, for people to look at.
     pub lately: Lately,
+    usual: Usual,
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     attempts: Family<AttemptLabels, Counter>,
@@ -133,6 +143,7 @@ impl Metrics {
     pub fn new(dropped: DroppedLines) -> Self {
         let mut metrics = Self {
             lately: Lately::default(),
+            usual: Usual::default(),
             registry: Registry::with_prefix("witgate"),
             requests: Family::default(),
             attempts: Family::default(),
@@ -233,6 +244,13 @@ impl Metrics {
     /// Counts a finished request.
     pub fn write(&self, record: &Record) {
         self.under_way.dec();
+        match usual::only_attempt(record) {
+            Some(only) => self.usual.count(self, record, only),
+            None => self.count(record),
+        }
+    }
+
+    fn count(&self, record: &Record) {
         let group = Name(record.group.clone().unwrap_or_else(|| GroupName::from("")));
         let ending = record.ending.as_str();
         self.requests
@@ -275,13 +293,7 @@ impl Metrics {
 
     fn count_tokens(&self, record: &Record, group: &Name<GroupName>) {
         for attempt in &record.attempts {
-            let usage = &attempt.usage;
-            let kinds = [
-                ("input", usage.input_tokens),
-                ("cache_read", usage.cache_read_tokens),
-                ("output", usage.output_tokens),
-            ];
-            for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
+            for (kind, tokens) in kinds(&attempt.usage).into_iter().filter(|(_, tokens)| *tokens > 0) {
                 let labels = TokenLabels { group: group.clone(), deployment: Name(attempt.deployment.clone()), kind };
                 self.tokens.get_or_create(&labels).inc_by(tokens);
             }
