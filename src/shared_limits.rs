@@ -21,7 +21,6 @@ mod batch;
 mod book;
 mod driver;
 mod money;
-mod names;
 mod script;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::script::{Answer, Counted, Cut, WindowAnswer, amounts, counted, less, of_counted, packed};
+use super::script::{Answer, Counted, Cut, Keys, WindowAnswer, amounts, counted, less, of_counted, packed};
 use crate::limits::{Limits, OthersCounted, OthersPart, OwnPart, PerDimension};
 use crate::moment::Moment;
 
@@ -43,6 +43,10 @@ impl Update {
             .iter()
             .flat_map(|(slice, amount)| std::iter::once(super::script::number(*slice)).chain(amount.iter().copied()));
         packed(head.chain(amounts(&self.part.open)).chain(slices))
+    }
+
+    pub(super) fn keys(&self) -> Keys<'_> {
+        Keys(&self.part.name)
     }
 }
 

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::batch::{Asked, Batch, Command, Granted, Place, tell};
 use super::book::{Book, Update};
-use super::names::Names;
 use super::script::{self, Answer, Cut, Keys, amounts, number, packed};
 use super::{Fault, Link};
 use crate::clock::Clock;
@@ -47,7 +46,6 @@ pub(super) struct Driver {
     /// Whose part this gateway's own takes the place of; its own name after the first time.
     predecessor: String,
     book: Book,
-    names: Names,
     /// How many gateways were last seen while the server decided, and by its last answer.
     gateways: u64,
     seen: u64,
@@ -78,7 +76,6 @@ impl Driver {
             name,
             predecessor,
             book,
-            names: Names::default(),
             gateways: 1,
             seen: 1,
             heard: None,
@@ -187,7 +184,6 @@ impl Driver {
             first.query_async(&mut connection).await?;
         self.scripts = [reserve, publish];
         self.book.clocks(seconds * 1_000_000 + micros, sent, self.clock.now());
-        self.names = Names::ask(&mut connection, &self.name, &self.predecessor).await?;
         self.tell_all(&mut connection).await?;
         Ok(connection)
     }
@@ -335,8 +331,7 @@ impl Driver {
     fn reserve(&self, asked: &Asked, places: &[Place]) -> redis::Cmd {
         let mut keys = vec![script::gateways()];
         for place in places {
-            let name = self.names.of(&place.part.name);
-            let window = Keys(&name);
+            let window = Keys(&place.part.name);
             keys.extend([window.counted(), window.held()]);
         }
         let mut command = script::call(&self.scripts[0], &keys);
@@ -356,8 +351,7 @@ impl Driver {
         for chunk in chunks {
             let mut keys = vec![script::gateways()];
             for update in chunk {
-                let name = self.names.of(&update.part.name);
-                let window = Keys(&name);
+                let window = update.keys();
                 keys.extend([window.counted(), window.held(), window.part(&self.name), window.part(&self.predecessor)]);
             }
             let mut command = script::call(&self.scripts[1], &keys);

@@ -1,4 +1,4 @@
-//! The scripts that do everything, what they are given and what they answer.
+//! The two scripts that do everything, what they are given and what they answer.
 //!
 //! All keys have one hash tag, so that a cluster keeps them on one server, and every script names the keys that it touches.
 
@@ -15,7 +15,6 @@ pub(super) type Counted = [f64; 5];
 pub(super) const RESERVE: &str = concat!(include_str!("common.lua"), include_str!("reserve.lua"));
 pub(super) const PUBLISH: &str = concat!(include_str!("common.lua"), include_str!("publish.lua"));
 pub(super) const MONEY: &str = include_str!("money.lua");
-pub(super) const SALT: &str = include_str!("salt.lua");
 
 /// What all keys begin with.
 const TAG: &str = "witgate:{limits}:";
@@ -24,11 +23,6 @@ const SLICES: u64 = 240;
 
 pub(super) fn gateways() -> String {
     format!("{TAG}gateways")
-}
-
-/// The bytes with which names are disguised.
-pub(super) fn salt() -> String {
-    format!("{TAG}salt")
 }
 
 /// The gateways that tell of budgets.

@@ -2,7 +2,6 @@
 
 mod dimensions;
 mod money;
-mod names;
 mod vectors;
 
 use std::process::{Child, Command as Process, Stdio};

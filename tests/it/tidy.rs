@@ -37,7 +37,7 @@ const HOMES: [(&str, &[&str]); 31] = [
     ("sentence_model", &["sentences"]),
     ("multer", &["server"]),
     ("csv", &["experiment"]),
-    ("getrandom", &["rollout", "server", "shared_limits"]),
+    ("getrandom", &["rollout", "server"]),
     ("h2", &["http"]),
     ("itoa", &["server"]),
     ("axum", &["server"]),
