@@ -36,6 +36,8 @@ use crate::snapshot::{Caller, EmbeddingMaker};
 const HANDS: usize = 64;
 /// The longest that one is made.
 const LONGEST: Duration = Duration::from_secs(30);
+/// How long a call may take to be sent, though nobody waits for it that long: it is for whoever asks the same next.
+const TO_BE_SENT: Duration = Duration::from_secs(2);
 /// The API that vectors are asked for through.
 const PATH: &str = "/v1/embeddings";
 
@@ -106,10 +108,14 @@ impl Wanted {
         Moment::from_nanos(self.0.load(Ordering::Acquire))
     }
 
-    /// Waits until nobody does.
-    async fn is_over(&self, gateway: &Gateway) {
-        while gateway.clock.now() < self.until() {
-            gateway.clock.sleep_until(self.until()).await;
+    /// Waits until nobody does, and until then at least.
+    async fn is_over(&self, gateway: &Gateway, least: Moment) {
+        loop {
+            let until = self.until().max(least);
+            if gateway.clock.now() >= until {
+                return;
+            }
+            gateway.clock.sleep_until(until).await;
         }
     }
 }
@@ -223,8 +229,9 @@ async fn asked(
     let mut request = ClientRequest::post(Uri::from_static(PATH), body);
     request.id = guard.id().to_string();
     let followed = guard.watch();
+    let least = gateway.clock.now() + TO_BE_SENT;
     let given_up = async {
-        wanted.is_over(gateway).await;
+        wanted.is_over(gateway, least).await;
         // What a provider has is finished and remembered: it is paid.
         if followed.is_under_way() {
             std::future::pending::<()>().await;
