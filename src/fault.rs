@@ -167,7 +167,8 @@ impl AttemptFault {
         self.status.is_some() || !self.unsent
     }
 
-    /// A fault the provider gave no details of.
+    /// A fault the provider gave no details of. (Cold, so that what makes one stands behind all that a request usually needs.)
+    #[cold]
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
         let message = message.into();
@@ -321,7 +322,8 @@ pub struct Tried {
 }
 
 impl Refusal {
-    /// A refusal of the gateway's own.
+    /// A refusal of the gateway's own. (Cold, as a fault is.)
+    #[cold]
     #[must_use]
     pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
         Self {

@@ -417,6 +417,7 @@ impl Gateway {
 }
 
 /// The request's total time is over.
+#[cold]
 fn out_of_time(mut guard: Box<RequestGuard>) -> Refusal {
     let waited = guard.record.waited;
     let waited = if waited.is_zero() {

@@ -459,6 +459,7 @@ impl RequestGuard {
     }
 
     /// The client is refused; nothing of a reply was sent.
+    #[cold]
     #[must_use]
     pub fn refuse(mut self: Box<Self>, mut refusal: Refusal) -> Refusal {
         refusal.tried = (!self.record.attempts.is_empty()).then_some(self.tried);

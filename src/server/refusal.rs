@@ -15,6 +15,7 @@ use crate::format::{ClientApi, operation_at, spoken_at};
 use super::{App, coding};
 
 /// A refusal in the words of `api`.
+#[cold]
 pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Response {
     let mut response = Response::new(Body::from(api.refusal(refusal, id)));
     *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
