@@ -1,5 +1,7 @@
 //! The learner: draws a deployment for a question, and learns from how its reply turned out, now or days later.
 
+use std::borrow::Cow;
+
 use crate::arm::{Arm, VARY};
 use crate::choice::{Belief, draw, mix, optimistic, probably_best};
 use crate::linear::{Linear, Prior, Question};
@@ -75,7 +77,8 @@ pub(crate) struct Reason {
 /// A draw.
 struct Weighed {
     ranked: Vec<Ranked>,
-    /// How probable it was of each that it would come first.
+    /// Those that may come first, and how probable that is of each.
+    ready: Vec<usize>,
     chances: Vec<f32>,
 }
 
@@ -152,7 +155,9 @@ impl Brain {
     /// What would be drawn, and all that is believed of each deployment. Nothing is remembered of it.
     pub(crate) fn explain(&self, x: &[f32], offers: &[Offer], unit: f32) -> (Vec<Ranked>, Vec<Reason>) {
         let question = Question::new(x);
-        let Weighed { ranked, chances } = self.weigh(&question, offers, unit);
+        let Weighed { ranked, ready, chances } = self.weigh(&question, offers, unit);
+        let mut first = vec![0.0; offers.len()];
+        ready.iter().zip(&chances).for_each(|(arm, chance)| first[*arm] = *chance);
         let remembered = self.remembered();
         let reason = |((arm, offer), chance): ((&Arm, &Offer), &f32)| {
             let Known { quality, spread, error } = self.known(arm, &question, remembered);
@@ -168,7 +173,7 @@ impl Brain {
                 chance: *chance,
             }
         };
-        let reasons = self.arms.iter().zip(offers).zip(&chances).map(reason).collect();
+        let reasons = self.arms.iter().zip(offers).zip(&first).map(reason).collect();
         (ranked, reasons)
     }
 
@@ -187,17 +192,21 @@ impl Brain {
         let beliefs: Vec<Belief> = self.arms.iter().zip(offers).map(belief).collect();
         let ready: Vec<usize> = (0..beliefs.len()).filter(|arm| may_start(&offers[*arm])).collect();
         let mut ranked: Vec<Ranked> = Vec::with_capacity(beliefs.len());
-        let mut first = vec![0.0; beliefs.len()];
+        let mut chances = Vec::new();
         if !ready.is_empty() {
-            let asked: Vec<Belief> = ready.iter().map(|arm| beliefs[*arm]).collect();
-            let mut chances = match self.rules.algorithm {
+            // Mostly all of them are.
+            let asked: Cow<'_, [Belief]> = if ready.len() == beliefs.len() {
+                Cow::Borrowed(&beliefs)
+            } else {
+                ready.iter().map(|arm| beliefs[*arm]).collect()
+            };
+            chances = match self.rules.algorithm {
                 Algorithm::Thompson => probably_best(&asked),
                 Algorithm::Ucb1Linucb | Algorithm::Ucb1 | Algorithm::Linucb => optimistic(&asked),
             };
-            mix(&mut chances, self.rules.uniform, &self.tried(&ready, offers));
+            mix(&mut chances, self.rules.uniform, self.tried(&ready, offers).as_deref());
             let place = draw(&chances, unit);
             ranked.push(Ranked { arm: ready[place], propensity: chances[place] });
-            ready.iter().zip(&chances).for_each(|(arm, chance)| first[*arm] = *chance);
         }
         let chosen = ranked.first().map(|one| one.arm);
         let rest = (0..beliefs.len()).filter(|arm| Some(*arm) != chosen);
@@ -206,7 +215,7 @@ impl Brain {
             let wait = offers[one.arm].wait_ms.total_cmp(&offers[other.arm].wait_ms);
             wait.then_with(|| beliefs[other.arm].worth.total_cmp(&beliefs[one.arm].worth))
         });
-        Weighed { ranked, chances: first }
+        Weighed { ranked, ready, chances }
     }
 
     /// How many replies of the group are remembered.
@@ -262,17 +271,17 @@ impl Brain {
         }
     }
 
-    /// How often each of these is drawn that is drawn only to be tried: evenly, but where money is paced no oftener than a request's
-    /// money pays for, so that trying a dear one takes no more of a budget than trying another.
-    fn tried(&self, ready: &[usize], offers: &[Offer]) -> Vec<f32> {
-        let Some(pace) = self.rules.pace else { return vec![1.0; ready.len()] };
+    /// How often each of these is drawn that is drawn only to be tried: evenly (`None`), but where money is paced no oftener than a
+    /// request's money pays for, so that trying a dear one takes no more of a budget than trying another.
+    fn tried(&self, ready: &[usize], offers: &[Offer]) -> Option<Vec<f32>> {
+        let pace = self.rules.pace?;
         #[expect(clippy::cast_possible_truncation, reason = "money as a share")]
         let target = self.pacer.target(pace) as f32;
         let share = |arm: &usize| {
             let cost = self.arms[*arm].expected_ln_cost(offers[*arm].cost).map(f32::exp);
             cost.filter(|cost| *cost > target).map_or(1.0, |cost| target / cost)
         };
-        ready.iter().map(share).collect()
+        Some(ready.iter().map(share).collect())
     }
 
     /// What a reply's cost and time take off its worth.

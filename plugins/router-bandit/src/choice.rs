@@ -69,8 +69,14 @@ fn normal(z: f32) -> f32 {
     if z > 0.0 { 1.0 - tail } else { tail }
 }
 
-/// Some of all choices are drawn by these weights alone.
-pub(crate) fn mix(chances: &mut [f32], uniform: f32, weights: &[f32]) {
+/// Some of all choices are drawn by these weights alone; evenly, where there are none.
+pub(crate) fn mix(chances: &mut [f32], uniform: f32, weights: Option<&[f32]>) {
+    let Some(weights) = weights else {
+        #[expect(clippy::cast_precision_loss, reason = "deployments of a group")]
+        let part = uniform / chances.len().max(1) as f32;
+        chances.iter_mut().for_each(|chance| *chance = (1.0 - uniform) * *chance + part);
+        return;
+    };
     let part = uniform / weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
     for (chance, weight) in chances.iter_mut().zip(weights) {
         *chance = (1.0 - uniform) * *chance + part * weight;

@@ -82,8 +82,11 @@ impl Pending {
 
     /// A question was decided.
     pub(crate) fn keep(&mut self, seed: u64, x: &[f32], costs: [Cost; TOLD]) {
-        #[expect(clippy::cast_possible_truncation, reason = "bounded")]
-        let byte = |number: &f32| (number.clamp(-1.0, 1.0) * 127.0 + 0.5_f32.copysign(*number)) as i8;
+        // Added to so large a number, one from -127 to 127 stands rounded in its last bits: no conversion, whose ends would be asked
+        // for each number.
+        const LARGE: f32 = 12_582_912.0;
+        #[expect(clippy::cast_possible_truncation, reason = "these bits are wanted")]
+        let byte = |number: &f32| (number.clamp(-1.0, 1.0) * 127.0 + LARGE).to_bits() as i8;
         let place = self.place(Entry { seed, costs, settled: 0 });
         let kept = &mut self.numbers[place * self.width..(place + 1) * self.width];
         for (kept, number) in kept.iter_mut().zip(x) {
