@@ -421,7 +421,7 @@ impl Budget {
     /// Another period: nothing is left of the one before but what calls under way hold.
     fn succeed(&mut self, spec: &BudgetSpec, now: Moment) {
         let (held, number) = (self.held, self.number);
-        *self = Self { held, number, ..Self::new(self.scope.clone(), spec.clone(), now) };
+        *self = Self { number, held, ..Self::new(self.scope.clone(), spec.clone(), now) };
     }
 
     /// A period that is over is forgotten.
