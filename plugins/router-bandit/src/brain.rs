@@ -210,11 +210,14 @@ impl Brain {
         }
         let chosen = ranked.first().map(|one| one.arm);
         let rest = (0..beliefs.len()).filter(|arm| Some(*arm) != chosen);
-        ranked.extend(rest.map(|arm| Ranked { arm, propensity: 1.0 }));
-        ranked[usize::from(chosen.is_some())..].sort_by(|one, other| {
-            let wait = offers[one.arm].wait_ms.total_cmp(&offers[other.arm].wait_ms);
-            wait.then_with(|| beliefs[other.arm].worth.total_cmp(&beliefs[one.arm].worth))
-        });
+        // The shortest wait first, then the greatest worth, as one whole number: it is compared without a branch in between.
+        let key = |arm: usize| {
+            let (wait, worth) = (ordered(offers[arm].wait_ms), ordered(beliefs[arm].worth));
+            (u64::from(wait) << 32 | u64::from(!worth), arm)
+        };
+        let mut keys: Vec<(u64, usize)> = rest.map(key).collect();
+        keys.sort_unstable();
+        ranked.extend(keys.into_iter().map(|(_, arm)| Ranked { arm, propensity: 1.0 }));
         Weighed { ranked, ready, chances }
     }
 
@@ -326,6 +329,14 @@ impl Brain {
         };
         arm.learn(question.as_ref(), quality, weight, self.rules.memory, self.decisions);
     }
+}
+
+/// Bits that compare as the numbers do.
+const fn ordered(number: f32) -> u32 {
+    let bits = number.to_bits();
+    // All ones where it is negative.
+    let negative = (bits >> 31).wrapping_neg();
+    bits ^ (negative | 1 << 31)
 }
 
 /// Where a logarithm stands between those of two ends, from 0 to 1.

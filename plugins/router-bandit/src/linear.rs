@@ -28,11 +28,17 @@ impl Question {
 
     /// Another one in the place of this, in the same memory.
     pub(crate) fn ask(&mut self, x: &[f32]) {
+        let width = x.len();
         self.x.clear();
         self.x.extend_from_slice(x);
-        self.products.resize(x.len() * (x.len() + 1) / 2, 0.0);
-        multiply(x, &mut self.products);
-        self.rest = x.iter().skip(1).map(|number| number * number).sum();
+        // The last row may be written beyond its end, too.
+        self.x.resize(width.next_multiple_of(REGISTER), 0.0);
+        self.products.resize(width * (width + 1) / 2 + REGISTER, 0.0);
+        multiply(&self.x, width, &mut self.products);
+        self.x.truncate(width);
+        self.products.truncate(width * (width + 1) / 2);
+        let others = x.get(1..).unwrap_or_default();
+        self.rest = dot(others, others);
     }
 }
 
@@ -114,10 +120,11 @@ impl Linear {
             let own = self.inverse[at(row, row)] * growth;
             *shrink = (prior.variance(row) / own).min(1.0).sqrt();
         }
+        let mut rest = &mut self.inverse[..];
         for row in 0..width {
-            for column in 0..=row {
-                self.inverse[at(row, column)] *= growth * shrink[row] * shrink[column];
-            }
+            let (own, after) = rest.split_at_mut(row + 1);
+            scale_by(own, growth * shrink[row], &shrink);
+            rest = after;
         }
     }
 
@@ -135,24 +142,23 @@ impl Linear {
             return;
         }
         let mut along = [0.0_f32; MOST];
+        let mut rest = &self.inverse[..];
         for row in 0..width {
-            for column in 0..row {
-                let entry = self.inverse[at(row, column)];
-                along[row] += entry * x[column];
-                along[column] += entry * x[row];
-            }
-            along[row] += self.inverse[at(row, row)] * x[row];
+            let (own, after) = rest.split_at(row + 1);
+            along[row] += dot(own, &x[..=row]);
+            add(&mut along[..row], x[row], own);
+            rest = after;
         }
         let scale = 1.0 / (1.0 / weight + dot(&along[..width], x).max(0.0));
         let off = quality - self.mean(question);
+        let mut rest = &mut self.inverse[..];
         for row in 0..width {
             self.theta[row] += along[row] * scale * off;
-            for column in 0..=row {
-                self.inverse[at(row, column)] -= along[row] * along[column] * scale;
-            }
+            let (own, after) = rest.split_at_mut(row + 1);
+            add(own, -along[row] * scale, &along);
             // Rounding must not make a variance negative.
-            let own = &mut self.inverse[at(row, row)];
-            *own = own.max(1e-7);
+            own[row] = own[row].max(1e-7);
+            rest = after;
         }
     }
 }
@@ -161,35 +167,68 @@ const fn at(row: usize, column: usize) -> usize {
     row * (row + 1) / 2 + column
 }
 
-/// The products of any two numbers, row by row.
+/// Numbers that a vector register holds.
+const REGISTER: usize = 4;
+
+/// The products of any two of the first `width` numbers, row by row; `x` is filled up with zeros to whole registers. A row is written
+/// in whole registers too: what stands beyond its end is the next row's, which is written after it.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-fn multiply(x: &[f32], products: &mut [f32]) {
+fn multiply(x: &[f32], width: usize, products: &mut [f32]) {
     let mut rest = products;
-    for (row, one) in x.iter().enumerate() {
-        let (own, after) = rest.split_at_mut(row + 1);
-        for (product, other) in own.iter_mut().zip(x) {
-            *product = 2.0 * one * other;
+    for row in 0..width {
+        let (one, registers) = (x[row], row / REGISTER + 1);
+        let (own, others) = (rest[..registers * REGISTER].chunks_exact_mut(REGISTER), x.chunks_exact(REGISTER));
+        for (products, others) in own.zip(others) {
+            for (product, other) in products.iter_mut().zip(others) {
+                *product = 2.0 * one * other;
+            }
         }
-        if let Some(square) = own.last_mut() {
-            *square = one * one;
-        }
-        rest = after;
+        rest[row] = one * one;
+        rest = &mut rest[row + 1..];
+    }
+}
+
+/// So many times `more` is added, place by place.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+fn add(sums: &mut [f32], times: f32, more: &[f32]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += times * more;
+    }
+}
+
+/// Each is multiplied by `all` and by its own factor.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+fn scale_by(numbers: &mut [f32], all: f32, factors: &[f32]) {
+    for (number, factor) in numbers.iter_mut().zip(factors) {
+        *number *= all * factor;
     }
 }
 
 /// Sums beside each other: as many as two registers' additions take until they are done.
 const LANES: usize = 16;
 
-/// The sum of products, in sums beside each other, which a compiler makes vector registers of.
+/// The sum of products, in sums beside each other, which a compiler makes vector registers of. One after another each addition would
+/// wait for the one before, and for the look at whether that was a number.
 #[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
 fn dot(one: &[f32], other: &[f32]) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let rest: f32 = ones.remainder().iter().zip(others.remainder()).map(|(a, b)| a * b).sum();
+    let rest = ones.remainder().iter().zip(others.remainder());
+    for (sum, (a, b)) in sums.iter_mut().zip(rest) {
+        *sum += a * b;
+    }
     for (ones, others) in ones.zip(others) {
         for (sum, (a, b)) in sums.iter_mut().zip(ones.iter().zip(others)) {
             *sum += a * b;
         }
     }
-    sums.iter().sum::<f32>() + rest
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (sums, more) = sums.split_at_mut(half);
+        for (sum, more) in sums.iter_mut().zip(more) {
+            *sum += *more;
+        }
+        half /= 2;
+    }
+    sums[0]
 }
