@@ -219,9 +219,9 @@ impl Ledger {
         feedback::judge(&self.keys, judgement)
     }
 
-    /// Takes in the record of a request that has ended.
-    pub fn keep(&self, record: &Record) {
-        let sent = self.entries.try_send(writer::Message::Record(Box::new(record.clone())));
+    /// Takes in the record of a request that has ended. It is moved, so that nobody who serves copies or frees what it holds.
+    pub fn keep(&self, record: Record) {
+        let sent = self.entries.try_send(writer::Message::Record(Box::new(record)));
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sent
             && self.lost.fetch_add(1, Ordering::Relaxed) == 0
         {

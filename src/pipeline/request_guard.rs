@@ -500,7 +500,9 @@ impl RequestGuard {
             asked_again::answered(&self.gateway, question, &self.record);
         }
         if let Some(ledger) = &self.gateway.ledger {
-            ledger.keep(&self.record);
+            // Nobody looks at it any more.
+            let Record { id, arrived, api, .. } = self.record;
+            ledger.keep(std::mem::replace(&mut self.record, Record::new(id, arrived, api)));
         }
     }
 }

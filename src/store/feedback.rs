@@ -84,12 +84,12 @@ pub struct Earlier {
 }
 
 /// A request, its last call, and how many calls of the same group came before that.
-const REPLIED: &str = "SELECT requests.arrived_ms, requests.key, requests.policy, requests.seed, attempts.model_group, \
-     (SELECT count(*) FROM attempts AS earlier WHERE earlier.request = attempts.request \
-      AND earlier.model_group = attempts.model_group AND earlier.number < attempts.number), \
-     attempts.deployment, attempts.fault, attempts.input_tokens, attempts.output_tokens, attempts.cost_nano_usd \
-     FROM requests LEFT JOIN attempts ON attempts.request = requests.id WHERE requests.id = ?1 \
-     ORDER BY attempts.number DESC LIMIT 1";
+pub(super) const REPLIED: &str = "SELECT requests.arrived_ms, requests.key, requests.policy, requests.seed, last.model_group, \
+     (SELECT count(*) FROM attempts AS earlier WHERE earlier.request = ?1 \
+      AND earlier.model_group = last.model_group AND earlier.number < last.number), \
+     last.deployment, last.fault, last.input_tokens, last.output_tokens, last.cost_nano_usd \
+     FROM requests LEFT JOIN (SELECT * FROM attempts WHERE request = ?1 ORDER BY number DESC LIMIT 1) AS last ON TRUE \
+     WHERE requests.id = ?1";
 const JUDGE: &str = "INSERT INTO feedback (request, source, score, comment, given_ms) VALUES (?1, ?2, ?3, ?4, ?5) \
      ON CONFLICT DO NOTHING";
 const EARLIER: &str = "SELECT score, given_ms FROM feedback WHERE request = ?1 AND source = ?2";

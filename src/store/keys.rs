@@ -111,13 +111,14 @@ impl KeyStore {
     /// # Errors
     /// It cannot be read, in words.
     pub(super) fn sum(&self, question: &Question<'_>) -> Result<Option<i64>, String> {
-        let Question { index, sum, name, span: [since, before] } = question;
+        let Question { index, within, sum, name, span: [since, before] } = question;
         match &self.0 {
             Source::File(database) => {
                 let database = lock(database);
-                let told = database
-                    .execute_batch(index)
-                    .and_then(|()| database.query_row(sum, params![name, since, before], |row| row.get(0)));
+                let indices = format!("{}; {within}", index.replace(" ON attempts ", " ON other_attempts "));
+                let told = database.execute_batch(&indices).and_then(|()| {
+                    database.query_row(&question.sum_of_file(), params![name, since, before], |row| row.get(0))
+                });
                 told.map_err(|fault| fault.to_string())
             }
             Source::Server(server) => {

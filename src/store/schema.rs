@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags};
 
-/// Each step makes the next version.
+/// Each step makes the next version of a ledger, in a file or on a server.
 pub(super) const STEPS: [&str; 6] = [
     "
 CREATE TABLE requests (
@@ -63,6 +63,41 @@ CREATE TABLE run_workers (
 ",
 ];
 
+/// What only files do after these, each a version too: a server's tables are laid out for whoever else reads and writes them.
+///
+/// A request of one whole call, as nearly all are, is one row with its call in it, and no index is kept that nobody may need: rows of
+/// requests stand in the order of time by their ids. What came before stays where it is. `attempts` tells of all calls, and takes none:
+/// a gateway of an older version that still writes is refused, and loses what it cannot write rather than splitting sums.
+pub(super) const FILE_STEPS: [&str; 1] = ["
+DROP INDEX IF EXISTS requests_arrived;
+DROP INDEX IF EXISTS requests_key;
+ALTER TABLE attempts RENAME TO other_attempts;
+ALTER TABLE requests ADD COLUMN deployment TEXT;
+ALTER TABLE requests ADD COLUMN provider TEXT;
+ALTER TABLE requests ADD COLUMN model TEXT;
+ALTER TABLE requests ADD COLUMN attempt_ms INTEGER;
+CREATE VIEW attempts AS
+    SELECT request, number, deployment, provider, model, fault, latency_ms, input_tokens, cache_read_tokens, cache_write_tokens,
+        output_tokens, reasoning_tokens, cost_nano_usd, charged_nano_usd, model_group FROM other_attempts
+    UNION ALL SELECT id, 0, deployment, provider, model, NULL, attempt_ms, input_tokens, cache_read_tokens, cache_write_tokens,
+        output_tokens, reasoning_tokens, cost_nano_usd, charged_nano_usd, model_group FROM requests WHERE deployment IS NOT NULL;
+"];
+
+/// What this version of a file is called.
+const VERSION: usize = STEPS.len() + FILE_STEPS.len();
+
+/// The first version that has all that a report reads.
+const READABLE: usize = 2;
+
+/// What a file of an older version lacks, for as long as it is read.
+const AS_NOW: &str = "
+CREATE TEMP VIEW other_attempts AS SELECT * FROM main.attempts;
+CREATE TEMP VIEW requests AS SELECT *, NULL AS deployment, NULL AS provider, NULL AS model, NULL AS attempt_ms FROM main.requests;
+";
+
+/// Pages of the log before they go into the file: with a quarter as many rounds as by itself, one write of a page counts for more changes.
+const CHECKPOINT: u32 = 4000;
+
 /// How long is waited for whoever else writes: a command that reads takes no lock a writer minds.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -73,30 +108,52 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     // Readers never wait for the writer, and a killed process leaves whole transactions.
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "NORMAL")?;
+    database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
     let transaction = database.transaction()?;
     let taken: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
-    if taken > STEPS.len() {
-        return Err(newer());
+    if taken > VERSION {
+        return Err(newer(taken));
     }
-    for step in &STEPS[taken..] {
+    for step in STEPS.iter().chain(&FILE_STEPS).skip(taken) {
         transaction.execute_batch(step)?;
     }
-    transaction.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len()))?;
+    transaction.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
     transaction.commit()?;
     Ok(database)
 }
 
-/// Opens a ledger to be read.
+/// Opens a ledger to be read. One of an older version is left as it is: the gateway that writes it may still run.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     database.busy_timeout(BUSY)?;
-    let version: u32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version as usize != STEPS.len() {
-        return Err(newer());
+    let version = database.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
+    if version > VERSION {
+        return Err(newer(version));
+    }
+    if version < READABLE {
+        return Err(said(
+            "the file was written by an early version of witgate; a gateway that opens it brings it up to date"
+                .to_owned(),
+        ));
+    }
+    if version < VERSION {
+        database.execute_batch(AS_NOW)?;
     }
     Ok(database)
 }
 
-pub(super) fn newer() -> Error {
-    Error::InvalidParameterName("the file was written by another version of witgate".to_owned())
+fn newer(version: usize) -> Error {
+    said(format!(
+        "the file was written by a newer version of witgate (its tables are version {version}, this one knows {VERSION})"
+    ))
+}
+
+/// A file of a kind that has no older versions to read.
+pub(super) fn other() -> Error {
+    said("the file was written by another version of witgate".to_owned())
+}
+
+/// The one kind that is shown as its words.
+fn said(words: String) -> Error {
+    Error::ToSqlConversionFailure(words.into())
 }

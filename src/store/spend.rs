@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use super::postgres::{Postgres, numbered};
 use super::schema;
 use super::spent::Bound::{self, At, Id};
+use crate::id::RequestId;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
@@ -33,17 +34,16 @@ pub enum By {
 }
 
 impl By {
-    /// The column, and what it is taken from.
-    const fn query(self) -> (&'static str, &'static str) {
-        const ATTEMPTS: &str = "attempts AS spent JOIN requests ON requests.id = spent.request";
+    /// The column, what it is taken from, and the request's id there.
+    const fn query(self) -> [&'static str; 3] {
         match self {
-            Self::Key => ("key", "requests AS spent"),
-            Self::Team => ("team", "requests AS spent"),
-            Self::Model => ("model_group", "requests AS spent"),
-            Self::Tag => ("tag", "requests AS spent JOIN tags ON tags.request = spent.id"),
-            Self::Day => ("date(arrived_ms / 1000, 'unixepoch')", "requests AS spent"),
-            Self::Deployment => ("deployment", ATTEMPTS),
-            Self::Provider => ("provider", ATTEMPTS),
+            Self::Key => ["key", "requests AS spent", "id"],
+            Self::Team => ["team", "requests AS spent", "id"],
+            Self::Model => ["model_group", "requests AS spent", "id"],
+            Self::Tag => ["tag", "requests AS spent JOIN tags ON tags.request = spent.id", "id"],
+            Self::Day => ["date(arrived_ms / 1000, 'unixepoch')", "requests AS spent", "id"],
+            Self::Deployment => ["deployment", "attempts AS spent", "request"],
+            Self::Provider => ["provider", "attempts AS spent", "request"],
         }
     }
 }
@@ -197,7 +197,15 @@ impl Reader {
     /// # Errors
     /// A day that is none; a ledger that cannot be read.
     pub fn spend(&self, by: By, period: &Period) -> Result<Vec<Spend>, String> {
-        let (column, from) = by.query();
+        let [column, from, id] = by.query();
+        // A file has its rows in the order of ids; a server has an index of times, and ids in any order.
+        let within = match self.0 {
+            Source::File(_) => format!("{from} WHERE spent.{id} >= ?1 AND spent.{id} < ?2"),
+            Source::Server(_) => {
+                let times = if id == "request" { " JOIN requests ON requests.id = spent.request" } else { "" };
+                format!("{from}{times} WHERE arrived_ms >= ?1 AND arrived_ms < ?2")
+            }
+        };
         let column = match self.0 {
             Source::Server(_) if by == By::Day => {
                 "to_char(to_timestamp(arrived_ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')".to_owned()
@@ -211,9 +219,9 @@ impl Reader {
             "SELECT coalesce({column}, ''), count(*), CAST(sum(spent.input_tokens) AS BIGINT), \
              CAST(sum(spent.output_tokens) AS BIGINT), CAST(sum(coalesce(spent.cost_nano_usd, 0)) AS BIGINT), \
              count(*) FILTER (WHERE spent.cost_nano_usd IS NULL AND spent.input_tokens + spent.output_tokens > 0) \
-             FROM {from} WHERE arrived_ms >= ?1 AND arrived_ms < ?2 GROUP BY 1 ORDER BY {order}"
+             FROM {within} GROUP BY 1 ORDER BY {order}"
         );
-        let [since, until] = bounds(period)?;
+        let span = bounds(period)?;
         let aliases = if by == By::Key { self.aliases()? } else { BTreeMap::new() };
         let line = |row: &Columns<'_>| {
             let name = row.text(0)?.unwrap_or_default();
@@ -227,17 +235,14 @@ impl Reader {
                 unpriced: row.count(5)?,
             })
         };
-        match &self.0 {
-            Source::File(database) => {
-                let mut statement = database.prepare(&text).map_err(|fault| fault.to_string())?;
-                let mut rows = statement.query(params![since, until]).map_err(|fault| fault.to_string())?;
-                from_file(&mut rows, line)
-            }
-            Source::Server(server) => {
-                let text = numbered(&text);
-                let rows = server.run(move |client| client.query(text.as_str(), &[&since, &until]))?;
-                rows.iter().map(|row| line(&Columns::Server(row))).collect()
-            }
+        self.rows(&text, &self.span(span), line)
+    }
+
+    /// A span as rows are found by it here: by the ids of who arrived then, which a file has in order, or by the times.
+    fn span(&self, span: [i64; 2]) -> [Bound; 2] {
+        match self.0 {
+            Source::File(_) => span.map(first_at).map(Id),
+            Source::Server(_) => span.map(At),
         }
     }
 
@@ -253,11 +258,8 @@ impl Reader {
     /// # Errors
     /// As [`Reader::spend`].
     pub fn requests(&self, id: Option<&str>, period: &Period, most: u32) -> Result<Vec<Logged>, String> {
-        let [since, until] = bounds(period)?;
-        let most = i64::from(most);
-        let text = "SELECT id, arrived_ms, latency_ms, api, key, team, model_group, input_tokens, output_tokens, cost_nano_usd, \
-             status, ending FROM requests WHERE arrived_ms >= ?1 AND arrived_ms < ?2 AND (CAST(?3 AS TEXT) IS NULL OR id = ?3) \
-             ORDER BY arrived_ms DESC, id DESC LIMIT ?4";
+        const COLUMNS: &str = "SELECT id, arrived_ms, latency_ms, api, key, team, model_group, input_tokens, output_tokens, \
+             cost_nano_usd, status, ending FROM requests WHERE";
         let line = |row: &Columns<'_>| {
             let (arrived, latency) = (row.count(1)?, row.count(2)?);
             Ok(Logged {
@@ -276,18 +278,19 @@ impl Reader {
                 ending: row.text(11)?.unwrap_or_default(),
             })
         };
-        match &self.0 {
-            Source::File(database) => {
-                let mut statement = database.prepare(text).map_err(|fault| fault.to_string())?;
-                let mut rows = statement.query(params![since, until, id, most]).map_err(|fault| fault.to_string())?;
-                from_file(&mut rows, line)
-            }
-            Source::Server(server) => {
-                let (text, id) = (numbered(text), id.map(str::to_owned));
-                let rows = server.run(move |client| client.query(text.as_str(), &[&since, &until, &id, &most]))?;
-                rows.iter().map(|row| line(&Columns::Server(row))).collect()
-            }
+        let mut bounds = self.span(bounds(period)?).to_vec();
+        bounds.push(At(i64::from(most)));
+        let mut asked = "";
+        if let Some(id) = id {
+            bounds.push(Id(id.to_owned()));
+            asked = " AND id = ?4";
         }
+        let (place, order) = match self.0 {
+            Source::File(_) => ("id", "id DESC"),
+            Source::Server(_) => ("arrived_ms", "arrived_ms DESC, id DESC"),
+        };
+        let text = format!("{COLUMNS} {place} >= ?1 AND {place} < ?2{asked} ORDER BY {order} LIMIT ?3");
+        self.rows(&text, &bounds, line)
     }
 
     /// The next requests of a period that a group was found for, the oldest first: after the one with this arrival and id, at most `most`.
@@ -300,9 +303,17 @@ impl Reader {
              fault IS NULL ORDER BY number DESC LIMIT 1), estimated_input_tokens), (SELECT output_tokens FROM attempts WHERE \
              request = id AND fault IS NULL ORDER BY number DESC LIMIT 1) FROM requests WHERE arrived_ms >= ?1 AND arrived_ms < ?2 \
              AND model_group IS NOT NULL AND (arrived_ms > ?3 OR (arrived_ms = ?3 AND id > ?4)) ORDER BY arrived_ms, id LIMIT ?5";
+        // A request with its only call in it has used what that has, in one group.
+        const FILE_REQUESTS: &str = "SELECT id, arrived_ms, key, coalesce((SELECT model_group FROM other_attempts WHERE request = id \
+             ORDER BY number LIMIT 1), model_group), CASE WHEN deployment IS NULL THEN coalesce((SELECT input_tokens FROM \
+             other_attempts WHERE request = id AND fault IS NULL ORDER BY number DESC LIMIT 1), estimated_input_tokens) ELSE \
+             input_tokens END, CASE WHEN deployment IS NULL THEN (SELECT output_tokens FROM other_attempts WHERE request = id AND \
+             fault IS NULL ORDER BY number DESC LIMIT 1) ELSE output_tokens END FROM requests WHERE id >= ?1 AND id < ?2 \
+             AND model_group IS NOT NULL AND id > ?3 ORDER BY id LIMIT ?4";
+        const FILE_TAGS: &str = "SELECT request, tag FROM tags WHERE request >= ?1 AND request <= ?2";
         const TAGS: &str = "SELECT request, tag FROM tags JOIN requests ON requests.id = tags.request \
              WHERE arrived_ms >= ?1 AND arrived_ms <= ?2";
-        let [since, until] = bounds(period)?;
+        let [from, before] = self.span(bounds(period)?);
         let (last, id) =
             after.map_or((-1, String::new()), |(ms, id)| (i64::try_from(*ms).unwrap_or(i64::MAX), id.clone()));
         let line = |row: &Columns<'_>| {
@@ -317,12 +328,21 @@ impl Reader {
             })
         };
         let most = i64::from(most);
-        let mut page = self.rows(REQUESTS, &[At(since), At(until), At(last), Id(id), At(most)], line)?;
+        let mut page = match self.0 {
+            Source::File(_) => self.rows(FILE_REQUESTS, &[from, before, Id(id), At(most)], line),
+            Source::Server(_) => self.rows(REQUESTS, &[from, before, At(last), Id(id), At(most)], line),
+        }?;
         let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(page) };
-        let span = [first.arrived_ms, last.arrived_ms].map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)).map(At);
+        let (text, span) = match self.0 {
+            Source::File(_) => (FILE_TAGS, [first, last].map(|one| Id(one.id.clone()))),
+            Source::Server(_) => {
+                let at = |one: &Arrived| At(i64::try_from(one.arrived_ms).unwrap_or(i64::MAX));
+                (TAGS, [at(first), at(last)])
+            }
+        };
         let tag = |row: &Columns<'_>| Ok((row.text(0)?.unwrap_or_default(), row.text(1)?.unwrap_or_default()));
         let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (request, tag) in self.rows(TAGS, &span, tag)? {
+        for (request, tag) in self.rows(text, &span, tag)? {
             tags.entry(request).or_default().push(tag);
         }
         for arrived in &mut page {
@@ -405,6 +425,11 @@ fn from_file<T>(
         lines.push(line(&Columns::File(row))?);
     }
     Ok(lines)
+}
+
+/// How the ids begin of those that arrived then.
+fn first_at(millis: i64) -> String {
+    RequestId::first_at(Moment::from_millis(u64::try_from(millis).unwrap_or_default()))
 }
 
 /// Milliseconds from which on, and before which.

@@ -13,10 +13,23 @@ use crate::money::NanoUsd;
 pub(super) struct Question<'a> {
     /// Makes the index where there is none.
     pub(super) index: &'static str,
+    /// The same of requests with their only call in them, which files have.
+    pub(super) within: &'static str,
     /// The sum, for the name and the two ends of a span.
     pub(super) sum: String,
     pub(super) name: &'a str,
     pub(super) span: [Bound; 2],
+}
+
+impl Question<'_> {
+    /// The sum over a file, whose calls have two kinds of rows: of each no more than an index holds.
+    pub(super) fn sum_of_file(&self) -> String {
+        const CALLS: &str = "(SELECT request, COLUMN, charged_nano_usd FROM other_attempts UNION ALL \
+             SELECT id, COLUMN, charged_nano_usd FROM requests WHERE deployment IS NOT NULL) AS spent";
+        let Some((_, rest)) = self.sum.split_once("attempts AS spent WHERE ") else { return self.sum.clone() };
+        let column = rest.split(' ').next().unwrap_or_default();
+        self.sum.replace("attempts AS spent", &CALLS.replace("COLUMN", column))
+    }
 }
 
 /// One end of a span, as a column has it.
@@ -91,6 +104,18 @@ pub(super) fn question<'a>(scope: &'a Scope, span: [Moment; 2], without: &[Reque
         ),
         Scope::Quota(_) => return None,
     };
+    let within = match scope {
+        Scope::Group(_) => {
+            "CREATE INDEX IF NOT EXISTS requests_group ON requests (model_group, id, charged_nano_usd, deployment) WHERE deployment IS NOT NULL"
+        }
+        Scope::Provider(_) => {
+            "CREATE INDEX IF NOT EXISTS requests_provider ON requests (provider, id, charged_nano_usd, deployment) WHERE deployment IS NOT NULL"
+        }
+        Scope::Deployment(_) => {
+            "CREATE INDEX IF NOT EXISTS requests_deployment ON requests (deployment, id, charged_nano_usd) WHERE deployment IS NOT NULL"
+        }
+        _ => "",
+    };
     let by_time = matches!(scope, Scope::Global | Scope::Key(_) | Scope::Team(_));
     let (column, bound): (_, fn(Moment) -> Bound) = if by_time {
         ("arrived_ms", |at| Bound::At(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)))
@@ -106,5 +131,5 @@ pub(super) fn question<'a>(scope: &'a Scope, span: [Moment; 2], without: &[Reque
     let sum = format!(
         "SELECT CAST(sum(spent.charged_nano_usd) AS BIGINT) FROM {from} AND {column} >= ?2 AND {column} < ?3{others}"
     );
-    Some(Question { index, sum, name, span: span.map(bound) })
+    Some(Question { index, within, sum, name, span: span.map(bound) })
 }

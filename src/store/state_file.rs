@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, Transaction, TransactionBehavior};
 
-use super::schema::newer;
+use super::schema::other;
 
 /// How long somebody else's write is waited for.
 const BUSY: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub(super) fn open(path: &Path, tables: &str, version: u32) -> Result<Connection
     match found(&transaction)? {
         0 => transaction.execute_batch(&format!("{tables} PRAGMA user_version = {version}"))?,
         other if other == version => {}
-        _ => return Err(newer()),
+        _ => return Err(other()),
     }
     transaction.commit()?;
     Ok(database)
@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, tables: &str, version: u32) -> Result<Connection
 pub(super) fn open_to_read(path: &Path, version: u32) -> Result<Connection, Error> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     database.busy_timeout(BUSY)?;
-    if found(&database)? == version { Ok(database) } else { Err(newer()) }
+    if found(&database)? == version { Ok(database) } else { Err(other()) }
 }
 
 /// All of it or nothing.

@@ -10,7 +10,7 @@ use super::FLUSH;
 use crate::chat::Usage;
 use crate::fault::FaultKind;
 use crate::id::{GroupName, KeyId, TeamId};
-use crate::record::Record;
+use crate::record::{AttemptRecord, Record};
 
 /// Records of one transaction.
 const BATCH: usize = 4096;
@@ -98,31 +98,54 @@ pub(super) fn write(mut database: impl Sink, messages: &Receiver<Message>, endin
     }
 }
 
+const REQUEST: &str = "INSERT OR IGNORE INTO requests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+     ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)";
+const ATTEMPT: &str =
+    "INSERT OR IGNORE INTO other_attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+const TAG: &str = "INSERT OR IGNORE INTO tags VALUES (?1, ?2)";
+
 fn insert(database: &mut Connection, batch: &[Box<Record>]) -> Result<(), Error> {
     let transaction = database.transaction()?;
     {
-        let mut requests = transaction.prepare(
-            "INSERT OR IGNORE INTO requests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-             ?18, ?19, ?20, ?21, ?22, ?23)",
-        )?;
-        let mut attempts = transaction.prepare(
-            "INSERT OR IGNORE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )?;
-        let mut tags = transaction.prepare("INSERT OR IGNORE INTO tags VALUES (?1, ?2)")?;
+        let mut requests = transaction.prepare(REQUEST)?;
+        // Most batches need neither.
+        let (mut attempts, mut tags) = (None, None);
         for record in batch {
-            one(record, &mut requests, &mut attempts, &mut tags)?;
+            let (id, only) = (record.id.to_string(), only_attempt(record));
+            request(record, &id, only, &mut requests)?;
+            if only.is_none() && !record.attempts.is_empty() {
+                other_attempts(record, &id, prepared(&transaction, &mut attempts, ATTEMPT)?)?;
+            }
+            for tag in &record.tags {
+                prepared(&transaction, &mut tags, TAG)?.execute(params![id, tag])?;
+            }
         }
     }
     transaction.commit()
 }
 
-fn one(
-    record: &Record,
-    requests: &mut Statement<'_>,
-    attempts: &mut Statement<'_>,
-    tags: &mut Statement<'_>,
-) -> Result<(), Error> {
-    let id = record.id.to_string();
+fn prepared<'a, 'b>(
+    database: &'b Connection,
+    kept: &'a mut Option<Statement<'b>>,
+    text: &str,
+) -> Result<&'a mut Statement<'b>, Error> {
+    Ok(match kept {
+        Some(statement) => statement,
+        None => kept.insert(database.prepare(text)?),
+    })
+}
+
+/// The one call that was all there is to a request: what it used and cost is what the request did, and it has no row of its own.
+fn only_attempt(record: &Record) -> Option<&AttemptRecord> {
+    let [only] = &*record.attempts else { return None };
+    let same = only.fault.is_none()
+        && record.group.as_ref() == Some(&only.group)
+        && tokens(&record.usage) == tokens(&only.usage)
+        && (record.cost, record.charged) == (only.cost, only.charged);
+    same.then_some(only)
+}
+
+fn request(record: &Record, id: &str, only: Option<&AttemptRecord>, requests: &mut Statement<'_>) -> Result<(), Error> {
     let [input, cache_read, cache_write, output, reasoning] = tokens(&record.usage);
     requests.execute(params![
         id,
@@ -148,7 +171,15 @@ fn one(
         record.ending.as_str(),
         whole(record.charged.0),
         record.seed.cast_signed(),
+        only.map(|attempt| attempt.deployment.as_str()),
+        only.map(|attempt| attempt.provider.as_str()),
+        only.map(|attempt| attempt.model.as_str()),
+        only.map(|attempt| millis(attempt.latency)),
     ])?;
+    Ok(())
+}
+
+fn other_attempts(record: &Record, id: &str, attempts: &mut Statement<'_>) -> Result<(), Error> {
     for (attempt, number) in record.attempts.iter().zip(0u32..) {
         let [input, cache_read, cache_write, output, reasoning] = tokens(&attempt.usage);
         attempts.execute(params![
@@ -168,9 +199,6 @@ fn one(
             whole(attempt.charged.0),
             attempt.group.as_str(),
         ])?;
-    }
-    for tag in &record.tags {
-        tags.execute(params![id, tag])?;
     }
     Ok(())
 }

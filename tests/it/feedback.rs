@@ -158,7 +158,7 @@ async fn what_nobody_can_learn_from_is_refused_and_says_why() {
             cost: None,
             charged: NanoUsd::default(),
         }];
-        ledger.keep(&record);
+        ledger.keep(record);
         record.id.to_string()
     };
     let kept = |arrived, seed, deployment| kept_with(arrived, seed, deployment, None);

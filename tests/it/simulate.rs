@@ -133,7 +133,7 @@ fn a_ledger_s_requests_are_a_load() {
     let ledger = Ledger::open(&path).expect("a ledger");
     // More than are read at once, several in one millisecond.
     for number in 0..2_100 {
-        ledger.keep(&record(number, if number % 3 == 0 { "gone" } else { "m" }));
+        ledger.keep(record(number, if number % 3 == 0 { "gone" } else { "m" }));
     }
     ledger.finish();
     let config = written(folder.path(), "a.yaml", &config(["", ""]));

@@ -128,11 +128,11 @@ fn a_server_keeps_and_tells_what_a_file_does() {
                 let mut one = record(number, if number % 4 == 0 { "a" } else { "b" }, Some(1_000 + number));
                 one.charged = NanoUsd(2_000 + number);
                 one.tags.push("with\0nothing".to_owned());
-                ledger.keep(&one);
+                ledger.keep(one);
             }
             // One order of letters is that of a language, the other that of bytes.
             for (number, group) in (500..).zip(["c", "D", "e", "F", "é", "_"]) {
-                ledger.keep(&record(number, group, None));
+                ledger.keep(record(number, group, None));
             }
             ledger.finish();
             assert_eq!(ledger.lost(), 0);
@@ -193,13 +193,13 @@ fn what_a_lost_server_was_not_told_it_is_told_when_it_is_back() {
     let Some(mut server) = Server::start() else { return };
     let place = Place::Server(server.url());
     let ledger = place.write().unwrap();
-    ledger.keep(&record(0, "a", Some(1)));
+    ledger.keep(record(0, "a", Some(1)));
     let reader = ledger.reader().unwrap();
     let requests = |reader: &Reader| reader.requests(None, &Period::default(), 1000).map(|all| all.len());
     until("the first is written", || requests(&reader) == Ok(1));
     server.kill();
     for number in 1..200 {
-        ledger.keep(&record(number, "a", Some(1)));
+        ledger.keep(record(number, "a", Some(1)));
     }
     assert!(requests(&reader).is_err());
     server.begin();
