@@ -158,8 +158,9 @@ async fn what_nobody_can_learn_from_is_refused_and_says_why() {
             cost: None,
             charged: NanoUsd::default(),
         }];
+        let id = record.id.to_string();
         ledger.keep(record);
-        record.id.to_string()
+        id
     };
     let kept = |arrived, seed, deployment| kept_with(arrived, seed, deployment, None);
     let [broken, limited] = [FaultKind::BrokenStream, FaultKind::RateLimited];
