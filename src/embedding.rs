@@ -231,10 +231,10 @@ async fn asked(
     let followed = guard.watch();
     let least = gateway.clock.now() + TO_BE_SENT;
     let given_up = async {
-        wanted.is_over(gateway, least).await;
-        // What a provider has is finished and remembered: it is paid.
-        if followed.is_under_way() {
-            std::future::pending::<()>().await;
+        while gateway.clock.now() < wanted.until().max(least) || followed.is_under_way() {
+            wanted.is_over(gateway, least).await;
+            // What a provider has is finished and remembered: it is paid. One that comes back with nothing would wait again.
+            followed.comes_back().await;
         }
     };
     let call = tokio::time::timeout(LONGEST, batch::whole(gateway, guard, request));

@@ -4,9 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use tokio::sync::Notify;
+
 /// What becomes of such a request meanwhile.
 #[derive(Debug, Default)]
-pub struct Followed(AtomicU8);
+pub struct Followed {
+    how_far: AtomicU8,
+    unanswered: Notify,
+}
 
 /// A request that is followed, and whether it is last in every queue.
 #[derive(Debug)]
@@ -26,23 +31,62 @@ impl Followed {
 
     /// A call of it is about to be sent.
     pub(super) fn sending(&self) {
-        self.0.store(SENT | UNDER_WAY, Ordering::Release);
+        self.how_far.store(SENT | UNDER_WAY, Ordering::Release);
     }
 
     /// That call has no reply.
     pub(super) fn unanswered(&self) {
-        self.0.fetch_and(SENT, Ordering::AcqRel);
+        self.how_far.fetch_and(SENT, Ordering::AcqRel);
+        self.unanswered.notify_waiters();
     }
 
     /// Whether any provider was ever sent it: it may have cost something.
     #[must_use]
     pub fn was_sent(&self) -> bool {
-        self.0.load(Ordering::Acquire) & SENT != 0
+        self.how_far.load(Ordering::Acquire) & SENT != 0
     }
 
     /// Whether a provider has it now, or has answered it.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        self.0.load(Ordering::Acquire) & UNDER_WAY != 0
+        self.how_far.load(Ordering::Acquire) & UNDER_WAY != 0
+    }
+
+    /// Waits until no provider has it; for ever where one has answered it.
+    pub async fn comes_back(&self) {
+        loop {
+            let unanswered = self.unanswered.notified();
+            if !self.is_under_way() {
+                return;
+            }
+            unanswered.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_comes_back_when_its_provider_has_no_reply() {
+        let followed = Followed::default();
+        followed.comes_back().await;
+        followed.sending();
+        {
+            let mut back = pin!(followed.comes_back());
+            assert!(futures_util::poll!(&mut back).is_pending());
+            followed.unanswered();
+            assert!(futures_util::poll!(&mut back).is_ready());
+        }
+        // Sent again before anybody looked.
+        followed.sending();
+        let mut back = pin!(followed.comes_back());
+        assert!(futures_util::poll!(&mut back).is_pending());
+        followed.unanswered();
+        followed.sending();
+        assert!(futures_util::poll!(&mut back).is_pending());
     }
 }

@@ -255,3 +255,22 @@ async fn nobody_waits_at_a_limit_for_a_vector_that_no_decision_waits_for() {
     let late = counted(&gateway, "late") + counted(&gateway, "skipped");
     assert!(late >= 1, "the second decision had no vector");
 }
+
+/// What a provider has is waited for; where it refuses it when nobody waits for it any more, it does not queue again.
+#[tokio::test]
+async fn a_vector_that_a_provider_refuses_too_late_is_given_up() {
+    let (folder, gate) = (tempfile::tempdir().expect("a folder"), Gate::closed());
+    let upstream = ScriptedUpstream::start([Step::openai_rate_limited(25).head_after(&gate)]).await;
+    let config = config(folder.path(), &upstream, LEARNER, "timeout_seconds: 0.02");
+    let gateway = Gateway::start(&config.replace("num_retries: 0", "num_retries: 2")).await;
+    ask(&gateway, "What is 3 times 3?").await;
+    until("asked, and too late", || upstream.count() == 1 && counted(&gateway, "late") == 1).await;
+    gate.open();
+    let spent = gateway.app.gateway.ledger.clone().expect("a ledger").reader().expect("a reader");
+    until("given up", || {
+        let lines = spent.spend(By::Key, &Period::default()).expect("sums");
+        lines.iter().any(|line| line.name == "embedding:g" && line.requests == 1)
+    })
+    .await;
+    assert_eq!(upstream.count(), 1);
+}
