@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 use crate::failover::FaultClass;
 use crate::fault::{AttemptFault, Cause, FaultKind};
 use crate::limits::Demand;
@@ -27,6 +27,8 @@ pub struct AttemptProgress {
     seen_bytes: u64,
     seen_pieces: u64,
     truncated: bool,
+    /// The service tier it asks for.
+    tier: Option<ServiceTier>,
     bounds: UsageBounds,
 }
 
@@ -130,8 +132,16 @@ impl AttemptProgress {
             seen_bytes: 0,
             seen_pieces: 0,
             truncated: false,
+            tier: None,
             bounds,
         }
+    }
+
+    /// It asks for this service tier, which holds where its provider says nothing.
+    #[must_use]
+    pub const fn asking(mut self, tier: Option<ServiceTier>) -> Self {
+        self.tier = tier;
+        self
     }
 
     /// What was reserved for it.
@@ -187,7 +197,7 @@ impl AttemptProgress {
     /// What it costs at these prices if it ends here with a whole reply.
     #[must_use]
     pub fn cost(&self, prices: &Prices) -> NanoUsd {
-        self.usage().map_or_else(|| prices.of(self.estimated.input_tokens, self.seen()), |usage| prices.cost(usage))
+        self.usage().map_or_else(|| prices.cost(&self.assumed(self.seen())), |usage| prices.cost(usage))
     }
 
     /// About how many tokens of output were seen.
@@ -230,11 +240,14 @@ impl AttemptProgress {
         match self.usage.take() {
             Some(usage) if whole => (Billing::Reported, usage),
             Some(usage) => (Billing::Estimated, Usage { output_tokens: usage.output_tokens.max(seen), ..usage }),
-            None => {
-                let input_tokens = self.estimated.input_tokens;
-                (Billing::Estimated, Usage { input_tokens, output_tokens: seen, ..Usage::default() })
-            }
+            None => (Billing::Estimated, self.assumed(seen)),
         }
+    }
+
+    /// What it is taken to have used where its provider does not say.
+    fn assumed(&self, seen: u64) -> Usage {
+        let input_tokens = self.estimated.input_tokens;
+        Usage { input_tokens, output_tokens: seen, tier: self.tier, ..Usage::default() }
     }
 }
 

@@ -221,15 +221,14 @@ impl Prices {
         rates.input.of(input_tokens) + rates.output.of(output_tokens)
     }
 
-    /// The most that one may cost which asks for a service tier: it may be served as all others are.
+    /// The most that one may cost which may be served in these tiers, or as all others are.
     #[must_use]
-    pub fn most(&self, tier: Option<ServiceTier>, input_tokens: u64, output_tokens: u64) -> NanoUsd {
-        let usual = self.of(input_tokens, output_tokens);
-        if tier.is_none() {
-            return usual;
-        }
-        let rates = self.at_tier(tier, input_tokens);
-        usual.max(rates.input.of(input_tokens) + rates.output.of(output_tokens))
+    pub fn most(&self, tiers: &[ServiceTier], input_tokens: u64, output_tokens: u64) -> NanoUsd {
+        let in_tier = |tier: &ServiceTier| {
+            let rates = self.at_tier(Some(*tier), input_tokens);
+            rates.input.of(input_tokens) + rates.output.of(output_tokens)
+        };
+        tiers.iter().map(in_tier).fold(self.of(input_tokens, output_tokens), NanoUsd::max)
     }
 
     /// The bill of a reply's usage.
@@ -313,11 +312,9 @@ mod tests {
             [cost(Some(ServiceTier::Priority), 100), cost(Some(ServiceTier::Priority), 101)],
             [240_000, 2_420_000]
         );
-        let most = |tier| prices.most(tier, 100, 10).0;
-        assert_eq!(
-            [most(None), most(Some(ServiceTier::Flex)), most(Some(ServiceTier::Priority))],
-            [120_000, 120_000, 240_000]
-        );
+        let most =
+            ["default", "flex", "priority", "auto"].map(|asked| prices.most(ServiceTier::asked(asked), 100, 10).0);
+        assert_eq!(most, [120_000, 120_000, 240_000, 240_000]);
     }
 
     #[test]

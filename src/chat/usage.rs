@@ -53,6 +53,18 @@ impl ServiceTier {
         }
     }
 
+    /// The tiers that a request may be served in which asks for one so, beside the usual one.
+    #[must_use]
+    pub fn asked(word: &str) -> &'static [Self] {
+        match word {
+            "flex" => &[Self::Flex],
+            "priority" => &[Self::Priority],
+            // Its account decides, and what it bought.
+            "auto" => &Self::ALL,
+            _ => &[],
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -69,9 +69,10 @@ pub(super) async fn count(
     gateway.blocking.run(move || tokens::count(&request, &model)).await
 }
 
-/// The service tier that a request asks for.
-fn asked_tier(request: &ChatRequest) -> Option<ServiceTier> {
-    request.rest.get("service_tier").and_then(|word| ServiceTier::named(word.as_str()?))
+/// The service tiers that a request may be served in by what it asks for, in OpenAI's and Anthropic's words or in Bedrock's.
+fn asked_tiers(request: &ChatRequest) -> &'static [ServiceTier] {
+    let word = request.rest.get("service_tier").or_else(|| request.rest.get("serviceTier")?.get("type"));
+    word.and_then(|word| word.as_str()).map_or(&[], ServiceTier::asked)
 }
 
 /// What a request is expected to use.
@@ -84,8 +85,8 @@ pub(super) struct Estimate {
     known: ByEncoding,
     max_tokens: Option<u32>,
     choices: u64,
-    /// The service tier that it asks for.
-    tier: Option<ServiceTier>,
+    /// The service tiers that it may be served in.
+    tiers: &'static [ServiceTier],
     /// The smallest whole limits that it met, of all tokens and of output: what nobody asked for is not expected beyond them.
     most_tokens: u64,
     most_output: u64,
@@ -101,7 +102,7 @@ impl Estimate {
             known: ByEncoding::default(),
             max_tokens: request.max_tokens,
             choices: u64::from(request.choices.max(1)),
-            tier: asked_tier(request),
+            tiers: asked_tiers(request),
             most_tokens: u64::MAX,
             most_output: u64::MAX,
         }
@@ -178,7 +179,7 @@ impl Estimate {
             }
         };
         let most = bound.unwrap_or_else(|| self.most_output(config)).max(output_tokens);
-        let cost = config.charged_prices().map(|prices| prices.most(self.tier(config), input_tokens, most));
+        let cost = config.charged_prices().map(|prices| prices.most(self.tiers(config), input_tokens, most));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }
 
@@ -201,6 +202,7 @@ impl Estimate {
             counted_input: self.counted,
             bound: self.client_bound(config),
             default_bound: u32::try_from(self.default_bound(config)).unwrap_or(u32::MAX).max(1),
+            tier: if let [tier] = self.tiers(config) { Some(*tier) } else { None },
         }
     }
 
@@ -214,8 +216,11 @@ impl Estimate {
         Some(u64::from(bound).saturating_mul(self.choices(config)))
     }
 
-    fn tier(&self, config: &Deployment) -> Option<ServiceTier> {
-        self.tier.or_else(|| asked_tier(config.defaults.as_deref()?))
+    fn tiers(&self, config: &Deployment) -> &'static [ServiceTier] {
+        match (self.tiers, config.defaults.as_deref()) {
+            ([], Some(defaults)) => asked_tiers(defaults),
+            (tiers, _) => tiers,
+        }
     }
 
     fn choices(&self, config: &Deployment) -> u64 {
@@ -259,6 +264,8 @@ pub(super) struct AttemptEstimate {
     pub(super) bound: Option<u64>,
     /// The bound it is sent with where its format must have one and it says nothing.
     pub(super) default_bound: u32,
+    /// The service tier it asks for, where it is one.
+    pub(super) tier: Option<ServiceTier>,
 }
 
 fn token_limit(config: &Deployment) -> Option<u64> {

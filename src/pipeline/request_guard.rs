@@ -266,7 +266,8 @@ impl RequestGuard {
         self.tried.retries += u32::from(self.record.attempts.len() > self.before_group);
         let config = &group.deployments[index].config;
         let bounds = UsageBounds { context_window: config.context_window, max_output: config.max_output_tokens };
-        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand, bounds);
+        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand, bounds)
+            .asking(estimate.tier);
         self.attempt = Some(AttemptGuard::begin(
             group,
             self.versions.by_candidate,
