@@ -7,6 +7,7 @@
 //!
 //! Where what is spent leaves no room, a call is refused: a period is long. Where only what others hold stands in the way, it waits.
 
+mod change;
 mod hold;
 mod period;
 mod reading;
@@ -16,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::id::RequestId;
@@ -24,6 +25,7 @@ use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
+pub use change::Change;
 pub use hold::{Hold, Short};
 pub use period::Period;
 pub use reading::SpendReader;
@@ -54,6 +56,11 @@ impl BudgetSpec {
             Some((began, ends)) if began > from => (began, NanoUsd::default(), Some(ends)),
             around => (from, base, around.map(|(_, ends)| ends)),
         }
+    }
+
+    /// Whether nothing can have been spent before that counts.
+    fn is_new(&self, now: Moment) -> bool {
+        self.counted.is_some_and(|(from, _)| from >= now)
     }
 }
 
@@ -153,6 +160,8 @@ struct State {
     turned_away: u64,
     /// How often a budget came to be where none was.
     added: u64,
+    /// How many are changing budgets.
+    changing: u32,
     others: Others,
 }
 
@@ -164,6 +173,8 @@ pub struct Budgets {
     changed: OnceLock<Changed>,
     /// As the state has it, for those that only compare.
     added: AtomicU64,
+    /// Of these, as many as whoever begins now is sure to find.
+    in_force: AtomicU64,
 }
 
 impl fmt::Debug for Budgets {
@@ -173,20 +184,6 @@ impl fmt::Debug for Budgets {
 }
 
 impl Budgets {
-    /// The budgets of a scope are these from now on. One that it had already, for the same length of time, goes on with what is
-    /// spent; of others it is read. One for another length of time takes the place of one that is no more: what calls under way hold
-    /// of that is held of it, and what they come to counts in it. Those without a successor are forgotten. Blocks, unless there are none.
-    pub fn set(&self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
-        let mut state = self.lock();
-        let ids = state.set(now, scope, specs);
-        self.added.store(state.added, Ordering::Release);
-        drop(state);
-        for id in &ids {
-            self.read(*id);
-        }
-        ids
-    }
-
     /// Holds so much in all of these budgets, or in none.
     ///
     /// # Errors
@@ -377,11 +374,11 @@ impl State {
 impl Budget {
     fn new(scope: Scope, spec: BudgetSpec, now: Moment) -> Self {
         let (since, spent, resets) = spec.span(now);
-        let none = NanoUsd::default();
+        let (none, read) = (NanoUsd::default(), spec.is_new(now));
         Self {
             scope,
             spec,
-            read: false,
+            read,
             known: now,
             ended: Vec::new(),
             number: 0,
@@ -409,7 +406,7 @@ impl Budget {
             if since != self.since || spent > NanoUsd::default() {
                 (self.since, self.spent, self.resets) = (since, spent, resets);
                 self.begin();
-                (self.read, self.known, self.ended) = (false, now, Vec::new());
+                (self.read, self.known, self.ended) = (spec.is_new(now), now, Vec::new());
             }
         }
         self.spec = spec.clone();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq;
 
-use crate::budgets::Budgets;
+use crate::budgets::{Budgets, Change};
 use crate::id::TeamId;
 use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
@@ -105,27 +105,31 @@ impl KeyBook {
         mut specs: BTreeMap<Scope, LimitSpec>,
     ) {
         specs.extend(self.teams.configure(teams));
-        let mut sources = self.lock();
+        let (change, mut sources) = (self.budgets.change(), self.lock());
         sources.configured = configured.iter().map(|key| (key.hash, Arc::new(key.clone()))).collect();
         let keys = sources.all();
         specs.extend(keys.values().filter_map(|(key, _)| Some((scope(key), key.allowance.limits()?))));
         self.limits.apply(&specs, now);
         self.teams.renew(now);
-        let known = keys.into_values().map(|(key, configured)| (key.hash, self.known(now, key, configured)));
-        let before = self.known.swap(Arc::new(known.collect()));
+        let known = keys.into_values().map(|(key, configured)| (key.hash, self.known(&change, now, key, configured)));
+        let known = Arc::new(known.collect());
+        change.read();
+        let before = self.known.swap(known);
         let now_known = self.known.load();
         for gone in before.keys().filter(|hash| !now_known.contains_key(hash)) {
-            self.budgets.set(now, &Scope::Key(gone.id()), &[]);
+            change.set(now, &Scope::Key(gone.id()), &[]);
         }
     }
 
     /// The keys that are kept are these. Blocks, as [`KeyBook::apply`].
     pub fn load(&self, now: Moment, kept: Vec<VirtualKey>) {
-        let mut sources = self.lock();
+        let (change, mut sources) = (self.budgets.change(), self.lock());
         sources.kept = kept.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
         let known = sources.all().into_values();
-        let known = known.map(|(key, configured)| (key.hash, self.known(now, key, configured)));
-        self.known.store(Arc::new(known.collect()));
+        let known = known.map(|(key, configured)| (key.hash, self.known(&change, now, key, configured)));
+        let known = Arc::new(known.collect());
+        change.read();
+        self.known.store(known);
     }
 
     /// Reads, writes and puts in force, while nobody else changes a kept key. Blocks.
@@ -136,14 +140,15 @@ impl KeyBook {
 
     /// A kept key is new, or other than it was. Blocks, as [`KeyBook::apply`].
     pub fn put(&self, now: Moment, key: VirtualKey) {
-        let mut sources = self.lock();
+        let (change, mut sources) = (self.budgets.change(), self.lock());
         let key = Arc::new(key);
         sources.kept.insert(key.hash, Arc::clone(&key));
         if sources.configured.contains_key(&key.hash) {
             return;
         }
         let mut known = Map::clone(&self.known.load());
-        known.insert(key.hash, self.known(now, key, false));
+        known.insert(key.hash, self.known(&change, now, key, false));
+        change.read();
         self.known.store(Arc::new(known));
     }
 
@@ -164,7 +169,7 @@ impl KeyBook {
     }
 
     /// A key with its limits and its budget in force.
-    fn known(&self, now: Moment, key: Arc<VirtualKey>, configured: bool) -> KnownKey {
+    fn known(&self, change: &Change<'_>, now: Moment, key: Arc<VirtualKey>, configured: bool) -> KnownKey {
         let scope = scope(&key);
         let mut scopes = vec![self.limits.id(&Scope::Global)];
         let before = self.get(key.hash).is_some_and(|before| before.key.allowance.limits().is_some());
@@ -178,7 +183,7 @@ impl KeyBook {
             name: key.label().into(),
             team: key.team_id(),
             scopes,
-            budgets: self.budgets.set(now, &scope, &[key.budget()]),
+            budgets: change.set(now, &scope, &[key.budget()]),
             virtual_key: Some(Arc::clone(&key)),
         };
         KnownKey { key, caller: Arc::new(caller), configured }
@@ -204,7 +209,13 @@ fn scope(key: &VirtualKey) -> Scope {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
+    use crate::budgets::SpendReader;
+    use crate::id::RequestId;
+    use crate::money::NanoUsd;
+    use crate::virtual_key::KeptTeam;
 
     #[test]
     fn a_change_acts_at_once_and_the_configuration_stands_above_what_is_kept() {
@@ -230,5 +241,37 @@ mod tests {
         assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], None);
         book.remove(now, KeyHash::of("sk-one"));
         assert_eq!(label(), None);
+    }
+
+    #[test]
+    fn what_was_spent_is_waited_for_once_whatever_is_put_in_force_and_not_for_a_key_made_just_now() {
+        let budgets = Arc::<Budgets>::default();
+        let book = Arc::new(KeyBook::new(Arc::new(Limits::new(&BTreeMap::new())), Arc::clone(&budgets)));
+        let (waits, now) = (Arc::new(AtomicU64::new(0)), Moment::of_date(2026, 11, 27));
+        let (told, known, of) = (Arc::clone(&waits), Arc::clone(&book), Arc::downgrade(&budgets));
+        let sum = move |scope: &Scope, _: [Moment; 2], _: &[RequestId]| {
+            // Whoever begins now does not find it, and must not be taken for somebody who does.
+            let Scope::Team(team) = scope else { return Some(NanoUsd::default()) };
+            let budgets = of.upgrade().unwrap();
+            assert!(known.teams.get(team).is_none() && budgets.in_force() < budgets.added());
+            Some(NanoUsd(5))
+        };
+        let catch_up = move || {
+            told.fetch_add(1, Ordering::Relaxed);
+            true
+        };
+        budgets.read_from(SpendReader { catch_up: Box::new(catch_up), ..SpendReader::of(sum) });
+        let key = |number: u32, made| VirtualKey::new(KeyHash::of(&format!("sk-{number}")), String::new(), made);
+        book.put(now, key(0, now));
+        assert_eq!(waits.load(Ordering::Relaxed), 0);
+        let before = Moment::of_date(2026, 11, 26);
+        book.load(now, (1..500).map(|number| key(number, before)).collect());
+        book.put(now, key(1000, before));
+        assert_eq!(waits.load(Ordering::Relaxed), 2);
+        book.teams.put(now, KeptTeam::new("t".to_owned(), now));
+        let team = book.teams.get(&TeamId::from("t")).unwrap();
+        assert_eq!(budgets.report(now, team.budgets[0]).unwrap().spent, NanoUsd(5));
+        book.apply(now, &[], BTreeSet::new(), BTreeMap::new());
+        assert_eq!((waits.load(Ordering::Relaxed), budgets.in_force()), (3, budgets.added()));
     }
 }

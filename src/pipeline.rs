@@ -292,8 +292,8 @@ impl Gateway {
     #[must_use]
     pub fn arrive(self: &Arc<Self>, api: &'static dyn ClientApi) -> Box<RequestGuard> {
         let (now, seed) = (self.clock.now(), self.seeds.draw());
-        // Before the snapshot is read: what is added from here on is looked for when the request ends.
-        let knew = self.budgets.added();
+        // Before the snapshot is read: what comes into force from here on is looked for when the request ends.
+        let knew = self.budgets.in_force();
         self.recorder.begun();
         let mut record = Record::new(RequestId::derive(now, seed), now, api.name());
         record.seed = seed;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::budgets::Budgets;
+use crate::budgets::{Budgets, SpendReader};
 use crate::clock::Clock;
 use crate::config::{LedgerSettings, SharedLimitSettings};
 use crate::decisions::{Decisions, default_folder};
@@ -104,7 +104,9 @@ fn assemble_over(
         Builder::new(engine, sources, environment, Arc::clone(&shared), Providers { http, simulated }, seed);
     let draft = builder.build(None)?;
     let mut problems = draft.problems().to_vec();
-    let snapshot = builder.publish(draft, 1, clock.now());
+    let change = shared.budgets.change();
+    let snapshot = builder.publish(&change, draft, 1, clock.now());
+    drop(change);
     restore_breakers(&snapshot);
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
     let ledger = ledger(&snapshot, state)?;
@@ -226,18 +228,7 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
 
 /// The keys that are kept, and what was spent before. Blocks.
 fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock, may_be_away: bool) -> Result<(), Vec<String>> {
-    let (spent, budgets) = (Arc::clone(ledger), Arc::downgrade(&shared.budgets));
-    let trying = Arc::new(AtomicBool::new(false));
-    shared.budgets.read_from(Box::new(move |scope, span, without| {
-        let told = spent.spent(scope, span, without);
-        if let Err(why) = &told
-            && !trying.swap(true, Ordering::AcqRel)
-        {
-            tracing::error!(why, "what was spent before is not known, and counts as nothing until it can be read");
-            read_until_known(budgets.clone(), Arc::clone(&trying));
-        }
-        told.ok()
-    }));
+    shared.budgets.read_from(spend_reader(ledger, &shared.budgets));
     match load_keys(ledger, &shared.keys, clock) {
         Err(why) if may_be_away => {
             tracing::error!(why, "the database is away: keys that it alone knows are refused until it answers");
@@ -245,6 +236,28 @@ fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock, may_be_away
             Ok(())
         }
         loaded => loaded.map_err(|why| vec![why]),
+    }
+}
+
+/// What reads what was spent before; as long as not all of it could be, a thread tries again.
+fn spend_reader(ledger: &Arc<Ledger>, budgets: &Arc<Budgets>) -> SpendReader {
+    let (written, read) = (Arc::clone(ledger), Arc::clone(ledger));
+    let (budgets, trying) = (Arc::downgrade(budgets), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&trying);
+    let tell = move |why: &String| {
+        if !told.load(Ordering::Acquire) {
+            tracing::error!(why, "what was spent before is not known, and counts as nothing until it can be read");
+        }
+    };
+    let tell_too = tell.clone();
+    SpendReader {
+        catch_up: Box::new(move || written.wait_until_written().inspect_err(&tell).is_ok()),
+        sum: Box::new(move |scope, span, without| read.spent(scope, span, without).inspect_err(&tell_too).ok()),
+        falls_short: Box::new(move || {
+            if !trying.swap(true, Ordering::AcqRel) {
+                read_until_known(budgets.clone(), Arc::clone(&trying));
+            }
+        }),
     }
 }
 

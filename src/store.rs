@@ -182,20 +182,26 @@ impl Ledger {
     }
 
     /// What requests but these that arrived since the one moment and before the other were charged for, as far as they count in a scope
-    /// and have ended. It blocks: those that ended a moment ago are waited for.
+    /// and have ended. It blocks. Those that ended a moment ago are in it once they were waited for ([`Ledger::wait_until_written`]).
     ///
     /// # Errors
     /// It cannot be read, in words.
     pub fn spent(&self, scope: &Scope, span: [Moment; 2], without: &[RequestId]) -> Result<NanoUsd, String> {
-        self.wait_until_written();
         spent::spent(&self.keys, scope, span, without)
     }
 
-    /// Waits for what was kept so far. Where it cannot be written now, what is written is all there is.
-    fn wait_until_written(&self) {
+    /// Waits until what was kept so far is written. Blocks, for two seconds at most.
+    ///
+    /// # Errors
+    /// It cannot be written now, in words.
+    pub fn wait_until_written(&self) -> Result<(), String> {
         let (told, written) = sync_channel(1);
-        if self.entries.try_send(writer::Message::Written(told)).is_ok() {
-            let _late = written.recv_timeout(WRITTEN);
+        let late = || "the ledger's last records cannot be written now".to_owned();
+        match self.entries.try_send(writer::Message::Written(told)) {
+            Ok(()) => written.recv_timeout(WRITTEN).map_err(|_late| late()),
+            // Whatever could be was written before it ended.
+            Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(late()),
         }
     }
 
@@ -207,7 +213,8 @@ impl Ledger {
         if let Some(found) = feedback::replied(&self.keys, id)? {
             return Ok(Some(found));
         }
-        self.wait_until_written();
+        // Where it cannot be written now, what is written is all there is.
+        let _as_far_as_it_is = self.wait_until_written();
         feedback::replied(&self.keys, id)
     }
 

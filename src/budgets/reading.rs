@@ -4,64 +4,96 @@
 //! ended, and counts as it ends where it was under way. It is kept for good only after it has ended here, so that whatever ends while
 //! it is being read is left out of that by its name: where the names are the same before and after, nothing was in both.
 
-use std::sync::atomic::Ordering;
+use std::fmt;
 
-use super::{Budget, BudgetId, Budgets, Reached};
+use super::{Budget, BudgetId, Budgets, Reached, State};
 use crate::id::RequestId;
 use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
-/// Tells what a scope has spent since a moment and before another, out of what is kept for good, without these requests; `None` where
-/// that cannot be told now.
-pub type SpendReader = Box<dyn Fn(&Scope, [Moment; 2], &[RequestId]) -> Option<NanoUsd> + Send + Sync>;
+/// Tells what a scope has spent since a moment and before another, without these requests; `None` where that cannot be told now.
+type Sum = dyn Fn(&Scope, [Moment; 2], &[RequestId]) -> Option<NanoUsd> + Send + Sync;
 
-/// How often it is read again because calls ended meanwhile; the last time counts, whatever ended.
+/// What is kept for good, to be read.
+pub struct SpendReader {
+    /// Waits until all that ended so far can be read. Tells whether it can.
+    pub catch_up: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Tells what a scope has spent since a moment and before another, without these requests; `None` where that cannot be told now.
+    pub sum: Box<Sum>,
+    /// Not all could be read: it is to be tried again later ([`Budgets::read_again`]).
+    pub falls_short: Box<dyn Fn() + Send + Sync>,
+}
+
+impl SpendReader {
+    /// One that need not be waited for.
+    #[must_use]
+    pub fn of(sum: impl Fn(&Scope, [Moment; 2], &[RequestId]) -> Option<NanoUsd> + Send + Sync + 'static) -> Self {
+        Self { catch_up: Box::new(|| true), sum: Box::new(sum), falls_short: Box::new(|| {}) }
+    }
+}
+
+impl fmt::Debug for SpendReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpendReader").finish_non_exhaustive()
+    }
+}
+
+/// How often one budget is read again because calls ended meanwhile, until it is left for later.
 const TRIES: usize = 16;
 
 impl Budgets {
     /// From here on what was spent before is read; that of the budgets there are already is read now. Blocks.
     pub fn read_from(&self, reader: SpendReader) {
-        if self.reader.set(reader).is_err() {
-            return;
+        if self.reader.set(reader).is_ok() {
+            self.read_again();
         }
-        self.read_again();
     }
 
-    /// Reads what could not be read before. Tells whether it all could. Blocks.
+    /// Reads what was not read yet, or could not be. Tells whether it all could. Blocks, unless there is nothing.
     pub fn read_again(&self) -> bool {
-        let all: Vec<BudgetId> = self.lock().ids.values().flatten().copied().collect();
-        for id in all {
-            self.read(id);
+        let Some(reader) = self.reader.get() else { return true };
+        let unread = self.lock().unread();
+        if unread.is_empty() {
+            return true;
         }
-        self.lock().budgets.iter().all(|(_, budget)| budget.as_ref().is_none_or(|budget| budget.read))
+        // What ended before they were added is in no list of theirs: it is waited for, once for all of them, and before their lists are read, which
+        // grow meanwhile.
+        let mut all = (reader.catch_up)();
+        if all {
+            for id in unread {
+                let read = self.read(reader, id);
+                all &= read == Some(true);
+                if read.is_none() {
+                    break;
+                }
+            }
+        }
+        if !all {
+            (reader.falls_short)();
+        }
+        all
     }
 
-    /// What was spent before this budget was known. A second call changes nothing.
-    pub(super) fn read(&self, id: BudgetId) {
-        let Some(reader) = self.reader.get() else { return };
-        for tried in 1..=TRIES {
+    /// What was spent before this budget was known. Tells whether that is known; `None` where it cannot be told now.
+    fn read(&self, reader: &SpendReader, id: BudgetId) -> Option<bool> {
+        for _ in 0..TRIES {
             let state = self.lock();
-            let Some(budget) = state.get(id).filter(|budget| !budget.read) else { return };
+            let Some(budget) = state.get(id).filter(|budget| !budget.read) else { return Some(true) };
             let (scope, since, known) = (budget.scope.clone(), budget.since, budget.known);
             let ended = budget.ended.clone();
             drop(state);
-            let Some(spent) = reader(&scope, [since, known], &ended) else { return };
+            let spent = (reader.sum)(&scope, [since, known], &ended)?;
             let mut state = self.lock();
             // Where it has begun anew meanwhile, it is another.
             let same = |budget: &&mut Budget| !budget.read && (budget.since, budget.known) == (since, known);
-            let Some(budget) = state.get_mut(id).filter(same) else { return };
-            if budget.ended.len() == ended.len() || tried == TRIES {
+            let Some(budget) = state.get_mut(id).filter(same) else { continue };
+            if budget.ended.len() == ended.len() {
                 budget.is_read(spent);
-                return;
+                return Some(true);
             }
         }
-    }
-
-    /// How often a budget came to be where none was. Whoever began when it was as many holds of all that it counts in.
-    #[must_use]
-    pub fn added(&self) -> u64 {
-        self.added.load(Ordering::Acquire)
+        Some(false)
     }
 
     /// A request that arrived then has ended. What it was charged counts in those budgets of these scopes that were added since there
@@ -88,6 +120,13 @@ impl Budgets {
         drop(state);
         self.tell();
         reached
+    }
+}
+
+impl State {
+    fn unread(&self) -> Vec<BudgetId> {
+        let all = self.ids.values().flatten();
+        all.filter(|id| self.get(**id).is_some_and(|budget| !budget.read)).copied().collect()
     }
 }
 

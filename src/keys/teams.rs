@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::budgets::{BudgetId, Budgets};
+use crate::budgets::{BudgetId, Budgets, Change};
 use crate::id::TeamId;
 use crate::limits::{LimitSpec, Limits, Scope, ScopeId};
 use crate::moment::Moment;
@@ -68,9 +68,11 @@ impl TeamBook {
 
     /// Puts those in force that are kept. Blocks: spend may be read.
     pub(super) fn renew(&self, now: Moment) {
-        let sources = self.lock();
-        let known = sources.in_force().map(|team| (team.team_id(), self.known(now, team)));
-        self.known.store(Arc::new(known.collect()));
+        let (change, sources) = (self.budgets.change(), self.lock());
+        let known = sources.in_force().map(|team| (team.team_id(), self.known(&change, now, team)));
+        let known = Arc::new(known.collect());
+        change.read();
+        self.known.store(known);
     }
 
     /// The teams that are kept are these. Blocks, as renewing them does.
@@ -81,14 +83,15 @@ impl TeamBook {
 
     /// A kept team is new, or other than it was. Blocks, as renewing them does.
     pub fn put(&self, now: Moment, team: KeptTeam) {
-        let mut sources = self.lock();
+        let (change, mut sources) = (self.budgets.change(), self.lock());
         let (id, team) = (team.team_id(), Arc::new(team));
         sources.kept.insert(id.clone(), Arc::clone(&team));
         if sources.configured.contains(&id) {
             return;
         }
         let mut known = Known::clone(&self.known.load());
-        known.insert(id, self.known(now, &team));
+        known.insert(id, self.known(&change, now, &team));
+        change.read();
         self.known.store(Arc::new(known));
     }
 
@@ -107,7 +110,7 @@ impl TeamBook {
         self.limits.restrict(&scope, None, now);
     }
 
-    fn known(&self, now: Moment, team: &Arc<KeptTeam>) -> KnownTeam {
+    fn known(&self, change: &Change<'_>, now: Moment, team: &Arc<KeptTeam>) -> KnownTeam {
         let scope = team.scope();
         let limits = team.allowance.limits();
         let had = self.get(&team.team_id()).is_some_and(|before| before.scope.is_some());
@@ -115,7 +118,7 @@ impl TeamBook {
         KnownTeam {
             team: Arc::clone(team),
             scope: restricted.filter(|_| limits.is_some()),
-            budgets: self.budgets.set(now, &scope, &[team.budget()]),
+            budgets: change.set(now, &scope, &[team.budget()]),
         }
     }
 

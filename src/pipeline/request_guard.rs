@@ -45,7 +45,7 @@ pub struct RequestGuard {
     used: Demand,
     /// The money held for all of its attempts together.
     money: Option<Hold>,
-    /// Budgets there were ever when it began, and of those it held since, where more were added.
+    /// Budgets that were in force when it began, of all there ever were, and of which it held since, where more were added.
     knew: u64,
     held: Vec<BudgetId>,
     /// Whether any attempt reached a provider.

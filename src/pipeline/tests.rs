@@ -5,8 +5,9 @@ use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::authorization::{Authorization, Authorizer, Authorizing};
+use crate::budgets::BudgetSpec;
 use crate::format::OpenAi;
-use crate::limits::{Dimension, Wait};
+use crate::limits::{Dimension, Scope, Wait};
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, SpokenFormat, Wildcards};
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
@@ -62,6 +63,33 @@ async fn a_plan_tells_what_never_fits_and_refuses_as_serving_does() {
     ] {
         assert_eq!(plan(&gateway, body).await.unwrap_err().kind, kind, "{body}");
     }
+}
+
+/// It has the snapshot of before, and holds nothing of what is being added.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_begins_while_a_reload_adds_a_budget_counts_in_it() {
+    let gateway = gateway(
+        "model_list: [{model_name: g, litellm_params: {model: simulated/a, input_cost_per_token: 0.001,\n\
+         output_cost_per_token: 0.001}}]",
+    );
+    let ask = async |mut guard: Box<RequestGuard>| {
+        guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
+        let body = br#"{"model": "g", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}"#.to_vec();
+        let request = ClientRequest::post(http::Uri::default(), body);
+        assert!(Box::pin(gateway.serve(guard, request)).await.is_ok());
+    };
+    let change = gateway.budgets.change();
+    let now = gateway.clock.now();
+    let id = change.set(now, &Scope::Global, &[BudgetSpec::default()])[0];
+    let guard = gateway.arrive(&OpenAi);
+    drop(change);
+    ask(guard).await;
+    let spent = || gateway.budgets.report(now, id).unwrap().spent;
+    let once = spent();
+    assert!(once.0 > 0);
+    // By a snapshot that has it, it would hold of it.
+    ask(gateway.arrive(&OpenAi)).await;
+    assert_eq!(spent(), once);
 }
 
 /// Signs the body, as a cloud's gateway wants it; without a secret it cannot.

@@ -11,6 +11,7 @@ use http::HeaderName;
 use sha2::{Digest as _, Sha256};
 
 use crate::authorization::Authorization;
+use crate::budgets::{Budgets, Change};
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::config::{self, Settings};
@@ -180,6 +181,11 @@ impl Builder {
         Ok((settings, Sha256::digest(&text).into()))
     }
 
+    /// What may be spent.
+    pub(super) fn budgets(&self) -> Arc<Budgets> {
+        Arc::clone(&self.shared.budgets)
+    }
+
     /// What is reserved and used.
     pub(super) fn limits(&self) -> &Limits {
         &self.shared.limits
@@ -317,17 +323,17 @@ impl Builder {
         authorizer.map(Authorization::PerRequest).map_err(|why| format!("deployment `{}`: {why}", deployment.id))
     }
 
-    /// Puts a draft in force: nothing in here can fail.
+    /// Puts a draft in force: nothing in here can fail. `change` is one of its budgets, which is over once requests find the snapshot.
     #[must_use]
-    pub fn publish(&mut self, draft: Draft, generation: u64, now: Moment) -> Snapshot {
+    pub fn publish(&mut self, change: &Change<'_>, draft: Draft, generation: u64, now: Moment) -> Snapshot {
         let Draft { settings, groups, models, specs, fingerprint, rollouts, .. } = draft;
         self.retire(&specs, now);
         let shared = &self.shared;
         let limits = &shared.limits;
         let teams = settings.payers.teams.keys().cloned().collect();
         shared.keys.apply(now, &settings.payers.keys, teams, specs.into_iter().chain(self.retired()).collect());
-        let (budgets, spending) = (&shared.budgets, &settings.payers);
-        let payers = Payers::new(spending, limits, budgets, now);
+        let spending = &settings.payers;
+        let payers = Payers::new(spending, limits, change, now);
         if generation == 1 {
             restore_limits(&self.shared.rollouts.states, limits, &self.shared.learned, now);
             forget_old(&self.shared.rollouts.states, groups.iter().map(|prepared| &*prepared.group), now);
@@ -367,7 +373,7 @@ impl Builder {
                     authorization,
                     health: shared.health.of(&deployment.id),
                     scope: limits.id(&deployment.scope),
-                    budgets: payers::of_deployment(budgets, spending, deployment, now),
+                    budgets: payers::of_deployment(change, spending, deployment, now),
                     learned: shared.learned.of(&deployment.id),
                     learned_of_model: shared.learned.of_model(&group.name, &deployment.model),
                 })
@@ -381,22 +387,22 @@ impl Builder {
                 builder_rollout: builder_rollout.flatten(),
                 parser,
                 parser_rollout: parser_rollout.flatten(),
-                judge: payers::of_judge(budgets, &group, limits.id(&Scope::Global), now).map(Arc::new),
-                embedding: embeddings::of_group(budgets, (&*settings, &models), &group, limits.id(&Scope::Global), now),
+                judge: payers::of_judge(change, &group, limits.id(&Scope::Global), now).map(Arc::new),
+                embedding: embeddings::of_group(change, (&*settings, &models), &group, limits.id(&Scope::Global), now),
                 deployments: deployments.collect(),
                 scope: limits.id(&Scope::Group(group.name.clone())),
-                budgets: payers::of_group(budgets, spending, &group.name, now),
+                budgets: payers::of_group(change, spending, &group.name, now),
                 queue: self.shared.queue(queues.get(&group.name).unwrap_or(&group.name)),
                 config: Arc::clone(&group),
             };
             (group.name.clone(), Arc::new(runtime))
         });
         let groups: BTreeMap<_, Arc<GroupRuntime>> = groups.collect();
+        change.read();
         let callers = Callers::new(limits.id(&Scope::Global), Arc::clone(&shared.keys));
-        let headers_read = headers_read(groups.values());
+        let (headers_read, wildcards) = (headers_read(groups.values()), Wildcards::of(&groups));
         self.rollouts.commit(rollouts, generation, now);
         let rollouts = Arc::clone(&self.shared.rollouts);
-        let wildcards = Wildcards::of(&groups);
         Snapshot { generation, settings, groups, wildcards, callers, payers, headers_read, fingerprint, rollouts }
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use sha2::{Digest as _, Sha256};
 
 use super::payers;
-use crate::budgets::Budgets;
+use crate::budgets::Change;
 use crate::catalog::{Deployment, EmbeddingSource, Group, Origin};
 use crate::config::Settings;
 use crate::id::GroupName;
@@ -61,13 +61,13 @@ impl Loaded {
 
 /// The source of this group's vectors, where it has one.
 pub(super) fn of_group(
-    budgets: &Budgets,
+    change: &Change<'_>,
     (settings, models): (&Settings, &Models),
     group: &Group,
     global: ScopeId,
     now: Moment,
 ) -> Option<Arc<Embedding>> {
-    let account = Arc::new(payers::of_embedding(budgets, group, global, now));
+    let account = Arc::new(payers::of_embedding(change, group, global, now));
     let choice = group.embedding.as_ref()?;
     let (maker, fingerprint) = match &choice.source {
         EmbeddingSource::Group(maker) => {

@@ -216,7 +216,9 @@ impl<T: Target> Worker<T> {
             Ok(draft) if draft.changes(&current) => {
                 let problems = draft.problems().to_vec();
                 let now = self.clock.now();
-                let snapshot = self.builder.publish(draft, current.generation + 1, now);
+                let budgets = self.builder.budgets();
+                let change = budgets.change();
+                let snapshot = self.builder.publish(&change, draft, current.generation + 1, now);
                 let changed = changes(&current, &snapshot);
                 snapshot.rollouts.generations.add(Generation {
                     generation: snapshot.generation,
@@ -224,6 +226,7 @@ impl<T: Target> Worker<T> {
                     changed,
                 });
                 self.target.applied(snapshot, problems);
+                drop(change);
             }
             Ok(draft) => self.target.unchanged(draft.problems().to_vec()),
             Err(problems) => self.target.kept(problems),

@@ -222,7 +222,9 @@ fn keep(app: &App, key: VirtualKey) -> Result<KnownKey, Refusal> {
     let hash = key.hash;
     stored(app, |ledger| ledger.keys().put(&key))?;
     let keys = Arc::clone(&app.gateway.live.read().callers.keys);
-    keys.put(app.gateway.clock.now(), key);
+    // One that was made just now has spent nothing before.
+    let now = if keys.get(hash).is_none() { key.created } else { app.gateway.clock.now() };
+    keys.put(now, key);
     // Who waits for its limits or its budget may have more room now.
     app.gateway.capacity.notify();
     keys.get(hash).ok_or_else(not_in_force)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::budgets::{BudgetId, Budgets};
+use crate::budgets::{BudgetId, Change};
 use crate::config::{PayerSettings, PayerSpec};
 use crate::id::TeamId;
 use crate::limits::{Limits, Scope, ScopeId};
@@ -39,12 +39,12 @@ pub struct Payers {
 }
 
 impl Payers {
-    /// Those of a configuration. Blocks: spend may be read.
+    /// Those of a configuration.
     #[must_use]
-    pub fn new(settings: &PayerSettings, limits: &Limits, budgets: &Budgets, now: Moment) -> Self {
+    pub fn new(settings: &PayerSettings, limits: &Limits, change: &Change<'_>, now: Moment) -> Self {
         let payer = |scope: &Scope, spec: &PayerSpec| Payer {
             scope: spec.limits.as_ref().map(|_| limits.id(scope)),
-            budgets: budgets.set(now, scope, &spec.budgets),
+            budgets: change.set(now, scope, &spec.budgets),
         };
         let teams = settings.teams.iter().map(|(name, spec)| {
             let payer = payer(&Scope::Team(name.clone()), &spec.payer);
@@ -52,10 +52,6 @@ impl Payers {
         });
         let tags =
             settings.tags.iter().map(|(name, spec)| (Arc::clone(name), payer(&Scope::Tag(Arc::clone(name)), spec)));
-        Self {
-            global: budgets.set(now, &Scope::Global, &settings.global),
-            teams: teams.collect(),
-            tags: tags.collect(),
-        }
+        Self { global: change.set(now, &Scope::Global, &settings.global), teams: teams.collect(), tags: tags.collect() }
     }
 }

@@ -103,7 +103,8 @@ impl Serving {
         let problems = draft.problems().to_vec();
         let changes = draft.changes(&current);
         if changes {
-            let snapshot = self.builder.publish(draft, current.generation + 1, self.gateway.clock.now());
+            let change = self.gateway.budgets.change();
+            let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.gateway.clock.now());
             self.gateway.live.publish(snapshot);
         }
         (changes, problems)

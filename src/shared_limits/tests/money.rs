@@ -1,7 +1,7 @@
 //! Budgets that gateways share, against a real server.
 
 use super::*;
-use crate::budgets::{BudgetId, BudgetSpec, Period};
+use crate::budgets::{BudgetId, BudgetSpec, Period, SpendReader};
 use crate::money::NanoUsd;
 
 impl Gateway {
@@ -80,7 +80,7 @@ async fn budgets_are_spent_by_all_gateways_together_and_what_the_server_forgot_i
     four.store.finish();
     // One that was away has read all of it in the ledger: that counts once.
     let three = redis.gateway("three", &none, false);
-    three.budgets.read_from(Box::new(|_, _, _| Some(NanoUsd(98))));
+    three.budgets.read_from(SpendReader::of(|_, _, _| Some(NanoUsd(98))));
     let c = three.budget(100);
     three.until(|three| three.spent(c) == 98 && three.budgets.parts(three.clock.now())[0].before.is_some()).await;
     assert!(three.spend(c, 1));
@@ -101,10 +101,10 @@ async fn what_was_spent_before_any_gateway_told_counts_for_all_and_without_a_ser
     let none = BTreeMap::new();
     let (one, two) = (redis.gateway("one", &none, true), redis.gateway("two", &none, true));
     let (a, b) = (one.budget(100), two.budget(100));
-    one.budgets.read_from(Box::new(|_, _, _| Some(NanoUsd(30))));
+    one.budgets.read_from(SpendReader::of(|_, _, _| Some(NanoUsd(30))));
     two.until(|two| two.spent(b) == 30).await;
     assert_eq!(one.spent(a), 30);
-    two.budgets.read_from(Box::new(|_, _, _| Some(NanoUsd(30))));
+    two.budgets.read_from(SpendReader::of(|_, _, _| Some(NanoUsd(30))));
     assert!(one.spend(a, 1));
     two.until(|two| two.spent(b) == 31).await;
     redis.kill();
