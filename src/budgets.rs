@@ -15,7 +15,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -162,6 +162,9 @@ struct State {
     added: u64,
     /// How many are changing budgets.
     changing: u32,
+    /// Those whose part changed since parts were last asked for; none where nobody asks.
+    news: BTreeSet<BudgetId>,
+    is_shared: bool,
     others: Others,
 }
 
@@ -199,6 +202,7 @@ impl Budgets {
         for id in budgets {
             if let Some(budget) = state.get_mut(*id) {
                 budget.held += amount;
+                state.changed(*id);
             }
         }
         drop(state);
@@ -217,6 +221,21 @@ impl Budgets {
         let more = self.hold(now, hold.budgets.all(), NanoUsd(amount.0 - hold.amount.0))?;
         hold.amount += more.amount;
         Ok(())
+    }
+
+    /// Holds so much less: gives back the rest of it.
+    pub fn lower(&self, hold: &mut Hold, amount: NanoUsd) {
+        let less = NanoUsd(hold.amount.0.saturating_sub(amount.0));
+        let mut state = self.lock();
+        for id in hold.budgets.all() {
+            if let Some(budget) = state.get_mut(*id) {
+                budget.held = NanoUsd(budget.held.0.saturating_sub(less.0));
+                state.changed(*id);
+            }
+        }
+        drop(state);
+        hold.amount = NanoUsd(hold.amount.0 - less.0);
+        self.tell();
     }
 
     /// What [`Budgets::hold`] would say; nothing is held.
@@ -250,6 +269,7 @@ impl Budgets {
             budget.held = NanoUsd(budget.held.0.saturating_sub(hold.amount.0));
             budget.spend(arrived, hold.request, cost);
             budget.reach(&mut reached);
+            state.changed(*id);
         }
         drop(state);
         self.tell();
@@ -274,17 +294,12 @@ impl Budgets {
     /// All of them as they are now, in the order of whose they are.
     #[must_use]
     pub fn reports(&self, now: Moment) -> Vec<BudgetReport> {
-        self.each(now, |_, budget| Some(budget.report()))
-    }
-
-    /// What is to be told of each as it is now, in the order of whose they are.
-    fn each<T>(&self, now: Moment, tell: impl Fn(BudgetId, &mut Budget) -> Option<T>) -> Vec<T> {
         let mut state = self.lock();
         let all: Vec<BudgetId> = state.ids.values().flatten().copied().collect();
         let told = all.into_iter().filter_map(|id| {
             let budget = state.get_mut(id)?;
             budget.turn(now);
-            tell(id, budget)
+            Some(budget.report())
         });
         told.collect()
     }

@@ -305,8 +305,8 @@ impl LimitStore for SharedLimits {
         })
     }
 
-    fn money_is_told(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.money.told(self.clock))
+    fn when_money_is_told(&self, then: Box<dyn FnOnce() + Send>) {
+        self.money.when_told(self.clock, then);
     }
 
     fn finish(&self) {

@@ -90,6 +90,7 @@ impl Budgets {
             let Some(budget) = state.get_mut(id).filter(same) else { continue };
             if budget.ended.len() == ended.len() {
                 budget.is_read(spent);
+                state.changed(id);
                 return Some(true);
             }
         }
@@ -114,6 +115,7 @@ impl Budgets {
                     budget.turn(now);
                     budget.spend(arrived, Some(request), *cost);
                     budget.reach(&mut reached);
+                    state.changed(id);
                 }
             }
         }

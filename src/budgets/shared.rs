@@ -1,20 +1,22 @@
 //! Budgets that several gateways spend of: each tells its own part, and hears what the others spent and hold (`shared_limits`).
 //!
-//! Far from a budget's end nobody is waited for. Close to it whoever holds money tells that first, and hears what others hold: of two that hold the
-//! last of it, the one that told later sees the other's, and gives its own back.
+//! Far from a budget's end nobody is waited for, and where there are no others nobody ever is. Close to it whoever holds money tells that first, and
+//! hears what others hold: of two that hold the last of it, the one that told later sees the other's, and gives its own back.
 //!
 //! A part only grows within its period, and is told as it stands: told twice it counts once. While nobody can be told, each gateway takes
 //! its share of what was left then, or spends nothing that a budget counts.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Budget, BudgetId, Budgets, Short};
+use super::{Budget, BudgetId, Budgets, Short, State};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
 /// A budget is close to its end where less is left than so many calls like the one that is held for, or than one part of so many of it,
-/// or than twice what others came to between two times that they were heard.
-const CALLS: u64 = 16;
+/// or than twice what others came to between two times that they were heard. A call is held for with the most that it may cost, which is many
+/// times what most do.
+const CALLS: u64 = 2;
 const SHARE: u64 = 20;
 /// By what part of itself that is less each time they come to less.
 const SLOWER: u64 = 8;
@@ -46,8 +48,10 @@ pub type Changed = Box<dyn Fn() + Send + Sync>;
 /// How things stand with other gateways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Others {
-    /// There are none, or they are heard.
+    /// There are none.
     #[default]
+    None,
+    /// They are heard.
     Heard,
     /// Nobody hears of them: what is left is divided among so many.
     Divided(u64),
@@ -59,12 +63,33 @@ impl Budgets {
     /// From here on `changed` is called whenever a part has changed. A second call changes nothing.
     pub fn share(&self, changed: Changed) {
         let _before = self.changed.set(changed);
+        self.lock().is_shared = true;
     }
 
-    /// This process's part of every budget that bounds anything, in the order of whose they are.
+    /// This process's part of each budget that bounds anything: of those that changed since this was last asked, and of all in these places.
     #[must_use]
-    pub fn parts(&self, now: Moment) -> Vec<BudgetPart> {
-        self.each(now, |id, budget| budget.spec.max.or(budget.spec.soft).map(|_| budget.part(id)))
+    pub fn parts(&self, now: Moment, places: Range<usize>) -> Vec<BudgetPart> {
+        let mut state = self.lock();
+        let mut ids = std::mem::take(&mut state.news);
+        ids.extend(state.at(places));
+        let part = |id| {
+            let budget = state.get_mut(id).filter(|budget| budget.spec.max.or(budget.spec.soft).is_some())?;
+            budget.turn(now);
+            Some(budget.part(id))
+        };
+        ids.into_iter().filter_map(part).collect()
+    }
+
+    /// How many places there are.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.lock().budgets.len()
+    }
+
+    /// Whether this budget is there still.
+    #[must_use]
+    pub fn has(&self, id: BudgetId) -> bool {
+        self.lock().get(id).is_some()
     }
 
     /// What all others spent within a part's period, what was spent before any included, and what they hold. Tells whether that is news.
@@ -128,7 +153,7 @@ impl Budgets {
     pub fn divide(&self, among: u64, refuse: bool) {
         let mut state = self.lock();
         let others = if refuse { Others::Refused } else { Others::Divided(among.max(1)) };
-        if std::mem::replace(&mut state.others, others) == Others::Heard {
+        if matches!(std::mem::replace(&mut state.others, others), Others::None | Others::Heard) {
             for budget in state.budgets.iter_mut().filter_map(|(_, budget)| budget.as_mut()) {
                 budget.own_at_loss = budget.own;
                 budget.held_elsewhere = NanoUsd::default();
@@ -136,9 +161,9 @@ impl Budgets {
         }
     }
 
-    /// Others are heard again.
-    pub fn reunite(&self) {
-        self.lock().others = Others::Heard;
+    /// So many gateways are heard, this one among them.
+    pub fn are_heard(&self, gateways: u64) {
+        self.lock().others = if gateways > 1 { Others::Heard } else { Others::None };
     }
 
     /// Whether nothing that a budget counts may be spent, because others are not heard.
@@ -151,6 +176,21 @@ impl Budgets {
         if let Some(changed) = self.changed.get() {
             changed();
         }
+    }
+}
+
+impl State {
+    /// Something of this budget's part has changed.
+    pub(super) fn changed(&mut self, id: BudgetId) {
+        if self.is_shared {
+            self.news.insert(id);
+        }
+    }
+
+    /// Those in these places.
+    fn at(&self, places: Range<usize>) -> impl Iterator<Item = BudgetId> {
+        let numbered = (0u32..).zip(&self.budgets).skip(places.start).take(places.len());
+        numbered.map(|(place, (generation, _))| BudgetId { place, generation: *generation })
     }
 }
 

@@ -241,7 +241,7 @@ fn what_others_spent_counts_and_without_them_each_takes_its_share_of_what_was_le
         budgets.hold(at, &ids, NanoUsd(amount)).map(|hold| budgets.settle(at, at, hold, NanoUsd(amount)))
     };
     assert!(spend(now, 10).unwrap().is_empty());
-    let part = budgets.parts(now).remove(0);
+    let part = budgets.parts(now, 0..1).remove(0);
     assert_eq!((part.own, part.held, part.before), (NanoUsd(10), NanoUsd(0), None));
     budgets.elsewhere(now, &part, NanoUsd(50), NanoUsd(20));
     let short = budgets.short(now, &ids, NanoUsd(21)).unwrap();
@@ -253,7 +253,7 @@ fn what_others_spent_counts_and_without_them_each_takes_its_share_of_what_was_le
     budgets.divide(2, false);
     assert!(!spend(now, 6).unwrap_err().may_wait());
     assert!(spend(now, 5).is_ok());
-    budgets.reunite();
+    budgets.are_heard(2);
     budgets.elsewhere(now, &part, NanoUsd(64), NanoUsd(0));
     assert_eq!(budgets.report(now, ids[0]).unwrap().spent, NanoUsd(94));
     assert!(spend(now, 7).is_err());
@@ -274,7 +274,7 @@ fn a_mark_that_another_gateway_came_to_is_told_there_alone() {
     let (budgets, now) = (Budgets::default(), Moment::of_date(2026, 11, 26));
     let spec = BudgetSpec { max: Some(NanoUsd(100)), soft: Some(NanoUsd(50)), period: None, ..BudgetSpec::default() };
     let ids = budgets.set(now, &Scope::Global, &[spec]);
-    let part = budgets.parts(now).remove(0);
+    let part = budgets.parts(now, 0..1).remove(0);
     budgets.elsewhere(now, &part, NanoUsd(86), NanoUsd(0));
     let settle = |cost: u64| {
         let hold = budgets.hold(now, &ids, NanoUsd(cost)).unwrap();
@@ -285,15 +285,36 @@ fn a_mark_that_another_gateway_came_to_is_told_there_alone() {
 }
 
 #[test]
+fn parts_are_told_of_what_changed_and_of_some_others_in_turn() {
+    let budgets = Budgets::default();
+    let ids: Vec<_> = (0..4).flat_map(|number| budgets.set(NOW, &key(&number.to_string()), &[of(9, "")])).collect();
+    let told = |places| budgets.parts(NOW, places).into_iter().map(|part| part.id).collect::<Vec<_>>();
+    let mut hold = budgets.hold(NOW, &ids[..1], NanoUsd(1)).unwrap();
+    assert_eq!(told(0..0), [], "nobody asks yet");
+    budgets.share(Box::new(|| {}));
+    budgets.raise(NOW, &mut hold, NanoUsd(2)).unwrap();
+    assert_eq!((told(3..103), told(3..103)), (vec![ids[0], ids[3]], vec![ids[3]]));
+    budgets.lower(&mut hold, NanoUsd(1));
+    assert_eq!((hold.amount(), budgets.report(NOW, ids[0]).unwrap().held), (NanoUsd(1), NanoUsd(1)));
+    assert_eq!(told(0..0), ids[..1]);
+    budgets.release(NOW, hold);
+    budgets.set(NOW, &key("0"), &[]);
+    assert_eq!((told(0..0), budgets.places(), budgets.has(ids[0]), budgets.has(ids[1])), (vec![], 4, false, true));
+}
+
+#[test]
 fn close_to_its_end_is_less_than_a_few_calls_a_twentieth_or_what_others_lately_came_to() {
     let (budgets, now) = (Budgets::default(), NOW);
     let ids = budgets.set(now, &Scope::Global, &[of(1_000, "")]);
     let hold = budgets.hold(now, &ids, NanoUsd(900)).unwrap();
     assert!(!budgets.is_close(&ids, NanoUsd(900)), "there are no others");
     budgets.share(Box::new(|| {}));
-    assert!(budgets.is_close(&ids, NanoUsd(7)) && !budgets.is_close(&ids, NanoUsd(6)), "sixteen calls");
+    budgets.are_heard(1);
+    assert!(!budgets.is_close(&ids, NanoUsd(900)), "there are none yet");
+    budgets.are_heard(2);
+    assert!(budgets.is_close(&ids, NanoUsd(51)) && !budgets.is_close(&ids, NanoUsd(50)), "two calls");
     budgets.release(now, hold);
-    let part = budgets.parts(now).remove(0);
+    let part = budgets.parts(now, 0..1).remove(0);
     assert!(budgets.elsewhere(now, &part, NanoUsd(100), NanoUsd(251)), "news");
     assert!(budgets.is_close(&ids, NanoUsd(1)), "649 are left, and they came to 351 at once");
     for _ in 0..30 {

@@ -119,9 +119,10 @@ pub trait LimitStore: Send + Sync {
         Box::pin(std::future::ready(false))
     }
 
-    /// Waits until what is held of budgets is told to other gateways and what they hold is heard; no time at all where there are none.
-    fn money_is_told(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
+    /// Calls `then` as soon as what is held of budgets is told to other gateways and what they hold is heard, before anything else of them is; drops it
+    /// where nobody hears of them.
+    fn when_money_is_told(&self, then: Box<dyn FnOnce() + Send>) {
+        drop(then);
     }
 
     /// Whether the server answers that keeps the limits of several gateways; `None` where there is none.

@@ -349,6 +349,14 @@ impl RequestGuard {
         }
     }
 
+    /// Gives back what is held beyond so much, or all of it.
+    pub(super) fn lower_money(&mut self, before: Option<NanoUsd>) {
+        match (before, &mut self.money) {
+            (Some(before), Some(held)) => self.gateway.budgets.lower(held, before),
+            _ => self.release_money(),
+        }
+    }
+
     /// Of these it held, where budgets were added since it began.
     fn note(&mut self, held: &[BudgetId]) {
         if self.gateway.budgets.added() != self.knew {

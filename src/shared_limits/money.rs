@@ -4,7 +4,8 @@
 //! in the same `Budgets` that decide. So a request asks nobody, but close to a budget's end, where it waits until what it holds is told and
 //! what the others hold is heard. What a server has forgotten, whoever knew it tells again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +13,11 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::driver::{ANSWER, COMPANY, CONNECT, OTHERS_COME_BACK, RETRY};
 use super::{Fault, RECHECK, script};
-use crate::budgets::{BudgetPart, Budgets};
+use crate::budgets::{BudgetId, BudgetPart, Budgets};
 use crate::clock::Clock;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
@@ -34,7 +35,7 @@ pub(super) struct Money {
     pub(super) name: String,
     pub(super) refuse: bool,
     pub(super) link: Arc<MoneyLink>,
-    pub(super) known: BTreeMap<Arc<str>, Known>,
+    pub(super) known: BTreeMap<BudgetId, Known>,
     /// How many gateways were last heard of while they were heard, and by the last answer.
     pub(super) gateways: u64,
     pub(super) seen: u64,
@@ -51,23 +52,35 @@ pub(super) struct MoneyLink {
     pub(super) stop: AtomicBool,
     /// The server answers.
     up: AtomicBool,
-    /// Those who wait until what they hold is told.
-    asked: Mutex<Vec<oneshot::Sender<()>>>,
+    /// What is done as soon as all that is held now is told, and what the others hold is heard.
+    asked: Mutex<Asked>,
     /// When others were last heard to have come to something else, or somebody asked: nanoseconds.
     heard: AtomicU64,
 }
 
+type Then = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Asked(Vec<Then>);
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Asked").field(&self.0.len()).finish()
+    }
+}
+
 impl MoneyLink {
-    /// Waits until all that is held now is told, and the others' is heard; not at all where the server does not answer.
-    pub(super) async fn told(&self, clock: Clock) {
-        let (done, answer) = oneshot::channel();
-        self.asked().push(done);
+    /// Calls `then` as soon as all that is held now is told, and the others' is heard, and before anything else is; drops it where the server does
+    /// not answer.
+    pub(super) fn when_told(&self, clock: Clock, then: Then) {
+        self.hears(clock.now());
+        self.asked().0.push(then);
         // Whoever loses the server says so first, and then lets go of all who wait.
         if self.up.load(Ordering::Acquire) {
             self.changed.notify_one();
-            let _told_or_lost = answer.await;
+        } else {
+            self.asked().0.clear();
         }
-        self.hears(clock.now());
     }
 
     /// Whether those who wait for what others hold should look.
@@ -79,20 +92,20 @@ impl MoneyLink {
         self.heard.store(now.as_nanos(), Ordering::Release);
     }
 
-    fn asked(&self) -> MutexGuard<'_, Vec<oneshot::Sender<()>>> {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lost(&self) {
         self.up.store(false, Ordering::Release);
-        self.asked().clear();
+        self.asked().0.clear();
     }
 }
 
 /// What the server is known to have of one budget.
-#[derive(Default)]
 pub(super) struct Known {
-    told: Option<(NanoUsd, NanoUsd)>,
+    /// In which of its periods.
+    name: Arc<str>,
     /// What was spent before this process is in it.
     read: bool,
     /// What was spent, by gateway.
@@ -158,23 +171,30 @@ impl Money {
             tokio::time::sleep(RETRY[0]).await;
             self.exchange(connection, script, true).await?;
         }
+        if self.seen > 1 {
+            // One that was alone has asked nobody: it hears of this one when it next looks, and has told by then what it holds.
+            tokio::time::sleep(RECHECK + RETRY[0]).await;
+            self.exchange(connection, script, true).await?;
+        }
         self.gateways = self.seen;
-        self.budgets.reunite();
+        self.budgets.are_heard(self.seen);
         self.link.up.store(true, Ordering::Release);
         drop(ready.take());
         loop {
             let woken = tokio::time::timeout(RECHECK, self.link.changed.notified()).await.is_ok();
             // Whoever waits is not kept for company.
-            if woken && self.link.asked().is_empty() {
+            if woken && self.link.asked().0.is_empty() {
                 tokio::time::sleep(COMPANY).await;
             }
             // Asked first: what is told last is all of it.
             let stops = self.stops();
-            let asked = std::mem::take(&mut *self.link.asked());
+            let Asked(asked) = std::mem::take(&mut *self.link.asked());
             self.exchange(connection, script, false).await?;
-            for done in asked {
-                let _gone = done.send(());
+            self.budgets.are_heard(self.seen);
+            if !asked.is_empty() {
+                self.link.hears(self.clock.now());
             }
+            asked.into_iter().for_each(|then| then());
             self.gateways = self.seen;
             if stops {
                 let gone = redis::cmd("HDEL").arg(script::spenders()).arg(&self.name).clone();
@@ -192,21 +212,20 @@ impl Money {
         begins: bool,
     ) -> Result<(), Fault> {
         let now = self.clock.now();
-        let parts = self.budgets.parts(now);
-        let names: BTreeSet<&str> = parts.iter().map(|part| &*part.name).collect();
-        self.known.retain(|name, _| names.contains(&**name));
         // However often something changes here, what changed elsewhere is looked for no oftener.
-        let mut turn = 0..0;
-        if now >= self.looked + RECHECK {
+        let mut turn = if begins { 0..usize::MAX } else { 0..0 };
+        if !begins && now >= self.looked + RECHECK {
             self.looked = now;
-            self.turn = if self.turn >= parts.len() { 0 } else { self.turn };
+            if self.turn >= self.budgets.places() {
+                self.turn = 0;
+                self.known.retain(|id, _| self.budgets.has(*id));
+            }
             turn = self.turn..self.turn + BUDGETS;
             self.turn = turn.end;
         }
-        let told = |(at, part): &(usize, &BudgetPart)| begins || turn.contains(at) || self.is_news(part);
-        let told: Vec<&BudgetPart> = parts.iter().enumerate().filter(told).map(|(_, part)| part).collect();
+        let told = self.budgets.parts(now, turn.clone());
         // Who has nothing to tell is there all the same.
-        let alone = (told.is_empty() && (begins || !turn.is_empty())).then_some(&[] as &[&BudgetPart]);
+        let alone = (told.is_empty() && !turn.is_empty()).then_some(&[] as &[BudgetPart]);
         for chunk in told.chunks(BUDGETS).chain(alone) {
             let command = self.command(script, chunk, now, begins);
             let answer: Vec<Vec<String>> = command.query_async(connection).await?;
@@ -215,19 +234,17 @@ impl Money {
         Ok(())
     }
 
-    fn is_news(&self, part: &BudgetPart) -> bool {
-        self.known
-            .get(&part.name)
-            .is_none_or(|known| known.told != Some((part.own, part.held)) || (part.before.is_some() && !known.read))
+    fn known(&self, part: &BudgetPart) -> Option<&Known> {
+        self.known.get(&part.id).filter(|known| known.name == part.name)
     }
 
-    fn command(&self, script: &str, parts: &[&BudgetPart], now: Moment, begins: bool) -> redis::Cmd {
+    fn command(&self, script: &str, parts: &[BudgetPart], now: Moment, begins: bool) -> redis::Cmd {
         let keys = parts.iter().flat_map(|part| script::budget(&part.name));
         let keys: Vec<String> = std::iter::once(script::spenders()).chain(keys).collect();
         let mut command = script::call(script, &keys);
         command.arg(&self.name).arg(u8::from(begins));
         for part in parts {
-            let known = self.known.get(&part.name);
+            let known = self.known(part);
             let before = part.before.filter(|_| known.is_none_or(|known| !known.read));
             let before = before.map_or_else(|| "-1".to_owned(), |before| before.0.to_string());
             let forget = part.ends.map_or(0, |ends| ends.as_millis().saturating_sub(now.as_millis()) + KEPT);
@@ -240,7 +257,7 @@ impl Money {
         command
     }
 
-    fn hear(&mut self, parts: &[&BudgetPart], answer: &[Vec<String>]) -> Result<(), Fault> {
+    fn hear(&mut self, parts: &[BudgetPart], answer: &[Vec<String>]) -> Result<(), Fault> {
         let strange = || Fault("its answer is not one of our scripts'".to_owned());
         let number = |text: &String| text.parse::<u64>().map_err(|_no_number| strange());
         let (gateways, lists) = answer.split_first().ok_or_else(strange)?;
@@ -261,9 +278,8 @@ impl Money {
             if self.budgets.elsewhere(now, part, NanoUsd(others), NanoUsd(number(held)?)) {
                 self.link.hears(now);
             }
-            let known = self.known.entry(part.name.clone()).or_default();
-            known.read |= part.before.is_some();
-            (known.told, known.spent) = (Some((part.own, part.held)), spent);
+            let read = part.before.is_some() || self.known(part).is_some_and(|known| known.read);
+            self.known.insert(part.id, Known { name: Arc::clone(&part.name), read, spent });
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::budgets::{BudgetId, Short};
 use crate::catalog::UnknownPrice;
 use crate::fault::{Refusal, RefusalKind};
@@ -72,24 +74,37 @@ pub(super) fn affordable<'c>(
 }
 
 /// Holds so much of the budgets of those who pay. Close to the end of one that several gateways spend of, what the others hold is heard before it
-/// stands.
+/// stands; what does not is given back, so that a second look hears them anew.
+/// `turned_away` is how often somebody was before.
 ///
 /// # Errors
 /// One of them has not so much.
-pub(super) async fn hold(context: &RequestContext<'_>, guard: &mut RequestGuard, amount: NanoUsd) -> Result<(), Short> {
-    let (gateway, budgets, before) = (context.gateway, &context.paying.budgets, guard.held_money());
-    guard.hold_money(budgets, amount)?;
-    if guard.held_money() == before || !gateway.budgets.is_close(budgets, amount) {
+pub(super) async fn hold(
+    context: &RequestContext<'_>,
+    guard: &mut RequestGuard,
+    amount: NanoUsd,
+    turned_away: Option<u64>,
+) -> Result<(), Short> {
+    let (gateway, payers, before) = (context.gateway, &context.paying.budgets, guard.held_money());
+    guard.hold_money(payers, amount)?;
+    if guard.held_money() == before || !gateway.budgets.is_close(payers, amount) {
         return Ok(());
     }
-    gateway.limits.money_is_told().await;
-    match gateway.budgets.exceeded(gateway.clock.now(), budgets, amount) {
-        Some(short) => {
-            guard.release_money();
-            Err(short)
-        }
-        None => Ok(()),
+    let (say, verdict) = oneshot::channel();
+    let (budgets, clock, ids) = (Arc::clone(&gateway.budgets), gateway.clock, payers.clone());
+    // Asked at the answer: what is heard after it was held later, and is given back by whoever holds it.
+    gateway.limits.when_money_is_told(Box::new(move || {
+        let _gone = say.send(budgets.exceeded(clock.now(), &ids, amount));
+    }));
+    let verdict = verdict.await;
+    let verdict = verdict.unwrap_or_else(|_unheard| gateway.budgets.exceeded(gateway.clock.now(), payers, amount));
+    let Some(short) = verdict else { return Ok(()) };
+    guard.lower_money(before);
+    // As where limits have no room.
+    if turned_away.is_some_and(|before| before != gateway.budgets.turned_away()) {
+        gateway.capacity.notify();
     }
+    Err(short)
 }
 
 /// One that may be paid for once its tokens are counted: its cost is taken for the most that it can be until then.

@@ -1,5 +1,6 @@
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use futures_util::FutureExt;
@@ -13,6 +14,7 @@ use super::*;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::OpenAi;
 use crate::limits::{Dimension, LimitStore, Limits, Reservation, ReservationHandle, Reserving};
+use crate::money::NanoUsd;
 
 const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
 
@@ -23,6 +25,20 @@ fn arrive(gateway: &Arc<Gateway>) -> Box<RequestGuard> {
     guard
 }
 
+fn arrival(gateway: &Arc<Gateway>, guard: &RequestGuard) -> Arrival {
+    Arrival {
+        id: None,
+        caller: Arc::clone(guard.caller().unwrap()),
+        api: "openai",
+        seed: guard.seed,
+        large: false,
+        deadline: gateway.clock.now() + Duration::from_secs(600),
+        headers: Vec::new(),
+        tags: Vec::new(),
+        wishes: Wishes::default(),
+    }
+}
+
 /// One admission, the deployments in the configuration's order.
 async fn admit(
     gateway: &Arc<Gateway>,
@@ -31,21 +47,9 @@ async fn admit(
     failed: &[usize],
 ) -> Result<usize, Refusal> {
     let snapshot = Arc::clone(guard.snapshot());
-    let caller = Arc::clone(guard.caller().unwrap());
-    let deadline = gateway.clock.now() + Duration::from_secs(600);
-    let arrival = Arrival {
-        id: None,
-        caller,
-        api: "openai",
-        seed: guard.seed,
-        large: false,
-        deadline,
-        headers: Vec::new(),
-        tags: Vec::new(),
-        wishes: Wishes::default(),
-    };
     let request = request(body);
     let group = context::find(&snapshot, &request.model)?;
+    let arrival = arrival(gateway, guard);
     let context = RequestContext::new(gateway, &snapshot, &group, arrival, Box::new(request), None).await?;
     let mut estimate = Estimate::of(&context.request);
     let order: Vec<usize> = (0..context.group.deployments.len()).collect();
@@ -198,6 +202,14 @@ async fn what_fits_no_context_window_is_counted_before_it_is_refused() {
 struct Elsewhere {
     here: Arc<dyn LimitStore>,
     answers: Notify,
+    /// What happens before it says what others hold.
+    others: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Elsewhere {
+    fn beside(here: &Arc<dyn LimitStore>, others: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+        Arc::new(Self { here: Arc::clone(here), answers: Notify::new(), others })
+    }
 }
 
 impl LimitStore for Elsewhere {
@@ -227,12 +239,62 @@ impl LimitStore for Elsewhere {
     fn local(&self) -> &Limits {
         self.here.local()
     }
+
+    fn when_money_is_told(&self, then: Box<dyn FnOnce() + Send>) {
+        (self.others)();
+        then();
+    }
+}
+
+/// Whoever is refused a raise holds what it held before, asks anew, and does not keep others waiting.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_others_leave_no_money_for_asks_again() {
+    let mut gateway = gateway(
+        "model_list: [{model_name: g, litellm_params: {model: simulated/a, input_cost_per_token: 0.00001,\n\
+         output_cost_per_token: 0.00001}}]\n\
+         cost_controls: {max_budget: 1}",
+    );
+    gateway.budgets.share(Box::new(|| {}));
+    gateway.budgets.are_heard(2);
+    let now = gateway.clock.now();
+    let budgets = Arc::clone(&gateway.budgets);
+    let others_hold = move |amount: u64| {
+        let part = budgets.parts(now, 0..1).remove(0);
+        budgets.elsewhere(now, &part, NanoUsd(0), NanoUsd(amount));
+        // Somebody here wants all of it.
+        assert!(budgets.short(now, &[part.id], NanoUsd(1_000_000_000)).is_some_and(|short| short.may_wait()));
+    };
+    let asked = Arc::new(AtomicU64::new(0));
+    let (told, hear) = (Arc::clone(&asked), others_hold.clone());
+    let others = move || hear([500_000_000, 0][usize::from(told.fetch_add(1, Ordering::Relaxed) > 0)]);
+    let store = Elsewhere::beside(&gateway.limits, Box::new(others));
+    Arc::get_mut(&mut gateway).unwrap().limits = Arc::clone(&store) as Arc<dyn LimitStore>;
+    let mut guard = arrive(&gateway);
+    store.answers.notify_one();
+    assert_eq!(admit(&gateway, &mut guard, SMALL, &[]).await, Ok(0));
+    let before = guard.held_money().unwrap();
+    assert_eq!((asked.load(Ordering::Relaxed), before > NanoUsd(0)), (0, true), "far from its end nobody is asked");
+    let snapshot = Arc::clone(guard.snapshot());
+    let group = context::find(&snapshot, "g").unwrap();
+    let (arrival, request) = (arrival(&gateway, &guard), Box::new(request(SMALL)));
+    let context = RequestContext::new(&gateway, &snapshot, &group, arrival, request, None).await.unwrap();
+    let dear = NanoUsd(600_000_000);
+    let notified = gateway.capacity.count();
+    let turned_away = Some(gateway.budgets.turned_away());
+    let short = money::hold(&context, &mut guard, dear, turned_away).await.unwrap_err();
+    assert_eq!((short.may_wait(), guard.held_money()), (true, Some(before)));
+    assert_eq!(gateway.capacity.count(), notified + 1, "who was turned away because of it looks again");
+    assert!(money::hold(&context, &mut guard, dear, turned_away).await.is_err(), "they hold it still");
+    assert_eq!((asked.load(Ordering::Relaxed), gateway.capacity.count()), (1, notified + 1));
+    others_hold(0);
+    assert_eq!(money::hold(&context, &mut guard, dear, turned_away).await, Ok(()));
+    assert_eq!((asked.load(Ordering::Relaxed), guard.held_money()), (2, Some(dear)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_elsewhere_is_waited_for_and_one_who_leaves_reserves_nothing() {
     let mut gateway = gateway("model_list: [{model_name: g, litellm_params: {model: simulated/a, rpm: 5}}]");
-    let store = Arc::new(Elsewhere { here: Arc::clone(&gateway.limits), answers: Notify::new() });
+    let store = Elsewhere::beside(&gateway.limits, Box::new(|| {}));
     Arc::get_mut(&mut gateway).unwrap().limits = Arc::clone(&store) as Arc<dyn LimitStore>;
     let mut leaves = arrive(&gateway);
     assert_eq!(admit(&gateway, &mut leaves, SMALL, &[]).now_or_never(), None);
@@ -251,7 +313,7 @@ async fn who_finds_the_probe_taken_holds_no_money() {
         "model_list: [{model_name: g, litellm_params: {model: simulated/a, rpm: 5, input_cost_per_token: 0.001,\n\
          output_cost_per_token: 0.001, max_budget: 1, budget_duration: 30d}}]",
     );
-    let store = Arc::new(Elsewhere { here: Arc::clone(&gateway.limits), answers: Notify::new() });
+    let store = Elsewhere::beside(&gateway.limits, Box::new(|| {}));
     Arc::get_mut(&mut gateway).unwrap().limits = Arc::clone(&store) as Arc<dyn LimitStore>;
     let open = crate::health::OpenBreaker { until: gateway.clock.now(), failed_probes: 0 };
     gateway.live.read().group("g").unwrap().deployments[0].health.restore(open);
