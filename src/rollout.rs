@@ -228,6 +228,19 @@ impl<C: Contract> Rollout<C> {
         self.look_at_faults();
     }
 
+    /// The new version did something wrong that is no fault of one of its calls: an answer it has no grant for, or one that brought down who
+    /// had to work with it.
+    pub fn blamed(&self) {
+        self.figures.count(|counts| counts.faults += 1);
+        self.judge();
+    }
+
+    /// A request failed by one of the versions before there was an attempt.
+    pub fn lost(&self, by_candidate: bool) {
+        self.figures.count(|counts| counts.of(by_candidate).lose());
+        self.judge();
+    }
+
     /// A version that may, refused a request.
     pub fn refused(&self, by_candidate: bool) {
         self.figures.count(|counts| counts.of(by_candidate).refused += 1);
@@ -236,7 +249,8 @@ impl<C: Contract> Rollout<C> {
 
     /// An attempt ended that one of the versions decided; `first` is whether it was its request's first.
     pub fn attempted(&self, by_candidate: bool, first: bool, outcome: &AttemptOutcome) {
-        self.figures.count(|counts| counts.of(by_candidate).add(first, outcome));
+        let wrote = C::ROLE == Role::PromptBuilder;
+        self.figures.count(|counts| counts.of(by_candidate).add(first, outcome, wrote));
         self.judge();
     }
 

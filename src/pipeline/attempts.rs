@@ -13,7 +13,7 @@ use crate::health::Admission;
 use super::admit::AdmissionControl;
 use super::estimate::{Counted, Estimate};
 use super::parser::{self, CallFailure, Unparsed};
-use super::{RequestContext, RequestGuard, Served, call, route, stream};
+use super::{RequestContext, RequestGuard, Served, call, prompt, route, stream};
 
 /// Routes, reserves and calls until something of a reply is there or nothing is left to try. `elsewhere` says that another
 /// group takes over: then nobody waits for a breaker, and what is counted here is left in `counted` for it.
@@ -28,8 +28,11 @@ pub(super) async fn within_group(
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {
     let mut estimate = Estimate::knowing(&context.request, counted);
     let served = attempts(guard, context, elsewhere, &mut estimate).await;
-    if served.is_err() {
+    if let Err(refusal) = &served {
         counted.keep(&context.request, &estimate);
+        if refusal.kind == RefusalKind::NeverFits {
+            prompt::unfit(context);
+        }
     }
     served
 }

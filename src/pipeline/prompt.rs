@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::chat::{ChatRequest, Message, OutputFormat};
 use crate::fault::{Refusal, RefusalKind};
-use crate::policy::{BuildError, BuildRequest, Building, BuiltPrompt, PolicyFault, PromptBuilder};
+use crate::id::RequestId;
+use crate::policy::{BuildError, BuildRequest, Building, BuiltPrompt, PromptBuilder};
 use crate::record::{Explanation, PromptBuilt, PromptEnd};
 use crate::rollout::Rollout;
 use crate::snapshot::GroupRuntime;
@@ -86,12 +87,20 @@ pub(super) async fn build(
     let builder = &builder;
     let built = match (answer, written) {
         (Ok(built), _) => built,
-        (Err(BuildError::Refused(words)), _) if choice.may_reject => return Err(refused(builder, words)),
+        (Err(BuildError::Refused(words)), _) if choice.may_reject => {
+            if let Some((rollout, by_candidate)) = &built_by {
+                rollout.refused(*by_candidate);
+            }
+            return Err(refused(builder, words));
+        }
         // Logged and counted where it happened.
         (Err(BuildError::Fault(_)), Some(messages)) if !messages.is_empty() => {
             BuiltPrompt { messages, ..BuiltPrompt::default() }
         }
-        (Err(why), _) => return Err(failed(builder, arrival, group, why)),
+        (Err(why), _) => {
+            lost(built_by.as_ref());
+            return Err(failed(builder, arrival, group, why));
+        }
     };
     let grown = words(&built.messages).saturating_sub(came) + built.note.as_ref().map_or(0, |note| note.len());
     request.messages = Arc::new(built.messages);
@@ -105,6 +114,17 @@ pub(super) async fn build(
 pub(super) fn built_for(context: &RequestContext<'_>, guard: &mut RequestGuard) {
     if let Some((rollout, by_candidate)) = &context.built_by {
         guard.worked_for(Arc::<Rollout<Building>>::clone(rollout), *by_candidate);
+    }
+}
+
+/// A prompt was built that no deployment of the group can ever take: to the version that built it, it is a failed attempt.
+pub(super) fn unfit(context: &RequestContext<'_>) {
+    lost(context.built_by.as_ref());
+}
+
+fn lost(built_by: Option<&BuiltBy>) {
+    if let Some((rollout, by_candidate)) = built_by {
+        rollout.lost(*by_candidate);
     }
 }
 
@@ -176,9 +196,9 @@ async fn ask(
         return builder.build(&question, messages);
     }
     let pool = gateway.pool_for(slow);
-    let builder = Arc::clone(builder);
-    let built = pool.run(move || builder.build(&question, messages)).await;
-    built.unwrap_or_else(|| Err(PolicyFault::Trap("its thread ended".to_owned()).into()))
+    let (own, id) = (Arc::clone(builder), question.id);
+    let built = pool.run(move || own.build(&question, messages)).await;
+    built.unwrap_or_else(|| Err(builder.thread_ended(id).into()))
 }
 
 /// A field that is ours to read, not the provider's.
@@ -239,9 +259,14 @@ fn refused(builder: &PromptBuilder, words: String) -> Refusal {
 fn failed(builder: &PromptBuilder, arrival: &Arrival, group: &GroupRuntime, why: BuildError) -> Refusal {
     let policy = builder.component().name();
     if let BuildError::Refused(words) = why {
-        let (id, group) = (arrival.id.map(tracing::field::display), &group.config.name);
-        tracing::warn!(id, %group, %policy, %words, "the prompt builder refused a request, which needs `may_reject` of `witgate.prompt_builders`");
+        ungranted(builder, arrival.id, group, &words);
     }
     let message = format!("the prompt builder `{policy}` made no prompt of this request, and nothing was sent");
     Refusal::new(RefusalKind::PromptFailed, message)
+}
+
+/// Tells the operator of a refusal that the builder has no grant for.
+fn ungranted(builder: &PromptBuilder, id: Option<RequestId>, group: &GroupRuntime, words: &str) {
+    let (id, group, policy) = (id.map(tracing::field::display), &group.config.name, builder.component().name());
+    tracing::warn!(id, %group, %policy, %words, "the prompt builder refused a request, which needs `may_reject` of `witgate.prompt_builders`");
 }

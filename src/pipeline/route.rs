@@ -15,7 +15,7 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
 use crate::limits::{Demand, Dimension, Reading, Used, Wait};
 use crate::moment::Moment;
-use crate::policy::{Choice, LogLine, PolicyFault, RouteError, RouteRequest, Router, Traits};
+use crate::policy::{Choice, LogLine, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use crate::tokens;
@@ -307,16 +307,16 @@ pub(super) async fn explained_on(
     question: &Question<'_>,
 ) -> (Result<Vec<Choice>, RouteError>, Vec<LogLine>) {
     let Question { request, signals, features, attributes } = question;
-    let (router, request, signals) = (Arc::clone(router), request.clone(), signals.clone());
+    let (own, id, request, signals) = (Arc::clone(router), request.id, request.clone(), signals.clone());
     let (features, attributes): (_, Vec<String>) =
         (features.clone(), attributes.iter().map(|value| value.clone().into_owned()).collect());
     let beside = pool.run(move || {
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let (mut choices, mut said) = (Vec::new(), Vec::new());
-        let answer = router.explain(&request, &signals, &features, &attributes, &mut choices, &mut said);
+        let answer = own.explain(&request, &signals, &features, &attributes, &mut choices, &mut said);
         (answer.map(|()| choices), said)
     });
-    let ended = || (Err(PolicyFault::Trap("its thread ended".to_owned()).into()), Vec::new());
+    let ended = || (Err(router.thread_ended(id).into()), Vec::new());
     beside.await.unwrap_or_else(ended)
 }
 

@@ -45,9 +45,9 @@ pub struct Told {
 /// What one version decided, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Share {
-    /// Requests whose first attempt ended.
+    /// Requests whose first attempt ended, or that failed before it.
     pub requests: u64,
-    /// Attempts that say something of a deployment.
+    /// Attempts that say something of the choice, and requests that failed before the first.
     pub attempts: u64,
     /// Those that failed.
     pub failed: u64,
@@ -62,12 +62,14 @@ pub struct Share {
 }
 
 impl Share {
-    /// Counts an attempt.
-    pub(super) fn add(&mut self, first: bool, outcome: &AttemptOutcome) {
+    /// Counts an attempt. What a provider refuses is the client's own doing, unless the version `wrote` it: clients' own mistakes meet
+    /// both versions alike.
+    pub(super) fn add(&mut self, first: bool, outcome: &AttemptOutcome, wrote: bool) {
         self.requests += u64::from(first);
         match outcome.fault {
             // The client's own doing, or ours: they say nothing of the choice.
-            Some(FaultKind::Cancelled | FaultKind::Rejected | FaultKind::Gateway) => return,
+            Some(FaultKind::Cancelled | FaultKind::Gateway) => return,
+            Some(FaultKind::Rejected) if !wrote => return,
             Some(kind) => {
                 self.failed += 1;
                 self.complained += u64::from(kind == FaultKind::Unparsed);
@@ -82,6 +84,13 @@ impl Share {
             self.priced += 1;
             self.usd += cost.as_usd();
         }
+    }
+
+    /// Counts a request that failed before there was an attempt.
+    pub(super) const fn lose(&mut self) {
+        self.requests += 1;
+        self.attempts += 1;
+        self.failed += 1;
     }
 
     /// The share of failed attempts and refused requests.
@@ -337,8 +346,8 @@ mod tests {
         };
         let of = |fault, cost, millis| {
             let mut share = Share::default();
-            (0..500).for_each(|_| share.add(true, &outcome(None, cost, millis)));
-            (0..500).for_each(|_| share.add(false, &outcome(fault, cost, millis)));
+            (0..500).for_each(|_| share.add(true, &outcome(None, cost, millis), false));
+            (0..500).for_each(|_| share.add(false, &outcome(fault, cost, millis), false));
             share
         };
         let live = of(None, 1_000_000, 100);
@@ -352,6 +361,22 @@ mod tests {
         let unparsed = of(Some(FaultKind::Unparsed), 1_000_000, 100);
         assert_eq!((verdict(live, unparsed, 0), unparsed.complained), (bad, 500), "half of them are complained about");
         assert_eq!(verdict(live, of(Some(FaultKind::Cancelled), 1_000_000, 100), 0), good, "the client's own doing");
+    }
+
+    /// What providers refuse is the doing of whoever wrote the prompt.
+    #[test]
+    fn a_prompt_that_is_refused_has_failed_and_a_choice_for_it_has_not() {
+        let of = |fault, wrote| {
+            let mut share = Share::default();
+            (0..500).for_each(|_| share.add(true, &AttemptOutcome { fault, ..AttemptOutcome::default() }, wrote));
+            share
+        };
+        let (live, refused) = (of(None, true), of(Some(FaultKind::Rejected), true));
+        assert_eq!((refused.failure_rate(), verdict(live, refused, 0)), (Some(1.0), Some(Verdict::RolledBack)));
+        assert_eq!(of(Some(FaultKind::Rejected), false).failure_rate(), None);
+        let mut lost = Share::default();
+        (0..50).for_each(|_| lost.lose());
+        assert_eq!((lost.requests, verdict(live, lost, 0)), (50, Some(Verdict::RolledBack)));
     }
 
     #[test]

@@ -73,9 +73,21 @@ impl Trying {
         self.figures().expect("it is tried")
     }
 
+    /// Changes the configuration, for the next build.
+    fn edit(&self, from: &str, to: &str) {
+        let config = self.scene.path("config.yaml");
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&config, text.replacen(from, to, 1)).expect("written");
+    }
+
     fn figures(&self) -> Option<Arc<Figures>> {
+        self.figures_of(self.role)
+    }
+
+    fn figures_of(&self, role: Role) -> Option<Arc<Figures>> {
         let group = Arc::clone(&self.serving.gateway.live.read().groups["g"]);
-        group.trial(self.role).map(|trial| Arc::clone(trial.figures()))
+        group.trial(role).map(|trial| Arc::clone(trial.figures()))
     }
 
     async fn ask(&self, stream: bool) -> Result<String, Refusal> {
@@ -119,7 +131,10 @@ impl Trying {
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_fails_is_gone_with_its_first_fault_and_fails_no_request() {
-    for (role, deed) in [(Role::PromptBuilder, "trap"), (Role::ResponseParser, "push-trap")] {
+    // To refuse without the grant is a fault too.
+    for (role, deed) in
+        [(Role::PromptBuilder, "trap"), (Role::PromptBuilder, "refuse"), (Role::ResponseParser, "push-trap")]
+    {
         let mut trying = Trying::new(role, deed, RULES);
         let figures = trying.put_hostile();
         let (verdict, failed, _) = trying.ask_until_judged(&figures).await;
@@ -163,8 +178,10 @@ async fn a_good_canary_takes_over() {
 /// Who is asked again, or refused, had a worse answer than the version in force gives: that is a failure of the new one.
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_refuses_or_complains_more_is_rolled_back() {
-    for (role, deed) in [(Role::PromptBuilder, "refuse"), (Role::ResponseParser, "complain")] {
-        let mut trying = Trying::new(role, deed, RULES);
+    for (role, deed, granted) in
+        [(Role::PromptBuilder, "refuse", ", may_reject: true"), (Role::ResponseParser, "complain", "")]
+    {
+        let mut trying = Trying::new(role, deed, &format!("{RULES}{granted}"));
         let figures = trying.put_hostile();
         let (verdict, failed, served) = trying.ask_until_judged(&figures).await;
         assert_eq!((verdict, failed), (Verdict::RolledBack, 5), "{role:?}, {served} served");
@@ -174,6 +191,42 @@ async fn a_canary_that_refuses_or_complains_more_is_rolled_back() {
         assert_eq!((live.refused, live.complained, faults), (0, 0, 0), "{role:?}");
         assert!(figures.told().is_some_and(|told| told.why.starts_with("share of failures")), "{role:?}");
         trying.settled("rollback");
+    }
+}
+
+/// What is refused for its length never came to an attempt.
+#[tokio::test(start_paused = true)]
+async fn a_builder_whose_prompts_fit_nowhere_is_rolled_back() {
+    let mut trying =
+        Trying::new(Role::PromptBuilder, "attribute prompt", "{canary: 50%, minimum: 5}, may_read: [prompt]");
+    // A model whose tokens are counted exactly: nothing else is refused for its length.
+    trying.edit("simulated/m", "simulated/gpt-4o");
+    trying.edit("model_info: {id: one}", "model_info: {id: one, max_input_tokens: 450}");
+    let figures = trying.put_hostile();
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "word ".repeat(300)}]});
+    let mut failed = 0;
+    while figures.verdict().is_none() {
+        failed += u64::from(ask(&trying.serving.gateway, &OpenAi, &body).await.is_err());
+        assert!(failed < 10, "{:?}", figures.counts());
+    }
+    let Counts { live, candidate, .. } = figures.counts();
+    assert_eq!((figures.verdict(), candidate.failed, live.failed), (Some(Verdict::RolledBack), failed, 0), "{live:?}");
+    trying.settled("rollback");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_mends_a_builder_which_always_fails_takes_over() {
+    for deed in ["trap", "refuse"] {
+        let mut trying = Trying::new(Role::PromptBuilder, deed, "replace");
+        trying.put(version(trying.policy, false));
+        trying.edit("roll_out: replace", &format!("roll_out: {RULES}"));
+        trying.put(version(trying.policy, true));
+        let figures = trying.figures().expect("it is tried");
+        let (verdict, failed, served) = trying.ask_until_judged(&figures).await;
+        let Counts { live, candidate, .. } = figures.counts();
+        assert_eq!((verdict, candidate.requests, served), (Verdict::Promoted, 50, 50), "{deed}");
+        assert_eq!((live.failed, live.requests), (failed as u64, failed as u64), "{deed}");
+        assert_eq!(trying.ask(false).await.expect("served"), SAID);
     }
 }
 

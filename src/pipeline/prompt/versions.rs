@@ -1,11 +1,12 @@
 //! A prompt while a new version of its builder is tried: which version builds it, and what the other would have made of it.
 //!
-//! A new version that fails is replaced by the one in force for that request; one that refuses is obeyed, as the one in force would be,
-//! for it may be there to keep something in. A shadow builds beside, after the prompt is built, and nobody waits for it.
+//! A new version that fails is replaced by the one in force for that request, and so is one that refuses without the grant to; one that may
+//! is obeyed, as the one in force would be, for it may be there to keep something in. A shadow builds beside, after the prompt is built, and
+//! nobody waits for it.
 
 use std::sync::Arc;
 
-use super::{ask, facts};
+use super::{ask, facts, ungranted};
 use crate::chat::{ChatRequest, Message};
 use crate::pipeline::Gateway;
 use crate::pipeline::attributes::attributes;
@@ -22,6 +23,7 @@ type Answer = Result<BuiltPrompt, BuildError>;
 
 /// The versions of a group's builder that a request concerns, with what each of them wants to know.
 pub(super) struct Versions<'g> {
+    group: &'g GroupRuntime,
     live: (&'g Arc<PromptBuilder>, Vec<String>),
     tried: Option<Tried<'g>>,
 }
@@ -47,7 +49,7 @@ impl<'g> Versions<'g> {
             let attributes = if decider == Decider::Live { Vec::new() } else { wanted(rollout.candidate()) };
             Tried { rollout, decider, attributes }
         });
-        Self { live: (live, wanted(live)), tried }
+        Self { group, live: (live, wanted(live)), tried }
     }
 
     /// Has one of them build the prompt: which, and what it answered. `question` is without attributes.
@@ -58,22 +60,24 @@ impl<'g> Versions<'g> {
         mut messages: Vec<Message>,
         large: bool,
     ) -> (Arc<PromptBuilder>, Option<BuiltBy>, Answer) {
-        let Self { live: (live, attributes), tried } = self;
+        let Self { group, live: (live, attributes), tried } = self;
         let Some(Tried { rollout, decider, attributes: own }) = tried else {
             let question = BuildRequest { attributes, ..question };
             return (Arc::clone(live), None, ask(gateway, live, question, messages, large).await);
         };
         if decider == Decider::Candidate {
-            let (question, kept) = (BuildRequest { attributes: own.clone(), ..question.clone() }, messages.clone());
-            match ask(gateway, rollout.candidate(), question, messages, large).await {
-                Err(BuildError::Fault(_)) => rollout.failed(),
-                answer => {
-                    if answer.is_err() {
-                        rollout.refused(true);
-                    }
-                    return (Arc::clone(rollout.candidate()), Some((Arc::clone(rollout), true)), answer);
+            let may_reject = group.config.builder.as_ref().is_some_and(|choice| choice.may_reject);
+            let candidate = rollout.candidate();
+            let (own, kept) = (BuildRequest { attributes: own.clone(), ..question.clone() }, messages.clone());
+            match ask(gateway, candidate, own, messages, large).await {
+                Err(BuildError::Fault(_)) => {}
+                Err(BuildError::Refused(words)) if !may_reject => {
+                    ungranted(candidate, question.id, group, &words);
+                    rollout.blamed();
                 }
+                answer => return (Arc::clone(candidate), Some((Arc::clone(rollout), true)), answer),
             }
+            rollout.failed();
             messages = kept;
         }
         // A large prompt is not kept beside for somebody who is not obeyed.
@@ -86,9 +90,6 @@ impl<'g> Versions<'g> {
         let answer = ask(gateway, live, BuildRequest { attributes, ..question }, messages, large).await;
         if let Some((question, messages)) = shadow {
             beside(gateway, rollout, question, messages, &answer);
-        }
-        if matches!(answer, Err(BuildError::Refused(_))) {
-            rollout.refused(false);
         }
         (Arc::clone(live), Some((Arc::clone(rollout), false)), answer)
     }

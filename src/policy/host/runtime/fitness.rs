@@ -27,6 +27,11 @@ impl<C: Contract> PolicyRuntime<C> {
         made.map_err(|fault| self.failed_for(fault, request))
     }
 
+    /// The thread that called it for `request` ended within the call, which counts as a trap.
+    pub(crate) fn thread_ended(&self, request: Option<RequestId>) -> PolicyFault {
+        self.failed_for(PolicyFault::Trap("its thread ended".to_owned()), request)
+    }
+
     /// Whether it failed so often that it is called once a minute only.
     #[must_use]
     pub fn quarantined(&self) -> bool {
