@@ -1,7 +1,8 @@
 //! What a group's response parser does with a reply, streamed or whole, and asking again after a complaint.
 //!
 //! Where a new version is tried, it reads a share of the replies. A whole reply that it fails on is read by the version in force; a stream
-//! that it has begun to read passes as it comes, as after any parser's fault.
+//! that it has begun to read passes as it comes, as after any parser's fault. Where the version in force fails on what a new version of the
+//! builder made, that one is blamed: it has left a note, or had a model say something, that nobody else can read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::chat::{ChatRequest, Choice, Chunk, Message, OutputFormat, Part, PartKind, Reply, Rest, Role};
 use crate::clock::Clock;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
+use crate::id::RequestId;
 use crate::moment::Moment;
-use crate::policy::{Complaint, ParserWork, Parsing, ReplyInfo, ReplyParser, ResponseParser};
+use crate::policy::{Building, Complaint, ParserWork, Parsing, ReplyInfo, ReplyParser, ResponseParser};
 use crate::record::ComplaintMade;
 use crate::rollout::{Decider, Rollout};
 
@@ -110,6 +112,11 @@ pub(super) async fn whole(
         }
         guard.worked_for(Arc::<Rollout<Parsing>>::clone(rollout), by_candidate);
     }
+    if work.is_the_parsers_fault()
+        && let Some(builder) = builder_tried(context)
+    {
+        builder.blamed();
+    }
     tell(guard, parser, &work, read.as_ref().err());
     match read {
         Ok(None) => Ok(()),
@@ -123,6 +130,11 @@ pub(super) async fn whole(
             Err(Unparsed { complaint, text })
         }
     }
+}
+
+/// The builder's new version, where that built the prompt: it is to blame where the parser in force fails.
+fn builder_tried<'c>(context: &'c RequestContext<'_>) -> Option<&'c Arc<Rollout<Building>>> {
+    context.built_by.as_ref().filter(|(_, by_candidate)| *by_candidate).map(|(rollout, _)| rollout)
 }
 
 /// The version of the group's parser that reads a reply.
@@ -154,11 +166,16 @@ async fn read_whole(
         let pool = context.gateway.pool_for(reader.is_slow());
         let given = reply.clone();
         let read = pool.run(move || (reader.read_whole(now, &given), reader.work())).await;
-        // One whose thread ended has failed: the reply stays as it is.
-        read.unwrap_or_else(|| (Ok(None), ParserWork { fault: Some("trap"), ..ParserWork::default() }))
+        // The reply stays as it is.
+        read.unwrap_or_else(|| (Ok(None), thread_ended(parser, context.id, ParserWork::default())))
     } else {
         (reader.read_whole(now, reply), reader.work())
     }
+}
+
+/// What a parser whose thread ended has made of a reply.
+fn thread_ended(parser: &ResponseParser, request: Option<RequestId>, work: ParserWork) -> ParserWork {
+    ParserWork { fault: Some(parser.thread_ended(request).kind()), ..work }
 }
 
 /// Tells what a parser has made of the reply to the attempt under way, for whoever asks later.
@@ -191,6 +208,9 @@ pub(super) struct StreamParser {
     policy: Arc<ResponseParser>,
     /// Where it is a new version that is tried, and has not failed.
     tried: Option<Arc<Rollout<Parsing>>>,
+    /// Where this is the version in force and has not failed: the builder's new version that is to blame if it does.
+    blamed: Option<Arc<Rollout<Building>>>,
+    request: Option<RequestId>,
     /// What it has made of the reply so far.
     work: ParserWork,
     clock: Clock,
@@ -216,7 +236,8 @@ impl StreamParser {
         let (reading, work, policy) = (reader.is_reading(), reader.work(), Arc::clone(parser));
         tell(guard, parser, &work, None);
         let tried = tried.and_then(|(rollout, by_candidate)| by_candidate.then(|| Arc::clone(rollout)));
-        reading.then_some(Self { reader: Some(reader), policy, tried, work, clock, slow, busy })
+        let (blamed, request) = (builder_tried(context).filter(|_| tried.is_none()).cloned(), context.id);
+        reading.then_some(Self { reader: Some(reader), policy, tried, blamed, request, work, clock, slow, busy })
     }
 
     /// Bytes the parser answered so far.
@@ -246,23 +267,35 @@ impl StreamParser {
             let read = read(&mut reader, now, &mut given, complete);
             (reader, given, read)
         });
-        // One whose thread ended has failed: what came passes as it is.
         self.busy.store(true, Ordering::Relaxed);
         let done = done.await;
         self.busy.store(false, Ordering::Relaxed);
-        let Some((reader, given, read)) = done else { return Ok(()) };
+        let Some((reader, given, read)) = done else {
+            // What came passes as it is.
+            self.worked(thread_ended(&self.policy, self.request, self.work));
+            return Ok(());
+        };
         self.has_read(reader);
         *chunks = given;
         read
     }
 
     fn has_read(&mut self, reader: ReplyParser) {
-        self.work = reader.work();
+        let work = reader.work();
         self.reader = Some(reader);
-        if self.work.fault.is_some()
-            && let Some(tried) = self.tried.take()
-        {
+        self.worked(work);
+    }
+
+    fn worked(&mut self, work: ParserWork) {
+        self.work = work;
+        if work.fault.is_none() {
+            return;
+        }
+        if let Some(tried) = self.tried.take() {
             tried.failed();
+        }
+        if let Some(builder) = self.blamed.take().filter(|_| work.is_the_parsers_fault()) {
+            builder.blamed();
         }
     }
 }
@@ -277,4 +310,62 @@ pub(super) fn ask_again(context: &mut RequestContext<'_>, messages: Vec<Message>
     let request = ChatRequest { messages: Arc::new(messages), ..(*context.request).clone() };
     context.request = Arc::new(request);
     context.asked_again += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::catalog::CanaryRules;
+    use crate::chat::Delta;
+    use crate::id::PolicyName;
+    use crate::policy::{Engine, EngineOptions, PolicySetup};
+    use crate::rollout::{Mode, Verdict};
+    use crate::signal::Grants;
+
+    const HOSTILE_REPLY: &[u8] = include_bytes!("../../tests/fixtures/policies/hostile-reply.wasm");
+
+    fn chunks() -> Vec<Chunk> {
+        vec![Chunk { choice: 0, delta: Delta::Text("Hello".to_owned()), rest: Rest::new() }]
+    }
+
+    #[test]
+    fn a_slow_canary_whose_thread_ends_has_failed() {
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        let component = engine.load(&PolicyName::from("hostile-reply"), HOSTILE_REPLY).unwrap();
+        // So long settings take milliseconds to be copied into an instance, each of which is left here by its client.
+        let (settings, model) = (" ".repeat(16 << 20).into(), "m".into());
+        let setup = PolicySetup { group: None, settings, model, seed: 1, may_read: Grants::All };
+        let policy = ResponseParser::start(component, setup, None).unwrap();
+        let now = Moment::from_millis(1);
+        while !policy.is_slow() {
+            ReplyParser::begin(&policy, ReplyInfo::default()).read(now, &mut chunks()).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ended = runtime.handle().clone();
+        let _on_it = ended.enter();
+        let clock = Clock::starting_at(now);
+        drop(runtime);
+        let digest = policy.component().digest();
+        let canary = Mode::Canary(CanaryRules::default());
+        let tried = Rollout::new(Arc::clone(&policy), digest, canary, Arc::default(), Arc::default());
+        let mut reading = StreamParser {
+            reader: Some(ReplyParser::begin(&policy, ReplyInfo::default())),
+            policy,
+            tried: Some(Arc::clone(&tried)),
+            blamed: None,
+            request: None,
+            work: ParserWork::default(),
+            clock,
+            slow: BlockingPool::on_threads(std::num::NonZeroUsize::MIN),
+            busy: Arc::default(),
+        };
+        let mut given = chunks();
+        assert_eq!(reading.read(&mut given, false).now_or_never(), Some(Ok(())));
+        assert_eq!(given, chunks(), "it passes as it came");
+        let counts = tried.figures().counts();
+        assert_eq!((counts.faults, counts.fallbacks, reading.work.fault), (1, 1, Some("trap")));
+        assert_eq!(tried.figures().verdict(), Some(Verdict::RolledBack));
+    }
 }

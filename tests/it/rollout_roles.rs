@@ -81,6 +81,14 @@ impl Trying {
         std::fs::write(&config, text.replacen(from, to, 1)).expect("written");
     }
 
+    /// The group has a parser too, which is to do `deed`.
+    fn parsed_by(&mut self, component: &[u8], deed: &str, roll_out: &str) {
+        std::fs::write(self.scene.path("policies/hostile-reply.wasm"), component).expect("written");
+        let parser = format!("{{policy: hostile-reply, roll_out: {roll_out}, settings: {{do: {deed}}}}}");
+        self.edit("witgate:\n", &format!("witgate:\n  response_parsers: {{g: {parser}}}\n"));
+        assert!(self.serving.build());
+    }
+
     fn figures(&self) -> Option<Arc<Figures>> {
         self.figures_of(self.role)
     }
@@ -212,6 +220,19 @@ async fn a_builder_whose_prompts_fit_nowhere_is_rolled_back() {
     let Counts { live, candidate, .. } = figures.counts();
     assert_eq!((figures.verdict(), candidate.failed, live.failed), (Some(Verdict::RolledBack), failed, 0), "{live:?}");
     trying.settled("rollback");
+}
+
+/// The version in force fails on what the new one made: it is not to blame, and nobody else is to do without it.
+#[tokio::test(start_paused = true)]
+async fn a_builder_that_brings_the_parser_down_is_rolled_back() {
+    for stream in [false, true] {
+        let mut trying = Trying::new(Role::PromptBuilder, "nothing", "{canary: 99%, minimum: 5}");
+        trying.parsed_by(&version("hostile-reply", false), "push-trap", "replace");
+        let figures = trying.put_hostile();
+        assert_eq!(trying.ask(stream).await.expect("served"), SAID);
+        assert_eq!((figures.verdict(), figures.counts().faults), (Some(Verdict::RolledBack), 1), "{stream}");
+        trying.settled("rollback");
+    }
 }
 
 #[tokio::test(start_paused = true)]

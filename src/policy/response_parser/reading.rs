@@ -49,6 +49,15 @@ pub struct ParserWork {
     pub fault: Option<&'static str>,
 }
 
+impl ParserWork {
+    /// Whether it failed by what it did itself: not for want of an instance, nor because it is quarantined.
+    #[must_use]
+    pub fn is_the_parsers_fault(&self) -> bool {
+        let others = [PolicyFault::Quarantined, PolicyFault::NoInstance].map(|fault| fault.kind());
+        self.fault.is_some_and(|kind| !others.contains(&kind))
+    }
+}
+
 #[derive(Default)]
 struct Alternative {
     choice: u32,
