@@ -39,8 +39,9 @@ pub(super) struct AttemptGuard {
     group: GroupName,
     /// A new version that is tried, and whether it was asked about this.
     rollout: Option<(Arc<Rollout>, bool)>,
-    /// Versions of the other roles that are tried, and whether they worked for this.
-    trials: Vec<(Arc<dyn Trial>, bool)>,
+    /// Versions of the other roles that are tried, whether they worked for this, and whether it is the first of its request that a version
+    /// of the role did work for.
+    trials: Vec<(Arc<dyn Trial>, bool, bool)>,
     index: usize,
     reservation: Reservation,
     /// Money held at its deployment and its provider.
@@ -71,8 +72,8 @@ impl AttemptGuard {
     }
 
     /// One of the versions of a builder or parser works for it while a new one is tried.
-    pub(super) fn tried(&mut self, trial: Arc<dyn Trial>, by_candidate: bool) {
-        self.trials.push((trial, by_candidate));
+    pub(super) fn tried(&mut self, trial: Arc<dyn Trial>, by_candidate: bool, first: bool) {
+        self.trials.push((trial, by_candidate, first));
     }
 
     /// The bound of output where its format must have one and the client gave none.
@@ -173,7 +174,9 @@ impl AttemptGuard {
             // That the parser does not take a reply may be the doing of its new version, or of the prompt's.
             let fault = if unparsed { Some(FaultKind::Unparsed) } else { outcome.fault };
             let outcome = AttemptOutcome { fault, ..outcome.clone() };
-            self.trials.iter().for_each(|(trial, by_candidate)| trial.attempted(*by_candidate, number == 0, &outcome));
+            self.trials
+                .iter()
+                .for_each(|(trial, by_candidate, first)| trial.attempted(*by_candidate, *first, &outcome));
         }
         let record = AttemptRecord {
             group: self.group,

@@ -16,6 +16,7 @@ use crate::id::RequestId;
 use crate::limits::{Demand, Reservation};
 use crate::moment::Moment;
 use crate::money::NanoUsd;
+use crate::policy::Role;
 use crate::record::{self, Explanation, Record, ReplyRead};
 use crate::rollout::Trial;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
@@ -66,6 +67,8 @@ pub struct RequestGuard {
     is_a_judges: bool,
     /// Which version of the router was asked who serves it, where a new one is tried.
     pub(super) versions: Versions,
+    /// The roles of whose versions, where one is tried, one has worked for an attempt of this group.
+    roles_tried: Vec<Role>,
     /// How long providers were waited for.
     on_wire: Duration,
     written: bool,
@@ -102,6 +105,7 @@ impl RequestGuard {
             question: None,
             is_a_judges: false,
             versions: Versions::default(),
+            roles_tried: Vec::new(),
             on_wire: Duration::ZERO,
             written: false,
         }
@@ -280,9 +284,12 @@ impl RequestGuard {
 
     /// One of the versions of a builder or parser works for the attempt under way while a new one is tried.
     pub(super) fn worked_for(&mut self, trial: Arc<dyn Trial>, by_candidate: bool) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.tried(trial, by_candidate);
-        }
+        let Some(attempt) = &mut self.attempt else { return };
+        // A parser works for the first attempt that brings a reply.
+        let role = trial.role();
+        let first = !self.roles_tried.contains(&role);
+        self.roles_tried.extend(first.then_some(role));
+        attempt.tried(trial, by_candidate, first);
     }
 
     /// Retries and fallbacks so far.
@@ -302,6 +309,7 @@ impl RequestGuard {
         self.sent = false;
         self.tried.fallbacks += 1;
         self.before_group = self.record.attempts.len();
+        self.roles_tried.clear();
         self.record.fallbacks = self.tried.fallbacks;
     }
 

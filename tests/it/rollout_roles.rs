@@ -251,6 +251,20 @@ async fn a_canary_that_mends_a_builder_which_always_fails_takes_over() {
     }
 }
 
+/// The first attempt brings no reply for a parser to read.
+#[tokio::test(start_paused = true)]
+async fn a_request_counts_for_its_parser_whichever_attempt_brings_the_reply() {
+    let mut trying = Trying::new(Role::ResponseParser, "nothing", RULES);
+    trying.edit("num_retries: 0", "num_retries: 2");
+    let bad = "{model_name: g, litellm_params: {model: simulated/m, order: 1, simulated: {error_rate: 1}}, model_info: {id: bad}}";
+    trying.edit("model_list:\n", &format!("model_list:\n  - {bad}\n"));
+    trying.edit("mock_response", "order: 2, mock_response");
+    let figures = trying.put_hostile();
+    assert_eq!(trying.ask(false).await.expect("served"), SAID);
+    let Counts { live, candidate, .. } = figures.counts();
+    assert_eq!((live.requests + candidate.requests, live.attempts + candidate.attempts), (1, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_a_canary_fails_on_passes_as_it_comes() {
     let mut trying = Trying::new(Role::ResponseParser, "push-trap", "{canary: 99%, minimum: 5}");
