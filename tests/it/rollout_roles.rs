@@ -235,6 +235,23 @@ async fn a_builder_that_brings_the_parser_down_is_rolled_back() {
     }
 }
 
+/// They may read each other's notes.
+#[tokio::test(start_paused = true)]
+async fn new_versions_of_a_builder_and_its_parser_work_for_the_same_requests() {
+    const EQUAL: &str = "{canary: 40%, requests: 30, minimum: 5}";
+    let mut trying = Trying::new(Role::PromptBuilder, "nothing", EQUAL);
+    trying.parsed_by(&version("hostile-reply", true), "nothing", EQUAL);
+    std::fs::write(trying.scene.path("policies/hostile-reply.wasm"), version("hostile-reply", false)).expect("written");
+    let built = trying.put_hostile();
+    let read = trying.figures_of(Role::ResponseParser).expect("it is tried");
+    while built.verdict().is_none() {
+        assert_eq!(trying.ask(false).await.expect("served"), SAID);
+        let shares = |figures: &Figures| (figures.counts().live.requests, figures.counts().candidate.requests);
+        assert_eq!(shares(&built), shares(&read));
+    }
+    assert_eq!((built.verdict(), read.verdict()), (Some(Verdict::Promoted), Some(Verdict::Promoted)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_mends_a_builder_which_always_fails_takes_over() {
     for deed in ["trap", "refuse"] {
