@@ -223,10 +223,12 @@ impl<C: Contract<Setup: PartialEq>> PolicyVersions<C> {
                 return Ok(Self { live, tried: None });
             }
         };
-        if going_on.is_none_or(|rollout| rollout.mode().as_str() != mode.as_str()) {
+        // A verdict that falls from here on is the next build's to settle: until then it holds.
+        let before = going_on.filter(|_| !chosen.judged);
+        if before.is_none_or(|rollout| rollout.mode().as_str() != mode.as_str()) {
             steps.begun(place, chosen);
         }
-        let tried = RolloutChange { candidate, live: digest, mode: *mode, before: going_on.cloned() };
+        let tried = RolloutChange { candidate, live: digest, mode: *mode, before: before.cloned() };
         Ok(Self { live, tried: Some(tried) })
     }
 
@@ -244,8 +246,7 @@ impl<C: Contract<Setup: PartialEq>> RolloutChange<C> {
         let candidate = candidate.publish();
         let digest = candidate.component().digest();
         let same = before.filter(|before| {
-            let same_mode = before.mode().as_str() == mode.as_str();
-            before.live() == live && before.digest() == digest && same_mode && before.figures().verdict().is_none()
+            before.live() == live && before.digest() == digest && before.mode().as_str() == mode.as_str()
         });
         match same {
             Some(same) if kept && *same.mode() == mode => same,

@@ -75,6 +75,8 @@ pub(super) struct Chosen {
     pub(super) live: Arc<Component>,
     /// The one that is tried, and how.
     pub(super) tried: Option<(Arc<Component>, Mode)>,
+    /// Whether the rules had judged what was tried before: one that is tried now begins anew.
+    pub(super) judged: bool,
     /// Whose wish it is that it is tried.
     by: &'static str,
 }
@@ -269,7 +271,9 @@ impl Steps<'_> {
         let known_file = *standing.file.get_or_insert(file.digest());
         // One that cannot be used changes nothing: the file of before counts.
         let in_file = if matches!(offered, Offered::Broken(_)) { known_file } else { file.digest() };
-        let mut changes: Vec<Change> = begun.into_iter().chain(judged(place, &mut standing)).collect();
+        let verdict = judged(place, &mut standing);
+        let judged = verdict.is_some();
+        let mut changes: Vec<Change> = begun.into_iter().chain(verdict).collect();
         for order in self.orders_for(place, policy) {
             let (words, reply) = (self.obey(place, &order, &mut standing, file), order.reply);
             match words {
@@ -315,7 +319,7 @@ impl Steps<'_> {
         };
         self.draft.changes.append(&mut changes);
         self.draft.standings.insert(key, standing);
-        Chosen { live, tried, by }
+        Chosen { live, tried, judged, by }
     }
 
     /// A version begins to be tried that was not before.

@@ -458,6 +458,25 @@ async fn a_broken_file_ends_no_canary() {
     assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("b"), true));
 }
 
+/// A component may compile for minutes, in which a canary goes on.
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_falls_while_a_build_runs_holds_and_the_next_settles_it() {
+    let scene = Scene::new(RULES);
+    let mut serving = scene.start();
+    scene.put("faulty");
+    assert!(serving.build());
+    scene.configure("{canary: 20%, requests: 50, minimum: 21}");
+    let current = serving.gateway.live.read();
+    let draft = serving.builder.build(Some(&current)).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
+    assert!(draft.changes(&current));
+    assert_eq!(serving.ask_until_judged().await, Verdict::RolledBack);
+    let snapshot = serving.builder.publish(draft, current.generation + 1, serving.gateway.clock.now());
+    serving.gateway.live.publish(snapshot);
+    assert_eq!(serving.rollout().and_then(|rollout| rollout.figures().verdict()), Some(Verdict::RolledBack));
+    assert!(serving.build() && serving.rollout().is_none());
+    assert_eq!(serving.history(), told(&[("start", "file"), ("canary", "file"), ("rollback", "rule")]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_that_arrives_while_a_canary_ends_is_tried_next() {
     let scene = Scene::new(RULES);
