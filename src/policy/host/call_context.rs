@@ -8,12 +8,23 @@ use crate::moment::Moment;
 pub(in crate::policy) struct CallContext {
     now: Moment,
     request: Option<RequestId>,
+    begins: bool,
 }
 
 impl CallContext {
-    /// A call for a request; a dry run is for none.
+    /// A call for a request, with which a use begins; a dry run is for none.
     pub(in crate::policy) const fn new(now: Moment, request: Option<RequestId>) -> Self {
-        Self { now, request }
+        Self { now, request, begins: true }
+    }
+
+    /// The same within a use that began before.
+    pub(in crate::policy) const fn going_on(self) -> Self {
+        Self { begins: false, ..self }
+    }
+
+    /// Whether a use begins with it.
+    pub(in crate::policy) const fn begins(self) -> bool {
+        self.begins
     }
 
     /// When.

@@ -4,6 +4,7 @@
 //! clients wrote may have been to blame, and they must not keep the policy from everybody for good. The first probe of this very quarantine
 //! that is good to its end ends it; what began before it, or under an older one, says nothing of it. A use may be several calls at several
 //! times (a provider's: a request is written, its reply is read), so all calls for the probe's request belong to it until one of them fails.
+//! With the later ones nothing begins: a reply to a request that was written before the quarantine is no probe.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,11 +49,16 @@ impl Quarantine {
         self.is_on.load(Ordering::Acquire)
     }
 
-    /// Whether a use, or a call of one that goes on, may begin now; under quarantine as a probe.
+    /// Whether a use that `begins`, or a call of one that goes on, may be made now; under quarantine as a probe.
     ///
     /// # Errors
     /// It is quarantined, and this is no probe.
-    pub(super) fn admits(&self, now: Moment, request: Option<RequestId>) -> Result<Option<Probe>, PolicyFault> {
+    pub(super) fn admits(
+        &self,
+        now: Moment,
+        request: Option<RequestId>,
+        begins: bool,
+    ) -> Result<Option<Probe>, PolicyFault> {
         if !self.is_on() {
             return Ok(None);
         }
@@ -64,7 +70,7 @@ impl Quarantine {
         if request.is_some_and(|request| state.probes.contains(&request)) {
             return Ok(Some(Probe(state.number)));
         }
-        if now < state.next_probe {
+        if !begins || now < state.next_probe {
             return Err(PolicyFault::Quarantined);
         }
         state.next_probe = now + PROBE_EVERY;
@@ -128,7 +134,7 @@ mod tests {
     }
 
     fn is_probe(quarantine: &Quarantine, secs: u64, request: Option<RequestId>) -> bool {
-        quarantine.admits(at(secs), request).is_ok_and(|probe| probe.is_some())
+        quarantine.admits(at(secs), request, true).is_ok_and(|probe| probe.is_some())
     }
 
     #[test]
@@ -143,15 +149,15 @@ mod tests {
 
     #[test]
     fn one_use_a_minute_is_a_probe_until_one_is_good() {
-        assert_eq!(Quarantine::default().admits(at(1), None), Ok(None));
+        assert_eq!(Quarantine::default().admits(at(1), None, true), Ok(None));
         let quarantine = begun(100);
         let probes = [101, 159, 160, 161, 219, 220].map(|secs| is_probe(&quarantine, secs, None));
         assert_eq!(probes, [false, false, true, false, false, true]);
         assert!(!quarantine.failed(at(220), None) && quarantine.is_on(), "it failed again");
         assert!(!is_probe(&quarantine, 279, None));
-        let probe = quarantine.admits(at(280), None).ok().flatten();
+        let probe = quarantine.admits(at(280), None, true).ok().flatten();
         assert!(probe.is_some_and(|probe| quarantine.passed(probe) && !quarantine.passed(probe)));
-        assert_eq!(quarantine.admits(at(280), None), Ok(None));
+        assert_eq!(quarantine.admits(at(280), None, true), Ok(None));
         assert!(!quarantine.failed(at(280), None), "three more, as at first");
     }
 
@@ -166,9 +172,17 @@ mod tests {
     }
 
     #[test]
+    fn a_use_that_began_before_the_quarantine_is_no_probe() {
+        let quarantine = begun(0);
+        assert_eq!(quarantine.admits(at(60), Some(id(1)), false), Err(PolicyFault::Quarantined));
+        assert!(is_probe(&quarantine, 60, Some(id(2))), "nor does it take the place of one");
+        assert!(quarantine.admits(at(61), Some(id(2)), false).is_ok_and(|probe| probe.is_some()), "that one goes on");
+    }
+
+    #[test]
     fn a_probe_of_an_older_quarantine_does_not_end_a_newer_one() {
         let quarantine = begun(0);
-        let [long, short] = [60, 120].map(|secs| quarantine.admits(at(secs), None).ok().flatten().unwrap());
+        let [long, short] = [60, 120].map(|secs| quarantine.admits(at(secs), None, true).ok().flatten().unwrap());
         assert!(quarantine.passed(short));
         assert_eq!([(); 3].map(|()| quarantine.failed(at(130), None)), [false, false, true]);
         assert!(!quarantine.passed(long) && quarantine.is_on());

@@ -158,7 +158,7 @@ impl Stats {
     /// # Errors
     /// It is quarantined, and this is no probe.
     pub(in crate::policy) fn admits(&self, context: CallContext) -> Result<Option<Probe>, PolicyFault> {
-        self.quarantine.admits(context.now(), context.request())
+        self.quarantine.admits(context.now(), context.request(), context.begins())
     }
 
     /// A probe was good to its end. True if that ends the quarantine.

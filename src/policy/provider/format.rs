@@ -55,8 +55,8 @@ impl ComponentFormat {
         AttemptFault::new(kind, format!("the provider policy `{}` {fault}", self.policy.component().name()))
     }
 
-    fn lend(&self, kind: FaultKind) -> Result<Lent<super::Providing>, AttemptFault> {
-        Lent::of(&self.policy, self.call).map_err(|fault| self.failed(kind, &fault))
+    fn lend(&self, kind: FaultKind, call: CallContext) -> Result<Lent<super::Providing>, AttemptFault> {
+        Lent::of(&self.policy, call).map_err(|fault| self.failed(kind, &fault))
     }
 
     fn checked(&self, encoded: wit::Encoded) -> Result<Encoded, AttemptFault> {
@@ -113,7 +113,7 @@ impl ProviderFormat for ComponentFormat {
             api_version: target.api_version,
             max_output_tokens: target.default_max_tokens,
         };
-        let mut lent = self.lend(FaultKind::Misconfigured)?;
+        let mut lent = self.lend(FaultKind::Misconfigured, self.call)?;
         let answer = lent.call(self.call.now(), |instance, budget| instance.encode(budget, &body, about));
         let answer = answer.map_err(|fault| self.failed(FaultKind::Misconfigured, &fault))?;
         let mut encoded = match answer {
@@ -132,7 +132,7 @@ impl ProviderFormat for ComponentFormat {
     }
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {
-        let mut lent = self.lend(FaultKind::BrokenStream)?;
+        let mut lent = self.lend(FaultKind::BrokenStream, self.call.going_on())?;
         let answer = lent.call(self.call.now(), |instance, budget| instance.decode(budget, body));
         let answer = answer.map_err(|fault| self.failed(FaultKind::BrokenStream, &fault))?;
         lent.give_back();
@@ -140,7 +140,7 @@ impl ProviderFormat for ComponentFormat {
     }
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
-        let words = self.lend(FaultKind::Unavailable).and_then(|mut lent| {
+        let words = self.lend(FaultKind::Unavailable, self.call.going_on()).and_then(|mut lent| {
             let answer = lent.call(self.call.now(), |instance, budget| instance.decode_error(budget, status, body));
             let answer = answer.map_err(|fault| self.failed(FaultKind::Unavailable, &fault))?;
             // That the provider refuses shows nothing of how its replies are read.
@@ -151,7 +151,7 @@ impl ProviderFormat for ComponentFormat {
     }
 
     fn stream(&self) -> Box<dyn StreamDecoder> {
-        Box::new(ComponentStream::begin(&self.policy, self.call))
+        Box::new(ComponentStream::begin(&self.policy, self.call.going_on()))
     }
 
     fn is_slow(&self) -> bool {

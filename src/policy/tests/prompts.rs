@@ -143,6 +143,15 @@ fn floods_are_cut_and_are_no_faults() {
     assert_eq!(build(&builder_of(&BUILDER, "refuse"), "666", 0), Err(BuildError::Refused("no".repeat(512))));
 }
 
+/// What keeps an instance from being had happens when it is asked for, and not when a call was last made.
+#[test]
+fn a_fault_before_the_call_has_a_time_of_its_own() {
+    let builder = builder_of(&BUILDER, "trap");
+    (0..3).for_each(|secs| assert!(build(&builder, "666", secs).is_err()));
+    assert_eq!(build(&builder, "Hello", 30), Err(BuildError::Fault(PolicyFault::Quarantined)));
+    assert_eq!(builder.last_seen(), Moment::from_millis(1_030_000));
+}
+
 #[test]
 fn instances_that_wait_leave_room_for_others() {
     let engine = Engine::new(EngineOptions { instances: 16, ..EngineOptions::default() }).unwrap();

@@ -26,7 +26,10 @@ fn serving(policy: &Arc<ProviderPolicy>, number: u64, secs: u64) -> ComponentFor
 }
 
 fn encode(format: &ComponentFormat) -> Result<(), AttemptFault> {
-    let body = r#"{"model":"m","messages":[{"role":"user","content":"Hello"}]}"#;
+    encode_body(format, r#"{"model":"m","messages":[{"role":"user","content":"Hello"}]}"#)
+}
+
+fn encode_body(format: &ComponentFormat, body: &str) -> Result<(), AttemptFault> {
     let uri = Uri::from_static("/v1/chat/completions");
     let api = format::spoken_at(uri.path(), &HeaderMap::new());
     let request = api.parse(&ClientRequest::post(uri, body.to_owned())).unwrap();
@@ -38,6 +41,10 @@ fn encode(format: &ComponentFormat) -> Result<(), AttemptFault> {
 /// Writes a request and reads a stream of such events as its reply.
 fn stream(format: &ComponentFormat, events: &str) -> Result<(), AttemptFault> {
     encode(format)?;
+    stream_of(format, events)
+}
+
+fn stream_of(format: &ComponentFormat, events: &str) -> Result<(), AttemptFault> {
     let (mut decoder, mut chunks) = (format.stream(), Vec::new());
     decoder.push(events.as_bytes(), &mut chunks)?;
     decoder.finish(&mut chunks)
@@ -63,6 +70,23 @@ fn a_request_that_is_written_well_ends_no_quarantine_before_its_reply_is_read() 
     assert!(policy.quarantined());
     assert!(decode(5, 123, b"good").is_ok(), "the same request, asked again");
     assert!(!policy.quarantined() && decode(6, 124, b"good").is_ok());
+}
+
+#[test]
+fn a_slow_reply_to_a_request_of_before_the_quarantine_is_no_probe() {
+    let policy = provider("encode-trap");
+    let slow = |secs| serving(&policy, 9, secs);
+    assert!(encode(&slow(0)).is_ok());
+    let cursed = |number, secs| {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"666"}]}"#;
+        encode_body(&serving(&policy, number, secs), body)
+    };
+    (0..3).for_each(|number| assert!(cursed(number, number).is_err()));
+    assert!(slow(62).decode(b"good").is_err() && stream_of(&slow(62), "data: x\n\ndata: [DONE]\n\n").is_err());
+    assert!(policy.quarantined());
+    let probe = serving(&policy, 4, 62);
+    assert!(encode(&probe).is_ok(), "its place was not taken");
+    assert!(probe.decode(b"good").is_ok() && !policy.quarantined());
 }
 
 #[test]

@@ -43,6 +43,8 @@ impl<C: Contract> PolicyRuntime<C> {
     /// # Errors
     /// It is quarantined, which is not counted yet.
     pub(in crate::policy::host) fn admits(&self, context: CallContext) -> Result<Option<Probe>, PolicyFault> {
+        // What keeps an instance from being made has no other time.
+        self.stats.saw(context.now());
         self.stats.admits(context)
     }
 
