@@ -212,9 +212,9 @@ struct VersionArgs {
     /// The version: six or more digits of its digest, as `history` shows them.
     #[arg(long, value_name = "DIGEST")]
     to: Option<String>,
-    /// The policy's role: router, prompt-builder, response-parser or provider.
-    #[arg(long, default_value = "router")]
-    role: String,
+    /// The policy's role: router (unless given), prompt-builder, response-parser or provider.
+    #[arg(long)]
+    role: Option<String>,
     /// Its name, where several policies speak to the group's providers.
     #[arg(long)]
     policy: Option<String>,

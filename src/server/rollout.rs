@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Details {
     /// The first digits of a version's digest.
     to: Option<String>,
-    /// The policy's role; a router unless given.
+    /// The policy's role; a router unless given, which it must be where another role alone has a version that is tried.
     role: Option<String>,
     /// The policy's name, where the group has several of that role.
     policy: Option<String>,
@@ -63,15 +63,22 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
         wrong(format!("`{action}` cannot be done; known: {}", known.join(", ")))
     })?;
     let roles = [Role::Router, Role::PromptBuilder, Role::ResponseParser, Role::Provider];
-    let role = details.role.as_deref().unwrap_or(Role::Router.as_str());
+    let named = details.role.as_deref().unwrap_or(Role::Router.as_str());
     let role = roles
         .into_iter()
-        .find(|known| known.as_str() == role)
-        .ok_or_else(|| wrong(format!("there is no role `{role}`; known: {}", roles.map(Role::as_str).join(", "))))?;
+        .find(|known| known.as_str() == named)
+        .ok_or_else(|| wrong(format!("there is no role `{named}`; known: {}", roles.map(Role::as_str).join(", "))))?;
     let snapshot = app.gateway.live.read();
     let Some(group) = snapshot.groups.get(group) else {
         return Err(wrong(format!("there is no group `{group}`; `witgate policies` lists them")));
     };
+    // What is tried is what is meant, mostly: the router must not pay for a word that was left out.
+    if let Some(other) = group.trials().next().filter(|_| details.role.is_none() && group.trial(role).is_none()) {
+        let (group, other) = (&group.config.name, other.role().as_str());
+        return Err(wrong(format!(
+            "group `{group}` tries a {other} and no router: name the one that is meant with `role` (--role {other}, --role router)"
+        )));
+    }
     let control = &snapshot.rollouts;
     if !control.is_watched() {
         return Err(Refusal::new(RefusalKind::Unavailable, "this gateway does not look for changes"));

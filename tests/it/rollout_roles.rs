@@ -360,6 +360,9 @@ witgate:
         let (status, text) = act("canary").await;
         assert!(status == 200 && text.contains("tried as a canary"), "{text}");
         assert_eq!(group().components().count(), before + 1, "{role}");
+        // The router is not what is meant.
+        let unnamed = gateway.post("/admin/policies/g/rollback", &json!({})).await;
+        assert!(unnamed.status == 400 && unnamed.text.contains(&format!("--role {role}")), "{}", unnamed.text);
         let report = gateway.get("/admin/policies").await.json();
         let shown = report["rollouts"].as_array().into_iter().flatten().find(|one| one["role"] == role);
         assert_eq!(shown.expect("a roll-out")["mode"], "canary", "{report}");
