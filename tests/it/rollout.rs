@@ -470,8 +470,10 @@ async fn a_verdict_that_falls_while_a_build_runs_holds_and_the_next_settles_it()
     let draft = serving.builder.build(Some(&current)).unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
     assert!(draft.changes(&current));
     assert_eq!(serving.ask_until_judged().await, Verdict::RolledBack);
-    let snapshot = serving.builder.publish(draft, current.generation + 1, serving.gateway.clock.now());
+    let change = serving.gateway.budgets.change();
+    let snapshot = serving.builder.publish(&change, draft, current.generation + 1, serving.gateway.clock.now());
     serving.gateway.live.publish(snapshot);
+    drop(change);
     assert_eq!(serving.rollout().and_then(|rollout| rollout.figures().verdict()), Some(Verdict::RolledBack));
     assert!(serving.build() && serving.rollout().is_none());
     assert_eq!(serving.history(), told(&[("start", "file"), ("canary", "file"), ("rollback", "rule")]));
