@@ -268,7 +268,7 @@ mod tests {
         book.load(now, (1..500).map(|number| key(number, before)).collect());
         book.put(now, key(1000, before));
         assert_eq!(waits.load(Ordering::Relaxed), 2);
-        book.teams.put(now, KeptTeam::new("t".to_owned(), now));
+        book.teams.put(now, KeptTeam::new("t".to_owned(), before));
         let team = book.teams.get(&TeamId::from("t")).unwrap();
         assert_eq!(budgets.report(now, team.budgets[0]).unwrap().spent, NanoUsd(5));
         book.apply(now, &[], BTreeSet::new(), BTreeMap::new());

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::failover::{FaultClass, RetryRule, classify};
-use crate::fault::{AttemptFault, FaultKind, Refusal, RefusalKind};
+use crate::fault::{AttemptFault, Cause, FaultKind, Refusal, RefusalKind};
 use crate::health::Admission;
 
 use super::admit::AdmissionControl;
@@ -27,10 +27,13 @@ pub(super) async fn within_group(
     counted: &mut Counted,
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {
     let mut estimate = Estimate::knowing(&context.request, counted);
+    let before = guard.attempts();
     let served = attempts(guard, context, elsewhere, &mut estimate).await;
     if let Err(refusal) = &served {
         counted.keep(&context.request, &estimate);
-        if refusal.kind == RefusalKind::NeverFits {
+        let too_large = refusal.kind == RefusalKind::NeverFits || refusal.cause == Some(Cause::ContextWindow);
+        // What a provider refused is an attempt that failed.
+        if too_large && guard.attempts() == before {
             prompt::unfit(context);
         }
     }

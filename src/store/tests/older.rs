@@ -70,6 +70,7 @@ fn a_file_of_the_version_before_is_read_as_it_is_and_taken_over_whole() {
     for number in 0..4 {
         ledger.keep(record(number, "a", Some(70)));
     }
+    ledger.wait_until_written().unwrap();
     assert_eq!(spent(), [210, 210, 210, 280]);
     ledger.finish();
     assert_eq!((told(&path).1.len(), sums(&path, By::Deployment)[0].1), (4, 5));
@@ -121,6 +122,7 @@ fn calls_count_once_wherever_they_stand() {
     only(4, &|call| (call.cost, call.charged) = (Some(NanoUsd(3)), NanoUsd(4)));
     ledger.keep(Record { attempts: Vec::new(), ..record(5, "a", Some(7)) });
     let span = [Moment::from_millis(NOON), Moment::from_millis(NOON + 1000)];
+    ledger.wait_until_written().unwrap();
     let spent = |scope: Scope| ledger.spent(&scope, span, &[]).unwrap().0;
     assert_eq!(spent(Scope::Global), 42);
     assert_eq!((spent(Scope::Group("a".into())), spent(Scope::Group("b".into()))), (25, 7));

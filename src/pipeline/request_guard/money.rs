@@ -1,0 +1,74 @@
+//! The money of a request: held for all of its attempts together before anything is reserved, and counted once they are over.
+
+use super::RequestGuard;
+use crate::budgets::{BudgetId, Hold, Short};
+use crate::moment::Moment;
+use crate::money::NanoUsd;
+use crate::pipeline::added_budgets;
+
+impl RequestGuard {
+    /// Holds so much money in these budgets until the request ends; of an attempt that may cost more than those before, so much.
+    ///
+    /// # Errors
+    /// One of them has not so much.
+    pub(in crate::pipeline) fn hold_money(&mut self, budgets: &[BudgetId], amount: NanoUsd) -> Result<(), Short> {
+        // Most requests have none.
+        if self.money.is_none() && budgets.is_empty() {
+            return Ok(());
+        }
+        let now = self.gateway.clock.now();
+        match &mut self.money {
+            Some(held) => self.gateway.budgets.raise(now, held, amount)?,
+            None => self.money = Some(self.gateway.budgets.hold(now, budgets, amount)?.of(self.record.id)),
+        }
+        Ok(())
+    }
+
+    /// What is held of the budgets of those who pay.
+    pub(in crate::pipeline) fn held_money(&self) -> Option<NanoUsd> {
+        self.money.as_ref().map(Hold::amount)
+    }
+
+    /// Gives back what is held, where nothing was begun with it.
+    pub(in crate::pipeline) fn release_money(&mut self) {
+        if self.shared.is_none()
+            && let Some(money) = self.money.take()
+        {
+            self.gateway.budgets.release(self.gateway.clock.now(), money);
+        }
+    }
+
+    /// Gives back what is held beyond so much, or all of it.
+    pub(in crate::pipeline) fn lower_money(&mut self, before: Option<NanoUsd>) {
+        match (before, &mut self.money) {
+            (Some(before), Some(held)) => self.gateway.budgets.lower(held, before),
+            _ => self.release_money(),
+        }
+    }
+
+    /// Of these it held, where budgets were added since it began.
+    pub(super) fn note(&mut self, held: &[BudgetId]) {
+        if self.gateway.budgets.added() != self.knew {
+            self.held.extend(held);
+        }
+    }
+
+    /// Counts it in budgets that were added since it began.
+    pub(super) fn settle_added(&self, now: Moment) {
+        let reached = added_budgets::settle(&self.gateway, now, &self.record, (self.knew, &self.held));
+        for reached in &reached {
+            self.gateway.alarm.reached(&self.snapshot, reached);
+        }
+    }
+
+    /// Counts what the attempts so far did cost, and gives back the rest of what was held. Tells whether anything was.
+    pub(super) fn settle_money(&mut self, cost: NanoUsd) -> bool {
+        let Some(money) = self.money.take() else { return false };
+        self.note(money.budgets());
+        let reached = self.gateway.budgets.settle(self.gateway.clock.now(), self.record.arrived, money, cost);
+        for reached in &reached {
+            self.gateway.alarm.reached(&self.snapshot, reached);
+        }
+        true
+    }
+}
