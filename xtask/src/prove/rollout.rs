@@ -91,7 +91,8 @@ impl Serving {
         let current = self.gateway.live.read();
         let draft = self.builder.build(Some(&current)).map_err(|problems| problems.join("; "))?;
         if draft.changes(&current) {
-            let snapshot = self.builder.publish(draft, current.generation + 1, self.gateway.clock.now());
+            let change = self.gateway.budgets.change();
+            let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.gateway.clock.now());
             self.gateway.live.publish(snapshot);
         }
         Ok(())
