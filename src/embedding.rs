@@ -157,6 +157,9 @@ async fn work(
                 if let Some((wanted, others)) = waiting.get_mut(&key) {
                     wanted.extend(until);
                     others.push(tell);
+                } else if let Some(vector) = gateway.embeddings.recall(&key) {
+                    // Made between the asker's own look and its question here.
+                    tell((Embedded::Remembered, Some(vector)));
                 } else if gateway.clock.now() < until {
                     let wanted = Arc::new(Wanted::new(until));
                     waiting.insert(key, (Arc::clone(&wanted), vec![tell]));

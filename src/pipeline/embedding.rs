@@ -144,7 +144,8 @@ impl Embeddings {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).put(key, vector);
     }
 
-    fn recall(&self, key: &[u8; 32]) -> Option<Arc<Vector>> {
+    /// One that is remembered.
+    pub fn recall(&self, key: &[u8; 32]) -> Option<Arc<Vector>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(key)
     }
 
