@@ -117,7 +117,7 @@ impl KeyBook {
         let before = self.known.swap(known);
         let now_known = self.known.load();
         for gone in before.keys().filter(|hash| !now_known.contains_key(hash)) {
-            change.set(now, &Scope::Key(gone.id()), &[]);
+            let _none = change.set(now, &Scope::Key(gone.id()), &[]);
         }
     }
 

@@ -48,6 +48,7 @@ impl Change<'_> {
     /// The budgets of a scope are these from now on. One that it had already, for the same length of time, goes on with what is
     /// spent; of others it is read ([`Change::read`]). One for another length of time takes the place of one that is no more: what calls under
     /// way hold of that is held of it, and what they come to counts in it. Those without a successor are forgotten.
+    #[must_use]
     pub fn set(&self, now: Moment, scope: &Scope, specs: &[BudgetSpec]) -> Vec<BudgetId> {
         let mut state = self.0.lock();
         let ids = state.set(now, scope, specs);

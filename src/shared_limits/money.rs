@@ -194,7 +194,9 @@ impl Money {
             if !asked.is_empty() {
                 self.link.hears(self.clock.now());
             }
-            asked.into_iter().for_each(|then| then());
+            for then in asked {
+                then();
+            }
             self.gateways = self.seen;
             if stops {
                 let gone = redis::cmd("HDEL").arg(script::spenders()).arg(&self.name).clone();

@@ -74,7 +74,9 @@ pub(crate) fn mix(chances: &mut [f32], uniform: f32, weights: Option<&[f32]>) {
     let Some(weights) = weights else {
         #[expect(clippy::cast_precision_loss, reason = "deployments of a group")]
         let part = uniform / chances.len().max(1) as f32;
-        chances.iter_mut().for_each(|chance| *chance = (1.0 - uniform) * *chance + part);
+        for chance in chances.iter_mut() {
+            *chance = (1.0 - uniform) * *chance + part;
+        }
         return;
     };
     let part = uniform / weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);

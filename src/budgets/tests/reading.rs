@@ -198,7 +198,7 @@ fn nothing_is_read_of_what_counts_from_now_on_and_nothing_more_where_it_cannot_b
         ..SpendReader::of(|_, _, _| panic!("it cannot be read"))
     });
     let change = budgets.change();
-    change.set(NOW, &key("a"), &[BudgetSpec { counted: Some((NOW, NanoUsd(3))), ..of(100, "1d") }]);
+    let _one = change.set(NOW, &key("a"), &[BudgetSpec { counted: Some((NOW, NanoUsd(3))), ..of(100, "1d") }]);
     change.read();
     assert_eq!(asked.load(Ordering::Relaxed), 0);
     (0..100).for_each(|number| drop(change.set(NOW, &key(&number.to_string()), &[of(100, "1d")])));
