@@ -218,9 +218,7 @@ fn run(case: Live) -> Result<Vec<String>, String> {
         let _ = write!(line, " {what} {planned:.digits$} → {done:.digits$}");
         // Replies are as long as the provider draws them; what is held to its plan is their cost. Time is from the first call that is
         // sent to the last reply: a plan knows nothing of how long a process takes to start.
-        // Minutes are also the machine's, which may have others' work to do.
-        let within = if what == "minutes" { 2.0 * WITHIN } else { WITHIN };
-        if what != "output_tokens" && (done / (planned * again) - 1.0).abs() > within {
+        if what != "output_tokens" && (done / (planned * again) - 1.0).abs() > WITHIN {
             wrong
                 .push(format!("{name}: {what} was planned as {planned:.4} and came to {done:.4} with {failed} faults"));
         }
