@@ -53,13 +53,18 @@ impl Failures {
         }
         let context_window = known.entries(lists.context_window.as_deref().unwrap_or_default());
         let content_policy = known.entries(lists.content_policy.as_deref().unwrap_or_default());
+        let mut other_names: BTreeMap<&GroupName, Vec<&GroupName>> = BTreeMap::new();
+        for (alias, Alias { group, .. }) in aliases {
+            other_names.entry(group).or_default().push(alias);
+        }
         let of = |name: &GroupName| {
+            let others = other_names.get(name).map_or(&[][..], Vec::as_slice);
             let retry = self.of_groups.get(name.as_str());
             let retry = retry.map_or(self.retry, |(_, by_class)| RetryRule { by_class: *by_class, ..self.retry });
             let fallbacks = Fallbacks {
-                generic: of_group(&generic, name, aliases),
-                context_window: of_group(&context_window, name, aliases),
-                content_policy: of_group(&content_policy, name, aliases),
+                generic: of_group(&generic, name, others),
+                context_window: of_group(&context_window, name, others),
+                content_policy: of_group(&content_policy, name, others),
             };
             (name.clone(), (retry, fallbacks))
         };
@@ -68,14 +73,9 @@ impl Failures {
 }
 
 /// LiteLLM's look-up: the name, the name without its provider, another name of the group, any group. No group takes over from itself.
-fn of_group(
-    lists: &BTreeMap<String, Vec<Target>>,
-    name: &GroupName,
-    aliases: &BTreeMap<GroupName, Alias>,
-) -> Vec<Target> {
+fn of_group(lists: &BTreeMap<String, Vec<Target>>, name: &GroupName, other_names: &[&GroupName]) -> Vec<Target> {
     let stripped = || name.as_str().split_once('/').and_then(|(_, model)| lists.get(model));
-    let alias =
-        || aliases.iter().filter(|(_, alias)| alias.group == *name).find_map(|(alias, _)| lists.get(alias.as_str()));
+    let alias = || other_names.iter().find_map(|alias| lists.get(alias.as_str()));
     let found = lists.get(name.as_str()).or_else(stripped).or_else(alias).or_else(|| lists.get(ANY));
     found.into_iter().flatten().filter(|target| target.group != *name).cloned().collect()
 }

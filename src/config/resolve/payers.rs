@@ -12,7 +12,7 @@ use crate::config::reader::Reader;
 use crate::config::settings::{AlertSettings, PayerSettings, PayerSpec, TeamSpec};
 use crate::config::shape::{Named, Shape, UnknownPriceRule};
 use crate::id::{GroupName, ProviderName, TeamId};
-use crate::money::{Price, Prices};
+use crate::money::{Price, Prices, Rates};
 use crate::virtual_key::{Allowance, VirtualKey};
 
 /// The status of a request for which a budget has no money left: LiteLLM's, which no SDK tries again.
@@ -22,23 +22,20 @@ const ASSUMED: Prices = Prices::flat(Price(5_000_000_000), Price(25_000_000_000)
 
 /// Sets what each deployment without a price is taken to cost: the dearest of its group, else of all.
 pub(super) fn assume(members: &mut [Member], rule: Option<UnknownPriceRule>) {
-    let dearest = |members: &mut dyn Iterator<Item = &Member>| {
-        let prices = members.filter_map(|member| member.deployment.prices.as_ref()).map(|prices| prices.base);
-        prices.reduce(|one, other| if other.output > one.output { other } else { one })
-    };
-    let of_all = dearest(&mut members.iter());
-    let mut groups: BTreeMap<GroupName, _> = BTreeMap::new();
+    let dearer = |one: Rates, other: Rates| if other.output > one.output { other } else { one };
+    let mut of_all = None;
+    let mut groups: BTreeMap<GroupName, Rates> = BTreeMap::new();
     for member in &*members {
-        let group = &member.group;
-        let of_group = || dearest(&mut members.iter().filter(|other| other.group == *group));
-        groups.entry(group.clone()).or_insert_with(of_group);
+        let Some(rates) = member.deployment.prices.as_ref().map(|prices| prices.base) else { continue };
+        of_all = Some(of_all.map_or(rates, |dearest| dearer(dearest, rates)));
+        groups.entry(member.group.clone()).and_modify(|dearest| *dearest = dearer(*dearest, rates)).or_insert(rates);
     }
     for member in members {
         member.deployment.unknown_price = match rule.unwrap_or_default() {
             UnknownPriceRule::Refuse => UnknownPrice::Refuse,
             UnknownPriceRule::Allow => UnknownPrice::Allow,
             UnknownPriceRule::Estimate => {
-                let known = groups.get(&member.group).copied().flatten().or(of_all);
+                let known = groups.get(&member.group).copied().or(of_all);
                 // What is free elsewhere says nothing of this one.
                 let known = known.filter(|rates| rates.output.0 > 0);
                 UnknownPrice::Assume(known.map_or(ASSUMED, |rates| Prices::flat(rates.input, rates.output)))
