@@ -137,7 +137,7 @@ impl AttemptProgress {
         }
     }
 
-    /// It asks for this service tier, which holds where its provider says nothing.
+    /// It asks for this service tier, by which it is billed where nothing of what it used comes.
     #[must_use]
     pub const fn asking(mut self, tier: Option<ServiceTier>) -> Self {
         self.tier = tier;

@@ -336,6 +336,7 @@ impl State {
             if let Some(budget) = self.get_mut(id) {
                 if same.is_some() { budget.restrict(spec, now) } else { budget.succeed(spec, now) }
             }
+            self.changed(id);
             ids.push(id);
         }
         for gone in left {

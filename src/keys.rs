@@ -110,9 +110,10 @@ impl KeyBook {
         let keys = sources.all();
         specs.extend(keys.values().filter_map(|(key, _)| Some((scope(key), key.allowance.limits()?))));
         self.limits.apply(&specs, now);
-        self.teams.renew(now);
         let known = keys.into_values().map(|(key, configured)| (key.hash, self.known(&change, now, key, configured)));
         let known = Arc::new(known.collect());
+        // Where the teams' spend is read, that of all keys is read with it.
+        self.teams.renew(now);
         change.read();
         let before = self.known.swap(known);
         let now_known = self.known.load();

@@ -159,4 +159,30 @@ impl Record {
             explanation: None,
         }
     }
+
+    /// The one call that was all there is to it, in its own group and whole: as of nearly every request.
+    #[must_use]
+    pub fn only_attempt(&self) -> Option<&AttemptRecord> {
+        let [only] = &self.attempts[..] else { return None };
+        (only.fault.is_none() && self.group.as_ref() == Some(&only.group)).then_some(only)
+    }
+}
+
+#[cfg(test)]
+impl AttemptRecord {
+    /// A call for the group `g` in 200 ms and for a tenth of a cent.
+    pub(crate) fn sample(deployment: &str, fault: Option<FaultKind>) -> Self {
+        Self {
+            group: "g".into(),
+            deployment: deployment.into(),
+            provider: "p".into(),
+            model: "m".to_owned(),
+            fault,
+            latency: Duration::from_millis(200),
+            usage: Usage { input_tokens: 7, output_tokens: 9, ..Usage::default() },
+            usage_refused: false,
+            cost: Some(NanoUsd(1_000_000)),
+            charged: NanoUsd(1_000_000),
+        }
+    }
 }

@@ -105,7 +105,7 @@ fn assemble_over(
     let draft = builder.build(None)?;
     let mut problems = draft.problems().to_vec();
     let change = shared.budgets.change();
-    let snapshot = builder.publish(&change, draft, 1, clock.now());
+    let snapshot = builder.publish(&change, draft, 1, clock);
     drop(change);
     restore_breakers(&snapshot);
     problems.extend(decisions.apply(snapshot.settings.decisions.as_ref()).err());
@@ -289,18 +289,22 @@ fn load_when_it_answers(ledger: Weak<Ledger>, book: Arc<KeyBook>, clock: Clock) 
 
 /// Asks, on a thread of its own, until it is told or there is nobody left to ask for.
 fn read_until_known(budgets: Weak<Budgets>, trying: Arc<AtomicBool>) {
+    let trying_again = Arc::clone(&trying);
     let ask = move || {
         loop {
             std::thread::sleep(READ_AGAIN);
             let Some(budgets) = budgets.upgrade() else { return };
             if budgets.read_again() {
                 trying.store(false, Ordering::Release);
+                // Of others that could not be read in that moment nobody was told: whoever finds them begins anew.
+                budgets.read_again();
                 tracing::info!("what was spent before is known now, and counts");
                 return;
             }
         }
     };
     if let Err(fault) = std::thread::Builder::new().name("spent".to_owned()).spawn(ask) {
+        trying_again.store(false, Ordering::Release);
         tracing::error!(%fault, "no thread to read on what was spent before");
     }
 }

@@ -53,6 +53,9 @@ impl Change<'_> {
         let mut state = self.0.lock();
         let ids = state.set(now, scope, specs);
         self.0.added.store(state.added, Ordering::Release);
+        drop(state);
+        // What others spend of them is to be heard.
+        self.0.tell();
         ids
     }
 

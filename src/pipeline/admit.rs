@@ -395,11 +395,10 @@ impl<'a> AdmissionControl<'a, '_> {
         let offers: Vec<(ScopeId, Demand)> = candidates.iter().map(offer).collect();
         let shared_demand = money::shared_demand(estimate, offers.iter().map(|(_, demand)| *demand));
         let turned_away = (!context.paying.budgets.is_empty()).then(|| gateway.budgets.turned_away());
-        if let Err(short) = money::hold(context, guard, shared_demand.cost, turned_away).await {
-            return money::short_of(context, estimate, candidates[0], &short);
-        }
-        // Others may have been heard meanwhile.
-        let now = gateway.clock.now();
+        let now = match money::hold(context, guard, shared_demand.cost, (now, turned_away)).await {
+            Ok(now) => now,
+            Err(short) => return money::short_of(context, estimate, candidates[0], &short),
+        };
         let certainty = if estimate.is_counted() { Certainty::Counted } else { Certainty::UpperBound };
         let request = ReserveRequest {
             request: guard.id(),

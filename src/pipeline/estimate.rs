@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::catalog::Deployment;
-use crate::chat::{ChatRequest, ServiceTier};
+use crate::chat::{ChatRequest, Dialect, ServiceTier};
 use crate::limits::{Demand, Dimension, Excess, OutputCounting};
 use crate::snapshot::DeploymentRuntime;
 use crate::tokens::{self, Count, Encoding, Precision};
@@ -69,10 +69,11 @@ pub(super) async fn count(
     gateway.blocking.run(move || tokens::count(&request, &model)).await
 }
 
-/// The service tiers that a request may be served in by what it asks for, in OpenAI's and Anthropic's words or in Bedrock's.
-fn asked_tiers(request: &ChatRequest) -> &'static [ServiceTier] {
+/// The service tiers that a request may be served in by what it asks for, in OpenAI's and Anthropic's words or in Bedrock's; `None` where it
+/// asks for none, not even for the usual one.
+fn asked_tiers(request: &ChatRequest) -> Option<&'static [ServiceTier]> {
     let word = request.rest.get("service_tier").or_else(|| request.rest.get("serviceTier")?.get("type"));
-    word.and_then(|word| word.as_str()).map_or(&[], ServiceTier::asked)
+    Some(ServiceTier::asked(word?.as_str()?))
 }
 
 /// What a request is expected to use.
@@ -85,8 +86,9 @@ pub(super) struct Estimate {
     known: ByEncoding,
     max_tokens: Option<u32>,
     choices: u64,
-    /// The service tiers that it may be served in.
-    tiers: &'static [ServiceTier],
+    /// The service tiers that it may be served in, where it asks for any; and in whose words, which a default must have too.
+    tiers: Option<&'static [ServiceTier]>,
+    dialect: Dialect,
     /// The smallest whole limits that it met, of all tokens and of output: what nobody asked for is not expected beyond them.
     most_tokens: u64,
     most_output: u64,
@@ -103,6 +105,7 @@ impl Estimate {
             max_tokens: request.max_tokens,
             choices: u64::from(request.choices.max(1)),
             tiers: asked_tiers(request),
+            dialect: request.dialect,
             most_tokens: u64::MAX,
             most_output: u64::MAX,
         }
@@ -217,10 +220,11 @@ impl Estimate {
     }
 
     fn tiers(&self, config: &Deployment) -> &'static [ServiceTier] {
-        match (self.tiers, config.defaults.as_deref()) {
-            ([], Some(defaults)) => asked_tiers(defaults),
-            (tiers, _) => tiers,
-        }
+        let default = || {
+            let defaults = config.defaults.as_deref().filter(|defaults| defaults.dialect == self.dialect);
+            defaults.and_then(asked_tiers)
+        };
+        self.tiers.or_else(default).unwrap_or_default()
     }
 
     fn choices(&self, config: &Deployment) -> u64 {

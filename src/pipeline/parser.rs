@@ -104,15 +104,18 @@ pub(super) async fn whole(
 ) -> Result<(), Unparsed> {
     let Some(Version { mut parser, tried }) = Version::of(context) else { return Ok(()) };
     let (mut read, mut work) = read_whole(context, parser, reply).await;
+    // One that fails after a new version did may know as little of the notes that go with that.
+    let mut second = false;
     if let Some((rollout, mut by_candidate)) = tried {
         if let Some(live) = context.group.parser.as_ref().filter(|_| by_candidate && work.fault.is_some()) {
             rollout.failed();
-            (parser, by_candidate) = (live, false);
+            (parser, by_candidate, second) = (live, false, true);
             (read, work) = read_whole(context, parser, reply).await;
         }
         guard.worked_for(Arc::<Rollout<Parsing>>::clone(rollout), by_candidate);
     }
-    if work.is_the_parsers_fault()
+    if !second
+        && work.is_the_parsers_fault()
         && let Some(builder) = builder_tried(context)
     {
         builder.blamed();

@@ -14,6 +14,7 @@ use crate::authorization::Authorization;
 use crate::budgets::{Budgets, Change};
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
+use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::id::{GroupName, PolicyName};
 use crate::limits::{LimitSpec, Limits, Scope};
@@ -325,14 +326,15 @@ impl Builder {
 
     /// Puts a draft in force: nothing in here can fail. `change` is one of its budgets, which is over once requests find the snapshot.
     #[must_use]
-    pub fn publish(&mut self, change: &Change<'_>, draft: Draft, generation: u64, now: Moment) -> Snapshot {
+    pub fn publish(&mut self, change: &Change<'_>, draft: Draft, generation: u64, clock: Clock) -> Snapshot {
         let Draft { settings, groups, models, specs, fingerprint, rollouts, .. } = draft;
+        let now = clock.now();
         self.retire(&specs, now);
-        let shared = &self.shared;
-        let limits = &shared.limits;
+        let (shared, limits) = (&self.shared, &self.shared.limits);
         let teams = settings.payers.teams.keys().cloned().collect();
         shared.keys.apply(now, &settings.payers.keys, teams, specs.into_iter().chain(self.retired()).collect());
-        let spending = &settings.payers;
+        // What was spent is waited for: budgets that are set from here on know of nothing that ended meanwhile.
+        let (now, spending) = (clock.now(), &settings.payers);
         let payers = Payers::new(spending, limits, change, now);
         if generation == 1 {
             restore_limits(&self.shared.rollouts.states, limits, &self.shared.learned, now);

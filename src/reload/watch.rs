@@ -218,7 +218,7 @@ impl<T: Target> Worker<T> {
                 let now = self.clock.now();
                 let budgets = self.builder.budgets();
                 let change = budgets.change();
-                let snapshot = self.builder.publish(&change, draft, current.generation + 1, now);
+                let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.clock);
                 let changed = changes(&current, &snapshot);
                 snapshot.rollouts.generations.add(Generation {
                     generation: snapshot.generation,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Error, params};
 
 use super::postgres::{Postgres, collated, numbered};
 use super::schema;
-use super::spent::Question;
+use super::spent::{Layout, Question};
 use crate::virtual_key::{KeyHash, VirtualKey};
 
 /// The keys beside a ledger, over a connection of their own: who changes a key waits until it is written.
@@ -111,21 +111,22 @@ impl KeyStore {
     /// # Errors
     /// It cannot be read, in words.
     pub(super) fn sum(&self, question: &Question<'_>) -> Result<Option<i64>, String> {
-        let Question { index, within, sum, name, span: [since, before] } = question;
+        let Question { name, span: [since, before], .. } = question;
         match &self.0 {
             Source::File(database) => {
+                let (indices, sum) = (question.indices(Layout::File), question.sum(Layout::File));
                 let database = lock(database);
-                let indices = format!("{}; {within}", index.replace(" ON attempts ", " ON other_attempts "));
-                let told = database.execute_batch(&indices).and_then(|()| {
-                    database.query_row(&question.sum_of_file(), params![name, since, before], |row| row.get(0))
-                });
+                let told = database
+                    .execute_batch(&indices)
+                    .and_then(|()| database.query_row(&sum, params![name, since, before], |row| row.get(0)));
                 told.map_err(|fault| fault.to_string())
             }
             Source::Server(server) => {
-                let (index, sum, name) = (collated(index), collated(&numbered(sum)), (*name).to_owned());
+                let (indices, sum) = (question.indices(Layout::Server), question.sum(Layout::Server));
+                let (indices, sum, name) = (collated(&indices), collated(&numbered(&sum)), (*name).to_owned());
                 let (since, before) = (since.clone(), before.clone());
                 server.run(move |client| {
-                    client.batch_execute(&index)?;
+                    client.batch_execute(&indices)?;
                     client.query_one(sum.as_str(), &[&name, since.as_sql(), before.as_sql()])?.try_get(0)
                 })
             }

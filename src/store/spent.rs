@@ -9,26 +9,91 @@ use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 
-/// What is asked, and the index that answers it.
+/// What is asked of a ledger: a sum for a name, between the two ends of a span.
 pub(super) struct Question<'a> {
-    /// Makes the index where there is none.
-    pub(super) index: &'static str,
-    /// The same of requests with their only call in them, which files have.
-    pub(super) within: &'static str,
-    /// The sum, for the name and the two ends of a span.
-    pub(super) sum: String,
+    rows: Rows,
     pub(super) name: &'a str,
     pub(super) span: [Bound; 2],
+    /// Requests that are left out.
+    without: Vec<RequestId>,
+}
+
+/// Which rows count in a scope.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// Every request.
+    All,
+    /// Requests with its name in this column.
+    Requests(&'static str),
+    /// Requests with it as a tag.
+    Tagged,
+    /// Calls with its name in this column.
+    Calls(&'static str),
+}
+
+/// How the rows of calls are laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// In a table of their own.
+    Server,
+    /// The only call of a request is in the request's row.
+    File,
 }
 
 impl Question<'_> {
-    /// The sum over a file, whose calls have two kinds of rows: of each no more than an index holds.
-    pub(super) fn sum_of_file(&self) -> String {
-        const CALLS: &str = "(SELECT request, COLUMN, charged_nano_usd FROM other_attempts UNION ALL \
-             SELECT id, COLUMN, charged_nano_usd FROM requests WHERE deployment IS NOT NULL) AS spent";
-        let Some((_, rest)) = self.sum.split_once("attempts AS spent WHERE ") else { return self.sum.clone() };
-        let column = rest.split(' ').next().unwrap_or_default();
-        self.sum.replace("attempts AS spent", &CALLS.replace("COLUMN", column))
+    /// What makes the indices that answer it, where they are not there yet: who has no budget of that kind pays for none.
+    pub(super) fn indices(&self, layout: Layout) -> String {
+        let index = |name: &str, on: &str| format!("CREATE INDEX IF NOT EXISTS {name} ON {on};");
+        match self.rows {
+            Rows::All => index("requests_charged", "requests (arrived_ms, charged_nano_usd)"),
+            Rows::Requests(column) => {
+                index(&format!("requests_{column}"), &format!("requests ({column}, arrived_ms, charged_nano_usd)"))
+            }
+            Rows::Tagged => index("tags_tag", "tags (tag, request COLLATE BINARY)"),
+            Rows::Calls(column) => {
+                let short = column.trim_start_matches("model_");
+                let table = if layout == Layout::File { "other_attempts" } else { "attempts" };
+                let calls = format!("{table} ({column}, request COLLATE BINARY, charged_nano_usd)");
+                let mut indices = index(&format!("attempts_{short}"), &calls);
+                if layout == Layout::File {
+                    let whether = if column == "deployment" { "" } else { ", deployment" };
+                    let only =
+                        format!("requests ({column}, id, charged_nano_usd{whether}) WHERE deployment IS NOT NULL");
+                    indices += &index(&format!("requests_{short}"), &only);
+                }
+                indices
+            }
+        }
+    }
+
+    /// The sum: of the name as its first parameter, which is there in all of them, and the ends of the span.
+    pub(super) fn sum(&self, layout: Layout) -> String {
+        let (from, id) = match self.rows {
+            Rows::All => ("requests AS spent WHERE ?1 = ''".to_owned(), "id"),
+            Rows::Requests(column) => (format!("requests AS spent WHERE {column} = ?1"), "id"),
+            Rows::Tagged => ("tags JOIN requests AS spent ON spent.id = tags.request WHERE tag = ?1".to_owned(), "id"),
+            Rows::Calls(column) if layout == Layout::Server => {
+                (format!("attempts AS spent WHERE {column} = ?1"), "request")
+            }
+            // Of each kind of rows no more than an index holds.
+            Rows::Calls(column) => {
+                let of = |id, table| format!("SELECT {id} AS request, {column}, charged_nano_usd FROM {table}");
+                let (others, only) =
+                    (of("request", "other_attempts"), of("id", "requests WHERE deployment IS NOT NULL"));
+                (format!("({others} UNION ALL {only}) AS spent WHERE {column} = ?1"), "request")
+            }
+        };
+        let place = match self.rows {
+            Rows::All | Rows::Requests(_) => "arrived_ms",
+            Rows::Tagged | Rows::Calls(_) => "request COLLATE BINARY",
+        };
+        // Ids are digits and dashes.
+        let names: Vec<String> = self.without.iter().map(|request| format!("'{request}'")).collect();
+        let others =
+            if names.is_empty() { String::new() } else { format!(" AND spent.{id} NOT IN ({})", names.join(", ")) };
+        format!(
+            "SELECT CAST(sum(spent.charged_nano_usd) AS BIGINT) FROM {from} AND {place} >= ?2 AND {place} < ?3{others}"
+        )
     }
 }
 
@@ -63,73 +128,21 @@ pub(super) fn spent(
     Ok(NanoUsd(sum.and_then(|sum| u64::try_from(sum).ok()).unwrap_or_default()))
 }
 
-/// An index is made when first it is needed: who has no budget of that kind pays for none.
+/// What is asked for a scope; `None` for one that has no budgets.
 pub(super) fn question<'a>(scope: &'a Scope, span: [Moment; 2], without: &[RequestId]) -> Option<Question<'a>> {
-    let (index, from, name) = match scope {
-        Scope::Global => (
-            "CREATE INDEX IF NOT EXISTS requests_charged ON requests (arrived_ms, charged_nano_usd)",
-            // `?1` is there in all of them, so that they take the same parameters.
-            "requests AS spent WHERE ?1 = ''",
-            "",
-        ),
-        Scope::Key(key) => (
-            "CREATE INDEX IF NOT EXISTS requests_key ON requests (key, arrived_ms, charged_nano_usd)",
-            "requests AS spent WHERE key = ?1",
-            key.as_str(),
-        ),
-        Scope::Team(team) => (
-            "CREATE INDEX IF NOT EXISTS requests_team ON requests (team, arrived_ms, charged_nano_usd)",
-            "requests AS spent WHERE team = ?1",
-            team.as_str(),
-        ),
-        Scope::Tag(tag) => (
-            "CREATE INDEX IF NOT EXISTS tags_tag ON tags (tag, request COLLATE BINARY)",
-            "tags JOIN requests AS spent ON spent.id = tags.request WHERE tag = ?1",
-            &**tag,
-        ),
-        Scope::Group(group) => (
-            "CREATE INDEX IF NOT EXISTS attempts_group ON attempts (model_group, request COLLATE BINARY, charged_nano_usd)",
-            "attempts AS spent WHERE model_group = ?1",
-            group.as_str(),
-        ),
-        Scope::Provider(provider) => (
-            "CREATE INDEX IF NOT EXISTS attempts_provider ON attempts (provider, request COLLATE BINARY, charged_nano_usd)",
-            "attempts AS spent WHERE provider = ?1",
-            provider.as_str(),
-        ),
-        Scope::Deployment(deployment) => (
-            "CREATE INDEX IF NOT EXISTS attempts_deployment ON attempts (deployment, request COLLATE BINARY, charged_nano_usd)",
-            "attempts AS spent WHERE deployment = ?1",
-            deployment.as_str(),
-        ),
+    let (rows, name) = match scope {
+        Scope::Global => (Rows::All, ""),
+        Scope::Key(key) => (Rows::Requests("key"), key.as_str()),
+        Scope::Team(team) => (Rows::Requests("team"), team.as_str()),
+        Scope::Tag(tag) => (Rows::Tagged, &**tag),
+        Scope::Group(group) => (Rows::Calls("model_group"), group.as_str()),
+        Scope::Provider(provider) => (Rows::Calls("provider"), provider.as_str()),
+        Scope::Deployment(deployment) => (Rows::Calls("deployment"), deployment.as_str()),
         Scope::Quota(_) => return None,
     };
-    let within = match scope {
-        Scope::Group(_) => {
-            "CREATE INDEX IF NOT EXISTS requests_group ON requests (model_group, id, charged_nano_usd, deployment) WHERE deployment IS NOT NULL"
-        }
-        Scope::Provider(_) => {
-            "CREATE INDEX IF NOT EXISTS requests_provider ON requests (provider, id, charged_nano_usd, deployment) WHERE deployment IS NOT NULL"
-        }
-        Scope::Deployment(_) => {
-            "CREATE INDEX IF NOT EXISTS requests_deployment ON requests (deployment, id, charged_nano_usd) WHERE deployment IS NOT NULL"
-        }
-        _ => "",
+    let bound = |at: Moment| match rows {
+        Rows::All | Rows::Requests(_) => Bound::At(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)),
+        Rows::Tagged | Rows::Calls(_) => Bound::Id(RequestId::first_at(at)),
     };
-    let by_time = matches!(scope, Scope::Global | Scope::Key(_) | Scope::Team(_));
-    let (column, bound): (_, fn(Moment) -> Bound) = if by_time {
-        ("arrived_ms", |at| Bound::At(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)))
-    } else {
-        ("request COLLATE BINARY", |at| Bound::Id(RequestId::first_at(at)))
-    };
-    let id =
-        if matches!(scope, Scope::Global | Scope::Key(_) | Scope::Team(_) | Scope::Tag(_)) { "id" } else { "request" };
-    // Ids are digits and dashes.
-    let names: Vec<String> = without.iter().map(|request| format!("'{request}'")).collect();
-    let others =
-        if names.is_empty() { String::new() } else { format!(" AND spent.{id} NOT IN ({})", names.join(", ")) };
-    let sum = format!(
-        "SELECT CAST(sum(spent.charged_nano_usd) AS BIGINT) FROM {from} AND {column} >= ?2 AND {column} < ?3{others}"
-    );
-    Some(Question { index, within, sum, name, span: span.map(bound) })
+    Some(Question { rows, name, span: span.map(bound), without: without.to_vec() })
 }

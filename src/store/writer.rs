@@ -137,12 +137,9 @@ fn prepared<'a, 'b>(
 
 /// The one call that was all there is to a request: what it used and cost is what the request did, and it has no row of its own.
 fn only_attempt(record: &Record) -> Option<&AttemptRecord> {
-    let [only] = &*record.attempts else { return None };
-    let same = only.fault.is_none()
-        && record.group.as_ref() == Some(&only.group)
-        && tokens(&record.usage) == tokens(&only.usage)
-        && (record.cost, record.charged) == (only.cost, only.charged);
-    same.then_some(only)
+    record.only_attempt().filter(|only| {
+        tokens(&record.usage) == tokens(&only.usage) && (record.cost, record.charged) == (only.cost, only.charged)
+    })
 }
 
 fn request(record: &Record, id: &str, only: Option<&AttemptRecord>, requests: &mut Statement<'_>) -> Result<(), Error> {

@@ -175,28 +175,12 @@ mod tests {
     use super::*;
     use crate::fault::FaultKind;
     use crate::id::RequestId;
-    use crate::money::NanoUsd;
     use crate::record::AttemptRecord;
 
     const NOW: Moment = Moment::from_millis(1_800_000_000_000);
 
     fn at(minutes: u64) -> Moment {
         NOW + Duration::from_mins(minutes)
-    }
-
-    fn attempt(deployment: &str, fault: Option<FaultKind>) -> AttemptRecord {
-        AttemptRecord {
-            group: "g".into(),
-            deployment: deployment.into(),
-            provider: "p".into(),
-            model: "m".to_owned(),
-            fault,
-            latency: Duration::from_millis(200),
-            usage: crate::chat::Usage::default(),
-            usage_refused: false,
-            cost: Some(NanoUsd(1_000_000)),
-            charged: NanoUsd(1_000_000),
-        }
     }
 
     fn record(now: Moment, policy: &str, attempts: Vec<AttemptRecord>) -> Record {
@@ -208,15 +192,15 @@ mod tests {
     }
 
     fn ended(lately: &Lately, now: Moment, deployment: &str) {
-        lately.ended(&record(now, "bandit@1", vec![attempt(deployment, None)]));
+        lately.ended(&record(now, "bandit@1", vec![AttemptRecord::sample(deployment, None)]));
     }
 
     #[test]
     fn the_first_that_is_called_was_chosen_and_the_one_that_replies_has_the_reply() {
         let lately = Lately::default();
-        let failed = vec![attempt("a", Some(FaultKind::TimedOut)), attempt("b", None)];
+        let failed = vec![AttemptRecord::sample("a", Some(FaultKind::TimedOut)), AttemptRecord::sample("b", None)];
         lately.ended(&record(at(0), "bandit@1", failed));
-        lately.ended(&record(at(0), "built-in", vec![attempt("a", None)]));
+        lately.ended(&record(at(0), "built-in", vec![AttemptRecord::sample("a", None)]));
         lately.worth(at(3), &"g".into(), &"b".into(), 0.5);
         let found = lately.of(at(4), &"g".into());
         let (first, second) = (&found[&DeploymentId::from("a")], &found[&DeploymentId::from("b")]);
@@ -232,7 +216,7 @@ mod tests {
     fn each_group_that_a_policy_decided_for_counts_whichever_replied() {
         let (lately, of) = (Lately::default(), |group: &str, deployment| AttemptRecord {
             group: group.into(),
-            ..attempt(deployment, None)
+            ..AttemptRecord::sample(deployment, None)
         });
         let failed =
             |group: &str, deployment| AttemptRecord { fault: Some(FaultKind::TimedOut), ..of(group, deployment) };

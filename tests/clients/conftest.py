@@ -155,13 +155,21 @@ def provider(providers, group):
     return provider
 
 
+def openai_at(gateway):
+    return openai.OpenAI(base_url=f"{gateway}/v1", api_key=KEY, max_retries=0, timeout=30)
+
+
+def anthropic_at(gateway):
+    return anthropic.Anthropic(base_url=gateway, api_key=KEY, max_retries=0, timeout=30)
+
+
 @pytest.fixture
 def openai_client(gateway):
-    with openai.OpenAI(base_url=f"{gateway}/v1", api_key=KEY, max_retries=0, timeout=30) as client:
+    with openai_at(gateway) as client:
         yield client
 
 
 @pytest.fixture
 def anthropic_client(gateway):
-    with anthropic.Anthropic(base_url=gateway, api_key=KEY, max_retries=0, timeout=30) as client:
+    with anthropic_at(gateway) as client:
         yield client

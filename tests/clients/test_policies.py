@@ -6,7 +6,7 @@ import anthropic
 import openai
 import pytest
 
-from conftest import KEY, served
+from conftest import KEY, anthropic_at, openai_at, served
 from vendors import HALF_PIECES, SCHEMA_TEXT, TEXT
 
 CONFIG = """
@@ -52,13 +52,13 @@ def ruled(providers, tmp_path_factory):
 
 @pytest.fixture
 def openai_ruled(ruled):
-    with openai.OpenAI(base_url=f"{ruled}/v1", api_key=KEY, max_retries=0, timeout=30) as client:
+    with openai_at(ruled) as client:
         yield client
 
 
 @pytest.fixture
 def anthropic_ruled(ruled):
-    with anthropic.Anthropic(base_url=ruled, api_key=KEY, max_retries=0, timeout=30) as client:
+    with anthropic_at(ruled) as client:
         yield client
 
 

@@ -104,7 +104,7 @@ impl Serving {
         let changes = draft.changes(&current);
         if changes {
             let change = self.gateway.budgets.change();
-            let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.gateway.clock.now());
+            let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.gateway.clock);
             self.gateway.live.publish(snapshot);
         }
         (changes, problems)
@@ -471,7 +471,7 @@ async fn a_verdict_that_falls_while_a_build_runs_holds_and_the_next_settles_it()
     assert!(draft.changes(&current));
     assert_eq!(serving.ask_until_judged().await, Verdict::RolledBack);
     let change = serving.gateway.budgets.change();
-    let snapshot = serving.builder.publish(&change, draft, current.generation + 1, serving.gateway.clock.now());
+    let snapshot = serving.builder.publish(&change, draft, current.generation + 1, serving.gateway.clock);
     serving.gateway.live.publish(snapshot);
     drop(change);
     assert_eq!(serving.rollout().and_then(|rollout| rollout.figures().verdict()), Some(Verdict::RolledBack));

@@ -74,7 +74,7 @@ pub(super) fn affordable<'c>(
 }
 
 /// Holds so much of the budgets of those who pay. Close to the end of one that several gateways spend of, what the others hold is heard before it
-/// stands; what does not is given back, so that a second look hears them anew.
+/// stands; what does not is given back, so that a second look hears them anew. Returns the moment it is, which is `now` where nobody was waited for.
 /// `turned_away` is how often somebody was before.
 ///
 /// # Errors
@@ -83,12 +83,12 @@ pub(super) async fn hold(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     amount: NanoUsd,
-    turned_away: Option<u64>,
-) -> Result<(), Short> {
+    (now, turned_away): (Moment, Option<u64>),
+) -> Result<Moment, Short> {
     let (gateway, payers, before) = (context.gateway, &context.paying.budgets, guard.held_money());
     guard.hold_money(payers, amount)?;
     if guard.held_money() == before || !gateway.budgets.is_close(payers, amount) {
-        return Ok(());
+        return Ok(now);
     }
     let (say, verdict) = oneshot::channel();
     let (budgets, clock, ids) = (Arc::clone(&gateway.budgets), gateway.clock, payers.clone());
@@ -98,7 +98,7 @@ pub(super) async fn hold(
     }));
     let verdict = verdict.await;
     let verdict = verdict.unwrap_or_else(|_unheard| gateway.budgets.exceeded(gateway.clock.now(), payers, amount));
-    let Some(short) = verdict else { return Ok(()) };
+    let Some(short) = verdict else { return Ok(gateway.clock.now()) };
     guard.lower_money(before);
     // As where limits have no room.
     if turned_away.is_some_and(|before| before != gateway.budgets.turned_away()) {

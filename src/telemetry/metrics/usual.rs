@@ -42,9 +42,7 @@ pub(super) struct Usual(RwLock<HashMap<Key, Arc<Counted>>>);
 
 /// The attempt of a usual request.
 pub(super) fn only_attempt(record: &Record) -> Option<&AttemptRecord> {
-    let [only] = &record.attempts[..] else { return None };
-    let usual = only.fault.is_none() && !only.usage_refused && record.handed_over.is_empty();
-    (usual && record.group.as_ref() == Some(&only.group)).then_some(only)
+    record.only_attempt().filter(|only| !only.usage_refused && record.handed_over.is_empty())
 }
 
 impl Usual {
@@ -117,26 +115,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::chat::Usage;
     use crate::fault::FaultKind;
     use crate::id::RequestId;
     use crate::moment::Moment;
     use crate::money::NanoUsd;
-
-    fn attempt(deployment: &str, fault: Option<FaultKind>) -> AttemptRecord {
-        AttemptRecord {
-            group: "g".into(),
-            deployment: deployment.into(),
-            provider: "p".into(),
-            model: "m".to_owned(),
-            fault,
-            latency: Duration::from_millis(200),
-            usage: Usage { input_tokens: 7, output_tokens: 9, ..Usage::default() },
-            usage_refused: false,
-            cost: Some(NanoUsd(1_000)),
-            charged: NanoUsd(1_000),
-        }
-    }
 
     fn record(attempts: Vec<AttemptRecord>) -> Record {
         let mut record = Record::new(RequestId::derive(Moment::default(), 1), Moment::default(), "openai");
@@ -150,9 +132,10 @@ mod tests {
 
     #[test]
     fn what_is_read_is_the_same_whichever_way_it_was_counted() {
-        let mut streamed = record(vec![attempt("b", None)]);
+        let mut streamed = record(vec![AttemptRecord::sample("b", None)]);
         streamed.ttft = Some(Duration::from_millis(100));
-        let usual = [record(vec![attempt("a", None)]), record(vec![attempt("a", None)]), streamed];
+        let usual =
+            [record(vec![AttemptRecord::sample("a", None)]), record(vec![AttemptRecord::sample("a", None)]), streamed];
         let (short, long) = (Metrics::default(), Metrics::default());
         for record in &usual {
             assert!(only_attempt(record).is_some());
@@ -160,7 +143,8 @@ mod tests {
             long.under_way.dec();
             long.count(record);
         }
-        let unusual = record(vec![attempt("a", Some(FaultKind::TimedOut)), attempt("b", None)]);
+        let unusual =
+            record(vec![AttemptRecord::sample("a", Some(FaultKind::TimedOut)), AttemptRecord::sample("b", None)]);
         assert!(only_attempt(&unusual).is_none());
         short.write(&unusual);
         long.under_way.dec();

@@ -92,7 +92,7 @@ impl Serving {
         let draft = self.builder.build(Some(&current)).map_err(|problems| problems.join("; "))?;
         if draft.changes(&current) {
             let change = self.gateway.budgets.change();
-            let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.gateway.clock.now());
+            let snapshot = self.builder.publish(&change, draft, current.generation + 1, self.gateway.clock);
             self.gateway.live.publish(snapshot);
         }
         Ok(())
