@@ -246,7 +246,11 @@ fn request(bytes: &[u8], _: u64, said: &mut Said) {
                 for format in provider_formats() {
                     for encoded in [format.encode(&request, &target), format.encode_vectors(&request, &target)] {
                         match encoded {
-                            Ok(encoded) => encoded.dropped.iter().for_each(|name| said.by(format.name(), name)),
+                            // Names may be the input's own; where they stand is not.
+                            Ok(encoded) => encoded.dropped.iter().for_each(|name| {
+                                let depth = name.matches(['.', '[']).count().min(6);
+                                said.by(format.name(), &"deeper".repeat(1 + depth));
+                            }),
                             Err(fault) => said.by(format.name(), &fault.message),
                         }
                     }
@@ -272,15 +276,14 @@ fn reply(bytes: &[u8], draw: u64, said: &mut Said) {
                     choice.parts.iter().for_each(|part| said.by(format.name(), &kind(&part.kind)));
                 }
             }
-            Err(fault) => said.by(format.name(), &fault.message),
+            Err(fault) => said.fault(format.name(), &fault),
         }
         match format.decode_vectors(bytes) {
             Ok(vectors) => said.by(format.name(), if vectors.usage.is_some() { "counted vectors" } else { "vectors" }),
-            Err(fault) => said.by(format.name(), &fault.message),
+            Err(fault) => said.fault(format.name(), &fault),
         }
         let status = 400 + u16::try_from(draw % 200).unwrap_or_default();
-        let fault = format.decode_error(status, &HeaderMap::default(), bytes);
-        said.by(format.name(), &format!("{:?} {:?}", fault.kind, fault.cause));
+        said.fault(format.name(), &format.decode_error(status, &HeaderMap::default(), bytes));
     }
 }
 
@@ -301,7 +304,7 @@ fn stream(bytes: &[u8], draw: u64, said: &mut Said) {
             let cut = 1 + usize::try_from(draw % 97).unwrap_or_default();
             let read = bytes.chunks(cut).try_for_each(|piece| decoder.push(piece, &mut chunks));
             if let Err(fault) = read.and_then(|()| decoder.finish(&mut chunks)) {
-                said.by(format.name(), &fault.message);
+                said.fault(format.name(), &fault);
             }
             for chunk in &chunks {
                 said.by(format.name(), &kind(&chunk.delta));

@@ -1,12 +1,15 @@
 //! Inputs that are kept between runs (`tests/fixtures/fuzz`): each made some reader say what none of the fixtures makes it say.
 //!
-//! What a reader says is told in words without what the input chose itself: numbers and what stands in quotes. An input that brings a new
-//! word is worth changing further; kept are the shortest ones that together bring all of them.
+//! What a reader says is told in words without what the input chose itself: numbers and what stands in quotes. What is quoted may have
+//! quotes of its own, so all from the first to the last is left out. An input that brings a new word is worth changing further; kept are
+//! the shortest ones that together bring all of them.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
+
+use witgate::fault::{AttemptFault, FaultKind};
 
 /// Longer inputs are not kept.
 const LONGEST: usize = 2 << 10;
@@ -14,6 +17,8 @@ const LONGEST: usize = 2 << 10;
 const MOST: usize = 48 << 10;
 /// How often an input is tried without a piece of it: a slow one stays longer.
 const TRIES: usize = 200;
+/// What stands around words of the input.
+const QUOTES: [char; 2] = ['`', '"'];
 /// Letters of a word that count.
 const LETTERS: usize = 80;
 
@@ -26,17 +31,23 @@ impl Said {
     pub(super) fn by(&mut self, who: &str, text: &str) {
         let mut hash = DefaultHasher::new();
         who.hash(&mut hash);
-        let mut quoted = false;
-        let own = text.chars().filter(|letter| {
-            quoted ^= matches!(letter, '`' | '"');
-            !quoted && letter.is_ascii_alphabetic()
-        });
+        let before = text.split(QUOTES).next().unwrap_or_default();
+        let after = text.rsplit(QUOTES).next().filter(|after| after.len() < text.len()).unwrap_or_default();
+        let words = before.split_whitespace().chain(after.split_whitespace());
+        let words = words.filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()));
+        let own = words.flat_map(str::chars).filter(char::is_ascii_alphabetic);
         own.take(LETTERS).collect::<String>().hash(&mut hash);
         self.0.insert(hash.finish());
     }
+
+    /// `who` made this fault of it. Only of a broken reply the words are ours.
+    pub(super) fn fault(&mut self, who: &str, fault: &AttemptFault) {
+        let ours = if fault.kind == FaultKind::BrokenStream { &*fault.message } else { "" };
+        self.by(who, &format!("{:?} {:?} {ours}", fault.kind, fault.cause));
+    }
 }
 
-/// The shortest of the inputs with the same words, each as short as it can be, written to `folder`; how many there are now.
+/// The shortest of the inputs with the same words, each as short as it can be, in place of what is in `folder`; how many there are now.
 pub(super) fn keep(
     folder: &Path,
     known: &BTreeSet<u64>,
@@ -59,6 +70,9 @@ pub(super) fn keep(
     }
     shortest.sort_by_key(|input| (input.len(), input.clone()));
     let failed = |problem: std::io::Error| format!("{}: {problem}", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(failed)?;
+    }
     fs::create_dir_all(folder).map_err(failed)?;
     let (mut heard, mut bytes, mut kept) = (known.clone(), 0, 0);
     for input in shortest {
