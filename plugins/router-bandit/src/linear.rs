@@ -189,9 +189,14 @@ fn multiply(x: &[f32], width: usize, products: &mut [f32]) {
 }
 
 /// So many times `more` is added, place by place.
-#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 fn add(sums: &mut [f32], times: f32, more: &[f32]) {
-    for (sum, more) in sums.iter_mut().zip(more) {
+    let whole = sums.len().min(more.len()) / REGISTER * REGISTER;
+    let ((sums, rest), (more, last)) = (sums.split_at_mut(whole), more.split_at(whole));
+    for (sum, more) in registers_mut(sums).zip(registers(more)) {
+        fuse(sum, &[times; REGISTER], more);
+    }
+    for (sum, more) in rest.iter_mut().zip(last) {
         *sum += times * more;
     }
 }
@@ -204,31 +209,71 @@ fn scale_by(numbers: &mut [f32], all: f32, factors: &[f32]) {
     }
 }
 
-/// Sums beside each other: as many as two registers' additions take until they are done.
-const LANES: usize = 16;
+/// Registers beside each other: as many as an addition and the look at whether it gave a number take until they are done.
+const BESIDE: usize = 4;
 
-/// The sum of products, in sums beside each other, which a compiler makes vector registers of. One after another each addition would
-/// wait for the one before, and for the look at whether that was a number.
-#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
+/// The sum of products, in sums beside each other. One after another each addition would wait for the one before, and for the look at
+/// whether that was a number.
+#[cfg_attr(target_arch = "wasm32", target_feature(enable = "relaxed-simd"))]
 fn dot(one: &[f32], other: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; LANES];
+    const LANES: usize = REGISTER * BESIDE;
+    let mut sums = [[0.0_f32; REGISTER]; BESIDE];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let rest = ones.remainder().iter().zip(others.remainder());
-    for (sum, (a, b)) in sums.iter_mut().zip(rest) {
-        *sum += a * b;
-    }
+    let (last, others_last) = (ones.remainder(), others.remainder());
     for (ones, others) in ones.zip(others) {
-        for (sum, (a, b)) in sums.iter_mut().zip(ones.iter().zip(others)) {
-            *sum += a * b;
+        for ((sum, ones), others) in sums.iter_mut().zip(registers(ones)).zip(registers(others)) {
+            fuse(sum, ones, others);
         }
     }
-    let mut half = LANES / 2;
+    for ((sum, ones), others) in sums.iter_mut().zip(registers(last)).zip(registers(others_last)) {
+        fuse(sum, ones, others);
+    }
+    let whole = last.len() / REGISTER * REGISTER;
+    for (sum, (a, b)) in sums[0].iter_mut().zip(last[whole..].iter().zip(others_last.get(whole..).unwrap_or_default()))
+    {
+        *sum += a * b;
+    }
+    let mut half = BESIDE / 2;
     while half > 0 {
         let (sums, more) = sums.split_at_mut(half);
-        for (sum, more) in sums.iter_mut().zip(more) {
-            *sum += *more;
+        for (sums, more) in sums.iter_mut().zip(more) {
+            for (sum, more) in sums.iter_mut().zip(more) {
+                *sum += *more;
+            }
         }
         half /= 2;
     }
-    sums[0]
+    let [a, b, c, d] = sums[0];
+    (a + c) + (b + d)
+}
+
+fn registers(numbers: &[f32]) -> std::slice::Iter<'_, [f32; REGISTER]> {
+    numbers.as_chunks().0.iter()
+}
+
+fn registers_mut(numbers: &mut [f32]) -> std::slice::IterMut<'_, [f32; REGISTER]> {
+    numbers.as_chunks_mut().0.iter_mut()
+}
+
+/// Adds the products of a register's numbers. The gateway has each rounded once, with the sum, on every processor.
+#[cfg(target_arch = "wasm32")]
+#[target_feature(enable = "relaxed-simd")]
+fn fuse(sums: &mut [f32; REGISTER], one: &[f32; REGISTER], other: &[f32; REGISTER]) {
+    use std::arch::wasm32::{f32x4, f32x4_extract_lane, f32x4_relaxed_madd};
+
+    let load = |numbers: &[f32; REGISTER]| f32x4(numbers[0], numbers[1], numbers[2], numbers[3]);
+    let fused = f32x4_relaxed_madd(load(one), load(other), load(sums));
+    *sums = [
+        f32x4_extract_lane::<0>(fused),
+        f32x4_extract_lane::<1>(fused),
+        f32x4_extract_lane::<2>(fused),
+        f32x4_extract_lane::<3>(fused),
+    ];
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn fuse(sums: &mut [f32; REGISTER], one: &[f32; REGISTER], other: &[f32; REGISTER]) {
+    for (sum, (one, other)) in sums.iter_mut().zip(one.iter().zip(other)) {
+        *sum += one * other;
+    }
 }
