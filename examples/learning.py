@@ -13,10 +13,13 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import mean
 from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ["tiny", "coder", "middle", "large"]
+# Requests at the end of which the mean is told: a few hundred hang too much on which questions were drawn.
+LAST = 1000
 CODE = "Write a Python function that {} {} numbers, and explain each line of the function."
 PROSE = "Tell me how {} {} people in a small town by the sea spend an evening in winter."
 VERBS = ["adds", "sorts", "counts", "compares", "collects"]
@@ -60,18 +63,25 @@ def why(url, text):
 def learn(url, requests):
     draw = random.Random(1)
     print(f"{'requests':>8} {'USD each':>10} {'worth':>6}  " + "  ".join(f"{model:>7}" for model in MODELS))
-    before, costs = judged(url), []
+    before, all_replies = judged(url), []
     with ThreadPoolExecutor(4) as pool:
         for begun in range(0, requests, 200):
             texts = [question(number, draw) for number in range(begun, min(begun + 200, requests))]
             replies = list(pool.map(lambda text: ask(url, text), texts))
-            costs.append(sum(cost for _, cost in replies) / len(replies))
+            all_replies += replies
+            each = mean(cost for _, cost in replies)
             now = judged(url)
             worth = (now[1] - before[1]) / max(now[0] - before[0], 1)
             before = now
             shares = [sum(name == model for name, _ in replies) / len(replies) for model in MODELS]
-            print(f"{begun + len(replies):>8} {costs[-1]:>10.6f} {worth:>6.2f}  " + "  ".join(f"{share:>7.1%}" for share in shares))
-    print(f"a request costs {costs[-1] / costs[0]:.0%} of what it cost at first")
+            print(f"{begun + len(replies):>8} {each:>10.6f} {worth:>6.2f}  " + "  ".join(f"{share:>7.1%}" for share in shares))
+    last = mean(cost for _, cost in all_replies[-LAST:])
+    of_each = ([cost for name, cost in all_replies if name == model] for model in MODELS)
+    even = mean(mean(costs) for costs in of_each if costs)
+    print(
+        f"the last {len(all_replies[-LAST:])} requests cost {last:.6f} USD each: {last / even:.0%} of the {even:.6f} that an even choice"
+        " over the models costs"
+    )
     for text in (CODE.format("sorts", 7), PROSE.format(7, "quiet")):
         print(text)
         why(url, text)
@@ -89,7 +99,7 @@ def main():
     if not program:
         raise SystemExit("there is no witgate here: cargo build --release, or set WITGATE to the program")
     with tempfile.TemporaryDirectory() as state:
-        serve = [program, "serve", "--config", str(ROOT / "examples/learning.yaml"), "--port", "0", "--log", "error"]
+        serve = [program, "serve", "--config", str(ROOT / "examples/learning.yaml"), "--port", "0", "--log", "error", "--seed", "1"]
         environment = {**os.environ, "XDG_STATE_HOME": state}
         gateway = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
         try:

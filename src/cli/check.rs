@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::catalog::Deployment;
+use crate::catalog::{Deployment, Group};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::http::HttpUpstream;
+use crate::judge::VERDICT_TOKENS;
 use crate::limits::Scope;
 use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
@@ -31,6 +32,7 @@ pub(super) fn check(file: &Path, policies: Option<&Path>, json: bool, strict: bo
                     say(format_args!("left out: {problem}"));
                 }
                 shared_quotas(&loaded.settings).iter().for_each(say);
+                dear_judges(&loaded.settings).iter().for_each(say);
             }
             match loaded.left_out.len() {
                 count if strict && count > 0 => {
@@ -70,6 +72,29 @@ fn shared_quotas(settings: &Settings) -> Vec<String> {
             format!("shared quota {quota}: {}{lowest}", ids.join(", "))
         })
         .collect()
+}
+
+/// Judges whose every call would hold more than they may spend in a day, one line each: they would never judge anything.
+fn dear_judges(settings: &Settings) -> Vec<String> {
+    let line = |group: &Arc<Group>| {
+        let judge = group.judge.as_ref()?;
+        let named = settings.aliases.get(&judge.group).map_or(&judge.group, |alias| &alias.group);
+        let judges = settings.catalog.groups.get(&judge.group).or_else(|| settings.catalog.groups.get(named))?;
+        // Of a verdict alone: how long a prompt will be nobody knows yet.
+        let held = |one: &Arc<Deployment>| {
+            let bound = one.defaults.as_deref().and_then(|defaults| defaults.max_tokens).unwrap_or(VERDICT_TOKENS);
+            Some(one.charged_prices()?.most(&[], 0, bound.into()))
+        };
+        let least = judges.deployments.iter().map(|one| held(one).unwrap_or_default()).min()?;
+        (least > judge.max_per_day).then(|| {
+            format!(
+                "judge of `{}`: one verdict holds {least} USD and more, and max_usd_per_day is {}: nothing will be judged; raise it, or \
+                 give the models of `{}` a smaller `max_tokens`",
+                group.name, judge.max_per_day, judge.group
+            )
+        })
+    };
+    settings.catalog.groups.values().filter_map(line).collect()
 }
 
 /// Builds what `witgate serve` would build of the file and this folder of policies, and tells what is in the way.
@@ -129,4 +154,30 @@ fn built(file: &Path, folder: &Path) -> Result<(Vec<String>, Vec<String>), Strin
 pub(super) fn schema() -> ExitCode {
     say(format_args!("{:#}", config::schema()));
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_judge_that_could_never_pay_for_a_verdict_is_told() {
+        let told = |max_usd_per_day: &str, more: &str| {
+            let text = format!(
+                "model_list:
+  - {{model_name: g, litellm_params: {{model: simulated/m}}}}
+  - model_name: grader
+    litellm_params: {{model: simulated/j, input_cost_per_token: 0.000001, output_cost_per_token: 0.000002{more}}}
+witgate:
+  ledger: {{file: ledger.db}}
+  judges: {{g: {{group: grader, max_usd_per_day: {max_usd_per_day}}}}}
+"
+            );
+            dear_judges(&config::parse(&text, "a.yaml", &|_| None).unwrap().settings)
+        };
+        assert_eq!(told("0.004", ""), [""; 0]);
+        let line = told("0.0039", "").remove(0);
+        assert!(line.starts_with("judge of `g`: one verdict holds 0.004 USD and more"), "{line}");
+        assert_eq!(told("0.0039", ", max_tokens: 100"), [""; 0]);
+    }
 }

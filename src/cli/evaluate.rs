@@ -26,16 +26,16 @@ pub(super) struct EvaluateArgs {
     data: Option<PathBuf>,
     /// Estimate what a router would have got from the decisions a gateway kept (`witgate.decisions`): a folder of runs, or one of them; the default of
     /// `witgate.decisions.dir` where none is named.
-    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "")]
-    log: Option<PathBuf>,
+    #[arg(long, value_name = "RUNS", num_args = 0..=1)]
+    log: Option<Option<PathBuf>>,
     /// Make the vectors of prompts (`embedding/N`) with the sentence-transformers model of this folder, as `witgate.embeddings.GROUP.path` does.
     #[arg(long, value_name = "FOLDER", conflicts_with = "log")]
     embeddings: Option<PathBuf>,
     /// The group whose decisions count, where the log has those of several.
-    #[arg(long, value_name = "NAME", requires = "log")]
+    #[arg(long, value_name = "NAME", requires = "log", conflicts_with = "data")]
     group: Option<String>,
     /// End with 2 unless the log rules out that the router's replies are worth less by so much or more, as the gate before a canary.
-    #[arg(long, value_name = "WORTH", requires = "log")]
+    #[arg(long, value_name = "WORTH", value_parser = margin, requires = "log", conflicts_with = "data")]
     no_worse_by: Option<f64>,
     /// Compare this router too, or estimate it (`bandit` where none is named): one that is built in, or the file of a component.
     #[arg(long, value_name = "NAME|FILE")]
@@ -44,7 +44,7 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "JSON", value_parser = settings, default_value = "{}")]
     settings: Map<String, Value>,
     /// What a reply is worth, as a learner's settings say it (`reward`, `cost_range_usd`, `latency_range_ms`), where --settings are of a router that has no such.
-    #[arg(long, value_name = "JSON", value_parser = settings, requires = "log")]
+    #[arg(long, value_name = "JSON", value_parser = settings, requires = "log", conflicts_with = "data")]
     worth: Option<Map<String, Value>>,
     /// Play everything so many times, each time in another order.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "log")]
@@ -67,11 +67,17 @@ fn settings(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|fault| format!("no JSON object: {fault}"))
 }
 
+/// By how much a router may be worse: below 0 nothing would pass that is as good, and no number at all lets everything pass.
+fn margin(text: &str) -> Result<f64, String> {
+    let margin: f64 = text.parse().map_err(|_| "no number".to_owned())?;
+    if margin.is_finite() && margin >= 0.0 { Ok(margin) } else { Err("a number, at least 0".to_owned()) }
+}
+
 /// Prints how the contenders do, or what a log says of one.
 pub(super) fn evaluate(arguments: &EvaluateArgs) -> ExitCode {
     match (&arguments.data, &arguments.log) {
         (Some(data), _) => on_data(data, arguments),
-        (None, Some(path)) if !path.as_os_str().is_empty() => on_log(path.clone(), arguments),
+        (None, Some(Some(path))) => on_log(path.clone(), arguments),
         (None, _) => match default_folder(&environment) {
             Some(folder) => on_log(folder, arguments),
             None => fail("there is no home folder where decisions would be kept\nhint: name the folder: --log RUNS"),
@@ -147,4 +153,50 @@ fn told(
         say(table.to_string().trim_end());
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        evaluate: EvaluateArgs,
+    }
+
+    fn read(words: &[&str]) -> Result<EvaluateArgs, String> {
+        let words = std::iter::once("evaluate").chain(words.iter().copied());
+        Alone::try_parse_from(words).map(|alone| alone.evaluate).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn a_log_is_the_one_that_is_named_or_the_default() {
+        assert_eq!(read(&["--log"]).unwrap().log, Some(None));
+        assert_eq!(read(&["--log", "--router", "bandit"]).unwrap().log, Some(None));
+        assert_eq!(read(&["--log", "runs"]).unwrap().log, Some(Some(PathBuf::from("runs"))));
+        assert_eq!(read(&["data.jsonl"]).unwrap().log, None);
+        assert!(read(&[]).is_err());
+    }
+
+    #[test]
+    fn what_is_asked_of_a_log_is_refused_beside_data() {
+        for words in [["--no-worse-by", "0.1"], ["--group", "x"], ["--worth", "{}"]] {
+            let why = read(&["data.jsonl", words[0], words[1]]).unwrap_err();
+            assert!(why.contains(words[0]), "{why}");
+            assert!(read(&["--log", "runs", words[0], words[1]]).is_ok(), "{words:?}");
+        }
+        assert!(read(&["data.jsonl", "--log", "runs"]).is_err());
+    }
+
+    #[test]
+    fn a_margin_is_a_number_that_is_not_below_0() {
+        let margin = |text: &str| read(&["--log", "runs", &format!("--no-worse-by={text}")]);
+        assert_eq!(margin("0").unwrap().no_worse_by, Some(0.0));
+        for wrong in ["-0.1", "nan", "inf", "much"] {
+            assert!(margin(wrong).unwrap_err().contains("no-worse-by"), "{wrong}");
+        }
+    }
 }

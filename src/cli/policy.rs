@@ -229,8 +229,8 @@ fn figures(rollout: &Value) {
             rollout["compared"],
             rollout["same_first"],
             rollout["same_ranking"],
-            rollout["cost_difference_usd"],
-            rollout["latency_difference_ms"],
+            known(&rollout["cost_difference_usd"]),
+            known(&rollout["latency_difference_ms"]),
         ));
         say(format_args!(
             "  {} decisions it did not rank; {} the version in force did not, {} of them in the same way",
@@ -241,9 +241,18 @@ fn figures(rollout: &Value) {
     for (name, share) in [("in force", &rollout["live"]), ("canary", &rollout["candidate"])] {
         say(format_args!(
             "  {name:<9} {} requests, {} complaints, share of failures {}, cost of an attempt {} USD, time of a reply {} ms",
-            share["requests"], share["complained"], share["failure_rate"], share["cost_usd"], share["latency_ms"],
+            share["requests"],
+            share["complained"],
+            known(&share["failure_rate"]),
+            known(&share["cost_usd"]),
+            known(&share["latency_ms"]),
         ));
     }
+}
+
+/// A figure, or that it is not known yet.
+fn known(figure: &Value) -> String {
+    if figure.is_null() { "unknown".to_owned() } else { figure.to_string() }
 }
 
 fn plain_options() -> Options {

@@ -124,6 +124,8 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
         biased;
         _ = &mut finished => {}
         () = told(&signals) => {
+            // What is cut from now on is the gateway's doing, and recorded so.
+            live.cutoff.cancel();
             batches.cut();
             drop(finished.await);
         }

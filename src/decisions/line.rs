@@ -29,7 +29,7 @@ pub(super) enum Line {
     Run(Box<RunLine>),
     /// A decision.
     Route(Box<RouteLine>),
-    /// An outcome was told.
+    /// An outcome was told, or came of what a pure router, which is told none, decided.
     Observe(OutcomeLine),
     /// The router was asked to save.
     Save(SaveLine),

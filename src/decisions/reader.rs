@@ -29,7 +29,7 @@ pub struct Run {
 pub enum Logged {
     /// A decision.
     Route(Box<Decision>),
-    /// An outcome was told; how the router failed, where it did.
+    /// An outcome was told; how the router failed, where it did. A pure router (`Needs::pure`) was not called for it.
     Observe(Outcome, Option<PolicyFault>),
     /// The router was asked to save: the digest of what it said.
     Save(Result<Option<Digest>, PolicyFault>),
@@ -40,6 +40,13 @@ pub enum Logged {
 pub fn state_digest(state: &SavedState) -> Digest {
     let length = (state.schema.len() as u64).to_le_bytes();
     Digest::of(&[&length[..], state.schema.as_bytes(), &state.bytes].concat())
+}
+
+/// Why a line is none of a run. The parser was given this line alone: of its position the column counts.
+fn no_line(fault: &serde_json::Error) -> String {
+    let why = fault.to_string();
+    let why = why.rsplit_once(" at line ").map_or(&*why, |(why, _)| why);
+    format!("column {}: this is no line of a run: {why}", fault.column().max(1))
 }
 
 impl Run {
@@ -62,7 +69,7 @@ impl Run {
         let (withheld, start) = match serde_json::from_str(first.1) {
             Ok(Line::Run(run)) => (run.withheld, run.start().map_err(|why| at(0, why))?),
             Ok(_) => return Err(at(0, "a run file begins with a `run` line".to_owned())),
-            Err(fault) => return Err(at(0, format!("this is no line of a run: {fault}"))),
+            Err(fault) => return Err(at(0, no_line(&fault))),
         };
         let mut run = Self {
             file: file.to_owned(),
@@ -74,7 +81,7 @@ impl Run {
         };
         for (number, line) in lines {
             let line = serde_json::from_str(line);
-            let line: Line = line.map_err(|fault| at(number, format!("this is no line of a run: {fault}")))?;
+            let line: Line = line.map_err(|fault| at(number, no_line(&fault)))?;
             run.take(line).map_err(|why| at(number, why))?;
         }
         Ok(run)

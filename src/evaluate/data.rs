@@ -1,11 +1,13 @@
 //! Data of full information: of each prompt, what every model's reply was worth and cost.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::chat::{ChatRequest, Dialect, Message, Part, Rest, Role};
 use crate::pipeline::Vector;
@@ -57,7 +59,46 @@ struct Line {
     prompt: String,
     #[serde(default)]
     embedding: Option<Vec<f64>>,
-    models: BTreeMap<String, Replied>,
+    models: Models,
+}
+
+/// The replies by their models, each named once.
+struct Models(BTreeMap<String, Replied>);
+
+impl<'de> Deserialize<'de> for Models {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EachOnce;
+
+        impl<'de> Visitor<'de> for EachOnce {
+            type Value = Models;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of models and what they replied")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Models, A::Error> {
+                let mut models = BTreeMap::new();
+                while let Some(model) = object.next_key::<String>()? {
+                    // The last would count in silence, and the first may be the one that is meant.
+                    if models.contains_key(&model) {
+                        return Err(A::Error::custom(format_args!("the model `{model}` stands here twice")));
+                    }
+                    models.insert(model, object.next_value()?);
+                }
+                Ok(Models(models))
+            }
+        }
+
+        deserializer.deserialize_map(EachOnce)
+    }
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reading {
+    data: Option<DataSet>,
+    /// How many numbers the vectors have, by the first one.
+    numbers: Option<usize>,
 }
 
 impl DataSet {
@@ -107,11 +148,16 @@ impl DataSet {
 
 /// Reads lines, `name` being what the file is called.
 pub(super) fn read_lines(name: &str, file: impl BufRead) -> Result<DataSet, Vec<String>> {
-    let (mut data, mut problems): (Option<DataSet>, Vec<String>) = (None, Vec::new());
+    let (mut reading, mut problems) = (Reading::default(), Vec::new());
     for (line, number) in file.lines().zip(1_u64..) {
         let taken = match line {
-            Ok(line) => parse(&line).and_then(|line| take(&mut data, line)),
-            Err(fault) => Err((1, fault.to_string())),
+            Ok(line) => parse(&line).and_then(|line| reading.take(line)),
+            // A line that is no text: those after it can be read.
+            Err(fault) if fault.kind() == ErrorKind::InvalidData => Err((1, fault.to_string())),
+            Err(fault) => {
+                problems.push(format!("{name}: {fault}"));
+                break;
+            }
         };
         if let Err((column, why)) = taken {
             problems.push(format!("{name}:{number}:{column}: {why}"));
@@ -120,7 +166,7 @@ pub(super) fn read_lines(name: &str, file: impl BufRead) -> Result<DataSet, Vec<
             }
         }
     }
-    match data {
+    match reading.data {
         _ if !problems.is_empty() => Err(problems),
         Some(data) => Ok(data),
         None => Err(vec![format!("{name}: no prompt is in it")]),
@@ -137,25 +183,38 @@ impl Example {
     }
 }
 
-fn take(data: &mut Option<DataSet>, line: Line) -> Result<(), (usize, String)> {
-    let (models, replies): (Vec<String>, Vec<Replied>) = line.models.into_iter().unzip();
-    let data = data.get_or_insert_with(|| DataSet { models: models.clone(), examples: Vec::new() });
-    if models != data.models {
-        let (here, there) = (models.join(", "), data.models.join(", "));
-        return Err((1, format!("its models are {here}, and those of the first line {there}: every line has all")));
+impl Reading {
+    fn take(&mut self, line: Line) -> Result<(), (usize, String)> {
+        let (models, replies): (Vec<String>, Vec<Replied>) = line.models.0.into_iter().unzip();
+        let data = self.data.get_or_insert_with(|| DataSet { models: models.clone(), examples: Vec::new() });
+        if models != data.models {
+            let (here, there) = (models.join(", "), data.models.join(", "));
+            return Err((1, format!("its models are {here}, and those of the first line {there}: every line has all")));
+        }
+        let vector = match &line.embedding {
+            Some(numbers) => Some(
+                Vector::of(numbers)
+                    .ok_or((1, "`embedding` has no direction: it is a list of numbers, not all 0".to_owned()))?,
+            ),
+            None => None,
+        };
+        if data.examples.first().is_some_and(|first| first.vector.is_some() != vector.is_some()) {
+            return Err((1, "every line has an `embedding`, or none has".to_owned()));
+        }
+        // Vectors of two models lie in two spaces: what is near in one says nothing of the other.
+        if let Some(here) = line.embedding.as_ref().map(Vec::len) {
+            let first = *self.numbers.get_or_insert(here);
+            if here != first {
+                let why = "are they of two models?";
+                return Err((
+                    1,
+                    format!("its `embedding` has {here} numbers, and that of the first line {first}: {why}"),
+                ));
+            }
+        }
+        data.examples.push(Example { prompt: line.prompt, vector, replies });
+        Ok(())
     }
-    let vector = match line.embedding {
-        Some(numbers) => Some(
-            Vector::of(&numbers)
-                .ok_or((1, "`embedding` has no direction: it is a list of numbers, not all 0".to_owned()))?,
-        ),
-        None => None,
-    };
-    if data.examples.first().is_some_and(|first| first.vector.is_some() != vector.is_some()) {
-        return Err((1, "every line has an `embedding`, or none has".to_owned()));
-    }
-    data.examples.push(Example { prompt: line.prompt, vector, replies });
-    Ok(())
 }
 
 /// Reads a line. A problem has the column it is at.
@@ -166,10 +225,10 @@ fn parse(line: &str) -> Result<Line, (usize, String)> {
         let hint = "a line is a JSON object with `prompt` and `models`; see docs/learning.md";
         (fault.column().max(1), format!("{why}\nhint: {hint}"))
     })?;
-    if read.models.len() < 2 {
+    if read.models.0.len() < 2 {
         return Err((1, "`models` has two models at least: there must be a choice".to_owned()));
     }
-    for (model, reply) in &read.models {
+    for (model, reply) in &read.models.0 {
         // Where the model is named is as near as its number can be told.
         let column = line.find(&format!("\"{model}\"")).map_or(1, |place| place + 1);
         let wrong = |what: &str| Err((column, format!("`{model}`: {what}")));

@@ -19,8 +19,8 @@ const CONVERGED: f64 = 0.95;
 pub struct Interval {
     /// The mean.
     pub mean: f64,
-    /// Half the width; 0 where it was played once.
-    pub margin: f64,
+    /// Half the width; `None` where it was played once, which says nothing of how far it is off.
+    pub margin: Option<f64>,
 }
 
 impl Interval {
@@ -30,10 +30,10 @@ impl Interval {
         let n = count(values.len());
         let mean = values.iter().sum::<f64>() / n.max(1.0);
         if values.len() < 2 {
-            return Self { mean, margin: 0.0 };
+            return Self { mean, margin: None };
         }
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        Self { mean, margin: student(values.len() - 1) * (variance / n).sqrt() }
+        Self { mean, margin: Some(student(values.len() - 1) * (variance / n).sqrt()) }
     }
 }
 

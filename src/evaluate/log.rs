@@ -202,10 +202,13 @@ impl Heard {
                 Logged::Route(decision) => self.decision(decision, facts, &mut rerun, &places),
                 Logged::Observe(outcome, _) => {
                     self.hear(outcome, &places);
-                    let told = Outcome { seed: seed::derive(outcome.seed, SALT), ..outcome.clone() };
-                    rerun
-                        .observe(&told)
-                        .map_err(|fault| format!("told of an outcome, the router failed: it {fault}"))?;
+                    // As in service, a pure router is told nothing.
+                    if !rerun.needs().pure {
+                        let told = Outcome { seed: seed::derive(outcome.seed, SALT), ..outcome.clone() };
+                        rerun
+                            .observe(&told)
+                            .map_err(|fault| format!("told of an outcome, the router failed: it {fault}"))?;
+                    }
                 }
                 Logged::Save(_) => {}
             }

@@ -38,9 +38,10 @@ pub(super) fn cells(figures: &Figures) -> [String; 6] {
     [worth, quality, shown(*cost_usd, 7), shown(*regret, 1), shown(*converged, 0), gain]
 }
 
-/// A mean and its margin.
+/// A mean and its margin; a dash where there is none.
 fn shown(interval: Interval, digits: usize) -> String {
-    format!("{:.digits$} ± {:.digits$}", interval.mean, interval.margin)
+    let margin = interval.margin.map_or_else(|| "–".to_owned(), |margin| format!("{margin:.digits$}"));
+    format!("{:.digits$} ± {margin}", interval.mean)
 }
 
 /// A count as a number to reckon with.

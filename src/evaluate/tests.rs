@@ -53,6 +53,9 @@ fn any_router_is_compared_and_a_wrong_setting_is_named() {
     let last = evaluation.contenders.last().expect("some");
     let again = compare(&data(40), &other).expect("compared");
     assert_eq!(Table(&again).to_string(), Table(&evaluation).to_string());
+    // Played once, nothing is known of how far it is off.
+    assert!(Table(&again).to_string().contains(" ± – ") && page(&again).contains(" ± –</td>"), "{}", Table(&again));
+    assert!(last.worth.margin.is_none() && json!(last)["worth"]["margin"].is_null(), "{:?}", last.worth);
     assert!(last.name == "cost-based" && last.shares[0] > 0.99, "{:?} {:?}", evaluation.models, last.shares);
     let settings = json!({"exploration": "much"}).as_object().cloned().expect("an object");
     let why = compare(&data(40), &Comparison { settings, ..comparison() }).expect_err("wrong");
@@ -80,19 +83,35 @@ fn what_is_wrong_with_data_is_named_with_its_place() {
         };
         assert!(why.starts_with(&format!("d:{place}: ")) && why.contains(word), "{line}: {why}");
     }
+    let twice = format!("{good}\n{}\n", good.replace("\"b\"", "\"a\""));
+    let problems = data::read_lines("d", BufReader::new(twice.as_bytes())).expect_err("a model twice");
+    assert!(problems.len() == 1 && problems[0].starts_with("d:2:"), "{problems:?}");
+    assert!(problems[0].contains("the model `a` stands here twice\nhint: "), "{problems:?}");
     let text = format!("{good}\n{}\n", good.replace("\"b\"", "\"c\""));
     let problems = data::read_lines("d", BufReader::new(text.as_bytes())).expect_err("other models");
     assert!(problems.len() == 1 && problems[0].starts_with("d:2:1: "), "{problems:?}");
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_told_once_and_without_a_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let problems = DataSet::read(folder.path()).expect_err("a folder is no file");
+    let name = folder.path().display().to_string();
+    assert!(problems.len() == 1 && problems[0].starts_with(&format!("{name}: ")), "{problems:?}");
+    assert!(!problems[0].contains(":1:"), "{problems:?}");
+}
+
+#[test]
 fn intervals_are_students() {
     let one = Interval::of(&[1.0, 2.0, 3.0]);
-    assert!((one.mean - 2.0).abs() < 1e-12 && (one.margin - 4.303 / 3.0_f64.sqrt()).abs() < 1e-9, "{one:?}");
+    assert!(
+        (one.mean - 2.0).abs() < 1e-12 && (one.margin.expect("a margin") - 4.303 / 3.0_f64.sqrt()).abs() < 1e-9,
+        "{one:?}"
+    );
     let many: Vec<f64> = (0..21).map(f64::from).collect();
     // 2.086 at 20 degrees of freedom.
     let deviation = (many.iter().map(|value| (value - 10.0).powi(2)).sum::<f64>() / 20.0 / 21.0).sqrt();
-    assert!((Interval::of(&many).margin / deviation - 2.086).abs() < 0.005);
+    assert!((Interval::of(&many).margin.expect("a margin") / deviation - 2.086).abs() < 0.005);
 }
 
 #[test]
@@ -119,6 +138,7 @@ fn a_line_may_hold_the_vector_of_its_prompt_and_all_do_or_none() {
         ([line(json!(numbers)), line(Value::Null)], "d:2:1: ", "or none has"),
         ([line(Value::Null), line(json!(numbers))], "d:2:1: ", "or none has"),
         ([line(json!([0, 0])), line(json!([]))], "d:1:1: ", "no direction"),
+        ([line(json!(numbers)), line(json!([0.1, 0.2]))], "d:2:1: ", "has 2 numbers, and that of the first line 4"),
     ] {
         let problems = read(&lines).expect_err("a problem");
         assert!(problems[0].starts_with(place) && problems[0].contains(word), "{problems:?}");

@@ -63,10 +63,14 @@ impl Listener {
         Ok(Self { group, router, event })
     }
 
-    /// `NAME@DIGEST` of the version that hears it.
+    /// `NAME@DIGEST` of the version that hears it; `None` where the router learns nothing (`pure`) and is told nothing.
     #[must_use]
-    pub fn policy(&self) -> &str {
-        &self.group.policy
+    pub fn heard_by(&self) -> Option<&str> {
+        if !self.router.needs().pure {
+            return Some(&self.group.policy);
+        }
+        let tried = self.group.rollout.as_ref().filter(|tried| !tried.candidate().needs().pure)?;
+        Some(tried.policy())
     }
 
     /// Tells that whoever asked did not want the reply: nobody judges it, and it is known of those alone that were no good.

@@ -4,14 +4,18 @@
 //! is told nothing that no provider was. It is bounded, and kept of drawn requests alone. Where too many wait already, or nobody judges,
 //! it is dropped: no request waits for its judge or fails with it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
-use super::{Gateway, RequestContext, RequestGuard};
+use super::{Estimate, Gateway, RequestContext, RequestGuard, estimate};
+use crate::budgets::BudgetId;
 use crate::chat::{ChatRequest, PartKind, Reply, Role};
 use crate::id::{GroupName, RequestId};
+use crate::money::NanoUsd;
 use crate::seed;
+use crate::snapshot::GroupRuntime;
+use crate::tokens;
 
 /// Bytes of a conversation, and of a reply, that are judged.
 const LONGEST: usize = 64 << 10;
@@ -122,6 +126,38 @@ impl ToJudge {
             gateway.recorder.judged(&group, Judged::Skipped);
         }
     }
+}
+
+/// Whether what is left of these budgets is less than what would be held for this call, wherever in the group that is least, also
+/// once the calls under way have ended. Asked before a call is made, so that none is refused, and recorded, for each reply.
+pub async fn is_beyond(
+    gateway: &Gateway,
+    budgets: &[BudgetId],
+    group: &GroupRuntime,
+    mut request: Box<ChatRequest>,
+) -> bool {
+    let beyond = |amount: NanoUsd| {
+        // What costs nothing has no room either where all is spent.
+        let short = gateway.budgets.short(gateway.clock.now(), budgets, amount.max(NanoUsd(1)));
+        short.is_some_and(|short| !short.may_wait())
+    };
+    let least = |request: &ChatRequest| {
+        let estimate = Estimate::of(request);
+        let held = group.deployments.iter().map(|deployment| estimate.demand(deployment).cost);
+        held.min().unwrap_or_default()
+    };
+    if !beyond(least(&request)) {
+        return false;
+    }
+    if beyond(NanoUsd(1)) {
+        return true;
+    }
+    // By its bytes it is taken for dearer than by its tokens, which are counted before it is refused for want of money.
+    let Some(first) = group.deployments.first() else { return true };
+    let (bound, words) = (tokens::upper_bound(&request), Arc::new((*request).clone()));
+    let counted = estimate::count(gateway, &words, bound, &first.config.model).await;
+    request.input_tokens = Some(counted.map_or(bound, |count| count.tokens));
+    beyond(least(&request))
 }
 
 /// Its end, as long as may be.

@@ -127,7 +127,8 @@ fn beside(
     let shadow = Arc::clone(rollout);
     let Question { request, signals, mut features, attributes } = route::shown(context, rollout.candidate(), estimate);
     let embedding = context.embed_beside(rollout.candidate());
-    // It serves no request: what is kept of its decisions must not be taken for the request's own.
+    // It serves no request: what is kept of its decisions must not be taken for the request's own. Its faults are told with it.
+    let of = request.id;
     let request = RouteRequest { id: None, ..request };
     let attributes: Vec<String> = attributes.into_iter().map(Cow::into_owned).collect();
     let order = |choices: &[Choice]| choices.iter().map(|choice| choice.deployment as usize).collect();
@@ -148,7 +149,7 @@ fn beside(
         }
         let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let mut choices = Vec::new();
-        let answer = shadow.candidate().route(&request, &signals, &features, &attributes, &mut choices);
+        let answer = shadow.candidate().beside(of, &request, &signals, &features, &attributes, &mut choices);
         let answer = answer.map(|()| choices);
         let compared = match (kind, AnswerKind::of(&answer), answer) {
             (AnswerKind::Ranking, Some(AnswerKind::Ranking), Ok(choices)) => {

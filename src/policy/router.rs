@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::host::{CallContext, LogLine, PolicyRuntime, Succession, cut};
+use crate::id::RequestId;
 
 mod bindings;
 mod calls;
@@ -46,7 +47,24 @@ impl PolicyRuntime<Routing> {
         attributes: &[&str],
         out: &mut Vec<Choice>,
     ) -> Result<(), RouteError> {
-        self.asked(&recorder::Question { request, signals, features, attributes }, out, None)
+        self.asked(&recorder::Question { request, signals, features, attributes }, out, None, request.id)
+    }
+
+    /// The same beside a request that another one decides: `request` is then none's, so that what is kept of the decision is not
+    /// taken for the request's own, and what is logged of the call, a fault above all, is told with the id `of`.
+    ///
+    /// # Errors
+    /// As [`Self::route`].
+    pub fn beside(
+        &self,
+        of: Option<RequestId>,
+        request: &RouteRequest,
+        signals: &[f32],
+        features: &[f32],
+        attributes: &[&str],
+        out: &mut Vec<Choice>,
+    ) -> Result<(), RouteError> {
+        self.asked(&recorder::Question { request, signals, features, attributes }, out, None, of)
     }
 
     /// The same for somebody who wants to know why: `said` is what the policy logged meanwhile.
@@ -62,7 +80,7 @@ impl PolicyRuntime<Routing> {
         out: &mut Vec<Choice>,
         said: &mut Vec<LogLine>,
     ) -> Result<(), RouteError> {
-        self.asked(&recorder::Question { request, signals, features, attributes }, out, Some(said))
+        self.asked(&recorder::Question { request, signals, features, attributes }, out, Some(said), request.id)
     }
 
     fn asked(
@@ -70,13 +88,14 @@ impl PolicyRuntime<Routing> {
         question: &recorder::Question<'_>,
         out: &mut Vec<Choice>,
         said: Option<&mut Vec<LogLine>>,
+        of: Option<RequestId>,
     ) -> Result<(), RouteError> {
         out.clear();
         let recorder::Question { request, signals, features, attributes } = *question;
         let deployments = self.setup().deployments.len();
         debug_assert_eq!(signals.len(), self.needs().signals.len() * deployments, "a whole matrix");
         let mut called = false;
-        let answer = self.ask(CallContext::new(request.now, request.id), |instance, budget| {
+        let answer = self.ask(CallContext::new(request.now, of), |instance, budget| {
             called = true;
             if said.is_some() {
                 instance.listen();
@@ -91,7 +110,7 @@ impl PolicyRuntime<Routing> {
             answer
         });
         match answer {
-            Ok((Err(RouteError::Fault(fault)), _)) => Err(self.failed_for(fault, request.id).into()),
+            Ok((Err(RouteError::Fault(fault)), _)) => Err(self.failed_for(fault, of).into()),
             Ok((judged, probe)) => {
                 // Not one that no one may act on, though it came.
                 if let Some(probe) = probe {

@@ -31,7 +31,7 @@ use super::breakers::rules;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::limit_specs::specs;
-use super::policies::{DEFAULT, FALLBACK, GroupPolicies};
+use super::policies::{DEFAULT, FALLBACK, Found, GroupPolicies};
 use super::rollouts::{Offered, RolloutDraft, Rollouts, Steps};
 use super::states::{forget_old, restore_limits};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
@@ -250,7 +250,7 @@ impl Builder {
                     groups.push(Prepared { group: Arc::clone(group), authorizations, policies });
                 }
                 (policies, authorizations) => {
-                    problems.extend([policies.err(), authorizations.err()].into_iter().flatten());
+                    problems.extend(policies.err().into_iter().flatten().chain(authorizations.err()));
                 }
             }
         }
@@ -271,8 +271,8 @@ impl Builder {
         contents: &Contents,
         previous: Option<&Snapshot>,
         problems: &mut Vec<String>,
-    ) -> BTreeMap<PolicyName, Offered> {
-        let mut found = BTreeMap::new();
+    ) -> Found {
+        let mut found = Found::new();
         self.components.begin(&settings.policies.allow_wasi_stubs);
         let wanted = |name: &str| {
             settings.catalog.groups.values().any(|group| group.policies().any(|policy| policy.as_str() == name))
@@ -290,13 +290,12 @@ impl Builder {
             };
             match loaded {
                 Ok(component) => {
-                    found.insert(name.clone(), Offered::File(component));
+                    found.insert(name.clone(), Some(Offered::File(component)));
                 }
                 Err(problem) => {
                     problems.push(problem);
-                    if let Some(component) = previous.and_then(|snapshot| in_force(snapshot, name)) {
-                        found.insert(name.clone(), Offered::Broken(component));
-                    }
+                    let before = previous.and_then(|snapshot| in_force(snapshot, name));
+                    found.insert(name.clone(), before.map(Offered::Broken));
                 }
             }
         }
@@ -306,14 +305,14 @@ impl Builder {
                 let name = PolicyName::from(name);
                 match self.components.load(&name, bytes) {
                     Ok(component) => {
-                        found.insert(name, Offered::File(component));
+                        found.insert(name, Some(Offered::File(component)));
                     }
                     Err(problem) => problems.push(problem),
                 }
             }
         }
         let present = contents.values().flatten().map(|bytes| Digest::of(bytes)).collect();
-        let in_use = found.values().map(|offered| offered.component().digest()).collect();
+        let in_use = found.values().flatten().map(|offered| offered.component().digest()).collect();
         self.components.keep(&present, &in_use);
         found
     }

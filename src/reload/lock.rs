@@ -12,6 +12,9 @@ use crate::policy::{Digest, inspect};
 /// The file's name in the folder of policies.
 pub(super) const FILE: &str = "policies.lock";
 
+/// What helps a file of which a line is damaged: the command that writes it reads it first.
+const REPAIR: &str = "remove that line, or the file, then run `witgate policy lock FOLDER`";
+
 /// Names and SHA-256 digests, in hexadecimal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PoliciesLock(BTreeMap<String, String>);
@@ -29,12 +32,12 @@ impl PoliciesLock {
             }
             let [name, _role, _interface, sha256, _source] = line.split_whitespace().collect::<Vec<_>>()[..] else {
                 return Err(format!(
-                    "{shown}:{number}:1: expected five words: name, role, interface, sha256, source\nhint: `witgate policy lock` writes this file"
+                    "{shown}:{number}:1: expected five words: name, role, interface, sha256, source\nhint: {REPAIR}"
                 ));
             };
             if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(format!(
-                    "{shown}:{number}:1: the fourth word is no SHA-256 digest\nhint: it has 64 hexadecimal digits, as `sha256sum` prints them"
+                    "{shown}:{number}:1: the fourth word is no SHA-256 digest of 64 hexadecimal digits\nhint: {REPAIR}"
                 ));
             }
             if digests.insert(name.to_owned(), sha256.to_ascii_lowercase()).is_some() {
@@ -129,7 +132,10 @@ mod tests {
     fn what_is_no_lock_is_told_with_its_line() {
         let told = |text: &str| PoliciesLock::parse(text, "p/policies.lock").unwrap_err();
         assert!(told(&format!("{}a b c\n", line("a", '1'))).starts_with("p/policies.lock:2:1: expected five words"));
-        assert!(told("a router i 00 s").starts_with("p/policies.lock:1:1: the fourth word"));
+        let digest = told("a router i 00 s");
+        assert!(digest.starts_with("p/policies.lock:1:1: the fourth word"), "{digest}");
+        // The command reads the file before it writes it: alone it would help nobody.
+        assert!([told("a b c"), digest].iter().all(|why| why.ends_with(&format!("hint: {REPAIR}"))));
         assert!(told(&format!("{}{}", line("a", '1'), line("a", '2'))).contains(":2:1: `a` stands here a second time"));
     }
 

@@ -104,21 +104,21 @@ struct RolloutChange<C: Contract> {
     before: Option<Arc<Rollout<C>>>,
 }
 
-/// What there is by name.
-type Found = BTreeMap<PolicyName, Offered>;
+/// What there is by name; `None` under a name whose file cannot be used, which is told already.
+pub(super) type Found = BTreeMap<PolicyName, Option<Offered>>;
 
 impl GroupPolicies {
     /// Prepares them. Blocks.
     ///
     /// # Errors
-    /// The first that cannot be set up, and why.
+    /// Everything that is wrong with the first that cannot be set up; nothing where that is told already.
     pub(super) fn prepare(
         group: &Group,
         found: &Found,
         before: Option<&Arc<GroupRuntime>>,
         seed: u64,
         steps: &mut Steps<'_>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Vec<String>> {
         let setup = Setup {
             group: Some(group.name.clone()),
             settings: Arc::clone(&group.router.settings),
@@ -181,7 +181,7 @@ impl GroupPolicies {
             };
             prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some)
         };
-        let providers = group.deployments.iter().map(&mut provider).collect::<Result<_, String>>()?;
+        let providers = group.deployments.iter().map(&mut provider).collect::<Result<_, Vec<String>>>()?;
         Ok(Self { router, builder, parser, providers })
     }
 
@@ -206,7 +206,7 @@ impl<C: Contract<Setup: PartialEq>> PolicyVersions<C> {
         Before { in_charge, rollout, renamed }: Before<'_, C>,
         learned: impl Fn() -> Option<SavedState> + Copy,
         steps: &mut Steps<'_>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Vec<String>> {
         let (group, digest) = (place.group, chosen.live.digest());
         // A version that was tried has learned all along: it follows itself.
         let promoted = rollout.filter(|rollout| rollout.digest() == digest).map(|rollout| rollout.candidate());
@@ -218,8 +218,8 @@ impl<C: Contract<Setup: PartialEq>> PolicyVersions<C> {
         let follows = (going_on.map(|rollout| rollout.candidate()), false);
         let candidate = match prepare((group, at), component, setup.clone(), follows, learned) {
             Ok(candidate) => candidate,
-            Err(problem) => {
-                steps.cannot_try(place, component.name().as_str(), &problem);
+            Err(problems) => {
+                steps.cannot_try(place, component.name().as_str(), &problems.join("\n"));
                 return Ok(Self { live, tried: None });
             }
         };
@@ -275,7 +275,7 @@ impl Entry<'_> {
         of_group: (&Arc<str>, u64),
         before: Before<'_, C>,
         steps: &mut Steps<'_>,
-    ) -> Result<PolicyVersions<C>, String> {
+    ) -> Result<PolicyVersions<C>, Vec<String>> {
         let (group, (model, seed)) = (place.group, of_group);
         let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
         let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
@@ -290,14 +290,15 @@ fn router(
     found: &Found,
     setup: &Setup,
     steps: &mut Steps<'_>,
-) -> Result<PolicyVersions<Routing>, String> {
+) -> Result<PolicyVersions<Routing>, Vec<String>> {
     let Place { group, before, .. } = place;
     let at = &*group.router.at;
     let chosen = steps.choose(place, named(group, &group.router.policy, at, found)?);
     let (in_charge, rollout) =
         (before.and_then(|before| before.router.as_ref()), before.and_then(|before| before.rollout.as_ref()));
     let control = &Arc::clone(steps.rollouts.control());
-    let learned = || control.states.found(&states::key(group));
+    let what = format!("what the router `{}` of the group `{}` had learned", group.router.policy, group.name);
+    let learned = || control.states.found(&states::key(group), &what);
     let other = before.filter(|before| before.config.router.policy != group.router.policy);
     let of_before = Before { in_charge, rollout, renamed: other.is_some() };
     let versions = PolicyVersions::prepare((place, at), &chosen, setup, of_before, learned, steps)?;
@@ -314,13 +315,16 @@ fn placed(at: Option<&str>, problem: &str) -> String {
 }
 
 /// Prepares a policy that stands at these places of the configuration.
+///
+/// # Errors
+/// Everything that is wrong with it, each for itself.
 fn prepare<C: Contract<Setup: PartialEq>>(
     (group, at): (&Group, &PolicyPlaces),
     component: &Arc<Component>,
     setup: C::Setup,
     follows: (Option<&Arc<PolicyRuntime<C>>>, bool),
     learned: impl FnOnce() -> Option<SavedState>,
-) -> Result<PolicyChange<C>, String> {
+) -> Result<PolicyChange<C>, Vec<String>> {
     let granted = granted(C::ROLE, group, component);
     granted.and_then(|()| PolicyChange::prepare(component, setup, follows, learned)).map_err(|problem| {
         let who = format!("group `{}`, policy `{}` ({})", group.name, component.name(), component.digest().short());
@@ -328,10 +332,9 @@ fn prepare<C: Contract<Setup: PartialEq>>(
             // Each at its own place.
             PolicyProblem::Configure(refusal) if !refusal.mistakes().is_empty() => {
                 let told = refusal.mistakes().iter();
-                let told = told.map(|one| placed(at.setting(&one.pointer), &format!("{who}: {}", one.words)));
-                told.collect::<Vec<_>>().join("\n")
+                told.map(|one| placed(at.setting(&one.pointer), &format!("{who}: {}", one.words))).collect()
             }
-            problem => placed(at.entry.as_deref(), &format!("{who}: {problem}")),
+            problem => vec![placed(at.entry.as_deref(), &format!("{who}: {problem}"))],
         }
     })
 }
@@ -353,15 +356,27 @@ fn granted(role: Role, group: &Group, component: &Component) -> Result<(), Polic
 }
 
 /// The component that a group asks for by this name.
-fn named<'c>(group: &Group, asked: &PolicyName, at: &PolicyPlaces, found: &'c Found) -> Result<&'c Offered, String> {
-    let fallback = (asked.as_str() == DEFAULT).then(|| found.get(FALLBACK)).flatten();
-    found.get(asked).or(fallback).ok_or_else(|| {
+///
+/// # Errors
+/// There is none; nothing is told of one whose file cannot be used, for that is.
+fn named<'c>(
+    group: &Group,
+    asked: &PolicyName,
+    at: &PolicyPlaces,
+    found: &'c Found,
+) -> Result<&'c Offered, Vec<String>> {
+    let usable = |name: &str| found.get(name).and_then(Option::as_ref);
+    let fallback = || if asked.as_str() == DEFAULT { usable(FALLBACK) } else { None };
+    usable(asked.as_str()).or_else(fallback).ok_or_else(|| {
+        if found.contains_key(asked.as_str()) {
+            return Vec::new();
+        }
         let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
         let problem = format!(
             "group `{}`: no policy is named `{asked}`\nhint: put {asked}.wasm into the policies folder, or use one of {}",
             group.name,
             known.join(", ")
         );
-        placed(at.entry.as_deref(), &problem)
+        vec![placed(at.entry.as_deref(), &problem)]
     })
 }

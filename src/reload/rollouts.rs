@@ -1,6 +1,8 @@
 //! Which version of a policy a group gets: what the folder holds, what is in force, what is tried, and what operators and rules
 //! have said. Where versions stand is changed in a draft, like all else of a build, and kept when the build is put in force.
 
+mod judged;
+mod older;
 mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +11,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use judged::judged;
+use older::Past;
 pub(super) use place::Place;
 
 use super::components::Components;
@@ -16,7 +20,7 @@ use super::folder::Contents;
 use crate::builtin_policies::SHIPPED;
 use crate::moment::Moment;
 use crate::policy::{Component, Digest, Role};
-use crate::rollout::{Action, Asked, Change, Control, Mode, Order, Standing, StateFolder, Verdict};
+use crate::rollout::{Action, Asked, Change, Control, Mode, Order, Standing, StateFolder};
 use crate::snapshot::GroupRuntime;
 
 /// Digits of a digest that name a version at least.
@@ -366,6 +370,7 @@ impl Steps<'_> {
         let seen = order.tried.or_else(|| standing.tried(&place.roll_out()));
         let tried = seen.filter(|seen| *seen != standing.live);
         let named = order.to.as_deref().map(|prefix| self.named(prefix, standing, file)).transpose()?;
+        let past = Past::of(self.rollouts.control.history.of(None), &place.change(&policy, standing.live, "", ""));
         let waiting = seen.or(standing.refused.filter(|refused| Some(*refused) == standing.file));
         let target = match (order.action, named, tried) {
             (Action::Rollback, None, Some(tried)) => {
@@ -376,7 +381,10 @@ impl Steps<'_> {
                     format!("{policy} {} is given up; {} decides until the file changes", tried.short(), live.short());
                 return Ok((Some(change), words));
             }
-            (Action::Rollback, None, None) => standing.previous.ok_or("no version before this one is known")?,
+            (Action::Rollback, None, None) => standing
+                .previous
+                .filter(|version| !past.left().contains(version))
+                .ok_or("no older version is known; name one with `to` (--to)")?,
             (_, Some(named), _) => named,
             (Action::Promote, None, _) => waiting.ok_or("there is no version that waits to be promoted; name one")?,
             (Action::Shadow | Action::Canary, None, _) => waiting.ok_or("there is no version to try; name one")?,
@@ -388,7 +396,14 @@ impl Steps<'_> {
         match order.action {
             Action::Promote | Action::Rollback => {
                 let from = Some(standing.live);
-                standing.put_in_force(target);
+                if order.action == Action::Rollback {
+                    let mut left = past.left();
+                    left.insert(standing.live);
+                    let older = past.before(target, &left).filter(|older| self.is_kept(*older, file));
+                    standing.roll_back_to(target, older);
+                } else {
+                    standing.put_in_force(target);
+                }
                 let until =
                     if Some(target) == standing.file { "" } else { " until the file changes or another is promoted" };
                 let words = format!("{policy} {} is in force{until}", target.short());
@@ -406,6 +421,11 @@ impl Steps<'_> {
                 Ok((None, words))
             }
         }
+    }
+
+    /// Whether a version can be had again, without making it ready.
+    fn is_kept(&self, digest: Digest, file: &Arc<Component>) -> bool {
+        file.digest() == digest || self.rollouts.folder.as_ref().is_some_and(|folder| folder.keeps(digest))
     }
 
     /// The version that these first digits of a digest name.
@@ -442,22 +462,4 @@ impl Steps<'_> {
         let folder = folder.ok_or("versions are not kept, because the gateway has no folder for state")?;
         self.components.load(file.name(), &folder.read(digest)?)
     }
-}
-
-/// What the rules have made of a version that was tried.
-fn judged(place: Place<'_>, standing: &mut Standing) -> Option<Change> {
-    let rollout = place.before?.trial(place.role)?;
-    let told = rollout.figures().told().filter(|_| rollout.live() == standing.live)?;
-    let (from, tried) = (standing.live, rollout.digest());
-    let change = match told.verdict {
-        Verdict::Promoted => {
-            standing.put_in_force(tried);
-            Change { from: Some(from), ..place.change(&standing.policy, tried, "promote", "rule") }
-        }
-        Verdict::RolledBack => {
-            standing.give_up(tried);
-            Change { from: Some(tried), ..place.change(&standing.policy, from, "rollback", "rule") }
-        }
-    };
-    Some(Change { result: told.why, ..change })
 }

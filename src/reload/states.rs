@@ -97,7 +97,7 @@ pub(super) fn forget_old<'g>(states: &States, groups: impl Iterator<Item = &'g G
 /// Breakers are as they were before a restart; those whose time is over begin with a probe.
 pub fn restore_breakers(snapshot: &Snapshot) {
     let states = &snapshot.rollouts.states;
-    let Some(state) = states.found(BREAKERS) else { return };
+    let Some(state) = states.found(BREAKERS, "which breakers were open") else { return };
     let number = |AccountId(id): AccountId| match state.schema.as_str() {
         BREAKERS_FORM => states.disguised(id),
         BREAKERS_BEFORE => Some(id),
@@ -162,7 +162,10 @@ pub fn keep_limits(snapshot: &Snapshot, limits: &Limits, now: Moment) {
 
 /// Takes up what an earlier process has counted and learned.
 pub(super) fn restore_limits(states: &States, limits: &Limits, learned: &LearnedBook, now: Moment) {
-    let Some(state) = states.found(LIMITS).filter(|state| state.schema == LIMITS_SCHEMA) else { return };
+    let Some(state) = states.found(LIMITS, "what limits had counted") else { return };
+    if state.schema != LIMITS_SCHEMA {
+        return;
+    }
     match serde_json::from_slice::<KeptLimits>(&state.bytes) {
         Ok(kept) => {
             limits.restore(now, &kept.limits);

@@ -148,6 +148,10 @@ impl<'a> Player<'a> {
     }
 
     fn observe(&mut self, outcome: &Outcome, fault: Option<&PolicyFault>) {
+        // As in service: it is told nothing, and the run holds what came of its answers for others.
+        if self.rerun.needs().pure {
+            return;
+        }
         self.report.outcomes += 1;
         if self.same && fault.is_some_and(|fault| self.lost(fault)) {
             return;

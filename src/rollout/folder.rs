@@ -105,6 +105,12 @@ impl StateFolder {
         if Digest::of(&bytes) == digest { Ok(bytes) } else { Err(format!("{}: is damaged", path.display())) }
     }
 
+    /// Whether a version is kept.
+    #[must_use]
+    pub fn keeps(&self, digest: Digest) -> bool {
+        self.version(digest).exists()
+    }
+
     /// Every version that is kept.
     #[must_use]
     pub fn versions(&self) -> BTreeSet<Digest> {
@@ -179,13 +185,13 @@ impl StateFolder {
         OpenOptions::new().create(true).append(true).mode(0o600).open(path)?.write_all(lines.as_bytes())
     }
 
-    /// What was learned under `key`; `None` where nothing is kept.
+    /// What is kept under `key`; `None` where nothing is.
     ///
     /// # Errors
-    /// It is damaged.
+    /// It is damaged. What is lost with it, its caller knows.
     pub fn state(&self, key: &str) -> Result<Option<SavedState>, String> {
         let path = self.saved(key);
-        let damaged = || format!("{}: what a policy had learned is damaged; it begins empty", path.display());
+        let damaged = || format!("{}: is damaged", path.display());
         match fs::metadata(&path) {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
             Ok(about) if about.len() <= LARGEST_STATE => {}
@@ -377,7 +383,7 @@ mod tests {
         let mut bytes = fs::read(folder.saved("a")).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(folder.saved("a"), bytes).unwrap();
-        assert!(folder.state("a").unwrap_err().contains("begins empty"));
+        assert!(folder.state("a").unwrap_err().ends_with(": is damaged"));
     }
 
     #[test]

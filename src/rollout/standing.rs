@@ -13,7 +13,8 @@ pub struct Standing {
     pub policy: String,
     /// The version in force.
     pub live: Digest,
-    /// The version in force before.
+    /// The version that a rollback puts in force: the one before this. After a rollback it is an older one still, not the one that
+    /// was left.
     #[serde(default)]
     pub previous: Option<Digest>,
     /// The version in the folder that was rolled back: it is not put in force again until the file changes or somebody promotes it.
@@ -91,6 +92,13 @@ impl Standing {
         self.refused = (digest != file).then_some(file);
     }
 
+    /// Puts an earlier version in force again, before which `older` was. The one that is left is not what the next rollback goes
+    /// to.
+    pub fn roll_back_to(&mut self, digest: Digest, older: Option<Digest>) {
+        self.put_in_force(digest);
+        self.previous = older.filter(|older| *older != digest);
+    }
+
     /// Gives up a version that was tried.
     pub fn give_up(&mut self, digest: Digest) {
         self.asked = None;
@@ -155,11 +163,13 @@ mod tests {
 
     #[test]
     fn yesterdays_version_in_force_keeps_the_file_waiting() {
-        let [old, new] = ["old", "new"].map(digest);
+        let [older, old, new] = ["older", "old", "new"].map(digest);
         let mut standing = Standing::new("p", new);
-        standing.put_in_force(old);
+        standing.roll_back_to(old, Some(older));
         assert_eq!(standing.settle(new, &RollOut::Replace), None);
-        assert_eq!((standing.live, standing.refused, standing.previous), (old, Some(new), Some(new)));
+        assert_eq!((standing.live, standing.refused, standing.previous), (old, Some(new), Some(older)));
+        standing.roll_back_to(older, None);
+        assert_eq!((standing.live, standing.previous), (older, None), "what was left does not come back");
     }
 
     #[test]

@@ -33,9 +33,9 @@ impl States {
         lock(&self.folder).as_ref().map(|folder| folder.disguised(number))
     }
 
-    /// What was learned under `key`, where it is there and whole; what is damaged is told.
+    /// What is kept under `key`, where it is there and whole; what is damaged is told, with `what` is forgotten by it.
     #[must_use]
-    pub fn found(&self, key: &str) -> Option<SavedState> {
+    pub fn found(&self, key: &str, what: &str) -> Option<SavedState> {
         let folder = lock(&self.folder).clone()?;
         match folder.state(key) {
             Ok(state) => {
@@ -44,7 +44,7 @@ impl States {
                 Some(state)
             }
             Err(problem) => {
-                tracing::warn!("{problem}");
+                tracing::warn!("{problem}; {what} is forgotten");
                 None
             }
         }

@@ -91,7 +91,7 @@ fn judged(app: &App, ledger: &Ledger, said: Said, of: Option<&str>) -> Result<Va
     let Said { request, source, score, comment } = said;
     let judgement = Judgement { request, source, score, comment, given: now };
     let earlier = ledger.judge(&judgement).map_err(internal)?;
-    let policy = listener.policy().to_owned();
+    let policy = listener.heard_by().map(str::to_owned);
     #[expect(clippy::float_cmp, reason = "the same number, said again")]
     let repeated = match earlier {
         Some(earlier) if earlier.score != score => {
@@ -124,6 +124,15 @@ fn coded(kind: RefusalKind, status: u16, code: &str, why: String) -> Refusal {
     let mut refusal = Refusal::new(kind, why);
     (refusal.status, refusal.code) = (status, Some(code.to_owned()));
     refusal
+}
+
+/// Whether two values say the same: numbers and ids by what they mean, however they are written.
+fn alike(one: &Value, other: &Value) -> bool {
+    let id = |value: &Value| value.as_str().and_then(RequestId::parse);
+    let number = |value: &Value| value.as_f64().map(f64::to_bits);
+    one == other
+        || id(one).is_some_and(|one| id(other) == Some(one))
+        || number(one).is_some_and(|one| number(other) == Some(one))
 }
 
 /// What a body says.
@@ -163,6 +172,13 @@ impl Said {
             }
             Some(_) => Err(wrong(name, format!("`{name}` must be a text of 1 to {most} bytes"))),
         };
+        // Of two that differ nobody knows which is meant, and what is learned is not unlearned.
+        let agreed = |names: &[&str]| {
+            let everywhere = names.iter().flat_map(|name| [fields.get(*name), metadata.get(*name)]);
+            let mut said = everywhere.flatten().filter(|one| !one.is_null());
+            let first = said.next();
+            first.is_none_or(|first| said.all(|other| alike(first, other)))
+        };
         let id = match text("request_id", SOURCE)? {
             Some(id) => id,
             None => text("litellm_call_id", SOURCE)?
@@ -171,11 +187,22 @@ impl Said {
         let request = RequestId::parse(&id).ok_or_else(|| {
             wrong("request_id", format!("`{id}` is no request's id; a reply's is in its header `x-request-id`"))
         })?;
+        if !agreed(&["request_id", "litellm_call_id"]) {
+            let why = "`request_id` and `litellm_call_id` name different requests, here or in `metadata`: give one";
+            return Err(wrong("request_id", why.to_owned()));
+        }
         let score = value("score").ok_or_else(|| wrong("score", "`score` is missing".to_owned()))?;
         let score = score.as_f64().filter(|score| (0.0..=1.0).contains(score)).ok_or_else(|| {
             wrong("score", "`score` must be a number from 0, useless, to 1, as good as can be".to_owned())
         })?;
-        let source = text("source", SOURCE)?.unwrap_or_else(|| NOBODY.to_owned());
+        if !agreed(&["score"]) {
+            return Err(wrong("score", "`score` and `metadata.score` differ: give one".to_owned()));
+        }
+        // Blanks around it make no other name of it, the judges' least of all.
+        let source = text("source", SOURCE)?.map_or_else(|| NOBODY.to_owned(), |source| source.trim().to_owned());
+        if source.is_empty() {
+            return Err(wrong("source", format!("`source` must be a text of 1 to {SOURCE} bytes")));
+        }
         if source == Judgement::JUDGE {
             let why =
                 format!("`{source}` is the source of the gateway's own judges (`witgate.judges`); take another name");
@@ -190,6 +217,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "01a217d5-f008-72c1-ac2a-30e9ce99bf78";
+    const OTHER: &str = "01a217d5-f008-72c1-ac2a-30e9ce99bf79";
 
     fn read(body: &Value) -> Result<Said, Refusal> {
         Said::read(body.to_string().as_bytes())
@@ -202,8 +230,11 @@ mod tests {
         let whole = json!({"request_id": ID, "score": 1, "source": "editor", "comment": "good", "metadata": null});
         let metadata = json!({"metadata": {"litellm_call_id": ID, "score": 1.0, "source": "editor", "comment": "good", "user": 3}});
         assert_eq!(read(&whole).unwrap(), read(&metadata).unwrap());
-        let both = json!({"request_id": ID, "score": 0, "metadata": {"score": 1}});
-        assert!(read(&both).unwrap().score.abs() < f64::EPSILON, "what stands in the body counts");
+        // What stands in the body counts; what is said twice in the same way is no contradiction.
+        let both = json!({"request_id": ID, "litellm_call_id": ID.to_uppercase(), "score": 1, "source": " editor ",
+            "metadata": {"score": 1.0, "request_id": ID, "source": "mine"}});
+        let both = read(&both).unwrap();
+        assert!((both.score - 1.0).abs() < f64::EPSILON && both.source == "editor", "{both:?}");
     }
 
     #[test]
@@ -217,6 +248,11 @@ mod tests {
             (json!({"request_id": ID, "score": -0.1}), "score"),
             (json!({"request_id": ID, "score": 1, "source": ""}), "source"),
             (json!({"request_id": ID, "score": 1, "source": "judge"}), "source"),
+            (json!({"request_id": ID, "score": 1, "source": "  judge "}), "source"),
+            (json!({"request_id": ID, "score": 1, "source": "  "}), "source"),
+            (json!({"request_id": ID, "litellm_call_id": OTHER, "score": 1}), "request_id"),
+            (json!({"request_id": ID, "score": 1, "metadata": {"litellm_call_id": OTHER}}), "request_id"),
+            (json!({"request_id": ID, "score": 1, "metadata": {"score": 0}}), "score"),
             (json!({"request_id": ID, "score": 1, "source": "a".repeat(SOURCE + 1)}), "source"),
             (json!({"request_id": ID, "score": 1, "comment": "a".repeat(COMMENT + 1)}), "comment"),
             (json!({"request_id": ID, "score": 1, "metadata": []}), "metadata"),

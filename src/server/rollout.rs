@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
-use axum::http::{Request, StatusCode, Uri};
+use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::policy::Role;
 use crate::rollout::{Action, Mode, Share, Trial};
 use crate::snapshot::Snapshot;
 
-use super::{App, access, probe, refusal};
+use super::{App, access, probe, refusal, shortened};
 
 /// Bytes of an order.
 const LARGEST: usize = 64 << 10;
@@ -70,7 +70,7 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
         .ok_or_else(|| wrong(format!("there is no role `{named}`; known: {}", roles.map(Role::as_str).join(", "))))?;
     let snapshot = app.gateway.live.read();
     let Some(group) = snapshot.groups.get(group) else {
-        return Err(wrong(format!("there is no group `{group}`; `witgate policies` lists them")));
+        return Err(no_group(group));
     };
     // What is tried is what is meant, mostly: the router must not pay for a word that was left out.
     if let Some(other) = group.trials().next().filter(|_| details.role.is_none() && group.trial(role).is_none()) {
@@ -93,12 +93,23 @@ async fn ordered(app: &App, group: &str, action: &str, request: Request<Body>) -
     }
 }
 
+fn no_group(group: &str) -> Refusal {
+    let why = format!("there is no group `{}`; `witgate policies` lists them", shortened(group));
+    Refusal::new(RefusalKind::InvalidRequest, why)
+}
+
 /// `GET /admin/policies/history?group=GROUP`: the newest last.
-pub(super) async fn history(State(app): State<Arc<App>>, uri: Uri) -> Response {
-    let query = uri.query().unwrap_or_default().as_bytes();
+pub(super) async fn history(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let query = request.uri().query().unwrap_or_default().as_bytes();
     let group = form_urlencoded::parse(query).find(|(name, _)| name == "group").map(|(_, group)| group);
     let snapshot = app.gateway.live.read();
     let changes = snapshot.rollouts.history.of(group.as_deref());
+    // One that is no more has what happened to it.
+    let unknown = |group: &str| changes.is_empty() && !snapshot.groups.contains_key(group);
+    if let Some(group) = group.as_deref().filter(|group| unknown(group)) {
+        let api = spoken_at(request.uri().path(), request.headers());
+        return refusal::unrecorded(&app, api, &no_group(group));
+    }
     let mut answer = json!({"generation": snapshot.generation, "changes": changes});
     if group.is_none() {
         // Of all groups, and of what is no policy's.

@@ -116,6 +116,19 @@ async fn feedback_is_heard_once_for_each_source_by_the_router_that_decided() {
     assert_eq!((late.status, heard()), (200, 5), "{}", late.text);
 }
 
+/// A router that learns nothing hears nothing: the judgement is kept, and nobody is named who heard it.
+#[tokio::test]
+async fn feedback_on_a_router_that_learns_nothing_is_kept_and_heard_by_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Gateway::start(&config(&folder.path().join("ledger.db"), "{policy: simple-shuffle}")).await;
+    let reply = chat(&gateway, ADA).await;
+    let body = json!({"request_id": reply.header("x-request-id"), "score": 0.25});
+    let told = feedback(&gateway, ADA, &body).await;
+    assert_eq!((told.status, &told.json()["policy"]), (200, &Value::Null), "{}", told.text);
+    let again = feedback(&gateway, ADA, &body).await;
+    assert_eq!((again.status, &again.json()["repeated"]), (200, &json!(true)), "{}", again.text);
+}
+
 /// The command of the learning page, with a request's id in its place.
 #[tokio::test]
 async fn the_page_on_learning_shows_feedback_that_is_taken() {

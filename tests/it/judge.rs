@@ -154,6 +154,39 @@ async fn what_fails_at_a_judge_fails_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_one_call_may_cost_is_looked_at_before_it_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let upstream = ScriptedUpstream::start([graded(GOOD, 100)]).await;
+    // A call costs 110 millionths of a dollar, and may cost 2,000 and its prompt: so much is left once, and then no more.
+    let text =
+        config(folder.path(), &at(&upstream), "sample: 1, max_usd_per_day: 0.0026").replace(", max_tokens: 50", "");
+    let gateway = started(&text).await;
+    ask(&gateway, false).await;
+    until("judged", || judged(&gateway, "judged") == 1).await;
+    assert_eq!(upstream.asked()[0].body["max_completion_tokens"], 2_000);
+    let mut asked = 1;
+    while judged(&gateway, "skipped") == 0 {
+        ask(&gateway, false).await;
+        asked += 1;
+        until("looked at", || judged(&gateway, "judged") + judged(&gateway, "skipped") == asked).await;
+    }
+    assert!(judged(&gateway, "failed") == 0 && asked < 8, "{asked}");
+    let calls = upstream.count() as u64;
+    assert_eq!(calls, asked - 1);
+    ask(&gateway, false).await;
+    until("skipped", || judged(&gateway, "skipped") == 2).await;
+    // Nothing is recorded of those that were not asked for.
+    let spent = gateway.app.gateway.ledger.clone().expect("a ledger").reader().expect("a reader");
+    until("written", || {
+        let lines = spent.spend(witgate::store::By::Key, &witgate::store::Period::default()).expect("sums");
+        lines.iter().any(|line| line.name == "judge:g" && line.requests == calls)
+    })
+    .await;
+    let told = spent.spend(witgate::store::By::Key, &witgate::store::Period::default()).expect("sums");
+    assert!(told.iter().any(|line| line.name == "judge:g" && line.requests == calls), "{calls}");
+}
+
+#[tokio::test]
 async fn a_configuration_that_is_read_again_begins_to_judge_and_ends_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let grader = format!("model: simulated/j, mock_response: '{GOOD}'");

@@ -135,6 +135,29 @@ fn another_router_is_estimated_from_what_was_kept() {
     assert!(!both.status.success() && text_of(&both).contains("--log"), "{}", text_of(&both));
 }
 
+/// A router that learns nothing is told nothing, in service as in a replay; what came of its decisions is kept, so that others are
+/// judged by it.
+#[test]
+fn the_log_of_a_router_that_learns_nothing_says_what_others_would_have_got() {
+    let kept = Kept::by("simple-shuffle", 300);
+    let report = kept.repeat(None);
+    let outcomes = |report: &Report| report.runs.iter().map(|run| run.outcomes).sum::<usize>();
+    assert_eq!((report.exit_code(), report.identical(), outcomes(&report)), (0, 300, 0), "{report}");
+    // One that learns is told them.
+    let learner = kept.repeat(Some(shipped("latency-based.wasm")));
+    assert!(learner.decisions() == 300 && outcomes(&learner) > 250, "{learner}");
+    let runs = kept.runs();
+    let path = runs.to_str().expect("a path");
+    let worth = r#"{"reward":{"quality":1,"cost":0}}"#;
+    for router in ["bandit", "simple-shuffle", "cost-based"] {
+        let output = witgate(&["evaluate", "--log", path, "--router", router, "--worth", worth, "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text_of(&output)));
+        let decisions = report["quality"]["decisions"].as_u64().expect("a count");
+        // It takes the one with a limit, and what that did not let through says nothing of it.
+        assert!(decisions > 150, "{router}: {report:#}");
+    }
+}
+
 #[test]
 fn decisions_of_a_policy_that_learns_come_out_the_same() {
     let kept = Kept::by("latency-based", 500);

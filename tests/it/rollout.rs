@@ -309,11 +309,14 @@ async fn a_shadow_tells_what_it_would_have_cost() {
     assert!(counts.cost_difference_usd().is_some_and(|more| more < 0.0), "{counts:?}");
 }
 
+/// What a rollback is answered that has nowhere to go.
+const NO_OLDER: &str = "no older version is known; name one with `to` (--to)";
+
 #[tokio::test(start_paused = true)]
 async fn yesterdays_version_is_one_order_away_also_after_a_restart() {
     let scene = Scene::new("replace");
     let mut serving = scene.start();
-    assert_eq!(serving.order(Action::Rollback, None), Err("no version before this one is known".to_owned()));
+    assert_eq!(serving.order(Action::Rollback, None), Err(NO_OLDER.to_owned()));
     scene.put("b");
     assert!(serving.build());
     assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("b"), true));
@@ -323,6 +326,8 @@ async fn yesterdays_version_is_one_order_away_also_after_a_restart() {
     let words = serving.order(Action::Rollback, None).expect("rolled back");
     assert!(words.ends_with("until the file changes or another is promoted"), "{words}");
     assert_eq!(serving.ask().await, (decider("a"), "first".to_owned()));
+    assert_eq!(serving.order(Action::Rollback, None), Err(NO_OLDER.to_owned()), "what was left does not come back");
+    assert_eq!(serving.decider(), decider("a"));
     scene.put("b");
     assert!(!serving.build(), "the same bytes are the same version");
     drop(serving);

@@ -2,7 +2,8 @@
 //! instance answered them.
 //!
 //! What a role's calls are is the role's to know; here is when they happen. All methods but [`CallRecorder::wants_checkpoint`] are
-//! called while the instance is held, so the order in which they are called is the order of the calls.
+//! called while the instance is held, so the order in which they are called is the order of the calls. Events of a policy that
+//! is told none are no calls; they are kept between those.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub trait CallRecorder<C: Contract>: Send + Sync {
     /// A run begins, with what the policy knows.
     fn begin(&self, state: Option<SavedState>, now: Moment);
 
-    /// It was told an event.
+    /// It was told an event; one that is told nothing ([`Contract::hears`]) was not called for it.
     fn observed(&self, event: &C::Event, fault: Option<&PolicyFault>);
 
     /// It was asked to save.

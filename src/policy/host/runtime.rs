@@ -302,6 +302,8 @@ impl<C: Contract> PolicyRuntime<C> {
             replay.push(event.clone());
         }
         if !C::hears(&self.needs) {
+            // What came of its answers is kept all the same: others are judged by it.
+            self.recorder.observed(event, None);
             return;
         }
         if self.stats.quarantined() {

@@ -173,6 +173,7 @@ pub(super) fn chunk(event: wit::Event) -> Option<Chunk> {
             input_tokens: usage.input_tokens,
             cache_read_tokens: usage.cache_read_tokens,
             cache_write_tokens: usage.cache_write_tokens,
+            cache_write_1h_tokens: 0,
             output_tokens: usage.output_tokens,
             reasoning_tokens: usage.reasoning_tokens,
             tier: None,

@@ -3,7 +3,8 @@
 //! A router's calls are cut into stretches of so many decisions. A log draws whether a stretch is kept; one that is, is a run. A
 //! run holds every call of the instance in order, or it ends: a call that cannot be kept is never left out of the middle. It lasts
 //! until the next stretch begins, so that most outcomes of its last decisions are in it.
-//! Of routers whose answers depend on their arguments alone several instances answer at once, in no order that matters.
+//! Of routers whose answers depend on their arguments alone several instances answer at once, in no order that matters;
+//! outcomes, which they are not told, are kept beside their calls.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,7 @@ pub struct Decision {
 pub enum RecordedCall {
     /// It decided, or was to.
     Route(Arc<Decision>),
-    /// It was told an outcome; how it failed, where it did.
+    /// It was told an outcome; how it failed, where it did. A pure router is told none: of such it is what came of its answers.
     Observe(Outcome, Option<PolicyFault>),
     /// It was asked to save: what it said.
     Save(Result<Option<SavedState>, PolicyFault>),

@@ -59,6 +59,20 @@ fn a_policys_own_lines_name_the_request_and_the_group() {
 }
 
 #[test]
+fn a_fault_beside_a_request_names_it_though_the_decision_is_none_of_its() {
+    for settings in ["route-trap", "duplicate"] {
+        let (router, request) = served(settings);
+        let id = request.id.unwrap();
+        let beside = RouteRequest { id: None, ..request };
+        let lines = logged(|| {
+            let fault = router.beside(Some(id), &beside, &[], &[], &[], &mut Vec::new());
+            assert!(matches!(fault, Err(RouteError::Fault(_))), "{fault:?}");
+        });
+        assert_eq!(lines[0]["id"], id.to_string(), "{settings}: {lines:?}");
+    }
+}
+
+#[test]
 fn a_fault_names_the_request_and_outside_of_one_the_group_alone() {
     let (router, request) = served("route-trap");
     let id = request.id.unwrap().to_string();

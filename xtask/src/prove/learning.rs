@@ -159,7 +159,7 @@ impl Bench {
             say(&format!("{:<26} {quality:>17} {cost:>23} {spent:>10.3} {better:>17}", row.name));
             match difference {
                 Some(difference) => self.goal(
-                    difference.mean + difference.margin >= 0.0,
+                    difference.mean + difference.margin.unwrap_or_default() >= 0.0,
                     format!("USD {budget} a request: better than {} by {better}, no less than 0 wanted", row.name),
                 ),
                 None => self.within((row, own[place].1), budget, own[place].2),
@@ -230,7 +230,7 @@ fn count(number: usize) -> f64 {
 }
 
 fn shown(interval: Interval, digits: usize) -> String {
-    format!("{:.digits$} ± {:.digits$}", interval.mean, interval.margin)
+    format!("{:.digits$} ± {:.digits$}", interval.mean, interval.margin.unwrap_or_default())
 }
 
 /// A number as our router takes it: sizes by their logarithm.

@@ -66,7 +66,9 @@ pub(super) fn prove(
         let worst = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
         let (most_left, latest) = (worst(&seen[1]), worst(&seen[3]));
         let [before, left, bad, again] = seen.map(|seen| Interval::of(&seen));
-        let shown = |one: Interval, digits: usize| format!("{:.digits$} ± {:.digits$}", one.mean, one.margin);
+        let shown = |one: Interval, digits: usize| {
+            format!("{:.digits$} ± {:.digits$}", one.mean, one.margin.unwrap_or_default())
+        };
         say(&format!(
             "{algorithm:<14} {:>12} {:>22} {:>16} {:>22}",
             shown(before, 2),
