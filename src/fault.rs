@@ -14,13 +14,15 @@ use serde::Serialize;
 pub enum FaultKind {
     /// The provider's own limit (429).
     RateLimited,
-    /// The provider is down, overloaded or cannot be reached (5xx, connection faults).
+    /// The provider is down, overloaded or cannot be reached (5xx, connection faults), or another request is in the way
+    /// (409, 425).
     Unavailable,
     /// It took longer than one of the timeouts.
     TimedOut,
     /// The provider refused the request itself (4xx); another deployment would too.
     Rejected,
-    /// The provider does not accept our credential or does not know the model (401, 403, 404).
+    /// The provider does not accept our credential or does not know the model (401, 402; 403 and 404 whose words are not about
+    /// the request).
     Misconfigured,
     /// The reply was cut off or is not what its dialect says.
     BrokenStream,
@@ -165,6 +167,26 @@ impl AttemptFault {
     #[must_use]
     pub fn was_sent(&self) -> bool {
         self.status.is_some() || !self.unsent
+    }
+
+    /// Whether the request alone is larger than the provider's limit (a 429, or Groq's 413, with numbers that say so): it never
+    /// fits there, however long one waits, and may fit another deployment.
+    #[must_use]
+    pub fn is_over_limit(&self) -> bool {
+        let told = match self.status {
+            Some(429) => true,
+            // Of a prompt that is longer than the model takes, the code says that.
+            Some(413) => self.code.as_deref() != Some("context_length_exceeded"),
+            _ => false,
+        };
+        told && self.kind == FaultKind::Rejected && self.cause == Some(Cause::ContextWindow)
+    }
+
+    /// Whether it passes by itself and says nothing about the deployment: another request was in the way (409), or this one came
+    /// too early (425).
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!((self.kind, self.status), (FaultKind::Unavailable, Some(409 | 425)))
     }
 
     /// A fault the provider gave no details of. (Cold, so that what makes one stands behind all that a request usually needs.)
@@ -345,6 +367,23 @@ impl Refusal {
         self
     }
 
+    /// The same of a limit that lets no request through: to wait for it is of no use.
+    #[must_use]
+    pub fn for_good(mut self) -> Self {
+        self.code = Some(RefusalKind::NeverFits.as_str().to_owned());
+        self
+    }
+
+    /// Whether time alone changes nothing about the limit or the budget that refuses, whatever clients read from the status.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        match self.kind {
+            RefusalKind::NeverFits | RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget => true,
+            RefusalKind::RateLimited => self.code.as_deref() == Some(RefusalKind::NeverFits.as_str()),
+            _ => false,
+        }
+    }
+
     /// The same, telling when to come back.
     #[must_use]
     pub const fn after(mut self, wait: Duration) -> Self {
@@ -357,6 +396,11 @@ impl From<AttemptFault> for Refusal {
     /// The last attempt's fault, as the client reads it. A provider's own words and status pass through
     /// where they are about the request; a fault between us and the provider becomes a gateway status.
     fn from(fault: AttemptFault) -> Self {
+        if fault.is_over_limit() {
+            // Clients ask again after a 429, and by the code of one. This one they would repeat for ever.
+            let refusal = Self::new(RefusalKind::NeverFits, fault.message);
+            return Self { param: fault.param, cause: fault.cause, ..refusal };
+        }
         let kind = match fault.kind {
             FaultKind::RateLimited => RefusalKind::RateLimited,
             FaultKind::Rejected => RefusalKind::Rejected,

@@ -23,6 +23,8 @@ pub enum Ending {
     Broken(FaultKind),
     /// The client went away first.
     Cancelled,
+    /// The gateway stopped before the reply was whole: a second signal came, or the time of the stop was over.
+    Stopped,
 }
 
 impl Ending {
@@ -34,6 +36,7 @@ impl Ending {
             Self::Refused(kind) => kind.as_str(),
             Self::Broken(kind) => kind.as_str(),
             Self::Cancelled => "cancelled",
+            Self::Stopped => "stopped",
         }
     }
 }

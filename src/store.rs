@@ -49,7 +49,7 @@ pub use items::{ItemState, ItemStore, Items, KeptItem, Paid};
 pub use keys::KeyStore;
 pub use shared_items::{Counts, SharedItems};
 pub use shared_runs::{SeenWorker, SharedRun, shared_runs};
-pub use spend::{Arrived, By, Logged, Period, Reader, Replies, Spend};
+pub use spend::{Arrived, By, Logged, Period, Reader, Replies, Spend, Wanted};
 
 /// How long a record waits for others before it is written.
 const FLUSH: Duration = Duration::from_millis(25);

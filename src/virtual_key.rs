@@ -231,6 +231,11 @@ impl VirtualKey {
         format!("{PREFIX}...{}", self.tail)
     }
 
+    /// The tags that each of its requests has: its own, and those in its metadata.
+    pub fn all_tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(String::as_str).chain(tags_in(&self.metadata))
+    }
+
     /// Its name for people.
     #[must_use]
     pub fn label(&self) -> String {
@@ -255,6 +260,11 @@ impl VirtualKey {
     pub fn is_expired(&self, now: Moment) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
+}
+
+/// The tags in metadata, which is where LiteLLM looks for a key's and a team's.
+fn tags_in(metadata: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    metadata.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Words for all models in a list of them.
@@ -325,6 +335,20 @@ mod tests {
             );
             assert_eq!(Allowance::of_limits(&spec), allowance);
         }
+    }
+
+    #[test]
+    fn the_tags_of_metadata_are_a_key_s_and_a_team_s() {
+        let metadata = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+        let mut key = VirtualKey::new(KeyHash::of("sk-x"), String::new(), Moment::default());
+        assert_eq!(key.all_tags().count(), 0);
+        (key.tags, key.metadata) = (vec!["own".to_owned()], metadata(r#"{"tags": ["study", 7], "room": 1}"#));
+        assert_eq!(key.all_tags().collect::<Vec<_>>(), ["own", "study"]);
+        let mut team = KeptTeam::new("lab".to_owned(), Moment::default());
+        team.metadata = metadata(r#"{"tags": ["lab-wide"]}"#);
+        assert_eq!(team.tags().collect::<Vec<_>>(), ["lab-wide"]);
+        team.metadata = metadata(r#"{"tags": "none"}"#);
+        assert_eq!(team.tags().count(), 0);
     }
 
     #[test]

@@ -275,7 +275,7 @@ fn may_pass(refusal: &Refusal) -> bool {
             | RefusalKind::Unparsed
             | RefusalKind::Internal
     );
-    passes && refusal.cause != Some(Cause::Credential)
+    passes && refusal.cause != Some(Cause::Credential) && !refusal.is_for_good()
 }
 
 impl Queue {

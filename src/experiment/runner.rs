@@ -245,7 +245,8 @@ impl Runner<'_> {
             // A limit that says when there is room again is no failure, unless it never has any.
             let told = refusal.kind == RefusalKind::RateLimited && refusal.retry_after.is_some();
             told_when = (told_when + u32::from(told)).min(WAITS);
-            let again = may_pass(refusal.kind) && tries - told_when <= self.experiment.file.retries;
+            let passes = may_pass(refusal.kind) && !refusal.is_for_good();
+            let again = passes && tries - told_when <= self.experiment.file.retries;
             if again {
                 tokio::select! {
                     biased;

@@ -52,10 +52,18 @@ impl Paying {
     }
 }
 
+/// The tags that each request of a caller has, whatever its client says: those of its key and of the key's team.
+pub(super) fn own_tags(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
+    let team = caller.team.as_ref().and_then(|team| kept_team(snapshot, team));
+    let of_key = caller.virtual_key.iter().flat_map(|key| key.all_tags());
+    let of_team = team.iter().flat_map(|known| known.team.tags());
+    of_key.chain(of_team).map(str::to_owned).collect()
+}
+
 /// The tags of a request that the ledger keeps, each once: first those that count, because the key has them or somebody bounds
 /// them, whole and all of them; of what else clients say, so much.
 pub(super) fn kept_tags(snapshot: &Snapshot, caller: &Caller, tags: &[String]) -> Vec<String> {
-    let own = caller.virtual_key.as_ref().map(|key| key.tags.as_slice()).unwrap_or_default();
+    let own = own_tags(snapshot, caller);
     in_order(tags, |tag| own.contains(tag) || snapshot.payers.tags.contains_key(tag.as_str()))
 }
 

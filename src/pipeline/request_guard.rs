@@ -460,11 +460,18 @@ impl RequestGuard {
 }
 
 impl Drop for RequestGuard {
-    /// The client went away, or the gateway gave up on it: the one ending nobody calls.
+    /// The client went away, or the gateway stops and waits no longer: the endings nobody calls.
     fn drop(&mut self) {
-        if !self.written {
-            self.end_attempt(Some(&AttemptFault::new(FaultKind::Cancelled, "the client went away")));
-            self.end(Ending::Cancelled, 499);
+        if self.written {
+            return;
         }
+        let (fault, ending, status) = if self.gateway.cutoff.is_cancelled() {
+            // The client waited for it: nothing of this is its doing.
+            (AttemptFault::new(FaultKind::Gateway, "the gateway stopped"), Ending::Stopped, 503)
+        } else {
+            (AttemptFault::new(FaultKind::Cancelled, "the client went away"), Ending::Cancelled, 499)
+        };
+        self.end_attempt(Some(&fault));
+        self.end(ending, status);
     }
 }

@@ -66,12 +66,13 @@ fn one(group: &str, deployment: &Deployment) -> Value {
 /// Prices a token, in LiteLLM's names.
 fn tell_prices(info: &mut Value, ending: &str, base: &Rates, long: &Steps) {
     let mut tell = |step: &str, rates: &Rates| {
-        let Rates { input, output, cache_read, cache_write } = *rates;
+        let Rates { input, output, cache_read, cache_write, cache_write_1h } = *rates;
         for (name, price) in [
             ("input_cost_per_token", Some(input)),
             ("output_cost_per_token", Some(output)),
             ("cache_read_input_token_cost", cache_read),
             ("cache_creation_input_token_cost", cache_write),
+            ("cache_creation_input_token_cost_above_1hr", cache_write_1h),
         ] {
             if let Some(price) = price {
                 info[format!("{name}{step}{ending}")] = (Price::as_usd_per_million(price) / 1e6).into();

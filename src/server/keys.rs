@@ -25,7 +25,7 @@ use crate::snapshot::Caller;
 use crate::store::Ledger;
 use crate::virtual_key::{KeyHash, PREFIX, VirtualKey};
 
-use super::{App, access, probe, refusal};
+use super::{App, access, probe, refusal, shortened};
 use fields::Fields;
 
 /// Bytes of a body at most.
@@ -178,8 +178,14 @@ pub(super) async fn info(
     answer(&app, &uri, &headers, told())
 }
 
+/// What a list of keys may be asked by.
+const LISTED_BY: [&str; 7] = ["page", "size", "team_id", "user_id", "key_alias", "key_hash", "return_full_object"];
+
 /// `GET /key/list`: digests, or whole with `return_full_object=true`; by page, team, user, alias.
 pub(super) async fn list(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Err(why) = known_names(&uri, &LISTED_BY) {
+        return answer(&app, &uri, &headers, Err(why));
+    }
     let number =
         |name: &str, otherwise: usize| query(&uri, name).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
     let (page, size) = (number("page", 1).max(1), number("size", PAGE[0]).clamp(1, PAGE[1]));
@@ -316,6 +322,21 @@ pub(super) fn drawn() -> Result<String, Refusal> {
 pub(super) fn query(uri: &Uri, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+}
+
+/// Whoever filters by what is not known here would be told of everybody.
+///
+/// # Errors
+/// A query has other names than these that say something.
+pub(super) fn known_names(uri: &Uri, names: &[&str]) -> Result<(), Refusal> {
+    let says = |value: &str| !value.is_empty() && !value.eq_ignore_ascii_case("false");
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let other = pairs.filter(|(name, value)| says(value) && !names.contains(&&**name));
+    let other: Vec<String> = other.map(|(name, _)| shortened(&name).to_owned()).take(10).collect();
+    let Some(first) = other.first() else { return Ok(()) };
+    let message =
+        format!("`{}` is not asked by {}; what is known there: {}", uri.path(), other.join(", "), names.join(", "));
+    Err(Refusal::new(RefusalKind::InvalidRequest, message).at(first.as_str()))
 }
 
 /// Reads a body, acts, answers. One acts after another, on another thread, and to the end even if the client goes.

@@ -30,12 +30,13 @@ pub(super) fn response(api: &dyn ClientApi, refusal: &Refusal, id: &str) -> Resp
         headers.insert(HeaderName::from_static("x-litellm-attempted-retries"), tried.retries.into());
         headers.insert(HeaderName::from_static("x-litellm-attempted-fallbacks"), tried.fallbacks.into());
     }
-    if matches!(refusal.kind, RefusalKind::NeverFits | RefusalKind::BudgetExceeded | RefusalKind::GroupOverBudget) {
+    let for_good = refusal.is_for_good();
+    if for_good {
         // The vendors' SDKs obey it, whatever the status: time does not help here.
         headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     }
     // A client that may retry learns when; where nobody knows, we say one second.
-    let again = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable);
+    let again = matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::Unavailable) && !for_good;
     if let Some(wait) = refusal.retry_after.or(again.then_some(Duration::from_secs(1))) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
         // Both SDKs prefer this one: it says to the millisecond when.

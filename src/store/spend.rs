@@ -57,6 +57,15 @@ pub struct Period {
     pub until: Option<String>,
 }
 
+/// Which requests of a period are asked for; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The one with this id.
+    pub id: Option<String>,
+    /// Those of these keys, by the names that records have of them.
+    pub keys: Option<Vec<String>>,
+}
+
 /// One line of a sum.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spend {
@@ -105,6 +114,8 @@ pub struct Logged {
     pub status: u16,
     /// How it ended.
     pub ending: String,
+    /// Its tags, in order.
+    pub tags: Vec<String>,
 }
 
 /// One request, as it may be simulated.
@@ -253,11 +264,11 @@ impl Reader {
         Ok(self.all(ALL, line)?.into_iter().collect())
     }
 
-    /// The last requests of a period, or the one with this id, the newest first and at most `most`.
+    /// The last requests of a period that are wanted, the newest first and at most `most`.
     ///
     /// # Errors
     /// As [`Reader::spend`].
-    pub fn requests(&self, id: Option<&str>, period: &Period, most: u32) -> Result<Vec<Logged>, String> {
+    pub fn requests(&self, wanted: &Wanted, period: &Period, most: u32) -> Result<Vec<Logged>, String> {
         const COLUMNS: &str = "SELECT id, arrived_ms, latency_ms, api, key, team, model_group, input_tokens, output_tokens, \
              cost_nano_usd, status, ending FROM requests WHERE";
         let line = |row: &Columns<'_>| {
@@ -276,21 +287,49 @@ impl Reader {
                 cost_nano_usd: row.whole(9)?.map(NanoUsd),
                 status: u16::try_from(row.count(10)?).unwrap_or_default(),
                 ending: row.text(11)?.unwrap_or_default(),
+                tags: Vec::new(),
             })
         };
         let mut bounds = self.span(bounds(period)?).to_vec();
         bounds.push(At(i64::from(most)));
-        let mut asked = "";
-        if let Some(id) = id {
-            bounds.push(Id(id.to_owned()));
-            asked = " AND id = ?4";
+        let mut asked = String::new();
+        let ids = wanted.id.as_ref().map(std::slice::from_ref);
+        for (column, names) in [("id", ids), ("key", wanted.keys.as_deref())] {
+            let Some(names) = names else { continue };
+            if names.is_empty() {
+                return Ok(Vec::new());
+            }
+            let one_of = format!(" AND {column} IN ({})", places(bounds.len() + 1, names.len()));
+            asked.push_str(&one_of);
+            bounds.extend(names.iter().cloned().map(Id));
         }
         let (place, order) = match self.0 {
             Source::File(_) => ("id", "id DESC"),
             Source::Server(_) => ("arrived_ms", "arrived_ms DESC, id DESC"),
         };
         let text = format!("{COLUMNS} {place} >= ?1 AND {place} < ?2{asked} ORDER BY {order} LIMIT ?3");
-        self.rows(&text, &bounds, line)
+        let mut requests = self.rows(&text, &bounds, line)?;
+        let ids: Vec<Bound> = requests.iter().map(|request| Id(request.id.clone())).collect();
+        if !ids.is_empty() {
+            let text = format!("SELECT request, tag FROM tags WHERE request IN ({})", places(1, ids.len()));
+            let mut tags = self.tags(&text, &ids)?;
+            for request in &mut requests {
+                request.tags = tags.remove(&request.id).unwrap_or_default();
+            }
+        }
+        Ok(requests)
+    }
+
+    /// The tags of requests that a statement finds, by their ids and each in order.
+    fn tags(&self, text: &str, bounds: &[Bound]) -> Result<BTreeMap<String, Vec<String>>, String> {
+        let line = |row: &Columns<'_>| Ok((row.text(0)?.unwrap_or_default(), row.text(1)?.unwrap_or_default()));
+        let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (request, tag) in self.rows(text, bounds, line)? {
+            tags.entry(request).or_default().push(tag);
+        }
+        // By their bytes, whatever the language of a database.
+        tags.values_mut().for_each(|tags| tags.sort_unstable());
+        Ok(tags)
     }
 
     /// The next requests of a period that a group was found for, the oldest first: after the one with this arrival and id, at most `most`.
@@ -340,15 +379,9 @@ impl Reader {
                 (TAGS, [at(first), at(last)])
             }
         };
-        let tag = |row: &Columns<'_>| Ok((row.text(0)?.unwrap_or_default(), row.text(1)?.unwrap_or_default()));
-        let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (request, tag) in self.rows(text, &span, tag)? {
-            tags.entry(request).or_default().push(tag);
-        }
+        let mut tags = self.tags(text, &span)?;
         for arrived in &mut page {
             arrived.tags = tags.remove(&arrived.id).unwrap_or_default();
-            // By their bytes, whatever the language of a database.
-            arrived.tags.sort_unstable();
         }
         Ok(page)
     }
@@ -425,6 +458,12 @@ fn from_file<T>(
         lines.push(line(&Columns::File(row))?);
     }
     Ok(lines)
+}
+
+/// So many parameters of a statement, with commas between, from this number on.
+fn places(first: usize, count: usize) -> String {
+    let places: Vec<String> = (first..first.saturating_add(count)).map(|number| format!("?{number}")).collect();
+    places.join(", ")
 }
 
 /// How the ids begin of those that arrived then.

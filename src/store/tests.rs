@@ -41,6 +41,10 @@ fn record(number: u64, group: &str, cost: Option<u64>) -> Record {
     record
 }
 
+fn of_id(id: &str) -> Wanted {
+    Wanted { id: Some(id.to_owned()), ..Wanted::default() }
+}
+
 fn sums(path: &Path, by: By) -> Vec<(String, u64, u64, u64)> {
     let lines = Reader::open(path).unwrap().spend(by, &Period::default()).unwrap();
     lines.into_iter().map(|line| (line.name, line.requests, line.cost_nano_usd.0, line.unpriced)).collect()
@@ -86,9 +90,44 @@ fn a_period_holds_its_first_and_its_last_day_and_what_is_no_day_is_told() {
     assert_eq!(within("2026-11-27", "2026-11-28"), Ok(0));
     assert_eq!(within("2026-11-24", "2026-11-25"), Ok(0));
     assert!(within("yesterday", "2026-11-25").unwrap_err().contains("YYYY-MM-DD"));
-    let logged = reader.requests(None, &Period::default(), 10).unwrap();
+    let logged = reader.requests(&Wanted::default(), &Period::default(), 10).unwrap();
     assert_eq!((logged.len(), logged[0].arrived.as_str()), (1, "2026-11-26T12:00:00.001Z"));
-    assert_eq!(reader.requests(Some("other"), &Period::default(), 10), Ok(Vec::new()));
+    assert_eq!(reader.requests(&of_id("other"), &Period::default(), 10), Ok(Vec::new()));
+}
+
+/// Requests of some keys alone, and their tags, wherever they are kept.
+fn requests_of_keys(place: &Place) {
+    let ledger = place.write().unwrap();
+    for (number, key) in (0..).zip(["a", "b", "c", "a"]) {
+        let mut one = record(number, "g", Some(7));
+        (one.caller, one.tags) = (Some(KeyId::from(key)), vec!["z".to_owned(), key.to_owned()]);
+        ledger.keep(one);
+    }
+    let mut refused = Record { attempts: Vec::new(), caller: None, ..record(4, "g", None) };
+    refused.tags.clear();
+    ledger.keep(refused);
+    ledger.finish();
+    let reader = place.read().unwrap();
+    let of = |wanted: &Wanted, most| {
+        let requests = reader.requests(wanted, &Period::default(), most).unwrap();
+        requests.into_iter().map(|one| (one.key.unwrap_or_default(), one.tags)).collect::<Vec<_>>()
+    };
+    let keys = |keys: &[&str]| Wanted { keys: Some(keys.iter().map(|key| (*key).to_owned()).collect()), id: None };
+    let told = |key: &str| (key.to_owned(), vec![key.to_owned(), "z".to_owned()]);
+    assert_eq!(of(&keys(&["a"]), 9), [told("a"), told("a")]);
+    assert_eq!(of(&keys(&["a", "c", "none"]), 9), [told("a"), told("c"), told("a")]);
+    assert_eq!(of(&keys(&["a", "c"]), 2), [told("a"), told("c")], "the newest of them");
+    assert!(of(&keys(&[]), 9).is_empty());
+    assert_eq!(of(&Wanted::default(), 1), [(String::new(), Vec::new())]);
+    let id = reader.requests(&keys(&["b"]), &Period::default(), 9).unwrap().remove(0).id;
+    assert_eq!(of(&Wanted { id: Some(id.clone()), ..keys(&["b"]) }, 9), [told("b")]);
+    assert!(of(&Wanted { id: Some(id), ..keys(&["a"]) }, 9).is_empty(), "it is another key's");
+}
+
+#[test]
+fn requests_are_found_by_their_keys_and_told_with_their_tags() {
+    let folder = tempfile::tempdir().unwrap();
+    requests_of_keys(&Place::File(folder.path().join("ledger.db")));
 }
 
 #[test]

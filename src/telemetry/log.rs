@@ -159,7 +159,7 @@ pub(super) fn write(record: &Record) {
     }
     match record.ending {
         Ending::Whole | Ending::Cancelled => line!(info),
-        Ending::Refused(_) | Ending::Broken(_) => line!(warn),
+        Ending::Refused(_) | Ending::Broken(_) | Ending::Stopped => line!(warn),
     }
 }
 

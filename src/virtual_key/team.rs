@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Allowance;
+use super::{Allowance, tags_in};
 use crate::budgets::BudgetSpec;
 use crate::id::TeamId;
 use crate::limits::Scope;
@@ -51,6 +51,11 @@ impl KeptTeam {
     #[must_use]
     pub fn team_id(&self) -> TeamId {
         TeamId::from(self.id.as_str())
+    }
+
+    /// The tags that each request of its keys has: those in its metadata.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        tags_in(&self.metadata)
     }
 
     /// Where its limits and its budget count.

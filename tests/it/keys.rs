@@ -163,6 +163,10 @@ async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
         (json!({"allowed_cache_controls": ["no-cache"]}), "allowed_cache_controls"),
         (json!({"permissions": {"get_spend_routes": true}}), "permissions"),
         (json!({"aliases": {"g": "other"}}), "aliases"),
+        (json!({"metadata": {"room": 7, "model_rpm_limit": {"g": 1}}}), "metadata.model_rpm_limit"),
+        (json!({"metadata": {"model_tpm_limit": {"g": 1}}}), "metadata.model_tpm_limit"),
+        (json!({"metadata": {"guardrails": ["no-names"]}}), "metadata.guardrails"),
+        (json!({"metadata": {"tags": "study"}}), "metadata.tags"),
     ] {
         let reply = post(&gateway, "/key/generate", fields.clone()).await;
         assert!(reply.status == 400 && reply.json()["error"]["param"] == blamed, "{fields}: {}", reply.text);
@@ -170,6 +174,17 @@ async fn what_would_restrict_a_key_and_is_not_there_is_refused() {
     let usual = json!({"models": [], "aliases": {}, "config": {}, "metadata": {}, "permissions": {}, "key_type": "default",
         "max_budget": null, "spend": 0, "guardrails": [], "organization_id": null, "allowed_cache_controls": []});
     assert_eq!(post(&gateway, "/key/generate", usual).await.status, 200, "what the clients of LiteLLM send");
+    let empty = json!({"metadata": {"tags": null, "guardrails": [], "model_rpm_limit": {}}});
+    assert_eq!(post(&gateway, "/key/generate", empty).await.status, 200);
+    let team = json!({"team_id": "lab", "metadata": {"model_rpm_limit": {"g": 1}}});
+    let reply = post(&gateway, "/team/new", team).await;
+    assert!(reply.status == 400 && reply.text.contains("a team are not supported"), "{}", reply.text);
+    let reply = get(&gateway, "/key/list?user=ada&size=5&expand=", "sk-master").await;
+    assert!(reply.status == 400 && reply.json()["error"]["param"] == "user", "{}", reply.text);
+    assert_eq!(
+        get(&gateway, "/key/list?user_id=ada&size=5&expand=&include_team_keys=false", "sk-master").await.status,
+        200
+    );
     let both = json!({"duration": "30d", "expires": null});
     let ends = post(&gateway, "/key/generate", both).await.json();
     assert!(ends["expires"].is_string(), "{ends}");
@@ -287,6 +302,106 @@ async fn a_key_s_limits_refuse_with_numbers_and_leave_others_alone() {
     assert_eq!(chat(&gateway, "other", &other).await.status, 200);
     post(&gateway, "/key/update", json!({"key": key, "rpm_limit": null})).await;
     assert_eq!(chat(&gateway, "other", &key).await.status, 200);
+}
+
+/// It is no request's size: a 413 would have clients shorten their prompts for nothing.
+#[tokio::test]
+async fn a_key_that_may_make_no_requests_is_told_so_and_not_to_try_again() {
+    let (gateway, _folder) = started("").await;
+    for (fields, told) in [
+        (json!({"key_alias": "idle", "rpm_limit": 0}), "the limit of the key `idle` is 0 requests per window"),
+        (json!({"key_alias": "none", "max_parallel_requests": 0}), "the limit of the key `none` is 0 requests at once"),
+    ] {
+        let key = made(&gateway, fields).await;
+        let refused = chat(&gateway, "g", &key).await;
+        assert!(refused.status == 429 && refused.text.contains(told), "{}", refused.text);
+        assert_eq!((refused.header("x-should-retry"), refused.header("retry-after")), ("false", ""));
+        assert!(refused.json()["error"]["type"] == "rate_limit_error" && !refused.text.contains("too large"));
+        post(&gateway, "/key/update", json!({"key": key, "rpm_limit": null, "max_parallel_requests": null})).await;
+        assert_eq!(chat(&gateway, "g", &key).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn tags_in_the_metadata_of_a_key_or_its_team_are_those_of_its_requests() {
+    let tags = "  tags: {study: {rpm_limit: 1}, lab-wide: {rpm_limit: 1}}\n";
+    let (gateway, _folder) = started(&format!("  queue: {{max_wait_seconds: 0}}\n{tags}")).await;
+    let key = made(&gateway, json!({"tags": ["own"], "metadata": {"tags": ["study", "own"]}})).await;
+    let info = get(&gateway, &format!("/key/info?key={key}"), "sk-master").await.json();
+    assert_eq!(info["info"]["tags"], json!(["own", "study"]), "{info}");
+    assert_eq!(chat(&gateway, "g", &key).await.status, 200);
+    let refused = chat(&gateway, "g", &key).await;
+    assert!(refused.status == 429 && refused.text.contains("the tag `study`"), "{}", refused.text);
+    // Who sets the tags of a key means all of them.
+    post(&gateway, "/key/update", json!({"key": key, "tags": ["own"]})).await;
+    assert_eq!(chat(&gateway, "g", &key).await.status, 200);
+
+    let team = json!({"team_id": "lab", "metadata": {"tags": ["lab-wide"]}});
+    assert_eq!(post(&gateway, "/team/new", team).await.status, 200);
+    let mate = made(&gateway, json!({"team_id": "lab"})).await;
+    assert_eq!(chat(&gateway, "g", &mate).await.status, 200);
+    let refused = chat(&gateway, "g", &mate).await;
+    assert!(refused.status == 429 && refused.text.contains("the tag `lab-wide`"), "{}", refused.text);
+    gateway.app.gateway.ledger.as_ref().expect("a ledger").finish();
+    let logs = get(&gateway, &format!("/spend/logs?api_key={mate}"), "sk-master").await.json();
+    assert!(logs.as_array().is_some_and(|logs| logs.len() == 2), "{logs}");
+    assert_eq!(logs[0]["request_tags"], json!(["lab-wide"]), "{logs}");
+}
+
+#[tokio::test]
+async fn spend_is_told_of_the_key_or_user_that_is_asked_for_and_of_nobody_else() {
+    let (gateway, _folder) = started("litellm_settings: {max_budget: 100, budget_duration: 30d}\n").await;
+    let ada =
+        made(&gateway, json!({"user_id": "ada", "key_alias": "study", "models": ["g"], "tags": ["thesis"]})).await;
+    let bob = made(&gateway, json!({"user_id": "bob"})).await;
+    for (key, model, status) in [(&ada, "g", 200), (&ada, "other", 403), (&bob, "g", 200), (&bob, "g", 200)] {
+        assert_eq!(chat(&gateway, model, key).await.status, status);
+    }
+    assert_eq!(chat(&gateway, "g", "sk-master").await.status, 200);
+    gateway.app.gateway.ledger.as_ref().expect("a ledger").finish();
+    let ask = async |path: &str| get(&gateway, path, "sk-master").await;
+    let digest = witgate::virtual_key::KeyHash::of(&ada).to_string();
+    let by_user = ask("/spend/logs?user_id=ada&summarize=false").await.json();
+    let told = |row: &Value| (row["api_key"].clone(), row["user"].clone());
+    let rows: Vec<_> = by_user.as_array().expect("a list").iter().map(told).collect();
+    assert_eq!(rows, vec![(json!(digest), json!("ada")); 2], "{by_user}");
+    for named in [&ada, &digest, &digest.to_uppercase()] {
+        assert_eq!(ask(&format!("/spend/logs?api_key={named}")).await.json(), by_user);
+    }
+    let ended =
+        |status: &str| by_user.as_array().into_iter().flatten().find(|row| row["status"] == status).expect("one");
+    let (refused, served) = (ended("failure"), ended("success"));
+    assert_eq!(refused["spend"], json!(0.0), "{refused}");
+    assert!(served["spend"].as_f64() > Some(0.0) && served["request_tags"] == json!(["thesis"]), "{served}");
+    for path in [format!("/spend/logs?api_key={ada}&user_id=bob"), "/spend/logs?user_id=nobody".to_owned()] {
+        assert_eq!(ask(&path).await.json(), json!([]), "{path}");
+    }
+    let own = ask("/spend/logs?api_key=sk-master").await.json();
+    assert!(own.as_array().map(Vec::len) == Some(1) && own[0]["api_key"] == "master", "{own}");
+
+    let all = ask("/global/spend").await.json();
+    assert_eq!((&all["max_budget"], &all["budget_duration"]), (&json!(100.0), &json!("30d")), "{all}");
+    let keys = ask("/global/spend/keys?limit=1").await.json();
+    assert!(keys.as_array().map(Vec::len) == Some(1) && keys[0]["total_spend"].as_f64() > Some(0.0), "{keys}");
+    let users = ask("/spend/users").await.json();
+    let named: Vec<_> = users.as_array().expect("a list").iter().filter_map(|user| user["user_id"].as_str()).collect();
+    assert_eq!(named, ["bob", "ada"], "who spent most first: {users}");
+    let one = ask("/spend/users?user_id=ada").await.json();
+    assert_eq!(one, json!([users[1]]));
+    let keys = ask("/spend/keys").await.json();
+    assert!(keys.as_array().map(Vec::len) == Some(2) && keys[1]["key_alias"] == "study", "{keys}");
+    for (path, blamed) in [
+        ("/spend/logs?user=ada", "user"),
+        ("/spend/logs?summarize=true", "summarize"),
+        ("/spend/tags?limit=none", "limit"),
+        ("/global/spend?team_id=lab", "team_id"),
+        ("/global/spend/keys?limit=0", "limit"),
+        ("/global/spend/models?api_key=sk-none", "api_key"),
+        ("/spend/keys?user_id=ada", "user_id"),
+    ] {
+        let refused = ask(path).await;
+        assert!(refused.status == 400 && refused.json()["error"]["param"] == blamed, "{path}: {}", refused.text);
+    }
 }
 
 #[tokio::test]

@@ -89,6 +89,14 @@ pub(super) fn excess_refusal(excess: &Excess, context: &RequestContext<'_>, esti
         (whose, _) => whose,
     };
     let what = what(excess.dimension, excess.window);
+    if matches!(excess.dimension, Dimension::Requests | Dimension::InFlight) {
+        // No request is small enough: whoever operates the gateway can help, and nobody who asks.
+        let message = format!(
+            "no request is let through here: the limit of {whose} is {} {what}; waiting does not help: whoever operates the gateway can raise the limit",
+            excess.limit
+        );
+        return Refusal::new(RefusalKind::RateLimited, message).for_good();
+    }
     let counted = if estimate.is_exact() { "" } else { " (estimated)" };
     let message = format!(
         "request too large: it needs {} {what} ({} input{counted} and the output bound) and the limit of {whose} is {}; waiting does not help: shorten the prompt, lower `max_tokens` or raise the limit",

@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::super::context::{self, Arrival};
-use super::super::fallback::Wishes;
 use super::super::tests::support::{gateway, request};
+use super::super::wishes::Wishes;
 use super::super::{Access, Gateway, RequestGuard, authenticate};
 use super::*;
 use crate::fault::{AttemptFault, FaultKind};
@@ -334,6 +334,24 @@ async fn who_finds_the_probe_taken_holds_no_money() {
     drop((first, second));
     assert_eq!(held(), 0);
     assert_eq!(counted(&gateway), [[0, 0], [0, 0]]);
+}
+
+/// A limit of no requests is about no request's size: a shorter prompt is as little let through.
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_no_requests_is_told_as_one_and_not_as_a_request_that_is_too_large() {
+    for (limits, told) in [
+        ("rpm: 0", "the largest of `g` is 0 requests per window; waiting does not help"),
+        ("max_parallel_requests: 0", "the largest of `g` is 0 requests at once; waiting does not help"),
+    ] {
+        let gateway = gateway(&format!(
+            "model_list: [{{model_name: g, litellm_params: {{model: simulated/a, {limits}}}, model_info: {{id: a}}}}]"
+        ));
+        let mut guard = arrive(&gateway);
+        let refusal = admit(&gateway, &mut guard, SMALL, &[]).await.unwrap_err();
+        assert_eq!((refusal.kind, refusal.status), (RefusalKind::RateLimited, 429), "{}", refusal.message);
+        assert!(refusal.is_for_good() && refusal.retry_after.is_none(), "{refusal:?}");
+        assert!(refusal.message.contains(told) && !refusal.message.contains("shorten"), "{}", refusal.message);
+    }
 }
 
 /// Nobody asked for the output: it is no reason to refuse what fits a key's limit, a margin or what a provider told.

@@ -13,6 +13,9 @@ use crate::virtual_key::{Allowance, KeptTeam, VirtualKey};
 /// Fields of LiteLLM's that say how a key is described or whom it is mailed to, and restrict nothing.
 const PASSED_OVER: [&str; 2] = ["send_invite_email", "config"];
 
+/// What restricts a key or a team of LiteLLM's where it stands in `metadata`, as it does outside of it.
+const RESTRICTING: [&str; 4] = ["model_rpm_limit", "model_tpm_limit", "guardrails", "enforced_params"];
+
 /// A body.
 pub(in crate::server) struct Fields(Map<String, Value>);
 
@@ -64,6 +67,10 @@ impl Fields {
         for (name, place) in [("models", &mut key.models), ("tags", &mut key.tags)] {
             if given(&self, name) {
                 *place = self.texts(name)?;
+                if name == "tags" {
+                    // LiteLLM has them in one place: who sets them means those that were in the metadata too.
+                    key.metadata.shift_remove(name);
+                }
             }
         }
         self.allowance(&mut key.allowance)?;
@@ -87,7 +94,7 @@ impl Fields {
             key.spend_set = Some((now, spend));
         }
         self.flag("blocked", &mut key.blocked)?;
-        self.metadata(&mut key.metadata)?;
+        self.metadata("key", &mut key.metadata)?;
         self.finish("key")?;
         key.updated = now;
         Ok(key)
@@ -103,7 +110,7 @@ impl Fields {
         }
         self.allowance(&mut team.allowance)?;
         self.flag("blocked", &mut team.blocked)?;
-        self.metadata(&mut team.metadata)?;
+        self.metadata("team", &mut team.metadata)?;
         self.finish("team")?;
         team.updated = now;
         Ok(team)
@@ -143,11 +150,20 @@ impl Fields {
         Ok(())
     }
 
-    fn metadata(&mut self, place: &mut Map<String, Value>) -> Result<(), Refusal> {
+    fn metadata(&mut self, of: &str, place: &mut Map<String, Value>) -> Result<(), Refusal> {
         match self.0.shift_remove("metadata") {
             None => {}
             Some(Value::Null) => place.clear(),
-            Some(Value::Object(metadata)) => *place = metadata,
+            Some(Value::Object(metadata)) => {
+                let restricts = |name: &&str| metadata.get(*name).is_some_and(|value| !says_nothing(value));
+                let found = RESTRICTING.into_iter().filter(restricts).map(|name| format!("metadata.{name}"));
+                unsupported(of, &found.collect::<Vec<_>>())?;
+                let listed = |tags: &Value| tags.as_array().is_some_and(|tags| tags.iter().all(Value::is_string));
+                if metadata.get("tags").is_some_and(|tags| !tags.is_null() && !listed(tags)) {
+                    return Err(wrong("metadata.tags", "a list of texts"));
+                }
+                *place = metadata;
+            }
             Some(_) => return Err(wrong("metadata", "an object")),
         }
         Ok(())
@@ -182,23 +198,39 @@ impl Fields {
         for name in PASSED_OVER {
             self.0.shift_remove(name);
         }
-        let says_nothing = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(items) => items.is_empty(),
-            Value::Object(fields) => fields.is_empty(),
-            Value::String(text) => text.is_empty() || text == "default",
-            _ => false,
-        };
-        let left: Vec<&str> =
-            self.0.iter().filter(|(_, value)| !says_nothing(value)).map(|(name, _)| name.as_str()).take(10).collect();
-        match left.first() {
-            None => Ok(()),
-            Some(first) => {
-                let message = format!("these fields of a {of} are not supported: {}", left.join(", "));
-                Err(Refusal::new(RefusalKind::InvalidRequest, message).at(*first))
-            }
+        let left = self.0.into_iter().filter(|(_, value)| !says_nothing(value)).map(|(name, _)| name);
+        unsupported(of, &left.take(10).collect::<Vec<_>>())
+    }
+}
+
+/// What clients send of a field that they do not use.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::String(text) => text.is_empty() || text == "default",
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+/// # Errors
+/// There are any.
+fn unsupported(of: &str, names: &[String]) -> Result<(), Refusal> {
+    let Some(first) = names.first() else { return Ok(()) };
+    let message = format!("these fields of a {of} are not supported: {}", names.join(", "));
+    Err(Refusal::new(RefusalKind::InvalidRequest, message).at(first.as_str()))
+}
+
+/// The tags of a key as they are told: each once, wherever they were given.
+fn told_tags(key: &VirtualKey) -> Vec<&str> {
+    let mut told = Vec::new();
+    for tag in key.all_tags() {
+        if !told.contains(&tag) {
+            told.push(tag);
         }
     }
+    told
 }
 
 /// Everything that is told of a team, in LiteLLM's fields.
@@ -270,7 +302,7 @@ pub(super) fn shown(known: &KnownKey, budget: Option<&BudgetReport>, now: Moment
         "team_id": key.team,
         "user_id": key.user,
         "metadata": key.metadata,
-        "tags": key.tags,
+        "tags": told_tags(key),
         "blocked": key.blocked,
         "expires": key.expires.map(Moment::iso),
         "status": status,

@@ -39,7 +39,7 @@ fn told(path: &Path) -> (Vec<Vec<Spend>>, Vec<Logged>, Vec<Arrived>) {
     let (reader, all) = (Reader::open(path).unwrap(), Period::default());
     let ways = [By::Key, By::Team, By::Model, By::Tag, By::Day, By::Deployment, By::Provider];
     let sums = ways.map(|by| reader.spend(by, &all).unwrap());
-    (sums.to_vec(), reader.requests(None, &all, 100).unwrap(), reader.arrived(&all, None, 100).unwrap())
+    (sums.to_vec(), reader.requests(&Wanted::default(), &all, 100).unwrap(), reader.arrived(&all, None, 100).unwrap())
 }
 
 #[test]
