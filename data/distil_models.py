@@ -4,7 +4,8 @@ PRICE_MAP is `litellm/model_prices_and_context_window_backup.json` of the litell
 the file says of where its figures are from. Only `source` and `models` are replaced. Chat and embedding models of the
 providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, every
 step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`) and its service tiers (`flex`, `priority`); of what it does beside text,
-what the map says and what it denies. A price that a step does not name is that below it, one that a service tier does not name that of everybody, as LiteLLM reckons.
+what the map says and what it denies. Prices of caches that last an hour are not kept: all are twice that of input, which src/money.rs reckons
+with; this stops at one that is not. A price that a step does not name is that below it, one that a service tier does not name that of everybody, as LiteLLM reckons.
 """
 
 import datetime
@@ -79,6 +80,16 @@ def tier(entry, base, usual, name):
     return {**own, "above": [{"tokens": step.pop("tokens"), **step} for step in made]} if made else own
 
 
+def check_hours(name, entry):
+    """Stops where writing to a cache for an hour costs anything else than twice the input."""
+    hour = "cache_creation_input_token_cost_above_1hr"
+    for key in entry:
+        if key.startswith(hour):
+            told, price = number(entry[key]), number(entry.get("input_cost_per_token" + key.removeprefix(hour)))
+            if told is not None and (price is None or abs(told - 2 * price) > price * 1e-6):
+                sys.exit(f"{name}: {key} is {told}, and the input's price {price}: data/models.json needs a field for it")
+
+
 def row(name, entry, today):
     provider = PROVIDERS.get(entry.get("litellm_provider"))
     base = prices(entry)
@@ -95,6 +106,7 @@ def row(name, entry, today):
     # Of Bedrock's rows, those by region: the model's own row says the same or the region's name is part of the model's.
     if provider == "bedrock" and "/" in model:
         return None
+    check_hours(name, entry)
     base.setdefault("output", 0.0)
     if base["input"] == 0 and base["output"] == 0:
         return None

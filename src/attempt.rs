@@ -13,7 +13,7 @@ use crate::failover::FaultClass;
 use crate::fault::{AttemptFault, Cause, FaultKind};
 use crate::limits::Demand;
 use crate::moment::Moment;
-use crate::money::{NanoUsd, Prices};
+use crate::money::{Bill, NanoUsd, Prices};
 
 /// An attempt under way: what is known of it so far.
 #[derive(Clone, Debug)]
@@ -197,7 +197,13 @@ impl AttemptProgress {
     /// What it costs at these prices if it ends here with a whole reply.
     #[must_use]
     pub fn cost(&self, prices: &Prices) -> NanoUsd {
-        self.usage().map_or_else(|| prices.cost(&self.assumed(self.seen())), |usage| prices.cost(usage))
+        self.bill(prices).total()
+    }
+
+    /// The same by what it is for: of what was reported, else of what is assumed.
+    #[must_use]
+    pub fn bill(&self, prices: &Prices) -> Bill {
+        self.usage().map_or_else(|| prices.bill(&self.assumed(self.seen())), |usage| prices.bill(usage))
     }
 
     /// About how many tokens of output were seen.

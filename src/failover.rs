@@ -119,11 +119,13 @@ impl RetryRule {
         class.and_then(|class| self.by_class.of(class)).unwrap_or(self.retries)
     }
 
-    /// The number a policy gives for the class of `fault` by name.
+    /// The number that says that a refused request is worth a try elsewhere: the one a policy gives for the class of `fault` by
+    /// name, and that of its class where only the limit of this deployment's account is too small for it.
     #[must_use]
     pub fn named(&self, fault: &AttemptFault) -> Option<u32> {
         let class = FaultClass::of(fault.kind, fault.status, fault.cause)?;
-        self.by_class.numbers[class as usize]
+        let by_name = self.by_class.numbers[class as usize];
+        by_name.or_else(|| fault.is_over_limit().then(|| self.allowed(Some(class))))
     }
 }
 

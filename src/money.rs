@@ -166,6 +166,17 @@ pub struct Rates {
     pub cache_read: Option<Price>,
     /// Input tokens written to the provider's cache.
     pub cache_write: Option<Price>,
+    /// Those that are to stay there for an hour; where it is not known, twice the price of input, as every vendor has it.
+    pub cache_write_1h: Option<Price>,
+}
+
+impl Rates {
+    /// What so many tokens cost that are written to the provider's cache, of which so many are to stay for an hour.
+    fn written(&self, tokens: u64, of_an_hour: u64) -> NanoUsd {
+        let of_an_hour = of_an_hour.min(tokens);
+        let hour = self.cache_write_1h.unwrap_or(Price(self.input.0.saturating_mul(2)));
+        self.cache_write.unwrap_or(self.input).of(tokens - of_an_hour) + hour.of(of_an_hour)
+    }
 }
 
 /// What a reply costs, in the parts that are priced apart.
@@ -194,7 +205,7 @@ impl Prices {
     #[must_use]
     pub const fn flat(input: Price, output: Price) -> Self {
         Self {
-            base: Rates { input, output, cache_read: None, cache_write: None },
+            base: Rates { input, output, cache_read: None, cache_write: None, cache_write_1h: None },
             long: Steps::NONE,
             batch: None,
             tiers: None,
@@ -239,7 +250,7 @@ impl Prices {
         Bill {
             input: rates.input.of(fresh),
             cache_read: rates.cache_read.unwrap_or(rates.input).of(usage.cache_read_tokens),
-            cache_write: rates.cache_write.unwrap_or(rates.input).of(usage.cache_write_tokens),
+            cache_write: rates.written(usage.cache_write_tokens, usage.cache_write_1h_tokens),
             output: rates.output.of(usage.output_tokens),
         }
     }
@@ -274,6 +285,7 @@ mod tests {
                 output: price(usd.1 * factor),
                 cache_read: Some(price(usd.2 * factor)),
                 cache_write: Some(price(usd.3 * factor)),
+                cache_write_1h: None,
             };
             let input_tokens = fresh + read + written;
             let factors = [2.0, 1.5, 4.0];
@@ -299,8 +311,7 @@ mod tests {
 
     #[test]
     fn a_reply_of_a_service_tier_has_its_prices_and_one_without_the_usual_ones() {
-        let rates =
-            |input, output| Rates { input: Price(input), output: Price(output), cache_read: None, cache_write: None };
+        let rates = |input, output| Prices::flat(Price(input), Price(output)).base;
         let million = 1_000_000_000;
         let long = Steps::of(vec![(100, rates(20 * million, 40 * million))]);
         let tiers = vec![(ServiceTier::Priority, rates(2 * million, 4 * million), long)];
@@ -323,5 +334,27 @@ mod tests {
         let usage = Usage { input_tokens: 30, cache_read_tokens: 10, cache_write_tokens: 10, ..Usage::default() };
         let ten = NanoUsd(10_000);
         assert_eq!(prices.bill(&usage), Bill { input: ten, cache_read: ten, cache_write: ten, output: NanoUsd(0) });
+    }
+
+    #[test]
+    fn what_is_cached_for_an_hour_has_its_own_price_or_twice_that_of_input() {
+        let million = 1_000_000_000;
+        let flat = Prices::flat(Price(million), Price(5 * million));
+        let of_five_minutes = Rates { cache_write: Some(Price(1_250_000_000)), ..flat.base };
+        let of_an_hour = Rates { cache_write_1h: Some(Price(3 * million)), ..of_five_minutes };
+        for (base, hour, expected) in [
+            (flat.base, 0, 100_000),
+            (flat.base, 40, 60_000 + 80_000),
+            (of_five_minutes, 0, 125_000),
+            (of_five_minutes, 40, 75_000 + 80_000),
+            (of_five_minutes, 1000, 200_000),
+            (of_an_hour, 40, 75_000 + 120_000),
+        ] {
+            let prices = Prices { base, ..flat.clone() };
+            let usage =
+                Usage { input_tokens: 100, cache_write_tokens: 100, cache_write_1h_tokens: hour, ..Usage::default() };
+            assert_eq!(prices.bill(&usage).cache_write, NanoUsd(expected), "{hour} of 100 at {base:?}");
+            assert_eq!(prices.cost(&usage), NanoUsd(expected));
+        }
     }
 }

@@ -15,6 +15,9 @@ pub struct Usage {
     pub cache_read_tokens: u64,
     /// Of these, written to the provider's cache.
     pub cache_write_tokens: u64,
+    /// Of those written, what is to stay there for an hour: it is dearer than the usual five minutes.
+    #[serde(skip)]
+    pub cache_write_1h_tokens: u64,
     /// All output tokens, reasoning included.
     pub output_tokens: u64,
     /// Of these, spent on reasoning.
@@ -81,6 +84,7 @@ impl Usage {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.cache_read_tokens = self.cache_read_tokens.saturating_add(other.cache_read_tokens);
         self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+        self.cache_write_1h_tokens = self.cache_write_1h_tokens.saturating_add(other.cache_write_1h_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
     }

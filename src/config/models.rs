@@ -93,6 +93,8 @@ fn rates(input: f64, output: f64, cache_read: Option<f64>, cache_write: Option<f
         output: Price::from_usd_per_token(output)?,
         cache_read: cache_read.and_then(Price::from_usd_per_token),
         cache_write: cache_write.and_then(Price::from_usd_per_token),
+        // All are twice the input price, which holds where none is given; `distil_models.py` stops at one that is not.
+        cache_write_1h: None,
     })
 }
 

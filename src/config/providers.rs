@@ -192,6 +192,9 @@ impl Provider {
     pub(super) fn quirks_of(&'static self, model: &str) -> &'static Quirks {
         // Clouds write vendors and regions before a model's name, and its date in a way of their own.
         let model = &*models::plain(model);
+        // One that was tuned takes what the model takes that it was made of.
+        let tuned = model.split_once("ft:").filter(|(before, _)| before.is_empty() || before.ends_with('/'));
+        let model = tuned.map_or(model, |(_, of)| of);
         let begins = |beginning: &String| {
             model.starts_with(beginning.as_str())
                 || model.match_indices(['.', '/']).any(|(at, _)| model[at + 1..].starts_with(beginning.as_str()))
@@ -390,6 +393,9 @@ mod tests {
             ("azure_ai/claude-sonnet-4-5", "anthropic", "anthropic/claude-sonnet-4-5"),
             ("azure_ai/DeepSeek-R1", "openai", "cerebras/m"),
             ("azure/gpt-5-mini", "azure", "openai/gpt-5-mini"),
+            ("azure_ai/gpt-5-mini", "openai", "openai/gpt-5-mini"),
+            ("openai/ft:gpt-4.1-mini-2025-04-14:acme::1", "openai", "openai/gpt-4.1-mini"),
+            ("openai/ft:o4-mini-2025-04-16:acme::1", "openai", "openai/o4-mini"),
             ("codestral/codestral-latest", "openai", "mistral/codestral-latest"),
         ] {
             let of = |model: &str| match find(model, None, None) {

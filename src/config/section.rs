@@ -268,10 +268,12 @@ impl<'r, 'e> Section<'r, 'e> {
     }
 
     /// The numbers from 0 whose keys begin so, each with what follows the beginning: keys of which there is no list. The table grades them.
+    /// Those that were read by their whole name are left out.
     pub(super) fn amounts(&self, beginning: &str) -> Vec<(&'r str, f64)> {
         let reader = self.reader();
         let amount = |entry: &'r Entry| {
-            let ending = entry.key.strip_prefix(beginning).filter(|_| !matches!(entry.node.value, Value::Null))?;
+            let unread = !matches!(entry.node.value, Value::Null) && !self.taken.contains(entry.key.as_str());
+            let ending = entry.key.strip_prefix(beginning).filter(|_| unread)?;
             let fits = |number: f64| number.is_finite() && number >= 0.0;
             Some((ending, reader.ranged(&entry.node, &entry.key, "a number from 0", fits)?))
         };

@@ -183,11 +183,13 @@ fn describe_deployment(one: &Deployment) -> String {
     if let Some(prices) = &one.prices {
         let usd = |price: Price| price.as_usd_per_million();
         let cached = (prices.base.cache_read.map(usd), prices.base.cache_write.map(usd));
+        let hour = prices.base.cache_write_1h.map(usd).map(|usd| format!(", for an hour {usd}"));
         write!(
             out,
-            "\n    $ per million: {} in, {} out, cached {cached:?}",
+            "\n    $ per million: {} in, {} out, cached {cached:?}{}",
             usd(prices.base.input),
-            usd(prices.base.output)
+            usd(prices.base.output),
+            hour.unwrap_or_default()
         )
         .unwrap();
         let told = |rates: &Rates| {
@@ -701,5 +703,38 @@ fn clouds_with_models_of_several_formats_are_asked_where_each_is() {
             found.origin
         );
         assert!(matches!(found.identity, Some(Identity::Google(_))), "{model}");
+    }
+}
+
+/// What LiteLLM's users ask the newer API of OpenAI alone for is left out by name, and the others of its group serve.
+#[test]
+fn a_model_that_wants_the_newer_api_is_left_out_and_the_others_serve() {
+    let azure = "api_base: \"https://x.openai.azure.com\", api_key: k";
+    for entry in [
+        "litellm_params: {model: openai/responses/gpt-5-pro, api_key: k}".to_owned(),
+        "litellm_params: {model: openai/gpt-5-pro, api_key: k}, model_info: {mode: responses}".to_owned(),
+        format!("litellm_params: {{model: azure/responses/gpt-5-pro, {azure}}}"),
+    ] {
+        let other = "{model_name: a, litellm_params: {model: openai/gpt-5, api_key: k}}";
+        let text = format!("model_list: [{{model_name: a, {entry}}}, {other}]\n");
+        let loaded = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{entry}: {problems}"));
+        let deployments = &loaded.settings.catalog.groups["a"].deployments;
+        assert_eq!(deployments.iter().map(|own| own.model.as_str()).collect::<Vec<_>>(), ["gpt-5"], "{entry}");
+        let told: String = loaded.left_out.iter().map(ToString::to_string).collect();
+        assert!(told.contains("`/v1/responses`") && told.contains("without `responses/`"), "{told}");
+        let graded = |row: &KeyReport| row.key == "model_list[0].litellm_params.model" && row.grade == Grade::NotYet;
+        assert!(loaded.report.iter().any(graded), "{:?}", loaded.report);
+    }
+}
+
+#[test]
+fn what_an_inference_profile_stands_for_is_told_by_its_base_model() {
+    for (info, never) in [("", false), (", model_info: {base_model: anthropic.claude-3-5-haiku-20241022-v1:0}", true)] {
+        let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+        let params = format!("model: \"bedrock/{arn}\", aws_access_key_id: a, aws_secret_access_key: b");
+        let text = format!("model_list: [{{model_name: a, litellm_params: {{{params}}}{info}}}]\n");
+        let settings = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{problems}")).settings;
+        let told = settings.catalog.groups["a"].deployments[0].quirks.told();
+        assert_eq!(told.contains(&"takes no effort".to_owned()), never, "{told:?}");
     }
 }

@@ -17,10 +17,12 @@ use crate::chat::{ChatRequest, Dialect, FinishReason, Reply, Vectors};
 use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
 
+mod attachments;
 mod azure;
 mod calls;
 mod completions;
 mod decoder;
+mod effort;
 mod embeddings;
 mod encode;
 mod encoder;

@@ -7,7 +7,7 @@ use crate::fault::{AttemptFault, FaultKind, Refusal};
 pub(super) const CODE: &str = "context_length_exceeded";
 
 /// How providers say it. Their codes say less: mostly that the request was not valid.
-const WORDS: [&str; 20] = [
+const WORDS: [&str; 25] = [
     "prompt is too long",
     "maximum context length",
     "context length exceeded",
@@ -30,7 +30,16 @@ const WORDS: [&str; 20] = [
     "context length of only",
     "prompt too long; exceeded",
     "maximum model length is",
+    "longer than the maximum model length of",
+    // Text Generation Inference, and others that imitate OpenAI; OpenAI's newest models.
+    "`inputs` tokens + `max_new_tokens` must be <=",
+    "maximum input length is",
+    "model's maximum context limit",
+    "input tokens exceed the configured limit",
 ];
+
+/// What one says in two parts, with a number between them.
+const BEFORE_AND_AFTER: (&str, &str) = ("current length is", "while limit is");
 
 /// Gives a refusal of a provider's its code, where its words say that the prompt is too long.
 pub(super) fn name(fault: &mut AttemptFault) {
@@ -51,7 +60,9 @@ pub(super) fn is(refusal: &Refusal) -> bool {
 
 fn is_said(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    WORDS.iter().any(|words| message.contains(words))
+    let (before, after) = BEFORE_AND_AFTER;
+    let in_two = || message.split_once(before).is_some_and(|(_, rest)| rest.contains(after));
+    WORDS.iter().any(|words| message.contains(words)) || in_two()
 }
 
 /// How a message begins that counts the reply's room in: `INPUT + MAX_TOKENS > LIMIT`. Its prompt may be shorter than the limit.
@@ -78,10 +89,14 @@ fn number(word: &str) -> Option<u64> {
 }
 
 /// Tokens of the prompt and the most there may be, where a message tells both: those of a sum, or the largest number and the one that
-/// is next to it.
+/// is next to it. None of a message that adds the reply's room to the prompt in other words: which number is which is not
+/// told there.
 pub(super) fn numbers(message: &str) -> Option<(u64, u64)> {
     if let Some(told) = sum(message) {
         return Some(told);
+    }
+    if message.contains("max_new_tokens") {
+        return None;
     }
     let words = message.split(|sign: char| !(sign.is_ascii_digit() || sign == ','));
     let mut found: Vec<u64> = words.filter_map(number).filter(|number| *number >= 100).collect();
@@ -147,6 +162,18 @@ mod tests {
             ),
             ("The number of tokens to keep from the initial prompt is greater than the context length.", None),
             ("prompt too long; exceeded max context length by 4 tokens", None),
+            (
+                "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens and 500 `max_new_tokens`",
+                None,
+            ),
+            ("The decoder prompt (length 9000) is longer than the maximum model length of 8192.", Some((9000, 8192))),
+            ("Current length is 140000 while limit is 131072", Some((140_000, 131_072))),
+            ("This model's maximum input length is 512 tokens, and there are 700.", Some((700, 512))),
+            (
+                "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.",
+                Some((300_000, 272_000)),
+            ),
+            ("The request is over the model's maximum context limit of 32768 tokens", None),
         ] {
             let mut fault = AttemptFault { status: Some(400), ..AttemptFault::new(FaultKind::Rejected, message) };
             fault.code = Some("invalid_request_error".to_owned());

@@ -20,7 +20,7 @@ pub struct Quirks {
     renames: BTreeMap<String, String>,
     /// Roles of messages it knows by another name.
     roles: BTreeMap<String, String>,
-    /// Fields of a message it refuses.
+    /// Fields of a message, of its parts and of tools that it refuses.
     message_refuses: BTreeSet<String>,
     /// Which ids of tool calls it takes.
     call_ids: IdRule,
@@ -42,6 +42,20 @@ pub struct Quirks {
     no_audio: bool,
     /// What the assistant is to have said before a user speaks after a tool's result, where the provider refuses that order.
     bridge: Option<String>,
+    /// What it wants said that the one whose format it is lets go without saying.
+    wants: BTreeSet<Want>,
+}
+
+/// What a provider wants said.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Want {
+    /// That a last message of the assistant's is the beginning of the reply (`prefix`).
+    Prefix,
+    /// That a tool takes nothing.
+    Parameters,
+    /// Only the tools that may be called: it knows no choice among some of them.
+    AllowedTools,
 }
 
 /// What models take of sampling.
@@ -55,6 +69,10 @@ pub(super) enum Sampling {
     One,
     /// None: it is fixed.
     Fixed,
+    /// All of it where the model is told not to think, and none else.
+    BesideNone,
+    /// All of it unless the model is asked to think, which it does not by itself, and none then.
+    UnlessAsked,
 }
 
 /// How a reply that fits a schema is asked for.
@@ -121,18 +139,57 @@ pub(super) struct Thinking {
     pub(super) least: u32,
     /// It cannot be told not to think.
     pub(super) always: bool,
-    /// It is told a level and no budget: these, the least first. It always thinks.
+    /// It is told a level and no budget: these, the least first. It always thinks where `none` is not among them.
     pub(super) levels: Vec<Level>,
+}
+
+impl Thinking {
+    /// The word that is sent for an effort: that of the next level which the model knows, or of its greatest. The effort as it is
+    /// where nothing is known of either.
+    pub(super) fn word<'a>(&self, effort: &'a str) -> &'a str {
+        let Some(wanted) = Level::named(effort) else { return effort };
+        let level = self.levels.iter().find(|level| **level >= wanted).or(self.levels.last());
+        level.map_or(effort, |level| level.word())
+    }
 }
 
 /// A level of thinking.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Level {
+    None,
     Minimal,
     Low,
     Medium,
     High,
+    Xhigh,
+}
+
+impl Level {
+    /// The level that clients mean by a word.
+    fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "none" => Self::None,
+            "minimal" => Self::Minimal,
+            "low" => Self::Low,
+            "medium" => Self::Medium,
+            "high" => Self::High,
+            "xhigh" | "max" => Self::Xhigh,
+            _ => return None,
+        })
+    }
+
+    /// What it is called.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Xhigh => "xhigh",
+        }
+    }
 }
 
 /// How models are asked to think.
@@ -166,12 +223,15 @@ pub static NO_QUIRKS: Quirks = Quirks {
     no_audio: false,
     bridge: None,
     vectors: VectorBody::None,
+    wants: BTreeSet::new(),
 };
 
 impl Quirks {
-    /// Nothing is refused any more.
+    /// Nothing is refused any more. Which levels of thinking there are stays: an effort is only spelled otherwise by them.
     pub(crate) fn refuse_nothing(&mut self) {
         self.refuses.clear();
+        self.message_refuses.clear();
+        (self.sampling, self.effort) = (Sampling::Any, Effort::Word);
         if self.thought == Thought::Refused {
             self.thought = Thought::Unsigned;
         }
@@ -235,6 +295,11 @@ impl Quirks {
         self.bridge.as_deref()
     }
 
+    /// Whether it wants this said.
+    pub(super) fn wants(&self, want: Want) -> bool {
+        self.wants.contains(&want)
+    }
+
     /// What it takes otherwise, in short words, for documentation.
     #[cfg(test)]
     pub(crate) fn told(&self) -> Vec<String> {
@@ -256,6 +321,9 @@ impl Quirks {
         if self.schemas == Schemas::Words {
             told.push("schemas in words".to_owned());
         }
+        if self.effort == Effort::Never {
+            told.push("takes no effort".to_owned());
+        }
         if self.thinking.always {
             told.push("always thinks".to_owned());
         }
@@ -268,6 +336,14 @@ impl Quirks {
         if let Some(words) = &self.bridge {
             told.push(format!("the assistant says `{words}` between a tool's result and a user"));
         }
+        told.extend(self.wants.iter().map(|want| {
+            let words = match want {
+                Want::Prefix => "+`prefix` where the assistant spoke last",
+                Want::Parameters => "+`parameters` of tools",
+                Want::AllowedTools => "-tools that are not allowed",
+            };
+            words.to_owned()
+        }));
         if self.attachments == Attachments::Addresses {
             told.push("`file`→`document_url`".to_owned());
         }

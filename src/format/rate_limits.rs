@@ -68,6 +68,16 @@ pub fn limit_in_words(message: &str) -> Option<Told> {
     Some(Told { dimension: dimension(message), limit: Some(limit), used, reset, age: Duration::ZERO })
 }
 
+/// Whether the words of a refusal say that the request alone is larger than a limit of tokens: `Limit 30000, Requested 40666`.
+/// Waiting does not help there.
+#[must_use]
+pub fn is_larger_than_limit(message: &str) -> bool {
+    let requested = after(message, "Requested ").or_else(|| after(message, "Requested: "));
+    let limit = limit_in_words(message).filter(|told| told.dimension != Requests).and_then(|told| told.limit);
+    // A limit of nothing is the account's fault, and not this request's.
+    requested.zip(limit).is_some_and(|(requested, limit)| limit > 0 && requested > limit)
+}
+
 fn dimension(words: &str) -> Dimension {
     let words = words.to_ascii_lowercase();
     if words.contains("input tokens per") || words.contains("input-tokens") {
@@ -155,5 +165,22 @@ mod tests {
         );
         assert_eq!(limit_in_words("Overloaded"), None);
         assert_eq!(limit_in_words("Limit reached"), None);
+    }
+
+    #[test]
+    fn a_request_that_never_fits_is_told_by_its_numbers() {
+        let openai = "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 40666. The input or output tokens must be reduced in order to run successfully.";
+        let told = Told { dimension: Tokens, limit: Some(30_000), used: None, reset: None, age: Duration::ZERO };
+        assert_eq!((is_larger_than_limit(openai), limit_in_words(openai)), (true, Some(told)));
+        for fits in [
+            "Rate limit reached on tokens per min (TPM): Limit 30000, Used 20000, Requested 12000.",
+            "Rate limit reached on tokens per min (TPM): Limit 30000, Used 20000, Requested 30000.",
+            "Rate limit reached on tokens per min (TPM): Limit 0, Requested 12.",
+            "Rate limit reached on requests per day (RPD): Limit 200, Used 200, Requested 201.",
+            "Requested 40666 tokens",
+            "Overloaded",
+        ] {
+            assert!(!is_larger_than_limit(fits), "{fits}");
+        }
     }
 }

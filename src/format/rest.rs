@@ -81,6 +81,27 @@ impl Report {
         self.foreign(foreign.as_ref().unwrap_or(rest), place);
     }
 
+    /// The same of a message, of a part of one or of a tool, some of whose fields the provider may refuse.
+    pub(super) fn rest_inside(
+        &mut self,
+        out: &mut Object<'_>,
+        rest: &Rest,
+        place: &dyn Fn() -> String,
+        without: &[&str],
+    ) {
+        let quirks = self.quirks;
+        if !self.same_dialect || !rest.keys().any(|name| quirks.refuses_of_messages(name)) {
+            return self.rest(out, rest, place, without);
+        }
+        for (name, value) in rest.iter().filter(|(name, _)| !without.contains(&name.as_str())) {
+            if !quirks.refuses_of_messages(name) {
+                out.field(name, value);
+            } else if !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()) {
+                self.dropped.push(format!("{}.{name}", place()));
+            }
+        }
+    }
+
     /// Reports unknown fields of another dialect.
     pub(super) fn foreign(&mut self, rest: &Rest, place: &dyn Fn() -> String) {
         if !rest.is_empty() {
@@ -95,7 +116,7 @@ impl Report {
 }
 
 /// Objects whose canonical fields were taken out: what `rest` holds under these names is what was left of them.
-const PARTLY_READ: [&str; 10] = [
+const PARTLY_READ: [&str; 11] = [
     "function",
     "generationConfig",
     "image_url",
@@ -106,17 +127,24 @@ const PARTLY_READ: [&str; 10] = [
     "stream_options",
     "thinking",
     "thinkingConfig",
+    "toolConfig",
 ];
 
+/// What such objects hold beside what was left: fields that were read and are kept as they were written, for writers of their dialect.
+const READ: [&str; 4] = ["functionCallingConfig", "function_calling_config", "responseMimeType", "responseSchema"];
+
 /// Names every field of `rest`, which stood at `path` (empty for the top), in `dropped`. A null says nothing,
-/// or remembers how a canonical field was spelled: its meaning is not lost.
+/// or remembers how a canonical field was spelled: its meaning is not lost. Neither is that of thinking which is turned off:
+/// it is an effort, too.
 fn report(rest: &Rest, path: &str, dropped: &mut Vec<String>) {
-    for (name, value) in rest.iter().filter(|(_, value)| !value.is_null()) {
+    let was_read = |name: &str| !path.is_empty() && READ.contains(&name);
+    for (name, value) in rest.iter().filter(|(name, value)| !value.is_null() && !was_read(name)) {
         let place = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match value {
             Value::Object(left) if PARTLY_READ.contains(&name.as_str()) && !left.is_empty() => {
                 report(left, &place, dropped);
             }
+            _ if place == "thinking.type" && value == "disabled" => {}
             _ => dropped.push(place),
         }
     }

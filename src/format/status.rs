@@ -15,7 +15,10 @@ pub(super) const fn kind(status: u16) -> FaultKind {
     match status {
         429 => FaultKind::RateLimited,
         408 | 504 => FaultKind::TimedOut,
-        // 402: our account is empty. 3xx: redirects are never followed, so the origin is wrong.
+        // 409: another request is in the way. 425: it came too early.
+        409 | 425 => FaultKind::Unavailable,
+        // 402: our account is empty. 3xx: redirects are never followed, so the origin is wrong. 403 and 404 may be about the
+        // request: their words say so (`failover::classify`).
         300..=399 | 401..=404 => FaultKind::Misconfigured,
         400..=499 => FaultKind::Rejected,
         _ => FaultKind::Unavailable,
@@ -121,8 +124,10 @@ mod tests {
             (403, FaultKind::Misconfigured),
             (404, FaultKind::Misconfigured),
             (408, FaultKind::TimedOut),
+            (409, FaultKind::Unavailable),
             (413, FaultKind::Rejected),
             (422, FaultKind::Rejected),
+            (425, FaultKind::Unavailable),
             (429, FaultKind::RateLimited),
             (500, FaultKind::Unavailable),
             (503, FaultKind::Unavailable),

@@ -20,6 +20,7 @@ mod round_trip;
 mod streams;
 mod thinking;
 mod throwaway;
+mod turns;
 
 /// What clients and providers speak alike, and streams as lines.
 const DIALECTS: [&str; 2] = ["openai", "anthropic"];

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use crate::chat::{ChatRequest, Rest, ToolChoice};
 
 use super::rest::Report;
@@ -14,6 +16,11 @@ const LEAST_TOP_P: f64 = 0.95;
 /// Whether `thinking`, as it is written, makes a model think.
 pub(super) fn is_on(written: &Rest) -> bool {
     written.get("type").and_then(|kind| kind.as_str()).is_some_and(|kind| matches!(kind, "enabled" | "adaptive"))
+}
+
+/// Whether `thinking`, as it is written, tells a model not to think.
+pub(super) fn is_off(written: &Value) -> bool {
+    written.get("type").is_some_and(|kind| kind == "disabled")
 }
 
 /// Whether the model must call a tool.

@@ -275,6 +275,10 @@ async fn what_makes_another_reply_is_refused_by_name_or_left_out_where_that_is_w
         // It ends at 1 there.
         ("temperature", json!(1.5), json!(1), "anthropic/claude-sonnet-4-5"),
         ("top_k", json!(5), Value::Null, "azure/m"),
+        ("temperature", json!(0.2), json!(1), "azure/gpt-5"),
+        ("stop", json!(["x"]), json!([]), "azure/gpt-5"),
+        ("logprobs", json!(true), json!(false), "azure/o4-mini"),
+        ("reasoning_effort", json!("high"), json!("none"), "azure/gpt-4o"),
         ("web_search_options", json!({}), Value::Null, "mistral/m"),
         ("modalities", json!(["text", "audio"]), json!(["text"]), "mistral/m"),
     ] {
@@ -460,6 +464,45 @@ async fn nothing_is_left_out_while_a_member_of_the_group_can_take_it() {
     let answer = gateway.post("/v1/chat/completions", &asked).await;
     assert!(answer.status == 200 && answer.text.contains("Unable"), "{}", answer.text);
     assert_eq!((answer.header("x-witgate-dropped"), unable.count()), ("n", 1), "one was sent, without it");
+}
+
+/// Azure's quirks hold at every address: a model that reasons is sent no sampling, whatever API is spoken, and an agent's wish for thinking
+/// refuses nothing where a model has none.
+#[tokio::test]
+async fn a_model_that_reasons_is_asked_last_for_sampling_and_one_that_does_not_is_told_no_effort() {
+    let entry = |params: &str, base: String| {
+        format!("  - {{model_name: g, litellm_params: {{model: {params}, api_base: \"{base}\", api_key: k}}}}\n")
+    };
+    let settings = "router_settings: {num_retries: 0, routing_strategy: least-busy}\n";
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        let mut asked = hi();
+        asked["temperature"] = json!(0.2);
+        let able = ScriptedUpstream::start([Step::json(200, &openai_reply("Able"))]).await;
+        let reasons = ScriptedUpstream::start([Step::json(200, &openai_reply("Reasons"))]).await;
+        let one = entry("azure/gpt-5", reasons.origin());
+        let other = entry("openai/m", format!("{}/v1", able.origin()));
+        let gateway = Gateway::start(&format!("model_list:\n{one}{other}{settings}")).await;
+        let answer = gateway.post(path, &asked).await;
+        assert!(answer.status == 200 && answer.text.contains("Able"), "{path}: {}", answer.text);
+        let gateway = Gateway::start(&format!("model_list:\n{one}{settings}")).await;
+        let refused = gateway.post(path, &asked).await;
+        assert!(refused.status == 400 && refused.text.contains("`temperature`"), "{path}: {}", refused.text);
+        let dropping = one.replace("api_key: k", "api_key: k, drop_params: true");
+        let gateway = Gateway::start(&format!("model_list:\n{dropping}{settings}")).await;
+        let answer = gateway.post(path, &asked).await;
+        assert!(answer.status == 200 && answer.text.contains("Reasons"), "{path}: {}", answer.text);
+        assert_eq!(answer.header("x-witgate-dropped"), "temperature", "{path}");
+        assert_eq!((reasons.count(), reasons.asked()[0].body.get("temperature")), (1, None), "{path}");
+    }
+    let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Plain"))]).await;
+    let gateway = Gateway::start(&format!("model_list:\n{}{settings}", entry("azure/gpt-4o", upstream.origin()))).await;
+    let mut asked = hi();
+    asked["max_tokens"] = json!(4000);
+    asked["thinking"] = json!({"type": "enabled", "budget_tokens": 2048});
+    let answer = gateway.post("/v1/messages", &asked).await;
+    assert!(answer.status == 200, "{}", answer.text);
+    assert_eq!(answer.header("x-witgate-dropped"), "thinking.budget_tokens");
+    assert_eq!(upstream.asked()[0].body.get("reasoning_effort"), None);
 }
 
 /// One call and no more, also of models that cannot be told so.

@@ -12,7 +12,9 @@ use crate::config::models;
 use crate::format::{ClientRequest, NO_QUIRKS, Quirks, Target, client_apis};
 
 /// Vendors with a quirk that no other of these shows: what they are called, a model, a version of the API where a deployment names one.
-const VENDORS: [(&str, &str, Option<&str>); 17] = [
+const VENDORS: [(&str, &str, Option<&str>); 19] = [
+    ("openai_4", "openai/gpt-4o", None),
+    ("openai_5_1", "openai/gpt-5.1", None),
     ("openai_o", "openai/o4-mini", None),
     ("groq", "groq/openai/gpt-oss-120b", None),
     ("imitator", "cerebras/m", None),

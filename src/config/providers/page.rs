@@ -11,8 +11,9 @@ use super::{Found, TABLE, find};
 use crate::format::{ClientRequest, Target, lost, meant, operation_at};
 
 /// Whom the parameters are tried with: a heading, and a model as configurations name it.
-const TRIED: [(&str, &str); 8] = [
+const TRIED: [(&str, &str); 9] = [
     ("OpenAI", "openai/gpt-4o"),
+    ("OpenAI, reasoning", "openai/gpt-5"),
     ("imitators", "cerebras/m"),
     ("Mistral", "mistral/m"),
     ("Claude, newest", "anthropic/claude-newest"),
@@ -134,7 +135,7 @@ fn page() -> String {
         "\nRefused so, where a provider has no word for them and they ask for something: sampling, `n`, other providers' tools and contents, and \
          {}. What is dropped beside these says who asks, what may be kept or cached, how fast and how wordy a reply is to be, or is what a \
          model does not take beside what it was told (`top_p` beside `temperature`, sampling beside thinking, a stop of blanks, an effort where \
-         it does not think).\n",
+         it does not think and no client of chats asked for it).\n",
         meant.join(", ")
     );
     page.push_str(

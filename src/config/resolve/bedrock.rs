@@ -21,8 +21,14 @@ const REGION_ENV: [&str; 3] = ["AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REG
 const ROUTES: [(&str, bool); 4] =
     [("converse/", true), ("converse_like/", true), ("invoke/", false), ("invoke_converse/", false)];
 
-/// A deployment of `model` there. `None` where it is left out; what is noted says why.
-pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, model: &str) -> Option<Endpoint> {
+/// A deployment of `model` there; `base_model` is what an inference profile stands for, whose name tells nothing of it. `None`
+/// where it is left out; what is noted says why.
+pub(super) fn endpoint(
+    params: &LitellmParams<'_, '_>,
+    row: &'static Provider,
+    model: &str,
+    base_model: Option<&str>,
+) -> Option<Endpoint> {
     let places = &params.places;
     let given = [
         ("api_base", params.api_base.is_some()),
@@ -59,6 +65,9 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         };
     let origin = address_of(places, &base, row)?;
     let mut endpoint = Endpoint::of(row, model, origin);
+    if let Some(base_model) = base_model {
+        endpoint.quirks = row.quirks_of(base_model);
+    }
     if let Some((key, name)) = bearer(params, row) {
         endpoint.credential_name = name.unwrap_or_else(|| short_digest(&[key.expose_secret()]));
         endpoint.credential = Some(key);

@@ -65,7 +65,7 @@ const FREE: Prices = Prices::flat(Price(0), Price(0));
 /// One entry's deployment. `None` where it cannot be used; the problems say why. Where `litellm_params` and `model_info` both
 /// say something, the first wins.
 pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<Member> {
-    let endpoint = endpoint(&entry.params, entry.info.base_model.as_deref());
+    let endpoint = endpoint(&entry.params, &entry.info);
     let defaults_of_requests = request_defaults(&entry.params);
     let headers = headers(&entry, endpoint.as_ref());
     let limits = limits(&entry, defaults);
@@ -221,6 +221,7 @@ fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices>
         output: own.base.output.or_else(|| Some(public.as_ref()?.base.output))?,
         cache_read: cached.and_then(|cached| cached.cache_read),
         cache_write: cached.and_then(|cached| cached.cache_write),
+        cache_write_1h: cached.and_then(|cached| cached.cache_write_1h),
     };
     let base = own.base.over(&below);
     // Public steps and batch prices belong to public prices: where the file sets one of those, its own hold throughout.
@@ -235,7 +236,7 @@ fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices>
         of_batches
     } else {
         // A cached price of other requests says nothing of a batch's.
-        let below = Rates { cache_read: None, cache_write: None, ..base };
+        let below = Rates { cache_read: None, cache_write: None, cache_write_1h: None, ..base };
         let batch = own.batch.over(of_batches.as_deref().map_or(&below, |(rates, _)| rates));
         Some((batch, steps(&own.batch_above, batch)).into())
     };

@@ -15,10 +15,14 @@ use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::reader::FROM_ENVIRONMENT;
 use crate::config::report::Grade;
 use crate::config::section::KeyPlaces;
-use crate::config::shape::{LitellmParams, Simulated};
+use crate::config::shape::{LitellmParams, ModelInfo, Simulated};
 use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
 use crate::id::{PolicyName, ProviderName};
 use crate::limits::Counting;
+
+/// What to do about a model that is to be asked through OpenAI's newer API.
+const WITHOUT_RESPONSES: &str = "if chat completions serve the model too, name it without `responses/` and without \
+    `mode: responses`; else comment the deployment out";
 
 /// Whom a server of one's own imitates where nobody says.
 const IMITATED: &str = "openai";
@@ -69,8 +73,10 @@ impl Endpoint {
     }
 }
 
-/// Where `params` lead; `base_model` is what the model is, where its name does not say so. `None` where that cannot be resolved; the problems say why.
-pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>) -> Option<Endpoint> {
+/// Where `params` lead; `info` says what the model is, where its name does not. `None` where that cannot be resolved; the
+/// problems say why.
+pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Option<Endpoint> {
+    let base_model = info.base_model.as_deref();
     let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
     if params.lacks_credential {
         return None;
@@ -111,8 +117,14 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
             api_version: None,
             headers: HeaderMap::new(),
         }),
+        Found::Spoken(row, model) if wants_responses(row, &model, info.mode.as_deref()) => {
+            let why = format!("`{}` is to be asked through its `/v1/responses`, which is not spoken yet", row.name);
+            places.downgrade("model", Grade::NotYet, why.as_str());
+            places.leave_out_at("model", why, WITHOUT_RESPONSES);
+            None
+        }
         Found::Spoken(row, model) if row.is_azure() => azure::endpoint(params, row, &model, base_model),
-        Found::Spoken(row, model) if row.is_aws() => bedrock::endpoint(params, row, &model),
+        Found::Spoken(row, model) if row.is_aws() => bedrock::endpoint(params, row, &model, base_model),
         Found::Spoken(row, model) if row.needs_account() => vertex::endpoint(params, row, model),
         Found::Spoken(row, model) => spoken(params, row, model),
         Found::NotYet(provider) => {
@@ -136,6 +148,11 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, base_model: Option<&str>)
             None
         }
     }
+}
+
+/// Whether a model is marked, as LiteLLM's users mark it, as one that the newer API of OpenAI alone serves.
+fn wants_responses(row: &Provider, model: &str, mode: Option<&str>) -> bool {
+    matches!(row.format.name(), "openai" | "azure") && (model.starts_with("responses/") || mode == Some("responses"))
 }
 
 /// A model of a provider that needs no more than an address and whatever authorises.

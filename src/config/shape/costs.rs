@@ -1,6 +1,6 @@
 //! Prices a token, which `litellm_params` and `model_info` may both give, in LiteLLM's names: those of any prompt, those of longer ones
 //! (`…_above_200k_tokens`, whatever the number, or `tiered_pricing`), and both for the vendor's batch API (`…_batches`) and its service tiers
-//! (`…_flex`, `…_priority`).
+//! (`…_flex`, `…_priority`). What is cached for an hour has prices by the prompt's length alone.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,7 @@ pub(in crate::config) struct Given {
     pub(in crate::config) output: Option<Price>,
     pub(in crate::config) cache_read: Option<Price>,
     pub(in crate::config) cache_write: Option<Price>,
+    pub(in crate::config) cache_write_1h: Option<Price>,
 }
 
 /// The same by the tokens that a prompt must exceed.
@@ -63,6 +64,11 @@ const NAMES: [[&str; 5]; 4] = [
     ],
 ];
 
+/// What is written to a cache that lasts for an hour, and how the longer prompts' prices of it go on behind the beginning of
+/// those of all caches.
+const HOUR: &str = "cache_creation_input_token_cost_above_1hr";
+const HOUR_ABOVE: &str = "1hr_above_";
+
 impl Given {
     /// In the order of [`NAMES`].
     const fn places(&mut self) -> [&mut Option<Price>; 4] {
@@ -80,6 +86,7 @@ impl Given {
             output: self.output.or(other.output),
             cache_read: self.cache_read.or(other.cache_read),
             cache_write: self.cache_write.or(other.cache_write),
+            cache_write_1h: self.cache_write_1h.or(other.cache_write_1h),
         }
     }
 
@@ -90,6 +97,7 @@ impl Given {
             output: self.output.unwrap_or(below.output),
             cache_read: self.cache_read.or(below.cache_read),
             cache_write: self.cache_write.or(below.cache_write),
+            cache_write_1h: self.cache_write_1h.or(below.cache_write_1h),
         }
     }
 }
@@ -97,6 +105,7 @@ impl Given {
 impl Costs {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let mut read = Self::default();
+        read.base.cache_write_1h = section.amount(HOUR).and_then(|usd| price(section, HOUR, usd));
         for (place, [base, batch, flex, priority, above]) in NAMES.into_iter().enumerate() {
             let Self { base: of_all, batch: of_batches, tiers: [(of_flex, _), (of_priority, _)], .. } = &mut read;
             for (given, key) in [(of_all, base), (of_batches, batch), (of_flex, flex), (of_priority, priority)] {
@@ -104,10 +113,11 @@ impl Costs {
             }
             for (ending, usd) in section.amounts(above) {
                 let key = format!("{above}{ending}");
-                // Others are about how long a cache lasts.
-                let Some((thousands, whose)) = ending.split_once("k_tokens") else { continue };
+                let of_an_hour = ending.strip_prefix(HOUR_ABOVE);
+                let Some((thousands, whose)) = of_an_hour.unwrap_or(ending).split_once("k_tokens") else { continue };
                 let steps = match whose {
                     "" => &mut read.above,
+                    _ if of_an_hour.is_some() => continue,
                     "_batches" => &mut read.batch_above,
                     "_flex" => &mut read.tiers[0].1,
                     "_priority" => &mut read.tiers[1].1,
@@ -117,7 +127,12 @@ impl Costs {
                     thousands.parse::<u64>().ok().filter(|thousands| (1..1_000_000).contains(thousands))
                 {
                     section.places.downgrade(&key, Grade::Exact, "");
-                    *steps.entry(thousands * 1000).or_default().places()[place] = price(section, &key, usd);
+                    let (told, step) = (price(section, &key, usd), steps.entry(thousands * 1000).or_default());
+                    if of_an_hour.is_some() {
+                        step.cache_write_1h = told;
+                    } else {
+                        *step.places()[place] = told;
+                    }
                 }
             }
         }

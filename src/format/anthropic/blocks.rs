@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::chat::{ImageSource, Part, PartKind};
 use crate::format::json::Json;
+use crate::format::prefill::is_blank;
 use crate::format::read::{Fields, Mismatch, Path};
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
@@ -81,22 +82,17 @@ pub(super) fn plain<'a>(parts: &[&'a Part]) -> Option<&'a str> {
     }
 }
 
-/// Whether a part can be a block. Thinking is taken back only under the provider's own signature, empty
+/// Whether a part can be a block. Thinking is taken back only under the provider's own signature, blank
 /// texts are refused, and another dialect's own content has no word here. (What came as a block may go as one.)
 pub(super) fn has_word(part: &Part, same_dialect: bool) -> bool {
     same_dialect
         || match &part.kind {
-            PartKind::Text(text) | PartKind::Refusal(text) => !text.is_empty(),
+            PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
             PartKind::Reasoning { signature, .. } => signature.is_some(),
             // Clients of other dialects bring thinking back as they got it, sealed or not.
             PartKind::Other(value) => part.kind.redacted().is_some() || file(value).is_some(),
             _ => true,
         }
-}
-
-/// Whether a part says nothing: leaving it out loses nothing.
-pub(super) fn is_empty_text(part: &Part) -> bool {
-    matches!(&part.kind, PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty())
 }
 
 /// Writes a part that [`has_word`] as a block; `place` names it among the fields left out.
@@ -198,7 +194,9 @@ fn image(block: &mut Object<'_>, source: &ImageSource, place: &dyn Fn() -> Strin
         }
         ImageSource::Base64 { media_type, data, detail } => {
             out.field("type", "base64");
-            out.field("media_type", media_type);
+            // A name that is common and none; its own clients are told so by the provider.
+            let misnamed = media_type == "image/jpg" && !report.same_dialect;
+            out.field("media_type", if misnamed { "image/jpeg" } else { media_type.as_str() });
             out.field("data", data);
             detail
         }
@@ -214,14 +212,15 @@ fn result_content(block: &mut Object<'_>, content: &[Part], place: &dyn Fn() -> 
     }
     let parts: Vec<&Part> = content.iter().collect();
     if let Some(text) = plain(&parts) {
-        return block.field("content", text);
+        let blank = !report.same_dialect && text.trim().is_empty();
+        return block.field("content", if blank { "" } else { text });
     }
     let mut blocks = block.array("content");
     for (index, part) in content.iter().enumerate() {
         let place = || format!("{}.content[{index}]", place());
         if has_word(part, report.same_dialect) {
             write(part, &mut blocks, &place, report);
-        } else if !is_empty_text(part) {
+        } else if !is_blank(part) {
             report.dropped.push(place());
         }
     }

@@ -13,13 +13,16 @@ use super::blocks;
 use super::{history, is_legacy, version};
 use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Rest, Role, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::allowed;
 use crate::format::anthropic::{BETA, DIALECT};
 use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_words;
+use crate::format::prefill;
 use crate::format::quirks::Effort;
 use crate::format::quirks::Sampling;
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
+use crate::format::schemas;
 use crate::format::thinking;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -54,6 +57,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
     headers.extend(kept_header(BETA, &request.rest, request.dialect == DIALECT));
 
     let mut report = Report::new(request.dialect == DIALECT).keeping(blocks::KEPT);
+    let narrowed = allowed::narrowed(request);
+    let request = &*narrowed;
     possible(request, report.same_dialect)?;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
@@ -67,6 +72,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
         let wanted = Wanted::of(request, target.quirks.effort(), bound, &mut report);
         let thinks = wanted.foreign && wanted.thinks();
         let messages = CallIds::of(&request.messages, CALL_IDS).applied(&request.messages);
+        let messages = if report.same_dialect { messages } else { prefill::trimmed(messages) };
         // Its own clients' schemas are theirs.
         let foreign = request.output.as_ref().filter(|_| !report.same_dialect);
         let json = in_words::json(foreign, target.quirks, false, &mut report);
@@ -146,7 +152,10 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
                 let mut object = array.object();
                 object.field("name", name);
                 object.optional("description", description.as_ref());
-                schema(parameters.as_ref(), &mut object);
+                // Its own clients' schemas are theirs.
+                let held = *strict == Some(true) && !report.same_dialect;
+                let fitting = parameters.as_ref().filter(|_| held).map(schemas::for_claude);
+                schema(fitting.as_ref().or(parameters.as_ref()), &mut object);
                 object.optional("strict", *strict);
                 report.rest(&mut object, rest, &|| format!("tools[{index}]"), &[]);
             }
@@ -227,7 +236,10 @@ impl<'r> Wanted<'r> {
     fn of(request: &'r ChatRequest, by: Effort, bound: u32, report: &mut Report) -> Self {
         let wanted = Self::asked(request, by, bound, report);
         if wanted.foreign && wanted.thinks() && thinking::is_call_forced(request) {
-            thinking::leave_out(wanted.effort.is_some() || wanted.written.is_none(), wanted.written.is_some(), report);
+            let asked = request.reasoning.as_ref();
+            let by_budget = asked.is_some_and(|asked| asked.budget_tokens.is_some());
+            let by_effort = asked.is_some_and(|asked| asked.effort.is_some());
+            thinking::leave_out(by_effort, by_budget || wanted.written.is_some(), report);
             return Self { effort: None, budget: None, written: None, foreign: true };
         }
         wanted
@@ -296,8 +308,10 @@ fn output(
     object: &mut Object<'_>,
     report: &mut Report,
 ) {
+    // What its own clients wrote to turn thinking off stands in `thinking`.
+    let off = request.rest.get("thinking").is_some_and(thinking::is_off);
     let effort = match wanted.effort {
-        Some("none") if !report.same_dialect => None,
+        Some("none") if off || !report.same_dialect => None,
         Some("minimal") if !report.same_dialect => Some("low"),
         other => other,
     };
@@ -322,7 +336,11 @@ fn output(
     if let Some(schema) = schema {
         let mut format = config.object("format");
         format.field("type", "json_schema");
-        format.field("schema", schema);
+        if report.same_dialect {
+            format.field("schema", schema);
+        } else {
+            format.field("schema", &schemas::for_claude(schema));
+        }
     }
     if let Some(left) = left {
         config.rest(left, &[]);

@@ -66,6 +66,8 @@ fn type_word(refusal: &Refusal) -> &'static str {
         }
         RefusalKind::InvalidRequest | RefusalKind::Rejected => match refusal.status {
             402 => "billing_error",
+            403 => "permission_error",
+            404 => "not_found_error",
             409 => "conflict_error",
             413 => "request_too_large",
             _ => "invalid_request_error",

@@ -6,6 +6,7 @@
 
 use super::blocks;
 use crate::chat::{Message, Part, Rest, Role};
+use crate::format::prefill::is_blank;
 use crate::format::rest::Report;
 use crate::format::write::Object;
 
@@ -99,7 +100,7 @@ fn placed<'a>(message: &'a Message, index: usize, report: &mut Report) -> Vec<Pl
         let placed = Placed { part, message: index, index: part_index, role: message.role };
         if blocks::has_word(part, report.same_dialect) {
             parts.push(placed);
-        } else if !blocks::is_empty_text(part) {
+        } else if !is_blank(part) {
             report.dropped.push(placed.place());
         }
     }

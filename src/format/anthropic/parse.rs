@@ -166,9 +166,11 @@ fn tool_choice(fields: &mut Fields<'_>) -> Result<(Option<ToolChoice>, Option<bo
 }
 
 /// `thinking` and `output_config` (and `output_format`, as part of it was called while it was a beta).
-/// Of both, what other dialects cannot say stays in `rest` under its own name.
+/// Of both, what other dialects cannot say stays in `rest` under its own name. Thinking that is turned off stays there whole, and
+/// any effort beside it: for other dialects it is the effort `none`.
 fn thinking_and_output(fields: &mut Fields<'_>) -> Result<(Option<Reasoning>, Option<OutputFormat>), Mismatch> {
     let mut reasoning = Reasoning::default();
+    let mut off = false;
     if let Some(value) = fields.take("thinking") {
         let path = fields.path().key("thinking");
         let mut thinking = Fields::of(value, &path)?;
@@ -178,6 +180,7 @@ fn thinking_and_output(fields: &mut Fields<'_>) -> Result<(Option<Reasoning>, Op
                 thinking.take("type");
             }
         }
+        off = thinking.peek("type").is_some_and(|kind| kind == "disabled");
         fields.keep("thinking", thinking.rest());
     }
     let mut output = None;
@@ -187,11 +190,16 @@ fn thinking_and_output(fields: &mut Fields<'_>) -> Result<(Option<Reasoning>, Op
     if let Some(value) = fields.take("output_config") {
         let path = fields.path().key("output_config");
         let mut config = Fields::of(value, &path)?;
-        reasoning.effort = config.text("effort")?;
+        if !off {
+            reasoning.effort = config.text("effort")?;
+        }
         if let Some(format) = config.take("format") {
             output = Some(output_format(format, &path.key("format"))?);
         }
         fields.keep("output_config", config.rest());
+    }
+    if off {
+        reasoning.effort = Some("none".to_owned());
     }
     let reasoning = Some(reasoning).filter(|reasoning| *reasoning != Reasoning::default());
     Ok((reasoning, output))

@@ -189,6 +189,30 @@ fn counts_are_totals_and_all_input_is_input() {
 }
 
 #[test]
+fn what_is_cached_for_an_hour_is_counted_apart() {
+    let whole = json!({"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 11,
+        "cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 8}, "output_tokens": 1});
+    let counts = |usage: &Usage| (usage.input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens);
+    let reply = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": "end_turn", "usage": whole});
+    let usage = Anthropic.decode(reply.to_string().as_bytes()).unwrap().usage.unwrap();
+    assert_eq!(counts(&usage), (23, 11, 8));
+    assert_eq!(Value::Object(usage.rest), json!({"cache_creation": whole["cache_creation"]}));
+    // In a stream the last event says no more of it, or all of it again.
+    for last in [json!({"output_tokens": 40}), whole.clone()] {
+        let chunks = read(&[
+            json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": whole}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}),
+        ]);
+        for chunk in chunks.unwrap() {
+            if let Delta::Usage(usage) = &chunk.delta {
+                assert_eq!(counts(usage), (23, 11, 8));
+            }
+        }
+    }
+}
+
+#[test]
 fn an_event_of_tomorrow_is_passed_unless_its_name_breaks_the_line() {
     for (name, passed) in [("a_new_event", true), ("a\n\ndata: {}", false), ("", false)] {
         let chunks = read(&[start(), json!({"type": name, "index": 7, "note": "x"})]).unwrap();

@@ -12,6 +12,9 @@ pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
     let fresh = fields.count("input_tokens");
     let cache_write_tokens = fields.count("cache_creation_input_tokens");
     let cache_read_tokens = fields.count("cache_read_input_tokens");
+    // Looked at and left where it is: clients of this API read it, too.
+    let of_an_hour = fields.peek("cache_creation").and_then(|kinds| kinds.get("ephemeral_1h_input_tokens"));
+    let cache_write_1h_tokens = of_an_hour.and_then(Json::as_u64).unwrap_or(0).min(cache_write_tokens);
     let output_tokens = fields.count("output_tokens");
     let mut reasoning_tokens = 0;
     if let Some(details) = fields.take("output_tokens_details") {
@@ -25,6 +28,7 @@ pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
         input_tokens: fresh.saturating_add(cache_write_tokens).saturating_add(cache_read_tokens),
         cache_read_tokens,
         cache_write_tokens,
+        cache_write_1h_tokens,
         output_tokens,
         reasoning_tokens,
         tier,

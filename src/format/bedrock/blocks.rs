@@ -6,9 +6,28 @@ use super::encode::unsupported;
 use crate::chat::{ImageSource, Part, PartKind};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
+use crate::format::prefill::is_blank;
 use crate::format::quirks::Quirks;
 use crate::format::rest::Report;
 use crate::format::write::Array;
+
+/// What is written with.
+pub(super) struct With<'w> {
+    pub(super) ids: &'w CallIds<'w>,
+    pub(super) quirks: &'w Quirks,
+    /// The names of the documents so far: two must not have the same.
+    pub(super) names: &'w mut Vec<String>,
+}
+
+/// Whether anything of a part is written. It is asked before, so that no turn begins in which nothing is said.
+pub(super) fn says(part: &Part, by_model: bool) -> bool {
+    match &part.kind {
+        PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
+        PartKind::Reasoning { signature, .. } => signature.is_some(),
+        kind @ PartKind::Other(value) => !by_model || kind.redacted().is_some() || is_known(value),
+        PartKind::Image(_) | PartKind::ToolCall { .. } | PartKind::ToolResult { .. } => true,
+    }
+}
 
 /// Writes a part; whether anything was written.
 ///
@@ -17,29 +36,29 @@ use crate::format::write::Array;
 pub(super) fn write(
     part: &Part,
     by_model: bool,
-    (ids, quirks): (&CallIds<'_>, &Quirks),
+    with: &mut With<'_>,
     content: &mut Array<'_>,
     report: &mut Report,
     path: &dyn Fn() -> String,
 ) -> Result<bool, AttemptFault> {
     match &part.kind {
-        // An empty text is refused.
-        PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty() => return Ok(false),
+        // A blank text is refused.
+        PartKind::Text(_) | PartKind::Refusal(_) if is_blank(part) => return Ok(false),
         PartKind::Text(text) | PartKind::Refusal(text) => content.item(&json!({"text": text})),
         PartKind::Image(source) => content.item(&picture(source, path)?),
         PartKind::ToolCall { id, name, arguments } => {
-            let call = json!({"toolUseId": ids.sent(id), "name": name, "input": input(arguments)});
+            let call = json!({"toolUseId": with.ids.sent(id), "name": name, "input": input(arguments)});
             content.item(&json!({"toolUse": call}));
         }
         PartKind::ToolResult { call_id, content: said, is_error } => {
             let mut block = content.object();
             let mut result = block.object("toolResult");
-            result.field("toolUseId", ids.sent(call_id));
+            result.field("toolUseId", with.ids.sent(call_id));
             {
                 let mut content = result.array("content");
                 for (index, part) in said.iter().enumerate() {
                     let path = || format!("{}.content[{index}]", path());
-                    write(part, false, (ids, quirks), &mut content, report, &path)?;
+                    write(part, false, with, &mut content, report, &path)?;
                 }
             }
             result.optional("status", is_error.then_some("error"));
@@ -57,11 +76,11 @@ pub(super) fn write(
             content.item(&json!({"reasoningContent": {"redactedContent": data}}));
         }
         PartKind::Other(value)
-            if quirks.no_audio() && value.get("type").is_some_and(|kind| kind == "input_audio") && !by_model =>
+            if with.quirks.no_audio() && value.get("type").is_some_and(|kind| kind == "input_audio") && !by_model =>
         {
             return Err(unsupported(path(), "its model takes no recordings"));
         }
-        PartKind::Other(value) => match other(value, path)? {
+        PartKind::Other(value) => match other(value, with.names, path)? {
             Some(block) => content.item(&block),
             None if by_model => {
                 report.dropped.push(path());
@@ -110,11 +129,18 @@ fn picture(source: &ImageSource, path: &dyn Fn() -> String) -> Result<Value, Att
 ///
 /// # Errors
 /// `Rejected`: a document of a kind that is not taken.
-fn other(value: &Value, path: &dyn Fn() -> String) -> Result<Option<Value>, AttemptFault> {
+fn other(value: &Value, names: &mut Vec<String>, path: &dyn Fn() -> String) -> Result<Option<Value>, AttemptFault> {
     if let Some((media_type, title, source)) = document_in(value) {
-        return document(&media_type, title.as_deref(), &source, path).map(Some);
+        let format = format_of(&media_type, path)?;
+        let name = distinct(&name(title.as_deref(), path), names);
+        return Ok(Some(json!({"document": {"format": format, "name": name, "source": source}})));
     }
     Ok(beside_documents(value))
+}
+
+/// Whether there are words for it.
+fn is_known(value: &Value) -> bool {
+    document_in(value).is_some() || beside_documents(value).is_some()
 }
 
 fn text(value: &Value, name: &str) -> Option<String> {
@@ -153,13 +179,8 @@ fn beside_documents(value: &Value) -> Option<Value> {
     }
 }
 
-fn document(
-    media_type: &str,
-    title: Option<&str>,
-    source: &Value,
-    path: &dyn Fn() -> String,
-) -> Result<Value, AttemptFault> {
-    let format = match media_type {
+fn format_of(media_type: &str, path: &dyn Fn() -> String) -> Result<&'static str, AttemptFault> {
+    Ok(match media_type {
         "text/plain" => "txt",
         "application/pdf" => "pdf",
         "text/csv" => "csv",
@@ -174,8 +195,19 @@ fn document(
                 format!("documents there are pdf, csv, html, md, txt, doc, docx, xls and xlsx, not `{other:.60}`");
             return Err(unsupported(path(), &why));
         }
-    };
-    Ok(json!({"document": {"format": format, "name": name(title, path), "source": source}}))
+    })
+}
+
+/// The name with a number behind it, where another document has it already.
+fn distinct(name: &str, names: &mut Vec<String>) -> String {
+    let mut free = name.to_owned();
+    let mut number = 1_usize;
+    while names.contains(&free) {
+        number += 1;
+        free = format!("{name} ({number})");
+    }
+    names.push(free.clone());
+    free
 }
 
 /// A name of the letters that are taken; the place of a document that has none, since two must not have the same.

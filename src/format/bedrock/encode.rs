@@ -12,12 +12,15 @@ use serde_json::{Map, Value, json};
 use super::messages;
 use crate::chat::{ChatRequest, OutputFormat, PartKind, Reasoning, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::allowed;
 use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_path::in_path;
 use crate::format::in_words;
+use crate::format::prefill;
 use crate::format::quirks::Effort;
 use crate::format::rest::Report;
 use crate::format::sampling::{self, Sampled};
+use crate::format::schemas;
 use crate::format::thinking;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -48,12 +51,15 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     if request.choices > 1 {
         return Err(unsupported("n", "a model gives one reply there; ask several times"));
     }
+    let narrowed = allowed::narrowed(request);
+    let request = &*narrowed;
     let ids = CallIds::of(&request.messages, CALL_IDS);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
         let json = in_words::json(request.output.as_ref(), target.quirks, false, &mut report);
-        messages::write(&request.messages, json.as_deref(), &ids, target.quirks, &mut object, &mut report)?;
+        let said = prefill::trimmed(Cow::Borrowed(request.messages.as_slice()));
+        messages::write(&said, json.as_deref(), &ids, target.quirks, &mut object, &mut report)?;
         let mut rest = request.rest.clone();
         let mut additional = match rest.shift_remove(ADDITIONAL) {
             Some(Value::Object(fields)) => fields,
@@ -139,7 +145,11 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
                 let mut spec = tool.object("toolSpec");
                 spec.field("name", name);
                 spec.optional("description", description.as_ref().filter(|text| !text.is_empty()));
-                spec.object("inputSchema").field("json", &schema(parameters.as_ref()));
+                let mut taken = schema(parameters.as_ref());
+                if *strict == Some(true) {
+                    taken = schemas::for_claude(&taken);
+                }
+                spec.object("inputSchema").field("json", &taken);
                 spec.optional("strict", *strict);
             }
             messages::cache_point(rest, &mut tools, report, &|| format!("tools[{index}]"));
@@ -201,7 +211,7 @@ fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
             let mut structure = format.object("structure");
             let mut inner = structure.object("jsonSchema");
             // The schema is a text there.
-            inner.field("schema", &schema.to_string());
+            inner.field("schema", &schemas::for_claude(schema).to_string());
             inner.optional("name", name.as_ref());
             inner.optional("description", description.as_ref());
         }
@@ -217,7 +227,9 @@ fn thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut
         write_thinking(request, by, rest, additional, report);
         return false;
     }
-    let (by_thinking, config) = (rest.contains_key("thinking"), additional.contains_key("output_config"));
+    let by_budget = request.reasoning.as_ref().is_some_and(|asked| asked.budget_tokens.is_some());
+    let by_thinking = by_budget || rest.contains_key("thinking");
+    let config = additional.contains_key("output_config");
     write_thinking(request, by, rest, additional, report);
     let thinks = additional.get("thinking").and_then(Value::as_object).is_some_and(thinking::is_on);
     if !thinks || !thinking::is_call_forced(request) {
@@ -233,7 +245,10 @@ fn thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut
 }
 
 fn write_thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) {
-    let Some(Reasoning { effort, budget_tokens }) = request.reasoning.as_ref() else {
+    // Where thinking is turned off in these words they are sent, and not the effort that they are elsewhere.
+    let off = rest.get("thinking").is_some_and(thinking::is_off);
+    let asked = request.reasoning.as_ref().filter(|asked| !(off && asked.effort.as_deref() == Some("none")));
+    let Some(Reasoning { effort, budget_tokens }) = asked else {
         if let Some(written) = rest.shift_remove("thinking") {
             additional.entry("thinking").or_insert(written);
         }

@@ -6,6 +6,7 @@ use super::blocks;
 use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
+use crate::format::prefill::is_blank;
 use crate::format::quirks::Quirks;
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
@@ -46,7 +47,19 @@ pub(super) fn write(
             system.item(&json!({"text": text}));
         }
     }
-    let turns: Vec<(usize, &Message)> = placed.into_iter().filter(|(_, message)| !is_instruction(message)).collect();
+    // A turn in which nothing is said is refused.
+    let says = |message: &Message| message.parts.iter().any(|part| blocks::says(part, message.role == Role::Assistant));
+    let (turns, silent): (Vec<(usize, &Message)>, Vec<(usize, &Message)>) =
+        placed.into_iter().filter(|(_, message)| !is_instruction(message)).partition(|(_, message)| says(message));
+    for (index, message) in silent {
+        for (place, part) in message.parts.iter().enumerate().filter(|(_, part)| !is_blank(part)) {
+            let path = || format!("messages[{index}].content[{place}]");
+            report.dropped.push(path());
+            report.foreign(&part.rest, &path);
+        }
+        unsaid(index, message, report);
+    }
+    let mut names = Vec::new();
     let mut array = object.array("messages");
     for run in turns.chunk_by(|(_, one), (_, next)| role(one.role) == role(next.role)) {
         let Some((_, first)) = run.first() else { continue };
@@ -56,23 +69,30 @@ pub(super) fn write(
         for (index, message) in run {
             for (place, part) in message.parts.iter().enumerate() {
                 let path = || format!("messages[{index}].content[{place}]");
-                if blocks::write(part, message.role == Role::Assistant, (ids, quirks), &mut content, report, &path)? {
+                let by_model = message.role == Role::Assistant;
+                let mut with = blocks::With { ids, quirks, names: &mut names };
+                if blocks::write(part, by_model, &mut with, &mut content, report, &path)? {
                     cache_point(&part.rest, &mut content, report, &path);
                 }
             }
-            if message.name.is_some() {
-                report.dropped.push(format!("messages[{index}].name"));
-            }
-            report.foreign(&message.rest, &|| format!("messages[{index}]"));
+            unsaid(*index, message, report);
         }
     }
     Ok(())
 }
 
+/// Reports what a message says beside its parts.
+fn unsaid(index: usize, message: &Message, report: &mut Report) {
+    if message.name.is_some() {
+        report.dropped.push(format!("messages[{index}].name"));
+    }
+    report.foreign(&message.rest, &|| format!("messages[{index}]"));
+}
+
 /// The text of a part, where it says something.
 fn text(part: &Part) -> Option<&str> {
     match &part.kind {
-        PartKind::Text(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
+        PartKind::Text(text) => Some(text.as_str()).filter(|text| !text.trim().is_empty()),
         _ => None,
     }
 }

@@ -102,12 +102,16 @@ pub(super) fn tier(value: Option<&Json<'_>>) -> Option<ServiceTier> {
 
 /// Reads `usage`. What was read from a cache and written to one stands beside the fresh input.
 pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
+    let of_an_hour = |detail: &&Json<'_>| detail.get("ttl").and_then(Json::as_str) == Some("1h");
+    let details = value.items("cacheDetails").iter().filter(of_an_hour);
+    let hour = details.filter_map(|detail| detail.get("inputTokens")?.as_u64()).fold(0, u64::saturating_add);
     let mut fields = Fields::of(value, &Path::Root)?;
     let (read, written) = (fields.count("cacheReadInputTokens"), fields.count("cacheWriteInputTokens"));
     Ok(Usage {
         input_tokens: fields.count("inputTokens").saturating_add(read).saturating_add(written),
         cache_read_tokens: read,
         cache_write_tokens: written,
+        cache_write_1h_tokens: hour.min(written),
         output_tokens: fields.count("outputTokens"),
         ..Usage::default()
     })

@@ -156,6 +156,15 @@ fn a_prompt_that_is_too_long_is_known_as_one_whatever_its_exception_is_called() 
 }
 
 #[test]
+fn what_is_cached_for_an_hour_is_counted_apart() {
+    let reply = json!({"output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}}, "stopReason": "end_turn",
+        "usage": {"inputTokens": 1, "outputTokens": 2, "cacheWriteInputTokens": 11,
+            "cacheDetails": [{"ttl": "1h", "inputTokens": 8}, {"ttl": "5m", "inputTokens": 3}]}});
+    let usage = Bedrock.decode(reply.to_string().as_bytes()).unwrap().usage.unwrap();
+    assert_eq!((usage.input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens), (12, 11, 8));
+}
+
+#[test]
 fn the_service_tier_of_a_reply_is_known() {
     let reply = |tier: &str| {
         json!({"output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}}, "stopReason": "end_turn",

@@ -14,7 +14,7 @@ use crate::format::{ClientApi, ClientRequest, Operation, StreamEncoder};
 
 mod encoder;
 mod inputs;
-mod parse;
+pub(super) mod parse;
 mod parts;
 mod reply;
 

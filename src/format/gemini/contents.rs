@@ -35,8 +35,20 @@ pub(super) fn write(messages: &[Message], object: &mut Object<'_>, report: &mut 
             _ => None,
         })
         .collect();
-    let turns: Vec<(usize, &Message)> =
-        messages.iter().enumerate().filter(|(_, message)| !is_instruction(message)).collect();
+    // A turn in which nothing is said is refused.
+    let same = report.same_dialect;
+    let is_said = |message: &Message| message.parts.iter().any(|part| says(part, message.role, same));
+    let (turns, silent): (Vec<(usize, &Message)>, Vec<(usize, &Message)>) = messages
+        .iter()
+        .enumerate()
+        .filter(|(_, message)| !is_instruction(message))
+        .partition(|(_, message)| is_said(message));
+    for (index, message) in silent {
+        for (place, part) in message.parts.iter().enumerate().filter(|_| !same) {
+            report.foreign(&part.rest, &|| format!("messages[{index}].content[{place}]"));
+        }
+        unsaid(index, message, report);
+    }
     let mut contents = object.array("contents");
     for run in turns.chunk_by(|(_, one), (_, next)| role(one.role) == role(next.role)) {
         let Some((_, first)) = run.first() else { continue };
@@ -97,6 +109,20 @@ const fn role(role: Role) -> &'static str {
     }
 }
 
+/// Whether anything of a part is written.
+fn says(part: &Part, role: Role, same_dialect: bool) -> bool {
+    match &part.kind {
+        // An empty text is refused, but for one that carries a signature.
+        PartKind::Text(text) | PartKind::Refusal(text) => {
+            !text.is_empty() || (same_dialect && part.rest.contains_key(SIGNED))
+        }
+        PartKind::Reasoning { .. } => same_dialect,
+        kind if kind.redacted().is_some() => false,
+        PartKind::Other(value) => same_dialect || role != Role::Assistant || document(value).is_some(),
+        PartKind::Image(_) | PartKind::ToolCall { .. } | PartKind::ToolResult { .. } => true,
+    }
+}
+
 fn write_part(
     part: &Part,
     role: Role,
@@ -106,19 +132,19 @@ fn write_part(
     path: &dyn Fn() -> String,
 ) -> Result<(), AttemptFault> {
     let value = match &part.kind {
-        // An empty text is refused, but for one that carries a signature.
-        PartKind::Text(text) | PartKind::Refusal(text)
-            if text.is_empty() && !(report.same_dialect && part.rest.contains_key(SIGNED)) =>
-        {
-            None
-        }
+        PartKind::Text(_) | PartKind::Refusal(_) if !says(part, role, report.same_dialect) => None,
         PartKind::Text(text) | PartKind::Refusal(text) => Some(json!({"text": text})),
         PartKind::Image(source) => Some(picture(source)),
         PartKind::ToolCall { id, name, arguments } => Some(call(id, name, arguments)),
         PartKind::ToolResult { call_id, content, is_error } => {
-            let answer = result(call_id, content, *is_error, names);
+            let mut answer = result(call_id, content, *is_error, names);
+            let mut held = held(content, report, path);
+            // Clients of this dialect put it there on purpose; models of before the third generation do not look for it there.
+            if report.same_dialect && !held.is_empty() {
+                answer["functionResponse"]["parts"] = std::mem::take(&mut held).into();
+            }
             parts.item(&whole(answer, part, report, path));
-            beside(content, parts, report, path);
+            held.iter().for_each(|value| parts.item(value));
             return Ok(());
         }
         PartKind::Reasoning { text, signature } if report.same_dialect => {
@@ -161,7 +187,11 @@ fn unsaid_of_document(value: &Value, report: &mut Report, path: &dyn Fn() -> Str
 fn picture(source: &ImageSource) -> Value {
     match source {
         ImageSource::Base64 { media_type, data, .. } => inline(media_type, data),
-        ImageSource::Url { url, .. } => json!({"fileData": {"fileUri": url, "mimeType": media_type(url)}}),
+        ImageSource::Url { url, .. } => {
+            // Most pictures are JPEGs where the address says nothing.
+            let kind = media_type(url).unwrap_or("image/jpeg");
+            json!({"fileData": {"fileUri": url, "mimeType": kind}})
+        }
     }
 }
 
@@ -169,17 +199,30 @@ fn inline(media_type: &str, data: &str) -> Value {
     json!({"inlineData": {"mimeType": media_type, "data": data}})
 }
 
-/// By the ending of an address; most pictures are JPEGs where it says nothing.
-fn media_type(url: &str) -> &'static str {
+/// By the ending of an address.
+fn media_type(url: &str) -> Option<&'static str> {
     let path = url.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
-    match path.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("png") => "image/png",
-        Some("webp") => "image/webp",
-        Some("gif") => "image/gif",
-        Some("heic") => "image/heic",
-        Some("pdf") => "application/pdf",
-        _ => "image/jpeg",
-    }
+    Some(match path.rsplit_once('.')?.1 {
+        "png" => "image/png",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "heic" => "image/heic",
+        "jpg" | "jpeg" => "image/jpeg",
+        "pdf" => "application/pdf",
+        "txt" => "text/plain",
+        "csv" => "text/csv",
+        "html" => "text/html",
+        _ => return None,
+    })
+}
+
+/// A file at an address, where this is one: files that are kept at another provider have other names.
+fn at_address(file: &Value) -> Option<Value> {
+    let text = |name: &str| file.get(name).and_then(Value::as_str);
+    let url =
+        text("file_id").filter(|id| ["https://", "http://", "gs://"].iter().any(|begin| id.starts_with(*begin)))?;
+    let kind = text("format").or_else(|| media_type(url)).unwrap_or("application/pdf");
+    Some(json!({"fileData": {"fileUri": url, "mimeType": kind}}))
 }
 
 /// A file or a recording in the words of the other dialects.
@@ -187,7 +230,8 @@ fn document(value: &Value) -> Option<Value> {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     match value.get("type")?.as_str()? {
         "file" => {
-            let data = text(value.get("file")?, "file_data")?;
+            let file = value.get("file")?;
+            let Some(data) = text(file, "file_data") else { return at_address(file) };
             let (media_type, data) = data.strip_prefix("data:")?.split_once(";base64,")?;
             Some(inline(media_type, data))
         }
@@ -238,13 +282,25 @@ fn result(call_id: &str, content: &[Part], is_error: bool, names: &HashMap<&str,
     json!({"functionResponse": {"name": name, "response": response}})
 }
 
-/// A picture in a result is a part beside it.
-fn beside(content: &[Part], parts: &mut Array<'_>, report: &mut Report, path: &dyn Fn() -> String) {
-    for part in content {
-        match &part.kind {
-            PartKind::Text(_) => {}
-            PartKind::Image(source) => parts.item(&picture(source)),
-            _ => report.dropped.push(path()),
-        }
+/// What a result holds beside its words: pictures, documents and recordings are parts of their own.
+fn held(content: &[Part], report: &mut Report, path: &dyn Fn() -> String) -> Vec<Value> {
+    let mut held = Vec::new();
+    for (index, part) in content.iter().enumerate() {
+        let path = || format!("{}.content[{index}]", path());
+        let value = match &part.kind {
+            PartKind::Text(_) => continue,
+            PartKind::Image(source) => picture(source),
+            PartKind::Other(value) if let Some(document) = document(value) => {
+                unsaid_of_document(value, report, &path);
+                document
+            }
+            PartKind::Other(value) if report.same_dialect => value.clone(),
+            _ => {
+                report.dropped.push(path());
+                continue;
+            }
+        };
+        held.push(whole(value, part, report, &path));
     }
+    held
 }

@@ -3,16 +3,21 @@
 //! What another dialect said and this one has no word for is dropped and reported; where leaving it out would change the
 //! answer, the request is rejected instead.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use http::HeaderMap;
 use serde_json::Value;
 
+use super::client::parse;
 use super::contents;
 use crate::chat::{ChatRequest, OutputFormat, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::allowed;
 use crate::format::gemini::DIALECT;
 use crate::format::in_path::in_path;
 use crate::format::quirks::{Level, Quirks, Thinking};
+use crate::format::read::Path;
 use crate::format::rest::{Report, nested};
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -27,6 +32,12 @@ pub(super) const BUDGET: &str = "thinkingBudget";
 pub(super) const LEVEL: &str = "thinkingLevel";
 pub(super) const SHOWN: &str = "includeThoughts";
 
+/// What a client of this dialect wrote itself, beside what was read of it: the reply's shape among its settings, and which
+/// tools are called.
+pub(super) const MIME: &str = "responseMimeType";
+pub(super) const SCHEMA: &str = "responseSchema";
+pub(super) const TOOL_CONFIG: &str = "toolConfig";
+
 /// What is left of a client's settings of this dialect, in `rest`.
 const OWN: &str = "generationConfig";
 
@@ -36,16 +47,22 @@ const OWN: &str = "generationConfig";
 /// `Rejected` where the request asks for another provider's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     let mut report = Report::new(request.dialect == DIALECT);
+    let config = tool_config(request).filter(|_| report.same_dialect);
+    let narrowed = if config.is_some() { Cow::Borrowed(request) } else { allowed::narrowed(request) };
+    let request = &*narrowed;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
         contents::write(&request.messages, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
-        tool_choice(request, &mut object)?;
+        match config {
+            Some(config) => object.field(TOOL_CONFIG, config),
+            None => tool_choice(request, &mut object)?,
+        }
         generation(request, target.quirks, &mut object, &mut report);
         if report.same_dialect {
             let spelled = SAME.map(|(name, _)| name);
-            let without = [&spelled[..], &[OWN, "logprobs", "top_logprobs"]].concat();
+            let without = [&spelled[..], &[OWN, TOOL_CONFIG, "logprobs", "top_logprobs"]].concat();
             object.rest(&request.rest, &without);
         }
     }
@@ -113,6 +130,13 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
     Ok(())
 }
 
+/// Which tools are called, as the client wrote it, where nobody has changed what it means.
+fn tool_config(request: &ChatRequest) -> Option<&Value> {
+    let written = request.rest.get(TOOL_CONFIG)?;
+    let read = parse::tool_choice(written.into(), &Path::Root).ok()?;
+    (read == request.tool_choice).then_some(written)
+}
+
 fn tool_choice(request: &ChatRequest, object: &mut Object<'_>) -> Result<(), AttemptFault> {
     let (mode, name) = match &request.tool_choice {
         None | Some(ToolChoice::Auto) => return Ok(()),
@@ -139,7 +163,7 @@ fn generation(request: &ChatRequest, quirks: &Quirks, object: &mut Object<'_>, r
     if !request.stop.is_empty() {
         config.field("stopSequences", &request.stop);
     }
-    output(request.output.as_ref(), &mut config, report);
+    output(request, &mut config, report);
     thinking(request, quirks.thinking(), &mut config, report);
     let mut left = request.rest.clone();
     for (name, here) in SAME {
@@ -152,17 +176,23 @@ fn generation(request: &ChatRequest, quirks: &Quirks, object: &mut Object<'_>, r
     if !report.same_dialect {
         report.foreign(&left, &String::new);
     } else if let Some(own) = nested(&left, OWN) {
-        config.rest(own, &[THINKING]);
+        config.rest(own, &[THINKING, SCHEMA, MIME]);
     }
 }
 
-fn output(format: Option<&OutputFormat>, config: &mut Object<'_>, report: &mut Report) {
-    match format {
+fn output(request: &ChatRequest, config: &mut Object<'_>, report: &mut Report) {
+    let own = nested(&request.rest, OWN).filter(|_| report.same_dialect);
+    let written = |name: &str| own.and_then(|own| own.get(name));
+    match &request.output {
         None | Some(OutputFormat::Text) => {}
-        Some(OutputFormat::JsonObject) => config.field("responseMimeType", "application/json"),
+        Some(OutputFormat::JsonObject) => config.field(MIME, "application/json"),
         Some(OutputFormat::JsonSchema { description, schema, .. }) => {
-            config.field("responseMimeType", "application/json");
-            config.field("responseJsonSchema", schema);
+            config.field(MIME, written(MIME).and_then(Value::as_str).unwrap_or("application/json"));
+            // As the client wrote it, where nobody has changed what it means.
+            match written(SCHEMA).filter(|written| parse::schema_of((*written).clone()) == *schema) {
+                Some(written) => config.field(SCHEMA, written),
+                None => config.field("responseJsonSchema", schema),
+            }
             if description.is_some() {
                 report.dropped.push("response_format.json_schema.description".to_owned());
             }

@@ -4,15 +4,22 @@
 //! would change the answer, the request is rejected instead. A stream always asks for usage: what is
 //! billed must be known, whether or not the client wants to see it.
 
-use bytes::BytesMut;
+use std::borrow::Cow;
 
-use super::history;
-use crate::chat::{ChatRequest, OutputFormat, Reasoning, Tool, ToolChoice};
+use bytes::BytesMut;
+use serde_json::Value;
+
+use super::{effort, history};
+use crate::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
+use crate::format::allowed;
 use crate::format::call_id::CallIds;
 use crate::format::in_words;
 use crate::format::openai::{BETA, DIALECT};
+use crate::format::quirks::{Sampling, Want};
 use crate::format::rest::{Report, kept_header, nested};
+use crate::format::sampling;
+use crate::format::schemas;
 use crate::format::write::{self, Array, Object};
 use crate::format::{Encoded, Target};
 
@@ -26,6 +33,9 @@ const KEPT: [&str; 5] = ["seed", "presence_penalty", "frequency_penalty", "logpr
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     let same_dialect = request.dialect == DIALECT;
     let mut report = Report::new(same_dialect).with_quirks(target.quirks).keeping(&KEPT);
+    let knows_choice = same_dialect && !target.quirks.wants(Want::AllowedTools);
+    let narrowed = if knows_choice { Cow::Borrowed(request) } else { allowed::narrowed(request) };
+    let request = &*narrowed;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
@@ -40,7 +50,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
             Some(_) => object.object("response_format").field("type", "json_object"),
             None => output(request, &mut object, &report),
         }
-        reasoning(request.reasoning.as_ref(), &mut object, &mut report);
+        effort::write(request, &mut object, &mut report);
         report.optional(&mut object, "user", request.user.as_ref());
         stream(request, target, &mut object, &mut report);
         others(request, &mut object, &mut report);
@@ -65,8 +75,8 @@ pub(super) fn unsupported(path: &str, what: &str) -> AttemptFault {
 }
 
 /// The `type` of a value kept whole, for a message.
-pub(super) fn type_of(value: &serde_json::Value) -> String {
-    value.get("type").and_then(serde_json::Value::as_str).map_or_else(|| "this".to_owned(), |kind| format!("`{kind}`"))
+pub(super) fn type_of(value: &Value) -> String {
+    value.get("type").and_then(Value::as_str).map_or_else(|| "this".to_owned(), |kind| format!("`{kind}`"))
 }
 
 fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
@@ -103,17 +113,29 @@ fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Repor
                 function.field("name", name);
                 function.optional("description", description.as_ref());
                 function.optional("parameters", parameters.as_ref());
-                function.optional("strict", *strict);
+                if parameters.is_none() && report.quirks.wants(Want::Parameters) {
+                    let mut empty = function.object("parameters");
+                    empty.field("type", "object");
+                    drop(empty.object("properties"));
+                }
+                function.optional("strict", strict_here(*strict, parameters.as_ref(), report));
                 if let Some(left) = report.left(rest, "function") {
                     function.rest(left, &[]);
                 }
             }
-            report.rest(&mut object, rest, &|| format!("tools[{index}]"), &["function"]);
+            report.rest_inside(&mut object, rest, &|| format!("tools[{index}]"), &["function"]);
         }
         Tool::Other(value) if report.same_dialect => array.item(value),
         Tool::Other(value) => return Err(unsupported(&format!("tools[{index}]"), &type_of(value))),
     }
     Ok(())
+}
+
+/// Whether a schema is to be followed exactly: another dialect means less by it, and this one refuses a schema that leaves
+/// anything open.
+fn strict_here(strict: Option<bool>, schema: Option<&Value>, report: &Report) -> Option<bool> {
+    let kept = |strict: &bool| !strict || report.same_dialect || schema.is_some_and(schemas::is_strict);
+    strict.filter(kept)
 }
 
 fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
@@ -123,9 +145,10 @@ fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
         report.field(object, if older { "max_tokens" } else { "max_completion_tokens" }, &bound);
     }
     report.optional(object, "n", Some(request.choices).filter(|&choices| choices > 1));
-    report.optional(object, "temperature", request.temperature);
-    report.optional(object, "top_p", request.top_p);
-    if let Some(top_k) = request.top_k {
+    let drawn = sampling::taken(request, report.quirks.sampling(), report);
+    report.optional(object, "temperature", drawn.temperature);
+    report.optional(object, "top_p", drawn.top_p);
+    if let Some(top_k) = drawn.top_k {
         // No field of OpenAI's own, but of most that imitate it.
         match report.quirks.field("top_k") {
             Some(name) => object.field(name, &top_k),
@@ -133,7 +156,10 @@ fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
         }
     }
     if !request.stop.is_empty() {
-        report.field(object, "stop", &request.stop);
+        match report.quirks.field("stop") {
+            Some(name) => object.field(name, &request.stop),
+            None => report.lose("stop"),
+        }
     }
 }
 
@@ -155,7 +181,7 @@ fn output(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
             inner.field("name", name.as_deref().unwrap_or("output"));
             inner.optional("description", description.as_ref());
             inner.field("schema", schema);
-            inner.optional("strict", *strict);
+            inner.optional("strict", strict_here(*strict, Some(schema), report));
             if let Some(left) = left.and_then(|left| nested(left, "json_schema")) {
                 inner.rest(left, &[]);
             }
@@ -163,24 +189,6 @@ fn output(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
     }
     if let Some(left) = left {
         format.rest(left, &["json_schema"]);
-    }
-}
-
-/// The effort as the client wrote it, else the one nearest to the client's budget: up to 4,096 tokens
-/// `low`, up to 16,384 `medium`, more `high`. The budget itself is reported: it is not kept exactly.
-fn reasoning(reasoning: Option<&Reasoning>, object: &mut Object<'_>, report: &mut Report) {
-    match reasoning {
-        Some(Reasoning { effort: Some(effort), .. }) => report.field(object, "reasoning_effort", effort),
-        Some(Reasoning { effort: None, budget_tokens: Some(budget) }) => {
-            let effort = match budget {
-                0..=4096 => "low",
-                4097..=16_384 => "medium",
-                _ => "high",
-            };
-            report.field(object, "reasoning_effort", effort);
-            report.dropped.push("thinking.budget_tokens".to_owned());
-        }
-        Some(Reasoning { effort: None, budget_tokens: None }) | None => {}
     }
 }
 
@@ -204,11 +212,20 @@ fn stream(request: &ChatRequest, target: &Target<'_>, object: &mut Object<'_>, r
 
 /// The unknown fields that are not written together with known ones.
 fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
-    const WOVEN: [&str; 4] = ["max_tokens", "stream_options", "response_format", BETA];
-    let taken =
-        if report.same_dialect { report.quirks.fields(&request.rest, &WOVEN, &mut report.dropped) } else { None };
+    const WOVEN: [&str; 5] = ["max_tokens", "stream_options", "response_format", effort::THINKING, BETA];
+    let mut rest = Cow::Borrowed(&request.rest);
+    // A model whose sampling is fixed tells of none.
+    if sampling::beside(report.quirks.sampling(), request.reasoning.as_ref()) == Sampling::Fixed {
+        for name in ["logprobs", "top_logprobs"] {
+            if rest.get(name).is_some_and(|value| !value.is_null()) {
+                rest.to_mut().shift_remove(name);
+                report.dropped.push(name.to_owned());
+            }
+        }
+    }
+    let taken = if report.same_dialect { report.quirks.fields(&rest, &WOVEN, &mut report.dropped) } else { None };
     match taken {
         Some(taken) => object.rest(&taken, &[]),
-        None => report.rest(object, &request.rest, &String::new, &WOVEN),
+        None => report.rest(object, &rest, &String::new, &WOVEN),
     }
 }

@@ -8,6 +8,9 @@ use crate::format::json::Json;
 use crate::format::status;
 use crate::format::write::Object;
 
+/// The code of a refusal by a provider's moderation.
+const MODERATED: &str = "content_policy_violation";
+
 /// Writes a refusal. The client library picks its exception by status; `type` and `code` are for people
 /// and for programs that look closer.
 pub(super) fn write(refusal: &Refusal) -> BytesMut {
@@ -67,7 +70,9 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     let words = ["code", "type"].map(|name| error.get(name).map(plain).unwrap_or_default());
     let number = words.iter().find_map(|word| word.parse::<u16>().ok().filter(|code| (400..600).contains(code)));
     let says = |word: &str| words.iter().any(|found| found == word);
-    fault.kind = if let Some(code) = number {
+    fault.kind = if fault.code.as_deref() == Some(MODERATED) {
+        FaultKind::Rejected
+    } else if let Some(code) = number {
         status::kind(code)
     } else if says("rate_limit_exceeded") || says("rate_limit_error") || says("insufficient_quota") {
         FaultKind::RateLimited
@@ -93,7 +98,9 @@ fn details(value: &Json<'_>) -> AttemptFault {
         _ => word("message").or_else(|| word("detail")).unwrap_or_default(),
     };
     let mut fault = AttemptFault::new(FaultKind::Unavailable, message);
-    fault.code = word("code").or_else(|| word("type"));
+    // OpenRouter repeats what its moderation refused, and has the status for a code.
+    let moderated = error.within("metadata", "flagged_input").is_some_and(|input| !input.is_null());
+    fault.code = if moderated { Some(MODERATED.to_owned()) } else { word("code").or_else(|| word("type")) };
     fault.param = word("param");
     fault
 }

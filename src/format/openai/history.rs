@@ -1,15 +1,16 @@
 //! The conversation in OpenAI's words.
 //!
-//! Each tool result is a message of its own, directly after the call. Pictures in a result have no place
-//! there: they follow in a user message once the results are complete.
+//! Each tool result is a message of its own, directly after the call. Pictures and documents in a result have no
+//! place there: they follow in a user message once the results are complete.
 
 use serde_json::{Value, json};
 
+use super::attachments::{address, document, is_beside, is_common, picture};
 use super::encode::{type_of, unsupported};
-use crate::chat::{ImageSource, Message, Part, PartKind, Role};
+use crate::chat::{Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::{CallIds, signature_beside};
-use crate::format::quirks::{Attachments, Thought};
+use crate::format::quirks::{Attachments, Thought, Want};
 use crate::format::rest::{Report, nested};
 use crate::format::write::{Array, Object};
 
@@ -28,7 +29,9 @@ pub(super) fn messages(
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
     let bridge = report.quirks.bridge();
-    let mut history = History { array: object.array("messages"), pictures: Vec::new(), ids, bridge, answered: false };
+    let begun = messages.last().filter(|_| report.quirks.wants(Want::Prefix)).filter(|message| is_beginning(message));
+    let array = object.array("messages");
+    let mut history = History { array, beside: Vec::new(), ids, bridge, answered: false, begun };
     if let Some(words) = words {
         let mut object = history.array.object();
         object.field("role", "system");
@@ -37,19 +40,26 @@ pub(super) fn messages(
     for (index, message) in messages.iter().enumerate() {
         history.message(message, &format!("messages[{index}]"), report)?;
     }
-    history.flush_pictures();
-    Ok(())
+    history.flush(report)
+}
+
+/// Whether a last message is the beginning of the reply.
+fn is_beginning(message: &Message) -> bool {
+    let is_call = |part: &Part| matches!(part.kind, PartKind::ToolCall { .. });
+    message.role == Role::Assistant && !message.parts.iter().any(is_call) && !message.rest.contains_key("tool_calls")
 }
 
 struct History<'w, 'm> {
     array: Array<'w>,
-    /// Pictures of the tool results just written, which follow them.
-    pictures: Vec<&'m ImageSource>,
+    /// What the tool results just written hold beside texts, with its place: it follows them.
+    beside: Vec<(String, &'m Part)>,
     ids: &'w CallIds<'w>,
     /// What the assistant is to have said before a user speaks after a tool's result.
     bridge: Option<&'static str>,
     /// Whether a tool's result was the last that was written.
     answered: bool,
+    /// The beginning of the reply, where it must be marked as such.
+    begun: Option<&'m Message>,
 }
 
 impl<'m> History<'_, 'm> {
@@ -63,7 +73,7 @@ impl<'m> History<'_, 'm> {
         if others.is_empty() && !message.parts.is_empty() {
             return Ok(());
         }
-        self.flush_pictures();
+        self.flush(report)?;
         match message.role {
             Role::User => self.bridge(),
             _ => self.answered = false,
@@ -85,7 +95,10 @@ impl<'m> History<'_, 'm> {
             Some(_) if report.quirks.refuses_of_messages("name") => report.dropped.push(format!("{path}.name")),
             name => object.optional("name", name.as_ref()),
         }
-        report.rest(&mut object, &message.rest, &|| path.to_owned(), &["role", "tool_calls"]);
+        let begins = self.begun.is_some_and(|begun| std::ptr::eq(begun, message));
+        object.optional("prefix", begins.then_some(true));
+        let prefix = if begins { "prefix" } else { "role" };
+        report.rest_inside(&mut object, &message.rest, &|| path.to_owned(), &["role", "tool_calls", prefix]);
         Ok(())
     }
 
@@ -105,10 +118,11 @@ impl<'m> History<'_, 'm> {
         object.field(if older { "name" } else { "tool_call_id" }, sent);
         let mut stays = Vec::with_capacity(said.len());
         for (index, part) in said.iter().enumerate() {
-            match &part.kind {
-                // Who speaks this dialect put the picture there on purpose.
-                PartKind::Image(source) if !report.same_dialect => self.pictures.push(source),
-                _ => stays.push((index, part)),
+            // Who speaks this dialect put it there on purpose.
+            if !report.same_dialect && is_beside(part) {
+                self.beside.push((format!("{path}.content[{index}]"), part));
+            } else {
+                stays.push((index, part));
             }
         }
         if stays.is_empty() {
@@ -121,7 +135,7 @@ impl<'m> History<'_, 'm> {
         }
         report.rest(&mut object, &part.rest, &|| path.to_owned(), &[]);
         if report.same_dialect {
-            report.rest(&mut object, &message.rest, &|| path.to_owned(), &["role"]);
+            report.rest_inside(&mut object, &message.rest, &|| path.to_owned(), &["role"]);
         }
         Ok(())
     }
@@ -135,19 +149,15 @@ impl<'m> History<'_, 'm> {
         }
     }
 
-    fn flush_pictures(&mut self) {
-        if self.pictures.is_empty() {
-            return;
+    fn flush(&mut self, report: &mut Report) -> Result<(), AttemptFault> {
+        if self.beside.is_empty() {
+            return Ok(());
         }
         self.bridge();
         let mut object = self.array.object();
         object.field("role", "user");
         let mut content = object.array("content");
-        for source in self.pictures.drain(..) {
-            let mut object = content.object();
-            object.field("type", "image_url");
-            picture(source, &mut object.object("image_url"));
-        }
+        self.beside.drain(..).try_for_each(|(path, part)| one_part(part, &mut content, &path, report))
     }
 }
 
@@ -243,7 +253,7 @@ fn tool_call(part: &Part, ids: &CallIds<'_>, array: &mut Array<'_>, path: &str, 
     {
         object.field("extra_content", &json!({"google": {"thought_signature": signature}}));
     }
-    report.rest(&mut object, &part.rest, &|| path.to_owned(), &["function"]);
+    report.rest_inside(&mut object, &part.rest, &|| path.to_owned(), &["function"]);
 }
 
 /// The `content` of a message: a plain text where it is no more than that, which every imitator understands.
@@ -268,7 +278,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             let mut object = array.object();
             object.field("type", "text");
             object.field("text", text);
-            report.rest(&mut object, &part.rest, &|| path.to_owned(), &[]);
+            report.rest_inside(&mut object, &part.rest, &|| path.to_owned(), &[]);
         }
         // Whoever knows no refusals reads what was said.
         PartKind::Refusal(text) if report.quirks.refuses_of_messages("refusal") => {
@@ -292,9 +302,12 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
                     inner.rest(left, &[]);
                 }
             }
-            report.rest(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
+            report.rest_inside(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
         }
         PartKind::Other(value) if report.quirks.attachments() == Attachments::Addresses && address(value, array) => {}
+        PartKind::Other(Value::Object(fields)) if report.same_dialect => {
+            report.rest_inside(&mut array.object(), fields, &|| path.to_owned(), &[]);
+        }
         PartKind::Other(value) if report.same_dialect || is_common(value) => array.item(value),
         PartKind::Other(value) => {
             document(value, array).ok_or_else(|| unsupported(path, &type_of(value)))?;
@@ -307,83 +320,4 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
         }
     }
     Ok(())
-}
-
-/// A file or a recording in this dialect's words, which other client APIs write theirs in.
-fn is_common(value: &Value) -> bool {
-    let has = |name: &str| value.get(name).is_some_and(Value::is_object);
-    value.get("type").and_then(Value::as_str).is_some_and(|kind| matches!(kind, "file" | "input_audio") && has(kind))
-}
-
-/// A file, a document or a recording as an address; whether it is one that has such.
-fn address(value: &Value, array: &mut Array<'_>) -> bool {
-    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
-    let source = value.get("source").unwrap_or(&Value::Null);
-    let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
-    let (url, name) = match (kind, text(source, "type").as_deref()) {
-        ("file", _) => {
-            let file = value.get("file").unwrap_or(&Value::Null);
-            if let Some(id) = text(file, "file_id") {
-                array.item(&json!({"type": "file", "file_id": id}));
-                return true;
-            }
-            (text(file, "file_data"), text(file, "filename"))
-        }
-        ("document", Some("base64")) => {
-            let data = text(source, "media_type").zip(text(source, "data"));
-            (data.map(|(kind, data)| format!("data:{kind};base64,{data}")), text(value, "title"))
-        }
-        ("document", Some("url")) => (text(source, "url"), text(value, "title")),
-        ("input_audio", _) => {
-            let Some(data) = value.get("input_audio").and_then(|audio| text(audio, "data")) else { return false };
-            array.item(&json!({"type": "input_audio", "input_audio": data}));
-            return true;
-        }
-        _ => return false,
-    };
-    let Some(url) = url else { return false };
-    let mut object = array.object();
-    object.field("type", "document_url");
-    object.field("document_url", &url);
-    object.optional("document_name", name);
-    true
-}
-
-/// A document of another dialect, as a file or, where it is a text, as a text; `None` where it is none that can be said here, such as one
-/// that the provider is to fetch.
-fn document(value: &Value, array: &mut Array<'_>) -> Option<()> {
-    let source = value.get("source").filter(|_| value.get("type").is_some_and(|kind| kind == "document"))?;
-    let text = |of: &str| source.get(of).and_then(Value::as_str);
-    match (text("type")?, text("data")?) {
-        ("base64", data) => {
-            let media_type = text("media_type")?;
-            let mut object = array.object();
-            object.field("type", "file");
-            let mut file = object.object("file");
-            // The name is asked for there, and need not be the document's own.
-            let title = value.get("title").and_then(Value::as_str);
-            file.field("filename", title.unwrap_or("document.pdf"));
-            file.field("file_data", &format_args!("data:{media_type};base64,{data}"));
-        }
-        ("text", words) => {
-            let mut object = array.object();
-            object.field("type", "text");
-            object.field("text", words);
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
-fn picture(source: &ImageSource, object: &mut Object<'_>) {
-    match source {
-        ImageSource::Url { url, detail } => {
-            object.field("url", url);
-            object.optional("detail", detail.as_ref());
-        }
-        ImageSource::Base64 { media_type, data, detail } => {
-            object.field("url", &format_args!("data:{media_type};base64,{data}"));
-            object.optional("detail", detail.as_ref());
-        }
-    }
 }

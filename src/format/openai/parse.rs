@@ -46,7 +46,7 @@ pub(super) fn settings(mut fields: Fields<'_>, model: String, messages: Vec<Mess
     }
     let (stream, stream_usage) = stream(&mut fields)?;
     let max_tokens = max_tokens(&mut fields)?;
-    let reasoning = fields.text("reasoning_effort")?;
+    let reasoning = reasoning(&mut fields)?;
     Ok(ChatRequest {
         model,
         messages: messages.into(),
@@ -60,7 +60,7 @@ pub(super) fn settings(mut fields: Fields<'_>, model: String, messages: Vec<Mess
         top_k: top_k(&mut fields)?,
         stop: stop(&mut fields)?,
         output: output(&mut fields)?,
-        reasoning: reasoning.map(|effort| Reasoning { effort: Some(effort), budget_tokens: None }),
+        reasoning,
         user: fields.text("user")?,
         stream,
         stream_usage,
@@ -133,6 +133,30 @@ fn max_tokens(fields: &mut Fields<'_>) -> Result<Option<u32>, Mismatch> {
         fields.put("max_tokens", Value::Null);
     }
     Ok(newer.or(older))
+}
+
+/// An effort, and what LiteLLM's `thinking` says in Anthropic's words: a budget, or that the model is not to think. What it says
+/// beside a budget stays in `rest`, and all of it where there is none.
+fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, Mismatch> {
+    let mut reasoning = Reasoning { effort: fields.text("reasoning_effort")?, budget_tokens: None };
+    let written = fields.peek("thinking");
+    let kind = written.and_then(|written| written.get("type")).and_then(Json::as_str);
+    let budget = written.and_then(|written| written.get("budget_tokens")).and_then(Json::as_u64);
+    let budget = budget.and_then(|budget| u32::try_from(budget).ok()).filter(|_| kind == Some("enabled"));
+    if kind == Some("disabled") && reasoning.effort.is_none() {
+        reasoning.effort = Some("none".to_owned());
+    }
+    if let Some(budget) = budget
+        && let Some(written) = fields.take("thinking")
+    {
+        let path = fields.path().key("thinking");
+        let mut thinking = Fields::of(written, &path)?;
+        thinking.take("type");
+        thinking.take("budget_tokens");
+        fields.keep("thinking", thinking.rest());
+        reasoning.budget_tokens = Some(budget);
+    }
+    Ok(Some(reasoning).filter(|reasoning| *reasoning != Reasoning::default()))
 }
 
 /// Not a field of OpenAI's, but of most that imitate it. Some write -1 for "all": that stays in `rest`.

@@ -17,9 +17,10 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
         output_tokens: fields.count("completion_tokens"),
         ..Usage::default()
     };
-    fields.take("total_tokens");
+    let total = fields.count("total_tokens");
+    let mut cached = None;
     if let Some(Ok(mut details)) = fields.take("prompt_tokens_details").map(|value| Fields::of(value, &Path::Root)) {
-        usage.cache_read_tokens = details.count("cached_tokens");
+        cached = details.peek("cached_tokens").is_some().then(|| details.count("cached_tokens"));
         usage.cache_write_tokens = details.count("cache_write_tokens");
         fields.keep("prompt_tokens_details", details.telling_rest());
     }
@@ -27,6 +28,14 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     {
         usage.reasoning_tokens = details.count("reasoning_tokens");
         fields.keep("completion_tokens_details", details.telling_rest());
+    }
+    // DeepSeek's name for it, and Moonshot's place. They are left where they are for who asked that provider itself.
+    let otherwise = || ["prompt_cache_hit_tokens", "cached_tokens"].iter().find_map(|name| fields.peek(name)?.as_u64());
+    usage.cache_read_tokens = cached.or_else(otherwise).unwrap_or(0);
+    // xAI counts thoughts beside what is said: only its total has both.
+    let said = usage.input_tokens.saturating_add(usage.output_tokens);
+    if usage.reasoning_tokens > 0 && total == said.saturating_add(usage.reasoning_tokens) {
+        usage.output_tokens = usage.output_tokens.saturating_add(usage.reasoning_tokens);
     }
     usage.rest = fields.telling_rest();
     Some(usage)

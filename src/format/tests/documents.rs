@@ -8,12 +8,12 @@ use crate::format::{Encoded, NO_QUIRKS, Quirks, Target};
 const PDF: &str = "data:application/pdf;base64,JVBERi0=";
 
 /// What a request of one dialect becomes at a provider of another.
-fn across(from: &str, to: &str, body: &Value) -> Result<(Encoded, Value), crate::fault::AttemptFault> {
+pub(super) fn across(from: &str, to: &str, body: &Value) -> Result<(Encoded, Value), crate::fault::AttemptFault> {
     quirky(from, to, &NO_QUIRKS, body)
 }
 
 /// The same at a provider that takes some things otherwise.
-fn quirky(
+pub(super) fn quirky(
     from: &str,
     to: &str,
     quirks: &'static Quirks,
@@ -52,6 +52,69 @@ fn a_file_is_a_document_and_a_document_a_file() {
     let (encoded, body) = across("anthropic", "openai", &asked).unwrap();
     assert_eq!(body["messages"][0]["content"], json!([{"type": "text", "text": "Green."}]));
     assert_eq!(encoded.dropped, ["messages[0].content[0].citations"]);
+}
+
+#[test]
+fn a_document_at_an_address_is_fetched_by_all_that_fetch_some() {
+    const URL: &str = "https://example.org/a.pdf";
+    let chat =
+        json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": URL}}]}]});
+    let google = json!({"contents": [{"parts": [{"fileData": {"fileUri": URL, "mimeType": "application/pdf"}}]}]});
+    let responses =
+        json!({"model": "m", "input": [{"role": "user", "content": [{"type": "input_file", "file_url": URL}]}]});
+    let mistral: &Quirks = Box::leak(Box::new(serde_json::from_value(json!({"attachments": "addresses"})).unwrap()));
+    for (from, asked) in [("openai", &chat), ("gemini", &google), ("openai-responses", &responses)] {
+        let (_, body) = across(from, "anthropic", asked).unwrap();
+        assert_eq!(body["messages"][0]["content"][0]["source"], json!({"type": "url", "url": URL}), "{from}");
+        let (_, body) = across(from, "gemini", asked).unwrap();
+        assert_eq!(body["contents"][0]["parts"], google["contents"][0]["parts"], "{from}");
+        let (_, body) = quirky(from, "openai", mistral, asked).unwrap();
+        assert_eq!(body["messages"][0]["content"], json!([{"type": "document_url", "document_url": URL}]), "{from}");
+    }
+    let kept = json!({"contents": [{"parts": [
+        {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/a", "mimeType": "application/pdf"}}]}]});
+    assert!(across("gemini", "anthropic", &kept).is_err(), "nobody else can fetch it");
+    assert_eq!(across("gemini", "gemini", &kept).unwrap().1["contents"][0]["parts"], kept["contents"][0]["parts"]);
+}
+
+#[test]
+fn what_a_tool_found_is_beside_its_result_where_that_is_a_text() {
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="});
+    let found = json!([{"type": "text", "text": "Here."}, {"type": "document", "source": source, "title": "a.pdf"}]);
+    let call = json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]});
+    let result = json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": found}]});
+    let asked = json!({"model": "m", "max_tokens": 9, "messages": [call, result]});
+    let (encoded, body) = across("anthropic", "openai", &asked).unwrap();
+    let file = json!([{"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}]);
+    assert_eq!(body["messages"][1], json!({"role": "tool", "tool_call_id": "a", "content": "Here."}));
+    assert_eq!(body["messages"][2], json!({"role": "user", "content": file}));
+    assert!(encoded.dropped.is_empty(), "{:?}", encoded.dropped);
+    let (_, body) = across("anthropic", "gemini", &asked).unwrap();
+    let inline = json!({"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}});
+    assert_eq!(body["contents"][1]["parts"][1], inline);
+}
+
+#[test]
+fn what_google_s_clients_put_into_a_result_is_in_it() {
+    let picture = json!({"inlineData": {"mimeType": "image/png", "data": "AA==", "displayName": "a"}});
+    let response = json!({"name": "f", "response": {"output": "Here."}, "parts": [picture]});
+    let asked = json!({"contents": [
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]},
+        {"role": "user", "parts": [{"functionResponse": response}]}]});
+    let (_, body) = across("gemini", "gemini", &asked).unwrap();
+    assert_eq!(body["contents"], asked["contents"]);
+    let (_, body) = across("gemini", "anthropic", &asked).unwrap();
+    let found = &body["messages"][1]["content"][0]["content"];
+    assert_eq!((&found[0]["text"], &found[1]["source"]["data"]), (&json!("Here."), &json!("AA==")));
+}
+
+#[test]
+fn no_two_documents_have_one_name_where_that_is_refused() {
+    let file = || json!({"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}});
+    let asked = json!({"model": "m", "messages": [{"role": "user", "content": [file(), file(), file()]}]});
+    let (_, body) = across("openai", "bedrock", &asked).unwrap();
+    let name = |place: usize| &body["messages"][0]["content"][place]["document"]["name"];
+    assert_eq!((name(0), name(1), name(2)), (&json!("a-pdf"), &json!("a-pdf (2)"), &json!("a-pdf (3)")));
 }
 
 #[test]

@@ -3,13 +3,29 @@
 use serde_json::{Value, json};
 
 use super::{parse, provider};
-use crate::format::{Quirks, Target};
+use crate::format::{NO_QUIRKS, Quirks, Target, lost};
+
+fn quirks(told: &Value) -> &'static Quirks {
+    Box::leak(serde_json::from_value(told.clone()).unwrap())
+}
+
+/// What a provider is sent for a client's request, what is reported of it, and what it is refused for where nothing may be lost.
+fn sent(client: &str, more: &Value, to: &str, quirks: &'static Quirks) -> (Value, Vec<String>, Option<&'static str>) {
+    let mut asked = match client {
+        "openai-responses" => json!({"model": "m", "input": "Hi"}),
+        _ => json!({"model": "m", "max_tokens": 9000, "messages": [{"role": "user", "content": "Hi"}]}),
+    };
+    asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let request = parse(client, asked.to_string().as_bytes()).unwrap();
+    let target = Target { model: "m", api_version: None, quirks, bare_stream: false, default_max_tokens: 4000 };
+    let encoded = provider(to).encode(&request, &target).unwrap();
+    let refused = lost(&request, &encoded).next();
+    (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped, refused)
+}
 
 #[test]
 fn beside_thinking_goes_what_is_taken_beside_it() {
-    let quirks =
-        |effort: &str| -> &'static Quirks { Box::leak(serde_json::from_value(json!({"effort": effort})).unwrap()) };
-    let (budget, adaptive) = (quirks("budget"), quirks("adaptive"));
+    let (budget, adaptive) = (quirks(&json!({"effort": "budget"})), quirks(&json!({"effort": "adaptive"})));
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     let written = json!({"type": "enabled", "budget_tokens": 1024});
     // What is asked for, whether the model is told to think, what is left out.
@@ -60,4 +76,138 @@ fn beside_thinking_goes_what_is_taken_beside_it() {
             }
         }
     }
+}
+
+/// What models that reason take of sampling: none that is not their own, by any client API.
+#[test]
+fn models_that_reason_are_sent_no_sampling() {
+    let refuses = ["top_k", "presence_penalty", "frequency_penalty", "logit_bias", "stop"];
+    let fixed = quirks(&json!({"refuses": refuses, "sampling": "fixed"}));
+    for (client, more, refused) in [
+        ("openai", json!({"temperature": 0.2}), Some("temperature")),
+        ("openai", json!({"temperature": 1, "top_p": 1.0}), None),
+        ("openai", json!({"top_p": 0.9}), Some("top_p")),
+        ("openai", json!({"top_k": 5}), Some("top_k")),
+        ("openai", json!({"stop": ["x"]}), Some("stop")),
+        ("openai", json!({"presence_penalty": 0, "frequency_penalty": 0.0}), None),
+        ("openai", json!({"frequency_penalty": 0.5}), Some("frequency_penalty")),
+        ("openai", json!({"logit_bias": {"1": 2}}), Some("logit_bias")),
+        ("openai", json!({"logprobs": true, "top_logprobs": 2}), Some("logprobs")),
+        ("openai-responses", json!({"temperature": 0.2}), Some("temperature")),
+        ("anthropic", json!({"temperature": 0.2}), Some("temperature")),
+        ("anthropic", json!({"stop_sequences": ["x"]}), Some("stop")),
+    ] {
+        let (body, dropped, told) = sent(client, &more, "openai", fixed);
+        assert_eq!(told, refused, "{client}: {more}");
+        assert_eq!(dropped.len(), more.as_object().unwrap().len(), "{client}: {more}: {dropped:?}");
+        assert!(dropped.iter().all(|name| body.get(name).is_none()), "{client}: {body}");
+    }
+    // Some take it where they do not think.
+    let drawn = json!({"temperature": 0.2, "top_p": 0.9, "logprobs": true});
+    for (kind, effort, taken) in [
+        ("beside_none", Value::Null, false),
+        ("beside_none", json!("none"), true),
+        ("beside_none", json!("low"), false),
+        ("unless_asked", Value::Null, true),
+        ("unless_asked", json!("none"), true),
+        ("unless_asked", json!("low"), false),
+    ] {
+        let mut more = drawn.clone();
+        more["reasoning_effort"] = effort.clone();
+        let (body, dropped, _) = sent("openai", &more, "openai", quirks(&json!({"sampling": kind})));
+        let is_sent = drawn.as_object().unwrap().iter().all(|(name, value)| body[name] == *value);
+        assert_eq!((is_sent, dropped.is_empty()), (taken, taken), "{kind} at {effort}: {body}");
+    }
+}
+
+/// Agents wish for thinking whatever they speak to; a client of chats that wrote an effort means a model that has one.
+#[test]
+fn models_that_do_not_reason_are_told_no_effort() {
+    let never = quirks(&json!({"refuses": ["thinking"], "effort": "never"}));
+    let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    for (client, more, dropped, refused) in [
+        ("openai", json!({"reasoning_effort": "high"}), vec!["reasoning_effort"], Some("reasoning_effort")),
+        ("openai", json!({"reasoning_effort": "none"}), vec!["reasoning_effort"], None),
+        ("openai", thinking.clone(), vec!["thinking.budget_tokens"], None),
+        ("openai-responses", json!({"reasoning": {"effort": "high"}}), vec!["reasoning_effort"], None),
+        ("anthropic", thinking, vec!["thinking.budget_tokens"], None),
+        ("anthropic", json!({"output_config": {"effort": "high"}}), vec!["reasoning_effort"], None),
+        ("anthropic", json!({"thinking": {"type": "disabled"}}), vec![], None),
+    ] {
+        let (body, left, told) = sent(client, &more, "openai", never);
+        assert_eq!(left, dropped, "{client}: {more}");
+        assert_eq!(told, refused, "{client}: {more}");
+        assert!(body.get("reasoning_effort").is_none() && body.get("thinking").is_none(), "{client}: {body}");
+    }
+}
+
+#[test]
+fn an_effort_is_the_next_that_a_model_knows() {
+    let levels = |levels: &[&str]| quirks(&json!({"refuses": ["thinking"], "thinking": {"levels": levels}}));
+    let first = levels(&["minimal", "low", "medium", "high"]);
+    let later = levels(&["none", "low", "medium", "high"]);
+    let one = levels(&["medium"]);
+    let off = json!({"thinking": {"type": "disabled"}});
+    let on = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    for (quirks, client, more, effort, dropped) in [
+        (first, "openai", json!({"reasoning_effort": "none"}), Some("minimal"), vec!["reasoning_effort"]),
+        (first, "openai", json!({"reasoning_effort": "low"}), Some("low"), vec![]),
+        (first, "openai", json!({"reasoning_effort": "xhigh"}), Some("high"), vec!["reasoning_effort"]),
+        (first, "openai", json!({"reasoning_effort": "newer"}), Some("newer"), vec![]),
+        (first, "anthropic", off.clone(), Some("minimal"), vec!["reasoning_effort"]),
+        (later, "anthropic", off.clone(), Some("none"), vec![]),
+        (later, "openai", off.clone(), Some("none"), vec![]),
+        (later, "openai", on.clone(), Some("low"), vec!["thinking.budget_tokens"]),
+        (later, "openai", json!({"thinking": {"type": "adaptive"}}), None, vec!["thinking"]),
+        (later, "openai", json!({"reasoning_effort": "minimal"}), Some("low"), vec!["reasoning_effort"]),
+        (one, "anthropic", json!({"output_config": {"effort": "max"}}), Some("medium"), vec!["reasoning_effort"]),
+        (&NO_QUIRKS, "anthropic", off.clone(), None, vec!["thinking.type"]),
+    ] {
+        let (body, left, refused) = sent(client, &more, "openai", quirks);
+        assert_eq!(left, dropped, "{client}: {more}");
+        assert_eq!((body["reasoning_effort"].as_str(), body.get("thinking"), refused), (effort, None, None), "{more}");
+    }
+}
+
+/// Many that imitate OpenAI take it in these words.
+#[test]
+fn thinking_that_a_client_of_chats_wrote_goes_to_imitators_as_it_was() {
+    for (more, effort) in [
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 2048, "clear_thinking": false}}), None),
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 2048}, "reasoning_effort": "high"}), Some("high")),
+        (json!({"thinking": {"type": "enabled"}}), None),
+        (json!({"thinking": {"type": "disabled"}}), None),
+        (json!({"thinking": true}), None),
+    ] {
+        let (body, dropped, _) = sent("openai", &more, "openai", &NO_QUIRKS);
+        assert_eq!((&body["thinking"], body["reasoning_effort"].as_str()), (&more["thinking"], effort));
+        assert!(dropped.is_empty(), "{more}: {dropped:?}");
+    }
+}
+
+#[test]
+fn thinking_that_is_turned_off_is_off_everywhere() {
+    let off = json!({"thinking": {"type": "disabled"}});
+    let with_effort = json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}});
+    for more in [&off, &with_effort] {
+        let (body, dropped, _) = sent("anthropic", more, "anthropic", &NO_QUIRKS);
+        assert_eq!(body.get("thinking"), more.get("thinking"));
+        assert_eq!(body.get("output_config"), more.get("output_config"));
+        assert!(dropped.is_empty(), "{dropped:?}");
+    }
+    for client in ["anthropic", "openai"] {
+        let (body, dropped, _) = sent(client, &off, "gemini", &NO_QUIRKS);
+        let told = json!({"includeThoughts": false, "thinkingBudget": 0});
+        assert_eq!((&body["generationConfig"]["thinkingConfig"], dropped), (&told, vec![]), "{client}");
+        for effort in ["word", "budget", "adaptive", "never"] {
+            let (body, _, _) = sent(client, &off, "bedrock", quirks(&json!({"effort": effort})));
+            assert_eq!(body["additionalModelRequestFields"], off, "{client}: {effort}");
+        }
+    }
+    let on = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    let (body, dropped, _) = sent("openai", &on, "gemini", &NO_QUIRKS);
+    let told = json!({"includeThoughts": true, "thinkingBudget": 2048});
+    assert_eq!((&body["generationConfig"]["thinkingConfig"], dropped), (&told, vec![]));
+    let (body, dropped, _) = sent("openai", &on, "anthropic", &NO_QUIRKS);
+    assert_eq!((&body["thinking"], dropped), (&on["thinking"], vec![]));
 }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::parts::Contents;
 use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest, Tool, ToolChoice};
 use crate::fault::Refusal;
+use crate::format::allowed;
 use crate::format::gemini::DIALECT;
-use crate::format::gemini::encode::{BUDGET, LEVEL, SAME, SHOWN, THINKING};
+use crate::format::gemini::encode::{BUDGET, LEVEL, MIME, SAME, SCHEMA, SHOWN, THINKING, TOOL_CONFIG};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, request_body};
 
@@ -80,8 +81,9 @@ fn read_fields(mut fields: Fields<'_>, model: String) -> Result<ChatRequest, Mis
     contents.add(fields.take("contents").ok_or_else(|| Mismatch::missing(&path))?, &path)?;
     let mut request = bare(model, contents.into_messages());
     request.tools = tools(&mut fields)?;
-    if let Some(config) = fields.take("toolConfig") {
-        request.tool_choice = tool_choice(config, &root.key("toolConfig"))?;
+    if let Some(config) = fields.take(TOOL_CONFIG) {
+        request.tool_choice = tool_choice(config.clone(), &root.key(TOOL_CONFIG))?;
+        request.rest.insert(TOOL_CONFIG.to_owned(), config.into());
     }
     if let Some(config) = fields.take("generationConfig") {
         let path = root.key("generationConfig");
@@ -128,53 +130,70 @@ fn function(value: Json<'_>, path: &Path<'_>) -> Result<Tool, Mismatch> {
     Ok(Tool::Function { name, description, parameters, strict: None, rest: fields.telling_rest() })
 }
 
-/// Google's schemas name types in capitals and say `nullable`; JSON schemas do neither.
-fn schema_of(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let nullable = fields.get("nullable").and_then(Value::as_bool) == Some(true);
-            let mut schema = serde_json::Map::new();
-            for (name, value) in fields {
-                let value = match (name.as_str(), value) {
-                    ("type", Value::String(kind)) if nullable => json!([kind.to_ascii_lowercase(), "null"]),
-                    ("type", Value::String(kind)) => kind.to_ascii_lowercase().into(),
-                    ("nullable", _) => continue,
-                    // What is said of a property named so, and what examples hold, are no schemas.
-                    ("properties", Value::Object(properties)) => {
-                        properties.into_iter().map(|(name, value)| (name, schema_of(value))).collect()
-                    }
-                    ("enum" | "default" | "example" | "required", value) => value,
-                    (_, value) => schema_of(value),
-                };
-                schema.insert(name, value);
+/// Keywords whose numbers Google writes as texts, for they have 64 bits.
+const WHOLE: [&str; 6] = ["minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"];
+
+/// Google's schemas name types in capitals, say `nullable`, and in which order properties are to be written; JSON schemas do
+/// none of it.
+pub(in crate::format::gemini) fn schema_of(value: Value) -> Value {
+    let fields = match value {
+        Value::Object(fields) => fields,
+        Value::Array(items) => return items.into_iter().map(schema_of).collect(),
+        other => return other,
+    };
+    let nullable = fields.get("nullable").and_then(Value::as_bool) == Some(true);
+    let mut schema = Rest::new();
+    for (name, value) in fields {
+        let name = if name.contains('_') { camel(&name) } else { name };
+        let value = match (name.as_str(), value) {
+            ("nullable" | "propertyOrdering", _) => continue,
+            ("type", Value::String(kind)) if nullable => json!([kind.to_ascii_lowercase(), "null"]),
+            ("type", Value::String(kind)) => kind.to_ascii_lowercase().into(),
+            ("enum", Value::Array(mut words)) if nullable => {
+                if !words.contains(&Value::Null) {
+                    words.push(Value::Null);
+                }
+                words.into()
             }
-            Value::Object(schema)
-        }
-        Value::Array(items) => items.into_iter().map(schema_of).collect(),
-        other => other,
+            ("anyOf", Value::Array(kinds)) if nullable => {
+                kinds.into_iter().map(schema_of).chain(std::iter::once(json!({"type": "null"}))).collect()
+            }
+            (word, Value::String(text)) if WHOLE.contains(&word) => {
+                text.parse::<u64>().map_or_else(|_| text.clone().into(), Value::from)
+            }
+            // What is said of a property named so, and what examples hold, are no schemas.
+            ("properties", Value::Object(properties)) => {
+                properties.into_iter().map(|(name, value)| (name, schema_of(value))).collect()
+            }
+            ("enum" | "default" | "example" | "required", value) => value,
+            (_, value) => schema_of(value),
+        };
+        schema.insert(name, value);
     }
+    Value::Object(schema)
 }
 
-fn tool_choice(value: Json<'_>, path: &Path<'_>) -> Result<Option<ToolChoice>, Mismatch> {
+/// Reads which functions are to be called, or may be.
+pub(in crate::format::gemini) fn tool_choice(value: Json<'_>, path: &Path<'_>) -> Result<Option<ToolChoice>, Mismatch> {
     let mut fields = object(value, path)?;
     let inside = path.key("functionCallingConfig");
     let Some(config) = fields.take("functionCallingConfig") else { return Ok(None) };
     let mut config = object(config, &inside)?;
-    let names = match config.take("allowedFunctionNames") {
-        Some(Json::Array(names)) => names,
-        _ => Vec::new(),
-    };
+    let listed = config.list("allowedFunctionNames")?.unwrap_or_default();
+    let names: Vec<String> = listed.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
     let mode = config.word("mode")?;
-    Ok(match (mode.as_deref(), names.as_slice()) {
-        (None | Some("AUTO" | "VALIDATED" | "MODE_UNSPECIFIED"), []) => Some(ToolChoice::Auto),
-        (Some("NONE"), _) => Some(ToolChoice::None),
-        (Some("ANY"), []) => Some(ToolChoice::Required),
-        (Some("ANY"), [Json::Text(name)]) => Some(ToolChoice::Function(name.to_string())),
-        _ => {
-            let problem = "expected `AUTO`, `NONE` or `ANY`, and at most one of `allowedFunctionNames` with `ANY`";
-            return Err(Mismatch::new(&inside, problem));
+    Ok(Some(match (mode.as_deref(), names.as_slice()) {
+        (Some("NONE"), _) => ToolChoice::None,
+        (Some("ANY"), []) => ToolChoice::Required,
+        (Some("ANY"), [name]) => ToolChoice::Function(name.clone()),
+        (Some("ANY"), names) => allowed::choice(names, true),
+        (None | Some("AUTO" | "VALIDATED" | "MODE_UNSPECIFIED"), []) => ToolChoice::Auto,
+        (None | Some("AUTO" | "VALIDATED" | "MODE_UNSPECIFIED"), names) => allowed::choice(names, false),
+        (Some(_), _) => {
+            let problem = "expected one of `AUTO`, `NONE`, `ANY` and `VALIDATED`";
+            return Err(Mismatch::new(&inside.key("mode"), problem));
         }
-    })
+    }))
 }
 
 /// Reads the settings into `request`; what is left of them is this API's own.
@@ -218,21 +237,25 @@ fn whole(value: &Json<'_>) -> Option<u32> {
     (number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number)).then_some(number as u32)
 }
 
+/// The reply's shape. Its own providers are told it as it was written, which stays among the settings.
 fn output(fields: &mut Fields<'_>) -> Result<Option<OutputFormat>, Mismatch> {
-    let mime = match fields.take("responseMimeType") {
-        None => None,
-        Some(Json::Text(mime)) => Some(mime),
-        Some(other) => return Err(Mismatch::expected(&fields.path().key("responseMimeType"), "a text", &other)),
-    };
+    let mime = fields.text(MIME)?;
     let plain = fields.take("responseJsonSchema").map(Value::from);
-    let schema = plain.or_else(|| fields.take("responseSchema").map(|schema| schema_of(schema.into())));
+    let written = fields.take(SCHEMA).map(Value::from);
+    let schema = plain.or_else(|| written.clone().map(schema_of));
+    if let Some(written) = written {
+        fields.put(SCHEMA, written);
+    }
+    if let Some(mime) = mime.as_deref().filter(|mime| !["application/json", "text/plain"].contains(mime)) {
+        fields.put(MIME, mime.into());
+    }
     Ok(match (mime.as_deref(), schema) {
         (_, Some(schema)) => Some(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None }),
         (Some("application/json"), None) => Some(OutputFormat::JsonObject),
         (None | Some("text/plain"), None) => None,
         (Some(other), None) => {
             let problem = format!("`{other}` cannot be asked for here; `text/plain` and `application/json` can");
-            return Err(Mismatch::new(&fields.path().key("responseMimeType"), problem));
+            return Err(Mismatch::new(&fields.path().key(MIME), problem));
         }
     })
 }

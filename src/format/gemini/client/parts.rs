@@ -10,6 +10,9 @@ use crate::format::gemini::candidate::SIGNED;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 
+/// Where files are that nobody else can fetch.
+const KEPT_AT_GOOGLE: &str = "https://generativelanguage.googleapis.com/";
+
 /// Messages so far.
 #[derive(Default)]
 pub(super) struct Contents {
@@ -94,20 +97,10 @@ impl Contents {
             fields.keep("functionCall", left(&call, &["id", "name", "args"]));
             self.call(&call, signature.take().as_deref())
         } else if let Some(response) = take(&mut fields, "functionResponse") {
-            fields.keep("functionResponse", left(&response, &["id", "name", "response"]));
-            self.result(&response)
-        } else if let Some(data) = take(&mut fields, "inlineData") {
-            fields.keep("inlineData", left(&data, &["mimeType", "mime_type", "data"]));
-            inline(&data, path)?
-        } else if let Some(file) = take(&mut fields, "fileData") {
-            match picture(&file) {
-                Some(picture) => {
-                    let known = ["fileUri", "file_uri", "mimeType", "mime_type"];
-                    fields.keep("fileData", left(&file, &known));
-                    picture
-                }
-                None => return Ok(PartKind::Other(whole.into()).into()),
-            }
+            fields.keep("functionResponse", left(&response, &["id", "name", "response", "parts"]));
+            self.result(&response, path)?
+        } else if let Some(kind) = data(&mut fields, path)? {
+            kind
         } else {
             match fields.text("text")? {
                 Some(text) if thought => thinking(text, signature.take()),
@@ -134,7 +127,7 @@ impl Contents {
         PartKind::ToolCall { id, name, arguments }
     }
 
-    fn result(&mut self, response: &Value) -> PartKind {
+    fn result(&mut self, response: &Value, path: &Path<'_>) -> Result<PartKind, Mismatch> {
         let name = text(response, "name").unwrap_or_default();
         let own = text(response, "id").filter(|id| !id.is_empty());
         let is_it = |(open, id): &(String, String)| match &own {
@@ -149,9 +142,38 @@ impl Contents {
         let alone = said.as_object().filter(|fields| fields.len() == 1);
         let is_error = alone.is_some_and(|fields| fields.contains_key("error"));
         let word = alone.and_then(|fields| fields.values().next()?.as_str());
-        let content = word.map_or_else(|| said.to_string(), str::to_owned);
-        PartKind::ToolResult { call_id, content: vec![Part::text(content)], is_error }
+        let mut content = vec![Part::text(word.map_or_else(|| said.to_string(), str::to_owned))];
+        let path = path.key("functionResponse");
+        let path = path.key("parts");
+        for (index, item) in response.get("parts").and_then(Value::as_array).into_iter().flatten().enumerate() {
+            content.push(held(item, &path.index(index))?);
+        }
+        Ok(PartKind::ToolResult { call_id, content, is_error })
     }
+}
+
+/// What a result holds beside its words.
+fn held(item: &Value, path: &Path<'_>) -> Result<Part, Mismatch> {
+    let mut fields = object(item.into(), path)?;
+    match data(&mut fields, path)? {
+        Some(kind) => Ok(Part { kind, rest: fields.telling_rest() }),
+        None => Ok(PartKind::Other(item.clone()).into()),
+    }
+}
+
+/// What a part holds that is no text, where others than Google can say it too.
+fn data(fields: &mut Fields<'_>, path: &Path<'_>) -> Result<Option<PartKind>, Mismatch> {
+    if let Some(data) = fields.take("inlineData").map(Value::from) {
+        fields.keep("inlineData", left(&data, &["mimeType", "mime_type", "data"]));
+        return inline(&data, path).map(Some);
+    }
+    let Some(file) = fields.peek("fileData").cloned().map(Value::from) else { return Ok(None) };
+    let kind = at_address(&file);
+    if kind.is_some() {
+        fields.take("fileData");
+        fields.keep("fileData", left(&file, &["fileUri", "file_uri", "mimeType", "mime_type"]));
+    }
+    Ok(kind)
 }
 
 /// A thought, with what its provider wants back of it: clients write base64 in either alphabet, and other providers know one.
@@ -200,10 +222,13 @@ fn inline(value: &Value, path: &Path<'_>) -> Result<PartKind, Mismatch> {
     })
 }
 
-/// A picture at an address of the web; anything else at an address is Google's own.
-fn picture(file: &Value) -> Option<PartKind> {
+/// A picture or a PDF at an address of the web; anything else at an address, and what is kept at Google, is Google's own.
+fn at_address(file: &Value) -> Option<PartKind> {
     let url = text(file, "fileUri").or_else(|| text(file, "file_uri"));
-    let is_picture = media_type(file).is_some_and(|kind| kind.starts_with("image/"));
-    let url = url.filter(|url| is_picture && url.starts_with("http"))?;
-    Some(PartKind::Image(ImageSource::Url { url, detail: None }))
+    let url = url.filter(|url| url.starts_with("http") && !url.starts_with(KEPT_AT_GOOGLE))?;
+    let kind = media_type(file)?;
+    if kind == "application/pdf" {
+        return Some(PartKind::Other(json!({"type": "file", "file": {"file_id": url, "format": kind}})));
+    }
+    kind.starts_with("image/").then(|| PartKind::Image(ImageSource::Url { url, detail: None }))
 }

@@ -1,7 +1,7 @@
 //! The items of a conversation, read into messages: what was said, called, answered and thought.
 //!
-//! What the assistant said, thought and called one after another is one message. Pictures in a tool's output follow in a message
-//! of the user: few providers take them inside.
+//! What the assistant said, thought and called one after another is one message. Pictures and files in a tool's output follow
+//! in a message of the user: few providers take them inside.
 
 use std::collections::HashMap;
 
@@ -23,8 +23,8 @@ pub(super) const REFERENCE: &str = "item_reference";
 #[derive(Default)]
 pub(in crate::format::openai) struct Conversation {
     messages: Vec<Message>,
-    /// Of the tools' outputs just read.
-    pictures: Vec<Part>,
+    /// Pictures and files of the tools' outputs just read.
+    beside: Vec<Part>,
     /// Items that others may stand for, by id.
     known: HashMap<String, Value>,
 }
@@ -151,9 +151,10 @@ impl Conversation {
         };
         let path = fields.path().key("output");
         let said = fields.take("output").ok_or_else(|| Mismatch::missing(&path))?;
-        let (pictures, content) =
-            contents(said, &path)?.into_iter().partition(|part| matches!(part.kind, PartKind::Image(_)));
-        self.pictures.extend::<Vec<Part>>(pictures);
+        let (beside, content) = contents(said, &path)?
+            .into_iter()
+            .partition(|part| matches!(part.kind, PartKind::Image(_) | PartKind::Other(_)));
+        self.beside.extend::<Vec<Part>>(beside);
         let result = PartKind::ToolResult { call_id, content, is_error: false };
         self.messages.push(message(Role::Tool, vec![result.into()]));
         Ok(())
@@ -196,8 +197,8 @@ impl Conversation {
     }
 
     fn flush(&mut self) {
-        if !self.pictures.is_empty() {
-            self.messages.push(message(Role::User, std::mem::take(&mut self.pictures)));
+        if !self.beside.is_empty() {
+            self.messages.push(message(Role::User, std::mem::take(&mut self.beside)));
         }
     }
 }
@@ -239,12 +240,17 @@ fn content(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
             PartKind::Image(image_source(url, detail))
         }
         "input_file" => {
-            let (name, data) = (fields.text("filename")?, fields.text("file_data")?);
-            let Some(data) = data else {
-                let problem = "files that are kept elsewhere cannot be sent; send the file in `file_data`";
-                return Err(Mismatch::new(path, problem));
+            let (name, data, url) = (fields.text("filename")?, fields.text("file_data")?, fields.text("file_url")?);
+            let mut file = match (data, url) {
+                (Some(data), _) => json!({"file_data": data}),
+                // As LiteLLM's clients of chats say it, and every provider that fetches files is told.
+                (None, Some(url)) => json!({"file_id": url}),
+                (None, None) => {
+                    let problem =
+                        "files that are kept elsewhere cannot be sent; send the file in `file_data` or `file_url`";
+                    return Err(Mismatch::new(path, problem));
+                }
             };
-            let mut file = json!({"file_data": data});
             if let Some(name) = name {
                 file["filename"] = name.into();
             }

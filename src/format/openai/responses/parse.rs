@@ -48,7 +48,7 @@ const ELSEWHERE: [(&str, &str); 3] = [
 
 /// Fields that nobody here acts on, and without which the reply is the same: no tool runs at a provider, nothing runs in the
 /// background, and access is the provider's to give.
-const UNTOLD: [&str; 3] = ["access_programs", "background_options", "max_tool_calls"];
+const UNTOLD: [&str; 4] = ["access_programs", "background_options", "client_metadata", "max_tool_calls"];
 
 /// Reads a request.
 ///

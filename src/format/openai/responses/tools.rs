@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::items::LOCAL_SHELL;
 use crate::chat::{Rest, Tool, ToolChoice};
+use crate::format::allowed;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 
@@ -114,8 +115,14 @@ pub(super) fn choice(fields: &mut Fields<'_>) -> Result<Option<ToolChoice>, Mism
         (Some("required"), None) => ToolChoice::Required,
         (Some("function" | "custom"), Some(name)) => ToolChoice::Function(name.to_owned()),
         (Some(LOCAL_SHELL), None) => ToolChoice::Function(LOCAL_SHELL.to_owned()),
+        (Some("allowed_tools"), None) if value.get("tools").is_some() => {
+            // All kinds of tools are functions here, and the one without a name is named as its kind.
+            let name = |tool: &Json<'_>| tool.get("name").or_else(|| tool.get("type"))?.as_str().map(str::to_owned);
+            let names: Vec<String> = value.items("tools").iter().filter_map(name).collect();
+            allowed::choice(&names, value.get("mode").is_some_and(|mode| mode == "required"))
+        }
         _ => {
-            let known = "`auto`, `none`, `required`, or a tool of the request by `type` and `name`";
+            let known = "`auto`, `none`, `required`, `allowed_tools`, or a tool of the request by `type` and `name`";
             return Err(Mismatch::expected(&path, known, &value));
         }
     };

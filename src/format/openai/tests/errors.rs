@@ -42,6 +42,15 @@ fn every_shape_of_error_is_read() {
             "listed",
             None,
         ),
+        (
+            403,
+            r#"{"error":{"code":403,"message":"flagged","metadata":{"reasons":["violence"],"flagged_input":"abc"}}}"#,
+            FaultKind::Misconfigured,
+            Some("content_policy_violation"),
+            "flagged",
+            None,
+        ),
+        (409, r#"{"error":"in the way"}"#, FaultKind::Unavailable, None, "in the way", None),
         (422, r#"{"detail":"not this way"}"#, FaultKind::Rejected, None, "not this way", None),
         (
             502,
@@ -67,6 +76,9 @@ fn every_shape_of_error_is_read() {
 fn an_error_with_status_200_is_an_error() {
     let fault = OpenAi.decode(br#"{"error":{"message":"busy","code":503}}"#).unwrap_err();
     assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Unavailable, "busy"));
+    let moderated = br#"{"error":{"message":"flagged","code":403,"metadata":{"flagged_input":"abc"}}}"#;
+    let fault = OpenAi.decode(moderated).unwrap_err();
+    assert_eq!((fault.kind, fault.code.as_deref()), (FaultKind::Rejected, Some("content_policy_violation")));
 }
 
 #[test]

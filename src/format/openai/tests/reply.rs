@@ -56,6 +56,42 @@ fn the_same_dialect_gets_everything_back() {
 }
 
 #[test]
+fn thoughts_that_a_provider_counts_beside_its_words_are_output() {
+    let usage = |total: u64, thoughts: u64| {
+        let reply = json!({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 100,
+            "completion_tokens": 10, "total_tokens": total, "completion_tokens_details": {"reasoning_tokens": thoughts}}});
+        let read = decode(&reply);
+        let told = written(&read)["usage"]["total_tokens"].as_u64().unwrap();
+        let usage = read.usage.unwrap();
+        (usage.output_tokens, usage.reasoning_tokens, told)
+    };
+    assert_eq!(usage(610, 500), (510, 500, 610), "as xAI counts");
+    assert_eq!(usage(110, 5), (10, 5, 110), "as OpenAI does");
+    assert_eq!([usage(110, 0), usage(600, 500)], [(10, 0, 110), (10, 500, 110)]);
+}
+
+#[test]
+fn cached_input_is_read_by_each_provider_s_name() {
+    let cached = |usage: Value| {
+        let read = decode(&json!({"choices": [{"message": {"content": "x"}}], "usage": usage}));
+        let told = written(&read)["usage"].clone();
+        assert_eq!(told["prompt_tokens_details"]["cached_tokens"], read.usage.as_ref().unwrap().cache_read_tokens);
+        (read.usage.unwrap().cache_read_tokens, told)
+    };
+    let (tokens, told) = cached(json!({"prompt_tokens": 100, "completion_tokens": 1, "prompt_cache_hit_tokens": 64,
+        "prompt_cache_miss_tokens": 36}));
+    assert_eq!((tokens, &told["prompt_cache_hit_tokens"]), (64, &json!(64)), "DeepSeek's");
+    let (tokens, told) = cached(json!({"prompt_tokens": 100, "completion_tokens": 1, "cached_tokens": 32}));
+    assert_eq!((tokens, &told["cached_tokens"]), (32, &json!(32)), "Moonshot's");
+    let both = json!({"prompt_tokens": 100, "completion_tokens": 1, "prompt_cache_hit_tokens": 64,
+        "prompt_tokens_details": {"cached_tokens": 0}});
+    assert_eq!(cached(both).0, 0);
+    let other = json!({"prompt_tokens": 100, "completion_tokens": 1, "cached_tokens": 32,
+        "prompt_tokens_details": {"audio_tokens": 3}});
+    assert_eq!(cached(other).0, 32);
+}
+
+#[test]
 fn imitators_are_understood() {
     let read = decode(&json!({"choices": [{"message": {"content": "x", "tool_calls": [
         {"function": {"name": "f", "arguments": {"a": 1}}}]}}], "created": 1.5e9, "usage": {}}));

@@ -155,6 +155,19 @@ fn one_event_may_say_several_things() {
     assert!(chunks[2..].iter().all(|chunk| chunk.rest.is_empty()));
 }
 
+#[test]
+fn a_stream_s_usage_is_read_as_a_reply_s() {
+    let mut last = event(&json!([]));
+    last["usage"] = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 610, "cached_tokens": 32,
+        "completion_tokens_details": {"reasoning_tokens": 500}});
+    let chunks = decode(&[delta(&json!({"content": "x"})), last]).unwrap();
+    let usage = chunks.iter().find_map(|chunk| match &chunk.delta {
+        Delta::Usage(usage) => Some((usage.cache_read_tokens, usage.output_tokens, usage.reasoning_tokens)),
+        _ => None,
+    });
+    assert_eq!(usage, Some((32, 510, 500)));
+}
+
 /// Tool calls as imitators stream them: (pieces, the ids and arguments they make).
 #[test]
 fn tool_calls_are_told_apart() {

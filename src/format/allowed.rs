@@ -1,0 +1,97 @@
+//! A choice among some of a request's tools, as OpenAI's clients write it (`allowed_tools`). For providers that do not know it
+//! the others are no tools of the request.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use crate::chat::{ChatRequest, Tool, ToolChoice};
+
+const KIND: &str = "allowed_tools";
+
+/// The choice among these functions, of which one must be called or may be.
+pub(super) fn choice(names: &[String], required: bool) -> ToolChoice {
+    let tools: Vec<Value> = names.iter().map(|name| json!({"type": "function", "function": {"name": name}})).collect();
+    let mode = if required { "required" } else { "auto" };
+    ToolChoice::Other(json!({"type": KIND, KIND: {"mode": mode, "tools": tools}}))
+}
+
+/// The request with no more tools than may be called, where its choice is one among some. Shared where it is another.
+pub(super) fn narrowed(request: &ChatRequest) -> Cow<'_, ChatRequest> {
+    let Some(ToolChoice::Other(value)) = &request.tool_choice else { return Cow::Borrowed(request) };
+    if value.get("type").is_none_or(|kind| kind != KIND) {
+        return Cow::Borrowed(request);
+    }
+    let inside = value.get(KIND).unwrap_or(value);
+    let listed: Vec<&Value> = inside.get("tools").and_then(Value::as_array).into_iter().flatten().collect();
+    let required = inside.get("mode").is_some_and(|mode| mode == "required");
+    let mut narrowed = request.clone();
+    narrowed.tools.retain(|tool| listed.iter().any(|listed| is_meant(listed, tool)));
+    let choice = if required { ToolChoice::Required } else { ToolChoice::Auto };
+    // Where none is left there is nothing to choose among.
+    narrowed.tool_choice = Some(choice).filter(|_| required || !narrowed.tools.is_empty());
+    Cow::Owned(narrowed)
+}
+
+fn is_meant(listed: &Value, tool: &Tool) -> bool {
+    let kind = listed.get("type");
+    match tool {
+        Tool::Function { name, .. } => {
+            let named = kind.and_then(Value::as_str).and_then(|kind| listed.get(kind)).unwrap_or(listed).get("name");
+            named.is_some_and(|named| named == name.as_str())
+        }
+        Tool::Other(value) => kind.is_some() && kind == value.get("type"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{ClientRequest, NO_QUIRKS, Target, operation_at, provider_format};
+
+    fn sent(path: &str, body: &Value, to: &str) -> Value {
+        let (api, _) = operation_at(path).unwrap();
+        let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).unwrap();
+        let target =
+            Target { model: "m", api_version: None, quirks: &NO_QUIRKS, default_max_tokens: 9, bare_stream: false };
+        let encoded = provider_format(to).unwrap().encode(&request, &target).unwrap();
+        serde_json::from_slice(&encoded.body).unwrap()
+    }
+
+    fn chat(mode: &str) -> Value {
+        let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+        let allowed = json!({"mode": mode, "tools": [tool("b"), tool("c")]});
+        json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [tool("a"), tool("b"), tool("c")],
+            "tool_choice": {"type": KIND, KIND: allowed}})
+    }
+
+    #[test]
+    fn others_have_the_allowed_tools_alone() {
+        let path = "/v1/chat/completions";
+        let body = sent(path, &chat("required"), "anthropic");
+        assert_eq!(body["tool_choice"], json!({"type": "any"}));
+        assert_eq!((&body["tools"][0]["name"], &body["tools"][1]["name"]), (&json!("b"), &json!("c")));
+        assert_eq!(body["tools"].as_array().map(Vec::len), Some(2));
+        let body = sent(path, &chat("auto"), "bedrock");
+        assert_eq!(body["toolConfig"]["tools"].as_array().map(Vec::len), Some(2));
+        let body = sent(path, &chat("required"), "gemini");
+        assert_eq!(body["toolConfig"], json!({"functionCallingConfig": {"mode": "ANY"}}));
+        let asked = chat("required");
+        let body = sent(path, &asked, "openai");
+        assert_eq!((&body["tool_choice"], &body["tools"]), (&asked["tool_choice"], &asked["tools"]), "it knows it");
+    }
+
+    #[test]
+    fn the_newer_api_says_it_without_an_object_inside() {
+        let tool =
+            |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object", "properties": {}}});
+        let named = json!({"type": "function", "name": "b"});
+        let asked = json!({"model": "m", "input": "Hi", "tools": [tool("a"), tool("b")],
+            "tool_choice": {"type": KIND, "mode": "required", "tools": [named]}});
+        let body = sent("/v1/responses", &asked, "anthropic");
+        assert_eq!((&body["tools"][0]["name"], &body["tools"][1]), (&json!("b"), &Value::Null));
+        let body = sent("/v1/responses", &asked, "openai");
+        let inside = json!({"mode": "required", "tools": [{"type": "function", "function": {"name": "b"}}]});
+        assert_eq!(body["tool_choice"], json!({"type": KIND, KIND: inside}));
+    }
+}

@@ -1,0 +1,199 @@
+//! JSON schemas where only a part of the language is taken: replies that are held to a schema are made by a grammar.
+
+use serde_json::{Map, Value};
+
+/// Keywords that no grammar of Claude's holds a model to, and that are refused: what they say is said in the description, as
+/// the vendor's own SDK does it (`anthropic` 2.14.0 on `PyPI`, `lib/_parse/_transform.py`). The list is `litellm`'s, which
+/// knows what is refused.
+const UNHELD: [&str; 24] = [
+    "maxItems",
+    "uniqueItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "prefixItems",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minProperties",
+    "maxProperties",
+    "patternProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "unevaluatedProperties",
+    "if",
+    "then",
+    "else",
+    "not",
+];
+
+/// Formats of texts that are held to.
+const FORMATS: [&str; 10] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+
+/// The schema as Claude's grammars take it: every object closed, no `oneOf`, and what they do not hold to in the descriptions.
+pub(super) fn for_claude(schema: &Value) -> Value {
+    let Value::Object(fields) = schema else { return schema.clone() };
+    let mut taken = Map::new();
+    let mut said = Vec::new();
+    for (name, value) in fields {
+        match (name.as_str(), value) {
+            // Google's word for an order, which the properties have anyway.
+            ("propertyOrdering" | "property_ordering", _) => {}
+            ("properties" | "$defs" | "definitions", Value::Object(inside)) => {
+                let inside: Map<String, Value> =
+                    inside.iter().map(|(name, schema)| (name.clone(), for_claude(schema))).collect();
+                taken.insert(name.clone(), inside.into());
+            }
+            ("items", Value::Object(_)) => drop(taken.insert(name.clone(), for_claude(value))),
+            ("anyOf" | "oneOf", Value::Array(kinds)) => {
+                let kinds = kinds.iter().map(for_claude);
+                match taken.get_mut("anyOf") {
+                    Some(Value::Array(before)) => before.extend(kinds),
+                    _ => drop(taken.insert("anyOf".to_owned(), kinds.collect())),
+                }
+            }
+            ("allOf", Value::Array(kinds)) => drop(taken.insert(name.clone(), kinds.iter().map(for_claude).collect())),
+            ("additionalProperties", Value::Bool(_)) => {}
+            _ if is_held(name, value) => drop(taken.insert(name.clone(), value.clone())),
+            // It asks for nothing.
+            (_, Value::Bool(false)) => {}
+            _ => said.push(format!("{name}: {value}")),
+        }
+    }
+    if is_object(fields) {
+        taken.insert("additionalProperties".to_owned(), false.into());
+    }
+    if !said.is_empty() {
+        let said = format!("{{{}}}", said.join(", "));
+        let before = taken.get("description").and_then(Value::as_str).filter(|text| !text.is_empty());
+        let description = before.map_or_else(|| said.clone(), |before| format!("{before}\n\n{said}"));
+        taken.insert("description".to_owned(), description.into());
+    }
+    Value::Object(taken)
+}
+
+/// Whether a grammar holds to this keyword, or nobody minds it.
+fn is_held(name: &str, value: &Value) -> bool {
+    match name {
+        "minItems" => value.as_u64().is_some_and(|least| least <= 1),
+        "format" => value.as_str().is_some_and(|format| FORMATS.contains(&format)),
+        // Simple patterns are held to: without looking around, bounds of words and what was found before.
+        "pattern" => {
+            let beyond = ["(?", r"\b", r"\B", r"\1", r"\2"];
+            value.as_str().is_some_and(|pattern| !beyond.iter().any(|part| pattern.contains(*part)))
+        }
+        "items" | "additionalProperties" | "anyOf" | "oneOf" | "allOf" => false,
+        other => !UNHELD.contains(&other),
+    }
+}
+
+/// Whether it is the schema of an object.
+fn is_object(fields: &Map<String, Value>) -> bool {
+    let is = |kind: &Value| kind == "object";
+    match fields.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().any(is),
+        Some(kind) => is(kind),
+        None => fields.contains_key("properties"),
+    }
+}
+
+/// Whether OpenAI's grammars take it: it is of an object, and every object is closed and has all its properties.
+pub(super) fn is_strict(schema: &Value) -> bool {
+    schema.as_object().is_some_and(is_object) && is_closed(schema)
+}
+
+fn is_closed(schema: &Value) -> bool {
+    const UNKNOWN: [&str; 9] = [
+        "oneOf",
+        "allOf",
+        "not",
+        "if",
+        "dependentRequired",
+        "dependentSchemas",
+        "patternProperties",
+        "propertyNames",
+        "prefixItems",
+    ];
+    let Value::Object(fields) = schema else { return false };
+    if UNKNOWN.iter().any(|name| fields.contains_key(*name)) {
+        return false;
+    }
+    let required = fields.get("required").and_then(Value::as_array);
+    let is_required =
+        |name: &String| required.is_some_and(|required| required.iter().any(|other| other == name.as_str()));
+    let properties = fields.get("properties").and_then(Value::as_object);
+    let is_shut = || {
+        let additional = fields.get("additionalProperties").and_then(Value::as_bool);
+        additional == Some(false) && properties.is_some_and(|properties| properties.keys().all(is_required))
+    };
+    let inside = ["properties", "$defs", "definitions"].into_iter().filter_map(|name| fields.get(name)?.as_object());
+    let kinds = fields.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    (!is_object(fields) || is_shut())
+        && inside.flat_map(Map::values).chain(kinds).chain(fields.get("items")).all(is_closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_claude_s_grammars_do_not_hold_to_is_said() {
+        let schema = json!({
+            "type": "object",
+            "propertyOrdering": ["a"],
+            "properties": {
+                "a": {"type": "integer", "minimum": 1, "maximum": 10, "description": "A number"},
+                "b": {"oneOf": [{"type": "object", "properties": {}, "additionalProperties": true}, {"type": "null"}]},
+                "maxItems": {"type": "array", "minItems": 2, "maxItems": 3, "items": {"type": "string", "format": "phone"}},
+                "c": {"type": "string", "pattern": "^[a-z]+$", "format": "date", "minLength": 1},
+                "d": {"type": "array", "minItems": 1, "uniqueItems": false, "items": {"$ref": "#/$defs/e"}},
+            },
+            "required": ["a"],
+            "$defs": {"e": {"type": ["object", "null"], "properties": {"f": {"enum": ["x"]}}}},
+        });
+        let expected = json!({
+            "type": "object",
+            "properties": {
+                "a": {"type": "integer", "description": "A number\n\n{minimum: 1, maximum: 10}"},
+                "b": {"anyOf": [{"type": "object", "properties": {}, "additionalProperties": false}, {"type": "null"}]},
+                "maxItems": {"type": "array", "description": "{minItems: 2, maxItems: 3}",
+                    "items": {"type": "string", "description": "{format: \"phone\"}"}},
+                "c": {"type": "string", "pattern": "^[a-z]+$", "format": "date", "description": "{minLength: 1}"},
+                "d": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/e"}},
+            },
+            "required": ["a"],
+            "$defs": {"e": {"type": ["object", "null"], "properties": {"f": {"enum": ["x"]}}, "additionalProperties": false}},
+            "additionalProperties": false,
+        });
+        assert_eq!(for_claude(&schema), expected);
+        assert_eq!(for_claude(&expected), expected, "what is taken stays");
+    }
+
+    #[test]
+    fn only_closed_schemas_with_all_their_properties_are_strict() {
+        let of = |inner: Value| json!({"type": "object", "properties": {"a": inner}, "required": ["a"], "additionalProperties": false});
+        for strict in
+            [of(json!({"type": "string"})), of(of(json!({"type": ["string", "null"]}))), of(json!({"$ref": "#"}))]
+        {
+            assert!(is_strict(&strict), "{strict}");
+        }
+        for loose in [
+            json!({"type": "string"}),
+            json!({"type": "object", "properties": {"a": {}}, "required": []}),
+            json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false}),
+            of(json!({"type": "array", "items": {"type": "object"}})),
+            of(json!({"anyOf": [{"type": "object", "properties": {}}]})),
+            of(json!({"oneOf": []})),
+        ] {
+            assert!(!is_strict(&loose), "{loose}");
+        }
+    }
+}
