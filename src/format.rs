@@ -17,6 +17,7 @@ use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::limits::Told;
 use crate::money::NanoUsd;
 
+mod allowed;
 mod anthropic;
 mod bedrock;
 mod call_id;
@@ -28,11 +29,13 @@ mod json;
 mod meant;
 mod openai;
 mod overflow;
+mod prefill;
 mod quirks;
 mod rate_limits;
 mod read;
 mod rest;
 mod sampling;
+mod schemas;
 mod status;
 mod thinking;
 mod whole_calls;
@@ -47,7 +50,7 @@ pub use meant::lost;
 pub(crate) use meant::meant;
 pub use openai::{Embeddings, OpenAi};
 pub use quirks::{NO_QUIRKS, Quirks};
-pub use rate_limits::limit_in_words;
+pub use rate_limits::{is_larger_than_limit, limit_in_words};
 
 /// What one folder has to offer.
 struct Family {

@@ -19,6 +19,7 @@ mod connections;
 mod context;
 mod count;
 mod decoding;
+mod defaulting;
 mod eligible;
 mod embedding;
 mod estimate;
@@ -27,6 +28,7 @@ mod feedback;
 mod judging;
 mod late;
 mod left_out;
+mod limits_left;
 mod memory;
 mod moderated;
 mod one_call;
@@ -42,6 +44,7 @@ mod scrub;
 mod send_timeout;
 mod steering;
 mod stream;
+mod wishes;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -74,7 +77,7 @@ pub use blocking_pool::BlockingPool;
 pub use connections::ConnectionTest;
 pub use embedding::{Embedded, Embeddings, ToEmbed, Told, Vector};
 pub use feedback::Listener;
-pub use judging::{Judged, Judging, ToJudge};
+pub use judging::{Judged, Judging, ToJudge, is_beyond};
 pub use late::LateStream;
 pub use memory::MemoryBudget;
 pub use pieces::Pieces;
@@ -84,7 +87,7 @@ pub use stream::ReplyStream;
 
 use context::{Arrival, RequestContext};
 use estimate::Estimate;
-use fallback::Wishes;
+use wishes::Wishes;
 
 /// Receives the beginning and the record of every request.
 pub trait Recorder: Send + Sync {
@@ -328,6 +331,7 @@ impl Gateway {
             Some(Err(refusal)) => return Err(guard.refuse(refusal)),
             None => return Err(out_of_time(guard)),
         };
+        let deadline = arrival.deadline;
         let quiet = snapshot.settings.server.stream_quiet.filter(|_| request.stream);
         let late = quiet.map(|quiet| (quiet, guard.api().stream(&request), guard.id()));
         // Boxed for whole replies too: within this future it would be moved with it.
@@ -382,8 +386,10 @@ impl Gateway {
         }
         let headers = attributes::keep(&snapshot.headers_read, &request.headers);
         let (wishes, tags) = (Wishes::of_headers(&request.headers), attributes::header_tags(&request.headers));
-        let request = self.parse(guard.api(), request).await?;
+        let mut request = self.parse(guard.api(), request).await?;
         guard.record.streamed = request.stream;
+        let own = wishes.own_timeout(&mut request)?;
+        let deadline = own.map_or(deadline, |own| deadline.min(guard.record.arrived + own));
         let arrival = Arrival {
             id: Some(guard.id()),
             caller,

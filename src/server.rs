@@ -220,6 +220,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/team/list", get(teams::list)),
         ("/spend/logs", get(spend::logs)),
         ("/spend/tags", get(spend::tags)),
+        ("/spend/keys", get(spend::kept_keys)),
+        ("/spend/users", get(spend::users)),
         ("/global/spend", get(spend::total)),
         ("/global/spend/keys", get(spend::keys)),
         ("/global/spend/models", get(spend::models)),

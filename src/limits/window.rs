@@ -178,7 +178,8 @@ impl Window {
 
     /// Counts an amount from this moment on, or from now where that is past, and says where it stands.
     pub(super) fn add(&mut self, at: Moment, amount: &Amount) -> Placement {
-        let number = (at.as_nanos() / self.slice).max(self.newest);
+        // Nearly always it is the slice being filled, which no division has to find.
+        let number = if at.as_nanos() < self.fresh_until { self.newest } else { at.as_nanos() / self.slice };
         self.insert(number, amount);
         Placement::At(number)
     }
@@ -227,7 +228,7 @@ impl Window {
 
     /// Whether `at` lies behind this slice.
     pub(super) fn is_after(&self, at: Moment, slice: u64) -> bool {
-        at.as_nanos() / self.slice > slice
+        at.as_nanos() >= slice.saturating_add(1).saturating_mul(self.slice)
     }
 
     /// The first moment at which `missing` has come free; `None` where time alone does not do it.

@@ -147,8 +147,12 @@ impl AttemptGuard {
         lesson.refused(fault);
         // One that stands for many models is well though its provider lacks the one that somebody made up.
         let unknown = config.wildcard.is_some() && outcome.class == Some(FaultClass::NotFound);
-        let refused =
-            unknown.then(|| AttemptOutcome { fault: Some(FaultKind::Rejected), class: None, ..outcome.clone() });
+        let passing = fault.is_some_and(AttemptFault::is_passing);
+        let refused = (unknown || passing).then(|| AttemptOutcome {
+            fault: Some(FaultKind::Rejected),
+            class: None,
+            ..outcome.clone()
+        });
         if let Some(change) = self.health.end(now, refused.as_ref().unwrap_or(&outcome)) {
             log(&config.id, change, now, fault);
         }
@@ -242,7 +246,8 @@ impl Lesson<'_> {
     /// The provider's own limit was met: its words tell what it counts.
     fn refused(&self, fault: Option<&AttemptFault>) {
         let Self { gateway, now, deployment, .. } = *self;
-        let Some(fault) = fault.filter(|fault| fault.kind == FaultKind::RateLimited) else { return };
+        let met = |fault: &&AttemptFault| fault.kind == FaultKind::RateLimited || fault.is_over_limit();
+        let Some(fault) = fault.filter(met) else { return };
         let told = limit_in_words(&fault.message);
         let (learned, id) = (Arc::clone(&deployment.learned), deployment.config.id.clone());
         let hear = move |news: News| {

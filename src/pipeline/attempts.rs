@@ -71,6 +71,13 @@ async fn attempts(
         let index = match (admission.admit().await, &tries.last) {
             (Ok(index), _) => index,
             (Err(refusal), None) => return Err(refusal),
+            // No deployment that failed stands in the way, so that no pause changes it.
+            (Err(refusal), Some(_))
+                if tries.asks_all_again()
+                    && matches!(refusal.kind, RefusalKind::RateLimited | RefusalKind::NeverFits) =>
+            {
+                return Err(refusal);
+            }
             // Nobody else can take it: those that failed may, after a pause.
             (Err(_), Some(_)) => {
                 tries.failed.clone_from(&tries.order);
@@ -146,6 +153,11 @@ impl Tries {
         failed.retain(|index| !unable.contains(index));
         barred.retain(|index| !unable.contains(index));
         unable.contains(&index)
+    }
+
+    /// Whether all that may be asked at all may be asked now, after a pause.
+    fn asks_all_again(&self) -> bool {
+        self.retries > 0 && self.failed == self.barred && self.barred.len() < self.order.len()
     }
 
     /// Notes a fault.

@@ -16,7 +16,6 @@ use crate::chat::{ChatRequest, FinishReason, Reply, Vectors};
 use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{Encoded, Target};
-use crate::limits::{Dimension, LimitSpec, WindowModel};
 use crate::moment::Moment;
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
@@ -24,11 +23,12 @@ use crate::upstream::{Body, Sent, UpstreamRequest, UpstreamResponse};
 
 use super::judging::ToJudge;
 use super::left_out::Defaulted;
+use super::limits_left::limits_left;
 use super::one_call::OneCall;
 use super::parser::CallFailure;
 use super::scrub::scrubbed;
 use super::{
-    LARGE, LimitLeft, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, left_out, moderated, parser, prompt,
+    LARGE, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, defaulting, left_out, moderated, parser, prompt,
     stream,
 };
 
@@ -84,7 +84,7 @@ pub(super) async fn call(
         guard.first_content();
         if let Some(progress) = guard.progress() {
             vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-            meta.bill = deployment.prices.as_ref().zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
+            meta.bill = deployment.prices.as_ref().map(|prices| progress.bill(prices));
             meta.cost = meta.bill.map(|bill| bill.total());
         }
         (meta.took, meta.overhead) = guard.times();
@@ -100,7 +100,7 @@ pub(super) async fn call(
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
         progress.truncated(reply.choices.iter().any(|choice| choice.finish == Some(FinishReason::Length)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-        meta.bill = deployment.prices.as_ref().zip(progress.usage()).map(|(prices, usage)| prices.bill(usage));
+        meta.bill = deployment.prices.as_ref().map(|prices| progress.bill(prices));
         // What was asked before, of a reply the parser did not take, is in it.
         meta.cost = meta.bill.map(|bill| bill.total() + before.unwrap_or_default());
     }
@@ -141,42 +141,6 @@ async fn streamed(
 fn one_call(context: &RequestContext<'_>, deployment: &Deployment, reply: &mut Reply) {
     if OneCall::wanted(&context.request, deployment.defaults.as_deref()) {
         OneCall::cut(reply);
-    }
-}
-
-/// Where the deployment's limits stand, for the client to see.
-fn limits_left(context: &RequestContext<'_>, runtime: &DeploymentRuntime) -> Vec<LimitLeft> {
-    let limits = &runtime.config.limits.limits;
-    let known = [("requests", Dimension::Requests), ("tokens", Dimension::Tokens)];
-    let mut known =
-        known.into_iter().filter_map(|(what, dimension)| Some((what, dimension, limits[dimension]?))).peekable();
-    if known.peek().is_none() {
-        return Vec::new();
-    }
-    let gateway = context.gateway;
-    let now = gateway.clock.now();
-    let used = gateway.limits.local().used(now, runtime.scope);
-    known
-        .map(|(what, dimension, limit)| {
-            let left = used.free[dimension].unwrap_or(limit);
-            LimitLeft { what, limit, left, reset: reset(&runtime.config.limits, now, limit, left) }
-        })
-        .collect()
-}
-
-/// When all of a limit is there again, if nothing else is asked: this request itself was counted just now.
-fn reset(spec: &LimitSpec, now: Moment, limit: u64, left: u64) -> Duration {
-    match spec.model {
-        WindowModel::Sliding => spec.window,
-        WindowModel::Fixed => {
-            let millis = u64::try_from(spec.window.as_millis()).unwrap_or(u64::MAX).max(1);
-            Duration::from_millis(millis - now.as_millis() % millis)
-        }
-        WindowModel::TokenBucket => {
-            let used = limit.saturating_sub(left);
-            let nanos = spec.window.as_nanos().saturating_mul(used.into()) / u128::from(limit.max(1));
-            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-        }
     }
 }
 
@@ -300,10 +264,15 @@ async fn encode(
             Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
         let longest = runtime.config.max_output_tokens;
         let rules = wishes.left_out(&runtime.config.left_out);
-        left_out::encoded(request, defaulted, &rules, may_lose, longest, |request| match request.vectors {
+        let write = |request: &ChatRequest| match request.vectors {
             Some(_) => format.encode_vectors(request, &target),
             None => format.encode(request, &target),
-        })
+        };
+        let mut encoded = left_out::encoded(request, defaulted, &rules, may_lose, longest, write)?;
+        if let Some(defaults) = defaults {
+            defaulting::fill(&mut encoded, request, defaults, write);
+        }
+        Ok(encoded)
     };
     if !context.large && !runtime.format.is_slow() {
         return encode(&context.request, runtime);

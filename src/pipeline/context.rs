@@ -17,9 +17,9 @@ use crate::snapshot::{Caller, GroupRuntime, Snapshot};
 
 use super::attributes::{Facts, KeptHeaders, take_tags};
 use super::eligible::Eligible;
-use super::fallback::Wishes;
-use super::paying::Paying;
+use super::paying::{Paying, own_tags};
 use super::prompt::BuiltBy;
+use super::wishes::Wishes;
 use super::{Gateway, Vector, prompt, steering};
 
 /// Bytes of an unknown name that a refusal repeats.
@@ -102,9 +102,11 @@ impl<'a> RequestContext<'a> {
         steering::refuse(&request)?;
         let priority = priority(&mut request);
         arrival.tags.append(&mut take_tags(&mut request));
-        let own = arrival.caller.virtual_key.iter().flat_map(|key| &key.tags);
-        let own: Vec<String> = own.filter(|tag| !arrival.tags.contains(tag)).cloned().collect();
-        arrival.tags.extend(own);
+        for tag in own_tags(snapshot, &arrival.caller) {
+            if !arrival.tags.contains(&tag) {
+                arrival.tags.push(tag);
+            }
+        }
         let paying = Paying::of(snapshot, &arrival.caller, &arrival.tags, group);
         let eligible = Eligible::of(group, &arrival.tags)?;
         let prompt = prompt::build(gateway, group, &arrival, request, told).await?;

@@ -204,7 +204,7 @@ impl Estimate {
             demand: self.demand(deployment),
             counted_input: self.counted,
             bound: self.client_bound(config),
-            default_bound: u32::try_from(self.default_bound(config)).unwrap_or(u32::MAX).max(1),
+            default_bound: u32::try_from(self.sent_bound(config)).unwrap_or(u32::MAX).max(1),
             tier: if let [tier] = self.tiers(config) { Some(*tier) } else { None },
         }
     }
@@ -238,6 +238,16 @@ impl Estimate {
         let model = config.max_output_tokens.map_or(UNKNOWN_OUTPUT, u64::from).min(UNKNOWN_OUTPUT);
         let limit = token_limit(config).map_or(u64::MAX, |limit| limit / 4);
         model.min(limit).saturating_mul(self.choices(config))
+    }
+
+    /// The bound that is sent where one must be given and nobody gave one: all that the model may write beside the prompt, or a reply
+    /// would be cut for no wish of the client's. Where a limit counts it on arrival, no more than is expected.
+    fn sent_bound(&self, config: &Deployment) -> u64 {
+        let expected = self.default_bound(config);
+        let counts = config.counting.output == OutputCounting::Bound && token_limit(config).is_some();
+        let Some(most) = config.max_output_tokens.filter(|_| !counts) else { return expected };
+        let window = config.context_window.map_or(u64::MAX, u64::from);
+        u64::from(most).min(window.saturating_sub(self.input())).max(expected)
     }
 
     /// The longest that the reply may be where the client gave no bound, as far as it is known.

@@ -9,12 +9,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
-use serde_json::Value;
-
-use crate::catalog::LeftOut;
-use crate::chat::{ChatRequest, check_path};
-use crate::failover::{Overrides, Target, may_fall_back};
+use crate::chat::ChatRequest;
+use crate::failover::{Target, may_fall_back};
 use crate::fault::{Cause, Refusal, RefusalKind};
 use crate::id::GroupName;
 use crate::snapshot::{GroupRuntime, Snapshot};
@@ -24,139 +20,6 @@ use super::context::{self, Arrival, RequestContext};
 use super::estimate::Counted;
 use super::paying::kept_tags;
 use super::{Gateway, RequestGuard, Served, asked_again, attempts, stream};
-
-/// Retries a client may ask for.
-const MOST_RETRIES: u32 = 20;
-/// Groups a client may name.
-const MOST_TARGETS: usize = 20;
-
-/// What a client wants done about failures.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Wishes {
-    /// Retries within a group.
-    pub(super) retries: Option<u32>,
-    /// Its own list.
-    targets: Option<Vec<Target>>,
-    /// No other group.
-    disabled: bool,
-    /// What is to be left out of it, beside what its deployment leaves out.
-    left_out: LeftOut,
-}
-
-// Looked up in every request: made when this is compiled.
-const RETRIES: HeaderName = HeaderName::from_static("x-litellm-num-retries");
-
-impl Wishes {
-    /// Reads the header; a body may say more.
-    pub(super) fn of_headers(headers: &HeaderMap) -> Self {
-        let told = headers.get(RETRIES);
-        let retries = told.and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
-        Self { retries: retries.map(|retries| retries.min(MOST_RETRIES)), ..Self::default() }
-    }
-
-    /// Takes its fields out of a request: they are ours to read, not the provider's.
-    ///
-    /// # Errors
-    /// `InvalidRequest` where one of them is not what it must be, or names no group.
-    pub(super) fn take(&mut self, snapshot: &Snapshot, request: &mut ChatRequest) -> Result<(), Refusal> {
-        if request.rest.is_empty() {
-            return Ok(());
-        }
-        let mut unwanted = Vec::new();
-        let mut taken = |name: &str| request.rest.shift_remove(name).filter(|value| !value.is_null());
-        if let Some(retries) = taken("num_retries") {
-            let number = retries.as_u64().ok_or_else(|| wrong("num_retries", "a whole number from 0"))?;
-            self.retries = Some(u32::try_from(number).unwrap_or(u32::MAX).min(MOST_RETRIES));
-        }
-        if let Some(disabled) = taken("disable_fallbacks") {
-            self.disabled = disabled.as_bool().ok_or_else(|| wrong("disable_fallbacks", "true or false"))?;
-        }
-        if let Some(allowed) = taken("allowed_openai_params") {
-            self.left_out.never = names(allowed, "allowed_openai_params")?;
-        }
-        if let Some(more) = taken("additional_drop_params") {
-            unwanted = names(more, "additional_drop_params")?;
-        }
-        match taken("drop_params") {
-            None => {}
-            Some(Value::Bool(all)) => self.left_out.unsupported = all,
-            Some(some) => self.left_out.named = names(some, "drop_params")?,
-        }
-        if let Some(list) = taken("fallbacks") {
-            let Value::Array(list) = list else { return Err(wrong("fallbacks", "a list of model names")) };
-            if list.len() > MOST_TARGETS {
-                return Err(wrong("fallbacks", "a list of at most 20 model names"));
-            }
-            self.targets = Some(list.into_iter().map(|value| target(snapshot, value)).collect::<Result<_, _>>()?);
-        }
-        // Before anything is reserved for it: what it is not to be sent with must not be counted on.
-        for path in unwanted {
-            check_path(&path)
-                .map_err(|why| Refusal::new(RefusalKind::InvalidRequest, why).at("additional_drop_params"))?;
-            if request.take_out(&path) {
-                request.untold.push(path);
-            }
-        }
-        Ok(())
-    }
-
-    /// What is left out where a deployment has these rules.
-    pub(super) fn left_out<'r>(&self, rules: &'r LeftOut) -> Cow<'r, LeftOut> {
-        let own = &self.left_out;
-        // Most requests wish nothing.
-        if *own == LeftOut::default() {
-            return Cow::Borrowed(rules);
-        }
-        Cow::Owned(LeftOut {
-            unsupported: rules.unsupported || own.unsupported,
-            named: own.named.clone(),
-            always: rules.always.clone(),
-            never: [&*rules.never, &own.never].concat(),
-        })
-    }
-
-    /// The groups that take over from `group` after a fault about `cause`.
-    fn after<'a>(&'a self, group: &'a GroupRuntime, cause: Option<Cause>) -> &'a [Target] {
-        match &self.targets {
-            _ if self.disabled => &[],
-            Some(own) => own,
-            None => group.config.fallbacks.after(cause),
-        }
-    }
-
-    /// Whether any group takes over from `group`, whatever happens.
-    fn any(&self, group: &GroupRuntime) -> bool {
-        !self.disabled && self.targets.as_ref().map_or(!group.config.fallbacks.is_empty(), |own| !own.is_empty())
-    }
-}
-
-fn names(value: Value, field: &str) -> Result<Vec<String>, Refusal> {
-    serde_json::from_value(value).map_err(|_| wrong(field, "a list of names"))
-}
-
-fn wrong(name: &str, wanted: &str) -> Refusal {
-    Refusal::new(RefusalKind::InvalidRequest, format!("`{name}` must be {wanted}")).at(name)
-}
-
-/// A name, or a mapping with a `model` and what else is asked there.
-fn target(snapshot: &Snapshot, value: Value) -> Result<Target, Refusal> {
-    let (name, overrides) = match value {
-        Value::String(name) => (name, None),
-        Value::Object(fields) => match fields.get("model") {
-            Some(Value::String(name)) => {
-                let name = name.clone();
-                let overrides = Overrides::parse(fields).map_err(|refusal| refusal.at("fallbacks"))?;
-                (name, overrides.map(Arc::new))
-            }
-            _ => return Err(wrong("fallbacks", "a list of model names, or of objects with a `model`")),
-        },
-        _ => return Err(wrong("fallbacks", "a list of model names, or of objects with a `model`")),
-    };
-    let group = context::find(snapshot, &name).map_err(|refusal| refusal.at("fallbacks"))?;
-    // Of a group whose name is a pattern, the model that was asked for is what it serves.
-    let group = if group.config.pattern.is_some() { GroupName::from(name.as_str()) } else { group.config.name.clone() };
-    Ok(Target { group, overrides })
-}
 
 /// Serves the request in the group it names, or in those that take over.
 ///
@@ -172,7 +35,7 @@ pub(super) async fn serve(
     arrival.wishes.take(snapshot, &mut request)?;
     check_model(snapshot, &arrival.caller, &request.model)?;
     // What the operator's lists lead to is the operator's choice; what the client's does is the key's.
-    for target in arrival.wishes.targets.iter().flatten() {
+    for target in arrival.wishes.targets() {
         check_model(snapshot, &arrival.caller, target.group.as_str())?;
     }
     let first = context::find(snapshot, &request.model)?;
@@ -199,10 +62,8 @@ pub(super) async fn serve(
         let may_go_on = chain.tried.len() <= most;
         let leads_on = |cause| may_go_on && chain.leads_on(wishes.after(&group, cause));
         let held_back = Some(Cause::ContentPolicy);
-        let elsewhere = Elsewhere {
-            any: leads_on(None),
-            held_back: !group.config.fallbacks.content_policy.is_empty() && leads_on(held_back),
-        };
+        let elsewhere =
+            Elsewhere { any: leads_on(None), held_back: wishes.takes_held_back(&group) && leads_on(held_back) };
         let elsewhere = (elsewhere, &mut counted);
         let answer = in_group(gateway, guard, snapshot, &group, arrival.clone(), asked, elsewhere).await;
         let refusal = match answer {

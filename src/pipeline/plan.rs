@@ -24,8 +24,8 @@ use super::admit::not_now;
 use super::auth::{check_model, may_use};
 use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
-use super::fallback::Wishes;
 use super::route::Question;
+use super::wishes::Wishes;
 use super::{Gateway, attributes, route};
 
 /// Facts about a request by name; NaN is unknown.

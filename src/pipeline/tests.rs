@@ -264,6 +264,31 @@ async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
     assert!(rest.contains("the gateway is stopping") && !rest.contains("[DONE]"), "{rest}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_stop_cuts_is_recorded_as_the_gateway_s_doing_and_what_a_client_leaves_as_its_own() {
+    let config = "model_list: [{model_name: g, litellm_params: {model: simulated/a, simulated: {ttft_ms: 60000}}}]";
+    let body = r#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#;
+    for (stops, expected) in
+        [(false, (499, "cancelled", FaultKind::Cancelled)), (true, (503, "stopped", FaultKind::Gateway))]
+    {
+        let (gateway, records) = support::record_into(gateway(config));
+        let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
+        let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
+        let mut guard = gateway.arrive(&OpenAi);
+        guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
+        let mut served = Box::pin(gateway.serve(guard, request));
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut served).await.is_err(), "it is under way");
+        if stops {
+            gateway.cutoff.cancel();
+        }
+        drop(served);
+        let records = records.lock().unwrap();
+        let told = records.iter().map(|record| (record.status, record.ending.as_str(), record.attempts[0].fault));
+        let (status, ending, fault) = expected;
+        assert_eq!(told.collect::<Vec<_>>(), [(status, ending, Some(fault))]);
+    }
+}
+
 /// A bound that is not sent holds nobody back, and must not be counted on.
 #[tokio::test(start_paused = true)]
 async fn a_bound_that_is_left_out_is_not_what_is_reserved() {

@@ -218,6 +218,22 @@ fn a_configuration_s_policies_are_resolved_with_their_places() {
     }
 }
 
+/// A component that cannot be used is there: that its file is missing is not told beside what is wrong with it.
+#[test]
+fn a_policy_that_cannot_be_used_is_one_problem() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let (file, policies) = (folder.path().join("config.yaml"), folder.path().join("policies"));
+    std::fs::create_dir(&policies).expect("a folder");
+    std::fs::write(policies.join("broken.wasm"), "no component").expect("written");
+    let list = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m}}\n";
+    std::fs::write(&file, format!("{list}witgate: {{routers: {{g: {{policy: broken}}}}}}\n")).expect("written");
+    let paths = [&file, &policies].map(|path| path.to_str().expect("a path"));
+    let output = run(&["check", paths[0], "--policies", paths[1]]);
+    let told = text(&output);
+    assert!(!output.status.success() && told.contains("broken") && told.contains(": 1 problem with "), "{told}");
+    assert!(!told.contains("no policy is named"), "{told}");
+}
+
 /// What does not fit the schema that a component carries is told setting by setting, each at its own place.
 #[test]
 fn settings_are_held_to_the_schema_of_their_policy() {
@@ -245,6 +261,7 @@ fn settings_are_held_to_the_schema_of_their_policy() {
         "): setting `do` must be text",
         "config.yaml:5:51: group `g`, policy `strict` (",
         "): setting `share` must be a number, 1 or less",
+        ": 2 problems with ",
     ] {
         assert!(!fit && told.contains(wanted), "{wanted} is not in {told}");
     }
@@ -567,7 +584,7 @@ fn the_example_on_learning_shows_what_is_learned() {
     let command = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["examples/learning.py", "--requests", "300"]);
     let output = command.env("WITGATE", env!("CARGO_BIN_EXE_witgate")).output().expect("python runs");
     let told = text(&output);
-    assert!(output.status.success() && told.contains("of what it cost at first"), "{told}");
+    assert!(output.status.success() && told.contains("that an even choice over the models costs"), "{told}");
     assert_eq!(told.matches("chosen with probability").count(), 8, "{told}");
     let page = include_str!("../../docs/learning.md");
     assert!(page.contains("python3 examples/learning.py\n"), "the page shows it");

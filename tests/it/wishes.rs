@@ -1,0 +1,120 @@
+//! What clients of LiteLLM say about their own requests is done here, and no provider gets it.
+
+use serde_json::{Value, json};
+
+use crate::chat::openai_reply;
+use crate::support::gateway::Gateway;
+use crate::support::upstream::{Gate, ScriptedUpstream, Step};
+
+fn asked(more: &Value) -> Value {
+    let mut body = json!({"model": "one", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]});
+    if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+        body.extend(more.clone());
+    }
+    body
+}
+
+async fn gateway(upstream: &ScriptedUpstream) -> Gateway {
+    let origin = upstream.origin();
+    let list = ["one", "two"].map(|group| {
+        format!(
+            "  - {{ model_name: {group}, litellm_params: {{ model: openai/{group}, api_base: \"{origin}/v1\", api_key: k }} }}\n"
+        )
+    });
+    Gateway::start(&format!("model_list:\n{}router_settings: {{ num_retries: 0 }}\n", list.concat())).await
+}
+
+#[tokio::test]
+async fn a_request_s_own_lists_are_asked_by_what_went_wrong() {
+    let long = json!({"error": {"message": "This model's maximum context length is 10 tokens.", "code": "context_length_exceeded"}});
+    let broken = json!({"error": {"message": "broken"}});
+    for (status, fault, lists, served) in [
+        (400, &long, json!({"context_window_fallbacks": [{"one": ["two"]}]}), 200),
+        (400, &long, json!({"content_policy_fallbacks": [{"one": ["two"]}]}), 400),
+        (500, &broken, json!({"fallbacks": [{"one": ["two"]}, {"two": ["one"]}]}), 200),
+        (500, &broken, json!({"fallbacks": [{"two": ["one"]}]}), 502),
+        (500, &broken, json!({"context_window_fallbacks": ["two"]}), 502),
+    ] {
+        let upstream =
+            ScriptedUpstream::start([Step::json(status, fault), Step::json(200, &openai_reply("Hello"))]).await;
+        let answer = gateway(&upstream).await.post("/v1/chat/completions", &asked(&lists)).await;
+        assert_eq!(answer.status, served, "{lists}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn what_only_litellm_reads_reaches_no_provider_and_is_told() {
+    let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+    let gateway = gateway(&upstream).await;
+    let more =
+        json!({"seed": 7, "timeout": 30, "cache": {"no-cache": true}, "litellm_trace_id": "t", "max_retries": 2});
+    let answer = gateway.post("/v1/chat/completions", &asked(&more)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let sent = upstream.asked()[0].body.clone();
+    let mut names: Vec<&String> = sent.as_object().unwrap().keys().collect();
+    names.sort();
+    assert_eq!(names, ["max_tokens", "messages", "model", "seed"]);
+    assert_eq!(answer.header("x-witgate-dropped"), "cache, litellm_trace_id, max_retries");
+    let held = gateway.post("/v1/chat/completions", &asked(&json!({"guardrails": ["pii"]}))).await;
+    assert_eq!((held.status, &held.json()["error"]["param"]), (400, &json!("guardrails")), "{}", held.text);
+}
+
+#[tokio::test]
+async fn a_request_waits_no_longer_than_its_own_timeout() {
+    let never = Gate::closed();
+    let hangs = Step::json(200, &openai_reply("Hello")).head_after(&never);
+    let upstream = ScriptedUpstream::start([hangs]).await;
+    let gateway = gateway(&upstream).await;
+    let answer = gateway.post("/v1/chat/completions", &asked(&json!({"timeout": 0.05}))).await;
+    assert_eq!(answer.status, 504, "{}", answer.text);
+    let wrong = gateway.post("/v1/chat/completions", &asked(&json!({"timeout": "soon"}))).await;
+    assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!("timeout")), "{}", wrong.text);
+}
+
+/// What a deployment's defaults say in chat completions' words its other clients' requests say, too.
+#[tokio::test]
+async fn defaults_of_a_deployment_hold_for_clients_of_every_api() {
+    let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello"))]).await;
+    let gateway = Gateway::start(&format!(
+        "model_list:\n  - {{ model_name: one, litellm_params: {{ model: hosted_vllm/one, api_base: \"{}/v1\", api_key: k, seed: 7, presence_penalty: 0.5, extra_body: {{ chat_template_kwargs: {{ enable_thinking: false }} }} }} }}\n",
+        upstream.origin()
+    ))
+    .await;
+    let answer = gateway.post("/v1/messages", &asked(&json!({}))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let sent = &upstream.asked()[0].body;
+    assert_eq!((&sent["seed"], &sent["presence_penalty"]), (&json!(7), &json!(0.5)), "{sent}");
+    assert_eq!(sent["chat_template_kwargs"], json!({"enable_thinking": false}), "{sent}");
+}
+
+/// A reply is cut for no wish of the client's: all that the model may write is allowed where a bound must be given.
+#[tokio::test]
+async fn a_bound_that_nobody_gave_is_the_model_s_own() {
+    let reply = json!({"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 3, "output_tokens": 1}});
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply)]).await;
+    let gateway = Gateway::start(&format!(
+        "model_list:\n  - {{ model_name: one, litellm_params: {{ model: anthropic/claude-sonnet-4-5, api_base: \"{}\", api_key: k }} }}\n",
+        upstream.origin()
+    ))
+    .await;
+    let body = json!({"model": "one", "messages": [{"role": "user", "content": "hello"}]});
+    let answer = gateway.post("/v1/chat/completions", &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(upstream.asked()[0].body["max_tokens"], json!(64_000));
+}
+
+/// What stands in the way of a retry is a limit: it is told at once, and when it will be over.
+#[tokio::test]
+async fn a_retry_that_limits_refuse_is_not_slept_for() {
+    let upstream = ScriptedUpstream::start([Step::openai_rate_limited(1)]).await;
+    let gateway = Gateway::start(&format!(
+        "model_list:\n  - {{ model_name: one, litellm_params: {{ model: openai/one, api_base: \"{}/v1\", api_key: k, rpm: 1 }} }}\nrouter_settings: {{ num_retries: 3 }}\nwitgate: {{ queue: {{ max_wait_seconds: 0 }} }}\n",
+        upstream.origin()
+    ))
+    .await;
+    let answer = gateway.post("/v1/chat/completions", &asked(&json!({}))).await;
+    assert_eq!((answer.status, upstream.asked().len()), (429, 1), "{}", answer.text);
+    let seconds: u64 = answer.header("retry-after").parse().unwrap();
+    assert!(seconds > 30, "{seconds}");
+}
