@@ -17,6 +17,8 @@ const LONGEST: usize = 2 << 10;
 const MOST: usize = 48 << 10;
 /// How often an input is tried without a piece of it: a slow one stays longer.
 const TRIES: usize = 200;
+/// Inputs that are shortened for one reader, the shortest first: each takes as many tries.
+const SHORTENED: usize = 200;
 /// What stands around words of the input.
 const QUOTES: [char; 2] = ['`', '"'];
 /// Letters of a word that count.
@@ -56,7 +58,12 @@ pub(super) fn keep(
 ) -> Result<usize, String> {
     let mut shortest: Vec<Vec<u8>> = Vec::new();
     let mut heard = known.clone();
+    let mut found: Vec<&Vec<u8>> = found.iter().collect();
+    found.sort_by_key(|input| input.len());
     for input in found {
+        if shortest.len() >= SHORTENED {
+            break;
+        }
         let Some(words) = said(input) else { continue };
         let new: BTreeSet<u64> = words.difference(&heard).copied().collect();
         if new.is_empty() {
