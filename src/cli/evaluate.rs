@@ -27,6 +27,7 @@ pub(super) struct EvaluateArgs {
     /// Estimate what a router would have got from the decisions a gateway kept (`witgate.decisions`): a folder of runs, or one of them; the default of
     /// `witgate.decisions.dir` where none is named.
     #[arg(long, value_name = "RUNS", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "clap's own: not there, there without a value, there with one")]
     log: Option<Option<PathBuf>>,
     /// Make the vectors of prompts (`embedding/N`) with the sentence-transformers model of this folder, as `witgate.embeddings.GROUP.path` does.
     #[arg(long, value_name = "FOLDER", conflicts_with = "log")]

@@ -43,8 +43,8 @@ pub(super) fn for_claude(schema: &Value) -> Value {
     let mut said = Vec::new();
     for (name, value) in fields {
         match (name.as_str(), value) {
-            // Google's word for an order, which the properties have anyway.
-            ("propertyOrdering" | "property_ordering", _) => {}
+            // Google's word for an order, which the properties have anyway; and what is said of every object below.
+            ("propertyOrdering" | "property_ordering", _) | ("additionalProperties", Value::Bool(_)) => {}
             ("properties" | "$defs" | "definitions", Value::Object(inside)) => {
                 let inside: Map<String, Value> =
                     inside.iter().map(|(name, schema)| (name.clone(), for_claude(schema))).collect();
@@ -59,7 +59,6 @@ pub(super) fn for_claude(schema: &Value) -> Value {
                 }
             }
             ("allOf", Value::Array(kinds)) => drop(taken.insert(name.clone(), kinds.iter().map(for_claude).collect())),
-            ("additionalProperties", Value::Bool(_)) => {}
             _ if is_held(name, value) => drop(taken.insert(name.clone(), value.clone())),
             // It asks for nothing.
             (_, Value::Bool(false)) => {}

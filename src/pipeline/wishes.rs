@@ -213,7 +213,7 @@ fn targets(snapshot: &Snapshot, list: Value, name: &str, model: &str) -> Result<
     for value in list {
         match value {
             Value::Object(mut lists) if !lists.contains_key("model") => {
-                for (group, list) in lists.iter_mut() {
+                for (group, list) in &mut lists {
                     let Value::Array(list) = list.take() else {
                         return Err(wrong(name, "a list of model names, or of mappings from a model to such a list"));
                     };

@@ -397,10 +397,10 @@ impl Steps<'_> {
             Action::Promote | Action::Rollback => {
                 let from = Some(standing.live);
                 if order.action == Action::Rollback {
-                    let mut left = past.left();
-                    left.insert(standing.live);
-                    let older = past.before(target, &left).filter(|older| self.is_kept(*older, file));
-                    standing.roll_back_to(target, older);
+                    let mut rolled_back = past.left();
+                    rolled_back.insert(standing.live);
+                    let previous = past.before(target, &rolled_back).filter(|kept| self.is_kept(*kept, file));
+                    standing.roll_back_to(target, previous);
                 } else {
                     standing.put_in_force(target);
                 }

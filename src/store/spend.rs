@@ -328,7 +328,9 @@ impl Reader {
             tags.entry(request).or_default().push(tag);
         }
         // By their bytes, whatever the language of a database.
-        tags.values_mut().for_each(|tags| tags.sort_unstable());
+        for tags in tags.values_mut() {
+            tags.sort_unstable();
+        }
         Ok(tags)
     }
 

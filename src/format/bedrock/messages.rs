@@ -49,8 +49,8 @@ pub(super) fn write(
     }
     // A turn in which nothing is said is refused.
     let says = |message: &Message| message.parts.iter().any(|part| blocks::says(part, message.role == Role::Assistant));
-    let (turns, silent): (Vec<(usize, &Message)>, Vec<(usize, &Message)>) =
-        placed.into_iter().filter(|(_, message)| !is_instruction(message)).partition(|(_, message)| says(message));
+    let turns = placed.into_iter().filter(|(_, message)| !is_instruction(message));
+    let (turns, silent): (Vec<_>, Vec<_>) = turns.partition(|(_, message)| says(message));
     for (index, message) in silent {
         for (place, part) in message.parts.iter().enumerate().filter(|(_, part)| !is_blank(part)) {
             let path = || format!("messages[{index}].content[{place}]");

@@ -38,11 +38,8 @@ pub(super) fn write(messages: &[Message], object: &mut Object<'_>, report: &mut 
     // A turn in which nothing is said is refused.
     let same = report.same_dialect;
     let is_said = |message: &Message| message.parts.iter().any(|part| says(part, message.role, same));
-    let (turns, silent): (Vec<(usize, &Message)>, Vec<(usize, &Message)>) = messages
-        .iter()
-        .enumerate()
-        .filter(|(_, message)| !is_instruction(message))
-        .partition(|(_, message)| is_said(message));
+    let turns = messages.iter().enumerate().filter(|(_, message)| !is_instruction(message));
+    let (turns, silent): (Vec<_>, Vec<_>) = turns.partition(|(_, message)| is_said(message));
     for (index, message) in silent {
         for (place, part) in message.parts.iter().enumerate().filter(|_| !same) {
             report.foreign(&part.rest, &|| format!("messages[{index}].content[{place}]"));
@@ -144,7 +141,9 @@ fn write_part(
                 answer["functionResponse"]["parts"] = std::mem::take(&mut held).into();
             }
             parts.item(&whole(answer, part, report, path));
-            held.iter().for_each(|value| parts.item(value));
+            for value in &held {
+                parts.item(value);
+            }
             return Ok(());
         }
         PartKind::Reasoning { text, signature } if report.same_dialect => {
