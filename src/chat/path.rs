@@ -178,4 +178,12 @@ mod tests {
             assert!(check_path(path).unwrap_err().contains("left out whole"), "{path}");
         }
     }
+
+    #[test]
+    fn thinking_is_left_out_whole_in_whosever_words_it_was_asked() {
+        let mut request = ChatRequest::bare("m".to_owned(), Vec::new(), crate::chat::Dialect::named("anthropic"));
+        request.rest.insert("thinking".to_owned(), serde_json::json!({"type": "disabled"}));
+        assert!(request.leave_out("thinking"));
+        assert!(request.rest.is_empty() && !request.leave_out("thinking"));
+    }
 }

@@ -141,7 +141,10 @@ impl ChatRequest {
             "max_tokens" | "max_completion_tokens" => self.max_tokens.take().is_some(),
             "stop" => !std::mem::take(&mut self.stop).is_empty(),
             "response_format" => self.output.take().is_some(),
-            "reasoning_effort" | "thinking" => self.reasoning.take().is_some(),
+            // Thinking as a client wrote it for its own dialect stands beside what it means in others.
+            "reasoning_effort" | "thinking" => {
+                self.reasoning.take().is_some() | self.rest.shift_remove("thinking").is_some()
+            }
             "tools" => !std::mem::take(&mut self.tools).is_empty(),
             "tool_choice" => self.tool_choice.take().is_some(),
             "parallel_tool_calls" => self.parallel_tool_calls.take().is_some(),
