@@ -24,7 +24,7 @@ const MOST_RETRIES: u32 = 20;
 /// Groups a client may name.
 const MOST_TARGETS: usize = 20;
 
-/// What a client wants done about failures.
+/// What a client wants done about its request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wishes {
     /// Retries within a group.
@@ -68,7 +68,7 @@ const WITHOUT_EFFECT: [&str; 17] = [
     "retry_strategy",
 ];
 /// What would hold a request back there.
-const GUARDS: [&str; 1] = ["guardrails"];
+const GUARDS: &str = "guardrails";
 
 impl Wishes {
     /// Reads the headers; a body may say more.
@@ -131,10 +131,10 @@ impl Wishes {
         self.generic = list("fallbacks")?;
         self.context_window = list("context_window_fallbacks")?;
         self.content_policy = list("content_policy_fallbacks")?;
-        if let Some(guard) = GUARDS.into_iter().find(|name| taken(name).is_some()) {
+        if taken(GUARDS).is_some() {
             let message =
-                format!("`{guard}` is not supported here: nothing would hold this request back; leave it out");
-            return Err(Refusal::new(RefusalKind::InvalidRequest, message).at(guard));
+                format!("`{GUARDS}` are not supported here: nothing would hold this request back; leave them out");
+            return Err(Refusal::new(RefusalKind::InvalidRequest, message).at(GUARDS));
         }
         let without_effect = |name: &&String| WITHOUT_EFFECT.contains(&name.as_str());
         let without_effect: Vec<String> = request.rest.keys().filter(without_effect).cloned().collect();

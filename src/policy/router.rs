@@ -47,7 +47,7 @@ impl PolicyRuntime<Routing> {
         attributes: &[&str],
         out: &mut Vec<Choice>,
     ) -> Result<(), RouteError> {
-        self.asked(&recorder::Question { request, signals, features, attributes }, out, None, request.id)
+        self.beside(request.id, request, signals, features, attributes, out)
     }
 
     /// The same beside a request that another one decides: `request` is then none's, so that what is kept of the decision is not
