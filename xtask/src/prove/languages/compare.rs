@@ -63,11 +63,11 @@ impl Contender {
 }
 
 /// Asks all the same and says how often; the first difference is an error.
-pub(super) fn alike(contenders: &[&Contender]) -> Result<u64, String> {
+pub(super) fn alike(contenders: &[Contender]) -> Result<u64, String> {
     let mut asked = 0;
     for deployments in GROUPS {
         let routers: Vec<(&Contender, Arc<Router>)> =
-            contenders.iter().map(|one| Ok((*one, one.router(deployments)?))).collect::<Result<_, String>>()?;
+            contenders.iter().map(|one| Ok((one, one.router(deployments)?))).collect::<Result<_, String>>()?;
         for question in 0..QUESTIONS {
             let signals: Vec<f32> = (0..2 * deployments).map(|cell| signal(asked, cell as u64)).collect();
             let mut first: Option<(&Contender, Vec<u32>)> = None;
