@@ -29,6 +29,8 @@ pub struct AttemptProgress {
     truncated: bool,
     /// The service tier it asks for.
     tier: Option<ServiceTier>,
+    /// Whether the provider's own word of the cost is taken.
+    believed: bool,
     bounds: UsageBounds,
 }
 
@@ -133,6 +135,7 @@ impl AttemptProgress {
             seen_pieces: 0,
             truncated: false,
             tier: None,
+            believed: false,
             bounds,
         }
     }
@@ -194,13 +197,26 @@ impl AttemptProgress {
         self.usage.as_ref().filter(|usage| self.bounds.allow(usage, self.estimated, self.seen()))
     }
 
-    /// What it costs at these prices if it ends here with a whole reply.
+    /// What the provider says of the cost is what it costs.
     #[must_use]
-    pub fn cost(&self, prices: &Prices) -> NanoUsd {
-        self.bill(prices).total()
+    pub const fn believing(mut self, believed: bool) -> Self {
+        self.believed = believed;
+        self
     }
 
-    /// The same by what it is for: of what was reported, else of what is assumed.
+    /// What the provider says that it costs, where that is believed.
+    #[must_use]
+    pub fn told_cost(&self) -> Option<NanoUsd> {
+        self.usage().and_then(|usage| usage.told_cost).filter(|_| self.believed)
+    }
+
+    /// What it costs if it ends here with a whole reply: what its provider says, else at these prices.
+    #[must_use]
+    pub fn cost(&self, prices: Option<&Prices>) -> Option<NanoUsd> {
+        self.told_cost().or_else(|| prices.map(|prices| self.bill(prices).total()))
+    }
+
+    /// The same at these prices, by what it is for: of what was reported, else of what is assumed.
     #[must_use]
     pub fn bill(&self, prices: &Prices) -> Bill {
         self.usage().map_or_else(|| prices.bill(&self.assumed(self.seen())), |usage| prices.bill(usage))
@@ -226,13 +242,16 @@ impl AttemptProgress {
             Some(_) if status >= 500 && seen == 0 && self.usage.is_none() => (Billing::Failed, Usage::default()),
             _ => self.used(fault.is_none(), seen),
         };
+        // Of a stream that broke off, the provider has said no last word.
+        let told = usage.told_cost.filter(|_| self.believed && billing == Billing::Reported);
+        let cost = told.or_else(|| prices.filter(|_| billing.is_billed()).map(|prices| prices.cost(&usage)));
         AttemptOutcome {
             fault: fault.map(|fault| fault.kind),
             class: fault.and_then(|fault| FaultClass::of(fault.kind, fault.status, fault.cause)),
             cause: fault.and_then(|fault| fault.cause),
             retry_after: fault.and_then(|fault| fault.retry_after),
             billing,
-            cost: prices.filter(|_| billing.is_billed()).map(|prices| prices.cost(&usage)),
+            cost,
             usage,
             usage_refused,
             latency: now.since(self.begun),
@@ -327,6 +346,29 @@ mod tests {
             assert_eq!((outcome.billing, outcome.usage.clone()), expected, "case {number}");
             assert_eq!(outcome.cost, outcome.billing.is_billed().then(|| PRICES.cost(&outcome.usage)), "case {number}");
             assert_eq!(outcome.fault, fault.map(|fault| fault.kind));
+        }
+    }
+
+    #[test]
+    fn a_cost_that_a_believed_provider_tells_is_the_cost_of_a_whole_reply() {
+        let told = Usage { told_cost: Some(NanoUsd(77)), ..usage(900, 40) };
+        let broken = AttemptFault::new(FaultKind::BrokenStream, "cut");
+        let by_price = PRICES.cost(&told);
+        for (believed, fault, prices, expected) in [
+            (true, None, Some(&PRICES), Some(NanoUsd(77))),
+            (true, None, None, Some(NanoUsd(77))),
+            (false, None, Some(&PRICES), Some(by_price)),
+            (false, None, None, None),
+            (true, Some(&broken), Some(&PRICES), Some(by_price)),
+        ] {
+            let attempt = AttemptProgress::begin(at(0), true, RESERVED, UsageBounds::default());
+            let mut attempt = attempt.believing(believed);
+            attempt.sent();
+            attempt.reported(told.clone());
+            if fault.is_none() {
+                assert_eq!(attempt.cost(prices), expected);
+            }
+            assert_eq!(attempt.end(at(10), fault, prices).cost, expected);
         }
     }
 

@@ -25,6 +25,9 @@ pub struct Usage {
     /// How soon it was served, where the provider says another way than the usual one: prices hang on it.
     #[serde(skip)]
     pub tier: Option<ServiceTier>,
+    /// What the provider says that the reply costs.
+    #[serde(skip)]
+    pub told_cost: Option<NanoUsd>,
     /// What the reply costs, where the gateway knows it and a stream's last events say so.
     #[serde(skip)]
     pub cost: Option<NanoUsd>,

@@ -12,6 +12,8 @@ pub struct Counting {
     pub output: OutputCounting,
     /// Input that was read from the provider's cache does not count.
     pub cache_reads_free: bool,
+    /// Its replies say what they cost, in US dollars: what it bills, fees and searches included, where a price a token is a guess.
+    pub tells_cost: bool,
 }
 
 /// What counts of the output.
@@ -50,7 +52,7 @@ mod tests {
         let openai = Counting::default();
         assert_eq!(openai.settled(used, 800, 400), Demand { output_tokens: 400, ..used });
         assert_eq!(openai.settled(used, 800, 0), used);
-        let anthropic = Counting { output: OutputCounting::Made, cache_reads_free: true };
+        let anthropic = Counting { output: OutputCounting::Made, cache_reads_free: true, tells_cost: false };
         assert_eq!(anthropic.settled(used, 800, 400), Demand { input_tokens: 200, ..used });
     }
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
+use crate::attempt::AttemptProgress;
 use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, FinishReason, Reply, Vectors};
 use crate::clock::by;
@@ -84,8 +85,7 @@ pub(super) async fn call(
         guard.first_content();
         if let Some(progress) = guard.progress() {
             vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-            meta.bill = deployment.prices.as_ref().map(|prices| progress.bill(prices));
-            meta.cost = meta.bill.map(|bill| bill.total());
+            priced(&mut meta, progress, deployment);
         }
         (meta.took, meta.overhead) = guard.times();
         return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
@@ -100,9 +100,9 @@ pub(super) async fn call(
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
         progress.truncated(reply.choices.iter().any(|choice| choice.finish == Some(FinishReason::Length)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-        meta.bill = deployment.prices.as_ref().map(|prices| progress.bill(prices));
+        priced(&mut meta, progress, deployment);
         // What was asked before, of a reply the parser did not take, is in it.
-        meta.cost = meta.bill.map(|bill| bill.total() + before.unwrap_or_default());
+        meta.cost = meta.cost.map(|cost| cost + before.unwrap_or_default());
     }
     moderated::whole(context, &reply)?;
     guard.set_to_judge(ToJudge::whole(context, guard, &reply));
@@ -142,6 +142,13 @@ fn one_call(context: &RequestContext<'_>, deployment: &Deployment, reply: &mut R
     if OneCall::wanted(&context.request, deployment.defaults.as_deref()) {
         OneCall::cut(reply);
     }
+}
+
+/// Puts into the head what the reply costs: what its provider says, else its parts at the deployment's prices.
+fn priced(meta: &mut ReplyMeta, progress: &AttemptProgress, deployment: &Deployment) {
+    let prices = deployment.prices.as_ref();
+    meta.cost = progress.cost(prices);
+    meta.bill = prices.filter(|_| progress.told_cost().is_none()).map(|prices| progress.bill(prices));
 }
 
 /// Gives a reply the names that its provider left out: the request's id, and the model that was asked.

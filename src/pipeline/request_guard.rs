@@ -271,7 +271,8 @@ impl RequestGuard {
         let config = &group.deployments[index].config;
         let bounds = UsageBounds { context_window: config.context_window, max_output: config.max_output_tokens };
         let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand, bounds)
-            .asking(estimate.tier);
+            .asking(estimate.tier)
+            .believing(config.counting.tells_cost);
         self.attempt = Some(AttemptGuard::begin(
             group,
             self.versions.by_candidate,

@@ -466,10 +466,11 @@ impl Pump {
 
     /// What the whole reply costs, as its record will have it: with what was asked before, of a reply the parser did not take.
     fn tell_cost(&mut self) {
-        let (Some(guard), Some(prices)) = (&mut self.guard, &self.begun.deployment.prices) else { return };
+        let Some(guard) = &mut self.guard else { return };
         let before = guard.record.cost.unwrap_or_default();
-        if let Some(progress) = guard.progress() {
-            self.begun.encoder.cost(before + progress.cost(prices));
+        let prices = self.begun.deployment.prices.as_ref();
+        if let Some(cost) = guard.progress().and_then(|progress| progress.cost(prices)) {
+            self.begun.encoder.cost(before + cost);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::config::yaml::Place;
 use crate::format::{ClientRequest, operation_at};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
-use crate::limits::{LimitSpec, Scope};
+use crate::limits::{Counting, LimitSpec, Scope};
 use crate::money::{Price, Prices, Rates, Steps};
 use crate::upstream::Timeouts;
 
@@ -77,6 +77,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         None => models::of_provider(endpoint.models_of, &endpoint.model),
     };
     let free = matches!(endpoint.origin, Origin::Simulated(_)).then_some(FREE);
+    let own_prices = [&params.costs, &info.costs].iter().any(|costs| !costs.base.is_nothing());
     let prices = prices(&params.costs, &info.costs, known).or(free);
     let own_id = info.id.is_some();
     let id = info.id.unwrap_or_else(|| {
@@ -96,10 +97,12 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         provider: endpoint.provider.to_string(),
         by_name: params.by_name,
     });
+    let counting = params.counting.map_or(endpoint.counting, |own| own.over(endpoint.counting));
     let deployment = Deployment {
         // Until it is known who shares it.
         scope: Scope::Deployment(id.clone()),
-        counting: params.counting.map_or(endpoint.counting, |own| own.over(endpoint.counting)),
+        // What the file says of prices holds, whatever the provider says.
+        counting: Counting { tells_cost: counting.tells_cost && !own_prices, ..counting },
         id,
         provider: endpoint.provider,
         format: endpoint.format,

@@ -29,6 +29,7 @@ impl CountingKeys {
         Counting {
             output: self.output.unwrap_or(table.output),
             cache_reads_free: self.cache_reads_free.unwrap_or(table.cache_reads_free),
+            tells_cost: table.tells_cost,
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
         output_tokens,
         reasoning_tokens,
         tier,
+        told_cost: None,
         cost: None,
         rest: fields.telling_rest(),
     })

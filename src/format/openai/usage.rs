@@ -5,6 +5,10 @@ use crate::format::json::Json;
 use crate::format::read::{Fields, Path};
 use crate::format::rest::nested;
 use crate::format::write::Object;
+use crate::money::NanoUsd;
+
+/// xAI bills in ten-billionths of a dollar.
+const TICKS_PER_NANO_USD: u64 = 10;
 
 /// Reads a usage object; anything else, and an object that counts nothing, is no usage.
 pub(super) fn read(value: Json<'_>) -> Option<Usage> {
@@ -32,6 +36,7 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     // DeepSeek's name for it, and Moonshot's place. They are left where they are for who asked that provider itself.
     let otherwise = || ["prompt_cache_hit_tokens", "cached_tokens"].iter().find_map(|name| fields.peek(name)?.as_u64());
     usage.cache_read_tokens = cached.or_else(otherwise).unwrap_or(0);
+    usage.told_cost = told_cost(&fields);
     // xAI counts thoughts beside what is said: only its total has both.
     let said = usage.input_tokens.saturating_add(usage.output_tokens);
     if usage.reasoning_tokens > 0 && total == said.saturating_add(usage.reasoning_tokens) {
@@ -39,6 +44,24 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     }
     usage.rest = fields.telling_rest();
     Some(usage)
+}
+
+/// What the provider says that it bills: a number of dollars (OpenRouter), their sum beside its parts (Perplexity), or ticks of a
+/// dollar (xAI, <https://docs.x.ai/developers/cost-tracking>). It stays where it is for who asked that provider itself.
+fn told_cost(fields: &Fields<'_>) -> Option<NanoUsd> {
+    if let Some(ticks) = fields.peek("cost_in_usd_ticks").and_then(Json::as_u64) {
+        return Some(NanoUsd(ticks / TICKS_PER_NANO_USD));
+    }
+    let told = fields.peek("cost")?;
+    let usd = match told.as_f64() {
+        // Where the account brings its own key, this is a fee, and the model's provider bills the rest.
+        Some(fee) if fields.peek("is_byok").and_then(Json::as_bool) == Some(true) => {
+            fee + fields.peek("cost_details")?.get("upstream_inference_cost")?.as_f64()?
+        }
+        Some(usd) => usd,
+        None => told.get("total_cost")?.as_f64()?,
+    };
+    NanoUsd::from_usd(usd)
 }
 
 /// The service tier that a reply says it was served in.
@@ -75,5 +98,34 @@ pub(super) fn write(usage: &Usage, same_dialect: bool, object: &mut Object<'_>) 
         object.rest(&usage.rest, &["prompt_tokens_details", "completion_tokens_details", "cost"]);
     } else if same_dialect {
         object.rest(&usage.rest, &["prompt_tokens_details", "completion_tokens_details"]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(usage: &str) -> Option<u64> {
+        let text = format!(r#"{{"prompt_tokens":1,"completion_tokens":1,{usage}}}"#);
+        read(Json::parse(text.as_bytes(), 100).unwrap()).unwrap().told_cost.map(|cost| cost.0)
+    }
+
+    #[test]
+    fn a_cost_is_read_as_each_provider_tells_it() {
+        assert_eq!(
+            told(r#""cost":0.00014,"is_byok":false,"cost_details":{"upstream_inference_cost":null}"#),
+            Some(140_000)
+        );
+        assert_eq!(
+            told(r#""cost":0.01,"is_byok":true,"cost_details":{"upstream_inference_cost":0.2}"#),
+            Some(210_000_000)
+        );
+        assert_eq!(told(r#""cost":0.01,"is_byok":true"#), None, "a fee alone is not the cost");
+        assert_eq!(
+            told(r#""cost":{"input_tokens_cost":0.001,"request_cost":0.005,"total_cost":0.007}"#),
+            Some(7_000_000)
+        );
+        assert_eq!(told(r#""cost_in_usd_ticks":37756000"#), Some(3_775_600));
+        assert_eq!([told(r#""cost":-1"#), told(r#""cost":"x""#), told(r#""cost":null"#)], [None; 3]);
     }
 }

@@ -177,6 +177,7 @@ pub(super) fn chunk(event: wit::Event) -> Option<Chunk> {
             output_tokens: usage.output_tokens,
             reasoning_tokens: usage.reasoning_tokens,
             tier: None,
+            told_cost: None,
             cost: None,
             rest: Rest::new(),
         }),
