@@ -38,6 +38,7 @@ mod sampling;
 mod schemas;
 mod status;
 mod thinking;
+mod tool_names;
 mod whole_calls;
 mod write;
 
@@ -51,6 +52,7 @@ pub(crate) use meant::meant;
 pub use openai::{Embeddings, OpenAi};
 pub use quirks::{NO_QUIRKS, Quirks};
 pub use rate_limits::{is_larger_than_limit, limit_in_words};
+pub use tool_names::LongNames;
 
 /// What one folder has to offer.
 struct Family {
@@ -111,6 +113,12 @@ pub fn operation_at(path: &str) -> Option<(&'static dyn ClientApi, Operation)> {
     // Nearly everybody asks the last of them, and no path is two's.
     let own: &'static dyn ClientApi = &OpenAi;
     std::iter::once(own).chain(client_apis()).find_map(|api| Some((api, api.operation(path)?)))
+}
+
+/// Whether a field of a request that this gateway would read is the provider's own, by the word of the API that the client speaks.
+#[must_use]
+pub fn is_own(request: &ChatRequest, field: &str) -> bool {
+    client_apis().any(|api| api.has_own(request, field))
 }
 
 /// What a client asks for.
@@ -359,6 +367,11 @@ pub trait ClientApi: Send + Sync {
     /// As [`ClientApi::parse`].
     fn countable(&self, request: &ClientRequest) -> Result<ChatRequest, Refusal> {
         self.parse(request)
+    }
+
+    /// Whether a field of a request in its dialect is the provider's own, where one of LiteLLM's has the same name.
+    fn has_own(&self, _request: &ChatRequest, _field: &str) -> bool {
+        false
     }
 
     /// The tokens of a request, as clients read them.

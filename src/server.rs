@@ -167,7 +167,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1beta/models/{*name}", get(probe::model)),
         ("/v1/model/info", get(info::models)),
         ("/model/info", get(info::models)),
-        ("/utils/token_counter", post(count::counter)),
+        (count::COUNTER, post(count::counter)),
         ("/v1/responses/compact", post(refusal::no_compaction)),
         ("/responses/compact", post(refusal::no_compaction)),
         ("/openai/responses/compact", post(refusal::no_compaction)),

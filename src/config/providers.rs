@@ -90,6 +90,9 @@ pub(super) struct Provider {
     /// Where it gives tokens for a client's id and secret.
     #[serde(default)]
     pub(super) oauth: Option<Oauth>,
+    /// Marks that stand before the names of its deployments and are no part of them.
+    #[serde(default)]
+    series: Vec<Series>,
     /// What differs from LiteLLM.
     #[serde(default)]
     pub(super) note: Option<String>,
@@ -115,6 +118,14 @@ pub(super) struct Oauth {
 struct OfModels {
     beginnings: Vec<String>,
     quirks: Quirks,
+}
+
+/// A mark of LiteLLM's that says what a deployment's own name does not: whose quirks its model has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Series {
+    mark: String,
+    like: String,
 }
 
 /// What a provider took otherwise before a version of its API.
@@ -178,6 +189,12 @@ impl Provider {
     /// Whether it is Amazon's cloud.
     pub(super) fn is_aws(&self) -> bool {
         self.key == Key::Aws
+    }
+
+    /// The name of a deployment without its mark, and the model that it is like by that mark.
+    pub(super) fn marked<'m>(&'static self, model: &'m str) -> (&'m str, Option<&'static str>) {
+        let by = |series: &'static Series| Some((model.strip_prefix(series.mark.as_str())?, series.like.as_str()));
+        self.series.iter().find_map(by).map_or((model, None), |(name, like)| (name, Some(like)))
     }
 
     /// Its quirks in a version of its API. Versions are dates, so that their order is that of their text; those without a date are

@@ -8,8 +8,10 @@
 //! `temperature`, `top_p` and `top_k` at any value; `2023-06-01` takes `x-api-key` and still knows them.
 //! A deployment names its version, or configuration knows the one its model needs (`data/models.json`); else the newest is used.
 
+use std::time::UNIX_EPOCH;
+
 use bytes::{Bytes, BytesMut};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -23,6 +25,7 @@ use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
 use crate::limits::Dimension::{InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::Told;
+use crate::moment::Moment;
 
 mod blocks;
 mod decoder;
@@ -160,6 +163,14 @@ impl ClientApi for Anthropic {
         parse::countable(&request.body)
     }
 
+    /// The models that take over at the provider have the name of LiteLLM's groups that do. Either its beta or a word that names no group
+    /// tells them apart.
+    fn has_own(&self, request: &ChatRequest, field: &str) -> bool {
+        let said = |name: &str| request.rest.get(name).and_then(Value::as_str);
+        let is_beta = || said(BETA).is_some_and(|betas| betas.contains("server-side-fallback"));
+        field == "fallbacks" && request.dialect == DIALECT && (said(field) == Some("default") || is_beta())
+    }
+
     fn reply(&self, reply: &Reply) -> Bytes {
         reply::write(reply)
     }
@@ -175,18 +186,25 @@ impl ClientApi for Anthropic {
     }
 }
 
-/// What the headers tell. `tokens` is input and output together only where they are not told apart: else it repeats the tighter one.
+/// What the headers tell. `tokens` is input and output together only where they are not told apart: else it repeats the tighter one. When all of
+/// a limit is there again is a date, which is read against the answer's own so that no clock is needed.
 fn limits_in_headers(headers: &HeaderMap) -> Vec<Told> {
     if !headers.contains_key("anthropic-ratelimit-requests-limit")
         && !headers.contains_key("anthropic-ratelimit-tokens-limit")
+        && !headers.contains_key("anthropic-ratelimit-input-tokens-limit")
     {
         return Vec::new();
     }
+    let answered = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?.trim()).ok());
+    let answered = answered.and_then(|date| Some(Moment::default() + date.duration_since(UNIX_EPOCH).ok()?));
+    let again = rate_limits::again(headers);
     let told = |what: &str, dimension| {
         let number = |field: &str| rate_limits::number(headers, &format!("anthropic-ratelimit-{what}-{field}"));
+        let full = || Moment::parse(headers.get(format!("anthropic-ratelimit-{what}-reset"))?.to_str().ok()?);
         let limit = number("limit")?;
         let used = number("remaining").map(|remaining| limit.saturating_sub(remaining));
-        Some(Told { dimension, limit: Some(limit), used, reset: None, age: std::time::Duration::ZERO })
+        let reset = answered.and_then(|answered| Some(full()?.since(answered)));
+        Some(Told { dimension, limit: Some(limit), used, reset, again, age: std::time::Duration::ZERO })
     };
     let apart: Vec<Told> =
         [told("input-tokens", InputTokens), told("output-tokens", OutputTokens)].into_iter().flatten().collect();

@@ -14,12 +14,15 @@ use serde_json::Value;
 use super::{Encoded, Family, ProviderFormat, StreamDecoder, Target};
 use crate::chat::{ChatRequest, Dialect, Reply, Rest, Vectors};
 use crate::fault::AttemptFault;
+use crate::format::call_id::{SIGNATURE, signed_beside};
 use crate::format::framing::ServerSentEvents;
 
+mod calls;
 mod candidate;
 mod client;
 mod contents;
 mod decoder;
+mod documents;
 mod encode;
 mod error;
 mod logprobs;
@@ -29,10 +32,17 @@ mod vectors;
 #[cfg(test)]
 mod tests;
 
-/// Adds what was left of something to it, at every depth.
+/// A call's own id, without the signature that was woven into it here.
+fn own_id(id: &str) -> &str {
+    let beside = signed_beside("", "");
+    let ends = [SIGNATURE, beside.as_str()].into_iter().filter_map(|mark| id.find(mark));
+    ends.min().and_then(|end| id.get(..end)).unwrap_or(id)
+}
+
+/// Adds what was left of something to it, at every depth. A null is no field: it remembers how something was said.
 fn merge(value: &mut Value, rest: &Rest) {
     let Value::Object(fields) = value else { return };
-    for (name, left) in rest {
+    for (name, left) in rest.iter().filter(|(_, left)| !left.is_null()) {
         match (fields.get_mut(name), left) {
             (Some(inside @ Value::Object(_)), Value::Object(left)) => merge(inside, left),
             _ => drop(fields.insert(name.clone(), left.clone())),

@@ -22,6 +22,7 @@ mod azure;
 mod calls;
 mod completions;
 mod decoder;
+mod details;
 mod effort;
 mod embeddings;
 mod encode;

@@ -22,6 +22,8 @@ pub struct Quirks {
     roles: BTreeMap<String, String>,
     /// Fields of a message, of its parts and of tools that it refuses.
     message_refuses: BTreeSet<String>,
+    /// Fields of a message's parts and of tools that it takes from clients of any dialect.
+    keeps: BTreeSet<String>,
     /// Which ids of tool calls it takes.
     call_ids: IdRule,
     /// What becomes of an assistant's thinking in a conversation.
@@ -44,6 +46,8 @@ pub struct Quirks {
     bridge: Option<String>,
     /// What it wants said that the one whose format it is lets go without saying.
     wants: BTreeSet<Want>,
+    /// Where its models take marks of what is to be cached.
+    cache_points: CachePoints,
 }
 
 /// What a provider wants said.
@@ -56,6 +60,8 @@ pub(super) enum Want {
     Parameters,
     /// Only the tools that may be called: it knows no choice among some of them.
     AllowedTools,
+    /// A signature under the first call of each turn, or a word that there is none.
+    Signatures,
 }
 
 /// What models take of sampling.
@@ -82,8 +88,31 @@ pub(super) enum Schemas {
     /// By the format's own field.
     #[default]
     Field,
-    /// In words: the provider knows none, or none with these models.
+    /// In words: the provider knows none, or none with these models (or none of these beside tools, where its format has a field).
     Words,
+}
+
+/// Where models take marks of what is to be cached.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CachePoints {
+    /// Wherever a client puts one.
+    #[default]
+    Anywhere,
+    /// Among instructions and in the conversation, for the usual time, and not among tools.
+    Said,
+    /// Nowhere.
+    Nowhere,
+}
+
+impl CachePoints {
+    /// The same among tools.
+    pub(super) const fn among_tools(self) -> Self {
+        match self {
+            Self::Anywhere => Self::Anywhere,
+            Self::Said | Self::Nowhere => Self::Nowhere,
+        }
+    }
 }
 
 /// Whose body a request for vectors has.
@@ -127,6 +156,8 @@ pub(super) enum Thought {
     Wanted,
     /// It goes back as a part of the content.
     Part,
+    /// It goes back with its signatures, in `reasoning_details`.
+    Details,
     /// It is left out: the provider refuses it.
     Refused,
 }
@@ -203,6 +234,10 @@ pub(super) enum Effort {
     Budget,
     /// They find out themselves, at an effort.
     Adaptive,
+    /// By a word within `reasoning`.
+    Nested,
+    /// By the greatest effort, within `reasoningConfig`.
+    Greatest,
     /// Not at all.
     Never,
 }
@@ -213,6 +248,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     renames: BTreeMap::new(),
     roles: BTreeMap::new(),
     message_refuses: BTreeSet::new(),
+    keeps: BTreeSet::new(),
     call_ids: IdRule::Any,
     thought: Thought::Unsigned,
     effort: Effort::Word,
@@ -224,6 +260,7 @@ pub static NO_QUIRKS: Quirks = Quirks {
     bridge: None,
     vectors: VectorBody::None,
     wants: BTreeSet::new(),
+    cache_points: CachePoints::Anywhere,
 };
 
 impl Quirks {
@@ -275,6 +312,11 @@ impl Quirks {
         self.vectors
     }
 
+    /// Where its models take marks of what is to be cached.
+    pub(super) const fn cache_points(&self) -> CachePoints {
+        self.cache_points
+    }
+
     /// What its models take of sampling.
     pub(super) const fn sampling(&self) -> Sampling {
         self.sampling
@@ -305,6 +347,7 @@ impl Quirks {
     pub(crate) fn told(&self) -> Vec<String> {
         let mut told: Vec<String> = self.refuses.iter().map(|name| format!("-`{name}`")).collect();
         told.extend(self.message_refuses.iter().map(|name| format!("-`messages[].{name}`")));
+        told.extend(self.keeps.iter().map(|name| format!("+`messages[].{name}` of every API's clients")));
         let renames = self.renames.iter().chain(&self.roles);
         told.extend(renames.map(|(name, theirs)| format!("`{name}`→`{theirs}`")));
         match self.call_ids {
@@ -316,6 +359,7 @@ impl Quirks {
             Thought::Unsigned => {}
             Thought::Wanted => told.push("wants thinking back".to_owned()),
             Thought::Part => told.push("takes thinking back as content".to_owned()),
+            Thought::Details => told.push("takes thinking back with its signatures".to_owned()),
             Thought::Refused => told.push("takes no thinking back".to_owned()),
         }
         if self.schemas == Schemas::Words {
@@ -341,6 +385,7 @@ impl Quirks {
                 Want::Prefix => "+`prefix` where the assistant spoke last",
                 Want::Parameters => "+`parameters` of tools",
                 Want::AllowedTools => "-tools that are not allowed",
+                Want::Signatures => "+a word that a call has no signature",
             };
             words.to_owned()
         }));
@@ -353,6 +398,16 @@ impl Quirks {
     /// Whether it refuses this field of a message.
     pub(super) fn refuses_of_messages(&self, name: &str) -> bool {
         self.message_refuses.contains(name)
+    }
+
+    /// Whether it takes any of these fields of a part or a tool, whatever client wrote them.
+    pub(super) fn keeps_any(&self, rest: &Rest) -> bool {
+        self.keeps.iter().any(|name| rest.get(name).is_some_and(|value| !value.is_null()))
+    }
+
+    /// Whether it takes this field of a part or a tool, whatever client wrote it.
+    pub(super) fn keeps(&self, name: &str) -> bool {
+        self.keeps.contains(name)
     }
 
     /// The name of a role.

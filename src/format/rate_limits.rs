@@ -12,19 +12,20 @@ const TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
 const REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
 
 /// `x-ratelimit-limit-tokens`, `-remaining-tokens`, `-reset-tokens`, and the same for requests. Of requests only the limit is
-/// taken: some providers tell a day's there.
+/// taken: some providers tell a day's there. What a reset says is when all of the limit is there again.
 pub(super) fn in_headers(headers: &HeaderMap) -> Vec<Told> {
     // No provider but those that copied it sends any.
     if !headers.contains_key(TOKENS) && !headers.contains_key(REQUESTS) {
         return Vec::new();
     }
+    let again = again(headers);
     let told = |what: &str, dimension| {
         let number = |field: &str| number(headers, &format!("x-ratelimit-{field}-{what}"));
         let limit = number("limit")?;
         let remaining = if dimension == Requests { None } else { number("remaining") };
         let reset = headers.get(format!("x-ratelimit-reset-{what}")).and_then(|value| span(value.to_str().ok()?));
         let used = remaining.map(|remaining| limit.saturating_sub(remaining));
-        Some(Told { dimension, limit: Some(limit), used, reset, age: Duration::ZERO })
+        Some(Told { dimension, limit: Some(limit), used, reset, again, age: Duration::ZERO })
     };
     [told("tokens", Tokens), told("requests", Requests)].into_iter().flatten().collect()
 }
@@ -32,6 +33,15 @@ pub(super) fn in_headers(headers: &HeaderMap) -> Vec<Told> {
 /// A header's number.
 pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Until what is refused fits, where these are the headers of a refusal that says so.
+pub(super) fn again(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = |name: &str, unit: f64| {
+        let number: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+        Duration::try_from_secs_f64(number * unit).ok()
+    };
+    seconds("retry-after-ms", 1e-3).or_else(|| seconds("retry-after", 1.0))
 }
 
 /// A length of time as `6ms`, `59.5s`, `1m0s`, `2h3m`, or plain seconds.
@@ -53,19 +63,25 @@ fn span(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// The numbers in the words of a refusal: `Limit 30000, Used 20000, Requested 12000`, or `rate limit of 40,000 input tokens per
-/// minute`. `None` where there are none.
+/// The numbers in the words of a refusal: `Limit 30000, Used 20000, Requested 12000. Please try again in 4s`, or `rate limit of 40,000
+/// input tokens per minute`. `None` where there are none.
 #[must_use]
 pub fn limit_in_words(message: &str) -> Option<Told> {
     let day = message.contains("per day") || message.contains("(TPD)") || message.contains("(RPD)");
     let reset = day.then_some(Duration::from_hours(24));
+    let told = |limit, used, dimension| {
+        let again = message
+            .split("try again in ")
+            .nth(1)
+            .and_then(|rest| span(rest.split_whitespace().next()?.trim_end_matches(['.', ','])));
+        Told { dimension, limit: Some(limit), used, reset, again, age: Duration::ZERO }
+    };
     if let Some(limit) = after(message, "rate limit of ") {
-        let dimension = dimension(message.split("rate limit of ").nth(1)?);
-        return Some(Told { dimension, limit: Some(limit), used: None, reset, age: Duration::ZERO });
+        return Some(told(limit, None, dimension(message.split("rate limit of ").nth(1)?)));
     }
     let limit = after(message, "Limit ").or_else(|| after(message, "Limit: "))?;
     let used = after(message, "Used ").or_else(|| after(message, "Used: "));
-    Some(Told { dimension: dimension(message), limit: Some(limit), used, reset, age: Duration::ZERO })
+    Some(told(limit, used, dimension(message)))
 }
 
 /// Whether the words of a refusal say that the request alone is larger than a limit of tokens: `Limit 30000, Requested 40666`.
@@ -121,8 +137,22 @@ mod tests {
         assert_eq!(
             told,
             [
-                Told { dimension: Tokens, limit: Some(30_000), used: Some(12_000), reset, age: Duration::ZERO },
-                Told { dimension: Requests, limit: Some(14_400), used: None, reset: None, age: Duration::ZERO },
+                Told {
+                    dimension: Tokens,
+                    limit: Some(30_000),
+                    used: Some(12_000),
+                    reset,
+                    again: None,
+                    age: Duration::ZERO
+                },
+                Told {
+                    dimension: Requests,
+                    limit: Some(14_400),
+                    used: None,
+                    reset: None,
+                    again: None,
+                    age: Duration::ZERO
+                },
             ]
         );
         assert_eq!(in_headers(&headers(&[("x-ratelimit-remaining-tokens", "5")])), []);
@@ -150,27 +180,75 @@ mod tests {
         let openai = "Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Used 20000, Requested 12000. Please try again in 4s.";
         assert_eq!(
             limit_in_words(openai),
-            Some(Told { dimension: Tokens, limit: Some(30_000), used: Some(20_000), reset: None, age: Duration::ZERO })
+            Some(Told {
+                dimension: Tokens,
+                limit: Some(30_000),
+                used: Some(20_000),
+                reset: None,
+                again: Some(Duration::from_secs(4)),
+                age: Duration::ZERO
+            })
         );
         let requests = "Rate limit reached for m on requests per day (RPD): Limit 200, Used 200, Requested 1.";
         let day = Some(Duration::from_hours(24));
         assert_eq!(
             limit_in_words(requests),
-            Some(Told { dimension: Requests, limit: Some(200), used: Some(200), reset: day, age: Duration::ZERO })
+            Some(Told {
+                dimension: Requests,
+                limit: Some(200),
+                used: Some(200),
+                reset: day,
+                again: None,
+                age: Duration::ZERO
+            })
         );
         let anthropic = "This request would exceed your organization\u{2019}s rate limit of 40,000 input tokens per minute (org: x).";
         assert_eq!(
             limit_in_words(anthropic),
-            Some(Told { dimension: InputTokens, limit: Some(40_000), used: None, reset: None, age: Duration::ZERO })
+            Some(Told {
+                dimension: InputTokens,
+                limit: Some(40_000),
+                used: None,
+                reset: None,
+                again: None,
+                age: Duration::ZERO
+            })
         );
         assert_eq!(limit_in_words("Overloaded"), None);
         assert_eq!(limit_in_words("Limit reached"), None);
     }
 
     #[test]
+    fn a_refusal_says_when_what_it_refused_fits() {
+        let words = |wait: &str| format!("Limit 6000, Used 5500, Requested 1200. Please try again in {wait}");
+        for (wait, millis) in [
+            ("7s. Need more?", Some(7000)),
+            ("7.66s.", Some(7660)),
+            ("6m1.02s", Some(361_020)),
+            ("812ms, or", Some(812)),
+            ("a while", None),
+        ] {
+            let again = limit_in_words(&words(wait)).and_then(|told| told.again);
+            assert_eq!(again.map(|again| again.as_millis()), millis, "{wait}");
+        }
+        let limits = [("x-ratelimit-limit-tokens", "6000"), ("x-ratelimit-remaining-tokens", "500")];
+        for (more, millis) in [
+            (&[][..], None),
+            (&[("retry-after", "7")][..], Some(7000)),
+            (&[("retry-after", "7"), ("retry-after-ms", "6500")][..], Some(6500)),
+            (&[("retry-after", "soon")][..], None),
+            (&[("retry-after", "-5")][..], None),
+        ] {
+            let told = in_headers(&headers(&[&limits[..], more].concat()));
+            assert_eq!(told[0].again.map(|again| again.as_millis()), millis, "{more:?}");
+        }
+    }
+
+    #[test]
     fn a_request_that_never_fits_is_told_by_its_numbers() {
         let openai = "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 40666. The input or output tokens must be reduced in order to run successfully.";
-        let told = Told { dimension: Tokens, limit: Some(30_000), used: None, reset: None, age: Duration::ZERO };
+        let told =
+            Told { dimension: Tokens, limit: Some(30_000), used: None, reset: None, again: None, age: Duration::ZERO };
         assert_eq!((is_larger_than_limit(openai), limit_in_words(openai)), (true, Some(told)));
         for fits in [
             "Rate limit reached on tokens per min (TPM): Limit 30000, Used 20000, Requested 12000.",

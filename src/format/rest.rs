@@ -102,6 +102,33 @@ impl Report {
         }
     }
 
+    /// The same of a part of a message or of a tool, some of whose fields the provider takes from clients of any dialect.
+    pub(super) fn rest_kept(
+        &mut self,
+        out: &mut Object<'_>,
+        rest: &Rest,
+        place: &dyn Fn() -> String,
+        without: &[&str],
+    ) {
+        if !self.keeps_of(rest) {
+            return self.rest_inside(out, rest, place, without);
+        }
+        let (quirks, mut left) = (self.quirks, rest.clone());
+        left.retain(|name, value| {
+            let kept = quirks.keeps(name) && !value.is_null();
+            if kept {
+                out.field(name, &*value);
+            }
+            !kept
+        });
+        self.rest(out, &left, place, without);
+    }
+
+    /// Whether another dialect's fields hold some that the provider takes.
+    pub(super) fn keeps_of(&self, rest: &Rest) -> bool {
+        !self.same_dialect && self.quirks.keeps_any(rest)
+    }
+
     /// Reports unknown fields of another dialect.
     pub(super) fn foreign(&mut self, rest: &Rest, place: &dyn Fn() -> String) {
         if !rest.is_empty() {

@@ -13,6 +13,7 @@ use crate::chat::{ChatRequest, Chunk, Dialect, Message, Part, Role};
 use crate::fault::{AttemptFault, Refusal};
 
 mod arbitrary;
+mod details;
 mod documents;
 mod golden;
 mod logprobs;

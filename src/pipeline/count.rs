@@ -15,11 +15,30 @@ impl Gateway {
     /// No group has its name, or its caller may not ask for it, or it steers.
     pub async fn count(&self, caller: &Caller, request: ChatRequest) -> Result<Count, Refusal> {
         steering::refuse(&request)?;
-        let snapshot = self.live.read();
-        check_model(&snapshot, caller, &request.model)?;
-        let group = snapshot.group(&request.model).ok_or_else(|| context::unknown(&snapshot, &request.model))?;
-        let model = group.deployments.first().map(|first| first.config.model.clone()).unwrap_or_default();
+        let model = self.counted_as(caller, &request.model)?;
         let counted = self.blocking.run(move || tokens::count(&request, &model)).await;
-        counted.ok_or_else(|| Refusal::new(RefusalKind::Internal, "the request could not be counted"))
+        counted.ok_or_else(uncounted)
     }
+
+    /// Tokens of a text that is no message of a conversation.
+    ///
+    /// # Errors
+    /// As [`Gateway::count`].
+    pub async fn count_text(&self, caller: &Caller, model: &str, text: String) -> Result<Count, Refusal> {
+        let model = self.counted_as(caller, model)?;
+        let counted = self.blocking.run(move || tokens::count_text(&text, &model)).await;
+        counted.ok_or_else(uncounted)
+    }
+
+    /// The model by whose encoding requests for `model` are counted.
+    fn counted_as(&self, caller: &Caller, model: &str) -> Result<String, Refusal> {
+        let snapshot = self.live.read();
+        check_model(&snapshot, caller, model)?;
+        let group = snapshot.group(model).ok_or_else(|| context::unknown(&snapshot, model))?;
+        Ok(group.deployments.first().map(|first| first.config.model.clone()).unwrap_or_default())
+    }
+}
+
+fn uncounted() -> Refusal {
+    Refusal::new(RefusalKind::Internal, "the request could not be counted")
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{BlockingPool, RequestContext};
 use crate::chat::Chunk;
 use crate::fault::{AttemptFault, FaultKind};
-use crate::format::StreamDecoder;
+use crate::format::{LongNames, StreamDecoder};
 use crate::snapshot::DeploymentRuntime;
 
 /// A stream's decoder, and where it works if not here.
@@ -17,6 +17,8 @@ pub(super) struct Decoding {
     decoder: Option<Box<dyn StreamDecoder>>,
     slow: Option<BlockingPool>,
     busy: Arc<AtomicBool>,
+    /// Names of tools that the provider may have been told shortened.
+    long_names: Option<LongNames>,
 }
 
 impl Decoding {
@@ -24,7 +26,7 @@ impl Decoding {
     pub(super) fn begin(context: &RequestContext<'_>, runtime: &DeploymentRuntime, busy: Arc<AtomicBool>) -> Self {
         let format = runtime.format.serving(context.id, context.gateway.clock.now());
         let slow = format.is_slow().then(|| context.gateway.slow_policies.clone());
-        Self { decoder: Some(format.stream()), slow, busy }
+        Self { decoder: Some(format.stream()), slow, busy, long_names: LongNames::of(&context.request) }
     }
 
     /// Whether the reply is whole.
@@ -37,10 +39,13 @@ impl Decoding {
     /// # Errors
     /// As [`StreamDecoder::push`].
     pub(super) async fn push(&mut self, piece: Bytes, chunks: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
-        match (&mut self.decoder, &self.slow) {
+        let before = chunks.len();
+        let read = match (&mut self.decoder, &self.slow) {
             (Some(decoder), None) => decoder.push(&piece, chunks),
             _ => self.apart(chunks, move |decoder, new| decoder.push(&piece, new)).await,
-        }
+        };
+        self.restore_names(chunks, before);
+        read
     }
 
     /// Takes in the end of the body.
@@ -48,9 +53,18 @@ impl Decoding {
     /// # Errors
     /// As [`StreamDecoder::finish`].
     pub(super) async fn finish(&mut self, chunks: &mut Vec<Chunk>) -> Result<(), AttemptFault> {
-        match (&mut self.decoder, &self.slow) {
+        let before = chunks.len();
+        let read = match (&mut self.decoder, &self.slow) {
             (Some(decoder), None) => decoder.finish(chunks),
             _ => self.apart(chunks, |decoder, new| decoder.finish(new)).await,
+        };
+        self.restore_names(chunks, before);
+        read
+    }
+
+    fn restore_names(&self, chunks: &mut [Chunk], from: usize) {
+        if let (Some(names), Some(new)) = (&self.long_names, chunks.get_mut(from..)) {
+            names.restore_in(new);
         }
     }
 

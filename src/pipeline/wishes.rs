@@ -14,6 +14,7 @@ use crate::catalog::LeftOut;
 use crate::chat::{ChatRequest, check_path};
 use crate::failover::{Overrides, Target};
 use crate::fault::{Cause, Refusal, RefusalKind};
+use crate::format;
 use crate::id::GroupName;
 use crate::snapshot::{GroupRuntime, Snapshot};
 
@@ -67,6 +68,8 @@ const WITHOUT_EFFECT: [&str; 17] = [
     "retry_policy",
     "retry_strategy",
 ];
+/// The groups that take over, whatever failed. A provider may have a field of this name, too.
+const FALLBACKS: &str = "fallbacks";
 /// What would hold a request back there.
 const GUARDS: &str = "guardrails";
 
@@ -107,6 +110,7 @@ impl Wishes {
             return Ok(());
         }
         let mut unwanted = Vec::new();
+        let of_provider = request.rest.contains_key(FALLBACKS) && format::is_own(request, FALLBACKS);
         let mut taken = |name: &str| request.rest.shift_remove(name).filter(|value| !value.is_null());
         if let Some(retries) = taken("num_retries") {
             let number = retries.as_u64().ok_or_else(|| wrong("num_retries", "a whole number from 0"))?;
@@ -128,7 +132,7 @@ impl Wishes {
         }
         let model = request.model.as_str();
         let mut list = |name| taken(name).map(|list| targets(snapshot, list, name, model)).transpose();
-        self.generic = list("fallbacks")?;
+        self.generic = if of_provider { None } else { list(FALLBACKS)? };
         self.context_window = list("context_window_fallbacks")?;
         self.content_policy = list("content_policy_fallbacks")?;
         if taken(GUARDS).is_some() {

@@ -17,8 +17,6 @@ use crate::config::shape::LitellmParams;
 const DEPLOYMENTS: &str = "/openai/deployments/";
 /// Where the API without dates is.
 const UNDATED: &str = "/openai/v1";
-/// LiteLLM's marks of models that reason, which are no part of a deployment's name.
-const SERIES: [&str; 2] = ["o_series/", "gpt5_series/"];
 
 /// What an address says.
 struct Address<'a> {
@@ -66,7 +64,7 @@ pub(super) fn endpoint(
         return None;
     };
     let address = split(&written);
-    let named = SERIES.iter().find_map(|series| model.strip_prefix(series)).unwrap_or(model);
+    let (named, like) = row.marked(model);
     let model = address.deployment.unwrap_or(named);
     let version = params.api_version.clone().or_else(|| address.version.map(str::to_owned));
     let version = version.or_else(|| variable(&row.version_env)).or_else(|| row.api_version.clone());
@@ -78,7 +76,7 @@ pub(super) fn endpoint(
     }
     let origin = address_of(places, address.base, row)?;
     let mut endpoint = Endpoint::of(row, model.to_owned(), origin);
-    endpoint.quirks = row.quirks_at(version.as_deref(), base_model.unwrap_or(named));
+    endpoint.quirks = row.quirks_at(version.as_deref(), base_model.or(like).unwrap_or(named));
     endpoint.api_version = version;
     if by_directory(params, row, &mut endpoint)? {
         return Some(endpoint);

@@ -3,12 +3,15 @@
 //! What another dialect said and this one has no word for is dropped and reported; where leaving it out
 //! would change the answer, the request is rejected instead.
 
+mod wanted;
+
 use std::borrow::Cow;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
+use self::wanted::Wanted;
 use super::blocks;
 use super::{history, is_legacy, version};
 use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Rest, Role, Tool, ToolChoice};
@@ -18,7 +21,6 @@ use crate::format::anthropic::{BETA, DIALECT};
 use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_words;
 use crate::format::prefill;
-use crate::format::quirks::Effort;
 use crate::format::quirks::Sampling;
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
@@ -29,9 +31,6 @@ use crate::format::{Encoded, Target};
 
 /// The provider's pattern for `tool_use.id`.
 const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
-
-/// The least budget for thinking that is taken.
-const LEAST_BUDGET: u32 = 1024;
 
 /// Where a request goes.
 pub(super) enum At {
@@ -83,12 +82,12 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
         tool_choice(request, &mut object, &report);
         let sampled = if thinks { thinking::sampled(request, &mut report) } else { Cow::Borrowed(request) };
         sampling(&sampled, is_legacy(version), &mut object, &mut report);
-        thinking(&wanted, &mut object);
+        wanted.write(&mut object);
         output(request, in_field, &wanted, &mut object, &mut report);
         metadata(request, &mut object, &report);
         stop(&request.stop, &mut object, &mut report);
         object.optional("stream", request.stream.then_some(true));
-        others(request, &mut object, &mut report);
+        others(request, wanted.left_out, &mut object, &mut report);
     }
     let path = match at {
         At::Own => "/v1/messages".to_owned(),
@@ -220,86 +219,6 @@ fn stop(texts: &[String], object: &mut Object<'_>, report: &mut Report) {
     }
 }
 
-/// How much the model is to think, as it can be told.
-struct Wanted<'r> {
-    /// `none` is said by other dialects' clients alone.
-    effort: Option<&'r str>,
-    budget: Option<u32>,
-    /// `thinking` as a client wrote it, but for the budget.
-    written: Option<&'r Rest>,
-    /// Whether the effort was asked for in another dialect's words.
-    foreign: bool,
-}
-
-impl<'r> Wanted<'r> {
-    /// What is written of a request. What another dialect's client asked for is left out where a call of a tool is forced.
-    fn of(request: &'r ChatRequest, by: Effort, bound: u32, report: &mut Report) -> Self {
-        let wanted = Self::asked(request, by, bound, report);
-        if wanted.foreign && wanted.thinks() && thinking::is_call_forced(request) {
-            let asked = request.reasoning.as_ref();
-            let by_budget = asked.is_some_and(|asked| asked.budget_tokens.is_some());
-            let by_effort = asked.is_some_and(|asked| asked.effort.is_some());
-            thinking::leave_out(by_effort, by_budget || wanted.written.is_some(), report);
-            return Self { effort: None, budget: None, written: None, foreign: true };
-        }
-        wanted
-    }
-
-    /// Of another dialect's effort: a budget below `bound` for models that know budgets only, nothing for those that do not think.
-    fn asked(request: &'r ChatRequest, by: Effort, bound: u32, report: &mut Report) -> Self {
-        let reasoning = request.reasoning.as_ref();
-        let effort = reasoning.and_then(|reasoning| reasoning.effort.as_deref());
-        let budget = reasoning.and_then(|reasoning| reasoning.budget_tokens);
-        let written = nested(&request.rest, "thinking");
-        let own = Self { effort, budget, written, foreign: !report.same_dialect };
-        let (Some(word), false) = (effort, report.same_dialect) else { return own };
-        if word == "none" || !matches!(by, Effort::Budget | Effort::Never) {
-            return own;
-        }
-        let wanted = match word {
-            "minimal" | "low" => 1024,
-            "medium" => 2048,
-            _ => 4096,
-        };
-        let fitting = budget.unwrap_or(wanted).min(bound.saturating_sub(1));
-        if by == Effort::Never || fitting < LEAST_BUDGET {
-            report.dropped.push("reasoning_effort".to_owned());
-            return Self { effort: None, budget: None, ..own };
-        }
-        Self { effort: None, budget: Some(fitting), ..own }
-    }
-
-    /// Whether the model is told to think.
-    fn thinks(&self) -> bool {
-        let by_effort = || self.foreign && self.effort.is_some_and(|effort| effort != "none");
-        self.budget.is_some() || self.written.map_or_else(by_effort, thinking::is_on)
-    }
-}
-
-/// Writes `thinking`. An effort asked for in another dialect's words means that the model thinks as much
-/// as it finds right, at that effort; `none` means that it does not think. Clients of other dialects may
-/// write `thinking` itself, as in this one: then it goes out as it is.
-fn thinking(wanted: &Wanted<'_>, object: &mut Object<'_>) {
-    let (budget, written) = (wanted.budget, wanted.written);
-    let effort = wanted.effort.filter(|_| wanted.foreign);
-    if written.is_none() && budget.is_none() && effort.is_none() {
-        return;
-    }
-    let mut thinking = object.object("thinking");
-    match (written, budget, effort) {
-        (_, Some(budget), _) => {
-            thinking.field("type", "enabled");
-            thinking.field("budget_tokens", &budget);
-        }
-        (None, None, Some("none")) => thinking.field("type", "disabled"),
-        (None, None, _) => thinking.field("type", "adaptive"),
-        (Some(_), None, _) => {}
-    }
-    if let Some(written) = written {
-        thinking.rest(written, &[]);
-    }
-}
-
 /// Writes `output_config`: effort and format.
 fn output(
     request: &ChatRequest,
@@ -359,14 +278,33 @@ fn metadata(request: &ChatRequest, object: &mut Object<'_>, report: &Report) {
     }
 }
 
-/// The unknown fields that are not written together with known ones.
-fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+/// The unknown fields that are not written together with known ones; `unthinking` where the model is not told to think after all.
+fn others(request: &ChatRequest, unthinking: bool, object: &mut Object<'_>, report: &mut Report) {
     const WOVEN: [&str; 4] = ["thinking", "output_config", "metadata", BETA];
     let woven: &[&str] = if report.same_dialect { &WOVEN } else { &WOVEN[..1] };
     if report.same_dialect {
-        return object.rest(&request.rest, woven);
+        let rest = if unthinking { without_thoughts(&request.rest, report) } else { Cow::Borrowed(&request.rest) };
+        return object.rest(&rest, woven);
     }
     let mut rest = request.rest.clone();
     rest.retain(|name, _| !woven.contains(&name.as_str()));
     report.rest(object, &rest, &String::new, &[]);
+}
+
+/// The fields without edits of earlier thoughts, which are refused where the model is not told to think.
+fn without_thoughts<'r>(rest: &'r Rest, report: &mut Report) -> Cow<'r, Rest> {
+    const MANAGED: &str = "context_management";
+    let is_of_thoughts =
+        |edit: &Value| edit.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("clear_thinking"));
+    let edits = nested(rest, MANAGED).and_then(|managed| managed.get("edits")).and_then(Value::as_array);
+    if !edits.is_some_and(|edits| edits.iter().any(is_of_thoughts)) {
+        return Cow::Borrowed(rest);
+    }
+    report.dropped.push(format!("{MANAGED}.edits"));
+    let mut left = rest.clone();
+    let edits = left.get_mut(MANAGED).and_then(|managed| managed.get_mut("edits"));
+    if let Some(edits) = edits.and_then(Value::as_array_mut) {
+        edits.retain(|edit| !is_of_thoughts(edit));
+    }
+    Cow::Owned(left)
 }

@@ -56,7 +56,8 @@ pub(super) fn conversation(
             Role::Assistant => "assistant",
             Role::User | Role::Tool => "user",
         };
-        if parts.is_empty() && !report.same_dialect {
+        // A turn of which nothing is left is refused; an empty one of its own clients is theirs.
+        if parts.is_empty() && !(report.same_dialect && message.parts.is_empty()) {
             continue;
         }
         let alone = report.same_dialect && !message.rest.is_empty();
@@ -66,6 +67,9 @@ pub(super) fn conversation(
             }
             _ => turns.push(Turn { role, parts, rest: &message.rest }),
         }
+    }
+    if turns.is_empty() && !report.same_dialect {
+        turns.extend(asked(&mut system, messages));
     }
     system.extend(instruction.map(|part| Placed { part, message: messages.len(), index: 0, role: Role::System }));
     if !system.is_empty() {
@@ -80,6 +84,14 @@ pub(super) fn conversation(
             message.rest(turn.rest, &[]);
         }
     }
+}
+
+/// Instructions alone are no conversation here, and one in other dialects: the last of them is what is asked.
+fn asked<'a>(system: &mut Vec<Placed<'a>>, messages: &'a [Message]) -> Option<Turn<'a>> {
+    let last = system.last()?.message;
+    let rest = &messages.get(last)?.rest;
+    let first = system.iter().position(|placed| placed.message == last)?;
+    Some(Turn { role: "user", parts: system.split_off(first), rest })
 }
 
 fn content(name: &str, placed: &[Placed<'_>], object: &mut Object<'_>, report: &mut Report) {

@@ -80,6 +80,32 @@ fn numbers_in_arguments_go_out_as_they_were_written() {
     }
 }
 
+#[test]
+fn thinking_without_a_signature_is_nobody_s_to_verify() {
+    let thought = json!({"type": "thinking", "thinking": "hm", "signature": ""});
+    let asked = json!({"role": "user", "content": "Go"});
+    let called =
+        json!({"role": "assistant", "content": [thought, {"type": "tool_use", "id": "t", "name": "f", "input": {}}]});
+    let result = json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]});
+    let edits = json!([{"type": "clear_thinking_20251015", "keep": "all"}, {"type": "clear_tool_uses_20250919"}]);
+    let body = json!({"model": "m", "max_tokens": 4000, "messages": [asked, called, result],
+        "thinking": {"type": "enabled", "budget_tokens": 2000}, "output_config": {"effort": "low"},
+        "context_management": {"edits": edits}});
+    let encoded = Anthropic.encode(&parse(&body), &target(None)).unwrap();
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!(sent["messages"][1]["content"], json!([called["content"][1]]));
+    assert_eq!((sent.get("thinking"), &sent["output_config"]), (None, &body["output_config"]));
+    assert_eq!(sent["context_management"], json!({"edits": [edits[1]]}));
+    assert_eq!(encoded.dropped, ["thinking", "messages[1].content[0]", "context_management.edits"]);
+    // A turn of which nothing is left is none.
+    let mut alone = body;
+    alone["messages"] = json!([asked, {"role": "assistant", "content": [thought]}, asked]);
+    let encoded = Anthropic.encode(&parse(&alone), &target(None)).unwrap();
+    let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!(sent["messages"].as_array().map(Vec::len), Some(1), "{sent}");
+    assert_eq!((&sent["thinking"], encoded.dropped), (&alone["thinking"], vec!["messages[1].content[0]".to_owned()]));
+}
+
 fn read(events: &[Value]) -> Result<Vec<Chunk>, AttemptFault> {
     let mut decoder = Decoder::default();
     let mut out = Vec::new();
@@ -236,4 +262,35 @@ fn a_name_is_enough_where_the_data_has_no_type() {
     assert!(matches!(out.as_slice(), [Chunk { delta: Delta::Start { .. }, .. }]), "{out:?}");
     decoder.event("message_stop", "{}", &mut out).unwrap();
     assert!(decoder.is_complete());
+}
+
+#[test]
+fn headers_tell_when_all_of_a_limit_is_there_again() {
+    let told = |more: &[(&'static str, &'static str)]| {
+        let limits = [
+            ("anthropic-ratelimit-input-tokens-limit", "50000"),
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-reset", "1994-11-06T08:49:40Z"),
+        ];
+        let pairs = limits
+            .iter()
+            .chain(more)
+            .map(|&(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+        Anthropic.limits_in_headers(&pairs.collect())
+    };
+    let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
+    for (more, reset, again) in [
+        (vec![], None, None),
+        (vec![date], seconds(3), None),
+        (vec![date, ("retry-after", "2")], seconds(3), seconds(2)),
+        (vec![("date", "Sun, 06 Nov 1994 08:50:37 GMT")], seconds(0), None),
+    ] {
+        let told = told(&more);
+        assert_eq!(
+            (told.len(), told[0].used, told[0].reset, told[0].again),
+            (1, Some(50_000), reset, again),
+            "{more:?}"
+        );
+    }
 }

@@ -3,33 +3,46 @@
 use serde_json::{Value, json};
 
 use super::encode::unsupported;
-use crate::chat::{ImageSource, Part, PartKind};
+use super::messages::cache_point;
+use crate::chat::{ImageSource, Part, PartKind, Rest};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
 use crate::format::prefill::is_blank;
-use crate::format::quirks::Quirks;
+use crate::format::quirks::{CachePoints, Quirks, Thought};
 use crate::format::rest::Report;
+use crate::format::thinking::is_sealed;
 use crate::format::write::Array;
 
 /// What is written with.
 pub(super) struct With<'w> {
     pub(super) ids: &'w CallIds<'w>,
     pub(super) quirks: &'w Quirks,
+    /// Where marks of what is to be cached are taken.
+    pub(super) points: CachePoints,
     /// The names of the documents so far: two must not have the same.
     pub(super) names: &'w mut Vec<String>,
 }
 
 /// Whether anything of a part is written. It is asked before, so that no turn begins in which nothing is said.
-pub(super) fn says(part: &Part, by_model: bool) -> bool {
+pub(super) fn says(part: &Part, by_model: bool, quirks: &Quirks) -> bool {
     match &part.kind {
         PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
-        PartKind::Reasoning { signature, .. } => signature.is_some(),
-        kind @ PartKind::Other(value) => !by_model || kind.redacted().is_some() || is_known(value),
-        PartKind::Image(_) | PartKind::ToolCall { .. } | PartKind::ToolResult { .. } => true,
+        kind if is_thinking(kind) => goes_back(kind, quirks),
+        PartKind::Other(value) => !by_model || is_known(value),
+        _ => true,
     }
 }
 
-/// Writes a part; whether anything was written.
+fn is_thinking(kind: &PartKind) -> bool {
+    matches!(kind, PartKind::Reasoning { .. }) || kind.redacted().is_some()
+}
+
+/// Whether thinking is taken back: under its signature or sealed, and by models that know of such.
+fn goes_back(kind: &PartKind, quirks: &Quirks) -> bool {
+    is_sealed(kind) && quirks.thought() != Thought::Refused
+}
+
+/// Writes a part, and the point up to which is to be cached behind it.
 ///
 /// # Errors
 /// `Rejected` where it is somebody else's than the model's and has no words here.
@@ -40,10 +53,10 @@ pub(super) fn write(
     content: &mut Array<'_>,
     report: &mut Report,
     path: &dyn Fn() -> String,
-) -> Result<bool, AttemptFault> {
+) -> Result<(), AttemptFault> {
     match &part.kind {
         // A blank text is refused.
-        PartKind::Text(_) | PartKind::Refusal(_) if is_blank(part) => return Ok(false),
+        PartKind::Text(_) | PartKind::Refusal(_) if is_blank(part) => return Ok(()),
         PartKind::Text(text) | PartKind::Refusal(text) => content.item(&json!({"text": text})),
         PartKind::Image(source) => content.item(&picture(source, path)?),
         PartKind::ToolCall { id, name, arguments } => {
@@ -51,26 +64,15 @@ pub(super) fn write(
             content.item(&json!({"toolUse": call}));
         }
         PartKind::ToolResult { call_id, content: said, is_error } => {
-            let mut block = content.object();
-            let mut result = block.object("toolResult");
-            result.field("toolUseId", with.ids.sent(call_id));
-            {
-                let mut content = result.array("content");
-                for (index, part) in said.iter().enumerate() {
-                    let path = || format!("{}.content[{index}]", path());
-                    write(part, false, with, &mut content, report, &path)?;
-                }
-            }
-            result.optional("status", is_error.then_some("error"));
+            result(call_id, said, *is_error, with, content, report, path)?;
         }
-        PartKind::Reasoning { text, signature: Some(signature) } => {
+        kind if is_thinking(kind) && !goes_back(kind, with.quirks) => {
+            report.dropped.push(path());
+            return Ok(());
+        }
+        PartKind::Reasoning { text, signature } => {
             let thinking = json!({"reasoningText": {"text": text, "signature": signature}});
             content.item(&json!({"reasoningContent": thinking}));
-        }
-        // Without a signature it is not taken back.
-        PartKind::Reasoning { .. } => {
-            report.dropped.push(path());
-            return Ok(false);
         }
         kind @ PartKind::Other(_) if let Some(data) = kind.redacted() => {
             content.item(&json!({"reasoningContent": {"redactedContent": data}}));
@@ -81,15 +83,42 @@ pub(super) fn write(
             return Err(unsupported(path(), "its model takes no recordings"));
         }
         PartKind::Other(value) => match other(value, with.names, path)? {
-            Some(block) => content.item(&block),
-            None if by_model => {
-                report.dropped.push(path());
-                return Ok(false);
+            Some((block, left)) => {
+                content.item(&block);
+                cache_point(&left, with.points, content, report, path);
             }
+            None if by_model => report.dropped.push(path()),
             None => return Err(unsupported(path(), "it has no word for this kind of content")),
         },
     }
-    Ok(true)
+    cache_point(&part.rest, with.points, content, report, path);
+    Ok(())
+}
+
+/// Writes what a tool answered. Points up to which is to be cached stand behind it, and not within.
+fn result(
+    call_id: &str,
+    said: &[Part],
+    is_error: bool,
+    with: &mut With<'_>,
+    content: &mut Array<'_>,
+    report: &mut Report,
+    path: &dyn Fn() -> String,
+) -> Result<(), AttemptFault> {
+    let mut block = content.object();
+    let mut result = block.object("toolResult");
+    result.field("toolUseId", with.ids.sent(call_id));
+    {
+        let mut within =
+            With { ids: with.ids, quirks: with.quirks, points: CachePoints::Nowhere, names: &mut *with.names };
+        let mut content = result.array("content");
+        for (index, part) in said.iter().enumerate() {
+            let path = || format!("{}.content[{index}]", path());
+            write(part, false, &mut within, &mut content, report, &path)?;
+        }
+    }
+    result.optional("status", is_error.then_some("error"));
+    Ok(())
 }
 
 /// What is no object cannot be arguments; a model that wrote such is shown what it wrote.
@@ -125,58 +154,93 @@ fn picture(source: &ImageSource, path: &dyn Fn() -> String) -> Result<Value, Att
     }
 }
 
-/// Files, recordings and sealed thinking in the words of the other dialects; nothing where there are no words.
+/// Files and recordings in the words of the other dialects, and what is left of them; nothing where there are no words.
 ///
 /// # Errors
 /// `Rejected`: a document of a kind that is not taken.
-fn other(value: &Value, names: &mut Vec<String>, path: &dyn Fn() -> String) -> Result<Option<Value>, AttemptFault> {
-    if let Some((media_type, title, source)) = document_in(value) {
-        let format = format_of(&media_type, path)?;
-        let name = distinct(&name(title.as_deref(), path), names);
-        return Ok(Some(json!({"document": {"format": format, "name": name, "source": source}})));
+fn other(
+    value: &Value,
+    names: &mut Vec<String>,
+    path: &dyn Fn() -> String,
+) -> Result<Option<(Value, Rest)>, AttemptFault> {
+    if let Some(document) = document_in(value) {
+        let format = format_of(&document.media_type, path)?;
+        let name = distinct(&name(document.title.as_deref(), path), names);
+        let mut block = json!({"format": format, "name": name, "source": document.source});
+        if let Some(context) = document.context {
+            block["context"] = context.into();
+        }
+        if document.is_cited {
+            block["citations"] = json!({"enabled": true});
+        }
+        return Ok(Some((json!({"document": block}), without(value, document.fields))));
     }
-    Ok(beside_documents(value))
+    Ok(recording(value).map(|block| (block, without(value, &["type", "input_audio"]))))
+}
+
+/// The fields of an object but these.
+fn without(value: &Value, known: &[&str]) -> Rest {
+    let mut left = value.as_object().cloned().unwrap_or_default();
+    left.retain(|name, _| !known.contains(&name.as_str()));
+    left
 }
 
 /// Whether there are words for it.
 fn is_known(value: &Value) -> bool {
-    document_in(value).is_some() || beside_documents(value).is_some()
+    document_in(value).is_some() || recording(value).is_some()
 }
 
 fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// A document's media type, title and source.
-fn document_in(value: &Value) -> Option<(String, Option<String>, Value)> {
+/// A document in the words of another dialect.
+struct Document {
+    media_type: String,
+    title: Option<String>,
+    source: Value,
+    /// What the model is told of it beside its words.
+    context: Option<String>,
+    /// Whether the model is to say what it has from it.
+    is_cited: bool,
+    /// The fields that say all this.
+    fields: &'static [&'static str],
+}
+
+fn document_in(value: &Value) -> Option<Document> {
     match value.get("type")?.as_str()? {
         "file" => {
             let file = value.get("file")?;
             let data = text(file, "file_data")?;
             let (media_type, data) = data.strip_prefix("data:")?.split_once(";base64,")?;
-            Some((media_type.to_owned(), text(file, "filename"), json!({"bytes": data})))
+            let (media_type, source) = (media_type.to_owned(), json!({"bytes": data}));
+            let (title, fields) = (text(file, "filename"), &["type", "file"]);
+            Some(Document { media_type, title, source, context: None, is_cited: false, fields })
         }
         "document" => {
             let source = value.get("source")?;
-            let title = text(value, "title");
-            match source.get("type")?.as_str()? {
-                "base64" => Some((text(source, "media_type")?, title, json!({"bytes": text(source, "data")?}))),
-                "text" => Some(("text/plain".to_owned(), title, json!({"text": text(source, "data")?}))),
-                _ => None,
-            }
+            let (media_type, source) = match source.get("type")?.as_str()? {
+                "base64" => (text(source, "media_type")?, json!({"bytes": text(source, "data")?})),
+                "text" => ("text/plain".to_owned(), json!({"text": text(source, "data")?})),
+                _ => return None,
+            };
+            let is_cited = value.get("citations").and_then(|cited| cited.get("enabled")).and_then(Value::as_bool);
+            Some(Document {
+                media_type,
+                title: text(value, "title"),
+                source,
+                context: text(value, "context"),
+                is_cited: is_cited == Some(true),
+                fields: &["type", "source", "title", "context", "citations"],
+            })
         }
         _ => None,
     }
 }
 
-fn beside_documents(value: &Value) -> Option<Value> {
-    match value.get("type")?.as_str()? {
-        "input_audio" => {
-            let audio = value.get("input_audio")?;
-            Some(json!({"audio": {"format": text(audio, "format")?, "source": {"bytes": text(audio, "data")?}}}))
-        }
-        _ => None,
-    }
+fn recording(value: &Value) -> Option<Value> {
+    let audio = value.get("input_audio").filter(|_| value.get("type").is_some_and(|kind| kind == "input_audio"))?;
+    Some(json!({"audio": {"format": text(audio, "format")?, "source": {"bytes": text(audio, "data")?}}}))
 }
 
 fn format_of(media_type: &str, path: &dyn Fn() -> String) -> Result<&'static str, AttemptFault> {

@@ -17,8 +17,15 @@ pub(super) struct Decoder {
     /// The message has ended; what was used is still to come.
     stopped: bool,
     done: bool,
-    /// Places among the tool calls, by the index of their block.
-    calls: BTreeMap<u32, u32>,
+    /// The tool calls, by the index of their block.
+    calls: BTreeMap<u32, Call>,
+}
+
+struct Call {
+    /// Its place among the calls.
+    index: u32,
+    /// No arguments have come.
+    empty: bool,
 }
 
 impl EventDecoder for Decoder {
@@ -76,7 +83,8 @@ impl Decoder {
                 }
                 self.done = self.stopped;
             }
-            // `messageStart` and `contentBlockStop` say nothing that is not known.
+            "contentBlockStop" => self.close(block, out),
+            // `messageStart` says nothing that is not known.
             _ => {}
         }
         Ok(())
@@ -89,13 +97,21 @@ impl Decoder {
         let path = path.key("toolUse");
         let mut call = Fields::of(call, &path)?;
         let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
-        self.calls.insert(block, index);
+        self.calls.insert(block, Call { index, empty: true });
         let (id, name) = (call.need_text("toolUseId")?, call.need_text("name")?);
         out.push(Chunk::of(Delta::ToolCall { index, id, name }));
         Ok(())
     }
 
-    fn delta(&self, block: u32, delta: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
+    /// A call of a tool that takes nothing: in JSON, nothing is `{}`.
+    fn close(&mut self, block: u32, out: &mut Vec<Chunk>) {
+        if let Some(call) = self.calls.get_mut(&block).filter(|call| call.empty) {
+            call.empty = false;
+            out.push(Chunk::of(Delta::ToolArguments { index: call.index, fragment: "{}".to_owned() }));
+        }
+    }
+
+    fn delta(&mut self, block: u32, delta: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let path = Path::Root.key("delta");
         let mut delta = Fields::of(delta, &path)?;
         if let Some(text) = delta.text("text")?.filter(|text| !text.is_empty()) {
@@ -104,8 +120,9 @@ impl Decoder {
         if let Some(call) = delta.take("toolUse") {
             let path = path.key("toolUse");
             let fragment = Fields::of(call, &path)?.text("input")?.filter(|text| !text.is_empty());
-            if let (Some(fragment), Some(index)) = (fragment, self.calls.get(&block)) {
-                out.push(Chunk::of(Delta::ToolArguments { index: *index, fragment }));
+            if let (Some(fragment), Some(call)) = (fragment, self.calls.get_mut(&block)) {
+                call.empty = false;
+                out.push(Chunk::of(Delta::ToolArguments { index: call.index, fragment }));
             }
         }
         if let Some(thinking) = delta.take("reasoningContent") {

@@ -3,6 +3,8 @@
 //! What another dialect said and this one has no word for is dropped and reported; where leaving it out would change the
 //! answer, the request is rejected instead.
 
+mod thoughts;
+
 use std::borrow::Cow;
 
 use bytes::BytesMut;
@@ -10,18 +12,18 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::messages;
-use crate::chat::{ChatRequest, OutputFormat, PartKind, Reasoning, Rest, Tool, ToolChoice};
+use crate::chat::{ChatRequest, OutputFormat, PartKind, Rest, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::allowed;
 use crate::format::call_id::{CallIds, IdRule};
 use crate::format::in_path::in_path;
 use crate::format::in_words;
 use crate::format::prefill;
-use crate::format::quirks::Effort;
+use crate::format::quirks::Quirks;
 use crate::format::rest::Report;
 use crate::format::sampling::{self, Sampled};
 use crate::format::schemas;
-use crate::format::thinking;
+use crate::format::tool_names;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 
@@ -38,6 +40,13 @@ const KEPT: &[&str] = &[
     "serviceTier",
 ];
 
+/// How soon it is to be served, and the words for it that Converse knows.
+const TIER: &str = "serviceTier";
+const TIERS: [&str; 4] = ["default", "flex", "priority", "reserved"];
+
+/// Whether a tool's schema must be followed exactly.
+const STRICT: &str = "strict";
+
 /// What one model takes and Converse has no word for.
 const ADDITIONAL: &str = "additionalModelRequestFields";
 
@@ -51,7 +60,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     if request.choices > 1 {
         return Err(unsupported("n", "a model gives one reply there; ask several times"));
     }
-    let narrowed = allowed::narrowed(request);
+    let narrowed = tool_names::shortened(allowed::narrowed(request));
     let request = &*narrowed;
     let ids = CallIds::of(&request.messages, CALL_IDS);
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
@@ -65,16 +74,19 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
             Some(Value::Object(fields)) => fields,
             _ => Map::new(),
         };
-        let thinks = thinking(request, target.quirks.effort(), &mut rest, &mut additional, &mut report);
-        let sampled = if thinks { thinking::sampled(request, &mut report) } else { Cow::Borrowed(request) };
+        service_tier(&mut rest, &mut report);
+        let sampled = thoughts::write(request, target.quirks, &mut rest, &mut additional, &mut report);
         let drawn = sampling::taken(&sampled, target.quirks.sampling(), &mut report);
         inference(request, &drawn, &mut object, &mut report);
-        tools(request, &mut object, &mut report)?;
+        tools(request, target.quirks, &mut object, &mut report)?;
         if json.is_none() {
             output(request, &mut object, &mut report);
         }
         if let Some(top_k) = drawn.top_k {
-            additional.entry("top_k").or_insert_with(|| top_k.into());
+            match target.quirks.field("top_k") {
+                Some(name) => put(&mut additional, name, top_k.into()),
+                None => report.lose("top_k"),
+            }
         }
         if !additional.is_empty() {
             object.field(ADDITIONAL, &additional);
@@ -96,6 +108,34 @@ pub(super) fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
     AttemptFault { param: Some(param), ..AttemptFault::new(FaultKind::Rejected, message) }
 }
 
+/// Puts a field where its name says, with a dot behind each object around it. What a client wrote there stays.
+fn put(fields: &mut Rest, name: &str, value: Value) {
+    let Some((outer, inner)) = name.split_once('.') else {
+        fields.entry(name).or_insert(value);
+        return;
+    };
+    if let Value::Object(inside) = fields.entry(outer).or_insert_with(|| Value::Object(Map::new())) {
+        put(inside, inner, value);
+    }
+}
+
+/// How soon a reply is to be served is said in an object; OpenAI's clients write its word alone. Others' words are reported.
+fn service_tier(rest: &mut Rest, report: &mut Report) {
+    if rest.get(TIER).is_some_and(|tier| !tier.is_object())
+        && rest.shift_remove(TIER).is_some_and(|tier| !tier.is_null())
+    {
+        report.dropped.push(TIER.to_owned());
+    }
+    let word = rest.get("service_tier").and_then(Value::as_str);
+    let known = word.and_then(|word| TIERS.into_iter().find(|tier| *tier == word));
+    if let Some(tier) = known
+        && !rest.contains_key(TIER)
+    {
+        rest.shift_remove("service_tier");
+        rest.insert(TIER.to_owned(), json!({"type": tier}));
+    }
+}
+
 fn inference(request: &ChatRequest, sampled: &Sampled, object: &mut Object<'_>, report: &mut Report) {
     // One without a visible sign is refused.
     let stop: Vec<&String> = request.stop.iter().filter(|text| !text.trim().is_empty()).collect();
@@ -114,7 +154,12 @@ fn inference(request: &ChatRequest, sampled: &Sampled, object: &mut Object<'_>, 
     }
 }
 
-fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+fn tools(
+    request: &ChatRequest,
+    quirks: &Quirks,
+    object: &mut Object<'_>,
+    report: &mut Report,
+) -> Result<(), AttemptFault> {
     if request.tools.is_empty() {
         if has_calls(request) {
             called_tools(request, object);
@@ -140,19 +185,24 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
             let Tool::Function { name, description, parameters, strict, rest } = tool else {
                 return Err(unsupported(format!("tools[{index}]"), "it is another provider's kind of tool"));
             };
+            let held = strict.filter(|_| !quirks.refuses_of_messages(STRICT));
+            if held.is_none() && *strict == Some(true) {
+                report.dropped.push(format!("tools[{index}].{STRICT}"));
+            }
             {
                 let mut tool = tools.object();
                 let mut spec = tool.object("toolSpec");
                 spec.field("name", name);
                 spec.optional("description", description.as_ref().filter(|text| !text.is_empty()));
                 let mut taken = schema(parameters.as_ref());
-                if *strict == Some(true) {
+                if held == Some(true) {
                     taken = schemas::for_claude(&taken);
                 }
                 spec.object("inputSchema").field("json", &taken);
-                spec.optional("strict", *strict);
+                spec.optional(STRICT, held);
             }
-            messages::cache_point(rest, &mut tools, report, &|| format!("tools[{index}]"));
+            let points = quirks.cache_points().among_tools();
+            messages::cache_point(rest, points, &mut tools, report, &|| format!("tools[{index}]"));
         }
     }
     config.optional("toolChoice", choice);
@@ -215,77 +265,5 @@ fn output(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
             inner.optional("name", name.as_ref());
             inner.optional("description", description.as_ref());
         }
-    }
-}
-
-/// Thinking is each model's own. A budget, or `thinking` as a client wrote it, goes out in the words of the models that have
-/// budgets; an effort as its model takes it, by its own word where nothing else is known. Left out where a call of a tool is forced.
-/// Whether the model was told to think so.
-fn thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) -> bool {
-    // What a client wrote in the provider's own words is its own.
-    if additional.contains_key("thinking") {
-        write_thinking(request, by, rest, additional, report);
-        return false;
-    }
-    let by_budget = request.reasoning.as_ref().is_some_and(|asked| asked.budget_tokens.is_some());
-    let by_thinking = by_budget || rest.contains_key("thinking");
-    let config = additional.contains_key("output_config");
-    write_thinking(request, by, rest, additional, report);
-    let thinks = additional.get("thinking").and_then(Value::as_object).is_some_and(thinking::is_on);
-    if !thinks || !thinking::is_call_forced(request) {
-        return thinks;
-    }
-    additional.shift_remove("thinking");
-    if !config {
-        additional.shift_remove("output_config");
-    }
-    let effort = request.reasoning.as_ref().is_some_and(|reasoning| reasoning.effort.is_some());
-    thinking::leave_out(effort || !by_thinking, by_thinking, report);
-    false
-}
-
-fn write_thinking(request: &ChatRequest, by: Effort, rest: &mut Rest, additional: &mut Rest, report: &mut Report) {
-    // Where thinking is turned off in these words they are sent, and not the effort that they are elsewhere.
-    let off = rest.get("thinking").is_some_and(thinking::is_off);
-    let asked = request.reasoning.as_ref().filter(|asked| !(off && asked.effort.as_deref() == Some("none")));
-    let Some(Reasoning { effort, budget_tokens }) = asked else {
-        if let Some(written) = rest.shift_remove("thinking") {
-            additional.entry("thinking").or_insert(written);
-        }
-        return;
-    };
-    let asked = match effort.as_deref() {
-        Some("minimal" | "low") => Some(1024),
-        Some("medium") => Some(2048),
-        Some("high" | "xhigh" | "max") => Some(4096),
-        _ => None,
-    };
-    let budget = budget_tokens.or(asked.filter(|_| by == Effort::Budget));
-    let fitting = budget.map(|budget| request.max_tokens.map_or(budget, |most| budget.min(most.saturating_sub(1))));
-    let mut told = match rest.shift_remove("thinking") {
-        Some(Value::Object(written)) => written,
-        _ => Map::new(),
-    };
-    match (by, fitting, effort.as_deref()) {
-        (Effort::Never, ..) | (Effort::Budget, Some(..1024), _) => {
-            return report.dropped.push("reasoning_effort".to_owned());
-        }
-        (_, Some(budget), _) => {
-            told.insert("type".to_owned(), "enabled".into());
-            told.insert("budget_tokens".to_owned(), budget.into());
-        }
-        (Effort::Adaptive, None, Some("none")) => drop(told.insert("type".to_owned(), "disabled".into())),
-        (Effort::Adaptive, None, Some(effort)) => {
-            let effort = if effort == "minimal" { "low" } else { effort };
-            told.insert("type".to_owned(), "adaptive".into());
-            additional.entry("output_config").or_insert_with(|| json!({"effort": effort}));
-        }
-        (Effort::Word, None, Some(effort)) => {
-            additional.entry("reasoning_effort").or_insert_with(|| effort.into());
-        }
-        (_, None, _) => {}
-    }
-    if !told.is_empty() {
-        additional.entry("thinking").or_insert(Value::Object(told));
     }
 }

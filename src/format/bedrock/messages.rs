@@ -7,12 +7,18 @@ use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
 use crate::format::prefill::is_blank;
-use crate::format::quirks::Quirks;
+use crate::format::quirks::{CachePoints, Quirks};
 use crate::format::rest::Report;
 use crate::format::write::{Array, Object};
 
 /// The mark other dialects put on what the provider is to cache up to.
 const CACHE_MARK: &str = "cache_control";
+
+/// How long is cached where nothing is said.
+const USUAL_TIME: &str = "5m";
+
+/// A message and its place in the conversation.
+type Placed<'m> = (usize, &'m Message);
 
 /// Writes `system`, to which `more` is added, and `messages`.
 ///
@@ -26,31 +32,19 @@ pub(super) fn write(
     object: &mut Object<'_>,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
-    let is_instruction = |message: &Message| matches!(message.role, Role::System | Role::Developer);
-    let placed: Vec<(usize, &Message)> = messages.iter().enumerate().collect();
-    let said = |message: &Message| is_instruction(message) && message.parts.iter().any(|part| text(part).is_some());
-    if more.is_some() || messages.iter().any(said) {
-        let mut system = object.array("system");
-        for &(index, message) in placed.iter().filter(|(_, message)| is_instruction(message)) {
-            for (place, part) in message.parts.iter().enumerate() {
-                let path = || format!("messages[{index}].content[{place}]");
-                match text(part) {
-                    Some(text) => {
-                        system.item(&json!({"text": text}));
-                        cache_point(&part.rest, &mut system, report, &path);
-                    }
-                    None => report.dropped.push(path()),
-                }
-            }
-        }
-        if let Some(text) = more {
-            system.item(&json!({"text": text}));
-        }
-    }
+    let (mut instructions, turns): (Vec<Placed<'_>>, Vec<Placed<'_>>) =
+        messages.iter().enumerate().partition(|(_, message)| is_instruction(message));
     // A turn in which nothing is said is refused.
-    let says = |message: &Message| message.parts.iter().any(|part| blocks::says(part, message.role == Role::Assistant));
-    let turns = placed.into_iter().filter(|(_, message)| !is_instruction(message));
-    let (turns, silent): (Vec<_>, Vec<_>) = turns.partition(|(_, message)| says(message));
+    let is_said = |(_, message): &Placed<'_>| {
+        message.parts.iter().any(|part| blocks::says(part, message.role == Role::Assistant, quirks))
+    };
+    let (mut turns, silent): (Vec<_>, Vec<_>) = turns.into_iter().partition(is_said);
+    if turns.is_empty() {
+        // Instructions alone are no conversation here, and one in other dialects: the last of them is what is asked.
+        let last = instructions.iter().rposition(|(_, message)| instructs(message));
+        turns.extend(last.map(|last| instructions.remove(last)));
+    }
+    system(&instructions, more, quirks, object, report);
     for (index, message) in silent {
         for (place, part) in message.parts.iter().enumerate().filter(|(_, part)| !is_blank(part)) {
             let path = || format!("messages[{index}].content[{place}]");
@@ -70,15 +64,51 @@ pub(super) fn write(
             for (place, part) in message.parts.iter().enumerate() {
                 let path = || format!("messages[{index}].content[{place}]");
                 let by_model = message.role == Role::Assistant;
-                let mut with = blocks::With { ids, quirks, names: &mut names };
-                if blocks::write(part, by_model, &mut with, &mut content, report, &path)? {
-                    cache_point(&part.rest, &mut content, report, &path);
-                }
+                let mut with = blocks::With { ids, quirks, points: quirks.cache_points(), names: &mut names };
+                blocks::write(part, by_model, &mut with, &mut content, report, &path)?;
             }
             unsaid(*index, message, report);
         }
     }
     Ok(())
+}
+
+/// Writes `system`, where there is anything to say.
+fn system(
+    instructions: &[Placed<'_>],
+    more: Option<&str>,
+    quirks: &Quirks,
+    object: &mut Object<'_>,
+    report: &mut Report,
+) {
+    if more.is_none() && !instructions.iter().any(|(_, message)| instructs(message)) {
+        return;
+    }
+    let mut system = object.array("system");
+    for (index, message) in instructions {
+        for (place, part) in message.parts.iter().enumerate() {
+            let path = || format!("messages[{index}].content[{place}]");
+            match text(part) {
+                Some(text) => {
+                    system.item(&json!({"text": text}));
+                    cache_point(&part.rest, quirks.cache_points(), &mut system, report, &path);
+                }
+                None => report.dropped.push(path()),
+            }
+        }
+    }
+    if let Some(text) = more {
+        system.item(&json!({"text": text}));
+    }
+}
+
+fn is_instruction(message: &Message) -> bool {
+    matches!(message.role, Role::System | Role::Developer)
+}
+
+/// Whether an instruction says anything.
+fn instructs(message: &Message) -> bool {
+    message.parts.iter().any(|part| text(part).is_some())
 }
 
 /// Reports what a message says beside its parts.
@@ -104,17 +134,32 @@ const fn role(role: Role) -> &'static str {
     }
 }
 
-/// Writes the point up to which is to be cached where `rest` has the mark of one, and reports what else it holds.
-pub(super) fn cache_point(rest: &Rest, array: &mut Array<'_>, report: &mut Report, place: &dyn Fn() -> String) {
+/// Writes the point up to which is to be cached where `rest` has the mark of one that is taken at such places, and reports what else it
+/// holds.
+pub(super) fn cache_point(
+    rest: &Rest,
+    points: CachePoints,
+    array: &mut Array<'_>,
+    report: &mut Report,
+    place: &dyn Fn() -> String,
+) {
     if rest.is_empty() {
         return;
     }
+    if points == CachePoints::Nowhere {
+        return report.foreign(rest, place);
+    }
     let mut left = rest.clone();
     if let Some(mark) = left.shift_remove(CACHE_MARK).filter(|mark| !mark.is_null()) {
+        let time = mark.get("ttl").filter(|time| !time.is_null());
         let mut block = array.object();
         let mut point = block.object("cachePoint");
         point.field("type", "default");
-        point.optional("ttl", mark.get("ttl"));
+        match time {
+            Some(time) if points == CachePoints::Anywhere => point.field("ttl", time),
+            Some(time) if time != USUAL_TIME => report.dropped.push(format!("{}.{CACHE_MARK}.ttl", place())),
+            _ => {}
+        }
     }
     report.foreign(&left, place);
 }

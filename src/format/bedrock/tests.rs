@@ -1,8 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::chat::ServiceTier;
+use crate::chat::{Delta, ServiceTier};
 use crate::fault::FaultKind;
+use crate::format::framing::EventDecoder;
 use crate::format::{ClientRequest, NO_QUIRKS, Quirks, client_apis};
 
 fn encode(model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
@@ -15,7 +16,11 @@ fn quirks(told: Value) -> &'static Quirks {
 }
 
 fn with_quirks(quirks: &'static Quirks, model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
-    let api = client_apis().find(|api| api.name() == "openai").unwrap();
+    asked_by("openai", quirks, model, body)
+}
+
+fn asked_by(client: &str, quirks: &'static Quirks, model: &str, body: &Value) -> Result<Encoded, AttemptFault> {
+    let api = client_apis().find(|api| api.name() == client).unwrap();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
     Bedrock.encode(&request, &Target { model, api_version: None, quirks, bare_stream: false, default_max_tokens: 9 })
 }
@@ -175,5 +180,166 @@ fn the_service_tier_of_a_reply_is_known() {
     {
         let read = Bedrock.decode(reply(word).to_string().as_bytes()).unwrap();
         assert_eq!(read.usage.unwrap().tier, tier, "{word}");
+    }
+}
+
+/// A body and what is reported of a request.
+fn sent(client: &str, quirks: &'static Quirks, more: &Value) -> (Value, Vec<String>) {
+    let mut body = hi(more);
+    if client == "anthropic" {
+        body["max_tokens"] = json!(900);
+    }
+    let encoded = asked_by(client, quirks, "m", &body).unwrap();
+    (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
+}
+
+#[test]
+fn models_that_know_no_thinking_are_told_an_effort_as_each_takes_it() {
+    let kind = |effort: &str, levels: &[&str]| {
+        quirks(json!({"effort": effort, "refuses": ["thinking"], "thinking": {"levels": levels}}))
+    };
+    let greatest = kind("greatest", &["none", "low", "medium", "high"]);
+    let (word, nested, never) = (kind("word", &["low", "medium", "high"]), kind("nested", &[]), kind("never", &[]));
+    let off = json!({"thinking": {"type": "disabled"}});
+    let budget = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    let adaptive = json!({"thinking": {"type": "adaptive"}});
+    let agent = json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}});
+    let effort = |effort: &str| json!({"reasoning_effort": effort});
+    let told = |effort: &str| json!({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}});
+    let disabled = json!({"reasoningConfig": {"type": "disabled"}});
+    let bound = json!({"reasoning_effort": "high", "max_completion_tokens": 900});
+    for (quirks, client, more, expected, dropped) in [
+        (greatest, "openai", effort("low"), told("low"), vec![]),
+        (greatest, "openai", effort("xhigh"), told("high"), vec!["reasoning_effort"]),
+        (greatest, "openai", bound, told("medium"), vec!["reasoning_effort"]),
+        (greatest, "openai", effort("none"), disabled.clone(), vec![]),
+        (greatest, "openai", off.clone(), disabled, vec![]),
+        (greatest, "openai", budget.clone(), told("low"), vec!["thinking.budget_tokens"]),
+        (greatest, "anthropic", agent.clone(), told("medium"), vec!["thinking.type"]),
+        (greatest, "anthropic", adaptive.clone(), Value::Null, vec!["thinking.type"]),
+        (word, "openai", effort("medium"), effort("medium"), vec![]),
+        (word, "openai", effort("minimal"), effort("low"), vec!["reasoning_effort"]),
+        (word, "anthropic", agent.clone(), effort("medium"), vec!["thinking.type"]),
+        (nested, "openai", effort("low"), json!({"reasoning": {"effort": "low"}}), vec![]),
+        (nested, "anthropic", off.clone(), Value::Null, vec!["thinking.type"]),
+        (never, "openai", effort("low"), Value::Null, vec!["reasoning_effort"]),
+        (never, "anthropic", off, Value::Null, vec![]),
+        (never, "anthropic", budget, Value::Null, vec!["thinking.budget_tokens"]),
+        (never, "anthropic", agent, Value::Null, vec!["reasoning_effort", "thinking.type"]),
+        (never, "openai", adaptive, Value::Null, vec!["thinking.type"]),
+    ] {
+        let (body, left) = sent(client, quirks, &more);
+        assert_eq!((&body["additionalModelRequestFields"], left), (&expected, strings(&dropped)), "{client}: {more}");
+    }
+    let (body, left) = sent("openai", greatest, &json!({"reasoning_effort": "high", "temperature": 0.2, "top_k": 3}));
+    assert_eq!((&body["inferenceConfig"], left), (&Value::Null, strings(&["temperature", "top_k"])), "{body}");
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_to_be_cached_is_marked_where_models_take_marks() {
+    let mark = json!({"type": "ephemeral", "ttl": "1h"});
+    let text = json!([{"type": "text", "text": "Hi", "cache_control": mark}]);
+    let body = json!({"system": text, "messages": [{"role": "user", "content": text}],
+        "tools": [{"name": "f", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}]});
+    let marks = |body: &Value| {
+        [&body["system"], &body["messages"][0]["content"], &body["toolConfig"]["tools"]].map(|list| list[1].clone())
+    };
+    let point = json!({"cachePoint": {"type": "default"}});
+    let hour = json!({"cachePoint": {"type": "default", "ttl": "1h"}});
+    let said =
+        |ending: &str| vec![format!("messages[0].content[0].{ending}"), format!("messages[1].content[0].{ending}")];
+    let (sent_body, left) = sent("anthropic", &NO_QUIRKS, &body);
+    assert_eq!((marks(&sent_body), left), ([hour.clone(), hour, point.clone()], vec![]));
+    let (sent_body, left) = sent("anthropic", quirks(json!({"cache_points": "said"})), &body);
+    let mut dropped = said("cache_control.ttl");
+    dropped.push("tools[0].cache_control".to_owned());
+    assert_eq!((marks(&sent_body), left), ([point.clone(), point, Value::Null], dropped));
+    let (sent_body, left) = sent("anthropic", quirks(json!({"cache_points": "nowhere"})), &body);
+    let mut dropped = said("cache_control");
+    dropped.push("tools[0].cache_control".to_owned());
+    assert_eq!((marks(&sent_body), left), ([Value::Null, Value::Null, Value::Null], dropped));
+}
+
+#[test]
+fn thinking_goes_back_to_models_that_take_it() {
+    let thought = json!({"type": "thinking", "thinking": "hm", "signature": "c2ln"});
+    let history = json!({"messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [thought, {"type": "redacted_thinking", "data": "c2ln"}]},
+        {"role": "user", "content": "Go on"}
+    ]});
+    let (body, left) = sent("anthropic", &NO_QUIRKS, &history);
+    assert_eq!((body["messages"].as_array().map(Vec::len), left), (Some(3), vec![]), "{body}");
+    let (body, left) = sent("anthropic", quirks(json!({"thought": "refused"})), &history);
+    assert_eq!(body["messages"].as_array().map(Vec::len), Some(1), "{body}");
+    assert_eq!(left, ["messages[1].content[0]", "messages[1].content[1]"]);
+}
+
+#[test]
+fn a_document_keeps_what_is_told_of_it() {
+    let source = json!({"type": "text", "media_type": "text/plain", "data": "Green."});
+    let document = json!({"type": "document", "source": source, "title": "Grass", "context": "A field.",
+        "citations": {"enabled": true}, "cache_control": {"type": "ephemeral"}, "newer": 1});
+    let (body, left) = sent("anthropic", &NO_QUIRKS, &json!({"messages": [{"role": "user", "content": [document]}]}));
+    let expected = json!({"format": "txt", "name": "Grass", "source": {"text": "Green."}, "context": "A field.",
+        "citations": {"enabled": true}});
+    let content = json!([{"document": expected}, {"cachePoint": {"type": "default"}}]);
+    assert_eq!((&body["messages"][0]["content"], left), (&content, strings(&["messages[0].content[0].newer"])));
+}
+
+#[test]
+fn a_service_tier_is_asked_for_in_its_own_words() {
+    for (more, tier, dropped) in [
+        (json!({"service_tier": "flex"}), json!({"type": "flex"}), vec![]),
+        (json!({"service_tier": "priority"}), json!({"type": "priority"}), vec![]),
+        (json!({"service_tier": "auto"}), Value::Null, vec!["service_tier"]),
+        (json!({"serviceTier": {"type": "reserved"}}), json!({"type": "reserved"}), vec![]),
+        (
+            json!({"serviceTier": {"type": "flex"}, "service_tier": "priority"}),
+            json!({"type": "flex"}),
+            vec!["service_tier"],
+        ),
+        (json!({"serviceTier": "flex"}), Value::Null, vec!["serviceTier"]),
+    ] {
+        let (body, left) = sent("openai", &NO_QUIRKS, &more);
+        assert_eq!((&body["serviceTier"], left), (&tier, strings(&dropped)), "{more}");
+    }
+}
+
+#[test]
+fn fields_of_one_vendor_s_models_are_named_as_theirs() {
+    let quirks = quirks(json!({"message_refuses": ["strict"], "renames": {"top_k": "inferenceConfig.topK"}}));
+    let tool = json!({"type": "function", "function": {"name": "f", "strict": true, "parameters": {"type": "object"}}});
+    let (body, left) = sent("openai", quirks, &json!({"tools": [tool], "top_k": 3}));
+    assert_eq!(body["additionalModelRequestFields"], json!({"inferenceConfig": {"topK": 3}}));
+    let spec = &body["toolConfig"]["tools"][0]["toolSpec"];
+    assert_eq!((spec.get("strict"), left), (None, strings(&["tools[0].strict"])), "{body}");
+    assert_eq!(spec["inputSchema"]["json"], json!({"type": "object"}), "nothing is held to it");
+}
+
+#[test]
+fn a_call_of_a_tool_that_takes_nothing_has_no_arguments_and_not_none() {
+    let start = json!({"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "t", "name": "f"}}});
+    let piece =
+        |input: &str| ("contentBlockDelta", json!({"contentBlockIndex": 0, "delta": {"toolUse": {"input": input}}}));
+    for (pieces, expected) in
+        [(vec![], "{}"), (vec![piece("")], "{}"), (vec![piece(""), piece("{\"a\":"), piece("1}")], "{\"a\":1}")]
+    {
+        let mut events = vec![("contentBlockStart", start.clone())];
+        events.extend(pieces);
+        events.push(("contentBlockStop", json!({"contentBlockIndex": 0})));
+        let (mut decoder, mut out) = (decoder::Decoder::default(), Vec::new());
+        for (name, data) in &events {
+            decoder.event(name, &data.to_string(), &mut out).unwrap();
+        }
+        let fragments = out.iter().filter_map(|chunk| match &chunk.delta {
+            Delta::ToolArguments { index: 0, fragment } => Some(fragment.as_str()),
+            _ => None,
+        });
+        assert_eq!(fragments.collect::<String>(), expected);
     }
 }

@@ -116,8 +116,9 @@ pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
     if read_by_tools > 0 {
         fields.put(TOOLS_READ, read_by_tools.into());
     }
-    // What Vertex calls the way it was served; what is asked of a batch API is none of ours.
-    let tier = match fields.peek("trafficType").and_then(Json::as_str) {
+    // What Vertex calls the way it was served; what is asked of a batch API is none of ours. Elsewhere it has the name that it is asked by.
+    let named = fields.peek("serviceTier").and_then(Json::as_str).map(str::to_ascii_lowercase);
+    let traffic = match fields.peek("trafficType").and_then(Json::as_str) {
         Some("ON_DEMAND_PRIORITY") => Some(ServiceTier::Priority),
         Some("ON_DEMAND_FLEX" | "FLEX") => Some(ServiceTier::Flex),
         _ => None,
@@ -127,7 +128,7 @@ pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
         cache_read_tokens: fields.count("cachedContentTokenCount"),
         output_tokens: fields.count("candidatesTokenCount").saturating_add(thoughts),
         reasoning_tokens: thoughts,
-        tier,
+        tier: traffic.or(named.as_deref().and_then(ServiceTier::named)),
         rest: fields.telling_rest(),
         ..Usage::default()
     })

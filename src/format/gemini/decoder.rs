@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::candidate::{self, Candidate, FINISH};
 use super::error;
-use crate::chat::{Chunk, Delta, FinishReason, Part, PartKind, Rest};
+use crate::chat::{Chunk, Delta, FinishReason, ImageSource, Part, PartKind, Rest};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventDecoder;
 use crate::format::gemini::DIALECT;
@@ -17,6 +17,8 @@ use crate::format::read::{Fields, Mismatch, Path, reply_body};
 pub(super) const PART: &str = "part";
 /// The name of what was left of events themselves, beside their candidates.
 pub(super) const REPLY: &str = "reply";
+/// The name of a picture that the model drew.
+pub(super) const PICTURE: &str = "picture";
 
 /// The state of one stream.
 #[derive(Default)]
@@ -129,7 +131,9 @@ impl Decoder {
                     push(Delta::ToolArguments { index, fragment: arguments }, Rest::new());
                 }
                 PartKind::Other(value) => push(other(value), rest),
-                PartKind::Image(_) => push(other(picture(&kind)), rest),
+                PartKind::Image(source) => {
+                    push(Delta::Other { event: PICTURE.to_owned(), value: picture(&source) }, rest);
+                }
                 PartKind::Text(_) | PartKind::Refusal(_) | PartKind::ToolResult { .. } => {}
             }
         }
@@ -149,11 +153,11 @@ impl Decoder {
     }
 }
 
-/// A picture the model drew: streams of other dialects have no word for it.
-fn picture(kind: &PartKind) -> Value {
-    let mut part = Rest::new();
-    if let PartKind::Image(crate::chat::ImageSource::Base64 { media_type, data, .. }) = kind {
-        part.insert("inlineData".to_owned(), json!({"mimeType": media_type, "data": data}));
-    }
-    Value::Object(part)
+/// A picture that the model drew. No delta is one: it is said in OpenAI's words, as files are, which the writers of streams may know.
+fn picture(source: &ImageSource) -> Value {
+    let url = match source {
+        ImageSource::Base64 { media_type, data, .. } => format!("data:{media_type};base64,{data}"),
+        ImageSource::Url { url, .. } => url.clone(),
+    };
+    json!({"type": "image_url", "image_url": {"url": url}})
 }

@@ -16,7 +16,8 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::format::allowed;
 use crate::format::gemini::DIALECT;
 use crate::format::in_path::in_path;
-use crate::format::quirks::{Level, Quirks, Thinking};
+use crate::format::in_words;
+use crate::format::quirks::{Level, Schemas, Thinking};
 use crate::format::read::Path;
 use crate::format::rest::{Report, nested};
 use crate::format::write::{self, Object};
@@ -38,6 +39,10 @@ pub(super) const MIME: &str = "responseMimeType";
 pub(super) const SCHEMA: &str = "responseSchema";
 pub(super) const TOOL_CONFIG: &str = "toolConfig";
 
+/// How soon it is to be served, in OpenAI's name for it and here.
+pub(super) const TIER: &str = "service_tier";
+pub(super) const SERVICE_TIER: &str = "serviceTier";
+
 /// What is left of a client's settings of this dialect, in `rest`.
 const OWN: &str = "generationConfig";
 
@@ -46,23 +51,27 @@ const OWN: &str = "generationConfig";
 /// # Errors
 /// `Rejected` where the request asks for another provider's kind of tool or content.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-    let mut report = Report::new(request.dialect == DIALECT);
+    let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks);
     let config = tool_config(request).filter(|_| report.same_dialect);
     let narrowed = if config.is_some() { Cow::Borrowed(request) } else { allowed::narrowed(request) };
     let request = &*narrowed;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
-        contents::write(&request.messages, &mut object, &mut report)?;
+        let words = shape_in_words(request, &mut report);
+        contents::write(&request.messages, words.as_deref(), &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
         match config {
             Some(config) => object.field(TOOL_CONFIG, config),
             None => tool_choice(request, &mut object)?,
         }
-        generation(request, target.quirks, &mut object, &mut report);
+        generation(request, words.is_none(), &mut object, &mut report);
+        let tier = tier(&request.rest);
+        object.optional(SERVICE_TIER, tier);
         if report.same_dialect {
             let spelled = SAME.map(|(name, _)| name);
-            let without = [&spelled[..], &[OWN, TOOL_CONFIG, "logprobs", "top_logprobs"]].concat();
+            let told = if tier.is_some() { TIER } else { OWN };
+            let without = [&spelled[..], &[OWN, TOOL_CONFIG, "logprobs", "top_logprobs", told]].concat();
             object.rest(&request.rest, &without);
         }
     }
@@ -153,7 +162,25 @@ fn tool_choice(request: &ChatRequest, object: &mut Object<'_>) -> Result<(), Att
     Ok(())
 }
 
-fn generation(request: &ChatRequest, quirks: &Quirks, object: &mut Object<'_>, report: &mut Report) {
+/// The shape of the reply in words, where other dialects' clients ask for one beside tools and the model refuses the two together. Its
+/// own clients are told so by the provider.
+fn shape_in_words(request: &ChatRequest, report: &mut Report) -> Option<Cow<'static, str>> {
+    let quirks = report.quirks;
+    let apart = quirks.schemas() == Schemas::Words && !request.tools.is_empty() && !report.same_dialect;
+    in_words::json(request.output.as_ref().filter(|_| apart), quirks, false, report)
+}
+
+/// How soon it is to be served, in a word of this provider's: the usual way has other names elsewhere.
+fn tier(rest: &Rest) -> Option<&str> {
+    match rest.get(TIER)?.as_str()? {
+        word @ ("flex" | "priority" | "standard") => Some(word),
+        "default" | "standard_only" => Some("standard"),
+        _ => None,
+    }
+}
+
+/// The settings; the reply's shape is among them where it `has_a_shape` that is not said in words.
+fn generation(request: &ChatRequest, has_a_shape: bool, object: &mut Object<'_>, report: &mut Report) {
     let mut config = object.object("generationConfig");
     config.optional("temperature", request.temperature);
     config.optional("topP", request.top_p);
@@ -163,9 +190,15 @@ fn generation(request: &ChatRequest, quirks: &Quirks, object: &mut Object<'_>, r
     if !request.stop.is_empty() {
         config.field("stopSequences", &request.stop);
     }
-    output(request, &mut config, report);
+    if has_a_shape {
+        output(request, &mut config, report);
+    }
+    let quirks = report.quirks;
     thinking(request, quirks.thinking(), &mut config, report);
     let mut left = request.rest.clone();
+    if tier(&left).is_some() {
+        left.shift_remove(TIER);
+    }
     for (name, here) in SAME {
         config.optional(here, left.shift_remove(name).filter(|value| !value.is_null()));
     }

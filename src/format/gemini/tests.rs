@@ -5,6 +5,10 @@ use crate::chat::{Choice, Chunk, Delta, FinishReason, Part, PartKind, ServiceTie
 use crate::format::call_id::{signature_of, signed};
 use crate::format::{Anthropic, ClientApi, ClientRequest, NO_QUIRKS, OpenAi, Quirks};
 
+mod pictures;
+mod results;
+mod settings;
+
 fn encode(body: &Value) -> Result<Value, AttemptFault> {
     let request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body.to_string());
     let request = OpenAi.parse(&request).unwrap();

@@ -67,6 +67,14 @@ struct Body {
     embeddings: Vec<Values>,
     #[serde(default)]
     predictions: Vec<Prediction>,
+    #[serde(default, rename = "usageMetadata")]
+    usage: Option<Told>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default, rename = "promptTokenCount")]
+    prompt_token_count: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -87,12 +95,13 @@ struct Statistics {
     token_count: f64,
 }
 
-/// Reads the vectors. Tokens are told by one of the two methods.
+/// Reads the vectors. Tokens are told beside each of them by one of the two methods, and of all together by the other.
 pub(super) fn decode(body: &[u8]) -> Result<Vectors, AttemptFault> {
     let broken = |problem: String| {
         AttemptFault::new(FaultKind::BrokenStream, format!("the provider's embeddings are not understood: {problem}"))
     };
     let read: Body = serde_json::from_slice(body).map_err(|problem| broken(problem.to_string()))?;
+    let told = read.usage.and_then(|told| told.prompt_token_count);
     let all: Vec<Values> =
         read.embeddings.into_iter().chain(read.predictions.into_iter().map(|one| one.embeddings)).collect();
     if all.is_empty() {
@@ -108,7 +117,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Vectors, AttemptFault> {
         clippy::cast_sign_loss,
         reason = "`as` saturates; a count is what is meant"
     )]
-    let usage = tokens.map(|tokens| Usage { input_tokens: tokens as u64, ..Usage::default() });
+    let usage = tokens.or(told).map(|tokens| Usage { input_tokens: tokens as u64, ..Usage::default() });
     let list = all.into_iter().map(|one| Vector::Numbers(one.values)).collect();
     Ok(Vectors { model: String::new(), list, usage })
 }

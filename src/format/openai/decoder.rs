@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::calls::{Calls, Piece};
-use super::{error, finish_reason, logprobs, message, usage};
+use super::{details, error, finish_reason, logprobs, message, usage};
 use crate::chat::{Chunk, Delta, Rest, ServiceTier, Usage};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventDecoder;
@@ -259,6 +259,7 @@ impl Choice {
         if let Some(text) = message::thinking_text(&mut fields) {
             out.push(self.chunk(Delta::Reasoning(text)));
         }
+        details::proofs(&fields, |proof| out.push(self.chunk(proof)));
         self.content(&mut fields, out);
         if let Some(text) = fields.text("refusal")?.filter(|text| !text.is_empty()) {
             self.refused = true;

@@ -20,6 +20,7 @@ use crate::format::quirks::{Sampling, Want};
 use crate::format::rest::{Report, kept_header, nested};
 use crate::format::sampling;
 use crate::format::schemas;
+use crate::format::tool_names;
 use crate::format::write::{self, Array, Object};
 use crate::format::{Encoded, Target};
 
@@ -35,6 +36,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     let mut report = Report::new(same_dialect).with_quirks(target.quirks).keeping(&KEPT);
     let knows_choice = same_dialect && !target.quirks.wants(Want::AllowedTools);
     let narrowed = if knows_choice { Cow::Borrowed(request) } else { allowed::narrowed(request) };
+    // Who speaks this dialect knows how long its names may be.
+    let narrowed = if same_dialect { narrowed } else { tool_names::shortened(narrowed) };
     let request = &*narrowed;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
@@ -123,7 +126,7 @@ fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Repor
                     function.rest(left, &[]);
                 }
             }
-            report.rest_inside(&mut object, rest, &|| format!("tools[{index}]"), &["function"]);
+            report.rest_kept(&mut object, rest, &|| format!("tools[{index}]"), &["function"]);
         }
         Tool::Other(value) if report.same_dialect => array.item(value),
         Tool::Other(value) => return Err(unsupported(&format!("tools[{index}]"), &type_of(value))),
@@ -226,6 +229,8 @@ fn others(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     let taken = if report.same_dialect { report.quirks.fields(&rest, &WOVEN, &mut report.dropped) } else { None };
     match taken {
         Some(taken) => object.rest(&taken, &[]),
+        // A mark on the request itself is one behind all of it.
+        None if report.keeps_of(&rest) => report.rest_kept(object, &rest, &String::new, &WOVEN),
         None => report.rest(object, &rest, &String::new, &WOVEN),
     }
 }

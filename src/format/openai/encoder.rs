@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
-use super::{error, finish_word, logprobs, usage};
+use super::{error, finish_word, logprobs, message, usage};
 use crate::chat::{Chunk, Delta, Rest, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
@@ -51,6 +51,8 @@ struct Choice {
     thinking_block: u32,
     /// Whether something of it was told.
     thinking_open: bool,
+    /// How many pictures were told.
+    images: usize,
 }
 
 impl Encoder {
@@ -88,9 +90,13 @@ impl StreamEncoder for Encoder {
                     return;
                 }
             }
-            Delta::Other { .. } if !self.same_dialect => return,
+            Delta::Other { value, .. } if !self.same_dialect && message::drawn_beside(value).is_none() => return,
             // In its provider's words they went out with what was said.
-            Delta::Logprobs(_) if self.same_dialect && chunk.rest.is_empty() => return,
+            Delta::Logprobs(_) | Delta::ReasoningSignature(_) | Delta::RedactedReasoning(_)
+                if self.same_dialect && chunk.rest.is_empty() =>
+            {
+                return;
+            }
             _ => {}
         }
         if self.whole_calls.is_some() && self.holds(chunk, out) {
@@ -208,7 +214,7 @@ impl Encoder {
     fn event(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         let nothing = Rest::new();
         let whole = match &chunk.delta {
-            Delta::Other { value: Value::Object(value), .. } => value,
+            Delta::Other { value: Value::Object(value), .. } if self.same_dialect => value,
             _ if self.same_dialect => &chunk.rest,
             _ => &nothing,
         };
@@ -219,7 +225,12 @@ impl Encoder {
             let mut object = Object::resume(out);
             object.rest(whole, &["choices"]);
             let mut choices = object.array("choices");
-            let says_nothing = matches!(chunk.delta, Delta::Usage(_) | Delta::Other { .. }) && beside.is_none();
+            let says_nothing = match &chunk.delta {
+                Delta::Usage(_) => beside.is_none(),
+                // Of another dialect only pictures are told.
+                Delta::Other { .. } => beside.is_none() && self.same_dialect,
+                _ => false,
+            };
             if !says_nothing {
                 self.choice(chunk, beside.unwrap_or(&nothing), &mut choices);
             }
@@ -255,7 +266,14 @@ impl Encoder {
     fn state(&mut self, index: u32) -> (&mut Choice, bool) {
         let known = self.choices.iter().position(|choice| choice.index == index);
         let place = known.unwrap_or_else(|| {
-            self.choices.push(Choice { index, refused: false, calls: false, thinking_block: 0, thinking_open: false });
+            self.choices.push(Choice {
+                index,
+                refused: false,
+                calls: false,
+                thinking_block: 0,
+                thinking_open: false,
+                images: 0,
+            });
             self.choices.len() - 1
         });
         (&mut self.choices[place], known.is_none())
@@ -280,6 +298,8 @@ impl Choice {
                     self.thinking_open = true;
                 }
             }
+            // They stand in the words that this dialect's provider had for them, which are what is left.
+            Delta::ReasoningSignature(_) | Delta::RedactedReasoning(_) if same_dialect => {}
             Delta::ReasoningSignature(signature) => {
                 self.thinking("thinking", "signature", signature, object);
                 self.thinking_block += 1;
@@ -319,6 +339,12 @@ impl Choice {
                     function_rest(call_left, &mut function);
                 }
                 call.rest(call_left.unwrap_or(&Rest::new()), &["function"]);
+            }
+            Delta::Other { value, .. } if !same_dialect => {
+                if let Some(url) = message::drawn_beside(value) {
+                    message::write_drawn(url, self.images, &mut object.array("images"));
+                    self.images += 1;
+                }
             }
             Delta::Logprobs(_) | Delta::Finish(_) | Delta::Usage(_) | Delta::Other { .. } => {}
         }

@@ -3,11 +3,14 @@
 //! Each tool result is a message of its own, directly after the call. Pictures and documents in a result have no
 //! place there: they follow in a user message once the results are complete.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::attachments::{address, document, is_beside, is_common, picture};
+use super::details;
 use super::encode::{type_of, unsupported};
-use crate::chat::{Message, Part, PartKind, Role};
+use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::{CallIds, signature_beside};
 use crate::format::quirks::{Attachments, Thought, Want};
@@ -125,6 +128,10 @@ impl<'m> History<'_, 'm> {
                 stays.push((index, part));
             }
         }
+        let (marked, left) = with_marks(&stays, &part.rest, report);
+        if let (Some(marked), Some(last)) = (&marked, stays.last_mut()) {
+            last.1 = marked;
+        }
         if stays.is_empty() {
             object.field("content", "");
         } else {
@@ -133,7 +140,7 @@ impl<'m> History<'_, 'm> {
         if *is_error {
             report.dropped.push(format!("{path}.is_error"));
         }
-        report.rest(&mut object, &part.rest, &|| path.to_owned(), &[]);
+        report.rest(&mut object, &left, &|| path.to_owned(), &[]);
         if report.same_dialect {
             report.rest_inside(&mut object, &message.rest, &|| path.to_owned(), &["role"]);
         }
@@ -161,6 +168,21 @@ impl<'m> History<'_, 'm> {
     }
 }
 
+/// The last part of a result with those fields of the result that its provider takes on parts alone, and what is left of the result's.
+fn with_marks<'r>(parts: &[Placed<'_>], rest: &'r Rest, report: &Report) -> (Option<Part>, Cow<'r, Rest>) {
+    let takes = |(_, part): &&Placed<'_>| matches!(part.kind, PartKind::Text(_)) && report.keeps_of(rest);
+    let Some((_, last)) = parts.last().filter(takes) else { return (None, Cow::Borrowed(rest)) };
+    let (mut last, mut left) = (Part::clone(last), rest.clone());
+    left.retain(|name, value| {
+        let kept = report.quirks.keeps(name);
+        if kept {
+            last.rest.insert(name.clone(), value.take());
+        }
+        !kept
+    });
+    (Some(last), Cow::Owned(left))
+}
+
 fn assistant(
     message: &Message,
     parts: &[Placed<'_>],
@@ -171,10 +193,12 @@ fn assistant(
 ) -> Result<(), AttemptFault> {
     object.field("role", "assistant");
     let thought = report.quirks.thought();
-    let (mut said, mut calls, mut thinking) = (Vec::new(), Vec::new(), String::new());
+    let (mut said, mut calls, mut thinking, mut signed) = (Vec::new(), Vec::new(), String::new(), Vec::new());
+    let signs = thought == Thought::Details && !(report.same_dialect && details::brought(&message.rest));
     for &(index, part) in parts {
         match &part.kind {
             PartKind::ToolCall { .. } => calls.push((index, part)),
+            kind if signs && details::must_come_back(kind) => signed.push(kind),
             // Some want back what was thought, whoever had it told. To others unsigned thinking of this dialect goes back
             // the way it came; signed thinking is another provider's, as is content of its own kind: history this
             // provider can do without.
@@ -199,19 +223,9 @@ fn assistant(
             one_part(part, &mut array, &format!("{path}.content[{index}]"), report)?;
         }
     } else {
-        match said.as_slice() {
-            [] if has_calls || report.same_dialect => object.field("content", &()),
-            [] => object.field("content", ""),
-            [(_, Part { kind: PartKind::Refusal(text), .. })] if report.quirks.refuses_of_messages("refusal") => {
-                object.field("content", text);
-            }
-            [(_, Part { kind: PartKind::Refusal(text), .. })] => {
-                object.field("content", &());
-                object.field("refusal", text);
-            }
-            said => content(said, object, path, report)?,
-        }
+        spoken(&said, has_calls, object, path, report)?;
     }
+    details::write(&signed, object);
     if !thinking.is_empty() {
         object.field("reasoning_content", &thinking);
     }
@@ -229,6 +243,29 @@ fn assistant(
         && !calls.is_null()
     {
         report.dropped.push(format!("{path}.tool_calls"));
+    }
+    Ok(())
+}
+
+/// What an assistant said that is neither a call nor thinking.
+fn spoken(
+    said: &[Placed<'_>],
+    has_calls: bool,
+    object: &mut Object<'_>,
+    path: &str,
+    report: &mut Report,
+) -> Result<(), AttemptFault> {
+    match said {
+        [] if has_calls || report.same_dialect => object.field("content", &()),
+        [] => object.field("content", ""),
+        [(_, Part { kind: PartKind::Refusal(text), .. })] if report.quirks.refuses_of_messages("refusal") => {
+            object.field("content", text);
+        }
+        [(_, Part { kind: PartKind::Refusal(text), .. })] => {
+            object.field("content", &());
+            object.field("refusal", text);
+        }
+        said => content(said, object, path, report)?,
     }
     Ok(())
 }
@@ -260,6 +297,7 @@ fn tool_call(part: &Part, ids: &CallIds<'_>, array: &mut Array<'_>, path: &str, 
 fn content(parts: &[Placed<'_>], object: &mut Object<'_>, path: &str, report: &mut Report) -> Result<(), AttemptFault> {
     if let [(index, Part { kind: PartKind::Text(text), rest })] = parts
         && (rest.is_empty() || !report.same_dialect)
+        && !report.keeps_of(rest)
     {
         object.field("content", text);
         report.rest(object, rest, &|| format!("{path}.content[{index}]"), &[]);
@@ -278,7 +316,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             let mut object = array.object();
             object.field("type", "text");
             object.field("text", text);
-            report.rest_inside(&mut object, &part.rest, &|| path.to_owned(), &[]);
+            report.rest_kept(&mut object, &part.rest, &|| path.to_owned(), &[]);
         }
         // Whoever knows no refusals reads what was said.
         PartKind::Refusal(text) if report.quirks.refuses_of_messages("refusal") => {
@@ -302,7 +340,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
                     inner.rest(left, &[]);
                 }
             }
-            report.rest_inside(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
+            report.rest_kept(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
         }
         PartKind::Other(value) if report.quirks.attachments() == Attachments::Addresses && address(value, array) => {}
         PartKind::Other(Value::Object(fields)) if report.same_dialect => {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::chat::{ImageSource, Part, PartKind};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
+use crate::format::write::Array;
 
 /// What the assistant said: thinking, content, refusal, tool calls, in this order.
 pub(super) fn said_by_assistant(fields: &mut Fields<'_>) -> Result<Vec<Part>, Mismatch> {
@@ -131,6 +132,31 @@ pub(super) fn image_source(url: Cow<'_, str>, detail: Option<String>) -> ImageSo
         }
         _ => ImageSource::Url { url: url.into_owned(), detail },
     }
+}
+
+/// The address of a picture that the model drew; `None` where what is drawn is none, but a recording.
+pub(super) fn drawn(source: &ImageSource) -> Option<Cow<'_, str>> {
+    match source {
+        ImageSource::Base64 { media_type, data, .. } => {
+            media_type.starts_with("image/").then(|| format!("data:{media_type};base64,{data}").into())
+        }
+        ImageSource::Url { url, .. } => Some(url.into()),
+    }
+}
+
+/// The same of one that a stream tells.
+pub(super) fn drawn_beside(event: &Value) -> Option<&str> {
+    let url = event.get("image_url")?.get("url")?.as_str()?;
+    let is_picture = url.starts_with("data:image/") || !url.starts_with("data:");
+    (is_picture && event.get("type")? == "image_url").then_some(url)
+}
+
+/// Writes a picture that the model drew. OpenAI's own format has none: this is how its imitators say one.
+pub(super) fn write_drawn(url: &str, index: usize, images: &mut Array<'_>) {
+    let mut image = images.object();
+    image.field("type", "image_url");
+    image.object("image_url").field("url", url);
+    image.field("index", &index);
 }
 
 /// The signature under a call, as Google's models put it beside one where they imitate this dialect.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::{error, finish_reason, finish_word, logprobs, message, usage};
+use super::{details, error, finish_reason, finish_word, logprobs, message, usage};
 use crate::chat::{Choice, Part, PartKind, Reply, Usage};
 use crate::fault::AttemptFault;
 use crate::format::call_id::signed_beside;
@@ -62,6 +62,7 @@ fn read_choice(value: Json<'_>, place: usize, path: &Path<'_>) -> Result<Choice,
         }
         None => None,
     };
+    details::seal(&said, &mut parts);
     tell_apart(&mut parts);
     let logprobs = fields.peek(logprobs::FIELD).map(logprobs::read).unwrap_or_default();
     Ok(Choice { index, parts, finish, logprobs, rest: fields.rest(), message_rest: said.rest() })
@@ -147,14 +148,15 @@ fn write_message(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
             PartKind::Image(_) | PartKind::ToolResult { .. } | PartKind::Other(_) => {}
         }
     }
-    if same_dialect && choice.parts.iter().any(|part| matches!(part.kind, PartKind::Other(_))) {
+    if same_dialect && choice.parts.iter().any(|part| is_own(&part.kind)) {
         write_content_list(choice, &mut object.array("content"));
     } else {
         object.field("content", &text);
     }
     object.field("refusal", &refusal);
     object.optional("reasoning_content", thinking.filter(|text| !text.is_empty()));
-    write_thinking_blocks(choice, object);
+    write_thinking_blocks(choice, same_dialect, object);
+    write_images(choice, same_dialect, object);
     let other_calls = choice.message_rest.get("tool_calls").and_then(Value::as_array).filter(|_| same_dialect);
     if !calls.is_empty() || other_calls.is_some() {
         let mut array = object.array("tool_calls");
@@ -188,19 +190,37 @@ fn write_content_list(choice: &Choice, array: &mut Array<'_>) {
                 object.field("text", text);
                 object.rest(&part.rest, &[]);
             }
-            PartKind::Other(value) => array.item(value),
+            kind @ PartKind::Other(value) if is_own(kind) => array.item(value),
             _ => {}
         }
     }
 }
 
+/// Whether it is content of a kind that only its provider's clients know; hidden thinking is none.
+fn is_own(kind: &PartKind) -> bool {
+    matches!(kind, PartKind::Other(_)) && kind.redacted().is_none()
+}
+
+/// Pictures that the model drew, unless the provider told them in the same field.
+fn write_images(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
+    let pictures = choice.parts.iter().filter_map(|part| match &part.kind {
+        PartKind::Image(source) => message::drawn(source),
+        _ => None,
+    });
+    let mut pictures = pictures.peekable();
+    if pictures.peek().is_none() || (same_dialect && choice.message_rest.contains_key("images")) {
+        return;
+    }
+    let mut images = object.array("images");
+    for (index, url) in pictures.enumerate() {
+        message::write_drawn(&url, index, &mut images);
+    }
+}
+
 /// Whole blocks of thinking, where a client must bring them back exactly: signed or sealed ones.
-fn write_thinking_blocks(choice: &Choice, object: &mut Object<'_>) {
-    let wanted = |part: &&Part| match &part.kind {
-        PartKind::Reasoning { signature, .. } => signature.is_some(),
-        kind @ PartKind::Other(_) => kind.redacted().is_some(),
-        _ => false,
-    };
+fn write_thinking_blocks(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
+    // A client of this dialect has what the field says that they came in.
+    let wanted = |part: &&Part| details::must_come_back(&part.kind) && !(same_dialect && details::is_told(part));
     let mut blocks = choice.parts.iter().filter(wanted).peekable();
     if blocks.peek().is_none() {
         return;

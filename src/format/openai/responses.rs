@@ -4,7 +4,7 @@
 //! (the signature under thinking) travels in `encrypted_content`. Replies are kept by the server, which hands the exchanges
 //! before a request over with it.
 //!
-//! Shapes are those of `openai` 3.54 for Python.
+//! Shapes are those of `openai` 3.57 for Python.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -17,6 +17,7 @@ use crate::chat::{ChatRequest, Reply};
 use crate::fault::Refusal;
 use crate::format::{ClientApi, ClientRequest, Operation, Remembered, StreamEncoder, Turn};
 
+mod called;
 mod encoder;
 mod items;
 mod object;

@@ -78,6 +78,51 @@ fn beside_thinking_goes_what_is_taken_beside_it() {
     }
 }
 
+/// Clients of chats bring no thinking back, or what another provider thought without a signature.
+#[test]
+fn a_turn_that_began_without_thinking_ends_without_where_thinking_has_a_budget() {
+    let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let history = |blocks: Value| {
+        let called =
+            json!({"role": "assistant", "content": "I look.", "thinking_blocks": blocks, "tool_calls": [call]});
+        let result = json!({"role": "tool", "tool_call_id": "a", "content": "x"});
+        json!([{"role": "user", "content": "Go"}, called, result])
+    };
+    let (budget, adaptive) = (quirks(&json!({"effort": "budget"})), quirks(&json!({"effort": "adaptive"})));
+    let signed = |signature: &str| json!([{"type": "thinking", "thinking": "hm", "signature": signature}]);
+    let written = json!({"type": "enabled", "budget_tokens": 2048});
+    for (quirks, blocks, asked, kind, dropped) in [
+        (budget, json!([]), json!({"reasoning_effort": "low"}), None, vec!["reasoning_effort"]),
+        (adaptive, json!([]), json!({"reasoning_effort": "low"}), Some("adaptive"), vec![]),
+        (adaptive, json!([]), json!({"thinking": written}), None, vec!["thinking"]),
+        (budget, signed("c2ln"), json!({"reasoning_effort": "low"}), Some("enabled"), vec![]),
+        (
+            budget,
+            json!([{"type": "redacted_thinking", "data": "c2ln"}]),
+            json!({"thinking": written}),
+            Some("enabled"),
+            vec![],
+        ),
+        (
+            budget,
+            signed(""),
+            json!({"reasoning_effort": "low"}),
+            None,
+            vec!["messages[1].content[0]", "reasoning_effort"],
+        ),
+    ] {
+        for to in ["anthropic", "bedrock"] {
+            let mut more = asked.clone();
+            more["messages"] = history(blocks.clone());
+            let (body, mut left, _) = sent("openai", &more, to, quirks);
+            let own = if to == "bedrock" { &body["additionalModelRequestFields"] } else { &body };
+            left.sort();
+            assert_eq!(own["thinking"]["type"].as_str(), kind, "{to}: {body}");
+            assert_eq!(left, dropped, "{to}: {body}");
+        }
+    }
+}
+
 /// What models that reason take of sampling: none that is not their own, by any client API.
 #[test]
 fn models_that_reason_are_sent_no_sampling() {

@@ -31,6 +31,34 @@ fn turns_in_which_nothing_is_said_are_left_out() {
 }
 
 #[test]
+fn instructions_alone_are_a_question_where_a_conversation_is_wanted() {
+    let (first, last) =
+        (json!({"role": "system", "content": "Be brief."}), json!({"role": "developer", "content": "Say hi."}));
+    let both = json!({"model": "m", "messages": [first, last]});
+    let (encoded, body) = across("openai", "anthropic", &both).unwrap();
+    assert_eq!(
+        (&body["system"], &body["messages"]),
+        (&json!("Be brief."), &json!([{"role": "user", "content": "Say hi."}]))
+    );
+    assert!(encoded.dropped.is_empty(), "{:?}", encoded.dropped);
+    let (_, body) = across("openai", "bedrock", &both).unwrap();
+    assert_eq!(body["system"], json!([{"text": "Be brief."}]));
+    assert_eq!(body["messages"], json!([{"role": "user", "content": [{"text": "Say hi."}]}]));
+    let (_, body) = across("openai", "gemini", &both).unwrap();
+    assert_eq!(body["systemInstruction"]["parts"], json!([{"text": "Be brief."}]));
+    assert_eq!(body["contents"], json!([{"role": "user", "parts": [{"text": "Say hi."}]}]));
+    let (_, body) = across("openai", "gemini", &json!({"model": "m", "messages": [last]})).unwrap();
+    assert_eq!((body.get("systemInstruction"), body["contents"].as_array().map(Vec::len)), (None, Some(1)), "{body}");
+    let one = json!({"model": "m", "messages": [last], "response_format": {"type": "json_object"}});
+    let (_, body) = across("openai", "anthropic", &one).unwrap();
+    assert!(body["system"].as_str().is_some_and(|text| text.contains("one JSON object")), "{body}");
+    assert_eq!(body["messages"], json!([{"role": "user", "content": "Say hi."}]));
+    let (_, body) = across("openai", "bedrock", &one).unwrap();
+    assert_eq!(body["system"].as_array().map(Vec::len), Some(1), "{body}");
+    assert_eq!(body["messages"], json!([{"role": "user", "content": [{"text": "Say hi."}]}]));
+}
+
+#[test]
 fn blank_texts_are_left_out_where_they_are_refused() {
     let result = json!({"role": "tool", "tool_call_id": "a", "content": "x"});
     let asked = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}, call(&json!("\n\n")), result]});

@@ -10,7 +10,9 @@ use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest, Tool, Too
 use crate::fault::Refusal;
 use crate::format::allowed;
 use crate::format::gemini::DIALECT;
-use crate::format::gemini::encode::{BUDGET, LEVEL, MIME, SAME, SCHEMA, SHOWN, THINKING, TOOL_CONFIG};
+use crate::format::gemini::encode::{
+    BUDGET, LEVEL, MIME, SAME, SCHEMA, SERVICE_TIER, SHOWN, THINKING, TIER, TOOL_CONFIG,
+};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path, request_body};
 
@@ -91,6 +93,12 @@ fn read_fields(mut fields: Fields<'_>, model: String) -> Result<ChatRequest, Mis
         if !left.is_empty() {
             request.rest.insert("generationConfig".to_owned(), left.into());
         }
+    }
+    // In OpenAI's words, where it is one that others know.
+    let tier = fields.peek(SERVICE_TIER).and_then(Json::as_str).map(str::to_ascii_lowercase);
+    if let Some(tier) = tier.filter(|tier| ["flex", "priority", "standard"].contains(&tier.as_str())) {
+        fields.take(SERVICE_TIER);
+        request.rest.insert(TIER.to_owned(), tier.into());
     }
     request.rest.extend(fields.rest());
     Ok(request)

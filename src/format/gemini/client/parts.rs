@@ -6,6 +6,7 @@ use super::parse::object;
 use super::reply::REDACTED;
 use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
 use crate::format::call_id::{SIGNATURE, signed};
+use crate::format::gemini::calls::GIVEN;
 use crate::format::gemini::candidate::SIGNED;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
@@ -93,11 +94,14 @@ impl Contents {
         let mut signature = fields.text(SIGNED)?;
         let thought = fields.flag("thought")?.unwrap_or(false);
         let take = |fields: &mut Fields<'_>, name: &str| fields.take(name).map(Value::from);
+        let mut given = false;
         let kind = if let Some(call) = take(&mut fields, "functionCall") {
             fields.keep("functionCall", left(&call, &["id", "name", "args"]));
+            given = id(&call).is_some();
             self.call(&call, signature.take().as_deref())
         } else if let Some(response) = take(&mut fields, "functionResponse") {
             fields.keep("functionResponse", left(&response, &["id", "name", "response", "parts"]));
+            given = id(&response).is_some();
             self.result(&response, path)?
         } else if let Some(kind) = data(&mut fields, path)? {
             kind
@@ -111,14 +115,17 @@ impl Contents {
         if let Some(signature) = signature {
             fields.put(SIGNED, signature.into());
         }
-        Ok(Part { kind, rest: fields.telling_rest() })
+        let mut rest = fields.telling_rest();
+        if given {
+            rest.insert(GIVEN.to_owned(), Value::Null);
+        }
+        Ok(Part { kind, rest })
     }
 
     fn call(&mut self, call: &Value, signature: Option<&str>) -> PartKind {
         let name = text(call, "name").unwrap_or_default();
         self.calls += 1;
-        let own = text(call, "id").filter(|id| !id.is_empty());
-        let mut id = own.unwrap_or_else(|| format!("call_{}", self.calls));
+        let mut id = id(call).unwrap_or_else(|| format!("call_{}", self.calls));
         if let Some(signature) = signature {
             id = signed(&id, signature);
         }
@@ -129,12 +136,13 @@ impl Contents {
 
     fn result(&mut self, response: &Value, path: &Path<'_>) -> Result<PartKind, Mismatch> {
         let name = text(response, "name").unwrap_or_default();
-        let own = text(response, "id").filter(|id| !id.is_empty());
-        let is_it = |(open, id): &(String, String)| match &own {
-            Some(own) => id == own || id.starts_with(&format!("{own}{SIGNATURE}")),
-            None => *open == name,
+        let own = id(response);
+        let is_it = |(_, id): &(String, String)| {
+            own.as_ref().is_some_and(|own| id == own || id.starts_with(&format!("{own}{SIGNATURE}")))
         };
-        let call_id = match self.open.iter().position(is_it) {
+        // Some clients give results ids and calls none.
+        let place = self.open.iter().position(is_it).or_else(|| self.open.iter().position(|(open, _)| *open == name));
+        let call_id = match place {
             Some(place) => self.open.remove(place).1,
             None => own.unwrap_or(name),
         };
@@ -187,6 +195,11 @@ fn thinking(text: String, signature: Option<String>) -> PartKind {
 
 fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// The id that a client wrote.
+fn id(value: &Value) -> Option<String> {
+    text(value, "id").filter(|id| !id.is_empty())
 }
 
 /// What was not read of an object.

@@ -4,8 +4,8 @@
 use bytes::{BufMut, BytesMut};
 use serde_json::{Map, Value, json};
 
+use super::called::{Called, Kind};
 use super::object::{self, Envelope};
-use super::tools::{Kind, kind_of};
 use crate::chat::{Chunk, Delta, FinishReason, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
@@ -48,10 +48,9 @@ enum Body {
         sealed: Option<String>,
     },
     Call {
-        kind: Kind,
+        called: Called,
         index: u32,
         call_id: String,
-        name: String,
         arguments: String,
     },
 }
@@ -229,25 +228,25 @@ impl Encoder {
     }
 
     fn called(&mut self, index: u32, call_id: &str, name: &str, out: &mut BytesMut) {
-        let kind = kind_of(&self.envelope.echo, name);
-        let (call_id, name) = (call_id.to_owned(), name.to_owned());
+        let called = self.envelope.names.called(name);
+        let prefix = object::prefix(called.kind);
         let shown = {
-            let (call_id, name) = (call_id.clone(), name.clone());
-            move |id: &str| object::call(kind, id, &call_id, &name, "", "in_progress")
+            let called = called.clone();
+            move |id: &str| object::call(&called, id, call_id, "", "in_progress")
         };
-        let body = Body::Call { kind, index, call_id, name, arguments: String::new() };
-        self.open_item(object::prefix(kind), body, shown, out);
+        let body = Body::Call { called, index, call_id: call_id.to_owned(), arguments: String::new() };
+        self.open_item(prefix, body, shown, out);
     }
 
     fn argued(&mut self, at: u32, fragment: &str, out: &mut BytesMut) {
         let (item_id, output_index) = self.place();
-        let Some(Item { body: Body::Call { kind, index, arguments, .. }, .. }) = &mut self.open else { return };
+        let Some(Item { body: Body::Call { called, index, arguments, .. }, .. }) = &mut self.open else { return };
         if *index != at {
             return;
         }
         arguments.push_str(fragment);
         // The other kinds' input is read out of the whole arguments.
-        if *kind == Kind::Function && !fragment.is_empty() {
+        if called.kind == Kind::Function && !fragment.is_empty() {
             let fields = json!({"item_id": item_id, "output_index": output_index, "delta": fragment});
             self.emit(out, "response.function_call_arguments.delta", fields);
         }
@@ -264,9 +263,9 @@ impl Encoder {
                 self.close_summary(&item_id, output_index, &text, out);
                 object::reasoning(&id, &text, sealed)
             }
-            Body::Call { kind, call_id, name, arguments, .. } => {
-                self.close_call(kind, &item_id, output_index, &arguments, out);
-                object::call(kind, &id, &call_id, &name, &arguments, "completed")
+            Body::Call { called, call_id, arguments, .. } => {
+                self.close_call(called.kind, &item_id, output_index, &arguments, out);
+                object::call(&called, &id, &call_id, &arguments, "completed")
             }
         };
         self.output.push(item.clone());
@@ -300,7 +299,8 @@ impl Encoder {
                 fields["input"] = input.into();
                 self.emit(out, "response.custom_tool_call_input.done", fields);
             }
-            Kind::LocalShell => {}
+            // Nothing is told of these on the way.
+            Kind::LocalShell | Kind::Shell | Kind::ApplyPatch | Kind::ToolSearch => {}
         }
     }
 }

@@ -1,20 +1,19 @@
 //! The items of a conversation, read into messages: what was said, called, answered and thought.
 //!
 //! What the assistant said, thought and called one after another is one message. Pictures and files in a tool's output follow
-//! in a message of the user: few providers take them inside.
+//! in a message of the user: few providers take them inside. Tools that items bring join those of the request.
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
 use super::SEALED;
+use super::called::{Called, Kind};
+use super::tools::Toolbox;
 use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::format::json::Json;
 use crate::format::openai::message::{arguments, image_source};
 use crate::format::read::{Fields, Mismatch, Path};
-
-/// The name under which `local_shell` is shown to models, and its calls come back.
-pub(super) const LOCAL_SHELL: &str = "local_shell";
 
 /// The type of an item that stands for another one.
 pub(super) const REFERENCE: &str = "item_reference";
@@ -27,9 +26,16 @@ pub(in crate::format::openai) struct Conversation {
     beside: Vec<Part>,
     /// Items that others may stand for, by id.
     known: HashMap<String, Value>,
+    /// The tools of the request, where items may bring more.
+    tools: Option<Toolbox>,
 }
 
 impl Conversation {
+    /// One whose items may bring more tools than these.
+    pub(super) fn with(tools: Toolbox) -> Self {
+        Self { tools: Some(tools), ..Self::default() }
+    }
+
     /// Instructions, which stand before all items.
     pub(super) fn instruct(&mut self, text: String) {
         self.messages.push(message(Role::System, vec![Part::text(text)]));
@@ -66,6 +72,11 @@ impl Conversation {
         self.messages
     }
 
+    /// The messages, and the tools of the request and of its items.
+    pub(super) fn into_parts(self) -> (Vec<Message>, Toolbox) {
+        (self.messages, self.tools.unwrap_or_default())
+    }
+
     fn item(&mut self, value: Json<'_>, path: &Path<'_>) -> Result<(), Mismatch> {
         let mut fields = Fields::of(value, path)?;
         let kind = fields.word("type")?;
@@ -77,18 +88,40 @@ impl Conversation {
             "message" => self.message(&mut fields)?,
             "function_call" => {
                 let arguments = arguments(fields.take("arguments"));
-                self.call(&mut fields, None, arguments)?;
+                self.call(&mut fields, Kind::Function, arguments)?;
             }
             "custom_tool_call" => {
                 let input = fields.text("input")?.unwrap_or_default();
-                self.call(&mut fields, None, json!({"input": input}).to_string())?;
+                self.call(&mut fields, Kind::Custom, json!({"input": input}).to_string())?;
             }
             "local_shell_call" => {
                 let action = fields.take("action").map_or(Value::Null, Value::from);
-                self.call(&mut fields, Some(LOCAL_SHELL), without_type(action).to_string())?;
+                self.call(&mut fields, Kind::LocalShell, without_type(action).to_string())?;
+            }
+            "shell_call" => {
+                let action = fields.take("action").map_or(Value::Null, Value::from);
+                self.call(&mut fields, Kind::Shell, action.to_string())?;
+            }
+            "apply_patch_call" => {
+                let operation = fields.take("operation").map_or(Value::Null, Value::from);
+                self.call(&mut fields, Kind::ApplyPatch, operation.to_string())?;
             }
             "function_call_output" | "custom_tool_call_output" | "local_shell_call_output" => {
                 self.output(&mut fields)?;
+            }
+            "shell_call_output" => {
+                // What each command wrote and how it ended, as the client says it.
+                let said = arguments(fields.take("output"));
+                self.result(&mut fields, said)?;
+            }
+            "apply_patch_call_output" => {
+                let said = [fields.text("status")?, fields.text("output")?.filter(|text| !text.is_empty())];
+                self.result(&mut fields, said.into_iter().flatten().collect::<Vec<_>>().join(": "))?;
+            }
+            "tool_search_call" if self.tools.is_some() => self.search(&mut fields)?,
+            "tool_search_output" if self.tools.is_some() => self.found(&mut fields)?,
+            "additional_tools" if self.tools.is_some() => {
+                self.more_tools(&mut fields)?;
             }
             "reasoning" => self.reasoning(&mut fields)?,
             REFERENCE => {
@@ -133,13 +166,51 @@ impl Conversation {
         Ok(())
     }
 
-    fn call(&mut self, fields: &mut Fields<'_>, name: Option<&str>, arguments: String) -> Result<(), Mismatch> {
+    fn call(&mut self, fields: &mut Fields<'_>, kind: Kind, arguments: String) -> Result<(), Mismatch> {
         let id = fields.need_text("call_id")?;
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None => fields.need_text("name")?,
+        let called = if kind.is_named() {
+            Called::new(kind, fields.text("namespace")?, fields.need_text("name")?)
+        } else {
+            Called::nameless(kind)
         };
+        let name = self.tools.as_ref().map_or_else(|| called.shown(), |tools| tools.shown(&called));
         self.said(PartKind::ToolCall { id, name, arguments }.into());
+        Ok(())
+    }
+
+    /// A search for tools that the client made for the model. No model asked for one that OpenAI made.
+    fn search(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
+        if is_hosted(fields)? {
+            return Ok(());
+        }
+        let arguments = arguments(fields.take("arguments"));
+        self.call(fields, Kind::ToolSearch, arguments)
+    }
+
+    /// What it found: from here on the model may call it.
+    fn found(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
+        let names = self.more_tools(fields)?;
+        if is_hosted(fields)? {
+            return Ok(());
+        }
+        let said = match names.as_slice() {
+            [] => "No tools were found.".to_owned(),
+            names => format!("These tools can be called now: {}.", names.join(", ")),
+        };
+        self.result(fields, said)
+    }
+
+    fn more_tools(&mut self, fields: &mut Fields<'_>) -> Result<Vec<String>, Mismatch> {
+        let path = fields.path().key("tools");
+        let items = fields.list("tools")?.unwrap_or_default();
+        self.tools.as_mut().map_or_else(|| Ok(Vec::new()), |tools| tools.read(items, &path))
+    }
+
+    /// What a call came to, in words.
+    fn result(&mut self, fields: &mut Fields<'_>, said: String) -> Result<(), Mismatch> {
+        let call_id = fields.need_text("call_id")?;
+        let result = PartKind::ToolResult { call_id, content: vec![Part::text(said)], is_error: false };
+        self.messages.push(message(Role::Tool, vec![result.into()]));
         Ok(())
     }
 
@@ -207,6 +278,12 @@ fn message(role: Role, parts: Vec<Part>) -> Message {
     Message { role, parts, name: None, rest: Rest::new() }
 }
 
+/// Whether a search for tools was OpenAI's own.
+fn is_hosted(fields: &mut Fields<'_>) -> Result<bool, Mismatch> {
+    let runs_at = fields.word("execution")?;
+    Ok(runs_at.is_some_and(|runs_at| runs_at == "server") || fields.peek("call_id").is_none())
+}
+
 fn without_type(mut action: Value) -> Value {
     if let Value::Object(fields) = &mut action {
         fields.shift_remove("type");
@@ -228,15 +305,21 @@ fn contents(value: Json<'_>, path: &Path<'_>) -> Result<Vec<Part>, Mismatch> {
 fn content(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     let kind = fields.need_word("type")?;
+    // What replies say beside a text is no field of any chat.
+    for name in ["annotations", "logprobs"] {
+        fields.take(name);
+    }
     let kind = match &*kind {
-        "input_text" | "output_text" | "text" => PartKind::Text(fields.need_text("text")?),
-        "refusal" => PartKind::Refusal(fields.need_text("refusal")?),
+        "input_text" | "text" => PartKind::Text(fields.need_text("text")?),
+        "output_text" => return Ok(Part::text(fields.need_text("text")?)),
+        "refusal" => return Ok(PartKind::Refusal(fields.need_text("refusal")?).into()),
         "input_image" => {
             let Some(url) = fields.word("image_url")? else {
                 let problem = "files that are kept elsewhere cannot be sent; send the picture in `image_url`";
                 return Err(Mismatch::new(path, problem));
             };
             let detail = fields.text("detail")?.filter(|detail| detail != "auto");
+            fields.take("file_id");
             PartKind::Image(image_source(url, detail))
         }
         "input_file" => {
@@ -254,12 +337,20 @@ fn content(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
             if let Some(name) = name {
                 file["filename"] = name.into();
             }
-            PartKind::Other(json!({"type": "file", "file": file}))
+            for name in ["detail", "file_id"] {
+                fields.take(name);
+            }
+            let mut whole = json!({"type": "file", "file": file});
+            if let Value::Object(whole) = &mut whole {
+                whole.extend(fields.telling_rest());
+            }
+            return Ok(PartKind::Other(whole).into());
         }
         other => {
             let problem = format!("content of the type `{other}` cannot be sent to the models served here");
             return Err(Mismatch::new(&path.key("type"), problem));
         }
     };
-    Ok(Part::from(kind))
+    // Where a cache ends, for instance, which chats say in the same words.
+    Ok(Part { kind, rest: fields.telling_rest() })
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::SEALED;
-use super::tools::{Kind, kind_of};
+use super::called::{Called, Kind, Names};
 use crate::chat::{FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::openai::logprobs;
@@ -14,7 +14,9 @@ pub(super) struct Envelope {
     pub(super) model: String,
     pub(super) created: u64,
     /// What the reply repeats of the request.
-    pub(super) echo: Rest,
+    echo: Rest,
+    /// What its tools are called.
+    pub(super) names: Names,
 }
 
 impl Envelope {
@@ -22,7 +24,8 @@ impl Envelope {
     pub(super) fn new(mut echo: Rest, id: &str, model: &str, created: Option<u64>) -> Self {
         let own = echo.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned));
         let id = own.unwrap_or_else(|| super::response_id(id));
-        Self { id, model: model.to_owned(), created: created.unwrap_or(0), echo }
+        let names = Names::take(&mut echo);
+        Self { id, model: model.to_owned(), created: created.unwrap_or(0), echo, names }
     }
 
     /// The id of the item at this place.
@@ -144,8 +147,8 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str) -> Vec<Value> {
                 None => continue,
             },
             PartKind::ToolCall { id, name, arguments } => {
-                let kind = kind_of(&envelope.echo, name);
-                call(kind, &envelope.item_id(prefix(kind), index), id, name, arguments, "completed")
+                let called = envelope.names.called(name);
+                call(&called, &envelope.item_id(prefix(called.kind), index), id, arguments, "completed")
             }
             PartKind::Image(ImageSource::Base64 { data, .. }) => picture(&envelope.item_id("ig", index), data),
             PartKind::Image(_) | PartKind::ToolResult { .. } => continue,
@@ -208,12 +211,16 @@ pub(super) const fn prefix(kind: Kind) -> &'static str {
         Kind::Function => "fc",
         Kind::Custom => "ctc",
         Kind::LocalShell => "lsh",
+        Kind::Shell => "sh",
+        Kind::ApplyPatch => "apc",
+        Kind::ToolSearch => "tsc",
     }
 }
 
 /// A call of a tool.
-pub(super) fn call(kind: Kind, id: &str, call_id: &str, name: &str, arguments: &str, status: &str) -> Value {
-    match kind {
+pub(super) fn call(called: &Called, id: &str, call_id: &str, arguments: &str, status: &str) -> Value {
+    let name = called.name.as_str();
+    let mut item = match called.kind {
         Kind::Function => {
             // Clients read it as JSON once it is whole.
             let arguments = if arguments.is_empty() && status == "completed" { "{}" } else { arguments };
@@ -224,16 +231,44 @@ pub(super) fn call(kind: Kind, id: &str, call_id: &str, name: &str, arguments: &
             json!({"id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name, "input": input})
         }
         Kind::LocalShell => {
-            let mut action = json!({"type": "exec", "command": [], "env": {}});
-            if let Ok(Value::Object(said)) = serde_json::from_str(arguments) {
-                for (name, value) in said {
-                    action[name] = value;
-                }
-            }
+            let mut action = filled(json!({"type": "exec", "command": [], "env": {}}), arguments);
             action["type"] = "exec".into();
             json!({"id": id, "type": "local_shell_call", "status": status, "call_id": call_id, "action": action})
         }
+        Kind::Shell => {
+            let action = filled(json!({"commands": [], "timeout_ms": null, "max_output_length": null}), arguments);
+            json!({"id": id, "type": "shell_call", "status": status, "call_id": call_id, "action": action,
+                "environment": {"type": "local"}})
+        }
+        Kind::ApplyPatch => {
+            let mut operation = filled(json!({"type": "update_file", "path": "", "diff": ""}), arguments);
+            if let Value::Object(fields) = &mut operation
+                && fields.get("type").is_some_and(|kind| kind == "delete_file")
+            {
+                fields.shift_remove("diff");
+            }
+            json!({"id": id, "type": "apply_patch_call", "status": status, "call_id": call_id, "operation": operation})
+        }
+        Kind::ToolSearch => {
+            let arguments = filled(json!({}), arguments);
+            json!({"id": id, "type": "tool_search_call", "status": status, "execution": "client", "call_id": call_id,
+                "arguments": arguments})
+        }
+    };
+    if let Some(namespace) = &called.namespace {
+        item["namespace"] = namespace.as_str().into();
     }
+    item
+}
+
+/// What a model wrote as a call's arguments, above what goes without saying.
+fn filled(mut object: Value, arguments: &str) -> Value {
+    if let Ok(Value::Object(said)) = serde_json::from_str(arguments) {
+        for (name, value) in said {
+            object[name] = value;
+        }
+    }
+    object
 }
 
 /// The text in a custom tool's arguments; a model that wrote no such object meant what it wrote.

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::items::Conversation;
-use super::tools;
+use super::tools::Toolbox;
 use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest};
 use crate::fault::Refusal;
 use crate::format::ClientRequest;
@@ -58,8 +58,8 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     let mut fields = Fields::of(request_body(&request.body)?, &Path::Root)?;
     let model = parse::model(&mut fields, request)?;
     refuse(&mut fields)?;
-    let echo = echo(&fields, &request.id);
-    let messages = conversation(&mut fields, request)?;
+    let mut echo = echo(&fields, &request.id);
+    let (messages, toolbox) = conversation(&mut fields, request)?;
     let mut untold = Vec::new();
     let logprobs = include(&mut fields, &mut untold)?;
     let likeliest = fields.whole("top_logprobs")?.filter(|count| *count > 0);
@@ -78,11 +78,13 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     let max_tokens = fields.whole("max_output_tokens")?;
     let reasoning = reasoning(&mut fields, &mut untold)?;
     let output = text(&mut fields, &mut untold)?;
+    let tool_choice = toolbox.choice(&mut fields)?;
+    let tools = toolbox.finish(&mut echo, &mut untold);
     let mut request = ChatRequest {
         model,
         messages: messages.into(),
-        tools: tools::read(&mut fields)?,
-        tool_choice: tools::choice(&mut fields)?,
+        tools,
+        tool_choice,
         parallel_tool_calls: fields.flag("parallel_tool_calls")?,
         max_tokens,
         choices: 1,
@@ -143,16 +145,19 @@ fn echo(fields: &Fields<'_>, id: &str) -> Rest {
     echo
 }
 
-fn conversation(fields: &mut Fields<'_>, request: &ClientRequest) -> Result<Vec<Message>, Refusal> {
+/// What was said, and the tools of the request and of what was said.
+fn conversation(fields: &mut Fields<'_>, request: &ClientRequest) -> Result<(Vec<Message>, Toolbox), Refusal> {
     let earlier = &request.earlier;
-    let mut conversation = Conversation::default();
+    let root = Path::Root;
+    let mut tools = Toolbox::default();
+    tools.read(fields.list("tools")?.unwrap_or_default(), &root.key("tools"))?;
+    let mut conversation = Conversation::with(tools);
     for turn in &request.named {
         conversation.know(&turn.reply);
     }
     if let Some(instructions) = fields.text("instructions")? {
         conversation.instruct(instructions);
     }
-    let root = Path::Root;
     let before = root.key("previous_response_id");
     for turn in earlier {
         let asked = request_body(&turn.request)?;
@@ -170,7 +175,7 @@ fn conversation(fields: &mut Fields<'_>, request: &ClientRequest) -> Result<Vec<
         return Err(Mismatch::new(&path, "at least one item is required").into());
     }
     conversation.add(input, &path)?;
-    Ok(conversation.into_messages())
+    Ok(conversation.into_parts())
 }
 
 /// A reply's items that belong to the conversation: pictures that were made do not.

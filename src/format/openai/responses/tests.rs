@@ -10,6 +10,8 @@ use crate::fault::Refusal;
 use crate::format::openai::DIALECT;
 use crate::format::{ClientApi, ClientRequest, Turn};
 
+mod client_tools;
+
 fn parse(body: &Value) -> Result<ChatRequest, Refusal> {
     let mut request = ClientRequest::post(http::Uri::default(), body.to_string());
     request.id = "0a-1b".to_owned();

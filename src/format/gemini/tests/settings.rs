@@ -1,0 +1,69 @@
+//! What is asked for beside the conversation, and what is told beside a reply.
+
+use super::*;
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn quirks(value: Value) -> &'static Quirks {
+    Box::leak(Box::new(serde_json::from_value(value).unwrap()))
+}
+
+#[test]
+fn a_shape_beside_tools_is_asked_for_in_words_where_the_model_refuses_both() {
+    let words = quirks(json!({"schemas": "words"}));
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+    for format in
+        [json!({"type": "json_object"}), json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})]
+    {
+        let mut body =
+            json!({"model": "m", "response_format": format, "messages": [{"role": "user", "content": "Hi"}]});
+        let (alone, _) = sent(&OpenAi, CHAT, &body, words);
+        assert_eq!(alone["generationConfig"]["responseMimeType"], "application/json");
+        assert_eq!(alone["systemInstruction"], Value::Null);
+        body["tools"] = tools.clone();
+        let (both, _) = sent(&OpenAi, CHAT, &body, words);
+        assert_eq!(both["generationConfig"], json!({}));
+        let said = both["systemInstruction"]["parts"][0]["text"].as_str().unwrap_or_default();
+        assert!(said.contains("JSON"), "{both}");
+        let (newer, _) = sent(&OpenAi, CHAT, &body, &NO_QUIRKS);
+        assert_eq!(newer["generationConfig"]["responseMimeType"], "application/json");
+    }
+}
+
+#[test]
+fn how_soon_it_is_to_be_served_is_sent() {
+    for (asked, told, dropped) in [
+        ("flex", json!("flex"), false),
+        ("priority", json!("priority"), false),
+        ("default", json!("standard"), false),
+        ("auto", Value::Null, true),
+    ] {
+        let body = json!({"model": "m", "service_tier": asked, "messages": [{"role": "user", "content": "Hi"}]});
+        let (sent, left_out) = sent(&OpenAi, CHAT, &body, &NO_QUIRKS);
+        assert_eq!((&sent["serviceTier"], !left_out.is_empty()), (&told, dropped), "{asked}: {left_out:?}");
+    }
+    let own = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "serviceTier": "flex"});
+    let path = "/v1beta/models/m:generateContent";
+    let (sent, _) = sent(&Gemini, path, &own, &NO_QUIRKS);
+    assert_eq!((&sent["serviceTier"], &sent["service_tier"]), (&json!("flex"), &Value::Null));
+    let request = Gemini.parse(&ClientRequest::post(path.parse().unwrap(), own.to_string())).unwrap();
+    assert_eq!(request.rest["service_tier"], "flex");
+    let reply = json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 1, "serviceTier": "flex"}});
+    let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
+    assert_eq!(read.usage.and_then(|usage| usage.tier), Some(ServiceTier::Flex));
+}
+
+#[test]
+fn tokens_of_vectors_are_told_in_either_place() {
+    let tokens = |body: Value| {
+        let usage = Gemini.decode_vectors(body.to_string().as_bytes()).unwrap().usage;
+        usage.map(|usage| usage.input_tokens)
+    };
+    let list = json!([{"values": [0.5]}]);
+    assert_eq!(tokens(json!({"embeddings": list, "usageMetadata": {"promptTokenCount": 3}})), Some(3));
+    assert_eq!(tokens(json!({"embeddings": list})), None);
+    let cloud = json!({"embeddings": {"values": [0.5], "statistics": {"token_count": 4}}});
+    assert_eq!(tokens(json!({"predictions": [cloud]})), Some(4));
+}
