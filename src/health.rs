@@ -14,7 +14,8 @@
 //! attempts of which more than half failed; or, where `allowed_fails` is set, if the last minute held more failures than that, the
 //! number being the one of the last failure's class where `allowed_fails_policy` gives one. A deployment that is alone in
 //! its group, with no other group to take over, has nobody to hand over to: it opens only if the last minute held at least 20 attempts and all of them
-//! failed. A rate limit does not open the only deployment of a group, since the limits and the queue answer it better.
+//! failed. A rate limit opens the only deployment of a group just where its provider says for how long (`Retry-After`), which holds for
+//! everybody; without that the limits and the queue answer it better.
 //!
 //! *Credentials.* A credential that is refused, or whose account is empty, opens the breaker of the account (`account`), and so leaves
 //! alone every deployment that has it. A request that is refused never opens anything.

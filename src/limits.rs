@@ -36,6 +36,7 @@ mod window;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Index;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub use dimension::{Dimension, PerDimension};
 pub use learned::{Expected, Learned, LearnedBook, Observation, SavedLessons};
 pub use others::{OthersCounted, OthersPart, OwnPart};
 pub use saved::SavedLimits;
+pub use state::Places;
 pub use store::{Certainty, LimitStore, ReservationId, ReserveRequest, Reserving};
 pub use window::WindowModel;
 pub use wire::{LimitReport, News, Told};
@@ -78,7 +80,7 @@ pub enum Scope {
 }
 
 /// The limits of one scope, over one window or several: all of them hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct LimitSpec {
     /// What may be used within `window`, and under way at once; `None` is unlimited.
     pub limits: PerDimension<Option<u64>>,
@@ -90,6 +92,23 @@ pub struct LimitSpec {
     pub margin: f64,
     /// When the provider forgets what it counted.
     pub model: WindowModel,
+    /// Of deployments: where their configuration keeps each one's limits. It is one for all that were read together, and another for what was
+    /// read at another time, so that a scope is known by it that takes over what others counted.
+    pub places: Option<Arc<Places>>,
+}
+
+impl fmt::Debug for LimitSpec {
+    /// Nothing of other deployments: one is the same though a row beside it changed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limits, window, others, margin, model, places: _ } = self;
+        f.debug_struct("LimitSpec")
+            .field("limits", limits)
+            .field("window", window)
+            .field("others", others)
+            .field("margin", margin)
+            .field("model", model)
+            .finish()
+    }
 }
 
 impl Default for LimitSpec {
@@ -100,6 +119,7 @@ impl Default for LimitSpec {
             others: Vec::new(),
             margin: 1.0,
             model: WindowModel::Sliding,
+            places: None,
         }
     }
 }
@@ -133,6 +153,7 @@ impl LimitSpec {
         self.window = self.window.max(other.window);
         self.margin = self.margin.min(other.margin);
         lower(&mut self.limits, &other.limits);
+        self.places = self.places.take().or_else(|| other.places.clone());
         for (length, limits) in &other.others {
             match self.others.iter_mut().find(|(known, _)| known == length) {
                 Some((_, known)) => lower(known, limits),
@@ -313,7 +334,8 @@ impl Limits {
     }
 
     /// Other limits, as after a reload. Usage and reservations stay. Where a window's length changed, what still counted
-    /// goes on counting; a longer window begins with what the shorter one still knew. A scope without a spec is
+    /// goes on counting; a longer window begins with what the shorter one still knew. What a deployment's scope counted goes on
+    /// counting where its limits are kept from now on ([`LimitSpec::places`]). A scope without a spec is
     /// unlimited from now on, and its memory is given back once it is idle.
     pub fn apply(&self, specs: &BTreeMap<Scope, LimitSpec>, now: Moment) {
         self.lock().apply(specs, now);

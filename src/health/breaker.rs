@@ -59,10 +59,10 @@ impl Verdict {
             Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Unparsed | FaultKind::Gateway) => {
                 Self::Nothing
             }
-            Some(FaultKind::RateLimited) if rule.alone || rule.single => Self::Nothing,
-            Some(FaultKind::RateLimited | FaultKind::Misconfigured) if !rule.alone && of_class.is_none() => {
-                Self::Fatal(length)
-            }
+            // Nobody takes over, and limits and the queue answer it better; but what the provider asks for holds for whoever is asked.
+            Some(FaultKind::RateLimited) if (rule.alone || rule.single) && asked.is_none() => Self::Nothing,
+            Some(FaultKind::RateLimited) if of_class.is_none() => Self::Fatal(length),
+            Some(FaultKind::Misconfigured) if !rule.alone && of_class.is_none() => Self::Fatal(length),
             Some(_) => Self::Bad { length, allowed: of_class.or(rule.allowed_fails) },
         }
     }

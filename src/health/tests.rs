@@ -186,7 +186,7 @@ fn a_lonely_deployment_opens_only_if_nothing_works() {
     let rule = BreakerRule { alone: true, allowed_fails: Some(0), ..BreakerRule::default() };
     let health = health(rule);
     for _ in 0..100 {
-        attempt(&health, at(0), &AttemptOutcome { retry_after: Some(COOLDOWN), ..failed(FaultKind::RateLimited) });
+        fail(&health, at(0), FaultKind::RateLimited);
     }
     for _ in 0..19 {
         fail(&health, at(0), FaultKind::Misconfigured);
@@ -201,6 +201,34 @@ fn a_lonely_deployment_opens_only_if_nothing_works() {
         fail(&health, at(0), FaultKind::Unavailable);
     }
     assert_eq!(health.admission(at(0)), Admission::Yes);
+}
+
+#[test]
+fn what_a_provider_asks_for_holds_though_nobody_else_can_be_asked() {
+    let asked =
+        |seconds| AttemptOutcome { retry_after: Some(Duration::from_secs(seconds)), ..failed(FaultKind::RateLimited) };
+    let [alone, single] = [(true, true), (false, true)].map(|(alone, single)| {
+        let health = health(BreakerRule { alone, single, ..BreakerRule::default() });
+        let late = health.begin(at(0)).expect("closed");
+        attempt(&health, at(0), &asked(90));
+        assert_eq!(open_until(&health, at(0)), Some(at(90_000)), "alone: {alone}");
+        late.end(at(1000), &asked(6));
+        assert_eq!(open_until(&health, at(1000)), Some(at(90_000)), "the longer one holds");
+        health
+    });
+    for health in [alone, single] {
+        let probe = health.begin(at(90_000)).expect("the probe");
+        assert!(probe.is_probe() && health.begin(at(90_000)).is_err(), "one at a time");
+        probe.end(at(90_000), &asked(10));
+        assert_eq!(open_until(&health, at(90_000)), Some(at(100_000)));
+        attempt(&health, at(100_000), &AttemptOutcome::default());
+        assert_eq!(health.admission(at(100_000)), Admission::Yes);
+    }
+    for (retry_after, disabled) in [(None, false), (Some(Duration::ZERO), false), (Some(COOLDOWN), true)] {
+        let health = health(BreakerRule { alone: true, single: true, disabled, ..BreakerRule::default() });
+        attempt(&health, at(0), &AttemptOutcome { retry_after, ..failed(FaultKind::RateLimited) });
+        assert_eq!(open_until(&health, at(0)), None, "{retry_after:?}, disabled: {disabled}");
+    }
 }
 
 #[test]

@@ -132,13 +132,17 @@ impl Meter {
         }
     }
 
-    /// The provider has counted so much more than we know of: others use the same account. It counts for a window, as if it
-    /// had just been used.
-    pub(super) fn used_by_others(&mut self, now: Moment, dimension: Dimension, amount: u64) {
+    /// The provider has counted so much more than we know of: others use the same account. It counts until the provider said that it
+    /// would be gone, and no longer than a window, as if it had just been used.
+    pub(super) fn used_by_others(&mut self, now: Moment, dimension: Dimension, amount: u64, gone_in: Option<Duration>) {
         self.window.advance(now);
         let mut others = Amount::default();
         others[dimension] = amount;
-        self.window.add(now, &others);
+        if let Some(gone_in) = gone_in.filter(|gone_in| *gone_in < self.length) {
+            self.window.add_until(now, now + gone_in, &others);
+        } else {
+            self.window.add(now, &others);
+        }
     }
 
     /// What is held and was counted within the window.

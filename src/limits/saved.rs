@@ -3,11 +3,14 @@
 //! What is under way when it is saved counts as if it had been counted at that moment: of what a process that is gone has sent,
 //! nobody can say more.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::dimension::{Amount, Dimension};
+use super::scope_usage::ScopeUsage;
 use super::{Limits, Scope};
 use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, TeamId};
 use crate::moment::Moment;
@@ -25,6 +28,9 @@ pub struct SavedLimits {
 struct SavedScope {
     kind: String,
     name: String,
+    /// The deployments whose limits were kept in it: the next configuration may keep them elsewhere. Older files do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deployments: Option<Vec<String>>,
     windows: Vec<SavedWindow>,
 }
 
@@ -103,6 +109,11 @@ impl Limits {
     pub fn save(&self, now: Moment) -> SavedLimits {
         let mut state = self.lock();
         let named: Vec<_> = state.named().collect();
+        let places = Arc::clone(&state.places);
+        let mut kept: BTreeMap<&Scope, Vec<String>> = BTreeMap::new();
+        for (deployment, scope) in &places.0 {
+            kept.entry(scope).or_default().push(deployment.to_string());
+        }
         let mut scopes = Vec::new();
         for (scope, id) in named {
             let Some(usage) = state.scope(id) else { continue };
@@ -124,39 +135,47 @@ impl Limits {
             let windows: Vec<_> = windows.filter(says).collect();
             if !windows.is_empty() {
                 let (kind, name) = written(&scope);
-                scopes.push(SavedScope { kind: kind.to_owned(), name, windows });
+                let of_deployments = matches!(scope, Scope::Deployment(_) | Scope::Quota(_));
+                let deployments = of_deployments.then(|| kept.remove(&scope).unwrap_or_default());
+                scopes.push(SavedScope { kind: kind.to_owned(), name, deployments, windows });
             }
         }
         SavedLimits { gateway: state.gateway.as_ref().map(ToString::to_string), scopes }
     }
 
-    /// Counts what counted when it was saved, as far as it still does. A window is found again by its length.
+    /// Counts what counted when it was saved, as far as it still does. A window is found again by its length, and what was counted for
+    /// deployments where their limits are kept now.
     pub fn restore(&self, now: Moment, saved: &SavedLimits) {
-        self.lock().predecessor.clone_from(&saved.gateway);
+        let mut state = self.lock();
+        state.predecessor.clone_from(&saved.gateway);
         for one in &saved.scopes {
             let Some(scope) = read(&one.kind, &one.name) else { continue };
-            let id = self.id(&scope);
-            let mut state = self.lock();
-            let Some(usage) = state.scope(id) else { continue };
-            for window in &one.windows {
-                let length = Duration::try_from_secs_f64(window.seconds).unwrap_or_default();
-                let Some(meter) = usage.meters().find(|meter| meter.length() == length) else { continue };
-                // What was told long ago may be another tier's, or another account's.
-                let fresh = window.counted.iter().any(|(at, _)| *at + length > now);
-                for (dimension, told) in WRITTEN.into_iter().zip(window.told) {
-                    if let Some(limit) = told.filter(|_| fresh) {
-                        meter.told(dimension, limit);
-                    }
-                }
-                if window.slides && fresh {
-                    // Nothing is held yet that would have to move with it.
-                    let _before = meter.contradict(now);
-                }
-                for (at, values) in &window.counted {
-                    // A clock that was put back must not make it count for longer than a window.
-                    meter.restore((*at).min(now), now, &amount(*values));
-                }
+            for id in state.heirs(&scope, one.deployments.as_deref()) {
+                let Some(usage) = state.scope(id) else { continue };
+                one.windows.iter().for_each(|window| window.restore(now, usage));
             }
+        }
+    }
+}
+
+impl SavedWindow {
+    fn restore(&self, now: Moment, usage: &mut ScopeUsage) {
+        let length = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
+        let Some(meter) = usage.meters().find(|meter| meter.length() == length) else { return };
+        // What was told long ago may be another tier's, or another account's.
+        let fresh = self.counted.iter().any(|(at, _)| *at + length > now);
+        for (dimension, told) in WRITTEN.into_iter().zip(self.told) {
+            if let Some(limit) = told.filter(|_| fresh) {
+                meter.told(dimension, limit);
+            }
+        }
+        if self.slides && fresh {
+            // Nothing is held yet that would have to move with it.
+            let _before = meter.contradict(now);
+        }
+        for (at, values) in &self.counted {
+            // A clock that was put back must not make it count for longer than a window.
+            meter.restore((*at).min(now), now, &amount(*values));
         }
     }
 }

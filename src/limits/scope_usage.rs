@@ -66,6 +66,11 @@ impl ScopeUsage {
         &self.scope
     }
 
+    /// It is another's from now on.
+    pub(super) fn rename(&mut self, scope: Scope) {
+        self.scope = scope;
+    }
+
     /// Whether anything is limited.
     pub(super) fn is_limited(&self) -> bool {
         self.first.is_limited() || self.others.iter().any(Meter::is_limited)

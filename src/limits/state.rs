@@ -11,10 +11,14 @@ use super::window::Window;
 use super::{Certainty, Decision, Excess, LimitSpec, Reservation, ReservationId, ReserveRequest, Scope, ScopeId, Wait};
 use crate::moment::Moment;
 
+mod succession;
+
+pub use succession::Places;
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     ids: BTreeMap<Scope, ScopeId>,
-    /// By id. A place is never given to another scope: an older snapshot may still name it.
+    /// By id. A place is given to no other scope than one that takes over from its own: an older snapshot may still name it.
     scopes: Vec<ScopeUsage>,
     reservations: Reservations,
     /// Where something changed, for whoever tells others of it.
@@ -22,12 +26,20 @@ pub(super) struct State {
     /// Under which name that is told, and under which it was before a restart.
     pub(super) gateway: Option<Arc<str>>,
     pub(super) predecessor: Option<String>,
+    /// Where the configuration in force keeps the limits of each deployment, and all such that were told of last.
+    pub(super) places: Arc<Places>,
+    told_places: Vec<Arc<Places>>,
 }
 
 impl State {
     pub(super) fn apply(&mut self, specs: &BTreeMap<Scope, LimitSpec>, now: Moment) {
-        for scope in specs.keys() {
-            self.id(scope);
+        let told_before = self.told_places.clone();
+        let copies = self.take_over(specs);
+        for (scope, spec) in specs {
+            // One that went is known by its id to those who began before, and needs no name again.
+            if !self.is_gone(spec, &told_before) {
+                self.id(scope);
+            }
         }
         if let Some(touched) = &mut self.touched {
             touched.extend(self.ids.values());
@@ -36,6 +48,7 @@ impl State {
         for (spec, id) in known {
             self.restrict(id, spec, now);
         }
+        self.copy(copies, now);
     }
 
     /// Other limits of one scope; `None` is unlimited.
@@ -49,14 +62,12 @@ impl State {
         self.move_entries(id, resized, now);
     }
 
-    /// The provider refused what the kinds of these windows let in. Says whether that is news.
-    pub(super) fn contradict(&mut self, id: ScopeId, meters: &[u32], now: Moment) -> bool {
-        let Some(usage) = self.scopes.get_mut(index(id)) else { return false };
-        let slid = |number: &u32| Some((*number, usage.meter(*number)?.contradict(now)?));
-        let resized: Vec<(u32, Window)> = meters.iter().filter_map(slid).collect();
-        let any = !resized.is_empty();
-        self.move_entries(id, resized, now);
-        any
+    /// The provider refused what the kind of this window lets in. Says whether that is news.
+    pub(super) fn contradict(&mut self, id: ScopeId, meter: u32, now: Moment) -> bool {
+        let slid = self.scope(id).and_then(|usage| usage.meter(meter)?.contradict(now));
+        let Some(before) = slid else { return false };
+        self.move_entries(id, vec![(meter, before)], now);
+        true
     }
 
     /// What is reserved in windows that were these stands in the new ones.

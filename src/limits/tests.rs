@@ -1,6 +1,8 @@
 //! Examples; the laws are in `schedules`.
 
 mod schedules;
+mod succession;
+mod told;
 
 use super::Dimension::{Cost, InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use super::*;
@@ -421,6 +423,7 @@ fn the_wire_is_the_truth_below_the_configuration_and_reveals_others() {
         limit: Some(limit),
         used: Some(used),
         reset: None,
+        again: None,
         age: Duration::ZERO,
     };
     assert_eq!(limits.told(at(0), a, &[told(2000, 10)], false), News::default());
@@ -445,7 +448,8 @@ fn a_refusal_for_what_was_just_forgotten_says_that_it_was_forgotten_early() {
     let (_, _, one) = granted(reserve(&limits, at(0), &[], demand(0, 0), &[(a, demand(90, 0))]));
     limits.response_head(at(0), &one);
     limits.settle(at(0), one, demand(90, 0));
-    let told = Told { dimension: Tokens, limit: Some(100), used: Some(90), reset: None, age: Duration::ZERO };
+    let told =
+        Told { dimension: Tokens, limit: Some(100), used: Some(90), reset: None, again: None, age: Duration::ZERO };
     assert!(limits.told(at(61), a, &[told], true).forgotten_early);
     let told = Told { used: Some(95), ..told };
     assert!(!limits.told(at(130), a, &[told], true).forgotten_early, "that was long ago");
@@ -456,7 +460,14 @@ fn a_refusal_that_a_fixed_window_does_not_explain_makes_it_slide() {
     let spec = LimitSpec { model: WindowModel::Fixed, ..tokens(100) };
     let limits = limits([(deployment("a"), spec.clone())]);
     let a = limits.id(&deployment("a"));
-    let used = |by: u64| Told { dimension: Tokens, limit: Some(100), used: Some(by), reset: None, age: Duration::ZERO };
+    let used = |by: u64| Told {
+        dimension: Tokens,
+        limit: Some(100),
+        used: Some(by),
+        reset: None,
+        again: None,
+        age: Duration::ZERO,
+    };
     // A minute of the clock ends at 20.
     let (_, _, one) = granted(reserve(&limits, at(15), &[], demand(0, 0), &[(a, demand(90, 0))]));
     limits.response_head(at(15), &one);
@@ -488,6 +499,7 @@ fn what_was_forgotten_while_the_answer_was_on_its_way_is_nobody_elses() {
         limit: Some(100),
         used: Some(95),
         reset: None,
+        again: None,
         age: Duration::from_secs(seconds),
     };
     // It was counted three seconds ago, when the first was still there.
@@ -549,7 +561,8 @@ fn a_restart_forgets_neither_what_a_provider_told_nor_what_stands_in_a_bucket() 
     assert!(resized.abs_diff(level) <= 25, "{level} and {resized}");
 
     let before = limits(of(WindowModel::Fixed));
-    let told = Told { dimension: Tokens, limit: Some(300), used: Some(300), reset: None, age: Duration::ZERO };
+    let told =
+        Told { dimension: Tokens, limit: Some(300), used: Some(300), reset: None, again: None, age: Duration::ZERO };
     spend(&before, at(0), 300);
     assert!(
         before.told(at(25), before.id(&deployment("a")), &[told], true).slides,

@@ -62,6 +62,8 @@ pub(super) struct Window {
     base: (u64, Amount),
     /// What was forgotten, and in which slice, of the last [`REMEMBERED`].
     gone: VecDeque<(u64, Amount)>,
+    /// What others used in slices that are older than it is: it is forgotten when its provider said, and was never ours.
+    lent: Vec<(u64, Amount)>,
 }
 
 /// Slices that are lately: a thirtieth of the window.
@@ -81,6 +83,7 @@ impl Window {
             drain: Amount::default(),
             base: (0, Amount::default()),
             gone: VecDeque::new(),
+            lent: Vec::new(),
         }
     }
 
@@ -140,8 +143,16 @@ impl Window {
             } else {
                 self.total = self.total.minus(amount);
             }
+            let mut ours = *amount;
+            self.lent.retain(|(slice, others)| {
+                let stays = slice != number;
+                if !stays {
+                    ours = ours.minus(others);
+                }
+                stays
+            });
             // When it could be forgotten, not when somebody looked: nobody looks at what is idle.
-            self.gone.push_back((self.expiry(*number), *amount));
+            self.gone.push_back((self.expiry(*number), ours));
             self.slices.pop_front();
         }
         while self.gone.front().is_some_and(|(at, _)| at + REMEMBERED < newest) {
@@ -182,6 +193,22 @@ impl Window {
         let number = if at.as_nanos() < self.fresh_until { self.newest } else { at.as_nanos() / self.slice };
         self.insert(number, amount);
         Placement::At(number)
+    }
+
+    /// Counts what others used until this moment, or for a window where that is sooner. Only a window that slides can be told when: what
+    /// forgets otherwise does so at its own time.
+    pub(super) fn add_until(&mut self, now: Moment, until: Moment, amount: &Amount) {
+        // The slice that counts no more with the first one that begins at that moment or after it.
+        let number = until.as_nanos().div_ceil(self.slice).saturating_sub(SLICES + 1);
+        if self.model != WindowModel::Sliding || number >= self.newest {
+            self.add(now, amount);
+        } else if self.expiry(number) > self.newest {
+            self.insert(number, amount);
+            match self.lent.iter_mut().find(|(slice, _)| *slice == number) {
+                Some((_, others)) => *others = others.plus(amount),
+                None => self.lent.push((number, *amount)),
+            }
+        }
     }
 
     fn insert(&mut self, number: u64, amount: &Amount) {
@@ -287,7 +314,7 @@ impl Window {
     /// Gives the memory back if nothing counts.
     pub(super) fn shrink(&mut self) {
         if self.total.is_nothing() {
-            (self.slices, self.gone) = (VecDeque::new(), VecDeque::new());
+            (self.slices, self.gone, self.lent) = (VecDeque::new(), VecDeque::new(), Vec::new());
         }
     }
 

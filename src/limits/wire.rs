@@ -1,10 +1,16 @@
 //! What providers tell of their limits, in headers and in the words of a 429.
 //!
 //! A limit that is lower than the configured one takes its place until another is told. What was counted there beyond what is
-//! known here was used by somebody else of the same account, and counts here for one window. The reverse is no news: we hold a
-//! request before a provider has counted it, and a little longer. A refusal that a fixed window or a token bucket does not explain ends
-//! it: the window slides from then on. What is told with an answer is as old as the answer took: what was
-//! forgotten here meanwhile was ours, and of an answer that took too long nobody knows any more what was.
+//! known here was used by somebody else of the same account, and counts here until the provider says that it is gone, and for one window
+//! at most. The reverse is no news: we hold a request before a provider has counted it, and a little longer. A refusal that a fixed window
+//! or a token bucket does not explain ends it: the window slides from then on. What is told with an answer is as old as the answer took:
+//! what was forgotten here meanwhile was ours, and of an answer that took too long nobody knows any more what was.
+//!
+//! *When it is gone.* A provider says when all of a limit is there again (`reset`), or when what it refused fits (`again`): the sooner one
+//! holds. At the second some of it may count there still. All of it is let go here all the same, since what must be gone by then is only
+//! told in the provider's count of the request: where ours is larger, the request would wait for the rest of a window though it was told
+//! a time. This makes no more refusals where the provider asks for a time (`Retry-After`): the breaker lets one request through then, and
+//! the head of its answer tells what still counts before another starts. Elsewhere a further refusal does.
 
 use std::time::Duration;
 
@@ -25,8 +31,17 @@ pub struct Told {
     pub used: Option<u64>,
     /// Until all of it is free again.
     pub reset: Option<Duration>,
+    /// Of a refusal: until what was refused fits.
+    pub again: Option<Duration>,
     /// How old it is: a provider counts when a request arrives, and tells of it with its answer.
     pub age: Duration,
+}
+
+impl Told {
+    /// Until what others have used counts no more, as far as it is told.
+    fn gone_in(&self) -> Option<Duration> {
+        self.reset.into_iter().chain(self.again).min()
+    }
 }
 
 /// What an answer told that was not known.
@@ -58,13 +73,12 @@ impl Limits {
     pub fn told(&self, now: Moment, scope: ScopeId, told: &[Told], refused: bool) -> News {
         let mut state = self.lock();
         let mut news = News::default();
-        let Some(usage) = state.scope(scope) else { return news };
-        let mut contradicted = Vec::new();
         for told in told {
+            let Some(usage) = state.scope(scope) else { return news };
             // A longer period than a minute is that of another limit.
-            let mut meters = (0..).zip(usage.meters());
             let fits = |meter: &&mut Meter| told.reset.is_none_or(|reset| reset <= meter.length() * 2);
-            let Some((number, meter)) = meters.find(|(_, meter)| fits(meter)) else { continue };
+            let meter = (0_u32..).zip(usage.meters()).find(|(_, meter)| fits(meter));
+            let Some((number, meter)) = meter else { continue };
             let Some(limit) = told.limit.filter(|limit| *limit > 0) else { continue };
             meter.told(told.dimension, limit);
             let used = meter.used(now)[told.dimension];
@@ -79,14 +93,17 @@ impl Limits {
             let unknown = told.used.unwrap_or(0).min(limit).saturating_sub(known);
             // Roundings and what is on its way between the two.
             let tolerance = if refused { 0 } else { limit / 50 };
-            if unknown > tolerance {
-                news.forgotten_early |= refused && unknown <= meter.window().gone_lately()[told.dimension];
-                news.others[told.dimension] += unknown;
-                contradicted.extend(refused.then_some(number));
-                meter.used_by_others(now, told.dimension, unknown);
+            if unknown <= tolerance {
+                continue;
+            }
+            news.forgotten_early |= refused && unknown <= meter.window().gone_lately()[told.dimension];
+            news.others[told.dimension] += unknown;
+            // Before it is counted: only a window that slides forgets it when it was told to.
+            news.slides |= refused && state.contradict(scope, number, now);
+            if let Some(meter) = state.scope(scope).and_then(|usage| usage.meter(number)) {
+                meter.used_by_others(now, told.dimension, unknown, told.gone_in());
             }
         }
-        news.slides = state.contradict(scope, &contradicted, now);
         if let Some(touched) = state.touched.as_mut().filter(|_| news != News::default()) {
             touched.insert(scope);
         }

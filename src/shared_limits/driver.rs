@@ -1,9 +1,11 @@
 //! The thread that speaks to the server: one batch at a time, whatever came meanwhile goes together with the next.
 //!
 //! A batch first tells what changed here and then asks for reservations, in one pipeline; so what the server has of this gateway is always
-//! known, and what is left of its sums is the others'. Whatever fails ends the connection, and the next one tells everything again.
+//! known, and what is left of its sums is the others'. Whatever fails ends the connection, and the next one tells everything again: at once,
+//! so that a connection that a server closes, or scripts that it forgets, are nobody's loss.
 
-use std::collections::BTreeSet;
+mod exchange;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use super::book::{Book, Update};
 use super::script::{self, Answer, Cut, Keys, amounts, number, packed};
 use super::{Fault, Link};
 use crate::clock::Clock;
-use crate::limits::{Certainty, Decision, Limits, OwnPart, ScopeId};
+use crate::limits::{Certainty, Decision, Limits};
 use crate::moment::Moment;
 
 /// How long what is only told waits for company.
@@ -240,92 +242,6 @@ impl Driver {
             self.batch(connection, work, due).await?;
         }
         Ok(())
-    }
-
-    /// Tells what changed, asks what is to be asked, and answers. Where the server fails, everybody is answered without it.
-    async fn batch(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        work: Vec<Command>,
-        heartbeat: bool,
-    ) -> Result<(), Fault> {
-        let mut batch = Batch::of(Vec::new());
-        for command in work {
-            self.sort(command, &mut batch);
-        }
-        let now = self.clock.now();
-        let mut scopes: BTreeSet<ScopeId> = self.limits.take_touched().into_iter().collect();
-        scopes.extend(&batch.wanted);
-        let parts = self.limits.own_parts(now, &scopes.into_iter().collect::<Vec<_>>(), true);
-        let update = |part: OwnPart| {
-            let wanted = batch.wanted.contains(&part.scope);
-            self.book.update(part, now, wanted)
-        };
-        batch.updates = parts.into_iter().filter_map(update).collect();
-        let mut pipeline = Pipeline::new();
-        if heartbeat || !batch.updates.is_empty() {
-            self.publish(&batch, &mut pipeline, false);
-            self.heard = Some(now);
-        }
-        let published = pipeline.len();
-        for (asked, places) in &batch.asked {
-            pipeline.add_command(self.reserve(asked, places));
-        }
-        if batch.stop.is_some() {
-            pipeline.add_command(redis::cmd("HDEL").arg(script::gateways()).arg(&self.name).clone());
-        }
-        let answers = if pipeline.is_empty() { Ok(Vec::new()) } else { self.send(connection, &pipeline).await };
-        match answers {
-            Ok(answers) => {
-                let (told, granted) = answers.split_at(published);
-                let news = self.published(&batch, told);
-                self.end(batch, granted, news);
-                Ok(())
-            }
-            Err(fault) => {
-                self.lost();
-                let Batch { asked, refreshed, told, stop, .. } = batch;
-                refreshed.into_iter().for_each(tell(true));
-                let asked = asked.into_iter().map(|(asked, _places)| Command::Reserve(asked));
-                for command in asked.chain(told).chain(stop.map(Command::Stop)) {
-                    self.alone(command);
-                }
-                Err(fault)
-            }
-        }
-    }
-
-    fn sort(&self, command: Command, batch: &mut Batch) {
-        match command {
-            Command::Reserve(asked) => {
-                let places = self.places(&asked);
-                batch.asked.push((asked, places));
-            }
-            Command::Refresh { scopes, done } => {
-                batch.wanted.extend(scopes);
-                batch.refreshed.push(done);
-            }
-            Command::Told { scope, .. } => {
-                batch.wanted.insert(scope);
-                batch.told.push(command);
-            }
-            Command::Stop(done) => batch.stop = Some(done),
-        }
-    }
-
-    /// The limited windows that a reservation needs room in.
-    fn places(&self, asked: &Asked) -> Vec<Place> {
-        let now = self.clock.now();
-        let shared: BTreeSet<ScopeId> = asked.shared.iter().copied().collect();
-        let shared = shared.into_iter().map(|scope| (scope, 0, asked.shared_demand));
-        let candidates = asked.candidates.iter().zip(1..).map(|((scope, demand), number)| (*scope, number, *demand));
-        let mut places = Vec::new();
-        for (scope, candidate, demand) in shared.chain(candidates) {
-            let amount = demand.amounts();
-            let parts = self.limits.own_parts(now, &[scope], false);
-            places.extend(parts.into_iter().map(|part| Place { part, candidate, amount }));
-        }
-        places
     }
 
     fn reserve(&self, asked: &Asked, places: &[Place]) -> redis::Cmd {

@@ -125,9 +125,9 @@ impl Money {
         let (mut pause, mut ready) = (RETRY[0], Some(ready));
         while !self.stops() {
             let fault = match self.connect().await {
-                Ok((mut connection, script)) => {
+                Ok((mut connection, mut script)) => {
                     pause = RETRY[0];
-                    match self.serve(&mut connection, &script, &mut ready).await {
+                    match self.serve(&mut connection, &mut script, &mut ready).await {
                         Ok(()) => return self.link.lost(),
                         Err(fault) => fault,
                     }
@@ -161,7 +161,7 @@ impl Money {
     async fn serve(
         &mut self,
         connection: &mut MultiplexedConnection,
-        script: &str,
+        script: &mut String,
         ready: &mut Option<Sender<()>>,
     ) -> Result<(), Fault> {
         self.exchange(connection, script, true).await?;
@@ -189,7 +189,13 @@ impl Money {
             // Asked first: what is told last is all of it.
             let stops = self.stops();
             let Asked(asked) = std::mem::take(&mut *self.link.asked());
-            self.exchange(connection, script, false).await?;
+            let (began, gateways) = (self.clock.now(), self.seen);
+            if let Err(fault) = self.exchange(connection, script, false).await {
+                // One that did not answer in time would not answer now either.
+                let again = self.clock.now() < began + ANSWER;
+                let again = if again { self.connect_again(gateways).await } else { None };
+                (*connection, *script) = again.ok_or(fault)?;
+            }
             self.budgets.are_heard(self.seen);
             if !asked.is_empty() {
                 self.link.hears(self.clock.now());
@@ -204,6 +210,20 @@ impl Money {
                 return Ok(());
             }
         }
+    }
+
+    /// A server that closed a connection, or lost its script, is connected to and told everything at once. Not one that knows fewer
+    /// gateways than before: it may have forgotten them, and they tell it first.
+    async fn connect_again(&mut self, gateways: u64) -> Option<(MultiplexedConnection, String)> {
+        let told = async {
+            let (mut connection, script) = self.connect().await?;
+            self.exchange(&mut connection, &script, true).await?;
+            Ok::<_, Fault>((connection, script))
+        };
+        let connected = tokio::time::timeout(ANSWER, told).await;
+        let seen = self.seen;
+        self.seen = seen.max(gateways);
+        connected.ok()?.ok().filter(|_| seen >= gateways)
     }
 
     /// Tells what changed, and hears of that and of some others. `begins`: of all, and what is known of others too.

@@ -49,6 +49,12 @@ impl Redis {
         redis::cmd("FLUSHALL").exec(&mut client.get_connection().unwrap()).unwrap();
     }
 
+    /// Tells it something that no gateway does.
+    fn told(&self, words: &[&str]) {
+        let client = Client::open(format!("redis://:pw@127.0.0.1:{}/1", self.port)).unwrap();
+        redis::cmd(words[0]).arg(&words[1..]).exec(&mut client.get_connection().unwrap()).unwrap();
+    }
+
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -309,6 +315,35 @@ async fn without_its_server_each_takes_its_share_and_tells_its_part_when_it_is_b
     refusing.until(|gateway| gateway.used("a") == 64).await;
     assert!(refusing.take(37).await.is_none());
     assert!(refusing.take(36).await.is_some());
+}
+
+/// A connection that a server closes when it was idle, and scripts that somebody forgot for it, are no outage: nobody is refused, and no limit is
+/// divided.
+#[tokio::test]
+async fn a_server_that_loses_a_connection_or_its_scripts_decides_on() {
+    let Some(redis) = Redis::start() else { return };
+    let specs = specs(MINUTE, &[("a", Dimension::Tokens, 100)]);
+    let (one, two) = (redis.gateway("one", &specs, true), redis.gateway("two", &specs, true));
+    for gateway in [&one, &two] {
+        gateway.until(|gateway| gateway.store.is_up()).await;
+    }
+    let mut held = Vec::new();
+    for (words, gateway) in [
+        ("SCRIPT FLUSH", &one),
+        ("CLIENT KILL TYPE normal", &two),
+        ("CLIENT KILL TYPE normal", &one),
+        ("SCRIPT FLUSH", &two),
+    ] {
+        redis.told(&words.split(' ').collect::<Vec<_>>());
+        held.push(gateway.take(24).await.expect("it is decided over as before"));
+        assert!(gateway.store.is_up());
+    }
+    for gateway in [&one, &two] {
+        assert!(matches!(gateway.reserve(&[], &[("a", 5)]).await, Decision::Until(_)), "ninety-six of a hundred");
+        gateway.until(|gateway| gateway.used("a") == 96).await;
+        assert!(gateway.store.is_up());
+    }
+    drop(held);
 }
 
 #[tokio::test]

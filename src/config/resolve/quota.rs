@@ -4,6 +4,9 @@
 //!
 //! The limits of a shared scope are the lowest that its rows give. A credential is compared and never told: a quota is named
 //! after its model and a digest of what its rows have in common.
+//!
+//! Rows come to share and cease to with every change of a file, while their provider goes on counting: each spec says where this
+//! configuration keeps the limits of every deployment, so that what was counted goes on counting wherever they are kept next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use std::sync::Arc;
 use super::deployment::Member;
 use super::endpoint::short_digest;
 use crate::catalog::Origin;
-use crate::limits::Scope;
+use crate::limits::{Places, Scope};
 
 /// Gives each deployment the scope of its limits.
 pub(super) fn assign(members: &mut [Member]) {
@@ -28,6 +31,11 @@ pub(super) fn assign(members: &mut [Member]) {
             deployment.scope =
                 if shared { Scope::Quota(Arc::from(name.as_str())) } else { Scope::Deployment(deployment.id.clone()) };
         }
+    }
+    let kept = members.iter().map(|member| (member.deployment.id.clone(), member.deployment.scope.clone()));
+    let places: Arc<Places> = Arc::new(kept.collect());
+    for member in members {
+        member.deployment.limits.places = Some(Arc::clone(&places));
     }
 }
 

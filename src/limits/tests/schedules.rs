@@ -386,7 +386,8 @@ fn any_spec(models: bool) -> impl Strategy<Value = Option<LimitSpec>> {
     let others = prop::collection::vec((any_length(), any_limits()), 0..WINDOWS);
     let spec = (any_limits(), in_flight, any_length(), others, 1_u32..=10, any_model(models)).prop_map(
         |(limits, in_flight, window, others, margin, model)| {
-            LimitSpec { limits, window, others, margin: f64::from(margin) / 10.0, model }.with(InFlight, in_flight)
+            LimitSpec { limits, window, others, margin: f64::from(margin) / 10.0, model, places: None }
+                .with(InFlight, in_flight)
         },
     );
     prop::option::weighted(0.85, spec)
