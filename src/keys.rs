@@ -3,22 +3,28 @@
 //! The map is replaced as a whole and read without a lock, so that a change acts on the next request. A key is looked up by its
 //! digest, which nobody can choose, and compared once more in constant time. Keys of the configuration stand above kept ones.
 
+mod renewed;
 mod teams;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use subtle::ConstantTimeEq;
 
 use crate::budgets::{Budgets, Change};
-use crate::id::TeamId;
+use crate::id::{KeyId, TeamId};
 use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
 use crate::snapshot::Caller;
 use crate::virtual_key::{KeyHash, VirtualKey};
 
+use renewed::Renewed;
 pub use teams::{KnownTeam, TeamBook};
+
+/// How long whoever changes a key waits for others who do.
+const TURN: Duration = Duration::from_secs(20);
 
 /// A key that is known.
 #[derive(Clone, Debug)]
@@ -46,8 +52,11 @@ pub struct KeyBook {
     known: ArcSwap<Map>,
     /// Held by whoever changes keys.
     sources: Mutex<Sources>,
-    /// Held over a whole change of what is kept.
-    changes: Mutex<()>,
+    /// Whether somebody is changing what is kept, and who waits for that.
+    changing: Mutex<bool>,
+    changed: Condvar,
+    /// Keys that are other ones now.
+    renewed: Renewed,
     /// The teams that are kept beside.
     pub teams: TeamBook,
     limits: Arc<Limits>,
@@ -59,8 +68,9 @@ impl KeyBook {
     #[must_use]
     pub fn new(limits: Arc<Limits>, budgets: Arc<Budgets>) -> Self {
         let teams = TeamBook::new(Arc::clone(&limits), Arc::clone(&budgets));
-        let (known, sources, changes) = (ArcSwap::default(), Mutex::default(), Mutex::default());
-        Self { known, sources, changes, teams, limits, budgets }
+        let (known, sources, renewed) = (ArcSwap::default(), Mutex::default(), Renewed::default());
+        let (changing, changed) = (Mutex::default(), Condvar::new());
+        Self { known, sources, changing, changed, renewed, teams, limits, budgets }
     }
 
     /// The key that was shown.
@@ -133,10 +143,34 @@ impl KeyBook {
         self.known.store(known);
     }
 
-    /// Reads, writes and puts in force, while nobody else changes a kept key. Blocks.
-    pub fn change<R>(&self, act: impl FnOnce() -> R) -> R {
-        let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        act()
+    /// Reads, writes and puts in force, while nobody else changes a kept key. `None` where somebody else takes too long for that, and
+    /// nothing is done. Blocks.
+    pub fn change<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(changing, TURN, |changing| *changing);
+        let (mut changing, late) = waited.unwrap_or_else(PoisonError::into_inner);
+        if late.timed_out() {
+            return None;
+        }
+        *changing = true;
+        drop(changing);
+        let _alone = Alone(self);
+        Some(act())
+    }
+
+    /// A kept key takes the place of another: what that spends counts as its own. Blocks, as [`KeyBook::apply`].
+    pub fn renew(&self, now: Moment, old: KeyHash, key: VirtualKey) {
+        self.renewed.note(old, key.hash);
+        // Whoever began before the new one's budget came to be counts in it at its end: nobody must begin with the old one after that.
+        self.remove(now, old);
+        // What is kept for good has moments to the millisecond: all that was begun until now is read there.
+        self.put(now + Duration::from_millis(1), key);
+    }
+
+    /// The key that took the place of this one, where one did.
+    #[must_use]
+    pub fn renewed(&self, name: &KeyId) -> Option<KeyId> {
+        self.renewed.find(KeyHash::parse(name.as_str())?).map(|hash| hash.id())
     }
 
     /// A kept key is new, or other than it was. Blocks, as [`KeyBook::apply`].
@@ -192,6 +226,16 @@ impl KeyBook {
 
     fn lock(&self) -> MutexGuard<'_, Sources> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody is changing what is kept; dropping it ends that.
+struct Alone<'b>(&'b KeyBook);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        *self.0.changing.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.changed.notify_one();
     }
 }
 
@@ -274,5 +318,38 @@ mod tests {
         assert_eq!(budgets.report(now, team.budgets[0]).unwrap().spent, NanoUsd(5));
         book.apply(now, &[], BTreeSet::new(), BTreeMap::new());
         assert_eq!((waits.load(Ordering::Relaxed), budgets.in_force()), (3, budgets.added()));
+    }
+
+    #[test]
+    fn what_is_under_way_when_a_key_is_renewed_counts_as_the_new_one_s() {
+        let budgets = Arc::<Budgets>::default();
+        let book = KeyBook::new(Arc::new(Limits::new(&BTreeMap::new())), Arc::clone(&budgets));
+        let [old, new] = ["sk-old", "sk-new"].map(KeyHash::of);
+        let begun = Moment::of_date(2026, 11, 27);
+        let later = begun + Duration::from_secs(1);
+        book.put(begun, VirtualKey::new(old, String::new(), begun));
+        let knew = budgets.in_force();
+        let held = budgets.hold(begun, &book.get(old).unwrap().caller.budgets, NanoUsd(9)).unwrap();
+        assert_eq!(book.renewed(&old.id()), None);
+        book.renew(later, old, VirtualKey::new(new, String::new(), begun));
+        assert!(book.get(old).is_none());
+        let name = book.renewed(&old.id()).unwrap();
+        assert_eq!(name, new.id());
+        assert!(budgets.settle(later, begun, held, NanoUsd(7)).is_empty());
+        let request = (RequestId::derive(begun, 1), begun);
+        let reached = budgets.settle_added(later, request, (knew, &[]), &[(Scope::Key(name), NanoUsd(7))]);
+        assert!(reached.is_empty());
+        let account = book.get(new).unwrap().caller.budgets[0];
+        assert_eq!(budgets.report(later, account).unwrap().spent, NanoUsd(7));
+    }
+
+    #[test]
+    fn one_change_waits_for_another_and_the_next_one_has_its_turn_whatever_became_of_that() {
+        let book = KeyBook::new(Arc::new(Limits::new(&BTreeMap::new())), Arc::default());
+        assert_eq!(book.change(|| 1), Some(1));
+        let failed =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| book.change(|| -> u8 { panic!("on purpose") })));
+        assert!(failed.is_err());
+        assert_eq!(book.change(|| 2), Some(2));
     }
 }

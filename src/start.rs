@@ -208,11 +208,12 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
         return Ok(None);
     };
     let (implied, may_be_away) = (settings.ledger.is_none(), told.may_be_away);
-    match place(told, settings.state_dir.clone().or(state)) {
+    let folder = settings.state_dir.clone().or(state);
+    match place(told, folder.clone()) {
         Ok(place) => {
             let opened = match &place {
-                Place::Server(url) if may_be_away => Ledger::connect_later(url),
-                place => place.write(),
+                Place::Server(url) => Ledger::connect_beside(url, may_be_away, folder.as_deref()),
+                place @ Place::File(_) => place.write(),
             };
             opened.map(|ledger| Some(Arc::new(ledger))).map_err(|problem| vec![problem])
         }
@@ -276,7 +277,7 @@ fn load_when_it_answers(ledger: Weak<Ledger>, book: Arc<KeyBook>, clock: Clock) 
             std::thread::sleep(READ_AGAIN);
             let Some(ledger) = ledger.upgrade() else { return };
             // Nobody changes a key meanwhile.
-            if book.change(|| load_keys(&ledger, &book, clock)).is_ok() {
+            if book.change(|| load_keys(&ledger, &book, clock)).is_some_and(|loaded| loaded.is_ok()) {
                 tracing::info!("the database answers, and its keys act");
                 return;
             }

@@ -3,15 +3,18 @@
 //! Requests never wait for it: a finished record goes into a bounded channel, and a thread writes what has come, all at once,
 //! at most `FLUSH` later. A clean stop writes everything; a killed process loses the requests under way and one flush. A request
 //! is written once, whatever happens: its id is the key, and a batch is one transaction. What cannot be written is tried again
-//! while there is room for more; what finds no room is counted and told. Prompts, replies and keys are not in it.
+//! while there is room for more, and at a stop laid aside for the next start (`store/aside.rs`); what finds no room is counted and told.
+//! Prompts, replies and keys are not in it.
 //! Virtual keys are kept in the same place, as digests.
 
+mod aside;
 mod batches;
 mod encrypted;
 mod feedback;
 mod items;
 mod keys;
 mod postgres;
+mod renewed;
 mod schema;
 mod shared_items;
 mod shared_runs;
@@ -27,7 +30,7 @@ mod tests;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -41,7 +44,8 @@ use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::record::Record;
 
-use postgres::{Connection, Postgres};
+use postgres::{Postgres, Writing};
+use writer::{FileSink, Sink, State, Writer};
 
 pub use batches::{BatchStore, KeptBatch, KeptFile, LineCounts, LineEnd, LinePlace, Listed};
 pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
@@ -55,6 +59,10 @@ pub use spend::{Arrived, By, Logged, Period, Reader, Replies, Spend, Wanted};
 const FLUSH: Duration = Duration::from_millis(25);
 /// How long is waited for records that were sent to be written.
 const WRITTEN: Duration = Duration::from_secs(2);
+/// How long is waited at the end for a thread that writes nothing more: longer than it takes to give up by itself. And where nobody waits for that.
+const STUCK: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(5)];
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(10);
 /// Records that may wait to be written: some seconds of the heaviest traffic.
 const WAITING: usize = 65_536;
 
@@ -104,8 +112,7 @@ pub struct Ledger {
     read: Read,
     entries: SyncSender<writer::Message>,
     lost: AtomicU64,
-    /// The process is to end: what cannot be written must not hold it up.
-    ending: Arc<AtomicBool>,
+    state: Arc<State>,
     writer: Mutex<Option<JoinHandle<()>>>,
     keys: KeyStore,
 }
@@ -123,9 +130,12 @@ impl Ledger {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|fault| failed(&fault))?;
         }
+        let state = Arc::<State>::default();
         let database = schema::open(path).map_err(|fault| failed(&fault))?;
+        let sink = FileSink::new(database, Arc::clone(&state)).map_err(|fault| failed(&fault))?;
         let keys = KeyStore::open(path).map_err(|fault| failed(&fault))?;
-        Self::begin(Read::File(path.to_owned()), keys, database).map_err(|fault| failed(&fault))
+        let writer = Writer { sink, state, aside: Some(aside::beside(path)) };
+        Self::begin(Read::File(path.to_owned()), keys, writer, true).map_err(|fault| failed(&fault))
     }
 
     /// Connects to a server, makes the tables where there are none, and begins to write. A connection that is lost later is made
@@ -134,7 +144,7 @@ impl Ledger {
     /// # Errors
     /// It cannot be reached, or its tables are a newer version's.
     pub fn connect(url: &SecretString) -> Result<Self, String> {
-        Self::connecting(url, true)
+        Self::connect_beside(url, false, None)
     }
 
     /// The same of a server that may be away: what is asked of it fails until it answers, and records wait.
@@ -142,26 +152,37 @@ impl Ledger {
     /// # Errors
     /// It is no URL, or a thread cannot be had.
     pub fn connect_later(url: &SecretString) -> Result<Self, String> {
-        Self::connecting(url, false)
+        Self::connect_beside(url, true, None)
     }
 
-    fn connecting(url: &SecretString, now: bool) -> Result<Self, String> {
+    /// Either. What cannot be written at a stop waits in this folder for the next start.
+    ///
+    /// # Errors
+    /// As [`Ledger::connect`] and [`Ledger::connect_later`].
+    pub fn connect_beside(url: &SecretString, may_be_away: bool, folder: Option<&Path>) -> Result<Self, String> {
         let failed = |why: String| {
             format!("the ledger cannot be opened: {why}\nhint: `general_settings.database_url` says where it is")
         };
-        let server = if now { Postgres::open(url) } else { Postgres::open_later(url) }.map_err(failed)?;
-        let writer = Connection::new(url).map_err(failed)?;
-        Self::begin(Read::Server(server.clone()), KeyStore::of(server), writer)
+        let server = if may_be_away { Postgres::open_later(url) } else { Postgres::open(url) }.map_err(failed)?;
+        let state = Arc::<State>::default();
+        let sink = Writing::new(url, Arc::clone(&state)).map_err(failed)?;
+        let writer = Writer { sink, state, aside: folder.map(aside::within) };
+        Self::begin(Read::Server(server.clone()), KeyStore::of(server), writer, !may_be_away)
             .map_err(|fault| failed(fault.to_string()))
     }
 
-    fn begin(read: Read, keys: KeyStore, sink: impl writer::Sink + Send + 'static) -> std::io::Result<Self> {
+    fn begin(
+        read: Read,
+        keys: KeyStore,
+        writer: Writer<impl Sink + Send + 'static>,
+        is_there: bool,
+    ) -> std::io::Result<Self> {
         let (entries, received) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("ledger".to_owned());
-        let ending = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&ending);
-        let thread = thread.spawn(move || writer::write(sink, &received, &told))?;
-        Ok(Self { read, entries, lost: AtomicU64::new(0), ending, writer: Mutex::new(Some(thread)), keys })
+        let state = Arc::clone(&writer.state);
+        state.set_connected(is_there);
+        let thread = thread.spawn(move || writer.run(&received))?;
+        Ok(Self { read, entries, lost: AtomicU64::new(0), state, writer: Mutex::new(Some(thread)), keys })
     }
 
     /// What reads it. It blocks.
@@ -242,12 +263,31 @@ impl Ledger {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Writes what has come, and ends. Blocks until it is written.
+    /// Whether the last that was written, or the connection that was made since, was well.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.state.is_connected()
+    }
+
+    /// When it is to end, nothing is waited for that does not answer at once.
+    pub fn hurry(&self) {
+        self.state.hurry();
+    }
+
+    /// Writes what has come, and ends. Blocks until it is written, or laid aside: as long as more is written, and a few seconds where nothing is.
     pub fn finish(&self) {
         let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        self.ending.store(true, Ordering::Release);
-        let told = self.entries.send(writer::Message::Stop).is_ok();
-        if thread.join().is_err() || !told {
+        self.state.end();
+        // Where its thread has ended already, that has said what became of the last records.
+        let _gone = self.entries.send(writer::Message::Stop);
+        let (mut quiet, mut written) = (Duration::ZERO, self.state.written());
+        while !thread.is_finished() && quiet < STUCK[usize::from(self.state.is_hurried())] {
+            std::thread::sleep(LOOK);
+            let now = self.state.written();
+            quiet = if now == written { quiet + LOOK } else { Duration::ZERO };
+            written = now;
+        }
+        if !thread.is_finished() || thread.join().is_err() {
             tracing::error!("the ledger's last records may not have been written");
         }
     }

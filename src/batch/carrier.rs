@@ -37,16 +37,17 @@ const SWEEP: Duration = Duration::from_secs(3600);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Carries out what there is until it is to stop; once `cut` is cancelled, what was sent is not waited for any more, and recorded as it is.
-pub(super) fn work(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &CancellationToken, cut: &CancellationToken) {
+/// `over` is cancelled when no client is served any more.
+pub(super) fn work(gateway: &Arc<Gateway>, served: &Arc<Served>, [stop, cut, over]: [&CancellationToken; 3]) {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(async {
-            tokio::select! { biased; () = cut.cancelled() => {}, () = serve(gateway, served, stop) => {} }
+            tokio::select! { biased; () = cut.cancelled() => {}, () = serve(gateway, served, stop, over) => {} }
         }),
         Err(fault) => tracing::error!(%fault, "batches are not carried out: no event loop"),
     }
 }
 
-async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &CancellationToken) {
+async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &CancellationToken, over: &CancellationToken) {
     let waiting = gateway.live.read().settings.queue.max_waiting;
     let hands = Semaphore::new((waiting / SHARE).clamp(1, HANDS));
     let mut running = FuturesUnordered::new();
@@ -98,6 +99,9 @@ async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &Cancellation
         tracing::warn!(
             "lines of batches were under way when the time of the stop was over; they are asked again at the next start"
         );
+        // What is cut is the gateway's doing, and recorded so; clients may have a moment longer than this.
+        over.cancelled().await;
+        gateway.cutoff.cancel();
     }
 }
 

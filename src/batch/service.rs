@@ -33,6 +33,7 @@ pub struct Batches {
     served: Mutex<Option<Arc<Served>>>,
     stop: CancellationToken,
     cut: CancellationToken,
+    over: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -74,8 +75,8 @@ impl Batches {
     /// They are kept in `folder`, or nowhere.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, folder: Option<PathBuf>) -> Self {
-        let [stop, cut] = [CancellationToken::new(), CancellationToken::new()];
-        Self { gateway, folder, served: Mutex::default(), stop, cut, thread: Mutex::default() }
+        let [stop, cut, over] = [(); 3].map(|()| CancellationToken::new());
+        Self { gateway, folder, served: Mutex::default(), stop, cut, over, thread: Mutex::default() }
     }
 
     /// Goes on with what an earlier process began. Blocks.
@@ -91,14 +92,18 @@ impl Batches {
         self.stop.cancel();
     }
 
-    /// Lines that were sent are not waited for any more either.
+    /// Lines that were sent are not waited for any more either, and the ledger no longer than it takes to write what there is.
     pub fn cut(&self) {
+        if let Some(ledger) = &self.gateway.ledger {
+            ledger.hurry();
+        }
         self.cut.cancel();
     }
 
-    /// Waits until it has stopped. Blocks.
+    /// Waits until it has stopped, once no client is served any more. Blocks.
     pub fn finish(&self) {
         self.stop();
+        self.over.cancel();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of the batches ended by a fault");
@@ -117,11 +122,12 @@ impl Batches {
         })?;
         let keeping = Keeping::open(folder)?;
         let served = Arc::new(Served { keeping, wake: Notify::new(), running: Mutex::default() });
-        let (gateway, shared, stop, cut) =
-            (Arc::clone(&self.gateway), Arc::clone(&served), self.stop.clone(), self.cut.clone());
+        let (gateway, shared) = (Arc::clone(&self.gateway), Arc::clone(&served));
+        let (stop, cut, over) = (self.stop.clone(), self.cut.clone(), self.over.clone());
         let thread = std::thread::Builder::new().name("batches".to_owned());
-        let thread =
-            thread.spawn(move || carrier::work(&gateway, &shared, &stop, &cut)).map_err(|fault| internal(&fault))?;
+        let thread = thread
+            .spawn(move || carrier::work(&gateway, &shared, [&stop, &cut, &over]))
+            .map_err(|fault| internal(&fault))?;
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         *open = Some(Arc::clone(&served));
         Ok(served)
@@ -290,6 +296,7 @@ impl Batches {
 impl Drop for Batches {
     fn drop(&mut self) {
         self.stop();
+        self.over.cancel();
     }
 }
 

@@ -130,20 +130,32 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
             drop(finished.await);
         }
     }
-    // What is left to do is short; who cannot wait for it either may end it.
-    drop(tokio::spawn(async move {
-        told(&signals).await;
-        std::process::exit(130);
-    }));
-    decisions.finish();
-    if let Some(ledger) = &live.ledger {
-        ledger.finish();
+    // What is left to do is short; who cannot wait for it either may end it. On another thread: this one hears signals.
+    let closing = Arc::clone(&live);
+    let mut closed = tokio::task::spawn_blocking(move || {
+        decisions.finish();
+        if let Some(ledger) = &closing.ledger {
+            ledger.finish();
+        }
+        closing.limits.finish();
+        let last = closing.live.read();
+        keep_states(&last, true);
+        keep_limits(&last, closing.limits.local(), closing.clock.now());
+    });
+    tokio::select! {
+        biased;
+        _ = &mut closed => return Ok(()),
+        () = told(&signals) => {}
     }
-    live.limits.finish();
-    let last = live.live.read();
-    keep_states(&last, true);
-    keep_limits(&last, live.limits.local(), live.clock.now());
-    Ok(())
+    // What the ledger cannot be told at once waits for the next start.
+    if let Some(ledger) = &live.ledger {
+        ledger.hurry();
+    }
+    tokio::select! {
+        biased;
+        _ = &mut closed => Ok(()),
+        () = told(&signals) => std::process::exit(130),
+    }
 }
 
 /// One worker for each processor by default.

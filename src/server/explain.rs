@@ -42,13 +42,6 @@ async fn plan(app: &App, api: &'static dyn ClientApi, request: Request<Body>) ->
 }
 
 fn shown(plan: &RequestPlan) -> Value {
-    let next = match (plan.none, plan.wait, plan.called_now()) {
-        (Some(WhenNone::Refuse), ..) => "refuse: the policy finds no deployment fit".to_owned(),
-        (Some(WhenNone::Wait), ..) => "wait until the policy finds a deployment fit".to_owned(),
-        (None, Some(wait), _) => format!("wait {} ms, then ask the policy again", wait.as_millis()),
-        (None, None, Some(deployment)) => format!("call {deployment}"),
-        (None, None, None) => "wait for a limit or a breaker, or refuse".to_owned(),
-    };
     let features: Map<String, Value> =
         plan.features.iter().map(|(name, value)| (name.clone().into_owned(), number(*value))).collect();
     let (reasons, said) = reasons(&plan.said);
@@ -60,7 +53,7 @@ fn shown(plan: &RequestPlan) -> Value {
         "policy_fault": plan.policy_fault,
         "input_tokens": plan.input_tokens,
         "input_tokens_are": plan.precision.as_str(),
-        "next": next,
+        "next": next(plan),
         "features": features,
         "attributes": attributes,
         "deployments": plan.candidates.iter().map(|one| candidate(one, &reasons)).collect::<Vec<_>>(),
@@ -68,6 +61,23 @@ fn shown(plan: &RequestPlan) -> Value {
         "trial": plan.trial.as_ref().map(trial),
         "prompt": plan.prompt,
     })
+}
+
+/// What would be done with the request.
+fn next(plan: &RequestPlan) -> String {
+    if let Some(why) = &plan.refused {
+        return format!("refuse: {why}");
+    }
+    match (plan.none, plan.wait, plan.called_now()) {
+        (Some(WhenNone::Refuse), ..) => "refuse: the policy finds no deployment fit".to_owned(),
+        (Some(WhenNone::Wait), ..) => "wait until the policy finds a deployment fit".to_owned(),
+        (None, Some(wait), _) => format!("wait {} ms, then ask the policy again", wait.as_millis()),
+        (None, None, Some(deployment)) => format!("call {deployment}"),
+        (None, None, None) => match plan.starts {
+            Some(wait) => format!("wait {:.1} s for a limit or a breaker", wait.as_secs_f64()),
+            None => "wait for a limit or a breaker, or refuse".to_owned(),
+        },
+    }
 }
 
 /// Of a policy's log lines, those that are objects about a deployment, by its id; and all others.

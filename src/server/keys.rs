@@ -93,15 +93,14 @@ pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Bod
         if keys.get(hash).is_some() {
             return Err(Refusal::new(RefusalKind::InvalidRequest, "this key is there already").at("new_key"));
         }
-        let budget = known.caller.budgets.first().and_then(|id| app.gateway.budgets.report(now, *id));
-        let spent = budget.map(|budget| (now, budget.spent));
         let old_hash = old.hash;
-        let same = VirtualKey { hash, tail: VirtualKey::tail_of(&secret), spend_set: spent.or(old.spend_set), ..old };
+        // What it has spent is found in the ledger, and what is under way comes to it.
+        let same = VirtualKey { hash, tail: VirtualKey::tail_of(&secret), ..old };
         let made = fields.over(same, now)?;
         free_alias(app, &made, old_hash)?;
         stored(app, |ledger| ledger.keys().replace(old_hash, &made))?;
-        keys.put(now, made);
-        keys.remove(now, old_hash);
+        // Later than whatever began with the old one.
+        keys.renew(app.gateway.clock.now(), old_hash, made);
         app.gateway.capacity.notify();
         let known = keys.get(hash).ok_or_else(not_in_force)?;
         Ok(told_once(app, &known, &secret, now))
@@ -354,7 +353,7 @@ pub(super) async fn answered(
         let acting = Arc::clone(app);
         let job = move || {
             let keys = Arc::clone(&acting.gateway.live.read().callers.keys);
-            keys.change(|| act(&acting, &body))
+            keys.change(|| act(&acting, &body)).unwrap_or_else(|| Err(not_now()))
         };
         let failed =
             || Refusal::new(RefusalKind::Internal, "the change of keys failed; ask for the key to see what it is");
@@ -362,6 +361,11 @@ pub(super) async fn answered(
     };
     let acted = acted.await;
     answer(app, &head.uri, &head.headers, acted)
+}
+
+/// Somebody else has been changing keys for too long: the ledger does not answer.
+fn not_now() -> Refusal {
+    Refusal::new(RefusalKind::Unavailable, "another change of keys is under way and comes to no end; nothing was done")
 }
 
 pub(super) fn answer(app: &App, uri: &Uri, headers: &HeaderMap, told: Result<Value, Refusal>) -> Response {

@@ -32,6 +32,8 @@ pub(super) async fn models(
     let aliases = snapshot.settings.aliases.iter().filter(|(_, alias)| !alias.hidden).map(|(name, _)| name);
     let exact = snapshot.groups.values().filter(|group| group.config.pattern.is_none()).map(|group| &group.config.name);
     let known = snapshot.groups.values().flat_map(|group| known_names(&group.config));
+    // A name that is hidden stays so where it fits a pattern.
+    let known = known.filter(|name| snapshot.alias(name).is_none_or(|alias| !alias.hidden));
     let names: BTreeSet<Cow<'_, str>> =
         exact.chain(aliases).map(|name| Cow::Borrowed(name.as_str())).chain(known.map(Cow::Owned)).collect();
     // Those that its key may ask for.
@@ -76,7 +78,11 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
         return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}));
     }
     let snapshot = app.gateway.live.read();
-    let body = json!({"status": "healthy", "db": "Not connected", "generation": snapshot.generation, "groups": snapshot.groups.len()});
+    let connected = app.gateway.ledger.as_ref().is_some_and(|ledger| ledger.is_connected());
+    // LiteLLM's words.
+    let db = if connected { "connected" } else { "Not connected" };
+    let body =
+        json!({"status": "healthy", "db": db, "generation": snapshot.generation, "groups": snapshot.groups.len()});
     json_response(StatusCode::OK, &body)
 }
 

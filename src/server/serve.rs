@@ -23,7 +23,7 @@ use super::{App, HttpService};
 /// The pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// How long streams that are cut off at a stop have for their last event.
+/// How long requests that are cut off at a stop have for their last words: a stream for an event, all others for a refusal.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The same after a second signal.
 const HURRIED_WORDS: Duration = Duration::from_millis(100);
@@ -97,8 +97,8 @@ impl Server {
     }
 
     /// Serves until `stop` completes and as much longer as `ending` says; then finishes the requests under way, but waits no longer
-    /// than its grace time, and not at all any more once `hurry` completes. Streams that still go on then end with an error event, and
-    /// every request that is cut off is recorded.
+    /// than its grace time, and not at all any more once `hurry` completes. Streams that still go on then end with an error event, whatever
+    /// has no reply yet with a refusal, and every request that is cut off is recorded.
     pub async fn serve(
         self,
         stop: impl Future<Output = ()>,
@@ -146,6 +146,11 @@ impl Server {
             let why = if finished.is_none() { "a second signal came" } else { "the grace time is over" };
             tracing::warn!(cut, grace_s = grace.as_secs(), "{why}: requests still under way are cut off");
             if let Some(app) = &service.gateway {
+                if finished.is_none()
+                    && let Some(ledger) = &app.gateway.ledger
+                {
+                    ledger.hurry();
+                }
                 app.gateway.cutoff.cancel();
             }
             let last_words = if finished.is_none() { HURRIED_WORDS } else { LAST_WORDS };

@@ -14,6 +14,7 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::format::spoken_at;
 use crate::keys::{KeyBook, KnownKey};
 use crate::money::NanoUsd;
+use crate::record::Ending;
 use crate::snapshot::Snapshot;
 use crate::store::{By, Logged, Period, Reader, Spend, Wanted};
 use crate::virtual_key::KeyHash;
@@ -212,7 +213,8 @@ async fn answer(
     let read = app.gateway.blocking.run(move || ledger.reader().and_then(|reader| read(reader, asked))).await;
     match read {
         Some(Ok(answer)) => probe::json_response(StatusCode::OK, &answer),
-        Some(Err(why)) => refuse(RefusalKind::InvalidRequest, why),
+        // What was asked is read already: it is the ledger that cannot answer.
+        Some(Err(why)) => refuse(RefusalKind::Unavailable, why),
         None => refuse(RefusalKind::Internal, "the ledger could not be read".to_owned()),
     }
 }
@@ -237,7 +239,8 @@ fn logged(request: &Logged, keys: &KeyBook) -> Value {
         "request_tags": request.tags,
         "startTime": request.arrived,
         "endTime": request.ended,
-        "status": if request.status < 400 { "success" } else { "failure" },
+        // A stream that broke off had begun with 200.
+        "status": if request.status < 400 && request.ending == Ending::Whole.as_str() { "success" } else { "failure" },
         "metadata": {"status": request.status, "ending": request.ending},
     })
 }

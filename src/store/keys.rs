@@ -6,13 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Error, params};
 
 use super::postgres::{Postgres, collated, numbered};
+use super::renewed::Renewed;
 use super::schema;
 use super::spent::{Layout, Question};
 use crate::virtual_key::{KeyHash, VirtualKey};
 
 /// The keys beside a ledger, over a connection of their own: who changes a key waits until it is written.
 #[derive(Debug)]
-pub struct KeyStore(pub(super) Source);
+pub struct KeyStore(pub(super) Source, pub(super) Renewed);
 
 #[derive(Debug)]
 pub(super) enum Source {
@@ -23,12 +24,12 @@ pub(super) enum Source {
 impl KeyStore {
     /// Opens them in the file of a ledger.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        schema::open(path).map(|database| Self(Source::File(Mutex::new(database))))
+        schema::open(path).map(|database| Self(Source::File(Mutex::new(database)), Renewed::default()))
     }
 
     /// Those that a server has.
-    pub(super) const fn of(server: Postgres) -> Self {
-        Self(Source::Server(server))
+    pub(super) fn of(server: Postgres) -> Self {
+        Self(Source::Server(server), Renewed::default())
     }
 
     pub(super) const fn source(&self) -> &Source {
@@ -76,7 +77,7 @@ impl KeyStore {
             }
             Source::Server(server) => {
                 let (alias, team) = (key.alias.clone(), key.team.as_ref().map(ToString::to_string));
-                server.run(move |client| {
+                server.change(move |client| {
                     let put = "INSERT INTO keys VALUES ($1, $2, $3, $4) ON CONFLICT (token) DO UPDATE SET \
                          key_alias = excluded.key_alias, team = excluded.team, key = excluded.key";
                     client.execute(put, &[&hash, &alias, &team, &text]).map(drop)
@@ -101,7 +102,8 @@ impl KeyStore {
                 transaction.commit().map_err(words)
             }
             Source::Server(server) => {
-                server.run(move |client| client.execute("DELETE FROM keys WHERE token = ANY($1)", &[&hashes]).map(drop))
+                let forget = "DELETE FROM keys WHERE token = ANY($1)";
+                server.change(move |client| client.execute(forget, &[&hashes]).map(drop))
             }
         }
     }
@@ -125,7 +127,7 @@ impl KeyStore {
                 let (indices, sum) = (question.indices(Layout::Server), question.sum(Layout::Server));
                 let (indices, sum, name) = (collated(&indices), collated(&numbered(&sum)), (*name).to_owned());
                 let (since, before) = (since.clone(), before.clone());
-                server.run(move |client| {
+                server.run_long(move |client| {
                     client.batch_execute(&indices)?;
                     client.query_one(sum.as_str(), &[&name, since.as_sql(), before.as_sql()])?.try_get(0)
                 })

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, OpenFlags};
+use rusqlite::{Connection, Error, OpenFlags, TransactionBehavior};
 
 /// Each step makes the next version of a ledger, in a file or on a server.
 pub(super) const STEPS: [&str; 6] = [
@@ -109,7 +109,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "NORMAL")?;
     database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-    let transaction = database.transaction()?;
+    // Another one that is writing is waited for from the beginning: who has read already is refused at once.
+    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let taken: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
     if taken > VERSION {
         return Err(newer(taken));

@@ -69,7 +69,7 @@ impl SharedItems {
         let (names, values): (Vec<String>, Vec<String>) =
             about.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).unzip();
         let run = self.run.clone();
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             let mut transaction = client.transaction()?;
             // First, so that whoever begins at the same time waits here.
             transaction.execute(
@@ -106,7 +106,7 @@ impl SharedItems {
                  RETURNING item.id, item.place)
              SELECT id FROM taken ORDER BY place"
         );
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             let rows = client.query(&text, &[&run, &model, &worker, &most, &lease])?;
             rows.iter().map(|row| row.try_get(0)).collect()
         })
@@ -126,7 +126,7 @@ impl SharedItems {
             "INSERT INTO run_workers VALUES ($1, $2, {NOW}, {NOW}, {NOW} + $3)
              ON CONFLICT (run, worker) DO UPDATE SET said_ms = excluded.said_ms, until_ms = excluded.until_ms"
         );
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             client.execute(&here, &[&run, &worker, &lease])?;
             client.execute(&text, &[&run, &worker, &lease, &held])?;
             let counted = client.query(
@@ -152,7 +152,7 @@ impl SharedItems {
         let (run, worker) = (self.run.clone(), self.worker.clone());
         let text = "UPDATE run_items SET worker = NULL, leased_ms = 0 WHERE run = $1 AND worker = $2 AND state IN ('waiting', 'sent')";
         let gone = "UPDATE run_workers SET until_ms = 0 WHERE run = $1 AND worker = $2";
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             client.execute(text, &[&run, &worker])?;
             client.execute(gone, &[&run, &worker]).map(drop)
         })
@@ -167,14 +167,14 @@ impl SharedItems {
         let text = format!(
             "SELECT EXISTS (SELECT 1 FROM run_items WHERE run = $1 AND worker <> $2 AND leased_ms >= {NOW} AND state IN ('waiting', 'sent'))"
         );
-        self.server.run(move |client| client.query_one(&text, &[&run, &worker])?.try_get(0))
+        self.server.run_long(move |client| client.query_one(&text, &[&run, &worker])?.try_get(0))
     }
 }
 
 impl Items for SharedItems {
     fn about(&self, name: &str) -> Result<Option<String>, String> {
         let (run, name) = (self.run.clone(), name.to_owned());
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             let found = client.query_opt("SELECT value FROM runs WHERE run = $1 AND name = $2", &[&run, &name])?;
             found.map(|row| row.try_get(0)).transpose()
         })
@@ -182,7 +182,7 @@ impl Items for SharedItems {
 
     fn set_about(&self, name: &str, value: &str) -> Result<(), String> {
         let (run, name, value) = (self.run.clone(), name.to_owned(), value.to_owned());
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             let put =
                 "INSERT INTO runs VALUES ($1, $2, $3) ON CONFLICT (run, name) DO UPDATE SET value = excluded.value";
             client.execute(put, &[&run, &name, &value]).map(drop)
@@ -191,7 +191,7 @@ impl Items for SharedItems {
 
     fn paid(&self) -> Result<NanoUsd, String> {
         let run = self.run.clone();
-        let paid = self.server.run(move |client| client.query_one(PAID_BY_RUN, &[&run])?.try_get::<_, i64>(0));
+        let paid = self.server.run_long(move |client| client.query_one(PAID_BY_RUN, &[&run])?.try_get::<_, i64>(0));
         Ok(NanoUsd(u64::try_from(paid?).unwrap_or_default()))
     }
 
@@ -202,13 +202,13 @@ impl Items for SharedItems {
             "UPDATE run_items SET state = 'sent', sent = sent + 1, changed_ms = {NOW}, leased_ms = {NOW} + $4
              WHERE run = $1 AND id = ANY($2) AND worker = $3 AND state IN ('waiting', 'sent')"
         );
-        self.server.run(move |client| client.execute(&text, &[&run, &ids, &worker, &lease]).map(drop))
+        self.server.run_long(move |client| client.execute(&text, &[&run, &ids, &worker, &lease]).map(drop))
     }
 
     fn retry_failed(&self) -> Result<usize, String> {
         let run = self.run.clone();
         let text = "UPDATE run_items SET state = 'waiting', outcome = NULL, worker = NULL, leased_ms = 0 WHERE run = $1 AND state = 'failed'";
-        self.server.run(move |client| client.execute(text, &[&run]).map(|rows| usize::try_from(rows).unwrap_or(0)))
+        self.server.run_long(move |client| client.execute(text, &[&run]).map(|rows| usize::try_from(rows).unwrap_or(0)))
     }
 
     /// The answer to a commit may be lost, and the ends told again: what was paid has its call's name, and an answer stays.
@@ -230,7 +230,7 @@ impl Items for SharedItems {
              WHERE run = $1 AND item.id = told.id AND item.state <> 'answered' AND (told.state = 'answered' OR item.worker = $5)"
         );
         let add = "INSERT INTO run_paid VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             let mut transaction = client.transaction()?;
             transaction.execute(&end, &[&run, &lists[0], &lists[1], &lists[2], &worker])?;
             if paid > 0 {
@@ -243,7 +243,7 @@ impl Items for SharedItems {
     fn page(&self, after: Option<u64>) -> Result<Vec<KeptItem>, String> {
         let run = self.run.clone();
         let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        self.server.run(move |client| {
+        self.server.run_long(move |client| {
             let text = "SELECT id, place, state, sent, changed_ms, outcome FROM run_items
                  WHERE run = $1 AND place > $2 ORDER BY place LIMIT $3";
             let rows = client.query(text, &[&run, &after, &PAGE])?;

@@ -53,7 +53,7 @@ pub struct SeenWorker {
 pub fn shared_runs(url: &SecretString, run: Option<&str>) -> Result<Vec<SharedRun>, String> {
     let run = run.map(str::to_owned);
     let server = Postgres::open(url)?;
-    server.run(move |client| {
+    server.run_long(move |client| {
         let count = |row: &postgres::Row, at: usize| {
             row.try_get(at).map(|count: i64| usize::try_from(count).unwrap_or_default())
         };

@@ -428,7 +428,7 @@ impl Reader {
             }
             Source::Server(server) => {
                 let (text, bounds) = (numbered(text), bounds.to_vec());
-                let rows = server.run(move |client| {
+                let rows = server.run_long(move |client| {
                     client.query(text.as_str(), &bounds.iter().map(Bound::as_sql).collect::<Vec<_>>())
                 })?;
                 rows.iter().map(|row| line(&Columns::Server(row))).collect()
@@ -444,7 +444,7 @@ impl Reader {
                 from_file(&mut statement.query([]).map_err(|fault| fault.to_string())?, line)
             }
             Source::Server(server) => {
-                let rows = server.run(|client| client.query(text, &[]))?;
+                let rows = server.run_long(|client| client.query(text, &[]))?;
                 rows.iter().map(|row| line(&Columns::Server(row))).collect()
             }
         }

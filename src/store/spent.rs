@@ -14,6 +14,8 @@ pub(super) struct Question<'a> {
     rows: Rows,
     pub(super) name: &'a str,
     pub(super) span: [Bound; 2],
+    /// Names that count as this one: digests.
+    pub(super) before: Vec<String>,
     /// Requests that are left out.
     without: Vec<RequestId>,
 }
@@ -70,7 +72,14 @@ impl Question<'_> {
     pub(super) fn sum(&self, layout: Layout) -> String {
         let (from, id) = match self.rows {
             Rows::All => ("requests AS spent WHERE ?1 = ''".to_owned(), "id"),
-            Rows::Requests(column) => (format!("requests AS spent WHERE {column} = ?1"), "id"),
+            Rows::Requests(column) if self.before.is_empty() => {
+                (format!("requests AS spent WHERE {column} = ?1"), "id")
+            }
+            Rows::Requests(column) => {
+                // Digests are digits and letters.
+                let names: Vec<String> = self.before.iter().map(|name| format!("'{name}'")).collect();
+                (format!("requests AS spent WHERE {column} IN (?1, {})", names.join(", ")), "id")
+            }
             Rows::Tagged => ("tags JOIN requests AS spent ON spent.id = tags.request WHERE tag = ?1".to_owned(), "id"),
             Rows::Calls(column) if layout == Layout::Server => {
                 (format!("attempts AS spent WHERE {column} = ?1"), "request")
@@ -123,7 +132,10 @@ pub(super) fn spent(
     without: &[RequestId],
 ) -> Result<NanoUsd, String> {
     // Nobody pays for a quota.
-    let Some(question) = question(scope, span, without) else { return Ok(NanoUsd::default()) };
+    let Some(mut question) = question(scope, span, without) else { return Ok(NanoUsd::default()) };
+    if let Scope::Key(key) = scope {
+        question.before = database.known_before(key.as_str())?;
+    }
     let sum = database.sum(&question)?;
     Ok(NanoUsd(sum.and_then(|sum| u64::try_from(sum).ok()).unwrap_or_default()))
 }
@@ -144,5 +156,5 @@ pub(super) fn question<'a>(scope: &'a Scope, span: [Moment; 2], without: &[Reque
         Rows::All | Rows::Requests(_) => Bound::At(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)),
         Rows::Tagged | Rows::Calls(_) => Bound::Id(RequestId::first_at(at)),
     };
-    Some(Question { rows, name, span: span.map(bound), without: without.to_vec() })
+    Some(Question { rows, name, span: span.map(bound), before: Vec::new(), without: without.to_vec() })
 }

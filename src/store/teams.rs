@@ -3,6 +3,8 @@
 use rusqlite::params;
 
 use super::keys::{KeyStore, Source, lock, words};
+use super::postgres::numbered;
+use super::renewed;
 use crate::virtual_key::{KeptTeam, KeyHash, VirtualKey};
 
 impl KeyStore {
@@ -29,7 +31,7 @@ impl KeyStore {
                 let written = lock(database).execute("INSERT OR REPLACE INTO teams VALUES (?1, ?2)", params![id, text]);
                 written.map(drop).map_err(words)
             }
-            Source::Server(server) => server.run(move |client| {
+            Source::Server(server) => server.change(move |client| {
                 let put = "INSERT INTO teams VALUES ($1, $2) ON CONFLICT (team_id) DO UPDATE SET team = excluded.team";
                 client.execute(put, &[&id, &text]).map(drop)
             }),
@@ -53,40 +55,47 @@ impl KeyStore {
                 }
                 transaction.commit().map_err(words)
             }
-            Source::Server(server) => server.run(move |client| {
-                let mut transaction = client.transaction()?;
+            Source::Server(server) => server.change(move |client| {
                 for from in [KEYS, TEAMS] {
-                    transaction.execute(&format!("{from}ANY($1)"), &[&ids])?;
+                    client.execute(&format!("{from}ANY($1)"), &[&ids])?;
                 }
-                transaction.commit()
+                Ok(())
             }),
         }
     }
 
-    /// Keeps a key in the place of another, or changes nothing.
+    /// Keeps a key in the place of another, or changes nothing. What the other has spent counts as the new one's.
     ///
     /// # Errors
     /// As [`KeyStore::put_team`].
     pub fn replace(&self, old: KeyHash, key: &VirtualKey) -> Result<(), String> {
         const FORGET: &str = "DELETE FROM keys WHERE token = ";
+        // Its table is made where it is missing.
+        self.known_before(&key.hash.to_string())?;
         let text = serde_json::to_string(key).map_err(|fault| fault.to_string())?;
         let (old, hash) = (old.to_string(), key.hash.to_string());
         let (alias, team) = (key.alias.clone(), key.team.clone());
-        match self.source() {
+        let names = [old.clone(), hash.clone()];
+        let replaced = match self.source() {
             Source::File(database) => {
                 let mut database = lock(database);
                 let transaction = database.transaction().map_err(words)?;
+                for text in renewed::NOTED {
+                    transaction.execute(text, params![old, hash]).map_err(words)?;
+                }
                 transaction.execute(&format!("{FORGET}?1"), params![old]).map_err(words)?;
                 let put = "INSERT INTO keys VALUES (?1, ?2, ?3, ?4)";
                 transaction.execute(put, params![hash, alias, team, text]).map_err(words)?;
                 transaction.commit().map_err(words)
             }
-            Source::Server(server) => server.run(move |client| {
-                let mut transaction = client.transaction()?;
-                transaction.execute(&format!("{FORGET}$1"), &[&old])?;
-                transaction.execute("INSERT INTO keys VALUES ($1, $2, $3, $4)", &[&hash, &alias, &team, &text])?;
-                transaction.commit()
+            Source::Server(server) => server.change(move |client| {
+                for text in renewed::NOTED {
+                    client.execute(&numbered(text), &[&old, &hash])?;
+                }
+                client.execute(&format!("{FORGET}$1"), &[&old])?;
+                client.execute("INSERT INTO keys VALUES ($1, $2, $3, $4)", &[&hash, &alias, &team, &text]).map(drop)
             }),
-        }
+        };
+        replaced.inspect(|()| self.1.note(&names))
     }
 }

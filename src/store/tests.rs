@@ -1,4 +1,6 @@
+mod ending;
 mod older;
+mod renewed;
 mod server;
 
 use super::*;

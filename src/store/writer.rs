@@ -1,12 +1,14 @@
 //! The thread that writes: what has come within one flush is one transaction.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, Statement, params};
+use rusqlite::{Connection, Error, ErrorCode, Statement, params};
 
-use super::FLUSH;
+use super::{FLUSH, aside};
 use crate::chat::Usage;
 use crate::fault::FaultKind;
 use crate::id::{GroupName, KeyId, TeamId};
@@ -18,6 +20,13 @@ const BATCH: usize = 4096;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often that is done once the process is to end.
 const LAST_TRIES: usize = 3;
+/// How long one of them may take; and where nobody waits for the process to end in its own time.
+const LAST: Duration = Duration::from_secs(5);
+const HURRIED: Duration = Duration::from_millis(300);
+/// How often is looked whether the process is to end.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long somebody else's writing of the file is waited for, all in all and before is looked whether the process is to end.
+const BUSY: [Duration; 2] = [Duration::from_secs(5), Duration::from_millis(250)];
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -28,6 +37,62 @@ pub(super) enum Message {
     Written(SyncSender<()>),
     /// No more will come.
     Stop,
+}
+
+/// What the thread and whoever has it written tell each other.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    ending: AtomicBool,
+    hurried: AtomicBool,
+    connected: AtomicBool,
+    written: AtomicU64,
+}
+
+impl State {
+    /// The process is to end: what cannot be written must not hold it up.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// And nobody waits for it to do so in its own time.
+    pub(super) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+    }
+
+    /// Whether there is a connection, or what was written last could be.
+    pub(super) fn set_connected(&self, is: bool) {
+        self.connected.store(is, Ordering::Release);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// Batches so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_hurried(&self) -> bool {
+        self.is_ending() && self.hurried.load(Ordering::Acquire)
+    }
+
+    /// Whether something that has taken so long is not to be waited for any more.
+    pub(super) fn waits_no_longer(&self, ran: Duration) -> bool {
+        self.is_ending() && ran >= if self.is_hurried() { HURRIED } else { LAST }
+    }
+
+    fn pause(&self) {
+        let mut paused = Duration::ZERO;
+        while paused < PAUSE && !self.is_hurried() {
+            std::thread::sleep(LOOK);
+            paused += LOOK;
+        }
+    }
 }
 
 /// Where records are written.
@@ -45,55 +110,185 @@ pub(super) trait Sink {
     /// # Errors
     /// They are not written, and why, in words.
     fn insert(&mut self, batch: &[Box<Record>]) -> Result<(), String>;
+
+    /// Whether the last error is that nobody answered: trying again takes as long.
+    fn is_silent(&self) -> bool;
+
+    /// Writes what an earlier process laid aside in this file.
+    ///
+    /// # Errors
+    /// Not all of it is written, and why, in words.
+    fn take_in(&mut self, file: &Path) -> Result<(), String>;
 }
 
-impl Sink for Connection {
+/// A ledger's file.
+pub(super) struct FileSink {
+    database: Connection,
+    state: Arc<State>,
+    silent: bool,
+}
+
+impl FileSink {
+    /// # Errors
+    /// As the database says.
+    pub(super) fn new(database: Connection, state: Arc<State>) -> Result<Self, Error> {
+        database.busy_timeout(BUSY[1])?;
+        Ok(Self { database, state, silent: false })
+    }
+}
+
+impl Sink for FileSink {
     fn insert(&mut self, batch: &[Box<Record>]) -> Result<(), String> {
-        insert(self, batch).map_err(|fault| fault.to_string())
+        let mut waited = Duration::ZERO;
+        loop {
+            let answer = insert(&mut self.database, batch);
+            let is_busy = |fault: &Error| matches!(fault.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
+            self.silent = answer.as_ref().is_err_and(is_busy);
+            waited += BUSY[1];
+            if !self.silent || waited >= BUSY[0] || self.state.waits_no_longer(waited) {
+                return answer.map_err(|fault| fault.to_string());
+            }
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    fn take_in(&mut self, file: &Path) -> Result<(), String> {
+        aside::take_in(&mut self.database, file)
     }
 }
 
-/// Writes until it is told to stop. Once `ending` is set, what cannot be written is given up after a few tries.
-pub(super) fn write(mut database: impl Sink, messages: &Receiver<Message>, ending: &AtomicBool) {
-    if let Err(fault) = database.open() {
-        tracing::warn!(fault, "the ledger cannot be written yet");
-    }
-    let mut stopping = false;
-    while !stopping {
-        let Ok(first) = messages.recv() else { return };
-        if matches!(first, Message::Record(_)) {
-            std::thread::sleep(FLUSH);
+/// The thread's own.
+pub(super) struct Writer<S> {
+    pub(super) sink: S,
+    pub(super) state: Arc<State>,
+    /// Where is laid aside what cannot be written at the end, and was by an earlier process.
+    pub(super) aside: Option<PathBuf>,
+}
+
+impl<S: Sink> Writer<S> {
+    /// Writes until it is told to stop. Once the process is to end, what cannot be written is given up after a few tries.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        let opened = self.sink.open();
+        self.state.set_connected(opened.is_ok());
+        if let Err(fault) = opened {
+            tracing::warn!(fault, "the ledger cannot be written yet");
         }
-        let (mut batch, mut waiting) = (Vec::new(), Vec::new());
-        for message in std::iter::once(first).chain(messages.try_iter()) {
-            match message {
-                Message::Record(record) => batch.push(record),
-                Message::Written(told) => waiting.push(told),
-                Message::Stop => stopping = true,
+        let mut earlier = self.aside.clone().filter(|file| file.exists());
+        self.take_in(&mut earlier, true);
+        let mut stopping = false;
+        while !stopping {
+            let Some(first) = self.next(messages, &mut earlier) else { return };
+            if matches!(first, Message::Record(_)) {
+                std::thread::sleep(FLUSH);
             }
-            if stopping || batch.len() == BATCH {
-                break;
+            let (mut batch, mut waiting) = (Vec::new(), Vec::new());
+            for message in std::iter::once(first).chain(messages.try_iter()) {
+                match message {
+                    Message::Record(record) => batch.push(record),
+                    Message::Written(told) => waiting.push(told),
+                    Message::Stop => stopping = true,
+                }
+                if stopping || batch.len() == BATCH {
+                    break;
+                }
             }
+            if let Err(fault) = self.insert(&batch) {
+                return self.give_up(&fault, batch, messages);
+            }
+            if !batch.is_empty() {
+                // It answers, and may be too busy for a pause to come.
+                self.take_in(&mut earlier, false);
+            }
+            // Whoever adds up would miss what an earlier process laid aside.
+            for told in waiting.into_iter().filter(|_| earlier.is_none()) {
+                let _gone = told.try_send(());
+            }
+        }
+    }
+
+    /// What is told next; what was laid aside is tried again meanwhile.
+    fn next(&mut self, messages: &Receiver<Message>, earlier: &mut Option<PathBuf>) -> Option<Message> {
+        while earlier.is_some() {
+            match messages.recv_timeout(PAUSE) {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.take_in(earlier, false),
+            }
+        }
+        messages.recv().ok()
+    }
+
+    /// Writes what an earlier process laid aside, after which it is no more.
+    fn take_in(&mut self, earlier: &mut Option<PathBuf>, is_first: bool) {
+        let Some(file) = earlier else { return };
+        let taken = self.sink.take_in(file).and_then(|()| aside::remove(file));
+        let shown = file.display();
+        match taken {
+            Ok(()) => {
+                tracing::info!("{shown}: what an earlier process could not write is in the ledger now");
+                *earlier = None;
+            }
+            Err(fault) if is_first => {
+                tracing::warn!(fault, "{shown}: what an earlier process could not write cannot be written yet");
+            }
+            Err(_as_before) => {}
+        }
+    }
+
+    /// Writes a batch, trying as often as it takes.
+    ///
+    /// # Errors
+    /// The process is to end before it could be written.
+    fn insert(&mut self, batch: &[Box<Record>]) -> Result<(), String> {
+        if batch.is_empty() {
+            return Ok(());
         }
         let mut tries = 0;
-        while let Err(fault) = if batch.is_empty() { Ok(()) } else { database.insert(&batch) } {
+        loop {
+            let written = self.sink.insert(batch);
+            self.state.set_connected(written.is_ok());
+            let Err(fault) = written else { break };
             tries += 1;
             // The first time, and then twice a minute.
             if tries % 30 == 1 {
                 tracing::error!(fault, records = batch.len(), "the ledger could not be written; it is tried again");
             }
-            if ending.load(Ordering::Acquire) && tries >= LAST_TRIES {
-                let more = messages.try_iter().filter(|message| matches!(message, Message::Record(_))).count();
-                tracing::error!(fault, records = batch.len() + more, "the ledger's last records are lost");
-                return;
+            let no_more = tries >= LAST_TRIES || self.sink.is_silent() || self.state.is_hurried();
+            if self.state.is_ending() && no_more {
+                return Err(fault);
             }
-            std::thread::sleep(PAUSE);
+            self.state.pause();
         }
+        self.state.written.fetch_add(1, Ordering::AcqRel);
         if tries > 0 {
             tracing::warn!(records = batch.len(), tries, "the ledger is written again");
         }
-        for told in waiting {
-            let _gone = told.try_send(());
+        Ok(())
+    }
+
+    /// Lays aside what cannot be written, where there is a place for it.
+    fn give_up(&self, fault: &str, batch: Vec<Box<Record>>, messages: &Receiver<Message>) {
+        let more = messages.try_iter().filter_map(|message| match message {
+            Message::Record(record) => Some(record),
+            Message::Written(_) | Message::Stop => None,
+        });
+        let records: Vec<Box<Record>> = batch.into_iter().chain(more).collect();
+        let count = records.len();
+        match self.aside.as_ref().map(|file| (file.display(), aside::lay(file, &records))) {
+            Some((file, Ok(()))) => {
+                tracing::warn!(
+                    fault,
+                    records = count,
+                    "{file}: the ledger's last records wait there for the next start"
+                );
+            }
+            Some((file, Err(why))) => {
+                tracing::error!(fault, records = count, "the ledger's last records are lost; {file}: {why}");
+            }
+            None => tracing::error!(fault, records = count, "the ledger's last records are lost"),
         }
     }
 }
@@ -104,7 +299,8 @@ const ATTEMPT: &str =
     "INSERT OR IGNORE INTO other_attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 const TAG: &str = "INSERT OR IGNORE INTO tags VALUES (?1, ?2)";
 
-fn insert(database: &mut Connection, batch: &[Box<Record>]) -> Result<(), Error> {
+/// Writes records into a file of this version; those that are there already are passed over.
+pub(super) fn insert(database: &mut Connection, batch: &[Box<Record>]) -> Result<(), Error> {
     let transaction = database.transaction()?;
     {
         let mut requests = transaction.prepare(REQUEST)?;

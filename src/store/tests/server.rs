@@ -222,6 +222,66 @@ fn what_a_lost_server_was_not_told_it_is_told_when_it_is_back() {
 }
 
 #[test]
+fn what_a_stop_cannot_tell_a_server_that_is_away_it_is_told_at_the_next_start() {
+    let Some(mut server) = Server::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::connect_beside(&server.url(), false, Some(folder.path())).unwrap();
+    ledger.keep(record(0, "a", Some(1)));
+    ledger.wait_until_written().unwrap();
+    server.kill();
+    for number in 0..20 {
+        let mut one = record(number, "a", Some(1));
+        one.tags.push("with\0nothing".to_owned());
+        ledger.keep(one);
+    }
+    ledger.hurry();
+    ledger.finish();
+    let aside = aside::within(folder.path());
+    assert!(aside.exists());
+    server.begin();
+    let ledger = Ledger::connect_beside(&server.url(), false, Some(folder.path())).unwrap();
+    until("it is told", || !aside.exists());
+    ledger.finish();
+    let reader = Place::Server(server.url()).read().unwrap();
+    for by in [By::Key, By::Deployment] {
+        let sums = reader.spend(by, &Period::default()).unwrap();
+        assert_eq!(
+            sums.iter().map(|line| (line.requests, line.cost_nano_usd)).collect::<Vec<_>>(),
+            [(20, NanoUsd(20))]
+        );
+    }
+    let tags = reader.spend(By::Tag, &Period::default()).unwrap();
+    assert!(tags.iter().any(|line| line.name == "withnothing" && line.requests == 20), "{tags:?}");
+}
+
+#[test]
+fn a_renewed_key_s_spend_is_one_on_a_server_too() {
+    let Some(server) = Server::start() else { return };
+    renewed::spend_of_renewed_keys(&Place::Server(server.url()));
+}
+
+#[test]
+fn a_change_that_fails_is_taken_back_and_what_is_quick_is_bounded() {
+    let Some(server) = Server::start() else { return };
+    let ledger = Ledger::connect(&server.url()).unwrap();
+    let key = VirtualKey::new(KeyHash::of("one"), String::new(), Moment::from_millis(NOON));
+    ledger.keys().put(&key).unwrap();
+    // A statement that fails takes back what came before it.
+    let asked = Postgres::open(&server.url()).unwrap();
+    let failed = asked.change(|transaction| {
+        transaction.execute("DELETE FROM keys", &[])?;
+        transaction.execute("SELECT nothing", &[]).map(drop)
+    });
+    assert!(failed.is_err());
+    assert_eq!(ledger.keys().load().unwrap().len(), 1);
+    let [short, long] = [
+        asked.run(|client| client.query_one("SHOW lock_timeout", &[])?.try_get::<_, String>(0)),
+        asked.run_long(|client| client.query_one("SHOW statement_timeout", &[])?.try_get::<_, String>(0)),
+    ];
+    assert_eq!((short.as_deref(), long.as_deref()), (Ok("10s"), Ok("0")));
+}
+
+#[test]
 fn keys_are_kept_there_and_a_wrong_url_says_what_is_wrong() {
     let Some(server) = Server::start() else { return };
     let ledger = Ledger::connect(&server.url()).unwrap();

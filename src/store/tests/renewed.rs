@@ -1,0 +1,39 @@
+//! What is spent with a key counts as another's that took its place.
+
+use super::*;
+
+/// Wherever they are kept.
+pub(super) fn spend_of_renewed_keys(place: &Place) {
+    let now = Moment::from_millis(NOON);
+    let names = ["one", "two", "three"].map(KeyHash::of);
+    let key = |at: usize| VirtualKey::new(names[at], String::new(), now);
+    let spent = |ledger: &Ledger, at: usize| {
+        let span = [now, Moment::from_millis(NOON + 1000)];
+        ledger.spent(&Scope::Key(names[at].id()), span, &[]).unwrap().0
+    };
+    let keep = |ledger: &Ledger, number| {
+        let mut one = record(number, "g", Some(100));
+        one.caller = Some(names[0].id());
+        ledger.keep(one);
+        ledger.wait_until_written().unwrap();
+    };
+    let ledger = place.write().unwrap();
+    ledger.keys().put(&key(0)).unwrap();
+    keep(&ledger, 0);
+    assert_eq!((spent(&ledger, 0), spent(&ledger, 1)), (100, 0));
+    ledger.keys().replace(names[0], &key(1)).unwrap();
+    // What was under way keeps the name that it was asked with.
+    keep(&ledger, 1);
+    assert_eq!(spent(&ledger, 1), 200);
+    ledger.keys().replace(names[1], &key(2)).unwrap();
+    assert_eq!((spent(&ledger, 1), spent(&ledger, 2)), (0, 200));
+    drop(ledger);
+    let ledger = place.write().unwrap();
+    assert_eq!((spent(&ledger, 1), spent(&ledger, 2)), (0, 200));
+}
+
+#[test]
+fn what_a_renewed_key_has_spent_is_what_it_was_before_and_after() {
+    let folder = tempfile::tempdir().unwrap();
+    spend_of_renewed_keys(&Place::File(folder.path().join("ledger.db")));
+}
