@@ -51,6 +51,9 @@ enum Command {
         /// Load and configure the policies it names from this folder too, as `witgate serve` would.
         #[arg(long, value_name = "DIR", conflicts_with = "json")]
         policies: Option<PathBuf>,
+        /// Load only components whose name and digest stand in that folder's `policies.lock`, as `witgate serve --locked` would.
+        #[arg(long, requires = "policies")]
+        locked: bool,
         /// Ask every deployment for one token too, and fail where any does not answer. It costs a few tokens.
         #[arg(long, conflicts_with_all = ["json", "policies"])]
         connections: bool,
@@ -503,7 +506,10 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Check { file, strict, connections: true, .. } => connections::check(&file, strict),
-        Command::Check { file, json, strict, policies, .. } => check::check(&file, policies.as_deref(), json, strict),
+        Command::Check { file, json, strict, policies, locked, .. } => {
+            let policies = policies.as_deref().map(|folder| check::Policies { folder, locked });
+            check::check(&file, policies, json, strict)
+        }
         Command::Schema => check::schema(),
         Command::Plan(arguments) => experiment::plan(&arguments),
         Command::Run(arguments) => run::run(&arguments),
@@ -532,6 +538,14 @@ fn say(text: impl fmt::Display) {
 fn fail(text: impl fmt::Display) -> ExitCode {
     let _reader_left = writeln!(std::io::stderr().lock(), "error: {text}");
     ExitCode::FAILURE
+}
+
+/// Why a running gateway gives nothing, with what to do about it where nobody answered: one that answers says itself what is wrong.
+fn not_asked(fault: String) -> String {
+    if fault.contains(": answered ") {
+        return fault;
+    }
+    format!("{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key")
 }
 
 /// The process's environment.

@@ -11,12 +11,14 @@ mod changes;
 mod components;
 mod embeddings;
 mod folder;
+mod found;
 mod limit_specs;
 mod lock;
 mod payers;
 mod policies;
 mod pools;
 mod rollouts;
+mod setting_up;
 mod settling;
 mod states;
 mod watch;
@@ -35,7 +37,7 @@ use crate::queue::Queue;
 use crate::rollout::Control;
 
 pub use build::{Builder, Draft, Environment, Providers};
-pub use lock::{PoliciesLock, lock_of};
+pub use lock::{PoliciesLock, kept_out, lock_of};
 pub use states::{keep_limits, keep_states, restore_breakers};
 pub use watch::{Reloader, Target};
 

@@ -13,13 +13,21 @@ use crate::judge::VERDICT_TOKENS;
 use crate::limits::Scope;
 use crate::policy::{Engine, EngineOptions};
 use crate::provider::simulated::Simulated;
-use crate::reload::{Builder, ConfigSource, PolicySource, Providers, Sources};
+use crate::reload::{Builder, ConfigSource, PolicySource, Providers, Sources, kept_out};
 
 use super::{environment, fail, say};
 
+/// Which policies a configuration is checked with.
+pub(super) struct Policies<'a> {
+    /// The folder they are in.
+    pub(super) folder: &'a Path,
+    /// Whether they must be in its lock, as where `witgate serve` is told so.
+    pub(super) locked: bool,
+}
+
 /// Prints what every key of `file` means here, and what is left out; fails where the file cannot be served, and with `strict`
 /// where anything is left out.
-pub(super) fn check(file: &Path, policies: Option<&Path>, json: bool, strict: bool) -> ExitCode {
+pub(super) fn check(file: &Path, policies: Option<Policies<'_>>, json: bool, strict: bool) -> ExitCode {
     match config::load(file, &environment) {
         Ok(loaded) => {
             if json {
@@ -39,7 +47,11 @@ pub(super) fn check(file: &Path, policies: Option<&Path>, json: bool, strict: bo
                     let s = if count == 1 { "" } else { "s" };
                     fail(format!("{}: {count} reason{s} to leave a deployment out", file.display()))
                 }
-                _ => policies.map_or(ExitCode::SUCCESS, |folder| resolved(file, folder, strict)),
+                _ => policies.map_or(ExitCode::SUCCESS, |policies| {
+                    // Where other machines are served the lock holds without a word.
+                    let locked = policies.locked || !loaded.settings.server.host.is_loopback();
+                    resolved(file, &Policies { locked, ..policies }, strict)
+                }),
             }
         }
         Err(problems) => {
@@ -97,15 +109,19 @@ fn dear_judges(settings: &Settings) -> Vec<String> {
     settings.catalog.groups.values().filter_map(line).collect()
 }
 
-/// Builds what `witgate serve` would build of the file and this folder of policies, and tells what is in the way.
-fn resolved(file: &Path, folder: &Path, strict: bool) -> ExitCode {
+/// Builds what `witgate serve` would build of the file and these policies, and tells what is in the way.
+fn resolved(file: &Path, policies: &Policies<'_>, strict: bool) -> ExitCode {
+    let folder = policies.folder;
     if !folder.is_dir() {
         return fail(format!("{}: is no folder of policies", folder.display()));
     }
-    let (fatal, warnings) = match built(file, folder) {
+    let (fatal, mut warnings) = match built(file, policies) {
         Ok(found) => found,
         Err(problem) => return fail(problem),
     };
+    if !policies.locked {
+        warnings.extend(locked_out(folder));
+    }
     for problem in &warnings {
         say(format_args!("served all the same: {problem}"));
     }
@@ -124,8 +140,16 @@ fn resolved(file: &Path, folder: &Path, strict: bool) -> ExitCode {
     }
 }
 
+/// What would not be served any more with `--locked`, or to other machines: serving them may be asked for on the command line alone.
+fn locked_out(folder: &Path) -> Vec<String> {
+    match kept_out(folder) {
+        Ok(components) => components.into_values().collect(),
+        Err(problem) => vec![problem],
+    }
+}
+
 /// What keeps it from being served, and what does not.
-fn built(file: &Path, folder: &Path) -> Result<(Vec<String>, Vec<String>), String> {
+fn built(file: &Path, policies: &Policies<'_>) -> Result<(Vec<String>, Vec<String>), String> {
     // The provider's connections want one around them, though none is made.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|fault| format!("no runtime: {fault}"))?;
@@ -134,7 +158,8 @@ fn built(file: &Path, folder: &Path) -> Result<(Vec<String>, Vec<String>), Strin
     let engine = Engine::new(options).map_err(|problem| problem.to_string())?;
     let sources = Sources {
         config: ConfigSource::File(file.to_owned()),
-        policies: PolicySource::Folder(folder.to_owned()),
+        policies: PolicySource::Folder(policies.folder.to_owned()),
+        locked: policies.locked,
         ..Sources::default()
     };
     let simulated = Simulated::new(Clock::system(), BTreeMap::new());

@@ -1,5 +1,8 @@
 //! `witgate policies` and `witgate policy`: new, build, watch, check, inspect, test, bench, replay.
 
+mod place;
+mod waiting;
+
 use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,6 +17,7 @@ use crate::reload::lock_of;
 use crate::scenario::{self, Options, Report};
 
 use super::{AskArgs, GrantArgs, LanguageName, PolicyCommand, WorldName, fail, replay, say};
+use place::{Before, place};
 
 /// Prints what decides in a running gateway.
 pub(super) fn list(arguments: &AskArgs) -> ExitCode {
@@ -34,6 +38,10 @@ pub(super) fn list(arguments: &AskArgs) -> ExitCode {
         say(answer);
     } else {
         table(&answer);
+        // A gateway that tells no history has nothing to add.
+        let url = format!("{url}/history");
+        let history = runtime.block_on(crate::http::get_json(&url, arguments.key.as_deref()));
+        waiting::lines(&answer, &history.unwrap_or_default()).iter().for_each(say);
     }
     ExitCode::SUCCESS
 }
@@ -155,19 +163,6 @@ fn build(folder: &Path) -> ExitCode {
     }
 }
 
-/// Puts the component of a project that has passed where a gateway watches.
-fn place(project: &Path, policies: &Path, json: bool) -> ExitCode {
-    match kit::place(project, policies) {
-        Ok(path) => {
-            if !json {
-                say(format_args!("-> {}", path.display()));
-            }
-            ExitCode::SUCCESS
-        }
-        Err(problem) => fail(problem),
-    }
-}
-
 /// How often sources are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -184,10 +179,14 @@ fn watch(folder: &Path, policies: Option<&Path>, options: &Options) -> ExitCode 
             continue;
         }
         seen = Some(sources);
+        let before = policies.and_then(|policies| Before::look(folder, policies));
         match kit::round(folder, policies, options) {
             Ok(kit::Round { built, report, put }) => {
-                let place = put.map_or_else(String::new, |path| format!(" -> {}", path.display()));
+                let place = put.as_ref().map_or_else(String::new, |path| format!(" -> {}", path.display()));
                 say(format_args!("{report}{}: {} bytes{place}", built.path.display(), built.bytes));
+                if let Some(path) = put {
+                    place::warnings(&path, before.as_ref()).iter().for_each(say);
+                }
             }
             // The next change may be the cure.
             Err(problem) => {

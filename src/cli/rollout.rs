@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::{AskArgs, VersionArgs, VersionCommand, fail, say};
+use super::{AskArgs, VersionArgs, VersionCommand, fail, not_asked, say};
 
 /// Does it, or shows what has been done.
 pub(super) fn change(command: &VersionCommand) -> ExitCode {
@@ -95,13 +95,7 @@ fn told(ask: &AskArgs, path: &str, body: Option<&Value>) -> Result<Value, String
         Some(body) => runtime.block_on(crate::http::post_json(&url, ask.key.as_deref(), body.to_string().into_bytes())),
         None => runtime.block_on(crate::http::get_json(&url, ask.key.as_deref())),
     };
-    answer.map_err(|fault| {
-        // It runs and says why not.
-        if fault.contains(": answered 4") {
-            return fault;
-        }
-        format!("{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key")
-    })
+    answer.map_err(not_asked)
 }
 
 /// A group's name as one part of a path.

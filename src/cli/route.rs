@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::{AskArgs, fail, say};
+use super::{AskArgs, fail, not_asked, say};
 
 /// Prints what the gateway says of the request in the file.
 pub(super) fn explain(request: &Path, arguments: &AskArgs) -> ExitCode {
@@ -27,13 +27,7 @@ pub(super) fn explain(request: &Path, arguments: &AskArgs) -> ExitCode {
     match runtime.block_on(crate::http::post_json(&url, arguments.key.as_deref(), body)) {
         Ok(answer) if arguments.json => say(answer),
         Ok(answer) => table(&answer),
-        // It runs and says what is wrong with the request.
-        Err(fault) if fault.contains(": answered 4") => return fail(fault),
-        Err(fault) => {
-            return fail(format!(
-                "{fault}\nhint: is `witgate serve` running there? Name another address with --url, its key with --key"
-            ));
-        }
+        Err(fault) => return fail(not_asked(fault)),
     }
     ExitCode::SUCCESS
 }
@@ -74,6 +68,13 @@ fn table(answer: &Value) {
             count("items_kept"),
             count("items"),
         ));
+        let of = |name: &str| prompt.get(name).and_then(Value::as_str).unwrap_or_default();
+        match of("end") {
+            "failed" => say(format_args!("the prompt builder failed: it {}", of("words"))),
+            "passed-over" => say(format_args!("the prompt builder failed and is passed over: it {}", of("words"))),
+            "refused" => say(format_args!("the prompt builder refused the request: {}", of("words"))),
+            _ => {}
+        }
     }
     for row in answer["deployments"].as_array().into_iter().flatten() {
         let rank = row["rank"].as_u64().map_or_else(|| "-".to_owned(), |rank| rank.to_string());

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 
 use super::folder;
-use crate::authorization::{Authorization, Authorizer};
-use crate::catalog::{Deployment, Identity, IdentityToken, RoleProof, ServiceAccount};
+use crate::authorization::Authorizer;
+use crate::catalog::{Identity, IdentityToken, RoleProof, ServiceAccount};
 use crate::http::{AwsRoleKeys, AwsSignature, AzureToken, ClientToken, GoogleToken};
 
 /// The accounts there are, by a digest of all that is said of them.
@@ -96,18 +96,5 @@ impl Accounts {
         let account = make()?;
         self.0.insert(digest, Arc::clone(&account));
         Ok(account)
-    }
-}
-
-/// The header its key goes in, prepared; nothing where the operator's own headers hold it already.
-pub(super) fn by_key(deployment: &Deployment) -> Result<Authorization, String> {
-    let Some(key) = &deployment.credential else { return Ok(Authorization::None) };
-    match deployment.format.credential_header(key, deployment.api_version.as_deref()) {
-        Some((name, _)) if deployment.headers.contains_key(&name) => Ok(Authorization::None),
-        Some((name, value)) => Ok(Authorization::Header(name, value)),
-        None => Err(format!(
-            "deployment `{}`: its key cannot be sent in a header\nhint: it holds a line break or another character that is no key's",
-            deployment.id
-        )),
     }
 }

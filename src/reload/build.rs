@@ -12,30 +12,28 @@ use sha2::{Digest as _, Sha256};
 
 use crate::authorization::Authorization;
 use crate::budgets::{Budgets, Change};
-use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, Origin};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
-use crate::id::{GroupName, PolicyName};
 use crate::limits::{LimitSpec, Limits, Scope};
 use crate::moment::Moment;
-use crate::policy::{Component, ComponentFormat, Digest, Engine};
+use crate::policy::{ComponentFormat, Engine};
 use crate::provider::simulated::Simulated;
 use crate::seed;
 use crate::signal::Attribute;
 use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, Payers, Snapshot, SpokenFormat, Wildcards};
 use crate::upstream::Upstream;
 
-use super::accounts::{Accounts, by_key};
+use super::accounts::Accounts;
 use super::breakers::rules;
 use super::components::Components;
 use super::folder::{self, Contents};
 use super::limit_specs::specs;
-use super::policies::{DEFAULT, FALLBACK, Found, GroupPolicies};
-use super::rollouts::{Offered, RolloutDraft, Rollouts, Steps};
+use super::policies::GroupPolicies;
+use super::rollouts::{RolloutDraft, Rollouts, Steps};
 use super::states::{forget_old, restore_limits};
 use super::{ConfigSource, PolicySource, SharedState, Sources};
-use super::{embeddings, payers, pools};
+use super::{embeddings, found, payers, pools};
 
 /// The folder of policies where nothing names one.
 const POLICIES: &str = "policies";
@@ -238,7 +236,7 @@ impl Builder {
             (_, None) => Contents::new(),
         };
         let models = self.models.of(&settings)?;
-        let found = self.load(&settings, &contents, previous, &mut problems);
+        let found = found::load(&mut self.components, &settings, &contents, previous, &mut problems);
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
             let authorizations = group.deployments.iter().map(|deployment| self.authorization(deployment)).collect();
@@ -257,68 +255,14 @@ impl Builder {
         if groups.len() < settings.catalog.groups.len() {
             return Err(problems);
         }
-        rollouts.finish(settings.catalog.groups.keys().map(GroupName::as_str), &contents, &self.rollouts);
+        rollouts.finish(&contents, &self.rollouts);
         problems.append(&mut rollouts.problems);
         let (specs, rollouts) = (specs(&settings), RolloutDraft::default());
         Ok(Draft { settings: Arc::new(settings), groups, models, specs, problems, fingerprint, rollouts })
     }
 
-    /// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
-    /// reported when it arrives and not when it is needed. A bad file leaves each group the versions it has.
-    fn load(
-        &mut self,
-        settings: &Settings,
-        contents: &Contents,
-        previous: Option<&Snapshot>,
-        problems: &mut Vec<String>,
-    ) -> Found {
-        let mut found = Found::new();
-        self.components.begin(&settings.policies.allow_wasi_stubs);
-        let wanted = |name: &str| {
-            settings.catalog.groups.values().any(|group| group.policies().any(|policy| policy.as_str() == name))
-        };
-        for (name, bytes) in contents {
-            let loaded = match bytes {
-                Ok(bytes) if wanted(name.as_str()) || (name.as_str() == FALLBACK && wanted(DEFAULT)) => {
-                    self.components.load(name, bytes)
-                }
-                Ok(bytes) => match self.components.known(name, bytes) {
-                    Some(known) => known,
-                    None => continue,
-                },
-                Err(problem) => Err(problem.clone()),
-            };
-            match loaded {
-                Ok(component) => {
-                    found.insert(name.clone(), Some(Offered::File(component)));
-                }
-                Err(problem) => {
-                    problems.push(problem);
-                    let before = previous.and_then(|snapshot| in_force(snapshot, name));
-                    found.insert(name.clone(), before.map(Offered::Broken));
-                }
-            }
-        }
-        for (name, bytes) in SHIPPED {
-            let needed = wanted(name) || (name == FALLBACK && wanted(DEFAULT));
-            if needed && !contents.contains_key(name) {
-                let name = PolicyName::from(name);
-                match self.components.load(&name, bytes) {
-                    Ok(component) => {
-                        found.insert(name, Some(Offered::File(component)));
-                    }
-                    Err(problem) => problems.push(problem),
-                }
-            }
-        }
-        let present = contents.values().flatten().map(|bytes| Digest::of(bytes)).collect();
-        let in_use = found.values().flatten().map(|offered| offered.component().digest()).collect();
-        self.components.keep(&present, &in_use);
-        found
-    }
-
     fn authorization(&mut self, deployment: &Deployment) -> Result<Authorization, String> {
-        let Some(identity) = &deployment.identity else { return by_key(deployment) };
+        let Some(identity) = &deployment.identity else { return Authorization::by_key(deployment) };
         let authorizer = self.accounts.authorizer(identity);
         authorizer.map(Authorization::PerRequest).map_err(|why| format!("deployment `{}`: {why}", deployment.id))
     }
@@ -455,11 +399,6 @@ fn headers_read<'a>(groups: impl Iterator<Item = &'a Arc<GroupRuntime>>) -> Vec<
         }
     }
     headers
-}
-
-/// The component that decides now under this name, in whichever group. One that is only tried is none.
-fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
-    snapshot.groups.values().flat_map(|group| group.in_force()).find(|component| component.name() == name).cloned()
 }
 
 /// The same number for the same text in every process.

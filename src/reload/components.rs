@@ -59,7 +59,12 @@ fn load(
 ) -> Result<Arc<Component>, String> {
     engine
         .load_granted(name, bytes, wasi_stubs)
-        .map_err(|problem| format!("policy `{name}` ({}): {problem}", digest.short()))
+        .map_err(|problem| format!("policy `{name}` ({}): {}", digest.short(), in_one_line(&problem.to_string())))
+}
+
+/// What libraries say of damaged bytes is written over many lines, one a byte.
+fn in_one_line(problem: &str) -> String {
+    problem.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Components {
@@ -154,5 +159,14 @@ mod tests {
         assert!(good.is_some_and(|found| found.is_ok()));
         assert!(bad.is_some_and(|found| found.is_err_and(|problem| problem.contains("policy `bad`"))));
         assert!(components.take_unchecked().is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_one_line() {
+        let mut components = Components::new(Engine::new(EngineOptions::default()).unwrap());
+        for bytes in [&b"no component"[..], b"", &SHIPPED[0].1[..100]] {
+            let problem = components.load(&PolicyName::from("bad"), bytes).unwrap_err();
+            assert!(problem.starts_with("policy `bad` (") && problem.lines().count() == 1, "{problem}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::id::PolicyName;
 use crate::policy::{Digest, inspect};
 
 /// The file's name in the folder of policies.
@@ -110,6 +111,21 @@ pub fn lock_of(folder: &Path) -> Result<(String, Vec<String>), String> {
     Ok((text, changes))
 }
 
+/// The components of a folder that its lock, where there is one, keeps out of a gateway that goes by it, each with why.
+///
+/// # Errors
+/// The folder or its lock cannot be read.
+pub fn kept_out(folder: &Path) -> Result<BTreeMap<PolicyName, String>, String> {
+    if std::fs::symlink_metadata(folder.join(FILE)).is_err_and(|fault| fault.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(BTreeMap::new());
+    }
+    let open = super::folder::read(folder, false)?;
+    let locked = super::folder::read(folder, true)?;
+    // What cannot be read without the lock either is told anyway.
+    let kept_out = locked.into_iter().filter(|(name, _)| open.get(name).is_some_and(Result::is_ok));
+    Ok(kept_out.filter_map(|(name, bytes)| Some((name, bytes.err()?))).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +142,26 @@ mod tests {
         assert!(lock.allows("a", &two).unwrap_err().contains("allows 1111"));
         assert!(lock.allows("c", &one).unwrap_err().starts_with("its name is not in policies.lock"));
         assert!(PoliciesLock::default().allows("a", &one).is_err());
+    }
+
+    #[test]
+    fn what_a_lock_keeps_out_is_told_where_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        for name in ["new.wasm", "other.wasm", "known.wasm"] {
+            write(name, name);
+        }
+        assert_eq!(kept_out(folder.path()), Ok(BTreeMap::new()), "nobody locked it");
+        let known = Digest::of(b"known.wasm").to_string();
+        write(FILE, &format!("known router i {known} local\n{}", line("other", '1')));
+        let out = kept_out(folder.path()).unwrap();
+        assert_eq!(out.keys().map(PolicyName::as_str).collect::<Vec<_>>(), ["new", "other"]);
+        assert!(
+            out["new"].contains("its name is not in policies.lock") && out["other"].contains("allows 1111"),
+            "{out:?}"
+        );
+        write(FILE, "no lock");
+        assert!(kept_out(folder.path()).is_err());
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Entered;
 use std::sync::Arc;
 
-use crate::builtin_policies::SHIPPED;
 use crate::catalog::{Deployment, Group, PolicyPlaces};
 use crate::id::PolicyName;
 use crate::policy::{
@@ -15,13 +14,10 @@ use crate::rollout::{Control, Mode, Rollout};
 use crate::signal::Grants;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
-use super::rollouts::{Chosen, Offered, Place, Steps};
+use super::found::{Found, named};
+use super::rollouts::{Chosen, Place, Steps};
+use super::setting_up::{Mendable, prepare};
 use super::states;
-
-/// The name that stands for "whatever the folder says": a file `default.wasm`, else simple-shuffle.
-pub(super) const DEFAULT: &str = "default";
-/// Who decides where nobody was asked to.
-pub(super) const FALLBACK: &str = "simple-shuffle";
 
 /// A policy of the next snapshot.
 pub(super) enum PolicyChange<C: Contract> {
@@ -104,14 +100,11 @@ struct RolloutChange<C: Contract> {
     before: Option<Arc<Rollout<C>>>,
 }
 
-/// What there is by name; `None` under a name whose file cannot be used, which is told already.
-pub(super) type Found = BTreeMap<PolicyName, Option<Offered>>;
-
 impl GroupPolicies {
     /// Prepares them. Blocks.
     ///
     /// # Errors
-    /// Everything that is wrong with the first that cannot be set up; nothing where that is told already.
+    /// Everything that is wrong with any that cannot be set up; nothing where that is told already.
     pub(super) fn prepare(
         group: &Group,
         found: &Found,
@@ -128,61 +121,20 @@ impl GroupPolicies {
         };
         let before = before.map(|before| &**before);
         let place = |role| Place { role, group, before };
-        let router = router(place(Role::Router), found, &setup, steps)?;
         let model: Arc<str> = group.deployments.first().map_or("", |deployment| &deployment.model).into();
-        let builder = group.builder.as_ref().map(|choice| {
-            let entry = Entry {
-                policy: &choice.policy,
-                settings: &choice.settings,
-                may_read: &choice.may_read,
-                at: &choice.at,
-            };
-            let before = Before {
-                in_charge: before.and_then(|group| group.builder.as_ref()),
-                rollout: before.and_then(|group| group.builder_rollout.as_ref()),
-                renamed: false,
-            };
-            entry.prepare(place(Role::PromptBuilder), found, (&model, seed), before, steps)
-        });
-        let parser = group.parser.as_ref().map(|choice| {
-            let entry = Entry {
-                policy: &choice.policy,
-                settings: &choice.settings,
-                may_read: &choice.may_read,
-                at: &choice.at,
-            };
-            let before = Before {
-                in_charge: before.and_then(|group| group.parser.as_ref()),
-                rollout: before.and_then(|group| group.parser_rollout.as_ref()),
-                renamed: false,
-            };
-            entry.prepare(place(Role::ResponseParser), found, (&model, seed), before, steps)
-        });
-        let (builder, parser) = (builder.transpose()?, parser.transpose()?);
-        let mut versions: BTreeMap<PolicyName, Arc<Component>> = BTreeMap::new();
-        let mut provider = |deployment: &Arc<Deployment>| {
-            let Some(choice) = &deployment.policy else { return Ok(None) };
-            let model = deployment.model.as_str().into();
-            let (name, settings) = (Some(group.name.clone()), Arc::clone(&choice.settings));
-            let setup = ProviderSetup { group: name, settings, model, seed };
-            let runtimes = before.map_or(&[] as &[Arc<DeploymentRuntime>], |group| &group.deployments);
-            let before = runtimes.iter().find(|runtime| runtime.config.id == deployment.id);
-            let before = before.and_then(|runtime| match &runtime.format {
-                SpokenFormat::Component(format) => Some(format.policy()),
-                SpokenFormat::Native(_) => None,
-            });
-            // One version for all deployments of the group that name it.
-            let component = match versions.entry(choice.policy.clone()) {
-                Entered::Occupied(chosen) => Arc::clone(chosen.get()),
-                Entered::Vacant(free) => {
-                    let file = named(group, &choice.policy, &choice.at, found)?;
-                    Arc::clone(free.insert(steps.choose(place(Role::Provider), file).live))
-                }
-            };
-            prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some)
-        };
-        let providers = group.deployments.iter().map(&mut provider).collect::<Result<_, Vec<String>>>()?;
-        Ok(Self { router, builder, parser, providers })
+        let router = router(place(Role::Router), found, &setup, steps);
+        let builder = builder(place(Role::PromptBuilder), found, (&model, seed), steps);
+        let parser = parser(place(Role::ResponseParser), found, (&model, seed), steps);
+        let providers = providers(place(Role::Provider), found, seed, steps);
+        let mut problems = Vec::new();
+        let (router, builder) = (good(router, &mut problems), good(builder, &mut problems));
+        let (parser, providers) = (good(parser, &mut problems), good(providers, &mut problems));
+        match (router, builder, parser, providers) {
+            (Some(router), Some(builder), Some(parser), Some(providers)) => {
+                Ok(Self { router, builder, parser, providers })
+            }
+            _ => Err(problems),
+        }
     }
 
     /// Whether all are the ones in charge now, and nobody has one more or less.
@@ -194,7 +146,7 @@ impl GroupPolicies {
     }
 }
 
-impl<C: Contract<Setup: PartialEq>> PolicyVersions<C> {
+impl<C: Contract<Setup: Mendable>> PolicyVersions<C> {
     /// Prepares the versions that were chosen. One that cannot be tried is told, and the one in force decides.
     ///
     /// # Errors
@@ -279,7 +231,7 @@ impl Entry<'_> {
         let (group, (model, seed)) = (place.group, of_group);
         let (settings, model, may_read) = (Arc::clone(self.settings), Arc::clone(model), self.may_read.clone());
         let setup = PolicySetup { group: Some(group.name.clone()), settings, model, seed, may_read };
-        let chosen = steps.choose(place, named(group, self.policy, self.at, found)?);
+        let chosen = steps.choose(place, named(&place, self.policy, self.at, found)?);
         PolicyVersions::prepare((place, self.at), &chosen, &setup, before, || None, steps)
     }
 }
@@ -293,7 +245,7 @@ fn router(
 ) -> Result<PolicyVersions<Routing>, Vec<String>> {
     let Place { group, before, .. } = place;
     let at = &*group.router.at;
-    let chosen = steps.choose(place, named(group, &group.router.policy, at, found)?);
+    let chosen = steps.choose(place, named(&place, &group.router.policy, at, found)?);
     let (in_charge, rollout) =
         (before.and_then(|before| before.router.as_ref()), before.and_then(|before| before.rollout.as_ref()));
     let control = &Arc::clone(steps.rollouts.control());
@@ -309,74 +261,99 @@ fn router(
     Ok(versions)
 }
 
-/// Where the configuration says so, in front of what is wrong with it.
-fn placed(at: Option<&str>, problem: &str) -> String {
-    at.map_or_else(|| problem.to_owned(), |at| format!("{at}: {problem}"))
-}
-
-/// Prepares a policy that stands at these places of the configuration.
-///
-/// # Errors
-/// Everything that is wrong with it, each for itself.
-fn prepare<C: Contract<Setup: PartialEq>>(
-    (group, at): (&Group, &PolicyPlaces),
-    component: &Arc<Component>,
-    setup: C::Setup,
-    follows: (Option<&Arc<PolicyRuntime<C>>>, bool),
-    learned: impl FnOnce() -> Option<SavedState>,
-) -> Result<PolicyChange<C>, Vec<String>> {
-    let granted = granted(C::ROLE, group, component);
-    granted.and_then(|()| PolicyChange::prepare(component, setup, follows, learned)).map_err(|problem| {
-        let who = format!("group `{}`, policy `{}` ({})", group.name, component.name(), component.digest().short());
-        match &problem {
-            // Each at its own place.
-            PolicyProblem::Configure(refusal) if !refusal.mistakes().is_empty() => {
-                let told = refusal.mistakes().iter();
-                told.map(|one| placed(at.setting(&one.pointer), &format!("{who}: {}", one.words))).collect()
+/// What was prepared; where it could not be, what is wrong is told with all else.
+fn good<T>(prepared: Result<T, Vec<String>>, problems: &mut Vec<String>) -> Option<T> {
+    match prepared {
+        Ok(prepared) => Some(prepared),
+        Err(told) => {
+            for problem in told {
+                // Deployments of a group that name one policy may share its faults.
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
             }
-            problem => vec![placed(at.entry.as_deref(), &format!("{who}: {problem}"))],
+            None
         }
-    })
-}
-
-/// Whether the configuration grants what a component says it needs in this role.
-fn granted(role: Role, group: &Group, component: &Component) -> Result<(), PolicyProblem> {
-    let granted = match role {
-        Role::Router => group.router.may_reject,
-        Role::PromptBuilder => group.builder.as_ref().is_some_and(|choice| choice.may_reject),
-        Role::ResponseParser => group.parser.as_ref().is_some_and(|choice| choice.hold),
-        Role::Provider => true,
-    };
-    match (component.inspection().manifest.needs(role), role.section()) {
-        (Some(key), Some(section)) if !granted => {
-            Err(PolicyProblem::NotGranted { key, section, group: group.name.to_string() })
-        }
-        _ => Ok(()),
     }
 }
 
-/// The component that a group asks for by this name.
-///
-/// # Errors
-/// There is none; nothing is told of one whose file cannot be used, for that is.
-fn named<'c>(
-    group: &Group,
-    asked: &PolicyName,
-    at: &PolicyPlaces,
-    found: &'c Found,
-) -> Result<&'c Offered, Vec<String>> {
-    let usable = |name: &str| found.get(name).and_then(Option::as_ref);
-    let fallback = || if asked.as_str() == DEFAULT { usable(FALLBACK) } else { None };
-    usable(asked.as_str()).or_else(fallback).ok_or_else(|| {
-        if found.contains_key(asked.as_str()) {
-            return Vec::new();
+/// The prompt builder in force, and the one that is tried, where the group has one.
+fn builder(
+    place: Place<'_>,
+    found: &Found,
+    of_group: (&Arc<str>, u64),
+    steps: &mut Steps<'_>,
+) -> Result<Option<PolicyVersions<Building>>, Vec<String>> {
+    let Place { group, before, .. } = place;
+    let Some(choice) = &group.builder else { return Ok(None) };
+    let entry =
+        Entry { policy: &choice.policy, settings: &choice.settings, may_read: &choice.may_read, at: &choice.at };
+    let before = Before {
+        in_charge: before.and_then(|group| group.builder.as_ref()),
+        rollout: before.and_then(|group| group.builder_rollout.as_ref()),
+        renamed: false,
+    };
+    entry.prepare(place, found, of_group, before, steps).map(Some)
+}
+
+/// The response parser in force, and the one that is tried, where the group has one.
+fn parser(
+    place: Place<'_>,
+    found: &Found,
+    of_group: (&Arc<str>, u64),
+    steps: &mut Steps<'_>,
+) -> Result<Option<PolicyVersions<Parsing>>, Vec<String>> {
+    let Place { group, before, .. } = place;
+    let Some(choice) = &group.parser else { return Ok(None) };
+    let entry =
+        Entry { policy: &choice.policy, settings: &choice.settings, may_read: &choice.may_read, at: &choice.at };
+    let before = Before {
+        in_charge: before.and_then(|group| group.parser.as_ref()),
+        rollout: before.and_then(|group| group.parser_rollout.as_ref()),
+        renamed: false,
+    };
+    entry.prepare(place, found, of_group, before, steps).map(Some)
+}
+
+/// What speaks to the providers of the deployments, one for each in their order.
+fn providers(
+    place: Place<'_>,
+    found: &Found,
+    seed: u64,
+    steps: &mut Steps<'_>,
+) -> Result<Vec<Option<PolicyChange<Providing>>>, Vec<String>> {
+    let Place { group, before, .. } = place;
+    let mut versions: BTreeMap<PolicyName, Arc<Component>> = BTreeMap::new();
+    let mut provider = |deployment: &Arc<Deployment>| -> Result<Option<PolicyChange<Providing>>, Vec<String>> {
+        let Some(choice) = &deployment.policy else { return Ok(None) };
+        let model = deployment.model.as_str().into();
+        let (name, settings) = (Some(group.name.clone()), Arc::clone(&choice.settings));
+        let setup = ProviderSetup { group: name, settings, model, seed };
+        let runtimes = before.map_or(&[] as &[Arc<DeploymentRuntime>], |group| &group.deployments);
+        let before = runtimes.iter().find(|runtime| runtime.config.id == deployment.id);
+        let before = before.and_then(|runtime| match &runtime.format {
+            SpokenFormat::Component(format) => Some(format.policy()),
+            SpokenFormat::Native(_) => None,
+        });
+        // One version for all deployments of the group that name it.
+        let component = match versions.entry(choice.policy.clone()) {
+            Entered::Occupied(chosen) => Arc::clone(chosen.get()),
+            Entered::Vacant(free) => {
+                let file = named(&place, &choice.policy, &choice.at, found)?;
+                Arc::clone(free.insert(steps.choose(place, file).live))
+            }
+        };
+        prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some)
+    };
+    let (mut all, mut problems, mut whole) = (Vec::new(), Vec::new(), true);
+    for deployment in &group.deployments {
+        match provider(deployment) {
+            Ok(policy) => all.push(policy),
+            Err(told) => {
+                whole = false;
+                problems.extend(told);
+            }
         }
-        let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-        let problem = format!(
-            "group `{}`: no policy is named `{asked}`\nhint: put {asked}.wasm into the policies folder, or use one of {}",
-            group.name,
-            known.join(", ")
-        );
-        vec![placed(at.entry.as_deref(), &problem)]
-    })
+    }
+    if whole { Ok(all) } else { Err(problems) }
 }

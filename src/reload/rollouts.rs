@@ -3,7 +3,9 @@
 
 mod judged;
 mod older;
+mod orders;
 mod place;
+mod standings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,19 +14,16 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use judged::judged;
-use older::Past;
 pub(super) use place::Place;
 
 use super::components::Components;
 use super::folder::Contents;
 use crate::builtin_policies::SHIPPED;
+use crate::id::PolicyName;
 use crate::moment::Moment;
 use crate::policy::{Component, Digest, Role};
-use crate::rollout::{Action, Asked, Change, Control, Mode, Order, Standing, StateFolder};
+use crate::rollout::{Change, Control, Mode, Order, Standing, StateFolder};
 use crate::snapshot::GroupRuntime;
-
-/// Digits of a digest that name a version at least.
-const PREFIX: usize = 6;
 
 /// Where the versions of all groups stand, and where that is kept.
 pub(super) struct Rollouts {
@@ -33,6 +32,8 @@ pub(super) struct Rollouts {
     /// The folder that was asked for first, and why it is not used, where it is not.
     asked: Option<(Option<PathBuf>, Option<String>)>,
     standings: BTreeMap<String, Standing>,
+    /// Where no folder keeps versions: those in force, and those that are again where their group, or their name in it, comes back.
+    live: BTreeMap<(PolicyName, Digest), Arc<Component>>,
 }
 
 /// What there is under a policy's name.
@@ -42,13 +43,15 @@ pub(super) enum Offered {
     File(Arc<Component>),
     /// The folder's cannot be used: each group keeps its versions. Where it has none, it gets this one, which decides elsewhere.
     Broken(Arc<Component>),
+    /// The folder has none any more: each group that has it keeps its versions, and no other gets any.
+    Gone(Arc<Component>),
 }
 
 impl Offered {
     /// A component of this name.
     pub(super) const fn component(&self) -> &Arc<Component> {
         match self {
-            Self::File(component) | Self::Broken(component) => component,
+            Self::File(component) | Self::Broken(component) | Self::Gone(component) => component,
         }
     }
 }
@@ -58,6 +61,10 @@ impl Offered {
 pub(super) struct RolloutDraft {
     orders: Vec<Order>,
     standings: BTreeMap<String, Standing>,
+    /// The keys of those that a group stands by in this build.
+    in_place: BTreeSet<String>,
+    /// The versions in force, where no folder keeps them.
+    live: Vec<Arc<Component>>,
     changes: Vec<Change>,
     answers: Vec<Answer>,
     /// Bytes of versions that are in force or tried for the first time.
@@ -94,11 +101,26 @@ pub(super) struct Steps<'b> {
 
 impl Rollouts {
     pub(super) const fn new(control: Arc<Control>) -> Self {
-        Self { control, folder: None, asked: None, standings: BTreeMap::new() }
+        Self { control, folder: None, asked: None, standings: BTreeMap::new(), live: BTreeMap::new() }
     }
 
     pub(super) const fn control(&self) -> &Arc<Control> {
         &self.control
+    }
+
+    /// Whether a version of the policy whose file this is can be had again, without making it ready.
+    fn keeps(&self, version: Digest, file: &Component) -> bool {
+        version == file.digest()
+            || self.live.contains_key(&(file.name().clone(), version))
+            || self.folder.as_ref().is_some_and(|folder| folder.keeps(version))
+    }
+
+    /// Holds what no folder keeps, as long as it stands anywhere as the version in force.
+    fn hold(&mut self, live: Vec<Arc<Component>>) {
+        self.live.extend(live.into_iter().map(|component| ((component.name().clone(), component.digest()), component)));
+        let standing: BTreeSet<(&str, Digest)> =
+            self.standings.values().map(|standing| (standing.policy.as_str(), standing.live)).collect();
+        self.live.retain(|(policy, digest), _| standing.contains(&(policy.as_str(), *digest)));
     }
 
     /// A build begins: it obeys the orders that wait.
@@ -151,8 +173,11 @@ impl Rollouts {
             tell(change);
         }
         self.control.history.add(draft.changes.iter().cloned());
+        draft.put_away(now);
+        self.control.history.wait(draft.waiting());
         let changed = self.standings != draft.standings;
         self.standings = std::mem::take(&mut draft.standings);
+        self.hold(std::mem::take(&mut draft.live));
         if let Some(folder) = self.folder.as_ref().filter(|_| changed || !draft.changes.is_empty())
             && let Err(fault) = self.keep(folder, &draft)
         {
@@ -201,15 +226,8 @@ impl RolloutDraft {
         self.standings.clone_from(&rollouts.standings);
     }
 
-    /// All groups have chosen: those that are no more are forgotten, and what is new in use is put down to be kept.
-    pub(super) fn finish<'g>(
-        &mut self,
-        groups: impl Iterator<Item = &'g str>,
-        contents: &Contents,
-        rollouts: &Rollouts,
-    ) {
-        let groups: BTreeSet<&str> = groups.collect();
-        self.standings.retain(|key, _| key.split_once('/').is_some_and(|(_, group)| groups.contains(group)));
+    /// All groups have chosen: what is new in use is put down to be kept.
+    pub(super) fn finish(&mut self, contents: &Contents, rollouts: &Rollouts) {
         self.moved = self.standings != rollouts.standings;
         for order in std::mem::take(&mut self.orders) {
             let Order { group, role, policy, .. } = &order;
@@ -260,21 +278,15 @@ impl Steps<'_> {
         let file = offered.component();
         let policy = file.name().as_str();
         let key = place.key(policy);
-        let (mut standing, begun) = match self.draft.standings.get(&key) {
-            Some(known) if known.policy == policy => (known.clone(), None),
-            Some(other) => {
-                let mut change = place.change(policy, file.digest(), "replace", "configuration");
-                change.from = Some(other.live);
-                (Standing::new(policy, file.digest()), Some(change))
-            }
-            None => {
-                let change = place.change(policy, file.digest(), "start", "file");
-                (Standing::new(policy, file.digest()), Some(change))
-            }
-        };
+        let rollouts = self.rollouts;
+        let kept = |version| rollouts.keeps(version, file);
+        let (mut standing, begun) = self.draft.stand(place, policy, file.digest(), kept);
+        let before = standing.file;
         let known_file = *standing.file.get_or_insert(file.digest());
-        // One that cannot be used changes nothing: the file of before counts.
-        let in_file = if matches!(offered, Offered::Broken(_)) { known_file } else { file.digest() };
+        // One that cannot be used, or is gone, changes nothing: the file of before counts.
+        let in_file = if matches!(offered, Offered::File(_)) { file.digest() } else { known_file };
+        // What comes of a file that was there before is the doing of a `roll_out` that is another one.
+        let by = if before == Some(in_file) { "configuration" } else { "file" };
         let verdict = judged(place, &mut standing);
         let judged = verdict.is_some();
         let mut changes: Vec<Change> = begun.into_iter().chain(verdict).collect();
@@ -291,7 +303,7 @@ impl Steps<'_> {
         let before = standing.live;
         let mut tried = standing.settle(in_file, &place.roll_out());
         if standing.live != before {
-            changes.push(Change { from: Some(before), ..place.change(policy, standing.live, "replace", "file") });
+            changes.push(Change { from: Some(before), ..place.change(policy, standing.live, "replace", by) });
         }
         let live = match self.component(place, standing.live, file) {
             Ok(live) => live,
@@ -319,9 +331,15 @@ impl Steps<'_> {
         let asked = standing.asked.map(|asked| asked.digest);
         let by = match &tried {
             Some((component, _)) if asked == Some(component.digest()) => "operator",
+            // It was tried already, in another way.
+            Some((component, _)) if place.tried() == Some(component.digest()) => "configuration",
             _ => "file",
         };
         self.draft.changes.append(&mut changes);
+        if self.rollouts.folder.is_none() {
+            self.draft.live.push(Arc::clone(&live));
+        }
+        self.draft.in_place.insert(key.clone());
         self.draft.standings.insert(key, standing);
         Chosen { live, tried, judged, by }
     }
@@ -344,109 +362,7 @@ impl Steps<'_> {
         self.draft.problems.push(told);
     }
 
-    fn orders_for(&mut self, place: Place<'_>, policy: &str) -> Vec<Order> {
-        let mine = |order: &Order| {
-            let named = order.policy.as_deref().map_or_else(|| place.is_alone(), |name| name == policy);
-            order.group == place.group.name && order.role == place.role && named
-        };
-        let (mine, others) = std::mem::take(&mut self.draft.orders).into_iter().partition(mine);
-        self.draft.orders = others;
-        mine
-    }
-
-    /// What an operator wants done.
-    ///
-    /// # Errors
-    /// Why it cannot be.
-    fn obey(
-        &mut self,
-        place: Place<'_>,
-        order: &Order,
-        standing: &mut Standing,
-        file: &Arc<Component>,
-    ) -> Result<(Option<Change>, String), String> {
-        let policy = standing.policy.clone();
-        // What whoever gave the order saw, and not what has come into the folder since. One that took over meanwhile is tried no more.
-        let seen = order.tried.or_else(|| standing.tried(&place.roll_out()));
-        let tried = seen.filter(|seen| *seen != standing.live);
-        let named = order.to.as_deref().map(|prefix| self.named(prefix, standing, file)).transpose()?;
-        let past = Past::of(self.rollouts.control.history.of(None), &place.change(&policy, standing.live, "", ""));
-        let waiting = seen.or(standing.refused.filter(|refused| Some(*refused) == standing.file));
-        let target = match (order.action, named, tried) {
-            (Action::Rollback, None, Some(tried)) => {
-                standing.give_up(tried);
-                let live = standing.live;
-                let change = Change { from: Some(tried), ..place.change(&policy, live, "rollback", "operator") };
-                let words =
-                    format!("{policy} {} is given up; {} decides until the file changes", tried.short(), live.short());
-                return Ok((Some(change), words));
-            }
-            (Action::Rollback, None, None) => standing
-                .previous
-                .filter(|version| !past.left().contains(version))
-                .ok_or("no older version is known; name one with `to` (--to)")?,
-            (_, Some(named), _) => named,
-            (Action::Promote, None, _) => waiting.ok_or("there is no version that waits to be promoted; name one")?,
-            (Action::Shadow | Action::Canary, None, _) => waiting.ok_or("there is no version to try; name one")?,
-        };
-        if target == standing.live {
-            return Err(format!("{policy} {} is in force already", target.short()));
-        }
-        self.component(place, target, file)?;
-        match order.action {
-            Action::Promote | Action::Rollback => {
-                let from = Some(standing.live);
-                if order.action == Action::Rollback {
-                    let mut rolled_back = past.left();
-                    rolled_back.insert(standing.live);
-                    let previous = past.before(target, &rolled_back).filter(|kept| self.is_kept(*kept, file));
-                    standing.roll_back_to(target, previous);
-                } else {
-                    standing.put_in_force(target);
-                }
-                let until =
-                    if Some(target) == standing.file { "" } else { " until the file changes or another is promoted" };
-                let words = format!("{policy} {} is in force{until}", target.short());
-                let change = place.change(&policy, target, order.action.as_str(), "operator");
-                Ok((Some(Change { from, ..change }), words))
-            }
-            Action::Shadow | Action::Canary => {
-                place.tries(order.action)?;
-                standing.asked = Some(Asked { digest: target, canary: order.action == Action::Canary });
-                // What the folder holds does not come before what was asked for.
-                if standing.file.is_some_and(|file| file != target && file != standing.live) {
-                    standing.refused = standing.file;
-                }
-                let words = format!("{policy} {} is tried as a {}", target.short(), order.action.as_str());
-                Ok((None, words))
-            }
-        }
-    }
-
-    /// Whether a version can be had again, without making it ready.
-    fn is_kept(&self, digest: Digest, file: &Arc<Component>) -> bool {
-        file.digest() == digest || self.rollouts.folder.as_ref().is_some_and(|folder| folder.keeps(digest))
-    }
-
-    /// The version that these first digits of a digest name.
-    fn named(&self, prefix: &str, standing: &Standing, file: &Arc<Component>) -> Result<Digest, String> {
-        if prefix.len() < PREFIX {
-            return Err(format!("`{prefix}` is too short: name a version by {PREFIX} digits of its digest or more"));
-        }
-        let history = self.rollouts.control.history.of(None);
-        let mut known: BTreeSet<Digest> =
-            history.iter().filter(|change| change.policy == standing.policy).map(|change| change.digest).collect();
-        known.extend([standing.live, file.digest()]);
-        known.extend(standing.previous.into_iter().chain(standing.file));
-        let mut found = known.into_iter().filter(|digest| digest.to_string().starts_with(prefix));
-        match (found.next(), found.next()) {
-            (Some(one), None) => Ok(one),
-            (None, _) => Err(format!("no version of `{}` begins with {prefix}", standing.policy)),
-            (Some(_), Some(_)) => Err(format!("several versions of `{}` begin with {prefix}", standing.policy)),
-        }
-    }
-
-    /// A version by its digest: the folder's, one in service, or one that was kept.
+    /// A version by its digest: the folder's, one in service, one that is held, or one that was kept.
     ///
     /// # Errors
     /// It is nowhere.
@@ -456,6 +372,9 @@ impl Steps<'_> {
         }
         let in_service = |component: &&Arc<Component>| component.digest() == digest && component.name() == file.name();
         if let Some(component) = place.before.into_iter().flat_map(GroupRuntime::components).find(in_service) {
+            return Ok(Arc::clone(component));
+        }
+        if let Some(component) = self.rollouts.live.get(&(file.name().clone(), digest)) {
             return Ok(Arc::clone(component));
         }
         let folder = self.rollouts.folder.as_ref();

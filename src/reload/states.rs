@@ -21,8 +21,8 @@ const BREAKERS_FORM: &str = "breakers/3";
 /// The form before: numbers of accounts as they are.
 const BREAKERS_BEFORE: &str = "breakers/2";
 
-/// How long what a policy learned is kept that no group uses.
-const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
+/// How long what a policy learned, and what was said of its versions, is kept that no group uses.
+pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
 
 /// Under which name the state of a group's router is kept.
 pub(super) fn key(group: &Group) -> String {

@@ -303,6 +303,7 @@ mod tests {
             how: "replace".to_owned(),
             by: "file".to_owned(),
             result: String::new(),
+            waits: false,
         }
     }
 

@@ -17,7 +17,8 @@ pub struct Standing {
     /// was left.
     #[serde(default)]
     pub previous: Option<Digest>,
-    /// The version in the folder that was rolled back: it is not put in force again until the file changes or somebody promotes it.
+    /// The version in the folder that was rolled back: it is not put in force again until the file changes or somebody promotes it. One
+    /// that comes back after another file is tried as any other.
     #[serde(default)]
     pub refused: Option<Digest>,
     /// The version an operator wants tried.
@@ -26,6 +27,10 @@ pub struct Standing {
     /// The version that the folder held when this was last settled. A file that cannot be used leaves it as it is.
     #[serde(default)]
     pub file: Option<Digest>,
+    /// Since when no configuration has named the policy here, milliseconds since 1970. What was rolled back is remembered for a while: the
+    /// name, or the group, may be taken out for a moment only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_since_ms: Option<u64>,
 }
 
 /// A version an operator wants tried, and how.
@@ -41,7 +46,15 @@ impl Standing {
     /// A version in force that nothing is known of before: the file's.
     #[must_use]
     pub fn new(policy: &str, live: Digest) -> Self {
-        Self { policy: policy.to_owned(), live, previous: None, refused: None, asked: None, file: Some(live) }
+        Self {
+            policy: policy.to_owned(),
+            live,
+            previous: None,
+            refused: None,
+            asked: None,
+            file: Some(live),
+            away_since_ms: None,
+        }
     }
 
     /// The version that the folder held when this was last settled.
@@ -58,6 +71,8 @@ impl Standing {
     /// What follows from the file in the folder: the version to be tried, and how. The one in force is in [`Self::live`] afterwards.
     pub fn settle(&mut self, file: Digest, roll_out: &RollOut) -> Option<(Digest, Mode)> {
         self.file = Some(file);
+        // Another file has come since: what was rolled back is no more what waits.
+        self.refused = self.refused.filter(|refused| *refused == file);
         let rules = |roll_out: &RollOut| match roll_out {
             RollOut::Canary(rules) => *rules,
             RollOut::Replace | RollOut::Shadow => CanaryRules::default(),
@@ -67,7 +82,7 @@ impl Standing {
             let mode = if asked.canary { Mode::Canary(rules(roll_out)) } else { Mode::Shadow };
             (asked.digest, mode)
         });
-        if file == self.live || self.refused == Some(file) || asked.is_some_and(|(digest, _)| digest == file) {
+        if file == self.live || self.refused.is_some() || asked.is_some_and(|(digest, _)| digest == file) {
             return asked;
         }
         match roll_out {
@@ -149,6 +164,24 @@ mod tests {
         assert_eq!(standing.live, old);
         assert_eq!(standing.settle(fixed, &RollOut::Replace), None);
         assert_eq!((standing.live, standing.refused), (fixed, None));
+    }
+
+    #[test]
+    fn what_was_rolled_back_and_comes_back_after_another_file_is_tried() {
+        let [old, bad, other] = ["old", "bad", "other"].map(digest);
+        // Whether that other file was tried, or is the one in force.
+        for between in [other, old] {
+            let mut standing = Standing::new("p", old);
+            assert!(standing.settle(bad, &CANARY).is_some());
+            standing.give_up(bad);
+            assert_eq!((standing.settle(bad, &CANARY), standing.refused), (None, Some(bad)));
+            assert_eq!(
+                standing.settle(between, &CANARY).map(|(tried, _)| tried),
+                Some(between).filter(|one| *one != old)
+            );
+            assert_eq!(standing.refused, None);
+            assert!(matches!(standing.settle(bad, &CANARY), Some((tried, Mode::Canary(_))) if tried == bad));
+        }
     }
 
     #[test]

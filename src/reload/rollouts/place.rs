@@ -1,8 +1,11 @@
 //! A policy's place: a role in a group. Versions stand there, and orders are for one.
 
+use std::sync::Arc;
+
 use crate::catalog::{Group, RollOut};
-use crate::policy::{Digest, Role};
-use crate::rollout::{Action, Change};
+use crate::id::PolicyName;
+use crate::policy::{Component, Digest, Role};
+use crate::rollout::{Action, Change, Trial};
 use crate::snapshot::GroupRuntime;
 
 /// Whose versions are chosen.
@@ -18,9 +21,31 @@ impl Place<'_> {
     pub(super) fn key(&self, policy: &str) -> String {
         let role = self.role.as_str();
         match self.role {
-            Role::Provider => format!("{role}@{policy}/{}", self.group.name),
+            Role::Provider => self.key_aside(policy),
             Role::Router | Role::PromptBuilder | Role::ResponseParser => format!("{role}/{}", self.group.name),
         }
+    }
+
+    /// Where the versions of a policy wait that is not named here now.
+    pub(super) fn key_aside(&self, policy: &str) -> String {
+        format!("{}@{policy}/{}", self.role.as_str(), self.group.name)
+    }
+
+    /// Whether a policy of this name decides here now.
+    pub(in crate::reload) fn has(&self, policy: &PolicyName) -> bool {
+        let Some(before) = self.before else { return false };
+        let named = |component: &Arc<Component>| component.name() == policy;
+        match self.role {
+            Role::Router => before.router.as_ref().is_some_and(|router| named(router.component())),
+            Role::PromptBuilder => before.builder.as_ref().is_some_and(|builder| named(builder.component())),
+            Role::ResponseParser => before.parser.as_ref().is_some_and(|parser| named(parser.component())),
+            Role::Provider => before.provider_policies().any(|provider| named(provider.component())),
+        }
+    }
+
+    /// The version that is tried here now.
+    pub(super) fn tried(&self) -> Option<Digest> {
+        self.before?.trial(self.role).map(Trial::digest)
     }
 
     /// Whether a group has no more than one policy in this role.
@@ -72,6 +97,7 @@ impl Place<'_> {
             how: how.to_owned(),
             by: by.to_owned(),
             result: String::new(),
+            waits: false,
         }
     }
 }
