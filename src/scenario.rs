@@ -252,7 +252,15 @@ fn named(engine: &Engine, policy: &str, file: &Path, options: &Options) -> Resul
         Some((name, bytes)) if options.policy.is_none() && !found.exists() => {
             engine.load(&PolicyName::from(*name), bytes).map_err(|problem| format!("{policy}: {problem}"))
         }
-        _ => load(engine, &found),
+        _ => load(engine, &found).map_err(|problem| {
+            let folder = file.parent().unwrap_or_else(|| Path::new(""));
+            if found.exists() || options.policy.is_some() || !folder.join("policy.toml").exists() {
+                return problem;
+            }
+            // A project that is not built yet.
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            format!("{problem}; `witgate policy build {}` makes it", folder.display())
+        }),
     }
 }
 

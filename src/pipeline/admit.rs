@@ -3,7 +3,9 @@
 //! The first deployment of the plan whose limits and breaker let the request through is taken; if none
 //! does now, the request queues with its group's others until it is called: when there is room for it and its turn has come.
 
+mod caller;
 mod digest;
+mod foreseen;
 mod money;
 mod refusals;
 
@@ -19,9 +21,11 @@ use crate::record::Removal;
 use crate::snapshot::DeploymentRuntime;
 
 use super::{Estimate, RequestContext, RequestGuard};
+use caller::still_known;
 use digest::digest;
 use refusals::{behind_refusal, context_refusal, excess_refusal, unreachable_refusal, wait_refusal};
 
+pub(super) use foreseen::foreseen;
 pub(super) use refusals::{not_now, queue_is_full};
 
 /// How much later than it was told to a client may come back to its place in the queue.
@@ -159,6 +163,7 @@ impl<'a> AdmissionControl<'a, '_> {
                 scope = place.called() => scope,
                 () = place.attend(&*gateway.limits, &gateway.capacity, gateway.clock, strict, missed) => continue,
             };
+            still_known(context)?;
             // What ends from here on may be what it then waits for.
             missed = Some(gateway.capacity.count());
             match self.try_admit(wait_deadline, Some(scope)).await? {
@@ -273,6 +278,7 @@ impl<'a> AdmissionControl<'a, '_> {
                     }
                 }
             }
+            still_known(self.context)?;
         }
     }
 
@@ -293,7 +299,9 @@ impl<'a> AdmissionControl<'a, '_> {
                 AdmissionCheck::Wait(Some(until), reason)
                     if until > wait_deadline || (self.elsewhere && reason == WaitReason::Breaker) =>
                 {
-                    return Err(wait_refusal(self.context, self.estimate, until, reason));
+                    let policy = self.guard.record.policy.as_deref();
+                    let waits = (until, reason);
+                    return Err(wait_refusal(self.context, self.estimate, self.order, policy, waits, wait_deadline));
                 }
                 AdmissionCheck::Wait(until, _) => return Ok(Attempted::Wait(until)),
             }

@@ -248,7 +248,9 @@ impl Lesson<'_> {
         let Self { gateway, now, deployment, .. } = *self;
         let met = |fault: &&AttemptFault| fault.kind == FaultKind::RateLimited || fault.is_over_limit();
         let Some(fault) = fault.filter(met) else { return };
-        let told = limit_in_words(&fault.message);
+        let mut told = limit_in_words(&fault.message);
+        // Words may say how much, and a header alone when.
+        told.iter_mut().for_each(|told| told.again = told.again.or(fault.retry_after));
         let (learned, id) = (Arc::clone(&deployment.learned), deployment.config.id.clone());
         let hear = move |news: News| {
             if news.forgotten_early {

@@ -144,7 +144,7 @@ fn unauthorized(code: &str, message: &str) -> Refusal {
 /// Whether a caller may ask for a model, by any of the names that lead to it: its key's list and its team's let it in.
 pub fn may_use(snapshot: &Snapshot, caller: &Caller, model: &str) -> bool {
     let Some(key) = &caller.virtual_key else { return true };
-    let group = snapshot.settings.aliases.get(model).map(|alias| alias.group.as_str());
+    let group = snapshot.alias(model).map(|alias| alias.group.as_str());
     let names = std::iter::once(model).chain(group);
     let team = caller.team.as_ref();
     let configured = team.and_then(|team| snapshot.payers.teams.get(team));

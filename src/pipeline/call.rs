@@ -16,7 +16,7 @@ use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, FinishReason, Reply, Vectors};
 use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
-use crate::format::{Encoded, Target};
+use crate::format::{Encoded, LongNames, Target};
 use crate::moment::Moment;
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
@@ -91,6 +91,7 @@ pub(super) async fn call(
         return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
     }
     let mut reply = decode(context, runtime, body).await.map_err(scrub)?;
+    LongNames::of(&context.request).iter().for_each(|names| names.restore(&mut reply));
     reply.created.get_or_insert(read.as_millis() / 1000);
     named(&mut reply.id, &mut reply.model, guard, deployment);
     guard.first_content();

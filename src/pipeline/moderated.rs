@@ -35,5 +35,5 @@ pub(super) fn streamed(context: &RequestContext<'_>, finish: Option<&FinishReaso
 fn fault() -> AttemptFault {
     let message = "the provider's moderation held back its reply";
     let fault = AttemptFault::new(FaultKind::Rejected, message);
-    AttemptFault { cause: Some(Cause::ContentPolicy), code: Some("content_filter".to_owned()), ..fault }
+    AttemptFault { cause: Some(Cause::ContentPolicy), code: Some("content_filter".to_owned()), made: true, ..fault }
 }

@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use crate::catalog::WhenNone;
 use crate::chat::ChatRequest;
-use crate::fault::Refusal;
+use crate::fault::{Refusal, RefusalKind};
 use crate::format::ClientApi;
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::{Demand, Wait};
@@ -17,14 +17,14 @@ use crate::moment::Moment;
 use crate::policy::{Choice, RouteError};
 use crate::record::{Explanation, PromptBuilt, Removal};
 use crate::signal::Signal;
-use crate::snapshot::Caller;
+use crate::snapshot::{Caller, GroupRuntime};
 use crate::tokens::Precision;
 
-use super::admit::not_now;
+use super::admit::{foreseen, not_now};
 use super::auth::{check_model, may_use};
 use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
-use super::route::Question;
+use super::route::{Question, RouteDecision};
 use super::wishes::Wishes;
 use super::{Gateway, attributes, route};
 
@@ -46,6 +46,11 @@ pub struct RequestPlan {
     pub input_tokens: u64,
     /// What that number is.
     pub precision: Precision,
+    /// Why the request would be refused, by a policy or because it would have to wait too long; nothing is refused where it is `None`.
+    pub refused: Option<String>,
+    /// How long limits and breakers keep it: not at all where it is called at once, and `None` where nobody knows, or it is kept by something
+    /// else.
+    pub starts: Option<Duration>,
     /// How long the policy wants the request to wait before it is called again.
     pub wait: Option<Duration>,
     /// What becomes of it, where the policy finds no deployment fit.
@@ -103,7 +108,7 @@ impl RequestPlan {
     #[must_use]
     pub fn called_now(&self) -> Option<&DeploymentId> {
         let free = |one: &&PlannedAttempt| one.removed.is_none() && one.wait == Wait::Now;
-        self.candidates.iter().filter(|_| self.wait.is_none()).find(free).map(|one| &one.deployment)
+        self.candidates.iter().filter(|_| self.starts == Some(Duration::ZERO)).find(free).map(|one| &one.deployment)
     }
 }
 
@@ -124,7 +129,8 @@ impl Gateway {
     /// Plans one request of `caller`, as [`Gateway::serve`] would serve it now.
     ///
     /// # Errors
-    /// The refusal that the client would read: an unknown model, a field that steers, a policy that refuses.
+    /// The refusal that the client would read because of the request itself: an unknown model, a field that steers. That a policy refuses it,
+    /// or that it would have to wait too long, is part of the plan.
     pub async fn plan(
         &self,
         caller: Arc<Caller>,
@@ -150,61 +156,128 @@ impl Gateway {
             tags,
             wishes,
         };
-        let mut told = Explanation::default();
+        // Who asks wrote the request, and may read what policies say of it.
+        let mut told = Explanation { words: true, ..Explanation::default() };
         check_model(&snapshot, &arrival.caller, &request.model)?;
         let group = context::find(&snapshot, &request.model)?;
-        let context = RequestContext::new(self, &snapshot, &group, arrival, Box::new(request), Some(&mut told)).await?;
-        let mut estimate = Estimate::of(&context.request);
-        for deployment in &context.group.deployments {
-            if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {
-                estimate.count(&context, &deployment.config.model).await;
+        let written = Estimate::of(&request);
+        let context = RequestContext::new(self, &snapshot, &group, arrival, Box::new(request), Some(&mut told)).await;
+        let context = match context {
+            Err(why) if matches!(why.kind, RefusalKind::PolicyRefused | RefusalKind::PromptFailed) => {
+                return Ok(unbuilt(&group, &written, why, told.prompt));
             }
-        }
-        let (question, answer, said) = match &context.group.router {
-            Some(router) => {
-                let question = route::question(&context, router, &mut estimate).await;
-                // Beside the threads that serve: nobody waits for it.
-                let (answer, said) = route::explained_on(&self.slow_policies, router, &question).await;
-                (Some(question), Some(answer), said)
-            }
-            None => (None, None, Vec::new()),
+            context => context?,
         };
-        let trial = trial(&context, &mut estimate).await;
-        let ranking = answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned().unwrap_or_default();
-        let policy_fault = match &answer {
-            Some(Err(RouteError::Fault(fault))) => Some(fault.to_string()),
-            Some(Err(RouteError::Reject(words))) => {
-                Some(format!("it refused the request, without the grant to: {words}"))
-            }
-            _ => None,
-        };
-        let decision = match answer {
-            Some(answer) => route::conclude(&context, &context.group.policy, answer)?,
-            None => route::built_in(&context),
-        };
-        let planning =
-            Planning { context: &context, estimate: &estimate, question: question.as_ref(), ranking: &ranking, now };
-        let count = context.group.deployments.len();
-        let left_out = (0..count).filter(|index| !decision.order.contains(index));
-        let candidates = decision.order.iter().copied().chain(left_out);
-        let candidates = candidates.map(|index| planning.candidate(index, decision.order.contains(&index))).collect();
-        let (features, attributes) = planning.shown();
-        Ok(RequestPlan {
-            group: context.group.config.name.clone(),
-            policy: decision.policy,
-            policy_fault,
-            input_tokens: estimate.input(),
-            precision: estimate.precision(),
-            wait: decision.wait,
-            none: decision.none.then_some(context.group.config.router.when_none),
-            features,
-            attributes,
-            candidates,
-            said: said.into_iter().map(|line| line.message).collect(),
-            trial,
-            prompt: told.prompt,
-        })
+        let mut plan = routed(&context, now).await;
+        plan.prompt = told.prompt;
+        Ok(plan)
     }
+}
+
+/// The plan for a request of which no prompt can be built: nobody is asked where it goes.
+fn unbuilt(group: &GroupRuntime, written: &Estimate, why: Refusal, prompt: Option<PromptBuilt>) -> RequestPlan {
+    RequestPlan {
+        group: group.config.name.clone(),
+        policy: Arc::clone(&group.policy),
+        policy_fault: None,
+        input_tokens: written.input(),
+        precision: written.precision(),
+        refused: Some(why.message),
+        starts: None,
+        wait: None,
+        none: None,
+        features: Vec::new(),
+        attributes: Vec::new(),
+        candidates: Vec::new(),
+        said: Vec::new(),
+        trial: None,
+        prompt,
+    }
+}
+
+/// Where a request whose prompt is built would go.
+async fn routed(context: &RequestContext<'_>, now: Moment) -> RequestPlan {
+    let mut estimate = Estimate::of(&context.request);
+    for deployment in &context.group.deployments {
+        if deployment.config.context_window.is_some_and(|window| estimate.may_overflow(window)) {
+            estimate.count(context, &deployment.config.model).await;
+        }
+    }
+    let (question, answer, said) = match &context.group.router {
+        Some(router) => {
+            let question = route::question(context, router, &mut estimate).await;
+            // With the shadows, whose calls keep nobody waiting: an instance is made for it.
+            let (answer, said) = route::explained_on(&context.gateway.shadows, router, &question).await;
+            (Some(question), Some(answer), said)
+        }
+        None => (None, None, Vec::new()),
+    };
+    let trial = trial(context, &mut estimate).await;
+    let ranking = answer.as_ref().and_then(|answer| answer.as_ref().ok()).cloned().unwrap_or_default();
+    let policy_fault = match &answer {
+        Some(Err(RouteError::Fault(fault))) => Some(fault.to_string()),
+        Some(Err(RouteError::Reject(words))) if !context.group.config.router.may_reject => {
+            Some(format!("it refused the request, without the grant to: {words}"))
+        }
+        _ => None,
+    };
+    let policy = &context.group.policy;
+    let (decision, refused) = match answer.map(|answer| route::conclude(context, policy, answer)) {
+        None => (route::built_in(context), None),
+        Some(Ok(decision)) => (decision, None),
+        Some(Err(why)) => {
+            let nobody = RouteDecision { order: Vec::new(), policy: Arc::clone(policy), ..route::built_in(context) };
+            (nobody, Some(why.message))
+        }
+    };
+    let kept = match &refused {
+        None => admission(context, &mut estimate, &decision).await,
+        Some(why) => Err(why.clone()),
+    };
+    let planning = Planning { context, estimate: &estimate, question: question.as_ref(), ranking: &ranking, now };
+    let count = context.group.deployments.len();
+    let left_out = (0..count).filter(|index| !decision.order.contains(index));
+    let candidates = decision.order.iter().copied().chain(left_out);
+    let candidates = candidates.map(|index| planning.candidate(index, decision.order.contains(&index))).collect();
+    let (features, attributes) = planning.shown();
+    RequestPlan {
+        group: context.group.config.name.clone(),
+        policy: decision.policy,
+        policy_fault,
+        input_tokens: estimate.input(),
+        precision: estimate.precision(),
+        starts: kept.as_ref().ok().copied().flatten(),
+        refused: kept.err(),
+        wait: decision.wait,
+        none: decision.none.then_some(context.group.config.router.when_none),
+        features,
+        attributes,
+        candidates,
+        said: said.into_iter().map(|line| line.message).collect(),
+        trial,
+        prompt: None,
+    }
+}
+
+/// How long limits and breakers keep a request that is decided so; `None` where nobody knows, or it is not decided yet.
+///
+/// # Errors
+/// It would be refused at once: why.
+async fn admission(
+    context: &RequestContext<'_>,
+    estimate: &mut Estimate,
+    decision: &RouteDecision,
+) -> Result<Option<Duration>, String> {
+    let RouteDecision { order, policy, .. } = decision;
+    if decision.none || decision.wait.is_some() {
+        return Ok(None);
+    }
+    let kept = foreseen(context, estimate, order, policy);
+    let first = order.first().filter(|_| kept != Ok(Some(Duration::ZERO)) && !estimate.is_counted());
+    let Some(first) = first else { return kept };
+    // What is bounded by bytes alone may fit once it is counted, as admission does.
+    estimate.count(context, &context.group.deployments[*first].config.model).await;
+    foreseen(context, estimate, order, policy)
 }
 
 /// Asks the version on trial: on the thread of shadows, whose calls keep nobody waiting.
@@ -212,7 +285,7 @@ async fn trial(context: &RequestContext<'_>, estimate: &mut Estimate) -> Option<
     let rollout = context.group.rollout.as_ref()?;
     let router = rollout.candidate();
     let question = route::question(context, router, estimate).await;
-    let answer = route::ask_on(&context.gateway.shadows, router, &question).await;
+    let (answer, _said) = route::explained_on(&context.gateway.shadows, router, &question).await;
     let choice = |choice: &Choice| {
         let deployment = context.group.deployments.get(choice.deployment as usize)?;
         Some((deployment.config.id.clone(), choice.propensity))

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::chat::{ChatRequest, Message, OutputFormat};
 use crate::fault::{Refusal, RefusalKind};
 use crate::id::RequestId;
-use crate::policy::{BuildError, BuildRequest, Building, BuiltPrompt, PromptBuilder};
+use crate::policy::{BuildError, BuildRequest, Building, BuiltPrompt, PolicyFault, PromptBuilder};
 use crate::record::{Explanation, PromptBuilt, PromptEnd};
 use crate::rollout::Rollout;
 use crate::snapshot::GroupRuntime;
@@ -190,6 +190,12 @@ async fn ask(
     messages: Vec<Message>,
     large: bool,
 ) -> Result<BuiltPrompt, BuildError> {
+    if question.id.is_none() {
+        // With the shadows, whose calls keep nobody waiting: an instance is made for what is planned and not served.
+        let own = Arc::clone(builder);
+        let built = gateway.shadows.run(move || own.explain(&question, messages)).await;
+        return built.unwrap_or_else(|| Err(PolicyFault::thread_ended().into()));
+    }
     let written = question.variables.len() + question.items.iter().map(String::len).sum::<usize>();
     let slow = builder.is_slow();
     if !slow && !large && written <= LARGE {

@@ -15,7 +15,7 @@ use crate::fault::{Refusal, RefusalKind};
 use crate::health::{Admission, HealthReport};
 use crate::limits::{Demand, Dimension, Reading, Used, Wait};
 use crate::moment::Moment;
-use crate::policy::{Choice, LogLine, RouteError, RouteRequest, Router, Traits};
+use crate::policy::{Choice, LogLine, PolicyFault, RouteError, RouteRequest, Router, Traits};
 use crate::signal::Signal;
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
 use crate::tokens;
@@ -236,6 +236,19 @@ pub(super) struct Question<'c> {
     pub(super) attributes: Vec<Cow<'c, str>>,
 }
 
+impl Question<'_> {
+    fn attributes(&self) -> Vec<&str> {
+        self.attributes.iter().map(AsRef::as_ref).collect()
+    }
+
+    /// The same for another thread.
+    fn kept(&self) -> Question<'static> {
+        let Self { request, signals, features, attributes } = self;
+        let attributes = attributes.iter().map(|value| Cow::Owned(value.clone().into_owned())).collect();
+        Question { request: request.clone(), signals: signals.clone(), features: features.clone(), attributes }
+    }
+}
+
 /// What `router` is to be shown, its tokens counted and its vector waited for where it wants them.
 pub(super) async fn question<'c>(
     context: &'c RequestContext<'_>,
@@ -281,43 +294,35 @@ pub(super) async fn ask(
     router: &Arc<Router>,
     question: &Question<'_>,
 ) -> Result<Vec<Choice>, RouteError> {
-    let Question { request, signals, features, attributes } = question;
+    let Question { request, signals, features, .. } = question;
     let mut choices = Vec::with_capacity(context.group.deployments.len());
     if !router.is_slow() {
-        let attributes: Vec<&str> = attributes.iter().map(AsRef::as_ref).collect();
-        router.route(request, signals, features, &attributes, &mut choices)?;
+        router.route(request, signals, features, &question.attributes(), &mut choices)?;
         return Ok(choices);
     }
-    ask_on(&context.gateway.slow_policies, router, question).await
+    let (own, id, kept) = (Arc::clone(router), request.id, question.kept());
+    let beside = context.gateway.slow_policies.run(move || {
+        let Question { request, signals, features, .. } = &kept;
+        own.route(request, signals, features, &kept.attributes(), &mut choices).map(|()| choices)
+    });
+    beside.await.unwrap_or_else(|| Err(router.thread_ended(id).into()))
 }
 
-/// The policy's answer, from a thread of `pool`.
-pub(super) async fn ask_on(
-    pool: &BlockingPool,
-    router: &Arc<Router>,
-    question: &Question<'_>,
-) -> Result<Vec<Choice>, RouteError> {
-    explained_on(pool, router, question).await.0
-}
-
-/// The policy's answer, and what it logged meanwhile: its reasons, where it gives any.
+/// What the policy would answer, for somebody who only asks, and what it logged meanwhile: its reasons, where it gives any. It is asked on a
+/// thread of `pool`, and nothing of it counts.
 pub(super) async fn explained_on(
     pool: &BlockingPool,
     router: &Arc<Router>,
     question: &Question<'_>,
 ) -> (Result<Vec<Choice>, RouteError>, Vec<LogLine>) {
-    let Question { request, signals, features, attributes } = question;
-    let (own, id, request, signals) = (Arc::clone(router), request.id, request.clone(), signals.clone());
-    let (features, attributes): (_, Vec<String>) =
-        (features.clone(), attributes.iter().map(|value| value.clone().into_owned()).collect());
+    let (own, kept) = (Arc::clone(router), question.kept());
     let beside = pool.run(move || {
-        let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
+        let Question { request, signals, features, .. } = &kept;
         let (mut choices, mut said) = (Vec::new(), Vec::new());
-        let answer = own.explain(&request, &signals, &features, &attributes, &mut choices, &mut said);
+        let answer = own.explain(request, signals, features, &kept.attributes(), &mut choices, &mut said);
         (answer.map(|()| choices), said)
     });
-    let ended = || (Err(router.thread_ended(id).into()), Vec::new());
-    beside.await.unwrap_or_else(ended)
+    beside.await.unwrap_or_else(|| (Err(PolicyFault::thread_ended().into()), Vec::new()))
 }
 
 /// The wanted columns, one after another, all at one moment.

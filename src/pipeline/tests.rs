@@ -289,6 +289,33 @@ async fn what_a_stop_cuts_is_recorded_as_the_gateway_s_doing_and_what_a_client_l
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_refuses_what_it_waits_for_no_longer_and_leaves_to_its_maker_what_nobody_waits_for() {
+    let config = "model_list: [{model_name: g, litellm_params: {model: simulated/a, simulated: {ttft_ms: 60000}}}]";
+    let body = r#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#;
+    for in_background in [false, true] {
+        let (gateway, records) = support::record_into(gateway(config));
+        let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
+        let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
+        let mut guard = gateway.arrive(&OpenAi);
+        guard.set_caller(Some(Arc::clone(&gateway.live.read().callers.anonymous)));
+        let _followed = in_background.then(|| guard.follow());
+        let mut served = Box::pin(gateway.serve(guard, request));
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut served).await.is_err(), "it is under way");
+        gateway.cutoff.cancel();
+        let told = tokio::time::timeout(Duration::from_secs(1), &mut served).await;
+        if in_background {
+            assert!(told.is_err() && records.lock().unwrap().is_empty());
+            continue;
+        }
+        let Ok(Err(refusal)) = told else { panic!("it is refused") };
+        let expected = (RefusalKind::Unavailable, 503, Some(Duration::from_secs(1)));
+        assert_eq!((refusal.kind, refusal.status, refusal.retry_after), expected);
+        let records = records.lock().unwrap();
+        assert_eq!(records.iter().map(|one| (one.status, one.ending.as_str())).collect::<Vec<_>>(), [(503, "stopped")]);
+    }
+}
+
 /// A bound that is not sent holds nobody back, and must not be counted on.
 #[tokio::test(start_paused = true)]
 async fn a_bound_that_is_left_out_is_not_what_is_reserved() {

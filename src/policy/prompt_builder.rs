@@ -81,9 +81,7 @@ impl PolicyRuntime<Building> {
     /// The policy failed or refuses the request.
     pub fn build(self: &Arc<Self>, request: &BuildRequest, messages: Vec<Message>) -> Result<BuiltPrompt, BuildError> {
         let parts = apply::parts(&messages);
-        let length = parts.iter().flatten().map(|part| part.text.len() + AROUND_PART).sum::<usize>()
-            + request.variables.len()
-            + request.items.iter().map(String::len).sum::<usize>();
+        let length = length(request, &parts);
         let mut lent = Lent::of(self, CallContext::new(request.now, request.id))?;
         let answer = lent.call(request.now, |instance, budget| {
             instance.build(budget.over(length).with_imports(COUNTED_BYTES), request, &messages, &parts)
@@ -97,12 +95,39 @@ impl PolicyRuntime<Building> {
                 lent.give_back();
                 Ok(built)
             }
-            Err(mut words) => {
+            Err(words) => {
                 lent.give_back();
                 self.refused();
-                cut(&mut words, REFUSAL_BYTES);
-                Err(BuildError::Refused(words))
+                Err(refusal(words))
             }
         }
     }
+
+    /// The same for somebody who only asks what would be built: an instance of its own builds it, nothing is counted, and no fault leads
+    /// to quarantine.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn explain(&self, request: &BuildRequest, messages: Vec<Message>) -> Result<BuiltPrompt, BuildError> {
+        let parts = apply::parts(&messages);
+        let length = length(request, &parts);
+        let answer = self.ask_aside(|instance, budget| {
+            instance.build(budget.over(length).with_imports(COUNTED_BYTES), request, &messages, &parts)
+        })?;
+        drop(parts);
+        let prompt = answer.map_err(refusal)?;
+        Ok(apply::apply(prompt, messages, request.items.len())?)
+    }
+}
+
+/// Bytes of text that a call is over.
+fn length(request: &BuildRequest, parts: &[Vec<wit::Part<'_>>]) -> usize {
+    parts.iter().flatten().map(|part| part.text.len() + AROUND_PART).sum::<usize>()
+        + request.variables.len()
+        + request.items.iter().map(String::len).sum::<usize>()
+}
+
+fn refusal(mut words: String) -> BuildError {
+    cut(&mut words, REFUSAL_BYTES);
+    BuildError::Refused(words)
 }

@@ -64,49 +64,17 @@ impl PolicyRuntime<Routing> {
         attributes: &[&str],
         out: &mut Vec<Choice>,
     ) -> Result<(), RouteError> {
-        self.asked(&recorder::Question { request, signals, features, attributes }, out, None, of)
-    }
-
-    /// The same for somebody who wants to know why: `said` is what the policy logged meanwhile.
-    ///
-    /// # Errors
-    /// As [`Self::route`].
-    pub fn explain(
-        &self,
-        request: &RouteRequest,
-        signals: &[f32],
-        features: &[f32],
-        attributes: &[&str],
-        out: &mut Vec<Choice>,
-        said: &mut Vec<LogLine>,
-    ) -> Result<(), RouteError> {
-        self.asked(&recorder::Question { request, signals, features, attributes }, out, Some(said), request.id)
-    }
-
-    fn asked(
-        &self,
-        question: &recorder::Question<'_>,
-        out: &mut Vec<Choice>,
-        said: Option<&mut Vec<LogLine>>,
-        of: Option<RequestId>,
-    ) -> Result<(), RouteError> {
         out.clear();
-        let recorder::Question { request, signals, features, attributes } = *question;
         let deployments = self.setup().deployments.len();
         debug_assert_eq!(signals.len(), self.needs().signals.len() * deployments, "a whole matrix");
+        let question = recorder::Question { request, signals, features, attributes };
         let mut called = false;
         let answer = self.ask(CallContext::new(request.now, of), |instance, budget| {
             called = true;
-            if said.is_some() {
-                instance.listen();
-            }
             let answer = instance.route(budget, request, signals, features, attributes);
-            if let Some(said) = said {
-                *said = instance.heard();
-            }
             let answer = answer.map(|answer| judge(answer, deployments, out));
             let told = answer.as_ref().map_or_else(|fault| Err(fault.clone().into()), Clone::clone);
-            self.recorder().routed(question, &told, out);
+            self.recorder().routed(&question, &told, out);
             answer
         });
         match answer {
@@ -123,11 +91,38 @@ impl PolicyRuntime<Routing> {
             }
             Err(fault) => {
                 if !called {
-                    self.recorder().routed(question, &Err(fault.clone().into()), &[]);
+                    self.recorder().routed(&question, &Err(fault.clone().into()), &[]);
                 }
                 Err(fault.into())
             }
         }
+    }
+
+    /// As [`Self::route`] for somebody who only asks, and wants to know why: `said` is what the policy logged meanwhile. An instance of
+    /// its own answers from what the policy knows now; nothing is counted or kept of it, and no fault leads to quarantine.
+    ///
+    /// # Errors
+    /// As [`Self::route`].
+    pub fn explain(
+        &self,
+        request: &RouteRequest,
+        signals: &[f32],
+        features: &[f32],
+        attributes: &[&str],
+        out: &mut Vec<Choice>,
+        said: &mut Vec<LogLine>,
+    ) -> Result<(), RouteError> {
+        out.clear();
+        let deployments = self.setup().deployments.len();
+        debug_assert_eq!(signals.len(), self.needs().signals.len() * deployments, "a whole matrix");
+        self.save_aside();
+        let answer = self.ask_aside(|instance, budget| {
+            instance.listen();
+            let answer = instance.route(budget, request, signals, features, attributes);
+            *said = instance.heard();
+            answer
+        })?;
+        judge(answer, deployments, out)
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Asked {
     pub features: Vec<String>,
     /// Facts as text.
     pub attributes: Vec<String>,
+    /// Kinds of what a model says, for a response parser.
+    pub deltas: Vec<&'static str>,
     /// Whether tokens must be counted.
     pub exact_tokens: bool,
     /// Whether nothing of one call is remembered at the next.
@@ -51,7 +53,10 @@ impl Asked {
     }
 
     pub(super) fn by_parser(needs: &ParserNeeds, manifest: PolicyManifest) -> Self {
-        Self::new(Role::ResponseParser, &needs.attributes, needs.pure, manifest)
+        Self {
+            deltas: needs.kinds().collect(),
+            ..Self::new(Role::ResponseParser, &needs.attributes, needs.pure, manifest)
+        }
     }
 
     pub(super) fn by_provider(needs: &ProviderNeeds, manifest: PolicyManifest) -> Self {
@@ -69,6 +74,7 @@ impl Asked {
             signals: Vec::new(),
             features: Vec::new(),
             attributes: attributes.iter().map(ToString::to_string).collect(),
+            deltas: Vec::new(),
             exact_tokens: false,
             pure,
             grants: may_read.into_iter().chain(declared).collect(),
@@ -82,6 +88,7 @@ impl Asked {
             ("signals", self.signals.join(", ")),
             ("features", self.features.join(", ")),
             ("attributes", self.attributes.join(", ")),
+            ("deltas", self.deltas.join(", ")),
         ];
         let lists =
             lists.into_iter().filter(|(_, names)| !names.is_empty()).map(|(kind, names)| format!("{kind} {names}"));

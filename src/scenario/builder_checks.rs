@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::Asked;
 use super::odd;
 use super::report::SuiteReport;
 use crate::chat::{Message, Part, PartKind, Rest, Role};
@@ -23,9 +24,8 @@ pub(super) fn all(component: &Arc<Component>, setup: &PolicySetup, report: &mut 
     let started = trial.started();
     report.gate("starts, and builds or refuses a greeting", started.as_ref().map(drop).map_err(Clone::clone));
     // Every other check would say the same.
-    if started.is_err() {
-        return;
-    }
+    let Ok(builder) = started else { return };
+    report.asked(Asked::by_builder(builder.needs(), component.inspection().manifest));
     report.advice("the same prompt from another fresh instance", trial.same_twice());
     report.advice("an empty conversation", trial.all_of(&[Vec::new(), vec![said(Role::User, Vec::new())]]));
     report.advice("a conversation of 1,000 messages, and one of 1 MiB", trial.huge());

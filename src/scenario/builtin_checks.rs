@@ -14,6 +14,7 @@ use crate::policy::{
 use crate::seed;
 use crate::tokens::Precision;
 
+use super::Asked;
 use super::report::SuiteReport;
 
 /// Deployments of the largest group tried.
@@ -30,8 +31,7 @@ pub(super) fn all(component: &Arc<Component>, setup: &Setup, report: &mut SuiteR
     let trial = Trial { component, setup };
     let started = trial.started();
     if let Ok(router) = &started {
-        report.signals = router.needs().signals.iter().map(|signal| signal.as_str()).collect();
-        report.reads = router.needs().attributes.iter().map(ToString::to_string).collect();
+        report.asked(Asked::by_router(router.needs(), component.inspection().manifest));
     }
     let fit = started.is_ok();
     report.gate("starts, and answers whatever it is asked", started.map(drop));

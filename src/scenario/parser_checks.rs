@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::Asked;
 use super::odd;
 use super::parser_suite::FINISHES;
 use super::report::SuiteReport;
@@ -24,9 +25,8 @@ pub(super) fn all(component: &Arc<Component>, setup: &PolicySetup, report: &mut 
     let started = trial.started();
     report.gate("starts, and reads a greeting", started.as_ref().map(drop).map_err(Clone::clone));
     // Every other check would say the same.
-    if started.is_err() {
-        return;
-    }
+    let Ok(parser) = started else { return };
+    report.asked(Asked::by_parser(parser.needs(), component.inspection().manifest));
     report.advice("the same from another fresh instance", trial.same_twice());
     report.advice("the same wherever a reply is cut", trial.same_at_every_cut());
     report.advice("tool calls, and arguments of none", trial.tool_calls());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri};
 use serde_json::json;
 
+use super::Asked;
 use super::heard_reply::HeardReply;
 use super::odd;
 use super::provider_suite::spoken;
@@ -25,9 +26,8 @@ pub(super) fn all(component: &Arc<Component>, setup: &ProviderSetup, report: &mu
     let started = trial.started();
     report.gate("starts as a provider, and answers", started.as_ref().map(drop).map_err(Clone::clone));
     // Every other check would say the same.
-    if started.is_err() {
-        return;
-    }
+    let Ok(policy) = started else { return };
+    report.asked(Asked::by_provider(policy.needs(), component.inspection().manifest));
     report.advice("requests of every sort, alike from another fresh instance", trial.requests());
     report.advice("replies and refusals that make no sense", trial.replies());
     report.advice("streams that make no sense, wherever they are cut", trial.streams());

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::policy::{Component, LogLevel, LogLine, PolicyManifest};
 
-use super::Coverage;
+use super::{Asked, Coverage};
 
 /// Everything that was tried.
 #[derive(Clone, Debug, Serialize)]
@@ -41,6 +41,8 @@ pub struct SuiteReport {
     pub signals: Vec<&'static str>,
     /// Facts it reads as text.
     pub reads: Vec<String>,
+    /// What it asked for when it started, role by role; a role in which it did not start is not there.
+    pub asks: Vec<Asked>,
     /// What it says in its manifest that the operator must grant.
     pub needs: PolicyManifest,
     /// What was rewritten in the file before it was run, an expectation each: the case, what stands there now, and what did.
@@ -140,6 +142,7 @@ impl SuiteReport {
             memory_bytes: None,
             signals: Vec::new(),
             reads: Vec::new(),
+            asks: Vec::new(),
             needs: inspection.manifest,
             coverage: None,
             updated: Vec::new(),
@@ -161,12 +164,20 @@ impl SuiteReport {
             memory_bytes: None,
             signals: Vec::new(),
             reads: Vec::new(),
+            asks: Vec::new(),
             needs: PolicyManifest::default(),
             coverage: None,
             updated: Vec::new(),
             cases: Vec::new(),
             general: Vec::new(),
         }
+    }
+
+    /// What it asked for in one of its roles.
+    pub(super) fn asked(&mut self, asked: Asked) {
+        self.signals.extend(asked.signals.iter().copied());
+        self.reads.extend(asked.attributes.iter().cloned());
+        self.asks.push(asked);
     }
 
     pub(super) fn case(&mut self, name: &str, fuel: u64, problems: Vec<String>, log: &[LogLine]) {
@@ -217,10 +228,14 @@ impl fmt::Display for SuiteReport {
         let Self { file, policy, interface, bytes, compile_ms, .. } = self;
         let digest: String = self.digest.chars().take(12).collect();
         writeln!(f, "{file}: {policy}@{digest}, {interface}, {bytes} bytes, compiled in {compile_ms} ms")?;
-        let listed = |names: String| if names.is_empty() { "nothing".to_owned() } else { names };
-        let memory = self.memory_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
-        let (imports, signals) = (listed(self.imports.join(", ")), listed(self.signals.join(", ")));
-        writeln!(f, "  imports {imports}; asks for {signals}; memory {memory}")?;
+        let imports = if self.imports.is_empty() { "nothing".to_owned() } else { self.imports.join(", ") };
+        // What was not tried is not known, and left out.
+        let memory = self.memory_bytes.map_or_else(String::new, |bytes| format!("; memory {} KiB", bytes / 1024));
+        writeln!(f, "  imports {imports}{memory}")?;
+        for asked in &self.asks {
+            let role = if self.asks.len() > 1 { format!(" ({})", asked.role) } else { String::new() };
+            writeln!(f, "  asks for {}{role}", asked.told())?;
+        }
         if !self.reads.is_empty() {
             writeln!(f, "  reads {}, as far as `may_read` grants it", self.reads.join(", "))?;
         }

@@ -29,6 +29,8 @@ struct State {
     // Read once: what is measured in `route` is the host.
     eight_columns: bool,
     self_test_trap: bool,
+    // It was told an outcome that nobody has but the trial before service.
+    on_trial: bool,
     outcomes: u64,
     weight: u64,
 }
@@ -74,10 +76,14 @@ impl lifecycle::Guest for Hostile {
     }
 
     fn save() -> Option<SavedState> {
-        if told_to("save-loop") {
+        let on_trial = STATE.with_borrow(|state| state.on_trial);
+        if told_to("trial-save-trap") && on_trial {
+            unreachable();
+        }
+        if told_to("save-loop") && !on_trial {
             endless();
         }
-        if told_to("save-huge") {
+        if told_to("save-huge") && !on_trial {
             return Some(SavedState { schema: "huge".to_owned(), bytes: vec![7; 32 << 20] });
         }
         if told_to("save-nothing") {
@@ -160,6 +166,7 @@ impl routing::Guest for Hostile {
             unreachable();
         }
         STATE.with_borrow_mut(|state| {
+            state.on_trial |= on_trial;
             state.outcomes += 1;
             state.weight += u64::from(outcome.deployment);
         });

@@ -19,29 +19,41 @@ pub(in crate::pipeline) fn queue_is_full(group: &GroupName, capacity: usize) -> 
     Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1))
 }
 
-/// Tells when the next can start, where that is later than requests may wait.
+/// Tells when the next of `order`, which `policy` ranked, can start, where that is later than requests may wait.
 pub(super) fn wait_refusal(
     context: &RequestContext<'_>,
     estimate: &Estimate,
-    until: Moment,
-    reason: WaitReason,
+    order: &[usize],
+    policy: Option<&str>,
+    (until, reason): (Moment, WaitReason),
+    wait_deadline: Moment,
 ) -> Refusal {
     let now = context.gateway.clock.now();
     let wait = until.since(now);
+    let all = || all_of(context, order, policy);
     let (kind, what) = match reason {
         WaitReason::Limit => {
             let whose = at_limit(context, estimate, now);
-            (RefusalKind::RateLimited, whose.unwrap_or_else(|| "every deployment is at a limit".to_owned()))
+            (RefusalKind::RateLimited, whose.unwrap_or_else(|| format!("{} is at a limit", all())))
         }
-        WaitReason::Breaker => (RefusalKind::Unavailable, "every deployment is cooling down after failures".to_owned()),
+        WaitReason::Breaker => (RefusalKind::Unavailable, format!("{} is cooling down after failures", all())),
     };
     let message = format!(
-        "`{}`: {what}; the next can start in {:.1} s, which is longer than requests may wait here ({} s)",
+        "`{}`: {what}; the next can start in {:.1} s, which is longer than it may wait here ({:.1} s)",
         context.group.config.name,
         wait.as_secs_f64(),
-        context.snapshot.settings.queue.max_wait.as_secs_f64()
+        wait_deadline.since(now).as_secs_f64()
     );
     Refusal::new(kind, message).after(wait)
+}
+
+/// The deployments of `order`, in words: others may be free that the policy does not rank.
+fn all_of(context: &RequestContext<'_>, order: &[usize], policy: Option<&str>) -> String {
+    let is_left_out = |index: usize| context.eligible.has(index) && !order.contains(&index);
+    match policy.filter(|_| (0..context.group.deployments.len()).any(is_left_out)) {
+        Some(policy) => format!("every deployment that `{policy}` ranks"),
+        None => "every deployment".to_owned(),
+    }
 }
 
 /// Tells when it could start behind those who wait, where that is later than it may wait. It need not be back before it may wait for

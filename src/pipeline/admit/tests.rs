@@ -13,8 +13,10 @@ use super::super::{Access, Gateway, RequestGuard, authenticate};
 use super::*;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::OpenAi;
+use crate::keys::KeyBook;
 use crate::limits::{Dimension, LimitStore, Limits, Reservation, ReservationHandle, Reserving};
 use crate::money::NanoUsd;
+use crate::virtual_key::{KeptTeam, KeyHash, VirtualKey};
 
 const SMALL: &str = r#"{"model": "g", "max_tokens": 10, "messages": [{"role": "user", "content": "hello"}]}"#;
 
@@ -128,6 +130,43 @@ async fn a_wait_that_is_known_to_be_too_long_is_refused_at_once() {
     let refusal = admit(&gateway, &mut second, SMALL, &[]).await.unwrap_err();
     assert_eq!((refusal.kind, since_start(&gateway)), (RefusalKind::RateLimited, Duration::ZERO));
     assert!(refusal.retry_after.unwrap() >= Duration::from_secs(60), "{refusal:?}");
+}
+
+/// Another deployment is free, and the policy does not rank it.
+#[tokio::test(start_paused = true)]
+async fn only_those_that_the_policy_ranks_are_said_to_be_full() {
+    let gateway = gateway(
+        "model_list:\n\
+         - {model_name: g, litellm_params: {model: simulated/a, rpm: 1}}\n\
+         - {model_name: g, litellm_params: {model: simulated/b}}\n\
+         witgate: {queue: {max_wait_seconds: 20}}",
+    );
+    let snapshot = gateway.live.read();
+    let mut guard = arrive(&gateway);
+    guard.record.policy = Some("p@1".into());
+    let (request, group) = (request(SMALL), context::find(&snapshot, "g").unwrap());
+    let arrival = arrival(&gateway, &guard);
+    let context = RequestContext::new(&gateway, &snapshot, &group, arrival, Box::new(request), None).await.unwrap();
+    let mut estimate = Estimate::of(&context.request);
+    assert_eq!(foreseen(&context, &estimate, &[0], "p@1"), Ok(Some(Duration::ZERO)));
+    let mut first = arrive(&gateway);
+    assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(0));
+    reaches_provider(&mut first);
+    first.complete();
+    let (order, guard) = (&[0][..], &mut *guard);
+    let refusal =
+        AdmissionControl { context: &context, guard, order, failed: &[], estimate: &mut estimate, elsewhere: false }
+            .admit()
+            .await
+            .unwrap_err();
+    let told = "`g`: every deployment that `p@1` ranks is at a limit; the next can start in ";
+    assert!(refusal.message.starts_with(told), "{}", refusal.message);
+    assert_eq!(foreseen(&context, &estimate, order, "p@1"), Err(refusal.message));
+    assert_eq!(foreseen(&context, &estimate, &[0, 1], "p@1"), Ok(Some(Duration::ZERO)));
+    // Not so long before the window ends.
+    gateway.clock.sleep_until(gateway.clock.now() + Duration::from_secs(50)).await;
+    let soon = foreseen(&context, &estimate, order, "p@1");
+    assert!(matches!(soon, Ok(Some(wait)) if wait > Duration::ZERO && wait < Duration::from_secs(15)), "{soon:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,5 +410,40 @@ async fn output_that_nobody_asked_for_is_no_reason_to_refuse() {
         let mut guard = arrive(&gateway);
         let refusal = admit(&gateway, &mut guard, &asks(4_000), &[]).await.unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::NeverFits, "{limits}: {}", refusal.message);
+    }
+}
+
+/// Waiting may take ten minutes: a key that is taken away acts on what waits, too.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_taken_away_while_its_request_waits_sends_nothing_more() {
+    type Change = fn(&KeyBook, Moment, VirtualKey);
+    let changes: [(Change, &str); 4] = [
+        (|keys, now, key| keys.put(now, VirtualKey { blocked: true, ..key }), "key_blocked"),
+        (|keys, now, key| keys.remove(now, key.hash), "invalid_api_key"),
+        (|keys, now, key| keys.put(now, VirtualKey { expires: Some(now), ..key }), "expired_key"),
+        (
+            |keys, now, _| keys.teams.put(now, KeptTeam { blocked: true, ..KeptTeam::new("lab".to_owned(), now) }),
+            "team_blocked",
+        ),
+    ];
+    for (change, code) in changes {
+        let gateway = gateway("model_list: [{model_name: g, litellm_params: {model: simulated/a, rpm: 1}}]");
+        let keys = Arc::clone(&gateway.live.read().callers.keys);
+        let (hash, now) = (KeyHash::of("sk-waits"), gateway.clock.now());
+        let key = VirtualKey { team: Some("lab".to_owned()), ..VirtualKey::new(hash, String::new(), now) };
+        keys.put(now, key.clone());
+        let (mut first, mut second) = (arrive(&gateway), arrive(&gateway));
+        second.set_caller(Some(keys.get(hash).unwrap().caller));
+        assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(0));
+        reaches_provider(&mut first);
+        first.complete();
+        let refusal = {
+            let mut waiting = pin!(admit(&gateway, &mut second, SMALL, &[]));
+            assert!(tokio::time::timeout(Duration::from_secs(1), waiting.as_mut()).await.is_err(), "it waits");
+            change(&keys, gateway.clock.now(), key);
+            waiting.await.unwrap_err()
+        };
+        assert_eq!((refusal.status, refusal.code.as_deref()), (401, Some(code)));
+        assert!(second.record.waited > Duration::ZERO);
     }
 }

@@ -1,7 +1,8 @@
 //! The money of a request: held for all of its attempts together before anything is reserved, and counted once they are over.
 
 use super::RequestGuard;
-use crate::budgets::{BudgetId, Hold, Short};
+use crate::budgets::{BudgetId, Hold, Reached, Short};
+use crate::limits::Scope;
 use crate::moment::Moment;
 use crate::money::NanoUsd;
 use crate::pipeline::added_budgets;
@@ -55,10 +56,24 @@ impl RequestGuard {
 
     /// Counts it in budgets that were added since it began.
     pub(super) fn settle_added(&self, now: Moment) {
-        let reached = added_budgets::settle(&self.gateway, now, &self.record, (self.knew, &self.held));
+        let added = (self.knew, &*self.held);
+        let mut reached = added_budgets::settle(&self.gateway, now, &self.record, added);
+        reached.extend(self.settle_renewed(now, added));
         for reached in &reached {
             self.gateway.alarm.reached(&self.snapshot, reached);
         }
+    }
+
+    /// Counts it as another key's, where that took the place of the one that it was asked with.
+    fn settle_renewed(&self, now: Moment, added: (u64, &[BudgetId])) -> Vec<Reached> {
+        // Nearly always.
+        if self.gateway.budgets.added() == self.knew || self.record.charged == NanoUsd::default() {
+            return Vec::new();
+        }
+        let renewed = self.record.caller.as_ref().and_then(|key| self.snapshot.callers.keys.renewed(key));
+        let Some(key) = renewed else { return Vec::new() };
+        let request = (self.record.id, self.record.arrived);
+        self.gateway.budgets.settle_added(now, request, added, &[(Scope::Key(key), self.record.charged)])
     }
 
     /// Counts what the attempts so far did cost, and gives back the rest of what was held. Tells whether anything was.

@@ -77,7 +77,7 @@ pub trait Contract: Sized + Send + Sync + 'static {
         setup: &Self::Setup,
     ) -> Result<(), PolicyProblem>;
 
-    /// Puts an instance that passed to what is wrong, infinite or as large as it gets; it is thrown away afterwards too. What
+    /// Puts an instance that passed to what is wrong, infinite or as large as it gets; it is asked to save then, and thrown away too. What
     /// passes is served, so this is all that `witgate policy check` judges by.
     ///
     /// # Errors

@@ -35,6 +35,11 @@ impl PolicyFault {
     pub const KINDS: [&'static str; 7] =
         ["trap", "cpu-budget", "memory", "stack-overflow", "contract", "quarantined", "no-instance"];
 
+    /// The thread that called it ended within the call, which is a trap.
+    pub(crate) fn thread_ended() -> Self {
+        Self::Trap("its thread ended".to_owned())
+    }
+
     /// The stable name: metric label.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -22,6 +22,8 @@ use crate::id::{GroupName, RequestId};
 pub(in crate::policy) const SETUP_FACTOR: u32 = 50;
 /// Bytes of an answer the host takes in besides the ranking: log lines, refusals, names of needs.
 const ANSWER_BYTES: usize = 64 << 10;
+/// How much longer than other calls one may take that says what the policy knows.
+const SAVE_FACTOR: u32 = 5;
 /// Bytes a saved state may have.
 const STATE_BYTES: usize = 4 << 20;
 /// Bytes of a trap's message that are kept.
@@ -75,9 +77,13 @@ impl Budget {
         Self { answer_bytes: self.answer_bytes.saturating_add(bytes), ..self }
     }
 
-    /// For a call that answers with a saved state.
+    /// For a call that answers with a saved state: it may be megabytes, and nobody asks for it twice a second.
     pub(in crate::policy) const fn for_state(self) -> Self {
-        Self { answer_bytes: STATE_BYTES, ..self }
+        Self {
+            cpu: self.cpu.saturating_mul(SAVE_FACTOR),
+            fuel: self.fuel.saturating_mul(SAVE_FACTOR as u64),
+            answer_bytes: STATE_BYTES,
+        }
     }
 }
 

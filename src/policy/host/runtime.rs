@@ -4,6 +4,7 @@
 //! are made when calls first meet. An instance that fails is dropped, and the next call makes another from the last saved
 //! state. Locks are always taken in the order learning, instance, saved.
 
+mod aside;
 mod fitness;
 mod saving;
 
@@ -165,6 +166,9 @@ impl<C: Contract> PolicyRuntime<C> {
             C::self_test(&mut trial.instance, &trial.needs, call, setup)?;
             let time = thread_cpu().saturating_sub(before);
             C::trial(&mut trial.instance, &trial.needs, call, setup)?;
+            // After all that, as it is in service: one that cannot be asked what it knows fails there every few seconds.
+            let saved = trial.instance.save(call);
+            saved.map_err(|fault| PolicyProblem::Trial { what: "`save`", fault })?;
             Ok(time)
         };
         tried().map_err(|problem: PolicyProblem| problem.in_its_words(&said.take()))

@@ -1,5 +1,6 @@
 //! What every router is put to before it decides anything: numbers that are unknown, infinite or as large as they get, and
-//! outcomes that make no sense. It must answer within the budget of a call, each time with a valid ranking or a refusal.
+//! outcomes that make no sense. It must answer within the budget of a call, each time with a valid ranking or a refusal. What it
+//! knows afterwards it is asked by the host, as policies of all roles are.
 //!
 //! `witgate policy check` and a gateway judge by this, and by nothing else. About forty calls: some 40 µs for a compiled guest.
 

@@ -316,3 +316,54 @@ fn a_policy_is_told_whether_its_tokens_were_counted() {
         assert_eq!(order, expected, "{precision:?}");
     }
 }
+
+/// Asked aside, as for `/route/explain`.
+fn explain(router: &Router, priority: i32, now: Moment) -> Result<Vec<u32>, RouteError> {
+    let (mut out, mut said) = (Vec::new(), Vec::new());
+    router.explain(&question(priority, now), &[], &[], &[], &mut out, &mut said)?;
+    Ok(out.into_iter().map(|choice| choice.deployment).collect())
+}
+
+#[test]
+fn who_only_asks_takes_no_policy_out_of_service() {
+    let router = start("route-trap");
+    router.observe(&outcome(2));
+    for n in 0..5 {
+        let end = explain(&router, CURSED, at(n));
+        assert!(matches!(&end, Err(RouteError::Fault(fault)) if trapped(fault)), "{end:?}");
+        assert_eq!(explain(&router, 0, at(n)), Ok(vec![0, 1, 2]));
+    }
+    let report = router.report();
+    assert_eq!((report.calls, report.faults, report.quarantined), (0, 0, false));
+    assert_eq!(counted(&router), (1, 2), "nothing is forgotten");
+    for n in 0..3 {
+        assert!(ask(&router, CURSED, at(n)).is_err());
+    }
+    for _ in 0..2 {
+        assert_eq!(explain(&router, 0, at(70)), Err(RouteError::Fault(PolicyFault::Quarantined)));
+    }
+    assert_eq!(router.report().faults_by_kind[PolicyFault::Quarantined.index()], 0);
+    assert_eq!(ask(&router, 0, at(70)), Ok(vec![0, 1, 2]), "the probe is still there for a request");
+}
+
+#[test]
+fn who_only_asks_is_answered_by_what_was_learned() {
+    // It finds none fit until it has heard of an outcome.
+    let router = start("empty-first");
+    assert_eq!(explain(&router, CURSED, at(0)), Ok(Vec::new()));
+    router.observe(&outcome(0));
+    assert_eq!(explain(&router, CURSED, at(0)), Ok(vec![0, 1, 2]));
+    assert_eq!((router.report().calls, counted(&router)), (0, (1, 0)));
+}
+
+#[test]
+fn who_only_asks_counts_no_fault_of_save_either() {
+    let router = start("save-loop");
+    for n in 0..5 {
+        router.observe(&outcome(0));
+        assert_eq!(explain(&router, 0, at(n)), Ok(vec![0, 1, 2]));
+    }
+    assert_eq!((router.report().faults, router.report().quarantined), (0, false));
+    assert_eq!(router.save(), None);
+    assert_eq!(router.report().faults, 1, "it is asked once more when its time has come");
+}

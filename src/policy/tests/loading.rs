@@ -158,6 +158,12 @@ fn a_policy_that_fails_on_strange_numbers_never_serves_and_is_told_in_its_own_wo
     assert!(words.ends_with("place 1 names deployment 0 again"), "{words}");
 }
 
+#[test]
+fn a_policy_that_cannot_say_what_it_knows_never_serves() {
+    let words = refused("trial-save-trap");
+    assert!(words.starts_with("fails on `save`: it trapped: "), "{words}");
+}
+
 /// A swap must stay quick: what is tried costs little beside making an instance.
 #[test]
 fn the_trial_takes_a_fraction_of_a_call_s_budget() {

@@ -170,3 +170,27 @@ fn instances_that_wait_leave_room_for_others() {
     drop(builders);
     assert_eq!(engine.idle().load(std::sync::atomic::Ordering::Relaxed), 0);
 }
+
+#[test]
+fn who_only_asks_for_a_prompt_takes_no_builder_out_of_service() {
+    let builder = builder_of(&BUILDER, "trap");
+    let explain = |text: &str| {
+        let request = BuildRequest {
+            id: None,
+            now: Moment::from_millis(1_000_000),
+            seed: 1,
+            variables: "{}".to_owned(),
+            items: Vec::new(),
+            budget: None,
+            attributes: Vec::new(),
+        };
+        builder.explain(&request, messages(text))
+    };
+    for _ in 0..5 {
+        let end = explain("666");
+        assert!(matches!(&end, Err(BuildError::Fault(fault)) if trapped("unreachable")(fault)), "{end:?}");
+        assert_eq!(explain("Hello").unwrap().messages, messages("Hello"));
+    }
+    let report = builder.report();
+    assert_eq!((report.calls, report.faults, report.quarantined), (0, 0, false));
+}

@@ -333,3 +333,32 @@ fn what_a_policy_asks_for_is_covered_by_cases_that_say_it() {
         assert_eq!(coverage.as_deref(), Some(untouched), "{report}");
     }
 }
+
+#[test]
+fn what_a_policy_of_any_role_asks_for_is_told() {
+    for (name, settings, told) in [
+        ("counting-a", "{}", "  asks for nothing\n"),
+        ("hostile-prompt", r#"{"do":"attribute team"}"#, "  asks for attributes team"),
+        (
+            "hostile-reply",
+            r#"{"do":"attribute team"}"#,
+            "  asks for attributes team; deltas text, reasoning, refusal, tool-calls",
+        ),
+        ("hostile-provider", "{}", "  asks for "),
+    ] {
+        let file = at(&format!("tests/fixtures/policies/{name}.wasm"));
+        let report = check(&file, &Options { settings: Some(settings.to_owned()), ..options() }).to_string();
+        assert!(report.contains(told), "{name}: {report}");
+    }
+}
+
+#[test]
+fn a_project_that_is_not_built_yet_is_told_how() {
+    let (folder, file) = written("policy: mine.wasm\ncases: []\n");
+    let told = |report: Report| report.suites[0].broken.clone().unwrap();
+    assert!(!told(run(&file, &options())).contains("policy build"), "no project stands there");
+    fs::write(folder.path().join("policy.toml"), "").unwrap();
+    let told = told(run(folder.path(), &options()));
+    let way = format!("`witgate policy build {}` makes it", folder.path().display());
+    assert!(told.contains("mine.wasm: No such file") && told.ends_with(&way), "{told}");
+}

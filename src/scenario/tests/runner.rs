@@ -204,6 +204,7 @@ fn a_check_fails_what_a_gateway_refuses_and_warns_of_the_rest() {
     let checked = |settings: &str| check(&at(HOSTILE), &Options { settings: Some(settings.to_owned()), ..options() });
     for (settings, told) in [
         ("trial-outcome-trap", "it said: a latency that is no number"),
+        ("trial-save-trap", "fails on `save`: it trapped"),
         ("configure-refuse", "refused its configuration: these settings will not do"),
         ("unknown-signal", "wants the signal `phase-of-the-moon`"),
         ("attribute face", "wants the attribute `face`"),
@@ -211,6 +212,8 @@ fn a_check_fails_what_a_gateway_refuses_and_warns_of_the_rest() {
         let report = checked(settings);
         assert_eq!(report.exit_code(), 1, "{report}");
         assert_eq!(report.to_string().matches(told).count(), 1, "{settings} is told once: {report}");
+        // What it would have asked for was not found out.
+        assert!(!report.to_string().contains("asks for") && !report.to_string().contains("memory"), "{report}");
     }
     let warned = checked("state-trap");
     assert_eq!((warned.exit_code(), warned.warnings()), (0, 1), "{warned}");

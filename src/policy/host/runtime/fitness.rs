@@ -29,7 +29,7 @@ impl<C: Contract> PolicyRuntime<C> {
 
     /// The thread that called it for `request` ended within the call, which counts as a trap.
     pub(crate) fn thread_ended(&self, request: Option<RequestId>) -> PolicyFault {
-        self.failed_for(PolicyFault::Trap("its thread ended".to_owned()), request)
+        self.failed_for(PolicyFault::thread_ended(), request)
     }
 
     /// Whether it failed so often that it is called once a minute only.

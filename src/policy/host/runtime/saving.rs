@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Learning, PolicyRuntime, SAVE_AFTER, lock};
 use crate::moment::Moment;
 use crate::policy::host::contract::Contract;
+use crate::policy::host::fault::PolicyFault;
 use crate::policy::host::instance::Instance;
 use crate::policy::host::recorder::CallRecorder;
 use crate::policy::host::state::SavedState;
@@ -44,30 +45,33 @@ impl<C: Contract> PolicyRuntime<C> {
         }
         learning.unsaved = 0;
         learning.saved_calls = self.stats.calls();
-        self.save_instance(&mut lock(self.first_instance()));
+        let saved = self.save_instance(&mut lock(self.first_instance()));
+        if let Err(fault) = saved {
+            self.failed(fault);
+        }
     }
 
     /// Asks an instance to save. It is held until what it saved is kept: nobody begins from an older state in between.
-    fn save_instance(&self, kept: &mut Option<Instance<C>>) {
+    ///
+    /// # Errors
+    /// The call failed, which is not counted yet.
+    pub(super) fn save_instance(&self, kept: &mut Option<Instance<C>>) -> Result<(), PolicyFault> {
         let saved = self.with_instance(kept, |instance| instance.save(self.call));
         self.recorder.saved(saved.as_ref().map(Option::as_ref));
-        match saved {
-            Ok(Some(state)) => {
-                self.stats.saves.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.saved) = Some(state);
-            }
-            Ok(None) => {}
-            Err(fault) => {
-                self.failed(fault);
-            }
+        if let Some(state) = saved? {
+            self.stats.saves.fetch_add(1, Ordering::Relaxed);
+            *lock(&self.saved) = Some(state);
         }
+        Ok(())
     }
 
     /// Begins a run of recorded calls with what the policy knows now. Where several instances answer, none of them learns,
     /// and what was saved last will do.
     pub(super) fn checkpoint(&self, kept: &mut Option<Instance<C>>, now: Moment) {
-        if self.instances.len() == 1 {
-            self.save_instance(kept);
+        if self.instances.len() == 1
+            && let Err(fault) = self.save_instance(kept)
+        {
+            self.failed(fault);
         }
         let state = lock(&self.saved).clone();
         self.recorder.begin(state, now);
