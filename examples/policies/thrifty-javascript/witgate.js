@@ -166,6 +166,9 @@ export function exportRouter(configure, write) {
         request.features = features;
         request.attributes = attributes;
         answer = router.route(request, new Signals(needs.signals, values, rows));
+        if (!Array.isArray(answer) && !Array.isArray(answer?.deployments)) {
+          throw new Error(`route returned ${answer instanceof Promise ? 'a promise: it must not be async' : 'no indices of deployments'}`);
+        }
       } catch (error) {
         if (error?.refusal) throw error.refusal;
         write('warn', `${words(error)}\n${error?.stack ?? ''}`);

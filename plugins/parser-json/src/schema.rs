@@ -52,6 +52,60 @@ const CHECKED: [&str; 25] = [
     "minProperties",
 ];
 
+/// What the value of a word must be: of another shape it would check nothing, or fit nothing.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Types,
+    List,
+    Names,
+    Flag,
+    Number,
+    Count,
+}
+
+impl Wanted {
+    /// `None` where anything goes, or where it is read as a schema.
+    fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "type" => Self::Types,
+            "enum" => Self::List,
+            "required" => Self::Names,
+            "uniqueItems" => Self::Flag,
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => Self::Number,
+            "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" => Self::Count,
+            _ => return None,
+        })
+    }
+
+    fn is(self, value: &Value) -> bool {
+        let each = |fits: fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(fits));
+        match self {
+            Self::Types => is_type(value) || each(is_type),
+            Self::List => value.is_array(),
+            Self::Names => each(Value::is_string),
+            Self::Flag => value.is_boolean(),
+            Self::Number => value.is_number(),
+            Self::Count => value.is_u64(),
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Types => "one of array, boolean, integer, null, number, object, string, or a list of them",
+            Self::List => "a list",
+            Self::Names => "a list of texts",
+            Self::Flag => "true or false",
+            Self::Number => "a number",
+            Self::Count => "a whole number from 0 on",
+        }
+    }
+}
+
+fn is_type(value: &Value) -> bool {
+    let types = ["array", "boolean", "integer", "null", "number", "object", "string"];
+    value.as_str().is_some_and(|name| types.contains(&name))
+}
+
 /// A schema that can be checked.
 #[derive(Debug)]
 pub(crate) struct Schema(Value);
@@ -98,7 +152,12 @@ impl Schema {
                     let found = value.as_str().and_then(|to| self.refer(to));
                     found.map(|_| ()).ok_or_else(|| format!("{here} leads nowhere"))?;
                 }
-                known if CHECKED.contains(&known) || DESCRIBING.contains(&known) => {}
+                known if CHECKED.contains(&known) => {
+                    if let Some(wanted) = Wanted::of(known).filter(|wanted| !wanted.is(value)) {
+                        return Err(format!("{here} must be {}", wanted.words()));
+                    }
+                }
+                known if DESCRIBING.contains(&known) => {}
                 unknown => return Err(format!("`{unknown}` at {at} is not known here")),
             }
         }
@@ -335,6 +394,15 @@ mod tests {
     fn what_is_not_known_is_refused_when_it_is_read() {
         for (schema, why) in [
             (json!({"properties": {"a": {"if": true}}}), "`if` at #/properties/a is not known here"),
+            (json!({"required": "name"}), "#/required must be a list of texts"),
+            (json!({"enum": "x"}), "#/enum must be a list"),
+            (json!({"minimum": "5"}), "#/minimum must be a number"),
+            (json!({"maxItems": -1}), "#/maxItems must be a whole number from 0 on"),
+            (json!({"uniqueItems": 1}), "#/uniqueItems must be true or false"),
+            (
+                json!({"items": {"type": ["string", "strin"]}}),
+                "#/items/type must be one of array, boolean, integer, null, number, object, string, or a list of them",
+            ),
             (json!({"$ref": "#/$defs/none"}), "#/$ref leads nowhere"),
             (json!({"items": 3}), "#/items is neither an object nor true or false"),
         ] {

@@ -41,7 +41,8 @@ impl PromptBuilder for Redact {
     }
 
     fn build(&mut self, request: Request) -> Result<Prompt, String> {
-        let mut masks = Masks::default();
+        let parts = request.messages.iter().flat_map(|message| &message.parts);
+        let mut masks = Masks::beside(parts.map(|part| part.text.as_str()));
         let mut messages = kept(&request.messages);
         let mut number = 0;
         for (message, built) in request.messages.iter().zip(&mut messages) {

@@ -1,5 +1,7 @@
 //! Patterns, and what stands in the place of what they find.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
@@ -172,11 +174,26 @@ impl Pattern {
 
 /// The masks of one request.
 #[derive(Debug, Default)]
-pub(crate) struct Masks(Vec<(String, String)>);
+pub(crate) struct Masks {
+    /// Each, and what it stands for.
+    masks: Vec<(String, String)>,
+    /// Which of them stands for a text.
+    by_text: BTreeMap<String, usize>,
+    /// The last number of each pattern's masks.
+    numbers: BTreeMap<String, usize>,
+    /// What the client wrote that looks like a mask: it stands for itself, in the reply too.
+    written: BTreeSet<String>,
+}
 
 impl Masks {
+    /// None yet, in a request of these texts.
+    pub(crate) fn beside<'t>(texts: impl Iterator<Item = &'t str>) -> Self {
+        let written = texts.flat_map(looking_like_masks).map(str::to_owned).collect();
+        Self { written, ..Self::default() }
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.masks.is_empty()
     }
 
     /// The text with masks; `None` where there is nothing to mask. What an earlier pattern found is no later one's.
@@ -210,22 +227,39 @@ impl Masks {
 
     /// The mask of a text: the same one every time.
     fn of(&mut self, name: &str, text: &str) -> &str {
-        let known = self.0.iter().position(|(_, known)| known == text);
-        let place = known.unwrap_or_else(|| {
-            let of_name = |mask: &str| mask[1..].strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
-            let before = self.0.iter().filter(|(mask, _)| of_name(mask)).count();
-            self.0.push((format!("<{name}_{}>", before + 1), text.to_owned()));
-            self.0.len() - 1
+        let place = self.by_text.get(text).copied().unwrap_or_else(|| {
+            // Each number is looked at once, however many a client wrote.
+            let number = self.numbers.entry(name.to_owned()).or_default();
+            let mask = loop {
+                *number += 1;
+                let mask = format!("<{name}_{number}>");
+                if !self.written.contains(&mask) {
+                    break mask;
+                }
+            };
+            self.by_text.insert(text.to_owned(), self.masks.len());
+            self.masks.push((mask, text.to_owned()));
+            self.masks.len() - 1
         });
-        &self.0[place].0
+        &self.masks[place].0
     }
 
     /// What `restore` reads: masks and their texts.
     pub(crate) fn to_json(&self) -> String {
         let object: Map<String, Value> =
-            self.0.iter().map(|(mask, text)| (mask.clone(), text.as_str().into())).collect();
+            self.masks.iter().map(|(mask, text)| (mask.clone(), text.as_str().into())).collect();
         Value::Object(object).to_string()
     }
+}
+
+/// What is written in a text as a mask is.
+fn looking_like_masks(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('<').filter_map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))? + 1;
+        let numbered = rest[1..end].rsplit_once('_').is_some_and(|(_, number)| number.parse::<u64>().is_ok());
+        (rest[end..].starts_with('>') && numbered).then(|| &rest[..=end])
+    })
 }
 
 fn digits(text: &str) -> impl DoubleEndedIterator<Item = u32> {
@@ -277,6 +311,15 @@ mod tests {
             (note["<EMAIL_2>"].as_str(), note.as_object().unwrap().len()),
             (Some("bob.b@mail.example.co.uk"), 6)
         );
+    }
+
+    #[test]
+    fn what_a_client_wrote_like_a_mask_is_no_mask() {
+        let patterns = Patterns::read(json!(["email"]).as_array().unwrap()).unwrap();
+        let texts = ["explain `<EMAIL_1>` and <EMAIL_3>, < EMAIL_2>, <a_b>", "mail ada@example.org, bob@example.org"];
+        let mut masks = Masks::beside(texts.into_iter());
+        let masked = texts.map(|text| masks.apply(&patterns, text));
+        assert_eq!(masked, [None, Some("mail <EMAIL_2>, <EMAIL_4>".to_owned())]);
     }
 
     #[test]
