@@ -240,6 +240,9 @@ impl AttemptProgress {
             Some(fault) if !(self.sent && fault.was_sent()) => (Billing::Unsent, Usage::default()),
             Some(_) if (400..500).contains(&status) => (Billing::Refused, Usage::default()),
             Some(_) if status >= 500 && seen == 0 && self.usage.is_none() => (Billing::Failed, Usage::default()),
+            Some(fault) if seen == 0 && self.usage.is_none() => {
+                refused_in_words(fault).map_or_else(|| self.used(false, seen), |billing| (billing, Usage::default()))
+            }
             _ => self.used(fault.is_none(), seen),
         };
         // Of a stream that broke off, the provider has said no last word.
@@ -273,6 +276,17 @@ impl AttemptProgress {
     fn assumed(&self, seen: u64) -> Usage {
         let input_tokens = self.estimated.input_tokens;
         Usage { input_tokens, output_tokens: seen, tier: self.tier, ..Usage::default() }
+    }
+}
+
+/// What an error counts for that came as the body, or as the first event, of an answer which began as a good one (OpenRouter and streams
+/// do so): nothing was made, as with the status that it stands for. `None` where the provider said nothing: it may be at work still.
+fn refused_in_words(fault: &AttemptFault) -> Option<Billing> {
+    match fault.kind {
+        _ if fault.made || fault.met_closed_connection() => None,
+        FaultKind::RateLimited | FaultKind::Rejected | FaultKind::Misconfigured => Some(Billing::Refused),
+        FaultKind::Unavailable if fault.code.is_some() => Some(Billing::Failed),
+        _ => None,
     }
 }
 
@@ -318,6 +332,14 @@ mod tests {
         let unsent = AttemptFault::new(FaultKind::Unavailable, "no connection").before_sending();
         let failed = AttemptFault { status: Some(503), ..AttemptFault::new(FaultKind::Unavailable, "down") };
         let nothing = Usage::default();
+        let limited = AttemptFault::new(FaultKind::RateLimited, "slow down");
+        let overloaded = AttemptFault {
+            code: Some("overloaded_error".to_owned()),
+            ..AttemptFault::new(FaultKind::Unavailable, "busy")
+        };
+        let reset = AttemptFault::new(FaultKind::Unavailable, "connection reset");
+        let closed = reset.clone().on_closed_connection();
+        let held_back = AttemptFault { made: true, ..AttemptFault::new(FaultKind::Rejected, "moderated") };
         let cancelled = AttemptFault::new(FaultKind::Cancelled, "the client went away");
         // reported, pieces and bytes seen, the fault → what it counts for, tokens used
         let cases = [
@@ -331,6 +353,13 @@ mod tests {
             (None, 4, 0, Some(&failed), (Billing::Estimated, usage(1000, 4))),
             (None, 0, 0, Some(&refused(400)), (Billing::Refused, nothing.clone())),
             (None, 0, 0, Some(&refused(429)), (Billing::Refused, nothing.clone())),
+            // Errors within an answer that began well, and a connection that broke off after the request was sent.
+            (None, 0, 0, Some(&limited), (Billing::Refused, nothing.clone())),
+            (None, 0, 0, Some(&overloaded), (Billing::Failed, nothing.clone())),
+            (None, 4, 0, Some(&limited), (Billing::Estimated, usage(1000, 4))),
+            (None, 0, 0, Some(&reset), (Billing::Estimated, usage(1000, 0))),
+            (None, 0, 0, Some(&closed), (Billing::Estimated, usage(1000, 0))),
+            (None, 0, 0, Some(&held_back), (Billing::Estimated, usage(1000, 0))),
             (None, 0, 0, Some(&unsent), (Billing::Unsent, nothing)),
         ];
         for (number, (reported, pieces, bytes, fault, expected)) in cases.into_iter().enumerate() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
 
+use crate::catalog::Deployment;
 use crate::fault::AttemptFault;
 use crate::moment::Moment;
 use crate::upstream::UpstreamRequest;
@@ -38,6 +39,22 @@ pub enum Authorization {
 }
 
 impl Authorization {
+    /// By the header that the key of `deployment` goes in, prepared; not at all where the operator's own headers hold it already.
+    ///
+    /// # Errors
+    /// Its key cannot be the value of a header.
+    pub fn by_key(deployment: &Deployment) -> Result<Self, String> {
+        let Some(key) = &deployment.credential else { return Ok(Self::None) };
+        match deployment.format.credential_header(key, deployment.api_version.as_deref()) {
+            Some((name, _)) if deployment.headers.contains_key(&name) => Ok(Self::None),
+            Some((name, value)) => Ok(Self::Header(name, value)),
+            None => Err(format!(
+                "deployment `{}`: its key cannot be sent in a header\nhint: it holds a line break or another character that is no key's",
+                deployment.id
+            )),
+        }
+    }
+
     /// Whether what authorises a request is not known before: it may take time, and is among no deployment's secrets.
     #[must_use]
     pub const fn is_made(&self) -> bool {

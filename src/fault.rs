@@ -130,6 +130,8 @@ pub struct AttemptFault {
     pub cause: Option<Cause>,
     /// Whether it came before a byte of the request was sent.
     pub unsent: bool,
+    /// A reply was made, and is billed, though nothing of it is given out.
+    pub made: bool,
 }
 
 impl AttemptFault {
@@ -194,7 +196,7 @@ impl AttemptFault {
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind, status: None, code: None, message, param: None, retry_after: None, cause: None, unsent: false }
+        Self { kind, status: None, code: None, message, param: None, retry_after: None, cause: None, unsent: false, made: false }
     }
 }
 

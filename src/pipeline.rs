@@ -158,7 +158,7 @@ pub struct Gateway {
     pub sentences: BlockingPool,
     /// What was asked and answered a short while ago, in groups that want to know when it is asked again.
     pub asked_again: AskedAgain,
-    /// Cancelled when streams that still go on are to end: the gateway has waited for them long enough.
+    /// Cancelled when requests that still go on are to end: the gateway has waited for them long enough.
     pub cutoff: CancellationToken,
     /// What requests under way hold.
     pub memory: Arc<MemoryBudget>,
@@ -168,6 +168,8 @@ pub struct Gateway {
 const AT_ONCE: usize = 256 << 10;
 /// Bytes of a body from which reading it takes a millisecond and more.
 const LARGE: usize = 256 << 10;
+/// Only what takes longer looks whether the gateway stops meanwhile: that costs a lock that all requests have in common.
+const SLOW: Duration = Duration::from_millis(25);
 
 /// One seed per request, from one seed per process.
 #[derive(Debug)]
@@ -355,15 +357,27 @@ impl Gateway {
         deadline: Moment,
     ) -> Result<Served, Refusal> {
         let snapshot = Arc::clone(guard.snapshot());
+        // Those that nobody waits for are ended by whoever made them.
+        let cutoff = guard.priority().is_none().then_some(&self.cutoff);
+        let (slow, until) =
+            (self.clock.instant(deadline.min(guard.record.arrived + SLOW)), self.clock.instant(deadline));
         let served = {
             // Pinned where it is: it is large, and would be moved into what bounds its time.
-            let answer = pin!(fallback::serve(&self, &mut guard, &snapshot, arrival, request));
-            tokio::time::timeout_at(self.clock.instant(deadline), answer).await
+            let mut answer = pin!(fallback::serve(&self, &mut guard, &snapshot, arrival, request));
+            match tokio::time::timeout_at(slow, answer.as_mut()).await {
+                Ok(served) => Some(Ok(served)),
+                Err(_elapsed) => tokio::select! {
+                    biased;
+                    served = tokio::time::timeout_at(until, answer) => Some(served),
+                    () = cut(cutoff) => None,
+                },
+            }
         };
         match served {
-            Ok(Ok(served)) => Ok(served.with(guard, self.clock.instant(deadline), &self.cutoff)),
-            Ok(Err(refusal)) => Err(guard.refuse(refusal)),
-            Err(_elapsed) => Err(out_of_time(guard)),
+            Some(Ok(Ok(served))) => Ok(served.with(guard, until, &self.cutoff)),
+            Some(Ok(Err(refusal))) => Err(guard.refuse(refusal)),
+            Some(Err(_elapsed)) => Err(out_of_time(guard)),
+            None => Err(stopped(guard)),
         }
     }
 
@@ -420,6 +434,25 @@ impl Gateway {
         let parsed = self.blocking.run(move || api.parse(&request)).await;
         parsed.unwrap_or_else(|| Err(Refusal::new(RefusalKind::Internal, "the request could not be read")))
     }
+}
+
+/// The gateway stops, and waits no longer.
+async fn cut(cutoff: Option<&CancellationToken>) {
+    match cutoff {
+        Some(cutoff) => cutoff.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The gateway has waited for the request as long as it does at a stop; nothing of a reply was sent.
+#[cold]
+fn stopped(guard: Box<RequestGuard>) -> Refusal {
+    let refusal = Refusal::new(RefusalKind::Unavailable, "the gateway is stopping; ask again");
+    let mut refusal = refusal.after(Duration::from_secs(1));
+    refusal.tried = (guard.attempts() > 0).then(|| guard.tried());
+    // Its record says who ended it, as that of a stream does.
+    drop(guard);
+    refusal
 }
 
 /// The request's total time is over.

@@ -15,7 +15,7 @@ use http::HeaderName;
 use crate::authorization::Authorization;
 use crate::budgets::BudgetId;
 use crate::catalog::{Deployment, Group};
-use crate::config::Settings;
+use crate::config::{Alias, Settings};
 use crate::format::ProviderFormat;
 use crate::health::Health;
 use crate::id::{GroupName, KeyId, RequestId, TeamId};
@@ -62,15 +62,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The group that serves `model`, aliases resolved. One whose name is a pattern has its deployments' models filled in.
+    /// The group that serves `model`, aliases resolved. One whose name is a pattern has its deployments' models filled in; it serves
+    /// what nobody gave a name of its own.
     #[must_use]
     pub fn group(&self, model: &str) -> Option<Cow<'_, Arc<GroupRuntime>>> {
-        self.named(model).or_else(|| self.named(self.settings.aliases.get(model)?.group.as_str()))
+        let model = self.alias(model).map_or(model, |alias| alias.group.as_str());
+        self.exact(model).map(Cow::Borrowed).or_else(|| self.wildcards.find(&self.groups, model).map(Cow::Owned))
     }
 
-    fn named(&self, model: &str) -> Option<Cow<'_, Arc<GroupRuntime>>> {
-        let exact = self.groups.get(model).filter(|group| group.config.pattern.is_none());
-        exact.map(Cow::Borrowed).or_else(|| self.wildcards.find(&self.groups, model).map(Cow::Owned))
+    /// The alias of this name, unless a group has the name.
+    #[must_use]
+    pub fn alias(&self, model: &str) -> Option<&Alias> {
+        self.settings.aliases.get(model).filter(|_| self.exact(model).is_none())
+    }
+
+    fn exact(&self, model: &str) -> Option<&Arc<GroupRuntime>> {
+        self.groups.get(model).filter(|group| group.config.pattern.is_none())
     }
 }
 

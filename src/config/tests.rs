@@ -248,6 +248,18 @@ fn files(folder: &str) -> Vec<std::path::PathBuf> {
     files
 }
 
+/// As the reader has it whose files these are.
+#[test]
+fn single_letters_are_text_and_words_are_true_or_false() {
+    let text = "letters: [y, N, 'y', \"n\"]\nwords: [yes, No, on, true, 'yes']\né: {é: n}\nn: y # n";
+    let root = yaml::tree(text, "a.yaml", 0).unwrap();
+    let told = format!("{root:?}");
+    for one in ["y", "N", "n", "yes"] {
+        assert!(told.contains(&format!("Text({one:?})")), "{one}: {told}");
+    }
+    assert_eq!((told.matches("Text(").count(), told.matches("Bool(").count()), (7, 4), "{told}");
+}
+
 #[test]
 fn every_file_comes_to_what_stands_beside_it() {
     for path in files("tests/fixtures/config") {
@@ -736,5 +748,25 @@ fn what_an_inference_profile_stands_for_is_told_by_its_base_model() {
         let settings = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{problems}")).settings;
         let told = settings.catalog.groups["a"].deployments[0].quirks.told();
         assert_eq!(told.contains(&"takes no effort".to_owned()), never, "{told:?}");
+    }
+}
+
+/// Marks of LiteLLM's say of which kind the model is, where a deployment's own name does not.
+#[test]
+fn a_mark_before_a_deployment_s_name_says_what_its_model_takes() {
+    let deployment = |model: &str, more: &str| {
+        let text = format!(
+            "model_list: [{{model_name: a, litellm_params: {{model: {model}, api_base: \"https://x.openai.azure.com\", api_key: k}}{more}}}]"
+        );
+        let loaded = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{model}: {problems}"));
+        loaded.settings.catalog.groups["a"].deployments[0].clone()
+    };
+    let plain = deployment("azure/mine", "");
+    for (model, like) in [("azure/o_series/mine", "azure/o3"), ("azure/gpt5_series/mine", "azure/gpt-5")] {
+        let found = deployment(model, "");
+        assert_eq!((found.model.as_str(), found.quirks), ("mine", deployment(like, "").quirks), "{model}");
+        assert_ne!(found.quirks, plain.quirks, "{model}");
+        let based = deployment(model, ", model_info: {base_model: gpt-4o}");
+        assert_eq!(based.quirks, deployment("azure/gpt-4o", "").quirks, "a name of the model says more");
     }
 }

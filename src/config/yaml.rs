@@ -89,10 +89,28 @@ pub(super) fn tree(text: &str, file: &str, number: u16) -> Result<Node, Problems
     }
     let read = serde_saphyr::from_str_with_options(text, options);
     let mut root: Node = read.map_err(|error| Problems::one(problem(&error, file)))?;
+    single_letters(&mut root, &text.lines().collect::<Vec<_>>());
     if number > 0 {
         place_in(&mut root, number);
     }
     Ok(root)
+}
+
+/// `y` and `n` are text, as `PyYAML` has it, by which LiteLLM reads; the YAML crate takes them for true and false.
+fn single_letters(node: &mut Node, lines: &[&str]) {
+    match &mut node.value {
+        Value::Bool(_) => {
+            let line = lines.get(node.at.line.saturating_sub(1) as usize).unwrap_or(&"");
+            let mut written = line.chars().skip(node.at.column.saturating_sub(1) as usize);
+            let letter = written.next().filter(|letter| matches!(letter, 'y' | 'Y' | 'n' | 'N'));
+            if let Some(letter) = letter.filter(|_| !written.next().is_some_and(char::is_alphabetic)) {
+                node.value = Value::Text(letter.to_string());
+            }
+        }
+        Value::List(items) => items.iter_mut().for_each(|item| single_letters(item, lines)),
+        Value::Map(entries) => entries.iter_mut().for_each(|entry| single_letters(&mut entry.node, lines)),
+        _ => {}
+    }
 }
 
 fn place_in(node: &mut Node, file: u16) {

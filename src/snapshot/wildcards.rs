@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::authorization::Authorization;
 use crate::catalog::{Deployment, Pattern};
 use crate::config;
 use crate::id::GroupName;
@@ -120,17 +121,28 @@ impl DeploymentRuntime {
     }
 
     fn with(&self, config: Deployment) -> Arc<Self> {
+        let authorization = self.authorized(&config);
         Arc::new(Self {
             config: Arc::new(config),
             format: self.format.clone(),
             transport: Arc::clone(&self.transport),
             base_url: Arc::clone(&self.base_url),
-            authorization: self.authorization.clone(),
+            authorization,
             health: Arc::clone(&self.health),
             scope: self.scope,
             budgets: self.budgets.clone(),
             learned: Arc::clone(&self.learned),
             learned_of_model: Arc::clone(&self.learned_of_model),
         })
+    }
+
+    /// How its requests are authorised as `config` has it: a model may need another version of the provider's API, which may want the key in
+    /// another header.
+    fn authorized(&self, config: &Deployment) -> Authorization {
+        if config.api_version == self.config.api_version || config.identity.is_some() || config.credential.is_none() {
+            return self.authorization.clone();
+        }
+        // That the key can be sent was found out when the configuration was put in force.
+        Authorization::by_key(config).unwrap_or_else(|_| self.authorization.clone())
     }
 }

@@ -277,7 +277,9 @@ fn codex() -> Value {
             {"type": "function", "name": "Read", "description": "Reads a file", "strict": false,
                 "parameters": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false}},
             {"type": "custom", "name": "apply_patch", "description": "Edits files", "format": {"type": "grammar", "syntax": "lark", "definition": "start: \"x\""}},
-            {"type": "function", "name": "update_plan", "strict": false, "parameters": {"type": "object", "properties": {"plan": {"type": "array", "items": {"type": "object"}}}}}],
+            {"type": "function", "name": "update_plan", "strict": false, "parameters": {"type": "object", "properties": {"plan": {"type": "array", "items": {"type": "object"}}}}},
+            {"type": "namespace", "name": "mcp__jira", "description": "Tickets", "tools": [
+                {"type": "function", "name": "search", "strict": false, "parameters": {"type": "object", "properties": {"text": {"type": "string"}}}}]}],
         "input": [
             {"type": "message", "role": "developer", "content": text("<permissions instructions>")},
             {"type": "message", "role": "user", "content": text("<environment_context><cwd>/x</cwd></environment_context>")},
@@ -346,6 +348,7 @@ async fn codex_works_in_a_loop_over_every_vendor_and_brings_its_thinking_back() 
         let (first, second) = (asked[0].body.to_string(), &asked[1].body);
         assert!(first.contains("You are a coding agent") && first.contains("<permissions instructions>"), "{first}");
         assert!(first.contains("apply_patch") && first.contains("start: "), "the grammar is told: {first}");
+        assert!(first.contains("\"mcp__jira__search\""), "what an MCP server has is a tool: {first}");
         vendor.thinking_is_back(second);
     }
 }

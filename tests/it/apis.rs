@@ -370,10 +370,18 @@ async fn tokens_are_counted_without_a_reply() {
     let unknown = ask(&gateway, "/v1/messages/count_tokens", &key, &json!({"model": "no", "messages": hi})).await;
     assert_eq!((unknown.status, &unknown.json()["error"]["type"]), (404, &json!("not_found_error")));
     let key = [("x-api-key", "sk-gate")];
-    for body in [json!({"model": "g", "messages": hi}), json!({"model": "g", "prompt": "hi there"})] {
+    let mut totals = Vec::new();
+    for body in [
+        json!({"model": "g", "messages": hi}),
+        json!({"model": "g", "contents": [{"role": "user", "parts": [{"text": "hi there"}]}]}),
+        json!({"model": "g", "prompt": "hi there"}),
+    ] {
         let said = ask(&gateway, "/utils/token_counter", &key, &body).await.json();
         assert_eq!((&said["request_model"], said["total_tokens"].as_u64() > Some(0)), (&json!("g"), true), "{said}");
+        totals.push(said["total_tokens"].as_u64());
     }
+    assert_eq!(totals[0], totals[1], "the same conversation in other words");
+    assert!(totals[2] < totals[0], "a text alone is no message: {totals:?}");
     assert_eq!(gateway.metric("witgate_requests_total"), None, "nothing of it is a request");
 }
 

@@ -275,6 +275,49 @@ fn settings_are_held_to_the_schema_of_their_policy() {
     );
 }
 
+/// Whoever mends what is wrong with a group's policies learns of all of it by one run.
+#[test]
+fn what_is_wrong_with_policies_is_told_together() {
+    use witgate::policy::{PolicyManifest, SettingsSchema};
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let (file, policies) = (folder.path().join("config.yaml"), folder.path().join("policies"));
+    std::fs::create_dir(&policies).expect("a folder");
+    let read = |name: &str| std::fs::read(format!("tests/fixtures/policies/{name}.wasm")).expect("a component");
+    let schema = br#"{"properties": {"share": {"type": "number", "maximum": 1}, "rows": {"type": "array"}}}"#;
+    let strict = SettingsSchema::embed(schema, read("hostile")).expect("a schema");
+    let strict = PolicyManifest { may_reject: true, ..PolicyManifest::default() }.embed(strict);
+    std::fs::write(policies.join("strict.wasm"), strict).expect("written");
+    std::fs::write(policies.join("builder.wasm"), read("hostile-prompt")).expect("written");
+    let list = "model_list:\n  - {model_name: g, litellm_params: {model: simulated/m}}\n";
+    let own = "witgate:
+  routers:
+    g: {policy: strict, settings: {do: attribute prompt, share: 2, rows: none}}
+  prompt_builders:
+    g: {policy: builder, settings: {do: attribute prompt}}
+";
+    std::fs::write(&file, format!("{list}{own}")).expect("written");
+    let paths = [&file, &policies].map(|path| path.to_str().expect("a path"));
+    let told = text(&run(&["check", paths[0], "--policies", paths[1]]));
+    for wanted in [
+        "needs `may_reject`, which the configuration does not grant",
+        "setting `share` must be a number, 1 or less",
+        "setting `rows` must be",
+        "policy `strict` (",
+        "wants the attribute `prompt`",
+        "config.yaml:7:5: group `g`, policy `builder` (",
+        ": 5 problems with ",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is not in {told}");
+    }
+    let mended = own
+        .replace("policy: strict,", "policy: strict, may_reject: true, may_read: [prompt],")
+        .replace("policy: builder,", "policy: builder, may_read: [prompt],")
+        .replace("share: 2, rows: none", "share: 1, rows: []");
+    std::fs::write(&file, format!("{list}{mended}")).expect("written");
+    let output = run(&["check", paths[0], "--policies", paths[1]]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 /// What a policy needs is told with the lines that grant it: those let it serve, and without them it is refused where they belong.
 #[test]
 fn what_a_policy_needs_is_told_with_the_lines_that_grant_it() {

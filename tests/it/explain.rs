@@ -315,6 +315,118 @@ async fn a_router_tells_its_reasons_to_who_only_asks() {
     );
 }
 
+/// Two simulated deployments of one group, behind what `own` says.
+fn two_deployments(own: &str) -> String {
+    let deployment = |id: &str| {
+        format!(
+            "  - {{model_name: g, litellm_params: {{model: simulated/m, simulated: {{ttft_ms: 1, output_tokens: 1}}}}, model_info: {{id: {id}}}}}\n"
+        )
+    };
+    format!("model_list:\n{}{}witgate:\n{own}\n", deployment("first"), deployment("last"))
+}
+
+#[tokio::test]
+async fn who_only_asks_takes_no_policy_out_of_service() {
+    let text = two_deployments(
+        "  routers: {g: {policy: hostile, settings: {do: route-trap}}}\n  prompt_builders: {g: {policy: hostile-prompt, settings: {do: trap}}}",
+    );
+    let (router, builder) = (fixture("policies/hostile.wasm"), fixture("policies/hostile-prompt.wasm"));
+    let guests = [("hostile.wasm", &*router), ("hostile-prompt.wasm", &*builder)];
+    let gateway = Gateway::start_with(&text, &guests).await;
+    let mut cursed = ask("hi");
+    cursed["priority"] = json!(666);
+    for _ in 0..4 {
+        let explained = gateway.post("/route/explain", &cursed).await.json();
+        let fault = explained["policy_fault"].as_str().unwrap_or_default();
+        assert!(fault.contains("trapped") && explained["next"] == "call first", "{explained}");
+        let explained = gateway.post("/route/explain", &ask("666")).await;
+        assert_eq!(explained.status, 200, "{}", explained.text);
+        let explained = explained.json();
+        let next = explained["next"].as_str().unwrap_or_default();
+        assert!(next.starts_with("refuse: the prompt builder `hostile-prompt` made no prompt"), "{explained}");
+        let prompt = &explained["prompt"];
+        assert_eq!((&prompt["end"], &prompt["fault"]), (&json!("failed"), &json!("trap")), "{explained}");
+        assert!(prompt["words"].as_str().is_some_and(|words| words.starts_with("trapped")), "{explained}");
+    }
+    let served = gateway.post("/v1/chat/completions", &ask("hi")).await;
+    assert!(served.header("x-witgate-policy").starts_with("hostile@"), "{:?}", served.headers);
+    let report = gateway.get("/admin/policies").await.json();
+    for policy in report["policies"].as_array().expect("policies") {
+        assert_eq!((&policy["faults"], &policy["quarantined"]), (&json!(0), &json!(false)), "{report}");
+    }
+    let folder = TempDir::new().expect("a folder");
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, ask("666").to_string()).expect("written");
+    let text = dry_run(&gateway, &request).await;
+    assert!(text.contains("the prompt builder failed: it trapped") && !text.contains("hint:"), "{text}");
+}
+
+#[tokio::test]
+async fn who_only_asks_ends_no_canary() {
+    let folder = TempDir::new().expect("a folder");
+    let text = two_deployments(&format!(
+        "  state_dir: {}\n  routers: {{g: {{policy: counting, roll_out: {{canary: 50%}}}}}}",
+        folder.path().join("state").display()
+    ));
+    let gateway = Gateway::start_with(&text, &[("counting.wasm", &fixture("policies/counting-a.wasm"))]).await;
+    let faulty = std::fs::read(fixture("policies/counting-faulty.wasm")).expect("a guest");
+    gateway.replace("policies/counting.wasm", &faulty);
+    let rollout = || gateway.app.gateway.live.read().groups["g"].rollout.clone();
+    until("it is tried", || rollout().is_some()).await;
+    let mut cursed = ask("hi");
+    cursed["priority"] = json!(666);
+    // It fails on half of the seeds.
+    let mut faults = 0;
+    for _ in 0..20 {
+        let explained = gateway.post("/route/explain", &cursed).await.json();
+        faults += usize::from(explained["trial"]["instead"].as_str().is_some_and(|told| told.contains("trapped")));
+    }
+    assert!(faults > 3, "{faults}");
+    for _ in 0..5 {
+        assert_eq!(gateway.post("/v1/chat/completions", &ask("hi")).await.status, 200);
+    }
+    let rollout = rollout().expect("it is tried still");
+    assert!(rollout.figures().verdict().is_none() && !rollout.candidate().quarantined());
+    assert_eq!((rollout.candidate().faults(), rollout.figures().counts().faults), (0, 0));
+}
+
+#[tokio::test]
+async fn a_request_that_a_router_refuses_is_explained_too() {
+    let own = "  routers: {g: {policy: hostile, settings: {do: reject}, may_reject: true}}";
+    let guest = fixture("policies/hostile.wasm");
+    let gateway = Gateway::start_with(&two_deployments(own), &[("hostile.wasm", &guest)]).await;
+    let mut cursed = ask("hi");
+    cursed["priority"] = json!(666);
+    assert_eq!(gateway.post("/v1/chat/completions", &cursed).await.status, 403);
+    let explained = gateway.post("/route/explain", &cursed).await;
+    assert_eq!(explained.status, 200, "{}", explained.text);
+    let explained = explained.json();
+    assert!(explained["next"].as_str().is_some_and(|next| next.starts_with("refuse: nono")), "{explained}");
+    assert_eq!((&explained["policy_fault"], &row(&explained, "first")["rank"]), (&Value::Null, &Value::Null));
+    let folder = TempDir::new().expect("a folder");
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, cursed.to_string()).expect("written");
+    let text = dry_run(&gateway, &request).await;
+    assert!(text.contains(": refuse: nono") && text.contains("first"), "{text}");
+}
+
+#[tokio::test]
+async fn what_would_wait_too_long_is_told_as_refused() {
+    let text = "model_list:
+  - {model_name: g, litellm_params: {model: simulated/m, rpm: 1, simulated: {ttft_ms: 1, output_tokens: 1}}, model_info: {id: a}}
+witgate: {queue: {max_wait_seconds: 5}}
+";
+    let gateway = Gateway::start(text).await;
+    let next = async || gateway.post("/route/explain", &ask("hi")).await.json()["next"].clone();
+    assert_eq!(next().await, "call a");
+    assert_eq!(gateway.post("/v1/chat/completions", &ask("hi")).await.status, 200);
+    let refused = gateway.post("/v1/chat/completions", &ask("hi")).await;
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    let next = next().await;
+    let told = "refuse: `g`: every deployment is at a limit; the next can start in ";
+    assert!(next.as_str().is_some_and(|next| next.starts_with(told)), "{next}");
+}
+
 async fn dry_run(gateway: &Gateway, request: &Path) -> String {
     let (url, request) = (gateway.url.clone(), request.to_owned());
     let run = move || {

@@ -10,7 +10,9 @@ use witgate::format::OpenAi;
 use witgate::limits::{Dimension, Used};
 use witgate::pipeline::{Gateway as Pipeline, Served};
 
+use crate::chat::openai_reply;
 use crate::support::gateway::Gateway;
+use crate::support::until;
 use crate::support::upstream::{ScriptedUpstream, Step};
 use crate::support::virtual_time::{BEGIN, ask, assembled, chat};
 
@@ -368,4 +370,37 @@ async fn who_waits_and_what_is_left_is_in_the_metrics() {
         assert_eq!(value(&text, name, "\"requests-per-day\""), Some(expected), "{name}: {text}");
     }
     waits.abort();
+}
+
+/// A provider counts by its account, whichever rows a file has today.
+#[tokio::test]
+async fn a_reload_that_changes_who_shares_a_quota_forgets_nothing() {
+    let replies = ["one", "two"].map(|text| Step::json(200, &openai_reply(text)));
+    let upstream = ScriptedUpstream::start(replies).await;
+    let row = |id: &str, more: &str| {
+        format!(
+            "  - {{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: k, rpm: 2{more}}}, model_info: {{id: {id}}}}}\n",
+            upstream.origin()
+        )
+    };
+    let config = |rows: &[String]| {
+        let more = "router_settings: {num_retries: 0}\nwitgate: {queue: {max_wait_seconds: 0}}\n";
+        format!("model_list:\n{}{more}", rows.concat())
+    };
+    let gateway = Gateway::start(&config(&[row("a", "")])).await;
+    let body = json!({"model": "g", "messages": [{"role": "user", "content": "Hi"}]});
+    for status in [200, 200, 429] {
+        assert_eq!(gateway.post("/v1/chat/completions", &body).await.status, status);
+    }
+    for (generation, rows) in [
+        (2, vec![row("a", ""), row("b", "")]),
+        (3, vec![row("a", ", quota: acct"), row("b", ", quota: acct")]),
+        (4, vec![row("a", ", quota: acct")]),
+        (5, vec![row("a", "")]),
+    ] {
+        gateway.replace("config.yaml", config(&rows).as_bytes());
+        until("applied", || gateway.generation() == generation).await;
+        let refused = gateway.post("/v1/chat/completions", &body).await;
+        assert_eq!((refused.status, upstream.count()), (429, 2), "{generation}: {}", refused.text);
+    }
 }

@@ -48,7 +48,7 @@ fn ask(streamed: bool) -> Value {
 async fn a_whole_reply_and_a_refusal_in_the_clients_words() {
     let upstream = ScriptedUpstream::start([
         Step::json(200, &whole()),
-        Step::json(429, &json!({"message": "You are past the per minute request limit"})).header("retry-after", "7"),
+        Step::json(429, &json!({"message": "You are past the per minute request limit"})).header("retry-after", "1"),
         Step::json(400, &json!({"id": "x", "message": "invalid request: model 'x' not found"})),
     ])
     .await;
@@ -74,7 +74,7 @@ async fn a_whole_reply_and_a_refusal_in_the_clients_words() {
     );
 
     let limited = gateway.post("/v1/chat/completions", &request).await;
-    assert_eq!((limited.status, limited.header("retry-after")), (429, "7"), "{}", limited.text);
+    assert_eq!((limited.status, limited.header("retry-after")), (429, "1"), "{}", limited.text);
     assert!(limited.text.contains("past the per minute request limit"), "{}", limited.text);
     let refused = gateway.post("/v1/chat/completions", &request).await;
     assert_eq!(refused.status, 400);

@@ -530,6 +530,164 @@ async fn a_file_that_is_put_back_ends_its_canary() {
     assert_eq!(serving.decider(), decider("a"));
 }
 
+impl Scene {
+    /// Writes the configuration anew, with other words in the place of these.
+    fn edit(&self, changes: &[(&str, &str)]) {
+        let config = self.path("config.yaml");
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        let changed = changes.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        });
+        std::fs::write(config, changed).expect("written");
+    }
+}
+
+/// The group, or the policy's name in it, may be out of the configuration for a moment, or while the gateway is started again.
+#[tokio::test(start_paused = true)]
+async fn what_was_rolled_back_stays_so_while_its_group_or_name_is_away() {
+    let of_group = [
+        ("model_name: g,", "model_name: h,"),
+        ("routers: {g: {policy: counting,", "routers: {h: {policy: least-busy,"),
+    ];
+    let of_name = [("policy: counting,", "policy: least-busy,")];
+    for (away, restarted) in
+        [(&of_group[..], false), (&of_group[..], true), (&of_name[..], false), (&of_name[..], true)]
+    {
+        let scene = Scene::new(RULES);
+        let mut serving = scene.start();
+        scene.put("faulty");
+        assert!(serving.build());
+        assert_eq!(serving.ask_until_judged().await, Verdict::RolledBack);
+        assert!(serving.build());
+        let waits = |serving: &Serving| {
+            let changes = serving.gateway.live.read().rollouts.history.of(Some("g"));
+            changes.iter().filter(|change| change.waits).map(|change| change.how.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(&serving), ["rollback"]);
+        scene.edit(away);
+        let again: Vec<_> = away.iter().map(|(from, to)| (*to, *from)).collect();
+        if restarted {
+            drop(serving);
+            drop(scene.start());
+            scene.edit(&again);
+            serving = scene.start();
+        } else {
+            assert!(serving.build());
+            assert_eq!(waits(&serving), [""; 0]);
+            scene.edit(&again);
+            assert!(serving.build());
+        }
+        assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("a"), true), "{away:?}, {restarted}");
+        assert_eq!(waits(&serving), ["rollback"]);
+        // What comes after it is looked at as ever.
+        scene.put("b");
+        assert!(serving.build() && serving.rollout().is_some());
+    }
+}
+
+/// Neither is it in force where no folder keeps the version that was.
+#[tokio::test(start_paused = true)]
+async fn what_was_rolled_back_stays_so_where_nothing_is_kept() {
+    let scene = Scene::new(RULES);
+    let folder = format!("  state_dir: {}\n", scene.path("state").display());
+    scene.edit(&[(folder.as_str(), "")]);
+    let mut serving = scene.start();
+    scene.put("faulty");
+    assert!(serving.build());
+    assert_eq!(serving.ask_until_judged().await, Verdict::RolledBack);
+    assert!(serving.build());
+    for name in [("policy: counting,", "policy: least-busy,"), ("policy: least-busy,", "policy: counting,")] {
+        scene.edit(&[name]);
+        assert!(serving.build());
+    }
+    assert_eq!((serving.decider(), serving.rollout().is_none()), (decider("a"), true));
+}
+
+/// A new version that was given up is tried again when it comes back after another one.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_tried_again_after_its_file_changed() {
+    let scene = Scene::new(RULES);
+    let mut serving = scene.start();
+    for between in ["faulty", "a"] {
+        scene.put("b");
+        assert!(serving.build() && serving.rollout().is_some(), "{between}");
+        serving.order(Action::Rollback, None).expect("given up");
+        assert!(serving.rollout().is_none() && !serving.build());
+        scene.put(between);
+        assert!(serving.build());
+        assert_eq!(serving.rollout().is_some(), between != "a");
+    }
+    scene.put("b");
+    assert!(serving.build() && serving.rollout().is_some(), "after the one in force, too");
+}
+
+/// What was in force under another name has no part in what this one goes back to.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_never_goes_to_another_policy() {
+    let scene = Scene::new("replace");
+    let mut serving = scene.start();
+    std::fs::write(scene.path("policies/other.wasm"), component("b")).expect("written");
+    for (from, to) in [("counting", "other"), ("other", "counting")] {
+        let [from, to] = [from, to].map(|name| format!("policy: {name},"));
+        scene.edit(&[(from.as_str(), to.as_str())]);
+        assert!(serving.build());
+    }
+    scene.put("faulty");
+    assert!(serving.build());
+    serving.order(Action::Rollback, None).expect("rolled back");
+    assert_eq!(serving.decider(), decider("a"));
+    assert_eq!(serving.order(Action::Rollback, None), Err(NO_OLDER.to_owned()));
+    assert_eq!(serving.decider(), decider("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_gone_keeps_its_groups_and_holds_up_nobody_else() {
+    let scene = Scene::new("replace");
+    std::fs::write(scene.path("policies/other.wasm"), component("b")).expect("written");
+    let group = "  - {model_name: h, litellm_params: {model: simulated/m}}\nwitgate:\n";
+    scene.edit(&[("witgate:\n", group), ("routers: {g: ", "routers: {h: {policy: other}, g: ")]);
+    let mut serving = scene.start();
+    let other = serving.decider_of("h");
+    std::fs::remove_file(scene.path("policies/other.wasm")).expect("removed");
+    scene.put("b");
+    let (changed, problems) = serving.build_despite();
+    assert!(changed && problems.len() == 1 && problems[0].contains("other.wasm is no longer in"), "{problems:?}");
+    assert_eq!((serving.decider(), serving.decider_of("h")), (decider("b"), other.clone()));
+    let mut answer = serving.give(Action::Rollback, None);
+    assert!(serving.build_despite().0);
+    answer.try_recv().expect("an answer").expect("rolled back");
+    assert_eq!((serving.decider(), serving.decider_of("h")), (decider("a"), other.clone()));
+    // Who names it anew, and who starts, needs the file.
+    let current = serving.gateway.live.read();
+    let missing = |built: Result<_, Vec<String>>| {
+        let problems = built.expect_err("refused");
+        assert!(problems.iter().any(|problem| problem.contains("no policy is named `other`")), "{problems:?}");
+    };
+    missing(serving.builder.build(None).map(drop));
+    scene.edit(&[("policy: counting,", "policy: other,")]);
+    missing(serving.builder.build(Some(&current)).map(drop));
+    scene.edit(&[("policy: other,", "policy: counting,")]);
+    std::fs::write(scene.path("policies/other.wasm"), component("b")).expect("written");
+    assert!(!serving.build());
+    assert_eq!(serving.decider_of("h"), other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_way_of_rolling_out_is_the_configurations_doing() {
+    let scene = Scene::new("shadow");
+    let mut serving = scene.start();
+    scene.put("b");
+    assert!(serving.build());
+    for roll_out in [RULES, "replace"] {
+        scene.configure(roll_out);
+        assert!(serving.build());
+    }
+    assert_eq!(serving.decider(), decider("b"));
+    let expected = [("start", "file"), ("shadow", "file"), ("canary", "configuration"), ("replace", "configuration")];
+    assert_eq!(serving.history(), told(&expected));
+}
+
 /// What a policy has learned waits for it while another decides.
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_comes_back_knows_what_it_knew() {
@@ -686,6 +844,14 @@ fn a_locked_gateway_loads_what_the_lock_names_and_nothing_else() {
     start(scene.place.path()).expect("it may be loaded");
     scene.put("b");
     assert!(start(scene.place.path()).is_err(), "another component under its name");
+    // Whoever checks the configuration learns of it before.
+    let check = ["check", config.as_str(), "--policies", policies.as_str()];
+    let (sound, text) = run(&check);
+    let warned = text.contains("served all the same: ") && text.contains("policies.lock allows ");
+    assert!(sound && warned, "{text}");
+    assert!(!run(&[&check[..], &["--strict"]].concat()).0);
+    let (sound, text) = run(&[&check[..], &["--locked"]].concat());
+    assert!(!sound && text.contains("policies.lock allows ") && text.contains(": 1 problem with "), "{text}");
     assert!(run(&["policy", "lock", &policies]).1.contains("counting: another component, "));
     start(scene.place.path()).expect("it may be loaded");
     assert!(run(&["policy", "lock", &policies]).1.contains("nothing has changed"));

@@ -152,3 +152,38 @@ witgate: {{server: {{shutdown_delay_seconds: 0, shutdown_grace_seconds: 3600}}}}
     assert!(cut && status.success(), "{status}");
     drop((stream, waiting.await));
 }
+
+/// Who still waits then is told so, and when to come back.
+#[tokio::test]
+async fn a_stop_that_waits_no_longer_refuses_what_has_no_reply_yet() {
+    let begun = OPENAI_STREAM.find("\"lo\"").expect("content");
+    let upstream = ScriptedUpstream::start([Step::events(OPENAI_STREAM).hang_after(begun)]).await;
+    let mut gateway = Served::start(&format!(
+        "model_list: [{{model_name: g, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up, rpm: 1}}}}]
+witgate: {{server: {{shutdown_delay_seconds: 0, shutdown_grace_seconds: 3600}}}}
+",
+        upstream.origin()
+    ));
+    let mut stream = gateway.ask(true).await;
+    assert!(stream.chunk().await.expect("content").is_some());
+    let waiting = [false, true].map(|stream| {
+        let body = json!({"model": "g", "stream": stream, "messages": [{"role": "user", "content": "Hi"}]});
+        let asked = client().post(format!("{}/v1/chat/completions", gateway.url));
+        tokio::spawn(asked.header("content-type", "application/json").body(body.to_string()).send())
+    });
+    let metrics = format!("{}/metrics", gateway.url);
+    let wait = |text: &str| text.lines().any(|line| line.starts_with("witgate_queue_waiting{") && line.contains("} 2"));
+    while !wait(&client().get(&metrics).send().await.expect("metrics").text().await.expect("text")) {
+        tokio::task::yield_now().await;
+    }
+    gateway.signal(Signal::TERM);
+    gateway.signal(Signal::INT);
+    for waiting in waiting {
+        let told = waiting.await.expect("asked").expect("an answer");
+        assert_eq!((told.status().as_u16(), told.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+        let text = told.text().await.expect("text");
+        assert!(text.contains("\"error\"") && text.contains("the gateway is stopping"), "{text}");
+    }
+    let ended = tokio::task::spawn_blocking(move || gateway.child.wait().expect("it ended")).await.expect("waited");
+    assert!(ended.success(), "{ended}");
+}

@@ -61,6 +61,53 @@ router_settings: {{ model_group_alias: {{ best: openai/gpt-4o }} }}"
     assert_eq!(gateway.get("/v1/models/openai/never-seen").await.status, 200);
 }
 
+/// What somebody gave a name of its own is not what fits a pattern.
+#[tokio::test]
+async fn an_alias_stands_above_a_pattern() {
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(4)).await;
+    let base = upstream.origin();
+    let gateway = Gateway::start(&format!(
+        "model_list:
+  - {{ model_name: \"*\", litellm_params: {{ model: \"openai/*\", api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: any }} }}
+  - {{ model_name: cred, litellm_params: {{ model: openai/one, api_base: \"{base}/v1\", api_key: k }}, model_info: {{ id: cred }} }}
+router_settings: {{ model_group_alias: {{ gpt-4: cred, openai/gpt-4o: {{ model: cred, hidden: true }} }} }}"
+    ))
+    .await;
+    for (model, sent) in [("gpt-4", "one"), ("openai/gpt-4o", "one"), ("cred", "one"), ("gpt-new", "gpt-new")] {
+        let answer = gateway.post("/v1/chat/completions", &hello(model)).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text);
+        assert_eq!(upstream.asked().pop().expect("a request").body["model"], sent, "{model}");
+    }
+    let models = gateway.get("/v1/models").await.json();
+    let listed: Vec<&str> =
+        models["data"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert!(listed.contains(&"gpt-4") && listed.contains(&"openai/gpt-4o-mini"), "{listed:?}");
+    assert!(!listed.contains(&"openai/gpt-4o"), "it is hidden");
+}
+
+/// The version that a filled-in model needs says in which header the key goes, too.
+#[tokio::test]
+async fn a_filled_in_model_gets_its_key_as_the_one_that_is_written_out() {
+    let said = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(|| Step::json(200, &said)).take(2)).await;
+    let base = upstream.origin();
+    let gateway = Gateway::start(&format!(
+        "model_list:
+  - {{ model_name: \"anthropic/*\", litellm_params: {{ model: \"anthropic/*\", api_base: \"{base}\", api_key: k }} }}
+  - {{ model_name: written, litellm_params: {{ model: anthropic/claude-opus-4-5, api_base: \"{base}\", api_key: k }} }}"
+    ))
+    .await;
+    for model in ["written", "anthropic/claude-opus-4-5"] {
+        let answer = gateway.post("/v1/chat/completions", &hello(model)).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text);
+        let headers = upstream.asked().pop().expect("a request").headers;
+        assert_eq!(headers["anthropic-version"], "2023-06-01", "{model}");
+        assert_eq!(headers["x-api-key"], "k", "{model}");
+        assert!(!headers.contains_key("authorization"), "{model}");
+    }
+}
+
 #[tokio::test]
 async fn names_that_clients_think_of_make_no_series() {
     let upstream = ScriptedUpstream::start(std::iter::repeat_with(reply).take(400)).await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::chat::openai_reply;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, read};
 use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 
 fn asked(more: &Value) -> Value {
@@ -117,4 +117,32 @@ async fn a_retry_that_limits_refuse_is_not_slept_for() {
     assert_eq!((answer.status, upstream.asked().len()), (429, 1), "{}", answer.text);
     let seconds: u64 = answer.header("retry-after").parse().unwrap();
     assert!(seconds > 30, "{seconds}");
+}
+
+/// What takes over at Anthropic is Anthropic's to read, though LiteLLM's field has the same name.
+#[tokio::test]
+async fn fallbacks_of_the_provider_s_own_reach_it() {
+    let said = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let upstream = ScriptedUpstream::start(std::iter::repeat_with(|| Step::json(200, &said)).take(2)).await;
+    let gateway = Gateway::start(&format!(
+        "model_list: [{{ model_name: one, litellm_params: {{ model: anthropic/claude-opus-4-5, api_base: \"{}\", api_key: k }} }}]",
+        upstream.origin()
+    ))
+    .await;
+    let listed = json!([{"model": "claude-sonnet-4-6"}]);
+    for (fallbacks, beta, status) in [
+        (&json!("default"), "another-beta-1", 200),
+        (&listed, "another-beta-1,server-side-fallback-2026-07-01", 200),
+        (&listed, "another-beta-1", 404),
+    ] {
+        let call = gateway.client.post(format!("{}/v1/messages?beta=true", gateway.url)).header("anthropic-beta", beta);
+        let body = asked(&json!({"fallbacks": fallbacks})).to_string();
+        let answer = call.header("content-type", "application/json").body(body).send().await.expect("an answer");
+        let answer = read(answer).await;
+        assert_eq!(answer.status, status, "{fallbacks} with {beta}: {}", answer.text);
+        if status == 200 {
+            assert_eq!(&upstream.asked().pop().expect("a request").body["fallbacks"], fallbacks);
+        }
+    }
 }

@@ -104,10 +104,13 @@ impl Known<'_, '_> {
     fn target(&self, target: &TargetEntry) -> Option<Target> {
         let Self { reader, groups, aliases } = self;
         let name = target.model.as_str();
-        let group = if groups.serves(name) {
+        // As requests are led: what fits a pattern and is an alias, too, is the alias.
+        let group = if groups.has(name) {
             GroupName::from(name)
         } else if let Some(alias) = aliases.get(name) {
             alias.group.clone()
+        } else if groups.serves(name) {
+            GroupName::from(name)
         } else {
             let message = format!("the fallback `{name}` leads to no group");
             reader.problem(target.at, message, groups.did_you_mean(name));

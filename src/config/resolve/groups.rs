@@ -321,6 +321,11 @@ impl Groups {
         self.deployments.keys()
     }
 
+    /// Whether a group has this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.deployments.contains_key(name)
+    }
+
     /// Whether requests for `model` are served: by a group of this name, or one whose pattern it fits.
     pub(super) fn serves(&self, model: &str) -> bool {
         let fits =
