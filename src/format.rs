@@ -36,6 +36,7 @@ mod read;
 mod rest;
 mod sampling;
 mod schemas;
+mod sealed;
 mod status;
 mod thinking;
 mod whole_calls;
@@ -243,6 +244,16 @@ pub trait ProviderFormat: Send + Sync {
 
     /// Ends of a configured address that this format appends itself, outermost first.
     fn path_endings(&self) -> &'static [&'static str];
+
+    /// What clients that list models read of how they are asked (LiteLLM's `mode`).
+    fn mode(&self) -> &'static str {
+        "chat"
+    }
+
+    /// The format of a newer API by which the same providers serve some of their models alone, where there is one.
+    fn newer(&self) -> Option<&'static dyn ProviderFormat> {
+        None
+    }
 
     /// The header that names the customer's organisation, where the format has one.
     fn organization_header(&self) -> Option<HeaderName>;

@@ -160,6 +160,18 @@ impl Provider {
         (!rows().any(|row| row.has(model))).then(|| beginnings().collect::<Vec<_>>().join(", "))
     }
 
+    /// The name of a model, and the newer API by which it is asked where it is marked so, as LiteLLM's users mark models that OpenAI serves by
+    /// no other: by what its name begins with, or by its mode.
+    pub(super) fn asked_by<'m>(
+        &self,
+        model: &'m str,
+        mode: Option<&str>,
+    ) -> (&'m str, Option<&'static dyn ProviderFormat>) {
+        let Some(newer) = self.format.newer() else { return (model, None) };
+        let marked = model.strip_prefix(newer.mode()).and_then(|rest| rest.strip_prefix('/'));
+        (marked.unwrap_or(model), Some(newer).filter(|newer| marked.is_some() || mode == Some(newer.mode())))
+    }
+
     /// The provider whose rows of the table of models are its own.
     pub(super) fn models_of(&self) -> &str {
         self.models_of.as_deref().unwrap_or(&self.name)

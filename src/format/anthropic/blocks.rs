@@ -9,6 +9,7 @@ use crate::format::json::Json;
 use crate::format::prefill::is_blank;
 use crate::format::read::{Fields, Mismatch, Path};
 use crate::format::rest::Report;
+use crate::format::sealed;
 use crate::format::write::{Array, Object};
 
 /// The content of a message or tool result: a text, or blocks.
@@ -85,14 +86,16 @@ pub(super) fn plain<'a>(parts: &[&'a Part]) -> Option<&'a str> {
 /// Whether a part can be a block. Thinking is taken back only under the provider's own signature, blank
 /// texts are refused, and another dialect's own content has no word here. (What came as a block may go as one.)
 pub(super) fn has_word(part: &Part, same_dialect: bool) -> bool {
-    same_dialect
-        || match &part.kind {
-            PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
-            PartKind::Reasoning { signature, .. } => signature.is_some(),
-            // Clients of other dialects bring thinking back as they got it, sealed or not.
-            PartKind::Other(value) => part.kind.redacted().is_some() || file(value).is_some(),
-            _ => true,
-        }
+    // Whoever spoke before it was, this provider did not seal it.
+    sealed::of(&part.kind).is_none()
+        && (same_dialect
+            || match &part.kind {
+                PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
+                PartKind::Reasoning { signature, .. } => signature.is_some(),
+                // Clients of other dialects bring thinking back as they got it, sealed or not.
+                PartKind::Other(value) => part.kind.redacted().is_some() || file(value).is_some(),
+                _ => true,
+            })
 }
 
 /// Writes a part that [`has_word`] as a block; `place` names it among the fields left out.

@@ -9,6 +9,7 @@ use crate::format::call_id::CallIds;
 use crate::format::prefill::is_blank;
 use crate::format::quirks::Quirks;
 use crate::format::rest::Report;
+use crate::format::sealed;
 use crate::format::write::Array;
 
 /// What is written with.
@@ -23,6 +24,8 @@ pub(super) struct With<'w> {
 pub(super) fn says(part: &Part, by_model: bool) -> bool {
     match &part.kind {
         PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
+        // Another provider's.
+        kind if sealed::of(kind).is_some() => false,
         PartKind::Reasoning { signature, .. } => signature.is_some(),
         kind @ PartKind::Other(value) => !by_model || kind.redacted().is_some() || is_known(value),
         PartKind::Image(_) | PartKind::ToolCall { .. } | PartKind::ToolResult { .. } => true,
@@ -62,6 +65,10 @@ pub(super) fn write(
                 }
             }
             result.optional("status", is_error.then_some("error"));
+        }
+        kind if sealed::of(kind).is_some() => {
+            report.dropped.push(path());
+            return Ok(false);
         }
         PartKind::Reasoning { text, signature: Some(signature) } => {
             let thinking = json!({"reasoningText": {"text": text, "signature": signature}});

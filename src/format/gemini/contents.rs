@@ -11,6 +11,7 @@ use crate::chat::{ImageSource, Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::signature_of;
 use crate::format::rest::Report;
+use crate::format::sealed;
 use crate::format::write::{Array, Object};
 
 /// Writes `systemInstruction` and `contents`.
@@ -113,7 +114,7 @@ fn says(part: &Part, role: Role, same_dialect: bool) -> bool {
         PartKind::Text(text) | PartKind::Refusal(text) => {
             !text.is_empty() || (same_dialect && part.rest.contains_key(SIGNED))
         }
-        PartKind::Reasoning { .. } => same_dialect,
+        kind @ PartKind::Reasoning { .. } => same_dialect && sealed::of(kind).is_none(),
         kind if kind.redacted().is_some() => false,
         PartKind::Other(value) => same_dialect || role != Role::Assistant || document(value).is_some(),
         PartKind::Image(_) | PartKind::ToolCall { .. } | PartKind::ToolResult { .. } => true,
@@ -146,7 +147,7 @@ fn write_part(
             }
             return Ok(());
         }
-        PartKind::Reasoning { text, signature } if report.same_dialect => {
+        kind @ PartKind::Reasoning { text, signature } if report.same_dialect && sealed::of(kind).is_none() => {
             let mut thought = json!({"text": text, "thought": true});
             if let Some(signature) = signature {
                 thought[SIGNED] = signature.as_str().into();

@@ -133,7 +133,7 @@ fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Repor
 
 /// Whether a schema is to be followed exactly: another dialect means less by it, and this one refuses a schema that leaves
 /// anything open.
-fn strict_here(strict: Option<bool>, schema: Option<&Value>, report: &Report) -> Option<bool> {
+pub(super) fn strict_here(strict: Option<bool>, schema: Option<&Value>, report: &Report) -> Option<bool> {
     let kept = |strict: &bool| !strict || report.same_dialect || schema.is_some_and(schemas::is_strict);
     strict.filter(kept)
 }

@@ -12,6 +12,7 @@ use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::format::json::Json;
 use crate::format::openai::message::{arguments, image_source};
 use crate::format::read::{Fields, Mismatch, Path};
+use crate::format::sealed;
 
 /// The name under which `local_shell` is shown to models, and its calls come back.
 pub(super) const LOCAL_SHELL: &str = "local_shell";
@@ -160,7 +161,8 @@ impl Conversation {
         Ok(())
     }
 
-    /// Thinking that was sealed here comes back as it was; what another gateway or provider sealed has its summary alone.
+    /// Thinking that was sealed here comes back as it was. What the client got elsewhere is taken for what this API sealed itself: models that
+    /// are asked by it take it back, and for others it has its summary alone.
     fn reasoning(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
         let mut text = String::new();
         for name in ["summary", "content"] {
@@ -174,17 +176,22 @@ impl Conversation {
                 text.push_str(&more);
             }
         }
-        let sealed = fields.text("encrypted_content")?;
-        let sealed = sealed.as_deref().and_then(|sealed| sealed.strip_prefix(SEALED)?.split_once(':'));
-        match sealed {
+        let id = fields.text("id")?.unwrap_or_default();
+        let content = fields.text("encrypted_content")?.filter(|content| !content.is_empty());
+        let ours = content.as_deref().and_then(|content| content.strip_prefix(SEALED)?.split_once(':'));
+        let own = content.as_deref().filter(|content| !content.starts_with(SEALED));
+        match ours {
             Some(("signature", signature)) => {
                 self.said(PartKind::Reasoning { text, signature: Some(signature.to_owned()) }.into());
             }
             Some(("redacted", data)) => {
                 self.said(PartKind::redacted_reasoning(data).into());
             }
-            _ if !text.is_empty() => self.said(PartKind::Reasoning { text, signature: None }.into()),
-            _ => {}
+            _ => match own.map(|content| sealed::seal(&id, content)) {
+                Some(sealed) if text.is_empty() => self.said(PartKind::redacted_reasoning(&sealed).into()),
+                signature if !text.is_empty() => self.said(PartKind::Reasoning { text, signature }.into()),
+                _ => {}
+            },
         }
         Ok(())
     }
@@ -207,7 +214,7 @@ fn message(role: Role, parts: Vec<Part>) -> Message {
     Message { role, parts, name: None, rest: Rest::new() }
 }
 
-fn without_type(mut action: Value) -> Value {
+pub(super) fn without_type(mut action: Value) -> Value {
     if let Value::Object(fields) = &mut action {
         fields.shift_remove("type");
     }

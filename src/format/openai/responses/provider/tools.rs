@@ -1,0 +1,133 @@
+//! The tools, and the choice among them.
+//!
+//! Clients of this API have custom tools and a shell beside functions: these are functions to everybody else, and go out here as they
+//! were written. A tool that the provider runs itself goes out as a client of the same dialect wrote it.
+
+use serde_json::{Value, json};
+
+use super::encode::{speaks_it, unsupported};
+use crate::chat::{ChatRequest, Rest, Tool, ToolChoice};
+use crate::fault::AttemptFault;
+use crate::format::openai::encode::{strict_here, type_of};
+use crate::format::openai::responses::items::LOCAL_SHELL;
+use crate::format::openai::responses::tools::{Kind, kind_of};
+use crate::format::rest::Report;
+use crate::format::write::{Array, Object};
+
+/// The field by which chats ask for a search of the web, which is a tool here.
+pub(super) const SEARCH: &str = "web_search_options";
+
+/// Writes both.
+///
+/// # Errors
+/// `Rejected` where a tool or the choice is another provider's, or chats' alone.
+pub(super) fn write(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    let search = request.rest.get(SEARCH).filter(|asked| report.same_dialect && !asked.is_null());
+    if !request.tools.is_empty() || search.is_some() {
+        let mut array = object.array("tools");
+        for (index, tool) in request.tools.iter().enumerate() {
+            one(request, tool, index, &mut array, report)?;
+        }
+        if let Some(asked) = search {
+            array.item(&search_tool(asked));
+        }
+    }
+    match &request.tool_choice {
+        None => {}
+        Some(ToolChoice::Auto) => object.field("tool_choice", "auto"),
+        Some(ToolChoice::None) => object.field("tool_choice", "none"),
+        Some(ToolChoice::Required) => object.field("tool_choice", "required"),
+        Some(ToolChoice::Function(name)) => object.field("tool_choice", &named(request, name)),
+        Some(ToolChoice::Other(value)) if report.same_dialect => {
+            object.field("tool_choice", &allowed(request, value).unwrap_or_else(|| value.clone()));
+        }
+        Some(ToolChoice::Other(value)) => return Err(unsupported("tool_choice", &type_of(value))),
+    }
+    report.optional(object, "parallel_tool_calls", request.parallel_tool_calls);
+    Ok(())
+}
+
+fn one(
+    request: &ChatRequest,
+    tool: &Tool,
+    index: usize,
+    array: &mut Array<'_>,
+    report: &mut Report,
+) -> Result<(), AttemptFault> {
+    let place = || format!("tools[{index}]");
+    match tool {
+        Tool::Function { name, .. } if kind_of(&request.echo, name) != Kind::Function => {
+            array.item(written(&request.echo, name).unwrap_or(&Value::Null));
+        }
+        Tool::Function { name, description, parameters, strict, rest } => {
+            let mut object = array.object();
+            object.field("type", "function");
+            object.field("name", name);
+            object.optional("description", description.as_ref());
+            match parameters {
+                Some(parameters) => object.field("parameters", parameters),
+                None => object.field("parameters", &json!({"type": "object", "properties": {}})),
+            }
+            let strict = strict_here(*strict, parameters.as_ref(), report);
+            // Schemas are strict here unless it is said otherwise, and loose everywhere else.
+            let strict = if speaks_it(request) { strict } else { Some(strict.unwrap_or(false)) };
+            object.optional("strict", strict);
+            if let Some(left) = report.left(rest, "function") {
+                object.rest(left, &[]);
+            }
+            report.rest_inside(&mut object, rest, &place, &["function"]);
+        }
+        // Its calls would have to be told as such.
+        Tool::Other(value) if value.get("type").is_some_and(|kind| kind == "custom") => {
+            return Err(unsupported(&place(), "a `custom` tool of chats"));
+        }
+        Tool::Other(value) if report.same_dialect => array.item(value),
+        Tool::Other(value) => return Err(unsupported(&place(), &type_of(value))),
+    }
+    Ok(())
+}
+
+/// A tool that is no function, as its client wrote it.
+fn written<'e>(echo: &'e Rest, name: &str) -> Option<&'e Value> {
+    let tools = echo.get("tools")?.as_array()?;
+    let is_it = |tool: &&Value| {
+        let kind = tool.get("type").and_then(Value::as_str).unwrap_or_default();
+        (kind == "custom" && tool.get("name").is_some_and(|own| own == name))
+            || (kind == LOCAL_SHELL && name == LOCAL_SHELL)
+    };
+    tools.iter().find(is_it)
+}
+
+fn named(request: &ChatRequest, name: &str) -> Value {
+    match kind_of(&request.echo, name) {
+        Kind::Function => json!({"type": "function", "name": name}),
+        Kind::Custom => json!({"type": "custom", "name": name}),
+        Kind::LocalShell => json!({"type": LOCAL_SHELL}),
+    }
+}
+
+/// A choice among some tools, which has no object inside here.
+fn allowed(request: &ChatRequest, value: &Value) -> Option<Value> {
+    const KIND: &str = "allowed_tools";
+    let inside = value.get(KIND).filter(|_| value.get("type").is_some_and(|kind| kind == KIND))?;
+    let one = |tool: &Value| match tool.get("function").and_then(|function| function.get("name")?.as_str()) {
+        Some(name) => named(request, name),
+        None => tool.clone(),
+    };
+    let tools: Vec<Value> = inside.get("tools")?.as_array()?.iter().map(one).collect();
+    Some(json!({"type": KIND, "mode": inside.get("mode").cloned().unwrap_or_else(|| "auto".into()), "tools": tools}))
+}
+
+/// What chats ask of a search, as a tool.
+fn search_tool(asked: &Value) -> Value {
+    let mut tool = json!({"type": "web_search"});
+    if let Some(size) = asked.get("search_context_size") {
+        tool["search_context_size"] = size.clone();
+    }
+    if let Some(place) = asked.get("user_location").and_then(|place| place.get("approximate")?.as_object()) {
+        let mut place = place.clone();
+        place.insert("type".to_owned(), "approximate".into());
+        tool["user_location"] = place.into();
+    }
+    tool
+}
