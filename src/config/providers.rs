@@ -160,16 +160,19 @@ impl Provider {
         (!rows().any(|row| row.has(model))).then(|| beginnings().collect::<Vec<_>>().join(", "))
     }
 
-    /// The name of a model, and the newer API by which it is asked where it is marked so, as LiteLLM's users mark models that OpenAI serves by
-    /// no other: by what its name begins with, or by its mode.
+    /// The name of a model, and the newer API by which it is asked: where it is marked so, as LiteLLM's users mark models that OpenAI serves by
+    /// no other (by what its name begins with, or by its mode), or where nothing is said and it `is_known` to be one of those.
     pub(super) fn asked_by<'m>(
         &self,
         model: &'m str,
         mode: Option<&str>,
+        is_known: impl FnOnce(&str) -> bool,
     ) -> (&'m str, Option<&'static dyn ProviderFormat>) {
         let Some(newer) = self.format.newer() else { return (model, None) };
         let marked = model.strip_prefix(newer.mode()).and_then(|rest| rest.strip_prefix('/'));
-        (marked.unwrap_or(model), Some(newer).filter(|newer| marked.is_some() || mode == Some(newer.mode())))
+        let name = marked.unwrap_or(model);
+        let wanted = marked.is_some() || mode.map_or_else(|| is_known(name), |mode| mode == newer.mode());
+        (name, Some(newer).filter(|_| wanted))
     }
 
     /// The provider whose rows of the table of models are its own.

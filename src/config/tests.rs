@@ -710,28 +710,61 @@ fn clouds_with_models_of_several_formats_are_asked_where_each_is() {
 #[test]
 fn a_model_that_wants_the_newer_api_is_asked_by_it() {
     let azure = "api_base: \"https://x.openai.azure.com/openai/v1/responses\", api_key: k";
-    for (entry, model, format, address) in [
-        ("{model: openai/responses/gpt-5-pro, api_key: k}".to_owned(), "gpt-5-pro", "openai_responses", "https://api.openai.com/v1"),
+    for (entry, model, format, address, version) in [
+        ("{model: openai/responses/gpt-5-pro, api_key: k}".to_owned(), "gpt-5-pro", "openai_responses", "https://api.openai.com/v1", None),
         (
             "{model: openai/gpt-5-pro, api_key: k}, model_info: {mode: responses}".to_owned(),
             "gpt-5-pro",
             "openai_responses",
             "https://api.openai.com/v1",
+            None,
         ),
         (
             "{model: responses/gpt-oss, custom_llm_provider: openai, api_key: k, api_base: \"https://a.test/v1/responses\"}".to_owned(),
             "gpt-oss",
             "openai_responses",
             "https://a.test/v1",
+            None,
         ),
-        (format!("{{model: azure/responses/mine, {azure}}}"), "mine", "azure_responses", "https://x.openai.azure.com"),
+        (format!("{{model: azure/responses/mine, {azure}}}"), "mine", "azure_responses", "https://x.openai.azure.com", Some("v1")),
         (
             format!("{{model: azure/mine, {azure}}}, model_info: {{mode: responses, base_model: azure/gpt-5-pro}}"),
             "mine",
             "azure_responses",
             "https://x.openai.azure.com",
+            Some("v1"),
         ),
-        ("{model: openai/gpt-5, api_key: k}, model_info: {mode: chat}".to_owned(), "gpt-5", "openai", "https://api.openai.com/v1"),
+        (
+            "{model: azure/responses/mine, api_base: \"https://x.openai.azure.com\", api_key: k, api_version: 2024-10-21, responses_api_version: preview}".to_owned(),
+            "mine",
+            "azure_responses",
+            "https://x.openai.azure.com",
+            Some("preview"),
+        ),
+        // Nothing is said, and the table of models knows it.
+        ("{model: openai/gpt-5-pro, api_key: k}".to_owned(), "gpt-5-pro", "openai_responses", "https://api.openai.com/v1", None),
+        (
+            format!("{{model: azure/mine, {azure}}}, model_info: {{base_model: azure/gpt-5-pro}}"),
+            "mine",
+            "azure_responses",
+            "https://x.openai.azure.com",
+            Some("v1"),
+        ),
+        (
+            "{model: openai/gpt-5-pro, api_key: k}, model_info: {mode: chat}".to_owned(),
+            "gpt-5-pro",
+            "openai",
+            "https://api.openai.com/v1",
+            None,
+        ),
+        (
+            "{model: openai/gpt-5-pro, api_key: k, api_base: \"https://a.test/v1\"}".to_owned(),
+            "gpt-5-pro",
+            "openai",
+            "https://a.test/v1",
+            None,
+        ),
+        ("{model: openai/gpt-5, api_key: k}".to_owned(), "gpt-5", "openai", "https://api.openai.com/v1", None),
     ] {
         let other = "{model_name: a, litellm_params: {model: openai/gpt-5, api_key: k, weight: 2}}";
         let text = format!("model_list: [{{model_name: a, litellm_params: {entry}}}, {other}]\n");
@@ -741,6 +774,7 @@ fn a_model_that_wants_the_newer_api_is_asked_by_it() {
         assert_eq!((found[0].model.as_str(), found[0].format.name()), (model, format), "{entry}");
         assert!(matches!(&found[0].origin, Origin::Http(told) if **told == *address), "{entry}: {:?}", found[0].origin);
         assert_eq!(found[1].format.name(), "openai");
+        assert_eq!(found[0].api_version.as_deref(), version, "{entry}");
         assert!(loaded.left_out.is_empty(), "{entry}");
         let graded = |row: &&KeyReport| row.key == "model_list[0].litellm_params.model";
         assert!(loaded.report.iter().filter(graded).all(|row| row.grade == Grade::Exact), "{:?}", loaded.report);

@@ -17,6 +17,7 @@ use crate::chat::{ChatRequest, Dialect, FinishReason, Reply, Vectors};
 use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
 
+mod annotations;
 mod attachments;
 mod azure;
 mod calls;

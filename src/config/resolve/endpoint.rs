@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{azure, bedrock, oauth_client, strategy, vertex};
 use crate::catalog::{Identity, Origin, ProviderChoice, SimulatedModel, SimulatedSkill};
+use crate::config::models;
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::reader::FROM_ENVIRONMENT;
@@ -72,7 +73,6 @@ impl Endpoint {
 /// Where `params` lead; `info` says what the model is, where its name does not. `None` where that cannot be resolved; the
 /// problems say why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Option<Endpoint> {
-    let base_model = info.base_model.as_deref();
     let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
     if params.lacks_credential {
         return None;
@@ -113,19 +113,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
             api_version: None,
             headers: HeaderMap::new(),
         }),
-        Found::Spoken(row, model) => {
-            let (model, newer) = row.asked_by(&model, info.mode.as_deref());
-            let found = if row.is_azure() {
-                azure::endpoint(params, row, model, base_model)
-            } else if row.is_aws() {
-                bedrock::endpoint(params, row, model, base_model)
-            } else if row.needs_account() {
-                vertex::endpoint(params, row, model.to_owned())
-            } else {
-                spoken(params, row, model.to_owned())
-            };
-            found.map(|endpoint| Endpoint { format: newer.unwrap_or(endpoint.format), ..endpoint })
-        }
+        Found::Spoken(row, model) => of_provider(params, row, &model, info),
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
                         `custom_llm_provider: openai` with `api_base`";
@@ -147,6 +135,37 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
             None
         }
     }
+}
+
+/// A model of a provider, asked by whichever of its APIs serves it.
+fn of_provider(
+    params: &LitellmParams<'_, '_>,
+    row: &'static Provider,
+    model: &str,
+    info: &ModelInfo,
+) -> Option<Endpoint> {
+    let base_model = info.base_model.as_deref();
+    // What the table knows is true of OpenAI itself and of Azure: who serves such a model elsewhere may do so by chats.
+    let variable = |name: &String| params.places.reader.variable(name).is_some();
+    let elsewhere = || params.api_base.is_some() || row.base_env.iter().any(variable);
+    let known = |name: &str| match base_model {
+        Some(base_model) => models::named(base_model),
+        None => models::of_provider(row.models_of(), name),
+    };
+    let is_known = |name: &str| known(name).is_some_and(|known| known.responses) && (row.is_azure() || !elsewhere());
+    let (model, newer) = row.asked_by(model, info.mode.as_deref(), is_known);
+    let found = if row.is_azure() {
+        azure::endpoint(params, row, model, base_model)
+    } else if row.is_aws() {
+        bedrock::endpoint(params, row, model, base_model)
+    } else if row.needs_account() {
+        vertex::endpoint(params, row, model.to_owned())
+    } else {
+        spoken(params, row, model.to_owned())
+    }?;
+    let Some(format) = newer else { return Some(found) };
+    let api_version = params.responses_api_version.clone().or(found.api_version);
+    Some(Endpoint { format, api_version, ..found })
 }
 
 /// A model of a provider that needs no more than an address and whatever authorises.

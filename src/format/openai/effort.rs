@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::encode::speaks_responses;
 use crate::chat::{ChatRequest, Reasoning};
 use crate::format::quirks::Effort;
 use crate::format::rest::Report;
@@ -108,8 +109,7 @@ fn as_written(request: &ChatRequest, off: bool, object: &mut Object<'_>, report:
 /// Of a model that does not think. An effort that a client of chats wrote asks for another model; agents of other APIs wish for
 /// thinking whatever they speak to, which is no reason to refuse them.
 fn never(request: &ChatRequest, asked: &Reasoning, off: bool, report: &mut Report) {
-    // Replies of the newer API repeat what was asked.
-    let chat = report.same_dialect && !request.echo.contains_key("reasoning");
+    let chat = report.same_dialect && !speaks_responses(request);
     match asked.effort.as_deref() {
         // Not to think is what it does.
         Some("none") if off || !chat => {}

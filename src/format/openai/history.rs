@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::attachments::{address, document, is_beside, is_common, picture};
 use super::encode::{type_of, unsupported};
+use super::responses::is_item;
 use crate::chat::{Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::{CallIds, signature_beside};
@@ -188,7 +189,7 @@ fn assistant(
                 thinking.push_str(text);
             }
             PartKind::Reasoning { .. } => report.dropped.push(format!("{path}.content[{index}]")),
-            kind @ PartKind::Other(_) if !report.same_dialect || kind.redacted().is_some() => {
+            kind @ PartKind::Other(value) if !report.same_dialect || kind.redacted().is_some() || is_item(value) => {
                 report.dropped.push(format!("{path}.content[{index}]"));
             }
             _ => said.push((index, part)),

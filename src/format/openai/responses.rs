@@ -24,8 +24,8 @@ mod parse;
 mod provider;
 mod tools;
 
-pub(super) use items::Conversation;
-pub(super) use provider::{AzureResponses, ResponsesProvider};
+pub(super) use items::{Conversation, is_item};
+pub(super) use provider::{ANNOTATED, ANNOTATIONS, AzureResponses, DIALECT as RESPONSES, ResponsesProvider};
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,28 @@ pub(super) const LOCAL_SHELL: &str = "local_shell";
 /// The type of an item that stands for another one.
 pub(super) const REFERENCE: &str = "item_reference";
 
+/// What a provider's own tools did, asked or were answered: items that are kept whole, in their order among what the assistant said, for
+/// whoever is asked through this API.
+const HOSTED: [&str; 7] = [
+    "code_interpreter_call",
+    "file_search_call",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "mcp_call",
+    "mcp_list_tools",
+    "web_search_call",
+];
+
+/// Whether an item of this type is kept whole.
+pub(super) fn is_hosted(kind: &str) -> bool {
+    HOSTED.contains(&kind)
+}
+
+/// Whether a part is such an item.
+pub(in crate::format::openai) fn is_item(value: &Value) -> bool {
+    value.get("type").and_then(Value::as_str).is_some_and(is_hosted)
+}
+
 /// Messages so far.
 #[derive(Default)]
 pub(in crate::format::openai) struct Conversation {
@@ -99,6 +121,12 @@ impl Conversation {
                     return Err(Mismatch::new(path, problem));
                 };
                 self.item((&item).into(), path)?;
+            }
+            kind if is_hosted(kind) => {
+                let mut whole = Rest::new();
+                whole.insert("type".to_owned(), kind.into());
+                whole.extend(fields.rest());
+                self.said(PartKind::Other(whole.into()).into());
             }
             other => {
                 let problem = format!("items of the type `{other}` cannot be sent to the models served here");

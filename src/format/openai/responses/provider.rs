@@ -24,11 +24,19 @@ mod item;
 mod reply;
 mod tools;
 
+pub(in crate::format::openai) use item::ANNOTATIONS;
+
 #[cfg(test)]
 mod tests;
 
 /// Whose words the unknown fields of its replies are in: chats have other ones.
 pub(in crate::format::openai) const DIALECT: Dialect = Dialect::named("openai_responses");
+
+/// The event that tells one of [`ANNOTATIONS`].
+pub(in crate::format::openai) const ANNOTATED: &str = "response.output_text.annotation.added";
+
+/// The event that tells a whole item, which is all that is told of one that is kept whole.
+pub(in crate::format::openai::responses) const ITEM_DONE: &str = "response.output_item.done";
 
 /// Where it is asked, below a base address.
 const PATH: &str = "/responses";

@@ -1,5 +1,5 @@
 //! Tools: functions are functions; a custom tool, whose input is a text, is a function with one text for models that know no
-//! other; tools that the provider would run itself are refused.
+//! other; tools that a provider runs itself are kept whole.
 
 use serde_json::{Value, json};
 
@@ -85,12 +85,12 @@ fn tool(value: Json<'_>, path: &Path<'_>) -> Result<Tool, Mismatch> {
             strict: None,
             rest: Rest::new(),
         }),
-        other => {
-            let problem = format!(
-                "the tool `{other}` runs at OpenAI and nowhere else; the models served here take tools of the types `function`, \
-                 `custom` and `local_shell`: leave it out"
-            );
-            Err(Mismatch::new(path, problem))
+        // What a provider runs itself: who is asked through this API takes it, and the others refuse it by name.
+        _ => {
+            let mut whole = Rest::new();
+            whole.insert("type".to_owned(), Value::from(kind));
+            whole.extend(fields.rest());
+            Ok(Tool::Other(whole.into()))
         }
     }
 }
@@ -120,6 +120,10 @@ pub(super) fn choice(fields: &mut Fields<'_>) -> Result<Option<ToolChoice>, Mism
             let name = |tool: &Json<'_>| tool.get("name").or_else(|| tool.get("type"))?.as_str().map(str::to_owned);
             let names: Vec<String> = value.items("tools").iter().filter_map(name).collect();
             allowed::choice(&names, value.get("mode").is_some_and(|mode| mode == "required"))
+        }
+        // One that its provider runs.
+        (Some(kind), _) if value.is_object() && !["function", "custom", "allowed_tools"].contains(&kind) => {
+            ToolChoice::Other(value.into())
         }
         _ => {
             let known = "`auto`, `none`, `required`, `allowed_tools`, or a tool of the request by `type` and `name`";

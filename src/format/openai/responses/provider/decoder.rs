@@ -8,11 +8,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::item::{self, Call, PARAGRAPH};
-use super::{DIALECT, fault, reply};
+use super::{ANNOTATED, DIALECT, ITEM_DONE, fault, reply};
 use crate::chat::{Chunk, Delta, Part, PartKind};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventDecoder;
 use crate::format::json::Json;
+use crate::format::openai::responses::items::is_hosted;
 use crate::format::read::reply_body;
 
 /// The state of one stream.
@@ -20,21 +21,12 @@ use crate::format::read::reply_body;
 pub(super) struct Decoder {
     started: bool,
     done: bool,
-    /// What was told of the item under way.
-    item: Item,
+    /// The places of items of which words were told, or arguments.
+    told: Vec<u64>,
     /// The calls so far, by the places of their items.
     calls: Vec<u64>,
     /// The model declined in words.
     declined: bool,
-}
-
-/// What was told of an item.
-#[derive(Default)]
-struct Item {
-    /// Its place among the items.
-    place: Option<u64>,
-    /// Whether words of it were, or arguments.
-    told: bool,
 }
 
 impl EventDecoder for Decoder {
@@ -149,7 +141,7 @@ impl Decoder {
         let text = |name: &str| event.get(name).and_then(Json::as_str).filter(|text| !text.is_empty());
         match kind {
             "response.output_item.added" => self.begin(place, event.get("item").unwrap_or(&Json::Null), out),
-            "response.output_item.done" => self.whole(place, event.get("item").unwrap_or(&Json::Null), out),
+            ITEM_DONE => self.whole(place, event.get("item").unwrap_or(&Json::Null), out),
             "response.output_text.delta" => {
                 self.say(place, text("delta"), Delta::Text, out);
                 let tokens = item::likely(event);
@@ -165,6 +157,11 @@ impl Decoder {
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 self.say(place, text("delta"), Delta::Reasoning, out);
             }
+            ANNOTATED => {
+                let value = event.get("annotation").filter(|annotation| annotation.is_object()).cloned();
+                let other = |value: Json<'_>| Delta::Other { event: ANNOTATED.to_owned(), value: value.into() };
+                out.extend(value.map(|value| Chunk::of(other(value))));
+            }
             "response.function_call_arguments.delta" => self.argue(place, text("delta"), out),
             "response.function_call_arguments.done" if !self.is_told(place) => {
                 self.argue(place, text("arguments"), out);
@@ -175,7 +172,6 @@ impl Decoder {
 
     /// An item begins. Calls of functions are told at once; of the others the whole input is awaited.
     fn begin(&mut self, place: u64, value: &Json<'_>, out: &mut Vec<Chunk>) {
-        self.item = Item { place: Some(place), told: false };
         if item::kind(value) == "function_call"
             && let Some(call) = item::call(value)
         {
@@ -207,6 +203,10 @@ impl Decoder {
                     }
                 }
             }
+            kind if is_hosted(kind) => {
+                let event = ITEM_DONE.to_owned();
+                out.push(Chunk::of(Delta::Other { event, value: value.clone().into() }));
+            }
             _ => {
                 if let Some(call) = item::call(value) {
                     match self.call_at(place) {
@@ -217,7 +217,6 @@ impl Decoder {
                 }
             }
         }
-        self.item = Item::default();
     }
 
     fn call(&mut self, place: u64, call: Call, out: &mut Vec<Chunk>) {
@@ -242,11 +241,13 @@ impl Decoder {
     }
 
     fn tell(&mut self, place: u64) {
-        self.item = Item { place: Some(place), told: true };
+        if !self.is_told(place) {
+            self.told.push(place);
+        }
     }
 
     fn is_told(&self, place: u64) -> bool {
-        self.item.place == Some(place) && self.item.told
+        self.told.contains(&place)
     }
 
     /// The number of the call at this place.

@@ -14,7 +14,7 @@ use crate::chat::{ChatRequest, OutputFormat, Rest};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::CallIds;
 use crate::format::in_words;
-use crate::format::openai::encode::strict_here;
+use crate::format::openai::encode::{speaks_responses, strict_here};
 use crate::format::openai::{BETA, DIALECT, effort};
 use crate::format::quirks::{Effort, Sampling, Want};
 use crate::format::rest::{Report, kept_header, nested};
@@ -102,15 +102,10 @@ pub(super) fn unsupported(path: &str, what: &str) -> AttemptFault {
     AttemptFault { param: Some(path.to_owned()), ..AttemptFault::new(FaultKind::Rejected, message) }
 }
 
-/// Whether the client speaks this API itself: its replies repeat what was asked.
-pub(super) fn speaks_it(request: &ChatRequest) -> bool {
-    request.echo.contains_key("reasoning")
-}
-
 fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     if let Some(bound) = request.max_tokens {
         // Less is refused, which clients of other APIs cannot know.
-        let least = if speaks_it(request) { 0 } else { LEAST_OUTPUT };
+        let least = if speaks_responses(request) { 0 } else { LEAST_OUTPUT };
         object.field("max_output_tokens", &bound.max(least));
         if bound < least {
             report.dropped.push("max_tokens".to_owned());

@@ -12,8 +12,8 @@ use super::encode::unsupported;
 use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
-use crate::format::openai::responses::object;
 use crate::format::openai::responses::tools::{Kind, kind_of};
+use crate::format::openai::responses::{is_item, object};
 use crate::format::rest::Report;
 use crate::format::sealed;
 use crate::format::write::{Array, Object};
@@ -120,8 +120,12 @@ impl<'m> Input<'_, 'm> {
 
     fn assistant(&mut self, message: &'m Message, path: &str, report: &mut Report) {
         // Thinking without what it led to is refused.
-        let last =
-            message.parts.iter().rposition(|part| is_said(part) || matches!(part.kind, PartKind::ToolCall { .. }));
+        let leads = |part: &Part| match &part.kind {
+            PartKind::ToolCall { .. } => true,
+            PartKind::Other(value) => is_item(value),
+            _ => is_said(part),
+        };
+        let last = message.parts.iter().rposition(leads);
         let mut said: Vec<&Part> = Vec::new();
         for (index, part) in message.parts.iter().enumerate() {
             match &part.kind {
@@ -134,6 +138,10 @@ impl<'m> Input<'_, 'm> {
                     self.say(&mut said);
                     self.call(id, name, arguments);
                     report.foreign(&part.rest, &|| format!("{path}.content[{index}]"));
+                }
+                PartKind::Other(value) if is_item(value) => {
+                    self.say(&mut said);
+                    self.array.item(value);
                 }
                 kind => match sealed::of(kind).and_then(sealed::open).filter(|_| last.is_some_and(|last| index < last))
                 {
@@ -161,7 +169,7 @@ impl<'m> Input<'_, 'm> {
             object.field("content", text);
         } else {
             let mut content = object.array("content");
-            for part in said.iter() {
+            for part in &*said {
                 match &part.kind {
                     PartKind::Refusal(text) => content.item(&json!({"type": "refusal", "refusal": text})),
                     PartKind::Text(text) => content.item(&json!({"type": "output_text", "text": text})),

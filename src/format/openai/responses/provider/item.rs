@@ -1,7 +1,7 @@
 //! The items of a reply, read whole: what was said, thought and called.
 //!
-//! What the provider's own tools did (searches, code) is no part of what the model says, and is passed over; what they found is in
-//! the text and its annotations.
+//! What the provider's own tools did (searches, code) is kept whole for clients of the same API and shown to no other; what they found is
+//! in the text and its annotations.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use crate::chat::{ImageSource, Part, PartKind, Rest, TokenLogprob};
 use crate::format::json::Json;
 use crate::format::openai::logprobs;
 use crate::format::openai::message::arguments;
-use crate::format::openai::responses::items::{LOCAL_SHELL, without_type};
+use crate::format::openai::responses::items::{LOCAL_SHELL, is_hosted, without_type};
 use crate::format::sealed;
 
-/// What a text's part keeps of it for clients of the same API.
-pub(in crate::format::openai::responses) const ANNOTATIONS: &str = "annotations";
+/// What a text's part keeps of it, in the words of this API: where what it says is from.
+pub(in crate::format::openai) const ANNOTATIONS: &str = "annotations";
 
 /// Between the pieces of thinking.
 pub(super) const PARAGRAPH: &str = "\n\n";
@@ -29,6 +29,7 @@ pub(super) fn read(item: &Json<'_>, parts: &mut Vec<Part>, tokens: &mut Vec<Toke
         }
         "reasoning" => parts.extend(thought(item, &summary(item))),
         "image_generation_call" => parts.extend(picture(item)),
+        kind if is_hosted(kind) => parts.push(PartKind::Other(item.clone().into()).into()),
         _ => parts
             .extend(call(item).map(|Call { id, name, arguments }| PartKind::ToolCall { id, name, arguments }.into())),
     }

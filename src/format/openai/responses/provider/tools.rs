@@ -5,10 +5,10 @@
 
 use serde_json::{Value, json};
 
-use super::encode::{speaks_it, unsupported};
+use super::encode::unsupported;
 use crate::chat::{ChatRequest, Rest, Tool, ToolChoice};
 use crate::fault::AttemptFault;
-use crate::format::openai::encode::{strict_here, type_of};
+use crate::format::openai::encode::{speaks_responses, strict_here, type_of};
 use crate::format::openai::responses::items::LOCAL_SHELL;
 use crate::format::openai::responses::tools::{Kind, kind_of};
 use crate::format::rest::Report;
@@ -70,7 +70,7 @@ fn one(
             }
             let strict = strict_here(*strict, parameters.as_ref(), report);
             // Schemas are strict here unless it is said otherwise, and loose everywhere else.
-            let strict = if speaks_it(request) { strict } else { Some(strict.unwrap_or(false)) };
+            let strict = if speaks_responses(request) { strict } else { Some(strict.unwrap_or(false)) };
             object.optional("strict", strict);
             if let Some(left) = report.left(rest, "function") {
                 object.rest(left, &[]);
@@ -99,6 +99,12 @@ fn written<'e>(echo: &'e Rest, name: &str) -> Option<&'e Value> {
 }
 
 fn named(request: &ChatRequest, name: &str) -> Value {
+    let is_type =
+        |tool: &Tool| matches!(tool, Tool::Other(value) if value.get("type").is_some_and(|kind| kind == name));
+    // A tool of the provider's has no name but its type.
+    if request.tools.iter().any(is_type) {
+        return json!({"type": name});
+    }
     match kind_of(&request.echo, name) {
         Kind::Function => json!({"type": "function", "name": name}),
         Kind::Custom => json!({"type": "custom", "name": name}),

@@ -125,7 +125,7 @@ fn a_stream_says_what_the_whole_reply_does() {
     {
         let (said, deltas) = streamed(stream);
         let (expected, finish) = parts(whole);
-        let shown = |kind: &&PartKind| kind.redacted().is_none();
+        let shown = |kind: &&PartKind| !matches!(kind, PartKind::Other(_));
         assert_eq!(
             said.iter().filter(shown).collect::<Vec<_>>(),
             expected.iter().filter(shown).collect::<Vec<_>>(),
@@ -194,5 +194,50 @@ fn every_text_event_says_the_same_by_both_ways() {
         let body = String::from_utf8(fixture("streams", &name)).unwrap();
         let slow = body.replace("\"sequence_number\"", "\"unknown\":1,\"sequence_number\"");
         assert_eq!(read([body.as_bytes()]), read([slow.as_bytes()]), "{name}");
+    }
+}
+
+#[test]
+fn where_it_is_from_and_what_the_provider_did_is_told_to_those_who_know_such() {
+    let api = |name: &str| client_apis().find(|api| api.name() == name).unwrap();
+    let reply = ResponsesProvider.decode(&fixture("replies", "search.json")).unwrap();
+    let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
+    let own: Value = json(&fixture("replies", "search.json"));
+    let told = json(&api("openai-responses").reply(&reply));
+    assert_eq!(told["output"][0], own["output"][0]);
+    assert_eq!(told["output"][1]["content"], own["output"][1]["content"]);
+    let told = json(&api("openai").reply(&reply));
+    let cited = json!({"start_index": 0, "end_index": 9, "url": "https://example.org/nile", "title": "The Nile"});
+    let citations = json!([{"type": "url_citation", "url_citation": cited}]);
+    assert_eq!(told["choices"][0]["message"]["annotations"], citations);
+    let (chunks, ..) = read([&fixture("streams", "search.sse")[..]]);
+    let written = |name: &str| {
+        let request = api(name).parse(&ClientRequest::post("/".parse().unwrap(), asked(name).to_string())).unwrap();
+        let (mut encoder, mut out) = (api(name).stream(&request), bytes::BytesMut::new());
+        chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+        encoder.end(&mut out);
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+        data.map(|data| serde_json::from_str(data).unwrap()).collect::<Vec<Value>>()
+    };
+    let events = written("openai");
+    assert!(events.iter().any(|event| event["choices"][0]["delta"]["annotations"] == citations), "{events:?}");
+    let events = written("openai-responses");
+    let response = &events.last().unwrap()["response"];
+    assert_eq!(
+        (&response["output"][0], &response["output"][1]["content"]),
+        (&own["output"][0], &own["output"][1]["content"])
+    );
+    assert!(events.iter().any(|event| event["type"] == "response.output_text.annotation.added"));
+    for name in ["anthropic", "gemini"] {
+        assert!(!String::from_utf8_lossy(&api(name).reply(&reply)).contains("web_search_call"), "{name}");
+    }
+}
+
+/// A small request of a client's API.
+fn asked(client: &str) -> Value {
+    match client {
+        "openai-responses" => json!({"model": "m", "input": "Hi", "stream": true}),
+        _ => json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": true}),
     }
 }

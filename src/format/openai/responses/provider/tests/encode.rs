@@ -320,3 +320,49 @@ fn azure_is_asked_where_it_is() {
     assert_eq!(name.as_str(), "api-key");
     assert!(AzureResponses.decode_error(401, &HeaderMap::new(), b"{}").message.contains("401"));
 }
+
+/// They were refused before there was anybody who runs them; who is asked through another API refuses them still, by name.
+#[test]
+fn tools_that_the_provider_runs_are_for_whoever_is_asked_through_this_api() {
+    let tools = json!([{"type": "web_search", "search_context_size": "low"}, {"type": "mcp", "server_label": "a", "server_url": "https://a.test"}]);
+    let searched = json!({"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}});
+    let items = json!([
+        user("Hi"),
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+        searched,
+        {"type": "message", "role": "assistant", "content": "Found."},
+        {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "a", "name": "f", "arguments": "{}"},
+        {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": true},
+    ]);
+    let asked = json!({"model": "m", "input": items, "tools": tools, "tool_choice": {"type": "web_search"}});
+    let body = sent("openai-responses", &asked);
+    assert_eq!((&body["tools"], &body["tool_choice"], &body["input"]), (&tools, &asked["tool_choice"], &items));
+    let some = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]});
+    let body = sent("openai-responses", &json!({"model": "m", "input": "Hi", "tools": tools, "tool_choice": some}));
+    assert_eq!(body["tool_choice"], some);
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let function = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
+    for to in ["openai", "azure", "anthropic", "gemini", "bedrock"] {
+        let encode = |body: &Value| {
+            let request = api.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
+            crate::format::provider_format(to).unwrap().encode(&request, &target)
+        };
+        let fault = encode(&json!({"model": "m", "input": "Hi", "tools": tools})).unwrap_err();
+        assert_eq!((fault.kind, fault.param.as_deref()), (FaultKind::Rejected, Some("tools[0]")), "{to}");
+        let fault =
+            encode(&json!({"model": "m", "input": "Hi", "tools": [function], "tool_choice": {"type": "web_search"}}))
+                .unwrap_err();
+        assert_eq!((fault.kind, fault.param.as_deref()), (FaultKind::Rejected, Some("tool_choice")), "{to}");
+        let encoded = encode(&json!({"model": "m", "input": items})).unwrap();
+        let body = String::from_utf8_lossy(&encoded.body);
+        assert!(body.contains("Found.") && !body.contains("web_search_call") && !body.contains("mcp_"), "{to}: {body}");
+        // Google's says nothing of what a model's own turn loses.
+        assert!(
+            to == "gemini" || encoded.dropped.contains(&"messages[1].content[1]".to_owned()),
+            "{to}: {:?}",
+            encoded.dropped
+        );
+    }
+}
