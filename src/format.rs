@@ -52,6 +52,7 @@ pub(crate) use meant::meant;
 pub use openai::{Embeddings, OpenAi};
 pub use quirks::{NO_QUIRKS, Quirks};
 pub use rate_limits::{is_larger_than_limit, limit_in_words};
+pub use sealed::without as without_thoughts;
 
 /// What one folder has to offer.
 struct Family {
@@ -293,6 +294,12 @@ pub trait ProviderFormat: Send + Sync {
 
     /// Whether a refusal is about what a stream is asked beside itself, which can be left out.
     fn refuses_stream_options(&self, _fault: &AttemptFault) -> bool {
+        false
+    }
+
+    /// Whether a refusal is about thinking that was sealed for somebody else (another account, another model), without which the conversation
+    /// can go on; see [`without_thoughts`].
+    fn refuses_thoughts(&self, _fault: &AttemptFault) -> bool {
         false
     }
 

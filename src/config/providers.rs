@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::models;
+use super::models::{self, Model};
 use crate::format::{self, NO_QUIRKS, ProviderFormat, Quirks};
 use crate::limits::Counting;
 
@@ -160,19 +160,16 @@ impl Provider {
         (!rows().any(|row| row.has(model))).then(|| beginnings().collect::<Vec<_>>().join(", "))
     }
 
-    /// The name of a model, and the newer API by which it is asked: where it is marked so, as LiteLLM's users mark models that OpenAI serves by
-    /// no other (by what its name begins with, or by its mode), or where nothing is said and it `is_known` to be one of those.
+    /// The name of a model, and the newer API by which it is asked where it is marked so, as LiteLLM's users mark models that OpenAI serves by
+    /// no other: by what its name begins with, or by its mode.
     pub(super) fn asked_by<'m>(
         &self,
         model: &'m str,
         mode: Option<&str>,
-        is_known: impl FnOnce(&str) -> bool,
     ) -> (&'m str, Option<&'static dyn ProviderFormat>) {
         let Some(newer) = self.format.newer() else { return (model, None) };
         let marked = model.strip_prefix(newer.mode()).and_then(|rest| rest.strip_prefix('/'));
-        let name = marked.unwrap_or(model);
-        let wanted = marked.is_some() || mode.map_or_else(|| is_known(name), |mode| mode == newer.mode());
-        (name, Some(newer).filter(|_| wanted))
+        (marked.unwrap_or(model), Some(newer).filter(|newer| marked.is_some() || mode == Some(newer.mode())))
     }
 
     /// The provider whose rows of the table of models are its own.
@@ -237,13 +234,23 @@ impl Provider {
 
     /// Its quirks with one of its models at this address. A host below its own is its own: those of its regions.
     pub(super) fn quirks_at_address(&'static self, address: &str, model: &str) -> &'static Quirks {
+        let imitator = IMITATOR.as_ref().filter(|row| !self.is_at(address) && row.name == self.name);
+        imitator.unwrap_or(self).quirks_of(model)
+    }
+
+    /// Whether this address is its own, or of one that has none of its own.
+    pub(super) fn is_at(&self, address: &str) -> bool {
         let own = self.base.as_deref().and_then(host_of);
-        let is_own = host_of(address).zip(own).is_none_or(|(host, own)| {
+        host_of(address).zip(own).is_none_or(|(host, own)| {
             let host = host.to_ascii_lowercase();
             host.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        });
-        let imitator = IMITATOR.as_ref().filter(|row| !is_own && row.name == self.name);
-        imitator.unwrap_or(self).quirks_of(model)
+        })
+    }
+
+    /// The newer API by which a model at this address is asked because it is known to have no other there: who serves it elsewhere may do so
+    /// by chats.
+    pub(super) fn known_newer(&self, known: Option<&Model>, address: &str) -> Option<&'static dyn ProviderFormat> {
+        self.format.newer().filter(|_| known.is_some_and(|known| known.responses) && self.is_at(address))
     }
 
     /// Whether it answers nobody without a key.

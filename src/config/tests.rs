@@ -782,6 +782,24 @@ fn a_model_that_wants_the_newer_api_is_asked_by_it() {
 }
 
 #[test]
+fn of_the_models_that_a_star_stands_for_each_is_asked_by_its_api() {
+    for (entry, model, format) in [
+        ("{model: \"openai/*\", api_key: k}", "gpt-5-pro", "openai_responses"),
+        ("{model: \"openai/*\", api_key: k}", "gpt-5", "openai"),
+        ("{model: \"openai/*\", api_key: k}, model_info: {mode: chat}", "gpt-5-pro", "openai"),
+        ("{model: \"openai/*\", api_key: k, api_base: \"https://a.test/v1\"}", "gpt-5-pro", "openai"),
+        ("{model: \"openai/responses/*\", api_key: k}", "gpt-5", "openai_responses"),
+        ("{model: \"groq/*\", api_key: k}", "gpt-5-pro", "openai"),
+    ] {
+        let text = format!("model_list: [{{model_name: \"*\", litellm_params: {entry}}}]\n");
+        let settings =
+            parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{entry}: {problems}")).settings;
+        let found = super::format_with(&settings.catalog.groups["*"].deployments[0], model);
+        assert_eq!(found.name(), format, "{entry}: {model}");
+    }
+}
+
+#[test]
 fn what_an_inference_profile_stands_for_is_told_by_its_base_model() {
     for (info, never) in [("", false), (", model_info: {base_model: anthropic.claude-3-5-haiku-20241022-v1:0}", true)] {
         let arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";

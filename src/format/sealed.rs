@@ -3,7 +3,7 @@
 //! Nobody else takes it back, and some refuse a whole conversation for it. So it is marked: its own provider's format finds it among
 //! other signatures, and the others leave it out. It is written in letters of base64, because some clients read a signature as such.
 
-use crate::chat::PartKind;
+use crate::chat::{ChatRequest, Part, PartKind};
 
 /// How it begins; the next letter says how it goes on.
 const MARK: &str = "openaiR";
@@ -45,9 +45,47 @@ pub(super) fn of(kind: &PartKind) -> Option<&str> {
     sealed.filter(|sealed| sealed.starts_with(MARK))
 }
 
+/// The request without such parts, and their places; `None` where it has none.
+#[must_use]
+pub fn without(request: &ChatRequest) -> Option<(ChatRequest, Vec<String>)> {
+    let sealed = |part: &Part| of(&part.kind).is_some();
+    if !request.messages.iter().flat_map(|message| &message.parts).any(sealed) {
+        return None;
+    }
+    let mut messages = request.messages.to_vec();
+    let mut places = Vec::new();
+    for (index, message) in messages.iter_mut().enumerate() {
+        let found = message.parts.iter().enumerate().filter(|(_, part)| sealed(part));
+        places.extend(found.map(|(part, _)| format!("messages[{index}].content[{part}]")));
+        message.parts.retain(|part| !sealed(part));
+    }
+    Some((ChatRequest { messages: messages.into(), ..request.clone() }, places))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Dialect, Message, Rest, Role};
+
+    #[test]
+    fn a_conversation_goes_on_without_what_was_sealed() {
+        let thought =
+            |signature: &str| PartKind::Reasoning { text: "hm".to_owned(), signature: Some(signature.to_owned()) };
+        let said = |parts: Vec<Part>| Message { role: Role::Assistant, parts, name: None, rest: Rest::new() };
+        let request = |parts| ChatRequest::bare("m".to_owned(), vec![said(parts)], Dialect::named("x"));
+        let sealed = seal("rs_1", "gAAA");
+        let (other, text) = (Part::from(thought("EqRk")), Part::text("Yes."));
+        let asked = request(vec![
+            thought(&sealed).into(),
+            other.clone(),
+            text.clone(),
+            PartKind::redacted_reasoning(&sealed).into(),
+        ]);
+        let (left, places) = without(&asked).unwrap();
+        assert_eq!(left, request(vec![other, text]));
+        assert_eq!(places, ["messages[0].content[0]", "messages[0].content[3]"]);
+        assert_eq!(without(&left), None);
+    }
 
     #[test]
     fn what_is_sealed_is_base64_and_comes_back_as_it_was() {

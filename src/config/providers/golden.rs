@@ -54,7 +54,7 @@ fn request(api: &str, name: &str, path: &str) -> ChatRequest {
 
 fn sent(model: &str, version: Option<&str>, request: &ChatRequest, own: bool) -> Value {
     let Found::Spoken(row, model) = find(model, None, None) else { panic!("{model} is spoken") };
-    let (model, format) = row.asked_by(&model, None, |_| false);
+    let (model, format) = row.asked_by(&model, None);
     let format = format.unwrap_or(row.format);
     let quirks: &'static Quirks = if own { row.quirks_at(version, model) } else { &NO_QUIRKS };
     let api_version = version.or_else(|| models::api_version(row.models_of(), model));

@@ -85,7 +85,7 @@ fn parameters() -> Vec<(&'static str, Value)> {
 /// What becomes of these fields in a request of OpenAI's API.
 fn outcome(model: &str, fields: &Value) -> String {
     let Found::Spoken(row, model) = find(model, None, None) else { panic!("{model} is spoken") };
-    let (model, format) = row.asked_by(&model, None, |_| false);
+    let (model, format) = row.asked_by(&model, None);
     let format = format.unwrap_or(row.format);
     let path = "/v1/chat/completions";
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});

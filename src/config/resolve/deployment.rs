@@ -95,6 +95,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
         models_of: endpoint.models_of,
         provider: endpoint.provider.to_string(),
         by_name: params.by_name,
+        newer: info.mode.is_none(),
     });
     let deployment = Deployment {
         // Until it is known who shares it.

@@ -144,16 +144,8 @@ fn of_provider(
     model: &str,
     info: &ModelInfo,
 ) -> Option<Endpoint> {
-    let base_model = info.base_model.as_deref();
-    // What the table knows is true of OpenAI itself and of Azure: who serves such a model elsewhere may do so by chats.
-    let variable = |name: &String| params.places.reader.variable(name).is_some();
-    let elsewhere = || params.api_base.is_some() || row.base_env.iter().any(variable);
-    let known = |name: &str| match base_model {
-        Some(base_model) => models::named(base_model),
-        None => models::of_provider(row.models_of(), name),
-    };
-    let is_known = |name: &str| known(name).is_some_and(|known| known.responses) && (row.is_azure() || !elsewhere());
-    let (model, newer) = row.asked_by(model, info.mode.as_deref(), is_known);
+    let (mode, base_model) = (info.mode.as_deref(), info.base_model.as_deref());
+    let (model, marked) = row.asked_by(model, mode);
     let found = if row.is_azure() {
         azure::endpoint(params, row, model, base_model)
     } else if row.is_aws() {
@@ -163,7 +155,15 @@ fn of_provider(
     } else {
         spoken(params, row, model.to_owned())
     }?;
-    let Some(format) = newer else { return Some(found) };
+    let known = match base_model {
+        Some(base_model) => models::named(base_model),
+        None => models::of_provider(row.models_of(), model),
+    };
+    let by_itself = match &found.origin {
+        Origin::Http(address) if mode.is_none() => row.known_newer(known, address),
+        _ => None,
+    };
+    let Some(format) = marked.or(by_itself) else { return Some(found) };
     let api_version = params.responses_api_version.clone().or(found.api_version);
     Some(Endpoint { format, api_version, ..found })
 }

@@ -80,6 +80,10 @@ impl ProviderFormat for ResponsesProvider {
         OpenAi.refuses_stream_options(fault)
     }
 
+    fn refuses_thoughts(&self, fault: &AttemptFault) -> bool {
+        fault.code.as_deref() == Some(fault::UNVERIFIED)
+    }
+
     fn stream(&self) -> Box<dyn StreamDecoder> {
         Box::<ServerSentEvents<decoder::Decoder>>::default()
     }
@@ -128,6 +132,10 @@ impl ProviderFormat for AzureResponses {
 
     fn refuses_stream_options(&self, fault: &AttemptFault) -> bool {
         ResponsesProvider.refuses_stream_options(fault)
+    }
+
+    fn refuses_thoughts(&self, fault: &AttemptFault) -> bool {
+        ResponsesProvider.refuses_thoughts(fault)
     }
 
     fn stream(&self) -> Box<dyn StreamDecoder> {

@@ -5,6 +5,9 @@ use crate::format::json::Json;
 use crate::format::openai::error;
 use crate::format::overflow;
 
+/// The code of a refusal of thinking that was not sealed for this account and model.
+pub(super) const UNVERIFIED: &str = "invalid_encrypted_content";
+
 /// Codes of what the request itself is to blame for, or how they begin.
 const REJECTED: [&str; 12] = [
     "context_length_exceeded",

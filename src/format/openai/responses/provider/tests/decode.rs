@@ -241,3 +241,14 @@ fn asked(client: &str) -> Value {
         _ => json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": true}),
     }
 }
+
+#[test]
+fn thinking_that_is_not_its_own_is_told_from_other_refusals() {
+    let code = |code: &str| {
+        json!({"error": {"message": "x", "type": "invalid_request_error", "param": null, "code": code}}).to_string()
+    };
+    let fault = |body: &str| ResponsesProvider.decode_error(400, &HeaderMap::new(), body.as_bytes());
+    assert!(ResponsesProvider.refuses_thoughts(&fault(&code("invalid_encrypted_content"))));
+    assert!(AzureResponses.refuses_thoughts(&fault(&code("invalid_encrypted_content"))));
+    assert!(!ResponsesProvider.refuses_thoughts(&fault(&code("invalid_prompt"))));
+}
