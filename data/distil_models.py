@@ -126,6 +126,9 @@ def row(name, entry, today):
         tokens = number(entry.get(theirs))
         if tokens:
             made[ours] = int(tokens)
+    # The map's mode says so of models that no other API serves, at the two of whom that is known for sure.
+    if entry["mode"] == "responses" and provider in ("openai", "azure"):
+        made["responses"] = True
     for ours, said in (("takes", True), ("lacks", False)):
         facts = [fact for fact in FACTS if entry.get(f"supports_{fact}") is said]
         if facts:

@@ -40,7 +40,7 @@ pub use settings::{
 };
 
 use crate::catalog::{Deployment, Origin, Supports};
-use crate::format::Quirks;
+use crate::format::{ProviderFormat, Quirks};
 use crate::money::Prices;
 use reader::Reader;
 use shape::Shape;
@@ -169,6 +169,19 @@ pub fn quirks_with(deployment: &Deployment, model: &str) -> &'static Quirks {
         (providers::Found::Spoken(row, _), Origin::Http(address)) => row.quirks_at_address(address, model),
         _ => deployment.quirks,
     }
+}
+
+/// The format in which `model` is asked for, one of those that the deployment stands for.
+#[must_use]
+pub fn format_with(deployment: &Deployment, model: &str) -> &'static dyn ProviderFormat {
+    let found = providers::find(model, Some(deployment.provider.as_str()), None);
+    let newer = match (found, &deployment.origin) {
+        (providers::Found::Spoken(row, _), Origin::Http(address)) => {
+            row.known_newer(models::of_provider(row.models_of(), model), address)
+        }
+        _ => None,
+    };
+    newer.filter(|_| deployment.wildcard.as_ref().is_some_and(|wildcard| wildcard.newer)).unwrap_or(deployment.format)
 }
 
 /// The models of `provider` that are known by name.

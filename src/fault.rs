@@ -196,7 +196,17 @@ impl AttemptFault {
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind, status: None, code: None, message, param: None, retry_after: None, cause: None, unsent: false, made: false }
+        Self {
+            kind,
+            status: None,
+            code: None,
+            message,
+            param: None,
+            retry_after: None,
+            cause: None,
+            unsent: false,
+            made: false,
+        }
     }
 }
 

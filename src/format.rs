@@ -36,6 +36,7 @@ mod read;
 mod rest;
 mod sampling;
 mod schemas;
+mod sealed;
 mod status;
 mod thinking;
 mod tool_names;
@@ -52,6 +53,7 @@ pub(crate) use meant::meant;
 pub use openai::{Embeddings, OpenAi};
 pub use quirks::{NO_QUIRKS, Quirks};
 pub use rate_limits::{is_larger_than_limit, limit_in_words};
+pub use sealed::without as without_thoughts;
 pub use tool_names::LongNames;
 
 /// What one folder has to offer.
@@ -252,6 +254,16 @@ pub trait ProviderFormat: Send + Sync {
     /// Ends of a configured address that this format appends itself, outermost first.
     fn path_endings(&self) -> &'static [&'static str];
 
+    /// What clients that list models read of how they are asked (LiteLLM's `mode`).
+    fn mode(&self) -> &'static str {
+        "chat"
+    }
+
+    /// The format of a newer API by which the same providers serve some of their models alone, where there is one.
+    fn newer(&self) -> Option<&'static dyn ProviderFormat> {
+        None
+    }
+
     /// The header that names the customer's organisation, where the format has one.
     fn organization_header(&self) -> Option<HeaderName>;
 
@@ -290,6 +302,12 @@ pub trait ProviderFormat: Send + Sync {
 
     /// Whether a refusal is about what a stream is asked beside itself, which can be left out.
     fn refuses_stream_options(&self, _fault: &AttemptFault) -> bool {
+        false
+    }
+
+    /// Whether a refusal is about thinking that was sealed for somebody else (another account, another model), without which the conversation
+    /// can go on; see [`without_thoughts`].
+    fn refuses_thoughts(&self, _fault: &AttemptFault) -> bool {
         false
     }
 

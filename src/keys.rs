@@ -158,13 +158,14 @@ impl KeyBook {
         Some(act())
     }
 
-    /// A kept key takes the place of another: what that spends counts as its own. Blocks, as [`KeyBook::apply`].
-    pub fn renew(&self, now: Moment, old: KeyHash, key: VirtualKey) {
+    /// A kept key takes the place of another: what that spends counts as its own. `now` tells the time. Blocks, as [`KeyBook::apply`].
+    pub fn renew(&self, now: impl Fn() -> Moment, old: KeyHash, key: VirtualKey) {
         self.renewed.note(old, key.hash);
         // Whoever began before the new one's budget came to be counts in it at its end: nobody must begin with the old one after that.
-        self.remove(now, old);
-        // What is kept for good has moments to the millisecond: all that was begun until now is read there.
-        self.put(now + Duration::from_millis(1), key);
+        self.remove(now(), old);
+        // Later than whatever began with the old one: who changes all keys may have been waited for, and requests began meanwhile. What is kept for
+        // good has moments to the millisecond: all that was begun until now is read there.
+        self.put(now() + Duration::from_millis(1), key);
     }
 
     /// The key that took the place of this one, where one did.
@@ -331,7 +332,7 @@ mod tests {
         let knew = budgets.in_force();
         let held = budgets.hold(begun, &book.get(old).unwrap().caller.budgets, NanoUsd(9)).unwrap();
         assert_eq!(book.renewed(&old.id()), None);
-        book.renew(later, old, VirtualKey::new(new, String::new(), begun));
+        book.renew(|| later, old, VirtualKey::new(new, String::new(), begun));
         assert!(book.get(old).is_none());
         let name = book.renewed(&old.id()).unwrap();
         assert_eq!(name, new.id());
@@ -341,6 +342,27 @@ mod tests {
         assert!(reached.is_empty());
         let account = book.get(new).unwrap().caller.budgets[0];
         assert_eq!(budgets.report(later, account).unwrap().spent, NanoUsd(7));
+    }
+
+    #[test]
+    fn whoever_begins_while_a_key_is_being_renewed_is_read_for_the_new_one() {
+        let budgets = Arc::<Budgets>::default();
+        let book = KeyBook::new(Arc::new(Limits::new(&BTreeMap::new())), Arc::clone(&budgets));
+        let [old, new] = ["sk-old", "sk-new"].map(KeyHash::of);
+        let made = Moment::of_date(2026, 11, 27);
+        let [asked, last] = [5, 9].map(|seconds| made + Duration::from_secs(seconds));
+        // What is kept for good has a request that began with the old one just before that went.
+        let sum = move |scope: &Scope, [since, before]: [Moment; 2], _: &[RequestId]| {
+            let is_there = *scope == Scope::Key(new.id()) && (since..before).contains(&last);
+            Some(NanoUsd(if is_there { 7 } else { 0 }))
+        };
+        budgets.read_from(SpendReader::of(sum));
+        book.put(made, VirtualKey::new(old, String::new(), made));
+        // As long as the old one is there, time goes by.
+        let now = || if book.get(old).is_some() { asked } else { last };
+        book.renew(now, old, VirtualKey::new(new, String::new(), made));
+        let account = book.get(new).unwrap().caller.budgets[0];
+        assert_eq!(budgets.report(last, account).unwrap().spent, NanoUsd(7));
     }
 
     #[test]

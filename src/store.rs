@@ -278,10 +278,15 @@ impl Ledger {
     pub fn finish(&self) {
         let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         self.state.end();
-        // Where its thread has ended already, that has said what became of the last records.
-        let _gone = self.entries.send(writer::Message::Stop);
+        let mut stop = Some(writer::Message::Stop);
         let (mut quiet, mut written) = (Duration::ZERO, self.state.written());
         while !thread.is_finished() && quiet < STUCK[usize::from(self.state.is_hurried())] {
+            // One that is stuck makes no room for it: that must not be waited for without end.
+            stop = stop.and_then(|message| match self.entries.try_send(message) {
+                Err(TrySendError::Full(message)) => Some(message),
+                // Where its thread has ended already, that has said what became of the last records.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+            });
             std::thread::sleep(LOOK);
             let now = self.state.written();
             quiet = if now == written { quiet + LOOK } else { Duration::ZERO };

@@ -95,13 +95,20 @@ async fn serve(gateway: &Arc<Gateway>, served: &Arc<Served>, stop: &Cancellation
     // What was sent is waited for, as long as a stop may take.
     let grace = gateway.live.read().settings.server.shutdown_grace;
     let drained = async { while running.next().await.is_some() {} };
-    if tokio::time::timeout(grace, drained).await.is_err() {
+    // Clients may have a moment longer than this.
+    let late = async {
+        tokio::time::sleep(grace).await;
         tracing::warn!(
-            "lines of batches were under way when the time of the stop was over; they are asked again at the next start"
+            "lines of batches are under way and the time of the stop is over; those that do not end before the gateway are asked again at the next start"
         );
-        // What is cut is the gateway's doing, and recorded so; clients may have a moment longer than this.
         over.cancelled().await;
-        gateway.cutoff.cancel();
+    };
+    // Lines go on until then: one that nobody polls may hold what clients wait for, as the one turn to attend for a queue.
+    tokio::select! {
+        biased;
+        () = drained => {}
+        // What is cut is the gateway's doing, and recorded so.
+        () = late => gateway.cutoff.cancel(),
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Wildcard {
     pub provider: String,
     /// Whether it serves only names that lead to its provider: it is one of several that one entry `*` stands for.
     pub by_name: bool,
+    /// Whether models that its provider serves by a newer API alone are asked by it: nothing else is said of how they are asked.
+    pub newer: bool,
 }
 
 impl Wildcard {
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_model_s_stars_take_the_parts_in_their_order() {
-        let wildcard = |by_name| Wildcard { models_of: "openai", provider: "openai".to_owned(), by_name };
+        let wildcard = |by_name| Wildcard { models_of: "openai", provider: "openai".to_owned(), by_name, newer: true };
         let nobody = |_: &str| None;
         let fill = |model: &str, pattern: &str, name: &str| {
             wildcard(false).fill(model, &Pattern::parse(pattern).unwrap().parts(name).unwrap(), name, nobody).unwrap()

@@ -40,6 +40,9 @@ pub(super) struct Model {
     pub(super) max_input: Option<u32>,
     #[serde(default)]
     pub(super) max_output: Option<u32>,
+    /// Whether its maker serves it by the responses API alone.
+    #[serde(default)]
+    pub(super) responses: bool,
     /// What it does beside text, by LiteLLM's names without `supports_`.
     #[serde(default)]
     takes: Vec<String>,

@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::models;
+use super::models::{self, Model};
 use crate::format::{self, NO_QUIRKS, ProviderFormat, Quirks};
 use crate::limits::Counting;
 
@@ -171,6 +171,18 @@ impl Provider {
         (!rows().any(|row| row.has(model))).then(|| beginnings().collect::<Vec<_>>().join(", "))
     }
 
+    /// The name of a model, and the newer API by which it is asked where it is marked so, as LiteLLM's users mark models that OpenAI serves by
+    /// no other: by what its name begins with, or by its mode.
+    pub(super) fn asked_by<'m>(
+        &self,
+        model: &'m str,
+        mode: Option<&str>,
+    ) -> (&'m str, Option<&'static dyn ProviderFormat>) {
+        let Some(newer) = self.format.newer() else { return (model, None) };
+        let marked = model.strip_prefix(newer.mode()).and_then(|rest| rest.strip_prefix('/'));
+        (marked.unwrap_or(model), Some(newer).filter(|newer| marked.is_some() || mode == Some(newer.mode())))
+    }
+
     /// The provider whose rows of the table of models are its own.
     pub(super) fn models_of(&self) -> &str {
         self.models_of.as_deref().unwrap_or(&self.name)
@@ -239,13 +251,23 @@ impl Provider {
 
     /// Its quirks with one of its models at this address. A host below its own is its own: those of its regions.
     pub(super) fn quirks_at_address(&'static self, address: &str, model: &str) -> &'static Quirks {
+        let imitator = IMITATORS.iter().find(|row| row.name == self.name && !self.is_at(address));
+        imitator.unwrap_or(self).quirks_of(model)
+    }
+
+    /// Whether this address is its own, or of one that has none of its own.
+    pub(super) fn is_at(&self, address: &str) -> bool {
         let own = self.base.as_deref().and_then(host_of);
-        let is_own = host_of(address).zip(own).is_none_or(|(host, own)| {
+        host_of(address).zip(own).is_none_or(|(host, own)| {
             let host = host.to_ascii_lowercase();
             host.strip_suffix(own).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        });
-        let imitator = IMITATOR.as_ref().filter(|row| !is_own && row.name == self.name);
-        imitator.unwrap_or(self).quirks_of(model)
+        })
+    }
+
+    /// The newer API by which a model at this address is asked because it is known to have no other there: who serves it elsewhere may do so
+    /// by chats.
+    pub(super) fn known_newer(&self, known: Option<&Model>, address: &str) -> Option<&'static dyn ProviderFormat> {
+        self.format.newer().filter(|_| known.is_some_and(|known| known.responses) && self.is_at(address))
     }
 
     /// Whether it answers nobody without a key.
@@ -275,14 +297,22 @@ struct Table {
 /// A table that could not be read is empty; a test reads it.
 static TABLE: LazyLock<Table> = LazyLock::new(read);
 
-/// The one whom others imitate, as those servers take it that are reached under its name at addresses of their own: what it refuses is not
-/// known to be refused there, and many of them take it.
-static IMITATOR: LazyLock<Option<Provider>> = LazyLock::new(|| {
+/// Those whose formats have their names, as servers take them that are reached under these names at addresses of their own. What the one
+/// refuses whom most imitate is not known to be refused there, and many of them take it. Nor do they verify signatures: they make none, and
+/// some refuse a conversation in which their thinking does not come back.
+static IMITATORS: LazyLock<Vec<Provider>> = LazyLock::new(|| {
     let mut table = read();
-    let at = table.providers.iter().position(|row| row.name == table.imitated)?;
-    let mut row = table.providers.swap_remove(at);
-    row.quirks.iter_mut().chain(row.models.iter_mut().map(|of| &mut of.quirks)).for_each(Quirks::refuse_nothing);
-    Some(row)
+    table.providers.retain(|row| row.base.is_some() && row.format.name() == row.name);
+    for row in &mut table.providers {
+        let refuses_nothing = row.name == table.imitated;
+        for quirks in row.quirks.iter_mut().chain(row.models.iter_mut().map(|of| &mut of.quirks)) {
+            quirks.verify_nothing();
+            if refuses_nothing {
+                quirks.refuse_nothing();
+            }
+        }
+    }
+    table.providers
 });
 
 fn read() -> Table {
@@ -424,6 +454,24 @@ mod tests {
         }
         let Found::Spoken(row, model) = find("vertex_ai/jamba-1.5", None, None) else { panic!("a row") };
         assert!(row.unspoken(&model).is_some_and(|told| told.contains("`gemini-…`") && told.contains("`claude-…`")));
+    }
+
+    #[test]
+    fn who_imitates_at_an_address_of_his_own_verifies_no_signature() {
+        let at = |model: &str, address: &str| match find(model, None, None) {
+            Found::Spoken(row, model) => row.quirks_at_address(address, &model).told(),
+            _ => panic!("{model}"),
+        };
+        let verifies = "takes no unsigned thinking back";
+        for model in ["anthropic/claude-sonnet-4-5", "anthropic/claude-3-5-haiku-20241022", "anthropic/claude-newest"] {
+            let mut own = at(model, "https://api.anthropic.com");
+            assert!(own.iter().any(|told| told == verifies), "{model}: {own:?}");
+            own.retain(|told| told != verifies);
+            assert_eq!(at(model, "https://api.moonshot.ai/anthropic"), own, "{model}");
+        }
+        for model in ["vertex_ai/claude-sonnet-4-5@20250929", "azure_ai/claude-sonnet-4-5"] {
+            assert!(at(model, "https://a.test").iter().any(|told| told == verifies), "{model}");
+        }
     }
 
     #[test]

@@ -718,24 +718,96 @@ fn clouds_with_models_of_several_formats_are_asked_where_each_is() {
     }
 }
 
-/// What LiteLLM's users ask the newer API of OpenAI alone for is left out by name, and the others of its group serve.
+/// What LiteLLM's users ask the newer API of OpenAI for is asked by it, beside others that are not.
 #[test]
-fn a_model_that_wants_the_newer_api_is_left_out_and_the_others_serve() {
-    let azure = "api_base: \"https://x.openai.azure.com\", api_key: k";
-    for entry in [
-        "litellm_params: {model: openai/responses/gpt-5-pro, api_key: k}".to_owned(),
-        "litellm_params: {model: openai/gpt-5-pro, api_key: k}, model_info: {mode: responses}".to_owned(),
-        format!("litellm_params: {{model: azure/responses/gpt-5-pro, {azure}}}"),
+fn a_model_that_wants_the_newer_api_is_asked_by_it() {
+    let azure = "api_base: \"https://x.openai.azure.com/openai/v1/responses\", api_key: k";
+    for (entry, model, format, address, version) in [
+        ("{model: openai/responses/gpt-5-pro, api_key: k}".to_owned(), "gpt-5-pro", "openai_responses", "https://api.openai.com/v1", None),
+        (
+            "{model: openai/gpt-5-pro, api_key: k}, model_info: {mode: responses}".to_owned(),
+            "gpt-5-pro",
+            "openai_responses",
+            "https://api.openai.com/v1",
+            None,
+        ),
+        (
+            "{model: responses/gpt-oss, custom_llm_provider: openai, api_key: k, api_base: \"https://a.test/v1/responses\"}".to_owned(),
+            "gpt-oss",
+            "openai_responses",
+            "https://a.test/v1",
+            None,
+        ),
+        (format!("{{model: azure/responses/mine, {azure}}}"), "mine", "azure_responses", "https://x.openai.azure.com", Some("v1")),
+        (
+            format!("{{model: azure/mine, {azure}}}, model_info: {{mode: responses, base_model: azure/gpt-5-pro}}"),
+            "mine",
+            "azure_responses",
+            "https://x.openai.azure.com",
+            Some("v1"),
+        ),
+        (
+            "{model: azure/responses/mine, api_base: \"https://x.openai.azure.com\", api_key: k, api_version: 2024-10-21, responses_api_version: preview}".to_owned(),
+            "mine",
+            "azure_responses",
+            "https://x.openai.azure.com",
+            Some("preview"),
+        ),
+        // Nothing is said, and the table of models knows it.
+        ("{model: openai/gpt-5-pro, api_key: k}".to_owned(), "gpt-5-pro", "openai_responses", "https://api.openai.com/v1", None),
+        (
+            format!("{{model: azure/mine, {azure}}}, model_info: {{base_model: azure/gpt-5-pro}}"),
+            "mine",
+            "azure_responses",
+            "https://x.openai.azure.com",
+            Some("v1"),
+        ),
+        (
+            "{model: openai/gpt-5-pro, api_key: k}, model_info: {mode: chat}".to_owned(),
+            "gpt-5-pro",
+            "openai",
+            "https://api.openai.com/v1",
+            None,
+        ),
+        (
+            "{model: openai/gpt-5-pro, api_key: k, api_base: \"https://a.test/v1\"}".to_owned(),
+            "gpt-5-pro",
+            "openai",
+            "https://a.test/v1",
+            None,
+        ),
+        ("{model: openai/gpt-5, api_key: k}".to_owned(), "gpt-5", "openai", "https://api.openai.com/v1", None),
     ] {
-        let other = "{model_name: a, litellm_params: {model: openai/gpt-5, api_key: k}}";
-        let text = format!("model_list: [{{model_name: a, {entry}}}, {other}]\n");
+        let other = "{model_name: a, litellm_params: {model: openai/gpt-5, api_key: k, weight: 2}}";
+        let text = format!("model_list: [{{model_name: a, litellm_params: {entry}}}, {other}]\n");
         let loaded = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{entry}: {problems}"));
-        let deployments = &loaded.settings.catalog.groups["a"].deployments;
-        assert_eq!(deployments.iter().map(|own| own.model.as_str()).collect::<Vec<_>>(), ["gpt-5"], "{entry}");
-        let told: String = loaded.left_out.iter().map(ToString::to_string).collect();
-        assert!(told.contains("`/v1/responses`") && told.contains("without `responses/`"), "{told}");
-        let graded = |row: &KeyReport| row.key == "model_list[0].litellm_params.model" && row.grade == Grade::NotYet;
-        assert!(loaded.report.iter().any(graded), "{:?}", loaded.report);
+        let found = &loaded.settings.catalog.groups["a"].deployments;
+        assert_eq!(found.len(), 2, "{entry}");
+        assert_eq!((found[0].model.as_str(), found[0].format.name()), (model, format), "{entry}");
+        assert!(matches!(&found[0].origin, Origin::Http(told) if **told == *address), "{entry}: {:?}", found[0].origin);
+        assert_eq!(found[1].format.name(), "openai");
+        assert_eq!(found[0].api_version.as_deref(), version, "{entry}");
+        assert!(loaded.left_out.is_empty(), "{entry}");
+        let graded = |row: &&KeyReport| row.key == "model_list[0].litellm_params.model";
+        assert!(loaded.report.iter().filter(graded).all(|row| row.grade == Grade::Exact), "{:?}", loaded.report);
+    }
+}
+
+#[test]
+fn of_the_models_that_a_star_stands_for_each_is_asked_by_its_api() {
+    for (entry, model, format) in [
+        ("{model: \"openai/*\", api_key: k}", "gpt-5-pro", "openai_responses"),
+        ("{model: \"openai/*\", api_key: k}", "gpt-5", "openai"),
+        ("{model: \"openai/*\", api_key: k}, model_info: {mode: chat}", "gpt-5-pro", "openai"),
+        ("{model: \"openai/*\", api_key: k, api_base: \"https://a.test/v1\"}", "gpt-5-pro", "openai"),
+        ("{model: \"openai/responses/*\", api_key: k}", "gpt-5", "openai_responses"),
+        ("{model: \"groq/*\", api_key: k}", "gpt-5-pro", "openai"),
+    ] {
+        let text = format!("model_list: [{{model_name: \"*\", litellm_params: {entry}}}]\n");
+        let settings =
+            parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{entry}: {problems}")).settings;
+        let found = super::format_with(&settings.catalog.groups["*"].deployments[0], model);
+        assert_eq!(found.name(), format, "{entry}: {model}");
     }
 }
 

@@ -16,10 +16,15 @@ pub(super) fn choice(names: &[String], required: bool) -> ToolChoice {
     ToolChoice::Other(json!({"type": KIND, KIND: {"mode": mode, "tools": tools}}))
 }
 
+/// Whether a choice is one among some tools.
+pub(super) fn is_choice(value: &Value) -> bool {
+    value.get("type").is_some_and(|kind| kind == KIND)
+}
+
 /// The request with no more tools than may be called, where its choice is one among some. Shared where it is another.
 pub(super) fn narrowed(request: &ChatRequest) -> Cow<'_, ChatRequest> {
     let Some(ToolChoice::Other(value)) = &request.tool_choice else { return Cow::Borrowed(request) };
-    if value.get("type").is_none_or(|kind| kind != KIND) {
+    if !is_choice(value) {
         return Cow::Borrowed(request);
     }
     let inside = value.get(KIND).unwrap_or(value);

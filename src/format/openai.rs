@@ -17,6 +17,7 @@ use crate::chat::{ChatRequest, Dialect, FinishReason, Reply, Vectors};
 use crate::fault::{AttemptFault, Refusal};
 use crate::format::framing::ServerSentEvents;
 
+mod annotations;
 mod attachments;
 mod azure;
 mod calls;
@@ -43,11 +44,13 @@ mod tests;
 use azure::Azure;
 use completions::Completions;
 pub use embeddings::Embeddings;
-use responses::Responses;
+use responses::{AzureResponses, Responses, ResponsesProvider};
 
 /// What stands in this folder.
-pub(super) const FAMILY: Family =
-    Family { clients: &[&Responses, &Completions, &Embeddings, &OpenAi], providers: &[&OpenAi, &Azure] };
+pub(super) const FAMILY: Family = Family {
+    clients: &[&Responses, &Completions, &Embeddings, &OpenAi],
+    providers: &[&OpenAi, &Azure, &ResponsesProvider, &AzureResponses],
+};
 
 /// The dialect of its field names.
 pub(super) const DIALECT: Dialect = Dialect::named("openai");
@@ -127,6 +130,10 @@ impl ProviderFormat for OpenAi {
 
     fn organization_header(&self) -> Option<HeaderName> {
         Some(HeaderName::from_static("openai-organization"))
+    }
+
+    fn newer(&self) -> Option<&'static dyn ProviderFormat> {
+        Some(&ResponsesProvider)
     }
 
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {

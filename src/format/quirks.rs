@@ -149,7 +149,7 @@ pub(super) enum Attachments {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Thought {
-    /// Unsigned thinking of a client of the same dialect goes back as `reasoning_content`.
+    /// Unsigned thinking of a client of the same dialect goes back the way it came, in chats as `reasoning_content`.
     #[default]
     Unsigned,
     /// It must come back as `reasoning_content`, whatever client had it told.
@@ -160,6 +160,8 @@ pub(super) enum Thought {
     Details,
     /// It is left out: the provider refuses it.
     Refused,
+    /// It goes back under the provider's own signature alone, which is verified.
+    Signed,
 }
 
 /// How much thinking a model takes.
@@ -274,6 +276,13 @@ impl Quirks {
         }
     }
 
+    /// Nobody verifies any more under whose signature thinking comes back.
+    pub(crate) fn verify_nothing(&mut self) {
+        if self.thought == Thought::Signed {
+            self.thought = Thought::Unsigned;
+        }
+    }
+
     /// The name a field is sent under; `None` where it is left out.
     pub(super) fn field<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         if self.refuses.contains(name) {
@@ -361,6 +370,7 @@ impl Quirks {
             Thought::Part => told.push("takes thinking back as content".to_owned()),
             Thought::Details => told.push("takes thinking back with its signatures".to_owned()),
             Thought::Refused => told.push("takes no thinking back".to_owned()),
+            Thought::Signed => told.push("takes no unsigned thinking back".to_owned()),
         }
         if self.schemas == Schemas::Words {
             told.push("schemas in words".to_owned());

@@ -16,7 +16,7 @@ use crate::catalog::Deployment;
 use crate::chat::{ChatRequest, FinishReason, Reply, Vectors};
 use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
-use crate::format::{Encoded, LongNames, Target};
+use crate::format::{self, Encoded, LongNames, Target};
 use crate::moment::Moment;
 use crate::seed;
 use crate::snapshot::DeploymentRuntime;
@@ -163,35 +163,50 @@ pub(super) fn named(id: &mut String, model: &mut String, guard: &RequestGuard, d
 }
 
 /// Sends the request until it is taken or refused. A provider that refuses only to be told that a stream's usage is wanted is asked
-/// once more without, and from then on; what it used is estimated. What was made to authorise the request is put into `secrets`.
+/// once more without, and from then on; what it used is estimated. One that refuses thinking which it sealed for another account of the same
+/// group is asked once more without. What was made to authorise the request is put into `secrets`.
 async fn answered(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     runtime: &Arc<DeploymentRuntime>,
     secrets: &mut Vec<SecretString>,
 ) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
-    let mut bare = context.request.stream && runtime.learned.takes_bare_streams();
+    let bare = context.request.stream && runtime.learned.takes_bare_streams();
+    let mut without = Without { bare, thoughts: false };
     loop {
-        let sent = match send(context, guard, runtime, bare, secrets).await {
+        let sent = match send(context, guard, runtime, without, secrets).await {
             // Nothing was processed there, and each of these connections is found out once.
-            Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, bare, secrets).await,
+            Err(fault) if fault.met_closed_connection() => send(context, guard, runtime, without, secrets).await,
             sent => sent,
         };
         let (answer, dropped, within) = sent?;
         guard.response_head(answer.status.is_success());
         guard.told(&answer.headers);
         if answer.status.is_success() {
-            if bare {
+            if without.bare {
                 runtime.learned.took_a_bare_stream();
             }
             return Ok((answer, dropped, within));
         }
         let fault = Box::pin(refused(context, runtime, answer, within)).await;
-        if bare || !context.request.stream || !runtime.format.refuses_stream_options(&fault) {
+        let refuses_stream_options = || context.request.stream && runtime.format.refuses_stream_options(&fault);
+        if !without.thoughts && runtime.format.refuses_thoughts(&fault) {
+            without.thoughts = true;
+        } else if !without.bare && refuses_stream_options() {
+            without.bare = true;
+        } else {
             return Err(fault);
         }
-        bare = true;
     }
+}
+
+/// What a request is written without, because its provider refused it for that.
+#[derive(Clone, Copy)]
+struct Without {
+    /// What a stream is asked beside itself.
+    bare: bool,
+    /// Thinking that was sealed.
+    thoughts: bool,
 }
 
 /// Writes, authorises and sends the request; the fields it has no place for, and the end of the attempt's time, beside the
@@ -200,11 +215,11 @@ async fn send(
     context: &RequestContext<'_>,
     guard: &mut RequestGuard,
     runtime: &Arc<DeploymentRuntime>,
-    bare: bool,
+    without: Without,
     secrets: &mut Vec<SecretString>,
 ) -> Result<(UpstreamResponse, Vec<String>, Within), AttemptFault> {
     let mut encoded =
-        encode(context, runtime, guard.default_bound(), bare).await.map_err(AttemptFault::before_sending)?;
+        encode(context, runtime, guard.default_bound(), without).await.map_err(AttemptFault::before_sending)?;
     let dropped = std::mem::take(&mut encoded.dropped);
     let mut outgoing = outgoing(runtime, encoded, context.request.stream);
     let now = context.gateway.clock.now();
@@ -258,16 +273,22 @@ async fn encode(
     context: &RequestContext<'_>,
     runtime: &Arc<DeploymentRuntime>,
     bound: u32,
-    bare_stream: bool,
+    without: Without,
 ) -> Result<Encoded, AttemptFault> {
     let format = runtime.format.serving(context.id, context.gateway.clock.now());
     let (wishes, may_lose) = (context.wishes.clone(), context.may_lose);
     let encode = move |request: &ChatRequest, runtime: &DeploymentRuntime| {
+        let less = without.thoughts.then(|| format::without_thoughts(request)).flatten();
+        let (request, places) = match &less {
+            Some((request, places)) => (request, places.as_slice()),
+            None => (request, &[][..]),
+        };
         let (model, api_version) = (runtime.config.model.as_str(), runtime.config.api_version.as_deref());
         let defaults = runtime.config.defaults.as_deref();
         let whole = defaults.map(|defaults| request.with_defaults(defaults));
         let defaulted = defaults.map(|defaults| Defaulted(request, defaults));
         let request = whole.as_ref().unwrap_or(request);
+        let bare_stream = without.bare;
         let target =
             Target { model, api_version, quirks: runtime.config.quirks, default_max_tokens: bound, bare_stream };
         let longest = runtime.config.max_output_tokens;
@@ -280,6 +301,7 @@ async fn encode(
         if let Some(defaults) = defaults {
             defaulting::fill(&mut encoded, request, defaults, write);
         }
+        encoded.dropped.extend_from_slice(places);
         Ok(encoded)
     };
     if !context.large && !runtime.format.is_slow() {

@@ -128,14 +128,26 @@ impl Upstream for Sent {
 
 /// Serves one request over `transport`, its deployment authorised by `secret`.
 async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (Arc<Gateway>, Result<Served, Refusal>) {
-    let gateway = gateway("model_list: [{model_name: g, litellm_params: {model: openai/m, api_key: none}}]");
+    let body = r#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#;
+    serve_over("openai/m", secret, Arc::clone(transport) as Arc<dyn Upstream>, body).await
+}
+
+/// The same of any model and request.
+async fn serve_over(
+    model: &str,
+    secret: Option<&'static str>,
+    transport: Arc<dyn Upstream>,
+    body: &str,
+) -> (Arc<Gateway>, Result<Served, Refusal>) {
+    let gateway =
+        gateway(&format!("model_list: [{{model_name: g, litellm_params: {{model: {model}, api_key: none}}}}]"));
     let before = gateway.live.read();
     let group = before.group("g").unwrap();
     let deployment = &group.deployments[0];
     let deployment = DeploymentRuntime {
         config: Arc::clone(&deployment.config),
         format: SpokenFormat::Native(deployment.config.format),
-        transport: Arc::clone(transport) as Arc<dyn Upstream>,
+        transport,
         base_url: Arc::clone(&deployment.base_url),
         authorization: Authorization::PerRequest(Arc::new(Signed { secret })),
         health: Arc::clone(&deployment.health),
@@ -171,7 +183,7 @@ async fn serve_signed(secret: Option<&'static str>, transport: &Arc<Sent>) -> (A
         fingerprint: before.fingerprint,
         rollouts: Arc::default(),
     });
-    let body = br#"{"model": "g", "messages": [{"role": "user", "content": "hello"}]}"#.to_vec().into();
+    let body = Bytes::from(body.to_owned());
     let request = ClientRequest::new(http::Method::POST, http::Uri::default(), http::HeaderMap::new(), body);
     let mut guard = gateway.arrive(&OpenAi);
     guard.set_caller(Some(Arc::clone(&before.callers.anonymous)));
@@ -187,6 +199,48 @@ async fn a_request_is_authorised_after_it_is_written_and_sent_as_it_was_signed()
     let sent = transport.0.lock().unwrap();
     let [request] = &**sent else { panic!("{} requests", sent.len()) };
     assert_eq!(request.headers["x-signature"], signature("s", &request.body));
+}
+
+/// Verifies no thinking, and replies where there is none. Keeps whether there was any.
+#[derive(Default)]
+struct Verifying(Mutex<Vec<bool>>);
+
+impl Upstream for Verifying {
+    fn send(&self, call: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, AttemptFault>> {
+        let sealed = String::from_utf8_lossy(&call.body).contains("\"encrypted_content\":\"gAAA\"");
+        self.0.lock().unwrap().push(sealed);
+        let (status, said) = if sealed {
+            (
+                400,
+                r#"{"error":{"message":"x","type":"invalid_request_error","param":null,"code":"invalid_encrypted_content"}}"#,
+            )
+        } else {
+            (
+                200,
+                r#"{"id":"1","status":"completed","model":"m","output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}]}"#,
+            )
+        };
+        let body: Body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(said.as_bytes()))]));
+        let status = http::StatusCode::from_u16(status).unwrap();
+        let response = UpstreamResponse { status, headers: http::HeaderMap::new(), body };
+        Box::pin(std::future::ready(Ok(response)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn thinking_that_another_account_sealed_is_left_out_once_its_provider_refuses_it() {
+    let body = |data: &str| {
+        format!(
+            r#"{{"model": "g", "messages": [{{"role": "user", "content": "hello"}}, {{"role": "assistant", "content": "Hi", "thinking_blocks": [{{"type": "redacted_thinking", "data": "{data}"}}]}}, {{"role": "user", "content": "more"}}]}}"#
+        )
+    };
+    for (data, sent) in [("openaiRu0000gAAA", &[true, false][..]), ("EqRk", &[false])] {
+        let transport = Arc::new(Verifying::default());
+        let upstream = Arc::clone(&transport) as Arc<dyn Upstream>;
+        let (_, served) = serve_over("openai/responses/m", Some("s"), upstream, &body(data)).await;
+        assert!(matches!(served, Ok(Served::Whole { .. })), "{data}");
+        assert_eq!(*transport.0.lock().unwrap(), sent, "{data}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

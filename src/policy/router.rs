@@ -99,7 +99,8 @@ impl PolicyRuntime<Routing> {
     }
 
     /// As [`Self::route`] for somebody who only asks, and wants to know why: `said` is what the policy logged meanwhile. An instance of
-    /// its own answers from what the policy knows now; nothing is counted or kept of it, and no fault leads to quarantine.
+    /// its own answers from what the policy saved last, a few seconds ago at most; nothing is counted or kept of it, and no fault leads to
+    /// quarantine.
     ///
     /// # Errors
     /// As [`Self::route`].
@@ -115,7 +116,7 @@ impl PolicyRuntime<Routing> {
         out.clear();
         let deployments = self.setup().deployments.len();
         debug_assert_eq!(signals.len(), self.needs().signals.len() * deployments, "a whole matrix");
-        self.save_aside();
+        self.save_aside(request.now);
         let answer = self.ask_aside(|instance, budget| {
             instance.listen();
             let answer = instance.route(budget, request, signals, features, attributes);

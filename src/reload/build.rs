@@ -236,7 +236,7 @@ impl Builder {
             (_, None) => Contents::new(),
         };
         let models = self.models.of(&settings)?;
-        let found = found::load(&mut self.components, &settings, &contents, previous, &mut problems);
+        let found = found::load(&mut self.components, &settings, &contents, (previous, &self.rollouts), &mut problems);
         let mut groups = Vec::new();
         for group in settings.catalog.groups.values() {
             let authorizations = group.deployments.iter().map(|deployment| self.authorization(deployment)).collect();
@@ -255,7 +255,7 @@ impl Builder {
         if groups.len() < settings.catalog.groups.len() {
             return Err(problems);
         }
-        rollouts.finish(&contents, &self.rollouts);
+        rollouts.finish(&contents, &self.rollouts, previous);
         problems.append(&mut rollouts.problems);
         let (specs, rollouts) = (specs(&settings), RolloutDraft::default());
         Ok(Draft { settings: Arc::new(settings), groups, models, specs, problems, fingerprint, rollouts })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::components::Components;
 use super::folder::Contents;
-use super::rollouts::{Offered, Place};
+use super::rollouts::{Offered, Place, Rollouts};
 use super::setting_up::placed;
 use crate::builtin_policies::SHIPPED;
 use crate::catalog::PolicyPlaces;
@@ -19,8 +19,14 @@ const DEFAULT: &str = "default";
 /// Who decides where nobody was asked to.
 const FALLBACK: &str = "simple-shuffle";
 
-/// What there is by name; `None` under a name whose file cannot be used, which is told already.
-pub(super) type Found = BTreeMap<PolicyName, Option<Offered>>;
+/// What there is by name.
+#[derive(Default)]
+pub(super) struct Found {
+    /// `None` under a name whose file cannot be used, which is told already.
+    offered: BTreeMap<PolicyName, Option<Offered>>,
+    /// What is built in under names whose files are gone: for those who are not decided by such a file.
+    built_in: BTreeMap<PolicyName, Offered>,
+}
 
 /// Loads every policy some group names. What else the folder holds is left to be checked aside, so that a bad one is
 /// reported when it arrives and not when it is needed. A bad file, or one that is gone, leaves each group the versions it has.
@@ -28,10 +34,10 @@ pub(super) fn load(
     components: &mut Components,
     settings: &Settings,
     contents: &Contents,
-    previous: Option<&Snapshot>,
+    (previous, rollouts): (Option<&Snapshot>, &Rollouts),
     problems: &mut Vec<String>,
 ) -> Found {
-    let mut found = Found::new();
+    let mut found = Found::default();
     components.begin(&settings.policies.allow_wasi_stubs);
     let named: BTreeSet<&str> =
         settings.catalog.groups.values().flat_map(|group| group.policies()).map(PolicyName::as_str).collect();
@@ -47,12 +53,12 @@ pub(super) fn load(
         };
         match loaded {
             Ok(component) => {
-                found.insert(name.clone(), Some(Offered::File(component)));
+                found.offered.insert(name.clone(), Some(Offered::File(component)));
             }
             Err(problem) => {
                 problems.push(problem);
-                let before = previous.and_then(|snapshot| in_force(snapshot, name));
-                found.insert(name.clone(), before.map(Offered::Broken));
+                let before = in_force(previous, name).next().cloned();
+                found.offered.insert(name.clone(), before.map(Offered::Broken));
             }
         }
     }
@@ -61,30 +67,74 @@ pub(super) fn load(
             let name = PolicyName::from(name);
             match components.load(&name, bytes) {
                 Ok(component) => {
-                    found.insert(name, Some(Offered::File(component)));
+                    let own = component.digest();
+                    // Another version may also be one of an older gateway's.
+                    let other = in_force(previous, &name).find(|component| component.digest() != own);
+                    let before = other.filter(|_| rollouts.had_file(&name, own)).cloned();
+                    found.built_in(name, component, before, problems);
                 }
                 Err(problem) => problems.push(problem),
             }
         }
     }
     for name in named {
-        let shipped = name == DEFAULT || SHIPPED.iter().any(|(known, _)| *known == name);
-        if shipped || found.contains_key(name) {
+        if found.offered.contains_key(name) {
             continue;
         }
         let name = PolicyName::from(name);
-        // Where nobody is decided by it, whoever names it is refused.
-        if let Some(component) = previous.and_then(|snapshot| in_force(snapshot, &name)) {
-            problems.push(format!(
-                "policy `{name}`: {name}.wasm is no longer in the policies folder: each group that has it keeps the version it has\nhint: put the file back before the gateway is started again"
-            ));
-            found.insert(name, Some(Offered::Gone(component)));
+        // Where nobody is decided by it, whoever names it is refused, or has what is built in.
+        if let Some(component) = in_force(previous, &name).next() {
+            let without = if name.as_str() == DEFAULT { Some(FALLBACK) } else { None };
+            problems.push(gone(&name, without));
+            found.offered.insert(name, Some(Offered::Gone(Arc::clone(component))));
         }
     }
     let present = contents.values().flatten().map(|bytes| Digest::of(bytes)).collect();
-    let in_use = found.values().flatten().map(|offered| offered.component().digest()).collect();
+    let offered = found.offered.values().flatten().chain(found.built_in.values());
+    let in_use = offered.map(|offered| offered.component().digest()).collect();
     components.keep(&present, &in_use);
     found
+}
+
+impl Found {
+    /// What is built in under a name that no file has. Where one had it and decides still (`before`), that one is gone.
+    fn built_in(
+        &mut self,
+        name: PolicyName,
+        component: Arc<Component>,
+        before: Option<Arc<Component>>,
+        problems: &mut Vec<String>,
+    ) {
+        let built_in = Offered::File(component);
+        let Some(before) = before else {
+            self.offered.insert(name, Some(built_in));
+            return;
+        };
+        problems.push(gone(&name, Some(name.as_str())));
+        self.built_in.insert(name.clone(), built_in);
+        self.offered.insert(name, Some(Offered::Gone(before)));
+    }
+
+    /// What a place may have of this name. What is gone goes on where it decides, and nowhere else.
+    fn usable(&self, place: &Place<'_>, name: &PolicyName) -> Option<&Offered> {
+        match self.offered.get(name)?.as_ref()? {
+            Offered::Gone(_) if !place.has(name) => self.built_in.get(name),
+            offered => Some(offered),
+        }
+    }
+}
+
+/// What is told of a file that is gone while it decides; `without` is the built-in policy that takes its place at a start.
+fn gone(name: &PolicyName, without: Option<&str>) -> String {
+    let hint = match without {
+        Some(built_in) => format!(
+            "put the file back; when the gateway is started without it, the built-in `{built_in}` takes its place"
+        ),
+        None => "put the file back before the gateway is started again".to_owned(),
+    };
+    format!(
+        "policy `{name}`: {name}.wasm is no longer in the policies folder: each group that has it keeps the version it has\nhint: {hint}"
+    )
 }
 
 /// The component that a group asks for by this name.
@@ -97,14 +147,12 @@ pub(super) fn named<'c>(
     at: &PolicyPlaces,
     found: &'c Found,
 ) -> Result<&'c Offered, Vec<String>> {
-    let usable = |name: &str| found.get(name).and_then(Option::as_ref);
-    let fallback = || if asked.as_str() == DEFAULT { usable(FALLBACK) } else { None };
-    match usable(asked.as_str()).or_else(fallback) {
-        // What is gone goes on where it decides, and nowhere else.
-        Some(Offered::Gone(_)) if !place.has(asked) => {}
-        Some(offered) => return Ok(offered),
-        None if found.contains_key(asked.as_str()) => return Err(Vec::new()),
-        None => {}
+    let fallback = || if asked.as_str() == DEFAULT { found.usable(place, &PolicyName::from(FALLBACK)) } else { None };
+    if let Some(offered) = found.usable(place, asked).or_else(fallback) {
+        return Ok(offered);
+    }
+    if matches!(found.offered.get(asked), Some(None)) {
+        return Err(Vec::new());
     }
     let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
     let problem = format!(
@@ -115,7 +163,8 @@ pub(super) fn named<'c>(
     Err(vec![placed(at.entry.as_deref(), &problem)])
 }
 
-/// The component that decides now under this name, in whichever group. One that is only tried is none.
-fn in_force(snapshot: &Snapshot, name: &PolicyName) -> Option<Arc<Component>> {
-    snapshot.groups.values().flat_map(|group| group.in_force()).find(|component| component.name() == name).cloned()
+/// The components that decide now under this name, in whichever groups. One that is only tried is none.
+fn in_force<'s>(previous: Option<&'s Snapshot>, name: &PolicyName) -> impl Iterator<Item = &'s Arc<Component>> {
+    let groups = previous.into_iter().flat_map(|snapshot| snapshot.groups.values());
+    groups.flat_map(|group| group.in_force()).filter(move |component| component.name() == name)
 }

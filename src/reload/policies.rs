@@ -1,7 +1,7 @@
 //! How a group comes by a policy, whatever its role: it keeps the one it has, starts one, or has one take over from another.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Entered;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::{Deployment, Group, PolicyPlaces};
@@ -315,7 +315,8 @@ fn parser(
     entry.prepare(place, found, of_group, before, steps).map(Some)
 }
 
-/// What speaks to the providers of the deployments, one for each in their order.
+/// What speaks to the providers of the deployments, one for each in their order. A component that fails is told where it is named first: with
+/// the same settings it is not tried again.
 fn providers(
     place: Place<'_>,
     found: &Found,
@@ -324,6 +325,7 @@ fn providers(
 ) -> Result<Vec<Option<PolicyChange<Providing>>>, Vec<String>> {
     let Place { group, before, .. } = place;
     let mut versions: BTreeMap<PolicyName, Arc<Component>> = BTreeMap::new();
+    let mut failed: BTreeSet<(Digest, Arc<str>)> = BTreeSet::new();
     let mut provider = |deployment: &Arc<Deployment>| -> Result<Option<PolicyChange<Providing>>, Vec<String>> {
         let Some(choice) = &deployment.policy else { return Ok(None) };
         let model = deployment.model.as_str().into();
@@ -343,7 +345,14 @@ fn providers(
                 Arc::clone(free.insert(steps.choose(place, file).live))
             }
         };
-        prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some)
+        // One that loops costs its whole time at each start, and hundreds of deployments may name it: nothing else is built meanwhile.
+        let of_it = (component.digest(), Arc::clone(&choice.settings));
+        if failed.contains(&of_it) {
+            return Err(Vec::new());
+        }
+        prepare((group, &choice.at), &component, setup, (before, false), || None).map(Some).inspect_err(|_told| {
+            failed.insert(of_it);
+        })
     };
     let (mut all, mut problems, mut whole) = (Vec::new(), Vec::new(), true);
     for deployment in &group.deployments {

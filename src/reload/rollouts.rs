@@ -23,7 +23,7 @@ use crate::id::PolicyName;
 use crate::moment::Moment;
 use crate::policy::{Component, Digest, Role};
 use crate::rollout::{Change, Control, Mode, Order, Standing, StateFolder};
-use crate::snapshot::GroupRuntime;
+use crate::snapshot::{GroupRuntime, Snapshot};
 
 /// Where the versions of all groups stand, and where that is kept.
 pub(super) struct Rollouts {
@@ -63,7 +63,7 @@ pub(super) struct RolloutDraft {
     standings: BTreeMap<String, Standing>,
     /// The keys of those that a group stands by in this build.
     in_place: BTreeSet<String>,
-    /// The versions in force, where no folder keeps them.
+    /// The versions in force, which are held where no folder keeps them.
     live: Vec<Arc<Component>>,
     changes: Vec<Change>,
     answers: Vec<Answer>,
@@ -117,6 +117,9 @@ impl Rollouts {
 
     /// Holds what no folder keeps, as long as it stands anywhere as the version in force.
     fn hold(&mut self, live: Vec<Arc<Component>>) {
+        if self.folder.is_some() {
+            return;
+        }
         self.live.extend(live.into_iter().map(|component| ((component.name().clone(), component.digest()), component)));
         let standing: BTreeSet<(&str, Digest)> =
             self.standings.values().map(|standing| (standing.policy.as_str(), standing.live)).collect();
@@ -227,7 +230,10 @@ impl RolloutDraft {
     }
 
     /// All groups have chosen: what is new in use is put down to be kept.
-    pub(super) fn finish(&mut self, contents: &Contents, rollouts: &Rollouts) {
+    pub(super) fn finish(&mut self, contents: &Contents, rollouts: &Rollouts, previous: Option<&Snapshot>) {
+        if let Some(previous) = previous {
+            self.judge_gone(previous);
+        }
         self.moved = self.standings != rollouts.standings;
         for order in std::mem::take(&mut self.orders) {
             let Order { group, role, policy, .. } = &order;
@@ -287,7 +293,8 @@ impl Steps<'_> {
         let in_file = if matches!(offered, Offered::File(_)) { file.digest() } else { known_file };
         // What comes of a file that was there before is the doing of a `roll_out` that is another one.
         let by = if before == Some(in_file) { "configuration" } else { "file" };
-        let verdict = judged(place, &mut standing);
+        // One that begins here has judged nothing yet: what another policy's tries came to is that one's.
+        let verdict = if begun.is_some() { None } else { judged(place, &mut standing) };
         let judged = verdict.is_some();
         let mut changes: Vec<Change> = begun.into_iter().chain(verdict).collect();
         for order in self.orders_for(place, policy) {
@@ -336,9 +343,7 @@ impl Steps<'_> {
             _ => "file",
         };
         self.draft.changes.append(&mut changes);
-        if self.rollouts.folder.is_none() {
-            self.draft.live.push(Arc::clone(&live));
-        }
+        self.draft.live.push(Arc::clone(&live));
         self.draft.in_place.insert(key.clone());
         self.draft.standings.insert(key, standing);
         Chosen { live, tried, judged, by }

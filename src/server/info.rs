@@ -36,7 +36,7 @@ fn one(group: &str, deployment: &Deployment) -> Value {
         "model_info": {
             "id": deployment.id.as_str(),
             "db_model": false,
-            "mode": if deployment.makes_vectors { "embedding" } else { "chat" },
+            "mode": if deployment.makes_vectors { "embedding" } else { deployment.format.mode() },
             "litellm_provider": provider,
             "max_input_tokens": deployment.context_window,
             "max_output_tokens": deployment.max_output_tokens,

@@ -50,6 +50,7 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
         }
         let made = fields.over(VirtualKey::new(hash, VirtualKey::tail_of(&key), now), now)?;
         free_alias(app, &made, hash)?;
+        free_of_spend(app, hash, None).map_err(|refusal| refusal.at("key"))?;
         let known = keep(app, made)?;
         Ok(told_once(app, &known, &key, now))
     })
@@ -98,9 +99,9 @@ pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Bod
         let same = VirtualKey { hash, tail: VirtualKey::tail_of(&secret), ..old };
         let made = fields.over(same, now)?;
         free_alias(app, &made, old_hash)?;
+        free_of_spend(app, hash, Some(old_hash)).map_err(|refusal| refusal.at("new_key"))?;
         stored(app, |ledger| ledger.keys().replace(old_hash, &made))?;
-        // Later than whatever began with the old one.
-        keys.renew(app.gateway.clock.now(), old_hash, made);
+        keys.renew(|| app.gateway.clock.now(), old_hash, made);
         app.gateway.capacity.notify();
         let known = keys.get(hash).ok_or_else(not_in_force)?;
         Ok(told_once(app, &known, &secret, now))
@@ -260,7 +261,7 @@ fn chosen(wanted: Option<String>) -> Result<String, Refusal> {
 }
 
 /// Does something with what is kept. Blocks.
-pub(super) fn stored(app: &App, act: impl FnOnce(&Ledger) -> Result<(), String>) -> Result<(), Refusal> {
+pub(super) fn stored<R>(app: &App, act: impl FnOnce(&Ledger) -> Result<R, String>) -> Result<R, Refusal> {
     let Some(ledger) = &app.gateway.ledger else {
         let why =
             "keys are kept in the ledger, and none is kept; set `witgate.ledger` in the configuration and start again";
@@ -308,6 +309,17 @@ fn free_alias(app: &App, key: &VirtualKey, own: KeyHash) -> Result<(), Refusal> 
         }
         _ => Ok(()),
     }
+}
+
+/// What was spent with a key counts as the one's that took its place, and must not count as another's beside: who chooses it again gets that one
+/// back, which `own` is, or nothing.
+fn free_of_spend(app: &App, hash: KeyHash, own: Option<KeyHash>) -> Result<(), Refusal> {
+    let taken = stored(app, |ledger| ledger.keys().renewed_to(hash))?;
+    if taken.is_none() || taken == own.map(|own| own.to_string()) {
+        return Ok(());
+    }
+    let why = "this key was renewed, and what it has spent counts as the one's that took its place; choose another key";
+    Err(Refusal::new(RefusalKind::InvalidRequest, why))
 }
 
 /// A key nobody can guess: 256 random bits.

@@ -149,7 +149,9 @@ impl Asked {
     /// There is something that is not known, or no number where one is wanted.
     fn of(uri: &Uri, more: &[&str]) -> Result<Self, Refusal> {
         let limit = limited(uri, &[more, &["start_date", "end_date"]].concat())?;
-        Ok(Self { period: Period { since: query(uri, "start_date"), until: query(uri, "end_date") }, limit })
+        let period = Period { since: query(uri, "start_date"), until: query(uri, "end_date") };
+        period.check().map_err(|why| Refusal::new(RefusalKind::InvalidRequest, why))?;
+        Ok(Self { period, limit })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::catalog::{Deployment, Pattern};
 use crate::config;
 use crate::id::GroupName;
 
-use super::{DeploymentRuntime, GroupRuntime};
+use super::{DeploymentRuntime, GroupRuntime, SpokenFormat};
 
 /// Names whose groups are kept.
 const KEPT: usize = 256;
@@ -115,6 +115,7 @@ impl DeploymentRuntime {
             api_version: own.api_version.clone().or(known.api_version),
             supports: own.supports.or(known.supports),
             quirks: if own.wildcard.is_some() { config::quirks_with(own, &model) } else { own.quirks },
+            format: if own.wildcard.is_some() { config::format_with(own, &model) } else { own.format },
             model,
             ..(**own).clone()
         })
@@ -122,9 +123,13 @@ impl DeploymentRuntime {
 
     fn with(&self, config: Deployment) -> Arc<Self> {
         let authorization = self.authorized(&config);
+        let format = match &self.format {
+            SpokenFormat::Native(_) => SpokenFormat::Native(config.format),
+            component @ SpokenFormat::Component(_) => component.clone(),
+        };
         Arc::new(Self {
             config: Arc::new(config),
-            format: self.format.clone(),
+            format,
             transport: Arc::clone(&self.transport),
             base_url: Arc::clone(&self.base_url),
             authorization,

@@ -152,7 +152,7 @@ pub(super) fn judge(database: &KeyStore, judgement: &Judgement) -> Result<Option
             let found = database.query_row(EARLIER, params![request, source], |row| Ok((row.get(0)?, row.get(1)?)));
             Some(found.map_err(|fault| fault.to_string())?)
         }
-        Source::Server(server) => server.run(move |client| {
+        Source::Server(server) => server.change(move |client| {
             let written = client.execute(numbered(JUDGE).as_str(), &[&request, &source, &score, &comment, &given])?;
             if written > 0 {
                 return Ok(None);

@@ -38,7 +38,7 @@ const ENTER: &str = "SET search_path TO witgate; SET lock_timeout TO '10s'; SET 
 /// The same where they may take long: an index that is being made is finished even where nobody waits for it any more.
 const ENTER_TO_READ: &str = "SET search_path TO witgate; SET lock_timeout TO '10s'; SET statement_timeout TO 0";
 /// Two gateways that start at once must not make the tables twice.
-const LOCK: i64 = 0x5749_5447_4154_4500;
+pub(super) const LOCK: i64 = 0x5749_5447_4154_4500;
 
 /// A server that is asked, from any thread.
 #[derive(Clone)]

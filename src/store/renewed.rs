@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::keys::{KeyStore, Source, lock};
+use super::postgres::LOCK;
 use crate::virtual_key::KeyHash;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS renewed_keys (old TEXT PRIMARY KEY, token TEXT NOT NULL)";
@@ -27,9 +28,9 @@ impl Renewed {
     pub(super) fn note(&self, [old, new]: &[String; 2]) {
         if let Some(known) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let mut before = known.remove(old).unwrap_or_default();
+            // A key may come back to what it was before.
+            known.values_mut().chain([&mut before]).for_each(|names| names.retain(|name| name != old && name != new));
             before.push(old.clone());
-            // Somebody may choose a key that was another's before.
-            known.values_mut().chain([&mut before]).for_each(|names| names.retain(|name| name != new));
             known.insert(new.clone(), before);
         }
     }
@@ -41,6 +42,20 @@ impl KeyStore {
     /// # Errors
     /// They cannot be read, in words.
     pub(super) fn known_before(&self, token: &str) -> Result<Vec<String>, String> {
+        self.of_renewed(|known| known.get(token).cloned().unwrap_or_default())
+    }
+
+    /// The digest of the key that took the place of the one with this, where one did: what was spent with this counts as that one's.
+    ///
+    /// # Errors
+    /// As [`KeyStore::load`].
+    pub fn renewed_to(&self, old: KeyHash) -> Result<Option<String>, String> {
+        let old = old.to_string();
+        self.of_renewed(|known| known.iter().find(|(_, names)| names.contains(&old)).map(|(token, _)| token.clone()))
+    }
+
+    /// What each key was before, read where it is not known yet.
+    fn of_renewed<R>(&self, told: impl FnOnce(&HashMap<String, Vec<String>>) -> R) -> Result<R, String> {
         let mut known = self.1.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match &mut *known {
             Some(known) => known,
@@ -52,7 +67,7 @@ impl KeyStore {
                 unread.insert(read)
             }
         };
-        Ok(known.get(token).cloned().unwrap_or_default())
+        Ok(told(known))
     }
 
     /// Every key that was renewed, and what took its place. What is no digest is nobody's.
@@ -68,7 +83,9 @@ impl KeyStore {
                 };
                 read().map_err(|fault| fault.to_string())?
             }
-            Source::Server(server) => server.run_long(move |client| {
+            Source::Server(server) => server.change(move |client| {
+                // Whoever else looks for it first must not make it at the same time: of two that do, one fails.
+                client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
                 client.batch_execute(TABLE)?;
                 client.query(ALL, &[])?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
             })?,

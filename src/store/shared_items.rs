@@ -71,7 +71,9 @@ impl SharedItems {
         let run = self.run.clone();
         self.server.run_long(move |client| {
             let mut transaction = client.transaction()?;
-            // First, so that whoever begins at the same time waits here.
+            // The first one writes every item, which may take longer than others wait for a lock.
+            transaction.batch_execute("SET LOCAL lock_timeout TO 0")?;
+            // Before the items, so that whoever begins at the same time waits here.
             transaction.execute(
                 "INSERT INTO runs SELECT $1, name, value FROM unnest($2::text[], $3::text[]) AS told (name, value) ON CONFLICT DO NOTHING",
                 &[&run, &names, &values],

@@ -57,6 +57,16 @@ pub struct Period {
     pub until: Option<String>,
 }
 
+impl Period {
+    /// Whether its days are days.
+    ///
+    /// # Errors
+    /// Names the one that is none.
+    pub fn check(&self) -> Result<(), String> {
+        bounds(self).map(drop)
+    }
+}
+
 /// Which requests of a period are asked for; what is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {

@@ -296,7 +296,15 @@ async fn a_router_tells_its_reasons_to_who_only_asks() {
     for _ in 0..3 {
         assert_eq!(gateway.post("/v1/chat/completions", &ask("hi")).await.status, 200);
     }
-    let replies = [reasons("cheap", "replies").await, reasons("dear", "replies").await];
+    let mut replies = [0.0, 0.0];
+    // Where it saved between these requests, it does so again in five seconds.
+    for _ in 0..100 {
+        replies = [reasons("cheap", "replies").await, reasons("dear", "replies").await];
+        if replies.iter().sum::<f64>() > 2.9 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     assert!((replies.iter().sum::<f64>() - 3.0).abs() < 0.1, "{replies:?}");
     assert!(reasons("cheap", "price").await < reasons("dear", "price").await);
     assert!((reasons("cheap", "replies").await - replies[0]).abs() < 1e-9, "nothing is learned by asking");

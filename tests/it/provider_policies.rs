@@ -121,10 +121,15 @@ async fn a_provider_policy_can_be_named_for_any_deployment() {
     let reply = gateway.post("/v1/chat/completions", &request).await;
     assert_eq!(reply.json()["choices"][0]["message"]["content"], "Hello");
     assert_eq!(upstream.asked()[0].path, "/v2/chat/v2/chat", "only Cohere's own address is known to end so");
-    gateway.replace("config.yaml", named.replace("provider_policy: cohere", "provider_policy: tpm-aware").as_bytes());
+    let another =
+        "model_list:\n  - {model_name: g, litellm_params: {model: openai/m, api_key: k, provider_policy: cohere}}\n";
+    let named =
+        named.replace("model_list:\n", another).replace("provider_policy: cohere", "provider_policy: tpm-aware");
+    gateway.replace("config.yaml", named.as_bytes());
     crate::support::until("it is refused", || !gateway.app.gateway.live.problems().is_empty()).await;
     let problems = gateway.app.gateway.live.problems().join("\n");
-    assert!(problems.contains("is a router, and no provider"), "{problems}");
+    let told = problems.matches("is a router, and no provider").count();
+    assert_eq!(told, 1, "it is not tried again for each deployment: {problems}");
 }
 
 /// The same component with other bytes: an empty section of its own says which it is.

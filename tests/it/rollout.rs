@@ -586,6 +586,34 @@ async fn what_was_rolled_back_stays_so_while_its_group_or_name_is_away() {
     }
 }
 
+/// The rules may have spoken a moment before the configuration takes the group, or the policy's name in it, away.
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_is_not_settled_when_its_group_or_name_leaves_holds_when_it_comes_back() {
+    let of_group = [
+        ("model_name: g,", "model_name: h,"),
+        ("routers: {g: {policy: counting,", "routers: {h: {policy: least-busy,"),
+    ];
+    let of_name = [("policy: counting,", "policy: least-busy,")];
+    let ends = [("faulty", Verdict::RolledBack, "rollback", "a"), ("b", Verdict::Promoted, "promote", "b")];
+    for (away, (name, verdict, how, in_force)) in
+        [&of_group[..], &of_name[..]].into_iter().flat_map(|away| ends.map(|end| (away, end)))
+    {
+        let scene = Scene::new(RULES);
+        let mut serving = scene.start();
+        scene.put(name);
+        assert!(serving.build());
+        assert_eq!(serving.ask_until_judged().await, verdict);
+        scene.edit(away);
+        assert!(serving.build());
+        let history: Vec<_> = serving.history().into_iter().take(3).collect();
+        assert_eq!(history, told(&[("start", "file"), ("canary", "file"), (how, "rule")]), "{away:?}");
+        let again: Vec<_> = away.iter().map(|(from, to)| (*to, *from)).collect();
+        scene.edit(&again);
+        assert!(serving.build());
+        assert_eq!((serving.decider(), serving.rollout().is_none()), (decider(in_force), true), "{away:?}, {name}");
+    }
+}
+
 /// Neither is it in force where no folder keeps the version that was.
 #[tokio::test(start_paused = true)]
 async fn what_was_rolled_back_stays_so_where_nothing_is_kept() {

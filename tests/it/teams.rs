@@ -92,6 +92,20 @@ async fn a_key_is_made_anew_and_what_it_may_do_and_has_spent_stays() {
     let own = json!({"key": other, "new_key": "sk-one-of-their-own"});
     assert_eq!(post(&gateway, "/key/regenerate", own).await.json()["key"], "sk-one-of-their-own");
     assert_eq!(post(&gateway, "/key/regenerate", json!({"key": key})).await.status, 404);
+    // What was spent with a key that it was before counts as its own: no other can be that, and it can.
+    let stranger = made(&gateway, json!({})).await;
+    let spent = get(&gateway, "/key/info", "sk-one-of-their-own").await.json()["info"]["spend"].clone();
+    for (path, body) in [
+        ("/key/generate", json!({"key": other})),
+        ("/key/regenerate", json!({"key": stranger, "new_key": other})),
+    ] {
+        let refused = post(&gateway, path, body).await;
+        assert!(refused.status == 400 && refused.text.contains("was renewed"), "{path}: {}", refused.text);
+    }
+    let back = json!({"key": "sk-one-of-their-own", "new_key": other});
+    let back = post(&gateway, "/key/regenerate", back).await.json();
+    assert!(back["key"] == json!(other) && back["spend"] == spent, "{back}");
+    assert_eq!(post(&gateway, "/key/delete", json!({"keys": [stranger]})).await.status, 200);
     let kept = gateway.app.gateway.ledger.as_ref().expect("a ledger").keys().load().expect("keys");
     assert_eq!(kept.len(), 1);
 }

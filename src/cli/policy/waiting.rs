@@ -17,10 +17,8 @@ fn line(change: &Value, policies: &Value) -> String {
         ("rollback", by, result) => format!("was rolled back by {by} ({result})"),
         _ => format!("gave its place to {}", short("digest")),
     };
-    let mut command = format!("witgate policies promote {group}");
-    if role != "router" {
-        command += &format!(" --role {role}");
-    }
+    // By its digest: without one, what is promoted is the version that is tried, which may be another by now.
+    let mut command = format!("witgate policies promote {group} --role {role} --to {}", short("from"));
     let mut rows = policies["policies"].as_array().into_iter().flatten();
     if rows.any(|row| row["group"] == group && row["role"] == role && row["name"] != policy) {
         command += &format!(" --policy {policy}");
@@ -59,9 +57,9 @@ mod tests {
             lines(&policies, &history),
             [
                 "g: p 0123456789ab was rolled back by rule (1 fault): it is not tried again until its file changes; \
-                 `witgate policies promote g` puts it in force",
+                 `witgate policies promote g --role router --to 0123456789ab` puts it in force",
                 "g: p 0123456789ab gave its place to fedcba987654: it is not tried again until its file changes; \
-                 `witgate policies promote g --role provider --policy p` puts it in force",
+                 `witgate policies promote g --role provider --to 0123456789ab --policy p` puts it in force",
             ]
         );
         assert_eq!(lines(&policies, &Value::Null), [""; 0]);

@@ -11,9 +11,10 @@ use super::{Found, TABLE, find};
 use crate::format::{ClientRequest, Target, lost, meant, operation_at};
 
 /// Whom the parameters are tried with: a heading, and a model as configurations name it.
-const TRIED: [(&str, &str); 9] = [
+const TRIED: [(&str, &str); 10] = [
     ("OpenAI", "openai/gpt-4o"),
     ("OpenAI, reasoning", "openai/gpt-5"),
+    ("OpenAI, `responses/`", "openai/responses/gpt-5"),
     ("imitators", "cerebras/m"),
     ("Mistral", "mistral/m"),
     ("Claude, newest", "anthropic/claude-newest"),
@@ -84,25 +85,22 @@ fn parameters() -> Vec<(&'static str, Value)> {
 /// What becomes of these fields in a request of OpenAI's API.
 fn outcome(model: &str, fields: &Value) -> String {
     let Found::Spoken(row, model) = find(model, None, None) else { panic!("{model} is spoken") };
+    let (model, format) = row.asked_by(&model, None);
+    let format = format.unwrap_or(row.format);
     let path = "/v1/chat/completions";
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let (api, _) = operation_at(path).expect("an API");
     let request = api.parse(&ClientRequest::post(path.parse().unwrap(), body.to_string())).expect("a request");
-    let api_version = crate::config::models::api_version(row.models_of(), &model);
-    let target = Target {
-        model: &model,
-        api_version,
-        quirks: row.quirks_of(&model),
-        bare_stream: false,
-        default_max_tokens: 4096,
-    };
+    let api_version = crate::config::models::api_version(row.models_of(), model);
+    let target =
+        Target { model, api_version, quirks: row.quirks_of(model), bare_stream: false, default_max_tokens: 4096 };
     // What it has no word for and the gateway sees to itself.
     let without = crate::chat::ChatRequest { parallel_tool_calls: None, ..request.clone() };
     let unsaid = request.parallel_tool_calls.is_some()
-        && row.format.encode(&request, &target).ok().map(|sent| sent.body)
-            == row.format.encode(&without, &target).ok().map(|sent| sent.body);
-    match row.format.encode(&request, &target) {
+        && format.encode(&request, &target).ok().map(|sent| sent.body)
+            == format.encode(&without, &target).ok().map(|sent| sent.body);
+    match format.encode(&request, &target) {
         _ if unsaid => "held to here".to_owned(),
         Ok(encoded) if lost(&request, &encoded).next().is_some() => {
             format!("400, `{}`", lost(&request, &encoded).next().unwrap())

@@ -28,7 +28,7 @@ struct Address<'a> {
 fn split(address: &str) -> Address<'_> {
     let (base, query) = address.trim().split_once('?').unwrap_or((address.trim(), ""));
     let base = base.trim_end_matches('/');
-    let base = base.strip_suffix("/chat/completions").unwrap_or(base);
+    let base = ["/chat/completions", "/responses"].into_iter().find_map(|end| base.strip_suffix(end)).unwrap_or(base);
     let version = query.strip_prefix("api-version=").filter(|version| is_name(version));
     if let Some((base, deployment)) = base.split_once(DEPLOYMENTS) {
         return Address { base, deployment: Some(deployment), version };
@@ -149,6 +149,12 @@ mod tests {
             ("https://x.openai.azure.com/openai", None, None),
             ("https://x.openai.azure.com/openai/v1/", None, Some("v1")),
             ("https://x.openai.azure.com/openai/v1/chat/completions?api-version=preview", None, Some("preview")),
+            ("https://x.openai.azure.com/openai/v1/responses", None, Some("v1")),
+            (
+                "https://x.openai.azure.com/openai/responses?api-version=2025-04-01-preview",
+                None,
+                Some("2025-04-01-preview"),
+            ),
             ("https://x.openai.azure.com/openai/deployments/mine", Some("mine"), None),
             (
                 "https://x.openai.azure.com/openai/deployments/mine/chat/completions?api-version=2024-10-21",

@@ -92,11 +92,7 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
     let id = DeploymentId::from(id);
-    let wildcard = endpoint.model.contains('*').then(|| Wildcard {
-        models_of: endpoint.models_of,
-        provider: endpoint.provider.to_string(),
-        by_name: params.by_name,
-    });
+    let wildcard = wildcard(&endpoint, params.by_name, info.mode.as_deref());
     let counting = params.counting.map_or(endpoint.counting, |own| own.over(endpoint.counting));
     let deployment = Deployment {
         // Until it is known who shares it.
@@ -149,6 +145,16 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let tag_filtering = info.enable_tag_filtering;
     let (group, ordered, quota) = (GroupName::from(group), order.is_some(), params.quota);
     Some(Member { at, group, deployment, quota, own_id, ordered, blocked, tag_filtering })
+}
+
+/// What a deployment stands for whose model has stars.
+fn wildcard(endpoint: &Endpoint, by_name: bool, mode: Option<&str>) -> Option<Wildcard> {
+    endpoint.model.contains('*').then(|| Wildcard {
+        models_of: endpoint.models_of,
+        provider: endpoint.provider.to_string(),
+        by_name,
+        newer: mode.is_none(),
+    })
 }
 
 /// Whether a deployment makes vectors: as its entry says, else as it is known of its model.

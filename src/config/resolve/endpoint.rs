@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{azure, bedrock, oauth_client, strategy, vertex};
 use crate::catalog::{Identity, Origin, ProviderChoice, SimulatedModel, SimulatedSkill};
+use crate::config::models;
 use crate::config::problem::closest;
 use crate::config::providers::{self, Found, Provider, SIMULATED};
 use crate::config::reader::FROM_ENVIRONMENT;
@@ -19,10 +20,6 @@ use crate::config::shape::{LitellmParams, ModelInfo, Simulated};
 use crate::format::{NO_QUIRKS, OpenAi, ProviderFormat, Quirks};
 use crate::id::{PolicyName, ProviderName};
 use crate::limits::Counting;
-
-/// What to do about a model that is to be asked through OpenAI's newer API.
-const WITHOUT_RESPONSES: &str = "if chat completions serve the model too, name it without `responses/` and without \
-    `mode: responses`; else comment the deployment out";
 
 /// Whom a server of one's own imitates where nobody says.
 const IMITATED: &str = "openai";
@@ -76,7 +73,6 @@ impl Endpoint {
 /// Where `params` lead; `info` says what the model is, where its name does not. `None` where that cannot be resolved; the
 /// problems say why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Option<Endpoint> {
-    let base_model = info.base_model.as_deref();
     let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
     if params.lacks_credential {
         return None;
@@ -117,16 +113,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
             api_version: None,
             headers: HeaderMap::new(),
         }),
-        Found::Spoken(row, model) if wants_responses(row, &model, info.mode.as_deref()) => {
-            let why = format!("`{}` is to be asked through its `/v1/responses`, which is not spoken yet", row.name);
-            places.downgrade("model", Grade::NotYet, why.as_str());
-            places.leave_out_at("model", why, WITHOUT_RESPONSES);
-            None
-        }
-        Found::Spoken(row, model) if row.is_azure() => azure::endpoint(params, row, &model, base_model),
-        Found::Spoken(row, model) if row.is_aws() => bedrock::endpoint(params, row, &model, base_model),
-        Found::Spoken(row, model) if row.needs_account() => vertex::endpoint(params, row, model),
-        Found::Spoken(row, model) => spoken(params, row, model),
+        Found::Spoken(row, model) => of_provider(params, row, &model, info),
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
                         `custom_llm_provider: openai` with `api_base`";
@@ -150,9 +137,35 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
     }
 }
 
-/// Whether a model is marked, as LiteLLM's users mark it, as one that the newer API of OpenAI alone serves.
-fn wants_responses(row: &Provider, model: &str, mode: Option<&str>) -> bool {
-    matches!(row.format.name(), "openai" | "azure") && (model.starts_with("responses/") || mode == Some("responses"))
+/// A model of a provider, asked by whichever of its APIs serves it.
+fn of_provider(
+    params: &LitellmParams<'_, '_>,
+    row: &'static Provider,
+    model: &str,
+    info: &ModelInfo,
+) -> Option<Endpoint> {
+    let (mode, base_model) = (info.mode.as_deref(), info.base_model.as_deref());
+    let (model, marked) = row.asked_by(model, mode);
+    let found = if row.is_azure() {
+        azure::endpoint(params, row, model, base_model)
+    } else if row.is_aws() {
+        bedrock::endpoint(params, row, model, base_model)
+    } else if row.needs_account() {
+        vertex::endpoint(params, row, model.to_owned())
+    } else {
+        spoken(params, row, model.to_owned())
+    }?;
+    let known = match base_model {
+        Some(base_model) => models::named(base_model),
+        None => models::of_provider(row.models_of(), model),
+    };
+    let by_itself = match &found.origin {
+        Origin::Http(address) if mode.is_none() => row.known_newer(known, address),
+        _ => None,
+    };
+    let Some(format) = marked.or(by_itself) else { return Some(found) };
+    let api_version = params.responses_api_version.clone().or(found.api_version);
+    Some(Endpoint { format, api_version, ..found })
 }
 
 /// A model of a provider that needs no more than an address and whatever authorises.
@@ -293,7 +306,8 @@ fn address(base: &str, row: &Provider) -> Option<String> {
     let mut path = uri.path().trim_end_matches('/');
     let own = row.owns(authority.host());
     let endings = row.endings.iter().map(String::as_str).filter(|_| own);
-    for ending in row.format.path_endings().iter().copied().chain(endings) {
+    let newer = row.format.newer().map(ProviderFormat::path_endings).unwrap_or_default();
+    for ending in row.format.path_endings().iter().chain(newer).copied().chain(endings) {
         path = path.strip_suffix(ending).unwrap_or(path);
     }
     let suffix = row.suffix.as_deref().filter(|suffix| own && !path.ends_with(suffix)).unwrap_or("");

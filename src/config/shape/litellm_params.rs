@@ -26,6 +26,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     /// With the name of the variable it came from.
     pub(in crate::config) api_key: Option<(SecretString, Option<&'r str>)>,
     pub(in crate::config) api_version: Option<String>,
+    /// The same where a model is asked through the responses API.
+    pub(in crate::config) responses_api_version: Option<String>,
     pub(in crate::config) organization: Option<String>,
     pub(in crate::config) vertex_project: Option<String>,
     pub(in crate::config) vertex_location: Option<String>,
@@ -94,6 +96,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             api_base: section.text_or_leave_out("api_base"),
             api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
+            responses_api_version: section.text("responses_api_version"),
             organization: section.text("organization"),
             vertex_project: section.text_or_leave_out("vertex_project"),
             vertex_location: section.text_or_leave_out("vertex_location"),

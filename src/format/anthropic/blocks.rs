@@ -9,6 +9,7 @@ use crate::format::json::Json;
 use crate::format::prefill::is_blank;
 use crate::format::read::{Fields, Mismatch, Path};
 use crate::format::rest::Report;
+use crate::format::sealed;
 use crate::format::thinking::is_sealed;
 use crate::format::write::{Array, Object};
 
@@ -88,6 +89,8 @@ pub(super) fn plain<'a>(parts: &[&'a Part]) -> Option<&'a str> {
 /// as a block may go as one.)
 pub(super) fn has_word(part: &Part, same_dialect: bool) -> bool {
     match &part.kind {
+        // Whoever spoke before it was, this provider did not seal it.
+        kind if sealed::of(kind).is_some() => false,
         PartKind::Reasoning { .. } => is_sealed(&part.kind),
         _ if same_dialect => true,
         PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),

@@ -136,6 +136,7 @@ fn write_content(parts: &[Part], same_dialect: bool, object: &mut Object<'_>) {
         let shown = match &part.kind {
             // Shown, though without a signature no provider takes it back.
             PartKind::Reasoning { .. } => true,
+            kind if kind.redacted().is_some() => true,
             PartKind::Image(_) | PartKind::ToolResult { .. } => same_dialect,
             _ => blocks::has_word(part, same_dialect),
         };

@@ -10,6 +10,7 @@ use crate::format::call_id::CallIds;
 use crate::format::prefill::is_blank;
 use crate::format::quirks::{CachePoints, Quirks, Thought};
 use crate::format::rest::Report;
+use crate::format::sealed;
 use crate::format::thinking::is_sealed;
 use crate::format::write::Array;
 
@@ -27,6 +28,8 @@ pub(super) struct With<'w> {
 pub(super) fn says(part: &Part, by_model: bool, quirks: &Quirks) -> bool {
     match &part.kind {
         PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
+        // Another provider's.
+        kind if sealed::of(kind).is_some() => false,
         kind if is_thinking(kind) => goes_back(kind, quirks),
         PartKind::Other(value) => !by_model || is_known(value),
         _ => true,
@@ -66,7 +69,7 @@ pub(super) fn write(
         PartKind::ToolResult { call_id, content: said, is_error } => {
             result(call_id, said, *is_error, with, content, report, path)?;
         }
-        kind if is_thinking(kind) && !goes_back(kind, with.quirks) => {
+        kind if sealed::of(kind).is_some() || is_thinking(kind) && !goes_back(kind, with.quirks) => {
             report.dropped.push(path());
             return Ok(());
         }

@@ -11,6 +11,7 @@ use crate::chat::{Message, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::quirks::Want;
 use crate::format::rest::Report;
+use crate::format::sealed;
 use crate::format::write::{Array, Object};
 
 /// Writes `systemInstruction`, at whose end stands what is asked for in words, and `contents`.
@@ -138,7 +139,7 @@ fn says(part: &Part, role: Role, same_dialect: bool) -> bool {
         PartKind::Text(text) | PartKind::Refusal(text) => {
             !text.is_empty() || (same_dialect && part.rest.contains_key(SIGNED))
         }
-        PartKind::Reasoning { .. } => same_dialect,
+        kind @ PartKind::Reasoning { .. } => same_dialect && sealed::of(kind).is_none(),
         kind if kind.redacted().is_some() => false,
         PartKind::Other(value) => same_dialect || role != Role::Assistant || document(value).is_some(),
         PartKind::Image(_) | PartKind::ToolCall { .. } | PartKind::ToolResult { .. } => true,
@@ -158,7 +159,7 @@ fn write_part(
         PartKind::Text(text) | PartKind::Refusal(text) => Some(json!({"text": text})),
         PartKind::Image(source) => Some(picture(source)),
         PartKind::ToolCall { .. } => call(part, report.same_dialect, std::mem::take(signs)),
-        PartKind::Reasoning { text, signature } if report.same_dialect => {
+        kind @ PartKind::Reasoning { text, signature } if report.same_dialect && sealed::of(kind).is_none() => {
             let mut thought = json!({"text": text, "thought": true});
             if let Some(signature) = signature {
                 thought[SIGNED] = signature.as_str().into();

@@ -25,7 +25,7 @@ pub(super) fn is_common(value: &Value) -> bool {
 }
 
 /// Whether a file's id is an address: whoever knows documents at addresses fetches it from there.
-fn is_address(id: &str) -> bool {
+pub(super) fn is_address(id: &str) -> bool {
     id.starts_with("https://") || id.starts_with("http://")
 }
 

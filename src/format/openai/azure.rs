@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::OpenAi;
+use super::responses::AzureResponses;
 use crate::chat::{ChatRequest, Reply, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::in_path::in_path;
@@ -21,12 +22,24 @@ pub(super) struct Azure;
 /// `Rejected` where the deployment's name is none.
 fn path(target: &Target<'_>, what: &str) -> Result<String, AttemptFault> {
     Ok(match target.api_version {
-        None | Some("v1" | "latest") => format!("/openai/v1{what}"),
-        Some("preview") => format!("/openai/v1{what}?api-version=preview"),
-        Some(version) => {
+        Some(version) if is_dated(version) => {
             format!("/openai/deployments/{}{what}?api-version={version}", in_path(target.model, b"")?)
         }
+        other => path_for_all(other, what),
     })
+}
+
+/// The same of what no version has in the path of a deployment.
+pub(super) fn path_for_all(version: Option<&str>, what: &str) -> String {
+    match version {
+        None | Some("v1" | "latest") => format!("/openai/v1{what}"),
+        Some("preview") => format!("/openai/v1{what}?api-version=preview"),
+        Some(version) => format!("/openai{what}?api-version={version}"),
+    }
+}
+
+fn is_dated(version: &str) -> bool {
+    !matches!(version, "v1" | "latest" | "preview")
 }
 
 impl ProviderFormat for Azure {
@@ -40,6 +53,10 @@ impl ProviderFormat for Azure {
 
     fn organization_header(&self) -> Option<HeaderName> {
         None
+    }
+
+    fn newer(&self) -> Option<&'static dyn ProviderFormat> {
+        Some(&AzureResponses)
     }
 
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::encode::speaks_responses;
 use crate::chat::{ChatRequest, Reasoning};
 use crate::format::quirks::Effort;
 use crate::format::rest::Report;
@@ -23,20 +24,46 @@ pub(super) fn write(request: &ChatRequest, object: &mut Object<'_>, report: &mut
     let written = as_written(request, off, object, report);
     let said = written && (off || effort.is_none());
     let Some(asked) = asked.filter(|_| !said) else { return };
-    let quirks = report.quirks;
-    if quirks.effort() == Effort::Never {
-        return never(request, asked, off, report);
+    if let Some((word, cut)) = told(request, asked, off, report) {
+        report.field(object, EFFORT, word);
+        report.dropped.extend(cut.map(str::to_owned));
     }
-    let takes = quirks.thinking();
-    match (effort, asked.budget_tokens) {
+}
+
+/// The effort for an API that knows nothing of `thinking`.
+pub(super) fn word<'r>(request: &'r ChatRequest, report: &mut Report) -> Option<&'r str> {
+    let written = request.rest.get(THINKING).filter(|written| !written.is_null());
+    let effort = request.reasoning.as_ref().and_then(|asked| asked.effort.as_deref());
+    let off = effort == Some("none") && written.is_some_and(thinking::is_off);
+    if written.is_some() && !off && report.same_dialect {
+        report.dropped.push(THINKING.to_owned());
+    }
+    let (word, cut) = told(request, request.reasoning.as_ref()?, off, report)?;
+    report.dropped.extend(cut.map(str::to_owned));
+    Some(word)
+}
+
+/// The word for what was asked, and what of it is not kept exactly.
+fn told<'r>(
+    request: &'r ChatRequest,
+    asked: &'r Reasoning,
+    off: bool,
+    report: &mut Report,
+) -> Option<(&'r str, Option<&'static str>)> {
+    if report.quirks.effort() == Effort::Never {
+        never(request, asked, off, report);
+        return None;
+    }
+    let takes = report.quirks.thinking();
+    match (asked.effort.as_deref(), asked.budget_tokens) {
         // Whoever imitates OpenAI may know no such effort: it is told to models alone that are known to have levels.
-        (Some(_), _) if off && takes.levels.is_empty() => report.dropped.push("thinking.type".to_owned()),
+        (Some(_), _) if off && takes.levels.is_empty() => {
+            report.dropped.push("thinking.type".to_owned());
+            None
+        }
         (Some(effort), _) => {
             let word = takes.word(effort);
-            report.field(object, EFFORT, word);
-            if word != effort {
-                report.dropped.push(EFFORT.to_owned());
-            }
+            Some((word, (word != effort).then_some(EFFORT)))
         }
         (None, Some(budget)) => {
             let effort = match budget {
@@ -44,10 +71,9 @@ pub(super) fn write(request: &ChatRequest, object: &mut Object<'_>, report: &mut
                 4097..=16_384 => "medium",
                 _ => "high",
             };
-            report.field(object, EFFORT, takes.word(effort));
-            report.dropped.push(BUDGET.to_owned());
+            Some((takes.word(effort), Some(BUDGET)))
         }
-        (None, None) => {}
+        (None, None) => None,
     }
 }
 
@@ -83,8 +109,7 @@ fn as_written(request: &ChatRequest, off: bool, object: &mut Object<'_>, report:
 /// Of a model that does not think. An effort that a client of chats wrote asks for another model; agents of other APIs wish for
 /// thinking whatever they speak to, which is no reason to refuse them.
 fn never(request: &ChatRequest, asked: &Reasoning, off: bool, report: &mut Report) {
-    // Replies of the newer API repeat what was asked.
-    let chat = report.same_dialect && !request.echo.contains_key("reasoning");
+    let chat = report.same_dialect && !speaks_responses(request);
     match asked.effort.as_deref() {
         // Not to think is what it does.
         Some("none") if off || !chat => {}

@@ -82,11 +82,18 @@ pub(super) fn type_of(value: &Value) -> String {
     value.get("type").and_then(Value::as_str).map_or_else(|| "this".to_owned(), |kind| format!("`{kind}`"))
 }
 
+/// Whether the client speaks the newer API of the same vendor: its replies repeat what was asked.
+pub(super) fn speaks_responses(request: &ChatRequest) -> bool {
+    request.echo.contains_key("reasoning")
+}
+
 fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+    // Clients of the newer API write tools that no chat has.
+    let own = report.same_dialect && !speaks_responses(request);
     if !request.tools.is_empty() {
         let mut array = object.array("tools");
         for (index, tool) in request.tools.iter().enumerate() {
-            one_tool(tool, index, &mut array, report)?;
+            one_tool(tool, index, own, &mut array, report)?;
         }
     }
     match &request.tool_choice {
@@ -99,14 +106,22 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
             choice.field("type", "function");
             choice.object("function").field("name", name);
         }
-        Some(ToolChoice::Other(value)) if report.same_dialect => object.field("tool_choice", value),
+        Some(ToolChoice::Other(value)) if own || (report.same_dialect && allowed::is_choice(value)) => {
+            object.field("tool_choice", value);
+        }
         Some(ToolChoice::Other(value)) => return Err(unsupported("tool_choice", &type_of(value))),
     }
     report.optional(object, "parallel_tool_calls", request.parallel_tool_calls);
     Ok(())
 }
 
-fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Report) -> Result<(), AttemptFault> {
+fn one_tool(
+    tool: &Tool,
+    index: usize,
+    own: bool,
+    array: &mut Array<'_>,
+    report: &mut Report,
+) -> Result<(), AttemptFault> {
     match tool {
         Tool::Function { name, description, parameters, strict, rest } => {
             let mut object = array.object();
@@ -128,7 +143,7 @@ fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Repor
             }
             report.rest_kept(&mut object, rest, &|| format!("tools[{index}]"), &["function"]);
         }
-        Tool::Other(value) if report.same_dialect => array.item(value),
+        Tool::Other(value) if own => array.item(value),
         Tool::Other(value) => return Err(unsupported(&format!("tools[{index}]"), &type_of(value))),
     }
     Ok(())
@@ -136,7 +151,7 @@ fn one_tool(tool: &Tool, index: usize, array: &mut Array<'_>, report: &mut Repor
 
 /// Whether a schema is to be followed exactly: another dialect means less by it, and this one refuses a schema that leaves
 /// anything open.
-fn strict_here(strict: Option<bool>, schema: Option<&Value>, report: &Report) -> Option<bool> {
+pub(super) fn strict_here(strict: Option<bool>, schema: Option<&Value>, report: &Report) -> Option<bool> {
     let kept = |strict: &bool| !strict || report.same_dialect || schema.is_some_and(schemas::is_strict);
     strict.filter(kept)
 }

@@ -5,9 +5,10 @@
 //! clients in a comment that belongs to `[DONE]`. Clients that know no pieces of calls get each call whole.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{error, finish_word, logprobs, message, usage};
+use super::responses::{ANNOTATED, RESPONSES};
+use super::{annotations, error, finish_word, logprobs, message, usage};
 use crate::chat::{Chunk, Delta, Rest, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
@@ -26,6 +27,8 @@ pub(super) struct Encoder {
     envelope: Bytes,
     /// Whether the provider speaks this dialect too, so that unknown fields go back out.
     same_dialect: bool,
+    /// Whether it speaks the newer API of the same vendor.
+    newer: bool,
     usage: Option<Usage>,
     cost: Option<NanoUsd>,
     choices: Vec<Choice>,
@@ -63,6 +66,7 @@ impl Encoder {
             wants_usage,
             envelope,
             same_dialect: true,
+            newer: false,
             usage: None,
             cost: None,
             choices: Vec::new(),
@@ -81,6 +85,7 @@ impl StreamEncoder for Encoder {
         match &chunk.delta {
             Delta::Start { id, model, created, dialect } => {
                 self.same_dialect = *dialect == DIALECT;
+                self.newer = *dialect == RESPONSES;
                 self.envelope = envelope(id, model, created.unwrap_or(0));
             }
             Delta::Usage(usage) => {
@@ -89,6 +94,9 @@ impl StreamEncoder for Encoder {
                 if !self.same_dialect || chunk.rest.is_empty() {
                     return;
                 }
+            }
+            Delta::Other { event, value } if self.newer && event == ANNOTATED => {
+                return self.annotated(chunk.choice, value, out);
             }
             Delta::Other { value, .. } if !self.same_dialect && message::drawn_beside(value).is_none() => return,
             // In its provider's words they went out with what was said.
@@ -209,6 +217,14 @@ impl Encoder {
             }
             out.put_slice(b"\n\n");
         }
+    }
+
+    /// Tells where what was said is from, where the newer API told it.
+    fn annotated(&mut self, choice: u32, annotation: &Value, out: &mut BytesMut) {
+        let Some(annotation) = annotations::of_chats(annotation, 0) else { return };
+        let value = json!({"choices": [{"delta": {annotations::FIELD: [annotation]}}]});
+        let delta = Delta::Other { event: String::new(), value };
+        self.event(&Chunk { choice, delta, rest: Rest::new() }, out);
     }
 
     fn event(&mut self, chunk: &Chunk, out: &mut BytesMut) {

@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use super::attachments::{address, document, is_beside, is_common, picture};
 use super::details;
 use super::encode::{type_of, unsupported};
+use super::responses::is_item;
 use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::{CallIds, signature_beside};
 use crate::format::quirks::{Attachments, Thought, Want};
 use crate::format::rest::{Report, nested};
+use crate::format::sealed;
 use crate::format::write::{Array, Object};
 
 /// A part and its place in the message, for reports.
@@ -203,11 +205,15 @@ fn assistant(
             // the way it came; signed thinking is another provider's, as is content of its own kind: history this
             // provider can do without.
             PartKind::Reasoning { text, .. } if thought == Thought::Wanted => thinking.push_str(text),
-            PartKind::Reasoning { text, signature: None } if report.same_dialect && thought != Thought::Refused => {
+            PartKind::Reasoning { text, signature }
+                if report.same_dialect
+                    && thought != Thought::Refused
+                    && (signature.is_none() || sealed::of(&part.kind).is_some()) =>
+            {
                 thinking.push_str(text);
             }
             PartKind::Reasoning { .. } => report.dropped.push(format!("{path}.content[{index}]")),
-            kind @ PartKind::Other(_) if !report.same_dialect || kind.redacted().is_some() => {
+            kind @ PartKind::Other(value) if !report.same_dialect || kind.redacted().is_some() || is_item(value) => {
                 report.dropped.push(format!("{path}.content[{index}]"));
             }
             _ => said.push((index, part)),

@@ -11,13 +11,16 @@ pub(super) const FIELD: &str = "logprobs";
 
 /// Reads them; what is none is passed over, since the field goes to clients of this dialect as it came.
 pub(super) fn read(value: &Json<'_>) -> Vec<TokenLogprob> {
-    let tokens = ["content", "refusal"].into_iter().flat_map(|name| value.items(name));
-    tokens
-        .filter_map(|token| {
-            let likeliest = token.items("top_logprobs").iter().filter_map(scored).collect();
-            Some(TokenLogprob { chosen: scored(token)?, likeliest })
-        })
-        .collect()
+    ["content", "refusal"].into_iter().flat_map(|name| of_tokens(value.items(name))).collect()
+}
+
+/// The same of a list of tokens, which is all that the newer API has.
+pub(super) fn of_tokens(tokens: &[Json<'_>]) -> Vec<TokenLogprob> {
+    let one = |token: &Json<'_>| {
+        let likeliest = token.items("top_logprobs").iter().filter_map(scored).collect();
+        Some(TokenLogprob { chosen: scored(token)?, likeliest })
+    };
+    tokens.iter().filter_map(one).collect()
 }
 
 fn scored(token: &Json<'_>) -> Option<ScoredToken> {

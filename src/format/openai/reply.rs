@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::{details, error, finish_reason, finish_word, logprobs, message, usage};
+use super::responses::{ANNOTATIONS, RESPONSES};
+use super::{annotations, details, error, finish_reason, finish_word, logprobs, message, usage};
 use crate::chat::{Choice, Part, PartKind, Reply, Usage};
 use crate::fault::AttemptFault;
 use crate::format::call_id::signed_beside;
@@ -104,7 +105,7 @@ pub(super) fn write(reply: &Reply) -> Bytes {
         {
             let mut choices = object.array("choices");
             for choice in &reply.choices {
-                write_choice(choice, same_dialect, &mut choices.object());
+                write_choice(choice, same_dialect, reply.dialect == RESPONSES, &mut choices.object());
             }
         }
         if let Some(counted) = &reply.usage {
@@ -117,11 +118,11 @@ pub(super) fn write(reply: &Reply) -> Bytes {
     out.freeze()
 }
 
-fn write_choice(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
+fn write_choice(choice: &Choice, same_dialect: bool, newer: bool, object: &mut Object<'_>) {
     object.field("index", &choice.index);
     let refused = choice.parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
     let calls = choice.parts.iter().any(|part| matches!(part.kind, PartKind::ToolCall { .. }));
-    write_message(choice, same_dialect, &mut object.object("message"));
+    write_message(choice, same_dialect, newer, &mut object.object("message"));
     object.field(
         "finish_reason",
         &choice.finish.as_ref().map(|reason| finish_word(reason, refused, calls, same_dialect)),
@@ -135,7 +136,7 @@ fn write_choice(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
     }
 }
 
-fn write_message(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
+fn write_message(choice: &Choice, same_dialect: bool, newer: bool, object: &mut Object<'_>) {
     object.field("role", "assistant");
     let (mut text, mut refusal, mut thinking) = (None, None, None);
     let mut calls = Vec::new();
@@ -154,6 +155,9 @@ fn write_message(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
         object.field("content", &text);
     }
     object.field("refusal", &refusal);
+    if newer {
+        write_annotations(&choice.parts, object);
+    }
     object.optional("reasoning_content", thinking.filter(|text| !text.is_empty()));
     write_thinking_blocks(choice, same_dialect, object);
     write_images(choice, same_dialect, object);
@@ -169,6 +173,23 @@ fn write_message(choice: &Choice, same_dialect: bool, object: &mut Object<'_>) {
     }
     if same_dialect {
         object.rest(&choice.message_rest, &["tool_calls"]);
+    }
+}
+
+/// Where what was said is from, as the newer API told it of each text.
+fn write_annotations(parts: &[Part], object: &mut Object<'_>) {
+    let mut before = 0;
+    let mut told = Vec::new();
+    for part in parts {
+        let PartKind::Text(text) = &part.kind else { continue };
+        let annotations = part.rest.get(ANNOTATIONS).and_then(Value::as_array);
+        told.extend(
+            annotations.into_iter().flatten().filter_map(|annotation| annotations::of_chats(annotation, before)),
+        );
+        before += text.chars().count();
+    }
+    if !told.is_empty() {
+        object.field("annotations", &told);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The responses API, as a client API over any provider.
+//! The responses API, as a client API over any provider, and (`provider`) as some models are asked.
 //!
 //! A request is a chat, a reply the items of an answer. What the assistant's side of a conversation must bring back to its provider
 //! (the signature under thinking) travels in `encrypted_content`. Replies are kept by the server, which hands the exchanges
@@ -22,9 +22,11 @@ mod encoder;
 mod items;
 mod object;
 mod parse;
+mod provider;
 mod tools;
 
-pub(super) use items::Conversation;
+pub(super) use items::{Conversation, is_item};
+pub(super) use provider::{ANNOTATED, ANNOTATIONS, AzureResponses, DIALECT as RESPONSES, ResponsesProvider};
 
 #[cfg(test)]
 mod tests;

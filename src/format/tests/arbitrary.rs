@@ -14,11 +14,17 @@ use crate::format::{Target, provider_formats};
 /// The formats that replies are read of.
 static PROVIDERS: LazyLock<Vec<&'static str>> = LazyLock::new(|| folders("replies"));
 
+/// The formats whose streams are lines.
+const STREAMED: [&str; 3] = ["openai", "anthropic", "openai_responses"];
+
 /// Every request, reply and event of the fixtures.
 static SAMPLES: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let mut samples = Vec::new();
-    for dialect in DIALECTS {
+    for dialect in STREAMED {
         for folder in ["requests", "replies", "errors"] {
+            if folder == "requests" && !DIALECTS.contains(&dialect) {
+                continue;
+            }
             let found = fixtures(&format!("{folder}/{dialect}"));
             samples.extend(found.iter().map(|(_, body)| json(body)));
         }
@@ -124,7 +130,7 @@ fn exercise(bytes: &[u8]) {
 
 /// Puts events through both readers, and what was read through both writers.
 fn exercise_stream(events: &[Value]) {
-    for dialect in DIALECTS {
+    for dialect in STREAMED {
         let mut body = String::new();
         if dialect == "anthropic" {
             body.push_str("data: {\"type\":\"message_start\",\"message\":{\"usage\":{}}}\n\n");
@@ -149,7 +155,7 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         exercise(&bytes);
-        for dialect in DIALECTS {
+        for dialect in STREAMED {
             read_stream(dialect, [bytes.as_slice()]);
         }
     }

@@ -357,13 +357,30 @@ fn who_only_asks_is_answered_by_what_was_learned() {
 }
 
 #[test]
-fn who_only_asks_counts_no_fault_of_save_either() {
+fn who_only_asks_has_no_more_saved_than_is_saved_anyway() {
+    let router = start("empty-first");
+    // A call is as good a reason to save as an outcome.
+    assert_eq!(ask(&router, CURSED, at(0)), Ok(Vec::new()));
+    assert_eq!(explain(&router, CURSED, at(0)), Ok(Vec::new()));
+    router.observe(&outcome(0));
+    assert_eq!(explain(&router, CURSED, at(4)), Ok(Vec::new()), "from what was saved last");
+    assert_eq!(router.report().saves, 1);
+    assert_eq!(explain(&router, CURSED, at(5)), Ok(vec![0, 1, 2]), "it is due again");
+    router.observe(&outcome(0));
+    router.tick(at(6));
+    assert_eq!(router.report().saves, 2, "and not due twice");
+}
+
+/// Each such fault costs what was learned since the last time.
+#[test]
+fn who_only_asks_does_a_policy_that_fails_in_save_no_more_harm_than_time_does() {
     let router = start("save-loop");
     for n in 0..5 {
         router.observe(&outcome(0));
         assert_eq!(explain(&router, 0, at(n)), Ok(vec![0, 1, 2]));
+        router.tick(at(n));
     }
-    assert_eq!((router.report().faults, router.report().quarantined), (0, false));
-    assert_eq!(router.save(), None);
-    assert_eq!(router.report().faults, 1, "it is asked once more when its time has come");
+    assert_eq!((router.report().faults, router.report().quarantined), (1, false));
+    assert_eq!(explain(&router, 0, at(5)), Ok(vec![0, 1, 2]));
+    assert_eq!((router.report().faults, router.last_saved()), (2, None));
 }

@@ -18,8 +18,11 @@ impl Past {
         let here =
             |change: &Change| change.group == like.group && change.role == like.role && change.policy == like.policy;
         let changes: Vec<Change> = all.into_iter().filter(here).collect();
-        // A rollback makes nothing a version of the policy: an older gateway went back to what was none.
-        let own = changes.iter().filter(|change| change.how != "rollback").map(|change| change.digest).collect();
+        // A rollback makes nothing a version of the policy: an older gateway went back to what was none. What was in force while another
+        // was tried is one, also where the line that tells how it came has left the history.
+        let told = changes.iter().filter(|change| change.how != "rollback").map(|change| change.digest);
+        let beside = changes.iter().filter(|change| Self::tries(change)).filter_map(|change| change.from);
+        let own = told.chain(beside).collect();
         Self { changes, own }
     }
 
@@ -30,10 +33,8 @@ impl Past {
 
     /// The versions that rollbacks have left since another was put in force in any other way.
     pub(super) fn left(&self) -> BTreeSet<Digest> {
-        let passed_over = |change: &&Change| {
-            let tried = change.how == "shadow" || change.how == "canary";
-            tried || change.from.is_some_and(|from| self.is_foreign(from))
-        };
+        let passed_over =
+            |change: &&Change| Self::tries(change) || change.from.is_some_and(|from| self.is_foreign(from));
         let newest = self.changes.iter().rev().filter(|change| !passed_over(change));
         newest.take_while(|change| change.how == "rollback").filter_map(|change| change.from).collect()
     }
@@ -46,6 +47,11 @@ impl Past {
         };
         let before = self.changes.iter().rev().find(begun)?.from?;
         (before != version && !left.contains(&before)).then_some(before)
+    }
+
+    /// Whether a version began to be tried beside the one in force, which is where it comes from.
+    fn tries(change: &Change) -> bool {
+        change.how == "shadow" || change.how == "canary"
     }
 
     /// Whether the configuration put this policy in the place of one that was in force as `version`.
@@ -120,5 +126,12 @@ mod tests {
         let begun = [change("start", None, "a"), change("shadow", Some("a"), "b"), named("a", "b")];
         let past = Past::of(begun.to_vec(), &like);
         assert_eq!(past.before(digest("b"), &BTreeSet::new()), Some(digest("a")));
+        // Also where so much has happened since that the line which brought it is gone.
+        for how in ["shadow", "canary"] {
+            let begun = [change(how, Some("a"), "b"), named("a", "b")];
+            let past = Past::of(begun.to_vec(), &like);
+            assert!(!past.is_foreign(digest("a")), "{how}");
+            assert_eq!(past.before(digest("b"), &BTreeSet::new()), Some(digest("a")), "{how}");
+        }
     }
 }

@@ -3,11 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use super::{Place, RolloutDraft};
+use super::{Place, RolloutDraft, Rollouts};
+use crate::id::PolicyName;
 use crate::moment::Moment;
 use crate::policy::Digest;
 use crate::reload::states::FORGOTTEN_AFTER;
 use crate::rollout::{Change, Standing, Waiting};
+
+impl Rollouts {
+    /// Whether a file of this name has been in force or tried where a group stands by it, and not what is built in under it as `built_in`.
+    pub(in crate::reload) fn had_file(&self, name: &PolicyName, built_in: Digest) -> bool {
+        let here = |standing: &&Standing| standing.policy == name.as_str() && standing.away_since_ms.is_none();
+        self.standings.values().filter(here).any(|standing| standing.file.is_some_and(|file| file != built_in))
+    }
+}
 
 impl RolloutDraft {
     /// Where the versions of this policy stand at its place, and what begins with it there. What stood there under another name is put
@@ -19,13 +28,16 @@ impl RolloutDraft {
         file: Digest,
         kept: impl Fn(Digest) -> bool,
     ) -> (Standing, Option<Change>) {
-        let other = match self.standings.remove(&place.key(policy)) {
+        let mut other = match self.standings.remove(&place.key(policy)) {
             Some(known) if known.policy != policy => Some(known),
             Some(known) if known.away_since_ms.is_none() || kept(known.live) => {
                 return (Standing { away_since_ms: None, ..known }, None);
             }
             _ => None,
         };
+        if let Some(other) = &mut other {
+            self.judge_aside(place, other);
+        }
         let from = other.as_ref().map(|other| other.live);
         if let Some(other) = other {
             self.standings.insert(place.key_aside(&other.policy), other);

@@ -240,19 +240,28 @@ mod tests {
         let lines = Arc::new(Lines::new(|| ()));
         let (free, held) = channel::<()>();
         let (tell, begun) = channel();
-        let first = Arc::clone(&lines);
+        let (first, stands) = (Arc::clone(&lines), Arc::<AtomicBool>::default());
+        let stands_behind = Arc::clone(&stands);
         let first = std::thread::spawn(move || {
-            first.ask(SHORT, &never, move |(), _| {
+            // It is given up once the second waits behind it, and not before.
+            first.ask(LONG, &|_| stands_behind.load(Ordering::Acquire), move |(), _| {
                 let _gone = tell.send(());
                 let _freed = held.recv();
             })
         });
         begun.recv().unwrap();
-        let second = lines.ask(LONG, &never, |(), _| "begun");
-        // Either it stood behind the first, or it came when that was left behind already.
-        assert!(matches!(second, Err(Unanswered::Silent) | Ok("begun")), "{second:?}");
+        let (run, ran) = channel();
+        let looks = |_: Duration| {
+            stands.store(true, Ordering::Release);
+            false
+        };
+        let second = lines.ask(LONG, &looks, move |(), _| {
+            let _gone = run.send(());
+        });
+        assert_eq!(second, Err(Unanswered::Silent));
         assert_eq!(first.join().unwrap(), Err(Unanswered::Silent));
         drop(free);
+        assert!(ran.recv().is_err(), "nobody has begun it, and nobody will");
     }
 
     #[test]

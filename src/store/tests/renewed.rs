@@ -30,6 +30,15 @@ pub(super) fn spend_of_renewed_keys(place: &Place) {
     drop(ledger);
     let ledger = place.write().unwrap();
     assert_eq!((spent(&ledger, 1), spent(&ledger, 2)), (0, 200));
+    let took = |ledger: &Ledger| names.map(|name| ledger.keys().renewed_to(name).unwrap());
+    let is = |at: usize| Some(names[at].to_string());
+    assert_eq!(took(&ledger), [is(2), is(2), None]);
+    // It comes back to what it was first.
+    ledger.keys().replace(names[2], &key(0)).unwrap();
+    for ledger in [ledger, place.write().unwrap()] {
+        assert_eq!(took(&ledger), [None, is(0), is(0)]);
+        assert_eq!([0, 1, 2].map(|at| spent(&ledger, at)), [200, 0, 0]);
+    }
 }
 
 #[test]

@@ -70,6 +70,11 @@ impl Called {
         Self { kind, namespace: None, name: kind.word().to_owned() }
     }
 
+    /// Whether a provider that speaks this API is told of it as its client told: what such models write is meant for it then.
+    pub(super) fn goes_as_written(&self) -> bool {
+        self.namespace.is_none() && matches!(self.kind, Kind::Custom | Kind::LocalShell)
+    }
+
     /// The name that models are shown, where no other tool has it: the tool's own, behind its namespace.
     pub(super) fn shown(&self) -> String {
         let whole = self.whole();
@@ -137,7 +142,14 @@ impl Names {
 
     /// Takes them out of it.
     pub(super) fn take(echo: &mut Rest) -> Self {
-        let Some(Value::Array(list)) = echo.shift_remove(ECHO) else { return Self::default() };
+        let names = Self::of(echo);
+        echo.shift_remove(ECHO);
+        names
+    }
+
+    /// Those of a request's echo.
+    pub(super) fn of(echo: &Rest) -> Self {
+        let Some(Value::Array(list)) = echo.get(ECHO) else { return Self::default() };
         let read = |entry: &Value| {
             let text = |place: usize| entry.get(place).and_then(Value::as_str);
             let (kind, namespace, name) = (Kind::of(text(1)?)?, text(2).map(str::to_owned), text(3)?.to_owned());

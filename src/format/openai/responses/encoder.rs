@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::called::{Called, Kind};
 use super::object::{self, Envelope};
+use super::provider::ITEM_DONE;
+use super::{ANNOTATED, ANNOTATIONS, RESPONSES};
 use crate::chat::{Chunk, Delta, FinishReason, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
@@ -28,6 +30,8 @@ pub(super) struct Encoder {
     finish: Option<FinishReason>,
     /// The model declined in words.
     declined: bool,
+    /// Its provider speaks this API, too.
+    own: bool,
     usage: Option<Usage>,
 }
 
@@ -60,6 +64,8 @@ struct Piece {
     text: String,
     /// How likely its tokens were.
     tokens: Vec<Value>,
+    /// Where what it says is from.
+    annotations: Vec<Value>,
 }
 
 impl Encoder {
@@ -74,6 +80,7 @@ impl Encoder {
             order: WholeCalls::default(),
             finish: None,
             declined: false,
+            own: false,
             usage: None,
         }
     }
@@ -161,7 +168,7 @@ impl Encoder {
         self.close_piece(out);
         let (item_id, output_index) = self.place();
         let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
-        *piece = Some(Piece { is_refusal: refusal, text: String::new(), tokens: Vec::new() });
+        *piece = Some(Piece { is_refusal: refusal, text: String::new(), tokens: Vec::new(), annotations: Vec::new() });
         let content_index = content.len();
         let part = if refusal { object::refusal("") } else { object::output_text("") };
         let fields =
@@ -172,11 +179,14 @@ impl Encoder {
     fn close_piece(&mut self, out: &mut BytesMut) {
         let (item_id, output_index) = self.place();
         let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
-        let Some(Piece { is_refusal, text, tokens }) = piece.take() else { return };
+        let Some(Piece { is_refusal, text, tokens, annotations }) = piece.take() else { return };
         let content_index = content.len();
         let mut part = if is_refusal { object::refusal(&text) } else { object::output_text(&text) };
         if !tokens.is_empty() {
             part["logprobs"] = tokens.as_slice().into();
+        }
+        if !annotations.is_empty() {
+            part[ANNOTATIONS] = annotations.into();
         }
         content.push(part.clone());
         let at = json!({"item_id": item_id, "output_index": output_index, "content_index": content_index});
@@ -193,6 +203,25 @@ impl Encoder {
             self.emit(out, "response.output_text.done", done);
         }
         self.emit(out, "response.content_part.done", with("part", part));
+    }
+
+    /// Where the text under way is from, in the words of this API.
+    fn annotated(&mut self, annotation: &Value, out: &mut BytesMut) {
+        let (item_id, output_index) = self.place();
+        let Some(Item { body: Body::Message { content, piece: Some(piece) }, .. }) = &mut self.open else { return };
+        let fields = json!({"item_id": item_id, "output_index": output_index, "content_index": content.len(),
+            "annotation_index": piece.annotations.len(), "annotation": annotation});
+        piece.annotations.push(annotation.clone());
+        self.emit(out, ANNOTATED, fields);
+    }
+
+    /// An item that its provider told whole.
+    fn kept(&mut self, item: &Value, out: &mut BytesMut) {
+        self.close(out);
+        let fields = json!({"output_index": self.output.len(), "item": item});
+        self.output.push(item.clone());
+        self.emit(out, "response.output_item.added", fields.clone());
+        self.emit(out, ITEM_DONE, fields);
     }
 
     fn thought(&mut self, more: &str, out: &mut BytesMut) {
@@ -307,7 +336,8 @@ impl Encoder {
 
 impl StreamEncoder for Encoder {
     fn chunk(&mut self, chunk: &Chunk, out: &mut BytesMut) {
-        if let Delta::Start { id, model, created, .. } = &chunk.delta {
+        if let Delta::Start { id, model, created, dialect } = &chunk.delta {
+            self.own = *dialect == RESPONSES;
             if self.envelope.id == super::response_id("") {
                 self.envelope.id = super::response_id(id);
             }
@@ -358,6 +388,8 @@ impl StreamEncoder for Encoder {
 impl Encoder {
     fn write(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         match &chunk.delta {
+            Delta::Other { event, value } if self.own && event == ANNOTATED => self.annotated(value, out),
+            Delta::Other { event, value } if self.own && event == ITEM_DONE => self.kept(value, out),
             Delta::Start { .. } | Delta::Other { .. } => {}
             Delta::Logprobs(tokens) => self.scored(tokens, out),
             Delta::Text(text) if text.is_empty() => {}

@@ -14,9 +14,32 @@ use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::format::json::Json;
 use crate::format::openai::message::{arguments, image_source};
 use crate::format::read::{Fields, Mismatch, Path};
+use crate::format::sealed;
 
 /// The type of an item that stands for another one.
 pub(super) const REFERENCE: &str = "item_reference";
+
+/// What a provider's own tools did, asked or were answered: items that are kept whole, in their order among what the assistant said, for
+/// whoever is asked through this API.
+const HOSTED: [&str; 7] = [
+    "code_interpreter_call",
+    "file_search_call",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "mcp_call",
+    "mcp_list_tools",
+    "web_search_call",
+];
+
+/// Whether an item of this type is kept whole.
+pub(super) fn is_hosted(kind: &str) -> bool {
+    HOSTED.contains(&kind)
+}
+
+/// Whether a part is such an item.
+pub(in crate::format::openai) fn is_item(value: &Value) -> bool {
+    value.get("type").and_then(Value::as_str).is_some_and(is_hosted)
+}
 
 /// Messages so far.
 #[derive(Default)]
@@ -132,6 +155,12 @@ impl Conversation {
                 };
                 self.item((&item).into(), path)?;
             }
+            kind if is_hosted(kind) => {
+                let mut whole = Rest::new();
+                whole.insert("type".to_owned(), kind.into());
+                whole.extend(fields.rest());
+                self.said(PartKind::Other(whole.into()).into());
+            }
             other => {
                 let problem = format!("items of the type `{other}` cannot be sent to the models served here");
                 return Err(Mismatch::new(&path.key("type"), problem));
@@ -180,7 +209,7 @@ impl Conversation {
 
     /// A search for tools that the client made for the model. No model asked for one that OpenAI made.
     fn search(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
-        if is_hosted(fields)? {
+        if is_search_hosted(fields)? {
             return Ok(());
         }
         let arguments = arguments(fields.take("arguments"));
@@ -190,7 +219,7 @@ impl Conversation {
     /// What it found: from here on the model may call it.
     fn found(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
         let names = self.more_tools(fields)?;
-        if is_hosted(fields)? {
+        if is_search_hosted(fields)? {
             return Ok(());
         }
         let said = match names.as_slice() {
@@ -231,7 +260,8 @@ impl Conversation {
         Ok(())
     }
 
-    /// Thinking that was sealed here comes back as it was; what another gateway or provider sealed has its summary alone.
+    /// Thinking that was sealed here comes back as it was. What the client got elsewhere is taken for what this API sealed itself: models that
+    /// are asked by it take it back, and for others it has its summary alone.
     fn reasoning(&mut self, fields: &mut Fields<'_>) -> Result<(), Mismatch> {
         let mut text = String::new();
         for name in ["summary", "content"] {
@@ -245,17 +275,22 @@ impl Conversation {
                 text.push_str(&more);
             }
         }
-        let sealed = fields.text("encrypted_content")?;
-        let sealed = sealed.as_deref().and_then(|sealed| sealed.strip_prefix(SEALED)?.split_once(':'));
-        match sealed {
+        let id = fields.text("id")?.unwrap_or_default();
+        let content = fields.text("encrypted_content")?.filter(|content| !content.is_empty());
+        let ours = content.as_deref().and_then(|content| content.strip_prefix(SEALED)?.split_once(':'));
+        let own = content.as_deref().filter(|content| !content.starts_with(SEALED));
+        match ours {
             Some(("signature", signature)) => {
                 self.said(PartKind::Reasoning { text, signature: Some(signature.to_owned()) }.into());
             }
             Some(("redacted", data)) => {
                 self.said(PartKind::redacted_reasoning(data).into());
             }
-            _ if !text.is_empty() => self.said(PartKind::Reasoning { text, signature: None }.into()),
-            _ => {}
+            _ => match own.map(|content| sealed::seal(&id, content)) {
+                Some(sealed) if text.is_empty() => self.said(PartKind::redacted_reasoning(&sealed).into()),
+                signature if !text.is_empty() => self.said(PartKind::Reasoning { text, signature }.into()),
+                _ => {}
+            },
         }
         Ok(())
     }
@@ -279,12 +314,12 @@ fn message(role: Role, parts: Vec<Part>) -> Message {
 }
 
 /// Whether a search for tools was OpenAI's own.
-fn is_hosted(fields: &mut Fields<'_>) -> Result<bool, Mismatch> {
+fn is_search_hosted(fields: &mut Fields<'_>) -> Result<bool, Mismatch> {
     let runs_at = fields.word("execution")?;
     Ok(runs_at.is_some_and(|runs_at| runs_at == "server") || fields.peek("call_id").is_none())
 }
 
-fn without_type(mut action: Value) -> Value {
+pub(super) fn without_type(mut action: Value) -> Value {
     if let Value::Object(fields) = &mut action {
         fields.shift_remove("type");
     }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::SEALED;
 use super::called::{Called, Kind, Names};
+use super::{ANNOTATIONS, RESPONSES, SEALED};
 use crate::chat::{FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::openai::logprobs;
@@ -111,7 +111,7 @@ pub(super) fn of(reply: &Reply, echo: &Rest) -> Map<String, Value> {
     let parts = first.map(|choice| choice.parts.as_slice()).unwrap_or_default();
     let declined = parts.iter().any(|part| matches!(part.kind, PartKind::Refusal(_)));
     let finish = first.and_then(|choice| choice.finish.as_ref()).map(|finish| finish.told(declined));
-    let mut output = items(parts, &envelope, status(finish));
+    let mut output = items(parts, &envelope, status(finish), reply.dialect == RESPONSES);
     let tokens = first.map(|choice| logprobs::values(&choice.logprobs)).unwrap_or_default();
     if let Some(text) = output.iter_mut().find_map(first_text).filter(|_| !tokens.is_empty()) {
         text["logprobs"] = tokens.into();
@@ -119,17 +119,25 @@ pub(super) fn of(reply: &Reply, echo: &Rest) -> Map<String, Value> {
     finished(envelope.object(status(finish), output, reply.usage.as_ref()), finish)
 }
 
-fn items(parts: &[Part], envelope: &Envelope, status: &str) -> Vec<Value> {
+/// The items of what was said; `own` is what was said in the words of this API.
+fn items(parts: &[Part], envelope: &Envelope, status: &str, own: bool) -> Vec<Value> {
+    let text = |text: &str, part: &Part| {
+        let mut piece = output_text(text);
+        if let Some(annotations) = part.rest.get(ANNOTATIONS).filter(|_| own) {
+            piece[ANNOTATIONS] = annotations.clone();
+        }
+        piece
+    };
     let mut items: Vec<Value> = Vec::new();
     for part in parts {
         let index = items.len();
         let item = match &part.kind {
-            PartKind::Text(text) => match open_message(&mut items) {
+            PartKind::Text(said) => match open_message(&mut items) {
                 Some(content) => {
-                    content.push(output_text(text));
+                    content.push(text(said, part));
                     continue;
                 }
-                None => message(&envelope.item_id("msg", index), status, &[output_text(text)]),
+                None => message(&envelope.item_id("msg", index), status, &[text(said, part)]),
             },
             PartKind::Refusal(text) => match open_message(&mut items) {
                 Some(content) => {
@@ -142,8 +150,9 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str) -> Vec<Value> {
                 let sealed = signature.as_ref().map(|signature| sealed("signature", signature));
                 reasoning(&envelope.item_id("rs", index), text, sealed)
             }
-            kind @ PartKind::Other(_) => match kind.redacted() {
+            kind @ PartKind::Other(value) => match kind.redacted() {
                 Some(data) => reasoning(&envelope.item_id("rs", index), "", Some(sealed("redacted", data))),
+                None if own => value.clone(),
                 None => continue,
             },
             PartKind::ToolCall { id, name, arguments } => {

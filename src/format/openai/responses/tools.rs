@@ -1,6 +1,6 @@
 //! Tools: functions are functions, those in a namespace too; other tools that the client runs (a custom one, whose input is a text,
-//! its shell, its search for more tools) are functions for models that know no others; those that the provider would run itself are
-//! refused.
+//! its shell, its search for more tools) are functions for models that know no others; those that a provider runs itself are kept
+//! whole.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,6 +22,8 @@ pub(super) struct Toolbox {
     taken: HashSet<String>,
     /// The first tool of this name in any namespace.
     inside: HashMap<String, usize>,
+    /// Those that a provider runs itself.
+    hosted: Vec<Tool>,
     /// Paths of tools that are told to nobody.
     untold: Vec<String>,
 }
@@ -82,13 +84,13 @@ impl Toolbox {
                 }
                 (Called::nameless(kind), tool_search(&mut fields)?)
             }
-            (other, None) => {
-                let problem = format!(
-                    "tools of the type `{other}` are OpenAI's own; the models served here take those that the client runs, \
-                     of the types `function`, `custom`, `namespace`, `local_shell`, `shell`, `apply_patch` and \
-                     `tool_search`: leave it out"
-                );
-                return Err(Mismatch::new(path, problem));
+            // What a provider runs itself: who is asked through this API takes it, and the others refuse it by name.
+            (kind, None) => {
+                let mut whole = Rest::new();
+                whole.insert("type".to_owned(), kind.into());
+                whole.extend(fields.rest());
+                self.hosted.push(Tool::Other(whole.into()));
+                return Ok(());
             }
         };
         names.push(self.add(called, definition));
@@ -165,6 +167,10 @@ impl Toolbox {
                 let names = self.allowed(value.items("tools"));
                 allowed::choice(&names, value.get("mode").is_some_and(|mode| mode == "required"))
             }
+            // One that its provider runs.
+            (Some(kind), _) if value.is_object() && kind != "allowed_tools" && Kind::of(kind).is_none() => {
+                ToolChoice::Other(value.into())
+            }
             _ => {
                 let Some(called) = named(&value) else {
                     let known =
@@ -203,7 +209,7 @@ impl Toolbox {
     pub(super) fn finish(self, echo: &mut Rest, untold: &mut Vec<String>) -> Vec<Tool> {
         Names::keep(self.tools.iter().map(|shown| (shown.name.as_str(), &shown.called)), echo);
         untold.extend(self.untold);
-        self.tools.into_iter().map(|shown| shown.tool).collect()
+        self.tools.into_iter().map(|shown| shown.tool).chain(self.hosted).collect()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Questions of somebody who only asks what a policy would say. They are put to an instance of their own: whatever becomes of it,
 //! nothing is counted and those in service are left as they are, since whoever may ask must not be able to take a policy out of service.
+//! That instance begins with what was saved last. The one in service is asked for more no oftener than it is asked anyway.
 
-use super::{PolicyRuntime, lock};
+use super::PolicyRuntime;
+use crate::moment::Moment;
 use crate::policy::host::contract::Contract;
 use crate::policy::host::fault::PolicyFault;
 use crate::policy::host::instance::{Budget, Instance};
@@ -22,19 +24,12 @@ impl<C: Contract> PolicyRuntime<C> {
         call(&mut self.recover()?, self.call)
     }
 
-    /// Has what the policy knows now saved, for an instance that is asked aside. Where that fails it begins with what was saved before, and
-    /// the policy is asked once more when its time has come, which counts.
-    pub(in crate::policy) fn save_aside(&self) {
+    /// Has what the policy knows saved for an instance that is asked aside, where that is due: it is [`Self::tick`], which would come in a
+    /// moment. Saving holds up who is served, and costs a policy that fails in it what it learned: it must not happen for each question.
+    pub(in crate::policy) fn save_aside(&self, now: Moment) {
         // Where several instances answer, none of them learns.
-        if self.stats.quarantined() || self.instances.len() > 1 {
-            return;
+        if !self.stats.quarantined() && self.instances.len() == 1 {
+            self.tick(now);
         }
-        let mut learning = lock(&self.learning);
-        let calls = self.stats.calls();
-        let is_saved = learning.unsaved == 0 && learning.saved_calls == calls && lock(&self.saved).is_some();
-        if is_saved || self.save_instance(&mut lock(self.first_instance())).is_err() {
-            return;
-        }
-        (learning.unsaved, learning.saved_calls) = (0, calls);
     }
 }

@@ -55,7 +55,7 @@ impl<C: Contract> PolicyRuntime<C> {
     ///
     /// # Errors
     /// The call failed, which is not counted yet.
-    pub(super) fn save_instance(&self, kept: &mut Option<Instance<C>>) -> Result<(), PolicyFault> {
+    fn save_instance(&self, kept: &mut Option<Instance<C>>) -> Result<(), PolicyFault> {
         let saved = self.with_instance(kept, |instance| instance.save(self.call));
         self.recorder.saved(saved.as_ref().map(Option::as_ref));
         if let Some(state) = saved? {

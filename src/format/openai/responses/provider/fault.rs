@@ -1,0 +1,49 @@
+//! Errors that a reply tells of itself, or a stream in its midst: no status tells their kind.
+
+use crate::fault::{AttemptFault, FaultKind};
+use crate::format::json::Json;
+use crate::format::openai::error;
+use crate::format::overflow;
+
+/// The code of a refusal of thinking that was not sealed for this account and model.
+pub(super) const UNVERIFIED: &str = "invalid_encrypted_content";
+
+/// Codes of what the request itself is to blame for, or how they begin.
+const REJECTED: [&str; 12] = [
+    "context_length_exceeded",
+    "invalid_",
+    "image_",
+    "unsupported_",
+    "empty_",
+    "failed_to_download_",
+    "content_",
+    "bio_policy",
+    "cyber_policy",
+    "misalignment_policy",
+    "data_residency_mismatch",
+    "string_above_max_length",
+];
+
+/// What went wrong, of an object whose `error` says it or which says it itself.
+pub(super) fn read(value: &Json<'_>) -> AttemptFault {
+    let mut fault = error::read_inside_stream(value);
+    let code = fault.code.as_deref().unwrap_or_default();
+    if fault.kind == FaultKind::Unavailable && REJECTED.iter().any(|beginning| code.starts_with(beginning)) {
+        fault.kind = FaultKind::Rejected;
+    }
+    overflow::name(&mut fault);
+    fault
+}
+
+/// The same where a response did not come to its end, however it says so.
+pub(super) fn of(response: &Json<'_>) -> Option<AttemptFault> {
+    let told = response.get("error").is_some_and(|error| !error.is_null());
+    match response.get("status").and_then(Json::as_str) {
+        _ if told => Some(read(response)),
+        Some(status @ ("failed" | "cancelled")) => {
+            let message = format!("the provider ended the reply as `{status}` and did not say why");
+            Some(AttemptFault::new(FaultKind::Unavailable, message))
+        }
+        _ => None,
+    }
+}

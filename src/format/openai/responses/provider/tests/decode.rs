@@ -1,0 +1,254 @@
+use std::path::PathBuf;
+
+use super::*;
+
+fn fixture(kind: &str, name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dialect").join(kind);
+    std::fs::read(folder.join("openai_responses").join(name)).unwrap()
+}
+
+fn names(kind: &str) -> Vec<String> {
+    let folder =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dialect").join(kind).join("openai_responses");
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn parts(name: &str) -> (Vec<PartKind>, Option<FinishReason>) {
+    let reply = ResponsesProvider.decode(&fixture("replies", name)).unwrap();
+    let choice = reply.choices.into_iter().next().unwrap();
+    (choice.parts.into_iter().map(|part| part.kind).collect(), choice.finish)
+}
+
+/// A stream in these pieces.
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Chunk>, Option<AttemptFault>, bool) {
+    let (mut decoder, mut chunks) = (ProviderFormat::stream(&ResponsesProvider), Vec::new());
+    let mut fault = None;
+    for piece in pieces {
+        fault = fault.or_else(|| decoder.push(piece, &mut chunks).err());
+    }
+    fault = fault.or_else(|| decoder.finish(&mut chunks).err());
+    (chunks, fault, decoder.is_complete())
+}
+
+fn streamed(name: &str) -> (Vec<PartKind>, Vec<Delta>) {
+    let (chunks, fault, is_complete) = read([&fixture("streams", name)[..]]);
+    assert!(fault.is_none() && is_complete, "{name}: {fault:?}");
+    let deltas: Vec<Delta> = chunks.into_iter().map(|chunk| chunk.delta).collect();
+    let mut parts = PartsOfDeltas::default();
+    deltas.iter().cloned().for_each(|delta| parts.add(delta));
+    (parts.into_parts().into_iter().map(|part| part.kind).collect(), deltas)
+}
+
+fn text(text: &str) -> PartKind {
+    PartKind::Text(text.to_owned())
+}
+
+fn call(id: &str, name: &str, arguments: &str) -> PartKind {
+    PartKind::ToolCall { id: id.to_owned(), name: name.to_owned(), arguments: arguments.to_owned() }
+}
+
+const THOUGHTS: &str = "**Weighing the question**\n\nIt is about rivers.\n\n**Answering**\n\nThe longest is asked for.";
+const SEALED: &str = "gAAAAABor0Ay_k3-sealed-thoughts_01";
+
+#[test]
+fn what_a_whole_reply_says_is_in_its_items() {
+    let (said, finish) = parts("reasoning.json");
+    let [PartKind::Reasoning { text: thoughts, signature: Some(signature) }, answer] = said.as_slice() else {
+        panic!("{said:?}")
+    };
+    assert_eq!((thoughts.as_str(), answer, finish), (THOUGHTS, &text("The Nile."), Some(FinishReason::Stop)));
+    let id = "rs_68af4030baa48193b0b43b4c2a176a1a05438e46b5f69a3b";
+    assert_eq!(open(signature), Some((id.to_owned(), SEALED.to_owned())));
+    let (said, finish) = parts("tools.json");
+    let calls = [
+        call("call_2U0ZMCgQhYNEoMzkRu2dPlXX", "get_weather", r#"{"city":"Paris"}"#),
+        call("call_pAj7yNzW0kdYbGdMsBVkyB2m", "get_time", "{}"),
+    ];
+    assert_eq!((&said[1..], finish), (&calls[..], Some(FinishReason::ToolCalls)));
+    let (said, _) = parts("custom_tool.json");
+    let patch = json!({"input": "*** Begin Patch\n*** End Patch"}).to_string();
+    assert_eq!(
+        said,
+        [
+            call("call_c1", "apply_patch", &patch),
+            call("call_s1", "local_shell", r#"{"command":["ls"],"env":{},"timeout_ms":1000}"#)
+        ]
+    );
+    let (said, finish) = parts("length.json");
+    assert_eq!((said.len(), finish), (2, Some(FinishReason::Length)));
+    assert!(said[0].redacted().and_then(open).is_some());
+    assert_eq!(parts("filtered.json"), (vec![], Some(FinishReason::ContentFilter)));
+    assert_eq!(
+        parts("refusal.json"),
+        (vec![PartKind::Refusal("I can't help with that.".to_owned())], Some(FinishReason::Refusal))
+    );
+    let reply = ResponsesProvider.decode(&fixture("replies", "refusal.json")).unwrap();
+    assert_eq!(reply.usage.and_then(|usage| usage.tier), Some(ServiceTier::Flex));
+    let reply = ResponsesProvider.decode(&fixture("replies", "tools.json")).unwrap();
+    let usage = reply.usage.unwrap();
+    assert_eq!((usage.input_tokens, usage.output_tokens, usage.reasoning_tokens, usage.tier), (80, 120, 96, None));
+    assert_eq!((reply.model.as_str(), reply.created), ("gpt-5-pro-2025-10-06", Some(1_756_315_696)));
+}
+
+#[test]
+fn a_reply_that_failed_or_is_not_made_yet_is_a_fault() {
+    for (body, kind) in [
+        (
+            json!({"status": "failed", "output": [], "error": {"code": "server_error", "message": "x"}}),
+            FaultKind::Unavailable,
+        ),
+        (
+            json!({"status": "failed", "output": [], "error": {"code": "invalid_prompt", "message": "x"}}),
+            FaultKind::Rejected,
+        ),
+        (
+            json!({"status": "failed", "output": [], "error": {"code": "rate_limit_exceeded", "message": "x"}}),
+            FaultKind::RateLimited,
+        ),
+        (
+            json!({"status": "failed", "output": [], "error": {"code": "context_length_exceeded", "message": "x"}}),
+            FaultKind::Rejected,
+        ),
+        (json!({"status": "failed", "output": [], "error": null}), FaultKind::Unavailable),
+        (json!({"status": "cancelled", "output": []}), FaultKind::Unavailable),
+        (json!({"status": "queued", "output": []}), FaultKind::BrokenStream),
+        (json!({"id": "x"}), FaultKind::BrokenStream),
+    ] {
+        assert_eq!(ResponsesProvider.decode(body.to_string().as_bytes()).unwrap_err().kind, kind, "{body}");
+    }
+}
+
+#[test]
+fn a_stream_says_what_the_whole_reply_does() {
+    for (stream, whole) in
+        [("refusal.sse", "refusal.json"), ("length.sse", "length.json"), ("search.sse", "search.json")]
+    {
+        let (said, deltas) = streamed(stream);
+        let (expected, finish) = parts(whole);
+        let shown = |kind: &&PartKind| !matches!(kind, PartKind::Other(_));
+        assert_eq!(
+            said.iter().filter(shown).collect::<Vec<_>>(),
+            expected.iter().filter(shown).collect::<Vec<_>>(),
+            "{stream}"
+        );
+        assert!(deltas.contains(&Delta::Finish(finish.unwrap())), "{stream}");
+    }
+    let (said, deltas) = streamed("reasoning.sse");
+    let [
+        PartKind::Reasoning { text: first, signature: one },
+        PartKind::Reasoning { text: second, signature: two },
+        answer,
+    ] = said.as_slice()
+    else {
+        panic!("{said:?}")
+    };
+    assert_eq!((first.as_str(), second.as_str(), answer), (THOUGHTS, "More.", &text("The Nile.")));
+    assert_eq!(one.as_deref().and_then(open), Some(("rs_1".to_owned(), SEALED.to_owned())));
+    assert_eq!(two.as_deref().and_then(open), Some(("rs_2".to_owned(), "gAAAAABmore==".to_owned())));
+    let Some(Delta::Usage(usage)) = deltas.last() else { panic!("{deltas:?}") };
+    assert_eq!((usage.output_tokens, usage.reasoning_tokens), (300, 256));
+    let (said, deltas) = streamed("tools.sse");
+    assert_eq!(said[1..], [text("I look."), parts("tools.json").0[1].clone(), parts("tools.json").0[2].clone()]);
+    assert!(said[0].redacted().is_some() && deltas.contains(&Delta::Finish(FinishReason::ToolCalls)));
+    let Some(Delta::Usage(usage)) = deltas.last() else { panic!("{deltas:?}") };
+    assert_eq!(usage.tier, Some(ServiceTier::Priority));
+    assert_eq!(streamed("custom_tool.sse").0, parts("custom_tool.json").0[..1]);
+    let (said, _) = streamed("whole_items.sse");
+    assert_eq!(said.len(), 3, "{said:?}");
+    let (_, deltas) = streamed("logprobs.sse");
+    assert_eq!(deltas.iter().filter(|delta| matches!(delta, Delta::Logprobs(_))).count(), 2);
+}
+
+#[test]
+fn a_stream_without_its_end_or_with_an_error_is_none() {
+    let (chunks, fault, is_complete) = read([&fixture("streams", "cut.sse")[..]]);
+    assert!(!chunks.is_empty() && fault.is_none() && !is_complete);
+    for (name, kind, code) in [
+        ("failed.sse", FaultKind::Unavailable, "server_error"),
+        ("too_long.sse", FaultKind::Rejected, "context_length_exceeded"),
+        ("error.sse", FaultKind::RateLimited, "rate_limit_exceeded"),
+    ] {
+        let (_, fault, is_complete) = read([&fixture("streams", name)[..]]);
+        let fault = fault.unwrap();
+        assert_eq!((fault.kind, fault.code.as_deref(), is_complete), (kind, Some(code), false), "{name}");
+    }
+}
+
+#[test]
+fn how_a_stream_is_cut_says_nothing() {
+    for name in names("streams") {
+        let body = fixture("streams", &name);
+        let whole = read([&body[..]]);
+        assert_eq!(whole, read(body.chunks(1)), "{name}, byte by byte");
+        assert_eq!(whole, read(body.chunks(7)), "{name}, in sevens");
+        // Some proxies leave the events' names out, and some the spaces.
+        let bare: String = String::from_utf8(body).unwrap().replace("event: ", "x: ").replace("\ndata: ", "\ndata:");
+        assert_eq!(whole, read([bare.as_bytes()]), "{name}, without names");
+    }
+}
+
+#[test]
+fn every_text_event_says_the_same_by_both_ways() {
+    // The quick way takes no event with a field that it does not know.
+    for name in names("streams") {
+        let body = String::from_utf8(fixture("streams", &name)).unwrap();
+        let slow = body.replace("\"sequence_number\"", "\"unknown\":1,\"sequence_number\"");
+        assert_eq!(read([body.as_bytes()]), read([slow.as_bytes()]), "{name}");
+    }
+}
+
+#[test]
+fn where_it_is_from_and_what_the_provider_did_is_told_to_those_who_know_such() {
+    let api = |name: &str| client_apis().find(|api| api.name() == name).unwrap();
+    let reply = ResponsesProvider.decode(&fixture("replies", "search.json")).unwrap();
+    let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
+    let own: Value = json(&fixture("replies", "search.json"));
+    let told = json(&api("openai-responses").reply(&reply));
+    assert_eq!(told["output"][0], own["output"][0]);
+    assert_eq!(told["output"][1]["content"], own["output"][1]["content"]);
+    let told = json(&api("openai").reply(&reply));
+    let cited = json!({"start_index": 0, "end_index": 9, "url": "https://example.org/nile", "title": "The Nile"});
+    let citations = json!([{"type": "url_citation", "url_citation": cited}]);
+    assert_eq!(told["choices"][0]["message"]["annotations"], citations);
+    let (chunks, ..) = read([&fixture("streams", "search.sse")[..]]);
+    let written = |name: &str| {
+        let request = api(name).parse(&ClientRequest::post("/".parse().unwrap(), asked(name).to_string())).unwrap();
+        let (mut encoder, mut out) = (api(name).stream(&request), bytes::BytesMut::new());
+        chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+        encoder.end(&mut out);
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+        data.map(|data| serde_json::from_str(data).unwrap()).collect::<Vec<Value>>()
+    };
+    let events = written("openai");
+    assert!(events.iter().any(|event| event["choices"][0]["delta"]["annotations"] == citations), "{events:?}");
+    let events = written("openai-responses");
+    let response = &events.last().unwrap()["response"];
+    assert_eq!(
+        (&response["output"][0], &response["output"][1]["content"]),
+        (&own["output"][0], &own["output"][1]["content"])
+    );
+    assert!(events.iter().any(|event| event["type"] == "response.output_text.annotation.added"));
+    for name in ["anthropic", "gemini"] {
+        assert!(!String::from_utf8_lossy(&api(name).reply(&reply)).contains("web_search_call"), "{name}");
+    }
+}
+
+/// A small request of a client's API.
+fn asked(client: &str) -> Value {
+    match client {
+        "openai-responses" => json!({"model": "m", "input": "Hi", "stream": true}),
+        _ => json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": true}),
+    }
+}
+
+#[test]
+fn thinking_that_is_not_its_own_is_told_from_other_refusals() {
+    let code = |code: &str| {
+        json!({"error": {"message": "x", "type": "invalid_request_error", "param": null, "code": code}}).to_string()
+    };
+    let fault = |body: &str| ResponsesProvider.decode_error(400, &HeaderMap::new(), body.as_bytes());
+    assert!(ResponsesProvider.refuses_thoughts(&fault(&code("invalid_encrypted_content"))));
+    assert!(AzureResponses.refuses_thoughts(&fault(&code("invalid_encrypted_content"))));
+    assert!(!ResponsesProvider.refuses_thoughts(&fault(&code("invalid_prompt"))));
+}
