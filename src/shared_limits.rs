@@ -4,6 +4,7 @@
 //!   nobody. What is granted stands in this process's own [`Limits`] too, which goes on to say when it counts and what it really used.
 //! - *Everything else* is reported as it stands: each gateway tells its own part of each window, slice by slice, and only what changed.
 //!   A part that is told twice counts once, so that after an outage each simply tells its own again, whatever the server remembers.
+//!   Under a name that a window has no more, since a reload keeps its limit elsewhere or takes it away, it is told once that nothing is held.
 //! - *Others' parts* come with every answer, and go into the same `Limits`, for signals, queues and refusals. Whoever waits looks every
 //!   `RECHECK` for what others gave back; where nobody waits nothing is asked.
 //! - *Out of reach*, the server is replaced by each gateway's share of every limit (divided among as many as were last seen, beside what

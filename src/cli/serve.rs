@@ -18,6 +18,7 @@ use crate::batch::Batches;
 use crate::catalog::SimulatedModel;
 use crate::clock::Clock;
 use crate::limits::WindowModel;
+use crate::pipeline::Gateway;
 use crate::policy::{Compiler, Digest, EngineOptions};
 use crate::provider::simulated::Simulated;
 use crate::reload::{ConfigSource, PolicySource, Sources, keep_limits, keep_states};
@@ -80,7 +81,7 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
         server::listen(SocketAddr::new(settings.host, settings.port)).await.map_err(|fault| fault.to_string())?;
     let live = Arc::clone(&gateway);
     let state = snapshot.settings.state_dir.clone().or(state);
-    let (decisions, serving) = (Arc::clone(&gateway.decisions), Arc::clone(&gateway));
+    let serving = Arc::clone(&gateway);
     let ending = move || {
         let live = serving.live.read();
         let settings = &live.settings.server;
@@ -130,10 +131,16 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
             drop(finished.await);
         }
     }
-    // What is left to do is short; who cannot wait for it either may end it. On another thread: this one hears signals.
-    let closing = Arc::clone(&live);
+    close(&live, &signals).await;
+    Ok(())
+}
+
+/// Writes what is to outlive the process. It is short; who cannot wait for it either may end it.
+async fn close(live: &Arc<Gateway>, signals: &StopSignals) {
+    // On another thread: this one hears signals.
+    let closing = Arc::clone(live);
     let mut closed = tokio::task::spawn_blocking(move || {
-        decisions.finish();
+        closing.decisions.finish();
         if let Some(ledger) = &closing.ledger {
             ledger.finish();
         }
@@ -144,8 +151,8 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
     });
     tokio::select! {
         biased;
-        _ = &mut closed => return Ok(()),
-        () = told(&signals) => {}
+        _ = &mut closed => return,
+        () = told(signals) => {}
     }
     // What the ledger cannot be told at once waits for the next start.
     if let Some(ledger) = &live.ledger {
@@ -153,8 +160,8 @@ async fn serve_until_told(running: Running, state: Option<PathBuf>, workers: Non
     }
     tokio::select! {
         biased;
-        _ = &mut closed => Ok(()),
-        () = told(&signals) => std::process::exit(130),
+        _ = &mut closed => {}
+        () = told(signals) => std::process::exit(130),
     }
 }
 

@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn models_of_one_cloud_are_spoken_to_each_in_its_own_format() {
         for (model, format, quirks_as) in [
-            ("vertex_ai/gemini-2.5-pro", "gemini", "gemini/gemini-2.5-pro"),
+            ("vertex_ai/gemini-2.5-pro", "gemini_vertex", "gemini/gemini-2.5-pro"),
             ("vertex_ai/claude-sonnet-4@20250514", "anthropic_vertex", "anthropic/claude-sonnet-4-20250514"),
             ("vertex_ai/claude-opus-5-5@default", "anthropic_vertex", "anthropic/claude-opus-5-5"),
             ("vertex_ai/openai/gpt-oss-120b-maas", "openai", "cerebras/openai/gpt-oss-120b"),
@@ -454,6 +454,25 @@ mod tests {
         }
         let Found::Spoken(row, model) = find("vertex_ai/jamba-1.5", None, None) else { panic!("a row") };
         assert!(row.unspoken(&model).is_some_and(|told| told.contains("`gemini-…`") && told.contains("`claude-…`")));
+    }
+
+    #[test]
+    fn a_row_of_models_does_not_take_those_of_the_row_before() {
+        for (model, takes) in [
+            ("bedrock/us.openai.gpt-6-astra", "thinks at the levels [low, medium, high, xhigh]"),
+            ("bedrock/global.openai.gpt-6.1-sol", "thinks at the levels [low, medium, high, xhigh]"),
+            ("bedrock/us.openai.gpt-6.1-terra", "thinks at the levels [none, low, medium, high, xhigh]"),
+            ("bedrock/openai.gpt-6-sol", "thinks at the levels [none, low, medium, high, xhigh]"),
+            ("bedrock/openai.gpt-oss-120b-1:0", "thinks at the levels [low, medium, high]"),
+            ("gemini/gemini-2.0-flash", "-`messages[].id`"),
+            ("gemini/gemini-2.5-pro", "-`messages[].id`"),
+            ("vertex_ai/gemini-2.5-flash-lite", "-`messages[].id`"),
+            ("gemini/gemini-3-pro-preview", "+a word that a call has no signature"),
+        ] {
+            let Found::Spoken(row, name) = find(model, None, None) else { panic!("{model}") };
+            let told = row.quirks_of(&name).told();
+            assert!(told.iter().any(|told| told == takes), "{model}: {told:?}");
+        }
     }
 
     #[test]

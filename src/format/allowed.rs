@@ -11,9 +11,19 @@ const KIND: &str = "allowed_tools";
 
 /// The choice among these functions, of which one must be called or may be.
 pub(super) fn choice(names: &[String], required: bool) -> ToolChoice {
-    let tools: Vec<Value> = names.iter().map(|name| json!({"type": "function", "function": {"name": name}})).collect();
+    let tools: Vec<Value> = names.iter().map(|name| function(name)).collect();
+    among(&tools, required)
+}
+
+/// The same among tools as chats name them.
+pub(super) fn among(tools: &[Value], required: bool) -> ToolChoice {
     let mode = if required { "required" } else { "auto" };
     ToolChoice::Other(json!({"type": KIND, KIND: {"mode": mode, "tools": tools}}))
+}
+
+/// A function, as chats name it.
+pub(super) fn function(name: &str) -> Value {
+    json!({"type": "function", "function": {"name": name}})
 }
 
 /// Whether a choice is one among some tools.
@@ -45,7 +55,11 @@ fn is_meant(listed: &Value, tool: &Tool) -> bool {
             let named = kind.and_then(Value::as_str).and_then(|kind| listed.get(kind)).unwrap_or(listed).get("name");
             named.is_some_and(|named| named == name.as_str())
         }
-        Tool::Other(value) => kind.is_some() && kind == value.get("type"),
+        Tool::Other(value) => {
+            // Several servers have the same type.
+            let server = listed.get("server_label");
+            kind.is_some() && kind == value.get("type") && (server.is_none() || server == value.get("server_label"))
+        }
     }
 }
 

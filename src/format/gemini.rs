@@ -28,6 +28,7 @@ mod error;
 mod logprobs;
 mod reply;
 mod vectors;
+mod vertex;
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +55,7 @@ fn merge(value: &mut Value, rest: &Rest) {
 pub(super) const DIALECT: Dialect = Dialect::named("gemini");
 
 /// What stands in this folder.
-pub(super) const FAMILY: Family = Family { clients: &[&Gemini], providers: &[&Gemini] };
+pub(super) const FAMILY: Family = Family { clients: &[&Gemini], providers: &[&Gemini, &vertex::GeminiAtVertex] };
 
 /// The format. It has no state: what a stream must remember is in its reader.
 pub(super) struct Gemini;
@@ -73,7 +74,7 @@ impl ProviderFormat for Gemini {
     }
 
     fn encode(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-        encode::request(request, target)
+        encode::request(request, target, encode::At::Own)
     }
 
     fn decode(&self, body: &[u8]) -> Result<Reply, AttemptFault> {

@@ -25,7 +25,7 @@ use caller::still_known;
 use digest::digest;
 use refusals::{behind_refusal, context_refusal, excess_refusal, unreachable_refusal, wait_refusal};
 
-pub(super) use foreseen::foreseen;
+pub(super) use foreseen::{NotHere, foreseen};
 pub(super) use refusals::{not_now, queue_is_full};
 
 /// How much later than it was told to a client may come back to its place in the queue.

@@ -20,7 +20,7 @@ use crate::signal::Signal;
 use crate::snapshot::{Caller, GroupRuntime};
 use crate::tokens::Precision;
 
-use super::admit::{foreseen, not_now};
+use super::admit::{NotHere, foreseen, not_now};
 use super::auth::{check_model, may_use};
 use super::context::{self, Arrival, RequestContext};
 use super::estimate::Estimate;
@@ -48,6 +48,8 @@ pub struct RequestPlan {
     pub precision: Precision,
     /// Why the request would be refused, by a policy or because it would have to wait too long; nothing is refused where it is `None`.
     pub refused: Option<String>,
+    /// Why it would not wait for this group's deployments, where another group takes over if one can.
+    pub elsewhere: Option<String>,
     /// How long limits and breakers keep it: not at all where it is called at once, and `None` where nobody knows, or it is kept by something
     /// else.
     pub starts: Option<Duration>,
@@ -183,6 +185,7 @@ fn unbuilt(group: &GroupRuntime, written: &Estimate, why: Refusal, prompt: Optio
         input_tokens: written.input(),
         precision: written.precision(),
         refused: Some(why.message),
+        elsewhere: None,
         starts: None,
         wait: None,
         none: None,
@@ -230,9 +233,14 @@ async fn routed(context: &RequestContext<'_>, now: Moment) -> RequestPlan {
             (nobody, Some(why.message))
         }
     };
-    let kept = match &refused {
+    let kept = match refused {
         None => admission(context, &mut estimate, &decision).await,
-        Some(why) => Err(why.clone()),
+        Some(why) => Err(NotHere::Refused(why)),
+    };
+    let (starts, refused, elsewhere) = match kept {
+        Ok(starts) => (starts, None, None),
+        Err(NotHere::Refused(why)) => (None, Some(why), None),
+        Err(NotHere::Elsewhere(why)) => (None, None, Some(why)),
     };
     let planning = Planning { context, estimate: &estimate, question: question.as_ref(), ranking: &ranking, now };
     let count = context.group.deployments.len();
@@ -246,8 +254,9 @@ async fn routed(context: &RequestContext<'_>, now: Moment) -> RequestPlan {
         policy_fault,
         input_tokens: estimate.input(),
         precision: estimate.precision(),
-        starts: kept.as_ref().ok().copied().flatten(),
-        refused: kept.err(),
+        refused,
+        elsewhere,
+        starts,
         wait: decision.wait,
         none: decision.none.then_some(context.group.config.router.when_none),
         features,
@@ -262,12 +271,12 @@ async fn routed(context: &RequestContext<'_>, now: Moment) -> RequestPlan {
 /// How long limits and breakers keep a request that is decided so; `None` where nobody knows, or it is not decided yet.
 ///
 /// # Errors
-/// It would be refused at once: why.
+/// It would be refused at once, or go to another group: why.
 async fn admission(
     context: &RequestContext<'_>,
     estimate: &mut Estimate,
     decision: &RouteDecision,
-) -> Result<Option<Duration>, String> {
+) -> Result<Option<Duration>, NotHere> {
     let RouteDecision { order, policy, .. } = decision;
     if decision.none || decision.wait.is_some() {
         return Ok(None);

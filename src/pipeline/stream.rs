@@ -23,6 +23,7 @@ use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::StreamEncoder;
 use crate::policy::Complaint;
 use crate::snapshot::DeploymentRuntime;
+use crate::sse::MAX_EVENT_BYTES;
 use crate::upstream::Body;
 
 use super::call::named;
@@ -38,8 +39,9 @@ use super::{RequestContext, RequestGuard};
 /// be used again.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Bytes a stream may send before its first content: pings, roles and fields nobody knows.
-const MAX_PREAMBLE: usize = 1 << 20;
+/// Bytes a stream may send before its first content: pings, roles and fields nobody knows, and what tools did that a provider runs
+/// itself, of which a picture is one event.
+const MAX_PREAMBLE: usize = MAX_EVENT_BYTES;
 
 /// The largest reply that is held, in bytes of the provider's stream.
 const MAX_HELD: usize = 64 << 20;
@@ -164,7 +166,7 @@ impl Source {
             read?;
             // The piece that brings the first content may be larger, with a picture in it.
             if self.read > MAX_PREAMBLE && !self.spoke && !self.has_content() {
-                let message = format!("the provider's stream had no content in its first {} KiB", MAX_PREAMBLE >> 10);
+                let message = format!("the provider's stream had no content in its first {} MiB", MAX_PREAMBLE >> 20);
                 return Err(AttemptFault::new(FaultKind::BrokenStream, message));
             }
             if self.read > MAX_HELD {

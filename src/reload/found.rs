@@ -71,7 +71,7 @@ pub(super) fn load(
                     // Another version may also be one of an older gateway's.
                     let other = in_force(previous, &name).find(|component| component.digest() != own);
                     let before = other.filter(|_| rollouts.had_file(&name, own)).cloned();
-                    found.built_in(name, component, before, problems);
+                    found.without_file(name, component, before, problems);
                 }
                 Err(problem) => problems.push(problem),
             }
@@ -82,11 +82,12 @@ pub(super) fn load(
             continue;
         }
         let name = PolicyName::from(name);
+        let before = in_force(previous, &name).next().cloned();
         // Where nobody is decided by it, whoever names it is refused, or has what is built in.
-        if let Some(component) = in_force(previous, &name).next() {
+        if let Some(before) = before {
             let without = if name.as_str() == DEFAULT { Some(FALLBACK) } else { None };
             problems.push(gone(&name, without));
-            found.offered.insert(name, Some(Offered::Gone(Arc::clone(component))));
+            found.offered.insert(name, Some(Offered::Gone(before)));
         }
     }
     let present = contents.values().flatten().map(|bytes| Digest::of(bytes)).collect();
@@ -98,7 +99,7 @@ pub(super) fn load(
 
 impl Found {
     /// What is built in under a name that no file has. Where one had it and decides still (`before`), that one is gone.
-    fn built_in(
+    fn without_file(
         &mut self,
         name: PolicyName,
         component: Arc<Component>,

@@ -43,7 +43,7 @@ pub(super) enum Offered {
     File(Arc<Component>),
     /// The folder's cannot be used: each group keeps its versions. Where it has none, it gets this one, which decides elsewhere.
     Broken(Arc<Component>),
-    /// The folder has none any more: each group that has it keeps its versions, and no other gets any.
+    /// The folder has none any more: each group that has it keeps its versions, and no other gets any of them.
     Gone(Arc<Component>),
 }
 

@@ -68,6 +68,9 @@ fn next(plan: &RequestPlan) -> String {
     if let Some(why) = &plan.refused {
         return format!("refuse: {why}");
     }
+    if let Some(why) = &plan.elsewhere {
+        return format!("another group takes over, where one can: {why}");
+    }
     match (plan.none, plan.wait, plan.called_now()) {
         (Some(WhenNone::Refuse), ..) => "refuse: the policy finds no deployment fit".to_owned(),
         (Some(WhenNone::Wait), ..) => "wait until the policy finds a deployment fit".to_owned(),

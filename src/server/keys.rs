@@ -50,7 +50,7 @@ pub(super) async fn generate(State(app): State<Arc<App>>, request: Request<Body>
         }
         let made = fields.over(VirtualKey::new(hash, VirtualKey::tail_of(&key), now), now)?;
         free_alias(app, &made, hash)?;
-        free_of_spend(app, hash, None).map_err(|refusal| refusal.at("key"))?;
+        free_of_spend(app, hash, None, "key")?;
         let known = keep(app, made)?;
         Ok(told_once(app, &known, &key, now))
     })
@@ -99,7 +99,7 @@ pub(super) async fn regenerate(State(app): State<Arc<App>>, request: Request<Bod
         let same = VirtualKey { hash, tail: VirtualKey::tail_of(&secret), ..old };
         let made = fields.over(same, now)?;
         free_alias(app, &made, old_hash)?;
-        free_of_spend(app, hash, Some(old_hash)).map_err(|refusal| refusal.at("new_key"))?;
+        free_of_spend(app, hash, Some(old_hash), "new_key")?;
         stored(app, |ledger| ledger.keys().replace(old_hash, &made))?;
         keys.renew(|| app.gateway.clock.now(), old_hash, made);
         app.gateway.capacity.notify();
@@ -313,13 +313,13 @@ fn free_alias(app: &App, key: &VirtualKey, own: KeyHash) -> Result<(), Refusal> 
 
 /// What was spent with a key counts as the one's that took its place, and must not count as another's beside: who chooses it again gets that one
 /// back, which `own` is, or nothing.
-fn free_of_spend(app: &App, hash: KeyHash, own: Option<KeyHash>) -> Result<(), Refusal> {
+fn free_of_spend(app: &App, hash: KeyHash, own: Option<KeyHash>, field: &str) -> Result<(), Refusal> {
     let taken = stored(app, |ledger| ledger.keys().renewed_to(hash))?;
     if taken.is_none() || taken == own.map(|own| own.to_string()) {
         return Ok(());
     }
     let why = "this key was renewed, and what it has spent counts as the one's that took its place; choose another key";
-    Err(Refusal::new(RefusalKind::InvalidRequest, why))
+    Err(Refusal::new(RefusalKind::InvalidRequest, why).at(field))
 }
 
 /// A key nobody can guess: 256 random bits.

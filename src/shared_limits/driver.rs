@@ -195,9 +195,9 @@ impl Driver {
         self.book.forget();
         self.limits.take_touched();
         let now = self.clock.now();
-        let parts = self.limits.own_parts(now, &self.limits.scopes(), true);
-        let updates: Vec<Update> = parts.into_iter().filter_map(|part| self.book.update(part, now, true)).collect();
-        let batch = Batch::of(updates);
+        let scopes = self.limits.scopes();
+        let parts = self.limits.own_parts(now, &scopes, true);
+        let batch = Batch::of(self.book.updates(&scopes, parts, now, |_| true));
         let mut pipeline = Pipeline::new();
         self.publish(&batch, &mut pipeline, true);
         let answers = self.send(connection, &pipeline).await?;
@@ -307,7 +307,10 @@ impl Driver {
         let windows = answers.iter().flat_map(|answer| answer.windows.iter().map(move |window| (answer, window)));
         let mut news = false;
         for (update, (answer, window)) in batch.updates.iter().zip(windows) {
-            news |= self.book.others(&self.limits, now, answer, &update.part, window);
+            // What others use under a name that was left is no use of the window that had it.
+            if !update.is_last {
+                news |= self.book.others(&self.limits, now, answer, &update.part, window);
+            }
         }
         news
     }

@@ -2,6 +2,7 @@
 
 mod dimensions;
 mod money;
+mod renamed;
 mod vectors;
 
 use std::process::{Child, Command as Process, Stdio};

@@ -7,7 +7,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Error, ErrorCode};
 
 use super::schema;
 use super::writer::insert;
@@ -17,13 +17,49 @@ use crate::record::Record;
 const ENDING: &str = ".unwritten";
 /// Its name in a folder of state.
 const NAME: &str = "ledger.db.unwritten";
+/// What is behind the name of one that cannot be taken in.
+const BAD: &str = ".bad";
+/// What belongs to a file beside it.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
 /// Rows that are handled at once.
 const PAGE: usize = 4096;
 
+/// Why what was laid aside is not in the ledger.
+#[derive(Debug)]
+pub(super) enum Untaken {
+    /// It may be later: somebody else writes, or the ledger cannot be written now.
+    Later(String),
+    /// It cannot be read, and will not be.
+    Never(String),
+}
+
+impl Untaken {
+    /// By what the database says of both.
+    fn by(fault: &Error) -> Self {
+        let passes = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::DiskFull, ErrorCode::OutOfMemory];
+        let words = fault.to_string();
+        if fault.sqlite_error_code().is_some_and(|code| passes.contains(&code)) {
+            Self::Later(words)
+        } else {
+            Self::Never(words)
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Later(why) | Self::Never(why) => why,
+        }
+    }
+}
+
 /// Where the file of a ledger is.
 pub(super) fn beside(ledger: &Path) -> PathBuf {
-    let mut name = ledger.as_os_str().to_owned();
-    name.push(ENDING);
+    with(ledger, ENDING)
+}
+
+fn with(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -39,13 +75,14 @@ fn words(fault: &dyn std::fmt::Display) -> String {
 /// Opens it, of whatever version, making it where there is none: for its user alone.
 ///
 /// # Errors
-/// It cannot be opened, in words.
-pub(super) fn open(file: &Path) -> Result<Connection, String> {
+/// It cannot be opened.
+pub(super) fn open(file: &Path) -> Result<Connection, Untaken> {
+    let never = |fault: std::io::Error| Untaken::Never(words(&fault));
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|fault| words(&fault))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(never)?;
     }
-    OpenOptions::new().create(true).append(true).mode(0o600).open(file).map_err(|fault| words(&fault))?;
-    schema::open(file).map_err(|fault| words(&fault))
+    OpenOptions::new().create(true).append(true).mode(0o600).open(file).map_err(never)?;
+    schema::open(file).map_err(|fault| Untaken::by(&fault))
 }
 
 /// Lays records aside. They are on the disk when this returns.
@@ -53,7 +90,7 @@ pub(super) fn open(file: &Path) -> Result<Connection, String> {
 /// # Errors
 /// They are not, and why, in words.
 pub(super) fn lay(file: &Path, records: &[Box<Record>]) -> Result<(), String> {
-    let mut database = open(file)?;
+    let mut database = open(file).map_err(Untaken::words)?;
     database.pragma_update(None, "synchronous", "FULL").map_err(|fault| words(&fault))?;
     for batch in records.chunks(PAGE) {
         insert(&mut database, batch).map_err(|fault| words(&fault))?;
@@ -64,12 +101,12 @@ pub(super) fn lay(file: &Path, records: &[Box<Record>]) -> Result<(), String> {
 /// Puts all that is in a file into a ledger of this version.
 ///
 /// # Errors
-/// Nothing is put there, and why, in words.
-pub(super) fn take_in(ledger: &mut Connection, file: &Path) -> Result<(), String> {
+/// Nothing is put there, and why.
+pub(super) fn take_in(ledger: &mut Connection, file: &Path) -> Result<(), Untaken> {
     // It may be of an older version.
     drop(open(file)?);
-    let name = file.to_str().ok_or("its name is no text")?;
-    ledger.execute("ATTACH DATABASE ?1 AS aside", [name]).map_err(|fault| words(&fault))?;
+    let name = file.to_str().ok_or_else(|| Untaken::Never("its name is no text".to_owned()))?;
+    ledger.execute("ATTACH DATABASE ?1 AS aside", [name]).map_err(|fault| Untaken::by(&fault))?;
     let copy = |ledger: &mut Connection| {
         let transaction = ledger.transaction()?;
         for table in ["requests", "other_attempts", "tags"] {
@@ -77,8 +114,9 @@ pub(super) fn take_in(ledger: &mut Connection, file: &Path) -> Result<(), String
         }
         transaction.commit()
     };
-    let copied = copy(ledger).map_err(|fault: rusqlite::Error| words(&fault));
-    let left = ledger.execute_batch("DETACH DATABASE aside").map_err(|fault| words(&fault));
+    let copied = copy(ledger).map_err(|fault: Error| Untaken::by(&fault));
+    // All of it is in the ledger by then, or will be.
+    let left = ledger.execute_batch("DETACH DATABASE aside").map_err(|fault| Untaken::Later(words(&fault)));
     copied.and(left)
 }
 
@@ -88,12 +126,25 @@ pub(super) fn take_in(ledger: &mut Connection, file: &Path) -> Result<(), String
 /// It cannot be taken away, in words.
 pub(super) fn remove(file: &Path) -> Result<(), String> {
     // Whoever has looked at it may have left these.
-    for more in ["-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(more);
-        let _absent = std::fs::remove_file(name);
+    for more in BESIDE {
+        let _absent = std::fs::remove_file(with(file, more));
     }
     std::fs::remove_file(file).map_err(|fault| words(&fault))
+}
+
+/// Puts a file out of the way that cannot be taken in, with all that is in it. Returns where it is now: no earlier one is there.
+///
+/// # Errors
+/// It stays where it is, and why, in words.
+pub(super) fn put_away(file: &Path) -> Result<PathBuf, String> {
+    let places = (1..100).map(|number| if number == 1 { BAD.to_owned() } else { format!("{BAD}.{number}") });
+    let free = places.map(|ending| with(file, &ending)).find(|place| !place.exists());
+    let place = free.ok_or("there are too many of them already")?;
+    std::fs::rename(file, &place).map_err(|fault| words(&fault))?;
+    for more in BESIDE {
+        let _absent = std::fs::rename(with(file, more), with(&place, more));
+    }
+    Ok(place)
 }
 
 /// The values of a column.
@@ -120,8 +171,8 @@ impl Values {
 /// Rows of a table from a place on, as many as are handled at once: the columns with these letters.
 ///
 /// # Errors
-/// It cannot be read, in words.
-pub(super) fn page(database: &Connection, table: &str, letters: &str, after: usize) -> Result<Vec<Values>, String> {
+/// It cannot be read.
+pub(super) fn page(database: &Connection, table: &str, letters: &str, after: usize) -> Result<Vec<Values>, Untaken> {
     let read = || {
         let text = format!("SELECT * FROM {table} ORDER BY 1, 2 LIMIT {PAGE} OFFSET {after}");
         let mut statement = database.prepare(&text)?;
@@ -135,7 +186,7 @@ pub(super) fn page(database: &Connection, table: &str, letters: &str, after: usi
                 }
             }
         }
-        Ok::<_, rusqlite::Error>(columns)
+        Ok::<_, Error>(columns)
     };
-    read().map_err(|fault| words(&fault))
+    read().map_err(|fault| Untaken::by(&fault))
 }

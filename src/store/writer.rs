@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, ErrorCode, Statement, params};
 
-use super::{FLUSH, aside};
+use super::FLUSH;
+use super::aside::{self, Untaken};
 use crate::chat::Usage;
 use crate::fault::FaultKind;
 use crate::id::{GroupName, KeyId, TeamId};
@@ -117,8 +118,8 @@ pub(super) trait Sink {
     /// Writes what an earlier process laid aside in this file.
     ///
     /// # Errors
-    /// Not all of it is written, and why, in words.
-    fn take_in(&mut self, file: &Path) -> Result<(), String>;
+    /// Not all of it is written, and why.
+    fn take_in(&mut self, file: &Path) -> Result<(), Untaken>;
 }
 
 /// A ledger's file.
@@ -155,7 +156,7 @@ impl Sink for FileSink {
         self.silent
     }
 
-    fn take_in(&mut self, file: &Path) -> Result<(), String> {
+    fn take_in(&mut self, file: &Path) -> Result<(), Untaken> {
         aside::take_in(&mut self.database, file)
     }
 }
@@ -221,21 +222,35 @@ impl<S: Sink> Writer<S> {
         messages.recv().ok()
     }
 
-    /// Writes what an earlier process laid aside, after which it is no more.
+    /// Writes what an earlier process laid aside, after which it is no more. While it may still be written nobody adds up; one that cannot
+    /// be taken in is put out of the way, since else nobody ever would.
     fn take_in(&mut self, earlier: &mut Option<PathBuf>, is_first: bool) {
-        let Some(file) = earlier else { return };
-        let taken = self.sink.take_in(file).and_then(|()| aside::remove(file));
+        let Some(file) = earlier.as_deref() else { return };
         let shown = file.display();
-        match taken {
+        match self.sink.take_in(file) {
             Ok(()) => {
                 tracing::info!("{shown}: what an earlier process could not write is in the ledger now");
-                *earlier = None;
+                // What is there already is passed over when it is written once more.
+                if let Err(fault) = aside::remove(file) {
+                    tracing::error!(fault, "{shown}: it cannot be taken away; the next start writes it once more");
+                }
             }
-            Err(fault) if is_first => {
-                tracing::warn!(fault, "{shown}: what an earlier process could not write cannot be written yet");
+            Err(Untaken::Later(fault)) => {
+                if is_first {
+                    tracing::warn!(fault, "{shown}: what an earlier process could not write cannot be written yet");
+                }
+                return;
             }
-            Err(_as_before) => {}
+            Err(Untaken::Never(fault)) => {
+                let what =
+                    "what an earlier process could not write cannot be taken in, and is missing from what was spent";
+                match aside::put_away(file) {
+                    Ok(place) => tracing::error!(fault, "{shown}: {what}; it is kept as {}", place.display()),
+                    Err(why) => tracing::error!(fault, "{shown}: {what}; it cannot be put out of the way: {why}"),
+                }
+            }
         }
+        *earlier = None;
     }
 
     /// Writes a batch, trying as often as it takes.

@@ -13,7 +13,9 @@ use witgate::format::OpenAi;
 use witgate::pipeline::Gateway as Pipeline;
 use witgate::store::BatchStore;
 
+use crate::chat::openai_reply;
 use crate::support::gateway::{Gateway, Reply, read};
+use crate::support::upstream::{Gate, ScriptedUpstream, Step};
 use crate::support::virtual_time::{BEGIN, ask, assembled, chat};
 
 const PRICED: &str = "\
@@ -352,6 +354,35 @@ async fn a_batch_is_its_key_s_from_its_file_to_its_replies() {
     let gone = one.ask("DELETE", &format!("/v1/files/{after}"), None).await;
     assert_eq!(gone.json()["deleted"], true);
     assert_eq!(one.ask("GET", &format!("/v1/files/{after}"), None).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_line_goes_on_after_the_stop_s_time_as_long_as_clients_have_more() {
+    let gate = Gate::closed();
+    let upstream = ScriptedUpstream::start([Step::json(200, &openai_reply("Hello")).head_after(&gate)]).await;
+    let config = format!(
+        "model_list: [{{model_name: m, litellm_params: {{model: openai/m, api_base: \"{}/v1\", api_key: sk-up}}}}]\n\
+         general_settings: {{master_key: sk-master-of-tests}}\n\
+         witgate:\n  server: {{shutdown_grace_seconds: 0}}\n  keys: [{{key: sk-one-of-the-test, key_alias: one}}]\n",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    let one = Client(&gateway, "sk-one-of-the-test");
+    let id = one.begin(&chat_line("a", "m")).await;
+    upstream.until_asked(1).await;
+    gateway.app.batches.stop();
+    // The time of the stop, which is none, is over.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    gate.open();
+    let path = format!("/v1/batches/{id}");
+    let answered = async {
+        while one.get(&path).await["request_counts"]["completed"] != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), answered).await.expect("it is answered, and that is kept");
+    gateway.app.batches.finish();
+    assert!(!gateway.app.gateway.cutoff.is_cancelled(), "nothing was left to be cut off");
 }
 
 #[tokio::test]

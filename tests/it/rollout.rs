@@ -701,6 +701,40 @@ async fn a_component_that_is_gone_keeps_its_groups_and_holds_up_nobody_else() {
     assert_eq!(serving.decider_of("h"), other);
 }
 
+/// Neither is it another one at once where something is built in under its name, or decides in the place of `default`.
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_gone_keeps_its_groups_though_one_is_built_in() {
+    for (name, built_in) in [("default", "simple-shuffle@"), ("least-busy", "least-busy@")] {
+        let scene = Scene::new("replace");
+        let file = scene.path(&format!("policies/{name}.wasm"));
+        std::fs::write(&file, component("b")).expect("written");
+        let named = format!("policy: {name},");
+        scene.edit(&[("policy: counting,", named.as_str())]);
+        let mut serving = scene.start();
+        let own = decider("b").replace("counting", name);
+        assert_eq!(serving.decider(), own);
+        std::fs::remove_file(&file).expect("removed");
+        let (changed, problems) = serving.build_despite();
+        assert!(!changed && problems.len() == 1 && problems[0].contains(".wasm is no longer in"), "{problems:?}");
+        assert_eq!(serving.decider(), own);
+        // Who names it anew has what is built in, and keeps it.
+        let group = "  - {model_name: h, litellm_params: {model: simulated/m}}\nwitgate:\n";
+        let routers = format!("routers: {{h: {{policy: {name}}}, g: ");
+        scene.edit(&[("witgate:\n", group), ("routers: {g: ", routers.as_str())]);
+        assert!(serving.build_despite().0);
+        assert!(!serving.build_despite().0);
+        let other = serving.decider_of("h");
+        assert!(serving.decider() == own && other != own && other.starts_with(built_in), "{other}");
+        std::fs::write(&file, component("b")).expect("written");
+        assert!(serving.build());
+        assert_eq!((serving.decider(), serving.decider_of("h")), (own.clone(), own));
+        std::fs::remove_file(&file).expect("removed");
+        drop(serving);
+        let serving = scene.start();
+        assert!([serving.decider(), serving.decider_of("h")].iter().all(|decider| decider.starts_with(built_in)));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_way_of_rolling_out_is_the_configurations_doing() {
     let scene = Scene::new("shadow");

@@ -95,10 +95,9 @@ async fn a_key_is_made_anew_and_what_it_may_do_and_has_spent_stays() {
     // What was spent with a key that it was before counts as its own: no other can be that, and it can.
     let stranger = made(&gateway, json!({})).await;
     let spent = get(&gateway, "/key/info", "sk-one-of-their-own").await.json()["info"]["spend"].clone();
-    for (path, body) in [
-        ("/key/generate", json!({"key": other})),
-        ("/key/regenerate", json!({"key": stranger, "new_key": other})),
-    ] {
+    for (path, body) in
+        [("/key/generate", json!({"key": other})), ("/key/regenerate", json!({"key": stranger, "new_key": other}))]
+    {
         let refused = post(&gateway, path, body).await;
         assert!(refused.status == 400 && refused.text.contains("was renewed"), "{path}: {}", refused.text);
     }

@@ -140,7 +140,8 @@ fn page() -> String {
         "\n## Names, addresses and keys\n\n\
          What is written before the slash of `model`; where it is, unless `api_base` or a variable says otherwise; the variables that may hold\n\
          its key. Quirks are what it takes otherwise than the one whose format it speaks (`-` refuses, `a→b` renames). What `openai` refuses is\n\
-         sent where `api_base` leads to another host: servers that imitate it take more. Titan's and Nova's embeddings at Bedrock take one text a\n\
+         sent where `api_base` leads to another host: servers that imitate it take more. So is unsigned thinking that `anthropic`'s own clients\n\
+         bring back: those that imitate it sign nothing. Titan's and Nova's embeddings at Bedrock take one text a\n\
          request (in LangChain `chunk_size=1`, in LlamaIndex `embed_batch_size=1`).\n\n\
          | name | format | address | key | quirks |\n|---|---|---|---|---|\n",
     );

@@ -165,7 +165,14 @@ fn of_provider(
     };
     let Some(format) = marked.or(by_itself) else { return Some(found) };
     let api_version = params.responses_api_version.clone().or(found.api_version);
-    Some(Endpoint { format, api_version, ..found })
+    let quirks = if row.is_azure() {
+        // What an older version of its chats refused is nothing to this API: there is none of it that old.
+        let (named, like) = row.marked(model);
+        row.quirks_of(base_model.or(like).unwrap_or(named))
+    } else {
+        found.quirks
+    };
+    Some(Endpoint { format, quirks, api_version, ..found })
 }
 
 /// A model of a provider that needs no more than an address and whatever authorises.

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::chat::{ImageSource, Part, PartKind};
 use crate::format::json::Json;
 use crate::format::prefill::is_blank;
+use crate::format::quirks::Thought;
 use crate::format::read::{Fields, Mismatch, Path};
 use crate::format::rest::Report;
 use crate::format::sealed;
@@ -84,20 +85,26 @@ pub(super) fn plain<'a>(parts: &[&'a Part]) -> Option<&'a str> {
     }
 }
 
-/// Whether a part can be a block. Thinking is taken back only under the provider's own signature, which it verifies: what clients got
-/// without one came from another provider. Of other dialects, blank texts are refused, and their own content has no word here. (What came
-/// as a block may go as one.)
-pub(super) fn has_word(part: &Part, same_dialect: bool) -> bool {
+/// Whether a part can be a block. Where signatures are verified thinking is taken back under one alone: what clients got without came from
+/// another provider. Who imitates this one signs nothing, and may refuse a conversation in which what was thought is missing. Of other
+/// dialects, blank texts are refused, and their own content has no word here. (What came as a block may go as one.)
+pub(super) fn has_word(part: &Part, report: &Report) -> bool {
+    let same_dialect = report.same_dialect;
     match &part.kind {
         // Whoever spoke before it was, this provider did not seal it.
         kind if sealed::of(kind).is_some() => false,
-        PartKind::Reasoning { .. } => is_sealed(&part.kind),
+        kind @ PartKind::Reasoning { .. } => is_sealed(kind) || (same_dialect && !verifies(report)),
         _ if same_dialect => true,
         PartKind::Text(_) | PartKind::Refusal(_) => !is_blank(part),
         // Clients of other dialects bring thinking back as they got it, sealed or not.
         PartKind::Other(value) => is_sealed(&part.kind) || file(value).is_some(),
         _ => true,
     }
+}
+
+/// Whether the provider verifies the signatures under what was thought.
+pub(super) fn verifies(report: &Report) -> bool {
+    report.quirks.thought() == Thought::Signed
 }
 
 /// Writes a part that [`has_word`] as a block; `place` names it among the fields left out.
@@ -223,7 +230,7 @@ fn result_content(block: &mut Object<'_>, content: &[Part], place: &dyn Fn() -> 
     let mut blocks = block.array("content");
     for (index, part) in content.iter().enumerate() {
         let place = || format!("{}.content[{index}]", place());
-        if has_word(part, report.same_dialect) {
+        if has_word(part, report) {
             write(part, &mut blocks, &place, report);
         } else if !is_blank(part) {
             report.dropped.push(place());

@@ -55,10 +55,10 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
     }
     headers.extend(kept_header(BETA, &request.rest, request.dialect == DIALECT));
 
-    let mut report = Report::new(request.dialect == DIALECT).keeping(blocks::KEPT);
+    let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks).keeping(blocks::KEPT);
     let narrowed = allowed::narrowed(request);
     let request = &*narrowed;
-    possible(request, report.same_dialect)?;
+    possible(request, &report)?;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
@@ -105,11 +105,11 @@ fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
 }
 
 /// Refuses what cannot be said here and may not be left out.
-fn possible(request: &ChatRequest, same_dialect: bool) -> Result<(), AttemptFault> {
+fn possible(request: &ChatRequest, report: &Report) -> Result<(), AttemptFault> {
     if request.choices > 1 {
         return Err(unsupported("n", "a provider that speaks Anthropic's messages gives one reply; ask several times"));
     }
-    if same_dialect {
+    if report.same_dialect {
         return Ok(());
     }
     let why = "this cannot be sent to a provider that speaks Anthropic's messages";
@@ -120,7 +120,7 @@ fn possible(request: &ChatRequest, same_dialect: bool) -> Result<(), AttemptFaul
         return Err(unsupported(format!("tools[{index}]"), why));
     }
     // What the model said itself may be left out; what it is asked about may not.
-    let asked = |part: &Part| is_foreign(part);
+    let asked = |part: &Part| is_foreign(part, report);
     let place = request.messages.iter().enumerate().find_map(|(index, message)| {
         let part = message.parts.iter().position(asked).filter(|_| message.role != Role::Assistant)?;
         Some((index, part))
@@ -131,10 +131,11 @@ fn possible(request: &ChatRequest, same_dialect: bool) -> Result<(), AttemptFaul
     }
 }
 
-fn is_foreign(part: &Part) -> bool {
+/// Whether a part of another dialect has no words here.
+fn is_foreign(part: &Part, report: &Report) -> bool {
     match &part.kind {
-        PartKind::Other(_) => !blocks::has_word(part, false),
-        PartKind::ToolResult { content, .. } => content.iter().any(is_foreign),
+        PartKind::Other(_) => !blocks::has_word(part, report),
+        PartKind::ToolResult { content, .. } => content.iter().any(|part| is_foreign(part, report)),
         _ => false,
     }
 }

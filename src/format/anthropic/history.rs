@@ -110,7 +110,7 @@ fn placed<'a>(message: &'a Message, index: usize, report: &mut Report) -> Vec<Pl
     let mut parts = Vec::with_capacity(message.parts.len());
     for (part_index, part) in message.parts.iter().enumerate() {
         let placed = Placed { part, message: index, index: part_index, role: message.role };
-        if blocks::has_word(part, report.same_dialect) {
+        if blocks::has_word(part, report) {
             parts.push(placed);
         } else if !is_blank(part) {
             report.dropped.push(placed.place());

@@ -138,7 +138,7 @@ fn write_content(parts: &[Part], same_dialect: bool, object: &mut Object<'_>) {
             PartKind::Reasoning { .. } => true,
             kind if kind.redacted().is_some() => true,
             PartKind::Image(_) | PartKind::ToolResult { .. } => same_dialect,
-            _ => blocks::has_word(part, same_dialect),
+            _ => blocks::has_word(part, &report),
         };
         if shown {
             blocks::write(part, &mut array, &String::new, &mut report);

@@ -11,7 +11,7 @@ use super::encoder::Encoder;
 use crate::chat::{Chunk, Delta, FinishReason, ServiceTier, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::framing::EventDecoder;
-use crate::format::{ProviderFormat, StreamEncoder, Target};
+use crate::format::{ProviderFormat, Quirks, StreamEncoder, Target};
 
 fn target(api_version: Option<&str>) -> Target<'_> {
     Target {
@@ -81,7 +81,7 @@ fn numbers_in_arguments_go_out_as_they_were_written() {
 }
 
 #[test]
-fn thinking_without_a_signature_is_nobody_s_to_verify() {
+fn thinking_without_a_signature_goes_back_where_none_is_verified() {
     let thought = json!({"type": "thinking", "thinking": "hm", "signature": ""});
     let asked = json!({"role": "user", "content": "Go"});
     let called =
@@ -91,7 +91,16 @@ fn thinking_without_a_signature_is_nobody_s_to_verify() {
     let body = json!({"model": "m", "max_tokens": 4000, "messages": [asked, called, result],
         "thinking": {"type": "enabled", "budget_tokens": 2000}, "output_config": {"effort": "low"},
         "context_management": {"edits": edits}});
-    let encoded = Anthropic.encode(&parse(&body), &target(None)).unwrap();
+    // Who only imitates this provider signs nothing, and misses what does not come back.
+    let imitator = Anthropic.encode(&parse(&body), &target(None)).unwrap();
+    let sent: Value = serde_json::from_slice(&imitator.body).unwrap();
+    for field in ["messages", "thinking", "output_config", "context_management"] {
+        assert_eq!(sent[field], body[field], "{field}");
+    }
+    assert!(imitator.dropped.is_empty(), "{:?}", imitator.dropped);
+    let quirks: &'static Quirks = Box::leak(Box::new(serde_json::from_value(json!({"thought": "signed"})).unwrap()));
+    let verifies = Target { quirks, ..target(None) };
+    let encoded = Anthropic.encode(&parse(&body), &verifies).unwrap();
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
     assert_eq!(sent["messages"][1]["content"], json!([called["content"][1]]));
     assert_eq!((sent.get("thinking"), &sent["output_config"]), (None, &body["output_config"]));
@@ -100,7 +109,7 @@ fn thinking_without_a_signature_is_nobody_s_to_verify() {
     // A turn of which nothing is left is none.
     let mut alone = body;
     alone["messages"] = json!([asked, {"role": "assistant", "content": [thought]}, asked]);
-    let encoded = Anthropic.encode(&parse(&alone), &target(None)).unwrap();
+    let encoded = Anthropic.encode(&parse(&alone), &verifies).unwrap();
     let sent: Value = serde_json::from_slice(&encoded.body).unwrap();
     assert_eq!(sent["messages"].as_array().map(Vec::len), Some(1), "{sent}");
     assert_eq!((&sent["thinking"], encoded.dropped), (&alone["thinking"], vec!["messages[1].content[0]".to_owned()]));

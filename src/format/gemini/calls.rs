@@ -2,9 +2,11 @@
 //!
 //! Other dialects tie a result to its call by an id alone, and their clients may say results in any order and use an id again in
 //! a later turn. Here a result names the function, and of two calls of one function the first result is the first call's: results
-//! stand in the order of their calls. An id is sent where a client of this dialect wrote one, beside the call and its result alike.
+//! stand in the order of their calls. An id is sent where a client of this dialect wrote one, beside the call and its result alike, to
+//! models that take ids.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -14,30 +16,31 @@ use super::own_id;
 use crate::chat::{Message, Part, PartKind};
 use crate::format::call_id::signature_of;
 
-/// In the rest of a call or of a result: its client wrote an id itself. It is a null, which nobody is told of.
-pub(super) const GIVEN: &str = "id";
+/// The field of calls and of results. In their rest, as a null which nobody is told of, it says that their client wrote one itself.
+pub(super) const ID: &str = "id";
 
 /// What stands for the signature under a call that has none: Google's word for a history of other models.
 const UNSIGNED: &str = "skip_thought_signature_validator";
 
 /// Whether a client of this dialect wrote the id.
-fn is_given(part: &Part, same_dialect: bool) -> bool {
-    same_dialect && part.rest.get(GIVEN).is_some_and(Value::is_null)
+fn is_given(part: &Part) -> bool {
+    part.rest.get(ID).is_some_and(Value::is_null)
 }
 
 /// The calls of a conversation so far.
 pub(super) struct Calls<'m> {
-    same_dialect: bool,
+    /// Whether ids are sent that clients wrote.
+    ids: bool,
     made: Vec<Call<'m>>,
-    /// Where those of the last turn begin that has any.
-    turn: usize,
+    /// Of each id, the place of the last call that has it.
+    last: HashMap<&'m str, usize>,
+    /// Of each id, the places without a result among the calls of the last turn that has any, the first one first.
+    open: HashMap<&'m str, VecDeque<usize>>,
 }
 
 struct Call<'m> {
-    id: &'m str,
     name: &'m str,
     given: bool,
-    answered: bool,
 }
 
 /// A result: where it stands, and what it is told by.
@@ -53,9 +56,9 @@ pub(super) struct Answer<'m> {
 }
 
 impl<'m> Calls<'m> {
-    /// None so far; clients of the `same_dialect` may write ids that are sent.
-    pub(super) const fn new(same_dialect: bool) -> Self {
-        Self { same_dialect, made: Vec::new(), turn: 0 }
+    /// None so far; the `ids` that clients of this dialect wrote may be sent.
+    pub(super) fn new(ids: bool) -> Self {
+        Self { ids, made: Vec::new(), last: HashMap::new(), open: HashMap::new() }
     }
 
     /// Adds the calls of a turn, and puts its results into the order of those that they answer.
@@ -63,12 +66,15 @@ impl<'m> Calls<'m> {
         let before = self.made.len();
         for part in turn.iter().flat_map(|&(_, message)| &message.parts) {
             if let PartKind::ToolCall { id, name, .. } = &part.kind {
-                let given = is_given(part, self.same_dialect);
-                self.made.push(Call { id: id.as_str(), name: name.as_str(), given, answered: false });
+                let place = self.made.len();
+                if place == before {
+                    // An id may be that of another call in a turn before. (To clear a map costs as much as it ever held.)
+                    self.open = HashMap::new();
+                }
+                self.open.entry(id.as_str()).or_default().push_back(place);
+                self.last.insert(id.as_str(), place);
+                self.made.push(Call { name: name.as_str(), given: self.ids && is_given(part) });
             }
-        }
-        if self.made.len() > before {
-            self.turn = before;
         }
         let mut answers = Vec::new();
         for &(index, message) in turn {
@@ -84,28 +90,24 @@ impl<'m> Calls<'m> {
 
     fn answer(&mut self, part: &'m Part, call_id: &'m str, at: (usize, usize)) -> Answer<'m> {
         let own = own_id(call_id);
-        let place = self.called(call_id);
-        if let Some(call) = place.and_then(|place| self.made.get_mut(place)) {
-            call.answered = true;
-            let id = call.given.then_some(own);
-            Answer { part, at, name: call.name, id, call: place.unwrap_or(usize::MAX) }
-        } else {
-            let id = is_given(part, self.same_dialect).then_some(own);
-            Answer { part, at, name: own, id, call: usize::MAX }
-        }
+        let called = self.called(call_id).and_then(|place| Some((place, self.made.get(place)?)));
+        let (place, name, given) = match called {
+            Some((place, call)) => (place, call.name, call.given),
+            None => (usize::MAX, own, self.ids && is_given(part)),
+        };
+        Answer { part, at, name, id: given.then_some(own), call: place }
     }
 
     /// The call of this id: one of the last turn that has calls, for an id may be that of another call before; any other where
     /// there is none in it.
-    fn called(&self, id: &str) -> Option<usize> {
-        let mut last = self.made.iter().enumerate().skip(self.turn);
-        let open = last.find(|(_, call)| call.id == id && !call.answered);
-        open.map(|(place, _)| place).or_else(|| self.made.iter().rposition(|call| call.id == id))
+    fn called(&mut self, id: &str) -> Option<usize> {
+        let open = self.open.get_mut(id).and_then(VecDeque::pop_front);
+        open.or_else(|| self.last.get(id).copied())
     }
 }
 
-/// Writes a call. One without a signature says so where it must (`signs`).
-pub(super) fn call(part: &Part, same_dialect: bool, signs: bool) -> Option<Value> {
+/// Writes a call, with the id that its client wrote where `ids` are sent. One without a signature says so where it must (`signs`).
+pub(super) fn call(part: &Part, ids: bool, signs: bool) -> Option<Value> {
     let PartKind::ToolCall { id, name, arguments } = &part.kind else { return None };
     // What is no object cannot be arguments; a model that wrote such is shown what it wrote.
     let arguments = match serde_json::from_str(arguments) {
@@ -115,8 +117,8 @@ pub(super) fn call(part: &Part, same_dialect: bool, signs: bool) -> Option<Value
         _ => json!({"arguments": arguments}),
     };
     let mut written = json!({"functionCall": {"name": name, "args": arguments}});
-    if is_given(part, same_dialect) {
-        written["functionCall"]["id"] = own_id(id).into();
+    if ids && is_given(part) {
+        written["functionCall"][ID] = own_id(id).into();
     }
     if let Some(signature) = signature_of(id).or_else(|| signs.then(|| UNSIGNED.to_owned())) {
         written[SIGNED] = signature.into();
@@ -139,7 +141,7 @@ pub(super) fn result(answer: &Answer<'_>, content: &[Part], is_error: bool) -> V
     };
     let mut written = json!({"functionResponse": {"name": answer.name, "response": response}});
     if let Some(id) = answer.id {
-        written["functionResponse"]["id"] = id.into();
+        written["functionResponse"][ID] = id.into();
     }
     written
 }

@@ -21,36 +21,34 @@ use crate::format::write::{Array, Object};
 pub(super) fn write(
     messages: &[Message],
     words: Option<&str>,
+    ids: bool,
     object: &mut Object<'_>,
     report: &mut Report,
 ) -> Result<(), AttemptFault> {
+    let same = report.same_dialect;
     let instructs = |message: &Message| matches!(message.role, Role::System | Role::Developer);
-    // Instructions alone are no conversation here, and one in other dialects: the last of them is what is asked.
-    let alone = !report.same_dialect && messages.iter().all(instructs);
-    let asked = messages.iter().rposition(|message| alone && !message.parts.is_empty());
+    // A turn in which nothing is said is refused.
+    let is_said = |message: &Message| message.parts.iter().any(|part| says(part, message.role, same));
+    // Instructions alone are no conversation here, and one in other dialects: the last of them that says anything is what is asked.
+    let alone = !same && !messages.iter().any(|message| !instructs(message) && is_said(message));
+    let asked = messages.iter().rposition(|message| alone && instructs(message) && is_said(message));
     let is_instruction = |(index, message): &(usize, &Message)| instructs(message) && Some(*index) != asked;
     let all = || messages.iter().enumerate();
-    let instructs = all().filter(is_instruction).any(|(_, message)| !message.parts.is_empty());
-    if instructs || words.is_some() {
-        let mut instruction = object.object("systemInstruction");
-        let mut parts = instruction.array("parts");
-        for (index, message) in all().filter(is_instruction) {
-            instructions(index, message, &mut parts, report);
-        }
-        if let Some(words) = words {
-            parts.item(&json!({"text": words}));
-        }
+    let mut told: Vec<Value> = Vec::new();
+    for (index, message) in all().filter(is_instruction) {
+        instructions(index, message, &mut told, report);
     }
-    // A turn in which nothing is said is refused.
-    let same = report.same_dialect;
-    let is_said = |message: &Message| message.parts.iter().any(|part| says(part, message.role, same));
+    told.extend(words.map(|words| json!({"text": words})));
+    if !told.is_empty() {
+        object.object("systemInstruction").field("parts", &told);
+    }
     let turns = all().filter(|one| !is_instruction(one));
     let (turns, silent): (Vec<_>, Vec<_>) = turns.partition(|(_, message)| is_said(message));
     for (index, message) in silent {
         silence(index, message, report);
     }
     let mut contents = object.array("contents");
-    let mut calls = Calls::new(same);
+    let mut calls = Calls::new(ids);
     for run in turns.chunk_by(|(_, one), (_, next)| role(one.role) == role(next.role)) {
         let Some((_, first)) = run.first() else { continue };
         let mut content = contents.object();
@@ -68,7 +66,7 @@ pub(super) fn write(
                     continue;
                 }
                 let path = || format!("messages[{index}].content[{place}]");
-                write_part(part, message.role, &mut signs, &mut parts, report, &path)?;
+                write_part(part, message.role, ids, &mut signs, &mut parts, report, &path)?;
             }
             unsaid(*index, message, report);
         }
@@ -90,15 +88,17 @@ fn silence(index: usize, message: &Message, report: &mut Report) {
 }
 
 /// Instructions are texts here; others are said by clients of this API alone.
-fn instructions(index: usize, message: &Message, parts: &mut Array<'_>, report: &mut Report) {
+fn instructions(index: usize, message: &Message, told: &mut Vec<Value>, report: &mut Report) {
     for (place, part) in message.parts.iter().enumerate() {
         let path = || format!("messages[{index}].content[{place}]");
         match &part.kind {
-            PartKind::Text(text) => parts.item(&whole(json!({"text": text}), part, report, &path)),
-            PartKind::Image(source) if report.same_dialect => parts.item(&whole(picture(source), part, report, &path)),
+            // An empty text is refused; its own clients are told so by the provider.
+            PartKind::Text(text) if text.is_empty() && !report.same_dialect => report.foreign(&part.rest, &path),
+            PartKind::Text(text) => told.push(whole(json!({"text": text}), part, report, &path)),
+            PartKind::Image(source) if report.same_dialect => told.push(whole(picture(source), part, report, &path)),
             PartKind::Other(value) if report.same_dialect => {
                 let value = document(value).unwrap_or_else(|| value.clone());
-                parts.item(&whole(value, part, report, &path));
+                told.push(whole(value, part, report, &path));
             }
             _ => report.dropped.push(path()),
         }
@@ -149,6 +149,7 @@ fn says(part: &Part, role: Role, same_dialect: bool) -> bool {
 fn write_part(
     part: &Part,
     role: Role,
+    ids: bool,
     signs: &mut bool,
     parts: &mut Array<'_>,
     report: &mut Report,
@@ -158,7 +159,7 @@ fn write_part(
         PartKind::Text(_) | PartKind::Refusal(_) if !says(part, role, report.same_dialect) => None,
         PartKind::Text(text) | PartKind::Refusal(text) => Some(json!({"text": text})),
         PartKind::Image(source) => Some(picture(source)),
-        PartKind::ToolCall { .. } => call(part, report.same_dialect, std::mem::take(signs)),
+        PartKind::ToolCall { .. } => call(part, ids, std::mem::take(signs)),
         kind @ PartKind::Reasoning { text, signature } if report.same_dialect && sealed::of(kind).is_none() => {
             let mut thought = json!({"text": text, "thought": true});
             if let Some(signature) = signature {

@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
+use super::calls::ID;
 use super::client::parse;
 use super::contents;
 use crate::chat::{ChatRequest, OutputFormat, Rest, Tool, ToolChoice};
@@ -43,23 +44,38 @@ pub(super) const TOOL_CONFIG: &str = "toolConfig";
 pub(super) const TIER: &str = "service_tier";
 pub(super) const SERVICE_TIER: &str = "serviceTier";
 
+/// Where Google's cloud reads that: of the body's word it takes none.
+const SHARED: &str = "x-vertex-ai-llm-shared-request-type";
+
 /// What is left of a client's settings of this dialect, in `rest`.
 const OWN: &str = "generationConfig";
+
+/// Where a request goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// To the API of that name.
+    Own,
+    /// To Google's cloud: how soon it is to be served stands in a header, and calls have no ids.
+    Cloud,
+}
 
 /// Writes a request.
 ///
 /// # Errors
 /// `Rejected` where the request asks for another provider's kind of tool or content.
-pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
+pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Result<Encoded, AttemptFault> {
     let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks);
     let config = tool_config(request).filter(|_| report.same_dialect);
     let narrowed = if config.is_some() { Cow::Borrowed(request) } else { allowed::narrowed(request) };
     let request = &*narrowed;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
+    let mut headers = HeaderMap::new();
     {
         let mut object = Object::open(&mut body);
         let words = shape_in_words(request, &mut report);
-        contents::write(&request.messages, words.as_deref(), &mut object, &mut report)?;
+        // Older models refuse ids; at the cloud it is not known of any that it takes them. Results stand in the order of their calls.
+        let ids = report.same_dialect && at == At::Own && !report.quirks.refuses_of_messages(ID);
+        contents::write(&request.messages, words.as_deref(), ids, &mut object, &mut report)?;
         tools(request, &mut object, &mut report)?;
         match config {
             Some(config) => object.field(TOOL_CONFIG, config),
@@ -67,7 +83,14 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         }
         generation(request, words.is_none(), &mut object, &mut report);
         let tier = tier(&request.rest);
-        object.optional(SERVICE_TIER, tier);
+        match (at, tier) {
+            (At::Own, tier) => object.optional(SERVICE_TIER, tier),
+            // The usual way is what goes without saying.
+            (At::Cloud, Some(word @ ("flex" | "priority"))) => {
+                headers.insert(HeaderName::from_static(SHARED), HeaderValue::from_static(word));
+            }
+            (At::Cloud, _) => {}
+        }
         if report.same_dialect {
             let spelled = SAME.map(|(name, _)| name);
             let told = if tier.is_some() { TIER } else { OWN };
@@ -77,7 +100,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     }
     let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
     let path = path_of(target.model, method)?;
-    Ok(Encoded { path, headers: HeaderMap::new(), body: body.freeze(), dropped: report.dropped, lost: report.lost })
+    Ok(Encoded { path, headers, body: body.freeze(), dropped: report.dropped, lost: report.lost })
 }
 
 /// Where a method of a model is called.
@@ -171,10 +194,11 @@ fn shape_in_words(request: &ChatRequest, report: &mut Report) -> Option<Cow<'sta
 }
 
 /// How soon it is to be served, in a word of this provider's: the usual way has other names elsewhere.
-fn tier(rest: &Rest) -> Option<&str> {
+fn tier(rest: &Rest) -> Option<&'static str> {
     match rest.get(TIER)?.as_str()? {
-        word @ ("flex" | "priority" | "standard") => Some(word),
-        "default" | "standard_only" => Some("standard"),
+        "flex" => Some("flex"),
+        "priority" => Some("priority"),
+        "default" | "standard" | "standard_only" => Some("standard"),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::chat::{Delta, Part, PartKind, PartsOfDeltas};
 use crate::format::json::Json;
 use crate::format::read::Fields;
+use crate::format::thinking::is_sealed;
 use crate::format::write::Object;
 
 /// The field of messages and deltas.
@@ -63,9 +64,9 @@ pub(super) fn brought(rest: &crate::chat::Rest) -> bool {
     rest.get(FIELD).is_some_and(Value::is_array)
 }
 
-/// Whether the provider wants a part of an assistant's turn back under its signature.
+/// Whether the provider wants a part of an assistant's turn back: what it signed, which an empty signature does not say, or sealed.
 pub(super) fn must_come_back(kind: &PartKind) -> bool {
-    matches!(kind, PartKind::Reasoning { signature: Some(_), .. }) || kind.redacted().is_some()
+    is_sealed(kind)
 }
 
 /// Writes what comes back of a turn's thinking.

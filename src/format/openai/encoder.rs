@@ -230,7 +230,9 @@ impl Encoder {
     fn event(&mut self, chunk: &Chunk, out: &mut BytesMut) {
         let nothing = Rest::new();
         let whole = match &chunk.delta {
-            Delta::Other { value: Value::Object(value), .. } if self.same_dialect => value,
+            // Of another dialect a picture is told, in words of ours, and what is in these already.
+            Delta::Other { value, .. } if !self.same_dialect && message::drawn_beside(value).is_some() => &nothing,
+            Delta::Other { value: Value::Object(value), .. } => value,
             _ if self.same_dialect => &chunk.rest,
             _ => &nothing,
         };
@@ -243,7 +245,7 @@ impl Encoder {
             let mut choices = object.array("choices");
             let says_nothing = match &chunk.delta {
                 Delta::Usage(_) => beside.is_none(),
-                // Of another dialect only pictures are told.
+                // A picture of another dialect is told without any.
                 Delta::Other { .. } => beside.is_none() && self.same_dialect,
                 _ => false,
             };

@@ -17,6 +17,7 @@ use crate::format::call_id::{CallIds, signature_beside};
 use crate::format::quirks::{Attachments, Thought, Want};
 use crate::format::rest::{Report, nested};
 use crate::format::sealed;
+use crate::format::thinking::is_sealed;
 use crate::format::write::{Array, Object};
 
 /// A part and its place in the message, for reports.
@@ -200,7 +201,8 @@ fn assistant(
     for &(index, part) in parts {
         match &part.kind {
             PartKind::ToolCall { .. } => calls.push((index, part)),
-            kind if signs && details::must_come_back(kind) => signed.push(kind),
+            // What another format sealed is nobody's signature there.
+            kind if signs && is_sealed(kind) && sealed::of(kind).is_none() => signed.push(kind),
             // Some want back what was thought, whoever had it told. To others unsigned thinking of this dialect goes back
             // the way it came; signed thinking is another provider's, as is content of its own kind: history this
             // provider can do without.

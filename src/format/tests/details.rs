@@ -51,6 +51,19 @@ fn marks_and_signed_thinking_of_another_dialect_reach_whoever_takes_them() {
     assert_eq!(encoded.dropped.len(), 7, "{:?}", encoded.dropped);
 }
 
+/// An empty signature is none, and what another format sealed is none there.
+#[test]
+fn unsigned_thinking_is_no_detail() {
+    let sealed = crate::format::sealed::seal("rs_1", "gAAA");
+    for (signature, goes) in [("sg", true), ("", false), (sealed.as_str(), false)] {
+        let block = json!({"type": "thinking", "thinking": "hm", "signature": signature});
+        let said = json!({"role": "assistant", "content": "a", "thinking_blocks": [block]});
+        let asked = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}, said]});
+        let (_, body) = quirky("openai", "openai", quirks(), &asked).unwrap();
+        assert_eq!(body["messages"][1].get("reasoning_details").is_some(), goes, "{signature}: {body}");
+    }
+}
+
 /// Signed thinking that a client of the same dialect holds goes back once, in its own field where it has that.
 #[test]
 fn a_client_s_own_details_are_not_said_twice() {

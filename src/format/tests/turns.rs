@@ -49,6 +49,18 @@ fn instructions_alone_are_a_question_where_a_conversation_is_wanted() {
     assert_eq!(body["contents"], json!([{"role": "user", "parts": [{"text": "Say hi."}]}]));
     let (_, body) = across("openai", "gemini", &json!({"model": "m", "messages": [last]})).unwrap();
     assert_eq!((body.get("systemInstruction"), body["contents"].as_array().map(Vec::len)), (None, Some(1)), "{body}");
+    // Turns in which nothing is said make no conversation of them.
+    for silent in [json!({"role": "user", "content": ""}), json!({"role": "developer", "content": ""})] {
+        let asked = json!({"model": "m", "messages": [first, last, silent]});
+        let (encoded, body) = across("openai", "gemini", &asked).unwrap();
+        assert_eq!(body["systemInstruction"]["parts"], json!([{"text": "Be brief."}]), "{silent}");
+        assert_eq!(body["contents"], json!([{"role": "user", "parts": [{"text": "Say hi."}]}]), "{silent}");
+        assert!(encoded.dropped.is_empty(), "{:?}", encoded.dropped);
+        for to in ["anthropic", "bedrock"] {
+            let (_, body) = across("openai", to, &asked).unwrap();
+            assert_eq!(body["messages"].as_array().map(Vec::len), Some(1), "{to}: {body}");
+        }
+    }
     let one = json!({"model": "m", "messages": [last], "response_format": {"type": "json_object"}});
     let (_, body) = across("openai", "anthropic", &one).unwrap();
     assert!(body["system"].as_str().is_some_and(|text| text.contains("one JSON object")), "{body}");

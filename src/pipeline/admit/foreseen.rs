@@ -9,17 +9,26 @@ use super::super::{Estimate, RequestContext};
 use super::refusals::{not_now, wait_refusal};
 use super::{WaitReason, money};
 
+/// Why a request would not even wait here.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::pipeline) enum NotHere {
+    /// It would be refused.
+    Refused(String),
+    /// Another group would be asked; where none can, it would be refused.
+    Elsewhere(String),
+}
+
 /// How long limits and breakers keep a request for the deployments of `order`, which `policy` ranked: nothing where one of them takes it at
 /// once, `None` where nobody knows.
 ///
 /// # Errors
-/// It would be refused at once: why.
+/// It would be refused at once, or go to another group: why.
 pub(in crate::pipeline) fn foreseen(
     context: &RequestContext<'_>,
     estimate: &Estimate,
     order: &[usize],
     policy: &str,
-) -> Result<Option<Duration>, String> {
+) -> Result<Option<Duration>, NotHere> {
     let (mut limit, mut breaker, mut unknown) = (None, None, false);
     for index in order {
         let deployment = &context.group.deployments[*index];
@@ -49,17 +58,13 @@ pub(in crate::pipeline) fn foreseen(
     let reason = if limit.is_none() && !unknown { WaitReason::Breaker } else { WaitReason::Limit };
     let Some(wait) = limit.into_iter().chain(breaker).min() else {
         let never = || format!("no deployment of `{}` that it may go to can take it", context.group.config.name);
-        return if unknown { Ok(None) } else { Err(never()) };
+        return if unknown { Ok(None) } else { Err(NotHere::Refused(never())) };
     };
     let until = now + wait;
     let elsewhere = context.snapshot.settings.max_fallbacks > 0 && context.wishes.any(context.group);
     if until <= context.wait_deadline(now) && !(elsewhere && reason == WaitReason::Breaker) {
         return Ok(Some(wait));
     }
-    let mut why =
-        wait_refusal(context, estimate, order, Some(policy), (until, reason), context.wait_deadline(now)).message;
-    if elsewhere {
-        why.push_str("; another group takes over, where one can");
-    }
-    Err(why)
+    let refusal = wait_refusal(context, estimate, order, Some(policy), (until, reason), context.wait_deadline(now));
+    Err(if elsewhere { NotHere::Elsewhere(refusal.message) } else { NotHere::Refused(refusal.message) })
 }

@@ -19,7 +19,7 @@ pub(in crate::pipeline) fn queue_is_full(group: &GroupName, capacity: usize) -> 
     Refusal::new(RefusalKind::RateLimited, message).after(Duration::from_secs(1))
 }
 
-/// Tells when the next of `order`, which `policy` ranked, can start, where that is later than requests may wait.
+/// Tells when the next of `order`, which `policy` ranked, can start, where that is later than requests may wait, or another group takes over.
 pub(super) fn wait_refusal(
     context: &RequestContext<'_>,
     estimate: &Estimate,
@@ -38,12 +38,13 @@ pub(super) fn wait_refusal(
         }
         WaitReason::Breaker => (RefusalKind::Unavailable, format!("{} is cooling down after failures", all())),
     };
-    let message = format!(
-        "`{}`: {what}; the next can start in {:.1} s, which is longer than it may wait here ({:.1} s)",
-        context.group.config.name,
-        wait.as_secs_f64(),
-        wait_deadline.since(now).as_secs_f64()
-    );
+    let name = &context.group.config.name;
+    let mut message = format!("`{name}`: {what}; the next can start in {:.1} s", wait.as_secs_f64());
+    // Where another group takes over nobody waits for a breaker, however soon that is.
+    if until > wait_deadline {
+        let may_wait = wait_deadline.since(now).as_secs_f64();
+        message += &format!(", which is longer than it may wait here ({may_wait:.1} s)");
+    }
     Refusal::new(kind, message).after(wait)
 }
 

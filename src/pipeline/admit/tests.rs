@@ -161,7 +161,7 @@ async fn only_those_that_the_policy_ranks_are_said_to_be_full() {
             .unwrap_err();
     let told = "`g`: every deployment that `p@1` ranks is at a limit; the next can start in ";
     assert!(refusal.message.starts_with(told), "{}", refusal.message);
-    assert_eq!(foreseen(&context, &estimate, order, "p@1"), Err(refusal.message));
+    assert_eq!(foreseen(&context, &estimate, order, "p@1"), Err(NotHere::Refused(refusal.message)));
     assert_eq!(foreseen(&context, &estimate, &[0, 1], "p@1"), Ok(Some(Duration::ZERO)));
     // Not so long before the window ends.
     gateway.clock.sleep_until(gateway.clock.now() + Duration::from_secs(50)).await;
@@ -219,6 +219,40 @@ async fn an_open_breaker_is_waited_for_or_told_as_unavailable() {
         let waited = gateway.clock.now().since(start).as_secs();
         assert_eq!(waited, if expected.is_ok() { 30 } else { 0 });
     }
+}
+
+/// It may wait for longer than the breaker is open, and does not.
+#[tokio::test(start_paused = true)]
+async fn who_goes_to_another_group_is_not_told_that_a_short_wait_is_too_long() {
+    let gateway = gateway(
+        "model_list:\n\
+         - {model_name: g, litellm_params: {model: simulated/a}}\n\
+         - {model_name: g, litellm_params: {model: simulated/b}}\n\
+         - {model_name: h, litellm_params: {model: simulated/c}}\n\
+         router_settings: {allowed_fails: 0, cooldown_time: 30, fallbacks: [{g: [h]}]}\n\
+         witgate: {queue: {max_wait_seconds: 60}}",
+    );
+    let mut first = arrive(&gateway);
+    let fault = AttemptFault { status: Some(503), ..AttemptFault::new(FaultKind::Unavailable, "down") };
+    for index in 0..2 {
+        assert_eq!(admit(&gateway, &mut first, SMALL, &[]).await, Ok(index));
+        reaches_provider(&mut first);
+        first.fail_attempt(&fault);
+    }
+    let (snapshot, mut guard) = (gateway.live.read(), arrive(&gateway));
+    let (request, group) = (request(SMALL), context::find(&snapshot, "g").unwrap());
+    let arrival = arrival(&gateway, &guard);
+    let context = RequestContext::new(&gateway, &snapshot, &group, arrival, Box::new(request), None).await.unwrap();
+    let mut estimate = Estimate::of(&context.request);
+    let (order, guard) = (&[0, 1][..], &mut *guard);
+    let refusal =
+        AdmissionControl { context: &context, guard, order, failed: &[], estimate: &mut estimate, elsewhere: true }
+            .admit()
+            .await
+            .unwrap_err();
+    let told = "`g`: every deployment is cooling down after failures; the next can start in 30.0 s";
+    assert_eq!((refusal.kind, &*refusal.message), (RefusalKind::Unavailable, told));
+    assert_eq!(foreseen(&context, &estimate, order, "p@1"), Err(NotHere::Elsewhere(told.to_owned())));
 }
 
 #[tokio::test(start_paused = true)]

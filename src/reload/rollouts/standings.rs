@@ -11,7 +11,7 @@ use crate::reload::states::FORGOTTEN_AFTER;
 use crate::rollout::{Change, Standing, Waiting};
 
 impl Rollouts {
-    /// Whether a file of this name has been in force or tried where a group stands by it, and not what is built in under it as `built_in`.
+    /// Whether a group stands by a file of this name, as far as the last build found one, and not by what is `built_in` under it.
     pub(in crate::reload) fn had_file(&self, name: &PolicyName, built_in: Digest) -> bool {
         let here = |standing: &&Standing| standing.policy == name.as_str() && standing.away_since_ms.is_none();
         self.standings.values().filter(here).any(|standing| standing.file.is_some_and(|file| file != built_in))
@@ -79,6 +79,7 @@ impl RolloutDraft {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -99,6 +100,22 @@ mod tests {
         assert_eq!(since(&draft, "router/gone"), Some(Some(1_000)), "since it went");
         draft.put_away(begin + FORGOTTEN_AFTER);
         assert_eq!((since(&draft, "router/here"), since(&draft, "router/gone")), (Some(None), None));
+    }
+
+    #[test]
+    fn a_file_is_told_from_what_is_built_in_under_its_name() {
+        let [file, built_in] = ["file", "built in"].map(|text| Digest::of(text.as_bytes()));
+        let mut rollouts = Rollouts::new(Arc::default());
+        let mut stands = |standing: Standing, name: &str| {
+            rollouts.standings.insert("router/g".to_owned(), standing);
+            rollouts.had_file(&PolicyName::from(name), built_in)
+        };
+        let of_file = Standing::new("p", file);
+        assert!(stands(of_file.clone(), "p") && !stands(of_file.clone(), "q"));
+        assert!(!stands(Standing::new("p", built_in), "p"));
+        // What is in force may be a version of before while the file is what is built in.
+        assert!(!stands(Standing { file: Some(built_in), ..of_file.clone() }, "p"));
+        assert!(!stands(Standing { away_since_ms: Some(1), ..of_file }, "p"), "no group has it");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::super::Fault;
 use super::super::batch::{Asked, Batch, Command, Place, tell};
 use super::super::script::{self, Answer};
 use super::{ANSWER, Driver};
-use crate::limits::{OwnPart, ScopeId};
+use crate::limits::ScopeId;
 
 impl Driver {
     /// Tells what changed, asks what is to be asked, and answers. Where the server fails, it is connected to once more at once; if that
@@ -73,13 +73,9 @@ impl Driver {
         let now = self.clock.now();
         let mut scopes: BTreeSet<ScopeId> = self.limits.take_touched().into_iter().collect();
         scopes.extend(&batch.wanted);
-        let parts = self.limits.own_parts(now, &scopes.into_iter().collect::<Vec<_>>(), true);
-        let update = |part: OwnPart| {
-            let wanted = batch.wanted.contains(&part.scope);
-            self.book.update(part, now, wanted)
-        };
-        let updates = parts.into_iter().filter_map(update).collect();
-        batch.updates = updates;
+        let scopes: Vec<ScopeId> = scopes.into_iter().collect();
+        let parts = self.limits.own_parts(now, &scopes, true);
+        batch.updates = self.book.updates(&scopes, parts, now, |scope| batch.wanted.contains(&scope));
         let mut pipeline = Pipeline::new();
         if heartbeat || !batch.updates.is_empty() {
             self.publish(batch, &mut pipeline, false);

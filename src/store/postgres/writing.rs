@@ -11,7 +11,7 @@ use super::line::Asked;
 use super::{ANSWER, Connection, Postgres};
 use crate::fault::FaultKind;
 use crate::record::{AttemptRecord, Record};
-use crate::store::aside::{self, Values};
+use crate::store::aside::{self, Untaken, Values};
 use crate::store::writer::{Sink, State, millis, tokens, whole};
 
 /// What the writer writes to: a connection of its own, for which it waits no longer than the end of the process allows.
@@ -59,7 +59,7 @@ impl Sink for Writing {
         self.silent
     }
 
-    fn take_in(&mut self, file: &Path) -> Result<(), String> {
+    fn take_in(&mut self, file: &Path) -> Result<(), Untaken> {
         let database = aside::open(file)?;
         let kinds = [("requests", REQUESTS), ("attempts", ATTEMPTS), ("tags", TAGS)];
         for (at, (table, letters)) in kinds.iter().enumerate() {
@@ -79,7 +79,9 @@ impl Sink for Writing {
                         columns.extend(letters.chars().map(Values::none));
                     }
                 }
-                self.write(Columns(columns.into_iter().map(Column::from).collect()))?;
+                // Whatever the server says: the file can be read.
+                let columns = columns.into_iter().map(Column::from).collect();
+                self.write(Columns(columns)).map_err(Untaken::Later)?;
             }
         }
         Ok(())

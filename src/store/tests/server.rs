@@ -282,6 +282,25 @@ fn a_change_that_fails_is_taken_back_and_what_is_quick_is_bounded() {
 }
 
 #[test]
+fn workers_that_begin_a_run_together_wait_for_the_first_as_long_as_it_takes() {
+    let Some(server) = Server::start() else { return };
+    let items = SharedItems::open(&server.url(), "run".to_owned(), "one".to_owned(), Duration::from_secs(60)).unwrap();
+    let asked = Postgres::open(&server.url()).unwrap();
+    // Whoever writes the run says how long it waits for locks.
+    let watched = "CREATE FUNCTION watched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF current_setting('lock_timeout') <> '0' THEN
+                 RAISE EXCEPTION 'it waits for %', current_setting('lock_timeout');
+             END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER watched BEFORE INSERT ON runs FOR EACH ROW EXECUTE PROCEDURE watched()";
+    asked.run(move |client| client.batch_execute(watched)).unwrap();
+    assert_eq!(items.begin(&[("name", "x")], std::iter::once(("a", "m"))), Ok(()));
+    // Everything else waits as long as before.
+    assert!(items.set_about("other", "x").unwrap_err().contains("10s"));
+}
+
+#[test]
 fn keys_are_kept_there_and_a_wrong_url_says_what_is_wrong() {
     let Some(server) = Server::start() else { return };
     let ledger = Ledger::connect(&server.url()).unwrap();

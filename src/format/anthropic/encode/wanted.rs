@@ -1,6 +1,7 @@
 //! How much the model is to think.
 
 use crate::chat::{ChatRequest, Rest};
+use crate::format::anthropic::blocks;
 use crate::format::quirks::Effort;
 use crate::format::rest::{Report, nested};
 use crate::format::thinking;
@@ -23,12 +24,14 @@ pub(super) struct Wanted<'r> {
 }
 
 impl<'r> Wanted<'r> {
-    /// What is written of a request. What another dialect's client asked for is left out where a call of a tool is forced, and a budget,
-    /// whoever gave one, in the midst of a turn that began without thinking: its own clients' may have come from another provider.
+    /// What is written of a request. What another dialect's client asked for is left out where a call of a tool is forced, and a budget in
+    /// the midst of a turn that began without thinking: whoever gave it where signatures are verified, since what its own clients bring
+    /// may have come from another provider.
     pub(super) fn of(request: &'r ChatRequest, by: Effort, bound: u32, report: &mut Report) -> Self {
         let wanted = Self::asked(request, by, bound, report);
         let is_forced = wanted.foreign && wanted.thinks() && thinking::is_call_forced(request);
-        let is_late = wanted.is_by_budget() && thinking::began_without(&request.messages);
+        let may_be_late = wanted.is_by_budget() && (wanted.foreign || blocks::verifies(report));
+        let is_late = may_be_late && thinking::began_without(&request.messages);
         if !is_forced && !is_late {
             return wanted;
         }

@@ -1,12 +1,14 @@
 //! The turns of a conversation. Calls have no ids of their own in most clients' histories: results find theirs by name, in order.
 
+use std::collections::{HashMap, VecDeque};
+
 use serde_json::{Value, json};
 
 use super::parse::object;
 use super::reply::REDACTED;
 use crate::chat::{ImageSource, Message, Part, PartKind, Rest, Role};
 use crate::format::call_id::{SIGNATURE, signed};
-use crate::format::gemini::calls::GIVEN;
+use crate::format::gemini::calls::ID;
 use crate::format::gemini::candidate::SIGNED;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
@@ -18,9 +20,48 @@ const KEPT_AT_GOOGLE: &str = "https://generativelanguage.googleapis.com/";
 #[derive(Default)]
 pub(super) struct Contents {
     messages: Vec<Message>,
-    /// Calls without a result yet: name and id.
-    open: Vec<(String, String)>,
-    calls: usize,
+    calls: Calls,
+}
+
+/// The calls so far, found by what a result says of its own.
+#[derive(Default)]
+struct Calls {
+    /// Their ids, in order; none any more where a result is there.
+    ids: Vec<Option<String>>,
+    by_id: HashMap<String, VecDeque<usize>>,
+    by_name: HashMap<String, VecDeque<usize>>,
+}
+
+impl Calls {
+    /// Adds a call, which has its `own` id beside the one that it goes by here.
+    fn add(&mut self, name: &str, own: &str, id: &str) {
+        let place = self.ids.len();
+        self.ids.push(Some(id.to_owned()));
+        self.by_name.entry(name.to_owned()).or_default().push_back(place);
+        // A result may name it with a signature in the id, and without.
+        let bare = id.split_once(SIGNATURE).map_or(id, |(bare, _)| bare);
+        let mut known = vec![bare, own, id];
+        known.dedup();
+        for known in known {
+            self.by_id.entry(known.to_owned()).or_default().push_back(place);
+        }
+    }
+
+    /// The id of the first call without a result that has this id, or else this name. (Some clients give results ids and calls none.)
+    fn answered(&mut self, id: Option<&str>, name: &str) -> Option<String> {
+        let by_id = id.and_then(|id| first(self.by_id.get_mut(id)?, &mut self.ids));
+        by_id.or_else(|| first(self.by_name.get_mut(name)?, &mut self.ids))
+    }
+}
+
+/// The id of the first call at these places that has no result yet. Each place is looked at once.
+fn first(places: &mut VecDeque<usize>, ids: &mut [Option<String>]) -> Option<String> {
+    while let Some(place) = places.pop_front() {
+        if let Some(id) = ids.get_mut(place).and_then(Option::take) {
+            return Some(id);
+        }
+    }
+    None
 }
 
 impl Contents {
@@ -117,19 +158,16 @@ impl Contents {
         }
         let mut rest = fields.telling_rest();
         if given {
-            rest.insert(GIVEN.to_owned(), Value::Null);
+            rest.insert(ID.to_owned(), Value::Null);
         }
         Ok(Part { kind, rest })
     }
 
     fn call(&mut self, call: &Value, signature: Option<&str>) -> PartKind {
         let name = text(call, "name").unwrap_or_default();
-        self.calls += 1;
-        let mut id = id(call).unwrap_or_else(|| format!("call_{}", self.calls));
-        if let Some(signature) = signature {
-            id = signed(&id, signature);
-        }
-        self.open.push((name.clone(), id.clone()));
+        let own = id(call).unwrap_or_else(|| format!("call_{}", self.calls.ids.len() + 1));
+        let id = signature.map_or_else(|| own.clone(), |signature| signed(&own, signature));
+        self.calls.add(&name, &own, &id);
         let arguments = call.get("args").map_or_else(|| "{}".to_owned(), Value::to_string);
         PartKind::ToolCall { id, name, arguments }
     }
@@ -137,15 +175,7 @@ impl Contents {
     fn result(&mut self, response: &Value, path: &Path<'_>) -> Result<PartKind, Mismatch> {
         let name = text(response, "name").unwrap_or_default();
         let own = id(response);
-        let is_it = |(_, id): &(String, String)| {
-            own.as_ref().is_some_and(|own| id == own || id.starts_with(&format!("{own}{SIGNATURE}")))
-        };
-        // Some clients give results ids and calls none.
-        let place = self.open.iter().position(is_it).or_else(|| self.open.iter().position(|(open, _)| *open == name));
-        let call_id = match place {
-            Some(place) => self.open.remove(place).1,
-            None => own.unwrap_or(name),
-        };
+        let call_id = self.calls.answered(own.as_deref(), &name).unwrap_or_else(|| own.unwrap_or(name));
         let said = response.get("response").cloned().unwrap_or_default();
         let alone = said.as_object().filter(|fields| fields.len() == 1);
         let is_error = alone.is_some_and(|fields| fields.contains_key("error"));

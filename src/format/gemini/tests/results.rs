@@ -61,12 +61,43 @@ fn ids_of_its_own_clients_go_out_as_they_came() {
     assert_eq!(sent_body["contents"][1], body["contents"][1]);
     assert_eq!(sent_body["contents"][2]["parts"], json!([result("fA"), result("fB")]));
     assert!(dropped.is_empty(), "{dropped:?}");
+    // Older models refuse them.
+    let refuses = json!({"message_refuses": ["id"]});
+    let refuses: &'static Quirks = Box::leak(Box::new(serde_json::from_value(refuses).unwrap()));
+    let (older, dropped) = sent(&Gemini, GEMINI, &body, refuses);
+    assert!(!older.to_string().contains("\"id\""), "{older}");
+    let said = |place: usize| part(&older, 2, place)["functionResponse"]["response"]["output"].clone();
+    assert_eq!((said(0), said(1), dropped.is_empty()), (json!("fA"), json!("fB"), true));
     // Whoever wrote none is given none.
     let body = json!({"contents": [
         {"role": "model", "parts": [{"functionCall": {"name": "w", "args": {}}}]},
         {"role": "user", "parts": [{"functionResponse": {"name": "w", "response": {"output": "x"}}}]},
     ]});
     assert_eq!(sent(&Gemini, GEMINI, &body, &NO_QUIRKS).0["contents"], body["contents"]);
+}
+
+#[test]
+fn a_result_without_a_call_of_its_id_is_that_of_the_first_open_one_of_its_name() {
+    let call = |name: &str| json!({"functionCall": {"name": name, "args": {}}});
+    let with_id = |id: &str| json!({"functionCall": {"name": "w", "args": {}, "id": id}, "thoughtSignature": "c2ln"});
+    let response = json!({"output": "x"});
+    let result =
+        |name: &str, id: Option<&str>| json!({"functionResponse": {"name": name, "response": response, "id": id}});
+    let results = [("w", Some("other")), ("v", None), ("w", Some("a")), ("w", None), ("z", Some("b"))];
+    let body = json!({"contents": [
+        {"role": "model", "parts": [call("w"), call("v"), call("w"), with_id("a")]},
+        {"role": "user", "parts": results.map(|(name, id)| result(name, id))},
+    ]});
+    let request = Gemini.parse(&ClientRequest::post(GEMINI.parse().unwrap(), body.to_string())).unwrap();
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    let ids: Vec<&str> = parts
+        .filter_map(|part| match &part.kind {
+            PartKind::ToolResult { call_id, .. } => Some(call_id.as_str()),
+            _ => None,
+        })
+        .collect();
+    let signed = signed("a", "c2ln");
+    assert_eq!(ids, ["call_1", "call_2", signed.as_str(), "call_3", "b"]);
 }
 
 #[test]

@@ -45,6 +45,11 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
+    /// Whether a provider that speaks this API is told of such a tool as its client told, where it stands in no namespace.
+    pub(super) const fn goes_as_written(self) -> bool {
+        matches!(self, Self::Custom | Self::LocalShell)
+    }
+
     /// Whether such tools have a name of their own.
     pub(super) const fn is_named(self) -> bool {
         matches!(self, Self::Function | Self::Custom)
@@ -72,7 +77,7 @@ impl Called {
 
     /// Whether a provider that speaks this API is told of it as its client told: what such models write is meant for it then.
     pub(super) fn goes_as_written(&self) -> bool {
-        self.namespace.is_none() && matches!(self.kind, Kind::Custom | Kind::LocalShell)
+        self.namespace.is_none() && self.kind.goes_as_written()
     }
 
     /// The name that models are shown, where no other tool has it: the tool's own, behind its namespace.
@@ -127,13 +132,15 @@ const fn is_plain(letter: char) -> bool {
 pub(super) struct Names(HashMap<String, Called>);
 
 impl Names {
-    /// Keeps these names in the echo of a request.
-    pub(super) fn keep<'n>(names: impl Iterator<Item = (&'n str, &'n Called)>, echo: &mut Rest) {
-        let telling = names.filter(|(shown, called)| {
+    /// Keeps these names in the echo of a request, and beside them the tools that go out as their client wrote them.
+    pub(super) fn keep<'n>(names: impl Iterator<Item = (&'n str, &'n Called, Option<&'n Value>)>, echo: &mut Rest) {
+        let telling = names.filter(|(shown, called, _)| {
             called.kind != Kind::Function || called.namespace.is_some() || called.name != *shown
         });
         let list: Vec<Value> = telling
-            .map(|(shown, Called { kind, namespace, name })| json!([shown, kind.word(), namespace, name]))
+            .map(|(shown, Called { kind, namespace, name }, written)| {
+                json!([shown, kind.word(), namespace, name, written])
+            })
             .collect();
         if !list.is_empty() {
             echo.insert(ECHO.to_owned(), list.into());
@@ -156,6 +163,16 @@ impl Names {
             Some((text(0)?.to_owned(), Called { kind, namespace, name }))
         };
         Self(list.iter().filter_map(read).collect())
+    }
+
+    /// The tools of a request's echo that go out as their client wrote them, by the names that models are shown.
+    pub(super) fn written(echo: &Rest) -> HashMap<&str, &Value> {
+        let list = echo.get(ECHO).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let told = list.iter().filter_map(|entry| {
+            let written = entry.get(4).filter(|written| !written.is_null())?;
+            Some((entry.get(0)?.as_str()?, written))
+        });
+        told.collect()
     }
 
     /// What a model means that calls this name: a function, where no tool is known by it.

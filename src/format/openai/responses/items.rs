@@ -21,9 +21,10 @@ pub(super) const REFERENCE: &str = "item_reference";
 
 /// What a provider's own tools did, asked or were answered: items that are kept whole, in their order among what the assistant said, for
 /// whoever is asked through this API.
-const HOSTED: [&str; 7] = [
+const HOSTED: [&str; 8] = [
     "code_interpreter_call",
     "file_search_call",
+    "image_generation_call",
     "mcp_approval_request",
     "mcp_approval_response",
     "mcp_call",

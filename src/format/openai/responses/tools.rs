@@ -12,6 +12,9 @@ use crate::format::allowed;
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 
+/// That a tool is shown only where a search finds it. None goes out, so that all of them are shown.
+const DEFERRED: &str = "defer_loading";
+
 /// The tools of a request, as models are shown them and as its client calls them.
 #[derive(Default)]
 pub(super) struct Toolbox {
@@ -32,6 +35,8 @@ struct Shown {
     name: String,
     called: Called,
     tool: Tool,
+    /// As its client wrote it, where it goes out so.
+    written: Option<Value>,
 }
 
 /// What a model is told of a tool beside its name.
@@ -68,6 +73,7 @@ impl Toolbox {
     }
 
     fn tool(&mut self, value: Json<'_>, path: &Path<'_>, names: &mut Vec<String>) -> Result<(), Mismatch> {
+        let written = written(&value);
         let mut fields = Fields::of(value, path)?;
         let word = fields.need_word("type")?;
         let (called, definition) = match (&*word, Kind::of(&word)) {
@@ -85,15 +91,20 @@ impl Toolbox {
                 (Called::nameless(kind), tool_search(&mut fields)?)
             }
             // What a provider runs itself: who is asked through this API takes it, and the others refuse it by name.
-            (kind, None) => {
+            (kind, None) if is_hosted(kind) => {
                 let mut whole = Rest::new();
                 whole.insert("type".to_owned(), kind.into());
                 whole.extend(fields.rest());
+                whole.shift_remove(DEFERRED);
                 self.hosted.push(Tool::Other(whole.into()));
                 return Ok(());
             }
+            (kind, None) => {
+                let problem = format!("tools of the type `{kind}` cannot be used here: their calls could not be told");
+                return Err(Mismatch::new(&path.key("type"), problem));
+            }
         };
-        names.push(self.add(called, definition));
+        names.push(self.add(called, definition, written));
         Ok(())
     }
 
@@ -113,13 +124,14 @@ impl Toolbox {
             if let Some(about) = about.take() {
                 definition = definition.saying(&format!("About all tools of `{namespace}`: {about}"));
             }
-            names.push(self.add(called, definition));
+            // One in a namespace has another name for models.
+            names.push(self.add(called, definition, None));
         }
         Ok(())
     }
 
     /// Adds a tool, or has it be told otherwise, and says the name that models are shown.
-    fn add(&mut self, called: Called, definition: Definition) -> String {
+    fn add(&mut self, called: Called, definition: Definition, written: Option<Value>) -> String {
         let place = self.places.get(&called).copied();
         let earlier = place.and_then(|place| self.tools.get_mut(place));
         let known = earlier.as_ref().map(|shown| shown.name.clone());
@@ -128,6 +140,7 @@ impl Toolbox {
         let tool = Tool::Function { name: name.clone(), description, parameters, strict, rest: Rest::new() };
         if let Some(earlier) = earlier {
             earlier.tool = tool;
+            earlier.written = written;
             return name;
         }
         let place = self.tools.len();
@@ -135,7 +148,7 @@ impl Toolbox {
             self.inside.entry(called.name.clone()).or_insert(place);
         }
         self.places.insert(called.clone(), place);
-        self.tools.push(Shown { name: name.clone(), called, tool });
+        self.tools.push(Shown { name: name.clone(), called, tool, written });
         name
     }
 
@@ -164,8 +177,8 @@ impl Toolbox {
             (Some("none"), None) => ToolChoice::None,
             (Some("required"), None) => ToolChoice::Required,
             (Some("allowed_tools"), None) if value.get("tools").is_some() => {
-                let names = self.allowed(value.items("tools"));
-                allowed::choice(&names, value.get("mode").is_some_and(|mode| mode == "required"))
+                let tools = self.allowed(value.items("tools"));
+                allowed::among(&tools, value.get("mode").is_some_and(|mode| mode == "required"))
             }
             // One that its provider runs.
             (Some(kind), _) if value.is_object() && kind != "allowed_tools" && Kind::of(kind).is_none() => {
@@ -183,9 +196,9 @@ impl Toolbox {
         Ok(Some(choice))
     }
 
-    /// The names of the tools that may be called.
-    fn allowed(&self, listed: &[Json<'_>]) -> Vec<String> {
-        let mut names = Vec::new();
+    /// The tools that may be called, as chats name them; those that a provider runs itself as the client does.
+    fn allowed(&self, listed: &[Json<'_>]) -> Vec<Value> {
+        let mut tools = Vec::new();
         let mut groups = HashSet::new();
         for tool in listed {
             let text = |name: &str| tool.get(name).and_then(Json::as_str);
@@ -193,24 +206,41 @@ impl Toolbox {
                 (Some("namespace"), Some(name)) => {
                     groups.insert(name);
                 }
+                (Some(kind), _) if Kind::of(kind).is_none() => tools.push(Value::from(tool.clone())),
                 (word, name) => match named(tool) {
-                    Some(called) => names.push(self.chosen(&called)),
+                    Some(called) => tools.push(allowed::function(&self.chosen(&called))),
                     // Nothing is known by it; so no more may be called than was said.
-                    None => names.extend(name.or(word).map(str::to_owned)),
+                    None => tools.extend(name.or(word).map(allowed::function)),
                 },
             }
         }
         let grouped = |shown: &&Shown| shown.called.namespace.as_deref().is_some_and(|name| groups.contains(name));
-        names.extend(self.tools.iter().filter(grouped).map(|shown| shown.name.clone()));
-        names
+        tools.extend(self.tools.iter().filter(grouped).map(|shown| allowed::function(&shown.name)));
+        tools
     }
 
     /// The tools, once all of the request is read. What its reply must know of them goes into the echo.
     pub(super) fn finish(self, echo: &mut Rest, untold: &mut Vec<String>) -> Vec<Tool> {
-        Names::keep(self.tools.iter().map(|shown| (shown.name.as_str(), &shown.called)), echo);
+        let told = self.tools.iter().map(|shown| (shown.name.as_str(), &shown.called, shown.written.as_ref()));
+        Names::keep(told, echo);
         untold.extend(self.untold);
         self.tools.into_iter().map(|shown| shown.tool).chain(self.hosted).collect()
     }
+}
+
+/// Whether what such a tool does, which a provider runs itself, is among the items that are known.
+fn is_hosted(kind: &str) -> bool {
+    kind.starts_with("web_search") || matches!(kind, "file_search" | "code_interpreter" | "mcp" | "image_generation")
+}
+
+/// A tool as its client wrote it, where it goes out so.
+fn written(tool: &Json<'_>) -> Option<Value> {
+    let kind = Kind::of(tool.get("type")?.as_str()?)?;
+    let mut written = Value::from(kind.goes_as_written().then(|| tool.clone())?);
+    if let Value::Object(fields) = &mut written {
+        fields.shift_remove(DEFERRED);
+    }
+    Some(written)
 }
 
 /// A name that no other tool has. One with a mark is taken to be such.

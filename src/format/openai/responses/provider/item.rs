@@ -29,6 +29,7 @@ pub(super) fn read(item: &Json<'_>, parts: &mut Vec<Part>, tokens: &mut Vec<Toke
             }
         }
         "reasoning" => parts.extend(thought(item, &summary(item))),
+        // Every client is shown a picture.
         "image_generation_call" => parts.extend(picture(item)),
         kind if is_hosted(kind) => parts.push(PartKind::Other(item.clone().into()).into()),
         _ => parts
@@ -107,7 +108,8 @@ pub(super) fn call(item: &Json<'_>) -> Option<Call> {
         |arguments: String| Some(Call { id: text("call_id").or_else(|| text("id"))?, name: text("name")?, arguments });
     match kind(item) {
         "function_call" => named(arguments(item.get("arguments").cloned())),
-        "custom_tool_call" => named(input(&text("input").unwrap_or_default())),
+        // One without a word is a call, too.
+        "custom_tool_call" => named(json!({"input": text("input").unwrap_or_default()}).to_string()),
         "local_shell_call" => {
             let action = item.get("action").cloned().map_or(Value::Null, Value::from);
             let id = text("call_id").or_else(|| text("id"))?;
@@ -115,9 +117,4 @@ pub(super) fn call(item: &Json<'_>) -> Option<Call> {
         }
         _ => None,
     }
-}
-
-/// A custom tool's text as the arguments of a function.
-fn input(text: &str) -> String {
-    if text.is_empty() { String::new() } else { json!({"input": text}).to_string() }
 }
