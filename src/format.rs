@@ -300,6 +300,11 @@ pub trait ProviderFormat: Send + Sync {
     /// Reads a refusal (any other status): kind, code, message, `Retry-After`.
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault;
 
+    /// Whether a request that is written tells of this field, of which no other format tells ([`ChatRequest::untold`]).
+    fn tells(&self, _path: &str) -> bool {
+        false
+    }
+
     /// Whether a refusal is about what a stream is asked beside itself, which can be left out.
     fn refuses_stream_options(&self, _fault: &AttemptFault) -> bool {
         false

@@ -48,7 +48,7 @@ pub struct ChatRequest {
     pub vectors: Option<VectorRequest>,
     /// What the client's API says again in its reply. No provider is told.
     pub echo: Rest,
-    /// Fields of the client's API that nobody here acts on and no provider is told of: reported, whoever serves it.
+    /// Fields of the client's API that nobody here acts on: reported, whoever serves it, but where its format tells of them all the same.
     pub untold: Vec<String>,
     /// The dialect `rest` (here and in parts and tools) belongs to.
     pub dialect: Dialect,

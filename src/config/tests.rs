@@ -718,6 +718,20 @@ fn clouds_with_models_of_several_formats_are_asked_where_each_is() {
     }
 }
 
+#[test]
+fn an_old_version_of_azure_s_chats_says_nothing_of_its_newer_api() {
+    let quirks = |model: &str, version: &str| {
+        let text = format!(
+            "model_list: [{{model_name: a, litellm_params: {{model: {model}, api_base: \"https://x.openai.azure.com\", api_key: k, \
+             api_version: {version}}}, model_info: {{base_model: azure/gpt-5}}}}]\n"
+        );
+        let loaded = parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{problems}"));
+        loaded.settings.catalog.groups["a"].deployments[0].quirks
+    };
+    assert_eq!(quirks("azure/responses/mine", "2024-06-01"), quirks("azure/responses/mine", "preview"));
+    assert_ne!(quirks("azure/responses/mine", "2024-06-01"), quirks("azure/mine", "2024-06-01"));
+}
+
 /// What LiteLLM's users ask the newer API of OpenAI for is asked by it, beside others that are not.
 #[test]
 fn a_model_that_wants_the_newer_api_is_asked_by_it() {

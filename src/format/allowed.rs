@@ -101,6 +101,14 @@ mod tests {
     }
 
     #[test]
+    fn servers_are_told_apart_by_their_labels() {
+        let server = |label: &str| Tool::Other(json!({"type": "mcp", "server_label": label}));
+        let listed = json!({"type": "mcp", "server_label": "a"});
+        assert!(is_meant(&listed, &server("a")) && !is_meant(&listed, &server("b")));
+        assert!(is_meant(&json!({"type": "mcp"}), &server("b")));
+    }
+
+    #[test]
     fn the_newer_api_says_it_without_an_object_inside() {
         let tool =
             |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object", "properties": {}}});

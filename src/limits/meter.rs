@@ -28,7 +28,12 @@ pub(super) struct Meter {
     open: Amount,
     /// What other gateways use of it, where a store is shared with any.
     others: Option<Box<Others>>,
+    /// When its provider last refused a request for what others had used.
+    refused: Option<Moment>,
 }
+
+/// So many windows without such a refusal, and the others are taken to have gone.
+const SELDOM: u32 = 5;
 
 /// What is known of the moment at which a provider counts a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +49,18 @@ impl Meter {
         let mut window = Window::new(length, model);
         window.drain_by(&configured);
         let (wire, open) = (Bounds::UNLIMITED, Amount::default());
-        Self { bounds: configured, configured, wire, length, model, contradicted: false, window, open, others: None }
+        Self {
+            bounds: configured,
+            configured,
+            wire,
+            length,
+            model,
+            contradicted: false,
+            window,
+            open,
+            others: None,
+            refused: None,
+        }
     }
 
     pub(super) const fn bounds(&self) -> &Bounds {
@@ -130,6 +146,12 @@ impl Meter {
             self.wire.set(dimension, limit);
             self.bound();
         }
+    }
+
+    /// Its provider refuses a request for what others have used. Says whether that is the first time in a while.
+    pub(super) fn is_refused_seldom(&mut self, now: Moment) -> bool {
+        let before = self.refused.replace(now);
+        before.is_none_or(|before| now.since(before) > self.length * SELDOM)
     }
 
     /// The provider has counted so much more than we know of: others use the same account. It counts until the provider said that it

@@ -9,8 +9,8 @@
 //! *When it is gone.* A provider says when all of a limit is there again (`reset`), or when what it refused fits (`again`): the sooner one
 //! holds. At the second some of it may count there still. All of it is let go here all the same, since what must be gone by then is only
 //! told in the provider's count of the request: where ours is larger, the request would wait for the rest of a window though it was told
-//! a time. This makes no more refusals where the provider asks for a time (`Retry-After`): the breaker lets one request through then, and
-//! the head of its answer tells what still counts before another starts. Elsewhere a further refusal does.
+//! a time. Others who go on using the account make that one refusal after another, so a refusal is believed in this once in a while: who
+//! was refused within the last windows for what others used waits for the whole window.
 
 use std::time::Duration;
 
@@ -101,7 +101,8 @@ impl Limits {
             // Before it is counted: only a window that slides forgets it when it was told to.
             news.slides |= refused && state.contradict(scope, number, now);
             if let Some(meter) = state.scope(scope).and_then(|usage| usage.meter(number)) {
-                meter.used_by_others(now, told.dimension, unknown, told.gone_in());
+                let believed = !refused || meter.is_refused_seldom(now);
+                meter.used_by_others(now, told.dimension, unknown, told.gone_in().filter(|_| believed));
             }
         }
         if let Some(touched) = state.touched.as_mut().filter(|_| news != News::default()) {

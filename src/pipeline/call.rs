@@ -297,7 +297,8 @@ async fn encode(
             Some(_) => format.encode_vectors(request, &target),
             None => format.encode(request, &target),
         };
-        let mut encoded = left_out::encoded(request, defaulted, &rules, may_lose, longest, write)?;
+        let tells = |path: &str| format.tells(path);
+        let mut encoded = left_out::encoded(request, defaulted, &rules, may_lose, longest, write, tells)?;
         if let Some(defaults) = defaults {
             defaulting::fill(&mut encoded, request, defaults, write);
         }

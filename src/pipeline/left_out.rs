@@ -27,7 +27,8 @@ impl Defaulted<'_> {
 
 /// Writes `request` with what is to be left out of it left out (what refuses it, only if `may_lose`), and no longer a reply asked for than
 /// `longest` tokens, the most the model gives, where parameters are left out at all. What the rules never want left out is sent under
-/// its own name, where the provider has no other. `defaulted` tells what of the request are defaults, where there are any.
+/// its own name, where the provider has no other. `defaulted` tells what of the request are defaults, where there are any, and `tells` what
+/// is told of those fields that most formats know nothing of.
 ///
 /// # Errors
 /// What `encode` says of a request that must not lose more.
@@ -38,6 +39,7 @@ pub(super) fn encoded(
     may_lose: bool,
     longest: Option<u32>,
     encode: impl Fn(&ChatRequest) -> Result<Encoded, AttemptFault>,
+    tells: impl Fn(&str) -> bool,
 ) -> Result<Encoded, AttemptFault> {
     let may_lose =
         |name: &str| may_lose && rules.may_lose(name) || defaulted.is_some_and(|defaulted| defaulted.says(name));
@@ -68,7 +70,7 @@ pub(super) fn encoded(
                 if !left.is_empty() {
                     encoded.dropped.splice(0..0, left);
                 }
-                encoded.dropped.extend_from_slice(&request.untold);
+                encoded.dropped.extend(request.untold.iter().filter(|path| !tells(path)).cloned());
                 return Ok(encoded);
             }
             Err(fault) => fault,

@@ -42,11 +42,22 @@ fn response_id(id: &str) -> String {
     format!("resp_{}", id.trim_start_matches("resp_").replace('-', ""))
 }
 
-/// The reply that an item with this id is of: `msg_ID_2` is of `resp_ID`.
+/// Between the id that an item has at its provider and what names its reply and its place here. No reply's name holds one.
+const AT: char = '-';
+
+/// The reply that an item with this id is of: `msg_ID_2` is of `resp_ID`, and so is `ws_OWN-ID_2`.
 fn reply_of(item_id: &str) -> Option<String> {
     let (_, rest) = item_id.split_once('_')?;
     let (id, _) = rest.rsplit_once('_')?;
+    let id = id.rsplit_once(AT).map_or(id, |(_, id)| id);
     Some(response_id(id))
+}
+
+/// The id that an item has at its provider, where clients know it by a longer one.
+fn own_id(item_id: &str) -> Option<&str> {
+    let (own, place) = item_id.rsplit_once(AT)?;
+    let (_, index) = place.rsplit_once('_')?;
+    index.parse::<usize>().is_ok().then_some(own)
 }
 
 #[derive(Deserialize)]

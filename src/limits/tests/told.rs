@@ -42,6 +42,18 @@ fn what_others_use_counts_until_its_provider_says_that_it_is_gone() {
     assert_eq!(limits.wait(at(0), a, demand(1200, 0)), Wait::Now, "all of it is there already");
 }
 
+/// At most one refusal a window is what others may cost who never stop.
+#[test]
+fn others_who_go_on_are_waited_for_a_whole_window() {
+    let limits = limits([(deployment("a"), tokens(6000))]);
+    let a = limits.id(&deployment("a"));
+    for (from, refused, gone) in [(0, true, 7), (8, true, 60), (70, true, 60), (140, false, 7), (431, true, 7)] {
+        limits.told(at(from), a, &[told(5500, None, Some(7))], refused);
+        assert_eq!(limits.used(at(from + gone - 1), a)[Tokens], 5500, "{from}");
+        assert_eq!(limits.used(at(from + gone + 1), a)[Tokens], 0, "{from}");
+    }
+}
+
 #[test]
 fn what_we_used_ourselves_is_not_forgotten_with_it() {
     let limits = limits([(deployment("a"), tokens(6000))]);

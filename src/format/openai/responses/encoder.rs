@@ -5,8 +5,9 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Map, Value, json};
 
 use super::called::{Called, Kind};
+use super::items;
 use super::object::{self, Envelope};
-use super::provider::ITEM_DONE;
+use super::provider::{ITEM_BEGUN, ITEM_DONE};
 use super::{ANNOTATED, ANNOTATIONS, RESPONSES};
 use crate::chat::{Chunk, Delta, FinishReason, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
@@ -28,6 +29,8 @@ pub(super) struct Encoder {
     /// Items stand one after another.
     order: WholeCalls,
     finish: Option<FinishReason>,
+    /// That of the message that begins with the next words.
+    phase: Option<String>,
     /// The model declined in words.
     declined: bool,
     /// Its provider speaks this API, too.
@@ -44,6 +47,7 @@ struct Item {
 enum Body {
     /// Pieces that are whole, and the one that grows.
     Message {
+        phase: Option<String>,
         content: Vec<Value>,
         piece: Option<Piece>,
     },
@@ -79,6 +83,7 @@ impl Encoder {
             open: None,
             order: WholeCalls::default(),
             finish: None,
+            phase: None,
             declined: false,
             own: false,
             usage: None,
@@ -125,12 +130,13 @@ impl Encoder {
 
     fn said(&mut self, more: &str, refusal: bool, out: &mut BytesMut) {
         if !matches!(self.open, Some(Item { body: Body::Message { .. }, .. })) {
-            let body = Body::Message { content: Vec::new(), piece: None };
-            self.open_item("msg", body, |id| object::message(id, "in_progress", &[]), out);
+            let phase = self.phase.take();
+            let body = Body::Message { phase: phase.clone(), content: Vec::new(), piece: None };
+            self.open_item("msg", body, |id| object::message(id, "in_progress", phase.as_deref(), &[]), out);
         }
         self.piece_of(refusal, out);
         let (item_id, output_index) = self.place();
-        let Some(Item { body: Body::Message { content, piece: Some(piece) }, .. }) = &mut self.open else { return };
+        let Some(Item { body: Body::Message { content, piece: Some(piece), .. }, .. }) = &mut self.open else { return };
         piece.text.push_str(more);
         let content_index = content.len();
         let mut fields =
@@ -145,7 +151,7 @@ impl Encoder {
     /// How likely the tokens of the text under way were: a piece of it without words.
     fn scored(&mut self, tokens: &[TokenLogprob], out: &mut BytesMut) {
         let (item_id, output_index) = self.place();
-        let Some(Item { body: Body::Message { content, piece: Some(piece) }, .. }) = &mut self.open else { return };
+        let Some(Item { body: Body::Message { content, piece: Some(piece), .. }, .. }) = &mut self.open else { return };
         if piece.is_refusal {
             return;
         }
@@ -167,7 +173,7 @@ impl Encoder {
         }
         self.close_piece(out);
         let (item_id, output_index) = self.place();
-        let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
+        let Some(Item { body: Body::Message { content, piece, .. }, .. }) = &mut self.open else { return };
         *piece = Some(Piece { is_refusal: refusal, text: String::new(), tokens: Vec::new(), annotations: Vec::new() });
         let content_index = content.len();
         let part = if refusal { object::refusal("") } else { object::output_text("") };
@@ -178,7 +184,7 @@ impl Encoder {
 
     fn close_piece(&mut self, out: &mut BytesMut) {
         let (item_id, output_index) = self.place();
-        let Some(Item { body: Body::Message { content, piece }, .. }) = &mut self.open else { return };
+        let Some(Item { body: Body::Message { content, piece, .. }, .. }) = &mut self.open else { return };
         let Some(Piece { is_refusal, text, tokens, annotations }) = piece.take() else { return };
         let content_index = content.len();
         let mut part = if is_refusal { object::refusal(&text) } else { object::output_text(&text) };
@@ -208,7 +214,7 @@ impl Encoder {
     /// Where the text under way is from, in the words of this API.
     fn annotated(&mut self, annotation: &Value, out: &mut BytesMut) {
         let (item_id, output_index) = self.place();
-        let Some(Item { body: Body::Message { content, piece: Some(piece) }, .. }) = &mut self.open else { return };
+        let Some(Item { body: Body::Message { content, piece: Some(piece), .. }, .. }) = &mut self.open else { return };
         let fields = json!({"item_id": item_id, "output_index": output_index, "content_index": content.len(),
             "annotation_index": piece.annotations.len(), "annotation": annotation});
         piece.annotations.push(annotation.clone());
@@ -218,8 +224,10 @@ impl Encoder {
     /// An item that its provider told whole.
     fn kept(&mut self, item: &Value, out: &mut BytesMut) {
         self.close(out);
-        let fields = json!({"output_index": self.output.len(), "item": item});
-        self.output.push(item.clone());
+        let index = self.output.len();
+        let item = self.envelope.kept(item, index);
+        let fields = json!({"output_index": index, "item": item});
+        self.output.push(item);
         self.emit(out, "response.output_item.added", fields.clone());
         self.emit(out, ITEM_DONE, fields);
     }
@@ -287,7 +295,9 @@ impl Encoder {
         let (item_id, output_index) = self.place();
         let Some(Item { id, body }) = self.open.take() else { return };
         let item = match body {
-            Body::Message { content, .. } => object::message(&id, object::status(self.finish.as_ref()), &content),
+            Body::Message { phase, content, .. } => {
+                object::message(&id, object::status(self.finish.as_ref()), phase.as_deref(), &content)
+            }
             Body::Reasoning { text, sealed } => {
                 self.close_summary(&item_id, output_index, &text, out);
                 object::reasoning(&id, &text, sealed)
@@ -390,6 +400,10 @@ impl Encoder {
         match &chunk.delta {
             Delta::Other { event, value } if self.own && event == ANNOTATED => self.annotated(value, out),
             Delta::Other { event, value } if self.own && event == ITEM_DONE => self.kept(value, out),
+            Delta::Other { event, value } if self.own && event == ITEM_BEGUN => {
+                self.close(out);
+                self.phase = items::phase(value).map(str::to_owned);
+            }
             Delta::Start { .. } | Delta::Other { .. } => {}
             Delta::Logprobs(tokens) => self.scored(tokens, out),
             Delta::Text(text) if text.is_empty() => {}

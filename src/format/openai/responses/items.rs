@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::SEALED;
 use super::called::{Called, Kind};
 use super::tools::Toolbox;
+use super::{SEALED, own_id};
 use crate::chat::{Message, Part, PartKind, Rest, Role};
 use crate::format::json::Json;
 use crate::format::openai::message::{arguments, image_source};
@@ -37,9 +37,25 @@ pub(super) fn is_hosted(kind: &str) -> bool {
     HOSTED.contains(&kind)
 }
 
-/// Whether a part is such an item.
+/// Whether a part is such an item, or what stands before a message of a phase: only who is asked through this API is told of either.
 pub(in crate::format::openai) fn is_item(value: &Value) -> bool {
-    value.get("type").and_then(Value::as_str).is_some_and(is_hosted)
+    is_message(value) || value.get("type").and_then(Value::as_str).is_some_and(is_hosted)
+}
+
+/// What stands before the words of a message that says its phase: newer models tell what they are about to do from their answer, and want
+/// both back as what they were.
+pub(super) fn in_phase(phase: &str) -> Value {
+    json!({"type": "message", "phase": phase})
+}
+
+/// Whether a part stands before a message of a phase.
+pub(super) fn is_message(value: &Value) -> bool {
+    value.get("type").is_some_and(|kind| kind == "message")
+}
+
+/// The phase that it tells.
+pub(super) fn phase(value: &Value) -> Option<&str> {
+    value.get("phase").and_then(Value::as_str)
 }
 
 /// Messages so far.
@@ -160,6 +176,10 @@ impl Conversation {
                 let mut whole = Rest::new();
                 whole.insert("type".to_owned(), kind.into());
                 whole.extend(fields.rest());
+                for name in ["id", "approval_request_id"] {
+                    let own = whole.get(name).and_then(Value::as_str).and_then(own_id).map(Value::from);
+                    whole.extend(own.map(|own| (name.to_owned(), own)));
+                }
                 self.said(PartKind::Other(whole.into()).into());
             }
             other => {
@@ -187,6 +207,9 @@ impl Conversation {
         let content = fields.take("content").ok_or_else(|| Mismatch::missing(&path))?;
         let parts = contents(content, &path)?;
         if role == Role::Assistant {
+            if let Some(phase) = fields.text("phase")? {
+                self.said(PartKind::Other(in_phase(&phase)).into());
+            }
             for part in parts {
                 self.said(part);
             }

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::called::{Called, Kind, Names};
-use super::{ANNOTATIONS, RESPONSES, SEALED};
+use super::items::{is_message, phase};
+use super::parse::INCLUDE;
+use super::{ANNOTATIONS, AT, RESPONSES, SEALED};
 use crate::chat::{FinishReason, ImageSource, Part, PartKind, Reply, Rest, Usage};
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::openai::logprobs;
@@ -25,12 +27,22 @@ impl Envelope {
         let own = echo.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned));
         let id = own.unwrap_or_else(|| super::response_id(id));
         let names = Names::take(&mut echo);
+        echo.shift_remove(INCLUDE);
         Self { id, model: model.to_owned(), created: created.unwrap_or(0), echo, names }
     }
 
     /// The id of the item at this place.
     pub(super) fn item_id(&self, prefix: &str, index: usize) -> String {
         format!("{prefix}_{}_{index}", self.id.trim_start_matches("resp_"))
+    }
+
+    /// An item as its provider told it, by an id with which clients can refer to it.
+    pub(super) fn kept(&self, item: &Value, index: usize) -> Value {
+        let mut item = item.clone();
+        if let Some(own) = item.get("id").and_then(Value::as_str) {
+            item["id"] = format!("{own}{AT}{}_{index}", self.id.trim_start_matches("resp_")).into();
+        }
+        item
     }
 
     /// The whole object.
@@ -137,14 +149,14 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str, own: bool) -> Vec<Va
                     content.push(text(said, part));
                     continue;
                 }
-                None => message(&envelope.item_id("msg", index), status, &[text(said, part)]),
+                None => message(&envelope.item_id("msg", index), status, None, &[text(said, part)]),
             },
             PartKind::Refusal(text) => match open_message(&mut items) {
                 Some(content) => {
                     content.push(refusal(text));
                     continue;
                 }
-                None => message(&envelope.item_id("msg", index), status, &[refusal(text)]),
+                None => message(&envelope.item_id("msg", index), status, None, &[refusal(text)]),
             },
             PartKind::Reasoning { text, signature } => {
                 let sealed = signature.as_ref().map(|signature| sealed("signature", signature));
@@ -152,7 +164,9 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str, own: bool) -> Vec<Va
             }
             kind @ PartKind::Other(value) => match kind.redacted() {
                 Some(data) => reasoning(&envelope.item_id("rs", index), "", Some(sealed("redacted", data))),
-                None if own => value.clone(),
+                // What is said next goes into it.
+                None if own && is_message(value) => message(&envelope.item_id("msg", index), status, phase(value), &[]),
+                None if own => envelope.kept(value, index),
                 None => continue,
             },
             PartKind::ToolCall { id, name, arguments } => {
@@ -184,9 +198,13 @@ pub(super) fn sealed(what: &str, content: &str) -> String {
     format!("{SEALED}{what}:{content}")
 }
 
-/// A message.
-pub(super) fn message(id: &str, status: &str, content: &[Value]) -> Value {
-    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
+/// A message, in a phase where its model told one.
+pub(super) fn message(id: &str, status: &str, phase: Option<&str>, content: &[Value]) -> Value {
+    let mut item = json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content});
+    if let Some(phase) = phase {
+        item["phase"] = phase.into();
+    }
+    item
 }
 
 /// A piece of a message's text.

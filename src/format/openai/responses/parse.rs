@@ -2,8 +2,8 @@
 //!
 //! What only this API has and says again in its reply goes into the request's echo; chats have a field for most of the others. What
 //! needs the provider's own memory or machines (`background`, `conversation`, `prompt`) or would make another reply is refused by
-//! name; the few fields that are left (how much of an overlong conversation to cut, how often tools may run that run nowhere here)
-//! are reported.
+//! name; the few fields that are left (how much of an overlong conversation to cut, how often a provider's own tools may run) are reported,
+//! but where the provider speaks this API.
 
 use serde_json::{Value, json};
 
@@ -15,6 +15,9 @@ use crate::format::ClientRequest;
 use crate::format::json::Json;
 use crate::format::openai::{DIALECT, parse};
 use crate::format::read::{Fields, Mismatch, Path, reply_body, request_body};
+
+/// Where a request's echo keeps what its reply is to hold of what a provider's own tools found. No reply repeats it.
+pub(super) const INCLUDE: &str = "witgate:include";
 
 /// A field's name, and what a reply says where the client said nothing.
 type Echoed = (&'static str, fn() -> Value);
@@ -46,8 +49,8 @@ const ELSEWHERE: [(&str, &str); 3] = [
     ("context_management", "conversations are not shortened here; leave it out"),
 ];
 
-/// Fields that nobody here acts on, and without which the reply is the same: no tool runs at a provider, nothing runs in the
-/// background, and access is the provider's to give.
+/// Fields that nobody here acts on, and without which the reply is the same: no tool runs at a provider that does not speak this API,
+/// nothing runs in the background, and access is the provider's to give.
 const UNTOLD: [&str; 4] = ["access_programs", "background_options", "client_metadata", "max_tool_calls"];
 
 /// Reads a request.
@@ -61,7 +64,7 @@ pub(super) fn request(request: &ClientRequest) -> Result<ChatRequest, Refusal> {
     let mut echo = echo(&fields, &request.id);
     let (messages, toolbox) = conversation(&mut fields, request)?;
     let mut untold = Vec::new();
-    let logprobs = include(&mut fields, &mut untold)?;
+    let logprobs = include(&mut fields, &mut echo, &mut untold)?;
     let likeliest = fields.whole("top_logprobs")?.filter(|count| *count > 0);
     if likeliest.is_some() && !logprobs {
         // How many of what is not to be in the reply.
@@ -190,17 +193,24 @@ fn said<'b>(output: &Json<'b>) -> Json<'b> {
 }
 
 /// What the reply is to hold beside its text: the thinking that must come back is always there, what tools of the provider's found
-/// never is. Whether it is to tell how likely its tokens were.
-fn include(fields: &mut Fields<'_>, untold: &mut Vec<String>) -> Result<bool, Mismatch> {
+/// where it speaks this API. Whether it is to tell how likely its tokens were.
+fn include(fields: &mut Fields<'_>, echo: &mut Rest, untold: &mut Vec<String>) -> Result<bool, Mismatch> {
     let path = Path::Root.key("include");
     let mut logprobs = false;
+    let mut kept: Vec<Value> = Vec::new();
     for (index, item) in fields.list("include")?.unwrap_or_default().into_iter().enumerate() {
         match item.as_str() {
             Some("reasoning.encrypted_content") => {}
             Some("message.output_text.logprobs") => logprobs = true,
-            Some(_) => untold.push(format!("include[{index}]")),
+            Some(name) => {
+                kept.push(name.into());
+                untold.push(format!("include[{index}]"));
+            }
             None => return Err(Mismatch::expected(&path.index(index), "a text", &item)),
         }
+    }
+    if !kept.is_empty() {
+        echo.insert(INCLUDE.to_owned(), kept.into());
     }
     Ok(logprobs)
 }

@@ -35,6 +35,9 @@ pub(in crate::format::openai) const DIALECT: Dialect = Dialect::named("openai_re
 /// The event that tells one of [`ANNOTATIONS`].
 pub(in crate::format::openai) const ANNOTATED: &str = "response.output_text.annotation.added";
 
+/// The event that tells that an item begins.
+pub(in crate::format::openai::responses) const ITEM_BEGUN: &str = "response.output_item.added";
+
 /// The event that tells a whole item, which is all that is told of one that is kept whole.
 pub(in crate::format::openai::responses) const ITEM_DONE: &str = "response.output_item.done";
 
@@ -74,6 +77,10 @@ impl ProviderFormat for ResponsesProvider {
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
         error::read(status, headers, body)
+    }
+
+    fn tells(&self, path: &str) -> bool {
+        encode::tells(path)
     }
 
     fn refuses_stream_options(&self, fault: &AttemptFault) -> bool {
@@ -128,6 +135,10 @@ impl ProviderFormat for AzureResponses {
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
         ResponsesProvider.decode_error(status, headers, body)
+    }
+
+    fn tells(&self, path: &str) -> bool {
+        ResponsesProvider.tells(path)
     }
 
     fn refuses_stream_options(&self, fault: &AttemptFault) -> bool {

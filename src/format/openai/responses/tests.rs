@@ -111,6 +111,8 @@ fn what_is_not_here_is_refused_by_name() {
         ("conversation", json!("c"), "conversation"),
         ("prompt", json!({"id": "p"}), "prompt"),
         ("tools", json!([{"name": "f"}]), "tools[0].type"),
+        ("tools", json!([{"type": "web_search"}, {"type": "computer_use_preview"}]), "tools[1].type"),
+        ("tools", json!([{"type": "programmatic_tool_calling"}]), "tools[0].type"),
         ("tool_choice", json!({"type": "function"}), "tool_choice"),
         ("input", json!([{"type": "compaction", "encrypted_content": "gAAA"}]), "input[0].type"),
         ("input", json!([]), "input"),
@@ -129,6 +131,28 @@ fn what_is_not_here_is_refused_by_name() {
         let refusal = parse(&body).unwrap_err();
         assert_eq!((refusal.status, refusal.param.as_deref()), (400, Some(param)), "{body}: {refusal}");
     }
+}
+
+#[test]
+fn what_a_provider_ran_is_referred_to_by_an_id_that_names_its_reply() {
+    let searched = |id: &str| json!({"type": "web_search_call", "id": id, "status": "completed"});
+    let mut whole = reply();
+    whole.dialect = super::RESPONSES;
+    whole.choices[0].parts = vec![PartKind::Other(searched("ws_1-a")).into(), Part::text("Found.")];
+    let kept = Responses.reply_to(&asked(), &whole);
+    let told: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(told["output"][0], searched("ws_1-a-0a1b_0"));
+    let referring = json!({"model": "m", "input": [
+        {"type": "item_reference", "id": "ws_1-a-0a1b_0"},
+        {"type": "mcp_approval_response", "approval_request_id": "mcpr_1-0a1b_1", "approve": true},
+        {"type": "item_reference", "id": "msg_0a1b_1"},
+    ]});
+    let mut request = ClientRequest::post(http::Uri::default(), referring.to_string());
+    assert_eq!(Responses.remembered(&request.body).unwrap().named, ["resp_0a1b"]);
+    request.named = vec![Turn { request: Bytes::new(), reply: kept }];
+    let approved = json!({"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": true});
+    let parts = vec![PartKind::Other(searched("ws_1-a")), PartKind::Other(approved), text("Found.")];
+    assert_eq!(said(&Responses.parse(&request).unwrap()), [(Role::Assistant, parts)], "its provider knows its own id");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::item::{self, Call, PARAGRAPH};
-use super::{ANNOTATED, DIALECT, ITEM_DONE, fault, reply};
+use super::{ANNOTATED, DIALECT, ITEM_BEGUN, ITEM_DONE, fault, reply};
 use crate::chat::{Chunk, Delta, Part, PartKind};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventDecoder;
@@ -25,6 +25,8 @@ pub(super) struct Decoder {
     told: Vec<u64>,
     /// The calls so far, by the places of their items.
     calls: Vec<u64>,
+    /// The place of the last message whose phase was told.
+    phased: Option<u64>,
     /// The model declined in words.
     declined: bool,
 }
@@ -140,7 +142,7 @@ impl Decoder {
         let place = event.get("output_index").and_then(Json::as_u64).unwrap_or_default();
         let text = |name: &str| event.get(name).and_then(Json::as_str).filter(|text| !text.is_empty());
         match kind {
-            "response.output_item.added" => self.begin(place, event.get("item").unwrap_or(&Json::Null), out),
+            ITEM_BEGUN => self.begin(place, event.get("item").unwrap_or(&Json::Null), out),
             ITEM_DONE => self.whole(place, event.get("item").unwrap_or(&Json::Null), out),
             "response.output_text.delta" => {
                 self.say(place, text("delta"), Delta::Text, out);
@@ -172,10 +174,22 @@ impl Decoder {
 
     /// An item begins. Calls of functions are told at once; of the others the whole input is awaited.
     fn begin(&mut self, place: u64, value: &Json<'_>, out: &mut Vec<Chunk>) {
-        if item::kind(value) == "function_call"
-            && let Some(call) = item::call(value)
-        {
-            self.call(place, call, out);
+        match item::kind(value) {
+            "message" => self.phase(place, value, out),
+            "function_call" => {
+                if let Some(call) = item::call(value) {
+                    self.call(place, call, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A message that says its phase begins.
+    fn phase(&mut self, place: u64, value: &Json<'_>, out: &mut Vec<Chunk>) {
+        if let Some(value) = item::phase(value).filter(|_| self.phased != Some(place)) {
+            self.phased = Some(place);
+            out.push(Chunk::of(Delta::Other { event: ITEM_BEGUN.to_owned(), value }));
         }
     }
 
@@ -192,6 +206,7 @@ impl Decoder {
                 out.extend(item::seal(value).map(|sealed| Chunk::of(delta(sealed))));
             }
             "message" if !told => {
+                self.phase(place, value, out);
                 for piece in value.items("content") {
                     match item::content(piece) {
                         Some(Part { kind: PartKind::Text(text), .. }) => out.push(Chunk::of(Delta::Text(text))),

@@ -15,6 +15,7 @@ use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::CallIds;
 use crate::format::in_words;
 use crate::format::openai::encode::{speaks_responses, strict_here};
+use crate::format::openai::responses::parse::INCLUDE;
 use crate::format::openai::{BETA, DIALECT, effort};
 use crate::format::quirks::{Effort, Sampling, Want};
 use crate::format::rest::{Report, kept_header, nested};
@@ -22,8 +23,14 @@ use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
 use crate::format::{allowed, sampling};
 
+/// Fields that clients of this API alone have, and that bound what a provider's own tools do and how long a conversation may be.
+const BOUNDS: [&str; 2] = ["max_tool_calls", "truncation"];
+
 /// The least bound that is taken.
 const LEAST_OUTPUT: u32 = 16;
+
+/// What is shown of thinking, for reports.
+const SUMMARY: &str = "reasoning.summary";
 
 /// Fields of chats without a word here.
 const OF_CHATS: [&str; 9] = [
@@ -55,6 +62,11 @@ const WOVEN: [&str; 13] = [
     tools::SEARCH,
 ];
 
+/// Whether a field is written here, or reported where it is not, of which other formats know nothing.
+pub(super) fn tells(path: &str) -> bool {
+    BOUNDS.contains(&path) || path == SUMMARY || path.starts_with("include[")
+}
+
 /// Writes a request.
 ///
 /// # Errors
@@ -77,6 +89,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
         input::write(schema.as_deref(), request, &ids, &mut object, &mut report)?;
         tools::write(request, &mut object, &mut report)?;
         bounds(request, &mut object, &mut report);
+        bounds_of_its_own(request, &mut object, &mut report);
         text(request, schema.is_some(), &mut object, &mut report);
         reasoning(request, &mut object, &mut report);
         include(request, &mut object, &mut report);
@@ -119,6 +132,14 @@ fn bounds(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     }
     if !request.stop.is_empty() {
         report.lose("stop");
+    }
+}
+
+/// Those that its reply repeats, where the client said them and no configuration says otherwise.
+fn bounds_of_its_own(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
+    for name in BOUNDS {
+        let said = request.echo.get(name).filter(|said| !said.is_null() && *said != "disabled");
+        report.optional(object, name, said.filter(|_| !request.rest.contains_key(name)));
     }
 }
 
@@ -168,7 +189,11 @@ fn text(request: &ChatRequest, in_words: bool, object: &mut Object<'_>, report: 
 fn reasoning(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     let effort = effort::word(request, report);
     let echoed = request.echo.get("reasoning").and_then(|asked| asked.get("summary"));
-    let shown = echoed.filter(|summary| !summary.is_null() && report.quirks.effort() != Effort::Never);
+    let echoed = echoed.filter(|summary| !summary.is_null());
+    let shown = echoed.filter(|_| report.quirks.effort() != Effort::Never);
+    if shown.is_none() && echoed.is_some_and(|summary| summary != "auto") {
+        report.dropped.push(SUMMARY.to_owned());
+    }
     let beside = beside(request, "reasoning", report);
     let left = beside.is_some_and(|left| !left.is_empty());
     if effort.is_none() && shown.is_none() && !left {
@@ -184,8 +209,8 @@ fn reasoning(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report
     }
 }
 
-/// What the reply is to hold beside its text: how likely its tokens were, where that was asked; and thinking as it must come back, of models
-/// that think.
+/// What the reply is to hold beside its text: how likely its tokens were, where that was asked; thinking as it must come back, of models
+/// that think; and what the provider's own tools found, as a client of this API asks for it.
 fn include(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) {
     const LIKELY: &str = "message.output_text.logprobs";
     const THINKING: &str = "reasoning.encrypted_content";
@@ -202,9 +227,10 @@ fn include(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) 
     }
     let own = said("include").and_then(Value::as_array).filter(|_| report.same_dialect);
     let mut names: Vec<&str> = own.into_iter().flatten().filter_map(Value::as_str).collect();
+    let kept = request.echo.get(INCLUDE).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let ours = [(THINKING, report.quirks.effort() != Effort::Never), (LIKELY, asked && !fixed)];
-    for (name, wanted) in ours {
-        if wanted && !names.contains(&name) {
+    for name in kept.chain(ours.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name)) {
+        if !names.contains(&name) {
             names.push(name);
         }
     }

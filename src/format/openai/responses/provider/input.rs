@@ -13,6 +13,7 @@ use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Role};
 use crate::fault::AttemptFault;
 use crate::format::call_id::CallIds;
 use crate::format::openai::responses::called::{Called, Kind, Names};
+use crate::format::openai::responses::items::{is_message, phase};
 use crate::format::openai::responses::{is_item, object};
 use crate::format::rest::Report;
 use crate::format::sealed;
@@ -66,6 +67,13 @@ struct Input<'w, 'm> {
     names: Names,
     /// Of what kind calls are, where they are of no function.
     calls: HashMap<&'m str, Kind>,
+}
+
+/// What was said one after another, in one phase.
+#[derive(Default)]
+struct Saying<'m> {
+    parts: Vec<&'m Part>,
+    phase: Option<&'m str>,
 }
 
 impl<'m> Input<'_, 'm> {
@@ -122,22 +130,26 @@ impl<'m> Input<'_, 'm> {
         // Thinking without what it led to is refused.
         let leads = |part: &Part| match &part.kind {
             PartKind::ToolCall { .. } => true,
-            PartKind::Other(value) => is_item(value),
+            PartKind::Other(value) => is_item(value) && !is_message(value),
             _ => is_said(part),
         };
         let last = message.parts.iter().rposition(leads);
-        let mut said: Vec<&Part> = Vec::new();
+        let mut said = Saying::default();
         for (index, part) in message.parts.iter().enumerate() {
             match &part.kind {
                 PartKind::Text(_) | PartKind::Refusal(_) if is_said(part) => {
                     report.foreign(&part.rest, &|| format!("{path}.content[{index}]"));
-                    said.push(part);
+                    said.parts.push(part);
                 }
                 PartKind::Text(_) | PartKind::Refusal(_) => {}
                 PartKind::ToolCall { id, name, arguments } => {
                     self.say(&mut said);
                     self.call(id, name, arguments);
                     report.foreign(&part.rest, &|| format!("{path}.content[{index}]"));
+                }
+                PartKind::Other(value) if is_message(value) => {
+                    self.say(&mut said);
+                    said.phase = phase(value);
                 }
                 PartKind::Other(value) if is_item(value) => {
                     self.say(&mut said);
@@ -158,18 +170,20 @@ impl<'m> Input<'_, 'm> {
     }
 
     /// Writes what was said one after another as one item.
-    fn say(&mut self, said: &mut Vec<&Part>) {
-        if said.is_empty() {
+    fn say(&mut self, said: &mut Saying<'_>) {
+        let Saying { parts, phase } = std::mem::take(said);
+        if parts.is_empty() {
             return;
         }
         let mut object = self.array.object();
         object.field("type", "message");
         object.field("role", "assistant");
-        if let [Part { kind: PartKind::Text(text), .. }] = said.as_slice() {
+        object.optional("phase", phase);
+        if let [Part { kind: PartKind::Text(text), .. }] = parts.as_slice() {
             object.field("content", text);
         } else {
             let mut content = object.array("content");
-            for part in &*said {
+            for part in parts {
                 match &part.kind {
                     PartKind::Refusal(text) => content.item(&json!({"type": "refusal", "refusal": text})),
                     PartKind::Text(text) => content.item(&json!({"type": "output_text", "text": text})),
@@ -177,7 +191,6 @@ impl<'m> Input<'_, 'm> {
                 }
             }
         }
-        said.clear();
     }
 
     fn call(&mut self, id: &'m str, name: &str, arguments: &str) {

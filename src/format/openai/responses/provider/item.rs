@@ -10,7 +10,7 @@ use crate::format::json::Json;
 use crate::format::openai::logprobs;
 use crate::format::openai::message::arguments;
 use crate::format::openai::responses::called::Kind;
-use crate::format::openai::responses::items::{is_hosted, without_type};
+use crate::format::openai::responses::items::{in_phase, is_hosted, without_type};
 use crate::format::sealed;
 
 /// What a text's part keeps of it, in the words of this API: where what it says is from.
@@ -23,6 +23,7 @@ pub(super) const PARAGRAPH: &str = "\n\n";
 pub(super) fn read(item: &Json<'_>, parts: &mut Vec<Part>, tokens: &mut Vec<TokenLogprob>) {
     match kind(item) {
         "message" => {
+            parts.extend(phase(item).map(|phase| PartKind::Other(phase).into()));
             for piece in item.items("content") {
                 parts.extend(content(piece));
                 tokens.extend(likely(piece));
@@ -40,6 +41,11 @@ pub(super) fn read(item: &Json<'_>, parts: &mut Vec<Part>, tokens: &mut Vec<Toke
 /// What kind of item it is.
 pub(super) fn kind<'j>(item: &'j Json<'_>) -> &'j str {
     item.get("type").and_then(Json::as_str).unwrap_or_default()
+}
+
+/// What stands before a message that says its phase.
+pub(super) fn phase(item: &Json<'_>) -> Option<Value> {
+    item.get("phase").and_then(Json::as_str).map(in_phase)
 }
 
 /// A piece of a message.

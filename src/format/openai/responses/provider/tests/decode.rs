@@ -203,8 +203,11 @@ fn where_it_is_from_and_what_the_provider_did_is_told_to_those_who_know_such() {
     let reply = ResponsesProvider.decode(&fixture("replies", "search.json")).unwrap();
     let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
     let own: Value = json(&fixture("replies", "search.json"));
+    let mut searched = own["output"][0].clone();
+    let id = own["id"].as_str().unwrap().trim_start_matches("resp_");
+    searched["id"] = format!("ws_1-{id}_0").into();
     let told = json(&api("openai-responses").reply(&reply));
-    assert_eq!(told["output"][0], own["output"][0]);
+    assert_eq!(told["output"][0], searched);
     assert_eq!(told["output"][1]["content"], own["output"][1]["content"]);
     let told = json(&api("openai").reply(&reply));
     let cited = json!({"start_index": 0, "end_index": 9, "url": "https://example.org/nile", "title": "The Nile"});
@@ -224,10 +227,7 @@ fn where_it_is_from_and_what_the_provider_did_is_told_to_those_who_know_such() {
     assert!(events.iter().any(|event| event["choices"][0]["delta"]["annotations"] == citations), "{events:?}");
     let events = written("openai-responses");
     let response = &events.last().unwrap()["response"];
-    assert_eq!(
-        (&response["output"][0], &response["output"][1]["content"]),
-        (&own["output"][0], &own["output"][1]["content"])
-    );
+    assert_eq!((&response["output"][0], &response["output"][1]["content"]), (&searched, &own["output"][1]["content"]));
     assert!(events.iter().any(|event| event["type"] == "response.output_text.annotation.added"));
     for name in ["anthropic", "gemini"] {
         assert!(!String::from_utf8_lossy(&api(name).reply(&reply)).contains("web_search_call"), "{name}");
@@ -251,4 +251,64 @@ fn thinking_that_is_not_its_own_is_told_from_other_refusals() {
     assert!(ResponsesProvider.refuses_thoughts(&fault(&code("invalid_encrypted_content"))));
     assert!(AzureResponses.refuses_thoughts(&fault(&code("invalid_encrypted_content"))));
     assert!(!ResponsesProvider.refuses_thoughts(&fault(&code("invalid_prompt"))));
+}
+
+#[test]
+fn a_call_without_a_word_is_one() {
+    let item = json!({"type": "custom_tool_call", "call_id": "c", "name": "f", "input": ""});
+    let reply = ResponsesProvider.decode(json!({"output": [item]}).to_string().as_bytes()).unwrap();
+    assert_eq!(reply.choices[0].parts[0].kind, call("c", "f", r#"{"input":""}"#));
+    let events = [
+        json!({"type": "response.created", "response": {"id": "r", "model": "m"}}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": item}),
+        json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [item]}}),
+    ];
+    let (chunks, fault, _) = read([wire(&events).as_bytes()]);
+    assert!(fault.is_none(), "{fault:?}");
+    let arguments = Delta::ToolArguments { index: 0, fragment: r#"{"input":""}"#.to_owned() };
+    assert!(chunks.iter().any(|chunk| chunk.delta == arguments), "{chunks:?}");
+}
+
+fn wire(events: &[Value]) -> String {
+    let told: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    told.concat()
+}
+
+#[test]
+fn pictures_and_phases_come_back_as_they_were_told() {
+    let picture = json!({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AA=="});
+    let message = |phase: &str, text: &str| {
+        let content = json!([{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]);
+        json!({"type": "message", "id": "x", "status": "completed", "role": "assistant", "phase": phase, "content": content})
+    };
+    let items =
+        [message("commentary", "I look."), picture, message("commentary", "On."), message("final_answer", "Done.")];
+    let whole = json!({"id": "r", "model": "m", "status": "completed", "output": items});
+    let mut events = vec![json!({"type": "response.created", "response": {"id": "r", "model": "m"}})];
+    for (index, item) in items.iter().enumerate() {
+        for kind in ["response.output_item.added", "response.output_item.done"] {
+            events.push(json!({"type": kind, "output_index": index, "item": item}));
+        }
+    }
+    events.push(json!({"type": "response.completed", "response": whole}));
+    let (chunks, fault, is_complete) = read([wire(&events).as_bytes()]);
+    assert!(fault.is_none() && is_complete, "{fault:?}");
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let asked = asked("openai-responses").to_string();
+    let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
+    let (mut encoder, mut out) = (api.stream(&request), bytes::BytesMut::new());
+    chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+    encoder.end(&mut out);
+    let streamed: Value = serde_json::from_slice(&api.streamed_whole(&out).unwrap()).unwrap();
+    assert_eq!(streamed["output"][1]["id"], "ig_1-r_1");
+    let reply = ResponsesProvider.decode(whole.to_string().as_bytes()).unwrap();
+    let replied: Value = serde_json::from_slice(&api.reply_to(&request, &reply)).unwrap();
+    for told in [&streamed, &replied] {
+        assert_eq!(told["output"].as_array().map(Vec::len), Some(4), "{told}");
+        assert_eq!(told["output"][1]["result"], "AA==");
+        for at in [0, 2, 3] {
+            let (item, expected) = (&told["output"][at], &items[at]);
+            assert_eq!((&item["phase"], &item["content"]), (&expected["phase"], &expected["content"]), "{told}");
+        }
+    }
 }

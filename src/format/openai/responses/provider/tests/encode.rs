@@ -340,6 +340,9 @@ fn tools_that_the_provider_runs_are_for_whoever_is_asked_through_this_api() {
     let some = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]});
     let body = sent("openai-responses", &json!({"model": "m", "input": "Hi", "tools": tools, "tool_choice": some}));
     assert_eq!(body["tool_choice"], some);
+    let server = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp", "server_label": "a"}]});
+    let body = sent("openai-responses", &json!({"model": "m", "input": "Hi", "tools": tools, "tool_choice": server}));
+    assert_eq!(body["tool_choice"], server);
     let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
     let target =
         Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
@@ -355,6 +358,9 @@ fn tools_that_the_provider_runs_are_for_whoever_is_asked_through_this_api() {
             encode(&json!({"model": "m", "input": "Hi", "tools": [function], "tool_choice": {"type": "web_search"}}))
                 .unwrap_err();
         assert_eq!((fault.kind, fault.param.as_deref()), (FaultKind::Rejected, Some("tool_choice")), "{to}");
+        let asked = json!({"model": "m", "input": "Hi", "tools": [function, tools[1]], "tool_choice": server});
+        let fault = encode(&asked).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Rejected, "{to}: it is not left out");
         let encoded = encode(&json!({"model": "m", "input": items})).unwrap();
         let body = String::from_utf8_lossy(&encoded.body);
         assert!(body.contains("Found.") && !body.contains("web_search_call") && !body.contains("mcp_"), "{to}: {body}");
@@ -364,5 +370,89 @@ fn tools_that_the_provider_runs_are_for_whoever_is_asked_through_this_api() {
             "{to}: {:?}",
             encoded.dropped
         );
+    }
+}
+
+#[test]
+fn tools_go_out_as_they_were_written_wherever_they_stood() {
+    let late = |mut tool: Value| {
+        tool["defer_loading"] = true.into();
+        tool
+    };
+    let patch = json!({"type": "custom", "name": "patch", "format": {"type": "text"}});
+    let exec = json!({"type": "custom", "name": "exec"});
+    let server = json!({"type": "mcp", "server_label": "a", "server_url": "https://a.test"});
+    let called = json!({"type": "custom_tool_call", "call_id": "c1", "name": "exec", "input": ""});
+    let output = json!({"type": "custom_tool_call_output", "call_id": "c1", "output": "done"});
+    let body = sent(
+        "openai-responses",
+        &json!({
+            "model": "m", "tools": [late(patch.clone()), late(server.clone()), {"type": "shell"}],
+            "tool_choice": {"type": "custom", "name": "exec"},
+            "input": [{"type": "additional_tools", "role": "developer", "tools": [exec]}, user("Hi"), called, output],
+        }),
+    );
+    let tools = &body["tools"];
+    assert_eq!((&tools[0], &tools[2], &tools[3]), (&patch, &exec, &server));
+    assert_eq!(
+        (&tools[1]["name"], &tools[1]["strict"]),
+        (&json!("shell"), &json!(false)),
+        "its fields may be left out"
+    );
+    assert_eq!(body["tool_choice"], json!({"type": "custom", "name": "exec"}));
+    assert_eq!(body["input"], json!([user("Hi"), called, output]));
+}
+
+#[test]
+fn what_bounds_and_shows_what_the_provider_runs_is_told_where_it_is_known() {
+    let asked = json!({"model": "m", "input": "Hi", "max_tool_calls": 3, "truncation": "auto",
+        "include": ["web_search_call.action.sources", "reasoning.encrypted_content"], "reasoning": {"summary": "detailed"}});
+    let body = sent("openai-responses", &asked);
+    assert_eq!((&body["max_tool_calls"], &body["truncation"]), (&json!(3), &json!("auto")));
+    assert_eq!((&body["include"], &body["reasoning"]), (&asked["include"], &json!({"summary": "detailed"})));
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked.to_string())).unwrap();
+    assert_eq!(request.untold, ["include[0]", "truncation", "max_tool_calls", "reasoning.summary"]);
+    let chats = crate::format::provider_format("openai").unwrap();
+    for path in &request.untold {
+        assert!(AzureResponses.tells(path) && ResponsesProvider.tells(path) && !chats.tells(path), "{path}");
+    }
+    assert!(!ResponsesProvider.tells("reasoning.context"));
+    let reply = crate::chat::Reply {
+        id: "r".to_owned(),
+        model: "m".to_owned(),
+        created: None,
+        choices: Vec::new(),
+        usage: None,
+        dialect: super::super::DIALECT,
+        rest: crate::chat::Rest::new(),
+    };
+    let told = api.reply_to(&request, &reply);
+    assert!(!String::from_utf8_lossy(&told).contains("witgate:"), "no reply repeats what is kept for its writers");
+    let body = sent("openai-responses", &json!({"model": "m", "input": "Hi"}));
+    assert!(body.get("truncation").is_none() && body.get("max_tool_calls").is_none(), "{body}");
+    let never = quirks(&json!({"effort": "never"}));
+    let (encoded, body, _) = encoded("openai-responses", never, &asked).unwrap();
+    assert_eq!((encoded.dropped, body.get("reasoning")), (vec!["reasoning.summary".to_owned()], None));
+}
+
+#[test]
+fn messages_go_back_in_the_phase_they_were_told_in() {
+    let said =
+        |phase: &str, text: &str| json!({"type": "message", "role": "assistant", "phase": phase, "content": text});
+    let thought = json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"});
+    let items =
+        json!([user("Hi"), thought, said("commentary", "I look."), said("final_answer", "Done."), user("Go on.")]);
+    let body = sent("openai-responses", &json!({"model": "m", "input": items}));
+    assert_eq!(body["input"], items);
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let asked = json!({"model": "m", "input": items}).to_string();
+    let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    for to in ["openai", "azure", "anthropic", "gemini", "bedrock"] {
+        let encoded = crate::format::provider_format(to).unwrap().encode(&request, &target).unwrap();
+        let body = String::from_utf8_lossy(&encoded.body);
+        assert!(body.contains("I look.") && body.contains("Done.") && !body.contains("phase"), "{to}: {body}");
     }
 }
