@@ -102,6 +102,8 @@ pub struct AttemptOutcome {
     pub cause: Option<Cause>,
     /// The provider's `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// Its words say what its limit counts: limits know from that when there is room.
+    pub limit_told: bool,
     /// What it counts for.
     pub billing: Billing,
     /// Tokens used; none where it is not billed.
@@ -253,6 +255,7 @@ impl AttemptProgress {
             class: fault.and_then(|fault| FaultClass::of(fault.kind, fault.status, fault.cause)),
             cause: fault.and_then(|fault| fault.cause),
             retry_after: fault.and_then(|fault| fault.retry_after),
+            limit_told: false,
             billing,
             cost,
             usage,

@@ -314,6 +314,17 @@ pub enum Tool {
     Other(Value),
 }
 
+impl Tool {
+    /// What a tool is called that its own provider alone runs: its type, where it says one.
+    #[must_use]
+    pub fn runs_elsewhere(&self) -> Option<&str> {
+        match self {
+            Self::Function { .. } => None,
+            Self::Other(value) => Some(value.get("type").and_then(Value::as_str).unwrap_or("this")),
+        }
+    }
+}
+
 /// Whether and which tool must be called.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolChoice {

@@ -59,8 +59,11 @@ impl Verdict {
             Some(FaultKind::Rejected | FaultKind::Cancelled | FaultKind::Unparsed | FaultKind::Gateway) => {
                 Self::Nothing
             }
-            // Nobody takes over, and limits and the queue answer it better; but what the provider asks for holds for whoever is asked.
-            Some(FaultKind::RateLimited) if (rule.alone || rule.single) && asked.is_none() => Self::Nothing,
+            // Nobody takes over, and limits and the queue answer it better. But where the provider asks for a time and does not say what it
+            // counts, they know nothing, and what it asks for holds for whoever is asked.
+            Some(FaultKind::RateLimited) if (rule.alone || rule.single) && (asked.is_none() || outcome.limit_told) => {
+                Self::Nothing
+            }
             Some(FaultKind::RateLimited) if of_class.is_none() => Self::Fatal(length),
             Some(FaultKind::Misconfigured) if !rule.alone && of_class.is_none() => Self::Fatal(length),
             Some(_) => Self::Bad { length, allowed: of_class.or(rule.allowed_fails) },

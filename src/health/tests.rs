@@ -224,10 +224,13 @@ fn what_a_provider_asks_for_holds_though_nobody_else_can_be_asked() {
         attempt(&health, at(100_000), &AttemptOutcome::default());
         assert_eq!(health.admission(at(100_000)), Admission::Yes);
     }
-    for (retry_after, disabled) in [(None, false), (Some(Duration::ZERO), false), (Some(COOLDOWN), true)] {
+    let waits = Some(COOLDOWN);
+    for (retry_after, limit_told, disabled) in
+        [(None, false, false), (Some(Duration::ZERO), false, false), (waits, true, false), (waits, false, true)]
+    {
         let health = health(BreakerRule { alone: true, single: true, disabled, ..BreakerRule::default() });
-        attempt(&health, at(0), &AttemptOutcome { retry_after, ..failed(FaultKind::RateLimited) });
-        assert_eq!(open_until(&health, at(0)), None, "{retry_after:?}, disabled: {disabled}");
+        attempt(&health, at(0), &AttemptOutcome { retry_after, limit_told, ..failed(FaultKind::RateLimited) });
+        assert_eq!(open_until(&health, at(0)), None, "{retry_after:?}, told: {limit_told}, disabled: {disabled}");
     }
 }
 

@@ -132,7 +132,7 @@ impl AttemptGuard {
         let config = &self.deployment.config;
         // A reply that only the parser does not take is the provider's whole reply: bad, but there.
         let unparsed = fault.is_some_and(|fault| fault.kind == FaultKind::Unparsed);
-        let outcome = self.progress.end(now, fault.filter(|_| !unparsed), config.prices.as_ref());
+        let mut outcome = self.progress.end(now, fault.filter(|_| !unparsed), config.prices.as_ref());
         let lesson = Lesson { gateway, now, deployment: &self.deployment, estimate: &self.estimate };
         lesson.learn(&outcome);
         if outcome.billing.is_sent() {
@@ -144,7 +144,7 @@ impl AttemptGuard {
         let charged = charged(config, &outcome);
         let reached = gateway.budgets.settle(now, arrived, self.money, charged);
         // After it was given back: what its provider has counted is without it.
-        lesson.refused(fault);
+        outcome.limit_told = lesson.refused(fault);
         // One that stands for many models is well though its provider lacks the one that somebody made up.
         let unknown = config.wildcard.is_some() && outcome.class == Some(FaultClass::NotFound);
         let passing = fault.is_some_and(AttemptFault::is_passing);
@@ -243,11 +243,11 @@ struct Lesson<'a> {
 }
 
 impl Lesson<'_> {
-    /// The provider's own limit was met: its words tell what it counts.
-    fn refused(&self, fault: Option<&AttemptFault>) {
+    /// The provider's own limit was met: its words tell what it counts. Whether they do, and of a window that is counted here.
+    fn refused(&self, fault: Option<&AttemptFault>) -> bool {
         let Self { gateway, now, deployment, .. } = *self;
         let met = |fault: &&AttemptFault| fault.kind == FaultKind::RateLimited || fault.is_over_limit();
-        let Some(fault) = fault.filter(met) else { return };
+        let Some(fault) = fault.filter(met) else { return false };
         let mut told = limit_in_words(&fault.message);
         // Words may say how much, and a header alone when.
         told.iter_mut().for_each(|told| told.again = told.again.or(fault.retry_after));
@@ -262,6 +262,7 @@ impl Lesson<'_> {
             }
         };
         gateway.limits.told(now, deployment.scope, told.as_slice(), true, Box::new(hear));
+        told.is_some() && fault.retry_after.is_none_or(|asked| asked <= deployment.config.limits.window)
     }
 
     /// A whole reply says what it used.

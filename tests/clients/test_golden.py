@@ -30,7 +30,8 @@ CHECKS = {
 }
 # What vendors take and these types do not tell: sampling in Anthropic's older version, and what imitators add to OpenAI's fields.
 ADDED = {"thinking", "top_k"}
-BESIDE = {"claude_3": {"temperature", "top_p", "top_k"}, "deepseek": ADDED, "groq": ADDED, "imitator": ADDED,
+SAMPLING = {"temperature", "top_p", "top_k"}
+BESIDE = {"claude_3": SAMPLING, "claude_4_5": SAMPLING, "vertex_claude": SAMPLING, "azure_ai_claude": SAMPLING, "deepseek": ADDED, "groq": ADDED, "imitator": ADDED,
           "azure": {"thinking"}, "azure_ai": {"thinking"}, "openai_o": {"thinking"}, "mistral": {"thinking"}}
 SNAPSHOTS = sorted((ROOT / "src/config/providers/snapshots").glob("*golden__*.snap"))
 

@@ -116,8 +116,10 @@ fn possible(request: &ChatRequest, report: &Report) -> Result<(), AttemptFault> 
     if matches!(request.tool_choice, Some(ToolChoice::Other(_))) {
         return Err(unsupported("tool_choice", why));
     }
-    if let Some(index) = request.tools.iter().position(|tool| matches!(tool, Tool::Other(_))) {
-        return Err(unsupported(format!("tools[{index}]"), why));
+    let own = request.tools.iter().enumerate().find_map(|(index, tool)| Some((index, tool.runs_elsewhere()?)));
+    if let Some((index, kind)) = own {
+        let why = format!("`{kind}` is another provider's tool; {why}");
+        return Err(unsupported(format!("tools[{index}]"), &why));
     }
     // What the model said itself may be left out; what it is asked about may not.
     let asked = |part: &Part| is_foreign(part, report);

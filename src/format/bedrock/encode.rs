@@ -183,7 +183,8 @@ fn tools(
         let mut tools = config.array("tools");
         for (index, tool) in request.tools.iter().enumerate() {
             let Tool::Function { name, description, parameters, strict, rest } = tool else {
-                return Err(unsupported(format!("tools[{index}]"), "it is another provider's kind of tool"));
+                let kind = tool.runs_elsewhere().unwrap_or_default();
+                return Err(unsupported(format!("tools[{index}]"), &format!("`{kind}` is another provider's tool")));
             };
             let held = strict.filter(|_| !quirks.refuses_of_messages(STRICT));
             if held.is_none() && *strict == Some(true) {

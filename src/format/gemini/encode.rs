@@ -142,7 +142,11 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
             if report.same_dialect {
                 continue;
             }
-            return Err(unsupported(format!("tools[{index}]")));
+            let mut fault = unsupported(format!("tools[{index}]"));
+            if let Some(kind) = tool.runs_elsewhere() {
+                fault.message.push_str(&format!("; `{kind}` is another provider's tool"));
+            }
+            return Err(fault);
         };
         let mut declaration = declarations.object();
         declaration.field("name", name);
