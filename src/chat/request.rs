@@ -315,12 +315,15 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// What a tool is called that its own provider alone runs: its type, where it says one.
+    /// What a tool is called that its own provider alone runs: its type, or the one thing that it says.
     #[must_use]
     pub fn runs_elsewhere(&self) -> Option<&str> {
         match self {
             Self::Function { .. } => None,
-            Self::Other(value) => Some(value.get("type").and_then(Value::as_str).unwrap_or("this")),
+            Self::Other(value) => {
+                let word = || value.as_object().and_then(|object| object.keys().next()).map(String::as_str);
+                Some(value.get("type").and_then(Value::as_str).or_else(word).unwrap_or("this"))
+            }
         }
     }
 }
