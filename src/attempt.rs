@@ -17,6 +17,10 @@ use crate::money::{Bill, NanoUsd, Prices};
 
 /// An attempt under way: what is known of it so far.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may hold beside any other"
+)]
 pub struct AttemptProgress {
     begun: Moment,
     streamed: bool,
@@ -93,6 +97,10 @@ impl Billing {
 
 /// An attempt that is over.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may hold beside any other"
+)]
 pub struct AttemptOutcome {
     /// Why it failed; `None` is a whole reply.
     pub fault: Option<FaultKind>,
@@ -282,7 +290,7 @@ impl AttemptProgress {
     }
 }
 
-/// What an error counts for that came as the body, or as the first event, of an answer which began as a good one (OpenRouter and streams
+/// What an error counts for that came as the body, or as the first event, of an answer which began as a good one (`OpenRouter` and streams
 /// do so): nothing was made, as with the status that it stands for. `None` where the provider said nothing: it may be at work still.
 fn refused_in_words(fault: &AttemptFault) -> Option<Billing> {
     match fault.kind {

@@ -250,7 +250,9 @@ impl Lesson<'_> {
         let Some(fault) = fault.filter(met) else { return false };
         let mut told = limit_in_words(&fault.message);
         // Words may say how much, and a header alone when.
-        told.iter_mut().for_each(|told| told.again = told.again.or(fault.retry_after));
+        if let Some(told) = &mut told {
+            told.again = told.again.or(fault.retry_after);
+        }
         let (learned, id) = (Arc::clone(&deployment.learned), deployment.config.id.clone());
         let hear = move |news: News| {
             if news.forgotten_early {

@@ -91,7 +91,9 @@ pub(super) async fn call(
         return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
     }
     let mut reply = decode(context, runtime, body).await.map_err(scrub)?;
-    LongNames::of(&context.request).iter().for_each(|names| names.restore(&mut reply));
+    if let Some(names) = LongNames::of(&context.request) {
+        names.restore(&mut reply);
+    }
     reply.created.get_or_insert(read.as_millis() / 1000);
     named(&mut reply.id, &mut reply.model, guard, deployment);
     guard.first_content();

@@ -257,17 +257,23 @@ mod tests {
         book.forget();
         let told = tell(&mut book, std::slice::from_ref(&new), true);
         assert_eq!(shown(&told), [is("new", 5, false), is("old", 0, true)]);
-        told.iter().for_each(|update| book.updated(update));
+        for update in &told {
+            book.updated(update);
+        }
         assert!(tell(&mut book, std::slice::from_ref(&new), false).is_empty());
         // Granted under the name that it had when it was asked for.
         book.granted(&old, &old.open);
         let told = tell(&mut book, std::slice::from_ref(&new), false);
         assert_eq!(shown(&told), [is("old", 0, true)]);
-        told.iter().for_each(|update| book.updated(update));
+        for update in &told {
+            book.updated(update);
+        }
         // Its limit is taken away, and comes back.
         let told = tell(&mut book, &[], false);
         assert_eq!(shown(&told), [is("new", 0, true)]);
-        told.iter().for_each(|update| book.updated(update));
+        for update in &told {
+            book.updated(update);
+        }
         assert!(tell(&mut book, &[], false).is_empty());
         assert_eq!(shown(&tell(&mut book, std::slice::from_ref(&new), false)), [is("new", 5, false)]);
     }

@@ -285,6 +285,7 @@ impl<S: Sink> Writer<S> {
     }
 
     /// Lays aside what cannot be written, where there is a place for it.
+    #[expect(clippy::vec_box, reason = "they came in boxes, and go on in them")]
     fn give_up(&self, fault: &str, batch: Vec<Box<Record>>, messages: &Receiver<Message>) {
         let more = messages.try_iter().filter_map(|message| match message {
             Message::Record(record) => Some(record),

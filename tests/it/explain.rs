@@ -384,12 +384,12 @@ async fn who_only_asks_ends_no_canary() {
     let mut cursed = ask("hi");
     cursed["priority"] = json!(666);
     // It fails on half of the seeds.
-    let mut faults = 0;
+    let mut trapped = 0;
     for _ in 0..20 {
         let explained = gateway.post("/route/explain", &cursed).await.json();
-        faults += usize::from(explained["trial"]["instead"].as_str().is_some_and(|told| told.contains("trapped")));
+        trapped += usize::from(explained["trial"]["instead"].as_str().is_some_and(|told| told.contains("trapped")));
     }
-    assert!(faults > 3, "{faults}");
+    assert!(trapped > 3, "{trapped}");
     for _ in 0..5 {
         assert_eq!(gateway.post("/v1/chat/completions", &ask("hi")).await.status, 200);
     }

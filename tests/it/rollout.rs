@@ -535,11 +535,11 @@ impl Scene {
     fn edit(&self, changes: &[(&str, &str)]) {
         let config = self.path("config.yaml");
         let text = std::fs::read_to_string(&config).expect("a configuration");
-        let changed = changes.iter().fold(text, |text, (from, to)| {
+        let edited = changes.iter().fold(text, |text, (from, to)| {
             assert!(text.contains(from), "{from}");
             text.replace(from, to)
         });
-        std::fs::write(config, changed).expect("written");
+        std::fs::write(config, edited).expect("written");
     }
 }
 

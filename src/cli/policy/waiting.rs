@@ -21,7 +21,7 @@ fn line(change: &Value, policies: &Value) -> String {
     let mut command = format!("witgate policies promote {group} --role {role} --to {}", short("from"));
     let mut rows = policies["policies"].as_array().into_iter().flatten();
     if rows.any(|row| row["group"] == group && row["role"] == role && row["name"] != policy) {
-        command += &format!(" --policy {policy}");
+        command.extend([" --policy ", policy]);
     }
     format!(
         "{group}: {policy} {} {why}: it is not tried again until its file changes; `{command}` puts it in force",

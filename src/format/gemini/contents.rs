@@ -140,7 +140,7 @@ fn says(part: &Part, role: Role, same_dialect: bool) -> bool {
             !text.is_empty() || (same_dialect && part.rest.contains_key(SIGNED))
         }
         kind @ PartKind::Reasoning { .. } => same_dialect && sealed::of(kind).is_none(),
-        kind if kind.redacted().is_some() => false,
+        kind @ PartKind::Other(_) if kind.redacted().is_some() => false,
         PartKind::Other(value) => same_dialect || role != Role::Assistant || document(value).is_some(),
         PartKind::Image(_) | PartKind::ToolCall { .. } | PartKind::ToolResult { .. } => true,
     }

@@ -144,7 +144,7 @@ fn tools(request: &ChatRequest, object: &mut Object<'_>, report: &mut Report) ->
             }
             let mut fault = unsupported(format!("tools[{index}]"));
             if let Some(kind) = tool.runs_elsewhere() {
-                fault.message.push_str(&format!("; `{kind}` is another provider's tool"));
+                fault.message = format!("{}; `{kind}` is another provider's tool", fault.message);
             }
             return Err(fault);
         };

@@ -1,4 +1,4 @@
-//! Thinking in `reasoning_details`, as OpenRouter tells it: pieces, some of them under the signature of whoever thought, who wants them
+//! Thinking in `reasoning_details`, as `OpenRouter` tells it: pieces, some of them under the signature of whoever thought, who wants them
 //! back while tools are called.
 //!
 //! Clients of this dialect get and send the field as it stands. For those of others it is canonical thinking and its signature.

@@ -46,7 +46,7 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     Some(usage)
 }
 
-/// What the provider says that it bills: a number of dollars (OpenRouter), their sum beside its parts (Perplexity), or ticks of a
+/// What the provider says that it bills: a number of dollars (`OpenRouter`), their sum beside its parts (Perplexity), or ticks of a
 /// dollar (xAI, <https://docs.x.ai/developers/cost-tracking>). It stays where it is for who asked that provider itself.
 fn told_cost(fields: &Fields<'_>) -> Option<NanoUsd> {
     if let Some(ticks) = fields.peek("cost_in_usd_ticks").and_then(Json::as_u64) {

@@ -118,7 +118,7 @@ fn a_stream_s_details_are_signatures_to_others_and_untouched_to_its_own() {
     ];
     let event =
         |delta: &Value| json!({"id": "1", "created": 5, "model": "m", "choices": [{"index": 0, "delta": delta}]});
-    let mut wire: String = deltas.iter().map(|delta| format!("data: {}\n\n", event(delta))).collect();
+    let mut wire = deltas.iter().map(|delta| format!("data: {}\n\n", event(delta))).collect::<Vec<_>>().concat();
     wire.push_str("data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
     let (mut decoder, mut chunks) = (ProviderFormat::stream(&OpenAi), Vec::new());
     decoder.push(wire.as_bytes(), &mut chunks).unwrap();
@@ -133,7 +133,9 @@ fn a_stream_s_details_are_signatures_to_others_and_untouched_to_its_own() {
     let request = OpenAi.parse(&ClientRequest::post(http::Uri::default(), request.to_string())).unwrap();
     let mut encoder = ClientApi::stream(&OpenAi, &request);
     let mut out = BytesMut::new();
-    chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+    for chunk in &chunks {
+        encoder.chunk(chunk, &mut out);
+    }
     let text = String::from_utf8(out.to_vec()).unwrap();
     assert!(!text.contains("thinking_blocks"), "{text}");
     let told = |event: &str| {

@@ -170,7 +170,9 @@ fn a_day_is_carried_over_beside_the_minute() {
     let (lone, named, other) = (deployment("s1"), quota("acct"), quota("other"));
     let with_day = |rows: &[(&str, Scope, u64)]| {
         let mut specs = read(rows);
-        specs.values_mut().for_each(|spec| spec.others = LimitSpec::daily(None, Some(1000)));
+        for spec in specs.values_mut() {
+            spec.others = LimitSpec::daily(None, Some(1000));
+        }
         specs
     };
     let limits = Limits::new(&with_day(&[("s1", lone.clone(), 500), ("s2", other.clone(), 500)]));

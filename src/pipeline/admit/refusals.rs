@@ -43,7 +43,7 @@ pub(super) fn wait_refusal(
     // Where another group takes over nobody waits for a breaker, however soon that is.
     if until > wait_deadline {
         let may_wait = wait_deadline.since(now).as_secs_f64();
-        message += &format!(", which is longer than it may wait here ({may_wait:.1} s)");
+        message = format!("{message}, which is longer than it may wait here ({may_wait:.1} s)");
     }
     Refusal::new(kind, message).after(wait)
 }

@@ -217,7 +217,9 @@ fn where_it_is_from_and_what_the_provider_did_is_told_to_those_who_know_such() {
     let written = |name: &str| {
         let request = api(name).parse(&ClientRequest::post("/".parse().unwrap(), asked(name).to_string())).unwrap();
         let (mut encoder, mut out) = (api(name).stream(&request), bytes::BytesMut::new());
-        chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+        for chunk in &chunks {
+            encoder.chunk(chunk, &mut out);
+        }
         encoder.end(&mut out);
         let text = String::from_utf8(out.to_vec()).unwrap();
         let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
@@ -297,7 +299,9 @@ fn pictures_and_phases_come_back_as_they_were_told() {
     let asked = asked("openai-responses").to_string();
     let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
     let (mut encoder, mut out) = (api.stream(&request), bytes::BytesMut::new());
-    chunks.iter().for_each(|chunk| encoder.chunk(chunk, &mut out));
+    for chunk in &chunks {
+        encoder.chunk(chunk, &mut out);
+    }
     encoder.end(&mut out);
     let streamed: Value = serde_json::from_slice(&api.streamed_whole(&out).unwrap()).unwrap();
     assert_eq!(streamed["output"][1]["id"], "ig_1-r_1");
