@@ -176,7 +176,7 @@ impl Pattern {
 #[derive(Debug, Default)]
 pub(crate) struct Masks {
     /// Each, and what it stands for.
-    masks: Vec<(String, String)>,
+    all: Vec<(String, String)>,
     /// Which of them stands for a text.
     by_text: BTreeMap<String, usize>,
     /// The last number of each pattern's masks.
@@ -193,7 +193,7 @@ impl Masks {
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.masks.is_empty()
+        self.all.is_empty()
     }
 
     /// The text with masks; `None` where there is nothing to mask. What an earlier pattern found is no later one's.
@@ -237,17 +237,17 @@ impl Masks {
                     break mask;
                 }
             };
-            self.by_text.insert(text.to_owned(), self.masks.len());
-            self.masks.push((mask, text.to_owned()));
-            self.masks.len() - 1
+            self.by_text.insert(text.to_owned(), self.all.len());
+            self.all.push((mask, text.to_owned()));
+            self.all.len() - 1
         });
-        &self.masks[place].0
+        &self.all[place].0
     }
 
     /// What `restore` reads: masks and their texts.
     pub(crate) fn to_json(&self) -> String {
         let object: Map<String, Value> =
-            self.masks.iter().map(|(mask, text)| (mask.clone(), text.as_str().into())).collect();
+            self.all.iter().map(|(mask, text)| (mask.clone(), text.as_str().into())).collect();
         Value::Object(object).to_string()
     }
 }
