@@ -65,14 +65,7 @@ fn told<'r>(
             let word = takes.word(effort);
             Some((word, (word != effort).then_some(EFFORT)))
         }
-        (None, Some(budget)) => {
-            let effort = match budget {
-                0..=4096 => "low",
-                4097..=16_384 => "medium",
-                _ => "high",
-            };
-            Some((takes.word(effort), Some(BUDGET)))
-        }
+        (None, Some(budget)) => Some((takes.word(thinking::effort_of(budget)), Some(BUDGET))),
         (None, None) => None,
     }
 }

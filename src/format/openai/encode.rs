@@ -34,11 +34,8 @@ const KEPT: [&str; 5] = ["seed", "presence_penalty", "frequency_penalty", "logpr
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
     let same_dialect = request.dialect == DIALECT;
     let mut report = Report::new(same_dialect).with_quirks(target.quirks).keeping(&KEPT);
-    let knows_choice = same_dialect && !target.quirks.wants(Want::AllowedTools);
-    let narrowed = if knows_choice { Cow::Borrowed(request) } else { allowed::narrowed(request) };
-    // Who speaks this dialect knows how long its names may be.
-    let narrowed = if same_dialect { narrowed } else { tool_names::shortened(narrowed) };
-    let request = &*narrowed;
+    let told = tools_as_taken(request, target);
+    let request = &*told;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
@@ -80,6 +77,16 @@ pub(super) fn unsupported(path: &str, what: &str) -> AttemptFault {
 /// The `type` of a value kept whole, for a message.
 pub(super) fn type_of(value: &Value) -> String {
     value.get("type").and_then(Value::as_str).map_or_else(|| "this".to_owned(), |kind| format!("`{kind}`"))
+}
+
+/// The request with its tools as this vendor takes them, through whichever of its APIs: a choice among some of them where it knows such, and
+/// names no longer than it allows.
+pub(super) fn tools_as_taken<'r>(request: &'r ChatRequest, target: &Target<'_>) -> Cow<'r, ChatRequest> {
+    let same_dialect = request.dialect == DIALECT;
+    let knows_choice = same_dialect && !target.quirks.wants(Want::AllowedTools);
+    let narrowed = if knows_choice { Cow::Borrowed(request) } else { allowed::narrowed(request) };
+    // Who speaks this dialect knows how long its names may be.
+    if same_dialect { narrowed } else { tool_names::shortened(narrowed) }
 }
 
 /// Whether the client speaks the newer API of the same vendor: its replies repeat what was asked.

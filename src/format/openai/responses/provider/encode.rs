@@ -4,8 +4,6 @@
 //! another reply. What is asked as chats ask it has another place here: the shape of a reply and how wordy it is in `text`, the effort
 //! in `reasoning`, likely tokens in `include`.
 
-use std::borrow::Cow;
-
 use bytes::BytesMut;
 use serde_json::Value;
 
@@ -14,14 +12,14 @@ use crate::chat::{ChatRequest, OutputFormat, Rest};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::call_id::CallIds;
 use crate::format::in_words;
-use crate::format::openai::encode::{speaks_responses, strict_here};
+use crate::format::openai::encode::{speaks_responses, strict_here, tools_as_taken};
 use crate::format::openai::responses::parse::INCLUDE;
 use crate::format::openai::{BETA, DIALECT, effort};
-use crate::format::quirks::{Effort, Sampling, Want};
+use crate::format::quirks::{Effort, Sampling};
 use crate::format::rest::{Report, kept_header, nested};
+use crate::format::sampling;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
-use crate::format::{allowed, sampling};
 
 /// Fields that clients of this API alone have, and that bound what a provider's own tools do and how long a conversation may be.
 const BOUNDS: [&str; 2] = ["max_tool_calls", "truncation"];
@@ -77,9 +75,8 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>) -> Result<Enco
     }
     let same_dialect = request.dialect == DIALECT;
     let mut report = Report::new(same_dialect).with_quirks(target.quirks);
-    let knows_choice = same_dialect && !target.quirks.wants(Want::AllowedTools);
-    let narrowed = if knows_choice { Cow::Borrowed(request) } else { allowed::narrowed(request) };
-    let request = &*narrowed;
+    let told = tools_as_taken(request, target);
+    let request = &*told;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);

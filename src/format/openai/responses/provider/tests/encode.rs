@@ -456,3 +456,15 @@ fn messages_go_back_in_the_phase_they_were_told_in() {
         assert!(body.contains("I look.") && body.contains("Done.") && !body.contains("phase"), "{to}: {body}");
     }
 }
+
+/// As the same vendor's chats do: a function's name has 64 letters at most.
+#[test]
+fn a_long_name_of_another_dialect_s_tool_is_shortened() {
+    let name = format!("mcp__{}", "a".repeat(80));
+    let claude = json!({"model": "m", "max_tokens": 9000, "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"name": name, "input_schema": {"type": "object"}}], "tool_choice": {"type": "tool", "name": name}});
+    let (_, body, _) = encoded("anthropic", &NO_QUIRKS, &claude).unwrap();
+    let sent = body["tools"][0]["name"].as_str().unwrap();
+    assert!(sent.len() <= 64 && name.starts_with(&sent[..50]), "{sent}");
+    assert_eq!(body["tool_choice"]["name"], sent);
+}
