@@ -12,7 +12,7 @@ mod profile;
 mod report;
 mod reserving;
 mod roles;
-mod stats;
+pub(crate) mod stats;
 pub(crate) mod upstream;
 pub(crate) mod watch;
 

@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use witgate::id::PolicyName;
 use witgate::moment::Moment;
 use witgate::policy::{
-    Component, DeploymentInfo, Engine, EngineOptions, Outcome, Role, RouteRequest, Router, Setup, Traits,
+    Choice, Component, DeploymentInfo, Engine, EngineOptions, Outcome, Role, RouteRequest, Router, Setup, Traits,
 };
 use witgate::seed;
 use witgate::signal::{Attribute, Grants};
@@ -69,41 +70,67 @@ pub(crate) fn measure(root: &Path, calls: usize) -> Result<Vec<Decision>, String
 }
 
 /// Median and 99th percentile of a decision, microseconds.
-pub(crate) fn one(
-    component: &std::sync::Arc<Component>,
-    deployments: usize,
-    calls: usize,
-) -> Result<(f64, f64), String> {
-    let setup = Setup {
-        group: None,
-        settings: "{}".into(),
-        deployments: (0..deployments).map(facts).collect(),
-        seed: 1,
-        may_read: Grants::All,
-    };
-    let router = Router::start(component.clone(), setup, None).map_err(|problem| problem.to_string())?;
-    let needs = router.needs();
-    let features = vec![1000.0; needs.features.len()];
-    // A request that is served: nobody asks why.
-    let told = |wanted: &Attribute| if *wanted == Attribute::Explain { "" } else { "bench" };
-    let attributes: Vec<&str> = needs.attributes.iter().map(told).collect();
-    let tables: Vec<Vec<f32>> = (0..TABLES).map(|table| signals(table, needs.signals.len() * deployments)).collect();
-    let mut times = Vec::with_capacity(calls);
-    let mut ranking = Vec::with_capacity(deployments);
-    for (call, table) in (0..WARM_UP + calls).zip(tables.iter().cycle()) {
-        let question = question(call as u64);
-        let start = now();
-        let answer = router.route(&question, table, &features, &attributes, &mut ranking);
-        let took = start.elapsed();
-        answer.map_err(|end| format!("call {call} of {deployments} deployments: {end:?}"))?;
-        if call >= WARM_UP {
-            times.push(micros(took));
-        }
-        if let Some(first) = ranking.first() {
-            router.observe(&outcome(&question, first.deployment));
-        }
-    }
+fn one(component: &Arc<Component>, deployments: usize, calls: usize) -> Result<(f64, f64), String> {
+    let mut asked = Asked::start(component, deployments)?;
+    let mut times = asked.times(calls)?;
     Ok((percentile(&mut times, 50), percentile(&mut times, 99)))
+}
+
+/// A router that is asked, warm.
+pub(crate) struct Asked {
+    router: Arc<Router>,
+    features: Vec<f32>,
+    tables: Vec<Vec<f32>>,
+    calls: usize,
+    ranking: Vec<Choice>,
+}
+
+impl Asked {
+    /// A component in service for a group of this size.
+    ///
+    /// # Errors
+    /// It cannot be put into service or fails a call.
+    pub(crate) fn start(component: &Arc<Component>, deployments: usize) -> Result<Self, String> {
+        let setup = Setup {
+            group: None,
+            settings: "{}".into(),
+            deployments: (0..deployments).map(facts).collect(),
+            seed: 1,
+            may_read: Grants::All,
+        };
+        let router = Router::start(Arc::clone(component), setup, None).map_err(|problem| problem.to_string())?;
+        let needs = router.needs();
+        let features = vec![1000.0; needs.features.len()];
+        let cells = needs.signals.len() * deployments;
+        let tables = (0..TABLES).map(|table| signals(table, cells)).collect();
+        let mut asked = Self { router, features, tables, calls: 0, ranking: Vec::with_capacity(deployments) };
+        asked.times(WARM_UP)?;
+        Ok(asked)
+    }
+
+    /// What its next decisions cost, microseconds.
+    ///
+    /// # Errors
+    /// It fails a call.
+    pub(crate) fn times(&mut self, calls: usize) -> Result<Vec<f64>, String> {
+        // A request that is served: nobody asks why.
+        let told = |wanted: &Attribute| if *wanted == Attribute::Explain { "" } else { "bench" };
+        let attributes: Vec<&str> = self.router.needs().attributes.iter().map(told).collect();
+        let mut times = Vec::with_capacity(calls);
+        for _ in 0..calls {
+            let (question, table) = (question(self.calls as u64), &self.tables[self.calls % TABLES]);
+            let start = now();
+            let answer = self.router.route(&question, table, &self.features, &attributes, &mut self.ranking);
+            let took = start.elapsed();
+            answer.map_err(|end| format!("call {}: {end:?}", self.calls))?;
+            times.push(micros(took));
+            self.calls += 1;
+            if let Some(first) = self.ranking.first() {
+                self.router.observe(&outcome(&question, first.deployment));
+            }
+        }
+        Ok(times)
+    }
 }
 
 /// A request like most.

@@ -9,13 +9,13 @@ use witgate::kit::Language;
 use witgate::policy::{Component, Engine, EngineOptions, Router, Setup};
 use witgate::seed;
 
+use super::pace::Cost;
 use crate::bench::decisions::{self, SIZES};
 
 /// Questions in each size of group.
 const QUESTIONS: u64 = 250;
 /// Groups that are too small, or too large, for one way of sorting among them.
 const GROUPS: [usize; 4] = [1, 7, 30, 100];
-const CALLS: usize = 3000;
 
 /// A component, loaded.
 pub(super) struct Contender {
@@ -39,14 +39,14 @@ impl Contender {
         Ok(Self { language, bytes: bytes.len(), component: component.map_err(|problem| about(problem.to_string()))? })
     }
 
-    /// Median microseconds of a decision at 1, 10 and 100 deployments.
-    pub(super) fn decisions(&self, name: &str) -> Result<[f64; 3], String> {
-        let mut medians = [f64::NAN; 3];
-        for (median, deployments) in medians.iter_mut().zip(SIZES) {
-            let measured = decisions::one(&self.component, deployments, CALLS);
-            (*median, _) = measured.map_err(|problem| format!("{name} in {}: {problem}", self.language.title()))?;
+    /// What a decision costs at 1, 10 and 100 deployments.
+    pub(super) fn decisions(&self, name: &str) -> Result<[Cost; 3], String> {
+        let mut costs = [Cost::default(); 3];
+        for (cost, deployments) in costs.iter_mut().zip(SIZES) {
+            let measured = Cost::of(&self.component, deployments);
+            *cost = measured.map_err(|problem| format!("{name} in {}: {problem}", self.language.title()))?;
         }
-        Ok(medians)
+        Ok(costs)
     }
 
     fn router(&self, deployments: usize) -> Result<Arc<Router>, String> {
