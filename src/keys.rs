@@ -132,15 +132,37 @@ impl KeyBook {
         }
     }
 
-    /// The keys that are kept are these. Blocks, as [`KeyBook::apply`].
-    pub fn load(&self, now: Moment, kept: Vec<VirtualKey>) {
+    /// The kept keys that are none of these.
+    #[must_use]
+    pub fn gone(&self, kept: &[VirtualKey]) -> Vec<KeyHash> {
+        let kept: BTreeSet<KeyHash> = kept.iter().map(|key| key.hash).collect();
+        self.lock().kept.keys().filter(|hash| !kept.contains(hash)).copied().collect()
+    }
+
+    /// The keys that are kept are these, some of them in the place of others: what is under way for a first one of `renewed` counts as the
+    /// second's. Says whether they are other than they were. Blocks, as [`KeyBook::apply`].
+    pub fn load(&self, now: Moment, kept: Vec<VirtualKey>, renewed: &[(KeyHash, KeyHash)]) -> bool {
         let (change, mut sources) = (self.budgets.change(), self.lock());
-        sources.kept = kept.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+        let kept: BTreeMap<_, _> = kept.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+        if sources.kept == kept {
+            return false;
+        }
+        for (old, new) in renewed {
+            self.renewed.note(*old, *new);
+        }
+        sources.kept = kept;
         let known = sources.all().into_values();
         let known = known.map(|(key, configured)| (key.hash, self.known(&change, now, key, configured)));
-        let known = Arc::new(known.collect());
+        let known = Arc::new(known.collect::<Map>());
         change.read();
-        self.known.store(known);
+        let before = self.known.swap(Arc::clone(&known));
+        for (hash, gone) in before.iter().filter(|(hash, _)| !known.contains_key(hash)) {
+            let _none = change.set(now, &Scope::Key(hash.id()), &[]);
+            if gone.key.allowance.limits().is_some() {
+                self.limits.restrict(&scope(&gone.key), None, now);
+            }
+        }
+        true
     }
 
     /// Reads, writes and puts in force, while nobody else changes a kept key. `None` where somebody else takes too long for that, and
@@ -311,7 +333,7 @@ mod tests {
         book.put(now, key(0, now));
         assert_eq!(waits.load(Ordering::Relaxed), 0);
         let before = Moment::of_date(2026, 11, 26);
-        book.load(now, (1..500).map(|number| key(number, before)).collect());
+        book.load(now, (1..500).map(|number| key(number, before)).collect(), &[]);
         book.put(now, key(1000, before));
         assert_eq!(waits.load(Ordering::Relaxed), 2);
         book.teams.put(now, KeptTeam::new("t".to_owned(), before));
@@ -319,6 +341,31 @@ mod tests {
         assert_eq!(budgets.report(now, team.budgets[0]).unwrap().spent, NanoUsd(5));
         book.apply(now, &[], BTreeSet::new(), BTreeMap::new());
         assert_eq!((waits.load(Ordering::Relaxed), budgets.in_force()), (3, budgets.added()));
+    }
+
+    #[test]
+    fn keys_that_another_gateway_changed_act_and_those_it_took_away_do_not() {
+        let limits = Arc::new(Limits::new(&BTreeMap::new()));
+        let book = KeyBook::new(Arc::clone(&limits), Arc::default());
+        let now = Moment::from_millis(1);
+        let key = |secret: &str| {
+            let mut key = VirtualKey::new(KeyHash::of(secret), String::new(), now);
+            key.allowance.rpm = Some(1);
+            key
+        };
+        assert!(!book.load(now, Vec::new(), &[]));
+        assert!(book.load(now, vec![key("sk-one"), key("sk-two")], &[]));
+        assert!(!book.load(now, vec![key("sk-one"), key("sk-two")], &[]));
+        let [one, two, three] = ["sk-one", "sk-two", "sk-three"].map(KeyHash::of);
+        let scope = limits.id(&Scope::Key(one.id()));
+        assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], Some(1));
+        let others = [VirtualKey { blocked: true, ..key("sk-two") }, key("sk-three")];
+        assert_eq!(book.gone(&others), [one]);
+        assert!(book.load(now, others.into(), &[(one, three)]));
+        assert!(book.get(one).is_none() && book.get(three).is_some());
+        assert!(book.get(two).is_some_and(|known| known.key.blocked));
+        assert_eq!(book.renewed(&one.id()), Some(three.id()));
+        assert_eq!(limits.used(now, scope).free[crate::limits::Dimension::Requests], None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Putting the parts together: the only place that knows them all. Nothing is decided here.
 
 mod alerts;
+mod kept_keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -19,7 +20,6 @@ use crate::embedding::Embedder;
 use crate::http::HttpUpstream;
 use crate::id::{DeploymentId, GroupName};
 use crate::judge::Judges;
-use crate::keys::KeyBook;
 use crate::limits::LimitStore;
 use crate::pipeline::{AskedAgain, BlockingPool, Embedded, Embeddings, Gateway, Judged, Judging, Recorder, Seeds};
 use crate::policy::{DecisionLog, Engine, EngineOptions};
@@ -139,6 +139,7 @@ fn assemble_over(
         memory: Arc::default(),
         cutoff: CancellationToken::new(),
     });
+    kept_keys::follow(&gateway);
     problems.extend(unjudged(&gateway, &gateway.live.read()));
     report(&gateway, &metrics, problems);
     Ok(Assembled { gateway, metrics, builder })
@@ -230,13 +231,12 @@ fn ledger(snapshot: &Snapshot, state: Option<PathBuf>) -> Result<Option<Arc<Ledg
 /// The keys that are kept, and what was spent before. Blocks.
 fn take_up(ledger: &Arc<Ledger>, shared: &SharedState, clock: Clock, may_be_away: bool) -> Result<(), Vec<String>> {
     shared.budgets.read_from(spend_reader(ledger, &shared.budgets));
-    match load_keys(ledger, &shared.keys, clock) {
+    match kept_keys::load(ledger, &shared.keys, clock) {
         Err(why) if may_be_away => {
             tracing::error!(why, "the database is away: keys that it alone knows are refused until it answers");
-            load_when_it_answers(Arc::downgrade(ledger), Arc::clone(&shared.keys), clock);
             Ok(())
         }
-        loaded => loaded.map_err(|why| vec![why]),
+        loaded => loaded.map(drop).map_err(|why| vec![why]),
     }
 }
 
@@ -259,32 +259,6 @@ fn spend_reader(ledger: &Arc<Ledger>, budgets: &Arc<Budgets>) -> SpendReader {
                 read_until_known(budgets.clone(), Arc::clone(&trying));
             }
         }),
-    }
-}
-
-/// The keys and the teams that are kept. Blocks.
-fn load_keys(ledger: &Ledger, book: &KeyBook, clock: Clock) -> Result<(), String> {
-    let (keys, teams) = (ledger.keys().load()?, ledger.keys().load_teams()?);
-    book.teams.load(clock.now(), teams);
-    book.load(clock.now(), keys);
-    Ok(())
-}
-
-/// Asks, on a thread of its own, until they are there or there is nobody left to ask for.
-fn load_when_it_answers(ledger: Weak<Ledger>, book: Arc<KeyBook>, clock: Clock) {
-    let ask = move || {
-        loop {
-            std::thread::sleep(READ_AGAIN);
-            let Some(ledger) = ledger.upgrade() else { return };
-            // Nobody changes a key meanwhile.
-            if book.change(|| load_keys(&ledger, &book, clock)).is_some_and(|loaded| loaded.is_ok()) {
-                tracing::info!("the database answers, and its keys act");
-                return;
-            }
-        }
-    };
-    if let Err(fault) = std::thread::Builder::new().name("keys".to_owned()).spawn(ask) {
-        tracing::error!(%fault, "no thread that waits for the database");
     }
 }
 

@@ -50,7 +50,7 @@ use writer::{FileSink, Sink, State, Writer};
 pub use batches::{BatchStore, KeptBatch, KeptFile, LineCounts, LineEnd, LinePlace, Listed};
 pub use feedback::{Earlier, Judgement, LastAttempt, Replied};
 pub use items::{ItemState, ItemStore, Items, KeptItem, Paid};
-pub use keys::KeyStore;
+pub use keys::{KeyStore, KeysVersion};
 pub use shared_items::{Counts, SharedItems};
 pub use shared_runs::{SeenWorker, SharedRun, shared_runs};
 pub use spend::{Arrived, By, Logged, Period, Reader, Replies, Spend, Wanted};

@@ -75,10 +75,21 @@ impl TeamBook {
         self.known.store(known);
     }
 
-    /// The teams that are kept are these. Blocks, as renewing them does.
-    pub fn load(&self, now: Moment, kept: Vec<KeptTeam>) {
-        self.lock().kept = kept.into_iter().map(|team| (team.team_id(), Arc::new(team))).collect();
+    /// The teams that are kept are these. Says whether they are other than they were. Blocks, as renewing them does.
+    pub fn load(&self, now: Moment, kept: Vec<KeptTeam>) -> bool {
+        let kept: BTreeMap<_, _> = kept.into_iter().map(|team| (team.team_id(), Arc::new(team))).collect();
+        let before = {
+            let mut sources = self.lock();
+            if sources.kept == kept {
+                return false;
+            }
+            std::mem::replace(&mut sources.kept, kept.clone())
+        };
         self.renew(now);
+        for gone in before.keys().filter(|id| !kept.contains_key(*id)) {
+            self.remove(now, gone);
+        }
+        true
     }
 
     /// A kept team is new, or other than it was. Blocks, as renewing them does.

@@ -15,6 +15,13 @@ use crate::virtual_key::{KeyHash, VirtualKey};
 #[derive(Debug)]
 pub struct KeyStore(pub(super) Source, pub(super) Renewed);
 
+/// How many keys and teams a server has, and the sums of the transactions that wrote them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeysVersion([i64; 4]);
+
+const VERSION: &str = "SELECT (SELECT count(*) FROM keys), (SELECT coalesce(sum(xmin::text::bigint), 0)::bigint FROM keys), \
+     (SELECT count(*) FROM teams), (SELECT coalesce(sum(xmin::text::bigint), 0)::bigint FROM teams)";
+
 #[derive(Debug)]
 pub(super) enum Source {
     File(Mutex<Connection>),
@@ -51,11 +58,33 @@ impl KeyStore {
         }
     }
 
-    /// All of them.
+    /// Whether other gateways may change them, too.
+    #[must_use]
+    pub const fn are_shared(&self) -> bool {
+        matches!(self.0, Source::Server(_))
+    }
+
+    /// What is another one after each change of a key or a team, whoever made it.
+    ///
+    /// # Errors
+    /// It cannot be read, in words.
+    pub fn version(&self) -> Result<KeysVersion, String> {
+        match &self.0 {
+            Source::File(_) => Ok(KeysVersion::default()),
+            Source::Server(server) => server.run(|client| {
+                let row = client.query_one(VERSION, &[])?;
+                let number = |column| row.try_get::<_, i64>(column);
+                Ok(KeysVersion([number(0)?, number(1)?, number(2)?, number(3)?]))
+            }),
+        }
+    }
+
+    /// All of them. Those that another gateway renewed are read anew with them.
     ///
     /// # Errors
     /// They cannot be read, in words.
     pub fn load(&self) -> Result<Vec<VirtualKey>, String> {
+        self.1.forget();
         let texts = self.texts("SELECT key FROM keys ORDER BY token")?;
         let read =
             |text: &String| serde_json::from_str(text).map_err(|fault| format!("a kept key cannot be read: {fault}"));

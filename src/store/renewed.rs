@@ -19,11 +19,16 @@ pub(super) const NOTED: [&str; 3] = [
     "INSERT INTO renewed_keys (old, token) VALUES (?1, ?2)",
 ];
 
-/// What each key was before, once it was read. This process alone renews the keys that it knows.
+/// What each key was before, once it was read. What other gateways renew is read with their keys.
 #[derive(Debug, Default)]
 pub(super) struct Renewed(Mutex<Option<HashMap<String, Vec<String>>>>);
 
 impl Renewed {
+    /// It is read anew by whoever asks next.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The second took the place of the first.
     pub(super) fn note(&self, [old, new]: &[String; 2]) {
         if let Some(known) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -41,6 +41,7 @@ mod replay;
 mod roles;
 mod rollout;
 mod rollout_roles;
+mod shared_keys;
 mod simulate;
 #[cfg(target_os = "linux")]
 mod stopping;
