@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::dimension::{Amount, Dimension};
-use super::scope_usage::ScopeUsage;
+use super::meter::Meter;
 use super::{Limits, Scope};
 use crate::id::{DeploymentId, GroupName, KeyId, ProviderName, TeamId};
 use crate::moment::Moment;
@@ -34,8 +34,9 @@ struct SavedScope {
     windows: Vec<SavedWindow>,
 }
 
+/// One window of a scope.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct SavedWindow {
+pub(super) struct SavedWindow {
     seconds: f64,
     /// Since when, and how much: requests, tokens, input, output, cost.
     counted: Vec<(Moment, [u64; 5])>,
@@ -132,7 +133,8 @@ impl Limits {
             let says = |window: &SavedWindow| {
                 !window.counted.is_empty() || window.slides || window.told.iter().any(Option::is_some)
             };
-            let windows: Vec<_> = windows.filter(says).collect();
+            let mut windows: Vec<_> = windows.filter(says).collect();
+            windows.extend(usage.unclaimed().filter(|window| window.is_fresh(now)).cloned());
             if !windows.is_empty() {
                 let (kind, name) = written(&scope);
                 let of_deployments = matches!(scope, Scope::Deployment(_) | Scope::Quota(_));
@@ -143,8 +145,8 @@ impl Limits {
         SavedLimits { gateway: state.gateway.as_ref().map(ToString::to_string), scopes }
     }
 
-    /// Counts what counted when it was saved, as far as it still does. A window is found again by its length, and what was counted for
-    /// deployments where their limits are kept now.
+    /// Counts what counted when it was saved, as far as it still does. A window is found again by its length, as soon as there is a limit of
+    /// that length, and what was counted for deployments where their limits are kept now.
     pub fn restore(&self, now: Moment, saved: &SavedLimits) {
         let mut state = self.lock();
         state.predecessor.clone_from(&saved.gateway);
@@ -152,18 +154,27 @@ impl Limits {
             let Some(scope) = read(&one.kind, &one.name) else { continue };
             for id in state.heirs(&scope, one.deployments.as_deref()) {
                 let Some(usage) = state.scope(id) else { continue };
-                one.windows.iter().for_each(|window| window.restore(now, usage));
+                one.windows.iter().for_each(|window| usage.restore(window, now));
             }
         }
     }
 }
 
 impl SavedWindow {
-    fn restore(&self, now: Moment, usage: &mut ScopeUsage) {
-        let length = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
-        let Some(meter) = usage.meters().find(|meter| meter.length() == length) else { return };
+    pub(super) fn length(&self) -> Duration {
+        Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
+    }
+
+    /// Whether anything of it still counts.
+    pub(super) fn is_fresh(&self, now: Moment) -> bool {
+        let length = self.length();
+        self.counted.iter().any(|(at, _)| *at + length > now)
+    }
+
+    /// Counts it in a meter of its length.
+    pub(super) fn restore(&self, now: Moment, meter: &mut Meter) {
         // What was told long ago may be another tier's, or another account's.
-        let fresh = self.counted.iter().any(|(at, _)| *at + length > now);
+        let fresh = self.is_fresh(now);
         for (dimension, told) in WRITTEN.into_iter().zip(self.told) {
             if let Some(limit) = told.filter(|_| fresh) {
                 meter.told(dimension, limit);

@@ -2,6 +2,7 @@
 
 use super::dimension::{Amount, Bounds, Dimension, PerDimension};
 use super::meter::{Counted, Meter};
+use super::saved::SavedWindow;
 use super::window::{Placement, Window};
 use super::{Demand, Excess, LimitSpec, Scope, Used, Wait};
 use crate::moment::Moment;
@@ -26,13 +27,15 @@ pub(super) struct ScopeUsage {
     /// The first window's meter: most scopes have no other, and finding it costs no step more than finding the scope.
     first: Meter,
     others: Vec<Meter>,
+    /// What the process before counted in windows of lengths that no limit has yet: keys that are kept come after the configuration.
+    unclaimed: Vec<SavedWindow>,
 }
 
 impl ScopeUsage {
     pub(super) fn new(scope: Scope, spec: &LimitSpec) -> Self {
         let meter = |(length, limits)| Meter::new(length, spec.model, usable(limits, spec.margin));
         let others = spec.windows().skip(1).map(meter).collect();
-        Self { scope, first: meter((spec.window, &spec.limits)), others }
+        Self { scope, first: meter((spec.window, &spec.limits)), others, unclaimed: Vec::new() }
     }
 
     /// Other limits. A window is returned as it was, with the number of its meter, where its length changed: the caller
@@ -54,7 +57,24 @@ impl ScopeUsage {
         for meter in self.meters().skip(count) {
             meter.release(now);
         }
+        for window in std::mem::take(&mut self.unclaimed) {
+            self.restore(&window, now);
+        }
         resized
+    }
+
+    /// Counts what the process before has counted, now or when there is a limit over such a window.
+    pub(super) fn restore(&mut self, saved: &SavedWindow, now: Moment) {
+        match self.meters().find(|meter| meter.length() == saved.length()) {
+            Some(meter) => saved.restore(now, meter),
+            None if saved.is_fresh(now) => self.unclaimed.push(saved.clone()),
+            None => {}
+        }
+    }
+
+    /// What waits for a limit of its length.
+    pub(super) fn unclaimed(&self) -> impl Iterator<Item = &SavedWindow> {
+        self.unclaimed.iter()
     }
 
     /// No limits any more. Windows keep their lengths, so that nothing is forgotten if they come back.

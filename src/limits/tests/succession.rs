@@ -185,3 +185,27 @@ fn a_day_is_carried_over_beside_the_minute() {
     let used = limits.used(at(90), limits.id(&named));
     assert_eq!((used[Tokens], used.free[Tokens]), (0, Some(200)), "the minute is over, and the day is not");
 }
+
+#[test]
+fn a_day_waits_for_its_limit_which_may_be_read_later_than_what_was_counted() {
+    let key = Scope::Key(crate::id::KeyId::from("kept"));
+    let daily = LimitSpec { others: LimitSpec::daily(None, Some(1000)), ..LimitSpec::default() };
+    let before = Limits::new(&BTreeMap::from([(key.clone(), daily.clone())]));
+    let id = before.id(&key);
+    let (_, _, one) = granted(reserve(&before, at(0), &[], demand(0, 0), &[(id, demand(400, 0))]));
+    before.settle(at(0), one, demand(400, 0));
+    let mut saved = before.save(at(90));
+    for restart in 0..2 {
+        let limits = Limits::new(&BTreeMap::new());
+        limits.restore(at(100), &saved);
+        saved = limits.save(at(110 + restart));
+    }
+    let after = Limits::new(&BTreeMap::new());
+    after.restore(at(120), &saved);
+    let id = after.restrict(&key, Some(&daily), at(121));
+    assert_eq!(after.used(at(121), id).free[Tokens], Some(600));
+    let after = Limits::new(&BTreeMap::new());
+    after.restore(at(86_500), &saved);
+    let id = after.restrict(&key, Some(&daily), at(86_501));
+    assert_eq!(after.used(at(86_501), id).free[Tokens], Some(1000), "a day later nothing of it counts");
+}
