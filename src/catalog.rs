@@ -30,7 +30,9 @@ mod wildcard;
 
 pub use capability::{Capability, Support, Supports, asked};
 pub use embedding::{EmbeddingChoice, EmbeddingSource};
-pub use identity::{AwsKeys, AwsRole, AzureApp, Identity, IdentityToken, OauthClient, RoleProof, ServiceAccount};
+pub use identity::{
+    AwsKeys, AwsRole, AzureApp, GoogleAccount, GoogleProof, Identity, IdentityToken, OauthClient, RoleProof,
+};
 pub use judge::{JudgeChoice, RUBRIC};
 pub use tags::TagFilter;
 pub use wildcard::{Pattern, Wildcard};
@@ -243,7 +245,8 @@ pub struct FailureRules {
 /// How a deployment is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Over HTTP: scheme, host, port and base path, without a trailing slash.
+    /// Over HTTP: scheme, host, port and base path, without a trailing slash. One that ends with `:` names the model, too: no more than a method
+    /// follows it.
     Http(Arc<str>),
     /// The in-process simulated provider with this behaviour (index into the snapshot's list is not
     /// needed: the behaviour is the deployment's own).

@@ -31,16 +31,16 @@ pub use experiment::{
     BatchShape, ExpectShape, ExperimentFile, InputKind, InputShape, Located, RunShape, Spot, Subset, VariableShape,
     VariableValue, load_experiment, parse_experiment,
 };
-pub use problem::{Problem, Problems};
+pub use problem::{Problem, Problems, closest, nearest_first};
 pub use report::{Grade, KeyReport};
+pub use resolve::{Filled, filled, known_models};
 pub use schema::schema;
 pub use settings::{
     AlertSettings, Alias, BreakerSettings, DecisionSettings, LedgerSettings, PayerSettings, PayerSpec, PolicySettings,
     QueueSettings, ServerSettings, Settings, SharedLimitSettings, TeamSpec,
 };
 
-use crate::catalog::{Deployment, Origin, Supports};
-use crate::format::{ProviderFormat, Quirks};
+use crate::catalog::Supports;
 use crate::money::Prices;
 use reader::Reader;
 use shape::Shape;
@@ -146,8 +146,7 @@ pub struct KnownModel {
 }
 
 /// What is known of `model` of `provider`, as the table of models names it.
-#[must_use]
-pub fn known_model(provider: &str, model: &str) -> KnownModel {
+fn known_model(provider: &str, model: &str) -> KnownModel {
     let row = models::of_provider(provider, model);
     KnownModel {
         prices: row.and_then(models::Model::prices),
@@ -156,37 +155,6 @@ pub fn known_model(provider: &str, model: &str) -> KnownModel {
         api_version: models::api_version(provider, model).map(str::to_owned),
         supports: row.map(models::Model::supports).unwrap_or_default(),
     }
-}
-
-/// What the provider of a deployment takes otherwise with `model`, one of those that the deployment stands for.
-#[must_use]
-pub fn quirks_with(deployment: &Deployment, model: &str) -> &'static Quirks {
-    let found = providers::find(model, Some(deployment.provider.as_str()), None);
-    match (found, &deployment.origin) {
-        (providers::Found::Spoken(row, _), Origin::Http(_)) if !row.older.is_empty() => {
-            row.quirks_at(deployment.api_version.as_deref(), model)
-        }
-        (providers::Found::Spoken(row, _), Origin::Http(address)) => row.quirks_at_address(address, model),
-        _ => deployment.quirks,
-    }
-}
-
-/// The format in which `model` is asked for, one of those that the deployment stands for.
-#[must_use]
-pub fn format_with(deployment: &Deployment, model: &str) -> &'static dyn ProviderFormat {
-    let found = providers::find(model, Some(deployment.provider.as_str()), None);
-    let newer = match (found, &deployment.origin) {
-        (providers::Found::Spoken(row, _), Origin::Http(address)) => {
-            row.known_newer(models::of_provider(row.models_of(), model), address)
-        }
-        _ => None,
-    };
-    newer.filter(|_| deployment.wildcard.as_ref().is_some_and(|wildcard| wildcard.newer)).unwrap_or(deployment.format)
-}
-
-/// The models of `provider` that are known by name.
-pub fn known_models(provider: &str) -> impl Iterator<Item = &'static str> {
-    models::names_of(provider)
 }
 
 fn read(reader: &Reader<'_>, root: &yaml::Node) -> Settings {

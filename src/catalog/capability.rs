@@ -147,6 +147,8 @@ fn of_file(value: &Value) -> Option<Capability> {
             let is = |begins: &str| text.starts_with(begins);
             if is("audio/") || text == "input_audio" {
                 Some(Capability::Audio)
+            } else if text == "input_image" {
+                Some(Capability::Vision)
             } else if is("application/pdf") || is(PDF) {
                 Some(Capability::Documents)
             } else {
@@ -186,6 +188,7 @@ mod tests {
                 json!({"type": "document", "source": {"type": "base64", "data": "JVBERi0xLjcK"}}),
                 Some(Capability::Documents),
             ),
+            (json!({"type": "input_image", "file_id": "file-1"}), Some(Capability::Vision)),
             (json!({"type": "document", "source": {"type": "text", "data": "audio and pdf"}}), None),
         ] {
             assert_eq!(of_file(&part), expected, "{part}");

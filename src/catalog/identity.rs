@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 /// Who a deployment's requests are from.
 #[derive(Clone, Debug)]
 pub enum Identity {
-    /// A service account of Google's.
-    Google(ServiceAccount),
+    /// An account of Google's.
+    Google(GoogleAccount),
     /// An access key of AWS, which signs.
     AwsKeys(AwsKeys),
     /// A role of AWS, whose temporary keys sign.
@@ -26,8 +26,10 @@ impl Identity {
     #[must_use]
     pub fn account(&self) -> Cow<'_, str> {
         match self {
-            Self::Google(ServiceAccount::Text(text)) => text.expose_secret().into(),
-            Self::Google(ServiceAccount::File(path)) => path.to_string_lossy(),
+            Self::Google(account) => match &account.proof {
+                GoogleProof::Key { email, .. } => email.as_str().into(),
+                GoogleProof::Refresh { token, .. } => token.expose_secret().into(),
+            },
             Self::AwsKeys(keys) => keys.access_key.as_str().into(),
             Self::AwsRole(role) => role.arn.as_str().into(),
             Self::Azure(app) => format!("{} {}", app.tenant, app.client).into(),
@@ -39,7 +41,7 @@ impl Identity {
     #[must_use]
     pub fn secrets(&self) -> Vec<&str> {
         match self {
-            Self::Google(_) => Vec::new(),
+            Self::Google(account) => account.proof.secrets(),
             Self::AwsKeys(keys) => keys.secrets(),
             Self::AwsRole(role) => role.secrets(),
             Self::Azure(app) => vec![app.secret.expose_secret()],
@@ -48,22 +50,66 @@ impl Identity {
     }
 }
 
-/// Where a service account's key file is.
-#[derive(Clone)]
-pub enum ServiceAccount {
-    /// On disk, read when a configuration is put in force.
-    File(PathBuf),
-    /// In the configuration or a variable: its text.
-    Text(SecretString),
+/// An account of Google's, as its key file says.
+#[derive(Clone, Debug)]
+pub struct GoogleAccount {
+    /// The address that gives its tokens.
+    pub token_uri: String,
+    /// The project that its requests count for, where that is another than the one they name.
+    pub quota_project: Option<String>,
+    /// What its tokens are given for.
+    pub proof: GoogleProof,
 }
 
-impl fmt::Debug for ServiceAccount {
-    /// Neither the text nor the path: a key may have been pasted where a path belongs.
+/// What tokens of an account of Google's are given for.
+#[derive(Clone)]
+pub enum GoogleProof {
+    /// A word that a service account's key has signed.
+    Key {
+        /// The name of the account.
+        email: String,
+        /// The name of the key.
+        id: Option<String>,
+        /// The key, in PEM.
+        key: SecretString,
+    },
+    /// A user's consent, which a client has been given for good.
+    Refresh {
+        /// The client's id, which is no secret.
+        client: String,
+        /// The client's secret.
+        secret: SecretString,
+        /// The token that stands for the consent.
+        token: SecretString,
+    },
+}
+
+impl GoogleProof {
+    /// The service account, or the client that asks for a user.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Key { email, .. } => email,
+            Self::Refresh { client, .. } => client,
+        }
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::Key { key, .. } => vec![key.expose_secret()],
+            Self::Refresh { secret, token, .. } => vec![secret.expose_secret(), token.expose_secret()],
+        }
+    }
+}
+
+impl fmt::Debug for GoogleProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::File(_) => "File",
-            Self::Text(_) => "Text",
-        })
+        match self {
+            Self::Key { email, id, .. } => {
+                f.debug_struct("Key").field("email", email).field("id", id).finish_non_exhaustive()
+            }
+            Self::Refresh { client, .. } => f.debug_struct("Refresh").field("client", client).finish_non_exhaustive(),
+        }
     }
 }
 

@@ -50,19 +50,26 @@ pub struct Wildcard {
     pub models_of: &'static str,
     /// The provider's name as it stands before the slash in names of its models.
     pub provider: String,
+    /// Which of that provider's rows of the table of providers its models are of: it serves those of no other.
+    pub row: usize,
+    /// The model behind the provider's name as it is written. What stands there before the stars may say how and where it is asked.
+    pub written: String,
     /// Whether it serves only names that lead to its provider: it is one of several that one entry `*` stands for.
     pub by_name: bool,
     /// Whether models that its provider serves by a newer API alone are asked by it: nothing else is said of how they are asked.
     pub newer: bool,
+    /// The version of that API, where it has one of its own.
+    pub newer_version: Option<String>,
+    /// Whether it is where its region is, so that a model that says another is asked there.
+    pub regional: bool,
 }
 
 impl Wildcard {
-    /// The model that `model`, with its stars, comes to where a pattern's stand for `parts` of `name`. `None` where the
+    /// The model, as it would be written, that its own with stars comes to where a pattern's stand for `parts` of `name`. `None` where the
     /// name leads to another provider.
     #[must_use]
     pub fn fill(
         &self,
-        model: &str,
         parts: &[&str],
         name: &str,
         provider_of: impl Fn(&str) -> Option<&'static str>,
@@ -74,12 +81,18 @@ impl Wildcard {
                 None => (provider_of(name) == Some(self.provider.as_str())).then(|| name.to_owned()),
             };
         }
-        let stars = model.matches('*').count();
+        let stars = self.written.matches('*').count();
         if parts.len() > stars {
             // As in LiteLLM, where the parts have no place: what the client wrote.
             return Some(own.unwrap_or(name).to_owned());
         }
-        Some(parts.iter().fold(model.to_owned(), |filled, part| filled.replacen('*', part, 1)))
+        let mut texts = self.written.split('*');
+        let mut filled = texts.next().unwrap_or_default().to_owned();
+        for (number, text) in texts.enumerate() {
+            filled.push_str(parts.get(number).copied().unwrap_or("*"));
+            filled.push_str(text);
+        }
+        Some(filled)
     }
 }
 
@@ -115,18 +128,30 @@ mod tests {
 
     #[test]
     fn a_model_s_stars_take_the_parts_in_their_order() {
-        let wildcard = |by_name| Wildcard { models_of: "openai", provider: "openai".to_owned(), by_name, newer: true };
+        let wildcard = |by_name, written: &str| Wildcard {
+            models_of: "openai",
+            provider: "openai".to_owned(),
+            row: 0,
+            written: written.to_owned(),
+            by_name,
+            newer: true,
+            newer_version: None,
+            regional: false,
+        };
         let nobody = |_: &str| None;
         let fill = |model: &str, pattern: &str, name: &str| {
-            wildcard(false).fill(model, &Pattern::parse(pattern).unwrap().parts(name).unwrap(), name, nobody).unwrap()
+            let pattern = Pattern::parse(pattern).unwrap();
+            wildcard(false, model).fill(&pattern.parts(name).unwrap(), name, nobody).unwrap()
         };
         assert_eq!(fill("*", "openai/*", "openai/gpt-4o"), "gpt-4o");
         assert_eq!(fill("fo::*::static::*", "llm/fo::*::static::*", "llm/fo::a::static::b"), "fo::a::static::b");
         assert_eq!(fill("meta.llama3*", "*meta.llama3*", "hello-meta.llama3-70b"), "hello-meta.llama3-70b");
         assert_eq!(fill("*", "*/*", "openai/gpt-4o"), "gpt-4o", "two parts and one star: what the client wrote");
+        assert_eq!(fill("responses/*", "mine-*", "mine-gpt-4.1"), "responses/gpt-4.1");
+        assert_eq!(fill("*-*", "*/*", "a*/b"), "a*-b", "a client's star is no place for the next part");
         let openai = |name: &str| name.starts_with("gpt-").then_some("openai");
-        assert_eq!(wildcard(true).fill("*", &["x"], "openai/gpt-4o", openai).as_deref(), Some("gpt-4o"));
-        assert_eq!(wildcard(true).fill("*", &["x"], "gpt-4o", openai).as_deref(), Some("gpt-4o"));
-        assert_eq!(wildcard(true).fill("*", &["x"], "anthropic/gpt-4o", openai), None);
+        assert_eq!(wildcard(true, "*").fill(&["x"], "openai/gpt-4o", openai).as_deref(), Some("gpt-4o"));
+        assert_eq!(wildcard(true, "*").fill(&["x"], "gpt-4o", openai).as_deref(), Some("gpt-4o"));
+        assert_eq!(wildcard(true, "*").fill(&["x"], "anthropic/gpt-4o", openai), None);
     }
 }

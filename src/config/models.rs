@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::catalog::{Capability, Support, Supports};
 use crate::chat::ServiceTier;
-use crate::money::{Price, Prices, Rates, Steps};
+use crate::money::{Factor, Factors, NanoUsd, Price, Prices, Rates, SearchFee, Steps};
 
 /// What is known of one model.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -25,6 +25,12 @@ pub(super) struct Model {
     cache_read: Option<f64>,
     #[serde(default)]
     cache_write: Option<f64>,
+    #[serde(default)]
+    audio_input: Option<f64>,
+    #[serde(default)]
+    audio_cache_read: Option<f64>,
+    #[serde(default)]
+    audio_output: Option<f64>,
     /// What longer prompts cost, where they cost more.
     #[serde(default)]
     above: Vec<Above>,
@@ -36,6 +42,18 @@ pub(super) struct Model {
     flex: Option<Beside>,
     #[serde(default)]
     priority: Option<Beside>,
+    #[serde(default)]
+    ultrafast: Option<Beside>,
+    /// By which factor its maker's fast mode, and inference in the United States alone, make it dearer.
+    #[serde(default)]
+    fast: Option<f64>,
+    #[serde(default)]
+    us: Option<f64>,
+    /// What a search costs that its maker makes for a reply, and whether a reply pays for one however many there were.
+    #[serde(default)]
+    search: Option<f64>,
+    #[serde(default)]
+    search_once: bool,
     #[serde(default)]
     pub(super) max_input: Option<u32>,
     #[serde(default)]
@@ -62,6 +80,12 @@ struct Above {
     cache_read: Option<f64>,
     #[serde(default)]
     cache_write: Option<f64>,
+    #[serde(default)]
+    audio_input: Option<f64>,
+    #[serde(default)]
+    audio_cache_read: Option<f64>,
+    #[serde(default)]
+    audio_output: Option<f64>,
 }
 
 /// Prices of a maker's batch API, or of a service tier.
@@ -75,29 +99,45 @@ struct Beside {
     #[serde(default)]
     cache_write: Option<f64>,
     #[serde(default)]
+    audio_input: Option<f64>,
+    #[serde(default)]
+    audio_cache_read: Option<f64>,
+    #[serde(default)]
+    audio_output: Option<f64>,
+    #[serde(default)]
     above: Vec<Above>,
 }
 
 impl Beside {
     fn prices(&self) -> Option<(Rates, Steps)> {
-        Some((rates(self.input, self.output, self.cache_read, self.cache_write)?, steps(&self.above)?))
+        let audio = [self.audio_input, self.audio_cache_read, self.audio_output];
+        Some((rates(self.input, self.output, [self.cache_read, self.cache_write], audio)?, steps(&self.above)?))
     }
 }
 
 fn steps(above: &[Above]) -> Option<Steps> {
-    let step =
-        |above: &Above| Some((above.tokens, rates(above.input, above.output, above.cache_read, above.cache_write)?));
+    let step = |above: &Above| {
+        let audio = [above.audio_input, above.audio_cache_read, above.audio_output];
+        Some((above.tokens, rates(above.input, above.output, [above.cache_read, above.cache_write], audio)?))
+    };
     above.iter().map(step).collect::<Option<Vec<_>>>().map(Steps::of)
 }
 
-fn rates(input: f64, output: f64, cache_read: Option<f64>, cache_write: Option<f64>) -> Option<Rates> {
+/// Of what is cached: read, and written. Of recordings and speech: all input, what is read from a cache, and output.
+fn rates(input: f64, output: f64, cached: [Option<f64>; 2], audio: [Option<f64>; 3]) -> Option<Rates> {
+    let price = |usd: Option<f64>| usd.and_then(Price::from_usd_per_token);
+    let [cache_read, cache_write] = cached.map(price);
+    let [audio_input, audio_cache_read, audio_output] = audio.map(price);
     Some(Rates {
         input: Price::from_usd_per_token(input)?,
         output: Price::from_usd_per_token(output)?,
-        cache_read: cache_read.and_then(Price::from_usd_per_token),
-        cache_write: cache_write.and_then(Price::from_usd_per_token),
+        cache_read,
+        cache_write,
         // All are twice the input price, which holds where none is given; `distil_models.py` stops at one that is not.
         cache_write_1h: None,
+        audio_input,
+        audio_cache_read,
+        audio_output,
     })
 }
 
@@ -119,17 +159,21 @@ impl Model {
 
     /// Its prices; `None` where a number of the table is none a price can be.
     pub(super) fn prices(&self) -> Option<Prices> {
-        let base = rates(self.input, self.output, self.cache_read, self.cache_write)?;
+        let audio = [self.audio_input, self.audio_cache_read, self.audio_output];
+        let base = rates(self.input, self.output, [self.cache_read, self.cache_write], audio)?;
         let batch = match &self.batch {
             Some(batch) => Some(batch.prices()?.into()),
             None => None,
         };
-        let tiers = [(ServiceTier::Flex, &self.flex), (ServiceTier::Priority, &self.priority)];
-        let tiers = tiers.into_iter().filter_map(|(tier, beside)| Some((tier, beside.as_ref()?)));
+        let tiers = ServiceTier::ALL.into_iter().zip([&self.flex, &self.priority, &self.ultrafast]);
+        let tiers = tiers.filter_map(|(tier, beside)| Some((tier, beside.as_ref()?)));
         let tiers = tiers.map(|(tier, beside)| beside.prices().map(|(rates, steps)| (tier, rates, steps)));
         let tiers = tiers.collect::<Option<Vec<_>>>()?;
         let tiers = (!tiers.is_empty()).then(|| tiers.into());
-        Some(Prices { base, long: steps(&self.above)?, batch, tiers })
+        let factor = |number: Option<f64>| number.and_then(Factor::from_number);
+        let surcharges = Factors { fast: factor(self.fast), us: factor(self.us) };
+        let search = self.search.and_then(NanoUsd::from_usd).map(|each| SearchFee { each, once: self.search_once });
+        Some(Prices { base, long: steps(&self.above)?, batch, tiers, surcharges, search })
     }
 }
 
@@ -168,10 +212,32 @@ pub(super) fn plain(model: &str) -> Cow<'_, str> {
     }
 }
 
+/// How the names of OpenAI's tuned models begin.
+const TUNED: &str = "ft:";
+
+/// How makers write a model's date behind its name, with zeros for digits: as OpenAI does, and Anthropic.
+const DATES: [&str; 2] = ["-2000-00-00", "-20000000"];
+
+/// The names that a model may be known by, its own first: of one that was tuned, that of what such models are made of
+/// (`ft:BASE:ORGANIZATION:SUFFIX:ID`); of one with a date, that without.
+fn known_by(model: &str) -> impl Iterator<Item = &str> {
+    let base = model.strip_prefix(TUNED).and_then(|tuned| tuned.split_once(':'));
+    let base = base.and_then(|(base, _)| model.get(..TUNED.len() + base.len()));
+    [Some(model), base, undated(base.unwrap_or(model))].into_iter().flatten()
+}
+
+fn undated(model: &str) -> Option<&str> {
+    DATES.iter().find_map(|shape| {
+        let (name, date) = model.split_at_checked(model.len().checked_sub(shape.len())?)?;
+        let fits = |(has, wants): (u8, u8)| if wants == b'-' { has == b'-' } else { has.is_ascii_digit() };
+        (date.starts_with("-20") && date.bytes().zip(shape.bytes()).all(fits)).then_some(name)
+    })
+}
+
 /// A provider's model.
 pub(super) fn of_provider(provider: &str, model: &str) -> Option<&'static Model> {
-    let model = plain(model);
-    TABLE.models.iter().find(|row| row.provider == provider && row.name == model)
+    let of = |name: &str| TABLE.models.iter().find(|row| row.provider == provider && row.name == name);
+    known_by(&plain(model)).find_map(of)
 }
 
 /// The names of a provider's models.
@@ -182,7 +248,7 @@ pub(super) fn names_of(provider: &str) -> impl Iterator<Item = &'static str> {
 /// A model by its name alone, or as `provider/name`.
 pub(super) fn named(name: &str) -> Option<&'static Model> {
     let by_both = name.split_once('/').and_then(|(provider, model)| of_provider(provider, model));
-    by_both.or_else(|| TABLE.models.iter().find(|row| row.name == name))
+    by_both.or_else(|| known_by(name).find_map(|name| TABLE.models.iter().find(|row| row.name == name)))
 }
 
 /// The version of the provider's API this model needs; `None` is the newest its format knows.
@@ -200,6 +266,7 @@ pub(super) fn offered(provider: &str) -> &'static [String] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Surcharges, Usage};
 
     #[test]
     fn every_row_is_read_and_makes_sense() {
@@ -227,13 +294,21 @@ mod tests {
             for (tier, rates, long) in prices.tiers.iter().flat_map(|tiers| tiers.iter()) {
                 let orders = |tier_price: Price, usual: Price| match tier {
                     ServiceTier::Flex => tier_price <= usual,
-                    ServiceTier::Priority => tier_price >= usual,
+                    ServiceTier::Priority | ServiceTier::Ultrafast => tier_price >= usual,
                 };
                 let fits =
                     |own: &Rates, usual: &Rates| orders(own.input, usual.input) && orders(own.output, usual.output);
                 assert!(fits(rates, &prices.base), "{} of {name}", tier.as_str());
                 assert!(long.iter().all(|(above, own)| fits(own, prices.at(above + 1))), "{} of {name}", tier.as_str());
             }
+            let surcharges = [(row.fast, prices.surcharges.fast), (row.us, prices.surcharges.us)];
+            assert!(surcharges.iter().all(|(told, read)| told.is_some() == read.is_some()), "surcharges of {name}");
+            assert!(row.search.is_some() == prices.search.is_some(), "searches of {name}");
+            assert!(row.search.is_none_or(|usd| (0.001..0.1).contains(&usd)), "searches of {name}");
+            let of_text = [prices.base.input, prices.base.output];
+            let of_audio = [prices.base.audio_input, prices.base.audio_output];
+            let dearer = |(text, audio): (Price, Option<Price>)| audio.is_none_or(|audio| audio.0 * 2 >= text.0);
+            assert!(of_text.into_iter().zip(of_audio).all(dearer), "recordings of {name}");
             assert!(row.max_input.is_none_or(|tokens| tokens >= 100), "context of {name}");
             assert!(row.max_output.is_none_or(|tokens| tokens > 0), "output of {name}");
             assert!(seen.insert(name.clone()), "twice: {name}");
@@ -250,6 +325,26 @@ mod tests {
         assert_eq!(api_version("openai", "claude-3"), None);
         assert_eq!(api_version("anthropic", "claude-opus-4@20250514"), Some("2023-06-01"));
         assert_eq!(api_version("anthropic", "claude-opus-5-5@default"), None);
+    }
+
+    #[test]
+    fn tuned_and_dated_models_are_known_by_what_they_are_made_of() {
+        let name = |provider: &str, model: &str| of_provider(provider, model).map(|row| row.name.as_str());
+        let tuned = "ft:gpt-4o-mini-2024-07-18";
+        for suffix in ["", ":org::x", ":org:suffix:x", ":org:suffix:x:ckpt-step-100"] {
+            assert_eq!(name("openai", &format!("{tuned}{suffix}")), Some(tuned), "{suffix}");
+            assert_eq!(named(&format!("openai/{tuned}{suffix}")).map(|row| row.name.as_str()), Some(tuned));
+        }
+        assert_eq!(name("openai", "ft:of-nothing:org::x"), None);
+        assert_eq!(name("openai", "gpt-4o-2024-05-13"), Some("gpt-4o-2024-05-13"), "its own prices first");
+        assert_eq!(name("openai", "gpt-4o-2099-01-01"), Some("gpt-4o"));
+        assert_eq!(named("gpt-6.1-sol-2026-11-30").map(|row| row.name.as_str()), Some("gpt-6.1-sol"));
+        for model in ["claude-opus-5-5-20261101", "claude-opus-5-5@20261101"] {
+            assert_eq!(name("anthropic", model), Some("claude-opus-5-5"));
+        }
+        for other in ["gpt-4o-1999-01-01", "gpt-4o-2099-01", "gpt-4o-2099-1-011", "-2099-01-01", "é"] {
+            assert_eq!(name("openai", other), None, "{other}");
+        }
     }
 
     #[test]
@@ -284,6 +379,30 @@ mod tests {
         assert!(
             named("anthropic/claude-haiku-4-5").and_then(Model::prices).is_some_and(|prices| prices.batch.is_some())
         );
+    }
+
+    /// Against LiteLLM's `completion_cost`, but for the search of a model of which its map says nothing.
+    #[test]
+    fn what_a_reply_was_served_with_and_searched_for_is_in_its_bill() {
+        let cost = |name: &str, usage: Usage| named(name).and_then(Model::prices).expect("prices").cost(&usage).0;
+        let long = Usage { input_tokens: 100_000, output_tokens: 10_000, ..Usage::default() };
+        let tier = |word| Usage { tier: ServiceTier::named(word), ..long.clone() };
+        let sol = ["default", "priority", "fast", "ultrafast"].map(|word| cost("openai/gpt-6.1-sol", tier(word)));
+        assert_eq!(sol, [300_000_000, 600_000_000, 600_000_000, 1_800_000_000]);
+        let opus = |fast, us| Usage { surcharges: Surcharges { fast, us }, ..long.clone() };
+        let opus = [opus(false, false), opus(true, false), opus(false, true)];
+        assert_eq!(
+            opus.map(|usage| cost("anthropic/claude-opus-5-5", usage)),
+            [600_000_000, 1_200_000_000, 660_000_000]
+        );
+        let searched = Usage { input_tokens: 1000, output_tokens: 700, searches: 5, ..Usage::default() };
+        assert_eq!(cost("anthropic/claude-haiku-4-5", searched.clone()), 54_500_000);
+        assert_eq!(cost("gemini/gemini-2.5-flash", searched.clone()), 300_000 + 1_750_000 + 35_000_000);
+        assert_eq!(cost("gemini/gemini-3.5-flash", searched), 1_500_000 + 6_300_000 + 70_000_000);
+        let heard = Usage { input_tokens: 100_000, audio_input_tokens: 99_000, output_tokens: 50, ..Usage::default() };
+        assert_eq!(cost("gemini/gemini-2.5-flash", heard), 99_000_000 + 300_000 + 125_000);
+        let spoken = Usage { output_tokens: 1000, audio_output_tokens: 800, ..Usage::default() };
+        assert_eq!(cost("openai/gpt-audio", spoken), 2_000_000 + 51_200_000);
     }
 
     #[test]

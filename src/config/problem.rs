@@ -85,7 +85,7 @@ pub(super) fn in_order(mut found: Vec<Problem>) -> Vec<Problem> {
 
 /// The known name closest to a mistyped one, if one is close.
 #[must_use]
-pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (written.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
@@ -93,6 +93,15 @@ pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, name)| name)
+}
+
+/// The known names, those closest to a mistyped one first.
+#[must_use]
+pub fn nearest_first<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<(usize, &str)> =
+        known.into_iter().map(|name| (strsim::osa_distance(written, name), name)).collect();
+    names.sort_unstable();
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 #[cfg(test)]
@@ -113,6 +122,11 @@ mod tests {
         ] {
             assert_eq!(closest(written, known), expected, "{written}");
         }
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_nearness() {
+        assert_eq!(nearest_first("thrify", ["bandit", "batch", "thrifty"]), ["thrifty", "bandit", "batch"]);
     }
 
     #[test]

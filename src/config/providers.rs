@@ -164,11 +164,23 @@ impl Provider {
         self.only_models.is_empty() || self.only_models.iter().any(|beginning| model.starts_with(beginning.as_str()))
     }
 
+    /// The same of a name whose stars stand for any text: whether it may have one of the models.
+    fn may_have(&self, model: &str) -> bool {
+        let Some((before, _)) = model.split_once('*') else { return self.has(model) };
+        self.has(before) || self.only_models.iter().any(|beginning| beginning.starts_with(before))
+    }
+
+    /// Which of the rows of its name it is.
+    pub(super) fn place(&self) -> usize {
+        let mut rows = TABLE.providers.iter().filter(|row| row.name == self.name);
+        rows.position(|row| std::ptr::eq(row, self)).unwrap_or_default()
+    }
+
     /// What the names of the models begin with that are spoken under its name, where that does not include `model`.
     pub(super) fn unspoken(&self, model: &str) -> Option<String> {
         let rows = || TABLE.providers.iter().filter(|row| row.name == self.name);
         let beginnings = || rows().flat_map(|row| &row.only_models).map(|beginning| format!("`{beginning}…`"));
-        (!rows().any(|row| row.has(model))).then(|| beginnings().collect::<Vec<_>>().join(", "))
+        (!rows().any(|row| row.may_have(model))).then(|| beginnings().collect::<Vec<_>>().join(", "))
     }
 
     /// The name of a model, and the newer API by which it is asked where it is marked so, as LiteLLM's users mark models that OpenAI serves by
@@ -277,9 +289,12 @@ impl Provider {
 }
 
 #[derive(Debug, Deserialize)]
-struct Prefix {
+struct BareName {
     prefix: String,
     provider: String,
+    /// It is meant only where a key is written that begins so, and then before all else that a name may say.
+    #[serde(default)]
+    keys: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,7 +304,7 @@ struct Table {
     imitated: String,
     imitators: Quirks,
     /// Whose models begin so, where a name stands alone and is not in the table of models.
-    bare_names: Vec<Prefix>,
+    bare_names: Vec<BareName>,
     /// Names of LiteLLM's whose format is not spoken yet.
     not_yet: Vec<String>,
 }
@@ -353,11 +368,17 @@ pub(super) fn find(model: &str, custom: Option<&str>, api_base: Option<&str>) ->
         return Found::Spoken(row, model.to_owned());
     }
     let by_name = models::named(model).filter(|row| row.name == model).map(|row| row.provider.as_str());
-    let by_prefix = || TABLE.bare_names.iter().find(|row| model.starts_with(&row.prefix));
+    let by_prefix = || TABLE.bare_names.iter().find(|row| row.keys.is_none() && model.starts_with(&row.prefix));
     match by_name.or_else(|| by_prefix().map(|row| row.provider.as_str())) {
         Some(provider) => named(provider, model),
         None => Found::Unknown,
     }
+}
+
+/// The provider that a bare name is one of where keys are written that mean nobody else; `written` says whether there is one that begins so.
+pub(super) fn by_keys(model: &str, written: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let mut rows = TABLE.bare_names.iter().filter(|row| model.starts_with(&row.prefix));
+    rows.find(|row| row.keys.as_deref().is_some_and(&written)).map(|row| row.provider.as_str())
 }
 
 fn named(provider: &str, model: &str) -> Found {
@@ -372,6 +393,28 @@ fn named(provider: &str, model: &str) -> Found {
         return Found::NotYet(provider.to_owned());
     }
     Found::Unknown
+}
+
+/// The row of the provider of this name that has a model.
+pub(super) fn row_of(provider: &str, model: &str) -> Option<&'static Provider> {
+    match named(provider, model) {
+        Found::Spoken(row, _) => Some(row),
+        Found::Simulated(_) | Found::NotYet(_) | Found::Unknown => None,
+    }
+}
+
+/// The rows of the provider of this name that may have a model, whose stars stand for any text. Behind one that has all of them no other
+/// gets any.
+pub(super) fn rows_of(provider: &str, model: &str) -> Vec<&'static Provider> {
+    let before = model.split_once('*').map_or(model, |(before, _)| before);
+    let mut found = Vec::new();
+    for row in TABLE.providers.iter().filter(|row| row.name == provider && row.may_have(model)) {
+        found.push(row);
+        if row.has(before) {
+            break;
+        }
+    }
+    found
 }
 
 /// The providers, by name, that want a key which some variable has.
@@ -452,6 +495,18 @@ mod tests {
             assert_eq!(of(model).0, format, "{model}");
             assert_eq!(of(model).1, of(quirks_as).1, "{model}");
         }
+        for (provider, model, formats) in [
+            ("vertex_ai", "*", vec!["gemini_vertex", "anthropic_vertex", "openai"]),
+            ("vertex_ai", "claude-*", vec!["anthropic_vertex"]),
+            ("vertex_ai", "openai/*", vec!["openai"]),
+            ("vertex_ai", "jamba-*", vec![]),
+            ("azure_ai", "*", vec!["anthropic", "openai"]),
+            ("azure_ai", "claude-*", vec!["anthropic"]),
+            ("openai", "gpt-*", vec!["openai"]),
+        ] {
+            let rows = rows_of(provider, model);
+            assert_eq!(rows.iter().map(|row| row.format.name()).collect::<Vec<_>>(), formats, "{provider}/{model}");
+        }
         let Found::Spoken(row, model) = find("vertex_ai/jamba-1.5", None, None) else { panic!("a row") };
         assert!(row.unspoken(&model).is_some_and(|told| told.contains("`gemini-…`") && told.contains("`claude-…`")));
     }
@@ -511,6 +566,8 @@ mod tests {
             ("vertex_ai/meta/llama-4-maas", None, None, "vertex_ai meta/llama-4-maas"),
             ("azure/gpt-4o", None, None, "azure gpt-4o"),
             ("gemini-2.5-pro", None, None, "gemini gemini-2.5-pro"),
+            ("text-embedding-004", None, None, "vertex_ai text-embedding-004"),
+            ("text-embedding-3-large", None, None, "openai text-embedding-3-large"),
             ("mystery", None, None, "unknown"),
             ("meta-llama/Llama-3", None, Some("http://localhost:8000/v1"), "unknown"),
         ];
@@ -522,6 +579,48 @@ mod tests {
                 Found::Unknown => "unknown".to_owned(),
             };
             assert_eq!(found, expected, "{model}");
+        }
+    }
+
+    /// LiteLLM answers `bedrock` for each of these.
+    #[test]
+    fn ids_of_bedrock_s_models_are_known_without_its_name() {
+        for model in [
+            "anthropic.claude-3-haiku-20240307-v1:0",
+            "anthropic.claude-3-sonnet-20240229-v1:0",
+            "anthropic.claude-v2",
+            "us.anthropic.claude-3-haiku-20240307-v1:0",
+            "eu.anthropic.claude-sonnet-4-20250514-v1:0",
+            "amazon.nova-2-sonic-v1:0",
+            "amazon.titan-embed-text-v2:0",
+            "us.amazon.nova-canvas-v1:0",
+            "meta.llama3-70b-instruct-v1:0",
+            "cohere.embed-english-v3",
+            "cohere.rerank-v3-5:0",
+            "openai.gpt-oss-120b-1:0",
+            "qwen.qwen3-32b-v1:0",
+            "deepseek.r1-v1:0",
+            "stability.sd3-large-v1:0",
+            "us.twelvelabs.pegasus-1-2-v1:0",
+        ] {
+            let found = find(model, None, None);
+            assert!(matches!(&found, Found::Spoken(row, name) if row.name == "bedrock" && name == model), "{model}");
+        }
+        assert!(matches!(find("anthropic.gguf", None, None), Found::Unknown));
+    }
+
+    #[test]
+    fn a_bare_name_is_its_cloud_s_where_the_cloud_s_keys_are_written() {
+        let vertex = |beginning: &str| beginning == "vertex_";
+        for (model, expected) in [
+            ("gemini-2.5-pro", Some("vertex_ai")),
+            ("gemini-embedding-001", Some("vertex_ai")),
+            ("claude-sonnet-4-5", None),
+            ("gemini/gemini-2.5-pro", None),
+            ("gpt-4o", None),
+        ] {
+            assert_eq!(by_keys(model, vertex), expected, "{model}");
+            assert_eq!(by_keys(model, |_| false), None, "{model}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod bedrock;
 mod deployment;
 mod endpoint;
 mod failures;
+mod google_account;
 mod groups;
 mod oauth_client;
 mod payers;
@@ -36,6 +37,8 @@ use crate::limits::{Dimension, LimitSpec};
 use deployment::{Defaults, member};
 use failures::Failures;
 use groups::{Groups, Tags};
+
+pub use wildcard::{Filled, filled, known_models};
 
 /// LiteLLM's default of retries after the first attempt.
 const RETRIES: u32 = 2;

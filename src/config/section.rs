@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Texts,
     List,
     Map,
+    /// Text, or a mapping of anything.
+    TextOrMap,
     /// A mapping from names to texts.
     TextByName,
     /// The section of this name.
@@ -64,6 +66,11 @@ impl KeyPlaces<'_, '_> {
     /// Whether `key` is given, without taking it for one that acts.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key && !matches!(entry.node.value, Value::Null))
+    }
+
+    /// Whether a key is given that begins so.
+    pub(super) fn has_any(&self, beginning: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key.starts_with(beginning) && !matches!(entry.node.value, Value::Null))
     }
 
     /// The path of a key in the report.
@@ -213,6 +220,21 @@ impl<'r, 'e> Section<'r, 'e> {
             _ => self.reader().text(node, key)?,
         };
         self.secret_of(node, key, &text)
+    }
+
+    /// The same for what may also be a mapping, which counts as its own text in JSON.
+    pub(super) fn secret_or_map_or_leave_out(&mut self, key: &'static str) -> Option<(SecretString, Option<&'r str>)> {
+        let Value::Map(entries) = &self.get(key, Kind::TextOrMap)?.value else {
+            return self.secret_or_leave_out(key);
+        };
+        let reader = self.reader();
+        let value = |entry: &Entry| match &entry.node.value {
+            Value::Text(text) => reader.resolve_or_leave_out(text, entry.node.at).map(serde_json::Value::String),
+            _ => Some(reader.json(&entry.node)),
+        };
+        let fields = entries.iter().map(|entry| Some((entry.key.clone(), value(entry)?)));
+        let fields = fields.collect::<Option<serde_json::Map<_, _>>>()?;
+        Some((SecretString::from(serde_json::Value::Object(fields).to_string()), None))
     }
 
     fn secret_of(&self, node: &'r Node, key: &'static str, text: &str) -> Option<(SecretString, Option<&'r str>)> {

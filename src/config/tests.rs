@@ -9,9 +9,10 @@ use secrecy::ExposeSecret;
 use super::*;
 use crate::budgets::BudgetSpec;
 use crate::catalog::{Deployment, FailureRules, Identity, IdentityToken, Origin, RoleProof, RollOut, WhenNone};
+use crate::chat::ServiceTier;
 use crate::failover::{ByClass, Target};
 use crate::limits::LimitSpec;
-use crate::money::{Price, Rates};
+use crate::money::{Factor, Price, Prices, Rates};
 use crate::signal::Grants;
 
 /// The environment of every test.
@@ -30,6 +31,9 @@ fn env(name: &str) -> Option<String> {
     };
     Some(value.to_owned())
 }
+
+/// A key file, which is read with the configuration that names it.
+const GOOGLE_ACCOUNT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/google/service-account.json");
 
 fn nothing(_: &str) -> Option<String> {
     None
@@ -270,6 +274,9 @@ fn every_file_comes_to_what_stands_beside_it() {
 #[test]
 fn every_example_loads_and_every_key_of_it_is_known() {
     let variables = |name: &str| {
+        if name == "GOOGLE_APPLICATION_CREDENTIALS" {
+            return Some(GOOGLE_ACCOUNT.to_owned());
+        }
         let kept = !name.ends_with("_BASE") && !name.ends_with("_URL");
         // Names of projects and servers are no secrets.
         let secret = if name.ends_with("_PROJECT") || name.ends_with("_HOST") { "" } else { "sk-" };
@@ -308,6 +315,34 @@ fn the_keys_that_act_are_the_keys_the_table_says_act() {
         .collect();
     acting.sort_unstable();
     assert_eq!(keys_read, acting);
+}
+
+#[test]
+fn what_is_beside_the_text_has_the_prices_of_the_file_or_those_that_are_known() {
+    let text = "model_list:
+  - { model_name: a, litellm_params: { model: openai/zz, input_cost_per_token: 2e-6, output_cost_per_token: 1e-5, input_cost_per_audio_token: 4e-5, output_cost_per_audio_token_flex: 8e-5, input_cost_per_token_ultrafast: 1e-5, search_context_cost_per_query: { search_context_size_medium: 0.02 } } }
+  - { model_name: a, litellm_params: { model: anthropic/claude-opus-5-5, input_cost_per_token: 1e-6 } }
+  - { model_name: a, litellm_params: { model: gemini/gemini-2.5-flash, api_key: k, search_context_cost_per_query: { search_context_size_medium: 0.03 } }, model_info: { input_cost_per_token_priority: 1e-6 } }
+";
+    let settings = parse(text, "a.yaml", &env).unwrap_or_else(|problems| panic!("{problems}")).settings;
+    let group = &settings.catalog.groups["a"];
+    let prices: Vec<_> = group.deployments.iter().map(|one| one.prices.as_ref().unwrap()).collect();
+    let [own, claude, gemini] = prices.as_slice() else { panic!("{prices:?}") };
+    let usd = |price: Option<Price>| price.map(Price::as_usd_per_million);
+    let fee = |prices: &Prices| prices.search.map(|fee| (fee.each.as_usd(), fee.once));
+    assert_eq!(
+        (usd(own.base.audio_input), usd(own.base.audio_output), fee(own)),
+        (Some(40.0), None, Some((0.02, false)))
+    );
+    let flex = own.at_tier(Some(ServiceTier::Flex), 1);
+    assert_eq!((usd(flex.audio_input), usd(flex.audio_output)), (Some(40.0), Some(80.0)));
+    assert_eq!(usd(Some(own.at_tier(Some(ServiceTier::Ultrafast), 1).input)), Some(10.0));
+    // Factors and fees are the model's, whatever its tokens cost here.
+    assert_eq!((claude.surcharges.fast, claude.surcharges.us), (Some(Factor(2000)), Some(Factor(1100))));
+    assert_eq!(fee(claude), Some((0.01, false)));
+    assert_eq!((usd(gemini.base.audio_input), fee(gemini)), (Some(1.0), Some((0.03, true))));
+    let first = gemini.at_tier(Some(ServiceTier::Priority), 1);
+    assert_eq!((usd(Some(first.input)), usd(first.audio_input)), (Some(1.0), Some(1.8)));
 }
 
 #[test]
@@ -707,7 +742,7 @@ fn clouds_with_models_of_several_formats_are_asked_where_each_is() {
         ),
     ] {
         let found = deployment(&format!(
-            "model: vertex_ai/{model}, vertex_project: p, vertex_location: {location}, vertex_credentials: /run/account.json"
+            "model: vertex_ai/{model}, vertex_project: p, vertex_location: {location}, vertex_credentials: \"{GOOGLE_ACCOUNT}\""
         ));
         assert!(
             matches!(&found.origin, Origin::Http(told) if **told == *format!("https://{address}")),
@@ -820,8 +855,9 @@ fn of_the_models_that_a_star_stands_for_each_is_asked_by_its_api() {
         let text = format!("model_list: [{{model_name: \"*\", litellm_params: {entry}}}]\n");
         let settings =
             parse(&text, "a.yaml", &nothing).unwrap_or_else(|problems| panic!("{entry}: {problems}")).settings;
-        let found = super::format_with(&settings.catalog.groups["*"].deployments[0], model);
-        assert_eq!(found.name(), format, "{entry}: {model}");
+        let one = &settings.catalog.groups["*"].deployments[0];
+        let found = filled(one, one.wildcard.as_ref().unwrap(), model).unwrap();
+        assert_eq!(found.format.name(), format, "{entry}: {model}");
     }
 }
 

@@ -35,7 +35,8 @@ pub struct AwsRoleKeys {
     role: AwsRole,
     /// What signs for the role, where an access key asks.
     asking: Option<AwsSignature>,
-    keys: Kept<Arc<AwsSignature>>,
+    /// One for all regions: temporary keys hold in each.
+    keys: Arc<Kept<Arc<AwsSignature>>>,
 }
 
 impl AwsRoleKeys {
@@ -48,7 +49,7 @@ impl AwsRoleKeys {
             RoleProof::Keys(keys) => Some(AwsSignature::of_service(&for_service(keys, role), SERVICE)?),
             RoleProof::Token(_) | RoleProof::Role(_) => None,
         };
-        Ok(Self { role: role.clone(), asking, keys: Kept::default() })
+        Ok(Self { role: role.clone(), asking, keys: Arc::default() })
     }
 
     /// The keys that sign requests now. A role that asks for this one is taken on first, anew each time.
@@ -134,12 +135,17 @@ impl Authorizer for AwsRoleKeys {
     fn authorize<'a>(&'a self, request: &'a mut UpstreamRequest, now: Moment) -> Authorizing<'a> {
         async move {
             let signed = match self.keys.get(now, self.ask(now)).await {
-                Ok(keys) => keys.sign(request, now).map_err(Unfetched::from),
+                Ok(keys) => keys.sign_in(&self.role.region, request, now).map_err(Unfetched::from),
                 Err(unfetched) => Err(unfetched),
             };
             signed.map_err(|unfetched| unfetched.fault(format_args!("keys of the role `{}`", self.role.arn)))
         }
         .boxed()
+    }
+
+    fn in_region(&self, region: &str) -> Option<Arc<dyn Authorizer>> {
+        let role = AwsRole { region: region.to_owned(), ..self.role.clone() };
+        Some(Arc::new(Self { role, asking: self.asking.clone(), keys: Arc::clone(&self.keys) }))
     }
 }
 
@@ -213,6 +219,18 @@ mod tests {
         assert!(asked[0].ends_with(form), "{}", asked[0]);
         assert!(asked[0].contains("Credential=AKIDEXAMPLE/20261126/us-east-1/sts/aws4_request"), "{}", asked[0]);
         assert!(!asked[0].contains("own-secret") && !format!("{keys:?}").contains("own-secret"));
+    }
+
+    #[tokio::test]
+    async fn keys_of_a_role_sign_in_every_region() {
+        let endpoint = Endpoint::start(|number| answer("AssumeRole", number));
+        let keys = AwsRoleKeys::new(&role(&endpoint.origin, RoleProof::Keys(keys()))).unwrap();
+        authorized(&keys, NOW).await.unwrap();
+        let elsewhere = keys.in_region("us-west-2").unwrap();
+        let headers = authorized(&*elsewhere, NOW).await.unwrap();
+        let told = headers["authorization"].to_str().unwrap();
+        assert!(told.contains("Credential=ASIA1/20261126/us-west-2/bedrock/aws4_request"), "{told}");
+        assert_eq!(endpoint.asked().len(), 1);
     }
 
     #[tokio::test]

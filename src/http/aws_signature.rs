@@ -4,6 +4,7 @@
 //! other headers. The path is encoded once more for the signature, as every service but S3 wants it.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -25,6 +26,7 @@ const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// One access key, and the region it signs for.
+#[derive(Clone)]
 pub struct AwsSignature {
     access_key: String,
     secret_key: SecretString,
@@ -65,6 +67,14 @@ impl AwsSignature {
     /// # Errors
     /// Why it cannot be signed.
     pub(super) fn sign(&self, request: &mut UpstreamRequest, now: Moment) -> Result<(), &'static str> {
+        self.sign_in(&self.region, request, now)
+    }
+
+    /// The same for this region.
+    ///
+    /// # Errors
+    /// Why it cannot be signed.
+    pub(super) fn sign_in(&self, region: &str, request: &mut UpstreamRequest, now: Moment) -> Result<(), &'static str> {
         let uri: Uri = request.url.parse().map_err(|_| "its address is none")?;
         let host = uri.authority().ok_or("its address has no host")?.as_str();
         let (year, month, day, hour, minute, second) = now.civil();
@@ -87,10 +97,10 @@ impl AwsSignature {
         }
         let body = hex(&Sha256::digest(&request.body));
         let canonical = format!("POST\n{}\n{}\n{headers}\n{names}\n{body}", encoded(uri.path()), query(&uri));
-        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
+        let scope = format!("{day}/{region}/{}/aws4_request", self.service);
         let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
         let first = format!("AWS4{}", self.secret_key.expose_secret());
-        let parts = [day.as_str(), &self.region, self.service, "aws4_request", &to_sign];
+        let parts = [day.as_str(), region, self.service, "aws4_request", &to_sign];
         let mut key = first.into_bytes();
         for part in parts {
             key = keyed(&key, part.as_bytes());
@@ -120,6 +130,10 @@ impl Authorizer for AwsSignature {
             AttemptFault::new(FaultKind::Misconfigured, message).before_sending()
         });
         std::future::ready(signed).boxed()
+    }
+
+    fn in_region(&self, region: &str) -> Option<Arc<dyn Authorizer>> {
+        Some(Arc::new(Self { region: region.to_owned(), ..self.clone() }))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Requests to Google's clouds, authorised by a service account: a signed assertion is exchanged for an access token, which is
-//! kept until shortly before it ends.
+//! Requests to Google's clouds, authorised by a service account or a user: an assertion that the account's key has signed, or the token of
+//! the user's consent, is exchanged for an access token, which is kept until shortly before it ends.
 //!
 //! The exchange is with the account's own `token_uri`. A token that could not be had fails the attempt before anything is sent.
 
@@ -11,11 +11,12 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::ask::Exchanged;
 use super::kept::{Kept, Unfetched};
 use crate::authorization::{Authorizer, Authorizing};
+use crate::catalog::{GoogleAccount, GoogleProof};
 use crate::moment::Moment;
 use crate::upstream::UpstreamRequest;
 
@@ -23,26 +24,23 @@ use crate::upstream::UpstreamRequest;
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long an assertion holds; the longest that is taken.
 const ASSERTION: Duration = Duration::from_secs(3600);
+/// The header that names the project for which requests count.
+const QUOTA_PROJECT: &str = "x-goog-user-project";
 
-/// The key file of a service account, as far as it is needed.
-#[derive(Deserialize)]
-struct KeyFile {
-    #[serde(rename = "type")]
-    kind: String,
-    client_email: String,
-    private_key: String,
-    #[serde(default)]
-    private_key_id: Option<String>,
+/// One account and its token.
+pub struct GoogleToken {
+    /// Who it is, in words.
+    who: String,
     token_uri: String,
+    quota_project: Option<HeaderValue>,
+    proof: Proof,
+    token: Kept<HeaderValue>,
 }
 
-/// One service account and its token.
-pub struct GoogleToken {
-    email: String,
-    token_uri: String,
-    header: Header,
-    key: EncodingKey,
-    token: Kept<HeaderValue>,
+/// What a token is exchanged for.
+enum Proof {
+    Assertion { email: String, header: Box<Header>, key: EncodingKey },
+    Refresh { client: String, secret: SecretString, token: SecretString },
 }
 
 #[derive(Serialize)]
@@ -55,31 +53,51 @@ struct Claims<'a> {
 }
 
 impl GoogleToken {
-    /// An account by the text of its key file. Nothing is asked of anybody yet.
+    /// An account and no token yet. Nothing is asked of anybody.
     ///
     /// # Errors
-    /// The text is no key file of a service account; the message holds nothing of it.
-    pub fn new(key_file: &SecretString) -> Result<Self, String> {
-        let file: KeyFile = serde_json::from_str(key_file.expose_secret()).map_err(|error| {
-            format!("not a service account's key file: line {}, column {}", error.line(), error.column())
-        })?;
-        if file.kind != "service_account" {
-            return Err("the credentials are not of a service account, the one kind that is spoken yet".to_owned());
-        }
-        let key = EncodingKey::from_rsa_pem(file.private_key.as_bytes())
-            .map_err(|_| "its `private_key` is not an RSA key in PEM".to_owned())?;
-        let header = Header { kid: file.private_key_id, ..Header::new(Algorithm::RS256) };
-        Ok(Self { email: file.client_email, token_uri: file.token_uri, header, key, token: Kept::default() })
+    /// Its key is none, or its project cannot be sent; the message holds nothing of the key.
+    pub fn new(account: &GoogleAccount) -> Result<Self, String> {
+        let (who, proof) = match &account.proof {
+            GoogleProof::Key { email, id, key } => {
+                let key = EncodingKey::from_rsa_pem(key.expose_secret().as_bytes())
+                    .map_err(|_| format!("the `private_key` of `{email}` is not an RSA key in PEM"))?;
+                let header = Box::new(Header { kid: id.clone(), ..Header::new(Algorithm::RS256) });
+                (format!("`{email}`"), Proof::Assertion { email: email.clone(), header, key })
+            }
+            GoogleProof::Refresh { client, secret, token } => {
+                let proof = Proof::Refresh { client: client.clone(), secret: secret.clone(), token: token.clone() };
+                (format!("the user of the client `{client}`"), proof)
+            }
+        };
+        let quota_project = account.quota_project.as_deref().map(HeaderValue::from_str).transpose();
+        let quota_project = quota_project.map_err(|_| format!("the `quota_project_id` of {who} cannot be sent"))?;
+        Ok(Self { who, token_uri: account.token_uri.clone(), quota_project, proof, token: Kept::default() })
     }
 
     async fn exchange(&self, now: Moment) -> Result<(HeaderValue, Duration), Unfetched> {
-        let iat = now.as_millis() / 1000;
-        let exp = iat + ASSERTION.as_secs();
-        let claims = Claims { iss: &self.email, scope: SCOPE, aud: &self.token_uri, iat, exp };
-        let assertion = jsonwebtoken::encode(&self.header, &claims, &self.key)
-            .map_err(|_| "the assertion could not be signed with the account's key".to_owned())?;
-        let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
-        Exchanged::by_form(&self.token_uri, HeaderMap::new(), &form, &[assertion.as_str().into()]).await
+        match &self.proof {
+            Proof::Assertion { email, header, key } => {
+                let iat = now.as_millis() / 1000;
+                let exp = iat + ASSERTION.as_secs();
+                let claims = Claims { iss: email, scope: SCOPE, aud: &self.token_uri, iat, exp };
+                let assertion = jsonwebtoken::encode(header, &claims, key)
+                    .map_err(|_| "the assertion could not be signed with the account's key".to_owned())?;
+                let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+                let form = [("grant_type", grant), ("assertion", assertion.as_str())];
+                Exchanged::by_form(&self.token_uri, HeaderMap::new(), &form, &[assertion.as_str().into()]).await
+            }
+            Proof::Refresh { client, secret, token } => {
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("client_id", client.as_str()),
+                    ("client_secret", secret.expose_secret()),
+                    ("refresh_token", token.expose_secret()),
+                ];
+                let secrets = [secret.clone(), token.clone()];
+                Exchanged::by_form(&self.token_uri, HeaderMap::new(), &form, &secrets).await
+            }
+        }
     }
 }
 
@@ -90,8 +108,12 @@ impl Authorizer for GoogleToken {
                 .token
                 .get(now, self.exchange(now))
                 .await
-                .map_err(|unfetched| unfetched.fault(format_args!("access token for `{}`", self.email)))?;
+                .map_err(|unfetched| unfetched.fault(format_args!("access token for {}", self.who)))?;
             request.headers.insert(AUTHORIZATION, value);
+            if let Some(project) = &self.quota_project {
+                // What the operator writes in the deployment's headers stands.
+                request.headers.entry(QUOTA_PROJECT).or_insert_with(|| project.clone());
+            }
             Ok(())
         }
         .boxed()
@@ -100,7 +122,7 @@ impl Authorizer for GoogleToken {
 
 impl fmt::Debug for GoogleToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GoogleToken").field("email", &self.email).finish_non_exhaustive()
+        f.debug_struct("GoogleToken").field("who", &self.who).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::authorization::Authorization;
-use crate::catalog::{Deployment, Pattern};
+use crate::catalog::{Deployment, Origin, Pattern, Wildcard};
 use crate::config;
 use crate::id::GroupName;
 
@@ -51,7 +51,8 @@ impl Wildcards {
         }
         let with_provider = || {
             let provider = config::provider_of(model)?;
-            self.fitting(groups, &format!("{provider}/{model}"))
+            let has_it = model.strip_prefix(provider).is_some_and(|rest| rest.starts_with('/'));
+            if has_it { None } else { self.fitting(groups, &format!("{provider}/{model}")) }
         };
         let found = Arc::new(self.fitting(groups, model).or_else(with_provider)?);
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,42 +97,48 @@ impl GroupRuntime {
 impl DeploymentRuntime {
     fn filled(self: &Arc<Self>, parts: &[&str], name: &str) -> Arc<Self> {
         let Some(wildcard) = &self.config.wildcard else { return Arc::clone(self) };
-        match wildcard.fill(&self.config.model, parts, name, config::provider_of) {
-            Some(model) => self.with_model(model),
-            None => self.with(Deployment { serves: false, ..(*self.config).clone() }),
-        }
+        let model = wildcard.fill(parts, name, config::provider_of);
+        let filled = model.and_then(|model| self.with_model(wildcard, &model));
+        filled.unwrap_or_else(|| self.with(Deployment { serves: false, ..(*self.config).clone() }, None))
     }
 
-    /// The same deployment as it serves `model`, one of those it stands for.
+    /// The same deployment, which is `wildcard`, as it serves a model that fills its stars; `None` where it serves none of this name.
     #[must_use]
-    pub fn with_model(&self, model: String) -> Arc<Self> {
+    pub fn with_model(&self, wildcard: &Wildcard, model: &str) -> Option<Arc<Self>> {
         let own = &self.config;
-        let known = own.wildcard.as_ref().map(|wildcard| config::known_model(wildcard.models_of, &model));
-        let known = known.unwrap_or_default();
-        self.with(Deployment {
+        let filled = config::filled(own, wildcard, model)?;
+        let config::Filled { model, format, quirks, api_version, known, origin, region } = filled;
+        let config = Deployment {
             prices: own.prices.clone().or(known.prices),
             context_window: own.context_window.or(known.context_window),
             max_output_tokens: own.max_output_tokens.or(known.max_output_tokens),
-            api_version: own.api_version.clone().or(known.api_version),
+            api_version,
             supports: own.supports.or(known.supports),
-            quirks: if own.wildcard.is_some() { config::quirks_with(own, &model) } else { own.quirks },
-            format: if own.wildcard.is_some() { config::format_with(own, &model) } else { own.format },
+            quirks,
+            format,
+            origin,
             model,
             ..(**own).clone()
-        })
+        };
+        Some(self.with(config, region.as_deref()))
     }
 
-    fn with(&self, config: Deployment) -> Arc<Self> {
-        let authorization = self.authorized(&config);
+    /// The same deployment as `config` has it, whose requests are for `region` where that is another.
+    fn with(&self, config: Deployment, region: Option<&str>) -> Arc<Self> {
+        let authorization = self.authorized(&config, region);
         let format = match &self.format {
             SpokenFormat::Native(_) => SpokenFormat::Native(config.format),
             component @ SpokenFormat::Component(_) => component.clone(),
+        };
+        let base_url = match &config.origin {
+            Origin::Http(base) => Arc::clone(base),
+            Origin::Simulated(_) => Arc::clone(&self.base_url),
         };
         Arc::new(Self {
             config: Arc::new(config),
             format,
             transport: Arc::clone(&self.transport),
-            base_url: Arc::clone(&self.base_url),
+            base_url,
             authorization,
             health: Arc::clone(&self.health),
             scope: self.scope,
@@ -142,8 +149,11 @@ impl DeploymentRuntime {
     }
 
     /// How its requests are authorised as `config` has it: a model may need another version of the provider's API, which may want the key in
-    /// another header.
-    fn authorized(&self, config: &Deployment) -> Authorization {
+    /// another header, and one of another region may need a signature for that.
+    fn authorized(&self, config: &Deployment, region: Option<&str>) -> Authorization {
+        if let (Authorization::PerRequest(account), Some(region)) = (&self.authorization, region) {
+            return account.in_region(region).map_or_else(|| self.authorization.clone(), Authorization::PerRequest);
+        }
         if config.api_version == self.config.api_version || config.identity.is_some() || config.credential.is_none() {
             return self.authorization.clone();
         }

@@ -62,6 +62,35 @@ async fn a_role_that_is_refused_is_told_without_a_secret() {
     assert!(answer.text.contains("AccessDenied") && !answer.text.contains("very-secret-key"), "{}", answer.text);
 }
 
+/// A key file that cannot be used leaves its deployment out and the others serve: here a user's credentials, at an address that names the model.
+#[tokio::test]
+async fn a_user_of_google_s_cloud_is_served_beside_a_key_file_that_is_not_there() {
+    let token = json!({"access_token": "user-token", "expires_in": 3599, "token_type": "Bearer"});
+    let tokens = ScriptedUpstream::start([Step::json(200, &token)]).await;
+    let reply = crate::chat::gemini_reply("Hello");
+    let upstream = ScriptedUpstream::start([Step::json(200, &reply), Step::json(200, &reply)]).await;
+    let gateway = Gateway::start(&format!(
+        "model_list:\n\
+         - {{model_name: g, litellm_params: {{model: vertex_ai/gemini-2.5-pro, vertex_project: p, vertex_credentials: /nowhere/a.json}}}}\n\
+         - {{model_name: g, litellm_params: {{model: gemini-2.5-pro, api_base: \"{}/v1/projects/p/models/tuned\", vertex_credentials: \
+         {{type: authorized_user, client_id: c, client_secret: s3cret, refresh_token: consent, quota_project_id: q, token_uri: \"{}/token\"}}}}}}\n",
+        upstream.origin(),
+        tokens.origin()
+    ))
+    .await;
+    let asked = json!({"model": "g", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    for _ in 0..2 {
+        let answer = gateway.post("/v1/chat/completions", &asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert_eq!(tokens.count(), 1, "one token for both");
+    for asked in upstream.asked() {
+        assert_eq!(asked.path, "/v1/projects/p/models/tuned:generateContent");
+        assert_eq!(asked.headers["authorization"], "Bearer user-token");
+        assert_eq!(asked.headers["x-goog-user-project"], "q");
+    }
+}
+
 /// What authorises a request is waited for no longer than the reply would be, and the next deployment takes over.
 #[tokio::test]
 async fn a_service_of_keys_that_never_answers_is_not_waited_for() {

@@ -206,3 +206,49 @@ router_settings: {{ num_retries: 0 }}"
     assert_eq!(asked.path, "/v1beta/models/m%3AcountTokens%3Fa%3D1%23:generateContent");
     assert_eq!(upstream.count(), 3);
 }
+
+/// What a star stands for may say by which API, in which region and by which of a cloud's formats it is asked, as a model that is written may.
+#[tokio::test]
+async fn a_name_that_fills_a_star_says_how_and_where_its_model_is_asked() {
+    let usage = json!({"input_tokens": 1, "output_tokens": 1, "total_tokens": 2});
+    let claude = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hello"}], "usage": usage});
+    let said = json!({"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+        "content": [{"type": "output_text", "text": "Hello", "annotations": []}]});
+    let response = json!({"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m",
+        "output": [said], "usage": usage});
+    let converse = json!({"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}},
+        "stopReason": "end_turn", "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}});
+    let steps = [&claude, &response, &converse, &converse].map(|body| Step::json(200, body));
+    let upstream = ScriptedUpstream::start(steps.into_iter().chain([reply(), reply()])).await;
+    let base = upstream.origin();
+    let gateway = Gateway::start(&format!(
+        "model_list:
+  - {{ model_name: \"azure_ai/*\", litellm_params: {{ model: \"azure_ai/*\", api_base: \"{base}/base\", api_key: k }} }}
+  - {{ model_name: \"openai/*\", litellm_params: {{ model: \"openai/*\", api_base: \"{base}/v1\", api_key: k }} }}
+  - {{ model_name: \"bedrock/*\", litellm_params: {{ model: \"bedrock/*\", api_base: \"{base}\", aws_region_name: eu-west-1, aws_access_key_id: AKID, aws_secret_access_key: s }} }}
+  - {{ model_name: \"azure/*\", litellm_params: {{ model: \"azure/*\", api_base: \"{base}\", api_key: k, api_version: \"2024-10-21\" }} }}
+router_settings: {{ num_retries: 0 }}"
+    ))
+    .await;
+    let converse_path = "/model/amazon.nova-lite-v1%3A0/converse";
+    for (model, path, header, value) in [
+        ("azure_ai/claude-sonnet-4-5", "/base/anthropic/v1/messages", "x-api-key", "k"),
+        ("openai/responses/gpt-4.1", "/v1/responses", "authorization", "Bearer k"),
+        ("bedrock/us-west-1/amazon.nova-lite-v1:0", converse_path, "authorization", "/us-west-1/bedrock/"),
+        ("bedrock/invoke/amazon.nova-lite-v1:0", converse_path, "authorization", "/eu-west-1/bedrock/"),
+        ("azure_ai/gpt-4o", "/base/chat/completions", "authorization", "Bearer k"),
+        ("azure/mine", "/openai/deployments/mine/chat/completions?api-version=2024-10-21", "api-key", "k"),
+    ] {
+        let answer = gateway.post("/v1/chat/completions", &hello(model)).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text);
+        let asked = upstream.asked().pop().expect("a request");
+        assert_eq!(asked.path, path, "{model}");
+        let told = asked.headers[header].to_str().expect("text");
+        assert!(told.contains(value), "{model}: {told}");
+    }
+    // No deployment has a name with a slash, and no other API of Bedrock's is spoken.
+    for model in ["azure/a/b", "bedrock/mantle/openai.gpt-oss-120b"] {
+        assert_eq!(gateway.post("/v1/chat/completions", &hello(model)).await.status, 404, "{model}");
+    }
+}

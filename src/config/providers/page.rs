@@ -11,7 +11,7 @@ use super::{Found, TABLE, find};
 use crate::format::{ClientRequest, Target, lost, meant, operation_at};
 
 /// Whom the parameters are tried with: a heading, and a model as configurations name it.
-const TRIED: [(&str, &str); 10] = [
+const TRIED: [(&str, &str); 11] = [
     ("OpenAI", "openai/gpt-4o"),
     ("OpenAI, reasoning", "openai/gpt-5"),
     ("OpenAI, `responses/`", "openai/responses/gpt-5"),
@@ -19,6 +19,7 @@ const TRIED: [(&str, &str); 10] = [
     ("Mistral", "mistral/m"),
     ("Claude, newest", "anthropic/claude-newest"),
     ("Claude, to 4.5", "anthropic/claude-sonnet-4-5"),
+    ("Vertex, Claude", "vertex_ai/claude-newest"),
     ("Gemini", "gemini/m"),
     ("Bedrock, Claude", "bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
     ("Bedrock, others", "bedrock/amazon.nova-pro-v1:0"),
@@ -141,8 +142,9 @@ fn page() -> String {
          What is written before the slash of `model`; where it is, unless `api_base` or a variable says otherwise; the variables that may hold\n\
          its key. Quirks are what it takes otherwise than the one whose format it speaks (`-` refuses, `a→b` renames). What `openai` refuses is\n\
          sent where `api_base` leads to another host: servers that imitate it take more. So is unsigned thinking that `anthropic`'s own clients\n\
-         bring back: those that imitate it sign nothing. Titan's and Nova's embeddings at Bedrock take one text a\n\
-         request (in LangChain `chunk_size=1`, in LlamaIndex `embed_batch_size=1`).\n\n\
+         bring back: those that imitate it sign nothing. Claude at `vertex_ai` takes pictures and documents themselves and none by\n\
+         an address. Titan's and Nova's embeddings at Bedrock take one text a request (in LangChain `chunk_size=1`, in LlamaIndex\n\
+         `embed_batch_size=1`).\n\n\
          | name | format | address | key | quirks |\n|---|---|---|---|---|\n",
     );
     for row in &TABLE.providers {

@@ -10,7 +10,12 @@ use crate::fault::AttemptFault;
 use crate::format::{ClientRequest, Encoded, ProviderFormat, Target, operation_at};
 
 fn asked(model: &str, fields: &Value) -> (&'static dyn ProviderFormat, Result<Encoded, AttemptFault>) {
-    let Found::Spoken(row, model) = find(&format!("bedrock/{model}"), None, None) else { panic!("{model} is spoken") };
+    asked_of(&format!("bedrock/{model}"), fields)
+}
+
+/// The same of a model as configurations name it.
+fn asked_of(model: &str, fields: &Value) -> (&'static dyn ProviderFormat, Result<Encoded, AttemptFault>) {
+    let Found::Spoken(row, model) = find(model, None, None) else { panic!("{model} is spoken") };
     let path = "/v1/embeddings";
     let mut body = json!({"model": "m"});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -56,4 +61,36 @@ fn what_a_model_cannot_make_vectors_of_is_refused_by_name() {
             assert!(format.decode_vectors(broken.as_bytes()).is_err(), "{broken}");
         }
     }
+}
+
+#[test]
+fn a_cloud_is_asked_by_the_method_that_the_model_has_there() {
+    let content = |text: &str| json!({"role": "user", "parts": [{"text": text}]});
+    let config = json!({"taskType": "RETRIEVAL_QUERY", "outputDimensionality": 64});
+    let asked = |text: &str| json!({"content": content(text), "embedContentConfig": config});
+    let predicted = |texts: &[&str]| {
+        let list: Vec<Value> =
+            texts.iter().map(|text| json!({"content": text, "task_type": "RETRIEVAL_QUERY"})).collect();
+        json!({"instances": list, "parameters": {"outputDimensionality": 64}})
+    };
+    let batch = json!({"requests": [asked("One"), asked("Two")]});
+    for (model, input, method, expected) in [
+        ("gemini-embedding-2", json!("One"), "embedContent", asked("One")),
+        ("gemini-embedding-001", json!(["One"]), "embedContent", asked("One")),
+        ("gemini-embedding-001", json!(["One", "Two"]), "batchEmbedContents", batch),
+        ("text-embedding-005", json!("One"), "predict", predicted(&["One"])),
+        ("text-multilingual-embedding-002", json!(["One", "Two"]), "predict", predicted(&["One", "Two"])),
+    ] {
+        let fields = json!({"input": input, "dimensions": 64, "task_type": "RETRIEVAL_QUERY"});
+        let encoded = asked_of(&format!("vertex_ai/{model}"), &fields).1.unwrap();
+        assert_eq!(encoded.path, format!("/models/{model}:{method}"));
+        assert_eq!(serde_json::from_slice::<Value>(&encoded.body).unwrap(), expected, "{model}");
+    }
+    let (_, encoded) = asked_of("vertex_ai/gemini-embedding-2", &json!({"input": "One"}));
+    assert_eq!(serde_json::from_slice::<Value>(&encoded.unwrap().body).unwrap(), json!({"content": content("One")}));
+    let (_, encoded) = asked_of("gemini/gemini-embedding-2", &json!({"input": "One"}));
+    let encoded = encoded.unwrap();
+    let one = json!({"model": "models/gemini-embedding-2", "content": {"parts": [{"text": "One"}]}});
+    assert_eq!(encoded.path, "/models/gemini-embedding-2:batchEmbedContents");
+    assert_eq!(serde_json::from_slice::<Value>(&encoded.body).unwrap(), json!({"requests": [one]}));
 }

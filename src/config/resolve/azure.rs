@@ -40,7 +40,7 @@ fn split(address: &str) -> Address<'_> {
 }
 
 /// Letters, digits and `-_.`: what deployments and versions are named with.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
@@ -68,7 +68,9 @@ pub(super) fn endpoint(
     let model = address.deployment.unwrap_or(named);
     let version = params.api_version.clone().or_else(|| address.version.map(str::to_owned));
     let version = version.or_else(|| variable(&row.version_env)).or_else(|| row.api_version.clone());
-    for (key, name) in [("model", Some(model)), ("api_version", version.as_deref())] {
+    // A star may stand for a name; what fills it is looked at then.
+    let whole = address.deployment.map_or_else(|| named.replace('*', "-"), str::to_owned);
+    for (key, name) in [("model", Some(whole.as_str())), ("api_version", version.as_deref())] {
         if name.is_some_and(|name| !is_name(name)) {
             places.error_at(key, format!("this is no name of an Azure {key}"), "letters, digits, `-`, `_` and `.`");
             return None;

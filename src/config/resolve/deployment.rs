@@ -13,8 +13,8 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::endpoint::{Endpoint, endpoint, short_digest};
-use super::untaken;
-use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, UnknownPrice, Wildcard};
+use super::{untaken, wildcard};
+use crate::catalog::{Deployment, FailureRules, LeftOut, Origin, UnknownPrice};
 use crate::chat::{ChatRequest, ServiceTier, check_path};
 use crate::config::models::{self, Model};
 use crate::config::providers::SIMULATED;
@@ -24,7 +24,7 @@ use crate::format::{ClientRequest, operation_at};
 use crate::id::{DeploymentId, GroupName};
 use crate::limits::Dimension::{InFlight, InputTokens, OutputTokens, Requests, Tokens};
 use crate::limits::{Counting, LimitSpec, Scope};
-use crate::money::{Price, Prices, Rates, Steps};
+use crate::money::{Price, Prices, Rates, SearchFee, Steps};
 use crate::upstream::Timeouts;
 
 /// What deployments share where they say nothing themselves.
@@ -71,10 +71,11 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let limits = limits(&entry, defaults);
     let ModelEntry { at, model_name, blocked, params, info, .. } = entry;
     let (group, endpoint) = (model_name?, endpoint?);
-    let model = info.base_model.as_deref().unwrap_or(&endpoint.model);
+    let wildcard = wildcard::of(&params, &endpoint, info.mode.as_deref());
+    let model = info.base_model.as_deref().unwrap_or_else(|| endpoint.known_name());
     let known = match &info.base_model {
         Some(name) => models::named(name),
-        None => models::of_provider(endpoint.models_of, &endpoint.model),
+        None => models::of_provider(endpoint.models_of, model),
     };
     let free = matches!(endpoint.origin, Origin::Simulated(_)).then_some(FREE);
     let own_prices = [&params.costs, &info.costs].iter().any(|costs| !costs.base.is_nothing());
@@ -92,7 +93,6 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let order = params.order.or(info.order);
     let timeout = params.timeout.or(defaults.timeout);
     let id = DeploymentId::from(id);
-    let wildcard = wildcard(&endpoint, params.by_name, info.mode.as_deref());
     let counting = params.counting.map_or(endpoint.counting, |own| own.over(endpoint.counting));
     let deployment = Deployment {
         // Until it is known who shares it.
@@ -145,16 +145,6 @@ pub(super) fn member(entry: ModelEntry<'_, '_>, defaults: &Defaults) -> Option<M
     let tag_filtering = info.enable_tag_filtering;
     let (group, ordered, quota) = (GroupName::from(group), order.is_some(), params.quota);
     Some(Member { at, group, deployment, quota, own_id, ordered, blocked, tag_filtering })
-}
-
-/// What a deployment stands for whose model has stars.
-fn wildcard(endpoint: &Endpoint, by_name: bool, mode: Option<&str>) -> Option<Wildcard> {
-    endpoint.model.contains('*').then(|| Wildcard {
-        models_of: endpoint.models_of,
-        provider: endpoint.provider.to_string(),
-        by_name,
-        newer: mode.is_none(),
-    })
 }
 
 /// Whether a deployment makes vectors: as its entry says, else as it is known of its model.
@@ -223,16 +213,22 @@ fn timeouts_of(wait: Option<Duration>) -> Timeouts {
 fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices> {
     let public = known.and_then(Model::prices);
     let own = params.or(info);
-    // A cached price of the public table belongs to the public input price, not to one the file sets.
+    // A price of cached tokens or of recordings in the public table belongs to the public input price, not to one the file sets.
     let cached = public.as_ref().filter(|_| own.base.input.is_none()).map(|public| public.base);
+    let listed = public.as_ref().map(|public| public.base);
+    // As in LiteLLM a side that nobody knows costs nothing where the other is said: a model that makes vectors has one alone.
+    let unsaid = own.base.input.or(own.base.output).map(|_| Price(0));
     let below = Rates {
-        input: own.base.input.or_else(|| Some(public.as_ref()?.base.input))?,
-        output: own.base.output.or_else(|| Some(public.as_ref()?.base.output))?,
-        cache_read: cached.and_then(|cached| cached.cache_read),
-        cache_write: cached.and_then(|cached| cached.cache_write),
-        cache_write_1h: cached.and_then(|cached| cached.cache_write_1h),
+        input: own.base.input.or(listed.map(|listed| listed.input)).or(unsaid)?,
+        output: own.base.output.or(listed.map(|listed| listed.output)).or(unsaid)?,
+        ..cached.unwrap_or_else(|| Rates::flat(Price(0), Price(0)))
     };
     let base = own.base.over(&below);
+    // Factors hold for any price, and a fee is beside them all.
+    let surcharges = public.as_ref().map(|public| public.surcharges).unwrap_or_default();
+    let fee = public.as_ref().and_then(|public| public.search);
+    let once = fee.is_some_and(|fee| fee.once);
+    let search = own.search.map(|each| SearchFee { each, once }).or(fee);
     // Public steps and batch prices belong to public prices: where the file sets one of those, its own hold throughout.
     let public = public.filter(|_| own.base.is_nothing());
     let long = match &public {
@@ -244,12 +240,12 @@ fn prices(params: &Costs, info: &Costs, known: Option<&Model>) -> Option<Prices>
     let batch = if own.batch.is_nothing() && own.batch_above.is_empty() {
         of_batches
     } else {
-        // A cached price of other requests says nothing of a batch's.
-        let below = Rates { cache_read: None, cache_write: None, cache_write_1h: None, ..base };
+        // A price of cached tokens or of recordings in other requests says nothing of a batch's.
+        let below = Rates::flat(base.input, base.output);
         let batch = own.batch.over(of_batches.as_deref().map_or(&below, |(rates, _)| rates));
         Some((batch, steps(&own.batch_above, batch)).into())
     };
-    Some(Prices { base, long, batch, tiers })
+    Some(Prices { base, long, batch, tiers, surcharges, search })
 }
 
 /// Prices of service tiers: what the file does not say of one is as it is publicly known, else as for everybody.

@@ -34,8 +34,16 @@ pub(super) struct Endpoint {
     /// How its provider counts.
     pub(super) counting: Counting,
     pub(super) policy: Option<ProviderChoice>,
+    /// Which of its provider's rows of the table it is of.
+    pub(super) row: usize,
     pub(super) model: String,
+    /// The model behind the provider's name as it is written.
+    pub(super) written: String,
+    /// What the table of models knows it by, where it is asked for by another name.
+    pub(super) known_as: Option<String>,
     pub(super) origin: Origin,
+    /// Whether it is where its region is.
+    pub(super) regional: bool,
     pub(super) credential: Option<SecretString>,
     /// What the credential is known by: the variable's name, or a digest. Never the credential.
     pub(super) credential_name: String,
@@ -59,8 +67,40 @@ impl Endpoint {
             },
             counting: row.counting,
             policy: None,
+            row: row.place(),
+            written: model.clone(),
             model,
+            known_as: None,
             origin,
+            regional: false,
+            credential: None,
+            credential_name: String::new(),
+            identity: None,
+            api_version: None,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// What the table of models knows its model by.
+    pub(super) fn known_name(&self) -> &str {
+        self.known_as.as_deref().unwrap_or(&self.model)
+    }
+
+    /// One that answers in this process as `simulated` does, and needs neither key nor address.
+    fn in_process(provider: &str, models_of: &'static str, model: String, simulated: SimulatedModel) -> Self {
+        Self {
+            provider: ProviderName::from(provider),
+            models_of,
+            format: &OpenAi,
+            quirks: &NO_QUIRKS,
+            counting: Counting::default(),
+            policy: None,
+            row: 0,
+            written: model.clone(),
+            model,
+            known_as: None,
+            origin: Origin::Simulated(Arc::new(simulated)),
+            regional: false,
             credential: None,
             credential_name: String::new(),
             identity: None,
@@ -73,7 +113,7 @@ impl Endpoint {
 /// Where `params` lead; `info` says what the model is, where its name does not. `None` where that cannot be resolved; the
 /// problems say why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Option<Endpoint> {
-    let (places, custom, base) = (&params.places, params.custom_llm_provider.as_deref(), params.api_base.as_deref());
+    let (places, base) = (&params.places, params.api_base.as_deref());
     if params.lacks_credential {
         return None;
     }
@@ -89,7 +129,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
         places.error_at("model", "`os.environ/` stands for a variable only where it begins the value", hint);
         return None;
     }
-    let mut found = providers::find(model, custom, base);
+    let mut found = found(params, model);
     if matches!(found, Found::Unknown) && base.is_some() && !model.contains('/') {
         places.downgrade("model", Grade::Approximate, "no provider is named: spoken to as one that imitates OpenAI");
         found = providers::find(model, Some(IMITATED), base);
@@ -98,22 +138,11 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
         return Some(mocked(&found, model, says));
     }
     match found {
-        Found::Simulated(model) => Some(Endpoint {
-            provider: ProviderName::from(SIMULATED),
-            models_of: SIMULATED,
-            format: &OpenAi,
-            quirks: &NO_QUIRKS,
-            counting: Counting::default(),
-            policy: None,
-            model,
-            origin: Origin::Simulated(Arc::new(simulated(params.simulated.as_ref()))),
-            credential: None,
-            credential_name: String::new(),
-            identity: None,
-            api_version: None,
-            headers: HeaderMap::new(),
-        }),
-        Found::Spoken(row, model) => of_provider(params, row, &model, info),
+        Found::Simulated(model) => {
+            let simulated = simulated(params.simulated.as_ref());
+            Some(Endpoint::in_process(SIMULATED, SIMULATED, model, simulated))
+        }
+        Found::Spoken(row, model) => of_provider(params, params.row.unwrap_or(row), &model, info),
         Found::NotYet(provider) => {
             let hint = "comment the deployment out, or reach it through an OpenAI-compatible address: \
                         `custom_llm_provider: openai` with `api_base`";
@@ -124,6 +153,7 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
         Found::Unknown => {
             // A hint must not repeat a key that was pasted into the wrong place.
             let model = if looks_like_a_key(model) { "MODEL" } else { model };
+            let custom = params.custom_llm_provider.as_deref();
             let written = custom.or_else(|| model.split_once('/').map(|(provider, _)| provider));
             let hint = match written.and_then(|written| closest(written, providers::names())) {
                 Some(name) => {
@@ -137,15 +167,26 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, info: &ModelInfo) -> Opti
     }
 }
 
+/// Who a deployment of `model` is, by all that its entry says.
+pub(super) fn found(params: &LitellmParams<'_, '_>, model: &str) -> Found {
+    let by_keys = || providers::by_keys(model, |beginning| params.places.has_any(beginning));
+    let custom = params.custom_llm_provider.as_deref().or_else(by_keys);
+    providers::find(model, custom, params.api_base.as_deref())
+}
+
 /// A model of a provider, asked by whichever of its APIs serves it.
 fn of_provider(
     params: &LitellmParams<'_, '_>,
     row: &'static Provider,
-    model: &str,
+    written: &str,
     info: &ModelInfo,
 ) -> Option<Endpoint> {
     let (mode, base_model) = (info.mode.as_deref(), info.base_model.as_deref());
-    let (model, marked) = row.asked_by(model, mode);
+    let (model, marked) = row.asked_by(written, mode);
+    grade_keys_of_clouds(&params.places, row);
+    if params.model_id.is_some() && !row.is_aws() {
+        params.places.downgrade("model_id", Grade::Unsupported, "it is of Amazon Bedrock's models alone");
+    }
     let found = if row.is_azure() {
         azure::endpoint(params, row, model, base_model)
     } else if row.is_aws() {
@@ -155,6 +196,7 @@ fn of_provider(
     } else {
         spoken(params, row, model.to_owned())
     }?;
+    let found = Endpoint { written: written.to_owned(), ..found };
     let known = match base_model {
         Some(base_model) => models::named(base_model),
         None => models::of_provider(row.models_of(), model),
@@ -173,6 +215,19 @@ fn of_provider(
         found.quirks
     };
     Some(Endpoint { format, quirks, api_version, ..found })
+}
+
+/// Keys of a cloud's own act where its models are asked, and nowhere else.
+fn grade_keys_of_clouds(places: &KeyPlaces<'_, '_>, row: &Provider) {
+    for (beginning, is_meant) in [("vertex_", row.needs_account()), ("aws_", row.is_aws())] {
+        let keys = places.entries.iter().map(|entry| &entry.key);
+        for key in keys.filter(|key| !is_meant && key.starts_with(beginning)) {
+            places.downgrade(key, Grade::Unsupported, format!("it says nothing to `{}`", row.name));
+        }
+    }
+    if row.is_azure() {
+        places.downgrade("api_version", Grade::Exact, "sent as `api-version` in the address");
+    }
 }
 
 /// A model of a provider that needs no more than an address and whatever authorises.
@@ -222,21 +277,7 @@ fn mocked(found: &Found, model: &str, says: &str) -> Endpoint {
         Found::NotYet(_) | Found::Unknown => (SIMULATED, SIMULATED, model.to_owned()),
     };
     let said = SimulatedModel { says: Some(says.into()), ..SimulatedModel::default() };
-    Endpoint {
-        provider: ProviderName::from(provider),
-        models_of,
-        format: &OpenAi,
-        quirks: &NO_QUIRKS,
-        counting: Counting::default(),
-        policy: None,
-        model,
-        origin: Origin::Simulated(Arc::new(said)),
-        credential: None,
-        credential_name: String::new(),
-        identity: None,
-        api_version: None,
-        headers: HeaderMap::new(),
-    }
+    Endpoint::in_process(provider, models_of, model, said)
 }
 
 /// Who writes and reads the bodies, where that is a policy: the entry's, else the provider's own.

@@ -1,19 +1,20 @@
-//! Vertex AI: where a project's models are, and which service account authorises its requests.
+//! Vertex AI: where a project's models are, and whose account authorises its requests.
 //!
 //! As in LiteLLM, the entry wins over the variables `VERTEXAI_PROJECT`, `VERTEXAI_LOCATION` and `GOOGLE_APPLICATION_CREDENTIALS`; the location is
-//! `us-central1` where nobody says, and the project the account's own where its key file is at hand as text.
-
-use std::path::PathBuf;
+//! `us-central1` where nobody says, and the project the one that the account's key file names.
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::endpoint::{Endpoint, short_digest};
-use crate::catalog::{Identity, Origin, ServiceAccount};
+use super::endpoint::{Endpoint, address_of, short_digest};
+use super::google_account;
+use crate::catalog::{Identity, Origin};
 use crate::config::providers::Provider;
 use crate::config::shape::LitellmParams;
 
 /// LiteLLM's location where nobody says another.
 const LOCATION: &str = "us-central1";
+/// Versions of the API that an address may say without saying more.
+const VERSIONS: [&str; 2] = ["/v1", "/v1beta1"];
 
 /// A deployment of `model` there. `None` where it is left out; what is noted says why.
 pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, model: String) -> Option<Endpoint> {
@@ -50,9 +51,9 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
         );
         return None;
     };
-    let account = account(&text);
-    let project =
-        params.vertex_project.clone().or_else(|| variable("VERTEXAI_PROJECT")).or_else(|| project_of(&account));
+    let found = google_account::find(&text);
+    let found = found.map_err(|(why, hint)| places.leave_out_at("vertex_credentials", why, hint)).ok()?;
+    let project = params.vertex_project.clone().or_else(|| variable("VERTEXAI_PROJECT")).or(found.project);
     let Some(project) = project else {
         let hint = "write `vertex_project`, or set VERTEXAI_PROJECT";
         places.leave_out_at("vertex_project", format!("`{}` needs the name of a project", row.name), hint);
@@ -61,21 +62,8 @@ pub(super) fn endpoint(params: &LitellmParams<'_, '_>, row: &'static Provider, m
     let location = params.vertex_location.clone().or_else(|| variable("VERTEXAI_LOCATION"));
     let location = location.unwrap_or_else(|| LOCATION.to_owned());
     let origin = origin(params, row, &project, &location)?;
-    Some(Endpoint { credential_name, identity: Some(Identity::Google(account)), ..Endpoint::of(row, model, origin) })
-}
-
-fn account(text: &SecretString) -> ServiceAccount {
-    if text.expose_secret().trim_start().starts_with('{') {
-        ServiceAccount::Text(text.clone())
-    } else {
-        ServiceAccount::File(PathBuf::from(text.expose_secret()))
-    }
-}
-
-fn project_of(account: &ServiceAccount) -> Option<String> {
-    let ServiceAccount::Text(text) = account else { return None };
-    let file: serde_json::Value = serde_json::from_str(text.expose_secret()).ok()?;
-    file.get("project_id")?.as_str().map(str::to_owned)
+    let identity = Some(Identity::Google(found.account));
+    Some(Endpoint { credential_name, identity, ..Endpoint::of(row, model, origin) })
 }
 
 fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, location: &str) -> Option<Origin> {
@@ -92,15 +80,77 @@ fn origin(params: &LitellmParams<'_, '_>, row: &Provider, project: &str, locatio
     }
     let base_env = || row.base_env.iter().find_map(|name| places.reader.variable(name));
     let template = row.regional_base.as_deref().unwrap_or_default();
-    let base = params.api_base.clone().or_else(base_env).unwrap_or_else(|| {
-        let (place, host) = match location {
-            // The one location without a host of its own.
-            "global" => ("{location}", String::new()),
-            // Continents have hosts of another kind.
-            "us" | "eu" => ("{location}aiplatform", format!("aiplatform.{location}.rep")),
-            _ => ("{location}", format!("{location}-")),
-        };
-        template.replacen(place, &host, 1).replace("{location}", location).replace("{project}", project)
-    });
-    super::endpoint::address_of(places, &base, row)
+    let (place, host) = match location {
+        // The one location without a host of its own.
+        "global" => ("{location}", String::new()),
+        // Continents have hosts of another kind.
+        "us" | "eu" => ("{location}aiplatform", format!("aiplatform.{location}.rep")),
+        _ => ("{location}", format!("{location}-")),
+    };
+    let cloud = template.replacen(place, &host, 1).replace("{location}", location).replace("{project}", project);
+    let own = params.api_base.clone().or_else(base_env);
+    let base = own.map_or_else(|| cloud.clone(), |own| at_own_address(&own, &cloud, row));
+    address_of(places, &base, row)
+}
+
+/// Where models are asked at an address of the operator's own. As in LiteLLM, one that says nothing, or a version alone, behind its host
+/// stands for the cloud's host, and any other names the model, so that a method alone follows it; models that have no methods are asked below
+/// it. An address that ends where the name of a model follows is taken at its word.
+fn at_own_address(own: &str, cloud: &str, row: &Provider) -> String {
+    let own = own.trim().trim_end_matches('/');
+    let (path, default) = (path_of(own), path_of(cloud));
+    if path.is_empty() {
+        return format!("{own}{default}");
+    }
+    if VERSIONS.contains(&path) {
+        return format!("{own}{}", default.strip_prefix("/v1").unwrap_or(default));
+    }
+    let place = default.rmatch_indices('/').nth(1).map_or(default, |(at, _)| &default[at..]);
+    let mut endings = row.format.path_endings().iter().copied().chain([place]);
+    if endings.any(|ending| path.ends_with(ending)) {
+        own.to_owned()
+    } else if place.starts_with("/publishers/") {
+        format!("{own}:")
+    } else {
+        format!("{own}{default}")
+    }
+}
+
+/// What follows the host.
+fn path_of(address: &str) -> &str {
+    let (_, rest) = address.split_once("://").unwrap_or(("", address));
+    rest.find('/').map_or("", |at| &rest[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_own_address;
+    use crate::config::providers::{Found, find};
+
+    #[test]
+    fn an_address_of_one_s_own_means_what_it_means_in_litellm() {
+        let below = "/projects/p/locations/l/publishers/google";
+        let claude = "/v1/projects/p/locations/l/publishers/anthropic";
+        let open = "/v1/projects/p/locations/l/endpoints/openapi";
+        for (model, own, asked) in [
+            ("gemini-2.5-pro", "https://x.test", format!("https://x.test/v1{below}")),
+            ("gemini-2.5-pro", "https://x.test:8443/", format!("https://x.test:8443/v1{below}")),
+            ("gemini-2.5-pro", "https://x.test/v1", format!("https://x.test/v1{below}")),
+            ("gemini-2.5-pro", "https://x.test/v1beta1/", format!("https://x.test/v1beta1{below}")),
+            ("gemini-2.5-pro", "https://x.test/v1/a/models/m", "https://x.test/v1/a/models/m:".to_owned()),
+            ("gemini-2.5-pro", "https://x.test/proxy/", "https://x.test/proxy:".to_owned()),
+            ("gemini-2.5-pro", "https://x.test/a/publishers/google", "https://x.test/a/publishers/google".to_owned()),
+            ("gemini-2.5-pro", "https://x.test/a/models", "https://x.test/a/models".to_owned()),
+            ("claude-sonnet-5", "https://x.test", format!("https://x.test{claude}")),
+            ("claude-sonnet-5", "https://x.test/v1", format!("https://x.test{claude}")),
+            ("claude-sonnet-5", "https://x.test/proxy", "https://x.test/proxy:".to_owned()),
+            ("meta/llama-4-maas", "https://x.test/v1", format!("https://x.test{open}")),
+            ("meta/llama-4-maas", "https://x.test/proxy", format!("https://x.test/proxy{open}")),
+            ("meta/llama-4-maas", &*format!("https://x.test{open}"), format!("https://x.test{open}")),
+        ] {
+            let Found::Spoken(row, _) = find(model, Some("vertex_ai"), None) else { panic!("{model}") };
+            let cloud = row.regional_base.as_deref().unwrap().replace("{project}", "p").replace("{location}", "l");
+            assert_eq!(at_own_address(own, &cloud, row), asked, "{model} at {own}");
+        }
+    }
 }

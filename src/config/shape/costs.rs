@@ -1,12 +1,12 @@
 //! Prices a token, which `litellm_params` and `model_info` may both give, in LiteLLM's names: those of any prompt, those of longer ones
 //! (`…_above_200k_tokens`, whatever the number, or `tiered_pricing`), and both for the vendor's batch API (`…_batches`) and its service tiers
-//! (`…_flex`, `…_priority`). What is cached for an hour has prices by the prompt's length alone.
+//! (`…_flex`, `…_priority`, `…_ultrafast`). What is cached for an hour has prices by the prompt's length alone. Beside tokens, searches cost.
 
 use std::collections::BTreeMap;
 
 use crate::config::report::Grade;
 use crate::config::section::{Kind, Section};
-use crate::money::{Price, Rates};
+use crate::money::{NanoUsd, Price, Rates};
 
 /// The prices that are given of one length of prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -16,6 +16,9 @@ pub(in crate::config) struct Given {
     pub(in crate::config) cache_read: Option<Price>,
     pub(in crate::config) cache_write: Option<Price>,
     pub(in crate::config) cache_write_1h: Option<Price>,
+    pub(in crate::config) audio_input: Option<Price>,
+    pub(in crate::config) audio_cache_read: Option<Price>,
+    pub(in crate::config) audio_output: Option<Price>,
 }
 
 /// The same by the tokens that a prompt must exceed.
@@ -29,16 +32,19 @@ pub(in crate::config) struct Costs {
     pub(in crate::config) batch: Given,
     pub(in crate::config) batch_above: Steps,
     /// In the order of [`ServiceTier::ALL`].
-    pub(in crate::config) tiers: [(Given, Steps); 2],
+    pub(in crate::config) tiers: [(Given, Steps); 3],
+    /// Of a search that the provider makes.
+    pub(in crate::config) search: Option<NanoUsd>,
 }
 
 /// How LiteLLM calls each price, that of a batch, those of service tiers, and how the longer prompts' begin.
-const NAMES: [[&str; 5]; 4] = [
+const NAMES: [[&str; 6]; 7] = [
     [
         "input_cost_per_token",
         "input_cost_per_token_batches",
         "input_cost_per_token_flex",
         "input_cost_per_token_priority",
+        "input_cost_per_token_ultrafast",
         "input_cost_per_token_above_",
     ],
     [
@@ -46,6 +52,7 @@ const NAMES: [[&str; 5]; 4] = [
         "output_cost_per_token_batches",
         "output_cost_per_token_flex",
         "output_cost_per_token_priority",
+        "output_cost_per_token_ultrafast",
         "output_cost_per_token_above_",
     ],
     [
@@ -53,6 +60,7 @@ const NAMES: [[&str; 5]; 4] = [
         "cache_read_input_token_cost_batches",
         "cache_read_input_token_cost_flex",
         "cache_read_input_token_cost_priority",
+        "cache_read_input_token_cost_ultrafast",
         "cache_read_input_token_cost_above_",
     ],
     [
@@ -60,7 +68,32 @@ const NAMES: [[&str; 5]; 4] = [
         "cache_creation_input_token_cost_batches",
         "cache_creation_input_token_cost_flex",
         "cache_creation_input_token_cost_priority",
+        "cache_creation_input_token_cost_ultrafast",
         "cache_creation_input_token_cost_above_",
+    ],
+    [
+        "input_cost_per_audio_token",
+        "input_cost_per_audio_token_batches",
+        "input_cost_per_audio_token_flex",
+        "input_cost_per_audio_token_priority",
+        "input_cost_per_audio_token_ultrafast",
+        "input_cost_per_audio_token_above_",
+    ],
+    [
+        "cache_read_input_audio_token_cost",
+        "cache_read_input_audio_token_cost_batches",
+        "cache_read_input_audio_token_cost_flex",
+        "cache_read_input_audio_token_cost_priority",
+        "cache_read_input_audio_token_cost_ultrafast",
+        "cache_read_input_audio_token_cost_above_",
+    ],
+    [
+        "output_cost_per_audio_token",
+        "output_cost_per_audio_token_batches",
+        "output_cost_per_audio_token_flex",
+        "output_cost_per_audio_token_priority",
+        "output_cost_per_audio_token_ultrafast",
+        "output_cost_per_audio_token_above_",
     ],
 ];
 
@@ -71,8 +104,16 @@ const HOUR_ABOVE: &str = "1hr_above_";
 
 impl Given {
     /// In the order of [`NAMES`].
-    const fn places(&mut self) -> [&mut Option<Price>; 4] {
-        [&mut self.input, &mut self.output, &mut self.cache_read, &mut self.cache_write]
+    const fn places(&mut self) -> [&mut Option<Price>; 7] {
+        [
+            &mut self.input,
+            &mut self.output,
+            &mut self.cache_read,
+            &mut self.cache_write,
+            &mut self.audio_input,
+            &mut self.audio_cache_read,
+            &mut self.audio_output,
+        ]
     }
 
     pub(in crate::config) fn is_nothing(&self) -> bool {
@@ -87,6 +128,9 @@ impl Given {
             cache_read: self.cache_read.or(other.cache_read),
             cache_write: self.cache_write.or(other.cache_write),
             cache_write_1h: self.cache_write_1h.or(other.cache_write_1h),
+            audio_input: self.audio_input.or(other.audio_input),
+            audio_cache_read: self.audio_cache_read.or(other.audio_cache_read),
+            audio_output: self.audio_output.or(other.audio_output),
         }
     }
 
@@ -98,17 +142,21 @@ impl Given {
             cache_read: self.cache_read.or(below.cache_read),
             cache_write: self.cache_write.or(below.cache_write),
             cache_write_1h: self.cache_write_1h.or(below.cache_write_1h),
+            audio_input: self.audio_input.or(below.audio_input),
+            audio_cache_read: self.audio_cache_read.or(below.audio_cache_read),
+            audio_output: self.audio_output.or(below.audio_output),
         }
     }
 }
 
 impl Costs {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
-        let mut read = Self::default();
+        let mut read = Self { search: search(section), ..Self::default() };
         read.base.cache_write_1h = section.amount(HOUR).and_then(|usd| price(section, HOUR, usd));
-        for (place, [base, batch, flex, priority, above]) in NAMES.into_iter().enumerate() {
-            let Self { base: of_all, batch: of_batches, tiers: [(of_flex, _), (of_priority, _)], .. } = &mut read;
-            for (given, key) in [(of_all, base), (of_batches, batch), (of_flex, flex), (of_priority, priority)] {
+        for (place, [base, batch, flex, priority, ultrafast, above]) in NAMES.into_iter().enumerate() {
+            let Self { base: of_all, batch: of_batches, tiers, .. } = &mut read;
+            let of_tiers = tiers.iter_mut().map(|(of_tier, _)| of_tier).zip([flex, priority, ultrafast]);
+            for (given, key) in [(of_all, base), (of_batches, batch)].into_iter().chain(of_tiers) {
                 *given.places()[place] = section.amount(key).and_then(|usd| price(section, key, usd));
             }
             for (ending, usd) in section.amounts(above) {
@@ -121,6 +169,7 @@ impl Costs {
                     "_batches" => &mut read.batch_above,
                     "_flex" => &mut read.tiers[0].1,
                     "_priority" => &mut read.tiers[1].1,
+                    "_ultrafast" => &mut read.tiers[2].1,
                     _ => continue,
                 };
                 if let Some(thousands) =
@@ -160,9 +209,25 @@ impl Costs {
             above: steps(&self.above, &other.above),
             batch: self.batch.or(other.batch),
             batch_above: steps(&self.batch_above, &other.batch_above),
-            tiers: [tier(0), tier(1)],
+            tiers: [tier(0), tier(1), tier(2)],
+            search: self.search.or(other.search),
         }
     }
+}
+
+/// `search_context_cost_per_query`: what a search costs, by how much of the pages it reads. What it was asked for no reply tells.
+fn search(section: &mut Section<'_, '_>) -> Option<NanoUsd> {
+    const KEY: &str = "search_context_size_medium";
+    let mut sizes = section.inner("search_context_cost_per_query", "search_context_cost_per_query");
+    let each = sizes.amount(KEY).and_then(|usd| {
+        let each = NanoUsd::from_usd(usd);
+        if each.is_none() {
+            sizes.places.error_at(KEY, format!("`{KEY}` is over a billion dollars"), "dollars per search: 0.01");
+        }
+        each
+    });
+    sizes.finish();
+    each
 }
 
 /// `tiered_pricing`: a list of prices, each with the `range` of tokens that prompts have for which it holds. Of a range only where it begins

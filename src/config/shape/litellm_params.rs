@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::identity::{AppKeys, RoleKeys};
 use super::{Costs, CountingKeys, Simulated, allowance};
 use crate::budgets::BudgetSpec;
+use crate::config::providers::Provider;
 use crate::config::section::{KeyPlaces, Kind, Section};
 use crate::limits::WindowModel;
 
@@ -22,6 +23,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) lacks_credential: bool,
     /// Whether it is one of several that one entry `*` stands for.
     pub(in crate::config) by_name: bool,
+    /// Whose models it has, where it is one of several that an entry with stars stands for.
+    pub(in crate::config) row: Option<&'static Provider>,
     pub(in crate::config) api_base: Option<String>,
     /// With the name of the variable it came from.
     pub(in crate::config) api_key: Option<(SecretString, Option<&'r str>)>,
@@ -31,7 +34,7 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) organization: Option<String>,
     pub(in crate::config) vertex_project: Option<String>,
     pub(in crate::config) vertex_location: Option<String>,
-    /// A path, or the text of a key file; with the name of the variable it came from.
+    /// A path, or the text of a key file; with the name of the variable it came from. A mapping is such a text.
     pub(in crate::config) vertex_credentials: Option<(SecretString, Option<&'r str>)>,
     pub(in crate::config) azure_ad_token: Option<(SecretString, Option<&'r str>)>,
     pub(in crate::config) aws_access_key_id: Option<(SecretString, Option<&'r str>)>,
@@ -40,6 +43,8 @@ pub(in crate::config) struct LitellmParams<'r, 'e> {
     pub(in crate::config) aws_profile_name: Option<String>,
     pub(in crate::config) aws_region_name: Option<String>,
     pub(in crate::config) aws_bedrock_runtime_endpoint: Option<String>,
+    /// What Bedrock is asked for in the model's place: an inference profile's ARN.
+    pub(in crate::config) model_id: Option<String>,
     pub(in crate::config) aws_role: RoleKeys<'r>,
     pub(in crate::config) azure_app: AppKeys<'r>,
     /// `headers` and `extra_headers`, of which the second wins.
@@ -93,6 +98,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             custom_llm_provider: section.text("custom_llm_provider"),
             lacks_credential: unknown.is_some(),
             by_name: false,
+            row: None,
             api_base: section.text_or_leave_out("api_base"),
             api_key: section.secret_or_leave_out("api_key"),
             api_version: section.text("api_version"),
@@ -100,7 +106,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             organization: section.text("organization"),
             vertex_project: section.text_or_leave_out("vertex_project"),
             vertex_location: section.text_or_leave_out("vertex_location"),
-            vertex_credentials: section.secret_or_leave_out("vertex_credentials"),
+            vertex_credentials: section.secret_or_map_or_leave_out("vertex_credentials"),
             azure_ad_token: section.secret_or_leave_out("azure_ad_token"),
             aws_access_key_id: section.secret_or_leave_out("aws_access_key_id"),
             aws_secret_access_key: section.secret_or_leave_out("aws_secret_access_key"),
@@ -108,6 +114,7 @@ impl<'r, 'e> LitellmParams<'r, 'e> {
             aws_profile_name: section.text_or_leave_out("aws_profile_name"),
             aws_region_name: section.text_or_leave_out("aws_region_name"),
             aws_bedrock_runtime_endpoint: section.text_or_leave_out("aws_bedrock_runtime_endpoint"),
+            model_id: section.text_or_leave_out("model_id"),
             aws_role: RoleKeys::read(&mut section),
             azure_app: AppKeys::read(&mut section),
             headers: headers(&mut section),

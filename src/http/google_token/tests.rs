@@ -8,6 +8,7 @@ use http::HeaderMap;
 use jsonwebtoken::{DecodingKey, Validation};
 
 use super::super::kept::EARLY;
+use super::super::tests::exchange::{self, Endpoint};
 use super::*;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::upstream::{Sent, Timeouts};
@@ -56,8 +57,26 @@ fn endpoint(refuse: bool) -> (String, Arc<AtomicU32>) {
     (uri, given)
 }
 
-fn account(token_uri: &str) -> GoogleToken {
-    GoogleToken::new(&ACCOUNT.replace("https://oauth2.googleapis.com/token", token_uri).into()).unwrap()
+fn account(token_uri: &str) -> GoogleAccount {
+    let file: serde_json::Value = serde_json::from_str(ACCOUNT).unwrap();
+    let text = |name: &str| file[name].as_str().unwrap().to_owned();
+    let (email, id, key) = (text("client_email"), Some(text("private_key_id")), text("private_key").into());
+    let proof = GoogleProof::Key { email, id, key };
+    GoogleAccount { token_uri: token_uri.to_owned(), quota_project: None, proof }
+}
+
+fn token(token_uri: &str) -> GoogleToken {
+    GoogleToken::new(&account(token_uri)).unwrap()
+}
+
+fn user(token_uri: &str) -> GoogleToken {
+    let proof = GoogleProof::Refresh {
+        client: "client-1".to_owned(),
+        secret: "very-secret&client".into(),
+        token: "1//very-secret-consent".into(),
+    };
+    let quota_project = Some("quota-project".to_owned());
+    GoogleToken::new(&GoogleAccount { token_uri: token_uri.to_owned(), quota_project, proof }).unwrap()
 }
 
 async fn authorized(token: &GoogleToken, now: Moment) -> Result<String, AttemptFault> {
@@ -75,7 +94,7 @@ async fn authorized(token: &GoogleToken, now: Moment) -> Result<String, AttemptF
 #[tokio::test]
 async fn a_token_is_exchanged_once_for_all_and_again_before_it_ends() {
     let (uri, given) = endpoint(false);
-    let token = account(&uri);
+    let token = token(&uri);
     let begin = Moment::from_millis(1_700_000_000_000);
     let all = futures_util::future::join_all((0..10).map(|_| authorized(&token, begin))).await;
     assert!(all.iter().all(|value| value.as_deref() == Ok("Bearer token-1")), "{all:?}");
@@ -88,17 +107,49 @@ async fn a_token_is_exchanged_once_for_all_and_again_before_it_ends() {
 #[tokio::test]
 async fn a_token_that_is_refused_fails_the_attempt_before_it_is_sent() {
     let (uri, _) = endpoint(true);
-    let fault = authorized(&account(&uri), Moment::from_millis(1_700_000_000_000)).await.unwrap_err();
+    let fault = authorized(&token(&uri), Moment::from_millis(1_700_000_000_000)).await.unwrap_err();
     assert!(!fault.was_sent() && fault.kind == FaultKind::Misconfigured);
     assert!(fault.message.contains("invalid_grant") && !fault.message.contains("assertion"), "{}", fault.message);
 }
 
 #[test]
-fn a_text_that_is_no_key_file_is_not_repeated() {
-    for text in ["", "{\"type\": 1}", "{\"private_key\": \"very-secret\"}", &ACCOUNT.replace("BEGIN", "BEGUN")] {
-        let why = GoogleToken::new(&text.to_owned().into()).unwrap_err();
-        assert!(!why.contains("very-secret") && !why.contains("KEY-----"), "{why}");
+fn a_key_that_is_none_is_not_repeated() {
+    let mut other = account("https://token.test");
+    other.proof = GoogleProof::Key { email: "a@b.test".to_owned(), id: None, key: "very-secret".into() };
+    let why = GoogleToken::new(&other).unwrap_err();
+    assert!(why.contains("`a@b.test` is not an RSA key") && !why.contains("very-secret"), "{why}");
+}
+
+#[tokio::test]
+async fn a_user_s_consent_is_exchanged_once_for_all_and_again_before_the_token_ends() {
+    let endpoint = Endpoint::start(|number| {
+        ("200 OK", format!(r#"{{"access_token":"token-{number}","expires_in":3599,"token_type":"Bearer"}}"#))
+    });
+    let token = user(&format!("{}/token", endpoint.origin));
+    let begin = Moment::from_millis(1_700_000_000_000);
+    let all = futures_util::future::join_all((0..10).map(|_| exchange::authorized(&token, begin))).await;
+    for headers in &all {
+        let headers = headers.as_ref().unwrap();
+        assert!(headers[AUTHORIZATION] == "Bearer token-1" && headers[AUTHORIZATION].is_sensitive());
+        assert_eq!(headers[QUOTA_PROJECT], "quota-project");
     }
-    let other = GoogleToken::new(&ACCOUNT.replace("service_account", "authorized_user").into()).unwrap_err();
-    assert!(other.contains("not of a service account"), "{other}");
+    let nearly_over = begin + Duration::from_secs(3599) - EARLY;
+    assert_eq!(authorized(&token, nearly_over).await.as_deref(), Ok("Bearer token-2"));
+    let asked = endpoint.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[0].starts_with("POST /token HTTP/1.1\r\n"), "{}", asked[0]);
+    let form = "grant_type=refresh_token&client_id=client-1&client_secret=very-secret%26client\
+                &refresh_token=1%2F%2Fvery-secret-consent";
+    assert!(asked[0].ends_with(form), "{}", asked[0]);
+    assert!(!format!("{token:?}").contains("very-secret"));
+}
+
+#[tokio::test]
+async fn a_consent_that_was_withdrawn_fails_the_attempt_before_it_is_sent() {
+    let told = r#"{"error":"invalid_grant","error_description":"1//very-secret-consent has been revoked."}"#;
+    let endpoint = Endpoint::start(move |_| ("400 Bad Request", told.to_owned()));
+    let fault = authorized(&user(&endpoint.origin), Moment::from_millis(1)).await.unwrap_err();
+    assert!(!fault.was_sent() && fault.kind == FaultKind::Misconfigured);
+    assert!(fault.message.contains("invalid_grant") && fault.message.contains("client-1"), "{}", fault.message);
+    assert!(!fault.message.contains("very-secret"), "{}", fault.message);
 }
