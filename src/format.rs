@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::chat::{ChatRequest, Chunk, Reply, Vectors};
+use crate::chat::{ChatRequest, Chunk, Reply, Usage, Vectors};
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::limits::Told;
 use crate::money::NanoUsd;
@@ -21,6 +21,7 @@ mod allowed;
 mod anthropic;
 mod bedrock;
 mod call_id;
+mod drawn;
 mod framing;
 mod gemini;
 mod in_path;
@@ -191,6 +192,12 @@ pub trait Joiner: Send {
     /// follow, which it may not after an error.
     fn piece(&mut self, place: usize, piece: &[u8], out: &mut BytesMut) -> bool;
 
+    /// Appends a remark that clients pass over: something that headers would have told.
+    fn remark(&mut self, text: &str, out: &mut BytesMut);
+
+    /// Appends the refusal of one of them after the stream began; nothing follows it.
+    fn error(&mut self, refusal: &Refusal, out: &mut BytesMut);
+
     /// Appends the end, once all streams have ended.
     fn end(&mut self, out: &mut BytesMut);
 }
@@ -295,6 +302,11 @@ pub trait ProviderFormat: Send + Sync {
     /// `BrokenStream` where the body holds none.
     fn decode_vectors(&self, _body: &[u8]) -> Result<Vectors, AttemptFault> {
         Err(AttemptFault::new(FaultKind::BrokenStream, "the provider's format has no embeddings"))
+    }
+
+    /// What the head of an answer tells of tokens whose body tells none.
+    fn usage_in_headers(&self, _headers: &HeaderMap) -> Option<Usage> {
+        None
     }
 
     /// Reads a refusal (any other status): kind, code, message, `Retry-After`.

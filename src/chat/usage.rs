@@ -22,9 +22,24 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Of these, spent on reasoning.
     pub reasoning_tokens: u64,
+    /// Of the input tokens, those of recordings, whether they were fresh or cached.
+    #[serde(skip)]
+    pub audio_input_tokens: u64,
+    /// Of these, read from the provider's cache.
+    #[serde(skip)]
+    pub audio_cache_read_tokens: u64,
+    /// Of the output tokens, those of speech.
+    #[serde(skip)]
+    pub audio_output_tokens: u64,
+    /// Searches that the provider made for it and takes a fee for.
+    #[serde(skip)]
+    pub searches: u64,
     /// How soon it was served, where the provider says another way than the usual one: prices hang on it.
     #[serde(skip)]
     pub tier: Option<ServiceTier>,
+    /// What else it was served with that costs more, where the provider says so.
+    #[serde(skip)]
+    pub surcharges: Surcharges,
     /// What the provider says that the reply costs.
     #[serde(skip)]
     pub told_cost: Option<NanoUsd>,
@@ -36,25 +51,28 @@ pub struct Usage {
     pub rest: Rest,
 }
 
-/// A service tier that has prices of its own: what is served when there is room, and what is served first.
+/// A service tier that has prices of its own: what is served when there is room, and what is served sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceTier {
     /// Served when there is room.
     Flex,
-    /// Served first.
+    /// Served first. OpenAI calls it fast, too.
     Priority,
+    /// Served by the fastest machines.
+    Ultrafast,
 }
 
 impl ServiceTier {
     /// Each.
-    pub const ALL: [Self; 2] = [Self::Flex, Self::Priority];
+    pub const ALL: [Self; 3] = [Self::Flex, Self::Priority, Self::Ultrafast];
 
     /// The tier that a provider, a client or a price names so. Others have the usual prices.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         match word {
             "flex" => Some(Self::Flex),
-            "priority" => Some(Self::Priority),
+            "priority" | "fast" => Some(Self::Priority),
+            "ultrafast" => Some(Self::Ultrafast),
             _ => None,
         }
     }
@@ -64,9 +82,10 @@ impl ServiceTier {
     pub fn asked(word: &str) -> &'static [Self] {
         match word {
             "flex" => &[Self::Flex],
-            "priority" => &[Self::Priority],
-            // Its account decides, and what it bought.
-            "auto" => &Self::ALL,
+            "priority" | "fast" => &[Self::Priority],
+            "ultrafast" => &[Self::Ultrafast],
+            // Its account decides, and what it bought. The third is for those who ask for it.
+            "auto" => &[Self::Flex, Self::Priority],
             _ => &[],
         }
     }
@@ -77,7 +96,31 @@ impl ServiceTier {
         match self {
             Self::Flex => "flex",
             Self::Priority => "priority",
+            Self::Ultrafast => "ultrafast",
         }
+    }
+}
+
+/// What makes all tokens of a reply dearer by a factor, beside its service tier: Anthropic's `speed` and `inference_geo`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surcharges {
+    /// The model's fast mode.
+    pub fast: bool,
+    /// Inference in the United States alone.
+    pub us: bool,
+}
+
+impl Surcharges {
+    /// What these words mean, in a request or in a reply.
+    #[must_use]
+    pub fn named(speed: Option<&str>, inference_geo: Option<&str>) -> Self {
+        Self { fast: speed == Some("fast"), us: inference_geo.is_some_and(|place| place.eq_ignore_ascii_case("us")) }
+    }
+
+    /// What either of two has.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self { fast: self.fast || other.fast, us: self.us || other.us }
     }
 }
 
@@ -90,5 +133,9 @@ impl Usage {
         self.cache_write_1h_tokens = self.cache_write_1h_tokens.saturating_add(other.cache_write_1h_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
+        self.audio_input_tokens = self.audio_input_tokens.saturating_add(other.audio_input_tokens);
+        self.audio_cache_read_tokens = self.audio_cache_read_tokens.saturating_add(other.audio_cache_read_tokens);
+        self.audio_output_tokens = self.audio_output_tokens.saturating_add(other.audio_output_tokens);
+        self.searches = self.searches.saturating_add(other.searches);
     }
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Encoded, Family, ProviderFormat, StreamDecoder, Target};
-use crate::chat::{ChatRequest, Dialect, Reply, Vectors};
+use crate::chat::{ChatRequest, Dialect, Reply, Usage, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::framing::EventStream;
 
@@ -63,6 +63,10 @@ impl ProviderFormat for Bedrock {
 
     fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {
         vectors::decode(body)
+    }
+
+    fn usage_in_headers(&self, headers: &HeaderMap) -> Option<Usage> {
+        vectors::usage(headers)
     }
 
     fn decode_error(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {

@@ -82,7 +82,7 @@ impl ProviderFormat for Gemini {
     }
 
     fn encode_vectors(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-        vectors::encode(request, target)
+        vectors::encode(request, target, encode::At::Own)
     }
 
     fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {

@@ -63,19 +63,36 @@ fn span(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// How long the words of a refusal ask to be left alone: `Please try again in 7m12s` (OpenAI, Groq), `Please retry after 4 seconds`
+/// (Azure), `Please retry in 3.5s` (Gemini).
+pub(super) fn wait_in_words(message: &str) -> Option<Duration> {
+    let message = message.to_ascii_lowercase();
+    ["try again in ", "retry after ", "retry in "].into_iter().find_map(|words| spoken(message.split_once(words)?.1))
+}
+
+/// A length of time that a text begins with: one word (`3m0s`), or a number and its unit (`4 seconds`).
+fn spoken(text: &str) -> Option<Duration> {
+    let mut words = text.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ')', '!']));
+    let first = words.next().filter(|word| !word.is_empty())?;
+    let Ok(amount) = first.parse::<f64>() else { return span(first) };
+    let unit = match words.next()? {
+        "ms" | "millisecond" | "milliseconds" => 1e-3,
+        "s" | "sec" | "second" | "seconds" => 1.0,
+        "min" | "minute" | "minutes" => 60.0,
+        "h" | "hour" | "hours" => 3600.0,
+        "day" | "days" => 86_400.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(amount * unit).ok()
+}
+
 /// The numbers in the words of a refusal: `Limit 30000, Used 20000, Requested 12000. Please try again in 4s`, or `rate limit of 40,000
 /// input tokens per minute`. `None` where there are none.
 #[must_use]
 pub fn limit_in_words(message: &str) -> Option<Told> {
     let day = message.contains("per day") || message.contains("(TPD)") || message.contains("(RPD)");
-    let reset = day.then_some(Duration::from_hours(24));
-    let told = |limit, used, dimension| {
-        let again = message
-            .split("try again in ")
-            .nth(1)
-            .and_then(|rest| span(rest.split_whitespace().next()?.trim_end_matches(['.', ','])));
-        Told { dimension, limit: Some(limit), used, reset, again, age: Duration::ZERO }
-    };
+    let (reset, again) = (day.then_some(Duration::from_hours(24)), wait_in_words(message));
+    let told = |limit, used, dimension| Told { dimension, limit: Some(limit), used, reset, again, age: Duration::ZERO };
     if let Some(limit) = after(message, "rate limit of ") {
         return Some(told(limit, None, dimension(message.split("rate limit of ").nth(1)?)));
     }
@@ -241,6 +258,32 @@ mod tests {
         ] {
             let told = in_headers(&headers(&[&limits[..], more].concat()));
             assert_eq!(told[0].again.map(|again| again.as_millis()), millis, "{more:?}");
+        }
+    }
+
+    #[test]
+    fn words_say_how_long_to_wait_in_every_vendor_s_way() {
+        let azure = "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024-02-01 have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after 4 seconds. Please go here: https://aka.ms/oai/quotaincrease";
+        for (words, millis) in [
+            ("Limit 100000, Used 99000, Requested 1200. Please try again in 3m0s.", Some(180_000)),
+            ("Limit 200, Used 200, Requested 1. Please try again in 7m12s. Visit https://x", Some(432_000)),
+            ("Rate limit reached. Try again in 812ms", Some(812)),
+            (azure, Some(4000)),
+            ("Please retry after 1 second.", Some(1000)),
+            ("Please retry after 500 milliseconds.", Some(500)),
+            ("Please try again in 5 minutes.", Some(300_000)),
+            ("Quota exceeded for metric: x, limit: 15\nPlease retry in 3.5s.", Some(3500)),
+            ("Please try again in 0s.", Some(0)),
+            ("try again in a while", None),
+            ("try again in 3 tries", None),
+            ("try again in .", None),
+            ("retry after -5 seconds", None),
+            ("retry in inf days", None),
+            ("try again in ", None),
+            ("try again later", None),
+            ("Requests rate limit exceeded", None),
+        ] {
+            assert_eq!(wait_in_words(words).map(|wait| wait.as_millis()), millis, "{words}");
         }
     }
 

@@ -6,8 +6,8 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
 use super::json::Json;
-use super::overflow;
 use super::read::MAX_REPLY_VALUES;
+use super::{overflow, rate_limits};
 use crate::fault::{AttemptFault, FaultKind};
 
 /// The kind of fault behind a status outside 2xx.
@@ -46,9 +46,18 @@ pub(super) fn with_status(status: u16, headers: &HeaderMap, mut fault: AttemptFa
     }
     fault.kind = kind(status);
     fault.status = Some(status);
-    fault.retry_after = retry_after(headers);
+    fault.retry_after = retry_after(headers).or(fault.retry_after);
     overflow::name(&mut fault);
+    wait_as_said(&mut fault);
     fault
+}
+
+/// Where a limit is met and no field says when to come again, its words may. They are read of nothing else: a message may repeat
+/// what somebody wrote.
+pub(super) fn wait_as_said(fault: &mut AttemptFault) {
+    if fault.kind == FaultKind::RateLimited && fault.retry_after.is_none() {
+        fault.retry_after = rate_limits::wait_in_words(&fault.message);
+    }
 }
 
 /// How long the provider asks to be left alone: `retry-after-ms`, else `retry-after` in seconds (fractions
@@ -92,8 +101,8 @@ mod tests {
 
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{excerpt, kind, retry_after};
-    use crate::fault::FaultKind;
+    use super::{excerpt, kind, retry_after, with_status};
+    use crate::fault::{AttemptFault, FaultKind};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -111,6 +120,21 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")]), None);
         for nonsense in ["-1", "NaN", "inf", "1e400", "soon", ""] {
             assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn only_the_words_of_a_limit_say_when_to_come_again_and_only_where_no_field_does() {
+        let words = "Limit 30000, Used 29000, Requested 1200. Please try again in 20s.";
+        for (status, more, seconds) in [
+            (429, &[][..], Some(20)),
+            (429, &[("retry-after", "7")][..], Some(7)),
+            (429, &[("retry-after", "soon")][..], Some(20)),
+            (500, &[][..], None),
+            (400, &[][..], None),
+        ] {
+            let fault = with_status(status, &headers(more), AttemptFault::new(FaultKind::Unavailable, words));
+            assert_eq!(fault.retry_after.map(|wait| wait.as_secs()), seconds, "{status} {more:?}");
         }
     }
 

@@ -163,13 +163,8 @@ class Vertex(Gemini):
     account = "/v1/projects/test-project/locations/us-central1/publishers/google/models/gemini-upstream"
     path = f"{account}:generateContent"
     stream_path = f"{account}:streamGenerateContent?alt=sse"
-    vectors_path = f"{account}:predict"
+    vectors_path = f"{account}:batchEmbedContents"
     credential = ("authorization", "Bearer vertex-token")
-
-    @staticmethod
-    def embeddings(body):
-        one = lambda values: {"embeddings": {"values": values, "statistics": {"token_count": 9, "truncated": False}}}
-        return {"predictions": [one(values) for values in vectors(len(body["instances"]))]}
 
 
 class VertexClaude(Anthropic):

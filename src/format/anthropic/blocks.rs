@@ -102,6 +102,26 @@ pub(super) fn has_word(part: &Part, report: &Report) -> bool {
     }
 }
 
+/// Whether whoever is sent a part would have to fetch it.
+pub(super) fn is_fetched(part: &Part) -> bool {
+    match &part.kind {
+        PartKind::Image(ImageSource::Url { .. }) => true,
+        PartKind::Other(value) => is_at_address(value),
+        PartKind::ToolResult { content, .. } => content.iter().any(is_fetched),
+        _ => false,
+    }
+}
+
+/// Whether a block stands at an address, or a document of which a piece does; in another dialect's words, too.
+fn is_at_address(value: &Value) -> bool {
+    let Some(source) = value.get("source") else {
+        return file(value).is_some_and(|file| matches!(file.source, FileSource::Url(_)));
+    };
+    let pieces = source.get("content").and_then(Value::as_array);
+    source.get("type").is_some_and(|kind| kind == "url")
+        || pieces.is_some_and(|pieces| pieces.iter().any(is_at_address))
+}
+
 /// Whether the provider verifies the signatures under what was thought.
 pub(super) fn verifies(report: &Report) -> bool {
     report.quirks.thought() == Thought::Signed

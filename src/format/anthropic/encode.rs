@@ -14,7 +14,7 @@ use serde_json::Value;
 use self::wanted::Wanted;
 use super::blocks;
 use super::{history, is_legacy, version};
-use crate::chat::{ChatRequest, OutputFormat, Part, PartKind, Rest, Role, Tool, ToolChoice};
+use crate::chat::{ChatRequest, Message, OutputFormat, Part, PartKind, Rest, Role, Tool, ToolChoice};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::allowed;
 use crate::format::anthropic::{BETA, DIALECT};
@@ -36,14 +36,15 @@ const CALL_IDS: IdRule = IdRule::Word(usize::MAX);
 pub(super) enum At {
     /// To the provider itself: the model is in the body, the version in a header.
     Own,
-    /// To a cloud: the model is in the path, the version in the body.
+    /// To a cloud: the model is in the path, the version in the body. It fetches nothing.
     Cloud { path: String, version: &'static str },
 }
 
 /// Writes a request.
 ///
 /// # Errors
-/// `Rejected` where the request asks for another provider's kind of tool or content, or for several replies; `Misconfigured` where the version cannot be a header.
+/// `Rejected` where the request asks for another provider's kind of tool or content, for several replies or for what would have to be
+/// fetched where nothing is; `Misconfigured` where the version cannot be a header.
 pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Result<Encoded, AttemptFault> {
     let version = version(target.api_version);
     let mut headers = HeaderMap::new();
@@ -58,7 +59,7 @@ pub(super) fn request(request: &ChatRequest, target: &Target<'_>, at: At) -> Res
     let mut report = Report::new(request.dialect == DIALECT).with_quirks(target.quirks).keeping(blocks::KEPT);
     let narrowed = allowed::narrowed(request);
     let request = &*narrowed;
-    possible(request, &report)?;
+    possible(request, &at, &report)?;
     let mut body = BytesMut::with_capacity(1024 + write::size_hint(&request.messages));
     {
         let mut object = Object::open(&mut body);
@@ -105,9 +106,15 @@ fn unsupported(param: impl Into<String>, why: &str) -> AttemptFault {
 }
 
 /// Refuses what cannot be said here and may not be left out.
-fn possible(request: &ChatRequest, report: &Report) -> Result<(), AttemptFault> {
+fn possible(request: &ChatRequest, at: &At, report: &Report) -> Result<(), AttemptFault> {
     if request.choices > 1 {
         return Err(unsupported("n", "a provider that speaks Anthropic's messages gives one reply; ask several times"));
+    }
+    if matches!(at, At::Cloud { .. })
+        && let Some(path) = place(&request.messages, |_, part| blocks::is_fetched(part))
+    {
+        let why = "the cloud fetches no pictures and no documents, and neither does the gateway; send the data itself";
+        return Err(unsupported(path, why));
     }
     if report.same_dialect {
         return Ok(());
@@ -122,15 +129,16 @@ fn possible(request: &ChatRequest, report: &Report) -> Result<(), AttemptFault> 
         return Err(unsupported(format!("tools[{index}]"), &why));
     }
     // What the model said itself may be left out; what it is asked about may not.
-    let asked = |part: &Part| is_foreign(part, report);
-    let place = request.messages.iter().enumerate().find_map(|(index, message)| {
-        let part = message.parts.iter().position(asked).filter(|_| message.role != Role::Assistant)?;
-        Some((index, part))
-    });
-    match place {
-        Some((index, part)) => Err(unsupported(format!("messages[{index}].content[{part}]"), why)),
-        None => Ok(()),
-    }
+    let asked = |message: &Message, part: &Part| message.role != Role::Assistant && is_foreign(part, report);
+    place(&request.messages, asked).map_or(Ok(()), |path| Err(unsupported(path, why)))
+}
+
+/// Where the first part stands that is so.
+fn place(messages: &[Message], is: impl Fn(&Message, &Part) -> bool) -> Option<String> {
+    messages.iter().enumerate().find_map(|(index, message)| {
+        let part = message.parts.iter().position(|part| is(message, part))?;
+        Some(format!("messages[{index}].content[{part}]"))
+    })
 }
 
 /// Whether a part of another dialect has no words here.

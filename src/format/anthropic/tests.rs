@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Anthropic;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
-use crate::chat::{Chunk, Delta, FinishReason, ServiceTier, Usage};
+use crate::chat::{Chunk, Delta, FinishReason, ServiceTier, Surcharges, Usage};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::framing::EventDecoder;
 use crate::format::{ProviderFormat, Quirks, StreamEncoder, Target};
@@ -221,6 +221,36 @@ fn counts_are_totals_and_all_input_is_input() {
     assert_eq!((after.output_tokens, after.reasoning_tokens), (40, 9));
     assert_eq!((after.rest["service_tier"].as_str(), after.tier), (Some("priority"), Some(ServiceTier::Priority)));
     assert!(chunks.iter().any(|chunk| chunk.delta == Delta::Finish(FinishReason::Stop)));
+}
+
+#[test]
+fn what_makes_a_reply_dearer_is_told_by_its_usage_whole_or_streamed() {
+    let first = json!({"input_tokens": 5, "output_tokens": 1, "speed": "fast", "inference_geo": "US",
+        "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 0}});
+    let last = json!({"output_tokens": 40, "server_tool_use": {"web_search_requests": 5, "web_fetch_requests": 1}});
+    let mut whole = first.clone();
+    whole.as_object_mut().unwrap().extend(last.as_object().unwrap().clone());
+    let reply = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": "end_turn", "usage": whole});
+    let read_whole = Anthropic.decode(reply.to_string().as_bytes()).unwrap().usage.unwrap();
+    let chunks = read(&[
+        json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": first}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}),
+    ])
+    .unwrap();
+    let streamed = chunks.iter().rev().find_map(|chunk| match &chunk.delta {
+        Delta::Usage(usage) => Some(usage),
+        _ => None,
+    });
+    assert_eq!(streamed, Some(&read_whole));
+    assert_eq!((read_whole.searches, read_whole.surcharges), (5, Surcharges { fast: true, us: true }));
+    // Clients of this API are told it as it came.
+    assert_eq!(read_whole.rest["server_tool_use"], last["server_tool_use"]);
+    let usual = json!({"input_tokens": 5, "output_tokens": 1, "speed": "standard", "inference_geo": "not_available"});
+    let reply = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": "end_turn", "usage": usual});
+    let usual = Anthropic.decode(reply.to_string().as_bytes()).unwrap().usage.unwrap();
+    assert_eq!((usual.searches, usual.surcharges), (0, Surcharges::default()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tokens as Anthropic counts them: three kinds of input, apart. The canonical input is their sum.
 
-use crate::chat::{ServiceTier, Usage};
+use crate::chat::{ServiceTier, Surcharges, Usage};
 use crate::format::json::Json;
 use crate::format::read::{Fields, Mismatch, Path};
 use crate::format::rest::nested;
@@ -23,7 +23,11 @@ pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
         reasoning_tokens = details.count("thinking_tokens");
         fields.keep("output_tokens_details", details.telling_rest());
     }
-    let tier = fields.peek("service_tier").and_then(Json::as_str).and_then(ServiceTier::named);
+    let word = |name: &str| fields.peek(name).and_then(Json::as_str);
+    let tier = word("service_tier").and_then(ServiceTier::named);
+    let surcharges = Surcharges::named(word("speed"), word("inference_geo"));
+    let searches = fields.peek("server_tool_use").and_then(|made| made.get("web_search_requests"));
+    let searches = searches.and_then(Json::as_u64).unwrap_or(0);
     Ok(Usage {
         input_tokens: fresh.saturating_add(cache_write_tokens).saturating_add(cache_read_tokens),
         cache_read_tokens,
@@ -31,10 +35,11 @@ pub(super) fn read(wire: Json<'_>) -> Result<Usage, Mismatch> {
         cache_write_1h_tokens,
         output_tokens,
         reasoning_tokens,
+        searches,
         tier,
-        told_cost: None,
-        cost: None,
+        surcharges,
         rest: fields.telling_rest(),
+        ..Usage::default()
     })
 }
 

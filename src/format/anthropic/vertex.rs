@@ -2,7 +2,8 @@
 //!
 //! The model stands in the path, the version of the API in the body, and a stream is another method; who asks is the cloud's to know (a
 //! service account). Refusals of the model are Anthropic's, those of the cloud Google's. What a model takes of sampling goes by the
-//! version that it needs at Anthropic itself. Shapes are those of `AnthropicVertex` in `anthropic` 2.14.0 on `PyPI`.
+//! version that it needs at Anthropic itself. Pictures and documents are taken themselves alone: what stands at an address is refused there
+//! (Anthropic's page on vision). Shapes are those of `AnthropicVertex` in `anthropic` 2.14.0 on `PyPI`.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -77,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::fault::FaultKind;
-    use crate::format::{ClientApi, ClientRequest, NO_QUIRKS};
+    use crate::format::{ClientApi, ClientRequest, NO_QUIRKS, OpenAi};
 
     fn encode(body: &Value, api_version: Option<&str>) -> Encoded {
         let request = Anthropic.parse(&ClientRequest::post("/".parse().unwrap(), body.to_string())).unwrap();
@@ -105,6 +106,33 @@ mod tests {
         let sent: Value = serde_json::from_slice(&streamed.body).unwrap();
         assert_eq!((&sent["stream"], sent.get("temperature")), (&json!(true), None), "the newest know no sampling");
         assert_eq!(streamed.lost, ["temperature"]);
+    }
+
+    #[test]
+    fn what_would_have_to_be_fetched_is_refused_by_name() {
+        let at = |kind: &str| json!({"type": kind, "source": {"type": "url", "url": "https://a.test/b"}});
+        let pieces = json!({"type": "document", "source": {"type": "content", "content": [at("image")]}});
+        let found = json!({"type": "tool_result", "tool_use_id": "a", "content": [at("document")]});
+        let (own, chats): (&dyn ClientApi, &dyn ClientApi) = (&Anthropic, &OpenAi);
+        let picture = json!({"type": "image_url", "image_url": {"url": "https://a.test/b.png"}});
+        let file = json!({"type": "file", "file": {"file_id": "https://a.test/b.pdf"}});
+        let target =
+            Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+        for (api, part) in
+            [(own, at("image")), (own, at("document")), (own, pieces), (own, found), (chats, picture), (chats, file)]
+        {
+            let asked = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": [part]}]});
+            let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked.to_string())).unwrap();
+            let fault = AnthropicAtVertex.encode(&request, &target).unwrap_err();
+            let blamed = (fault.kind, fault.param.as_deref());
+            assert_eq!(blamed, (FaultKind::Rejected, Some("messages[0].content[0]")), "{asked}: {fault}");
+            assert!(ProviderFormat::encode(&Anthropic, &request, &target).is_ok(), "it fetches itself: {asked}");
+        }
+        let data = json!({"type": "base64", "media_type": "image/png", "data": "AA=="});
+        let picture = json!([{"type": "image", "source": data}]);
+        let body = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": picture}]});
+        let sent: Value = serde_json::from_slice(&encode(&body, None).body).unwrap();
+        assert_eq!(sent["messages"][0]["content"][0]["source"], data);
     }
 
     #[test]

@@ -188,6 +188,11 @@ fn without(value: &Value, known: &[&str]) -> Rest {
     left
 }
 
+/// Whether a part is written as a document.
+pub(super) fn is_document(part: &Part) -> bool {
+    matches!(&part.kind, PartKind::Other(value) if document_in(value).is_some())
+}
+
 /// Whether there are words for it.
 fn is_known(value: &Value) -> bool {
     document_in(value).is_some() || recording(value).is_some()

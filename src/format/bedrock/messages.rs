@@ -14,6 +14,9 @@ use crate::format::write::{Array, Object};
 /// The mark other dialects put on what the provider is to cache up to.
 const CACHE_MARK: &str = "cache_control";
 
+/// What is said beside documents where nothing is: a turn that has some must have a text (LiteLLM's).
+const BESIDE_DOCUMENTS: &str = ".";
+
 /// How long is cached where nothing is said.
 const USUAL_TIME: &str = "5m";
 
@@ -60,10 +63,15 @@ pub(super) fn write(
         let mut turn = array.object();
         turn.field("role", role(first.role));
         let mut content = turn.array("content");
+        let mut is_told = run.iter().flat_map(|(_, message)| &message.parts).any(|part| text(part).is_some());
         for (index, message) in run {
             for (place, part) in message.parts.iter().enumerate() {
                 let path = || format!("messages[{index}].content[{place}]");
                 let by_model = message.role == Role::Assistant;
+                if !by_model && !is_told && blocks::is_document(part) {
+                    content.item(&json!({"text": BESIDE_DOCUMENTS}));
+                    is_told = true;
+                }
                 let mut with = blocks::With { ids, quirks, points: quirks.cache_points(), names: &mut names };
                 blocks::write(part, by_model, &mut with, &mut content, report, &path)?;
             }

@@ -287,8 +287,27 @@ fn a_document_keeps_what_is_told_of_it() {
     let (body, left) = sent("anthropic", &NO_QUIRKS, &json!({"messages": [{"role": "user", "content": [document]}]}));
     let expected = json!({"format": "txt", "name": "Grass", "source": {"text": "Green."}, "context": "A field.",
         "citations": {"enabled": true}});
-    let content = json!([{"document": expected}, {"cachePoint": {"type": "default"}}]);
+    let content = json!([{"text": "."}, {"document": expected}, {"cachePoint": {"type": "default"}}]);
     assert_eq!((&body["messages"][0]["content"], left), (&content, strings(&["messages[0].content[0].newer"])));
+}
+
+#[test]
+fn a_turn_with_documents_has_a_text() {
+    let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}});
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let user = |content: Value| json!({"role": "user", "content": content});
+    let told = |messages: Value| {
+        let (body, left) = sent("openai", &NO_QUIRKS, &json!({"messages": messages}));
+        assert_eq!(left, strings(&[]), "{body}");
+        let turns = body["messages"].as_array().unwrap().iter();
+        let blocks = turns.map(|turn| turn["content"].as_array().unwrap().iter());
+        let kind = |block: &Value| block["text"].as_str().unwrap_or("document").to_owned();
+        blocks.map(|blocks| blocks.map(kind).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(json!([user(json!([file, file]))])), [[".", "document", "document"]]);
+    assert_eq!(told(json!([user(json!([file, text(" ")]))])), [[".", "document"]]);
+    assert_eq!(told(json!([user(json!([file])), user(json!("Read."))])), [["document", "Read."]]);
+    assert_eq!(told(json!([user(json!("Read."))])), [["Read."]]);
 }
 
 #[test]

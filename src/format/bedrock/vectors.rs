@@ -13,6 +13,7 @@ use crate::chat::{ChatRequest, PartKind, Rest, Usage, Vector, Vectors};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::in_path::in_path;
 use crate::format::quirks::VectorBody;
+use crate::format::rate_limits;
 use crate::format::rest::Report;
 use crate::format::write::{self, Object};
 use crate::format::{Encoded, Target};
@@ -141,6 +142,13 @@ struct OfKind {
 #[derive(Deserialize)]
 struct ByType {
     float: Vec<Vec<f64>>,
+}
+
+/// The tokens that the head of an answer tells, of which no body but Titan's does: `InvokeModel` counts every model's
+/// (`x-amzn-bedrock-input-token-count`, which `litellm` reads too).
+pub(super) fn usage(headers: &HeaderMap) -> Option<Usage> {
+    let tokens = rate_limits::number(headers, "x-amzn-bedrock-input-token-count")?;
+    Some(Usage { input_tokens: tokens, ..Usage::default() })
 }
 
 /// Reads the vectors. Only Titan tells the tokens in its body.

@@ -106,8 +106,31 @@ fn read_part(value: Json<'_>, path: &Path<'_>, call: &mut dyn FnMut() -> String)
 /// Input that tools read, beside the prompt.
 pub(super) const TOOLS_READ: &str = "toolUsePromptTokenCount";
 
+/// Adds what the model searched the web for, each query once. What it asked of maps is none of it.
+pub(super) fn searched(reply: &Json<'_>, queries: &mut Vec<String>) {
+    for grounding in reply.items("candidates").iter().filter_map(|candidate| candidate.get("groundingMetadata")) {
+        let found = |kind: &str| grounding.items("groundingChunks").iter().any(|chunk| chunk.get(kind).is_some());
+        if found("maps") && !found("web") {
+            continue;
+        }
+        for query in grounding.items("webSearchQueries").iter().filter_map(Json::as_str) {
+            if !query.is_empty() && !queries.iter().any(|known| known == query) {
+                queries.push(query.to_owned());
+            }
+        }
+    }
+}
+
+/// Of the tokens that are told by what they are of, those of recordings or of speech.
+fn audio(usage: &Json<'_>, name: &str) -> u64 {
+    let of_audio = usage.items(name).iter().filter(|told| told.get("modality").is_some_and(|kind| kind == "AUDIO"));
+    of_audio.filter_map(|told| told.get("tokenCount")?.as_u64()).fold(0, u64::saturating_add)
+}
+
 /// Reads `usageMetadata`. Thoughts are output that is not among the candidates'; what tools read is input.
 pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
+    let heard = audio(&value, "promptTokensDetails").saturating_add(audio(&value, "toolUsePromptTokensDetails"));
+    let (heard_before, spoken) = (audio(&value, "cacheTokensDetails"), audio(&value, "candidatesTokensDetails"));
     let mut fields = Fields::of(value, &Path::Root)?;
     let read_by_tools = fields.count(TOOLS_READ);
     let input = fields.count("promptTokenCount").saturating_add(read_by_tools);
@@ -128,6 +151,9 @@ pub(super) fn usage(value: Json<'_>) -> Result<Usage, Mismatch> {
         cache_read_tokens: fields.count("cachedContentTokenCount"),
         output_tokens: fields.count("candidatesTokenCount").saturating_add(thoughts),
         reasoning_tokens: thoughts,
+        audio_input_tokens: heard,
+        audio_cache_read_tokens: heard_before,
+        audio_output_tokens: spoken,
         tier: traffic.or(named.as_deref().and_then(ServiceTier::named)),
         rest: fields.telling_rest(),
         ..Usage::default()

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::candidate::{self, Candidate, FINISH};
 use super::error;
-use crate::chat::{Chunk, Delta, FinishReason, ImageSource, Part, PartKind, Rest};
+use crate::chat::{Chunk, Delta, FinishReason, Part, PartKind, Rest, Usage};
 use crate::fault::AttemptFault;
+use crate::format::drawn::{self, PICTURE};
 use crate::format::framing::EventDecoder;
 use crate::format::gemini::DIALECT;
 use crate::format::json::Json;
@@ -17,8 +18,6 @@ use crate::format::read::{Fields, Mismatch, Path, reply_body};
 pub(super) const PART: &str = "part";
 /// The name of what was left of events themselves, beside their candidates.
 pub(super) const REPLY: &str = "reply";
-/// The name of a picture that the model drew.
-pub(super) const PICTURE: &str = "picture";
 
 /// The state of one stream.
 #[derive(Default)]
@@ -28,6 +27,8 @@ pub(super) struct Decoder {
     /// Tool calls so far, over all alternatives: their ids are told apart by it.
     made: u32,
     choices: BTreeMap<u32, ChoiceState>,
+    /// What the model searched the web for so far.
+    queries: Vec<String>,
     /// The body has ended.
     ended: bool,
 }
@@ -65,6 +66,7 @@ impl EventDecoder for Decoder {
 impl Decoder {
     fn read(&mut self, value: Json<'_>, out: &mut Vec<Chunk>) -> Result<(), Mismatch> {
         let blocked = candidate::blocked(&value);
+        candidate::searched(&value, &mut self.queries);
         let mut fields = Fields::of(value, &Path::Root)?;
         let id = fields.text("responseId")?.unwrap_or_default();
         let model = fields.text("modelVersion")?.unwrap_or_default();
@@ -75,7 +77,8 @@ impl Decoder {
         }
         // Before the last piece, so that what ends a reply has its count already.
         if let Some(usage) = fields.take("usageMetadata") {
-            out.push(Chunk::of(Delta::Usage(candidate::usage(usage)?)));
+            let searches = self.queries.len() as u64;
+            out.push(Chunk::of(Delta::Usage(Usage { searches, ..candidate::usage(usage)? })));
         }
         let path = Path::Root.key("candidates");
         let list = fields.list("candidates")?.unwrap_or_default();
@@ -132,7 +135,7 @@ impl Decoder {
                 }
                 PartKind::Other(value) => push(other(value), rest),
                 PartKind::Image(source) => {
-                    push(Delta::Other { event: PICTURE.to_owned(), value: picture(&source) }, rest);
+                    push(Delta::Other { event: PICTURE.to_owned(), value: drawn::told(&source) }, rest);
                 }
                 PartKind::Text(_) | PartKind::Refusal(_) | PartKind::ToolResult { .. } => {}
             }
@@ -151,13 +154,4 @@ impl Decoder {
             out.push(Chunk { choice, delta: Delta::Other { event: String::new(), value: Value::Null }, rest });
         }
     }
-}
-
-/// A picture that the model drew. No delta is one: it is said in OpenAI's words, as files are, which the writers of streams may know.
-fn picture(source: &ImageSource) -> Value {
-    let url = match source {
-        ImageSource::Base64 { media_type, data, .. } => format!("data:{media_type};base64,{data}"),
-        ImageSource::Url { url, .. } => url.clone(),
-    };
-    json!({"type": "image_url", "image_url": {"url": url}})
 }

@@ -10,12 +10,11 @@ use crate::format::status;
 
 /// Reads a refusal of the provider's.
 pub(super) fn read(code: u16, headers: &HeaderMap, body: &[u8]) -> AttemptFault {
-    let (mut wait, mut key) = (None, false);
+    let mut key = false;
     let mut fault = status::refusal(code, headers, body, |value| {
-        (wait, key) = (retry_delay(value), is_of_the_key(value));
+        key = is_of_the_key(value);
         details(value)
     });
-    fault.retry_after = fault.retry_after.or(wait);
     // A key that is not valid is answered with 400.
     if key {
         fault.kind = FaultKind::Misconfigured;
@@ -31,7 +30,7 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     }
     let code = error(value).get("code").and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
     fault.kind = code.map_or(FaultKind::Unavailable, status::kind);
-    fault.retry_after = retry_delay(value);
+    status::wait_as_said(&mut fault);
     fault
 }
 
@@ -47,6 +46,7 @@ fn details(value: &Json<'_>) -> AttemptFault {
     let text = |name: &str| error(value).get(name).and_then(Json::as_str).map(str::to_owned);
     let mut fault = AttemptFault::new(FaultKind::Unavailable, text("message").unwrap_or_default());
     fault.code = text("status");
+    fault.retry_after = retry_delay(value);
     fault
 }
 

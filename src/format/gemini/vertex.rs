@@ -1,18 +1,18 @@
 //! Gemini on Vertex AI: the same bodies at a cloud's addresses, but for what is refused in them there.
 //!
 //! How soon a reply is to be served is told in a header: the word in the body is refused, or passed over (googleapis/python-genai#2847).
-//! Ids of calls are left out.
+//! Ids of calls are left out, and vectors have a body of their own.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 
-use super::Gemini;
 use super::encode::{self, At};
+use super::{Gemini, vectors};
 use crate::chat::{ChatRequest, Reply, Vectors};
 use crate::fault::AttemptFault;
 use crate::format::{Encoded, ProviderFormat, StreamDecoder, Target};
 
-/// The format. All but these two is Gemini's.
+/// The format. All but these is Gemini's.
 pub(super) struct GeminiAtVertex;
 
 impl ProviderFormat for GeminiAtVertex {
@@ -37,7 +37,7 @@ impl ProviderFormat for GeminiAtVertex {
     }
 
     fn encode_vectors(&self, request: &ChatRequest, target: &Target<'_>) -> Result<Encoded, AttemptFault> {
-        Gemini.encode_vectors(request, target)
+        vectors::encode(request, target, At::Cloud)
     }
 
     fn decode_vectors(&self, body: &[u8]) -> Result<Vectors, AttemptFault> {

@@ -29,6 +29,11 @@ pub(super) fn is_address(id: &str) -> bool {
     id.starts_with("https://") || id.starts_with("http://")
 }
 
+/// Whether it is a picture that is kept at OpenAI: the newer API alone has a word for it.
+pub(super) fn is_kept_picture(value: &Value) -> bool {
+    value.get("type").is_some_and(|kind| kind == "input_image") && value.get("file_id").is_some_and(Value::is_string)
+}
+
 /// A file, a document or a recording as an address; whether it is one that has such.
 pub(super) fn address(value: &Value, array: &mut Array<'_>) -> bool {
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);

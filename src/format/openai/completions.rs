@@ -247,8 +247,13 @@ impl StreamEncoder for Encoder {
     }
 
     fn error(&mut self, refusal: &Refusal, _request_id: &str, out: &mut BytesMut) {
-        out.put_slice(b"data: ");
-        out.put_slice(&error::write(refusal));
-        out.put_slice(b"\n\n");
+        refused(refusal, out);
     }
+}
+
+/// The event after which nothing follows.
+fn refused(refusal: &Refusal, out: &mut BytesMut) {
+    out.put_slice(b"data: ");
+    out.put_slice(&error::write(refusal));
+    out.put_slice(b"\n\n");
 }

@@ -25,6 +25,8 @@ pub(super) struct Decoder {
     held: Rest,
     /// The service tier that an event named.
     tier: Option<ServiceTier>,
+    /// Whether something was cited that was searched for.
+    searched: bool,
     choices: Vec<Choice>,
 }
 
@@ -84,7 +86,9 @@ impl Decoder {
         fields.take("object");
         let choices = fields.list("choices")?.unwrap_or_default();
         self.tier = usage::tier(fields.peek("service_tier")).or(self.tier);
-        let usage = fields.take("usage").and_then(usage::read).map(|usage| Usage { tier: self.tier, ..usage });
+        self.searched |= choices.iter().any(|choice| usage::cites(choice, "delta"));
+        let (tier, searches) = (self.tier, u64::from(self.searched));
+        let usage = fields.take("usage").and_then(usage::read).map(|usage| Usage { searches, tier, ..usage });
         let mut rest = fields.telling_rest();
         if !self.started {
             if choices.is_empty() && usage.is_none() {

@@ -81,6 +81,7 @@ pub(super) fn read_inside_stream(value: &Json<'_>) -> AttemptFault {
     } else {
         FaultKind::Unavailable
     };
+    status::wait_as_said(&mut fault);
     fault
 }
 

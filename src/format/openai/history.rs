@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::attachments::{address, document, is_beside, is_common, picture};
+use super::attachments::{address, document, is_beside, is_common, is_kept_picture, picture};
 use super::details;
 use super::encode::{type_of, unsupported};
 use super::responses::is_item;
@@ -55,6 +55,15 @@ fn is_beginning(message: &Message) -> bool {
     message.role == Role::Assistant && !message.parts.iter().any(is_call) && !message.rest.contains_key("tool_calls")
 }
 
+/// Whether the assistant did in a message what only the newer API is told of, a picture for instance, and said nothing: a turn without words
+/// is refused.
+fn is_untold(message: &Message) -> bool {
+    let is_done = |part: &Part| matches!(&part.kind, PartKind::Other(value) if is_item(value));
+    let is_thought = |part: &Part| matches!(part.kind, PartKind::Reasoning { .. }) || part.kind.redacted().is_some();
+    let is_silent = message.parts.iter().all(|part| is_done(part) || is_thought(part));
+    message.role == Role::Assistant && message.rest.is_empty() && is_silent && message.parts.iter().any(is_done)
+}
+
 struct History<'w, 'm> {
     array: Array<'w>,
     /// What the tool results just written hold beside texts, with its place: it follows them.
@@ -77,6 +86,10 @@ impl<'m> History<'_, 'm> {
         }
         let others: Vec<Placed<'_>> = placed().filter(|(_, part)| !is_result(part)).collect();
         if others.is_empty() && !message.parts.is_empty() {
+            return Ok(());
+        }
+        if is_untold(message) {
+            report.dropped.extend(others.iter().map(|(index, _)| format!("{path}.content[{index}]")));
             return Ok(());
         }
         self.flush(report)?;
@@ -350,6 +363,7 @@ fn one_part(part: &Part, array: &mut Array<'_>, path: &str, report: &mut Report)
             }
             report.rest_kept(&mut object, &part.rest, &|| path.to_owned(), &["image_url"]);
         }
+        PartKind::Other(value) if is_kept_picture(value) => return Err(unsupported(path, &type_of(value))),
         PartKind::Other(value) if report.quirks.attachments() == Attachments::Addresses && address(value, array) => {}
         PartKind::Other(Value::Object(fields)) if report.same_dialect => {
             report.rest_inside(&mut array.object(), fields, &|| path.to_owned(), &[]);

@@ -35,10 +35,11 @@ fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let model = fields.text("model")?.unwrap_or_default();
     let created = Some(fields.count("created")).filter(|&seconds| seconds > 0);
     fields.take("object");
-    let tier = usage::tier(fields.peek("service_tier"));
-    let usage = fields.take("usage").and_then(usage::read).map(|usage| Usage { tier, ..usage });
     let path = Path::Root.key("choices");
     let choices = fields.list("choices")?.ok_or_else(|| Mismatch::missing(&path))?;
+    let searches = u64::from(choices.iter().any(|choice| usage::cites(choice, "message")));
+    let tier = usage::tier(fields.peek("service_tier"));
+    let usage = fields.take("usage").and_then(usage::read).map(|usage| Usage { searches, tier, ..usage });
     let choices = choices
         .into_iter()
         .enumerate()

@@ -26,11 +26,13 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     if let Some(Ok(mut details)) = fields.take("prompt_tokens_details").map(|value| Fields::of(value, &Path::Root)) {
         cached = details.peek("cached_tokens").is_some().then(|| details.count("cached_tokens"));
         usage.cache_write_tokens = details.count("cache_write_tokens");
+        usage.audio_input_tokens = audio(&details);
         fields.keep("prompt_tokens_details", details.telling_rest());
     }
     if let Some(Ok(mut details)) = fields.take("completion_tokens_details").map(|value| Fields::of(value, &Path::Root))
     {
         usage.reasoning_tokens = details.count("reasoning_tokens");
+        usage.audio_output_tokens = audio(&details);
         fields.keep("completion_tokens_details", details.telling_rest());
     }
     // DeepSeek's name for it, and Moonshot's place. They are left where they are for who asked that provider itself.
@@ -44,6 +46,18 @@ pub(super) fn read(value: Json<'_>) -> Option<Usage> {
     }
     usage.rest = fields.telling_rest();
     Some(usage)
+}
+
+/// Of such tokens, those of recordings or of speech. They stay where they are for who asked that provider itself.
+fn audio(details: &Fields<'_>) -> u64 {
+    details.peek("audio_tokens").and_then(Json::as_u64).unwrap_or(0)
+}
+
+/// Whether what an alternative says was searched for: models that search by themselves cite what they found. How often they did nobody
+/// tells, and it is one fee.
+pub(super) fn cites(choice: &Json<'_>, said: &str) -> bool {
+    let annotations = choice.get(said).map(|said| said.items("annotations")).unwrap_or_default();
+    annotations.iter().any(|annotation| annotation.get("type").is_some_and(|kind| kind == "url_citation"))
 }
 
 /// What the provider says that it bills: a number of dollars (`OpenRouter`), their sum beside its parts (Perplexity), or ticks of a

@@ -114,7 +114,7 @@ fn no_two_documents_have_one_name_where_that_is_refused() {
     let asked = json!({"model": "m", "messages": [{"role": "user", "content": [file(), file(), file()]}]});
     let (_, body) = across("openai", "bedrock", &asked).unwrap();
     let name = |place: usize| &body["messages"][0]["content"][place]["document"]["name"];
-    assert_eq!((name(0), name(1), name(2)), (&json!("a-pdf"), &json!("a-pdf (2)"), &json!("a-pdf (3)")));
+    assert_eq!((name(1), name(2), name(3)), (&json!("a-pdf"), &json!("a-pdf (2)"), &json!("a-pdf (3)")));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::{error, reply};
 use crate::chat::{Chunk, Delta, Dialect, FinishReason, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
-use crate::format::gemini::decoder::{PART, PICTURE, REPLY};
+use crate::format::drawn::{self, PICTURE};
+use crate::format::gemini::decoder::{PART, REPLY};
 use crate::format::gemini::logprobs::{self, RESULT};
 use crate::format::gemini::{DIALECT, merge};
 use crate::format::whole_calls::WholeCalls;
@@ -218,10 +219,11 @@ impl Encoder {
                 self.beside.extend(value.clone());
                 return;
             }
-            Delta::Other { event, value } if self.same() => {
+            // A picture is one whoever drew it.
+            Delta::Other { event, value } if self.same() || event == PICTURE => {
                 // Calls before it are told before it.
                 self.whole_calls(out);
-                let part = if event == PICTURE { drawn(value) } else { Some(value.clone()) };
+                let part = if event == PICTURE { inline(value) } else { Some(value.clone()) };
                 let part = part.filter(|value| !value.is_null());
                 return self.part(chunk.choice, part, &chunk.rest, out);
             }
@@ -232,8 +234,7 @@ impl Encoder {
 }
 
 /// A picture that the model drew, as it came.
-fn drawn(value: &Value) -> Option<Value> {
-    let url = value.get("image_url")?.get("url")?.as_str()?;
-    let (media_type, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
+fn inline(value: &Value) -> Option<Value> {
+    let (media_type, data) = drawn::data(value)?;
     Some(json!({"inlineData": {"mimeType": media_type, "data": data}}))
 }

@@ -1,6 +1,7 @@
 //! Pictures that a model drew, whole and in streams.
 
 use super::*;
+use crate::format::client_apis;
 
 fn reply() -> Value {
     json!({
@@ -52,4 +53,8 @@ fn a_stream_tells_them_too() {
     let told = streamed(&Gemini, "/v1beta/models/m:streamGenerateContent?alt=sse", &body);
     let expected = reply()["candidates"][0]["content"]["parts"][1].clone();
     assert!(told.iter().any(|event| event["candidates"][0]["content"]["parts"][0] == expected), "{told:?}");
+    let responses = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let told = streamed(responses, "/v1/responses", &json!({"model": "m", "input": "Draw", "stream": true}));
+    let made = &told.last().unwrap()["response"]["output"][1];
+    assert_eq!((&made["type"], &made["result"]), (&json!("image_generation_call"), &json!("AA==")), "{told:?}");
 }

@@ -1,6 +1,7 @@
 //! What is asked for beside the conversation, and what is told beside a reply.
 
 use super::*;
+use crate::chat::Usage;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -56,6 +57,36 @@ fn how_soon_it_is_to_be_served_is_sent() {
 }
 
 #[test]
+fn what_is_heard_spoken_and_searched_for_is_counted_whole_or_streamed() {
+    let heard = |kind: &str, count: u64| json!({"modality": kind, "tokenCount": count});
+    let usage = json!({"promptTokenCount": 1000, "cachedContentTokenCount": 300, "candidatesTokenCount": 50,
+        "promptTokensDetails": [heard("AUDIO", 900), heard("TEXT", 100)], "cacheTokensDetails": [heard("AUDIO", 300)],
+        "candidatesTokensDetails": [heard("AUDIO", 40)]});
+    let candidate = |grounding: &Value, finish: Value| json!({"content": {"parts": [{"text": "x"}]}, "finishReason": finish, "groundingMetadata": grounding});
+    let counts = |usage: &Usage| {
+        (usage.audio_input_tokens, usage.audio_cache_read_tokens, usage.audio_output_tokens, usage.searches)
+    };
+    let web = json!({"webSearchQueries": ["a", "b", "", "a"], "groundingChunks": [{"web": {"uri": "https://a"}}]});
+    let maps = json!({"webSearchQueries": ["a"], "groundingChunks": [{"maps": {"uri": "https://a"}}]});
+    for (grounding, searches) in [(web, 2), (maps, 0), (Value::Null, 0)] {
+        let reply = json!({"candidates": [candidate(&grounding, json!("STOP"))], "usageMetadata": usage});
+        let read = Gemini.decode(reply.to_string().as_bytes()).unwrap();
+        assert_eq!(read.usage.as_ref().map(counts), Some((900, 300, 40, searches)), "{reply}");
+        // In a stream what was found may be told more than once.
+        let (mut decoder, mut chunks) = (ProviderFormat::stream(&Gemini), Vec::new());
+        for finish in [Value::Null, json!("STOP")] {
+            let event = json!({"candidates": [candidate(&grounding, finish)], "usageMetadata": usage});
+            decoder.push(format!("data: {event}\n\n").as_bytes(), &mut chunks).unwrap();
+        }
+        let last = chunks.iter().rev().find_map(|chunk| match &chunk.delta {
+            Delta::Usage(usage) => Some(counts(usage)),
+            _ => None,
+        });
+        assert_eq!(last, Some((900, 300, 40, searches)), "{reply}");
+    }
+}
+
+#[test]
 fn tokens_of_vectors_are_told_in_either_place() {
     let tokens = |body: Value| {
         let usage = Gemini.decode_vectors(body.to_string().as_bytes()).unwrap().usage;
@@ -63,6 +94,7 @@ fn tokens_of_vectors_are_told_in_either_place() {
     };
     let list = json!([{"values": [0.5]}]);
     assert_eq!(tokens(json!({"embeddings": list, "usageMetadata": {"promptTokenCount": 3}})), Some(3));
+    assert_eq!(tokens(json!({"embedding": list[0], "usageMetadata": {"promptTokenCount": 3}})), Some(3));
     assert_eq!(tokens(json!({"embeddings": list})), None);
     let cloud = json!({"embeddings": {"values": [0.5], "statistics": {"token_count": 4}}});
     assert_eq!(tokens(json!({"predictions": [cloud]})), Some(4));

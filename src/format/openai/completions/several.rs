@@ -4,6 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 
+use super::refused;
 use crate::fault::{Refusal, RefusalKind};
 use crate::format::openai::encoder::{COST, done};
 use crate::format::{Joiner, Several};
@@ -121,6 +122,16 @@ impl Joiner for Together {
             }
         }
         true
+    }
+
+    fn remark(&mut self, text: &str, out: &mut BytesMut) {
+        out.put_slice(b": ");
+        out.put_slice(text.as_bytes());
+        out.put_slice(b"\n");
+    }
+
+    fn error(&mut self, refusal: &Refusal, out: &mut BytesMut) {
+        refused(refusal, out);
     }
 
     fn end(&mut self, out: &mut BytesMut) {

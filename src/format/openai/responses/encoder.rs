@@ -12,6 +12,7 @@ use super::{ANNOTATED, ANNOTATIONS, RESPONSES};
 use crate::chat::{Chunk, Delta, FinishReason, Rest, TokenLogprob, Usage};
 use crate::fault::Refusal;
 use crate::format::StreamEncoder;
+use crate::format::drawn::{self, PICTURE};
 use crate::format::openai::logprobs;
 use crate::format::whole_calls::WholeCalls;
 use crate::format::write;
@@ -224,9 +225,22 @@ impl Encoder {
     /// An item that its provider told whole.
     fn kept(&mut self, item: &Value, out: &mut BytesMut) {
         self.close(out);
-        let index = self.output.len();
-        let item = self.envelope.kept(item, index);
-        let fields = json!({"output_index": index, "item": item});
+        let item = self.envelope.kept(item, self.output.len());
+        self.at_once(item, out);
+    }
+
+    /// A picture, with what was told of it where its provider speaks this API, too. What is heard is none.
+    fn drew(&mut self, picture: &Value, told: &Rest, out: &mut BytesMut) {
+        let Some((_, data)) = drawn::data(picture).filter(|(kind, _)| kind.starts_with("image/")) else { return };
+        self.close(out);
+        let told = Some(told).filter(|_| self.own);
+        let item = object::picture(&self.envelope, self.output.len(), data, told);
+        self.at_once(item, out);
+    }
+
+    /// An item that begins and ends.
+    fn at_once(&mut self, item: Value, out: &mut BytesMut) {
+        let fields = json!({"output_index": self.output.len(), "item": item});
         self.output.push(item);
         self.emit(out, "response.output_item.added", fields.clone());
         self.emit(out, ITEM_DONE, fields);
@@ -400,6 +414,7 @@ impl Encoder {
         match &chunk.delta {
             Delta::Other { event, value } if self.own && event == ANNOTATED => self.annotated(value, out),
             Delta::Other { event, value } if self.own && event == ITEM_DONE => self.kept(value, out),
+            Delta::Other { event, value } if event == PICTURE => self.drew(value, &chunk.rest, out),
             Delta::Other { event, value } if self.own && event == ITEM_BEGUN => {
                 self.close(out);
                 self.phase = items::phase(value).map(str::to_owned);

@@ -361,6 +361,14 @@ fn contents(value: Json<'_>, path: &Path<'_>) -> Result<Vec<Part>, Mismatch> {
     }
 }
 
+/// A part that is kept whole, with what was not read of it.
+fn whole(mut part: Value, fields: Fields<'_>) -> Part {
+    if let Value::Object(part) = &mut part {
+        part.extend(fields.telling_rest());
+    }
+    PartKind::Other(part).into()
+}
+
 fn content(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
     let mut fields = Fields::of(value, path)?;
     let kind = fields.need_word("type")?;
@@ -373,37 +381,38 @@ fn content(value: Json<'_>, path: &Path<'_>) -> Result<Part, Mismatch> {
         "output_text" => return Ok(Part::text(fields.need_text("text")?)),
         "refusal" => return Ok(PartKind::Refusal(fields.need_text("refusal")?).into()),
         "input_image" => {
-            let Some(url) = fields.word("image_url")? else {
-                let problem = "files that are kept elsewhere cannot be sent; send the picture in `image_url`";
-                return Err(Mismatch::new(path, problem));
-            };
+            let (url, id) = (fields.word("image_url")?, fields.text("file_id")?);
             let detail = fields.text("detail")?.filter(|detail| detail != "auto");
-            fields.take("file_id");
-            PartKind::Image(image_source(url, detail))
+            match (url, id) {
+                (Some(url), _) => PartKind::Image(image_source(url, detail)),
+                // Who is asked through this API is told, and nobody else can be.
+                (None, Some(id)) => {
+                    let detail = detail.as_deref().unwrap_or("auto");
+                    return Ok(whole(json!({"type": "input_image", "file_id": id, "detail": detail}), fields));
+                }
+                (None, None) => {
+                    let problem = "a picture stands in `image_url`, or is kept at OpenAI as `file_id`";
+                    return Err(Mismatch::new(path, problem));
+                }
+            }
         }
         "input_file" => {
             let (name, data, url) = (fields.text("filename")?, fields.text("file_data")?, fields.text("file_url")?);
-            let mut file = match (data, url) {
+            let id = fields.text("file_id")?;
+            let mut file = match (data, url.or(id)) {
                 (Some(data), _) => json!({"file_data": data}),
-                // As LiteLLM's clients of chats say it, and every provider that fetches files is told.
-                (None, Some(url)) => json!({"file_id": url}),
+                // An address as LiteLLM's clients of chats say it, and every provider that fetches files is told; else what is kept at OpenAI.
+                (None, Some(id)) => json!({"file_id": id}),
                 (None, None) => {
-                    let problem =
-                        "files that are kept elsewhere cannot be sent; send the file in `file_data` or `file_url`";
+                    let problem = "a file stands in `file_data` or at `file_url`, or is kept at OpenAI as `file_id`";
                     return Err(Mismatch::new(path, problem));
                 }
             };
             if let Some(name) = name {
                 file["filename"] = name.into();
             }
-            for name in ["detail", "file_id"] {
-                fields.take(name);
-            }
-            let mut whole = json!({"type": "file", "file": file});
-            if let Value::Object(whole) = &mut whole {
-                whole.extend(fields.telling_rest());
-            }
-            return Ok(PartKind::Other(whole).into());
+            fields.take("detail");
+            return Ok(whole(json!({"type": "file", "file": file}), fields));
         }
         other => {
             let problem = format!("content of the type `{other}` cannot be sent to the models served here");

@@ -173,7 +173,10 @@ fn items(parts: &[Part], envelope: &Envelope, status: &str, own: bool) -> Vec<Va
                 let called = envelope.names.called(name);
                 call(&called, &envelope.item_id(prefix(called.kind), index), id, arguments, "completed")
             }
-            PartKind::Image(ImageSource::Base64 { data, .. }) => picture(&envelope.item_id("ig", index), data),
+            // What is heard is no picture.
+            PartKind::Image(ImageSource::Base64 { media_type, data, .. }) if media_type.starts_with("image/") => {
+                picture(envelope, index, data, Some(&part.rest).filter(|_| own))
+            }
             PartKind::Image(_) | PartKind::ToolResult { .. } => continue,
         };
         items.push(item);
@@ -227,9 +230,13 @@ pub(super) fn reasoning(id: &str, text: &str, sealed: Option<String>) -> Value {
     item
 }
 
-/// A picture.
-pub(super) fn picture(id: &str, data: &str) -> Value {
-    json!({"id": id, "type": "image_generation_call", "status": "completed", "result": data})
+/// A picture, in the item that its provider told where that speaks this API.
+pub(super) fn picture(envelope: &Envelope, index: usize, data: &str, told: Option<&Rest>) -> Value {
+    let made = || json!({"id": envelope.item_id("ig", index), "type": "image_generation_call", "status": "completed"});
+    let told = told.filter(|told| told.contains_key("type"));
+    let mut item = told.map_or_else(made, |told| envelope.kept(&Value::Object(told.clone()), index));
+    item["result"] = data.into();
+    item
 }
 
 /// How the ids of such calls begin.

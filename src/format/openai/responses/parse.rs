@@ -8,6 +8,7 @@
 use serde_json::{Value, json};
 
 use super::items::Conversation;
+use super::own_id;
 use super::tools::Toolbox;
 use crate::chat::{ChatRequest, Message, OutputFormat, Reasoning, Rest};
 use crate::fault::Refusal;
@@ -181,12 +182,13 @@ fn conversation(fields: &mut Fields<'_>, request: &ClientRequest) -> Result<(Vec
     Ok(conversation.into_parts())
 }
 
-/// A reply's items that belong to the conversation: pictures that were made do not.
+/// A reply's items that belong to the conversation: of pictures that were made, those whose provider speaks this API, and knows them again.
 fn said<'b>(output: &Json<'b>) -> Json<'b> {
     match output {
         Json::Array(items) => {
-            let told = |item: &&Json<'b>| item.get("type").is_none_or(|kind| kind != "image_generation_call");
-            Json::Array(items.iter().filter(told).cloned().collect())
+            let is_known = |item: &Json<'b>| item.get("id").and_then(Json::as_str).and_then(own_id).is_some();
+            let is_picture = |item: &Json<'b>| item.get("type").is_some_and(|kind| kind == "image_generation_call");
+            Json::Array(items.iter().filter(|item| is_known(item) || !is_picture(item)).cloned().collect())
         }
         other => other.clone(),
     }

@@ -118,11 +118,8 @@ fn what_is_not_here_is_refused_by_name() {
         ("input", json!([]), "input"),
         ("input", json!([{"type": "item_reference", "id": "x"}]), "input[0]"),
         ("input", json!([{"type": "computer_call"}]), "input[0].type"),
-        (
-            "input",
-            json!([{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]),
-            "input[0].content[0]",
-        ),
+        ("input", json!([{"role": "user", "content": [{"type": "input_image"}]}]), "input[0].content[0]"),
+        ("input", json!([{"role": "user", "content": [{"type": "input_file"}]}]), "input[0].content[0]"),
         ("input", json!([{"role": "robot", "content": "x"}]), "input[0].role"),
         ("input", Value::Null, "input"),
     ] {

@@ -42,8 +42,15 @@ fn the_same_dialect_gets_everything_back() {
         decode(&told).usage.unwrap().tier
     };
     assert_eq!(
-        ["default", "flex", "priority", "scale"].map(tier),
-        [None, Some(ServiceTier::Flex), Some(ServiceTier::Priority), None]
+        ["default", "flex", "priority", "fast", "ultrafast", "scale"].map(tier),
+        [
+            None,
+            Some(ServiceTier::Flex),
+            Some(ServiceTier::Priority),
+            Some(ServiceTier::Priority),
+            Some(ServiceTier::Ultrafast),
+            None
+        ]
     );
     let usage = read.usage.unwrap();
     assert_eq!((usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens), (100, 60, 8));
@@ -53,6 +60,22 @@ fn the_same_dialect_gets_everything_back() {
     assert_eq!(finish[1], FinishReason::ToolCalls);
     assert_eq!(finish[2], FinishReason::Refusal);
     assert_eq!(finish[3], FinishReason::Other("weird".to_owned()));
+}
+
+#[test]
+fn what_is_heard_spoken_and_searched_for_is_counted() {
+    let usage = json!({"prompt_tokens": 1000, "completion_tokens": 1000,
+        "prompt_tokens_details": {"audio_tokens": 900, "cached_tokens": 0},
+        "completion_tokens_details": {"audio_tokens": 800, "reasoning_tokens": 0}});
+    let counts = |annotations: Value| {
+        let reply = json!({"choices": [{"message": {"content": "x", "annotations": annotations}}], "usage": usage});
+        let usage = decode(&reply).usage.unwrap();
+        (usage.audio_input_tokens, usage.audio_output_tokens, usage.searches)
+    };
+    let cited = json!({"type": "url_citation", "url_citation": {"url": "https://a"}});
+    assert_eq!(counts(json!([cited, cited])), (900, 800, 1));
+    assert_eq!(counts(json!([{"type": "file_citation"}])), (900, 800, 0));
+    assert_eq!(counts(Value::Null), (900, 800, 0));
 }
 
 #[test]

@@ -156,6 +156,21 @@ fn one_event_may_say_several_things() {
 }
 
 #[test]
+fn a_stream_that_cites_what_it_found_was_searched_for() {
+    let mut last = event(&json!([]));
+    last["usage"] = json!({"prompt_tokens": 100, "completion_tokens": 10});
+    let searches = |kind: &str| {
+        let cited = delta(&json!({"annotations": [{"type": kind, "url_citation": {"url": "https://a"}}]}));
+        let chunks = decode(&[delta(&json!({"content": "x"})), cited, last.clone()]).unwrap();
+        chunks.iter().find_map(|chunk| match &chunk.delta {
+            Delta::Usage(usage) => Some(usage.searches),
+            _ => None,
+        })
+    };
+    assert_eq!([searches("url_citation"), searches("file_citation")], [Some(1), Some(0)]);
+}
+
+#[test]
 fn a_stream_s_usage_is_read_as_a_reply_s() {
     let mut last = event(&json!([]));
     last["usage"] = json!({"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 610, "cached_tokens": 32,

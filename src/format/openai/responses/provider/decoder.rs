@@ -11,6 +11,7 @@ use super::item::{self, Call, PARAGRAPH};
 use super::{ANNOTATED, DIALECT, ITEM_BEGUN, ITEM_DONE, fault, reply};
 use crate::chat::{Chunk, Delta, Part, PartKind};
 use crate::fault::AttemptFault;
+use crate::format::drawn::{self, PICTURE};
 use crate::format::framing::EventDecoder;
 use crate::format::json::Json;
 use crate::format::openai::responses::items::is_hosted;
@@ -29,6 +30,8 @@ pub(super) struct Decoder {
     phased: Option<u64>,
     /// The model declined in words.
     declined: bool,
+    /// Searches so far.
+    searches: u64,
 }
 
 impl EventDecoder for Decoder {
@@ -135,7 +138,7 @@ impl Decoder {
         self.done = true;
         let ended = || reply::ended(!self.calls.is_empty(), self.declined);
         out.push(Chunk::of(Delta::Finish(reply::incomplete(response).unwrap_or_else(ended))));
-        out.extend(reply::usage(response).map(|usage| Chunk::of(Delta::Usage(usage))));
+        out.extend(reply::usage(response, self.searches).map(|usage| Chunk::of(Delta::Usage(usage))));
     }
 
     fn piece_of_item(&mut self, kind: &str, event: &Json<'_>, out: &mut Vec<Chunk>) {
@@ -218,7 +221,12 @@ impl Decoder {
                     }
                 }
             }
+            "image_generation_call" if let Some((source, rest)) = item::picture(value) => {
+                let delta = Delta::Other { event: PICTURE.to_owned(), value: drawn::told(&source) };
+                out.push(Chunk { choice: 0, delta, rest });
+            }
             kind if is_hosted(kind) => {
+                self.searches += u64::from(reply::is_search(value));
                 let event = ITEM_DONE.to_owned();
                 out.push(Chunk::of(Delta::Other { event, value: value.clone().into() }));
             }
@@ -228,6 +236,10 @@ impl Decoder {
                         Some(_) if told => {}
                         Some(_) => self.argue(place, Some(&call.arguments), out),
                         None => self.call(place, call, out),
+                    }
+                    // Of a call that takes nothing: in JSON, nothing is `{}`.
+                    if !self.is_told(place) {
+                        self.argue(place, Some("{}"), out);
                     }
                 }
             }

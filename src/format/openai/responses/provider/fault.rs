@@ -5,6 +5,8 @@ use crate::format::json::Json;
 use crate::format::openai::error;
 use crate::format::overflow;
 
+use super::reply;
+
 /// The code of a refusal of thinking that was not sealed for this account and model.
 pub(super) const UNVERIFIED: &str = "invalid_encrypted_content";
 
@@ -35,15 +37,17 @@ pub(super) fn read(value: &Json<'_>) -> AttemptFault {
     fault
 }
 
-/// The same where a response did not come to its end, however it says so.
+/// The same where a response did not come to its end, however it says so, with what it used all the same.
 pub(super) fn of(response: &Json<'_>) -> Option<AttemptFault> {
     let told = response.get("error").is_some_and(|error| !error.is_null());
-    match response.get("status").and_then(Json::as_str) {
-        _ if told => Some(read(response)),
+    let fault = match response.get("status").and_then(Json::as_str) {
+        _ if told => read(response),
         Some(status @ ("failed" | "cancelled")) => {
             let message = format!("the provider ended the reply as `{status}` and did not say why");
-            Some(AttemptFault::new(FaultKind::Unavailable, message))
+            AttemptFault::new(FaultKind::Unavailable, message)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    let used = reply::usage(response, 0).filter(|used| used.input_tokens > 0 || used.output_tokens > 0);
+    Some(AttemptFault { used: used.map(Box::new), ..fault })
 }

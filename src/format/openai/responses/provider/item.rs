@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::chat::{ImageSource, Part, PartKind, Rest, TokenLogprob};
-use crate::format::json::Json;
+use crate::format::json::{Json, kept};
 use crate::format::openai::logprobs;
 use crate::format::openai::message::arguments;
 use crate::format::openai::responses::called::Kind;
@@ -30,8 +30,10 @@ pub(super) fn read(item: &Json<'_>, parts: &mut Vec<Part>, tokens: &mut Vec<Toke
             }
         }
         "reasoning" => parts.extend(thought(item, &summary(item))),
-        // Every client is shown a picture.
-        "image_generation_call" => parts.extend(picture(item)),
+        // Every client is shown a picture; what else was told of it is for those of the same API.
+        "image_generation_call" if let Some((source, rest)) = picture(item) => {
+            parts.push(Part { kind: PartKind::Image(source), rest });
+        }
         kind if is_hosted(kind) => parts.push(PartKind::Other(item.clone().into()).into()),
         _ => parts
             .extend(call(item).map(|Call { id, name, arguments }| PartKind::ToolCall { id, name, arguments }.into())),
@@ -93,11 +95,13 @@ fn thought(item: &Json<'_>, text: &str) -> Option<Part> {
     Some(kind.into())
 }
 
-fn picture(item: &Json<'_>) -> Option<Part> {
-    let data = item.get("result")?.as_str()?.to_owned();
+/// A picture that was made, and the item without it.
+pub(super) fn picture(item: &Json<'_>) -> Option<(ImageSource, Rest)> {
+    let Json::Object(members) = item else { return None };
+    let data = item.get("result")?.as_str().filter(|data| !data.is_empty())?.to_owned();
     let format = item.get("output_format").and_then(Json::as_str).unwrap_or("png");
-    let source = ImageSource::Base64 { media_type: format!("image/{format}"), data, detail: None };
-    Some(Part { kind: PartKind::Image(source), rest: Rest::new() })
+    let others = members.iter().filter(|(name, _)| name != "result").cloned();
+    Some((ImageSource::Base64 { media_type: format!("image/{format}"), data, detail: None }, kept(others.collect())))
 }
 
 /// A call of a tool.

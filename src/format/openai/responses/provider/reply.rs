@@ -26,7 +26,7 @@ pub(super) fn read(body: &[u8]) -> Result<Reply, AttemptFault> {
 
 fn read_value(value: Json<'_>) -> Result<Reply, Mismatch> {
     let reason = incomplete(&value);
-    let usage = usage(&value);
+    let usage = usage(&value, 0);
     let mut fields = Fields::of(value, &Path::Root)?;
     let id = fields.text("id")?.unwrap_or_default();
     let model = fields.text("model")?.unwrap_or_default();
@@ -69,8 +69,21 @@ pub(super) const fn ended(calls: bool, declined: bool) -> FinishReason {
     }
 }
 
-/// The tokens of a response.
-pub(super) fn usage(response: &Json<'_>) -> Option<Usage> {
+/// Whether an item is a search: there is a fee for it, and none for opening what was found.
+pub(super) fn is_search(item: &Json<'_>) -> bool {
+    let action = item.within("action", "type").and_then(Json::as_str);
+    item::kind(item) == "web_search_call" && action.is_none_or(|action| action == "search")
+}
+
+/// Searches: as the response counts those it is billed for, else those among its items, of which so many were seen before it.
+fn searches(response: &Json<'_>, seen: u64) -> u64 {
+    let told = response.within("tool_usage", "web_search").and_then(|made| made.get("num_requests")?.as_u64());
+    let among_items = || response.items("output").iter().filter(|item| is_search(item)).count() as u64;
+    told.unwrap_or_else(|| among_items().max(seen))
+}
+
+/// What a response used; so many searches were seen before it.
+pub(super) fn usage(response: &Json<'_>, seen: u64) -> Option<Usage> {
     let counted = response.get("usage").filter(|counted| counted.is_object())?;
     let count = |name: &str, inner: &str| {
         let count = if inner.is_empty() { counted.get(name) } else { counted.within(name, inner) };
@@ -82,6 +95,7 @@ pub(super) fn usage(response: &Json<'_>) -> Option<Usage> {
         cache_write_tokens: count("input_tokens_details", "cache_write_tokens"),
         output_tokens: count("output_tokens", ""),
         reasoning_tokens: count("output_tokens_details", "reasoning_tokens"),
+        searches: searches(response, seen),
         tier: usage::tier(response.get("service_tier")),
         ..Usage::default()
     })

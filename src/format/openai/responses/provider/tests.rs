@@ -7,7 +7,7 @@ use super::{AzureResponses, ResponsesProvider};
 use crate::chat::{Chunk, Delta, FinishReason, PartKind, PartsOfDeltas, ServiceTier};
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::sealed::{open, seal};
-use crate::format::{ClientRequest, Encoded, NO_QUIRKS, ProviderFormat, Quirks, Target, client_apis, lost};
+use crate::format::{ClientRequest, Encoded, NO_QUIRKS, ProviderFormat, Quirks, Target, Turn, client_apis, lost};
 
 mod decode;
 mod encode;

@@ -91,6 +91,43 @@ fn what_a_whole_reply_says_is_in_its_items() {
 }
 
 #[test]
+fn searches_are_counted_and_the_opening_of_pages_is_not() {
+    let call = |action: Value| json!({"type": "web_search_call", "id": "ws", "status": "completed", "action": action});
+    let items = [
+        call(json!({"type": "search", "query": "a"})),
+        call(json!({"type": "open_page", "url": "https://a"})),
+        call(Value::Null),
+    ];
+    let mut response = json!({"id": "r", "model": "m", "status": "completed", "output": items,
+        "usage": {"input_tokens": 9, "output_tokens": 2}});
+    let searches = |response: &Value, with_items: bool| {
+        let whole = ResponsesProvider.decode(response.to_string().as_bytes()).unwrap();
+        let mut done = response.clone();
+        if !with_items {
+            done["output"] = json!([]);
+        }
+        let events = items
+            .iter()
+            .enumerate()
+            .map(|(place, item)| json!({"type": "response.output_item.done", "output_index": place, "item": item}));
+        let events = events.chain([json!({"type": "response.completed", "response": done})]);
+        let body = events.map(|event| format!("data: {event}\n\n")).collect::<Vec<_>>().concat();
+        let (chunks, fault, is_complete) = read([body.as_bytes()]);
+        assert!(fault.is_none() && is_complete, "{fault:?}");
+        let streamed = chunks.iter().find_map(|chunk| match &chunk.delta {
+            Delta::Usage(usage) => Some(usage.searches),
+            _ => None,
+        });
+        (whole.usage.map(|usage| usage.searches), streamed)
+    };
+    assert_eq!(searches(&response, true), (Some(2), Some(2)));
+    assert_eq!(searches(&response, false), (Some(2), Some(2)));
+    // What the response itself counts is what it is billed for.
+    response["tool_usage"] = json!({"web_search": {"num_requests": 1}});
+    assert_eq!(searches(&response, true), (Some(1), Some(1)));
+}
+
+#[test]
 fn a_reply_that_failed_or_is_not_made_yet_is_a_fault() {
     for (body, kind) in [
         (
@@ -278,7 +315,8 @@ fn wire(events: &[Value]) -> String {
 
 #[test]
 fn pictures_and_phases_come_back_as_they_were_told() {
-    let picture = json!({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AA=="});
+    let picture = json!({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AA==",
+        "output_format": "jpeg", "revised_prompt": "A river.", "size": "1024x1024"});
     let message = |phase: &str, text: &str| {
         let content = json!([{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]);
         json!({"type": "message", "id": "x", "status": "completed", "role": "assistant", "phase": phase, "content": content})
@@ -304,15 +342,94 @@ fn pictures_and_phases_come_back_as_they_were_told() {
     }
     encoder.end(&mut out);
     let streamed: Value = serde_json::from_slice(&api.streamed_whole(&out).unwrap()).unwrap();
-    assert_eq!(streamed["output"][1]["id"], "ig_1-r_1");
     let reply = ResponsesProvider.decode(whole.to_string().as_bytes()).unwrap();
     let replied: Value = serde_json::from_slice(&api.reply_to(&request, &reply)).unwrap();
+    let mut made = items[1].clone();
+    made["id"] = "ig_1-r_1".into();
     for told in [&streamed, &replied] {
         assert_eq!(told["output"].as_array().map(Vec::len), Some(4), "{told}");
-        assert_eq!(told["output"][1]["result"], "AA==");
+        assert_eq!(told["output"][1], made);
         for at in [0, 2, 3] {
             let (item, expected) = (&told["output"][at], &items[at]);
             assert_eq!((&item["phase"], &item["content"]), (&expected["phase"], &expected["content"]), "{told}");
         }
+    }
+}
+
+#[test]
+fn a_stream_shows_pictures_to_clients_of_other_apis() {
+    let made = json!({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AA==", "output_format": "jpeg"});
+    let whole = json!({"id": "r", "model": "m", "status": "completed", "output": [made]});
+    let events = [
+        json!({"type": "response.created", "response": {"id": "r", "model": "m"}}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": made}),
+        json!({"type": "response.completed", "response": whole}),
+    ];
+    let (chunks, fault, is_complete) = read([wire(&events).as_bytes()]);
+    assert!(fault.is_none() && is_complete, "{fault:?}");
+    for (client, path, asked, place, expected) in [
+        (
+            "openai",
+            "/",
+            asked("openai"),
+            "/choices/0/delta/images",
+            json!([{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,AA=="}, "index": 0}]),
+        ),
+        (
+            "gemini",
+            "/v1beta/models/m:streamGenerateContent?alt=sse",
+            json!({"contents": [{"role": "user", "parts": [{"text": "Draw."}]}]}),
+            "/candidates/0/content/parts/0/inlineData",
+            json!({"mimeType": "image/jpeg", "data": "AA=="}),
+        ),
+    ] {
+        let api = client_apis().find(|api| api.name() == client).unwrap();
+        let request = api.parse(&ClientRequest::post(path.parse().unwrap(), asked.to_string())).unwrap();
+        let (mut encoder, mut out) = (api.stream(&request), bytes::BytesMut::new());
+        for chunk in &chunks {
+            encoder.chunk(chunk, &mut out);
+        }
+        encoder.end(&mut out);
+        let told = String::from_utf8(out.to_vec()).unwrap();
+        let data = told.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        let shown: Vec<Value> = events.filter_map(|event| event.pointer(place).cloned()).collect();
+        assert_eq!(shown, [expected], "{client}: {told}");
+    }
+}
+
+#[test]
+fn a_call_that_takes_nothing_is_told_so_in_a_stream_too() {
+    let item = json!({"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "", "status": "completed"});
+    let events = [
+        json!({"type": "response.created", "response": {"id": "r", "model": "m"}}),
+        json!({"type": "response.output_item.added", "output_index": 0, "item": item}),
+        json!({"type": "response.function_call_arguments.done", "output_index": 0, "item_id": "fc_1", "arguments": ""}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": item}),
+        json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [item]}}),
+    ];
+    for events in [&events[..], &[&events[..1], &events[3..]].concat()[..]] {
+        let (chunks, fault, _) = read([wire(events).as_bytes()]);
+        assert!(fault.is_none(), "{fault:?}");
+        let mut parts = PartsOfDeltas::default();
+        for chunk in chunks {
+            parts.add(chunk.delta);
+        }
+        let said: Vec<PartKind> = parts.into_parts().into_iter().map(|part| part.kind).collect();
+        assert_eq!(said, [call("c", "f", "{}")]);
+    }
+}
+
+#[test]
+fn a_reply_that_failed_says_what_it_used() {
+    let used = json!({"input_tokens": 80, "output_tokens": 12, "total_tokens": 92});
+    let nothing = json!({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0});
+    for (usage, expected) in [(used, Some((80, 12))), (nothing, None), (Value::Null, None)] {
+        let error = json!({"code": "server_error", "message": "x"});
+        let failed = json!({"id": "r", "status": "failed", "output": [], "error": error, "usage": usage});
+        let told = |fault: AttemptFault| fault.used.map(|used| (used.input_tokens, used.output_tokens));
+        assert_eq!(told(ResponsesProvider.decode(failed.to_string().as_bytes()).unwrap_err()), expected, "{usage}");
+        let (_, fault, _) = read([wire(&[json!({"type": "response.failed", "response": failed})]).as_bytes()]);
+        assert_eq!(told(fault.unwrap()), expected, "{usage}");
     }
 }

@@ -468,3 +468,69 @@ fn a_long_name_of_another_dialect_s_tool_is_shortened() {
     assert!(sent.len() <= 64 && name.starts_with(&sent[..50]), "{sent}");
     assert_eq!(body["tool_choice"]["name"], sent);
 }
+
+#[test]
+fn what_is_kept_at_openai_goes_out_by_its_id_and_to_nobody_who_cannot_look_there() {
+    let content = json!([
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_image", "file_id": "file-2", "detail": "high"},
+        {"type": "input_text", "text": "Look."},
+    ]);
+    let asked = |content: &Value| json!({"model": "m", "input": [{"role": "user", "content": content}]});
+    let body = sent("openai-responses", &asked(&content));
+    assert_eq!(body["input"][0]["content"], content);
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let encode = |to: &str, part: &Value| {
+        let asked = asked(&json!([part])).to_string();
+        let request = api.parse(&ClientRequest::post("/".parse().unwrap(), asked)).unwrap();
+        crate::format::provider_format(to).unwrap().encode(&request, &target)
+    };
+    for (to, part) in [
+        ("openai", 1),
+        ("azure", 1),
+        ("anthropic", 0),
+        ("anthropic", 1),
+        ("gemini", 0),
+        ("gemini", 1),
+        ("bedrock", 0),
+        ("bedrock", 1),
+    ] {
+        let fault = encode(to, &content[part]).unwrap_err();
+        let blamed = (fault.kind, fault.param.as_deref());
+        assert_eq!(blamed, (FaultKind::Rejected, Some("messages[0].content[0]")), "{to}: {fault}");
+    }
+    let body: Value = serde_json::from_slice(&encode("openai", &content[0]).unwrap().body).unwrap();
+    assert_eq!(body["messages"][0]["content"], json!([{"type": "file", "file": {"file_id": "file-1"}}]));
+}
+
+#[test]
+fn a_picture_that_was_made_goes_back_to_who_made_it() {
+    let made = json!({"type": "image_generation_call", "id": "ig_1-0a1b_0", "status": "completed", "result": "AA==", "size": "1024x1024"});
+    // Another provider's model drew it.
+    let drawn = json!({"type": "image_generation_call", "id": "ig_0a1b_1", "status": "completed", "result": "BB=="});
+    let api = client_apis().find(|api| api.name() == "openai-responses").unwrap();
+    let asked = json!({"model": "m", "input": "Again.", "previous_response_id": "resp_0a1b"}).to_string();
+    let mut request = ClientRequest::post("/".parse().unwrap(), asked);
+    request.earlier = vec![Turn {
+        request: json!({"model": "m", "input": "Draw."}).to_string().into(),
+        reply: json!({"id": "resp_0a1b", "output": [made, drawn]}).to_string().into(),
+    }];
+    let request = api.parse(&request).unwrap();
+    let target =
+        Target { model: "m", api_version: None, quirks: &NO_QUIRKS, bare_stream: false, default_max_tokens: 9 };
+    let encoded = ResponsesProvider.encode(&request, &target).unwrap();
+    let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+    let mut own = made;
+    own["id"] = "ig_1".into();
+    assert_eq!((&body["input"], encoded.dropped), (&json!([user("Draw."), own, user("Again.")]), vec![]));
+    for to in ["openai", "azure", "anthropic", "gemini", "bedrock"] {
+        let encoded = crate::format::provider_format(to).unwrap().encode(&request, &target).unwrap();
+        let body = String::from_utf8_lossy(&encoded.body);
+        assert!(body.contains("Again.") && !body.contains("AA==") && !body.contains("BB=="), "{to}: {body}");
+        assert_eq!(encoded.dropped, ["messages[1].content[0]"], "{to}");
+        // A turn of which nothing is left is none.
+        assert!(!body.contains("assistant") && !body.contains("\"model\",\"parts"), "{to}: {body}");
+    }
+}
