@@ -2,9 +2,10 @@
 
 PRICE_MAP is `litellm/model_prices_and_context_window_backup.json` of the litellm wheel on PyPI (MIT licence), SOURCE what
 the file says of where its figures are from. Only `source` and `models` are replaced. Chat and embedding models of the
-providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, every
-step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`) and its service tiers (`flex`, `priority`); of what it does beside text,
-what the map says and what it denies. Prices of caches that last an hour are not kept: all are twice that of input, which src/money.rs reckons
+providers below are kept unless their deprecation date is more than a year past; of prices: input, output, cache reads and writes, recordings and speech
+(`audio_…`), every step by length of the prompt (`above`, the shortest first), and all of that for the vendor's batch API (`batch`) and its service tiers (`flex`, `priority`, `ultrafast`); by
+which factor Claude's `speed` and `inference_geo` make all of it dearer (`fast`, `us`); what a search costs that the vendor makes for a reply (`search`), and whether a reply pays for one however
+many there were (`search_once`); of what it does beside text, what the map says and what it denies. Prices of caches that last an hour are not kept: all are twice that of input, which src/money.rs reckons
 with; this stops at one that is not. A price that a step does not name is that below it, one that a service tier does not name that of everybody, as LiteLLM reckons.
 """
 
@@ -28,7 +29,13 @@ FIELDS = {
     "output": "output_cost_per_token",
     "cache_read": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
+    "audio_input": "input_cost_per_audio_token",
+    "audio_cache_read": "cache_read_input_audio_token_cost",
+    "audio_output": "output_cost_per_audio_token",
 }
+# Whose searches are counted in replies, and what one costs where the map does not say it of a model: Anthropic takes $10 for a
+# thousand whatever the model (https://platform.claude.com/docs/en/about-claude/pricing).
+SEARCHES = {"openai": None, "azure": None, "gemini": None, "anthropic": 0.01}
 
 
 # What models do beside text, as the map names it: `supports_…`.
@@ -80,6 +87,19 @@ def tier(entry, base, usual, name):
     return {**own, "above": [{"tokens": step.pop("tokens"), **step} for step in made]} if made else own
 
 
+def search(provider, name, entry):
+    """What a search costs; stops where that hangs on how much of the pages is read, which no reply tells."""
+    told = entry.get("search_context_cost_per_query") or {}
+    costs = {number(cost) for cost in told.values()} - {None}
+    if provider not in SEARCHES or (entry["mode"] == "embedding" and not costs):
+        return {}
+    if len(costs) > 1:
+        sys.exit(f"{name}: a search costs {sorted(costs)}: data/models.json needs a field for it")
+    cost = costs.pop() if costs else SEARCHES[provider]
+    once = {"search_once": True} if provider == "gemini" and entry.get("web_search_billing_unit") != "per_query" else {}
+    return {"search": cost, **once} if cost is not None else {}
+
+
 def check_hours(name, entry):
     """Stops where writing to a cache for an hour costs anything else than twice the input."""
     hour = "cache_creation_input_token_cost_above_1hr"
@@ -119,9 +139,13 @@ def row(name, entry, today):
     if "input" in batch and batch["output"] is not None:
         above = steps(entry, batch, "_batches")
         made["batch"] = {**batch, "above": above} if above else batch
-    for service in ("flex", "priority"):
+    for service in ("flex", "priority", "ultrafast"):
         if found := tier(entry, base, usual, service):
             made[service] = found
+    if provider == "anthropic":
+        factors = entry.get("provider_specific_entry") or {}
+        made |= {name: factors[name] for name in ("fast", "us") if name in factors}
+    made |= search(provider, name, entry)
     for ours, theirs in (("max_input", "max_input_tokens"), ("max_output", "max_output_tokens")):
         tokens = number(entry.get(theirs))
         if tokens:

@@ -3,12 +3,13 @@
 //!
 //! The rule of what was used: what the provider reported; else the input as estimated and the output that was seen. Usage that
 //! was reported on the way counts for a broken reply, with the output seen since. Nothing was used where the provider refused
-//! the request with a 4xx, failed with a 5xx before anything of a reply came, or cannot have seen it. A report of more tokens than the model can take or give is not
-//! believed: the estimate takes its place, so that no provider can use up limits and budgets with a number.
+//! the request with a 4xx, failed with a 5xx before anything of a reply came, or cannot have seen it. A report of more tokens than any reply can have used is not
+//! believed: the estimate takes its place, so that no provider can use up limits and budgets with a number. A bound of the input is no
+//! estimate to bill by: whoever ends an attempt asks [`AttemptProgress::assumes_input`], and counts first.
 
 use std::time::Duration;
 
-use crate::chat::{ServiceTier, Usage};
+use crate::chat::{ServiceTier, Surcharges, Usage};
 use crate::failover::FaultClass;
 use crate::fault::{AttemptFault, Cause, FaultKind};
 use crate::limits::Demand;
@@ -25,44 +26,34 @@ pub struct AttemptProgress {
     begun: Moment,
     streamed: bool,
     estimated: Demand,
+    /// Input tokens where the provider tells none.
+    assumed_input: u64,
     first_content: Option<Moment>,
     sent: bool,
     usage: Option<Usage>,
     seen_bytes: u64,
     seen_pieces: u64,
     truncated: bool,
-    /// The service tier it asks for.
+    /// The service tier it asks for, and what else makes it dearer.
     tier: Option<ServiceTier>,
+    surcharges: Surcharges,
     /// Whether the provider's own word of the cost is taken.
     believed: bool,
-    bounds: UsageBounds,
 }
 
-/// What one reply can use at most, as far as the model is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UsageBounds {
-    /// Input tokens the model takes; `None` is unknown.
-    pub context_window: Option<u32>,
-    /// Output tokens the model gives; `None` is unknown.
-    pub max_output: Option<u32>,
-}
+/// Tokens of one kind that no reply has used, whatever ran behind it. What a model takes or gives at once is no bound: where the provider
+/// searches and calls tools of its own, it reads the conversation once for each and reports the sum.
+const LARGEST: u64 = 16_000_000;
+/// Searches that no reply has had made.
+const MOST_SEARCHES: u64 = 10_000;
 
-impl UsageBounds {
-    /// No model sold takes or gives more at once.
-    const LARGEST: u64 = 16_000_000;
-
-    /// Whether a reply can have used this much, where so much was estimated before the call and seen of it since. Files that
-    /// only the provider reads and thoughts it does not show may be many times what is seen here; what the model can take and
-    /// give they cannot exceed.
-    fn allow(self, usage: &Usage, estimated: Demand, seen: u64) -> bool {
-        let bound = |known: Option<u32>, here: u64| known.map_or(Self::LARGEST, u64::from).max(here.saturating_mul(4));
-        let input = bound(self.context_window, estimated.input_tokens);
-        let output = bound(self.max_output, seen).max(estimated.output_tokens);
-        usage.input_tokens <= input
-            && usage.cache_read_tokens <= input
-            && usage.cache_write_tokens <= input
-            && usage.output_tokens <= output
-    }
+/// Whether a reply can have used this much.
+const fn can_be(usage: &Usage) -> bool {
+    usage.input_tokens <= LARGEST
+        && usage.cache_read_tokens <= LARGEST
+        && usage.cache_write_tokens <= LARGEST
+        && usage.output_tokens <= LARGEST
+        && usage.searches <= MOST_SEARCHES
 }
 
 /// What an attempt counts for.
@@ -133,11 +124,12 @@ pub struct AttemptOutcome {
 impl AttemptProgress {
     /// An attempt that begins, with what was reserved for it.
     #[must_use]
-    pub const fn begin(now: Moment, streamed: bool, estimated: Demand, bounds: UsageBounds) -> Self {
+    pub const fn begin(now: Moment, streamed: bool, estimated: Demand) -> Self {
         Self {
             begun: now,
             streamed,
             estimated,
+            assumed_input: estimated.input_tokens,
             first_content: None,
             sent: false,
             usage: None,
@@ -145,16 +137,22 @@ impl AttemptProgress {
             seen_pieces: 0,
             truncated: false,
             tier: None,
+            surcharges: Surcharges { fast: false, us: false },
             believed: false,
-            bounds,
         }
     }
 
-    /// It asks for this service tier, by which it is billed where nothing of what it used comes.
+    /// It asks for this, by which it is billed where nothing of what it used comes.
     #[must_use]
-    pub const fn asking(mut self, tier: Option<ServiceTier>) -> Self {
+    pub const fn asking(mut self, tier: Option<ServiceTier>, surcharges: Surcharges) -> Self {
         self.tier = tier;
+        self.surcharges = surcharges;
         self
+    }
+
+    /// Its input is so many tokens where its provider tells none: what was reserved, until this is known better.
+    pub const fn assume_input(&mut self, tokens: u64) {
+        self.assumed_input = tokens;
     }
 
     /// What was reserved for it.
@@ -204,7 +202,7 @@ impl AttemptProgress {
     /// What the provider reported so far, where it can be.
     #[must_use]
     pub fn usage(&self) -> Option<&Usage> {
-        self.usage.as_ref().filter(|usage| self.bounds.allow(usage, self.estimated, self.seen()))
+        self.usage.as_ref().filter(|usage| can_be(usage))
     }
 
     /// What the provider says of the cost is what it costs.
@@ -229,7 +227,25 @@ impl AttemptProgress {
     /// The same at these prices, by what it is for: of what was reported, else of what is assumed.
     #[must_use]
     pub fn bill(&self, prices: &Prices) -> Bill {
-        self.usage().map_or_else(|| prices.bill(&self.assumed(self.seen())), |usage| prices.bill(usage))
+        self.usage().map_or_else(|| prices.bill(&self.assumed()), |usage| prices.bill(usage))
+    }
+
+    /// What it is taken to have used where its provider does not say.
+    #[must_use]
+    pub fn assumed(&self) -> Usage {
+        Usage {
+            input_tokens: self.assumed_input,
+            output_tokens: self.seen(),
+            tier: self.tier,
+            surcharges: self.surcharges,
+            ..Usage::default()
+        }
+    }
+
+    /// Whether, where it ends so, it is billed by the input that is assumed.
+    #[must_use]
+    pub fn assumes_input(&self, fault: Option<&AttemptFault>) -> bool {
+        self.usage().is_none() && self.billing(fault) == Billing::Estimated
     }
 
     /// About how many tokens of output were seen.
@@ -240,20 +256,13 @@ impl AttemptProgress {
     /// Ends it: with a whole reply, or with a fault.
     #[must_use]
     pub fn end(mut self, now: Moment, fault: Option<&AttemptFault>, prices: Option<&Prices>) -> AttemptOutcome {
-        let status = fault.and_then(|fault| fault.status).unwrap_or_default();
-        let seen = self.seen();
         let usage_refused = self.usage.is_some() && self.usage().is_none();
-        if usage_refused {
-            self.usage = None;
-        }
-        let (billing, usage) = match fault {
-            Some(fault) if !(self.sent && fault.was_sent()) => (Billing::Unsent, Usage::default()),
-            Some(_) if (400..500).contains(&status) => (Billing::Refused, Usage::default()),
-            Some(_) if status >= 500 && seen == 0 && self.usage.is_none() => (Billing::Failed, Usage::default()),
-            Some(fault) if seen == 0 && self.usage.is_none() => {
-                refused_in_words(fault).map_or_else(|| self.used(false, seen), |billing| (billing, Usage::default()))
-            }
-            _ => self.used(fault.is_none(), seen),
+        let billing = self.billing(fault);
+        let usage = match self.usage.take().filter(|_| !usage_refused) {
+            _ if !billing.is_billed() => Usage::default(),
+            None => self.assumed(),
+            Some(usage) if billing == Billing::Reported => usage,
+            Some(usage) => Usage { output_tokens: usage.output_tokens.max(self.seen()), ..usage },
         };
         // Of a stream that broke off, the provider has said no last word.
         let told = usage.told_cost.filter(|_| self.believed && billing == Billing::Reported);
@@ -275,18 +284,21 @@ impl AttemptProgress {
         }
     }
 
-    fn used(&mut self, whole: bool, seen: u64) -> (Billing, Usage) {
-        match self.usage.take() {
-            Some(usage) if whole => (Billing::Reported, usage),
-            Some(usage) => (Billing::Estimated, Usage { output_tokens: usage.output_tokens.max(seen), ..usage }),
-            None => (Billing::Estimated, self.assumed(seen)),
+    /// What it counts for where it ends so.
+    fn billing(&self, fault: Option<&AttemptFault>) -> Billing {
+        let told = self.usage().is_some();
+        let nothing_came = self.seen() == 0 && !told;
+        match fault {
+            None if told => Billing::Reported,
+            None => Billing::Estimated,
+            Some(fault) if !(self.sent && fault.was_sent()) => Billing::Unsent,
+            Some(fault) => match fault.status.unwrap_or_default() {
+                400..500 => Billing::Refused,
+                500.. if nothing_came => Billing::Failed,
+                _ if nothing_came => refused_in_words(fault).unwrap_or(Billing::Estimated),
+                _ => Billing::Estimated,
+            },
         }
-    }
-
-    /// What it is taken to have used where its provider does not say.
-    fn assumed(&self, seen: u64) -> Usage {
-        let input_tokens = self.estimated.input_tokens;
-        Usage { input_tokens, output_tokens: seen, tier: self.tier, ..Usage::default() }
     }
 }
 
@@ -374,7 +386,7 @@ mod tests {
             (None, 0, 0, Some(&unsent), (Billing::Unsent, nothing)),
         ];
         for (number, (reported, pieces, bytes, fault, expected)) in cases.into_iter().enumerate() {
-            let mut attempt = AttemptProgress::begin(at(0), true, RESERVED, UsageBounds::default());
+            let mut attempt = AttemptProgress::begin(at(0), true, RESERVED);
             attempt.sent();
             for piece in 0..pieces {
                 attempt.saw(if piece == 0 { bytes } else { 0 });
@@ -390,6 +402,38 @@ mod tests {
     }
 
     #[test]
+    fn an_input_that_nobody_tells_is_what_it_is_known_to_be_at_the_end() {
+        let broken = AttemptFault::new(FaultKind::BrokenStream, "cut");
+        // reported, the fault → whether its input is assumed
+        for (reported, fault, assumed) in [
+            (None, None, true),
+            (None, Some(&broken), true),
+            (None, Some(&refused(400)), false),
+            (Some(usage(900, 40)), None, false),
+            (Some(usage(900, 40)), Some(&broken), false),
+            (Some(usage(u64::MAX, 1)), None, true),
+        ] {
+            let mut attempt = AttemptProgress::begin(at(0), true, RESERVED);
+            attempt.sent();
+            attempt.saw(40);
+            if let Some(usage) = &reported {
+                attempt.reported(usage.clone());
+            }
+            assert_eq!(attempt.assumes_input(fault), assumed, "{reported:?} {fault:?}");
+            attempt.assume_input(220);
+            if assumed {
+                assert_eq!(attempt.assumed(), usage(220, 10));
+                assert_eq!(attempt.cost(Some(&PRICES)), Some(PRICES.cost(&usage(220, 10))));
+                assert_eq!(attempt.end(at(10), fault, Some(&PRICES)).usage, usage(220, 10));
+            } else {
+                assert_ne!(attempt.end(at(10), fault, Some(&PRICES)).usage.input_tokens, 220);
+            }
+        }
+        let unsent = AttemptProgress::begin(at(0), true, RESERVED);
+        assert!(!unsent.assumes_input(Some(&broken)), "it was never sent");
+    }
+
+    #[test]
     fn a_cost_that_a_believed_provider_tells_is_the_cost_of_a_whole_reply() {
         let told = Usage { told_cost: Some(NanoUsd(77)), ..usage(900, 40) };
         let broken = AttemptFault::new(FaultKind::BrokenStream, "cut");
@@ -401,7 +445,7 @@ mod tests {
             (false, None, None, None),
             (true, Some(&broken), Some(&PRICES), Some(by_price)),
         ] {
-            let attempt = AttemptProgress::begin(at(0), true, RESERVED, UsageBounds::default());
+            let attempt = AttemptProgress::begin(at(0), true, RESERVED);
             let mut attempt = attempt.believing(believed);
             attempt.sent();
             attempt.reported(told.clone());
@@ -414,16 +458,17 @@ mod tests {
 
     #[test]
     fn a_report_of_more_than_can_be_is_not_believed() {
-        let known = UsageBounds { context_window: Some(8000), max_output: Some(1000) };
-        for (bounds, reported, believed) in [
-            (known, usage(8000, 1000), true),
-            (known, usage(8001, 10), false),
-            (known, usage(10, 1001), false),
-            (UsageBounds::default(), usage(1_900_000, 100_000), true),
-            (UsageBounds::default(), usage(u64::MAX, 1), false),
-            (UsageBounds::default(), Usage { cache_read_tokens: u64::MAX, ..usage(1, 1) }, false),
+        for (reported, believed) in [
+            // A model of 200,000 tokens that searched the web.
+            (usage(1_200_000, 20_000), true),
+            (usage(1_900_000, 100_000), true),
+            (usage(u64::MAX, 1), false),
+            (usage(1, 16_000_001), false),
+            (Usage { cache_read_tokens: u64::MAX, ..usage(1, 1) }, false),
+            (Usage { searches: 10_000, ..usage(1, 1) }, true),
+            (Usage { searches: 10_001, ..usage(1, 1) }, false),
         ] {
-            let mut attempt = AttemptProgress::begin(at(0), false, RESERVED, bounds);
+            let mut attempt = AttemptProgress::begin(at(0), false, RESERVED);
             attempt.sent();
             attempt.saw(40);
             attempt.reported(reported.clone());
@@ -437,18 +482,14 @@ mod tests {
     #[test]
     fn what_never_left_was_not_sent_whatever_the_fault() {
         let cancelled = AttemptFault::new(FaultKind::Cancelled, "the client went away");
-        let outcome = AttemptProgress::begin(at(0), false, RESERVED, UsageBounds::default()).end(
-            at(5),
-            Some(&cancelled),
-            Some(&PRICES),
-        );
+        let outcome = AttemptProgress::begin(at(0), false, RESERVED).end(at(5), Some(&cancelled), Some(&PRICES));
         assert_eq!((outcome.billing, outcome.cost), (Billing::Unsent, None));
         assert_eq!(outcome.demand(), Demand::default());
     }
 
     #[test]
     fn times_are_from_the_beginning_and_the_first_content_is_the_first() {
-        let mut attempt = AttemptProgress::begin(at(1000), true, RESERVED, UsageBounds::default());
+        let mut attempt = AttemptProgress::begin(at(1000), true, RESERVED);
         attempt.first_content(at(1200));
         attempt.first_content(at(1900));
         let outcome = attempt.end(at(3000), None, None);

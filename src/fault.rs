@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::chat::Usage;
+
 /// Why one call to a provider failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,6 +134,8 @@ pub struct AttemptFault {
     pub unsent: bool,
     /// A reply was made, and is billed, though nothing of it is given out.
     pub made: bool,
+    /// What the provider says that it used all the same, which it bills.
+    pub used: Option<Box<Usage>>,
 }
 
 impl AttemptFault {
@@ -206,6 +210,7 @@ impl AttemptFault {
             cause: None,
             unsent: false,
             made: false,
+            used: None,
         }
     }
 }

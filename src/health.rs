@@ -20,7 +20,7 @@
 //! *Credentials.* A credential that is refused, or whose account is empty, opens the breaker of the account (`account`), and so leaves
 //! alone every deployment that has it. A request that is refused never opens anything.
 //!
-//! *For how long.* For as long as the provider's `Retry-After` says (at most an hour), else for the cooldown that is configured; where
+//! *For how long.* For as long as the provider's `Retry-After` or its words say (at most an hour), else for the cooldown that is configured; where
 //! none is, for 5 s, doubled for each probe that failed before, to four times at most. A length of zero
 //! does not open. Opening again never brings the end nearer. While it is open, attempts begun before may still end:
 //! only a rate limit or a misconfiguration among them moves the end.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ServiceTier, Usage};
+use crate::chat::{ServiceTier, Surcharges, Usage};
 
 /// Billionths of a US dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +125,80 @@ pub struct Prices {
     pub batch: Option<Arc<(Rates, Steps)>>,
     /// What it charges for replies of a service tier, where it says so; else what holds for all.
     pub tiers: Option<Arc<[(ServiceTier, Rates, Steps)]>>,
+    /// How much dearer all tokens are that are served in a special way, where it is known.
+    pub surcharges: Factors,
+    /// What it charges for searches that it makes for a reply, beside their tokens; `None` where it is unknown.
+    pub search: Option<SearchFee>,
+}
+
+/// A factor of prices, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Factor(pub u64);
+
+impl Factor {
+    /// From a number. `None` for what is less than one, no number, or over a hundred.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked on the line above the cast"
+    )]
+    pub fn from_number(number: f64) -> Option<Self> {
+        if !(1.0..=100.0).contains(&number) {
+            return None;
+        }
+        Some(Self((number * 1000.0).round() as u64))
+    }
+
+    /// So many times `cost`, rounded down.
+    fn times(self, cost: NanoUsd) -> NanoUsd {
+        let nano = u128::from(cost.0) * u128::from(self.0) / 1000;
+        NanoUsd(u64::try_from(nano).unwrap_or(u64::MAX))
+    }
+}
+
+/// The factor of each of [`Surcharges`]; `None` is unknown, and counts as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Factors {
+    /// Of the model's fast mode.
+    pub fast: Option<Factor>,
+    /// Of inference in the United States alone.
+    pub us: Option<Factor>,
+}
+
+impl Factors {
+    fn times(self, surcharges: Surcharges, cost: NanoUsd) -> NanoUsd {
+        let asked = [self.fast.filter(|_| surcharges.fast), self.us.filter(|_| surcharges.us)];
+        asked.into_iter().flatten().fold(cost, |cost, factor| factor.times(cost))
+    }
+}
+
+/// What searches cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchFee {
+    /// Each.
+    pub each: NanoUsd,
+    /// Whether a reply pays for one, however many there were.
+    pub once: bool,
+}
+
+impl SearchFee {
+    fn of(self, searches: u64) -> NanoUsd {
+        NanoUsd(self.each.0.saturating_mul(if self.once { searches.min(1) } else { searches }))
+    }
+}
+
+/// What a request asks for that may make its reply dearer than others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The service tiers that it may be served in, beside the usual one.
+    pub tiers: &'static [ServiceTier],
+    /// What makes all its tokens dearer.
+    pub surcharges: Surcharges,
+    /// Whether its input has recordings.
+    pub audio_input: bool,
+    /// Whether it wants to hear the reply.
+    pub audio_output: bool,
 }
 
 /// Prices by the length of the prompt: each holds for the whole of a request whose input is longer than so many tokens.
@@ -168,9 +242,57 @@ pub struct Rates {
     pub cache_write: Option<Price>,
     /// Those that are to stay there for an hour; where it is not known, twice the price of input, as every vendor has it.
     pub cache_write_1h: Option<Price>,
+    /// Input tokens of recordings; where it is not known, that of all input.
+    pub audio_input: Option<Price>,
+    /// Those read from the provider's cache; where it is not known, that of all that is read from it.
+    pub audio_cache_read: Option<Price>,
+    /// Output tokens of speech; where it is not known, that of all output.
+    pub audio_output: Option<Price>,
 }
 
 impl Rates {
+    /// The same prices for all input and for all output.
+    #[must_use]
+    pub const fn flat(input: Price, output: Price) -> Self {
+        Self {
+            input,
+            output,
+            cache_read: None,
+            cache_write: None,
+            cache_write_1h: None,
+            audio_input: None,
+            audio_cache_read: None,
+            audio_output: None,
+        }
+    }
+
+    /// What so many fresh tokens cost, of which so many are of recordings.
+    fn fresh(&self, tokens: u64, of_audio: u64) -> NanoUsd {
+        let of_audio = of_audio.min(tokens);
+        self.input.of(tokens - of_audio) + self.audio_input.unwrap_or(self.input).of(of_audio)
+    }
+
+    /// The same of those read from the provider's cache.
+    fn read(&self, tokens: u64, of_audio: u64) -> NanoUsd {
+        let of_audio = of_audio.min(tokens);
+        let read = self.cache_read.unwrap_or(self.input);
+        read.of(tokens - of_audio) + self.audio_cache_read.unwrap_or(read).of(of_audio)
+    }
+
+    /// What so many tokens of output cost, of which so many are speech.
+    fn made(&self, tokens: u64, of_audio: u64) -> NanoUsd {
+        let of_audio = of_audio.min(tokens);
+        self.output.of(tokens - of_audio) + self.audio_output.unwrap_or(self.output).of(of_audio)
+    }
+
+    /// The most that so many tokens cost of what is asked for, with nothing cached.
+    fn most(&self, asked: &Asked, input_tokens: u64, output_tokens: u64) -> NanoUsd {
+        let dearer = |usual: Price, own: Option<Price>, asked: bool| usual.max(own.filter(|_| asked).unwrap_or(usual));
+        let input = dearer(self.input, self.audio_input, asked.audio_input);
+        let output = dearer(self.output, self.audio_output, asked.audio_output);
+        input.of(input_tokens) + output.of(output_tokens)
+    }
+
     /// What so many tokens cost that are written to the provider's cache, of which so many are to stay for an hour.
     fn written(&self, tokens: u64, of_an_hour: u64) -> NanoUsd {
         let of_an_hour = of_an_hour.min(tokens);
@@ -190,13 +312,29 @@ pub struct Bill {
     pub cache_write: NanoUsd,
     /// Output tokens, reasoning included.
     pub output: NanoUsd,
+    /// Searches that the provider made.
+    pub searches: NanoUsd,
 }
 
 impl Bill {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> NanoUsd {
-        self.input + self.cache_read + self.cache_write + self.output
+        self.input + self.cache_read + self.cache_write + self.output + self.searches
+    }
+}
+
+impl Add for Bill {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            input: self.input + other.input,
+            cache_read: self.cache_read + other.cache_read,
+            cache_write: self.cache_write + other.cache_write,
+            output: self.output + other.output,
+            searches: self.searches + other.searches,
+        }
     }
 }
 
@@ -205,10 +343,12 @@ impl Prices {
     #[must_use]
     pub const fn flat(input: Price, output: Price) -> Self {
         Self {
-            base: Rates { input, output, cache_read: None, cache_write: None, cache_write_1h: None },
+            base: Rates::flat(input, output),
             long: Steps::NONE,
             batch: None,
             tiers: None,
+            surcharges: Factors { fast: None, us: None },
+            search: None,
         }
     }
 
@@ -232,14 +372,12 @@ impl Prices {
         rates.input.of(input_tokens) + rates.output.of(output_tokens)
     }
 
-    /// The most that one may cost which may be served in these tiers, or as all others are.
+    /// The most that the tokens of one may cost which asks for this, and may be served as all others are.
     #[must_use]
-    pub fn most(&self, tiers: &[ServiceTier], input_tokens: u64, output_tokens: u64) -> NanoUsd {
-        let in_tier = |tier: &ServiceTier| {
-            let rates = self.at_tier(Some(*tier), input_tokens);
-            rates.input.of(input_tokens) + rates.output.of(output_tokens)
-        };
-        tiers.iter().map(in_tier).fold(self.of(input_tokens, output_tokens), NanoUsd::max)
+    pub fn most(&self, asked: &Asked, input_tokens: u64, output_tokens: u64) -> NanoUsd {
+        let at = |tier| self.at_tier(tier, input_tokens).most(asked, input_tokens, output_tokens);
+        let most = asked.tiers.iter().map(|tier| at(Some(*tier))).fold(at(None), NanoUsd::max);
+        self.surcharges.times(asked.surcharges, most)
     }
 
     /// The bill of a reply's usage.
@@ -247,12 +385,35 @@ impl Prices {
     pub fn bill(&self, usage: &Usage) -> Bill {
         let rates = self.at_tier(usage.tier, usage.input_tokens);
         let fresh = usage.input_tokens.saturating_sub(usage.cache_read_tokens.saturating_add(usage.cache_write_tokens));
+        let fresh_audio = usage.audio_input_tokens.saturating_sub(usage.audio_cache_read_tokens);
+        let priced = |cost| self.surcharges.times(usage.surcharges, cost);
         Bill {
-            input: rates.input.of(fresh),
-            cache_read: rates.cache_read.unwrap_or(rates.input).of(usage.cache_read_tokens),
-            cache_write: rates.written(usage.cache_write_tokens, usage.cache_write_1h_tokens),
-            output: rates.output.of(usage.output_tokens),
+            input: priced(rates.fresh(fresh, fresh_audio)),
+            cache_read: priced(rates.read(usage.cache_read_tokens, usage.audio_cache_read_tokens)),
+            cache_write: priced(rates.written(usage.cache_write_tokens, usage.cache_write_1h_tokens)),
+            output: priced(rates.made(usage.output_tokens, usage.audio_output_tokens)),
+            searches: self.search.map(|fee| fee.of(usage.searches)).unwrap_or_default(),
         }
+    }
+
+    /// What a reply used that has a price of its own which is not known here, with the key that tells it, where there is one.
+    pub fn lacking(&self, usage: &Usage) -> impl Iterator<Item = &'static str> {
+        let rates = self.at_tier(usage.tier, usage.input_tokens);
+        let (asked, known) = (usage.surcharges, self.surcharges);
+        let found = [
+            (usage.searches > 0 && self.search.is_none(), "a fee for searches (`search_context_cost_per_query`)"),
+            (
+                usage.audio_input_tokens > 0 && rates.audio_input.is_none(),
+                "a price of recordings beside that of text (`input_cost_per_audio_token`)",
+            ),
+            (
+                usage.audio_output_tokens > 0 && rates.audio_output.is_none(),
+                "a price of speech beside that of text (`output_cost_per_audio_token`)",
+            ),
+            (asked.fast && known.fast.is_none(), "how much dearer the fast mode is"),
+            (asked.us && known.us.is_none(), "how much dearer inference in the United States alone is"),
+        ];
+        found.into_iter().filter_map(|(is_lacking, what)| is_lacking.then_some(what))
     }
 
     /// The cost of a reply's usage.
@@ -281,16 +442,14 @@ mod tests {
             let (fresh, read, written, output) = tokens;
             let price = |usd| Price::from_usd_per_token(usd).unwrap();
             let rates = |factor: f64| Rates {
-                input: price(usd.0 * factor),
-                output: price(usd.1 * factor),
                 cache_read: Some(price(usd.2 * factor)),
                 cache_write: Some(price(usd.3 * factor)),
-                cache_write_1h: None,
+                ..Rates::flat(price(usd.0 * factor), price(usd.1 * factor))
             };
             let input_tokens = fresh + read + written;
             let factors = [2.0, 1.5, 4.0];
             let long = steps.iter().copied().zip(factors.map(rates)).rev().collect();
-            let prices = Prices { base: rates(1.0), long: Steps::of(long), batch: None, tiers: None };
+            let prices = Prices { base: rates(1.0), long: Steps::of(long), ..Prices::flat(price(0.0), price(0.0)) };
             let usage = Usage {
                 input_tokens,
                 cache_read_tokens: read,
@@ -323,9 +482,82 @@ mod tests {
             [cost(Some(ServiceTier::Priority), 100), cost(Some(ServiceTier::Priority), 101)],
             [240_000, 2_420_000]
         );
-        let most =
-            ["default", "flex", "priority", "auto"].map(|asked| prices.most(ServiceTier::asked(asked), 100, 10).0);
-        assert_eq!(most, [120_000, 120_000, 240_000, 240_000]);
+        let most = ["default", "flex", "priority", "fast", "auto"].map(|asked| {
+            let asked = Asked { tiers: ServiceTier::asked(asked), ..Asked::default() };
+            prices.most(&asked, 100, 10).0
+        });
+        assert_eq!(most, [120_000, 120_000, 240_000, 240_000, 240_000]);
+    }
+
+    #[test]
+    fn what_is_served_in_a_special_way_is_dearer_by_its_factors_and_searches_are_not() {
+        let million = 1_000_000_000;
+        let factor = Factor::from_number;
+        assert_eq!([factor(0.9), factor(f64::NAN), factor(101.0), factor(1.1)], [None, None, None, Some(Factor(1100))]);
+        let known = Prices {
+            surcharges: Factors { fast: factor(2.0), us: factor(1.1) },
+            search: Some(SearchFee { each: NanoUsd(10_000_000), once: false }),
+            ..Prices::flat(Price(4 * million), Price(20 * million))
+        };
+        let unknown = Prices::flat(Price(4 * million), Price(20 * million));
+        let usage = |fast, us, searches| Usage {
+            input_tokens: 100_000,
+            output_tokens: 10_000,
+            surcharges: Surcharges { fast, us },
+            searches,
+            ..Usage::default()
+        };
+        for (used, expected) in [
+            (usage(false, false, 0), 600_000_000),
+            (usage(true, false, 0), 1_200_000_000),
+            (usage(false, true, 0), 660_000_000),
+            (usage(true, true, 5), 1_320_000_000 + 50_000_000),
+        ] {
+            assert_eq!((known.cost(&used), known.lacking(&used).count()), (NanoUsd(expected), 0), "{used:?}");
+            assert_eq!(unknown.cost(&used), NanoUsd(600_000_000), "{used:?}");
+            assert_eq!(unknown.lacking(&used).count() > 0, expected != 600_000_000, "{used:?}");
+            let asked = Asked { surcharges: used.surcharges, ..Asked::default() };
+            let held = known.most(&asked, 100_000, 10_000);
+            assert_eq!(held + known.bill(&used).searches, NanoUsd(expected), "{used:?}");
+        }
+        let once = Prices { search: Some(SearchFee { each: NanoUsd(35_000_000), once: true }), ..unknown };
+        let fees = [0, 1, 4].map(|searches| once.bill(&usage(false, false, searches)).searches.0);
+        assert_eq!(fees, [0, 35_000_000, 35_000_000]);
+    }
+
+    #[test]
+    fn recordings_and_speech_have_their_prices_or_those_of_text() {
+        let million = 1_000_000_000;
+        let text = Rates { cache_read: Some(Price(million / 10)), ..Rates::flat(Price(million), Price(5 * million)) };
+        let audio = Rates { audio_input: Some(Price(3 * million)), audio_output: Some(Price(20 * million)), ..text };
+        let cached = Rates { audio_cache_read: Some(Price(million)), ..audio };
+        let usage = Usage {
+            input_tokens: 1000,
+            cache_read_tokens: 200,
+            audio_input_tokens: 500,
+            audio_cache_read_tokens: 100,
+            output_tokens: 100,
+            audio_output_tokens: 80,
+            ..Usage::default()
+        };
+        // Fresh input, what was cached, output; and the most that as many tokens cost.
+        for (base, bill, most) in [
+            (text, [800_000, 20_000, 500_000], 1_500_000),
+            (audio, [400_000 + 1_200_000, 20_000, 100_000 + 1_600_000], 5_000_000),
+            (cached, [400_000 + 1_200_000, 10_000 + 100_000, 100_000 + 1_600_000], 5_000_000),
+        ] {
+            let prices = Prices { base, ..Prices::flat(Price(0), Price(0)) };
+            let told = prices.bill(&usage);
+            assert_eq!([told.input.0, told.cache_read.0, told.output.0], bill, "{base:?}");
+            assert_eq!(prices.lacking(&usage).count(), if base == text { 2 } else { 0 });
+            let asked = Asked { audio_input: true, audio_output: true, ..Asked::default() };
+            assert_eq!(prices.most(&asked, 1000, 100).0, most, "{base:?}");
+            assert_eq!(prices.most(&Asked::default(), 1000, 100).0, 1_500_000);
+        }
+        // A report of more than all of it is of all of it.
+        let more = Usage { audio_input_tokens: 9000, audio_output_tokens: 9000, ..usage };
+        let prices = Prices { base: audio, ..Prices::flat(Price(0), Price(0)) };
+        assert_eq!([prices.bill(&more).input.0, prices.bill(&more).output.0], [2_400_000, 2_000_000]);
     }
 
     #[test]
@@ -333,7 +565,7 @@ mod tests {
         let prices = Prices::flat(Price(1_000_000_000), Price(2_000_000_000));
         let usage = Usage { input_tokens: 30, cache_read_tokens: 10, cache_write_tokens: 10, ..Usage::default() };
         let ten = NanoUsd(10_000);
-        assert_eq!(prices.bill(&usage), Bill { input: ten, cache_read: ten, cache_write: ten, output: NanoUsd(0) });
+        assert_eq!(prices.bill(&usage), Bill { input: ten, cache_read: ten, cache_write: ten, ..Bill::default() });
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Learned {
     slack: AtomicU64,
     /// Whether it takes streams only without options.
     bare_streams: AtomicBool,
+    /// What its replies have used that no price is known of, as far as it was told.
+    unpriced: Mutex<Vec<&'static str>>,
 }
 
 /// What is kept of it from one start to the next.
@@ -90,6 +92,7 @@ impl Default for Learned {
             output: AtomicU64::new(u64::MAX),
             slack: AtomicU64::new(nanos(SLACK)),
             bare_streams: AtomicBool::new(false),
+            unpriced: Mutex::default(),
         }
     }
 }
@@ -153,6 +156,17 @@ impl Learned {
     /// It refused a stream with options, and took the same without.
     pub fn took_a_bare_stream(&self) {
         self.bare_streams.store(true, Ordering::Relaxed);
+    }
+
+    /// A reply used something that no price is known of. Whether it is the first.
+    pub fn is_first_unpriced(&self, what: &'static str) -> bool {
+        let mut told = self.unpriced.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.contains(&what) {
+            return false;
+        }
+        told.push(what);
+        drop(told);
+        true
     }
 
     fn change(&self, other: impl Fn(u64) -> u64) {

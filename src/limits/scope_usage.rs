@@ -65,10 +65,10 @@ impl ScopeUsage {
 
     /// Counts what the process before has counted, now or when there is a limit over such a window.
     pub(super) fn restore(&mut self, saved: &SavedWindow, now: Moment) {
-        match self.meters().find(|meter| meter.length() == saved.length()) {
-            Some(meter) => saved.restore(now, meter),
-            None if saved.is_fresh(now) => self.unclaimed.push(saved.clone()),
-            None => {}
+        if let Some(meter) = self.meters().find(|meter| meter.length() == saved.length()) {
+            saved.restore(now, meter);
+        } else if saved.is_fresh(now) {
+            self.unclaimed.push(saved.clone());
         }
     }
 

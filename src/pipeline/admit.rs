@@ -115,6 +115,10 @@ impl<'a> AdmissionControl<'a, '_> {
         let full = || queue_is_full(&context.group.config.name, capacity);
         let waited = if holds_shared {
             let _standing = queue.stand(capacity).ok_or_else(full)?;
+            // Nothing of it is at a provider: two that wait must not each wait for what the other holds.
+            if self.guard.lend_money() {
+                context.gateway.capacity.notify();
+            }
             let waiting = Box::pin(self.wait_for_capacity(wait_deadline));
             tokio::time::timeout_at(clock.instant(wait_deadline), waiting).await
         } else {
@@ -392,7 +396,8 @@ impl<'a> AdmissionControl<'a, '_> {
             let deployment = &group.deployments[*index];
             (deployment.scope, estimate.demand(deployment))
         };
-        let (candidates, shorts) = money::affordable(context, estimate, candidates, guard.held_money(), now);
+        let held = guard.held_money();
+        let (candidates, shorts) = money::affordable(context, estimate, candidates, held, now);
         if let Some(index) = money::to_count(estimate, &shorts) {
             return AdmissionCheck::CountFirst(index);
         }
@@ -421,7 +426,7 @@ impl<'a> AdmissionControl<'a, '_> {
             guard.record.estimated_input_tokens = estimate.input();
         }
         if !matches!(decision, Decision::Granted { .. }) {
-            guard.release_money();
+            guard.lower_money(held);
             // Told only where somebody missed it: those who wait for limits would else wake each other for ever.
             if turned_away.is_some_and(|before| before != gateway.budgets.turned_away()) {
                 gateway.capacity.notify();
@@ -439,13 +444,13 @@ impl<'a> AdmissionControl<'a, '_> {
                 match begun {
                     Ok((attempt, money)) => {
                         guard.shared = shared.or(guard.shared.take());
-                        let estimate = estimate.attempt(deployment);
-                        guard.begin_attempt(group, candidates[index], attempt, (own, money), estimate);
+                        let asked = (estimate.attempt(deployment), &context.request);
+                        guard.begin_attempt(group, candidates[index], attempt, (own, money), asked);
                         AdmissionCheck::Granted(candidates[index])
                     }
                     Err(until) => {
                         shared.into_iter().chain([own]).for_each(|one| gateway.limits.refund(now, one));
-                        guard.release_money();
+                        guard.lower_money(held);
                         gateway.capacity.notify();
                         let reason = if until.is_some() { WaitReason::Breaker } else { WaitReason::Limit };
                         AdmissionCheck::Wait(until, reason)

@@ -13,6 +13,7 @@ use crate::attempt::Billing;
 use crate::attempt::{AttemptOutcome, AttemptProgress};
 use crate::budgets::{Hold, Reached};
 use crate::catalog::Deployment;
+use crate::chat::ChatRequest;
 use crate::failover::FaultClass;
 use crate::fault::{AttemptFault, FaultKind};
 use crate::format::limit_in_words;
@@ -25,8 +26,9 @@ use crate::policy::{Outcome, Router};
 use crate::record::AttemptRecord;
 use crate::rollout::{Rollout, Trial};
 use crate::snapshot::{DeploymentRuntime, GroupRuntime};
+use crate::tokens::{self, Count};
 
-use super::estimate::AttemptEstimate;
+use super::estimate::{self, AttemptEstimate};
 use super::{Gateway, rollout};
 
 /// What a reply is worth to a router that was cut short, though nobody had bounded it.
@@ -48,6 +50,10 @@ pub(super) struct AttemptGuard {
     money: Hold,
     health: health::Attempt,
     estimate: AttemptEstimate,
+    /// What is asked, where no more than a bound of its tokens is known.
+    uncounted: Option<Arc<ChatRequest>>,
+    /// What was counted of it because its provider tells nothing.
+    count: Option<Count>,
     pub(super) progress: AttemptProgress,
 }
 
@@ -60,15 +66,74 @@ impl AttemptGuard {
         index: usize,
         health: health::Attempt,
         (reservation, money): (Reservation, Hold),
-        (progress, estimate): (AttemptProgress, AttemptEstimate),
+        (mut progress, estimate): (AttemptProgress, AttemptEstimate),
+        request: &Arc<ChatRequest>,
     ) -> Self {
+        progress.assume_input(estimate.assumed_input);
+        let uncounted = estimate.counted_input.is_none().then(|| Arc::clone(request));
         let deployment = Arc::clone(&group.deployments[index]);
         let rollout = group.rollout.as_ref();
         let rollout = rollout.map(|rollout| (Arc::clone(rollout), by_candidate));
         let name = group.config.name.clone();
         let router = group.router.clone();
-        let trials = Vec::new();
-        Self { deployment, router, group: name, rollout, trials, index, reservation, money, health, estimate, progress }
+        Self {
+            deployment,
+            router,
+            group: name,
+            rollout,
+            trials: Vec::new(),
+            index,
+            reservation,
+            money,
+            health,
+            estimate,
+            uncounted,
+            count: None,
+            progress,
+        }
+    }
+
+    /// What is to be counted before it ends so, since it would be billed by a bound.
+    fn to_count(&self, fault: Option<&AttemptFault>) -> Option<&Arc<ChatRequest>> {
+        let is_told = fault.is_some_and(|fault| fault.used.is_some());
+        self.uncounted.as_ref().filter(|_| !is_told && self.progress.assumes_input(of_provider(fault)))
+    }
+
+    /// Whether that takes longer than a thread that serves may do it.
+    pub(super) fn counts_long(&self, fault: Option<&AttemptFault>) -> bool {
+        let model = &self.deployment.config.model;
+        self.to_count(fault).is_some() && !estimate::is_short(self.estimate.upper_bound, model)
+    }
+
+    /// Counts what is to be counted before it ends so. What was counted for its bill, now or before.
+    pub(super) async fn count(&mut self, gateway: &Gateway, fault: Option<&AttemptFault>) -> Option<Count> {
+        // Still there for whoever ends it, should nobody wait for the count.
+        if let Some(request) = self.to_count(fault).cloned() {
+            let model = &self.deployment.config.model;
+            let count = estimate::count(gateway, &request, self.estimate.upper_bound, model).await;
+            self.was_counted(count);
+        }
+        self.count
+    }
+
+    /// The same on this thread.
+    pub(super) fn count_here(&mut self, fault: Option<&AttemptFault>) {
+        if self.to_count(fault).is_none() {
+            return;
+        }
+        // Taken out first: what panics is not counted again when it is dropped for that.
+        if let Some(request) = self.uncounted.take() {
+            let count = tokens::count(&request, &self.deployment.config.model);
+            self.was_counted(Some(count));
+        }
+    }
+
+    /// Where the thread that was to count has ended, the bound stands.
+    fn was_counted(&mut self, count: Option<Count>) {
+        (self.uncounted, self.count) = (None, count);
+        if let Some(count) = count {
+            self.progress.assume_input(estimate::provider_count(&self.deployment, count.tokens));
+        }
     }
 
     /// One of the versions of a builder or parser works for it while a new one is tried.
@@ -130,9 +195,16 @@ impl AttemptGuard {
     ) -> (AttemptOutcome, AttemptRecord, Vec<Reached>) {
         let now = gateway.clock.now();
         let config = &self.deployment.config;
-        // A reply that only the parser does not take is the provider's whole reply: bad, but there.
         let unparsed = fault.is_some_and(|fault| fault.kind == FaultKind::Unparsed);
-        let mut outcome = self.progress.end(now, fault.filter(|_| !unparsed), config.prices.as_ref());
+        let mut progress = self.progress;
+        if let Some(used) = fault.and_then(|fault| fault.used.as_deref()) {
+            progress.reported(used.clone());
+        }
+        let by_price = progress.told_cost().is_none();
+        let mut outcome = progress.end(now, of_provider(fault), config.prices.as_ref());
+        if by_price {
+            tell_unpriced(&self.deployment, &outcome);
+        }
         let lesson = Lesson { gateway, now, deployment: &self.deployment, estimate: &self.estimate };
         lesson.learn(&outcome);
         if outcome.billing.is_sent() {
@@ -198,6 +270,11 @@ impl AttemptGuard {
     }
 }
 
+/// A reply that only the parser does not take is the provider's whole reply: bad, but there.
+fn of_provider(fault: Option<&AttemptFault>) -> Option<&AttemptFault> {
+    fault.filter(|fault| fault.kind != FaultKind::Unparsed)
+}
+
 /// Tells an operator what is left alone, why and for how long. The provider's words are scrubbed already.
 fn log(deployment: &DeploymentId, change: Change, now: Moment, fault: Option<&AttemptFault>) {
     let why = fault.map_or("", |fault| fault.message.as_str());
@@ -211,6 +288,15 @@ fn log(deployment: &DeploymentId, change: Change, now: Moment, fault: Option<&At
             tracing::error!(%deployment, seconds, why, "the provider does not take the credential, or its account is empty: every deployment of it is left alone");
         }
         Change::Closed => tracing::info!(%deployment, "a deployment answers again"),
+    }
+}
+
+/// Tells an operator, once, of what replies use that no price is known of: their cost is without it, or as of text.
+fn tell_unpriced(deployment: &DeploymentRuntime, outcome: &AttemptOutcome) {
+    let config = &deployment.config;
+    let Some(prices) = config.prices.as_ref().filter(|_| outcome.billing.is_billed()) else { return };
+    for unknown in prices.lacking(&outcome.usage).filter(|&unknown| deployment.learned.is_first_unpriced(unknown)) {
+        tracing::warn!(deployment = %config.id, unknown, "replies cost more than is counted for them: a price is not known");
     }
 }
 

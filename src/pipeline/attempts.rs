@@ -89,6 +89,7 @@ async fn attempts(
             Ok(served) => return Ok(served),
             Err(CallFailure::Complaint(complained)) => {
                 // The provider did its part; what it is asked next is another request to it.
+                guard.count_to_bill(None).await;
                 guard.complained(&complained.complaint.problem);
                 let asked_again = complained.asked_again(&context.request.messages);
                 let Some(messages) =
@@ -104,6 +105,9 @@ async fn attempts(
             }
             Err(CallFailure::Fault(mut fault)) => {
                 classify(&mut fault);
+                if let Some(count) = guard.count_to_bill(Some(&fault)).await {
+                    estimate.learn(&context.group.deployments[index].config.model, count);
+                }
                 guard.fail_attempt(&fault);
                 if !tries.may_lose(context, index, &fault) {
                     tries.failed(context, index, fault)?;

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::fault::{Refusal, RefusalKind};
 use crate::id::{KeyId, TeamId};
-use crate::keys::KnownTeam;
+use crate::keys::{KnownKey, KnownTeam};
 use crate::moment::Moment;
 use crate::snapshot::{Caller, Snapshot};
 use crate::virtual_key::{KeyHash, VirtualKey, allows};
@@ -57,9 +57,7 @@ pub fn authenticate(
     }
     let open = expected.is_none() && (access == Access::Admin || !snapshot.settings.asks_for_keys());
     match key.and_then(|key| snapshot.callers.keys.find(key.expose_secret())) {
-        Some(known) if access != Access::Admin => {
-            return usable(&known.key, now).and_then(|()| team_is_open(snapshot, &known.caller)).map(|()| known.caller);
-        }
+        Some(known) if access != Access::Admin => return may_ask(snapshot, known, now),
         Some(_) if !open => {
             let message = "this key is a caller's; only the operator's key opens this";
             return Err(Refusal::new(RefusalKind::Forbidden, message));
@@ -96,13 +94,20 @@ pub fn is_operator(snapshot: &Snapshot, caller: &Caller) -> bool {
 pub fn caller_named(snapshot: &Snapshot, name: &KeyId, now: Moment) -> Result<Arc<Caller>, Refusal> {
     let callers = &snapshot.callers;
     if let Some(known) = KeyHash::parse(name.as_str()).and_then(|hash| callers.keys.get(hash)) {
-        return usable(&known.key, now).map(|()| known.caller);
+        return may_ask(snapshot, known, now);
     }
     let open = !snapshot.settings.asks_for_keys();
     if *name == callers.master.key || (open && *name == callers.anonymous.key) {
         return Ok(if open { Arc::clone(&callers.anonymous) } else { Arc::clone(&callers.master) });
     }
     Err(unauthorized("invalid_api_key", "the API key that this was asked with is not known to the gateway any more"))
+}
+
+/// The caller of a key that may be used now, by itself and by its team.
+fn may_ask(snapshot: &Snapshot, known: KnownKey, now: Moment) -> Result<Arc<Caller>, Refusal> {
+    usable(&known.key, now)?;
+    team_is_open(snapshot, &known.caller)?;
+    Ok(known.caller)
 }
 
 /// Whether a key may be used now.
@@ -186,6 +191,7 @@ mod tests {
     use crate::keys::KeyBook;
     use crate::limits::{Limits, Scope};
     use crate::snapshot::{Callers, Payers};
+    use crate::virtual_key::KeptTeam;
 
     fn snapshot(keys: &str) -> Snapshot {
         let text = format!("model_list: [{{model_name: g, litellm_params: {{model: simulated/m}}}}]\n{keys}");
@@ -247,6 +253,25 @@ mod tests {
         assert_eq!(client(Some("sk-kept")).ok(), Some(hash.id().to_string()));
         assert_eq!(client(Some("sk-any")).unwrap_err().kind, RefusalKind::Unauthorized);
         assert_eq!(client(None).ok().as_deref(), Some("anonymous"));
+    }
+
+    /// What nobody shows a key for any more, a batch's lines, is asked by name.
+    #[test]
+    fn a_team_that_is_blocked_bars_whoever_is_named_as_whoever_shows_a_key() {
+        let snapshot = snapshot("general_settings: {master_key: sk-master}");
+        let (now, hash) = (Moment::default(), KeyHash::of("sk-kept"));
+        let mut key = VirtualKey::new(hash, String::new(), now);
+        key.team = Some("lab".to_owned());
+        snapshot.callers.keys.put(now, key);
+        let shown = SecretString::from("sk-kept");
+        for (blocked, expected) in [(false, None), (true, Some("team_blocked")), (false, None)] {
+            snapshot.callers.keys.teams.put(now, KeptTeam { blocked, ..KeptTeam::new("lab".to_owned(), now) });
+            for told in
+                [authenticate(&snapshot, Access::Client, Some(&shown), now), caller_named(&snapshot, &hash.id(), now)]
+            {
+                assert_eq!(told.err().and_then(|refusal| refusal.code).as_deref(), expected, "{blocked}");
+            }
+        }
     }
 
     #[test]

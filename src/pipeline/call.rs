@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::attempt::AttemptProgress;
 use crate::catalog::Deployment;
-use crate::chat::{ChatRequest, FinishReason, Reply, Vectors};
+use crate::chat::{ChatRequest, FinishReason, Reply};
 use crate::clock::by;
 use crate::fault::{AttemptFault, FaultKind, Refusal};
 use crate::format::{self, Encoded, LongNames, Target};
@@ -30,7 +30,7 @@ use super::parser::CallFailure;
 use super::scrub::scrubbed;
 use super::{
     LARGE, Pieces, ReplyMeta, RequestContext, RequestGuard, Served, defaulting, left_out, moderated, parser, prompt,
-    stream,
+    stream, vectors,
 };
 
 /// The largest whole reply read from a provider.
@@ -81,14 +81,9 @@ pub(super) async fn call(
     hold(context.gateway.tree_bytes(&body).await)?;
     guard.was_on_wire(reading, read);
     if context.request.vectors.is_some() {
-        let vectors = Box::pin(vectors(context, runtime, body)).await.map_err(scrub)?;
-        guard.first_content();
-        if let Some(progress) = guard.progress() {
-            vectors.usage.iter().for_each(|usage| progress.reported(usage.clone()));
-            priced(&mut meta, progress, deployment);
-        }
-        (meta.took, meta.overhead) = guard.times();
-        return Ok(Served::Whole { body: guard.api().vectors(&context.request, &vectors), meta });
+        let given = Box::pin(vectors::given(context, guard, runtime, (&answer.headers, body), &mut meta));
+        let body = given.await.map_err(scrub)?;
+        return Ok(Served::Whole { body, meta });
     }
     let mut reply = decode(context, runtime, body).await.map_err(scrub)?;
     if let Some(names) = LongNames::of(&context.request) {
@@ -103,6 +98,9 @@ pub(super) async fn call(
         parts.for_each(|part| progress.saw(part.kind.length() as u64));
         progress.truncated(reply.choices.iter().any(|choice| choice.finish == Some(FinishReason::Length)));
         reply.usage.iter().for_each(|usage| progress.reported(usage.clone()));
+    }
+    guard.count_to_bill(None).await;
+    if let Some(progress) = guard.progress() {
         priced(&mut meta, progress, deployment);
         // What was asked before, of a reply the parser did not take, is in it.
         meta.cost = meta.cost.map(|cost| cost + before.unwrap_or_default());
@@ -148,7 +146,7 @@ fn one_call(context: &RequestContext<'_>, deployment: &Deployment, reply: &mut R
 }
 
 /// Puts into the head what the reply costs: what its provider says, else its parts at the deployment's prices.
-fn priced(meta: &mut ReplyMeta, progress: &AttemptProgress, deployment: &Deployment) {
+pub(super) fn priced(meta: &mut ReplyMeta, progress: &AttemptProgress, deployment: &Deployment) {
     let prices = deployment.prices.as_ref();
     meta.cost = progress.cost(prices);
     meta.bill = prices.filter(|_| progress.told_cost().is_none()).map(|prices| progress.bill(prices));
@@ -319,12 +317,14 @@ async fn encode(
 /// Adds what a format must not know: origin and the operator's own headers.
 pub(super) fn outgoing(runtime: &DeploymentRuntime, encoded: Encoded, streamed: bool) -> UpstreamRequest {
     let query = runtime.config.query.as_deref();
-    let mut url =
-        String::with_capacity(runtime.base_url.len() + encoded.path.len() + query.map_or(0, |query| query.len() + 1));
+    // Where the address names the model, the method alone follows.
+    let method = encoded.path.split_once(':').filter(|_| runtime.base_url.ends_with(':'));
+    let path = method.map_or(encoded.path.as_str(), |(_, method)| method);
+    let mut url = String::with_capacity(runtime.base_url.len() + path.len() + query.map_or(0, |query| query.len() + 1));
     url.push_str(&runtime.base_url);
-    url.push_str(&encoded.path);
+    url.push_str(path);
     if let Some(query) = query {
-        url.push(if encoded.path.contains('?') { '&' } else { '?' });
+        url.push(if path.contains('?') { '&' } else { '?' });
         url.push_str(query);
     }
     let mut headers: HeaderMap = encoded.headers;
@@ -382,30 +382,6 @@ async fn decode(
     let pool = context.gateway.pool_for(format.is_slow());
     let decoded = pool.run(move || format.decode(&body)).await;
     decoded.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the reply could not be read")))
-}
-
-/// The same of vectors, of which there must be as many as inputs.
-async fn vectors(
-    context: &RequestContext<'_>,
-    runtime: &Arc<DeploymentRuntime>,
-    body: Bytes,
-) -> Result<Vectors, AttemptFault> {
-    let (format, inputs) =
-        (runtime.format.serving(context.id, context.gateway.clock.now()), context.request.messages.len());
-    let (runtime, slow) = (Arc::clone(runtime), format.is_slow());
-    let read = move || {
-        let mut vectors = format.decode_vectors(&body)?;
-        if vectors.list.len() != inputs {
-            let message = format!("the provider answered {inputs} inputs with {} vectors", vectors.list.len());
-            return Err(AttemptFault::new(FaultKind::BrokenStream, message));
-        }
-        if vectors.model.is_empty() {
-            vectors.model.clone_from(&runtime.config.model);
-        }
-        Ok(vectors)
-    };
-    let read = context.gateway.pool_for(slow).run(read).await;
-    read.unwrap_or_else(|| Err(AttemptFault::new(FaultKind::BrokenStream, "the embeddings could not be read")))
 }
 
 async fn refused(

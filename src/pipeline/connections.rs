@@ -172,10 +172,10 @@ impl DeploymentRuntime {
     fn any_model(self: &Arc<Self>) -> Arc<Self> {
         let Some(wildcard) = &self.config.wildcard else { return Arc::clone(self) };
         let stars = self.config.model.matches('*').count();
-        let known = config::known_models(wildcard.models_of).find_map(|model| {
+        let known = config::known_models(wildcard).find_map(|model| {
             let fits = crate::catalog::Pattern::parse(&self.config.model)?;
             fits.parts(model).filter(|parts| parts.len() == stars).map(|_| model)
         });
-        known.map_or_else(|| Arc::clone(self), |model| self.with_model(model.to_owned()))
+        known.and_then(|model| self.with_model(wildcard, model)).unwrap_or_else(|| Arc::clone(self))
     }
 }

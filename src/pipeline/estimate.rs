@@ -1,13 +1,15 @@
 //! How large a request is, before it is sent.
 //!
 //! Counting tokens is dear, so the length in bytes, which no count can exceed, stands in for it until a
-//! decision depends on more: a limit that is more than half used, a context window, a policy that asks.
+//! decision depends on more: a limit that is more than half used, a context window, a policy that asks; or a bill, where a provider
+//! tells none.
 
 use std::sync::Arc;
 
 use crate::catalog::Deployment;
-use crate::chat::{ChatRequest, Dialect, ServiceTier};
+use crate::chat::{ChatRequest, Dialect, PartKind, ServiceTier, Surcharges};
 use crate::limits::{Demand, Dimension, Excess, OutputCounting};
+use crate::money::Asked;
 use crate::snapshot::DeploymentRuntime;
 use crate::tokens::{self, Count, Encoding, Precision};
 
@@ -55,6 +57,11 @@ impl Counted {
     }
 }
 
+/// Whether a request that has at most `upper_bound` tokens is counted so soon that a thread which serves may do it.
+pub(super) fn is_short(upper_bound: u64, model: &str) -> bool {
+    upper_bound <= LONG && tokens::is_loaded(model)
+}
+
 /// Counts the tokens of a request that has at most `upper_bound`. `None` where the thread that was to do it ended.
 pub(super) async fn count(
     gateway: &Gateway,
@@ -62,7 +69,7 @@ pub(super) async fn count(
     upper_bound: u64,
     model: &str,
 ) -> Option<Count> {
-    if upper_bound <= LONG && tokens::is_loaded(model) {
+    if is_short(upper_bound, model) {
         return Some(tokens::count(request, model));
     }
     let (request, model) = (Arc::clone(request), model.to_owned());
@@ -74,6 +81,18 @@ pub(super) async fn count(
 fn asked_tiers(request: &ChatRequest) -> Option<&'static [ServiceTier]> {
     let word = request.rest.get("service_tier").or_else(|| request.rest.get("serviceTier")?.get("type"));
     Some(ServiceTier::asked(word?.as_str()?))
+}
+
+/// What makes a request's tokens dearer by what it asks for, in Anthropic's words.
+fn asked_surcharges(request: &ChatRequest) -> Surcharges {
+    let word = |name: &str| request.rest.get(name)?.as_str();
+    Surcharges::named(word("speed"), word("inference_geo"))
+}
+
+/// Whether recordings are among what is asked.
+fn has_recordings(request: &ChatRequest) -> bool {
+    let is_recording = |kind: &PartKind| matches!(kind, PartKind::Other(value) if value["type"] == "input_audio");
+    request.messages.iter().flat_map(|message| &message.parts).any(|part| is_recording(&part.kind))
 }
 
 /// What a request is expected to use.
@@ -89,6 +108,10 @@ pub(super) struct Estimate {
     /// The service tiers that it may be served in, where it asks for any; and in whose words, which a default must have too.
     tiers: Option<&'static [ServiceTier]>,
     dialect: Dialect,
+    surcharges: Surcharges,
+    /// Whether it has recordings, and whether its reply is to be heard.
+    audio_input: bool,
+    audio_output: bool,
     /// The smallest whole limits that it met, of all tokens and of output: what nobody asked for is not expected beyond them.
     most_tokens: u64,
     most_output: u64,
@@ -106,6 +129,9 @@ impl Estimate {
             choices: u64::from(request.choices.max(1)),
             tiers: asked_tiers(request),
             dialect: request.dialect,
+            surcharges: asked_surcharges(request),
+            audio_input: has_recordings(request),
+            audio_output: request.rest.get("audio").is_some_and(|audio| !audio.is_null()),
             most_tokens: u64::MAX,
             most_output: u64::MAX,
         }
@@ -134,6 +160,18 @@ impl Estimate {
             Some(count) if count.exact => Precision::Exact,
             Some(_) => Precision::Estimate,
         };
+    }
+
+    /// Somebody has counted it by the encoding of `model`.
+    pub(super) fn learn(&mut self, model: &str, count: Count) {
+        self.known[place(Encoding::of(model))] = Some(count);
+    }
+
+    /// What was counted of it by the encoding of `model`, though nothing was decided by that.
+    fn known(&self, model: &str) -> Option<u64> {
+        // Mostly nothing was, and no name has to be looked up.
+        let any = self.known.iter().any(Option::is_some);
+        any.then(|| self.known[place(Encoding::of(model))])?.map(|count| count.tokens)
     }
 
     /// Input tokens: counted, else the upper bound.
@@ -182,7 +220,7 @@ impl Estimate {
             }
         };
         let most = bound.unwrap_or_else(|| self.most_output(config)).max(output_tokens);
-        let cost = config.charged_prices().map(|prices| prices.most(self.tiers(config), input_tokens, most));
+        let cost = config.charged_prices().map(|prices| prices.most(&self.asked(config), input_tokens, most));
         Demand { input_tokens, output_tokens, cost: cost.unwrap_or_default() }
     }
 
@@ -200,12 +238,17 @@ impl Estimate {
     /// What is known of an attempt at this deployment before it is made.
     pub(super) fn attempt(&self, deployment: &DeploymentRuntime) -> AttemptEstimate {
         let config = &*deployment.config;
+        let demand = self.demand(deployment);
+        let counted_input = self.counted.or_else(|| self.known(&config.model));
         AttemptEstimate {
-            demand: self.demand(deployment),
-            counted_input: self.counted,
+            demand,
+            counted_input,
+            assumed_input: counted_input.map_or(demand.input_tokens, |counted| provider_count(deployment, counted)),
+            upper_bound: self.upper_bound,
             bound: self.client_bound(config),
             default_bound: u32::try_from(self.sent_bound(config)).unwrap_or(u32::MAX).max(1),
             tier: if let [tier] = self.tiers(config) { Some(*tier) } else { None },
+            surcharges: self.surcharges(config),
         }
     }
 
@@ -225,6 +268,21 @@ impl Estimate {
             defaults.and_then(asked_tiers)
         };
         self.tiers.or_else(default).unwrap_or_default()
+    }
+
+    /// What it asks for, or the deployment for it, whatever the words they do it in.
+    fn surcharges(&self, config: &Deployment) -> Surcharges {
+        self.surcharges.or(config.defaults.as_deref().map(asked_surcharges).unwrap_or_default())
+    }
+
+    /// What may make it dearer than others.
+    fn asked(&self, config: &Deployment) -> Asked {
+        Asked {
+            tiers: self.tiers(config),
+            surcharges: self.surcharges(config),
+            audio_input: self.audio_input,
+            audio_output: self.audio_output,
+        }
     }
 
     fn choices(&self, config: &Deployment) -> u64 {
@@ -274,12 +332,23 @@ pub(super) struct AttemptEstimate {
     pub(super) demand: Demand,
     /// Input tokens as counted here, uncorrected.
     pub(super) counted_input: Option<u64>,
+    /// Input tokens where its provider tells none.
+    pub(super) assumed_input: u64,
+    /// The most input tokens that there can be.
+    pub(super) upper_bound: u64,
     /// Output tokens the request allows.
     pub(super) bound: Option<u64>,
     /// The bound it is sent with where its format must have one and it says nothing.
     pub(super) default_bound: u32,
     /// The service tier it asks for, where it is one.
     pub(super) tier: Option<ServiceTier>,
+    /// What else it asks for that makes it dearer.
+    pub(super) surcharges: Surcharges,
+}
+
+/// So many input tokens as they are counted here, in its provider's way of counting as far as that is known.
+pub(super) fn provider_count(deployment: &DeploymentRuntime, counted: u64) -> u64 {
+    corrected(counted, deployment.learned.expected().input)
 }
 
 fn token_limit(config: &Deployment) -> Option<u64> {

@@ -34,9 +34,9 @@ pub(super) async fn serve(
 ) -> Result<Served<Box<stream::Begun>>, Refusal> {
     arrival.wishes.take(snapshot, &mut request)?;
     check_model(snapshot, &arrival.caller, &request.model)?;
-    // What the operator's lists lead to is the operator's choice; what the client's does is the key's.
-    for target in arrival.wishes.targets() {
-        check_model(snapshot, &arrival.caller, target.group.as_str())?;
+    // What the operator's lists lead to is the operator's choice; what the client's does is the key's, by the names that it knows.
+    for name in arrival.wishes.named() {
+        check_model(snapshot, &arrival.caller, name)?;
     }
     let first = context::find(snapshot, &request.model)?;
     let most = usize::try_from(snapshot.settings.max_fallbacks).unwrap_or(usize::MAX);

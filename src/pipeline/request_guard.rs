@@ -3,14 +3,16 @@
 //! It holds the record, the reservation on the shared scopes, which is settled with what all attempts together used, and the
 //! guard of the attempt under way.
 
+mod left;
 mod money;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::estimate::AttemptEstimate;
-use crate::attempt::{AttemptProgress, Billing, UsageBounds};
+use crate::attempt::{AttemptProgress, Billing};
 use crate::budgets::{BudgetId, Hold};
+use crate::chat::ChatRequest;
 use crate::fault::{AttemptFault, FaultKind, Refusal, Tried};
 use crate::format::ClientApi;
 use crate::health;
@@ -21,6 +23,7 @@ use crate::policy::Role;
 use crate::record::{self, Explanation, Record, ReplyRead};
 use crate::rollout::Trial;
 use crate::snapshot::{Caller, GroupRuntime, Snapshot};
+use crate::tokens::Count;
 use crate::upstream::Sent;
 
 use super::Gateway;
@@ -258,21 +261,20 @@ impl RequestGuard {
         self.record.attempts.len() + usize::from(self.attempt.is_some())
     }
 
-    /// A reservation was granted: an attempt begins.
+    /// A reservation was granted: an attempt begins, of this request.
     pub(super) fn begin_attempt(
         &mut self,
         group: &GroupRuntime,
         index: usize,
         health: health::Attempt,
         (reservation, money): (Reservation, Hold),
-        estimate: AttemptEstimate,
+        (estimate, request): (AttemptEstimate, &Arc<ChatRequest>),
     ) {
         self.tried.retries += u32::from(self.record.attempts.len() > self.before_group);
-        let config = &group.deployments[index].config;
-        let bounds = UsageBounds { context_window: config.context_window, max_output: config.max_output_tokens };
-        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand, bounds)
-            .asking(estimate.tier)
-            .believing(config.counting.tells_cost);
+        let tells_cost = group.deployments[index].config.counting.tells_cost;
+        let progress = AttemptProgress::begin(self.gateway.clock.now(), self.record.streamed, estimate.demand)
+            .asking(estimate.tier, estimate.surcharges)
+            .believing(tells_cost);
         self.attempt = Some(AttemptGuard::begin(
             group,
             self.versions.by_candidate,
@@ -280,6 +282,7 @@ impl RequestGuard {
             health,
             (reservation, money.of(self.record.id)),
             (progress, estimate),
+            request,
         ));
     }
 
@@ -367,6 +370,12 @@ impl RequestGuard {
         self.gateway.capacity.notify();
     }
 
+    /// Counts the request if the attempt under way, ending so, is billed by what is known of it here and that is a bound: whoever can wait
+    /// for it asks before it ends. What was counted for its bill, now or before.
+    pub(super) async fn count_to_bill(&mut self, fault: Option<&AttemptFault>) -> Option<Count> {
+        self.attempt.as_mut()?.count(&self.gateway, fault).await
+    }
+
     /// The attempt ended with a fault; the request may go on.
     pub(super) fn fail_attempt(&mut self, fault: &AttemptFault) {
         self.end_attempt(Some(fault));
@@ -389,6 +398,9 @@ impl RequestGuard {
     }
 
     fn end_attempt(&mut self, fault: Option<&AttemptFault>) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.count_here(fault);
+        }
         let Some(attempt) = self.attempt.take() else { return };
         self.note(attempt.money().budgets());
         let number = self.record.attempts.len().saturating_sub(self.before_group);
@@ -435,7 +447,10 @@ impl RequestGuard {
             self.keep_complaint(&fault.message);
         }
         self.end_attempt(Some(fault));
-        self.end(Ending::Broken(fault.kind), 200);
+        // While it is stopping the gateway ends what it waits for no longer.
+        let stopped = fault.kind == FaultKind::Gateway && self.gateway.cutoff.is_cancelled();
+        let (ending, status) = if stopped { (Ending::Stopped, 503) } else { (Ending::Broken(fault.kind), 200) };
+        self.end(ending, status);
     }
 
     fn end(&mut self, ending: Ending, status: u16) {
@@ -457,22 +472,5 @@ impl RequestGuard {
             let Record { id, arrived, api, .. } = self.record;
             ledger.keep(std::mem::replace(&mut self.record, Record::new(id, arrived, api)));
         }
-    }
-}
-
-impl Drop for RequestGuard {
-    /// The client went away, or the gateway stops and waits no longer: the endings nobody calls.
-    fn drop(&mut self) {
-        if self.written {
-            return;
-        }
-        let (fault, ending, status) = if self.gateway.cutoff.is_cancelled() {
-            // The client waited for it: nothing of this is its doing.
-            (AttemptFault::new(FaultKind::Gateway, "the gateway stopped"), Ending::Stopped, 503)
-        } else {
-            (AttemptFault::new(FaultKind::Cancelled, "the client went away"), Ending::Cancelled, 499)
-        };
-        self.end_attempt(Some(&fault));
-        self.end(ending, status);
     }
 }

@@ -416,7 +416,7 @@ impl Pump {
         loop {
             self.encode();
             if self.begun.source.decoder.is_complete() {
-                self.tell_cost();
+                self.tell_cost().await;
                 self.begun.encoder.end(&mut self.out);
                 self.ended = true;
             }
@@ -442,7 +442,8 @@ impl Pump {
                 () = self.timer.as_mut() => AttemptFault::new(FaultKind::TimedOut, "the request's total time ran out"),
             };
             self.encode();
-            self.break_off(&scrubbed(fault, &self.begun.deployment, &self.begun.sent));
+            let fault = scrubbed(fault, &self.begun.deployment, &self.begun.sent);
+            self.break_off(&fault).await;
         }
     }
 
@@ -467,8 +468,9 @@ impl Pump {
     }
 
     /// What the whole reply costs, as its record will have it: with what was asked before, of a reply the parser did not take.
-    fn tell_cost(&mut self) {
+    async fn tell_cost(&mut self) {
         let Some(guard) = &mut self.guard else { return };
+        guard.count_to_bill(None).await;
         let before = guard.record.cost.unwrap_or_default();
         let prices = self.begun.deployment.prices.as_ref();
         if let Some(cost) = guard.progress().and_then(|progress| progress.cost(prices)) {
@@ -476,7 +478,11 @@ impl Pump {
         }
     }
 
-    fn break_off(&mut self, fault: &AttemptFault) {
+    async fn break_off(&mut self, fault: &AttemptFault) {
+        // It stays here meanwhile: a client that leaves now has its record, too.
+        if let Some(guard) = &mut self.guard {
+            guard.count_to_bill(Some(fault)).await;
+        }
         let Some(guard) = self.guard.take() else { return };
         self.begun.encoder.error(&Refusal::from(fault.clone()), &guard.id().to_string(), &mut self.out);
         guard.broke(fault);

@@ -12,6 +12,7 @@ use crate::snapshot::{Callers, DeploymentRuntime, GroupRuntime, SpokenFormat, Wi
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
 pub(super) mod support;
+mod untold;
 
 use support::{gateway, request};
 
@@ -297,12 +298,12 @@ async fn a_large_whole_reply_is_recorded_when_its_last_piece_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
-    let gateway = gateway(
+async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event_and_is_recorded_as_the_gateway_s_doing() {
+    let (gateway, records) = support::record_into(gateway(
         "model_list:\n\
          - model_name: g\n\
          \x20 litellm_params: {model: simulated/a, simulated: {ttft_ms: 0, tokens_per_second: 1, output_tokens: 500}}",
-    );
+    ));
     let body = r#"{"model": "g", "stream": true, "messages": [{"role": "user", "content": "hello"}]}"#;
     let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
     let request = ClientRequest::new(http::Method::POST, uri, headers, body.into());
@@ -316,6 +317,11 @@ async fn a_stream_that_is_cut_off_at_a_stop_ends_with_an_error_event() {
     let rest: Vec<Bytes> = stream.map(Result::unwrap_or_default).collect().await;
     let rest = String::from_utf8(rest.concat()).unwrap();
     assert!(rest.contains("the gateway is stopping") && !rest.contains("[DONE]"), "{rest}");
+    let records = records.lock().unwrap();
+    let told = records.iter().map(|record| (record.status, record.ending.as_str(), record.attempts[0].fault));
+    assert_eq!(told.collect::<Vec<_>>(), [(503, "stopped", Some(FaultKind::Gateway))]);
+    let health = gateway.live.read().group("g").unwrap().deployments[0].health.report(gateway.clock.now());
+    assert!(health.failure_rate.is_nan(), "it says nothing about the deployment");
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,8 @@ pub(super) struct Wishes {
     generic: Option<Vec<Target>>,
     context_window: Option<Vec<Target>>,
     content_policy: Option<Vec<Target>>,
+    /// The groups in them, each by the name that it wrote: a key may know no other.
+    named: Vec<String>,
     /// No other group.
     disabled: bool,
     /// How long it may take, and how long where it is streamed, by its headers.
@@ -131,7 +133,8 @@ impl Wishes {
             Some(some) => self.left_out.named = names(some, "drop_params")?,
         }
         let model = request.model.as_str();
-        let mut list = |name| taken(name).map(|list| targets(snapshot, list, name, model)).transpose();
+        let named = &mut self.named;
+        let mut list = |name| taken(name).map(|list| targets(snapshot, list, name, model, named)).transpose();
         self.generic = if of_provider { None } else { list(FALLBACKS)? };
         self.context_window = list("context_window_fallbacks")?;
         self.content_policy = list("content_policy_fallbacks")?;
@@ -188,7 +191,7 @@ impl Wishes {
     /// Whether any group takes over from `group`, whatever happens.
     pub(super) fn any(&self, group: &GroupRuntime) -> bool {
         let own = self.generic.as_ref().map_or(!group.config.fallbacks.is_empty(), |own| !own.is_empty());
-        !self.disabled && (own || self.targets().next().is_some())
+        !self.disabled && (own || !self.named.is_empty())
     }
 
     /// Whether another group would take over what moderation refuses, by a list that is there for it.
@@ -196,9 +199,9 @@ impl Wishes {
         self.content_policy.as_ref().map_or(!group.config.fallbacks.content_policy.is_empty(), |own| !own.is_empty())
     }
 
-    /// All groups that the client names.
-    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
-        [&self.generic, &self.context_window, &self.content_policy].into_iter().flatten().flatten()
+    /// All groups that the client names, as it names them.
+    pub(super) fn named(&self) -> &[String] {
+        &self.named
     }
 }
 
@@ -210,8 +213,15 @@ fn wrong(name: &str, wanted: &str) -> Refusal {
     Refusal::new(RefusalKind::InvalidRequest, format!("`{name}` must be {wanted}")).at(name)
 }
 
-/// A list of groups; or LiteLLM's list of mappings from a group to such a list, of which those of the group that is asked count.
-fn targets(snapshot: &Snapshot, list: Value, name: &str, model: &str) -> Result<Vec<Target>, Refusal> {
+/// A list of groups; or LiteLLM's list of mappings from a group to such a list, of which those of the group that is asked count. Their
+/// names are added to `named`.
+fn targets(
+    snapshot: &Snapshot,
+    list: Value,
+    name: &str,
+    model: &str,
+    named: &mut Vec<String>,
+) -> Result<Vec<Target>, Refusal> {
     let Value::Array(list) = list else { return Err(wrong(name, "a list of model names")) };
     let mut found = Vec::new();
     for value in list {
@@ -232,11 +242,17 @@ fn targets(snapshot: &Snapshot, list: Value, name: &str, model: &str) -> Result<
     if found.len() > MOST_TARGETS {
         return Err(wrong(name, "a list of at most 20 model names"));
     }
-    found.into_iter().map(|value| target(snapshot, value, name)).collect()
+    let mut targets = Vec::with_capacity(found.len());
+    for value in found {
+        let (written, target) = target(snapshot, value, name)?;
+        named.push(written);
+        targets.push(target);
+    }
+    Ok(targets)
 }
 
-/// A name, or a mapping with a `model` and what else is asked there.
-fn target(snapshot: &Snapshot, value: Value, list: &str) -> Result<Target, Refusal> {
+/// A name, or a mapping with a `model` and what else is asked there; beside the name that was written, which may be an alias.
+fn target(snapshot: &Snapshot, value: Value, list: &str) -> Result<(String, Target), Refusal> {
     let (name, overrides) = match value {
         Value::String(name) => (name, None),
         Value::Object(fields) => match fields.get("model") {
@@ -252,7 +268,7 @@ fn target(snapshot: &Snapshot, value: Value, list: &str) -> Result<Target, Refus
     let group = context::find(snapshot, &name).map_err(|refusal| refusal.at(list))?;
     // Of a group whose name is a pattern, the model that was asked for is what it serves.
     let group = if group.config.pattern.is_some() { GroupName::from(name.as_str()) } else { group.config.name.clone() };
-    Ok(Target { group, overrides })
+    Ok((name, Target { group, overrides }))
 }
 
 fn seconds(value: &Value) -> Option<Duration> {

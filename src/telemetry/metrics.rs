@@ -174,7 +174,7 @@ impl Metrics {
         registry.register("tokens", "Tokens by group, deployment and kind", self.tokens.clone());
         registry.register(
             "usage_refused",
-            "Replies that claimed more tokens than their model can take or give, so that the estimate counted",
+            "Replies that claimed more tokens than any can have used, so that the estimate counted",
             self.usage_refused.clone(),
         );
         registry.register("fallbacks", "Requests another group took over, by group and cause", self.fallbacks.clone());

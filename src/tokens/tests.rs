@@ -4,7 +4,7 @@ use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 
 use super::encoding::MODELS;
 use super::*;
-use crate::chat::{Dialect, ImageSource, Message, OutputFormat, Part, PartKind, Rest, Role, Tool};
+use crate::chat::{Dialect, ImageSource, Message, OutputFormat, Part, PartKind, Rest, Role, Tool, VectorRequest};
 use crate::signal::Feature;
 
 fn close(value: f32, expected: f32) {
@@ -116,6 +116,16 @@ fn the_fallback_is_words_and_a_third_but_never_more_than_bytes() {
     ] {
         assert_eq!(count_text(text, "unknown"), Count { tokens, exact: false }, "{text}");
     }
+}
+
+#[test]
+fn vectors_are_made_of_texts_alone_and_of_token_numbers_that_are_tokens() {
+    let numbers = message(Role::User, None, vec![PartKind::Other(json!([5, 600, 70_000]))]);
+    let mut asked = request(vec![said(Role::User, None, "one two"), numbers]);
+    asked.vectors = Some(VectorRequest::default());
+    assert_eq!(count(&asked, "unknown"), Count { tokens: 3 + 3, exact: false });
+    assert_eq!(count(&asked, "text-embedding-3-small"), Count { tokens: 2 + 3, exact: true });
+    assert_eq!(upper_bound(&asked), 7 + 3);
 }
 
 #[test]

@@ -30,6 +30,12 @@ pub(super) trait Tally {
 }
 
 pub(super) fn walk(request: &ChatRequest, tally: &mut impl Tally) {
+    if request.vectors.is_some() {
+        for message in request.messages.iter() {
+            input(&message.parts, tally);
+        }
+        return;
+    }
     tally.fixed(PRIMING);
     for message in request.messages.iter() {
         tally.fixed(PER_MESSAGE);
@@ -59,6 +65,14 @@ pub(super) fn walk(request: &ChatRequest, tally: &mut impl Tally) {
         tally.text(name.as_deref().unwrap_or_default());
         tally.text(description.as_deref().unwrap_or_default());
         tally.json(schema);
+    }
+}
+
+/// What a vector is made of: nothing stands around it, and token numbers are tokens.
+fn input(parts: &[Part], tally: &mut impl Tally) {
+    match parts {
+        [Part { kind: PartKind::Other(Value::Array(numbers)), .. }] => tally.fixed(numbers.len() as u64),
+        _ => self::parts(parts, tally),
     }
 }
 

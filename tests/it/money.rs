@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, read};
+use crate::support::until;
 use crate::support::upstream::{ScriptedUpstream, Step};
 
 /// One simulated model at two and four dollars a million, cached tokens at a tenth.
@@ -62,6 +63,29 @@ async fn whole_replies_say_their_cost_in_headers_and_streams_in_their_last_usage
         near(told, expected(&last["usage"])) && near(told, last["usage"]["cost"].as_f64().expect("a cost")),
         "{last}"
     );
+    let prompts = json!({"model": "g", "prompt": ["One", "And two"], "max_tokens": 9});
+    let whole = gateway.post("/v1/completions", &prompts).await;
+    let told = |name: &str| whole.header(name).parse::<f64>().expect("dollars");
+    let usage = &whole.json()["usage"];
+    assert!(near(told("x-litellm-response-cost"), expected(usage)), "{usage}");
+    let parts = told("x-litellm-response-cost-input") + told("x-litellm-response-cost-output");
+    assert!(near(parts, expected(usage)), "{usage}");
+}
+
+/// A model that makes vectors has no other price than that of its input; so it is where a model that chats has one alone.
+#[tokio::test]
+async fn a_price_of_one_side_alone_leaves_the_other_free() {
+    let config = CONFIG.replace(", output_cost_per_token: 0.000004", "");
+    assert_ne!(config, CONFIG);
+    let gateway = Gateway::start(&config).await;
+    let chat = json!({"model": "g", "messages": [{"role": "user", "content": "Hello there"}]});
+    let vectors = json!({"model": "g", "input": "Hello there"});
+    for (path, body) in [("/v1/chat/completions", chat), ("/v1/embeddings", vectors)] {
+        let reply = gateway.post(path, &body).await;
+        let input = json!({"prompt_tokens": reply.json()["usage"]["prompt_tokens"], "completion_tokens": 0});
+        let told = reply.header("x-litellm-response-cost").parse::<f64>().expect("dollars");
+        assert!(told > 0.0 && near(told, expected(&input)), "{path}: {told}, {}", reply.text);
+    }
 }
 
 #[tokio::test]
@@ -214,4 +238,106 @@ litellm_settings: {{max_budget: 100}}
     let info = gateway.get("/model/info").await.json();
     let info = &info["data"][0]["model_info"];
     assert_eq!([&info["input_cost_per_token_flex"], &info["output_cost_per_token_flex"]], [&json!(1e-6), &json!(1e-5)]);
+}
+
+/// Claude's fast mode and inference in one country make all tokens dearer, and searches have a fee: in what a whole reply costs, and the same
+/// reply in pieces. What is asked for is held.
+#[tokio::test]
+async fn what_claude_takes_more_for_is_in_the_cost_and_held_where_it_is_asked_for() {
+    // Tenths of a thousandth of a dollar, of 1,000 tokens of input and 100 of output.
+    let cases = [
+        ("standard", "global", 0, 60),
+        ("fast", "global", 0, 120),
+        ("standard", "us", 0, 66),
+        ("standard", "global", 5, 560),
+    ];
+    let used = |(speed, place, searches, _): (&str, &str, u64, u32)| {
+        json!({"input_tokens": 1000, "output_tokens": 100, "speed": speed, "inference_geo": place,
+            "server_tool_use": {"web_search_requests": searches, "web_fetch_requests": 0}})
+    };
+    let message = |content: &Value, usage: &Value| json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "content": content, "stop_reason": "end_turn", "usage": usage});
+    let events = |usage: &Value| {
+        let mut before = usage.clone();
+        before["server_tool_use"]["web_search_requests"] = json!(0);
+        let last = json!({"output_tokens": 100, "server_tool_use": usage["server_tool_use"]});
+        let events = [
+            json!({"type": "message_start", "message": message(&json!([]), &before)}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}}),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}),
+            json!({"type": "message_stop"}),
+        ];
+        Step::events(events.map(|event| format!("data: {event}\n\n")).concat())
+    };
+    let hi = json!([{"type": "text", "text": "Hi"}]);
+    let steps = cases.into_iter().map(used).flat_map(|usage| [Step::json(200, &message(&hi, &usage)), events(&usage)]);
+    let last = Step::json(200, &message(&hi, &used(cases[0])));
+    let upstream = ScriptedUpstream::start(steps.chain([last])).await;
+    let config = format!(
+        "model_list:
+  - model_name: g
+    litellm_params: {{model: anthropic/claude-opus-5-5, api_base: \"{}\", api_key: sk-x}}
+litellm_settings: {{max_budget: 1}}
+",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    let mut body = json!({"model": "g", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello there"}]});
+    let mut paid = 0.0;
+    for case in cases {
+        let expected = f64::from(case.3) / 10_000.0;
+        body["stream"] = json!(false);
+        let told = gateway.post("/v1/messages", &body).await;
+        assert!(
+            near(told.header("x-litellm-response-cost").parse().expect("dollars"), expected),
+            "{case:?}: {}",
+            told.text
+        );
+        body["stream"] = json!(true);
+        let told = gateway.post("/v1/messages", &body).await;
+        let mut events = told.events().into_iter().filter_map(|event| serde_json::from_str::<Value>(&event).ok());
+        let cost = events.find_map(|event| event["usage"]["cost"].as_f64());
+        assert!(near(cost.expect("a cost"), expected), "{case:?}: {}", told.text);
+        paid += 2.0 * expected;
+        let sum = || gateway.metric("witgate_cost_nano_usd_total").is_some_and(|nano| near(nano / 1e9, paid));
+        until("its record", sum).await;
+    }
+    // 0.6 dollars of output at most fit into what is left, and twice as much do not.
+    let mut long = json!({"model": "g", "max_tokens": 30_000, "speed": "fast", "messages": body["messages"]});
+    let refused = gateway.post("/v1/messages", &long).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    long["speed"] = json!("standard");
+    assert_eq!(gateway.post("/v1/messages", &long).await.status, 200);
+}
+
+/// OpenAI's responses API tells what a reply used that came to nothing, whole and streamed.
+#[tokio::test]
+async fn a_reply_that_failed_costs_what_its_provider_says_that_it_used() {
+    let error = json!({"code": "server_error", "message": "It broke."});
+    let usage = json!({"input_tokens": 1000, "output_tokens": 500, "total_tokens": 1500});
+    let failed = json!({"id": "r", "object": "response", "model": "m", "status": "failed", "output": [], "error": error, "usage": usage});
+    let event = json!({"type": "response.failed", "response": failed});
+    let steps = [Step::json(200, &failed), Step::events(format!("data: {event}\n\n"))];
+    let upstream = ScriptedUpstream::start(steps).await;
+    let config = format!(
+        "model_list:
+  - model_name: g
+    litellm_params:
+      model: openai/responses/m
+      api_base: \"{}/v1\"
+      api_key: sk-x
+      input_cost_per_token: 2e-6
+      output_cost_per_token: 1e-5
+router_settings: {{num_retries: 0, disable_cooldowns: true}}
+",
+        upstream.origin()
+    );
+    let gateway = Gateway::start(&config).await;
+    for (stream, nano_usd) in [(false, 7e6), (true, 14e6)] {
+        let body = json!({"model": "g", "stream": stream, "messages": [{"role": "user", "content": "Hello there"}]});
+        let told = gateway.post("/v1/chat/completions", &body).await;
+        assert_eq!(told.status, 502, "{}", told.text);
+        until("its record", || gateway.metric("witgate_cost_nano_usd_total") == Some(nano_usd)).await;
+    }
 }

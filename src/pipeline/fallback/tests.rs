@@ -3,11 +3,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use secrecy::SecretString;
 
 use crate::fault::{AttemptFault, Refusal, RefusalKind, Tried};
 use crate::format::{ClientRequest, OpenAi};
 use crate::pipeline::tests::support::{gateway_over, record_into};
-use crate::pipeline::{Gateway, ReplyMeta, Served};
+use crate::pipeline::{Access, Gateway, ReplyMeta, RequestGuard, Served, authenticate};
 use crate::record::Record;
 use crate::upstream::{Body, Upstream, UpstreamRequest, UpstreamResponse};
 
@@ -65,6 +66,18 @@ impl Upstream for Hosts {
                 r#"{"error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}}"#,
             ),
             "busy" | "later" => (429, r#"{"error": {"message": "slow down"}}"#),
+            "day" => (
+                429,
+                r#"{"error": {"message": "Limit 100000, Used 99000, Requested 1200. Please try again in 3m0s.", "code": "rate_limit_exceeded"}}"#,
+            ),
+            "minute" => (
+                429,
+                r#"{"error": {"message": "Limit 30000, Used 29000, Requested 1200. Please try again in 20s.", "code": "rate_limit_exceeded"}}"#,
+            ),
+            "azure" => (
+                429,
+                r#"{"error": {"message": "exceeded token rate limit. Please retry after 4 seconds.", "code": "429"}}"#,
+            ),
             "denied" => (401, r#"{"error": {"message": "who are you"}}"#),
             "none" => (200, NONE),
             "streams" => (200, STREAM),
@@ -111,10 +124,23 @@ impl Scene {
     }
 
     async fn ask_with(&self, headers: HeaderMap, more: &str) -> Result<ReplyMeta, Refusal> {
+        self.serve(self.gateway.arrive(&OpenAi), headers, more).await
+    }
+
+    /// As the holder of this key.
+    async fn ask_as(&self, key: &str, more: &str) -> Result<ReplyMeta, Refusal> {
+        let (key, snapshot, now) = (SecretString::from(key), self.gateway.live.read(), self.gateway.clock.now());
+        let caller = authenticate(&snapshot, Access::Client, Some(&key), now)?;
+        let mut guard = self.gateway.arrive(&OpenAi);
+        guard.set_caller(Some(caller));
+        self.serve(guard, HeaderMap::new(), more).await
+    }
+
+    async fn serve(&self, guard: Box<RequestGuard>, headers: HeaderMap, more: &str) -> Result<ReplyMeta, Refusal> {
         let body = format!(r#"{{"model": "a", "messages": [{{"role": "user", "content": "hello"}}]{more}}}"#);
         let mut request = ClientRequest::post("/v1/chat/completions".parse().unwrap(), body);
         request.headers = headers;
-        match self.gateway.serve(self.gateway.arrive(&OpenAi), request).await? {
+        match self.gateway.serve(guard, request).await? {
             Served::Whole { meta, .. } => Ok(meta),
             _ => panic!("a whole reply"),
         }
@@ -235,6 +261,27 @@ async fn a_request_may_bring_its_own_list_or_want_none() {
     }
 }
 
+/// A key knows a group by the names that it may ask for, one of which may be an alias.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_may_use_an_alias_may_name_it_in_its_own_lists() {
+    let settings = "router_settings: {num_retries: 0, model_group_alias: {good: b}}\n\
+        general_settings: {master_key: sk-master}\n\
+        witgate: {keys: [{key: sk-its-own, key_alias: own, models: [a, good]}]}";
+    for (host, list) in [
+        ("down-1", r#", "fallbacks": ["good"]"#),
+        ("down-1", r#", "fallbacks": [{"model": "good", "temperature": 0}]"#),
+        ("down-1", r#", "fallbacks": [{"a": ["good"]}]"#),
+        ("long-1", r#", "context_window_fallbacks": ["good"]"#),
+        ("moderated-1", r#", "content_policy_fallbacks": [{"a": ["good"]}]"#),
+    ] {
+        let scene = Scene::new(&[("a", host), ("b", "ok-b")], settings);
+        assert_eq!(scene.ask_as("sk-its-own", list).await.unwrap().group.as_str(), "b", "{list}");
+        let refused = scene.ask_as("sk-its-own", &list.replace("good", "b")).await.unwrap_err();
+        let told = (refused.status, refused.code.as_deref());
+        assert_eq!(told, (403, Some("key_model_access_denied")), "{list}: the key may not ask for it by this name");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_more_groups_than_configured_are_tried() {
     let scene = Scene::new(
@@ -272,6 +319,29 @@ async fn retries_are_counted_by_class_by_request_and_by_deployment() {
     let headers = HeaderMap::from_iter([("x-litellm-num-retries".parse().unwrap(), HeaderValue::from_static("1"))]);
     scene.ask_with(headers, "").await.unwrap_err();
     assert_eq!(scene.hosts.called().len(), 2);
+}
+
+/// Some vendors say it in words, and not always in a header.
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_the_words_of_a_refusal_is_waited_for_and_told_as_one_in_a_header_is() {
+    for (host, calls, slept, again) in [("later-4", 2, 4, 4), ("azure-1", 2, 4, 4), ("day-1", 1, 0, 180)] {
+        let scene = Scene::new(&[("a", host)], "router_settings: {num_retries: 1}");
+        let began = tokio::time::Instant::now();
+        let refusal = scene.ask("").await.unwrap_err();
+        assert_eq!((scene.hosts.called().len(), began.elapsed().as_secs()), (calls, slept), "{host}");
+        let told = (refusal.kind, refusal.retry_after.map(|wait| wait.as_secs()));
+        assert_eq!(told, (RefusalKind::RateLimited, Some(again)), "{host}");
+    }
+    // Where others take over it is left alone for as long.
+    let scene = Scene::new(&[("a", "minute-1"), ("a", "ok-1")], "router_settings: {num_retries: 1}");
+    for (wait, calls) in [(0, 1), (6, 1), (15, 2)] {
+        tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+        for _ in 0..20 {
+            assert_eq!(scene.ask("").await.unwrap().deployment.as_str(), "ok-1");
+        }
+        let called = scene.hosts.called();
+        assert_eq!(called.iter().filter(|host| *host == "minute-1").count(), calls, "{wait} s later");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,21 +30,26 @@ impl RequestGuard {
         self.money.as_ref().map(Hold::amount)
     }
 
-    /// Gives back what is held, where nothing was begun with it.
-    pub(in crate::pipeline) fn release_money(&mut self) {
-        if self.shared.is_none()
-            && let Some(money) = self.money.take()
-        {
-            self.gateway.budgets.release(self.gateway.clock.now(), money);
+    /// Gives back what is held beyond so much, or all of it, where nothing was begun with it.
+    pub(in crate::pipeline) fn lower_money(&mut self, before: Option<NanoUsd>) {
+        match (before, &mut self.money) {
+            (Some(before), Some(held)) if held.amount() > before => self.gateway.budgets.lower(held, before),
+            (Some(_), _) => {}
+            (None, money) => {
+                if let Some(money) = money.take() {
+                    self.gateway.budgets.release(self.gateway.clock.now(), money);
+                }
+            }
         }
     }
 
-    /// Gives back what is held beyond so much, or all of it.
-    pub(in crate::pipeline) fn lower_money(&mut self, before: Option<NanoUsd>) {
-        match (before, &mut self.money) {
-            (Some(before), Some(held)) => self.gateway.budgets.lower(held, before),
-            _ => self.release_money(),
-        }
+    /// Gives back what is held for the attempts to come of a request that waits while none is under way; what those before cost stays.
+    /// Says whether anything was.
+    pub(in crate::pipeline) fn lend_money(&mut self) -> bool {
+        let spent = self.used.cost;
+        let Some(held) = self.money.as_mut().filter(|held| held.amount() > spent) else { return false };
+        self.gateway.budgets.lower(held, spent);
+        true
     }
 
     /// Of these it held, where budgets were added since it began.

@@ -1,0 +1,58 @@
+//! The endings nobody calls: the client went away, or the gateway stops and waits no longer.
+
+use std::sync::Arc;
+
+use super::{Ending, RequestGuard};
+use crate::fault::{AttemptFault, FaultKind};
+use crate::record::Record;
+
+impl Drop for RequestGuard {
+    /// What must be counted for its bill, and takes long, is counted on another thread; not at a stop, when none may be left for it.
+    fn drop(&mut self) {
+        if self.written {
+            return;
+        }
+        let stops = self.gateway.cutoff.is_cancelled();
+        let (fault, ending, status) = if stops {
+            // The client waited for it: nothing of this is its doing.
+            (AttemptFault::new(FaultKind::Gateway, "the gateway stopped"), Ending::Stopped, 503)
+        } else {
+            (AttemptFault::new(FaultKind::Cancelled, "the client went away"), Ending::Cancelled, 499)
+        };
+        if stops || !self.attempt.as_ref().is_some_and(|attempt| attempt.counts_long(Some(&fault))) {
+            return self.leave(&fault, ending, status);
+        }
+        let left = Left { guard: Box::new(self.take()), fault, ending, status };
+        self.gateway.blocking.spawn(move || drop(left));
+    }
+}
+
+impl RequestGuard {
+    fn leave(&mut self, fault: &AttemptFault, ending: Ending, status: u16) {
+        self.end_attempt(Some(fault));
+        self.end(ending, status);
+    }
+
+    /// All that is left to be done. Nothing is here then.
+    fn take(&mut self) -> Self {
+        let record = Record::new(self.record.id, self.record.arrived, self.record.api);
+        let (gateway, snapshot) = (Arc::clone(&self.gateway), Arc::clone(&self.snapshot));
+        let mut nothing = Self::new(gateway, snapshot, self.api, record, (self.seed, self.knew));
+        nothing.written = true;
+        std::mem::replace(self, nothing)
+    }
+}
+
+/// A request on its way to the thread that counts it. Dropping it ends it: there, or where no thread takes work any more.
+struct Left {
+    guard: Box<RequestGuard>,
+    fault: AttemptFault,
+    ending: Ending,
+    status: u16,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.guard.leave(&self.fault, self.ending, self.status);
+    }
+}
