@@ -548,6 +548,42 @@ cost_controls: {max_budget: 0.5}
     assert!(began.elapsed() >= std::time::Duration::from_secs(15), "one after another: {:?}", began.elapsed());
 }
 
+/// Neither is at a provider while it waits: who holds the money that the other waits for would wait for it, too.
+#[tokio::test(start_paused = true)]
+async fn two_retries_of_one_budget_do_not_wait_for_each_other_s_money() {
+    let config = "model_list:
+  - model_name: g
+    litellm_params: {model: simulated/m, order: 1, input_cost_per_token: 0, output_cost_per_token: 0.0003, simulated: {ttft_ms: 3000, error_rate: 1}}
+    model_info: {id: cheap}
+  - model_name: g
+    litellm_params: {model: simulated/m, order: 2, input_cost_per_token: 0, output_cost_per_token: 0.0009, simulated: {ttft_ms: 1000, output_tokens: 5}}
+    model_info: {id: dear}
+  - model_name: other
+    litellm_params: {model: simulated/m, input_cost_per_token: 0, output_cost_per_token: 0.0003, simulated: {ttft_ms: 2000, output_tokens: 5}}
+router_settings: {num_retries: 1, disable_cooldowns: true}
+cost_controls: {max_budget: 1}
+";
+    let gateway = virtual_time::assembled(config);
+    let [first, both] = ["other", "g"].map(
+        |model| json!({"model": model, "max_tokens": 1000, "messages": [{"role": "user", "content": "Hello there"}]}),
+    );
+    let began = tokio::time::Instant::now();
+    // While the first holds three tenths, the other two can pay for the cheap deployment alone, which fails; and never both for the dear one.
+    let others = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::join!(virtual_time::ask(&gateway, &OpenAi, &both), virtual_time::ask(&gateway, &OpenAi, &both))
+    };
+    let (first, (second, third)) = tokio::join!(virtual_time::ask(&gateway, &OpenAi, &first), others);
+    first.expect("it can pay for it");
+    for reply in [second, third] {
+        let (about, _) = reply.expect("none is refused");
+        assert_eq!((about.deployment.as_str(), about.tried.retries), ("dear", 1));
+    }
+    assert_eq!(began.elapsed().as_secs(), 5, "one after the other");
+    let held = gateway.budgets.reports(gateway.clock.now()).iter().map(|budget| budget.held.0).sum::<u64>();
+    assert_eq!(held, 0, "nothing is held when all has ended");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_under_way_counts_in_a_budget_that_is_added_meanwhile() {
     let slow = "model_list:
